@@ -1,0 +1,1 @@
+"""Watching the live data and deciding when to retrain."""

@@ -1,0 +1,69 @@
+"""`vigil drift status` and `vigil drift check`."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+import click
+
+from train.errors import PlatformError
+from train.settings import HomeSettings, TrainSettings
+from train.terminal import command, json_option, show, table
+
+
+@click.group()
+def drift() -> None:
+    """What the monitor sees, and a check of one window from files."""
+
+
+@drift.command()
+@json_option
+@command
+def status(as_json: bool) -> None:
+    """The last window against its floors, and what the governor does."""
+    platform = HomeSettings().open().platform()
+    if platform is None:
+        raise PlatformError("no platform runs here: start one with `vigil up`")
+    try:
+        with urllib.request.urlopen(f"{platform.url}/drift", timeout=10) as answer:
+            found = json.load(answer)
+    except OSError as error:
+        raise PlatformError(f"the drift monitor does not answer: {error}") from error
+    if as_json:
+        show(found)
+        return
+    table(("feature", "KS", "floor", "PSI"), [(f["feature"], f"{f['ks']:.3f}", f"{f['floor']:.3f}", f"{f['psi']:.2f}") for f in found["features"]])
+    governor = found["governor"]
+    click.echo(f"verdict: {found['verdict']['sentence'] if found['verdict'] else 'no full window yet'}")
+    click.echo(f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {found['retrains']} retrainings")
+
+
+@drift.command()
+@click.option("--reference", required=True, help="table that stands for the world as it was")
+@click.option("--window", required=True, help="table to judge as one window")
+@click.option("--alpha", type=float, default=0.01, show_default=True, help="family-wise significance")
+@json_option
+@command
+def check(reference: str, window: str, alpha: float, as_json: bool) -> None:
+    """Judge one window against a reference, both from files, without debounce."""
+    import numpy as np
+
+    from drift.statistics import compare
+    from drift.verdict import judge
+    from train import data
+    from train.errors import DataError
+    from train.reference import build
+
+    old, new = data.read(reference).train, data.read(window, allow_missing=True).train
+    if old.names != new.names:
+        odd = sorted(set(old.names) ^ set(new.names)) or ["their order"]
+        raise DataError(f"the tables differ in {', '.join(odd)}")
+    size = min(TrainSettings().window_rows, len(new))
+    ref = build(old.X, old.names, np.zeros(1), window_rows=size)
+    verdict = judge(ref, compare(ref, new.X), alpha)
+    if as_json:
+        show(verdict.to_json())
+        return
+    click.echo(f"{verdict.kind}: {verdict.sentence}")
+    table(("feature", "statistic", "value", "limit"), [(f.feature, f.statistic, f"{f.value:.3f}", f"{f.limit:.3f}") for f in verdict.findings])

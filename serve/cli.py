@@ -1,0 +1,229 @@
+"""`vigil up`, `down`, `status`, `stream` and `demo`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+from serve import local
+from serve.settings import ServeSettings
+from train.errors import PlatformError, VigilError
+from train.home import Home, Platform
+from train.settings import HomeSettings, TrainSettings
+from train.terminal import command, json_option, say, show, steps, table
+
+data_option = click.option("--data", help="CSV, Parquet or .npz")
+label_option = click.option("--label", help="column (array) of labels, 1 = anomaly")
+
+
+def port_option(function: Any) -> Any:
+    return click.option("--port", type=int, help="HTTP port (default 8000, or VIGIL_SERVE_PORT)")(function)
+
+
+@click.command()
+@data_option
+@label_option
+@port_option
+@click.option("-d", "--detach", is_flag=True, help="return once the service is ready")
+@json_option
+@command
+def up(data: str | None, label: str | None, port: int | None, detach: bool, as_json: bool) -> None:
+    """Start the platform; with --data train a version first. Stays in front until Ctrl-C."""
+    settings, home = _settings(port), HomeSettings().open().create()
+    if data is not None:
+        _check_file(data, label)
+    if detach:
+        platform = _detached(settings, home, data, label)
+        if as_json:
+            show(vars(platform))
+        else:
+            _urls(platform)
+        return
+    with local.running(settings, home, say, _trainer(home, data, label)) as platform:
+        if as_json:
+            show(vars(platform))
+        else:
+            _urls(platform)
+            say("Ctrl-C stops it")
+        _wait_for_signal()
+        say("stopping")
+
+
+@click.command()
+@json_option
+@command
+def down(as_json: bool) -> None:
+    """Stop the platform of this home, and whatever is left of one that crashed."""
+    home = HomeSettings().open()
+    ran = home.record.exists()
+    left = local.down(home)
+    if as_json:
+        show({"stopped": ran, "ended_by_force": left})
+    else:
+        click.echo("stopped" if ran else f"no platform runs in {home.root}")
+
+
+@click.command()
+@json_option
+@command
+def status(as_json: bool) -> None:
+    """The parts of the platform, and which replica serves which version."""
+    found = local.status(HomeSettings().open())
+    if as_json:
+        show(found)
+        return
+    table(("part", "answers"), list(found["parts"].items()))
+    table(("replica", "version", "digest"), [(r["replica"], r["version"], str(r["digest"])[:12]) for r in found["replicas"] or []])
+    click.echo(f"desired version {found['model_version'] or 'none'}; lagging: {', '.join(found['lagging'] or []) or 'none'}")
+
+
+@click.command()
+@data_option
+@label_option
+@click.option("--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="rows a second")
+@click.option("--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="rows to send")
+@click.option("--drift-after", type=click.IntRange(min=0), help="inject drift from this row on")
+@click.option("--drift-kind", type=click.Choice(["shift", "scale", "mix"]), default="shift", show_default=True)
+@click.option("--drift-size", type=float, default=3.0, show_default=True, help="in standard deviations (shift), or a factor (scale)")
+@click.option("--url", help="service to send to (default: the platform that runs here)")
+@json_option
+@command
+def stream(
+    data: str | None, label: str | None, rate: float, rows: int, drift_after: int | None, drift_kind: Any, drift_size: float,
+    url: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Replay a table, or the built-in telemetry, as a live stream."""
+    from serve import demo, simulate
+
+    platform = HomeSettings().open().platform()
+    if url is None and platform is None:
+        raise PlatformError("no platform runs here: start one with `vigil up`, or name one with --url")
+    live, tally = demo.live_rows(data, label), simulate.Tally()
+    drifted = simulate.Drift(drift_kind, drift_size).apply(live.X)
+
+    def row(i: int) -> Any:
+        return (live.X if drift_after is None or i < drift_after else drifted)[i % len(live)]
+
+    with steps("streaming", total=10) as step:
+        marks = {rows * k // 10 for k in range(1, 10)}
+
+        def finished(sent: int) -> bool:
+            if sent in marks:
+                step(f"{sent} rows sent, {tally.anomalies} anomalies, {tally.failed} failed")
+            return sent >= rows
+
+        asyncio.run(simulate.stream(url or platform.url, row, rate, tally, finished))  # type: ignore[union-attr]
+    show(tally.to_json()) if as_json else table(("figure", "value"), list(tally.to_json().items()))
+    if tally.failed:
+        raise PlatformError(f"{tally.failed} of {tally.rows} requests failed")
+
+
+@click.command()
+@data_option
+@label_option
+@port_option
+@click.option("--exit", "leave", is_flag=True, help="stop at the end instead of staying up")
+@json_option
+@command
+def demo(data: str | None, label: str | None, port: int | None, leave: bool, as_json: bool) -> None:
+    """The whole loop: train, serve, stream, drift, retrain, gate, swap."""
+    from serve import demo as demos
+
+    settings, home = _settings(port), HomeSettings().open().create()
+    if data is not None:
+        _check_file(data, label)
+    with local.running(settings, home, say, _trainer(home, data or demos.training_file(home), label)) as platform:
+        _urls(platform)
+        summary = demos.play(platform, data, label, say)
+        if as_json:
+            show(summary)
+        else:
+            table(("figure", "value"), list(summary.items()))
+        if not leave:
+            _urls(platform)
+            say("the platform stays up; Ctrl-C stops it")
+            _wait_for_signal()
+            say("stopping")
+
+
+def _settings(port: int | None) -> ServeSettings:
+    return ServeSettings() if port is None else ServeSettings(port=port)
+
+
+def _check_file(path: str, label: str | None) -> None:
+    """A bad file should fail in a second, not after the platform has started."""
+    from train.data import read
+
+    read(path, label=label)
+
+
+def _trainer(home: Home, data: str | None, label: str | None) -> Any:
+    """What happens between the start of Ray and the first request: train on `data` and promote what passes its gate."""
+    if data is None:
+        return None
+
+    def prepare(platform: Platform) -> None:
+        from train.job import JobSpec, run
+        from train.registry import Registry
+
+        settings = TrainSettings()
+        registry = Registry(settings.tracking_uri or platform.tracking_uri, settings.model_name)
+        with steps("training", total=4) as step:
+            result = run(JobSpec(data, label), settings, registry, home, step)
+        if result.verdict["passed"]:
+            version = registry.promote(result.version.version, reason=result.verdict["reason"], actor="vigil up", gates=result.verdict)
+            say(f"version {version.version} is champion")
+        elif registry.champion() is None:
+            raise VigilError(f"the first model failed its gate, there is nothing to serve: {result.verdict['reason']}")
+        else:
+            say("the new version failed its gate; the champion stays")
+
+    return prepare
+
+
+def _detached(settings: ServeSettings, home: Home, data: str | None, label: str | None) -> Platform:
+    """Start `vigil up` in the background and wait until it is ready; its output goes to logs/up.log."""
+    arguments = ["up", "--port", str(settings.port)] + (["--data", data] if data else []) + (["--label", label] if label else [])
+    output = home.logs / "up.log"
+    if (running := home.platform()) is not None:
+        raise PlatformError(f"a platform runs already in {home.root} (pid {running.pid}, {running.url}): `vigil down` stops it")
+    with output.open("wb") as out:
+        child = subprocess.Popen([sys.executable, "-m", "vigil", *arguments], stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def ready() -> bool:
+        if child.poll() is not None:
+            raise PlatformError(f"the platform did not start: {_last_line(output)} (all of it: {output})")
+        platform = home.platform()
+        return platform is not None and "running at" in output.read_text(errors="replace")
+
+    local.wait_for(ready, local.START_TIMEOUT_S * 2, f"the platform is not ready, see {output}")
+    platform = home.platform()
+    assert platform is not None
+    if not local.answers(f"{platform.url}/readyz"):
+        say("no model is loaded yet: `vigil train --data P`, then `vigil promote V`")
+    return platform
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"
+
+
+def _urls(platform: Platform) -> None:
+    say(f"running at     {platform.url}  (API docs {platform.url}/docs, drift {platform.url}/drift)")
+    say(f"Ray dashboard  {platform.dashboard_url}  (token: cat {platform.token_path})")
+    say(f"MLflow         {platform.tracking_uri}")
+
+
+def _wait_for_signal() -> None:
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    stopped.wait()

@@ -1,0 +1,253 @@
+"""The platform on one machine: Ray, an MLflow server, the Serve applications. Up, down, status."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from serve import ports, reaper
+from serve.ports import REPLICA_PORTS, Ports
+from serve.settings import ServeSettings
+from train.errors import PlatformError
+from train.home import Home, Platform, use_ray_token
+
+Progress = Callable[[str], None]
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 30.0
+
+
+@contextmanager
+def running(settings: ServeSettings, home: Home, progress: Progress, prepare: Callable[[Platform], None] | None = None) -> Iterator[Platform]:
+    """The platform for the length of a block. `prepare` runs when Ray and MLflow are up, before anything is served.
+
+    Raises PlatformError when the port is taken, a platform runs already in this home, or a part does not start.
+    """
+    home.create()
+    with _only_one(home):
+        found = ports.find(settings.port, settings.host)
+        platform = _describe(settings, home, found)
+        os.environ[reaper.MARK] = platform.id
+        guard = reaper.start(platform.id)
+        try:
+            os.environ |= environment(found, home)
+            progress("starting Ray and MLflow")
+            with _tracking_server(home, found.tracking), _ray(found) as address:
+                platform = replace(platform, ray_address=address)
+                failure = f"MLflow does not start, see {home.logs / 'mlflow.log'}"
+                wait_for(lambda: answers(f"{platform.tracking_uri}/health"), START_TIMEOUT_S, failure)
+                home.write_platform(platform)
+                progress(f"Ray dashboard {platform.dashboard_url}, MLflow {platform.tracking_uri}")
+                if prepare is not None:
+                    prepare(platform)
+                deploy(platform, settings, home)
+                yield platform
+        finally:
+            home.record.unlink(missing_ok=True)
+            reaper.reap(platform.id)
+            del os.environ[reaper.MARK]
+            assert guard.stdin is not None
+            guard.stdin.close()
+            guard.wait(STOP_TIMEOUT_S)
+
+
+def environment(found: Ports, home: Home) -> dict[str, str]:
+    """What every Ray process must have in its environment before it starts: HAProxy mode and this platform's own ports."""
+    folder = Path("/tmp") / f"vigil-{uuid.uuid4().hex[:8]}"  # unix sockets: their paths must be short
+    folder.mkdir(mode=0o700)
+    chosen = {
+        "RAY_SERVE_ENABLE_HA_PROXY": os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1"),
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1"),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(found.haproxy_metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(found.haproxy_stats),
+        "RAY_SERVE_HAPROXY_LOG_TARGET": f"127.0.0.1:{found.haproxy_log}",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(found.fallback),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(found.fallback_grpc),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(found.replicas),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(found.replicas + REPLICA_PORTS - 1),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(found.grpc),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(found.grpc + REPLICA_PORTS - 1),
+        "VIGIL_HOME": str(home.root),
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this interpreter, not a `uv run` of their own
+    }
+    return chosen
+
+
+def deploy(platform: Platform, settings: ServeSettings, home: Home) -> None:
+    """Put the Serve configuration, the same that a RayService holds, and wait until all applications run."""
+    shared = {"home": str(home.root), "tracking_uri": platform.tracking_uri, "model_name": settings.model_name}
+    config = settings.model_copy(update=shared).application({**shared, "dashboard_url": platform.dashboard_url})
+    url = f"{platform.dashboard_url}/api/serve/applications/"
+    call("PUT", url, platform, config)
+
+    def serving() -> bool:
+        applications = call("GET", url, platform)["applications"]
+        for name, application in applications.items():
+            if application["status"] in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise PlatformError(f"application {name} does not start: {application['message'][-2000:]}")
+        return {a["status"] for a in applications.values()} == {"RUNNING"} and answers(f"{platform.url}/healthz")
+
+    wait_for(serving, START_TIMEOUT_S, "the Serve applications do not start")
+
+
+def down(home: Home) -> int:
+    """Stop the platform of this home and all that is left of it; return how many processes had to be ended by force."""
+    platform = home.platform()
+    if platform is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(platform.pid)
+            process.terminate()
+            process.wait(STOP_TIMEOUT_S)
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        left = reaper.reap(json.loads(home.record.read_text())["id"])
+        home.record.unlink(missing_ok=True)
+        return left
+    return 0
+
+
+def status(home: Home) -> dict[str, Any]:
+    """The parts of the running platform, and what each replica serves; raises PlatformError when none runs."""
+    platform = home.platform()
+    if platform is None:
+        raise PlatformError(f"no platform runs in {home.root}: start one with `vigil up`")
+    ready = call("GET", f"{platform.url}/readyz", platform, errors=True)
+    drift = call("GET", f"{platform.url}/drift", platform, errors=True)
+    parts = {"serve": "status" in ready, "monitor": "governor" in drift, "mlflow": answers(f"{platform.tracking_uri}/health"),
+             "ray": answers(f"{platform.dashboard_url}/api/version", platform)}  # fmt: skip
+    keys = ("model_version", "model_digest", "replicas", "lagging")
+    return {"url": platform.url, "dashboard_url": platform.dashboard_url, "tracking_uri": platform.tracking_uri,
+            "token_path": platform.token_path, "parts": parts, "ready": ready, **{key: drift.get(key) for key in keys}}  # fmt: skip
+
+
+def call(method: str, url: str, platform: Platform, body: Any = None, *, errors: bool = False) -> dict[str, Any]:
+    """JSON over HTTP with the platform's Ray token; with `errors` an error answer's body is returned like any other."""
+    request = urllib.request.Request(url, json.dumps(body).encode() if body is not None else None, method=method)
+    request.add_header("Authorization", f"Bearer {Path(platform.token_path).read_text().strip()}")
+    request.add_header("Content-Type", "application/json")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"{}")
+    except urllib.error.HTTPError as error:
+        text = error.read().decode(errors="replace")
+        if errors:
+            with contextlib.suppress(json.JSONDecodeError):
+                return json.loads(text)
+        raise PlatformError(f"{method} {url} answered {error.code}: {text[:500]}") from error
+    except OSError as error:
+        raise PlatformError(f"{url} does not answer: {error}") from error
+
+
+def answers(url: str, platform: Platform | None = None) -> bool:
+    """Whether a GET is answered with a 2xx."""
+    request = urllib.request.Request(url)
+    if platform is not None:
+        request.add_header("Authorization", f"Bearer {Path(platform.token_path).read_text().strip()}")
+    try:
+        with urllib.request.urlopen(request, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float, failure: str, step_s: float = 0.25) -> None:
+    """Poll `condition` until it holds; raises PlatformError with `failure` after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise PlatformError(f"{failure} (waited {timeout_s:.0f} s)")
+        time.sleep(step_s)
+
+
+@contextmanager
+def _only_one(home: Home) -> Iterator[None]:
+    with (home.state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            running = home.platform()
+            where = f" (pid {running.pid}, {running.url})" if running else ""
+            raise PlatformError(f"a platform runs already in {home.root}{where}: `vigil down` stops it, VIGIL_HOME names another home") from error
+        yield
+
+
+def _describe(settings: ServeSettings, home: Home, found: Ports) -> Platform:
+    local = "http://127.0.0.1"
+    return Platform(
+        id=uuid.uuid4().hex, pid=os.getpid(), started=psutil.Process().create_time(), url=f"http://{settings.host}:{settings.port}",
+        ray_address="", dashboard_url=f"{local}:{found.dashboard}", tracking_uri=f"{local}:{found.tracking}",
+        token_path=str(use_ray_token(home)),
+    )  # fmt: skip
+
+
+@dataclass
+class _Server:
+    """The MLflow server as a child that is started again when it dies."""
+
+    command: list[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    stopping: bool = False
+
+    def start(self) -> None:
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(self.command, stdout=out, stderr=out, start_new_session=True)
+
+    def supervise(self) -> None:
+        while not self.stopping:
+            if self.process is None or self.process.poll() is not None:
+                self.start()
+            time.sleep(0.5)
+
+
+@contextmanager
+def _tracking_server(home: Home, port: int) -> Iterator[None]:
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", home.database_uri, "--default-artifact-root", home.artifacts.as_uri(), "--no-serve-artifacts",
+    ]  # fmt: skip
+    server = _Server(command, home.logs / "mlflow.log")
+    supervisor = threading.Thread(target=server.supervise, daemon=True)
+    supervisor.start()
+    try:
+        yield
+    finally:
+        server.stopping = True
+        supervisor.join()
+        if server.process is not None:
+            server.process.terminate()
+
+
+@contextmanager
+def _ray(found: Ports) -> Iterator[str]:
+    import ray  # reads its environment when it is imported
+
+    ray.init(
+        address="local", namespace="vigil", num_cpus=max(4, os.cpu_count() or 1), object_store_memory=256 * 2**20,
+        include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=found.dashboard, _metrics_export_port=found.metrics,
+        _node_ip_address="127.0.0.1", log_to_driver=False, logging_level="ERROR",
+    )  # fmt: skip
+    try:
+        yield ray.get_runtime_context().gcs_address
+    finally:
+        ray.shutdown()

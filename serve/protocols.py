@@ -1,0 +1,116 @@
+"""The doors: decode a request into rows, encode scores into an answer. Pure, without Serve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from serve.model_watch import Snapshot
+from train.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
+
+Floats = NDArray[np.float64]
+
+
+def decode_predict(body: bytes, names: tuple[str, ...], max_rows: int) -> tuple[Floats, bool]:
+    """The rows [n, d] of a `/predict` body, and whether it is a single row.
+
+    Raises MalformedRequest (400), InvalidFeatures (422, with feature and row) or BodyTooLarge (413).
+    """
+    try:
+        document = msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        raise MalformedRequest(f"the body is not valid JSON: {error}") from error
+    if not isinstance(document, dict) or len(document.keys() & {"features", "instances"}) != 1:
+        raise MalformedRequest('send {"features": [..]}, {"features": {"name": value}} or {"instances": [[..], ..]}')
+    if "features" in document:
+        return _matrix([document["features"]], names), True
+    instances = document["instances"]
+    if not isinstance(instances, list) or not instances:
+        raise MalformedRequest("`instances` must be a list of at least one row")
+    if len(instances) > max_rows:
+        raise BodyTooLarge(f"{len(instances)} rows in one request, the limit is {max_rows}: send several requests")
+    return _matrix(instances, names), False
+
+
+def _matrix(rows: list[Any], names: tuple[str, ...]) -> Floats:
+    if isinstance(rows[0], dict):
+        rows = [_ordered(row, names, i) for i, row in enumerate(rows)]
+    try:
+        # Without a dtype numpy says by the dtype of its result whether all were numbers; booleans are none here.
+        X = np.array(rows)
+    except ValueError:
+        X = np.empty(0, object)
+    if X.ndim != 2 or X.shape[1] != len(names) or X.dtype.kind not in "if" or not np.isfinite(X).all():
+        _explain(rows, names)
+    return X.astype(np.float64, copy=False)
+
+
+def _ordered(row: Any, names: tuple[str, ...], i: int) -> list[Any]:
+    if not isinstance(row, dict):
+        raise InvalidFeatures("rows must be all lists or all objects", row=i)
+    for name in row:
+        if name not in names:
+            raise InvalidFeatures(f"row {i}: the model has no feature {name!r}; it has {_listed(names)}", field=name, row=i)
+    for name in names:
+        if name not in row:
+            raise InvalidFeatures(f"row {i}: feature {name!r} is missing", field=name, row=i)
+    return [row[name] for name in names]
+
+
+def _explain(rows: list[Any], names: tuple[str, ...]) -> None:
+    """Raise InvalidFeatures for the first value that keeps the rows from being a matrix of finite float32 numbers."""
+    for i, row in enumerate(rows):
+        if not isinstance(row, list):
+            raise InvalidFeatures(f"row {i} is not a list of numbers", row=i)
+        if len(row) != len(names):
+            missing = f", {names[len(row)]!r} is the first that is missing" if len(row) < len(names) else ""
+            raise InvalidFeatures(f"row {i} has {len(row)} features, the model needs {len(names)}{missing}: {_listed(names)}", row=i)
+        for name, value in zip(names, row, strict=True):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(np.float64(value)):
+                raise InvalidFeatures(f"row {i}, feature {name!r}: {value!r} is not a finite number", field=name, row=i)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def encode_predict(snapshot: Snapshot, rows: Floats, scores: Floats, single: bool, drift_score: float, request_id: str, reasons: int) -> bytes:
+    """The JSON answer: values for a single row, else columns."""
+    limit = snapshot.bundle.threshold.value
+    anomalous = scores > limit
+    told = explain(snapshot, rows, anomalous, reasons)
+    answer: dict[str, Any] = {
+        "prediction": np.where(anomalous, -1, 1).tolist(),
+        "is_anomaly": anomalous.tolist(),
+        "anomaly_score": scores.tolist(),
+        "reasons": told,
+    }
+    if single:
+        answer = {key: column[0] for key, column in answer.items()}
+    answer |= {
+        "threshold": limit, "drift_score": drift_score, "model_version": snapshot.version,
+        "model_digest": snapshot.digest, "request_id": request_id,
+    }  # fmt: skip
+    return msgspec.json.encode(answer)
+
+
+def explain(snapshot: Snapshot, rows: Floats, anomalous: NDArray[np.bool_], most: int) -> list[list[dict[str, Any]]]:
+    """For each anomalous row the `most` features with the largest path gain; an empty list for the others."""
+    told: list[list[dict[str, Any]]] = [[] for _ in rows]
+    where = np.flatnonzero(anomalous)
+    if not len(where) or not most:
+        return told
+    bundle = snapshot.bundle
+    gains = np.maximum(bundle.forest.attribute(rows[where]), 0)
+    shares = gains / np.maximum(gains.sum(axis=1, keepdims=True), 1e-12)
+    z = (rows[where] - bundle.reference.median) / bundle.reference.scale
+    for k, i in enumerate(where):
+        top = np.argsort(-shares[k])[:most]
+        told[i] = [
+            {"feature": bundle.names[j], "share": round(float(shares[k, j]), 4), "value": float(rows[i, j]), "z": round(float(z[k, j]), 2)}
+            for j in top
+        ]
+    return told

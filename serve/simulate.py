@@ -1,0 +1,155 @@
+"""A live stream to test with: built-in server telemetry or a table, replayed at a rate, with drift injected on request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import aiohttp
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from train.data import Table
+
+Floats = NDArray[np.float64]
+FEATURES = (
+    "cpu", "memory", "disk_io", "disk_wait", "net_in", "net_out", "requests", "latency", "errors", "threads", "gc_pause", "queue",
+)  # fmt: skip
+ROWS_PER_DAY = 288  # one row every five minutes
+DriftKind = Literal["shift", "scale", "mix"]
+
+
+def telemetry(rows: int, seed: int = 0, anomaly_rate: float = 0.01) -> Table:
+    """Seeded telemetry of one server: a daily cycle, features that move together, noise that remembers, and labelled
+    anomalies (spikes, level shifts of some minutes, broken correlation) in about `anomaly_rate` of the rows."""
+    structure, rng = np.random.default_rng(20_240_501), np.random.default_rng(seed)
+    d = len(FEATURES)
+    mixing = structure.normal(size=(3, d)) / np.sqrt(3)
+    cycle = structure.uniform(0.2, 0.7, d)
+    phase = structure.uniform(-0.6, 0.6, d)
+    time_of_day = 2 * np.pi * (np.arange(rows) + rng.integers(ROWS_PER_DAY)) / ROWS_PER_DAY
+    common = _autoregressive(rng.normal(size=(rows, 3)), 0.8)
+    X = np.sin(time_of_day[:, None] + phase) * cycle + common @ mixing + 0.5 * _autoregressive(rng.normal(size=(rows, d)), 0.5)
+    labels = np.zeros(rows, np.int64)
+    while labels.mean() < anomaly_rate:
+        start, kind = int(rng.integers(rows)), rng.integers(3)
+        length = 1 if kind == 0 else int(rng.integers(2, 8))
+        where, which = slice(start, start + length), rng.choice(d, 4, replace=False)
+        signs = rng.choice((-1.0, 1.0), 4)
+        if kind == 2:  # each value is ordinary, their combination is not
+            X[where, which] = -X[where, which] + signs * 2.5
+        else:
+            X[where, which] += signs * rng.uniform(5, 9, 4)
+        labels[where] = 1
+    scale = structure.uniform(1, 40, d)
+    return Table(X * scale + scale * structure.uniform(4, 8, d), FEATURES, labels)
+
+
+def _autoregressive(noise: Floats, memory: float) -> Floats:
+    out = np.empty_like(noise)
+    out[0] = noise[0]
+    for i in range(1, len(noise)):
+        out[i] = memory * out[i - 1] + np.sqrt(1 - memory**2) * noise[i]
+    return out
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A change of the world in some features: `shift` by `size` sd, `scale` of the spread by `size`, or a `mix` in which
+    the share `size` / 10 of the rows are shifted by three sd."""
+
+    kind: DriftKind = "shift"
+    size: float = 3.0
+    share: float = 0.4  # of the features
+    seed: int = 0
+
+    def features(self, d: int) -> NDArray[np.intp]:
+        """Indices of the features that change."""
+        return np.sort(np.random.default_rng(self.seed).choice(d, max(1, round(self.share * d)), replace=False))
+
+    def apply(self, X: Floats) -> Floats:
+        """A copy of the rows [n, d], changed; centre and spread are those of `X` itself."""
+        rng = np.random.default_rng(self.seed)
+        changed, columns = X.copy(), self.features(X.shape[1])
+        signs = rng.choice((-1.0, 1.0), len(columns))
+        part, sd = X[:, columns], X[:, columns].std(axis=0)
+        if self.kind == "shift":
+            changed[:, columns] = part + signs * self.size * sd
+        elif self.kind == "scale":
+            changed[:, columns] = part.mean(axis=0) + (part - part.mean(axis=0)) * self.size
+        else:
+            hit = rng.random(len(X)) < min(self.size / 10, 1)
+            changed[np.ix_(hit, columns)] += signs * 3 * sd
+        return changed
+
+
+@dataclass
+class Tally:
+    """What a stream has seen so far. Latency counts from the moment a row was due, so a slow answer is not hidden by
+    rows that then start late (coordinated omission)."""
+
+    rows: int = 0
+    failed: int = 0
+    anomalies: int = 0
+    by_status: Counter[str] = field(default_factory=Counter)
+    by_version: Counter[str] = field(default_factory=Counter)
+    due: list[float] = field(default_factory=list)  # seconds, monotonic
+    latency: list[float] = field(default_factory=list)  # seconds
+    version: list[str] = field(default_factory=list)
+
+    def quantile_ms(self, q: float) -> float:
+        return float(np.quantile(self.latency, q) * 1e3) if self.latency else float("nan")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "requests": self.rows, "failed_requests": self.failed, "anomalies": self.anomalies, "statuses": dict(self.by_status),
+            "versions": dict(self.by_version), "p50_ms": round(self.quantile_ms(0.5), 2), "p99_ms": round(self.quantile_ms(0.99), 2),
+            "max_ms": round(self.quantile_ms(1.0), 2),
+        }  # fmt: skip
+
+
+async def stream(
+    url: str, row: Callable[[int], Floats], rate: float, tally: Tally, stop: Callable[[int], bool], connections: int = 16
+) -> None:
+    """POST row after row to `url`/predict at `rate` rows a second until `stop(rows sent)`: open loop."""
+    began, sent = time.monotonic(), 0
+    limit = asyncio.Semaphore(connections)
+    running: set[asyncio.Task[None]] = set()
+    connector = aiohttp.TCPConnector(limit=connections)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:
+        while not stop(sent):
+            due = began + sent / rate
+            if (ahead := due - time.monotonic()) > 0:
+                await asyncio.sleep(ahead)
+            await limit.acquire()
+            task = asyncio.create_task(_send(session, f"{url}/predict", row(sent), due, tally))
+            running.add(task)
+            task.add_done_callback(lambda done: (running.discard(done), limit.release()))
+            sent += 1
+        if running:
+            await asyncio.gather(*running)
+
+
+async def _send(session: aiohttp.ClientSession, url: str, row: Floats, due: float, tally: Tally) -> None:
+    status, version, anomaly = "error", "", False
+    try:
+        async with session.post(url, data=msgspec.json.encode({"features": row.tolist()})) as answer:
+            body, status = await answer.read(), str(answer.status)
+            if answer.status == 200:
+                found = msgspec.json.decode(body)
+                version, anomaly = found["model_version"], found["is_anomaly"]
+    except (aiohttp.ClientError, TimeoutError) as error:
+        status = type(error).__name__
+    tally.rows += 1
+    tally.failed += status != "200"
+    tally.anomalies += anomaly
+    tally.by_status[status] += 1
+    tally.by_version[version] += 1
+    tally.due.append(due)
+    tally.latency.append(time.monotonic() - due)
+    tally.version.append(version)

@@ -1,0 +1,158 @@
+"""CompiledForest: an IsolationForest as flat arrays, scored exactly and fast.
+
+Isolation forest: F. T. Liu, K. M. Ting, Z.-H. Zhou, "Isolation Forest", ICDM 2008. The score of a row is
+s(x) = 2 ** (-E[h(x)] / c(max_samples)) in (0, 1]; higher is more anomalous.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numba import njit  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from sklearn.ensemble import IsolationForest
+from sklearn.ensemble._iforest import _average_path_length
+
+from train.errors import BundleError
+
+Floats = NDArray[np.float64]
+LEAF = -1
+
+
+def set_threshold(forest: IsolationForest, threshold: float) -> None:
+    """Make scikit-learn's labels those of the threshold: -1 where the score is above it."""
+    forest.offset_ = -threshold
+
+
+@njit(cache=True, nogil=True)
+def _path_lengths(X, roots, feature, threshold, left, length, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for i in range(X.shape[0]):
+        total = 0.0
+        for tree in range(roots.shape[0]):
+            node = roots[tree]
+            while feature[node] >= 0:
+                node = left[node] + (X[i, feature[node]] > threshold[node])
+            total += length[node]
+        out[i] = total
+
+
+@njit(cache=True, nogil=True)
+def _path_gains(X, roots, feature, threshold, left, length, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for i in range(X.shape[0]):
+        for tree in range(roots.shape[0]):
+            node = roots[tree]
+            while feature[node] >= 0:
+                child = left[node] + (X[i, feature[node]] > threshold[node])
+                out[i, feature[node]] += length[node] - length[child]
+                node = child
+
+
+@dataclass(frozen=True)
+class CompiledForest:
+    """An IsolationForest as flat arrays over all nodes of all trees, children side by side (right = left + 1).
+
+    roots     int32   [trees]  index of each root, ascending
+    feature   int32   [nodes]  split feature; LEAF for a leaf
+    threshold float32 [nodes]  go left where x <= threshold
+    left      int32   [nodes]  index of the left child; 0 for a leaf
+    length    float64 [nodes]  depth + c(rows in the node): at a leaf its path length, above it the length expected there
+    """
+
+    roots: NDArray[np.int32]
+    feature: NDArray[np.int32]
+    threshold: NDArray[np.float32]
+    left: NDArray[np.int32]
+    length: Floats
+    n_features: int
+    max_samples: int
+
+    @property
+    def trees(self) -> int:
+        return len(self.roots)
+
+    @classmethod
+    def compile(cls, forest: IsolationForest) -> CompiledForest:
+        """The same forest, node by node in breadth-first order."""
+        columns: list[list[NDArray[Any]]] = [[], [], [], []]
+        roots, base = [], 0
+        for i, estimator in enumerate(forest.estimators_):
+            tree = estimator.tree_
+            lengths = np.asarray(forest._decision_path_lengths[i]) + forest._average_path_length_per_tree[i] - 1.0
+            order, left = _breadth_first(tree.children_left, tree.children_right)
+            split = tree.children_left[order] >= 0
+            columns[0].append(np.where(split, forest.estimators_features_[i][np.maximum(tree.feature[order], 0)], LEAF))
+            columns[1].append(np.where(split, _round_down(tree.threshold[order]), np.float32(0)))
+            columns[2].append(np.where(split, left + base, 0))
+            columns[3].append(lengths[order])
+            roots.append(base)
+            base += len(order)
+        feature, threshold, left_all, length = (np.concatenate(column) for column in columns)
+        return cls(
+            np.array(roots, np.int32), feature.astype(np.int32), threshold.astype(np.float32), left_all.astype(np.int32),
+            length.astype(np.float64), int(forest.n_features_in_), int(forest._max_samples),
+        )  # fmt: skip
+
+    def score(self, X: NDArray[Any]) -> Floats:
+        """Anomaly scores [n] of the rows [n, d]: `-IsolationForest.score_samples(X)` to 1e-6, with identical labels."""
+        rows = self._rows(X)
+        lengths = np.empty(len(rows))
+        _path_lengths(rows, self.roots, self.feature, self.threshold, self.left, self.length, lengths)
+        return np.exp2(-lengths / (self.trees * self._normaliser))
+
+    def attribute(self, X: NDArray[Any]) -> Floats:
+        """Path gains [n, d]: how far splits on each feature shortened the path, as a mean over the trees.
+
+        They add up to c(max_samples) - E[h(x)], the path-length deficit; positive means more anomalous.
+        """
+        rows = self._rows(X)
+        gains = np.zeros(rows.shape)
+        _path_gains(rows, self.roots, self.feature, self.threshold, self.left, self.length, gains)
+        return gains / self.trees
+
+    def check(self) -> None:
+        """Raise BundleError unless every walk from every root stays in bounds and ends: no cycle, no foreign feature."""
+        nodes = len(self.feature)
+        inner = self.feature != LEAF
+        index = np.arange(nodes)
+        end = np.append(self.roots[1:], nodes)
+        ends = np.repeat(end, end - self.roots) if self.trees and (end > self.roots).all() else np.empty(0)
+        problems = {
+            "arrays of different length": not (len(self.threshold) == len(self.left) == len(self.length) == nodes),
+            "no tree": not self.trees or self.roots[0] != 0 or len(ends) != nodes,
+            "a feature out of range": bool((self.feature < LEAF).any() or (self.feature >= self.n_features).any()),
+            "values that are not finite": not (np.isfinite(self.threshold).all() and np.isfinite(self.length).all()),
+        }
+        for problem, found in problems.items():
+            if found:
+                raise BundleError(f"the forest has {problem}: the bundle is damaged, use another version")
+        if bool((self.left[inner] <= index[inner]).any() or (self.left[inner] + 1 >= ends[inner]).any()):
+            raise BundleError("the forest has a child out of range: the bundle is damaged, use another version")
+
+    def _rows(self, X: NDArray[Any]) -> NDArray[np.float32]:
+        rows = np.ascontiguousarray(X, dtype=np.float32)
+        if rows.ndim != 2 or rows.shape[1] != self.n_features:
+            raise ValueError(f"rows of shape {rows.shape}, expected [n, {self.n_features}]")
+        return rows
+
+    @cached_property
+    def _normaliser(self) -> float:
+        return float(_average_path_length([self.max_samples])[0])
+
+
+def _breadth_first(left: NDArray[Any], right: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The nodes in breadth-first order, and for each its left child's new position (children are neighbours)."""
+    order, position = [0], []
+    for node in order:  # grows while it is read
+        position.append(len(order))
+        if left[node] >= 0:
+            order += [int(left[node]), int(right[node])]
+    return np.array(order), np.array(position)
+
+
+def _round_down(threshold: Floats) -> NDArray[np.float32]:
+    """The largest float32 not above each threshold: then `x <= t` is the same for every float32 x."""
+    rounded = threshold.astype(np.float32)
+    return np.where(rounded > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded)

@@ -1,0 +1,69 @@
+"""The champion/challenger verdict: pure, on metrics of the same held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from train.settings import TrainSettings
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One gate: `value` is compared with `limit` as the sentence says."""
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Passed when every check did."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reason(self) -> str:
+        """The deciding sentences: those that failed, or all when none did."""
+        failed = [check.sentence for check in self.checks if not check.passed]
+        return "; ".join(failed or [check.sentence for check in self.checks])
+
+    def to_json(self) -> dict[str, Any]:
+        return {"passed": self.passed, "reason": self.reason, "checks": [asdict(check) for check in self.checks]}
+
+
+def judge(challenger: Metrics, champion: Metrics | None, settings: TrainSettings) -> Verdict:
+    """Judge the challenger by its own metrics and, where there is a champion, against that one's on the same rows."""
+    checks = [
+        _at_most("alert_rate", challenger["alert_rate"], settings.alert_rate * settings.alert_band, "its alert budget band"),
+        _at_least("planted_auroc", challenger["planted_auroc"], settings.min_planted_auroc, "the least for any model"),
+    ]
+    if champion is not None:
+        for name in ("planted_auroc", "auroc"):
+            if name in challenger and name in champion:
+                checks.append(_at_least(f"{name}_vs_champion", challenger[name], champion[name] - settings.auroc_tolerance, "the champion's less the tolerance"))
+        # A challenger that alerts further from the budget than the champion on the live data solves nothing.
+        limit = max(abs(champion["alert_rate"] - settings.alert_rate), settings.alert_rate)
+        distance = abs(challenger["alert_rate"] - settings.alert_rate)
+        checks.append(_at_most("alert_rate_error", distance, limit, "the champion's distance from the alert budget"))
+    return Verdict(tuple(checks))
+
+
+def _at_most(name: str, value: float, limit: float, what: str) -> Check:
+    passed = value <= limit
+    return Check(name, value, limit, passed, f"{name} {value:.4f} is {'within' if passed else 'over'} {limit:.4f}, {what}")
+
+
+def _at_least(name: str, value: float, limit: float, what: str) -> Check:
+    passed = value >= limit
+    return Check(name, value, limit, passed, f"{name} {value:.4f} is {'at least' if passed else 'below'} {limit:.4f}, {what}")

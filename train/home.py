@@ -1,0 +1,106 @@
+"""Where local state lives (`VIGIL_HOME`, default `.vigil`), and the record of the platform that runs there."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` with `value` as JSON in one step, so that a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1))
+    temporary.replace(path)
+
+
+def use_ray_token(home: Home) -> Path:
+    """Have this process and its children use the Ray token of `home`; made on first use, readable by its owner only.
+
+    Call it before `ray` is first imported: Ray reads its authentication mode then.
+    """
+    path = home.state / "ray-token"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    if "RAY_AUTH_TOKEN" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    return path
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What another process needs to know to use the running platform; written by `vigil up`."""
+
+    id: str
+    pid: int
+    started: float  # start time of `pid`: a recycled pid does not count
+    url: str
+    ray_address: str
+    dashboard_url: str
+    tracking_uri: str
+    token_path: str
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folders of one local installation."""
+
+    root: Path
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def captured(self) -> Path:
+        return self.root / "captured"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def record(self) -> Path:
+        return self.state / "platform.json"
+
+    @property
+    def database_uri(self) -> str:
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def create(self) -> Home:
+        """Make the folders; return self."""
+        for folder in (self.artifacts, self.cache, self.captured, self.logs, self.state):
+            folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write_platform(self, platform: Platform) -> None:
+        write_json(self.record, asdict(platform))
+
+    def platform(self) -> Platform | None:
+        """The platform whose process is alive, or None."""
+        try:
+            platform = Platform(**json.loads(self.record.read_text()))
+        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+            return None
+        import psutil  # only callers that look for a platform need it
+
+        try:
+            alive = abs(psutil.Process(platform.pid).create_time() - platform.started) < 1
+        except psutil.NoSuchProcess:
+            alive = False
+        return platform if alive else None

@@ -1,0 +1,179 @@
+"""The Ray Train job: data -> fit -> calibrate -> evaluate -> bundle -> gate -> register. Prints run id and version."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from sklearn.ensemble import IsolationForest
+
+from train import data, forest, gate, reference, threshold
+from train.bundle import ModelBundle
+from train.data import Table
+from train.errors import DataError
+from train.evaluate import evaluate, plant
+from train.fit import fit
+from train.forest import CompiledForest
+from train.gate import Verdict
+from train.home import Home
+from train.registry import Candidate, Registry, Version
+from train.settings import TrainSettings
+
+Progress = Callable[[str], None]
+LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """One training job.
+
+    data: the baseline table; captured/since: live rows from that Unix time on are trained on as well, and become the
+    reference; key: a second job with the same key returns the version of the first.
+    """
+
+    data: str
+    label: str | None = None
+    captured: str | None = None
+    since: float = 0.0
+    trigger: str = "manual"  # | schedule | drift
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a training job made: the registered version, and the gate's verdict on it."""
+
+    version: Version
+    verdict: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        v = self.version
+        return {"version": v.version, "run_id": v.run_id, "digest": v.digest, "metrics": dict(v.metrics), "verdict": self.verdict}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of one job: what is fitted on, the recent ones that calibrate, all the world as it is now in its order
+    (the drift reference), and what is held out."""
+
+    fit: Table
+    recent: Table
+    world: Table
+    held_out: Table
+    test: Table | None
+
+
+def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, progress: Progress = lambda _: None) -> JobResult:
+    """Train, judge and register one version; needs a connected Ray.
+
+    Raises DataError for unusable data and VigilError when the job fails; a failed job registers nothing.
+    """
+    key = spec.key or uuid.uuid4().hex
+    if (done := registry.of_job(key)) is not None:
+        return JobResult(done, registry.gate(done))
+    champion = registry.champion()
+    prior = registry.fetch(champion, home.cache) if champion else None
+    rows = _load(spec, settings)
+    progress(f"{len(rows.fit)} rows of {len(rows.fit.names)} features to fit, {len(rows.held_out)} held out")
+    for name in rows.fit.constant:
+        progress(f"warning: feature {name!r} is constant; it is kept but carries nothing")
+    merged = fit(rows.fit.X, settings, home.state / "train")
+    progress(f"fitted {merged.n_estimators} trees on {settings.workers} workers")
+    model = _assemble(merged, rows, spec, settings, prior)
+    metrics, verdict = _judge(model, prior, rows, settings)
+    progress(f"gate {'passed' if verdict.passed else 'failed'}: {verdict.reason}")
+    tags = {"data_fingerprint": rows.fit.fingerprint, "trigger": spec.trigger, "job": key, "verdict": "passed" if verdict.passed else "failed"}
+    params = {**settings.model_dump(exclude={"tracking_uri"}), "data": spec.data, "threshold": model.threshold.value}
+    version = registry.register(Candidate(merged, model, params, metrics, tags, verdict.to_json()))
+    progress(f"registered version {version.version}")
+    return JobResult(version, verdict.to_json())
+
+
+def _load(spec: JobSpec, settings: TrainSettings) -> _Rows:
+    dataset = data.read(spec.data, label=spec.label)
+    world = dataset.train
+    fit, held_out = data.split(world, settings.holdout, settings.seed)
+    recent = fit
+    if spec.captured is not None:
+        live = data.read_captured(Path(spec.captured), spec.since)
+        if live is None or live.names != fit.names:
+            raise DataError(f"no captured rows with the features of {spec.data} in {spec.captured} since {spec.since:.0f}")
+        # A random share is held out: live rows span too little time for their last part to stand for all of them.
+        recent, held_out = data.split(replace(live, ordered=False), settings.holdout, settings.seed)
+        # As many old rows as new ones: the model learns the new world and does not forget the old one.
+        rng = np.random.default_rng(settings.seed)
+        old = fit.take(np.sort(rng.choice(len(fit), min(len(fit), len(recent)), replace=False)))
+        fit, world = Table(np.concatenate([old.X, recent.X]), fit.names), live
+    least = settings.max_samples * settings.workers
+    if len(fit) < least:
+        raise DataError(
+            f"{len(fit)} rows to fit on after {settings.holdout:.0%} are held out; {settings.workers} workers with "
+            f"max_samples={settings.max_samples} need {least}: give more rows, or set VIGIL_TRAIN_MAX_SAMPLES or VIGIL_TRAIN_WORKERS lower"
+        )
+    return _Rows(fit, recent, world, held_out, dataset.test)
+
+
+def _assemble(merged: IsolationForest, rows: _Rows, spec: JobSpec, settings: TrainSettings, prior: ModelBundle | None) -> ModelBundle:
+    compiled = CompiledForest.compile(merged)
+    scores = compiled.score(rows.recent.X)
+    limit = threshold.to_alert_rate(scores, settings.alert_rate)
+    if rows.recent.labels is not None and 0 < rows.recent.labels.sum() < len(rows.recent):
+        limit = threshold.to_labels(scores, rows.recent.labels, settings.alert_rate)
+    forest.set_threshold(merged, limit.value)
+    ref = reference.build(
+        rows.world.X, rows.world.names, scores, window_rows=settings.window_rows, max_rows=settings.reference_rows,
+        prior=prior.reference if prior and spec.captured else None,
+    )  # fmt: skip
+    golden = np.concatenate([rows.held_out.X[:24], plant(rows.held_out.X, ref.scale, most=8)])
+    info = {
+        "data": str(Path(spec.data).absolute()), "label": spec.label, "trigger": spec.trigger, "rows": len(rows.fit), "since": spec.since or None, "trained": time.time(),
+        "data_fingerprint": rows.fit.fingerprint, "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }  # fmt: skip
+    return ModelBundle(rows.fit.names, compiled, limit, ref, golden, info)
+
+
+def _judge(model: ModelBundle, prior: ModelBundle | None, rows: _Rows, settings: TrainSettings) -> tuple[dict[str, float], Verdict]:
+    scale = model.reference.scale
+    metrics = evaluate(model.forest, model.threshold.value, rows.held_out, scale)
+    # Another table is another detector: its rows mean nothing to the champion.
+    rival = evaluate(prior.forest, prior.threshold.value, rows.held_out, scale) if prior and prior.names == model.names else None
+    verdict = gate.judge(metrics, rival, settings)
+    if rows.test is not None and rows.test.labels is not None:
+        tested = evaluate(model.forest, model.threshold.value, rows.test, scale)
+        metrics |= {f"test_{name}": value for name, value in tested.items()}
+    metrics |= {f"champion_{name}": value for name, value in (rival or {}).items()}
+    return metrics, verdict
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Ray for the length of a block: the cluster at `address`, this job's cluster, or one of its own on this machine."""
+    inside_job = "RAY_JOB_ID" in os.environ or "RAY_ADDRESS" in os.environ
+    own = address is None and not inside_job
+    ray.init(
+        address="local" if own else address, namespace="vigil", log_to_driver=False, logging_level=logging.ERROR,
+        **({"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False, "object_store_memory": 512 * 2**20} if own else {}),
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def open_registry(home: Home, settings: TrainSettings) -> Registry:
+    """The registry that the settings name, else the running platform's, else the local database."""
+    platform = home.platform()
+    uri = settings.tracking_uri or (platform.tracking_uri if platform else None)
+    if uri is None:
+        home.create()
+    return Registry(uri or home.database_uri, settings.model_name, home.artifacts if uri is None else None)

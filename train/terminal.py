@@ -1,0 +1,74 @@
+"""What a command shows: progress on stderr (a bar on a terminal, lines elsewhere), one JSON object or a table on stdout."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ParamSpec
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from train.errors import VigilError
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+
+P = ParamSpec("P")
+json_option = click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
+
+
+def say(message: str) -> None:
+    """One line of progress."""
+    err.print(message, markup=False)
+
+
+@contextmanager
+def steps(title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A callable that shows one step done; on a terminal as a bar of `total` steps."""
+    if not err.is_terminal:
+        yield say
+        return
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True) as bar:
+        task = bar.add_task(title, total=total)
+
+        def step(message: str) -> None:
+            say(message)
+            bar.advance(task)
+
+        yield step
+
+
+def show(value: Any) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, default=str), flush=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table on stdout."""
+    made = Table(*columns)
+    for row in rows:
+        made.add_row(*(str(value) for value in row))
+    out.print(made)
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Expected errors become one message on stderr (with --json an object on stdout) and exit 1."""
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except VigilError as error:
+            if kwargs.get("as_json"):
+                show(error.body())
+            else:
+                err.print(f"error: {error.message}", style="bold red", markup=False)
+            sys.exit(1)
+
+    return guarded

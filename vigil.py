@@ -1,0 +1,45 @@
+"""The `vigil` command: mounts each room's commands, nothing else."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from train.home import use_ray_token
+from train.settings import HomeSettings
+
+COMMANDS = {
+    "up": "serve.cli",
+    "down": "serve.cli",
+    "status": "serve.cli",
+    "demo": "serve.cli",
+    "stream": "serve.cli",
+    "train": "train.cli",
+    "models": "train.cli",
+    "promote": "train.cli",
+    "rollback": "train.cli",
+    "drift": "drift.cli",
+}
+
+
+class _Rooms(click.Group):
+    """Imports a room when one of its commands is called: `vigil --help` should not wait for Ray."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+
+
+@click.command(cls=_Rooms)
+def main() -> None:
+    """Vigil: real-time anomaly detection on Ray."""
+    use_ray_token(HomeSettings().open())
+
+
+if __name__ == "__main__":
+    main()
