@@ -33,7 +33,10 @@ def status(as_json: bool) -> None:
     if as_json:
         show(found)
         return
-    table(("feature", "KS", "floor", "PSI"), [(f["feature"], f"{f['ks']:.3f}", f"{f['floor']:.3f}", f"{f['psi']:.2f}") for f in found["features"]])
+    table(
+        ("feature", "KS", "floor", "PSI"),
+        [(f["feature"], f"{f['ks']:.3f}", f"{f['floor']:.3f}", f"{f['psi']:.2f}") for f in found["features"]],
+    )
     governor = found["governor"]
     click.echo(f"verdict: {found['verdict']['sentence'] if found['verdict'] else 'no full window yet'}")
     click.echo(f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {found['retrains']} retrainings")
@@ -66,4 +69,7 @@ def check(reference: str, window: str, alpha: float, as_json: bool) -> None:
         show(verdict.to_json())
         return
     click.echo(f"{verdict.kind}: {verdict.sentence}")
-    table(("feature", "statistic", "value", "limit"), [(f.feature, f.statistic, f"{f.value:.3f}", f"{f.limit:.3f}") for f in verdict.findings])
+    table(
+        ("feature", "statistic", "value", "limit"),
+        [(f.feature, f.statistic, f"{f.value:.3f}", f"{f.limit:.3f}") for f in verdict.findings],
+    )

@@ -107,9 +107,12 @@ def _collect(state: Governor, rows: int, now: float, settings: DriftSettings) ->
     ), True
 
 
-def on_champion(state: Governor) -> Governor:
-    """Another model is champion: what was seen against the former reference no longer counts."""
+def on_champion(state: Governor, *, own: bool) -> Governor:
+    """Another model is champion: what was seen against the former reference no longer counts.
+
+    `own` says that it is the one this governor's retraining made: then the cooldown stands, else a person has decided.
+    """
     state = replace(state, recent=(), quiet=0)
-    if state.phase == "collecting":
-        return replace(state, phase="watching", episode=None, rows=0, reason="the champion changed: the episode is closed")
+    if state.phase == "collecting" or (state.phase == "cooling" and not own):
+        return replace(state, phase="watching", episode=None, rows=0, cooldown=0, reason="another champion: watching anew")
     return state

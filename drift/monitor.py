@@ -61,6 +61,7 @@ class Watch:
         self.state = Governor.from_json(saved["governor"]) if saved else Governor()
         self.cause = str(saved.get("cause", ""))
         self.last_retraining: dict[str, Any] | None = saved.get("last_retraining")
+        self._followed: str | None = saved.get("followed")  # also before a restart
 
     @property
     def severity(self) -> float:
@@ -70,7 +71,9 @@ class Watch:
         """Take in one replica's report: who it is and serves, its counts, and the rows that it sampled."""
         with self._lock:
             replica = str(report["replica"])
-            self._replicas[replica] = {key: report[key] for key in ("replica", "version", "digest", "since", "pid")} | {"seen": now}
+            self._replicas[replica] = {key: report[key] for key in ("replica", "version", "digest", "since", "pid")} | {
+                "seen": now
+            }
             self._counts[replica] = report["counts"]
             for version, rows, scores in report["rows"]:
                 self._rows_seen += len(rows)
@@ -83,9 +86,10 @@ class Watch:
     def follow(self, champion: Version, bundle: ModelBundle) -> None:
         """Compare with the reference of this champion from now on."""
         with self._lock:
-            if self._champion is not None and self._champion.version != champion.version:
-                self.state = governor.on_champion(self.state)
-            self._champion, self._bundle = champion, bundle
+            if self._followed not in (None, champion.version):
+                last = self.last_retraining or {}
+                self.state = governor.on_champion(self.state, own=champion.version == last.get("version"))
+            self._champion, self._bundle, self._followed = champion, bundle, champion.version
             self._window = TumblingWindow(bundle.reference.window_rows)
             self._verdicts.clear()
             self._statistics = None
@@ -195,7 +199,10 @@ class Watch:
 
     def _save(self) -> None:
         try:
-            write_json(self._file, {"governor": self.state.to_json(), "cause": self.cause, "last_retraining": self.last_retraining})
+            write_json(self._file, {
+                "governor": self.state.to_json(), "cause": self.cause, "last_retraining": self.last_retraining,
+                "followed": self._followed,
+            })  # fmt: skip
         except OSError as error:
             log.warning("the monitor's state cannot be written: %s", error)
 
@@ -207,7 +214,10 @@ class DriftMonitor:
         self.settings = DriftSettings(**args)
         self._watch = Watch(self.settings)
         self._registry = Registry(self.settings.tracking_uri, self.settings.model_name)
-        self._tasks = [asyncio.get_running_loop().create_task(self._follow_loop()), asyncio.get_running_loop().create_task(self._retrain_loop())]
+        self._tasks = [
+            asyncio.get_running_loop().create_task(self._follow_loop()),
+            asyncio.get_running_loop().create_task(self._retrain_loop()),
+        ]
 
     async def ingest(self, report: dict[str, Any]) -> dict[str, float]:
         """A replica's report; answers with what every response tells of drift."""
@@ -243,7 +253,9 @@ class DriftMonitor:
             state = self._watch.state
             if state.phase == "retraining" and state.episode is not None:
                 try:
-                    result = await asyncio.to_thread(retrain, state.episode, state.since, self._watch.cause, self.settings, self._registry)
+                    result = await asyncio.to_thread(
+                        retrain, state.episode, state.since, self._watch.cause, self.settings, self._registry
+                    )
                 except RegistryUnavailable as error:
                     if time.time() < state.retrains[-1] + self.settings.retrain_timeout_s:
                         log.warning("retraining waits for the registry: %s", error.message)

@@ -40,7 +40,9 @@ def retrain(episode: str, since: float, cause: str, settings: DriftSettings, reg
     job = f"retrain-{episode}"
     if all(known.submission_id != job for known in client.list_jobs()):
         arguments = ["train", "--data", str(info["data"]), "--captured", str(home.captured), "--since", repr(since)]
-        arguments += ["--trigger", "drift", "--key", episode, "--json"] + (["--label", str(info["label"])] if info["label"] else [])
+        arguments += ["--trigger", "drift", "--key", episode, "--json"] + (
+            ["--label", str(info["label"])] if info["label"] else []
+        )
         client.submit_job(entrypoint=shlex.join([sys.executable, "-m", "vigil", *arguments]), submission_id=job)
     status = _wait(client, job, settings.retrain_timeout_s)
     version = registry.of_job(episode)

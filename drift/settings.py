@@ -19,7 +19,9 @@ class DriftSettings(BaseSettings):
     model_name: str = Field("vigil", description="registered model to watch")
     dashboard_url: str = Field("http://127.0.0.1:8265", description="Ray dashboard: where retraining jobs are submitted")
     serve_application: str = Field("vigil", description="Serve application whose replicas are told of a promotion")
-    mode: Literal["observe", "suggest", "auto"] = Field("auto", description="observe: report; suggest: also open episodes; auto: retrain")
+    mode: Literal["observe", "suggest", "auto"] = Field(
+        "auto", description="observe: report; suggest: also open episodes; auto: retrain"
+    )
     alpha: float = Field(0.01, gt=0, lt=1, description="family-wise significance of the KS tests of one window (Bonferroni)")
     retrain_rows: int = Field(2000, ge=100, description="captured rows since the drift began that a retraining waits for")
     cooldown_windows: int = Field(10, ge=0, description="windows after a retraining in which no episode opens")

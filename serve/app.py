@@ -60,11 +60,16 @@ class Detector:
         """Look at the champion alias now (broadcast after a promotion)."""
         self.watch.hurry()
 
-    def __serve_build_asgi_app__(self) -> FastAPI:  # noqa: PLW3201 - Serve's name for it
+    def __serve_build_asgi_app__(self) -> FastAPI:
         app = FastAPI(title="Vigil", description="Real-time anomaly detection", openapi_url="/openapi.json")
         # A plain Starlette route: request models on the hot path cost half the throughput.
         app.add_route("/predict", self._answering(self.predict), methods=["POST"])
-        for path, route in {"/healthz": self.healthz, "/readyz": self.readyz, "/drift": self.drift, "/metrics": self.expose}.items():
+        for path, route in {
+            "/healthz": self.healthz,
+            "/readyz": self.readyz,
+            "/drift": self.drift,
+            "/metrics": self.expose,
+        }.items():
             app.add_api_route(path, self._answering(route), methods=["GET"], response_class=Response)
         app.openapi = lambda: _openapi(app)
         return app
@@ -93,7 +98,9 @@ class Detector:
     async def readyz(self, request: Request) -> Response:
         """A verified model is loaded."""
         model = self._model()
-        return JSONResponse({"status": "ready", "model_version": model.version, "model_digest": model.digest, "features": model.bundle.names})
+        return JSONResponse(
+            {"status": "ready", "model_version": model.version, "model_digest": model.digest, "features": model.bundle.names}
+        )
 
     async def drift(self, request: Request) -> Response:
         """What the drift monitor sees, what its governor decided and why, and which replica serves which version."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -80,7 +81,9 @@ def status(as_json: bool) -> None:
         show(found)
         return
     table(("part", "answers"), list(found["parts"].items()))
-    table(("replica", "version", "digest"), [(r["replica"], r["version"], str(r["digest"])[:12]) for r in found["replicas"] or []])
+    table(
+        ("replica", "version", "digest"), [(r["replica"], r["version"], str(r["digest"])[:12]) for r in found["replicas"] or []]
+    )
     click.echo(f"desired version {found['model_version'] or 'none'}; lagging: {', '.join(found['lagging'] or []) or 'none'}")
 
 
@@ -91,7 +94,9 @@ def status(as_json: bool) -> None:
 @click.option("--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="rows to send")
 @click.option("--drift-after", type=click.IntRange(min=0), help="inject drift from this row on")
 @click.option("--drift-kind", type=click.Choice(["shift", "scale", "mix"]), default="shift", show_default=True)
-@click.option("--drift-size", type=float, default=3.0, show_default=True, help="in standard deviations (shift), or a factor (scale)")
+@click.option(
+    "--drift-size", type=float, default=3.0, show_default=True, help="in standard deviations (shift), or a factor (scale)"
+)
 @click.option("--url", help="service to send to (default: the platform that runs here)")
 @json_option
 @command
@@ -139,6 +144,7 @@ def demo(data: str | None, label: str | None, port: int | None, leave: bool, as_
     settings, home = _settings(port), HomeSettings().open().create()
     if data is not None:
         _check_file(data, label)
+    os.environ.setdefault("VIGIL_DRIFT_MAX_RETRAINS_PER_DAY", "100")  # a demo may be repeated all day
     with local.running(settings, home, say, _trainer(home, data or demos.training_file(home), label)) as platform:
         _urls(platform)
         summary = demos.play(platform, data, label, say)
@@ -178,7 +184,9 @@ def _trainer(home: Home, data: str | None, label: str | None) -> Any:
         with steps("training", total=4) as step:
             result = run(JobSpec(data, label), settings, registry, home, step)
         if result.verdict["passed"]:
-            version = registry.promote(result.version.version, reason=result.verdict["reason"], actor="vigil up", gates=result.verdict)
+            version = registry.promote(
+                result.version.version, reason=result.verdict["reason"], actor="vigil up", gates=result.verdict
+            )
             say(f"version {version.version} is champion")
         elif registry.champion() is None:
             raise VigilError(f"the first model failed its gate, there is nothing to serve: {result.verdict['reason']}")
@@ -195,7 +203,9 @@ def _detached(settings: ServeSettings, home: Home, data: str | None, label: str 
     if (running := home.platform()) is not None:
         raise PlatformError(f"a platform runs already in {home.root} (pid {running.pid}, {running.url}): `vigil down` stops it")
     with output.open("wb") as out:
-        child = subprocess.Popen([sys.executable, "-m", "vigil", *arguments], stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "vigil", *arguments], stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
+        )
 
     def ready() -> bool:
         if child.poll() is not None:

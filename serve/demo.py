@@ -63,6 +63,7 @@ class Run:
     swapped_at_row: int = 0
     first_version: str = ""
     final_version: str = ""
+    before: dict[str, Any] | None = None  # `/drift` before the drift: a home may have a history
     retrains: int = 0
     failure: str = ""
 
@@ -87,7 +88,9 @@ class Run:
         if self.drift_from is None and sent >= QUIET_ROWS:
             self.drift_from, self.drift_began = sent, time.monotonic()
             changed = ", ".join(self.table.names[j] for j in self.drift.features(len(self.table.names)))
-            self.say(f"{self.tally.rows} rows streamed, {self.tally.anomalies} anomalies so far; now the world changes: {self.drift.kind} in {changed}")
+            self.say(
+                f"{self.tally.rows} rows streamed, {self.tally.anomalies} anomalies so far; now the world changes: {self.drift.kind} in {changed}"
+            )
         if self.drift_from is not None and time.monotonic() - self.drift_began > DEADLINE_S:
             self.failure = f"no new version after {DEADLINE_S:.0f} s of drift; see `vigil drift status`"
         return bool(self.failure) or (bool(self.swapped) and sent >= self.swapped_at_row + FINAL_ROWS)
@@ -111,16 +114,24 @@ class Run:
 
     def _note(self, found: dict[str, Any]) -> None:
         now, version = time.monotonic(), found["model_version"]
-        self.retrains = found["retrains"]
+        self.before = self.before or found
+        self.retrains = found["retrains"] - self.before["retrains"]
         self.first_version = self.first_version or version
         if version != self.first_version and not self.promoted:
             self.promoted, self.final_version = now, version
         if self.promoted and not self.swapped and found["replicas"] and not found["lagging"]:
             self.swapped, self.swapped_at_row = now, self.tally.rows + 16  # those in flight
-            self.say(f"version {version} is swapped in on all {len(found['replicas'])} replicas: {self.tally.rows} requests, {self.tally.failed} failed")
-        last = found["last_retraining"]
-        if last and last["outcome"] != "promoted" and not self.promoted:
+            self.say(
+                f"version {version} is swapped in on all {len(found['replicas'])} replicas: {self.tally.rows} requests, {self.tally.failed} failed"
+            )
+        last = self._retraining(found)
+        if last and last["outcome"] != "promoted":
             self.failure = f"the retraining ended without a better model: {last['reason']}"
+
+    def _retraining(self, found: dict[str, Any]) -> dict[str, Any] | None:
+        """The retraining that has ended since the demo began."""
+        last = found["last_retraining"]
+        return last if self.before is not None and last != self.before["last_retraining"] else None
 
     def _narrate(self, phase: str, found: dict[str, Any]) -> None:
         if phase == "collecting":
@@ -130,8 +141,8 @@ class Run:
             self.say(f"drift is seen in {told}; collecting rows of the new world")
         elif phase == "retraining":
             self.say(f"retraining job retrain-{found['governor']['episode']} runs on Ray: {self.platform.dashboard_url}/#/jobs")
-        elif phase == "cooling" and found["last_retraining"]:
-            self.say(f"the gate said: {found['last_retraining']['reason']}")
+        elif phase == "cooling" and (last := self._retraining(found)):
+            self.say(f"the gate said: {last['reason']}")
 
     def _summary(self) -> dict[str, Any]:
         due, latency = np.array(self.tally.due), np.array(self.tally.latency) * 1e3
@@ -157,5 +168,7 @@ class Run:
 def play(platform: Platform, path: str | None, label: str | None, say: Say) -> dict[str, Any]:
     """Stream, drift, retrain, swap; returns the summary."""
     table = live_rows(path, label)
-    say(f"streaming {RATE:.0f} rows a second of {'the built-in telemetry' if path is None else Path(path).name} to {platform.url}/predict")
+    say(
+        f"streaming {RATE:.0f} rows a second of {'the built-in telemetry' if path is None else Path(path).name} to {platform.url}/predict"
+    )
     return asyncio.run(Run(platform, table, say).go())

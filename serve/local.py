@@ -33,7 +33,9 @@ STOP_TIMEOUT_S = 30.0
 
 
 @contextmanager
-def running(settings: ServeSettings, home: Home, progress: Progress, prepare: Callable[[Platform], None] | None = None) -> Iterator[Platform]:
+def running(
+    settings: ServeSettings, home: Home, progress: Progress, prepare: Callable[[Platform], None] | None = None
+) -> Iterator[Platform]:
     """The platform for the length of a block. `prepare` runs when Ray and MLflow are up, before anything is served.
 
     Raises PlatformError when the port is taken, a platform runs already in this home, or a part does not start.
@@ -88,6 +90,7 @@ def environment(found: Ports, home: Home) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(found.replicas + REPLICA_PORTS - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(found.grpc),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(found.grpc + REPLICA_PORTS - 1),
+        "RAY_worker_maximum_startup_concurrency": "4",
         "VIGIL_HOME": str(home.root),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this interpreter, not a `uv run` of their own
     }
@@ -187,7 +190,9 @@ def _only_one(home: Home) -> Iterator[None]:
         except BlockingIOError as error:
             running = home.platform()
             where = f" (pid {running.pid}, {running.url})" if running else ""
-            raise PlatformError(f"a platform runs already in {home.root}{where}: `vigil down` stops it, VIGIL_HOME names another home") from error
+            raise PlatformError(
+                f"a platform runs already in {home.root}{where}: `vigil down` stops it, VIGIL_HOME names another home"
+            ) from error
         yield
 
 

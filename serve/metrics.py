@@ -47,7 +47,12 @@ class DriftMetrics:
 def snapshot(registry: CollectorRegistry) -> Snapshot:
     """The samples of a registry as plain values that travel between processes."""
     return [
-        (m.name, m.type, m.documentation, [(s.name, tuple(sorted(s.labels.items())), s.value) for s in m.samples if not s.name.endswith("_created")])
+        (
+            m.name,
+            m.type,
+            m.documentation,
+            [(s.name, tuple(sorted(s.labels.items())), s.value) for s in m.samples if not s.name.endswith("_created")],
+        )
         for m in registry.collect()
     ]
 

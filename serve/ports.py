@@ -35,7 +35,9 @@ def find(http: int, host: str) -> Ports:
     if not _free(http, host):
         raise PlatformError(f"port {http} is in use by {holder(http)}: stop it, or choose another with --port")
     single = [_any_free() for _ in range(6)]
-    return Ports(http, _prefer(8265), _prefer(5000), single[0], single[1], single[2], single[3], single[4], single[5], _range(), _range())
+    return Ports(
+        http, _prefer(8265), _prefer(5000), single[0], single[1], single[2], single[3], single[4], single[5], _range(), _range()
+    )
 
 
 def holder(port: int) -> str:

@@ -67,7 +67,9 @@ def _explain(rows: list[Any], names: tuple[str, ...]) -> None:
             raise InvalidFeatures(f"row {i} is not a list of numbers", row=i)
         if len(row) != len(names):
             missing = f", {names[len(row)]!r} is the first that is missing" if len(row) < len(names) else ""
-            raise InvalidFeatures(f"row {i} has {len(row)} features, the model needs {len(names)}{missing}: {_listed(names)}", row=i)
+            raise InvalidFeatures(
+                f"row {i} has {len(row)} features, the model needs {len(names)}{missing}: {_listed(names)}", row=i
+            )
         for name, value in zip(names, row, strict=True):
             if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(np.float64(value)):
                 raise InvalidFeatures(f"row {i}, feature {name!r}: {value!r} is not a finite number", field=name, row=i)
@@ -77,7 +79,9 @@ def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def encode_predict(snapshot: Snapshot, rows: Floats, scores: Floats, single: bool, drift_score: float, request_id: str, reasons: int) -> bytes:
+def encode_predict(
+    snapshot: Snapshot, rows: Floats, scores: Floats, single: bool, drift_score: float, request_id: str, reasons: int
+) -> bytes:
     """The JSON answer: values for a single row, else columns."""
     limit = snapshot.bundle.threshold.value
     anomalous = scores > limit
@@ -110,7 +114,12 @@ def explain(snapshot: Snapshot, rows: Floats, anomalous: NDArray[np.bool_], most
     for k, i in enumerate(where):
         top = np.argsort(-shares[k])[:most]
         told[i] = [
-            {"feature": bundle.names[j], "share": round(float(shares[k, j]), 4), "value": float(rows[i, j]), "z": round(float(z[k, j]), 2)}
+            {
+                "feature": bundle.names[j],
+                "share": round(float(shares[k, j]), 4),
+                "value": float(rows[i, j]),
+                "z": round(float(z[k, j]), 2),
+            }
             for j in top
         ]
     return told

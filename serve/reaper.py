@@ -20,7 +20,9 @@ TERM_S = 5.0
 def start(platform: str) -> subprocess.Popen[bytes]:
     """Start the reaper of `platform`; it waits for this process to close its standard input or to die."""
     environment = {key: value for key, value in os.environ.items() if key != MARK}
-    return subprocess.Popen([sys.executable, "-m", "serve.reaper", platform], stdin=subprocess.PIPE, env=environment, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "serve.reaper", platform], stdin=subprocess.PIPE, env=environment, start_new_session=True
+    )
 
 
 def members(platform: str) -> list[psutil.Process]:
@@ -28,7 +30,11 @@ def members(platform: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == platform and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                process.pid != os.getpid()
+                and process.environ().get(MARK) == platform
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue

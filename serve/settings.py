@@ -29,7 +29,9 @@ class ServeSettings(BaseSettings):
     max_rows: int = Field(50_000, ge=1, description="most rows in one request")
     reasons: int = Field(3, ge=0, description="features named as reasons for an anomaly")
     capture_rate: float = Field(1.0, ge=0, le=1, description="share of requests whose rows go to the drift monitor")
-    capture_rows: int = Field(20_000, ge=1, description="rows a replica holds for the monitor; the oldest are dropped beyond that")
+    capture_rows: int = Field(
+        20_000, ge=1, description="rows a replica holds for the monitor; the oldest are dropped beyond that"
+    )
     flush_s: float = Field(1.0, gt=0, description="how often a replica hands its rows to the monitor")
 
     def application(self, drift: dict[str, object]) -> dict[str, object]:

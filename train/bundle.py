@@ -53,7 +53,13 @@ def write(bundle: ModelBundle, folder: Path) -> str:
     save_file({name: getattr(bundle.forest, name) for name in FOREST_ARRAYS}, folder / "forest.safetensors")
     arrays, plain = reference.to_arrays(bundle.reference)
     save_file(arrays, folder / "reference.safetensors")
-    model = {"format": FORMAT, "names": list(bundle.names), "max_samples": bundle.forest.max_samples, "trees": bundle.forest.trees, "info": bundle.info}
+    model = {
+        "format": FORMAT,
+        "names": list(bundle.names),
+        "max_samples": bundle.forest.max_samples,
+        "trees": bundle.forest.trees,
+        "info": bundle.info,
+    }
     golden = {"rows": bundle.golden.tolist(), "scores": bundle.forest.score(bundle.golden).tolist()}
     texts = {"model.json": model, "reference.json": plain, "threshold.json": asdict(bundle.threshold), "golden.json": golden}
     for name, value in texts.items():
@@ -112,7 +118,9 @@ def _assemble(texts: dict[str, Any], arrays: dict[str, dict[str, NDArray[Any]]])
     for name, dtype in FOREST_ARRAYS.items():
         if columns[name].dtype != dtype or columns[name].ndim != 1:
             raise BundleError(f"forest array {name} has type {columns[name].dtype} and shape {columns[name].shape}")
-    forest = CompiledForest(**{name: columns[name] for name in FOREST_ARRAYS}, n_features=len(names), max_samples=int(model["max_samples"]))
+    forest = CompiledForest(
+        **{name: columns[name] for name in FOREST_ARRAYS}, n_features=len(names), max_samples=int(model["max_samples"])
+    )
     if forest.max_samples < 2 or forest.trees != model["trees"]:
         raise BundleError(f"model.json says {model['trees']} trees of {forest.max_samples} rows, the arrays hold {forest.trees}")
     threshold = Threshold(**texts["threshold.json"])

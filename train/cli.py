@@ -47,7 +47,11 @@ def train(data: str, label: str | None, captured: str | None, since: float, trig
         show(result.to_json())
         return
     click.echo(f"version {result.version.version} is registered as challenger (run {result.version.run_id})")
-    click.echo(f"`vigil promote {result.version.version}` makes it champion" if result.verdict["passed"] else "it failed the gate; see above")
+    click.echo(
+        f"`vigil promote {result.version.version}` makes it champion"
+        if result.verdict["passed"]
+        else "it failed the gate; see above"
+    )
 
 
 @click.command()
@@ -94,7 +98,11 @@ def _move(version: str | None, reason: str, as_json: bool) -> None:
     home = HomeSettings().open()
     registry = open_registry(home, TrainSettings())
     actor = getpass.getuser()
-    moved = registry.rollback(reason=reason, actor=actor) if version is None else registry.promote(version, reason=reason, actor=actor)
+    moved = (
+        registry.rollback(reason=reason, actor=actor)
+        if version is None
+        else registry.promote(version, reason=reason, actor=actor)
+    )
     platform = home.platform()
     replicas = _converge(platform, moved.version) if platform else []
     if as_json:
@@ -119,7 +127,9 @@ def _converge(platform: Platform, version: str) -> list[str]:
             if not lagging:
                 return [r["replica"] for r in replicas]
         time.sleep(0.2)
-    raise RegistryError(f"version {version} is champion, but not served everywhere after {CONVERGE_S:.0f} s: {', '.join(lagging)}")
+    raise RegistryError(
+        f"version {version} is champion, but not served everywhere after {CONVERGE_S:.0f} s: {', '.join(lagging)}"
+    )
 
 
 def _number(value: float | None) -> str:

@@ -38,7 +38,9 @@ def fit(X: NDArray[np.float64], settings: TrainSettings, storage: Path) -> Isola
     trainer = DataParallelTrainer(
         _fit_shard,
         train_loop_config={**config, "rows": ray.put(X.astype(np.float32))},
-        scaling_config=ray.train.ScalingConfig(num_workers=settings.workers, resources_per_worker={"CPU": settings.cpus_per_worker}),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=settings.workers, resources_per_worker={"CPU": settings.cpus_per_worker}
+        ),
         run_config=ray.train.RunConfig(
             name=name, storage_path=str(storage), failure_config=ray.train.FailureConfig(max_failures=1)
         ),
@@ -63,7 +65,11 @@ def _fit_shard(config: dict[str, Any]) -> None:
     shard = np.random.default_rng(config["seed"]).permutation(len(rows))[rank::world]
     trees = len(range(rank, config["n_estimators"], world))
     part = fit_part(
-        rows[shard], trees=trees, max_samples=config["max_samples"], max_features=config["max_features"], seed=config["seed"] + rank
+        rows[shard],
+        trees=trees,
+        max_samples=config["max_samples"],
+        max_features=config["max_features"],
+        seed=config["seed"] + rank,
     )
     with tempfile.TemporaryDirectory() as folder:
         skops.io.dump(part, Path(folder) / f"part-{rank:05d}.skops")

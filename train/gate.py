@@ -51,7 +51,14 @@ def judge(challenger: Metrics, champion: Metrics | None, settings: TrainSettings
     if champion is not None:
         for name in ("planted_auroc", "auroc"):
             if name in challenger and name in champion:
-                checks.append(_at_least(f"{name}_vs_champion", challenger[name], champion[name] - settings.auroc_tolerance, "the champion's less the tolerance"))
+                checks.append(
+                    _at_least(
+                        f"{name}_vs_champion",
+                        challenger[name],
+                        champion[name] - settings.auroc_tolerance,
+                        "the champion's less the tolerance",
+                    )
+                )
         # A challenger that alerts further from the budget than the champion on the live data solves nothing.
         limit = max(abs(champion["alert_rate"] - settings.alert_rate), settings.alert_rate)
         distance = abs(challenger["alert_rate"] - settings.alert_rate)

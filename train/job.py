@@ -92,7 +92,12 @@ def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, 
     model = _assemble(merged, rows, spec, settings, prior)
     metrics, verdict = _judge(model, prior, rows, settings)
     progress(f"gate {'passed' if verdict.passed else 'failed'}: {verdict.reason}")
-    tags = {"data_fingerprint": rows.fit.fingerprint, "trigger": spec.trigger, "job": key, "verdict": "passed" if verdict.passed else "failed"}
+    tags = {
+        "data_fingerprint": rows.fit.fingerprint,
+        "trigger": spec.trigger,
+        "job": key,
+        "verdict": "passed" if verdict.passed else "failed",
+    }
     params = {**settings.model_dump(exclude={"tracking_uri"}), "data": spec.data, "threshold": model.threshold.value}
     version = registry.register(Candidate(merged, model, params, metrics, tags, verdict.to_json()))
     progress(f"registered version {version.version}")
@@ -123,7 +128,9 @@ def _load(spec: JobSpec, settings: TrainSettings) -> _Rows:
     return _Rows(fit, recent, world, held_out, dataset.test)
 
 
-def _assemble(merged: IsolationForest, rows: _Rows, spec: JobSpec, settings: TrainSettings, prior: ModelBundle | None) -> ModelBundle:
+def _assemble(
+    merged: IsolationForest, rows: _Rows, spec: JobSpec, settings: TrainSettings, prior: ModelBundle | None
+) -> ModelBundle:
     compiled = CompiledForest.compile(merged)
     scores = compiled.score(rows.recent.X)
     limit = threshold.to_alert_rate(scores, settings.alert_rate)
@@ -142,7 +149,9 @@ def _assemble(merged: IsolationForest, rows: _Rows, spec: JobSpec, settings: Tra
     return ModelBundle(rows.fit.names, compiled, limit, ref, golden, info)
 
 
-def _judge(model: ModelBundle, prior: ModelBundle | None, rows: _Rows, settings: TrainSettings) -> tuple[dict[str, float], Verdict]:
+def _judge(
+    model: ModelBundle, prior: ModelBundle | None, rows: _Rows, settings: TrainSettings
+) -> tuple[dict[str, float], Verdict]:
     scale = model.reference.scale
     metrics = evaluate(model.forest, model.threshold.value, rows.held_out, scale)
     # Another table is another detector: its rows mean nothing to the champion.

@@ -116,7 +116,12 @@ def _ordinary_count(distances: Floats) -> int:
 def to_arrays(reference: Reference) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """The reference as arrays and as plain JSON values."""
     arrays = {key: np.ascontiguousarray(getattr(reference, key)) for key in ARRAYS}
-    plain = {"names": list(reference.names), "allowed": reference.allowed, "window_rows": reference.window_rows, "blocks": reference.blocks}
+    plain = {
+        "names": list(reference.names),
+        "allowed": reference.allowed,
+        "window_rows": reference.window_rows,
+        "blocks": reference.blocks,
+    }
     return arrays, plain
 
 

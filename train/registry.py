@@ -19,18 +19,20 @@ from typing import Any
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is the caller's
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # the lock file is not part of a model
 
-import mlflow  # noqa: E402
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities.model_registry import ModelVersion  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from sklearn.ensemble import IsolationForest  # noqa: E402
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from sklearn.ensemble import IsolationForest
 
-from train import bundle as bundles  # noqa: E402
-from train.bundle import ModelBundle  # noqa: E402
-from train.errors import BundleError, RegistryError, RegistryUnavailable  # noqa: E402
-from train.fit import SKOPS_TRUSTED  # noqa: E402
+from train import bundle as bundles
+from train.bundle import ModelBundle
+from train.errors import BundleError, RegistryError, RegistryUnavailable
+from train.fit import SKOPS_TRUSTED
 
 EXPERIMENT = "vigil-training"
 LEDGER = "vigil-promotions"

@@ -37,9 +37,15 @@ class TrainSettings(BaseSettings):
     cpus_per_worker: float = Field(0.5, gt=0, description="CPUs that Ray reserves for one worker")
     alert_rate: float = Field(0.01, gt=0, lt=0.5, description="alert budget: share of normal rows that may alert")
     holdout: float = Field(0.2, gt=0, lt=0.9, description="share of the rows kept from the fit for calibration and evaluation")
-    window_rows: int = Field(500, ge=50, description="rows in one drift window; the reference is calibrated on blocks of this size")
+    window_rows: int = Field(
+        500, ge=50, description="rows in one drift window; the reference is calibrated on blocks of this size"
+    )
     reference_rows: int = Field(10_000, ge=200, description="most rows the drift reference keeps")
-    alert_band: float = Field(4.0, gt=1, description="gate: alert rate on the held-out rows, as a multiple of the budget, at most")
+    alert_band: float = Field(
+        4.0, gt=1, description="gate: alert rate on the held-out rows, as a multiple of the budget, at most"
+    )
     min_planted_auroc: float = Field(0.7, ge=0.5, le=1, description="gate: AUROC of planted anomalies, at least")
-    auroc_tolerance: float = Field(0.05, ge=0, le=1, description="gate: the challenger's AUROC may fall so far behind the champion's")
+    auroc_tolerance: float = Field(
+        0.05, ge=0, le=1, description="gate: the challenger's AUROC may fall so far behind the champion's"
+    )
     timeout_s: float = Field(600, gt=0, description="a training job that takes longer has failed")

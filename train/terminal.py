@@ -34,7 +34,9 @@ def steps(title: str, total: int) -> Iterator[Callable[[str], None]]:
     if not err.is_terminal:
         yield say
         return
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True) as bar:
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True
+    ) as bar:
         task = bar.add_task(title, total=total)
 
         def step(message: str) -> None:
