@@ -44,7 +44,8 @@ class Governor:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Governor:
         recent = tuple((bool(drifted), float(since)) for drifted, since in value["recent"])
-        return cls(**{**value, "recent": recent, "retrains": tuple(value["retrains"])})
+        saved: dict[str, Any] = {**value, "recent": recent, "retrains": tuple(value["retrains"])}
+        return cls(**saved)
 
 
 def on_window(state: Governor, kind: Kind, since: float, rows: int, now: float, settings: DriftSettings) -> tuple[Governor, bool]:

@@ -278,7 +278,7 @@ class DriftMonitor:
 
 def build(args: dict[str, Any]) -> serve.Application:
     """The Serve application `drift`; `args` are DriftSettings."""
-    deployment = serve.deployment(
+    deployment: Any = serve.deployment(
         DriftMonitor, num_replicas=1, max_ongoing_requests=64, ray_actor_options={"num_cpus": 0.1}, health_check_period_s=5
     )
     return deployment.bind(args)

@@ -14,18 +14,20 @@ class DriftSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="VIGIL_DRIFT_", frozen=True, extra="forbid")
 
-    home: Path = Field(Path(".vigil"), description="folder of captured rows and of the monitor's state")
-    tracking_uri: str = Field("http://127.0.0.1:5000", description="MLflow server")
-    model_name: str = Field("vigil", description="registered model to watch")
-    dashboard_url: str = Field("http://127.0.0.1:8265", description="Ray dashboard: where retraining jobs are submitted")
-    serve_application: str = Field("vigil", description="Serve application whose replicas are told of a promotion")
+    home: Path = Field(default=Path(".vigil"), description="folder of captured rows and of the monitor's state")
+    tracking_uri: str = Field(default="http://127.0.0.1:5000", description="MLflow server")
+    model_name: str = Field(default="vigil", description="registered model to watch")
+    dashboard_url: str = Field(default="http://127.0.0.1:8265", description="Ray dashboard: where retraining jobs are submitted")
+    serve_application: str = Field(default="vigil", description="Serve application whose replicas are told of a promotion")
     mode: Literal["observe", "suggest", "auto"] = Field(
-        "auto", description="observe: report; suggest: also open episodes; auto: retrain"
+        default="auto", description="observe: report; suggest: also open episodes; auto: retrain"
     )
-    alpha: float = Field(0.01, gt=0, lt=1, description="family-wise significance of the KS tests of one window (Bonferroni)")
-    retrain_rows: int = Field(2000, ge=100, description="captured rows since the drift began that a retraining waits for")
-    cooldown_windows: int = Field(10, ge=0, description="windows after a retraining in which no episode opens")
-    clear_windows: int = Field(3, ge=1, description="quiet windows that close an episode")
-    max_retrains_per_day: int = Field(4, ge=0, description="retraining budget; 0 never retrains")
-    keep_windows: int = Field(500, ge=10, description="captured windows kept on disk")
-    retrain_timeout_s: float = Field(900, gt=0, description="a retraining that takes longer has failed")
+    alpha: float = Field(
+        default=0.01, gt=0, lt=1, description="family-wise significance of the KS tests of one window (Bonferroni)"
+    )
+    retrain_rows: int = Field(default=2000, ge=100, description="captured rows since the drift began that a retraining waits for")
+    cooldown_windows: int = Field(default=10, ge=0, description="windows after a retraining in which no episode opens")
+    clear_windows: int = Field(default=3, ge=1, description="quiet windows that close an episode")
+    max_retrains_per_day: int = Field(default=4, ge=0, description="retraining budget; 0 never retrains")
+    keep_windows: int = Field(default=500, ge=10, description="captured windows kept on disk")
+    retrain_timeout_s: float = Field(default=900, gt=0, description="a retraining that takes longer has failed")

@@ -190,4 +190,5 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 def build(args: dict[str, Any]) -> serve.Application:
     """The Serve application `vigil`; `args` are ServeSettings. Scaling and limits are in the Serve configuration."""
-    return serve.deployment(Detector, name="Detector").bind(args)
+    deployment: Any = serve.deployment(Detector, name="Detector")
+    return deployment.bind(args)

@@ -89,7 +89,8 @@ class Run:
             self.drift_from, self.drift_began = sent, time.monotonic()
             changed = ", ".join(self.table.names[j] for j in self.drift.features(len(self.table.names)))
             self.say(
-                f"{self.tally.rows} rows streamed, {self.tally.anomalies} anomalies so far; now the world changes: {self.drift.kind} in {changed}"
+                f"{self.tally.rows} rows streamed, {self.tally.anomalies} anomalies so far; "
+                f"now the world changes: {self.drift.kind} in {changed}"
             )
         if self.drift_from is not None and time.monotonic() - self.drift_began > DEADLINE_S:
             self.failure = f"no new version after {DEADLINE_S:.0f} s of drift; see `vigil drift status`"
@@ -122,7 +123,8 @@ class Run:
         if self.promoted and not self.swapped and found["replicas"] and not found["lagging"]:
             self.swapped, self.swapped_at_row = now, self.tally.rows + 16  # those in flight
             self.say(
-                f"version {version} is swapped in on all {len(found['replicas'])} replicas: {self.tally.rows} requests, {self.tally.failed} failed"
+                f"version {version} is swapped in on all {len(found['replicas'])} replicas: "
+                f"{self.tally.rows} requests, {self.tally.failed} failed"
             )
         last = self._retraining(found)
         if last and last["outcome"] != "promoted":
@@ -168,7 +170,6 @@ class Run:
 def play(platform: Platform, path: str | None, label: str | None, say: Say) -> dict[str, Any]:
     """Stream, drift, retrain, swap; returns the summary."""
     table = live_rows(path, label)
-    say(
-        f"streaming {RATE:.0f} rows a second of {'the built-in telemetry' if path is None else Path(path).name} to {platform.url}/predict"
-    )
+    source = "the built-in telemetry" if path is None else Path(path).name
+    say(f"streaming {RATE:.0f} rows a second of {source} to {platform.url}/predict")
     return asyncio.run(Run(platform, table, say).go())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -70,9 +72,8 @@ def running(
 
 def environment(found: Ports, home: Home) -> dict[str, str]:
     """What every Ray process must have in its environment before it starts: HAProxy mode and this platform's own ports."""
-    folder = Path("/tmp") / f"vigil-{uuid.uuid4().hex[:8]}"  # unix sockets: their paths must be short
-    folder.mkdir(mode=0o700)
-    chosen = {
+    folder = Path(tempfile.mkdtemp(prefix="vigil-"))  # unix sockets: their paths must be short
+    return {
         "RAY_SERVE_ENABLE_HA_PROXY": os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1"),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1"),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
@@ -94,7 +95,6 @@ def environment(found: Ports, home: Home) -> dict[str, str]:
         "VIGIL_HOME": str(home.root),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this interpreter, not a `uv run` of their own
     }
-    return chosen
 
 
 def deploy(platform: Platform, settings: ServeSettings, home: Home) -> None:
@@ -139,8 +139,8 @@ def status(home: Home) -> dict[str, Any]:
     parts = {"serve": "status" in ready, "monitor": "governor" in drift, "mlflow": answers(f"{platform.tracking_uri}/health"),
              "ray": answers(f"{platform.dashboard_url}/api/version", platform)}  # fmt: skip
     keys = ("model_version", "model_digest", "replicas", "lagging")
-    return {"url": platform.url, "dashboard_url": platform.dashboard_url, "tracking_uri": platform.tracking_uri,
-            "token_path": platform.token_path, "parts": parts, "ready": ready, **{key: drift.get(key) for key in keys}}  # fmt: skip
+    shown = {key: getattr(platform, key) for key in ("url", "dashboard_url", "tracking_uri", "token_path")}
+    return {**shown, "parts": parts, "ready": ready, **{key: drift.get(key) for key in keys}}
 
 
 def call(method: str, url: str, platform: Platform, body: Any = None, *, errors: bool = False) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def _ray(found: Ports) -> Iterator[str]:
     ray.init(
         address="local", namespace="vigil", num_cpus=max(4, os.cpu_count() or 1), object_store_memory=256 * 2**20,
         include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=found.dashboard, _metrics_export_port=found.metrics,
-        _node_ip_address="127.0.0.1", log_to_driver=False, logging_level="ERROR",
+        _node_ip_address="127.0.0.1", log_to_driver=False, logging_level=logging.ERROR,
     )  # fmt: skip
     try:
         yield ray.get_runtime_context().gcs_address

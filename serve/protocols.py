@@ -38,6 +38,7 @@ def decode_predict(body: bytes, names: tuple[str, ...], max_rows: int) -> tuple[
 def _matrix(rows: list[Any], names: tuple[str, ...]) -> Floats:
     if isinstance(rows[0], dict):
         rows = [_ordered(row, names, i) for i, row in enumerate(rows)]
+    X: NDArray[Any]
     try:
         # Without a dtype numpy says by the dtype of its result whether all were numbers; booleans are none here.
         X = np.array(rows)

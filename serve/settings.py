@@ -13,26 +13,28 @@ class ServeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="VIGIL_SERVE_", frozen=True, extra="forbid")
 
-    home: Path = Field(Path(".vigil"), description="folder of the bundle cache")
-    tracking_uri: str = Field("http://127.0.0.1:5000", description="MLflow server")
-    model_name: str = Field("vigil", description="registered model whose champion is served")
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=1, le=65_535, description="HTTP port")
-    min_replicas: int = Field(2, ge=1, description="replicas at rest")
-    max_replicas: int = Field(4, ge=1, description="replicas under load")
-    target_ongoing_requests: float = Field(5, gt=0, description="autoscaling: requests in flight per replica")
-    max_ongoing_requests: int = Field(64, ge=1, description="requests that a replica works on at once")
-    max_queued_requests: int = Field(512, ge=1, description="requests that wait per replica; more get 503 with Retry-After")
-    cpus_per_replica: float = Field(0.25, gt=0, description="CPUs that Ray reserves for a replica")
-    poll_s: float = Field(2.0, gt=0, description="how often a replica looks at the champion alias")
-    max_body_bytes: int = Field(8 * 2**20, ge=1024, description="largest request body")
-    max_rows: int = Field(50_000, ge=1, description="most rows in one request")
-    reasons: int = Field(3, ge=0, description="features named as reasons for an anomaly")
-    capture_rate: float = Field(1.0, ge=0, le=1, description="share of requests whose rows go to the drift monitor")
-    capture_rows: int = Field(
-        20_000, ge=1, description="rows a replica holds for the monitor; the oldest are dropped beyond that"
+    home: Path = Field(default=Path(".vigil"), description="folder of the bundle cache")
+    tracking_uri: str = Field(default="http://127.0.0.1:5000", description="MLflow server")
+    model_name: str = Field(default="vigil", description="registered model whose champion is served")
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=1, le=65_535, description="HTTP port")
+    min_replicas: int = Field(default=2, ge=1, description="replicas at rest")
+    max_replicas: int = Field(default=4, ge=1, description="replicas under load")
+    target_ongoing_requests: float = Field(default=5, gt=0, description="autoscaling: requests in flight per replica")
+    max_ongoing_requests: int = Field(default=64, ge=1, description="requests that a replica works on at once")
+    max_queued_requests: int = Field(
+        default=512, ge=1, description="requests that wait per replica; more get 503 with Retry-After"
     )
-    flush_s: float = Field(1.0, gt=0, description="how often a replica hands its rows to the monitor")
+    cpus_per_replica: float = Field(default=0.25, gt=0, description="CPUs that Ray reserves for a replica")
+    poll_s: float = Field(default=2.0, gt=0, description="how often a replica looks at the champion alias")
+    max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="largest request body")
+    max_rows: int = Field(default=50_000, ge=1, description="most rows in one request")
+    reasons: int = Field(default=3, ge=0, description="features named as reasons for an anomaly")
+    capture_rate: float = Field(default=1.0, ge=0, le=1, description="share of requests whose rows go to the drift monitor")
+    capture_rows: int = Field(
+        default=20_000, ge=1, description="rows a replica holds for the monitor; the oldest are dropped beyond that"
+    )
+    flush_s: float = Field(default=1.0, gt=0, description="how often a replica hands its rows to the monitor")
 
     def application(self, drift: dict[str, object]) -> dict[str, object]:
         """The Serve configuration (`ray.serve.schema.ServeDeploySchema`) of the platform; `drift` are the monitor's args.

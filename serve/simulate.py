@@ -106,11 +106,15 @@ class Tally:
         return float(np.quantile(self.latency, q) * 1e3) if self.latency else float("nan")
 
     def to_json(self) -> dict[str, Any]:
+        quantiles = {"p50_ms": 0.5, "p99_ms": 0.99, "max_ms": 1.0}
         return {
-            "requests": self.rows, "failed_requests": self.failed, "anomalies": self.anomalies, "statuses": dict(self.by_status),
-            "versions": dict(self.by_version), "p50_ms": round(self.quantile_ms(0.5), 2), "p99_ms": round(self.quantile_ms(0.99), 2),
-            "max_ms": round(self.quantile_ms(1.0), 2),
-        }  # fmt: skip
+            "requests": self.rows,
+            "failed_requests": self.failed,
+            "anomalies": self.anomalies,
+            "statuses": dict(self.by_status),
+            "versions": dict(self.by_version),
+            **{name: round(self.quantile_ms(q), 2) for name, q in quantiles.items()},
+        }
 
 
 async def stream(

@@ -7,7 +7,7 @@ import json
 import os
 import time
 import urllib.request
-from datetime import datetime
+from datetime import UTC, datetime
 
 import click
 
@@ -63,11 +63,11 @@ def models(as_json: bool) -> None:
 
     found = open_registry(HomeSettings().open(), TrainSettings()).versions()
     if as_json:
-        show({"models": [{**vars(v), "created": datetime.fromtimestamp(v.created).isoformat()} for v in found]})
+        show({"models": [{**vars(v), "created": datetime.fromtimestamp(v.created, UTC).isoformat()} for v in found]})
         return
     columns = ("version", "aliases", "created", "trigger", "gate", "alert rate", "planted AUROC", "digest")
     table(columns, [
-        (v.version, ", ".join(v.aliases), f"{datetime.fromtimestamp(v.created):%Y-%m-%d %H:%M:%S}", v.tags.get("trigger", ""),
+        (v.version, ", ".join(v.aliases), f"{datetime.fromtimestamp(v.created, UTC):%Y-%m-%d %H:%M}Z", v.tags.get("trigger", ""),
          v.tags.get("verdict", ""), _number(v.metrics.get("alert_rate")), _number(v.metrics.get("planted_auroc")), v.digest[:12])
         for v in found
     ])  # fmt: skip

@@ -81,7 +81,7 @@ def read_captured(folder: Path, since: float) -> Table | None:
     if not files:
         return None
     try:
-        whole = pa.concat_tables([pq.read_table(file, partitioning=None) for file in files])
+        whole = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"captured rows in {folder} cannot be read: {error}") from error
     columns = [name for name in whole.column_names if not name.startswith("_")]
@@ -131,24 +131,24 @@ def _from_frame(frame: pd.DataFrame, file: Path, label: str | None, first_line: 
         label = next((name for name in LABEL_COLUMNS if name in frame.columns), None)
     labels = None if label is None else _labels(frame[label].to_numpy(), file)
     features = frame.drop(columns=[label] if label else [])
-    columns = [_numbers(features[name], str(name), file, first_line) for name in features.columns]
+    columns = [_numbers(column, str(name), file, first_line) for name, column in features.items()]
     X = np.column_stack(columns) if columns else np.empty((len(frame), 0))
     return Table(X, tuple(map(str, features.columns)), labels)
 
 
 def _numbers(column: pd.Series, name: str, file: Path, first_line: int) -> NDArray[np.float64]:
     """The column as float64, or a DataError that names the first value that is no number."""
-    values = pd.to_numeric(column, errors="coerce")
-    wrong = values.isna() & column.notna()
+    values = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
+    wrong = np.isnan(values) & column.notna().to_numpy()
     if wrong.any():
-        row = int(np.argmax(wrong.to_numpy()))
+        row = int(np.argmax(wrong))
         value = column.iloc[row]
         raise DataError(
             f"{file}, line {row + first_line}, column {name!r}: {value!r} is not a number; "
             "drop the column or encode it, and name a label column with --label",
             field=name, row=row,
         )  # fmt: skip
-    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return values
 
 
 def _read_npz(file: Path, label: str | None) -> Dataset:

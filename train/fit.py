@@ -34,13 +34,12 @@ def fit(X: NDArray[np.float64], settings: TrainSettings, storage: Path) -> Isola
     Raises VigilError when the run fails after one retry.
     """
     name = uuid.uuid4().hex
+    workers = max(1, min(settings.workers, len(X) // settings.max_samples))  # every shard needs max_samples rows
     config = settings.model_dump(include={"n_estimators", "max_samples", "max_features", "seed"})
     trainer = DataParallelTrainer(
         _fit_shard,
         train_loop_config={**config, "rows": ray.put(X.astype(np.float32))},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.workers, resources_per_worker={"CPU": settings.cpus_per_worker}
-        ),
+        scaling_config=ray.train.ScalingConfig(num_workers=workers, resources_per_worker={"CPU": settings.cpus_per_worker}),
         run_config=ray.train.RunConfig(
             name=name, storage_path=str(storage), failure_config=ray.train.FailureConfig(max_failures=1)
         ),
@@ -88,9 +87,8 @@ def fit_part(X: NDArray[Any], *, trees: int, max_samples: int, max_features: flo
             f"{len(X)} rows are fewer than max_samples={max_samples}: "
             "give more rows, or set VIGIL_TRAIN_MAX_SAMPLES lower, or use fewer workers"
         )
-    return IsolationForest(
-        n_estimators=trees, max_samples=max_samples, max_features=max_features, random_state=seed, n_jobs=1
-    ).fit(X)
+    estimator: Any = IsolationForest
+    return estimator(n_estimators=trees, max_samples=max_samples, max_features=max_features, random_state=seed, n_jobs=1).fit(X)
 
 
 def merge(parts: Sequence[IsolationForest]) -> IsolationForest:
@@ -99,7 +97,8 @@ def merge(parts: Sequence[IsolationForest]) -> IsolationForest:
     Every tree sees `max_samples` random rows either way, so the merged forest is as good as a single fit (docs/training.md).
     It touches private attributes of scikit-learn, which is why its version is pinned.
     """
-    kinds = {(part._max_samples, part.n_features_in_) for part in parts}
+    members: Sequence[Any] = parts
+    kinds = {(part._max_samples, part.n_features_in_) for part in members}
     if len(kinds) != 1:
         raise ValueError(f"parts differ in (max_samples, features): {sorted(kinds)}")
     whole: Any = parts[0]

@@ -74,8 +74,9 @@ class CompiledForest:
         return len(self.roots)
 
     @classmethod
-    def compile(cls, forest: IsolationForest) -> CompiledForest:
+    def compile(cls, fitted: IsolationForest) -> CompiledForest:
         """The same forest, node by node in breadth-first order."""
+        forest: Any = fitted  # its private attributes are not typed
         columns: list[list[NDArray[Any]]] = [[], [], [], []]
         roots, base = [], 0
         for i, estimator in enumerate(forest.estimators_):

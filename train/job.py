@@ -119,11 +119,10 @@ def _load(spec: JobSpec, settings: TrainSettings) -> _Rows:
         rng = np.random.default_rng(settings.seed)
         old = fit.take(np.sort(rng.choice(len(fit), min(len(fit), len(recent)), replace=False)))
         fit, world = Table(np.concatenate([old.X, recent.X]), fit.names), live
-    least = settings.max_samples * settings.workers
-    if len(fit) < least:
+    if len(fit) < settings.max_samples:
         raise DataError(
-            f"{len(fit)} rows to fit on after {settings.holdout:.0%} are held out; {settings.workers} workers with "
-            f"max_samples={settings.max_samples} need {least}: give more rows, or set VIGIL_TRAIN_MAX_SAMPLES or VIGIL_TRAIN_WORKERS lower"
+            f"{len(fit)} rows are left to fit on after {settings.holdout:.0%} are held out, fewer than "
+            f"max_samples={settings.max_samples}: give more rows, or set VIGIL_TRAIN_MAX_SAMPLES lower"
         )
     return _Rows(fit, recent, world, held_out, dataset.test)
 
@@ -143,9 +142,15 @@ def _assemble(
     )  # fmt: skip
     golden = np.concatenate([rows.held_out.X[:24], plant(rows.held_out.X, ref.scale, most=8)])
     info = {
-        "data": str(Path(spec.data).absolute()), "label": spec.label, "trigger": spec.trigger, "rows": len(rows.fit), "since": spec.since or None, "trained": time.time(),
-        "data_fingerprint": rows.fit.fingerprint, "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
-    }  # fmt: skip
+        "data": str(Path(spec.data).absolute()),
+        "label": spec.label,
+        "trigger": spec.trigger,
+        "rows": len(rows.fit),
+        "since": spec.since or None,
+        "trained": time.time(),
+        "data_fingerprint": rows.fit.fingerprint,
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
     return ModelBundle(rows.fit.names, compiled, limit, ref, golden, info)
 
 
@@ -168,11 +173,12 @@ def _judge(
 def connected(address: str | None) -> Iterator[None]:
     """Ray for the length of a block: the cluster at `address`, this job's cluster, or one of its own on this machine."""
     inside_job = "RAY_JOB_ID" in os.environ or "RAY_ADDRESS" in os.environ
-    own = address is None and not inside_job
-    ray.init(
-        address="local" if own else address, namespace="vigil", log_to_driver=False, logging_level=logging.ERROR,
-        **({"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False, "object_store_memory": 512 * 2**20} if own else {}),
-    )  # fmt: skip
+    quiet: dict[str, Any] = {"namespace": "vigil", "log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None and not inside_job:
+        cpus = max(2, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=512 * 2**20, **quiet)
+    else:
+        ray.init(address=address, **quiet)
     try:
         yield
     finally:

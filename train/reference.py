@@ -130,5 +130,6 @@ ARRAYS = ("samples", "floors", "median", "scale", "can_stick", "scores")
 
 def from_arrays(arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> Reference:
     """The inverse of `to_arrays`; raises KeyError or TypeError on a missing part."""
-    return Reference(names=tuple(plain["names"]), **{key: arrays[key] for key in ARRAYS},
-                     allowed=int(plain["allowed"]), window_rows=int(plain["window_rows"]), blocks=int(plain["blocks"]))  # fmt: skip
+    parts: dict[str, Any] = {key: arrays[key] for key in ARRAYS}
+    parts |= {key: int(plain[key]) for key in ("allowed", "window_rows", "blocks")}
+    return Reference(names=tuple(plain["names"]), **parts)

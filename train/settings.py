@@ -15,7 +15,7 @@ class HomeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="VIGIL_", frozen=True, extra="ignore")
 
-    home: Path = Field(Path(".vigil"), description="folder of local state")
+    home: Path = Field(default=Path(".vigil"), description="folder of local state")
 
     def open(self) -> Home:
         """The absolute home."""
@@ -27,25 +27,29 @@ class TrainSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="VIGIL_TRAIN_", frozen=True, extra="forbid")
 
-    tracking_uri: str | None = Field(None, description="MLflow server; default: the running platform's, else the local database")
-    model_name: str = Field("vigil", description="registered model: one per detector")
-    n_estimators: int = Field(100, ge=1, le=10_000, description="trees in the merged forest")
-    max_samples: int = Field(256, ge=2, description="rows each tree sees; every shard needs at least so many")
-    max_features: float = Field(1.0, gt=0, le=1, description="share of the features each tree sees")
-    seed: int = Field(0, ge=0, description="seed; a run repeats for one seed and one number of workers")
-    workers: int = Field(2, ge=1, description="Ray Train workers")
-    cpus_per_worker: float = Field(0.5, gt=0, description="CPUs that Ray reserves for one worker")
-    alert_rate: float = Field(0.01, gt=0, lt=0.5, description="alert budget: share of normal rows that may alert")
-    holdout: float = Field(0.2, gt=0, lt=0.9, description="share of the rows kept from the fit for calibration and evaluation")
+    tracking_uri: str | None = Field(
+        default=None, description="MLflow server; default: the running platform's, else the local database"
+    )
+    model_name: str = Field(default="vigil", description="registered model: one per detector")
+    n_estimators: int = Field(default=100, ge=1, le=10_000, description="trees in the merged forest")
+    max_samples: int = Field(default=256, ge=2, description="rows each tree sees; every shard needs at least so many")
+    max_features: float = Field(default=1.0, gt=0, le=1, description="share of the features each tree sees")
+    seed: int = Field(default=0, ge=0, description="seed; a run repeats for one seed and one number of workers")
+    workers: int = Field(default=2, ge=1, description="Ray Train workers")
+    cpus_per_worker: float = Field(default=0.5, gt=0, description="CPUs that Ray reserves for one worker")
+    alert_rate: float = Field(default=0.01, gt=0, lt=0.5, description="alert budget: share of normal rows that may alert")
+    holdout: float = Field(
+        default=0.2, gt=0, lt=0.9, description="share of the rows kept from the fit for calibration and evaluation"
+    )
     window_rows: int = Field(
-        500, ge=50, description="rows in one drift window; the reference is calibrated on blocks of this size"
+        default=500, ge=50, description="rows in one drift window; the reference is calibrated on blocks of this size"
     )
-    reference_rows: int = Field(10_000, ge=200, description="most rows the drift reference keeps")
+    reference_rows: int = Field(default=10_000, ge=200, description="most rows the drift reference keeps")
     alert_band: float = Field(
-        4.0, gt=1, description="gate: alert rate on the held-out rows, as a multiple of the budget, at most"
+        default=4.0, gt=1, description="gate: alert rate on the held-out rows, as a multiple of the budget, at most"
     )
-    min_planted_auroc: float = Field(0.7, ge=0.5, le=1, description="gate: AUROC of planted anomalies, at least")
+    min_planted_auroc: float = Field(default=0.7, ge=0.5, le=1, description="gate: AUROC of planted anomalies, at least")
     auroc_tolerance: float = Field(
-        0.05, ge=0, le=1, description="gate: the challenger's AUROC may fall so far behind the champion's"
+        default=0.05, ge=0, le=1, description="gate: the challenger's AUROC may fall so far behind the champion's"
     )
-    timeout_s: float = Field(600, gt=0, description="a training job that takes longer has failed")
+    timeout_s: float = Field(default=600, gt=0, description="a training job that takes longer has failed")

@@ -1,0 +1,49 @@
+# The commands of the README. Each does all its set-up on a machine with Python 3.11+, make and a package index.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+# Ray starts many Python processes: without bytecode each of them compiles the libraries anew.
+export UV_COMPILE_BYTECODE := 1
+export UV_PROJECT_ENVIRONMENT := .venv
+RUN := .venv/bin/
+ARGS ?=
+
+.PHONY: help setup dev demo up test check fmt bench clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.tools/bin/uv:
+	@echo "uv is not installed: putting it into .tools" >&2
+	@python3 -m venv .tools && .tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+
+setup: $(filter .tools/%,$(UV)) ## prepare .venv and nothing else
+	@$(UV) sync --frozen --inexact --quiet --group runtime
+
+dev: setup
+	@$(UV) sync --frozen --inexact --quiet --group runtime --group dev
+
+demo: setup ## the whole loop on this machine; DATA=path for your own table
+	@$(RUN)vigil demo $(if $(DATA),--data $(DATA)) $(ARGS)
+
+up: setup ## the platform on this machine; DATA=path trains on it first
+	@$(RUN)vigil up $(if $(DATA),--data $(DATA)) $(ARGS)
+
+test: dev ## all tests
+	@$(RUN)python -m pytest $(ARGS)
+
+check: dev ## ruff and pyright
+	@$(RUN)ruff check .
+	@$(RUN)ruff format --check .
+	@$(RUN)pyright
+
+fmt: dev ## format
+	@$(RUN)ruff check --fix --quiet .
+	@$(RUN)ruff format --quiet .
+
+bench: dev ## all benchmarks, as ratios
+	@$(RUN)vigil bench $(ARGS)
+
+clean: ## remove .venv, .tools and local state
+	@rm -rf .venv .tools .vigil
