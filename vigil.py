@@ -20,6 +20,7 @@ COMMANDS = {
     "promote": "train.cli",
     "rollback": "train.cli",
     "drift": "drift.cli",
+    "bench": "tests.bench.cli",
 }
 
 

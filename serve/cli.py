@@ -127,7 +127,8 @@ def stream(
         asyncio.run(simulate.stream(url or platform.url, row, rate, tally, finished))  # type: ignore[union-attr]
     show(tally.to_json()) if as_json else table(("figure", "value"), list(tally.to_json().items()))
     if tally.failed:
-        raise PlatformError(f"{tally.failed} of {tally.rows} requests failed")
+        say(f"{tally.failed} of {tally.rows} requests failed")
+        sys.exit(1)
 
 
 @click.command()

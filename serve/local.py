@@ -109,7 +109,10 @@ def deploy(platform: Platform, settings: ServeSettings, home: Home) -> None:
         for name, application in applications.items():
             if application["status"] in ("DEPLOY_FAILED", "UNHEALTHY"):
                 raise PlatformError(f"application {name} does not start: {application['message'][-2000:]}")
-        return {a["status"] for a in applications.values()} == {"RUNNING"} and answers(f"{platform.url}/healthz")
+        if {a["status"] for a in applications.values()} != {"RUNNING"} or not answers(f"{platform.url}/healthz"):
+            return False
+        seen = call("GET", f"{platform.url}/drift", platform, errors=True).get("replicas", [])
+        return len(seen) >= settings.min_replicas
 
     wait_for(serving, START_TIMEOUT_S, "the Serve applications do not start")
 

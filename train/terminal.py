@@ -17,7 +17,7 @@ from rich.table import Table
 from train.errors import VigilError
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
 P = ParamSpec("P")
 json_option = click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")

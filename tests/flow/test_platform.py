@@ -1,0 +1,168 @@
+"""The running platform: answers, refusals, rollback, and what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import psutil
+import pytest
+from conftest import Vigil, eventually, free_port
+
+from serve import reaper
+from train import data
+from train.home import Home
+
+pytestmark = pytest.mark.platform
+
+
+def serves(vigil: Vigil, version: str) -> bool:
+    replicas = vigil.get("/drift")[1].get("replicas", [])
+    return bool(replicas) and all(r["version"] == version for r in replicas)
+
+
+def drift(vigil: Vigil) -> dict[str, Any]:
+    """`/drift`, or nothing when this very request was in flight on what was killed."""
+    try:
+        return vigil.get("/drift")[1]
+    except OSError:
+        return {}
+
+
+def replicas(vigil: Vigil) -> set[int]:
+    return {r["pid"] for r in drift(vigil).get("replicas", [])}
+
+
+def processes(vigil: Vigil, name: str) -> list[psutil.Process]:
+    platform = Home(vigil.home).platform()
+    assert platform is not None
+    return [p for p in reaper.members(platform.id) if name in " ".join(p.cmdline())]
+
+
+def test_answers_name_the_model_and_agree(platform: Vigil) -> None:
+    _, ready = platform.get("/readyz")
+    row = [1.0] * len(ready["features"])
+    status, single = platform.post("/predict", {"features": row})
+    _, by_name = platform.post("/predict", {"features": dict(zip(ready["features"], row, strict=True))})
+    _, many = platform.post("/predict", {"instances": [row, row]})
+    assert status == 200
+    assert single["anomaly_score"] == by_name["anomaly_score"] == many["anomaly_score"][1]
+    assert single["prediction"] == -1
+    assert single["is_anomaly"] is True
+    assert single["reasons"][0]["feature"] in ready["features"]
+    assert {single["model_version"], many["model_version"]} == {ready["model_version"]}
+    assert single["model_digest"] == ready["model_digest"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "word"),
+    [
+        (b"{not json", 400, "JSON"),
+        ({"rows": []}, 400, "features"),
+        ({"features": [1.0, 2.0]}, 422, "'disk_io'"),
+        ({"features": {"cpu": 1.0, "nonsense": 2.0}}, 422, "nonsense"),
+        ({"features": {"cpu": 1.0}}, 422, "memory"),
+        ({"features": [None] + [1.0] * 11}, 422, "cpu"),
+        (b'{"instances": [[' + b"1," * (5 * 2**20) + b"1]]}", 413, "larger"),
+    ],
+)
+def test_bad_requests_are_told_what_is_wrong(platform: Vigil, body: Any, status: int, word: str) -> None:
+    answered, answer = platform.post("/predict", body)
+    assert answered == status
+    assert word in answer["error"]["message"]
+
+
+def test_docs_metrics_and_openapi(platform: Vigil) -> None:
+    _, schema = platform.get("/openapi.json")
+    assert "post" in schema["paths"]["/predict"]
+    with urllib.request.urlopen(f"{platform.url}/metrics") as answer:
+        text = answer.read().decode()
+    assert "vigil_rows_scored_total" in text
+    with urllib.request.urlopen(f"{platform.url}/docs") as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("table", ["asd/omi-1.npz", "adbench/38_thyroid.npz"])
+def test_scores_are_scikit_learns(platform: Vigil, real_data: Path, table: str) -> None:
+    """Train on a real table, promote, and compare every row over HTTP with the MLflow-logged model."""
+    former = platform.get("/readyz")[1]["model_version"]
+    trained = platform.json("train", "--data", str(real_data / table))
+    platform.json("promote", trained["version"], "--reason", "test")
+    dataset = data.read(real_data / table)
+    rows = (dataset.test or dataset.train).X
+    answers = [platform.post("/predict", {"instances": part.tolist()})[1] for part in np.array_split(rows, 5)]
+    scores = np.concatenate([a["anomaly_score"] for a in answers])
+    labels = np.concatenate([a["prediction"] for a in answers])
+    found = Home(platform.home).platform()
+    assert found is not None
+    mlflow.set_tracking_uri(found.tracking_uri)
+    model = mlflow.sklearn.load_model(f"models:/vigil/{trained['version']}")
+    assert np.abs(scores + model.score_samples(rows)).max() < 1e-6
+    assert (labels == model.predict(rows)).all()
+    assert {a["model_version"] for a in answers} == {trained["version"]}
+    back = platform.json("rollback", "--reason", "test")
+    assert back["version"] == former
+    assert serves(platform, former)
+
+
+def test_models_shows_versions_and_aliases(platform: Vigil) -> None:
+    models = platform.json("models")["models"]
+    champion = next(m for m in models if "champion" in m["aliases"])
+    assert champion["version"] == platform.get("/readyz")[1]["model_version"]
+    assert len(champion["digest"]) == 64
+    assert champion["metrics"]["alert_rate"] < 0.04
+
+
+def test_second_up_and_taken_port_say_so(platform: Vigil, tmp_path: Path) -> None:
+    assert "runs already" in platform.run("up", "-d", code=1)
+    assert f"port {platform.port} is in use by pid" in Vigil(tmp_path, platform.port).run("up", code=1)
+
+
+@pytest.mark.timeout(240)
+def test_survives_killed_replica_monitor_and_mlflow(platform: Vigil) -> None:
+    """Under a stream: at most the killed replica's requests in flight fail, and everything comes back by itself."""
+    before = platform.get("/drift")[1]
+    stream = platform.start("stream", "--rate", "50", "--rows", "2000", "--json")
+    eventually(lambda: drift(platform)["rows_seen"] > before["rows_seen"])
+    pids = {r["pid"] for r in before["replicas"]}
+    os.kill(min(pids), signal.SIGKILL)
+    eventually(lambda: drift(platform) and min(pids) not in replicas(platform))
+    monitor = processes(platform, "ServeReplica:drift")
+    for process in (*monitor, *processes(platform, "mlflow server")):
+        process.kill()
+    eventually(lambda: processes(platform, "mlflow server"))
+    out, err = stream.communicate(timeout=120)
+    tally = json.loads(out)
+    assert tally["requests"] == 2000, err
+    assert tally["failed_requests"] <= 16  # connections of the stream
+    eventually(lambda: len(replicas(platform)) >= len(pids))
+    after = eventually(lambda: all(platform.json("status")["parts"].values()) and drift(platform))
+    assert after["retrains"] == before["retrains"]
+    assert after["model_version"] == before["model_version"]
+
+
+@pytest.mark.timeout(240)
+def test_second_platform_without_a_model_beside_and_its_crash(platform: Vigil, tmp_path: Path) -> None:
+    """Two platforms run side by side; one that is killed leaves no process and no port."""
+    other = Vigil(tmp_path, free_port())
+    other.run("up", "-d")
+    assert other.get("/healthz")[0] == 200
+    assert other.get("/readyz")[0] == 503
+    status, answer = other.post("/predict", {"features": [1.0]})
+    assert status == 503
+    assert "vigil train" in answer["error"]["message"]
+    assert platform.get("/readyz")[0] == 200
+    found = Home(other.home).platform()
+    assert found is not None
+    os.kill(found.pid, signal.SIGKILL)
+    eventually(lambda: not reaper.members(found.id), 30)
+    held = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr}
+    assert other.port not in held
+    other.run("down")
