@@ -94,7 +94,7 @@ def fit_part(X: NDArray[Any], *, trees: int, max_samples: int, max_features: flo
 def merge(parts: Sequence[IsolationForest]) -> IsolationForest:
     """Join forests fitted on random shards into one plain scikit-learn IsolationForest.
 
-    Every tree sees `max_samples` random rows either way, so the merged forest is as good as a single fit (docs/training.md).
+    Every tree sees `max_samples` random rows either way, so on random shards the merged forest is as good as one fit.
     It touches private attributes of scikit-learn, which is why its version is pinned.
     """
     members: Sequence[Any] = parts
