@@ -43,13 +43,13 @@ def running(
     Raises PlatformError when the port is taken, a platform runs already in this home, or a part does not start.
     """
     home.create()
-    with _only_one(home):
+    with _only_one(home), tempfile.TemporaryDirectory(prefix="vigil-") as sockets:
         found = ports.find(settings.port, settings.host)
         platform = _describe(settings, home, found)
         os.environ[reaper.MARK] = platform.id
         guard = reaper.start(platform.id)
         try:
-            os.environ |= environment(found, home)
+            os.environ |= environment(found, home, Path(sockets))
             progress("starting Ray and MLflow")
             with _tracking_server(home, found.tracking), _ray(found) as address:
                 platform = replace(platform, ray_address=address)
@@ -70,9 +70,11 @@ def running(
             guard.wait(STOP_TIMEOUT_S)
 
 
-def environment(found: Ports, home: Home) -> dict[str, str]:
-    """What every Ray process must have in its environment before it starts: HAProxy mode and this platform's own ports."""
-    folder = Path(tempfile.mkdtemp(prefix="vigil-"))  # unix sockets: their paths must be short
+def environment(found: Ports, home: Home, folder: Path) -> dict[str, str]:
+    """What every Ray process must have in its environment before it starts: HAProxy mode and this platform's own ports.
+
+    `folder` is for HAProxy's unix sockets: its path must be short.
+    """
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1"),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1"),

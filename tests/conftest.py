@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -47,6 +48,22 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def left_of(home: Path) -> list[str]:
+    """The processes that were started for this home and still live."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("VIGIL_HOME") == str(home) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def listening() -> set[int]:
+    return {c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr}
 
 
 @dataclass
@@ -105,3 +122,5 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
     vigil.run("up", "-d", "--data", str(home / "telemetry.csv"))
     yield vigil
     vigil.run("down")
+    assert left_of(home) == []
+    assert vigil.port not in listening()

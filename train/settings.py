@@ -52,4 +52,3 @@ class TrainSettings(BaseSettings):
     auroc_tolerance: float = Field(
         default=0.05, ge=0, le=1, description="gate: the challenger's AUROC may fall so far behind the champion's"
     )
-    timeout_s: float = Field(default=600, gt=0, description="a training job that takes longer has failed")

@@ -13,7 +13,7 @@ import mlflow
 import numpy as np
 import psutil
 import pytest
-from conftest import Vigil, eventually, free_port
+from conftest import Vigil, eventually, free_port, left_of, listening
 
 from serve import reaper
 from train import data
@@ -162,7 +162,5 @@ def test_second_platform_without_a_model_beside_and_its_crash(platform: Vigil, t
     found = Home(other.home).platform()
     assert found is not None
     os.kill(found.pid, signal.SIGKILL)
-    eventually(lambda: not reaper.members(found.id), 30)
-    held = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr}
-    assert other.port not in held
-    other.run("down")
+    eventually(lambda: not left_of(other.home), 30)
+    assert other.port not in listening()
