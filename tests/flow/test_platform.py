@@ -103,7 +103,7 @@ def test_scores_are_scikit_learns(platform: Vigil, real_data: Path, table: str) 
     found = Home(platform.home).platform()
     assert found is not None
     mlflow.set_tracking_uri(found.tracking_uri)
-    model = mlflow.sklearn.load_model(f"models:/vigil/{trained['version']}")
+    model: Any = mlflow.sklearn.load_model(f"models:/vigil/{trained['version']}")
     assert np.abs(scores + model.score_samples(rows)).max() < 1e-6
     assert (labels == model.predict(rows)).all()
     assert {a["model_version"] for a in answers} == {trained["version"]}

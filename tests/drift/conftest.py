@@ -1,0 +1,75 @@
+"""A small real model, and a watch of it without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drift.monitor import Watch
+from drift.settings import DriftSettings
+from serve.metrics import ServeMetrics, snapshot
+from train import reference, threshold
+from train.bundle import ModelBundle
+from train.fit import fit_part
+from train.forest import CompiledForest
+from train.registry import Version
+
+NAMES = tuple("abcdef")
+WINDOW = 100
+
+
+def _live(rows: int, shift: float = 0.0, seed: int = 1) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(seed).normal(10 + shift, 1, (rows, len(NAMES)))
+
+
+@pytest.fixture(scope="session")
+def live() -> Callable[..., np.ndarray[Any, Any]]:
+    """live(rows, shift=0, seed=1): i.i.d. rows [rows, 6] of the world that the model was trained on, or of a shifted one."""
+    return _live
+
+
+@pytest.fixture(scope="session")
+def bundle() -> ModelBundle:
+    """A forest of 20 trees on six features, whose drift windows are 100 rows."""
+    X = _live(4000, seed=0)
+    forest = CompiledForest.compile(fit_part(X, trees=20, max_samples=64, max_features=1.0, seed=0))
+    scores = forest.score(X)
+    ref = reference.build(X, NAMES, scores, window_rows=WINDOW)
+    return ModelBundle(NAMES, forest, threshold.to_alert_rate(scores, 0.01), ref, X[:8], {})
+
+
+@pytest.fixture(scope="session")
+def version() -> Callable[[str], Version]:
+    """version("2") as the registry would name it."""
+    return lambda number: Version(number, f"run-{number}", f"digest-{number}", 0.0)
+
+
+@pytest.fixture
+def watch(tmp_path: Path, bundle: ModelBundle, version: Callable[[str], Version]) -> Callable[..., Watch]:
+    """watch(**settings): a Watch on the test's own home that follows version 1; a second call is a restarted one."""
+
+    def make(**settings: Any) -> Watch:
+        made = Watch(DriftSettings(home=tmp_path, retrain_rows=300, **settings))
+        made.follow(version("1"), bundle)
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def report() -> Callable[..., dict[str, Any]]:
+    """report(rows, version="1", replica="r1", scored=0): what a replica sends."""
+
+    def make(rows: np.ndarray[Any, Any], version: str = "1", replica: str = "r1", scored: int = 0) -> dict[str, Any]:
+        metrics = ServeMetrics()
+        metrics.rows.inc(scored)
+        return {
+            "replica": replica, "pid": 1, "version": version, "digest": f"digest-{version}", "since": 0.0,
+            "counts": snapshot(metrics.registry), "rows": [(version, rows, np.full(len(rows), 0.5))] if len(rows) else [],
+        }  # fmt: skip
+
+    return make

@@ -1,0 +1,186 @@
+"""The governor: at most one retraining per episode, never two at once, within its budget, never stuck."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from drift.governor import DAY, Governor, Outcome, on_champion, on_retrained, on_window
+from drift.settings import DriftSettings
+from drift.verdict import Kind
+
+KINDS: dict[str, Kind] = {"D": "population drift", "N": "none", "B": "data break"}
+AUTO = DriftSettings(retrain_rows=300, cooldown_windows=3, clear_windows=3, max_retrains_per_day=2)
+DAY_BEGINS = 1_700_000_000.0
+
+
+def feed(
+    kinds: str, state: Governor | None = None, settings: DriftSettings = AUTO, now: float = DAY_BEGINS
+) -> Iterator[tuple[Governor, bool]]:
+    """State and decision after each window of 100 rows, one a minute."""
+    state = state or Governor()
+    for i, kind in enumerate(kinds):
+        state, go = on_window(state, KINDS[kind], now + 60 * i, 100, now + 60 * i + 59, settings)
+        yield state, go
+
+
+def after(kinds: str, state: Governor | None = None, settings: DriftSettings = AUTO, now: float = DAY_BEGINS) -> Governor:
+    return [*feed(kinds, state, settings, now)][-1][0]
+
+
+def decisions(kinds: str, state: Governor | None = None, settings: DriftSettings = AUTO) -> list[bool]:
+    return [go for _, go in feed(kinds, state, settings)]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "opens"),
+    [
+        ("D", False),
+        ("DD", True),
+        ("DND", True),
+        ("NDD", True),
+        ("DNND", False),
+        ("DNNDNND", False),
+        ("BBBB", False),
+        ("DBB", False),
+    ],
+)
+def test_an_episode_opens_on_drift_in_two_of_three_windows(kinds: str, opens: bool) -> None:
+    state = after(kinds)
+    assert (state.phase, state.episode is not None) == (("collecting", True) if opens else ("watching", False))
+
+
+def test_an_episode_begins_with_its_first_drifted_window_and_retrains_once_there_are_rows() -> None:
+    found = [*feed("NDNDDD")]
+    assert found[3][0].since == DAY_BEGINS + 60
+    assert [go for _, go in found] == [False] * 4 + [True, False]
+    assert found[-1][0].retrained == 1
+
+
+def test_an_episode_that_ends_by_itself_retrains_nothing() -> None:
+    patient = AUTO.model_copy(update={"retrain_rows": 10_000})
+    state = after("DDNNN", settings=patient)
+    assert (state.phase, state.episode, state.retrained) == ("watching", None, 0)
+
+
+@pytest.mark.parametrize(("mode", "phase"), [("observe", "watching"), ("suggest", "collecting")])
+def test_only_mode_auto_retrains(mode: str, phase: str) -> None:
+    state = after("D" * 20, settings=AUTO.model_copy(update={"mode": mode}))
+    assert (state.phase, state.retrained) == (phase, 0)
+    assert ("suggested" if mode == "suggest" else "only reports") in state.reason
+
+
+@pytest.mark.parametrize("outcome", ["promoted", "kept", "failed"])
+def test_drift_that_remains_after_the_cooldown_leads_to_exactly_one_more(outcome: Outcome) -> None:
+    retraining = after("DDD")
+    cooling = on_retrained(retraining, outcome, "why", AUTO)
+    assert (cooling.phase, cooling.episode) == ("cooling", None)
+    assert outcome in cooling.reason
+    found = [*feed("D" * 12, cooling)]
+    assert [state.phase for state, _ in found[:3]] == ["cooling", "cooling", "watching"]
+    assert [i for i, (_, go) in enumerate(found) if go] == [5]
+    assert found[-1][0].phase == "retraining"
+
+
+def test_a_used_up_budget_waits_for_the_next_day() -> None:
+    state, begun = Governor(), 0
+    for hour in range(1, 60):
+        state, go = on_window(state, KINDS["D"], DAY_BEGINS, 100, DAY_BEGINS + 3600 * hour, AUTO)
+        begun += go
+        if go:
+            state = on_retrained(state, "kept", "", AUTO)
+        if hour == 23:
+            assert begun == 2
+            assert "budget" in state.reason
+    assert begun > 2
+    assert not any(decisions("D" * 20, settings=AUTO.model_copy(update={"max_retrains_per_day": 0})))
+
+
+@pytest.mark.parametrize(("own", "phase"), [(True, "cooling"), (False, "watching")])
+def test_only_a_persons_promotion_ends_the_cooldown(own: bool, phase: str) -> None:
+    state = on_champion(on_retrained(after("DDD"), "promoted", "", AUTO), own=own)
+    assert (state.phase, state.recent) == (phase, ())
+
+
+@pytest.mark.parametrize(("kinds", "phase"), [("D", "watching"), ("DD", "watching"), ("DDD", "retraining")])
+def test_another_champion_closes_the_episode_but_not_a_running_retraining(kinds: str, phase: str) -> None:
+    state = on_champion(after(kinds), own=False)
+    assert (state.phase, state.recent) == (phase, ())
+    assert (state.episode is None) == (phase == "watching")
+
+
+def test_an_outcome_that_nobody_waits_for_changes_nothing() -> None:
+    state = after("DD")
+    assert on_retrained(state, "promoted", "", AUTO) is state
+
+
+class Life(RuleBasedStateMachine):
+    """Windows, outcomes, promotions, clock jumps and restarts in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state, self.now = Governor(), DAY_BEGINS
+        self.running = False
+        self.begun: list[float] = []
+        self.episodes: list[str | None] = []
+
+    @rule(kind=st.sampled_from("DDDDNB"), seconds=st.sampled_from([0.0, 60.0, 7200.0]))
+    def window(self, kind: str, seconds: float) -> None:
+        self.jump(seconds)
+        before = self.state
+        self.state, go = on_window(self.state, KINDS[kind], self.now - 60, 100, self.now, AUTO)
+        if not go:
+            return
+        assert not self.running
+        assert before.phase == "collecting"
+        self.running = True
+        self.begun.append(self.now)
+        self.episodes.append(self.state.episode)
+
+    @precondition(lambda self: self.running)
+    @rule(outcome=st.sampled_from(["promoted", "kept", "failed"]))
+    def finish(self, outcome: Outcome) -> None:
+        self.state, self.running = on_retrained(self.state, outcome, "", AUTO), False
+
+    @rule(own=st.booleans())
+    def champion(self, own: bool) -> None:
+        self.state = on_champion(self.state, own=own)
+
+    @rule(seconds=st.sampled_from([3600.0, 2 * DAY, -3600.0, -2 * DAY]))
+    def jump(self, seconds: float) -> None:
+        self.now += seconds
+        if seconds < 0:  # the budget is kept by the wall clock: what it has not reached again does not count
+            self.begun.clear()
+
+    @rule()
+    def restart(self) -> None:
+        restored = Governor.from_json(json.loads(json.dumps(self.state.to_json())))
+        assert restored == self.state
+        self.state = restored
+
+    @invariant()
+    def one_retraining_at_a_time_and_per_episode(self) -> None:
+        assert self.running == (self.state.phase == "retraining")
+        assert None not in self.episodes
+        assert len(set(self.episodes)) == len(self.episodes) == self.state.retrained
+
+    @invariant()
+    def within_the_budget_of_a_day(self) -> None:
+        assert sum(self.now - DAY < at for at in self.begun) <= AUTO.max_retrains_per_day
+
+    def teardown(self) -> None:
+        """Quiet windows, and the end of what runs, always lead back to watching."""
+        for _ in range(AUTO.cooldown_windows + 2 * AUTO.clear_windows + 1):
+            self.window("N", 60.0)
+            if self.running:
+                self.finish("failed")
+        assert self.state.phase == "watching"
+
+
+Life.TestCase.settings = profile(max_examples=60, stateful_step_count=40, deadline=None)
+TestLife = Life.TestCase

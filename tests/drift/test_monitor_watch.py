@@ -1,0 +1,170 @@
+"""The drift monitor without Ray: reports in, windows on disk, verdicts, state that survives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from drift.monitor import REPLICA_TIMEOUT_S, Watch
+from drift.retrain import Retraining
+from train.data import read_captured
+from train.registry import Version
+
+Make = Callable[..., Any]
+NOW = 1_700_000_000.0
+WINDOW = 100
+
+
+def samples(watch: Watch, now: float = NOW) -> dict[tuple[str, ...], float]:
+    """Every sample of the exposition by its name and label values."""
+    families = text_string_to_metric_families(watch.exposition(now).decode())
+    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+
+
+def test_rows_of_another_version_are_skipped_and_counted(watch: Make, report: Make, live: Make) -> None:
+    seen = watch()
+    seen.ingest(report(live(30)), NOW)
+    seen.ingest(report(live(70), version="0"), NOW)
+    status = seen.status(NOW)
+    assert (status["rows_seen"], status["rows_in_window"], status["verdict"]) == (100, 30, None)
+    assert samples(seen)["vigil_drift_skipped_rows_total",] == 70
+
+
+def test_rows_before_the_first_champion_are_skipped(watch: Make, report: Make, live: Make) -> None:
+    never = Watch(watch().settings)
+    never.ingest(report(live(10)), NOW)
+    assert samples(never)["vigil_drift_skipped_rows_total",] == 10
+    assert never.status(NOW)["features"] == []
+
+
+def test_windows_are_captured_as_training_reads_them(watch: Make, report: Make, live: Make, tmp_path: Path) -> None:
+    seen, rows = watch(), live(250)
+    for i in range(0, 250, 50):
+        seen.ingest(report(rows[i : i + 50]), NOW + i)
+    captured = read_captured(tmp_path / "captured", NOW)
+    assert captured is not None
+    assert captured.names == tuple("abcdef")
+    np.testing.assert_array_equal(captured.X, rows[:200])
+    later = read_captured(tmp_path / "captured", NOW + 1)
+    assert later is not None
+    np.testing.assert_array_equal(later.X, rows[100:200])
+    assert [str(f.relative_to(tmp_path / "captured").parent) for f in tmp_path.rglob("*.parquet")] == ["date=2023-11-14"] * 2
+
+
+def test_only_the_latest_windows_are_kept(watch: Make, report: Make, live: Make, tmp_path: Path) -> None:
+    seen = watch(keep_windows=10)
+    for i in range(12):
+        seen.ingest(report(live(WINDOW, seed=i)), NOW + i)
+    captured = read_captured(tmp_path / "captured", 0)
+    assert captured is not None
+    np.testing.assert_array_equal(captured.X[:WINDOW], live(WINDOW, seed=2))
+    assert len(captured) == 10 * WINDOW
+
+
+def test_a_full_disk_is_counted_and_costs_no_verdict(
+    watch: Make, report: Make, live: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    seen = watch()
+    monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr("drift.monitor.write_json", full)
+    seen.ingest(report(live(WINDOW, shift=3)), NOW)
+    assert seen.status(NOW)["verdict"]["verdict"] == "population drift"
+    assert seen.severity > 1
+    assert samples(seen)["vigil_capture_write_failures_total",] == 1
+
+
+def test_drifted_features_are_told_with_their_evidence(watch: Make, report: Make, live: Make) -> None:
+    seen, rows = watch(), live(WINDOW)
+    rows[:, 2] += 3
+    rows[:, 4] += 1.5
+    seen.ingest(report(rows), NOW)
+    status = seen.status(NOW)
+    assert status["verdict"]["features"] == ["c", "e"]
+    assert status["drift_score"] == status["verdict"]["severity"] > 1
+    worst = max(status["features"], key=lambda f: f["ks"] / f["floor"])
+    assert worst["feature"] == "c"
+    assert samples(seen)["vigil_drift_windows_total", "population drift"] == 1
+
+
+def drifted(seen: Watch, report: Make, live: Make) -> None:
+    """Three windows of another world, a second apart: enough for a retraining."""
+    for i in range(3):
+        seen.ingest(report(live(WINDOW, shift=3, seed=i)), NOW + i)
+
+
+def test_state_survives_a_restart(watch: Make, report: Make, live: Make) -> None:
+    before = watch()
+    drifted(before, report, live)
+    after = watch()
+    assert after.state == before.state
+    assert after.state.phase == "retraining"
+    assert after.cause == before.cause
+    assert before.state.episode in after.cause
+    after.finish(Retraining("kept", "no better", "2"), NOW + 60)
+    third = watch()
+    assert third.state.phase == "cooling"
+    assert third.status(NOW)["last_retraining"] == {
+        "outcome": "kept", "reason": "no better", "version": "2", "cause": before.cause, "at": NOW + 60,
+    }  # fmt: skip
+    assert samples(after)["vigil_retrains_total", "kept"] == 1
+
+
+def test_an_unreadable_state_is_begun_anew(watch: Make, tmp_path: Path) -> None:
+    watch()
+    (tmp_path / "state" / "monitor.json").write_text('{"governor": {')
+    assert watch().state.phase == "watching"
+    assert json.loads((tmp_path / "state" / "monitor.json").read_text())["followed"] == "1"
+
+
+@pytest.mark.parametrize(("promoted", "phase"), [("2", "cooling"), ("3", "watching")])
+def test_a_champion_of_its_own_leaves_the_cooldown(
+    watch: Make, report: Make, live: Make, bundle: Any, version: Callable[[str], Version], promoted: str, phase: str
+) -> None:
+    seen = watch()
+    drifted(seen, report, live)
+    seen.finish(Retraining("promoted", "better", "2"), NOW)
+    seen.follow(version(promoted), bundle)
+    assert seen.state.phase == phase
+    assert (seen.status(NOW)["verdict"], seen.severity, seen.following) == (None, 0.0, promoted)
+
+
+def test_a_new_champion_begins_a_new_window(watch: Make, report: Make, live: Make, bundle: Any, version: Any) -> None:
+    seen = watch()
+    seen.ingest(report(live(60)), NOW)
+    seen.follow(version("2"), bundle)
+    seen.ingest(report(live(60), version="2"), NOW)
+    assert (seen.status(NOW)["rows_in_window"], seen.status(NOW)["verdict"]) == (60, None)
+
+
+def test_replicas_expire_and_laggards_are_named(watch: Make, report: Make, live: Make) -> None:
+    seen = watch()
+    seen.ingest(report(live(0), replica="gone"), NOW - REPLICA_TIMEOUT_S)
+    seen.ingest(report(live(0), replica="new"), NOW)
+    seen.ingest(report(live(0), version="0", replica="old"), NOW)
+    status = seen.status(NOW)
+    assert [r["replica"] for r in status["replicas"]] == ["new", "old"]
+    assert status["lagging"] == ["old"]
+    found = samples(seen)
+    assert (found["vigil_model_replicas", "1"], found["vigil_model_replicas", "0"]) == (1, 1)
+    assert ("vigil_model_replicas", "1") not in samples(seen, NOW + REPLICA_TIMEOUT_S)
+
+
+def test_the_exposition_sums_replicas_and_keeps_the_dead(watch: Make, report: Make, live: Make) -> None:
+    seen = watch()
+    seen.ingest(report(live(0), replica="r1", scored=5), NOW - 60)
+    seen.ingest(report(live(0), replica="r2", scored=3), NOW)
+    seen.ingest(report(live(0), replica="r2", scored=4), NOW)
+    found = samples(seen)
+    assert found["vigil_rows_scored_total",] == 9
+    assert found["vigil_request_seconds_bucket", "+Inf"] == 0
+    assert not any(name.endswith("_created") for name, *_ in found)

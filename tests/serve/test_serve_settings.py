@@ -1,0 +1,63 @@
+"""The Serve configuration that the settings render."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from ray.serve.schema import ServeDeploySchema
+
+from drift.settings import DriftSettings
+from serve.settings import ServeSettings
+
+DRIFT: dict[str, object] = {"home": "/h", "tracking_uri": "http://t", "model_name": "m", "dashboard_url": "http://d"}
+
+
+def applications(settings: ServeSettings) -> dict[str, Any]:
+    config: dict[str, Any] = settings.application(DRIFT)
+    return {application["name"]: application for application in config["applications"]}
+
+
+def test_serve_accepts_the_configuration() -> None:
+    settings = ServeSettings(home=Path("/h"), port=8123, min_replicas=3)
+    schema = ServeDeploySchema.model_validate(json.loads(json.dumps(settings.application(DRIFT))))
+    assert schema.http_options.port == 8123
+    assert {a.name: a.import_path for a in schema.applications} == {"vigil": "serve.app:build", "drift": "drift.monitor:build"}
+    assert schema.applications[0].deployments[0].autoscaling_config["min_replicas"] == 3  # type: ignore[index]
+
+
+def test_no_model_version_is_in_what_restarts_replicas() -> None:
+    for application in applications(ServeSettings()).values():
+        configs = [application["args"], *(d.get("user_config", {}) for d in application.get("deployments", []))]
+        assert not [key for config in configs for key in config if "version" in key or "digest" in key]
+
+
+def test_args_are_the_settings_that_a_replica_reads() -> None:
+    settings = ServeSettings(home=Path("/h"), max_rows=7, reasons=1, poll_s=9)
+    found = applications(settings)
+    again = ServeSettings(**found["vigil"]["args"])
+    assert (again.home, again.max_rows, again.reasons) == (Path("/h"), 7, 1)
+    assert "poll_s" not in found["vigil"]["args"]
+    assert found["vigil"]["deployments"][0]["user_config"]["poll_s"] == 9
+    assert DriftSettings(**found["drift"]["args"]).model_name == "m"
+
+
+def test_the_upper_bound_of_replicas_is_never_below_the_lower() -> None:
+    scaling = applications(ServeSettings(min_replicas=6, max_replicas=4))["vigil"]["deployments"][0]["autoscaling_config"]
+    assert (scaling["min_replicas"], scaling["max_replicas"]) == (6, 6)
+
+
+def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIL_SERVE_PORT", "9001")
+    monkeypatch.setenv("VIGIL_SERVE_MAX_ROWS", "5")
+    settings = ServeSettings(max_rows=6)
+    assert (settings.port, settings.max_rows) == (9001, 6)
+
+
+@pytest.mark.parametrize("wrong", [{"port": 0}, {"capture_rate": 1.5}, {"max_rows": 0}, {"version": "3"}])
+def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ServeSettings(**wrong)

@@ -1,0 +1,52 @@
+"""train/threshold.py: the alert budget is kept, the best F1 is found, and alerts are strictly above the threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from train import threshold
+
+few = settings(max_examples=50, deadline=None)
+tied = st.lists(st.integers(1, 8).map(lambda k: k / 8), min_size=2, max_size=60)
+
+
+@few
+@given(tied, st.sampled_from([0.001, 0.01, 0.1, 0.3, 0.49]))
+def test_no_more_than_the_budget_alerts_even_on_ties(values: list[float], budget: float) -> None:
+    scores = np.array(values)
+    made = threshold.to_alert_rate(scores, budget)
+    assert (made.policy, made.budget) == ("alert_rate", budget)
+    assert made.value in values
+    assert made.expected_rate == np.mean(scores > made.value) <= budget
+
+
+@pytest.mark.parametrize(("budget", "alerts"), [(0.25, 25), (0.01, 1)])
+def test_the_budget_is_used_up_to_one_row(budget: float, alerts: int) -> None:
+    scores = np.arange(1, 101) / 128
+    rate = threshold.to_alert_rate(scores, budget).expected_rate
+    assert alerts - 1 <= round(rate * 100) <= alerts
+
+
+@few
+@given(tied, st.data())
+def test_labels_give_the_threshold_of_the_best_f1(values: list[float], choice: st.DataObject) -> None:
+    scores = np.array(values)
+    labels = np.array(choice.draw(st.lists(st.integers(0, 1), min_size=len(values), max_size=len(values))))
+    labels[:2] = 0, 1
+    made = threshold.to_labels(scores, labels, 0.01)
+    assert (made.policy, made.budget) == ("labels", 0.01)
+    assert made.expected_rate == np.mean(scores > made.value)
+    best = max(f1_score(labels, scores >= cut) for cut in scores)
+    assert f1_score(labels, scores > made.value) == pytest.approx(best)
+
+
+def test_alerts_are_strictly_above_the_threshold() -> None:
+    scores, labels = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0, 0, 1, 1])
+    assert (scores > threshold.to_alert_rate(scores, 0.2).value).tolist() == [False, False, False, False]
+    made = threshold.to_labels(scores, labels, 0.01)
+    assert made.value == np.nextafter(0.6, 0)
+    assert (scores > made.value).tolist() == [False, False, True, True]
