@@ -88,10 +88,19 @@ def read(folder: Path, expected_digest: str | None) -> ModelBundle:
         texts = {name: json.loads((folder / name).read_text()) for name in FILES if name.endswith(".json")}
         arrays = {name: load_file(folder / name) for name in FILES if name.endswith(".safetensors")}
         bundle = _assemble(texts, arrays)
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
+        bundle.forest.check()
+        _check_golden(bundle, texts["golden.json"]["scores"])
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+        OSError,
+        RecursionError,
+        SafetensorError,
+    ) as error:
         raise BundleError(f"the bundle is damaged ({type(error).__name__}: {error}); use another version") from error
-    bundle.forest.check()
-    _check_golden(bundle, texts["golden.json"]["scores"])
     return bundle
 
 
@@ -140,6 +149,9 @@ def _check_reference(ref: Reference, names: tuple[str, ...]) -> None:
         raise BundleError(f"the drift reference does not fit the model's {d} features {wrong or ''}")
     if not all(np.isfinite(getattr(ref, key)).all() for key in ("samples", "floors", "median", "scale", "scores")):
         raise BundleError("the drift reference holds values that are not finite")
+    sound = (np.diff(ref.samples, axis=0) >= 0).all() and (ref.scale > 0).all() and ref.can_stick.dtype == np.bool_
+    if not sound or ref.window_rows < 1 or ref.allowed < 0:
+        raise BundleError("the drift reference is not sorted, or has a spread, a window or a count out of range")
 
 
 def _check_golden(bundle: ModelBundle, expected: list[float]) -> None:

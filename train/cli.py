@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import time
 import urllib.request
 from datetime import UTC, datetime
@@ -19,13 +20,19 @@ from train.terminal import command, json_option, show, steps, table
 CONVERGE_S = 20.0
 
 
+def _plain_key(ctx: click.Context, option: click.Parameter, key: str | None) -> str | None:
+    if key is not None and not re.fullmatch(r"[\w.:-]{1,100}", key):
+        raise click.BadParameter("letters, digits and _ . : - only, at most 100")
+    return key
+
+
 @click.command()
 @click.option("--data", required=True, help="CSV, Parquet or .npz")
 @click.option("--label", help="column (array) of labels, 1 = anomaly")
 @click.option("--captured", help="folder of captured live rows to train on as well")
 @click.option("--since", type=float, default=0.0, help="captured rows from this Unix time on")
 @click.option("--trigger", type=click.Choice(["manual", "schedule", "drift"]), default="manual")
-@click.option("--key", help="idempotency key: a second job with it returns the first one's version")
+@click.option("--key", callback=_plain_key, help="idempotency key: a second job with it returns the first one's version")
 @json_option
 @command
 def train(data: str, label: str | None, captured: str | None, since: float, trigger: str, key: str | None, as_json: bool) -> None:

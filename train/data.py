@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import warnings
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,16 +80,27 @@ def read(path: str | Path, *, label: str | None = None, allow_missing: bool = Fa
 
 def read_captured(folder: Path, since: float) -> Table | None:
     """The live rows that the monitor captured from `since` (Unix seconds) on, in time order; None when there are none."""
-    files = sorted(file for file in folder.glob("date=*/window-*.parquet") if _stamp(file) >= since)
+    files = sorted(file for file in folder.glob("date=*/window-*.parquet") if _stamp(file) >= int(since * 1000))
     if not files:
         return None
+    tables = []
+    for file in files:
+        with suppress(FileNotFoundError):  # the monitor's retention was faster
+            try:
+                tables.append(pq.ParquetFile(file).read())
+            except pa.ArrowInvalid as error:
+                raise DataError(f"{file} is not a readable Parquet file: {error}") from error
+    if not tables:
+        return None
     try:
-        whole = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"captured rows in {folder} cannot be read: {error}") from error
+        whole = pa.concat_tables(tables)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"the captured rows since then are not of one schema: {error}") from error
     columns = [name for name in whole.column_names if not name.startswith("_")]
     X = np.column_stack([whole[name].to_numpy().astype(np.float64) for name in columns])
-    return Table(X, tuple(columns))
+    table = Table(X, tuple(columns))
+    _check(table, folder, allow_missing=False)
+    return table
 
 
 def captured_name(stamp: float) -> str:
@@ -94,8 +108,10 @@ def captured_name(stamp: float) -> str:
     return f"window-{int(stamp * 1000):015d}.parquet"
 
 
-def _stamp(file: Path) -> float:
-    return int(file.stem.removeprefix("window-")) / 1000
+def _stamp(file: Path) -> int:
+    """Milliseconds, as the name has them."""
+    digits = file.stem.removeprefix("window-")
+    return int(digits) if digits.isdigit() else -1
 
 
 def split(table: Table, holdout: float, seed: int) -> tuple[Table, Table]:
@@ -110,8 +126,14 @@ def split(table: Table, holdout: float, seed: int) -> tuple[Table, Table]:
 
 def _read_csv(file: Path, label: str | None) -> Dataset:
     try:
-        frame = pd.read_csv(file)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        with file.open(newline="") as text:
+            header = next(csv.reader(text), [])
+        if len(set(header)) != len(header):
+            raise DataError(f"{file}: two columns have the same name")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            frame = pd.read_csv(file, index_col=False)
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: {error}") from error
     return Dataset(_from_frame(frame, file, label, first_line=2))
 
@@ -138,6 +160,8 @@ def _from_frame(frame: pd.DataFrame, file: Path, label: str | None, first_line: 
 
 def _numbers(column: pd.Series, name: str, file: Path, first_line: int) -> NDArray[np.float64]:
     """The column as float64, or a DataError that names the first value that is no number."""
+    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+        raise DataError(f"{file}, column {name!r} holds times, not numbers: drop it", field=name)
     values = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
     wrong = np.isnan(values) & column.notna().to_numpy()
     if wrong.any():
@@ -154,20 +178,25 @@ def _numbers(column: pd.Series, name: str, file: Path, first_line: int) -> NDArr
 def _read_npz(file: Path, label: str | None) -> Dataset:
     try:
         with np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+            arrays = {key: np.asarray(archive[key]) for key in archive.files}
+    except (ValueError, TypeError, AttributeError, OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{file} is not a readable .npz file: {error}") from error
     main = next((key for key in ("train", "X") if key in arrays), None)
     if main is None:
         raise DataError(f"{file} has the arrays {', '.join(arrays) or '(none)'}; it needs `train` or `X`")
-    names = tuple(str(n) for n in arrays["names"]) if "names" in arrays else None
+    if label is not None and label not in arrays:
+        raise DataError(f"{file} has no array {label!r}; it has {', '.join(arrays)}", field=label)
+    names = tuple(str(n) for n in arrays["names"].ravel()) if "names" in arrays else None
     if main == "X":
         labels = arrays.get(label or "y", arrays.get("label"))
         return Dataset(_from_array(arrays["X"], names, labels, file, ordered=False))
     test = None
     if "test" in arrays:
         test = _from_array(arrays["test"], names, arrays.get(label or "label"), file, ordered=True)
-    return Dataset(_from_array(arrays["train"], names, None, file, ordered=True), test)
+    train = _from_array(arrays["train"], names, None, file, ordered=True)
+    if test is not None and test.names != train.names:
+        raise DataError(f"{file}: `train` has {len(train.names)} features, `test` has {len(test.names)}")
+    return Dataset(train, test)
 
 
 def _from_array(X: NDArray[Any], names: tuple[str, ...] | None, labels: Any, file: Path, ordered: bool) -> Table:
@@ -176,19 +205,20 @@ def _from_array(X: NDArray[Any], names: tuple[str, ...] | None, labels: Any, fil
     names = names or tuple(f"f{i}" for i in range(X.shape[1]))
     if len(names) != X.shape[1]:
         raise DataError(f"{file}: {len(names)} names for {X.shape[1]} features")
-    if labels is not None and len(labels) != len(X):
-        raise DataError(f"{file}: {len(labels)} labels for {len(X)} rows")
+    if labels is not None and labels.shape != X.shape[:1]:
+        raise DataError(f"{file}: labels of shape {labels.shape} for {len(X)} rows; they must be [rows]")
     return Table(X.astype(np.float64), names, None if labels is None else _labels(labels, file), ordered)
 
 
 def _labels(values: NDArray[Any], file: Path) -> NDArray[np.int64]:
     try:
-        labels = values.astype(np.int64)
+        labels = np.asarray(values, dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise DataError(f"{file}: labels must be 0 (normal) or 1 (anomaly)") from error
-    if not np.isin(labels, (0, 1)).all():
-        raise DataError(f"{file}: labels must be 0 (normal) or 1 (anomaly), found {sorted(set(labels) - {0, 1})[0]}")
-    return labels
+    wrong = ~np.isin(labels, (0, 1))
+    if wrong.any():
+        raise DataError(f"{file}: labels must be 0 (normal) or 1 (anomaly), found {labels[wrong][0]}")
+    return labels.astype(np.int64)
 
 
 def _check(table: Table, file: Path, allow_missing: bool) -> None:

@@ -34,7 +34,8 @@ def fit(X: NDArray[np.float64], settings: TrainSettings, storage: Path) -> Isola
     Raises VigilError when the run fails after one retry.
     """
     name = uuid.uuid4().hex
-    workers = max(1, min(settings.workers, len(X) // settings.max_samples))  # every shard needs max_samples rows
+    # Every shard needs max_samples rows, every worker at least one tree.
+    workers = max(1, min(settings.workers, len(X) // settings.max_samples, settings.n_estimators))
     config = settings.model_dump(include={"n_estimators", "max_samples", "max_features", "seed"})
     trainer = DataParallelTrainer(
         _fit_shard,
@@ -98,9 +99,9 @@ def merge(parts: Sequence[IsolationForest]) -> IsolationForest:
     It touches private attributes of scikit-learn, which is why its version is pinned.
     """
     members: Sequence[Any] = parts
-    kinds = {(part._max_samples, part.n_features_in_) for part in members}
+    kinds = {(part._max_samples, part._max_features, part.n_features_in_) for part in members}
     if len(kinds) != 1:
-        raise ValueError(f"parts differ in (max_samples, features): {sorted(kinds)}")
+        raise ValueError(f"parts differ in (max_samples, max_features, features): {sorted(kinds)}")
     whole: Any = parts[0]
     for name in ("estimators_", "estimators_features_", "_decision_path_lengths", "_average_path_length_per_tree"):
         setattr(whole, name, [item for part in parts for item in getattr(part, name)])

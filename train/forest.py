@@ -101,7 +101,8 @@ class CompiledForest:
         rows = self._rows(X)
         lengths = np.empty(len(rows))
         _path_lengths(rows, self.roots, self.feature, self.threshold, self.left, self.length, lengths)
-        return np.exp2(-lengths / (self.trees * self._normaliser))
+        # Not exp2: it differs from scikit-learn by a unit in the last place, and a threshold may be a score itself.
+        return np.power(2.0, -lengths / (self.trees * self._normaliser))
 
     def attribute(self, X: NDArray[Any]) -> Floats:
         """Path gains [n, d]: how far splits on each feature shortened the path, as a mean over the trees.
@@ -129,7 +130,7 @@ class CompiledForest:
         for problem, found in problems.items():
             if found:
                 raise BundleError(f"the forest has {problem}: the bundle is damaged, use another version")
-        if bool((self.left[inner] <= index[inner]).any() or (self.left[inner] + 1 >= ends[inner]).any()):
+        if bool((self.left[inner] <= index[inner]).any() or (self.left[inner] >= ends[inner] - 1).any()):
             raise BundleError("the forest has a child out of range: the bundle is damaged, use another version")
 
     def _rows(self, X: NDArray[Any]) -> NDArray[np.float32]:

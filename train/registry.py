@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,7 @@ from train.fit import SKOPS_TRUSTED
 
 EXPERIMENT = "vigil-training"
 LEDGER = "vigil-promotions"
+DIGEST = re.compile("[0-9a-f]{64}")  # it becomes a path
 KEPT_BUNDLES = 8  # on a node's disk
 
 
@@ -174,6 +176,8 @@ class Registry:
 
         Raises BundleError when it is not what was registered, RegistryUnavailable when it cannot be had.
         """
+        if not DIGEST.fullmatch(version.digest):
+            raise BundleError(f"version {version.version} has no valid digest tag: it was not registered by Vigil")
         folder = cache / version.digest
         try:
             return bundles.read(folder, version.digest)

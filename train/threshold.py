@@ -22,7 +22,7 @@ class Threshold:
 
 def to_alert_rate(scores: NDArray[np.float64], budget: float) -> Threshold:
     """The lowest observed score that at most `budget` of the rows exceed."""
-    value = float(np.quantile(scores, 1 - budget, method="higher"))
+    value = float(np.quantile(scores, 1 - budget, method="inverted_cdf"))
     return Threshold(value, "alert_rate", budget, float(np.mean(scores > value)))
 
 

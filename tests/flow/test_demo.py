@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import Vigil, eventually, free_port, left_of, listening
+
+from tests.running import Vigil, eventually, free_port, left_of, listening
 
 
 def data_arguments(request: pytest.FixtureRequest) -> list[str]:

@@ -13,9 +13,9 @@ import mlflow
 import numpy as np
 import psutil
 import pytest
-from conftest import Vigil, eventually, free_port, left_of, listening
 
 from serve import reaper
+from tests.running import Vigil, eventually, free_port, left_of, listening
 from train import data
 from train.home import Home
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Vigil, free_port
+
+from tests.running import Vigil, free_port
 
 
 def test_bad_file_fails_before_anything_starts(tmp_path: Path) -> None:

@@ -218,3 +218,28 @@ def test_another_forest_is_refused_by_its_golden_rows(model: Models, written: tu
     edit_array(written[0], "forest.safetensors", length=model(0)[1].forest.length[::-1].copy())
     with pytest.raises(BundleError, match="golden rows score"):
         bundles.read(written[0], None)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("golden.json", {"scores": 5}),
+        ("golden.json", {"scores": ["x"] * 8}),
+        ("golden.json", {"rows": [[10**400] * 3] * 8}),
+        ("model.json", {"max_samples": float("inf")}),
+        ("model.json", {"max_samples": 10**300}),
+        ("reference.json", {"allowed": float("inf")}),
+        ("reference.json", {"allowed": -1}),
+    ],
+)
+def test_values_of_another_kind_are_refused(written: tuple[Path, str], name: str, changes: dict[str, object]) -> None:
+    edit(written[0], name, **changes)
+    with pytest.raises(BundleError):
+        bundles.read(written[0], None)
+
+
+@pytest.mark.parametrize(("name", "text"), [("golden.json", '{"rows": [[0, 0, 0]]}'), ("model.json", "[" * 200_000)])
+def test_json_of_another_form_is_refused(written: tuple[Path, str], name: str, text: str) -> None:
+    (written[0] / name).write_text(text)
+    with pytest.raises(BundleError):
+        bundles.read(written[0], None)

@@ -191,7 +191,7 @@ def test_captured_rows_come_in_time_order_from_since_on(tmp_path: Path, captured
 def test_captured_rows_that_cannot_be_read_are_refused(tmp_path: Path, captured: Callable[..., None]) -> None:
     captured(1.0, pd.DataFrame({"a": [1.0]}))
     captured(2.0, pd.DataFrame({"b": [1.0]}))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="one schema"):
         data.read_captured(tmp_path, 0)
 
 
@@ -213,3 +213,45 @@ def test_a_random_split_is_not_the_order_of_the_file() -> None:
     first, second = (data.split(table, 0.2, seed)[1].X[:, 0].tolist() for seed in (1, 2))
     assert sorted(first) != sorted(second)
     assert sorted(first) != list(range(80, 100))
+
+
+def test_a_window_is_not_before_itself(tmp_path: Path, captured: Callable[..., None]) -> None:
+    captured(1636961687.3214543, pd.DataFrame({"a": [1.0]}))
+    assert data.read_captured(tmp_path, 1636961687.3214543) is not None
+
+
+def test_captured_rows_with_nan_are_refused(tmp_path: Path, captured: Callable[..., None]) -> None:
+    captured(1.0, pd.DataFrame({"a": [float("nan")]}))
+    with pytest.raises(DataError, match="not a finite number"):
+        data.read_captured(tmp_path, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a,label\n1,0.5\n2,1\n", "labels must be 0"),
+        ("a,label\n1,\n2,1\n", "labels must be 0"),
+        ("a,b\n1,2,3\n4,5,6\n", "Length of header"),
+        ("a,a\n1,2\n", "same name"),
+    ],
+)
+def test_csv_that_would_be_misread_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=told):
+        data.read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "label", "told"),
+    [
+        ({"X": np.ones((2, 1)), "y": np.zeros((2, 1))}, None, r"must be \[rows\]"),
+        ({"X": np.ones((2, 1))}, "typo", "no array 'typo'"),
+        ({"train": np.ones((2, 1)), "test": np.ones((2, 2))}, None, "`test` has 2"),
+    ],
+)
+def test_npz_whose_parts_do_not_fit_is_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], label: str | None, told: str
+) -> None:
+    np.savez(tmp_path / "t.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(DataError, match=told):
+        data.read(tmp_path / "t.npz", label=label)

@@ -203,3 +203,19 @@ def test_every_row_of_real_tables_scores_as_in_scikit_learn(name: str) -> None:
     fitted = [dataset.train.X[i::2] for i in (0, 1)]
     parts = [fit_part(rows, trees=50, max_samples=256, max_features=1.0, seed=i) for i, rows in enumerate(fitted)]
     assert_scores_and_labels_agree(merge(parts), X)
+
+
+@few
+@given(st.integers(0, 2**32 - 1))
+def test_labels_agree_with_the_threshold_on_a_score(seed: int) -> None:
+    X = np.round(np.random.default_rng(seed).normal(size=(120, 3)), 1)
+    forest = fit_part(X, trees=13, max_samples=50, max_features=1.0, seed=seed)
+    scores = CompiledForest.compile(forest).score(X)
+    for limit in np.unique(scores):
+        set_threshold(forest, float(limit))
+        np.testing.assert_array_equal(np.where(scores > limit, -1, 1), forest.predict(X))
+
+
+def test_check_refuses_a_child_whose_neighbour_overflows(compiled: CompiledForest) -> None:
+    with pytest.raises(BundleError, match="child out of range"):
+        changed(compiled, "left", 0, 2**31 - 1).check()

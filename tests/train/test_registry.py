@@ -206,3 +206,14 @@ def test_a_bundle_that_cannot_be_had_is_unavailable(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RegistryUnavailable, match="does not answer"):
         Registry("http://127.0.0.1:9", registry.model_name).fetch(register(), cache)
+
+
+@pytest.mark.parametrize("digest", ["", "..", "../victim", "a/b"])
+def test_a_digest_that_is_a_path_is_refused(registry: Registry, tmp_path: Path, digest: str) -> None:
+    cache = tmp_path / "cache"
+    (cache / "kept").mkdir(parents=True)
+    (tmp_path / "victim").mkdir()
+    with pytest.raises(BundleError, match="digest"):
+        registry.fetch(Version("1", "0" * 32, digest, 0.0), cache)
+    assert (cache / "kept").is_dir()
+    assert (tmp_path / "victim").is_dir()

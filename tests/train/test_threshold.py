@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -50,3 +52,10 @@ def test_alerts_are_strictly_above_the_threshold() -> None:
     made = threshold.to_labels(scores, labels, 0.01)
     assert made.value == np.nextafter(0.6, 0)
     assert (scores > made.value).tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize(("rows", "budget"), [(100, "1/100"), (250, "1/50"), (997, "3/100"), (1000, "1/10")])
+def test_the_budget_is_used_up_when_no_scores_are_equal(rows: int, budget: str) -> None:
+    scores = np.random.default_rng(0).permutation(np.linspace(0.1, 0.9, rows))
+    value = threshold.to_alert_rate(scores, float(Fraction(budget))).value
+    assert (scores > value).sum() == int(Fraction(budget) * rows)
