@@ -53,14 +53,14 @@ def on_window(state: Governor, kind: Kind, since: float, rows: int, now: float, 
     drifted = kind == "population drift"
     state = replace(
         state, windows=state.windows + 1, recent=(*state.recent, (drifted, since))[-3:], quiet=0 if drifted else state.quiet + 1,
-        retrains=tuple(t for t in state.retrains if now - DAY < t <= now),
+        retrains=tuple(min(t, now) for t in state.retrains if t > now - DAY),  # a clock that went back refills nothing
     )  # fmt: skip
     if state.phase == "cooling":
         return _cool(state), False
     if state.phase == "watching":
         return _watch(state, rows, now, settings), False
     if state.phase == "collecting":
-        return _collect(state, rows, now, settings)
+        return _collect(state, kind, rows, now, settings)
     return state, False
 
 
@@ -93,10 +93,12 @@ def _watch(state: Governor, rows: int, now: float, settings: DriftSettings) -> G
     )  # fmt: skip
 
 
-def _collect(state: Governor, rows: int, now: float, settings: DriftSettings) -> tuple[Governor, bool]:
-    state = replace(state, rows=state.rows + rows)
+def _collect(state: Governor, kind: Kind, rows: int, now: float, settings: DriftSettings) -> tuple[Governor, bool]:
     if state.quiet >= settings.clear_windows:
         return replace(state, phase="watching", episode=None, rows=0, recent=(), reason="the drift went away by itself"), False
+    if kind == "data break":
+        return replace(state, reason="the data are broken: nothing is retrained"), False
+    state = replace(state, rows=state.rows + rows)
     if state.rows < settings.retrain_rows:
         return replace(state, reason=f"collected {state.rows} of {settings.retrain_rows} rows since the drift began"), False
     if settings.mode != "auto":

@@ -57,11 +57,11 @@ class Watch:
         self._replicas: dict[str, dict[str, Any]] = {}
         self._counts: dict[str, Snapshot] = {}  # by replica; a dead replica's counts stay in the sums
         self._rows_seen = 0
-        saved = self._load()
-        self.state = Governor.from_json(saved["governor"]) if saved else Governor()
-        self.cause = str(saved.get("cause", ""))
-        self.last_retraining: dict[str, Any] | None = saved.get("last_retraining")
-        self._followed: str | None = saved.get("followed")  # also before a restart
+        self._last_stamp = 0
+        self.state, self.cause = Governor(), ""
+        self.last_retraining: dict[str, Any] | None = None
+        self._followed: str | None = None  # also before a restart
+        self._load()
 
     @property
     def severity(self) -> float:
@@ -144,7 +144,8 @@ class Watch:
         reference = self._bundle.reference
         self._statistics = compare(reference, window.rows)
         verdict = judge(reference, self._statistics, self.settings.alpha)
-        self._capture(window)
+        if verdict.kind != "data break":
+            self._capture(window)
         self.state, go = governor.on_window(self.state, verdict.kind, window.since, len(window.rows), now, self.settings)
         self._tell(verdict)
         if go:
@@ -165,15 +166,24 @@ class Watch:
         folder = self.home.captured / f"date={datetime.fromtimestamp(window.since, UTC):%Y-%m-%d}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / f".{captured_name(window.since)}"
-            pq.write_table(pa.table(columns), temporary)
-            temporary.replace(folder / captured_name(window.since))
+            file = folder / captured_name(self._stamp(window.since))
+            temporary = file.with_name(f".{file.name}")
+            try:
+                pq.write_table(pa.table(columns), temporary)
+                temporary.replace(file)
+            finally:
+                temporary.unlink(missing_ok=True)
             files = sorted(self.home.captured.glob("date=*/window-*.parquet"))
             for file in files[: -self.settings.keep_windows]:
                 file.unlink(missing_ok=True)
         except OSError as error:
             self.metrics.capture_failures.inc()
             log.warning("a window of captured rows is lost: %s", error)
+
+    def _stamp(self, since: float) -> float:
+        """`since` to the millisecond, later than any before: windows of one report begin at once, their files must differ."""
+        self._last_stamp = max(int(since * 1000), self._last_stamp + 1)
+        return self._last_stamp / 1000
 
     def _features(self) -> list[dict[str, Any]]:
         found, bundle = self._statistics, self._bundle
@@ -188,14 +198,17 @@ class Watch:
     def _file(self) -> Path:
         return self.home.state / "monitor.json"
 
-    def _load(self) -> dict[str, Any]:
+    def _load(self) -> None:
+        """Go on where a former monitor stopped; a state of another form is begun anew, not died of."""
         try:
-            return json.loads(self._file.read_text())
+            saved = json.loads(self._file.read_text())
+            state = Governor.from_json(saved["governor"])
+            self.cause, self.last_retraining, self._followed = str(saved["cause"]), saved["last_retraining"], saved["followed"]
+            self.state = state
         except FileNotFoundError:
-            return {}
-        except (json.JSONDecodeError, OSError) as error:
+            return
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             log.warning("the monitor's state %s cannot be read, it starts anew: %s", self._file, error)
-            return {}
 
     def _save(self) -> None:
         try:

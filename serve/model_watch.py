@@ -123,7 +123,7 @@ class ModelWatch:
         try:
             known = json.loads(self._pointer.read_text())
             bundle = bundles.read(self._cache / known["digest"], known["digest"])
-        except (OSError, json.JSONDecodeError, KeyError, BundleError):
+        except (OSError, ValueError, TypeError, LookupError, BundleError):
             return
         self.snapshot = Snapshot.warm(known["version"], known["digest"], bundle)
         log.warning("the registry is away: serving the last known good version %s", known["version"])

@@ -12,6 +12,7 @@ from serve.model_watch import Snapshot
 from train.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
 Floats = NDArray[np.float64]
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def decode_predict(body: bytes, names: tuple[str, ...], max_rows: int) -> tuple[Floats, bool]:
@@ -21,30 +22,31 @@ def decode_predict(body: bytes, names: tuple[str, ...], max_rows: int) -> tuple[
     """
     try:
         document = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedRequest(f"the body is not valid JSON: {error}") from error
     if not isinstance(document, dict) or len(document.keys() & {"features", "instances"}) != 1:
         raise MalformedRequest('send {"features": [..]}, {"features": {"name": value}} or {"instances": [[..], ..]}')
     if "features" in document:
-        return _matrix([document["features"]], names), True
+        return matrix([document["features"]], names), True
     instances = document["instances"]
     if not isinstance(instances, list) or not instances:
         raise MalformedRequest("`instances` must be a list of at least one row")
     if len(instances) > max_rows:
         raise BodyTooLarge(f"{len(instances)} rows in one request, the limit is {max_rows}: send several requests")
-    return _matrix(instances, names), False
+    return matrix(instances, names), False
 
 
-def _matrix(rows: list[Any], names: tuple[str, ...]) -> Floats:
+def matrix(rows: list[Any], names: tuple[str, ...]) -> Floats:
     if isinstance(rows[0], dict):
         rows = [_ordered(row, names, i) for i, row in enumerate(rows)]
     X: NDArray[Any]
     try:
-        # Without a dtype numpy says by the dtype of its result whether all were numbers; booleans are none here.
+        # Without a dtype numpy says by the dtype of its result whether all were numbers; it takes booleans for some.
         X = np.array(rows)
     except ValueError:
         X = np.empty(0, object)
-    if X.ndim != 2 or X.shape[1] != len(names) or X.dtype.kind not in "if" or not np.isfinite(X).all():
+    fits = X.ndim == 2 and X.shape[1] == len(names) and X.dtype.kind in "if"
+    if not fits or not (np.abs(X) <= FLOAT32_MAX).all() or any(bool in map(type, row) for row in rows):
         _explain(rows, names)
     return X.astype(np.float64, copy=False)
 
@@ -72,7 +74,7 @@ def _explain(rows: list[Any], names: tuple[str, ...]) -> None:
                 f"row {i} has {len(row)} features, the model needs {len(names)}{missing}: {_listed(names)}", row=i
             )
         for name, value in zip(names, row, strict=True):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(np.float64(value)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= FLOAT32_MAX:
                 raise InvalidFeatures(f"row {i}, feature {name!r}: {value!r} is not a finite number", field=name, row=i)
 
 

@@ -147,7 +147,7 @@ async def _send(session: aiohttp.ClientSession, url: str, row: Floats, due: floa
             if answer.status == 200:
                 found = msgspec.json.decode(body)
                 version, anomaly = found["model_version"], found["is_anomaly"]
-    except (aiohttp.ClientError, TimeoutError) as error:
+    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, LookupError, TypeError) as error:
         status = type(error).__name__
     tally.rows += 1
     tally.failed += status != "200"

@@ -168,3 +168,24 @@ def test_the_exposition_sums_replicas_and_keeps_the_dead(watch: Make, report: Ma
     assert found["vigil_rows_scored_total",] == 9
     assert found["vigil_request_seconds_bucket", "+Inf"] == 0
     assert not any(name.endswith("_created") for name, *_ in found)
+
+
+def test_windows_of_one_report_are_all_captured(watch: Any, report: Any, live: Any, tmp_path: Path) -> None:
+    watch().ingest(report(live(300)), NOW)
+    captured = read_captured(tmp_path / "captured", 0)
+    assert captured is not None
+    assert len(captured) == 300
+
+
+def test_broken_windows_are_not_trained_on(watch: Any, report: Any, live: Any, tmp_path: Path) -> None:
+    rows = live(100)
+    rows[:, 2] = rows[0, 2]  # stuck
+    watch().ingest(report(rows), NOW)
+    assert read_captured(tmp_path / "captured", 0) is None
+
+
+@pytest.mark.parametrize("raw", [b"null", b"[]", b'{"cause": ""}', b'{"cause": "\xff"}'])
+def test_foreign_state_is_begun_anew(watch: Any, tmp_path: Path, raw: bytes) -> None:
+    watch()
+    (tmp_path / "state" / "monitor.json").write_bytes(raw)
+    assert watch().state.phase == "watching"

@@ -65,3 +65,17 @@ def test_no_free_range_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_free", lambda port, host="": not 20_000 <= port < 32_000)
     with pytest.raises(PlatformError, match="no 64 free ports in a row"):
         ports.find(8000, "127.0.0.1")
+
+
+def test_a_well_known_port_as_http_is_not_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_free", lambda *_: True)
+    assert ports._one(set(), 5000) == 5000
+    assert ports._one({5000}, 5000) != 5000
+
+
+def test_the_two_ranges_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = iter([20_000, 20_000, 20_064])
+    monkeypatch.setattr(ports, "_free", lambda *_: True)
+    monkeypatch.setattr(ports.random, "randrange", lambda *_: next(first))
+    taken: set[int] = set()
+    assert ports._range(taken) != ports._range(taken)

@@ -139,3 +139,16 @@ def test_the_reason_is_the_feature_that_is_off(model: Snapshot) -> None:
     (reasons,) = encode(model, np.array([[10.0, 10, 90, 10]]), scores=[0.9])["reasons"]
     assert (reasons[0]["feature"], reasons[0]["value"]) == ("disk", 90)
     assert reasons[0]["z"] > 50
+
+
+@pytest.mark.parametrize("bad", [b"true", b"1" + b"0" * 400, b"1e39", b"-1e300"])
+def test_values_that_are_no_float32_numbers(bad: bytes) -> None:
+    row = b", ".join([b"1.5"] * (len(NAMES) - 1) + [bad])
+    with pytest.raises(InvalidFeatures):
+        decode(b'{"features": [' + row + b"]}")
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"features": "\xff"}'])
+def test_bodies_that_break_the_parser(body: bytes) -> None:
+    with pytest.raises(MalformedRequest):
+        decode(body)
