@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.model_watch import Snapshot
+from serve.protocols import FLOAT32_MAX
 from train.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
 JSON_LENGTH_HEADER = "inference-header-content-length"
@@ -86,10 +87,12 @@ def decode_infer(body: bytes, json_length: str | None, names: tuple[str, ...], m
     if len(request.inputs) != 1 or request.inputs[0].name != INPUT:
         raise MalformedRequest(f"there must be one input, {INPUT!r}")
     rows = _tensor(request.inputs[0], memoryview(body)[end:], len(names), max_rows)
-    bad = ~np.isfinite(rows)
+    bad = ~(np.abs(rows) <= FLOAT32_MAX)
     if bad.any():
         i, j = (int(k) for k in np.argwhere(bad)[0])
-        raise InvalidFeatures(f"row {i}, feature {names[j]!r}: {rows[i, j]} is not a finite number", field=names[j], row=i)
+        raise InvalidFeatures(
+            f"row {i}, feature {names[j]!r}: {rows[i, j]} is not a finite float32 number", field=names[j], row=i
+        )
     return InferRequest(rows, request.id, _outputs(request))
 
 
@@ -116,7 +119,8 @@ def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> NDArr
     except ValueError as error:
         raise InvalidFeatures(f"data of {INPUT!r} are not {shape[0]} x {d} numbers: {error}", field=INPUT) from error
     # What the client called FP32 is rounded to it, so that JSON and binary give the same score.
-    return values.reshape(shape).astype(dtype).astype(np.float64)
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
+        return values.reshape(shape).astype(dtype).astype(np.float64)
 
 
 def _outputs(request: _Infer) -> tuple[tuple[str, bool], ...]:

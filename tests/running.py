@@ -83,7 +83,8 @@ class Vigil:
         return self._ask(urllib.request.Request(self.url + path))
 
     def post(self, path: str, body: bytes | dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        return self._ask(urllib.request.Request(self.url + path, body if isinstance(body, bytes) else json.dumps(body).encode()))
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self._ask(urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}))
 
     def _ask(self, request: urllib.request.Request) -> tuple[int, dict[str, Any]]:
         try:

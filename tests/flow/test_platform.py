@@ -60,6 +60,21 @@ def test_answers_name_the_model_and_agree(platform: Vigil) -> None:
     assert single["model_digest"] == ready["model_digest"]
 
 
+def test_every_door_gives_the_same_scores(platform: Vigil) -> None:
+    _, ready = platform.get("/readyz")
+    rows = np.random.default_rng(0).uniform(0, 200, (3, len(ready["features"]))).tolist()
+    scores = platform.post("/predict", {"instances": rows})[1]["anomaly_score"]
+    _, mlflows = platform.post("/invocations", {"dataframe_split": {"columns": ready["features"], "data": rows}})
+    assert [p["anomaly_score"] for p in mlflows["predictions"]] == scores
+    tensor = {"name": "features", "datatype": "FP64", "shape": [3, len(rows[0])], "data": rows}
+    _, v2 = platform.post(f"/v2/models/vigil/versions/{ready['model_version']}/infer", {"inputs": [tensor]})
+    assert v2["outputs"][0]["data"] == scores
+    assert platform.get("/v2/models/vigil")[1]["versions"] == [ready["model_version"]]
+    assert platform.get("/v2/models/nope")[0] == 404
+    assert "error" in platform.post("/v2/models/vigil/infer", b"{")[1]
+    assert platform.post("/invocations", b"{")[1]["error_code"] == "BAD_REQUEST"
+
+
 @pytest.mark.parametrize(
     ("body", "status", "word"),
     [
