@@ -20,6 +20,7 @@ from serve.metrics import ServeMetrics
 from train import bundle as bundles
 from train.bundle import ModelBundle
 from train.errors import BundleError, VigilError
+from train.forest import BATCH_ROWS
 from train.home import write_json
 from train.registry import Registry, Version
 
@@ -37,10 +38,11 @@ class Snapshot:
 
     @classmethod
     def warm(cls, version: str, digest: str, bundle: ModelBundle) -> Snapshot:
-        """Compile and run both kernels once, so that the first request does not."""
-        row = np.zeros((1, len(bundle.names)))
-        bundle.forest.score(row)
-        bundle.forest.attribute(row)
+        """Compile and run every kernel once, so that the first request does not."""
+        rows = np.zeros((BATCH_ROWS, len(bundle.names)))
+        bundle.forest.score(rows)
+        bundle.forest.score(rows[:1])
+        bundle.forest.attribute(rows[:1])
         return cls(version, digest, bundle, time.time())
 
 

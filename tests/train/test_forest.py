@@ -219,3 +219,19 @@ def test_labels_agree_with_the_threshold_on_a_score(seed: int) -> None:
 def test_check_refuses_a_child_whose_neighbour_overflows(compiled: CompiledForest) -> None:
     with pytest.raises(BundleError, match="child out of range"):
         changed(compiled, "left", 0, 2**31 - 1).check()
+
+
+@few
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    max_samples=st.sampled_from([2, 3, 64, 300, 9000]),
+    max_features=st.sampled_from([0.5, 1.0]),
+    rows=st.integers(1, 80),
+)
+def test_many_rows_score_as_each_alone(seed: int, max_samples: int, max_features: float, rows: int) -> None:
+    X = np.random.default_rng(seed).normal(size=(max(max_samples, 100), 5))
+    forest = fit_part(X, trees=7, max_samples=max_samples, max_features=max_features, seed=seed)
+    compiled = CompiledForest.compile(forest)
+    together = compiled.score(X[:rows])
+    np.testing.assert_array_equal(together, np.concatenate([compiled.score(row[None]) for row in X[:rows]]))
+    np.testing.assert_allclose(together, -forest.score_samples(X[:rows]), atol=1e-6)
