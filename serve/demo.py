@@ -150,7 +150,7 @@ class Run:
         due, latency = np.array(self.tally.due), np.array(self.tally.latency) * 1e3
         steady = latency[due < self.drift_began]
         swap = latency[(due + latency / 1e3 > self.promoted - 5) & (due < self.swapped + 1)]
-        final = {v for v, at in zip(self.tally.version, self.tally.due, strict=True) if at > self.swapped}
+        final = {v for v, at in zip(self.tally.version, self.tally.sent, strict=True) if at > self.swapped}
         return {
             "requests": self.tally.rows,
             "failed_requests": self.tally.failed,

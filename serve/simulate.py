@@ -99,6 +99,7 @@ class Tally:
     by_status: Counter[str] = field(default_factory=Counter)
     by_version: Counter[str] = field(default_factory=Counter)
     due: list[float] = field(default_factory=list)  # seconds, monotonic
+    sent: list[float] = field(default_factory=list)  # the same clock; later than due where the sender could not keep up
     latency: list[float] = field(default_factory=list)  # seconds
     version: list[str] = field(default_factory=list)
 
@@ -140,7 +141,7 @@ async def stream(
 
 
 async def _send(session: aiohttp.ClientSession, url: str, row: Floats, due: float, tally: Tally) -> None:
-    status, version, anomaly = "error", "", False
+    status, version, anomaly, sent = "error", "", False, time.monotonic()
     try:
         async with session.post(url, data=msgspec.json.encode({"features": row.tolist()})) as answer:
             body, status = await answer.read(), str(answer.status)
@@ -155,5 +156,6 @@ async def _send(session: aiohttp.ClientSession, url: str, row: Floats, due: floa
     tally.by_status[status] += 1
     tally.by_version[version] += 1
     tally.due.append(due)
+    tally.sent.append(sent)
     tally.latency.append(time.monotonic() - due)
     tally.version.append(version)
