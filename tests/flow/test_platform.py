@@ -111,7 +111,7 @@ def test_scores_are_scikit_learns(platform: Vigil, real_data: Path, table: str) 
     trained = platform.json("train", "--data", str(real_data / table))
     platform.json("promote", trained["version"], "--reason", "test")
     dataset = data.read(real_data / table)
-    rows = (dataset.test or dataset.train).X
+    rows = np.concatenate([part.X for part in (dataset.train, dataset.test) if part is not None])
     answers = [platform.post("/predict", {"instances": part.tolist()})[1] for part in np.array_split(rows, 5)]
     scores = np.concatenate([a["anomaly_score"] for a in answers])
     labels = np.concatenate([a["prediction"] for a in answers])
