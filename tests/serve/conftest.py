@@ -1,10 +1,8 @@
-"""Small real models, and polling instead of sleeping."""
+"""Small real models."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -36,17 +34,3 @@ def make_bundle() -> Callable[[int], ModelBundle]:
 def model(make_bundle: Callable[[int], ModelBundle]) -> Snapshot:
     """A model as a request sees it."""
     return Snapshot.warm("7", "d" * 64, make_bundle(0))
-
-
-@pytest.fixture(scope="session")
-def until() -> Callable[..., Any]:
-    """until(condition, seconds=10): the first truthy value of `condition()`, or an AssertionError."""
-
-    def wait(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-        deadline = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < deadline, "it did not happen in time"
-            time.sleep(0.02)
-        return found
-
-    return wait

@@ -8,12 +8,12 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from serve import reaper
+from tests.running import eventually
 
 ROOT = Path(__file__).parents[2]
 SLEEP = "import time; time.sleep(120)"
@@ -95,11 +95,11 @@ def test_one_that_does_not_listen_is_killed(platform: str, spawn: Spawn, monkeyp
     assert not alive(itself)
 
 
-def test_the_death_of_the_starter_ends_its_platform(platform: str, spawn: Spawn, until: Callable[..., Any]) -> None:
+def test_the_death_of_the_starter_ends_its_platform(platform: str, spawn: Spawn) -> None:
     starter, child = spawn(UP, None, platform)
     guards = [p for p in psutil.Process(starter.pid).children() if p.pid != child.pid]
     assert [p.pid for p in reaper.members(platform)] == [child.pid]
     starter.kill()
-    until(lambda: not alive(child), 20)
-    until(lambda: not any(alive(guard) for guard in guards), 20)
+    eventually(lambda: not alive(child), 20)
+    eventually(lambda: not any(alive(guard) for guard in guards), 20)
     assert len(guards) == 1
