@@ -91,4 +91,8 @@ class Vigil:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
+            text = error.read()
+            try:
+                return error.code, json.loads(text)
+            except ValueError:  # HAProxy's own 500: the replica died with the request in its hands
+                return error.code, {"text": text.decode()}
