@@ -15,6 +15,8 @@ COMMANDS = {
     "status": "serve.cli",
     "demo": "serve.cli",
     "stream": "serve.cli",
+    "keys": "serve.keys",
+    "replay": "serve.replay",
     "train": "train.cli",
     "models": "train.cli",
     "promote": "train.cli",

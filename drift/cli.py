@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
-
 import click
 
 from train.errors import PlatformError
@@ -26,8 +23,7 @@ def status(as_json: bool) -> None:
     if platform is None:
         raise PlatformError("no platform runs here: start one with `vigil up`")
     try:
-        with urllib.request.urlopen(f"{platform.url}/drift", timeout=10) as answer:
-            found = json.load(answer)
+        found = platform.get("/drift")
     except OSError as error:
         raise PlatformError(f"the drift monitor does not answer: {error}") from error
     if as_json:

@@ -75,12 +75,12 @@ class Watch:
                 "seen": now
             }
             self._counts[replica] = report["counts"]
-            for version, rows, scores in report["rows"]:
+            for version, rows, scores, request in report["rows"]:
                 self._rows_seen += len(rows)
                 if self._window is None or self._champion is None or version != self._champion.version:
                     self.metrics.skipped.inc(len(rows))
                     continue
-                for window in self._window.add(rows, scores, now):
+                for window in self._window.add(rows, scores, request, now):
                     self._judge(window, now)
 
     def follow(self, champion: Version, bundle: ModelBundle) -> None:
@@ -162,7 +162,11 @@ class Watch:
     def _capture(self, window: Window) -> None:
         """Write the window where retraining reads it; a full disk costs the window, not the service."""
         assert self._bundle is not None
-        columns = {name: window.rows[:, j] for j, name in enumerate(self._bundle.names)} | {"_score": window.scores}
+        assert self._champion is not None
+        provenance = {
+            "_score": window.scores, "_request": window.requests, "_version": [self._champion.version] * len(window.rows),
+        }  # fmt: skip
+        columns = {name: window.rows[:, j] for j, name in enumerate(self._bundle.names)} | provenance
         folder = self.home.captured / f"date={datetime.fromtimestamp(window.since, UTC):%Y-%m-%d}"
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Window:
-    """`rows` [size, d] and their anomaly `scores` [size]; the first arrived at `since` (Unix seconds)."""
+    """`rows` [size, d], their anomaly `scores` [size] and the `requests` [size] that brought them; the first arrived at
+    `since` (Unix seconds)."""
 
     rows: NDArray[np.float64]
     scores: NDArray[np.float64]
+    requests: list[str]
     since: float
 
 
@@ -25,14 +27,15 @@ class TumblingWindow:
     size: int
     _rows: list[NDArray[Any]] = field(default_factory=list)
     _scores: list[NDArray[Any]] = field(default_factory=list)
+    _requests: list[str] = field(default_factory=list)
     _count: int = 0
     _since: float = 0.0
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, rows: NDArray[Any], scores: NDArray[Any], now: float) -> list[Window]:
-        """Add rows [n, d] with scores [n] that arrived at `now`; return the windows that they complete."""
+    def add(self, rows: NDArray[Any], scores: NDArray[Any], request: str, now: float) -> list[Window]:
+        """Add rows [n, d] with scores [n] of one request that arrived at `now`; return the windows that they complete."""
         full = []
         while len(rows):
             if not self._count:
@@ -40,15 +43,16 @@ class TumblingWindow:
             take = min(self.size - self._count, len(rows))
             self._rows.append(rows[:take])
             self._scores.append(scores[:take])
+            self._requests += [request] * take
             self._count += take
             rows, scores = rows[take:], scores[take:]
             if self._count == self.size:
-                full.append(Window(np.concatenate(self._rows), np.concatenate(self._scores), self._since))
+                full.append(Window(np.concatenate(self._rows), np.concatenate(self._scores), self._requests, self._since))
                 self.reset()
         return full
 
     def reset(self) -> int:
         """Forget the rows of the unfinished window; return how many."""
         dropped, self._count = self._count, 0
-        self._rows, self._scores = [], []
+        self._rows, self._scores, self._requests = [], [], []
         return dropped

@@ -1,4 +1,4 @@
-"""The Detector deployment: routes only. `build(args)` is the one application builder, local and on the cluster."""
+"""The Detector deployment: its handlers. `build(args)` is the one application builder, local and on the cluster."""
 
 from __future__ import annotations
 
@@ -7,33 +7,28 @@ import importlib.metadata
 import logging
 import os
 import random
-import time
 import uuid
-from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import numpy as np
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from numpy.typing import NDArray
 from ray import serve
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
+from serve import docs, schemas
 from serve.capture import Capture
+from serve.gateway import Answer, Call, Gateway, accept, table
 from serve.invocations import decode_invocations, encode_invocations
 from serve.metrics import ServeMetrics, exposition, snapshot
 from serve.model_watch import ModelWatch, Snapshot
 from serve.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer, model_metadata, server_metadata
 from serve.protocols import decode_predict, encode_predict
-from serve.schemas import PREDICT_OPERATION
 from serve.settings import ServeSettings
-from train.errors import BodyTooLarge, NoModel, VigilError
+from train.errors import NoModel, VigilError
 from train.home import Home
 from train.registry import Registry
 
 log = logging.getLogger("ray.serve")
-Route = Callable[[Request], Awaitable[Response]]
 VIGIL, MLFLOW = importlib.metadata.version("vigil"), importlib.metadata.version("mlflow")
 MONITOR = "drift"  # the Serve application of the drift monitor
 MONITOR_TIMEOUT_S = 5.0
@@ -67,101 +62,98 @@ class Detector:
         """Look at the champion alias now (broadcast after a promotion)."""
         self.watch.hurry()
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
-        app = FastAPI(title="Vigil", description="Real-time anomaly detection", openapi_url="/openapi.json")
-        # Plain Starlette routes: request models on the hot path cost half the throughput.
-        app.add_route("/predict", self._answering(self.predict), methods=["POST"])
-        app.add_route("/invocations", self._answering(self.invocations, _mlflow_error), methods=["POST"])
-        for path in ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"):
-            app.add_route(path, self._answering(self.infer, _v2_error), methods=["POST"])
-        for path, route in self._v2_routes().items():
-            app.add_api_route(path, self._answering(route, _v2_error), methods=["GET"], response_class=Response)
-        reads = {"/healthz": self.healthz, "/ping": self.readyz, "/version": self.version, "/readyz": self.readyz}
-        for path, route in {**reads, "/drift": self.drift, "/metrics": self.expose}.items():
-            app.add_api_route(path, self._answering(route), methods=["GET"], response_class=Response)
-        app.openapi = lambda: _openapi(app)
-        return app
+    def __serve_build_asgi_app__(self) -> Gateway:
+        model, version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
+        routes = table(
+            scoring={
+                "/predict": self.predict, "/invocations": self.invocations,
+                f"{model}/infer": self.infer, f"{version}/infer": self.infer,
+            },
+            reads={
+                "/drift": self.drift, "/metrics": self.expose, "/version": self.version, "/v2": self.v2_server,
+                model: self.v2_model, version: self.v2_model, f"{model}/ready": self.v2_model, f"{version}/ready": self.v2_model,
+                **docs.routes(schemas.document(self.settings)),
+            },
+            open_reads={
+                "/healthz": self.healthz, "/readyz": self.readyz, "/ping": self.readyz,
+                "/v2/health/live": self.healthz, "/v2/health/ready": self.readyz,
+            },
+        )  # fmt: skip
+        return Gateway(routes, self.settings, self.metrics)
 
-    def _v2_routes(self) -> dict[str, Route]:
-        return {
-            "/v2": self.v2_server,
-            "/v2/health/live": self.healthz,
-            "/v2/health/ready": self.readyz,
-            "/v2/models/{name}": self.v2_model,
-            "/v2/models/{name}/ready": self.v2_model,
-            "/v2/models/{name}/versions/{version}": self.v2_model,
-            "/v2/models/{name}/versions/{version}/ready": self.v2_model,
-        }
-
-    async def predict(self, request: Request) -> Response:
+    async def predict(self, call: Call) -> Answer:
         """Score one row or many."""
-        body, model = await _body(request, self.settings.max_body_bytes), self._model()
-        rows, single = decode_predict(body, model.bundle.names, self.settings.max_rows)
-        scores = self._score(model, rows)
-        answer = encode_predict(model, rows, scores, single, self.drift_score, _request_id(request), self.settings.reasons)
-        return Response(answer, media_type="application/json")
+        # What curl -d says when nobody told it otherwise is taken for what it nearly always is.
+        accept(call, "application/json", "application/x-www-form-urlencoded")
+        model = self._model()
+        rows, single = decode_predict(call.body, model.bundle.names, self.settings.max_rows)
+        scores = self._score(model, rows, call)
+        answer = encode_predict(model, rows, scores, single, self.drift_score, call.request_id, self.settings.reasons)
+        return Answer(answer, headers=model.headers)
 
-    async def invocations(self, request: Request) -> Response:
+    async def invocations(self, call: Call) -> Answer:
         """MLflow's scoring protocol."""
-        body, model = await _body(request, self.settings.max_body_bytes), self._model()
-        kind = request.headers.get("content-type", "application/json")
-        scores = self._score(model, decode_invocations(body, kind, model.bundle.names, self.settings.max_rows))
-        return Response(encode_invocations(model, scores), media_type="application/json")
+        accept(call, "application/json", "text/csv")
+        model = self._model()
+        rows = decode_invocations(call.body, call.content_type, model.bundle.names, self.settings.max_rows)
+        return Answer(encode_invocations(model, self._score(model, rows, call)), headers=model.headers)
 
-    async def infer(self, request: Request) -> Response:
+    async def infer(self, call: Call) -> Answer:
         """The Open Inference Protocol v2."""
-        body, model = await _body(request, self.settings.max_body_bytes), self._named_model(request)
-        length = request.headers.get(JSON_LENGTH_HEADER)
-        asked = decode_infer(body, length, model.bundle.names, self.settings.max_rows)
-        scores = self._score(model, asked.rows)
-        answer, json_length = encode_infer(asked, self.settings.model_name, model, scores, _request_id(request))
-        if json_length is None:
-            return Response(answer, media_type="application/json")
-        return Response(answer, media_type="application/octet-stream", headers={JSON_LENGTH_HEADER: str(json_length)})
+        accept(call, "application/json", "application/octet-stream")
+        model = self._named_model(call)
+        length = call.headers.get(JSON_LENGTH_HEADER.encode())
+        asked = decode_infer(call.body, length.decode("latin-1") if length else None, model.bundle.names, self.settings.max_rows)
+        scores = self._score(model, asked.rows, call)
+        answer, head = encode_infer(asked, self.settings.model_name, model, scores, call.request_id, self.settings.reasons)
+        if head is None:
+            return Answer(answer, headers=model.headers)
+        return Answer(answer, b"application/octet-stream", (*model.headers, (JSON_LENGTH_HEADER.encode(), b"%d" % head)))
 
-    def _score(self, model: Snapshot, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _score(self, model: Snapshot, rows: NDArray[np.float64], call: Call) -> NDArray[np.float64]:
         """The one scoring path behind all doors: score, remember for the monitor, count."""
         scores = model.bundle.forest.score(rows)
         if self.capture_rate >= 1 or random.random() < self.capture_rate:
-            self.capture.add(model.version, rows, scores)
+            self.capture.add(model.version, rows, scores, call.request_id)
         self.metrics.rows.inc(len(rows))
-        self.metrics.anomalies.inc(int((scores > model.bundle.threshold.value).sum()))
+        if anomalies := int(np.count_nonzero(scores > model.bundle.threshold.value)):
+            self.metrics.anomalies.inc(anomalies)
         return scores
 
-    async def healthz(self, request: Request) -> Response:
+    async def healthz(self, call: Call) -> Answer:
         """Alive."""
-        return JSONResponse({"status": "alive"})
+        return _json({"status": "alive"})
 
-    async def readyz(self, request: Request) -> Response:
+    async def readyz(self, call: Call) -> Answer:
         """A verified model is loaded."""
         model = self._model()
-        return JSONResponse(
+        return _json(
             {"status": "ready", "model_version": model.version, "model_digest": model.digest, "features": model.bundle.names}
         )
 
-    async def version(self, request: Request) -> Response:
+    async def version(self, call: Call) -> Answer:
         """The MLflow release whose scoring protocol this is."""
-        return Response(MLFLOW, media_type="text/plain")
+        return Answer(MLFLOW.encode(), b"text/plain")
 
-    async def v2_server(self, request: Request) -> Response:
+    async def v2_server(self, call: Call) -> Answer:
         """Open Inference Protocol: server metadata."""
-        return JSONResponse(server_metadata(VIGIL))
+        return _json(server_metadata(VIGIL))
 
-    async def v2_model(self, request: Request) -> Response:
+    async def v2_model(self, call: Call) -> Answer:
         """Open Inference Protocol: model metadata; 200 also says that the model is ready."""
-        return JSONResponse(model_metadata(self.settings.model_name, self._named_model(request)))
+        return _json(model_metadata(self.settings.model_name, self._named_model(call)))
 
-    async def drift(self, request: Request) -> Response:
+    async def drift(self, call: Call) -> Answer:
         """What the drift monitor sees, what its governor decided and why, and which replica serves which version."""
-        return JSONResponse(await self._ask_monitor("status"))
+        return _json(await self._ask_monitor("status"))
 
-    async def expose(self, request: Request) -> Response:
+    async def expose(self, call: Call) -> Answer:
         """Prometheus metrics, summed over the replicas; this replica's own while the monitor is away."""
         try:
             text = await self._ask_monitor("exposition")
         except VigilError:
             text = exposition([snapshot(self.metrics.registry)])
-        return Response(text, media_type="text/plain; version=0.0.4")
+        return Answer(text, b"text/plain; version=0.0.4; charset=utf-8")
 
     def _model(self) -> Snapshot:
         model = self.watch.snapshot
@@ -169,32 +161,13 @@ class Detector:
             raise NoModel(NO_MODEL)
         return model
 
-    def _named_model(self, request: Request) -> Snapshot:
+    def _named_model(self, call: Call) -> Snapshot:
         """The model that the path names; only the one that is served can be asked."""
-        model, name, version = self._model(), request.path_params["name"], request.path_params.get("version")
-        if name != self.settings.model_name or version not in (None, model.version):
-            asked = name if version is None else f"{name} version {version}"
+        model = self._model()
+        if call.name != self.settings.model_name or call.version not in (None, model.version):
+            asked = call.name if call.version is None else f"{call.name} version {call.version}"
             raise UnknownModel(f"{asked!r} is not served; {self.settings.model_name!r} version {model.version} is")
         return model
-
-    def _answering(self, route: Route, form: Callable[[VigilError], dict[str, object]] = VigilError.body) -> Route:
-        """The route with expected errors turned into their HTTP answers, in its protocol's `form`."""
-
-        async def answer(request: Request) -> Response:
-            began = time.perf_counter()
-            try:
-                found = await route(request)
-            except VigilError as error:
-                self.metrics.requests.labels(type(error).__name__).inc()
-                headers = {"Retry-After": "2"} if error.status == 503 else None
-                return JSONResponse(form(error), error.status, headers)
-            if request.method == "POST":  # the scoring routes
-                self.metrics.requests.labels("ok").inc()
-                self.metrics.latency.observe(time.perf_counter() - began)
-            return found
-
-        answer.__name__, answer.__doc__ = route.__name__, route.__doc__
-        return answer
 
     async def _ask_monitor(self, method: str, *args: Any) -> Any:
         try:
@@ -234,39 +207,8 @@ class UnknownModel(VigilError):
     status = 404
 
 
-def _mlflow_error(error: VigilError) -> dict[str, object]:
-    code = "BAD_REQUEST" if error.status < 500 else "TEMPORARILY_UNAVAILABLE"
-    return {"error_code": code, "message": error.message}
-
-
-def _v2_error(error: VigilError) -> dict[str, object]:
-    return {"error": error.message}
-
-
-def _request_id(request: Request) -> str:
-    return request.headers.get("x-request-id") or uuid.uuid4().hex
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    """The body, refused as soon as it is known to be over the limit."""
-    declared = request.headers.get("content-length", "0")
-    body = b""
-    if not declared.isdigit() or int(declared) <= limit:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                break
-        else:
-            return body
-    raise BodyTooLarge(f"the body is larger than {limit} bytes: send fewer rows per request")
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version="1", description=app.description, routes=app.routes)
-        schema["paths"]["/predict"] = {"post": PREDICT_OPERATION}
-        app.openapi_schema = schema
-    return app.openapi_schema
+def _json(value: Any) -> Answer:
+    return Answer(msgspec.json.encode(value))
 
 
 def build(args: dict[str, Any]) -> serve.Application:

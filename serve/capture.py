@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-Rows = tuple[str, NDArray[Any], NDArray[Any]]  # model version, rows [n, d], scores [n]
+Rows = tuple[str, NDArray[Any], NDArray[Any], str]  # model version, rows [n, d], scores [n], request id
 
 
 class Capture:
@@ -22,12 +22,12 @@ class Capture:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, version: str, rows: NDArray[Any], scores: NDArray[Any]) -> None:
-        """Remember rows [n, d] that `version` scored."""
+    def add(self, version: str, rows: NDArray[Any], scores: NDArray[Any], request: str) -> None:
+        """Remember rows [n, d] that `version` scored in `request`."""
         if len(rows) > self._capacity:
             self.dropped += len(rows) - self._capacity
             rows, scores = rows[-self._capacity :], scores[-self._capacity :]
-        self._batches.append((version, rows, scores))
+        self._batches.append((version, rows, scores, request))
         self._count += len(rows)
         while self._count > self._capacity:
             oldest = self._batches.popleft()

@@ -98,11 +98,12 @@ def status(as_json: bool) -> None:
     "--drift-size", type=float, default=3.0, show_default=True, help="in standard deviations (shift), or a factor (scale)"
 )
 @click.option("--url", help="service to send to (default: the platform that runs here)")
+@click.option("--api-key", envvar="VIGIL_API_KEY", help="key to show to the service at --url (or VIGIL_API_KEY)")
 @json_option
 @command
 def stream(
     data: str | None, label: str | None, rate: float, rows: int, drift_after: int | None, drift_kind: Any, drift_size: float,
-    url: str | None, as_json: bool,
+    url: str | None, api_key: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Replay a table, or the built-in telemetry, as a live stream."""
     from serve import demo, simulate
@@ -110,6 +111,8 @@ def stream(
     platform = HomeSettings().open().platform()
     if url is None and platform is None:
         raise PlatformError("no platform runs here: start one with `vigil up`, or name one with --url")
+    target = url or platform.url  # type: ignore[union-attr]
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else platform.headers if platform and not url else {}
     live, tally = demo.live_rows(data, label), simulate.Tally()
     drifted = simulate.Drift(drift_kind, drift_size).apply(live.X)
 
@@ -124,7 +127,7 @@ def stream(
                 step(f"{sent} rows sent, {tally.anomalies} anomalies, {tally.failed} failed")
             return sent >= rows
 
-        asyncio.run(simulate.stream(url or platform.url, row, rate, tally, finished))  # type: ignore[union-attr]
+        asyncio.run(simulate.stream(target, row, rate, tally, finished, headers))
     show(tally.to_json()) if as_json else table(("figure", "value"), list(tally.to_json().items()))
     if tally.failed:
         say(f"{tally.failed} of {tally.rows} requests failed")

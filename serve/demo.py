@@ -77,7 +77,7 @@ class Run:
 
         watching = asyncio.create_task(self._watch())
         try:
-            await simulate.stream(self.platform.url, row, RATE, self.tally, self._finished)
+            await simulate.stream(self.platform.url, row, RATE, self.tally, self._finished, self.platform.headers)
         finally:
             watching.cancel()
         if self.failure:
@@ -98,7 +98,7 @@ class Run:
 
     async def _watch(self) -> None:
         phase = ""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5), headers=self.platform.headers) as session:
             while True:
                 await asyncio.sleep(POLL_S)
                 try:

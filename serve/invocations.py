@@ -18,14 +18,11 @@ FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
 def decode_invocations(body: bytes, content_type: str, names: tuple[str, ...], max_rows: int) -> NDArray[np.float64]:
-    """The rows [n, d]. Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413)."""
-    kind = content_type.partition(";")[0].strip().lower() or "application/json"
-    if kind == "text/csv":
-        rows = _from_csv(body)
-    elif kind == "application/json":
-        rows = _from_json(body)
-    else:
-        raise MalformedRequest(f"content type {kind!r}; send application/json or text/csv")
+    """The rows [n, d]; `content_type` is text/csv or JSON's.
+
+    Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
+    """
+    rows = _from_csv(body) if content_type == "text/csv" else _from_json(body)
     if not rows:
         raise MalformedRequest("there is no row to score")
     if len(rows) > max_rows:
@@ -105,5 +102,6 @@ def encode_invocations(snapshot: Snapshot, scores: NDArray[np.float64]) -> bytes
             "threshold": limit,
             "model_version": snapshot.version,
             "model_digest": snapshot.digest,
+            "schema_hash": snapshot.bundle.schema_hash,
         }
     )

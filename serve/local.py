@@ -24,12 +24,15 @@ from typing import Any
 import psutil
 
 from serve import ports, reaper
+from serve.auth import KeyRing
 from serve.ports import REPLICA_PORTS, Ports
 from serve.settings import ServeSettings
-from train.errors import PlatformError
+from train.errors import PlatformError, VigilError
 from train.home import Home, Platform, use_ray_token
 
 Progress = Callable[[str], None]
+HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
+OWN_KEY = "this-machine"
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 30.0
 
@@ -49,7 +52,7 @@ def running(
         os.environ[reaper.MARK] = platform.id
         guard = reaper.start(platform.id)
         try:
-            os.environ |= environment(found, home, Path(sockets))
+            os.environ |= environment(settings, found, home, Path(sockets))
             progress("starting Ray and MLflow")
             with _tracking_server(home, found.tracking), _ray(found) as address:
                 platform = replace(platform, ray_address=address)
@@ -70,7 +73,7 @@ def running(
             guard.wait(STOP_TIMEOUT_S)
 
 
-def environment(found: Ports, home: Home, folder: Path) -> dict[str, str]:
+def environment(settings: ServeSettings, found: Ports, home: Home, folder: Path) -> dict[str, str]:
     """What every Ray process must have in its environment before it starts: HAProxy mode and this platform's own ports.
 
     `folder` is for HAProxy's unix sockets: its path must be short.
@@ -93,6 +96,8 @@ def environment(found: Ports, home: Home, folder: Path) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(found.replicas + REPLICA_PORTS - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(found.grpc),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(found.grpc + REPLICA_PORTS - 1),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(settings.header_timeout_s),
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(settings.max_header_bytes + HAPROXY_RESERVE_BYTES),
         "RAY_worker_maximum_startup_concurrency": "4",
         "VIGIL_HOME": str(home.root),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this interpreter, not a `uv run` of their own
@@ -149,10 +154,9 @@ def status(home: Home) -> dict[str, Any]:
 
 
 def call(method: str, url: str, platform: Platform, body: Any = None, *, errors: bool = False) -> dict[str, Any]:
-    """JSON over HTTP with the platform's Ray token; with `errors` an error answer's body is returned like any other."""
+    """JSON over HTTP with the credentials of the part that is asked; with `errors` an error's body is returned like any other."""
     request = urllib.request.Request(url, json.dumps(body).encode() if body is not None else None, method=method)
-    request.add_header("Authorization", f"Bearer {Path(platform.token_path).read_text().strip()}")
-    request.add_header("Content-Type", "application/json")
+    request.headers.update(_credentials(url, platform) | {"Content-type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or b"{}")
@@ -166,11 +170,18 @@ def call(method: str, url: str, platform: Platform, body: Any = None, *, errors:
         raise PlatformError(f"{url} does not answer: {error}") from error
 
 
+def _credentials(url: str, platform: Platform) -> dict[str, str]:
+    """The service wants its API key, Ray's dashboard its token."""
+    if url.startswith(f"{platform.url}/"):
+        return platform.headers
+    return {"Authorization": f"Bearer {Path(platform.token_path).read_text().strip()}"}
+
+
 def answers(url: str, platform: Platform | None = None) -> bool:
     """Whether a GET is answered with a 2xx."""
     request = urllib.request.Request(url)
     if platform is not None:
-        request.add_header("Authorization", f"Bearer {Path(platform.token_path).read_text().strip()}")
+        request.headers.update(_credentials(url, platform))
     try:
         with urllib.request.urlopen(request, timeout=5):
             return True
@@ -203,11 +214,23 @@ def _only_one(home: Home) -> Iterator[None]:
 
 def _describe(settings: ServeSettings, home: Home, found: Ports) -> Platform:
     local = "http://127.0.0.1"
+    here = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
     return Platform(
-        id=uuid.uuid4().hex, pid=os.getpid(), started=psutil.Process().create_time(), url=f"http://{settings.host}:{settings.port}",
+        id=uuid.uuid4().hex, pid=os.getpid(), started=psutil.Process().create_time(), url=f"http://{here}:{settings.port}",
         ray_address="", dashboard_url=f"{local}:{found.dashboard}", tracking_uri=f"{local}:{found.tracking}",
-        token_path=str(use_ray_token(home)),
+        token_path=str(use_ray_token(home)), key_path=str(_own_key(settings, home)) if settings.auth_required else None,
     )  # fmt: skip
+
+
+def _own_key(settings: ServeSettings, home: Home) -> Path:
+    """A fresh key for this platform's own commands, readable by its owner only."""
+    ring, path = KeyRing(settings.model_copy(update={"home": home.root}).key_file), home.state / "api-key"
+    with contextlib.suppress(VigilError):
+        ring.revoke(OWN_KEY)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(ring.new(OWN_KEY))
+    return path
 
 
 @dataclass

@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,19 @@ class Snapshot:
     digest: str
     bundle: ModelBundle
     since: float
+
+    @cached_property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What every answer says of the model that gave it."""
+        return tuple(
+            (b"x-vigil-" + name.encode(), value.encode())
+            for name, value in (
+                ("model-version", self.version),
+                ("model-digest", self.digest),
+                ("threshold", repr(self.bundle.threshold.value)),
+                ("schema-hash", self.bundle.schema_hash),
+            )
+        )
 
     @classmethod
     def warm(cls, version: str, digest: str, bundle: ModelBundle) -> Snapshot:

@@ -1,11 +1,13 @@
 """The Open Inference Protocol v2 over HTTP: metadata, and infer in JSON and with the binary tensor extension.
 
 Source: the protocol's `predict-api-v2/required_api` and `extension_binary_data`, as KServe and Triton implement them. One
-input `features`, FP32 or FP64, shape [n, d]; outputs `anomaly_score` FP64 [n] and `prediction` INT64 [n].
+input `features`, FP32 or FP64, shape [n, d]; outputs `anomaly_score` FP64 [n], `prediction` INT64 [n] and, when it is asked
+for, `reasons` BYTES [n]: for each row the JSON of what `/predict` calls its reasons.
 """
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.model_watch import Snapshot
-from serve.protocols import FLOAT32_MAX
+from serve.protocols import FLOAT32_MAX, explain
 from train.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
 JSON_LENGTH_HEADER = "inference-header-content-length"
 INPUT = "features"
 INPUT_TYPES = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
-OUTPUT_TYPES = {"anomaly_score": ("FP64", np.dtype("<f8")), "prediction": ("INT64", np.dtype("<i8"))}
+OUTPUT_TYPES = {"anomaly_score": "FP64", "prediction": "INT64", "reasons": "BYTES"}
+USUAL_OUTPUTS = ("anomaly_score", "prediction")
 
 
 class _Tensor(msgspec.Struct):
     name: str
     datatype: str
     shape: list[int]
-    data: Any = None
+    data: list[float | list[float]] | None = None
     parameters: dict[str, Any] = {}
 
 
@@ -66,7 +69,7 @@ def model_metadata(name: str, snapshot: Snapshot) -> dict[str, Any]:
         "versions": [snapshot.version],
         "platform": "vigil-isolation-forest",
         "inputs": [{"name": INPUT, "datatype": "FP64", "shape": [-1, d], "parameters": {"names": list(snapshot.bundle.names)}}],
-        "outputs": [{"name": output, "datatype": kind, "shape": [-1]} for output, (kind, _) in OUTPUT_TYPES.items()],
+        "outputs": [{"name": output, "datatype": kind, "shape": [-1]} for output, kind in OUTPUT_TYPES.items()],
     }
 
 
@@ -112,10 +115,12 @@ def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> NDArr
                 f"binary_data_size {size}, {len(binary)} bytes follow the JSON; shape and datatype need {expected}"
             )
         return np.frombuffer(binary, dtype).reshape(shape).astype(np.float64)
+    if len(binary):
+        raise MalformedRequest(f"{len(binary)} bytes follow the JSON, but {INPUT!r} has no binary_data_size")
     try:
-        values = np.array(tensor.data)
-        if values.dtype.kind not in "if" or values.size != shape[0] * d:
-            raise ValueError(f"{values.size} values of kind {values.dtype}")
+        values = np.array(tensor.data or [], np.float64)
+        if values.size != shape[0] * d:
+            raise ValueError(f"there are {values.size}")
     except ValueError as error:
         raise InvalidFeatures(f"data of {INPUT!r} are not {shape[0]} x {d} numbers: {error}", field=INPUT) from error
     # What the client called FP32 is rounded to it, so that JSON and binary give the same score.
@@ -125,7 +130,7 @@ def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> NDArr
 
 def _outputs(request: _Infer) -> tuple[tuple[str, bool], ...]:
     all_binary = bool(request.parameters.get("binary_data_output", False))
-    asked = request.outputs or [_Output(name) for name in OUTPUT_TYPES]
+    asked = request.outputs or [_Output(name) for name in USUAL_OUTPUTS]
     for output in asked:
         if output.name not in OUTPUT_TYPES:
             raise MalformedRequest(f"there is no output {output.name!r}; there are {', '.join(OUTPUT_TYPES)}")
@@ -135,21 +140,35 @@ def _outputs(request: _Infer) -> tuple[tuple[str, bool], ...]:
 
 
 def encode_infer(
-    request: InferRequest, name: str, snapshot: Snapshot, scores: NDArray[np.float64], request_id: str
+    request: InferRequest, name: str, snapshot: Snapshot, scores: NDArray[np.float64], request_id: str, reasons: int
 ) -> tuple[bytes, int | None]:
     """The body of the answer, and the length of its JSON part when binary tensors follow it."""
-    values = {"anomaly_score": scores, "prediction": np.where(scores > snapshot.bundle.threshold.value, -1, 1)}
+    anomalous = scores > snapshot.bundle.threshold.value
+    values: dict[str, NDArray[Any] | list[bytes]] = {"anomaly_score": scores, "prediction": np.where(anomalous, -1, 1)}
+    if "reasons" in dict(request.outputs):
+        values["reasons"] = [msgspec.json.encode(told) for told in explain(snapshot, request.rows, anomalous, reasons)]
     outputs, tail = [], []
     for output, binary in request.outputs:
-        kind, dtype = OUTPUT_TYPES[output]
-        tensor: dict[str, Any] = {"name": output, "datatype": kind, "shape": [len(scores)]}
+        column = values[output]
+        tensor: dict[str, Any] = {"name": output, "datatype": OUTPUT_TYPES[output], "shape": [len(scores)]}
         if binary:
-            tail.append(values[output].astype(dtype).tobytes())
+            tail.append(_bytes(column))
             tensor["parameters"] = {"binary_data_size": len(tail[-1])}
         else:
-            tensor["data"] = values[output].tolist()
+            tensor["data"] = [text.decode() for text in column] if isinstance(column, list) else column.tolist()
         outputs.append(tensor)
+    about = {
+        "threshold": snapshot.bundle.threshold.value, "model_digest": snapshot.digest, "schema_hash": snapshot.bundle.schema_hash,
+    }  # fmt: skip
     head = msgspec.json.encode(
-        {"model_name": name, "model_version": snapshot.version, "id": request.id or request_id, "outputs": outputs}
-    )
+        {"model_name": name, "model_version": snapshot.version, "id": request.id or request_id, "parameters": about,
+         "outputs": outputs}
+    )  # fmt: skip
     return b"".join([head, *tail]), len(head) if tail else None
+
+
+def _bytes(column: NDArray[Any] | list[bytes]) -> bytes:
+    """Little-endian numbers; of BYTES each element after its length in four bytes."""
+    if isinstance(column, list):
+        return b"".join(struct.pack("<I", len(text)) + text for text in column)
+    return column.astype("<f8" if column.dtype.kind == "f" else "<i8").tobytes()

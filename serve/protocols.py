@@ -6,13 +6,28 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from serve.model_watch import Snapshot
 from train.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
 Floats = NDArray[np.float64]
+FORMS = 'send {"features": [..]}, {"features": {"name": value}} or {"instances": [[..], ..]}'
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class _Typed(msgspec.Struct):
+    features: list[float] | dict[str, float] | UnsetType = UNSET
+    instances: list[list[float] | dict[str, float]] | UnsetType = UNSET
+
+
+class _Loose(msgspec.Struct):
+    features: Any = UNSET
+    instances: Any = UNSET
+
+
+_typed, _loose = msgspec.json.Decoder(_Typed), msgspec.json.Decoder(_Loose)
 
 
 def decode_predict(body: bytes, names: tuple[str, ...], max_rows: int) -> tuple[Floats, bool]:
@@ -20,33 +35,48 @@ def decode_predict(body: bytes, names: tuple[str, ...], max_rows: int) -> tuple[
 
     Raises MalformedRequest (400), InvalidFeatures (422, with feature and row) or BodyTooLarge (413).
     """
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedRequest(f"the body is not valid JSON: {error}") from error
-    if not isinstance(document, dict) or len(document.keys() & {"features", "instances"}) != 1:
-        raise MalformedRequest('send {"features": [..]}, {"features": {"name": value}} or {"instances": [[..], ..]}')
-    if "features" in document:
-        return matrix([document["features"]], names), True
-    instances = document["instances"]
+    found, typed = _read(body)
+    if (found.features is UNSET) == (found.instances is UNSET):
+        raise MalformedRequest(FORMS)
+    if found.instances is UNSET:
+        return matrix([found.features], names, typed), True
+    instances = found.instances
     if not isinstance(instances, list) or not instances:
         raise MalformedRequest("`instances` must be a list of at least one row")
     if len(instances) > max_rows:
         raise BodyTooLarge(f"{len(instances)} rows in one request, the limit is {max_rows}: send several requests")
-    return matrix(instances, names), False
+    return matrix(instances, names, typed), False
 
 
-def matrix(rows: list[Any], names: tuple[str, ...]) -> Floats:
+def _read(body: bytes) -> tuple[_Typed | _Loose, bool]:
+    """The document, and whether all values are known to be numbers; where they are not, the rows can say which is not."""
+    try:
+        return _typed.decode(body), True
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return _loose.decode(body), False
+    except msgspec.ValidationError as error:
+        raise MalformedRequest(FORMS) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRequest(f"the body is not valid JSON: {error}") from error
+
+
+def matrix(rows: list[Any], names: tuple[str, ...], typed: bool = False) -> Floats:
+    """The rows as [n, d] in the order of `names`; `typed` says that all values are floats.
+
+    Raises InvalidFeatures (422) that names the feature and the row.
+    """
     if isinstance(rows[0], dict):
         rows = [_ordered(row, names, i) for i, row in enumerate(rows)]
     X: NDArray[Any]
     try:
         # Without a dtype numpy says by the dtype of its result whether all were numbers; it takes booleans for some.
-        X = np.array(rows)
-    except ValueError:
+        X = np.array(rows, np.float64 if typed else None)
+    except (ValueError, TypeError):
         X = np.empty(0, object)
     fits = X.ndim == 2 and X.shape[1] == len(names) and X.dtype.kind in "if"
-    if not fits or not (np.abs(X) <= FLOAT32_MAX).all() or any(bool in map(type, row) for row in rows):
+    if not fits or not (np.abs(X) <= FLOAT32_MAX).all() or not (typed or all(bool not in map(type, row) for row in rows)):
         _explain(rows, names)
     return X.astype(np.float64, copy=False)
 
@@ -87,21 +117,23 @@ def encode_predict(
 ) -> bytes:
     """The JSON answer: values for a single row, else columns."""
     limit = snapshot.bundle.threshold.value
-    anomalous = scores > limit
-    told = explain(snapshot, rows, anomalous, reasons)
-    answer: dict[str, Any] = {
-        "prediction": np.where(anomalous, -1, 1).tolist(),
-        "is_anomaly": anomalous.tolist(),
-        "anomaly_score": scores.tolist(),
-        "reasons": told,
-    }
-    if single:
-        answer = {key: column[0] for key, column in answer.items()}
-    answer |= {
-        "threshold": limit, "drift_score": drift_score, "model_version": snapshot.version,
-        "model_digest": snapshot.digest, "request_id": request_id,
+    about = {
+        "threshold": limit, "drift_score": drift_score, "model_version": snapshot.version, "model_digest": snapshot.digest,
+        "schema_hash": snapshot.bundle.schema_hash, "request_id": request_id,
     }  # fmt: skip
-    return msgspec.json.encode(answer)
+    if single:
+        score = float(scores[0])
+        told = explain(snapshot, rows, scores > limit, reasons)[0] if score > limit else []
+        columns: dict[str, Any] = _columns(-1 if score > limit else 1, score > limit, score, told)
+    else:
+        anomalous = scores > limit
+        told = explain(snapshot, rows, anomalous, reasons)
+        columns = _columns(np.where(anomalous, -1, 1).tolist(), anomalous.tolist(), scores.tolist(), told)
+    return msgspec.json.encode(columns | about)
+
+
+def _columns(prediction: Any, is_anomaly: Any, score: Any, reasons: Any) -> dict[str, Any]:
+    return {"prediction": prediction, "is_anomaly": is_anomaly, "anomaly_score": score, "reasons": reasons}
 
 
 def explain(snapshot: Snapshot, rows: Floats, anomalous: NDArray[np.bool_], most: int) -> list[list[dict[str, Any]]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -25,27 +28,63 @@ class ServeSettings(BaseSettings):
     max_queued_requests: int = Field(
         default=512, ge=1, description="requests that wait per replica; more get 503 with Retry-After"
     )
+    overload_status: Literal[429, 503] = Field(default=503, description="what a request gets that finds the queue full")
+    retry_after_s: float = Field(default=1.0, ge=0, description="Retry-After of such an answer")
+    request_timeout_s: float = Field(
+        default=30.0, gt=0, description="longest time a request may take; a client asks for less with x-request-timeout-seconds"
+    )
+    body_timeout_s: float = Field(default=10.0, gt=0, description="longest time in which a client may send its body")
+    header_timeout_s: int = Field(default=15, ge=1, description="longest time in which a client may send its headers (HAProxy)")
+    max_header_bytes: int = Field(default=16_384, ge=2048, description="largest request line and headers together")
     cpus_per_replica: float = Field(default=0.25, gt=0, description="CPUs that Ray reserves for a replica")
     poll_s: float = Field(default=2.0, gt=0, description="how often a replica looks at the champion alias")
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="largest request body")
     max_rows: int = Field(default=50_000, ge=1, description="most rows in one request")
     reasons: int = Field(default=3, ge=0, description="features named as reasons for an anomaly")
+    auth: Literal["auto", "required", "off"] = Field(
+        default="auto", description="who may call; auto asks for a key unless `host` is a loopback address"
+    )
+    keys_file: Path | None = Field(default=None, description="hashes of the API keys; default: keys.json in the home")
+    oidc_issuer: str | None = Field(default=None, description="OpenID Connect issuer whose bearer tokens are accepted")
+    oidc_audience: str | None = Field(default=None, description="audience that such a token must name")
+    oidc_jwks_url: str | None = Field(default=None, description="its keys; default: as the issuer's discovery document says")
     capture_rate: float = Field(default=1.0, ge=0, le=1, description="share of requests whose rows go to the drift monitor")
     capture_rows: int = Field(
         default=20_000, ge=1, description="rows a replica holds for the monitor; the oldest are dropped beyond that"
     )
     flush_s: float = Field(default=1.0, gt=0, description="how often a replica hands its rows to the monitor")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if bool(self.oidc_issuer) != bool(self.oidc_audience):
+            raise ValueError("oidc_issuer and oidc_audience go together: a token for another audience must not open this door")
+        for url in (self.oidc_issuer, self.oidc_jwks_url):
+            if url and not (urlsplit(url).scheme == "https" or _loopback(urlsplit(url).hostname or "")):
+                raise ValueError(f"{url} must begin with https://: keys that travel in the clear can be exchanged")
+        return self
+
+    @property
+    def auth_required(self) -> bool:
+        """Whether a caller must show a key or a token."""
+        return self.auth == "required" or (self.auth == "auto" and not _loopback(self.host))
+
+    @property
+    def key_file(self) -> Path:
+        return self.keys_file or self.home / "keys.json"
+
     def application(self, drift: dict[str, object]) -> dict[str, object]:
         """The Serve configuration (`ray.serve.schema.ServeDeploySchema`) of the platform; `drift` are the monitor's args.
 
         The model version is in neither args nor user_config: a change of either would restart or unroute replicas.
         """
-        fixed = {"home", "tracking_uri", "model_name", "max_body_bytes", "max_rows", "reasons", "capture_rows", "flush_s"}
+        elsewhere = {"port", "min_replicas", "max_replicas", "target_ongoing_requests", "max_ongoing_requests",
+                     "max_queued_requests", "overload_status", "retry_after_s", "request_timeout_s", "header_timeout_s",
+                     "cpus_per_replica", "poll_s", "capture_rate"}  # fmt: skip
         detector = {
             "name": "Detector",
             "max_ongoing_requests": self.max_ongoing_requests,
             "max_queued_requests": self.max_queued_requests,
+            "backpressure_config": {"status_code": self.overload_status, "retry_after_s": self.retry_after_s},
             "autoscaling_config": {
                 "min_replicas": self.min_replicas,
                 "max_replicas": max(self.min_replicas, self.max_replicas),
@@ -56,12 +95,19 @@ class ServeSettings(BaseSettings):
             "user_config": {"poll_s": self.poll_s, "capture_rate": self.capture_rate},
         }
         return {
-            "http_options": {"host": self.host, "port": self.port},
+            "http_options": {"host": self.host, "port": self.port, "request_timeout_s": self.request_timeout_s},
             # At INFO the record of every request is built even where the access log is off: a tenth of a request's time.
             "logging_config": {"log_level": "WARNING", "enable_access_log": False},
             "applications": [
                 {"name": "vigil", "route_prefix": "/", "import_path": "serve.app:build",
-                 "args": self.model_dump(mode="json", include=fixed), "deployments": [detector]},
+                 "args": self.model_dump(mode="json", exclude=elsewhere), "deployments": [detector]},
                 {"name": "drift", "route_prefix": None, "import_path": "drift.monitor:build", "args": drift},
             ],
         }  # fmt: skip
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

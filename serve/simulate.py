@@ -119,14 +119,21 @@ class Tally:
 
 
 async def stream(
-    url: str, row: Callable[[int], Floats], rate: float, tally: Tally, stop: Callable[[int], bool], connections: int = 16
+    url: str,
+    row: Callable[[int], Floats],
+    rate: float,
+    tally: Tally,
+    stop: Callable[[int], bool],
+    headers: dict[str, str] | None = None,
+    connections: int = 16,
 ) -> None:
     """POST row after row to `url`/predict at `rate` rows a second until `stop(rows sent)`: open loop."""
     began, sent = time.monotonic(), 0
     limit = asyncio.Semaphore(connections)
     running: set[asyncio.Task[None]] = set()
-    connector = aiohttp.TCPConnector(limit=connections)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:
+    connector, timeout = aiohttp.TCPConnector(limit=connections), aiohttp.ClientTimeout(total=30)
+    about = {"Content-Type": "application/json", **(headers or {})}
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=about) as session:
         while not stop(sent):
             due = began + sent / rate
             if (ahead := due - time.monotonic()) > 0:

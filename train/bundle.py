@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ class ModelBundle:
     reference: Reference
     golden: NDArray[np.float64]
     info: dict[str, Any]
+
+    @cached_property
+    def schema_hash(self) -> str:
+        """sha256 of the feature names in order: rows made for one hash fit every model that has it."""
+        return hashlib.sha256(json.dumps(self.names).encode()).hexdigest()
 
 
 def write(bundle: ModelBundle, folder: Path) -> str:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import re
 import time
-import urllib.request
 from datetime import UTC, datetime
 
 import click
@@ -125,8 +123,7 @@ def _converge(platform: Platform, version: str) -> list[str]:
     lagging = ["no replica has reported"]
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"{platform.url}/drift", timeout=5) as answer:
-                replicas = json.load(answer)["replicas"]
+            replicas = platform.get("/drift", timeout_s=5)["replicas"]
         except OSError as error:
             replicas, lagging = [], [f"the service does not answer: {error}"]
         if replicas:

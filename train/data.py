@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -87,7 +88,8 @@ def read_captured(folder: Path, since: float) -> Table | None:
     for file in files:
         with suppress(FileNotFoundError):  # the monitor's retention was faster
             try:
-                tables.append(pq.ParquetFile(file).read())
+                whole = pq.ParquetFile(file).read()
+                tables.append(whole.select([name for name in whole.column_names if not name.startswith("_")]))
             except pa.ArrowInvalid as error:
                 raise DataError(f"{file} is not a readable Parquet file: {error}") from error
     if not tables:
@@ -96,11 +98,23 @@ def read_captured(folder: Path, since: float) -> Table | None:
         whole = pa.concat_tables(tables)
     except pa.ArrowInvalid as error:
         raise DataError(f"the captured rows since then are not of one schema: {error}") from error
-    columns = [name for name in whole.column_names if not name.startswith("_")]
-    X = np.column_stack([whole[name].to_numpy().astype(np.float64) for name in columns])
-    table = Table(X, tuple(columns))
+    columns = tuple(whole.column_names)
+    table = Table(np.column_stack([whole[name].to_numpy().astype(np.float64) for name in columns]), columns)
     _check(table, folder, allow_missing=False)
     return table
+
+
+def read_request(folder: Path, request: str) -> tuple[Table, NDArray[np.float64], str] | None:
+    """The captured rows of one request, latest window first, with the scores [n] they got and the version that gave them."""
+    for file in sorted(folder.glob("date=*/window-*.parquet"), reverse=True):
+        with suppress(FileNotFoundError, pa.ArrowInvalid):
+            whole = pq.ParquetFile(file).read()
+            found = whole.filter(pc.field("_request") == request)
+            if len(found):
+                names = tuple(name for name in found.column_names if not name.startswith("_"))
+                X = np.column_stack([found[name].to_numpy() for name in names])
+                return Table(X, names), found["_score"].to_numpy(), found["_version"][0].as_py()
+    return None
 
 
 def captured_name(stamp: float) -> str:

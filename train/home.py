@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import threading
+import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,17 @@ class Platform:
     dashboard_url: str
     tracking_uri: str
     token_path: str
+    key_path: str | None = None  # of the API key that this platform's own commands use, where the service asks for one
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to the service must carry."""
+        return {"Authorization": f"Bearer {Path(self.key_path).read_text().strip()}"} if self.key_path else {}
+
+    def get(self, path: str, timeout_s: float = 10.0) -> dict[str, Any]:
+        """The JSON that the service answers to a GET; raises OSError."""
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=self.headers), timeout=timeout_s) as answer:
+            return json.load(answer)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def report() -> Callable[..., dict[str, Any]]:
         metrics.rows.inc(scored)
         return {
             "replica": replica, "pid": 1, "version": version, "digest": f"digest-{version}", "since": 0.0,
-            "counts": snapshot(metrics.registry), "rows": [(version, rows, np.full(len(rows), 0.5))] if len(rows) else [],
+            "counts": snapshot(metrics.registry), "rows": [(version, rows, np.full(len(rows), 0.5), "r")] if len(rows) else [],
         }  # fmt: skip
 
     return make

@@ -13,12 +13,12 @@ def fill(ring: Capture, sizes: list[int], first: int = 0) -> int:
     """Add batches of such sizes whose rows are numbered from `first` on; return the next number."""
     for size in sizes:
         rows = np.arange(first, first := first + size, dtype=float)[:, None]
-        ring.add("1", rows, rows[:, 0])
+        ring.add("1", rows, rows[:, 0], "r")
     return first
 
 
 def numbers(batches: list[Rows]) -> list[float]:
-    return [float(row[0]) for _, rows, scores in batches for row in rows if len(rows) == len(scores)]
+    return [float(row[0]) for _, rows, scores, _ in batches for row in rows if len(rows) == len(scores)]
 
 
 @settings(max_examples=50, deadline=None)
@@ -48,8 +48,8 @@ def test_what_is_put_back_comes_first_and_is_dropped_first(old: list[int], new: 
     assert kept == whole[len(whole) - len(kept) :]
 
 
-def test_versions_stay_with_their_rows() -> None:
+def test_versions_and_requests_stay_with_their_rows() -> None:
     ring = Capture(10)
     for version in ("1", "2"):
-        ring.add(version, np.zeros((2, 1)), np.zeros(2))
-    assert [version for version, _, _ in ring.take()] == ["1", "2"]
+        ring.add(version, np.zeros((2, 1)), np.zeros(2), f"request {version}")
+    assert [(version, request) for version, _, _, request in ring.take()] == [("1", "request 1"), ("2", "request 2")]

@@ -54,8 +54,9 @@ def test_json_flat_nested_and_binary_are_the_same_rows(rows: list[tuple[float, .
         ([tensor(shape=[0, 4], data=[])], InvalidFeatures),
         ([tensor(shape=[1, 3], data=[1, 2, 3])], InvalidFeatures),
         ([tensor(data=[1, 2, 3])], InvalidFeatures),
-        ([tensor(data=[1, 2, 3, "x"])], InvalidFeatures),
-        ([tensor(data=[1, 2, 3, None])], InvalidFeatures),
+        ([tensor(data=[1, 2, 3, "x"])], MalformedRequest),
+        ([tensor(data=[1, 2, 3, True])], MalformedRequest),
+        ([tensor(data=[1, 2, 3, None])], MalformedRequest),
         ([tensor(data=None)], InvalidFeatures),
         ([tensor(shape=[11, 4], data=[0] * 44)], BodyTooLarge),
         ([tensor(shape=[2**40, 4], data=[])], BodyTooLarge),
@@ -95,13 +96,13 @@ def test_outputs_that_are_not_there(outputs: list[dict[str, str]]) -> None:
 def test_answers_in_json_and_binary(model: Snapshot) -> None:
     scores = np.array([0.4, 0.99])
     as_json, length = encode_infer(
-        InferRequest(np.zeros((2, 4)), "mine", (("anomaly_score", False),)), "vigil", model, scores, "new"
+        InferRequest(np.zeros((2, 4)), "mine", (("anomaly_score", False),)), "vigil", model, scores, "new", 3
     )
     assert length is None
     assert json.loads(as_json)["id"] == "mine"
     assert json.loads(as_json)["outputs"][0]["data"] == [0.4, 0.99]
     both = (("prediction", True), ("anomaly_score", True))
-    body, length = encode_infer(InferRequest(np.zeros((2, 4)), None, both), "vigil", model, scores, "new")
+    body, length = encode_infer(InferRequest(np.zeros((2, 4)), None, both), "vigil", model, scores, "new", 3)
     assert length is not None
     assert json.loads(body[:length])["id"] == "new"
     assert np.frombuffer(body[length : length + 16], "<i8").tolist() == [1, -1]
@@ -112,4 +113,4 @@ def test_metadata_names_inputs_and_outputs(model: Snapshot) -> None:
     found = model_metadata("vigil", model)
     assert found["versions"] == ["7"]
     assert found["inputs"][0]["shape"] == [-1, 4]
-    assert {output["name"] for output in found["outputs"]} == {"anomaly_score", "prediction"}
+    assert {output["name"] for output in found["outputs"]} == {"anomaly_score", "prediction", "reasons"}

@@ -1,0 +1,194 @@
+"""Who may call: API keys, of which only hashes are stored, and bearer tokens of an OpenID Connect provider."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import secrets
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import jwt
+
+from serve.settings import ServeSettings
+from train.errors import VigilError
+from train.home import write_json
+
+log = logging.getLogger("ray.serve")
+PREFIX = "vigil_"  # secret scanners find a leaked key by it
+# None that shares a secret.
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+LEEWAY_S = 30.0
+REFETCH_S = 10.0  # an unknown key id asks the provider at most this often
+MAX_AGE_S = 300.0  # a key that the provider has withdrawn is believed no longer than this
+FETCH_TIMEOUT_S = 5.0
+MAX_JWKS_BYTES = 2**20
+
+
+class Unauthorized(VigilError):
+    """The caller has not shown who it is."""
+
+    status = 401
+
+
+class ProviderUnavailable(VigilError):
+    """The identity provider's keys have never been read, and cannot be now."""
+
+    status = 503
+
+
+class KeyRing:
+    """API keys by name in a JSON file `{name: sha256 of the key}`; read anew when the file changes, so that keys rotate.
+
+    A key has 256 random bits: one round of SHA-256 is enough, there is nothing to guess.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._stamp: tuple[int, int, int] | None = None
+        self._hashes: dict[str, bytes] = {}
+
+    def new(self, name: str) -> str:
+        """Make a key called `name` and return it; it cannot be shown again. Raises VigilError when there is one already."""
+        hashes = self.read()
+        if not name or name in hashes:
+            raise VigilError(f"there is a key called {name!r} already: revoke it first, or choose another name")
+        key = PREFIX + secrets.token_urlsafe(32)
+        self._write(hashes | {name: hashlib.sha256(key.encode()).hexdigest()})
+        return key
+
+    def revoke(self, name: str) -> None:
+        """Take the key called `name` out; raises VigilError when there is none."""
+        hashes = self.read()
+        if hashes.pop(name, None) is None:
+            raise VigilError(f"there is no key called {name!r}; there are {', '.join(hashes) or 'none'}")
+        self._write(hashes)
+
+    def read(self) -> dict[str, str]:
+        """Hash by name; raises VigilError when the file is not a key file."""
+        try:
+            found = json.loads(self.file.read_text())
+            if not all(len(bytes.fromhex(value)) == 32 for value in found.values()):
+                raise ValueError("not every value is a sha256")
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise VigilError(f"{self.file} is not a key file: {error}") from error
+        return found
+
+    def owner(self, key: str) -> str | None:
+        """The name of the key, or None. Compares with all of them, in constant time."""
+        self._refresh()
+        digest, found = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest(), None
+        for name, known in self._hashes.items():
+            if hmac.compare_digest(digest, known):
+                found = name
+        return found
+
+    def _refresh(self) -> None:
+        try:
+            stat = self.file.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        except FileNotFoundError:
+            stamp = (0, 0, 0)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._hashes = {name: bytes.fromhex(value) for name, value in self.read().items()}
+        except VigilError as error:  # half-made edits lock nobody out, and let nobody in
+            log.error("the keys stay as they were: %s", error.message)
+
+    def _write(self, hashes: dict[str, str]) -> None:
+        write_json(self.file, hashes)
+
+
+class TokenVerifier:
+    """Bearer tokens (JWT) of one OpenID Connect issuer, for one audience.
+
+    Keys come from the JWKS that the issuer publishes; they are fetched when a token names one that is not known, at most
+    every REFETCH_S. When the provider is away the known keys go on working.
+    """
+
+    def __init__(self, issuer: str, audience: str, jwks_url: str | None = None) -> None:
+        self._issuer, self._audience, self._jwks_url = issuer, audience, jwks_url
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._fetched = float("-inf")
+        self._fetching = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
+
+    async def subject(self, token: str) -> str:
+        """Whom a valid token speaks for; raises Unauthorized (401) or ProviderUnavailable (503)."""
+        try:
+            key = await self._key(jwt.get_unverified_header(token).get("kid"))
+            claims: dict[str, Any] = jwt.decode(
+                token, key, algorithms=ALGORITHMS, audience=self._audience, issuer=self._issuer, leeway=LEEWAY_S,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )  # fmt: skip
+        except jwt.PyJWTError as error:
+            raise Unauthorized(f"the bearer token is not accepted: {error}") from error
+        return str(claims["sub"])
+
+    async def _key(self, name: str | None) -> jwt.PyJWK:
+        age = time.monotonic() - self._fetched
+        if name not in self._keys and age > REFETCH_S:
+            await self._refresh(REFETCH_S)
+        elif age > MAX_AGE_S:  # beside the request: a slow provider delays nobody
+            self._refreshing = asyncio.create_task(self._refresh(MAX_AGE_S))
+        if not self._keys:
+            raise ProviderUnavailable(f"the keys of {self._issuer} cannot be read now: try again")
+        if name not in self._keys:
+            raise Unauthorized(f"the bearer token is not accepted: {self._issuer} has no key {name!r}")
+        return self._keys[name]
+
+    async def _refresh(self, older_than_s: float) -> None:
+        async with self._fetching:
+            if time.monotonic() - self._fetched > older_than_s:
+                await asyncio.to_thread(self._fetch)
+                self._fetched = time.monotonic()
+
+    def _fetch(self) -> None:
+        try:
+            url = self._jwks_url or _document(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")["jwks_uri"]
+            keys = jwt.PyJWKSet.from_dict(_document(url)).keys
+            self._keys = {key.key_id: key for key in keys if key.public_key_use in (None, "sig")}
+        except (OSError, ValueError, LookupError, TypeError, jwt.PyJWTError) as error:
+            log.error("the keys of %s cannot be read, the known ones stay: %s", self._issuer, error)
+
+
+def _document(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as answer:
+        return json.loads(answer.read(MAX_JWKS_BYTES))
+
+
+class Authenticator:
+    """Decides by the headers of a request whether it may come in."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self.required = settings.auth_required
+        self._ring = KeyRing(settings.key_file)
+        self._verifier = None
+        if settings.oidc_issuer and settings.oidc_audience:
+            self._verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience, settings.oidc_jwks_url)
+
+    async def caller(self, headers: dict[bytes, bytes]) -> str | None:
+        """The name of the key, or the subject of the token; None where nobody need show one. Raises Unauthorized (401)."""
+        if not self.required:
+            return None
+        scheme, _, secret = headers.get(b"authorization", b"").decode("latin-1").strip().partition(" ")
+        if scheme.lower() != "bearer":
+            secret = headers.get(b"x-api-key", b"").decode("latin-1")
+        secret = secret.strip()
+        if not secret:
+            raise Unauthorized("send `Authorization: Bearer KEY` or `X-API-Key: KEY`; `vigil keys new NAME` makes a key")
+        if self._verifier is not None and not secret.startswith(PREFIX) and secret.count(".") == 2:
+            return await self._verifier.subject(secret)
+        name = self._ring.owner(secret)
+        if name is None:
+            raise Unauthorized("the key is not known: it may have been revoked")
+        return name

@@ -1,0 +1,242 @@
+"""The ASGI application in front of the handlers: finds the route, admits the caller, reads the body, tells what is refused.
+
+Not Starlette's router: a request whose row is scored in microseconds would spend most of its time in there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from serve.auth import Authenticator
+from serve.metrics import ServeMetrics
+from serve.settings import ServeSettings
+from train.errors import BodyTooLarge, VigilError
+
+log = logging.getLogger("ray.serve")
+Headers = tuple[tuple[bytes, bytes], ...]
+Message = dict[str, Any]
+JSON = b"application/json"
+MODEL_PATH = re.compile(r"(/v2/models/)([^/]+)((?:/versions/)([^/]+))?(/infer|/ready)?$")
+MAX_REQUEST_ID = 128
+BODY_LIMIT = "the body is larger than {} bytes: send fewer rows per request"
+
+
+@dataclass(slots=True)
+class Call:
+    """One request: `name` and `version` are those of an Open Inference path."""
+
+    headers: dict[bytes, bytes]
+    body: bytes = b""
+    name: str = ""
+    version: str | None = None
+
+    @property
+    def request_id(self) -> str:
+        """The client's X-Request-Id, else the one that Serve made; Serve also puts it into the answer's headers."""
+        return self.headers.get(b"x-request-id", b"").decode("latin-1")[:MAX_REQUEST_ID]
+
+    @property
+    def content_type(self) -> str:
+        """In lower case, without parameters; empty when there is none."""
+        return self.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler gives back."""
+
+    body: bytes
+    kind: bytes = JSON
+    headers: Headers = ()
+    status: int = 200
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+def _vigil(error: VigilError) -> dict[str, object]:
+    return error.body()
+
+
+def _mlflow(error: VigilError) -> dict[str, object]:
+    codes = {401: "UNAUTHENTICATED", 404: "ENDPOINT_NOT_FOUND", 500: "INTERNAL_ERROR", 503: "TEMPORARILY_UNAVAILABLE"}
+    return {"error_code": codes.get(error.status, "BAD_REQUEST"), "message": error.message}
+
+
+def _open_inference(error: VigilError) -> dict[str, object]:
+    return {"error": error.message}
+
+
+@dataclass(frozen=True)
+class Route:
+    """A handler by HTTP method. `open` asks for no key; `refusal` is the form of the protocol's errors."""
+
+    methods: dict[str, Handler]
+    open: bool = False
+    refusal: Callable[[VigilError], dict[str, object]] = field(default=_vigil)
+
+
+class NotFound(VigilError):
+    """There is no such path."""
+
+    status = 404
+
+
+class MethodNotAllowed(VigilError):
+    """The path has other methods."""
+
+    status = 405
+
+
+class HeadersTooLarge(VigilError):
+    """The headers are over the limit."""
+
+    status = 431
+
+
+class UnsupportedMediaType(VigilError):
+    """The body is of a kind that this path does not read."""
+
+    status = 415
+
+
+class TooSlow(VigilError):
+    """The client did not send its body in time."""
+
+    status = 408
+
+
+class InternalError(VigilError):
+    """A fault of the service."""
+
+
+class Gateway:
+    """The ASGI callable. `routes` are by path; those of the Open Inference Protocol by `/v2/models/{name}/...`."""
+
+    def __init__(self, routes: dict[str, Route], settings: ServeSettings, metrics: ServeMetrics) -> None:
+        self._routes = routes
+        self._settings = settings
+        self._metrics = metrics
+        self._ok = metrics.requests.labels("ok")
+        self._authenticator = Authenticator(settings)
+
+    async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        began = time.perf_counter()
+        method, route = scope["method"], None
+        try:
+            call = Call(dict(scope["headers"]))
+            route = self._find(scope["path"], call)
+            handler = route.methods.get("GET" if method == "HEAD" else method)
+            if handler is None:
+                raise MethodNotAllowed(f"{method} is not for {scope['path']}; it has {', '.join(route.methods)}")
+            self._admit(scope["headers"])
+            if self._authenticator.required and not route.open:
+                await self._authenticator.caller(call.headers)
+            if method == "POST":
+                call.body = await self._body(call.headers, receive)
+            answer = await handler(call)
+            if method == "POST":  # the scoring routes
+                self._ok.inc()
+                self._metrics.latency.observe(time.perf_counter() - began)
+        except VigilError as error:
+            answer = self._refused(error, scope["path"], route)
+        except Exception:
+            log.exception("%s %s failed", method, scope["path"])
+            answer = self._refused(InternalError("the service failed on this request; its log says why"), scope["path"], route)
+        head = [(b"content-type", answer.kind), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
+        await send({"type": "http.response.start", "status": answer.status, "headers": head})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
+
+    def _find(self, path: str, call: Call) -> Route:
+        route = self._routes.get(path)
+        if route is not None:
+            return route
+        if found := MODEL_PATH.match(path):
+            prefix, call.name, versions, call.version, action = found.groups()
+            if route := self._routes.get(f"{prefix}{{name}}{'/versions/{version}' if versions else ''}{action or ''}"):
+                return route
+        raise NotFound(f"there is no {path}; /docs describes what there is")
+
+    def _admit(self, headers: list[tuple[bytes, bytes]]) -> None:
+        size = 0
+        for name, value in headers:
+            size += len(name) + len(value)
+        if size > self._settings.max_header_bytes:
+            raise HeadersTooLarge(f"the headers have {size} bytes, the limit is {self._settings.max_header_bytes}")
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Callable[[], Awaitable[Message]]) -> bytes:
+        """The body, refused as soon as it is known to be over the limit or slow."""
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise UnsupportedMediaType("the body is compressed: send it as it is")
+        limit, declared = self._settings.max_body_bytes, headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > limit:
+            raise BodyTooLarge(BODY_LIMIT.format(limit))
+        chunks: list[bytes] = []
+        size, more = 0, True
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise TooSlow("the client went away")
+                    chunks.append(message.get("body", b""))
+                    size, more = size + len(chunks[-1]), message.get("more_body", False)
+                    if size > limit:
+                        raise BodyTooLarge(BODY_LIMIT.format(limit))
+        except TimeoutError as error:
+            raise TooSlow(f"the body did not arrive in {self._settings.body_timeout_s:g} s") from error
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _refused(self, error: VigilError, path: str, route: Route | None) -> Answer:
+        self._metrics.requests.labels(type(error).__name__).inc()
+        refusal = route.refusal if route else _open_inference if path.startswith("/v2") else _vigil
+        headers: list[tuple[bytes, bytes]] = []
+        if error.status == 503:
+            headers.append((b"retry-after", b"2"))
+        elif error.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        elif error.status == 405 and route:
+            headers.append((b"allow", ", ".join(route.methods).encode()))
+        elif error.status in (408, 413):  # what is left of the body must not be taken for the next request
+            headers.append((b"connection", b"close"))
+        return Answer(msgspec.json.encode(refusal(error)), headers=tuple(headers), status=error.status)
+
+
+def accept(call: Call, *kinds: str) -> None:
+    """Raise UnsupportedMediaType unless the body says it is one of `kinds`, or says nothing."""
+    if call.content_type and call.content_type not in kinds:
+        raise UnsupportedMediaType(f"content type {call.content_type!r}; send {' or '.join(kinds)}")
+
+
+def table(scoring: dict[str, Handler], reads: dict[str, Handler], open_reads: dict[str, Handler]) -> dict[str, Route]:
+    """Routes by path: `scoring` is POST, the others GET; `open_reads` ask for no key."""
+
+    def refusal(path: str) -> Callable[[VigilError], dict[str, object]]:
+        return _open_inference if path.startswith("/v2") else _mlflow if path in ("/invocations", "/ping") else _vigil
+
+    def made(handlers: dict[str, Handler], method: str, is_open: bool) -> Iterable[tuple[str, Route]]:
+        return ((path, Route({method: handler}, is_open, refusal(path))) for path, handler in handlers.items())
+
+    return dict([*made(scoring, "POST", False), *made(reads, "GET", False), *made(open_reads, "GET", True)])
+
+
+async def _lifespan(receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,59 @@
+"""`vigil keys`: make, list and revoke API keys."""
+
+from __future__ import annotations
+
+import click
+
+from serve.auth import KeyRing
+from serve.settings import ServeSettings
+from train.settings import HomeSettings
+from train.terminal import command, json_option, show
+
+
+@click.group()
+def keys() -> None:
+    """API keys of the service; only their hashes are stored. Changes take effect at once."""
+
+
+def _ring() -> KeyRing:
+    home = HomeSettings().open()
+    settings = ServeSettings()
+    return KeyRing(settings.model_copy(update={"home": home.root}).key_file)
+
+
+@keys.command()
+@click.argument("name")
+@json_option
+@command
+def new(name: str, as_json: bool) -> None:
+    """Make a key called NAME and print it, this one time."""
+    key = _ring().new(name)
+    if as_json:
+        show({"name": name, "key": key})
+    else:
+        click.echo(key)
+
+
+@keys.command("list")
+@json_option
+@command
+def list_keys(as_json: bool) -> None:
+    """Names of the keys."""
+    names = sorted(_ring().read())
+    if as_json:
+        show({"keys": names})
+    else:
+        click.echo("\n".join(names) or "there are no keys")
+
+
+@keys.command()
+@click.argument("name")
+@json_option
+@command
+def revoke(name: str, as_json: bool) -> None:
+    """Take the key called NAME out."""
+    _ring().revoke(name)
+    if as_json:
+        show({"revoked": name})
+    else:
+        click.echo(f"revoked {name}")
