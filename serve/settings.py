@@ -29,6 +29,7 @@ class ServeSettings(BaseSettings):
     poll_s: float = Field(default=2.0, gt=0, description="how often a replica looks at the champion alias")
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="largest request body")
     max_rows: int = Field(default=50_000, ge=1, description="most rows in one request")
+    score_threads: int = Field(default=1, ge=1, description="threads that one large request is scored on")
     reasons: int = Field(default=3, ge=0, description="features named as reasons for an anomaly")
     capture_rate: float = Field(default=1.0, ge=0, le=1, description="share of requests whose rows go to the drift monitor")
     capture_rows: int = Field(
@@ -41,7 +42,10 @@ class ServeSettings(BaseSettings):
 
         The model version is in neither args nor user_config: a change of either would restart or unroute replicas.
         """
-        fixed = {"home", "tracking_uri", "model_name", "max_body_bytes", "max_rows", "reasons", "capture_rows", "flush_s"}
+        fixed = {
+            "home", "tracking_uri", "model_name", "max_body_bytes", "max_rows", "score_threads", "reasons", "capture_rows",
+            "flush_s",
+        }  # fmt: skip
         detector = {
             "name": "Detector",
             "max_ongoing_requests": self.max_ongoing_requests,
