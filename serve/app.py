@@ -112,7 +112,7 @@ class Detector:
 
     def _score(self, model: Snapshot, rows: NDArray[np.float64], call: Call) -> NDArray[np.float64]:
         """The one scoring path behind all doors: score, remember for the monitor, count."""
-        scores = model.bundle.forest.score(rows)
+        scores = model.bundle.forest.score(rows, self.settings.score_threads)
         if self.capture_rate >= 1 or random.random() < self.capture_rate:
             self.capture.add(model.version, rows, scores, call.request_id)
         self.metrics.rows.inc(len(rows))

@@ -40,6 +40,7 @@ class ServeSettings(BaseSettings):
     poll_s: float = Field(default=2.0, gt=0, description="how often a replica looks at the champion alias")
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="largest request body")
     max_rows: int = Field(default=50_000, ge=1, description="most rows in one request")
+    score_threads: int = Field(default=1, ge=1, description="threads that one large request is scored on")
     reasons: int = Field(default=3, ge=0, description="features named as reasons for an anomaly")
     auth: Literal["auto", "required", "off"] = Field(
         default="auto", description="who may call; auto asks for a key unless `host` is a loopback address"

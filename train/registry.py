@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Few and short retries: whoever polls tries again anyway, and must notice soon that the server is gone.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -28,12 +28,13 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from sklearn.ensemble import IsolationForest
 
 from train import bundle as bundles
 from train.bundle import ModelBundle
 from train.errors import BundleError, RegistryError, RegistryUnavailable
-from train.fit import SKOPS_TRUSTED
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import IsolationForest
 
 EXPERIMENT = "vigil-training"
 LEDGER = "vigil-promotions"
@@ -239,6 +240,8 @@ class Registry:
 
 
 def _log_sklearn(candidate: Candidate) -> Any:
+    from train.fit import SKOPS_TRUSTED  # not at the top: it brings Ray Train and scikit-learn, which a replica does not need
+
     rows = candidate.bundle.golden[:4]
     return mlflow.sklearn.log_model(
         candidate.forest,

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,8 @@ def to_alert_rate(scores: NDArray[np.float64], budget: float) -> Threshold:
 
 def to_labels(scores: NDArray[np.float64], labels: NDArray[Any], budget: float) -> Threshold:
     """The threshold of the best F1 against `labels` (1 = anomaly); both classes must occur."""
+    from sklearn.metrics import precision_recall_curve  # not at the top: a replica reads thresholds and fits none
+
     precision, recall, cuts = precision_recall_curve(labels, scores)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     # scikit-learn counts score >= cut; Vigil alerts on score > threshold.
