@@ -11,13 +11,14 @@ import secrets
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
-
-import jwt
+from typing import TYPE_CHECKING, Any
 
 from serve.settings import ServeSettings
 from train.errors import VigilError
 from train.home import write_json
+
+if TYPE_CHECKING:
+    import jwt
 
 log = logging.getLogger("ray.serve")
 PREFIX = "vigil_"  # secret scanners find a leaked key by it
@@ -116,6 +117,9 @@ class TokenVerifier:
     """
 
     def __init__(self, issuer: str, audience: str, jwks_url: str | None = None) -> None:
+        import jwt  # here: most services have no provider, and need not hold its libraries in memory
+
+        self._jwt = jwt
         self._issuer, self._audience, self._jwks_url = issuer, audience, jwks_url
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._fetched = float("-inf")
@@ -125,12 +129,12 @@ class TokenVerifier:
     async def subject(self, token: str) -> str:
         """Whom a valid token speaks for; raises Unauthorized (401) or ProviderUnavailable (503)."""
         try:
-            key = await self._key(jwt.get_unverified_header(token).get("kid"))
-            claims: dict[str, Any] = jwt.decode(
+            key = await self._key(self._jwt.get_unverified_header(token).get("kid"))
+            claims: dict[str, Any] = self._jwt.decode(
                 token, key, algorithms=ALGORITHMS, audience=self._audience, issuer=self._issuer, leeway=LEEWAY_S,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )  # fmt: skip
-        except jwt.PyJWTError as error:
+        except self._jwt.PyJWTError as error:
             raise Unauthorized(f"the bearer token is not accepted: {error}") from error
         return str(claims["sub"])
 
@@ -155,9 +159,9 @@ class TokenVerifier:
     def _fetch(self) -> None:
         try:
             url = self._jwks_url or _document(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")["jwks_uri"]
-            keys = jwt.PyJWKSet.from_dict(_document(url)).keys
+            keys = self._jwt.PyJWKSet.from_dict(_document(url)).keys
             self._keys = {key.key_id: key for key in keys if key.public_key_use in (None, "sig")}
-        except (OSError, ValueError, LookupError, TypeError, jwt.PyJWTError) as error:
+        except (OSError, ValueError, LookupError, TypeError, self._jwt.PyJWTError) as error:
             log.error("the keys of %s cannot be read, the known ones stay: %s", self._issuer, error)
 
 
