@@ -21,6 +21,7 @@ COMMANDS = {
     "models": "train.cli",
     "promote": "train.cli",
     "rollback": "train.cli",
+    "recalibrate": "train.cli",
     "drift": "drift.cli",
     "bench": "tests.bench.cli",
 }

@@ -12,6 +12,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from drift.governor import Outcome
 from drift.settings import DriftSettings
 from train.home import Home
+from train.promotion import promote
 from train.registry import Registry
 
 POLL_S = 1.0
@@ -52,7 +53,7 @@ def retrain(episode: str, since: float, cause: str, settings: DriftSettings, reg
     gate = registry.gate(version)
     if not gate["passed"]:
         return Retraining("kept", f"version {version.version} failed the gate: {gate['reason']}", version.version)
-    registry.promote(version.version, reason=f"drift: {cause}", actor="drift-monitor", gates=gate)
+    promote(registry, version.version, reason=f"drift: {cause}", actor="drift-monitor", gates=gate)
     return Retraining("promoted", f"version {version.version} passed the gate: {gate['reason']}", version.version)
 
 

@@ -181,6 +181,7 @@ def _trainer(home: Home, data: str | None, label: str | None) -> Any:
 
     def prepare(platform: Platform) -> None:
         from train.job import JobSpec, run
+        from train.promotion import promote
         from train.registry import Registry
 
         settings = TrainSettings()
@@ -188,10 +189,9 @@ def _trainer(home: Home, data: str | None, label: str | None) -> Any:
         with steps("training", total=4) as step:
             result = run(JobSpec(data, label), settings, registry, home, step)
         if result.verdict["passed"]:
-            version = registry.promote(
-                result.version.version, reason=result.verdict["reason"], actor="vigil up", gates=result.verdict
-            )
-            say(f"version {version.version} is champion")
+            version, why = result.version.version, result.verdict["reason"]
+            promote(registry, version, reason=why, actor="vigil up", gates=result.verdict)
+            say(f"version {version} is champion")
         elif registry.champion() is None:
             raise VigilError(f"the first model failed its gate, there is nothing to serve: {result.verdict['reason']}")
         else:

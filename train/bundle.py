@@ -73,6 +73,11 @@ def write(bundle: ModelBundle, folder: Path) -> str:
     return digest(folder)
 
 
+def forest_digest(folder: Path) -> str:
+    """sha256 of the forest alone: equal for versions that differ in their threshold only."""
+    return hashlib.sha256((folder / "forest.safetensors").read_bytes()).hexdigest()
+
+
 def digest(folder: Path) -> str:
     """sha256 over the sorted list of (name, sha256) of the files of the bundle."""
     whole = hashlib.sha256()

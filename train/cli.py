@@ -1,19 +1,27 @@
-"""`vigil train`, `models`, `promote` and `rollback`."""
+"""`vigil train`, `models`, `promote`, `rollback` and `recalibrate`."""
 
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import re
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
+from train import promotion
+from train.canary import steps as parse_steps
 from train.errors import RegistryError
 from train.home import Platform
 from train.settings import HomeSettings, TrainSettings
 from train.terminal import command, json_option, show, steps, table
+
+if TYPE_CHECKING:
+    from train.registry import Registry
 
 CONVERGE_S = 20.0
 
@@ -59,62 +67,139 @@ def train(data: str, label: str | None, captured: str | None, since: float, trig
     )
 
 
-@click.command()
+@click.group(invoke_without_command=True)
+@click.option("--at", help="time (ISO 8601): the version that was champion then")
 @json_option
-@command
-def models(as_json: bool) -> None:
-    """Registered versions: aliases, metrics, digests."""
-    from train.job import open_registry
+@click.pass_context
+def models(context: click.Context, at: str | None, as_json: bool) -> None:
+    """Registered versions: aliases, metrics, digests; with --at the champion of that time."""
+    if context.invoked_subcommand is None:
+        _champion_at(at=at, as_json=as_json) if at else _versions(as_json=as_json)
 
-    found = open_registry(HomeSettings().open(), TrainSettings()).versions()
+
+@command
+def _versions(as_json: bool) -> None:
+    registry = _registry()
+    found, canary = registry.versions(), registry.desired().canary
     if as_json:
-        show({"models": [{**vars(v), "created": datetime.fromtimestamp(v.created, UTC).isoformat()} for v in found]})
+        listed = [{**vars(v), "created": _iso(v.created)} for v in found]
+        show({"models": listed, "canary": json.loads(canary.to_json()) if canary else None})
         return
     columns = ("version", "aliases", "created", "trigger", "gate", "alert rate", "planted AUROC", "digest")
     table(columns, [
-        (v.version, ", ".join(v.aliases), f"{datetime.fromtimestamp(v.created, UTC):%Y-%m-%d %H:%M}Z", v.tags.get("trigger", ""),
-         v.tags.get("verdict", ""), _number(v.metrics.get("alert_rate")), _number(v.metrics.get("planted_auroc")), v.digest[:12])
+        (v.version, ", ".join(v.aliases) + (" canary" if canary and canary.version == v.version else ""), _iso(v.created),
+         v.tags.get("trigger", ""), v.tags.get("verdict", ""), _number(v.metrics.get("alert_rate")),
+         _number(v.metrics.get("planted_auroc")), v.digest[:12])
         for v in found
     ])  # fmt: skip
+
+
+@command
+def _champion_at(at: str, as_json: bool) -> None:
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError as error:
+        raise RegistryError(f"--at {at!r} is not an ISO 8601 time, such as 2026-01-31T12:00:00Z") from error
+    found = promotion.champion_at(_registry(), (moment if moment.tzinfo else moment.astimezone()).timestamp())
+    if found is None:
+        raise RegistryError(f"there was no champion at {at}")
+    if as_json:
+        show({"version": found.to, "digest": found.digest, "since": _iso(found.at), "reason": found.reason})
+    else:
+        click.echo(f"version {found.to} ({found.digest[:12]}), since {_iso(found.at)}: {found.reason}")
+
+
+@models.command()
+@json_option
+@command
+def history(as_json: bool) -> None:
+    """The promotion ledger: who moved what, when and why."""
+    moves = promotion.history(_registry())
+    if as_json:
+        show({"moves": [{**vars(move), "at": _iso(move.at), "gates": dict(move.gates)} for move in moves]})
+    else:
+        table(("at", "what", "from", "to", "by", "reason"),
+              [(_iso(m.at), m.kind, m.former or "none", m.to, m.actor, m.reason) for m in moves])  # fmt: skip
 
 
 @click.command()
 @click.argument("version")
 @click.option("--reason", default="promoted by hand")
+@click.option("--canary", "plan", help='answer only a share of the requests first: "5:60,25:60" is 5 % for 60 s, then 25 %')
 @json_option
 @command
-def promote(version: str, reason: str, as_json: bool) -> None:
-    """Make VERSION the champion; returns when every replica serves it."""
-    _move(version, reason, as_json)
+def promote(version: str, reason: str, plan: str | None, as_json: bool) -> None:
+    """Make VERSION the champion; returns when every replica serves it, with --canary once the canary has begun."""
+    registry = _registry()
+    if plan is None:
+        promotion.promote(registry, version, reason=reason, actor=getpass.getuser())
+        _moved(registry, as_json)
+        return
+    canary = promotion.start_canary(registry, version, parse_steps(plan), reason=reason, actor=getpass.getuser())
+    if (platform := HomeSettings().open().platform()) is not None:
+        _hurry(platform)
+    if as_json:
+        show({"canary": json.loads(canary.to_json())})
+    else:
+        click.echo(f"version {version} is a canary; the monitor promotes it at the end, or stops it: see `vigil models history`")
 
 
 @click.command()
+@click.option("--to", help="version to go back to (default: the one before the champion)")
 @click.option("--reason", default="rolled back by hand")
 @json_option
 @command
-def rollback(reason: str, as_json: bool) -> None:
-    """Make the former champion champion again; returns when every replica serves it."""
-    _move(None, reason, as_json)
+def rollback(to: str | None, reason: str, as_json: bool) -> None:
+    """Make a former champion champion again and end a canary; returns when every replica serves it."""
+    registry = _registry()
+    promotion.rollback(registry, reason=reason, actor=getpass.getuser(), to=to)
+    _moved(registry, as_json)
 
 
-def _move(version: str | None, reason: str, as_json: bool) -> None:
+@click.command()
+@click.option("--since", type=float, default=0.0, help="captured rows from this Unix time on")
+@click.option("--alert-rate", type=click.FloatRange(0, 0.5, min_open=True, max_open=True), help="alert budget (default: its own)")
+@json_option
+@command
+def recalibrate(since: float, alert_rate: float | None, as_json: bool) -> None:
+    """Register the champion's forest with a threshold fitted to the alert budget on captured rows."""
+    from train.recalibrate import recalibrate as run
+
+    made = run(_registry(), HomeSettings().open(), since, alert_rate)
+    if as_json:
+        show({"version": made.version, "digest": made.digest, "metrics": dict(made.metrics)})
+    else:
+        click.echo(
+            f"version {made.version} has the champion's forest and a new threshold: `vigil promote {made.version}` serves it"
+        )
+
+
+def _registry() -> Registry:
     from train.job import open_registry
 
-    home = HomeSettings().open()
-    registry = open_registry(home, TrainSettings())
-    actor = getpass.getuser()
-    moved = (
-        registry.rollback(reason=reason, actor=actor)
-        if version is None
-        else registry.promote(version, reason=reason, actor=actor)
-    )
-    platform = home.platform()
-    replicas = _converge(platform, moved.version) if platform else []
+    return open_registry(HomeSettings().open(), TrainSettings())
+
+
+def _moved(registry: Registry, as_json: bool) -> None:
+    """Tell the replicas, wait for them, and say what is served."""
+    champion = registry.champion()
+    assert champion is not None
+    platform = HomeSettings().open().platform()
+    replicas: list[str] = []
+    if platform is not None:
+        _hurry(platform)
+        replicas = _converge(platform, champion.version)
     if as_json:
-        show({"version": moved.version, "digest": moved.digest, "replicas": replicas})
+        show({"version": champion.version, "digest": champion.digest, "replicas": replicas})
     else:
         where = f"on {len(replicas)} replicas" if platform else "; no platform runs here"
-        click.echo(f"version {moved.version} is champion {where}")
+        click.echo(f"version {champion.version} is champion {where}")
+
+
+def _hurry(platform: Platform) -> None:
+    """Have the replicas look at the registry now; they would anyway within their poll period."""
+    with suppress(OSError):
+        platform.post("/models/refresh")
 
 
 def _converge(platform: Platform, version: str) -> list[str]:
@@ -134,6 +219,10 @@ def _converge(platform: Platform, version: str) -> list[str]:
     raise RegistryError(
         f"version {version} is champion, but not served everywhere after {CONVERGE_S:.0f} s: {', '.join(lagging)}"
     )
+
+
+def _iso(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _number(value: float | None) -> str:

@@ -59,7 +59,14 @@ class Platform:
 
     def get(self, path: str, timeout_s: float = 10.0) -> dict[str, Any]:
         """The JSON that the service answers to a GET; raises OSError."""
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=self.headers), timeout=timeout_s) as answer:
+        return self._ask(urllib.request.Request(self.url + path, headers=self.headers), timeout_s)
+
+    def post(self, path: str, timeout_s: float = 10.0) -> dict[str, Any]:
+        """The JSON that the service answers to an empty POST; raises OSError."""
+        return self._ask(urllib.request.Request(self.url + path, b"", self.headers, method="POST"), timeout_s)
+
+    def _ask(self, request: urllib.request.Request, timeout_s: float) -> dict[str, Any]:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
             return json.load(answer)
 
 

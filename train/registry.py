@@ -1,4 +1,4 @@
-"""The only module that talks to MLflow: log, register, aliases, the promotion ledger.
+"""Versions in MLflow: log, register, read, fetch. With train/ledger.py the only module that talks to MLflow.
 
 The alias `champion` is the only message from training to serving; moving it is the only way a model reaches production.
 """
@@ -10,8 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,19 +24,19 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # the lock file is not part of a model
 
 import mlflow
-from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from train import bundle as bundles
 from train.bundle import ModelBundle
-from train.errors import BundleError, RegistryError, RegistryUnavailable
+from train.canary import Canary
+from train.errors import BundleError, RegistryError
+from train.ledger import Ledger, read_canary
 
 if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest
 
 EXPERIMENT = "vigil-training"
-LEDGER = "vigil-promotions"
 DIGEST = re.compile("[0-9a-f]{64}")  # it becomes a path
 KEPT_BUNDLES = 8  # on a node's disk
 
@@ -67,18 +66,26 @@ class Candidate:
     gate: Mapping[str, Any]
 
 
-class Registry:
+@dataclass(frozen=True)
+class Desired:
+    """What replicas should have: the champion, the challenger (for the shadow), and the `candidate` of a running canary."""
+
+    champion: Version | None = None
+    challenger: Version | None = None
+    canary: Canary | None = None
+    candidate: Version | None = None
+
+
+class Registry(Ledger):
     """The registered model `model_name` on the MLflow server (or database) `tracking_uri`."""
 
     def __init__(self, tracking_uri: str, model_name: str, artifacts: Path | None = None) -> None:
-        self.tracking_uri = tracking_uri
-        self.model_name = model_name
-        self._artifacts = artifacts  # where new experiments keep artifacts when there is no server to say so
-        self._client = MlflowClient(tracking_uri)
+        super().__init__(tracking_uri, model_name, artifacts)
+        self._versions: dict[str, Version] = {}
 
     def champion(self) -> Version | None:
         """The version that production should serve, or None before the first promotion."""
-        return self._aliased("champion")
+        return self.desired().champion
 
     def get(self, version: str) -> Version:
         """One version by number; raises RegistryError when there is none."""
@@ -119,12 +126,18 @@ class Registry:
             path = self._client.download_artifacts(version.run_id, "gate.json", folder)
             return json.loads(Path(path).read_text())
 
+    def forest(self, version: Version) -> IsolationForest:
+        """The scikit-learn model that was logged with the version."""
+        with self._talking():
+            mlflow.set_tracking_uri(self.tracking_uri)
+            return mlflow.sklearn.load_model(f"models:/{self.model_name}/{version.version}")
+
     def register(self, candidate: Candidate) -> Version:
         """Log run, bundle and scikit-learn flavour, register the version and make it the `challenger`."""
         with self._talking(), tempfile.TemporaryDirectory() as folder:
             mlflow.set_tracking_uri(self.tracking_uri)
             digest = bundles.write(candidate.bundle, Path(folder) / "bundle")
-            tags = {**candidate.tags, "digest": digest}
+            tags = {**candidate.tags, "digest": digest, "forest_digest": bundles.forest_digest(Path(folder) / "bundle")}
             with mlflow.start_run(experiment_id=self._experiment(EXPERIMENT), tags=tags) as run:
                 mlflow.log_params(dict(candidate.params))
                 mlflow.log_metrics(dict(candidate.metrics))
@@ -138,39 +151,25 @@ class Registry:
             self._client.set_registered_model_alias(self.model_name, "challenger", created.version)
         return self.get(str(created.version))
 
-    def promote(self, version: str, *, reason: str, actor: str, gates: Mapping[str, Any] | None = None) -> Version:
-        """Make `version` the champion, the former one `previous`, and write the move into the ledger."""
-        target, former = self.get(version), self.champion()
-        if former is not None and former.version == target.version:
-            return target
+    def desired(self) -> Desired:
+        """What replicas should have: read in one call, so that it is of one moment."""
         with self._talking():
-            if former is not None:
-                self._client.set_registered_model_alias(self.model_name, "previous", former.version)
-            self._client.set_registered_model_alias(self.model_name, "champion", target.version)
-            run = self._client.create_run(
-                self._experiment(LEDGER),
-                run_name=f"{former.version if former else 'none'} to {target.version}",
-                tags={
-                    "model": self.model_name, "from": former.version if former else "", "to": target.version,
-                    "digest": target.digest, "reason": reason, "actor": actor, "gates": json.dumps(gates or {}),
-                },
-            )  # fmt: skip
-            self._client.set_terminated(run.info.run_id)
-        return self.get(version)
+            try:
+                model = self._client.get_registered_model(self.model_name)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return Desired()
+                raise
+        canary = read_canary(model.tags)
+        found = {alias: self._known(str(model.aliases[alias])) for alias in ("champion", "challenger") if alias in model.aliases}
+        return Desired(canary=canary, candidate=self._known(canary.version) if canary else None, **found)
 
-    def rollback(self, *, reason: str, actor: str) -> Version:
-        """Make the version before the champion champion again."""
-        previous = self._aliased("previous")
-        if previous is None:
-            raise RegistryError("there is no former champion to go back to; `vigil promote V` names one")
-        return self.promote(previous.version, reason=reason, actor=actor)
-
-    def ledger(self) -> list[dict[str, str]]:
-        """Every move of `champion`, latest first: from, to, digest, reason, actor, gates, at (Unix seconds)."""
-        with self._talking():
-            runs = self._client.search_runs([self._experiment(LEDGER)], f"tags.model = '{self.model_name}'")
-        keys = ("from", "to", "digest", "reason", "actor", "gates")
-        return [{"at": str(r.info.start_time / 1000), **{k: r.data.tags.get(k, "") for k in keys}} for r in runs]
+    def _known(self, version: str) -> Version:
+        """A version without metrics; what replicas need of it never changes."""
+        if version not in self._versions:
+            with self._talking():
+                self._versions[version] = self._version(self._client.get_model_version(self.model_name, version))
+        return self._versions[version]
 
     def fetch(self, version: Version, cache: Path) -> ModelBundle:
         """The verified bundle of `version`; downloaded once per node into `cache`, which is addressed by digest.
@@ -196,15 +195,6 @@ class Registry:
         _trim(cache)
         return verified
 
-    def _aliased(self, alias: str) -> Version | None:
-        with self._talking():
-            try:
-                return self._version(self._client.get_model_version_by_alias(self.model_name, alias))
-            except MlflowException as error:
-                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    return None
-                raise
-
     def _version(self, found: ModelVersion, with_metrics: bool = False) -> Version:
         metrics = self._client.get_run(found.run_id).data.metrics if with_metrics and found.run_id else {}
         return Version(
@@ -212,31 +202,12 @@ class Registry:
             tuple(sorted(found.aliases)), dict(found.tags), metrics,
         )  # fmt: skip
 
-    def _experiment(self, name: str) -> str:
-        known = self._client.get_experiment_by_name(name)
-        if known is not None:
-            return known.experiment_id
-        location = f"{self._artifacts.as_uri()}/{name}" if self._artifacts else None
-        return self._client.create_experiment(name, artifact_location=location)
-
     def _ensure_model(self) -> None:
         try:
             self._client.create_registered_model(self.model_name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-
-    @contextmanager
-    def _talking(self) -> Iterator[None]:
-        """Tell a server that is away from one that refuses."""
-        try:
-            yield
-        except MlflowException as error:
-            if error.error_code == "INTERNAL_ERROR":
-                raise RegistryUnavailable(f"the MLflow server {self.tracking_uri} does not answer: {str(error)[:200]}") from error
-            raise RegistryError(f"MLflow refused: {str(error)[:300]}") from error
-        except OSError as error:
-            raise RegistryUnavailable(f"artifacts of the MLflow server {self.tracking_uri} cannot be read: {error}") from error
 
 
 def _log_sklearn(candidate: Candidate) -> Any:
