@@ -17,10 +17,11 @@ from train.forest import CompiledForest
 
 Floats = NDArray[np.float64]
 SHIFT = (6.0, 8.0)  # robust standard deviations
+# Ranked by path gain alone the wide worlds fail, by z alone the wild ones.
 WORLDS: dict[str, Callable[[np.random.Generator, int], Floats]] = {
-    "normal": lambda rng, rows: rng.normal(size=(rows, 8)) * 10.0 ** np.arange(-3, 5),
-    "heavy tails": lambda rng, rows: rng.standard_t(4, size=(rows, 8)) + 50,
+    "wide": lambda rng, rows: rng.normal(size=(rows, 30)) * 10.0 ** np.linspace(-3, 5, 30),
     "correlated": lambda rng, rows: rng.normal(size=(rows, 3)) @ np.ones((3, 8)) / 4 + rng.normal(size=(rows, 8)),
+    "wild": lambda rng, rows: np.c_[rng.normal(size=(rows, 6)), rng.standard_t(1.3, size=(rows, 2))],
 }
 
 
@@ -33,9 +34,9 @@ def test_a_planted_feature_is_the_first_reason(world: str, seed: int) -> None:
     forest = CompiledForest.compile(fit_part(X, trees=100, max_samples=256, max_features=1.0, seed=seed))
     scores = forest.score(X)
     about = reference.build(X, names, scores, window_rows=500)
-    model = Snapshot.warm("1", "d" * 64, ModelBundle(names, forest, threshold.to_alert_rate(scores, 0.03), about, X[:8], {}))
+    model = Snapshot.warm("1", "d" * 64, ModelBundle(names, forest, threshold.to_alert_rate(scores, 0.05), about, X[:8], {}))
     ordinary = X[scores <= np.quantile(scores, 0.8)]
-    rows = ordinary[rng.integers(0, len(ordinary), 10_000)]
+    rows = ordinary[rng.integers(0, len(ordinary), 20_000)]
     planted = rng.integers(0, X.shape[1], len(rows))
     rows[np.arange(len(rows)), planted] += rng.uniform(*SHIFT, len(rows)) * rng.choice([-1, 1], len(rows)) * about.scale[planted]
     over = forest.score(rows) > model.bundle.threshold.value

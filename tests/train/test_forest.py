@@ -59,13 +59,13 @@ def forests(
 
 
 def at_thresholds(compiled: CompiledForest, X: Floats) -> Floats:
-    """Rows with one value on, just below or just above a split."""
+    """Rows with one value on, just below or just above a split, or so little above that float32 rounds it down."""
     splits = np.flatnonzero(compiled.feature != LEAF)[:50]
-    rows = X[np.arange(3 * len(splits)) % len(X)].copy()
+    rows = X[np.arange(4 * len(splits)) % len(X)].copy()
     for i, node in enumerate(splits):
         value = compiled.threshold[node]
         sides = [value, np.nextafter(value, np.float32(-np.inf)), np.nextafter(value, np.float32(np.inf))]
-        rows[3 * i : 3 * i + 3, compiled.feature[node]] = sides
+        rows[4 * i : 4 * i + 4, compiled.feature[node]] = [*sides, np.nextafter(float(value), np.inf)]
     return rows
 
 
@@ -82,7 +82,7 @@ def assert_scores_and_labels_agree(forest: IsolationForest, X: Floats) -> None:
 def assert_all_paths_agree(forest: IsolationForest, X: Floats) -> None:
     compiled = CompiledForest.compile(forest)
     compiled.check()
-    rows = np.concatenate([X[:100], at_thresholds(compiled, X), X[:50] * (1 + 1e-9)])
+    rows = np.concatenate([X[:100], at_thresholds(compiled, X)])
     odd = rows[::10]
     odd[:] = np.random.default_rng(0).choice(EXTREMES, odd.shape)
     assert_scores_and_labels_agree(forest, rows)
@@ -118,8 +118,9 @@ def test_a_whole_number_is_rounded_once() -> None:
     X = np.array([[2**60 + 2**36 + 1]])  # by way of float64 it would be rounded to a tie, and then down
     once, twice = float(X.astype(np.float32)[0, 0]), float(X.astype(np.float64).astype(np.float32)[0, 0])
     assert once > twice
-    stump = Isolation(n_estimators=1, max_samples=2, random_state=0).fit(np.array([[once], [twice]]))
-    np.testing.assert_array_equal(CompiledForest.compile(stump).score(X), -stump.score_samples(X))
+    rows = np.array([[once]] + 7 * [[twice]])  # one split, between the two; a single row below it is more anomalous
+    forest = Isolation(n_estimators=1, max_samples=8, random_state=0).fit(rows)
+    np.testing.assert_array_equal(CompiledForest.compile(forest).score(X), -forest.score_samples(X))
 
 
 def test_no_row_has_no_score(compiled: CompiledForest) -> None:
