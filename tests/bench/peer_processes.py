@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -66,7 +66,9 @@ def mlflow(model: Model, port: int) -> Command:
 
 def mlserver(model: Model, port: int) -> Command:
     """MLServer with its scikit-learn runtime, and its default of one worker process."""
-    python = peers.interpreter("mlserver", "mlserver>=1.7,<2", "mlserver-sklearn>=1.7,<2", *_same(*FOREST))
+    # From 0.22 on uvloop makes no event loop when it is asked for the present one, and MLServer 1.7's workers die of it.
+    wanted = ("mlserver>=1.7,<2", "mlserver-sklearn>=1.7,<2", "uvloop<0.22")
+    python = peers.interpreter("mlserver", *wanted, *_same(*FOREST))
     home = model.forest.parent / "mlserver"
     home.mkdir(exist_ok=True)
     served = {"name": "vigil", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": str(model.forest)}}
@@ -106,15 +108,21 @@ def serving(peer: Peer, model: Model, path: str, body: bytes) -> Iterator[int]:
         started.wait()
 
 
-def _stop(pid: int) -> None:
-    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+def _stop(group: int) -> None:
+    """End the processes of a session: a server that died may have left its workers."""
+    family = [process for process in psutil.process_iter() if _group(process) == group]
     for process in family:
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.terminate()
-        except psutil.NoSuchProcess:
-            continue
     for process in psutil.wait_procs(family, 5)[1]:
         process.kill()
+
+
+def _group(process: psutil.Process) -> int:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return 0
 
 
 def _answers(port: int, path: str, body: bytes) -> bool:
