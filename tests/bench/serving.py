@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ from train.terminal import say
 FEATURES, TRAINING_ROWS, SINGLE_ROWS, BATCH_ROWS, BATCHES = 30, 6_000, 2_000, 1_000, 8
 SINGLE, BATCH = "1 row", f"{BATCH_ROWS} rows"
 SINGLE_CONNECTIONS, BATCH_CONNECTIONS = 16, 4
-ROUNDS = 5  # Vigil and the do-nothing handler take turns: a noisy machine is as noisy for both
+ROUNDS = 3
+IDLE_S = 5.0
+V2_PATH = "/v2/models/vigil/infer"
 NOTHING, VIGIL, JSON, BINARY = "do-nothing Serve handler", "Vigil /predict", "Vigil /v2 JSON", "Vigil /v2 binary"
 FASTAPI, MLFLOW, MLSERVER, CLIENT = "FastAPI + scikit-learn", "MLflow models serve", "MLServer /v2 JSON", "load generator alone"
 Rows = NDArray[np.float64]
@@ -37,6 +40,7 @@ class Found:
     loads: dict[tuple[str, str], list[Load]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     replica: dict[str, float] = field(default_factory=dict)
+    load_before: float = 0.0  # processes that wanted a core, of whoever else uses the machine
 
     def add(self, rows: str, server: str, load: Load) -> None:
         say(f"{server}, {rows}: {load.rate:.0f} requests/s, p50 {load.p50_ms} ms, {load.failed} failed")
@@ -51,6 +55,11 @@ class Found:
         return self.middle(rows, server, lambda load: load.rate)
 
 
+def beside(server: str, peer: str) -> str:
+    """The name of the runs of `server` that took turns with those of `peer`: only these are compared."""
+    return f"{server} (in turn with {peer})"
+
+
 def ratios(found: Found) -> list[Ratio]:
     """The figures that must hold, with their bounds."""
 
@@ -62,9 +71,9 @@ def ratios(found: Found) -> list[Ratio]:
     return [
         Ratio("1 row, 16 connections: requests/s of Vigil over the do-nothing handler", rates(SINGLE, VIGIL, NOTHING), 0.9),
         Ratio("1 row, 16 connections: p50 of Vigil over the do-nothing handler", over(ours, nothing), 1.15, at_least=False),
-        Ratio("1 row, 16 connections: requests/s of Vigil over FastAPI + scikit-learn", rates(SINGLE, VIGIL, FASTAPI), 35,
+        Ratio("1 row, 16 connections: requests/s of Vigil over FastAPI + scikit-learn", rates(SINGLE, beside(VIGIL, FASTAPI), FASTAPI), 35,
               note=missing(FASTAPI, "")),
-        Ratio("1,000 rows, JSON: rows/s of Vigil over MLServer", rates(BATCH, JSON, MLSERVER), 3, note=missing(MLSERVER, "")),
+        Ratio("1,000 rows, JSON: rows/s of Vigil over MLServer", rates(BATCH, beside(JSON, MLSERVER), MLSERVER), 3, note=missing(MLSERVER, "")),
         Ratio("1,000 rows: rows/s of Vigil's OIP binary over its own JSON", rates(BATCH, BINARY, JSON), 2),
         Ratio("resident memory of a replica", found.replica.get("rss_mb"), 350, at_least=False, unit="MB"),
         Ratio("new replica: from Ray's process to the first answer", found.replica.get("replica"), 5, at_least=False, unit="s"),
@@ -95,7 +104,7 @@ def _number(value: float | None, digits: int = 0) -> str:
 
 def run(seconds: float) -> Found:
     """Start, measure and stop everything; about ten minutes with the default of ten seconds a run, installations aside."""
-    rng, found = np.random.default_rng(0), Found()
+    rng, found = np.random.default_rng(0), Found(load_before=os.getloadavg()[0])
     singles, batches = rng.normal(size=(SINGLE_ROWS, FEATURES)), rng.normal(size=(BATCHES, BATCH_ROWS, FEATURES))
     with tempfile.TemporaryDirectory(prefix="vigil-bench-") as name:
         folder = Path(name)
@@ -103,47 +112,57 @@ def run(seconds: float) -> Found:
         say("starting Vigil and the do-nothing handler")
         with under_test.vigil(folder / "home", folder / "rows.npz") as running:
             model = _logged_model(folder, running)
-            measure_vigil(found, running, singles, batches, seconds)
-        measure_peers(found, model, singles, batches, seconds)
+            found.replica["idle_cpu"] = running.cpu(IDLE_S)
+            predict = {VIGIL: _predict("/predict", singles), NOTHING: _predict("/nothing", singles)}
+            v2 = {JSON: [_v2(rows) for rows in batches], BINARY: [_v2_binary(rows) for rows in batches]}
+            take_turns(found, SINGLE, {server: (running.port, messages) for server, messages in predict.items()}, seconds / 2)
+            take_turns(found, BATCH, {server: (running.port, messages) for server, messages in v2.items()}, seconds / 2)
+            measure_peers(found, model, running, (singles, batches), seconds / 2)
+            measure_replica(found, running, singles[0])  # last: it adds a second one
     return found
 
 
-def measure_vigil(found: Found, running: UnderTest, singles: Rows, batches: Rows, seconds: float) -> None:
-    """Everything that the platform serves."""
-    requests = {VIGIL: _predict("/predict", singles), NOTHING: _predict("/nothing", singles)}
+Turns = dict[str, tuple[int, list[bytes]]]
+
+
+def take_turns(found: Found, rows: str, servers: Turns, seconds: float) -> None:
+    """Measure the servers one after the other, ROUNDS times: a machine that others use is then as busy for each of them."""
+    connections = SINGLE_CONNECTIONS if rows == SINGLE else BATCH_CONNECTIONS
     for _ in range(ROUNDS):
-        for server, messages in requests.items():
-            found.add(SINGLE, server, measure(running.port, messages, connections=SINGLE_CONNECTIONS, seconds=seconds / 2))
-    for _ in range(2):
-        for server, messages in {JSON: [_v2(rows) for rows in batches], BINARY: [_v2_binary(rows) for rows in batches]}.items():
-            found.add(BATCH, server, measure(running.port, messages, connections=BATCH_CONNECTIONS, seconds=seconds / 2))
-    memory = running.detectors()[0].memory_full_info()
-    found.replica |= {"rss_mb": memory.rss / 2**20, "uss_mb": memory.uss / 2**20}
-    say(f"a replica holds {found.replica['rss_mb']:.0f} MB; now a second one")
-    found.replica |= running.new_replica(json.dumps({"features": singles[0].tolist()}).encode())
-    say(f"it answered {found.replica['replica']:.1f} s after Ray had handed it to its process")
+        for server, (port, messages) in servers.items():
+            found.add(rows, server, measure(port, messages, connections=connections, seconds=seconds))
 
 
-def measure_peers(found: Found, model: Model, singles: Rows, batches: Rows, seconds: float) -> None:
-    """Each peer on its own, the others stopped."""
-    predict, v2 = _predict("/predict", singles), [_v2(rows) for rows in batches]
-    v2_path = "/v2/models/vigil/infer"
+def measure_peers(found: Found, model: Model, running: UnderTest, rows: tuple[Rows, Rows], seconds: float) -> None:
+    """Each peer beside Vigil, the other peers stopped."""
+    predict, v2 = _predict("/predict", rows[0]), [_v2(batch) for batch in rows[1]]
+    ours = {SINGLE: (VIGIL, predict), BATCH: (JSON, v2)}
     plans: list[tuple[str, Peer, str, dict[str, list[bytes]]]] = [
         (CLIENT, peer_processes.bare, "/predict", {SINGLE: predict, BATCH: v2}),
         (FASTAPI, peer_processes.fastapi, "/predict", {SINGLE: predict}),
-        (MLFLOW, peer_processes.mlflow, "/invocations", {SINGLE: [_invocation(row[None]) for row in singles]}),
-        (MLSERVER, peer_processes.mlserver, v2_path, {SINGLE: [_v2(row[None]) for row in singles], BATCH: v2}),
+        (MLFLOW, peer_processes.mlflow, "/invocations", {SINGLE: [_invocation(row[None]) for row in rows[0]]}),
+        (MLSERVER, peer_processes.mlserver, V2_PATH, {SINGLE: [_v2(row[None]) for row in rows[0]], BATCH: v2}),
     ]
     for server, peer, path, sizes in plans:
         probe = next(iter(sizes.values()))[0].split(b"\r\n\r\n", 1)[1]
         try:
             with peer_processes.serving(peer, model, path, probe) as port:
-                for rows, messages in sizes.items():
-                    connections = SINGLE_CONNECTIONS if rows == SINGLE else BATCH_CONNECTIONS
-                    found.add(rows, server, measure(port, messages, connections=connections, seconds=seconds))
+                for size, messages in sizes.items():
+                    name, own = ours[size]
+                    turns: Turns = {beside(name, server): (running.port, own), server: (port, messages)}
+                    take_turns(found, size, turns, seconds)
         except (PeerUnavailable, LoadFailed) as error:  # LoadFailed: it died under the load
             say(f"{server}: {error}")
             found.missing[server] = str(error)
+
+
+def measure_replica(found: Found, running: UnderTest, row: Rows) -> None:
+    """The memory of the replica that has carried the load, then the start of a second one."""
+    memory = running.detectors()[0].memory_full_info()
+    found.replica |= {"rss_mb": memory.rss / 2**20, "uss_mb": memory.uss / 2**20}
+    say(f"a replica holds {found.replica['rss_mb']:.0f} MB; now a second one")
+    found.replica |= running.new_replica(json.dumps({"features": row.tolist()}).encode())
+    say(f"it answered {found.replica['replica']:.1f} s after Ray had handed it to its process")
 
 
 def _logged_model(folder: Path, running: UnderTest) -> Model:
@@ -171,7 +190,7 @@ def _tensor(rows: Rows, **more: Any) -> dict[str, Any]:
 
 
 def _v2(rows: Rows) -> bytes:
-    return request("/v2/models/vigil/infer", json.dumps({"inputs": [_tensor(rows, data=rows.ravel().tolist())]}).encode())
+    return request(V2_PATH, json.dumps({"inputs": [_tensor(rows, data=rows.ravel().tolist())]}).encode())
 
 
 def _v2_binary(rows: Rows) -> bytes:
@@ -179,7 +198,7 @@ def _v2_binary(rows: Rows) -> bytes:
     document = {"inputs": [_tensor(rows, parameters={"binary_data_size": len(data)})], "parameters": {"binary_data_output": True}}
     head = json.dumps(document).encode()
     headers = [("content-type", "application/octet-stream"), ("inference-header-content-length", str(len(head)))]
-    return request("/v2/models/vigil/infer", head + data, headers)
+    return request(V2_PATH, head + data, headers)
 
 
 def page(found: Found) -> str:
@@ -193,10 +212,12 @@ def page(found: Found) -> str:
 {markdown(figures(found))}
 
 One forest (100 trees, max_samples 256, {FEATURES} features) and the same rows for all; the load generator shares the cores
-with what it measures. Vigil and the do-nothing handler run on one platform, one replica each, in HAProxy and throughput mode,
-and take turns ({ROUNDS} rounds, medians); peers run one after the other with the platform stopped, each in its own
-environment, in their default of one worker, at the niceness that Ray gives its workers. One row a request over
-{SINGLE_CONNECTIONS} connections, {BATCH_ROWS} rows over {BATCH_CONNECTIONS}; a warm-up goes before each run.
+with what it measures. {ROUNDS} rounds, medians. What is compared takes turns within a round, as the machine may be busy with
+other work: its load average was {found.load_before:.1f} before the run. Vigil and the do-nothing handler run on one platform,
+one replica each, in HAProxy and throughput mode; each peer in its own environment, with its default of one worker, at the
+niceness that Ray gives its workers. The platform stays up beside the peers and takes {found.replica.get("idle_cpu", 0):.0%} of a
+core when idle. One row a request over {SINGLE_CONNECTIONS} connections, {BATCH_ROWS} rows over {BATCH_CONNECTIONS}; a warm-up
+goes before each run.
 
 A replica holds {replica.get("rss_mb")} MB after the load ({replica.get("uss_mb")} MB of that are its own, not shared with
 other processes). A new one gave its first answer {replica.get("replica")} s after its process took the replica's name, which
@@ -212,4 +233,4 @@ def to_json(found: Found) -> dict[str, Any]:
         for (rows, server), runs in found.loads.items()
     ]
     return {"machine": machine(), "ratios": [ratio.to_json() for ratio in ratios(found)], "loads": loads,
-            "missing": found.missing, "replica": found.replica}  # fmt: skip
+            "missing": found.missing, "replica": found.replica, "load_before": found.load_before}  # fmt: skip

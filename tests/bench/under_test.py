@@ -46,6 +46,16 @@ class UnderTest:
         """The processes of Vigil's replicas."""
         return [p for p in reaper.members(self.platform.id) if REPLICA in _title(p)]
 
+    def cpu(self, seconds: float) -> float:
+        """The share of one core that all processes of the platform take together."""
+
+        def used() -> float:
+            return sum(_cpu_seconds(process) for process in reaper.members(self.platform.id))
+
+        before, began = used(), time.monotonic()
+        time.sleep(seconds)
+        return (used() - before) / (time.monotonic() - began)
+
     def new_replica(self, body: bytes) -> dict[str, float]:
         """Ask for a second replica and watch the process table: seconds from three beginnings to its first answer.
 
@@ -112,6 +122,13 @@ def _title(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    try:
+        return sum(process.cpu_times()[:2])
+    except psutil.Error:
+        return 0.0
 
 
 def _listening(process: psutil.Process) -> list[int]:
