@@ -67,13 +67,14 @@ def ratios(found: Found) -> list[Ratio]:
         return over(found.rate(rows, ours), found.rate(rows, theirs))
 
     ours, nothing = (found.middle(SINGLE, server, lambda load: load.p50_ms) for server in (VIGIL, NOTHING))
+    plain, mlserver = rates(SINGLE, beside(VIGIL, FASTAPI), FASTAPI), rates(BATCH, beside(JSON, MLSERVER), MLSERVER)
     missing = found.missing.get
     return [
         Ratio("1 row, 16 connections: requests/s of Vigil over the do-nothing handler", rates(SINGLE, VIGIL, NOTHING), 0.9),
         Ratio("1 row, 16 connections: p50 of Vigil over the do-nothing handler", over(ours, nothing), 1.15, at_least=False),
-        Ratio("1 row, 16 connections: requests/s of Vigil over FastAPI + scikit-learn", rates(SINGLE, beside(VIGIL, FASTAPI), FASTAPI), 35,
+        Ratio("1 row, 16 connections: requests/s of Vigil over FastAPI + scikit-learn", plain, 35,
               note=missing(FASTAPI, "")),
-        Ratio("1,000 rows, JSON: rows/s of Vigil over MLServer", rates(BATCH, beside(JSON, MLSERVER), MLSERVER), 3, note=missing(MLSERVER, "")),
+        Ratio("1,000 rows, JSON: rows/s of Vigil over MLServer", mlserver, 3, note=missing(MLSERVER, "")),
         Ratio("1,000 rows: rows/s of Vigil's OIP binary over its own JSON", rates(BATCH, BINARY, JSON), 2),
         Ratio("resident memory of a replica", found.replica.get("rss_mb"), 350, at_least=False, unit="MB"),
         Ratio("new replica: from Ray's process to the first answer", found.replica.get("replica"), 5, at_least=False, unit="s"),
