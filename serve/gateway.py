@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -211,8 +211,6 @@ class Gateway:
             headers.append((b"www-authenticate", b"Bearer"))
         elif error.status == 405 and route:
             headers.append((b"allow", ", ".join(route.methods).encode()))
-        elif error.status in (408, 413):  # what is left of the body must not be taken for the next request
-            headers.append((b"connection", b"close"))
         return Answer(msgspec.json.encode(refusal(error)), headers=tuple(headers), status=error.status)
 
 
@@ -222,13 +220,13 @@ def accept(call: Call, *kinds: str) -> None:
         raise UnsupportedMediaType(f"content type {call.content_type!r}; send {' or '.join(kinds)}")
 
 
-def table(scoring: dict[str, Handler], reads: dict[str, Handler], open_reads: dict[str, Handler]) -> dict[str, Route]:
+def table(scoring: Mapping[str, Handler], reads: Mapping[str, Handler], open_reads: Mapping[str, Handler]) -> dict[str, Route]:
     """Routes by path: `scoring` is POST, the others GET; `open_reads` ask for no key."""
 
     def refusal(path: str) -> Callable[[VigilError], dict[str, object]]:
         return _open_inference if path.startswith("/v2") else _mlflow if path in ("/invocations", "/ping") else _vigil
 
-    def made(handlers: dict[str, Handler], method: str, is_open: bool) -> Iterable[tuple[str, Route]]:
+    def made(handlers: Mapping[str, Handler], method: str, is_open: bool) -> Iterable[tuple[str, Route]]:
         return ((path, Route({method: handler}, is_open, refusal(path))) for path, handler in handlers.items())
 
     return dict([*made(scoring, "POST", False), *made(reads, "GET", False), *made(open_reads, "GET", True)])
