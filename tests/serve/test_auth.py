@@ -73,8 +73,9 @@ class Provider:
         self.fetches += 1
         made = []
         for kid, key in self.keys.items():
-            algorithm = RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else ECAlgorithm
-            made.append({**json.loads(algorithm.to_jwk(key.public_key())), "kid": kid, "use": "sig"})
+            is_rsa = isinstance(key, rsa.RSAPrivateKey)
+            public = RSAAlgorithm.to_jwk(key.public_key()) if is_rsa else ECAlgorithm.to_jwk(key.public_key())
+            made.append({**json.loads(public), "kid": kid, "use": "sig"})
         return {"keys": made}
 
 
