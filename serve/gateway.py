@@ -24,7 +24,7 @@ log = logging.getLogger("ray.serve")
 Headers = tuple[tuple[bytes, bytes], ...]
 Message = dict[str, Any]
 JSON = b"application/json"
-MODEL_PATH = re.compile(r"(/v2/models/)([^/]+)((?:/versions/)([^/]+))?(/infer|/ready)?$")
+MODEL_PATH = re.compile(r"(/v2/models/)([^/]+)((?:/versions/)([^/]+))?(/infer|/ready)?")
 MAX_REQUEST_ID = 128
 BODY_LIMIT = "the body is larger than {} bytes: send fewer rows per request"
 
@@ -155,7 +155,7 @@ class Gateway:
         except VigilError as error:
             answer = self._refused(error, scope["path"], route)
         except Exception:
-            log.exception("%s %s failed", method, scope["path"])
+            log.exception("%s %r failed", method, scope["path"])
             answer = self._refused(InternalError("the service failed on this request; its log says why"), scope["path"], route)
         head = [(b"content-type", answer.kind), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": head})
@@ -165,7 +165,7 @@ class Gateway:
         route = self._routes.get(path)
         if route is not None:
             return route
-        if found := MODEL_PATH.match(path):
+        if found := MODEL_PATH.fullmatch(path):
             prefix, call.name, versions, call.version, action = found.groups()
             if route := self._routes.get(f"{prefix}{{name}}{'/versions/{version}' if versions else ''}{action or ''}"):
                 return route
@@ -183,7 +183,7 @@ class Gateway:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise UnsupportedMediaType("the body is compressed: send it as it is")
         limit, declared = self._settings.max_body_bytes, headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > limit:
+        if declared.isdigit() and (len(declared) > 15 or int(declared) > limit):
             raise BodyTooLarge(BODY_LIMIT.format(limit))
         chunks: list[bytes] = []
         size, more = 0, True
