@@ -140,7 +140,7 @@ class Gateway:
         try:
             call = Call(dict(scope["headers"]))
             route = self._find(scope["path"], call)
-            handler = route.methods.get("GET" if method == "HEAD" else method)
+            handler = route.methods.get(method)
             if handler is None:
                 raise MethodNotAllowed(f"{method} is not for {scope['path']}; it has {', '.join(route.methods)}")
             self._admit(scope["headers"])
@@ -228,10 +228,11 @@ def table(scoring: dict[str, Handler], reads: dict[str, Handler], open_reads: di
     def refusal(path: str) -> Callable[[VigilError], dict[str, object]]:
         return _open_inference if path.startswith("/v2") else _mlflow if path in ("/invocations", "/ping") else _vigil
 
-    def made(handlers: dict[str, Handler], method: str, is_open: bool) -> Iterable[tuple[str, Route]]:
-        return ((path, Route({method: handler}, is_open, refusal(path))) for path, handler in handlers.items())
+    def made(handlers: dict[str, Handler], is_open: bool, *methods: str) -> Iterable[tuple[str, Route]]:
+        return ((path, Route(dict.fromkeys(methods, handler), is_open, refusal(path))) for path, handler in handlers.items())
 
-    return dict([*made(scoring, "POST", False), *made(reads, "GET", False), *made(open_reads, "GET", True)])
+    gets = ("GET", "HEAD")
+    return dict([*made(scoring, False, "POST"), *made(reads, False, *gets), *made(open_reads, True, *gets)])
 
 
 async def _lifespan(receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:
