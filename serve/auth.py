@@ -186,7 +186,7 @@ class TokenVerifier:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Keys come from where the settings say, not from where an answer points."""
 
-    def redirect_request(self, *args: Any) -> None:
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any) -> None:
         return None
 
 

@@ -103,7 +103,7 @@ def matrix(rows: list[Any], names: tuple[str, ...], typed: bool = False) -> Floa
     """
     if isinstance(rows[0], dict):
         rows = [_ordered(row, names, i) for i, row in enumerate(rows)]
-    X = np.empty(0)
+    X: NDArray[Any] = np.empty(0)
     # numpy takes booleans for numbers, and makes of one long string an array in which each value has its length.
     if typed or all(type(row) is list and NUMBERS.issuperset(map(type, row)) for row in rows):
         with suppress(ValueError, TypeError, OverflowError):

@@ -53,10 +53,10 @@ class Service:
         path: str,
         body: bytes | dict[str, Any] | list[bytes] = b"",
         *,
-        stuck: bool = False,
-        **headers: str,
+        stuck: Any = False,
+        **headers: Any,
     ) -> Reply:
-        """`body` as a list comes in chunks, of which the last never ends when `stuck`. X_Name in `headers` is X-Name."""
+        """`body` as a list comes in chunks, of which the last never ends when `stuck`. x_name in `headers` is X-Name."""
         whole = json.dumps(body).encode() if isinstance(body, dict) else body
         chunks = list(whole) if isinstance(whole, list) else [whole]
         given = {name.replace("_", "-").lower(): value for name, value in headers.items()}

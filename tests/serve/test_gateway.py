@@ -55,7 +55,8 @@ async def test_head_is_a_get_without_its_body(service: Service, path: str) -> No
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/predict/", "/v2/nothing", "/v2/models/vigil/infer\n", "/v2/models//infer",
-                                  "/v2/models/vigil/versions/7/nothing", "/docs/../app", "", "/v2/models/vigil/nothing"])  # fmt: skip
+                                  "/v2/models/vigil/versions/7/nothing", "/docs/../app", "",
+                                  "/v2/models/vigil/nothing"])  # fmt: skip
 async def test_paths_that_are_not_there(service: Service, path: str) -> None:
     reply = await service.ask("POST", path, GOOD["/predict"])
     assert reply.status == 404
