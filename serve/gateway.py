@@ -226,7 +226,7 @@ def table(scoring: Mapping[str, Handler], reads: Mapping[str, Handler], open_rea
     def refusal(path: str) -> Callable[[VigilError], dict[str, object]]:
         return _open_inference if path.startswith("/v2") else _mlflow if path in ("/invocations", "/ping") else _vigil
 
-    def made(handlers: dict[str, Handler], is_open: bool, *methods: str) -> Iterable[tuple[str, Route]]:
+    def made(handlers: Mapping[str, Handler], is_open: bool, *methods: str) -> Iterable[tuple[str, Route]]:
         return ((path, Route(dict.fromkeys(methods, handler), is_open, refusal(path))) for path, handler in handlers.items())
 
     gets = ("GET", "HEAD")
