@@ -53,7 +53,7 @@ PREDICT_RESPONSE: dict[str, Any] = {
         "prediction": {"type": "integer", "enum": [1, -1], "description": "scikit-learn's label: -1 is an anomaly"},
         "is_anomaly": {"type": "boolean"},
         "anomaly_score": {"type": "number", "description": "s(x) of Liu et al. in (0, 1], higher is more anomalous"},
-        "reasons": {"type": "array", "items": _REASON, "description": "for anomalies: the features that say most"},
+        "reasons": {"type": "array", "items": _REASON, "description": "for anomalies: features by share times size of z"},
         **_COMMON,
     },
 }
