@@ -25,12 +25,14 @@ SAME = f"scikit-learn=={importlib.metadata.version('scikit-learn')}"
 PEERS = {"onnxruntime": ("onnxruntime>=1.20", "skl2onnx>=1.18", SAME), "treelite": ("treelite>=4.3", SAME)}
 MOST_DIFFERENCE = 1e-5  # a peer that is further from scikit-learn does other work
 SECONDS = 1.5
+RATIOS = {"sklearn": "scikit-learn / vigil", "fastest": "fastest peer / vigil", "threads_gain": "1 thread / these"}
 
 
 def score() -> list[dict[str, Any]]:
     """100 trees of 256 rows, 30 features: microseconds of the shortest call, all on one thread but for the last line.
 
-    `fastest peer / vigil` is how many times faster Vigil is, `1 thread / these` what the threads of that line bring.
+    `scikit-learn / vigil` and `fastest peer / vigil` are how many times faster Vigil is, `1 thread / these` what the
+    threads of that line bring. `missing` says which peer could not be measured, and why.
     """
     X = np.random.default_rng(0).normal(size=(max(SIZES), 30))
     forest = fit_part(X, trees=100, max_samples=256, max_features=1.0, seed=0)
@@ -48,13 +50,17 @@ def score() -> list[dict[str, Any]]:
             missing.append(error.message)
     one, two = best([lambda: compiled.score(X), lambda: compiled.score(X, threads=2)], 4 * SECONDS)
 
-    def line(n: int, threads: int, seconds: float, *, faster: float | None = None, gain: float | None = None) -> dict[str, Any]:
+    def line(n: int, threads: int, seconds: float, **ratios: float) -> dict[str, Any]:
         theirs = {f"{peer} us": _us(times.get(peer, {}).get(n)) for peer in ("scikit-learn", *PEERS)}
         found = {"rows": n, "threads": threads, **theirs, "vigil us": _us(seconds)}
-        return found | {"fastest peer / vigil": faster, "1 thread / these": gain, "missing": "; ".join(missing)}
+        return found | {title: ratios.get(key) for key, title in RATIOS.items()} | {"missing": "; ".join(missing)}
 
-    lines = [line(n, 1, ours[n], faster=round(min(t[n] for t in times.values()) / ours[n], 1)) for n in SIZES]
-    return [*lines, line(len(X), 2, two, gain=round(one / two, 2))]
+    lines = [
+        line(n, 1, ours[n], sklearn=round(times["scikit-learn"][n] / ours[n], 1),
+             fastest=round(min(t[n] for t in times.values()) / ours[n], 1))
+        for n in SIZES
+    ]  # fmt: skip
+    return [*lines, line(len(X), 2, two, threads_gain=round(one / two, 2))]
 
 
 def _us(seconds: float | None) -> float | None:

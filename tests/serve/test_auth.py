@@ -284,8 +284,11 @@ async def test_unknown_keys_ask_the_provider_now_and_then(
     assert provider.asked.count("/jwks") == 2
 
 
-@pytest.mark.parametrize("answer", [0, 500, 302, b"", b"{", b"[]", b'"x"', b"{}", b'{"keys": []}', b'{"keys": [3]}', 
-                                    b"[" * 90_000, b'{"keys": {"a": 1}}', b'{"keys": [{"kty": "RSA"}]}', b"\xff", b" " * 2**21])  # fmt: skip
+@pytest.mark.parametrize(
+    "answer",
+    [0, 500, 302, b"", b"{", b"[]", b'"x"', b"{}", b'{"keys": []}', b'{"keys": [3]}', b"[" * 90_000, b'{"keys": {"a": 1}}',
+     b'{"keys": [{"kty": "RSA"}]}', b"\xff", b" " * 2**21],
+)  # fmt: skip
 async def test_a_provider_that_fails_keeps_the_known_keys(
     provider: Provider, verifier: TokenVerifier, clock: list[float], answer: Any
 ) -> None:

@@ -98,7 +98,7 @@ def test_scores_and_labels_are_those_of_scikit_learn_on_every_path(made: tuple[I
     assert_all_paths_agree(*made)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(forests(trees=(100, 300), samples=(256, 4096), features=(20, 200)))
 def test_large_forests_score_as_in_scikit_learn_on_every_path(made: tuple[IsolationForest, Floats]) -> None:
     assert_all_paths_agree(*made)
