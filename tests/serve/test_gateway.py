@@ -155,7 +155,7 @@ async def test_compressed_bodies_are_refused(service: Service, door: str) -> Non
 async def test_bodies_over_the_limit(model: Snapshot, door: str, body: Any, declared: str) -> None:
     """By what they say of themselves, and by what comes when that was nothing or not true."""
     reply = await Service(model, max_body_bytes=1024).ask("POST", door, body, content_length=declared)
-    assert (reply.status, reply.headers["connection"]) == (413, "close")
+    assert reply.status == 413
     assert "1024 bytes" in told(door, reply)
 
 
@@ -180,7 +180,7 @@ async def test_rows_over_the_limit(model: Snapshot, door: str) -> None:
 async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_the_limit(model: Snapshot, door: str) -> None:
     slow = Service(model, body_timeout_s=0.01)
     reply = await asyncio.wait_for(slow.ask("POST", door, [b'{"features": ['], stuck=True), 5)
-    assert (reply.status, reply.headers["connection"]) == (408, "close")
+    assert reply.status == 408
     assert "0.01 s" in told(door, reply)
 
 
