@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import hmac
 import json
 import logging
+import reprlib
 import secrets
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve.settings import ServeSettings
+from serve.settings import ServeSettings, secure
 from train.errors import VigilError
 from train.home import write_json
 
@@ -26,7 +30,7 @@ PREFIX = "vigil_"  # secret scanners find a leaked key by it
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 LEEWAY_S = 30.0
 REFETCH_S = 10.0  # an unknown key id asks the provider at most this often
-MAX_AGE_S = 300.0  # a key that the provider has withdrawn is believed no longer than this
+MAX_AGE_S = 300.0  # a key that the provider has withdrawn is believed no longer than this, while the provider answers
 FETCH_TIMEOUT_S = 5.0
 MAX_JWKS_BYTES = 2**20
 
@@ -56,19 +60,20 @@ class KeyRing:
 
     def new(self, name: str) -> str:
         """Make a key called `name` and return it; it cannot be shown again. Raises VigilError when there is one already."""
-        hashes = self.read()
-        if not name or name in hashes:
-            raise VigilError(f"there is a key called {name!r} already: revoke it first, or choose another name")
         key = PREFIX + secrets.token_urlsafe(32)
-        self._write(hashes | {name: hashlib.sha256(key.encode()).hexdigest()})
+        with self._change() as hashes:
+            if not name:
+                raise VigilError("a key needs a name, so that it can be told from others and revoked")
+            if name in hashes:
+                raise VigilError(f"there is a key called {name!r} already: revoke it first, or choose another name")
+            hashes[name] = hashlib.sha256(key.encode()).hexdigest()
         return key
 
     def revoke(self, name: str) -> None:
         """Take the key called `name` out; raises VigilError when there is none."""
-        hashes = self.read()
-        if hashes.pop(name, None) is None:
-            raise VigilError(f"there is no key called {name!r}; there are {', '.join(hashes) or 'none'}")
-        self._write(hashes)
+        with self._change() as hashes:
+            if hashes.pop(name, None) is None:
+                raise VigilError(f"there is no key called {name!r}; there are {', '.join(hashes) or 'none'}")
 
     def read(self) -> dict[str, str]:
         """Hash by name; raises VigilError when the file is not a key file."""
@@ -95,8 +100,8 @@ class KeyRing:
         try:
             stat = self.file.stat()
             stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        except FileNotFoundError:
-            stamp = (0, 0, 0)
+        except OSError as error:  # gone, with all keys; or not to be read now, and the keys stay as they were
+            stamp = (0, 0, error.errno or 0)
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -105,8 +110,15 @@ class KeyRing:
         except VigilError as error:  # half-made edits lock nobody out, and let nobody in
             log.error("the keys stay as they were: %s", error.message)
 
-    def _write(self, hashes: dict[str, str]) -> None:
-        write_json(self.file, hashes)
+    @contextmanager
+    def _change(self) -> Iterator[dict[str, str]]:
+        """The hashes, written back at the end of the block; one change at a time, so that none undoes another."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.with_name(f".{self.file.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            hashes = self.read()
+            yield hashes
+            write_json(self.file, hashes)
 
 
 class TokenVerifier:
@@ -134,20 +146,21 @@ class TokenVerifier:
                 token, key, algorithms=ALGORITHMS, audience=self._audience, issuer=self._issuer, leeway=LEEWAY_S,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )  # fmt: skip
-        except self._jwt.PyJWTError as error:
+        except (self._jwt.PyJWTError, RecursionError) as error:
             raise Unauthorized(f"the bearer token is not accepted: {error}") from error
         return str(claims["sub"])
 
     async def _key(self, name: str | None) -> jwt.PyJWK:
         age = time.monotonic() - self._fetched
-        if name not in self._keys and age > REFETCH_S:
+        if age > MAX_AGE_S or (name not in self._keys and age > REFETCH_S):
             await self._refresh(REFETCH_S)
-        elif age > MAX_AGE_S:  # beside the request: a slow provider delays nobody
-            self._refreshing = asyncio.create_task(self._refresh(MAX_AGE_S))
+        elif age > MAX_AGE_S / 2 and (self._refreshing is None or self._refreshing.done()):
+            # Beside the request: where there is traffic a slow provider delays nobody.
+            self._refreshing = asyncio.create_task(self._refresh(MAX_AGE_S / 2))
         if not self._keys:
             raise ProviderUnavailable(f"the keys of {self._issuer} cannot be read now: try again")
         if name not in self._keys:
-            raise Unauthorized(f"the bearer token is not accepted: {self._issuer} has no key {name!r}")
+            raise Unauthorized(f"the bearer token is not accepted: {self._issuer} has no key {reprlib.repr(name)}")
         return self._keys[name]
 
     async def _refresh(self, older_than_s: float) -> None:
@@ -158,15 +171,29 @@ class TokenVerifier:
 
     def _fetch(self) -> None:
         try:
-            url = self._jwks_url or _document(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")["jwks_uri"]
-            keys = self._jwt.PyJWKSet.from_dict(_document(url)).keys
+            keys = self._jwt.PyJWKSet.from_dict(_document(self._jwks_url or self._discovered())).keys
             self._keys = {key.key_id: key for key in keys if key.public_key_use in (None, "sig")}
-        except (OSError, ValueError, LookupError, TypeError, self._jwt.PyJWTError) as error:
-            log.error("the keys of %s cannot be read, the known ones stay: %s", self._issuer, error)
+        except Exception as error:  # whatever the provider answers, the service goes on
+            log.error("the keys of %s cannot be read, the known ones stay: %s: %s", self._issuer, type(error).__name__, error)
+
+    def _discovered(self) -> str:
+        found = _document(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
+        if found["issuer"] != self._issuer:  # OpenID Connect Discovery 1.0, section 4.3
+            raise ValueError(f"its discovery document is that of {found['issuer']!r}")
+        return found["jwks_uri"]
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Keys come from where the settings say, not from where an answer points."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any) -> None:
+        return None
 
 
 def _document(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as answer:
+    if not secure(url):
+        raise ValueError(f"{url} is not https")
+    with urllib.request.build_opener(_NoRedirect).open(url, timeout=FETCH_TIMEOUT_S) as answer:
         return json.loads(answer.read(MAX_JWKS_BYTES))
 
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ log = logging.getLogger("ray.serve")
 Headers = tuple[tuple[bytes, bytes], ...]
 Message = dict[str, Any]
 JSON = b"application/json"
-MODEL_PATH = re.compile(r"(/v2/models/)([^/]+)((?:/versions/)([^/]+))?(/infer|/ready)?$")
+MODEL_PATH = re.compile(r"(/v2/models/)([^/]+)((?:/versions/)([^/]+))?(/infer|/ready)?")
 MAX_REQUEST_ID = 128
 BODY_LIMIT = "the body is larger than {} bytes: send fewer rows per request"
 
@@ -140,7 +140,7 @@ class Gateway:
         try:
             call = Call(dict(scope["headers"]))
             route = self._find(scope["path"], call)
-            handler = route.methods.get("GET" if method == "HEAD" else method)
+            handler = route.methods.get(method)
             if handler is None:
                 raise MethodNotAllowed(f"{method} is not for {scope['path']}; it has {', '.join(route.methods)}")
             self._admit(scope["headers"])
@@ -155,7 +155,7 @@ class Gateway:
         except VigilError as error:
             answer = self._refused(error, scope["path"], route)
         except Exception:
-            log.exception("%s %s failed", method, scope["path"])
+            log.exception("%s %r failed", method, scope["path"])
             answer = self._refused(InternalError("the service failed on this request; its log says why"), scope["path"], route)
         head = [(b"content-type", answer.kind), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": head})
@@ -165,7 +165,7 @@ class Gateway:
         route = self._routes.get(path)
         if route is not None:
             return route
-        if found := MODEL_PATH.match(path):
+        if found := MODEL_PATH.fullmatch(path):
             prefix, call.name, versions, call.version, action = found.groups()
             if route := self._routes.get(f"{prefix}{{name}}{'/versions/{version}' if versions else ''}{action or ''}"):
                 return route
@@ -183,7 +183,7 @@ class Gateway:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise UnsupportedMediaType("the body is compressed: send it as it is")
         limit, declared = self._settings.max_body_bytes, headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > limit:
+        if declared.isdigit() and (len(declared) > 15 or int(declared) > limit):
             raise BodyTooLarge(BODY_LIMIT.format(limit))
         chunks: list[bytes] = []
         size, more = 0, True
@@ -211,8 +211,6 @@ class Gateway:
             headers.append((b"www-authenticate", b"Bearer"))
         elif error.status == 405 and route:
             headers.append((b"allow", ", ".join(route.methods).encode()))
-        elif error.status in (408, 413):  # what is left of the body must not be taken for the next request
-            headers.append((b"connection", b"close"))
         return Answer(msgspec.json.encode(refusal(error)), headers=tuple(headers), status=error.status)
 
 
@@ -222,16 +220,17 @@ def accept(call: Call, *kinds: str) -> None:
         raise UnsupportedMediaType(f"content type {call.content_type!r}; send {' or '.join(kinds)}")
 
 
-def table(scoring: dict[str, Handler], reads: dict[str, Handler], open_reads: dict[str, Handler]) -> dict[str, Route]:
+def table(scoring: Mapping[str, Handler], reads: Mapping[str, Handler], open_reads: Mapping[str, Handler]) -> dict[str, Route]:
     """Routes by path: `scoring` is POST, the others GET; `open_reads` ask for no key."""
 
     def refusal(path: str) -> Callable[[VigilError], dict[str, object]]:
         return _open_inference if path.startswith("/v2") else _mlflow if path in ("/invocations", "/ping") else _vigil
 
-    def made(handlers: dict[str, Handler], method: str, is_open: bool) -> Iterable[tuple[str, Route]]:
-        return ((path, Route({method: handler}, is_open, refusal(path))) for path, handler in handlers.items())
+    def made(handlers: Mapping[str, Handler], is_open: bool, *methods: str) -> Iterable[tuple[str, Route]]:
+        return ((path, Route(dict.fromkeys(methods, handler), is_open, refusal(path))) for path, handler in handlers.items())
 
-    return dict([*made(scoring, "POST", False), *made(reads, "GET", False), *made(open_reads, "GET", True)])
+    gets = ("GET", "HEAD")
+    return dict([*made(scoring, False, "POST"), *made(reads, False, *gets), *made(open_reads, True, *gets)])
 
 
 async def _lifespan(receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:

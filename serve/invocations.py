@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.model_watch import Snapshot
-from serve.protocols import matrix
+from serve.protocols import matrix, no_name_twice
 from train.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -22,23 +22,43 @@ def decode_invocations(body: bytes, content_type: str, names: tuple[str, ...], m
 
     Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
     """
-    rows = _from_csv(body) if content_type == "text/csv" else _from_json(body)
+    document = None if content_type == "text/csv" else _read(body)
+    rows = _from_csv(body) if document is None else _from_json(document)
     if not rows:
         raise MalformedRequest("there is no row to score")
     if len(rows) > max_rows:
         raise BodyTooLarge(f"{len(rows)} rows in one request, the limit is {max_rows}: send several requests")
-    return matrix(rows, names)
+    X = matrix(rows, names)
+    if document is not None:
+        _no_name_twice(body, document)
+    return X
 
 
-def _from_json(body: bytes) -> list[Any]:
+def _read(body: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedRequest(f"the body is not valid JSON: {error}") from error
     if not isinstance(document, dict) or len(document.keys() & set(FORMS)) != 1:
         raise MalformedRequest(f"send one of {', '.join(FORMS)}")
-    form = next(key for key in FORMS if key in document)
-    value = document[form]
+    return document
+
+
+def _form(document: dict[str, Any]) -> tuple[str, Any]:
+    return next((form, document[form]) for form in FORMS if form in document)
+
+
+def _no_name_twice(body: bytes, document: dict[str, Any]) -> None:
+    form, value = _form(document)
+    if form == "dataframe_split":
+        colons = sum(name.count(":") for name in value.get("columns") or ())
+        no_name_twice(body, len(document) + len(value) + colons, [None])
+    else:
+        no_name_twice(body, len(document), [value] if isinstance(value, dict) else value)
+
+
+def _from_json(document: dict[str, Any]) -> list[Any]:
+    form, value = _form(document)
     if form == "dataframe_split":
         return _from_split(value)
     if form == "inputs" and isinstance(value, dict):  # columns by name
@@ -75,7 +95,7 @@ def _named(columns: Any, data: list[Any]) -> list[Any]:
 
 def _from_csv(body: bytes) -> list[Any]:
     try:
-        lines = [line for line in csv.reader(io.StringIO(body.decode())) if line]
+        lines = [line for line in csv.reader(io.StringIO(body.decode("utf-8-sig"))) if line]
     except (UnicodeDecodeError, csv.Error) as error:
         raise MalformedRequest(f"the body is not CSV: {error}") from error
     if not lines:
@@ -85,7 +105,7 @@ def _from_csv(body: bytes) -> list[Any]:
 
 def _number(cell: str) -> Any:
     try:
-        return float(cell)
+        return float(cell) if "_" not in cell else cell  # Python's own 1_000 is nobody's CSV
     except ValueError:
         return cell  # the matrix says which feature and row it is
 

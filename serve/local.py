@@ -34,7 +34,12 @@ Progress = Callable[[str], None]
 HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
 OWN_KEY = "this-machine"
 START_TIMEOUT_S = 180.0
+PUT_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
+
+
+class Unready(PlatformError):
+    """A part of the platform cannot do what it was asked for, yet."""
 
 
 @contextmanager
@@ -109,7 +114,7 @@ def deploy(platform: Platform, settings: ServeSettings, home: Home) -> None:
     shared = {"home": str(home.root), "tracking_uri": platform.tracking_uri, "model_name": settings.model_name}
     config = settings.model_copy(update=shared).application({**shared, "dashboard_url": platform.dashboard_url})
     url = f"{platform.dashboard_url}/api/serve/applications/"
-    call("PUT", url, platform, config)
+    _put(url, platform, config)
 
     def serving() -> bool:
         applications = call("GET", url, platform)["applications"]
@@ -122,6 +127,19 @@ def deploy(platform: Platform, settings: ServeSettings, home: Home) -> None:
         return len(seen) >= settings.min_replicas
 
     wait_for(serving, START_TIMEOUT_S, "the Serve applications do not start")
+
+
+def _put(url: str, platform: Platform, config: dict[str, Any]) -> None:
+    """PUT until it is taken: on a busy machine Ray's dashboard answers 5xx while it starts Serve. The request is idempotent."""
+    deadline = time.monotonic() + PUT_TIMEOUT_S
+    while True:
+        try:
+            call("PUT", url, platform, config)
+            return
+        except Unready:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)
 
 
 def down(home: Home) -> int:
@@ -165,7 +183,8 @@ def call(method: str, url: str, platform: Platform, body: Any = None, *, errors:
         if errors:
             with contextlib.suppress(json.JSONDecodeError):
                 return json.loads(text)
-        raise PlatformError(f"{method} {url} answered {error.code}: {text[:500]}") from error
+        kind = Unready if error.code >= 500 else PlatformError
+        raise kind(f"{method} {url} answered {error.code}: {text[-500:]}") from error
     except OSError as error:
         raise PlatformError(f"{url} does not answer: {error}") from error
 

@@ -7,6 +7,7 @@ for, `reasons` BYTES [n]: for each row the JSON of what `/predict` calls its rea
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.model_watch import Snapshot
-from serve.protocols import FLOAT32_MAX, explain
+from serve.protocols import FLOAT32_MAX, explain, shown
 from train.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
 JSON_LENGTH_HEADER = "inference-header-content-length"
+LENGTH = re.compile("[0-9]{1,15}")
 INPUT = "features"
 INPUT_TYPES = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
 OUTPUT_TYPES = {"anomaly_score": "FP64", "prediction": "INT64", "reasons": "BYTES"}
@@ -80,8 +82,8 @@ def decode_infer(body: bytes, json_length: str | None, names: tuple[str, ...], m
     """
     end = len(body)
     if json_length is not None:
-        if not json_length.isdigit() or int(json_length) > len(body):
-            raise MalformedRequest(f"{JSON_LENGTH_HEADER} is {json_length!r}, the body has {len(body)} bytes")
+        if not LENGTH.fullmatch(json_length) or int(json_length) > len(body):
+            raise MalformedRequest(f"{JSON_LENGTH_HEADER} is {shown(json_length)}, the body has {len(body)} bytes")
         end = int(json_length)
     try:
         request = _decoder.decode(memoryview(body)[:end])
@@ -102,9 +104,9 @@ def decode_infer(body: bytes, json_length: str | None, names: tuple[str, ...], m
 def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> NDArray[np.float64]:
     dtype, shape = INPUT_TYPES.get(tensor.datatype), tensor.shape
     if dtype is None:
-        raise MalformedRequest(f"datatype {tensor.datatype!r} of {INPUT!r}; it must be {' or '.join(INPUT_TYPES)}")
+        raise MalformedRequest(f"datatype {shown(tensor.datatype)} of {INPUT!r}; it must be {' or '.join(INPUT_TYPES)}")
     if len(shape) != 2 or shape[0] < 1 or shape[1] != d:
-        raise InvalidFeatures(f"shape {shape} of {INPUT!r}; it must be [n, {d}] with n at least 1", field=INPUT)
+        raise InvalidFeatures(f"shape {shown(shape)} of {INPUT!r}; it must be [n, {d}] with n at least 1", field=INPUT)
     if shape[0] > max_rows:
         raise BodyTooLarge(f"{shape[0]} rows in one request, the limit is {max_rows}: send several requests")
     size = tensor.parameters.get("binary_data_size")
@@ -112,7 +114,7 @@ def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> NDArr
         expected = shape[0] * d * dtype.itemsize
         if not isinstance(size, int) or size != expected or len(binary) != expected:
             raise MalformedRequest(
-                f"binary_data_size {size}, {len(binary)} bytes follow the JSON; shape and datatype need {expected}"
+                f"binary_data_size {shown(size)}, {len(binary)} bytes follow the JSON; shape and datatype need {expected}"
             )
         return np.frombuffer(binary, dtype).reshape(shape).astype(np.float64)
     if len(binary):
@@ -133,7 +135,7 @@ def _outputs(request: _Infer) -> tuple[tuple[str, bool], ...]:
     asked = request.outputs or [_Output(name) for name in USUAL_OUTPUTS]
     for output in asked:
         if output.name not in OUTPUT_TYPES:
-            raise MalformedRequest(f"there is no output {output.name!r}; there are {', '.join(OUTPUT_TYPES)}")
+            raise MalformedRequest(f"there is no output {shown(output.name)}; there are {', '.join(OUTPUT_TYPES)}")
     if len({output.name for output in asked}) != len(asked):
         raise MalformedRequest("an output is asked for twice")
     return tuple((output.name, bool(output.parameters.get("binary_data", all_binary))) for output in asked)

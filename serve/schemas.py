@@ -40,7 +40,7 @@ REASONS = _list(
             "z": {**NUMBER, "description": "robust z: (value - median) / spread of the training window"},
         }
     ),
-    description="for an anomaly the features that say most, else nothing",
+    description="for an anomaly the features that say most, by share times size of z; else nothing",
 )
 MODEL: Json = {
     "threshold": {**NUMBER, "description": "rows with a score above it are anomalies"},

@@ -60,7 +60,7 @@ class ServeSettings(BaseSettings):
         if bool(self.oidc_issuer) != bool(self.oidc_audience):
             raise ValueError("oidc_issuer and oidc_audience go together: a token for another audience must not open this door")
         for url in (self.oidc_issuer, self.oidc_jwks_url):
-            if url and not (urlsplit(url).scheme == "https" or _loopback(urlsplit(url).hostname or "")):
+            if url and not secure(url):
                 raise ValueError(f"{url} must begin with https://: keys that travel in the clear can be exchanged")
         return self
 
@@ -105,6 +105,12 @@ class ServeSettings(BaseSettings):
                 {"name": "drift", "route_prefix": None, "import_path": "drift.monitor:build", "args": drift},
             ],
         }  # fmt: skip
+
+
+def secure(url: str) -> bool:
+    """Whether what comes from this URL cannot be exchanged on its way."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and _loopback(parts.hostname or ""))
 
 
 def _loopback(host: str) -> bool:

@@ -16,10 +16,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "flow" in item.path.parts)
 
 
+def real_data_folder() -> Path:
+    return Path(os.environ.get("VIGIL_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `real_table` runs for every real table; where there are none it is skipped by `real_data`."""
+    if "real_table" in metafunc.fixturenames:
+        folder = real_data_folder()
+        names = sorted(str(file.relative_to(folder)) for file in folder.glob("*/*.npz"))
+        metafunc.parametrize("real_table", names or ["none"])
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real labelled tables; tests that need it are skipped where it is absent."""
-    folder = Path(os.environ.get("VIGIL_TEST_DATA", ROOT.parent / "shared" / "data"))
+    folder = real_data_folder()
     if not folder.is_dir():
         pytest.skip(f"no real data: set VIGIL_TEST_DATA to their folder ({folder} is absent)")
     return folder

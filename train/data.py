@@ -105,16 +105,23 @@ def read_captured(folder: Path, since: float) -> Table | None:
 
 
 def read_request(folder: Path, request: str) -> tuple[Table, NDArray[np.float64], str] | None:
-    """The captured rows of one request, latest window first, with the scores [n] they got and the version that gave them."""
-    for file in sorted(folder.glob("date=*/window-*.parquet"), reverse=True):
+    """The captured rows of one request, with the scores [n] they got and the version that gave them.
+
+    A request may lie in several windows. Where a client has given one id to requests of several versions, it is the latest.
+    """
+    parts: list[pa.Table] = []
+    for file in sorted(folder.glob("date=*/window-*.parquet")):
         with suppress(FileNotFoundError, pa.ArrowInvalid):
-            whole = pq.ParquetFile(file).read()
-            found = whole.filter(pc.field("_request") == request)
-            if len(found):
-                names = tuple(name for name in found.column_names if not name.startswith("_"))
-                X = np.column_stack([found[name].to_numpy() for name in names])
-                return Table(X, names), found["_score"].to_numpy(), found["_version"][0].as_py()
-    return None
+            part = pq.ParquetFile(file).read().filter(pc.field("_request") == request)
+            if len(part):
+                parts.append(part)
+    if not parts:
+        return None
+    version = parts[-1]["_version"][-1].as_py()
+    found = pa.concat_tables([part for part in parts if part["_version"][-1].as_py() == version])
+    names = tuple(name for name in found.column_names if not name.startswith("_"))
+    X = np.column_stack([found[name].to_numpy() for name in names])
+    return Table(X, names), found["_score"].to_numpy(), version
 
 
 def captured_name(stamp: float) -> str:

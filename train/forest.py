@@ -178,7 +178,8 @@ class CompiledForest:
     def attribute(self, X: NDArray[Any]) -> Floats:
         """Path gains [n, d]: how far splits on each feature shortened the path, as a mean over the trees.
 
-        They add up to c(max_samples) - E[h(x)], the path-length deficit; positive means more anomalous.
+        They add up to c(max_samples) - E[h(x)], the path-length deficit; positive means more anomalous. With bootstrap a tree
+        holds fewer distinct rows, and c is that of these, as a mean over the trees.
         """
         rows = self._rows(X)
         gains = np.zeros(rows.shape)
@@ -209,6 +210,8 @@ class CompiledForest:
         if X.dtype.kind != "f":
             X = X.astype(np.float32)  # a whole number is rounded once, as in scikit-learn
         rows = np.ascontiguousarray(X, dtype=np.float64)
+        if not rows.flags.carray:
+            rows = rows.copy()  # the kernels are compiled for writeable, aligned rows: for others they would be compiled anew
         if rows.ndim != 2 or rows.shape[1] != self.n_features:
             raise ValueError(f"rows of shape {rows.shape}, expected [n, {self.n_features}]")
         return rows

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from serve.model_watch import Snapshot
+from tests.serve.service import Service
 from train import reference, threshold
 from train.bundle import ModelBundle
 from train.fit import fit_part
@@ -34,3 +35,9 @@ def make_bundle() -> Callable[[int], ModelBundle]:
 def model(make_bundle: Callable[[int], ModelBundle]) -> Snapshot:
     """A model as a request sees it."""
     return Snapshot.warm("7", "d" * 64, make_bundle(0))
+
+
+@pytest.fixture
+def service(model: Snapshot) -> Service:
+    """The service with that model and the usual settings."""
+    return Service(model)

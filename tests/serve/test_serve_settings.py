@@ -36,10 +36,10 @@ def test_no_model_version_is_in_what_restarts_replicas() -> None:
 
 
 def test_args_are_the_settings_that_a_replica_reads() -> None:
-    settings = ServeSettings(home=Path("/h"), max_rows=7, reasons=1, poll_s=9)
+    settings = ServeSettings(home=Path("/h"), max_rows=7, reasons=1, score_threads=3, poll_s=9)
     found = applications(settings)
     again = ServeSettings(**found["vigil"]["args"])
-    assert (again.home, again.max_rows, again.reasons) == (Path("/h"), 7, 1)
+    assert (again.home, again.max_rows, again.reasons, again.score_threads) == (Path("/h"), 7, 1, 3)
     assert "poll_s" not in found["vigil"]["args"]
     assert found["vigil"]["deployments"][0]["user_config"]["poll_s"] == 9
     assert DriftSettings(**found["drift"]["args"]).model_name == "m"

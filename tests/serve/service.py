@@ -1,0 +1,100 @@
+"""The service without Ray and without a socket: a Detector whose gateway is driven as the ASGI callable that it is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serve.app import Detector
+from serve.capture import Capture
+from serve.metrics import ServeMetrics
+from serve.model_watch import Snapshot
+from serve.settings import ServeSettings
+
+INFER = "/v2/models/vigil/infer"
+DOORS = ("/predict", "/invocations", INFER)
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Service:
+    """`ask` gives the answer to one request; `model` None is a service that has none yet."""
+
+    def __init__(self, model: Snapshot | None, **settings: Any) -> None:
+        # What Serve's decorator adds to the class needs Ray; the class below it does not.
+        plain: Any = next(c for c in reversed(Detector.__mro__) if c.__name__ == "Detector")
+        self.detector = plain.__new__(plain)
+        self.detector.settings = ServeSettings(home=Path("/nowhere"), **settings)
+        self.detector.metrics = ServeMetrics()
+        self.detector.capture = Capture(1000)
+        self.detector.capture_rate, self.detector.drift_score = 1.0, 0.25
+        self.detector.watch = type("Watch", (), {"snapshot": model})()
+        self.detector._ask_monitor = self._monitor
+        self.gateway = self.detector.__serve_build_asgi_app__()
+
+    async def _monitor(self, method: str) -> Any:
+        return {"status": {"governor": {}}, "exposition": b"vigil_rows_scored_total 0\n"}[method]
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | dict[str, Any] | list[bytes] = b"",
+        *,
+        stuck: Any = False,
+        **headers: Any,
+    ) -> Reply:
+        """`body` as a list comes in chunks, of which the last never ends when `stuck`. x_name in `headers` is X-Name."""
+        whole = json.dumps(body).encode() if isinstance(body, dict) else body
+        chunks = list(whole) if isinstance(whole, list) else [whole]
+        given = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+        if isinstance(body, dict):
+            given = {"content-type": "application/json"} | given
+        if not isinstance(body, list):
+            given = {"content-length": str(len(chunks[0]))} | given
+        scope = {"type": "http", "method": method, "path": path,
+                 "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()]}  # fmt: skip
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            if not chunks:
+                await asyncio.Event().wait()
+            return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks) or stuck}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await self.gateway(scope, receive, send)
+        start, end = sent
+        assert (start["type"], end["type"]) == ("http.response.start", "http.response.body")
+        return Reply(start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, end["body"])
+
+
+def told(path: str, reply: Reply) -> str:
+    """The message of an error, which must have the form of the protocol that `path` belongs to, and show nothing inside."""
+    assert reply.headers["content-type"] == "application/json"
+    assert int(reply.headers["content-length"]) == len(reply.body) < 2000
+    assert b"Traceback" not in reply.body
+    assert b".py" not in reply.body
+    answer = reply.json
+    if path.startswith("/v2"):
+        assert list(answer) == ["error"]
+        return str(answer["error"])
+    if path in ("/invocations", "/ping"):
+        assert list(answer) == ["error_code", "message"]
+        return str(answer["message"])
+    assert list(answer) == ["error"]
+    assert answer["error"].keys() - {"field", "row"} == {"type", "message"}
+    return str(answer["error"]["message"])
