@@ -190,7 +190,7 @@ def _trainer(home: Home, data: str | None, label: str | None) -> Any:
             result = run(JobSpec(data, label), settings, registry, home, step)
         if result.verdict["passed"]:
             version, why = result.version.version, result.verdict["reason"]
-            promote(registry, version, reason=why, actor="vigil up", gates=result.verdict)
+            promote(registry, version, reason=why, actor="vigil up", gates=result.verdict, new_schema=True)
             say(f"version {version} is champion")
         elif registry.champion() is None:
             raise VigilError(f"the first model failed its gate, there is nothing to serve: {result.verdict['reason']}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -115,18 +117,24 @@ def read(folder: Path, expected_digest: str | None) -> ModelBundle:
     return bundle
 
 
-def _check_files(folder: Path) -> None:
-    found = {file.name: file for file in folder.iterdir()} if folder.is_dir() else {}
-    if missing := set(FILES) - set(found):
+def check_listing(sizes: Mapping[str, int]) -> None:
+    """Refuse, before a byte of it is fetched, what says by its names or sizes that it is no bundle."""
+    if missing := set(FILES) - set(sizes):
         raise BundleError(f"the bundle lacks {', '.join(sorted(missing))}")
-    if extra := set(found) - set(FILES):
+    if extra := set(sizes) - set(FILES):
         raise BundleError(f"the bundle has files it should not have: {', '.join(sorted(extra))}")
-    for name, file in found.items():
+    for name, size in sizes.items():
         limit = MAX_JSON_BYTES if name.endswith(".json") else MAX_ARRAY_BYTES
-        if file.is_symlink() or not file.is_file():
+        if size > limit:
+            raise BundleError(f"{name} has {size} bytes, the limit is {limit}")
+
+
+def _check_files(folder: Path) -> None:
+    found = {file.name: file.lstat() for file in folder.iterdir()} if folder.is_dir() else {}
+    check_listing({name: status.st_size for name, status in found.items()})
+    for name, status in found.items():
+        if not stat.S_ISREG(status.st_mode):
             raise BundleError(f"{name} in the bundle is not a plain file")
-        if file.stat().st_size > limit:
-            raise BundleError(f"{name} has {file.stat().st_size} bytes, the limit is {limit}")
 
 
 def _assemble(texts: dict[str, Any], arrays: dict[str, dict[str, NDArray[Any]]]) -> ModelBundle:

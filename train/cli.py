@@ -132,7 +132,8 @@ def promote(version: str, reason: str, plan: str | None, as_json: bool) -> None:
     """Make VERSION the champion; returns when every replica serves it, with --canary once the canary has begun."""
     registry = _registry()
     if plan is None:
-        promotion.promote(registry, version, reason=reason, actor=getpass.getuser())
+        # Who names a version by hand may change the features with it; replicas refuse that of an alias moved by other means.
+        promotion.promote(registry, version, reason=reason, actor=getpass.getuser(), new_schema=True)
         _moved(registry, as_json)
         return
     canary = promotion.start_canary(registry, version, parse_steps(plan), reason=reason, actor=getpass.getuser())

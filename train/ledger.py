@@ -21,7 +21,7 @@ from train.errors import RegistryError, RegistryUnavailable
 from train.promotion import Move
 
 EXPERIMENT = "vigil-promotions"
-CANARY = "canary"  # tag of the registered model
+CANARY, SCHEMA = "canary", "schema"  # tags of the registered model
 LOCK_S = 60.0  # a promotion takes a second; a lock so old is a crashed one's
 LOCK_TEXT = "A promotion is under way. Vigil removes this by itself."
 
@@ -61,6 +61,11 @@ class Ledger:
             elif CANARY in self._client.get_registered_model(self.model_name).tags:
                 self._client.delete_registered_model_tag(self.model_name, CANARY)
 
+    def set_schema(self, schema: str) -> None:
+        """Declare the features that callers send, by their hash: replicas take no champion with others."""
+        with self._talking():
+            self._client.set_registered_model_tag(self.model_name, SCHEMA, schema)
+
     def open_move(self, move: Move) -> str:
         """Enter a move that is about to be made; returns its id."""
         tags = {"model": self.model_name, "kind": move.kind, "from": move.former, "to": move.to, "digest": move.digest,
@@ -89,7 +94,7 @@ class Ledger:
             Move(
                 run.data.tags.get("kind", "promote"), run.data.tags["from"], run.data.tags["to"], run.data.tags["digest"],
                 run.data.tags["reason"], run.data.tags["actor"], json.loads(run.data.tags["gates"]),
-                (run.info.end_time or run.info.start_time or 0) / 1000, run.info.run_id, states.get(run.info.status, "open"),
+                (run.info.start_time or 0) / 1000, run.info.run_id, states.get(run.info.status, "open"),
             )
             for run in found
         ]  # fmt: skip

@@ -1,8 +1,8 @@
 """Move the champion: promote, roll back, canary; one at a time, in an order that a crash leaves consistent.
 
-Every move is first entered in the ledger as open, then made (canary off, `previous`, `champion`), then closed. Whoever comes
-next finds the open entry of a crashed promoter and settles it: closed as done where the champion did move, else as failed,
-with `previous` put back. What replicas follow, the alias, changes in one step, so they never see half a move.
+Every move is first entered in the ledger as open, then made (`previous`, `champion`, the canary's end), then closed. Whoever
+comes next finds the open entry of a crashed promoter and settles it: closed as done where the champion did move, else as
+failed, with `previous` put back. What replicas follow, the alias, changes in one step, so they never see half a move.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, Literal, Protocol
 from train.canary import Canary, Steps
 from train.errors import RegistryError
 
-Kind = Literal["promote", "rollback", "canary", "canary stopped"]
-MOVES = ("promote", "rollback")  # kinds that move the champion
+Kind = Literal["promote", "rollback", "canary", "canary stopped", "outside"]  # outside: an alias that was moved by other means
+MOVES = ("promote", "rollback", "outside")  # kinds that move the champion
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class _Version(Protocol):
     def version(self) -> str: ...
     @property
     def digest(self) -> str: ...
+    @property
+    def schema(self) -> str: ...
 
 
 class Promotable(Protocol):
@@ -51,6 +53,7 @@ class Promotable(Protocol):
     def canary(self) -> Canary | None: ...
     def set_alias(self, alias: str, version: str | None) -> None: ...
     def set_canary(self, canary: Canary | None) -> None: ...
+    def set_schema(self, schema: str) -> None: ...
     def open_move(self, move: Move) -> str: ...
     def close_move(self, move: str, done: bool) -> None: ...
     def moves(self) -> list[Move]: ...
@@ -58,34 +61,58 @@ class Promotable(Protocol):
 
 
 def promote(
-    registry: Promotable, version: str, *, reason: str, actor: str, gates: Mapping[str, Any] | None = None, kind: Kind = "promote"
+    registry: Promotable,
+    version: str,
+    *,
+    reason: str,
+    actor: str,
+    gates: Mapping[str, Any] | None = None,
+    new_schema: bool = False,
 ) -> str:
     """Make `version` the champion and the former one `previous`; ends a canary. Returns the version.
 
-    Raises RegistryError when there is no such version, or when somebody else is promoting.
+    Raises RegistryError when there is no such version, when somebody else is promoting, or when its features are not the
+    champion's and `new_schema` does not say that callers know.
     """
     target = registry.get(version)
     with registry.exclusive(actor):
         settle(registry)
         former = registry.aliases().get("champion", "")
-        if former == target.version:
-            registry.set_canary(None)
-            return target.version
-        entry = registry.open_move(Move(kind, former, target.version, target.digest, reason, actor, gates or {}))
-        registry.set_canary(None)
-        if former:
-            registry.set_alias("previous", former)
-        registry.set_alias("champion", target.version)
-        registry.close_move(entry, done=True)
-    return target.version
+        if former and not new_schema and not same_schema(target, registry.get(former)):
+            raise RegistryError(f"version {target.version} has other features than the champion {former}: its callers would fail")
+        return _move(registry, Move("promote", former, target.version, target.digest, reason, actor, gates or {}))
 
 
 def rollback(registry: Promotable, *, reason: str, actor: str, to: str | None = None) -> str:
     """Make `to`, or the version before the champion, champion again; ends a canary. Returns the version."""
-    target = to or registry.aliases().get("previous")
-    if target is None:
-        raise RegistryError("there is no former champion to go back to; `vigil promote V` names one")
-    return promote(registry, target, reason=reason, actor=actor, kind="rollback")
+    with registry.exclusive(actor):
+        settle(registry)
+        aliases = registry.aliases()
+        version = to or aliases.get("previous")
+        if version is None:
+            raise RegistryError("there is no former champion to go back to; `vigil promote V` names one")
+        target = registry.get(version)
+        return _move(registry, Move("rollback", aliases.get("champion", ""), target.version, target.digest, reason, actor))
+
+
+def _move(registry: Promotable, move: Move) -> str:
+    if move.former == move.to:
+        if (canary := registry.canary()) is not None:
+            _stop(registry, canary, move.reason, move.actor)
+        return move.to
+    entry = registry.open_move(move)
+    registry.set_schema(registry.get(move.to).schema)
+    if move.former:
+        registry.set_alias("previous", move.former)
+    registry.set_alias("champion", move.to)
+    registry.set_canary(None)
+    registry.close_move(entry, done=True)
+    return move.to
+
+
+def same_schema(one: _Version, other: _Version) -> bool:
+    """Whether rows for one fit the other; a version that does not say is believed to."""
+    return not (one.schema and other.schema) or one.schema == other.schema
 
 
 def start_canary(registry: Promotable, version: str, steps: Steps, *, reason: str, actor: str) -> Canary:
@@ -100,7 +127,11 @@ def start_canary(registry: Promotable, version: str, steps: Steps, *, reason: st
         if champion is None or champion == target.version:
             raise RegistryError(f"version {version} is the champion" if champion else "there is no champion to try it against")
         if running is not None:
-            raise RegistryError(f"version {running.version} is a canary already: promote it, or `vigil rollback` ends it")
+            raise RegistryError(f"version {running.version} is a canary already: promote it, or promote {champion} to end it")
+        if not same_schema(target, registry.get(champion)):
+            raise RegistryError(
+                f"version {target.version} has other features than the champion {champion}: it cannot be a canary"
+            )
         canary = Canary(target.version, champion, time.time(), steps, reason)
         entry = registry.open_move(Move("canary", champion, target.version, target.digest, reason, actor))
         registry.set_canary(canary)
@@ -109,28 +140,50 @@ def start_canary(registry: Promotable, version: str, steps: Steps, *, reason: st
 
 
 def stop_canary(registry: Promotable, canary: Canary, *, reason: str, actor: str) -> None:
-    """Send everybody back to the champion. First the deed, then the entry: this is the move that cannot wait."""
+    """Send everybody back to the champion; does nothing when this canary has ended already."""
     with registry.exclusive(actor):
-        if registry.canary() != canary:
-            return
-        registry.set_canary(None)
-        move = Move("canary stopped", canary.version, canary.champion, registry.get(canary.champion).digest, reason, actor)
-        registry.close_move(registry.open_move(move), done=True)
+        settle(registry)
+        if registry.canary() == canary:
+            _stop(registry, canary, reason, actor)
+
+
+def _stop(registry: Promotable, canary: Canary, reason: str, actor: str) -> None:
+    champion = registry.get(canary.champion)
+    entry = registry.open_move(Move("canary stopped", canary.version, champion.version, champion.digest, reason, actor))
+    registry.set_canary(None)
+    registry.close_move(entry, done=True)
 
 
 def settle(registry: Promotable) -> None:
-    """Close what crashed promoters left open; call it within `exclusive`."""
-    moves = registry.moves()
+    """Close what crashed promoters left open, and enter what was moved by other means; call it within `exclusive`.
+
+    An entry is closed after the aliases are right: a crash in here is settled by the next one.
+    """
+    moves, canary = registry.moves(), registry.canary()
+    champion = registry.aliases().get("champion", "")
     left = [move for move in moves if move.state == "open"]
-    if not left:
-        return
-    aliases, canary = registry.aliases(), registry.canary()
+    made = {move.id for move in moves if move.state == "done" or (move.state == "open" and _made(move, champion, canary))}
+    last = next((move for move in moves if move.kind in MOVES and move.id in made), None)
+    former, known = (last.former, last.to) if last else ("", "")
+    moved = bool(champion) and champion != known
+    if moved or (left and champion):
+        registry.set_schema(registry.get(champion).schema)
+        registry.set_alias("previous", (known if moved else former) or None)
+    if canary is not None and canary.champion != champion:
+        registry.set_canary(None)
     for move in left:
-        made = canary is not None and canary.version == move.to if move.kind == "canary" else aliases.get("champion") == move.to
-        registry.close_move(move.id, done=made)
-        if not made and move.kind in MOVES:
-            before = next((m.former for m in moves if m.state == "done" and m.kind in MOVES), "")
-            registry.set_alias("previous", before or None)
+        registry.close_move(move.id, done=move.id in made)
+    if moved:
+        reason = "the alias was moved by other means"
+        outside = Move("outside", known, champion, registry.get(champion).digest, reason, "unknown")
+        registry.close_move(registry.open_move(outside), done=True)
+
+
+def _made(move: Move, champion: str, canary: Canary | None) -> bool:
+    if move.kind in MOVES:
+        return champion == move.to
+    tried = move.to if move.kind == "canary" else move.former
+    return (canary is not None and canary.version == tried) == (move.kind == "canary")
 
 
 def history(registry: Promotable) -> list[Move]:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,16 +27,15 @@ from mlflow.exceptions import MlflowException
 
 from train import bundle as bundles
 from train.bundle import ModelBundle
+from train.cache import BundleCache
 from train.canary import Canary
-from train.errors import BundleError, RegistryError
-from train.ledger import Ledger, read_canary
+from train.errors import RegistryError, RegistryUnavailable
+from train.ledger import SCHEMA, Ledger, read_canary
 
 if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest
 
 EXPERIMENT = "vigil-training"
-DIGEST = re.compile("[0-9a-f]{64}")  # it becomes a path
-KEPT_BUNDLES = 8  # on a node's disk
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,11 @@ class Version:
     aliases: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> str:
+        """Hash of the feature names; empty for a version that does not say."""
+        return self.tags.get("schema_hash", "")
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Desired:
-    """What replicas should have: the champion, the challenger (for the shadow), and the `candidate` of a running canary."""
+    """What replicas should have: the champion, the challenger (for the shadow), and the `candidate` of a running canary.
+
+    schema: hash of the features that callers send; empty while nobody has declared them
+    """
 
     champion: Version | None = None
     challenger: Version | None = None
     canary: Canary | None = None
     candidate: Version | None = None
+    schema: str = ""
 
 
 class Registry(Ledger):
@@ -130,14 +136,16 @@ class Registry(Ledger):
         """The scikit-learn model that was logged with the version."""
         with self._talking():
             mlflow.set_tracking_uri(self.tracking_uri)
-            return mlflow.sklearn.load_model(f"models:/{self.model_name}/{version.version}")
+            loaded: Any = mlflow.sklearn.load_model(f"models:/{self.model_name}/{version.version}")
+            return loaded
 
     def register(self, candidate: Candidate) -> Version:
         """Log run, bundle and scikit-learn flavour, register the version and make it the `challenger`."""
         with self._talking(), tempfile.TemporaryDirectory() as folder:
             mlflow.set_tracking_uri(self.tracking_uri)
             digest = bundles.write(candidate.bundle, Path(folder) / "bundle")
-            tags = {**candidate.tags, "digest": digest, "forest_digest": bundles.forest_digest(Path(folder) / "bundle")}
+            tags = {**candidate.tags, "digest": digest, "forest_digest": bundles.forest_digest(Path(folder) / "bundle"),
+                    "schema_hash": candidate.bundle.schema_hash}  # fmt: skip
             with mlflow.start_run(experiment_id=self._experiment(EXPERIMENT), tags=tags) as run:
                 mlflow.log_params(dict(candidate.params))
                 mlflow.log_metrics(dict(candidate.metrics))
@@ -162,7 +170,10 @@ class Registry(Ledger):
                 raise
         canary = read_canary(model.tags)
         found = {alias: self._known(str(model.aliases[alias])) for alias in ("champion", "challenger") if alias in model.aliases}
-        return Desired(canary=canary, candidate=self._known(canary.version) if canary else None, **found)
+        champion, challenger, schema = found.get("champion"), found.get("challenger"), model.tags.get(SCHEMA, "")
+        if canary is None or champion is None or canary.champion != champion.version:
+            return Desired(champion, challenger, schema=schema)
+        return Desired(champion, challenger, canary, self._known(canary.version), schema)
 
     def _known(self, version: str) -> Version:
         """A version without metrics; what replicas need of it never changes."""
@@ -172,28 +183,20 @@ class Registry(Ledger):
         return self._versions[version]
 
     def fetch(self, version: Version, cache: Path) -> ModelBundle:
-        """The verified bundle of `version`; downloaded once per node into `cache`, which is addressed by digest.
+        """The verified bundle of `version`; downloaded once per node into the BundleCache at `cache`.
 
         Raises BundleError when it is not what was registered, RegistryUnavailable when it cannot be had.
         """
-        if not DIGEST.fullmatch(version.digest):
-            raise BundleError(f"version {version.version} has no valid digest tag: it was not registered by Vigil")
-        folder = cache / version.digest
-        try:
-            return bundles.read(folder, version.digest)
-        except BundleError:
-            shutil.rmtree(folder, ignore_errors=True)  # absent, torn or tampered with: get it anew
-        cache.mkdir(parents=True, exist_ok=True)
-        with self._talking(), tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as temporary:
-            downloaded = Path(self._client.download_artifacts(version.run_id, "bundle", temporary))
-            verified = bundles.read(downloaded, version.digest)
-            try:
-                downloaded.rename(folder)
-            except OSError:  # another replica was first; its copy has the same digest
-                if not folder.exists():
-                    raise
-        _trim(cache)
-        return verified
+
+        def download(folder: Path) -> Path:
+            with self._talking():
+                listed = {file.path: file.file_size or 0 for file in self._client.list_artifacts(version.run_id, "bundle")}
+                if not listed:
+                    raise RegistryUnavailable(f"the artifacts of version {version.version} cannot be read: there are none")
+                bundles.check_listing({path.removeprefix("bundle/"): size for path, size in listed.items()})
+                return Path(self._client.download_artifacts(version.run_id, "bundle", str(folder)))
+
+        return BundleCache(cache).get(version.digest, download)
 
     def _version(self, found: ModelVersion, with_metrics: bool = False) -> Version:
         metrics = self._client.get_run(found.run_id).data.metrics if with_metrics and found.run_id else {}
@@ -222,10 +225,3 @@ def _log_sklearn(candidate: Candidate) -> Any:
         signature=mlflow.models.infer_signature(rows, candidate.forest.predict(rows)),
         pip_requirements=[f"{name}=={candidate.bundle.info['libraries'][name]}" for name in ("scikit-learn", "numpy", "skops")],
     )
-
-
-def _trim(cache: Path) -> None:
-    """Drop the least recently added bundles beyond KEPT_BUNDLES."""
-    folders = sorted((f for f in cache.iterdir() if f.is_dir() and not f.name.startswith(".")), key=lambda f: f.stat().st_mtime)
-    for folder in folders[:-KEPT_BUNDLES]:
-        shutil.rmtree(folder, ignore_errors=True)

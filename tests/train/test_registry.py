@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from threading import Barrier
 
 import mlflow
 import numpy as np
 import pytest
 from sklearn.ensemble import IsolationForest
 
-from train import registry as registries
+from train import bundle as bundles
+from train import ledger, promotion
 from train.bundle import ModelBundle
 from train.errors import BundleError, RegistryError, RegistryUnavailable
-from train.registry import Candidate, Registry, Version
+from train.promotion import Move, promote
+from train.registry import Candidate, Desired, Registry, Version
 
 Model = tuple[IsolationForest, ModelBundle]
 Models = Callable[[int], Model]
@@ -56,59 +60,125 @@ def cache(tmp_path: Path) -> Path:
 
 
 def moves(registry: Registry) -> list[tuple[str, str]]:
-    return [(move["from"], move["to"]) for move in registry.ledger()]
+    return [(move.former, move.to) for move in promotion.history(registry)]
 
 
 def test_before_the_first_version_there_is_nothing(registry: Registry) -> None:
-    assert (registry.champion(), registry.versions(), registry.of_job("job"), registry.ledger()) == (None, [], None, [])
+    assert (registry.desired(), registry.versions(), registry.of_job("job"), registry.moves()) == (Desired(), [], None, [])
 
 
-def test_a_registered_version_is_the_challenger_and_no_champion(registry: Registry, register: Register) -> None:
+def test_a_registered_version_is_the_challenger_and_no_champion(registry: Registry, register: Register, model: Models) -> None:
     version = register()
     assert (version.version, version.aliases) == ("1", ("challenger",))
-    assert version.tags == {"job": "job", "trigger": "manual", "digest": version.digest}
+    forest, bundle = version.tags["forest_digest"], model(0)[1]
+    assert version.tags == {"job": "job", "trigger": "manual", "digest": version.digest, "forest_digest": forest,
+                            "schema_hash": bundle.schema_hash}  # fmt: skip
     assert version.metrics == {"alert_rate": 0.05}
     assert registry.gate(version) == {"passed": True}
     assert registry.champion() is None
     second = register(1)
     assert [(v.version, v.aliases) for v in registry.versions()] == [("2", ("challenger",)), ("1", ())]
     assert second.digest != version.digest
+    assert second.tags["forest_digest"] != forest
 
 
 def test_a_promotion_moves_the_aliases_and_is_entered_in_the_ledger(registry: Registry, register: Register) -> None:
     first, second = register(0), register(1)
-    registry.promote("1", reason="the first", actor="ann")
-    registry.promote("2", reason="drift", actor="bob", gates={"passed": True})
+    promote(registry, "1", reason="the first", actor="ann")
+    promote(registry, "2", reason="drift", actor="bob", gates={"passed": True})
     assert {v.version: v.aliases for v in registry.versions()} == {"1": ("previous",), "2": ("challenger", "champion")}
-    champion = registry.champion()
-    assert champion is not None
-    assert champion.digest == second.digest
-    latest, earliest = registry.ledger()
-    assert float(latest.pop("at")) >= float(earliest.pop("at")) >= first.created
-    assert json.loads(latest.pop("gates")) == {"passed": True}
-    assert latest == {"from": "1", "to": "2", "digest": second.digest, "reason": "drift", "actor": "bob"}
-    assert (earliest["from"], earliest["to"]) == ("", "1")
-
-
-def test_promoting_the_champion_again_changes_nothing(registry: Registry, register: Register) -> None:
-    register(0)
-    register(1)
-    for version in ("1", "2", "2"):
-        registry.promote(version, reason="", actor="")
-    assert moves(registry) == [("1", "2"), ("", "1")]
-    assert registry.get("1").aliases == ("previous",)
+    desired = registry.desired()
+    assert desired.champion is not None
+    assert (desired.champion.digest, desired.schema) == (second.digest, second.schema)
+    latest, earliest = promotion.history(registry)
+    assert latest.at >= earliest.at >= first.created
+    assert replace(latest, at=0.0, id="") == Move(
+        "promote", "1", "2", second.digest, "drift", "bob", {"passed": True}, state="done"
+    )
+    assert (earliest.former, earliest.to) == ("", "1")
+    for moment, expected in ((earliest.at - 1, None), (earliest.at, earliest), (latest.at, latest), (latest.at + 9, latest)):
+        assert promotion.champion_at(registry, moment) == expected
 
 
 def test_a_rollback_goes_to_the_former_champion_and_back(registry: Registry, register: Register) -> None:
     register(0)
     register(1)
-    registry.promote("1", reason="", actor="")
+    promote(registry, "1", reason="", actor="")
     with pytest.raises(RegistryError, match="no former champion"):
-        registry.rollback(reason="", actor="")
-    registry.promote("2", reason="", actor="")
-    assert registry.rollback(reason="bad", actor="ann").version == "1"
-    assert registry.rollback(reason="no, good", actor="ann").version == "2"
+        promotion.rollback(registry, reason="", actor="")
+    promote(registry, "2", reason="", actor="")
+    assert promotion.rollback(registry, reason="bad", actor="ann") == "1"
+    assert promotion.rollback(registry, reason="no, good", actor="ann") == "2"
     assert moves(registry) == [("1", "2"), ("2", "1"), ("1", "2"), ("", "1")]
+
+
+def test_a_move_that_failed_or_is_open_is_in_the_ledger_but_was_not_carried_out(registry: Registry, register: Register) -> None:
+    register()
+    promote(registry, "1", reason="", actor="")
+    ids = [registry.open_move(Move("promote", "1", "2", "", "", "")) for _ in range(2)]
+    registry.close_move(ids[0], done=False)
+    assert sorted(m.state for m in registry.moves()) == ["done", "failed", "open"]
+    assert moves(registry) == [("", "1")]
+
+
+def test_a_canary_is_read_with_the_aliases_it_belongs_to(registry: Registry, register: Register) -> None:
+    register(0)
+    second = register(1)
+    promote(registry, "1", reason="", actor="")
+    canary = promotion.start_canary(registry, "2", ((0.05, 60.0),), reason="try", actor="ann")
+    desired = registry.desired()
+    assert (desired.canary, registry.canary()) == (canary, canary)
+    assert desired.candidate is not None
+    assert desired.candidate.digest == second.digest
+    registry.set_alias("champion", "2")
+    assert registry.desired().canary is None
+    registry.set_canary(None)
+    assert (registry.canary(), registry.set_canary(None)) == (None, None)
+    registry._client.set_registered_model_tag(registry.model_name, "canary", "{nonsense")
+    assert registry.canary() is None
+
+
+def test_one_promoter_at_a_time_and_a_crashed_ones_lock_is_taken_over(
+    registry: Registry, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register()
+    with registry.exclusive("ann"), pytest.raises(RegistryError, match=r"under way \(by ann"):
+        promote(registry, "1", reason="", actor="bob")
+    assert (registry.champion(), registry.moves()) == (None, [])
+    with registry.exclusive("ann"):
+        monkeypatch.setattr(ledger, "LOCK_S", 0.0)
+        promote(registry, "1", reason="", actor="bob")
+        with registry.exclusive("bob"):
+            pass
+    with registry.exclusive("bob"):
+        pass
+    assert moves(registry) == [("", "1")]
+
+
+def test_of_many_promoters_at_once_one_wins_and_the_others_are_told(registry: Registry, register: Register) -> None:
+    register(0)
+    versions = [register(seed).version for seed in (1, 2, 3)]
+    promote(registry, "1", reason="", actor="")
+    start = Barrier(len(versions))
+
+    def attempt(version: str) -> str:
+        start.wait()
+        try:
+            return promote(registry, version, reason="", actor=version)
+        except RegistryError as error:
+            return error.message
+
+    with ThreadPoolExecutor(len(versions)) as pool:
+        told = list(pool.map(attempt, versions))
+    won = [answer for answer in told if answer in versions]
+    assert won
+    assert all("another promotion" in answer for answer in told if answer not in versions)
+    chain = moves(registry)
+    assert len(chain) == len(won) + 1
+    assert all(later[0] == earlier[1] for later, earlier in pairwise(chain))
+    champion = registry.champion()
+    assert champion is not None
+    assert champion.version == chain[0][1]
 
 
 def test_a_job_is_found_by_its_key(registry: Registry, register: Register) -> None:
@@ -124,8 +194,8 @@ def test_a_job_is_found_by_its_key(registry: Registry, register: Register) -> No
 def test_a_version_that_is_not_there_is_refused(registry: Registry, register: Register, version: str) -> None:
     register()
     with pytest.raises(RegistryError, match=f"has no version {version}"):
-        registry.promote(version, reason="", actor="")
-    assert (registry.champion(), registry.ledger()) == (None, [])
+        promote(registry, version, reason="", actor="")
+    assert (registry.champion(), registry.moves()) == (None, [])
 
 
 def test_a_bundle_is_fetched_once_and_then_needs_no_server(registry: Registry, register: Register, cache: Path) -> None:
@@ -136,22 +206,6 @@ def test_a_bundle_is_fetched_once_and_then_needs_no_server(registry: Registry, r
     np.testing.assert_array_equal(offline.fetch(version, cache).golden, rows)
 
 
-@pytest.mark.parametrize("name", ["model.json", "forest.safetensors"])
-@pytest.mark.parametrize(
-    "tamper", [Path.unlink, lambda file: file.write_bytes(file.read_bytes() + b" ")], ids=["torn", "changed"]
-)
-def test_a_tampered_cache_is_repaired(
-    registry: Registry, register: Register, cache: Path, name: str, tamper: Callable[[Path], None]
-) -> None:
-    version = register()
-    registry.fetch(version, cache)
-    file = cache / version.digest / name
-    content = file.read_bytes()
-    tamper(file)
-    registry.fetch(version, cache)
-    assert file.read_bytes() == content
-
-
 def test_a_bundle_that_is_not_what_was_registered_is_refused(registry: Registry, register: Register, cache: Path) -> None:
     version = register()
     with pytest.raises(BundleError, match="the registry says 000000000000"):
@@ -159,16 +213,42 @@ def test_a_bundle_that_is_not_what_was_registered_is_refused(registry: Registry,
     assert not list(cache.iterdir())
     with pytest.raises(RegistryError, match="refused"):
         registry.fetch(replace(version, run_id="0" * 32), cache)
+    assert not list(cache.iterdir())
 
 
-def test_the_cache_keeps_the_latest_bundles(
-    registry: Registry, register: Register, cache: Path, monkeypatch: pytest.MonkeyPatch
+def of(registry: Registry, version: Version) -> Path:
+    """The folder of the version's bundle in the artifact store."""
+    uri = registry._client.get_run(version.run_id).info.artifact_uri
+    assert uri is not None
+    return Path(uri.removeprefix("file://")) / "bundle"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda folder: (folder / "model.json").unlink(), "lacks model.json"),
+        (lambda folder: (folder / "model.pkl").write_bytes(b""), r"should not have: model\.pkl"),
+        (lambda folder: (folder / "deep").mkdir(), "should not have: deep"),
+        (lambda folder: (folder / "golden.json").write_bytes(b" " * 100_000), "golden.json has 100000 bytes, the limit is 90000"),
+        (lambda folder: (folder / "golden.json").write_bytes(b"{}"), "digest is"),
+        (lambda folder: folder.rename(folder.with_name("away")), "cannot be read"),
+    ],
+    ids=["missing", "extra", "folder", "oversized", "changed", "away"],
+)
+def test_a_stored_bundle_that_is_not_sound_leaves_nothing_behind(
+    registry: Registry,
+    register: Register,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], object],
+    said: str,
 ) -> None:
-    monkeypatch.setattr(registries, "KEPT_BUNDLES", 1)
-    first, second = register(0), register(1)
-    for version in (first, second):
+    version = register()
+    monkeypatch.setattr(bundles, "MAX_JSON_BYTES", 90_000)
+    change(of(registry, version))
+    with pytest.raises((BundleError, RegistryUnavailable), match=said):
         registry.fetch(version, cache)
-    assert [folder.name for folder in cache.iterdir()] == [second.digest]
+    assert list(cache.iterdir()) == []
 
 
 def test_any_mlflow_user_can_load_a_plain_forest_that_scores_the_same(vigil: Registry, model: Models) -> None:
@@ -187,12 +267,12 @@ def test_any_mlflow_user_can_load_a_plain_forest_that_scores_the_same(vigil: Reg
     [
         Registry.champion,
         Registry.versions,
-        Registry.ledger,
+        Registry.moves,
         lambda registry: registry.get("1"),
         lambda registry: registry.of_job("job"),
-        lambda registry: registry.rollback(reason="", actor=""),
+        lambda registry: promotion.rollback(registry, reason="", actor=""),
     ],
-    ids=["champion", "versions", "ledger", "get", "of_job", "rollback"],
+    ids=["champion", "versions", "moves", "get", "of_job", "rollback"],
 )
 def test_a_server_that_is_away_is_said_to_be(call: Callable[[Registry], object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -206,14 +286,3 @@ def test_a_bundle_that_cannot_be_had_is_unavailable(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RegistryUnavailable, match="does not answer"):
         Registry("http://127.0.0.1:9", registry.model_name).fetch(register(), cache)
-
-
-@pytest.mark.parametrize("digest", ["", "..", "../victim", "a/b"])
-def test_a_digest_that_is_a_path_is_refused(registry: Registry, tmp_path: Path, digest: str) -> None:
-    cache = tmp_path / "cache"
-    (cache / "kept").mkdir(parents=True)
-    (tmp_path / "victim").mkdir()
-    with pytest.raises(BundleError, match="digest"):
-        registry.fetch(Version("1", "0" * 32, digest, 0.0), cache)
-    assert (cache / "kept").is_dir()
-    assert (tmp_path / "victim").is_dir()
