@@ -24,6 +24,7 @@ from ray import serve
 from drift import governor
 from drift.governor import Governor
 from drift.retrain import Retraining, retrain
+from drift.rollout import POLL_S, Rollout
 from drift.settings import DriftSettings
 from drift.statistics import Statistics, compare
 from drift.verdict import Verdict, judge
@@ -37,7 +38,8 @@ from train.registry import Registry, Version
 
 log = logging.getLogger("ray.serve")
 REPLICA_TIMEOUT_S = 6.0  # a replica that has not reported for so long is gone
-POLL_S = 2.0
+REPLICA_KEYS = ("replica", "version", "digest", "since", "pid")
+CANARY_S = 0.5
 REMEMBERED_VERDICTS = 50
 
 
@@ -48,6 +50,7 @@ class Watch:
         self.settings = settings
         self.home = Home(settings.home).create()
         self.metrics = DriftMetrics()
+        self.rollout = Rollout(settings, self.metrics)
         self._lock = threading.Lock()
         self._champion: Version | None = None
         self._bundle: ModelBundle | None = None
@@ -71,10 +74,10 @@ class Watch:
         """Take in one replica's report: who it is and serves, its counts, and the rows that it sampled."""
         with self._lock:
             replica = str(report["replica"])
-            self._replicas[replica] = {key: report[key] for key in ("replica", "version", "digest", "since", "pid")} | {
-                "seen": now
-            }
+            self._replicas[replica] = {key: report[key] for key in REPLICA_KEYS} | {"seen": now}
+            self._replicas[replica] |= {key: report.get(key) for key in ("source", "canary", "refused")}
             self._counts[replica] = report["counts"]
+            self.rollout.ingest(report)
             for version, rows, scores, request in report["rows"]:
                 self._rows_seen += len(rows)
                 if self._window is None or self._champion is None or version != self._champion.version:
@@ -90,6 +93,7 @@ class Watch:
                 last = self.last_retraining or {}
                 self.state = governor.on_champion(self.state, own=champion.version == last.get("version"))
             self._champion, self._bundle, self._followed = champion, bundle, champion.version
+            self.rollout.budget = bundle.threshold.budget
             self._window = TumblingWindow(bundle.reference.window_rows)
             self._verdicts.clear()
             self._statistics = None
@@ -111,9 +115,8 @@ class Watch:
         """What `/drift` answers."""
         with self._lock:
             live = [r for r in self._replicas.values() if now - r["seen"] < REPLICA_TIMEOUT_S]
-            desired = self.following
             return {
-                "model_version": desired,
+                "model_version": self.following,
                 "model_digest": self._champion.digest if self._champion else None,
                 "verdict": self._verdicts[-1] if self._verdicts else None,
                 "verdicts": [v["verdict"] for v in self._verdicts],
@@ -127,16 +130,17 @@ class Watch:
                 "rows_in_window": len(self._window) if self._window else 0,
                 "window_rows": self._window.size if self._window else None,
                 "replicas": live,
-                "lagging": [r["replica"] for r in live if r["version"] != desired],
+                **self.rollout.status(live, now, self.following),
             }
 
     def exposition(self, now: float) -> bytes:
         """The Prometheus text of all replicas and of the monitor."""
         with self._lock:
             self.metrics.replicas.clear()
-            for replica in self._replicas.values():
-                if now - replica["seen"] < REPLICA_TIMEOUT_S:
-                    self.metrics.replicas.labels(str(replica["version"])).inc()
+            live = [r for r in self._replicas.values() if now - r["seen"] < REPLICA_TIMEOUT_S]
+            for replica in live:
+                self.metrics.replicas.labels(str(replica["version"])).inc()
+            self.rollout.status(live, now, self.following)
             return exposition([*self._counts.values(), snapshot(self.metrics.registry)])
 
     def _judge(self, window: Window, now: float) -> None:
@@ -234,12 +238,13 @@ class DriftMonitor:
         self._tasks = [
             asyncio.get_running_loop().create_task(self._follow_loop()),
             asyncio.get_running_loop().create_task(self._retrain_loop()),
+            asyncio.get_running_loop().create_task(self._canary_loop()),
         ]
 
-    async def ingest(self, report: dict[str, Any]) -> dict[str, float]:
-        """A replica's report; answers with what every response tells of drift."""
+    async def ingest(self, report: dict[str, Any]) -> dict[str, float | None]:
+        """A replica's report; answers with what every response tells of drift, and which canary is over."""
         await asyncio.to_thread(self._watch.ingest, report, time.time())
-        return {"drift_score": self._watch.severity}
+        return {"drift_score": self._watch.severity, "stopped_canary": self._watch.rollout.stopped}
 
     async def status(self) -> dict[str, Any]:
         return self._watch.status(time.time())
@@ -256,7 +261,9 @@ class DriftMonitor:
     async def _follow_loop(self) -> None:
         while True:
             try:
-                champion = await asyncio.to_thread(self._registry.champion)
+                desired = await asyncio.to_thread(self._registry.desired)
+                self._watch.rollout.follow(desired)
+                champion = desired.champion
                 if champion is not None and champion.version != self._watch.following:
                     bundle = await asyncio.to_thread(self._registry.fetch, champion, self._watch.home.cache)
                     await asyncio.to_thread(self._watch.follow, champion, bundle)
@@ -271,7 +278,7 @@ class DriftMonitor:
             if state.phase == "retraining" and state.episode is not None:
                 try:
                     result = await asyncio.to_thread(
-                        retrain, state.episode, state.since, self._watch.cause, self.settings, self._registry
+                        retrain, state.episode, state.since, self._watch.cause, self.settings, self._registry, self._watch.rollout
                     )
                 except RegistryUnavailable as error:
                     if time.time() < state.retrains[-1] + self.settings.retrain_timeout_s:
@@ -287,10 +294,23 @@ class DriftMonitor:
                     await self._hurry()
             await asyncio.sleep(0.5)
 
+    async def _canary_loop(self) -> None:
+        """Stops or promotes canaries as the rollout decides."""
+        rollout = self._watch.rollout
+        while True:
+            if (what := rollout.due(time.time())) is not None:
+                try:
+                    await asyncio.to_thread(rollout.carry_out, what, self._registry)
+                    await self._hurry()
+                    rollout.follow(await asyncio.to_thread(self._registry.desired))
+                except VigilError as error:
+                    log.warning("the canary cannot be ended yet (%s): %s", what, error.message)
+            await asyncio.sleep(CANARY_S)
+
     async def _hurry(self) -> None:
         """Have the replicas look at the registry now; they would anyway within their poll period."""
         with contextlib.suppress(Exception):
-            await serve.get_app_handle(self.settings.serve_application).broadcast("hurry").results_async()
+            await serve.get_app_handle(self.settings.serve_application).broadcast("refresh").results_async()
 
 
 def build(args: dict[str, Any]) -> serve.Application:

@@ -6,14 +6,18 @@ import shlex
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from drift.governor import Outcome
+from drift.rollout import Rollout
 from drift.settings import DriftSettings
+from train.canary import steps
+from train.gate import judge_shadow
 from train.home import Home
-from train.promotion import promote
-from train.registry import Registry
+from train.promotion import history, promote, start_canary
+from train.registry import Registry, Version
 
 POLL_S = 1.0
 
@@ -27,7 +31,7 @@ class Retraining:
     version: str | None = None
 
 
-def retrain(episode: str, since: float, cause: str, settings: DriftSettings, registry: Registry) -> Retraining:
+def retrain(episode: str, since: float, cause: str, settings: DriftSettings, registry: Registry, rollout: Rollout) -> Retraining:
     """Run the retraining of `episode` on baseline and captured rows since `since`; blocks until it has ended.
 
     It is idempotent: job and version are keyed by the episode, so a monitor that restarts joins the job that runs.
@@ -53,8 +57,50 @@ def retrain(episode: str, since: float, cause: str, settings: DriftSettings, reg
     gate = registry.gate(version)
     if not gate["passed"]:
         return Retraining("kept", f"version {version.version} failed the gate: {gate['reason']}", version.version)
-    promote(registry, version.version, reason=f"drift: {cause}", actor="drift-monitor", gates=gate)
-    return Retraining("promoted", f"version {version.version} passed the gate: {gate['reason']}", version.version)
+    return _roll_out(version, gate, f"drift: {cause}", settings, registry, rollout)
+
+
+def _roll_out(
+    version: Version, gate: dict[str, Any], reason: str, settings: DriftSettings, registry: Registry, rollout: Rollout
+) -> Retraining:
+    """By shadow and canary where the settings ask for them, then the promotion."""
+    number, said = version.version, f"version {version.version} passed the gate: {gate['reason']}"
+    if settings.shadow_rows:
+        found = _wait_for_shadow(number, settings, rollout)
+        verdict = judge_shadow(found, settings.shadow_rows, rollout.budget * settings.canary_alert_band)
+        if not verdict.passed:
+            return Retraining("kept", f"version {number} failed in the shadow: {verdict.reason}", number)
+        gate = {**gate, "shadow": found}
+    if not settings.canary_steps:
+        promote(registry, number, reason=reason, actor="drift-monitor", gates=gate)
+        return Retraining("promoted", said, number)
+    if not _tried(registry, number):
+        start_canary(registry, number, steps(settings.canary_steps), reason=reason, actor="drift-monitor")
+    while registry.canary() is not None:
+        time.sleep(POLL_S)
+    last = next(move for move in history(registry) if number in (move.to, move.former))
+    champion = registry.champion()
+    if champion is not None and champion.version == number:
+        return Retraining("promoted", f"{said}; {last.reason}", number)
+    return Retraining("kept", f"version {number} was a canary, and stopped: {last.reason}", number)
+
+
+def _tried(registry: Registry, version: str) -> bool:
+    """Whether it is, or was, a canary: a monitor that restarts joins what runs, and repeats nothing."""
+    return any(move.kind == "canary" and move.to == version for move in history(registry))
+
+
+def _wait_for_shadow(version: str, settings: DriftSettings, rollout: Rollout) -> dict[str, Any]:
+    """The evidence of the shadow, complete or as far as it came in time."""
+    deadline = time.monotonic() + settings.retrain_timeout_s
+    empty = {"errors": 0, "rows": 0, "champion_alert_rate": 0.0, "challenger_alert_rate": 0.0,
+             "champion_us_per_row": 0.0, "challenger_us_per_row": 0.0}  # fmt: skip
+    while time.monotonic() < deadline:
+        found = rollout.shadow.found(version)
+        if found is not None and (found["rows"] >= settings.shadow_rows or found["errors"]):
+            return found
+        time.sleep(POLL_S)
+    return rollout.shadow.found(version) or empty
 
 
 def _wait(client: JobSubmissionClient, job: str, timeout_s: float) -> str:

@@ -30,4 +30,13 @@ class DriftSettings(BaseSettings):
     clear_windows: int = Field(default=3, ge=1, description="quiet windows that close an episode")
     max_retrains_per_day: int = Field(default=4, ge=0, description="retraining budget; 0 never retrains")
     keep_windows: int = Field(default=500, ge=10, description="captured windows kept on disk")
+    shadow_rows: int = Field(
+        default=0, ge=0, description="rows that a retrained challenger must first score in the shadow of the champion; 0: none"
+    )
+    canary_steps: str = Field(
+        default="", description='steps of a canary before a retrained challenger is promoted, as "5:60,25:60" (percent:seconds)'
+    )
+    canary_requests: int = Field(default=20, ge=1, description="requests that a canary must have answered before it is promoted")
+    canary_alert_band: float = Field(default=4.0, gt=1, description="alert rate of a canary, as a multiple of its budget")
+    disagreement_polls: int = Field(default=3, ge=1, description="polls of 2 s after which a replica that lags is an alert")
     retrain_timeout_s: float = Field(default=900, gt=0, description="a retraining that takes longer has failed")

@@ -32,6 +32,7 @@ log = logging.getLogger("ray.serve")
 VIGIL, MLFLOW = importlib.metadata.version("vigil"), importlib.metadata.version("mlflow")
 MONITOR = "drift"  # the Serve application of the drift monitor
 MONITOR_TIMEOUT_S = 5.0
+REFRESH_TIMEOUT_S = 10.0
 NO_MODEL = "no model is loaded yet: train and promote one with `vigil train --data P` and `vigil promote V`"
 
 
@@ -44,7 +45,10 @@ class Detector:
         self.metrics = ServeMetrics()
         self.replica = f"{os.getpid()}-{uuid.uuid4().hex[:6]}"
         registry = Registry(self.settings.tracking_uri, self.settings.model_name)
-        self.watch = ModelWatch(registry, Home(self.settings.home).cache, self.metrics, self.settings.poll_s)
+        self.watch = ModelWatch(
+            registry, Home(self.settings.home).cache, self.metrics, self.settings.poll_s, self.settings.keep_previous_s,
+            self.settings.shadow_rate > 0,
+        )  # fmt: skip
         self.capture = Capture(self.settings.capture_rows)
         self.capture_rate = 1.0
         self.drift_score = 0.0
@@ -58,9 +62,10 @@ class Detector:
             await self.watch.poll()
             self._tasks = [asyncio.create_task(self.watch.run()), asyncio.create_task(self._report_loop())]
 
-    def hurry(self) -> None:
-        """Look at the champion alias now (broadcast after a promotion)."""
-        self.watch.hurry()
+    async def refresh(self) -> dict[str, Any]:
+        """Look at the registry now (broadcast after a promotion); what this replica serves then."""
+        await self.watch.poll()
+        return self._served()
 
     def __serve_build_asgi_app__(self) -> Gateway:
         model, version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
@@ -78,6 +83,7 @@ class Detector:
                 "/healthz": self.healthz, "/readyz": self.readyz, "/ping": self.readyz,
                 "/v2/health/live": self.healthz, "/v2/health/ready": self.readyz,
             },
+            acts={"/models/refresh": self.refresh_all},
         )  # fmt: skip
         return Gateway(routes, self.settings, self.metrics)
 
@@ -87,7 +93,7 @@ class Detector:
         accept(call, "application/json", "application/x-www-form-urlencoded")
         model = self._model()
         rows, single = decode_predict(call.body, model.bundle.names, self.settings.max_rows)
-        scores = self._score(model, rows, call)
+        model, scores = self._score(model, rows, call)
         answer = encode_predict(model, rows, scores, single, self.drift_score, call.request_id, self.settings.reasons)
         return Answer(answer, headers=model.headers)
 
@@ -96,7 +102,8 @@ class Detector:
         accept(call, "application/json", "text/csv")
         model = self._model()
         rows = decode_invocations(call.body, call.content_type, model.bundle.names, self.settings.max_rows)
-        return Answer(encode_invocations(model, self._score(model, rows, call)), headers=model.headers)
+        model, scores = self._score(model, rows, call)
+        return Answer(encode_invocations(model, scores), headers=model.headers)
 
     async def infer(self, call: Call) -> Answer:
         """The Open Inference Protocol v2."""
@@ -104,32 +111,47 @@ class Detector:
         model = self._named_model(call)
         length = call.headers.get(JSON_LENGTH_HEADER.encode())
         asked = decode_infer(call.body, length.decode("latin-1") if length else None, model.bundle.names, self.settings.max_rows)
-        scores = self._score(model, asked.rows, call)
+        model, scores = self._score(model, asked.rows, call)
         answer, head = encode_infer(asked, self.settings.model_name, model, scores, call.request_id, self.settings.reasons)
         if head is None:
             return Answer(answer, headers=model.headers)
         return Answer(answer, b"application/octet-stream", (*model.headers, (JSON_LENGTH_HEADER.encode(), b"%d" % head)))
 
-    def _score(self, model: Snapshot, rows: NDArray[np.float64], call: Call) -> NDArray[np.float64]:
-        """The one scoring path behind all doors: score, remember for the monitor, count."""
-        scores = model.bundle.forest.score(rows, self.settings.score_threads)
+    def _score(self, model: Snapshot, rows: NDArray[np.float64], call: Call) -> tuple[Snapshot, NDArray[np.float64]]:
+        """The one scoring path behind all doors: score, remember for the monitor, count. Says which model it was."""
+        trial = self.watch.trial
+        if trial is None or call.version is not None:
+            scores = model.bundle.forest.score(rows, self.settings.score_threads)
+        else:
+            model, scores = trial.score(model, rows, call.body, self.settings.score_threads)
         if self.capture_rate >= 1 or random.random() < self.capture_rate:
             self.capture.add(model.version, rows, scores, call.request_id)
+        shadow = self.watch.shadow
+        if shadow is not None and model is shadow.champion and random.random() < self.settings.shadow_rate:
+            shadow.offer(rows, scores)
         self.metrics.rows.inc(len(rows))
         if anomalies := int(np.count_nonzero(scores > model.bundle.threshold.value)):
             self.metrics.anomalies.inc(anomalies)
-        return scores
+        return model, scores
 
     async def healthz(self, call: Call) -> Answer:
         """Alive."""
         return _json({"status": "alive"})
 
     async def readyz(self, call: Call) -> Answer:
-        """A verified model is loaded."""
+        """A verified model is loaded; `source` says where from."""
         model = self._model()
-        return _json(
-            {"status": "ready", "model_version": model.version, "model_digest": model.digest, "features": model.bundle.names}
-        )
+        return _json({"status": "ready", "model_version": model.version, "model_digest": model.digest,
+                      "features": model.bundle.names, "source": self.watch.source})  # fmt: skip
+
+    async def refresh_all(self, call: Call) -> Answer:
+        """Have every replica look at the registry now, and answer what each serves then."""
+        try:
+            handle = serve.get_app_handle(serve.get_replica_context().app_name)
+            replicas = await asyncio.wait_for(handle.broadcast("refresh").results_async(), REFRESH_TIMEOUT_S)
+        except Exception as error:  # they look by themselves within their poll period
+            raise NotRefreshed(f"not every replica answered ({type(error).__name__}); each looks by itself soon") from error
+        return _json({"replicas": replicas})
 
     async def version(self, call: Call) -> Answer:
         """The MLflow release whose scoring protocol this is."""
@@ -162,12 +184,24 @@ class Detector:
         return model
 
     def _named_model(self, call: Call) -> Snapshot:
-        """The model that the path names; only the one that is served can be asked."""
-        model = self._model()
+        """The model that the path names; only the one that is served, or is a canary, can be asked."""
+        model, trial = self._model(), self.watch.trial
+        if trial is not None and call.version == trial.candidate.version:
+            model = trial.candidate
         if call.name != self.settings.model_name or call.version not in (None, model.version):
             asked = call.name if call.version is None else f"{call.name} version {call.version}"
             raise UnknownModel(f"{asked!r} is not served; {self.settings.model_name!r} version {model.version} is")
         return model
+
+    def _served(self) -> dict[str, Any]:
+        """What this replica serves, what it should, and why it does not."""
+        watch, model = self.watch, self.watch.snapshot
+        return {
+            "replica": self.replica, "pid": os.getpid(), "version": model.version if model else None,
+            "digest": model.digest if model else None, "since": model.since if model else None, "desired": watch.desired,
+            "source": watch.source, "canary": watch.trial.candidate.version if watch.trial else None,
+            "refused": {version: refusal.reason for version, refusal in watch.refusals.items()},
+        }  # fmt: skip
 
     async def _ask_monitor(self, method: str, *args: Any) -> Any:
         try:
@@ -180,19 +214,28 @@ class Detector:
         """Hand rows, counts and the served version to the monitor, about once a second."""
         while True:
             await asyncio.sleep(self.settings.flush_s * random.uniform(0.8, 1.2))
-            model = self.watch.snapshot
-            batches = self.capture.take()
+            self.watch.check_guard()
+            trial, shadow, batches = self.watch.trial, self.watch.shadow, self.capture.take()
             self.metrics.capture_dropped.inc(self.capture.dropped)
             self.capture.dropped = 0
-            report = {
-                "replica": self.replica, "pid": os.getpid(), "rows": batches, "counts": snapshot(self.metrics.registry),
-                "version": model.version if model else None, "digest": model.digest if model else None,
-                "since": model.since if model else None,
+            sampled = shadow.take() if shadow else []
+            report = self._served() | {
+                "rows": batches, "counts": snapshot(self.metrics.registry), "trial": trial.report() if trial else None,
+                "shadow": await asyncio.to_thread(shadow.score, sampled) if shadow and sampled else None,
             }  # fmt: skip
             try:
-                self.drift_score = (await self._ask_monitor("ingest", report))["drift_score"]
+                answer = await self._ask_monitor("ingest", report)
             except VigilError:
                 self.capture.put_back(batches)
+                continue
+            self.drift_score = answer["drift_score"]
+            self.watch.guarded(answer["stopped_canary"])
+
+
+class NotRefreshed(VigilError):
+    """The replicas could not all be told to look at the registry."""
+
+    status = 503
 
 
 class NoMonitor(VigilError):

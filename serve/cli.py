@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,18 @@ def status(as_json: bool) -> None:
         show(found)
         return
     table(("part", "answers"), list(found["parts"].items()))
-    table(
-        ("replica", "version", "digest"), [(r["replica"], r["version"], str(r["digest"])[:12]) for r in found["replicas"] or []]
-    )
-    click.echo(f"desired version {found['model_version'] or 'none'}; lagging: {', '.join(found['lagging'] or []) or 'none'}")
+    rows = [(r["replica"], r["version"], str(r["digest"])[:12], _since(r["since"]), r["source"]) for r in found["replicas"] or []]
+    table(("replica", "version", "digest", "since", "from"), rows)
+    click.echo(f"desired version {found['desired_version'] or 'none'}; lagging: {', '.join(found['lagging'] or []) or 'none'}")
+    for replica in found["replicas"] or []:
+        for version, reason in (replica["refused"] or {}).items():
+            click.echo(f"{replica['replica']} refuses version {version}: {reason}")
+    if canary := found["canary"]:
+        click.echo(f"canary {canary['version']} answers {canary['share']:.0%} of the requests")
+
+
+def _since(at: float | None) -> str:
+    return "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @click.command()

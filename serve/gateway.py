@@ -77,11 +77,12 @@ def _open_inference(error: VigilError) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Route:
-    """A handler by HTTP method. `open` asks for no key; `refusal` is the form of the protocol's errors."""
+    """A handler by HTTP method. `open` asks for no key; `refusal` is the form of the protocol's errors; `scores` is counted."""
 
     methods: dict[str, Handler]
     open: bool = False
     refusal: Callable[[VigilError], dict[str, object]] = field(default=_vigil)
+    scores: bool = False
 
 
 class NotFound(VigilError):
@@ -149,7 +150,7 @@ class Gateway:
             if method == "POST":
                 call.body = await self._body(call.headers, receive)
             answer = await handler(call)
-            if method == "POST":  # the scoring routes
+            if route.scores:
                 self._ok.inc()
                 self._metrics.latency.observe(time.perf_counter() - began)
         except VigilError as error:
@@ -220,17 +221,21 @@ def accept(call: Call, *kinds: str) -> None:
         raise UnsupportedMediaType(f"content type {call.content_type!r}; send {' or '.join(kinds)}")
 
 
-def table(scoring: Mapping[str, Handler], reads: Mapping[str, Handler], open_reads: Mapping[str, Handler]) -> dict[str, Route]:
-    """Routes by path: `scoring` is POST, the others GET; `open_reads` ask for no key."""
+def table(
+    scoring: Mapping[str, Handler], reads: Mapping[str, Handler], open_reads: Mapping[str, Handler], acts: Mapping[str, Handler]
+) -> dict[str, Route]:
+    """Routes by path: `scoring` and `acts` are POST, the others GET; `open_reads` ask for no key."""
 
     def refusal(path: str) -> Callable[[VigilError], dict[str, object]]:
         return _open_inference if path.startswith("/v2") else _mlflow if path in ("/invocations", "/ping") else _vigil
 
     def made(handlers: Mapping[str, Handler], is_open: bool, *methods: str) -> Iterable[tuple[str, Route]]:
-        return ((path, Route(dict.fromkeys(methods, handler), is_open, refusal(path))) for path, handler in handlers.items())
+        scores = handlers is scoring
+        return ((p, Route(dict.fromkeys(methods, handler), is_open, refusal(p), scores)) for p, handler in handlers.items())
 
     gets = ("GET", "HEAD")
-    return dict([*made(scoring, False, "POST"), *made(reads, False, *gets), *made(open_reads, True, *gets)])
+    posts = (*made(scoring, False, "POST"), *made(acts, False, "POST"))
+    return dict([*posts, *made(reads, False, *gets), *made(open_reads, True, *gets)])
 
 
 async def _lifespan(receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:

@@ -28,6 +28,8 @@ class ServeMetrics:
         self.swaps = Counter("vigil_model_swaps", "Models published on a replica", **made)
         self.swap_failures = Counter("vigil_model_swap_failures", "Versions that could not be loaded or verified", **made)
         self.registry_failures = Counter("vigil_registry_failures", "Polls of the registry that failed", **made)
+        good = "Replicas that serve the last known good model because the registry did not give one"
+        self.last_known_good = Gauge("vigil_model_last_known_good", good, **made)
 
 
 class DriftMetrics:
@@ -42,6 +44,11 @@ class DriftMetrics:
         self.capture_failures = Counter("vigil_capture_write_failures", "Windows that could not be written", **made)
         self.skipped = Counter("vigil_drift_skipped_rows", "Rows of another model version than the champion's", **made)
         self.replicas = Gauge("vigil_model_replicas", "Replicas by the model version they serve", ["version"], **made)
+        self.desired = Gauge("vigil_model_desired", "1 for the version that replicas should serve", ["version"], **made)
+        self.lagging = Gauge("vigil_model_lagging_replicas", "Replicas that do not serve the desired version", **made)
+        alert = "1 while a replica has not served the desired version for more polls than allowed"
+        self.disagreement = Gauge("vigil_model_disagreement", alert, **made)
+        self.canary_stops = Counter("vigil_canary_stops", "Canaries that the guard stopped", **made)
 
 
 def snapshot(registry: CollectorRegistry) -> Snapshot:

@@ -179,6 +179,9 @@ def document(settings: ServeSettings) -> Json:
                                "parameters": _path_parameters(path, settings)}}  # fmt: skip
         if path in ("/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"):
             paths[path]["get"]["security"] = []
+    refreshed: Json = {"description": "Version and digest by replica", "content": {"application/json": {"schema": {}}}}
+    paths["/models/refresh"] = {"post": {"summary": "Have every replica look at the registry now", "responses": {
+        "200": refreshed, **_refusals("vigil", ["401", "408", "413", "415", "431", "500", "503"])}}}  # fmt: skip
     for path in (f"{name}/infer", f"{version}/infer"):
         paths[path]["post"]["parameters"] += _path_parameters(path, settings)
     schemes = {"key": {"type": "http", "scheme": "bearer"}, "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}

@@ -38,6 +38,10 @@ class ServeSettings(BaseSettings):
     max_header_bytes: int = Field(default=16_384, ge=2048, description="largest request line and headers together")
     cpus_per_replica: float = Field(default=0.25, gt=0, description="CPUs that Ray reserves for a replica")
     poll_s: float = Field(default=2.0, gt=0, description="how often a replica looks at the champion alias")
+    keep_previous_s: float = Field(default=3600.0, ge=0, description="how long a former model stays in memory, to go back to")
+    shadow_rate: float = Field(
+        default=0.1, ge=0, le=1, description="share of requests that the challenger scores as well; 0: none"
+    )
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="largest request body")
     max_rows: int = Field(default=50_000, ge=1, description="most rows in one request")
     score_threads: int = Field(default=1, ge=1, description="threads that one large request is scored on")

@@ -66,6 +66,20 @@ def judge(challenger: Metrics, champion: Metrics | None, settings: TrainSettings
     return Verdict(tuple(checks))
 
 
+def judge_shadow(found: Mapping[str, Any], least_rows: int, alert_limit: float) -> Verdict:
+    """Judge what the challenger did in the shadow of the champion on live rows (drift/shadow.py).
+
+    After drift the two should disagree: how far they do is told in the ledger, and decides nothing.
+    """
+    limit, slowest = max(alert_limit, found["champion_alert_rate"]), 4 * found["champion_us_per_row"]
+    return Verdict((
+        _at_most("shadow_errors", found["errors"], 0, "what a shadow may fail on"),
+        _at_least("shadow_rows", found["rows"], least_rows, "the rows asked for"),
+        _at_most("shadow_alert_rate", found["challenger_alert_rate"], limit, "the alert budget band or the champion's rate"),
+        _at_most("shadow_us_per_row", found["challenger_us_per_row"], slowest, "four times the champion's"),
+    ))  # fmt: skip
+
+
 def _at_most(name: str, value: float, limit: float, what: str) -> Check:
     passed = value <= limit
     return Check(name, value, limit, passed, f"{name} {value:.4f} is {'within' if passed else 'over'} {limit:.4f}, {what}")

@@ -40,7 +40,7 @@ class Service:
         self.detector.metrics = ServeMetrics()
         self.detector.capture = Capture(1000)
         self.detector.capture_rate, self.detector.drift_score = 1.0, 0.25
-        self.detector.watch = type("Watch", (), {"snapshot": model})()
+        self.detector.watch = type("Watch", (), {"snapshot": model, "trial": None, "shadow": None, "source": "registry"})()
         self.detector._ask_monitor = self._monitor
         self.gateway = self.detector.__serve_build_asgi_app__()
 

@@ -1,0 +1,80 @@
+"""The canary's guard: evidence that holds however often one looks, and reasons that say what was seen."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drift import guard
+from drift.guard import Counts, evidence, reason_to_stop
+from serve.trial import BUCKETS, Arm
+
+BUDGET, BAND = 0.01, 4.0
+
+
+def counts(requests: int, errors: int = 0, alerts: int = 0, microseconds: float = 50.0, slow: int = 0) -> Counts:
+    """One row a request; `slow` of them took a hundred times as long."""
+    arm = Arm(errors=errors)
+    for i in range(requests):
+        arm.add(1, i < alerts, microseconds * (100 if i < slow else 1) / 1e6)
+    return Counts.total([vars(arm)])
+
+
+def stop(champion: Counts, canary: Counts) -> str:
+    return reason_to_stop(champion, canary, BUDGET, BAND) or ""
+
+
+def test_evidence_is_the_mixture_over_higher_rates_against_the_tolerated_one() -> None:
+    rates = np.linspace(0.1, 1, 200_001)
+    likelihood = np.mean(rates**3 * (1 - rates) ** 17) / (0.1**3 * 0.9**17)
+    assert evidence(3, 20, 0.1) == pytest.approx(math.log(likelihood), abs=1e-3)
+    assert evidence(0, 0, 0.1) == pytest.approx(0.0)
+    assert evidence(1, 0, 0.1) == evidence(0, 9, 1.0) == -math.inf
+
+
+def test_at_the_tolerated_rate_a_guard_that_always_looks_is_seldom_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "ALPHA", 0.05)
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(200):
+        hits = np.cumsum(rng.random(300) < 0.1)
+        wrong += any(evidence(int(k), n, 0.1) > -math.log(guard.ALPHA) for n, k in enumerate(hits, 1))
+    assert wrong <= 0.05 * 200
+
+
+def test_two_failures_in_a_row_are_enough_and_one_is_not() -> None:
+    assert stop(counts(100), counts(0, errors=1)) == ""
+    assert stop(counts(100), counts(0, errors=2)) == "it failed on 2 of 2 requests"
+    assert stop(counts(100), counts(1000, errors=5)) == ""
+
+
+def test_an_alert_rate_outside_the_band_ends_it() -> None:
+    assert stop(counts(900, alerts=9), counts(60, alerts=2)) == ""
+    found = stop(counts(900, alerts=9), counts(40, alerts=20))
+    assert found == "20 of 40 rows alert, over 0.0400; 9 of the champion's 900 do"
+    assert "under" in stop(counts(900, alerts=400), counts(8000))
+    assert stop(counts(900, alerts=400), counts(8000, alerts=80)) == ""  # after drift a quiet challenger is what is wanted
+
+
+def test_what_the_champion_does_too_is_no_fault_of_the_canary() -> None:
+    assert stop(counts(900, alerts=450), counts(40, alerts=20)) == ""
+    assert "over" in stop(counts(900, alerts=270), counts(100, alerts=90))
+
+
+def test_a_slow_canary_ends_but_a_slow_machine_does_not() -> None:
+    assert "took more than" in stop(counts(200), counts(30, slow=10))
+    assert stop(counts(200, slow=20), counts(30, slow=10)) == ""
+    assert stop(counts(20), counts(30, slow=30)) == ""  # too few of the champion's to compare with
+    assert stop(counts(200), counts(200, microseconds=150.0)) == ""
+
+
+def test_nothing_seen_is_no_reason() -> None:
+    assert stop(Counts.total([]), Counts.total([])) == ""
+    assert stop(counts(0), counts(0)) == ""
+
+
+def test_replicas_add_up() -> None:
+    arms: list[dict[str, Any]] = [vars(Arm(2, 1, 5, 1, [1] * BUCKETS)), vars(Arm(3, 0, 7, 2, [2] * BUCKETS))]
+    assert Counts.total(arms) == Counts(5, 1, 12, 3, (3,) * BUCKETS)
