@@ -27,6 +27,7 @@ from train.registry import Desired, Registry, Version
 
 log = logging.getLogger("ray.serve")
 SLOW_LOAD_S = 1.0  # after a longer load the alias is read again before the model is published
+HANGS_S = 8.0
 MOST_TURNS = 5  # of that in one poll
 LONGEST_WAIT_S = 60.0  # between two attempts at a version that was refused
 UNGUARDED_S = 10.0  # without a word of the monitor a canary is over
@@ -94,7 +95,6 @@ class ModelWatch:
         self._metrics = metrics
         self._keep_s = keep_s
         self._shadows = shadows
-        self._wake = asyncio.Event()
         self._polling = asyncio.Lock()
         self._heard = float("-inf")  # of the monitor, which guards canaries
         self._stopped = 0.0  # the canary that it has stopped, by its start
@@ -111,11 +111,13 @@ class ModelWatch:
                 await self._accompany(desired)
 
     async def _ask(self) -> Desired | None:
+        # A registry that hangs must not keep a new replica from its last known good model.
+        patience = HANGS_S if self.snapshot is None else None
         try:
-            desired = await asyncio.to_thread(self._registry.desired)
-        except VigilError as error:
+            desired = await asyncio.wait_for(asyncio.to_thread(self._registry.desired), patience)
+        except (VigilError, TimeoutError) as error:
             self._metrics.registry_failures.inc()
-            log.warning("the registry does not answer, serving goes on: %s", error.message)
+            log.warning("the registry does not answer, serving goes on: %s", error or "it hangs")
             return None
         self.desired = desired.champion.version if desired.champion else None
         return desired
@@ -123,20 +125,12 @@ class ModelWatch:
     async def run(self) -> None:
         """Poll for ever, with jitter so that replicas do not ask all at once."""
         while True:
-            try:
-                await asyncio.wait_for(self._wake.wait(), self.poll_s * random.uniform(0.8, 1.2))
-            except TimeoutError:
-                pass
-            self._wake.clear()
+            await asyncio.sleep(self.poll_s * random.uniform(0.8, 1.2))
             try:
                 await self.poll()
             except Exception:  # the watch outlives whatever a library throws
                 self._metrics.swap_failures.inc()
                 log.exception("the model watch failed, the model stays")
-
-    def hurry(self) -> None:
-        """Poll now."""
-        self._wake.set()
 
     def guarded(self, stopped: float | None) -> None:
         """The monitor has spoken: canaries may run, but not the one that began at `stopped`."""

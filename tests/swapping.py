@@ -61,7 +61,9 @@ class Traffic:
 
     async def _all(self) -> None:
         connector = aiohttp.TCPConnector(limit=self.connections)
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=aiohttp.ClientTimeout(total=60), headers={"Content-Type": "application/json"}
+        ) as session:
             await asyncio.gather(*(self._one(session, seed) for seed in range(self.connections)))
 
     async def _one(self, session: aiohttp.ClientSession, seed: int) -> None:

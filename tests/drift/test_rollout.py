@@ -44,7 +44,7 @@ def desired(version: str, canary: Canary | None = None) -> Desired:
     return Desired(Version(version, "run", "digest", 0.0), canary=canary)
 
 
-def report(canary: Canary, replica: str = "r1", **arm: int) -> dict[str, Any]:
+def report(canary: Canary, replica: str = "r1", **arm: Any) -> dict[str, Any]:
     """The canary's arm as given, beside a champion that does what it should."""
     arms = {"champion": vars(Arm(1000, 0, 1000, 10)), "canary": vars(Arm(**arm))}
     return {"replica": replica, "trial": {"started": canary.started, "budget": 0.01, **arms}}

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
 
 import numpy as np
@@ -32,6 +33,8 @@ class Versions:
         self.canary: Canary | None = None
         self.schema = ""
         self.damaged: set[str] = set()
+        self.unreachable, self.hangs = False, Event()
+        self.hangs.set()
         self.fetched: list[str] = []
         self.store = store
         self.digests = {v: bundles.write(bundle, store / v) for v, bundle in known.items()}
@@ -42,12 +45,15 @@ class Versions:
     def desired(self) -> Desired:
         if self.away:
             raise RegistryUnavailable("away")
+        self.hangs.wait(10)
         candidate = self.version(self.canary.version) if self.canary else None
         return Desired(self.version(self.champion), self.version(self.challenger), self.canary, candidate, self.schema)
 
     def fetch(self, version: Version, cache: Path) -> ModelBundle:
         def download(folder: Path) -> Path:
             self.fetched.append(version.version)
+            if self.unreachable:
+                raise RegistryUnavailable("away")
             if version.version in self.damaged:
                 raise BundleError("damaged")
             bundles.write(self.known[version.version], folder / "bundle")
@@ -84,13 +90,13 @@ def served(watch: ModelWatch) -> str | None:
 
 async def test_no_champion_means_no_model(versions: Versions, replica: Any) -> None:
     versions.champion = ""
-    watch = replica()
+    watch: Any = replica()
     await watch.poll()
     assert (watch.snapshot, versions.fetched) == (None, [])
 
 
 async def test_a_moved_alias_swaps_the_model(versions: Versions, replica: Any) -> None:
-    watch = replica()
+    watch: Any = replica()
     await watch.poll()
     first = watch.snapshot
     await watch.poll()
@@ -106,7 +112,7 @@ async def test_a_moved_alias_swaps_the_model(versions: Versions, replica: Any) -
 async def test_a_rollback_needs_neither_download_nor_disk(
     versions: Versions, replica: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = replica()
+    watch: Any = replica()
     for desired in ("1", "2"):
         versions.champion = desired
         await watch.poll()
@@ -119,7 +125,7 @@ async def test_a_rollback_needs_neither_download_nor_disk(
 
 
 async def test_a_former_model_leaves_memory_after_its_time(versions: Versions, replica: Any) -> None:
-    watch = replica(keep_s=0.0)
+    watch: Any = replica(keep_s=0.0)
     await watch.poll()
     former = weakref.ref(watch.snapshot.bundle)
     versions.champion = "2"
@@ -137,7 +143,7 @@ async def test_a_refused_version_changes_only_a_counter_and_the_reason(
 ) -> None:
     clock = 1000.0
     monkeypatch.setattr(model_watch.time, "monotonic", lambda: clock)
-    watch = replica()
+    watch: Any = replica()
     await watch.poll()
     first, versions.champion, versions.damaged = watch.snapshot, "2", {"2"}
     for failures in (1, 2):
@@ -154,23 +160,18 @@ async def test_a_refused_version_changes_only_a_counter_and_the_reason(
 
 
 async def test_a_version_that_cannot_be_had_is_asked_for_again_at_once(versions: Versions, replica: Any) -> None:
-    watch = replica()
+    watch: Any = replica()
     await watch.poll()
-    versions.champion, fetch = "2", versions.fetch
-
-    def away(*_: object) -> ModelBundle:
-        raise RegistryUnavailable("away")
-
-    versions.fetch = away
+    versions.champion, versions.unreachable = "2", True
     await watch.poll()
     assert served(watch) == "1"
-    versions.fetch = fetch
+    versions.unreachable = False
     await watch.poll()
     assert served(watch) == "2"
 
 
 async def test_other_features_are_refused_until_they_are_declared(versions: Versions, replica: Any) -> None:
-    watch = replica()
+    watch: Any = replica()
     await watch.poll()
     versions.champion = "other"
     await watch.poll()
@@ -216,7 +217,7 @@ def _resident_is_fast(watch: ModelWatch, monkeypatch: pytest.MonkeyPatch) -> Any
 
 
 async def test_without_the_registry_serving_goes_on(versions: Versions, replica: Any) -> None:
-    watch = replica()
+    watch: Any = replica()
     await watch.poll()
     first, versions.away = watch.snapshot, True
     await watch.poll()
@@ -250,6 +251,20 @@ async def test_a_last_known_good_model_that_is_the_champion_is_from_the_registry
     assert (watch.source, versions.fetched) == ("registry", ["1"])
 
 
+async def test_a_registry_that_hangs_keeps_no_new_replica_waiting(
+    versions: Versions, replica: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await replica().poll()
+    monkeypatch.setattr(model_watch, "HANGS_S", 0.05)
+    versions.hangs.clear()
+    watch: Any = replica()
+    await watch.poll()
+    assert (served(watch), watch.source) == ("1", "last-known-good")
+    versions.hangs.set()
+    await watch.poll()
+    assert watch.source == "registry"
+
+
 @pytest.mark.parametrize("spoil", ["pointer", "bundle", "absent"])
 async def test_a_last_known_good_model_that_is_not_sound_is_not_served(
     versions: Versions, replica: Any, cache: Path, spoil: str
@@ -259,41 +274,39 @@ async def test_a_last_known_good_model_that_is_not_sound_is_not_served(
         pointer, forest = cache / "last-known-good.json", cache / versions.digests["1"] / "forest.safetensors"
         (pointer if spoil == "pointer" else forest).write_bytes(b"{")
     versions.away = True
-    watch = replica()
+    watch: Any = replica()
     await watch.poll()
     assert watch.snapshot is None
 
 
-async def test_the_loop_swaps_when_hurried_and_outlives_surprises(
+async def test_the_loop_follows_the_alias_and_outlives_surprises(
     versions: Versions, replica: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = replica()
-    watch.poll_s = 3600
     monkeypatch.setattr(versions, "fetch", lambda *_: 1 / 0)
     running = asyncio.create_task(watch.run())
     try:
-        await eventually(watch, lambda: count(watch, "model_swap_failures_total"))
+        await eventually(lambda: count(watch, "model_swap_failures_total"))
         monkeypatch.undo()
-        await eventually(watch, lambda: served(watch) == "1")
+        await eventually(lambda: served(watch) == "1")
     finally:
         running.cancel()
 
 
-async def eventually(watch: ModelWatch, condition: Callable[[], Any]) -> None:
-    """Hurry the watch until the condition holds."""
+async def eventually(condition: Callable[[], Any]) -> None:
+    """Let the loop run until the condition holds."""
     async with asyncio.timeout(10):
         while not condition():
-            watch.hurry()
             await asyncio.sleep(0.01)
 
 
 async def test_a_canary_runs_only_while_the_monitor_guards_it(
     versions: Versions, replica: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = replica()
+    watch: Any = replica()
     versions.canary = Canary("2", "1", 5.0, ((0.5, 60.0),))
     await watch.poll()
-    assert watch.trial is None
+    assert not watch.trial
     watch.guarded(None)
     await watch.poll()
     assert watch.trial.candidate.version == "2"
@@ -310,7 +323,7 @@ async def test_a_canary_runs_only_while_the_monitor_guards_it(
     assert watch.trial is not None
     watch.guarded(5.0)  # the guard has stopped it, the registry may not know yet
     await watch.poll()
-    assert watch.trial is None
+    assert not watch.trial
     versions.canary = replace(versions.canary, started=6.0)
     await watch.poll()
     assert watch.trial.plan.started == 6.0
@@ -320,7 +333,7 @@ async def test_a_canary_runs_only_while_the_monitor_guards_it(
 
 
 async def test_a_canary_or_challenger_that_is_refused_leaves_the_champion_alone(versions: Versions, replica: Any) -> None:
-    watch = replica(shadows=True)
+    watch: Any = replica(shadows=True)
     watch.guarded(None)
     versions.canary, versions.challenger, versions.damaged = Canary("2", "1", 5.0, ((0.5, 60.0),)), "other", {"2"}
     await watch.poll()
@@ -329,10 +342,10 @@ async def test_a_canary_or_challenger_that_is_refused_leaves_the_champion_alone(
 
 
 async def test_the_challenger_stands_in_the_shadow_until_it_is_champion(versions: Versions, replica: Any) -> None:
-    watch = replica(shadows=True)
+    watch: Any = replica(shadows=True)
     versions.challenger = "1"
     await watch.poll()
-    assert watch.shadow is None
+    assert not watch.shadow
     versions.challenger = "2"
     await watch.poll()
     shadow = watch.shadow

@@ -1,0 +1,87 @@
+"""What becomes of a retrained version that passed its gate: straight, through the shadow, or through a canary."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from drift import retrain
+from drift.retrain import Retraining
+from drift.rollout import Rollout
+from drift.settings import DriftSettings
+from serve.metrics import DriftMetrics
+from tests.train.test_promotion import Shelf
+from train.promotion import history, promote, start_canary, stop_canary
+from train.registry import Registry, Version
+
+GATE = {"passed": True, "reason": "better"}
+SHADOW = {"errors": 0, "rows": 100, "champion_alert_rate": 0.01, "challenger_alert_rate": 0.02,
+          "champion_us_per_row": 10.0, "challenger_us_per_row": 12.0}  # fmt: skip
+
+
+class Shelved(Shelf):
+    """With what a retraining asks of the registry besides; `end` says how a canary that is asked about ends."""
+
+    end = ""
+
+    def champion(self) -> Version | None:
+        version = self.alias.get("champion")
+        return Version(version, "run", "digest", 0.0) if version else None
+
+    def canary(self) -> Any:
+        running, self.end, end = self.trial, "", self.end
+        if running is not None and end == "stop":
+            stop_canary(self, running, reason="too many alerts", actor="guard")
+        elif running is not None and end == "promote":
+            promote(self, running.version, reason="canary passed", actor="guard")
+        return self.trial
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelved:
+    monkeypatch.setattr(retrain, "POLL_S", 0.0)
+    made = Shelved()
+    promote(made, "1", reason="", actor="")
+    return made
+
+
+def roll_out(shelf: Shelved, found: dict[str, Any] | None = None, **settings: Any) -> Retraining:
+    chosen = DriftSettings(retrain_timeout_s=0.01, **settings)
+    rollout = Rollout(chosen, DriftMetrics())
+    rollout.budget = 0.01
+    rollout.shadow.found = lambda challenger=None: found  # type: ignore[method-assign]
+    return retrain._roll_out(Version("2", "run", "digest", 0.0), GATE, "drift: x", chosen, cast(Registry, shelf), rollout)
+
+
+def test_by_default_the_gate_alone_decides(shelf: Shelved) -> None:
+    assert roll_out(shelf).outcome == "promoted"
+    assert (shelf.alias["champion"], history(shelf)[0].gates) == ("2", GATE)
+
+
+def test_the_shadows_evidence_is_part_of_the_gate(shelf: Shelved) -> None:
+    assert roll_out(shelf, SHADOW, shadow_rows=100).outcome == "promoted"
+    assert history(shelf)[0].gates["shadow"] == SHADOW
+
+
+@pytest.mark.parametrize("found", [None, SHADOW | {"rows": 99}, SHADOW | {"errors": 1}])
+def test_a_challenger_that_fails_in_the_shadow_is_kept_back(shelf: Shelved, found: dict[str, Any] | None) -> None:
+    kept = roll_out(shelf, found, shadow_rows=100)
+    assert (kept.outcome, shelf.alias["champion"]) == ("kept", "1")
+    assert "shadow" in kept.reason
+
+
+@pytest.mark.parametrize(("end", "outcome", "champion"), [("promote", "promoted", "2"), ("stop", "kept", "1")])
+def test_a_canary_decides_where_the_settings_ask_for_one(
+    shelf: Shelved, monkeypatch: pytest.MonkeyPatch, end: str, outcome: str, champion: str
+) -> None:
+    def start(*args: Any, **named: Any) -> None:
+        start_canary(*args, **named)
+        shelf.end = end
+
+    monkeypatch.setattr(retrain, "start_canary", start)
+    found = roll_out(shelf, canary_steps="5:60,25:60")
+    assert (found.outcome, shelf.alias["champion"]) == (outcome, champion)
+    assert ("too many alerts" if end == "stop" else "canary passed") in found.reason
+    again = roll_out(shelf, canary_steps="5:60,25:60")  # a monitor that restarts repeats nothing
+    assert (again.outcome, [m.kind for m in history(shelf)].count("canary")) == (outcome, 1)
