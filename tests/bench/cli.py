@@ -10,24 +10,30 @@ import click
 
 from train.terminal import command, json_option, say, show, table
 
-NAMES = ("score", "reasons", "serving")
+NAMES = ("score", "reasons", "serving", "swap")
 
 
 @click.command()
 @click.argument("name", required=False, type=click.Choice(NAMES))
-@click.option("--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="serving: length of one run")
+@click.option("--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="serving, swap: length of one run")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="write what was found as JSON")
 @click.option("--write-docs", is_flag=True, help="serving: write the section of docs/benchmarks.md")
 @json_option
 @command
 def bench(name: str | None, seconds: float, out: Path | None, write_docs: bool, as_json: bool) -> None:
     """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite), reasons (the features named for an
-    anomaly beside labelled ones), serving (HTTP beside a do-nothing handler and other servers). Peers are installed into
+    anomaly beside labelled ones), serving (HTTP beside a do-nothing handler and other servers), swap (fifty swaps
+    under load, and the shadow, beside a steady run). Peers are installed into
     environments of their own."""
     found: dict[str, Any] = {}
     for each in NAMES if name is None else (name,):
         say(each)
-        found[each] = _serving(seconds, write_docs, as_json) if each == "serving" else _measure(each, as_json)
+        if each == "serving":
+            found[each] = _serving(seconds, write_docs, as_json)
+        elif each == "swap":
+            found[each] = _swap(seconds, as_json)
+        else:
+            found[each] = _measure(each, as_json)
     if out is not None:
         out.write_text(json.dumps(found, indent=1))
     if as_json:
@@ -54,6 +60,16 @@ def _serving(seconds: float, write_docs: bool, as_json: bool) -> dict[str, Any]:
         _table(serving.figures(found))
         _table([ratio.row() for ratio in serving.ratios(found)])
     return serving.to_json(found)
+
+
+def _swap(seconds: float, as_json: bool) -> list[dict[str, Any]]:
+    from tests.bench import swap
+
+    rows = swap.swap(seconds)
+    if not as_json:
+        _table([{"figure": key, **{row["mode"]: row[key] for row in rows}} for key in rows[0]])
+        _table([ratio.row() for ratio in swap.ratios(rows)])
+    return rows
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

@@ -129,7 +129,7 @@ def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(p
         finally:
             artifacts.with_name("away").rename(artifacts)
     assert_all_good(alias, traffic.answers, forgiven=CONNECTIONS)
-    assert {a.version for a in traffic.answers if a.status == 200} == {before["desired_version"]}
+    assert {a.version for a in traffic.answers if a.status == 200} == {alias.desired[-1][1]}
     eventually(lambda: {r["source"] for r in drift(platform).get("replicas", [])} == {"registry"})
 
 

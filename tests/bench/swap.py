@@ -1,0 +1,141 @@
+"""`vigil bench swap`: what swaps and the shadow cost the slowest requests, in HAProxy and in default proxy mode."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+from serve.simulate import telemetry
+from tests.bench.report import Ratio, over
+from tests.running import ROOT, Vigil, free_port
+from tests.swapping import Alias, Answered, Traffic
+from train.terminal import say
+
+SWAPS, REPLICAS, ROUNDS = 50, 2, 3
+MODES = {"HAProxy": "1", "default proxy": "0"}
+
+
+def swap(seconds: float, modes: tuple[str, ...] = tuple(MODES)) -> list[dict[str, Any]]:
+    """One row a mode; `seconds` is the length of the steady run that swaps are compared with."""
+    return [_mode(mode, seconds) for mode in modes]
+
+
+def ratios(rows: list[dict[str, Any]]) -> list[Ratio]:
+    """The bounds that must hold in each mode."""
+    bounds = {
+        "requests that failed": ("failed", 0), "answers of a version not desired in the last 5 s": ("not desired", 0),
+        "maximum latency during swaps over the steady maximum": ("swap over steady", 3),
+        "seconds until all replicas agree without being told": ("slowest convergence s", 5),
+        "p99 with a shadow of 10 % over without": ("shadow p99 ratio", 1.1),
+    }  # fmt: skip
+    return [
+        Ratio(f"{row['mode']}: {what}", row[key], bound, at_least=False, unit="")
+        for row in rows
+        for what, (key, bound) in bounds.items()
+    ]
+
+
+def _mode(mode: str, seconds: float) -> dict[str, Any]:
+    table = telemetry(6000, seed=1)
+    environment = {"RAY_SERVE_ENABLE_HA_PROXY": MODES[mode], "VIGIL_SERVE_MAX_REPLICAS": str(REPLICAS)}
+    with tempfile.TemporaryDirectory() as folder:
+        vigil = Vigil(Path(folder), free_port(), environment)
+        pd.DataFrame(table.X, columns=list(table.names)).to_csv(vigil.home / "telemetry.csv", index=False)
+        say(f"{mode}: starting")
+        try:
+            vigil.run("up", "-d", "--data", str(vigil.home / "telemetry.csv"))
+            alias = Alias(vigil)
+            versions = [v.version for v in alias.variants(2)]
+            return {"mode": mode, **_swaps(alias, versions, seconds), **_shadow(alias, versions, seconds)}
+        finally:
+            vigil.run("down")
+
+
+def _swaps(alias: Alias, versions: list[str], seconds: float) -> dict[str, Any]:
+    took = []
+    with _traffic(alias) as traffic:
+        time.sleep(3)
+        steady = time.time()
+        time.sleep(seconds)
+        began = time.time()
+        for i in range(SWAPS):
+            alias.move(versions[i % 2])
+            if i % 5:
+                alias.hurry()
+            else:
+                took.append(alias.converge(versions[i % 2], REPLICAS))
+        ended = time.time()
+    good = [a for a in traffic.answers if a.status == 200]
+    say(f"{len(good)} answers, {len(traffic.failed)} failed: {traffic.failed[:2]}")
+    return {
+        "swaps": SWAPS, "requests": len(traffic.answers), "failed": len(traffic.failed),
+        "not desired": len(alias.not_desired(good)), "slowest convergence s": round(max(took), 2),
+        "steady p50 ms": round(traffic.quantile_ms(0.5, steady, began), 2),
+        "steady p99 ms": round(traffic.quantile_ms(0.99, steady, began), 2),
+        "swap p99 ms": round(traffic.quantile_ms(0.99, began, ended), 2),
+        "steady max ms": round(traffic.slowest_ms(steady, began), 1), "swap max ms": round(traffic.slowest_ms(began, ended), 1),
+        "swap over steady": over(traffic.slowest_ms(began, ended), traffic.slowest_ms(steady, began)),
+        "swap seconds": round(ended - began, 1),
+    }  # fmt: skip
+
+
+def _shadow(alias: Alias, versions: list[str], seconds: float) -> dict[str, Any]:
+    """p99 without and with a challenger in the shadow, in turn; the median of the rounds."""
+    served = alias.desired[-1][1]
+    other = next(version for version in versions if version != served)
+    p99: dict[str, list[float]] = {served: [], other: []}
+    with _traffic(alias) as traffic:
+        spans = []
+        for _ in range(ROUNDS):
+            for challenger in p99:
+                alias.registry.set_alias("challenger", challenger)
+                alias.hurry()
+                time.sleep(2)
+                began = time.time()
+                time.sleep(seconds)
+                spans.append((challenger, began, time.time()))
+    for challenger, began, ended in spans:
+        p99[challenger].append(traffic.quantile_ms(0.99, began, ended))
+    without, beside = median(p99[served]), median(p99[other])
+    return {
+        "p99 without shadow ms": round(without, 2),
+        "with ms": round(beside, 2),
+        "shadow p99 ratio": round(beside / without, 3),
+    }
+
+
+@contextmanager
+def _traffic(alias: Alias) -> Iterator[Traffic]:
+    """Traffic of a process of its own: what drives the swaps must not delay what measures them."""
+    traffic = Traffic(alias.vigil.url, alias.row)
+    command = [sys.executable, "-m", "tests.bench.swap"]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    process.stdin.write(json.dumps({"url": traffic.url, "row": traffic.row}) + "\n")
+    process.stdin.flush()
+    try:
+        yield traffic
+    finally:
+        out, _ = process.communicate("stop\n", timeout=60)
+        traffic.answers += [Answered(*found) for found in json.loads(out)]
+
+
+def _client() -> None:
+    traffic = Traffic(**json.loads(sys.stdin.readline()))
+    with traffic.running():
+        sys.stdin.readline()
+    print(json.dumps([(a.asked, a.came, a.status, a.version) for a in traffic.answers]))
+
+
+if __name__ == "__main__":
+    _client()
