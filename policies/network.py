@@ -168,7 +168,8 @@ def namespace_denies_by_default(namespace: Props, context: Context) -> Found:
 def _denies_all(spec: Props) -> bool:
     selector = spec.get("podSelector") or {}
     everyone = not (selector.get("matchLabels") or selector.get("matchExpressions"))
-    return everyone and set(spec.get("policyTypes") or ()) == {"Ingress", "Egress"} and not spec.get("ingress")
+    opened = any(not each for key in ("ingress", "egress") for each in spec.get(key) or ())  # an empty rule allows everything
+    return everyone and set(spec.get("policyTypes") or ()) == {"Ingress", "Egress"} and not opened
 
 
 def backend_ports(resource: Resource) -> Iterator[int | str]:

@@ -92,7 +92,11 @@ RAY_ENV = [
 
 def ray_group(pool: str, **more: Any) -> dict[str, Any]:
     """A head or worker group."""
-    spec = pod(container("ray", env=RAY_ENV), nodeSelector={"karpenter.sh/nodepool": pool}, terminationGracePeriodSeconds=150.0)
+    spec = pod(
+        container("ray", env=[dict(each) for each in RAY_ENV]),
+        nodeSelector={"karpenter.sh/nodepool": pool},
+        terminationGracePeriodSeconds=150.0,
+    )
     return {"rayStartParams": {}, "template": {"metadata": {"annotations": {}}, "spec": spec}, **more}
 
 
