@@ -74,7 +74,9 @@ def iam_no_service_wildcard(policy: Props, _: Context) -> Found:
         "open": {
             "type": "array",
             "items": {"type": "string"},
-            "default": ["ec2", "eks", "ecr", "pricing", "elasticloadbalancing", "acm", "cloudwatch", "sts", "iam"],
+            "default": [
+                *["ec2", "eks", "ecr", "elasticfilesystem", "elasticloadbalancing", "acm", "cloudwatch", "pricing", "sts", "iam"]
+            ],
             "description": "services in which those verbs have no narrower resource, or show no data",
         },
     },
@@ -116,10 +118,11 @@ def iam_no_decrypt_everywhere(policy: Props, _: Context) -> Found:
     "aws:iam/userPolicyAttachment:UserPolicyAttachment",
     "aws:iam/groupPolicyAttachment:GroupPolicyAttachment",
     "aws:iam/policyAttachment:PolicyAttachment",
-    message="{} is attached: write a policy with the actions that are needed",
-    fix="Replace the managed policy by one of your own.",
+    message="{} is attached: write a policy with the actions that are needed, or set the role's permissionsBoundary",
+    fix="Replace the managed policy by one of your own; a role that provisions gets a permissions boundary.",
     severity="high",
     standard="AWS FSBP IAM.1",
+    stack=True,
     params={
         "endings": {
             "type": "array",
@@ -130,9 +133,13 @@ def iam_no_decrypt_everywhere(policy: Props, _: Context) -> Found:
     },
 )
 def iam_no_wide_managed_policy(attachment: Props, context: Context) -> Found:
-    """No managed policy with full access is attached."""
+    """No managed policy with full access is attached to a role without a boundary."""
     name = str(attachment["policyArn"]).rsplit("/", 1)[-1]
-    return name if name.endswith(tuple(context.params["endings"])) else None
+    if not name.endswith(tuple(context.params["endings"])):
+        return None
+    roles = [role for role in context.stack.of(ROLE) if context.resource.refers("role", role)]
+    bounded = any(role.links.get("permissionsBoundary") or role.props.get("permissionsBoundary") for role in roles)
+    return None if bounded else name
 
 
 @rule(

@@ -95,8 +95,14 @@ def s3_lifecycle(_: Props, context: Context) -> Found:
     stack=True,
 )
 def s3_encrypted_with_kms(_: Props, context: Context) -> Found:
-    """A bucket encrypts its objects with a key whose use can be withdrawn."""
+    """A bucket encrypts its objects with a key whose use can be withdrawn; one that takes access logs cannot."""
+    if _takes_logs(context):
+        return None
     return not any(_uses_kms(config) for config in _settings(context, "bucketServerSideEncryptionConfiguration"))
+
+
+def _takes_logs(context: Context) -> bool:
+    return bool(context.stack.referring("targetBucket", context.resource, "aws:s3/bucketLogging*"))
 
 
 def _uses_kms(config: Resource) -> bool:
@@ -130,7 +136,7 @@ def s3_acls_off(_: Props, context: Context) -> Found:
 def s3_access_logged(_: Props, context: Context) -> Found:
     """Access to a bucket is logged."""
     logged = any(each.links.get("targetBucket") or each.props.get("targetBucket") for each in _settings(context, "bucketLogging"))
-    return not logged and not context.stack.referring("targetBucket", context.resource, "aws:s3/bucketLogging*")
+    return not logged and not _takes_logs(context)
 
 
 @rule(

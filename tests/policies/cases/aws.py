@@ -448,7 +448,7 @@ IDENTITY = [
                 "attachment",
                 "policyArn",
                 f"arn:aws:iam::aws:policy/{name}",
-                f"{name} is attached: write a policy with the actions that are needed",
+                f"{name} is attached: write a policy with the actions that are needed, or set the role's permissionsBoundary",
             )
             for name in ("AdministratorAccess", "AmazonS3FullAccess", "PowerUserAccess")
         ],

@@ -1,0 +1,61 @@
+"""Vigil's own stacks as the engine would hand them to the pack: after an update, and at the first preview."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from tests.infra import recorded
+from tests.infra.mock_run import state
+from tests.policies.harness import UNKNOWN
+
+
+@cache
+def deployment(stack: str, preview: bool) -> dict[str, Any]:
+    """A stack in the form of `pulumi stack export`. At the first preview nothing exists: whatever was computed from an id, an
+    ARN or another value that AWS makes is unknown, and only where it came from is known.
+    """
+    registered = recorded.recorded(stack).resources
+    made: dict[str, list[str]] = {}
+    for each in registered:
+        for value in _made(each):
+            made.setdefault(value, []).append(each.urn)
+    resources = []
+    for each in registered:
+        links: dict[str, list[str]] = {}
+        inputs = {key: _seen(value, made, preview, links.setdefault(key, [])) for key, value in each.inputs.items()}
+        outputs = {} if preview else {"id": f"{each.name}-id"}
+        resources.append(
+            {
+                "urn": each.urn,
+                "type": each.type,
+                "inputs": inputs,
+                "outputs": outputs,
+                "protect": each.protect,
+                "propertyDependencies": {key: urns for key, urns in links.items() if urns},
+            }
+        )
+    return {"version": 3, "deployment": {"resources": resources}}
+
+
+def _made(resource: recorded.Resource) -> Iterator[str]:
+    """The values that AWS, not the program, chooses for a resource, where they can be told from other text."""
+    if resource.custom:
+        yield f"{resource.name}-id"
+    for key, value in state(resource.type, resource.name, resource.inputs).items():
+        if key not in resource.inputs and key != "keyId" and isinstance(value, str):
+            yield value
+
+
+def _seen(value: Any, made: dict[str, list[str]], preview: bool, links: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _seen(each, made, preview, links) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_seen(each, made, preview, links) for each in value]
+    if isinstance(value, str):
+        sources = [urn for text, urns in made.items() if text in value for urn in urns]
+        links += [urn for urn in sources if urn not in links]
+        if sources and preview:
+            return UNKNOWN
+    return value
