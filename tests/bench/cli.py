@@ -8,15 +8,16 @@ from typing import Any
 
 import click
 
+from tests.bench.policies import policies
 from train.terminal import command, json_option, say, show, table
 
 
 @click.command()
-@click.argument("name", required=False, type=click.Choice(["score"]))
+@click.argument("name", required=False, type=click.Choice(["score", "policies"]))
 @json_option
 @command
 def bench(name: str | None, as_json: bool) -> None:
-    """Measure: score (the compiled forest beside scikit-learn)."""
+    """Measure: score (the compiled forest beside scikit-learn), policies (the policy pack over 500 resources)."""
     found = {each: run() for each, run in BENCHMARKS.items() if name in (None, each)}
     if as_json:
         show(found)
@@ -61,4 +62,4 @@ def _best(call: Callable[[], object], seconds: float = 1.5) -> float:
     return best
 
 
-BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {"score": score}
+BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {"score": score, "policies": policies}

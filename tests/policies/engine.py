@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.proto import analyzer_pb2 as proto
 from pulumi.runtime.proto import analyzer_pb2_grpc, engine_pb2_grpc
@@ -30,8 +31,14 @@ class _Log(engine_pb2_grpc.EngineServicer):
 class Pack:
     """A running pack."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, pid: int) -> None:
         self._stub = analyzer_pb2_grpc.AnalyzerStub(channel)
+        self._process = psutil.Process(pid)
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the pack's process since it started."""
+        times = self._process.cpu_times()
+        return times.user + times.system
 
     def info(self) -> Any:
         """Name, policies, levels, parameters."""
@@ -93,7 +100,7 @@ def running_pack() -> Iterator[Pack]:
         port = process.stdout.readline().strip()
         assert port.isdigit(), f"the pack did not start: {port!r}"
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Pack(channel)
+            yield Pack(channel, process.pid)
     finally:
         process.terminate()
         process.wait(10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,10 +13,14 @@ from tests.policies.harness import UNKNOWN
 
 @cache
 def deployment(stack: str, preview: bool) -> dict[str, Any]:
-    """A stack in the form of `pulumi stack export`. At the first preview nothing exists: whatever was computed from an id, an
-    ARN or another value that AWS makes is unknown, and only where it came from is known.
+    """One of Vigil's stacks, see `as_deployment`."""
+    return as_deployment(recorded.recorded(stack).resources, preview)
+
+
+def as_deployment(registered: Sequence[recorded.Resource], preview: bool) -> dict[str, Any]:
+    """Recorded resources in the form of `pulumi stack export`. At the first preview nothing exists: whatever was computed from
+    an id, an ARN or another value that AWS makes is unknown, and only where it came from is known.
     """
-    registered = recorded.recorded(stack).resources
     made: dict[str, list[str]] = {}
     for each in registered:
         for value in _made(each):
