@@ -155,11 +155,19 @@ def ingress_tls(ingress: Props, _: Context) -> Found:
     severity="high",
     standard="CIS EKS 1.7.0 4.3.2",
     stack=True,
+    params={
+        "exempt": {
+            "type": "array",
+            "items": {"type": "string"},
+            "default": ["kube-system"],
+            "description": "namespaces of others' software, whose flows are not ours to state",
+        }
+    },
 )
 def namespace_denies_by_default(namespace: Props, context: Context) -> Found:
     """Pods of a namespace talk to nobody unless a policy allows it."""
     name = (namespace.get("metadata") or {}).get("name") or context.resource.name
-    return not any(
+    return name not in list(context.params["exempt"]) and not any(
         namespace_of(policy.props) == name and _denies_all(policy.props.get("spec") or {})
         for policy in context.stack.of("kubernetes:networking.k8s.io/*:NetworkPolicy")
     )

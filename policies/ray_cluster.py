@@ -197,14 +197,17 @@ def ray_head_not_evicted(head: Group, _: Context) -> Found:
     SERVE,
     each=groups,
     message="it is killed while it still drains: set terminationGracePeriodSeconds to {} or more",
-    fix="Serve drains for RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S, HAProxy for 120 s: give the pod longer.",
+    fix="Give the pod longer than RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S and RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S.",
     severity="high",
-    params={"seconds": {"type": "integer", "minimum": 30, "default": 120, "description": "shortest grace period of Serve pods"}},
+    params={"seconds": {"type": "integer", "minimum": 30, "default": 60, "description": "shortest grace period of Serve pods"}},
 )
 def ray_drains_in_peace(group: Group, context: Context) -> Found:
     """A Serve pod lives longer than its drain."""
-    drain = float(str(ray_env(group).get("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S") or 30))
-    needed = max(int(context.params["seconds"]), math.ceil(drain) + 30)
+    env = ray_env(group)
+    drain = float(str(env.get("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S") or 30))
+    if env.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        drain = max(drain, float(str(env.get("RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S") or 120)))
+    needed = max(int(context.params["seconds"]), math.ceil(drain) + 10)
     grace = (group.template.get("spec") or {}).get("terminationGracePeriodSeconds")
     return str(needed) if grace is None or int(grace) < needed else None
 
@@ -269,9 +272,9 @@ def applications(resource: Resource) -> list[Props]:
 
 
 def deployments(resource: Resource) -> Subjects:
-    """(place, deployment) of every deployment that serveConfigV2 sets up."""
+    """(place, deployment) of every deployment that serveConfigV2 sets up, in applications that answer HTTP."""
     for application in applications(resource):
-        for each in application.get("deployments") or ():
+        for each in application.get("deployments") or () if application.get("route_prefix", "/") else ():
             yield f"deployment {each.get('name')}", each
 
 

@@ -163,13 +163,13 @@ def mlflow_hosts_named(server: Server, _: Context) -> Found:
     *PODS,
     each=containers,
     message="it may unpickle a model, which runs code of the model: set MLFLOW_ALLOW_PICKLE_DESERIALIZATION to false",
-    fix="Set the variable wherever VIGIL_* or MLFLOW_* variables are; models are stored as skops and safetensors.",
+    fix="Set it wherever a tracking server is named; models are stored as skops and safetensors.",
     severity="high",
 )
 def models_never_unpickled(container: Container, _: Context) -> Found:
     """Nothing that handles models unpickles one."""
     found = Env(container.props)
-    handles_models = any(name.startswith("MLFLOW_") or name == "VIGIL_SERVE_TRACKING_URI" for name in found)
+    handles_models = any(name.startswith("MLFLOW_TRACKING_") or name.endswith("_TRACKING_URI") for name in found)
     return handles_models and str(found.get("MLFLOW_ALLOW_PICKLE_DESERIALIZATION")).lower() != "false"
 
 

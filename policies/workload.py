@@ -7,10 +7,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from policies.pods import PODS, Container, Env, containers, namespace_of, pods
+from policies.pods import PODS, Container, Env, containers, namespace_of, pods, ray_cluster
 from policies.rule import Context, Found, Props, Resource, Subjects, rule
 
 PSS = "Kubernetes Pod Security Standards"
+
+
+def _own_accounts(resource: Resource) -> Subjects:
+    """Pods whose service account is theirs to choose: KubeRay gives the head of an autoscaling cluster its own."""
+    scales = resource.type.startswith("kubernetes:ray.io/") and ray_cluster(resource).get("enableInTreeAutoscaling") is True
+    yield from (each for each in pods(resource) if not (scales and each[0] == "head"))
 
 
 def _context(container: Container, key: str) -> Any:
@@ -155,7 +161,7 @@ def pod_resources(container: Container, _: Context) -> Found:
 
 @rule(
     *PODS,
-    each=pods,
+    each=_own_accounts,
     message="the pod holds a token for the Kubernetes API: set automountServiceAccountToken to false, or name the service account"
     " that needs it",
     fix="Set automountServiceAccountToken to false; a pod that calls the API gets a service account of its own.",
@@ -192,7 +198,7 @@ def not_in_default_namespace(props: Props, _: Context) -> Found:
         "exempt": {
             "type": "array",
             "items": {"type": "string"},
-            "default": ["kube-system", "monitoring"],
+            "default": ["kube-system"],
             "description": "namespaces whose pods watch the nodes",
         }
     },

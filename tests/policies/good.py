@@ -162,7 +162,7 @@ MLFLOW = container(
     ],
     env=[
         {"name": "MLFLOW_BACKEND_STORE_URI", "valueFrom": {"secretKeyRef": {"name": "mlflow", "key": "uri"}}},
-        {"name": "MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "value": "false"},
+        {"name": "MLFLOW_DISABLE_TELEMETRY", "value": "true"},
         {"name": "LOG_LEVEL", "value": "info"},
     ],
 )  # fmt: skip

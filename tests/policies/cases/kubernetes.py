@@ -395,14 +395,14 @@ RAY = [
         ("serve", f"{WORKER}.template.spec.terminationGracePeriodSeconds"),
         [
             Break(
-                "serve", f"{WORKER}.template.spec.terminationGracePeriodSeconds", 60.0, KILLED.format("worker group serve", 120)
+                "serve", f"{WORKER}.template.spec.terminationGracePeriodSeconds", 60.0, KILLED.format("worker group serve", 130)
             ),
-            Break("serve", f"{HEAD}.template.spec.terminationGracePeriodSeconds", REMOVED, KILLED.format("head", 120)),
+            Break("serve", f"{HEAD}.template.spec.terminationGracePeriodSeconds", REMOVED, KILLED.format("head", 130)),
             Break(
                 "serve",
-                f"{WORKER_BOX}.env.0",
-                {"name": "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", "value": "150"},
-                KILLED.format("worker group serve", 180),
+                f"{WORKER_BOX}.env.1",
+                {"name": "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", "value": "200"},
+                KILLED.format("worker group serve", 210),
             ),
         ],
     ),
@@ -621,9 +621,9 @@ TRACKING = [
     ),
     Case(
         "models-never-unpickled",
-        ("mlflow", f"{BOX}.env.1.value"),
+        ("serve", f"{WORKER_BOX}.env.2.value"),
         [
-            Break("mlflow", f"{BOX}.env.1.value", "true", f"container mlflow: {PICKLE}"),
+            Break("serve", f"{WORKER_BOX}.env.2.value", "true", f"worker group serve, container ray: {PICKLE}"),
             Break("serve", f"{WORKER_BOX}.env.2", {"name": "X", "value": "y"}, f"worker group serve, container ray: {PICKLE}"),
         ],
     ),
