@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from infra.tags import REQUIRED
 from policies.pods import PODS
 from policies.rule import Context, Found, Props, rule
 
@@ -15,7 +16,6 @@ TAGGED = (
     "aws:iam/policy:Policy", "aws:cloudwatch/logGroup:LogGroup", "aws:secretsmanager/secret:Secret",
     "aws:elasticache/replicationGroup:ReplicationGroup", "aws:lb/loadBalancer:LoadBalancer",
 )  # fmt: skip
-REQUIRED_TAGS = ("Project", "Environment", "Owner", "CostCenter")
 
 
 @rule(
@@ -27,7 +27,7 @@ REQUIRED_TAGS = ("Project", "Environment", "Owner", "CostCenter")
         "tags": {
             "type": "array",
             "items": {"type": "string"},
-            "default": list(REQUIRED_TAGS),
+            "default": list(REQUIRED),
             "description": "tags that every resource bears",
         }
     },

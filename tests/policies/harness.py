@@ -49,7 +49,7 @@ def changed(given: Given, path: str, value: Any) -> Given:
     *parents, last = _keys(path)
     for key in parents:
         at = at[int(key)] if isinstance(at, list) else at.setdefault(key, {})
-    key = int(last) if isinstance(at, list) else last
+    key: Any = int(last) if isinstance(at, list) else last
     if value is REMOVED:
         del at[key]
     else:
