@@ -8,6 +8,8 @@ from infra.settings import PlatformSettings
 
 # Node exporters must see their node; everything else runs restricted.
 LEVELS = {RAY: "restricted", TRACKING: "restricted", OPERATORS: "restricted", MONITORING: "privileged", ARGOCD: "baseline"}
+# A claim of a class that waits for its first pod is bound only after `pulumi up` has gone on.
+NO_WAIT = {"pulumi.com/skipAwait": "true"}
 POD_IDENTITY = "169.254.170.23/32"
 DATABASE_CONFIG = "database"
 
@@ -46,7 +48,7 @@ def storage(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
                       "gid": "1000"}  # fmt: skip
             found.append(object_("storage.k8s.io/v1", "StorageClass", "vigil-home", None, provisioner="efs.csi.aws.com", parameters=points,
                                  reclaimPolicy="Retain", mountOptions=["tls"]))  # fmt: skip
-    found.append(object_("v1", "PersistentVolumeClaim", "home", RAY, spec={
+    found.append(object_("v1", "PersistentVolumeClaim", "home", RAY, annotations=NO_WAIT, spec={
         "storageClassName": "vigil-home" if settings.on_aws else settings.home_storage_class,
         "accessModes": ["ReadWriteMany" if settings.on_aws else settings.home_access_mode],
         "resources": {"requests": {"storage": f"{settings.home_size_gib}Gi"}},

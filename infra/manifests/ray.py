@@ -89,7 +89,8 @@ def training_cluster(settings: PlatformSettings) -> Object:
         settings, "ray-train", "vigil-train", resources(settings.train_cpu, f"{settings.train_memory_gib}Gi"),
     ))  # fmt: skip
     cluster = _cluster(settings, head=_head(settings, "ray-head", "vigil-train"), workers=[group])
-    return object_("ray.io/v1", "RayCluster", TRAINING, RAY, spec=cluster)
+    # By default KubeRay leaves the pods of a changed RayCluster as they are.
+    return object_("ray.io/v1", "RayCluster", TRAINING, RAY, spec={**cluster, "upgradeStrategy": {"type": "Recreate"}})
 
 
 def _cluster(settings: PlatformSettings, head: Object, workers: list[Object]) -> Object:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from infra.manifests.base import DATABASE_CONFIG
+from infra.manifests.base import DATABASE_CONFIG, NO_WAIT
 from infra.manifests.bindings import TRACKING
 from infra.manifests.parts import CONTAINER_SECURITY, POD_SECURITY, Object, environment, object_, resources
 from infra.settings import PlatformSettings
@@ -128,12 +128,12 @@ def migration(settings: PlatformSettings) -> Object:
 def objects(settings: PlatformSettings) -> list[Object]:
     """Everything of MLflow."""
     spec = {"selector": LABELS, "ports": [{"name": "http", "port": PORT, "targetPort": PORT}]}
-    found = [config(settings), migration(settings), server(settings), object_("v1", "Service", NAME, TRACKING, spec=spec)]
+    found = [config(settings), object_("v1", "Service", NAME, TRACKING, spec=spec), migration(settings), server(settings)]
     if settings.mlflow_replicas > 1:
         found.append(object_("policy/v1", "PodDisruptionBudget", NAME, TRACKING,
                              spec={"maxUnavailable": 1, "selector": {"matchLabels": LABELS}}))  # fmt: skip
     if not settings.on_aws:
-        found.append(object_("v1", "PersistentVolumeClaim", NAME, TRACKING, spec={
+        found.append(object_("v1", "PersistentVolumeClaim", NAME, TRACKING, annotations=NO_WAIT, spec={
             "storageClassName": settings.home_storage_class, "accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": "2Gi"}}}))  # fmt: skip
     return found

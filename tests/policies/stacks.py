@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -21,21 +21,18 @@ def as_deployment(registered: Sequence[recorded.Resource], preview: bool) -> dic
     """Recorded resources in the form of `pulumi stack export`. At the first preview nothing exists: whatever was computed from
     an id, an ARN or another value that AWS makes is unknown, and only where it came from is known.
     """
-    made: dict[str, list[str]] = {}
-    for each in registered:
-        for value in _made(each):
-            made.setdefault(value, []).append(each.urn)
+    made = {each.urn: list(_made(each)) for each in registered}
     resources = []
     for each in registered:
+        sources = {urn: made.get(urn, []) for urn in each.dependencies}
         links: dict[str, list[str]] = {}
-        inputs = {key: _seen(value, made, preview, links.setdefault(key, [])) for key, value in each.inputs.items()}
-        outputs = {} if preview else {"id": f"{each.name}-id"}
+        inputs = {key: _seen(value, sources, preview, links.setdefault(key, [])) for key, value in each.inputs.items()}
         resources.append(
             {
                 "urn": each.urn,
                 "type": each.type,
                 "inputs": inputs,
-                "outputs": outputs,
+                "outputs": {} if preview else {"id": f"{each.name}-id"},
                 "protect": each.protect,
                 "propertyDependencies": {key: urns for key, urns in links.items() if urns},
             }
@@ -52,14 +49,14 @@ def _made(resource: recorded.Resource) -> Iterator[str]:
             yield value
 
 
-def _seen(value: Any, made: dict[str, list[str]], preview: bool, links: list[str]) -> Any:
+def _seen(value: Any, sources: Mapping[str, list[str]], preview: bool, links: list[str]) -> Any:
     if isinstance(value, dict):
-        return {key: _seen(each, made, preview, links) for key, each in value.items()}
+        return {key: _seen(each, sources, preview, links) for key, each in value.items()}
     if isinstance(value, list):
-        return [_seen(each, made, preview, links) for each in value]
+        return [_seen(each, sources, preview, links) for each in value]
     if isinstance(value, str):
-        sources = [urn for text, urns in made.items() if text in value for urn in urns]
-        links += [urn for urn in sources if urn not in links]
-        if sources and preview:
+        found = [urn for urn, texts in sources.items() if any(text in value for text in texts)]
+        links += [urn for urn in found if urn not in links]
+        if found and preview:
             return UNKNOWN
     return value
