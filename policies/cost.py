@@ -91,7 +91,7 @@ def s3_traffic_stays_inside(_: Props, context: Context) -> Found:
     """Models and tables reach S3 without passing a NAT gateway."""
     endpoints = context.stack.referring("vpcId", context.resource, "aws:ec2/vpcEndpoint:VpcEndpoint")
     return not any(
-        str(each.props["serviceName"]).endswith(".s3") and (each.props.get("vpcEndpointType") or "Gateway") == "Gateway"
+        str(each.props.get("serviceName")).endswith(".s3") and (each.props.get("vpcEndpointType") or "Gateway") == "Gateway"
         for each in endpoints
     )
 

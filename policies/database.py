@@ -127,7 +127,7 @@ def rds_logged(database: Props, _: Context) -> Found:
 )
 def rds_tls_only(group: Props, _: Context) -> Found:
     """A PostgreSQL database refuses connections without TLS."""
-    if not str(group["family"]).startswith("postgres"):
+    if not str(group.get("family")).startswith("postgres"):
         return None
     return not any(each["name"] == "rds.force_ssl" and str(each["value"]) == "1" for each in group.get("parameters") or ())
 

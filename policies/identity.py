@@ -28,7 +28,7 @@ def documents(resource: Resource) -> Subjects:
 
 
 def _allowed(policy: Props) -> list[Props]:
-    return [statement for statement in statements(policy["policy"]) if statement["Effect"] == "Allow"]
+    return [statement for statement in statements(policy.get("policy")) if statement["Effect"] == "Allow"]
 
 
 @rule(
@@ -134,7 +134,7 @@ def iam_no_decrypt_everywhere(policy: Props, _: Context) -> Found:
 )
 def iam_no_wide_managed_policy(attachment: Props, context: Context) -> Found:
     """No managed policy with full access is attached to a role without a boundary."""
-    name = str(attachment["policyArn"]).rsplit("/", 1)[-1]
+    name = str(attachment.get("policyArn")).rsplit("/", 1)[-1]
     if not name.endswith(tuple(context.params["endings"])):
         return None
     roles = [role for role in context.stack.of(ROLE) if context.resource.refers("role", role)]
@@ -162,7 +162,7 @@ def iam_no_users(_: Props, __: Context) -> Found:
 )
 def iam_trust_named(role: Props, _: Context) -> Found:
     """A role says who may assume it."""
-    return any(each["Effect"] == "Allow" and any_principal(each) for each in statements(role["assumeRolePolicy"]))
+    return any(each["Effect"] == "Allow" and any_principal(each) for each in statements(role.get("assumeRolePolicy")))
 
 
 @rule(
@@ -173,7 +173,7 @@ def iam_trust_named(role: Props, _: Context) -> Found:
 )
 def oidc_trust_pinned(role: Props, _: Context) -> Found:
     """A role for GitHub Actions is bound to one repository and one environment."""
-    for each in statements(role["assumeRolePolicy"]):
+    for each in statements(role.get("assumeRolePolicy")):
         federated = listed((each.get("Principal") or {}).get("Federated")) if not any_principal(each) else []
         if not any(GITHUB in str(provider) for provider in federated):
             continue
@@ -197,7 +197,7 @@ def pod_role_not_shared(association: Props, context: Context) -> Found:
     """Each workload has an IAM role of its own."""
     mine = context.resource
     links = set(mine.links.get("roleArn") or ())
-    arn = None if links else association["roleArn"]
+    arn = None if links else association.get("roleArn")
     for other in context.stack.of("aws:eks/podIdentityAssociation:PodIdentityAssociation"):
         if other.urn == mine.urn:
             continue

@@ -90,7 +90,7 @@ def tag(image: str) -> str:
 )
 def image_pinned(container: Container, _: Context) -> Found:
     """An image name always means the same image."""
-    image = str(container.props["image"])
+    image = str(container.props.get("image"))
     if DIGEST.search(image) or EXACT.fullmatch(tag(image)) or COMMIT.fullmatch(tag(image)):
         return None
     return image
@@ -114,7 +114,7 @@ def image_pinned(container: Container, _: Context) -> Found:
 )
 def image_from_allowed_registry(container: Container, context: Context) -> Found:
     """Images come from registries that were chosen."""
-    image = str(container.props["image"])
+    image = str(container.props.get("image"))
     host = image.split("/", 1)[0] if "/" in image else ""
     if "." not in host and ":" not in host and host != "localhost":
         host = "docker.io"

@@ -55,7 +55,7 @@ def sg_ports_not_open(each: Props, context: Context) -> Found:
         return None
     if str(each.get("protocol") or each.get("ipProtocol")) in ("-1", "all"):
         return "0-65535"
-    first, last = int(each.get("fromPort") or 0), int(each.get("toPort") or 65535)
+    first, last = int(each.get("fromPort", 0)), int(each.get("toPort", 65535))
     return ", ".join(str(int(port)) for port in context.params["ports"] if first <= port <= last)
 
 

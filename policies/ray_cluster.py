@@ -118,7 +118,7 @@ def ray_one_image(group: Group, context: Context) -> Found:
 
 def _image(group: Group) -> str:
     found = list((group.template.get("spec") or {}).get("containers") or ())
-    return str(found[0]["image"]) if found else ""
+    return str(found[0].get("image")) if found else ""
 
 
 @rule(

@@ -40,7 +40,7 @@ def s3_public_access_blocked(_: Props, context: Context) -> Found:
 def s3_tls_only(_: Props, context: Context) -> Found:
     """A bucket refuses requests without TLS."""
     policies = _settings(context, "bucketPolicy")
-    return not any(denies_plain_http(statement) for policy in policies for statement in statements(policy.props["policy"]))
+    return not any(denies_plain_http(statement) for policy in policies for statement in statements(policy.props.get("policy")))
 
 
 @rule(
@@ -54,7 +54,7 @@ def s3_policy_not_public(policy: Props, _: Context) -> Found:
     """A bucket policy allows nobody outside the account without a condition."""
     return any(
         statement["Effect"] == "Allow" and any_principal(statement) and not statement.get("Condition")
-        for statement in statements(policy["policy"])
+        for statement in statements(policy.get("policy"))
     )
 
 

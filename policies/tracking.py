@@ -37,7 +37,7 @@ def servers(resource: Resource) -> Iterator[tuple[str, Server]]:
     for place, (container, _) in containers(resource):
         lines = [*(container.get("command") or ()), *(container.get("args") or ())]
         words = [word for line in lines for word in str(line).split()]
-        is_image = "mlflow" in str(container["image"]).split("@")[0].rsplit("/", 1)[-1]
+        is_image = "mlflow" in str(container.get("image")).split("@")[0].rsplit("/", 1)[-1]
         if ("mlflow" in words or is_image) and ("server" in words or not words):
             yield place, Server(container, words, labels)
 
@@ -52,7 +52,7 @@ def servers(resource: Resource) -> Iterator[tuple[str, Server]]:
 )
 def mlflow_version_supported(server: Server, context: Context) -> Found:
     """MLflow is new enough to refuse to start without a password of its own."""
-    image = str(server.container["image"]).split("@")[0]
+    image = str(server.container.get("image")).split("@")[0]
     stated = str(server.labels.get("app.kubernetes.io/version") or image.rsplit("/", 1)[-1].partition(":")[2])
     if not version(stated):
         return "does not tell its version"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.policies.good import GOOD
-from tests.policies.harness import REMOVED, Given, changed
+from tests.policies.harness import REMOVED, UNKNOWN, Given, changed
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,28 @@ class Case:
 
 def broken(resource: str, path: str, value: Any) -> list[Given]:
     """The good stack with one change."""
+    if not path and isinstance(value, dict):
+        return varied(resource, path, value)
     if not path:
         return [each for each in GOOD if each.name != resource]
     assert any(each.name == resource for each in GOOD), resource
     return [changed(each, path, value) if each.name == resource else each for each in GOOD]
 
 
-__all__ = ["REMOVED", "Break", "Case", "broken"]
+def varied(resource: str, path: str, value: Any) -> list[Given]:
+    """The good stack with one change; an empty path replaces all props."""
+    if path:
+        return broken(resource, path, value)
+    return [replace(each, props=value) if each.name == resource else each for each in GOOD]
+
+
+def linked(resource: str, path: str, *names: str) -> list[Given]:
+    """The good stack with a value that is unknown, and known only to come from these resources."""
+    top = path.split(".")[0]
+    return [
+        replace(each, links={**each.links, top: list(names)}) if each.name == resource else each
+        for each in broken(resource, path, UNKNOWN)
+    ]
+
+
+__all__ = ["REMOVED", "Break", "Case", "broken", "linked", "varied"]

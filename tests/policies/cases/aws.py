@@ -333,6 +333,7 @@ DATABASE = [
         ("parameters", "parameters.0.value"),
         [
             Break("parameters", "parameters.0.value", "0", NO_SSL),
+            Break("parameters", "parameters.0.name", "other", NO_SSL),
             Break("parameters", "parameters", REMOVED, NO_SSL),
         ],
     ),
@@ -363,6 +364,14 @@ NETWORK = [
                 "ingress.0",
                 {"protocol": "tcp", "fromPort": 8000.0, "toPort": 9000.0, "ipv6CidrBlocks": ["::/0"]},
                 f"ingress 0: {WORLD.replace('{}', '8265, 8404')}",
+            ),
+            Break("sg-rule", "", {"type": "egress", "ipProtocol": "-1", "cidrIpv4": "0.0.0.0/0"}, WORLD.replace("{}", "0-65535")),
+            Break("sg", "ingress.0", {"cidrBlocks": ["0.0.0.0/0"], "toPort": 22.0}, f"ingress 0: {WORLD.replace('{}', '22')}"),
+            Break(
+                "sg",
+                "ingress.0",
+                {"cidrBlocks": ["0.0.0.0/0"], "fromPort": 10001.0},
+                f"ingress 0: {WORLD.replace('{}', '10001')}",
             ),
             Break("sg", "ingress.0.protocol", "-1", f"ingress 0: {WORLD.replace('{}', '0-65535')}"),
         ],
@@ -429,6 +438,7 @@ IDENTITY = [
         ("serve-role", "inlinePolicies.0.policy"),
         [
             Break("policy", "policy", document(allow("s3:GetObject", "*")), EVERYWHERE.replace("{}", "s3:GetObject")),
+            Break("policy", "policy", document(allow("s3:ListBucket", "*")), EVERYWHERE.replace("{}", "s3:ListBucket")),
             Break("policy", "policy", document(allow("ec2:RunInstances", "*")), EVERYWHERE.replace("{}", "ec2:RunInstances")),
         ],
     ),
@@ -466,6 +476,7 @@ IDENTITY = [
         ("apply-role", "assumeRolePolicy"),
         [
             Break("apply-role", "assumeRolePolicy", github("repo:acme/*"), PINNED.replace("{}", "the subject")),
+            Break("apply-role", "assumeRolePolicy", github("repo:acme/vigil:*"), PINNED.replace("{}", "the subject")),
             Break("apply-role", "assumeRolePolicy", github("repo:acme/vigil"), PINNED.replace("{}", "the subject")),
             Break("apply-role", "assumeRolePolicy", github(audience="any"), PINNED.replace("{}", "the audience")),
             Break("apply-role", "assumeRolePolicy", github(operator="StringLike"), PINNED.replace("{}", "the audience")),

@@ -149,6 +149,8 @@ WORKLOAD = [
         [
             Break("mlflow", f"{POD}.automountServiceAccountToken", REMOVED, TOKEN),
             Break("mlflow", f"{POD}.automountServiceAccountToken", True, TOKEN),
+            Break("serve", f"{HEAD}.template.spec.automountServiceAccountToken", True, f"head: {TOKEN}"),
+            Break("serve", f"{WORKER}.template.spec.automountServiceAccountToken", True, f"worker group serve: {TOKEN}"),
         ],
     ),
     Case(
@@ -198,6 +200,7 @@ WORKLOAD = [
             Break("k8s-secret", "data", {"AWS_SECRET_ACCESS_KEY": "eA=="}, f"AWS_SECRET_ACCESS_KEY: {STORED}"),
             Break("k8s-secret", "data.token", base64.b64encode(KEY.encode()).decode(), f"token: {STORED}"),
             Break("k8s-secret", "stringData", {"aws_access_key_id": "x"}, f"aws_access_key_id: {STORED}"),
+            Break("config", "data.level", "export AWS_SECRET_ACCESS_KEY=x", f"level: {STORED}"),
             Break("config", "data.level", f"[default]\nAWS_ACCESS_KEY_ID={KEY}", f"level: {STORED}"),
             Break("release", "values.list.0", KEY, f"values.list.0: {STORED}"),
         ],
@@ -223,6 +226,7 @@ NETWORK = [
             Break("default-deny", "metadata.namespace", "other", DENY, "namespace"),
             Break("default-deny", "spec.policyTypes", ["Ingress"], DENY, "namespace"),
             Break("default-deny", "spec.podSelector", {"matchLabels": {"app": "x"}}, DENY, "namespace"),
+            Break("default-deny", "spec.podSelector", {"matchExpressions": [{"key": "x"}]}, DENY, "namespace"),
             Break("default-deny", "spec.ingress", [{}], DENY, "namespace"),
             Break("default-deny", "spec.egress", [{}], DENY, "namespace"),
         ],
@@ -301,7 +305,11 @@ BOUNDS = (
 UNREADABLE = "serveConfigV2 holds no applications: write YAML with a list of them"
 ROOM = "an upgrade needs {}: raise the node limits, or set upgradeStrategy.type to None"
 FIGHTS = "Argo CD would fight Ray's autoscaler: add {}"
-POOL_CAPACITY = "spec.template.spec.requirements.0.values"
+POOL = "spec.template.spec.requirements.0"
+POOL_CAPACITY = f"{POOL}.values"
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+CAPACITY_TERM = {"matchExpressions": [{"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]}]}
+SPOT_OR_NOT = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [CAPACITY_TERM, {"matchExpressions": []}]}}}
 NO_GCS = "the loss of the head's pod takes every replica along: set gcsFaultToleranceOptions"
 WORKS = 'head: it takes work like any worker: set rayStartParams["num-cpus"] to "0"'
 
@@ -381,7 +389,10 @@ RAY = [
         [
             Break("ray-head", POOL_CAPACITY, ["spot"], SPOT, "serve"),
             Break("ray-head", POOL_CAPACITY, ["spot", "on-demand"], SPOT, "serve"),
+            Break("ray-head", f"{POOL}.operator", "NotIn", SPOT, "serve"),
             Break("ray-head", "", REMOVED, SPOT, "serve"),
+            Break("serve", f"{HEAD}.template.spec.nodeSelector", {"kubernetes.io/arch": "arm64"}, SPOT),
+            Break("serve", f"{HEAD}.template.spec", {"affinity": SPOT_OR_NOT}, SPOT),
             Break("serve", f"{HEAD}.template.spec.nodeSelector", REMOVED, SPOT),
         ],
     ),
