@@ -143,17 +143,3 @@ def chart_pinned(release: Props, _: Context) -> Found:
 def chart_atomic(release: Props, _: Context) -> Found:
     """A failed upgrade of a chart is rolled back."""
     return release.get("atomic") is not True
-
-
-@rule(
-    "kubernetes:argoproj.io/*:Application",
-    message="it follows {}: set targetRevision to a branch that is protected, a tag or a chart version",
-    fix="Name a revision; HEAD and * deploy whatever was pushed last.",
-    severity="medium",
-)
-def argocd_revision_named(application: Props, _: Context) -> Found:
-    """An application follows a revision that somebody chose."""
-    spec = application.get("spec") or {}
-    sources = [*([spec["source"]] if spec.get("source") else ()), *(spec.get("sources") or ())]
-    wrong = {str(each.get("targetRevision") or "HEAD") for each in sources}
-    return ", ".join(sorted(revision for revision in wrong if revision in ("HEAD", "*", "latest")))

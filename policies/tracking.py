@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from policies.pods import PODS, RAY, WORKLOADS, Container, Env, containers, ray_groups, templates
-from policies.ray_cluster import SERVE, applications, ray_env, version
+from policies.ray_cluster import SERVE, ray_env, version
 from policies.rule import Context, Found, Props, Resource, Subjects, rule
-from policies.workload import entries
+from policies.serve_config import applications
+from policies.static_keys import entries
 
 DEFAULT_PASSWORD = re.compile(r"password1234|admin_password\s*=\s*(?:password|admin|changeme|mlflow)\b", re.IGNORECASE)
 

@@ -51,7 +51,8 @@ FINE: list[tuple[str, str, str, Any]] = [
     # database
     ("rds-backed-up", "database", "backupRetentionPeriod", 7.0),
     ("rds-minor-upgrades", "database", "autoMinorVersionUpgrade", REMOVED),
-    ("rds-logged", "database", "engine", "mysql"),
+    ("rds-logged", "database", "", {"engine": "mysql"}),
+    ("redis-asks-for-a-password", "redis", "", {"userGroupIds": ["ray"]}),
     ("rds-tls-only", "parameters", "family", "mysql8.4"),
     ("rds-tls-only", "parameters", "parameters", [{"name": "log", "value": "1"}, {"name": "rds.force_ssl", "value": "1"}]),
     # network
