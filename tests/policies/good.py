@@ -42,7 +42,9 @@ def trust(**principal: str) -> dict[str, Any]:
 
 
 def github(
-    subject: str = "repo:acme/vigil:environment:prod", audience: str = "sts.amazonaws.com", operator: str = "StringEquals"
+    subject: str | list[str] = "repo:acme/vigil:environment:prod",
+    audience: str = "sts.amazonaws.com",
+    operator: str = "StringEquals",
 ) -> str:
     """The trust policy of a role for GitHub Actions."""
     issuer = "token.actions.githubusercontent.com"

@@ -16,6 +16,7 @@ from tests.policies.table import Break, Case, broken, linked, varied
 
 POLICY = {policy.name: policy for policy in POLICIES}
 CASES: dict[str, Case] = {case.rule: case for case in (*AWS_CASES, *KUBERNETES_CASES)}
+WORKERS = "spec.rayClusterConfig.workerGroupSpecs.0.template.spec"
 KMS_KEY = "rules.0.applyServerSideEncryptionByDefault.kmsMasterKeyId"
 APART = {"iam-no-users", "pod-role-not-shared", "nat-gateways-bounded", "budget-watched"}
 BREAKS = [pytest.param(case.rule, each, id=f"{case.rule}-{n}") for case in CASES.values() for n, each in enumerate(case.breaks)]
@@ -73,6 +74,119 @@ def test_what_is_left_out_never_breaks_a_rule(name: str) -> None:
         for kind in RULES[name][0].types:
             given = Given(kind.replace("*", "v1"), "bare", props)
             assert run(POLICY[name], [given]).judged
+
+
+def bare_groups(template: Any) -> dict[str, Any]:
+    """A Ray cluster of a head and one worker group that say next to nothing."""
+    group = {"template": template, "replicas": 1.0}
+    return {"headGroupSpec": group, "workerGroupSpecs": [group]}
+
+
+BARE_PODS = [{"spec": None}, {"spec": {"containers": [{}]}}, {"metadata": None, "spec": {"containers": [{"resources": {}}]}}]
+
+
+@pytest.mark.parametrize("template", BARE_PODS, ids=range(len(BARE_PODS)))
+def test_bare_pods_and_pools_never_break_a_rule(template: dict[str, Any]) -> None:
+    kinds = {
+        "ray.io/v1:RayService": {
+            "rayClusterConfig": bare_groups(template),
+            "serveConfigV2": "applications: [{deployments: [{}]}]",
+        },
+        "ray.io/v1:RayCluster": bare_groups(template),
+        "ray.io/v1:RayJob": {"rayClusterSpec": bare_groups(template), "submitterPodTemplate": template},
+        "apps/v1:Deployment": {"template": template},
+        "batch/v1:CronJob": {"jobTemplate": {"spec": {"template": template}}},
+        "core/v1:Pod": template["spec"],
+        "core/v1:Namespace": {},
+        "core/v1:ResourceQuota": None,
+        "networking.k8s.io/v1:NetworkPolicy": None,
+        "karpenter.sh/v1:NodePool": {"template": {"spec": {"requirements": [{"key": "a"}]}}},
+        "argoproj.io/v1alpha1:Application": {"source": {"path": "x"}, "ignoreDifferences": [{}]},
+    }
+    objects = [Given(f"kubernetes:{kind}", kind, {"metadata": {"namespace": "x"}, "spec": spec}) for kind, spec in kinds.items()]
+    settings = (
+        "Versioning",
+        "LifecycleConfiguration",
+        "ServerSideEncryptionConfiguration",
+        "OwnershipControls",
+        "Logging",
+        "Policy",
+    )
+    bucket = Given("aws:s3/bucket:Bucket", "b", {"bucket": "b"})
+    around = [Given(f"aws:s3/bucket{each}:Bucket{each}", each, {"bucket": "b", "rules": [{}]}) for each in settings]
+    group = Given("aws:eks/nodeGroup:NodeGroup", "g", {"blockDeviceMappings": [{}]})
+    for policy in POLICIES:
+        assert run(policy, [*objects, bucket, *around, group]).unknown == []
+
+
+@pytest.mark.parametrize(
+    ("strategy", "limit", "needed"),
+    [
+        ({"type": "None"}, 1, None),
+        ({"type": "NewCluster"}, 16, None),
+        ({"type": "NewCluster"}, 15, 16),
+        ({}, 15, 16),
+        ({"type": "NewClusterWithIncrementalUpgrade"}, 15, 16),
+        ({"type": "NewClusterWithIncrementalUpgrade", "clusterUpgradeOptions": {"maxSurgePercent": 50}}, 12, None),
+        ({"type": "NewClusterWithIncrementalUpgrade", "clusterUpgradeOptions": {"maxSurgePercent": 50}}, 11, 12),
+    ],
+)
+def test_an_upgrade_needs_room_for_what_it_adds(strategy: dict[str, Any], limit: int, needed: int | None) -> None:
+    """The worker group of the good stack asks for 8 CPUs at most; its pool is found by the label of its nodes, too."""
+    pool = {"limits": {"cpu": str(limit)}, "template": {"metadata": {"labels": {"vigil/pool": "serve"}}}}
+    resources = [
+        changed(changed(each, "spec.upgradeStrategy", strategy), f"{WORKERS}.nodeSelector", {"vigil/pool": "serve"})
+        if each.name == "serve"
+        else each
+        for each in varied("ray-serve", "spec", pool)
+    ]
+    text = f"an upgrade needs {needed} CPUs where the limits (ray-serve) allow {limit}: "
+    said = [("serve", f"{text}raise the node limits, or set upgradeStrategy.type to None")]
+    assert run(POLICY["ray-upgrade-has-room"], resources).violations == (said if needed else [])
+
+
+def test_room_outside_karpenter_is_a_parameter() -> None:
+    resources = [each for each in GOOD if not each.type.endswith(":NodePool")]
+    assert run(POLICY["ray-upgrade-has-room"], resources).status == "violated"
+    assert run(POLICY["ray-upgrade-has-room"], resources, {"nodeCpus": 20}).status == "passed"
+
+
+def test_a_group_counts_by_its_limits_where_it_requests_nothing() -> None:
+    resources = broken("serve", f"{WORKERS}.containers.0.resources", {"limits": {"cpu": "5500m"}})
+    message = "at its largest the cluster asks for 24 CPUs of a quota of 22: raise the quota, or lower maxReplicas"
+    small = [changed(each, "spec.hard", {"requests.cpu": "22"}) if each.name == "quota" else each for each in resources]
+    assert run(POLICY["ray-within-quota"], small).violations == [("serve", message)]
+    assert run(POLICY["ray-within-quota"], resources).status == "passed"
+
+
+def test_the_drain_of_the_default_proxy_counts_without_haproxy() -> None:
+    drain = {"name": "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", "value": "145"}
+    resources = broken("serve", f"{WORKERS}.containers.0.env", [drain])
+    message = "worker group serve: it is killed while it still drains: set terminationGracePeriodSeconds to 155 or more"
+    assert run(POLICY["ray-drains-in-peace"], resources).violations == [("serve", message)]
+
+
+def test_registries_are_told_apart_by_their_host() -> None:
+    allowed = {"registries": ["docker.io", "localhost:5000"]}
+    for image, status in (
+        ("python:3", "passed"),
+        ("acme/x:1", "passed"),
+        ("localhost:5000/x:1", "passed"),
+        ("x.io/y:1", "violated"),
+    ):
+        pod = [Given("kubernetes:core/v1:Pod", "p", {"spec": {"containers": [{"name": "c", "image": image}]}})]
+        assert run(POLICY["image-from-allowed-registry"], pod, allowed).status == status, image
+
+
+def test_workers_of_an_autoscaling_cluster_still_choose_their_account() -> None:
+    """KubeRay gives the head an account, the workers none."""
+    resources = broken("serve", "spec.rayClusterConfig.enableInTreeAutoscaling", True)
+    resources = [
+        changed(each, f"{WORKERS}.automountServiceAccountToken", True) if each.name == "serve" else each for each in resources
+    ]
+    assert [message.split(":")[0] for _, message in run(POLICY["pod-no-idle-token"], resources).violations] == [
+        "worker group serve"
+    ]
 
 
 def test_nodes_in_a_public_subnet_are_seen_through_a_link() -> None:

@@ -478,6 +478,7 @@ IDENTITY = [
             Break("apply-role", "assumeRolePolicy", github("repo:acme/*"), PINNED.replace("{}", "the subject")),
             Break("apply-role", "assumeRolePolicy", github("repo:acme/vigil:*"), PINNED.replace("{}", "the subject")),
             Break("apply-role", "assumeRolePolicy", github("repo:acme/vigil"), PINNED.replace("{}", "the subject")),
+            Break("apply-role", "assumeRolePolicy", github([]), PINNED.replace("{}", "the subject")),
             Break("apply-role", "assumeRolePolicy", github(audience="any"), PINNED.replace("{}", "the audience")),
             Break("apply-role", "assumeRolePolicy", github(operator="StringLike"), PINNED.replace("{}", "the audience")),
         ],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.policies.good import KEY_ARN, TLS_ONLY, allow, document, github, trust
+import yaml
+
+from tests.policies.good import KEY_ARN, TLS_ONLY, allow, document, github, serve_config, trust
 from tests.policies.table import REMOVED
 
 EVERYONE = {"Principal": "*", "Action": "s3:GetObject", "Resource": "*"}
@@ -20,6 +22,11 @@ CAPACITY = "karpenter.sh/capacity-type"
 def balancer(annotation: str, value: str, port: float = 8265.0) -> dict[str, Any]:
     """metadata and spec of a Service with a load balancer inside the network."""
     return {"metadata": {"annotations": {annotation: value}}, "spec": {"type": "LoadBalancer", "ports": [{"port": port}]}}
+
+
+def serve_config_yaml(**detector: Any) -> str:
+    """serveConfigV2 with the Detector changed."""
+    return yaml.safe_dump(serve_config(**detector))
 
 
 def affinity(key: str, value: str) -> dict[str, Any]:
@@ -76,6 +83,7 @@ FINE: list[tuple[str, str, str, Any]] = [
     ("iam-no-decrypt-everywhere", "policy", "policy", document(allow("kms:Decrypt", "*", Condition={"StringEquals": {}}))),
     ("iam-no-decrypt-everywhere", "policy", "policy", document(allow("kms:Encrypt", "*"))),
     ("iam-trust-named", "serve-role", "assumeRolePolicy", document({**trust(AWS="*"), "Effect": "Deny"})),
+    ("oidc-trust-pinned", "apply-role", "assumeRolePolicy", github("repo:acme/vigil:pull_request")),
     ("oidc-trust-pinned", "apply-role", "assumeRolePolicy", github("repo:acme/vigil:ref:refs/heads/main")),
     ("oidc-trust-pinned", "apply-role", "assumeRolePolicy", document(trust(AWS="*"))),  # iam-trust-named speaks of it
     ("kms-rotated", "key", "", {"customerMasterKeySpec": "RSA_2048"}),
@@ -91,12 +99,14 @@ FINE: list[tuple[str, str, str, Any]] = [
     ("image-pinned", "mlflow", f"{MLFLOW}.image", "quay.io/mlflow:v3.17.2-py312"),
     ("image-pinned", "mlflow", f"{MLFLOW}.image", "quay.io/mlflow:sha-0a1b2c3"),
     ("image-from-allowed-registry", "mlflow", f"{MLFLOW}.image", "quay.io/mlflow:3.17.2"),
+    ("image-from-allowed-registry", "mlflow", f"{MLFLOW}.image", "public.ecr.aws/docker/library/python:3.12.1"),
     ("argocd-revision-named", "application", "spec", {"sources": [{"chart": "x", "targetRevision": "1.2.3"}]}),
     # stream
     ("sqs-encrypted", "queue", "", {"kmsMasterKeyId": KEY_ARN}),
     ("logs-retained", "logs", "retentionInDays", 400.0),
     # workload
     ("pod-non-root", "mlflow", f"{MLFLOW}.securityContext.runAsUser", 5.0),
+    ("pod-non-root", "mlflow", "spec.template.spec.securityContext.runAsUser", REMOVED),
     ("pod-capabilities-dropped", "mlflow", f"{MLFLOW}.securityContext.capabilities.add", ["NET_BIND_SERVICE"]),
     ("pod-seccomp", "mlflow", f"{MLFLOW}.securityContext.seccompProfile", {"type": "Localhost"}),
     ("pod-resources", "mlflow", f"{MLFLOW}.resources", {"limits": {"cpu": "1", "memory": "1Gi"}}),
@@ -133,6 +143,11 @@ FINE: list[tuple[str, str, str, Any]] = [
     ("ray-drains-in-peace", "serve", f"{WORKER}.template.spec", {"terminationGracePeriodSeconds": 60.0}),
     ("ray-replicas-bounded", "serve", f"{WORKER}.maxReplicas", 2.0),
     ("ray-replicas-bounded", "serve", f"{WORKER}.minReplicas", REMOVED),
+    ("ray-replicas-bounded", "serve", f"{WORKER}.maxReplicas", 100.0),
+    ("ray-replicas-bounded", "serve", WORKER, {"groupName": "serve", "replicas": 1.0}),
+    ("serve-queue-bounded", "serve", "spec.serveConfigV2", serve_config_yaml(max_queued_requests=1)),
+    ("serve-survives-a-node", "serve", "spec.serveConfigV2", serve_config_yaml(autoscaling_config=None, num_replicas=2)),
+    ("serve-survives-a-node", "serve", "spec.serveConfigV2", serve_config_yaml(name="Other", autoscaling_config=None)),
     ("ray-within-quota", "quota", "spec.hard", {"requests.cpu": "10"}),
     ("ray-within-quota", "quota", "spec.hard", {"cpu": "10"}),
     ("ray-within-quota", "quota", "spec.hard", {"pods": "1"}),

@@ -399,7 +399,10 @@ RAY = [
     Case(
         "ray-head-not-evicted",
         ("serve", f"{HEAD}.template.metadata.annotations"),
-        [Break("serve", f"{HEAD}.template.metadata.annotations", REMOVED, EVICTED)],
+        [
+            Break("serve", f"{HEAD}.template.metadata.annotations", value, EVICTED)
+            for value in (REMOVED, {"karpenter.sh/do-not-disrupt": "false"})
+        ],
     ),
     Case(
         "ray-drains-in-peace",
@@ -450,6 +453,7 @@ RAY = [
             Break("serve", f"{WORKER}.maxReplicas", 1.0, BOUNDS.replace("{}", "2..1")),
             Break("serve", f"{WORKER}.maxReplicas", 500.0, BOUNDS.replace("{}", "2..500")),
             Break("serve", f"{WORKER}.maxReplicas", REMOVED, BOUNDS.replace("{}", "2..0")),
+            Break("serve", WORKER, {"groupName": "serve", "maxReplicas": 0.0}, BOUNDS.replace("{}", "0..0")),
         ],
     ),
     Case(
@@ -500,6 +504,7 @@ RAY = [
         [
             versions(FEW.replace("{}", "1"), autoscaling_config={"min_replicas": 1}),
             versions(FEW.replace("{}", "1"), autoscaling_config=None),
+            versions(FEW.replace("{}", "1"), autoscaling_config={"max_replicas": 8}),
         ],
     ),
     Case(
