@@ -16,6 +16,7 @@ from tests.policies.table import Break, Case, broken, linked, varied
 
 POLICY = {policy.name: policy for policy in POLICIES}
 CASES: dict[str, Case] = {case.rule: case for case in (*AWS_CASES, *KUBERNETES_CASES)}
+CAPACITY = "karpenter.sh/capacity-type"
 WORKERS = "spec.rayClusterConfig.workerGroupSpecs.0.template.spec"
 KMS_KEY = "rules.0.applyServerSideEncryptionByDefault.kmsMasterKeyId"
 APART = {"iam-no-users", "pod-role-not-shared", "nat-gateways-bounded", "budget-watched"}
@@ -223,6 +224,20 @@ def test_a_head_on_a_static_node_group_must_not_meet_spot_capacity() -> None:
     pod = "spec.rayClusterConfig.headGroupSpec.template.spec.nodeSelector"
     resources = [changed(each, "capacityType", "SPOT") if each.name == "nodes" else each for each in varied("serve", pod, head)]
     assert run(POLICY["ray-head-on-demand"], resources).status == "violated"
+
+
+def test_a_head_is_held_to_the_pools_that_its_selector_can_meet() -> None:
+    """A label may be one that the pool's requirements give; without any selector the head may land anywhere."""
+    pod, arm = "spec.rayClusterConfig.headGroupSpec.template.spec.nodeSelector", {"kubernetes.io/arch": "arm64"}
+    asks = [{"key": CAPACITY, "operator": "In", "values": ["on-demand"]}, {"key": "kubernetes.io/arch", "values": ["arm64"]}]
+    selected = broken("serve", pod, arm)
+    met = [changed(each, "spec.template.spec.requirements", asks) if each.name == "ray-head" else each for each in selected]
+    assert run(POLICY["ray-head-on-demand"], met).status == "passed"
+    everywhere = [
+        changed(each, "spec.template.spec.requirements", asks) if each.type.endswith(":NodePool") else each
+        for each in broken("serve", pod, {})
+    ]
+    assert run(POLICY["ray-head-on-demand"], everywhere).status == "violated"
 
 
 @pytest.mark.parametrize(("kind", "status"), [("ingress", "violated"), ("egress", "passed")])
