@@ -226,6 +226,39 @@ def test_a_head_on_a_static_node_group_must_not_meet_spot_capacity() -> None:
     assert run(POLICY["ray-head-on-demand"], resources).status == "violated"
 
 
+@pytest.mark.parametrize(
+    ("image", "command", "status"),
+    [
+        ("ghcr.io/acme/mlflow:3.17.2", None, "violated"),
+        ("acme/vigil:1.0.0", ["mlflow", "server"], "violated"),
+        ("acme/vigil:1.0.0", ["sh", "-c", "exec mlflow server --port 5000"], "violated"),
+        ("acme/mlflow:3.17.2", ["mlflow", "db", "upgrade"], "passed"),
+        ("mlflow/proxy:1.0.0", None, "passed"),
+        ("acme/vigil:1.0.0", ["python", "server"], "passed"),
+    ],
+)
+def test_an_mlflow_server_is_known_by_its_command_or_its_image(image: str, command: list[str] | None, status: str) -> None:
+    pod = Given("kubernetes:core/v1:Pod", "p", {"spec": {"containers": [{"name": "c", "image": image, "command": command}]}})
+    assert run(POLICY["mlflow-asks-who-is-there"], [pod]).status == status
+
+
+def test_mlflow_tells_its_version_by_the_tag_where_no_label_does() -> None:
+    message = (
+        "container mlflow: MLflow v3.15.0 is too old: run the minimum or later, and say so in the label app.kubernetes.io/version"
+    )
+    bare = broken("mlflow", "spec.template.metadata.labels", {})
+    image = "spec.template.spec.containers.0.image"
+    old = [changed(each, image, "registry:5000/mlflow:v3.15.0") if each.name == "mlflow" else each for each in bare]
+    assert run(POLICY["mlflow-version-supported"], old).violations == [("mlflow", message)]
+
+
+@pytest.mark.parametrize("spec", [{"sources": [{"path": "rendered"}]}, {"source": {"chart": "vigil"}}])
+def test_whatever_delivers_ray_objects_is_held_to_the_rules_for_them(spec: dict[str, Any]) -> None:
+    for name in ("argocd-leaves-replicas", "argocd-server-side"):
+        assert run(POLICY[name], varied("application", "spec", spec)).status == "violated"
+    assert run(POLICY["argocd-revision-named"], varied("application", "spec", spec)).status == "violated"
+
+
 def test_a_head_is_held_to_the_pools_that_its_selector_can_meet() -> None:
     """A label may be one that the pool's requirements give; without any selector the head may land anywhere."""
     pod, arm = "spec.rayClusterConfig.headGroupSpec.template.spec.nodeSelector", {"kubernetes.io/arch": "arm64"}

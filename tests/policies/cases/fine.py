@@ -24,6 +24,12 @@ def balancer(annotation: str, value: str, port: float = 8265.0) -> dict[str, Any
     return {"metadata": {"annotations": {annotation: value}}, "spec": {"type": "LoadBalancer", "ports": [{"port": port}]}}
 
 
+def mlflow_with(variable: str, value: str | None) -> dict[str, Any]:
+    """A server told by its environment: by a value, or by a reference where there is none."""
+    entry = {"value": value} if value else {"valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}
+    return {"name": "mlflow", "command": ["mlflow", "server"], "env": [{"name": variable, **entry}]}
+
+
 def serve_config_yaml(**detector: Any) -> str:
     """serveConfigV2 with the Detector changed."""
     return yaml.safe_dump(serve_config(**detector))
@@ -177,6 +183,8 @@ FINE: list[tuple[str, str, str, Any]] = [
     # tracking
     ("mlflow-version-supported", "mlflow", "spec.template.metadata.labels.`app.kubernetes.io/version`", "3.16.1"),
     ("mlflow-hosts-named", "mlflow", f"{MLFLOW}.args", ["server", "--allowed-hosts=mlflow,localhost:*"]),
+    ("mlflow-hosts-named", "mlflow", MLFLOW, mlflow_with("MLFLOW_SERVER_ALLOWED_HOSTS", "mlflow")),
+    ("mlflow-artifacts-in-a-bucket", "mlflow", MLFLOW, mlflow_with("MLFLOW_ARTIFACTS_DESTINATION", None)),
     ("mlflow-on-a-database", "mlflow", f"{MLFLOW}.args", ["server", "--backend-store-uri=postgresql://db/mlflow"]),
     ("mlflow-on-a-database", "mlflow", f"{MLFLOW}.env.0", {"name": "MLFLOW_BACKEND_STORE_URI", "value": "postgresql://db"}),
     ("mlflow-artifacts-in-a-bucket", "mlflow", f"{MLFLOW}.args", ["server", "--default-artifact-root", "s3://models"]),

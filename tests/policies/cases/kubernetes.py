@@ -513,6 +513,12 @@ RAY = [
         [
             Break(
                 "application",
+                "spec.ignoreDifferences.0.group",
+                "apps",
+                FIGHTS.replace("{}", "ignoreDifferences of ray.io for the replicas of worker groups"),
+            ),
+            Break(
+                "application",
                 "spec.ignoreDifferences",
                 REMOVED,
                 FIGHTS.replace("{}", "ignoreDifferences of ray.io for the replicas of worker groups"),
@@ -622,6 +628,12 @@ TRACKING = [
         [
             Break(
                 "mlflow",
+                f"{BOX}.env.2",
+                {"name": "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "value": "true"},
+                HOSTS.replace("{}", "the security middleware is off"),
+            ),
+            Break(
+                "mlflow",
                 f"{BOX}.args",
                 ["server", "--allowed-hosts", "*"],
                 HOSTS.replace("{}", "it answers to any host, or to localhost alone"),
@@ -639,6 +651,8 @@ TRACKING = [
         "models-never-unpickled",
         ("serve", f"{WORKER_BOX}.env.2.value"),
         [
+            Break("mlflow", f"{BOX}.env.2.name", "MLFLOW_TRACKING_USERNAME", f"container mlflow: {PICKLE}"),
+            Break("mlflow", f"{BOX}.env.2.name", "VIGIL_TRAIN_TRACKING_URI", f"container mlflow: {PICKLE}"),
             Break("serve", f"{WORKER_BOX}.env.2.value", "true", f"worker group serve, container ray: {PICKLE}"),
             Break("serve", f"{WORKER_BOX}.env.2", {"name": "X", "value": "y"}, f"worker group serve, container ray: {PICKLE}"),
         ],
@@ -660,6 +674,7 @@ TRACKING = [
         "alert-budget-configured",
         ("serve", f"{WORKER_BOX}.env.4.value"),
         [
+            Break("serve", f"{WORKER_BOX}.env.4.value", "0", BUDGET.replace("{}", "an alert budget of 0 is out of bounds")),
             Break("serve", f"{WORKER_BOX}.env.4.value", "0.2", BUDGET.replace("{}", "an alert budget of 0.2 is out of bounds")),
             Break("serve", f"{WORKER_BOX}.env.4", {"name": "X", "value": "y"}, BUDGET.replace("{}", "no alert budget is stated")),
         ],
