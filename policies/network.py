@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.pods import namespace_of
-from policies.rule import Context, Found, Props, Resource, Subjects, rule
+from policies.rule import Context, Found, Props, Resource, Stack, Subjects, rule
 
 WORLD = ("0.0.0.0/0", "::/0")
 GROUPS = (
@@ -180,18 +180,36 @@ def _denies_all(spec: Props) -> bool:
     return everyone and set(spec.get("policyTypes") or ()) == {"Ingress", "Egress"} and not opened
 
 
-def backend_ports(resource: Resource) -> Iterator[int | str]:
-    """Every port, by number or by name, that a Service, Ingress or HTTPRoute leads to."""
+def backend_ports(resource: Resource, stack: Stack) -> Iterator[int | str]:
+    """Every port, by number or by name, that a Service, Ingress or HTTPRoute leads to, through the stack's own Services too."""
     spec = resource.props.get("spec") or {}
     if resource.kind == "Service":
         for port in spec.get("ports") or ():
-            yield from (port[key] for key in ("port", "targetPort", "name") if port.get(key) is not None)
-    elif resource.kind == "Ingress":
+            yield from _names(port)
+        return
+    for service, port in _backends(resource.kind, spec):
+        yield port
+        for each in stack.of(SERVICE):
+            metadata = each.props.get("metadata") or {}
+            if metadata.get("name") == service and namespace_of(each.props) == namespace_of(resource.props):
+                for entry in (each.props.get("spec") or {}).get("ports") or ():
+                    if port in (entry.get("port"), entry.get("name")):
+                        yield from _names(entry)
+
+
+def _names(port: Props) -> Iterator[int | str]:
+    yield from (port[key] for key in ("port", "targetPort", "name") if port.get(key) is not None)
+
+
+def _backends(kind: str, spec: Props) -> Iterator[tuple[str | None, int | str]]:
+    """(Service, port number or name) of each backend of an Ingress or HTTPRoute."""
+    if kind == "Ingress":
         backends = [spec.get("defaultBackend") or {}]
         for each in spec.get("rules") or ():
-            backends += [path["backend"] for path in (each.get("http") or {}).get("paths") or ()]
+            backends += [path.get("backend") or {} for path in (each.get("http") or {}).get("paths") or ()]
         for backend in backends:
-            yield from ((backend.get("service") or {}).get("port") or {}).values()
+            service = backend.get("service") or {}
+            yield from ((service.get("name"), port) for port in (service.get("port") or {}).values())
     else:
         for each in spec.get("rules") or ():
-            yield from (backend["port"] for backend in each.get("backendRefs") or () if backend.get("port") is not None)
+            yield from ((ref.get("name"), ref["port"]) for ref in each.get("backendRefs") or () if ref.get("port") is not None)

@@ -49,6 +49,7 @@ def version(text: str) -> tuple[int, ...]:
     message="port {} can be reached from outside, and whoever reaches it runs code here: route to the Serve port alone",
     fix="Keep these ports on ClusterIP Services; use kubectl port-forward, or an internal load balancer behind a login.",
     severity="critical",
+    stack=True,
     params=PORTS,
 )
 def ray_ports_inside(_: Props, context: Context) -> Found:
@@ -56,7 +57,7 @@ def ray_ports_inside(_: Props, context: Context) -> Found:
     if not exposed(context.resource):
         return None
     closed = list(context.params["ports"])
-    found = (int(port) if isinstance(port, float) else port for port in backend_ports(context.resource))
+    found = (int(port) if isinstance(port, float) else port for port in backend_ports(context.resource, context.stack))
     return ", ".join(str(port) for port in dict.fromkeys(found) if port in closed)
 
 

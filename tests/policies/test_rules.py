@@ -259,6 +259,28 @@ def test_whatever_delivers_ray_objects_is_held_to_the_rules_for_them(spec: dict[
     assert run(POLICY["argocd-revision-named"], varied("application", "spec", spec)).status == "violated"
 
 
+@pytest.mark.parametrize(
+    ("backend", "namespace", "said"),
+    [
+        ({"number": 80.0}, "vigil", "8265"),
+        ({"name": "web"}, "vigil", "8265"),
+        ({"number": 81.0}, "vigil", None),
+        ({"number": 80.0}, "other", None),
+    ],
+)
+def test_a_closed_port_is_seen_through_the_service_that_renames_it(
+    backend: dict[str, Any], namespace: str, said: str | None
+) -> None:
+    ports = [{"name": "web", "port": 80.0, "targetPort": 8265.0}]
+    service = Given(
+        "kubernetes:core/v1:Service", "s", {"metadata": {"name": "ray", "namespace": namespace}, "spec": {"ports": ports}}
+    )
+    path = "spec.rules.0.http.paths.0.backend.service"
+    resources = [*broken("ingress", path, {"name": "ray", "port": backend}), service]
+    text = "can be reached from outside, and whoever reaches it runs code here: route to the Serve port alone"
+    assert run(POLICY["ray-ports-inside"], resources).violations == ([("ingress", f"port {said} {text}")] if said else [])
+
+
 def test_a_head_is_held_to_the_pools_that_its_selector_can_meet() -> None:
     """A label may be one that the pool's requirements give; without any selector the head may land anywhere."""
     pod, arm = "spec.rayClusterConfig.headGroupSpec.template.spec.nodeSelector", {"kubernetes.io/arch": "arm64"}
