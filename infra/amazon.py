@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 
-from infra import grants
+from infra import balancer_grants, grants
 from infra.budget import Budget, BudgetArgs
 from infra.cluster import Cluster, ClusterArgs
 from infra.database import ClusterState, ClusterStateArgs, Database, DatabaseArgs
@@ -139,6 +139,9 @@ def _workloads(
         (TRACKING, "mlflow"): pulumi.Output.all(key, database.secret_arn).apply(lambda arns: grants.document(
             [*grants.write_objects(models), grants.read_secret(arns[1]), grants.use_key(arns[0], region, "s3", "secretsmanager")])),
     }  # fmt: skip
+    if settings.ingress == "alb" and settings.nodes != "auto":
+        balancers = balancer_grants.controller(settings.account_id, region, settings.name, settings.certificate_arn)
+        documents["kube-system", "aws-load-balancer-controller"] = pulumi.Output.from_input(balancers)
     # An association needs the cluster to exist.
     opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[cluster.eks]))
     for (namespace, account), document in documents.items():

@@ -233,8 +233,11 @@ def read_config() -> PlatformSettings:
     """The settings of the stack that Pulumi runs."""
     import pulumi
 
-    config = pulumi.Config(PROJECT)
-    raw = {key: config.get(key) for key in declared() if key not in SECRETS}
+    config, known = pulumi.Config(PROJECT), declared()
+    # A key that is misspelt would otherwise be ignored, and its default used.
+    if odd := sorted(key for key in _given() if key not in known):
+        raise BadSettings("; ".join(f"{key}: no such key" for key in odd))
+    raw = {key: config.get(key) for key in known if key not in SECRETS}
     return settings_from(pulumi.get_stack(), {key: _typed(key, value) for key, value in raw.items() if value is not None})
 
 
@@ -275,6 +278,13 @@ def declared() -> dict[str, str]:
         if name != "environment"
     }
     return {**found, **dict.fromkeys(SECRETS, "string")}
+
+
+def _given() -> list[str]:
+    """Every key of this project that the stack sets; `pulumi.Config` itself can only be asked for keys one knows."""
+    from pulumi.runtime.config import CONFIG, get_config_env
+
+    return [key.removeprefix(f"{PROJECT}:") for key in {**get_config_env(), **CONFIG.get()} if key.startswith(f"{PROJECT}:")]
 
 
 def _typed(key: str, value: str) -> Any:

@@ -44,7 +44,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Stack:
-    """Everything that one run registered and exported. `secret_exports` names the exports that Pulumi encrypts."""
+    """Everything that one run registered and exported. `secret_exports` names the exports that Pulumi encrypts; `seconds` are of CPU."""
 
     resources: tuple[Resource, ...]
     exports: Mapping[str, Any]
