@@ -65,7 +65,8 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
     redis = None
     if settings.gcs_fault_tolerance == "redis":
         redis = ClusterState(f"{name}-gcs", ClusterStateArgs(
-            settings.redis_node_type, 1, secrets["redisPassword"], network.vpc.id, intra, cluster.security_group, keys.data.arn, tags,
+            settings.redis_node_type, 1, secrets["redisPassword"], network.vpc.id, intra, cluster.security_group, keys.data.arn,
+            tags,
         ), opts).address  # fmt: skip
     if settings.nodes == "static":
         pools = {
@@ -83,8 +84,8 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         Budget(name, BudgetArgs(settings.budget_usd, settings.budget_email, tags), opts)
     bindings = Bindings(database.address, database.secret_arn, files.id, redis)
     exports = {
-        "cluster": name, "vpc": network.vpc.id, "stream": stream.stream.name, "images": images.urls, "databaseHost": database.address,
-        "fileSystem": files.id, "buckets": {purpose: bucket.bucket for purpose, bucket in buckets.buckets.items()},
+        "cluster": name, "vpc": network.vpc.id, "stream": stream.stream.name, "images": images.urls,
+        "databaseHost": database.address, "fileSystem": files.id, "buckets": {purpose: bucket.bucket for purpose, bucket in buckets.buckets.items()},
     }  # fmt: skip
     return Amazon(cluster.provider, bindings, cluster.ready, exports)
 

@@ -15,6 +15,11 @@ GITHUB = "token.actions.githubusercontent.com"
 BUCKET_READ = ("s3:GetBucketLocation", "s3:ListBucket")
 OBJECT_READ = ("s3:GetObject",)
 OBJECT_WRITE = ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject")
+# What a stack is made of.
+SERVICES = (
+    "autoscaling", "budgets", "ec2", "ecr", "eks", "elasticache", "elasticloadbalancing", "events", "kinesis", "kms", "logs", "rds",
+    "s3", "secretsmanager", "sqs", "ssm", "sts",
+)  # fmt: skip
 
 
 def document(statements: Iterable[Statement]) -> Document:
@@ -186,6 +191,11 @@ def lock_state(bucket: str, account: str, region: str) -> list[Statement]:
         allow("ReadState", ("s3:GetObject",), [f"arn:aws:s3:::{bucket}/*"]),
         allow("LockState", ("s3:DeleteObject", "s3:PutObject"), [f"arn:aws:s3:::{bucket}/.pulumi/locks/*"]),
     ]  # fmt: skip
+
+
+def boundary(account: str, prefix: str) -> list[Statement]:
+    """The outer limit of the role that deploys: the services of this platform, and roles of its own name; nothing of users."""
+    return [allow("Services", [f"{service}:*" for service in SERVICES], ["*"]), *manage_roles(account, prefix)]
 
 
 def manage_roles(account: str, prefix: str) -> list[Statement]:

@@ -78,18 +78,24 @@ class GitHub(pulumi.ComponentResource):
         self.apply = self._role(
             provider, "apply", f"environment:{args.environment}",
             [*grants.use_state(*where), *grants.manage_roles(args.account, f"{args.name}-")], ("PowerUserAccess",),
+            aws.iam.Policy(
+                f"{args.name}-apply-boundary", description="The most that a deployment may do, whatever else is attached to it",
+                policy=json.dumps(grants.document(grants.boundary(args.account, f"{args.name}-"))),
+                tags=args.tags.of(f"{args.name}-apply-boundary"), opts=self._child,
+            ).arn,
         )  # fmt: skip
         self.register_outputs({"plan": self.plan.arn, "apply": self.apply.arn})
 
     def _role(
         self, provider: aws.iam.OpenIdConnectProvider, verb: str, subject: str, statements: list[grants.Statement],
-        managed: tuple[str, ...],
+        managed: tuple[str, ...], boundary: pulumi.Input[str] | None = None,
     ) -> aws.iam.Role:  # fmt: skip
         args, name = self._args, f"{self._args.name}-{verb}"
         trust = provider.arn.apply(lambda arn: json.dumps(grants.trust_github(arn, f"repo:{args.repository}:{subject}")))
         role = aws.iam.Role(
-            name, name=name, assume_role_policy=trust, max_session_duration=3600, tags=args.tags.of(name), opts=self._child
-        )
+            name, name=name, assume_role_policy=trust, max_session_duration=3600, permissions_boundary=boundary,
+            tags=args.tags.of(name), opts=self._child,
+        )  # fmt: skip
         for policy in managed:
             _attach(name, role, f"arn:aws:iam::aws:policy/{policy}", self._child)
         aws.iam.RolePolicy(name, role=role.name, policy=json.dumps(grants.document(statements)), opts=self._child)

@@ -12,6 +12,7 @@ from infra.manifests.bindings import RAY, TRACKING, Bindings
 from infra.manifests.parts import CONTAINER_SECURITY, HOME, POD_SECURITY, Object, environment, object_, resources
 from infra.settings import PlatformSettings
 from serve.settings import ServeSettings
+from train.settings import TrainSettings
 
 RAY_VERSION = "2.60.0"
 SERVICE, TRAINING = "vigil", "vigil-train"
@@ -20,7 +21,7 @@ DRAIN_S = 120  # HAProxy lets go of its connections, and a replica of its reques
 GRACE_S = DRAIN_S + 60
 TRACKING_URI = f"http://mlflow.{TRACKING}.svc.cluster.local:5000"
 TRAINING_URL = f"http://{TRAINING}-head-svc.{RAY}.svc.cluster.local:8265"
-RAY_TOKEN, MLFLOW_LOGIN, REDIS_SECRET = "ray-token", "mlflow-login", "redis-password"  # noqa: S105  # names of Secrets
+RAY_TOKEN, MLFLOW_LOGIN, REDIS_SECRET = "ray-token", "mlflow-login", "redis-password"  # names of Secrets
 LATENCY_BUCKETS_MS = "0.5,1,2,3,5,10,25,50,100,250,1000,5000"
 
 
@@ -56,6 +57,7 @@ def variables(settings: PlatformSettings) -> list[Object]:
         "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:10514",  # the default, 514, is not for those who are not root
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN_S), "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": LATENCY_BUCKETS_MS,
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_USAGE_STATS_ENABLED": "0", "VIGIL_HOME": HOME, "VIGIL_TRAIN_TRACKING_URI": TRACKING_URI,
+        "VIGIL_TRAIN_ALERT_RATE": str(TrainSettings().alert_rate), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "HOME": "/tmp", "NUMBA_CACHE_DIR": "/tmp/numba",  # noqa: S108  # the root file system is read-only
     }  # fmt: skip
     if settings.on_aws:
@@ -113,7 +115,14 @@ def _head(settings: PlatformSettings, pool: str, account: str | None) -> Object:
 
 def _group(name: str, bounds: tuple[int, int], template: Object, **more: Any) -> Object:
     least, most = bounds
-    return {"groupName": name, "replicas": least, "minReplicas": least, "maxReplicas": most, "rayStartParams": {}, "template": template} | more
+    return {
+        "groupName": name,
+        "replicas": least,
+        "minReplicas": least,
+        "maxReplicas": most,
+        "rayStartParams": {},
+        "template": template,
+    } | more
 
 
 def _pod(settings: PlatformSettings, pool: str, account: str | None, amounts: Object, *, serves: bool = False) -> Object:
