@@ -12,7 +12,7 @@ from typing import Any
 
 import cfnlint
 import pytest
-from jsonschema import Draft7Validator
+from jsonschema import Draft7Validator, ValidationError, validators
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
@@ -32,12 +32,21 @@ EVERYWHERE = r"ec2:Describe\w+|ec2:GetSecurityGroupsForVpc|elasticfilesystem:Des
 
 
 @cache
-def grammar(kind: str) -> Draft7Validator:
+def grammar(kind: str) -> Any:
     folder = DATA / "schemas" / "other" / "iam"
     schemas = {file.stem: json.loads(file.read_text()) for file in folder.glob("policy*.json")}
     by_id = {schema["$id"]: schema for schema in schemas.values()}
     resources = [(name, Resource.from_contents(schema, default_specification=DRAFT7)) for name, schema in by_id.items()]
-    return Draft7Validator(schemas[kind], registry=Registry().with_resources(resources))
+    # cfn-lint looks into statements by itself; and it has a keyword of its own.
+    top = schemas[kind]
+    whole = {"type": "object", "required": ["Version", "Statement"], "additionalProperties": False, "properties": {
+        "Version": {"const": "2012-10-17"}, "Statement": {"type": "array", "items": {"$ref": f"{top['$id']}#/definitions/Statement"}}}}  # fmt: skip
+    return validators.extend(Draft7Validator, {"requiredXor": _exactly_one})(whole, registry=Registry().with_resources(resources))
+
+
+def _exactly_one(validator: Any, keys: list[str], value: Any, schema: Any) -> Iterator[ValidationError]:
+    if sum(key in value for key in keys) != 1:
+        yield ValidationError(f"exactly one of {keys} is needed")
 
 
 @cache

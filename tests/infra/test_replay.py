@@ -60,8 +60,8 @@ class Replay:
     def ways_out(self) -> None:
         ec2 = client("ec2")
         gateway = self.stack.one("aws:ec2/internetGateway:InternetGateway")
-        self.ids[f"{gateway.name}-id"] = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
-        ec2.attach_internet_gateway(InternetGatewayId=self.ids[f"{gateway.name}-id"], VpcId=self._id(gateway.inputs["vpcId"]))
+        self.ids["gateway"] = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        ec2.attach_internet_gateway(InternetGatewayId=self.ids["gateway"], VpcId=self._id(gateway.inputs["vpcId"]))
         for address in self.stack.of("aws:ec2/eip:Eip"):
             self.ids[f"{address.name}-id#eip"] = ec2.allocate_address(Domain="vpc")["AllocationId"]
         nats = {}
@@ -72,7 +72,8 @@ class Replay:
         for table in self.stack.of("aws:ec2/routeTable:RouteTable"):
             tables[f"{table.name}-id"] = ec2.create_route_table(VpcId=self._id(table.inputs["vpcId"]))["RouteTable"]["RouteTableId"]
         for route in self.stack.of("aws:ec2/route:Route"):
-            way = {"NatGatewayId": nats[route.inputs["natGatewayId"]]} if "natGatewayId" in route.inputs else {"GatewayId": self.ids[route.inputs["gatewayId"]]}
+            nat = route.inputs.get("natGatewayId")
+            way = {"NatGatewayId": nats[nat]} if nat else {"GatewayId": self.ids["gateway"]}
             ec2.create_route(RouteTableId=tables[route.inputs["routeTableId"]], DestinationCidrBlock=route.inputs["destinationCidrBlock"], **way)
         for tie in self.stack.of("aws:ec2/routeTableAssociation:RouteTableAssociation"):
             ec2.associate_route_table(RouteTableId=tables[tie.inputs["routeTableId"]], SubnetId=self._id(tie.inputs["subnetId"]))
@@ -178,7 +179,7 @@ def test_everything_that_moto_knows_can_be_created(aws: str, name: str) -> None:
 @pytest.mark.parametrize(("block", "code"), [
     ("10.99.0.0/20", "InvalidSubnet.Range"),
     ("10.20.0.0/19", "InvalidSubnet.Conflict"),
-    ("10.20.0.0", "InvalidParameterValue"),
+    ("10.20.0.0/33", "InvalidParameterValue"),
 ])  # fmt: skip
 def test_a_wrong_block_is_refused(aws: str, block: str, code: str) -> None:
     with pytest.raises(ClientError, match=code):
