@@ -62,7 +62,7 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
 
 
 def _objects(files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    parsed = [yaml.load(text, yaml.CSafeLoader) for path, text in files.items() if path != SETTINGS]  # noqa: S506  # it is the safe one
+    parsed = [yaml.load(text, yaml.CSafeLoader) for path, text in files.items() if path != SETTINGS]  # it is the safe one
     return {"/".join(filter(None, (o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]))): o for o in parsed}
 
 
@@ -79,7 +79,10 @@ def differences(a: Any, b: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[st
 
 
 def _named(values: list[Any]) -> dict[str, Any]:
-    keys = [next((str(v[k]) for k in ("name", "groupName", "key") if isinstance(v, dict) and k in v), str(i)) for i, v in enumerate(values)]
+    keys = [
+        next((str(v[k]) for k in ("name", "groupName", "key") if isinstance(v, dict) and k in v), str(i))
+        for i, v in enumerate(values)
+    ]
     return dict(zip(keys, values, strict=True)) if len(set(keys)) == len(keys) else {str(i): v for i, v in enumerate(values)}
 
 
@@ -103,7 +106,13 @@ def _object(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
 
 def _plain_effect(kind: str, path: tuple[str, ...]) -> str:
     if kind in ("Deployment", "StatefulSet", "DaemonSet"):
-        return "rolling pods" if path[:2] == ("spec", "template") else "replacement" if path[:2] == ("spec", "selector") else "in place"
+        return (
+            "rolling pods"
+            if path[:2] == ("spec", "template")
+            else "replacement"
+            if path[:2] == ("spec", "selector")
+            else "in place"
+        )
     if kind == "StorageClass" or (kind == "PersistentVolumeClaim" and path[:1] == ("spec",) and "requests" not in path):
         return "replacement"
     if kind == "Job" and path[:2] == ("spec", "template"):
@@ -120,7 +129,11 @@ def _ray_service(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Cha
         yield Change(key, _serve_effect(path), "serveConfigV2: " + ".".join(path))
     clusters = a["rayClusterConfig"], b["rayClusterConfig"]
     new_groups = _new_groups(*clusters)
-    paths = [path for path in differences(*clusters) if not _is_count(path) and not (path[:1] == ("workerGroupSpecs",) and path[1] in new_groups)]
+    paths = [
+        path
+        for path in differences(*clusters)
+        if not _is_count(path) and not (path[:1] == ("workerGroupSpecs",) and path[1] in new_groups)
+    ]
     if paths:
         seconds = START_S + int(b.get("rayClusterDeletionDelaySeconds", 60))
         yield Change(key, "second RayCluster", ", ".join(".".join(p) for p in paths), _size(clusters[0]), seconds)

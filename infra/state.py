@@ -60,11 +60,17 @@ def bootstrap(bucket: str, region: str, tags: Tags) -> State:
 
 def _lifecycle() -> list[dict[str, Any]]:
     """Old versions of the state stay a year, those of locks a day."""
+
     def rule(name: str, prefix: str, days: int) -> dict[str, Any]:
         return {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix},
                 "NoncurrentVersionExpiration": {"NoncurrentDays": days}}  # fmt: skip
 
-    tidy = {"ID": "tidy", "Status": "Enabled", "Filter": {"Prefix": ""}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}}
+    tidy = {
+        "ID": "tidy",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+    }
     return [rule("state", ".pulumi/stacks/", NONCURRENT_DAYS), rule("locks", LOCKS, 1), tidy]
 
 

@@ -68,7 +68,9 @@ def network_policies(settings: PlatformSettings) -> list[Object]:
     """Default deny in both namespaces of Vigil, and the flows that the platform is made of."""
     ray: dict[str, str] = {"app.kubernetes.io/part-of": "vigil"}
     own = {"podSelector": {}}
-    aws = [{"to": [anywhere()], "ports": ports(443)}, {"to": blocks([POD_IDENTITY]), "ports": ports(80)}] if settings.on_aws else []
+    aws = (
+        [{"to": [anywhere()], "ports": ports(443)}, {"to": blocks([POD_IDENTITY]), "ports": ports(80)}] if settings.on_aws else []
+    )
     api = [{"to": [anywhere()], "ports": ports(443, 6443)}]
     found = [
         deny_all(RAY), dns(RAY), deny_all(TRACKING), dns(TRACKING),
@@ -86,11 +88,19 @@ def network_policies(settings: PlatformSettings) -> list[Object]:
     if settings.gcs_fault_tolerance == "redis":
         found.append(network_policy("ray-to-redis", RAY, {}, egress=[{"to": [anywhere()], "ports": ports(6379)}]))
     if settings.monitoring:
-        found.append(network_policy("prometheus", RAY, {}, ingress=[{"from": [in_namespace(MONITORING)], "ports": ports(8000, 8080, 9101)}]))
+        found.append(
+            network_policy(
+                "prometheus", RAY, {}, ingress=[{"from": [in_namespace(MONITORING)], "ports": ports(8000, 8080, 9101)}]
+            )
+        )
     if settings.ingress != "none":
         sources = blocks([settings.vpc_cidr]) if settings.ingress == "alb" else [{"namespaceSelector": {}}]
         # Whoever reaches the load balancer is decided there; here only it may come, and only to port 8000.
-        found.append(network_policy("ingress", RAY, ray | {"ray.io/node-type": "worker"}, ingress=[{"from": sources, "ports": ports(8000)}]))
+        found.append(
+            network_policy(
+                "ingress", RAY, ray | {"ray.io/node-type": "worker"}, ingress=[{"from": sources, "ports": ports(8000)}]
+            )
+        )
     return found
 
 

@@ -40,7 +40,13 @@ def _alb(settings: PlatformSettings) -> list[Object]:
 
 def _gateway(settings: PlatformSettings) -> list[Object]:
     api = "gateway.networking.k8s.io/v1"
-    listener = {"name": "http", "protocol": "HTTP", "port": 80, "hostname": settings.hostname, "allowedRoutes": {"namespaces": {"from": "Same"}}}
+    listener = {
+        "name": "http",
+        "protocol": "HTTP",
+        "port": 80,
+        "hostname": settings.hostname,
+        "allowedRoutes": {"namespaces": {"from": "Same"}},
+    }
     route = {"parentRefs": [{"name": SERVICE}], "hostnames": [settings.hostname],
              "rules": [{"backendRefs": [{"name": BACKEND, "port": PORT}]}]}  # fmt: skip
     return [
@@ -68,4 +74,7 @@ def root_application(settings: PlatformSettings) -> list[Object]:
         "syncPolicy": {"automated": {"prune": True, "selfHeal": True},
                        "syncOptions": ["ServerSideApply=true", "RespectIgnoreDifferences=true"]},
     }  # fmt: skip
-    return [object_(api, "AppProject", "vigil", ARGOCD, spec=project), object_(api, "Application", "vigil", ARGOCD, spec=application)]
+    return [
+        object_(api, "AppProject", "vigil", ARGOCD, spec=project),
+        object_(api, "Application", "vigil", ARGOCD, spec=application),
+    ]

@@ -44,7 +44,9 @@ def _kuberay() -> Chart:
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True,
                             "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     }  # fmt: skip
-    return Chart("kuberay-operator", "kuberay-operator", "1.7.0", "https://ray-project.github.io/kuberay-helm/", OPERATORS, values)
+    return Chart(
+        "kuberay-operator", "kuberay-operator", "1.7.0", "https://ray-project.github.io/kuberay-helm/", OPERATORS, values
+    )
 
 
 def _karpenter(settings: PlatformSettings) -> list[Chart]:
@@ -80,7 +82,11 @@ def _prometheus(settings: PlatformSettings) -> Chart:
         "alertmanager": {"alertmanagerSpec": {"retention": "120h"}},
     }  # fmt: skip
     if settings.on_aws:  # EKS does not let anyone look at these
-        values |= {"kubeControllerManager": {"enabled": False}, "kubeScheduler": {"enabled": False}, "kubeEtcd": {"enabled": False}}
+        values |= {
+            "kubeControllerManager": {"enabled": False},
+            "kubeScheduler": {"enabled": False},
+            "kubeEtcd": {"enabled": False},
+        }
     repository = "https://prometheus-community.github.io/helm-charts"
     return Chart("kube-prometheus-stack", "kube-prometheus-stack", "81.6.9", repository, MONITORING, values)
 

@@ -31,7 +31,8 @@ def environment(values: Mapping[str, str], secrets: Mapping[str, tuple[str, str]
     """Environment variables, sorted; `secrets`: variable -> (Secret, key)."""
     plain: list[Object] = [{"name": key, "value": value} for key, value in values.items()]
     hidden: list[Object] = [
-        {"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": entry}}} for key, (name, entry) in (secrets or {}).items()
+        {"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": entry}}}
+        for key, (name, entry) in (secrets or {}).items()
     ]
     return sorted([*plain, *hidden], key=lambda one: one["name"])
 
@@ -44,7 +45,9 @@ def resources(cpu: float | str, memory: str, *, limit_cpu: bool = True) -> Objec
     return {"requests": {"cpu": str(cpu), "memory": memory}, "limits": limits}
 
 
-def network_policy(name: str, namespace: str, pods: Mapping[str, str], ingress: Iterable[Object] = (), egress: Iterable[Object] = ()) -> Object:
+def network_policy(
+    name: str, namespace: str, pods: Mapping[str, str], ingress: Iterable[Object] = (), egress: Iterable[Object] = ()
+) -> Object:
     """What is allowed besides nothing. Directions without rules stay closed by `deny_all`."""
     spec: Object = {"podSelector": {"matchLabels": dict(pods)} if pods else {}, "policyTypes": []}
     for direction, rules in (("Ingress", list(ingress)), ("Egress", list(egress))):

@@ -21,7 +21,11 @@ def _pool(settings: PlatformSettings, name: str) -> Object:
     auto = settings.nodes == "auto"
     capacity = {"ray-head": ["on-demand"], "ray-serve": ["on-demand", "spot"] if settings.spot_serving else ["on-demand"],
                 "ray-train": ["spot", "on-demand"]}[name]  # fmt: skip
-    policy, after = {"ray-head": ("WhenEmpty", "30m"), "ray-serve": ("WhenEmptyOrUnderutilized", "10m"), "ray-train": ("WhenEmpty", "2m")}[name]
+    policy, after = {
+        "ray-head": ("WhenEmpty", "30m"),
+        "ray-serve": ("WhenEmptyOrUnderutilized", "10m"),
+        "ray-train": ("WhenEmpty", "2m"),
+    }[name]
     prefix = "eks.amazonaws.com" if auto else "karpenter.k8s.aws"
     requirements = [
         {"key": "karpenter.sh/capacity-type", "operator": "In", "values": capacity},

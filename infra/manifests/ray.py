@@ -20,7 +20,7 @@ DRAIN_S = 120  # HAProxy lets go of its connections, and a replica of its reques
 GRACE_S = DRAIN_S + 60
 TRACKING_URI = f"http://mlflow.{TRACKING}.svc.cluster.local:5000"
 TRAINING_URL = f"http://{TRAINING}-head-svc.{RAY}.svc.cluster.local:8265"
-RAY_TOKEN, MLFLOW_LOGIN, REDIS_SECRET = "ray-token", "mlflow-login", "redis-password"  # noqa: S105  # names of Secrets
+RAY_TOKEN, MLFLOW_LOGIN, REDIS_SECRET = "ray-token", "mlflow-login", "redis-password"  # names of Secrets
 LATENCY_BUCKETS_MS = "0.5,1,2,3,5,10,25,50,100,250,1000,5000"
 
 
@@ -113,7 +113,14 @@ def _head(settings: PlatformSettings, pool: str, account: str | None) -> Object:
 
 def _group(name: str, bounds: tuple[int, int], template: Object, **more: Any) -> Object:
     least, most = bounds
-    return {"groupName": name, "replicas": least, "minReplicas": least, "maxReplicas": most, "rayStartParams": {}, "template": template} | more
+    return {
+        "groupName": name,
+        "replicas": least,
+        "minReplicas": least,
+        "maxReplicas": most,
+        "rayStartParams": {},
+        "template": template,
+    } | more
 
 
 def _pod(settings: PlatformSettings, pool: str, account: str | None, amounts: Object, *, serves: bool = False) -> Object:

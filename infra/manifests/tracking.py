@@ -38,7 +38,10 @@ def _command(settings: PlatformSettings) -> list[str]:
 def _variables(settings: PlatformSettings) -> list[Object]:
     plain = {"HOME": "/tmp", "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini", "MLFLOW_DISABLE_TELEMETRY": "true",  # noqa: S108
              "MLFLOW_AUTH_ADMIN_USERNAME": "vigil"}  # fmt: skip
-    secrets = {"MLFLOW_AUTH_ADMIN_PASSWORD": (ADMIN_SECRET, "password"), "MLFLOW_FLASK_SERVER_SECRET_KEY": (ADMIN_SECRET, "secret-key")}
+    secrets = {
+        "MLFLOW_AUTH_ADMIN_PASSWORD": (ADMIN_SECRET, "password"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": (ADMIN_SECRET, "secret-key"),
+    }
     return [*_database_variables(settings), *environment(plain, secrets)]
 
 
@@ -54,8 +57,13 @@ def _database_variables(settings: PlatformSettings) -> list[Object]:
 
 
 def _container(settings: PlatformSettings, name: str, command: list[str], amounts: Object, **more: Any) -> Object:
-    mounts: list[Object] = [{"name": "tmp", "mountPath": "/tmp"}, {"name": "config", "mountPath": "/etc/mlflow", "readOnly": True}]  # noqa: S108
-    mounts.append({"name": "database", "mountPath": "/run/database"} if settings.on_aws else {"name": "data", "mountPath": "/data"})
+    mounts: list[Object] = [
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "config", "mountPath": "/etc/mlflow", "readOnly": True},
+    ]
+    mounts.append(
+        {"name": "database", "mountPath": "/run/database"} if settings.on_aws else {"name": "data", "mountPath": "/data"}
+    )
     return {"name": name, "image": settings.image_ref, "imagePullPolicy": "IfNotPresent", "command": command, "resources": amounts,
             "securityContext": CONTAINER_SECURITY, "volumeMounts": mounts} | more  # fmt: skip
 
@@ -108,7 +116,9 @@ def server(settings: PlatformSettings) -> Object:
     spread = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway",
               "labelSelector": {"matchLabels": LABELS}}  # fmt: skip
     # Two servers on one SQLite file, or on one volume of one node, cannot overlap.
-    strategy: Object = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}} if settings.on_aws else {"type": "Recreate"}
+    strategy: Object = (
+        {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}} if settings.on_aws else {"type": "Recreate"}
+    )
     return object_("apps/v1", "Deployment", NAME, TRACKING, spec={
         "replicas": settings.mlflow_replicas, "selector": {"matchLabels": LABELS}, "strategy": strategy,
         "template": _pod(settings, [container], topologySpreadConstraints=[spread], terminationGracePeriodSeconds=60),

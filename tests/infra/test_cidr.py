@@ -14,7 +14,9 @@ from infra import cidr
 @given(st.integers(0, 255), st.integers(16, 20), st.integers(2, 3))
 def test_blocks_lie_in_the_vpc_and_apart(second: int, prefix: int, zones: int) -> None:
     vpc = ipaddress.IPv4Network(f"10.{second}.0.0/{prefix}")
-    found = [ipaddress.IPv4Network(one) for zone in cidr.split(str(vpc), zones) for one in (zone.public, zone.private, zone.intra)]
+    found = [
+        ipaddress.IPv4Network(one) for zone in cidr.split(str(vpc), zones) for one in (zone.public, zone.private, zone.intra)
+    ]
     assert all(one.subnet_of(vpc) for one in found)
     assert not any(a.overlaps(b) for i, a in enumerate(found) for b in found[i + 1 :])
     assert min(one.num_addresses for one in found) >= 64

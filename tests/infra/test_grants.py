@@ -133,8 +133,13 @@ def test_a_role_is_for_one_service_account_of_one_cluster() -> None:
 
 def test_service_accounts_with_a_role_are_those_that_exist() -> None:
     stack = recorded("prod")
-    accounts = {(r.inputs["metadata"]["namespace"], r.inputs["metadata"]["name"]) for r in stack.of("kubernetes:core/v1:ServiceAccount")}
-    tied = {(r.inputs["namespace"], r.inputs["serviceAccount"]) for r in stack.of("aws:eks/podIdentityAssociation:PodIdentityAssociation")}
+    accounts = {
+        (r.inputs["metadata"]["namespace"], r.inputs["metadata"]["name"]) for r in stack.of("kubernetes:core/v1:ServiceAccount")
+    }
+    tied = {
+        (r.inputs["namespace"], r.inputs["serviceAccount"])
+        for r in stack.of("aws:eks/podIdentityAssociation:PodIdentityAssociation")
+    }
     assert {one for one in tied if one[0] != "kube-system"} == accounts
 
 
@@ -144,13 +149,19 @@ def test_workflows_are_pinned_to_one_repository_and_environment() -> None:
         trust = json.loads(recorded("prod").one("aws:iam/role:Role", f"vigil-prod-{verb}").inputs["assumeRolePolicy"])
         subjects[verb] = trust["Statement"][0]["Condition"]
     name = grants.GITHUB
-    assert subjects["plan"] == {"StringEquals": {f"{name}:aud": "sts.amazonaws.com", f"{name}:sub": "repo:example/vigil:pull_request"}}
+    assert subjects["plan"] == {
+        "StringEquals": {f"{name}:aud": "sts.amazonaws.com", f"{name}:sub": "repo:example/vigil:pull_request"}
+    }
     assert subjects["apply"]["StringEquals"][f"{name}:sub"] == "repo:example/vigil:environment:prod"
 
 
 def test_a_plan_writes_nothing_but_its_lock() -> None:
     stack = recorded("prod")
-    managed = {r.inputs["policyArn"] for r in stack.of("aws:iam/rolePolicyAttachment:RolePolicyAttachment") if r.name.startswith("vigil-prod-plan-")}
+    managed = {
+        r.inputs["policyArn"]
+        for r in stack.of("aws:iam/rolePolicyAttachment:RolePolicyAttachment")
+        if r.name.startswith("vigil-prod-plan-")
+    }
     assert managed == {"arn:aws:iam::aws:policy/job-function/ViewOnlyAccess", "arn:aws:iam::aws:policy/SecurityAudit"}
     document = json.loads(stack.one("aws:iam/rolePolicy:RolePolicy", "vigil-prod-plan").inputs["policy"])
     writes = [r for _, actions, resources in statements(document) if "s3:PutObject" in actions for r in resources]

@@ -67,7 +67,9 @@ def ray_schemas() -> dict[tuple[str, str], Draft202012Validator]:
         pytest.skip(f"no KubeRay CRDs: set VIGIL_TEST_CRDS to their folder ({folder} is absent)")
     wanted = [crd for file in sorted(folder.glob("ray.io_ray[cs]*s.yaml")) for crd in [_load(file)]]
     return {
-        (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]): _validator(version["schema"]["openAPIV3Schema"])
+        (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]): _validator(
+            version["schema"]["openAPIV3Schema"]
+        )
         for crd in wanted
         for version in crd["spec"]["versions"]
         if version["name"] == "v1"
@@ -108,7 +110,9 @@ def _errors(validator: Draft202012Validator, one: Object) -> list[str]:
     return [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}" for e in validator.iter_errors(one)]
 
 
-def test_ray_objects_are_what_kuberay_reads(settings: PlatformSettings, ray_schemas: dict[tuple[str, str], Draft202012Validator]) -> None:
+def test_ray_objects_are_what_kuberay_reads(
+    settings: PlatformSettings, ray_schemas: dict[tuple[str, str], Draft202012Validator]
+) -> None:
     found = [one for one in objects_of(settings) if one["apiVersion"] == "ray.io/v1"]
     assert [one["kind"] for one in found] == ["RayService", "RayCluster"]
     for one in found:
@@ -161,7 +165,13 @@ def _pods(one: Object) -> list[Object]:
     cluster = spec.get("rayClusterConfig", spec)
     if "headGroupSpec" in cluster:
         return [cluster["headGroupSpec"]["template"], *(group["template"] for group in cluster["workerGroupSpecs"])]
-    return [spec["jobTemplate"]["spec"]["template"]] if "jobTemplate" in spec else [spec["template"]] if "containers" in str(spec) else []
+    return (
+        [spec["jobTemplate"]["spec"]["template"]]
+        if "jobTemplate" in spec
+        else [spec["template"]]
+        if "containers" in str(spec)
+        else []
+    )
 
 
 def test_every_pod_is_restricted_and_bounded(settings: PlatformSettings) -> None:
@@ -186,7 +196,9 @@ def test_head_and_workers_have_one_environment(settings: PlatformSettings) -> No
         environments = [pod["spec"]["containers"][0]["env"] for pod in _pods(one)]
         assert all(environment == environments[0] for environment in environments)
         values = {variable["name"]: variable.get("value") for variable in environments[0]}
-        assert values["RAY_SERVE_ENABLE_HA_PROXY"] == values["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == ("1" if settings.haproxy else "0")
+        assert (
+            values["RAY_SERVE_ENABLE_HA_PROXY"] == values["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == ("1" if settings.haproxy else "0")
+        )
         assert values["VIGIL_TRAIN_TRACKING_URI"] == ray.TRACKING_URI
 
 
@@ -243,7 +255,11 @@ def test_namespaces_deny_by_default_and_nothing_but_port_8000_comes_in_from_outs
 
 
 def test_the_restricted_level_is_enforced_where_our_pods_run() -> None:
-    labels = {one["metadata"]["name"]: one["metadata"]["labels"] for one in objects_of(settings_of("prod")) if one["kind"] == "Namespace"}
+    labels = {
+        one["metadata"]["name"]: one["metadata"]["labels"]
+        for one in objects_of(settings_of("prod"))
+        if one["kind"] == "Namespace"
+    }
     for namespace in (RAY, TRACKING):
         assert labels[namespace]["pod-security.kubernetes.io/enforce"] == "restricted"
 
@@ -269,7 +285,12 @@ def test_node_pools_are_bounded_and_heads_stay_on_demand() -> None:
     capacity = {name: pool["template"]["spec"]["requirements"][0]["values"] for name, pool in pools.items()}
     assert capacity == {"ray-head": ["on-demand"], "ray-serve": ["on-demand", "spot"], "ray-train": ["spot", "on-demand"]}
     assert all(pool["limits"] == {"cpu": "256", "memory": "2048Gi"} for pool in pools.values())
-    used = {pod["spec"]["nodeSelector"]["vigil/pool"] for o in objects_of(settings_of("prod")) if o["apiVersion"] == "ray.io/v1" for pod in _pods(o)}
+    used = {
+        pod["spec"]["nodeSelector"]["vigil/pool"]
+        for o in objects_of(settings_of("prod"))
+        if o["apiVersion"] == "ray.io/v1"
+        for pod in _pods(o)
+    }
     assert used == pools.keys()
 
 

@@ -66,15 +66,23 @@ class Replay:
             self.ids[f"{address.name}-id#eip"] = ec2.allocate_address(Domain="vpc")["AllocationId"]
         nats = {}
         for nat in self.stack.of("aws:ec2/natGateway:NatGateway"):
-            made = ec2.create_nat_gateway(SubnetId=self._id(nat.inputs["subnetId"]), AllocationId=self.ids[nat.inputs["allocationId"] + "#eip"])
+            made = ec2.create_nat_gateway(
+                SubnetId=self._id(nat.inputs["subnetId"]), AllocationId=self.ids[nat.inputs["allocationId"] + "#eip"]
+            )
             nats[f"{nat.name}-id"] = made["NatGateway"]["NatGatewayId"]
         tables = {}
         for table in self.stack.of("aws:ec2/routeTable:RouteTable"):
-            tables[f"{table.name}-id"] = ec2.create_route_table(VpcId=self._id(table.inputs["vpcId"]))["RouteTable"]["RouteTableId"]
+            tables[f"{table.name}-id"] = ec2.create_route_table(VpcId=self._id(table.inputs["vpcId"]))["RouteTable"][
+                "RouteTableId"
+            ]
         for route in self.stack.of("aws:ec2/route:Route"):
             nat = route.inputs.get("natGatewayId")
             way = {"NatGatewayId": nats[nat]} if nat else {"GatewayId": self.ids["gateway"]}
-            ec2.create_route(RouteTableId=tables[route.inputs["routeTableId"]], DestinationCidrBlock=route.inputs["destinationCidrBlock"], **way)
+            ec2.create_route(
+                RouteTableId=tables[route.inputs["routeTableId"]],
+                DestinationCidrBlock=route.inputs["destinationCidrBlock"],
+                **way,
+            )
         for tie in self.stack.of("aws:ec2/routeTableAssociation:RouteTableAssociation"):
             ec2.associate_route_table(RouteTableId=tables[tie.inputs["routeTableId"]], SubnetId=self._id(tie.inputs["subnetId"]))
         for endpoint in self.stack.of("aws:ec2/vpcEndpoint:VpcEndpoint"):
@@ -95,17 +103,24 @@ class Replay:
         for bucket in self.stack.of("aws:s3/bucket:Bucket"):
             s3.create_bucket(Bucket=bucket.inputs["bucket"], CreateBucketConfiguration={"LocationConstraint": REGION})
         for rule in self.stack.of("aws:s3/bucketVersioning:BucketVersioning"):
-            s3.put_bucket_versioning(Bucket=rule.inputs["bucket"], VersioningConfiguration={"Status": rule.inputs["versioningConfiguration"]["status"]})
+            s3.put_bucket_versioning(
+                Bucket=rule.inputs["bucket"], VersioningConfiguration={"Status": rule.inputs["versioningConfiguration"]["status"]}
+            )
         for policy in self.stack.of("aws:s3/bucketPolicy:BucketPolicy"):
             s3.put_bucket_policy(Bucket=policy.inputs["bucket"], Policy=policy.inputs["policy"])
         for life in self.stack.of("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"):
-            s3.put_bucket_lifecycle_configuration(Bucket=life.inputs["bucket"], LifecycleConfiguration={"Rules": [_lifecycle(r) for r in life.inputs["rules"]]})
+            s3.put_bucket_lifecycle_configuration(
+                Bucket=life.inputs["bucket"], LifecycleConfiguration={"Rules": [_lifecycle(r) for r in life.inputs["rules"]]}
+            )
         for one in self.stack.of("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"):
             default = one.inputs["rules"][0]["applyServerSideEncryptionByDefault"]
             wanted = {"SSEAlgorithm": default["sseAlgorithm"]}
             if "kmsMasterKeyId" in default:
                 wanted["KMSMasterKeyID"] = self.ids[default["kmsMasterKeyId"]]
-            s3.put_bucket_encryption(Bucket=one.inputs["bucket"], ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": wanted}]})
+            s3.put_bucket_encryption(
+                Bucket=one.inputs["bucket"],
+                ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": wanted}]},
+            )
 
     def roles(self) -> None:
         iam = client("iam")
@@ -128,14 +143,20 @@ class Replay:
             ecr.put_lifecycle_policy(repositoryName=one.inputs["repository"], lifecyclePolicyText=one.inputs["policy"])
         stream = self.stack.one("aws:kinesis/stream:Stream").inputs
         more = {"ShardCount": stream["shardCount"]} if "shardCount" in stream else {}
-        kinesis.create_stream(StreamName=stream["name"], StreamModeDetails={"StreamMode": stream["streamModeDetails"]["streamMode"]}, **more)
+        kinesis.create_stream(
+            StreamName=stream["name"], StreamModeDetails={"StreamMode": stream["streamModeDetails"]["streamMode"]}, **more
+        )
         kinesis.start_stream_encryption(StreamName=stream["name"], EncryptionType="KMS", KeyId=self.ids[stream["kmsKeyId"]])
         kinesis.increase_stream_retention_period(StreamName=stream["name"], RetentionPeriodHours=stream["retentionPeriod"])
         group = self.stack.one("aws:rds/subnetGroup:SubnetGroup").inputs
-        rds.create_db_subnet_group(DBSubnetGroupName=group["name"], DBSubnetGroupDescription="-", SubnetIds=[self.ids[s] for s in group["subnetIds"]])
+        rds.create_db_subnet_group(
+            DBSubnetGroupName=group["name"], DBSubnetGroupDescription="-", SubnetIds=[self.ids[s] for s in group["subnetIds"]]
+        )
         parameters = self.stack.one("aws:rds/parameterGroup:ParameterGroup")
         name = parameters.inputs.get("name", parameters.name)
-        rds.create_db_parameter_group(DBParameterGroupName=name, DBParameterGroupFamily=parameters.inputs["family"], Description="-")
+        rds.create_db_parameter_group(
+            DBParameterGroupName=name, DBParameterGroupFamily=parameters.inputs["family"], Description="-"
+        )
         self.database()
 
     def database(self) -> None:
@@ -162,7 +183,9 @@ def _lifecycle(rule: dict[str, Any]) -> dict[str, Any]:
     if "noncurrentVersionExpiration" in rule:
         found["NoncurrentVersionExpiration"] = {"NoncurrentDays": rule["noncurrentVersionExpiration"]["noncurrentDays"]}
     if "abortIncompleteMultipartUpload" in rule:
-        found["AbortIncompleteMultipartUpload"] = {"DaysAfterInitiation": rule["abortIncompleteMultipartUpload"]["daysAfterInitiation"]}
+        found["AbortIncompleteMultipartUpload"] = {
+            "DaysAfterInitiation": rule["abortIncompleteMultipartUpload"]["daysAfterInitiation"]
+        }
     return found
 
 
@@ -173,7 +196,10 @@ def test_everything_that_moto_knows_can_be_created(aws: str, name: str) -> None:
         step()
     database = client("rds").describe_db_instances(DBInstanceIdentifier=f"vigil-{name}-mlflow")["DBInstances"][0]
     assert (database["StorageEncrypted"], database["PubliclyAccessible"], database["MultiAZ"]) == (True, False, name == "prod")
-    assert client("kinesis").describe_stream_summary(StreamName=f"vigil-{name}")["StreamDescriptionSummary"]["EncryptionType"] == "KMS"
+    assert (
+        client("kinesis").describe_stream_summary(StreamName=f"vigil-{name}")["StreamDescriptionSummary"]["EncryptionType"]
+        == "KMS"
+    )
 
 
 @pytest.mark.parametrize(("block", "code"), [
@@ -190,7 +216,11 @@ def test_a_broken_policy_is_refused(aws: str) -> None:
     iam = client("iam")
     iam.create_role(RoleName="canary", AssumeRolePolicyDocument="{}")
     with pytest.raises(ClientError, match="MalformedPolicyDocument"):
-        iam.put_role_policy(RoleName="canary", PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow"}]}))
+        iam.put_role_policy(
+            RoleName="canary",
+            PolicyName="p",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow"}]}),
+        )
 
 
 def test_the_state_bucket_is_made_once_and_guarded(aws: str) -> None:
@@ -200,11 +230,16 @@ def test_the_state_bucket_is_made_once_and_guarded(aws: str) -> None:
     s3, bucket = client("s3"), {"Bucket": "vigil-state-test"}
     assert s3.get_bucket_versioning(**bucket)["Status"] == "Enabled"
     assert all(s3.get_public_access_block(**bucket)["PublicAccessBlockConfiguration"].values())
-    default = s3.get_bucket_encryption(**bucket)["ServerSideEncryptionConfiguration"]["Rules"][0]["ApplyServerSideEncryptionByDefault"]
+    default = s3.get_bucket_encryption(**bucket)["ServerSideEncryptionConfiguration"]["Rules"][0][
+        "ApplyServerSideEncryptionByDefault"
+    ]
     assert default == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": first.key_arn}
     assert "aws:SecureTransport" in s3.get_bucket_policy(**bucket)["Policy"]
     rules = s3.get_bucket_lifecycle_configuration(**bucket)["Rules"]
-    assert {rule["NoncurrentVersionExpiration"]["NoncurrentDays"] for rule in rules if "NoncurrentVersionExpiration" in rule} == {365, 1}
+    assert {rule["NoncurrentVersionExpiration"]["NoncurrentDays"] for rule in rules if "NoncurrentVersionExpiration" in rule} == {
+        365,
+        1,
+    }
     aliases = [one["AliasName"] for one in client("kms").list_aliases()["Aliases"]]
     assert aliases.count(state.ALIAS) == 1
     assert client("kms").get_key_rotation_status(KeyId=first.key_arn)["KeyRotationEnabled"]
@@ -222,5 +257,3 @@ def test_the_password_file_follows_the_secret(aws: str, tmp_path: Any) -> None:
     secrets.put_secret_value(SecretId=made["ARN"], SecretString=json.dumps({"username": "mlflow", "password": "new"}))
     pgpass.refresh(tmp_path / "pgpass", "db.example", made["ARN"])
     assert (tmp_path / "pgpass").read_text().endswith(":new\n")
-
-
