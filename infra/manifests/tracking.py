@@ -30,13 +30,26 @@ def _command(settings: PlatformSettings) -> list[str]:
         else ["--serve-artifacts", "--artifacts-destination", "/data/artifacts"]
     )
     return [
-        "mlflow", "server", "--host", "0.0.0.0", "--port", str(PORT), "--workers", "2", "--backend-store-uri", _database_uri(settings),  # noqa: S104
-        *artifacts, "--app-name", "basic-auth", "--allowed-hosts", ",".join([*hosts, "localhost:*", "127.0.0.1:*"]),
-    ]  # fmt: skip
+        "mlflow",
+        "server",
+        "--host",
+        "0.0.0.0",
+        "--port",
+        str(PORT),
+        "--workers",
+        "2",
+        "--backend-store-uri",
+        _database_uri(settings),
+        *artifacts,
+        "--app-name",
+        "basic-auth",
+        "--allowed-hosts",
+        ",".join([*hosts, "localhost:*", "127.0.0.1:*"]),
+    ]
 
 
 def _variables(settings: PlatformSettings) -> list[Object]:
-    plain = {"HOME": "/tmp", "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini", "MLFLOW_DISABLE_TELEMETRY": "true",  # noqa: S108
+    plain = {"HOME": "/tmp", "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini", "MLFLOW_DISABLE_TELEMETRY": "true",
              "MLFLOW_AUTH_ADMIN_USERNAME": "vigil"}  # fmt: skip
     secrets = {
         "MLFLOW_AUTH_ADMIN_PASSWORD": (ADMIN_SECRET, "password"),
@@ -64,8 +77,15 @@ def _container(settings: PlatformSettings, name: str, command: list[str], amount
     mounts.append(
         {"name": "database", "mountPath": "/run/database"} if settings.on_aws else {"name": "data", "mountPath": "/data"}
     )
-    return {"name": name, "image": settings.image_ref, "imagePullPolicy": "IfNotPresent", "command": command, "resources": amounts,
-            "securityContext": CONTAINER_SECURITY, "volumeMounts": mounts} | more  # fmt: skip
+    return {
+        "name": name,
+        "image": settings.image_ref,
+        "imagePullPolicy": "IfNotPresent",
+        "command": command,
+        "resources": amounts,
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": mounts,
+    } | more
 
 
 def _pod(settings: PlatformSettings, containers: list[Object], **more: Any) -> Object:
@@ -73,7 +93,7 @@ def _pod(settings: PlatformSettings, containers: list[Object], **more: Any) -> O
     first: list[Object] = []
     if settings.on_aws:
         volumes.append({"name": "database", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
-        small, known = resources("50m", "192Mi"), _database_variables(settings) + environment({"HOME": "/tmp"})  # noqa: S108
+        small, known = resources("50m", "192Mi"), _database_variables(settings) + environment({"HOME": "/tmp"})
         run = ["python", "/etc/mlflow/pgpass.py"]
         # The first makes the file before anything connects; the second, a sidecar, follows the rotation.
         first = [_container(settings, "password", [*run, "once"], small, env=known),
@@ -129,7 +149,7 @@ def migration(settings: PlatformSettings) -> Object:
     """`mlflow db upgrade`, once per image: a Job cannot be changed, so its name carries the image."""
     digest = hashlib.sha256(settings.image_ref.encode()).hexdigest()[:8]
     container = _container(settings, "migrate", ["mlflow", "db", "upgrade", _database_uri(settings)], resources("250m", "1Gi"),
-                           env=[*_database_variables(settings), *environment({"HOME": "/tmp"})])  # noqa: S108  # fmt: skip
+                           env=[*_database_variables(settings), *environment({"HOME": "/tmp"})])  # fmt: skip
     return object_("batch/v1", "Job", f"mlflow-migrate-{digest}", TRACKING, spec={
         "backoffLimit": 6, "activeDeadlineSeconds": 1800, "template": _pod(settings, [container], restartPolicy="OnFailure"),
     })  # fmt: skip

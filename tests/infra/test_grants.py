@@ -28,7 +28,7 @@ KINDS = {  # property of a resource -> which grammar it follows
     ("aws:sqs/queuePolicy:QueuePolicy", "policy"): "policy_resource",
 }
 # AWS knows no resource for these actions.
-EVERYWHERE = r"ec2:Describe\w+|ec2:GetSecurityGroupsForVpc|elasticfilesystem:Describe\w+|elasticloadbalancing:Describe\w+|pricing:GetProducts"
+EVERYWHERE = r"(ec2|elasticfilesystem|elasticloadbalancing):Describe\w+|ec2:GetSecurityGroupsForVpc|pricing:GetProducts"
 
 
 @cache
@@ -39,8 +39,15 @@ def grammar(kind: str) -> Any:
     resources = [(name, Resource.from_contents(schema, default_specification=DRAFT7)) for name, schema in by_id.items()]
     # cfn-lint looks into statements by itself; and it has a keyword of its own.
     top = schemas[kind]
-    whole = {"type": "object", "required": ["Version", "Statement"], "additionalProperties": False, "properties": {
-        "Version": {"const": "2012-10-17"}, "Statement": {"type": "array", "items": {"$ref": f"{top['$id']}#/definitions/Statement"}}}}  # fmt: skip
+    whole = {
+        "type": "object",
+        "required": ["Version", "Statement"],
+        "additionalProperties": False,
+        "properties": {
+            "Version": {"const": "2012-10-17"},
+            "Statement": {"type": "array", "items": {"$ref": f"{top['$id']}#/definitions/Statement"}},
+        },
+    }
     return validators.extend(Draft7Validator, {"requiredXor": _exactly_one})(whole, registry=Registry().with_resources(resources))
 
 
@@ -80,12 +87,18 @@ def test_documents_follow_the_grammar_and_name_actions_that_exist(stack: str) ->
                 assert any(fnmatch(known, name) for known in known_actions()[service]["Actions"]), f"{where}: {action}"
 
 
-@pytest.mark.parametrize("broken", [
-    {"Version": "2012-10-17", "Statement": [{"Effect": "Alow", "Action": "s3:GetObject", "Resource": "*"}]},
-    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*"}]},
-    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*", "Condition": {"StringIs": {}}}]},
-    {"Version": "2012-10-17", "Statments": []},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Alow", "Action": "s3:GetObject", "Resource": "*"}]},
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*"}]},
+        {
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*", "Condition": {"StringIs": {}}}],
+        },
+        {"Version": "2012-10-17", "Statments": []},
+    ],
+)
 def test_the_grammar_does_refuse(broken: dict[str, Any]) -> None:
     assert list(grammar("policy_identity").iter_errors(broken))
 

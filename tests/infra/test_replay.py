@@ -162,12 +162,22 @@ class Replay:
     def database(self) -> None:
         one = self.stack.one("aws:rds/instance:Instance").inputs
         client("rds").create_db_instance(
-            DBInstanceIdentifier=one["identifier"], Engine=one["engine"], EngineVersion=one["engineVersion"], DBName=one["dbName"],
-            DBInstanceClass=one["instanceClass"], AllocatedStorage=one["allocatedStorage"], MasterUsername=one["username"],
-            ManageMasterUserPassword=True, StorageEncrypted=True, KmsKeyId=self.ids[one["kmsKeyId"]], MultiAZ=one["multiAz"],
-            DBSubnetGroupName=one["dbSubnetGroupName"], BackupRetentionPeriod=one["backupRetentionPeriod"],
-            DeletionProtection=one["deletionProtection"], PubliclyAccessible=one["publiclyAccessible"],
-        )  # fmt: skip
+            DBInstanceIdentifier=one["identifier"],
+            Engine=one["engine"],
+            EngineVersion=one["engineVersion"],
+            DBName=one["dbName"],
+            DBInstanceClass=one["instanceClass"],
+            AllocatedStorage=one["allocatedStorage"],
+            MasterUsername=one["username"],
+            ManageMasterUserPassword=True,
+            StorageEncrypted=True,
+            KmsKeyId=self.ids[one["kmsKeyId"]],
+            MultiAZ=one["multiAz"],
+            DBSubnetGroupName=one["dbSubnetGroupName"],
+            BackupRetentionPeriod=one["backupRetentionPeriod"],
+            DeletionProtection=one["deletionProtection"],
+            PubliclyAccessible=one["publiclyAccessible"],
+        )
 
     def _id(self, recorded_id: str) -> str:
         return self.ids[recorded_id]
