@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic_settings import BaseSettings
 
 from drift.settings import DriftSettings
 from infra.manifests.bindings import RAY, TRACKING, Bindings
@@ -25,17 +26,22 @@ RAY_TOKEN, MLFLOW_LOGIN, REDIS_SECRET = "ray-token", "mlflow-login", "redis-pass
 LATENCY_BUCKETS_MS = "0.5,1,2,3,5,10,25,50,100,250,1000,5000"
 
 
+def _declared(settings: type[BaseSettings], **values: Any) -> dict[str, Any]:
+    """Defaults and `values`: what the environment of whoever renders says does not count."""
+    return {name: field.default for name, field in settings.model_fields.items()} | values
+
+
 def serve_settings(settings: PlatformSettings) -> ServeSettings:
     """What serving reads, as this environment has it."""
-    return ServeSettings(
-        home=Path(HOME), tracking_uri=TRACKING_URI, host="0.0.0.0", port=PORT, min_replicas=settings.min_replicas,  # inside a pod
-        max_replicas=settings.max_replicas, cpus_per_replica=settings.cpus_per_replica,
-    )  # fmt: skip
+    here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "host": "0.0.0.0", "port": PORT}
+    asked = settings.model_dump(include={"min_replicas", "max_replicas", "cpus_per_replica"})
+    return ServeSettings(**_declared(ServeSettings, **here, **asked))
 
 
 def drift_settings(settings: PlatformSettings) -> DriftSettings:
     """What drift monitoring reads: its retrainings run on the training cluster, never beside the replicas."""
-    return DriftSettings(home=Path(HOME), tracking_uri=TRACKING_URI, dashboard_url=TRAINING_URL, mode=settings.drift_mode)
+    here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "dashboard_url": TRAINING_URL}
+    return DriftSettings(**_declared(DriftSettings, **here, mode=settings.drift_mode))
 
 
 def serve_config(settings: PlatformSettings) -> dict[str, Any]:
