@@ -173,9 +173,9 @@ def document(environments: dict[str, PlatformSettings]) -> str:
 def _assumptions() -> list[str]:
     return [
         f"a replica of one CPU carries {REPLICA_RPS:,.0f} requests/s, {BUSY_SHARE:.0%} busy; a handler that does nothing",
-        "  reached about 5,000/s behind HAProxy on one core of a shared machine, so this leaves room for decoding and scoring",
+        "  reached about 5,000/s behind HAProxy on one core of a shared machine, which leaves room for decoding and scoring",
         f"one HAProxy with two threads passes {HAPROXY_RPS:,.0f} requests/s (not measured); one runs on each serving node",
-        f"each replica asks MLflow {POLLS_PER_S:g} times a second; one server answers {MLFLOW_POLLS:,.0f} a second (not measured)",
+        f"each replica asks MLflow {POLLS_PER_S:g} times a second; a server answers {MLFLOW_POLLS:,.0f} a second (a guess)",
         f"a row is {RECORD_KB:g} KB; a Kinesis shard takes {SHARD_RPS:,.0f} records or {SHARD_MB:g} MB a second",
         f"nodes have {NODE_CPUS} vCPU, one for the system; half of them are spot, at {price('spot share'):.0%} of the price",
     ]
