@@ -64,10 +64,20 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
     ), opts)  # fmt: skip
     redis = None
     if settings.gcs_fault_tolerance == "redis":
-        redis = ClusterState(f"{name}-gcs", ClusterStateArgs(
-            settings.redis_node_type, 1, secrets["redisPassword"], network.vpc.id, intra, cluster.security_group, keys.data.arn,
-            tags,
-        ), opts).address  # fmt: skip
+        redis = ClusterState(
+            f"{name}-gcs",
+            ClusterStateArgs(
+                settings.redis_node_type,
+                1,
+                secrets["redisPassword"],
+                network.vpc.id,
+                intra,
+                cluster.security_group,
+                keys.data.arn,
+                tags,
+            ),
+            opts,
+        ).address
     if settings.nodes == "static":
         pools = {
             "ray-head": (1, 2, 2),
@@ -84,9 +94,14 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         Budget(name, BudgetArgs(settings.budget_usd, settings.budget_email, tags), opts)
     bindings = Bindings(database.address, database.secret_arn, files.id, redis)
     exports = {
-        "cluster": name, "vpc": network.vpc.id, "stream": stream.stream.name, "images": images.urls,
-        "databaseHost": database.address, "fileSystem": files.id, "buckets": {purpose: bucket.bucket for purpose, bucket in buckets.buckets.items()},
-    }  # fmt: skip
+        "cluster": name,
+        "vpc": network.vpc.id,
+        "stream": stream.stream.name,
+        "images": images.urls,
+        "databaseHost": database.address,
+        "fileSystem": files.id,
+        "buckets": {purpose: bucket.bucket for purpose, bucket in buckets.buckets.items()},
+    }
     return Amazon(cluster.provider, bindings, cluster.ready, exports)
 
 
@@ -97,21 +112,54 @@ def _cluster(
     admins: dict[str, Any] = {f"admin-{i}": arn for i, arn in enumerate(settings.admin_principals)}
     viewers: dict[str, Any] = {f"viewer-{i}": arn for i, arn in enumerate(settings.viewer_principals)}
     if settings.github_repository:
-        github = GitHub(f"{name}-github", GitHubArgs(
-            name, settings.account_id, settings.region, settings.github_repository, settings.environment, settings.state_bucket, tags,
-        ), opts)  # fmt: skip
+        github = GitHub(
+            f"{name}-github",
+            GitHubArgs(
+                name,
+                settings.account_id,
+                settings.region,
+                settings.github_repository,
+                settings.environment,
+                settings.state_bucket,
+                tags,
+            ),
+            opts,
+        )
         admins["apply"], viewers["plan"] = github.apply.arn, github.plan.arn
     ray_nodes = node_role(f"{name}-ray-node", tags, opts) if settings.nodes == "karpenter" else None
     private = [subnet.id for subnet in network.private]
     files_arn = f"arn:aws:elasticfilesystem:{settings.region}:{settings.account_id}:file-system/*"
-    cluster = Cluster(name, ClusterArgs(
-        name, settings.kubernetes_version, settings.account_id, settings.region, settings.nodes == "auto", network.vpc.id, private,
-        settings.service_cidr, settings.public_access_cidrs, admins, viewers, ray_nodes.arn if ray_nodes else None,
-        settings.system_instance_types, keys.secrets.arn, keys.data.arn, settings.log_retention_days, files_arn, settings.protect, tags,
-    ), opts)  # fmt: skip
+    cluster = Cluster(
+        name,
+        ClusterArgs(
+            name,
+            settings.kubernetes_version,
+            settings.account_id,
+            settings.region,
+            settings.nodes == "auto",
+            network.vpc.id,
+            private,
+            settings.service_cidr,
+            settings.public_access_cidrs,
+            admins,
+            viewers,
+            ray_nodes.arn if ray_nodes else None,
+            settings.system_instance_types,
+            keys.secrets.arn,
+            keys.data.arn,
+            settings.log_retention_days,
+            files_arn,
+            settings.protect,
+            tags,
+        ),
+        opts,
+    )
     if ray_nodes is not None:
-        Karpenter(f"{name}-karpenter", KarpenterArgs(name, settings.account_id, settings.region, ray_nodes, tags),
-                  pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[cluster.eks])))  # fmt: skip
+        Karpenter(
+            f"{name}-karpenter",
+            KarpenterArgs(name, settings.account_id, settings.region, ray_nodes, tags),
+            pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[cluster.eks])),
+        )
     intra = [subnet.id for subnet in network.intra]
     files = SharedFolder(f"{name}-home", SharedFolderArgs(
         network.vpc.id, intra, settings.zone_names, cluster.security_group, keys.data.arn, settings.protect, tags,
@@ -131,15 +179,27 @@ def _workloads(
 
     documents: dict[tuple[str, str], pulumi.Output[grants.Document]] = {
         (RAY, "vigil-serve"): key.apply(lambda arn: grants.document([*grants.read_objects(models), s3(arn)])),
-        (RAY, "vigil-train"): key.apply(lambda arn: grants.document(
-            [*grants.write_objects(models), *grants.read_objects(data), *grants.read_objects(captured), s3(arn)])),
-        (RAY, "vigil-drift"): key.apply(lambda arn: grants.document(
-            [*grants.read_objects(models), *grants.write_objects(captured), s3(arn)])),
-        (RAY, "vigil-stream"): pulumi.Output.all(key, stream.stream.arn).apply(lambda arns: grants.document(
-            [grants.read_stream(arns[1]), grants.use_key(arns[0], region, "kinesis")])),
-        (TRACKING, "mlflow"): pulumi.Output.all(key, database.secret_arn).apply(lambda arns: grants.document(
-            [*grants.write_objects(models), grants.read_secret(arns[1]), grants.use_key(arns[0], region, "s3", "secretsmanager")])),
-    }  # fmt: skip
+        (RAY, "vigil-train"): key.apply(
+            lambda arn: grants.document(
+                [*grants.write_objects(models), *grants.read_objects(data), *grants.read_objects(captured), s3(arn)]
+            )
+        ),
+        (RAY, "vigil-drift"): key.apply(
+            lambda arn: grants.document([*grants.read_objects(models), *grants.write_objects(captured), s3(arn)])
+        ),
+        (RAY, "vigil-stream"): pulumi.Output.all(key, stream.stream.arn).apply(
+            lambda arns: grants.document([grants.read_stream(arns[1]), grants.use_key(arns[0], region, "kinesis")])
+        ),
+        (TRACKING, "mlflow"): pulumi.Output.all(key, database.secret_arn).apply(
+            lambda arns: grants.document(
+                [
+                    *grants.write_objects(models),
+                    grants.read_secret(arns[1]),
+                    grants.use_key(arns[0], region, "s3", "secretsmanager"),
+                ]
+            )
+        ),
+    }
     if settings.ingress == "alb" and settings.nodes != "auto":
         balancers = balancer_grants.controller(settings.account_id, region, settings.name, settings.certificate_arn)
         documents["kube-system", "aws-load-balancer-controller"] = pulumi.Output.from_input(balancers)

@@ -65,12 +65,20 @@ class Platform(pulumi.ComponentResource):
     def _releases(self, settings: PlatformSettings, before: list[pulumi.Resource]) -> list[pulumi.Resource]:
         return [
             k8s.helm.v3.Release(
-                chart.name, name=chart.name, chart=chart.chart, version=chart.version, namespace=chart.namespace, values=chart.values,
-                repository_opts={"repo": chart.repository} if chart.repository else None, atomic=True, timeout=HELM_TIMEOUT_S,
-                max_history=5, opts=pulumi.ResourceOptions(parent=self, depends_on=before),
+                chart.name,
+                name=chart.name,
+                chart=chart.chart,
+                version=chart.version,
+                namespace=chart.namespace,
+                values=chart.values,
+                repository_opts={"repo": chart.repository} if chart.repository else None,
+                atomic=True,
+                timeout=HELM_TIMEOUT_S,
+                max_history=5,
+                opts=pulumi.ResourceOptions(parent=self, depends_on=before),
             )
             for chart in charts(settings)
-        ]  # fmt: skip
+        ]
 
     def _secrets(self, args: PlatformArgs, before: list[pulumi.Resource]) -> list[pulumi.Resource]:
         """The only place where secrets become objects; they are never rendered, nor exported."""

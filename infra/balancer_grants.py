@@ -29,19 +29,43 @@ def controller(account: str, region: str, cluster: str, certificate: str) -> Doc
     elb, ec2 = f"arn:aws:elasticloadbalancing:{region}:{account}", f"arn:aws:ec2:{region}:{account}"
     balancers = [f"{elb}:loadbalancer/app/*", f"{elb}:targetgroup/*"]
     listeners = [f"{elb}:listener/app/*", f"{elb}:listener-rule/app/*"]
-    return document([
-        allow("Look", [*(f"ec2:Describe{name}" for name in LOOK_EC2), *(f"elasticloadbalancing:Describe{name}" for name in LOOK_ELB),
-                       "ec2:GetSecurityGroupsForVpc"], ["*"]),
-        allow("LookAtCertificate", ("acm:DescribeCertificate",), [certificate]),
-        allow("Make", ("elasticloadbalancing:CreateLoadBalancer", "elasticloadbalancing:CreateTargetGroup"), balancers, StringEquals=asked),
-        allow("Change", [f"elasticloadbalancing:{name}" for name in CHANGE], balancers, StringEquals=has),
-        allow("Listen", [f"elasticloadbalancing:{name}" for name in LISTEN], [*balancers, *listeners]),
-        allow("Route", ("elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"), [f"{elb}:targetgroup/*"]),
-        allow("Tag", ("elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags"), [*balancers, *listeners]),
-        allow("MakeGroups", ("ec2:CreateSecurityGroup",), [f"{ec2}:security-group/*", f"{ec2}:vpc/*"]),
-        allow("TagGroups", ("ec2:CreateTags",), [f"{ec2}:security-group/*"],
-              StringEquals={"ec2:CreateAction": "CreateSecurityGroup", **asked}),
-        # Rules also go into the cluster's own group, which carries another tag.
-        allow("OpenGroups", ("ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"), [f"{ec2}:security-group/*"]),
-        allow("DropGroups", ("ec2:DeleteSecurityGroup",), [f"{ec2}:security-group/*"], StringEquals=has),
-    ])  # fmt: skip
+    return document(
+        [
+            allow(
+                "Look",
+                [
+                    *(f"ec2:Describe{name}" for name in LOOK_EC2),
+                    *(f"elasticloadbalancing:Describe{name}" for name in LOOK_ELB),
+                    "ec2:GetSecurityGroupsForVpc",
+                ],
+                ["*"],
+            ),
+            allow("LookAtCertificate", ("acm:DescribeCertificate",), [certificate]),
+            allow(
+                "Make",
+                ("elasticloadbalancing:CreateLoadBalancer", "elasticloadbalancing:CreateTargetGroup"),
+                balancers,
+                StringEquals=asked,
+            ),
+            allow("Change", [f"elasticloadbalancing:{name}" for name in CHANGE], balancers, StringEquals=has),
+            allow("Listen", [f"elasticloadbalancing:{name}" for name in LISTEN], [*balancers, *listeners]),
+            allow(
+                "Route",
+                ("elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"),
+                [f"{elb}:targetgroup/*"],
+            ),
+            allow("Tag", ("elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags"), [*balancers, *listeners]),
+            allow("MakeGroups", ("ec2:CreateSecurityGroup",), [f"{ec2}:security-group/*", f"{ec2}:vpc/*"]),
+            allow(
+                "TagGroups",
+                ("ec2:CreateTags",),
+                [f"{ec2}:security-group/*"],
+                StringEquals={"ec2:CreateAction": "CreateSecurityGroup", **asked},
+            ),
+            # Rules also go into the cluster's own group, which carries another tag.
+            allow(
+                "OpenGroups", ("ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"), [f"{ec2}:security-group/*"]
+            ),
+            allow("DropGroups", ("ec2:DeleteSecurityGroup",), [f"{ec2}:security-group/*"], StringEquals=has),
+        ]
+    )

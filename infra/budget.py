@@ -24,13 +24,26 @@ class Budget(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: BudgetArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("vigil:infra:Budget", name, {}, opts)
-        told = {"comparison_operator": "GREATER_THAN", "threshold_type": "PERCENTAGE", "subscriber_email_addresses": [args.email]}
+        notifications = [
+            aws.budgets.BudgetNotificationArgs(
+                comparison_operator="GREATER_THAN",
+                threshold_type="PERCENTAGE",
+                threshold=threshold,
+                notification_type=kind,
+                subscriber_email_addresses=[args.email],
+            )
+            for threshold, kind in ((80, "ACTUAL"), (100, "FORECASTED"))
+        ]
         budget = aws.budgets.Budget(
-            name, name=name, budget_type="COST", limit_amount=str(args.usd), limit_unit="USD", time_unit="MONTHLY",
+            name,
+            name=name,
+            budget_type="COST",
+            limit_amount=str(args.usd),
+            limit_unit="USD",
+            time_unit="MONTHLY",
             cost_filters=[{"name": "TagKeyValue", "values": [f"user:Environment${args.tags.environment}"]}],
-            notifications=[
-                {**told, "threshold": 80, "notification_type": "ACTUAL"}, {**told, "threshold": 100, "notification_type": "FORECASTED"},
-            ],
-            tags=args.tags.of(name), opts=pulumi.ResourceOptions(parent=self),
-        )  # fmt: skip
+            notifications=notifications,
+            tags=args.tags.of(name),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
         self.register_outputs({"name": budget.name})

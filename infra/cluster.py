@@ -49,24 +49,32 @@ class ClusterArgs:
 class Cluster(pulumi.ComponentResource):
     """Access by IAM alone (access entries), secrets encrypted, every control-plane log on.
 
-    Control plane and security groups come from `pulumi_eks`; node groups, add-ons and roles are plain AWS resources, so that policies see them
-    before anything is created.
+    The control plane comes from `pulumi_eks`; node groups, add-ons and roles are plain AWS resources, so that mocks and policies
+    see them one by one.
     """
 
     def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("vigil:infra:Cluster", name, {}, opts)
         self._args, self._child = args, pulumi.ResourceOptions(parent=self)
         aws.cloudwatch.LogGroup(
-            f"{name}-control-plane", name=f"/aws/eks/{args.name}/cluster", retention_in_days=args.log_days, kms_key_id=args.log_key,
-            tags=args.tags.of(f"{name}-control-plane"), opts=self._child,
-        )  # fmt: skip
+            f"{name}-control-plane",
+            name=f"/aws/eks/{args.name}/cluster",
+            retention_in_days=args.log_days,
+            kms_key_id=args.log_key,
+            tags=args.tags.of(f"{name}-control-plane"),
+            opts=self._child,
+        )
         self.eks = self._control_plane(name)
         self.security_group = self.eks.cluster_security_group_id
         # A change of the kubeconfig (a new endpoint, another way to log in) must not replace every object in the cluster.
         self.provider = k8s.Provider(
-            name, kubeconfig=self.eks.kubeconfig_json, cluster_identifier=f"eks/{args.account}/{args.region}/{args.name}",
-            enable_server_side_apply=True, delete_unreachable=False, opts=self._child,
-        )  # fmt: skip
+            name,
+            kubeconfig=self.eks.kubeconfig_json,
+            cluster_identifier=f"eks/{args.account}/{args.region}/{args.name}",
+            enable_server_side_apply=True,
+            delete_unreachable=False,
+            opts=self._child,
+        )
         nodes = [] if args.auto_mode else [self._system_nodes(name)]
         self.ready: list[pulumi.Resource] = [self.eks, *nodes, *self._addons(name, nodes)]
         self.register_outputs({"name": args.name, "security_group": self.security_group})
@@ -126,17 +134,29 @@ class Cluster(pulumi.ComponentResource):
         role = node_role(label, args.tags, self._child)
         template = launch_template(label, args.tags, self._child)
         return node_group(
-            label, args.name, role.arn, args.subnets, args.instance_types, template, (2, 2, 4), {"vigil/pool": "system"}, args.tags,
+            label,
+            args.name,
+            role.arn,
+            args.subnets,
+            args.instance_types,
+            template,
+            (2, 2, 4),
+            {"vigil/pool": "system"},
+            args.tags,
             pulumi.ResourceOptions(parent=self, depends_on=[self.eks]),
-        )  # fmt: skip
+        )
 
     def _addons(self, name: str, nodes: list[aws.eks.NodeGroup]) -> list[aws.eks.Addon]:
         args = self._args
         wanted: dict[str, dict[str, Any]] = {}
         if not args.auto_mode:  # Auto Mode brings these along
-            wanted = {"vpc-cni": {"configuration_values": json.dumps({"enableNetworkPolicy": "true"})}, "kube-proxy": {},
-                      "coredns": {}, "eks-pod-identity-agent": {},
-                      "aws-ebs-csi-driver": self._driver("ebs-csi-controller-sa", name, managed=("AmazonEBSCSIDriverPolicy",))}  # fmt: skip
+            wanted = {
+                "vpc-cni": {"configuration_values": json.dumps({"enableNetworkPolicy": "true"})},
+                "kube-proxy": {},
+                "coredns": {},
+                "eks-pod-identity-agent": {},
+                "aws-ebs-csi-driver": self._driver("ebs-csi-controller-sa", name, managed=("AmazonEBSCSIDriverPolicy",)),
+            }
         wanted["metrics-server"] = {}
         if args.file_system_arn is not None:
             files = pulumi.Output.from_input(args.file_system_arn).apply(
@@ -158,9 +178,11 @@ class Cluster(pulumi.ComponentResource):
         arns = [f"arn:aws:iam::aws:policy/service-role/{policy}" for policy in managed]
         role = PodRole(
             f"{name}-{service_account.removesuffix('-controller-sa')}",
-            PodRoleArgs(args.account, args.region, args.name, "kube-system", service_account, args.tags, document, arns, associate=False),
+            PodRoleArgs(
+                args.account, args.region, args.name, "kube-system", service_account, args.tags, document, arns, associate=False
+            ),
             self._child,
-        )  # fmt: skip
+        )
         return {"pod_identity_associations": [{"role_arn": role.role.arn, "service_account": service_account}]}
 
 
@@ -176,15 +198,33 @@ def launch_template(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> aws.
 
 
 def node_group(
-    name: str, cluster: pulumi.Input[str], role: pulumi.Input[str], subnets: list[pulumi.Output[str]], types: tuple[str, ...],
-    template: aws.ec2.LaunchTemplate, sizes: tuple[int, int, int], labels: dict[str, str], tags: Tags, opts: pulumi.ResourceOptions,
+    name: str,
+    cluster: pulumi.Input[str],
+    role: pulumi.Input[str],
+    subnets: list[pulumi.Output[str]],
+    types: tuple[str, ...],
+    template: aws.ec2.LaunchTemplate,
+    sizes: tuple[int, int, int],
+    labels: dict[str, str],
+    tags: Tags,
+    opts: pulumi.ResourceOptions,
     taint: str | None = None,
-) -> aws.eks.NodeGroup:  # fmt: skip
+) -> aws.eks.NodeGroup:
     """On-demand nodes in private subnets, without SSH; `sizes` are least, wanted, most."""
     taints: Any = [{"key": "vigil/pool", "value": taint, "effect": "NO_SCHEDULE"}] if taint else None
     return aws.eks.NodeGroup(
-        name, cluster_name=cluster, node_role_arn=role, subnet_ids=subnets, instance_types=list(types), capacity_type="ON_DEMAND",
-        ami_type="AL2023_x86_64_STANDARD", launch_template={"id": template.id, "version": template.latest_version.apply(str)},
-        scaling_config={"min_size": sizes[0], "desired_size": sizes[1], "max_size": sizes[2]}, update_config={"max_unavailable": 1},
-        labels=labels, taints=taints, tags=tags.of(name), opts=opts,
-    )  # fmt: skip
+        name,
+        cluster_name=cluster,
+        node_role_arn=role,
+        subnet_ids=subnets,
+        instance_types=list(types),
+        capacity_type="ON_DEMAND",
+        ami_type="AL2023_x86_64_STANDARD",
+        launch_template={"id": template.id, "version": template.latest_version.apply(str)},
+        scaling_config={"min_size": sizes[0], "desired_size": sizes[1], "max_size": sizes[2]},
+        update_config={"max_unavailable": 1},
+        labels=labels,
+        taints=taints,
+        tags=tags.of(name),
+        opts=opts,
+    )

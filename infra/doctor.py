@@ -25,9 +25,14 @@ EFFECTS = {
 START_S = 600  # nodes, image and model of a second cluster, at most
 COUNTS = ("replicas", "minReplicas", "maxReplicas")
 REPLACED = {  # settings whose change AWS cannot apply to what exists
-    "vpc_cidr": "VPC and all that is in it", "zones": "subnets of the zones that go", "service_cidr": "EKS cluster", "region": "everything",
-    "account_id": "everything", "environment": "everything", "target": "everything",
-}  # fmt: skip
+    "vpc_cidr": "VPC and all that is in it",
+    "zones": "subnets of the zones that go",
+    "service_cidr": "EKS cluster",
+    "region": "everything",
+    "account_id": "everything",
+    "environment": "everything",
+    "target": "everything",
+}
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,8 @@ def _ray_service(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Cha
             yield Change(key, "in place", ".".join(path))
     for group in new_groups:
         yield Change(key, "in place", f"worker group {group} is added")
-    rest = ({k: v for k, v in one.items() if k not in ("serveConfigV2", "rayClusterConfig")} for one in (a, b))
-    for path in differences(*rest):
+    rest = [{k: v for k, v in one.items() if k not in ("serveConfigV2", "rayClusterConfig")} for one in (a, b)]
+    for path in differences(rest[0], rest[1]):
         yield Change(key, "in place", ".".join(path))
 
 

@@ -109,11 +109,21 @@ def mount_files(file_system_arn: str, access_point_tag: str) -> list[Statement]:
     asked = {"StringEquals": {"aws:RequestTag/efs.csi.aws.com/cluster": access_point_tag}}
     point = file_system_arn.split(":file-system/")[0] + ":access-point/*"
     return [
-        allow("Look", ("ec2:DescribeAvailabilityZones", "elasticfilesystem:DescribeAccessPoints",
-                       "elasticfilesystem:DescribeFileSystems", "elasticfilesystem:DescribeMountTargets"), ["*"]),
-        allow("Make", ("elasticfilesystem:CreateAccessPoint", "elasticfilesystem:TagResource"), [file_system_arn, point], **asked),
+        allow(
+            "Look",
+            (
+                "ec2:DescribeAvailabilityZones",
+                "elasticfilesystem:DescribeAccessPoints",
+                "elasticfilesystem:DescribeFileSystems",
+                "elasticfilesystem:DescribeMountTargets",
+            ),
+            ["*"],
+        ),
+        allow(
+            "Make", ("elasticfilesystem:CreateAccessPoint", "elasticfilesystem:TagResource"), [file_system_arn, point], **asked
+        ),
         allow("Drop", ("elasticfilesystem:DeleteAccessPoint",), [point], **mine),
-    ]  # fmt: skip
+    ]
 
 
 # Resource policies.

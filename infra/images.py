@@ -31,11 +31,15 @@ class Images(pulumi.ComponentResource):
         self.urls: dict[str, pulumi.Output[str]] = {}
         for repository in args.repositories:
             made = aws.ecr.Repository(
-                repository, name=repository, image_tag_mutability="IMMUTABLE", image_scanning_configuration={"scan_on_push": True},
-                encryption_configurations=[{"encryption_type": "KMS", "kms_key": args.key}], force_delete=False,
+                repository,
+                name=repository,
+                image_tag_mutability="IMMUTABLE",
+                image_scanning_configuration={"scan_on_push": True},
+                encryption_configurations=[{"encryption_type": "KMS", "kms_key": args.key}],
+                force_delete=False,
                 tags=args.tags.of(repository),
                 opts=pulumi.ResourceOptions(parent=self, protect=args.protect, retain_on_delete=args.protect),
-            )  # fmt: skip
+            )
             aws.ecr.LifecyclePolicy(repository, repository=made.name, policy=json.dumps(lifecycle()),
                                     opts=pulumi.ResourceOptions(parent=self))  # fmt: skip
             self.urls[repository] = made.repository_url

@@ -1,4 +1,4 @@
-"""What Karpenter's controller may do: only on what carries its cluster's tag. After Karpenter's own CloudFormation template (v1)."""
+"""What Karpenter's controller may do: only on what carries its cluster's tag. After Karpenter's own template (v1)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from infra.grants import Document, Statement, allow, document
 CREATE = ("ec2:CreateFleet", "ec2:CreateLaunchTemplate", "ec2:RunInstances")
 MADE = ("fleet", "instance", "launch-template", "network-interface", "spot-instances-request", "volume")
 READS = (
-    "ec2:DescribeCapacityReservations", "ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeInstanceTypeOfferings",
-    "ec2:DescribeInstanceTypes", "ec2:DescribeLaunchTemplates", "ec2:DescribeSecurityGroups", "ec2:DescribeSpotPriceHistory",
+    "ec2:DescribeCapacityReservations",
+    "ec2:DescribeImages",
+    "ec2:DescribeInstances",
+    "ec2:DescribeInstanceTypeOfferings",
+    "ec2:DescribeInstanceTypes",
+    "ec2:DescribeLaunchTemplates",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSpotPriceHistory",
     "ec2:DescribeSubnets",
-)  # fmt: skip
+)
 
 
 def controller(account: str, region: str, cluster: str, node_role: str, profile: str, queue: str) -> Document:

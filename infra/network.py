@@ -30,7 +30,7 @@ class NetworkArgs:
 
 
 class Network(pulumi.ComponentResource):
-    """Nodes live in `private` subnets (out through NAT), databases in `intra` ones (no way out), load balancers in `public` ones."""
+    """`private` subnets are for nodes (out through NAT), `intra` for databases (no way out), `public` for load balancers."""
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("vigil:infra:Network", name, {}, opts)
@@ -38,12 +38,22 @@ class Network(pulumi.ComponentResource):
         self._child = pulumi.ResourceOptions(parent=self)
         blocks = cidr.split(args.cidr, len(args.zones))
         self.vpc = aws.ec2.Vpc(
-            name, cidr_block=args.cidr, enable_dns_hostnames=True, enable_dns_support=True, tags=args.tags.of(name),
+            name,
+            cidr_block=args.cidr,
+            enable_dns_hostnames=True,
+            enable_dns_support=True,
+            tags=args.tags.of(name),
             opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
-        )  # fmt: skip
+        )
         # Nobody uses the default group; without rules nobody can.
-        aws.ec2.DefaultSecurityGroup(f"{name}-default", vpc_id=self.vpc.id, ingress=[], egress=[],
-                                     tags=args.tags.of(f"{name}-default-closed"), opts=self._child)  # fmt: skip
+        aws.ec2.DefaultSecurityGroup(
+            f"{name}-default",
+            vpc_id=self.vpc.id,
+            ingress=[],
+            egress=[],
+            tags=args.tags.of(f"{name}-default-closed"),
+            opts=self._child,
+        )
         self.public = self._subnets("public", [b.public for b in blocks], {"kubernetes.io/role/elb": "1"})
         self.private = self._subnets(
             "private",
@@ -109,10 +119,22 @@ class Network(pulumi.ComponentResource):
         if not args.interface_endpoints:
             return
         group = aws.ec2.SecurityGroup(
-            f"{name}-endpoints", description="HTTPS from the VPC to AWS", vpc_id=self.vpc.id, opts=self._child,
-            ingress=[{"description": "HTTPS from the VPC", "protocol": "tcp", "from_port": 443, "to_port": 443, "cidr_blocks": [args.cidr]}],
-            egress=[], tags=args.tags.of(f"{name}-endpoints"),
-        )  # fmt: skip
+            f"{name}-endpoints",
+            description="HTTPS from the VPC to AWS",
+            vpc_id=self.vpc.id,
+            opts=self._child,
+            ingress=[
+                {
+                    "description": "HTTPS from the VPC",
+                    "protocol": "tcp",
+                    "from_port": 443,
+                    "to_port": 443,
+                    "cidr_blocks": [args.cidr],
+                }
+            ],
+            egress=[],
+            tags=args.tags.of(f"{name}-endpoints"),
+        )
         for endpoint in args.interface_endpoints:
             label = f"{name}-{endpoint.replace('.', '-')}"
             aws.ec2.VpcEndpoint(

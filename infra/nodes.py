@@ -87,8 +87,19 @@ class StaticNodes(pulumi.ComponentResource):
         role = node_role(name, args.tags, child)
         template = launch_template(name, args.tags, child)
         groups = [
-            node_group(f"{name}-{pool}", args.cluster, role.arn, args.subnets, args.instance_types, template, sizes, {"vigil/pool": pool},
-                       args.tags, child, taint=pool)
+            node_group(
+                f"{name}-{pool}",
+                args.cluster,
+                role.arn,
+                args.subnets,
+                args.instance_types,
+                template,
+                sizes,
+                {"vigil/pool": pool},
+                args.tags,
+                child,
+                taint=pool,
+            )
             for pool, sizes in args.pools.items()
-        ]  # fmt: skip
+        ]
         self.register_outputs({"groups": [group.arn for group in groups]})

@@ -1,4 +1,4 @@
-"""PlatformSettings: the only reader of `pulumi.Config`. Every key is declared here and, with its type and default, in Pulumi.yaml."""
+"""PlatformSettings: the only reader of `pulumi.Config`. Pulumi.yaml declares the same keys, types and defaults."""
 
 from __future__ import annotations
 

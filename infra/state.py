@@ -1,4 +1,4 @@
-"""Where Pulumi keeps its state: a bucket and a key, made once per account and outside of any stack. `python -m infra.state --help`.
+"""Where Pulumi keeps its state: a bucket and a key, made once per account, outside of any stack: `python -m infra.state --help`.
 
 Never managed by the stack that is stored in it: destroying that stack would destroy the record of what to destroy.
 """

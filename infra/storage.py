@@ -29,7 +29,7 @@ class BucketsArgs:
 
 
 class Buckets(pulumi.ComponentResource):
-    """Private, versioned, encrypted, TLS only, logged buckets; `logs` among the purposes receives the access logs of the others."""
+    """Private, versioned, encrypted, TLS only, logged buckets; `logs` receives the access logs of the others."""
 
     def __init__(self, name: str, args: BucketsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("vigil:infra:Buckets", name, {}, opts)
@@ -38,8 +38,9 @@ class Buckets(pulumi.ComponentResource):
         self.logs = self._bucket("logs")
         self.buckets = {purpose: self._bucket(purpose) for purpose in args.buckets if purpose != "logs"}
         for purpose, bucket in self.buckets.items():
-            aws.s3.BucketLogging(purpose, bucket=bucket.bucket, target_bucket=self.logs.bucket, target_prefix=f"{purpose}/",
-                                 opts=self._child)  # fmt: skip
+            aws.s3.BucketLogging(
+                purpose, bucket=bucket.bucket, target_bucket=self.logs.bucket, target_prefix=f"{purpose}/", opts=self._child
+            )
         self.register_outputs({purpose: bucket.bucket for purpose, bucket in self.buckets.items()})
 
     def _bucket(self, purpose: str) -> aws.s3.Bucket:
@@ -47,9 +48,14 @@ class Buckets(pulumi.ComponentResource):
         kept = pulumi.ResourceOptions(parent=self, protect=args.protect, retain_on_delete=args.protect)
         bucket = aws.s3.Bucket(purpose, bucket=physical, force_destroy=False, tags=args.tags.of(physical), opts=kept)
         aws.s3.BucketPublicAccessBlock(
-            purpose, bucket=bucket.bucket, block_public_acls=True, block_public_policy=True, ignore_public_acls=True,
-            restrict_public_buckets=True, opts=child,
-        )  # fmt: skip
+            purpose,
+            bucket=bucket.bucket,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=child,
+        )
         aws.s3.BucketOwnershipControls(
             purpose, bucket=bucket.bucket, rule={"object_ownership": "BucketOwnerEnforced"}, opts=child
         )

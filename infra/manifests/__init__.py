@@ -1,4 +1,4 @@
-"""Kubernetes objects as plain dicts: pure functions of the settings, without Pulumi. Applied by apply.py, written by render.py."""
+"""Kubernetes objects as plain dicts: pure functions of the settings, without Pulumi. apply.py applies, render.py writes them."""
 
 from __future__ import annotations
 

@@ -46,8 +46,18 @@ def storage(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
         if bindings.file_system is not None:
             points = {"provisioningMode": "efs-ap", "fileSystemId": bindings.file_system, "directoryPerms": "770", "uid": "1000",
                       "gid": "1000"}  # fmt: skip
-            found.append(object_("storage.k8s.io/v1", "StorageClass", "vigil-home", None, provisioner="efs.csi.aws.com", parameters=points,
-                                 reclaimPolicy="Retain", mountOptions=["tls"]))  # fmt: skip
+            found.append(
+                object_(
+                    "storage.k8s.io/v1",
+                    "StorageClass",
+                    "vigil-home",
+                    None,
+                    provisioner="efs.csi.aws.com",
+                    parameters=points,
+                    reclaimPolicy="Retain",
+                    mountOptions=["tls"],
+                )
+            )
     found.append(object_("v1", "PersistentVolumeClaim", "home", RAY, annotations=NO_WAIT, spec={
         "storageClassName": "vigil-home" if settings.on_aws else settings.home_storage_class,
         "accessModes": ["ReadWriteMany" if settings.on_aws else settings.home_access_mode],
@@ -73,15 +83,30 @@ def network_policies(settings: PlatformSettings) -> list[Object]:
     )
     api = [{"to": [anywhere()], "ports": ports(443, 6443)}]
     found = [
-        deny_all(RAY), dns(RAY), deny_all(TRACKING), dns(TRACKING),
+        deny_all(RAY),
+        dns(RAY),
+        deny_all(TRACKING),
+        dns(TRACKING),
         network_policy("ray", RAY, {}, ingress=[{"from": [own]}], egress=[{"to": [own]}, *aws]),
         # The autoscaler in each head asks the API server for pods.
         network_policy("ray-autoscaler", RAY, {"ray.io/node-type": "head"}, egress=api),
-        network_policy("ray-to-mlflow", RAY, {}, egress=[{"to": [in_namespace(TRACKING, {"app.kubernetes.io/name": "mlflow"})], "ports": ports(5000)}]),
-        network_policy("operator-to-ray", RAY, {}, ingress=[{"from": [in_namespace(OPERATORS)], "ports": ports(8265, 8000, 52365)}]),
-        network_policy("mlflow", TRACKING, {"app.kubernetes.io/name": "mlflow"},
-                       ingress=[{"from": [in_namespace(RAY)], "ports": ports(5000)}], egress=aws),
-    ]  # fmt: skip
+        network_policy(
+            "ray-to-mlflow",
+            RAY,
+            {},
+            egress=[{"to": [in_namespace(TRACKING, {"app.kubernetes.io/name": "mlflow"})], "ports": ports(5000)}],
+        ),
+        network_policy(
+            "operator-to-ray", RAY, {}, ingress=[{"from": [in_namespace(OPERATORS)], "ports": ports(8265, 8000, 52365)}]
+        ),
+        network_policy(
+            "mlflow",
+            TRACKING,
+            {"app.kubernetes.io/name": "mlflow"},
+            ingress=[{"from": [in_namespace(RAY)], "ports": ports(5000)}],
+            egress=aws,
+        ),
+    ]
     if settings.on_aws:
         vpc = blocks([settings.vpc_cidr])
         found.append(network_policy("mlflow-to-database", TRACKING, {}, egress=[{"to": vpc, "ports": ports(5432)}]))
@@ -107,5 +132,9 @@ def network_policies(settings: PlatformSettings) -> list[Object]:
 def foundation(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
     """All of the above; always applied by Pulumi, also where Argo CD applies the rest."""
     return [
-        *namespaces(settings), *service_accounts(), *storage(settings, bindings), *database_config(bindings), *network_policies(settings),
-    ]  # fmt: skip
+        *namespaces(settings),
+        *service_accounts(),
+        *storage(settings, bindings),
+        *database_config(bindings),
+        *network_policies(settings),
+    ]

@@ -23,13 +23,19 @@ def ingress(settings: PlatformSettings) -> list[Object]:
 def _alb(settings: PlatformSettings) -> list[Object]:
     prefix = "alb.ingress.kubernetes.io"
     annotations = {
-        f"{prefix}/scheme": "internal", f"{prefix}/target-type": "ip", f"{prefix}/listen-ports": '[{"HTTPS": 443}]',
-        f"{prefix}/certificate-arn": settings.certificate_arn, f"{prefix}/ssl-policy": "ELBSecurityPolicy-TLS13-1-2-2021-06",
-        f"{prefix}/inbound-cidrs": ",".join(settings.ingress_cidrs), f"{prefix}/healthcheck-path": "/-/healthz",
-        f"{prefix}/load-balancer-attributes": f"idle_timeout.timeout_seconds={IDLE_S},routing.http.drop_invalid_header_fields.enabled=true",
+        f"{prefix}/scheme": "internal",
+        f"{prefix}/target-type": "ip",
+        f"{prefix}/listen-ports": '[{"HTTPS": 443}]',
+        f"{prefix}/certificate-arn": settings.certificate_arn,
+        f"{prefix}/ssl-policy": "ELBSecurityPolicy-TLS13-1-2-2021-06",
+        f"{prefix}/inbound-cidrs": ",".join(settings.ingress_cidrs),
+        f"{prefix}/healthcheck-path": "/-/healthz",
+        f"{prefix}/load-balancer-attributes": ",".join(
+            (f"idle_timeout.timeout_seconds={IDLE_S}", "routing.http.drop_invalid_header_fields.enabled=true")
+        ),
         f"{prefix}/target-group-attributes": "deregistration_delay.timeout_seconds=30",
         f"{prefix}/tags": ",".join(f"{key}={value}" for key, value in sorted(settings.tags.common().items())),
-    }  # fmt: skip
+    }
     path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": BACKEND, "port": {"number": PORT}}}}
     spec = {"ingressClassName": "alb", "rules": [{"host": settings.hostname, "http": {"paths": [path]}}]}
     found = [object_("networking.k8s.io/v1", "Ingress", SERVICE, RAY, spec=spec, annotations=annotations)]
@@ -61,8 +67,14 @@ def root_application(settings: PlatformSettings) -> list[Object]:
         return []
     api, here = "argoproj.io/v1alpha1", "https://kubernetes.default.svc"
     allowed = [{"server": here, "namespace": namespace} for namespace in ("vigil", "vigil-tracking", "vigil-monitoring")]
-    cluster_kinds = [{"group": group, "kind": kind} for group, kind in
-                     (("karpenter.sh", "NodePool"), ("karpenter.k8s.aws", "EC2NodeClass"), ("eks.amazonaws.com", "NodeClass"))]  # fmt: skip
+    cluster_kinds = [
+        {"group": group, "kind": kind}
+        for group, kind in (
+            ("karpenter.sh", "NodePool"),
+            ("karpenter.k8s.aws", "EC2NodeClass"),
+            ("eks.amazonaws.com", "NodeClass"),
+        )
+    ]
     project = {"sourceRepos": [settings.git_url], "destinations": allowed, "clusterResourceWhitelist": cluster_kinds}
     # The autoscaler writes these; a sync must not take workers away.
     ignored = [{"group": "ray.io", "kind": kind, "jqPathExpressions": [f"{path}.workerGroupSpecs[]?.replicas"]}

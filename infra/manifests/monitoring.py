@@ -18,10 +18,13 @@ def objects(settings: PlatformSettings) -> list[Object]:
         return []
     dashboard = json.dumps(overview.dashboard(), indent=1, sort_keys=True)
     return [
-        _application(), _ray(),
+        _application(),
+        _ray(),
         object_("monitoring.coreos.com/v1", "PrometheusRule", "vigil", MONITORING, spec={"groups": rules.groups()}),
-        object_("v1", "ConfigMap", "vigil-dashboard", MONITORING, labels={"grafana_dashboard": "1"}, data={"vigil.json": dashboard}),
-    ]  # fmt: skip
+        object_(
+            "v1", "ConfigMap", "vigil-dashboard", MONITORING, labels={"grafana_dashboard": "1"}, data={"vigil.json": dashboard}
+        ),
+    ]
 
 
 def _application() -> Object:
@@ -34,7 +37,14 @@ def _application() -> Object:
 
 def _ray() -> Object:
     """Ray's and HAProxy's own metrics, from each pod."""
-    return object_("monitoring.coreos.com/v1", "PodMonitor", "ray", MONITORING, spec={
-        "namespaceSelector": {"matchNames": [RAY]}, "selector": {"matchExpressions": [{"key": "ray.io/cluster", "operator": "Exists"}]},
-        "podMetricsEndpoints": [{"port": port, "interval": "30s"} for port in ("metrics", "haproxy")],
-    })  # fmt: skip
+    return object_(
+        "monitoring.coreos.com/v1",
+        "PodMonitor",
+        "ray",
+        MONITORING,
+        spec={
+            "namespaceSelector": {"matchNames": [RAY]},
+            "selector": {"matchExpressions": [{"key": "ray.io/cluster", "operator": "Exists"}]},
+            "podMetricsEndpoints": [{"port": port, "interval": "30s"} for port in ("metrics", "haproxy")],
+        },
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic_settings import BaseSettings
 
 from drift.settings import DriftSettings
 from infra.manifests.bindings import RAY, TRACKING, Bindings
@@ -25,21 +27,26 @@ RAY_TOKEN, MLFLOW_LOGIN, REDIS_SECRET = "ray-token", "mlflow-login", "redis-pass
 LATENCY_BUCKETS_MS = "0.5,1,2,3,5,10,25,50,100,250,1000,5000"
 
 
+def _declared(settings: type[BaseSettings], **values: Any) -> dict[str, Any]:
+    """Defaults and `values`: what the environment of whoever renders says does not count."""
+    return {name: field.default for name, field in settings.model_fields.items()} | values
+
+
 def serve_settings(settings: PlatformSettings) -> ServeSettings:
     """What serving reads, as this environment has it."""
-    return ServeSettings(
-        home=HOME, tracking_uri=TRACKING_URI, host="0.0.0.0", port=PORT, min_replicas=settings.min_replicas,  # noqa: S104  # inside a pod
-        max_replicas=settings.max_replicas, cpus_per_replica=settings.cpus_per_replica,
-    )  # fmt: skip
+    here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "host": "0.0.0.0", "port": PORT}
+    asked = settings.model_dump(include={"min_replicas", "max_replicas", "cpus_per_replica"})
+    return ServeSettings(**_declared(ServeSettings, **here, **asked))
 
 
 def drift_settings(settings: PlatformSettings) -> DriftSettings:
     """What drift monitoring reads: its retrainings run on the training cluster, never beside the replicas."""
-    return DriftSettings(home=HOME, tracking_uri=TRACKING_URI, dashboard_url=TRAINING_URL, mode=settings.drift_mode)
+    here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "dashboard_url": TRAINING_URL}
+    return DriftSettings(**_declared(DriftSettings, **here, mode=settings.drift_mode))
 
 
 def serve_config(settings: PlatformSettings) -> dict[str, Any]:
-    """The Serve configuration: the application as the code itself declares it, with the monitor placed on its own worker group."""
+    """The Serve configuration: as the code itself declares it, with the monitor placed on its own worker group."""
     config: dict[str, Any] = dict(serve_settings(settings).application(drift_settings(settings).model_dump(mode="json")))
     monitor = {"name": "DriftMonitor", "ray_actor_options": {"num_cpus": 0, "resources": {"drift": 1}}}
     config["applications"] = [
@@ -53,13 +60,21 @@ def variables(settings: PlatformSettings) -> list[Object]:
     """The environment of every Ray container, head and workers alike: Ray reads these when it is imported."""
     on = "1" if settings.haproxy else "0"
     plain = {
-        "RAY_SERVE_ENABLE_HA_PROXY": on, "RAY_SERVE_THROUGHPUT_OPTIMIZED": on, "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        "RAY_SERVE_ENABLE_HA_PROXY": on,
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": on,
+        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:10514",  # the default, 514, is not for those who are not root
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN_S), "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": LATENCY_BUCKETS_MS,
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_USAGE_STATS_ENABLED": "0", "VIGIL_HOME": HOME, "VIGIL_TRAIN_TRACKING_URI": TRACKING_URI,
-        "VIGIL_TRAIN_ALERT_RATE": str(TrainSettings().alert_rate), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        "HOME": "/tmp", "NUMBA_CACHE_DIR": "/tmp/numba",  # noqa: S108  # the root file system is read-only
-    }  # fmt: skip
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN_S),
+        "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": LATENCY_BUCKETS_MS,
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "VIGIL_HOME": HOME,
+        "VIGIL_TRAIN_TRACKING_URI": TRACKING_URI,
+        "VIGIL_TRAIN_ALERT_RATE": str(TrainSettings().alert_rate),
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "HOME": "/tmp",
+        "NUMBA_CACHE_DIR": "/tmp/numba",  # the root file system is read-only
+    }
     if settings.on_aws:
         plain |= {"AWS_REGION": settings.region}
     login = {"MLFLOW_TRACKING_USERNAME": (MLFLOW_LOGIN, "username"), "MLFLOW_TRACKING_PASSWORD": (MLFLOW_LOGIN, "password")}
@@ -100,7 +115,7 @@ def _cluster(settings: PlatformSettings, head: Object, workers: list[Object]) ->
         "rayVersion": RAY_VERSION, "enableInTreeAutoscaling": True, "authOptions": {"mode": "token", "secretName": RAY_TOKEN},
         "autoscalerOptions": {
             "version": "v2", "idleTimeoutSeconds": 120, "upscalingMode": "Default", "resources": resources("500m", "1Gi"),
-            "securityContext": CONTAINER_SECURITY, "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+            "securityContext": CONTAINER_SECURITY, "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
         },
         "headGroupSpec": head, "workerGroupSpecs": workers,
     }  # fmt: skip
@@ -110,7 +125,7 @@ def _head(settings: PlatformSettings, pool: str, account: str | None) -> Object:
     """No replica and no actor of ours on the head: it has nothing to do but lead."""
     pod = _pod(settings, pool, account, resources(settings.head_cpu, f"{settings.head_memory_gib}Gi"))
     pod["metadata"]["annotations"] = {"karpenter.sh/do-not-disrupt": "true"}
-    return {"rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"}, "serviceType": "ClusterIP", "template": pod}  # noqa: S104
+    return {"rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"}, "serviceType": "ClusterIP", "template": pod}
 
 
 def _group(name: str, bounds: tuple[int, int], template: Object, **more: Any) -> Object:
@@ -129,17 +144,24 @@ def _pod(settings: PlatformSettings, pool: str, account: str | None, amounts: Ob
     """A restricted pod of the Vigil image. `serves`: it is ready when its proxy answers."""
     raylet = {"httpGet": {"path": "/api/local_raylet_healthz", "port": 52365}}
     proxy = {"httpGet": {"path": "/-/healthz", "port": PORT}}
-    named = {"metrics": 8080, "haproxy": 9101, "serve": PORT} if serves else {"metrics": 8080, "gcs-server": 6379, "dashboard": 8265,
-                                                                              "client": 10001}  # fmt: skip
+    named = (
+        {"metrics": 8080, "haproxy": 9101, "serve": PORT}
+        if serves
+        else {"metrics": 8080, "gcs-server": 6379, "dashboard": 8265, "client": 10001}
+    )
     container: Object = {
-        "name": "ray", "image": settings.image_ref, "imagePullPolicy": "IfNotPresent", "env": variables(settings), "resources": amounts,
+        "name": "ray",
+        "image": settings.image_ref,
+        "imagePullPolicy": "IfNotPresent",
+        "env": variables(settings),
+        "resources": amounts,
         "securityContext": CONTAINER_SECURITY,
         "ports": [{"name": name, "containerPort": port} for name, port in named.items()],
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "home", "mountPath": HOME}],  # noqa: S108
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "home", "mountPath": HOME}],
         "startupProbe": {**raylet, "periodSeconds": 5, "failureThreshold": 60, "timeoutSeconds": 5},
         "livenessProbe": {**raylet, "periodSeconds": 10, "failureThreshold": 12, "timeoutSeconds": 5},
         "readinessProbe": {**(proxy if serves else raylet), "periodSeconds": 5, "failureThreshold": 2, "timeoutSeconds": 5},
-    }  # fmt: skip
+    }
     spec: Object = {
         "containers": [container], "securityContext": POD_SECURITY, "terminationGracePeriodSeconds": GRACE_S,
         "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "home", "persistentVolumeClaim": {"claimName": "home"}}],
@@ -183,25 +205,50 @@ def disruption_budgets(settings: PlatformSettings) -> list[Object]:
 
 
 def scheduled_training(settings: PlatformSettings) -> list[Object]:
-    """Hands `vigil train` to the training cluster on a schedule. RayCronJob is alpha in KubeRay 1.7; the cluster rests at zero anyway."""
+    """Hands `vigil train` to the training cluster on a schedule (RayCronJob is alpha in KubeRay 1.7)."""
     if not settings.train_schedule:
         return []
     job = ["vigil", "train", "--data", settings.train_data, "--trigger", "schedule", "--json"]
     secrets = {"RAY_AUTH_TOKEN": (RAY_TOKEN, "auth_token")}
     container = {
-        "name": "submit", "image": settings.image_ref, "command": ["ray", "job", "submit", "--address", TRAINING_URL, "--", *job],
-        "env": environment({"RAY_AUTH_MODE": "token", "HOME": "/tmp", "RAY_USAGE_STATS_ENABLED": "0"}, secrets),  # noqa: S108
-        "resources": resources("250m", "512Mi"), "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
-    }  # fmt: skip
-    pod = {"containers": [container], "restartPolicy": "Never", "securityContext": POD_SECURITY, "volumes": [{"name": "tmp", "emptyDir": {}}],
-           "automountServiceAccountToken": False}  # fmt: skip
-    return [object_("batch/v1", "CronJob", "vigil-train", RAY, spec={
-        "schedule": settings.train_schedule, "timeZone": "Etc/UTC", "concurrencyPolicy": "Forbid", "startingDeadlineSeconds": 3600,
-        "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 3,
-        "jobTemplate": {"spec": {"backoffLimit": 1, "activeDeadlineSeconds": 7200, "template": {
-            "metadata": {"labels": {"app.kubernetes.io/part-of": "vigil"}}, "spec": pod}}},
-    })]  # fmt: skip
+        "name": "submit",
+        "image": settings.image_ref,
+        "command": ["ray", "job", "submit", "--address", TRAINING_URL, "--", *job],
+        "env": environment({"RAY_AUTH_MODE": "token", "HOME": "/tmp", "RAY_USAGE_STATS_ENABLED": "0"}, secrets),
+        "resources": resources("250m", "512Mi"),
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+    pod = {
+        "containers": [container],
+        "restartPolicy": "Never",
+        "securityContext": POD_SECURITY,
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+        "automountServiceAccountToken": False,
+    }
+    return [
+        object_(
+            "batch/v1",
+            "CronJob",
+            "vigil-train",
+            RAY,
+            spec={
+                "schedule": settings.train_schedule,
+                "timeZone": "Etc/UTC",
+                "concurrencyPolicy": "Forbid",
+                "startingDeadlineSeconds": 3600,
+                "successfulJobsHistoryLimit": 3,
+                "failedJobsHistoryLimit": 3,
+                "jobTemplate": {
+                    "spec": {
+                        "backoffLimit": 1,
+                        "activeDeadlineSeconds": 7200,
+                        "template": {"metadata": {"labels": {"app.kubernetes.io/part-of": "vigil"}}, "spec": pod},
+                    }
+                },
+            },
+        )
+    ]
 
 
 def objects(settings: PlatformSettings, bindings: Bindings) -> list[Object]:

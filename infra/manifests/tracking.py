@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,26 @@ def _command(settings: PlatformSettings) -> list[str]:
         else ["--serve-artifacts", "--artifacts-destination", "/data/artifacts"]
     )
     return [
-        "mlflow", "server", "--host", "0.0.0.0", "--port", str(PORT), "--workers", "2", "--backend-store-uri", _database_uri(settings),  # noqa: S104
-        *artifacts, "--app-name", "basic-auth", "--allowed-hosts", ",".join([*hosts, "localhost:*", "127.0.0.1:*"]),
-    ]  # fmt: skip
+        "mlflow",
+        "server",
+        "--host",
+        "0.0.0.0",
+        "--port",
+        str(PORT),
+        "--workers",
+        "2",
+        "--backend-store-uri",
+        _database_uri(settings),
+        *artifacts,
+        "--app-name",
+        "basic-auth",
+        "--allowed-hosts",
+        ",".join([*hosts, "localhost:*", "127.0.0.1:*"]),
+    ]
 
 
 def _variables(settings: PlatformSettings) -> list[Object]:
-    plain = {"HOME": "/tmp", "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini", "MLFLOW_DISABLE_TELEMETRY": "true",  # noqa: S108
+    plain = {"HOME": "/tmp", "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini", "MLFLOW_DISABLE_TELEMETRY": "true",
              "MLFLOW_AUTH_ADMIN_USERNAME": "vigil"}  # fmt: skip
     secrets = {
         "MLFLOW_AUTH_ADMIN_PASSWORD": (ADMIN_SECRET, "password"),
@@ -61,12 +75,19 @@ def _container(settings: PlatformSettings, name: str, command: list[str], amount
     mounts: list[Object] = [
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "config", "mountPath": "/etc/mlflow", "readOnly": True},
-    ]  # noqa: S108
+    ]
     mounts.append(
         {"name": "database", "mountPath": "/run/database"} if settings.on_aws else {"name": "data", "mountPath": "/data"}
     )
-    return {"name": name, "image": settings.image_ref, "imagePullPolicy": "IfNotPresent", "command": command, "resources": amounts,
-            "securityContext": CONTAINER_SECURITY, "volumeMounts": mounts} | more  # fmt: skip
+    return {
+        "name": name,
+        "image": settings.image_ref,
+        "imagePullPolicy": "IfNotPresent",
+        "command": command,
+        "resources": amounts,
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": mounts,
+    } | more
 
 
 def _pod(settings: PlatformSettings, containers: list[Object], **more: Any) -> Object:
@@ -74,7 +95,7 @@ def _pod(settings: PlatformSettings, containers: list[Object], **more: Any) -> O
     first: list[Object] = []
     if settings.on_aws:
         volumes.append({"name": "database", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
-        small, known = resources("50m", "192Mi"), _database_variables(settings) + environment({"HOME": "/tmp"})  # noqa: S108
+        small, known = resources("50m", "192Mi"), _database_variables(settings) + environment({"HOME": "/tmp"})
         run = ["python", "/etc/mlflow/pgpass.py"]
         # The first makes the file before anything connects; the second, a sidecar, follows the rotation.
         first = [_container(settings, "password", [*run, "once"], small, env=known),
@@ -92,8 +113,14 @@ def _pod(settings: PlatformSettings, containers: list[Object], **more: Any) -> O
 
 def config(settings: PlatformSettings) -> Object:
     """MLflow's authentication settings (users are in its database, no password is here), and what keeps the password file."""
-    lines = ["[mlflow]", "default_permission = READ", f"database_uri = {_auth_database_uri(settings)}",
-             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth"]  # fmt: skip
+    lines = [
+        "[mlflow]",
+        "default_permission = READ",
+        f"database_uri = {_auth_database_uri(settings)}",
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth",
+        # Every poll of every replica signs in; without it each costs a slow password hash.
+        "auth_cache_ttl_seconds = 30",
+    ]
     data = {"auth.ini": "\n".join(lines) + "\n"}
     if settings.on_aws:
         data["pgpass.py"] = Path(__file__).with_name("pgpass.py").read_text()
@@ -120,9 +147,13 @@ def server(settings: PlatformSettings) -> Object:
     strategy: Object = (
         {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}} if settings.on_aws else {"type": "Recreate"}
     )
+    template = _pod(settings, [container], topologySpreadConstraints=[spread], terminationGracePeriodSeconds=60)
+    # A server reads its files once: a change of them has to make new pods.
+    text = json.dumps(config(settings)["data"], sort_keys=True)
+    template["metadata"]["annotations"] = {"vigil/config": hashlib.sha256(text.encode()).hexdigest()[:16]}
     return object_("apps/v1", "Deployment", NAME, TRACKING, spec={
         "replicas": settings.mlflow_replicas, "selector": {"matchLabels": LABELS}, "strategy": strategy,
-        "template": _pod(settings, [container], topologySpreadConstraints=[spread], terminationGracePeriodSeconds=60),
+        "template": template,
     })  # fmt: skip
 
 
@@ -130,7 +161,7 @@ def migration(settings: PlatformSettings) -> Object:
     """`mlflow db upgrade`, once per image: a Job cannot be changed, so its name carries the image."""
     digest = hashlib.sha256(settings.image_ref.encode()).hexdigest()[:8]
     container = _container(settings, "migrate", ["mlflow", "db", "upgrade", _database_uri(settings)], resources("250m", "1Gi"),
-                           env=[*_database_variables(settings), *environment({"HOME": "/tmp"})])  # noqa: S108  # fmt: skip
+                           env=[*_database_variables(settings), *environment({"HOME": "/tmp"})])  # fmt: skip
     return object_("batch/v1", "Job", f"mlflow-migrate-{digest}", TRACKING, spec={
         "backoffLimit": 6, "activeDeadlineSeconds": 1800, "template": _pod(settings, [container], restartPolicy="OnFailure"),
     })  # fmt: skip

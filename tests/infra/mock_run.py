@@ -59,10 +59,14 @@ def state(typ: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
         "aws:iam/role:Role": {"arn": f"arn:aws:iam::{ACCOUNT}:role/{found.get('name')}"},
         "aws:iam/instanceProfile:InstanceProfile": {"arn": f"arn:aws:iam::{ACCOUNT}:instance-profile/{found.get('name')}"},
         "aws:iam/openIdConnectProvider:OpenIdConnectProvider": {
-            "arn": f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"},
+            "arn": f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
+        },
         "aws:s3/bucket:Bucket": {"arn": f"arn:aws:s3:::{inputs.get('bucket')}"},
         "aws:kms/key:Key": {"arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{name}", "keyId": f"{name}"},
-        "aws:sqs/queue:Queue": {"arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}", "url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"},
+        "aws:sqs/queue:Queue": {
+            "arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}",
+            "url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}",
+        },
         "aws:kinesis/stream:Stream": {"arn": f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{name}"},
         "aws:ecr/repository:Repository": {"repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}"},
         "aws:cloudwatch/logGroup:LogGroup": {"arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{inputs.get('name')}"},
@@ -70,12 +74,18 @@ def state(typ: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
         "aws:ec2/launchTemplate:LaunchTemplate": {"latestVersion": 1},
         "aws:rds/instance:Instance": {
             "address": f"{name}.abc123.{REGION}.rds.amazonaws.com",
-            "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-1a2b-AbCdEf"}]},
-        "aws:elasticache/replicationGroup:ReplicationGroup": {"primaryEndpointAddress": f"master.{name}.abc123.cache.amazonaws.com"},
+            "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-1a2b-AbCdEf"}],
+        },
+        "aws:elasticache/replicationGroup:ReplicationGroup": {
+            "primaryEndpointAddress": f"master.{name}.abc123.cache.amazonaws.com"
+        },
         "eks:index:Cluster": {
-            "kubeconfigJson": json.dumps({"apiVersion": "v1", "clusters": []}), "clusterSecurityGroupId": "sg-0123456789abcdef0",
-            "oidcIssuer": "https://oidc.example", "kubeconfig": {"apiVersion": "v1"}},
-    }  # fmt: skip
+            "kubeconfigJson": json.dumps({"apiVersion": "v1", "clusters": []}),
+            "clusterSecurityGroupId": "sg-0123456789abcdef0",
+            "oidcIssuer": "https://oidc.example",
+            "kubeconfig": {"apiVersion": "v1"},
+        },
+    }
     return found | shapes.get(typ, {})
 
 
@@ -85,7 +95,7 @@ class Recorder(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         return (f"{args.name}-id" if args.custom else None), state(args.typ, args.name, args.inputs)
 
-    def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
+    def call(self, args: mocks.MockCallArgs) -> Any:
         raise AssertionError(f"the program asks AWS or Kubernetes ({args.token}): a preview would depend on what it finds")
 
 
@@ -139,8 +149,13 @@ def main() -> None:
                 hidden.append(key)
     except BaseException as failure:
         error = f"{type(failure).__name__}: {failure}"
-    found = {"resources": sorted(monitor.seen, key=lambda r: r["urn"]), "exports": exports, "secret_exports": hidden, "error": error,
-             "seconds": time.process_time()}  # fmt: skip
+    found = {
+        "resources": sorted(monitor.seen, key=lambda r: r["urn"]),
+        "exports": exports,
+        "secret_exports": hidden,
+        "error": error,
+        "seconds": time.process_time(),
+    }
     print(json.dumps(found, default=str))
 
 

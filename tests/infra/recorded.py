@@ -1,6 +1,6 @@
 """Run a whole stack under Pulumi's mocks, in a process of its own, and read back every resource that it registers.
 
-A process per stack: a failed run leaves Pulumi's runtime unusable for the next one, and nothing else in the suite has to import Pulumi.
+A process per stack: a failed run leaves Pulumi's runtime unusable for the next one, and no other test has to import Pulumi.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Stack:
-    """Everything that one run registered and exported. `secret_exports` names the exports that Pulumi encrypts; `seconds` are of CPU."""
+    """All that one run registered and exported; `secret_exports` names what Pulumi encrypts, `seconds` are of CPU."""
 
     resources: tuple[Resource, ...]
     exports: Mapping[str, Any]

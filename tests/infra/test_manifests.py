@@ -30,9 +30,14 @@ from tests.infra.recorded import ROOT, STACKS
 BOUND = Bindings("db.example", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:rds", "fs-1", "rediss://redis.example:6379")
 CORE = ("v1", "apps/v1", "batch/v1", "policy/v1", "networking.k8s.io/v1", "storage.k8s.io/v1")
 WITH_SCHEMA_OF_OTHERS = {  # validated by their own operators only: their CRDs are not among the test data
-    "karpenter.sh/v1", "karpenter.k8s.aws/v1", "eks.amazonaws.com/v1", "monitoring.coreos.com/v1", "monitoring.coreos.com/v1alpha1",
-    "gateway.networking.k8s.io/v1", "argoproj.io/v1alpha1",
-}  # fmt: skip
+    "karpenter.sh/v1",
+    "karpenter.k8s.aws/v1",
+    "eks.amazonaws.com/v1",
+    "monitoring.coreos.com/v1",
+    "monitoring.coreos.com/v1alpha1",
+    "gateway.networking.k8s.io/v1",
+    "argoproj.io/v1alpha1",
+}
 
 
 def settings_of(stack: str, **changes: Any) -> PlatformSettings:
@@ -44,9 +49,17 @@ VARIANTS = [
     *((stack, {}) for stack in STACKS),
     ("dev", {"nodes": "auto", "ingress": "gateway", "hostname": "vigil.example"}),
     ("dev", {"nodes": "static", "haproxy": False, "spot_serving": False, "monitoring": False}),
-    ("local", {"monitoring": True, "train_schedule": "0 3 * * *", "train_data": "/var/lib/vigil/a.csv", "gcs_fault_tolerance": "redis",
-               "redis_address": "redis://redis:6379"}),
-]  # fmt: skip
+    (
+        "local",
+        {
+            "monitoring": True,
+            "train_schedule": "0 3 * * *",
+            "train_data": "/var/lib/vigil/a.csv",
+            "gcs_fault_tolerance": "redis",
+            "redis_address": "redis://redis:6379",
+        },
+    ),
+]
 
 
 @pytest.fixture(params=VARIANTS, ids=[f"{stack}-{'-'.join(changes) or 'as-is'}"[:60] for stack, changes in VARIANTS])

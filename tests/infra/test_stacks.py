@@ -13,13 +13,30 @@ from infra.tags import REQUIRED
 from tests.infra.recorded import CANARY, STACKS, Stack, recorded, run
 
 DATA = (
-    "aws:s3/bucket:Bucket", "aws:rds/instance:Instance", "aws:kinesis/stream:Stream", "aws:kms/key:Key", "aws:ecr/repository:Repository",
+    "aws:s3/bucket:Bucket",
+    "aws:rds/instance:Instance",
+    "aws:kinesis/stream:Stream",
+    "aws:kms/key:Key",
+    "aws:ecr/repository:Repository",
     "aws:efs/fileSystem:FileSystem",
-)  # fmt: skip
+)
 UNTAGGABLE = (  # of what the program makes; the provider has no `tags` for these
-    "route:Route", "routeTableAssociation", "alias:Alias", "rolePolicy", "eventTarget", "queuePolicy", "mountTarget", "backupPolicy",
-    "lifecyclePolicy", "s3/bucketL", "s3/bucketO", "s3/bucketP", "s3/bucketS", "s3/bucketV", "providers",
-)  # fmt: skip
+    "route:Route",
+    "routeTableAssociation",
+    "alias:Alias",
+    "rolePolicy",
+    "eventTarget",
+    "queuePolicy",
+    "mountTarget",
+    "backupPolicy",
+    "lifecyclePolicy",
+    "s3/bucketL",
+    "s3/bucketO",
+    "s3/bucketP",
+    "s3/bucketS",
+    "s3/bucketV",
+    "providers",
+)
 
 
 @pytest.fixture(params=STACKS)
@@ -171,8 +188,14 @@ def test_no_security_group_opens_to_the_world(prod: Stack) -> None:
 def test_the_database_is_private_encrypted_and_keeps_its_own_password(prod: Stack) -> None:
     database = prod.one("aws:rds/instance:Instance").inputs
     assert "password" not in database
-    wanted = {"manageMasterUserPassword": True, "publiclyAccessible": False, "storageEncrypted": True, "backupRetentionPeriod": 30,
-              "autoMinorVersionUpgrade": True, "iamDatabaseAuthenticationEnabled": True}  # fmt: skip
+    wanted = {
+        "manageMasterUserPassword": True,
+        "publiclyAccessible": False,
+        "storageEncrypted": True,
+        "backupRetentionPeriod": 30,
+        "autoMinorVersionUpgrade": True,
+        "iamDatabaseAuthenticationEnabled": True,
+    }
     assert {key: database[key] for key in wanted} == wanted
     assert {"name": "rds.force_ssl", "value": "1"} in prod.one("aws:rds/parameterGroup:ParameterGroup").inputs["parameters"]
     assert all("intra" in subnet for subnet in prod.one("aws:rds/subnetGroup:SubnetGroup").inputs["subnetIds"])
