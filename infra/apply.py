@@ -13,7 +13,7 @@ from infra.manifests.bindings import MONITORING, RAY, TRACKING, Bindings
 from infra.manifests.delivery import root_application
 from infra.manifests.operators import charts
 from infra.manifests.parts import Object
-from infra.manifests.ray import MLFLOW_LOGIN, RAY_TOKEN, REDIS_SECRET
+from infra.manifests.ray import API_KEYS, KEY_FILE, MLFLOW_LOGIN, RAY_TOKEN, REDIS_SECRET
 from infra.manifests.tracking import ADMIN_SECRET
 from infra.settings import PlatformSettings
 
@@ -88,6 +88,8 @@ class Platform(pulumi.ComponentResource):
             (RAY, MLFLOW_LOGIN): {"username": "vigil", "password": values["mlflowPassword"]},
             (TRACKING, ADMIN_SECRET): {"password": values["mlflowPassword"], "secret-key": values["mlflowSecretKey"]},
         }
+        if "apiKeys" in values:
+            wanted[RAY, API_KEYS] = {KEY_FILE.name: values["apiKeys"]}
         if "redisPassword" in values:
             wanted[RAY, REDIS_SECRET] = {"password": values["redisPassword"]}
         if "grafanaPassword" in values:

@@ -27,6 +27,8 @@ def _needs(settings: PlatformSettings) -> list[str]:
         found.append("trainSchedule: five cron fields and a trainData are needed")
     if settings.ingress != "none" and not settings.hostname:
         found.append(f"hostname: needed with ingress {settings.ingress}")
+    if bool(settings.oidc_issuer) != bool(settings.oidc_audience):
+        found.append("oidcAudience: oidcIssuer and oidcAudience go together")
     if settings.delivery == "argocd" and not settings.git_url:
         found.append("gitUrl: needed with delivery argocd")
     return found

@@ -15,11 +15,24 @@ GITHUB = "token.actions.githubusercontent.com"
 BUCKET_READ = ("s3:GetBucketLocation", "s3:ListBucket")
 OBJECT_READ = ("s3:GetObject",)
 OBJECT_WRITE = ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject")
-# What a stack is made of.
-SERVICES = (
-    "autoscaling", "budgets", "ec2", "ecr", "eks", "elasticache", "elasticloadbalancing", "events", "kinesis", "kms", "logs", "rds",
-    "s3", "secretsmanager", "sqs", "ssm", "sts",
-)  # fmt: skip
+# What a stack is made of, and the verbs by which it is made. Data has names (`boundary`); these have none before they exist.
+MADE_OF = {
+    "autoscaling": ("Create", "Delete", "Describe", "Update"),
+    "budgets": ("Describe", "List", "Modify", "Tag", "Untag", "View"),
+    "ec2": (
+        "Allocate", "Associate", "Attach", "Authorize", "Create", "Delete", "Describe", "Detach", "Disassociate", "Get", "Modify",
+        "Release", "Replace", "Revoke", "RunInstances", "TerminateInstances",
+    ),
+    "ecr": ("BatchGet", "Create", "Delete", "Describe", "Get", "List", "Put", "Set", "Tag", "Untag"),
+    "eks": ("Associate", "Create", "Delete", "Describe", "Disassociate", "List", "Tag", "Untag", "Update"),
+    "elasticache": ("AddTags", "Create", "Delete", "Describe", "Increase", "Decrease", "List", "Modify", "RemoveTags"),
+    "elasticfilesystem": ("Create", "Delete", "Describe", "List", "Modify", "Put", "Tag", "Untag", "Update"),
+    "events": ("Delete", "Describe", "List", "Put", "Remove", "Tag", "Untag"),
+    "logs": ("Associate", "Create", "Delete", "Describe", "Disassociate", "List", "Put", "Tag", "Untag"),
+    "rds": ("AddTags", "Create", "Delete", "Describe", "List", "Modify", "RemoveTags"),
+    "sqs": ("Add", "Create", "Delete", "Get", "List", "Remove", "Set", "Tag", "Untag"),
+    "sts": ("Get",),  # not AssumeRole: a role that a deployment makes is not one it can become
+}  # fmt: skip
 
 
 def document(statements: Iterable[Statement]) -> Document:
@@ -203,9 +216,29 @@ def lock_state(bucket: str, account: str, region: str) -> list[Statement]:
     ]  # fmt: skip
 
 
-def boundary(account: str, prefix: str) -> list[Statement]:
-    """The outer limit of the role that deploys: the services of this platform, and roles of its own name; nothing of users."""
-    return [allow("Services", [f"{service}:*" for service in SERVICES], ["*"]), *manage_roles(account, prefix)]
+def boundary(account: str, region: str, prefix: str, state_bucket: str) -> list[Statement]:
+    """The outer limit of the role that deploys, whatever else is attached to it: this platform's services in its region,
+    data and roles of its own names, the keys of its account; nothing of users."""
+    here = {"aws:RequestedRegion": [region, "us-east-1"]}  # IAM's neighbours with one place for the world answer from there
+    buckets = [f"arn:aws:s3:::{name}{rest}" for name in (f"{prefix}*", state_bucket) for rest in ("", "/*")]
+    keys = [f"arn:aws:kms:{region}:{account}:{kind}/*" for kind in ("key", "alias")]
+    data = [f"arn:aws:kinesis:{region}:{account}:stream/{prefix}*", f"arn:aws:secretsmanager:{region}:{account}:secret:*"]
+    verbs = ("Create", "Delete", "Describe", "Get", "List", "Put", "Tag", "Untag", "Update")
+    kms = ("Cancel", "Decrypt", "Enable", "Encrypt", "GenerateDataKey", "ReEncrypt", "ScheduleKeyDeletion")
+    stream = ("AddTags", "Decrease", "Disable", "Enable", "Increase", "RemoveTags", "Start", "Stop")
+    made = [f"{service}:{verb}*" for service, names in MADE_OF.items() for verb in names]
+    return [
+        allow("MadeOf", [*made, "kms:CreateKey", "kms:ListAliases"], ["*"], StringEquals=here),
+        allow("Buckets", [f"s3:{verb}*" for verb in ("Abort", "Create", "Delete", "Get", "List", "Put")], buckets),
+        allow("Keys", [f"kms:{verb}*" for verb in (*verbs, *kms) if verb not in ("Tag", "Untag")], keys),
+        allow("KeyTags", ("kms:TagResource", "kms:UntagResource"), keys[:1]),
+        allow("Data", [
+            *(f"kinesis:{verb}*" for verb in (*verbs, *stream)),
+            *(f"secretsmanager:{verb}" for verb in ("CreateSecret", "DescribeSecret", "RotateSecret", "TagResource")),
+        ], data),
+        allow("Images", ("ssm:GetParameter*",), [f"arn:aws:ssm:{region}::parameter/aws/service/*"]),
+        *manage_roles(account, prefix),
+    ]  # fmt: skip
 
 
 def manage_roles(account: str, prefix: str) -> list[Statement]:
@@ -213,13 +246,16 @@ def manage_roles(account: str, prefix: str) -> list[Statement]:
     mine = [f"arn:aws:iam::{account}:{kind}/{prefix}*" for kind in ("role", "instance-profile", "policy")]
     actions = (
         "AddRoleToInstanceProfile", "AttachRolePolicy", "CreateInstanceProfile", "CreateRole", "DeleteInstanceProfile",
-        "DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "GetInstanceProfile", "GetRole", "GetRolePolicy",
+        "DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "GetInstanceProfile", "GetPolicy", "GetPolicyVersion", "GetRole",
+        "GetRolePolicy", "ListPolicyVersions",
         "ListAttachedRolePolicies", "ListInstanceProfilesForRole", "ListRolePolicies", "PassRole", "PutRolePolicy",
         "RemoveRoleFromInstanceProfile", "TagInstanceProfile", "TagRole", "UntagRole", "UpdateAssumeRolePolicy",
     )  # fmt: skip
     provider = ("CreateOpenIDConnectProvider", "DeleteOpenIDConnectProvider", "GetOpenIDConnectProvider",
                 "TagOpenIDConnectProvider")  # fmt: skip
+    linked = f"arn:aws:iam::{account}:role/aws-service-role/*"  # a service's own role, which its first use in an account makes
     return [
+        allow("ServiceLinked", ("iam:CreateServiceLinkedRole", "iam:GetRole"), [linked]),
         allow("Roles", [f"iam:{action}" for action in actions], mine),
         allow("GitHub", [f"iam:{action}" for action in provider], [f"arn:aws:iam::{account}:oidc-provider/{GITHUB}"]),
     ]

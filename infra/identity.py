@@ -80,7 +80,9 @@ class GitHub(pulumi.ComponentResource):
             [*grants.use_state(*where), *grants.manage_roles(args.account, f"{args.name}-")], ("PowerUserAccess",),
             aws.iam.Policy(
                 f"{args.name}-apply-boundary", description="The most that a deployment may do, whatever else is attached to it",
-                policy=json.dumps(grants.document(grants.boundary(args.account, f"{args.name}-"))),
+                policy=json.dumps(grants.document(
+                    grants.boundary(args.account, args.region, f"{args.name}-", args.state_bucket)
+                )),
                 tags=args.tags.of(f"{args.name}-apply-boundary"), opts=self._child,
             ).arn,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from train.errors import VigilError
 
 ROOT = Path(__file__).parent.parent
 PROJECT = "vigil"
-SECRETS = ("rayToken", "mlflowPassword", "mlflowSecretKey", "redisPassword", "grafanaPassword")
+SECRETS = ("rayToken", "apiKeys", "mlflowPassword", "mlflowSecretKey", "redisPassword", "grafanaPassword")
 INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|\d+xlarge|metal)")
 
 
@@ -86,6 +86,12 @@ class PlatformSettings(BaseModel):
     max_replicas: int = Field(default=8, ge=1, description="Serve replicas under load")
     cpus_per_replica: float = Field(default=1.0, gt=0, description="CPUs that Ray reserves for a replica")
     haproxy: bool = Field(default=True, description="Ray Serve's HAProxy mode; off: its default proxy")
+    oidc_issuer: str = Field(
+        default="",
+        pattern=r"^(https://\S+)?$",
+        description="OpenID Connect issuer whose tokens open the service",
+    )
+    oidc_audience: str = Field(default="", description="audience that such a token must name (required with oidcIssuer)")
     drift_mode: Literal["observe", "suggest", "auto"] = Field(default="auto", description="what the drift governor may do")
     train_schedule: str = Field(default="", description="cron schedule of retraining in UTC; empty: on drift and by hand only")
     train_data: str = Field(
@@ -254,7 +260,11 @@ def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
 
 def needed_secrets(settings: PlatformSettings) -> tuple[str, ...]:
     """Which of SECRETS these settings need."""
-    optional = {"redisPassword": settings.gcs_fault_tolerance == "redis", "grafanaPassword": settings.monitoring}
+    optional = {
+        "apiKeys": not settings.oidc_issuer,
+        "redisPassword": settings.gcs_fault_tolerance == "redis",
+        "grafanaPassword": settings.monitoring,
+    }
     return tuple(key for key in SECRETS if optional.get(key, True))
 
 

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
+
 
 class ServeSettings(BaseSettings):
     """The scoring service: what it loads, what it accepts, how it scales."""
@@ -72,6 +74,14 @@ class ServeSettings(BaseSettings):
     @property
     def key_file(self) -> Path:
         return self.keys_file or self.home / "keys.json"
+
+    @property
+    def haproxy(self) -> dict[str, str]:
+        """What HAProxy must find of these in the environment of every Ray process, on one machine and on a cluster alike."""
+        return {
+            "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(self.header_timeout_s),
+            "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(self.max_header_bytes + HAPROXY_RESERVE_BYTES),
+        }
 
     def application(self, drift: dict[str, object]) -> dict[str, object]:
         """The Serve configuration (`ray.serve.schema.ServeDeploySchema`) of the platform; `drift` are the monitor's args.

@@ -23,7 +23,9 @@ DRAIN_S = 120  # HAProxy lets go of its connections, and a replica of its reques
 GRACE_S = DRAIN_S + 60
 TRACKING_URI = f"http://mlflow.{TRACKING}.svc.cluster.local:5000"
 TRAINING_URL = f"http://{TRAINING}-head-svc.{RAY}.svc.cluster.local:8265"
-RAY_TOKEN, MLFLOW_LOGIN, REDIS_SECRET = "ray-token", "mlflow-login", "redis-password"  # names of Secrets
+RAY_TOKEN, MLFLOW_LOGIN, REDIS_SECRET, API_KEYS = "ray-token", "mlflow-login", "redis-password", "api-keys"  # names of Secrets
+KEY_FILE = Path("/etc/vigil/keys.json")  # hashes; a changed Secret reaches it without a new pod
+SERVER = "vigil-serve"  # service account of the pods with replicas
 LATENCY_BUCKETS_MS = "0.5,1,2,3,5,10,25,50,100,250,1000,5000"
 
 
@@ -36,6 +38,9 @@ def serve_settings(settings: PlatformSettings) -> ServeSettings:
     """What serving reads, as this environment has it."""
     here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "host": "0.0.0.0", "port": PORT}
     asked = settings.model_dump(include={"min_replicas", "max_replicas", "cpus_per_replica"})
+    # Nobody is let in unseen, whatever the address is: by a key of the Secret, or by a token of the provider.
+    here |= {"auth": "required", "keys_file": KEY_FILE}
+    here |= {"oidc_issuer": settings.oidc_issuer or None, "oidc_audience": settings.oidc_audience or None}
     return ServeSettings(**_declared(ServeSettings, **here, **asked))
 
 
@@ -64,6 +69,7 @@ def variables(settings: PlatformSettings) -> list[Object]:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": on,
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:10514",  # the default, 514, is not for those who are not root
+        **serve_settings(settings).haproxy,
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN_S),
         "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": LATENCY_BUCKETS_MS,
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -85,7 +91,7 @@ def ray_service(settings: PlatformSettings, bindings: Bindings) -> Object:
     """The serving cluster. A change of serveConfigV2 is applied in place; any other but worker counts makes a second cluster."""
     cluster = _cluster(settings, head=_head(settings, "ray-head", None), workers=[
         _group("serve", (settings.min_workers, settings.max_workers), _pod(
-            settings, "ray-serve", "vigil-serve", resources(settings.worker_cpu, f"{settings.worker_memory_gib}Gi"), serves=True,
+            settings, "ray-serve", SERVER, resources(settings.worker_cpu, f"{settings.worker_memory_gib}Gi"), serves=True,
         )),
         _group("monitor", (1, 1), _pod(settings, "ray-serve", "vigil-drift", resources("500m", "2Gi"), serves=True),
                rayStartParams={"num-cpus": "0", "resources": _literal({"drift": 1})}),
@@ -167,6 +173,10 @@ def _pod(settings: PlatformSettings, pool: str, account: str | None, amounts: Ob
         "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "home", "persistentVolumeClaim": {"claimName": "home"}}],
         "enableServiceLinks": False,
     }  # fmt: skip
+    if account == SERVER:
+        keys = {"secretName": API_KEYS, "defaultMode": 0o440, "optional": bool(settings.oidc_issuer)}
+        spec["volumes"].append({"name": "keys", "secret": keys})
+        container["volumeMounts"].append({"name": "keys", "mountPath": str(KEY_FILE.parent), "readOnly": True})
     if account is not None:
         spec["serviceAccountName"] = account
     if settings.on_aws:

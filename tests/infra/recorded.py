@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
+from infra import settings
+
 ROOT = Path(__file__).parent.parent.parent
 CANARY = "canary-7f3a"
-SECRETS = {
-    key: f"{CANARY}-{key}" for key in ("rayToken", "mlflowPassword", "mlflowSecretKey", "redisPassword", "grafanaPassword")
-}
+SECRETS = {key: f"{CANARY}-{key}" for key in settings.SECRETS}
 STACKS = ("dev", "prod", "local")
 
 

@@ -23,6 +23,7 @@ DATA = Path(cfnlint.__file__).parent / "data"
 KINDS = {  # property of a resource -> which grammar it follows
     ("aws:iam/role:Role", "assumeRolePolicy"): "policy_trust",
     ("aws:iam/rolePolicy:RolePolicy", "policy"): "policy_identity",
+    ("aws:iam/policy:Policy", "policy"): "policy_identity",
     ("aws:kms/key:Key", "policy"): "policy_resource",
     ("aws:s3/bucketPolicy:BucketPolicy", "policy"): "policy_resource",
     ("aws:sqs/queuePolicy:QueuePolicy", "policy"): "policy_resource",
@@ -110,7 +111,9 @@ def test_every_right_names_its_resources(stack: str) -> None:
             continue
         for one, actions, resources in statements(document):
             assert not any(action.endswith(":*") for action in actions), where
-            if one["Effect"] == "Allow" and "*" in resources:
+            # What a deployment makes has no name before; only in its region, and only as the outer limit of other rights.
+            limit = where.endswith("-apply-boundary") and "aws:RequestedRegion" in json.dumps(one.get("Condition", {}))
+            if one["Effect"] == "Allow" and "*" in resources and not limit:
                 assert all(re.fullmatch(EVERYWHERE, action) for action in actions), f"{where}: {actions} on everything"
 
 
@@ -179,3 +182,22 @@ def test_a_plan_writes_nothing_but_its_lock() -> None:
     document = json.loads(stack.one("aws:iam/rolePolicy:RolePolicy", "vigil-prod-plan").inputs["policy"])
     writes = [r for _, actions, resources in statements(document) if "s3:PutObject" in actions for r in resources]
     assert writes == ["arn:aws:s3:::vigil-state-111122223333/.pulumi/locks/*"]
+
+
+def test_the_boundary_of_a_deployment_holds_it_to_its_own_names_and_out_of_identities() -> None:
+    limit = recorded("prod").one("aws:iam/policy:Policy", "vigil-prod-apply-boundary")
+    assert len(re.sub(r"\s", "", limit.inputs["policy"])) <= 6144  # AWS' limit of a managed policy
+    allowed = [action for _, actions, _ in statements(json.loads(limit.inputs["policy"])) for action in actions]
+
+    def may(action: str) -> bool:
+        return any(fnmatch(action, one) for one in allowed)
+
+    assert may("ec2:RunInstances")
+    assert may("eks:CreateCluster")
+    assert may("iam:PassRole")
+    # Neither become what it makes, nor loosen its own limit, nor read others' secrets, nor make users.
+    refused = ("sts:AssumeRole", "iam:CreatePolicyVersion", "iam:DeleteRolePermissionsBoundary", "iam:PutRolePermissionsBoundary",
+               "secretsmanager:GetSecretValue", "iam:CreateUser", "iam:CreateAccessKey", "organizations:LeaveOrganization")  # fmt: skip
+    assert [action for action in refused if may(action)] == []
+    roles = {one.name: one.inputs.get("permissionsBoundary") for one in recorded("prod").of("aws:iam/role:Role")}
+    assert roles["vigil-prod-apply"] is not None

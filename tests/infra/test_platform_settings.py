@@ -79,6 +79,7 @@ def test_target_kubernetes_has_needs_of_its_own(change: dict[str, Any], complain
 def test_only_the_secrets_that_are_used_are_needed() -> None:
     assert needed_secrets(settings_from("local", {**KUBERNETES, "monitoring": False})) == (
         "rayToken",
+        "apiKeys",
         "mlflowPassword",
         "mlflowSecretKey",
     )

@@ -15,7 +15,7 @@ from infra import state
 from infra.tags import Tags
 from tests.infra.recorded import Stack, recorded
 
-REGION = "eu-west-1"
+REGION, ACCOUNT = "eu-west-1", "111122223333"
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +182,65 @@ class Replay:
     def _id(self, recorded_id: str) -> str:
         return self.ids[recorded_id]
 
+    def groups(self) -> None:
+        """Security groups and each of their rules; what pulumi-eks makes inside its component is not recorded."""
+        ec2 = client("ec2")
+        for one in self.stack.of("aws:ec2/securityGroup:SecurityGroup"):
+            vpc = self._id(one.inputs["vpcId"])
+            made = ec2.create_security_group(GroupName=one.name, Description=one.inputs["description"], VpcId=vpc)["GroupId"]
+            self.ids[f"{one.name}-id#group"] = made
+            for rule in one.inputs["ingress"]:
+                ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[_rule(rule, made)])
+            assert one.inputs["egress"] == []
+
+    def files(self) -> None:
+        efs, one = client("efs"), self.stack.one("aws:efs/fileSystem:FileSystem").inputs
+        made = efs.create_file_system(Encrypted=one["encrypted"], KmsKeyId=self.ids[one["kmsKeyId"]],
+                                      ThroughputMode=one["throughputMode"])["FileSystemId"]  # fmt: skip
+        for target in self.stack.of("aws:efs/mountTarget:MountTarget"):
+            groups = [self.ids[f"{group}#group"] for group in target.inputs["securityGroups"]]
+            efs.create_mount_target(FileSystemId=made, SubnetId=self._id(target.inputs["subnetId"]), SecurityGroups=groups)
+
+    def cluster(self) -> None:
+        """The control plane and its node groups by their own inputs; access entries, add-ons and Pod Identity moto does not know."""
+        eks, whole = client("eks"), self.stack.one("eks:index:Cluster").inputs
+        subnets = [self._id(one) for one in self.stack.one("aws:eks/nodeGroup:NodeGroup").inputs["subnetIds"]]
+        eks.create_cluster(name=whole["name"], version=whole["version"], roleArn=f"arn:aws:iam::{ACCOUNT}:role/{whole['name']}",
+                           resourcesVpcConfig={"subnetIds": subnets})  # fmt: skip
+        for one in self.stack.of("aws:eks/nodeGroup:NodeGroup"):
+            eks.create_nodegroup(
+                clusterName=one.inputs["clusterName"], nodegroupName=one.name, subnets=subnets, nodeRole=one.inputs["nodeRoleArn"],
+                amiType=one.inputs["amiType"], capacityType=one.inputs["capacityType"],
+                instanceTypes=one.inputs["instanceTypes"], scalingConfig=one.inputs["scalingConfig"],
+            )  # fmt: skip
+
+    def cache(self) -> None:
+        elasticache = client("elasticache")
+        for one in self.stack.of("aws:elasticache/subnetGroup:SubnetGroup"):
+            elasticache.create_cache_subnet_group(
+                CacheSubnetGroupName=one.inputs["name"], CacheSubnetGroupDescription=one.inputs["description"],
+                SubnetIds=[self._id(subnet) for subnet in one.inputs["subnetIds"]],
+            )  # fmt: skip
+        for one in self.stack.of("aws:elasticache/replicationGroup:ReplicationGroup"):
+            wanted = one.inputs
+            elasticache.create_replication_group(
+                ReplicationGroupId=wanted["replicationGroupId"], ReplicationGroupDescription=wanted["description"],
+                NumCacheClusters=wanted["numCacheClusters"], CacheNodeType=wanted["nodeType"], Engine=wanted["engine"],
+                EngineVersion=wanted["engineVersion"], AutomaticFailoverEnabled=wanted["automaticFailoverEnabled"],
+                MultiAZEnabled=wanted["multiAzEnabled"], CacheSubnetGroupName=wanted["subnetGroupName"],
+                TransitEncryptionEnabled=wanted["transitEncryptionEnabled"], AuthToken=wanted["authToken"],
+                AtRestEncryptionEnabled=wanted["atRestEncryptionEnabled"], KmsKeyId=self.ids[wanted["kmsKeyId"]],
+            )  # fmt: skip
+
     def _key(self, name: str) -> str:
         return self.ids[f"arn:aws:kms:{REGION}:111122223333:key/{name}"]
+
+
+def _rule(rule: dict[str, Any], own: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"IpProtocol": rule["protocol"], "FromPort": rule["fromPort"], "ToPort": rule["toPort"]}
+    if "securityGroups" in rule:  # the cluster's, which EKS makes: the group itself stands for it
+        return found | {"UserIdGroupPairs": [{"GroupId": own} for _ in rule["securityGroups"]]}
+    return found | {"IpRanges": [{"CidrIp": block} for block in rule["cidrBlocks"]]}
 
 
 def _lifecycle(rule: dict[str, Any]) -> dict[str, Any]:
@@ -202,8 +259,11 @@ def _lifecycle(rule: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_everything_that_moto_knows_can_be_created(aws: str, name: str) -> None:
     replay = Replay(recorded(name))
-    for step in (replay.vpc, replay.ways_out, replay.keys, replay.buckets, replay.roles, replay.stores):
+    for step in (replay.vpc, replay.ways_out, replay.keys, replay.groups, replay.buckets, replay.roles, replay.stores,
+                 replay.files, replay.cluster, replay.cache):  # fmt: skip
         step()
+    assert client("eks").describe_nodegroup(clusterName=f"vigil-{name}", nodegroupName=f"vigil-{name}-system")["nodegroup"]
+    assert len(client("elasticache").describe_replication_groups()["ReplicationGroups"]) == (name == "prod")
     database = client("rds").describe_db_instances(DBInstanceIdentifier=f"vigil-{name}-mlflow")["DBInstances"][0]
     assert (database["StorageEncrypted"], database["PubliclyAccessible"], database["MultiAZ"]) == (True, False, name == "prod")
     assert (
