@@ -31,7 +31,6 @@ from train.errors import PlatformError, VigilError
 from train.home import Home, Platform, use_ray_token
 
 Progress = Callable[[str], None]
-HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
 OWN_KEY = "this-machine"
 START_TIMEOUT_S = 180.0
 PUT_TIMEOUT_S = 90.0
@@ -101,8 +100,7 @@ def environment(settings: ServeSettings, found: Ports, home: Home, folder: Path)
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(found.replicas + REPLICA_PORTS - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(found.grpc),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(found.grpc + REPLICA_PORTS - 1),
-        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(settings.header_timeout_s),
-        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(settings.max_header_bytes + HAPROXY_RESERVE_BYTES),
+        **settings.haproxy,
         "RAY_worker_maximum_startup_concurrency": "4",
         "VIGIL_HOME": str(home.root),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this interpreter, not a `uv run` of their own
