@@ -176,6 +176,22 @@ async def test_rows_over_the_limit(model: Snapshot, door: str) -> None:
     assert "3 rows" in told(door, reply)
 
 
+async def test_slow_bodies_never_take_all_slots(model: Snapshot) -> None:
+    """Half of the slots may wait for long; whoever comes then is waited for shortly, and ready bodies pass."""
+    service = Service(model, max_ongoing_requests=4, body_timeout_s=60)
+    patient = [asyncio.create_task(service.ask("POST", "/predict", [b"{"], stuck=True)) for _ in range(3)]
+    reply = await asyncio.wait_for(service.ask("POST", "/predict", [b"{"], stuck=True), 10)
+    assert reply.status == 408
+    assert (await service.ask("POST", "/predict", {"features": ROW})).status == 200
+    assert not any(task.done() for task in patient)
+    for task in patient:
+        task.cancel()
+    await asyncio.gather(*patient, return_exceptions=True)
+    again = asyncio.create_task(service.ask("POST", "/predict", [b"{"], stuck=True))
+    assert not (await asyncio.wait([again], timeout=0.7))[0]  # the slots are free: there is time
+    again.cancel()
+
+
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_the_limit(model: Snapshot, door: str) -> None:
     slow = Service(model, body_timeout_s=0.01)
