@@ -163,6 +163,26 @@ def test_the_serve_configuration_is_what_serve_reads(settings: PlatformSettings)
     assert not {"model_version", "version"} & {*serve.args, *(detector.user_config or {})}  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("issuer", ["", "https://login.example.com"])
+def test_nobody_calls_without_a_key_of_the_secret_or_a_token_of_the_provider(issuer: str) -> None:
+    platform = settings_of("prod").model_copy(update={"oidc_issuer": issuer, "oidc_audience": issuer and "vigil"})
+    serve = ServeSettings(**ray.serve_config(platform)["applications"][0]["args"])
+    assert serve.auth_required
+    assert (serve.oidc_issuer, serve.oidc_audience) == ((issuer, "vigil") if issuer else (None, None))
+    pod = ray.ray_service(platform, BOUND)["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]
+    volume = next(one for one in pod["volumes"] if one["name"] == "keys")["secret"]
+    mount = next(one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "keys")
+    assert (volume["secretName"], volume["optional"]) == ("api-keys", bool(issuer))
+    assert str(serve.key_file) == f"{mount['mountPath']}/keys.json"
+    assert mount["readOnly"]
+
+
+def test_haproxy_keeps_the_limits_of_the_settings() -> None:
+    platform = settings_of("prod")
+    values = {one["name"]: one.get("value") for one in ray.variables(platform)}
+    assert values.items() >= ray.serve_settings(platform).haproxy.items()
+
+
 def test_the_drift_monitor_has_a_worker_group_of_its_own() -> None:
     cluster = ray.ray_service(settings_of("prod"), BOUND)["spec"]["rayClusterConfig"]
     accounts = {g["groupName"]: g["template"]["spec"]["serviceAccountName"] for g in cluster["workerGroupSpecs"]}

@@ -202,14 +202,15 @@ class Replay:
             efs.create_mount_target(FileSystemId=made, SubnetId=self._id(target.inputs["subnetId"]), SecurityGroups=groups)
 
     def cluster(self) -> None:
-        """The control plane and its node groups by their own inputs; access entries, add-ons and Pod Identity moto does not know."""
+        """Control plane and node groups; access entries, add-ons and Pod Identity moto does not know."""
         eks, whole = client("eks"), self.stack.one("eks:index:Cluster").inputs
         subnets = [self._id(one) for one in self.stack.one("aws:eks/nodeGroup:NodeGroup").inputs["subnetIds"]]
         eks.create_cluster(name=whole["name"], version=whole["version"], roleArn=f"arn:aws:iam::{ACCOUNT}:role/{whole['name']}",
                            resourcesVpcConfig={"subnetIds": subnets})  # fmt: skip
         for one in self.stack.of("aws:eks/nodeGroup:NodeGroup"):
             eks.create_nodegroup(
-                clusterName=one.inputs["clusterName"], nodegroupName=one.name, subnets=subnets, nodeRole=one.inputs["nodeRoleArn"],
+                clusterName=one.inputs["clusterName"], nodegroupName=one.name, subnets=subnets,
+                nodeRole=one.inputs["nodeRoleArn"],
                 amiType=one.inputs["amiType"], capacityType=one.inputs["capacityType"],
                 instanceTypes=one.inputs["instanceTypes"], scalingConfig=one.inputs["scalingConfig"],
             )  # fmt: skip
