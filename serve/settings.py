@@ -83,14 +83,6 @@ class ServeSettings(BaseSettings):
     def key_file(self) -> Path:
         return self.keys_file or self.home / "keys.json"
 
-    @property
-    def haproxy(self) -> dict[str, str]:
-        """What HAProxy must find of these in the environment of every Ray process, on one machine and on a cluster alike."""
-        return {
-            "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(self.header_timeout_s),
-            "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(self.max_header_bytes + HAPROXY_RESERVE_BYTES),
-        }
-
     def application(self, drift: dict[str, object]) -> dict[str, object]:
         """The Serve configuration (`ray.serve.schema.ServeDeploySchema`) of the platform; `drift` are the monitor's args.
 
