@@ -114,7 +114,7 @@ class Detector:
         """The one scoring path behind all doors: score, remember for the monitor, count."""
         scores = model.bundle.forest.score(rows, self.settings.score_threads)
         if self.capture_rate >= 1 or random.random() < self.capture_rate:
-            self.capture.add(model.version, rows, scores, call.request_id)
+            self.capture.add(model.version, rows, scores, [call.request_id] * len(rows))
         self.metrics.rows.inc(len(rows))
         if anomalies := int(np.count_nonzero(scores > model.bundle.threshold.value)):
             self.metrics.anomalies.inc(anomalies)

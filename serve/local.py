@@ -102,6 +102,8 @@ def environment(settings: ServeSettings, found: Ports, home: Home, folder: Path)
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(found.grpc + REPLICA_PORTS - 1),
         **settings.haproxy,
         "RAY_worker_maximum_startup_concurrency": "4",
+        "MALLOC_TRIM_THRESHOLD_": "131072",
+        "MALLOC_MMAP_THRESHOLD_": "131072",
         "VIGIL_HOME": str(home.root),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this interpreter, not a `uv run` of their own
     }
@@ -144,7 +146,7 @@ def down(home: Home) -> int:
     """Stop the platform of this home and all that is left of it; return how many processes had to be ended by force."""
     platform = home.platform()
     if platform is not None:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):  # what does not end is reaped below
             process = psutil.Process(platform.pid)
             process.terminate()
             process.wait(STOP_TIMEOUT_S)

@@ -8,7 +8,6 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import pytest
 import requests
 
 from tests.running import Vigil, eventually, free_port, left_of, listening
+from train import data
 from train.home import Home
 
 pytestmark = pytest.mark.platform
@@ -126,25 +126,21 @@ def test_slow_and_half_open_clients_hold_nobody_up(guarded: Vigil, client: Clien
         large.sendall((half + f"Content-Length: 90000\r\n\r\n{'[' * 50_000}").encode())  # more than HAProxy waits for
         for _ in range(20):
             assert client.post("/predict", json={"features": ROW}).status_code == 200
-        answers = [connection.recv(4096) for connection in (*slow, large)]
-    assert {answer.split(b" ")[1] for answer in answers} == {b"408"}
+        answers = [connection.recv(4096).split(b" ")[1] for connection in slow]
+        assert set(answers) == {b"408"}
+        assert large.recv(4096).split(b" ")[1] in (b"408", b"400")  # from the replica, or from HAProxy that gave up first
 
 
 def test_an_answer_is_reproduced_from_what_was_captured(guarded: Vigil, client: Client) -> None:
-    eventually(lambda: client.get("/drift").json()["rows_seen"] > 0)
     rows = np.random.default_rng(1).normal(0, 1, (2000, 3)).tolist()
     answered = client.post("/predict", json={"instances": rows}, headers={"X-Request-Id": "the-one"}).json()
-    eventually(lambda: "the-one" in guarded.run("replay", "the-one", "--json", code=0) if captured(guarded.home) else False)
+    eventually(lambda: data.read_request(Home(guarded.home).captured, "the-one"))
     again = guarded.json("replay", "the-one")
     assert again["reproduced"] is True
     assert again["model_version"] == answered["model_version"]
     index = [answered["anomaly_score"].index(score) for score in again["captured_scores"]]
     assert [answered["prediction"][i] for i in index] == again["prediction"]
     assert "no captured row" in guarded.run("replay", "unknown", code=1)
-
-
-def captured(home: Path) -> bool:
-    return any(home.rglob("captured/**/*.parquet"))
 
 
 def test_a_platform_that_is_killed_leaves_no_process_and_no_port(platform: Vigil, guarded: Vigil) -> None:

@@ -44,7 +44,7 @@ async def test_answers_say_which_model_gave_them(service: Service, model: Snapsh
     assert reply.headers["x-vigil-schema-hash"] == model.bundle.schema_hash
     about = reply.json.get("parameters", reply.json)
     assert (about["threshold"], about["schema_hash"]) == (model.bundle.threshold.value, model.bundle.schema_hash)
-    assert [request for _, _, _, request in service.detector.capture.take()] == ["mine"]
+    assert [request for _, _, _, request in service.detector.capture.take()] == [["mine"]]
 
 
 @pytest.mark.parametrize("path", OPEN + READS)
