@@ -70,6 +70,13 @@ def test_help_imports_no_room_that_is_slow() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_a_replica_imports_no_library_that_only_training_needs() -> None:
+    """Each would cost every replica tens of megabytes, and seconds of its start."""
+    code = "import sys, serve.app; print(sorted({'sklearn', 'skops', 'jwt', 'pandas', 'ray.train', 'ray.data'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_every_test_file_is_collected(request: pytest.FixtureRequest) -> None:
     if request.config.args != request.config.getini("testpaths"):
         pytest.skip("only a part of the suite was asked for")
