@@ -24,6 +24,8 @@ COMMANDS = {
     "recalibrate": "train.cli",
     "drift": "drift.cli",
     "bench": "tests.bench.cli",
+    "render": "infra.cli",
+    "doctor": "infra.cli",
 }
 
 

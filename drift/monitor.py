@@ -78,12 +78,12 @@ class Watch:
             self._replicas[replica] |= {key: report.get(key) for key in ("source", "canary", "refused")}
             self._counts[replica] = report["counts"]
             self.rollout.ingest(report)
-            for version, rows, scores, request in report["rows"]:
+            for version, rows, scores, requests in report["rows"]:
                 self._rows_seen += len(rows)
                 if self._window is None or self._champion is None or version != self._champion.version:
                     self.metrics.skipped.inc(len(rows))
                     continue
-                for window in self._window.add(rows, scores, request, now):
+                for window in self._window.add(rows, scores, requests, now):
                     self._judge(window, now)
 
     def follow(self, champion: Version, bundle: ModelBundle) -> None:

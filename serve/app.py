@@ -77,7 +77,7 @@ class Detector:
             reads={
                 "/drift": self.drift, "/metrics": self.expose, "/version": self.version, "/v2": self.v2_server,
                 model: self.v2_model, version: self.v2_model, f"{model}/ready": self.v2_model, f"{version}/ready": self.v2_model,
-                **docs.routes(schemas.document(self.settings)),
+                "/openapi.json": self.openapi, **docs.routes(),
             },
             open_reads={
                 "/healthz": self.healthz, "/readyz": self.readyz, "/ping": self.readyz,
@@ -125,7 +125,7 @@ class Detector:
         else:
             model, scores = trial.score(model, rows, call.body, self.settings.score_threads)
         if self.capture_rate >= 1 or random.random() < self.capture_rate:
-            self.capture.add(model.version, rows, scores, call.request_id)
+            self.capture.add(model.version, rows, scores, [call.request_id] * len(rows))
         shadow = self.watch.shadow
         if shadow is not None and model is shadow.champion and random.random() < self.settings.shadow_rate:
             shadow.offer(rows, scores)
@@ -156,6 +156,14 @@ class Detector:
     async def version(self, call: Call) -> Answer:
         """The MLflow release whose scoring protocol this is."""
         return Answer(MLFLOW.encode(), b"text/plain")
+
+    async def openapi(self, call: Call) -> Answer:
+        """The OpenAPI document; its examples are rows of the model that is served."""
+        model = self.watch.snapshot
+        if model is None:
+            return _json(schemas.document(self.settings))
+        row = dict(zip(model.bundle.names, np.round(model.bundle.reference.median, 3).tolist(), strict=True))
+        return _json(schemas.document(self.settings, row))
 
     async def v2_server(self, call: Call) -> Answer:
         """Open Inference Protocol: server metadata."""
