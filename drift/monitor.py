@@ -141,7 +141,12 @@ class Watch:
             for replica in live:
                 self.metrics.replicas.labels(str(replica["version"])).inc()
             self.rollout.status(live, now, self.following)
-            return exposition([*self._counts.values(), snapshot(self.metrics.registry)])
+            here = {str(replica["replica"]) for replica in live}
+            counts = [
+                counts if replica in here else [family for family in counts if family[1] != "gauge"]  # the dead are in no state
+                for replica, counts in self._counts.items()
+            ]
+            return exposition([*counts, snapshot(self.metrics.registry)])
 
     def _judge(self, window: Window, now: float) -> None:
         assert self._bundle is not None

@@ -124,9 +124,9 @@ class Alias:
         return made
 
     def move(self, version: str) -> float:
-        """Make `version` champion by the alias alone; when it was done."""
-        self.registry.set_alias("champion", version)
+        """Make `version` champion by the alias alone; from when on it may answer."""
         self.desired.append((time.time(), version))
+        self.registry.set_alias("champion", version)
         return self.desired[-1][0]
 
     def hurry(self) -> list[dict[str, Any]]:

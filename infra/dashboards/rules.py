@@ -30,10 +30,10 @@ def groups() -> list[dict[str, Any]]:
         _alert("VigilSlow", f"{slow} > 0.1", "10m", "ticket", "1 % of the requests take more than 100 ms in the handler"),
         _alert(
             "VigilVersionsDiffer",
-            f"count({metric('vigil_model_replicas')} > 0) > 1",
-            "5m",
+            f"max({metric('vigil_model_disagreement')}) > 0",
+            "1m",
             "ticket",
-            "Replicas have served different model versions for five minutes",
+            "A replica has not served the desired model version for longer than allowed; /drift says which, and why",
         ),
         _alert(
             "VigilSwapFails",

@@ -14,8 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from drift.monitor import REPLICA_TIMEOUT_S, Watch
 from drift.retrain import Retraining
+from serve.metrics import ServeMetrics, snapshot
+from serve.trial import Arm
+from train.canary import Canary
 from train.data import read_captured
-from train.registry import Version
+from train.registry import Desired, Version
 
 Make = Callable[..., Any]
 NOW = 1_700_000_000.0
@@ -157,6 +160,26 @@ def test_replicas_expire_and_laggards_are_named(watch: Make, report: Make, live:
     found = samples(seen)
     assert (found["vigil_model_replicas", "1"], found["vigil_model_replicas", "0"]) == (1, 1)
     assert ("vigil_model_replicas", "1") not in samples(seen, NOW + REPLICA_TIMEOUT_S)
+
+
+def test_a_dead_replica_is_in_no_state_any_more(watch: Make, report: Make, live: Make) -> None:
+    seen, metrics = watch(), ServeMetrics()
+    metrics.last_known_good.set(1)
+    seen.ingest({**report(live(0)), "counts": snapshot(metrics.registry)}, NOW)
+    assert samples(seen, NOW)["vigil_model_last_known_good",] == 1
+    assert ("vigil_model_last_known_good",) not in samples(seen, NOW + REPLICA_TIMEOUT_S)
+
+
+def test_a_report_judges_the_canary_and_feeds_the_shadow(watch: Make, report: Make, live: Make, version: Make) -> None:
+    seen = watch()
+    canary = Canary("2", "1", 5.0, ((0.1, 60.0),))
+    seen.rollout.follow(Desired(version("1"), canary=canary))
+    trial = {"started": 5.0, "budget": 0.01, "champion": vars(Arm()), "canary": vars(Arm(errors=2))}
+    shadow = {"champion": "1", "challenger": "2", "errors": 1, "dropped": 0}
+    seen.ingest({**report(live(0)), "trial": trial, "shadow": shadow}, NOW)
+    status = seen.status(NOW)
+    assert (seen.rollout.stopped, status["canary"]["stopped"]) == (5.0, "it failed on 2 of 2 requests")
+    assert status["shadow"]["errors"] == 1
 
 
 def test_the_exposition_sums_replicas_and_keeps_the_dead(watch: Make, report: Make, live: Make) -> None:
