@@ -7,6 +7,7 @@ import importlib.metadata
 import logging
 import os
 import random
+import sys
 import uuid
 from typing import Any
 
@@ -33,6 +34,7 @@ VIGIL, MLFLOW = importlib.metadata.version("vigil"), importlib.metadata.version(
 MONITOR = "drift"  # the Serve application of the drift monitor
 MONITOR_TIMEOUT_S = 5.0
 REFRESH_TIMEOUT_S = 10.0
+SWITCH_S = 0.0005
 NO_MODEL = "no model is loaded yet: train and promote one with `vigil train --data P` and `vigil promote V`"
 
 
@@ -41,6 +43,8 @@ class Detector:
     """Scores rows with the champion. One frozen model snapshot per request."""
 
     def __init__(self, args: dict[str, Any]) -> None:
+        # While a thread reads the registry or verifies a bundle, requests wait this long for the interpreter, not 5 ms.
+        sys.setswitchinterval(SWITCH_S)
         self.settings = ServeSettings(**args)
         self.metrics = ServeMetrics()
         self.replica = f"{os.getpid()}-{uuid.uuid4().hex[:6]}"
