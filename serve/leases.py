@@ -52,6 +52,10 @@ class Leases(Protocol):
         """How many consumers live, this one included."""
         ...
 
+    def close(self) -> None:
+        """This consumer is gone; its shards are released before."""
+        ...
+
 
 class FileLeases:
     """Leases of one machine: a file lock ends with its process, however that ends, and at no other time.
@@ -64,7 +68,9 @@ class FileLeases:
         self._held: dict[str, IO[str]] = {}
         (folder / "consumers").mkdir(parents=True, exist_ok=True)
         self._own = folder / "consumers" / uuid.uuid4().hex
-        self._presence = _locked(self._own)
+        presence = _locked(self._own)
+        assert presence is not None  # the name is new
+        self._presence = presence
 
     def _path(self, shard: str, suffix: str) -> Path:
         return self._folder / f"{quote(shard, safe='')}.{suffix}"
@@ -101,6 +107,12 @@ class FileLeases:
                 path.unlink(missing_ok=True)
                 lock.close()
         return living
+
+    def close(self) -> None:
+        for shard in list(self._held):
+            self.release(shard)
+        self._own.unlink(missing_ok=True)
+        self._presence.close()
 
 
 def _locked(path: Path) -> IO[str] | None:
@@ -186,6 +198,9 @@ class DynamoLeases:
             else:
                 living += 1
         return living
+
+    def close(self) -> None:
+        self._client.delete_item(TableName=self._table, Key={"key": {"S": self._key("consumer", self._id)}})
 
     def _key(self, kind: str, name: str) -> str:
         return f"{self._stream}#{kind}#{name}"

@@ -56,6 +56,10 @@ class Scorer(Protocol):
         """Score rows [n, d]."""
         ...
 
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
 
 class HttpScorer:
     """The service at `url`, over one kept-alive connection."""

@@ -102,6 +102,8 @@ class Consumer:
         finally:
             for name in list(self._shards):
                 self._give_up(name)
+            self._leases.close()
+            self._scorer.close()
         return self.counts
 
     def _share(self) -> None:

@@ -10,7 +10,7 @@ import click
 
 from train.terminal import command, json_option, say, show, table
 
-NAMES = ("score", "reasons", "serving")
+NAMES = ("score", "reasons", "serving", "stream")
 
 
 @click.command()
@@ -22,7 +22,8 @@ NAMES = ("score", "reasons", "serving")
 @command
 def bench(name: str | None, seconds: float, out: Path | None, write_docs: bool, as_json: bool) -> None:
     """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite), reasons (the features named for an
-    anomaly beside labelled ones), serving (HTTP beside a do-nothing handler and other servers). Peers are installed into
+    anomaly beside labelled ones), serving (HTTP beside a do-nothing handler and other servers), stream (records a second, and
+    what is lost or doubled when the consumer is killed). Peers are installed into
     environments of their own."""
     found: dict[str, Any] = {}
     for each in NAMES if name is None else (name,):
@@ -37,8 +38,9 @@ def bench(name: str | None, seconds: float, out: Path | None, write_docs: bool, 
 def _measure(name: str, as_json: bool) -> list[dict[str, Any]]:
     from tests.bench.reasons import reasons
     from tests.bench.score import score
+    from tests.bench.stream import stream
 
-    rows = {"score": score, "reasons": reasons}[name]()
+    rows = {"score": score, "reasons": reasons, "stream": stream}[name]()
     if not as_json:
         _table(rows)
     return rows
