@@ -138,6 +138,25 @@ def test_resharding_1_4_2_loses_nothing_and_keeps_the_order_of_each_key(aws: Any
     assert order == {str(key): list(range(n)) for key, n in sequence.items()}
 
 
+def test_a_child_is_read_once_its_parents_are_finished_or_gone() -> None:
+    """moto moves the records of a parent into its children, Kinesis does not: there only this keeps the order."""
+
+    class Listing:
+        def get_paginator(self, name: str) -> Any:
+            return self
+
+        def paginate(self, **asked: Any) -> list[dict[str, Any]]:
+            one, two = {"ShardId": "1", "ParentShardId": "gone"}, {"ShardId": "2", "ParentShardId": "gone"}
+            merged = {"ShardId": "3", "ParentShardId": "1", "AdjacentParentShardId": "2"}
+            return [{"Shards": [one, two]}, {"Shards": [merged, {"ShardId": "4", "ParentShardId": "3"}]}]
+
+    source = KinesisSource(Listing(), "s")
+    assert source.shards(set()) == ["1", "2"]
+    assert source.shards({"1"}) == ["1", "2"]
+    assert source.shards({"1", "2"}) == ["1", "2", "3"]
+    assert source.shards({"1", "2", "3"}) == ["1", "2", "3", "4"]
+
+
 def test_leases_of_a_cluster_are_taken_over_when_their_holder_is_silent_and_fence_it(aws: Any) -> None:
     client = table(aws, "leases")
     one, two = (DynamoLeases(client, "leases", "s", seconds=0.2) for _ in range(2))
