@@ -65,7 +65,7 @@ def scoring(model: Snapshot) -> Iterator[ScoringServer]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: ScoringServer
+    server: ScoringServer  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_GET(self) -> None:
         self._answer(200, json.dumps({"features": self.server.model.bundle.names}).encode())

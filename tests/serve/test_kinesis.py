@@ -247,7 +247,7 @@ class Receiver(HTTPServer):
 
 
 class _Receive(BaseHTTPRequestHandler):
-    server: Receiver
+    server: Receiver  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_POST(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
