@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from serve import local
+from serve.consume import consume
 from serve.settings import ServeSettings
 from train.errors import PlatformError, VigilError
 from train.home import Home, Platform
@@ -96,7 +97,7 @@ def _since(at: float | None) -> str:
     return "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @data_option
 @label_option
 @click.option("--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="rows a second")
@@ -109,12 +110,15 @@ def _since(at: float | None) -> str:
 @click.option("--url", help="service to send to (default: the platform that runs here)")
 @click.option("--api-key", envvar="VIGIL_API_KEY", help="key to show to the service at --url (or VIGIL_API_KEY)")
 @json_option
+@click.pass_context
 @command
 def stream(
-    data: str | None, label: str | None, rate: float, rows: int, drift_after: int | None, drift_kind: Any, drift_size: float,
-    url: str | None, api_key: str | None, as_json: bool,
+    ctx: click.Context, data: str | None, label: str | None, rate: float, rows: int, drift_after: int | None, drift_kind: Any,
+    drift_size: float, url: str | None, api_key: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Replay a table, or the built-in telemetry, as a live stream."""
+    """Replay a table, or the built-in telemetry, as a live stream; `consume` scores one."""
+    if ctx.invoked_subcommand is not None:
+        return
     from serve import demo, simulate
 
     platform = HomeSettings().open().platform()
@@ -141,6 +145,9 @@ def stream(
     if tally.failed:
         say(f"{tally.failed} of {tally.rows} requests failed")
         sys.exit(1)
+
+
+stream.add_command(consume)
 
 
 @click.command()

@@ -51,6 +51,26 @@ class DriftMetrics:
         self.canary_stops = Counter("vigil_canary_stops", "Canaries that the guard stopped", **made)
 
 
+class StreamMetrics:
+    """What one stream consumer counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        made: dict[str, Any] = {"registry": self.registry}
+        self.records = Counter("vigil_stream_records", "Records by outcome: scored, duplicate or dead", ["outcome"], **made)
+        self.lag = Gauge("vigil_stream_lag", "Unread part of a shard: bytes of a file log, ms of Kinesis", ["shard"], **made)
+        self.checkpoint_age = Gauge("vigil_stream_checkpoint_age_seconds", "Since the last checkpoint", ["shard"], **made)
+        self.shards = Gauge("vigil_stream_shards", "Shards this consumer has", **made)
+        self.busy = Counter("vigil_stream_busy", "Batches that the service put off", **made)
+        self.failures = Counter("vigil_stream_failures", "Times a shard was taken up anew, by error", ["error"], **made)
+        self.batch = Histogram("vigil_stream_batch_seconds", "From read to sink", buckets=LATENCY_BUCKETS_S, **made)
+
+    def forget(self, shard: str) -> None:
+        """Another consumer tells of this shard from now on."""
+        for gauge in (self.lag, self.checkpoint_age):
+            gauge.remove(shard)
+
+
 def snapshot(registry: CollectorRegistry) -> Snapshot:
     """The samples of a registry as plain values that travel between processes."""
     return [

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import reprlib
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from serve.model_watch import Snapshot
 from train.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
+
+if TYPE_CHECKING:  # a client of the doors needs no MLflow
+    from serve.model_watch import Snapshot
 
 Floats = NDArray[np.float64]
 FORMS = 'send {"features": [..]}, {"features": {"name": value}} or {"instances": [[..], ..]}'

@@ -11,7 +11,7 @@ import click
 
 from train.terminal import command, json_option, say, show, table
 
-NAMES = ("score", "reasons", "policies", "serving", "swap")
+NAMES = ("score", "reasons", "policies", "serving", "swap", "stream")
 
 
 @click.command()
@@ -24,7 +24,8 @@ NAMES = ("score", "reasons", "policies", "serving", "swap")
 def bench(name: str | None, seconds: float, out: Path | None, write_docs: bool, as_json: bool) -> None:
     """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite), reasons (the features named for an
     anomaly beside labelled ones), policies (the policy pack over 500 resources), serving (HTTP beside a do-nothing handler and
-    other servers), swap (fifty swaps under load, and the shadow). Peers are installed into environments of their own."""
+    other servers), swap (fifty swaps under load, and the shadow), stream (records a second, and what is lost or doubled when the
+    consumer is killed). Peers are installed into environments of their own."""
     found: dict[str, Any] = {}
     for each in NAMES if name is None else (name,):
         say(each)
