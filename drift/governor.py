@@ -23,7 +23,7 @@ class Governor:
     """The whole state; serialisable.
 
     recent: (drifted, since) of the last three windows; episode: id of the open one; since: when its drift began (Unix s);
-    rows: captured since then; retrains: start times within the last day; reason: of the last transition, for people
+    rows: captured since then; retrains: the latest start times, as many as a day may have; reason: of the last transition, for people
     """
 
     phase: Phase = "watching"
@@ -53,7 +53,7 @@ def on_window(state: Governor, kind: Kind, since: float, rows: int, now: float, 
     drifted = kind == "population drift"
     state = replace(
         state, windows=state.windows + 1, recent=(*state.recent, (drifted, since))[-3:], quiet=0 if drifted else state.quiet + 1,
-        retrains=tuple(min(t, now) for t in state.retrains if t > now - DAY),  # a clock that went back refills nothing
+        retrains=tuple(min(t, now) for t in state.retrains),  # a clock that went back refills nothing
     )  # fmt: skip
     if state.phase == "cooling":
         return _cool(state), False
@@ -103,11 +103,10 @@ def _collect(state: Governor, kind: Kind, rows: int, now: float, settings: Drift
         return replace(state, reason=f"collected {state.rows} of {settings.retrain_rows} rows since the drift began"), False
     if settings.mode != "auto":
         return replace(state, reason="a retraining is suggested: `vigil train`, then `vigil promote`"), False
-    if len(state.retrains) >= settings.max_retrains_per_day:
+    if sum(at > now - DAY for at in state.retrains) >= settings.max_retrains_per_day:
         return replace(state, reason=f"the budget of {settings.max_retrains_per_day} retrainings a day is used up"), False
-    return replace(
-        state, phase="retraining", retrains=(*state.retrains, now), retrained=state.retrained + 1, reason="retraining"
-    ), True
+    retrains = (*state.retrains, now)[-settings.max_retrains_per_day :]  # also old ones: the clock may go back to their day
+    return replace(state, phase="retraining", retrains=retrains, retrained=state.retrained + 1, reason="retraining"), True
 
 
 def on_champion(state: Governor, *, own: bool) -> Governor:
