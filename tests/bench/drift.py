@@ -180,6 +180,7 @@ def found(X: Floats, windows: list[Floats], change: Change, rng: np.random.Gener
 def power(kind: str, trials: int, within: int, memory: float = 0.0, seed: int = 100) -> dict[str, Any]:
     """Share of changes, each in a world of its own every ten, that open an episode within so many windows."""
     hits: dict[str, int] = {}
+    world, X, base = World(seed, memory), np.zeros((0, 0)), dict[str, Rule]()
     for trial in range(trials):
         rng = np.random.default_rng(seed + trial)
         if trial % 10 == 0:
@@ -202,6 +203,8 @@ def power(kind: str, trials: int, within: int, memory: float = 0.0, seed: int = 
 def broken(kind: str, trials: int, memory: float = 0.0, seed: int = 500) -> dict[str, Any]:
     """Share of windows called a data break, and episodes opened, while a column of a generated world is broken."""
     called = opened = 0
+    world = World(seed, memory)
+    says: Callable[[Floats], Kind] = lambda _: "none"  # noqa: E731
     for trial in range(trials):
         rng = np.random.default_rng(seed + trial)
         if trial % 10 == 0:
