@@ -24,8 +24,8 @@ NAMES = ("score", "reasons", "serving", "drift")
 @command
 def bench(name: str | None, seconds: float, out: Path | None, write_docs: bool, windows: int, trials: int, as_json: bool) -> None:
     """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite), reasons (the features named for an
-    anomaly beside labelled ones), drift (beside naive rules), serving (HTTP beside a do-nothing handler and other servers). Peers are installed into
-    environments of their own."""
+    anomaly beside labelled ones), drift (beside naive rules), serving (HTTP
+    beside a do-nothing handler and other servers). Peers are installed into environments of their own."""
     found: dict[str, Any] = {}
     for each in NAMES if name is None else (name,):
         say(each)
