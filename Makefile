@@ -22,7 +22,7 @@ setup: $(filter .tools/%,$(UV)) ## prepare .venv and nothing else
 	@$(UV) sync --frozen --inexact --quiet --group runtime
 
 dev: setup
-	@$(UV) sync --frozen --inexact --quiet --group runtime --group dev
+	@$(UV) sync --frozen --inexact --quiet --group runtime --group dev --group infra
 
 demo: setup ## the whole loop on this machine; DATA=path for your own table
 	@$(RUN)vigil demo $(if $(DATA),--data $(DATA)) $(ARGS)

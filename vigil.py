@@ -23,6 +23,8 @@ COMMANDS = {
     "rollback": "train.cli",
     "drift": "drift.cli",
     "bench": "tests.bench.cli",
+    "render": "infra.cli",
+    "doctor": "infra.cli",
 }
 
 

@@ -75,12 +75,12 @@ class Watch:
                 "seen": now
             }
             self._counts[replica] = report["counts"]
-            for version, rows, scores, request in report["rows"]:
+            for version, rows, scores, requests in report["rows"]:
                 self._rows_seen += len(rows)
                 if self._window is None or self._champion is None or version != self._champion.version:
                     self.metrics.skipped.inc(len(rows))
                     continue
-                for window in self._window.add(rows, scores, request, now):
+                for window in self._window.add(rows, scores, requests, now):
                     self._judge(window, now)
 
     def follow(self, champion: Version, bundle: ModelBundle) -> None:

@@ -34,8 +34,8 @@ class TumblingWindow:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, rows: NDArray[Any], scores: NDArray[Any], request: str, now: float) -> list[Window]:
-        """Add rows [n, d] with scores [n] of one request that arrived at `now`; return the windows that they complete."""
+    def add(self, rows: NDArray[Any], scores: NDArray[Any], requests: list[str], now: float) -> list[Window]:
+        """Add rows [n, d] with their scores and requests [n] that arrived at `now`; return the windows that they complete."""
         full = []
         while len(rows):
             if not self._count:
@@ -43,9 +43,9 @@ class TumblingWindow:
             take = min(self.size - self._count, len(rows))
             self._rows.append(rows[:take])
             self._scores.append(scores[:take])
-            self._requests += [request] * take
+            self._requests += requests[:take]
             self._count += take
-            rows, scores = rows[take:], scores[take:]
+            rows, scores, requests = rows[take:], scores[take:], requests[take:]
             if self._count == self.size:
                 full.append(Window(np.concatenate(self._rows), np.concatenate(self._scores), self._requests, self._since))
                 self.reset()

@@ -72,7 +72,7 @@ class Detector:
             reads={
                 "/drift": self.drift, "/metrics": self.expose, "/version": self.version, "/v2": self.v2_server,
                 model: self.v2_model, version: self.v2_model, f"{model}/ready": self.v2_model, f"{version}/ready": self.v2_model,
-                **docs.routes(schemas.document(self.settings)),
+                "/openapi.json": self.openapi, **docs.routes(),
             },
             open_reads={
                 "/healthz": self.healthz, "/readyz": self.readyz, "/ping": self.readyz,
@@ -114,7 +114,7 @@ class Detector:
         """The one scoring path behind all doors: score, remember for the monitor, count."""
         scores = model.bundle.forest.score(rows, self.settings.score_threads)
         if self.capture_rate >= 1 or random.random() < self.capture_rate:
-            self.capture.add(model.version, rows, scores, call.request_id)
+            self.capture.add(model.version, rows, scores, [call.request_id] * len(rows))
         self.metrics.rows.inc(len(rows))
         if anomalies := int(np.count_nonzero(scores > model.bundle.threshold.value)):
             self.metrics.anomalies.inc(anomalies)
@@ -134,6 +134,14 @@ class Detector:
     async def version(self, call: Call) -> Answer:
         """The MLflow release whose scoring protocol this is."""
         return Answer(MLFLOW.encode(), b"text/plain")
+
+    async def openapi(self, call: Call) -> Answer:
+        """The OpenAPI document; its examples are rows of the model that is served."""
+        model = self.watch.snapshot
+        if model is None:
+            return _json(schemas.document(self.settings))
+        row = dict(zip(model.bundle.names, np.round(model.bundle.reference.median, 3).tolist(), strict=True))
+        return _json(schemas.document(self.settings, row))
 
     async def v2_server(self, call: Call) -> Answer:
         """Open Inference Protocol: server metadata."""

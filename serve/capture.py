@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import groupby
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-Rows = tuple[str, NDArray[Any], NDArray[Any], str]  # model version, rows [n, d], scores [n], request id
+Rows = tuple[str, NDArray[Any], NDArray[Any], list[str]]  # model version, rows [n, d], scores [n], request ids [n]
 
 
 class Capture:
@@ -22,12 +24,12 @@ class Capture:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, version: str, rows: NDArray[Any], scores: NDArray[Any], request: str) -> None:
-        """Remember rows [n, d] that `version` scored in `request`."""
+    def add(self, version: str, rows: NDArray[Any], scores: NDArray[Any], requests: list[str]) -> None:
+        """Remember rows [n, d] that `version` scored, and the requests [n] that brought them."""
         if len(rows) > self._capacity:
             self.dropped += len(rows) - self._capacity
-            rows, scores = rows[-self._capacity :], scores[-self._capacity :]
-        self._batches.append((version, rows, scores, request))
+            rows, scores, requests = rows[-self._capacity :], scores[-self._capacity :], requests[-self._capacity :]
+        self._batches.append((version, rows, scores, requests))
         self._count += len(rows)
         while self._count > self._capacity:
             oldest = self._batches.popleft()
@@ -35,12 +37,20 @@ class Capture:
             self.dropped += len(oldest[1])
 
     def take(self) -> list[Rows]:
-        """Everything remembered, oldest first; the ring is empty afterwards."""
-        taken, self._batches, self._count = list(self._batches), deque(), 0
-        return taken
+        """Everything remembered, oldest first; the ring is empty afterwards.
+
+        Neighbours of one version become one batch: thousands of small ones cost more to send than they cost to score.
+        """
+        taken, self._batches, self._count = self._batches, deque(), 0
+        return [_joined(list(batches)) for _, batches in groupby(taken, lambda batch: (batch[0], batch[1].shape[1]))]
 
     def put_back(self, batches: list[Rows]) -> None:
         """Return what could not be delivered; it is older than what has come since, and the first to be dropped."""
         newer = self.take()
         for batch in (*batches, *newer):
             self.add(*batch)
+
+
+def _joined(batches: list[Rows]) -> Rows:
+    rows, scores = (np.concatenate([batch[part] for batch in batches]) for part in (1, 2))
+    return batches[0][0], rows, scores, [request for batch in batches for request in batch[3]]

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +237,8 @@ def _urls(platform: Platform) -> None:
 
 
 def _wait_for_signal() -> None:
-    stopped = threading.Event()
+    came: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    stopped.wait()
+        signal.signal(number, lambda number, _: came.append(number))
+    while not came:  # in steps: a signal that reaches another thread (Ray has many) does not end a wait of this one
+        time.sleep(0.2)

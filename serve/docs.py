@@ -1,14 +1,11 @@
-"""`/docs` and `/openapi.json`: Swagger UI from a package, so that it works without the internet."""
+"""`/docs`: Swagger UI from a package, so that it works without the internet."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from serve.gateway import JSON, Answer, Call, Handler
+from serve.gateway import Answer, Call, Handler
 
 FILES = {"swagger-ui.css": b"text/css", "swagger-ui-bundle.js": b"text/javascript"}
 PAGE = b"""<!doctype html>
@@ -20,17 +17,13 @@ PAGE = b"""<!doctype html>
 """
 
 
-def routes(document: dict[str, Any]) -> dict[str, Handler]:
+def routes() -> dict[str, Handler]:
     """GET handlers by path."""
-    files = {f"/docs/{name}": _file(name, kind) for name, kind in FILES.items()}
-    return {"/openapi.json": _fixed(msgspec.json.encode(document), JSON), "/docs": _fixed(PAGE, b"text/html"), **files}
+    return {"/docs": _page, **{f"/docs/{name}": _file(name, kind) for name, kind in FILES.items()}}
 
 
-def _fixed(body: bytes, kind: bytes) -> Handler:
-    async def answer(call: Call) -> Answer:
-        return Answer(body, kind)
-
-    return answer
+async def _page(call: Call) -> Answer:
+    return Answer(PAGE, b"text/html; charset=utf-8")
 
 
 def _file(name: str, kind: bytes) -> Handler:

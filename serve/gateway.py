@@ -26,6 +26,7 @@ Message = dict[str, Any]
 JSON = b"application/json"
 MODEL_PATH = re.compile(r"(/v2/models/)([^/]+)((?:/versions/)([^/]+))?(/infer|/ready)?")
 MAX_REQUEST_ID = 128
+HURRIED_S = 0.5
 BODY_LIMIT = "the body is larger than {} bytes: send fewer rows per request"
 
 
@@ -127,6 +128,7 @@ class Gateway:
         self._metrics = metrics
         self._ok = metrics.requests.labels("ok")
         self._authenticator = Authenticator(settings)
+        self._receiving = 0  # requests whose body is not there yet; each holds a slot of the replica
 
     async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:
         if scope["type"] == "lifespan":
@@ -186,9 +188,12 @@ class Gateway:
         if declared.isdigit() and (len(declared) > 15 or int(declared) > limit):
             raise BodyTooLarge(BODY_LIMIT.format(limit))
         chunks: list[bytes] = []
-        size, more = 0, True
+        size, more, patience_s = 0, True, self._settings.body_timeout_s
+        if self._receiving > self._settings.max_ongoing_requests // 2:
+            patience_s = min(patience_s, HURRIED_S)  # slow clients may not take all slots
+        self._receiving += 1
         try:
-            async with asyncio.timeout(self._settings.body_timeout_s):
+            async with asyncio.timeout(patience_s):
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -198,7 +203,9 @@ class Gateway:
                     if size > limit:
                         raise BodyTooLarge(BODY_LIMIT.format(limit))
         except TimeoutError as error:
-            raise TooSlow(f"the body did not arrive in {self._settings.body_timeout_s:g} s") from error
+            raise TooSlow(f"the body did not arrive in {patience_s:g} s") from error
+        finally:
+            self._receiving -= 1
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _refused(self, error: VigilError, path: str, route: Route | None) -> Answer:

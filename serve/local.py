@@ -31,7 +31,6 @@ from train.errors import PlatformError, VigilError
 from train.home import Home, Platform, use_ray_token
 
 Progress = Callable[[str], None]
-HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
 OWN_KEY = "this-machine"
 START_TIMEOUT_S = 180.0
 PUT_TIMEOUT_S = 90.0
@@ -101,9 +100,10 @@ def environment(settings: ServeSettings, found: Ports, home: Home, folder: Path)
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(found.replicas + REPLICA_PORTS - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(found.grpc),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(found.grpc + REPLICA_PORTS - 1),
-        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(settings.header_timeout_s),
-        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(settings.max_header_bytes + HAPROXY_RESERVE_BYTES),
+        **settings.haproxy,
         "RAY_worker_maximum_startup_concurrency": "4",
+        "MALLOC_TRIM_THRESHOLD_": "131072",
+        "MALLOC_MMAP_THRESHOLD_": "131072",
         "VIGIL_HOME": str(home.root),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this interpreter, not a `uv run` of their own
     }
@@ -146,7 +146,7 @@ def down(home: Home) -> int:
     """Stop the platform of this home and all that is left of it; return how many processes had to be ended by force."""
     platform = home.platform()
     if platform is not None:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):  # what does not end is reaped below
             process = psutil.Process(platform.pid)
             process.terminate()
             process.wait(STOP_TIMEOUT_S)

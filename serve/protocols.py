@@ -103,6 +103,8 @@ def matrix(rows: list[Any], names: tuple[str, ...], typed: bool = False) -> Floa
     """
     if isinstance(rows[0], dict):
         rows = [_ordered(row, names, i) for i, row in enumerate(rows)]
+    elif typed and len(rows) == 1 and len(rows[0]) == len(names) and -FLOAT32_MAX <= min(rows[0]) <= max(rows[0]) <= FLOAT32_MAX:
+        return np.array(rows, np.float64)  # one row is checked faster without numpy; JSON has no NaN
     X: NDArray[Any] = np.empty(0)
     # numpy takes booleans for numbers, and makes of one long string an array in which each value has its length.
     if typed or all(type(row) is list and NUMBERS.issuperset(map(type, row)) for row in rows):

@@ -15,8 +15,7 @@ TEXT: Json = {"type": "string"}
 ROW: Json = {"type": "array", "items": NUMBER, "minItems": 1}
 NAMED_ROW: Json = {"type": "object", "additionalProperties": NUMBER, "minProperties": 1}
 ROWS: Json = {"type": "array", "items": {"oneOf": [ROW, NAMED_ROW]}, "minItems": 1}
-EXAMPLE_ROW = [0.31, 7.2, 41.0]
-NAMES = ["cpu", "latency", "queue"]
+EXAMPLE_ROW = {"cpu": 0.31, "latency": 7.2, "queue": 41.0}
 
 
 def _object(properties: Json, required: list[str] | None = None, **more: Any) -> Json:
@@ -123,40 +122,39 @@ STATUSES = {
     "500": "A fault of the service",
     "503": "No model is loaded yet, or the service is overloaded: try again after Retry-After",
 }
-TENSOR_EXAMPLE = {"name": "features", "datatype": "FP64", "shape": [1, 3], "data": EXAMPLE_ROW}
-EXAMPLES: dict[str, Json] = {
-    "/predict": {
-        "one row": {"features": EXAMPLE_ROW},
-        "by name": {"features": dict(zip(NAMES, EXAMPLE_ROW, strict=True))},
-        "many rows": {"instances": [EXAMPLE_ROW, EXAMPLE_ROW]},
-    },
-    "/invocations": {
-        "dataframe_split": {"dataframe_split": {"columns": NAMES, "data": [EXAMPLE_ROW]}},
-        "instances": {"instances": [EXAMPLE_ROW]},
-    },
-    "infer": {"one row": {"inputs": [TENSOR_EXAMPLE]}},
-}
 MODEL_HEADERS: Json = {
     name: {"schema": TEXT}
     for name in ("X-Vigil-Model-Version", "X-Vigil-Model-Digest", "X-Vigil-Threshold", "X-Vigil-Schema-Hash", "X-Request-Id")
 }
 
 
-def document(settings: ServeSettings) -> Json:
-    """The OpenAPI 3.1 document of the service."""
+def document(settings: ServeSettings, row: dict[str, float] = EXAMPLE_ROW) -> Json:
+    """The OpenAPI 3.1 document of the service. `row` (value by feature name) is what its examples are made of."""
+    names, values = list(row), list(row.values())
+    tensor = {"name": "features", "datatype": "FP64", "shape": [1, len(row)], "data": values}
+    examples: dict[str, Json] = {
+        "predict": {"one row": {"features": values}, "by name": {"features": row}, "many rows": {"instances": [values, values]}},
+        "invocations": {
+            "dataframe_split": {"dataframe_split": {"columns": names, "data": [values]}},
+            "dataframe_records": {"dataframe_records": [row]},
+            "instances": {"instances": [values]},
+            "inputs": {"inputs": {name: [value] for name, value in row.items()}},
+        },
+        "infer": {"one row": {"inputs": [tensor]}, "with reasons": {"inputs": [tensor], "outputs": [{"name": "reasons"}]}},
+    }
     predict = {"oneOf": [_object(SINGLE | COMMON, title="One row"), _object(COLUMNS | COMMON, title="Many rows: columns")]}
-    row = {name: schema for name, schema in SINGLE.items() if name != "reasons"}
-    mlflow = _object({"predictions": _list(_object(row)), **MODEL, "model_version": TEXT})
+    scored = {name: schema for name, schema in SINGLE.items() if name != "reasons"}
+    mlflow = _object({"predictions": _list(_object(scored)), **MODEL, "model_version": TEXT})
     name, version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
     paths: Json = {
-        "/predict": {"post": _scoring("Score one row or many", "vigil", PREDICT, predict, EXAMPLES["/predict"])},
-        "/invocations": {"post": _scoring("MLflow's scoring protocol", "mlflow", INVOCATIONS, mlflow, EXAMPLES["/invocations"])},
+        "/predict": {"post": _scoring("Score one row or many", "vigil", PREDICT, predict, examples["predict"])},
+        "/invocations": {"post": _scoring("MLflow's scoring protocol", "mlflow", INVOCATIONS, mlflow, examples["invocations"])},
     }
     paths["/invocations"]["post"]["requestBody"]["content"]["text/csv"] = {
-        "schema": TEXT, "example": "cpu,latency,queue\n0.31,7.2,41\n",
+        "schema": TEXT, "example": f"{','.join(names)}\n{','.join(map(str, values))}\n",
     }  # fmt: skip
     for path in (f"{name}/infer", f"{version}/infer"):
-        paths[path] = {"post": _infer(path)}
+        paths[path] = {"post": _infer(examples["infer"])}
     reads: dict[str, tuple[str, str, str]] = {
         "/healthz": ("Alive", "vigil", ""),
         "/readyz": ("A verified model is loaded", "vigil", "503"),
@@ -207,8 +205,8 @@ def _scoring(summary: str, form: str, request: Json, answer: Json, examples: Jso
     }
 
 
-def _infer(path: str) -> Json:
-    made = _scoring("Open Inference: score rows", "v2", INFER, INFERRED, EXAMPLES["infer"])
+def _infer(examples: Json) -> Json:
+    made = _scoring("Open Inference: score rows", "v2", INFER, INFERRED, examples)
     binary: Json = {"schema": {"type": "string", "format": "binary"}}
     made["requestBody"]["content"]["application/octet-stream"] = binary
     made["responses"]["200"]["content"]["application/octet-stream"] = binary

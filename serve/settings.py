@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
 
 
 class ServeSettings(BaseSettings):
@@ -28,13 +31,17 @@ class ServeSettings(BaseSettings):
     max_queued_requests: int = Field(
         default=512, ge=1, description="requests that wait per replica; more get 503 with Retry-After"
     )
-    overload_status: Literal[429, 503] = Field(default=503, description="what a request gets that finds the queue full")
+    overload_status: int = Field(default=503, description="what a request gets that finds the queue full")
     retry_after_s: float = Field(default=1.0, ge=0, description="Retry-After of such an answer")
     request_timeout_s: float = Field(
         default=30.0, gt=0, description="longest time a request may take; a client asks for less with x-request-timeout-seconds"
     )
     body_timeout_s: float = Field(default=10.0, gt=0, description="longest time in which a client may send its body")
     header_timeout_s: int = Field(default=15, ge=1, description="longest time in which a client may send its headers (HAProxy)")
+    haproxy_metrics: bool = Field(
+        default=False,
+        description="Ray's own metrics of each request (serve_num_http_requests): a quarter of a core under load",
+    )
     max_header_bytes: int = Field(default=16_384, ge=2048, description="largest request line and headers together")
     cpus_per_replica: float = Field(default=0.25, gt=0, description="CPUs that Ray reserves for a replica")
     poll_s: float = Field(default=2.0, gt=0, description="how often a replica looks at the champion alias")
@@ -64,6 +71,13 @@ class ServeSettings(BaseSettings):
                 raise ValueError(f"{url} must begin with https://: keys that travel in the clear can be exchanged")
         return self
 
+    @field_validator("overload_status")
+    @classmethod
+    def _overload(cls, value: int) -> int:  # not a Literal: from the environment it comes as text
+        if value not in (429, 503):
+            raise ValueError("must be 429 or 503")
+        return value
+
     @property
     def auth_required(self) -> bool:
         """Whether a caller must show a key or a token."""
@@ -80,6 +94,7 @@ class ServeSettings(BaseSettings):
         """
         elsewhere = {"port", "min_replicas", "max_replicas", "target_ongoing_requests", "max_ongoing_requests",
                      "max_queued_requests", "overload_status", "retry_after_s", "request_timeout_s", "header_timeout_s",
+                     "haproxy_metrics",
                      "cpus_per_replica", "poll_s", "capture_rate"}  # fmt: skip
         detector = {
             "name": "Detector",
@@ -105,6 +120,21 @@ class ServeSettings(BaseSettings):
                 {"name": "drift", "route_prefix": None, "import_path": "drift.monitor:build", "args": drift},
             ],
         }  # fmt: skip
+
+    @property
+    def haproxy(self) -> dict[str, str]:
+        """How Serve's HAProxy treats clients, as environment of every Ray process, on one machine and in a pod.
+
+        A request goes to a replica when its body is there, or fills the buffer: a client that is slow with a small one holds no
+        slot of a replica. Serve has no setting for that, but the value of RETRY_ON is put into HAProxy's `defaults` as it is.
+        """
+        wait_s = max(self.header_timeout_s, math.ceil(self.body_timeout_s))
+        return {
+            "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(self.header_timeout_s),
+            "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(self.max_header_bytes + HAPROXY_RESERVE_BYTES),
+            "RAY_SERVE_HAPROXY_METRICS_ENABLED": str(int(self.haproxy_metrics)),
+            "RAY_SERVE_HAPROXY_RETRY_ON": f"conn-failure\n    option http-buffer-request\n    timeout http-request {wait_s}s",
+        }
 
 
 def secure(url: str) -> bool:

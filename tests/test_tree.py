@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("train", "serve", "drift")
-ALLOWED = {"train": set(), "serve": {"train"}, "drift": {"train", "serve.metrics"}}
+ROOMS = ("train", "serve", "drift", "infra", "policies")
+# infra renders the settings that the code reads, shows the metrics that it counts, and fails and talks like all commands.
+SETTINGS = {"train.settings", "serve.settings", "drift.settings"}
+ALLOWED = {
+    "train": set(),
+    "serve": {"train"},
+    "drift": {"train", "serve.metrics"},
+    "infra": {"train.errors", "train.terminal", "serve.metrics", *SETTINGS},
+    "policies": {"infra.tags"},
+}
 
 
 def imports(file: Path) -> set[str]:
@@ -24,13 +33,29 @@ def imports(file: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", ALLOWED)
 def test_rooms_import_only_what_the_design_allows(room: str) -> None:
-    for file in (ROOT / room).glob("*.py"):
+    for file in (ROOT / room).rglob("*.py"):
         for name in imports(file):
             other = name.split(".")[0]
             if other in ROOMS and other != room:
                 assert any(name == allowed or name.startswith(f"{allowed}.") for allowed in ALLOWED[room]), f"{file.name}: {name}"
+
+
+def test_manifests_know_no_pulumi_and_only_they_know_the_settings_of_other_rooms() -> None:
+    for file in (ROOT / "infra").rglob("*.py"):
+        names = imports(file)
+        if file.parent.name in ("manifests", "dashboards"):
+            assert not any(name.split(".")[0].startswith("pulumi") for name in names), file
+        if file.parent.name != "manifests":
+            assert not any(name.startswith(tuple(SETTINGS)) for name in names), file
+        assert file.parent.name == "dashboards" or not any(name.startswith("serve.metrics") for name in names), file
+
+
+def test_nothing_at_the_top_of_infra_bears_the_name_of_a_library() -> None:
+    # Pulumi runs infra/ as a folder: it stands first on the path, and its modules would hide others.
+    taken = set(sys.stdlib_module_names) | set(importlib.metadata.packages_distributions())
+    assert {file.stem for file in (ROOT / "infra").iterdir()} & (taken - {"__init__", "__main__"}) == set()
 
 
 def test_only_the_registry_talks_to_mlflow() -> None:
@@ -43,6 +68,13 @@ def test_only_the_registry_talks_to_mlflow() -> None:
 def test_help_imports_no_room_that_is_slow() -> None:
     code = "import sys, vigil; sys.exit(bool({'ray', 'mlflow', 'sklearn', 'numba'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_replica_imports_no_library_that_only_training_needs() -> None:
+    """Each would cost every replica tens of megabytes, and seconds of its start."""
+    code = "import sys, serve.app; print(sorted({'sklearn', 'skops', 'jwt', 'ray.train', 'ray.data'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_every_test_file_is_collected(request: pytest.FixtureRequest) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec
 
 import click
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -60,7 +61,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Expected errors become one message on stderr (with --json an object on stdout) and exit 1."""
+    """Expected errors become one message on stderr (with --json an object on stdout) and exit 1; wrong settings exit 2."""
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -72,5 +73,20 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             else:
                 err.print(f"error: {error.message}", style="bold red", markup=False)
             sys.exit(1)
+        except ValidationError as error:
+            if not error.title.endswith("Settings"):
+                raise
+            err.print(f"error: {wrong_settings(error)}", style="bold red", markup=False)
+            sys.exit(2)
 
     return guarded
+
+
+def wrong_settings(error: ValidationError) -> str:
+    """Which environment variables are wrong, and what they must be."""
+    room = error.title.removesuffix("Settings").upper()
+    told = []
+    for one in error.errors():
+        name = "_".join(("VIGIL", room, *(str(part).upper() for part in one["loc"][:1])))
+        told.append(f"{name} = {one['input']!r}: {one['msg']}" if one["loc"] else one["msg"])
+    return "; ".join(told)

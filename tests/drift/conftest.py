@@ -67,9 +67,10 @@ def report() -> Callable[..., dict[str, Any]]:
     def make(rows: np.ndarray[Any, Any], version: str = "1", replica: str = "r1", scored: int = 0) -> dict[str, Any]:
         metrics = ServeMetrics()
         metrics.rows.inc(scored)
+        batch = (version, rows, np.full(len(rows), 0.5), ["r"] * len(rows))
         return {
             "replica": replica, "pid": 1, "version": version, "digest": f"digest-{version}", "since": 0.0,
-            "counts": snapshot(metrics.registry), "rows": [(version, rows, np.full(len(rows), 0.5), "r")] if len(rows) else [],
+            "counts": snapshot(metrics.registry), "rows": [batch] if len(rows) else [],
         }  # fmt: skip
 
     return make

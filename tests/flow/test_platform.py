@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from serve import reaper
-from tests.running import Vigil, eventually, free_port, left_of, listening
+from tests.running import Vigil, eventually
 from train import data
 from train.home import Home
 
@@ -162,21 +162,3 @@ def test_survives_killed_replica_monitor_and_mlflow(platform: Vigil) -> None:
     after = eventually(lambda: all(platform.json("status")["parts"].values()) and drift(platform))
     assert after["retrains"] == before["retrains"]
     assert after["model_version"] == before["model_version"]
-
-
-@pytest.mark.timeout(240)
-def test_second_platform_without_a_model_beside_and_its_crash(platform: Vigil, tmp_path: Path) -> None:
-    """Two platforms run side by side; one that is killed leaves no process and no port."""
-    other = Vigil(tmp_path, free_port())
-    other.run("up", "-d")
-    assert other.get("/healthz")[0] == 200
-    assert other.get("/readyz")[0] == 503
-    status, answer = other.post("/predict", {"features": [1.0]})
-    assert status == 503
-    assert "vigil train" in answer["error"]["message"]
-    assert platform.get("/readyz")[0] == 200
-    found = Home(other.home).platform()
-    assert found is not None
-    os.kill(found.pid, signal.SIGKILL)
-    eventually(lambda: not left_of(other.home), 30)
-    assert other.port not in listening()

@@ -13,12 +13,15 @@ def fill(ring: Capture, sizes: list[int], first: int = 0) -> int:
     """Add batches of such sizes whose rows are numbered from `first` on; return the next number."""
     for size in sizes:
         rows = np.arange(first, first := first + size, dtype=float)[:, None]
-        ring.add("1", rows, rows[:, 0], "r")
+        ring.add("1", rows, rows[:, 0], [f"r{row[0]:.0f}" for row in rows])
     return first
 
 
 def numbers(batches: list[Rows]) -> list[float]:
-    return [float(row[0]) for _, rows, scores, _ in batches for row in rows if len(rows) == len(scores)]
+    """Of the rows, whose scores and requests must be their own."""
+    for _, rows, scores, requests in batches:
+        assert rows[:, 0].tolist() == scores.tolist() == [float(request[1:]) for request in requests]
+    return [float(row[0]) for _, rows, _, _ in batches for row in rows]
 
 
 @settings(max_examples=50, deadline=None)
@@ -50,6 +53,9 @@ def test_what_is_put_back_comes_first_and_is_dropped_first(old: list[int], new: 
 
 def test_versions_and_requests_stay_with_their_rows() -> None:
     ring = Capture(10)
-    for version in ("1", "2"):
-        ring.add(version, np.zeros((2, 1)), np.zeros(2), f"request {version}")
-    assert [(version, request) for version, _, _, request in ring.take()] == [("1", "request 1"), ("2", "request 2")]
+    for version in ("1", "2", "2", "1"):
+        ring.add(version, np.zeros((2, 1)), np.zeros(2), [f"request {version}"] * 2)
+    taken = ring.take()
+    assert [(version, len(rows), requests) for version, rows, _, requests in taken] == [
+        ("1", 2, ["request 1"] * 2), ("2", 4, ["request 2"] * 4), ("1", 2, ["request 1"] * 2),
+    ]  # fmt: skip

@@ -44,7 +44,7 @@ async def test_answers_say_which_model_gave_them(service: Service, model: Snapsh
     assert reply.headers["x-vigil-schema-hash"] == model.bundle.schema_hash
     about = reply.json.get("parameters", reply.json)
     assert (about["threshold"], about["schema_hash"]) == (model.bundle.threshold.value, model.bundle.schema_hash)
-    assert [request for _, _, _, request in service.detector.capture.take()] == ["mine"]
+    assert [request for _, _, _, request in service.detector.capture.take()] == [["mine"]]
 
 
 @pytest.mark.parametrize("path", OPEN + READS)
@@ -174,6 +174,22 @@ async def test_rows_over_the_limit(model: Snapshot, door: str) -> None:
     reply = await Service(model, max_rows=2).ask("POST", door, many[door])
     assert reply.status == 413
     assert "3 rows" in told(door, reply)
+
+
+async def test_slow_bodies_never_take_all_slots(model: Snapshot) -> None:
+    """Half of the slots may wait for long; whoever comes then is waited for shortly, and ready bodies pass."""
+    service = Service(model, max_ongoing_requests=4, body_timeout_s=60)
+    patient = [asyncio.create_task(service.ask("POST", "/predict", [b"{"], stuck=True)) for _ in range(3)]
+    reply = await asyncio.wait_for(service.ask("POST", "/predict", [b"{"], stuck=True), 10)
+    assert reply.status == 408
+    assert (await service.ask("POST", "/predict", {"features": ROW})).status == 200
+    assert not any(task.done() for task in patient)
+    for task in patient:
+        task.cancel()
+    await asyncio.gather(*patient, return_exceptions=True)
+    again = asyncio.create_task(service.ask("POST", "/predict", [b"{"], stuck=True))
+    assert not (await asyncio.wait([again], timeout=0.7))[0]  # the slots are free: there is time
+    again.cancel()
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
 from drift.settings import DriftSettings
+from serve.keys import keys
 from serve.settings import ServeSettings
 
 DRIFT: dict[str, object] = {"home": "/h", "tracking_uri": "http://t", "model_name": "m", "dashboard_url": "http://d"}
@@ -61,3 +63,17 @@ def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ServeSettings(**wrong)
+
+
+def test_settings_come_from_the_environment_and_wrong_ones_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VIGIL_HOME", str(tmp_path))
+    monkeypatch.setenv("VIGIL_SERVE_OVERLOAD_STATUS", "429")
+    assert ServeSettings().overload_status == 429
+    monkeypatch.setenv("VIGIL_SERVE_OVERLOAD_STATUS", "200")
+    monkeypatch.setenv("VIGIL_SERVE_PORT", "eighty")
+    result = CliRunner().invoke(keys, ["list"])
+    assert result.exit_code == 2
+    assert "VIGIL_SERVE_PORT = 'eighty'" in result.stderr.replace("\n", " ")
+    assert "VIGIL_SERVE_OVERLOAD_STATUS = '200'" in result.stderr.replace("\n", " ")
+    assert "429 or 503" in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,103 @@
+"""Applies the manifests: operators as Helm releases, secrets, then every object; or hands the workloads to Argo CD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from infra.manifests import all_objects
+from infra.manifests.bindings import MONITORING, RAY, TRACKING, Bindings
+from infra.manifests.delivery import root_application
+from infra.manifests.operators import charts
+from infra.manifests.parts import Object
+from infra.manifests.ray import API_KEYS, KEY_FILE, MLFLOW_LOGIN, RAY_TOKEN, REDIS_SECRET
+from infra.manifests.tracking import ADMIN_SECRET
+from infra.settings import PlatformSettings
+
+HELM_TIMEOUT_S = 900
+
+
+@dataclass(frozen=True)
+class PlatformArgs:
+    """`secrets` are the values of `needed_secrets`; `ready`: what must stand before the first pod can run."""
+
+    settings: PlatformSettings
+    bindings: Bindings
+    secrets: dict[str, Any]
+    ready: list[pulumi.Resource] = field(default_factory=list)
+
+
+class Platform(pulumi.ComponentResource):
+    """The Kubernetes part: the same on EKS and on a cluster that exists."""
+
+    def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("vigil:infra:Platform", name, {}, opts)
+        settings = args.settings
+        groups = all_objects(settings, args.bindings)
+        foundation = [self._object(one, args.ready) for one in groups.pop("foundation")]
+        secrets = self._secrets(args, foundation)
+        releases = self._releases(settings, [*args.ready, *foundation, *secrets])
+        if settings.delivery == "argocd":
+            groups = {"argocd": root_application(settings)}
+        # A mutating webhook or a missing kind would refuse them earlier.
+        before = [*releases, *secrets]
+        for objects in groups.values():
+            made: list[pulumi.Resource] = []
+            for one in objects:
+                made.append(self._object(one, before))
+                if one["kind"] == "Job":  # a migration: what follows needs its result
+                    before = [*before, *made]
+            before = [*before, *(one for one in made if one not in before)]
+        self.register_outputs({"namespace": RAY, "objects": len(before)})
+
+    def _object(self, manifest: Object, before: list[pulumi.Resource]) -> pulumi.Resource:
+        """One object as one resource of its own kind: previews and policies see it whole."""
+        api, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]
+        group = api if "/" in api else f"core/{api}"
+        opts = pulumi.ResourceOptions(parent=self, depends_on=before, version=k8s._utilities.get_version())
+        namespace = metadata.get("namespace")
+        name = metadata["name"] if namespace in (None, RAY) else f"{namespace}/{metadata['name']}"
+        return pulumi.CustomResource(f"kubernetes:{group}:{kind}", name, manifest, opts)
+
+    def _releases(self, settings: PlatformSettings, before: list[pulumi.Resource]) -> list[pulumi.Resource]:
+        return [
+            k8s.helm.v3.Release(
+                chart.name,
+                name=chart.name,
+                chart=chart.chart,
+                version=chart.version,
+                namespace=chart.namespace,
+                values=chart.values,
+                repository_opts={"repo": chart.repository} if chart.repository else None,
+                atomic=True,
+                timeout=HELM_TIMEOUT_S,
+                max_history=5,
+                opts=pulumi.ResourceOptions(parent=self, depends_on=before),
+            )
+            for chart in charts(settings)
+        ]
+
+    def _secrets(self, args: PlatformArgs, before: list[pulumi.Resource]) -> list[pulumi.Resource]:
+        """The only place where secrets become objects; they are never rendered, nor exported."""
+        values = args.secrets
+        wanted: dict[tuple[str, str], dict[str, Any]] = {
+            (RAY, RAY_TOKEN): {"auth_token": values["rayToken"]},
+            (RAY, MLFLOW_LOGIN): {"username": "vigil", "password": values["mlflowPassword"]},
+            (TRACKING, ADMIN_SECRET): {"password": values["mlflowPassword"], "secret-key": values["mlflowSecretKey"]},
+        }
+        if "apiKeys" in values:
+            wanted[RAY, API_KEYS] = {KEY_FILE.name: values["apiKeys"]}
+        if "redisPassword" in values:
+            wanted[RAY, REDIS_SECRET] = {"password": values["redisPassword"]}
+        if "grafanaPassword" in values:
+            wanted[MONITORING, "grafana-admin"] = {"username": "admin", "password": values["grafanaPassword"]}
+        return [
+            k8s.core.v1.Secret(
+                f"{namespace}/{name}", metadata={"name": name, "namespace": namespace}, string_data=data, type="Opaque",
+                opts=pulumi.ResourceOptions(parent=self, depends_on=before, additional_secret_outputs=["data", "stringData"]),
+            )
+            for (namespace, name), data in wanted.items()
+        ]  # fmt: skip

@@ -1,0 +1,55 @@
+"""How a VPC's addresses are divided. Pure: zone i gets the same blocks however many zones there are."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from train.errors import VigilError
+
+LARGEST, SMALLEST = 16, 20  # the prefixes for which pods, load balancers and databases all have room
+
+
+class BadNetwork(VigilError):
+    """A CIDR block that is malformed, too small or in the way of another one."""
+
+
+@dataclass(frozen=True)
+class Zone:
+    """The blocks of one availability zone: public (NAT, load balancer), private (nodes and pods), intra (no way out)."""
+
+    public: str
+    private: str
+    intra: str
+
+
+def block(cidr: str, key: str) -> ipaddress.IPv4Network:
+    """`cidr` as a network; raises BadNetwork naming the setting `key`."""
+    try:
+        return ipaddress.IPv4Network(cidr)
+    except ValueError as error:
+        raise BadNetwork(f"{key}: {cidr!r} is no IPv4 block such as 10.20.0.0/16: {error}") from error
+
+
+def split(cidr: str, zones: int) -> tuple[Zone, ...]:
+    """Three quarters of the block are the private subnets of up to three zones; the last quarter holds the small ones.
+
+    For a /16: private /18, public and intra /22. Raises BadNetwork when it does not fit.
+    """
+    network = block(cidr, "vpcCidr")
+    if not LARGEST <= network.prefixlen <= SMALLEST:
+        raise BadNetwork(f"vpcCidr: {cidr} must be between /{LARGEST} and /{SMALLEST}")
+    if not 2 <= zones <= 3:
+        raise BadNetwork(f"zones: {zones} given; 2 or 3 are possible")
+    quarters = list(network.subnets(prefixlen_diff=2))
+    small = list(quarters[3].subnets(prefixlen_diff=4))
+    return tuple(Zone(str(small[i]), str(quarters[i]), str(small[4 + i])) for i in range(zones))
+
+
+def apart(blocks: dict[str, str]) -> None:
+    """Raise BadNetwork when two of the named blocks overlap."""
+    networks = [(key, block(cidr, key)) for key, cidr in blocks.items()]
+    for i, (key, network) in enumerate(networks):
+        for other, second in networks[i + 1 :]:
+            if network.overlaps(second):
+                raise BadNetwork(f"{key}: {network} overlaps {other}: {second}")

@@ -1,0 +1,82 @@
+"""`vigil render` and `vigil doctor`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import tempfile
+from io import BytesIO
+from pathlib import Path
+
+import click
+
+from infra import doctor as doctors
+from infra.render import SETTINGS, write
+from infra.settings import ROOT, BadSettings
+from train.terminal import command, json_option, show, table
+
+
+@click.command()
+@click.option("--env", "environment", required=True, help="stack whose Pulumi.ENV.yaml is rendered")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="folder to write into")
+@json_option
+@command
+def render(environment: str, out: Path, as_json: bool) -> None:
+    """Write the Kubernetes manifests of an environment as YAML, without a cluster and without secrets."""
+    files = write(environment, out)
+    if as_json:
+        show({"environment": environment, "out": str(out), "files": [str(file.relative_to(out)) for file in files]})
+    else:
+        click.echo(f"{len(files)} files in {out}")
+
+
+@click.group()
+def doctor() -> None:
+    """What is wrong, or what a change would do."""
+
+
+@doctor.command()
+@click.option("--from", "old", required=True, help="rendered folder, or git revision")
+@click.option("--to", "new", required=True, help="rendered folder, or git revision")
+@click.option("--env", "environment", default="prod", show_default=True, help="environment to render of git revisions")
+@json_option
+@command
+def change(old: str, new: str, environment: str, as_json: bool) -> None:
+    """What applying TO over FROM does to a running platform: swap, reconfigure, rolling, second cluster, replacement."""
+    found = doctors.changes(_files(old, environment), _files(new, environment))
+    if as_json:
+        show({"changes": [one.to_json() for one in found]})
+        return
+    table(("effect", "object", "what", "runs twice", "for at most"),
+          [(c.effect, c.where, c.what, c.doubles, f"{c.seconds} s" if c.seconds else "") for c in found])  # fmt: skip
+    for effect in dict.fromkeys(c.effect for c in found):
+        click.echo(f"{effect}: {doctors.EFFECTS[effect]}")
+    if not found:
+        click.echo("nothing changes")
+
+
+def _files(where: str, environment: str) -> dict[str, str]:
+    folder = Path(where)
+    if folder.is_dir():
+        return _read(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        checkout, out = Path(temporary) / "tree", Path(temporary) / "out"
+        archive = subprocess.run(["git", "archive", where], cwd=ROOT, capture_output=True, check=False)  # noqa: S607
+        if archive.returncode:
+            raise BadSettings(f"{where!r} is neither a folder nor a git revision: {archive.stderr.decode().strip()}")
+        with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
+            tar.extractall(checkout, filter="data")
+        # Rendered by that revision's own code: that is what would have been applied.
+        code = f"from infra.render import write; from pathlib import Path; write({environment!r}, Path({str(out)!r}))"
+        done = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BadSettings(f"{where} does not render {environment}: {done.stderr.strip().splitlines()[-1]}")
+        return _read(out)
+
+
+def _read(folder: Path) -> dict[str, str]:
+    files = [*folder.glob("*/*.yaml"), *folder.glob(SETTINGS)]
+    if not files:
+        raise BadSettings(f"{folder} holds no rendered manifests: `vigil render --env E --out {folder}` writes them")
+    return {str(file.relative_to(folder)): file.read_text() for file in files}

@@ -1,0 +1,79 @@
+"""What no setting can tell alone: values that contradict each other, or that a target needs. Pure; one line per mistake."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pydantic.alias_generators import to_camel
+
+from infra.cidr import BadNetwork, apart, split
+
+if TYPE_CHECKING:
+    from infra.settings import PlatformSettings
+
+CRON = re.compile(r"(\S+\s+){4}\S+")
+
+
+def conflicts(settings: PlatformSettings) -> list[str]:
+    """Every mistake, each beginning with the key to change."""
+    return [*_bounds(settings), *_needs(settings), *(_on_aws(settings) if settings.on_aws else _on_kubernetes(settings))]
+
+
+def _needs(settings: PlatformSettings) -> list[str]:
+    """What a choice asks for besides itself."""
+    found = []
+    if settings.train_schedule and not (CRON.fullmatch(settings.train_schedule) and settings.train_data):
+        found.append("trainSchedule: five cron fields and a trainData are needed")
+    if settings.ingress != "none" and not settings.hostname:
+        found.append(f"hostname: needed with ingress {settings.ingress}")
+    if bool(settings.oidc_issuer) != bool(settings.oidc_audience):
+        found.append("oidcAudience: oidcIssuer and oidcAudience go together")
+    if settings.delivery == "argocd" and not settings.git_url:
+        found.append("gitUrl: needed with delivery argocd")
+    return found
+
+
+def _bounds(settings: PlatformSettings) -> list[str]:
+    found = [
+        f"{to_camel(low)}: {getattr(settings, low)} is more than {to_camel(high)}, {getattr(settings, high)}"
+        for low, high in (("min_workers", "max_workers"), ("min_replicas", "max_replicas"))
+        if getattr(settings, low) > getattr(settings, high)
+    ]
+    if settings.cpus_per_replica > settings.worker_cpu:
+        found.append(f"cpusPerReplica: {settings.cpus_per_replica} does not fit into a worker of workerCpu {settings.worker_cpu}")
+    elif settings.max_replicas > (room := int(settings.worker_cpu // settings.cpus_per_replica) * settings.max_workers):
+        found.append(f"maxReplicas: {settings.max_replicas}, but maxWorkers of workerCpu hold only {room}")
+    return found
+
+
+def _on_aws(settings: PlatformSettings) -> list[str]:
+    found = [f"{key}: required with target aws" for key, value in
+             {"accountId": settings.account_id, "owner": settings.owner, "costCenter": settings.cost_center,
+              "imageTag (or image)": settings.image or settings.image_tag}.items() if not value]  # fmt: skip
+    try:
+        split(settings.vpc_cidr, len(settings.zones))
+        apart({"vpcCidr": settings.vpc_cidr, "serviceCidr": settings.service_cidr,
+               **{f"peerCidrs[{i}]": cidr for i, cidr in enumerate(settings.peer_cidrs)}})  # fmt: skip
+    except BadNetwork as error:
+        found.append(error.message)
+    if settings.mlflow_store == "sqlite":
+        found.append("mlflowStore: sqlite is for target kubernetes only")
+    if settings.ingress == "alb" and not settings.certificate_arn:
+        found.append("certificateArn: needed with ingress alb")
+    if settings.github_repository and not settings.state_bucket:
+        found.append("stateBucket: needed with githubRepository")
+    return found
+
+
+def _on_kubernetes(settings: PlatformSettings) -> list[str]:
+    found = [] if settings.image else ["image: required with target kubernetes"]
+    if settings.mlflow_store == "postgres":
+        found.append("mlflowStore: postgres is made on aws only; set sqlite")
+    elif settings.mlflow_replicas != 1:
+        found.append("mlflowReplicas: sqlite serves one replica only")
+    if settings.gcs_fault_tolerance == "redis" and not re.match(r"rediss?://", settings.redis_address):
+        found.append("redisAddress: redis://host:port is needed with gcsFaultTolerance redis")
+    if settings.ingress == "alb":
+        found.append("ingress: alb exists with target aws only")
+    return found

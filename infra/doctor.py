@@ -1,0 +1,199 @@
+"""What a change of the rendered manifests will do to a running platform, before it does it. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import yaml
+
+from infra.render import SETTINGS
+
+# From harmless to not: what each effect means to who is served meanwhile.
+EFFECTS = {
+    "in-process swap": "replicas load the model beside the one they serve; nothing restarts",
+    "in place": "applied to what runs; nothing restarts",
+    "reconfigure": "replicas take the new values in turn, without a restart",
+    "rolling replicas": "replicas restart in turn; the others serve",
+    "rolling pods": "pods are replaced in turn",
+    "rolling nodes": "Karpenter replaces nodes one by one; their pods move",
+    "second RayCluster": "a whole second cluster starts, traffic switches over, the first one goes",
+    "replacement": "deleted and made anew; refused by protected stacks where data is held",
+}
+START_S = 600  # nodes, image and model of a second cluster, at most
+COUNTS = ("replicas", "minReplicas", "maxReplicas")
+REPLACED = {  # settings whose change AWS cannot apply to what exists
+    "vpc_cidr": "VPC and all that is in it",
+    "zones": "subnets of the zones that go",
+    "service_cidr": "EKS cluster",
+    "region": "everything",
+    "account_id": "everything",
+    "environment": "everything",
+    "target": "everything",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference: where, what it does, what runs twice meanwhile and for how many seconds at most."""
+
+    where: str
+    effect: str
+    what: str
+    doubles: str = "nothing"
+    seconds: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "meaning": EFFECTS[self.effect]}
+
+
+def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
+    """Every difference between two renderings (path -> text), the gravest first."""
+    found = list(_settings(json.loads(old.get(SETTINGS, "{}")), json.loads(new.get(SETTINGS, "{}"))))
+    before, after = _objects(old), _objects(new)
+    for key in sorted(before.keys() | after.keys()):
+        a, b = before.get(key), after.get(key)
+        if a is None:
+            found.append(Change(key, "in place", "is new"))
+        elif b is None:
+            lost = key.startswith(("Namespace/", "PersistentVolumeClaim/", "RayService/"))
+            found.append(Change(key, "replacement" if lost else "in place", "is removed"))
+        elif a != b:
+            found.extend(_object(key, a, b))
+    order = list(EFFECTS)
+    return sorted(found, key=lambda change: (-order.index(change.effect), change.where, change.what))
+
+
+def _objects(files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    parsed = [yaml.load(text, yaml.CSafeLoader) for path, text in files.items() if path != SETTINGS]  # it is the safe one
+    return {"/".join(filter(None, (o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]))): o for o in parsed}
+
+
+def differences(a: Any, b: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of all leaves that differ; lists of named things are compared by name."""
+    if isinstance(a, list) and isinstance(b, list):
+        a, b = _named(a), _named(b)
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(a.keys() | b.keys()):
+            if a.get(key) != b.get(key):
+                yield from differences(a.get(key), b.get(key), (*path, str(key)))
+    elif a != b:
+        yield path
+
+
+def _named(values: list[Any]) -> dict[str, Any]:
+    keys = [
+        next((str(v[k]) for k in ("name", "groupName", "key") if isinstance(v, dict) and k in v), str(i))
+        for i, v in enumerate(values)
+    ]
+    return dict(zip(keys, values, strict=True)) if len(set(keys)) == len(keys) else {str(i): v for i, v in enumerate(values)}
+
+
+def _settings(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
+    """What the manifests do not show: AWS."""
+    for key in sorted(a.keys() & b.keys() & REPLACED.keys()):
+        grown = key == "zones" and set(a[key]) <= set(b[key])
+        if a[key] != b[key] and not grown:
+            yield Change(f"settings/{key}", "replacement", f"{a[key]} -> {b[key]}: {REPLACED[key]}")
+
+
+def _object(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
+    kind = key.split("/")[0]
+    by_kind = {"RayService": _ray_service, "RayCluster": _ray_cluster}
+    if kind in by_kind:
+        yield from by_kind[kind](key, a, b)
+        return
+    for path in differences(a, b):
+        yield Change(key, _plain_effect(kind, path), ".".join(path))
+
+
+def _plain_effect(kind: str, path: tuple[str, ...]) -> str:
+    if kind in ("Deployment", "StatefulSet", "DaemonSet"):
+        return (
+            "rolling pods"
+            if path[:2] == ("spec", "template")
+            else "replacement"
+            if path[:2] == ("spec", "selector")
+            else "in place"
+        )
+    if kind == "StorageClass" or (kind == "PersistentVolumeClaim" and path[:1] == ("spec",) and "requests" not in path):
+        return "replacement"
+    if kind == "Job" and path[:2] == ("spec", "template"):
+        return "replacement"
+    if kind in ("EC2NodeClass", "NodeClass") or (kind == "NodePool" and "template" in path):
+        return "rolling nodes"
+    return "in place"
+
+
+def _ray_service(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
+    a, b = a["spec"], b["spec"]
+    configs = [yaml.safe_load(one["serveConfigV2"]) for one in (a, b)]
+    for path in differences(*configs):
+        yield Change(key, _serve_effect(path), "serveConfigV2: " + ".".join(path))
+    clusters = a["rayClusterConfig"], b["rayClusterConfig"]
+    new_groups = _new_groups(*clusters)
+    paths = [
+        path
+        for path in differences(*clusters)
+        if not _is_count(path) and not (path[:1] == ("workerGroupSpecs",) and path[1] in new_groups)
+    ]
+    if paths:
+        seconds = START_S + int(b.get("rayClusterDeletionDelaySeconds", 60))
+        yield Change(key, "second RayCluster", ", ".join(".".join(p) for p in paths), _size(clusters[0]), seconds)
+    for path in differences(*clusters):
+        if _is_count(path):
+            yield Change(key, "in place", ".".join(path))
+    for group in new_groups:
+        yield Change(key, "in place", f"worker group {group} is added")
+    rest = [{k: v for k, v in one.items() if k not in ("serveConfigV2", "rayClusterConfig")} for one in (a, b)]
+    for path in differences(rest[0], rest[1]):
+        yield Change(key, "in place", ".".join(path))
+
+
+def _serve_effect(path: tuple[str, ...]) -> str:
+    """After Ray's own rules of what needs an actor restart (serve/_private/version.py)."""
+    if path[0] == "http_options":
+        return "second RayCluster"  # Serve cannot change these while it runs
+    if "user_config" in path:
+        return "reconfigure"
+    if "autoscaling_config" in path:
+        return "in place"
+    if path[-1] in ("max_ongoing_requests", "max_queued_requests", "health_check_period_s", "graceful_shutdown_timeout_s"):
+        return "reconfigure"
+    return "rolling replicas"
+
+
+def _ray_cluster(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
+    for path in differences(a["spec"], b["spec"]):
+        effect = "in place" if _is_count(path) else "replacement"
+        yield Change(key, effect, ".".join(path) + ("" if effect == "in place" else " (jobs that run are lost)"))
+
+
+def _is_count(path: tuple[str, ...]) -> bool:
+    return path[:1] == ("workerGroupSpecs",) and path[-1] in COUNTS
+
+
+def _new_groups(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Groups appended at the end, which KubeRay adds to the cluster that runs."""
+    names = [[group["groupName"] for group in cluster["workerGroupSpecs"]] for cluster in (a, b)]
+    return names[1][len(names[0]) :] if names[1][: len(names[0])] == names[0] else []
+
+
+def _size(cluster: dict[str, Any]) -> str:
+    """What a cluster asks for at rest."""
+    heads = [(1, cluster["headGroupSpec"]["template"])]
+    workers = [(group["replicas"], group["template"]) for group in cluster["workerGroupSpecs"]]
+    cpu = sum(count * _amount(pod, "cpu") for count, pod in heads + workers)
+    memory = sum(count * _amount(pod, "memory") for count, pod in heads + workers)
+    return f"{sum(count for count, _ in heads + workers)} pods, {cpu:g} CPU, {memory:g} GiB"
+
+
+def _amount(pod: dict[str, Any], kind: str) -> float:
+    text = str(pod["spec"]["containers"][0]["resources"]["requests"][kind])
+    units = {"m": 1e-3, "Mi": 1 / 1024, "Gi": 1.0, "Ti": 1024.0}
+    for suffix, factor in units.items():
+        if text.endswith(suffix):
+            return float(text.removesuffix(suffix)) * factor
+    return float(text)

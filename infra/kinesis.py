@@ -1,0 +1,36 @@
+"""The Kinesis stream that telemetry arrives on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from infra.tags import Tags
+
+
+@dataclass(frozen=True)
+class StreamArgs:
+    """`shards` counts in PROVISIONED mode only."""
+
+    mode: str
+    shards: int
+    hours: int
+    key: pulumi.Input[str]
+    protect: bool
+    tags: Tags
+
+
+class Stream(pulumi.ComponentResource):
+    """Encrypted with the platform's key; kept long enough to replay what a bad model saw."""
+
+    def __init__(self, name: str, args: StreamArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("vigil:infra:Stream", name, {}, opts)
+        self.stream = aws.kinesis.Stream(
+            name, name=name, shard_count=args.shards if args.mode == "PROVISIONED" else None, retention_period=args.hours,
+            stream_mode_details={"stream_mode": args.mode}, encryption_type="KMS", kms_key_id=args.key,
+            enforce_consumer_deletion=False, tags=args.tags.of(name),
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protect, retain_on_delete=args.protect),
+        )  # fmt: skip
+        self.register_outputs({"name": self.stream.name, "arn": self.stream.arn})

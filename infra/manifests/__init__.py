@@ -1,0 +1,20 @@
+"""Kubernetes objects as plain dicts: pure functions of the settings, without Pulumi. apply.py applies, render.py writes them."""
+
+from __future__ import annotations
+
+from infra.manifests import base, delivery, monitoring, pools, ray, tracking
+from infra.manifests.bindings import Bindings
+from infra.manifests.parts import Object
+from infra.settings import PlatformSettings
+
+
+def all_objects(settings: PlatformSettings, bindings: Bindings) -> dict[str, list[Object]]:
+    """Every object by the folder that it is rendered into, in the order in which it is applied."""
+    return {
+        "foundation": base.foundation(settings, bindings),
+        "nodes": pools.objects(settings),
+        "tracking": tracking.objects(settings),
+        "ray": ray.objects(settings, bindings),
+        "delivery": delivery.ingress(settings),
+        "monitoring": monitoring.objects(settings),
+    }

@@ -1,0 +1,18 @@
+"""What is known only once AWS has made it, and where things are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+RAY, TRACKING, MONITORING, OPERATORS, ARGOCD = "vigil", "vigil-tracking", "vigil-monitoring", "vigil-operators", "argocd"
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """Leaves of the manifests: strings, or Outputs while Pulumi runs. None leaves out the objects that need them."""
+
+    database_host: Any = None
+    database_secret: Any = None  # ARN of the secret in which RDS keeps the password
+    file_system: Any = None
+    redis_address: Any = None

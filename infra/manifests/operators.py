@@ -1,0 +1,109 @@
+"""The Helm releases that the platform stands on, each pinned to one version. Data only: apply.py hands them to Pulumi."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.manifests.bindings import ARGOCD, MONITORING, OPERATORS
+from infra.settings import PlatformSettings
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One Helm release. `repository` is empty for OCI charts, whose `chart` is a URL."""
+
+    name: str
+    chart: str
+    version: str
+    repository: str
+    namespace: str
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def charts(settings: PlatformSettings) -> list[Chart]:
+    """What these settings install, in the order in which it is needed."""
+    found = [_kuberay()]
+    if settings.on_aws and settings.nodes == "karpenter":
+        found = [*_karpenter(settings), *found]
+    if settings.ingress == "alb" and settings.nodes != "auto":
+        found.append(_load_balancers(settings))
+    if settings.monitoring:
+        found.append(_prometheus(settings))
+    if settings.delivery == "argocd":
+        found.append(_argocd())
+    return found
+
+
+def _kuberay() -> Chart:
+    values = {
+        # Watches Vigil's namespace alone, so it needs no rights in others.
+        "singleNamespaceInstall": False, "watchNamespace": ["vigil"],
+        "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}},
+        "podSecurityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True,
+                            "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    }  # fmt: skip
+    return Chart(
+        "kuberay-operator", "kuberay-operator", "1.7.0", "https://ray-project.github.io/kuberay-helm/", OPERATORS, values
+    )
+
+
+def _karpenter(settings: PlatformSettings) -> list[Chart]:
+    version, registry = "1.11.1", "oci://public.ecr.aws/karpenter"
+    values = {
+        "settings": {"clusterName": settings.name, "interruptionQueue": f"{settings.name}-karpenter"},
+        "serviceAccount": {"name": "karpenter"}, "replicas": 2,
+        "nodeSelector": {"vigil/pool": "system"},  # never on nodes that it manages
+        "controller": {"resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}}},
+    }  # fmt: skip
+    return [
+        Chart("karpenter-crd", f"{registry}/karpenter-crd", version, "", "kube-system"),
+        Chart("karpenter", f"{registry}/karpenter", version, "", "kube-system", values),
+    ]
+
+
+def _load_balancers(settings: PlatformSettings) -> Chart:
+    values = {"clusterName": settings.name, "region": settings.region, "enableServiceMutatorWebhook": False,
+              "serviceAccount": {"name": "aws-load-balancer-controller"}, "defaultTags": settings.tags.common()}  # fmt: skip
+    repository = "https://aws.github.io/eks-charts"
+    return Chart("aws-load-balancer-controller", "aws-load-balancer-controller", "1.14.0", repository, "kube-system", values)
+
+
+def _prometheus(settings: PlatformSettings) -> Chart:
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "50Gi"}}}
+    everything = {f"{kind}SelectorNilUsesHelmValues": False for kind in ("podMonitor", "rule", "scrapeConfig", "serviceMonitor")}
+    values: dict[str, Any] = {
+        "prometheus": {"prometheusSpec": {**everything, "retention": "15d", "retentionSize": "45GB",
+                                          "storageSpec": {"volumeClaimTemplate": {"spec": claim}}}},
+        # The password comes from a Secret that Pulumi makes; the sidecar shows every ConfigMap that carries the label.
+        "grafana": {"admin": {"existingSecret": "grafana-admin", "userKey": "username", "passwordKey": "password"},
+                    "sidecar": {"dashboards": {"enabled": True, "label": "grafana_dashboard", "searchNamespace": MONITORING}}},
+        "alertmanager": {"alertmanagerSpec": {"retention": "120h"}},
+    }  # fmt: skip
+    if settings.on_aws:  # EKS does not let anyone look at these
+        values |= {
+            "kubeControllerManager": {"enabled": False},
+            "kubeScheduler": {"enabled": False},
+            "kubeEtcd": {"enabled": False},
+        }
+    repository = "https://prometheus-community.github.io/helm-charts"
+    return Chart("kube-prometheus-stack", "kube-prometheus-stack", "81.6.9", repository, MONITORING, values)
+
+
+def _argocd() -> Chart:
+    health = """hs = { status = "Progressing", message = "waiting for Ray" }
+if obj.status ~= nil and obj.status.conditions ~= nil then
+  for _, condition in ipairs(obj.status.conditions) do
+    if condition.type == "Ready" and condition.status == "True" then
+      hs = { status = "Healthy", message = condition.message }
+    end
+  end
+end
+return hs
+"""
+    values = {
+        "dex": {"enabled": False}, "notifications": {"enabled": False},
+        "configs": {"cm": {"resource.customizations.health.ray.io_RayService": health}},
+    }  # fmt: skip
+    return Chart("argo-cd", "argo-cd", "9.4.2", "https://argoproj.github.io/argo-helm", ARGOCD, values)

@@ -1,0 +1,181 @@
+"""MLflow: servers behind one name, their database and artifacts, the migration that goes before them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from infra.manifests.base import DATABASE_CONFIG, NO_WAIT
+from infra.manifests.bindings import TRACKING
+from infra.manifests.parts import CONTAINER_SECURITY, POD_SECURITY, Object, environment, object_, resources
+from infra.settings import PlatformSettings
+
+MLFLOW_VERSION = "3.17.2"  # that of the lock file; policies refuse one with known holes
+NAME, PORT = "mlflow", 5000
+ADMIN_SECRET = "mlflow-admin"  # noqa: S105  # name of a Secret: password, secret-key
+LABELS = {"app.kubernetes.io/part-of": "vigil", "app.kubernetes.io/name": NAME}
+PGPASS = "/run/database/pgpass"
+
+
+def _database_uri(settings: PlatformSettings) -> str:
+    """No password: libpq takes it from PGPASSFILE. `$(HOST)` is expanded by the kubelet."""
+    return "postgresql://mlflow@$(DATABASE_HOST):5432/mlflow?sslmode=require" if settings.on_aws else "sqlite:////data/mlflow.db"
+
+
+def _command(settings: PlatformSettings) -> list[str]:
+    hosts = [f"{NAME}{suffix}:{PORT}" for suffix in (f".{TRACKING}.svc.cluster.local", f".{TRACKING}.svc", f".{TRACKING}", "")]
+    artifacts = (
+        ["--default-artifact-root", f"s3://{settings.bucket('models')}/mlflow", "--no-serve-artifacts"]
+        if settings.on_aws
+        else ["--serve-artifacts", "--artifacts-destination", "/data/artifacts"]
+    )
+    return [
+        "mlflow",
+        "server",
+        "--host",
+        "0.0.0.0",
+        "--port",
+        str(PORT),
+        "--workers",
+        "2",
+        "--backend-store-uri",
+        _database_uri(settings),
+        *artifacts,
+        "--app-name",
+        "basic-auth",
+        "--allowed-hosts",
+        ",".join([*hosts, "localhost:*", "127.0.0.1:*"]),
+    ]
+
+
+def _variables(settings: PlatformSettings) -> list[Object]:
+    plain = {"HOME": "/tmp", "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini", "MLFLOW_DISABLE_TELEMETRY": "true",
+             "MLFLOW_AUTH_ADMIN_USERNAME": "vigil"}  # fmt: skip
+    secrets = {
+        "MLFLOW_AUTH_ADMIN_PASSWORD": (ADMIN_SECRET, "password"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": (ADMIN_SECRET, "secret-key"),
+    }
+    return [*_database_variables(settings), *environment(plain, secrets)]
+
+
+def _database_variables(settings: PlatformSettings) -> list[Object]:
+    """First among a container's variables: what comes after may refer to them."""
+    if not settings.on_aws:
+        return []
+    keys = {"DATABASE_HOST": "host", "DATABASE_SECRET": "secret"}
+    known: list[Object] = [
+        {"name": name, "valueFrom": {"configMapKeyRef": {"name": DATABASE_CONFIG, "key": key}}} for name, key in keys.items()
+    ]
+    return [*known, {"name": "PGPASSFILE", "value": PGPASS}, {"name": "AWS_REGION", "value": settings.region}]
+
+
+def _container(settings: PlatformSettings, name: str, command: list[str], amounts: Object, **more: Any) -> Object:
+    mounts: list[Object] = [
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "config", "mountPath": "/etc/mlflow", "readOnly": True},
+    ]
+    mounts.append(
+        {"name": "database", "mountPath": "/run/database"} if settings.on_aws else {"name": "data", "mountPath": "/data"}
+    )
+    return {
+        "name": name,
+        "image": settings.image_ref,
+        "imagePullPolicy": "IfNotPresent",
+        "command": command,
+        "resources": amounts,
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": mounts,
+    } | more
+
+
+def _pod(settings: PlatformSettings, containers: list[Object], **more: Any) -> Object:
+    volumes: list[Object] = [{"name": "tmp", "emptyDir": {}}, {"name": "config", "configMap": {"name": "mlflow"}}]
+    first: list[Object] = []
+    if settings.on_aws:
+        volumes.append({"name": "database", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
+        small, known = resources("50m", "192Mi"), _database_variables(settings) + environment({"HOME": "/tmp"})
+        run = ["python", "/etc/mlflow/pgpass.py"]
+        # The first makes the file before anything connects; the second, a sidecar, follows the rotation.
+        first = [_container(settings, "password", [*run, "once"], small, env=known),
+                 _container(settings, "password-refresh", run, small, env=known, restartPolicy="Always")]  # fmt: skip
+    else:
+        volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": "mlflow"}})
+    spec: Object = {
+        "serviceAccountName": NAME, "securityContext": POD_SECURITY, "containers": containers, "volumes": volumes,
+        "enableServiceLinks": False,
+    }  # fmt: skip
+    if first:
+        spec["initContainers"] = first
+    return {"metadata": {"labels": LABELS | {"app.kubernetes.io/version": MLFLOW_VERSION}}, "spec": {**spec, **more}}
+
+
+def config(settings: PlatformSettings) -> Object:
+    """MLflow's authentication settings (users are in its database, no password is here), and what keeps the password file."""
+    lines = [
+        "[mlflow]",
+        "default_permission = READ",
+        f"database_uri = {_auth_database_uri(settings)}",
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth",
+        # Every poll of every replica signs in; without it each costs a slow password hash.
+        "auth_cache_ttl_seconds = 30",
+    ]
+    data = {"auth.ini": "\n".join(lines) + "\n"}
+    if settings.on_aws:
+        data["pgpass.py"] = Path(__file__).with_name("pgpass.py").read_text()
+    return object_("v1", "ConfigMap", "mlflow", TRACKING, data=data)
+
+
+def _auth_database_uri(settings: PlatformSettings) -> str:
+    """libpq takes host, user and TLS mode from its own variables (PGHOST...): a file cannot refer to variables."""
+    return "postgresql:///mlflow" if settings.on_aws else "sqlite:////data/auth.db"
+
+
+def server(settings: PlatformSettings) -> Object:
+    """The servers. Each checks the schema when it starts and refuses to run on an old one."""
+    health = {"httpGet": {"path": "/health", "port": PORT}}
+    libpq = environment({"PGUSER": "mlflow", "PGSSLMODE": "require", "PGHOST": "$(DATABASE_HOST)"}) if settings.on_aws else []
+    container = _container(
+        settings, NAME, _command(settings), resources("500m", "2Gi"), env=[*_variables(settings), *libpq],
+        ports=[{"name": "http", "containerPort": PORT}], startupProbe={**health, "periodSeconds": 5, "failureThreshold": 48},
+        livenessProbe={**health, "periodSeconds": 20, "timeoutSeconds": 10}, readinessProbe={**health, "periodSeconds": 5},
+    )  # fmt: skip
+    spread = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway",
+              "labelSelector": {"matchLabels": LABELS}}  # fmt: skip
+    # Two servers on one SQLite file, or on one volume of one node, cannot overlap.
+    strategy: Object = (
+        {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}} if settings.on_aws else {"type": "Recreate"}
+    )
+    template = _pod(settings, [container], topologySpreadConstraints=[spread], terminationGracePeriodSeconds=60)
+    # A server reads its files once: a change of them has to make new pods.
+    text = json.dumps(config(settings)["data"], sort_keys=True)
+    template["metadata"]["annotations"] = {"vigil/config": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return object_("apps/v1", "Deployment", NAME, TRACKING, spec={
+        "replicas": settings.mlflow_replicas, "selector": {"matchLabels": LABELS}, "strategy": strategy,
+        "template": template,
+    })  # fmt: skip
+
+
+def migration(settings: PlatformSettings) -> Object:
+    """`mlflow db upgrade`, once per image: a Job cannot be changed, so its name carries the image."""
+    digest = hashlib.sha256(settings.image_ref.encode()).hexdigest()[:8]
+    container = _container(settings, "migrate", ["mlflow", "db", "upgrade", _database_uri(settings)], resources("250m", "1Gi"),
+                           env=[*_database_variables(settings), *environment({"HOME": "/tmp"})])  # fmt: skip
+    return object_("batch/v1", "Job", f"mlflow-migrate-{digest}", TRACKING, spec={
+        "backoffLimit": 6, "activeDeadlineSeconds": 1800, "template": _pod(settings, [container], restartPolicy="OnFailure"),
+    })  # fmt: skip
+
+
+def objects(settings: PlatformSettings) -> list[Object]:
+    """Everything of MLflow."""
+    spec = {"selector": LABELS, "ports": [{"name": "http", "port": PORT, "targetPort": PORT}]}
+    found = [config(settings), object_("v1", "Service", NAME, TRACKING, spec=spec), migration(settings), server(settings)]
+    if settings.mlflow_replicas > 1:
+        found.append(object_("policy/v1", "PodDisruptionBudget", NAME, TRACKING,
+                             spec={"maxUnavailable": 1, "selector": {"matchLabels": LABELS}}))  # fmt: skip
+    if not settings.on_aws:
+        found.append(object_("v1", "PersistentVolumeClaim", NAME, TRACKING, annotations=NO_WAIT, spec={
+            "storageClassName": settings.home_storage_class, "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "2Gi"}}}))  # fmt: skip
+    return found

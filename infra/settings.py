@@ -1,0 +1,302 @@
+"""PlatformSettings: the only reader of `pulumi.Config`. Pulumi.yaml declares the same keys, types and defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+
+from infra.cidr import BadNetwork, block
+from infra.conflicts import conflicts
+from infra.tags import Tags
+from train.errors import VigilError
+
+ROOT = Path(__file__).parent.parent
+PROJECT = "vigil"
+SECRETS = ("rayToken", "apiKeys", "mlflowPassword", "mlflowSecretKey", "redisPassword", "grafanaPassword")
+INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|\d+xlarge|metal)")
+
+
+class BadSettings(VigilError):
+    """Configuration that cannot be provisioned; the message names each key."""
+
+
+class PlatformSettings(BaseModel):
+    """One environment. Keys in Pulumi's configuration are the camelCase of these names."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
+    )
+
+    environment: str = Field(pattern=r"^[a-z][a-z0-9-]{1,15}$", description="name of the stack")
+    target: Literal["aws", "kubernetes"] = Field(
+        default="aws", description="aws: all from nothing; kubernetes: the cluster of the kubeconfig"
+    )
+    owner: str = Field(default="", description="tag Owner: who answers for the platform (required on aws)")
+    cost_center: str = Field(default="", description="tag CostCenter: who pays (required on aws)")
+    protect: bool = Field(default=False, description="refuse to delete or replace what holds data; deletion protection, multi-AZ")
+
+    account_id: str = Field(
+        default="", pattern=r"^(\d{12})?$", description="AWS account; the provider refuses any other (required on aws)"
+    )
+    region: str = Field(default="eu-west-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region")
+    zones: tuple[str, ...] = Field(default=("a", "b"), description="letters of two or three availability zones")
+    vpc_cidr: str = Field(default="10.20.0.0/16", description="addresses of the VPC, /16 to /20")
+    service_cidr: str = Field(default="172.20.0.0/16", description="addresses of Kubernetes services")
+    peer_cidrs: tuple[str, ...] = Field(default=(), description="blocks that the VPC will be connected to; must not overlap it")
+    nat_per_zone: bool = Field(default=False, description="a NAT gateway per zone instead of one")
+    interface_endpoints: tuple[str, ...] = Field(
+        default=("ecr.api", "ecr.dkr", "sts", "logs"), description="AWS services that are reached inside the VPC (S3 always is)"
+    )
+    log_retention_days: int = Field(default=30, description="days that flow logs and control-plane logs are kept")
+
+    kubernetes_version: str = Field(default="1.35", pattern=r"^1\.\d+$", description="version of the EKS control plane")
+    public_access_cidrs: tuple[str, ...] = Field(
+        default=(), description="who may reach the cluster's API from outside; none: private only"
+    )
+    admin_principals: tuple[str, ...] = Field(default=(), description="ARNs of IAM roles that administer the cluster")
+    viewer_principals: tuple[str, ...] = Field(default=(), description="ARNs of IAM roles that may look into the cluster")
+    nodes: Literal["karpenter", "auto", "static"] = Field(
+        default="karpenter", description="who adds nodes: Karpenter, EKS Auto Mode, nobody"
+    )
+    system_instance_types: tuple[str, ...] = Field(default=("m6i.large",), description="instance types of the system node group")
+    ray_instance_types: tuple[str, ...] = Field(
+        default=("m6i.2xlarge",), description="instance types of the static Ray node groups"
+    )
+    ray_node_cpu_limit: int = Field(default=64, ge=4, description="most CPUs that Karpenter buys per node pool")
+    spot_serving: bool = Field(default=True, description="serving replicas may run on spot capacity beside on-demand capacity")
+
+    image: str = Field(default="", description="the Vigil image; empty: the stack's own ECR repository at imageTag")
+    image_tag: str = Field(default="", description="immutable tag in the stack's ECR repository (required on aws without image)")
+    head_cpu: int = Field(default=2, ge=1, description="CPUs of a Ray head pod")
+    head_memory_gib: int = Field(default=8, ge=2, description="memory of a Ray head pod")
+    worker_cpu: int = Field(default=4, ge=1, description="CPUs of a Ray worker pod that serves")
+    worker_memory_gib: int = Field(default=8, ge=2, description="memory of a Ray worker pod that serves")
+    min_workers: int = Field(default=2, ge=1, description="serving worker pods at rest")
+    max_workers: int = Field(default=8, ge=1, description="serving worker pods under load")
+    train_cpu: int = Field(default=4, ge=1, description="CPUs of a training worker pod")
+    train_memory_gib: int = Field(default=16, ge=2, description="memory of a training worker pod")
+    max_train_workers: int = Field(default=4, ge=1, description="training worker pods; none runs at rest")
+    min_replicas: int = Field(default=2, ge=1, description="Serve replicas at rest")
+    max_replicas: int = Field(default=8, ge=1, description="Serve replicas under load")
+    cpus_per_replica: float = Field(default=1.0, gt=0, description="CPUs that Ray reserves for a replica")
+    haproxy: bool = Field(default=True, description="Ray Serve's HAProxy mode; off: its default proxy")
+    oidc_issuer: str = Field(
+        default="",
+        pattern=r"^(https://\S+)?$",
+        description="OpenID Connect issuer whose tokens open the service",
+    )
+    oidc_audience: str = Field(default="", description="audience that such a token must name (required with oidcIssuer)")
+    drift_mode: Literal["observe", "suggest", "auto"] = Field(default="auto", description="what the drift governor may do")
+    train_schedule: str = Field(default="", description="cron schedule of retraining in UTC; empty: on drift and by hand only")
+    train_data: str = Field(
+        default="", description="table on the shared folder that scheduled retraining reads (required with trainSchedule)"
+    )
+    gcs_fault_tolerance: Literal["none", "redis"] = Field(
+        default="none", description="where Ray keeps cluster state across a head's death"
+    )
+    redis_address: str = Field(default="", description="redis://host:6379 for target kubernetes; on aws ElastiCache is made")
+    redis_node_type: str = Field(
+        default="cache.t4g.small", pattern=r"^cache\.[a-z0-9]+\.[a-z0-9]+$", description="ElastiCache node type"
+    )
+
+    home_storage_class: str = Field(
+        default="standard", description="target kubernetes: storage class of the shared folder (aws: EFS)"
+    )
+    home_access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = Field(
+        default="ReadWriteMany", description="access mode of the shared folder; ReadWriteOnce only where all pods share a node"
+    )
+    home_size_gib: int = Field(default=50, ge=1, description="size that the shared folder is claimed with")
+    mlflow_store: Literal["postgres", "sqlite"] = Field(
+        default="postgres", description="MLflow's database; sqlite: one replica, files on a volume"
+    )
+    mlflow_replicas: int = Field(default=2, ge=1, description="MLflow servers")
+    database_class: str = Field(default="db.t4g.small", pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$", description="RDS instance class")
+    database_gib: int = Field(default=20, ge=20, le=16_384, description="RDS storage; it grows by itself to four times that")
+    database_multi_az: bool = Field(default=False, description="a standby in a second zone; always in protected stacks")
+    backup_days: int = Field(default=7, ge=1, le=35, description="days of RDS backups")
+    captured_days: int = Field(default=90, ge=7, description="days that captured rows are kept in S3")
+
+    stream_mode: Literal["ON_DEMAND", "PROVISIONED"] = Field(default="ON_DEMAND", description="how Kinesis is billed and scaled")
+    stream_shards: int = Field(default=1, ge=1, le=500, description="shards of a PROVISIONED stream")
+    stream_hours: int = Field(default=168, ge=24, le=8760, description="hours that the stream keeps records")
+
+    ingress: Literal["none", "alb", "gateway"] = Field(
+        default="none", description="how port 8000 is reached from outside the cluster"
+    )
+    hostname: str = Field(default="", description="host name of the service (required with an ingress)")
+    certificate_arn: str = Field(default="", description="ACM certificate of hostname (required with ingress alb)")
+    ingress_cidrs: tuple[str, ...] = Field(default=("10.0.0.0/8",), description="who may reach the load balancer")
+    gateway_class: str = Field(default="envoy", description="GatewayClass for ingress gateway")
+    monitoring: bool = Field(default=True, description="install kube-prometheus-stack, rules and dashboards")
+    delivery: Literal["pulumi", "argocd"] = Field(
+        default="pulumi", description="who applies the workloads: this program, or Argo CD from git"
+    )
+    git_url: str = Field(default="", description="repository with the rendered manifests (required with delivery argocd)")
+    git_revision: str = Field(default="main", description="branch that Argo CD follows")
+    github_repository: str = Field(
+        default="", pattern=r"^([\w.-]+/[\w.-]+)?$", description="OWNER/NAME whose workflows may plan and apply; empty: none"
+    )
+    state_bucket: str = Field(default="", description="bucket of Pulumi's state, which the workflows read and lock")
+    budget_usd: int = Field(default=1000, ge=1, description="monthly budget; 80 % spent or 100 % forecast alarms")
+    budget_email: str = Field(default="", description="who is alarmed; empty: no budget is made")
+
+    @property
+    def name(self) -> str:
+        """Prefix of every name: `vigil-dev`."""
+        return f"{PROJECT}-{self.environment}"
+
+    @property
+    def on_aws(self) -> bool:
+        return self.target == "aws"
+
+    @property
+    def tags(self) -> Tags:
+        return Tags(self.environment, self.owner, self.cost_center)
+
+    @property
+    def zone_names(self) -> tuple[str, ...]:
+        return tuple(f"{self.region}{letter}" for letter in self.zones)
+
+    @property
+    def image_ref(self) -> str:
+        """The image that all pods of Vigil run."""
+        registry = f"{self.account_id}.dkr.ecr.{self.region}.amazonaws.com"
+        return self.image or f"{registry}/{self.name}/vigil:{self.image_tag}"
+
+    def bucket(self, purpose: str) -> str:
+        """Name of a bucket: known before it exists, and unique by the account."""
+        return f"{self.name}-{purpose}-{self.account_id}-{self.region}"
+
+    @field_validator("zones")
+    @classmethod
+    def _zones(cls, zones: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(zones)) != len(zones) or not 2 <= len(zones) <= 3 or any(not re.fullmatch("[a-f]", z) for z in zones):
+            raise ValueError("two or three different letters from a to f are needed")
+        return zones
+
+    @field_validator("public_access_cidrs", "ingress_cidrs", "peer_cidrs")
+    @classmethod
+    def _blocks(cls, cidrs: tuple[str, ...]) -> tuple[str, ...]:
+        for cidr in cidrs:
+            try:
+                block(cidr, "")
+            except BadNetwork as error:
+                raise ValueError(error.message.removeprefix(": ")) from error
+        return cidrs
+
+    @field_validator("public_access_cidrs")
+    @classmethod
+    def _not_open(cls, cidrs: tuple[str, ...]) -> tuple[str, ...]:
+        if "0.0.0.0/0" in cidrs:
+            raise ValueError("the cluster's API must not be open to 0.0.0.0/0: name the networks you work from")
+        return cidrs
+
+    @field_validator("system_instance_types", "ray_instance_types")
+    @classmethod
+    def _instance_types(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        if odd := [t for t in types if not INSTANCE_TYPE.fullmatch(t)]:
+            raise ValueError(f"{', '.join(odd)}: no instance type such as m6i.large")
+        if not types:
+            raise ValueError("at least one instance type is needed")
+        return types
+
+    @field_validator("log_retention_days")
+    @classmethod
+    def _retention(cls, days: int) -> int:
+        offered = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
+        if days not in offered:
+            raise ValueError(f"CloudWatch offers only {', '.join(map(str, offered))} days")
+        return days
+
+    @model_validator(mode="after")
+    def _together(self) -> PlatformSettings:
+        """What no key can tell alone."""
+        if found := conflicts(self):
+            raise ValueError("; ".join(found))
+        return self
+
+
+def settings_from(environment: str, values: Mapping[str, Any]) -> PlatformSettings:
+    """Settings from keys as they are written in a stack file; raises BadSettings with every mistake at once."""
+    try:
+        return PlatformSettings.model_validate({"environment": environment, **values})
+    except ValidationError as error:
+        lines = []
+        for one in error.errors():
+            key = ".".join(str(part) for part in one["loc"])
+            message = one["msg"].removeprefix("Value error, ")
+            lines.append(f"{key}: {message}" if key else message)
+        raise BadSettings(f"wrong configuration of stack {environment!r}: " + "; ".join(lines)) from error
+
+
+def read_config() -> PlatformSettings:
+    """The settings of the stack that Pulumi runs."""
+    import pulumi
+
+    config, known = pulumi.Config(PROJECT), declared()
+    # A key that is misspelt would otherwise be ignored, and its default used.
+    if odd := sorted(key for key in _given() if key not in known):
+        raise BadSettings("; ".join(f"{key}: no such key" for key in odd))
+    raw = {key: config.get(key) for key in known if key not in SECRETS}
+    return settings_from(pulumi.get_stack(), {key: _typed(key, value) for key, value in raw.items() if value is not None})
+
+
+def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
+    """The secrets that these settings need, as secret Outputs; raises BadSettings that names all that are not set."""
+    import pulumi
+
+    config = pulumi.Config(PROJECT)
+    found = {key: config.get_secret(key) for key in needed_secrets(settings)}
+    if missing := [key for key in found if not config.get(key)]:
+        raise BadSettings("not set: " + "; ".join(f"`pulumi config set --secret {PROJECT}:{key} VALUE`" for key in missing))
+    return found
+
+
+def needed_secrets(settings: PlatformSettings) -> tuple[str, ...]:
+    """Which of SECRETS these settings need."""
+    optional = {
+        "apiKeys": not settings.oidc_issuer,
+        "redisPassword": settings.gcs_fault_tolerance == "redis",
+        "grafanaPassword": settings.monitoring,
+    }
+    return tuple(key for key in SECRETS if optional.get(key, True))
+
+
+def read_files(environment: str, root: Path = ROOT) -> PlatformSettings:
+    """The settings of a stack from its files alone: no Pulumi, no secrets."""
+    file = root / f"Pulumi.{environment}.yaml"
+    if not file.is_file():
+        known = sorted(path.suffixes[0][1:] for path in root.glob("Pulumi.*.yaml"))
+        raise BadSettings(f"there is no {file.name}; environments here: {', '.join(known)}")
+    own = (yaml.safe_load(file.read_text()) or {}).get("config", {})
+    short = {key.removeprefix(f"{PROJECT}:"): value for key, value in own.items() if key.startswith(f"{PROJECT}:")}
+    return settings_from(environment, {key: value for key, value in short.items() if key not in SECRETS})
+
+
+def declared() -> dict[str, str]:
+    """Every key by its camelCase name, with its kind in Pulumi.yaml."""
+    kinds = {bool: "boolean", int: "integer"}
+    found = {
+        to_camel(name): kinds.get(field.annotation, "array" if "tuple" in str(field.annotation) else "string")  # type: ignore[arg-type]
+        for name, field in PlatformSettings.model_fields.items()
+        if name != "environment"
+    }
+    return {**found, **dict.fromkeys(SECRETS, "string")}
+
+
+def _given() -> list[str]:
+    """Every key of this project that the stack sets; `pulumi.Config` itself can only be asked for keys one knows."""
+    from pulumi.runtime.config import CONFIG, get_config_env
+
+    return [key.removeprefix(f"{PROJECT}:") for key in {**get_config_env(), **CONFIG.get()} if key.startswith(f"{PROJECT}:")]
+
+
+def _typed(key: str, value: str) -> Any:
+    """Pulumi hands over every value as text; pydantic turns scalars into their type, lists are YAML."""
+    return yaml.safe_load(value) if declared()[key] == "array" else value

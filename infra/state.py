@@ -1,0 +1,116 @@
+"""Where Pulumi keeps its state: a bucket and a key, made once per account, outside of any stack: `python -m infra.state --help`.
+
+Never managed by the stack that is stored in it: destroying that stack would destroy the record of what to destroy.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import click
+from botocore.exceptions import ClientError
+
+from infra import grants
+from infra.tags import Tags
+
+ALIAS = "alias/pulumi-state"
+NONCURRENT_DAYS = 365
+LOCKS = ".pulumi/locks/"
+
+
+@dataclass(frozen=True)
+class State:
+    """What `pulumi login` and `pulumi stack init` are told."""
+
+    bucket: str
+    key_arn: str
+    region: str
+
+    @property
+    def login(self) -> str:
+        return f"s3://{self.bucket}?region={self.region}&awssdk=v2"
+
+    @property
+    def secrets_provider(self) -> str:
+        return f"awskms://{ALIAS}?region={self.region}"
+
+
+def bootstrap(bucket: str, region: str, tags: Tags) -> State:
+    """Make what is missing and set what differs; running it again changes nothing."""
+    session = boto3.Session(region_name=region)
+    key = _key(session.client("kms"), tags)
+    s3 = session.client("s3")
+    if not _exists(s3, bucket):
+        where: dict[str, Any] = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        s3.create_bucket(Bucket=bucket, ObjectOwnership="BucketOwnerEnforced", **where)
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(
+        ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True))  # fmt: skip
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    by_default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={
+        "Rules": [{"ApplyServerSideEncryptionByDefault": by_default, "BucketKeyEnabled": True}]})  # fmt: skip
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(grants.tls_only(bucket)))
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": _lifecycle()})
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": _pairs(tags.of(bucket), "Key", "Value")})
+    return State(bucket, key, region)
+
+
+def _lifecycle() -> list[dict[str, Any]]:
+    """Old versions of the state stay a year, those of locks a day."""
+
+    def rule(name: str, prefix: str, days: int) -> dict[str, Any]:
+        return {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix},
+                "NoncurrentVersionExpiration": {"NoncurrentDays": days}}  # fmt: skip
+
+    tidy = {
+        "ID": "tidy",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+    }
+    return [rule("state", ".pulumi/stacks/", NONCURRENT_DAYS), rule("locks", LOCKS, 1), tidy]
+
+
+def _key(kms: Any, tags: Tags) -> str:
+    """The ARN of the key behind ALIAS; made with yearly rotation where there is none."""
+    try:
+        return kms.describe_key(KeyId=ALIAS)["KeyMetadata"]["Arn"]
+    except kms.exceptions.NotFoundException:
+        pairs = _pairs(tags.of("pulumi-state"), "TagKey", "TagValue")
+        made = kms.create_key(Description="Pulumi: state and secrets", Tags=pairs)["KeyMetadata"]
+        kms.enable_key_rotation(KeyId=made["KeyId"])
+        kms.create_alias(AliasName=ALIAS, TargetKeyId=made["KeyId"])
+        return made["Arn"]
+
+
+def _exists(s3: Any, bucket: str) -> bool:
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return False
+        raise click.ClickException(f"bucket {bucket} exists and is not yours to use: choose another name ({error})") from error
+    return True
+
+
+def _pairs(tags: dict[str, str], key: str, value: str) -> list[dict[str, str]]:
+    return [{key: name, value: text} for name, text in tags.items()]
+
+
+@click.command()
+@click.option("--bucket", required=True, help="name of the bucket, unique in the world: vigil-state-ACCOUNT")
+@click.option("--region", required=True, help="AWS region")
+@click.option("--owner", required=True, help="tag Owner")
+@click.option("--cost-center", required=True, help="tag CostCenter")
+def main(bucket: str, region: str, owner: str, cost_center: str) -> None:
+    """Make the bucket and the key for Pulumi's state; safe to run again."""
+    state = bootstrap(bucket, region, Tags("shared", owner, cost_center))
+    click.echo(f"pulumi login '{state.login}'")
+    click.echo(f"pulumi stack init STACK --secrets-provider='{state.secrets_provider}'")
+
+
+if __name__ == "__main__":
+    main()

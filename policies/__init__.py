@@ -1,0 +1,1 @@
+"""What should never reach an account: the CrossGuard policy pack."""

@@ -1,0 +1,163 @@
+"""The other process of recorded.py: reads what to run as JSON from stdin, writes what was registered as JSON to stdout."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+import runpy
+import sys
+import time
+from typing import Any
+
+import pulumi
+from pulumi.runtime import config, mocks, rpc, settings
+from pulumi.runtime.stack import run_pulumi_func
+
+ACCOUNT, REGION = "111122223333", "eu-west-1"
+SECRET, SIGNATURE = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # how Pulumi marks a secret
+RESOURCE = "5cf8f73096256a8f31e491e813e4eb8e"  # and a reference to a resource
+
+
+def flatten(value: Any) -> None:
+    """Replace references to resources by their URNs, in place: reading one back would wait for the loop that waits for us."""
+    kind = value.WhichOneof("kind")
+    if kind == "list_value":
+        for one in value.list_value.values:
+            flatten(one)
+    elif kind == "struct_value":
+        fields = value.struct_value.fields
+        if SECRET in fields and fields[SECRET].string_value == RESOURCE:
+            value.string_value = fields["urn"].string_value
+        else:
+            for one in fields.values():
+                flatten(one)
+
+
+def plain(value: Any, path: str, secrets: list[str]) -> Any:
+    """`value` without Pulumi's wrappers; paths of secrets are noted."""
+    if isinstance(value, dict):
+        if value.get(SECRET) == SIGNATURE:
+            secrets.append(path)
+            return plain(value.get("value"), path, secrets)
+        return {key: plain(one, f"{path}.{key}" if path else key, secrets) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one, f"{path}[{i}]", secrets) for i, one in enumerate(value)]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def state(typ: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs with what AWS would add, as far as the program uses it."""
+    found = {**inputs}
+    if typ.startswith("aws:"):
+        service = typ.split(":")[1].split("/")[0]
+        found |= {"arn": f"arn:aws:{service}:{REGION}:{ACCOUNT}:{typ.split(':')[-1].lower()}/{name}"}
+        found.setdefault("name", f"{name}-0a1b2c3")
+    shapes: dict[str, dict[str, Any]] = {
+        "aws:iam/role:Role": {"arn": f"arn:aws:iam::{ACCOUNT}:role/{found.get('name')}"},
+        "aws:iam/instanceProfile:InstanceProfile": {"arn": f"arn:aws:iam::{ACCOUNT}:instance-profile/{found.get('name')}"},
+        "aws:iam/openIdConnectProvider:OpenIdConnectProvider": {
+            "arn": f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
+        },
+        "aws:s3/bucket:Bucket": {"arn": f"arn:aws:s3:::{inputs.get('bucket')}"},
+        "aws:kms/key:Key": {"arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{name}", "keyId": f"{name}"},
+        "aws:sqs/queue:Queue": {
+            "arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}",
+            "url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}",
+        },
+        "aws:kinesis/stream:Stream": {"arn": f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{name}"},
+        "aws:ecr/repository:Repository": {"repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}"},
+        "aws:cloudwatch/logGroup:LogGroup": {"arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{inputs.get('name')}"},
+        "aws:cloudwatch/eventRule:EventRule": {"arn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{name}"},
+        "aws:ec2/launchTemplate:LaunchTemplate": {"latestVersion": 1},
+        "aws:rds/instance:Instance": {
+            "address": f"{name}.abc123.{REGION}.rds.amazonaws.com",
+            "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-1a2b-AbCdEf"}],
+        },
+        "aws:elasticache/replicationGroup:ReplicationGroup": {
+            "primaryEndpointAddress": f"master.{name}.abc123.cache.amazonaws.com"
+        },
+        "eks:index:Cluster": {
+            "kubeconfigJson": json.dumps({"apiVersion": "v1", "clusters": []}),
+            "clusterSecurityGroupId": "sg-0123456789abcdef0",
+            "oidcIssuer": "https://oidc.example",
+            "kubeconfig": {"apiVersion": "v1"},
+        },
+    }
+    return found | shapes.get(typ, {})
+
+
+class Recorder(mocks.Mocks):
+    """Answers like AWS would."""
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        return (f"{args.name}-id" if args.custom else None), state(args.typ, args.name, args.inputs)
+
+    def call(self, args: mocks.MockCallArgs) -> Any:
+        raise AssertionError(f"the program asks AWS or Kubernetes ({args.token}): a preview would depend on what it finds")
+
+
+class Monitor(mocks.MockMonitor):
+    """Keeps what MockResourceArgs leaves out: parent, protection, provider, dependencies."""
+
+    def __init__(self, answers: mocks.Mocks) -> None:
+        super().__init__(answers)
+        self.seen: list[dict[str, Any]] = []
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802  # the protocol's name
+        for value in request.object.fields.values():
+            flatten(value)
+        answer = super().RegisterResource(request)
+        if request.type != "pulumi:pulumi:Stack":
+            secrets: list[str] = []
+            inputs = plain(rpc.deserialize_properties(request.object, keep_unknowns=True), "", secrets)
+            self.seen.append({
+                "type": request.type, "name": request.name, "inputs": inputs, "urn": answer.urn, "parent": request.parent,
+                "custom": request.custom, "protect": request.protect, "retain_on_delete": request.retainOnDelete,
+                "provider": request.provider or request.providers.get("aws", ""), "dependencies": sorted(request.dependencies),
+                "secret_paths": secrets,
+            })  # fmt: skip
+        return answer
+
+
+def main() -> None:
+    asked = json.load(sys.stdin)
+    logging.disable(logging.CRITICAL)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    recorder = Recorder()
+    monitor = Monitor(recorder)
+    mocks.set_mocks(recorder, project="vigil", stack=asked["stack"], preview=False, monitor=monitor)
+    keys = {f"vigil:{key}": value for key, value in asked["config"].items()}
+    config.set_all_config(keys, [f"vigil:{key}" for key in asked["secrets"]])
+    error, exports, hidden = "", {}, []
+
+    def program() -> None:
+        # As Pulumi's language host does: the folder of the program is run, and stands first on the path.
+        runpy.run_path(asked["program"], run_name="__main__")
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            loop.run_until_complete(run_pulumi_func(program))
+        outputs = getattr(settings.get_root_resource(), "outputs", {}) or {}
+        for key, value in outputs.items():
+            output = pulumi.Output.from_input(value)
+            exports[key] = plain(loop.run_until_complete(output.future(with_unknowns=True)), "", [])
+            if loop.run_until_complete(output.is_secret()):
+                hidden.append(key)
+    except BaseException as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    found = {
+        "resources": sorted(monitor.seen, key=lambda r: r["urn"]),
+        "exports": exports,
+        "secret_exports": hidden,
+        "error": error,
+        "seconds": time.process_time(),
+    }
+    print(json.dumps(found, default=str))
+
+
+if __name__ == "__main__":
+    main()

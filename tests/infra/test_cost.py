@@ -1,0 +1,42 @@
+"""The cost model: current, and moving the right way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from infra.cost import BREAKS, document, load, monthly
+from infra.settings import PlatformSettings, read_files
+from tests.infra.recorded import ROOT
+
+
+def total(stack: str, **changes: Any) -> float:
+    return sum(item.usd for item in monthly(PlatformSettings.model_validate(read_files(stack).model_dump() | changes)))
+
+
+def test_the_document_is_current() -> None:
+    expected = document({name: read_files(name) for name in ("dev", "prod")})
+    assert (ROOT / "docs" / "cost.md").read_text() == expected, "run `python -m infra.cost`"
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_an_environment_at_rest_stays_within_its_budget(stack: str) -> None:
+    assert total(stack) < read_files(stack).budget_usd
+
+
+@pytest.mark.parametrize(
+    "more", [{"nat_per_zone": True}, {"min_workers": 4}, {"spot_serving": False}, {"database_multi_az": True}]
+)
+def test_more_costs_more(more: dict[str, Any]) -> None:
+    assert total("dev", **more) > total("dev")
+
+
+def test_ten_times_the_load_takes_about_ten_times_the_replicas() -> None:
+    loads = [load(rps) for rps in BREAKS]
+    assert [m.replicas for m in loads] == [2, 2, 2, 14, 134, 1334]
+    assert [m.shards for m in loads] == [1, 1, 1, 10, 100, 1000]
+    assert loads[-1].polls == 667
+    assert all(m.nodes * 15 >= m.replicas for m in loads)
+    prices = [m.usd_per_million for m in loads]
+    assert prices == sorted(prices, reverse=True)

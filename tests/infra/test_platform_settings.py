@@ -1,0 +1,91 @@
+"""Settings: declared once, refused with the key to change."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.settings import SECRETS, BadSettings, PlatformSettings, declared, needed_secrets, read_files, settings_from
+from tests.infra.recorded import ROOT, STACKS
+
+AWS = {"accountId": "111122223333", "owner": "a", "costCenter": "b", "imageTag": "1"}
+KUBERNETES = {"target": "kubernetes", "image": "vigil:dev", "mlflowStore": "sqlite", "mlflowReplicas": 1}
+
+
+def test_pulumi_yaml_declares_every_key_with_its_type_default_and_description() -> None:
+    project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    fields = {field.alias: field for field in PlatformSettings.model_fields.values()}
+    assert {key.removeprefix("vigil:") for key in project} == declared().keys()
+    for key, kind in declared().items():
+        one = project[f"vigil:{key}"]
+        assert one["type"] == kind
+        assert one["description"] == (fields[key].description if key in fields else one["description"])
+        assert one["default"] == ("" if key in SECRETS else json.loads(json.dumps(fields[key].default))), key
+        assert one.get("secret", False) == (key in SECRETS)
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_the_stacks_of_the_repository_are_valid(stack: str) -> None:
+    assert read_files(stack).environment == stack
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    ({"target": "gcp"}, "target: Input should be 'aws' or 'kubernetes'"),
+    ({"accountId": ""}, "accountId: required"),
+    ({"owner": ""}, "owner: required"),
+    ({"imageTag": ""}, "imageTag .or image.: required"),
+    ({"vpcCidr": "10.0.0.0/24"}, "vpcCidr: .* between"),
+    ({"serviceCidr": "10.20.0.0/20"}, "vpcCidr: .* overlaps serviceCidr"),
+    ({"peerCidrs": ["10.0.0.0/8"]}, r"overlaps peerCidrs\[0\]"),
+    ({"zones": ["a"]}, "zones: two or three"),
+    ({"minReplicas": 9, "maxReplicas": 8}, "minReplicas: 9 is more than maxReplicas, 8"),
+    ({"maxReplicas": 33}, "maxReplicas: 33, but maxWorkers of workerCpu hold only 32"),
+    ({"cpusPerReplica": 5}, "cpusPerReplica: 5.0 does not fit"),
+    ({"systemInstanceTypes": ["m6i_large"]}, "systemInstanceTypes: m6i_large"),
+    ({"publicAccessCidrs": ["0.0.0.0/0"]}, "publicAccessCidrs: .* must not be open"),
+    ({"logRetentionDays": 10}, "logRetentionDays: CloudWatch offers only"),
+    ({"ingress": "alb"}, "hostname: needed"),
+    ({"ingress": "alb", "hostname": "a.example"}, "certificateArn: needed"),
+    ({"delivery": "argocd"}, "gitUrl: needed"),
+    ({"trainSchedule": "daily"}, "trainSchedule: five cron fields"),
+    ({"githubRepository": "a/b"}, "stateBucket: needed"),
+    ({"mlflowStore": "sqlite"}, "mlflowStore: sqlite is for target kubernetes"),
+    ({"backupDays": 0}, "backupDays: .* greater than or equal to 1"),
+    ({"minReplica": 1}, "minReplica: Extra inputs"),
+    ({"vpcCidr": "10.0.0.0/24", "minReplicas": 99}, "minReplicas: .*vpcCidr: "),
+])  # fmt: skip
+def test_a_mistake_names_its_key(change: dict[str, Any], complaint: str) -> None:
+    settings_from("dev", AWS)
+    with pytest.raises(BadSettings, match=complaint):
+        settings_from("dev", AWS | change)
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    ({"image": ""}, "image: required with target kubernetes"),
+    ({"mlflowReplicas": 2}, "mlflowReplicas: sqlite serves one"),
+    ({"mlflowStore": "postgres"}, "mlflowStore: postgres is made on aws only"),
+    ({"gcsFaultTolerance": "redis"}, "redisAddress: "),
+    ({"ingress": "alb", "hostname": "a.example"}, "ingress: alb exists with target aws only"),
+])  # fmt: skip
+def test_target_kubernetes_has_needs_of_its_own(change: dict[str, Any], complaint: str) -> None:
+    settings_from("local", KUBERNETES)
+    with pytest.raises(BadSettings, match=complaint):
+        settings_from("local", KUBERNETES | change)
+
+
+def test_only_the_secrets_that_are_used_are_needed() -> None:
+    assert needed_secrets(settings_from("local", {**KUBERNETES, "monitoring": False})) == (
+        "rayToken",
+        "apiKeys",
+        "mlflowPassword",
+        "mlflowSecretKey",
+    )
+    assert set(needed_secrets(read_files("prod"))) == set(SECRETS)
+
+
+def test_an_unknown_environment_lists_the_known_ones() -> None:
+    with pytest.raises(BadSettings, match=r"no Pulumi\.staging\.yaml; environments here: dev, local, prod"):
+        read_files("staging")

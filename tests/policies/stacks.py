@@ -1,0 +1,62 @@
+"""Vigil's own stacks as the engine would hand them to the pack: after an update, and at the first preview."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from tests.infra import recorded
+from tests.infra.mock_run import state
+from tests.policies.harness import UNKNOWN
+
+
+@cache
+def deployment(stack: str, preview: bool) -> dict[str, Any]:
+    """One of Vigil's stacks, see `as_deployment`."""
+    return as_deployment(recorded.recorded(stack).resources, preview)
+
+
+def as_deployment(registered: Sequence[recorded.Resource], preview: bool) -> dict[str, Any]:
+    """Recorded resources in the form of `pulumi stack export`. At the first preview nothing exists: whatever was computed from
+    an id, an ARN or another value that AWS makes is unknown, and only where it came from is known.
+    """
+    made = {each.urn: list(_made(each)) for each in registered}
+    resources = []
+    for each in registered:
+        sources = {urn: made.get(urn, []) for urn in each.dependencies}
+        links: dict[str, list[str]] = {}
+        inputs = {key: _seen(value, sources, preview, links.setdefault(key, [])) for key, value in each.inputs.items()}
+        resources.append(
+            {
+                "urn": each.urn,
+                "type": each.type,
+                "inputs": inputs,
+                "outputs": {} if preview else {"id": f"{each.name}-id"},
+                "protect": each.protect,
+                "propertyDependencies": {key: urns for key, urns in links.items() if urns},
+            }
+        )
+    return {"version": 3, "deployment": {"resources": resources}}
+
+
+def _made(resource: recorded.Resource) -> Iterator[str]:
+    """The values that AWS, not the program, chooses for a resource, where they can be told from other text."""
+    if resource.custom:
+        yield f"{resource.name}-id"
+    for key, value in state(resource.type, resource.name, resource.inputs).items():
+        if key not in resource.inputs and key != "keyId" and isinstance(value, str):
+            yield value
+
+
+def _seen(value: Any, sources: Mapping[str, list[str]], preview: bool, links: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _seen(each, sources, preview, links) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_seen(each, sources, preview, links) for each in value]
+    if isinstance(value, str):
+        found = [urn for urn, texts in sources.items() if any(text in value for text in texts)]
+        links += [urn for urn in found if urn not in links]
+        if found and preview:
+            return UNKNOWN
+    return value
