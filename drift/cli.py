@@ -6,7 +6,7 @@ import click
 
 from train.errors import PlatformError
 from train.settings import HomeSettings, TrainSettings
-from train.terminal import command, json_option, show, table
+from train.terminal import command, json_option, say, show, table
 
 
 @click.group()
@@ -59,11 +59,14 @@ def check(reference: str, window: str, alpha: float, as_json: bool) -> None:
         odd = sorted(set(old.names) ^ set(new.names)) or ["their order"]
         raise DataError(f"the tables differ in {', '.join(odd)}")
     size = min(TrainSettings().window_rows, len(new))
-    ref = build(old.X, old.names, np.zeros(1), window_rows=size)
+    ref = build(old.X, old.names, np.zeros(1), window_rows=size, budget=TrainSettings().drift_budget)
     verdict = judge(ref, compare(ref, new.X), alpha)
+    calibration = ref.calibration
     if as_json:
-        show(verdict.to_json())
+        show(verdict.to_json() | {"calibration": vars(calibration)})
         return
+    if not calibration.promised:
+        say(f"these floors promise no false-alarm budget: {calibration.note}")
     click.echo(f"{verdict.kind}: {verdict.sentence}")
     table(
         ("feature", "statistic", "value", "limit"),

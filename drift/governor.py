@@ -23,7 +23,7 @@ class Governor:
     """The whole state; serialisable.
 
     recent: (drifted, since) of the last three windows; episode: id of the open one; since: when its drift began (Unix s);
-    rows: captured since then; retrains: the latest start times, as many as a day may have; reason: of the last transition, for people
+    rows: captured since then; retrains: the latest start times, as many as a day may have; reason: of the last transition
     """
 
     phase: Phase = "watching"

@@ -122,6 +122,8 @@ class Watch:
                 "verdicts": [v["verdict"] for v in self._verdicts],
                 "drift_score": self.severity,
                 "features": self._features(),
+                "scores": asdict(self._statistics.scores) if self._statistics and self._statistics.scores else None,
+                "calibration": asdict(self._bundle.reference.calibration) if self._bundle else None,
                 "governor": self.state.to_json() | {"mode": self.settings.mode},
                 "cause": self.cause,
                 "last_retraining": self.last_retraining,
@@ -151,7 +153,7 @@ class Watch:
     def _judge(self, window: Window, now: float) -> None:
         assert self._bundle is not None
         reference = self._bundle.reference
-        self._statistics = compare(reference, window.rows)
+        self._statistics = compare(reference, window.rows, window.scores, self._bundle.threshold.value)
         verdict = judge(reference, self._statistics, self.settings.alpha)
         if verdict.kind != "data break":
             self._capture(window)
@@ -202,9 +204,13 @@ class Watch:
         found, bundle = self._statistics, self._bundle
         if found is None or bundle is None:
             return []
+        reference = bundle.reference
+        columns = {
+            "ks": found.ks, "floor": reference.floors, "alone": reference.alone, "wasserstein": found.wasserstein,
+            "psi": found.psi, "correlation": found.ties, "correlation_floor": reference.ties_floors,
+        }  # fmt: skip
         return [
-            {"feature": name, "ks": float(found.ks[j]), "floor": float(bundle.reference.floors[j]), "psi": float(found.psi[j])}
-            for j, name in enumerate(bundle.names)
+            {"feature": name, **{key: float(values[j]) for key, values in columns.items()}} for j, name in enumerate(bundle.names)
         ]
 
     @property

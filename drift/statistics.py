@@ -8,57 +8,161 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import kolmogorov
 
-from train.reference import Reference, ks_distances
+from train.reference import Reference, bin_shares, ks_distance, ks_sorted, rank_correlation, ties_distances, typical_size
 
 Floats = NDArray[np.float64]
-PSI_BINS = 10
+MIN_FACTOR = 5.0  # a unit changes by more; a world that grew, by less
+UNDONE = 0.25  # a distance that falls to this share of itself was made by what has been undone
+SUSPECTS = 6  # so many features, the furthest ones, are tried for a swap
+MIN_STUCK_ROWS = 20  # fewer equal values prove nothing
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The anomaly scores of the window. ks: distance to the reference's; floor: what is ordinary; alert_rate: share above
+    the threshold, `usual` of the reference; z: their difference in standard errors of independent rows."""
+
+    ks: float
+    floor: float
+    alert_rate: float
+    usual: float
+    z: float
 
 
 @dataclass(frozen=True)
 class Statistics:
     """Arrays [d], one value per feature.
 
-    ks: Kolmogorov-Smirnov distance; p: its asymptotic p-value; psi: population stability index, a severity only
+    ks: Kolmogorov-Smirnov distance, compared with `reference.floors` and `.alone`; p: its asymptotic p-value
+    wasserstein: mean shift of the quantiles, in standard deviations of the reference: the effect size
+    psi: population stability index, a severity only;   outside: share of values beyond the reference's range
+    ties: how far the rank correlations with all other features have moved, compared with `reference.ties_floors`
     missing: share of NaN; stuck: one value in the whole window where the reference never stood still
-    unit: factor by which centre and spread both changed, 1.0 where they did not change together
+    unit: factor of the change of unit that explains the window, flipped: it is the reference with the sign turned,
+    swapped: the feature whose column this one is, by number; 1, False and -1 where it is not so
     """
 
     ks: Floats
     p: Floats
+    wasserstein: Floats
     psi: Floats
+    outside: Floats
+    ties: Floats
     missing: Floats
     stuck: NDArray[np.bool_]
     unit: Floats
+    flipped: NDArray[np.bool_]
+    swapped: NDArray[np.int64]
+    scores: Scores | None = None
 
 
-def compare(reference: Reference, rows: Floats) -> Statistics:
-    """Compare a window `rows` [m, d], which may hold NaN, with the reference."""
+def compare(reference: Reference, rows: Floats, scores: Floats | None = None, threshold: float | None = None) -> Statistics:
+    """Compare a window `rows` [m, d], which may hold NaN, and its anomaly `scores` [m] with the reference."""
     missing = np.isnan(rows).mean(axis=0)
     filled = np.where(np.isnan(rows), reference.median, rows) if missing.any() else rows
-    ks = ks_distances(reference.samples, filled)
     n, m = len(reference.samples), len(rows)
-    p = kolmogorov(np.sqrt(n * m / (n + m)) * ks)
-    stuck = reference.can_stick & (np.ptp(filled, axis=0) == 0) & (missing < 1)
-    return Statistics(ks, p, _psi(reference.samples, filled), missing, stuck, _unit_change(reference, filled))
+    ordered = np.sort(filled, axis=0)
+    ks = ks_sorted(reference.columns, np.ascontiguousarray(ordered.T))
+    if m > 2:
+        correlation = rank_correlation(filled)
+        ties = ties_distances(reference.ties, correlation) * np.sqrt(min(1.0, m / reference.window_rows))
+    else:  # there is no correlation of so few rows
+        correlation, ties = reference.ties, np.zeros(len(ks))
+    evidence = _Evidence(reference, ordered, correlation, ks, ties)
+    quantiles = reference.samples[((np.arange(m) + 0.5) / m * n).astype(int)]
+    return Statistics(
+        ks, kolmogorov(np.sqrt(n * m / (n + m)) * ks), np.abs(ordered - quantiles).mean(axis=0) / reference.sd,
+        _psi(reference, ordered), ((ordered < reference.samples[0]) | (ordered > reference.samples[-1])).mean(axis=0), ties,
+        missing, reference.can_stick & (ordered[0] == ordered[-1]) & (missing < 1) & (m >= MIN_STUCK_ROWS),
+        evidence.unit(), evidence.flipped(), evidence.swapped(),
+        _scores(reference, scores, threshold) if scores is not None else None,
+    )  # fmt: skip
 
 
-def _psi(samples: Floats, rows: Floats) -> Floats:
+def _scores(reference: Reference, scores: Floats, threshold: float | None) -> Scores:
+    ks = ks_distance(reference.scores, np.sort(scores))
+    if threshold is None:
+        return Scores(ks, reference.score_floor, 0.0, 0.0, 0.0)
+    usual = float(np.interp(threshold, reference.scores, np.linspace(1, 0, 101)))
+    rate, expected = float(np.mean(scores > threshold)), min(max(usual, 1e-3), 1 - 1e-3)
+    z = (rate - usual) / float(np.sqrt(expected * (1 - expected) / len(scores)))
+    return Scores(ks, reference.score_floor, rate, usual, z)
+
+
+def _psi(reference: Reference, ordered: Floats) -> Floats:
     """Population stability index over the reference's deciles."""
-    out = np.empty(samples.shape[1])
-    for j in range(samples.shape[1]):
-        edges = np.unique(np.quantile(samples[:, j], np.linspace(0, 1, PSI_BINS + 1)[1:-1]))
-        expected = np.bincount(np.searchsorted(edges, samples[:, j]), minlength=len(edges) + 1) / len(samples)
-        actual = np.bincount(np.searchsorted(edges, rows[:, j]), minlength=len(edges) + 1) / len(rows)
-        e, a = np.maximum(expected, 1e-4), np.maximum(actual, 1e-4)
+    out = np.empty(ordered.shape[1])
+    for j, (edges, expected) in enumerate(reference.bins):
+        e, a = np.maximum(expected, 1e-4), np.maximum(bin_shares(edges, ordered[:, j]), 1e-4)
         out[j] = float(((a - e) * np.log(a / e)).sum())
     return out
 
 
-def _unit_change(reference: Reference, rows: Floats) -> Floats:
-    """A changed unit multiplies centre and spread alike; a shift moves only one, a wider spread only the other."""
-    low, median, high = np.percentile(rows, [25, 50, 75], axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        centre = np.abs(median / reference.median)
-        spread = (high - low) / 1.349 / reference.scale
-        together = (centre > 0) & (spread > 0) & np.isfinite(centre) & (np.abs(np.log(centre / spread)) < np.log(2))
-    return np.where(together, centre, 1.0)
+@dataclass(frozen=True)
+class _Evidence:
+    """A broken column is one that a simple operation on it makes like the reference again; a changed world is not."""
+
+    reference: Reference
+    ordered: Floats
+    correlation: Floats
+    ks: Floats
+    ties: Floats
+
+    def unit(self) -> Floats:
+        """The factor that a column was multiplied with, 1.0 where there is none."""
+        ref, size, out = self.reference, typical_size(self.ordered), np.ones(len(self.ks))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factors = np.where((size > 0) & (ref.size > 0), size / ref.size, 1.0)
+        wide = (np.maximum(factors, 1 / factors) >= MIN_FACTOR) & (
+            (self.ks >= ref.alone) | ((self.ordered[-1] > 10 * ref.samples[-1]) & (ref.samples[-1] > 0))
+        )
+        for j in np.flatnonzero(wide):
+            tried = {float(factors[j]), float(10.0 ** np.round(np.log10(factors[j])))}
+            left = {f: ks_distance(ref.columns[j], self.ordered[:, j] / f) for f in tried}
+            best = min(left, key=lambda f: left[f])
+            if max(best, 1 / best) >= MIN_FACTOR and left[best] <= max(ref.floors[j], UNDONE * self.ks[j]):
+                out[j] = best
+        return out
+
+    def flipped(self) -> NDArray[np.bool_]:
+        """Columns whose sign was turned."""
+        out = np.zeros(len(self.ks), bool)
+        for j in self._suspects(len(self.ks)):
+            turned = self.correlation.copy()
+            turned[j] *= -1
+            turned[:, j] *= -1
+            out[j] = self._undone((j,), {j: -self.ordered[::-1, j]}, turned)
+        return out
+
+    def swapped(self) -> NDArray[np.int64]:
+        """For each column the one that it was exchanged with, or -1."""
+        out = np.full(len(self.ks), -1)
+        suspects = self._suspects(SUSPECTS, 0.5)  # a restless column may hide what was put into it, two may not
+        for a, i in enumerate(suspects):
+            for j in suspects[a + 1 :]:
+                order = np.arange(len(self.ks))
+                order[[i, j]] = j, i
+                columns = {i: self.ordered[:, j], j: self.ordered[:, i]}
+                if self._undone((i, j), columns, self.correlation[np.ix_(order, order)]):
+                    out[i], out[j] = j, i
+        return out
+
+    def _suspects(self, most: int, least: float = 1.0) -> list[int]:
+        """Features that moved, by themselves or against the others, the furthest first."""
+        moved = np.maximum(self.ks / self.reference.alone, self.ties / self.reference.ties_floors)
+        return [int(j) for j in np.argsort(-moved)[:most] if moved[j] >= least]
+
+    def _undone(self, features: tuple[int, ...], columns: dict[int, Floats], correlation: Floats) -> bool:
+        """Whether one of the features had moved, and with these sorted columns [m] and this correlation all are back."""
+        ref, chosen = self.reference, list(features)
+        ties = ties_distances(ref.ties[chosen], correlation[chosen])
+        ks = np.array([ks_distance(ref.columns[j], columns[j]) for j in features])
+        apart, untied = self.ks[chosen] / ref.alone[chosen], self.ties[chosen] / ref.ties_floors[chosen]
+        if not (max(apart.max(), untied.max()) >= 1 and (np.maximum(apart, untied) >= 0.5).all()):
+            return False
+        near = ks <= np.maximum(ref.floors[chosen], UNDONE * self.ks[chosen])
+        tied = ties <= np.where(untied >= 1, np.maximum(ref.ties_floors[chosen], 2 * UNDONE * self.ties[chosen]),
+                                np.maximum(ref.ties_floors[chosen], self.ties[chosen]))  # fmt: skip
+        # What is back must be nearer than before: something that nothing changes explains nothing.
+        better = ks.sum() + ties.sum() <= 0.7 * (self.ks[chosen].sum() + self.ties[chosen].sum())
+        return bool(near.all() and tied.all() and better)

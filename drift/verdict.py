@@ -7,29 +7,29 @@ from typing import Any, Literal
 
 import numpy as np
 
-from drift.statistics import Statistics
-from train.reference import Reference
+from drift.statistics import MIN_FACTOR, Statistics
+from train.reference import Reference, nearness
 
 Kind = Literal["none", "population drift", "data break"]
 MAX_MISSING = 0.2
-UNIT_FACTOR = 5.0
-UNIT_KS = 0.9
 SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One feature's evidence: the statistic, its value, and what it was compared with."""
+    """One feature's evidence: the statistic, its value, what it was compared with, and the size of the effect (the mean
+    shift of its quantiles in standard deviations)."""
 
     feature: str
     statistic: str
     value: float
     limit: float
+    effect: float = 0.0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """severity: for drift the largest KS distance over its floor; for a data break 1; at most 0.99 for none."""
+    """severity: how far the window is over what is ordinary, 1 and above is drift; for a data break 1; below 1 for none."""
 
     kind: Kind
     findings: tuple[Finding, ...]
@@ -53,26 +53,50 @@ def judge(reference: Reference, found: Statistics, alpha: float) -> Verdict:
     if broken:
         told = ", ".join(f"{f.feature} ({f.statistic})" for f in broken[:SHOWN])
         return Verdict("data break", broken, 1.0, f"the data are broken in {told}: check the source, nothing is retrained")
-    over = (found.ks >= reference.floors) & (found.p * len(found.p) < alpha)
-    ratio = float((found.ks / reference.floors).max())
-    if over.sum() <= reference.allowed:
+    sure = found.p * len(found.p) < alpha
+    ks = np.where(sure, found.ks, 0.0)  # few rows stray far by chance
+    over = ks >= reference.floors
+    near = nearness(ks, found.ties, reference.floors, reference.alone, reference.ties_floors, reference.allowed)
+    if near < 1:
+        ratio = max(near, min(float((found.ks / reference.alone).max()), 0.99))
         some = f"; {int(over.sum())} features over their floor are ordinary here" if over.any() else ""
         return Verdict("none", (), min(ratio, 0.99), f"the window is like the reference{some}")
-    order = [j for j in np.argsort(-found.ks / reference.floors) if over[j]]
-    findings = tuple(Finding(reference.names[j], "ks", float(found.ks[j]), float(reference.floors[j])) for j in order)
-    told = ", ".join(f.feature for f in findings[:SHOWN])
-    return Verdict("population drift", findings, ratio, f"{len(findings)} of {len(found.ks)} features have drifted: {told}")
+    findings = _drifted(reference, found, over)
+    named = tuple(dict.fromkeys(f.feature for f in findings))
+    told = ", ".join(named[:SHOWN])
+    if findings[0].statistic == "correlation":
+        return Verdict("population drift", findings, near, f"{len(named)} of {len(ks)} features move otherwise together: {told}")
+    return Verdict("population drift", findings, near, f"{len(named)} of {len(ks)} features have drifted: {told}")
+
+
+def _drifted(reference: Reference, found: Statistics, over: np.ndarray[Any, Any]) -> tuple[Finding, ...]:
+    """The features over their floors, the furthest first; then those that left the others."""
+    order = [int(j) for j in np.argsort(-found.ks / reference.floors) if over[j]]
+    findings = [
+        Finding(reference.names[j], "ks", float(found.ks[j]), float(reference.floors[j]), float(found.wasserstein[j]))
+        for j in order
+    ]
+    moved = found.ties / reference.ties_floors
+    findings += [
+        Finding(reference.names[j], "correlation", float(found.ties[j]), float(reference.ties_floors[j]))
+        for j in np.argsort(-moved) if moved[j] >= 1 and (moved >= 1).sum() > 1 and not over[j]
+    ]  # fmt: skip
+    return tuple(findings)
 
 
 def _breaks(reference: Reference, found: Statistics) -> tuple[Finding, ...]:
-    findings = []
-    unit = np.maximum(found.unit, 1 / found.unit)
-    changed = (unit >= UNIT_FACTOR) & (found.ks >= UNIT_KS)
+    findings, few = [], max(1, len(reference.names) // 10)  # a world that changed, changes many features at once
+    changed, flipped = found.unit != 1, found.flipped
     for j, name in enumerate(reference.names):
+        effect = float(found.wasserstein[j])
         if found.missing[j] > MAX_MISSING:
             findings.append(Finding(name, "missing", float(found.missing[j]), MAX_MISSING))
         elif found.stuck[j]:
             findings.append(Finding(name, "stuck", 1.0, 0.0))
-        elif changed[j] and changed.sum() <= max(1, len(unit) // 10):  # a world that grew changes many features at once
-            findings.append(Finding(name, "unit", float(found.unit[j]), UNIT_FACTOR))
+        elif changed[j] and changed.sum() <= few:
+            findings.append(Finding(name, "unit", float(found.unit[j]), MIN_FACTOR, effect))
+        elif found.swapped[j] >= 0:
+            findings.append(Finding(name, "swapped", float(found.ks[j]), float(reference.alone[j]), effect))
+        elif flipped[j] and flipped.sum() <= few:
+            findings.append(Finding(name, "sign", float(found.ks[j]), float(reference.alone[j]), effect))
     return tuple(findings)

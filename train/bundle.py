@@ -26,11 +26,12 @@ from train.forest import CompiledForest
 from train.reference import Reference
 from train.threshold import Threshold
 
-FORMAT = 1
+FORMAT = 2  # 2: the drift reference knows correlations and what its floors promise
 MAX_JSON_BYTES = 8 * 2**20
 MAX_ARRAY_BYTES = 512 * 2**20
 GOLDEN_TOLERANCE = 1e-9
 FOREST_ARRAYS = {"roots": np.int32, "feature": np.int32, "threshold": np.float32, "left": np.int32, "length": np.float64}
+FINITE = ("samples", "floors", "alone", "ties", "ties_floors", "median", "scale", "scores")
 FILES = ("forest.safetensors", "golden.json", "model.json", "reference.json", "reference.safetensors", "threshold.json")
 
 
@@ -162,13 +163,23 @@ def _assemble(texts: dict[str, Any], arrays: dict[str, dict[str, NDArray[Any]]])
 
 def _check_reference(ref: Reference, names: tuple[str, ...]) -> None:
     d = len(names)
-    shapes = {"floors": (d,), "median": (d,), "scale": (d,), "can_stick": (d,), "scores": (101,)}
+    shapes = {
+        "floors": (d,),
+        "alone": (d,),
+        "ties": (d, d),
+        "ties_floors": (d,),
+        "median": (d,),
+        "scale": (d,),
+        "can_stick": (d,),
+        "scores": (101,),
+    }
     wrong = [key for key, shape in shapes.items() if getattr(ref, key).shape != shape]
     if ref.names != names or ref.samples.ndim != 2 or ref.samples.shape[1] != d or len(ref.samples) == 0 or wrong:
         raise BundleError(f"the drift reference does not fit the model's {d} features {wrong or ''}")
-    if not all(np.isfinite(getattr(ref, key)).all() for key in ("samples", "floors", "median", "scale", "scores")):
+    if not all(np.isfinite(getattr(ref, key)).all() for key in FINITE):
         raise BundleError("the drift reference holds values that are not finite")
-    sound = (np.diff(ref.samples, axis=0) >= 0).all() and (ref.scale > 0).all() and ref.can_stick.dtype == np.bool_
+    positive = all((getattr(ref, key) > 0).all() for key in ("floors", "alone", "ties_floors", "scale"))
+    sound = (np.diff(ref.samples, axis=0) >= 0).all() and positive and ref.can_stick.dtype == np.bool_
     if not sound or ref.window_rows < 1 or ref.allowed < 0:
         raise BundleError("the drift reference is not sorted, or has a spread, a window or a count out of range")
 

@@ -138,7 +138,7 @@ def _assemble(
     forest.set_threshold(merged, limit.value)
     ref = reference.build(
         rows.world.X, rows.world.names, scores, window_rows=settings.window_rows, max_rows=settings.reference_rows,
-        prior=prior.reference if prior and spec.captured else None,
+        prior=prior.reference if prior and spec.captured else None, budget=settings.drift_budget,
     )  # fmt: skip
     golden = np.concatenate([rows.held_out.X[:24], plant(rows.held_out.X, ref.scale, most=8)])
     info = {

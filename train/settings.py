@@ -44,6 +44,9 @@ class TrainSettings(BaseSettings):
     window_rows: int = Field(
         default=500, ge=50, description="rows in one drift window; the reference is calibrated on blocks of this size"
     )
+    drift_budget: float = Field(
+        default=1.0, gt=0, le=100, description="false drift episodes per 1000 windows that the reference's floors are made for"
+    )
     reference_rows: int = Field(default=10_000, ge=200, description="most rows the drift reference keeps")
     alert_band: float = Field(
         default=4.0, gt=1, description="gate: alert rate on the held-out rows, as a multiple of the budget, at most"

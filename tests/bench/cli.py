@@ -11,21 +11,23 @@ import click
 
 from train.terminal import command, json_option, say, show, table
 
-NAMES = ("score", "reasons", "policies", "serving", "swap", "stream")
+NAMES = ("score", "reasons", "policies", "serving", "swap", "stream", "drift")
 
 
 @click.command()
 @click.argument("name", required=False, type=click.Choice(NAMES))
 @click.option("--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="serving, swap: length of one run")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="write what was found as JSON")
-@click.option("--write-docs", is_flag=True, help="serving: write the section of docs/benchmarks.md")
+@click.option("--write-docs", is_flag=True, help="serving, drift: write the section of docs/benchmarks.md")
+@click.option("--windows", type=click.IntRange(min=10), default=3000, show_default=True, help="drift: quiet windows a world")
+@click.option("--trials", type=click.IntRange(min=1), default=200, show_default=True, help="drift: changes of each kind")
 @json_option
 @command
-def bench(name: str | None, seconds: float, out: Path | None, write_docs: bool, as_json: bool) -> None:
+def bench(name: str | None, seconds: float, out: Path | None, write_docs: bool, windows: int, trials: int, as_json: bool) -> None:
     """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite), reasons (the features named for an
-    anomaly beside labelled ones), policies (the policy pack over 500 resources), serving (HTTP beside a do-nothing handler and
-    other servers), swap (fifty swaps under load, and the shadow), stream (records a second, and what is lost or doubled when the
-    consumer is killed). Peers are installed into environments of their own."""
+    anomaly beside labelled ones), policies (the policy pack over 500 resources), drift (beside naive rules), serving (HTTP
+    beside a do-nothing handler and other servers), swap (fifty swaps under load, and the shadow), stream (records a second, and
+    what is lost or doubled when the consumer is killed). Peers are installed into environments of their own."""
     found: dict[str, Any] = {}
     for each in NAMES if name is None else (name,):
         say(each)
@@ -33,6 +35,8 @@ def bench(name: str | None, seconds: float, out: Path | None, write_docs: bool, 
             found[each] = _serving(seconds, write_docs, as_json)
         elif each == "swap":
             found[each] = _swap(seconds, as_json)
+        elif each == "drift":
+            found[each] = _drift(windows, trials, write_docs, as_json)
         else:
             found[each] = _measure(each, as_json)
     if out is not None:
@@ -44,6 +48,18 @@ def bench(name: str | None, seconds: float, out: Path | None, write_docs: bool, 
 def _measure(name: str, as_json: bool) -> list[dict[str, Any]]:
     # The function has the benchmark's name.
     rows = getattr(importlib.import_module(f"tests.bench.{name}"), name)()
+    if not as_json:
+        _table(rows)
+    return rows
+
+
+def _drift(windows: int, trials: int, write_docs: bool, as_json: bool) -> list[dict[str, Any]]:
+    from tests.bench import report
+    from tests.bench.drift import drift, page
+
+    rows = drift(windows, trials)
+    if write_docs:
+        report.write_section(report.DOCS, "Drift", page(rows))
     if not as_json:
         _table(rows)
     return rows

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -97,6 +98,15 @@ def test_drifted_features_are_told_with_their_evidence(watch: Make, report: Make
     worst = max(status["features"], key=lambda f: f["ks"] / f["floor"])
     assert worst["feature"] == "c"
     assert samples(seen)["vigil_drift_windows_total", "population drift"] == 1
+
+
+def test_the_status_of_a_judged_window_can_be_answered(watch: Make, report: Make, live: Make) -> None:
+    seen = watch()
+    seen.ingest(report(live(WINDOW)), NOW)
+    answer = msgspec.json.decode(msgspec.json.encode(seen.status(NOW)))  # a NumPy number would be refused
+    assert answer["scores"]["ks"] > 0
+    assert answer["calibration"]["promised"] is True
+    assert set(answer["features"][0]) >= {"feature", "ks", "floor", "alone", "wasserstein", "correlation"}
 
 
 def drifted(seen: Watch, report: Make, live: Make) -> None:

@@ -146,7 +146,7 @@ def test_a_place_without_bundle_is_refused(tmp_path: Path, make: Callable[[Path]
 @pytest.mark.parametrize(
     ("name", "changes", "said"),
     [
-        ("model.json", {"format": 2}, "bundle format 2; this Vigil reads format 1"),
+        ("model.json", {"format": 1}, "bundle format 1; this Vigil reads format 2"),
         ("model.json", {"trees": 11}, "11 trees of 32 rows, the arrays hold 10"),
         ("model.json", {"max_samples": 1}, "trees of 1 rows"),
         ("model.json", {"max_samples": 33}, "golden rows score"),
