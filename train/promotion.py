@@ -157,7 +157,8 @@ def _stop(registry: Promotable, canary: Canary, reason: str, actor: str) -> None
 def settle(registry: Promotable) -> None:
     """Close what crashed promoters left open, and enter what was moved by other means; call it within `exclusive`.
 
-    An entry is closed after the aliases are right: a crash in here is settled by the next one.
+    Like every move, the one that is entered is opened first, and entries are closed after the aliases are right: a crash in
+    here is settled by the next one.
     """
     moves, canary = registry.moves(), registry.canary()
     champion = registry.aliases().get("champion", "")
@@ -165,18 +166,18 @@ def settle(registry: Promotable) -> None:
     made = {move.id for move in moves if move.state == "done" or (move.state == "open" and _made(move, champion, canary))}
     last = next((move for move in moves if move.kind in MOVES and move.id in made), None)
     former, known = (last.former, last.to) if last else ("", "")
-    moved = bool(champion) and champion != known
-    if moved or (left and champion):
+    closing = [(move.id, move.id in made) for move in left]
+    if champion and champion != known:
+        former, reason = known, "the alias was moved by other means"
+        outside = Move("outside", known, champion, registry.get(champion).digest, reason, "unknown")
+        closing.append((registry.open_move(outside), True))
+    if closing and champion:
         registry.set_schema(registry.get(champion).schema)
-        registry.set_alias("previous", (known if moved else former) or None)
+        registry.set_alias("previous", former or None)
     if canary is not None and canary.champion != champion:
         registry.set_canary(None)
-    for move in left:
-        registry.close_move(move.id, done=move.id in made)
-    if moved:
-        reason = "the alias was moved by other means"
-        outside = Move("outside", known, champion, registry.get(champion).digest, reason, "unknown")
-        registry.close_move(registry.open_move(outside), done=True)
+    for move_id, done in closing:
+        registry.close_move(move_id, done=done)
 
 
 def _made(move: Move, champion: str, canary: Canary | None) -> bool:

@@ -25,7 +25,9 @@ def test_demo_goes_through_the_loop_and_leaves_nothing(tmp_path: Path, request: 
     vigil = Vigil(tmp_path, free_port())
     demo = vigil.start("demo", "--json", *data_arguments(request))
     assert demo.stdout is not None
-    summary = json.loads(demo.stdout.readline() or "{}")
+    line = demo.stdout.readline()
+    assert line, f"the demo ended early: {demo.communicate(timeout=60)[1]}"
+    summary = json.loads(line)
     status, drift = vigil.get("/drift")
     demo.send_signal(signal.SIGINT)
     _, err = demo.communicate(timeout=60)
