@@ -39,7 +39,11 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
-    """One running platform with a champion trained on built-in telemetry."""
+    """One running platform with a champion trained on built-in telemetry.
+
+    It only observes drift: what tests send is not what the model was trained on, and a retraining in between would move the
+    champion that they are about.
+    """
     import pandas as pd
 
     from serve.simulate import telemetry
@@ -47,7 +51,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
     home = tmp_path_factory.mktemp("platform")
     table = telemetry(6000, seed=1)
     pd.DataFrame(table.X, columns=list(table.names)).to_csv(home / "telemetry.csv", index=False)
-    vigil = Vigil(home, free_port())
+    vigil = Vigil(home, free_port(), {"VIGIL_DRIFT_MODE": "observe"})
     vigil.run("up", "-d", "--data", str(home / "telemetry.csv"))
     yield vigil
     vigil.run("down")
