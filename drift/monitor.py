@@ -32,7 +32,7 @@ from drift.window import TumblingWindow, Window
 from serve.metrics import DriftMetrics, Snapshot, exposition, snapshot
 from train.bundle import ModelBundle
 from train.data import captured_name
-from train.errors import RegistryUnavailable, VigilError
+from train.errors import JobsUnavailable, RegistryUnavailable, VigilError
 from train.home import Home, write_json
 from train.registry import Registry, Version
 
@@ -291,9 +291,9 @@ class DriftMonitor:
                     result = await asyncio.to_thread(
                         retrain, state.episode, state.since, self._watch.cause, self.settings, self._registry, self._watch.rollout
                     )
-                except RegistryUnavailable as error:
+                except (JobsUnavailable, RegistryUnavailable) as error:
                     if time.time() < state.retrains[-1] + self.settings.retrain_timeout_s:
-                        log.warning("retraining waits for the registry: %s", error.message)
+                        log.warning("retraining waits: %s", error.message)
                         await asyncio.sleep(POLL_S)
                         continue
                     result = Retraining("failed", error.message)

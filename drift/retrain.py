@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ from drift.governor import Outcome
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
 from train.canary import steps
+from train.errors import JobsUnavailable
 from train.gate import judge_shadow
 from train.home import Home
 from train.promotion import history, promote, start_canary
@@ -34,30 +37,46 @@ class Retraining:
 def retrain(episode: str, since: float, cause: str, settings: DriftSettings, registry: Registry, rollout: Rollout) -> Retraining:
     """Run the retraining of `episode` on baseline and captured rows since `since`; blocks until it has ended.
 
-    It is idempotent: job and version are keyed by the episode, so a monitor that restarts joins the job that runs.
+    It is idempotent: job and version are keyed by the episode, so a monitor that restarts joins the job that runs, and one
+    that was told JobsUnavailable or RegistryUnavailable may call it again.
     """
     champion = registry.champion()
     if champion is None:
         return Retraining("failed", "there is no champion to improve on")
-    home = Home(settings.home)
-    info = registry.fetch(champion, home.cache).info
-    client = JobSubmissionClient(settings.dashboard_url)
+    info = registry.fetch(champion, Home(settings.home).cache).info
     job = f"retrain-{episode}"
+    with _jobs(settings.dashboard_url) as client:
+        ended = _run(client, job, episode, since, info, settings)
+    version = registry.of_job(episode)
+    if version is None:
+        return Retraining("failed", f"the job {job} {ended}")
+    gate = registry.gate(version)
+    if not gate["passed"]:
+        return Retraining("kept", f"version {version.version} failed the gate: {gate['reason']}", version.version)
+    return _roll_out(version, gate, f"drift: {cause}", settings, registry, rollout)
+
+
+@contextmanager
+def _jobs(url: str) -> Iterator[JobSubmissionClient]:
+    """The client of Ray's job server; what it raises when that fails, a bare RuntimeError, becomes JobsUnavailable."""
+    try:
+        yield JobSubmissionClient(url)
+    except (RuntimeError, ConnectionError) as error:
+        raise JobsUnavailable(f"Ray cannot run the job now: {error}") from error
+
+
+def _run(client: JobSubmissionClient, job: str, episode: str, since: float, info: dict[str, Any], settings: DriftSettings) -> str:
+    """Submit the job unless Ray knows it, and wait for its end; says how it ended, with its last line."""
     if all(known.submission_id != job for known in client.list_jobs()):
+        home = Home(settings.home)
         arguments = ["train", "--data", str(info["data"]), "--captured", str(home.captured), "--since", repr(since)]
         arguments += ["--trigger", "drift", "--key", episode, "--json"] + (
             ["--label", str(info["label"])] if info["label"] else []
         )
         client.submit_job(entrypoint=shlex.join([sys.executable, "-m", "vigil", *arguments]), submission_id=job)
     status = _wait(client, job, settings.retrain_timeout_s)
-    version = registry.of_job(episode)
-    if version is None:
-        tail = client.get_job_logs(job).strip().splitlines()[-1:] or ["no output"]
-        return Retraining("failed", f"the job {job} ended {status} without a version: {tail[0][:300]}")
-    gate = registry.gate(version)
-    if not gate["passed"]:
-        return Retraining("kept", f"version {version.version} failed the gate: {gate['reason']}", version.version)
-    return _roll_out(version, gate, f"drift: {cause}", settings, registry, rollout)
+    tail = client.get_job_logs(job).strip().splitlines()[-1:] or ["no output"]
+    return f"ended {status} without a version: {tail[0][:300]}"
 
 
 def _roll_out(

@@ -46,6 +46,12 @@ class RegistryUnavailable(VigilError):
     status = 503
 
 
+class JobsUnavailable(VigilError):
+    """Ray's job server cannot be reached, or has no agent yet that could start a job."""
+
+    status = 503
+
+
 class PlatformError(VigilError):
     """The platform on this machine cannot start, stop or be found."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from drift.rollout import Rollout
 from drift.settings import DriftSettings
 from serve.metrics import DriftMetrics
 from tests.train.test_promotion import Shelf
+from train.errors import JobsUnavailable
 from train.promotion import history, promote, start_canary, stop_canary
 from train.registry import Registry, Version
 
@@ -85,3 +87,21 @@ def test_a_canary_decides_where_the_settings_ask_for_one(
     assert ("too many alerts" if end == "stop" else "canary passed") in found.reason
     again = roll_out(shelf, canary_steps="5:60,25:60")  # a monitor that restarts repeats nothing
     assert (again.outcome, [m.kind for m in history(shelf)].count("canary")) == (outcome, 1)
+
+
+def test_a_job_server_that_is_not_ready_is_asked_again_later(shelf: Shelved, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NotReady:
+        def __init__(self, url: str) -> None: ...
+
+        def list_jobs(self) -> list[Any]:
+            return []
+
+        def submit_job(self, **job: str) -> None:
+            raise RuntimeError("Request failed with status code 500: No available agent to submit job")
+
+    bundle = SimpleNamespace(info={"data": "table.csv", "label": None})
+    monkeypatch.setattr(retrain, "JobSubmissionClient", NotReady)
+    monkeypatch.setattr(shelf, "fetch", lambda version, cache: bundle, raising=False)
+    rollout = Rollout(DriftSettings(), DriftMetrics())
+    with pytest.raises(JobsUnavailable, match="No available agent"):
+        retrain.retrain("1", 0.0, "drift", DriftSettings(), cast(Registry, shelf), rollout)

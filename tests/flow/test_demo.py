@@ -28,6 +28,7 @@ def test_demo_goes_through_the_loop_and_leaves_nothing(tmp_path: Path, request: 
     line = demo.stdout.readline()
     assert line, f"the demo ended early: {demo.communicate(timeout=60)[1]}"
     summary = json.loads(line)
+    assert "error" not in summary, summary
     status, drift = vigil.get("/drift")
     demo.send_signal(signal.SIGINT)
     _, err = demo.communicate(timeout=60)

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
 import pytest
 
-from serve import reaper
 from tests.running import Vigil, eventually
 from tests.swapping import CONNECTIONS, Alias, Answered, Traffic
 from train.home import Home
@@ -112,12 +112,13 @@ def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(p
     artifacts = Home(platform.home).artifacts
     before = drift(platform)
 
+    port = urlsplit(found.tracking_uri).port
+
     def from_cache() -> bool:
-        for server in reaper.members(found.id):
-            with suppress(psutil.NoSuchProcess):
-                if "mlflow server" in " ".join(server.cmdline()):  # it is started again as often
-                    for process in (*server.children(recursive=True), server):
-                        process.kill()
+        for listener in psutil.net_connections("tcp"):  # MLflow and its workers, started again as often
+            if listener.status == psutil.CONN_LISTEN and listener.laddr.port == port and listener.pid:
+                with suppress(psutil.NoSuchProcess):
+                    psutil.Process(listener.pid).kill()
         return any(r["source"] == "last-known-good" for r in drift(platform).get("replicas", []))
 
     with Traffic(platform.url, alias.row, pause=0.01).running() as traffic:
