@@ -116,7 +116,7 @@ def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(p
 
     def from_cache() -> bool:
         for listener in psutil.net_connections("tcp"):  # MLflow and its workers, started again as often
-            if listener.status == psutil.CONN_LISTEN and listener.laddr.port == port and listener.pid:
+            if listener.status == psutil.CONN_LISTEN and listener.laddr and listener.laddr.port == port and listener.pid:
                 with suppress(psutil.NoSuchProcess):
                     psutil.Process(listener.pid).kill()
         return any(r["source"] == "last-known-good" for r in drift(platform).get("replicas", []))
