@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.metadata
 import logging
 import os
@@ -64,6 +65,8 @@ class Detector:
         self.capture_rate = float(config.get("capture_rate", 1.0))
         if not self._tasks:
             await self.watch.poll()
+            gc.collect()
+            gc.freeze()  # a full collection, which stops all requests, need not look at Ray, MLflow and numba
             self._tasks = [asyncio.create_task(self.watch.run()), asyncio.create_task(self._report_loop())]
 
     async def refresh(self) -> dict[str, Any]:

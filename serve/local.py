@@ -100,10 +100,8 @@ def environment(settings: ServeSettings, found: Ports, home: Home, folder: Path)
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(found.replicas + REPLICA_PORTS - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(found.grpc),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(found.grpc + REPLICA_PORTS - 1),
-        **settings.haproxy,
+        **settings.environment,
         "RAY_worker_maximum_startup_concurrency": "4",
-        "MALLOC_TRIM_THRESHOLD_": "131072",
-        "MALLOC_MMAP_THRESHOLD_": "131072",
         "VIGIL_HOME": str(home.root),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this interpreter, not a `uv run` of their own
     }

@@ -127,7 +127,7 @@ def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> NDArr
         raise InvalidFeatures(f"data of {INPUT!r} are not {shape[0]} x {d} numbers: {error}", field=INPUT) from error
     # What the client called FP32 is rounded to it, so that JSON and binary give the same score.
     with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
-        return values.reshape(shape).astype(dtype).astype(np.float64)
+        return values.reshape(shape).astype(dtype, copy=False).astype(np.float64, copy=False)
 
 
 def _outputs(request: _Infer) -> tuple[tuple[str, bool], ...]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+KEPT_BYTES = 32 * 1024 * 1024  # glibc takes no larger threshold for mmap
 HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
 
 
@@ -126,11 +127,12 @@ class ServeSettings(BaseSettings):
         }  # fmt: skip
 
     @property
-    def haproxy(self) -> dict[str, str]:
-        """How Serve's HAProxy treats clients, as environment of every Ray process, on one machine and in a pod.
+    def environment(self) -> dict[str, str]:
+        """Of every Ray process, on one machine and in a pod: how Serve's HAProxy treats clients, how malloc keeps memory.
 
         A request goes to a replica when its body is there, or fills the buffer: a client that is slow with a small one holds no
         slot of a replica. Serve has no setting for that, but the value of RETRY_ON is put into HAProxy's `defaults` as it is.
+        The body and the matrix of a batch would be new pages for each request: what is free is kept instead.
         """
         wait_s = max(self.header_timeout_s, math.ceil(self.body_timeout_s))
         return {
@@ -138,6 +140,8 @@ class ServeSettings(BaseSettings):
             "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(self.max_header_bytes + HAPROXY_RESERVE_BYTES),
             "RAY_SERVE_HAPROXY_METRICS_ENABLED": str(int(self.haproxy_metrics)),
             "RAY_SERVE_HAPROXY_RETRY_ON": f"conn-failure\n    option http-buffer-request\n    timeout http-request {wait_s}s",
+            "MALLOC_MMAP_THRESHOLD_": str(KEPT_BYTES),
+            "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
         }
 
 

@@ -69,7 +69,7 @@ def variables(settings: PlatformSettings) -> list[Object]:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": on,
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:10514",  # the default, 514, is not for those who are not root
-        **serve_settings(settings).haproxy,
+        **serve_settings(settings).environment,
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN_S),
         "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": LATENCY_BUCKETS_MS,
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",

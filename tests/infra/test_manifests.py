@@ -180,7 +180,7 @@ def test_nobody_calls_without_a_key_of_the_secret_or_a_token_of_the_provider(iss
 def test_haproxy_keeps_the_limits_of_the_settings() -> None:
     platform = settings_of("prod")
     values = {one["name"]: one.get("value") for one in ray.variables(platform)}
-    assert values.items() >= ray.serve_settings(platform).haproxy.items()
+    assert values.items() >= ray.serve_settings(platform).environment.items()
 
 
 def test_the_drift_monitor_has_a_worker_group_of_its_own() -> None:
