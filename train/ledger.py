@@ -106,7 +106,12 @@ class Ledger:
         The lock is a registered model: the one thing whose name MLflow keeps unique. One that is older than LOCK_S was left
         by a crash and is taken over.
         """
-        name, owner = f"{self.model_name}.promoting", uuid.uuid4().hex
+        with self._holding(f"{self.model_name}.promoting", actor):
+            yield
+
+    @contextmanager
+    def _holding(self, name: str, actor: str) -> Iterator[None]:
+        owner = uuid.uuid4().hex[:8]
         with self._talking():
             for _ in range(2):
                 try:
@@ -115,17 +120,16 @@ class Ledger:
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise
-                    self._break_stale_lock(name)
+                    self._break_stale_lock(name, actor)
             else:
                 raise RegistryError("another promotion has just begun: look at `vigil models`, then try again")
         try:
             yield
         finally:
             with suppress(MlflowException):
-                if self._client.get_registered_model(name).tags.get("owner") == owner:
-                    self._client.delete_registered_model(name)
+                self._remove(name, owner)
 
-    def _break_stale_lock(self, name: str) -> None:
+    def _break_stale_lock(self, name: str, actor: str) -> None:
         with suppress(MlflowException):  # it has been let go meanwhile
             held = self._client.get_registered_model(name)
             age = time.time() - (held.creation_timestamp or 0) / 1000
@@ -134,6 +138,12 @@ class Ledger:
                     f"another promotion is under way (by {held.tags.get('actor')}, for {age:.0f} s): look at `vigil models`, "
                     "then try again"
                 )
+            # Of two that find it, the later must not remove the lock that the earlier has made in its place.
+            with self._holding(f"{name}.{held.tags['owner']}", actor):
+                self._remove(name, held.tags["owner"])
+
+    def _remove(self, name: str, owner: str) -> None:
+        if self._client.get_registered_model(name).tags.get("owner") == owner:
             self._client.delete_registered_model(name)
 
     def _experiment(self, name: str) -> str:

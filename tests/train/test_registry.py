@@ -5,10 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Barrier
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -153,6 +155,32 @@ def test_one_promoter_at_a_time_and_a_crashed_ones_lock_is_taken_over(
     with registry.exclusive("bob"):
         pass
     assert moves(registry) == [("", "1")]
+
+
+def test_of_two_that_find_a_crashed_ones_lock_the_later_leaves_the_new_lock(
+    registry: Registry, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bob reads the lock that ann left; carl takes it over before bob does."""
+    register()
+    other = Registry(registry.tracking_uri, registry.model_name, registry._artifacts)
+    with ExitStack() as held:
+        held.enter_context(registry.exclusive("ann"))
+        read = other._client.get_registered_model
+
+        def read_slowly(name: str) -> object:
+            found = read(name)
+            if found.tags.get("actor") == "ann" and name.endswith(".promoting"):
+                with monkeypatch.context() as patch:
+                    patch.setattr(ledger, "LOCK_S", 0.0)
+                    held.enter_context(registry.exclusive("carl"))
+                return SimpleNamespace(tags=found.tags, creation_timestamp=0)
+            return found
+
+        monkeypatch.setattr(other._client, "get_registered_model", read_slowly)
+        with pytest.raises(RegistryError, match=r"another promotion"), other.exclusive("bob"):
+            pass
+        assert read(f"{registry.model_name}.promoting").tags["actor"] == "carl"
+    assert not [m for m in registry._client.search_registered_models() if m.name.startswith(f"{registry.model_name}.")]
 
 
 def test_of_many_promoters_at_once_one_wins_and_the_others_are_told(registry: Registry, register: Register) -> None:

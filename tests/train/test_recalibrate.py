@@ -1,0 +1,62 @@
+"""train/recalibrate.py against a local MLflow database: the champion's forest, a threshold for what is live now."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.ensemble import IsolationForest
+
+from train.bundle import ModelBundle
+from train.data import captured_name
+from train.errors import DataError, RegistryError
+from train.home import Home
+from train.promotion import promote
+from train.recalibrate import MIN_ROWS, recalibrate
+from train.registry import Candidate, Registry
+
+Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    folder = tmp_path_factory.mktemp("mlflow")
+    return Registry(f"sqlite:///{folder}/mlflow.db", f"vigil-{uuid.uuid4().hex}", folder / "artifacts")
+
+
+def capture(home: Home, rows: np.ndarray, names: tuple[str, ...], at: float) -> None:
+    file = home.captured / "date=2026-01-01" / captured_name(at)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({name: rows[:, j] for j, name in enumerate(names)}), file)
+
+
+def test_the_new_version_has_the_same_forest_and_alerts_as_often_as_asked(
+    registry: Registry, model: Models, tmp_path: Path
+) -> None:
+    home, (forest, bundle) = Home(tmp_path), model(0)
+    with pytest.raises(RegistryError, match="no champion"):
+        recalibrate(registry, home, 0.0, None)
+    champion = registry.register(Candidate(forest, bundle, {}, {}, {"job": "a", "trigger": "manual"}, {"passed": True}))
+    promote(registry, champion.version, reason="", actor="")
+    world = np.random.default_rng(5).normal(scale=1.5, size=(4 * MIN_ROWS, len(bundle.names)))
+    capture(home, world[: MIN_ROWS - 1], bundle.names, 1000.0)
+    with pytest.raises(DataError, match=f"{MIN_ROWS - 1} captured rows"):
+        recalibrate(registry, home, 0.0, None)
+    capture(home, world, bundle.names, 2000.0)
+
+    made = recalibrate(registry, home, since=1500.0, alert_rate=0.02)
+
+    fresh = registry.fetch(made, home.cache)
+    rate = float(np.mean(fresh.forest.score(world) > fresh.threshold.value))
+    assert 0.018 <= rate <= 0.02
+    assert np.mean(bundle.forest.score(world) > bundle.threshold.value) > 0.1
+    assert made.tags["forest_digest"] == champion.tags["forest_digest"]
+    assert made.digest != champion.digest
+    assert registry.aliases() == {"champion": champion.version, "challenger": made.version}
+    # Whoever loads the scikit-learn flavour gets the new threshold too.
+    assert float(np.mean(registry.forest(made).predict(world) == -1)) == pytest.approx(rate, abs=1e-9)
