@@ -9,6 +9,9 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
+Mode = Literal["observe", "suggest", "auto"]
+
+
 class DriftSettings(BaseSettings):
     """When a window is drift, and what the governor may do about it. The window size is the champion reference's own."""
 
@@ -19,16 +22,23 @@ class DriftSettings(BaseSettings):
     model_name: str = Field(default="vigil", description="registered model to watch")
     dashboard_url: str = Field(default="http://127.0.0.1:8265", description="Ray dashboard: where retraining jobs are submitted")
     serve_application: str = Field(default="vigil", description="Serve application whose replicas are told of a promotion")
-    mode: Literal["observe", "suggest", "auto"] = Field(
-        default="auto", description="observe: report; suggest: also open episodes; auto: retrain"
-    )
+    mode: Mode = Field(default="auto", description="observe: report; suggest: also open episodes; auto: retrain")
     alpha: float = Field(
         default=0.01, gt=0, lt=1, description="family-wise significance of the KS tests of one window (Bonferroni)"
     )
     retrain_rows: int = Field(default=2000, ge=100, description="captured rows since the drift began that a retraining waits for")
     cooldown_windows: int = Field(default=10, ge=0, description="windows after a retraining in which no episode opens")
+    cooldown_s: float = Field(default=3600, ge=0, description="seconds after a retraining in which no episode opens")
     clear_windows: int = Field(default=3, ge=1, description="quiet windows that close an episode")
     max_retrains_per_day: int = Field(default=4, ge=0, description="retraining budget; 0 never retrains")
+    max_retrain_seconds_per_day: float = Field(
+        default=3600, ge=0, description="cost budget: seconds of retraining in 24 hours after which none begins"
+    )
+    schedule_hours: float = Field(default=0, ge=0, description="retrain also without drift, so long after the last; 0: never")
+    schedule_rows: int = Field(default=0, ge=0, description="the same after so many new rows; 0: never")
+    window_s: float = Field(
+        default=3600, ge=0, description="a window with a fifth of its rows is judged after so long; 0: only full ones"
+    )
     keep_windows: int = Field(default=500, ge=10, description="captured windows kept on disk")
     shadow_rows: int = Field(
         default=0, ge=0, description="rows that a retrained challenger must first score in the shadow of the champion; 0: none"

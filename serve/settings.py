@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-KEPT_BYTES = 32 * 1024 * 1024  # glibc takes no larger threshold for mmap
+KEPT_BYTES = 4 * 1024 * 1024
 HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
 
 

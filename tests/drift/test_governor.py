@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from drift.governor import DAY, Governor, Outcome, on_champion, on_retrained, on_window
-from drift.settings import DriftSettings
+from drift.governor import DAY, Governor, Outcome, on_champion, on_mode, on_retrained, on_time, on_window
+from drift.settings import DriftSettings, Mode
 from drift.verdict import Kind
 
 KINDS: dict[str, Kind] = {"D": "population drift", "N": "none", "B": "data break"}
-AUTO = DriftSettings(retrain_rows=300, cooldown_windows=3, clear_windows=3, max_retrains_per_day=2)
+AUTO = DriftSettings(retrain_rows=300, cooldown_windows=3, cooldown_s=0, clear_windows=3, max_retrains_per_day=2)
 DAY_BEGINS = 1_700_000_000.0
 
 
@@ -78,7 +79,7 @@ def test_only_mode_auto_retrains(mode: str, phase: str) -> None:
 @pytest.mark.parametrize("outcome", ["promoted", "kept", "failed"])
 def test_drift_that_remains_after_the_cooldown_leads_to_exactly_one_more(outcome: Outcome) -> None:
     retraining = after("DDD")
-    cooling = on_retrained(retraining, outcome, "why", AUTO)
+    cooling = on_retrained(retraining, outcome, "why", DAY_BEGINS, AUTO)
     assert (cooling.phase, cooling.episode) == ("cooling", None)
     assert outcome in cooling.reason
     found = [*feed("D" * 12, cooling)]
@@ -93,7 +94,7 @@ def test_a_used_up_budget_waits_for_the_next_day() -> None:
         state, go = on_window(state, KINDS["D"], DAY_BEGINS, 100, DAY_BEGINS + 3600 * hour, AUTO)
         begun += go
         if go:
-            state = on_retrained(state, "kept", "", AUTO)
+            state = on_retrained(state, "kept", "", DAY_BEGINS + 3600 * hour, AUTO)
         if hour == 23:
             assert begun == 2
             assert "budget" in state.reason
@@ -103,7 +104,7 @@ def test_a_used_up_budget_waits_for_the_next_day() -> None:
 
 @pytest.mark.parametrize(("own", "phase"), [(True, "cooling"), (False, "watching")])
 def test_only_a_persons_promotion_ends_the_cooldown(own: bool, phase: str) -> None:
-    state = on_champion(on_retrained(after("DDD"), "promoted", "", AUTO), own=own)
+    state = on_champion(on_retrained(after("DDD"), "promoted", "", DAY_BEGINS, AUTO), own=own)
     assert (state.phase, state.recent) == (phase, ())
 
 
@@ -116,16 +117,81 @@ def test_another_champion_closes_the_episode_but_not_a_running_retraining(kinds:
 
 def test_an_outcome_that_nobody_waits_for_changes_nothing() -> None:
     state = after("DD")
-    assert on_retrained(state, "promoted", "", AUTO) is state
+    assert on_retrained(state, "promoted", "", DAY_BEGINS, AUTO) is state
 
 
 def test_a_clock_that_ran_ahead_for_a_while_refills_nothing() -> None:
-    state = on_retrained(after("DDD"), "kept", "", AUTO)
+    state = on_retrained(after("DDD"), "kept", "", DAY_BEGINS, AUTO)
     state = after("NNNDD", state, now=DAY_BEGINS + 2 * DAY)  # the first start is long ago, says the clock
     found = [*feed("D" * 3, state, now=DAY_BEGINS + 3600)]
     assert [go for _, go in found] == [True, False, False]
-    state = on_retrained(found[-1][0], "kept", "", AUTO)
+    state = on_retrained(found[-1][0], "kept", "", DAY_BEGINS + 3660, AUTO)
     assert not any(decisions("D" * 12, state))
+
+
+def test_five_hundred_signals_in_an_hour_are_one_retraining_and_what_remains_then_exactly_one_more() -> None:
+    settings = AUTO.model_copy(update={"cooldown_s": 3600.0, "max_retrains_per_day": 24})
+    state, begun, now = Governor(), list[float](), DAY_BEGINS
+    for signal in range(700):
+        now = DAY_BEGINS + 7.2 * signal
+        state, go = on_window(state, KINDS["D"], now - 7.2, 100, now, settings)
+        if go:
+            begun.append(now - DAY_BEGINS)
+            state = on_retrained(state, "kept", "", now + 1, settings)
+        if signal % 100 == 0:  # the monitor is killed, and goes on from what it wrote
+            state = Governor.from_json(json.loads(json.dumps(state.to_json())))
+    assert len(begun) == 2
+    assert begun[0] < 60
+    assert begun[1] > 3600
+
+
+def test_the_seconds_of_retraining_have_a_budget_too() -> None:
+    settings = AUTO.model_copy(update={"max_retrains_per_day": 9, "max_retrain_seconds_per_day": 500.0})
+    state = on_retrained(after("DDD", settings=settings), "kept", "", DAY_BEGINS + 179 + 600, settings)
+    assert state.retrains == ((DAY_BEGINS + 179, 600.0),)
+    state = after("D" * 12, state, settings, DAY_BEGINS + 1000)
+    assert (state.phase, state.retrained) == ("collecting", 1)
+    assert "500 s of retraining" in state.reason
+    assert after("D", state, settings, DAY_BEGINS + 2 * DAY).retrained == 2
+
+
+@pytest.mark.parametrize(
+    ("schedule", "due"), [({"schedule_hours": 1.0}, 3600.0), ({"schedule_rows": 250}, 120.0), ({"schedule_hours": 0.0}, None)]
+)
+def test_a_schedule_retrains_without_drift(schedule: dict[str, float], due: float | None) -> None:
+    settings, state, begun = AUTO.model_copy(update=schedule), Governor(), None
+    for second in range(0, 7200, 60):
+        state, go = on_time(state, DAY_BEGINS + second, settings)
+        if go:
+            assert begun is None  # it does not end in this test: no second one begins
+            begun = second
+        state, _ = on_window(state, "none", DAY_BEGINS + second, 100, DAY_BEGINS + second, settings)
+    assert begun == (due if due is None else pytest.approx(due, abs=60))
+    if due:
+        assert (state.phase, state.since, state.episode is not None) == ("retraining", DAY_BEGINS, True)
+        state = on_retrained(state, "promoted", "", DAY_BEGINS + 7200, settings)
+        assert (state.renewed, state.fresh) == (DAY_BEGINS + 7200, 0)
+
+
+def test_a_person_can_switch_retraining_off_and_on_again() -> None:
+    state = on_mode(after("DD"), "observe")
+    assert (state.phase, state.episode) == ("watching", None)
+    assert not any(decisions("D" * 9, state))
+    assert on_time(state, DAY_BEGINS + DAY, AUTO.model_copy(update={"schedule_hours": 1.0})) == (
+        replace(state, renewed=DAY_BEGINS + DAY), False,
+    )  # fmt: skip
+    assert any(decisions("D" * 9, on_mode(state, None)))
+    assert on_mode(after("DDD"), "observe").phase == "retraining"  # it ends by itself; what becomes of it is asked then
+
+
+def test_the_state_of_an_older_vigil_is_read_and_of_a_newer_refused() -> None:
+    old = {k: v for k, v in after("DDD").to_json().items() if k not in ("format", "mode", "renewed", "fresh", "until")}
+    assert Governor.from_json({**old, "retrains": [5.0]}).retrains == ((5.0, 0.0),)
+    with pytest.raises(ValueError, match="newer"):
+        Governor.from_json({**after("D").to_json(), "format": 3})
+
+
+LIFE = AUTO.model_copy(update={"schedule_hours": 30.0, "schedule_rows": 2000, "cooldown_s": 5000.0})
 
 
 class Life(RuleBasedStateMachine):
@@ -142,20 +208,33 @@ class Life(RuleBasedStateMachine):
     def window(self, kind: str, seconds: float) -> None:
         self.jump(seconds)
         before = self.state
-        self.state, go = on_window(self.state, KINDS[kind], self.now - 60, 100, self.now, AUTO)
+        self.state, go = on_window(self.state, KINDS[kind], self.now - 60, 100, self.now, LIFE)
         if not go:
             return
-        assert not self.running
         assert before.phase == "collecting"
+        self.began()
+
+    def began(self) -> None:
+        assert not self.running
         self.running = True
         self.begun.append(self.now)
-        assert sum(self.now - DAY < at for at in self.begun) <= AUTO.max_retrains_per_day
+        assert sum(self.now - DAY < at for at in self.begun) <= LIFE.max_retrains_per_day
         self.episodes.append(self.state.episode)
 
     @precondition(lambda self: self.running)
     @rule(outcome=st.sampled_from(["promoted", "kept", "failed"]))
     def finish(self, outcome: Outcome) -> None:
-        self.state, self.running = on_retrained(self.state, outcome, "", AUTO), False
+        self.state, self.running = on_retrained(self.state, outcome, "", self.now, LIFE), False
+
+    @rule()
+    def look_at_the_clock(self) -> None:
+        self.state, go = on_time(self.state, self.now, LIFE)
+        if go:
+            self.began()
+
+    @rule(mode=st.sampled_from(["observe", "auto", None]))
+    def switch(self, mode: Mode | None) -> None:
+        self.state = on_mode(self.state, mode)
 
     @rule(own=st.booleans())
     def champion(self, own: bool) -> None:
@@ -180,8 +259,8 @@ class Life(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Quiet windows, and the end of what runs, always lead back to watching."""
-        for _ in range(AUTO.cooldown_windows + 2 * AUTO.clear_windows + 1):
-            self.window("N", 60.0)
+        for _ in range(LIFE.cooldown_windows + 2 * LIFE.clear_windows + 1):
+            self.window("N", 1000.0)
             if self.running:
                 self.finish("failed")
         assert self.state.phase == "watching"
