@@ -5,8 +5,18 @@ from __future__ import annotations
 import click
 
 from train.errors import PlatformError
+from train.home import Platform
 from train.settings import HomeSettings, TrainSettings
 from train.terminal import command, json_option, say, show, table
+
+BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+def _platform() -> Platform:
+    platform = HomeSettings().open().platform()
+    if platform is None:
+        raise PlatformError("no platform runs here: start one with `vigil up`")
+    return platform
 
 
 @click.group()
@@ -19,23 +29,40 @@ def drift() -> None:
 @command
 def status(as_json: bool) -> None:
     """The last window against its floors, and what the governor does."""
-    platform = HomeSettings().open().platform()
-    if platform is None:
-        raise PlatformError("no platform runs here: start one with `vigil up`")
     try:
-        found = platform.get("/drift")
+        found = _platform().get("/drift")
     except OSError as error:
         raise PlatformError(f"the drift monitor does not answer: {error}") from error
     if as_json:
         show(found)
         return
     table(
-        ("feature", "KS", "floor", "PSI"),
-        [(f["feature"], f"{f['ks']:.3f}", f"{f['floor']:.3f}", f"{f['psi']:.2f}") for f in found["features"]],
+        ("feature", "KS", "floor", "effect (sd)", "PSI", "trend"),
+        [
+            (f["feature"], f"{f['ks']:.3f}", f"{f['floor']:.3f}", f"{f['wasserstein']:.2f}", f"{f['psi']:.2f}", spark(f["trend"]))
+            for f in found["features"]
+        ],
     )
     governor = found["governor"]
     click.echo(f"verdict: {found['verdict']['sentence'] if found['verdict'] else 'no full window yet'}")
     click.echo(f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {found['retrains']} retrainings")
+
+
+def spark(trend: list[float]) -> str:
+    """How near each of the last windows came to the floor: a full block has reached it."""
+    return "".join(BLOCKS[min(int(over * (len(BLOCKS) - 1)), len(BLOCKS) - 1)] for over in trend)
+
+
+@drift.command()
+@click.argument("to", type=click.Choice(["observe", "suggest", "auto", "settings"]))
+@command
+def mode(to: str) -> None:
+    """Switch retraining off (observe), to suggestions, or on again (auto); `settings`: as it was configured.
+
+    A retraining that runs goes on, but promotes nothing any more once the mode is not auto.
+    """
+    state = _platform().post("/drift/mode", body={"mode": None if to == "settings" else to})
+    click.echo(f"governor: {state['phase']}: {state['reason']}")
 
 
 @drift.command()

@@ -25,8 +25,9 @@ class Governor:
     """The whole state; serialisable.
 
     recent: (drifted, since) of the last three windows; episode: id of the open one; since: when its drift began (Unix s);
-    rows: captured since then; cooldown, until: windows and Unix time of quiet; retrains: (start, seconds) of the latest; renewed: end of the last one (or when this began)
-    and fresh: rows since then, for the schedule; mode: a person's choice over the settings'; reason: of the last transition
+    rows: captured since then; cooldown, until: windows and Unix time of quiet; retrains: (start, seconds) of the latest;
+    renewed: end of the last one, or when this began, and fresh: rows since then, for the schedule; mode: a person's choice,
+    before the settings'; reason: of the last transition
     """
 
     phase: Phase = "watching"
@@ -53,10 +54,11 @@ class Governor:
         """The inverse of `to_json`, also of what an older Vigil wrote; raises ValueError for a newer one's."""
         if int(value.get("format", 1)) > FORMAT:
             raise ValueError(f"format {value['format']} is of a newer Vigil")
-        known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
+        known: dict[str, Any] = {field.name: value[field.name] for field in fields(cls) if field.name in value}
         recent = tuple((bool(drifted), float(since)) for drifted, since in value["recent"])
         retrains = [(start, 0.0) if isinstance(start, float | int) else tuple(start) for start in value["retrains"]]
-        return cls(**{**known, "recent": recent, "retrains": tuple(retrains)})
+        known |= {"recent": recent, "retrains": tuple(retrains)}
+        return cls(**known)
 
 
 def on_window(state: Governor, kind: Kind, since: float, rows: int, now: float, settings: DriftSettings) -> tuple[Governor, bool]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from drift.dispatch import dispatch
 from drift.governor import Outcome
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
@@ -34,8 +35,13 @@ class Retraining:
     version: str | None = None
 
 
-def retrain(episode: str, since: float, cause: str, settings: DriftSettings, registry: Registry, rollout: Rollout) -> Retraining:
+def retrain(
+    episode: str, since: float, cause: str, settings: DriftSettings, registry: Registry, rollout: Rollout,
+    allowed: Callable[[], bool] = lambda: True,
+) -> Retraining:  # fmt: skip
     """Run the retraining of `episode` on baseline and captured rows since `since`; blocks until it has ended.
+
+    `allowed` is asked before the champion is changed: a person may have switched retraining off meanwhile.
 
     It is idempotent: job and version are keyed by the episode, so a monitor that restarts joins the job that runs, and one
     that was told JobsUnavailable or RegistryUnavailable may call it again.
@@ -44,16 +50,34 @@ def retrain(episode: str, since: float, cause: str, settings: DriftSettings, reg
     if champion is None:
         return Retraining("failed", "there is no champion to improve on")
     info = registry.fetch(champion, Home(settings.home).cache).info
-    job = f"retrain-{episode}"
-    with _jobs(settings.dashboard_url) as client:
-        ended = _run(client, job, episode, since, info, settings)
+    if settings.backend == "github":
+        ended = _dispatch(episode, cause, info, settings, registry)
+    else:
+        with _jobs(settings.dashboard_url) as client:
+            ended = _run(client, f"retrain-{episode}", episode, since, info, settings)
     version = registry.of_job(episode)
     if version is None:
-        return Retraining("failed", f"the job {job} {ended}")
+        return Retraining("failed", f"the job retrain-{episode} {ended}")
     gate = registry.gate(version)
     if not gate["passed"]:
         return Retraining("kept", f"version {version.version} failed the gate: {gate['reason']}", version.version)
+    if not allowed():
+        return Retraining("kept", f"version {version.version} passed the gate, but retraining was switched off", version.version)
     return _roll_out(version, gate, f"drift: {cause}", settings, registry, rollout)
+
+
+def _dispatch(episode: str, cause: str, info: dict[str, Any], settings: DriftSettings, registry: Registry) -> str:
+    """Have the workflow train, and wait until it has registered a version; says how it ended.
+
+    Whoever repeats the event repeats no training: the workflow's version is keyed by the episode.
+    """
+    payload = {"model": settings.model_name, "reason": cause, "episode": episode, "data": str(info["data"])}
+    if registry.of_job(episode) is None:
+        dispatch(payload, settings)
+    deadline = time.monotonic() + settings.retrain_timeout_s
+    while registry.of_job(episode) is None and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return f"has registered no version within {settings.retrain_timeout_s:g} s of its dispatch"
 
 
 @contextmanager

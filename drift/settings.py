@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
 
 Mode = Literal["observe", "suggest", "auto"]
 
@@ -49,4 +48,11 @@ class DriftSettings(BaseSettings):
     canary_requests: int = Field(default=20, ge=1, description="requests that a canary must have answered before it is promoted")
     canary_alert_band: float = Field(default=4.0, gt=1, description="alert rate of a canary, as a multiple of its budget")
     disagreement_polls: int = Field(default=3, ge=1, description="polls of 2 s after which a replica that lags is an alert")
+    state_url: str = Field(default="", description="s3:// URL of the monitor's state; empty: in the home")
+    backend: Literal["ray", "github"] = Field(default="ray", description="who retrains: a Ray job here, or a GitHub workflow")
+    github_url: str = Field(default="https://api.github.com", description="GitHub's API")
+    github_repository: str = Field(default="", description="owner/name whose workflow retrains")
+    github_workflow: str = Field(default="", description="file of the workflow to dispatch; empty: a repository_dispatch")
+    github_ref: str = Field(default="main", description="branch of a workflow_dispatch")
+    github_token: SecretStr = Field(default=SecretStr(""), description="token that may dispatch")
     retrain_timeout_s: float = Field(default=900, gt=0, description="a retraining that takes longer has failed")

@@ -51,6 +51,14 @@ class TumblingWindow:
                 self.reset()
         return full
 
+    def older_than(self, at: float) -> Window | None:
+        """The unfinished window, when it began before `at` (Unix seconds) and has a fifth of its rows; it begins anew then."""
+        if self._since >= at or self._count < max(1, self.size // 5):
+            return None
+        made = Window(np.concatenate(self._rows), np.concatenate(self._scores), self._requests, self._since)
+        self.reset()
+        return made
+
     def reset(self) -> int:
         """Forget the rows of the unfinished window; return how many."""
         dropped, self._count = self._count, 0

@@ -24,7 +24,7 @@ from serve.invocations import decode_invocations, encode_invocations
 from serve.metrics import ServeMetrics, exposition, snapshot
 from serve.model_watch import ModelWatch, Snapshot
 from serve.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer, model_metadata, server_metadata
-from serve.protocols import decode_predict, encode_predict
+from serve.protocols import decode_feedback, decode_mode, decode_predict, encode_predict
 from serve.settings import ServeSettings
 from train.errors import NoModel, VigilError
 from train.home import Home
@@ -90,7 +90,7 @@ class Detector:
                 "/healthz": self.healthz, "/readyz": self.readyz, "/ping": self.readyz,
                 "/v2/health/live": self.healthz, "/v2/health/ready": self.readyz,
             },
-            acts={"/models/refresh": self.refresh_all},
+            acts={"/models/refresh": self.refresh_all, "/feedback": self.feedback, "/drift/mode": self.drift_mode},
         )  # fmt: skip
         return Gateway(routes, self.settings, self.metrics)
 
@@ -184,6 +184,14 @@ class Detector:
         """What the drift monitor sees, what its governor decided and why, and which replica serves which version."""
         return _json(await self._ask_monitor("status"))
 
+    async def drift_mode(self, call: Call) -> Answer:
+        """Switch the governor's mode by hand; null goes back to the settings' one."""
+        return _json(await self._ask_monitor("switch", decode_mode(call.body)))
+
+    async def feedback(self, call: Call) -> Answer:
+        """Take in what people say of scored rows."""
+        return _json(await self._ask_monitor("label", decode_feedback(call.body, self.settings.max_rows)))
+
     async def expose(self, call: Call) -> Answer:
         """Prometheus metrics, summed over the replicas; this replica's own while the monitor is away."""
         try:
@@ -223,6 +231,8 @@ class Detector:
             handle = serve.get_app_handle(MONITOR)
             return await asyncio.wait_for(getattr(handle, method).remote(*args), MONITOR_TIMEOUT_S)
         except Exception as error:  # absent, restarting or slow: scoring does not depend on it
+            if isinstance(said := getattr(error, "cause", None), VigilError):
+                raise said from error
             raise NoMonitor(f"the drift monitor does not answer ({type(error).__name__}); scoring goes on without it") from error
 
     async def _report_loop(self) -> None:

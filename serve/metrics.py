@@ -48,6 +48,10 @@ class DriftMetrics:
         self.lagging = Gauge("vigil_model_lagging_replicas", "Replicas that do not serve the desired version", **made)
         alert = "1 while a replica has not served the desired version for more polls than allowed"
         self.disagreement = Gauge("vigil_model_disagreement", alert, **made)
+        self.feedback = Gauge("vigil_feedback_labels", "Rows that people labelled, by outcome", ["outcome"], **made)
+        interval = "with the bounds of its 95 % interval"
+        self.precision = Gauge("vigil_feedback_precision", f"Precision on labelled rows, {interval}", ["bound"], **made)
+        self.recall = Gauge("vigil_feedback_recall", f"Recall on labelled rows, {interval}", ["bound"], **made)
         self.canary_stops = Counter("vigil_canary_stops", "Canaries that the guard stopped", **made)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import reprlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -147,6 +147,41 @@ def _explain(rows: list[Any], names: tuple[str, ...]) -> None:
 
 def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+class _Mode(msgspec.Struct, forbid_unknown_fields=True):
+    mode: Literal["observe", "suggest", "auto"] | None
+
+
+class _Label(msgspec.Struct, forbid_unknown_fields=True):
+    request_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    anomaly: bool
+    row: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class _Labels(msgspec.Struct, forbid_unknown_fields=True):
+    labels: Annotated[list[_Label], msgspec.Meta(min_length=1)]
+
+
+def decode_mode(body: bytes) -> str | None:
+    """The mode of a `/drift/mode` body; raises MalformedRequest."""
+    return _decoded(body, _Mode, 'send {"mode": "observe" | "suggest" | "auto" | null}').mode
+
+
+def decode_feedback(body: bytes, most: int) -> list[tuple[str, bool, int]]:
+    """Request id, label and row of a `/feedback` body; raises MalformedRequest or BodyTooLarge."""
+    said = 'send {"labels": [{"request_id": "..", "anomaly": true | false, "row": 0}, ..]}'
+    labels = _decoded(body, _Labels, said).labels
+    if len(labels) > most:
+        raise BodyTooLarge(f"{len(labels)} labels in one request, the limit is {most}: send several requests")
+    return [(label.request_id, label.anomaly, label.row) for label in labels]
+
+
+def _decoded(body: bytes, form: type[Any], said: str) -> Any:
+    try:
+        return msgspec.json.decode(body, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRequest(f"{said} ({error})") from error
 
 
 def encode_predict(

@@ -102,6 +102,15 @@ INFERRED = _object(
         "outputs": _list(_object(OUTPUT_TENSOR, ["name", "datatype", "shape"])),
     }
 )
+LABEL = _object(
+    {"request_id": {"type": "string", "minLength": 1, "maxLength": 128}, "anomaly": {"type": "boolean"},
+     "row": {"type": "integer", "minimum": 0}},
+    ["request_id", "anomaly"],
+)  # fmt: skip
+FEEDBACK = _object({"labels": _list(LABEL, minItems=1)}, ["labels"]) | {
+    "examples": [{"labels": [{"request_id": "3f0c", "anomaly": True}, {"request_id": "9a1e", "anomaly": False, "row": 2}]}]
+}
+MODE = _object({"mode": {"enum": ["observe", "suggest", "auto", None]}}, ["mode"]) | {"examples": [{"mode": "observe"}]}
 ERRORS: dict[str, Json] = {
     "vigil": _object(
         {"error": _object({"type": TEXT, "message": TEXT, "field": TEXT, "row": {"type": "integer"}}, ["type", "message"])}
@@ -114,6 +123,7 @@ STATUSES = {
     "401": "The caller showed no key, or one that is not accepted",
     "404": "There is no such model or version",
     "408": "The client did not send its body in time",
+    "409": "Another monitor holds the state",
     "413": "The body or the number of rows is over the limit",
     "415": "The body is of a kind that this path does not read",
     "422": "A row does not fit the model: the answer names the feature and the row",
@@ -177,9 +187,17 @@ def document(settings: ServeSettings, row: dict[str, float] = EXAMPLE_ROW) -> Js
                                "parameters": _path_parameters(path, settings)}}  # fmt: skip
         if path in ("/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"):
             paths[path]["get"]["security"] = []
-    refreshed: Json = {"description": "Version and digest by replica", "content": {"application/json": {"schema": {}}}}
-    paths["/models/refresh"] = {"post": {"summary": "Have every replica look at the registry now", "responses": {
-        "200": refreshed, **_refusals("vigil", ["401", "408", "413", "415", "431", "500", "503"])}}}  # fmt: skip
+    acts: dict[str, tuple[str, str, Json | None]] = {
+        "/models/refresh": ("Have every replica look at the registry now", "Version and digest by replica", None),
+        "/feedback": ("Say of scored rows whether they were anomalies", "How many were matched, how many wait", FEEDBACK),
+        "/drift/mode": ("Switch the governor's mode; null: the settings' one", "The governor's state", MODE),
+    }
+    for path, (summary, said, schema) in acts.items():
+        answer = {"description": said, "content": {"application/json": {"schema": {}}}}
+        statuses = ["401", "408", "413", "415", "431", "500", "503"] + (["400", "409"] if schema else [])
+        paths[path] = {"post": {"summary": summary, "responses": {"200": answer, **_refusals("vigil", sorted(statuses))}}}
+        if schema:
+            paths[path]["post"]["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     for path in (f"{name}/infer", f"{version}/infer"):
         paths[path]["post"]["parameters"] += _path_parameters(path, settings)
     schemes = {"key": {"type": "http", "scheme": "bearer"}, "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
@@ -196,7 +214,7 @@ def document(settings: ServeSettings, row: dict[str, float] = EXAMPLE_ROW) -> Js
 def _scoring(summary: str, form: str, request: Json, answer: Json, examples: Json) -> Json:
     shown = {name: {"value": value} for name, value in examples.items()}
     timeout = {"name": "X-Request-Timeout-Seconds", "in": "header", "schema": NUMBER, "description": "give up after so long"}
-    statuses = [status for status in STATUSES if status != "404" or form == "v2"]
+    statuses = [status for status in STATUSES if status != "409" and (status != "404" or form == "v2")]
     return {
         "summary": summary,
         "parameters": [timeout],

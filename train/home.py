@@ -61,9 +61,10 @@ class Platform:
         """The JSON that the service answers to a GET; raises OSError."""
         return self._ask(urllib.request.Request(self.url + path, headers=self.headers), timeout_s)
 
-    def post(self, path: str, timeout_s: float = 10.0) -> dict[str, Any]:
-        """The JSON that the service answers to an empty POST; raises OSError."""
-        return self._ask(urllib.request.Request(self.url + path, b"", self.headers, method="POST"), timeout_s)
+    def post(self, path: str, timeout_s: float = 10.0, body: Any = None) -> dict[str, Any]:
+        """The JSON that the service answers to a POST of `body` as JSON, or of nothing; raises OSError."""
+        data = b"" if body is None else json.dumps(body).encode()
+        return self._ask(urllib.request.Request(self.url + path, data, self.headers, method="POST"), timeout_s)
 
     def _ask(self, request: urllib.request.Request, timeout_s: float) -> dict[str, Any]:
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:

@@ -21,6 +21,7 @@ from train.errors import RegistryError, RegistryUnavailable
 from train.promotion import Move
 
 EXPERIMENT = "vigil-promotions"
+REPORTS = "vigil-drift"
 CANARY, SCHEMA = "canary", "schema"  # tags of the registered model
 LOCK_S = 60.0  # a promotion takes a second; a lock so old is a crashed one's
 LOCK_TEXT = "A promotion is under way. Vigil removes this by itself."
@@ -73,6 +74,14 @@ class Ledger:
         with self._talking():
             name = f"{move.kind}: {move.former or 'none'} to {move.to}"
             return self._client.create_run(self._experiment(EXPERIMENT), run_name=name, tags=tags).info.run_id
+
+    def log_report(self, episode: str, page: str) -> None:
+        """Keep the report of a drift episode, an HTML page, as a run of its own."""
+        tags = {"model": self.model_name, "episode": episode}
+        with self._talking():
+            run = self._client.create_run(self._experiment(REPORTS), run_name=f"drift {episode}", tags=tags)
+            self._client.log_text(run.info.run_id, page, "drift.html")
+            self._client.set_terminated(run.info.run_id)
 
     def close_move(self, move: str, done: bool) -> None:
         """Say how a move ended."""

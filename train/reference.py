@@ -6,7 +6,7 @@ contiguous block of the reference itself strays from the rest; only a window tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -113,6 +113,15 @@ class Reference:
     def columns(self) -> Floats:
         """`samples`, feature by feature [d, n]: each lies together in memory, or every search in it would copy it."""
         return np.ascontiguousarray(self.samples.T)
+
+    def of_window(self, rows: int) -> Reference:
+        """For a window of fewer rows: its distances are larger by themselves, by the root of how many fewer. Those of
+        correlations `drift/statistics.py` scales itself."""
+        if rows >= self.window_rows:
+            return self
+        by = np.sqrt(self.window_rows / max(rows, 1))
+        return replace(self, floors=np.minimum(self.floors * by, 1.0), alone=np.minimum(self.alone * by, 1.0),
+                       score_floor=min(1.0, self.score_floor * float(by)))  # fmt: skip
 
     @cached_property
     def sd(self) -> Floats:

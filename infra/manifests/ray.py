@@ -52,7 +52,8 @@ def drift_settings(settings: PlatformSettings) -> DriftSettings:
 
 def serve_config(settings: PlatformSettings) -> dict[str, Any]:
     """The Serve configuration: as the code itself declares it, with the monitor placed on its own worker group."""
-    config: dict[str, Any] = dict(serve_settings(settings).application(drift_settings(settings).model_dump(mode="json")))
+    drift = drift_settings(settings).model_dump(mode="json", exclude={"github_token"})  # a secret comes by the environment
+    config: dict[str, Any] = dict(serve_settings(settings).application(drift))
     monitor = {"name": "DriftMonitor", "ray_actor_options": {"num_cpus": 0, "resources": {"drift": 1}}}
     config["applications"] = [
         {**application, "deployments": [monitor]} if application["name"] == "drift" else application

@@ -47,7 +47,11 @@ def ratios(rows: list[dict[str, Any]]) -> list[Ratio]:
 
 def _mode(mode: str, seconds: float) -> dict[str, Any]:
     table = telemetry(6000, seed=1)
-    environment = {"RAY_SERVE_ENABLE_HA_PROXY": MODES[mode], "VIGIL_SERVE_MAX_REPLICAS": str(REPLICAS)}
+    environment = {
+        "RAY_SERVE_ENABLE_HA_PROXY": MODES[mode],
+        "VIGIL_SERVE_MIN_REPLICAS": str(REPLICAS),
+        "VIGIL_SERVE_MAX_REPLICAS": str(REPLICAS),
+    }
     with tempfile.TemporaryDirectory() as folder:
         vigil = Vigil(Path(folder), free_port(), environment)
         pd.DataFrame(table.X, columns=list(table.names)).to_csv(vigil.home / "telemetry.csv", index=False)

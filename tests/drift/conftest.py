@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from drift.monitor import Watch
 from drift.settings import DriftSettings
+from drift.watch import Watch
 from serve.metrics import ServeMetrics, snapshot
 from train import reference, threshold
 from train.bundle import ModelBundle
@@ -49,15 +49,21 @@ def version() -> Callable[[str], Version]:
 
 
 @pytest.fixture
-def watch(tmp_path: Path, bundle: ModelBundle, version: Callable[[str], Version]) -> Callable[..., Watch]:
+def watch(tmp_path: Path, bundle: ModelBundle, version: Callable[[str], Version]) -> Iterator[Callable[..., Watch]]:
     """watch(**settings): a Watch on the test's own home that follows version 1; a second call is a restarted one."""
 
-    def make(**settings: Any) -> Watch:
-        made = Watch(DriftSettings(home=tmp_path, retrain_rows=300, **settings))
-        made.follow(version("1"), bundle)
-        return made
+    made: list[Watch] = []
 
-    return make
+    def make(**settings: Any) -> Watch:
+        for former in made:
+            former.close()
+        made.append(Watch(DriftSettings(home=tmp_path, retrain_rows=300, **settings)))
+        made[-1].follow(version("1"), bundle, 0.0)
+        return made[-1]
+
+    yield make
+    for former in made:
+        former.close()
 
 
 @pytest.fixture(scope="session")

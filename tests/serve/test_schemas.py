@@ -48,6 +48,10 @@ async def test_every_example_is_accepted_and_answered_as_described(service: Serv
         if "requestBody" not in verbs.get("post", {}):
             continue
         content = verbs["post"]["requestBody"]["content"]
+        if path in ("/feedback", "/drift/mode"):  # the monitor answers them: tests/flow
+            for example in content["application/json"]["schema"]["examples"]:
+                jsonschema.validate(example, content["application/json"]["schema"])
+            continue
         schema = verbs["post"]["responses"]["200"]["content"]["application/json"]["schema"]
         for example in content["application/json"]["examples"].values():
             jsonschema.validate(example["value"], content["application/json"]["schema"])

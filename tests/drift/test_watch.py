@@ -13,8 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from drift.monitor import REPLICA_TIMEOUT_S, Watch
+from drift.feedback import Label
 from drift.retrain import Retraining
+from drift.state import LostLease
+from drift.statistics import compare
+from drift.verdict import judge
+from drift.watch import REPLICA_TIMEOUT_S, Watch
 from serve.metrics import ServeMetrics, snapshot
 from serve.trial import Arm
 from train.canary import Canary
@@ -42,10 +46,13 @@ def test_rows_of_another_version_are_skipped_and_counted(watch: Make, report: Ma
 
 
 def test_rows_before_the_first_champion_are_skipped(watch: Make, report: Make, live: Make) -> None:
-    never = Watch(watch().settings)
+    former = watch()
+    former.close()
+    never = Watch(former.settings)
     never.ingest(report(live(10)), NOW)
     assert samples(never)["vigil_drift_skipped_rows_total",] == 10
     assert never.status(NOW)["features"] == []
+    never.close()
 
 
 def test_windows_are_captured_as_training_reads_them(watch: Make, report: Make, live: Make, tmp_path: Path) -> None:
@@ -80,7 +87,7 @@ def test_a_full_disk_is_counted_and_costs_no_verdict(
 
     seen = watch()
     monkeypatch.setattr(pq, "write_table", full)
-    monkeypatch.setattr("drift.monitor.write_json", full)
+    monkeypatch.setattr("drift.state.write_json", full)
     seen.ingest(report(live(WINDOW, shift=3)), NOW)
     assert seen.status(NOW)["verdict"]["verdict"] == "population drift"
     assert seen.severity > 1
@@ -146,7 +153,7 @@ def test_a_champion_of_its_own_leaves_the_cooldown(
     seen = watch()
     drifted(seen, report, live)
     seen.finish(Retraining("promoted", "better", "2"), NOW)
-    seen.follow(version(promoted), bundle)
+    seen.follow(version(promoted), bundle, NOW)
     assert seen.state.phase == phase
     assert (seen.status(NOW)["verdict"], seen.severity, seen.following) == (None, 0.0, promoted)
 
@@ -154,7 +161,7 @@ def test_a_champion_of_its_own_leaves_the_cooldown(
 def test_a_new_champion_begins_a_new_window(watch: Make, report: Make, live: Make, bundle: Any, version: Any) -> None:
     seen = watch()
     seen.ingest(report(live(60)), NOW)
-    seen.follow(version("2"), bundle)
+    seen.follow(version("2"), bundle, NOW)
     seen.ingest(report(live(60), version="2"), NOW)
     assert (seen.status(NOW)["rows_in_window"], seen.status(NOW)["verdict"]) == (60, None)
 
@@ -222,3 +229,108 @@ def test_foreign_state_is_begun_anew(watch: Any, tmp_path: Path, raw: bytes) -> 
     watch()
     (tmp_path / "state" / "monitor.json").write_bytes(raw)
     assert watch().state.phase == "watching"
+
+
+def test_of_two_monitors_with_one_state_one_decides(watch: Make, report: Make, live: Make, bundle: Any, version: Any) -> None:
+    first = watch()
+    second = Watch(first.settings)
+    second.follow(version("1"), bundle, NOW)
+    for seen in (first, second):
+        drifted(seen, report, live)
+        seen.tick(NOW + 10)
+    assert [(seen.holds, seen.state.phase) for seen in (first, second)] == [(True, "retraining"), (False, "watching")]
+    assert second.status(NOW)["standby"] is True
+    assert second.status(NOW)["replicas"]
+    with pytest.raises(LostLease, match="another monitor"):
+        second.switch("observe", NOW)
+    first.close()
+    assert second.hold()
+    assert second.state == first.state
+    second.close()
+
+
+def test_a_window_that_nobody_fills_is_judged_after_a_while(watch: Make, report: Make, live: Make) -> None:
+    seen = watch(window_s=60.0)
+    seen.ingest(report(live(40, shift=3)), NOW)
+    seen.tick(NOW + 59)
+    assert seen.status(NOW)["verdict"] is None
+    seen.tick(NOW + 61)
+    assert seen.status(NOW)["verdict"]["verdict"] == "population drift"
+    seen.ingest(report(live(10)), NOW + 70)
+    seen.tick(NOW + 300)
+    assert seen.status(NOW)["rows_in_window"] == 10  # too few to say anything
+
+
+def test_a_short_window_of_the_same_world_is_quiet(bundle: Any, live: Make) -> None:
+    ref = bundle.reference
+    for seed in range(40):
+        rows = live(20, seed=seed)
+        assert judge(ref.of_window(20), compare(ref.of_window(20), rows), 0.01).kind == "none"
+
+
+def test_the_clock_alone_starts_a_scheduled_retraining(watch: Make) -> None:
+    seen = watch(schedule_hours=1.0)
+    seen.tick(NOW)
+    seen.tick(NOW + 3600)
+    assert seen.state.phase == "retraining"
+    assert "by schedule" in seen.cause
+    assert watch(schedule_hours=1.0).state == seen.state
+
+
+def test_switched_to_observe_nothing_is_promoted_any_more(watch: Make, report: Make, live: Make) -> None:
+    seen = watch()
+    drifted(seen, report, live)
+    assert seen.retrains
+    seen.switch("observe", NOW)
+    assert (seen.state.phase, seen.retrains) == ("retraining", False)
+    again = watch()
+    assert not again.retrains  # a restart does not switch it on again
+    again.switch(None, NOW)
+    assert again.retrains
+
+
+def test_transitions_are_remembered_with_their_reasons(watch: Make, report: Make, live: Make) -> None:
+    seen = watch()
+    drifted(seen, report, live)
+    seen.finish(Retraining("kept", "no better", "2"), NOW + 60)
+    told = watch().status(NOW)["timeline"]
+    assert [move["phase"] for move in told] == ["collecting", "retraining", "cooling"]
+    assert told[0]["episode"] == told[1]["episode"]
+    assert told[2]["reason"].startswith("kept: no better")
+
+
+def test_an_episode_and_a_data_break_have_a_report(watch: Make, report: Make, live: Make) -> None:
+    seen = watch()
+    drifted(seen, report, live)
+    episode, told = seen.take_page()
+    assert episode == seen.state.episode
+    assert "6 of 6 features have drifted" in told
+    assert told.count('class="over"') == 6
+    stuck = live(WINDOW)
+    stuck[:, 0] = 1.0
+    for i in range(2):
+        seen.ingest(report(stuck), NOW + 10 + i)
+    assert "the data are broken in a (stuck)" in seen.take_page()[1]
+    assert seen.take_page() is None
+
+
+def test_a_label_finds_its_row_after_a_restart_in_what_was_captured(watch: Make, report: Make, live: Make) -> None:
+    sent = report(live(WINDOW))
+    scores = np.zeros(WINDOW)
+    scores[7] = 1.0
+    sent["rows"] = [("1", sent["rows"][0][1], scores, [f"r{i}" for i in range(WINDOW)])]
+    watch().ingest(sent, NOW)
+    again = watch()
+    assert again.label([Label("r7", True), Label("r8", True), Label("unheard", False)]) == {"matched": 2, "waiting": 1}
+    told = again.status(NOW)["feedback"]["champion"]
+    assert (told["true_positive"], told["false_negative"]) == (1, 1)
+    assert samples(again)["vigil_feedback_precision", "value"] == 1.0
+
+
+def test_features_tell_their_trend(watch: Make, report: Make, live: Make) -> None:
+    seen = watch(mode="observe")
+    for i in range(25):
+        seen.ingest(report(live(WINDOW, shift=3 * (i == 24), seed=i)), NOW + i)
+    trend = seen.status(NOW)["features"][0]["trend"]
+    assert len(trend) == 20
+    assert trend[-1] > 2 > max(trend[:-1])

@@ -1,0 +1,147 @@
+"""What people say of scored requests, late, twice or early, and what precision and recall follow from it.
+
+Only what was labelled counts. Who labels alerts alone learns the precision; a recall needs labels of rows that did not alert.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from serve.metrics import DriftMetrics
+from train.home import write_json
+
+log = logging.getLogger("ray.serve")
+ANSWERED, LABELS, WAITING = 50_000, 20_000, 10_000  # of each so many are remembered, the latest
+OUTCOMES = {(True, True): "true_positive", (True, False): "false_positive", (False, True): "false_negative",
+            (False, False): "true_negative"}  # fmt: skip
+Key = tuple[str, int]  # request id, row of the request
+
+
+@dataclass(frozen=True)
+class Label:
+    """A person's word on one row: whether it was an anomaly."""
+
+    request_id: str
+    anomaly: bool
+    row: int = 0
+
+    @property
+    def key(self) -> Key:
+        return self.request_id, self.row
+
+
+class Feedback:
+    """Labels beside what was answered; kept in `file`."""
+
+    def __init__(self, file: Path, metrics: DriftMetrics) -> None:
+        self._file, self._metrics = file, metrics
+        self._answered: OrderedDict[Key, tuple[bool, str]] = OrderedDict()  # alert, version
+        self._labels: OrderedDict[Key, tuple[bool, bool, str]] = OrderedDict()  # anomaly, alert, version
+        self._waiting: OrderedDict[Key, bool] = OrderedDict()  # labels that came before their rows
+        self._load()
+
+    def answered(self, requests: Iterable[str], alerts: NDArray[np.bool_], version: str) -> None:
+        """Rows that `version` has scored, those of one request in sequence."""
+        before, row, late = None, 0, False
+        for request, alert in zip(requests, alerts.tolist(), strict=True):
+            row = row + 1 if request == before else 0
+            before = request
+            key = (request, row)
+            _put(self._answered, key, (alert, version), ANSWERED)
+            if key in self._waiting:
+                _put(self._labels, key, (self._waiting.pop(key), alert, version), LABELS)
+                late = True
+        if late:
+            self._save()
+
+    def unknown(self, labels: Iterable[Label]) -> set[str]:
+        """The requests among `labels` whose answers are not remembered here."""
+        return {label.request_id for label in labels if label.key not in self._answered and label.key not in self._labels}
+
+    def tell(self, labels: list[Label]) -> dict[str, int]:
+        """Take in labels; the last word on a row counts. Says how many were matched, and how many wait for their rows."""
+        waiting = 0
+        for label in labels:
+            if (known := self._answered.get(label.key) or self._known(label.key)) is not None:
+                _put(self._labels, label.key, (label.anomaly, *known), LABELS)
+            else:
+                _put(self._waiting, label.key, label.anomaly, WAITING)
+                waiting += 1
+        self._save()
+        return {"matched": len(labels) - waiting, "waiting": waiting}
+
+    def _known(self, key: Key) -> tuple[bool, str] | None:
+        found = self._labels.get(key)
+        return found[1:] if found else None
+
+    def figures(self, version: str | None = None) -> dict[str, Any]:
+        """Counts, precision and recall of `version` (default: of all), with Wilson's 95 % intervals."""
+        counts = dict.fromkeys(OUTCOMES.values(), 0)
+        for anomaly, alert, by in self._labels.values():
+            if version is None or by == version:
+                counts[OUTCOMES[alert, anomaly]] += 1
+        right = counts["true_positive"]
+        return {
+            "labelled": sum(counts.values()), "waiting": len(self._waiting), **counts,
+            "precision": wilson(right, right + counts["false_positive"]),
+            "recall": wilson(right, right + counts["false_negative"]),
+        }  # fmt: skip
+
+    def _tell_metrics(self) -> None:
+        found = self.figures()
+        for outcome in OUTCOMES.values():
+            self._metrics.feedback.labels(outcome).set(found[outcome])
+        for gauge, share in ((self._metrics.precision, found["precision"]), (self._metrics.recall, found["recall"])):
+            for bound in ("value", "low", "high"):
+                if share is not None:
+                    gauge.labels(bound).set(share[bound])
+
+    def _load(self) -> None:
+        try:
+            saved = json.loads(self._file.read_text())
+            labels = {(str(r), int(i)): (bool(a), bool(b), str(v)) for r, i, a, b, v in saved["labels"]}
+            waiting = {(str(r), int(i)): bool(a) for r, i, a in saved["waiting"]}
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            log.warning("the feedback %s cannot be read, it starts anew: %s", self._file, error)
+            return
+        self._labels, self._waiting = OrderedDict(labels), OrderedDict(waiting)
+        self._tell_metrics()
+
+    def _save(self) -> None:
+        self._tell_metrics()
+        try:
+            write_json(self._file, {
+                "labels": [(*key, *value) for key, value in self._labels.items()],
+                "waiting": [(*key, value) for key, value in self._waiting.items()],
+            })  # fmt: skip
+        except OSError as error:
+            log.warning("the feedback cannot be written: %s", error)
+
+
+def wilson(right: int, of: int, level: float = 0.95) -> dict[str, float] | None:
+    """A share with its confidence interval (Wilson 1927), None of nothing."""
+    if not of:
+        return None
+    z, share = float(norm.ppf((1 + level) / 2)), right / of
+    centre = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z / (1 + z * z / of) * float(np.sqrt(share * (1 - share) / of + z * z / (4 * of * of)))
+    return {"value": share, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
+
+
+def _put(store: OrderedDict[Key, Any], key: Key, value: Any, most: int) -> None:
+    store[key] = value
+    store.move_to_end(key)
+    while len(store) > most:
+        store.popitem(last=False)

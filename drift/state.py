@@ -1,0 +1,175 @@
+"""Where the monitor keeps its state, under a lease: of several monitors with one state, one acts and the others stand by.
+
+On one machine, or a shared folder, the lease is a locked file; in S3 it is an object that only its holder can replace.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+import uuid
+from pathlib import Path
+from typing import IO, Any, Protocol
+from urllib.parse import urlsplit
+
+from train.errors import VigilError
+from train.home import write_json
+
+NAME = "monitor.json"
+LEASE_S = 15.0
+
+
+class LostLease(VigilError):
+    """Another monitor has the state now."""
+
+    status = 409
+
+
+class State(Protocol):
+    """One JSON document."""
+
+    def hold(self) -> bool:
+        """Become, or stay, the one monitor; call it several times within LEASE_S. Raises OSError when it cannot be known."""
+        ...
+
+    def load(self) -> Any:
+        """The document, None before the first; raises ValueError when it cannot be read."""
+        ...
+
+    def save(self, document: dict[str, Any]) -> None:
+        """Replace the document in one step; raises LostLease, or OSError when it cannot be written now."""
+        ...
+
+    def release(self) -> None:
+        """Let another monitor have it."""
+        ...
+
+
+class FileState:
+    """In a folder. The lock ends with the process, however that ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock: IO[str] | None = None
+
+    def hold(self) -> bool:
+        if self._lock is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = (self._folder / "monitor.lock").open("a")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                return False
+            self._lock = lock
+        return True
+
+    def load(self) -> Any:
+        path = self._folder / NAME
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def save(self, document: dict[str, Any]) -> None:
+        if self._lock is None:
+            raise LostLease("this monitor does not hold the state")
+        write_json(self._folder / NAME, document)
+
+    def release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+class S3State:
+    """In the object `monitor.json` under an S3 URL. Each put is conditional on the object that was seen last.
+
+    Who stops for longer than LEASE_S loses it: its next put finds another object, and fails.
+    """
+
+    def __init__(self, url: str, client: Any = None) -> None:
+        parts = urlsplit(url)
+        self._bucket, self._key = parts.netloc, f"{parts.path.strip('/')}/{NAME}".lstrip("/")
+        self._client, self._me = client, uuid.uuid4().hex
+        self._etag: str | None = None  # of the object that is ours
+        self._until = 0.0
+        self._document: Any = None
+
+    def hold(self) -> bool:
+        now = time.time()
+        if self._etag is not None and now < self._until - 2 * LEASE_S / 3:
+            return True
+        if self._etag is not None:
+            try:
+                self._put(self._etag)
+            except LostLease:
+                return False
+            return True
+        seen, etag = self._get()
+        if seen is not None and seen.get("holder") != self._me and float(seen.get("until", 0)) > now:
+            return False
+        self._document = seen.get("state") if seen else None
+        try:
+            self._put(etag)
+        except LostLease:  # another was faster
+            return False
+        return True
+
+    def load(self) -> Any:
+        return self._document
+
+    def save(self, document: dict[str, Any]) -> None:
+        if self._etag is None:
+            raise LostLease("this monitor does not hold the state")
+        self._document = document
+        self._put(self._etag)
+
+    def release(self) -> None:
+        if self._etag is not None:
+            try:
+                self._put(self._etag, lease_s=0.0)
+            except (LostLease, OSError):
+                pass
+            self._etag = None
+
+    def _get(self) -> tuple[dict[str, Any] | None, str | None]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            found = self._s3().get_object(Bucket=self._bucket, Key=self._key)
+            return json.loads(found["Body"].read()), found["ETag"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                return None, None
+            raise OSError(f"s3://{self._bucket}/{self._key}: {error}") from error
+        except BotoCoreError as error:
+            raise OSError(f"s3://{self._bucket}/{self._key}: {error}") from error
+
+    def _put(self, etag: str | None, lease_s: float = LEASE_S) -> None:
+        """Replace the object that has this `etag`; None: there is none."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        until = time.time() + lease_s
+        body = json.dumps({"holder": self._me, "until": until, "state": self._document}).encode()
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        try:
+            self._etag = self._s3().put_object(Bucket=self._bucket, Key=self._key, Body=body, **condition)["ETag"]
+            self._until = until
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 409, 412):
+                self._etag = None
+                raise LostLease("another monitor has taken the state over") from error
+            raise OSError(f"s3://{self._bucket}/{self._key}: {error}") from error
+        except BotoCoreError as error:
+            raise OSError(f"s3://{self._bucket}/{self._key}: {error}") from error
+
+    def _s3(self) -> Any:
+        if self._client is None:
+            import boto3
+
+            self._client = boto3.client("s3")
+        return self._client
+
+
+def state(url: str, folder: Path) -> State:
+    """The state at an `s3://` URL, or in `folder` when there is none."""
+    return S3State(url) if url else FileState(folder)

@@ -1,0 +1,305 @@
+"""The monitor without Ray: windows, verdicts, governor and feedback, driven by its callers, state outside Ray."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from drift import governor
+from drift.capture import Captured
+from drift.feedback import Feedback, Label
+from drift.governor import Governor
+from drift.report import page
+from drift.retrain import Retraining
+from drift.rollout import Rollout
+from drift.settings import DriftSettings, Mode
+from drift.state import LostLease, state
+from drift.statistics import Statistics, compare
+from drift.verdict import Verdict, judge
+from drift.window import TumblingWindow, Window
+from serve.metrics import DriftMetrics, Snapshot, exposition, snapshot
+from train.bundle import ModelBundle
+from train.home import Home
+from train.registry import Version
+
+log = logging.getLogger("ray.serve")
+REPLICA_TIMEOUT_S = 6.0  # a replica that has not reported for so long is gone
+REPLICA_KEYS = ("replica", "version", "digest", "since", "pid")
+REMEMBERED_VERDICTS, REMEMBERED_MOVES, TREND = 50, 50, 20
+
+
+class Watch:
+    """Thread-safe. Of several with one state only the one that holds it judges; `hold` becomes or stays it."""
+
+    def __init__(self, settings: DriftSettings) -> None:
+        self.settings = settings
+        self.home = Home(settings.home).create()
+        self.metrics = DriftMetrics()
+        self.rollout = Rollout(settings, self.metrics)
+        self.feedback = Feedback(self.home.state / "feedback.json", self.metrics)
+        self._captured = Captured(self.home.captured, settings.keep_windows, self.metrics)
+        self._store = state(settings.state_url, self.home.state)
+        self.holds = False
+        self._lock = threading.Lock()
+        self._champion: Version | None = None
+        self._bundle: ModelBundle | None = None
+        self._window: TumblingWindow | None = None
+        self._statistics: Statistics | None = None
+        self._verdicts: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_VERDICTS)
+        self._replicas: dict[str, dict[str, Any]] = {}
+        self._counts: dict[str, Snapshot] = {}  # by replica; a dead replica's counts stay in the sums
+        self._rows_seen = 0
+        self._trends: deque[np.ndarray[Any, Any]] = deque(maxlen=TREND)
+        self._moves: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_MOVES)
+        self._pages: deque[tuple[str, str]] = deque(maxlen=3)  # episode and page that are not in MLflow yet
+        self.state, self.cause = Governor(), ""
+        self.last_retraining: dict[str, Any] | None = None
+        self._followed: str | None = None  # also before a restart
+        self.hold()
+
+    def hold(self) -> bool:
+        """Whether this is the monitor that acts; one that has just become it goes on where the former stopped."""
+        with self._lock:
+            try:
+                holds = self._store.hold()
+            except OSError as error:
+                log.warning("the monitor's state cannot be reached, nothing is decided: %s", error)
+                holds = False
+            if holds and not self.holds:
+                self._load()
+            self.holds = holds
+            return holds
+
+    def close(self) -> None:
+        """Let another monitor take over."""
+        self._store.release()
+        self.holds = False
+
+    @property
+    def severity(self) -> float:
+        return float(self._verdicts[-1]["severity"]) if self._verdicts else 0.0
+
+    def ingest(self, report: dict[str, Any], now: float) -> None:
+        """Take in one replica's report: who it is and serves, its counts, and the rows that it sampled."""
+        with self._lock:
+            replica = str(report["replica"])
+            self._replicas[replica] = {key: report[key] for key in REPLICA_KEYS} | {"seen": now}
+            self._replicas[replica] |= {key: report.get(key) for key in ("source", "canary", "refused")}
+            self._counts[replica] = report["counts"]
+            self.rollout.ingest(report)
+            for version, rows, scores, requests in report["rows"]:
+                self._rows_seen += len(rows)
+                if not self.holds:
+                    continue
+                if self._window is None or self._champion is None or version != self._champion.version:
+                    self.metrics.skipped.inc(len(rows))
+                    continue
+                self.feedback.answered(requests, scores > self._threshold, version)
+                for window in self._window.add(rows, scores, requests, now):
+                    self._judge(window, now)
+
+    def tick(self, now: float) -> None:
+        """What time alone brings: a window that nobody fills any more, and the schedule."""
+        with self._lock:
+            if not self.holds or self._window is None or self._champion is None:
+                return
+            if self.settings.window_s and (window := self._window.older_than(now - self.settings.window_s)) is not None:
+                self._judge(window, now)
+            moved, go = governor.on_time(self.state, now, self.settings)
+            if go:
+                self.cause = f"{moved.reason} (episode {moved.episode})"
+            if moved != self.state:
+                self._move(moved, now)
+                self._save()
+
+    def switch(self, mode: Mode | None, now: float) -> None:
+        """A person sets the governor's mode; None: the settings' one."""
+        with self._lock:
+            self._need_state()
+            self._move(governor.on_mode(self.state, mode), now)
+            self._save()
+
+    def label(self, labels: list[Label]) -> dict[str, int]:
+        """Take in what people say of scored rows."""
+        with self._lock:
+            self._need_state()
+            if unknown := self.feedback.unknown(labels):
+                for requests, alerts, version in self._captured.answers(unknown):
+                    self.feedback.answered(requests, alerts, version)
+            return self.feedback.tell(labels)
+
+    def _need_state(self) -> None:
+        if not self.holds:
+            raise LostLease("another monitor holds the state: ask the cluster that it runs on")
+
+    @property
+    def retrains(self) -> bool:
+        """Whether a retraining may still change the champion: a person may have switched it off meanwhile."""
+        return self.holds and (self.state.mode or self.settings.mode) == "auto"
+
+    def take_page(self) -> tuple[str, str] | None:
+        """An episode and its report, to be kept in MLflow."""
+        with self._lock:
+            return self._pages.popleft() if self._pages else None
+
+    def put_back(self, report: tuple[str, str]) -> None:
+        """The report could not be kept now."""
+        with self._lock:
+            self._pages.append(report)
+
+    def follow(self, champion: Version, bundle: ModelBundle, now: float) -> None:
+        """Compare with the reference of this champion from now on."""
+        with self._lock:
+            if self._followed not in (None, champion.version):
+                last = self.last_retraining or {}
+                self._move(governor.on_champion(self.state, own=champion.version == last.get("version")), now)
+            self._champion, self._bundle, self._followed = champion, bundle, champion.version
+            self.rollout.budget = bundle.threshold.budget
+            self._window = TumblingWindow(bundle.reference.window_rows)
+            self._verdicts.clear()
+            self._trends.clear()
+            self._statistics = None
+            self._save()
+
+    @property
+    def following(self) -> str | None:
+        return self._champion.version if self._champion else None
+
+    def finish(self, result: Retraining, now: float) -> None:
+        """The retraining of the open episode has ended."""
+        with self._lock:
+            self._move(governor.on_retrained(self.state, result.outcome, result.reason, now, self.settings), now)
+            self.last_retraining = {**asdict(result), "cause": self.cause, "at": now}
+            self.metrics.retrains.labels(result.outcome).inc()
+            self._save()
+
+    def status(self, now: float) -> dict[str, Any]:
+        """What `/drift` answers."""
+        with self._lock:
+            return self._status(now)
+
+    def _status(self, now: float) -> dict[str, Any]:
+        live = [r for r in self._replicas.values() if now - r["seen"] < REPLICA_TIMEOUT_S]
+        return {
+            "model_version": self.following,
+            "model_digest": self._champion.digest if self._champion else None,
+            "verdict": self._verdicts[-1] if self._verdicts else None,
+            "verdicts": [v["verdict"] for v in self._verdicts],
+            "drift_score": self.severity,
+            "features": self._features(),
+            "scores": asdict(self._statistics.scores) if self._statistics and self._statistics.scores else None,
+            "calibration": asdict(self._bundle.reference.calibration) if self._bundle else None,
+            "governor": self.state.to_json() | {"mode": self.state.mode or self.settings.mode},
+            "standby": not self.holds,
+            "timeline": list(self._moves),
+            "feedback": {"all": self.feedback.figures(), "champion": self.feedback.figures(self.following)},
+            "cause": self.cause,
+            "last_retraining": self.last_retraining,
+            "retrains": self.state.retrained,
+            "rows_seen": self._rows_seen,
+            "rows_in_window": len(self._window) if self._window else 0,
+            "window_rows": self._window.size if self._window else None,
+            "replicas": live,
+            **self.rollout.status(live, now, self.following),
+        }
+
+    def exposition(self, now: float) -> bytes:
+        """The Prometheus text of all replicas and of the monitor."""
+        with self._lock:
+            self.metrics.replicas.clear()
+            live = [r for r in self._replicas.values() if now - r["seen"] < REPLICA_TIMEOUT_S]
+            for replica in live:
+                self.metrics.replicas.labels(str(replica["version"])).inc()
+            self.rollout.status(live, now, self.following)
+            here = {str(replica["replica"]) for replica in live}
+            counts = [
+                counts if replica in here else [family for family in counts if family[1] != "gauge"]  # the dead are in no state
+                for replica, counts in self._counts.items()
+            ]
+            return exposition([*counts, snapshot(self.metrics.registry)])
+
+    @property
+    def _threshold(self) -> float:
+        return self._bundle.threshold.value if self._bundle else float("inf")
+
+    def _judge(self, window: Window, now: float) -> None:
+        assert self._bundle is not None
+        assert self._champion is not None
+        reference = self._bundle.reference.of_window(len(window.rows))
+        self._statistics = compare(reference, window.rows, window.scores, self._threshold)
+        self._trends.append(self._statistics.ks / reference.floors)
+        verdict = judge(reference, self._statistics, self.settings.alpha)
+        if verdict.kind != "data break":
+            self._captured.write(window, self._bundle.names, self._champion.version, window.scores > self._threshold)
+        before = self._verdicts[-1]["verdict"] if self._verdicts else "none"
+        moved, go = governor.on_window(self.state, verdict.kind, window.since, len(window.rows), now, self.settings)
+        self._tell(verdict)
+        opened = moved.episode is not None and moved.episode != self.state.episode
+        if go:
+            self.cause = f"{verdict.sentence} (episode {moved.episode})"
+        self._move(moved, now)
+        if opened or (verdict.kind == "data break" and before != "data break"):
+            self._pages.append((moved.episode or f"{int(now * 1000)}-data-break", page(self._status(now), now)))
+        self._save()
+
+    def _move(self, moved: Governor, now: float) -> None:
+        """Take the new state; a transition is logged and remembered with its reason."""
+        before, self.state = self.state, moved
+        if (before.phase, before.mode) != (moved.phase, moved.mode):
+            self._moves.append({"at": now, "phase": moved.phase, "episode": moved.episode, "reason": moved.reason})
+            log.warning("governor: %s -> %s: %s", before.phase, moved.phase, moved.reason)
+
+    def _tell(self, verdict: Verdict) -> None:
+        self._verdicts.append(verdict.to_json())
+        self.metrics.windows.labels(verdict.kind).inc()
+        self.metrics.severity.set(verdict.severity)
+        if verdict.kind != "none":
+            log.warning("%s", verdict.sentence)
+
+    def _features(self) -> list[dict[str, Any]]:
+        found, bundle = self._statistics, self._bundle
+        if found is None or bundle is None:
+            return []
+        reference = bundle.reference
+        columns = {
+            "ks": found.ks, "floor": reference.floors, "alone": reference.alone, "wasserstein": found.wasserstein,
+            "psi": found.psi, "correlation": found.ties, "correlation_floor": reference.ties_floors,
+        }  # fmt: skip
+        trends = np.array(self._trends).T
+        return [
+            {"feature": name, "trend": [round(float(t), 3) for t in trends[j]]}
+            | {key: float(values[j]) for key, values in columns.items()}
+            for j, name in enumerate(bundle.names)
+        ]
+
+    def _load(self) -> None:
+        """Go on where a former monitor stopped; a state of another form is begun anew, not died of."""
+        try:
+            saved = self._store.load()
+            if saved is None:
+                return
+            loaded = Governor.from_json(saved["governor"])
+            self.cause, self.last_retraining, self._followed = str(saved["cause"]), saved["last_retraining"], saved["followed"]
+            self._moves.extend(saved.get("timeline", []))
+            self.state = loaded
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            log.warning("the monitor's state cannot be read, it starts anew: %s", error)
+
+    def _save(self) -> None:
+        if not self.holds:
+            return
+        try:
+            self._store.save({
+                "governor": self.state.to_json(), "cause": self.cause, "last_retraining": self.last_retraining,
+                "followed": self._followed, "timeline": list(self._moves),
+            })  # fmt: skip
+        except LostLease as error:
+            self.holds = False
+            log.warning("standing by: %s", error.message)
+        except OSError as error:
+            log.warning("the monitor's state cannot be written: %s", error)

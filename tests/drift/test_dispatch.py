@@ -1,0 +1,118 @@
+"""Retraining by GitHub Actions, against a local server that stands for GitHub's API."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from pydantic import SecretStr
+
+from drift import retrain
+from drift.dispatch import DispatchRefused, dispatch
+from drift.rollout import Rollout
+from drift.settings import DriftSettings
+from serve.metrics import DriftMetrics
+from train.errors import JobsUnavailable
+from train.registry import Registry
+
+TOKEN = "ghp_very-secret"
+PAYLOAD = {"model": "vigil", "reason": "drift", "episode": "17-3", "data": "s3://b/rows.parquet"}
+
+
+class GitHub(HTTPServer):
+    """Answers with `status` and remembers (path, Authorization, body)."""
+
+    status = 204
+    seen: list[tuple[str, str, dict[str, Any]]]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        server = cast(GitHub, self.server)
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        server.seen.append((self.path, self.headers["Authorization"], body))
+        self.send_response(server.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def github() -> Iterator[GitHub]:
+    with GitHub(("127.0.0.1", 0), _Handler) as server:
+        server.seen = []
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def chosen(github: GitHub, **more: Any) -> DriftSettings:
+    return DriftSettings(
+        backend="github", github_url=github.url, github_repository="acme/vigil", github_token=SecretStr(TOKEN), **more
+    )
+
+
+def test_the_event_carries_what_the_workflow_needs(github: GitHub) -> None:
+    dispatch(PAYLOAD, chosen(github))
+    dispatch(PAYLOAD, chosen(github, github_workflow="train-model.yml", github_ref="prod"))
+    assert github.seen == [
+        ("/repos/acme/vigil/dispatches", f"Bearer {TOKEN}", {"event_type": "vigil-retrain", "client_payload": PAYLOAD}),
+        ("/repos/acme/vigil/actions/workflows/train-model.yml/dispatches", f"Bearer {TOKEN}", {"ref": "prod", "inputs": PAYLOAD}),
+    ]
+
+
+@pytest.mark.parametrize(("status", "error"), [(401, DispatchRefused), (404, DispatchRefused), (503, JobsUnavailable)])
+def test_a_refusal_is_told_without_the_token(
+    github: GitHub, status: int, error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    github.status = status
+    with caplog.at_level(logging.DEBUG), pytest.raises(error, match=str(status)) as told:
+        dispatch(PAYLOAD, chosen(github))
+    assert TOKEN not in str(told.value) + caplog.text + repr(chosen(github))
+    assert TOKEN not in chosen(github).model_dump_json()
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_retraining_is_dispatched_once_and_ends_with_the_version_of_its_episode(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, passed: bool
+) -> None:
+    monkeypatch.setattr(retrain, "POLL_S", 0.0)
+    champion = SimpleNamespace(version="1")
+    made = SimpleNamespace(version="2")
+    registry = SimpleNamespace(
+        champion=lambda: champion, fetch=lambda *_: SimpleNamespace(info={"data": "rows.csv", "label": None}),
+        of_job=lambda job: made if len(github.seen) and job == "17-3" else None,
+        gate=lambda _: {"passed": passed, "reason": "why"},
+    )  # fmt: skip
+    for _ in range(2):  # a monitor that restarts asks again
+        settings = chosen(github)
+        found = retrain.retrain(
+            "17-3", 0.0, "drift", settings, cast(Registry, registry), Rollout(settings, DriftMetrics()), lambda: False
+        )
+        assert (found.outcome, found.version) == ("kept", "2")
+        assert ("switched off" if passed else "failed the gate") in found.reason
+    assert [body["client_payload"]["episode"] for _, _, body in github.seen] == ["17-3"]
+
+
+def test_a_workflow_that_registers_nothing_has_failed(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrain, "POLL_S", 0.0)
+    registry = SimpleNamespace(
+        champion=lambda: SimpleNamespace(version="1"), fetch=lambda *_: SimpleNamespace(info={"data": "rows.csv"}),
+        of_job=lambda _: None,
+    )  # fmt: skip
+    settings = chosen(github, retrain_timeout_s=0.05)
+    found = retrain.retrain("17-3", 0.0, "drift", settings, cast(Registry, registry), Rollout(settings, DriftMetrics()))
+    assert found.outcome == "failed"
+    assert "no version within 0.05 s" in found.reason

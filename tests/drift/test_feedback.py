@@ -1,0 +1,76 @@
+"""Labels beside what was answered: late, early, twice; precision and recall with their intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from drift import feedback as feedbacks
+from drift.feedback import Feedback, Label, wilson
+from serve.metrics import DriftMetrics
+
+
+@pytest.fixture
+def make(tmp_path: Path):
+    """make() is the feedback of the test's own file; a second one is that of a restarted monitor."""
+    return lambda: Feedback(tmp_path / "feedback.json", DriftMetrics())
+
+
+def alerts(*values: int) -> np.ndarray:
+    return np.array(values, bool)
+
+
+def test_labels_are_matched_by_request_and_row(make) -> None:
+    seen = make()
+    seen.answered(["a", "a", "b", "c"], alerts(1, 0, 1, 0), "1")
+    told = seen.tell([Label("a", True), Label("a", True, row=1), Label("b", False), Label("c", False)])
+    assert told == {"matched": 4, "waiting": 0}
+    found = seen.figures()
+    counted = [found[name] for name in ("true_positive", "false_negative", "false_positive", "true_negative")]
+    assert counted == [1, 1, 1, 1]
+    assert found["precision"]["value"] == found["recall"]["value"] == 0.5
+    assert seen.figures("2")["labelled"] == 0
+
+
+def test_a_label_that_comes_before_its_row_waits_for_it_also_over_a_restart(make) -> None:
+    assert make().tell([Label("a", True), Label("x", True)]) == {"matched": 0, "waiting": 2}
+    again = make()
+    again.answered(["a"], alerts(1), "1")
+    assert (again.figures()["true_positive"], again.figures()["waiting"]) == (1, 1)
+    assert make().figures()["true_positive"] == 1
+
+
+def test_the_last_word_on_a_row_counts_and_only_once(make) -> None:
+    seen = make()
+    seen.answered(["a"], alerts(1), "1")
+    for anomaly in (True, True, False):
+        seen.tell([Label("a", anomaly)])
+    assert (seen.figures()["false_positive"], seen.figures()["labelled"]) == (1, 1)
+    assert make().tell([Label("a", True)]) == {"matched": 1, "waiting": 0}  # what was labelled once is known after a restart
+
+
+def test_what_is_remembered_is_bounded(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("ANSWERED", "LABELS", "WAITING"):
+        monkeypatch.setattr(feedbacks, limit, 3)
+    seen = make()
+    seen.answered([f"r{i}" for i in range(10)], alerts(*[1] * 10), "1")
+    assert seen.unknown([Label("r6", True), Label("r9", True)]) == {"r6"}
+    seen.tell([Label(f"q{i}", True) for i in range(10)])
+    seen.tell([Label("r9", True)])
+    assert (seen.figures()["waiting"], seen.figures()["labelled"]) == (3, 1)
+
+
+def test_an_unreadable_file_is_begun_anew(make, tmp_path: Path) -> None:
+    (tmp_path / "feedback.json").write_text('{"labels": [[1]]}')
+    assert make().figures()["labelled"] == 0
+
+
+@pytest.mark.parametrize(("right", "of"), [(0, 1), (1, 1), (9, 10), (40, 400)])
+def test_the_interval_is_wilsons(right: int, of: int) -> None:
+    found, known = wilson(right, of), binomtest(right, of).proportion_ci(method="wilson")
+    assert found is not None
+    assert (found["low"], found["high"]) == pytest.approx((known.low, known.high), abs=1e-12)
+    assert wilson(0, 0) is None
