@@ -20,6 +20,7 @@ from drift.settings import DriftSettings, Mode
 from drift.watch import Watch
 from train.errors import JobsUnavailable, PlatformError, RegistryUnavailable, VigilError
 from train.registry import Registry
+from train.settings import TrustSettings
 
 log = logging.getLogger("ray.serve")
 CANARY_S = 0.5
@@ -33,7 +34,7 @@ class DriftMonitor:
         if self.settings.backend == "github" and not (self.settings.github_repository and self.settings.github_token):
             raise PlatformError("backend github needs VIGIL_DRIFT_GITHUB_REPOSITORY and VIGIL_DRIFT_GITHUB_TOKEN")
         self._watch = Watch(self.settings)
-        self._registry = Registry(self.settings.tracking_uri, self.settings.model_name)
+        self._registry = Registry(self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open())
         self._tasks = [
             asyncio.get_running_loop().create_task(self._follow_loop()),
             asyncio.get_running_loop().create_task(self._retrain_loop()),

@@ -29,6 +29,7 @@ from serve.settings import ServeSettings
 from train.errors import NoModel, VigilError
 from train.home import Home
 from train.registry import Registry
+from train.settings import TrustSettings
 
 log = logging.getLogger("ray.serve")
 VIGIL, MLFLOW = importlib.metadata.version("vigil"), importlib.metadata.version("mlflow")
@@ -49,7 +50,7 @@ class Detector:
         self.settings = ServeSettings(**args)
         self.metrics = ServeMetrics()
         self.replica = f"{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        registry = Registry(self.settings.tracking_uri, self.settings.model_name)
+        registry = Registry(self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open())
         self.watch = ModelWatch(
             registry, Home(self.settings.home).cache, self.metrics, self.settings.poll_s, self.settings.keep_previous_s,
             self.settings.shadow_rate > 0,

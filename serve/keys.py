@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from serve.auth import KeyRing
 from serve.settings import ServeSettings
 from train.settings import HomeSettings
+from train.signature import new_key
 from train.terminal import command, json_option, show
 
 
 @click.group()
 def keys() -> None:
-    """API keys of the service; only their hashes are stored. Changes take effect at once."""
+    """API keys of the service, of which only hashes are stored and changes take effect at once; and the key that signs models."""
 
 
 def _ring() -> KeyRing:
@@ -32,6 +35,22 @@ def new(name: str, as_json: bool) -> None:
         show({"name": name, "key": key})
     else:
         click.echo(key)
+
+
+@keys.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@json_option
+@command
+def signing(file: Path, as_json: bool) -> None:
+    """Make a key that signs models at FILE, and its public part beside it as .pub.
+
+    Sign with VIGIL_TRAIN_SIGNING_KEY=FILE; put the .pub into the folder VIGIL_TRUSTED_KEYS of whoever serves.
+    """
+    made = new_key(file)
+    if as_json:
+        show({"id": made, "private": str(file), "public": str(file.with_suffix(".pub"))})
+    else:
+        click.echo(f"key {made}: {file} signs, {file.with_suffix('.pub')} is for those who verify")
 
 
 @keys.command("list")

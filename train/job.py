@@ -27,7 +27,7 @@ from train.forest import CompiledForest
 from train.gate import Verdict
 from train.home import Home
 from train.registry import Candidate, Registry, Version
-from train.settings import TrainSettings
+from train.settings import TrainSettings, TrustSettings
 
 Progress = Callable[[str], None]
 LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")
@@ -191,4 +191,7 @@ def open_registry(home: Home, settings: TrainSettings) -> Registry:
     uri = settings.tracking_uri or (platform.tracking_uri if platform else None)
     if uri is None:
         home.create()
-    return Registry(uri or home.database_uri, settings.model_name, home.artifacts if uri is None else None)
+    return Registry(
+        uri or home.database_uri, settings.model_name, home.artifacts if uri is None else None, trust=TrustSettings().open(),
+        signing_key=settings.signing_key,
+    )  # fmt: skip

@@ -31,6 +31,8 @@ from train.cache import BundleCache
 from train.canary import Canary
 from train.errors import RegistryError, RegistryUnavailable
 from train.ledger import SCHEMA, Ledger, read_canary
+from train.signature import TAG as SIGNATURE
+from train.signature import Trust, sign
 
 if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest
@@ -85,8 +87,12 @@ class Desired:
 class Registry(Ledger):
     """The registered model `model_name` on the MLflow server (or database) `tracking_uri`."""
 
-    def __init__(self, tracking_uri: str, model_name: str, artifacts: Path | None = None) -> None:
+    def __init__(
+        self, tracking_uri: str, model_name: str, artifacts: Path | None = None, *, trust: Trust | None = None,
+        signing_key: str | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(tracking_uri, model_name, artifacts)
+        self._trust, self._signing_key = trust or Trust(), signing_key
         self._versions: dict[str, Version] = {}
 
     def champion(self) -> Version | None:
@@ -146,6 +152,8 @@ class Registry(Ledger):
             digest = bundles.write(candidate.bundle, Path(folder) / "bundle")
             tags = {**candidate.tags, "digest": digest, "forest_digest": bundles.forest_digest(Path(folder) / "bundle"),
                     "schema_hash": candidate.bundle.schema_hash}  # fmt: skip
+            if self._signing_key:
+                tags[SIGNATURE] = sign(digest, self._signing_key)
             with mlflow.start_run(experiment_id=self._experiment(EXPERIMENT), tags=tags) as run:
                 mlflow.log_params(dict(candidate.params))
                 mlflow.log_metrics(dict(candidate.metrics))
@@ -185,8 +193,10 @@ class Registry(Ledger):
     def fetch(self, version: Version, cache: Path) -> ModelBundle:
         """The verified bundle of `version`; downloaded once per node into the BundleCache at `cache`.
 
-        Raises BundleError when it is not what was registered, RegistryUnavailable when it cannot be had.
+        Raises BundleError when it is not what was registered, or not signed by whom it should be, RegistryUnavailable when it
+        cannot be had.
         """
+        self._trust.check(version.digest, version.tags.get(SIGNATURE))
 
         def download(folder: Path) -> Path:
             with self._talking():

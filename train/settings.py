@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from train.home import Home
+from train.signature import Trust
 
 
 class HomeSettings(BaseSettings):
@@ -22,11 +23,27 @@ class HomeSettings(BaseSettings):
         return Home(self.home.expanduser().absolute())
 
 
+class TrustSettings(BaseSettings):
+    """`VIGIL_TRUSTED_KEYS`, `VIGIL_REQUIRE_SIGNATURE`: whose bundles are read, by every process that reads one."""
+
+    model_config = SettingsConfigDict(env_prefix="VIGIL_", frozen=True, extra="ignore")
+
+    trusted_keys: Path | None = Field(default=None, description="folder of public keys (*.pub) whose bundles are read")
+    require_signature: bool = Field(default=False, description="refuse versions that are not signed")
+
+    def open(self) -> Trust:
+        """Raises SigningFailed when a key cannot be read, or none is there and one is required."""
+        return Trust.load(self.trusted_keys, self.require_signature)
+
+
 class TrainSettings(BaseSettings):
     """How a model is fitted, judged and registered."""
 
     model_config = SettingsConfigDict(env_prefix="VIGIL_TRAIN_", frozen=True, extra="forbid")
 
+    signing_key: str | None = Field(
+        default=None, description="key that signs registered bundles: an Ed25519 file (PEM), or awskms:///KEY"
+    )
     tracking_uri: str | None = Field(
         default=None, description="MLflow server; default: the running platform's, else the local database"
     )

@@ -104,6 +104,27 @@ def test_docs_metrics_and_openapi(platform: Vigil) -> None:
         assert answer.status == 200
 
 
+def test_a_person_labels_an_answer_and_switches_the_governor(platform: Vigil) -> None:
+    names = platform.get("/readyz")[1]["features"]
+    before = platform.get("/drift")[1]
+    answer = platform.post("/predict", {"features": [1.0] * len(names)})[1]
+    label = {"request_id": answer["request_id"], "anomaly": True}
+    status, told = platform.post("/feedback", {"labels": [label]})
+    assert (status, told["matched"] + told["waiting"]) == (200, 1)
+
+    def right() -> int:
+        return drift(platform)["feedback"]["all"]["true_positive"]
+
+    eventually(lambda: right() == before["feedback"]["all"]["true_positive"] + 1)  # a label may be earlier than its row's report
+    mode = before["governor"]["mode"]
+    assert platform.run("drift", "mode", "suggest").startswith("governor:")
+    assert drift(platform)["governor"]["mode"] == "suggest"
+    platform.run("drift", "mode", "settings")
+    assert drift(platform)["governor"]["mode"] == mode
+    assert [platform.post(path, {"no": 1})[0] for path in ("/feedback", "/drift/mode")] == [400, 400]
+    assert names[0] in platform.run("drift", "status")
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("table", ["asd/omi-1.npz", "adbench/38_thyroid.npz"])
 def test_scores_are_scikit_learns(platform: Vigil, real_data: Path, table: str) -> None:
