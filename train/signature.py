@@ -121,9 +121,7 @@ class Trust:
             else:
                 public.verify(raw, message, ec.ECDSA(hashes.SHA256()))
         except (InvalidSignature, ValueError) as error:
-            raise BundleError(
-                f"the signature of the version is not {signer}'s: the digest or the signature was changed"
-            ) from error
+            raise BundleError(f"the signature of the version is not {signer}'s: it or the digest was changed") from error
 
 
 def _public(key: object, where: str) -> PublicKey:
