@@ -21,6 +21,9 @@ MIN_FLOOR = 0.08  # a KS distance below this is of no practical size, however si
 MIN_TIES_FLOOR = 0.25  # the same for the change of a feature's rank correlations with all others
 MARGIN = 1.2  # floors stand so far above the largest distance that a block of the reference showed
 ALONE, TOGETHER = 3.0, 1.8  # of the mean block distance: a Kolmogorov variable is above 3 times it once in 400,000
+KOLMOGOROV_MEAN = 0.8687  # of the Kolmogorov distribution
+OF_MEMORY, MOST_OF_MEMORY = 0.9, 1.7  # of the distance that the memory of a stream makes expect, and of the one that was seen
+MEMORY_ROWS = 100_000  # enough to know the memory by
 TIES_MARGIN, TIES_SPREADS = 1.7, 7.0
 MAX_BLOCKS = 20
 MIN_BLOCKS = 8  # fewer tell too little of the stream's own restlessness to promise anything
@@ -159,11 +162,13 @@ def typical_size(X: Floats) -> Floats:
 
 
 class _Blocks(NamedTuple):
-    """What contiguous blocks show against all other rows. ks, ties [blocks, d]; constant [d]: kept one value for long."""
+    """What contiguous blocks show against all other rows. ks, ties [blocks, d]; constant [d]: kept one value for long;
+    expected [d]: mean KS distance of a block by the stream's own memory."""
 
     ks: Floats
     ties: Floats
     constant: NDArray[np.bool_]
+    expected: Floats
 
 
 def build(
@@ -205,8 +210,9 @@ def _cut(X: Floats, window_rows: int) -> _Blocks:
     n, d = X.shape
     rows = min(window_rows, max(n // 4, 1))  # a short reference is cut finer: its distances are larger, never smaller
     count = min(MAX_BLOCKS, n // rows)
+    expected = KOLMOGOROV_MEAN * np.sqrt(np.array([memory(column) for column in X.T]) * (1 / rows + 1 / n))
     if count < 2:
-        return _Blocks(np.zeros((0, d)), np.zeros((0, d)), np.zeros(d, bool))
+        return _Blocks(np.zeros((0, d)), np.zeros((0, d)), np.zeros(d, bool), expected)
     ks, ties, constant = [], [], np.array([_longest_run(column) * MAX_RUN >= rows for column in X.T])
     thin = max(1, n // 5000)  # enough rows for a correlation
     for start in np.linspace(0, n - rows, count).astype(int):
@@ -214,7 +220,27 @@ def _cut(X: Floats, window_rows: int) -> _Blocks:
         rest = np.concatenate([X[:start], X[start + rows :]])
         ties.append(ties_distances(rank_correlation(rest[::thin]), rank_correlation(block)))
         ks.append(ks_distances(np.sort(rest, axis=0), block))
-    return _Blocks(np.array(ks), np.array(ties), constant)
+    return _Blocks(np.array(ks), np.array(ties), constant, expected)
+
+
+def memory(values: Floats) -> float:
+    """Integrated autocorrelation time of a series [n], in rows: so many rows tell as much as one independent one.
+
+    Of the indicators of the quartiles, which is what a KS distance is made of; the sum ends where it is five times longer
+    than itself (Sokal, Monte Carlo Methods in Statistical Mechanics, 1997, section 3).
+    """
+    values = values[-MEMORY_ROWS:]
+    n, times = len(values), []
+    for level in np.quantile(values, (0.25, 0.5, 0.75)):
+        below = (values < level) - float(np.mean(values < level))
+        spectrum = np.fft.rfft(below, 2 * n)
+        covariance = np.fft.irfft(spectrum * np.conj(spectrum))[:n]
+        if covariance[0] <= 0:  # nothing is below it
+            continue
+        sums = 1 + 2 * np.cumsum(covariance[1:] / covariance[0])
+        ends = np.flatnonzero(np.arange(1, n) >= 5 * sums)
+        times.append(max(1.0, float(sums[ends[0]] if len(ends) else n)))
+    return float(np.mean(times)) if times else 1.0
 
 
 def _longest_run(column: Floats) -> int:
@@ -227,8 +253,11 @@ def _floors(blocks: _Blocks, d: int) -> tuple[Floats, Floats, Floats]:
     """floors, alone and ties_floors, [d] each, before the budget is looked at."""
     if not len(blocks.ks):
         return np.full(d, MIN_FLOOR), np.full(d, MIN_FLOOR), np.full(d, np.sqrt(d))
-    floors = np.maximum(MIN_FLOOR, np.maximum(MARGIN * blocks.ks.max(axis=0), TOGETHER * blocks.ks.mean(axis=0)))
-    alone = np.maximum(floors, ALONE * blocks.ks.mean(axis=0))
+    # Few blocks may by chance be nearer than blocks of this stream are; its memory is known better than their mean.
+    seen = blocks.ks.mean(axis=0)
+    mean = np.clip(OF_MEMORY * blocks.expected, seen, MOST_OF_MEMORY * seen)
+    floors = np.maximum(MIN_FLOOR, np.maximum(MARGIN * blocks.ks.max(axis=0), TOGETHER * mean))
+    alone = np.maximum(floors, ALONE * mean)
     usual = blocks.ties.mean(axis=0) + TIES_SPREADS * blocks.ties.std(axis=0)
     return floors, alone, np.maximum(MIN_TIES_FLOOR, np.maximum(TIES_MARGIN * blocks.ties.max(axis=0), usual))
 
@@ -260,7 +289,7 @@ def _nearness(blocks: _Blocks, allowed: int) -> Floats:
     """For each block how near it comes to being drift over floors made from the *other* blocks; 1 is drift."""
     near = []
     for i in range(len(blocks.ks)):
-        others = _Blocks(np.delete(blocks.ks, i, axis=0), np.delete(blocks.ties, i, axis=0), blocks.constant)
+        others = blocks._replace(ks=np.delete(blocks.ks, i, axis=0), ties=np.delete(blocks.ties, i, axis=0))
         floors, alone, ties_floors = _floors(others, blocks.ks.shape[1])
         near.append(nearness(blocks.ks[i], blocks.ties[i], floors, alone, ties_floors, allowed))
     return np.array(near)

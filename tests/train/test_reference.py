@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 from scipy.stats import ks_2samp
 
 from train import reference
@@ -114,3 +115,24 @@ def test_only_a_feature_that_was_never_constant_can_stick() -> None:
     X[2000:3000, 1] = 7.0
     X[:, 2] = 1.0
     assert made(X).can_stick.tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
+def test_the_memory_of_a_stream_is_found(memory: float) -> None:
+    """Of an indicator at the median of an AR(1) series the autocorrelation at lag k is 2/pi asin(memory**k)."""
+    noise = np.random.default_rng(0).normal(size=100_000)
+    series = lfilter([1.0], [1, -memory], noise)
+    lags = memory ** np.arange(1, 500)
+    exact = 1 + 2 * float(np.sum(2 / np.pi * np.arcsin(lags)))
+    assert reference.memory(series) == pytest.approx(exact, rel=0.12)
+    assert reference.memory(np.ones(100)) == 1.0
+
+
+def test_few_blocks_that_lie_near_by_chance_do_not_lower_the_floors() -> None:
+    """One of these streams has, by chance, blocks that hardly differ; its floors are still those of its memory."""
+    floors = []
+    for seed in range(40):
+        noise = np.random.default_rng(seed).normal(size=(10_000, 1))
+        X = lfilter([1.0], [1, -0.9], noise, axis=0)
+        floors.append(float(reference.build(X, ("a",), np.zeros(1), window_rows=1000).alone[0]))
+    assert min(floors) > 0.19  # three times the mean distance of such a window, about 0.07, less a tenth
