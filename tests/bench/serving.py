@@ -29,6 +29,7 @@ ROUNDS = 3
 IDLE_S = 5.0
 V2_PATH = "/v2/models/vigil/infer"
 NOTHING, VIGIL, JSON, BINARY = "do-nothing Serve handler", "Vigil /predict", "Vigil /v2 JSON", "Vigil /v2 binary"
+WATCHED, UNWATCHED = "Vigil /predict, every row captured", "Vigil /predict, no row captured"
 FASTAPI, MLFLOW, MLSERVER, CLIENT = "FastAPI + scikit-learn", "MLflow models serve", "MLServer /v2 JSON", "load generator alone"
 Rows = NDArray[np.float64]
 
@@ -68,7 +69,7 @@ def ratios(found: Found) -> list[Ratio]:
 
     ours, nothing = (found.middle(SINGLE, server, lambda load: load.p50_ms) for server in (VIGIL, NOTHING))
     plain, mlserver = rates(SINGLE, beside(VIGIL, FASTAPI), FASTAPI), rates(BATCH, beside(JSON, MLSERVER), MLSERVER)
-    missing = found.missing.get
+    missing, watched = found.missing.get, rates(SINGLE, WATCHED, UNWATCHED)
     return [
         Ratio("1 row, 16 connections: requests/s of Vigil over the do-nothing handler", rates(SINGLE, VIGIL, NOTHING), 0.9),
         Ratio("1 row, 16 connections: p50 of Vigil over the do-nothing handler", over(ours, nothing), 1.15, at_least=False),
@@ -76,6 +77,7 @@ def ratios(found: Found) -> list[Ratio]:
               note=missing(FASTAPI, "")),
         Ratio("1,000 rows, JSON: rows/s of Vigil over MLServer", mlserver, 3, note=missing(MLSERVER, "")),
         Ratio("1,000 rows: rows/s of Vigil's OIP binary over its own JSON", rates(BATCH, BINARY, JSON), 2),
+        Ratio("1 row, 16 connections: requests/s with every row captured over none", watched, 0.97),
         Ratio("resident memory of a replica", found.replica.get("rss_mb"), 350, at_least=False, unit="MB"),
         Ratio("new replica: from Ray's process to the first answer", found.replica.get("replica"), 5, at_least=False, unit="s"),
     ]  # fmt: skip
@@ -118,6 +120,7 @@ def run(seconds: float) -> Found:
             v2 = {JSON: [_v2(rows) for rows in batches], BINARY: [_v2_binary(rows) for rows in batches]}
             take_turns(found, SINGLE, {server: (running.port, messages) for server, messages in predict.items()}, seconds / 2)
             take_turns(found, BATCH, {server: (running.port, messages) for server, messages in v2.items()}, seconds / 2)
+            measure_capture(found, running, predict[VIGIL], seconds / 2)
             measure_peers(found, model, running, (singles, batches), seconds / 2)
             measure_replica(found, running, singles[0])  # last: it adds a second one
     return found
@@ -155,6 +158,15 @@ def measure_peers(found: Found, model: Model, running: UnderTest, rows: tuple[Ro
         except (PeerUnavailable, LoadFailed) as error:  # LoadFailed: it died under the load
             say(f"{server}: {error}")
             found.missing[server] = str(error)
+
+
+def measure_capture(found: Found, running: UnderTest, messages: list[bytes], seconds: float) -> None:
+    """With all rows sent to the monitor, which judges them, and with none, in turn."""
+    for _ in range(ROUNDS):
+        for server, rate in ((WATCHED, 1.0), (UNWATCHED, 0.0)):
+            running.capture(rate)
+            found.add(SINGLE, server, measure(running.port, messages, connections=SINGLE_CONNECTIONS, seconds=seconds))
+    running.capture(1.0)
 
 
 def measure_replica(found: Found, running: UnderTest, row: Rows) -> None:

@@ -17,7 +17,7 @@ from tests.running import Vigil, free_port
 from train.errors import PlatformError
 from train.home import Home, Platform
 
-START_S = 120.0
+START_S, SETTLE_S = 120.0, 3.0
 REPLICA = "ServeReplica:vigil:Detector"
 # One replica each. The rows of a benchmark are few and come again and again: that is no world to retrain on.
 ENVIRONMENT = {"VIGIL_SERVE_MIN_REPLICAS": "1", "VIGIL_SERVE_MAX_REPLICAS": "1", "VIGIL_DRIFT_MODE": "observe"}
@@ -41,6 +41,14 @@ class UnderTest:
         nothing = {"name": "nothing", "route_prefix": "/nothing", "import_path": "tests.bench.peer_nothing:build", "args": {},
                    "logging_config": vigil.get("logging_config"), "deployments": [options]}  # fmt: skip
         self._put([vigil, *others, nothing])
+
+    def capture(self, rate: float) -> None:
+        """Have the replicas send this share of the requests to the monitor."""
+        vigil, *others = self._deployed()
+        deployment = vigil["deployments"][0]
+        vigil["deployments"] = [{**deployment, "user_config": {**deployment["user_config"], "capture_rate": rate}}]
+        self._put([vigil, *others])
+        time.sleep(SETTLE_S)
 
     def detectors(self) -> list[psutil.Process]:
         """The processes of Vigil's replicas."""
