@@ -81,12 +81,12 @@ def test_ratios_are_of_medians_and_name_what_is_missing() -> None:
     found.add(serving.SINGLE, serving.beside(serving.VIGIL, serving.FASTAPI), load(900, 3.0))
     found.add(serving.SINGLE, serving.FASTAPI, load(100, 9.0, failed=50))
     found.add(serving.BATCH, serving.BINARY, load(300, 3.0))
-    throughput, p50, fastapi, mlserver, binary, memory, start = serving.ratios(found)
+    throughput, p50, fastapi, mlserver, binary, captured, memory, start = serving.ratios(found)
     assert (throughput.value, throughput.met) == (0.9, True)
     assert (p50.value, p50.met) == (1.5, False)
     assert fastapi.value is None  # a third of its requests failed: that is no rate
     assert (mlserver.value, mlserver.note) == (None, "it does not install")
-    assert binary.met is start.met is None
+    assert binary.met is start.met is captured.met is None
     assert memory.met is True
     assert [row["server"] for row in serving.figures(found) if "not measured" in row["note"]] == [serving.MLSERVER]
     assert "it does not install" in serving.page(found)
