@@ -107,6 +107,9 @@ def _since(at: float | None) -> str:
 @click.option(
     "--drift-size", type=float, default=3.0, show_default=True, help="in standard deviations (shift), or a factor (scale)"
 )
+@click.option("--scenario", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="JSON list of events (README)")
+@click.option("--truth", type=click.Path(path_type=Path, dir_okay=False), help="file for what is true of each row, as JSON lines")
+@click.option("--to", help="file:DIR or kinesis:NAME: write records there instead of asking a service")
 @click.option("--url", help="service to send to (default: the platform that runs here)")
 @click.option("--api-key", envvar="VIGIL_API_KEY", help="key to show to the service at --url (or VIGIL_API_KEY)")
 @json_option
@@ -114,24 +117,29 @@ def _since(at: float | None) -> str:
 @command
 def stream(
     ctx: click.Context, data: str | None, label: str | None, rate: float, rows: int, drift_after: int | None, drift_kind: Any,
-    drift_size: float, url: str | None, api_key: str | None, as_json: bool,
+    drift_size: float, scenario: Path | None, truth: Path | None, to: str | None, url: str | None, api_key: str | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Replay a table, or the built-in telemetry, as a live stream; `consume` scores one."""
     if ctx.invoked_subcommand is not None:
         return
     from serve import demo, simulate
+    from serve.scenario import Event, Replay, Scenario, read_events
 
+    events = read_events(scenario) if scenario else []
+    if drift_after is not None:
+        events.append(Event("drift", drift_after, how=drift_kind, size=drift_size))
+    replay = Replay(Scenario(demo.live_rows(data, label), events), truth)
+    if to is not None:
+        written = replay.write_to(to, rate, rows)
+        show(written) if as_json else table(("figure", "value"), list(written.items()))
+        return
     platform = HomeSettings().open().platform()
     if url is None and platform is None:
         raise PlatformError("no platform runs here: start one with `vigil up`, or name one with --url")
     target = url or platform.url  # type: ignore[union-attr]
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else platform.headers if platform and not url else {}
-    live, tally = demo.live_rows(data, label), simulate.Tally()
-    drifted = simulate.Drift(drift_kind, drift_size).apply(live.X)
-
-    def row(i: int) -> Any:
-        return (live.X if drift_after is None or i < drift_after else drifted)[i % len(live)]
-
+    tally = simulate.Tally()
     with steps("streaming", total=10) as step:
         marks = {rows * k // 10 for k in range(1, 10)}
 
@@ -140,7 +148,10 @@ def stream(
                 step(f"{sent} rows sent, {tally.anomalies} anomalies, {tally.failed} failed")
             return sent >= rows
 
-        asyncio.run(simulate.stream(target, row, rate, tally, finished, headers))
+        asyncio.run(
+            simulate.stream(target, replay.body, rate, tally, finished, headers, times=replay.scenario.rate, name=replay.name)
+        )
+        replay.close()
     show(tally.to_json()) if as_json else table(("figure", "value"), list(tally.to_json().items()))
     if tally.failed:
         say(f"{tally.failed} of {tally.rows} requests failed")

@@ -21,6 +21,7 @@ FEATURES = (
     "cpu", "memory", "disk_io", "disk_wait", "net_in", "net_out", "requests", "latency", "errors", "threads", "gc_pause", "queue",
 )  # fmt: skip
 ROWS_PER_DAY = 288  # one row every five minutes
+MOST_AT_ONCE = 500  # records handed to a log in one go
 DriftKind = Literal["shift", "scale", "mix"]
 
 
@@ -120,26 +121,32 @@ class Tally:
 
 async def stream(
     url: str,
-    row: Callable[[int], Floats],
+    row: Callable[[int], Floats | bytes],
     rate: float,
     tally: Tally,
     stop: Callable[[int], bool],
     headers: dict[str, str] | None = None,
     connections: int = 16,
+    times: Callable[[int], float] = lambda _: 1.0,
+    name: Callable[[int], str] | None = None,
 ) -> None:
-    """POST row after row to `url`/predict at `rate` rows a second until `stop(rows sent)`: open loop."""
-    began, sent = time.monotonic(), 0
+    """POST row after row to `url`/predict at `rate` rows a second until `stop(rows sent)`: open loop.
+
+    `row` gives the values of a row or a body as it is, `times` how many times faster it follows, `name` its request id.
+    """
+    due, sent = time.monotonic(), 0
     limit = asyncio.Semaphore(connections)
     running: set[asyncio.Task[None]] = set()
     connector, timeout = aiohttp.TCPConnector(limit=connections), aiohttp.ClientTimeout(total=30)
     about = {"Content-Type": "application/json", **(headers or {})}
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=about) as session:
         while not stop(sent):
-            due = began + sent / rate
+            due += 1 / (rate * times(sent))
             if (ahead := due - time.monotonic()) > 0:
                 await asyncio.sleep(ahead)
             await limit.acquire()
-            task = asyncio.create_task(_send(session, f"{url}/predict", row(sent), due, tally))
+            named = {"X-Request-Id": name(sent)} if name else {}
+            task = asyncio.create_task(_send(session, f"{url}/predict", row(sent), due, tally, named))
             running.add(task)
             task.add_done_callback(lambda done: (running.discard(done), limit.release()))
             sent += 1
@@ -147,14 +154,40 @@ async def stream(
             await asyncio.gather(*running)
 
 
-async def _send(session: aiohttp.ClientSession, url: str, row: Floats, due: float, tally: Tally) -> None:
+def write(
+    records: Callable[[int], tuple[str, bytes]], rate: float, put: Callable[[list[tuple[str, bytes]]], None], rows: int,
+    times: Callable[[int], float] = lambda _: 1.0, stop: Callable[[], bool] = lambda: False,
+) -> float:  # fmt: skip
+    """Hand (id, record) after (id, record) to `put` at `rate` a second; return by how many seconds the last came late."""
+    due, sent, late = time.monotonic(), 0, 0.0
+    while sent < rows and not stop():
+        ready: list[tuple[str, bytes]] = []
+        while sent < rows and (due + 1 / (rate * times(sent))) <= time.monotonic():
+            due += 1 / (rate * times(sent))
+            ready.append(records(sent))
+            sent += 1
+            if len(ready) == MOST_AT_ONCE:
+                break
+        if ready:
+            put(ready)
+            late = time.monotonic() - due
+        else:
+            time.sleep(max(0.0, min(due + 1 / (rate * times(sent)) - time.monotonic(), 0.05)))
+    return late
+
+
+async def _send(
+    session: aiohttp.ClientSession, url: str, row: Floats | bytes, due: float, tally: Tally, headers: dict[str, str]
+) -> None:  # fmt: skip
+    body = row if isinstance(row, bytes) else msgspec.json.encode({"features": row.tolist()})
     status, version, anomaly, sent = "error", "", False, time.monotonic()
     try:
-        async with session.post(url, data=msgspec.json.encode({"features": row.tolist()})) as answer:
-            body, status = await answer.read(), str(answer.status)
+        async with session.post(url, data=body, headers=headers) as answer:
+            text, status = await answer.read(), str(answer.status)
             if answer.status == 200:
-                found = msgspec.json.decode(body)
-                version, anomaly = found["model_version"], found["is_anomaly"]
+                found = msgspec.json.decode(text)
+                version, alerts = found["model_version"], found["is_anomaly"]
+                anomaly = alerts if isinstance(alerts, bool) else any(alerts)
     except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, LookupError, TypeError) as error:
         status = type(error).__name__
     tally.rows += 1

@@ -121,7 +121,7 @@ def test_only_a_feature_that_was_never_constant_can_stick() -> None:
 def test_the_memory_of_a_stream_is_found(memory: float) -> None:
     """Of an indicator at the median of an AR(1) series the autocorrelation at lag k is 2/pi asin(memory**k)."""
     noise = np.random.default_rng(0).normal(size=100_000)
-    series = lfilter([1.0], [1, -memory], noise)
+    series = np.asarray(lfilter([1.0], [1, -memory], noise))
     lags = memory ** np.arange(1, 500)
     exact = 1 + 2 * float(np.sum(2 / np.pi * np.arcsin(lags)))
     assert reference.memory(series) == pytest.approx(exact, rel=0.12)
@@ -132,6 +132,6 @@ def test_few_blocks_that_lie_near_by_chance_do_not_lower_the_floors() -> None:
     """Among these streams are some whose blocks hardly differ by chance: without the memory a floor would be 0.14."""
     floors = []
     for seed in range(40):
-        X = lfilter([1.0], [1, -0.9], np.random.default_rng(seed).normal(size=(10_000, 3)), axis=0)
+        X = np.asarray(lfilter([1.0], [1, -0.9], np.random.default_rng(seed).normal(size=(10_000, 3)), axis=0))
         floors.append(float(reference.build(X, ("a", "b", "c"), np.zeros(1), window_rows=1000).alone.min()))
     assert min(floors) > 0.21  # three times the mean distance of such a window
