@@ -11,7 +11,8 @@ import click
 
 from train.terminal import command, json_option, say, show, table
 
-NAMES = ("score", "reasons", "policies", "serving", "swap", "stream", "drift")
+NAMES = ("score", "reasons", "policies", "serving", "swap", "stream", "drift", "faults", "soak", "load")
+LONG = ("faults", "soak", "load")  # only by name
 
 
 @click.command()
@@ -29,12 +30,14 @@ def bench(name: str | None, seconds: float, out: Path | None, write_docs: bool, 
     beside a do-nothing handler and other servers), swap (fifty swaps under load, and the shadow), stream (records a second, and
     what is lost or doubled when the consumer is killed). Peers are installed into environments of their own."""
     found: dict[str, Any] = {}
-    for each in NAMES if name is None else (name,):
+    for each in [n for n in NAMES if n not in LONG] if name is None else (name,):
         say(each)
         if each == "serving":
             found[each] = _serving(seconds, write_docs, as_json)
         elif each == "swap":
             found[each] = _swap(seconds, as_json)
+        elif each == "faults":
+            found[each] = _faults(seconds, write_docs, as_json)
         elif each == "drift":
             found[each] = _drift(windows, trials, write_docs, as_json)
         else:
@@ -60,6 +63,18 @@ def _drift(windows: int, trials: int, write_docs: bool, as_json: bool) -> list[d
     rows = drift(windows, trials)
     if write_docs:
         report.write_section(report.DOCS, "Drift", page(rows))
+    if not as_json:
+        _table(rows)
+    return rows
+
+
+def _faults(seconds: float, write_docs: bool, as_json: bool) -> list[dict[str, Any]]:
+    from tests.bench import report
+    from tests.chaos.faults import faults, page
+
+    rows = faults(seconds)
+    if write_docs:
+        report.DOCS.with_name("reliability.md").write_text(page(rows, seconds))
     if not as_json:
         _table(rows)
     return rows
