@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from drift.capture import Captured
 from serve.metrics import DriftMetrics
 from train.home import write_json
 
@@ -45,44 +46,44 @@ class Feedback:
 
     def __init__(self, file: Path, metrics: DriftMetrics) -> None:
         self._file, self._metrics = file, metrics
-        self._answered: OrderedDict[Key, tuple[bool, str]] = OrderedDict()  # alert, version
+        # As they came, and looked into only when somebody says something: most rows nobody ever labels.
+        self._answered: deque[tuple[list[str], NDArray[np.bool_], str]] = deque()  # requests, alerts, version
+        self._count = 0
         self._labels: OrderedDict[Key, tuple[bool, bool, str]] = OrderedDict()  # anomaly, alert, version
         self._waiting: OrderedDict[Key, bool] = OrderedDict()  # labels that came before their rows
         self._load()
 
-    def answered(self, requests: Iterable[str], alerts: NDArray[np.bool_], version: str) -> None:
+    def answered(self, requests: list[str], alerts: NDArray[np.bool_], version: str) -> None:
         """Rows that `version` has scored, those of one request in sequence."""
-        before, row, late = None, 0, False
-        for request, alert in zip(requests, alerts.tolist(), strict=True):
-            row = row + 1 if request == before else 0
-            before = request
-            key = (request, row)
-            _put(self._answered, key, (alert, version), ANSWERED)
-            if key in self._waiting:
-                _put(self._labels, key, (self._waiting.pop(key), alert, version), LABELS)
-                late = True
-        if late:
-            self._save()
+        self._answered.append((requests, alerts, version))
+        self._count += len(requests)
+        while self._count > ANSWERED:
+            self._count -= len(self._answered.popleft()[0])
+        if self._waiting:
+            found = _rows([(requests, alerts, version)], {request for request, _ in self._waiting})
+            for key in found.keys() & self._waiting.keys():
+                _put(self._labels, key, (self._waiting.pop(key), *found[key]), LABELS)
+            if found:
+                self._save()
 
-    def unknown(self, labels: Iterable[Label]) -> set[str]:
-        """The requests among `labels` whose answers are not remembered here."""
-        return {label.request_id for label in labels if label.key not in self._answered and label.key not in self._labels}
+    def tell(self, labels: list[Label], captured: Captured | None = None) -> dict[str, int]:
+        """Take in labels; the last word on a row counts. Says how many were matched, and how many wait for their rows.
 
-    def tell(self, labels: list[Label]) -> dict[str, int]:
-        """Take in labels; the last word on a row counts. Says how many were matched, and how many wait for their rows."""
+        What is not remembered here is looked for among the `captured` rows.
+        """
+        known = {key: (alert, version) for key, (_, alert, version) in self._labels.items()}
+        known |= _rows(self._answered, {label.request_id for label in labels})
+        if captured is not None and (missing := {label.request_id for label in labels if label.key not in known}):
+            known = _rows(captured.answers(missing), missing) | known
         waiting = 0
         for label in labels:
-            if (known := self._answered.get(label.key) or self._known(label.key)) is not None:
-                _put(self._labels, label.key, (label.anomaly, *known), LABELS)
+            if label.key in known:
+                _put(self._labels, label.key, (label.anomaly, *known[label.key]), LABELS)
             else:
                 _put(self._waiting, label.key, label.anomaly, WAITING)
                 waiting += 1
         self._save()
         return {"matched": len(labels) - waiting, "waiting": waiting}
-
-    def _known(self, key: Key) -> tuple[bool, str] | None:
-        found = self._labels.get(key)
-        return found[1:] if found else None
 
     def figures(self, version: str | None = None) -> dict[str, Any]:
         """Counts, precision and recall of `version` (default: of all), with Wilson's 95 % intervals."""
@@ -128,6 +129,19 @@ class Feedback:
             })  # fmt: skip
         except OSError as error:
             log.warning("the feedback cannot be written: %s", error)
+
+
+def _rows(batches: Iterable[tuple[list[str], NDArray[np.bool_], str]], wanted: set[str]) -> dict[Key, tuple[bool, str]]:
+    """Alert and version of the rows of the `wanted` requests."""
+    found: dict[Key, tuple[bool, str]] = {}
+    for requests, alerts, version in batches:
+        before, row = None, 0
+        for i, request in enumerate(requests):
+            row = row + 1 if request == before else 0
+            before = request
+            if request in wanted:
+                found[request, row] = bool(alerts[i]), version
+    return found
 
 
 def wilson(right: int, of: int, level: float = 0.95) -> dict[str, float] | None:

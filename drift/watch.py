@@ -128,10 +128,7 @@ class Watch:
         """Take in what people say of scored rows."""
         with self._lock:
             self._need_state()
-            if unknown := self.feedback.unknown(labels):
-                for requests, alerts, version in self._captured.answers(unknown):
-                    self.feedback.answered(requests, alerts, version)
-            return self.feedback.tell(labels)
+            return self.feedback.tell(labels, self._captured)
 
     def _need_state(self) -> None:
         if not self.holds:

@@ -116,6 +116,14 @@ class TooSlow(VigilError):
     status = 408
 
 
+class Overloaded(VigilError):
+    """More is being read and scored than the replica can do soon."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__("the service is overloaded: try again after Retry-After, with a pause that grows")
+        self.status = status
+
+
 class InternalError(VigilError):
     """A fault of the service."""
 
@@ -129,6 +137,7 @@ class Gateway:
         self._metrics = metrics
         self._ok = metrics.requests.labels("ok")
         self._authenticator = Authenticator(settings)
+        self._pending = 0  # bytes of bodies that are read or scored
         self._receiving = 0  # requests whose body is not there yet; each holds a slot of the replica
 
     async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:
@@ -139,7 +148,7 @@ class Gateway:
             await send({"type": "websocket.close", "code": 1003})
             return
         began = time.perf_counter()
-        method, route = scope["method"], None
+        method, route, held = scope["method"], None, 0
         try:
             call = Call(dict(scope["headers"]))
             route = self._find(scope["path"], call)
@@ -150,6 +159,7 @@ class Gateway:
             if self._authenticator.required and not route.open:
                 await self._authenticator.caller(call.headers)
             if method == "POST":
+                held = self._hold(call.headers)
                 call.body = await self._body(call.headers, receive)
             answer = await handler(call)
             if route.scores:
@@ -160,6 +170,8 @@ class Gateway:
         except Exception:
             log.exception("%s %r failed", method, scope["path"])
             answer = self._refused(InternalError("the service failed on this request; its log says why"), scope["path"], route)
+        finally:
+            self._pending -= held
         head = [(b"content-type", answer.kind), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": head})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
@@ -180,6 +192,16 @@ class Gateway:
             size += len(name) + len(value)
         if size > self._settings.max_header_bytes:
             raise HeadersTooLarge(f"the headers have {size} bytes, the limit is {self._settings.max_header_bytes}")
+
+    def _hold(self, headers: dict[bytes, bytes]) -> int:
+        """Count the body among those in work, unless they are too many: a row costs little, a batch a thousand times that, so
+        bytes say how long a new request would wait, and a number of requests does not."""
+        declared = headers.get(b"content-length", b"")
+        size = int(declared) if declared.isdigit() and len(declared) < 16 else 0
+        if self._pending and self._pending + size > self._settings.max_pending_bytes:
+            raise Overloaded(self._settings.overload_status)
+        self._pending += size
+        return size
 
     async def _body(self, headers: dict[bytes, bytes], receive: Callable[[], Awaitable[Message]]) -> bytes:
         """The body, refused as soon as it is known to be over the limit or slow."""
@@ -213,7 +235,9 @@ class Gateway:
         self._metrics.requests.labels(type(error).__name__).inc()
         refusal = route.refusal if route else _open_inference if path.startswith("/v2") else _vigil
         headers: list[tuple[bytes, bytes]] = []
-        if error.status == 503:
+        if isinstance(error, Overloaded):
+            headers.append((b"retry-after", b"%d" % max(1, round(self._settings.retry_after_s))))
+        elif error.status == 503:
             headers.append((b"retry-after", b"2"))
         elif error.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))

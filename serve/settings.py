@@ -32,6 +32,11 @@ class ServeSettings(BaseSettings):
     max_queued_requests: int = Field(
         default=512, ge=1, description="requests that wait per replica; more get 503 with Retry-After"
     )
+    max_pending_bytes: int = Field(
+        default=4 * 2**20,
+        ge=1024,
+        description="bytes of bodies that a replica reads and scores at once; more get what a full queue gives",
+    )
     overload_status: int = Field(default=503, description="what a request gets that finds the queue full")
     retry_after_s: float = Field(default=1.0, ge=0, description="Retry-After of such an answer")
     request_timeout_s: float = Field(
@@ -140,6 +145,8 @@ class ServeSettings(BaseSettings):
             "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(self.max_header_bytes + HAPROXY_RESERVE_BYTES),
             "RAY_SERVE_HAPROXY_METRICS_ENABLED": str(int(self.haproxy_metrics)),
             "RAY_SERVE_HAPROXY_RETRY_ON": f"conn-failure\n    option http-buffer-request\n    timeout http-request {wait_s}s",
+            # Three checks that fail and HAProxy is started anew: at the default period nobody is served for half a minute.
+            "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
             "MALLOC_MMAP_THRESHOLD_": str(KEPT_BYTES),
             "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
         }

@@ -17,18 +17,29 @@ LONG = ("faults", "soak", "load")  # only by name
 
 @click.command()
 @click.argument("name", required=False, type=click.Choice(NAMES))
-@click.option("--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="serving, swap: length of one run")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),
+    default=10.0,
+    show_default=True,
+    help="length of one run, or fault",
+)
+@click.option("--rps", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="load: requests a second")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="write what was found as JSON")
 @click.option("--write-docs", is_flag=True, help="serving, drift: write the section of docs/benchmarks.md")
 @click.option("--windows", type=click.IntRange(min=10), default=3000, show_default=True, help="drift: quiet windows a world")
 @click.option("--trials", type=click.IntRange(min=1), default=200, show_default=True, help="drift: changes of each kind")
 @json_option
 @command
-def bench(name: str | None, seconds: float, out: Path | None, write_docs: bool, windows: int, trials: int, as_json: bool) -> None:
+def bench(
+    name: str | None, seconds: float, rps: float, out: Path | None, write_docs: bool, windows: int, trials: int, as_json: bool
+) -> None:  # fmt: skip
     """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite), reasons (the features named for an
     anomaly beside labelled ones), policies (the policy pack over 500 resources), drift (beside naive rules), serving (HTTP
     beside a do-nothing handler and other servers), swap (fifty swaps under load, and the shadow), stream (records a second, and
-    what is lost or doubled when the consumer is killed). Peers are installed into environments of their own."""
+    what is lost or doubled when the consumer is killed). Only by name: load (an open loop against the platform that runs), faults
+    (one after the other on a platform of their own), soak (trends of what processes hold; give it --seconds 3600). Peers are
+    installed into environments of their own."""
     found: dict[str, Any] = {}
     for each in [n for n in NAMES if n not in LONG] if name is None else (name,):
         say(each)
@@ -38,6 +49,10 @@ def bench(name: str | None, seconds: float, out: Path | None, write_docs: bool, 
             found[each] = _swap(seconds, as_json)
         elif each == "faults":
             found[each] = _faults(seconds, write_docs, as_json)
+        elif each == "soak":
+            found[each] = _soak(seconds, as_json)
+        elif each == "load":
+            found[each] = _load(rps, seconds, as_json)
         elif each == "drift":
             found[each] = _drift(windows, trials, write_docs, as_json)
         else:
@@ -75,6 +90,24 @@ def _faults(seconds: float, write_docs: bool, as_json: bool) -> list[dict[str, A
     rows = faults(seconds)
     if write_docs:
         report.DOCS.with_name("reliability.md").write_text(page(rows, seconds))
+    if not as_json:
+        _table(rows)
+    return rows
+
+
+def _soak(seconds: float, as_json: bool) -> list[dict[str, Any]]:
+    from tests.chaos.soak import soak
+
+    rows = soak(seconds)
+    if not as_json:
+        _table(rows)
+    return rows
+
+
+def _load(rps: float, seconds: float, as_json: bool) -> list[dict[str, Any]]:
+    from tests.bench.traffic import traffic
+
+    rows = traffic(rps, seconds)
     if not as_json:
         _table(rows)
     return rows

@@ -35,6 +35,7 @@ from train.terminal import say
 RATE, CONNECTIONS, BEFORE_S, AFTER_S, SLOW_S = 100.0, 16, 3.0, 3.0, 0.25
 ENVIRONMENT = {"VIGIL_SERVE_MIN_REPLICAS": "2", "VIGIL_SERVE_MAX_REPLICAS": "2", "VIGIL_DRIFT_MODE": "observe"}
 HALF_OPEN = 500
+HALF = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{"
 
 
 @dataclass(frozen=True)
@@ -246,9 +247,7 @@ def slow_clients(world: World, seconds: float) -> Seen:
             with suppress(OSError):
                 one = stack.enter_context(socket.create_connection(("127.0.0.1", world.vigil.port), timeout=5))
                 if i % 2:
-                    one.sendall(
-                        b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{"
-                    )
+                    one.sendall(HALF)
         began = time.monotonic()
         with world.traffic() as beside:
             time.sleep(max(5.0, seconds / 2))
@@ -307,7 +306,7 @@ EXPERIMENTS = (
                 ("seconds until calm", lambda s: s.bad_s, 10.0))),
     Experiment("500 slow and half-open clients", "others' p99 at most twice as long", slow_clients,
                (("failed requests", _failed, 0.0), ("p99 over p99 alone", _of("p99_ratio"), 2.0))),
-    Experiment("disk of the captured rows full", "serving does not notice, it is counted, and capturing goes on afterwards", disk_full,
+    Experiment("disk of the captured rows full", "serving does not notice; it is counted; capturing goes on later", disk_full,
                (*NOTHING, ("losses not counted", _of("uncounted"), 0.0))),
 )  # fmt: skip
 
@@ -357,8 +356,9 @@ def page(rows: list[dict[str, Any]], seconds: float) -> str:
     held = "\n".join(f"- **{e.name}**: {e.holds}" for e in EXPERIMENTS)
     return f"""# Reliability
 
-`vigil bench faults --seconds {seconds:g} --write-docs`, {where["date"]}, {where["cpu"]}, {where["cores"]} cores: one platform with two
-replicas on this machine, an open loop of {RATE:g} requests a second over {CONNECTIONS} connections, one fault after the other.
+`vigil bench faults --seconds {seconds:g} --write-docs`, {where["date"]}, {where["cpu"]}, {where["cores"]} cores: one platform
+with two replicas on this machine, an open loop of {RATE:g} requests a second over {CONNECTIONS} connections, one fault after
+the other.
 {met["yes"]} of {sum(met.values())} bounds are met.
 
 What must hold:

@@ -56,10 +56,10 @@ def test_what_is_remembered_is_bounded(make, monkeypatch: pytest.MonkeyPatch) ->
     for limit in ("ANSWERED", "LABELS", "WAITING"):
         monkeypatch.setattr(feedbacks, limit, 3)
     seen = make()
-    seen.answered([f"r{i}" for i in range(10)], alerts(*[1] * 10), "1")
-    assert seen.unknown([Label("r6", True), Label("r9", True)]) == {"r6"}
+    for i in range(10):
+        seen.answered([f"s{i}"], alerts(1), "1")
+    assert seen.tell([Label("s6", True), Label("s9", True)]) == {"matched": 1, "waiting": 1}
     seen.tell([Label(f"q{i}", True) for i in range(10)])
-    seen.tell([Label("r9", True)])
     assert (seen.figures()["waiting"], seen.figures()["labelled"]) == (3, 1)
 
 
