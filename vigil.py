@@ -25,6 +25,7 @@ COMMANDS = {
     "drift": "drift.cli",
     "bench": "tests.bench.cli",
     "render": "infra.cli",
+    "ship": "infra.ship",
     "doctor": "infra.cli",
 }
 

@@ -15,7 +15,7 @@ import yaml
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
 from infra.manifests.parts import Object
-from infra.settings import PlatformSettings, read_files
+from infra.settings import ROOT, PlatformSettings, read_files
 
 SETTINGS = "settings.json"
 
@@ -45,9 +45,10 @@ def rendered(settings: PlatformSettings) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def write(environment: str, out: Path) -> list[Path]:
-    """Write the files of `environment` below `out`; files of an earlier rendering that are no more are removed."""
-    files = rendered(read_files(environment))
+def write(environment: str, out: Path, root: Path = ROOT) -> list[Path]:
+    """Write the files of `environment`, whose settings are in `root`, below `out`; files of an earlier rendering that are no
+    more are removed."""
+    files = rendered(read_files(environment, root))
     for old in [*out.glob("*/*.yaml"), out / SETTINGS]:
         if old.is_file() and str(old.relative_to(out)) not in files:
             old.unlink()

@@ -26,7 +26,7 @@ from serve.model_watch import ModelWatch, Snapshot
 from serve.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer, model_metadata, server_metadata
 from serve.protocols import decode_feedback, decode_mode, decode_predict, encode_predict
 from serve.settings import ServeSettings
-from train.errors import NoModel, VigilError
+from train.errors import InvalidFeatures, NoModel, VigilError
 from train.home import Home
 from train.registry import Registry
 from train.settings import TrustSettings
@@ -74,6 +74,21 @@ class Detector:
         """Look at the registry now (broadcast after a promotion); what this replica serves then."""
         await self.watch.poll()
         return self._served()
+
+    async def features(self) -> tuple[str, ...]:
+        """The model's features in order, for callers by handle."""
+        return self._model().bundle.names
+
+    async def score_rows(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64], str]:
+        """Scores [n] and labels [n] of rows [n, d], and the version that gave them, for callers by handle.
+
+        Raises InvalidFeatures when the rows do not fit the model.
+        """
+        model = self._model()
+        if rows.ndim != 2 or rows.shape[1] != len(model.bundle.names):
+            raise InvalidFeatures(f"rows of shape {rows.shape}; the model has {len(model.bundle.names)} features")
+        model, scores = self._score(model, rows, Call({b"x-request-id": b"stream"}, rows.tobytes()))
+        return scores, np.where(scores > model.bundle.threshold.value, -1, 1), model.version
 
     def __serve_build_asgi_app__(self) -> Gateway:
         model, version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"

@@ -81,6 +81,12 @@ class ServeSettings(BaseSettings):
                 raise ValueError(f"{url} must begin with https://: keys that travel in the clear can be exchanged")
         return self
 
+    stream_source: str = Field(default="", description="stream to score on the cluster: file:DIR or kinesis:NAME; empty: none")
+    stream_sinks: str = Field(default="", description="where results go, as of `vigil stream consume`, separated by commas")
+    stream_dead_letters: str = Field(default="", description="file:DIR for records that cannot be scored")
+    stream_leases: str = Field(default="", description="file:DIR or dynamodb:TABLE; empty: beside the output")
+    stream_consumers: int = Field(default=1, ge=1, description="consumers, which share the shards")
+
     @field_validator("overload_status")
     @classmethod
     def _overload(cls, value: int) -> int:  # not a Literal: from the environment it comes as text
@@ -104,7 +110,7 @@ class ServeSettings(BaseSettings):
         """
         elsewhere = {"port", "min_replicas", "max_replicas", "target_ongoing_requests", "max_ongoing_requests",
                      "max_queued_requests", "overload_status", "retry_after_s", "request_timeout_s", "header_timeout_s",
-                     "haproxy_metrics",
+                     "haproxy_metrics", *(name for name in type(self).model_fields if name.startswith("stream_")),
                      "cpus_per_replica", "poll_s", "capture_rate"}  # fmt: skip
         detector = {
             "name": "Detector",
@@ -120,16 +126,21 @@ class ServeSettings(BaseSettings):
             "ray_actor_options": {"num_cpus": self.cpus_per_replica},
             "user_config": {"poll_s": self.poll_s, "capture_rate": self.capture_rate},
         }
+        applications: list[dict[str, object]] = [
+            {"name": "vigil", "route_prefix": "/", "import_path": "serve.app:build",
+             "args": self.model_dump(mode="json", exclude=elsewhere), "deployments": [detector]},
+            {"name": "drift", "route_prefix": None, "import_path": "drift.monitor:build", "args": drift},
+        ]  # fmt: skip
+        if self.stream_source:
+            consumer = {"name": "StreamConsumer", "num_replicas": self.stream_consumers}
+            applications.append({"name": "stream", "route_prefix": None, "import_path": "serve.stream_app:build",
+                                 "args": self.model_dump(mode="json"), "deployments": [consumer]})  # fmt: skip
         return {
             "http_options": {"host": self.host, "port": self.port, "request_timeout_s": self.request_timeout_s},
             # At INFO the record of every request is built even where the access log is off: a tenth of a request's time.
             "logging_config": {"log_level": "WARNING", "enable_access_log": False},
-            "applications": [
-                {"name": "vigil", "route_prefix": "/", "import_path": "serve.app:build",
-                 "args": self.model_dump(mode="json", exclude=elsewhere), "deployments": [detector]},
-                {"name": "drift", "route_prefix": None, "import_path": "drift.monitor:build", "args": drift},
-            ],
-        }  # fmt: skip
+            "applications": applications,
+        }
 
     @property
     def environment(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -30,7 +31,11 @@ ROW = [9.0, 9.0, 9.0]
 @pytest.fixture(scope="module")
 def guarded(platform: Vigil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
     """Without a model when the first test begins; killed by the last."""
-    vigil = Vigil(tmp_path_factory.mktemp("guarded"), free_port(), {f"VIGIL_SERVE_{k}": v for k, v in LIMITS.items()})
+    home = tmp_path_factory.mktemp("guarded")
+    (home / "events").mkdir()
+    stream = {"STREAM_SOURCE": f"file:{home / 'events'}", "STREAM_SINKS": f"file:{home / 'scores'}",
+              "STREAM_DEAD_LETTERS": f"file:{home / 'dead'}"}  # fmt: skip
+    vigil = Vigil(home, free_port(), {f"VIGIL_SERVE_{k}": v for k, v in (LIMITS | stream).items()})
     vigil.run("up", "-d")
     yield vigil
     if Home(vigil.home).platform():
@@ -82,6 +87,19 @@ def test_a_model_comes_while_it_runs(guarded: Vigil, client: Client) -> None:
     guarded.json("promote", version)
     eventually(lambda: guarded.get("/readyz")[0] == 200)
     assert client.post("/predict", json={"features": ROW}).json()["prediction"] == -1
+
+
+def test_a_stream_is_scored_on_the_cluster(guarded: Vigil) -> None:
+    lines = [f'{{"id": {i}, "features": [{i % 7}.5, 0.1, 0.2]}}' for i in range(2000)]
+    (guarded.home / "events" / "live.jsonl").write_text("\n".join([*lines, '{"id": "poison", "features": [1]}', ""]))
+    (guarded.home / "scores").mkdir(exist_ok=True)
+
+    def scored() -> list[str]:
+        found = [line for file in (guarded.home / "scores").glob("*.jsonl") for line in file.read_text().splitlines()]
+        return found if len(found) >= 2000 else []
+
+    assert [json.loads(line)["id"] for line in eventually(scored)] == list(range(2000))
+    assert "poison" in (guarded.home / "dead" / "live.jsonl").read_text()
 
 
 def test_only_who_has_a_key_comes_in(guarded: Vigil, key: str, client: Client) -> None:

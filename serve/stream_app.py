@@ -1,0 +1,92 @@
+"""The stream consumer as an application on the Ray cluster: it scores through the service's handle, Serve keeps it alive.
+
+Each replica is one consumer; they share shards by their leases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray import serve
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from serve.consume import build_consumer
+from serve.scorer import Busy, Refused, Scored
+from serve.settings import ServeSettings
+from serve.stream import StreamSettings
+from train.errors import VigilError
+from train.home import Home
+
+SERVICE = "vigil"  # the Serve application that scores
+TIMEOUT_S = 60.0
+CPUS = 0.1
+
+
+class HandleScorer:
+    """The service by its handle. Used in a thread; `loop` is the replica's, on which Serve's router runs."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._ask("features"))
+
+    def score(self, X: NDArray[np.float64]) -> Scored:
+        scores, predictions, version = self._ask("score_rows", X)
+        return Scored(scores, predictions, version)
+
+    def _ask(self, method: str, *args: Any) -> Any:
+        async def ask() -> Any:
+            return await getattr(serve.get_app_handle(SERVICE), method).remote(*args)
+
+        try:
+            return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(TIMEOUT_S)
+        except (BackPressureError, RayServeException, TimeoutError) as error:
+            raise Busy(f"the service does not answer: {error or type(error).__name__}") from error
+        except Exception as error:
+            said = getattr(error, "cause", None)
+            if isinstance(said, VigilError) and said.status in (400, 413, 422):
+                raise Refused(said.message) from error
+            raise Busy(f"the service does not answer: {type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        """A handle holds nothing."""
+
+
+class StreamConsumer:
+    """One consumer in a thread; Serve restarts it when the thread has ended."""
+
+    def __init__(self, args: dict[str, Any]) -> None:
+        settings = ServeSettings(**args)
+        sinks = settings.stream_sinks.split(",")
+        scorer = HandleScorer(asyncio.get_running_loop())
+        self._consumer = build_consumer(
+            settings.stream_source, sinks, settings.stream_dead_letters, settings.stream_leases or None, scorer,
+            Home(settings.home), StreamSettings(),
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self._consumer.run, daemon=True)
+        self._thread.start()
+
+    def check_health(self) -> None:
+        """Serve asks; a consumer never ends by itself."""
+        if not self._thread.is_alive():
+            raise RuntimeError("the stream consumer has ended: the log of this replica says why")
+
+    async def counts(self) -> dict[str, int]:
+        """Records by outcome since the start."""
+        return self._consumer.counts
+
+    def __del__(self) -> None:
+        if hasattr(self, "_thread"):
+            self._consumer.stop()
+            self._thread.join(10)
+
+
+def build(args: dict[str, Any]) -> serve.Application:
+    """The Serve application `stream`; `args` are ServeSettings."""
+    deployment: Any = serve.deployment(StreamConsumer, ray_actor_options={"num_cpus": CPUS}, health_check_period_s=5)
+    return deployment.bind(args)
