@@ -39,7 +39,7 @@ def soak(seconds: float = 3600.0) -> list[dict[str, Any]]:
         with made.traffic(RATE) as singles, made.traffic(5.0, batch) as batches:
             while (now := time.monotonic() - began) < seconds:
                 _sample(made, now, samples)
-                disk.append((now, _bytes(Home(made.vigil.home).root)))
+                disk.append((now, _bytes(Home(made.vigil.home))))
                 if now > (swaps + 1) * SWAP_S:
                     alias.move(versions[swaps % 2])
                     swaps += 1
@@ -88,9 +88,12 @@ def trend(values: list[tuple[float, float]], seconds: float) -> float:
     return max(0.0, low * seconds / float(np.median(found)))
 
 
-def _bytes(root: Path) -> float:
+def _bytes(home: Home) -> float:
+    """What is on the disk, but the captured windows: of these a fixed number is kept."""
     total = 0
-    for path in root.rglob("*"):
+    for path in home.root.rglob("*"):
+        if home.captured in path.parents:
+            continue
         with suppress(OSError):
             total += path.stat().st_size if path.is_file() else 0
     return float(total)
