@@ -9,7 +9,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 RUN := .venv/bin/
 ARGS ?=
 
-.PHONY: help setup dev demo up test check fmt bench clean
+.PHONY: help setup dev demo up test check scan audit lock wheel fmt bench clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -19,10 +19,10 @@ help: ## this list
 	@python3 -m venv .tools && .tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 
 setup: $(filter .tools/%,$(UV)) ## prepare .venv and nothing else
-	@$(UV) sync --frozen --inexact --quiet --group runtime
+	@$(UV) sync --frozen --inexact --quiet
 
 dev: setup
-	@$(UV) sync --frozen --inexact --quiet --group runtime --group dev --group infra
+	@$(UV) sync --frozen --inexact --quiet --group dev --group infra
 
 demo: setup ## the whole loop on this machine; DATA=path for your own table
 	@$(RUN)vigil demo $(if $(DATA),--data $(DATA)) $(ARGS)
@@ -37,6 +37,20 @@ check: dev ## ruff and pyright
 	@$(RUN)ruff check .
 	@$(RUN)ruff format --check .
 	@$(RUN)pyright
+
+scan: dev ## workflows, scripts, Dockerfile and rendered manifests, by the tools of their kind
+	@.ci/scan
+
+audit: $(filter .tools/%,$(UV)) ## known vulnerabilities of the locked libraries
+	@$(UV) export --quiet --frozen --no-emit-project --all-groups --format requirements-txt -o /tmp/vigil-audit.txt
+	@$(UV) tool run --quiet --from pip-audit==2.10.1 pip-audit --disable-pip --requirement /tmp/vigil-audit.txt
+
+lock: $(filter .tools/%,$(UV)) ## fail when uv.lock is not what pyproject.toml asks for
+	@$(UV) lock --check --quiet
+
+wheel: $(filter .tools/%,$(UV)) ## build the wheel and see that its command starts, in an environment of its own
+	@$(UV) build --quiet --wheel --out-dir dist
+	@$(UV) tool run --quiet --from "$$(ls dist/vigil-*.whl | tail -1)" vigil --help >/dev/null
 
 fmt: dev ## format
 	@$(RUN)ruff check --fix --quiet .

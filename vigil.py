@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 
 import click
 
@@ -30,14 +31,19 @@ COMMANDS = {
 }
 
 
+def _there(name: str) -> bool:
+    """An installed wheel has no benchmarks: they are beside the tests."""
+    return importlib.util.find_spec(COMMANDS[name].partition(".")[0]) is not None
+
+
 class _Rooms(click.Group):
     """Imports a room when one of its commands is called: `vigil --help` should not wait for Ray."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [name for name in COMMANDS if _there(name)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in COMMANDS or not _there(cmd_name):
             return None
         return getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
 

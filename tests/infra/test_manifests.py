@@ -263,7 +263,7 @@ def test_the_training_cluster_rests_at_zero() -> None:
 
 
 def test_the_ray_version_is_the_one_that_is_installed() -> None:
-    pinned = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["runtime"]
+    pinned = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert f"ray[data,serve,train]=={ray.RAY_VERSION}" in pinned
 
 

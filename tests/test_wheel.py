@@ -1,0 +1,18 @@
+"""What the wheel holds: every room that the command mounts, and neither tests nor local state."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import vigil
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_wheel_holds_every_room_of_the_command_but_the_benchmarks() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packed = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"])
+    rooms = {module.partition(".")[0] for module in vigil.COMMANDS.values()}
+    assert rooms - packed == {"tests"}
+    assert project["project"]["scripts"]["vigil"] == "vigil:main"
