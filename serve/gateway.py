@@ -27,6 +27,7 @@ JSON = b"application/json"
 MODEL_PATH = re.compile(r"(/v2/models/)([^/]+)((?:/versions/)([^/]+))?(/infer|/ready)?")
 MAX_REQUEST_ID = 128
 HURRIED_S = 0.5
+SMALL_DIGITS = 3  # of a Content-Length: a body under 1,000 bytes is not worth counting
 BODY_LIMIT = "the body is larger than {} bytes: send fewer rows per request"
 
 
@@ -171,7 +172,8 @@ class Gateway:
             log.exception("%s %r failed", method, scope["path"])
             answer = self._refused(InternalError("the service failed on this request; its log says why"), scope["path"], route)
         finally:
-            self._pending -= held
+            if held:
+                asyncio.get_running_loop().call_soon(self._release, held)
         head = [(b"content-type", answer.kind), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": head})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
@@ -195,13 +197,20 @@ class Gateway:
 
     def _hold(self, headers: dict[bytes, bytes]) -> int:
         """Count the body among those in work, unless they are too many: a row costs little, a batch a thousand times that, so
-        bytes say how long a new request would wait, and a number of requests does not."""
+        bytes say how long a new request would wait, and a number of requests does not.
+
+        They are let go only when the loop comes round: what was read together is scored one after the other, and the last of
+        many large bodies has waited for all the others.
+        """
         declared = headers.get(b"content-length", b"")
-        size = int(declared) if declared.isdigit() and len(declared) < 16 else 0
+        size = int(declared) if declared.isdigit() and SMALL_DIGITS < len(declared) < 16 else 0
         if self._pending and self._pending + size > self._settings.max_pending_bytes:
             raise Overloaded(self._settings.overload_status)
         self._pending += size
         return size
+
+    def _release(self, held: int) -> None:
+        self._pending -= held
 
     async def _body(self, headers: dict[bytes, bytes], receive: Callable[[], Awaitable[Message]]) -> bytes:
         """The body, refused as soon as it is known to be over the limit or slow."""

@@ -33,7 +33,7 @@ class ServeSettings(BaseSettings):
         default=512, ge=1, description="requests that wait per replica; more get 503 with Retry-After"
     )
     max_pending_bytes: int = Field(
-        default=4 * 2**20,
+        default=8 * 2**20,
         ge=1024,
         description="bytes of bodies that a replica reads and scores at once; more get what a full queue gives",
     )

@@ -10,7 +10,7 @@ from infra.settings import PlatformSettings
 
 def all_objects(settings: PlatformSettings, bindings: Bindings) -> dict[str, list[Object]]:
     """Every object by the folder that it is rendered into, in the order in which it is applied."""
-    return {
+    found = {
         "foundation": base.foundation(settings, bindings),
         "nodes": pools.objects(settings),
         "tracking": tracking.objects(settings),
@@ -18,3 +18,9 @@ def all_objects(settings: PlatformSettings, bindings: Bindings) -> dict[str, lis
         "delivery": delivery.ingress(settings),
         "monitoring": monitoring.objects(settings),
     }
+    return {folder: delivery.in_wave(folder, objects) for folder, objects in found.items()} if argocd(settings) else found
+
+
+def argocd(settings: PlatformSettings) -> bool:
+    """Whether Argo CD owns the workloads, and Pulumi only what they stand on; never both."""
+    return settings.delivery == "argocd"

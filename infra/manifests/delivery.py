@@ -11,6 +11,20 @@ BACKEND = f"{SERVICE}-serve-svc"  # KubeRay keeps it on the cluster that serves
 IDLE_S = 60  # less than the 90 s for which Serve keeps a connection: the balancer closes first
 
 
+# CRDs and operators are Helm releases of Pulumi's: they are there before Argo CD's first sync.
+WAVES = {"foundation": -3, "nodes": -2, "tracking": -1, "ray": 0, "delivery": 1, "monitoring": 1}
+DEGRADED, FAILED = "on-health-degraded", "on-sync-failed"
+
+
+def in_wave(folder: str, objects: list[Object]) -> list[Object]:
+    """The objects with the wave of their folder: a wave is synced when the one before is healthy."""
+    wave = {"argocd.argoproj.io/sync-wave": str(WAVES[folder])}
+    return [
+        {**one, "metadata": {**one["metadata"], "annotations": {**one["metadata"].get("annotations", {}), **wave}}}
+        for one in objects
+    ]
+
+
 def ingress(settings: PlatformSettings) -> list[Object]:
     """Port 8000 and nothing else; the Ray dashboard is for `kubectl port-forward`."""
     if settings.ingress == "alb":
@@ -88,5 +102,6 @@ def root_application(settings: PlatformSettings) -> list[Object]:
     }  # fmt: skip
     return [
         object_(api, "AppProject", "vigil", ARGOCD, spec=project),
-        object_(api, "Application", "vigil", ARGOCD, spec=application),
-    ]
+        object_(api, "Application", "vigil", ARGOCD, spec=application,
+                annotations={f"notifications.argoproj.io/subscribe.{trigger}.vigil": "" for trigger in (DEGRADED, FAILED)}),
+    ]  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from infra.manifests.bindings import ARGOCD, MONITORING, OPERATORS
 from infra.settings import PlatformSettings
 
@@ -91,8 +93,7 @@ def _prometheus(settings: PlatformSettings) -> Chart:
     return Chart("kube-prometheus-stack", "kube-prometheus-stack", "81.6.9", repository, MONITORING, values)
 
 
-def _argocd() -> Chart:
-    health = """hs = { status = "Progressing", message = "waiting for Ray" }
+SERVICE_HEALTH = """hs = { status = "Progressing", message = "waiting for Ray" }
 if obj.status ~= nil and obj.status.conditions ~= nil then
   for _, condition in ipairs(obj.status.conditions) do
     if condition.type == "Ready" and condition.status == "True" then
@@ -102,8 +103,42 @@ if obj.status ~= nil and obj.status.conditions ~= nil then
 end
 return hs
 """
+JOB_HEALTH = """hs = { status = "Progressing", message = "the job has not ended" }
+if obj.status ~= nil then
+  local said = obj.status.message or ""
+  if obj.status.jobStatus == "SUCCEEDED" then
+    hs = { status = "Healthy", message = said }
+  elseif obj.status.jobStatus == "FAILED" or obj.status.jobStatus == "STOPPED" or obj.status.jobDeploymentStatus == "Failed" then
+    hs = { status = "Degraded", message = said }
+  elseif obj.spec ~= nil and obj.spec.suspend then
+    hs = { status = "Suspended", message = "suspended" }
+  end
+end
+return hs
+"""
+TOLD = """{"application": "{{.app.metadata.name}}", "health": "{{.app.status.health.status}}",
+"sync": "{{.app.status.sync.status}}", "message": {{toJson (default "" .app.status.operationState.message)}}}"""
+
+
+def _argocd() -> Chart:
+    webhook = {"webhook": {"vigil": {"method": "POST", "body": TOLD}}}
     values = {
-        "dex": {"enabled": False}, "notifications": {"enabled": False},
-        "configs": {"cm": {"resource.customizations.health.ray.io_RayService": health}},
+        "dex": {"enabled": False},
+        "configs": {"cm": {"resource.customizations.health.ray.io_RayService": SERVICE_HEALTH,
+                           "resource.customizations.health.ray.io_RayJob": JOB_HEALTH}},
+        # Somebody who runs the cluster puts the key `webhook-url` into the Secret; without it nobody is told, and nothing fails.
+        "notifications": {
+            "secret": {"create": False},
+            "notifiers": {"service.webhook.vigil": "url: $webhook-url\n"},
+            "templates": {"template.vigil": yaml.safe_dump(webhook)},
+            "triggers": {
+                "trigger.on-health-degraded": _trigger("app.status.health.status == 'Degraded'"),
+                "trigger.on-sync-failed": _trigger("app.status.operationState.phase in ['Error', 'Failed']"),
+            },
+        },
     }  # fmt: skip
     return Chart("argo-cd", "argo-cd", "9.4.2", "https://argoproj.github.io/argo-helm", ARGOCD, values)
+
+
+def _trigger(when: str) -> str:
+    return yaml.safe_dump([{"when": when, "send": ["vigil"]}])

@@ -202,22 +202,25 @@ async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_the_limit(
 
 
 async def test_more_bytes_than_can_be_scored_soon_are_refused_and_one_row_is_not(model: Snapshot) -> None:
-    service = Service(model, max_pending_bytes=2000, overload_status=429, retry_after_s=3)
+    service = Service(model, max_pending_bytes=4000, overload_status=429, retry_after_s=3)
     row = json.dumps({"features": [1.0] * len(model.bundle.names)}).encode()
 
     async def ask(size: int, *, stuck: bool = False) -> Any:
         return await service.ask("POST", "/predict", [row], stuck=stuck, content_length=str(size))
 
     assert (await ask(9000)).status == 200  # alone it may be large
-    first = asyncio.create_task(ask(1500, stuck=True))
+    first = asyncio.create_task(ask(3000, stuck=True))
     await asyncio.sleep(0)
-    refused = await ask(600)
+    refused = await ask(1200)
     assert (refused.status, refused.headers["retry-after"]) == (429, "3")
     assert "overloaded" in told("/predict", refused)
     assert (await ask(len(row))).status == 200
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    assert (await ask(600)).status == 200
+    assert (await ask(1200)).status == 200
+    together = await asyncio.gather(*(ask(1200) for _ in range(5)))  # read in one go, scored one after the other
+    assert [answer.status for answer in together] == [200] * 3 + [429] * 2
+    assert (await ask(1200)).status == 200
 
 
 @pytest.mark.parametrize("path", [*DOORS, "/healthz"])

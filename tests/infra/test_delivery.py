@@ -1,0 +1,206 @@
+"""What Argo CD follows: waves, health, who owns the workloads; and the scripts of the workflows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lupa import LuaRuntime
+
+from infra.manifests import all_objects
+from infra.manifests.bindings import Bindings
+from infra.manifests.delivery import WAVES, root_application
+from infra.manifests.operators import JOB_HEALTH, SERVICE_HEALTH, charts
+from infra.settings import ROOT, PlatformSettings, settings_from
+from tests.infra.github_double import REPOSITORY, github
+
+WAVE = "argocd.argoproj.io/sync-wave"
+
+
+@pytest.fixture
+def followed() -> PlatformSettings:
+    config = yaml.safe_load((ROOT / "Pulumi.prod.yaml").read_text())["config"]
+    given = {key.removeprefix("vigil:"): value for key, value in config.items()}
+    return settings_from("prod", {**given, "delivery": "argocd", "gitUrl": "https://git.example/v.git"})
+
+
+def test_every_object_is_in_the_wave_of_its_folder(followed: PlatformSettings) -> None:
+    for folder, objects in all_objects(followed, Bindings()).items():
+        assert {one["metadata"]["annotations"][WAVE] for one in objects} <= {str(WAVES[folder])}
+    own = all_objects(followed.model_copy(update={"delivery": "pulumi"}), Bindings())
+    assert not any(WAVE in one["metadata"].get("annotations", {}) for objects in own.values() for one in objects)
+    assert root_application(followed.model_copy(update={"delivery": "pulumi"})) == []
+
+
+def test_the_application_syncs_on_the_server_and_leaves_the_autoscalers_fields(followed: PlatformSettings) -> None:
+    project, application = root_application(followed)
+    assert "ServerSideApply=true" in application["spec"]["syncPolicy"]["syncOptions"]
+    assert {one["kind"] for one in application["spec"]["ignoreDifferences"]} == {"RayService", "RayCluster"}
+    kinds = {one["kind"] for one in project["spec"]["clusterResourceWhitelist"]}
+    shown = [one for folder, objects in all_objects(followed, Bindings()).items() if folder != "foundation" for one in objects]
+    assert {one["kind"] for one in shown if "namespace" not in one["metadata"]} <= kinds
+
+
+def test_notifications_name_what_is_there(followed: PlatformSettings) -> None:
+    values = next(chart for chart in charts(followed) if chart.name == "argo-cd").values["notifications"]
+    _, application = root_application(followed)
+    for subscription in application["metadata"]["annotations"]:
+        trigger, service = re.fullmatch(r"notifications\.argoproj\.io/subscribe\.([\w-]+)\.(\w+)", subscription).groups()  # type: ignore[union-attr]
+        (rule,) = yaml.safe_load(values["triggers"][f"trigger.{trigger}"])
+        assert f"service.webhook.{service}" in values["notifiers"]
+        template = yaml.safe_load(values["templates"][f"template.{rule['send'][0]}"])
+        assert service in template["webhook"]
+
+
+def health(script: str, found: dict[str, Any]) -> str:
+    lua: Any = LuaRuntime(unpack_returned_tuples=True)
+    lua.globals().obj = lua.table_from(found, recursive=True)
+    return lua.execute(script)["status"]
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        ({}, "Progressing"),
+        ({"status": {"conditions": [{"type": "Ready", "status": "False"}]}}, "Progressing"),
+        ({"status": {"conditions": [{"type": "UpgradeInProgress", "status": "True"}]}}, "Progressing"),
+        ({"status": {"conditions": [{"type": "Ready", "status": "True", "message": "ok"}]}}, "Healthy"),
+    ],
+)
+def test_the_health_of_a_ray_service(found: dict[str, Any], status: str) -> None:
+    assert health(SERVICE_HEALTH, found) == status
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        ({}, "Progressing"),
+        ({"status": {"jobStatus": "RUNNING"}}, "Progressing"),
+        ({"status": {"jobStatus": "SUCCEEDED"}}, "Healthy"),
+        ({"status": {"jobStatus": "FAILED", "message": "no"}}, "Degraded"),
+        ({"status": {"jobDeploymentStatus": "Failed"}}, "Degraded"),
+        ({"spec": {"suspend": True}, "status": {"jobDeploymentStatus": "Suspended"}}, "Suspended"),
+    ],
+)
+def test_the_health_of_a_ray_job(found: dict[str, Any], status: str) -> None:
+    assert health(JOB_HEALTH, found) == status
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def steps(workflow: Path) -> list[dict[str, Any]]:
+    return [step for job in yaml.safe_load(workflow.read_text())["jobs"].values() for step in job["steps"]]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_pins_its_actions_and_calls_what_is_here(workflow: Path) -> None:
+    assert yaml.safe_load(workflow.read_text())["permissions"] == {}
+    for step in steps(workflow):
+        if "uses" in step:
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"])
+        for line in step.get("run", "").splitlines():
+            word = line.split()[0]
+            if word.startswith(".ci/"):
+                assert (ROOT / word).stat().st_mode & stat.S_IXUSR
+            elif word == "make":
+                assert re.search(rf"^{line.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            else:
+                assert word in (".venv/bin/vigil", "cosign", "helm")
+
+
+class Tools:
+    """A copy of the scripts with `make`, `pulumi` and `vigil` that write down how they were called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, folder / "calls"
+        for name in ("pulumi", "train", "promote"):
+            copy = folder / ".ci" / name
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes((ROOT / ".ci" / name).read_bytes())
+            copy.chmod(0o755)
+        for tool in ("bin/make", "bin/pulumi", ".venv/bin/vigil"):
+            path = folder / tool
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f'#!/usr/bin/env bash\necho "{path.name} $*" >> {self.log}\necho "{{}}"\nexit "${{FAILS:-0}}"\n')
+            path.chmod(0o755)
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        return subprocess.run(
+            [str(self.folder / ".ci" / command[0]), *command[1:]],
+            env={**os.environ, "PATH": path, **environment}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    @property
+    def calls(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Tools:
+    return Tools(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("action", "call"),
+    [
+        ("preview", "pulumi preview --stack dev --diff --color never"),
+        ("up", "pulumi up --stack dev --yes --skip-preview --color never"),
+        ("drift", "pulumi preview --stack dev --refresh --expect-no-changes --color never"),
+    ],
+)
+def test_a_stack_is_never_changed_without_its_policies(tools: Tools, action: str, call: str) -> None:
+    assert tools.run("pulumi", action, "dev").returncode == 0
+    pack = "--policy-pack policies --policy-pack-config policies/environments/dev.json"
+    assert tools.calls == ["make dev", f"{call} {pack}"]
+    assert tools.run("pulumi", "destroy", "dev").returncode == 2
+    assert tools.run("pulumi", action, "dev", FAILS="1").returncode == 1
+
+
+def test_training_hands_its_result_to_the_proposal(tools: Tools) -> None:
+    asked = {"DATA": "s3://rows/x.parquet", "EPISODE": "17-3", "ENVIRONMENT": "prod", "REASON": "drift: cpu; $(id)"}
+    assert tools.run("train", **asked).returncode == 0
+    assert tools.calls[1:] == [
+        "vigil train --data s3://rows/x.parquet --trigger drift --key 17-3 --json",
+        "vigil ship model --env prod --result trained.json --reason drift: cpu; $(id) --push",
+    ]
+    assert (tools.folder / "trained.json").read_text() == "{}\n"
+    assert tools.run("train", **asked, FAILS="1").returncode == 1
+    assert sum("ship" in call for call in tools.calls) == 1  # what was not trained is not proposed
+
+
+def test_a_merged_model_is_promoted_and_without_one_nothing_happens(tools: Tools) -> None:
+    assert "nothing to promote" in tools.run("promote", "prod").stdout
+    (tools.folder / "models").mkdir()
+    (tools.folder / "models" / "prod.json").write_text(json.dumps({"version": "7", "reason": "drift: cpu"}))
+    assert tools.run("promote", "prod").returncode == 0
+    assert tools.calls == ["make dev", "vigil promote 7 --reason drift: cpu"]
+
+
+def test_the_event_of_the_governor_is_the_one_that_the_workflow_hears() -> None:
+    from pydantic import SecretStr
+
+    from drift.dispatch import EVENT, dispatch
+    from drift.settings import DriftSettings
+
+    text = (ROOT / ".github" / "workflows" / "train-model.yml").read_text()
+    workflow = yaml.safe_load(text)
+    assert workflow["on"]["repository_dispatch"]["types"] == [EVENT]
+    payload = {"model": "vigil", "reason": "why", "episode": "1", "data": "x"}
+    with github() as double:
+        dispatch(payload, DriftSettings(github_url=double.url, github_repository=REPOSITORY, github_token=SecretStr("t")))
+    (_, path, _, body) = double.asked[0]
+    assert (path, body["event_type"]) == ("dispatches", EVENT)
+    assert (
+        set(body["client_payload"])
+        == set(re.findall(r"client_payload\.(\w+)", text))
+        == set(workflow["on"]["workflow_dispatch"]["inputs"])
+    )
