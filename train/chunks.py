@@ -166,26 +166,28 @@ def where(file: File, row: int) -> str:
     return f"{file.path}, line {line_of(file, row)}" if file.kind == ".csv" else f"{file.path}, row {row + 1}"
 
 
-def _numbers(column: pd.Series, name: str, file: File, first: int) -> NDArray[np.float64]:
+def _numbers(column: Any, name: str, file: File, first: int) -> NDArray[np.float64]:
     """The column as float64, or a DataError that names the first value that is no number."""
     if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-        raise DataError(f"{file.path}, column {name!r} holds times, not numbers: name it with --time, or leave it out", field=name)
+        raise DataError(
+            f"{file.path}, column {name!r} holds times, not numbers: name it with --time, or leave it out", field=name
+        )
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
         return column.to_numpy(np.float64)
     values = np.asarray(pd.to_numeric(column.astype(object), errors="coerce"), dtype=np.float64)
     wrong = np.isnan(values) & column.notna().to_numpy()
     if wrong.any():
         row = int(np.argmax(wrong))
-        mixed = f" (others are: {int((~np.isnan(values)).sum())} of {len(values)} values)" if (~np.isnan(values)).any() else ""
+        mixed = " (others are)" if (~np.isnan(values)).any() else ""
         raise DataError(
-            f"{where(file, first + row)}, column {name!r}: {column.iloc[row]!r} is not a number{mixed}; a forest learns from numbers: "
-            "leave the column out (--columns), encode it, or name it with --label, --time or --entity",
+            f"{where(file, first + row)}, column {name!r}: {column.iloc[row]!r} is not a number{mixed}; "
+            "a forest learns from numbers: leave the column out (--columns), encode it, or name it with --label, --time, --entity",
             field=name, row=first + row,
         )  # fmt: skip
     return values
 
 
-def _times(column: pd.Series, name: str, file: File, first: int) -> NDArray[Any]:
+def _times(column: Any, name: str, file: File, first: int) -> NDArray[Any]:
     """Times as whole nanoseconds, or as the numbers that they are."""
     if pd.api.types.is_numeric_dtype(column):
         values: Any = column.to_numpy(np.float64)

@@ -22,6 +22,7 @@ from train.errors import DataError
 from train.schema import Columns
 from train.source import File
 
+
 @dataclass(frozen=True)
 class Table:
     """Rows [n, d] with the names of their d features; `labels` [n] are 1 for an anomaly; `ordered` means by time."""
@@ -77,8 +78,8 @@ def read(
     path: str | Path, *, columns: Columns | None = None, label: str | None = None, allow_missing: bool = False,
     most: int = 2**62, seed: int = 0, over_time: str = "", tasks: int = 1, progress: Callable[[int], None] = lambda _: None,
 ) -> Dataset:  # fmt: skip
-    """Read CSV, Parquet or .npz (arrays `train` or `X`; `test` with `label`, or `y`, where present): a file, folder or glob, local
-    or s3://. At most `most` random rows and `most` latest ones are kept; the whole table is scanned and fingerprinted.
+    """Read CSV, Parquet or .npz (arrays `train` or `X`; `test` with `label`, or `y`, where present): a file, folder or glob,
+    local or s3://. At most `most` random rows and `most` latest ones are kept; the whole table is scanned and fingerprinted.
 
     `over_time` declares a transform (train/transform.py), which is applied before rows are chosen.
     Raises DataError that names file, line or row, and column of what is wrong. NaN is an error unless `allow_missing`.

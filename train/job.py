@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import logging
 import os
@@ -9,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ from train.forest import CompiledForest
 from train.gate import Verdict
 from train.home import Home
 from train.registry import Candidate, Registry, Version
+from train.schema import Columns
 from train.settings import TrainSettings
+from train.source import is_s3
+from train.transform import Transform, parse
 
 Progress = Callable[[str], None]
 LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")
@@ -47,6 +51,8 @@ class JobSpec:
     since: float = 0.0
     trigger: str = "manual"  # | schedule | drift
     key: str | None = None
+    columns: Columns = field(default_factory=Columns)
+    over_time: str = ""  # a transform, see train/transform.py
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,8 @@ class _Rows:
     world: Table
     held_out: Table
     test: Table | None
+    fingerprint: str
+    transform: Transform | None
 
 
 def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, progress: Progress = lambda _: None) -> JobResult:
@@ -83,7 +91,7 @@ def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, 
         return JobResult(done, registry.gate(done))
     champion = registry.champion()
     prior = registry.fetch(champion, home.cache) if champion else None
-    rows = _load(spec, settings)
+    rows = _load(spec, settings, progress)
     progress(f"{len(rows.fit)} rows of {len(rows.fit.names)} features to fit, {len(rows.held_out)} held out")
     for name in rows.fit.constant:
         progress(f"warning: feature {name!r} is constant; it is kept but carries nothing")
@@ -93,7 +101,7 @@ def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, 
     metrics, verdict = _judge(model, prior, rows, settings)
     progress(f"gate {'passed' if verdict.passed else 'failed'}: {verdict.reason}")
     tags = {
-        "data_fingerprint": rows.fit.fingerprint,
+        "data_fingerprint": rows.fingerprint,
         "trigger": spec.trigger,
         "job": key,
         "verdict": "passed" if verdict.passed else "failed",
@@ -104,11 +112,11 @@ def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, 
     return JobResult(version, verdict.to_json())
 
 
-def _load(spec: JobSpec, settings: TrainSettings) -> _Rows:
-    dataset = data.read(spec.data, label=spec.label)
-    world = dataset.train
-    fit, held_out = data.split(world, settings.holdout, settings.seed)
-    recent = fit
+def _load(spec: JobSpec, settings: TrainSettings, progress: Progress) -> _Rows:
+    dataset = _read(spec, settings, progress)
+    world = dataset.recent or dataset.train
+    fit, held_out = data.split(dataset.train, settings.holdout, settings.seed)
+    recent, digest = fit, dataset.fingerprint.digest
     if spec.captured is not None:
         live = data.read_captured(Path(spec.captured), spec.since)
         if live is None or live.names != fit.names:
@@ -119,12 +127,35 @@ def _load(spec: JobSpec, settings: TrainSettings) -> _Rows:
         rng = np.random.default_rng(settings.seed)
         old = fit.take(np.sort(rng.choice(len(fit), min(len(fit), len(recent)), replace=False)))
         fit, world = Table(np.concatenate([old.X, recent.X]), fit.names), live
+        digest = hashlib.sha256(f"{digest} {live.fingerprint}".encode()).hexdigest()
     if len(fit) < settings.max_samples:
         raise DataError(
             f"{len(fit)} rows are left to fit on after {settings.holdout:.0%} are held out, fewer than "
             f"max_samples={settings.max_samples}: give more rows, or set VIGIL_TRAIN_MAX_SAMPLES lower"
         )
-    return _Rows(fit, recent, world, held_out, dataset.test)
+    if len(fit.constant) == len(fit.names):
+        raise DataError(f"every feature of {spec.data} is constant: there is nothing to learn")
+    transform = None
+    if spec.over_time:
+        steps = len(spec.over_time.split(","))
+        transform = parse(spec.over_time, fit.names[: len(fit.names) // (steps + 1)])
+    return _Rows(fit, recent, world, held_out, dataset.test, digest, transform)
+
+
+def _read(spec: JobSpec, settings: TrainSettings, progress: Progress) -> data.Dataset:
+    told = 0
+
+    def read_rows(rows: int) -> None:
+        nonlocal told
+        if rows >= 2 * told + 1_000_000:
+            told = rows
+            progress(f"{rows} rows read")
+
+    columns = spec.columns if spec.columns.label else replace(spec.columns, label=spec.label)
+    return data.read(
+        spec.data, columns=columns, most=settings.sample_rows, seed=settings.seed, over_time=spec.over_time,
+        tasks=settings.workers, progress=read_rows,
+    )  # fmt: skip
 
 
 def _assemble(
@@ -142,16 +173,18 @@ def _assemble(
     )  # fmt: skip
     golden = np.concatenate([rows.held_out.X[:24], plant(rows.held_out.X, ref.scale, most=8)])
     info = {
-        "data": str(Path(spec.data).absolute()),
+        "data": spec.data if is_s3(spec.data) else str(Path(spec.data).absolute()),
         "label": spec.label,
+        "columns": {name: value for name, value in asdict(spec.columns).items() if value is not None},
+        "over_time": spec.over_time,
         "trigger": spec.trigger,
         "rows": len(rows.fit),
         "since": spec.since or None,
         "trained": time.time(),
-        "data_fingerprint": rows.fit.fingerprint,
+        "data_fingerprint": rows.fingerprint,
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
-    return ModelBundle(rows.fit.names, compiled, limit, ref, golden, info)
+    return ModelBundle(rows.fit.names, compiled, limit, ref, golden, info, rows.transform)
 
 
 def _judge(

@@ -22,8 +22,7 @@ from train import chunks
 from train.chunks import Chunk, Piece
 from train.errors import DataError
 from train.schema import Columns
-from train.source import File
-from train.transform import Transform, parse
+from train.transform import parse
 
 Floats = NDArray[np.float64]
 REMOTE_BYTES = 256 * 2**20  # smaller tables are read faster than tasks start
@@ -74,8 +73,6 @@ class Shard:
     sample: Kept
     keys: Floats
     tail: Kept
-    low: Floats
-    high: Floats
     digests: dict[str, list[str]]
     span: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     test: Kept | None = None
@@ -91,7 +88,7 @@ def scan(pieces: Sequence[Piece], plan: Plan, *, tasks: int = 1, progress: Calla
         # So many keys are almost surely enough, and a shard need not return `most` rows.
         plan = replace(plan, cut=min(1.0, (plan.most + 6 * plan.most**0.5) / sum(known)))
     found: Iterable[Shard]
-    if len(pieces) > 1 and ray.is_initialized() and sum(piece.file.size for piece in _files(pieces)) > REMOTE_BYTES:
+    if len(pieces) > 1 and ray.is_initialized() and sum(file.size for file in {piece.file for piece in pieces}) > REMOTE_BYTES:
         found = _on_ray(pieces, plan, tasks)
     else:
         found = (scan_piece(piece, i, plan, _wanted_tail(pieces, i, plan)) for i, piece in enumerate(pieces))
@@ -102,10 +99,6 @@ def scan(pieces: Sequence[Piece], plan: Plan, *, tasks: int = 1, progress: Calla
     assert whole is not None
     order = np.argsort(whole.sample.index)
     return replace(whole, sample=whole.sample.take(order), keys=whole.keys[order])
-
-
-def _files(pieces: Sequence[Piece]) -> set[File]:
-    return {piece.file for piece in pieces}
 
 
 def _wanted_tail(pieces: Sequence[Piece], i: int, plan: Plan) -> int:
@@ -164,7 +157,6 @@ class _Keeper:
         none = Kept(np.empty(0, np.int64), np.empty((0, d)), None if first.labels is None else np.empty(0, np.int64))
         self._samples, self._keys, self._tails, self._tests = [none], [np.empty(0)], [none], [none][:0]
         self._cut, self.rows = plan.cut, 0
-        self._low, self._high = np.full(d, np.inf), np.full(d, -np.inf)
         self._hashes = {name: hashlib.sha256() for name in (*first.names, *(("label",) if first.labels is not None else ()))}
         self._past: dict[str, Floats] = {}
         self._span: dict[str, tuple[Any, Any]] = {}
@@ -184,8 +176,6 @@ class _Keeper:
         index = self._number * STRIDE + self.rows + np.arange(len(X))
         self.rows += len(X)
         rows = Kept(index, X, chunk.labels).take(complete) if not complete.all() else Kept(index, X, chunk.labels)
-        if len(rows.X):
-            self._low, self._high = np.minimum(self._low, rows.X.min(axis=0)), np.maximum(self._high, rows.X.max(axis=0))
         self._sample(rows)
         if self._most_tail:
             self._tails.append(rows.take(slice(max(0, len(rows.X) - self._most_tail), None)))
@@ -234,7 +224,7 @@ class _Keeper:
         sample, keys = _smallest(join(self._samples), np.concatenate(self._keys), self._plan.most)
         tail = _last(join(self._tails), self._most_tail)
         test = join(self._tests) if self._tests else None
-        return Shard(self.names, self._ordered, self.rows, sample, keys, tail, self._low, self._high, digests, self._span, test)
+        return Shard(self.names, self._ordered, self.rows, sample, keys, tail, digests, self._span, test)
 
 
 def _by_entity(chunk: Chunk) -> list[tuple[str, NDArray[np.intp]]]:
@@ -280,6 +270,6 @@ def _merge(one: Shard, other: Shard, piece: Piece, plan: Plan) -> Shard:
     digests = {name: [*found, *other.digests.get(name, [])] for name, found in one.digests.items()}
     tests = [part for part in (one.test, other.test) if part is not None]
     return Shard(
-        one.names, one.ordered and other.ordered, one.rows + other.rows, sample, keys, _last(join([one.tail, other.tail]), plan.most),
-        np.minimum(one.low, other.low), np.maximum(one.high, other.high), digests, one.span, join(tests) if tests else None,
+        one.names, one.ordered and other.ordered, one.rows + other.rows, sample, keys,
+        _last(join([one.tail, other.tail]), plan.most), digests, one.span, join(tests) if tests else None,
     )  # fmt: skip

@@ -41,6 +41,9 @@ class TrainSettings(BaseSettings):
     holdout: float = Field(
         default=0.2, gt=0, lt=0.9, description="share of the rows kept from the fit for calibration and evaluation"
     )
+    sample_rows: int = Field(
+        default=100_000, ge=1000, description="most rows kept in memory: a random sample to fit on, and as many of the latest"
+    )
     window_rows: int = Field(
         default=500, ge=50, description="rows in one drift window; the reference is calibrated on blocks of this size"
     )

@@ -71,7 +71,7 @@ def find(path: str | Path) -> list[File]:
 def _find_local(text: str) -> list[File]:
     root = Path(text).expanduser()
     if WILD & set(text) and not root.exists():
-        found = [Path(match) for match in glob.glob(str(root), recursive=True)]
+        found = [Path(match) for match in glob.glob(str(root), recursive=True)]  # noqa: PTH207  # it takes absolute globs
     elif root.is_dir():
         found = [file for file in root.rglob("*") if not _hidden(str(file.relative_to(root)))]
     else:

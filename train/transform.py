@@ -34,7 +34,7 @@ class Transform:
     def __post_init__(self) -> None:
         for kind, rows in self.steps:
             if kind not in KINDS or not 1 <= rows <= MOST_ROWS:
-                raise DataError(f"step {kind}:{rows} of the transform: it must be one of {', '.join(KINDS)}, 1 to {MOST_ROWS} rows")
+                raise DataError(f"step {kind}:{rows} of the transform: use {', '.join(KINDS)}, 1 to {MOST_ROWS} rows")
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def parse(text: str, names: tuple[str, ...]) -> Transform:
         if found is None:
             raise DataError(f"transform {text!r}: write it as diff:1,mean:10,sd:10 ({', '.join(KINDS)}, and a number of rows)")
         steps.append((found[1], int(found[2])))
-    return Transform(names, tuple(dict.fromkeys(steps)))
+    return Transform(names, tuple(steps))
 
 
 def _lags(X: Floats, rows: int) -> tuple[Floats, NDArray[np.int64]]:

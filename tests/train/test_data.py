@@ -14,7 +14,7 @@ import pytest
 from train import data
 from train.data import Table
 from train.errors import DataError
-from train.schema import LABEL_COLUMNS, Columns
+from train.schema import LABEL_COLUMNS
 
 X = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.5]])
 Y = np.array([0, 1, 0])
