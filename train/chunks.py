@@ -181,7 +181,7 @@ def _numbers(column: Any, name: str, file: File, first: int) -> NDArray[np.float
         mixed = " (others are)" if (~np.isnan(values)).any() else ""
         raise DataError(
             f"{where(file, first + row)}, column {name!r}: {column.iloc[row]!r} is not a number{mixed}; "
-            "a forest learns from numbers: leave the column out (--columns), encode it, or name it with --label, --time, --entity",
+            "a forest learns from numbers: leave the column out (--columns), encode it, or use --label, --time, --entity",
             field=name, row=first + row,
         )  # fmt: skip
     return values

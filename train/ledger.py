@@ -100,13 +100,13 @@ class Ledger:
         ]  # fmt: skip
 
     @contextmanager
-    def exclusive(self, actor: str) -> Iterator[None]:
-        """Hold the promotion lock; raises RegistryError, naming the holder, when somebody else does.
+    def exclusive(self, actor: str, what: str = "promoting") -> Iterator[None]:
+        """Hold the promotion lock (or another); raises RegistryError, naming the holder, when somebody else does.
 
         The lock is a registered model: the one thing whose name MLflow keeps unique. One that is older than LOCK_S was left
         by a crash and is taken over.
         """
-        name, owner = f"{self.model_name}.promoting", uuid.uuid4().hex
+        name, owner = f"{self.model_name}.{what}", uuid.uuid4().hex
         with self._talking():
             for _ in range(2):
                 try:
