@@ -97,6 +97,11 @@ def _run(client: JobSubmissionClient, job: str, episode: str, since: float, info
         arguments += ["--trigger", "drift", "--key", episode, "--json"] + (
             ["--label", str(info["label"])] if info["label"] else []
         )
+        told = info.get("columns", {})
+        for option in ("time", "entity", "schema"):
+            arguments += [f"--{option}", str(told[option])] if told.get(option) else []
+        arguments += ["--columns", ",".join(told["features"])] if told.get("features") else []
+        arguments += ["--over-time", str(info["over_time"])] if info.get("over_time") else []
         client.submit_job(entrypoint=shlex.join([sys.executable, "-m", "vigil", *arguments]), submission_id=job)
     status = _wait(client, job, settings.retrain_timeout_s)
     tail = client.get_job_logs(job).strip().splitlines()[-1:] or ["no output"]

@@ -115,7 +115,7 @@ class Detector:
         # What curl -d says when nobody told it otherwise is taken for what it nearly always is.
         accept(call, "application/json", "application/x-www-form-urlencoded")
         model = self._model()
-        rows, single = decode_predict(call.body, model.bundle.names, self.settings.max_rows)
+        rows, single = decode_predict(call.body, model.bundle.names, self.settings.max_rows, model.bundle.transform)
         model, scores = self._score(model, rows, call)
         answer = encode_predict(model, rows, scores, single, self.drift_score, call.request_id, self.settings.reasons)
         return Answer(answer, headers=model.headers)

@@ -196,9 +196,10 @@ def _settings(port: int | None) -> ServeSettings:
 
 def _check_file(path: str, label: str | None) -> None:
     """A bad file should fail in a second, not after the platform has started."""
-    from train.data import read
+    from train.data import preview
+    from train.schema import Columns
 
-    read(path, label=label)
+    preview(path, Columns(label))
 
 
 def _trainer(home: Home, data: str | None, label: str | None) -> Any:

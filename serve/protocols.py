@@ -16,9 +16,10 @@ from train.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
 if TYPE_CHECKING:  # a client of the doors needs no MLflow
     from serve.model_watch import Snapshot
+    from train.transform import Transform
 
 Floats = NDArray[np.float64]
-FORMS = 'send {"features": [..]}, {"features": {"name": value}} or {"instances": [[..], ..]}'
+FORMS = 'send {"features": [..]}, {"features": {"name": value}}, {"instances": [[..], ..]} or {"history": [[..], ..]}'
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 NUMBERS = {int, float}
 _short = reprlib.Repr()
@@ -33,33 +34,39 @@ def shown(value: Any) -> str:
 class _Typed(msgspec.Struct):
     features: list[float] | dict[str, float] | UnsetType = UNSET
     instances: list[list[float] | dict[str, float]] | UnsetType = UNSET
+    history: list[list[float] | dict[str, float]] | UnsetType = UNSET
 
 
 class _Loose(msgspec.Struct):
     features: Any = UNSET
     instances: Any = UNSET
+    history: Any = UNSET
 
 
 _typed, _loose = msgspec.json.Decoder(_Typed), msgspec.json.Decoder(_Loose)
 
 
-def decode_predict(body: bytes, names: tuple[str, ...], max_rows: int) -> tuple[Floats, bool]:
-    """The rows [n, d] of a `/predict` body, and whether it is a single row.
+def decode_predict(body: bytes, names: tuple[str, ...], max_rows: int, transform: Transform | None = None) -> tuple[Floats, bool]:
+    """The rows [n, d] of a `/predict` body, and whether it is a single row. A `history` is the rows of one entity, oldest first:
+    its last row is scored, as `transform` makes it with those before it.
 
     Raises MalformedRequest (400), InvalidFeatures (422, with feature and row) or BodyTooLarge (413).
     """
     found, typed = _read(body)
-    if (found.features is UNSET) == (found.instances is UNSET):
+    past = found.history is not UNSET
+    if (found.features is UNSET) + (found.instances is UNSET) + (not past) != 2:
         raise MalformedRequest(FORMS)
-    single = found.instances is UNSET
-    rows = [found.features] if single else found.instances
+    single = found.features is not UNSET
+    rows = [found.features] if single else found.history if past else found.instances
     if not isinstance(rows, list) or not rows:
-        raise MalformedRequest("`instances` must be a list of at least one row")
+        raise MalformedRequest(f"`{'history' if past else 'instances'}` must be a list of at least one row")
     if len(rows) > max_rows:
         raise BodyTooLarge(f"{len(rows)} rows in one request, the limit is {max_rows}: send several requests")
-    X = matrix(rows, names, typed)
+    X = matrix(rows, transform.names if past and transform else names, typed)
     no_name_twice(body, 1, rows)
-    return X, single
+    if past:
+        X = X[-1:] if transform is None else transform.row(X[:-1], X[-1])[None, :]
+    return X, single or past
 
 
 def _read(body: bytes) -> tuple[_Typed | _Loose, bool]:

@@ -58,6 +58,7 @@ PREDICT: Json = {
     "oneOf": [
         _object({"features": {"oneOf": [ROW, NAMED_ROW]}}, title="One row: values in the model's order, or by name"),
         _object({"instances": ROWS}, title="Many rows"),
+        _object({"history": ROWS}, title="The rows of one entity, oldest first: the last is scored in the light of the others"),
     ]
 }
 SPLIT = _object({"columns": _list(TEXT, uniqueItems=True), "data": _list(ROW, minItems=1)}, ["data"])

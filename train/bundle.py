@@ -21,10 +21,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from train import reference
-from train.errors import BundleError
+from train.errors import BundleError, DataError
 from train.forest import CompiledForest
 from train.reference import Reference
 from train.threshold import Threshold
+from train.transform import Transform
 
 FORMAT = 2  # 2: the drift reference knows correlations and what its floors promise
 MAX_JSON_BYTES = 8 * 2**20
@@ -41,6 +42,7 @@ class ModelBundle:
 
     info: library versions, data fingerprint, training window and the like; for people and audits
     golden: rows [k, d] that must score as they did when the bundle was written
+    transform: makes the model's rows, whose features are `names`, from what callers have, where it looks back in time
     """
 
     names: tuple[str, ...]
@@ -49,6 +51,7 @@ class ModelBundle:
     reference: Reference
     golden: NDArray[np.float64]
     info: dict[str, Any]
+    transform: Transform | None = None
 
     @cached_property
     def schema_hash(self) -> str:
@@ -69,6 +72,8 @@ def write(bundle: ModelBundle, folder: Path) -> str:
         "trees": bundle.forest.trees,
         "info": bundle.info,
     }
+    if bundle.transform is not None:
+        model["over_time"] = {"names": list(bundle.transform.names), "steps": [list(step) for step in bundle.transform.steps]}
     golden = {"rows": bundle.golden.tolist(), "scores": bundle.forest.score(bundle.golden).tolist()}
     texts = {"model.json": model, "reference.json": plain, "threshold.json": asdict(bundle.threshold), "golden.json": golden}
     for name, value in texts.items():
@@ -158,7 +163,19 @@ def _assemble(texts: dict[str, Any], arrays: dict[str, dict[str, NDArray[Any]]])
     ref = reference.from_arrays(arrays["reference.safetensors"], texts["reference.json"])
     _check_reference(ref, names)
     golden = np.array(texts["golden.json"]["rows"], dtype=np.float64)
-    return ModelBundle(names, forest, threshold, ref, golden, dict(model["info"]))
+    return ModelBundle(names, forest, threshold, ref, golden, dict(model["info"]), _transform(model.get("over_time"), names))
+
+
+def _transform(found: dict[str, Any] | None, names: tuple[str, ...]) -> Transform | None:
+    if found is None:
+        return None
+    try:
+        made = Transform(tuple(map(str, found["names"])), tuple((str(kind), int(rows)) for kind, rows in found["steps"]))
+    except DataError as error:
+        raise BundleError(f"the bundle's transform is damaged: {error.message}") from error
+    if made.outputs != names:
+        raise BundleError(f"the bundle's transform makes {len(made.outputs)} features, not the model's {len(names)}")
+    return made
 
 
 def _check_reference(ref: Reference, names: tuple[str, ...]) -> None:

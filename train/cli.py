@@ -33,29 +33,40 @@ def _plain_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
 
 
 @click.command()
-@click.option("--data", required=True, help="CSV, Parquet or .npz")
+@click.option("--data", required=True, help="CSV, Parquet or .npz: a file, folder or glob, local or s3://")
 @click.option("--label", help="column (array) of labels, 1 = anomaly")
+@click.option("--time", help="column of times, which must rise")
+@click.option("--entity", help="column that says whose row it is: time rises, and a transform looks back, within one")
+@click.option("--columns", help="features to learn from, with commas between (default: all other columns)")
+@click.option("--schema", help="file of the schema: written if it is not there, else enforced")
+@click.option("--over-time", default="", help="transform, as diff:1,mean:10,sd:10 (also min, max), of the rows before")
 @click.option("--captured", help="folder of captured live rows to train on as well")
 @click.option("--since", type=float, default=0.0, help="captured rows from this Unix time on")
 @click.option("--trigger", type=click.Choice(["manual", "schedule", "drift"]), default="manual")
 @click.option("--key", callback=_plain_key, help="idempotency key: a second job with it returns the first one's version")
 @json_option
 @command
-def train(data: str, label: str | None, captured: str | None, since: float, trigger: str, key: str | None, as_json: bool) -> None:
+def train(
+    data: str, label: str | None, time: str | None, entity: str | None, columns: str | None, schema: str | None, over_time: str,
+    captured: str | None, since: float, trigger: str, key: str | None, as_json: bool,
+) -> None:  # fmt: skip
     """Fit, judge and register one model version; it becomes the challenger."""
     # A job that is nearly done should outlive a restart of the MLflow server.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "6")
-    from train.data import read
+    from train.data import preview
     from train.job import JobSpec, connected, open_registry, run
+    from train.schema import Columns
 
-    read(data, label=label)  # a bad file fails before Ray is started
+    features = tuple(name.strip() for name in columns.split(",")) if columns else None
+    roles = Columns(label, time, entity, features, schema)
+    preview(data, roles)  # a bad file fails before Ray is started
     settings, home = TrainSettings(), HomeSettings().open().create()
     platform = home.platform()
     with steps("training", total=6) as step:
         registry = open_registry(home, settings)
         step("starting Ray" if platform is None else "connecting to Ray")
         with connected(platform.ray_address if platform else None):
-            result = run(JobSpec(data, label, captured, since, trigger, key), settings, registry, home, step)
+            result = run(JobSpec(data, label, captured, since, trigger, key, roles, over_time), settings, registry, home, step)
     if as_json:
         show(result.to_json())
         return

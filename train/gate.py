@@ -38,18 +38,39 @@ class Verdict:
         failed = [check.sentence for check in self.checks if not check.passed]
         return "; ".join(failed or [check.sentence for check in self.checks])
 
+    def text(self) -> str:
+        """Every gate on a line of its own."""
+        wide = max(len(check.name) for check in self.checks)
+        lines = [
+            f"{'pass' if c.passed else 'FAIL'}  {c.name:<{wide}}  {c.sentence.removeprefix(c.name).strip()}" for c in self.checks
+        ]
+        return "\n".join([f"gate {'passed' if self.passed else 'failed'}", *lines])
+
     def to_json(self) -> dict[str, Any]:
         return {"passed": self.passed, "reason": self.reason, "checks": [asdict(check) for check in self.checks]}
 
 
-def judge(challenger: Metrics, champion: Metrics | None, settings: TrainSettings) -> Verdict:
-    """Judge the challenger by its own metrics and, where there is a champion, against that one's on the same rows."""
+def judge(challenger: Metrics, champion: Metrics | None, settings: TrainSettings, *, drifted: bool = False) -> Verdict:
+    """Judge the challenger by its own metrics and, where there is a champion, against that one's on the same rows.
+
+    After drift the two should disagree: then agreement, golden rows and scales are measured, and decide nothing. A metric that
+    is not there is not judged.
+    """
     checks = [
-        _at_most("alert_rate", challenger["alert_rate"], settings.alert_rate * settings.alert_band, "its alert budget band"),
+        _at_most("alert_rate", challenger["alert_rate"], settings.budget * settings.alert_band, "its alert budget band"),
         _at_least("planted_auroc", challenger["planted_auroc"], settings.min_planted_auroc, "the least for any model"),
     ]
+    for name, limit, what in (
+        ("calibration_error", settings.max_calibration_error * settings.budget, "how far the threshold may miss its budget"),
+        ("bundle_mb", settings.max_bundle_mb, "the most for any model"),
+        ("row_us", settings.max_row_us, "the most to score one row"),
+    ):
+        checks += [_at_most(name, challenger[name], limit, what)] if name in challenger else []
+    if "seed_agreement" in challenger:
+        checks.append(_at_least("seed_agreement", challenger["seed_agreement"], settings.min_seed_agreement, "between two seeds"))
     if champion is not None:
-        for name in ("planted_auroc", "auroc"):
+        checks += [] if drifted else _same_world(challenger, settings)
+        for name in ("planted_auroc", "planted_recall", "auroc", "average_precision"):
             if name in challenger and name in champion:
                 checks.append(
                     _at_least(
@@ -60,10 +81,22 @@ def judge(challenger: Metrics, champion: Metrics | None, settings: TrainSettings
                     )
                 )
         # A challenger that alerts further from the budget than the champion on the live data solves nothing.
-        limit = max(abs(champion["alert_rate"] - settings.alert_rate), settings.alert_rate)
-        distance = abs(challenger["alert_rate"] - settings.alert_rate)
+        limit = max(abs(champion["alert_rate"] - settings.budget), settings.budget)
+        distance = abs(challenger["alert_rate"] - settings.budget)
         checks.append(_at_most("alert_rate_error", distance, limit, "the champion's distance from the alert budget"))
     return Verdict(tuple(checks))
+
+
+def _same_world(challenger: Metrics, settings: TrainSettings) -> list[Check]:
+    """A challenger from the champion's own world sees that world as the champion does."""
+    limits = (
+        ("rank_agreement", _at_least, settings.min_rank_agreement, "with the champion's scores"),
+        ("golden_recall", _at_least, settings.min_golden_recall, "of the champion's golden anomalies"),
+        ("golden_alerts", _at_most, settings.max_golden_alerts, "of the champion's other golden rows"),
+        ("features_lost", _at_most, settings.max_features_lost, "of the features, which varied for the champion"),
+        ("scale_change", _at_most, settings.max_scale_change, "for the spread of a feature: is a unit wrong?"),
+    )
+    return [check(name, challenger[name], limit, what) for name, check, limit, what in limits if name in challenger]
 
 
 def judge_shadow(found: Mapping[str, Any], least_rows: int, alert_limit: float) -> Verdict:

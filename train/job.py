@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import logging
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,20 @@ import numpy as np
 import ray
 from sklearn.ensemble import IsolationForest
 
-from train import data, forest, gate, reference, threshold
+from train import bundle, data, forest, gate, reference, threshold
 from train.bundle import ModelBundle
 from train.data import Table
 from train.errors import DataError
-from train.evaluate import evaluate, plant
-from train.fit import fit
+from train.evaluate import agreement, evaluate, golden, plant, row_microseconds
+from train.fit import fit, fit_part
 from train.forest import CompiledForest
 from train.gate import Verdict
 from train.home import Home
 from train.registry import Candidate, Registry, Version
+from train.schema import Columns
 from train.settings import TrainSettings, TrustSettings
+from train.source import is_s3
+from train.transform import Transform, parse
 
 Progress = Callable[[str], None]
 LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")
@@ -47,6 +52,8 @@ class JobSpec:
     since: float = 0.0
     trigger: str = "manual"  # | schedule | drift
     key: str | None = None
+    columns: Columns = field(default_factory=Columns)
+    over_time: str = ""  # a transform, see train/transform.py
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class _Rows:
     world: Table
     held_out: Table
     test: Table | None
+    fingerprint: str
+    transform: Transform | None
 
 
 def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, progress: Progress = lambda _: None) -> JobResult:
@@ -83,32 +92,36 @@ def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, 
         return JobResult(done, registry.gate(done))
     champion = registry.champion()
     prior = registry.fetch(champion, home.cache) if champion else None
-    rows = _load(spec, settings)
+    rows = _load(spec, settings, progress)
     progress(f"{len(rows.fit)} rows of {len(rows.fit.names)} features to fit, {len(rows.held_out)} held out")
     for name in rows.fit.constant:
         progress(f"warning: feature {name!r} is constant; it is kept but carries nothing")
     merged = fit(rows.fit.X, settings, home.state / "train")
     progress(f"fitted {merged.n_estimators} trees on {settings.workers} workers")
     model = _assemble(merged, rows, spec, settings, prior)
-    metrics, verdict = _judge(model, prior, rows, settings)
-    progress(f"gate {'passed' if verdict.passed else 'failed'}: {verdict.reason}")
+    metrics, verdict = _judge(model, prior, rows, settings, drifted=spec.captured is not None)
+    progress(verdict.text())
     tags = {
-        "data_fingerprint": rows.fit.fingerprint,
+        "data_fingerprint": rows.fingerprint,
         "trigger": spec.trigger,
         "job": key,
         "verdict": "passed" if verdict.passed else "failed",
     }
     params = {**settings.model_dump(exclude={"tracking_uri"}), "data": spec.data, "threshold": model.threshold.value}
-    version = registry.register(Candidate(merged, model, params, metrics, tags, verdict.to_json()))
+    # Two drivers of one job may have come this far: the lock lets one of them register, the other finds what it did.
+    with registry.exclusive("vigil train", f"job-{key}"):
+        if (done := registry.of_job(key)) is not None:
+            return JobResult(done, registry.gate(done))
+        version = registry.register(Candidate(merged, model, params, metrics, tags, verdict.to_json()))
     progress(f"registered version {version.version}")
     return JobResult(version, verdict.to_json())
 
 
-def _load(spec: JobSpec, settings: TrainSettings) -> _Rows:
-    dataset = data.read(spec.data, label=spec.label)
-    world = dataset.train
-    fit, held_out = data.split(world, settings.holdout, settings.seed)
-    recent = fit
+def _load(spec: JobSpec, settings: TrainSettings, progress: Progress) -> _Rows:
+    dataset = _read(spec, settings, progress)
+    world = dataset.recent or dataset.train
+    fit, held_out = data.split(dataset.train, settings.holdout, settings.seed)
+    recent, digest = fit, dataset.fingerprint.digest
     if spec.captured is not None:
         live = data.read_captured(Path(spec.captured), spec.since)
         if live is None or live.names != fit.names:
@@ -119,12 +132,35 @@ def _load(spec: JobSpec, settings: TrainSettings) -> _Rows:
         rng = np.random.default_rng(settings.seed)
         old = fit.take(np.sort(rng.choice(len(fit), min(len(fit), len(recent)), replace=False)))
         fit, world = Table(np.concatenate([old.X, recent.X]), fit.names), live
+        digest = hashlib.sha256(f"{digest} {live.fingerprint}".encode()).hexdigest()
     if len(fit) < settings.max_samples:
         raise DataError(
             f"{len(fit)} rows are left to fit on after {settings.holdout:.0%} are held out, fewer than "
             f"max_samples={settings.max_samples}: give more rows, or set VIGIL_TRAIN_MAX_SAMPLES lower"
         )
-    return _Rows(fit, recent, world, held_out, dataset.test)
+    if len(fit.constant) == len(fit.names):
+        raise DataError(f"every feature of {spec.data} is constant: there is nothing to learn")
+    transform = None
+    if spec.over_time:
+        steps = len(spec.over_time.split(","))
+        transform = parse(spec.over_time, fit.names[: len(fit.names) // (steps + 1)])
+    return _Rows(fit, recent, world, held_out, dataset.test, digest, transform)
+
+
+def _read(spec: JobSpec, settings: TrainSettings, progress: Progress) -> data.Dataset:
+    told = 0
+
+    def read_rows(rows: int) -> None:
+        nonlocal told
+        if rows >= 2 * told + 1_000_000:
+            told = rows
+            progress(f"{rows} rows read")
+
+    columns = spec.columns if spec.columns.label else replace(spec.columns, label=spec.label)
+    return data.read(
+        spec.data, columns=columns, most=settings.sample_rows, seed=settings.seed, over_time=spec.over_time,
+        tasks=settings.workers, progress=read_rows,
+    )  # fmt: skip
 
 
 def _assemble(
@@ -132,41 +168,84 @@ def _assemble(
 ) -> ModelBundle:
     compiled = CompiledForest.compile(merged)
     scores = compiled.score(rows.recent.X)
-    limit = threshold.to_alert_rate(scores, settings.alert_rate)
+    limit = threshold.to_alert_rate(scores, settings.budget)
     if rows.recent.labels is not None and 0 < rows.recent.labels.sum() < len(rows.recent):
-        limit = threshold.to_labels(scores, rows.recent.labels, settings.alert_rate)
+        by_count = settings.label_goal == "precision_at_k"
+        limit = (
+            threshold.to_count(scores, settings.alerts_k, settings.budget)
+            if by_count
+            else threshold.to_labels(scores, rows.recent.labels, settings.budget, settings.beta)
+        )
     forest.set_threshold(merged, limit.value)
     ref = reference.build(
         rows.world.X, rows.world.names, scores, window_rows=settings.window_rows, max_rows=settings.reference_rows,
         prior=prior.reference if prior and spec.captured else None, budget=settings.drift_budget,
     )  # fmt: skip
-    golden = np.concatenate([rows.held_out.X[:24], plant(rows.held_out.X, ref.scale, most=8)])
+    rows_kept = np.concatenate([rows.held_out.X[:24], plant(rows.held_out.X, ref.scale, most=8)])
     info = {
-        "data": str(Path(spec.data).absolute()),
+        "data": spec.data if is_s3(spec.data) else str(Path(spec.data).absolute()),
         "label": spec.label,
+        "columns": {name: value for name, value in asdict(spec.columns).items() if value is not None},
+        "over_time": spec.over_time,
         "trigger": spec.trigger,
         "rows": len(rows.fit),
         "since": spec.since or None,
         "trained": time.time(),
-        "data_fingerprint": rows.fit.fingerprint,
+        "data_fingerprint": rows.fingerprint,
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
-    return ModelBundle(rows.fit.names, compiled, limit, ref, golden, info)
+    return ModelBundle(rows.fit.names, compiled, limit, ref, rows_kept, info, rows.transform)
 
 
 def _judge(
-    model: ModelBundle, prior: ModelBundle | None, rows: _Rows, settings: TrainSettings
+    model: ModelBundle, prior: ModelBundle | None, rows: _Rows, settings: TrainSettings, *, drifted: bool
 ) -> tuple[dict[str, float], Verdict]:
     scale = model.reference.scale
-    metrics = evaluate(model.forest, model.threshold.value, rows.held_out, scale)
+    metrics = evaluate(model.forest, model.threshold.value, rows.held_out, scale) | _alone(model, rows, settings)
     # Another table is another detector: its rows mean nothing to the champion.
-    rival = evaluate(prior.forest, prior.threshold.value, rows.held_out, scale) if prior and prior.names == model.names else None
-    verdict = gate.judge(metrics, rival, settings)
+    rival = None
+    if prior and prior.names == model.names:
+        rival = evaluate(prior.forest, prior.threshold.value, rows.held_out, scale)
+        metrics |= beside(model, prior, rows.held_out)
+    verdict = gate.judge(metrics, rival, settings, drifted=drifted)
     if rows.test is not None and rows.test.labels is not None:
         tested = evaluate(model.forest, model.threshold.value, rows.test, scale)
         metrics |= {f"test_{name}": value for name, value in tested.items()}
     metrics |= {f"champion_{name}": value for name, value in (rival or {}).items()}
     return metrics, verdict
+
+
+def _alone(model: ModelBundle, rows: _Rows, settings: TrainSettings) -> dict[str, float]:
+    """What only this model can tell: does its threshold do what it says, another seed's forest agree, is it small and fast."""
+    other = fit_part(
+        rows.fit.X, trees=settings.n_estimators, max_samples=settings.max_samples, max_features=settings.max_features,
+        seed=settings.seed + 7919,
+    )  # fmt: skip
+    found = float(np.mean(model.forest.score(rows.recent.X) > model.threshold.value))
+    with tempfile.TemporaryDirectory() as folder:
+        bundle.write(model, Path(folder))
+        size = sum(file.stat().st_size for file in Path(folder).iterdir())
+    return {
+        "calibration_error": abs(found - model.threshold.expected_rate),
+        "seed_agreement": agreement(model.forest.score(rows.held_out.X), CompiledForest.compile(other).score(rows.held_out.X)),
+        "bundle_mb": size / 2**20,
+        "row_us": row_microseconds(model.forest, rows.held_out.X),
+    }
+
+
+def beside(model: ModelBundle, prior: ModelBundle, held_out: Table) -> dict[str, float]:
+    """How a model differs from the champion: on the same rows, on the champion's golden ones, and in what it was fitted on."""
+    alerted = prior.forest.score(prior.golden) > prior.threshold.value
+    ours, theirs = model.reference, prior.reference
+    varied = np.ptp(theirs.samples, axis=0) > 0
+    lost = varied & (np.ptp(ours.samples, axis=0) == 0)
+    both = varied & ~lost
+    factors = np.exp(np.abs(np.log(ours.scale[both] / theirs.scale[both]))) if both.any() else np.ones(1)
+    return golden(model.forest, model.threshold.value, prior.golden, alerted) | {
+        "rank_agreement": agreement(model.forest.score(held_out.X), prior.forest.score(held_out.X)),
+        "features_lost": float(lost.mean()),
+        "scale_change": float(np.median(factors)),
+    }
 
 
 @contextmanager

@@ -109,13 +109,13 @@ class Ledger:
         ]  # fmt: skip
 
     @contextmanager
-    def exclusive(self, actor: str) -> Iterator[None]:
-        """Hold the promotion lock; raises RegistryError, naming the holder, when somebody else does.
+    def exclusive(self, actor: str, what: str = "promoting") -> Iterator[None]:
+        """Hold the promotion lock (or another); raises RegistryError, naming the holder, when somebody else does.
 
         The lock is a registered model: the one thing whose name MLflow keeps unique. One that is older than LOCK_S was left
         by a crash and is taken over.
         """
-        with self._holding(f"{self.model_name}.promoting", actor):
+        with self._holding(f"{self.model_name}.{what}", actor):
             yield
 
     @contextmanager

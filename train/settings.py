@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from train.home import Home
@@ -55,8 +56,18 @@ class TrainSettings(BaseSettings):
     workers: int = Field(default=2, ge=1, description="Ray Train workers")
     cpus_per_worker: float = Field(default=0.5, gt=0, description="CPUs that Ray reserves for one worker")
     alert_rate: float = Field(default=0.01, gt=0, lt=0.5, description="alert budget: share of normal rows that may alert")
+    alerts_per_day: float | None = Field(default=None, gt=0, description="alert budget at an expected traffic of `rows_per_day`")
+    rows_per_day: float | None = Field(default=None, gt=0, description="expected traffic; with `alerts_per_day` only")
+    label_goal: Literal["f_beta", "precision_at_k"] = Field(
+        default="f_beta", description="where there are labels: the threshold of the best F-beta, or of the k highest scores"
+    )
+    beta: float = Field(default=1.0, gt=0, description="F-beta: recall counts so much more than precision")
+    alerts_k: int = Field(default=100, ge=1, description="precision at k: alerts among the calibration rows")
     holdout: float = Field(
         default=0.2, gt=0, lt=0.9, description="share of the rows kept from the fit for calibration and evaluation"
+    )
+    sample_rows: int = Field(
+        default=100_000, ge=1000, description="most rows kept in memory: a random sample to fit on, and as many of the latest"
     )
     window_rows: int = Field(
         default=500, ge=50, description="rows in one drift window; the reference is calibrated on blocks of this size"
@@ -69,6 +80,42 @@ class TrainSettings(BaseSettings):
         default=4.0, gt=1, description="gate: alert rate on the held-out rows, as a multiple of the budget, at most"
     )
     min_planted_auroc: float = Field(default=0.7, ge=0.5, le=1, description="gate: AUROC of planted anomalies, at least")
+    max_calibration_error: float = Field(
+        default=0.5, gt=0, description="gate: share of the budget by which the alert rate on calibration rows may miss its own"
+    )
+    min_seed_agreement: float = Field(
+        default=0.5, ge=-1, le=1, description="gate: rank correlation with a forest of another seed, at least"
+    )
+    min_rank_agreement: float = Field(
+        default=0.3, ge=-1, le=1, description="gate: rank correlation with the champion's scores, at least (not after drift)"
+    )
+    min_golden_recall: float = Field(
+        default=0.5, ge=0, le=1, description="gate: share of the champion's golden anomalies found, at least (not after drift)"
+    )
+    max_golden_alerts: float = Field(
+        default=0.25, ge=0, le=1, description="gate: share of the champion's normal golden rows that alert (not after drift)"
+    )
+    max_features_lost: float = Field(
+        default=0.1, ge=0, le=1, description="gate: share of the features that became constant (not after drift)"
+    )
+    max_scale_change: float = Field(
+        default=10.0, gt=1, description="gate: factor by which the spread of half the features changed (not after drift)"
+    )
+    max_bundle_mb: float = Field(default=64.0, gt=0, description="gate: size of the bundle")
+    max_row_us: float = Field(default=5000.0, gt=0, description="gate: microseconds to score one row")
     auroc_tolerance: float = Field(
         default=0.05, ge=0, le=1, description="gate: the challenger's AUROC may fall so far behind the champion's"
     )
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> TrainSettings:
+        if (self.alerts_per_day is None) != (self.rows_per_day is None):
+            raise ValueError("alerts_per_day and rows_per_day go together")
+        if not 0 < self.budget < 0.5:
+            raise ValueError(f"{self.alerts_per_day} alerts in {self.rows_per_day} rows a day: half of all would alert")
+        return self
+
+    @property
+    def budget(self) -> float:
+        """The share of rows that may alert."""
+        return self.alerts_per_day / self.rows_per_day if self.alerts_per_day and self.rows_per_day else self.alert_rate

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from serve.model_watch import Snapshot
 from serve.protocols import decode_predict, encode_predict
 from train.errors import BodyTooLarge, InvalidFeatures, MalformedRequest, VigilError
+from train.transform import parse
 
 NAMES: tuple[str, ...] = ("cpu", "memory", "disk", "net")
 NUMBERS = st.floats(-3e38, 3e38) | st.integers(-(2**63), 2**64 - 1)
@@ -151,3 +152,22 @@ def test_values_that_are_no_float32_numbers(bad: bytes) -> None:
 def test_bodies_that_break_the_parser(body: bytes) -> None:
     with pytest.raises(MalformedRequest):
         decode(body)
+
+
+def test_a_history_is_scored_by_its_last_row_in_the_light_of_the_others() -> None:
+    transform = parse("diff:1,mean:3", ("a", "b"))
+    history = [[1.0, 2.0], [2.0, 2.0], [6.0, 5.0]]
+    rows, single = decode_predict(json.dumps({"history": history}).encode(), transform.outputs, 9, transform)
+    assert single
+    np.testing.assert_array_equal(rows, transform.apply(np.array(history))[-1:])
+    named = [{"b": b, "a": a} for a, b in history]
+    np.testing.assert_array_equal(
+        decode_predict(json.dumps({"history": named}).encode(), transform.outputs, 9, transform)[0], rows
+    )
+    plain, _ = decode_predict(json.dumps({"history": history}).encode(), ("a", "b"), 9)
+    np.testing.assert_array_equal(plain, [history[-1]])
+    for body, said in (({"history": []}, "`history`"), ({"history": history, "features": [1, 2]}, "send")):
+        with pytest.raises(MalformedRequest, match=said):
+            decode_predict(json.dumps(body).encode(), transform.outputs, 9, transform)
+    with pytest.raises(InvalidFeatures, match="'b' is the first that is missing"):
+        decode_predict(b'{"history": [[1]]}', transform.outputs, 9, transform)

@@ -14,6 +14,7 @@ import pytest
 from train import data
 from train.data import Table
 from train.errors import DataError
+from train.schema import LABEL_COLUMNS
 
 X = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.5]])
 Y = np.array([0, 1, 0])
@@ -41,7 +42,7 @@ def frame(label: str) -> pd.DataFrame:
     return pd.DataFrame({"a": X[:, 0], label: Y, "b": X[:, 1]})
 
 
-@pytest.mark.parametrize("label", [*data.LABEL_COLUMNS, "broken"])
+@pytest.mark.parametrize("label", [*LABEL_COLUMNS, "broken"])
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_tabular_files_give_rows_names_and_labels(tmp_path: Path, kind: str, label: str) -> None:
     rows = frame(label)
@@ -76,8 +77,8 @@ def test_npz_of_one_unordered_table(tmp_path: Path, array: str, label: str | Non
     [
         ("a,b\n1,2\n3,4,5\n", "line 3", None, None),
         ("a,b\n1,2\n3,x\n", "line 3, column 'b': 'x' is not a number", "b", 1),
-        ("a,b\n1,2\n3,\n", "row 2, column 'b': nan", "b", 1),
-        ("a,b\n-inf,2\n3,4\n", "row 1, column 'a': -inf", "a", 0),
+        ("a,b\n1,2\n3,\n", "line 3, column 'b': nan", "b", 1),
+        ("a,b\n-inf,2\n3,4\n", "line 2, column 'a': -inf", "a", 0),
         ("a,b\n1,2\n1e39,4\n", "float32", None, None),
         ("a,b\n", "0 rows and 2 feature columns", None, None),
         ("label\n1\n", "1 rows and 0 feature columns", None, None),

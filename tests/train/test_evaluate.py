@@ -42,7 +42,7 @@ def test_without_labels_of_both_classes(
 ) -> None:
     threshold = float(np.sort(forest.score(rows))[-4])
     metrics = evaluate(forest, threshold, Table(rows, NAMES, labels), np.ones(4))
-    assert metrics.keys() == {"rows", "alert_rate", "planted_auroc"}
+    assert metrics.keys() == {"rows", "alert_rate", "planted_auroc", "planted_recall"}
     assert metrics["rows"] == 300
     assert metrics["alert_rate"] == pytest.approx(3 / 300)
     assert metrics["planted_auroc"] > 0.85

@@ -78,3 +78,33 @@ def test_the_reason_is_what_decided() -> None:
     assert written["checks"][1] | {"sentence": ""} == {
         "name": "planted_auroc", "value": 0.5, "limit": 0.7, "passed": False, "sentence": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "always"),
+    [
+        ("calibration_error", 0.005, 0.0051, True),
+        ("bundle_mb", 64.0, 64.1, True),
+        ("row_us", 5000.0, 5001.0, True),
+        ("seed_agreement", 0.5, 0.49, True),
+        ("rank_agreement", 0.3, 0.29, False),
+        ("golden_recall", 0.5, 0.49, False),
+        ("golden_alerts", 0.25, 0.26, False),
+        ("features_lost", 0.1, 0.11, False),
+        ("scale_change", 10.0, 10.1, False),
+    ],
+)
+def test_each_gate_decides_on_its_boundary_and_after_drift_only_if_it_still_should(
+    name: str, good: float, bad: float, always: bool
+) -> None:
+    assert failed(judge(GOOD | {name: good}, GOOD, SETTINGS)) == []
+    assert failed(judge(GOOD | {name: bad}, GOOD, SETTINGS)) == [name]
+    assert failed(judge(GOOD | {name: bad}, GOOD, SETTINGS, drifted=True)) == ([name] if always else [])
+    assert failed(judge(GOOD | {name: float("nan")}, GOOD, SETTINGS)) == [name]
+
+
+def test_the_verdict_is_read_in_one_screen() -> None:
+    lines = judge(GOOD | {"row_us": 9000.0}, GOOD, SETTINGS).text().splitlines()
+    assert lines[0] == "gate failed"
+    assert len(lines) < 24
+    assert [line for line in lines if line.startswith("FAIL")] == [next(line for line in lines if "row_us" in line)]

@@ -59,3 +59,21 @@ def test_the_budget_is_used_up_when_no_scores_are_equal(rows: int, budget: str) 
     scores = np.random.default_rng(0).permutation(np.linspace(0.1, 0.9, rows))
     value = threshold.to_alert_rate(scores, float(Fraction(budget))).value
     assert (scores > value).sum() == int(Fraction(budget) * rows)
+
+
+def test_recall_may_count_more_and_k_rows_may_alert() -> None:
+    scores, labels = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]), np.array([0, 1, 0, 0, 0, 1, 1])
+    precise, eager = (threshold.to_labels(scores, labels, 0.01, beta=beta).value for beta in (0.5, 4.0))
+    assert ((scores > precise).sum(), (scores > eager).sum()) == (2, 6)
+    assert [(scores > threshold.to_count(scores, k, 0.01).value).sum() for k in (1, 3)] == [1, 3]
+
+
+def test_the_interval_covers_the_rate_of_bursts_and_of_none() -> None:
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(60):  # 20 bursts of 25 rows in 10,000, on average
+        alerts = np.repeat(rng.random(400) < 0.05, 25)
+        low, high = threshold.interval(alerts)
+        covered += low <= 0.05 <= high
+    assert covered >= 50
+    assert threshold.interval(np.zeros(300, bool)) == (0.0, 0.01)

@@ -1,0 +1,86 @@
+"""Deliberately worse challengers are each refused by the gate that should refuse them; a better one passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from train import data, job
+from train.bundle import ModelBundle
+from train.data import Table
+from train.fit import fit_part
+from train.gate import Verdict
+from train.job import JobSpec
+from train.settings import TrainSettings
+
+SETTINGS = TrainSettings(n_estimators=60)
+SCALES = np.array([1.0, 30.0, 0.1, 5.0, 200.0, 1.0, 12.0, 0.5])
+Floats = NDArray[np.float64]
+
+
+def rows_of(X: Floats) -> job._Rows:
+    table = Table(X, tuple("abcdefgh"), ordered=True)
+    fit, held_out = data.split(table, 0.2, 0)
+    return job._Rows(fit, fit, table, held_out, None, "digest", None)
+
+
+def train(X: Floats, prior: ModelBundle | None = None, settings: TrainSettings = SETTINGS) -> tuple[ModelBundle, job._Rows]:
+    rows = rows_of(X)
+    forest = fit_part(rows.fit.X, trees=settings.n_estimators, max_samples=settings.max_samples, max_features=1.0, seed=1)
+    return job._assemble(forest, rows, JobSpec("t.csv"), settings, prior), rows
+
+
+def world(seed: int) -> Floats:
+    return np.random.default_rng(seed).normal(size=(4000, 8)) * SCALES + 3 * SCALES
+
+
+@pytest.fixture(scope="module")
+def champion() -> ModelBundle:
+    return train(world(0))[0]
+
+
+def refused(verdict: Verdict) -> set[str]:
+    return {check.name for check in verdict.checks if not check.passed}
+
+
+def half_constant(X: Floats) -> Floats:
+    X = X.copy()
+    X[:, ::2] = X[0, ::2]
+    return X
+
+
+@pytest.mark.parametrize(
+    ("spoil", "gate"),
+    [
+        (lambda X: X[:, ::-1], "rank_agreement"),
+        (half_constant, "features_lost"),
+        (lambda X: X * 1000, "scale_change"),
+    ],
+    ids=["shuffled features", "half the columns constant", "wrong scale"],
+)
+def test_a_challenger_from_a_spoilt_table_is_refused(champion: ModelBundle, spoil: Callable[[Floats], Floats], gate: str) -> None:
+    model, rows = train(spoil(world(1)), champion)
+    verdict = job._judge(model, champion, rows, SETTINGS, drifted=False)[1]
+    assert gate in refused(verdict)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.3])
+def test_a_challenger_whose_threshold_is_off_is_refused(champion: ModelBundle, factor: float) -> None:
+    model, rows = train(world(1), champion)
+    off = replace(model, threshold=replace(model.threshold, value=model.threshold.value * factor))
+    verdict = job._judge(off, champion, rows, SETTINGS, drifted=False)[1]
+    assert "calibration_error" in refused(verdict)
+    assert ("alert_rate" in refused(verdict)) == (factor < 1)
+
+
+def test_a_better_challenger_passes_every_gate(champion: ModelBundle) -> None:
+    small = train(world(0), settings=TrainSettings(n_estimators=5))[0]
+    for prior in (champion, small):
+        model, rows = train(world(1), prior)
+        metrics, verdict = job._judge(model, prior, rows, SETTINGS, drifted=False)
+        assert verdict.passed, verdict.text()
+        assert metrics["rank_agreement"] > 0.6
