@@ -121,7 +121,7 @@ class Tools:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, folder / "calls"
-        for name in ("pulumi", "train", "promote"):
+        for name in ("pulumi", "train", "promote", "size"):
             copy = folder / ".ci" / name
             copy.parent.mkdir(exist_ok=True)
             copy.write_bytes((ROOT / ".ci" / name).read_bytes())
@@ -183,6 +183,16 @@ def test_a_merged_model_is_promoted_and_without_one_nothing_happens(tools: Tools
     (tools.folder / "models" / "prod.json").write_text(json.dumps({"version": "7", "reason": "drift: cpu"}))
     assert tools.run("promote", "prod").returncode == 0
     assert tools.calls == ["make dev", "vigil promote 7 --reason drift: cpu"]
+
+
+@pytest.mark.parametrize(("megabytes", "code"), [(3500, 0), (3501, 1)])
+def test_an_image_has_a_size_budget(tools: Tools, megabytes: int, code: int) -> None:
+    docker = tools.folder / "bin" / "docker"
+    docker.write_text(f'#!/bin/sh\n[ "$1" = pull ] || echo {megabytes}000001\n')
+    docker.chmod(0o755)
+    told = tools.run("size", "vigil@sha256:1", "3500")
+    assert told.returncode == code
+    assert f"{megabytes} MB of 3500" in told.stdout
 
 
 def test_the_event_of_the_governor_is_the_one_that_the_workflow_hears() -> None:

@@ -209,6 +209,16 @@ def test_of_many_promoters_at_once_one_wins_and_the_others_are_told(registry: Re
     assert champion.version == chain[0][1]
 
 
+def test_the_report_of_an_episode_is_kept_as_a_run(registry: Registry) -> None:
+    registry.log_report("17-3", "<html>drift</html>")
+    experiment = registry._client.get_experiment_by_name("vigil-drift")
+    assert experiment is not None
+    found = registry._client.search_runs([experiment.experiment_id], f"tags.model = '{registry.model_name}'")
+    (run,) = found
+    assert (run.data.tags["episode"], run.info.status) == ("17-3", "FINISHED")
+    assert mlflow.artifacts.load_text(f"{run.info.artifact_uri}/drift.html") == "<html>drift</html>"
+
+
 def test_a_job_is_found_by_its_key(registry: Registry, register: Register) -> None:
     version = register(0, job="one")
     register(1, job="two")
