@@ -128,9 +128,10 @@ def _load(spec: JobSpec, settings: TrainSettings, progress: Progress) -> _Rows:
             raise DataError(f"no captured rows with the features of {spec.data} in {spec.captured} since {spec.since:.0f}")
         # A random share is held out: live rows span too little time for their last part to stand for all of them.
         recent, held_out = data.split(replace(live, ordered=False), settings.holdout, settings.seed)
-        # As many old rows as new ones: the model learns the new world and does not forget the old one.
+        # By default as many old rows as new ones: the model learns the new world and does not forget the old one.
         rng = np.random.default_rng(settings.seed)
-        old = fit.take(np.sort(rng.choice(len(fit), min(len(fit), len(recent)), replace=False)))
+        most = min(len(fit), round(len(recent) / settings.captured_weight))
+        old = fit.take(np.sort(rng.choice(len(fit), most, replace=False)))
         fit, world = Table(np.concatenate([old.X, recent.X]), fit.names), live
         digest = hashlib.sha256(f"{digest} {live.fingerprint}".encode()).hexdigest()
     if len(fit) < settings.max_samples:

@@ -89,6 +89,9 @@ class TrainSettings(BaseSettings):
     min_rank_agreement: float = Field(
         default=0.3, ge=-1, le=1, description="gate: rank correlation with the champion's scores, at least (not after drift)"
     )
+    captured_weight: float = Field(
+        default=1.0, gt=0, description="retraining: captured rows for each row of the baseline that is fitted on"
+    )
     min_golden_recall: float = Field(
         default=0.5, ge=0, le=1, description="gate: share of the champion's golden anomalies found, at least (not after drift)"
     )

@@ -1,0 +1,30 @@
+"""Which rows a retraining is fitted on: the baseline, and those that were captured since the world changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from train.data import captured_name
+from train.job import JobSpec, _load
+from train.settings import TrainSettings
+
+
+@pytest.mark.parametrize(("weight", "old"), [(1.0, 800), (4.0, 200), (0.25, 1600)])
+def test_captured_rows_weigh_as_the_settings_say(tmp_path: Path, weight: float, old: int) -> None:
+    """2,000 old rows and 1,000 captured ones, of each a fifth held out; no more old rows than there are."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "old.csv").write_text("a,b\n" + "".join(f"{x},{y}\n" for x, y in rng.normal(size=(2000, 2))))
+    folder = tmp_path / "captured" / "date=2026-01-01"
+    folder.mkdir(parents=True)
+    live = rng.normal(100, 1, (1000, 2))
+    pq.write_table(pa.table({"a": live[:, 0], "b": live[:, 1]}), folder / captured_name(1000.0))
+    spec = JobSpec(str(tmp_path / "old.csv"), captured=str(tmp_path / "captured"), since=500.0)
+    rows = _load(spec, TrainSettings(captured_weight=weight), lambda _: None)
+    new = rows.fit.X[:, 0] > 50
+    assert (int(new.sum()), int((~new).sum())) == (800, old)
+    assert len(rows.world) == 1000
