@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ from train.home import Home
 from train.promotion import history, promote, start_canary
 from train.registry import Registry, Version
 
-POLL_S = 1.0
+POLL_S, ANSWER_S = 1.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,20 @@ def _jobs(url: str) -> Iterator[JobSubmissionClient]:
         raise JobsUnavailable(f"Ray cannot run the job now: {error}") from error
 
 
+def _soon(call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """Ray's client waits for ever for a job server whose agent is stuck: here it is away after ANSWER_S."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(call, *args, **named).result(ANSWER_S)
+    except TimeoutError as error:
+        raise JobsUnavailable(f"Ray's job server does not answer within {ANSWER_S:g} s") from error
+    finally:
+        pool.shutdown(wait=False)
+
+
 def _run(client: JobSubmissionClient, job: str, episode: str, since: float, info: dict[str, Any], settings: DriftSettings) -> str:
     """Submit the job unless Ray knows it, and wait for its end; says how it ended, with its last line."""
-    if all(known.submission_id != job for known in client.list_jobs()):
+    if all(known.submission_id != job for known in _soon(client.list_jobs)):
         home = Home(settings.home)
         arguments = ["train", "--data", str(info["data"]), "--captured", str(home.captured), "--since", repr(since)]
         arguments += ["--trigger", "drift", "--key", episode, "--json"] + (
@@ -102,9 +114,9 @@ def _run(client: JobSubmissionClient, job: str, episode: str, since: float, info
             arguments += [f"--{option}", str(told[option])] if told.get(option) else []
         arguments += ["--columns", ",".join(told["features"])] if told.get("features") else []
         arguments += ["--over-time", str(info["over_time"])] if info.get("over_time") else []
-        client.submit_job(entrypoint=shlex.join([sys.executable, "-m", "vigil", *arguments]), submission_id=job)
+        _soon(client.submit_job, entrypoint=shlex.join([sys.executable, "-m", "vigil", *arguments]), submission_id=job)
     status = _wait(client, job, settings.retrain_timeout_s)
-    tail = client.get_job_logs(job).strip().splitlines()[-1:] or ["no output"]
+    tail = _soon(client.get_job_logs, job).strip().splitlines()[-1:] or ["no output"]
     return f"ended {status} without a version: {tail[0][:300]}"
 
 
@@ -154,9 +166,9 @@ def _wait_for_shadow(version: str, settings: DriftSettings, rollout: Rollout) ->
 def _wait(client: JobSubmissionClient, job: str, timeout_s: float) -> str:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        status = client.get_job_status(job)
+        status = _soon(client.get_job_status, job)
         if status.is_terminal():
             return str(status)
         time.sleep(POLL_S)
-    client.stop_job(job)
+    _soon(client.stop_job, job)
     return str(JobStatus.STOPPED)

@@ -53,7 +53,7 @@ class Verdict:
 def judge(challenger: Metrics, champion: Metrics | None, settings: TrainSettings, *, drifted: bool = False) -> Verdict:
     """Judge the challenger by its own metrics and, where there is a champion, against that one's on the same rows.
 
-    After drift the two should disagree: then agreement, golden rows and scales are measured, and decide nothing. A metric that
+    After drift the two should disagree: then agreement, golden rows, scales and recall are measured, and decide nothing. A metric that
     is not there is not judged.
     """
     checks = [
@@ -70,7 +70,8 @@ def judge(challenger: Metrics, champion: Metrics | None, settings: TrainSettings
         checks.append(_at_least("seed_agreement", challenger["seed_agreement"], settings.min_seed_agreement, "between two seeds"))
     if champion is not None:
         checks += [] if drifted else _same_world(challenger, settings)
-        for name in ("planted_auroc", "planted_recall", "auroc", "average_precision"):
+        # After drift a champion that alerts on nearly every row finds what is planted among them, too.
+        for name in ("planted_auroc", *(() if drifted else ("planted_recall",)), "auroc", "average_precision"):
             if name in challenger and name in champion:
                 checks.append(
                     _at_least(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -87,6 +88,15 @@ def test_a_canary_decides_where_the_settings_ask_for_one(
     assert ("too many alerts" if end == "stop" else "canary passed") in found.reason
     again = roll_out(shelf, canary_steps="5:60,25:60")  # a monitor that restarts repeats nothing
     assert (again.outcome, [m.kind for m in history(shelf)].count("canary")) == (outcome, 1)
+
+
+def test_a_job_server_that_hangs_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrain, "ANSWER_S", 0.05)
+    stuck = threading.Event()
+    with pytest.raises(JobsUnavailable, match="does not answer"):
+        retrain._soon(stuck.wait, 30)
+    stuck.set()
+    assert retrain._soon(lambda: 7) == 7
 
 
 def test_a_job_server_that_is_not_ready_is_asked_again_later(shelf: Shelved, monkeypatch: pytest.MonkeyPatch) -> None:
