@@ -53,8 +53,8 @@ class Verdict:
 def judge(challenger: Metrics, champion: Metrics | None, settings: TrainSettings, *, drifted: bool = False) -> Verdict:
     """Judge the challenger by its own metrics and, where there is a champion, against that one's on the same rows.
 
-    After drift the two should disagree: then agreement, golden rows, scales and recall are measured, and decide nothing. A metric that
-    is not there is not judged.
+    After drift the two should disagree: then agreement, golden rows, scales and recall are measured, and decide nothing. A
+    metric that is not there is not judged.
     """
     checks = [
         _at_most("alert_rate", challenger["alert_rate"], settings.budget * settings.alert_band, "its alert budget band"),
