@@ -26,7 +26,7 @@ RUN useradd --uid 1000 --user-group --home-dir /tmp --no-create-home vigil
 COPY --from=build /opt/vigil /opt/vigil
 # Workers use this interpreter, not a `uv run` of their own.
 ENV PATH=/opt/vigil/.venv/bin:$PATH RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 PYTHONUNBUFFERED=1 \
-    HOME=/tmp NUMBA_CACHE_DIR=/tmp/numba
+    HOME=/tmp NUMBA_CACHE_DIR=/tmp/numba VIGIL_TRAIN_REVISION=${REVISION}
 WORKDIR /opt/vigil
 USER 1000:1000
 

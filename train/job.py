@@ -21,14 +21,17 @@ from sklearn.ensemble import IsolationForest
 
 from train import bundle, data, forest, gate, reference, threshold
 from train.bundle import ModelBundle
-from train.data import Table
+from train.data import Fingerprint, Table
+from train.describe import parameters
 from train.errors import DataError
 from train.evaluate import agreement, evaluate, golden, plant, row_microseconds
 from train.fit import fit, fit_part
 from train.forest import CompiledForest
 from train.gate import Verdict
 from train.home import Home
+from train.plots import draw
 from train.registry import Candidate, Registry, Version
+from train.revision import commit
 from train.schema import Columns
 from train.settings import TrainSettings, TrustSettings
 from train.source import is_s3
@@ -78,7 +81,7 @@ class _Rows:
     world: Table
     held_out: Table
     test: Table | None
-    fingerprint: str
+    fingerprint: Fingerprint
     transform: Transform | None
 
 
@@ -102,17 +105,21 @@ def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, 
     metrics, verdict = _judge(model, prior, rows, settings, drifted=spec.captured is not None)
     progress(verdict.text())
     tags = {
-        "data_fingerprint": rows.fingerprint,
+        "data_fingerprint": rows.fingerprint.digest,
         "trigger": spec.trigger,
         "job": key,
         "verdict": "passed" if verdict.passed else "failed",
     }
-    params = {**settings.model_dump(exclude={"tracking_uri"}), "data": spec.data, "threshold": model.threshold.value}
     # Two drivers of one job may have come this far: the lock lets one of them register, the other finds what it did.
     with registry.exclusive("vigil train", f"job-{key}"):
         if (done := registry.of_job(key)) is not None:
             return JobResult(done, registry.gate(done))
-        version = registry.register(Candidate(merged, model, params, metrics, tags, verdict.to_json()))
+        version = registry.register(
+            Candidate(
+                merged, model, parameters(asdict(spec), settings, model), metrics, tags, verdict.to_json(), rows.fingerprint,
+                draw(model, rows.held_out, rows.test or rows.held_out), settings.revision or commit(),
+            )
+        )  # fmt: skip
     progress(f"registered version {version.version}")
     return JobResult(version, verdict.to_json())
 
@@ -121,7 +128,7 @@ def _load(spec: JobSpec, settings: TrainSettings, progress: Progress) -> _Rows:
     dataset = _read(spec, settings, progress)
     world = dataset.recent or dataset.train
     fit, held_out = data.split(dataset.train, settings.holdout, settings.seed)
-    recent, digest = fit, dataset.fingerprint.digest
+    recent, fingerprint = fit, dataset.fingerprint
     if spec.captured is not None:
         live = data.read_captured(Path(spec.captured), spec.since)
         if live is None or live.names != fit.names:
@@ -133,7 +140,8 @@ def _load(spec: JobSpec, settings: TrainSettings, progress: Progress) -> _Rows:
         most = min(len(fit), round(len(recent) / settings.captured_weight))
         old = fit.take(np.sort(rng.choice(len(fit), most, replace=False)))
         fit, world = Table(np.concatenate([old.X, recent.X]), fit.names), live
-        digest = hashlib.sha256(f"{digest} {live.fingerprint}".encode()).hexdigest()
+        both = hashlib.sha256(f"{fingerprint.digest} {live.fingerprint}".encode()).hexdigest()
+        fingerprint = replace(fingerprint, digest=both, rows=fingerprint.rows + len(live))
     if len(fit) < settings.max_samples:
         raise DataError(
             f"{len(fit)} rows are left to fit on after {settings.holdout:.0%} are held out, fewer than "
@@ -145,7 +153,7 @@ def _load(spec: JobSpec, settings: TrainSettings, progress: Progress) -> _Rows:
     if spec.over_time:
         steps = len(spec.over_time.split(","))
         transform = parse(spec.over_time, fit.names[: len(fit.names) // (steps + 1)])
-    return _Rows(fit, recent, world, held_out, dataset.test, digest, transform)
+    return _Rows(fit, recent, world, held_out, dataset.test, fingerprint, transform)
 
 
 def _read(spec: JobSpec, settings: TrainSettings, progress: Progress) -> data.Dataset:
@@ -192,7 +200,7 @@ def _assemble(
         "rows": len(rows.fit),
         "since": spec.since or None,
         "trained": time.time(),
-        "data_fingerprint": rows.fingerprint,
+        "data_fingerprint": rows.fingerprint.digest,
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
     return ModelBundle(rows.fit.names, compiled, limit, ref, rows_kept, info, rows.transform)

@@ -29,13 +29,17 @@ from train import bundle as bundles
 from train.bundle import ModelBundle
 from train.cache import BundleCache
 from train.canary import Canary
-from train.errors import RegistryError, RegistryUnavailable
+from train.describe import ABOUT, describe
+from train.errors import BundleError, RegistryError, RegistryUnavailable
 from train.ledger import SCHEMA, Ledger, read_canary
 from train.signature import TAG as SIGNATURE
 from train.signature import Trust, sign
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from sklearn.ensemble import IsolationForest
+
+    from train.data import Fingerprint
 
 EXPERIMENT = "vigil-training"
 
@@ -60,7 +64,8 @@ class Version:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a training job hands over for registration."""
+    """What a training job hands over for registration. params: groups of parameters; data: what was read; plots: by file name;
+    commit: of the code that trained."""
 
     forest: IsolationForest
     bundle: ModelBundle
@@ -68,6 +73,9 @@ class Candidate:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     gate: Mapping[str, Any]
+    data: Fingerprint | None = None
+    plots: Mapping[str, Figure] = field(default_factory=dict)
+    commit: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,14 +147,29 @@ class Registry(Ledger):
             return json.loads(Path(path).read_text())
 
     def forest(self, version: Version) -> IsolationForest:
-        """The scikit-learn model that was logged with the version."""
-        with self._talking():
+        """The scikit-learn model that was logged with the version.
+
+        What may be in it is this reader's own list: MLflow's is in the model, whose author could put anything on it.
+        Raises BundleError when there is more in it.
+        """
+        import skops.io  # not at the top: a replica reads no scikit-learn model
+        from skops.io.exceptions import UntrustedTypesFoundException
+
+        from train.fit import SKOPS_TRUSTED
+
+        with self._talking(), tempfile.TemporaryDirectory() as folder:
             mlflow.set_tracking_uri(self.tracking_uri)
-            loaded: Any = mlflow.sklearn.load_model(f"models:/{self.model_name}/{version.version}")
+            found = mlflow.artifacts.download_artifacts(f"models:/{self.model_name}/{version.version}", dst_path=folder)
+            try:
+                loaded: Any = skops.io.load(Path(found) / "model.skops", trusted=SKOPS_TRUSTED)
+            except (UntrustedTypesFoundException, ValueError, TypeError, LookupError) as error:
+                raise BundleError(f"the scikit-learn model of version {version.version} is refused: {error}") from error
             return loaded
 
     def register(self, candidate: Candidate) -> Version:
         """Log run, bundle and scikit-learn flavour, register the version and make it the `challenger`."""
+        from train.record import record  # not at the top: it brings what a replica does not need
+
         with self._talking(), tempfile.TemporaryDirectory() as folder:
             mlflow.set_tracking_uri(self.tracking_uri)
             digest = bundles.write(candidate.bundle, Path(folder) / "bundle")
@@ -154,16 +177,10 @@ class Registry(Ledger):
                     "schema_hash": candidate.bundle.schema_hash}  # fmt: skip
             if self._signing_key:
                 tags[SIGNATURE] = sign(digest, self._signing_key)
-            with mlflow.start_run(experiment_id=self._experiment(EXPERIMENT), tags=tags) as run:
-                mlflow.log_params(dict(candidate.params))
-                mlflow.log_metrics(dict(candidate.metrics))
-                mlflow.log_dict(dict(candidate.gate), "gate.json")
-                mlflow.log_artifacts(f"{folder}/bundle", "bundle")
-                model = _log_sklearn(candidate)
+            about = describe(candidate.bundle, candidate.metrics, candidate.gate, candidate.tags.get("trigger", "manual"))
+            run, uri, model = record(candidate, Path(folder) / "bundle", self._experiment(EXPERIMENT), tags, about)
             self._ensure_model()
-            created = self._client.create_model_version(
-                self.model_name, model.model_uri, run_id=run.info.run_id, tags=tags, model_id=model.model_id
-            )
+            created = self._client.create_model_version(self.model_name, uri, run, tags, model_id=model, description=about)
             self._client.set_registered_model_alias(self.model_name, "challenger", created.version)
         return self.get(str(created.version))
 
@@ -217,21 +234,7 @@ class Registry(Ledger):
 
     def _ensure_model(self) -> None:
         try:
-            self._client.create_registered_model(self.model_name)
+            self._client.create_registered_model(self.model_name, description=ABOUT)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-
-
-def _log_sklearn(candidate: Candidate) -> Any:
-    from train.fit import SKOPS_TRUSTED  # not at the top: it brings Ray Train and scikit-learn, which a replica does not need
-
-    rows = candidate.bundle.golden[:4]
-    return mlflow.sklearn.log_model(
-        candidate.forest,
-        name="model",
-        serialization_format="skops",
-        skops_trusted_types=SKOPS_TRUSTED,
-        signature=mlflow.models.infer_signature(rows, candidate.forest.predict(rows)),
-        pip_requirements=[f"{name}=={candidate.bundle.info['libraries'][name]}" for name in ("scikit-learn", "numpy", "skops")],
-    )

@@ -49,6 +49,7 @@ class TrainSettings(BaseSettings):
         default=None, description="MLflow server; default: the running platform's, else the local database"
     )
     model_name: str = Field(default="vigil", description="registered model: one per detector")
+    revision: str = Field(default="", description="git commit of the code, for the run; default: the checkout's")
     n_estimators: int = Field(default=100, ge=1, le=10_000, description="trees in the merged forest")
     max_samples: int = Field(default=256, ge=2, description="rows each tree sees; every shard needs at least so many")
     max_features: float = Field(default=1.0, gt=0, le=1, description="share of the features each tree sees")

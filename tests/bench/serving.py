@@ -186,6 +186,7 @@ def _logged_model(folder: Path, running: UnderTest) -> Model:
     mlflow.set_tracking_uri(running.platform.tracking_uri)
     copy = Path(mlflow.artifacts.download_artifacts("models:/vigil/1", dst_path=str(folder / "model")))
     forest = mlflow.sklearn.load_model(str(copy))
+    del forest.feature_names_in_  # these peers hand it arrays: it would warn of each
     joblib.dump(forest, folder / "forest.joblib")
     return Model(folder / "forest.joblib", copy)
 
@@ -195,7 +196,8 @@ def _predict(path: str, rows: Rows) -> list[bytes]:
 
 
 def _invocation(rows: Rows) -> bytes:
-    return request("/invocations", json.dumps({"inputs": rows.tolist()}).encode())
+    table = {"columns": [f"f{i}" for i in range(rows.shape[1])], "data": rows.tolist()}  # as train/chunks.py names an array's
+    return request("/invocations", json.dumps({"dataframe_split": table}).encode())
 
 
 def _tensor(rows: Rows, **more: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 
@@ -128,7 +129,7 @@ def test_a_person_labels_an_answer_and_switches_the_governor(platform: Vigil) ->
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("table", ["asd/omi-1.npz", "adbench/38_thyroid.npz"])
 def test_scores_are_scikit_learns(platform: Vigil, real_data: Path, table: str) -> None:
-    """Train on a real table, promote, and compare every row over HTTP with the MLflow-logged model."""
+    """Train on a real table, promote, and compare every row over HTTP with what MLflow's own client loads as the champion."""
     former = platform.get("/readyz")[1]["model_version"]
     trained = platform.json("train", "--data", str(real_data / table))
     platform.json("promote", trained["version"], "--reason", "test")
@@ -140,9 +141,10 @@ def test_scores_are_scikit_learns(platform: Vigil, real_data: Path, table: str) 
     found = Home(platform.home).platform()
     assert found is not None
     mlflow.set_tracking_uri(found.tracking_uri)
-    model: Any = mlflow.sklearn.load_model(f"models:/vigil/{trained['version']}")
-    assert np.abs(scores + model.score_samples(rows)).max() < 1e-6
-    assert (labels == model.predict(rows)).all()
+    frame = pd.DataFrame(rows, columns=list(dataset.train.names))
+    model: Any = mlflow.sklearn.load_model("models:/vigil@champion")
+    assert np.abs(scores + model.score_samples(frame)).max() < 1e-6
+    assert (labels == mlflow.pyfunc.load_model("models:/vigil@champion").predict(frame[frame.columns[::-1]])).all()
     assert {a["model_version"] for a in answers} == {trained["version"]}
     back = platform.json("rollback", "--reason", "test")
     assert back["version"] == former

@@ -1,11 +1,13 @@
-"""A tiny real model, shared by the tests of bundle and registry."""
+"""A tiny real model, and a registry in a database of its own."""
 
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from functools import cache
 
+import mlflow
 import numpy as np
 import pytest
 from sklearn.ensemble import IsolationForest
@@ -14,6 +16,7 @@ from train import reference, threshold
 from train.bundle import ModelBundle
 from train.fit import fit_part, merge
 from train.forest import CompiledForest, set_threshold
+from train.registry import Registry
 
 Model = tuple[IsolationForest, ModelBundle]
 NAMES = ("cpu", "memory", "latency")
@@ -36,3 +39,20 @@ def model() -> Callable[[int], Model]:
         return forest, ModelBundle(NAMES, compiled, limit, built, X[:8], info)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def vigil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry whose database is made once, for that takes seconds."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:  # MLflow hands its address on in the environment
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        yield Registry(f"sqlite:///{folder}/mlflow.db", "vigil", folder / "artifacts")
+        mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def registry(vigil: Registry) -> Registry:
+    """The same database with a registered model of the test's own."""
+    return Registry(vigil.tracking_uri, f"vigil-{uuid.uuid4().hex}", vigil._artifacts)

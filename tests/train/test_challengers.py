@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from train import data, job
 from train.bundle import ModelBundle
-from train.data import Table
+from train.data import Fingerprint, Table
 from train.fit import fit_part
 from train.gate import Verdict
 from train.job import JobSpec
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 def rows_of(X: Floats) -> job._Rows:
     table = Table(X, tuple("abcdefgh"), ordered=True)
     fit, held_out = data.split(table, 0.2, 0)
-    return job._Rows(fit, fit, table, held_out, None, "digest", None)
+    return job._Rows(fit, fit, table, held_out, None, Fingerprint("digest", len(X)), None)
 
 
 def train(X: Floats, prior: ModelBundle | None = None, settings: TrainSettings = SETTINGS) -> tuple[ModelBundle, job._Rows]:

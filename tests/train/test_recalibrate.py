@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -59,4 +60,5 @@ def test_the_new_version_has_the_same_forest_and_alerts_as_often_as_asked(
     assert made.digest != champion.digest
     assert registry.aliases() == {"champion": champion.version, "challenger": made.version}
     # Whoever loads the scikit-learn flavour gets the new threshold too.
-    assert float(np.mean(registry.forest(made).predict(world) == -1)) == pytest.approx(rate, abs=1e-9)
+    labels = registry.forest(made).predict(pd.DataFrame(world, columns=list(bundle.names)))
+    assert float(np.mean(labels == -1)) == pytest.approx(rate, abs=1e-9)

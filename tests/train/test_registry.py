@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,7 +13,9 @@ from types import SimpleNamespace
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 from sklearn.ensemble import IsolationForest
 
 from train import bundle as bundles
@@ -27,23 +28,6 @@ from train.registry import Candidate, Desired, Registry, Version
 Model = tuple[IsolationForest, ModelBundle]
 Models = Callable[[int], Model]
 Register = Callable[..., Version]
-
-
-@pytest.fixture(scope="module")
-def vigil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """The registry of the module: its database is made once, for that takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:  # MLflow hands its address on in the environment
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        yield Registry(f"sqlite:///{folder}/mlflow.db", "vigil", folder / "artifacts")
-        mlflow.set_tracking_uri(before)
-
-
-@pytest.fixture
-def registry(vigil: Registry) -> Registry:
-    """The same database with a registered model of the test's own."""
-    return Registry(vigil.tracking_uri, f"vigil-{uuid.uuid4().hex}", vigil._artifacts)
 
 
 def candidate(made: Model, job: str = "job") -> Candidate:
@@ -294,10 +278,15 @@ def test_any_mlflow_user_can_load_a_plain_forest_that_scores_the_same(vigil: Reg
     assert vigil.register(candidate((forest, bundle))).version == "1"
     mlflow.set_tracking_uri(vigil.tracking_uri)
     loaded = mlflow.sklearn.load_model("models:/vigil/1")
-    X = np.random.default_rng(9).normal(size=(200, 3))
+    X = pd.DataFrame(np.random.default_rng(9).normal(size=(200, 3)), columns=list(bundle.names))
+    scores = bundle.forest.score(X.to_numpy())
     assert type(loaded) is IsolationForest
-    np.testing.assert_allclose(-loaded.score_samples(X), bundle.forest.score(X), atol=1e-12)
-    np.testing.assert_array_equal(loaded.predict(X), np.where(bundle.forest.score(X) > bundle.threshold.value, -1, 1))
+    np.testing.assert_allclose(-loaded.score_samples(X), scores, atol=1e-12)
+    np.testing.assert_array_equal(loaded.predict(X), np.where(scores > bundle.threshold.value, -1, 1))
+    by_name = mlflow.pyfunc.load_model("models:/vigil/1")
+    np.testing.assert_array_equal(by_name.predict(X[X.columns[::-1]]), loaded.predict(X))
+    with pytest.raises(MlflowException, match="latency"):
+        by_name.predict(X.drop(columns="latency"))
 
 
 @pytest.mark.parametrize(
