@@ -51,6 +51,7 @@ class Feedback:
         self._count = 0
         self._labels: OrderedDict[Key, tuple[bool, bool, str]] = OrderedDict()  # anomaly, alert, version
         self._waiting: OrderedDict[Key, bool] = OrderedDict()  # labels that came before their rows
+        self._figures: dict[str | None, dict[str, Any]] = {}  # since the last word: they are asked for each second
         self._load()
 
     def answered(self, requests: list[str], alerts: NDArray[np.bool_], version: str) -> None:
@@ -87,6 +88,11 @@ class Feedback:
 
     def figures(self, version: str | None = None) -> dict[str, Any]:
         """Counts, precision and recall of `version` (default: of all), with Wilson's 95 % intervals."""
+        if version not in self._figures:
+            self._figures[version] = self._count_up(version)
+        return self._figures[version]
+
+    def _count_up(self, version: str | None) -> dict[str, Any]:
         counts = dict.fromkeys(OUTCOMES.values(), 0)
         for anomaly, alert, by in self._labels.values():
             if version is None or by == version:
@@ -99,6 +105,7 @@ class Feedback:
         }  # fmt: skip
 
     def _tell_metrics(self) -> None:
+        self._figures = {}
         found = self.figures()
         for outcome in OUTCOMES.values():
             self._metrics.feedback.labels(outcome).set(found[outcome])

@@ -172,9 +172,18 @@ def _collect(state: Governor, kind: Kind, rows: int, now: float, settings: Drift
     return _begin(state, now, settings, "retraining"), True
 
 
+def retrains_left(state: Governor, now: float, settings: DriftSettings) -> int:
+    """How many retrainings the budget of the last 24 hours has left."""
+    return max(0, settings.max_retrains_per_day - len(_today(state, now)))
+
+
+def _today(state: Governor, now: float) -> list[float]:
+    return [seconds for start, seconds in state.retrains if start > now - DAY]
+
+
 def _spent(state: Governor, now: float, settings: DriftSettings) -> str | None:
     """Which budget of the last 24 hours is used up."""
-    today = [seconds for start, seconds in state.retrains if start > now - DAY]
+    today = _today(state, now)
     if len(today) >= settings.max_retrains_per_day:
         return f"the budget of {settings.max_retrains_per_day} retrainings a day is used up"
     if sum(today) >= settings.max_retrain_seconds_per_day:

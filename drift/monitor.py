@@ -77,6 +77,8 @@ class DriftMonitor:
                 if champion is not None and champion.version != self._watch.following:
                     bundle = await asyncio.to_thread(self._registry.fetch, champion, self._watch.home.cache)
                     await asyncio.to_thread(self._watch.follow, champion, bundle, time.time())
+                if champion is not None:
+                    await asyncio.to_thread(self._watch.gauges.follow, self._registry, champion.version)
             except VigilError as error:
                 log.warning("the monitor keeps its reference: %s", error.message)
             await asyncio.sleep(POLL_S)
@@ -101,6 +103,8 @@ class DriftMonitor:
                     log.exception("retraining failed")
                     result = Retraining("failed", f"{type(error).__name__}: {error}")
                 await asyncio.to_thread(self._watch.finish, result, time.time())
+                if result.version is not None:
+                    await asyncio.to_thread(self._watch.gauges.judge, self._registry, result.version)
                 if result.outcome == "promoted":
                     await self._hurry()
             await asyncio.sleep(0.5)

@@ -87,17 +87,12 @@ class Rollout:
             promote(registry, canary.version, reason=reason, actor=ACTOR, gates=gates)
 
     def status(self, live: Sequence[Mapping[str, Any]], now: float, followed: str | None = None) -> dict[str, Any]:
-        """The part of `/drift` about it; sets the gauges. `followed` is desired while the registry has not been asked."""
+        """The part of `/drift` about it. `followed` is desired while the registry has not been asked."""
         desired = self.desired.champion.version if self.desired.champion else followed
         lagging = [str(r["replica"]) for r in live if desired is not None and r["version"] != desired]
         self._lags = {replica: self._lags.get(replica, now) for replica in lagging}
         lag = max((now - since for since in self._lags.values()), default=0.0)
         alert = lag > self._settings.disagreement_polls * POLL_S
-        self._metrics.lagging.set(len(lagging))
-        self._metrics.disagreement.set(alert)
-        self._metrics.desired.clear()
-        if desired is not None:
-            self._metrics.desired.labels(desired).set(1)
         return {
             "desired_version": desired, "lagging": lagging,
             "disagreement": {"alert": alert, "seconds": lag, "allowed_polls": self._settings.disagreement_polls},

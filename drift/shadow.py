@@ -25,6 +25,7 @@ class ShadowEvidence:
         self._scores: deque[NDArray[np.float64]] = deque()
         self._rows, self._kept, self._errors, self._dropped = 0, 0, 0, 0
         self._alerts, self._seconds = np.zeros(2), np.zeros(2)
+        self._ranks: dict[str, float | None] | None = None  # as of the latest rows: they are asked for each second
 
     def add(self, report: Mapping[str, Any]) -> None:
         """One replica's report (serve/shadow.py)."""
@@ -38,6 +39,7 @@ class ShadowEvidence:
             return
         scores = np.asarray(report["scores"], dtype=np.float64)
         self._scores.append(scores)
+        self._ranks = None
         self._rows += scores.shape[1]
         self._kept += scores.shape[1]
         self._alerts += np.asarray(report["alerts"]).sum(axis=1)
@@ -59,11 +61,15 @@ class ShadowEvidence:
         }  # fmt: skip
         if self._rows < 2:
             return found | {"kendall_tau": None, "top_overlap": None}
+        self._ranks = self._ranks or self._compared()
+        return found | self._ranks
+
+    def _compared(self) -> dict[str, float | None]:
         ours, theirs = np.concatenate(list(self._scores), axis=1)
         top = max(1, round(len(ours) * TOP))
         both = set(np.argsort(-ours, kind="stable")[:top].tolist()) & set(np.argsort(-theirs, kind="stable")[:top].tolist())
         tau: Any = kendalltau(ours, theirs)
-        return found | {"kendall_tau": _finite(tau.statistic), "top_overlap": len(both) / top}
+        return {"kendall_tau": _finite(tau.statistic), "top_overlap": len(both) / top}
 
 
 def _finite(value: float) -> float | None:

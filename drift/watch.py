@@ -12,8 +12,10 @@ import numpy as np
 
 from drift import governor
 from drift.capture import Captured
+from drift.counts import Counts
 from drift.feedback import Feedback, Label
-from drift.governor import Governor
+from drift.gauges import Gauges
+from drift.governor import Governor, retrains_left
 from drift.report import page
 from drift.retrain import Retraining
 from drift.rollout import Rollout
@@ -40,6 +42,7 @@ class Watch:
         self.settings = settings
         self.home = Home(settings.home).create()
         self.metrics = DriftMetrics()
+        self.gauges = Gauges(self.metrics)
         self.rollout = Rollout(settings, self.metrics)
         self.feedback = Feedback(self.home.state / "feedback.json", self.metrics)
         self._captured = Captured(self.home.captured, settings.keep_windows, self.metrics)
@@ -52,7 +55,7 @@ class Watch:
         self._statistics: Statistics | None = None
         self._verdicts: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_VERDICTS)
         self._replicas: dict[str, dict[str, Any]] = {}
-        self._counts: dict[str, Snapshot] = {}  # by replica; a dead replica's counts stay in the sums
+        self._counts = Counts()
         self._rows_seen = 0
         self._trends: deque[np.ndarray[Any, Any]] = deque(maxlen=TREND)
         self._moves: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_MOVES)
@@ -90,7 +93,7 @@ class Watch:
             replica = str(report["replica"])
             self._replicas[replica] = {key: report[key] for key in REPLICA_KEYS} | {"seen": now}
             self._replicas[replica] |= {key: report.get(key) for key in ("source", "canary", "refused")}
-            self._counts[replica] = report["counts"]
+            self._counts.report(replica, report["counts"], now)
             self.rollout.ingest(report)
             for version, rows, scores, requests in report["rows"]:
                 self._rows_seen += len(rows)
@@ -173,6 +176,7 @@ class Watch:
             self._move(governor.on_retrained(self.state, result.outcome, result.reason, now, self.settings), now)
             self.last_retraining = {**asdict(result), "cause": self.cause, "at": now}
             self.metrics.retrains.labels(result.outcome).inc()
+            self.metrics.retrain_seconds.inc(self.state.retrains[-1][1] if self.state.retrains else 0.0)
             self._save()
 
     def status(self, now: float) -> dict[str, Any]:
@@ -181,7 +185,8 @@ class Watch:
             return self._status(now)
 
     def _status(self, now: float) -> dict[str, Any]:
-        live = [r for r in self._replicas.values() if now - r["seen"] < REPLICA_TIMEOUT_S]
+        self._replicas = {name: r for name, r in self._replicas.items() if now - r["seen"] < REPLICA_TIMEOUT_S}
+        live = list(self._replicas.values())
         return {
             "model_version": self.following,
             "model_digest": self._champion.digest if self._champion else None,
@@ -191,7 +196,9 @@ class Watch:
             "features": self._features(),
             "scores": asdict(self._statistics.scores) if self._statistics and self._statistics.scores else None,
             "calibration": asdict(self._bundle.reference.calibration) if self._bundle else None,
-            "governor": self.state.to_json() | {"mode": self.state.mode or self.settings.mode},
+            "alert_budget": self._bundle.threshold.budget if self._bundle else None,
+            "governor": self.state.to_json()
+            | {"mode": self.state.mode or self.settings.mode, "retrains_left": retrains_left(self.state, now, self.settings)},
             "standby": not self.holds,
             "timeline": list(self._moves),
             "feedback": {"all": self.feedback.figures(), "champion": self.feedback.figures(self.following)},
@@ -208,17 +215,17 @@ class Watch:
     def exposition(self, now: float) -> bytes:
         """The Prometheus text of all replicas and of the monitor."""
         with self._lock:
-            self.metrics.replicas.clear()
-            live = [r for r in self._replicas.values() if now - r["seen"] < REPLICA_TIMEOUT_S]
-            for replica in live:
-                self.metrics.replicas.labels(str(replica["version"])).inc()
-            self.rollout.status(live, now, self.following)
-            here = {str(replica["replica"]) for replica in live}
-            counts = [
-                counts if replica in here else [family for family in counts if family[1] != "gauge"]  # the dead are in no state
-                for replica, counts in self._counts.items()
-            ]
-            return exposition([*counts, snapshot(self.metrics.registry)])
+            own = self._own_metrics(now)
+            return exposition([*self._counts.snapshots(self._replicas), own])
+
+    def own_metrics(self, now: float) -> Snapshot:
+        """The monitor's own metrics."""
+        with self._lock:
+            return self._own_metrics(now)
+
+    def _own_metrics(self, now: float) -> Snapshot:
+        self.gauges.update(self._status(now))
+        return snapshot(self.metrics.registry)
 
     @property
     def _threshold(self) -> float:
@@ -237,6 +244,8 @@ class Watch:
         moved, go = governor.on_window(self.state, verdict.kind, window.since, len(window.rows), now, self.settings)
         self._tell(verdict)
         opened = moved.episode is not None and moved.episode != self.state.episode
+        if opened:
+            self.metrics.episodes.inc()
         if go:
             self.cause = f"{verdict.sentence} (episode {moved.episode})"
         self._move(moved, now)
@@ -254,7 +263,6 @@ class Watch:
     def _tell(self, verdict: Verdict) -> None:
         self._verdicts.append(verdict.to_json())
         self.metrics.windows.labels(verdict.kind).inc()
-        self.metrics.severity.set(verdict.severity)
         if verdict.kind != "none":
             log.warning("%s", verdict.sentence)
 

@@ -26,6 +26,7 @@ from serve.model_watch import ModelWatch, Snapshot
 from serve.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer, model_metadata, server_metadata
 from serve.protocols import decode_feedback, decode_mode, decode_predict, encode_predict
 from serve.settings import ServeSettings
+from serve.vitals import Vitals
 from train.errors import InvalidFeatures, NoModel, VigilError
 from train.home import Home
 from train.registry import Registry
@@ -56,6 +57,7 @@ class Detector:
             self.settings.shadow_rate > 0,
         )  # fmt: skip
         self.capture = Capture(self.settings.capture_rows)
+        self.vitals = Vitals(self.metrics)
         self.capture_rate = 1.0
         self.drift_score = 0.0
         self._tasks: list[asyncio.Task[None]] = []
@@ -260,15 +262,18 @@ class Detector:
             self.metrics.capture_dropped.inc(self.capture.dropped)
             self.capture.dropped = 0
             sampled = shadow.take() if shadow else []
+            found = await asyncio.to_thread(shadow.score, sampled) if shadow and sampled else None
+            self.vitals.sample(trial, found)
             report = self._served() | {
                 "rows": batches, "counts": snapshot(self.metrics.registry), "trial": trial.report() if trial else None,
-                "shadow": await asyncio.to_thread(shadow.score, sampled) if shadow and sampled else None,
+                "shadow": found,
             }  # fmt: skip
             try:
                 answer = await self._ask_monitor("ingest", report)
             except VigilError:
                 self.capture.put_back(batches)
                 continue
+            self.vitals.delivered(batches)
             self.drift_score = answer["drift_score"]
             self.watch.guarded(answer["stopped_canary"])
 

@@ -140,6 +140,7 @@ class Gateway:
         self._authenticator = Authenticator(settings)
         self._pending = 0  # bytes of bodies that are read or scored
         self._receiving = 0  # requests whose body is not there yet; each holds a slot of the replica
+        metrics.pending.set_function(lambda: self._pending)
 
     async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:
         if scope["type"] == "lifespan":

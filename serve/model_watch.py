@@ -98,6 +98,7 @@ class ModelWatch:
         self._polling = asyncio.Lock()
         self._heard = float("-inf")  # of the monitor, which guards canaries
         self._stopped = 0.0  # the canary that it has stopped, by its start
+        self._noticed: tuple[str, float] | None = None  # a version that is not served yet, and since when (monotonic)
 
     async def poll(self) -> None:
         """Look at the registry and follow it. Never raises for an expected failure."""
@@ -155,8 +156,11 @@ class ModelWatch:
             return True
         if self.snapshot is not None and self.snapshot.version == champion.version:
             self._from_registry()
+            self._noticed = None
             return True
         began = time.monotonic()
+        if self._noticed is None or self._noticed[0] != champion.version:
+            self._noticed = (champion.version, began)
         fresh = await self._load(champion, desired.schema)
         if fresh is None:
             return True
@@ -169,6 +173,8 @@ class ModelWatch:
             self._keep(before)
         self._from_registry()
         self._metrics.swaps.inc()
+        self._metrics.swap.observe(time.monotonic() - self._noticed[1])
+        self._noticed = None
         log.warning("serving version %s (%s)", fresh.version, fresh.digest[:12])
         await asyncio.to_thread(self._remember, fresh)
         return True

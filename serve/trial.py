@@ -56,6 +56,11 @@ class Trial:
                 log.exception("the canary, version %s, failed; the champion answers", self.candidate.version)
         return champion, self._score(champion, rows, threads, self._arms["champion"])
 
+    @property
+    def requests(self) -> dict[str, int]:
+        """Answered so far, by arm."""
+        return {name: arm.requests for name, arm in self._arms.items()}
+
     def report(self) -> dict[str, Any]:
         """The counts since the canary began on this replica."""
         about = {"started": self.plan.started, "budget": self.candidate.bundle.threshold.budget}

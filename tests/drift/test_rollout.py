@@ -50,22 +50,15 @@ def report(canary: Canary, replica: str = "r1", **arm: Any) -> dict[str, Any]:
     return {"replica": replica, "trial": {"started": canary.started, "budget": 0.01, **arms}}
 
 
-def gauge(rollout: Rollout, name: str, **labels: str) -> float | None:
-    return rollout._metrics.registry.get_sample_value(f"vigil_{name}", labels)
-
-
 def test_a_replica_that_lags_longer_than_allowed_is_an_alert(rollout: Rollout) -> None:
     live = [{"replica": "a", "version": "1"}, {"replica": "b", "version": "0"}]
     first = rollout.status(live, 100.0)
     assert (first["desired_version"], first["lagging"], first["disagreement"]["alert"]) == ("1", ["b"], False)
     assert rollout.status(live, 106.0)["disagreement"] == {"alert": False, "seconds": 6.0, "allowed_polls": 3}
     assert rollout.status(live, 106.1)["disagreement"]["alert"] is True
-    assert (gauge(rollout, "model_lagging_replicas"), gauge(rollout, "model_disagreement")) == (1, 1)
-    assert gauge(rollout, "model_desired", version="1") == 1
     agreed = [{"replica": "a", "version": "1"}, {"replica": "b", "version": "1"}]
     assert rollout.status(agreed, 107.0)["lagging"] == []
     assert rollout.status(live, 108.0)["disagreement"]["seconds"] == 0.0
-    assert gauge(rollout, "model_disagreement") == 0
 
 
 def test_a_bad_canary_is_stopped_with_the_reason_in_the_ledger(rollout: Rollout, canary: Canary, shelf: Shelf) -> None:
@@ -82,7 +75,7 @@ def test_a_bad_canary_is_stopped_with_the_reason_in_the_ledger(rollout: Rollout,
     )  # fmt: skip
     rollout.follow(desired("1"))
     assert (rollout.due(canary.started), rollout.status([], 0.0)["canary"]) == (None, None)
-    assert gauge(rollout, "canary_stops_total") == 1
+    assert rollout._metrics.registry.get_sample_value("vigil_canary_stops_total") == 1
 
 
 def test_a_good_canary_is_promoted_at_its_end_and_not_before_it_was_used(rollout: Rollout, canary: Canary, shelf: Shelf) -> None:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve.metrics import DriftMetrics, ServeMetrics, Snapshot, exposition, snapshot
+from serve.metrics import DriftMetrics, ServeMetrics, Snapshot, StreamMetrics, exposition, snapshot, total
+from serve.trial import Trial
+from serve.vitals import Vitals
+from tests.serve.linted import lint, populate
+from train.errors import VigilError
+
+# Of one replica; each is stored for each replica on each scrape. Histograms are most of them: 17 + 16 + 12.
+SERIES_BUDGET = 100
 
 
 def replica(scored: int, seconds: float, outcome: str) -> Snapshot:
@@ -43,3 +56,61 @@ def test_serving_and_monitor_share_no_name() -> None:
 
 def test_nothing_to_tell_is_an_empty_exposition() -> None:
     assert parsed() == {}
+
+
+@pytest.mark.parametrize("made", [ServeMetrics, DriftMetrics, StreamMetrics])
+def test_the_linter_finds_nothing(made: Any) -> None:
+    metrics = made()
+    populate(metrics.registry, ("plain", 'say "no"\n# TYPE x', "a\\b"))
+    if made is ServeMetrics:
+        metrics.scores.observe(np.array([0.3, 0.5, 0.99]))
+    text = exposition([snapshot(metrics.registry)])
+    assert sum(line.startswith(b"# TYPE") for line in text.splitlines()) == len(list(metrics.registry.collect()))
+    assert lint(text) == ""
+
+
+def test_the_linter_would_find_something() -> None:
+    assert "counter metrics should have" in lint(b"# HELP vigil_x X\n# TYPE vigil_x counter\nvigil_x 1\n")
+
+
+def errors(of: type[VigilError] = VigilError) -> set[str]:
+    return {of.__name__}.union(*(errors(child) for child in of.__subclasses__()))
+
+
+def test_a_replica_stays_within_its_budget_of_series() -> None:
+    metrics = ServeMetrics()
+    for outcome in {"ok"} | errors():
+        metrics.requests.labels(outcome).inc()
+    series = sum(len(samples) for *_, samples in snapshot(metrics.registry))
+    assert 60 < series <= SERIES_BUDGET
+
+
+def test_scores_are_counted_as_a_histogram_of_single_observations_would() -> None:
+    metrics = ServeMetrics()
+    metrics.scores.observe(np.array([0.1, 0.3, 0.31, 0.55]))
+    metrics.scores.observe(np.array([0.9, 0.95]))
+    metrics.scores.observe(np.array([]))
+    found = parsed(snapshot(metrics.registry))
+    counted = {le: found["vigil_anomaly_score_bucket", le] for le in ("0.3", "0.35", "0.5", "0.55", "0.9", "+Inf")}
+    assert counted == {"0.3": 2, "0.35": 3, "0.5": 3, "0.55": 4, "0.9": 5, "+Inf": 6}
+    assert found["vigil_anomaly_score_count",] == 6
+    assert found["vigil_anomaly_score_sum",] == pytest.approx(3.11)
+
+
+def test_sums_of_sums_are_sums() -> None:
+    one, two, three = replica(3, 0.002, "ok"), replica(4, 0.2, "ok"), replica(0, 9, "InvalidFeatures")
+    assert parsed(total([one, total([two, three])])) == parsed(one, two, three)
+
+
+def test_a_canary_is_counted_to_its_last_request() -> None:
+    metrics = ServeMetrics()
+    vitals, running = Vitals(metrics), SimpleNamespace(requests={"champion": 3, "canary": 1})
+    vitals.sample(cast(Trial, running), {"scores": np.zeros((2, 5)), "errors": 0})
+    running.requests = {"champion": 9, "canary": 2}
+    vitals.sample(None, {"errors": 4})
+    vitals.sample(None, None)
+    found = parsed(snapshot(metrics.registry))
+    arms = [found["vigil_canary_requests_total", arm] for arm in ("champion", "canary")]
+    assert (arms, found["vigil_shadow_rows_total",], found["vigil_shadow_errors_total",]) == ([9, 2], 5, 4)
+    assert 0 < found["vigil_replica_cpu_seconds_total",] <= time.process_time()
+    assert found["vigil_replica_resident_memory_bytes",] > 2**20

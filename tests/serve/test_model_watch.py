@@ -107,6 +107,7 @@ async def test_a_moved_alias_swaps_the_model(versions: Versions, replica: Any) -
     assert watch.snapshot.digest == versions.digests["2"]
     assert watch.snapshot.bundle.info == {"seed": 2}
     assert (watch.desired, watch.source, count(watch, "model_swaps_total")) == ("2", "registry", 2)
+    assert count(watch, "model_swap_seconds_count") == 2
 
 
 async def test_a_rollback_needs_neither_download_nor_disk(
