@@ -17,11 +17,12 @@ NAME, PORT = "mlflow", 5000
 ADMIN_SECRET = "mlflow-admin"  # noqa: S105  # name of a Secret: password, secret-key
 LABELS = {"app.kubernetes.io/part-of": "vigil", "app.kubernetes.io/name": NAME}
 PGPASS = "/run/database/pgpass"
+DRIVER = "postgresql+psycopg2"  # SQLAlchemy 2.1 takes another one, which MLflow does not bring, where none is named
 
 
 def _database_uri(settings: PlatformSettings) -> str:
     """No password: libpq takes it from PGPASSFILE. `$(HOST)` is expanded by the kubelet."""
-    return "postgresql://mlflow@$(DATABASE_HOST):5432/mlflow?sslmode=require" if settings.on_aws else "sqlite:////data/mlflow.db"
+    return f"{DRIVER}://mlflow@$(DATABASE_HOST):5432/mlflow?sslmode=require" if settings.on_aws else "sqlite:////data/mlflow.db"
 
 
 def _command(settings: PlatformSettings) -> list[str]:
@@ -129,7 +130,7 @@ def config(settings: PlatformSettings) -> Object:
 
 def _auth_database_uri(settings: PlatformSettings) -> str:
     """libpq takes host, user and TLS mode from its own variables (PGHOST...): a file cannot refer to variables."""
-    return "postgresql:///mlflow" if settings.on_aws else "sqlite:////data/auth.db"
+    return f"{DRIVER}:///mlflow" if settings.on_aws else "sqlite:////data/auth.db"
 
 
 def server(settings: PlatformSettings) -> Object:
