@@ -16,12 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from train import values
 from train.errors import DataError
 from train.schema import Columns, Schema, infer
 from train.source import File
 
 CHUNK_VALUES = 2**20  # of one chunk: 8 MB as float64
 PIECE_ROWS = 2**20  # of Parquet, read by one task
+BUFFER_BYTES = 2**18  # read ahead in each column; without it a row group is in memory whole
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 BAD_PARQUET = (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError)
 
 
@@ -86,7 +89,8 @@ def _csv(piece: Piece, columns: Columns) -> Iterator[Chunk]:
     file = piece.file
     try:
         with file.open() as opened:
-            header = next(csv.reader(io.TextIOWrapper(io.BytesIO(_first_line(opened)), newline="")), [])
+            header = next(csv.reader(io.TextIOWrapper(io.BytesIO(_first_line(opened)), "utf-8-sig", newline="")), [])
+            _check_header(header, file)
             schema = infer(header, columns, file.path) if header else None
             opened.seek(0)
             rows = max(1000, CHUNK_VALUES // max(len(header), 1))
@@ -97,10 +101,22 @@ def _csv(piece: Piece, columns: Columns) -> Iterator[Chunk]:
                     assert schema is not None  # pandas refuses a file without header
                     yield _from_frame(frame, schema, file, first)
                     first += len(frame)
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file.path} is not text in UTF-8 ({error}): save it as such") from error
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, csv.Error) as error:
         raise DataError(f"{file.path}: {error}") from error
     except OSError as error:
         raise DataError(f"{file.path} cannot be read: {error}") from error
+
+
+def _check_header(header: list[str], file: File) -> None:
+    """Names may be numbers (pandas counts columns), but not measured ones: then the first row was taken for names."""
+    try:
+        numbers = [float(name) for name in header]
+    except ValueError:
+        return
+    if not all(number.is_integer() for number in numbers):
+        raise DataError(f"{file.path}, line 1 holds numbers ({', '.join(header[:3])}, ..): it must name the columns")
 
 
 def _first_line(opened: Any) -> bytes:
@@ -124,27 +140,25 @@ def _line(opened: Any) -> bytes:
     return block[:end]
 
 
-def line_of(file: File, row: int) -> int:
-    """The line of the CSV `file` on which its data row `row` (from 0) ends: blank lines and those within quotes count."""
-    with file.open() as opened:
-        reader = csv.reader(io.TextIOWrapper(io.BufferedReader(opened), newline=""))  # type: ignore[type-var]
-        filled = (reader.line_num for fields in reader if fields and (len(fields) > 1 or fields[0].strip()))
-        return next((line for i, line in enumerate(filled) if i == row + 1), row + 2)
-
-
 def _parquet(piece: Piece, columns: Columns) -> Iterator[Chunk]:
     try:
         with piece.file.open() as opened:
-            table = pq.ParquetFile(opened)
-            schema = infer(table.schema_arrow.names, columns, piece.file.path)
+            table = pq.ParquetFile(opened, buffer_size=BUFFER_BYTES)
+            names = [name for name in table.schema_arrow.names if not name.startswith("__index_level_")]  # pandas' row numbers
+            schema = infer(names, columns, piece.file.path)
             rows, first = max(1000, CHUNK_VALUES // max(len(schema.used), 1)), piece.first
-            if not piece.groups:
-                yield _from_frame(table.schema_arrow.empty_table().to_pandas(), schema, piece.file, 0)
+            if not piece.rows:
+                yield _from_frame(_frame(table.schema_arrow.empty_table()), schema, piece.file, 0)
             for batch in table.iter_batches(rows, row_groups=list(piece.groups), columns=list(schema.used), use_threads=False):
-                yield _from_frame(batch.to_pandas(), schema, piece.file, first)
+                yield _from_frame(_frame(batch), schema, piece.file, first)
                 first += len(batch)
     except BAD_PARQUET as error:
         raise _unreadable(piece.file, "Parquet", error) from error
+
+
+def _frame(found: pa.Table | pa.RecordBatch) -> pd.DataFrame:
+    """The columns as the file has them, also those that pandas would make its index again."""
+    return found.to_pandas(ignore_metadata=True)
 
 
 def _unreadable(file: File, kind: str, error: Exception) -> DataError:
@@ -152,54 +166,13 @@ def _unreadable(file: File, kind: str, error: Exception) -> DataError:
 
 
 def _from_frame(frame: pd.DataFrame, schema: Schema, file: File, first: int) -> Chunk:
-    X = np.empty((len(frame), len(schema.features)))
+    X = np.empty((len(schema.features), len(frame))).T  # columns side by side: they come, and are hashed, one by one
     for j, name in enumerate(schema.features):
-        X[:, j] = _numbers(frame[name], name, file, first)
-    labels = None if schema.label is None else _labels(frame[schema.label].to_numpy(), file)
-    times = None if schema.time is None else _times(frame[schema.time], schema.time, file, first)
-    entities = None if schema.entity is None else frame[schema.entity].astype(str).to_numpy()
+        X[:, j] = values.numbers(frame[name], name, file, first)
+    labels = None if schema.label is None else values.labels(frame[schema.label].to_numpy(), file)
+    times = None if schema.time is None else values.times(frame[schema.time], schema.time, file, first)
+    entities = None if schema.entity is None else values.entities(frame[schema.entity], file, first)
     return Chunk(X, schema.features, first, labels, times, entities)
-
-
-def where(file: File, row: int) -> str:
-    """How a message names row `row` (from 0) of `file`."""
-    return f"{file.path}, line {line_of(file, row)}" if file.kind == ".csv" else f"{file.path}, row {row + 1}"
-
-
-def _numbers(column: Any, name: str, file: File, first: int) -> NDArray[np.float64]:
-    """The column as float64, or a DataError that names the first value that is no number."""
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-        raise DataError(
-            f"{file.path}, column {name!r} holds times, not numbers: name it with --time, or leave it out", field=name
-        )
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
-        return column.to_numpy(np.float64)
-    values = np.asarray(pd.to_numeric(column.astype(object), errors="coerce"), dtype=np.float64)
-    wrong = np.isnan(values) & column.notna().to_numpy()
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        mixed = " (others are)" if (~np.isnan(values)).any() else ""
-        raise DataError(
-            f"{where(file, first + row)}, column {name!r}: {column.iloc[row]!r} is not a number{mixed}; "
-            "a forest learns from numbers: leave the column out (--columns), encode it, or use --label, --time, --entity",
-            field=name, row=first + row,
-        )  # fmt: skip
-    return values
-
-
-def _times(column: Any, name: str, file: File, first: int) -> NDArray[Any]:
-    """Times as whole nanoseconds, or as the numbers that they are."""
-    if pd.api.types.is_numeric_dtype(column):
-        values: Any = column.to_numpy(np.float64)
-        wrong = ~np.isfinite(values)
-    else:
-        found = pd.to_datetime(column, utc=True, errors="coerce", format=None if column.dtype.kind == "M" else "ISO8601")
-        values, wrong = found.dt.as_unit("ns").astype("int64").to_numpy(), found.isna().to_numpy()
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        told = f"{where(file, first + row)}, column {name!r}: {column.iloc[row]!r} is not a time (ISO 8601, or a number)"
-        raise DataError(told, field=name, row=first + row)
-    return values
 
 
 def _npz(piece: Piece, columns: Columns) -> Iterator[Chunk]:
@@ -248,31 +221,23 @@ def _array(
     chosen = infer(names, Columns(features=columns.features, schema=columns.schema), file.path).features
     chosen = chosen if columns.features or columns.schema else names  # an array's column may well be called y
     picked = X.astype(np.float64)[:, [names.index(name) for name in chosen]]
-    return Chunk(picked, chosen, 0, None if labels is None else _labels(labels, file), part=part, ordered=ordered)
-
-
-def _labels(values: NDArray[Any], file: File) -> NDArray[np.int64]:
-    try:
-        labels = np.asarray(values, dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{file.path}: labels must be 0 (normal) or 1 (anomaly)") from error
-    wrong = ~np.isin(labels, (0, 1))
-    if wrong.any():
-        raise DataError(f"{file.path}: labels must be 0 (normal) or 1 (anomaly), found {labels[wrong][0]}")
-    return labels.astype(np.int64)
+    return Chunk(picked, chosen, 0, None if labels is None else values.labels(labels, file), part=part, ordered=ordered)
 
 
 def check(chunk: Chunk, file: File, allow_missing: bool) -> None:
     """Raise DataError for the first value that no forest can take."""
     if any(name.startswith("_") for name in chunk.names):
         raise DataError(f"{file.path}: column names that begin with _ are reserved for captured rows")
+    most = max(-chunk.X.min(initial=0), chunk.X.max(initial=0))
+    if most <= FLOAT32_MAX:  # not so where it is NaN
+        return
     bad = np.isinf(chunk.X) if allow_missing else ~np.isfinite(chunk.X)
     if bad.any():
         row, column = (int(i) for i in np.argwhere(bad)[0])
         raise DataError(
-            f"{where(file, chunk.first + row)}, column {chunk.names[column]!r}: {chunk.X[row, column]} is not a finite number; "
-            f"fill or drop such rows ({int(bad.any(axis=1).sum())} of the {len(bad)} that were read with it)",
+            f"{values.where(file, chunk.first + row)}, column {chunk.names[column]!r}: {chunk.X[row, column]} is not a finite "
+            f"number; fill or drop such rows ({int(bad.any(axis=1).sum())} of the {len(bad)} that were read with it)",
             field=chunk.names[column], row=chunk.first + row,
         )  # fmt: skip
-    if np.abs(chunk.X[np.isfinite(chunk.X)]).max(initial=0) > np.finfo(np.float32).max:
+    if np.nanmax(np.abs(chunk.X)) > FLOAT32_MAX:
         raise DataError(f"{file.path}: a value is beyond the float32 range that isolation forests work in; rescale the column")

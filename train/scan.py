@@ -18,7 +18,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from train import chunks
+from train import chunks, values
 from train.chunks import Chunk, Piece
 from train.errors import DataError
 from train.schema import Columns
@@ -50,7 +50,7 @@ class Kept:
     labels: NDArray[np.int64] | None
 
     def take(self, rows: Any) -> Kept:
-        return Kept(self.index[rows], self.X[rows], None if self.labels is None else self.labels[rows])
+        return Kept(self.index[rows], np.ascontiguousarray(self.X[rows]), None if self.labels is None else self.labels[rows])
 
 
 def join(parts: Sequence[Kept]) -> Kept:
@@ -167,9 +167,9 @@ class _Keeper:
             self._tests.append(Kept(np.arange(len(chunk.X)), self._over_time(chunk)[0], chunk.labels))
             return
         for j, name in enumerate(self._raw):
-            self._hashes[name].update(np.ascontiguousarray(chunk.X[:, j]).tobytes())
+            self._hashes[name].update(np.ascontiguousarray(chunk.X[:, j]).data)
         if chunk.labels is not None:
-            self._hashes["label"].update(chunk.labels.tobytes())
+            self._hashes["label"].update(np.ascontiguousarray(chunk.labels).data)
         if chunk.times is not None:
             self._check_times(chunk)
         X, complete = self._over_time(chunk)
@@ -215,7 +215,7 @@ class _Keeper:
             wrong = 0 if before is not None and times[0] <= before else int(np.argmax(steps)) + 1 if steps.any() else None
             if wrong is not None:
                 last = before if wrong == 0 else times[wrong - 1]
-                _refuse_time(chunks.where(self._piece.file, chunk.first + int(rows[wrong])), times[wrong] == last, entity)
+                _refuse_time(values.where(self._piece.file, chunk.first + int(rows[wrong])), times[wrong] == last, entity)
             self._span[entity] = (self._span.get(entity, (times[0],))[0], times[-1])
 
     def shard(self) -> Shard:
@@ -257,7 +257,7 @@ def _last(rows: Kept, most: int) -> Kept:
 def _merge(one: Shard, other: Shard, piece: Piece, plan: Plan) -> Shard:
     """`other` follows `one`."""
     if one.names != other.names:
-        odd = ", ".join(sorted(set(one.names) ^ set(other.names))) or "their order"
+        odd = ", ".join(sorted(set(one.names) ^ set(other.names))) or "their order: say which one with --columns"
         raise DataError(f"{piece.file.path} has not the columns of the files before it: they differ in {odd}")
     if (one.sample.labels is None) != (other.sample.labels is None):
         raise DataError(f"{piece.file.path} has labels and files before it have none, or the other way round")

@@ -61,6 +61,9 @@ def infer(names: Sequence[str], columns: Columns, file: str) -> Schema:
         leak = "is the label and among the features: the model would learn the answer" if twice[0] == label else "has two parts"
         raise DataError(f"{file}: column {twice[0]!r} {leak}", field=twice[0])
     features = columns.features or tuple(name for name in names if name not in parts)
+    if "" in features:
+        what = "if it holds the row numbers that pandas writes, use to_csv(index=False), or choose --columns"
+        raise DataError(f"{file}: column {list(names).index('') + 1} has no name; {what}")
     if saved:
         features = _enforce(saved, features, file, columns)
     return Schema(tuple(features), label, time, entity)

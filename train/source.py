@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, NoReturn
 from urllib.parse import urlsplit
@@ -28,21 +29,24 @@ class File:
 
     @property
     def kind(self) -> str:
-        return Path(self.path).suffix
+        return Path(self.path).suffix.lower()
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
         """The file for reading and seeking; raises DataError that names it when it cannot be read."""
         try:
-            if is_s3(self.path):
-                parts = urlsplit(self.path)
-                with _filesystem().open_input_file(f"{parts.netloc}/{parts.path.lstrip('/')}") as opened:
-                    yield opened
-            else:
-                with Path(self.path).open("rb") as opened:
-                    yield opened
-        except PermissionError as error:
-            raise DataError(f"{self.path} cannot be read: access is denied") from error
+            found = self._open()
+        except OSError as error:
+            denied = isinstance(error, PermissionError) or "ACCESS_DENIED" in str(error)
+            told = f"access is denied{' (the job needs s3:GetObject)' * is_s3(self.path)}" if denied else str(error)
+            raise DataError(f"{self.path} cannot be read: {told}") from error
+        with found as opened:
+            yield opened
+
+    def _open(self) -> Any:
+        if is_s3(self.path):
+            return _filesystem().open_input_file(self.path.removeprefix("s3://"))
+        return Path(self.path).open("rb")
 
 
 def is_s3(path: str) -> bool:
@@ -70,14 +74,19 @@ def find(path: str | Path) -> list[File]:
 
 def _find_local(text: str) -> list[File]:
     root = Path(text).expanduser()
-    if WILD & set(text) and not root.exists():
-        found = [Path(match) for match in glob.glob(str(root), recursive=True)]  # noqa: PTH207  # it takes absolute globs
-    elif root.is_dir():
-        found = [file for file in root.rglob("*") if not _hidden(str(file.relative_to(root)))]
-    else:
-        found = [root]
-    files = sorted((file for file in found if file.is_file()), key=str)
-    return [File(str(file), file.stat().st_size, str(file.stat().st_mtime_ns)) for file in files]
+    try:
+        if WILD & set(text) and not root.exists():
+            found = [Path(match) for match in glob.glob(str(root), recursive=True)]  # noqa: PTH207  # it takes absolute globs
+        elif root.is_dir():
+            found = [file for file in root.rglob("*") if not _hidden(str(file.relative_to(root)))]
+        else:
+            found = [root]
+        # Links may lead to one file by many ways, or in a circle.
+        found.sort(key=lambda file: (len(str(file)), str(file)), reverse=True)
+        files = sorted({file.resolve(): file for file in found if file.is_file()}.values(), key=str)
+        return [File(str(file), file.stat().st_size, str(file.stat().st_mtime_ns)) for file in files]
+    except OSError as error:
+        raise DataError(f"{text} cannot be read: {error}") from error
 
 
 def _hidden(name: str) -> bool:
@@ -88,11 +97,12 @@ def _hidden(name: str) -> bool:
 def _find_s3(text: str) -> list[File]:
     from botocore.exceptions import BotoCoreError, ClientError
 
-    parts = urlsplit(text)
-    bucket, wanted = parts.netloc, parts.path.lstrip("/")
+    bucket, _, wanted = text.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise DataError(f"{text} names no bucket: write s3://BUCKET/KEY")
     fixed = wanted[: next((i for i, letter in enumerate(wanted) if letter in WILD), len(wanted))]
     try:
-        pages = list(_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=fixed))
+        pages = list(_session().client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=fixed))
     except ClientError as error:
         _refuse(error, text, bucket)
     except BotoCoreError as error:
@@ -118,19 +128,20 @@ def _refuse(error: Any, text: str, bucket: str) -> NoReturn:
     raise DataError(f"{text} cannot be listed: {error}") from error
 
 
-def _client() -> Any:
+@cache
+def _session() -> Any:
+    """One for the process: it takes long to make, and renews its credentials by itself."""
     import boto3
 
-    return boto3.client("s3")
+    return boto3.Session()
 
 
 def _filesystem() -> Any:
     """pyarrow's S3 with the credentials, region and endpoint that boto3 finds (AWS_ENDPOINT_URL and the like)."""
-    import boto3
     from pyarrow.fs import S3FileSystem
 
-    session, client = boto3.Session(), _client()
-    found, endpoint = session.get_credentials(), urlsplit(client.meta.endpoint_url)
+    client = _session().client("s3")
+    found, endpoint = _session().get_credentials(), urlsplit(client.meta.endpoint_url)
     keys = found.get_frozen_credentials() if found else None
     return S3FileSystem(
         access_key=keys.access_key if keys else None, secret_key=keys.secret_key if keys else None,

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from train import data
 from train.data import Table
 from train.errors import DataError
-from train.schema import LABEL_COLUMNS
+from train.schema import LABEL_COLUMNS, Columns
 
 X = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.5]])
 Y = np.array([0, 1, 0])
@@ -87,6 +91,10 @@ def test_npz_of_one_unordered_table(tmp_path: Path, array: str, label: str | Non
         ("a,_b\n1,2\n", "reserved", None, None),
         ("\n\n", "No columns", None, None),
         ('a,b\n1,"2\n', "EOF inside string", None, None),
+        (",a\n1,2\n", r"column 1 has no name; .*to_csv\(index=False\)", None, None),
+        ("0.5,2\n3,4\n", r"line 1 holds numbers \(0.5, 2, ..\): it must name the columns", None, None),
+        (f"a,b\n1,2\n{'9' * 400},4\n", "column 'a': a number has hundreds of digits", "a", None),
+        (f"a,b\n1,2\n{'x' * 200_000},4\n", r"line 3, column 'a': 'x{40,60}\.\.\.x{40,60}' is not", "a", 1),
     ],
 )
 def test_a_bad_csv_is_refused_and_located(tmp_path: Path, text: str, said: str, field: str | None, row: int | None) -> None:
@@ -95,10 +103,57 @@ def test_a_bad_csv_is_refused_and_located(tmp_path: Path, text: str, said: str, 
     assert (caught.value.field, caught.value.row) == (field, row)
 
 
+@pytest.mark.parametrize("header", ["a,label,b", '"a","label","b"'])
+def test_the_mark_that_spreadsheets_put_before_text_is_no_part_of_a_name(tmp_path: Path, header: str) -> None:
+    (tmp_path / "rows.csv").write_bytes(f"\ufeff{header}\n1,0,2\n3,1,4\n5,0,6.5\n".encode())
+    table = data.read(tmp_path / "rows.csv").train
+    assert table.names == ("a", "b")
+    np.testing.assert_array_equal(table.X, X)
+
+
 def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes(b"a,\xff\n1,2\n")
     with pytest.raises(DataError, match="utf-8"):
         data.read(tmp_path / "rows.csv")
+
+
+INDEXED = pd.DataFrame({"a": X[:, 0], "b": X[:, 1]}, index=pd.Index([10, 20, 30], name="at"))
+
+
+@pytest.mark.parametrize("index", ["named", "text", "none"])
+def test_what_pandas_would_make_an_index_is_a_column(tmp_path: Path, index: str) -> None:
+    rows = {"named": INDEXED, "text": INDEXED.set_axis(list("xyz")), "none": INDEXED.reset_index(drop=True)}[index]
+    table = data.read(parquet(tmp_path, rows), columns=Columns(time="at" if index == "named" else None)).train
+    assert table.names == ("a", "b")
+    np.testing.assert_array_equal(table.X, X)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (pa.array([2**53 + 1, 3]), 2**53),
+        (pa.array([2**64 - 1, 3], pa.uint64()), 2.0**64),
+        (pa.array([True, False]), 1),
+        (pa.array([1.5, 2], pa.float16()), 1.5),
+        (pa.array([Decimal("1.5"), Decimal(2)]), 1.5),
+        (pa.array(["1.5", "2"]).dictionary_encode(), 1.5),
+        (pa.array(["x", "y"]).dictionary_encode(), "row 1, column 'a': 'x' is not a number"),
+        (pa.array([[1.0], [2.0]]), "row 1, column 'a': array.* is not a number"),
+        (pa.array([{"x": 1.0}, {"x": 2.0}]), "row 1, column 'a': {'x': 1.0} is not a number"),
+        (pa.array([date(2026, 1, 1)] * 2), "row 1, column 'a': datetime.date.* is not a number; .*--time"),
+        (pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * 2), "column 'a' holds times"),
+        (pa.nulls(2), "row 1, column 'a': nan"),
+        (pa.array([True, None]), "row 2, column 'a': nan"),
+    ],
+    ids=lambda value: str(getattr(value, "type", ""))[:20] or None,
+)
+def test_a_parquet_column_of_each_type_is_numbers_or_is_refused(tmp_path: Path, values: pa.Array, found: float | str) -> None:
+    pq.write_table(pa.table({"a": values, "b": [1.0, 2.0]}), tmp_path / "t.parquet")
+    if isinstance(found, str):
+        with pytest.raises(DataError, match=found):
+            data.read(tmp_path / "t.parquet")
+    else:
+        assert data.read(tmp_path / "t.parquet").train.X[0, 0] == found
 
 
 @pytest.mark.parametrize(

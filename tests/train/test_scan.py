@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from train import data
+from train import data, source
 from train.errors import DataError
 from train.schema import Columns
 
@@ -102,6 +102,8 @@ def test_rows_over_time_come_from_whole_histories_of_one_entity(tmp_path: Path) 
         ("a,copy,label\n1,0,0\n2,5,1\n3,0,0\n9,5,1\n", Columns(), r"'copy' tells the label"),
         ("a,b\n1,2\n", Columns(features=("a", "c")), r"no column 'c'; it has a, b"),
         ("a,b\n1,2\n", Columns(time="a", entity="a"), r"'a' has two parts"),
+        ("at,a\n0001-01-01,5\n", Columns(time="at"), r"column 'at' has a time before 1678"),
+        ("at,h,a\n1,x,5\n2,,5\n", Columns(time="at", entity="h"), r"line 3, column 'h' is empty: whose row is it"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path, text: str, columns: Columns, said: str) -> None:
@@ -120,6 +122,19 @@ def test_files_whose_times_overlap_or_whose_columns_differ_are_refused(parts: Pa
     (parts / "more.csv").write_text("a\n1\n")
     with pytest.raises(DataError, match=r"files of the kinds \.csv, \.parquet"):
         data.read(parts)
+
+
+def test_parts_without_rows_and_files_that_links_show_twice_change_nothing(parts: Path, frame: pd.DataFrame) -> None:
+    frame[:0].to_parquet(parts / "part-1b.parquet", index=False)
+    (parts / "again").symlink_to(parts)  # a circle
+    (parts / "part-9.parquet").symlink_to(parts / "part-0.parquet")
+    for where in (parts, f"{parts}/**/*.parquet"):
+        np.testing.assert_array_equal(data.read(where, columns=TIME).train.X, frame[["a", "b"]])
+
+
+def test_whole_numbers_of_nanoseconds_are_not_rounded(tmp_path: Path) -> None:
+    pd.DataFrame({"at": 1_790_000_000_000_000_000 + np.arange(3), "a": [1.0, 2, 3]}).to_parquet(tmp_path / "t.parquet")
+    assert len(data.read(tmp_path / "t.parquet", columns=TIME).train) == 3
 
 
 def test_a_schema_is_inferred_once_and_enforced_afterwards(tmp_path: Path, frame: pd.DataFrame) -> None:
@@ -159,34 +174,94 @@ def s3() -> Iterator[Any]:
 def test_tables_in_s3(s3: Any, parts: Path, frame: pd.DataFrame) -> None:
     for file in parts.iterdir():
         s3.upload_file(str(file), "tables", f"june/{file.name}")
-    s3.put_object(Bucket="tables", Key="t.csv", Body=b"a,b\n1,2\n\n3,x\n")
-    s3.put_object(Bucket="tables", Key="bad/one.parquet", Body=b"junk")
+    sound = (parts / "part-1.parquet").read_bytes()
+    for key, body in {
+        "t.csv": b"a,b\n1,2\n\n3,x\n",
+        "bad/one.parquet": b"junk",
+        "torn/part-0.parquet": (parts / "part-0.parquet").read_bytes(),
+        "torn/part-1.parquet": sound[:4] + b"\xff" * 400 + sound[404:],
+        "odd/what? #1.csv": b"a,b\n1,2\n",
+    }.items():
+        s3.put_object(Bucket="tables", Key=key, Body=body)
     local = data.read(parts, columns=TIME)
-    for where in ("june", "june/", "june/part-*.parquet"):
+    for where in ("june", "june/", "june/part-*.parquet", "june/part-?.parquet"):
         found = data.read(f"s3://tables/{where}", columns=TIME)
         np.testing.assert_array_equal(found.train.X, frame[["a", "b"]])
         assert found.fingerprint.digest == local.fingerprint.digest
         assert all(len(file.etag) == 32 for file in found.fingerprint.files)
+    assert len(data.read("s3://tables/odd").train) == 1
     for where, said in {
         "s3://tables/t.csv": r"s3://tables/t.csv, line 4, column 'b': 'x' is not a number",
         "s3://tables/bad": r"s3://tables/bad/one.parquet is not a readable Parquet",
+        "s3://tables/torn": r"s3://tables/torn/part-1.parquet is not a readable Parquet",
         "s3://tables/none": r"no such data file: s3://tables/none",
         "s3://nowhere/t.csv": r"there is no bucket 'nowhere'",
+        "s3:///t.csv": r"names no bucket",
     }.items():
         with pytest.raises(DataError, match=said):
             data.read(where)
 
 
-def test_a_denied_bucket_and_an_archived_object_are_named(s3: Any) -> None:
+@pytest.fixture(autouse=True)
+def no_credentials_of_other_tests() -> Iterator[None]:
+    source._session.cache_clear()
+    yield
+    source._session.cache_clear()
+
+
+@pytest.fixture
+def enforced(s3: Any) -> Iterator[None]:
+    """From here on moto asks what a caller may do."""
     import requests
 
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    requests.post(f"{endpoint}/moto-api/reset-auth", data=b"0", timeout=10)
+    yield
+    requests.post(f"{endpoint}/moto-api/reset-auth", data=b"inf", timeout=10)
+
+
+@pytest.fixture
+def lister(s3: Any) -> dict[str, str]:
+    """The environment of a user who may list the bucket, and read nothing in it."""
+    import boto3
+
+    s3.put_object(Bucket="tables", Key="closed/t.parquet", Body=b"junk")
+    iam = boto3.Session().client("iam")
+    iam.create_user(UserName="lister")
+    statement = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": "*"}
+    iam.put_user_policy(UserName="lister", PolicyName="list", PolicyDocument=json.dumps(
+        {"Version": "2012-10-17", "Statement": [statement]}
+    ))  # fmt: skip
+    key = iam.create_access_key(UserName="lister")["AccessKey"]
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_who_may_list_and_not_read_is_told_which_object(
+    lister: dict[str, str], enforced: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match=r"access to the bucket 'tables' is denied"):
+        data.read("s3://tables/t.csv")
+    for name, value in lister.items():
+        monkeypatch.setenv(name, value)
+    source._session.cache_clear()
+    with pytest.raises(DataError, match=r"s3://tables/closed/t\.parquet cannot be read: access is denied .*s3:GetObject"):
+        data.read("s3://tables/closed")
+
+
+@pytest.mark.usefixtures("s3")
+def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    source._session.cache_clear()
+    with pytest.raises(DataError, match=r"s3://tables/t\.csv cannot be listed: .*credentials"):
+        data.read("s3://tables/t.csv")
+
+
+def test_an_archived_object_is_named(s3: Any) -> None:
     s3.put_object(Bucket="tables", Key="cold.csv", Body=b"a\n1\n", StorageClass="GLACIER")
     with pytest.raises(DataError, match=r"s3://tables/cold\.csv cannot be read"):
         data.read("s3://tables/cold.csv")
-    endpoint = os.environ["AWS_ENDPOINT_URL"]
-    requests.post(f"{endpoint}/moto-api/reset-auth", data=b"0", timeout=10)
-    try:
-        with pytest.raises(DataError, match=r"access to the bucket 'tables' is denied"):
-            data.read("s3://tables/t.csv")
-    finally:
-        requests.post(f"{endpoint}/moto-api/reset-auth", data=b"inf", timeout=10)
