@@ -17,16 +17,44 @@ from infra.settings import ROOT, BadSettings
 from train.terminal import command, json_option, show, table
 
 
-@click.command()
-@click.option("--env", "environment", required=True, help="stack whose Pulumi.ENV.yaml is rendered")
+@click.group(invoke_without_command=True)
+@click.option("--env", "environment", help="stack whose Pulumi.ENV.yaml is rendered")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="folder to write into")
+@json_option
+@click.pass_context
+@command
+def render(ctx: click.Context, environment: str | None, out: Path | None, as_json: bool) -> None:
+    """Write the Kubernetes manifests of an environment as YAML, without a cluster and without secrets."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if environment is None or out is None:
+        raise click.UsageError("--env and --out are needed")
+    _wrote(write(environment, out), out, as_json, environment=environment)
+
+
+@render.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="folder to write into")
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="of the service")
+@click.option("--key", type=click.Path(path_type=Path), help="file with an API key, where the service asks for one")
+@click.option("--ray-url", default="http://127.0.0.1:8265", show_default=True, help="of Ray's dashboard, which names its nodes")
+@click.option("--ray-token", type=click.Path(path_type=Path), default=".vigil/state/ray-token", show_default=True,
+              help="file with Ray's token")  # fmt: skip
+@click.option("--stream", "streams", multiple=True, help="HOST:PORT of a stream consumer's --metrics-port; several")
 @json_option
 @command
-def render(environment: str, out: Path, as_json: bool) -> None:
-    """Write the Kubernetes manifests of an environment as YAML, without a cluster and without secrets."""
-    files = write(environment, out)
+def dashboards(
+    out: Path, url: str, key: Path | None, ray_url: str, ray_token: Path, streams: tuple[str, ...], as_json: bool
+) -> None:
+    """Write dashboards, rules and prometheus.yml for a Grafana and a Prometheus that you have."""
+    from infra.dashboards import pages, scrape
+
+    token, key_file = str(ray_token.resolve()), str(key.resolve()) if key else None
+    _wrote(pages.write(out, scrape.configuration(url, ray_url, token, key_file, streams)), out, as_json)
+
+
+def _wrote(files: list[Path], out: Path, as_json: bool, **told: str) -> None:
     if as_json:
-        show({"environment": environment, "out": str(out), "files": [str(file.relative_to(out)) for file in files]})
+        show({**told, "out": str(out), "files": [str(file.relative_to(out)) for file in files]})
     else:
         click.echo(f"{len(files)} files in {out}")
 

@@ -1,25 +1,49 @@
-"""The metrics that Vigil exposes, read from the code that counts them: a renamed metric cannot leave a dashboard behind."""
+"""The metrics that dashboards and rules may name, read from the code that counts them: none is left behind by a renaming."""
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
-from serve.metrics import DriftMetrics, ServeMetrics
+from serve.metrics import DriftMetrics, ServeMetrics, StreamMetrics
+
+NAME = re.compile(r"(?<![\w:])(?:vigil|ray)_\w+")
+
+# Ray's own, each with who tells it. Ray declares them where it counts them, so there is nothing to read them from:
+# tests/flow/test_demo.py scrapes a running platform for every one.
+RAY = frozenset({
+    "ray_serve_deployment_replica_healthy",  # Serve's controller
+    "ray_serve_autoscaling_target_replicas",
+    "ray_serve_autoscaling_desired_replicas",
+    "ray_serve_autoscaling_total_requests",
+    "ray_serve_autoscaling_target_ongoing_requests",
+    "ray_serve_replica_processing_queries",  # each replica
+    "ray_node_cpu_utilization",  # each node
+    "ray_node_cpu_count",
+    "ray_node_mem_used",
+    "ray_node_mem_total",
+    "ray_resources",
+    "ray_vigil_training_rows_read",  # a training job, while it runs
+    "ray_vigil_training_trees_fitted",
+    "ray_vigil_training_phase",
+})  # fmt: skip
 
 
 @cache
 def exposed() -> frozenset[str]:
-    """Every sample name of `/metrics`, as Prometheus sees it."""
+    """Every sample name of `/metrics`, as Prometheus sees it: of the service, and of a stream consumer."""
     found: set[str] = set()
-    for registry in (ServeMetrics().registry, DriftMetrics().registry):
+    for registry in (ServeMetrics().registry, DriftMetrics().registry, StreamMetrics().registry):
         for metric in registry.collect():
             suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(metric.type, ("",))
             found |= {metric.name + suffix for suffix in suffixes}
     return frozenset(found)
 
 
-def metric(name: str) -> str:
-    """`name`, if the code exposes it; raises LookupError otherwise."""
-    if name not in exposed():
-        raise LookupError(f"{name} is no metric of Vigil: {', '.join(sorted(exposed()))}")
-    return name
+def checked(expression: str) -> str:
+    """`expression`, if the code exposes every metric in it; raises LookupError otherwise."""
+    known = exposed() | RAY
+    for name in NAME.findall(expression):
+        if name not in known:
+            raise LookupError(f"{name} is no metric of Vigil, nor one of Ray's that is used: {', '.join(sorted(known))}")
+    return expression

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
-from infra.dashboards import overview, rules
+from infra.dashboards import pages, rules
+from infra.dashboards.scrape import JOB
 from infra.manifests.bindings import MONITORING, RAY
 from infra.manifests.delivery import BACKEND
 from infra.manifests.parts import Object, object_
@@ -16,21 +15,27 @@ def objects(settings: PlatformSettings) -> list[Object]:
     """None without monitoring: the kinds are those of kube-prometheus-stack."""
     if not settings.monitoring:
         return []
-    dashboard = json.dumps(overview.dashboard(), indent=1, sort_keys=True)
+    repository = settings.github_repository
+    runbooks = f"https://github.com/{repository}/blob/HEAD/{rules.RUNBOOKS}" if repository else rules.RUNBOOKS
+    spec = {"groups": rules.groups(runbooks)}
     return [
         _application(),
         _ray(),
-        object_("monitoring.coreos.com/v1", "PrometheusRule", "vigil", MONITORING, spec={"groups": rules.groups()}),
-        object_(
-            "v1", "ConfigMap", "vigil-dashboard", MONITORING, labels={"grafana_dashboard": "1"}, data={"vigil.json": dashboard}
-        ),
+        object_("monitoring.coreos.com/v1", "PrometheusRule", "vigil", MONITORING, spec=spec),
+        *(_dashboard(uid, text) for uid, text in pages.dashboards().items()),
     ]
+
+
+def _dashboard(uid: str, text: str) -> Object:
+    """Grafana's sidecar shows every ConfigMap with this label; one for each dashboard, as a ConfigMap holds at most 1 MiB."""
+    name = f"dashboard-{uid.lower()}"
+    return object_("v1", "ConfigMap", name, MONITORING, labels={"grafana_dashboard": "1"}, data={f"{uid}.json": text})
 
 
 def _application() -> Object:
     """One target behind the Service, not one per pod: whichever replica answers, `/metrics` is the sum over all."""
     return object_("monitoring.coreos.com/v1alpha1", "ScrapeConfig", "vigil", MONITORING, spec={
-        "jobName": "vigil", "metricsPath": "/metrics", "scrapeInterval": "15s",
+        "jobName": JOB, "metricsPath": "/metrics", "scrapeInterval": "15s",
         "staticConfigs": [{"targets": [f"{BACKEND}.{RAY}.svc:{PORT}"]}],
     })  # fmt: skip
 

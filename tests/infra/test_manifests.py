@@ -17,8 +17,6 @@ from jsonschema import Draft202012Validator
 from ray.serve.schema import ServeDeploySchema
 
 from drift.settings import DriftSettings
-from infra.dashboards import overview, rules
-from infra.dashboards.names import exposed, metric
 from infra.manifests import all_objects, ray
 from infra.manifests.bindings import RAY, TRACKING, Bindings
 from infra.manifests.operators import charts
@@ -331,13 +329,3 @@ def test_charts_are_pinned() -> None:
     for chart in charts(settings_of("prod", delivery="argocd", git_url="https://git.example/v.git")):
         assert re.fullmatch(r"\d+\.\d+\.\d+", chart.version), chart.name
         assert chart.repository.startswith("https://") or chart.chart.startswith("oci://")
-
-
-def test_dashboards_and_rules_name_only_what_the_code_exposes() -> None:
-    texts = [target["expr"] for panel in overview.dashboard()["panels"] for target in panel["targets"]]
-    texts += [rule["expr"] for group in rules.groups() for rule in group["rules"]]
-    used = {name for text in texts for name in re.findall(r"vigil_\w+", text)}
-    assert used <= exposed()
-    assert len(used) >= 10
-    with pytest.raises(LookupError, match="vigil_nothing"):
-        metric("vigil_nothing")

@@ -1,0 +1,114 @@
+"""The dashboards as Grafana and Prometheus will read them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from infra.cli import render
+from infra.dashboards import pages, rules
+from infra.dashboards.names import NAME, RAY, checked, exposed
+from infra.manifests.bindings import MONITORING
+from infra.render import rendered
+from infra.settings import read_files
+from tests.prometheus import needs_prometheus, promtool, queries
+
+CLIENT_SIDE_LIMIT = 262_144  # what `kubectl apply` keeps of an object in an annotation; a ConfigMap itself holds 1 MiB
+OWN = {one["uid"]: one for one in pages.own()}
+
+
+def panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
+    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+
+
+@pytest.mark.parametrize("uid", OWN)
+def test_every_panel_says_what_it_shows_and_none_lies_over_another(uid: str) -> None:
+    dashboard = OWN[uid]
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    for panel in panels(dashboard):
+        defaults = panel["fieldConfig"]["defaults"]
+        assert panel["title"], panel
+        assert panel["description"].endswith("."), panel["title"]
+        assert defaults["unit"], panel["title"]
+        steps = [step["value"] for step in defaults["thresholds"]["steps"]]
+        assert steps[0] is None, panel["title"]
+        assert steps[1:] == sorted(steps[1:]), panel["title"]
+        assert panel["targets"], panel["title"]
+        if len(panel["targets"]) > 1:
+            assert all(target["legendFormat"] for target in panel["targets"]), panel["title"]
+    assert {link["tags"][0] for link in dashboard["links"]} == {"vigil", "ray"}
+    assert dashboard["refresh"]
+    assert dashboard["templating"]["list"][0]["type"] == "datasource"
+
+
+def test_uids_titles_and_tags_are_told_apart() -> None:
+    found = [json.loads(text) for text in pages.dashboards().values()]
+    assert len({one["uid"] for one in found}) == len({one["title"] for one in found}) == len(found) == 10
+    assert {tag for one in found for tag in one["tags"]} >= {"vigil", "ray"}
+    assert all(len(one["uid"]) <= 40 for one in found)
+
+
+def test_an_unknown_metric_is_refused_and_every_known_one_is_shown_or_judged() -> None:
+    with pytest.raises(LookupError, match="vigil_nothing_total is no metric"):
+        checked("sum(rate(vigil_nothing_total[5m]))")
+    texts = [expression for one in OWN.values() for _, expression in queries(one)]
+    texts += [rule["expr"] for group in rules.groups() for rule in group["rules"]]
+    used = {name for text in texts for name in NAME.findall(text)}
+    assert used <= exposed() | RAY
+    assert used >= RAY
+    assert {re.sub("_(bucket|sum|count)$", "", name) for name in exposed() - used} <= {
+        re.sub("_(bucket|sum|count)$", "", name) for name in used
+    }
+
+
+@needs_prometheus
+def test_every_expression_parses(tmp_path: Path) -> None:
+    """Prometheus has no parser of its own to ask, but reads each as a recording rule."""
+    found = [expression for text in pages.dashboards().values() for _, expression in queries(json.loads(text))]
+    recorded = [{"record": f"a:b{i}", "expr": expression} for i, expression in enumerate(found)]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": recorded}]}))
+    assert f"SUCCESS: {len(found)} rules found" in promtool("check", "rules", tmp_path / "rules.yml")
+
+
+def test_each_dashboard_is_a_config_map_that_grafana_finds() -> None:
+    objects = [yaml.safe_load(text) for path, text in rendered(read_files("prod")).items() if path.startswith("monitoring/")]
+    maps = [one for one in objects if one["kind"] == "ConfigMap"]
+    assert {key for one in maps for key in one["data"]} == {f"{uid}.json" for uid in pages.dashboards()}
+    for one in maps:
+        assert one["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert one["metadata"]["namespace"] == MONITORING
+        assert len(json.dumps(one)) < CLIENT_SIDE_LIMIT, one["metadata"]["name"]
+
+
+def test_they_can_be_had_without_a_cluster(tmp_path: Path) -> None:
+    done = CliRunner().invoke(render, ["dashboards", "--out", str(tmp_path), "--key", str(tmp_path / "key"), "--json"])
+    assert done.exit_code == 0, done.output
+    files = {file: (tmp_path / file).read_text() for file in json.loads(done.output)["files"]}
+    assert {file for file in files if file.startswith("dashboards/")} == {f"dashboards/{uid}.json" for uid in pages.dashboards()}
+    assert yaml.safe_load(files["rules.yml"]) == {"groups": rules.groups()}
+    jobs = {job["job_name"]: job for job in yaml.safe_load(files["prometheus.yml"])["scrape_configs"]}
+    assert jobs["vigil"]["authorization"]["credentials_file"] == str(tmp_path / "key")
+    assert jobs["ray"]["http_sd_configs"][0]["url"] == "http://127.0.0.1:8265/api/prometheus/sd"
+    assert CliRunner().invoke(render, ["--json"]).exit_code == 2
+
+
+@needs_prometheus
+def test_prometheus_takes_what_is_written(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("t")
+    words = ["--out", str(tmp_path), "--key", str(token), "--ray-token", str(token), "--stream", "127.0.0.1:9100"]
+    assert CliRunner().invoke(render, ["dashboards", *words]).exit_code == 0
+    promtool("check", "config", tmp_path / "prometheus.yml")
