@@ -19,11 +19,13 @@ from drift.rollout import POLL_S
 from drift.settings import DriftSettings, Mode
 from drift.watch import Watch
 from train.errors import JobsUnavailable, PlatformError, RegistryUnavailable, VigilError
+from train.promotion import history
 from train.registry import Registry
 from train.settings import TrustSettings
 
 log = logging.getLogger("ray.serve")
 CANARY_S = 0.5
+LEDGER_S, LOOKING_S, MOST_MOVES, MOST_VERSIONS = 15.0, 60.0, 50, 20
 
 
 class DriftMonitor:
@@ -35,11 +37,13 @@ class DriftMonitor:
             raise PlatformError("backend github needs VIGIL_DRIFT_GITHUB_REPOSITORY and VIGIL_DRIFT_GITHUB_TOKEN")
         self._watch = Watch(self.settings)
         self._registry = Registry(self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open())
+        self._looked = 0.0  # when a console was shown last
         self._tasks = [
             asyncio.get_running_loop().create_task(self._follow_loop()),
             asyncio.get_running_loop().create_task(self._retrain_loop()),
             asyncio.get_running_loop().create_task(self._canary_loop()),
             asyncio.get_running_loop().create_task(self._tick_loop()),
+            asyncio.get_running_loop().create_task(self._ledger_loop()),
         ]
 
     async def ingest(self, report: dict[str, Any]) -> dict[str, float | None]:
@@ -61,6 +65,11 @@ class DriftMonitor:
 
     async def exposition(self) -> bytes:
         return self._watch.exposition(time.time())
+
+    async def console(self) -> bytes:
+        """What the console shows, as JSON; the ledger in it is read anew while somebody looks."""
+        self._looked = time.time()
+        return await asyncio.to_thread(self._watch.console, time.time())
 
     def check_health(self) -> None:
         """Serve restarts the monitor when one of its loops has ended."""
@@ -134,6 +143,22 @@ class DriftMonitor:
                     self._watch.put_back(report)
                     log.warning("the drift report waits: %s", error.message)
             await asyncio.sleep(POLL_S)
+
+    async def _ledger_loop(self) -> None:
+        """Reads the latest moves and versions for the console: when the champion changes, and now and then while one is open."""
+        read, of = 0.0, None
+        while True:
+            await asyncio.sleep(POLL_S)
+            now, champion = time.time(), self._watch.following
+            if champion == of and not (now - read > LEDGER_S and now - self._looked < LOOKING_S):
+                continue
+            try:
+                self._watch.ledger = await asyncio.to_thread(history, self._registry, MOST_MOVES)
+                self._watch.versions = await asyncio.to_thread(self._registry.latest, MOST_VERSIONS)
+                of = champion
+            except VigilError as error:
+                log.warning("the promotion ledger cannot be read now: %s", error.message)
+            read = now
 
     async def _hurry(self) -> None:
         """Have the replicas look at the registry now; they would anyway within their poll period."""

@@ -8,14 +8,17 @@ from collections import deque
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from drift import governor
 from drift.capture import Captured
+from drift.console import Known, document
 from drift.counts import Counts
 from drift.feedback import Feedback, Label
 from drift.gauges import Gauges
 from drift.governor import Governor, retrains_left
+from drift.live import Live
 from drift.report import page
 from drift.retrain import Retraining
 from drift.rollout import Rollout
@@ -27,6 +30,7 @@ from drift.window import TumblingWindow, Window
 from serve.metrics import DriftMetrics, Snapshot, exposition, snapshot
 from train.bundle import ModelBundle
 from train.home import Home
+from train.promotion import Move
 from train.registry import Version
 
 log = logging.getLogger("ray.serve")
@@ -45,6 +49,9 @@ class Watch:
         self.gauges = Gauges(self.metrics)
         self.rollout = Rollout(settings, self.metrics)
         self.feedback = Feedback(self.home.state / "feedback.json", self.metrics)
+        self.live = Live()
+        self.ledger: list[Move] = []  # the latest entries, and versions, as the monitor read them last
+        self.versions: list[Version] = []
         self._captured = Captured(self.home.captured, settings.keep_windows, self.metrics)
         self._store = state(settings.state_url, self.home.state)
         self.holds = False
@@ -95,6 +102,8 @@ class Watch:
             self._replicas[replica] |= {key: report.get(key) for key in ("source", "canary", "refused")}
             self._counts.report(replica, report["counts"], now)
             self.rollout.ingest(report)
+            self.live.ingest(report, now)
+            self.live.told.serving(self._live(now), self._desired, now)
             for version, rows, scores, requests in report["rows"]:
                 self._rows_seen += len(rows)
                 if not self.holds:
@@ -159,6 +168,7 @@ class Watch:
                 last = self.last_retraining or {}
                 self._move(governor.on_champion(self.state, own=champion.version == last.get("version")), now)
             self._champion, self._bundle, self._followed = champion, bundle, champion.version
+            self.live.points.follow(champion.version, bundle)
             self.rollout.budget = bundle.threshold.budget
             self._window = TumblingWindow(bundle.reference.window_rows)
             self._verdicts.clear()
@@ -185,8 +195,7 @@ class Watch:
             return self._status(now)
 
     def _status(self, now: float) -> dict[str, Any]:
-        self._replicas = {name: r for name, r in self._replicas.items() if now - r["seen"] < REPLICA_TIMEOUT_S}
-        live = list(self._replicas.values())
+        live = self._live(now)
         return {
             "model_version": self.following,
             "model_digest": self._champion.digest if self._champion else None,
@@ -207,10 +216,17 @@ class Watch:
             "retrains": self.state.retrained,
             "rows_seen": self._rows_seen,
             "rows_in_window": len(self._window) if self._window else 0,
-            "window_rows": self._window.size if self._window else None,
+            "window_rows": self._window.size if self._window is not None else None,
             "replicas": live,
             **self.rollout.status(live, now, self.following),
         }
+
+    def console(self, now: float) -> bytes:
+        """What the console shows, as JSON."""
+        with self._lock:
+            status = self._status(now)
+            known = Known(self._champion, self._bundle, self.rollout.desired, self.versions, self.ledger)
+            return msgspec.json.encode(document(status, self.live, known, self.state, self.settings, now))
 
     def exposition(self, now: float) -> bytes:
         """The Prometheus text of all replicas and of the monitor."""
@@ -227,6 +243,14 @@ class Watch:
         self.gauges.update(self._status(now))
         return snapshot(self.metrics.registry)
 
+    def _live(self, now: float) -> list[dict[str, Any]]:
+        self._replicas = {name: r for name, r in self._replicas.items() if now - r["seen"] < REPLICA_TIMEOUT_S}
+        return list(self._replicas.values())
+
+    @property
+    def _desired(self) -> str | None:
+        return self.rollout.desired.champion.version if self.rollout.desired.champion else self.following
+
     @property
     def _threshold(self) -> float:
         return self._bundle.threshold.value if self._bundle else float("inf")
@@ -242,7 +266,7 @@ class Watch:
             self._captured.write(window, self._bundle.names, self._champion.version, window.scores > self._threshold)
         before = self._verdicts[-1]["verdict"] if self._verdicts else "none"
         moved, go = governor.on_window(self.state, verdict.kind, window.since, len(window.rows), now, self.settings)
-        self._tell(verdict)
+        self._tell(verdict, now)
         opened = moved.episode is not None and moved.episode != self.state.episode
         if opened:
             self.metrics.episodes.inc()
@@ -260,8 +284,9 @@ class Watch:
             self._moves.append({"at": now, "phase": moved.phase, "episode": moved.episode, "reason": moved.reason})
             log.warning("governor: %s -> %s: %s", before.phase, moved.phase, moved.reason)
 
-    def _tell(self, verdict: Verdict) -> None:
+    def _tell(self, verdict: Verdict, now: float) -> None:
         self._verdicts.append(verdict.to_json())
+        self.live.told.judged(self._verdicts[-1], now)
         self.metrics.windows.labels(verdict.kind).inc()
         if verdict.kind != "none":
             log.warning("%s", verdict.sentence)

@@ -17,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from ray import serve
 
-from serve import docs, schemas
+from serve import console, docs, schemas
+from serve.board import Board
 from serve.capture import Capture
 from serve.gateway import Answer, Call, Gateway, accept, table
 from serve.invocations import decode_invocations, encode_invocations
 from serve.metrics import ServeMetrics, exposition, snapshot
 from serve.model_watch import ModelWatch, Snapshot
 from serve.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer, model_metadata, server_metadata
+from serve.operators import Operators, admit_operator, own_page
 from serve.protocols import decode_feedback, decode_mode, decode_predict, encode_predict
 from serve.settings import ServeSettings
 from serve.vitals import Vitals
@@ -56,6 +58,7 @@ class Detector:
             registry, Home(self.settings.home).cache, self.metrics, self.settings.poll_s, self.settings.keep_previous_s,
             self.settings.shadow_rate > 0,
         )  # fmt: skip
+        self.registry = registry
         self.capture = Capture(self.settings.capture_rows)
         self.vitals = Vitals(self.metrics)
         self.capture_rate = 1.0
@@ -94,6 +97,8 @@ class Detector:
 
     def __serve_build_asgi_app__(self) -> Gateway:
         model, version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
+        operators = Operators(self.registry, self._refreshed)
+        board = Board(lambda: self._ask_monitor("console"), self._about, self.metrics.console_polls)
         routes = table(
             scoring={
                 "/predict": self.predict, "/invocations": self.invocations,
@@ -102,13 +107,18 @@ class Detector:
             reads={
                 "/drift": self.drift, "/metrics": self.expose, "/version": self.version, "/v2": self.v2_server,
                 model: self.v2_model, version: self.v2_model, f"{model}/ready": self.v2_model, f"{version}/ready": self.v2_model,
-                "/openapi.json": self.openapi, **docs.routes(),
+                "/openapi.json": self.openapi, **docs.routes(), "/console/state": board.answer,
             },
             open_reads={
                 "/healthz": self.healthz, "/readyz": self.readyz, "/ping": self.readyz,
-                "/v2/health/live": self.healthz, "/v2/health/ready": self.readyz,
+                "/v2/health/live": self.healthz, "/v2/health/ready": self.readyz, **console.routes(),
             },
-            acts={"/models/refresh": self.refresh_all, "/feedback": self.feedback, "/drift/mode": self.drift_mode},
+            acts={
+                "/models/refresh": (self.refresh_all, self._admit), "/feedback": (self.feedback, self._admit),
+                "/models/promote": (operators.promote, self._admit_operator),
+                "/models/rollback": (operators.rollback, self._admit_operator),
+                "/drift/mode": (self.drift_mode, self._admit_operator),
+            },
         )  # fmt: skip
         return Gateway(routes, self.settings, self.metrics)
 
@@ -171,12 +181,23 @@ class Detector:
 
     async def refresh_all(self, call: Call) -> Answer:
         """Have every replica look at the registry now, and answer what each serves then."""
+        return _json({"replicas": await self._refreshed()})
+
+    async def _refreshed(self) -> list[dict[str, Any]]:
         try:
             handle = serve.get_app_handle(serve.get_replica_context().app_name)
-            replicas = await asyncio.wait_for(handle.broadcast("refresh").results_async(), REFRESH_TIMEOUT_S)
+            return await asyncio.wait_for(handle.broadcast("refresh").results_async(), REFRESH_TIMEOUT_S)
         except Exception as error:  # they look by themselves within their poll period
             raise NotRefreshed(f"not every replica answered ({type(error).__name__}); each looks by itself soon") from error
-        return _json({"replicas": replicas})
+
+    def _admit(self, call: Call) -> None:
+        """Who asks for something to be done; where a key was shown, no page of another site can have shown it."""
+        if call.caller is None:
+            own_page(call, self.settings.hosts)
+
+    def _admit_operator(self, call: Call) -> None:
+        self._admit(call)
+        admit_operator(call)
 
     async def version(self, call: Call) -> Answer:
         """The MLflow release whose scoring protocol this is."""
@@ -233,6 +254,14 @@ class Detector:
             asked = call.name if call.version is None else f"{call.name} version {call.version}"
             raise UnknownModel(f"{asked!r} is not served; {self.settings.model_name!r} version {model.version} is")
         return model
+
+    def _about(self) -> dict[str, Any]:
+        """What the console shows that the replica knows without the monitor."""
+        model, watch = self.watch.snapshot, self.watch
+        return {
+            "vigil": VIGIL, "model": self.settings.model_name, "auth": self.settings.auth_required, "links": self.settings.links,
+            "version": model.version if model else None, "digest": model.digest if model else None, "source": watch.source,
+        }  # fmt: skip
 
     def _served(self) -> dict[str, Any]:
         """What this replica serves, what it should, and why it does not."""

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ REFETCH_S = 10.0  # an unknown key id asks the provider at most this often
 MAX_AGE_S = 300.0  # a key that the provider has withdrawn is believed no longer than this, while the provider answers
 FETCH_TIMEOUT_S = 5.0
 MAX_JWKS_BYTES = 2**20
+GRANTS = ("scope", "scp", "roles", "groups")  # claims that say what a token's subject may do
 
 
 class Unauthorized(VigilError):
@@ -41,59 +43,90 @@ class Unauthorized(VigilError):
     status = 401
 
 
+class Forbidden(VigilError):
+    """The caller is known, and may not do this."""
+
+    status = 403
+
+
 class ProviderUnavailable(VigilError):
     """The identity provider's keys have never been read, and cannot be now."""
 
     status = 503
 
 
-class KeyRing:
-    """API keys by name in a JSON file `{name: sha256 of the key}`; read anew when the file changes, so that keys rotate.
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: the name of a key, or the subject of a token. An operator may also move models and switch the governor."""
 
-    A key has 256 random bits: one round of SHA-256 is enough, there is nothing to guess.
+    name: str
+    operator: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is stored of one key: its sha256 in hex, and its role."""
+
+    sha256: str
+    operator: bool = False
+
+    @classmethod
+    def of(cls, value: Any) -> Known:
+        """Raises ValueError, TypeError or AttributeError for what is no entry."""
+        made = cls(value) if isinstance(value, str) else cls(value["sha256"], {"operator": True, "client": False}[value["role"]])
+        if len(bytes.fromhex(made.sha256)) != 32:
+            raise ValueError("not every value is a sha256")
+        return made
+
+    def to_json(self) -> Any:
+        return {"sha256": self.sha256, "role": "operator"} if self.operator else self.sha256
+
+
+class KeyRing:
+    """API keys by name in a JSON file; read anew when the file changes, so that keys rotate.
+
+    A value is the sha256 of a client's key, or {"sha256": .., "role": "operator"}. A key has 256 random bits: one round of
+    SHA-256 is enough, there is nothing to guess.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self._stamp: tuple[int, int, int] | None = None
-        self._hashes: dict[str, bytes] = {}
+        self._known: dict[str, Known] = {}
 
-    def new(self, name: str) -> str:
+    def new(self, name: str, *, operator: bool = False) -> str:
         """Make a key called `name` and return it; it cannot be shown again. Raises VigilError when there is one already."""
         key = PREFIX + secrets.token_urlsafe(32)
-        with self._change() as hashes:
+        with self._change() as known:
             if not name:
                 raise VigilError("a key needs a name, so that it can be told from others and revoked")
-            if name in hashes:
+            if name in known:
                 raise VigilError(f"there is a key called {name!r} already: revoke it first, or choose another name")
-            hashes[name] = hashlib.sha256(key.encode()).hexdigest()
+            known[name] = Known(hashlib.sha256(key.encode()).hexdigest(), operator)
         return key
 
     def revoke(self, name: str) -> None:
         """Take the key called `name` out; raises VigilError when there is none."""
-        with self._change() as hashes:
-            if hashes.pop(name, None) is None:
-                raise VigilError(f"there is no key called {name!r}; there are {', '.join(hashes) or 'none'}")
+        with self._change() as known:
+            if known.pop(name, None) is None:
+                raise VigilError(f"there is no key called {name!r}; there are {', '.join(known) or 'none'}")
 
-    def read(self) -> dict[str, str]:
-        """Hash by name; raises VigilError when the file is not a key file."""
+    def read(self) -> dict[str, Known]:
+        """What is known of each key by name; raises VigilError when the file is not a key file."""
         try:
-            found = json.loads(self.file.read_text())
-            if not all(len(bytes.fromhex(value)) == 32 for value in found.values()):
-                raise ValueError("not every value is a sha256")
+            return {name: Known.of(value) for name, value in json.loads(self.file.read_text()).items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
             raise VigilError(f"{self.file} is not a key file: {error}") from error
-        return found
 
-    def owner(self, key: str) -> str | None:
-        """The name of the key, or None. Compares with all of them, in constant time."""
+    def owner(self, key: str) -> Caller | None:
+        """Whose key it is, or None. Compares with all of them, in constant time."""
         self._refresh()
         digest, found = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest(), None
-        for name, known in self._hashes.items():
-            if hmac.compare_digest(digest, known):
-                found = name
+        for name, known in self._known.items():
+            if hmac.compare_digest(digest, bytes.fromhex(known.sha256)):
+                found = Caller(name, known.operator)
         return found
 
     def _refresh(self) -> None:
@@ -106,19 +139,19 @@ class KeyRing:
             return
         self._stamp = stamp
         try:
-            self._hashes = {name: bytes.fromhex(value) for name, value in self.read().items()}
+            self._known = self.read()
         except VigilError as error:  # half-made edits lock nobody out, and let nobody in
             log.error("the keys stay as they were: %s", error.message)
 
     @contextmanager
-    def _change(self) -> Iterator[dict[str, str]]:
-        """The hashes, written back at the end of the block; one change at a time, so that none undoes another."""
+    def _change(self) -> Iterator[dict[str, Known]]:
+        """The keys, written back at the end of the block; one change at a time, so that none undoes another."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.with_name(f".{self.file.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            hashes = self.read()
-            yield hashes
-            write_json(self.file, hashes)
+            known = self.read()
+            yield known
+            write_json(self.file, {name: key.to_json() for name, key in known.items()})
 
 
 class TokenVerifier:
@@ -128,17 +161,17 @@ class TokenVerifier:
     every REFETCH_S. When the provider is away the known keys go on working.
     """
 
-    def __init__(self, issuer: str, audience: str, jwks_url: str | None = None) -> None:
+    def __init__(self, issuer: str, audience: str, jwks_url: str | None = None, operator: str | None = None) -> None:
         import jwt  # here: most services have no provider, and need not hold its libraries in memory
 
         self._jwt = jwt
-        self._issuer, self._audience, self._jwks_url = issuer, audience, jwks_url
+        self._issuer, self._audience, self._jwks_url, self._operator = issuer, audience, jwks_url, operator
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._fetched = float("-inf")
         self._fetching = asyncio.Lock()
         self._refreshing: asyncio.Task[None] | None = None
 
-    async def subject(self, token: str) -> str:
+    async def caller(self, token: str) -> Caller:
         """Whom a valid token speaks for; raises Unauthorized (401) or ProviderUnavailable (503)."""
         try:
             key = await self._key(self._jwt.get_unverified_header(token).get("kid"))
@@ -148,7 +181,7 @@ class TokenVerifier:
             )  # fmt: skip
         except (self._jwt.PyJWTError, RecursionError) as error:
             raise Unauthorized(f"the bearer token is not accepted: {error}") from error
-        return str(claims["sub"])
+        return Caller(str(claims["sub"]), self._operator is not None and self._operator in _granted(claims))
 
     async def _key(self, name: str | None) -> jwt.PyJWK:
         age = time.monotonic() - self._fetched
@@ -183,6 +216,15 @@ class TokenVerifier:
         return found["jwks_uri"]
 
 
+def _granted(claims: dict[str, Any]) -> set[str]:
+    """Scopes, roles and groups of a token: text with spaces, as OAuth has it, or a list, as many providers have it."""
+    found: set[str] = set()
+    for value in (claims.get(name) for name in GRANTS):
+        listed = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
+        found |= set(map(str, listed))
+    return found
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Keys come from where the settings say, not from where an answer points."""
 
@@ -205,10 +247,12 @@ class Authenticator:
         self._ring = KeyRing(settings.key_file)
         self._verifier = None
         if settings.oidc_issuer and settings.oidc_audience:
-            self._verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience, settings.oidc_jwks_url)
+            self._verifier = TokenVerifier(
+                settings.oidc_issuer, settings.oidc_audience, settings.oidc_jwks_url, settings.oidc_operator
+            )
 
-    async def caller(self, headers: dict[bytes, bytes]) -> str | None:
-        """The name of the key, or the subject of the token; None where nobody need show one. Raises Unauthorized (401)."""
+    async def caller(self, headers: dict[bytes, bytes]) -> Caller | None:
+        """Whose key or token it is; None where nobody need show one. Raises Unauthorized (401)."""
         if not self.required:
             return None
         scheme, _, secret = headers.get(b"authorization", b"").decode("latin-1").strip().partition(" ")
@@ -218,8 +262,8 @@ class Authenticator:
         if not secret:
             raise Unauthorized("send `Authorization: Bearer KEY` or `X-API-Key: KEY`; `vigil keys new NAME` makes a key")
         if self._verifier is not None and not secret.startswith(PREFIX) and secret.count(".") == 2:
-            return await self._verifier.subject(secret)
-        name = self._ring.owner(secret)
-        if name is None:
+            return await self._verifier.caller(secret)
+        caller = self._ring.owner(secret)
+        if caller is None:
             raise Unauthorized("the key is not known: it may have been revoked")
-        return name
+        return caller

@@ -259,6 +259,7 @@ def _last_line(path: Path) -> str:
 
 
 def _urls(platform: Platform) -> None:
+    say(f"console        {platform.url}/")
     say(f"running at     {platform.url}  (API docs {platform.url}/docs, drift {platform.url}/drift)")
     say(f"Ray dashboard  {platform.dashboard_url}  (token: cat {platform.token_path})")
     say(f"MLflow         {platform.tracking_uri}")

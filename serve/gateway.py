@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from serve.auth import Authenticator
+from serve.auth import Authenticator, Caller
 from serve.metrics import ServeMetrics
 from serve.settings import ServeSettings
 from train.errors import BodyTooLarge, VigilError
@@ -27,18 +27,20 @@ JSON = b"application/json"
 MODEL_PATH = re.compile(r"(/v2/models/)([^/]+)((?:/versions/)([^/]+))?(/infer|/ready)?")
 MAX_REQUEST_ID = 128
 HURRIED_S = 0.5
+NOT_MODIFIED = 304
 SMALL_DIGITS = 3  # of a Content-Length: a body under 1,000 bytes is not worth counting
 BODY_LIMIT = "the body is larger than {} bytes: send fewer rows per request"
 
 
 @dataclass(slots=True)
 class Call:
-    """One request: `name` and `version` are those of an Open Inference path."""
+    """One request: `name` and `version` are those of an Open Inference path, `caller` is None where nobody is asked who it is."""
 
     headers: dict[bytes, bytes]
     body: bytes = b""
     name: str = ""
     version: str | None = None
+    caller: Caller | None = None
 
     @property
     def request_id(self) -> str:
@@ -62,6 +64,7 @@ class Answer:
 
 
 Handler = Callable[[Call], Awaitable[Answer]]
+Admission = Callable[[Call], None]  # raises VigilError
 
 
 def _vigil(error: VigilError) -> dict[str, object]:
@@ -79,12 +82,14 @@ def _open_inference(error: VigilError) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Route:
-    """A handler by HTTP method. `open` asks for no key; `refusal` is the form of the protocol's errors; `scores` is counted."""
+    """A handler by HTTP method. `open` asks for no key; `refusal` is the form of the protocol's errors; `scores` is counted;
+    `admit` has the last word on who may come in."""
 
     methods: dict[str, Handler]
     open: bool = False
     refusal: Callable[[VigilError], dict[str, object]] = field(default=_vigil)
     scores: bool = False
+    admit: Admission | None = None
 
 
 class NotFound(VigilError):
@@ -158,8 +163,8 @@ class Gateway:
             if handler is None:
                 raise MethodNotAllowed(f"{method} is not for {scope['path']}; it has {', '.join(route.methods)}")
             self._admit(scope["headers"])
-            if self._authenticator.required and not route.open:
-                await self._authenticator.caller(call.headers)
+            if not route.open:
+                await self._let_in(route, call)
             if method == "POST":
                 held = self._hold(call.headers)
                 call.body = await self._body(call.headers, receive)
@@ -175,8 +180,7 @@ class Gateway:
         finally:
             if held:
                 asyncio.get_running_loop().call_soon(self._release, held)
-        head = [(b"content-type", answer.kind), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
-        await send({"type": "http.response.start", "status": answer.status, "headers": head})
+        await send({"type": "http.response.start", "status": answer.status, "headers": _head(answer)})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
 
     def _find(self, path: str, call: Call) -> Route:
@@ -188,6 +192,12 @@ class Gateway:
             if route := self._routes.get(f"{prefix}{{name}}{'/versions/{version}' if versions else ''}{action or ''}"):
                 return route
         raise NotFound(f"there is no {path}; /docs describes what there is")
+
+    async def _let_in(self, route: Route, call: Call) -> None:
+        if self._authenticator.required:
+            call.caller = await self._authenticator.caller(call.headers)
+        if route.admit is not None:
+            route.admit(call)
 
     def _admit(self, headers: list[tuple[bytes, bytes]]) -> None:
         size = 0
@@ -256,6 +266,12 @@ class Gateway:
         return Answer(msgspec.json.encode(refusal(error)), headers=tuple(headers), status=error.status)
 
 
+def _head(answer: Answer) -> list[tuple[bytes, bytes]]:
+    if answer.status == NOT_MODIFIED:  # the length would have to be that of the body which is not sent
+        return [(b"content-type", answer.kind), *answer.headers]
+    return [(b"content-type", answer.kind), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
+
+
 def accept(call: Call, *kinds: str) -> None:
     """Raise UnsupportedMediaType unless the body says it is one of `kinds`, or says nothing."""
     if call.content_type and call.content_type not in kinds:
@@ -263,8 +279,9 @@ def accept(call: Call, *kinds: str) -> None:
 
 
 def table(
-    scoring: Mapping[str, Handler], reads: Mapping[str, Handler], open_reads: Mapping[str, Handler], acts: Mapping[str, Handler]
-) -> dict[str, Route]:
+    scoring: Mapping[str, Handler], reads: Mapping[str, Handler], open_reads: Mapping[str, Handler],
+    acts: Mapping[str, tuple[Handler, Admission | None]],
+) -> dict[str, Route]:  # fmt: skip
     """Routes by path: `scoring` and `acts` are POST, the others GET; `open_reads` ask for no key."""
 
     def refusal(path: str) -> Callable[[VigilError], dict[str, object]]:
@@ -275,7 +292,7 @@ def table(
         return ((p, Route(dict.fromkeys(methods, handler), is_open, refusal(p), scores)) for p, handler in handlers.items())
 
     gets = ("GET", "HEAD")
-    posts = (*made(scoring, False, "POST"), *made(acts, False, "POST"))
+    posts = (*made(scoring, False, "POST"), *((p, Route({"POST": act}, admit=admit)) for p, (act, admit) in acts.items()))
     return dict([*posts, *made(reads, False, *gets), *made(open_reads, True, *gets)])
 
 

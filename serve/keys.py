@@ -26,13 +26,14 @@ def _ring() -> KeyRing:
 
 @keys.command()
 @click.argument("name")
+@click.option("--operator", is_flag=True, help="the key may also promote, roll back and switch the governor's mode")
 @json_option
 @command
-def new(name: str, as_json: bool) -> None:
+def new(name: str, operator: bool, as_json: bool) -> None:
     """Make a key called NAME and print it, this one time."""
-    key = _ring().new(name)
+    key = _ring().new(name, operator=operator)
     if as_json:
-        show({"name": name, "key": key})
+        show({"name": name, "key": key, "operator": operator})
     else:
         click.echo(key)
 
@@ -58,11 +59,11 @@ def signing(file: Path, as_json: bool) -> None:
 @command
 def list_keys(as_json: bool) -> None:
     """Names of the keys."""
-    names = sorted(_ring().read())
+    found = sorted(_ring().read().items())
     if as_json:
-        show({"keys": names})
+        show({"keys": [name for name, _ in found], "operators": [name for name, key in found if key.operator]})
     else:
-        click.echo("\n".join(names) or "there are no keys")
+        click.echo("\n".join(f"{name}{' (operator)' * key.operator}" for name, key in found) or "there are no keys")
 
 
 @keys.command()

@@ -110,7 +110,9 @@ def environment(settings: ServeSettings, found: Ports, home: Home, folder: Path)
 def deploy(platform: Platform, settings: ServeSettings, home: Home) -> None:
     """Put the Serve configuration, the same that a RayService holds, and wait until all applications run."""
     shared = {"home": str(home.root), "tracking_uri": platform.tracking_uri, "model_name": settings.model_name}
-    config = settings.model_copy(update=shared).application({**shared, "dashboard_url": platform.dashboard_url})
+    links = {"Ray dashboard": platform.dashboard_url, "MLflow": platform.tracking_uri} | settings.links
+    served = settings.model_copy(update={**shared, "links": links})
+    config = served.application({**shared, "dashboard_url": platform.dashboard_url})
     url = f"{platform.dashboard_url}/api/serve/applications/"
     _put(url, platform, config)
 
@@ -246,7 +248,7 @@ def _own_key(settings: ServeSettings, home: Home) -> Path:
         ring.revoke(OWN_KEY)
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    path.write_text(ring.new(OWN_KEY))
+    path.write_text(ring.new(OWN_KEY, operator=True))
     return path
 
 

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from train.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
+from train.reasons import explain as reasons_of
 
 if TYPE_CHECKING:  # a client of the doors needs no MLflow
     from serve.model_watch import Snapshot
@@ -172,19 +173,20 @@ class _Labels(msgspec.Struct, forbid_unknown_fields=True):
 
 def decode_mode(body: bytes) -> str | None:
     """The mode of a `/drift/mode` body; raises MalformedRequest."""
-    return _decoded(body, _Mode, 'send {"mode": "observe" | "suggest" | "auto" | null}').mode
+    return decoded(body, _Mode, 'send {"mode": "observe" | "suggest" | "auto" | null}').mode
 
 
 def decode_feedback(body: bytes, most: int) -> list[tuple[str, bool, int]]:
     """Request id, label and row of a `/feedback` body; raises MalformedRequest or BodyTooLarge."""
     said = 'send {"labels": [{"request_id": "..", "anomaly": true | false, "row": 0}, ..]}'
-    labels = _decoded(body, _Labels, said).labels
+    labels = decoded(body, _Labels, said).labels
     if len(labels) > most:
         raise BodyTooLarge(f"{len(labels)} labels in one request, the limit is {most}: send several requests")
     return [(label.request_id, label.anomaly, label.row) for label in labels]
 
 
-def _decoded(body: bytes, form: type[Any], said: str) -> Any:
+def decoded(body: bytes, form: type[Any], said: str) -> Any:
+    """The body as a `form`; raises MalformedRequest, which says what to send."""
     try:
         return msgspec.json.decode(body, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -215,37 +217,10 @@ def _columns(prediction: Any, is_anomaly: Any, score: Any, reasons: Any) -> dict
     return {"prediction": prediction, "is_anomaly": is_anomaly, "anomaly_score": score, "reasons": reasons}
 
 
-def weigh(gains: Floats, z: Floats) -> Floats:
-    """How much each feature counts as a reason: its path gain times its robust z, by size.
-
-    The gain says what the model went by, but it is coarse: chance splits on ordinary features come first in some rows. z
-    alone misleads on heavy tails and where the model does not use the feature (`vigil bench reasons`).
-    """
-    return np.maximum(gains, 0) * np.abs(z)
-
-
 def explain(snapshot: Snapshot, rows: Floats, anomalous: NDArray[np.bool_], most: int) -> list[list[dict[str, Any]]]:
-    """For each anomalous row the `most` features that count most as reasons (`weigh`); an empty list for the others.
-
-    `share` is the feature's part of the path gains of the row.
-    """
+    """For each anomalous row the `most` features that count most as reasons; an empty list for the others."""
     told: list[list[dict[str, Any]]] = [[] for _ in rows]
     where = np.flatnonzero(anomalous)
-    if not len(where) or not most:
-        return told
-    bundle = snapshot.bundle
-    gains = np.maximum(bundle.forest.attribute(rows[where]), 0)
-    shares = gains / np.maximum(gains.sum(axis=1, keepdims=True), 1e-12)
-    z = (rows[where] - bundle.reference.median) / bundle.reference.scale
-    first = np.argsort(-weigh(gains, z), axis=1)[:, :most]
-    for k, i in enumerate(where):
-        told[i] = [
-            {
-                "feature": bundle.names[j],
-                "share": round(float(shares[k, j]), 4),
-                "value": float(rows[i, j]),
-                "z": round(float(z[k, j]), 2),
-            }
-            for j in first[k]
-        ]
+    for i, reasons in zip(where, reasons_of(snapshot.bundle, rows[where], most), strict=True):
+        told[i] = reasons
     return told

@@ -111,6 +111,11 @@ LABEL = _object(
 FEEDBACK = _object({"labels": _list(LABEL, minItems=1)}, ["labels"]) | {
     "examples": [{"labels": [{"request_id": "3f0c", "anomaly": True}, {"request_id": "9a1e", "anomaly": False, "row": 2}]}]
 }
+REASON: Json = {"type": "string", "maxLength": 500, "description": "kept in the ledger"}
+PROMOTE = _object({"version": {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}, "reason": REASON}, ["version"]) | {
+    "examples": [{"version": "3", "reason": "fewer false alarms in the shadow"}]
+}
+ROLLBACK = _object({"reason": REASON}, []) | {"examples": [{"reason": "version 3 alerts on every backup"}]}
 MODE = _object({"mode": {"enum": ["observe", "suggest", "auto", None]}}, ["mode"]) | {"examples": [{"mode": "observe"}]}
 ERRORS: dict[str, Json] = {
     "vigil": _object(
@@ -122,9 +127,10 @@ ERRORS: dict[str, Json] = {
 STATUSES = {
     "400": "The body is not of the documented form",
     "401": "The caller showed no key, or one that is not accepted",
+    "403": "The caller is not an operator, or a page of another site asks",
     "404": "There is no such model or version",
     "408": "The client did not send its body in time",
-    "409": "Another monitor holds the state",
+    "409": "The registry refuses the move, or another monitor holds the state",
     "413": "The body or the number of rows is over the limit",
     "415": "The body is of a kind that this path does not read",
     "422": "A row does not fit the model: the answer names the feature and the row",
@@ -180,6 +186,7 @@ def document(settings: ServeSettings, row: dict[str, float] = EXAMPLE_ROW) -> Js
         f"{version}/ready": ("Open Inference: the version is ready", "v2", "401 404 503"),
         "/drift": ("What the drift monitor sees and its governor decided; which replica serves what", "vigil", "401 503"),
         "/metrics": ("Prometheus metrics, summed over the replicas", "vigil", "401"),
+        "/console/state": ("What the console shows; ask again after X-Vigil-Poll-S seconds, with If-None-Match", "vigil", "401"),
     }
     kinds = {"/version": "text/plain", "/metrics": "text/plain"}
     for path, (summary, form, statuses) in reads.items():
@@ -189,13 +196,16 @@ def document(settings: ServeSettings, row: dict[str, float] = EXAMPLE_ROW) -> Js
         if path in ("/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"):
             paths[path]["get"]["security"] = []
     acts: dict[str, tuple[str, str, Json | None]] = {
+        "/models/promote": ("Make a version the champion (operators)", "The version, and what each replica serves", PROMOTE),
+        "/models/rollback": ("Make the former champion champion again (operators)", "The same", ROLLBACK),
         "/models/refresh": ("Have every replica look at the registry now", "Version and digest by replica", None),
         "/feedback": ("Say of scored rows whether they were anomalies", "How many were matched, how many wait", FEEDBACK),
-        "/drift/mode": ("Switch the governor's mode; null: the settings' one", "The governor's state", MODE),
+        "/drift/mode": ("Switch the governor's mode; null: the settings' one (operators)", "The governor's state", MODE),
     }
     for path, (summary, said, schema) in acts.items():
         answer = {"description": said, "content": {"application/json": {"schema": {}}}}
-        statuses = ["401", "408", "413", "415", "431", "500", "503"] + (["400", "409"] if schema else [])
+        statuses = ["401", "403", "408", "413", "415", "431", "500", "503"] + (["400"] if schema else [])
+        statuses += ["409"] if path != "/models/refresh" else []
         paths[path] = {"post": {"summary": summary, "responses": {"200": answer, **_refusals("vigil", sorted(statuses))}}}
         if schema:
             paths[path]["post"]["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
@@ -215,7 +225,7 @@ def document(settings: ServeSettings, row: dict[str, float] = EXAMPLE_ROW) -> Js
 def _scoring(summary: str, form: str, request: Json, answer: Json, examples: Json) -> Json:
     shown = {name: {"value": value} for name, value in examples.items()}
     timeout = {"name": "X-Request-Timeout-Seconds", "in": "header", "schema": NUMBER, "description": "give up after so long"}
-    statuses = [status for status in STATUSES if status != "409" and (status != "404" or form == "v2")]
+    statuses = [status for status in STATUSES if status not in ("403", "409") and (status != "404" or form == "v2")]
     return {
         "summary": summary,
         "parameters": [timeout],

@@ -66,6 +66,15 @@ class ServeSettings(BaseSettings):
     oidc_issuer: str | None = Field(default=None, description="OpenID Connect issuer whose bearer tokens are accepted")
     oidc_audience: str | None = Field(default=None, description="audience that such a token must name")
     oidc_jwks_url: str | None = Field(default=None, description="its keys; default: as the issuer's discovery document says")
+    oidc_operator: str | None = Field(
+        default=None, description="scope, role or group whose tokens may do what operators may; none: no token may"
+    )
+    hosts: str = Field(
+        default="",
+        description="names of this service, separated by commas, whose pages may act on it while it asks for no key; "
+        "addresses and localhost always may",
+    )
+    links: dict[str, str] = Field(default={}, description='what the console links to: JSON {"Grafana": "https://.."}')
     capture_rate: float = Field(default=1.0, ge=0, le=1, description="share of requests whose rows go to the drift monitor")
     capture_rows: int = Field(
         default=20_000, ge=1, description="rows a replica holds for the monitor; the oldest are dropped beyond that"
@@ -92,6 +101,14 @@ class ServeSettings(BaseSettings):
     def _overload(cls, value: int) -> int:  # not a Literal: from the environment it comes as text
         if value not in (429, 503):
             raise ValueError("must be 429 or 503")
+        return value
+
+    @field_validator("links")
+    @classmethod
+    def _links(cls, value: dict[str, str]) -> dict[str, str]:
+        for url in value.values():
+            if urlsplit(url).scheme not in ("http", "https"):
+                raise ValueError(f"{url} must begin with https:// or http://")
         return value
 
     @property

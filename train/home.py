@@ -64,7 +64,8 @@ class Platform:
     def post(self, path: str, timeout_s: float = 10.0, body: Any = None) -> dict[str, Any]:
         """The JSON that the service answers to a POST of `body` as JSON, or of nothing; raises OSError."""
         data = b"" if body is None else json.dumps(body).encode()
-        return self._ask(urllib.request.Request(self.url + path, data, self.headers, method="POST"), timeout_s)
+        headers = {**self.headers, "Content-Type": "application/json"}
+        return self._ask(urllib.request.Request(self.url + path, data, headers, method="POST"), timeout_s)
 
     def _ask(self, request: urllib.request.Request, timeout_s: float) -> dict[str, Any]:
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:

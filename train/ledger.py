@@ -88,16 +88,18 @@ class Ledger:
         with self._talking():
             self._client.set_terminated(move, "FINISHED" if done else "FAILED")
 
-    def moves(self) -> list[Move]:
-        """The ledger, latest first."""
+    def moves(self, most: int | None = None) -> list[Move]:
+        """The ledger, or the latest `most` entries of it, latest first."""
         states: dict[str, Any] = {"FINISHED": "done", "FAILED": "failed"}
         found, token = [], None
         with self._talking():
             experiment = self._experiment(EXPERIMENT)
             while True:
-                page = self._client.search_runs([experiment], f"tags.model = '{self.model_name}'", page_token=token)
+                page = self._client.search_runs(
+                    [experiment], f"tags.model = '{self.model_name}'", max_results=most or 1000, page_token=token
+                )
                 found += page
-                if not (token := page.token):
+                if most or not (token := page.token):
                     break
         return [
             Move(

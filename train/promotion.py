@@ -56,7 +56,7 @@ class Promotable(Protocol):
     def set_schema(self, schema: str) -> None: ...
     def open_move(self, move: Move) -> str: ...
     def close_move(self, move: str, done: bool) -> None: ...
-    def moves(self) -> list[Move]: ...
+    def moves(self, most: int | None = None) -> list[Move]: ...
     def exclusive(self, actor: str) -> AbstractContextManager[None]: ...
 
 
@@ -187,9 +187,9 @@ def _made(move: Move, champion: str, canary: Canary | None) -> bool:
     return (canary is not None and canary.version == tried) == (move.kind == "canary")
 
 
-def history(registry: Promotable) -> list[Move]:
-    """Every entry that was carried out, latest first."""
-    return [move for move in registry.moves() if move.state == "done"]
+def history(registry: Promotable, most: int | None = None) -> list[Move]:
+    """Every entry that was carried out, latest first; those among the latest `most` when that is given."""
+    return [move for move in registry.moves(most) if move.state == "done"]
 
 
 def champion_at(registry: Promotable, at: float) -> Move | None:

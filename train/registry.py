@@ -134,6 +134,14 @@ class Registry(Ledger):
             by_version[str(version)] = Version(**{**vars(known), "aliases": tuple(sorted({*known.aliases, alias}))})
         return sorted(by_version.values(), key=lambda v: -int(v.version))
 
+    def latest(self, most: int) -> list[Version]:
+        """The latest `most` versions without aliases and metrics, latest first: one question, however many there are."""
+        with self._talking():
+            found = self._client.search_model_versions(
+                f"name='{self.model_name}'", max_results=most, order_by=["version_number DESC"]
+            )
+            return [self._version(version) for version in found]
+
     def of_job(self, job: str) -> Version | None:
         """The version that the training job `job` registered, or None."""
         with self._talking():

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.protocols import weigh
 from train import data, reference, threshold
 from train.errors import DataError
 from train.fit import fit_part
 from train.forest import CompiledForest
+from train.reasons import weigh
 
 Floats = NDArray[np.float64]
 ALERT_RATE = 0.01

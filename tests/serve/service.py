@@ -32,7 +32,7 @@ class Reply:
 class Service:
     """`ask` gives the answer to one request; `model` None is a service that has none yet."""
 
-    def __init__(self, model: Snapshot | None, **settings: Any) -> None:
+    def __init__(self, model: Snapshot | None, registry: Any = None, **settings: Any) -> None:
         # What Serve's decorator adds to the class needs Ray; the class below it does not.
         plain: Any = next(c for c in reversed(Detector.__mro__) if c.__name__ == "Detector")
         self.detector = plain.__new__(plain)
@@ -42,10 +42,11 @@ class Service:
         self.detector.capture_rate, self.detector.drift_score = 1.0, 0.25
         self.detector.watch = type("Watch", (), {"snapshot": model, "trial": None, "shadow": None, "source": "registry"})()
         self.detector._ask_monitor = self._monitor
+        self.detector.registry = registry
         self.gateway = self.detector.__serve_build_asgi_app__()
 
     async def _monitor(self, method: str) -> Any:
-        return {"status": {"governor": {}}, "exposition": b"vigil_rows_scored_total 0\n"}[method]
+        return {"status": {"governor": {}}, "exposition": b"vigil_rows_scored_total 0\n", "console": b'{"epoch": "e"}'}[method]
 
     async def ask(
         self,

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from serve import auth
-from serve.auth import Authenticator, KeyRing, ProviderUnavailable, TokenVerifier, Unauthorized
+from serve.auth import Authenticator, Caller, KeyRing, Known, ProviderUnavailable, TokenVerifier, Unauthorized
 from serve.settings import ServeSettings
 from train.errors import VigilError
 
@@ -34,18 +34,18 @@ def ring(tmp_path: Path) -> KeyRing:
 
 def test_a_key_is_known_by_its_name_until_it_is_revoked(ring: KeyRing) -> None:
     first, second = ring.new("first"), ring.new("second")
-    assert [ring.owner(key) for key in (first, second)] == ["first", "second"]
+    assert [ring.owner(key) for key in (first, second)] == [Caller("first"), Caller("second")]
     assert first.startswith("vigil_")
     assert len(first) > 40
     ring.revoke("first")
-    assert [ring.owner(key) for key in (first, second)] == [None, "second"]
+    assert [ring.owner(key) for key in (first, second)] == [None, Caller("second")]
 
 
 def test_another_process_changes_the_file(ring: KeyRing) -> None:
     assert ring.owner("vigil_x") is None
     other = KeyRing(ring.file)
     key = other.new("late")
-    assert ring.owner(key) == "late"
+    assert ring.owner(key) == Caller("late")
     ring.file.unlink()
     assert ring.owner(key) is None
 
@@ -61,7 +61,8 @@ def test_only_hashes_are_stored(ring: KeyRing) -> None:
     key = ring.new("mine")
     assert key not in ring.file.read_text()
     assert key[6:] not in ring.file.read_text()
-    assert ring.read() == {"mine": hashlib.sha256(key.encode()).hexdigest()}
+    assert ring.read() == {"mine": Known(hashlib.sha256(key.encode()).hexdigest())}
+    assert json.loads(ring.file.read_text()) == {"mine": hashlib.sha256(key.encode()).hexdigest()}
 
 
 def test_names_are_given_once_and_must_be(ring: KeyRing) -> None:
@@ -78,15 +79,15 @@ def test_no_change_undoes_another(ring: KeyRing) -> None:
     with ThreadPoolExecutor(8) as pool:
         keys = list(pool.map(ring.new, [str(k) for k in range(24)]))
         list(pool.map(ring.revoke, [str(k) for k in range(0, 24, 2)]))
-    assert sorted(ring.owner(key) or "" for key in keys if ring.owner(key)) == sorted(str(k) for k in range(1, 24, 2))
+    assert sorted(caller.name for key in keys if (caller := ring.owner(key))) == sorted(str(k) for k in range(1, 24, 2))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": 3}', '{"a": "zz"}', '{"a": "abcd"}', '"x"', "null", "\udcff"])
 def test_a_broken_file_lets_nobody_in_and_locks_nobody_out(ring: KeyRing, text: str) -> None:
     key = ring.new("mine")
-    assert ring.owner(key) == "mine"
+    assert ring.owner(key) == Caller("mine")
     ring.file.write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert ring.owner(key) == "mine"
+    assert ring.owner(key) == Caller("mine")
     assert ring.owner("vigil_x") is None
     for change in (ring.new, ring.revoke):
         with pytest.raises(VigilError, match="not a key file"):
@@ -97,10 +98,10 @@ def test_a_broken_file_lets_nobody_in_and_locks_nobody_out(ring: KeyRing, text: 
 def test_a_folder_that_cannot_be_entered_keeps_what_was_known(tmp_path: Path) -> None:
     ring = KeyRing(tmp_path / "state" / "keys.json")
     key = ring.new("mine")
-    assert ring.owner(key) == "mine"
+    assert ring.owner(key) == Caller("mine")
     (tmp_path / "state").rename(tmp_path / "other")
     (tmp_path / "state").touch()  # now a file: looking into it is an error of another kind than absence
-    assert ring.owner(key) == "mine"
+    assert ring.owner(key) == Caller("mine")
 
 
 def test_each_known_key_is_compared_in_constant_time(ring: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +109,7 @@ def test_each_known_key_is_compared_in_constant_time(ring: KeyRing, monkeypatch:
     compared: list[bytes] = []
     real = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append(b) or real(a, b))
-    assert ring.owner(keys[0]) == "0"
+    assert ring.owner(keys[0]) == Caller("0")
     assert len(compared) == 3
 
 
@@ -190,7 +191,7 @@ def b64(value: bytes) -> str:
 
 async def refused(verifier: TokenVerifier, bad: str) -> str:
     with pytest.raises(Unauthorized) as caught:
-        await verifier.subject(bad)
+        await verifier.caller(bad)
     assert caught.value.status == 401
     assert len(caught.value.message) < 500
     return caught.value.message
@@ -198,8 +199,8 @@ async def refused(verifier: TokenVerifier, bad: str) -> str:
 
 @pytest.mark.parametrize("algorithm", KEYS)
 async def test_good_tokens(provider: Provider, verifier: TokenVerifier, algorithm: str) -> None:
-    assert await verifier.subject(token(provider, algorithm)) == "someone"
-    assert await verifier.subject(token(provider, algorithm, aud=["other", AUDIENCE], exp=time.time() - 5)) == "someone"
+    assert await verifier.caller(token(provider, algorithm)) == Caller("someone")
+    assert await verifier.caller(token(provider, algorithm, aud=["other", AUDIENCE], exp=time.time() - 5)) == Caller("someone")
     assert provider.asked == ["/.well-known/openid-configuration", "/jwks"]
 
 
@@ -274,13 +275,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def test_unknown_keys_ask_the_provider_now_and_then(
     provider: Provider, verifier: TokenVerifier, clock: list[float]
 ) -> None:
-    await verifier.subject(token(provider))
+    await verifier.caller(token(provider))
     for _ in range(20):
         assert "no key" in await refused(verifier, token(provider, kid="new"))
     assert provider.asked.count("/jwks") == 1
     clock[0] += auth.REFETCH_S + 1
     provider.keys.append(jwk("RS256", "new"))
-    assert await verifier.subject(token(provider, kid="new")) == "someone"
+    assert await verifier.caller(token(provider, kid="new")) == Caller("someone")
     assert provider.asked.count("/jwks") == 2
 
 
@@ -294,23 +295,23 @@ async def test_a_provider_that_fails_keeps_the_known_keys(
 ) -> None:
     provider.answers["/jwks"] = answer
     with pytest.raises(ProviderUnavailable) as caught:
-        await verifier.subject(token(provider))
+        await verifier.caller(token(provider))
     assert caught.value.status == 503
     del provider.answers["/jwks"]
     clock[0] += auth.REFETCH_S + 1
-    assert await verifier.subject(token(provider)) == "someone"
+    assert await verifier.caller(token(provider)) == Caller("someone")
     provider.answers["/jwks"] = answer
     clock[0] += auth.MAX_AGE_S + 1
-    assert await verifier.subject(token(provider)) == "someone"
+    assert await verifier.caller(token(provider)) == Caller("someone")
     assert provider.asked.count("/jwks") == 3
     assert "/elsewhere" not in provider.asked
 
 
 async def test_a_withdrawn_key_is_not_believed_for_long(provider: Provider, verifier: TokenVerifier, clock: list[float]) -> None:
-    await verifier.subject(token(provider))
+    await verifier.caller(token(provider))
     provider.keys = [jwk("ES256")]
     clock[0] += auth.MAX_AGE_S / 2 - 1
-    assert await verifier.subject(token(provider)) == "someone"
+    assert await verifier.caller(token(provider)) == Caller("someone")
     clock[0] += auth.MAX_AGE_S / 2 + 2
     await refused(verifier, token(provider))
 
@@ -318,10 +319,10 @@ async def test_a_withdrawn_key_is_not_believed_for_long(provider: Provider, veri
 async def test_with_traffic_keys_are_renewed_beside_the_requests(
     provider: Provider, verifier: TokenVerifier, clock: list[float]
 ) -> None:
-    await verifier.subject(token(provider))
+    await verifier.caller(token(provider))
     provider.keys = [jwk("ES256")]
     clock[0] += auth.MAX_AGE_S / 2 + 1
-    assert [await verifier.subject(token(provider)) for _ in range(3)] == ["someone"] * 3
+    assert [await verifier.caller(token(provider)) for _ in range(3)] == [Caller("someone")] * 3
     assert verifier._refreshing is not None
     await verifier._refreshing
     await refused(verifier, token(provider))
@@ -333,15 +334,15 @@ async def test_keys_are_read_over_https_only(provider: Provider, verifier: Token
     found = json.dumps({"issuer": provider.url, "jwks_uri": uri}).encode()
     provider.answers["/.well-known/openid-configuration"] = found
     with pytest.raises(ProviderUnavailable):
-        await verifier.subject(token(provider))
+        await verifier.caller(token(provider))
 
 
 async def test_a_discovery_document_of_another_issuer(provider: Provider, verifier: TokenVerifier) -> None:
     found = json.dumps({"issuer": "https://other.example", "jwks_uri": f"{provider.url}/jwks"}).encode()
     provider.answers["/.well-known/openid-configuration"] = found
     with pytest.raises(ProviderUnavailable):
-        await verifier.subject(token(provider))
-    assert await TokenVerifier(provider.url, AUDIENCE, f"{provider.url}/jwks").subject(token(provider)) == "someone"
+        await verifier.caller(token(provider))
+    assert await TokenVerifier(provider.url, AUDIENCE, f"{provider.url}/jwks").caller(token(provider)) == Caller("someone")
 
 
 async def test_keys_and_tokens_side_by_side(provider: Provider, tmp_path: Path) -> None:
@@ -350,9 +351,9 @@ async def test_keys_and_tokens_side_by_side(provider: Provider, tmp_path: Path) 
     )  # fmt: skip
     key = KeyRing(settings.key_file).new("mine")
     door = Authenticator(settings)
-    assert await door.caller({b"authorization": f"Bearer {key}".encode()}) == "mine"
-    assert await door.caller({b"x-api-key": key.encode()}) == "mine"
-    assert await door.caller({b"authorization": f"Bearer {token(provider)}".encode()}) == "someone"
+    assert await door.caller({b"authorization": f"Bearer {key}".encode()}) == Caller("mine")
+    assert await door.caller({b"x-api-key": key.encode()}) == Caller("mine")
+    assert await door.caller({b"authorization": f"Bearer {token(provider)}".encode()}) == Caller("someone")
     for wrong in (token(provider, exp=1), "vigil_a.b.c", "nothing"):
         with pytest.raises(Unauthorized):
             await door.caller({b"authorization": f"Bearer {wrong}".encode()})
@@ -363,3 +364,29 @@ async def test_without_a_provider_a_token_is_just_a_wrong_key(provider: Provider
     with pytest.raises(Unauthorized):
         await door.caller({b"authorization": f"Bearer {token(provider)}".encode()})
     assert not provider.asked
+
+
+def test_an_operators_key_is_one_and_the_file_of_before_is_read(ring: KeyRing) -> None:
+    old, new = ring.new("old"), ring.new("new", operator=True)
+    assert [ring.owner(key) for key in (old, new)] == [Caller("old"), Caller("new", operator=True)]
+    stored = json.loads(ring.file.read_text())
+    assert stored["old"] == hashlib.sha256(old.encode()).hexdigest()
+    assert stored["new"] == {"sha256": hashlib.sha256(new.encode()).hexdigest(), "role": "operator"}
+    for role in ("admin", None, "Operator"):
+        ring.file.write_text(json.dumps({"x": {**stored["new"], "role": role}}))
+        with pytest.raises(VigilError, match="not a key file"):
+            ring.read()
+
+
+OPERATE = "vigil:operate"
+
+
+@pytest.mark.parametrize(
+    "claims", [{"scope": f"openid {OPERATE}"}, {"scp": [OPERATE]}, {"roles": ["a", OPERATE]}, {"groups": [OPERATE]}]
+)
+async def test_tokens_of_operators_say_so(provider: Provider, claims: dict[str, Any]) -> None:
+    named = TokenVerifier(provider.url, AUDIENCE, f"{provider.url}/jwks", OPERATE)
+    assert await named.caller(token(provider, **claims)) == Caller("someone", operator=True)
+    assert await named.caller(token(provider, scope="vigil:operate2 vigil", roles={"vigil:operate": 1})) == Caller("someone")
+    unnamed = TokenVerifier(provider.url, AUDIENCE, f"{provider.url}/jwks")
+    assert await unnamed.caller(token(provider, **claims)) == Caller("someone")

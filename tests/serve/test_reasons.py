@@ -9,11 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from serve.model_watch import Snapshot
-from serve.protocols import explain, weigh
+from serve.protocols import explain
 from train import reference, threshold
 from train.bundle import ModelBundle
 from train.fit import fit_part
 from train.forest import CompiledForest
+from train.reasons import weigh
 
 Floats = NDArray[np.float64]
 SHIFT = (6.0, 8.0)  # robust standard deviations

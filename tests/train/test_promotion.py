@@ -94,7 +94,7 @@ class Shelf:
         state = "done" if done else "failed"
         self._write(lambda: setattr(self, "entries", [replace(m, state=state) if m.id == move else m for m in self.entries]))
 
-    def moves(self) -> list[Move]:
+    def moves(self, most: int | None = None) -> list[Move]:
         return list(self.entries)
 
     @contextmanager
