@@ -94,7 +94,7 @@ def read(
     for table in (train, test):
         if table is not None:
             _check(table, name)
-    _check_leak(train, name)
+    _check_leak(found, name)
     raw = next(chunks.read(pieces[0], columns, allow_missing=allow_missing)).names if columns.schema else ()
     if columns.schema:
         schema.keep(schema.Schema(raw, columns.label, columns.time, columns.entity), columns)
@@ -122,14 +122,14 @@ def _check(table: Table, name: str) -> None:
         raise DataError(f"{name}: two columns have the same name")
 
 
-def _check_leak(table: Table, name: str) -> None:
+def _check_leak(found: scan.Shard, name: str) -> None:
     """A feature that has one value for all anomalies and another for all other rows is the label under another name."""
-    if table.labels is None or not 0 < table.labels.sum() < len(table):
+    if found.extremes is None:
         return
-    anomalies, others = table.X[table.labels == 1], table.X[table.labels == 0]
-    constant = (np.ptp(anomalies, axis=0) == 0) & (np.ptp(others, axis=0) == 0) & (anomalies[0] != others[0])
-    if constant.any():
-        leak = table.names[int(np.argmax(constant))]
+    smallest, largest = found.extremes[:, 0], found.extremes[:, 1]  # [2, d]; infinite where a class has no row
+    told = (smallest == largest).all(axis=0) & (smallest[0] != smallest[1])
+    if told.any():
+        leak = found.names[int(np.argmax(told))]
         raise DataError(f"{name}: column {leak!r} tells the label: the model would learn the answer; leave it out", field=leak)
 
 

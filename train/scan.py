@@ -65,6 +65,7 @@ class Shard:
     """What one pass over some pieces found. sample, keys: the rows with the smallest keys; tail: the last rows, in order.
 
     span: first and last time by entity; digests: sha256 by column, one for each piece
+    extremes: [2, 2, d], of normal and of anomalous rows the smallest and the largest value of each column, where there are labels
     """
 
     names: tuple[str, ...]
@@ -76,6 +77,7 @@ class Shard:
     digests: dict[str, list[str]]
     span: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     test: Kept | None = None
+    extremes: Floats | None = None
 
 
 def scan(pieces: Sequence[Piece], plan: Plan, *, tasks: int = 1, progress: Callable[[int], None] = lambda _: None) -> Shard:
@@ -158,6 +160,7 @@ class _Keeper:
         self._samples, self._keys, self._tails, self._tests = [none], [np.empty(0)], [none], [none][:0]
         self._cut, self.rows = plan.cut, 0
         self._hashes = {name: hashlib.sha256() for name in (*first.names, *(("label",) if first.labels is not None else ()))}
+        self._extremes = None if first.labels is None else np.full((2, 2, len(first.names)), [[np.inf], [-np.inf]])
         self._past: dict[str, Floats] = {}
         self._span: dict[str, tuple[Any, Any]] = {}
 
@@ -170,6 +173,11 @@ class _Keeper:
             self._hashes[name].update(np.ascontiguousarray(chunk.X[:, j]).data)
         if chunk.labels is not None:
             self._hashes["label"].update(np.ascontiguousarray(chunk.labels).data)
+            assert self._extremes is not None
+            for label in (0, 1):
+                rows = chunk.X[chunk.labels == label]
+                if len(rows):
+                    self._extremes[label] = _wider(self._extremes[label], np.stack([rows.min(axis=0), rows.max(axis=0)]))
         if chunk.times is not None:
             self._check_times(chunk)
         X, complete = self._over_time(chunk)
@@ -224,7 +232,12 @@ class _Keeper:
         sample, keys = _smallest(join(self._samples), np.concatenate(self._keys), self._plan.most)
         tail = _last(join(self._tails), self._most_tail)
         test = join(self._tests) if self._tests else None
-        return Shard(self.names, self._ordered, self.rows, sample, keys, tail, digests, self._span, test)
+        return Shard(self.names, self._ordered, self.rows, sample, keys, tail, digests, self._span, test, self._extremes)
+
+
+def _wider(one: Floats, other: Floats) -> Floats:
+    """Extremes [.., 2, d] over both."""
+    return np.stack([np.fmin(one[..., 0, :], other[..., 0, :]), np.fmax(one[..., 1, :], other[..., 1, :])], axis=-2)
 
 
 def _by_entity(chunk: Chunk) -> list[tuple[str, NDArray[np.intp]]]:
@@ -272,4 +285,5 @@ def _merge(one: Shard, other: Shard, piece: Piece, plan: Plan) -> Shard:
     return Shard(
         one.names, one.ordered and other.ordered, one.rows + other.rows, sample, keys,
         _last(join([one.tail, other.tail]), plan.most), digests, one.span, join(tests) if tests else None,
+        None if one.extremes is None or other.extremes is None else _wider(one.extremes, other.extremes),
     )  # fmt: skip

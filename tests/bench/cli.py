@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import click
 
 from train.terminal import command, json_option, say, show, table
 
-NAMES = ("score", "reasons", "policies", "serving", "swap", "stream", "drift", "faults", "soak", "load")
-LONG = ("faults", "soak", "load")  # only by name
+NAMES = ("score", "reasons", "policies", "serving", "swap", "stream", "drift", "quality", "training", "faults", "soak", "load")
+LONG = ("quality", "training", "faults", "soak", "load")  # only by name
 
 
 @click.command()
@@ -26,37 +27,37 @@ LONG = ("faults", "soak", "load")  # only by name
 )
 @click.option("--rps", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="load: requests a second")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="write what was found as JSON")
-@click.option("--write-docs", is_flag=True, help="serving, drift: write the section of docs/benchmarks.md")
+@click.option("--write-docs", is_flag=True, help="write what was found into docs/")
 @click.option("--windows", type=click.IntRange(min=10), default=3000, show_default=True, help="drift: quiet windows a world")
 @click.option("--trials", type=click.IntRange(min=1), default=200, show_default=True, help="drift: changes of each kind")
+@click.option("--rows", type=click.IntRange(min=1_000_000), default=20_000_000, show_default=True, help="training: most rows")
 @json_option
 @command
 def bench(
-    name: str | None, seconds: float, rps: float, out: Path | None, write_docs: bool, windows: int, trials: int, as_json: bool
+    name: str | None, seconds: float, rps: float, out: Path | None, write_docs: bool, windows: int, trials: int, rows: int,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite), reasons (the features named for an
     anomaly beside labelled ones), policies (the policy pack over 500 resources), drift (beside naive rules), serving (HTTP
     beside a do-nothing handler and other servers), swap (fifty swaps under load, and the shadow), stream (records a second, and
-    what is lost or doubled when the consumer is killed). Only by name: load (an open loop against the platform that runs), faults
-    (one after the other on a platform of their own), soak (trends of what processes hold; give it --seconds 3600). Peers are
-    installed into environments of their own."""
+    what is lost or doubled when the consumer is killed). Only by name: quality (a distributed fit, and features over time, on
+    real tables), training (memory and time for 1 and 20 million rows), load (an open loop against the platform that runs),
+    faults (one after the other on a platform of their own), soak (trends of what processes hold; give it --seconds 3600). Peers
+    are installed into environments of their own."""
+    own: dict[str, Callable[[], Any]] = {
+        "serving": lambda: _serving(seconds, write_docs, as_json),
+        "swap": lambda: _swap(seconds, as_json),
+        "faults": lambda: _faults(seconds, write_docs, as_json),
+        "soak": lambda: _soak(seconds, as_json),
+        "load": lambda: _load(rps, seconds, as_json),
+        "drift": lambda: _drift(windows, trials, write_docs, as_json),
+        "quality": lambda: _quality(write_docs, as_json),
+        "training": lambda: _training(rows, write_docs, as_json),
+    }
     found: dict[str, Any] = {}
     for each in [n for n in NAMES if n not in LONG] if name is None else (name,):
         say(each)
-        if each == "serving":
-            found[each] = _serving(seconds, write_docs, as_json)
-        elif each == "swap":
-            found[each] = _swap(seconds, as_json)
-        elif each == "faults":
-            found[each] = _faults(seconds, write_docs, as_json)
-        elif each == "soak":
-            found[each] = _soak(seconds, as_json)
-        elif each == "load":
-            found[each] = _load(rps, seconds, as_json)
-        elif each == "drift":
-            found[each] = _drift(windows, trials, write_docs, as_json)
-        else:
-            found[each] = _measure(each, as_json)
+        found[each] = own[each]() if each in own else _measure(each, as_json)
     if out is not None:
         out.write_text(json.dumps(found, indent=1))
     if as_json:
@@ -81,6 +82,30 @@ def _drift(windows: int, trials: int, write_docs: bool, as_json: bool) -> list[d
     if not as_json:
         _table(rows)
     return rows
+
+
+def _quality(write_docs: bool, as_json: bool) -> dict[str, Any]:
+    from tests.bench import quality
+
+    found = quality.quality()
+    if write_docs:
+        quality.write(found)
+    if not as_json:
+        for rows in found.values():
+            _table(rows)
+    return found
+
+
+def _training(rows: int, write_docs: bool, as_json: bool) -> dict[str, Any]:
+    from tests.bench import report, training
+
+    found = training.training(rows)
+    if write_docs:
+        report.write_section(report.DOCS, "Training", training.page(found))
+    if not as_json:
+        for each in found.values():
+            _table(each)
+    return found
 
 
 def _faults(seconds: float, write_docs: bool, as_json: bool) -> list[dict[str, Any]]:

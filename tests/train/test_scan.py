@@ -124,6 +124,17 @@ def test_files_whose_times_overlap_or_whose_columns_differ_are_refused(parts: Pa
         data.read(parts)
 
 
+def test_a_leak_is_seen_in_all_rows_not_in_the_sample_alone(tmp_path: Path, frame: pd.DataFrame) -> None:
+    label = (frame["a"] % 2500 == 7).astype(int)  # 2 of the 5000 rows
+    leaking = frame.assign(copy=3 - 5 * label, label=label)
+    leaking.to_parquet(tmp_path / "t.parquet", index=False)
+    with pytest.raises(DataError, match=r"column 'copy' tells the label"):
+        data.read(tmp_path / "t.parquet", most=1000)
+    leaking.loc[4000, "copy"] = 2
+    leaking.to_parquet(tmp_path / "t.parquet", index=False)
+    assert "copy" in data.read(tmp_path / "t.parquet", most=1000).train.names
+
+
 def test_parts_without_rows_and_files_that_links_show_twice_change_nothing(parts: Path, frame: pd.DataFrame) -> None:
     frame[:0].to_parquet(parts / "part-1b.parquet", index=False)
     (parts / "again").symlink_to(parts)  # a circle
