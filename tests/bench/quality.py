@@ -29,6 +29,7 @@ Found = dict[str, Floats]  # by metric, one figure a seed
 SEEDS = (0, 10, 20, 30, 40)  # worker k of a fit has the seed + k: no two fits share one
 WITHIN = 0.02
 WORKERS = 2
+ABOVE = 0.001
 # One of them is chosen by the machines below, and confirmed by the others.
 TRANSFORMS = ("diff:1", "mean:10", "mean:10,sd:10", "mean:60,sd:60", "min:10,max:10", "diff:1,sd:10", "diff:1,mean:10,sd:10",
               "diff:1,mean:30,sd:30")  # fmt: skip
@@ -172,7 +173,9 @@ def ratios(distributed: list[dict[str, Any]], machines: list[dict[str, Any]]) ->
         for title in ("AUROC", "average precision"):
             gained = [row[f"{title}: difference"] for row in machines if part in ("all", row["for"])]
             rows.append(
-                Ratio(f"{title} gained over time, mean of {len(gained)} machines ({part})", float(np.mean(gained)), 0, unit="")
+                Ratio(
+                    f"{title} gained over time, mean of {len(gained)} machines ({part})", float(np.mean(gained)), ABOVE, unit=""
+                )
             )
     return [ratio.row() for ratio in rows]
 

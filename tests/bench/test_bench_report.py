@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import serving
+from tests.bench import quality, serving, training
 from tests.bench.load import Load, answered, request, summary
 from tests.bench.report import Ratio, markdown, over, write_section
 
@@ -99,3 +99,25 @@ def test_a_peer_is_compared_with_the_runs_that_took_turns_with_it() -> None:
     found.add(serving.SINGLE, serving.beside(serving.VIGIL, serving.FASTAPI), load(4000, 1.0))
     found.add(serving.SINGLE, serving.FASTAPI, load(100, 9.0))
     assert serving.ratios(found)[2].value == 40.0
+
+
+def test_the_page_of_quality_says_which_transform_and_how_it_was_chosen() -> None:
+    rows = [
+        {"machine": "asd/omi-1", "for": "choosing", "AUROC: difference": 0.1, "average precision: difference": 0.2},
+        {"machine": "asd/omi-5", "for": "confirming", "AUROC: difference": -0.2, "average precision: difference": 0.0},
+    ]
+    distributed = [{"table": "a", "difference": 0.001}, {"table": "b", "difference": -0.03}]
+    ratios = quality.ratios(distributed, rows)
+    assert [row["met"] for row in ratios] == ["NO", "NO", "yes", "yes", "yes", "NO", "NO"]
+    candidates = [{"transform": name, "AUROC": x, "average precision": 0.2} for name, x in (("(none)", 0.6), ("sd:10", 0.7))]
+    text = quality.page({"ratios": ratios, "distributed": distributed, "candidates": candidates, "machines": rows})
+    assert "`--over-time sd:10`" in text
+    assert "| asd/omi-5 | confirming |" in text
+
+
+def test_training_is_judged_by_its_heaviest_process() -> None:
+    few, many = (training.Run(rows, seconds, training.Peaks(dict(rss), dict(rss))) for rows, seconds, rss in (
+        (10**6, 20.0, {"vigil train": 400, "ray::worker": 500}), (2 * 10**7, 100.0, {"vigil train": 450, "ray::scan": 700}),
+    ))  # fmt: skip
+    assert [row["met"] for row in training.ratios(few, many)] == ["NO", "NO", "yes"]
+    assert training.processes(few, many)[0]["process"] == "ray::scan"

@@ -56,25 +56,37 @@ def _name(process: psutil.Process) -> str:
     return "vigil train" if "vigil train" in text else next((name for name in known if name in text), Path(words[0]).name)
 
 
+@dataclass(frozen=True)
+class Run:
+    """`vigil train` over so many rows."""
+
+    rows: int
+    seconds: float
+    peaks: Peaks
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "rows": f"{self.rows:,}", "seconds": round(self.seconds, 1), "rows/s": f"{self.rows / self.seconds:,.0f}",
+            "microseconds a row": round(1e6 * self.seconds / self.rows, 2),
+            "peak resident MB of a process": _mb(max(self.peaks.rss.values())),
+            "its own (USS) MB": _mb(max(self.peaks.unique.values())),
+        }  # fmt: skip
+
+
 def training(rows: int) -> dict[str, list[dict[str, Any]]]:
     """One run of a million rows and one of `rows`: what they cost, the bounds, and who held the memory."""
-    runs = [_run(count) for count in (FEW, rows)]
-    return {"ratios": _ratios(*runs), "runs": [run["row"] for run in runs], "processes": _processes(*runs)}
+    few, many = _run(FEW), _run(rows)
+    return {"ratios": ratios(few, many), "runs": [few.row(), many.row()], "processes": processes(few, many)}
 
 
-def _run(rows: int) -> dict[str, Any]:
+def _run(rows: int) -> Run:
     with tempfile.TemporaryDirectory(prefix="vigil-bench-") as folder:
         table, home = Path(folder) / "table", Path(folder) / "home"
         _generate(table, rows)
         say(f"{rows:,} rows are written")
-        seconds, peaks = _train(table, home)
-    row = {
-        "rows": f"{rows:,}", "seconds": round(seconds, 1), "rows/s": f"{rows / seconds:,.0f}",
-        "microseconds a row": round(1e6 * seconds / rows, 2), "peak resident MB of a process": _mb(max(peaks.rss.values())),
-        "its own (USS) MB": _mb(max(peaks.unique.values())),
-    }  # fmt: skip
-    say(f"{row}")
-    return {"rows": rows, "seconds": seconds, "peaks": peaks, "row": row}
+        run = Run(rows, *_train(table, home))
+    say(f"{run.row()}")
+    return run
 
 
 def _generate(folder: Path, rows: int) -> None:
@@ -119,27 +131,29 @@ def _watch(pid: int, done: Event, peaks: Peaks) -> None:
             peaks.look([root, *root.children(recursive=True)], unique)
 
 
-def _ratios(few: dict[str, Any], many: dict[str, Any]) -> list[dict[str, Any]]:
-    times = f"{many['rows'] // 10**6} million rows over one million"
-    heaviest = [max(run["peaks"].rss.values()) for run in (few, many)]
-    unique = [max(run["peaks"].unique.values()) for run in (few, many)]
-    per_row = [run["seconds"] / run["rows"] for run in (few, many)]
+def ratios(few: Run, many: Run) -> list[dict[str, Any]]:
+    """What must hold."""
+    times = f"{many.rows // 10**6} million rows over one million"
+    heaviest = [max(run.peaks.rss.values()) for run in (few, many)]
+    unique = [max(run.peaks.unique.values()) for run in (few, many)]
+    per_row = [run.seconds / run.rows for run in (few, many)]
     return [
-        ratio.row() for ratio in (
+        ratio.row()
+        for ratio in (
             Ratio(f"{times}: peak resident memory of any process", over(heaviest[1], heaviest[0]), MEMORY, at_least=False),
             Ratio(f"{times}: the same, not shared (USS)", over(unique[1], unique[0]), MEMORY, at_least=False),
             Ratio(f"{times}: wall time a row", over(per_row[1], per_row[0]), 1, at_least=False),
         )
-    ]  # fmt: skip
+    ]
 
 
-def _processes(few: dict[str, Any], many: dict[str, Any]) -> list[dict[str, Any]]:
+def processes(few: Run, many: Run) -> list[dict[str, Any]]:
     """Peaks of each kind of process, in MB."""
-    names = sorted({*few["peaks"].rss, *many["peaks"].rss}, key=lambda name: -many["peaks"].rss.get(name, 0))
+    names = sorted({*few.peaks.rss, *many.peaks.rss}, key=lambda name: -many.peaks.rss.get(name, 0))
     return [
         {"process": name}
-        | {f"{what}, {run['rows']:,} rows": _mb(kind.get(name, 0)) for run in (few, many)
-           for what, kind in (("resident MB", run["peaks"].rss), ("own MB", run["peaks"].unique))}
+        | {f"{what}, {run.rows:,} rows": _mb(kind.get(name, 0)) for run in (few, many)
+           for what, kind in (("resident MB", run.peaks.rss), ("own MB", run.peaks.unique))}
         for name in names
     ]  # fmt: skip
 
