@@ -185,7 +185,7 @@ def _logged_model(folder: Path, running: UnderTest) -> Model:
 
     mlflow.set_tracking_uri(running.platform.tracking_uri)
     copy = Path(mlflow.artifacts.download_artifacts("models:/vigil/1", dst_path=str(folder / "model")))
-    forest = mlflow.sklearn.load_model(str(copy))
+    forest: Any = mlflow.sklearn.load_model(str(copy))
     del forest.feature_names_in_  # these peers hand it arrays: it would warn of each
     joblib.dump(forest, folder / "forest.joblib")
     return Model(folder / "forest.joblib", copy)
