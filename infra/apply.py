@@ -11,6 +11,7 @@ import pulumi_kubernetes as k8s
 from infra.manifests import all_objects
 from infra.manifests.bindings import MONITORING, RAY, TRACKING, Bindings
 from infra.manifests.delivery import root_application
+from infra.manifests.monitoring import METRICS_KEY
 from infra.manifests.operators import charts
 from infra.manifests.parts import Object
 from infra.manifests.ray import API_KEYS, KEY_FILE, MLFLOW_LOGIN, RAY_TOKEN, REDIS_SECRET
@@ -94,6 +95,7 @@ class Platform(pulumi.ComponentResource):
             wanted[RAY, REDIS_SECRET] = {"password": values["redisPassword"]}
         if "grafanaPassword" in values:
             wanted[MONITORING, "grafana-admin"] = {"username": "admin", "password": values["grafanaPassword"]}
+            wanted[MONITORING, METRICS_KEY] = {"key": values["metricsKey"]}
         return [
             k8s.core.v1.Secret(
                 f"{namespace}/{name}", metadata={"name": name, "namespace": namespace}, string_data=data, type="Opaque",

@@ -18,7 +18,7 @@ from train.errors import VigilError
 
 ROOT = Path(__file__).parent.parent
 PROJECT = "vigil"
-SECRETS = ("rayToken", "apiKeys", "mlflowPassword", "mlflowSecretKey", "redisPassword", "grafanaPassword")
+SECRETS = ("rayToken", "apiKeys", "mlflowPassword", "mlflowSecretKey", "redisPassword", "grafanaPassword", "metricsKey")
 INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|\d+xlarge|metal)")
 
 
@@ -261,9 +261,10 @@ def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
 def needed_secrets(settings: PlatformSettings) -> tuple[str, ...]:
     """Which of SECRETS these settings need."""
     optional = {
-        "apiKeys": not settings.oidc_issuer,
+        "apiKeys": not settings.oidc_issuer or settings.monitoring,  # Prometheus shows one
         "redisPassword": settings.gcs_fault_tolerance == "redis",
         "grafanaPassword": settings.monitoring,
+        "metricsKey": settings.monitoring,
     }
     return tuple(key for key in SECRETS if optional.get(key, True))
 

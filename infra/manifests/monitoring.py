@@ -10,6 +10,8 @@ from infra.manifests.parts import Object, object_
 from infra.manifests.ray import PORT
 from infra.settings import PlatformSettings
 
+METRICS_KEY = "vigil-metrics-key"  # name of the Secret with the API key that Prometheus shows to the service
+
 
 def objects(settings: PlatformSettings) -> list[Object]:
     """None without monitoring: the kinds are those of kube-prometheus-stack."""
@@ -37,6 +39,7 @@ def _application() -> Object:
     return object_("monitoring.coreos.com/v1alpha1", "ScrapeConfig", "vigil", MONITORING, spec={
         "jobName": JOB, "metricsPath": "/metrics", "scrapeInterval": "15s",
         "staticConfigs": [{"targets": [f"{BACKEND}.{RAY}.svc:{PORT}"]}],
+        "authorization": {"type": "Bearer", "credentials": {"name": METRICS_KEY, "key": "key"}},
     })  # fmt: skip
 
 
