@@ -6,12 +6,13 @@ import hashlib
 import importlib.metadata
 import logging
 import os
+import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,52 +24,24 @@ from train import bundle, data, forest, gate, reference, threshold
 from train.bundle import ModelBundle
 from train.data import Fingerprint, Table
 from train.describe import parameters
-from train.errors import DataError
+from train.errors import DataError, RegistryError
 from train.evaluate import agreement, evaluate, golden, plant, row_microseconds
 from train.fit import fit, fit_part
 from train.forest import CompiledForest
 from train.gate import Verdict
 from train.home import Home
 from train.plots import draw
+from train.progress import Listener, Progress
 from train.registry import Candidate, Registry, Version
 from train.revision import commit
-from train.schema import Columns
 from train.settings import TrainSettings, TrustSettings
 from train.source import is_s3
+from train.spec import JobResult, JobSpec
 from train.transform import Transform, parse
 
-Progress = Callable[[str], None]
+REGISTER_S = 90.0  # longer than the lock of a driver that has died is respected
+NICENESS = 19
 LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")
-
-
-@dataclass(frozen=True)
-class JobSpec:
-    """One training job.
-
-    data: the baseline table; captured/since: live rows from that Unix time on are trained on as well, and become the
-    reference; key: a second job with the same key returns the version of the first.
-    """
-
-    data: str
-    label: str | None = None
-    captured: str | None = None
-    since: float = 0.0
-    trigger: str = "manual"  # | schedule | drift
-    key: str | None = None
-    columns: Columns = field(default_factory=Columns)
-    over_time: str = ""  # a transform, see train/transform.py
-
-
-@dataclass(frozen=True)
-class JobResult:
-    """What a training job made: the registered version, and the gate's verdict on it."""
-
-    version: Version
-    verdict: dict[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        v = self.version
-        return {"version": v.version, "run_id": v.run_id, "digest": v.digest, "metrics": dict(v.metrics), "verdict": self.verdict}
 
 
 @dataclass(frozen=True)
@@ -85,43 +58,62 @@ class _Rows:
     transform: Transform | None
 
 
-def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, progress: Progress = lambda _: None) -> JobResult:
-    """Train, judge and register one version; needs a connected Ray.
+def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, listener: Listener | None = None) -> JobResult:
+    """Train, judge and register one version, telling `listener`; needs a connected Ray.
 
     Raises DataError for unusable data and VigilError when the job fails; a failed job registers nothing.
     """
     key = spec.key or uuid.uuid4().hex
     if (done := registry.of_job(key)) is not None:
         return JobResult(done, registry.gate(done))
+    progress = Progress(listener)
     champion = registry.champion()
     prior = registry.fetch(champion, home.cache) if champion else None
-    rows = _load(spec, settings, progress)
-    progress(f"{len(rows.fit)} rows of {len(rows.fit.names)} features to fit, {len(rows.held_out)} held out")
+    with progress.phase("read"):
+        rows = _load(spec, settings, progress)
+    progress.say(f"{len(rows.fit)} rows of {len(rows.fit.names)} features to fit, {len(rows.held_out)} held out")
     for name in rows.fit.constant:
-        progress(f"warning: feature {name!r} is constant; it is kept but carries nothing")
-    merged = fit(rows.fit.X, settings, home.state / "train")
-    progress(f"fitted {merged.n_estimators} trees on {settings.workers} workers")
-    model = _assemble(merged, rows, spec, settings, prior)
-    metrics, verdict = _judge(model, prior, rows, settings, drifted=spec.captured is not None)
-    progress(verdict.text())
+        progress.say(f"warning: feature {name!r} is constant; it is kept but carries nothing")
+    with progress.phase("fit"):
+        merged = fit(rows.fit.X, settings, home.state / "train", lambda trees: progress.trees(trees, settings.n_estimators))
+    progress.say(f"fitted {merged.n_estimators} trees on {settings.workers} workers")
+    with progress.phase("calibrate"):
+        model = _assemble(merged, rows, spec, settings, prior)
+    with progress.phase("evaluate"):
+        metrics, verdict = _judge(model, prior, rows, settings, drifted=spec.captured is not None)
+    progress.say(verdict.text())
     tags = {
         "data_fingerprint": rows.fingerprint.digest,
         "trigger": spec.trigger,
         "job": key,
         "verdict": "passed" if verdict.passed else "failed",
     }
-    # Two drivers of one job may have come this far: the lock lets one of them register, the other finds what it did.
-    with registry.exclusive("vigil train", f"job-{key}"):
+    metrics |= {f"seconds_{phase}": seconds for phase, seconds in progress.seconds.items()}
+    candidate = Candidate(
+        merged, model, parameters(asdict(spec), settings, model), metrics, tags, verdict.to_json(), rows.fingerprint,
+        draw(model, rows.held_out, rows.test or rows.held_out), settings.revision or commit(),
+    )  # fmt: skip
+    with progress.phase("register"):
+        version = _register(key, candidate, registry)
+    progress.say(f"registered version {version.version}")
+    return JobResult(version, registry.gate(version))
+
+
+def _register(key: str, candidate: Candidate, registry: Registry) -> Version:
+    """Two drivers of one job may have come this far: the lock lets one of them register, the other waits for what it makes."""
+    deadline = time.monotonic() + REGISTER_S
+    while True:
         if (done := registry.of_job(key)) is not None:
-            return JobResult(done, registry.gate(done))
-        version = registry.register(
-            Candidate(
-                merged, model, parameters(asdict(spec), settings, model), metrics, tags, verdict.to_json(), rows.fingerprint,
-                draw(model, rows.held_out, rows.test or rows.held_out), settings.revision or commit(),
-            )
-        )  # fmt: skip
-    progress(f"registered version {version.version}")
-    return JobResult(version, verdict.to_json())
+            return done
+        with ExitStack() as held:
+            try:
+                held.enter_context(registry.exclusive("vigil train", f"job-{key}"))
+            except RegistryError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+                continue
+            return registry.of_job(key) or registry.register(candidate)
 
 
 def _load(spec: JobSpec, settings: TrainSettings, progress: Progress) -> _Rows:
@@ -157,18 +149,10 @@ def _load(spec: JobSpec, settings: TrainSettings, progress: Progress) -> _Rows:
 
 
 def _read(spec: JobSpec, settings: TrainSettings, progress: Progress) -> data.Dataset:
-    told = 0
-
-    def read_rows(rows: int) -> None:
-        nonlocal told
-        if rows >= 2 * told + 1_000_000:
-            told = rows
-            progress(f"{rows} rows read")
-
     columns = spec.columns if spec.columns.label else replace(spec.columns, label=spec.label)
     return data.read(
         spec.data, columns=columns, most=settings.sample_rows, seed=settings.seed, over_time=spec.over_time,
-        tasks=settings.workers, progress=read_rows,
+        tasks=settings.workers, progress=lambda rows: progress.rows(rows, None),
     )  # fmt: skip
 
 
@@ -257,18 +241,31 @@ def beside(model: ModelBundle, prior: ModelBundle, held_out: Table) -> dict[str,
     }
 
 
+def inside_job() -> bool:
+    """Whether this process is the driver of a Ray job that was submitted."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Ray for the length of a block: the cluster at `address`, this job's cluster, or one of its own on this machine."""
-    inside_job = "RAY_JOB_ID" in os.environ or "RAY_ADDRESS" in os.environ
+    """Ray for the length of a block: the cluster at `address`, this job's cluster, or one of its own on this machine.
+
+    What Ray has to say of dead workers it prints; standard output is for results.
+    """
     quiet: dict[str, Any] = {"namespace": "vigil", "log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None and not inside_job:
+    if inside_job():
+        # What trains beside replicas takes the cores that they leave: Ray gives its workers niceness 15, those of jobs 0.
+        os.nice(NICENESS)
+        os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
+        quiet["runtime_env"] = {"env_vars": {"RAY_worker_niceness": str(NICENESS)}}
+    if address is None and "RAY_ADDRESS" not in os.environ:
         cpus = max(2, os.cpu_count() or 1)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=512 * 2**20, **quiet)
     else:
         ray.init(address=address, **quiet)
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
         ray.shutdown()
 

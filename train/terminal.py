@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec
@@ -20,6 +21,7 @@ from train.errors import VigilError
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
+PART_S = 5.0
 P = ParamSpec("P")
 json_option = click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
 
@@ -29,22 +31,40 @@ def say(message: str) -> None:
     err.print(message, markup=False)
 
 
+class Steps:
+    """Shows steps of some work: called with a message when one is done. `part` tells how far the present one is."""
+
+    def __init__(self, title: str, bar: Progress | None, total: int) -> None:
+        self._title, self._bar, self._done, self._told = title, bar, 0, time.monotonic()
+        self._task = bar.add_task(title, total=total) if bar else None
+
+    def __call__(self, message: str) -> None:
+        say(message)
+        self._done, self._told = self._done + 1, time.monotonic()
+        self._show(self._title, self._done)
+
+    def part(self, message: str, share: float) -> None:
+        """Of the present step this `share` is done; where there is no terminal it is a line every few seconds."""
+        if self._bar is None and time.monotonic() - self._told > PART_S:
+            say(message)
+            self._told = time.monotonic()
+        self._show(message, self._done + min(share, 1.0))
+
+    def _show(self, title: str, done: float) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=title, completed=done)
+
+
 @contextmanager
-def steps(title: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A callable that shows one step done; on a terminal as a bar of `total` steps."""
+def steps(title: str, total: int) -> Iterator[Steps]:
+    """Progress over about `total` steps: on a terminal a bar, elsewhere lines."""
     if not err.is_terminal:
-        yield say
+        yield Steps(title, None, total)
         return
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True
     ) as bar:
-        task = bar.add_task(title, total=total)
-
-        def step(message: str) -> None:
-            say(message)
-            bar.advance(task)
-
-        yield step
+        yield Steps(title, bar, total)
 
 
 def show(value: Any) -> None:

@@ -230,6 +230,18 @@ def test_parts_that_differ_are_not_merged(columns: int, max_samples: int) -> Non
         merge(parts)
 
 
+@pytest.mark.parametrize("trees", [1, 7, 23, 100])
+def test_a_part_that_tells_how_far_it_is_is_what_scikit_learn_fits_at_once(trees: int) -> None:
+    X, told = np.random.default_rng(0).normal(size=(300, 4)), []
+    part = fit_part(X, trees=trees, max_samples=64, max_features=0.5, seed=3, fitted=told.append)
+    whole = Isolation(n_estimators=trees, max_samples=64, max_features=0.5, random_state=3, n_jobs=1).fit(X)
+    assert part.get_params() == whole.get_params()
+    np.testing.assert_array_equal(part.score_samples(X), whole.score_samples(X))
+    assert told == sorted(set(told))
+    assert told[-1] == trees
+    assert len(told) == min(trees, 10)
+
+
 def test_a_part_needs_max_samples_rows_and_repeats_for_one_seed() -> None:
     X = np.random.default_rng(0).normal(size=(32, 2))
     with pytest.raises(DataError, match="31 rows are fewer than max_samples=32"):

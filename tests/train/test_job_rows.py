@@ -11,6 +11,7 @@ import pytest
 
 from train.data import captured_name
 from train.job import JobSpec, _load
+from train.progress import Progress
 from train.settings import TrainSettings
 
 
@@ -24,7 +25,7 @@ def test_captured_rows_weigh_as_the_settings_say(tmp_path: Path, weight: float, 
     live = rng.normal(100, 1, (1000, 2))
     pq.write_table(pa.table({"a": live[:, 0], "b": live[:, 1]}), folder / captured_name(1000.0))
     spec = JobSpec(str(tmp_path / "old.csv"), captured=str(tmp_path / "captured"), since=500.0)
-    rows = _load(spec, TrainSettings(captured_weight=weight), lambda _: None)
+    rows = _load(spec, TrainSettings(captured_weight=weight), Progress())
     new = rows.fit.X[:, 0] > 50
     assert (int(new.sum()), int((~new).sum())) == (800, old)
     assert len(rows.world) == 1000

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from sklearn.ensemble import IsolationForest
 
 from train import bundle as bundles
-from train import ledger, promotion
+from train import job, ledger, promotion
 from train.bundle import ModelBundle
 from train.errors import BundleError, RegistryError, RegistryUnavailable
 from train.promotion import Move, promote
@@ -313,3 +313,17 @@ def test_a_bundle_that_cannot_be_had_is_unavailable(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RegistryUnavailable, match="does not answer"):
         Registry("http://127.0.0.1:9", registry.model_name).fetch(register(), cache)
+
+
+def test_two_drivers_of_one_job_register_one_version(registry: Registry, model: Models) -> None:
+    both = Barrier(2)
+
+    def drive(seed: int) -> Version:
+        own = Registry(registry.tracking_uri, registry.model_name, registry._artifacts)
+        both.wait()
+        return job._register("once", candidate(model(seed), "once"), own)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(drive, (0, 1))
+    assert (one.version, one.digest) == (other.version, other.digest)
+    assert [version.version for version in registry.versions()] == [one.version]

@@ -1,0 +1,63 @@
+"""How far a training job is: its phase, the rows it has read, the trees it has fitted. For people as lines or a bar, and as
+metrics of the driver, which Ray exports as ray_vigil_training_*.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from ray.util.metrics import Gauge
+
+PHASES = ("read", "tune", "fit", "calibrate", "evaluate", "register")
+
+
+class Listener(Protocol):
+    """Who is told: a message when a step is done, and of a step that takes long how much is done (`share` of 1)."""
+
+    def __call__(self, message: str) -> None: ...
+
+    def part(self, message: str, share: float) -> None: ...
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def __call__(self, message: str) -> None: ...
+
+    def part(self, message: str, share: float) -> None: ...
+
+
+class Progress:
+    """The progress of one job; needs a connected Ray. `seconds` has the time that each finished phase took."""
+
+    def __init__(self, listener: Listener | None = None) -> None:
+        self.say: Listener = listener or Silent()
+        self.seconds: dict[str, float] = {}
+        self._rows = Gauge("vigil_training_rows_read", "Rows that the training job has read")
+        self._trees = Gauge("vigil_training_trees_fitted", "Trees that the training job has fitted")
+        self._phase = Gauge("vigil_training_phase", "1 for the phase that the training job is in", tag_keys=("phase",))
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """One of PHASES, for the length of a block."""
+        for phase in PHASES:
+            self._phase.set(float(phase == name), {"phase": phase})
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - began
+            self._phase.set(0.0, {"phase": name})
+
+    def rows(self, read: int, whole: int | None) -> None:
+        """So many rows have been read, of `whole` where that is known."""
+        self._rows.set(read)
+        self.say.part(f"{read} rows read" if whole is None else f"{read} of {whole} rows read", read / whole if whole else 0.0)
+
+    def trees(self, fitted: int, whole: int) -> None:
+        """So many trees of `whole` are fitted."""
+        self._trees.set(fitted)
+        self.say.part(f"{fitted} of {whole} trees fitted", fitted / whole)
