@@ -18,13 +18,14 @@ from drift.retrain import Retraining, retrain
 from drift.rollout import POLL_S
 from drift.settings import DriftSettings, Mode
 from drift.watch import Watch
+from serve.metrics import RayMirror
 from train.errors import JobsUnavailable, PlatformError, RegistryUnavailable, VigilError
 from train.promotion import history
 from train.registry import Registry
 from train.settings import TrustSettings
 
 log = logging.getLogger("ray.serve")
-CANARY_S = 0.5
+CANARY_S, MIRROR_S = 0.5, 1.0
 LEDGER_S, LOOKING_S, MOST_MOVES, MOST_VERSIONS = 15.0, 60.0, 50, 20
 
 
@@ -44,6 +45,7 @@ class DriftMonitor:
             asyncio.get_running_loop().create_task(self._canary_loop()),
             asyncio.get_running_loop().create_task(self._tick_loop()),
             asyncio.get_running_loop().create_task(self._ledger_loop()),
+            asyncio.get_running_loop().create_task(self._mirror_loop()),
         ]
 
     async def ingest(self, report: dict[str, Any]) -> dict[str, float | None]:
@@ -159,6 +161,13 @@ class DriftMonitor:
             except VigilError as error:
                 log.warning("the promotion ledger cannot be read now: %s", error.message)
             read = now
+
+    async def _mirror_loop(self) -> None:
+        """Tells Ray what the monitor has counted."""
+        mirror = RayMirror()
+        while True:
+            mirror.update(await asyncio.to_thread(self._watch.own_metrics, time.time()))
+            await asyncio.sleep(MIRROR_S)
 
     async def _hurry(self) -> None:
         """Have the replicas look at the registry now; they would anyway within their poll period."""

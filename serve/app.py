@@ -22,8 +22,9 @@ from serve.board import Board
 from serve.capture import Capture
 from serve.gateway import Answer, Call, Gateway, accept, table
 from serve.invocations import decode_invocations, encode_invocations
-from serve.metrics import ServeMetrics, exposition, snapshot
+from serve.metrics import RayMirror, ServeMetrics, exposition, snapshot
 from serve.model_watch import ModelWatch, Snapshot
+from serve.observe import App, Observer, observer
 from serve.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer, model_metadata, server_metadata
 from serve.operators import Operators, admit_operator, own_page
 from serve.protocols import decode_feedback, decode_mode, decode_predict, encode_predict
@@ -61,6 +62,7 @@ class Detector:
         self.registry = registry
         self.capture = Capture(self.settings.capture_rows)
         self.vitals = Vitals(self.metrics)
+        self.observer: Observer | None = None
         self.capture_rate = 1.0
         self.drift_score = 0.0
         self._tasks: list[asyncio.Task[None]] = []
@@ -95,7 +97,7 @@ class Detector:
         model, scores = self._score(model, rows, Call({b"x-request-id": b"stream"}, rows.tobytes()))
         return scores, np.where(scores > model.bundle.threshold.value, -1, 1), model.version
 
-    def __serve_build_asgi_app__(self) -> Gateway:
+    def __serve_build_asgi_app__(self) -> App:
         model, version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
         operators = Operators(self.registry, self._refreshed)
         board = Board(lambda: self._ask_monitor("console"), self._about, self.metrics.console_polls)
@@ -120,7 +122,12 @@ class Detector:
                 "/drift/mode": (self.drift_mode, self._admit_operator),
             },
         )  # fmt: skip
-        return Gateway(routes, self.settings, self.metrics)
+        self.observer = observer(self.settings, self.metrics, self.replica)
+        if self.observer is None:
+            return Gateway(routes, self.settings, self.metrics)
+        observed: Any = self
+        observed._score = self.observer.scoring(self._score)
+        return self.observer.gateway(Gateway(self.observer.routes(routes), self.settings, self.metrics))
 
     async def predict(self, call: Call) -> Answer:
         """Score one row or many."""
@@ -283,20 +290,23 @@ class Detector:
             raise NoMonitor(f"the drift monitor does not answer ({type(error).__name__}); scoring goes on without it") from error
 
     async def _report_loop(self) -> None:
-        """Hand rows, counts and the served version to the monitor, about once a second."""
+        """Hand rows, counts and the served version to the monitor, and the counts to Ray, about once a second."""
+        mirror = RayMirror()
         while True:
             await asyncio.sleep(self.settings.flush_s * random.uniform(0.8, 1.2))
             self.watch.check_guard()
+            if self.observer is not None:
+                await self.observer.flush()
             trial, shadow, batches = self.watch.trial, self.watch.shadow, self.capture.take()
             self.metrics.capture_dropped.inc(self.capture.dropped)
             self.capture.dropped = 0
             sampled = shadow.take() if shadow else []
             found = await asyncio.to_thread(shadow.score, sampled) if shadow and sampled else None
             self.vitals.sample(trial, found)
-            report = self._served() | {
-                "rows": batches, "counts": snapshot(self.metrics.registry), "trial": trial.report() if trial else None,
-                "shadow": found,
-            }  # fmt: skip
+            counts = snapshot(self.metrics.registry)
+            mirror.update(counts)
+            about = {"rows": batches, "counts": counts, "trial": trial.report() if trial else None, "shadow": found}
+            report = self._served() | about
             try:
                 answer = await self._ask_monitor("ingest", report)
             except VigilError:

@@ -26,6 +26,7 @@ Message = dict[str, Any]
 JSON = b"application/json"
 MODEL_PATH = re.compile(r"(/v2/models/)([^/]+)((?:/versions/)([^/]+))?(/infer|/ready)?")
 MAX_REQUEST_ID = 128
+TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 HURRIED_S = 0.5
 NOT_MODIFIED = 304
 SMALL_DIGITS = 3  # of a Content-Length: a body under 1,000 bytes is not worth counting
@@ -51,6 +52,17 @@ class Call:
     def content_type(self) -> str:
         """In lower case, without parameters; empty when there is none."""
         return self.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace that the caller says the request belongs to."""
+        found = TRACEPARENT.fullmatch(self.headers.get(b"traceparent", b""))
+        return found[1].decode() if found else None
+
+    @property
+    def about(self) -> dict[str, str | None]:
+        """What a line in the log says of the request."""
+        return {"request_id": self.request_id, "trace_id": self.trace_id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +168,8 @@ class Gateway:
             return
         began = time.perf_counter()
         method, route, held = scope["method"], None, 0
+        call = Call(dict(scope["headers"]))
         try:
-            call = Call(dict(scope["headers"]))
             route = self._find(scope["path"], call)
             handler = route.methods.get(method)
             if handler is None:
@@ -175,7 +187,7 @@ class Gateway:
         except VigilError as error:
             answer = self._refused(error, scope["path"], route)
         except Exception:
-            log.exception("%s %r failed", method, scope["path"])
+            log.exception("%s %r failed", method, scope["path"], extra=call.about)
             answer = self._refused(InternalError("the service failed on this request; its log says why"), scope["path"], route)
         finally:
             if held:

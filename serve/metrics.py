@@ -214,3 +214,24 @@ class _Plain(Collector):
             for sample, labels, value in samples:
                 metric.add_sample(sample, dict(labels), value)
             yield metric
+
+
+class RayMirror:
+    """Sets the same samples through Ray's metrics: the endpoint of each node has them as `ray_vigil_...`, with the worker's id.
+
+    As gauges all of them, counts too: of a process that has ended Ray forgets a gauge, but keeps a counter for ever.
+    """
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Gauge as RayGauge  # here: who only names metrics needs no Ray
+
+        self._make, self._gauges = RayGauge, dict[str, RayGauge]()
+
+    def update(self, counts: Snapshot) -> None:
+        """Set every sample of `counts`; what is not a number is left out."""
+        for _, _, documentation, samples in counts:
+            for name, labels, value in samples:
+                if name not in self._gauges:
+                    self._gauges[name] = self._make(name, documentation, tuple(label for label, _ in labels))
+                if not math.isnan(value):
+                    self._gauges[name].set(value, dict(labels))

@@ -175,7 +175,7 @@ class ModelWatch:
         self._metrics.swaps.inc()
         self._metrics.swap.observe(time.monotonic() - self._noticed[1])
         self._noticed = None
-        log.warning("serving version %s (%s)", fresh.version, fresh.digest[:12])
+        log.warning("serving version %s (%s)", fresh.version, fresh.digest[:12], extra={"model_version": fresh.version})
         await asyncio.to_thread(self._remember, fresh)
         return True
 
@@ -226,7 +226,8 @@ class ModelWatch:
         self._metrics.swap_failures.inc()
         attempts = self.refusals[version].attempts + 1 if version in self.refusals else 1
         if attempts == 1:  # told once per version, counted each time
-            log.error("version %s cannot be served, the model stays: %s", version, error.message)
+            told = {"model_version": version}
+            log.error("version %s cannot be served, the model stays: %s", version, error.message, extra=told)
         # What cannot be had now may be there at once; what is damaged is not worth a download at every poll.
         wait = 0.0 if isinstance(error, RegistryUnavailable) else min(self.poll_s * 2 ** min(attempts, 10), LONGEST_WAIT_S)
         self.refusals[version] = Refusal(error.message, attempts, time.monotonic() + wait)

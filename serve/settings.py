@@ -80,6 +80,16 @@ class ServeSettings(BaseSettings):
         default=20_000, ge=1, description="rows a replica holds for the monitor; the oldest are dropped beyond that"
     )
     flush_s: float = Field(default=1.0, gt=0, description="how often a replica hands its rows to the monitor")
+    log_encoding: Literal["JSON", "TEXT"] = Field(default="JSON", description="form of the logs of Serve and of Vigil in it")
+    request_log_rate: float = Field(
+        default=0.0, ge=0, le=1, description="share of requests that get a line in logs/requests of the home; 0: no request log"
+    )
+    traces_endpoint: str = Field(
+        default="", description="collector of OpenTelemetry traces by OTLP/HTTP, as http://collector:4318; empty: no traces"
+    )
+    traces_rate: float = Field(
+        default=0.1, ge=0, le=1, description="share of requests that are traced, of those whose caller sends no traceparent"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -128,7 +138,7 @@ class ServeSettings(BaseSettings):
         elsewhere = {"port", "min_replicas", "max_replicas", "target_ongoing_requests", "max_ongoing_requests",
                      "max_queued_requests", "overload_status", "retry_after_s", "request_timeout_s", "header_timeout_s",
                      "haproxy_metrics", *(name for name in type(self).model_fields if name.startswith("stream_")),
-                     "cpus_per_replica", "poll_s", "capture_rate"}  # fmt: skip
+                     "cpus_per_replica", "poll_s", "capture_rate", "log_encoding"}  # fmt: skip
         detector = {
             "name": "Detector",
             "max_ongoing_requests": self.max_ongoing_requests,
@@ -155,7 +165,7 @@ class ServeSettings(BaseSettings):
         return {
             "http_options": {"host": self.host, "port": self.port, "request_timeout_s": self.request_timeout_s},
             # At INFO the record of every request is built even where the access log is off: a tenth of a request's time.
-            "logging_config": {"log_level": "WARNING", "enable_access_log": False},
+            "logging_config": {"encoding": self.log_encoding, "log_level": "WARNING", "enable_access_log": False},
             "applications": applications,
         }
 

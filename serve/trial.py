@@ -53,7 +53,8 @@ class Trial:
                 return self.candidate, self._score(self.candidate, rows, threads, self._arms["canary"])
             except Exception:  # whatever it is, the caller gets the champion's answer
                 self._arms["canary"].errors += 1
-                log.exception("the canary, version %s, failed; the champion answers", self.candidate.version)
+                told = {"model_version": self.candidate.version}
+                log.exception("the canary, version %s, failed; the champion answers", self.candidate.version, extra=told)
         return champion, self._score(champion, rows, threads, self._arms["champion"])
 
     @property

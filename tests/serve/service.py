@@ -36,8 +36,8 @@ class Service:
         # What Serve's decorator adds to the class needs Ray; the class below it does not.
         plain: Any = next(c for c in reversed(Detector.__mro__) if c.__name__ == "Detector")
         self.detector = plain.__new__(plain)
-        self.detector.settings = ServeSettings(home=Path("/nowhere"), **settings)
-        self.detector.metrics = ServeMetrics()
+        self.detector.settings = ServeSettings(**{"home": Path("/nowhere"), **settings})
+        self.detector.metrics, self.detector.replica = ServeMetrics(), "r"
         self.detector.capture = Capture(1000)
         self.detector.capture_rate, self.detector.drift_score = 1.0, 0.25
         self.detector.watch = type("Watch", (), {"snapshot": model, "trial": None, "shadow": None, "source": "registry"})()
