@@ -14,6 +14,7 @@ COMMANDS = {
     "up": "serve.cli",
     "down": "serve.cli",
     "status": "serve.cli",
+    "top": "serve.top",
     "demo": "serve.cli",
     "stream": "serve.cli",
     "keys": "serve.keys",

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ import click
 
 from serve import local
 from serve.consume import consume
+from serve.figures import told, when
 from serve.settings import ServeSettings
 from train.errors import PlatformError, VigilError
 from train.home import Home, Platform
 from train.settings import HomeSettings, TrainSettings
-from train.terminal import command, json_option, say, show, steps, table
+from train.terminal import command, json_option, plain, say, show, steps, table
 
 data_option = click.option("--data", help="CSV, Parquet or .npz")
 label_option = click.option("--label", help="column (array) of labels, 1 = anomaly")
@@ -77,24 +77,16 @@ def down(as_json: bool) -> None:
 @json_option
 @command
 def status(as_json: bool) -> None:
-    """The parts of the platform, and which replica serves which version."""
+    """The parts of the platform, which replica serves which version, and what monitor and governor make of the data."""
     found = local.status(HomeSettings().open())
     if as_json:
         show(found)
         return
     table(("part", "answers"), list(found["parts"].items()))
-    rows = [(r["replica"], r["version"], str(r["digest"])[:12], _since(r["since"]), r["source"]) for r in found["replicas"] or []]
+    rows = [(r["replica"], r["version"], str(r["digest"])[:12], when(r["since"]), r["source"]) for r in found["replicas"] or []]
     table(("replica", "version", "digest", "since", "from"), rows)
-    click.echo(f"desired version {found['desired_version'] or 'none'}; lagging: {', '.join(found['lagging'] or []) or 'none'}")
-    for replica in found["replicas"] or []:
-        for version, reason in (replica["refused"] or {}).items():
-            click.echo(f"{replica['replica']} refuses version {version}: {reason}")
-    if canary := found["canary"]:
-        click.echo(f"canary {canary['version']} answers {canary['share']:.0%} of the requests")
-
-
-def _since(at: float | None) -> str:
-    return "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    for line in told(found):
+        click.echo(plain(line))
 
 
 @click.group(invoke_without_command=True)

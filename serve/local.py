@@ -166,7 +166,8 @@ def status(home: Home) -> dict[str, Any]:
     drift = call("GET", f"{platform.url}/drift", platform, errors=True)
     parts = {"serve": "status" in ready, "monitor": "governor" in drift, "mlflow": answers(f"{platform.tracking_uri}/health"),
              "ray": answers(f"{platform.dashboard_url}/api/version", platform)}  # fmt: skip
-    keys = ("model_version", "model_digest", "desired_version", "replicas", "lagging", "disagreement", "canary")
+    keys = ("model_version", "model_digest", "desired_version", "replicas", "lagging", "disagreement", "canary", "verdict",
+            "governor", "scores", "alert_budget", "last_retraining")  # fmt: skip
     shown = {key: getattr(platform, key) for key in ("url", "dashboard_url", "tracking_uri", "token_path")}
     return {**shown, "parts": parts, "ready": ready, **{key: drift.get(key) for key in keys}}
 

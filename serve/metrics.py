@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+log = logging.getLogger("ray.serve")
 # Sub-millisecond steps: a row is scored in microseconds.
 LATENCY_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SWAP_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -228,7 +230,13 @@ class RayMirror:
         self._make, self._gauges = RayGauge, dict[str, RayGauge]()
 
     def update(self, counts: Snapshot) -> None:
-        """Set every sample of `counts`; what is not a number is left out."""
+        """Set every sample of `counts`; what is not a number is left out. Never raises: the counts go to the monitor as well."""
+        try:
+            self._set(counts)
+        except Exception:
+            log.exception("Ray does not take these metrics")
+
+    def _set(self, counts: Snapshot) -> None:
         for _, _, documentation, samples in counts:
             for name, labels, value in samples:
                 if name not in self._gauges:

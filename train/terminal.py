@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from train.errors import VigilError
 
@@ -26,9 +27,14 @@ P = ParamSpec("P")
 json_option = click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
 
 
+def plain(value: object) -> str:
+    """What a terminal shows and does not obey: feature names and reasons come from outside."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+
+
 def say(message: str) -> None:
     """One line of progress."""
-    err.print(message, markup=False)
+    err.print(plain(message), markup=False)
 
 
 class Steps:
@@ -76,7 +82,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout."""
     made = Table(*columns)
     for row in rows:
-        made.add_row(*(str(value) for value in row))
+        made.add_row(*(Text(plain(value)) for value in row))
     out.print(made)
 
 
@@ -91,7 +97,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             if kwargs.get("as_json"):
                 show(error.body())
             else:
-                err.print(f"error: {error.message}", style="bold red", markup=False)
+                err.print(plain(f"error: {error.message}"), style="bold red", markup=False)
             sys.exit(1)
         except ValidationError as error:
             if not error.title.endswith("Settings"):
