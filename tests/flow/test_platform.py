@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import urllib.request
 from pathlib import Path
@@ -75,6 +76,18 @@ def test_every_door_gives_the_same_scores(platform: Vigil) -> None:
     assert platform.get("/v2/models/nope")[0] == 404
     assert "error" in platform.post("/v2/models/vigil/infer", b"{")[1]
     assert platform.post("/invocations", b"{")[1]["error_code"] == "BAD_REQUEST"
+
+
+def test_rays_own_endpoint_tells_what_replicas_and_monitor_count(platform: Vigil) -> None:
+    commands = [" ".join(process.cmdline()) for process in processes(platform, "metrics-export-port")]
+    port = next(found[1] for command in commands if (found := re.search(r"metrics-export-port=(\d+)", command)))
+    wanted = {"ray_vigil_rows_scored_total", "ray_vigil_request_seconds_bucket", "ray_vigil_alert_budget", "ray_vigil_model_info"}
+
+    def told() -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            return wanted <= {line.partition("{")[0] for line in answer.read().decode().splitlines()}
+
+    eventually(told)
 
 
 @pytest.mark.parametrize(
