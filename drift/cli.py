@@ -7,7 +7,7 @@ import click
 from train.errors import PlatformError
 from train.home import Platform
 from train.settings import HomeSettings, TrainSettings
-from train.terminal import command, json_option, say, show, table
+from train.terminal import command, json_option, plain, say, show, table
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
@@ -44,8 +44,9 @@ def status(as_json: bool) -> None:
         ],
     )
     governor = found["governor"]
-    click.echo(f"verdict: {found['verdict']['sentence'] if found['verdict'] else 'no full window yet'}")
-    click.echo(f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {found['retrains']} retrainings")
+    click.echo(plain(f"verdict: {found['verdict']['sentence'] if found['verdict'] else 'no full window yet'}"))
+    said = f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {found['retrains']} retrainings"
+    click.echo(plain(said))
 
 
 def spark(trend: list[float]) -> str:
@@ -62,7 +63,7 @@ def mode(to: str) -> None:
     A retraining that runs goes on, but promotes nothing any more once the mode is not auto.
     """
     state = _platform().post("/drift/mode", body={"mode": None if to == "settings" else to})
-    click.echo(f"governor: {state['phase']}: {state['reason']}")
+    click.echo(plain(f"governor: {state['phase']}: {state['reason']}"))
 
 
 @drift.command()
@@ -94,7 +95,7 @@ def check(reference: str, window: str, alpha: float, as_json: bool) -> None:
         return
     if not calibration.promised:
         say(f"these floors promise no false-alarm budget: {calibration.note}")
-    click.echo(f"{verdict.kind}: {verdict.sentence}")
+    click.echo(plain(f"{verdict.kind}: {verdict.sentence}"))
     table(
         ("feature", "statistic", "value", "limit"),
         [(f.feature, f.statistic, f"{f.value:.3f}", f"{f.limit:.3f}") for f in verdict.findings],

@@ -12,12 +12,13 @@ from prometheus_client import Gauge
 
 from drift.governor import Phase
 from drift.settings import Mode
-from serve.metrics import TRAINING_PHASES, DriftMetrics
+from serve.metrics import DriftMetrics
 from train.errors import VigilError
 from train.registry import Registry
 
 log = logging.getLogger("ray.serve")
-MOST_FEATURES, MOST_CHECKS, REMEMBERED = 50, 50, 100
+MOST_FEATURES, MOST_CHECKS, MOST_PHASES, REMEMBERED = 50, 50, 20, 100
+SECONDS = "seconds_"  # how train/job.py calls the metrics of its phases
 
 
 class Gauges:
@@ -49,7 +50,8 @@ class Gauges:
             metrics = registry.get(champion).metrics
         except VigilError:
             return
-        self._training = {phase: metrics[f"seconds_{phase}"] for phase in TRAINING_PHASES if f"seconds_{phase}" in metrics}
+        phases = sorted(name for name in metrics if name.startswith(SECONDS))[:MOST_PHASES]
+        self._training = {name.removeprefix(SECONDS): metrics[name] for name in phases}
         self._champion = champion
         self.judge(registry, champion)
 

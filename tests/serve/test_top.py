@@ -25,6 +25,7 @@ from serve.figures import figures, quantile, samples, told
 from serve.metrics import ServeMetrics, exposition, snapshot
 from serve.top import HALF, bar, frame, top
 from tests.running import ROOT
+from train.terminal import table
 
 HOSTILE = "disk\x1b[2J\x1b]0;owned\x07[bold]\u202e\x9b"
 STATUS: dict[str, Any] = {
@@ -131,6 +132,14 @@ def url() -> Iterator[str]:
 
 def run(url: str, *arguments: str) -> Any:
     return CliRunner().invoke(top, ["--url", url, "--api-key", "k", *arguments])
+
+
+def test_a_table_shows_what_is_in_it_and_obeys_none_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    table(("feature",), [(HOSTILE,), ("[/nothing] to close",)])
+    shown = capsys.readouterr().out
+    assert ORDERS.findall(shown) == []
+    assert "[bold]" in shown
+    assert "[/nothing]" in shown
 
 
 def test_without_a_terminal_one_frame_is_printed_that_gives_no_orders(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
