@@ -169,7 +169,7 @@ def _from_frame(frame: pd.DataFrame, schema: Schema, file: File, first: int) -> 
     X = np.empty((len(schema.features), len(frame))).T  # columns side by side: they come, and are hashed, one by one
     for j, name in enumerate(schema.features):
         X[:, j] = values.numbers(frame[name], name, file, first)
-    labels = None if schema.label is None else values.labels(frame[schema.label].to_numpy(), file)
+    labels = None if schema.label is None else values.labels(frame[schema.label].to_numpy(), file, first)
     times = None if schema.time is None else values.times(frame[schema.time], schema.time, file, first)
     entities = None if schema.entity is None else values.entities(frame[schema.entity], file, first)
     return Chunk(X, schema.features, first, labels, times, entities)

@@ -90,6 +90,10 @@ def read(
     found = scan.scan(pieces, scan.Plan(columns, most, seed, over_time, allow_missing), tasks=tasks, progress=progress)
     name = files[0].path if len(files) == 1 else str(path)
     test = found.test and Table(found.test.X, found.names, found.test.labels)
+    if found.rows and not len(found.sample.X):
+        raise DataError(
+            f"{name}: none of its {found.rows} rows has as many before it as the transform {over_time!r} looks back on"
+        )
     train = Table(found.sample.X, found.names, found.sample.labels, found.ordered)
     for table in (train, test):
         if table is not None:
@@ -104,7 +108,9 @@ def read(
 
 def preview(path: str | Path, columns: Columns) -> None:
     """Raise DataError for what the first rows of a table already show; takes a second, whatever its size."""
-    found = next(chunks.read(chunks.pieces(source.find(path))[0], columns))
+    read = (chunk for piece in chunks.pieces(source.find(path)) for chunk in chunks.read(piece, columns))
+    first = next(read)
+    found = first if len(first.X) else next((chunk for chunk in read if len(chunk.X)), first)
     _check(Table(found.X, found.names), str(path))
 
 

@@ -88,7 +88,10 @@ def _saved(columns: Columns) -> Schema | None:
         return None
     try:
         found = json.loads(Path(columns.schema).read_text())
-        return Schema(**{**found, "features": tuple(found["features"])})
+        features = found["features"]
+        if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
+            raise TypeError("`features` must be a list of names")
+        return Schema(**{**found, "features": tuple(features)})
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise DataError(f"the schema file {columns.schema} cannot be read: {error}") from error
 
@@ -96,4 +99,7 @@ def _saved(columns: Columns) -> Schema | None:
 def keep(schema: Schema, columns: Columns) -> None:
     """Write the schema file, where one is asked for and there is none yet."""
     if columns.schema is not None and not Path(columns.schema).exists():
-        write_json(Path(columns.schema), asdict(schema))
+        try:
+            write_json(Path(columns.schema), asdict(schema))
+        except OSError as error:
+            raise DataError(f"the schema file {columns.schema} cannot be written: {error}") from error

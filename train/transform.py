@@ -35,6 +35,8 @@ class Transform:
         for kind, rows in self.steps:
             if kind not in KINDS or not 1 <= rows <= MOST_ROWS:
                 raise DataError(f"step {kind}:{rows} of the transform: use {', '.join(KINDS)}, 1 to {MOST_ROWS} rows")
+        if len(set(self.steps)) != len(self.steps):
+            raise DataError("the transform has a step twice")
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:

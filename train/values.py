@@ -90,7 +90,7 @@ def times(column: Any, name: str, file: File, first: int) -> NDArray[Any]:
     return values
 
 
-def labels(values: NDArray[Any], file: File) -> NDArray[np.int64]:
+def labels(values: NDArray[Any], file: File, first: int = 0) -> NDArray[np.int64]:
     """1 for an anomaly, 0 for all else; raises DataError for anything but these two."""
     try:
         labels = np.asarray(values, dtype=np.float64)
@@ -98,5 +98,6 @@ def labels(values: NDArray[Any], file: File) -> NDArray[np.int64]:
         raise DataError(f"{file.path}: labels must be 0 (normal) or 1 (anomaly)") from error
     wrong = ~np.isin(labels, (0, 1))
     if wrong.any():
-        raise DataError(f"{file.path}: labels must be 0 (normal) or 1 (anomaly), found {labels[wrong][0]}")
+        row = first + int(np.argmax(wrong))
+        raise DataError(f"{where(file, row)}: labels must be 0 (normal) or 1 (anomaly), found {labels[wrong][0]}", row=row)
     return labels.astype(np.int64)

@@ -86,7 +86,7 @@ def test_npz_of_one_unordered_table(tmp_path: Path, array: str, label: str | Non
         ("a,b\n1,2\n1e39,4\n", "float32", None, None),
         ("a,b\n", "0 rows and 2 feature columns", None, None),
         ("label\n1\n", "1 rows and 0 feature columns", None, None),
-        ("a,label\n1,0\n2,2\n", "found 2", None, None),
+        ("a,label\n1,0\n2,2\n", "line 3: labels must be 0 .* found 2", None, 1),
         ("a,label\n1,0\n2,bad\n", "labels must be 0", None, None),
         ("a,_b\n1,2\n", "reserved", None, None),
         ("\n\n", "No columns", None, None),

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from train.data import captured_name
+from train.errors import DataError
 from train.job import JobSpec, _load
 from train.progress import Progress
 from train.settings import TrainSettings
@@ -29,3 +30,20 @@ def test_captured_rows_weigh_as_the_settings_say(tmp_path: Path, weight: float, 
     new = rows.fit.X[:, 0] > 50
     assert (int(new.sum()), int((~new).sum())) == (800, old)
     assert len(rows.world) == 1000
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            np.random.default_rng(0).normal(size=(300, 2)),
+            "240 rows are left to fit on after 20% are held out, fewer than max_samples",
+        ),
+        (np.full((2000, 2), 7.0), "every feature of .* is constant: there is nothing to learn"),
+    ],
+    ids=["few", "constant"],
+)
+def test_what_no_forest_can_be_fitted_on_is_refused(tmp_path: Path, rows: np.ndarray, said: str) -> None:
+    np.savez(tmp_path / "t.npz", train=rows)
+    with pytest.raises(DataError, match=said):
+        _load(JobSpec(str(tmp_path / "t.npz")), TrainSettings(), Progress())

@@ -86,6 +86,8 @@ def test_rows_over_time_come_from_whole_histories_of_one_entity(tmp_path: Path) 
     table = data.read(tmp_path / "t.csv", columns=Columns(time="at", entity="host"), over_time="diff:1").train
     assert table.names == ("a", "a:diff1")
     np.testing.assert_array_equal(table.X, [[2, 1], [300, 200], [4, 2], [900, 600]])
+    with pytest.raises(DataError, match="none of its 6 rows has as many before it as the transform 'mean:4'"):
+        data.read(tmp_path / "t.csv", columns=Columns(time="at", entity="host"), over_time="mean:4")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,9 @@ def test_a_leak_is_seen_in_all_rows_not_in_the_sample_alone(tmp_path: Path, fram
 
 
 def test_parts_without_rows_and_files_that_links_show_twice_change_nothing(parts: Path, frame: pd.DataFrame) -> None:
-    frame[:0].to_parquet(parts / "part-1b.parquet", index=False)
+    for name in ("part-", "part-1b"):
+        frame[:0].to_parquet(parts / f"{name}.parquet", index=False)
+    data.preview(parts, TIME)
     (parts / "again").symlink_to(parts)  # a circle
     (parts / "part-9.parquet").symlink_to(parts / "part-0.parquet")
     for where in (parts, f"{parts}/**/*.parquet"):
@@ -160,6 +164,18 @@ def test_a_schema_is_inferred_once_and_enforced_afterwards(tmp_path: Path, frame
     frame.assign(new=1.0).drop(columns="b").to_csv(file, index=False)
     with pytest.raises(DataError, match=r"it lacks b and has new beside it"):
         data.read(file, columns=Columns(schema=schema))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("[]", "cannot be read"), ('{"features": "ab"}', "list of names"), (None, "cannot be written")]
+)
+def test_a_schema_file_that_is_none_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    schema = tmp_path / "schema.json" if text is not None else tmp_path / "t.csv" / "schema.json"
+    if text is not None:
+        schema.write_text(text)
+    with pytest.raises(DataError, match=said):
+        data.read(tmp_path / "t.csv", columns=Columns(schema=str(schema)))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from train.transform import KINDS, Transform, parse
 NAMES = ("a", "b")
 values = st.floats(-1e6, 1e6, width=32)
 rows = arrays(np.float64, st.tuples(st.integers(1, 12), st.just(2)), elements=values)
-steps = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(1, 5)), max_size=4).map(tuple)
+steps = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(1, 5)), max_size=4, unique=True).map(tuple)
 
 
 @settings(max_examples=60, deadline=None)
@@ -47,7 +47,7 @@ def test_names_and_length() -> None:
     assert (transform.length, parse("diff:12,max:3", NAMES).length, parse("min:1", NAMES).length) == (9, 12, 0)
 
 
-@pytest.mark.parametrize("text", ["", "diff", "mean:0", "mean:9999", "median:3", "diff:-1", "diff:1,,sd:2"])
+@pytest.mark.parametrize("text", ["", "diff", "mean:0", "mean:9999", "median:3", "diff:-1", "diff:1,,sd:2", "sd:2,sd:2"])
 def test_what_is_no_transform_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="transform"):
         parse(text, NAMES)
