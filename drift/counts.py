@@ -6,20 +6,26 @@ from collections.abc import Container
 
 from serve.metrics import Snapshot, total
 
-GONE_S = 300.0  # Serve has long ended a replica that has not reported for so long
+# So often another replica has reported, about once a second, when Serve has long ended one that has not. It is not a time: when
+# a machine wakes up, all its replicas have been silent for hours, and go on.
+ROUNDS = 300
 
 
 class Counts:
     """Holds as much for a thousand dead replicas as for one."""
 
     def __init__(self) -> None:
-        self._latest: dict[str, tuple[Snapshot, float]] = {}
+        self._latest: dict[str, tuple[Snapshot, int]] = {}
+        self._round, self._heard = 0, set[str]()  # who has reported in this round; who does again begins the next
         self._gone: Snapshot = []
 
-    def report(self, replica: str, counts: Snapshot, now: float) -> None:
+    def report(self, replica: str, counts: Snapshot) -> None:
         """A replica's counts since its start."""
-        self._latest[replica] = (counts, now)
-        for name in [name for name, (_, seen) in self._latest.items() if now - seen > GONE_S]:
+        if replica in self._heard:
+            self._round, self._heard = self._round + 1, set()
+        self._heard.add(replica)
+        self._latest[replica] = (counts, self._round)
+        for name in [name for name, (_, last) in self._latest.items() if self._round - last > ROUNDS]:
             self._gone = total([self._gone, _without_gauges(self._latest.pop(name)[0])])
 
     def snapshots(self, live: Container[str]) -> list[Snapshot]:

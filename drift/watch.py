@@ -100,7 +100,7 @@ class Watch:
             replica = str(report["replica"])
             self._replicas[replica] = {key: report[key] for key in REPLICA_KEYS} | {"seen": now}
             self._replicas[replica] |= {key: report.get(key) for key in ("source", "canary", "refused")}
-            self._counts.report(replica, report["counts"], now)
+            self._counts.report(replica, report["counts"])
             self.rollout.ingest(report)
             self.live.ingest(report, now)
             self.live.told.serving(self._live(now), self._desired, now)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from drift.counts import GONE_S, Counts
+from drift.counts import ROUNDS, Counts
 from drift.gauges import MOST_FEATURES, Gauges
 from drift.retrain import Retraining
 from serve.metrics import DriftMetrics, ServeMetrics, Snapshot, exposition, snapshot
@@ -135,17 +135,29 @@ def counted(rows: int) -> Snapshot:
     return snapshot(metrics.registry)
 
 
+def total_rows(found: list[Snapshot]) -> float:
+    return sum(value for one in found for *_, of in one for name, _, value in of if name == "vigil_rows_scored_total")
+
+
 def test_replicas_that_come_and_go_cost_nothing_and_take_nothing_back() -> None:
-    counts, before = Counts(), 0.0
-    sizes = []
-    for i in range(200):
-        counts.report(f"r{i}", counted(1), i * GONE_S)
+    counts, one, sizes = Counts(), counted(1), []
+    for i in range(30):
+        for _ in range(ROUNDS + 1):
+            counts.report(f"r{i}", one)
         found = counts.snapshots({f"r{i}"})
-        rows = sum(value for one in found for *_, of in one for name, _, value in of if name == "vigil_rows_scored_total")
-        assert rows == before + 1
-        before = rows
+        assert total_rows(found) == i + 1
         sizes.append((len(found), len(exposition(found))))
-    assert max(sizes[100:])[0] <= 4
-    assert sizes[-1][1] < sizes[2][1] + 100
-    live = [value for one in counts.snapshots({"r199"}) for *_, of in one for name, _, value in of if name.endswith("_bytes")]
+    assert max(sizes)[0] <= 4
+    assert sizes[-1][1] < sizes[5][1] + 100
+    live = [value for one in counts.snapshots({"r29"}) for *_, of in one for name, _, value in of if name.endswith("_bytes")]
     assert live == [0, 5]  # pending and memory, of the one that lives
+
+
+def test_a_replica_that_was_asleep_with_all_others_is_counted_once() -> None:
+    counts = Counts()
+    for _ in range(ROUNDS):
+        counts.report("a", counted(1))
+    counts.report("b", counted(2))
+    assert total_rows(counts.snapshots(())) == 3
+    counts.report("a", counted(4))
+    assert total_rows(counts.snapshots(())) == 6
