@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import logging as logs
 import os
 import threading
 import time
@@ -15,6 +17,7 @@ from typing import Any, cast
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from ray._common.formatters import JSONFormatter
 
 from serve import request_log
 from serve.gateway import Gateway
@@ -65,6 +68,26 @@ async def test_whatever_a_caller_sends_it_stays_one_line(logging: Service) -> No
     await logging.ask("POST", "/pre\ndict\u2028", ROW, x_request_id=hostile, traceparent="00-zz\n")
     (line,) = await lines(logging)
     assert (line["request_id"], line["path"], line["trace_id"], line["status"]) == (hostile, "/pre\ndict\u2028", None, 404)
+
+
+async def test_a_fault_is_one_line_of_json_with_request_and_trace(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ArithmeticError("no\n{score}")
+
+    monkeypatch.setattr(service.detector, "_score", broken)
+    out = io.StringIO()
+    handler = logs.StreamHandler(out)
+    handler.setFormatter(JSONFormatter())
+    logger = logs.getLogger("ray.serve")
+    logger.addHandler(handler)
+    try:
+        reply = await service.ask("POST", "/predict", ROW, x_request_id='"\n', traceparent=f"00-{TRACE}-{PARENT}-01")
+    finally:
+        logger.removeHandler(handler)
+    assert reply.status == 500
+    (line,) = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert (line["levelname"], line["request_id"], line["trace_id"]) == ("ERROR", '"\n', TRACE)
+    assert "ArithmeticError" in line["exc_text"]
 
 
 async def test_a_share_of_the_requests_is_logged(model: Snapshot, tmp_path: Path) -> None:
