@@ -74,19 +74,18 @@ def _feature(feature: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "feature": feature["feature"], "trend": feature["trend"], "ks": round(feature["ks"], 4),
         "floor": round(feature["floor"], 4), "ratio": round(ratio, 3), "correlation": round(ties, 3),
-        "effect": round(feature["wasserstein"], 3), "nearness": round(max(ratio, ties), 3),
+        "effect": round(feature["wasserstein"], 3), "nearness": round(max(ratio, ties if ties >= 1 else 0.0), 3),
     }  # fmt: skip
 
 
 def _governor(shown: Mapping[str, Any], state: Governor, settings: DriftSettings, now: float) -> dict[str, Any]:
-    today = [seconds for start, seconds in state.retrains if start > now - DAY]
+    spent = sum(seconds for start, seconds in state.retrains if start > now - DAY)
     return {
-        **{key: shown[key] for key in ("phase", "mode", "reason", "episode", "cooldown", "until", "rows")},
+        **{key: shown[key] for key in ("phase", "mode", "reason", "episode", "cooldown", "until", "rows", "retrains_left")},
         "rows_wanted": settings.retrain_rows,
         "settings_mode": settings.mode,
-        "retrains_left": max(0, settings.max_retrains_per_day - len(today)),
         "retrains_a_day": settings.max_retrains_per_day,
-        "seconds_left": round(max(0.0, settings.max_retrain_seconds_per_day - sum(today))),
+        "seconds_left": round(max(0.0, settings.max_retrain_seconds_per_day - spent)),
     }
 
 

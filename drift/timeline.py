@@ -72,7 +72,7 @@ def _governor(moves: Sequence[Mapping[str, Any]], cause: str) -> Iterable[Event]
         if phase == former and phase != "retraining":
             yield event(at, "mode", f"The governor was {reason}" if reason.startswith("switched") else _upper(reason))
         elif phase == "collecting":
-            yield event(at, "episode", f"Drift episode: {reason}")
+            yield event(at, "episode", _upper(reason))
         elif phase == "retraining":
             yield event(at, "retrain", "Retraining began" if reason == "retraining" else _upper(reason), [cause] * (k == began))
         elif phase == "cooling":

@@ -114,6 +114,7 @@ class Detector:
             open_reads={
                 "/healthz": self.healthz, "/readyz": self.readyz, "/ping": self.readyz,
                 "/v2/health/live": self.healthz, "/v2/health/ready": self.readyz, **console.routes(),
+                "/console/about": self.console_about,
             },
             acts={
                 "/models/refresh": (self.refresh_all, self._admit), "/feedback": (self.feedback, self._admit),
@@ -185,6 +186,10 @@ class Detector:
         model = self._model()
         return _json({"status": "ready", "model_version": model.version, "model_digest": model.digest,
                       "features": model.bundle.names, "source": self.watch.source})  # fmt: skip
+
+    async def console_about(self, call: Call) -> Answer:
+        """What the console must know before anybody has shown a key."""
+        return _json({"auth": self.settings.auth_required})
 
     async def refresh_all(self, call: Call) -> Answer:
         """Have every replica look at the registry now, and answer what each serves then."""

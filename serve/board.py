@@ -74,12 +74,14 @@ class Board:
 
     async def answer(self, call: Call) -> Answer:
         """GET /console/state. Headers tell what would change the document all the time: X-Vigil-Time (Unix seconds), how old
-        the state is (X-Vigil-Age-S) and when to ask again (X-Vigil-Poll-S)."""
+        the state is (X-Vigil-Age-S), when to ask again (X-Vigil-Poll-S), and whether the caller is an operator."""
         self._polls.inc()
         wait_s = self._pace.count(time.monotonic())
         state = await self._fresh()
         age_s = time.monotonic() - self._told if self._told else 0.0
+        operator = call.caller is None or call.caller.operator
         head = (
+            (b"x-vigil-operator", b"1" if operator else b"0"),
             (b"etag", state.etag), (b"cache-control", b"no-store"), (b"vary", b"accept-encoding"),
             (b"x-vigil-poll-s", b"%.1f" % wait_s), (b"x-vigil-time", b"%.3f" % time.time()), (b"x-vigil-age-s", b"%.1f" % age_s),
         )  # fmt: skip

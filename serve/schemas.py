@@ -184,6 +184,7 @@ def document(settings: ServeSettings, row: dict[str, float] = EXAMPLE_ROW) -> Js
         version: ("Open Inference: metadata of a version", "v2", "401 404 503"),
         f"{name}/ready": ("Open Inference: the model is ready", "v2", "401 404 503"),
         f"{version}/ready": ("Open Inference: the version is ready", "v2", "401 404 503"),
+        "/console/about": ("Whether the console's state asks for a key", "vigil", ""),
         "/drift": ("What the drift monitor sees and its governor decided; which replica serves what", "vigil", "401 503"),
         "/metrics": ("Prometheus metrics, summed over the replicas", "vigil", "401"),
         "/console/state": ("What the console shows; ask again after X-Vigil-Poll-S seconds, with If-None-Match", "vigil", "401"),
@@ -193,7 +194,7 @@ def document(settings: ServeSettings, row: dict[str, float] = EXAMPLE_ROW) -> Js
         answer: Json = {"description": "OK", "content": {kinds.get(path, "application/json"): {"schema": {}}}}
         paths[path] = {"get": {"summary": summary, "responses": {"200": answer, **_refusals(form, f"{statuses} 431 500".split())},
                                "parameters": _path_parameters(path, settings)}}  # fmt: skip
-        if path in ("/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"):
+        if path in ("/healthz", "/readyz", "/ping", "/console/about", "/v2/health/live", "/v2/health/ready"):
             paths[path]["get"]["security"] = []
     acts: dict[str, tuple[str, str, Json | None]] = {
         "/models/promote": ("Make a version the champion (operators)", "The version, and what each replica serves", PROMOTE),

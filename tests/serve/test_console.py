@@ -22,7 +22,7 @@ from tests.train.test_promotion import Shelf
 from train.errors import VigilError
 
 
-@pytest.mark.parametrize("path", ["/", "/console/console.css", "/console/console.js", "/console/vendor/uPlot.esm.js"])
+@pytest.mark.parametrize("path", ["/", "/console/console.css", "/console/console.js", "/console/vendor/uPlot.iife.min.js"])
 async def test_the_page_needs_no_key_and_runs_only_its_own_files(model: Snapshot, tmp_path: Path, path: str) -> None:
     guarded = Service(model, auth="required", keys_file=tmp_path / "keys.json")
     reply = await guarded.ask("GET", path)

@@ -34,7 +34,7 @@ def test_every_path_is_described_and_no_other(service: Service) -> None:
     there = {(path, method) for path, route in service.gateway._routes.items() for method in route.methods}
     assert {(path, "HEAD") for path, method in described if method == "GET"} <= there
     pages = {path for path, _ in there if path.startswith(("/docs", "/console/")) or path in ("/", "/openapi.json")}
-    pages.remove("/console/state")
+    pages -= {"/console/state", "/console/about"}
     assert {(path, method) for path, method in there if method != "HEAD" and path not in pages} == described
     open_ones = {path for path, route in service.gateway._routes.items() if route.open} - pages
     assert {
