@@ -34,7 +34,8 @@ ABOVE = 0.001
 TRANSFORMS = ("diff:1", "mean:10", "mean:10,sd:10", "mean:60,sd:60", "min:10,max:10", "diff:1,sd:10", "diff:1,mean:10,sd:10",
               "diff:1,mean:30,sd:30")  # fmt: skip
 CHOSEN_ON = ("asd/omi-1", "asd/omi-2", "asd/omi-3", "asd/omi-4", "smd/machine-1-6", "smd/machine-2-1")
-METRICS = {"auroc": "AUROC", "average_precision": "average precision", "segment_recall": "segments found"}
+JUDGED = {"auroc": "AUROC", "average_precision": "average precision"}
+METRICS = {**JUDGED, "segment_recall": "segments found", "alert_rate": "alerts"}
 
 
 def folder() -> Path:
@@ -131,7 +132,7 @@ def choice(transforms: Sequence[str], machines: Sequence[str], seeds: Sequence[i
     rows = []
     for transform in ("", *transforms):
         runs = [{name: values.mean() for name, values in watched(one, transform, seeds).items()} for one in machines]
-        means = {METRICS[name]: round(float(_found(runs)[name].mean()), 3) for name in ("auroc", "average_precision")}
+        means = {METRICS[name]: round(float(_found(runs)[name].mean()), 3) for name in JUDGED}
         rows.append({"transform": transform or "(none)", **means})
         say(f"{rows[-1]}")
     return rows
@@ -159,8 +160,8 @@ def over_time(transform: str) -> Iterator[dict[str, Any]]:
         row: dict[str, Any] = {"machine": name, "for": "choosing" if name in CHOSEN_ON else "confirming"}
         for key, title in METRICS.items():
             before, after = float(np.nanmean(alone[key])), float(np.nanmean(timed[key]))
-            row |= {f"{title}: rows alone": round(before, 3), f"{title}: {transform}": round(after, 3)}
-            row[f"{title}: difference"] = round(after - before, 3)
+            row |= {f"{title}: rows alone": round(before, 3), f"{title}: over time": round(after, 3)}
+            row |= {f"{title}: difference": round(after - before, 3)} if key in JUDGED else {}
         yield row
         say(f"{row}")
 
@@ -170,7 +171,7 @@ def ratios(distributed: list[dict[str, Any]], machines: list[dict[str, Any]]) ->
     worst = max(abs(row["difference"]) for row in distributed)
     rows = [Ratio("largest difference of a table's AUROC to the plain fit", worst, WITHIN, at_least=False, unit="")]
     for part in ("all", "choosing", "confirming"):
-        for title in ("AUROC", "average precision"):
+        for title in JUDGED.values():
             gained = [row[f"{title}: difference"] for row in machines if part in ("all", row["for"])]
             rows.append(
                 Ratio(
@@ -222,8 +223,8 @@ so the confirmation is of the choice, not of the list.
 
 {candidates}
 
-Differences are those to the rows alone. An alert is a score above the threshold for an alert rate of 1 % of the training rows;
-*segments found* is the share of labelled segments with at least one alert in them.
+An alert is a score above the threshold for an alert rate of 1 % of the training rows. *Segments found* is the share of the
+labelled segments with at least one alert in them; *alerts* is the share of all test rows that alert, anomalous ones among them.
 
 {machines}
 """

@@ -116,8 +116,10 @@ def test_the_page_of_quality_says_which_transform_and_how_it_was_chosen() -> Non
 
 
 def test_training_is_judged_by_its_heaviest_process() -> None:
-    few, many = (training.Run(rows, seconds, training.Peaks(dict(rss), dict(rss))) for rows, seconds, rss in (
-        (10**6, 20.0, {"vigil train": 400, "ray::worker": 500}), (2 * 10**7, 100.0, {"vigil train": 450, "ray::scan": 700}),
-    ))  # fmt: skip
+    def run(rows: int, seconds: float, **held: int) -> training.Run:
+        peaks = {name: size * 2**20 for name, size in held.items()}
+        return training.Run(rows, seconds, training.Peaks(peaks, peaks))
+
+    few, many = run(10**6, 20.0, driver=400, fit=500), run(2 * 10**7, 100.0, driver=450, scan=700, tiny=1)
     assert [row["met"] for row in training.ratios(few, many)] == ["NO", "NO", "yes"]
-    assert training.processes(few, many)[0]["process"] == "ray::scan"
+    assert [row["process"] for row in training.processes(few, many)] == ["scan", "fit", "driver"]

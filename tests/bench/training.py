@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ FEW = 1_000_000
 FILE_ROWS, GROUP_ROWS = 500_000, 125_000
 LOOK_S, LOOK_UNIQUE_S = 0.1, 1.0
 MEMORY = 1.3
+MUCH = 200 * 2**20  # bytes
 
 
 @dataclass
@@ -50,7 +52,7 @@ def _name(process: psutil.Process) -> str:
     """What it does: Ray renames its workers by their task."""
     words = process.cmdline() or [process.name()]
     if words[0].startswith("ray::"):
-        return words[0].split("(")[0].split(" ")[0]
+        return re.split(r"[(. ]", words[0])[0]
     known = ("raylet", "gcs_server", "dashboard/agent", "runtime_env/agent", "log_monitor", "monitor.py", "plasma")
     text = " ".join(words)
     return "vigil train" if "vigil train" in text else next((name for name in known if name in text), Path(words[0]).name)
@@ -63,20 +65,24 @@ class Run:
     rows: int
     seconds: float
     peaks: Peaks
+    load: float = 0.0  # average of the machine, before
 
     def row(self) -> dict[str, Any]:
         return {
             "rows": f"{self.rows:,}", "seconds": round(self.seconds, 1), "rows/s": f"{self.rows / self.seconds:,.0f}",
             "microseconds a row": round(1e6 * self.seconds / self.rows, 2),
             "peak resident MB of a process": _mb(max(self.peaks.rss.values())),
-            "its own (USS) MB": _mb(max(self.peaks.unique.values())),
+            "its own (USS) MB": _mb(max(self.peaks.unique.values())), "load average before": round(self.load, 1),
         }  # fmt: skip
 
 
 def training(rows: int) -> dict[str, list[dict[str, Any]]]:
     """One run of a million rows and one of `rows`: what they cost, the bounds, and who held the memory."""
     few, many = _run(FEW), _run(rows)
-    return {"ratios": ratios(few, many), "runs": [few.row(), many.row()], "processes": processes(few, many)}
+    longer = many.seconds - few.seconds  # not so where the machine was busier in the first run
+    more = f"{(many.rows - few.rows) / longer:,.0f}" if longer > 0 else "-"
+    runs = [few.row() | {"rows/s of the rows beyond": ""}, many.row() | {"rows/s of the rows beyond": more}]
+    return {"ratios": ratios(few, many), "runs": runs, "processes": processes(few, many)}
 
 
 def _run(rows: int) -> Run:
@@ -84,7 +90,8 @@ def _run(rows: int) -> Run:
         table, home = Path(folder) / "table", Path(folder) / "home"
         _generate(table, rows)
         say(f"{rows:,} rows are written")
-        run = Run(rows, *_train(table, home))
+        load = psutil.getloadavg()[0]
+        run = Run(rows, *_train(table, home), load)
     say(f"{run.row()}")
     return run
 
@@ -148,8 +155,9 @@ def ratios(few: Run, many: Run) -> list[dict[str, Any]]:
 
 
 def processes(few: Run, many: Run) -> list[dict[str, Any]]:
-    """Peaks of each kind of process, in MB."""
-    names = sorted({*few.peaks.rss, *many.peaks.rss}, key=lambda name: -many.peaks.rss.get(name, 0))
+    """Peaks of each kind of process that holds much, in MB."""
+    held = {name: max(run.peaks.rss.get(name, 0) for run in (few, many)) for name in {*few.peaks.rss, *many.peaks.rss}}
+    names = sorted((name for name, most in held.items() if most >= MUCH), key=lambda name: (-held[name], name))
     return [
         {"process": name}
         | {f"{what}, {run.rows:,} rows": _mb(kind.get(name, 0)) for run in (few, many)
@@ -176,9 +184,10 @@ PAGE = """`vigil bench training --write-docs`, {date}, {cpu}, {cores} cores, {me
 
 `vigil train` with a home of its own, on Parquet of {features} float64 features: files of {file:,} rows in row groups of
 {group:,}. The time is that of the whole command, from Python's start to the registered version: Ray, the fit, the gate and MLflow
-are in it. The memory is that of the heaviest process at any moment, looked at ten times a second over the command and all its
-children (resident, as psutil tells: pages of Ray's object store that a process has touched count for it too) and once a second
-for what is its own alone (USS).
+are in it, so the rows beyond those of the first run say more of how fast rows are read. The memory is that of the heaviest
+process at any moment, looked at ten times a second over the command and all its children (resident, as psutil tells: pages of
+Ray's object store that a process has touched count for it too) and once a second for what is its own alone (USS). ray::Map are
+the tasks that read.
 
 {processes}
 """
