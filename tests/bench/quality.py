@@ -67,7 +67,7 @@ def against_plain() -> Iterator[dict[str, Any]]:
             merged = _found([_labelled(table, one) for one in scores])
             trained = fit(table.X, settings.model_copy(update={"seed": SEEDS[0]}), Path(storage))
             same = np.array_equal(CompiledForest.compile(trained).score(table.X, threads=2), scores[0])
-            yield {**_beside(file.stem.split("_", 1)[1], table, plain, merged), "Ray Train scores so": "yes" if same else "NO"}
+            yield {**_beside(file.stem.split("_", 1)[1], table, plain, merged), "Ray Train: same scores": "yes" if same else "NO"}
             say(f"{file.stem}: plain {plain['auroc'].mean():.4f}, distributed {merged['auroc'].mean():.4f}")
 
 
@@ -181,12 +181,23 @@ def ratios(distributed: list[dict[str, Any]], machines: list[dict[str, Any]]) ->
     return [ratio.row() for ratio in rows]
 
 
+def means(machines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each set, and one for all machines."""
+    rows = []
+    for kind in ("asd", "smd", ""):
+        some = [row for row in machines if str(row["machine"]).startswith(kind)]
+        figures = {key: round(float(np.mean([row[key] for row in some])), 3) for key in list(machines[0])[2:]} if some else {}
+        rows += [{"machine": f"**mean of {len(some)}**", "for": kind or "all", **figures}] if some else []
+    return rows
+
+
 def page(found: dict[str, list[dict[str, Any]]]) -> str:
     """docs/quality.md."""
+    tables = {**found, "machines": [*found["machines"], *means(found["machines"])]}
     at, best = machine(), max(found["candidates"], key=lambda row: row["AUROC"] + row["average precision"])["transform"]
     return PAGE.format(
         date=at["date"], versions=at["versions"], seeds=len(SEEDS), workers=WORKERS, best=best, chosen=", ".join(CHOSEN_ON),
-        **{name: markdown(rows) for name, rows in found.items()},
+        **{name: markdown(rows) for name, rows in tables.items()},
     )  # fmt: skip
 
 
@@ -197,8 +208,8 @@ def write(found: dict[str, list[dict[str, Any]]]) -> None:
 
 PAGE = """# Quality
 
-Measured by `vigil bench quality --write-docs`, which writes this page. {date}; {versions}. Forests of 100 trees of 256 rows,
-{seeds} seeds each: a figure is their mean, after ± their standard deviation.
+Measured by `vigil bench quality --write-docs`, which writes this page. {date}; {versions}.
+Forests of 100 trees of 256 rows, {seeds} seeds each: a figure is their mean, after ± their standard deviation.
 
 {ratios}
 
@@ -207,7 +218,7 @@ Measured by `vigil bench quality --write-docs`, which writes this page. {date}; 
 Ten tables of ADBench, fitted on all rows and judged on them, as is usual for tables without a training part. *Plain* is
 scikit-learn's IsolationForest with the same parameters. *Distributed* is what Vigil does: {workers} workers fit half of the
 trees each on a random shard, and the parts are merged. One seed of each table went through Ray Train; as its scores were those of
-the same parts fitted in this process, bit by bit ("Ray Train scores so"), the other seeds were fitted here.
+the same parts fitted in this process, bit by bit ("Ray Train: same scores"), the other seeds were fitted here.
 
 {distributed}
 
@@ -216,10 +227,10 @@ the same parts fitted in this process, bit by bit ("Ray Train scores so"), the o
 Labelled server telemetry: asd (8 nodes) and smd (4 machines). A forest is fitted on the unlabelled training rows of one machine
 and judged on its test rows; with `--over-time {best}` it sees the features of the rows before as well.
 
-How the transform was chosen: it is one for all machines of both sets. The candidates were compared on half of the
-machines ({chosen}; 2 seeds), by AUROC plus average precision, and the best of them was then held against the
-other half, which are marked *confirming* below. The candidates themselves were listed after a first look at all twelve machines,
-so the confirmation is of the choice, not of the list.
+How the transform was chosen: it is one for all machines of both sets. The candidates were compared on half of the machines
+({chosen}; 2 seeds)
+by AUROC plus average precision, and the best of them was then held against the other half, marked *confirming* below. The
+candidates themselves were listed after a first look at all twelve machines, so what is confirmed is the choice, not the list.
 
 {candidates}
 
