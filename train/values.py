@@ -58,6 +58,8 @@ def numbers(column: Any, name: str, file: File, first: int) -> NDArray[np.float6
             f"{file.path}, column {name!r}: a number has hundreds of digits; rescale the column", field=name
         ) from error
     wrong = np.isnan(values) & column.notna().to_numpy()
+    if column.dtype == object:  # bytes of digits are no number
+        wrong |= np.fromiter((isinstance(value, bytes) for value in column), bool, len(column))
     if wrong.any():
         row = int(np.argmax(wrong))
         mixed = " (others are)" if (~np.isnan(values)).any() else ""

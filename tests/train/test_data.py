@@ -138,6 +138,7 @@ def test_what_pandas_would_make_an_index_is_a_column(tmp_path: Path, index: str)
         (pa.array([Decimal("1.5"), Decimal(2)]), 1.5),
         (pa.array(["1.5", "2"]).dictionary_encode(), 1.5),
         (pa.array(["x", "y"]).dictionary_encode(), "row 1, column 'a': 'x' is not a number"),
+        (pa.array([b"1", b"2"]), "row 1, column 'a': b'1' is not a number"),
         (pa.array([[1.0], [2.0]]), "row 1, column 'a': array.* is not a number"),
         (pa.array([{"x": 1.0}, {"x": 2.0}]), "row 1, column 'a': {'x': 1.0} is not a number"),
         (pa.array([date(2026, 1, 1)] * 2), "row 1, column 'a': datetime.date.* is not a number; .*--time"),
