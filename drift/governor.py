@@ -89,9 +89,14 @@ def on_time(state: Governor, now: float, settings: DriftSettings) -> tuple[Gover
     spent = _spent(state, now, settings)
     if spent is not None:
         return replace(state, reason=spent), False
-    why = f"{(now - state.renewed) / 3600:.1f} hours" if by_time else f"{state.fresh} new rows"
-    state = replace(state, episode=f"{int(now * 1000)}-schedule", since=state.renewed, rows=state.fresh)
-    return _begin(state, now, settings, f"retraining by schedule: {why} since the last one"), True
+    why, what = (f"{(now - state.renewed) / 3600:.1f} hours", "schedule") if by_time else (f"{state.fresh} new rows", "volume")
+    state = replace(state, episode=f"{int(now * 1000)}-{what}", since=state.renewed, rows=state.fresh)
+    return _begin(state, now, settings, f"retraining by {what}: {why} since the last one"), True
+
+
+def trigger_of(episode: str) -> Literal["schedule", "volume", "drift"]:
+    """What began an episode, as the tag `trigger` of its version has it."""
+    return "schedule" if episode.endswith("-schedule") else "volume" if episode.endswith("-volume") else "drift"
 
 
 def on_retrained(state: Governor, outcome: Outcome, reason: str, now: float, settings: DriftSettings) -> Governor:

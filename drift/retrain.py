@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ray.job_submission import JobStatus, JobSubmissionClient
-
 from drift.dispatch import dispatch
-from drift.governor import Outcome
+from drift.governor import Outcome, trigger_of
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
 from train.canary import steps
-from train.errors import JobsUnavailable
 from train.gate import judge_shadow
 from train.home import Home
 from train.promotion import history, promote, start_canary
 from train.registry import Registry, Version
+from train.schema import Columns
+from train.spec import JobSpec
+from train.submit import Jobs
 
-POLL_S, ANSWER_S = 1.0, 60.0
+POLL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,8 +50,7 @@ def retrain(
     if settings.backend == "github":
         ended = _dispatch(episode, cause, info, settings, registry)
     else:
-        with _jobs(settings.dashboard_url) as client:
-            ended = _run(client, f"retrain-{episode}", episode, since, info, settings)
+        ended = _run(episode, since, info, settings)
     version = registry.of_job(episode)
     if version is None:
         return Retraining("failed", f"the job retrain-{episode} {ended}")
@@ -81,43 +76,21 @@ def _dispatch(episode: str, cause: str, info: dict[str, Any], settings: DriftSet
     return f"has registered no version within {settings.retrain_timeout_s:g} s of its dispatch"
 
 
-@contextmanager
-def _jobs(url: str) -> Iterator[JobSubmissionClient]:
-    """The client of Ray's job server; what it raises when that fails, a bare RuntimeError, becomes JobsUnavailable."""
-    try:
-        yield JobSubmissionClient(url)
-    except (RuntimeError, ConnectionError) as error:
-        raise JobsUnavailable(f"Ray cannot run the job now: {error}") from error
-
-
-def _soon(call: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """Ray's client waits for ever for a job server whose agent is stuck: here it is away after ANSWER_S."""
-    pool = ThreadPoolExecutor(1)
-    try:
-        return pool.submit(call, *args, **named).result(ANSWER_S)
-    except TimeoutError as error:
-        raise JobsUnavailable(f"Ray's job server does not answer within {ANSWER_S:g} s") from error
-    finally:
-        pool.shutdown(wait=False)
-
-
-def _run(client: JobSubmissionClient, job: str, episode: str, since: float, info: dict[str, Any], settings: DriftSettings) -> str:
+def _run(episode: str, since: float, info: dict[str, Any], settings: DriftSettings) -> str:
     """Submit the job unless Ray knows it, and wait for its end; says how it ended, with its last line."""
-    if all(known.submission_id != job for known in _soon(client.list_jobs)):
-        home = Home(settings.home)
-        arguments = ["train", "--data", str(info["data"]), "--captured", str(home.captured), "--since", repr(since)]
-        arguments += ["--trigger", "drift", "--key", episode, "--json"] + (
-            ["--label", str(info["label"])] if info["label"] else []
-        )
-        told = info.get("columns", {})
-        for option in ("time", "entity", "schema"):
-            arguments += [f"--{option}", str(told[option])] if told.get(option) else []
-        arguments += ["--columns", ",".join(told["features"])] if told.get("features") else []
-        arguments += ["--over-time", str(info["over_time"])] if info.get("over_time") else []
-        _soon(client.submit_job, entrypoint=shlex.join([sys.executable, "-m", "vigil", *arguments]), submission_id=job)
-    status = _wait(client, job, settings.retrain_timeout_s)
-    tail = _soon(client.get_job_logs, job).strip().splitlines()[-1:] or ["no output"]
-    return f"ended {status} without a version: {tail[0][:300]}"
+    told: dict[str, Any] = info.get("columns", {})
+    features = tuple(told["features"]) if told.get("features") else None
+    columns = Columns(info["label"], told.get("time"), told.get("entity"), features, told.get("schema"))
+    captured = str(Home(settings.home).captured)
+    spec = JobSpec(
+        str(info["data"]), None, captured, since, trigger_of(episode), episode, columns, str(info.get("over_time", ""))
+    )
+    server, job = Jobs(settings.dashboard_url), f"retrain-{episode}"
+    # It may be a search that found them: a retraining begins where the champion stands.
+    forest = {f"VIGIL_TRAIN_{name.upper()}": str(value) for name, value in info.get("forest", {}).items()}
+    server.start(job, spec, forest)
+    status, lines = server.follow(job, settings.retrain_timeout_s)
+    return f"ended {status} without a version: {lines[-1][:300] if lines else 'no output'}"
 
 
 def _roll_out(
@@ -161,14 +134,3 @@ def _wait_for_shadow(version: str, settings: DriftSettings, rollout: Rollout) ->
             return found
         time.sleep(POLL_S)
     return rollout.shadow.found(version) or empty
-
-
-def _wait(client: JobSubmissionClient, job: str, timeout_s: float) -> str:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        status = _soon(client.get_job_status, job)
-        if status.is_terminal():
-            return str(status)
-        time.sleep(POLL_S)
-    _soon(client.stop_job, job)
-    return str(JobStatus.STOPPED)

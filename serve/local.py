@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -295,12 +296,30 @@ def _tracking_server(home: Home, port: int) -> Iterator[None]:
 def _ray(found: Ports) -> Iterator[str]:
     import ray  # reads its environment when it is imported
 
-    ray.init(
-        address="local", namespace="vigil", num_cpus=max(4, os.cpu_count() or 1), object_store_memory=256 * 2**20,
-        include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=found.dashboard, _metrics_export_port=found.metrics,
-        _node_ip_address="127.0.0.1", log_to_driver=False, logging_level=logging.ERROR,
-    )  # fmt: skip
+    with _agent_on(found.agent):
+        ray.init(
+            address="local", namespace="vigil", num_cpus=max(4, os.cpu_count() or 1), object_store_memory=256 * 2**20,
+            include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=found.dashboard, _node_ip_address="127.0.0.1",
+            _metrics_export_port=found.metrics, log_to_driver=False, logging_level=logging.ERROR,
+        )  # fmt: skip
     try:
         yield ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _agent_on(port: int) -> Iterator[None]:
+    """Ray's agent, which starts jobs, listens on `port` in what is started within the block.
+
+    `ray.init` has no argument for it, and all would take one port: of two platforms on a machine only the first could train.
+    `ray start` has one, but also makes its cluster the one that every other `ray.init()` of the machine connects to.
+    """
+    from ray._private.parameter import RayParams
+
+    initialize: Any = RayParams.__init__
+    RayParams.__init__ = partialmethod(initialize, dashboard_agent_listen_port=port)  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        RayParams.__init__ = initialize

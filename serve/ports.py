@@ -21,6 +21,7 @@ class Ports:
 
     http: int
     dashboard: int
+    agent: int
     tracking: int
     metrics: int
     fallback: int
@@ -42,7 +43,7 @@ def find(http: int, host: str) -> Ports:
         raise PlatformError(f"port {http} is in use by {holder(http)}: stop it, or choose another with --port") from error
     taken = {http}
     replicas, grpc = _range(taken), _range(taken)
-    single = [_one(taken, wanted) for wanted in (8265, 5000, 0, 0, 0, 0, 0, 0)]
+    single = [_one(taken, wanted) for wanted in (8265, 0, 5000, 0, 0, 0, 0, 0, 0)]
     return Ports(http, *single, replicas=replicas, grpc=grpc)
 
 

@@ -16,12 +16,13 @@ import click
 from train import promotion
 from train.canary import steps as parse_steps
 from train.errors import RegistryError
-from train.home import Platform
+from train.home import Home, Platform
 from train.settings import HomeSettings, TrainSettings
-from train.terminal import command, json_option, show, steps, table
+from train.terminal import Steps, command, json_option, show, steps, table
 
 if TYPE_CHECKING:
     from train.registry import Registry
+    from train.spec import JobResult, JobSpec
 
 CONVERGE_S = 20.0
 
@@ -40,33 +41,39 @@ def _plain_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
 @click.option("--columns", help="features to learn from, with commas between (default: all other columns)")
 @click.option("--schema", help="file of the schema: written if it is not there, else enforced")
 @click.option("--over-time", default="", help="transform, as diff:1,mean:10,sd:10 (also min, max), of the rows before")
+@click.option(
+    "--tune",
+    type=click.FloatRange(min=0, min_open=True),
+    is_flag=False,
+    flag_value=120.0,
+    default=None,
+    metavar="SECONDS",
+    help="search trees, max_samples, max_features and, without --over-time, a transform for so long (alone: 120)",
+)
 @click.option("--captured", help="folder of captured live rows to train on as well")
 @click.option("--since", type=float, default=0.0, help="captured rows from this Unix time on")
-@click.option("--trigger", type=click.Choice(["manual", "schedule", "drift"]), default="manual")
+@click.option("--trigger", type=click.Choice(["manual", "schedule", "volume", "drift"]), default="manual")
 @click.option("--key", callback=_plain_key, help="idempotency key: a second job with it returns the first one's version")
 @json_option
 @command
 def train(
     data: str, label: str | None, time: str | None, entity: str | None, columns: str | None, schema: str | None, over_time: str,
-    captured: str | None, since: float, trigger: str, key: str | None, as_json: bool,
+    tune: float | None, captured: str | None, since: float, trigger: str, key: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Fit, judge and register one model version; it becomes the challenger."""
     # A job that is nearly done should outlive a restart of the MLflow server.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "6")
     from train.data import preview
-    from train.job import JobSpec, connected, open_registry, run
     from train.schema import Columns
+    from train.spec import JobSpec
 
     features = tuple(name.strip() for name in columns.split(",")) if columns else None
     roles = Columns(label, time, entity, features, schema)
-    preview(data, roles)  # a bad file fails before Ray is started
     settings, home = TrainSettings(), HomeSettings().open().create()
-    platform = home.platform()
+    if settings.jobs_url is None:
+        preview(data, roles)  # a bad file fails before anything is started; another machine may have other files
     with steps("training", total=6) as step:
-        registry = open_registry(home, settings)
-        step("starting Ray" if platform is None else "connecting to Ray")
-        with connected(platform.ray_address if platform else None):
-            result = run(JobSpec(data, label, captured, since, trigger, key, roles, over_time), settings, registry, home, step)
+        result = _train(JobSpec(data, label, captured, since, trigger, key, roles, over_time, tune or 0.0), settings, home, step)
     if as_json:
         show(result.to_json())
         return
@@ -76,6 +83,21 @@ def train(
         if result.verdict["passed"]
         else "it failed the gate; see above"
     )
+
+
+def _train(spec: JobSpec, settings: TrainSettings, home: Home, step: Steps) -> JobResult:
+    """In a Ray job where a platform runs or a job server is named, unless this is that job; else here, with a Ray of its own."""
+    from train.job import connected, inside_job, open_registry, run
+    from train.submit import READY_S, Jobs, train
+
+    registry, platform = open_registry(home, settings), home.platform()
+    if settings.jobs_url is not None and not inside_job():
+        return train(Jobs(settings.jobs_url, READY_S), spec, settings.environment, registry, step, python="python")
+    if platform is not None and not inside_job():
+        return train(Jobs(platform.dashboard_url, READY_S), spec.absolute(), settings.environment, registry, step)
+    step("starting Ray" if platform is None else "connecting to Ray")
+    with connected(platform.ray_address if platform else None):
+        return run(spec, settings, registry, home, step)
 
 
 @click.group(invoke_without_command=True)

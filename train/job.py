@@ -38,6 +38,7 @@ from train.settings import TrainSettings, TrustSettings
 from train.source import is_s3
 from train.spec import JobResult, JobSpec
 from train.transform import Transform, parse
+from train.tune import TRANSFORMS, Trial, search
 
 REGISTER_S = 90.0  # longer than the lock of a driver that has died is respected
 NICENESS = 19
@@ -71,6 +72,10 @@ def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, 
     prior = registry.fetch(champion, home.cache) if champion else None
     with progress.phase("read"):
         rows = _load(spec, settings, progress)
+    trials: tuple[Trial, ...] = ()
+    if spec.tune:
+        with progress.phase("tune"):
+            spec, settings, rows, trials = _tune(spec, settings, rows, home, progress)
     progress.say(f"{len(rows.fit)} rows of {len(rows.fit.names)} features to fit, {len(rows.held_out)} held out")
     for name in rows.fit.constant:
         progress.say(f"warning: feature {name!r} is constant; it is kept but carries nothing")
@@ -91,12 +96,28 @@ def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, 
     metrics |= {f"seconds_{phase}": seconds for phase, seconds in progress.seconds.items()}
     candidate = Candidate(
         merged, model, parameters(asdict(spec), settings, model), metrics, tags, verdict.to_json(), rows.fingerprint,
-        draw(model, rows.held_out, rows.test or rows.held_out), settings.revision or commit(),
+        draw(model, rows.held_out, rows.test or rows.held_out), settings.revision or commit(), trials,
     )  # fmt: skip
     with progress.phase("register"):
         version = _register(key, candidate, registry)
     progress.say(f"registered version {version.version}")
     return JobResult(version, registry.gate(version))
+
+
+def _tune(
+    spec: JobSpec, settings: TrainSettings, rows: _Rows, home: Home, progress: Progress
+) -> tuple[JobSpec, TrainSettings, _Rows, tuple[Trial, ...]]:
+    """The job with the best configuration that a search of `spec.tune` seconds finds, its rows, and all trials."""
+    loaded = {spec.over_time: rows}
+
+    def load(over_time: str) -> tuple[Table, Table]:
+        if over_time not in loaded:
+            loaded[over_time] = _load(replace(spec, over_time=over_time), settings, progress)
+        return loaded[over_time].fit, loaded[over_time].held_out
+
+    transforms = TRANSFORMS if rows.fit.ordered and spec.captured is None and not spec.over_time else ()
+    best, trials = search(load, spec.over_time, transforms, settings, spec.tune, home.state / "tune", progress.say)
+    return replace(spec, over_time=best.over_time), best.settings(settings), loaded[best.over_time], trials
 
 
 def _register(key: str, candidate: Candidate, registry: Registry) -> Version:
@@ -152,7 +173,7 @@ def _read(spec: JobSpec, settings: TrainSettings, progress: Progress) -> data.Da
     columns = spec.columns if spec.columns.label else replace(spec.columns, label=spec.label)
     return data.read(
         spec.data, columns=columns, most=settings.sample_rows, seed=settings.seed, over_time=spec.over_time,
-        tasks=settings.workers, progress=lambda rows: progress.rows(rows, None),
+        tasks=settings.workers, progress=progress.rows,
     )  # fmt: skip
 
 
@@ -180,6 +201,7 @@ def _assemble(
         "label": spec.label,
         "columns": {name: value for name, value in asdict(spec.columns).items() if value is not None},
         "over_time": spec.over_time,
+        "forest": settings.model_dump(include={"n_estimators", "max_samples", "max_features"}),
         "trigger": spec.trigger,
         "rows": len(rows.fit),
         "since": spec.since or None,

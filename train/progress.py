@@ -52,10 +52,10 @@ class Progress:
             self.seconds[name] = time.perf_counter() - began
             self._phase.set(0.0, {"phase": name})
 
-    def rows(self, read: int, whole: int | None) -> None:
-        """So many rows have been read, of `whole` where that is known."""
+    def rows(self, read: int) -> None:
+        """So many rows have been read; nobody knows of how many."""
         self._rows.set(read)
-        self.say.part(f"{read} rows read" if whole is None else f"{read} of {whole} rows read", read / whole if whole else 0.0)
+        self.say.part(f"{read} rows read", 0.0)
 
     def trees(self, fitted: int, whole: int) -> None:
         """So many trees of `whole` are fitted."""

@@ -48,6 +48,10 @@ def record(candidate: Candidate, bundle: Path, experiment: str, tags: Mapping[st
             _log_data(str(candidate.bundle.info.get("data", "")), candidate.data, candidate.bundle.names)
         mlflow.log_artifacts(str(bundle), "bundle")
         model = _log_sklearn(candidate)
+        for trial in candidate.trials:
+            with mlflow.start_run(experiment_id=experiment, run_name=trial.name, nested=True):
+                mlflow.log_params(trial.params)
+                mlflow.log_metrics({**trial.metrics, "seconds": trial.seconds})
     return run.info.run_id, model.model_uri, model.model_id
 
 

@@ -195,13 +195,10 @@ def build(
         floors, alone, allowed = np.maximum(floors, prior.floors), np.maximum(alone, prior.alone), max(allowed, prior.allowed)
         ties_floors, score_floor = np.maximum(ties_floors, prior.ties_floors), max(score_floor, prior.score_floor)
     kept = X if len(X) <= max_rows else X[np.linspace(0, len(X) - 1, max_rows).astype(int)]
-    low, median, high = np.percentile(X, [25, 50, 75], axis=0)
-    sd = X.std(axis=0)
-    scale = np.where(high > low, (high - low) / 1.349, np.where(sd > 0, sd, 1.0))
     return Reference(
         names, np.sort(kept, axis=0), np.minimum(floors, 1.0), np.minimum(alone, 1.0), allowed,
-        rank_correlation(kept), ties_floors, median, scale, ~blocks.constant, np.percentile(scores, np.arange(101)),
-        score_floor, window_rows, len(blocks.ks), calibration,
+        rank_correlation(kept), ties_floors, np.median(X, axis=0), spread(X), ~blocks.constant,
+        np.percentile(scores, np.arange(101)), score_floor, window_rows, len(blocks.ks), calibration,
     )  # fmt: skip
 
 
@@ -302,6 +299,13 @@ def nearness(ks: Floats, ties: Floats, floors: Floats, alone: Floats, ties_floor
     together = ranked[min(allowed, len(ranked) - 1)] if allowed < len(ranked) else 0.0
     moved = np.sort(ties / ties_floors)[::-1]
     return float(max((ks / alone).max(), together, moved[1] if len(moved) > 1 else 0.0, 1e-6))
+
+
+def spread(X: Floats) -> Floats:
+    """The robust spread [d] of each feature: of its middle half where that varies, else its standard deviation, else 1."""
+    low, high = np.percentile(X, [25, 75], axis=0)
+    sd = X.std(axis=0)
+    return np.where(high > low, (high - low) / 1.349, np.where(sd > 0, sd, 1.0))
 
 
 def _ordinary_count(distances: Floats) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest
 
     from train.data import Fingerprint
+    from train.tune import Trial
 
 EXPERIMENT = "vigil-training"
 
@@ -65,7 +67,7 @@ class Version:
 @dataclass(frozen=True)
 class Candidate:
     """What a training job hands over for registration. params: groups of parameters; data: what was read; plots: by file name;
-    commit: of the code that trained."""
+    commit: of the code that trained; trials: of the search for the parameters."""
 
     forest: IsolationForest
     bundle: ModelBundle
@@ -76,6 +78,7 @@ class Candidate:
     data: Fingerprint | None = None
     plots: Mapping[str, Figure] = field(default_factory=dict)
     commit: str = ""
+    trials: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ class Registry(Ledger):
         """Log run, bundle and scikit-learn flavour, register the version and make it the `challenger`."""
         from train.record import record  # not at the top: it brings what a replica does not need
 
+        began = time.perf_counter()
         with self._talking(), tempfile.TemporaryDirectory() as folder:
             mlflow.set_tracking_uri(self.tracking_uri)
             digest = bundles.write(candidate.bundle, Path(folder) / "bundle")
@@ -190,6 +194,7 @@ class Registry(Ledger):
             self._ensure_model()
             created = self._client.create_model_version(self.model_name, uri, run, tags, model_id=model, description=about)
             self._client.set_registered_model_alias(self.model_name, "challenger", created.version)
+            self._client.log_metric(run, "seconds_register", time.perf_counter() - began)
         return self.get(str(created.version))
 
     def desired(self) -> Desired:

@@ -50,6 +50,10 @@ class TrainSettings(BaseSettings):
     )
     model_name: str = Field(default="vigil", description="registered model: one per detector")
     revision: str = Field(default="", description="git commit of the code, for the run; default: the checkout's")
+    jobs_url: str | None = Field(
+        default=None,
+        description="Ray job server to train on (http://HOST:8265); default: the running platform's, else this machine",
+    )
     n_estimators: int = Field(default=100, ge=1, le=10_000, description="trees in the merged forest")
     max_samples: int = Field(default=256, ge=2, description="rows each tree sees; every shard needs at least so many")
     max_features: float = Field(default=1.0, gt=0, le=1, description="share of the features each tree sees")
@@ -118,6 +122,12 @@ class TrainSettings(BaseSettings):
         if not 0 < self.budget < 0.5:
             raise ValueError(f"{self.alerts_per_day} alerts in {self.rows_per_day} rows a day: half of all would alert")
         return self
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that make these settings in another process, as far as they are not the defaults."""
+        told = self.model_dump(mode="json", exclude_unset=True, exclude={"jobs_url"}, exclude_none=True)
+        return {f"VIGIL_TRAIN_{name.upper()}": str(value) for name, value in told.items()}
 
     @property
     def budget(self) -> float:

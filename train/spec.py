@@ -18,7 +18,8 @@ class JobSpec:
     """One training job.
 
     data: the baseline table; captured/since: live rows from that Unix time on are trained on as well, and become the
-    reference; key: a second job with the same key returns the version of the first.
+    reference; key: a second job with the same key returns the version of the first; tune: seconds to search for the parameters
+    of the forest, and the transform where none is named.
     """
 
     data: str
@@ -29,6 +30,7 @@ class JobSpec:
     key: str | None = None
     columns: Columns = field(default_factory=Columns)
     over_time: str = ""  # a transform, see train/transform.py
+    tune: float = 0.0
 
     def absolute(self) -> JobSpec:
         """The same in whatever folder it is run."""
@@ -44,7 +46,7 @@ class JobSpec:
             "data": self.data, "label": self.label or columns.label, "time": columns.time, "entity": columns.entity,
             "columns": ",".join(columns.features or ()), "schema": columns.schema, "over-time": self.over_time,
             "captured": self.captured, "since": repr(self.since) if self.since else None, "trigger": self.trigger,
-            "key": self.key,
+            "key": self.key, "tune": repr(self.tune) if self.tune else None,
         }  # fmt: skip
         return ["train", *(f"--{name}={value}" for name, value in told.items() if value), "--json"]
 

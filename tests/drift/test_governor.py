@@ -11,7 +11,7 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from drift.governor import DAY, Governor, Outcome, on_champion, on_mode, on_retrained, on_time, on_window
+from drift.governor import DAY, Governor, Outcome, on_champion, on_mode, on_retrained, on_time, on_window, trigger_of
 from drift.settings import DriftSettings, Mode
 from drift.verdict import Kind
 
@@ -156,9 +156,14 @@ def test_the_seconds_of_retraining_have_a_budget_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "due"), [({"schedule_hours": 1.0}, 3600.0), ({"schedule_rows": 250}, 120.0), ({"schedule_hours": 0.0}, None)]
+    ("schedule", "due", "trigger"),
+    [
+        ({"schedule_hours": 1.0}, 3600.0, "schedule"),
+        ({"schedule_rows": 250}, 120.0, "volume"),
+        ({"schedule_hours": 0.0}, None, ""),
+    ],
 )
-def test_a_schedule_retrains_without_drift(schedule: dict[str, float], due: float | None) -> None:
+def test_time_or_volume_retrain_without_drift(schedule: dict[str, float], due: float | None, trigger: str) -> None:
     settings, state, begun = AUTO.model_copy(update=schedule), Governor(), None
     for second in range(0, 7200, 60):
         state, go = on_time(state, DAY_BEGINS + second, settings)
@@ -169,6 +174,8 @@ def test_a_schedule_retrains_without_drift(schedule: dict[str, float], due: floa
     assert begun == (due if due is None else pytest.approx(due, abs=60))
     if due:
         assert (state.phase, state.since, state.episode is not None) == ("retraining", DAY_BEGINS, True)
+        assert trigger_of(str(state.episode)) == trigger
+        assert f"retraining by {trigger}" in state.reason
         state = on_retrained(state, "promoted", "", DAY_BEGINS + 7200, settings)
         assert (state.renewed, state.fresh) == (DAY_BEGINS + 7200, 0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from drift.rollout import Rollout
 from drift.settings import DriftSettings
 from serve.metrics import DriftMetrics
 from tests.train.test_promotion import Shelf
+from train import submit
 from train.errors import JobsUnavailable
 from train.promotion import history, promote, start_canary, stop_canary
 from train.registry import Registry, Version
@@ -90,15 +90,6 @@ def test_a_canary_decides_where_the_settings_ask_for_one(
     assert (again.outcome, [m.kind for m in history(shelf)].count("canary")) == (outcome, 1)
 
 
-def test_a_job_server_that_hangs_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrain, "ANSWER_S", 0.05)
-    stuck = threading.Event()
-    with pytest.raises(JobsUnavailable, match="does not answer"):
-        retrain._soon(stuck.wait, 30)
-    stuck.set()
-    assert retrain._soon(lambda: 7) == 7
-
-
 def test_a_job_server_that_is_not_ready_is_asked_again_later(shelf: Shelved, monkeypatch: pytest.MonkeyPatch) -> None:
     class NotReady:
         def __init__(self, url: str) -> None: ...
@@ -110,7 +101,7 @@ def test_a_job_server_that_is_not_ready_is_asked_again_later(shelf: Shelved, mon
             raise RuntimeError("Request failed with status code 500: No available agent to submit job")
 
     bundle = SimpleNamespace(info={"data": "table.csv", "label": None})
-    monkeypatch.setattr(retrain, "JobSubmissionClient", NotReady)
+    monkeypatch.setattr(submit, "JobSubmissionClient", NotReady)
     monkeypatch.setattr(shelf, "fetch", lambda version, cache: bundle, raising=False)
     rollout = Rollout(DriftSettings(), DriftMetrics())
     with pytest.raises(JobsUnavailable, match="No available agent"):

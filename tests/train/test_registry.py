@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from threading import Barrier
 from types import SimpleNamespace
+from unittest.mock import ANY
 
 import mlflow
 import numpy as np
@@ -24,6 +25,7 @@ from train.bundle import ModelBundle
 from train.errors import BundleError, RegistryError, RegistryUnavailable
 from train.promotion import Move, promote
 from train.registry import Candidate, Desired, Registry, Version
+from train.tune import Trial
 
 Model = tuple[IsolationForest, ModelBundle]
 Models = Callable[[int], Model]
@@ -59,7 +61,7 @@ def test_a_registered_version_is_the_challenger_and_no_champion(registry: Regist
     forest, bundle = version.tags["forest_digest"], model(0)[1]
     assert version.tags == {"job": "job", "trigger": "manual", "digest": version.digest, "forest_digest": forest,
                             "schema_hash": bundle.schema_hash}  # fmt: skip
-    assert version.metrics == {"alert_rate": 0.05}
+    assert version.metrics == {"alert_rate": 0.05, "seconds_register": ANY}
     assert registry.gate(version) == {"passed": True}
     assert registry.champion() is None
     second = register(1)
@@ -327,3 +329,13 @@ def test_two_drivers_of_one_job_register_one_version(registry: Registry, model: 
         one, other = pool.map(drive, (0, 1))
     assert (one.version, one.digest) == (other.version, other.digest)
     assert [version.version for version in registry.versions()] == [one.version]
+
+
+def test_the_trials_of_a_search_are_child_runs(registry: Registry, model: Models) -> None:
+    trials = tuple(Trial(f"trial {i}", {"n_estimators": 50 + i}, {"objective": 0.9 - i / 10}, 1.5) for i in range(2))
+    version = registry.register(replace(candidate(model(0)), trials=trials))
+    experiment = registry._client.get_run(version.run_id).info.experiment_id
+    runs = registry._client.search_runs([experiment], f"tags.mlflow.parentRunId = '{version.run_id}'")
+    found = {run.info.run_name: (run.data.params, run.data.metrics, run.info.status) for run in runs}
+    assert found["trial 1"] == ({"n_estimators": "51"}, {"objective": 0.8, "seconds": 1.5}, "FINISHED")
+    assert len(found) == 2

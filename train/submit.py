@@ -1,0 +1,149 @@
+"""Training as a Ray job: submit it, follow what it says, wait for its end. So does `vigil train` where a platform runs, and so
+does a retraining.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from train import errors
+from train.errors import JobsUnavailable, VigilError
+from train.registry import Registry
+from train.spec import JobResult, JobSpec
+
+POLL_S, ANSWER_S, READY_S = 1.0, 60.0, 120.0
+DRIVER_CPUS = 0.1  # it waits most of the time, and what it computes yields to the replicas
+
+
+class Jobs:
+    """Ray's job server at `url`. One that is away, stuck or not ready yet is asked again for `patience_s`; then JobsUnavailable
+    is raised."""
+
+    def __init__(self, url: str, patience_s: float = 0.0) -> None:
+        self._url, self._patience_s = url, patience_s
+        self._client: JobSubmissionClient | None = None
+
+    def start(self, job: str, spec: JobSpec, environment: Mapping[str, str], python: str = sys.executable) -> bool:
+        """Submit the job unless Ray knows it; whether it was submitted."""
+        settings = [f"{name}={value}" for name, value in environment.items()]
+        command = shlex.join(["env", *settings, python, "-m", "vigil", *spec.arguments()])
+        return self._patiently(lambda: self._start(job, command))
+
+    def _start(self, job: str, command: str) -> bool:
+        if job in self._known():
+            return False
+        self._ask("submit_job", entrypoint=command, submission_id=job, entrypoint_num_cpus=DRIVER_CPUS)
+        return True
+
+    def next(self, job: str) -> str:
+        """The name `job` if it is free or its job runs, else one with a number: Ray takes no name twice."""
+        known, number, name = self._patiently(self._known), 1, job
+        while name in known and known[name].is_terminal():
+            number += 1
+            name = f"{job}.{number}"
+        return name
+
+    def follow(
+        self, job: str, timeout_s: float = math.inf, tell: Callable[[str], None] = lambda _: None
+    ) -> tuple[JobStatus, list[str]]:
+        """Wait for the end of a job, which is stopped after `timeout_s`; how it ended, and all lines that it wrote."""
+        told, deadline = 0, time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            status, lines = self._patiently(lambda: self._look(job))
+            for line in lines[told:]:
+                if not line.startswith(("{", "Running entrypoint")):  # its answer is for whoever asked
+                    tell(line)
+            told = len(lines)
+            if status.is_terminal():
+                return status, lines
+            time.sleep(POLL_S)
+        self.stop(job)
+        return JobStatus.STOPPED, self._look(job)[1]
+
+    def stop(self, job: str) -> None:
+        """End a job."""
+        self._patiently(lambda: self._ask("stop_job", job))
+
+    def _known(self) -> dict[str | None, JobStatus]:
+        return {job.submission_id: job.status for job in self._ask("list_jobs")}
+
+    def _look(self, job: str) -> tuple[JobStatus, list[str]]:
+        """Status and finished lines."""
+        status, log = self._ask("get_job_status", job), self._ask("get_job_logs", job)
+        return status, (log if status.is_terminal() else log[: log.rfind("\n") + 1]).splitlines()
+
+    def _patiently(self, call: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return call()
+            except JobsUnavailable:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(POLL_S)
+
+    def _ask(self, what: str, *args: Any, **named: Any) -> Any:
+        try:
+            self._client = self._client or soon(JobSubmissionClient, self._url)
+            return soon(getattr(self._client, what), *args, **named)
+        except (RuntimeError, OSError) as error:  # which is all that Ray's client says of a failure
+            raise JobsUnavailable(f"Ray's job server {self._url} cannot do it now: {error}") from error
+
+
+def soon(call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """Ray's client waits for ever for a job server whose agent is stuck: here it is away after ANSWER_S."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(call, *args, **named).result(ANSWER_S)
+    except TimeoutError as error:
+        raise JobsUnavailable(f"Ray's job server does not answer within {ANSWER_S:g} s") from error
+    finally:
+        pool.shutdown(wait=False)
+
+
+def train(
+    server: Jobs, spec: JobSpec, environment: Mapping[str, str], registry: Registry, tell: Callable[[str], None],
+    python: str = sys.executable,
+) -> JobResult:  # fmt: skip
+    """Train in a job and wait for the version; `tell` gets what the job says, line by line.
+
+    The job is named by the key of `spec`, so that a second call joins the one that runs. Ctrl-C stops the job, but not one that
+    was joined. Raises what the job raised.
+    """
+    key = spec.key or uuid.uuid4().hex
+    if (done := registry.of_job(key)) is not None:
+        return JobResult(done, registry.gate(done))
+    job = server.next(f"train-{key}")
+    mine = server.start(job, replace(spec, key=key), environment, python)
+    tell(f"{'training' if mine else 'joining what trains'} as Ray job {job}")
+    try:
+        status, lines = server.follow(job, tell=tell)
+    except KeyboardInterrupt:
+        if mine:
+            server.stop(job)
+        raise
+    version = registry.of_job(key)
+    if version is None:
+        raise _failure(job, status, lines)
+    return JobResult(version, registry.gate(version))
+
+
+def _failure(job: str, status: JobStatus, lines: list[str]) -> VigilError:
+    """What the job said before it ended without a version."""
+    last = lines[-1] if lines else "it wrote nothing"
+    try:
+        told = json.loads(last)["error"]
+        return getattr(errors, told["type"], VigilError)(told["message"], field=told.get("field"), row=told.get("row"))
+    except (ValueError, TypeError, LookupError):
+        return VigilError(f"the job {job} ended {status} without a version: {last[:300]}")
