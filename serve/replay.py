@@ -24,8 +24,8 @@ TOLERANCE = 1e-9
 def replay(request_id: str, captured: Path | None, as_json: bool) -> None:
     """Reproduce the scores of the request with REQUEST_ID (X-Request-Id of its answer) from its captured rows."""
     from serve.model_watch import Snapshot
+    from train.connect import open_registry
     from train.data import read_request
-    from train.job import open_registry
 
     home = HomeSettings().open()
     found = read_request(captured or home.captured, request_id)

@@ -87,7 +87,8 @@ def train(
 
 def _train(spec: JobSpec, settings: TrainSettings, home: Home, step: Steps) -> JobResult:
     """In a Ray job where a platform runs or a job server is named, unless this is that job; else here, with a Ray of its own."""
-    from train.job import connected, inside_job, open_registry, run
+    from train.connect import connected, inside_job, open_registry
+    from train.job import run
     from train.submit import READY_S, Jobs, train
 
     registry, platform = open_registry(home, settings), home.platform()
@@ -209,7 +210,7 @@ def recalibrate(since: float, alert_rate: float | None, as_json: bool) -> None:
 
 
 def _registry() -> Registry:
-    from train.job import open_registry
+    from train.connect import open_registry
 
     return open_registry(HomeSettings().open(), TrainSettings())
 

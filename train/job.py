@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import logging
-import os
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import ray
 from sklearn.ensemble import IsolationForest
 
 from train import bundle, data, forest, gate, reference, threshold
@@ -34,14 +28,13 @@ from train.plots import draw
 from train.progress import Listener, Progress
 from train.registry import Candidate, Registry, Version
 from train.revision import commit
-from train.settings import TrainSettings, TrustSettings
+from train.settings import TrainSettings
 from train.source import is_s3
 from train.spec import JobResult, JobSpec
 from train.transform import Transform, parse
 from train.tune import TRANSFORMS, Trial, search
 
 REGISTER_S = 90.0  # longer than the lock of a driver that has died is respected
-NICENESS = 19
 LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")
 
 
@@ -261,44 +254,3 @@ def beside(model: ModelBundle, prior: ModelBundle, held_out: Table) -> dict[str,
         "features_lost": float(lost.mean()),
         "scale_change": float(np.median(factors)),
     }
-
-
-def inside_job() -> bool:
-    """Whether this process is the driver of a Ray job that was submitted."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-
-
-@contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Ray for the length of a block: the cluster at `address`, this job's cluster, or one of its own on this machine.
-
-    What Ray has to say of dead workers it prints; standard output is for results.
-    """
-    quiet: dict[str, Any] = {"namespace": "vigil", "log_to_driver": False, "logging_level": logging.ERROR}
-    if inside_job():
-        # What trains beside replicas takes the cores that they leave: Ray gives its workers niceness 15, those of jobs 0.
-        os.nice(NICENESS)
-        os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
-        quiet["runtime_env"] = {"env_vars": {"RAY_worker_niceness": str(NICENESS)}}
-    if address is None and "RAY_ADDRESS" not in os.environ:
-        cpus = max(2, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=512 * 2**20, **quiet)
-    else:
-        ray.init(address=address, **quiet)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        ray.shutdown()
-
-
-def open_registry(home: Home, settings: TrainSettings) -> Registry:
-    """The registry that the settings name, else the running platform's, else the local database."""
-    platform = home.platform()
-    uri = settings.tracking_uri or (platform.tracking_uri if platform else None)
-    if uri is None:
-        home.create()
-    return Registry(
-        uri or home.database_uri, settings.model_name, home.artifacts if uri is None else None, trust=TrustSettings().open(),
-        signing_key=settings.signing_key,
-    )  # fmt: skip

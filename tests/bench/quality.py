@@ -15,12 +15,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tests.bench.report import DOCS, Ratio, machine, markdown
 from train import data, threshold
+from train.connect import connected
 from train.data import Table
 from train.errors import DataError
 from train.evaluate import evaluate
 from train.fit import fit, fit_part, merge
 from train.forest import CompiledForest
-from train.job import connected
 from train.settings import TrainSettings
 from train.terminal import say
 

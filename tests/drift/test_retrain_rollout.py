@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,6 +18,8 @@ from train import submit
 from train.errors import JobsUnavailable
 from train.promotion import history, promote, start_canary, stop_canary
 from train.registry import Registry, Version
+from train.schema import Columns
+from train.spec import JobSpec
 
 GATE = {"passed": True, "reason": "better"}
 SHADOW = {"errors": 0, "rows": 100, "champion_alert_rate": 0.01, "challenger_alert_rate": 0.02,
@@ -106,3 +109,27 @@ def test_a_job_server_that_is_not_ready_is_asked_again_later(shelf: Shelved, mon
     rollout = Rollout(DriftSettings(), DriftMetrics())
     with pytest.raises(JobsUnavailable, match="No available agent"):
         retrain.retrain("1", 0.0, "drift", DriftSettings(), cast(Registry, shelf), rollout)
+
+
+def test_a_retraining_is_asked_for_what_the_champion_was_made_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[Any] = []
+
+    class Known:
+        def __init__(self, url: str) -> None: ...
+
+        def start(self, *args: Any) -> None:
+            asked.extend(args)
+
+        def follow(self, job: str, timeout_s: float) -> tuple[str, list[str]]:
+            return "FAILED", ["starting", "no rows"]
+
+    monkeypatch.setattr(retrain, "Jobs", Known)
+    info = {"data": "/t.csv", "label": "y", "columns": {"features": ["a", "b"], "time": "t"}, "over_time": "diff:1",
+            "forest": {"n_estimators": 400, "max_features": 0.5}}  # fmt: skip
+    ended = retrain._run("17-volume", 5.0, info, DriftSettings(home=tmp_path))
+    assert ended == "ended FAILED without a version: no rows"
+    job, spec, environment = asked
+    assert job == "retrain-17-volume"
+    columns = Columns("y", "t", None, ("a", "b"))
+    assert spec == JobSpec("/t.csv", None, str(tmp_path / "captured"), 5.0, "volume", "17-volume", columns, "diff:1")
+    assert environment == {"VIGIL_TRAIN_N_ESTIMATORS": "400", "VIGIL_TRAIN_MAX_FEATURES": "0.5"}

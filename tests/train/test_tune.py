@@ -66,7 +66,7 @@ use_ray_token(Home(home))
 from tests.train.test_tune import SETTINGS, tables
 from train import tune
 from train.errors import VigilError
-from train.job import connected
+from train.connect import connected
 from train.progress import Silent
 tune.TREES, tune.SAMPLES, tune.FEATURES = (5, 20), (64,), (1.0,)
 with connected(None):
