@@ -90,8 +90,10 @@ def _attended(trainer: DataParallelTrainer, folder: Path, fitted: Callable[[int]
             result.set_exception(error)
 
     Thread(target=run, daemon=True).start()
+    told = 0
     while not wait([result], LOOK_S).done:
-        fitted(sum(map(_count, folder.glob("trees-*"))))
+        if (trees := sum(map(_count, folder.glob("trees-*")))) != told:  # fewer, after a retry
+            fitted(told := trees)
     checkpoint = result.result().checkpoint
     assert checkpoint is not None
     with checkpoint.as_directory() as parts:
