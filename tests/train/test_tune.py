@@ -74,7 +74,8 @@ with connected(None):
     try:
         tune.search(lambda _: tables(), "", (), SETTINGS, 0.01, home / "tune", Silent())
     except VigilError as error:
-        print(json.dumps({"best": vars(best), "trials": [vars(trial) for trial in trials], "error": error.message}))
+        said = error.message
+print(json.dumps({"best": vars(best), "trials": [vars(trial) for trial in trials], "error": said}))
 """
 
 
