@@ -14,8 +14,7 @@ import ray
 from train.home import Home
 from train.registry import Registry
 from train.settings import TrainSettings, TrustSettings
-
-NICENESS = 19
+from train.submit import NICENESS
 
 
 def inside_job() -> bool:
@@ -31,8 +30,7 @@ def connected(address: str | None) -> Iterator[None]:
     """
     quiet: dict[str, Any] = {"namespace": "vigil", "log_to_driver": False, "logging_level": logging.ERROR}
     if inside_job():
-        # What trains beside replicas takes the cores that they leave: Ray gives its workers niceness 15, those of jobs 0.
-        os.nice(NICENESS)
+        os.nice(NICENESS)  # who submitted it may have said nothing of that
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
         quiet["runtime_env"] = {"env_vars": {"RAY_worker_niceness": str(NICENESS)}}
     if address is None and "RAY_ADDRESS" not in os.environ:

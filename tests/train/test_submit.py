@@ -91,7 +91,7 @@ def test_a_job_is_submitted_followed_line_by_line_and_answered_with_its_version(
     assert (result.version.version, result.verdict) == ("7", {"passed": True})
     assert told == ["training as Ray job train-k", "starting", "half"]
     words = shlex.split(server.entrypoints[0])
-    assert words[:2] == ["env", "VIGIL_TRAIN_SEED=3"]
+    assert words[:4] == ["env", "VIGIL_TRAIN_SEED=3", "nice", "-n19"]
     assert words[-5:] == ["train", "--data=t.csv", "--trigger=manual", "--key=k", "--json"]
 
 
