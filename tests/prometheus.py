@@ -73,7 +73,9 @@ class Watched(Prometheus):
     def history(self, expression: str) -> list[dict[str, Any]]:
         """What a panel that shows the whole run is given: every series with a value that is a number."""
         now = time.time()
-        found = self.api("query_range", query=expression, start=self.since, end=now, step=max(1.0, (now - self.since) / 300))
+        step = max(1.0, (now - self.since) / 300)
+        since = now - (now - self.since) // step * step  # so that the last of the steps is now
+        found = self.api("query_range", query=expression, start=since, end=now, step=step)
         return [one for one in found["result"] if any(value != "NaN" for _, value in one["values"])]
 
 

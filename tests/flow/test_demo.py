@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.dashboards import pages
+from serve.demo import live_rows
+from serve.metrics import DriftMetrics, ServeMetrics, StreamMetrics
+from tests.prometheus import Watched, needs_prometheus, queries, scraping
 from tests.running import Vigil, eventually, free_port, left_of, listening
+from train.canary import steps
 from train.home import Home, Platform
+from train.promotion import start_canary, stop_canary
+from train.registry import Registry
 
 pytestmark = pytest.mark.timeout(420)
 
 # Who looks on, by name: each is entered when Ray and MLflow are up and nothing is served yet, and left before Ctrl-C.
-WATCHERS: dict[str, Callable[[Platform], AbstractContextManager[Any]]] = {}
+WATCHERS: dict[str, Callable[[Platform], AbstractContextManager[Any]]] = {"prometheus": scraping}
+
+# Panels that show nothing here, and why.
+EMPTY = {"Vigil / Stream: Put off, and begun anew": "one of its queries counts errors by their name, and there are none"}
 
 
 @dataclass
@@ -77,3 +88,76 @@ def test_the_demo_goes_through_the_loop(demo: Demo) -> None:
     assert summary["final_phase_versions"] == [summary["final_version"]]
     assert status == 200
     assert {r["version"] for r in drift["replicas"]} == {summary["final_version"]}
+
+
+@pytest.fixture(scope="module")
+def watched(demo: Demo, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    """The Prometheus that has watched the demo, and then what a demo does not show: shadow, canary, feedback, a stream."""
+    one: Watched | None = demo.seen["prometheus"]
+    if one is None:
+        pytest.skip("no `prometheus` here: Debian's package prometheus has it")
+    rows = live_rows(next(iter(data_arguments(request)[1:]), None), None).X[:400]
+    answers = tried(demo, [*(rows[:10] * 100).tolist(), *rows.tolist()])
+    judged = [answer for answer in answers[:50] if answer["model_version"] == demo.summary["final_version"]]  # by the champion
+    labels = [{"request_id": answer["request_id"], "anomaly": answer["is_anomaly"]} for answer in judged]
+    eventually(lambda: demo.vigil.post("/feedback", {"labels": labels})[1]["matched"] == len(labels), 30)
+    with consuming(demo, one.stream_port) as log:
+        ids = itertools.count()
+
+        def at_work() -> Any:
+            with log.open("a") as more:  # records come on: a rate needs two scrapes that differ
+                more.write(json.dumps({"id": next(ids), "features": rows[0].tolist()}) + "\n")
+            return one.query("rate(vigil_stream_batch_seconds_count[1m]) > 0")
+
+        eventually(at_work, 60)
+        eventually(lambda: one.query("vigil_feedback_recall") and one.query("vigil_shadow_rows_total > 0"), 30)
+        yield one
+
+
+@contextmanager
+def consuming(demo: Demo, metrics_port: int) -> Iterator[Path]:
+    """A stream consumer, and the file that it reads."""
+    folders = {name: demo.vigil.home / name for name in ("source", "sink", "dead-letters")}
+    folders["source"].mkdir()
+    words = [word for name, folder in folders.items() for word in (f"--{name}", f"file:{folder}")]
+    consumer = demo.vigil.start("stream", "consume", *words, "--metrics-port", str(metrics_port))
+    try:
+        yield folders["source"] / "a.jsonl"
+    finally:
+        consumer.terminate()
+        consumer.communicate(timeout=30)
+
+
+def tried(demo: Demo, rows: list[list[float]]) -> list[dict[str, Any]]:
+    """Answers to `rows` while the former version is challenger and canary."""
+    registry, former = Registry(demo.platform.tracking_uri, "vigil"), demo.summary["first_version"]
+    registry.set_alias("challenger", former)
+    canary = start_canary(registry, former, steps("50:600"), reason="tried", actor="tests")
+    eventually(lambda: all(replica["canary"] == former for replica in demo.vigil.get("/drift")[1]["replicas"]), 30)
+    answers = [demo.vigil.post("/predict", {"features": row})[1] for row in rows]
+    stop_canary(registry, canary, reason="tried", actor="tests")
+    assert {answer["model_version"] for answer in answers} == {former, demo.summary["final_version"]}
+    return answers
+
+
+@needs_prometheus
+def test_prometheus_has_every_metric_with_its_type_and_help(watched: Watched) -> None:
+    told = watched.api("metadata")
+    for kind in (ServeMetrics, DriftMetrics, StreamMetrics):
+        for metric in kind().registry.collect():
+            found = told.get(f"{metric.name}_total") or told.get(metric.name, [])  # as OpenMetrics names counters
+            assert [(one["type"], one["help"]) for one in found] == [(metric.type, metric.documentation)], metric.name
+    assert watched.targets() == {"vigil": "up", "ray": "up", "vigil-stream": "up"}
+
+
+@needs_prometheus
+def test_every_panel_has_shown_something(watched: Watched) -> None:
+    asked = [(f"{one['title']}: {title}", expression) for one in pages.own() for title, expression in queries(one)]
+    nothing = [one for one in asked if one[0] not in EMPTY and not watched.history(one[1])]
+    assert nothing == []
+
+
+@needs_prometheus
+def test_no_alert_that_should_be_quiet_fires(watched: Watched) -> None:
+    fired = {one["metric"]["alertname"] for one in watched.history('ALERTS{alertstate="firing"}')}
+    assert fired <= {"VigilDown"}  # it was scraped long before it was served
