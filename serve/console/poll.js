@@ -13,7 +13,7 @@ export const key = {
 export class Poll {
   // `told(document)` is called with a new one, `changed()` after each attempt.
   constructor(told, changed) {
-    Object.assign(this, { told, changed, etag: "", pollS: 2, failures: 0, trouble: "", offset: 0, operator: false, locked: false });
+    Object.assign(this, { told, changed, etag: "", pollS: 2, failures: 0, trouble: "", offset: 0, operator: false, locked: false, wait: 2 });
     this.good = null; // when the server answered last, and how old the state was then
     this.timer = 0;
     document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(this.timer) : this.soon(0)));
@@ -54,7 +54,9 @@ export class Poll {
     } finally {
       this.running = false;
     }
-    this.next = wait * (0.75 + 0.5 * Math.random()); // so that many do not come all at once
+    // So that many do not come all at once; least of all when they have just been told to wait longer.
+    this.next = wait * ((wait > 2 * this.wait ? 0.2 : 0.75) + (wait > 2 * this.wait ? 1 : 0.5) * Math.random());
+    this.wait = wait;
     this.changed();
     if (!this.locked) this.soon(this.next);
   }

@@ -12,7 +12,10 @@ import click
 
 from train.terminal import command, json_option, say, show, table
 
-NAMES = ("score", "reasons", "policies", "serving", "swap", "stream", "drift", "quality", "training", "faults", "soak", "load")
+NAMES = (
+    "score", "reasons", "policies", "serving", "console", "swap", "stream", "drift",
+    "quality", "training", "faults", "soak", "load",
+)  # fmt: skip
 LONG = ("quality", "training", "faults", "soak", "load")  # only by name
 
 
@@ -39,13 +42,14 @@ def bench(
 ) -> None:  # fmt: skip
     """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite), reasons (the features named for an
     anomaly beside labelled ones), policies (the policy pack over 500 resources), drift (beside naive rules), serving (HTTP
-    beside a do-nothing handler and other servers), swap (fifty swaps under load, and the shadow), stream (records a second, and
-    what is lost or doubled when the consumer is killed). Only by name: quality (a distributed fit, and features over time, on
-    real tables), training (memory and time for 1 and 20 million rows), load (an open loop against the platform that runs),
-    faults (one after the other on a platform of their own), soak (trends of what processes hold; give it --seconds 3600). Peers
-    are installed into environments of their own."""
+    beside a do-nothing handler and other servers), console (HTTP with none, one and a thousand consoles open), swap (fifty swaps
+    under load, and the shadow), stream (records a second, and what is lost or doubled when the consumer is killed). Only by
+    name: quality (a distributed fit, and features over time, on real tables), training (memory and time for 1 and 20 million
+    rows), load (an open loop against the platform that runs), faults (one after the other on a platform of their own), soak
+    (trends of what processes hold; give it --seconds 3600). Peers are installed into environments of their own."""
     own: dict[str, Callable[[], Any]] = {
         "serving": lambda: _serving(seconds, write_docs, as_json),
+        "console": lambda: _console(seconds, as_json),
         "swap": lambda: _swap(seconds, as_json),
         "faults": lambda: _faults(seconds, write_docs, as_json),
         "soak": lambda: _soak(seconds, as_json),
@@ -148,6 +152,17 @@ def _serving(seconds: float, write_docs: bool, as_json: bool) -> dict[str, Any]:
         _table(serving.figures(found))
         _table([ratio.row() for ratio in serving.ratios(found)])
     return serving.to_json(found)
+
+
+def _console(seconds: float, as_json: bool) -> list[dict[str, Any]]:
+    from tests.bench import console
+
+    found = console.run(seconds)
+    rows = console.figures(found)
+    if not as_json:
+        _table(rows)
+        _table([ratio.row() for ratio in console.ratios(found)])
+    return rows + [ratio.to_json() for ratio in console.ratios(found)]
 
 
 def _swap(seconds: float, as_json: bool) -> list[dict[str, Any]]:

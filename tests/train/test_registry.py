@@ -53,6 +53,7 @@ def moves(registry: Registry) -> list[tuple[str, str]]:
 
 def test_before_the_first_version_there_is_nothing(registry: Registry) -> None:
     assert (registry.desired(), registry.versions(), registry.of_job("job"), registry.moves()) == (Desired(), [], None, [])
+    assert registry.latest(5) == []
 
 
 def test_a_registered_version_is_the_challenger_and_no_champion(registry: Registry, register: Register, model: Models) -> None:
@@ -66,6 +67,7 @@ def test_a_registered_version_is_the_challenger_and_no_champion(registry: Regist
     assert registry.champion() is None
     second = register(1)
     assert [(v.version, v.aliases) for v in registry.versions()] == [("2", ("challenger",)), ("1", ())]
+    assert [[v.version for v in registry.latest(most)] for most in (1, 5)] == [["2"], ["2", "1"]]
     assert second.digest != version.digest
     assert second.tags["forest_digest"] != forest
 
@@ -79,6 +81,7 @@ def test_a_promotion_moves_the_aliases_and_is_entered_in_the_ledger(registry: Re
     assert desired.champion is not None
     assert (desired.champion.digest, desired.schema) == (second.digest, second.schema)
     latest, earliest = promotion.history(registry)
+    assert promotion.history(registry, 1) == [latest]
     assert latest.at >= earliest.at >= first.created
     assert replace(latest, at=0.0, id="") == Move(
         "promote", "1", "2", second.digest, "drift", "bob", {"passed": True}, state="done"

@@ -1,0 +1,123 @@
+"""`vigil bench console`: predictions a second with no console open, with one and metrics scraped, with a thousand, in turn."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from serve import simulate
+from tests.bench import consoles, under_test
+from tests.bench.load import Load, measure, request
+from tests.bench.report import Ratio, over
+from train.terminal import say
+
+ROWS, CONNECTIONS, ROUNDS, MANY = 2_000, 16, 5, 1_000
+SETTLE_S, SCRAPE_S = 12.0, 15.0  # all of them have asked, and were told how long to wait
+NONE, ONE, THOUSAND = "no console", "one console, metrics scraped", f"{MANY} consoles"
+
+
+class Found:
+    """Runs by what was open, and what the consoles saw."""
+
+    def __init__(self) -> None:
+        self.loads: dict[str, list[Load]] = {NONE: [], ONE: [], THOUSAND: []}
+        self.consoles: dict[str, list[dict[str, Any]]] = {NONE: [], ONE: [], THOUSAND: []}
+
+    def rate(self, name: str) -> float | None:
+        return median(load.rate for load in self.loads[name]) if self.loads[name] else None
+
+
+def run(seconds: float) -> Found:
+    """Start the platform on built-in telemetry, measure in turns, stop it."""
+    found, table = Found(), simulate.telemetry(6_000, seed=1)
+    rows = simulate.telemetry(ROWS, seed=2).X
+    messages = [request("/predict", json.dumps({"features": row.tolist()}).encode()) for row in rows]
+    with tempfile.TemporaryDirectory(prefix="vigil-bench-") as name:
+        np.savez(Path(name) / "rows.npz", train=table.X)
+        with under_test.vigil(Path(name) / "home", Path(name) / "rows.npz") as running:
+            for _ in range(ROUNDS):
+                for what in (NONE, ONE, THOUSAND):
+                    with _opened(running.port, what, found), _scraped(running.port) if what == ONE else nullcontext():
+                        load = measure(running.port, messages, connections=CONNECTIONS, seconds=seconds)
+                    say(f"{what}: {load.rate:.0f} requests/s, p99 {load.p99_ms} ms, {load.failed} failed")
+                    found.loads[what].append(load)
+    return found
+
+
+@contextmanager
+def _opened(port: int, what: str, found: Found) -> Iterator[None]:
+    """So many consoles in a process of their own; one alone is told to wait the least, whatever was said to a thousand before."""
+    if what == NONE:
+        yield
+        return
+    number = ["1", "2"] if what == ONE else [str(MANY)]
+    command = [sys.executable, "-S", consoles.__file__, str(port), *number]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        time.sleep(SETTLE_S if what == THOUSAND else 1.0)
+        yield
+    finally:
+        process.terminate()
+        out, _ = process.communicate(timeout=30)
+    found.consoles[what].append(json.loads(out))
+
+
+@contextmanager
+def _scraped(port: int) -> Iterator[None]:
+    """/metrics is asked as Prometheus does."""
+    over_ = threading.Event()
+
+    def scrape() -> None:
+        wait_s = SCRAPE_S / 3
+        while not over_.wait(wait_s):
+            wait_s = SCRAPE_S
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+                answer.read()
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    try:
+        yield
+    finally:
+        over_.set()
+        thread.join()
+
+
+def ratios(found: Found) -> list[Ratio]:
+    """The figures that must hold, with their bounds."""
+    none = found.rate(NONE)
+    failed = sum(load.failed for loads in found.loads.values() for load in loads)
+    asked = [seen["failed"] for all_ in found.consoles.values() for seen in all_]
+    return [
+        Ratio("requests/s with one console and metrics scraped over none", over(found.rate(ONE), none), 0.98),
+        Ratio(f"requests/s with {MANY} consoles over none", over(found.rate(THOUSAND), none), 0.9),
+        Ratio("predictions that failed", float(failed), 0, at_least=False, unit=""),
+        Ratio("polls that failed", float(sum(asked)), 0, at_least=False, unit=""),
+    ]
+
+
+def figures(found: Found) -> list[dict[str, Any]]:
+    """One row for each number of consoles: medians over its runs, the consoles' own counts as sums."""
+    made = []
+    for name, loads in found.loads.items():
+        seen = found.consoles[name]
+        rates = [load.rate for load in loads]
+        made.append({
+            "open": name, "requests/s": round(median(rates)), "runs": f"{min(rates):.0f} to {max(rates):.0f}",
+            "p99 ms": median(load.p99_ms for load in loads), "failed": sum(load.failed for load in loads),
+            "polls": sum(one["polls"] for one in seen), "polls failed": sum(one["failed"] for one in seen),
+            "told to wait s": max((one["poll_s"] for one in seen), default=0.0),
+        })  # fmt: skip
+    return made
