@@ -185,6 +185,8 @@ class ServeSettings(BaseSettings):
             "RAY_SERVE_HAPROXY_RETRY_ON": f"conn-failure\n    option http-buffer-request\n    timeout http-request {wait_s}s",
             # Three checks that fail and HAProxy is started anew: at the default period nobody is served for half a minute.
             "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+            # Serve would write a replica's log a thousand lines at a time; at WARNING a line is no request, and wanted at once.
+            "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
             "MALLOC_MMAP_THRESHOLD_": str(KEPT_BYTES),
             "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
         }

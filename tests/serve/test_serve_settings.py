@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,16 @@ def test_serve_accepts_the_configuration() -> None:
     assert schema.http_options.port == 8123
     assert {a.name: a.import_path for a in schema.applications} == {"vigil": "serve.app:build", "drift": "drift.monitor:build"}
     assert schema.applications[0].deployments[0].autoscaling_config["min_replicas"] == 3  # type: ignore[index]
+
+
+def test_logs_are_json_and_written_at_once() -> None:
+    schema = ServeDeploySchema.model_validate(json.loads(json.dumps(ServeSettings().application(DRIFT))))
+    assert schema.logging_config is not None
+    assert (schema.logging_config.encoding, schema.logging_config.log_level) == ("JSON", "WARNING")
+    code = "from ray.serve._private import constants; print(constants.RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE)"
+    environment = os.environ | ServeSettings().environment | {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "1"
 
 
 def test_no_model_version_is_in_what_restarts_replicas() -> None:
