@@ -48,7 +48,7 @@ def _plain_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
     flag_value=120.0,
     default=None,
     metavar="SECONDS",
-    help="search trees, max_samples, max_features and, without --over-time, a transform for so long (alone: 120)",
+    help="search trees, max_samples, max_features and, with labels, a transform for so long (default of the option: 120)",
 )
 @click.option("--captured", help="folder of captured live rows to train on as well")
 @click.option("--since", type=float, default=0.0, help="captured rows from this Unix time on")

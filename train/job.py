@@ -108,7 +108,10 @@ def _tune(
             loaded[over_time] = _load(replace(spec, over_time=over_time), settings, progress)
         return loaded[over_time].fit, loaded[over_time].held_out
 
-    transforms = TRANSFORMS if rows.fit.ordered and spec.captured is None and not spec.over_time else ()
+    # Only labels can say what a transform is worth: planted anomalies know no time.
+    labels = rows.held_out.labels
+    labelled = labels is not None and 0 < labels.sum() < len(labels)
+    transforms = TRANSFORMS if labelled and rows.fit.ordered and spec.captured is None and not spec.over_time else ()
     best, trials = search(load, spec.over_time, transforms, settings, spec.tune, home.state / "tune", progress.say)
     return replace(spec, over_time=best.over_time), best.settings(settings), loaded[best.over_time], trials
 

@@ -31,9 +31,10 @@ from train.progress import Listener
 from train.reference import spread
 from train.settings import TrainSettings
 
-# Tune's own files of each trial, and its handler of Ctrl-C, which would end the search as if its time were up.
+# Without Tune's files of each trial, its tables, and its handler of Ctrl-C, which ends the search as if its time were up.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 TREES, SAMPLES, FEATURES = (50, 100, 200, 400), (128, 256, 512, 1024), (0.5, 0.75, 1.0)
 TRANSFORMS = ("diff:1", "mean:10,sd:10", "diff:1,mean:10,sd:10")
