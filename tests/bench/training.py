@@ -184,7 +184,7 @@ PAGE = """`vigil bench training --write-docs`, {date}, {cpu}, {cores} cores, {me
 
 `vigil train` with a home of its own, on Parquet of {features} float64 features: files of {file:,} rows in row groups of
 {group:,}. The time is that of the whole command, from Python's start to the registered version: Ray, the fit, the gate and MLflow
-are in it, so the rows beyond those of the first run say more of how fast rows are read. The memory is that of the heaviest
+are in it, and the smaller run, which goes first, finds files and caches cold. The memory is that of the heaviest
 process at any moment, looked at ten times a second over the command and all its children (resident, as psutil tells: pages of
 Ray's object store that a process has touched count for it too) and once a second for what is its own alone (USS). ray::Map are
 the tasks that read.
