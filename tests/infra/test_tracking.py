@@ -72,6 +72,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
         with postgres() as database, pytest.MonkeyPatch.context() as patch:
             for name, value in aws.items():
                 patch.setenv(name, value)
+            urllib.request.urlopen(f"{aws['AWS_ENDPOINT_URL']}/moto-api/reset", b"").close()  # its servers share one memory
             s3: Any = boto3.resource("s3")
             bucket = s3.create_bucket(Bucket=settings.bucket("models"))
             (folder / "auth.ini").write_text(tracking.config(settings)["data"]["auth.ini"])
