@@ -20,8 +20,10 @@ import ray
 import ray.train
 import skops.io
 from numpy.typing import NDArray
+from ray._raylet import PlacementGroupID
 from ray.exceptions import RayActorError
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 from sklearn.ensemble import IsolationForest
 
 from train.errors import DataError, VigilError
@@ -43,7 +45,7 @@ def fit(
 
     A worker that dies costs a retry. Raises VigilError when the run fails for good.
     """
-    rows = ray.put(X.astype(np.float32))
+    rows, reserved = ray.put(X.astype(np.float32)), _reserved()
     for retries in reversed(range(RETRIES + 1)):
         folder = storage / uuid.uuid4().hex
         try:
@@ -51,9 +53,17 @@ def fit(
         except (ray.train.TrainingFailedError, RayActorError) as error:
             if not retries or not _died(error):
                 raise VigilError(f"the training job failed: {error}") from error
+            for group in _reserved() - reserved:  # Ray would let go of them when the job ends: a retry would get no CPUs
+                remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     raise AssertionError("unreachable")
+
+
+def _reserved() -> set[str]:
+    """The placement groups that this job holds; the id of one ends with that of its job."""
+    job = ray.get_runtime_context().get_job_id()
+    return {group for group, told in placement_group_table().items() if group.endswith(job) and told["state"] != "REMOVED"}
 
 
 def _died(error: Exception) -> bool:
