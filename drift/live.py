@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ from train.bundle import ModelBundle
 from train.reasons import explain
 
 SPAN_S, STEP_S = 600.0, 2.0
-MOST_NORMAL, MOST_ANOMALIES = 300, 300
+MOST_NORMAL, MOST_ANOMALIES, LATEST_ANOMALIES = 300, 300, 30
 NORMAL_A_REPORT, ANOMALIES_A_REPORT, EXPLAINED_A_REPORT, REASONS = 8, 50, 20, 3
 LONGEST_GAP_S = 30.0  # of a replica's reports; what came in a longer one is not spread over it
 MODELS = 2  # a replica that lags a little still sends rows of the former one
@@ -136,12 +136,15 @@ class Point:
     reasons: Sequence[Mapping[str, Any]] = ()
 
 
+Lots = list[tuple[float, Point]]  # of too many points those with the largest lots go: what stays is even over time
+
+
 class Points:
-    """The anomalies of the last ten minutes, and a sample of the other rows that stays even over that time."""
+    """The anomalies of the last ten minutes, and a sample of the other rows; a flood of anomalies becomes a sample too."""
 
     def __init__(self) -> None:
-        self._anomalies: deque[Point] = deque(maxlen=MOST_ANOMALIES)
-        self._normal: list[tuple[float, Point]] = []  # with its lot: of more than MOST_NORMAL the largest lots go
+        self._anomalies: Lots = []
+        self._normal: Lots = []
         self._models: dict[str, ModelBundle] = {}
 
     def follow(self, version: str, bundle: ModelBundle) -> None:
@@ -160,23 +163,19 @@ class Points:
             where = np.flatnonzero(over)
             if len(where) > ANOMALIES_A_REPORT:
                 where = np.sort(where[np.argsort(-scores[where])[:ANOMALIES_A_REPORT]])
-            told = explain(bundle, np.asarray(rows[where[:EXPLAINED_A_REPORT]], np.float64), REASONS)
+            # The latest are explained: they are what people look at.
+            told = [()] * max(0, len(where) - EXPLAINED_A_REPORT)
+            told += explain(bundle, np.asarray(rows[where[-EXPLAINED_A_REPORT:]], np.float64), REASONS)
             for k, i in enumerate(where):
-                reasons = told[k] if k < len(told) else ()
-                self._anomalies.append(Point(float(at[i]), float(scores[i]), limit, version, requests[i], reasons))
+                anomaly = Point(float(at[i]), float(scores[i]), limit, version, requests[i], told[k])
+                self._anomalies.append((random.random(), anomaly))
             normal = np.flatnonzero(~over)
             for i in sorted(random.sample(list(normal), min(NORMAL_A_REPORT, len(normal)))):
                 self._normal.append((random.random(), Point(float(at[i]), float(scores[i]), limit, version)))
-        self._forget(now)
-
-    def _forget(self, now: float) -> None:
-        while self._anomalies and self._anomalies[0].at < now - SPAN_S:
-            self._anomalies.popleft()
-        kept = [lot for lot in self._normal if lot[1].at >= now - SPAN_S]
-        if len(kept) > MOST_NORMAL:
-            largest = sorted(lot for lot, _ in kept)[MOST_NORMAL - 1]
-            kept = [lot for lot in kept if lot[0] <= largest]
-        self._normal = kept
+        self._normal = _kept(self._normal, MOST_NORMAL, now)
+        latest = sorted(self._anomalies, key=lambda lot: lot[1].at)
+        some = _kept(latest[:-LATEST_ANOMALIES], MOST_ANOMALIES - LATEST_ANOMALIES, now)
+        self._anomalies = some + _kept(latest[-LATEST_ANOMALIES:], LATEST_ANOMALIES, now)
 
     def columns(self) -> dict[str, Any]:
         """The normal points as columns in order of time, the anomalies as objects, latest first."""
@@ -184,12 +183,21 @@ class Points:
         anomalies = [
             {"at": p.at, "score": round(p.score, 4), "threshold": round(p.threshold, 4), "version": p.version,
              "request_id": p.request, "reasons": list(p.reasons)}
-            for p in sorted(self._anomalies, key=lambda p: -p.at)
+            for p in sorted((anomaly for _, anomaly in self._anomalies), key=lambda p: -p.at)
         ]  # fmt: skip
         return {
             "at": [p.at for p in normal], "score": [round(p.score, 4) for p in normal],
             "threshold": [round(p.threshold, 4) for p in normal], "version": [p.version for p in normal], "anomalies": anomalies,
         }  # fmt: skip
+
+
+def _kept(lots: Lots, most: int, now: float) -> Lots:
+    """The points of the last ten minutes, at most so many."""
+    recent = [lot for lot in lots if lot[1].at >= now - SPAN_S]
+    if len(recent) <= most:
+        return recent
+    largest = sorted(lot for lot, _ in recent)[most - 1]
+    return [lot for lot in recent if lot[0] <= largest]
 
 
 class Live:

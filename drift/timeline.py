@@ -45,8 +45,11 @@ class Told:
         last = max(float(r["since"] or 0.0) for r in replicas)
         if now - last < SETTLED_S:
             return
+        text = (
+            f"{_all(len(replicas))} version {desired}: the swap is complete" if self._served else f"Version {desired} is served"
+        )
         self._served = desired
-        self.events.append(event(last, "swap", f"{_all(len(replicas))} version {desired}: the swap is complete"))
+        self.events.append(event(last, "swap", text))
 
 
 def _all(replicas: int) -> str:

@@ -3,7 +3,7 @@ import { $, colours } from "./dom.js";
 import { clock, small } from "./words.js";
 
 const NEAR_PX = 14;
-const LEAST_SPAN_S = 120;
+const LEAST_SPAN_S = 60;
 const SPAN_S = 600;
 const font = '12px system-ui, "Segoe UI", Roboto, sans-serif';
 
@@ -21,11 +21,11 @@ class Chart {
     const axis = { stroke: text, font, grid: { stroke: grid, width: 1 }, ticks: { show: false }, gap: 6 };
     this.plot = new uPlot(
       {
-        ...this.size(), legend: { show: false }, padding: [8, 4, 0, 0],
+        ...this.size(), legend: { show: false }, padding: [8, 20, 0, 0],
         cursor: { drag: { x: false, y: false }, points: { show: false }, x: this.options.cursor ?? true, y: false },
         scales: { x: { time: true, range: () => this.range }, y: { range: this.options.y ?? ((_, low, high) => [0, high > 0 ? high * 1.15 : 1]) } },
         axes: [
-          { ...axis, space: 66, size: 26, values: (_, ticks) => ticks.map(clock) },
+          { ...axis, space: 66, size: 26, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 180, 300], values: (_, ticks) => ticks.map(clock) },
           { ...axis, size: 46, space: 34, values: (_, ticks) => ticks.map((t) => Number(t.toPrecision(6)).toLocaleString("en")) },
         ],
         series: [{}, ...this.series.map((s, i) => ({ ...s.style(inks[i]), scale: "y", spanGaps: s.spanGaps ?? false }))],
@@ -139,7 +139,7 @@ export class Scores {
     const columns = [0, 1, 2, 3].map((k) => rows.map((row) => row[k]));
     const [latest] = points.anomalies;
     const words = latest
-      ? `Anomaly scores of the last ten minutes: ${points.anomalies.length} anomalies, the latest at ${clock(latest.at)} with ${small(latest.score)}, over the threshold ${small(latest.threshold)}. They are listed beside.`
+      ? `Anomaly scores of the last ten minutes: ${points.anomalies.length} anomalies shown, the latest at ${clock(latest.at)} with ${small(latest.score)}, over the threshold ${small(latest.threshold)}. They are listed beside.`
       : "Anomaly scores of the last ten minutes: no anomalies";
     this.chart.show(columns, window_(columns[0], now), words);
   }

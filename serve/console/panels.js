@@ -8,11 +8,11 @@ const LATELY_S = 14;
 const HIGHEST = 3; // floors; a trend that goes beyond is cut there
 
 export function tiles(monitor, now) {
-  const { traffic, totals, features, governor, models } = monitor;
+  const { traffic, totals, features, governor: governor_, models } = monitor;
   const recent = (name) => traffic[name].filter((x, i) => x !== null && traffic.at[i] > now - LATELY_S).slice(-3);
   const mean = (xs) => (xs.length ? xs.reduce((a, b) => a + b) / xs.length : null);
   text("t-rate", number(mean(recent("ok")) ?? 0, totals.ok && totals.ok < 6000 ? 1 : 0));
-  text("t-rate-hint", totals.refused ? `${number(totals.refused)} refused in 10 min` : `${number(totals.ok)} in 10 min, none refused`);
+  text("t-rate-hint", totals.refused ? `${number(totals.refused)} refused in 10 min` : `${number(totals.ok)} in 10 min`);
   text("t-anomalies", number(totals.anomalies));
   const budget = models.threshold ? `, budget ${percent(models.threshold.budget)}` : "";
   text("t-anomalies-hint", totals.rows ? `${percent(totals.anomalies / totals.rows)} of rows${budget}` : `no rows lately${budget}`);
@@ -23,8 +23,8 @@ export function tiles(monitor, now) {
   text("t-drift", nearest ? number(nearest.nearness, 2) : "–");
   text("t-drift-hint", nearest ? nearest.feature : "no window yet");
   $("t-drift").closest(".tile").classList.toggle("over", Boolean(nearest) && nearest.nearness >= 1);
-  text("t-governor", governor.phase);
-  text("t-governor-hint", `${governor.mode}: ${governor.reason}`);
+  text("t-governor", governor_.phase);
+  text("t-governor-hint", `${governor_.mode}: ${brief(governor_.reason)}`);
   for (const hint of document.querySelectorAll(".tile .hint")) hint.title = hint.textContent;
 }
 
@@ -117,13 +117,16 @@ export function models(models_, now) {
   });
 }
 
+// Without the gate's checks, which the timeline has.
+const brief = (reason) => reason.replace(/^(\w+: [^:;]*): .*(; quiet for [^;]*)$/s, "$1$2");
+
 export function governor(monitor, now) {
   const { governor: g, feedback } = monitor;
   for (const phase of $("phases").children) {
     if (phase.textContent === g.phase) phase.setAttribute("aria-current", "step");
     else phase.removeAttribute("aria-current");
   }
-  text("governor-reason", g.reason);
+  text("governor-reason", brief(g.reason));
   const facts = [["Mode", g.mode === g.settings_mode ? g.mode : `${g.mode}, by hand`], ["Retrainings left today", `${g.retrains_left} of ${g.retrains_a_day}`], ["Training time left today", `${number(g.seconds_left)} s`]];
   if (g.phase === "collecting") facts.push(["Rows since the drift", `${number(g.rows)} of ${number(g.rows_wanted)}`]);
   if (g.phase === "cooling") facts.push(["Rests for", `${count(g.cooldown, "window")}${g.until > now ? `, ${ago(g.until - now)}` : ""}`]);

@@ -4,7 +4,7 @@ export const number = (value, digits = 0) =>
 
 export const small = (value) => number(value, value === null || Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2);
 
-export const percent = (share, digits = 1) => (share === null || share === undefined ? "–" : `${number(100 * share, digits)} %`);
+export const percent = (share, digits = 1) => (share === null || share === undefined ? "–" : `${(100 * share).toLocaleString("en", { maximumFractionDigits: digits })} %`);
 
 export const clock = (at) => new Date(at * 1000).toLocaleTimeString("en-GB");
 

@@ -1,4 +1,7 @@
-"""`vigil bench console`: predictions a second with no console open, with one and metrics scraped, with a thousand, in turn."""
+"""`vigil bench console`: predictions a second with no console open, with one and metrics scraped, with a thousand, in turn.
+
+And the CPU that one takes: on a machine that others use it varies less than the rate.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +36,14 @@ class Found:
 
     def __init__(self) -> None:
         self.loads: dict[str, list[Load]] = {NONE: [], ONE: [], THOUSAND: []}
+        self.cpu_ms: dict[str, list[float]] = {NONE: [], ONE: [], THOUSAND: []}  # a prediction, by all that answers
         self.consoles: dict[str, list[dict[str, Any]]] = {NONE: [], ONE: [], THOUSAND: []}
 
     def rate(self, name: str) -> float | None:
         return median(load.rate for load in self.loads[name]) if self.loads[name] else None
+
+    def cpu(self, name: str) -> float | None:
+        return median(self.cpu_ms[name]) if self.cpu_ms[name] else None
 
 
 def run(seconds: float) -> Found:
@@ -50,7 +57,10 @@ def run(seconds: float) -> Found:
             for _ in range(ROUNDS):
                 for what in (NONE, ONE, THOUSAND):
                     with _opened(running.port, what, found), _scraped(running.port) if what == ONE else nullcontext():
+                        before, began = running.served_by(), time.monotonic()
                         load = measure(running.port, messages, connections=CONNECTIONS, seconds=seconds)
+                        spent = (running.served_by() - before) / (time.monotonic() - began)
+                    found.cpu_ms[what].append(1e3 * spent / load.rate)
                     say(f"{what}: {load.rate:.0f} requests/s, p99 {load.p99_ms} ms, {load.failed} failed")
                     found.loads[what].append(load)
     return found
@@ -97,12 +107,14 @@ def _scraped(port: int) -> Iterator[None]:
 
 def ratios(found: Found) -> list[Ratio]:
     """The figures that must hold, with their bounds."""
-    none = found.rate(NONE)
+    none, cpu = found.rate(NONE), found.cpu(NONE)
     failed = sum(load.failed for loads in found.loads.values() for load in loads)
     asked = [seen["failed"] for all_ in found.consoles.values() for seen in all_]
     return [
         Ratio("requests/s with one console and metrics scraped over none", over(found.rate(ONE), none), 0.98),
         Ratio(f"requests/s with {MANY} consoles over none", over(found.rate(THOUSAND), none), 0.9),
+        Ratio("CPU of a prediction, one console and metrics scraped over none", over(found.cpu(ONE), cpu), 1.02, at_least=False),
+        Ratio(f"CPU of a prediction, {MANY} consoles over none", over(found.cpu(THOUSAND), cpu), 1.1, at_least=False),
         Ratio("predictions that failed", float(failed), 0, at_least=False, unit=""),
         Ratio("polls that failed", float(sum(asked)), 0, at_least=False, unit=""),
     ]
@@ -116,6 +128,7 @@ def figures(found: Found) -> list[dict[str, Any]]:
         rates = [load.rate for load in loads]
         made.append({
             "open": name, "requests/s": round(median(rates)), "runs": f"{min(rates):.0f} to {max(rates):.0f}",
+            "CPU ms a prediction": round(median(found.cpu_ms[name]), 4),
             "p99 ms": median(load.p99_ms for load in loads), "failed": sum(load.failed for load in loads),
             "polls": sum(one["polls"] for one in seen), "polls failed": sum(one["failed"] for one in seen),
             "told to wait s": max((one["poll_s"] for one in seen), default=0.0),

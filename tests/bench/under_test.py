@@ -19,6 +19,7 @@ from train.home import Home, Platform
 
 START_S, SETTLE_S = 120.0, 3.0
 REPLICA = "ServeReplica:vigil:Detector"
+ANSWERING = ("ServeReplica:", "haproxy")
 # One replica each. The rows of a benchmark are few and come again and again: that is no world to retrain on.
 ENVIRONMENT = {"VIGIL_SERVE_MIN_REPLICAS": "1", "VIGIL_SERVE_MAX_REPLICAS": "1", "VIGIL_DRIFT_MODE": "observe"}
 
@@ -53,6 +54,11 @@ class UnderTest:
     def detectors(self) -> list[psutil.Process]:
         """The processes of Vigil's replicas."""
         return [p for p in reaper.members(self.platform.id) if REPLICA in _title(p)]
+
+    def served_by(self) -> float:
+        """CPU seconds so far of what answers: replicas, monitor and proxy, without Ray's own processes."""
+        found = [p for p in reaper.members(self.platform.id) if any(name in _title(p) for name in ANSWERING)]
+        return sum(_cpu_seconds(process) for process in found)
 
     def cpu(self, seconds: float) -> float:
         """The share of one core that all processes of the platform take together."""

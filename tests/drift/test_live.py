@@ -94,6 +94,8 @@ def test_points_are_bounded_spread_over_time_and_anomalies_have_reasons(bundle: 
     assert max(found["score"]) <= limit + 1e-4
     early, late = np.histogram(found["at"], bins=2, range=(NOW, NOW + 600))[0]
     assert min(early, late) > MOST_NORMAL / 4
+    told = np.array([a["at"] for a in found["anomalies"]])
+    assert min(np.histogram(told, bins=3, range=(NOW, NOW + 600))[0]) > MOST_ANOMALIES / 6
     planted = [a for a in found["anomalies"] if a["reasons"] and a["reasons"][0]["value"] == 99.0]
     assert len(planted) > 100
     assert all(a["reasons"][0]["feature"] == "c" and a["version"] == "1" and len(a["reasons"]) == 3 for a in planted)

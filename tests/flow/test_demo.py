@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from infra.dashboards import pages
+from serve import reaper
 from serve.demo import live_rows
 from serve.metrics import DriftMetrics, ServeMetrics, StreamMetrics
+from tests.flow.console_open import Showing, console
 from tests.prometheus import Watched, needs_prometheus, queries, scraping
 from tests.running import Vigil, eventually, free_port, left_of, listening
 from train.canary import steps
@@ -26,7 +28,7 @@ from train.registry import Registry
 pytestmark = pytest.mark.timeout(420)
 
 # Who looks on, by name: each is entered when Ray and MLflow are up and nothing is served yet, and left before Ctrl-C.
-WATCHERS: dict[str, Callable[[Platform], AbstractContextManager[Any]]] = {"prometheus": scraping}
+WATCHERS: dict[str, Callable[[Platform], AbstractContextManager[Any]]] = {"prometheus": scraping, "console": console}
 
 # Panels that show nothing here, and why.
 EMPTY = {"Vigil / Stream: Put off, and begun anew": "one of its queries counts errors by their name, and there are none"}
@@ -161,3 +163,46 @@ def test_every_panel_has_shown_something(watched: Watched) -> None:
 def test_no_alert_that_should_be_quiet_fires(watched: Watched) -> None:
     fired = {one["metric"]["alertname"] for one in watched.history('ALERTS{alertstate="firing"}')}
     assert fired <= {"VigilDown"}  # it was scraped long before it was served
+
+
+@pytest.fixture
+def showing(demo: Demo) -> Showing:
+    """The console that was open during the demo, and still is."""
+    if demo.seen["console"] is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    return demo.seen["console"]
+
+
+def test_the_console_showed_traffic_anomalies_drift_retraining_and_swap_in_order(demo: Demo, showing: Showing) -> None:
+    first, final = demo.summary["first_version"], demo.summary["final_version"]
+    eventually(lambda: f"serve version {final}" in showing.now["convergence"] and showing.now["kinds"].count("k-swap") > 1, 20)
+    records, last = showing.records, showing.now
+    assert min(r["rate"] for r in records) < 50
+    assert max(r["rate"] for r in records) > 100
+    assert max(r["anomalies"] for r in records) > 0
+    assert max(r["drifted"] for r in records if r["status"] == "drift") > 0
+    when = [last["kinds"].index("k-episode"), last["kinds"].index("k-retrain"), *_of(last, final, "k-promote", "k-swap")]
+    assert when == sorted(when)
+    assert _of(last, first, "k-promote")[0] < when[0]
+    seen = [next(r["at"] for r in records if condition(r)) for condition in (
+        lambda r: "k-episode" in r["kinds"], lambda r: "k-retrain" in r["kinds"], lambda r: _of(r, final, "k-swap"),
+    )]  # fmt: skip
+    assert seen == sorted(seen)
+    assert seen[0] < seen[1] < seen[2]
+    assert f"version {final}" in last["serving"]
+
+
+def _of(record: dict[str, Any], version: str, *kinds: str) -> list[int]:
+    """Where the timeline of a record tells of `version`, for each of the kinds."""
+    told = list(zip(record["kinds"], record["told"], strict=True))
+    return [k for kind in kinds for k, (of, text) in enumerate(told) if of == kind and f"ersion {version}" in text][: len(kinds)]
+
+
+# Last: for some seconds it takes the demo's proxy away.
+def test_the_console_recovers_when_the_service_was_away(demo: Demo, showing: Showing) -> None:
+    proxies = [p for p in reaper.members(demo.platform.id) if "haproxy" in p.name()]
+    assert proxies
+    for proxy in proxies:
+        proxy.kill()
+    eventually(lambda: showing.now["status"] in ("disconnected", "stale"), 20)
+    eventually(lambda: showing.now["status"] in ("ok", "drift") and showing.now["age"] == "live", 60)

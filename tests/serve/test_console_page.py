@@ -81,10 +81,10 @@ def test_it_shows_scores_reasons_drift_and_what_happened(standin: Standin, look:
     expect(page.locator("#replicas tr")).to_have_count(2)
     expect(page.locator("#features .over")).to_have_count(5)
     assert float(page.locator("#features .value").first.inner_text().rstrip("\u00d7")) > 1
-    expect(page.locator("#c-scores")).to_have_attribute("aria-label", re.compile("anomalies, the latest at"))
+    expect(page.locator("#c-scores")).to_have_attribute("aria-label", re.compile("anomalies shown, the latest at"))
     expect(page.locator("#refused")).to_contain_text("Overloaded")
-    expect(page.locator("#timeline li").first).to_contain_text(re.compile("Retraining|an episode is open"))
-    expect(page.locator("#timeline li").last).to_contain_text("version 1")
+    expect(page.locator("#timeline > li").first).to_contain_text(re.compile("Retraining|an episode is open"))
+    expect(page.locator("#timeline > li").last).to_contain_text("Version 1")
     expect(page.get_by_role("link", name="Grafana")).to_have_attribute("href", "https://grafana.example/d/vigil")
     expect(page.locator("#t-rate-hint")).to_have_text("48 refused in 10 min")
     assert int(page.locator("#t-anomalies").inner_text()) > 100
@@ -125,7 +125,7 @@ def test_hostile_names_run_nothing(look: Open, tmp_path: Path) -> None:
         made.state = world.state()
         page = look(made.url)
         expect(page.locator("#features li")).to_have_count(12)
-        expect(page.locator("#timeline li").first).to_contain_text(HOSTILE)
+        expect(page.locator("#timeline > li").first).to_contain_text(HOSTILE)
         assert HOSTILE in page.locator("#features .name").all_inner_texts()
         for button in page.locator("#latest button").all():
             button.focus()
@@ -248,7 +248,7 @@ def test_nothing_shuts_people_out_and_nothing_overflows(standin: Standin, look: 
     from axe_playwright_python.sync_playwright import Axe
 
     page = look(standin.url, bypass_csp=True, **options)  # axe is put into the page
-    expect(page.locator("#timeline li").first).to_be_visible()
+    expect(page.locator("#timeline > li").first).to_be_visible()
     page.locator("#latest button").first.focus()
     found = Axe().run(page)
     serious = [v for v in found.response["violations"] if v["impact"] in ("serious", "critical")]
