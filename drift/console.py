@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from drift.governor import DAY, Governor
+from drift.governor import Governor, seconds_left
 from drift.live import Live
 from drift.settings import DriftSettings
 from drift.timeline import timeline
@@ -79,13 +79,12 @@ def _feature(feature: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _governor(shown: Mapping[str, Any], state: Governor, settings: DriftSettings, now: float) -> dict[str, Any]:
-    spent = sum(seconds for start, seconds in state.retrains if start > now - DAY)
     return {
         **{key: shown[key] for key in ("phase", "mode", "reason", "episode", "cooldown", "until", "rows", "retrains_left")},
         "rows_wanted": settings.retrain_rows,
         "settings_mode": settings.mode,
         "retrains_a_day": settings.max_retrains_per_day,
-        "seconds_left": round(max(0.0, settings.max_retrain_seconds_per_day - spent)),
+        "seconds_left": round(seconds_left(state, now, settings)),
     }
 
 

@@ -182,6 +182,11 @@ def retrains_left(state: Governor, now: float, settings: DriftSettings) -> int:
     return max(0, settings.max_retrains_per_day - len(_today(state, now)))
 
 
+def seconds_left(state: Governor, now: float, settings: DriftSettings) -> float:
+    """How many seconds of retraining the budget of the last 24 hours has left."""
+    return max(0.0, settings.max_retrain_seconds_per_day - sum(_today(state, now)))
+
+
 def _today(state: Governor, now: float) -> list[float]:
     return [seconds for start, seconds in state.retrains if start > now - DAY]
 

@@ -39,6 +39,11 @@ class Table:
         return replace(self, X=self.X[rows], labels=None if self.labels is None else self.labels[rows])
 
     @property
+    def told_apart(self) -> NDArray[np.int64] | None:
+        """The labels, where both classes occur: only then can they say how good a score is."""
+        return self.labels if self.labels is not None and 0 < self.labels.sum() < len(self.labels) else None
+
+    @property
     def constant(self) -> tuple[str, ...]:
         """Features with one value only: kept, worth a warning."""
         return tuple(n for n, same in zip(self.names, np.ptp(self.X, axis=0) == 0, strict=True) if same)

@@ -33,8 +33,7 @@ def evaluate(forest: CompiledForest, threshold: float, held_out: Table, scale: F
         "planted_auroc": _auroc(scores, planted),
         "planted_recall": float((planted > threshold).mean()),
     }
-    labels = held_out.labels
-    if labels is not None and 0 < labels.sum() < len(labels):
+    if (labels := held_out.told_apart) is not None:
         metrics |= _labelled(scores, alerts, labels)
         metrics |= _delays(alerts, labels) if held_out.ordered else {}
     return metrics

@@ -109,8 +109,7 @@ def _tune(
         return loaded[over_time].fit, loaded[over_time].held_out
 
     # Only labels can say what a transform is worth: planted anomalies know no time.
-    labels = rows.held_out.labels
-    labelled = labels is not None and 0 < labels.sum() < len(labels)
+    labelled = rows.held_out.told_apart is not None
     transforms = TRANSFORMS if labelled and rows.fit.ordered and spec.captured is None and not spec.over_time else ()
     best, trials = search(load, spec.over_time, transforms, settings, spec.tune, home.state / "tune", progress.say)
     return replace(spec, over_time=best.over_time), best.settings(settings), loaded[best.over_time], trials
@@ -179,12 +178,12 @@ def _assemble(
     compiled = CompiledForest.compile(merged)
     scores = compiled.score(rows.recent.X)
     limit = threshold.to_alert_rate(scores, settings.budget)
-    if rows.recent.labels is not None and 0 < rows.recent.labels.sum() < len(rows.recent):
+    if (labels := rows.recent.told_apart) is not None:
         by_count = settings.label_goal == "precision_at_k"
         limit = (
             threshold.to_count(scores, settings.alerts_k, settings.budget)
             if by_count
-            else threshold.to_labels(scores, rows.recent.labels, settings.budget, settings.beta)
+            else threshold.to_labels(scores, labels, settings.budget, settings.beta)
         )
     forest.set_threshold(merged, limit.value)
     ref = reference.build(

@@ -16,14 +16,15 @@ MOST_FEATURES = 40  # bars of the floors; more cannot be read
 BINS = 60
 
 
-def draw(model: ModelBundle, held_out: Table, labelled: Table | None) -> Mapping[str, Figure]:
-    """Figures by file name. `held_out` are the rows that the gate looked at; `labelled` are rows with labels of both classes."""
+def draw(model: ModelBundle, held_out: Table, labelled: Table) -> Mapping[str, Figure]:
+    """Figures by file name. `held_out` are the rows that the gate looked at; of `labelled` rows the curves are
+    drawn where both classes occur."""
     made = {"scores.png": _scores(model, held_out), "drift-floors.png": _floors(model)}
-    if labelled is not None and labelled.labels is not None and 0 < labelled.labels.sum() < len(labelled):
+    if (labels := labelled.told_apart) is not None:
         scores = model.forest.score(labelled.X)
         made |= {
-            "precision-recall.png": _precision_recall(scores, labelled.labels, model.threshold.value),
-            "roc.png": _roc(scores, labelled.labels),
+            "precision-recall.png": _precision_recall(scores, labels, model.threshold.value),
+            "roc.png": _roc(scores, labels),
         }
     return made
 
