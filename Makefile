@@ -31,7 +31,7 @@ up: setup ## the platform on this machine; DATA=path trains on it first
 	@$(RUN)vigil up $(if $(DATA),--data $(DATA)) $(ARGS)
 
 test: dev ## all tests
-	@$(RUN)python -m pytest $(ARGS)
+	@$(RUN)python -m pytest -n logical --maxprocesses 4 $(ARGS)
 
 check: dev ## ruff and pyright
 	@$(RUN)ruff check .

@@ -7,18 +7,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.running import ROOT, Vigil, free_port, left_of, listening
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast tests first: a mistake shows in seconds, before anything is started. Then what starts a platform of its own, so
-    that it does not share two cores with the one that stays up until the end."""
+    that it does not share the cores with the one that stays up until the end."""
 
     def cost(item: pytest.Item) -> int:
         return ("flow" in item.path.parts) + ("platform" in getattr(item, "fixturenames", ()))
 
     items.sort(key=cost)
+
+
+class _Files(LoadScopeScheduling):
+    """One file after the other on every core, in the order above; all that starts a platform in one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "tests/flow" if file.startswith("tests/flow/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Files:
+    # Of the options of pytest-xdist 3.8, "loadfile" knows no groups, and "loadgroup" loses them under pytest 9.2.
+    config.option.loadscopereorder = False
+    return _Files(config, log)
 
 
 def real_data_folder() -> Path:
