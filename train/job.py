@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import tempfile
 import time
 import uuid
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from sklearn.ensemble import IsolationForest
 
-from train import bundle, data, forest, gate, reference, threshold
+from train import bundle, forest, gate, reference, threshold
 from train.bundle import ModelBundle
-from train.data import Fingerprint, Table
+from train.data import Table
 from train.describe import parameters
-from train.errors import DataError, RegistryError
+from train.errors import RegistryError
 from train.evaluate import agreement, evaluate, golden, plant, row_microseconds
 from train.fit import fit, fit_part
 from train.forest import CompiledForest
@@ -28,28 +27,14 @@ from train.plots import draw
 from train.progress import Listener, Progress
 from train.registry import Candidate, Registry, Version
 from train.revision import commit
+from train.rows import Rows, rows_of
 from train.settings import TrainSettings
 from train.source import is_s3
 from train.spec import JobResult, JobSpec
-from train.transform import Transform, parse
 from train.tune import TRANSFORMS, Trial, search
 
 REGISTER_S = 90.0  # longer than the lock of a driver that has died is respected
 LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows of one job: what is fitted on, the recent ones that calibrate, all the world as it is now in its order
-    (the drift reference), and what is held out."""
-
-    fit: Table
-    recent: Table
-    world: Table
-    held_out: Table
-    test: Table | None
-    fingerprint: Fingerprint
-    transform: Transform | None
 
 
 def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, listener: Listener | None = None) -> JobResult:
@@ -64,7 +49,7 @@ def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, 
     champion = registry.champion()
     prior = registry.fetch(champion, home.cache) if champion else None
     with progress.phase("read"):
-        rows = _load(spec, settings, progress)
+        rows = rows_of(spec, settings, progress)
     trials: tuple[Trial, ...] = ()
     if spec.tune:
         with progress.phase("tune"):
@@ -98,14 +83,14 @@ def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, 
 
 
 def _tune(
-    spec: JobSpec, settings: TrainSettings, rows: _Rows, home: Home, progress: Progress
-) -> tuple[JobSpec, TrainSettings, _Rows, tuple[Trial, ...]]:
+    spec: JobSpec, settings: TrainSettings, rows: Rows, home: Home, progress: Progress
+) -> tuple[JobSpec, TrainSettings, Rows, tuple[Trial, ...]]:
     """The job with the best configuration that a search of `spec.tune` seconds finds, its rows, and all trials."""
     loaded = {spec.over_time: rows}
 
     def load(over_time: str) -> tuple[Table, Table]:
         if over_time not in loaded:
-            loaded[over_time] = _load(replace(spec, over_time=over_time), settings, progress)
+            loaded[over_time] = rows_of(replace(spec, over_time=over_time), settings, progress)
         return loaded[over_time].fit, loaded[over_time].held_out
 
     # Only labels can say what a transform is worth: planted anomalies know no time.
@@ -132,48 +117,8 @@ def _register(key: str, candidate: Candidate, registry: Registry) -> Version:
             return registry.of_job(key) or registry.register(candidate)
 
 
-def _load(spec: JobSpec, settings: TrainSettings, progress: Progress) -> _Rows:
-    dataset = _read(spec, settings, progress)
-    world = dataset.recent or dataset.train
-    fit, held_out = data.split(dataset.train, settings.holdout, settings.seed)
-    recent, fingerprint = fit, dataset.fingerprint
-    if spec.captured is not None:
-        live = data.read_captured(Path(spec.captured), spec.since)
-        if live is None or live.names != fit.names:
-            raise DataError(f"no captured rows with the features of {spec.data} in {spec.captured} since {spec.since:.0f}")
-        # A random share is held out: live rows span too little time for their last part to stand for all of them.
-        recent, held_out = data.split(replace(live, ordered=False), settings.holdout, settings.seed)
-        # By default as many old rows as new ones: the model learns the new world and does not forget the old one.
-        rng = np.random.default_rng(settings.seed)
-        most = min(len(fit), round(len(recent) / settings.captured_weight))
-        old = fit.take(np.sort(rng.choice(len(fit), most, replace=False)))
-        fit, world = Table(np.concatenate([old.X, recent.X]), fit.names), live
-        both = hashlib.sha256(f"{fingerprint.digest} {live.fingerprint}".encode()).hexdigest()
-        fingerprint = replace(fingerprint, digest=both, rows=fingerprint.rows + len(live))
-    if len(fit) < settings.max_samples:
-        raise DataError(
-            f"{len(fit)} rows are left to fit on after {settings.holdout:.0%} are held out, fewer than "
-            f"max_samples={settings.max_samples}: give more rows, or set VIGIL_TRAIN_MAX_SAMPLES lower"
-        )
-    if len(fit.constant) == len(fit.names):
-        raise DataError(f"every feature of {spec.data} is constant: there is nothing to learn")
-    transform = None
-    if spec.over_time:
-        steps = len(spec.over_time.split(","))
-        transform = parse(spec.over_time, fit.names[: len(fit.names) // (steps + 1)])
-    return _Rows(fit, recent, world, held_out, dataset.test, fingerprint, transform)
-
-
-def _read(spec: JobSpec, settings: TrainSettings, progress: Progress) -> data.Dataset:
-    columns = spec.columns if spec.columns.label else replace(spec.columns, label=spec.label)
-    return data.read(
-        spec.data, columns=columns, most=settings.sample_rows, seed=settings.seed, over_time=spec.over_time,
-        tasks=settings.workers, progress=progress.rows,
-    )  # fmt: skip
-
-
 def _assemble(
-    merged: IsolationForest, rows: _Rows, spec: JobSpec, settings: TrainSettings, prior: ModelBundle | None
+    merged: IsolationForest, rows: Rows, spec: JobSpec, settings: TrainSettings, prior: ModelBundle | None
 ) -> ModelBundle:
     compiled = CompiledForest.compile(merged)
     scores = compiled.score(rows.recent.X)
@@ -208,7 +153,7 @@ def _assemble(
 
 
 def _judge(
-    model: ModelBundle, prior: ModelBundle | None, rows: _Rows, settings: TrainSettings, *, drifted: bool
+    model: ModelBundle, prior: ModelBundle | None, rows: Rows, settings: TrainSettings, *, drifted: bool
 ) -> tuple[dict[str, float], Verdict]:
     scale = model.reference.scale
     metrics = evaluate(model.forest, model.threshold.value, rows.held_out, scale) | _alone(model, rows, settings)
@@ -225,7 +170,7 @@ def _judge(
     return metrics, verdict
 
 
-def _alone(model: ModelBundle, rows: _Rows, settings: TrainSettings) -> dict[str, float]:
+def _alone(model: ModelBundle, rows: Rows, settings: TrainSettings) -> dict[str, float]:
     """What only this model can tell: does its threshold do what it says, another seed's forest agree, is it small and fast."""
     other = fit_part(
         rows.fit.X, trees=settings.n_estimators, max_samples=settings.max_samples, max_features=settings.max_features,

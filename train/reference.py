@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
-from scipy.stats import rankdata
 
-Floats = NDArray[np.float64]
+from train.distances import Floats, bin_shares, ks_distances, memory, rank_correlation, spread, ties_distances, typical_size
 
 MIN_FLOOR = 0.08  # a KS distance below this is of no practical size, however significant
 MIN_TIES_FLOOR = 0.25  # the same for the change of a feature's rank correlations with all others
@@ -23,7 +22,6 @@ MARGIN = 1.2  # floors stand so far above the largest distance that a block of t
 ALONE, TOGETHER = 3.0, 1.8  # of the mean block distance: a Kolmogorov variable is above 3 times it once in 400,000
 KOLMOGOROV_MEAN = 0.8687  # of the Kolmogorov distribution
 OF_MEMORY, MOST_OF_MEMORY = 0.9, 1.7  # of the distance that the memory of a stream makes expect, and of the one that was seen
-MEMORY_ROWS = 100_000  # enough to know the memory by
 TIES_MARGIN, TIES_SPREADS = 1.7, 7.0
 MAX_BLOCKS = 20
 MIN_BLOCKS = 8  # fewer tell too little of the stream's own restlessness to promise anything
@@ -31,42 +29,6 @@ MAX_RAISE = 1.5  # floors are raised by at most so much to keep the budget; more
 MAX_RUN = 3  # a feature that kept one value for a third of a window may keep it for a whole one
 MIN_SHARE = 0.2  # on telemetry that is not i.i.d. fewer drifted features than this share happen by themselves
 PSI_BINS = 10
-
-
-def ks_distances(reference: Floats, window: Floats) -> Floats:
-    """Two-sample Kolmogorov-Smirnov distance [d] of each column of `window` [m, d] to the presorted `reference` [n, d]."""
-    return ks_sorted(np.ascontiguousarray(reference.T), np.sort(window.T, axis=1))
-
-
-def ks_sorted(reference: Floats, window: Floats) -> Floats:
-    """KS distances [d] of the sorted rows of `window` [d, m] to those of `reference` [d, n]."""
-    return np.array([ks_distance(a, b) for a, b in zip(reference, window, strict=True)])
-
-
-def ks_distance(a: Floats, b: Floats) -> float:
-    """KS distance of two sorted samples. Between two steps of `b` the other distribution only grows, so that the distance
-    is greatest at or just before a step of `b`."""
-    steps = np.arange(len(b) + 1) / len(b)
-    above = steps[1:] - np.searchsorted(a, b, side="right") / len(a)
-    below = np.searchsorted(a, b, side="left") / len(a) - steps[:-1]
-    return float(max(above.max(), below.max()))
-
-
-def rank_correlation(X: Floats) -> Floats:
-    """Spearman's rank correlation [d, d] of the columns of `X` [n, d]; 0 where a column is constant.
-
-    Ranks do not see what happens to a column by itself, so this changes only with the dependence between columns.
-    """
-    ranks = np.ascontiguousarray(np.asarray(rankdata(np.ascontiguousarray(X.T), axis=1), dtype=np.float64).T)
-    ranks -= ranks.mean(axis=0)
-    norm = np.sqrt((ranks * ranks).sum(axis=0))
-    ranks /= np.where(norm > 0, norm, np.inf)
-    return ranks.T @ ranks
-
-
-def ties_distances(reference: Floats, window: Floats) -> Floats:
-    """How far each feature's correlations [d, d] with all others have moved: the norm of the difference of its row, [d]."""
-    return np.sqrt(((window - reference) ** 2).sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -147,20 +109,6 @@ class Reference:
         return made
 
 
-def bin_shares(edges: Floats, values: Floats) -> Floats:
-    """Share of the sorted `values` in each bin: (-inf, e0), [e0, e1), ..., [last, inf)."""
-    inner = np.searchsorted(values, edges, side="left")
-    return np.diff(np.concatenate([[0], inner, [len(values)]])) / len(values)
-
-
-def typical_size(X: Floats) -> Floats:
-    """Median [d] of the absolute values that are not zero; 0 where all are."""
-    size = np.abs(X)
-    if (size > 0).all():
-        return np.median(size, axis=0)
-    return np.array([np.median(column[column > 0]) if (column > 0).any() else 0.0 for column in size.T])
-
-
 class _Blocks(NamedTuple):
     """What contiguous blocks show against all other rows. ks, ties [blocks, d]; constant [d]: kept one value for long;
     expected [d]: mean KS distance of a block by the stream's own memory."""
@@ -218,26 +166,6 @@ def _cut(X: Floats, window_rows: int) -> _Blocks:
         ties.append(ties_distances(rank_correlation(rest[::thin]), rank_correlation(block)))
         ks.append(ks_distances(np.sort(rest, axis=0), block))
     return _Blocks(np.array(ks), np.array(ties), constant, expected)
-
-
-def memory(values: Floats) -> float:
-    """Integrated autocorrelation time of a series [n], in rows: so many rows tell as much as one independent one.
-
-    Of the indicators of the quartiles, which is what a KS distance is made of; the sum ends where it is five times longer
-    than itself (Sokal, Monte Carlo Methods in Statistical Mechanics, 1997, section 3).
-    """
-    values = values[-MEMORY_ROWS:]
-    n, times = len(values), []
-    for level in np.quantile(values, (0.25, 0.5, 0.75)):
-        below = (values < level) - float(np.mean(values < level))
-        spectrum = np.fft.rfft(below, 2 * n)
-        covariance = np.fft.irfft(spectrum * np.conj(spectrum))[:n]
-        if covariance[0] <= 0:  # nothing is below it
-            continue
-        sums = 1 + 2 * np.cumsum(covariance[1:] / covariance[0])
-        ends = np.flatnonzero(np.arange(1, n) >= 5 * sums)
-        times.append(max(1.0, float(sums[ends[0]] if len(ends) else n)))
-    return float(np.mean(times)) if times else 1.0
 
 
 def _longest_run(column: Floats) -> int:
@@ -299,13 +227,6 @@ def nearness(ks: Floats, ties: Floats, floors: Floats, alone: Floats, ties_floor
     together = ranked[min(allowed, len(ranked) - 1)] if allowed < len(ranked) else 0.0
     moved = np.sort(ties / ties_floors)[::-1]
     return float(max((ks / alone).max(), together, moved[1] if len(moved) > 1 else 0.0, 1e-6))
-
-
-def spread(X: Floats) -> Floats:
-    """The robust spread [d] of each feature: of its middle half where that varies, else its standard deviation, else 1."""
-    low, high = np.percentile(X, [25, 75], axis=0)
-    sd = X.std(axis=0)
-    return np.where(high > low, (high - low) / 1.349, np.where(sd > 0, sd, 1.0))
 
 
 def _ordinary_count(distances: Floats) -> int:

@@ -23,12 +23,12 @@ from ray import tune
 from sklearn.ensemble import IsolationForest
 
 from train.data import Table
+from train.distances import spread
 from train.errors import DataError, VigilError
 from train.evaluate import agreement, evaluate
 from train.fit import fit_part
 from train.forest import CompiledForest
 from train.progress import Listener
-from train.reference import spread
 from train.settings import TrainSettings
 
 # Without Tune's files of each trial, its tables, and its handler of Ctrl-C, which ends the search as if its time were up.

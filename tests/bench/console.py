@@ -1,6 +1,7 @@
 """`vigil bench console`: predictions a second with no console open, with one and metrics scraped, with a thousand, in turn.
 
-And the CPU that one takes: on a machine that others use it varies less than the rate.
+And the CPU that one takes. Both vary by more than the console costs; so what it and counting take is measured alone as well:
+the CPU of a platform that nobody asks for predictions, with one console open and without, and of the counters of one answer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import timeit
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,12 +23,14 @@ from typing import Any
 import numpy as np
 
 from serve import simulate
+from serve.metrics import ServeMetrics
 from tests.bench import consoles, under_test
 from tests.bench.load import Load, measure, request
 from tests.bench.report import Ratio, over
 from train.terminal import say
 
 ROWS, CONNECTIONS, ROUNDS, MANY = 2_000, 16, 5, 1_000
+ALONE_ROUNDS, ALONE_S, COUNTED = 4, 30.0, 100_000
 SETTLE_S, SCRAPE_S = 12.0, 15.0  # all of them have asked, and were told how long to wait
 NONE, ONE, THOUSAND = "no console", "one console, metrics scraped", f"{MANY} consoles"
 
@@ -38,6 +42,7 @@ class Found:
         self.loads: dict[str, list[Load]] = {NONE: [], ONE: [], THOUSAND: []}
         self.cpu_ms: dict[str, list[float]] = {NONE: [], ONE: [], THOUSAND: []}  # a prediction, by all that answers
         self.consoles: dict[str, list[dict[str, Any]]] = {NONE: [], ONE: [], THOUSAND: []}
+        self.alone: dict[str, list[float]] = {NONE: [], ONE: []}  # of a core, by all that answers, without predictions
 
     def rate(self, name: str) -> float | None:
         return median(load.rate for load in self.loads[name]) if self.loads[name] else None
@@ -63,7 +68,26 @@ def run(seconds: float) -> Found:
                     found.cpu_ms[what].append(1e3 * spent / load.rate)
                     say(f"{what}: {load.rate:.0f} requests/s, p99 {load.p99_ms} ms, {load.failed} failed")
                     found.loads[what].append(load)
+            for what in (NONE, ONE) * ALONE_ROUNDS:
+                with _opened(running.port, what, found), _scraped(running.port) if what == ONE else nullcontext():
+                    before, began = running.served_by(), time.monotonic()
+                    time.sleep(ALONE_S)
+                    found.alone[what].append((running.served_by() - before) / (time.monotonic() - began))
+                say(f"{what}, no predictions: {found.alone[what][-1]:.2%} of a core")
     return found
+
+
+def counting_ms() -> float:
+    """CPU milliseconds that counting one answer takes."""
+    metrics = ServeMetrics()
+    ok = metrics.requests.labels("ok")
+
+    def count() -> None:  # what serve/gateway.py and serve/app.py do for each
+        ok.inc()
+        metrics.latency.observe(0.0003)
+        metrics.rows.inc(1)
+
+    return 1e3 * min(timeit.repeat(count, number=COUNTED, repeat=5, timer=time.process_time)) / COUNTED
 
 
 @contextmanager
@@ -108,6 +132,9 @@ def _scraped(port: int) -> Iterator[None]:
 def ratios(found: Found) -> list[Ratio]:
     """The figures that must hold, with their bounds."""
     none, cpu = found.rate(NONE), found.cpu(NONE)
+    alone = median(found.alone[ONE]) - median(found.alone[NONE]) if found.alone[ONE] else None
+    counting = over(counting_ms(), cpu)
+    whole = counting + max(alone, 0.0) if counting is not None and alone is not None else None
     failed = sum(load.failed for loads in found.loads.values() for load in loads)
     asked = [seen["failed"] for all_ in found.consoles.values() for seen in all_]
     return [
@@ -115,6 +142,7 @@ def ratios(found: Found) -> list[Ratio]:
         Ratio(f"requests/s with {MANY} consoles over none", over(found.rate(THOUSAND), none), 0.9),
         Ratio("CPU of a prediction, one console and metrics scraped over none", over(found.cpu(ONE), cpu), 1.02, at_least=False),
         Ratio(f"CPU of a prediction, {MANY} consoles over none", over(found.cpu(THOUSAND), cpu), 1.1, at_least=False),
+        Ratio("CPU of counting over a prediction's, and of a core by one console and scraping", whole, 0.02, at_least=False),
         Ratio("predictions that failed", float(failed), 0, at_least=False, unit=""),
         Ratio("polls that failed", float(sum(asked)), 0, at_least=False, unit=""),
     ]
@@ -130,6 +158,7 @@ def figures(found: Found) -> list[dict[str, Any]]:
             "open": name, "requests/s": round(median(rates)), "runs": f"{min(rates):.0f} to {max(rates):.0f}",
             "CPU ms a prediction": round(median(found.cpu_ms[name]), 4),
             "p99 ms": median(load.p99_ms for load in loads), "failed": sum(load.failed for load in loads),
+            "% of a core alone": round(100 * median(found.alone[name]), 2) if found.alone.get(name) else None,
             "polls": sum(one["polls"] for one in seen), "polls failed": sum(one["failed"] for one in seen),
             "told to wait s": max((one["poll_s"] for one in seen), default=0.0),
         })  # fmt: skip

@@ -14,21 +14,22 @@ from train.bundle import ModelBundle
 from train.data import Fingerprint, Table
 from train.fit import fit_part
 from train.gate import Verdict
-from train.job import JobSpec
+from train.rows import Rows
 from train.settings import TrainSettings
+from train.spec import JobSpec
 
 SETTINGS = TrainSettings(n_estimators=60)
 SCALES = np.array([1.0, 30.0, 0.1, 5.0, 200.0, 1.0, 12.0, 0.5])
 Floats = NDArray[np.float64]
 
 
-def rows_of(X: Floats) -> job._Rows:
+def rows_of(X: Floats) -> Rows:
     table = Table(X, tuple("abcdefgh"), ordered=True)
     fit, held_out = data.split(table, 0.2, 0)
-    return job._Rows(fit, fit, table, held_out, None, Fingerprint("digest", len(X)), None)
+    return Rows(fit, fit, table, held_out, None, Fingerprint("digest", len(X)), None)
 
 
-def train(X: Floats, prior: ModelBundle | None = None, settings: TrainSettings = SETTINGS) -> tuple[ModelBundle, job._Rows]:
+def train(X: Floats, prior: ModelBundle | None = None, settings: TrainSettings = SETTINGS) -> tuple[ModelBundle, Rows]:
     rows = rows_of(X)
     forest = fit_part(rows.fit.X, trees=settings.n_estimators, max_samples=settings.max_samples, max_features=1.0, seed=1)
     return job._assemble(forest, rows, JobSpec("t.csv"), settings, prior), rows

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import ks_2samp
 
-from train import reference
+from train import distances, reference
 from train.reference import MIN_FLOOR, Reference
 
 Floats = NDArray[np.float64]
@@ -43,7 +43,7 @@ def test_ks_distances_are_those_of_scipy(samples: Floats, choice: st.DataObject)
     window = choice.draw(hnp.arrays(float, st.tuples(st.integers(1, 30), st.just(2)), elements=values))
     tests: list[Any] = [ks_2samp(samples[:, j], window[:, j], method="asymp") for j in range(2)]
     expected = [test.statistic for test in tests]
-    np.testing.assert_allclose(reference.ks_distances(np.sort(samples, axis=0), window), expected, atol=1e-12)
+    np.testing.assert_allclose(distances.ks_distances(np.sort(samples, axis=0), window), expected, atol=1e-12)
 
 
 def test_floors_are_least_on_independent_rows_and_higher_on_rows_that_wander() -> None:
@@ -124,8 +124,8 @@ def test_the_memory_of_a_stream_is_found(memory: float) -> None:
     series = np.asarray(lfilter([1.0], [1, -memory], noise))
     lags = memory ** np.arange(1, 500)
     exact = 1 + 2 * float(np.sum(2 / np.pi * np.arcsin(lags)))
-    assert reference.memory(series) == pytest.approx(exact, rel=0.12)
-    assert reference.memory(np.ones(100)) == 1.0
+    assert distances.memory(series) == pytest.approx(exact, rel=0.12)
+    assert distances.memory(np.ones(100)) == 1.0
 
 
 def test_few_blocks_that_lie_near_by_chance_do_not_lower_the_floors() -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from train.data import captured_name
 from train.errors import DataError
-from train.job import JobSpec, _load
 from train.progress import Progress
+from train.rows import rows_of
 from train.settings import TrainSettings
+from train.spec import JobSpec
 
 
 @pytest.mark.parametrize(("weight", "old"), [(1.0, 800), (4.0, 200), (0.25, 1600)])
@@ -26,7 +27,7 @@ def test_captured_rows_weigh_as_the_settings_say(tmp_path: Path, weight: float, 
     live = rng.normal(100, 1, (1000, 2))
     pq.write_table(pa.table({"a": live[:, 0], "b": live[:, 1]}), folder / captured_name(1000.0))
     spec = JobSpec(str(tmp_path / "old.csv"), captured=str(tmp_path / "captured"), since=500.0)
-    rows = _load(spec, TrainSettings(captured_weight=weight), Progress())
+    rows = rows_of(spec, TrainSettings(captured_weight=weight), Progress())
     new = rows.fit.X[:, 0] > 50
     assert (int(new.sum()), int((~new).sum())) == (800, old)
     assert len(rows.world) == 1000
@@ -46,4 +47,4 @@ def test_captured_rows_weigh_as_the_settings_say(tmp_path: Path, weight: float, 
 def test_what_no_forest_can_be_fitted_on_is_refused(tmp_path: Path, rows: np.ndarray, said: str) -> None:
     np.savez(tmp_path / "t.npz", train=rows)
     with pytest.raises(DataError, match=said):
-        _load(JobSpec(str(tmp_path / "t.npz")), TrainSettings(), Progress())
+        rows_of(JobSpec(str(tmp_path / "t.npz")), TrainSettings(), Progress())
