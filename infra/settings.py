@@ -133,6 +133,9 @@ class PlatformSettings(BaseModel):
     certificate_arn: str = Field(default="", description="ACM certificate of hostname (required with ingress alb)")
     ingress_cidrs: tuple[str, ...] = Field(default=("10.0.0.0/8",), description="who may reach the load balancer")
     gateway_class: str = Field(default="envoy", description="GatewayClass for ingress gateway")
+    console_links: tuple[str, ...] = Field(
+        default=(), description="what the console links to, each NAME=URL, such as Grafana=https://grafana.example.com"
+    )
     monitoring: bool = Field(default=True, description="install kube-prometheus-stack, rules and dashboards")
     delivery: Literal["pulumi", "argocd"] = Field(
         default="pulumi", description="who applies the workloads: this program, or Argo CD from git"
@@ -205,6 +208,13 @@ class PlatformSettings(BaseModel):
         if not types:
             raise ValueError("at least one instance type is needed")
         return types
+
+    @field_validator("console_links")
+    @classmethod
+    def _console_links(cls, links: tuple[str, ...]) -> tuple[str, ...]:
+        if odd := [link for link in links if not re.fullmatch(r"[^=]+=https?://\S+", link)]:
+            raise ValueError(f"{', '.join(odd)}: no NAME=URL such as Grafana=https://grafana.example.com")
+        return links
 
     @field_validator("log_retention_days")
     @classmethod

@@ -41,7 +41,8 @@ def serve_settings(settings: PlatformSettings) -> ServeSettings:
     # Nobody is let in unseen, whatever the address is: by a key of the Secret, or by a token of the provider.
     here |= {"auth": "required", "keys_file": KEY_FILE}
     here |= {"oidc_issuer": settings.oidc_issuer or None, "oidc_audience": settings.oidc_audience or None}
-    return ServeSettings(**_declared(ServeSettings, **here, **asked))
+    links = dict(link.split("=", 1) for link in settings.console_links)
+    return ServeSettings(**_declared(ServeSettings, **here, **asked, links=links))
 
 
 def drift_settings(settings: PlatformSettings) -> DriftSettings:

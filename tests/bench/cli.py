@@ -49,7 +49,7 @@ def bench(
     (trends of what processes hold; give it --seconds 3600). Peers are installed into environments of their own."""
     own: dict[str, Callable[[], Any]] = {
         "serving": lambda: _serving(seconds, write_docs, as_json),
-        "console": lambda: _console(seconds, as_json),
+        "console": lambda: _console(seconds, write_docs, as_json),
         "swap": lambda: _swap(seconds, as_json),
         "faults": lambda: _faults(seconds, write_docs, as_json),
         "soak": lambda: _soak(seconds, as_json),
@@ -71,8 +71,7 @@ def bench(
 def _measure(name: str, as_json: bool) -> list[dict[str, Any]]:
     # The function has the benchmark's name.
     rows = getattr(importlib.import_module(f"tests.bench.{name}"), name)()
-    if not as_json:
-        _table(rows)
+    _tables(as_json, rows)
     return rows
 
 
@@ -83,8 +82,7 @@ def _drift(windows: int, trials: int, write_docs: bool, as_json: bool) -> list[d
     rows = drift(windows, trials)
     if write_docs:
         report.write_section(report.DOCS, "Drift", page(rows))
-    if not as_json:
-        _table(rows)
+    _tables(as_json, rows)
     return rows
 
 
@@ -94,9 +92,7 @@ def _quality(write_docs: bool, as_json: bool) -> dict[str, Any]:
     found = quality.quality()
     if write_docs:
         quality.write(found)
-    if not as_json:
-        for rows in found.values():
-            _table(rows)
+    _tables(as_json, *found.values())
     return found
 
 
@@ -106,9 +102,7 @@ def _training(rows: int, write_docs: bool, as_json: bool) -> dict[str, Any]:
     found = training.training(rows)
     if write_docs:
         report.write_section(report.DOCS, "Training", training.page(found))
-    if not as_json:
-        for each in found.values():
-            _table(each)
+    _tables(as_json, *found.values())
     return found
 
 
@@ -119,8 +113,7 @@ def _faults(seconds: float, write_docs: bool, as_json: bool) -> list[dict[str, A
     rows = faults(seconds)
     if write_docs:
         report.DOCS.with_name("reliability.md").write_text(page(rows, seconds))
-    if not as_json:
-        _table(rows)
+    _tables(as_json, rows)
     return rows
 
 
@@ -128,8 +121,7 @@ def _soak(seconds: float, as_json: bool) -> list[dict[str, Any]]:
     from tests.chaos.soak import soak
 
     rows = soak(seconds)
-    if not as_json:
-        _table(rows)
+    _tables(as_json, rows)
     return rows
 
 
@@ -137,8 +129,7 @@ def _load(rps: float, seconds: float, as_json: bool) -> list[dict[str, Any]]:
     from tests.bench.traffic import traffic
 
     rows = traffic(rps, seconds)
-    if not as_json:
-        _table(rows)
+    _tables(as_json, rows)
     return rows
 
 
@@ -148,32 +139,31 @@ def _serving(seconds: float, write_docs: bool, as_json: bool) -> dict[str, Any]:
     found = serving.run(seconds)
     if write_docs:
         report.write_section(report.DOCS, "Serving", serving.page(found))
-    if not as_json:
-        _table(serving.figures(found))
-        _table([ratio.row() for ratio in serving.ratios(found)])
+    _tables(as_json, serving.figures(found), [ratio.row() for ratio in serving.ratios(found)])
     return serving.to_json(found)
 
 
-def _console(seconds: float, as_json: bool) -> list[dict[str, Any]]:
-    from tests.bench import console
+def _console(seconds: float, write_docs: bool, as_json: bool) -> list[dict[str, Any]]:
+    from tests.bench import console, report
 
     found = console.run(seconds)
-    rows = console.figures(found)
-    if not as_json:
-        _table(rows)
-        _table([ratio.row() for ratio in console.ratios(found)])
-    return rows + [ratio.to_json() for ratio in console.ratios(found)]
+    rows, ratios = console.figures(found), console.ratios(found)
+    if write_docs:
+        report.write_section(report.DOCS, "Console", console.page(rows, ratios))
+    _tables(as_json, rows, [ratio.row() for ratio in ratios])
+    return rows + [ratio.to_json() for ratio in ratios]
 
 
 def _swap(seconds: float, as_json: bool) -> list[dict[str, Any]]:
     from tests.bench import swap
 
     rows = swap.swap(seconds)
-    if not as_json:
-        _table([{"figure": key, **{row["mode"]: row[key] for row in rows}} for key in rows[0]])
-        _table([ratio.row() for ratio in swap.ratios(rows)])
+    beside = [{"figure": key, **{row["mode"]: row[key] for row in rows}} for key in rows[0]]
+    _tables(as_json, beside, [ratio.row() for ratio in swap.ratios(rows)])
     return rows
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
-    table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+def _tables(as_json: bool, *tables: list[dict[str, Any]]) -> None:
+    """For people; who asked for JSON gets that alone."""
+    for rows in () if as_json else tables:
+        table(tuple(rows[0]), [tuple(row.values()) for row in rows])

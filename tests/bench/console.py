@@ -26,7 +26,7 @@ from serve import simulate
 from serve.metrics import ServeMetrics
 from tests.bench import consoles, under_test
 from tests.bench.load import Load, measure, request
-from tests.bench.report import Ratio, over
+from tests.bench.report import Ratio, machine, markdown, over
 from train.terminal import say
 
 ROWS, CONNECTIONS, ROUNDS, MANY = 2_000, 16, 5, 1_000
@@ -158,8 +158,26 @@ def figures(found: Found) -> list[dict[str, Any]]:
             "open": name, "requests/s": round(median(rates)), "runs": f"{min(rates):.0f} to {max(rates):.0f}",
             "CPU ms a prediction": round(median(found.cpu_ms[name]), 4),
             "p99 ms": median(load.p99_ms for load in loads), "failed": sum(load.failed for load in loads),
-            "% of a core alone": round(100 * median(found.alone[name]), 2) if found.alone.get(name) else None,
+            "% of a core alone": round(100 * median(found.alone[name]), 2) if found.alone.get(name) else "",
             "polls": sum(one["polls"] for one in seen), "polls failed": sum(one["failed"] for one in seen),
             "told to wait s": max((one["poll_s"] for one in seen), default=0.0),
         })  # fmt: skip
     return made
+
+
+def page(rows: list[dict[str, Any]], found: list[Ratio]) -> str:
+    """The section of docs/benchmarks.md, of `figures` and `ratios`."""
+    where = machine()
+    return f"""`vigil bench console --write-docs`, {where["date"]}, {where["cpu"]}, {where["cores"]} cores,
+{where["memory_gb"]} GB; {where["versions"]}.
+
+{markdown([ratio.row() for ratio in found])}
+
+{markdown(rows)}
+
+One replica behind HAProxy, one row a request over {CONNECTIONS} connections of a load generator on the same cores;
+{ROUNDS} rounds, medians, in turn. A rate varies by more from run to run than a console costs, so its cost is measured alone
+as well: of a platform that nobody asks for predictions, the CPU of replicas, monitor and proxy with one console open, which asks
+every two seconds, and /metrics scraped every {SCRAPE_S:.0f} s, less that without; to it is added the CPU of counting one answer
+as a share of a prediction's. Of {MANY} consoles each is told to wait so long that together they ask as often as a few.
+"""

@@ -175,6 +175,11 @@ def test_nobody_calls_without_a_key_of_the_secret_or_a_token_of_the_provider(iss
     assert mount["readOnly"]
 
 
+def test_the_console_links_to_what_the_stack_names() -> None:
+    serve = ServeSettings(**ray.serve_config(settings_of("prod"))["applications"][0]["args"])
+    assert serve.links == {"Grafana": "https://grafana.example.com/dashboards"}
+
+
 def test_haproxy_keeps_the_limits_of_the_settings() -> None:
     platform = settings_of("prod")
     values = {one["name"]: one.get("value") for one in ray.variables(platform)}

@@ -46,6 +46,7 @@ def test_the_stacks_of_the_repository_are_valid(stack: str) -> None:
     ({"cpusPerReplica": 5}, "cpusPerReplica: 5.0 does not fit"),
     ({"systemInstanceTypes": ["m6i_large"]}, "systemInstanceTypes: m6i_large"),
     ({"publicAccessCidrs": ["0.0.0.0/0"]}, "publicAccessCidrs: .* must not be open"),
+    ({"consoleLinks": ["grafana.example.com"]}, "consoleLinks: grafana.example.com: no NAME=URL"),
     ({"logRetentionDays": 10}, "logRetentionDays: CloudWatch offers only"),
     ({"ingress": "alb"}, "hostname: needed"),
     ({"ingress": "alb", "hostname": "a.example"}, "certificateArn: needed"),
