@@ -87,7 +87,8 @@ def write_section(path: Path, title: str, text: str) -> None:
     """Put `text` under the heading `title` of the page, in place of what stood there; other sections stay."""
     page = path.read_text() if path.exists() else PREFACE
     head, *sections = re.split(r"^(?=## )", page, flags=re.MULTILINE)
-    kept = [section for section in sections if section.split("\n", 1)[0] != f"## {title}"]
+    written = {section.split("\n", 1)[0]: section for section in sections}
+    written[f"## {title}"] = f"## {title}\n\n{text}"  # one that was there keeps its place
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = (head, *kept, f"## {title}\n\n{text}")
+    parts = (head, *written.values())
     path.write_text("\n\n".join(part.strip() for part in parts) + "\n")
