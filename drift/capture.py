@@ -40,7 +40,8 @@ class Captured:
             file = folder / captured_name(self._stamp(window.since))
             temporary = file.with_name(f".{file.name}")
             try:
-                pq.write_table(pa.table(columns), temporary)
+                # Measured values hardly repeat: to look for it takes longer than to write them.
+                pq.write_table(pa.table(columns), temporary, use_dictionary=False)
                 temporary.replace(file)
             finally:
                 temporary.unlink(missing_ok=True)

@@ -156,11 +156,11 @@ class _Evidence:
     def _undone(self, features: tuple[int, ...], columns: dict[int, Floats], correlation: Floats) -> bool:
         """Whether one of the features had moved, and with these sorted columns [m] and this correlation all are back."""
         ref, chosen = self.reference, list(features)
-        ties = ties_distances(ref.ties[chosen], correlation[chosen])
-        ks = np.array([ks_distance(ref.columns[j], columns[j]) for j in features])
         apart, untied = self.ks[chosen] / ref.alone[chosen], self.ties[chosen] / ref.ties_floors[chosen]
         if not (max(apart.max(), untied.max()) >= 1 and (np.maximum(apart, untied) >= 0.5).all()):
             return False
+        ties = ties_distances(ref.ties[chosen], correlation[chosen])
+        ks = np.array([ks_distance(ref.columns[j], columns[j]) for j in features])
         near = ks <= np.maximum(ref.floors[chosen], UNDONE * self.ks[chosen])
         tied = ties <= np.where(untied >= 1, np.maximum(ref.ties_floors[chosen], 2 * UNDONE * self.ties[chosen]),
                                 np.maximum(ref.ties_floors[chosen], self.ties[chosen]))  # fmt: skip
