@@ -50,7 +50,7 @@ def bench(
     own: dict[str, Callable[[], Any]] = {
         "serving": lambda: _serving(seconds, write_docs, as_json),
         "console": lambda: _console(seconds, write_docs, as_json),
-        "swap": lambda: _swap(seconds, as_json),
+        "swap": lambda: _swap(seconds, write_docs, as_json),
         "faults": lambda: _faults(seconds, write_docs, as_json),
         "soak": lambda: _soak(seconds, as_json),
         "load": lambda: _load(rps, seconds, as_json),
@@ -154,12 +154,13 @@ def _console(seconds: float, write_docs: bool, as_json: bool) -> list[dict[str, 
     return rows + [ratio.to_json() for ratio in ratios]
 
 
-def _swap(seconds: float, as_json: bool) -> list[dict[str, Any]]:
-    from tests.bench import swap
+def _swap(seconds: float, write_docs: bool, as_json: bool) -> list[dict[str, Any]]:
+    from tests.bench import report, swap
 
     rows = swap.swap(seconds)
-    beside = [{"figure": key, **{row["mode"]: row[key] for row in rows}} for key in rows[0]]
-    _tables(as_json, beside, [ratio.row() for ratio in swap.ratios(rows)])
+    if write_docs:
+        report.write_section(report.DOCS, "Swap", swap.page(rows))
+    _tables(as_json, swap.figures(rows), [ratio.row() for ratio in swap.ratios(rows)])
     return rows
 
 
