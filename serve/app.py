@@ -22,14 +22,14 @@ from serve.board import Board
 from serve.capture import Capture
 from serve.gateway import Answer, Call, Gateway, accept, table
 from serve.invocations import decode_invocations, encode_invocations
-from serve.metrics import RayMirror, ServeMetrics, exposition, snapshot
+from serve.metrics import ServeMetrics, exposition, snapshot
 from serve.model_watch import ModelWatch, Snapshot
 from serve.observe import App, Observer, observer
 from serve.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer, model_metadata, server_metadata
 from serve.operators import Operators, admit_operator, own_page
 from serve.protocols import decode_feedback, decode_mode, decode_predict, encode_predict
+from serve.reports import Reports, ask
 from serve.settings import ServeSettings
-from serve.vitals import Vitals
 from train.errors import InvalidFeatures, NoModel, VigilError
 from train.home import Home
 from train.registry import Registry
@@ -37,8 +37,6 @@ from train.settings import TrustSettings
 
 log = logging.getLogger("ray.serve")
 VIGIL, MLFLOW = importlib.metadata.version("vigil"), importlib.metadata.version("mlflow")
-MONITOR = "drift"  # the Serve application of the drift monitor
-MONITOR_TIMEOUT_S = 5.0
 REFRESH_TIMEOUT_S = 10.0
 SWITCH_S = 0.0005
 NO_MODEL = "no model is loaded yet: train and promote one with `vigil train --data P` and `vigil promote V`"
@@ -61,7 +59,8 @@ class Detector:
         )  # fmt: skip
         self.registry = registry
         self.capture = Capture(self.settings.capture_rows)
-        self.vitals = Vitals(self.metrics)
+        self.reports = Reports(self.watch, self.capture, self.metrics)
+        self._ask_monitor = ask
         self.observer: Observer | None = None
         self.capture_rate = 1.0
         self.drift_score = 0.0
@@ -285,51 +284,19 @@ class Detector:
             "refused": {version: refusal.reason for version, refusal in watch.refusals.items()},
         }  # fmt: skip
 
-    async def _ask_monitor(self, method: str, *args: Any) -> Any:
-        try:
-            handle = serve.get_app_handle(MONITOR)
-            return await asyncio.wait_for(getattr(handle, method).remote(*args), MONITOR_TIMEOUT_S)
-        except Exception as error:  # absent, restarting or slow: scoring does not depend on it
-            if isinstance(said := getattr(error, "cause", None), VigilError):
-                raise said from error
-            raise NoMonitor(f"the drift monitor does not answer ({type(error).__name__}); scoring goes on without it") from error
-
     async def _report_loop(self) -> None:
-        """Hand rows, counts and the served version to the monitor, and the counts to Ray, about once a second."""
-        mirror = RayMirror()
         while True:
             await asyncio.sleep(self.settings.flush_s * random.uniform(0.8, 1.2))
             self.watch.check_guard()
             if self.observer is not None:
                 await self.observer.flush()
-            trial, shadow, batches = self.watch.trial, self.watch.shadow, self.capture.take()
-            self.metrics.capture_dropped.inc(self.capture.dropped)
-            self.capture.dropped = 0
-            sampled = shadow.take() if shadow else []
-            found = await asyncio.to_thread(shadow.score, sampled) if shadow and sampled else None
-            self.vitals.sample(trial, found)
-            counts = snapshot(self.metrics.registry)
-            mirror.update(counts)
-            about = {"rows": batches, "counts": counts, "trial": trial.report() if trial else None, "shadow": found}
-            report = self._served() | about
-            try:
-                answer = await self._ask_monitor("ingest", report)
-            except VigilError:
-                self.capture.put_back(batches)
-                continue
-            self.vitals.delivered(batches)
-            self.drift_score = answer["drift_score"]
-            self.watch.guarded(answer["stopped_canary"])
+            severity = await self.reports.send(self._served())
+            if severity is not None:
+                self.drift_score = severity
 
 
 class NotRefreshed(VigilError):
     """The replicas could not all be told to look at the registry."""
-
-    status = 503
-
-
-class NoMonitor(VigilError):
-    """The drift monitor cannot be asked now."""
 
     status = 503
 

@@ -128,7 +128,7 @@ def test_what_counts_as_the_services_own_fault() -> None:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, VigilError) and value.status >= 500
     }
-    assert found - {"Overloaded", "NoMonitor", "NotRefreshed"} == set(FAULTS)
+    assert found - {"Overloaded", "NotRefreshed"} == set(FAULTS)
     assert errors.NoModel.status == 503
 
 

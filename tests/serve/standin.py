@@ -17,9 +17,9 @@ import uvicorn
 
 from drift.settings import DriftSettings
 from drift.watch import Watch
-from serve.app import NoMonitor
 from serve.metrics import ServeMetrics, snapshot
 from serve.model_watch import Snapshot
+from serve.reports import NoMonitor
 from serve.simulate import Drift, telemetry
 from tests.running import eventually, free_port
 from tests.serve.service import Service

@@ -1,0 +1,62 @@
+"""What a replica asks of the drift monitor, and what it tells it about once a second. Scoring depends on neither."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ray import serve
+
+from serve.capture import Capture
+from serve.metrics import RayMirror, ServeMetrics, snapshot
+from serve.model_watch import ModelWatch
+from serve.vitals import Vitals
+from train.errors import VigilError
+
+MONITOR = "drift"  # the Serve application of the drift monitor
+MONITOR_TIMEOUT_S = 5.0
+
+
+class NoMonitor(VigilError):
+    """The drift monitor cannot be asked now."""
+
+    status = 503
+
+
+async def ask(method: str, *args: Any) -> Any:
+    """Call a method of the monitor; raises NoMonitor when it does not answer, and what it raised itself."""
+    try:
+        handle = serve.get_app_handle(MONITOR)
+        return await asyncio.wait_for(getattr(handle, method).remote(*args), MONITOR_TIMEOUT_S)
+    except Exception as error:  # absent, restarting or slow
+        if isinstance(said := getattr(error, "cause", None), VigilError):
+            raise said from error
+        raise NoMonitor(f"the drift monitor does not answer ({type(error).__name__}); scoring goes on without it") from error
+
+
+class Reports:
+    """Hands captured rows, counts and what is served to the monitor, and the counts to Ray."""
+
+    def __init__(self, watch: ModelWatch, capture: Capture, metrics: ServeMetrics) -> None:
+        self._watch, self._capture, self._metrics = watch, capture, metrics
+        self._vitals, self._mirror = Vitals(metrics), RayMirror()
+
+    async def send(self, served: dict[str, Any]) -> float | None:
+        """The severity of drift that the monitor answers; None while it is away, and the rows are kept for the next time."""
+        trial, shadow, batches = self._watch.trial, self._watch.shadow, self._capture.take()
+        self._metrics.capture_dropped.inc(self._capture.dropped)
+        self._capture.dropped = 0
+        sampled = shadow.take() if shadow else []
+        found = await asyncio.to_thread(shadow.score, sampled) if shadow and sampled else None
+        self._vitals.sample(trial, found)
+        counts = snapshot(self._metrics.registry)
+        self._mirror.update(counts)
+        about = {"rows": batches, "counts": counts, "trial": trial.report() if trial else None, "shadow": found}
+        try:
+            answer = await ask("ingest", served | about)
+        except VigilError:
+            self._capture.put_back(batches)
+            return None
+        self._vitals.delivered(batches)
+        self._watch.guarded(answer["stopped_canary"])
+        return float(answer["drift_score"])
