@@ -63,7 +63,6 @@ class Detector:
         self._ask_monitor = ask
         self.observer: Observer | None = None
         self.capture_rate = 1.0
-        self.drift_score = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
@@ -136,7 +135,7 @@ class Detector:
         model = self._model()
         rows, single = decode_predict(call.body, model.bundle.names, self.settings.max_rows, model.bundle.transform)
         model, scores = self._score(model, rows, call)
-        answer = encode_predict(model, rows, scores, single, self.drift_score, call.request_id, self.settings.reasons)
+        answer = encode_predict(model, rows, scores, single, self.reports.drift_score, call.request_id, self.settings.reasons)
         return Answer(answer, headers=model.headers)
 
     async def invocations(self, call: Call) -> Answer:
@@ -290,9 +289,7 @@ class Detector:
             self.watch.check_guard()
             if self.observer is not None:
                 await self.observer.flush()
-            severity = await self.reports.send(self._served())
-            if severity is not None:
-                self.drift_score = severity
+            await self.reports.send(self._served())
 
 
 class NotRefreshed(VigilError):

@@ -40,9 +40,10 @@ class Reports:
     def __init__(self, watch: ModelWatch, capture: Capture, metrics: ServeMetrics) -> None:
         self._watch, self._capture, self._metrics = watch, capture, metrics
         self._vitals, self._mirror = Vitals(metrics), RayMirror()
+        self.drift_score = 0.0  # severity of the last window, as the monitor said it last
 
-    async def send(self, served: dict[str, Any]) -> float | None:
-        """The severity of drift that the monitor answers; None while it is away, and the rows are kept for the next time."""
+    async def send(self, served: dict[str, Any]) -> None:
+        """Tell the monitor; while it is away the rows are kept for the next time."""
         trial, shadow, batches = self._watch.trial, self._watch.shadow, self._capture.take()
         self._metrics.capture_dropped.inc(self._capture.dropped)
         self._capture.dropped = 0
@@ -56,7 +57,7 @@ class Reports:
             answer = await ask("ingest", served | about)
         except VigilError:
             self._capture.put_back(batches)
-            return None
+            return
         self._vitals.delivered(batches)
         self._watch.guarded(answer["stopped_canary"])
-        return float(answer["drift_score"])
+        self.drift_score = answer["drift_score"]

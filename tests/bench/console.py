@@ -26,7 +26,7 @@ from serve import simulate
 from serve.metrics import ServeMetrics
 from tests.bench import consoles, under_test
 from tests.bench.load import Load, measure, request
-from tests.bench.report import Ratio, machine, markdown, over
+from tests.bench.report import Ratio, markdown, measured, over
 from train.terminal import say
 
 ROWS, CONNECTIONS, ROUNDS, MANY = 2_000, 16, 5, 1_000
@@ -42,7 +42,12 @@ class Found:
         self.loads: dict[str, list[Load]] = {NONE: [], ONE: [], THOUSAND: []}
         self.cpu_ms: dict[str, list[float]] = {NONE: [], ONE: [], THOUSAND: []}  # a prediction, by all that answers
         self.consoles: dict[str, list[dict[str, Any]]] = {NONE: [], ONE: [], THOUSAND: []}
-        self.alone: dict[str, list[float]] = {NONE: [], ONE: []}  # of a core, by all that answers, without predictions
+        self.alone: dict[str, list[float]] = {
+            NONE: [],
+            ONE: [],
+            THOUSAND: [],
+        }  # of a core, without predictions
+        self.counting_ms = 0.0  # CPU to count one answer
 
     def rate(self, name: str) -> float | None:
         return median(load.rate for load in self.loads[name]) if self.loads[name] else None
@@ -61,23 +66,23 @@ def run(seconds: float) -> Found:
         with under_test.vigil(Path(name) / "home", Path(name) / "rows.npz") as running:
             for _ in range(ROUNDS):
                 for what in (NONE, ONE, THOUSAND):
-                    with _opened(running.port, what, found), _scraped(running.port) if what == ONE else nullcontext():
-                        before, began = running.served_by(), time.monotonic()
-                        load = measure(running.port, messages, connections=CONNECTIONS, seconds=seconds)
-                        spent = (running.served_by() - before) / (time.monotonic() - began)
+                    with _opened(running.port, what, found):
+                        load, spent = running.answering(
+                            lambda: measure(running.port, messages, connections=CONNECTIONS, seconds=seconds)
+                        )
                     found.cpu_ms[what].append(1e3 * spent / load.rate)
                     say(f"{what}: {load.rate:.0f} requests/s, p99 {load.p99_ms} ms, {load.failed} failed")
                     found.loads[what].append(load)
             for what in (NONE, ONE) * ALONE_ROUNDS:
-                with _opened(running.port, what, found), _scraped(running.port) if what == ONE else nullcontext():
-                    before, began = running.served_by(), time.monotonic()
-                    time.sleep(ALONE_S)
-                    found.alone[what].append((running.served_by() - before) / (time.monotonic() - began))
-                say(f"{what}, no predictions: {found.alone[what][-1]:.2%} of a core")
+                with _opened(running.port, what, found):
+                    _, spent = running.answering(lambda: time.sleep(ALONE_S))
+                found.alone[what].append(spent)
+                say(f"{what}, no predictions: {spent:.2%} of a core")
+    found.counting_ms = _counting_ms()
     return found
 
 
-def counting_ms() -> float:
+def _counting_ms() -> float:
     """CPU milliseconds that counting one answer takes."""
     metrics = ServeMetrics()
     ok = metrics.requests.labels("ok")
@@ -92,7 +97,8 @@ def counting_ms() -> float:
 
 @contextmanager
 def _opened(port: int, what: str, found: Found) -> Iterator[None]:
-    """So many consoles in a process of their own; one alone is told to wait the least, whatever was said to a thousand before."""
+    """So many consoles in a process of their own, and with one /metrics is scraped. One alone is told to wait the least, whatever
+    was said to a thousand before."""
     if what == NONE:
         yield
         return
@@ -101,7 +107,8 @@ def _opened(port: int, what: str, found: Found) -> Iterator[None]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         time.sleep(SETTLE_S if what == THOUSAND else 1.0)
-        yield
+        with _scraped(port) if what == ONE else nullcontext():
+            yield
     finally:
         process.terminate()
         out, _ = process.communicate(timeout=30)
@@ -132,9 +139,8 @@ def _scraped(port: int) -> Iterator[None]:
 def ratios(found: Found) -> list[Ratio]:
     """The figures that must hold, with their bounds."""
     none, cpu = found.rate(NONE), found.cpu(NONE)
-    alone = median(found.alone[ONE]) - median(found.alone[NONE]) if found.alone[ONE] else None
-    counting = over(counting_ms(), cpu)
-    whole = counting + max(alone, 0.0) if counting is not None and alone is not None else None
+    alone, counting = median(found.alone[ONE]) - median(found.alone[NONE]), over(found.counting_ms, cpu)
+    whole = None if counting is None else counting + max(alone, 0.0)
     failed = sum(load.failed for loads in found.loads.values() for load in loads)
     asked = [seen["failed"] for all_ in found.consoles.values() for seen in all_]
     return [
@@ -158,7 +164,7 @@ def figures(found: Found) -> list[dict[str, Any]]:
             "open": name, "requests/s": round(median(rates)), "runs": f"{min(rates):.0f} to {max(rates):.0f}",
             "CPU ms a prediction": round(median(found.cpu_ms[name]), 4),
             "p99 ms": median(load.p99_ms for load in loads), "failed": sum(load.failed for load in loads),
-            "% of a core alone": round(100 * median(found.alone[name]), 2) if found.alone.get(name) else "",
+            "% of a core alone": round(100 * median(found.alone[name]), 2) if found.alone[name] else "",
             "polls": sum(one["polls"] for one in seen), "polls failed": sum(one["failed"] for one in seen),
             "told to wait s": max((one["poll_s"] for one in seen), default=0.0),
         })  # fmt: skip
@@ -167,9 +173,7 @@ def figures(found: Found) -> list[dict[str, Any]]:
 
 def page(rows: list[dict[str, Any]], found: list[Ratio]) -> str:
     """The section of docs/benchmarks.md, of `figures` and `ratios`."""
-    where = machine()
-    return f"""`vigil bench console --write-docs`, {where["date"]}, {where["cpu"]}, {where["cores"]} cores,
-{where["memory_gb"]} GB; {where["versions"]}.
+    return f"""{measured("console")}
 
 {markdown([ratio.row() for ratio in found])}
 

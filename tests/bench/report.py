@@ -83,6 +83,15 @@ def machine() -> dict[str, Any]:
     }
 
 
+def measured(name: str) -> str:
+    """The line that begins a section: by which command, when, on what, of which versions."""
+    where = machine()
+    return (
+        f"`vigil bench {name} --write-docs`, {where['date']}, {where['cpu']}, {where['cores']} cores, "
+        f"{where['memory_gb']} GB; {where['versions']}."
+    )
+
+
 def write_section(path: Path, title: str, text: str) -> None:
     """Put `text` under the heading `title` of the page, in place of what stood there; other sections stay."""
     page = path.read_text() if path.exists() else PREFACE

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from serve.simulate import telemetry
-from tests.bench.report import Ratio, machine, markdown
+from tests.bench.report import Ratio, markdown, measured
 from tests.running import ROOT, Vigil, free_port
 from tests.swapping import Alias, Answered, Traffic
 from train.terminal import say
@@ -52,9 +52,7 @@ def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def page(rows: list[dict[str, Any]]) -> str:
     """The section of docs/benchmarks.md."""
-    where = machine()
-    return f"""`vigil bench swap --write-docs`, {where["date"]}, {where["cpu"]}, {where["cores"]} cores,
-{where["memory_gb"]} GB; {where["versions"]}.
+    return f"""{measured("swap")}
 
 {markdown([ratio.row() for ratio in ratios(rows)])}
 

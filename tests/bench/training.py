@@ -19,7 +19,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.bench.report import Ratio, machine, markdown, over
+from tests.bench.report import Ratio, markdown, measured, over
 from tests.running import ROOT, eventually, left_of
 from train.errors import VigilError
 from train.terminal import say
@@ -172,11 +172,16 @@ def _mb(size: int) -> int:
 
 def page(found: dict[str, list[dict[str, Any]]]) -> str:
     """The section of the docs."""
-    at = machine()
-    return PAGE.format(**at, features=FEATURES, file=FILE_ROWS, group=GROUP_ROWS, **{k: markdown(v) for k, v in found.items()})
+    return PAGE.format(
+        head=measured("training"),
+        features=FEATURES,
+        file=FILE_ROWS,
+        group=GROUP_ROWS,
+        **{k: markdown(v) for k, v in found.items()},
+    )
 
 
-PAGE = """`vigil bench training --write-docs`, {date}, {cpu}, {cores} cores, {memory_gb} GB; {versions}.
+PAGE = """{head}
 
 {ratios}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -17,6 +17,7 @@ from tests.running import Vigil, free_port
 from train.errors import PlatformError
 from train.home import Home, Platform
 
+T = TypeVar("T")
 START_S, SETTLE_S = 120.0, 3.0
 REPLICA = "ServeReplica:vigil:Detector"
 ANSWERING = ("ServeReplica:", "haproxy")
@@ -55,20 +56,21 @@ class UnderTest:
         """The processes of Vigil's replicas."""
         return [p for p in reaper.members(self.platform.id) if REPLICA in _title(p)]
 
-    def served_by(self) -> float:
-        """CPU seconds so far of what answers: replicas, monitor and proxy, without Ray's own processes."""
-        found = [p for p in reaper.members(self.platform.id) if any(name in _title(p) for name in ANSWERING)]
-        return sum(_cpu_seconds(process) for process in found)
+    def answering(self, during: Callable[[], T]) -> tuple[T, float]:
+        """What `during` gives, and the share of one core that replicas, monitor and proxy took, without Ray's own processes."""
+        return self._share(lambda process: any(name in _title(process) for name in ANSWERING), during)
 
     def cpu(self, seconds: float) -> float:
         """The share of one core that all processes of the platform take together."""
+        return self._share(lambda process: True, lambda: time.sleep(seconds))[1]
 
+    def _share(self, whose: Callable[[psutil.Process], bool], during: Callable[[], T]) -> tuple[T, float]:
         def used() -> float:
-            return sum(_cpu_seconds(process) for process in reaper.members(self.platform.id))
+            return sum(_cpu_seconds(process) for process in reaper.members(self.platform.id) if whose(process))
 
         before, began = used(), time.monotonic()
-        time.sleep(seconds)
-        return (used() - before) / (time.monotonic() - began)
+        given = during()
+        return given, (used() - before) / (time.monotonic() - began)
 
     def new_replica(self, body: bytes) -> dict[str, float]:
         """Ask for a second replica and watch the process table: seconds from three beginnings to its first answer.

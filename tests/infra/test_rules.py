@@ -14,7 +14,7 @@ from infra.dashboards.names import NAME, RAY, exposed
 from infra.dashboards.rules import ALERTS, RUNBOOKS, groups
 from infra.dashboards.slo import FAULTS
 from infra.manifests.monitoring import objects
-from serve import app, auth, gateway
+from serve import app, auth, gateway, reports
 from tests.infra.recorded import ROOT
 from tests.infra.test_manifests import settings_of
 from tests.prometheus import needs_prometheus, promtool
@@ -124,11 +124,11 @@ def test_what_counts_as_the_services_own_fault() -> None:
     """Every error of 5xx that a scoring request can be answered with, but for being overloaded."""
     found = {
         value.__name__
-        for module in (app, auth, gateway)
+        for module in (app, auth, gateway, reports)
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, VigilError) and value.status >= 500
     }
-    assert found - {"Overloaded", "NotRefreshed"} == set(FAULTS)
+    assert found - {"Overloaded", "NoMonitor", "NotRefreshed"} == set(FAULTS)
     assert errors.NoModel.status == 503
 
 

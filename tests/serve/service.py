@@ -39,7 +39,7 @@ class Service:
         self.detector.settings = ServeSettings(**{"home": Path("/nowhere"), **settings})
         self.detector.metrics, self.detector.replica = ServeMetrics(), "r"
         self.detector.capture = Capture(1000)
-        self.detector.capture_rate, self.detector.drift_score = 1.0, 0.25
+        self.detector.capture_rate, self.detector.reports = 1.0, type("Reports", (), {"drift_score": 0.25})()
         self.detector.watch = type("Watch", (), {"snapshot": model, "trial": None, "shadow": None, "source": "registry"})()
         self.detector._ask_monitor = self._monitor
         self.detector.registry = registry

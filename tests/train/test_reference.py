@@ -6,14 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.signal import lfilter
-from scipy.stats import ks_2samp
 
-from train import distances, reference
+from train import reference
 from train.reference import MIN_FLOOR, Reference
 
 Floats = NDArray[np.float64]
@@ -31,19 +27,6 @@ def iid(rows: int, seed: int = 0) -> Floats:
 
 def wandering(rows: int) -> Floats:
     return np.cumsum(iid(rows), axis=0)
-
-
-values = st.integers(-4, 4).map(float) | st.floats(-3, 3, width=16)
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning:scipy.*")  # of the p-value, which is not looked at
-@settings(max_examples=50, deadline=None)
-@given(hnp.arrays(float, st.tuples(st.integers(1, 30), st.just(2)), elements=values), st.data())
-def test_ks_distances_are_those_of_scipy(samples: Floats, choice: st.DataObject) -> None:
-    window = choice.draw(hnp.arrays(float, st.tuples(st.integers(1, 30), st.just(2)), elements=values))
-    tests: list[Any] = [ks_2samp(samples[:, j], window[:, j], method="asymp") for j in range(2)]
-    expected = [test.statistic for test in tests]
-    np.testing.assert_allclose(distances.ks_distances(np.sort(samples, axis=0), window), expected, atol=1e-12)
 
 
 def test_floors_are_least_on_independent_rows_and_higher_on_rows_that_wander() -> None:
@@ -115,17 +98,6 @@ def test_only_a_feature_that_was_never_constant_can_stick() -> None:
     X[2000:3000, 1] = 7.0
     X[:, 2] = 1.0
     assert made(X).can_stick.tolist() == [True, False, False]
-
-
-@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
-def test_the_memory_of_a_stream_is_found(memory: float) -> None:
-    """Of an indicator at the median of an AR(1) series the autocorrelation at lag k is 2/pi asin(memory**k)."""
-    noise = np.random.default_rng(0).normal(size=100_000)
-    series = np.asarray(lfilter([1.0], [1, -memory], noise))
-    lags = memory ** np.arange(1, 500)
-    exact = 1 + 2 * float(np.sum(2 / np.pi * np.arcsin(lags)))
-    assert distances.memory(series) == pytest.approx(exact, rel=0.12)
-    assert distances.memory(np.ones(100)) == 1.0
 
 
 def test_few_blocks_that_lie_near_by_chance_do_not_lower_the_floors() -> None:
