@@ -11,11 +11,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from serve import reaper
+from train.home import Home
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,6 +89,29 @@ class Vigil:
     def post(self, path: str, body: bytes | dict[str, Any]) -> tuple[int, dict[str, Any]]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self._ask(urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}))
+
+    def drift(self) -> dict[str, Any]:
+        """`/drift`, or nothing while it cannot be had: this very request may be in flight on what was killed."""
+        with suppress(OSError):
+            status, answer = self.get("/drift")
+            if status == 200:
+                return answer
+        return {}
+
+    def replicas(self) -> dict[int, dict[str, Any]]:
+        """What each replica says of itself, by its pid; none while `/drift` cannot be had."""
+        return {replica["pid"]: replica for replica in self.drift().get("replicas", [])}
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """The living processes of its platform whose command line holds `name`."""
+        platform = Home(self.home).platform()
+        assert platform is not None
+        found = []
+        for process in reaper.members(platform.id):
+            with suppress(psutil.Error):  # it may end while it is looked at
+                if name in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
     def _ask(self, request: urllib.request.Request) -> tuple[int, dict[str, Any]]:
         try:

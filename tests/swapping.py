@@ -138,7 +138,7 @@ class Alias:
         """Wait until every replica says that it serves `version`; seconds since the alias moved, by the replicas' clocks."""
 
         def served() -> list[dict[str, Any]]:
-            found = self.vigil.get("/drift")[1].get("replicas", [])
+            found = list(self.vigil.replicas().values())
             return found if len(found) >= replicas and all(r["version"] == version for r in found) else []
 
         return max(r["since"] for r in eventually(served)) - self.desired[-1][0]

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from serve import reaper, simulate
+from serve import simulate
 from serve.simulate import Tally, telemetry
 from tests.bench.load import measure, request
 from tests.bench.report import Ratio, machine, markdown
@@ -71,28 +71,6 @@ class World:
     vigil: Vigil
     rows: np.ndarray
 
-    def processes(self, name: str) -> list[psutil.Process]:
-        """Its processes whose command line holds `name`."""
-        platform = Home(self.vigil.home).platform()
-        assert platform is not None
-        found = []
-        for process in reaper.members(platform.id):
-            with suppress(psutil.Error):
-                if name in " ".join(process.cmdline()):
-                    found.append(process)
-        return found
-
-    def drift(self) -> dict[str, Any]:
-        """`/drift`, or nothing while it cannot be had."""
-        with suppress(OSError):
-            status, answer = self.vigil.get("/drift")
-            if status == 200:
-                return answer
-        return {}
-
-    def replicas(self) -> set[int]:
-        return {r["pid"] for r in self.drift().get("replicas", [])}
-
     def metric(self, name: str) -> float:
         """The sum of a metric's samples."""
         import urllib.request
@@ -103,7 +81,7 @@ class World:
 
     def well(self) -> bool:
         """Both replicas report, and the monitor answers."""
-        return len(self.replicas()) == 2
+        return len(self.vigil.replicas()) == 2
 
     @contextmanager
     def traffic(self, rate: float = RATE, body: bytes | None = None, connections: int = CONNECTIONS) -> Iterator[Tally]:
@@ -142,26 +120,25 @@ def seen(tally: Tally, began: float, **extra: float) -> Seen:
 
 def kill(world: World, name: str, seconds: float, *, again: bool = False) -> None:
     """SIGKILL the first process of that name; `again`: whenever it comes back, for so long."""
-    victims = world.processes(name)
+    victims = world.vigil.processes(name)
     assert victims, f"no process {name}"
     ends = time.monotonic() + seconds
     victims[0].kill()
     while again and time.monotonic() < ends:
-        for process in world.processes(name):
+        for process in world.vigil.processes(name):
             with suppress(psutil.Error):
                 process.kill()
         time.sleep(0.5)
 
 
 def replica_killed(world: World, seconds: float) -> Seen:
-    before = world.replicas()
-    victim = min(before)
-    return world.under_load(lambda: os.kill(victim, signal.SIGKILL), lambda: world.well() and victim not in world.replicas())
+    vigil, victim = world.vigil, min(world.vigil.replicas())
+    return world.under_load(lambda: os.kill(victim, signal.SIGKILL), lambda: victim not in vigil.replicas() and world.well())
 
 
 def replica_stopped(world: World, seconds: float) -> Seen:
     def fault() -> None:
-        victim = min(world.replicas())
+        victim = min(world.vigil.replicas())
         os.kill(victim, signal.SIGSTOP)
         time.sleep(min(seconds, 5.0))  # shorter than Serve's patience: it wakes up again
         os.kill(victim, signal.SIGCONT)
@@ -187,7 +164,7 @@ def registry_down(world: World, seconds: float) -> Seen:
     away = artifacts.with_name("away")
 
     def fault() -> None:
-        stopped = world.processes("mlflow")
+        stopped = world.vigil.processes("mlflow")
         for process in stopped:
             process.suspend()
         artifacts.rename(away)

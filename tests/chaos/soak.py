@@ -43,7 +43,7 @@ def soak(seconds: float = 3600.0) -> list[dict[str, Any]]:
                 if now > (swaps + 1) * SWAP_S:
                     alias.move(versions[swaps % 2])
                     swaps += 1
-                if now > (kills + 1) * KILL_S and (replicas := made.replicas()):
+                if now > (kills + 1) * KILL_S and (replicas := made.vigil.replicas()):
                     with suppress(psutil.Error):
                         psutil.Process(random.choice(sorted(replicas))).kill()
                     kills += 1

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from serve import reaper
+from serve.simulate import telemetry
 from tests.running import Vigil, eventually
 from train import data
 from train.home import Home
@@ -25,27 +26,8 @@ pytestmark = pytest.mark.platform
 
 
 def serves(vigil: Vigil, version: str) -> bool:
-    replicas = vigil.get("/drift")[1].get("replicas", [])
+    replicas = vigil.replicas().values()
     return bool(replicas) and all(r["version"] == version for r in replicas)
-
-
-def drift(vigil: Vigil) -> dict[str, Any]:
-    """`/drift`, or nothing when this very request was in flight on what was killed."""
-    try:
-        status, answer = vigil.get("/drift")
-    except OSError:
-        return {}
-    return answer if status == 200 else {}
-
-
-def replicas(vigil: Vigil) -> set[int]:
-    return {r["pid"] for r in drift(vigil).get("replicas", [])}
-
-
-def processes(vigil: Vigil, name: str) -> list[psutil.Process]:
-    platform = Home(vigil.home).platform()
-    assert platform is not None
-    return [p for p in reaper.members(platform.id) if name in " ".join(p.cmdline())]
 
 
 def test_answers_name_the_model_and_agree(platform: Vigil) -> None:
@@ -79,7 +61,7 @@ def test_every_door_gives_the_same_scores(platform: Vigil) -> None:
 
 
 def test_rays_own_endpoint_tells_what_replicas_and_monitor_count(platform: Vigil) -> None:
-    commands = [" ".join(process.cmdline()) for process in processes(platform, "metrics-export-port")]
+    commands = [" ".join(process.cmdline()) for process in platform.processes("metrics-export-port")]
     port = next(found[1] for command in commands if (found := re.search(r"metrics-export-port=(\d+)", command)))
     wanted = {"ray_vigil_rows_scored_total", "ray_vigil_request_seconds_bucket", "ray_vigil_alert_budget", "ray_vigil_model_info"}
 
@@ -127,15 +109,18 @@ def test_a_person_labels_an_answer_and_switches_the_governor(platform: Vigil) ->
     assert (status, told["matched"] + told["waiting"]) == (200, 1)
 
     def right() -> int:
-        return drift(platform)["feedback"]["all"]["true_positive"]
+        return platform.drift()["feedback"]["all"]["true_positive"]
 
     eventually(lambda: right() == before["feedback"]["all"]["true_positive"] + 1)  # a label may be earlier than its row's report
     mode = before["governor"]["mode"]
     assert platform.run("drift", "mode", "suggest").startswith("governor:")
-    assert drift(platform)["governor"]["mode"] == "suggest"
+    assert platform.drift()["governor"]["mode"] == "suggest"
     platform.run("drift", "mode", "settings")
-    assert drift(platform)["governor"]["mode"] == mode
+    assert platform.drift()["governor"]["mode"] == mode
     assert [platform.post(path, {"no": 1})[0] for path in ("/feedback", "/drift/mode")] == [400, 400]
+    rows = telemetry(before["window_rows"], seed=2).X
+    assert platform.post("/predict", {"instances": rows.tolist()})[0] == 200
+    eventually(lambda: platform.drift()["features"])  # a window has been judged
     assert names[0] in platform.run("drift", "status")
 
 
@@ -180,21 +165,22 @@ def test_second_up_and_taken_port_say_so(platform: Vigil, tmp_path: Path) -> Non
 @pytest.mark.timeout(240)
 def test_survives_killed_replica_monitor_and_mlflow(platform: Vigil) -> None:
     """Under a stream: at most the killed replica's requests in flight fail, and everything comes back by itself."""
-    before = platform.get("/drift")[1]
+    before = platform.drift()
     with platform.start("stream", "--rate", "50", "--rows", "2000", "--json") as stream:
-        eventually(lambda: drift(platform).get("rows_seen", 0) > before["rows_seen"])
+        eventually(lambda: platform.drift().get("rows_seen", 0) > before["rows_seen"])
         pids = {r["pid"] for r in before["replicas"]}
         os.kill(min(pids), signal.SIGKILL)
-        eventually(lambda: drift(platform) and min(pids) not in replicas(platform))
-        monitor = processes(platform, "ServeReplica:drift")
-        for process in (*monitor, *processes(platform, "mlflow server")):
-            process.kill()
-        eventually(lambda: processes(platform, "mlflow server"))
+        eventually(lambda: platform.drift() and min(pids) not in platform.replicas())
+        killed = [*platform.processes("ServeReplica:drift"), *platform.processes("mlflow server")]
+        for process in killed:
+            with suppress(psutil.NoSuchProcess):  # MLflow's workers may go with their parent
+                process.kill()
+        eventually(lambda: set(platform.processes("mlflow server")) - set(killed))
         out, err = stream.communicate(timeout=120)
     tally = json.loads(out)
     assert tally["requests"] == 2000, err
     assert tally["failed_requests"] <= 16  # connections of the stream
-    eventually(lambda: len(replicas(platform)) >= len(pids))
-    after = eventually(lambda: all(platform.json("status")["parts"].values()) and drift(platform))
+    eventually(lambda: len(platform.replicas()) >= len(pids))
+    after = eventually(lambda: all(platform.json("status")["parts"].values()) and platform.drift())
     assert after["retrains"] == before["retrains"]
     assert after["model_version"] == before["model_version"]

@@ -40,14 +40,6 @@ def two(alias: Alias) -> list[Version]:
     return alias.variants(2)
 
 
-def drift(vigil: Vigil) -> dict[str, Any]:
-    try:
-        status, answer = vigil.get("/drift")
-    except OSError:  # this very request was in flight on what was killed
-        return {}
-    return answer if status == 200 else {}
-
-
 def assert_all_good(alias: Alias, answers: list[Answered], forgiven: int = 0) -> None:
     failed = [answer for answer in answers if answer.status != 200]
     assert len(failed) <= forgiven, failed[:3]
@@ -89,7 +81,7 @@ def test_a_rollback_reaches_every_replica_within_a_second(platform: Vigil, alias
 
 @pytest.mark.timeout(120)
 def test_a_killed_replica_and_a_flapping_alias_converge(platform: Vigil, alias: Alias, two: list[Version]) -> None:
-    before = {r["pid"] for r in drift(platform)["replicas"]}
+    before = set(platform.replicas())
     with Traffic(platform.url, alias.row, pause=0.01).running() as traffic:
         for i in range(25):
             alias.move(two[i % 2].version)
@@ -98,7 +90,7 @@ def test_a_killed_replica_and_a_flapping_alias_converge(platform: Vigil, alias: 
             time.sleep(0.2)
 
         def born() -> bool:
-            found = drift(platform).get("replicas", [])
+            found = platform.replicas().values()
             return len({r["pid"] for r in found} - {min(before)}) >= 2 and all(r["version"] == two[0].version for r in found)
 
         eventually(born)
@@ -110,7 +102,7 @@ def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(p
     found = Home(platform.home).platform()
     assert found is not None
     artifacts = Home(platform.home).artifacts
-    before = drift(platform)
+    before = platform.drift()
 
     port = urlsplit(found.tracking_uri).port
 
@@ -119,7 +111,7 @@ def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(p
             if listener.status == psutil.CONN_LISTEN and listener.laddr and listener.laddr.port == port and listener.pid:
                 with suppress(psutil.NoSuchProcess):
                     psutil.Process(listener.pid).kill()
-        return any(r["source"] == "last-known-good" for r in drift(platform).get("replicas", []))
+        return any(r["source"] == "last-known-good" for r in platform.replicas().values())
 
     with Traffic(platform.url, alias.row, pause=0.01).running() as traffic:
         artifacts.rename(artifacts.with_name("away"))
@@ -131,7 +123,7 @@ def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(p
             artifacts.with_name("away").rename(artifacts)
     assert_all_good(alias, traffic.answers, forgiven=CONNECTIONS)
     assert {a.version for a in traffic.answers if a.status == 200} == {alias.desired[-1][1]}
-    eventually(lambda: {r["source"] for r in drift(platform).get("replicas", [])} == {"registry"})
+    eventually(lambda: {r["source"] for r in platform.replicas().values()} == {"registry"})
 
 
 def test_a_bad_canary_is_sent_home_and_no_request_fails(platform: Vigil, alias: Alias) -> None:
@@ -154,7 +146,7 @@ def test_a_bad_canary_is_sent_home_and_no_request_fails(platform: Vigil, alias: 
 
 
 def test_the_challenger_is_compared_in_the_shadow(platform: Vigil, alias: Alias, two: list[Version]) -> None:
-    served = drift(platform)["desired_version"]
+    served = platform.drift()["desired_version"]
     rival = next(v.version for v in two if v.version != served)
     before = alias.registry.aliases()["challenger"]
     alias.registry.set_alias("challenger", rival)
@@ -162,7 +154,7 @@ def test_the_challenger_is_compared_in_the_shadow(platform: Vigil, alias: Alias,
         with Traffic(platform.url, alias.row, connections=4, pause=0.005).running():
 
             def compared() -> Any:
-                found = drift(platform).get("shadow")
+                found = platform.drift().get("shadow")
                 return found if found and found["challenger"] == rival and found["rows"] > 50 else None
 
             found = eventually(compared)
