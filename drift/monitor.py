@@ -18,7 +18,7 @@ from drift.retrain import Retraining, retrain
 from drift.rollout import POLL_S
 from drift.settings import DriftSettings, Mode
 from drift.watch import Watch
-from serve.metrics import RayMirror
+from serve.metrics import RayMirror, Snapshot
 from train.errors import JobsUnavailable, PlatformError, RegistryUnavailable, VigilError
 from train.promotion import history
 from train.registry import Registry
@@ -64,6 +64,10 @@ class DriftMonitor:
     async def label(self, labels: list[tuple[str, bool, int]]) -> dict[str, int]:
         """What people say of scored rows: request id, whether it was an anomaly, and which row of the request."""
         return await asyncio.to_thread(self._watch.label, [Label(*label) for label in labels])
+
+    async def count(self, consumer: str, counts: Snapshot, told: Snapshot) -> None:
+        """What a stream consumer has counted, for the exposition."""
+        self._watch.count(consumer, counts, told, time.time())
 
     async def exposition(self) -> bytes:
         return self._watch.exposition(time.time())

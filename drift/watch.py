@@ -14,7 +14,7 @@ import numpy as np
 from drift import governor
 from drift.capture import Captured
 from drift.console import Known, document
-from drift.counts import Counts
+from drift.counts import TIMEOUT_S, Counts
 from drift.feedback import Feedback, Label
 from drift.gauges import Gauges
 from drift.governor import Governor, retrains_left
@@ -34,7 +34,6 @@ from train.promotion import Move
 from train.registry import Version
 
 log = logging.getLogger("ray.serve")
-REPLICA_TIMEOUT_S = 6.0  # a replica that has not reported for so long is gone
 REPLICA_KEYS = ("replica", "version", "digest", "since", "pid")
 REMEMBERED_VERDICTS, REMEMBERED_MOVES, TREND = 50, 50, 20
 
@@ -100,7 +99,7 @@ class Watch:
             replica = str(report["replica"])
             self._replicas[replica] = {key: report[key] for key in REPLICA_KEYS} | {"seen": now}
             self._replicas[replica] |= {key: report.get(key) for key in ("source", "canary", "refused")}
-            self._counts.report(replica, report["counts"])
+            self._counts.report(replica, report["counts"], report["told"], now)
             self.rollout.ingest(report)
             self.live.ingest(report, now)
             self.live.told.serving(self._live(now), self._desired, now)
@@ -114,6 +113,11 @@ class Watch:
                 self.feedback.answered(requests, scores > self._threshold, version)
                 for window in self._window.add(rows, scores, requests, now):
                     self._judge(window, now)
+
+    def count(self, consumer: str, counts: Snapshot, told: Snapshot, now: float) -> None:
+        """Take in what a stream consumer has counted, and what a monitor has heard of it."""
+        with self._lock:
+            self._counts.report(consumer, counts, told, now)
 
     def tick(self, now: float) -> None:
         """What time alone brings: a window that nobody fills any more, and the schedule."""
@@ -229,10 +233,10 @@ class Watch:
             return msgspec.json.encode(document(status, self.live, known, self.state, self.settings, now))
 
     def exposition(self, now: float) -> bytes:
-        """The Prometheus text of all replicas and of the monitor."""
+        """The Prometheus text of all replicas and consumers and of the monitor."""
         with self._lock:
             own = self._own_metrics(now)
-            return exposition([*self._counts.snapshots(self._replicas), own])
+            return exposition([*self._counts.snapshots(now), own])
 
     def own_metrics(self, now: float) -> Snapshot:
         """The monitor's own metrics."""
@@ -244,7 +248,7 @@ class Watch:
         return snapshot(self.metrics.registry)
 
     def _live(self, now: float) -> list[dict[str, Any]]:
-        self._replicas = {name: r for name, r in self._replicas.items() if now - r["seen"] < REPLICA_TIMEOUT_S}
+        self._replicas = {name: r for name, r in self._replicas.items() if now - r["seen"] < TIMEOUT_S}
         return list(self._replicas.values())
 
     @property

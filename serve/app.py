@@ -22,7 +22,7 @@ from serve.board import Board
 from serve.capture import Capture
 from serve.gateway import Answer, Call, Gateway, accept, table
 from serve.invocations import decode_invocations, encode_invocations
-from serve.metrics import ServeMetrics, exposition, snapshot
+from serve.metrics import ServeMetrics, exposition, labelled, snapshot
 from serve.model_watch import ModelWatch, Snapshot
 from serve.observe import App, Observer, observer
 from serve.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer, model_metadata, server_metadata
@@ -242,11 +242,11 @@ class Detector:
         return _json(await self._ask_monitor("label", decode_feedback(call.body, self.settings.max_rows)))
 
     async def expose(self, call: Call) -> Answer:
-        """Prometheus metrics, summed over the replicas; this replica's own while the monitor is away."""
+        """Prometheus metrics, summed over the replicas; while the monitor is away this replica's own, under its name."""
         try:
             text = await self._ask_monitor("exposition")
         except VigilError:
-            text = exposition([snapshot(self.metrics.registry)])
+            text = exposition([labelled(snapshot(self.metrics.registry), replica=self.replica)])
         return Answer(text, b"text/plain; version=0.0.4; charset=utf-8")
 
     def _model(self) -> Snapshot:

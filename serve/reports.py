@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from ray import serve
 
 from serve.capture import Capture
-from serve.metrics import RayMirror, ServeMetrics, snapshot
+from serve.metrics import RayMirror, ServeMetrics, Snapshot, snapshot
 from serve.model_watch import ModelWatch
 from serve.vitals import Vitals
 from train.errors import VigilError
@@ -34,12 +35,30 @@ async def ask(method: str, *args: Any) -> Any:
         raise NoMonitor(f"the drift monitor does not answer ({type(error).__name__}); scoring goes on without it") from error
 
 
+class Counted:
+    """What a process has counted, on its way to Ray and to the monitor."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry, self._mirror = registry, RayMirror()
+        self.counts: Snapshot = []
+        self.told: Snapshot = []  # those that a monitor took last
+
+    def sample(self) -> None:
+        """Count up to now, and tell Ray."""
+        self.counts = snapshot(self._registry)
+        self._mirror.update(self.counts)
+
+    def taken(self) -> None:
+        """The monitor has the counts of the last sample."""
+        self.told = self.counts
+
+
 class Reports:
     """Hands captured rows, counts and what is served to the monitor, and the counts to Ray."""
 
     def __init__(self, watch: ModelWatch, capture: Capture, metrics: ServeMetrics) -> None:
         self._watch, self._capture, self._metrics = watch, capture, metrics
-        self._vitals, self._mirror = Vitals(metrics), RayMirror()
+        self._vitals, self._counted = Vitals(metrics), Counted(metrics.registry)
         self.drift_score = 0.0  # severity of the last window, as the monitor said it last
 
     async def send(self, served: dict[str, Any]) -> None:
@@ -50,14 +69,15 @@ class Reports:
         sampled = shadow.take() if shadow else []
         found = await asyncio.to_thread(shadow.score, sampled) if shadow and sampled else None
         self._vitals.sample(trial, found)
-        counts = snapshot(self._metrics.registry)
-        self._mirror.update(counts)
-        about = {"rows": batches, "counts": counts, "trial": trial.report() if trial else None, "shadow": found}
+        self._counted.sample()
+        about = {"rows": batches, "counts": self._counted.counts, "told": self._counted.told, "shadow": found}
+        about["trial"] = trial.report() if trial else None
         try:
             answer = await ask("ingest", served | about)
         except VigilError:
             self._capture.put_back(batches)
             return
+        self._counted.taken()
         self._vitals.delivered(batches)
         self._watch.guarded(answer["stopped_canary"])
         self.drift_score = answer["drift_score"]

@@ -6,7 +6,10 @@ Each replica is one consumer; they share shards by their leases.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import uuid
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from ray import serve
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from serve.consume import build_consumer
+from serve.reports import Counted, ask
 from serve.scorer import Busy, Refused, Scored
 from serve.settings import ServeSettings
 from serve.stream import StreamSettings
@@ -24,6 +28,7 @@ from train.home import Home
 SERVICE = "vigil"  # the Serve application that scores
 TIMEOUT_S = 60.0
 CPUS = 0.1
+REPORT_S = 1.0
 
 
 class HandleScorer:
@@ -70,10 +75,21 @@ class StreamConsumer:
         )  # fmt: skip
         self._thread = threading.Thread(target=self._consumer.run, daemon=True)
         self._thread.start()
+        self._reports = asyncio.create_task(self._report_loop(f"stream-{os.getpid()}-{uuid.uuid4().hex[:6]}"))
+
+    async def _report_loop(self, name: str) -> None:
+        """Tell Ray and the monitor what was counted; while the monitor is away, it hears the sum the next time."""
+        counted = Counted(self._consumer.metrics.registry)
+        while True:
+            await asyncio.sleep(REPORT_S)
+            counted.sample()
+            with suppress(VigilError):
+                await ask("count", name, counted.counts, counted.told)
+                counted.taken()
 
     def check_health(self) -> None:
         """Serve asks; a consumer never ends by itself."""
-        if not self._thread.is_alive():
+        if not self._thread.is_alive() or self._reports.done():
             raise RuntimeError("the stream consumer has ended: the log of this replica says why")
 
     async def counts(self) -> dict[str, int]:

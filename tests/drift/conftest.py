@@ -76,7 +76,7 @@ def report() -> Callable[..., dict[str, Any]]:
         batch = (version, rows, np.full(len(rows), 0.5), ["r"] * len(rows))
         return {
             "replica": replica, "pid": 1, "version": version, "digest": f"digest-{version}", "since": 0.0,
-            "counts": snapshot(metrics.registry), "rows": [batch] if len(rows) else [],
+            "told": [], "counts": snapshot(metrics.registry), "rows": [batch] if len(rows) else [],
         }  # fmt: skip
 
     return make

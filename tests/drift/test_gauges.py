@@ -7,10 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from drift.counts import ROUNDS, Counts
 from drift.gauges import MOST_FEATURES, Gauges
 from drift.retrain import Retraining
-from serve.metrics import DriftMetrics, ServeMetrics, Snapshot, exposition, snapshot
+from serve.metrics import DriftMetrics
 from serve.trial import Arm
 from tests.drift.test_watch import NOW, WINDOW, Make, drifted, samples
 from tests.serve.linted import lint
@@ -125,39 +124,3 @@ def test_the_whole_exposition_passes_the_linter(watch: Make, report: Make, live:
     seen = watch()
     seen.ingest(report(live(WINDOW)), NOW)
     assert lint(seen.exposition(NOW)) == ""
-
-
-def counted(rows: int) -> Snapshot:
-    metrics = ServeMetrics()
-    metrics.rows.inc(rows)
-    metrics.latency.observe(0.01)
-    metrics.memory.set(5)
-    return snapshot(metrics.registry)
-
-
-def total_rows(found: list[Snapshot]) -> float:
-    return sum(value for one in found for *_, of in one for name, _, value in of if name == "vigil_rows_scored_total")
-
-
-def test_replicas_that_come_and_go_cost_nothing_and_take_nothing_back() -> None:
-    counts, one, sizes = Counts(), counted(1), []
-    for i in range(30):
-        for _ in range(ROUNDS + 1):
-            counts.report(f"r{i}", one)
-        found = counts.snapshots({f"r{i}"})
-        assert total_rows(found) == i + 1
-        sizes.append((len(found), len(exposition(found))))
-    assert max(sizes)[0] <= 4
-    assert sizes[-1][1] < sizes[5][1] + 100
-    live = [value for one in counts.snapshots({"r29"}) for *_, of in one for name, _, value in of if name.endswith("_bytes")]
-    assert live == [0, 5]  # pending and memory, of the one that lives
-
-
-def test_a_replica_that_was_asleep_with_all_others_is_counted_once() -> None:
-    counts = Counts()
-    for _ in range(ROUNDS):
-        counts.report("a", counted(1))
-    counts.report("b", counted(2))
-    assert total_rows(counts.snapshots(())) == 3
-    counts.report("a", counted(4))
-    assert total_rows(counts.snapshots(())) == 6

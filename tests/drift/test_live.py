@@ -35,7 +35,7 @@ class Replica:
             self.metrics.latency.observe(seconds)
 
     def report(self, rows: Any = ()) -> dict[str, Any]:
-        return {"replica": self.name, "counts": snapshot(self.metrics.registry), "rows": list(rows)}
+        return {"replica": self.name, "told": [], "counts": snapshot(self.metrics.registry), "rows": list(rows)}
 
 
 def test_rates_are_even_however_reports_fall_into_steps() -> None:

@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from drift.counts import TIMEOUT_S
 from drift.feedback import Label
 from drift.retrain import Retraining
 from drift.state import LostLease
 from drift.statistics import compare
 from drift.verdict import judge
-from drift.watch import REPLICA_TIMEOUT_S, Watch
+from drift.watch import Watch
 from serve.metrics import ServeMetrics, snapshot
 from serve.trial import Arm
 from train.canary import Canary
@@ -168,7 +169,7 @@ def test_a_new_champion_begins_a_new_window(watch: Make, report: Make, live: Mak
 
 def test_replicas_expire_and_laggards_are_named(watch: Make, report: Make, live: Make) -> None:
     seen = watch()
-    seen.ingest(report(live(0), replica="gone"), NOW - REPLICA_TIMEOUT_S)
+    seen.ingest(report(live(0), replica="gone"), NOW - TIMEOUT_S)
     seen.ingest(report(live(0), replica="new"), NOW)
     seen.ingest(report(live(0), version="0", replica="old"), NOW)
     status = seen.status(NOW)
@@ -176,7 +177,7 @@ def test_replicas_expire_and_laggards_are_named(watch: Make, report: Make, live:
     assert status["lagging"] == ["old"]
     found = samples(seen)
     assert (found["vigil_model_replicas", "1"], found["vigil_model_replicas", "0"]) == (1, 1)
-    assert ("vigil_model_replicas", "1") not in samples(seen, NOW + REPLICA_TIMEOUT_S)
+    assert ("vigil_model_replicas", "1") not in samples(seen, NOW + TIMEOUT_S)
 
 
 def test_a_dead_replica_is_in_no_state_any_more(watch: Make, report: Make, live: Make) -> None:
@@ -184,7 +185,7 @@ def test_a_dead_replica_is_in_no_state_any_more(watch: Make, report: Make, live:
     metrics.last_known_good.set(1)
     seen.ingest({**report(live(0)), "counts": snapshot(metrics.registry)}, NOW)
     assert samples(seen, NOW)["vigil_model_last_known_good",] == 1
-    assert ("vigil_model_last_known_good",) not in samples(seen, NOW + REPLICA_TIMEOUT_S)
+    assert ("vigil_model_last_known_good",) not in samples(seen, NOW + TIMEOUT_S)
 
 
 def test_a_report_judges_the_canary_and_feeds_the_shadow(watch: Make, report: Make, live: Make, version: Make) -> None:

@@ -89,7 +89,7 @@ def test_a_model_comes_while_it_runs(guarded: Vigil, client: Client) -> None:
     assert client.post("/predict", json={"features": ROW}).json()["prediction"] == -1
 
 
-def test_a_stream_is_scored_on_the_cluster(guarded: Vigil) -> None:
+def test_a_stream_is_scored_on_the_cluster_and_counted(guarded: Vigil, client: Client) -> None:
     lines = [f'{{"id": {i}, "features": [{i % 7}.5, 0.1, 0.2]}}' for i in range(2000)]
     (guarded.home / "events" / "live.jsonl").write_text("\n".join([*lines, '{"id": "poison", "features": [1]}', ""]))
     (guarded.home / "scores").mkdir(exist_ok=True)
@@ -100,6 +100,8 @@ def test_a_stream_is_scored_on_the_cluster(guarded: Vigil) -> None:
 
     assert [json.loads(line)["id"] for line in eventually(scored)] == list(range(2000))
     assert "poison" in (guarded.home / "dead" / "live.jsonl").read_text()
+    eventually(lambda: {'vigil_stream_records_total{outcome="scored"} 2000.0', 'vigil_stream_lag{shard="live.jsonl"} 0.0'}
+               <= set(client.get("/metrics").text.splitlines()))  # fmt: skip
 
 
 def test_only_who_has_a_key_comes_in(guarded: Vigil, key: str, client: Client) -> None:

@@ -77,7 +77,7 @@ class World:
                 batch = [(self.version, rows, scores, ids)] if len(rows) else []
                 about = {"replica": f"70{k}-ab12c{k}", "pid": 1, "version": self.version, "digest": self.version * 64}
                 about |= {"since": self.at - 60, "source": "registry", "refused": {}, "rows": batch}
-                self.watch.ingest({**about, "counts": snapshot(metrics.registry)}, self.at)
+                self.watch.ingest({**about, "told": [], "counts": snapshot(metrics.registry)}, self.at)
 
     def state(self) -> bytes:
         return self.watch.console(self.at)

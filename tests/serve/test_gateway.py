@@ -14,6 +14,8 @@ import pytest
 from serve.auth import KeyRing
 from serve.metrics import exposition, snapshot
 from serve.model_watch import Snapshot
+from serve.reports import NoMonitor
+from tests.serve.linted import lint
 from tests.serve.service import DOORS, INFER, Service, told
 
 ROW = [10.0, 10.0, 90.0, 10.0]
@@ -277,6 +279,19 @@ async def test_requests_are_counted_by_how_they_ended(service: Service) -> None:
     text = exposition([snapshot(service.detector.metrics.registry)]).decode()
     assert 'outcome="ok"} 1.0' in text
     assert 'outcome="InvalidFeatures"} 1.0' in text
+
+
+async def test_while_the_monitor_is_away_a_replica_tells_its_counts_under_its_name(service: Service) -> None:
+    async def away(method: str) -> Any:
+        raise NoMonitor("away")
+
+    service.detector._ask_monitor = away
+    await service.ask("POST", "/predict", GOOD["/predict"])
+    reply = await service.ask("GET", "/metrics")
+    told = [line for line in reply.body.decode().splitlines() if not line.startswith("#")]
+    assert 'vigil_rows_scored_total{replica="r"} 1.0' in told
+    assert all('replica="r"' in line for line in told)  # in the series of the sum they would look like a counter that began anew
+    assert lint(reply.body) == ""
 
 
 @pytest.fixture
