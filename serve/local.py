@@ -24,10 +24,11 @@ from typing import Any
 
 import psutil
 
-from serve import ports, reaper
+from serve import ports
 from serve.auth import KeyRing
 from serve.ports import REPLICA_PORTS, Ports
 from serve.settings import ServeSettings
+from train import reaper
 from train.errors import PlatformError, VigilError
 from train.home import Home, Platform, use_ray_token
 
@@ -54,28 +55,22 @@ def running(
     with _only_one(home), tempfile.TemporaryDirectory(prefix="vigil-") as sockets:
         found = ports.find(settings.port, settings.host)
         platform = _describe(settings, home, found)
-        os.environ[reaper.MARK] = platform.id
-        guard = reaper.start(platform.id)
-        try:
-            os.environ |= environment(settings, found, home, Path(sockets))
-            progress("starting Ray and MLflow")
-            with _tracking_server(home, found.tracking), _ray(found) as address:
-                platform = replace(platform, ray_address=address)
-                failure = f"MLflow does not start, see {home.logs / 'mlflow.log'}"
-                wait_for(lambda: answers(f"{platform.tracking_uri}/health"), START_TIMEOUT_S, failure)
-                home.write_platform(platform)
-                progress(f"Ray dashboard {platform.dashboard_url}, MLflow {platform.tracking_uri}")
-                if prepare is not None:
-                    prepare(platform)
-                deploy(platform, settings, home)
-                yield platform
-        finally:
-            home.record.unlink(missing_ok=True)
-            reaper.reap(platform.id)
-            del os.environ[reaper.MARK]
-            assert guard.stdin is not None
-            guard.stdin.close()
-            guard.wait(STOP_TIMEOUT_S)
+        with reaper.guarded(platform.id):
+            try:
+                os.environ |= environment(settings, found, home, Path(sockets))
+                progress("starting Ray and MLflow")
+                with _tracking_server(home, found.tracking), _ray(found) as address:
+                    platform = replace(platform, ray_address=address)
+                    failure = f"MLflow does not start, see {home.logs / 'mlflow.log'}"
+                    wait_for(lambda: answers(f"{platform.tracking_uri}/health"), START_TIMEOUT_S, failure)
+                    home.write_platform(platform)
+                    progress(f"Ray dashboard {platform.dashboard_url}, MLflow {platform.tracking_uri}")
+                    if prepare is not None:
+                        prepare(platform)
+                    deploy(platform, settings, home)
+                    yield platform
+            finally:
+                home.record.unlink(missing_ok=True)
 
 
 def environment(settings: ServeSettings, found: Ports, home: Home, folder: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from serve import reaper
+from train import reaper
 from train.home import Home
 
 ROOT = Path(__file__).parent.parent

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any
 
 import ray
 
+from train import reaper
 from train.home import Home
 from train.registry import Registry
 from train.settings import TrainSettings, TrustSettings
@@ -33,16 +35,18 @@ def connected(address: str | None) -> Iterator[None]:
         os.nice(NICENESS)  # who submitted it may have said nothing of that
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
         quiet["runtime_env"] = {"env_vars": {"RAY_worker_niceness": str(NICENESS)}}
-    if address is None and "RAY_ADDRESS" not in os.environ:
-        cpus = max(2, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=512 * 2**20, **quiet)
-    else:
-        ray.init(address=address, **quiet)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        ray.shutdown()
+    own = address is None and "RAY_ADDRESS" not in os.environ
+    with reaper.guarded(uuid.uuid4().hex) if own else nullcontext():
+        if own:
+            cpus = max(2, os.cpu_count() or 1)
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=512 * 2**20, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
+        finally:
+            ray.shutdown()
 
 
 def open_registry(home: Home, settings: TrainSettings) -> Registry:

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import psutil
 
-from serve import local, reaper
+from serve import local
 from tests.running import Vigil, free_port
+from train import reaper
 from train.errors import PlatformError
 from train.home import Home, Platform
 

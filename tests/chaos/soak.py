@@ -15,10 +15,10 @@ import numpy as np
 import psutil
 from scipy.stats import theilslopes
 
-from serve import reaper
 from tests.bench.report import Ratio
 from tests.chaos.faults import CONNECTIONS, RATE, World, world
 from tests.swapping import Alias
+from train import reaper
 from train.home import Home
 from train.terminal import say
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from infra.dashboards import pages
-from serve import reaper
 from serve.demo import live_rows
 from serve.metrics import DriftMetrics, ServeMetrics, StreamMetrics
 from tests.flow.console_open import Showing, console
 from tests.prometheus import Watched, needs_prometheus, queries, scraping
 from tests.running import Vigil, eventually, free_port, left_of, listening
+from train import reaper
 from train.canary import steps
 from train.home import Home, Platform
 from train.promotion import start_canary, stop_canary

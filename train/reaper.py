@@ -1,7 +1,8 @@
-"""Ends every process of a platform, whatever became of the one that started it.
+"""Ends every process of a platform, or of a training that has a Ray of its own, whatever became of the one that started it.
 
-All of them inherit `VIGIL_PLATFORM=<id>` in their environment: Ray, its workers, HAProxy, MLflow. `vigil up` starts this
-module with the write end of a pipe in hand; when the pipe closes, `up` is gone, however it ended.
+All of them inherit `VIGIL_PLATFORM=<id>` in their environment: Ray, its workers, HAProxy, MLflow. `vigil up` and `vigil train`
+start this module with the write end of a pipe in hand; when the pipe closes, they are gone, however they ended. Ray by itself
+ends most of its processes when its driver is killed, but an agent that is just starting stays for more than a minute.
 """
 
 from __future__ import annotations
@@ -10,18 +11,36 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 
 MARK = "VIGIL_PLATFORM"
 TERM_S = 5.0
+STOP_TIMEOUT_S = 30.0
+
+
+@contextmanager
+def guarded(platform: str) -> Iterator[None]:
+    """All that is started in the block ends with it, also when this process is killed."""
+    os.environ[MARK] = platform
+    guard = start(platform)
+    try:
+        yield
+    finally:
+        reap(platform)
+        del os.environ[MARK]
+        assert guard.stdin is not None
+        guard.stdin.close()
+        guard.wait(STOP_TIMEOUT_S)
 
 
 def start(platform: str) -> subprocess.Popen[bytes]:
     """Start the reaper of `platform`; it waits for this process to close its standard input or to die."""
     environment = {key: value for key, value in os.environ.items() if key != MARK}
     return subprocess.Popen(
-        [sys.executable, "-m", "serve.reaper", platform], stdin=subprocess.PIPE, env=environment, start_new_session=True
+        [sys.executable, "-m", "train.reaper", platform], stdin=subprocess.PIPE, env=environment, start_new_session=True
     )
 
 

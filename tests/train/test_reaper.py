@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serve import reaper
 from tests.running import eventually
+from train import reaper
 
 ROOT = Path(__file__).parents[2]
 SLEEP = "import time; time.sleep(120)"
@@ -29,7 +29,7 @@ DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(0, 
 # What `vigil up` does: a reaper on the pipe, then marked children.
 UP = f"""
 import os, subprocess, sys
-from serve import reaper
+from train import reaper
 reaper.start(sys.argv[1])
 os.environ[reaper.MARK] = sys.argv[1]
 child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=True)
