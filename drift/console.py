@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from drift.comparison import Comparison
 from drift.governor import Governor, seconds_left
 from drift.live import Live
 from drift.settings import DriftSettings
 from drift.timeline import timeline
-from train.bundle import ModelBundle
 from train.promotion import Move
 from train.registry import Desired, Version
 
@@ -20,10 +20,9 @@ REPLICA = ("replica", "version", "digest", "since", "source", "canary", "refused
 
 @dataclass(frozen=True)
 class Known:
-    """What the registry has told last: the champion with its bundle, what replicas should have, the latest versions and moves."""
+    """What the registry has told last: what rows are compared with, what replicas should have, the latest versions and moves."""
 
-    champion: Version | None
-    bundle: ModelBundle | None
+    comparison: Comparison | None
     desired: Desired
     versions: Sequence[Version] = ()
     ledger: Sequence[Move] = ()
@@ -44,7 +43,7 @@ def document(
         "totals": live.traffic.totals(now),
         "points": live.points.columns(),
         "features": drifting[:MOST_FEATURES],
-        "feature_count": len(features) or (len(known.bundle.names) if known.bundle else 0),
+        "feature_count": len(features) or (len(known.comparison.bundle.names) if known.comparison else 0),
         "verdict": status["verdict"] and {key: status["verdict"][key] for key in ("verdict", "severity", "sentence", "features")},
         "verdicts": status["verdicts"],
         "window": {"rows": status["rows_in_window"], "size": status["window_rows"]},
@@ -89,12 +88,12 @@ def _governor(shown: Mapping[str, Any], state: Governor, settings: DriftSettings
 
 
 def _models(status: Mapping[str, Any], known: Known) -> dict[str, Any]:
-    champion, challenger, canary = known.champion, known.desired.challenger, status["canary"]
-    threshold, scores = known.bundle.threshold if known.bundle else None, status["scores"]
+    comparison, challenger, canary, scores = known.comparison, known.desired.challenger, status["canary"], status["scores"]
+    threshold = comparison and comparison.bundle.threshold
     replicas = [{key: replica.get(key) for key in REPLICA} for replica in status["replicas"]]
     return {
         "desired": status["desired_version"],
-        "champion": champion and _version(champion),
+        "champion": comparison and _version(comparison.champion),
         "challenger": challenger and _version(challenger),
         "versions": [_version(version) for version in known.versions],
         "canary": canary and {key: canary[key] for key in ("version", "champion", "share", "started", "stopped", "arms")},

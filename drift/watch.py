@@ -9,10 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from drift import governor
 from drift.capture import Captured
+from drift.comparison import NOTHING, Comparison
 from drift.console import Known, document
 from drift.counts import TIMEOUT_S, Counts
 from drift.feedback import Feedback, Label
@@ -24,9 +24,7 @@ from drift.retrain import Retraining
 from drift.rollout import Rollout
 from drift.settings import DriftSettings, Mode
 from drift.state import LostLease, state
-from drift.statistics import Statistics, compare
-from drift.verdict import Verdict, judge
-from drift.window import TumblingWindow, Window
+from drift.window import Window
 from serve.metrics import DriftMetrics, Snapshot, exposition, snapshot
 from train.bundle import ModelBundle
 from train.home import Home
@@ -35,7 +33,7 @@ from train.registry import Version
 
 log = logging.getLogger("ray.serve")
 REPLICA_KEYS = ("replica", "version", "digest", "since", "pid")
-REMEMBERED_VERDICTS, REMEMBERED_MOVES, TREND = 50, 50, 20
+REMEMBERED_MOVES = 50
 
 
 class Watch:
@@ -55,15 +53,10 @@ class Watch:
         self._store = state(settings.state_url, self.home.state)
         self.holds = False
         self._lock = threading.Lock()
-        self._champion: Version | None = None
-        self._bundle: ModelBundle | None = None
-        self._window: TumblingWindow | None = None
-        self._statistics: Statistics | None = None
-        self._verdicts: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_VERDICTS)
+        self._comparison: Comparison | None = None
         self._replicas: dict[str, dict[str, Any]] = {}
         self._counts = Counts()
         self._rows_seen = 0
-        self._trends: deque[np.ndarray[Any, Any]] = deque(maxlen=TREND)
         self._moves: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_MOVES)
         self._pages: deque[tuple[str, str]] = deque(maxlen=3)  # episode and page that are not in MLflow yet
         self.state, self.cause = Governor(), ""
@@ -91,7 +84,7 @@ class Watch:
 
     @property
     def severity(self) -> float:
-        return float(self._verdicts[-1]["severity"]) if self._verdicts else 0.0
+        return self._comparison.severity if self._comparison else 0.0
 
     def ingest(self, report: dict[str, Any], now: float) -> None:
         """Take in one replica's report: who it is and serves, its counts, and the rows that it sampled."""
@@ -103,16 +96,17 @@ class Watch:
             self.rollout.ingest(report)
             self.live.ingest(report, now)
             self.live.told.serving(self._live(now), self._desired, now)
+            comparison = self._comparison
             for version, rows, scores, requests in report["rows"]:
                 self._rows_seen += len(rows)
                 if not self.holds:
                     continue
-                if self._window is None or self._champion is None or version != self._champion.version:
+                if comparison is None or version != comparison.champion.version:
                     self.metrics.skipped.inc(len(rows))
                     continue
-                self.feedback.answered(requests, scores > self._threshold, version)
-                for window in self._window.add(rows, scores, requests, now):
-                    self._judge(window, now)
+                self.feedback.answered(requests, comparison.alerts(scores), version)
+                for window in comparison.window.add(rows, scores, requests, now):
+                    self._judge(comparison, window, now)
 
     def count(self, consumer: str, counts: Snapshot, told: Snapshot, now: float) -> None:
         """Take in what a stream consumer has counted, and what a monitor has heard of it."""
@@ -122,10 +116,10 @@ class Watch:
     def tick(self, now: float) -> None:
         """What time alone brings: a window that nobody fills any more, and the schedule."""
         with self._lock:
-            if not self.holds or self._window is None or self._champion is None:
+            if not self.holds or (comparison := self._comparison) is None:
                 return
-            if self.settings.window_s and (window := self._window.older_than(now - self.settings.window_s)) is not None:
-                self._judge(window, now)
+            if self.settings.window_s and (window := comparison.window.older_than(now - self.settings.window_s)) is not None:
+                self._judge(comparison, window, now)
             moved, go = governor.on_time(self.state, now, self.settings)
             if go:
                 self.cause = f"{moved.reason} (episode {moved.episode})"
@@ -171,18 +165,14 @@ class Watch:
             if self._followed not in (None, champion.version):
                 last = self.last_retraining or {}
                 self._move(governor.on_champion(self.state, own=champion.version == last.get("version")), now)
-            self._champion, self._bundle, self._followed = champion, bundle, champion.version
+            self._comparison, self._followed = Comparison(champion, bundle), champion.version
             self.live.points.follow(champion.version, bundle)
             self.rollout.budget = bundle.threshold.budget
-            self._window = TumblingWindow(bundle.reference.window_rows)
-            self._verdicts.clear()
-            self._trends.clear()
-            self._statistics = None
             self._save()
 
     @property
     def following(self) -> str | None:
-        return self._champion.version if self._champion else None
+        return self._comparison.champion.version if self._comparison else None
 
     def finish(self, result: Retraining, now: float) -> None:
         """The retraining of the open episode has ended."""
@@ -201,15 +191,7 @@ class Watch:
     def _status(self, now: float) -> dict[str, Any]:
         live = self._live(now)
         return {
-            "model_version": self.following,
-            "model_digest": self._champion.digest if self._champion else None,
-            "verdict": self._verdicts[-1] if self._verdicts else None,
-            "verdicts": [v["verdict"] for v in self._verdicts],
-            "drift_score": self.severity,
-            "features": self._features(),
-            "scores": asdict(self._statistics.scores) if self._statistics and self._statistics.scores else None,
-            "calibration": asdict(self._bundle.reference.calibration) if self._bundle else None,
-            "alert_budget": self._bundle.threshold.budget if self._bundle else None,
+            **(self._comparison.status() if self._comparison else NOTHING),
             "governor": self.state.to_json()
             | {"mode": self.state.mode or self.settings.mode, "retrains_left": retrains_left(self.state, now, self.settings)},
             "standby": not self.holds,
@@ -219,8 +201,6 @@ class Watch:
             "last_retraining": self.last_retraining,
             "retrains": self.state.retrained,
             "rows_seen": self._rows_seen,
-            "rows_in_window": len(self._window) if self._window else 0,
-            "window_rows": self._window.size if self._window is not None else None,
             "replicas": live,
             **self.rollout.status(live, now, self.following),
         }
@@ -229,7 +209,7 @@ class Watch:
         """What the console shows, as JSON."""
         with self._lock:
             status = self._status(now)
-            known = Known(self._champion, self._bundle, self.rollout.desired, self.versions, self.ledger)
+            known = Known(self._comparison, self.rollout.desired, self.versions, self.ledger)
             return msgspec.json.encode(document(status, self.live, known, self.state, self.settings, now))
 
     def exposition(self, now: float) -> bytes:
@@ -255,22 +235,16 @@ class Watch:
     def _desired(self) -> str | None:
         return self.rollout.desired.champion.version if self.rollout.desired.champion else self.following
 
-    @property
-    def _threshold(self) -> float:
-        return self._bundle.threshold.value if self._bundle else float("inf")
-
-    def _judge(self, window: Window, now: float) -> None:
-        assert self._bundle is not None
-        assert self._champion is not None
-        reference = self._bundle.reference.of_window(len(window.rows))
-        self._statistics = compare(reference, window.rows, window.scores, self._threshold)
-        self._trends.append(self._statistics.ks / reference.floors)
-        verdict = judge(reference, self._statistics, self.settings.alpha)
+    def _judge(self, comparison: Comparison, window: Window, now: float) -> None:
+        before = comparison.last["verdict"] if comparison.last else "none"
+        verdict = comparison.judge(window, self.settings.alpha)
         if verdict.kind != "data break":
-            self._captured.write(window, self._bundle.names, self._champion.version, window.scores > self._threshold)
-        before = self._verdicts[-1]["verdict"] if self._verdicts else "none"
+            self._captured.write(window, comparison.bundle.names, comparison.champion.version, comparison.alerts(window.scores))
         moved, go = governor.on_window(self.state, verdict.kind, window.since, len(window.rows), now, self.settings)
-        self._tell(verdict, now)
+        self.live.told.judged(verdict.to_json(), now)
+        self.metrics.windows.labels(verdict.kind).inc()
+        if verdict.kind != "none":
+            log.warning("%s", verdict.sentence)
         opened = moved.episode is not None and moved.episode != self.state.episode
         if opened:
             self.metrics.episodes.inc()
@@ -287,29 +261,6 @@ class Watch:
         if (before.phase, before.mode) != (moved.phase, moved.mode):
             self._moves.append({"at": now, "phase": moved.phase, "episode": moved.episode, "reason": moved.reason})
             log.warning("governor: %s -> %s: %s", before.phase, moved.phase, moved.reason)
-
-    def _tell(self, verdict: Verdict, now: float) -> None:
-        self._verdicts.append(verdict.to_json())
-        self.live.told.judged(self._verdicts[-1], now)
-        self.metrics.windows.labels(verdict.kind).inc()
-        if verdict.kind != "none":
-            log.warning("%s", verdict.sentence)
-
-    def _features(self) -> list[dict[str, Any]]:
-        found, bundle = self._statistics, self._bundle
-        if found is None or bundle is None:
-            return []
-        reference = bundle.reference
-        columns = {
-            "ks": found.ks, "floor": reference.floors, "alone": reference.alone, "wasserstein": found.wasserstein,
-            "psi": found.psi, "correlation": found.ties, "correlation_floor": reference.ties_floors,
-        }  # fmt: skip
-        trends = np.array(self._trends).T
-        return [
-            {"feature": name, "trend": [round(float(t), 3) for t in trends[j]]}
-            | {key: float(values[j]) for key, values in columns.items()}
-            for j, name in enumerate(bundle.names)
-        ]
 
     def _load(self) -> None:
         """Go on where a former monitor stopped; a state of another form is begun anew, not died of."""

@@ -10,11 +10,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 
@@ -72,6 +72,18 @@ class Vigil:
         command = [sys.executable, "-m", "vigil", *arguments]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+    @contextmanager
+    def running(self, data: Path) -> Iterator[Self]:
+        """Its platform, trained on `data`, for the length of a block; it ends also when this process is killed in it."""
+        self.run("up", "-d", "--data", str(data))
+        platform = Home(self.home).platform()
+        assert platform is not None
+        with reaper.start(platform.id):
+            try:
+                yield self
+            finally:
+                self.run("down")
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """Standard output of a command that must exit with `code`; of a failing one standard error too."""

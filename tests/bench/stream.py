@@ -44,15 +44,11 @@ def throughput(folder: Path) -> float:
     X = rng.normal(size=(RECORDS, FEATURES)).round(4)
     with (folder / "in" / "0.jsonl").open("w") as log:
         log.writelines(json.dumps({"id": f"r{i}", "features": row}) + "\n" for i, row in enumerate(X.tolist()))
-    vigil = Vigil(folder / "home", free_port(), ENVIRONMENT)
     say("starting the platform")
-    try:
-        vigil.run("up", "-d", "--data", str(folder / "rows.npz"))
+    with Vigil(folder / "home", free_port(), ENVIRONMENT).running(folder / "rows.npz") as vigil:
         names = (f"file:{folder / kind}" for kind in ("in", "out", "dead"))
         options = zip(("--source", "--sink", "--dead-letters"), names, strict=True)
         done = vigil.json("stream", "consume", *(word for pair in options for word in pair), "--until-end")
-    finally:
-        vigil.run("down")
     say(json.dumps(done))
     if done["scored"] != RECORDS:
         raise AssertionError(f"{done['scored']} of {RECORDS} records were scored")

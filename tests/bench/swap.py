@@ -73,16 +73,13 @@ def _mode(mode: str, seconds: float) -> dict[str, Any]:
         "VIGIL_DRIFT_MODE": "observe",  # one row again and again is drift: a retraining would move the champion too
     }
     with tempfile.TemporaryDirectory() as folder:
-        vigil = Vigil(Path(folder), free_port(), environment)
-        pd.DataFrame(table.X, columns=list(table.names)).to_csv(vigil.home / "telemetry.csv", index=False)
+        data = Path(folder) / "telemetry.csv"
+        pd.DataFrame(table.X, columns=list(table.names)).to_csv(data, index=False)
         say(f"{mode}: starting")
-        try:
-            vigil.run("up", "-d", "--data", str(vigil.home / "telemetry.csv"))
+        with Vigil(Path(folder), free_port(), environment).running(data) as vigil:
             alias = Alias(vigil)
             versions = [v.version for v in alias.variants(2)]
             return {"mode": mode, **_swaps(alias, versions, seconds), **_shadow(alias, versions, seconds)}
-        finally:
-            vigil.run("down")
 
 
 def _swaps(alias: Alias, versions: list[str], seconds: float) -> dict[str, Any]:

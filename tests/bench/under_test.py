@@ -120,18 +120,15 @@ class UnderTest:
 @contextmanager
 def vigil(folder: Path, data: Path) -> Iterator[UnderTest]:
     """Vigil, trained on `data` and running in `folder`, with the do-nothing handler beside it."""
-    running = Vigil(folder, free_port(), ENVIRONMENT)
     try:
-        running.run("up", "-d", "--data", str(data))
-        platform = Home(folder).platform()
-        assert platform is not None
-        under_test = UnderTest(platform, running.port)
-        under_test.add_nothing()
-        yield under_test
+        with Vigil(folder, free_port(), ENVIRONMENT).running(data) as running:
+            platform = Home(folder).platform()
+            assert platform is not None
+            under_test = UnderTest(platform, running.port)
+            under_test.add_nothing()
+            yield under_test
     except AssertionError as error:  # of tests.running: the command failed, with what it said
         raise PlatformError(str(error)[-1000:]) from error
-    finally:
-        running.run("down")
 
 
 def _title(process: psutil.Process) -> str:

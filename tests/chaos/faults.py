@@ -305,15 +305,11 @@ def world(folder: Path) -> Iterator[World]:
     import pandas as pd
 
     table = telemetry(6000, seed=1)
-    vigil = Vigil(folder, free_port(), ENVIRONMENT)
     pd.DataFrame(table.X, columns=list(table.names)).to_csv(folder / "telemetry.csv", index=False)
-    try:
-        vigil.run("up", "-d", "--data", str(folder / "telemetry.csv"))
+    with Vigil(folder, free_port(), ENVIRONMENT).running(folder / "telemetry.csv") as vigil:
         made = World(vigil, telemetry(2000, seed=2).X)
         eventually(made.well)
         yield made
-    finally:
-        vigil.run("down")
 
 
 def faults(seconds: float = 60.0, only: str = "") -> list[dict[str, Any]]:
