@@ -52,7 +52,8 @@ class TrainSettings(BaseSettings):
     revision: str = Field(default="", description="git commit of the code, for the run; default: the checkout's")
     jobs_url: str | None = Field(
         default=None,
-        description="Ray job server to train on (http://HOST:8265); default: the running platform's, else this machine",
+        description="Ray job server of another cluster to train on (http://HOST:8265), which registers where it is told to; "
+        "tracking_uri is how this machine reaches that MLflow; default: the running platform's, else this machine",
     )
     n_estimators: int = Field(default=100, ge=1, le=10_000, description="trees in the merged forest")
     max_samples: int = Field(default=256, ge=2, description="rows each tree sees; every shard needs at least so many")
@@ -119,14 +120,18 @@ class TrainSettings(BaseSettings):
     def _both_or_none(self) -> TrainSettings:
         if (self.alerts_per_day is None) != (self.rows_per_day is None):
             raise ValueError("alerts_per_day and rows_per_day go together")
+        if self.jobs_url is not None and self.tracking_uri is None:
+            raise ValueError("VIGIL_TRAIN_JOBS_URL needs VIGIL_TRAIN_TRACKING_URI: the MLflow that its jobs register in")
         if not 0 < self.budget < 0.5:
             raise ValueError(f"{self.alerts_per_day} alerts in {self.rows_per_day} rows a day: half of all would alert")
         return self
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that make these settings in another process, as far as they are not the defaults."""
-        told = self.model_dump(mode="json", exclude_unset=True, exclude={"jobs_url"}, exclude_none=True)
+        """The variables that make these settings in another process, as far as they are not the defaults. Another cluster has
+        its own way to MLflow."""
+        own = {"jobs_url", "tracking_uri"} if self.jobs_url else set[str]()
+        told = self.model_dump(mode="json", exclude_unset=True, exclude=own, exclude_none=True)
         return {f"VIGIL_TRAIN_{name.upper()}": str(value) for name, value in told.items()}
 
     @property

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from train import errors
@@ -25,6 +26,12 @@ from train.spec import JobResult, JobSpec
 POLL_S, ANSWER_S, READY_S = 1.0, 60.0, 120.0
 DRIVER_CPUS = 0.1  # it waits most of the time
 NICENESS = 19  # what trains beside replicas takes the cores that they leave: theirs is 15, and that of jobs 0 if nothing is said
+
+
+class NotAdmitted(VigilError):
+    """Ray's job server asks for another token."""
+
+    status = 401
 
 
 class Jobs:
@@ -98,6 +105,10 @@ class Jobs:
         try:
             self._client = self._client or soon(JobSubmissionClient, self._url)
             return soon(getattr(self._client, what), *args, **named)
+        except AuthenticationError as error:
+            raise NotAdmitted(
+                f"Ray's job server {self._url} takes another token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's"
+            ) from error
         except (RuntimeError, OSError) as error:  # which is all that Ray's client says of a failure
             raise JobsUnavailable(f"Ray's job server {self._url} cannot do it now: {error}") from error
 

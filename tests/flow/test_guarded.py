@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,8 @@ def guarded(platform: Vigil, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (home / "events").mkdir()
     stream = {"STREAM_SOURCE": f"file:{home / 'events'}", "STREAM_SINKS": f"file:{home / 'scores'}",
               "STREAM_DEAD_LETTERS": f"file:{home / 'dead'}"}  # fmt: skip
-    vigil = Vigil(home, free_port(), {f"VIGIL_SERVE_{k}": v for k, v in (LIMITS | stream).items()})
+    activated = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    vigil = Vigil(home, free_port(), activated | {f"VIGIL_SERVE_{k}": v for k, v in (LIMITS | stream).items()})
     vigil.run("up", "-d")
     yield vigil
     if Home(vigil.home).platform():
@@ -79,11 +82,18 @@ def test_two_platforms_run_side_by_side(platform: Vigil, guarded: Vigil, client:
 
 
 @pytest.mark.timeout(200)
-def test_a_model_comes_while_it_runs(guarded: Vigil, client: Client) -> None:
-    """The commands of the machine itself need no key of the operator's."""
+def test_a_model_comes_from_elsewhere_while_it_runs(guarded: Vigil, client: Client, tmp_path: Path) -> None:
+    """Whoever has the token trains on its job server. The commands of the machine itself need no key of the operator's."""
+    found = Home(guarded.home).platform()
+    assert found is not None
+    reached = {"VIGIL_TRAIN_JOBS_URL": found.dashboard_url, "VIGIL_TRAIN_TRACKING_URI": found.tracking_uri}
+    elsewhere = Vigil(tmp_path, guarded.port, reached)
     X = np.random.default_rng(0).normal(0, 1, (2000, 3))
     pd.DataFrame(X, columns=["a", "b", "c"]).to_csv(guarded.home / "table.csv", index=False)
-    version = guarded.json("train", "--data", str(guarded.home / "table.csv"))["version"]
+    asked = "train", "--data", str(guarded.home / "table.csv")
+    assert "another token" in elsewhere.run(*asked, code=1)
+    elsewhere.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": Path(found.token_path).read_text()}
+    version = elsewhere.json(*asked)["version"]
     guarded.json("promote", version)
     eventually(lambda: guarded.get("/readyz")[0] == 200)
     assert client.post("/predict", json={"features": ROW}).json()["prediction"] == -1

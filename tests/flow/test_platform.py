@@ -166,7 +166,7 @@ def test_second_up_and_taken_port_say_so(platform: Vigil, tmp_path: Path) -> Non
 def test_survives_killed_replica_monitor_and_mlflow(platform: Vigil) -> None:
     """Under a stream: at most the killed replica's requests in flight fail, and everything comes back by itself."""
     before = platform.drift()
-    with platform.start("stream", "--rate", "50", "--rows", "2000", "--json") as stream:
+    with platform.start("stream", "--rate", "80", "--rows", "2000", "--json") as stream:
         eventually(lambda: platform.drift().get("rows_seen", 0) > before["rows_seen"])
         pids = {r["pid"] for r in before["replicas"]}
         os.kill(min(pids), signal.SIGKILL)

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus
 
 from train import cli, submit
@@ -19,7 +20,7 @@ from train.registry import Registry, Version
 from train.schema import Columns
 from train.settings import TrainSettings
 from train.spec import JobSpec
-from train.submit import Jobs
+from train.submit import Jobs, NotAdmitted
 
 DONE, RUNS, FAILED = JobStatus.SUCCEEDED, JobStatus.RUNNING, JobStatus.FAILED
 SPEC = JobSpec("t.csv", key="k")
@@ -109,11 +110,28 @@ def test_the_arguments_of_a_job_make_the_same_job(monkeypatch: pytest.MonkeyPatc
 
 
 def test_settings_travel_as_far_as_they_were_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = TrainSettings(seed=3, alerts_per_day=10, rows_per_day=1e5, jobs_url="http://x")
+    settings = TrainSettings(seed=3, alerts_per_day=10, rows_per_day=1e5, tracking_uri="http://m")
+    assert len(settings.environment) == 4
     for name, value in settings.environment.items():
         monkeypatch.setenv(name, value)
-    assert TrainSettings(jobs_url="http://x") == settings
-    assert len(settings.environment) == 3
+    assert TrainSettings() == settings
+
+
+def test_another_cluster_has_its_own_way_to_mlflow_and_this_machine_must_know_one() -> None:
+    assert TrainSettings(seed=3, jobs_url="http://x", tracking_uri="http://m").environment == {"VIGIL_TRAIN_SEED": "3"}
+    with pytest.raises(ValueError, match="VIGIL_TRAIN_JOBS_URL needs VIGIL_TRAIN_TRACKING_URI"):
+        TrainSettings(jobs_url="http://x")
+
+
+def test_a_wrong_token_is_told_at_once(serve: Callable[[Server], Jobs], monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = serve(Server([]))
+
+    def refuse(url: str) -> Server:
+        raise AuthenticationError("Forbidden")
+
+    monkeypatch.setattr(submit, "JobSubmissionClient", refuse)
+    with pytest.raises(NotAdmitted, match=r"http://x takes another token: set RAY_AUTH_MODE=token"):
+        train(jobs, Shelf())
 
 
 def test_a_second_call_joins_what_runs_and_one_after_a_failure_takes_another_name(serve: Callable[[Server], Jobs]) -> None:
