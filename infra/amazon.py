@@ -41,59 +41,42 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
     opts = pulumi.ResourceOptions(provider=aws.Provider(
         "aws", region=settings.region, allowed_account_ids=[settings.account_id], default_tags={"tags": settings.tags.common()}
     ))  # fmt: skip
-    name, tags, protect = settings.name, settings.tags, settings.protect
-    keys = Keys("keys", KeysArgs(name, settings.account_id, settings.region, protect, tags), opts)
+    name, tags, protect, account, region = settings.name, settings.tags, settings.protect, settings.account_id, settings.region
+    keys = Keys("keys", KeysArgs(name=name, account=account, region=region, protect=protect, tags=tags), opts)
+    key = keys.data.arn
     network = Network(name, NetworkArgs(
-        settings.vpc_cidr, settings.zone_names, settings.nat_per_zone, settings.interface_endpoints, settings.region,
-        settings.account_id, name, keys.data.arn, settings.log_retention_days, protect, tags,
+        cidr=settings.vpc_cidr, zones=settings.zone_names, nat_per_zone=settings.nat_per_zone,
+        interface_endpoints=settings.interface_endpoints, region=region, account=account, cluster=name, log_key=key,
+        log_days=settings.log_retention_days, protect=protect, tags=tags,
     ), opts)  # fmt: skip
     buckets = Buckets("buckets", BucketsArgs(
-        {purpose: settings.bucket(purpose) for purpose in PURPOSES}, {"captured": settings.captured_days, "logs": 365},
-        settings.account_id, keys.data.arn, protect, tags,
+        buckets={purpose: settings.bucket(purpose) for purpose in PURPOSES},
+        expire_days={"captured": settings.captured_days, "logs": 365}, account=account, key=key, protect=protect, tags=tags,
     ), opts)  # fmt: skip
-    images = Images("images", ImagesArgs((f"{name}/vigil",), keys.data.arn, protect, tags), opts)
-    stream = Stream(
-        name, StreamArgs(settings.stream_mode, settings.stream_shards, settings.stream_hours, keys.data.arn, protect, tags), opts
-    )
-    cluster, files = _cluster(settings, network, keys, opts)
-    private = [subnet.id for subnet in network.private]
-    intra = [subnet.id for subnet in network.intra]
+    images = Images("images", ImagesArgs(repositories=(f"{name}/vigil",), key=key, protect=protect, tags=tags), opts)
+    stream = Stream(name, StreamArgs(
+        mode=settings.stream_mode, shards=settings.stream_shards, hours=settings.stream_hours, key=key, protect=protect,
+        tags=tags,
+    ), opts)  # fmt: skip
+    cluster = _cluster(settings, network, keys, opts)
+    inside: dict[str, Any] = {
+        "vpc": network.vpc.id, "subnets": [subnet.id for subnet in network.intra], "clients": cluster.security_group,
+        "key": key, "tags": tags,
+    }  # fmt: skip
+    files = SharedFolder(f"{name}-home", SharedFolderArgs(zones=settings.zone_names, protect=protect, **inside), opts)
     database = Database(f"{name}-mlflow", DatabaseArgs(
-        settings.database_class, settings.database_gib, settings.database_multi_az, settings.backup_days, network.vpc.id, intra,
-        cluster.security_group, keys.data.arn, protect, tags,
+        instance_class=settings.database_class, gib=settings.database_gib, multi_az=settings.database_multi_az,
+        backup_days=settings.backup_days, protect=protect, **inside,
     ), opts)  # fmt: skip
     redis = None
     if settings.gcs_fault_tolerance == "redis":
-        redis = ClusterState(
-            f"{name}-gcs",
-            ClusterStateArgs(
-                settings.redis_node_type,
-                1,
-                secrets["redisPassword"],
-                network.vpc.id,
-                intra,
-                cluster.security_group,
-                keys.data.arn,
-                tags,
-            ),
-            opts,
-        ).address
-    if settings.nodes == "static":
-        pools = {
-            "ray-head": (1, 2, 2),
-            "ray-serve": (settings.min_workers, settings.min_workers, settings.max_workers),
-            "ray-train": (0, 1, 1),
-        }
-        StaticNodes(
-            f"{name}-ray",
-            StaticNodesArgs(name, private, settings.ray_instance_types, pools, tags),
-            pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[cluster.eks])),
-        )
+        redis = ClusterState(f"{name}-gcs", ClusterStateArgs(
+            node_type=settings.redis_node_type, replicas=1, password=secrets["redisPassword"], **inside,
+        ), opts).address  # fmt: skip
     _workloads(settings, keys, stream, database, cluster, opts)
     if settings.budget_email:
-        Budget(name, BudgetArgs(settings.budget_usd, settings.budget_email, tags), opts)
-    bindings = Bindings(database.address, database.secret_arn, files.id, redis)
-    exports = {
+        Budget(name, BudgetArgs(usd=settings.budget_usd, email=settings.budget_email, tags=tags), opts)
+    return Amazon(cluster.provider, Bindings(database.address, database.secret_arn, files.id, redis), cluster.ready, {
         "cluster": name,
         "vpc": network.vpc.id,
         "stream": stream.stream.name,
@@ -101,70 +84,45 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         "databaseHost": database.address,
         "fileSystem": files.id,
         "buckets": {purpose: bucket.bucket for purpose, bucket in buckets.buckets.items()},
-    }
-    return Amazon(cluster.provider, bindings, cluster.ready, exports)
+    })  # fmt: skip
 
 
-def _cluster(
-    settings: PlatformSettings, network: Network, keys: Keys, opts: pulumi.ResourceOptions
-) -> tuple[Cluster, SharedFolder]:
-    name, tags = settings.name, settings.tags
+def _cluster(settings: PlatformSettings, network: Network, keys: Keys, opts: pulumi.ResourceOptions) -> Cluster:
+    """The cluster, who may do what in it, and the nodes that Ray runs on."""
+    name, tags, account, region = settings.name, settings.tags, settings.account_id, settings.region
     admins: dict[str, Any] = {f"admin-{i}": arn for i, arn in enumerate(settings.admin_principals)}
     viewers: dict[str, Any] = {f"viewer-{i}": arn for i, arn in enumerate(settings.viewer_principals)}
     if settings.github_repository:
-        github = GitHub(
-            f"{name}-github",
-            GitHubArgs(
-                name,
-                settings.account_id,
-                settings.region,
-                settings.github_repository,
-                settings.environment,
-                settings.state_bucket,
-                tags,
-            ),
-            opts,
-        )
+        github = GitHub(f"{name}-github", GitHubArgs(
+            name=name, account=account, region=region, repository=settings.github_repository, environment=settings.environment,
+            state_bucket=settings.state_bucket, tags=tags,
+        ), opts)  # fmt: skip
         admins["apply"], viewers["plan"] = github.apply.arn, github.plan.arn
     ray_nodes = node_role(f"{name}-ray-node", tags, opts) if settings.nodes == "karpenter" else None
     private = [subnet.id for subnet in network.private]
-    files_arn = f"arn:aws:elasticfilesystem:{settings.region}:{settings.account_id}:file-system/*"
-    cluster = Cluster(
-        name,
-        ClusterArgs(
-            name,
-            settings.kubernetes_version,
-            settings.account_id,
-            settings.region,
-            settings.nodes == "auto",
-            network.vpc.id,
-            private,
-            settings.service_cidr,
-            settings.public_access_cidrs,
-            admins,
-            viewers,
-            ray_nodes.arn if ray_nodes else None,
-            settings.system_instance_types,
-            keys.secrets.arn,
-            keys.data.arn,
-            settings.log_retention_days,
-            files_arn,
-            settings.protect,
-            tags,
-        ),
-        opts,
-    )
-    if ray_nodes is not None:
-        Karpenter(
-            f"{name}-karpenter",
-            KarpenterArgs(name, settings.account_id, settings.region, ray_nodes, tags),
-            pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[cluster.eks])),
-        )
-    intra = [subnet.id for subnet in network.intra]
-    files = SharedFolder(f"{name}-home", SharedFolderArgs(
-        network.vpc.id, intra, settings.zone_names, cluster.security_group, keys.data.arn, settings.protect, tags,
+    cluster = Cluster(name, ClusterArgs(
+        name=name, version=settings.kubernetes_version, account=account, region=region, auto_mode=settings.nodes == "auto",
+        vpc=network.vpc.id, subnets=private, service_cidr=settings.service_cidr, public_cidrs=settings.public_access_cidrs,
+        admins=admins, viewers=viewers, ray_node_role=ray_nodes.arn if ray_nodes else None,
+        instance_types=settings.system_instance_types, secrets_key=keys.secrets.arn, log_key=keys.data.arn,
+        log_days=settings.log_retention_days, protect=settings.protect, tags=tags,
+        file_system_arn=f"arn:aws:elasticfilesystem:{region}:{account}:file-system/*",
     ), opts)  # fmt: skip
-    return cluster, files
+    after = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[cluster.eks]))
+    if ray_nodes is not None:
+        Karpenter(f"{name}-karpenter", KarpenterArgs(
+            cluster=name, account=account, region=region, role=ray_nodes, tags=tags,
+        ), after)  # fmt: skip
+    if settings.nodes == "static":
+        pools = {
+            "ray-head": (1, 2, 2),
+            "ray-serve": (settings.min_workers, settings.min_workers, settings.max_workers),
+            "ray-train": (0, 1, 1),
+        }
+        StaticNodes(f"{name}-ray", StaticNodesArgs(
+            cluster=name, subnets=private, instance_types=settings.ray_instance_types, pools=pools, tags=tags,
+        ), after)  # fmt: skip
+    return cluster
 
 
 def _workloads(
@@ -208,5 +166,8 @@ def _workloads(
     for (namespace, account), document in documents.items():
         PodRole(
             f"{settings.name}-{account.removeprefix('vigil-')}",
-            PodRoleArgs(settings.account_id, region, settings.name, namespace, account, settings.tags, document), opts,
+            PodRoleArgs(
+                account=settings.account_id, region=region, cluster=settings.name, namespace=namespace, service_account=account,
+                tags=settings.tags, document=document,
+            ), opts,
         )  # fmt: skip

@@ -10,7 +10,7 @@ import pulumi_aws as aws
 from infra.tags import Tags
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BudgetArgs:
     """`usd` a month, of everything that carries the environment's tag; `email` is told."""
 

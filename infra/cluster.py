@@ -21,7 +21,7 @@ POLICY = "arn:aws:eks::aws:cluster-access-policy"
 DISK_GIB = 50
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
     """`public_cidrs`: who may reach the API from outside; none leaves it private. `admins`, `viewers`: label -> role ARN."""
 
@@ -179,10 +179,11 @@ class Cluster(pulumi.ComponentResource):
         role = PodRole(
             f"{name}-{service_account.removesuffix('-controller-sa')}",
             PodRoleArgs(
-                args.account, args.region, args.name, "kube-system", service_account, args.tags, document, arns, associate=False
+                account=args.account, region=args.region, cluster=args.name, namespace="kube-system",
+                service_account=service_account, tags=args.tags, document=document, managed=arns, associate=False,
             ),
             self._child,
-        )
+        )  # fmt: skip
         return {"pod_identity_associations": [{"role_arn": role.role.arn, "service_account": service_account}]}
 
 

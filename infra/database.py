@@ -13,7 +13,7 @@ ENGINE = "17"  # the minor version is AWS' to raise
 PORT, REDIS_PORT = 5432, 6379
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatabaseArgs:
     """Lives in `subnets`, answers members of the security group `clients` only. `gib` is where storage begins."""
 
@@ -59,7 +59,7 @@ class Database(pulumi.ComponentResource):
         self.register_outputs({"address": self.address, "secret_arn": self.secret_arn})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClusterStateArgs:
     """`password` is Redis' AUTH token, a secret."""
 

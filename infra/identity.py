@@ -13,7 +13,7 @@ from infra import grants
 from infra.tags import Tags
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PodRoleArgs:
     """A role for the pods of `service_account` in `namespace`; `document` is its only policy, `managed` AWS' own ones by ARN."""
 
@@ -49,7 +49,7 @@ class PodRole(pulumi.ComponentResource):
         self.register_outputs({"arn": self.role.arn})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GitHubArgs:
     """`repository` is OWNER/NAME; `environment` the GitHub environment whose protection rules guard `up`."""
 

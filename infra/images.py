@@ -13,7 +13,7 @@ from infra.tags import Tags
 KEPT_IMAGES = 50
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImagesArgs:
     """`repositories` are full names."""
 

@@ -14,7 +14,7 @@ from infra.tags import Tags
 WINDOW_DAYS = 30  # to think better of a deletion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KeysArgs:
     """`name` is the platform's; log groups below `/vigil/NAME` and `/aws/eks/NAME` may use the data key."""
 

@@ -10,7 +10,7 @@ import pulumi_aws as aws
 from infra.tags import Tags
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StreamArgs:
     """`shards` counts in PROVISIONED mode only."""
 

@@ -12,7 +12,7 @@ from infra import cidr, grants
 from infra.tags import Tags
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkArgs:
     """`zones` are full names (eu-west-1a); `cluster` is the name that Karpenter and load balancers find subnets by."""
 

@@ -22,7 +22,7 @@ EVENTS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KarpenterArgs:
     """`cluster` is the name of the EKS cluster and the value of the discovery tag; `role` the role of the nodes it makes."""
 
@@ -46,7 +46,10 @@ class Karpenter(pulumi.ComponentResource):
         )
         self.controller = PodRole(
             f"{name}-controller",
-            PodRoleArgs(args.account, args.region, args.cluster, "kube-system", "karpenter", args.tags, document), child,
+            PodRoleArgs(
+                account=args.account, region=args.region, cluster=args.cluster, namespace="kube-system",
+                service_account="karpenter", tags=args.tags, document=document,
+            ), child,
         )  # fmt: skip
         self.register_outputs({"queue": queue.name, "profile": profile.name})
 
@@ -67,7 +70,7 @@ class Karpenter(pulumi.ComponentResource):
         return queue
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StaticNodesArgs:
     """`pools`: name -> (least, wanted, most)."""
 

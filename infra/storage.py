@@ -16,7 +16,7 @@ LOG_DAYS = 365
 NONCURRENT_DAYS = 90
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BucketsArgs:
     """`buckets`: purpose -> physical name; `expire_days`: purpose -> days after which objects are deleted."""
 
@@ -84,7 +84,7 @@ class Buckets(pulumi.ComponentResource):
         return rules
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SharedFolderArgs:
     """Mount targets go into `subnets`; `clients` is the security group whose members may mount."""
 
