@@ -48,9 +48,12 @@ audit: $(filter .tools/%,$(UV)) ## known vulnerabilities of the locked libraries
 lock: $(filter .tools/%,$(UV)) ## fail when uv.lock is not what pyproject.toml asks for
 	@$(UV) lock --check --quiet
 
-wheel: $(filter .tools/%,$(UV)) ## build the wheel and see that its command starts, in an environment of its own
+wheel: $(filter .tools/%,$(UV)) ## build the wheel; see that its command starts and that the console is in it
 	@$(UV) build --quiet --wheel --out-dir dist
 	@$(UV) tool run --quiet --from "$$(ls dist/vigil-*.whl | tail -1)" vigil --help >/dev/null
+	@missing=$$(comm -23 <(git ls-files serve/console | sort) \
+	  <(python3 -m zipfile -l "$$(ls dist/vigil-*.whl | tail -1)" | cut -d' ' -f1 | sort)); \
+	  [ -z "$$missing" ] || { echo "not in the wheel: $$missing" >&2; exit 1; }
 
 fmt: dev ## format
 	@$(RUN)ruff check --fix --quiet .
