@@ -28,7 +28,6 @@ from train.home import Home
 SERVICE = "vigil"  # the Serve application that scores
 TIMEOUT_S = 60.0
 CPUS = 0.1
-REPORT_S = 1.0
 
 
 class HandleScorer:
@@ -75,13 +74,14 @@ class StreamConsumer:
         )  # fmt: skip
         self._thread = threading.Thread(target=self._consumer.run, daemon=True)
         self._thread.start()
-        self._reports = asyncio.create_task(self._report_loop(f"stream-{os.getpid()}-{uuid.uuid4().hex[:6]}"))
+        name = f"stream-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._reports = asyncio.create_task(self._report_loop(name, settings.flush_s))
 
-    async def _report_loop(self, name: str) -> None:
+    async def _report_loop(self, name: str, period_s: float) -> None:
         """Tell Ray and the monitor what was counted; while the monitor is away, it hears the sum the next time."""
         counted = Counted(self._consumer.metrics.registry)
         while True:
-            await asyncio.sleep(REPORT_S)
+            await asyncio.sleep(period_s)
             counted.sample()
             with suppress(VigilError):
                 await ask("count", name, counted.counts, counted.told)

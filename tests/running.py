@@ -19,7 +19,7 @@ from typing import Any, Self
 import psutil
 
 from train import reaper
-from train.home import Home
+from train.home import Home, Platform
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,13 +73,18 @@ class Vigil:
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
+    @property
+    def platform(self) -> Platform:
+        """The platform that runs in its home."""
+        found = Home(self.home).platform()
+        assert found is not None
+        return found
+
     @contextmanager
-    def running(self, data: Path) -> Iterator[Self]:
+    def running(self, data: Path | None = None) -> Iterator[Self]:
         """Its platform, trained on `data`, for the length of a block; it ends also when this process is killed in it."""
-        self.run("up", "-d", "--data", str(data))
-        platform = Home(self.home).platform()
-        assert platform is not None
-        with reaper.start(platform.id):
+        self.run("up", "-d", *(("--data", str(data)) if data else ()))
+        with reaper.start(self.platform.id):
             try:
                 yield self
             finally:
@@ -114,12 +119,10 @@ class Vigil:
         """What each replica says of itself, by its pid; none while `/drift` cannot be had."""
         return {replica["pid"]: replica for replica in self.drift().get("replicas", [])}
 
-    def processes(self, name: str) -> list[psutil.Process]:
+    def processes(self, name: str = "") -> list[psutil.Process]:
         """The living processes of its platform whose command line holds `name`."""
-        platform = Home(self.home).platform()
-        assert platform is not None
         found = []
-        for process in reaper.members(platform.id):
+        for process in reaper.members(self.platform.id):
             with suppress(psutil.Error):  # it may end while it is looked at
                 if name in " ".join(process.cmdline()):
                     found.append(process)

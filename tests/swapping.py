@@ -99,10 +99,8 @@ class Alias:
     """The champion alias of a running platform, moved straight in MLflow, as any other tool would; it remembers when."""
 
     def __init__(self, vigil: Vigil) -> None:
-        platform = Home(vigil.home).platform()
-        assert platform is not None
         self.vigil = vigil
-        self.registry = Registry(platform.tracking_uri, "vigil")
+        self.registry = Registry(vigil.platform.tracking_uri, "vigil")
         champion = self.registry.champion()
         assert champion is not None
         self.champion = champion

@@ -7,7 +7,7 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from typing import Any
 
 import ray
@@ -35,13 +35,13 @@ def connected(address: str | None) -> Iterator[None]:
         os.nice(NICENESS)  # who submitted it may have said nothing of that
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
         quiet["runtime_env"] = {"env_vars": {"RAY_worker_niceness": str(NICENESS)}}
-    own = address is None and "RAY_ADDRESS" not in os.environ
-    with reaper.guarded(uuid.uuid4().hex) if own else nullcontext():
-        if own:
-            cpus = max(2, os.cpu_count() or 1)
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=512 * 2**20, **quiet)
-        else:
-            ray.init(address=address, **quiet)
+    ends: AbstractContextManager[None] = nullcontext()
+    if address is None and "RAY_ADDRESS" not in os.environ:
+        cpus = max(2, os.cpu_count() or 1)
+        quiet |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": 512 * 2**20}
+        address, ends = "local", reaper.guarded(uuid.uuid4().hex)
+    with ends:
+        ray.init(address=address, **quiet)
         try:
             with redirect_stdout(sys.stderr):
                 yield

@@ -18,22 +18,18 @@ import psutil
 
 MARK = "VIGIL_PLATFORM"
 TERM_S = 5.0
-STOP_TIMEOUT_S = 30.0
 
 
 @contextmanager
 def guarded(platform: str) -> Iterator[None]:
     """All that is started in the block ends with it, also when this process is killed."""
     os.environ[MARK] = platform
-    guard = start(platform)
-    try:
-        yield
-    finally:
-        reap(platform)
-        del os.environ[MARK]
-        assert guard.stdin is not None
-        guard.stdin.close()
-        guard.wait(STOP_TIMEOUT_S)
+    with start(platform):  # leaving closes its standard input, and waits for it
+        try:
+            yield
+        finally:
+            reap(platform)
+            del os.environ[MARK]
 
 
 def start(platform: str) -> subprocess.Popen[bytes]:

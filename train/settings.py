@@ -52,8 +52,8 @@ class TrainSettings(BaseSettings):
     revision: str = Field(default="", description="git commit of the code, for the run; default: the checkout's")
     jobs_url: str | None = Field(
         default=None,
-        description="Ray job server of another cluster to train on (http://HOST:8265), which registers where it is told to; "
-        "tracking_uri is how this machine reaches that MLflow; default: the running platform's, else this machine",
+        description="Ray job server of another cluster to train on (http://HOST:8265), with `tracking_uri` for its MLflow; "
+        "default: the running platform's, else this machine",
     )
     n_estimators: int = Field(default=100, ge=1, le=10_000, description="trees in the merged forest")
     max_samples: int = Field(default=256, ge=2, description="rows each tree sees; every shard needs at least so many")
@@ -117,7 +117,7 @@ class TrainSettings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _both_or_none(self) -> TrainSettings:
+    def _go_together(self) -> TrainSettings:
         if (self.alerts_per_day is None) != (self.rows_per_day is None):
             raise ValueError("alerts_per_day and rows_per_day go together")
         if self.jobs_url is not None and self.tracking_uri is None:

@@ -14,9 +14,8 @@ import psutil
 
 from serve import local
 from tests.running import Vigil, free_port
-from train import reaper
 from train.errors import PlatformError
-from train.home import Home, Platform
+from train.home import Platform
 
 T = TypeVar("T")
 START_S, SETTLE_S = 120.0, 3.0
@@ -30,8 +29,15 @@ ENVIRONMENT = {"VIGIL_SERVE_MIN_REPLICAS": "1", "VIGIL_SERVE_MAX_REPLICAS": "1",
 class UnderTest:
     """A running platform that serves Vigil at `/` and the do-nothing handler at `/nothing`, on one port."""
 
-    platform: Platform
-    port: int
+    vigil: Vigil
+
+    @property
+    def platform(self) -> Platform:
+        return self.vigil.platform
+
+    @property
+    def port(self) -> int:
+        return self.vigil.port
 
     @property
     def _applications(self) -> str:
@@ -55,19 +61,19 @@ class UnderTest:
 
     def detectors(self) -> list[psutil.Process]:
         """The processes of Vigil's replicas."""
-        return [p for p in reaper.members(self.platform.id) if REPLICA in _title(p)]
+        return self.vigil.processes(REPLICA)
 
     def answering(self, during: Callable[[], T]) -> tuple[T, float]:
         """What `during` gives, and the share of one core that replicas, monitor and proxy took, without Ray's own processes."""
-        return self._share(lambda process: any(name in _title(process) for name in ANSWERING), during)
+        return self._share(ANSWERING, during)
 
     def cpu(self, seconds: float) -> float:
         """The share of one core that all processes of the platform take together."""
-        return self._share(lambda process: True, lambda: time.sleep(seconds))[1]
+        return self._share(("",), lambda: time.sleep(seconds))[1]
 
-    def _share(self, whose: Callable[[psutil.Process], bool], during: Callable[[], T]) -> tuple[T, float]:
+    def _share(self, names: tuple[str, ...], during: Callable[[], T]) -> tuple[T, float]:
         def used() -> float:
-            return sum(_cpu_seconds(process) for process in reaper.members(self.platform.id) if whose(process))
+            return sum(_cpu_seconds(process) for name in names for process in self.vigil.processes(name))
 
         before, began = used(), time.monotonic()
         given = during()
@@ -91,7 +97,7 @@ class UnderTest:
         process: psutil.Process | None = None
         while time.time() < asked + START_S:
             if process is None:
-                process = next((p for p in psutil.process_iter() if p.pid not in known and REPLICA in _title(p)), None)
+                process = next((p for p in self.detectors() if p.pid not in known), None)
                 if process is not None:
                     named, forked = time.time(), process.create_time()
             elif any(_post(port, body) for port in _listening(process)):
@@ -122,20 +128,11 @@ def vigil(folder: Path, data: Path) -> Iterator[UnderTest]:
     """Vigil, trained on `data` and running in `folder`, with the do-nothing handler beside it."""
     try:
         with Vigil(folder, free_port(), ENVIRONMENT).running(data) as running:
-            platform = Home(folder).platform()
-            assert platform is not None
-            under_test = UnderTest(platform, running.port)
+            under_test = UnderTest(running)
             under_test.add_nothing()
             yield under_test
     except AssertionError as error:  # of tests.running: the command failed, with what it said
         raise PlatformError(str(error)[-1000:]) from error
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

@@ -18,7 +18,6 @@ from scipy.stats import theilslopes
 from tests.bench.report import Ratio
 from tests.chaos.faults import CONNECTIONS, RATE, World, world
 from tests.swapping import Alias
-from train import reaper
 from train.home import Home
 from train.terminal import say
 
@@ -57,9 +56,7 @@ def soak(seconds: float = 3600.0) -> list[dict[str, Any]]:
 
 
 def _sample(made: World, now: float, samples: dict[tuple[int, str, str], list[tuple[float, float]]]) -> None:
-    platform = Home(made.vigil.home).platform()
-    assert platform is not None
-    for process in reaper.members(platform.id):
+    for process in made.vigil.processes():
         with suppress(psutil.Error):
             title = " ".join(process.cmdline())
             kind = next((kind for kind in KINDS if kind in title), None)

@@ -53,6 +53,7 @@ def test_rows_before_the_first_champion_are_skipped(watch: Make, report: Make, l
     never.ingest(report(live(10)), NOW)
     assert samples(never)["vigil_drift_skipped_rows_total",] == 10
     assert never.status(NOW)["features"] == []
+    assert never.status(NOW).keys() == former.status(NOW).keys()
     never.close()
 
 

