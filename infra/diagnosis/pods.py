@@ -79,7 +79,7 @@ def _failed(pod: Object) -> Iterator[Finding]:
 def _unscheduled(seen: Snapshot, pod: Object, why: str) -> Iterator[Finding]:
     if "PersistentVolumeClaim" in why and _claim_explains(seen, pod):
         return
-    cause = why.split(" preemption:")[0].rstrip(". ")
+    cause = why.split(". ")[0]  # what follows is of preemption and of resource claims
     yield Finding(f"pod {name_of(pod)}", f"no node takes it: {cause}", _room(seen, pod, cause))
 
 
@@ -137,7 +137,7 @@ def setting(pod: Object, *parts: str) -> str:
     groups = {"serve": "worker", "train": "train", "headgroup": "head"}
     prefix = groups.get(labels.get("ray.io/group", ""))
     if prefix is None:
-        return "its requests and limits"
+        return "the resources in its manifest"
     return " or ".join(f"`pulumi config set vigil:{prefix}{part} N`" for part in parts)
 
 
@@ -172,18 +172,27 @@ def _container(seen: Snapshot, pod: Object, status: Object) -> Iterator[Finding]
 def _image(seen: Snapshot, pod: Object, status: Object) -> Finding:
     waiting = status["state"]["waiting"]
     metadata = pod["metadata"]
-    said = words(waiting.get("message"))
+    said = words(waiting.get("message"), 1000)
     key = metadata["namespace"], metadata["name"]
     events = seen.events("Pod", *key, ("Failed", "ErrImageNeverPull"))
-    told = [words(one["message"]) for one in events if "pull" in one.get("message", "").lower()]
+    messages = [words(one.get("message"), 1000) for one in events]
+    told = [message for message in messages if "pull" in message.lower()]
     detailed = [one for one in told if len(one) > len(said)]
     image = status.get("image") or "its image"
-    why = f"image {image} cannot be had ({waiting['reason']}): {(detailed or [said])[0]}"
+    cause = _of_registry((detailed or [said])[0])
+    why = f"image {image} cannot be had ({waiting['reason']}): {cause}"
     if waiting["reason"] == "InvalidImageName":
         return Finding(f"pod {name_of(pod)}", why, "correct vigil:image (REGISTRY/NAME:TAG)")
     load = f"`kind load docker-image {image}`"
     fix = f"push it, or give it to the node ({load}), or set vigil:image to one that exists"
     return Finding(f"pod {name_of(pod)}", why, fix)
+
+
+def _of_registry(message: str) -> str:
+    """What the registry said, without the sentences that lead up to it."""
+    marks = ("failed to do request: ", "failed to resolve reference ", "ErrImagePull: ")
+    found = next((mark for mark in marks if mark in message), None)
+    return words(message.split(found, 1)[1] if found else message)
 
 
 def _config(pod: Object, status: Object) -> Finding:
