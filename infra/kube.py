@@ -75,7 +75,9 @@ class Kubeconfig:
     source: str
     contexts: tuple[str, ...]
     context: str
-    text: str | None = None
+    login: str
+    """The program that gets its user's credentials; empty: it names them."""
+    text: str | None
     """None: a file or files, named by `source`."""
 
     def __str__(self) -> str:
@@ -145,7 +147,17 @@ def _chosen(
         raise UnknownContext(f"{source} chooses no context {choose}")
     if wanted not in names:
         raise UnknownContext(f"{source} has no context {wanted!r} {choose}")
-    return Kubeconfig(source=source, contexts=tuple(names), context=wanted, text=text)
+    login = _login(parsed, wanted)
+    return Kubeconfig(source, contexts=tuple(names), context=wanted, login=login, text=text)
+
+
+def _login(parsed: list[dict[str, Any]], context: str) -> str:
+    def entry(kind: str, name: str) -> dict[str, Any]:
+        some = [one for file in parsed for one in file.get(f"{kind}s") or []]
+        return next((one.get(kind) or {} for one in some if one.get("name") == name), {})
+
+    plugin = entry("user", entry("context", context).get("user", "")).get("exec") or {}
+    return " ".join([plugin.get("command", ""), *(plugin.get("args") or [])])
 
 
 def _parsed(source: str, text: str) -> dict[str, Any]:
@@ -236,8 +248,7 @@ def _short(error: BaseException) -> str:
     seen = error
     while isinstance(inner := getattr(seen, "reason", None), BaseException):
         seen = inner
-    text = str(seen)
-    return text.rsplit(">: ", 1)[-1].removeprefix("Failed to establish a new connection: ")
+    return str(seen).rsplit("Failed to establish a new connection: ", 1)[-1]
 
 
 def connect(
@@ -282,4 +293,7 @@ def _client(found: Kubeconfig | None, where: str) -> ApiClient:
             )
     except (config.ConfigException, OSError, ValueError, KeyError) as error:
         raise NotLoggedIn(f"{where} gives no credentials: {error}") from error
+    if found and found.login and not (configuration.api_key or configuration.cert_file):
+        # The library logs why, and goes on as nobody.
+        raise NotLoggedIn(f"{where} gives no credentials: `{found.login}` fails; log in again")
     return ApiClient(configuration=configuration)
