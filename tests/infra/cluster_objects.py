@@ -10,7 +10,7 @@ from infra.diagnosis import diagnose
 from infra.diagnosis.finding import Finding, Snapshot
 
 Object = dict[str, Any]
-NOW = datetime(2026, 11, 29, 18, 0, tzinfo=UTC)
+NOW = datetime(2026, 11, 1, 18, 0, tzinfo=UTC)
 IMAGE = "registry.example/vigil:1"
 
 
