@@ -21,7 +21,8 @@ from infra.diagnosis.ray import progress, running
 from infra.kube import Cluster, ClusterError, connect
 from infra.observe import STARTING, Observer
 
-POLL_S = 5.0
+WATCH_S = 5.0
+READY_S = 2.0
 PERSISTS_S = 20.0
 STEADY = 2  # looks in a row: the operator writes generation and states one after the other
 SERVICE = "/apis/ray.io/v1/namespaces/vigil/rayservices/vigil"
@@ -73,7 +74,7 @@ class Watch:
         connect: Connect,
         warn: Callable[[str], None],
         *,
-        poll_s: float = POLL_S,
+        poll_s: float = WATCH_S,
         persists_s: float = PERSISTS_S,
     ) -> None:
         self._connect = connect
@@ -188,7 +189,7 @@ async def wait(
     timeout_s: float,
     *,
     tell: Callable[[str], None],
-    poll_s: float = POLL_S,
+    poll_s: float = READY_S,
 ) -> State:
     """The state once the platform serves; raises pulumi.RunError with the causes at the deadline.
 

@@ -18,6 +18,7 @@ from infra.diagnosis.finding import (
     labels_of,
     name_of,
     quantity,
+    span,
     statuses_of,
     tail,
     words,
@@ -60,7 +61,7 @@ def _stuck(seen: Snapshot, pod: Object) -> Iterator[Finding]:
         return
     held = ", ".join(metadata.get("finalizers") or []) or "its node has not confirmed its end"
     fix = f"{kubectl(pod, 'describe pod')}, then its node"
-    why = f"should be gone for {late:.0f} s: {held}"
+    why = f"should be gone for {span(late)}: {held}"
     yield Finding(f"pod {name_of(pod)}", why, fix, "risk")
 
 
@@ -282,7 +283,7 @@ def _not_ready(seen: Snapshot, pod: Object) -> Iterator[Finding]:
     probes = seen.events("Pod", *key, PROBE)
     fresh = [one["message"] for one in probes if seen.age(event_time(one)) < STARTING_S]
     said = words((fresh or [ready.get("message")])[0])
-    why = f"is not ready for {since:.0f} s: {said}"
+    why = f"is not ready for {span(since)}: {said}"
     yield Finding(f"pod {name_of(pod)}", why, _describe(pod, "its probes and events"))
 
 

@@ -303,7 +303,7 @@ def test_what_could_not_be_read_is_not_called_missing() -> None:
     seen = snapshot({"PersistentVolumeClaim": [given.claim()]})
     objects = {kind: some for kind, some in seen.objects.items() if kind not in kinds}
     found = diagnose(type(seen)(now=seen.now, objects=objects))
-    assert [one.why for one in found] == ["is pending for 3600 s, and nobody says why"]
+    assert [one.why for one in found] == ["is pending for 60 min, and nobody says why"]
 
 
 def test_the_worst_comes_first_and_causes_before_what_follows() -> None:

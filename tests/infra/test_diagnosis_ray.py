@@ -77,7 +77,7 @@ def test_a_namespace_that_does_not_go_says_what_holds_it() -> None:
     ]
     going = given.namespace("vigil", "Terminating", held, deletionTimestamp=given.ago(400))
     more = {"Namespace": [going, *given.WELL["Namespace"][1:]]}
-    says(only(more), "namespace vigil", "deleted for 400 s", "get rayservices,rayclusters,pods,pvc")
+    says(only(more), "namespace vigil", "deleted for 7 min", "get rayservices,rayclusters,pods,pvc")
     assert "ray.io/x in 1" in only(more).why
     assert "gone" not in only(more).why
 
@@ -133,7 +133,7 @@ def test_a_service_that_starts_is_a_note_and_one_that_does_not_is_a_failure() ->
         "note",
     )
     late = only({"RayService": [given.starting(600)]})
-    says(late, "RayService vigil/vigil", "is not ready for 600 s", "describe rayservice vigil")
+    says(late, "RayService vigil/vigil", "is not ready for 10 min", "describe rayservice vigil")
 
 
 def test_a_service_that_is_not_ready_quotes_the_operators_event() -> None:

@@ -271,7 +271,6 @@ class Mocks(mocks.Mocks):
         raise AssertionError
 
 asked = json.load(sys.stdin)
-readiness.POLL_S = 0.01
 loop = asyncio.new_event_loop()
 asyncio.set_event_loop(loop)
 mocks.set_mocks(Mocks(), preview=asked["preview"])
