@@ -180,7 +180,12 @@ class Cluster:
         self.server: str = client.configuration.host
         self.timeout_s = timeout_s
 
-    def ask(self, path: str, query: Mapping[str, str | int] | None = None) -> Answer:
+    def ask(
+        self,
+        path: str,
+        query: Mapping[str, str | int] | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
         """GET of a path of the API server, whatever the status.
 
         Raises ClusterAway, NotLoggedIn.
@@ -196,7 +201,7 @@ class Cluster:
             auth_settings=["BearerToken"],
         )
         try:
-            response = self._client.call_api(*call, _request_timeout=self.timeout_s)
+            response = self._client.call_api(*call, _request_timeout=timeout_s or self.timeout_s)
             body = response.read() or b""
         except SSLError as error:
             raise ClusterAway(self._away(f"its certificate is refused: {error}")) from error
@@ -269,8 +274,12 @@ def connect(
 
 
 def _client(found: Kubeconfig | None, where: str) -> ApiClient:
-    from kubernetes import config
-    from kubernetes.client import ApiClient, Configuration
+    try:
+        from kubernetes import config
+        from kubernetes.client import ApiClient, Configuration
+    except ImportError as error:
+        missing = "the package `kubernetes` is not installed"
+        raise ClusterError(f"{missing}: `make dev`, or `pip install kubernetes`") from error
 
     configuration = Configuration()
     configuration.retries = False  # type: ignore[assignment]  # urllib3: raise what happened

@@ -16,7 +16,7 @@ from typing import Any
 import pulumi
 
 from infra.diagnosis import diagnose
-from infra.diagnosis.finding import Finding, Object, is_true
+from infra.diagnosis.finding import Finding, Object, Readiness, is_true
 from infra.diagnosis.ray import progress, running
 from infra.kube import Cluster, ClusterError, connect
 from infra.observe import STARTING, Observer
@@ -27,6 +27,7 @@ PERSISTS_S = 20.0
 STEADY = 2  # looks in a row: the operator writes generation and states one after the other
 SERVICE = "/apis/ray.io/v1/namespaces/vigil/rayservices/vigil"
 MLFLOW = "/apis/apps/v1/namespaces/vigil-tracking/deployments/mlflow"
+NOWHERE = ("no endpoints available", "no service port")
 Connect = Callable[[], Cluster]
 
 
@@ -159,6 +160,8 @@ class Progress:
         if not _available(cluster.get(MLFLOW)):
             return State("MLflow is not available yet")
         answer = Observer(cluster).readiness()
+        if answer is not None and not answer.reached and _leads_nowhere(answer):
+            return State(f"the service: {answer.error}")
         if answer is None or not answer.reached:
             # Network policies keep the API server out: then the operator's word has to do.
             return State("ready", "the operator counts endpoints that serve")
@@ -167,6 +170,11 @@ class Progress:
         if answer.error == "NoModel":
             return State("ready", "/readyz answers 503: no champion yet")
         return State(f"/readyz answers {answer.status}")
+
+
+def _leads_nowhere(answer: Readiness) -> bool:
+    """Whether the API server knows of nothing to ask, and has not been kept from asking."""
+    return answer.status == 404 or any(part in answer.error for part in NOWHERE)
 
 
 def settled(service: Object) -> str | None:

@@ -38,6 +38,8 @@ class FakeApi:
         self.asked: list[str] = []
         self.tokens: list[str] = []
         self.hang = threading.Event()
+        self.drops: set[str] = set()
+        """Paths that are never answered."""
         self._ended = threading.Event()
         api = self
 
@@ -59,7 +61,7 @@ class FakeApi:
         path = request.path.split("?")[0]
         self.asked.append(request.path)
         self.tokens.append(request.headers.get("Authorization", ""))
-        if self.hang.is_set():
+        if self.hang.is_set() or path in self.drops:
             self._ended.wait()
             return
         reply = self.replies.get(path, status(404, f"{path} not found"))

@@ -175,6 +175,14 @@ def test_a_program_for_credentials_is_run_and_its_failure_is_told(api: FakeApi) 
         connect(kubeconfig(api.url, user(slow)), timeout_s=0.3)
 
 
+def test_without_the_library_the_message_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    with pytest.raises(ClusterError, match="`make dev`"):
+        connect(kubeconfig("http://127.0.0.1:1"))
+
+
 def test_the_library_is_loaded_only_when_a_cluster_is_asked() -> None:
     rooms = "infra.cli, infra.kube, infra.observe, infra.readiness, infra.preflight"
     code = f"import sys, {rooms}; sys.exit('kubernetes' in sys.modules)"

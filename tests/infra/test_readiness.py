@@ -15,7 +15,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from infra import readiness
+from infra import observe, readiness
 from infra.diagnosis.finding import Finding
 from infra.kube import Cluster, connect
 from infra.readiness import MLFLOW, SERVICE, Persisting, Watch, settled
@@ -90,6 +90,33 @@ async def test_where_the_api_server_is_kept_out_the_operators_word_has_to_do(
 ) -> None:
     api.replies[READYZ] = refused
     assert (await waited(api))[0] == "the operator counts endpoints that serve"
+
+
+async def test_where_the_api_servers_packets_are_dropped_the_operators_word_has_to_do(
+    api: FakeApi,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(observe, "PROXY_S", 0.2)
+    api.drops.add(READYZ)
+    assert (await waited(api))[0] == "the operator counts endpoints that serve"
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        status(503, 'no endpoints available for service "vigil-serve-svc"'),
+        status(503, 'no service port 8000 found for service "vigil-serve-svc"'),
+        status(404, 'services "vigil-serve-svc" not found'),
+    ],
+)
+async def test_a_service_that_leads_nowhere_is_not_ready_whatever_the_operator_says(
+    api: FakeApi,
+    nothing: api_server.Reply,
+) -> None:
+    api.replies[READYZ] = in_turn(nothing, (200, {}))
+    told = (await waited(api))[1]
+    assert told[0].startswith("the service: ")
+    assert told[-1] == "ready"
 
 
 async def test_an_answer_of_500_is_not_ready(api: FakeApi) -> None:
@@ -262,7 +289,7 @@ import asyncio, json, sys
 import pulumi
 from pulumi.runtime import mocks
 from pulumi.runtime.stack import run_pulumi_func
-from infra import readiness
+from infra import observe, readiness
 
 class Mocks(mocks.Mocks):
     def new_resource(self, args):
