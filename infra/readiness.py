@@ -140,12 +140,11 @@ class Progress:
             return State(error.message)
 
     def findings(self) -> list[Finding]:
-        """What is wrong now."""
+        """What is wrong now, and what is still under way."""
         try:
-            found = diagnose(Observer(self._connected()).look().seen)
+            return diagnose(Observer(self._connected()).look().seen)
         except ClusterError as error:
             return [Finding("the cluster", error.message, "`pulumi up` again once it is back")]
-        return [one for one in found if one.grade != "note"]
 
     def _connected(self) -> Cluster:
         self._cluster = self._cluster or self._connect()

@@ -27,6 +27,7 @@ from infra.diagnosis.finding import (
 IMAGE = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
 CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 MOUNT = ("FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox")
+PULL = ("Pulling", "Pulled")
 PROBE = ("Unhealthy",)
 GONE_S = 120.0  # what should be gone for so long is stuck
 RECENT_S = 3600.0  # a restart before this is history
@@ -276,6 +277,10 @@ def _not_ready(seen: Snapshot, pod: Object) -> Iterator[Finding]:
     if mounts := seen.events("Pod", *key, MOUNT):
         why = f"cannot start: {words(mounts[0]['message'])}"
         yield Finding(f"pod {name_of(pod)}", why, _describe(pod, "its volumes"))
+        return
+    if (pulls := seen.events("Pod", *key, PULL)) and pulls[0]["reason"] == "Pulling":
+        why = f"still pulls its image: {words(pulls[0].get('message'))}"
+        yield Finding(f"pod {name_of(pod)}", why, "wait, or put the image nearer", "note")
         return
     since = seen.age(ready.get("lastTransitionTime") or metadata.get("creationTimestamp"))
     if since < STARTING_S:

@@ -128,6 +128,16 @@ def test_a_pod_that_does_not_get_ready_quotes_its_probe() -> None:
     assert "Readiness probe failed: HTTP 500" in found[0].why
 
 
+def test_a_pod_that_still_pulls_its_image_is_no_failure() -> None:
+    creating = [given.container_status(state=given.waiting("ContainerCreating"))]
+    pulling = given.event("Pod", "vigil-serve-abc", "Pulling", 'Pulling image "x"', age=400)
+    found = only({"Pod": [given.pod(statuses=creating)], "Event": [pulling]})
+    assert (found.grade, found.why) == ("note", 'still pulls its image: Pulling image "x"')
+    pulled = given.event("Pod", "vigil-serve-abc", "Pulled", "Successfully pulled", age=390)
+    late = only({"Pod": [given.pod(statuses=creating)], "Event": [pulling, pulled]})
+    assert late.grade == "failure"
+
+
 def test_an_evicted_pod_is_a_risk() -> None:
     pod = given.pod(phase="Failed", reason="Evicted", message="low on resource: memory.")
     says(only({"Pod": [pod]}), "pod vigil/vigil-serve-abc", "low on resource: memory", "", "risk")
