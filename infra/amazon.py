@@ -31,6 +31,7 @@ class Amazon:
     """What the Kubernetes part and the exports need of AWS."""
 
     provider: k8s.Provider
+    kubeconfig: pulumi.Output[str]
     bindings: Bindings
     ready: list[pulumi.Resource]
     exports: dict[str, Any]
@@ -76,7 +77,7 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
     _workloads(settings, keys, stream, database, cluster, opts)
     if settings.budget_email:
         Budget(name, BudgetArgs(usd=settings.budget_usd, email=settings.budget_email, tags=tags), opts)
-    return Amazon(cluster.provider, Bindings(database.address, database.secret_arn, files.id, redis), cluster.ready, {
+    exports = {
         "cluster": name,
         "vpc": network.vpc.id,
         "stream": stream.stream.name,
@@ -84,7 +85,14 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         "databaseHost": database.address,
         "fileSystem": files.id,
         "buckets": {purpose: bucket.bucket for purpose, bucket in buckets.buckets.items()},
-    })  # fmt: skip
+    }
+    return Amazon(
+        provider=cluster.provider,
+        kubeconfig=cluster.eks.kubeconfig_json,
+        bindings=Bindings(database.address, database.secret_arn, files.id, redis),
+        ready=cluster.ready,
+        exports=exports,
+    )
 
 
 def _cluster(settings: PlatformSettings, network: Network, keys: Keys, opts: pulumi.ResourceOptions) -> Cluster:
