@@ -141,7 +141,7 @@ class Home:
         """The platform whose process is alive, or None."""
         try:
             platform = Platform(**json.loads(self.record.read_text()))
-        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, TypeError):
             return None
         import psutil  # only callers that look for a platform need it
 
