@@ -80,7 +80,7 @@ def lineage(name: str) -> list[Stage]:
 
 
 def let_through(path: str, ignore: Path = ROOT / ".dockerignore") -> bool:
-    """Whether a .dockerignore hands this path of the context to a build; the last line that fits counts."""
+    """Whether a .dockerignore hands this path to a build: the last line that fits counts."""
     allowed = True
     for line in ignore.read_text().split():
         pattern = line.removeprefix("!")

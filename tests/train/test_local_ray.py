@@ -1,4 +1,4 @@
-"""A Ray of this machine's own: the CPUs that it is told of, room for objects, and a start that fails."""
+"""A Ray of this machine's own: its CPUs, room for objects, and a start that fails."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ def test_ray_is_told_what_the_container_may_use_and_never_less_than_is_reserved(
     ],
     ids=["version 2", "version 1"],
 )
-def test_both_versions_of_control_groups_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str]) -> None:
+def test_both_versions_of_control_groups_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    files: dict[str, str],
+) -> None:
     """Of the library: what is asked is where a container has its limit."""
     from joblib.externals.loky.backend import context
 
@@ -60,7 +64,10 @@ def free(monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
     monkeypatch.setattr(os, "statvfs", lambda _: found)
 
 
-def test_shared_memory_that_is_too_small_is_told_with_what_helps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_shared_memory_that_is_too_small_is_told_with_what_helps(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     free(monkeypatch, 64 * 256)
     told = local_ray.no_room(256 * local_ray.MIB, tmp_path)
     assert told is not None
@@ -69,7 +76,10 @@ def test_shared_memory_that_is_too_small_is_told_with_what_helps(monkeypatch: py
     assert "emptyDir" in told
 
 
-def test_shared_memory_that_is_large_enough_or_absent_is_not_spoken_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_shared_memory_that_is_large_enough_or_absent_is_not_spoken_of(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     assert local_ray.no_room(2**60, tmp_path / "absent") is None
     free(monkeypatch, 256 * 256)
     assert local_ray.no_room(256 * local_ray.MIB, tmp_path) is None
@@ -82,12 +92,16 @@ def start(told: list[str]) -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (Exception("The current node timed out during startup. This\ncould"), "raise the limit"),
+        (Exception("The current node timed out during startup. This\ncould"), "give it more"),
         (RuntimeError(), "RuntimeError"),
-        (OSError(30, "Read-only file system"), "may write"),
+        (OSError(30, "Read-only file system"), "able to write to /tmp"),
     ],
 )
-def test_a_start_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:
+def test_a_start_that_fails_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    said: str,
+) -> None:
     def late(**_: Any) -> None:
         raise error
 
