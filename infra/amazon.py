@@ -65,10 +65,19 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         "key": key, "tags": tags,
     }  # fmt: skip
     files = SharedFolder(f"{name}-home", SharedFolderArgs(zones=settings.zone_names, protect=protect, **inside), opts)
-    database = Database(f"{name}-mlflow", DatabaseArgs(
-        instance_class=settings.database_class, gib=settings.database_gib, multi_az=settings.database_multi_az,
-        backup_days=settings.backup_days, protect=protect, **inside,
-    ), opts)  # fmt: skip
+    database = Database(
+        f"{name}-mlflow",
+        DatabaseArgs(
+            instance_class=settings.database_class,
+            gib=settings.database_gib,
+            multi_az=settings.database_multi_az,
+            backup_days=settings.backup_days,
+            log_days=settings.log_retention_days,
+            protect=protect,
+            **inside,
+        ),
+        opts,
+    )
     redis = None
     if settings.gcs_fault_tolerance == "redis":
         redis = ClusterState(f"{name}-gcs", ClusterStateArgs(
