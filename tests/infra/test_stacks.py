@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import asdict
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
 
 from infra.tags import REQUIRED
-from tests.infra.recorded import CANARY, STACKS, Stack, recorded, run
+from tests.infra.recorded import CANARY, STACKS, Resource, Stack, recorded, run
 
+ENTRY = "aws:eks/accessEntry:AccessEntry"
+ASSOCIATION = "aws:eks/accessPolicyAssociation:AccessPolicyAssociation"
+GROUP = "aws:cloudwatch/logGroup:LogGroup"
+ATTACHMENT = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
 DATA = (
     "aws:s3/bucket:Bucket",
     "aws:rds/instance:Instance",
@@ -28,6 +34,7 @@ UNTAGGABLE = (  # of what the program makes; the provider has no `tags` for thes
     "eventTarget",
     "queuePolicy",
     "mountTarget",
+    "accessPolicyAssociation",
     "backupPolicy",
     "lifecyclePolicy",
     "s3/bucketL",
@@ -97,10 +104,15 @@ def test_data_is_protected_and_retained_in_protected_stacks(name: str, kept: boo
         found = recorded(name).of(type_)
         assert found, type_
         assert {(r.protect, r.retain_on_delete) for r in found} == {(kept, kept)}, type_
-    assert recorded(name).one("eks:index:Cluster").protect is kept
     assert {r.protect for r in recorded(name).of("aws:ec2/subnet:Subnet")} == {kept}
-    database = recorded(name).one("aws:rds/instance:Instance").inputs
-    assert (database["deletionProtection"], database["multiAz"], database["skipFinalSnapshot"]) == (kept, kept, not kept)
+    assert recorded(name).one("aws:rds/instance:Instance").inputs["deletionProtection"] is kept
+
+
+def test_the_cluster_is_held_by_eks_itself_and_who_may_enter_is_not_protected(prod: Stack) -> None:
+    """The component would hand its protection down, and no admin could be taken away any more."""
+    assert prod.one("eks:index:Cluster").inputs["deletionProtection"] is True
+    held = [*prod.of("eks:"), *prod.of("aws:eks/")]
+    assert [(r.type, r.name) for r in held if r.protect] == []
 
 
 def test_the_cluster_is_private_and_logged_and_opens_to_iam_alone(prod: Stack) -> None:
@@ -114,11 +126,84 @@ def test_the_cluster_is_private_and_logged_and_opens_to_iam_alone(prod: Stack) -
     assert {key: cluster[key] for key in wanted} == wanted
     assert ":key/" in cluster["encryptionConfigKeyArn"]
     assert len(cluster["enabledClusterLogTypes"]) == 5
-    entries = cluster["accessEntries"]
-    assert entries.keys() == {"admin-0", "viewer-0", "apply", "plan", "nodes"}
-    assert entries["nodes"]["type"] == "EC2_LINUX"
-    assert "AdminViewPolicy" in json.dumps(entries["plan"])
+    assert "accessEntries" not in cluster
     assert cluster["privateSubnetIds"] == [f"vigil-prod-private-{zone}-id" for zone in "abc"]
+
+
+def test_each_principal_enters_by_an_entry_of_its_own(prod: Stack) -> None:
+    admin, viewer = (f"111122223333-role-platform-{what}" for what in ("admin", "viewer"))
+    entries = {r.name.removeprefix("vigil-prod-"): r.inputs for r in prod.of(ENTRY)}
+    assert entries.keys() == {admin, viewer, "apply", "plan", "nodes"}
+    assert entries["nodes"]["type"] == "EC2_LINUX"
+    assert entries[admin]["principalArn"] == "arn:aws:iam::111122223333:role/platform-admin"
+    policies = {r.inputs["principalArn"]: r.inputs["policyArn"] for r in prod.of(ASSOCIATION)}
+    said = {arn.split("/")[-1]: policy.split("/")[-1] for arn, policy in policies.items()}
+    assert said == {
+        "platform-admin": "AmazonEKSClusterAdminPolicy",
+        "vigil-prod-apply": "AmazonEKSClusterAdminPolicy",
+        "platform-viewer": "AmazonEKSAdminViewPolicy",
+        "vigil-prod-plan": "AmazonEKSAdminViewPolicy",
+    }
+
+
+def test_whoever_leaves_or_changes_sides_moves_nobody_elses_entry() -> None:
+    """EKS knows one entry for a principal, and refuses a second before the first is gone."""
+    first, second, third = (f"arn:aws:iam::111122223333:role/{name}" for name in "abc")
+    before = run("dev", {"adminPrincipals": [first, second], "viewerPrincipals": [third]})
+    after = run("dev", {"adminPrincipals": [third, second], "viewerPrincipals": []})
+    kept = {r.urn: r.inputs["principalArn"] for r in before.of(ENTRY)}
+    now = {r.urn: r.inputs["principalArn"] for r in after.of(ENTRY)}
+    assert now.items() <= kept.items()
+    assert kept.keys() - now.keys() == {urn for urn, arn in kept.items() if arn == first}
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_nobody_talks_to_the_cluster_before_somebody_is_let_in(name: str) -> None:
+    """Whoever runs `pulumi up` is an admin by an entry alone, however the cluster was made."""
+    stack = recorded(name)
+    provider = stack.one("pulumi:providers:kubernetes")
+    admitted = {r.urn for r in [*stack.of(ENTRY), *stack.of(ASSOCIATION)]}
+    assert admitted <= set(provider.dependencies)
+    for resource in stack.of("kubernetes:"):
+        assert resource.provider.startswith(provider.urn), resource.name
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_the_component_is_told_that_its_maker_is_no_administrator(name: str) -> None:
+    """pulumi_eks hard-codes the contrary; a transform changes it, and nothing else of its child."""
+    child = recorded(name).one("aws:eks/cluster:Cluster").inputs
+    assert child["accessConfig"] == {
+        "authenticationMode": "API",
+        "bootstrapClusterCreatorAdminPermissions": False,
+    }
+    assert child["version"] == "1.35"
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes"),
+    [("prod", "karpenter"), ("dev", "static"), ("dev", "auto")],
+)
+def test_rights_stand_before_who_uses_them_and_go_after(name: str, nodes: str) -> None:
+    """AWS needs them while it makes and deletes; a pod gets them as it is made, or never."""
+    stack = recorded(name) if nodes == "karpenter" else run(name, {"nodes": nodes})
+
+    def before(resource: Resource) -> set[str]:
+        found = set(resource.dependencies)
+        return found | {r.urn for r in stack.resources if r.parent in found}
+
+    first = before(stack.one("eks:index:Cluster"))
+    attached = {r.name: r.urn for r in stack.of(ATTACHMENT)}
+    assert attached[f"vigil-{name}-AmazonEKSClusterPolicy"] in first
+    assert stack.one(GROUP, f"vigil-{name}-control-plane").urn in first
+    for group in stack.of("aws:eks/nodeGroup:NodeGroup"):
+        roles = {role for role in before(group) if ":iam/role:Role" in role}
+        needed = {r.urn for r in stack.of(ATTACHMENT) if set(r.dependencies) & roles}
+        assert len(needed) == 3
+        assert needed <= before(group)
+    ties = {r.urn for r in stack.of("aws:eks/podIdentityAssociation:PodIdentityAssociation")}
+    nodes_rights = {urn for label, urn in attached.items() if "ray-node" in label}
+    for resource in stack.of("kubernetes:core/v1:Namespace"):
+        assert ties | nodes_rights <= before(resource), resource.name
 
 
 def test_the_public_endpoint_opens_to_named_networks_only() -> None:
@@ -199,6 +284,55 @@ def test_the_database_is_private_encrypted_and_keeps_its_own_password(prod: Stac
     assert {key: database[key] for key in wanted} == wanted
     assert {"name": "rds.force_ssl", "value": "1"} in prod.one("aws:rds/parameterGroup:ParameterGroup").inputs["parameters"]
     assert all("intra" in subnet for subnet in prod.one("aws:rds/subnetGroup:SubnetGroup").inputs["subnetIds"])
+
+
+def test_a_database_always_leaves_a_last_snapshot() -> None:
+    """`protect: false` is how an environment is deleted: the snapshot stays all the same, and the
+    second zone of one that goes on."""
+    given_up = run("prod", {"protect": False})
+    stacks = [(recorded("dev"), False, 1), (given_up, False, 2), (recorded("prod"), True, 2)]
+    for stack, protected, zones in stacks:
+        database = stack.one("aws:rds/instance:Instance").inputs
+        assert database["skipFinalSnapshot"] is False
+        name = database["finalSnapshotIdentifier"]
+        assert re.fullmatch(r"vigil-\w+-mlflow-last-[0-9a-f]{10}", name)
+        assert database["deletionProtection"] is protected
+        assert database["multiAz"] is (zones == 2)
+
+
+def test_the_last_snapshot_of_the_next_database_has_another_name() -> None:
+    """It comes from what AWS makes anew with each database: its security group, its key."""
+    from infra.database import last_snapshot
+
+    made = [[group, key] for group in ("sg-1", "sg-2") for key in ("a", "b")]
+    assert len({last_snapshot("vigil-dev-mlflow", each) for each in made}) == 4
+    assert len({last_snapshot("vigil-dev-mlflow", made[0]) for _ in range(2)}) == 1
+    dependencies = recorded("dev").one("aws:rds/instance:Instance").dependencies
+    assert any("ec2/securityGroup:SecurityGroup" in urn for urn in dependencies)
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_every_service_writes_to_a_log_group_of_ours_with_our_key(name: str) -> None:
+    """What is not made before, the service makes: without end, without a key, and left behind."""
+    stack = recorded(name)
+    groups = {r.inputs["name"]: r for r in stack.of(GROUP)}
+    assert groups.keys() == {
+        f"/vigil/vigil-{name}/flow",
+        f"/aws/eks/vigil-{name}/cluster",
+        f"/aws/rds/instance/vigil-{name}-mlflow/postgresql",
+        f"/aws/rds/instance/vigil-{name}-mlflow/upgrade",
+    }
+    data = f"arn:aws:kms:eu-west-1:111122223333:key/vigil-{name}-data"
+    days = {"dev": 30, "prod": 365}[name]
+    for group in groups.values():
+        assert (group.inputs["kmsKeyId"], group.inputs["retentionInDays"]) == (data, days)
+    database = stack.one("aws:rds/instance:Instance")
+    assert {r.urn for path, r in groups.items() if "/rds/" in path} <= set(database.dependencies)
+    policy = json.loads(stack.one("aws:kms/key:Key", f"vigil-{name}-data").inputs["policy"])
+    allowed = policy["Statement"][1]["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]
+    for path in groups:
+        arn = f"arn:aws:logs:eu-west-1:111122223333:log-group:{path}"
+        assert any(fnmatch(arn, pattern) for pattern in allowed), path
 
 
 def test_every_bucket_has_all_its_guards(prod: Stack) -> None:
