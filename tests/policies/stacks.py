@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from tests.infra import recorded
-from tests.infra.mock_run import state
+from tests.infra.shapes import state
 from tests.policies.harness import UNKNOWN
 
 
