@@ -18,11 +18,11 @@ help: ## this list
 	@echo "uv is not installed: putting it into .tools" >&2
 	@python3 -m venv .tools && .tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 
-setup: $(filter .tools/%,$(UV)) ## prepare .venv and nothing else
-	@$(UV) sync --frozen --inexact --quiet
+setup: $(filter .tools/%,$(UV)) ## prepare .venv for what runs: the platform and its command
+	@$(UV) sync --frozen --inexact --quiet --no-default-groups
 
-dev: setup
-	@$(UV) sync --frozen --inexact --quiet --group dev --group infra
+dev: $(filter .tools/%,$(UV)) ## prepare .venv for tests and for Pulumi too
+	@$(UV) sync --frozen --inexact --quiet
 
 demo: setup ## the whole loop on this machine; DATA=path for your own table
 	@$(RUN)vigil demo $(if $(DATA),--data $(DATA)) $(ARGS)

@@ -14,11 +14,16 @@ from infra.manifests.delivery import root_application
 from infra.manifests.monitoring import METRICS_KEY
 from infra.manifests.operators import charts
 from infra.manifests.parts import Object
-from infra.manifests.ray import API_KEYS, KEY_FILE, MLFLOW_LOGIN, RAY_TOKEN, REDIS_SECRET
+from infra.manifests.ray_config import API_KEYS, KEY_FILE, MLFLOW_LOGIN, RAY_TOKEN, REDIS_SECRET
 from infra.manifests.tracking import ADMIN_SECRET
 from infra.settings import PlatformSettings
 
 HELM_TIMEOUT_S = 900
+# What the autoscaler writes is not the stack's: a refresh would find it changed, and an `up` take workers from a training.
+AUTOSCALED = {
+    kind: [f"{path}.workerGroupSpecs[*].{field}" for field in ("replicas", "scaleStrategy")]
+    for kind, path in (("RayService", "spec.rayClusterConfig"), ("RayCluster", "spec"))
+}
 
 
 @dataclass(frozen=True)
@@ -58,14 +63,22 @@ class Platform(pulumi.ComponentResource):
         """One object as one resource of its own kind: previews and policies see it whole."""
         api, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]
         group = api if "/" in api else f"core/{api}"
-        opts = pulumi.ResourceOptions(parent=self, depends_on=before, version=k8s._utilities.get_version())
+        opts = pulumi.ResourceOptions(
+            parent=self,
+            depends_on=before,
+            version=k8s._utilities.get_version(),
+            ignore_changes=AUTOSCALED.get(kind),
+        )
         namespace = metadata.get("namespace")
         name = metadata["name"] if namespace in (None, RAY) else f"{namespace}/{metadata['name']}"
         return pulumi.CustomResource(f"kubernetes:{group}:{kind}", name, manifest, opts)
 
     def _releases(self, settings: PlatformSettings, before: list[pulumi.Resource]) -> list[pulumi.Resource]:
-        return [
-            k8s.helm.v3.Release(
+        """One Helm release a chart, each behind those that it needs."""
+        made: dict[str, pulumi.Resource] = {}
+        for chart in charts(settings):
+            needed = [made[name] for name in chart.needs]
+            made[chart.name] = k8s.helm.v3.Release(
                 chart.name,
                 name=chart.name,
                 chart=chart.chart,
@@ -76,10 +89,9 @@ class Platform(pulumi.ComponentResource):
                 atomic=True,
                 timeout=HELM_TIMEOUT_S,
                 max_history=5,
-                opts=pulumi.ResourceOptions(parent=self, depends_on=before),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[*before, *needed]),
             )
-            for chart in charts(settings)
-        ]
+        return list(made.values())
 
     def _secrets(self, args: PlatformArgs, before: list[pulumi.Resource]) -> list[pulumi.Resource]:
         """The only place where secrets become objects; they are never rendered, nor exported."""

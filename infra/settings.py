@@ -39,7 +39,22 @@ class PlatformSettings(BaseModel):
     )
     owner: str = Field(default="", description="tag Owner: who answers for the platform (required on aws)")
     cost_center: str = Field(default="", description="tag CostCenter: who pays (required on aws)")
-    protect: bool = Field(default=False, description="refuse to delete or replace what holds data; deletion protection, multi-AZ")
+    protect: bool = Field(default=False, description="refuse to delete or replace what holds data; deletion protection")
+    chart_repository: str = Field(
+        default="",
+        pattern=r"^((https?|oci)://\S+)?$",
+        description="repository (https:// or oci://) that has all Helm charts; empty: each from its project's own",
+    )
+    image_registry: str = Field(
+        default="",
+        pattern=r"^([a-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?)?$",
+        description="registry that mirrors the images of the charts, such as mirror.example.com/hub; empty: their own",
+    )
+    ready_timeout_s: int = Field(
+        default=900,
+        ge=0,
+        description="seconds in which an update waits until the service answers; 0: it does not wait",
+    )
 
     account_id: str = Field(
         default="", pattern=r"^(\d{12})?$", description="AWS account; the provider refuses any other (required on aws)"
@@ -258,13 +273,21 @@ def read_config() -> PlatformSettings:
 
 
 def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
-    """The secrets that these settings need, as secret Outputs; raises BadSettings that names all that are not set."""
+    """The secrets that these settings need, as secret Outputs; raises BadSettings that names all that are not set, and all that
+    the stack file holds as plain text."""
     import pulumi
 
     config = pulumi.Config(PROJECT)
     found = {key: config.get_secret(key) for key in needed_secrets(settings)}
-    if missing := [key for key in found if not config.get(key)]:
-        raise BadSettings("not set: " + "; ".join(f"`pulumi config set --secret {PROJECT}:{key} VALUE`" for key in missing))
+    missing = [key for key in found if not config.get(key)]
+    plain = [key for key in SECRETS if config.get(key) and not _encrypted(key)]
+    complaints = {"not set": missing, "stored as plain text": plain}
+    if wrong := [
+        f"{what}: " + "; ".join(f"`pulumi config set --secret {PROJECT}:{key} VALUE`" for key in keys)
+        for what, keys in complaints.items()
+        if keys
+    ]:
+        raise BadSettings(". ".join(wrong))
     return found
 
 
@@ -306,6 +329,13 @@ def _given() -> list[str]:
     from pulumi.runtime.config import CONFIG, get_config_env
 
     return [key.removeprefix(f"{PROJECT}:") for key in {**get_config_env(), **CONFIG.get()} if key.startswith(f"{PROJECT}:")]
+
+
+def _encrypted(key: str) -> bool:
+    from pulumi.runtime.config import get_config_secret_keys_env, is_config_secret
+
+    name = f"{PROJECT}:{key}"
+    return is_config_secret(name) or name in get_config_secret_keys_env()
 
 
 def _typed(key: str, value: str) -> Any:

@@ -30,6 +30,11 @@ def heads(resource: Resource) -> Subjects:
     yield from ((group.place, group) for group in ray_groups(resource) if group.head)
 
 
+def workers(resource: Resource) -> Subjects:
+    """(place, group) of every worker group; the head has no request to finish."""
+    yield from ((group.place, group) for group in ray_groups(resource) if not group.head)
+
+
 def ray_env(group: Group) -> Env:
     """The environment of the Ray container, which is the first of its pod."""
     found = list((group.template.get("spec") or {}).get("containers") or ())
@@ -132,14 +137,14 @@ def ray_head_not_evicted(head: Group, _: Context) -> Found:
 
 @rule(
     SERVE,
-    each=groups,
+    each=workers,
     message="it is killed while it still drains: set terminationGracePeriodSeconds to {} or more",
     fix="Give the pod longer than RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S and RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S.",
     severity="high",
     params={"seconds": {"type": "integer", "minimum": 30, "default": 60, "description": "shortest grace period of Serve pods"}},
 )
 def ray_drains_in_peace(group: Group, context: Context) -> Found:
-    """A Serve pod lives longer than its drain."""
+    """A Serve worker lives longer than its drain."""
     env = ray_env(group)
     drain = float(str(env.get("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S") or 30))
     if env.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":

@@ -12,6 +12,28 @@ LEVELS = {RAY: "restricted", TRACKING: "restricted", OPERATORS: "restricted", MO
 NO_WAIT = {"pulumi.com/skipAwait": "true"}
 POD_IDENTITY = "169.254.170.23/32"
 DATABASE_CONFIG = "database"
+PLATFORM_PRIORITY, TRAINING_PRIORITY = "vigil-platform", "vigil-training"
+
+
+def priorities() -> list[Object]:
+    """Who gets a node that two want: what serves, watches and keeps records, before what trains. A training worker that has to
+    go costs a retry of its job; a scale-up that has to wait costs requests."""
+    wanted = {
+        PLATFORM_PRIORITY: (100_000, "PreemptLowerPriority", "serves, watches or keeps records"),
+        TRAINING_PRIORITY: (1_000, "Never", "trains: makes way for the platform"),
+    }
+    return [
+        object_(
+            "scheduling.k8s.io/v1",
+            "PriorityClass",
+            name,
+            None,
+            value=value,
+            preemptionPolicy=policy,
+            description=description,
+        )
+        for name, (value, policy, description) in wanted.items()
+    ]
 
 
 def namespaces(settings: PlatformSettings) -> list[Object]:
@@ -132,6 +154,7 @@ def network_policies(settings: PlatformSettings) -> list[Object]:
 def foundation(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
     """All of the above; always applied by Pulumi, also where Argo CD applies the rest."""
     return [
+        *priorities(),
         *namespaces(settings),
         *service_accounts(),
         *storage(settings, bindings),

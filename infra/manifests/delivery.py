@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infra.manifests.bindings import ARGOCD, RAY
 from infra.manifests.parts import Object, object_
-from infra.manifests.ray import PORT, SERVICE
+from infra.manifests.ray_config import PORT, SERVICE
 from infra.settings import PlatformSettings
 
 BACKEND = f"{SERVICE}-serve-svc"  # KubeRay keeps it on the cluster that serves

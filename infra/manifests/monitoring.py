@@ -7,7 +7,7 @@ from infra.dashboards.scrape import JOB
 from infra.manifests.bindings import MONITORING, RAY
 from infra.manifests.delivery import BACKEND
 from infra.manifests.parts import Object, object_
-from infra.manifests.ray import PORT
+from infra.manifests.ray_config import PORT
 from infra.settings import PlatformSettings
 
 METRICS_KEY = "vigil-metrics-key"  # name of the Secret with the API key that Prometheus shows to the service

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 
-from infra.manifests.bindings import ARGOCD, MONITORING, OPERATORS
+from infra.manifests.bindings import ARGOCD, MONITORING, OPERATORS, RAY
 from infra.settings import PlatformSettings
+
+KUBERAY_VERSION = "1.7.0"
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One Helm release. `repository` is empty for OCI charts, whose `chart` is a URL."""
+    """One Helm release. `repository` is empty for OCI charts, whose `chart` is a URL.
+
+    `needs` names the releases that must stand before this one.
+    """
 
     name: str
     chart: str
@@ -21,11 +26,12 @@ class Chart:
     repository: str
     namespace: str
     values: dict[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
 
 def charts(settings: PlatformSettings) -> list[Chart]:
-    """What these settings install, in the order in which it is needed."""
-    found = [_kuberay()]
+    """What these settings install; a release stands behind those that it needs."""
+    found = [_kuberay(settings)]
     if settings.on_aws and settings.nodes == "karpenter":
         found = [*_karpenter(settings), *found]
     if settings.ingress == "alb" and settings.nodes != "auto":
@@ -33,41 +39,89 @@ def charts(settings: PlatformSettings) -> list[Chart]:
     if settings.monitoring:
         found.append(_prometheus(settings))
     if settings.delivery == "argocd":
-        found.append(_argocd())
-    return found
+        found.append(_argocd(settings))
+    return [_mirrored(chart, settings.chart_repository) for chart in found]
 
 
-def _kuberay() -> Chart:
-    values = {
-        # Watches Vigil's namespace alone, so it needs no rights in others.
-        "singleNamespaceInstall": False, "watchNamespace": ["vigil"],
-        "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}},
-        "podSecurityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True,
-                            "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-    }  # fmt: skip
+def _mirrored(chart: Chart, repository: str) -> Chart:
+    """The same chart from the stack's own repository, where it names one."""
+    if not repository:
+        return chart
+    if repository.startswith("oci://"):
+        return replace(chart, chart=f"{repository.rstrip('/')}/{chart.name}", repository="")
+    return replace(chart, chart=chart.name, repository=repository)
+
+
+def image(settings: PlatformSettings, name: str) -> str:
+    """The image `name` (REGISTRY/PATH) as the stack gets it: from its mirror, where it names one."""
+    _, _, path = name.partition("/")
+    return f"{settings.image_registry}/{path}" if settings.image_registry else name
+
+
+def _kuberay(settings: PlatformSettings) -> Chart:
+    values: dict[str, Any] = {
+        # Rights in Vigil's namespace alone, which is the one that it watches.
+        "singleNamespaceInstall": True,
+        "watchNamespace": [RAY],
+        # Without the explicit null Helm keeps the chart's own limit of 100m.
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "512Mi"},
+            "limits": {"cpu": None, "memory": "512Mi"},
+        },
+        "podSecurityContext": {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "image": {"repository": image(settings, "quay.io/kuberay/operator")},
+    }
     return Chart(
-        "kuberay-operator", "kuberay-operator", "1.7.0", "https://ray-project.github.io/kuberay-helm/", OPERATORS, values
+        name="kuberay-operator",
+        chart="kuberay-operator",
+        version=KUBERAY_VERSION,
+        repository="https://ray-project.github.io/kuberay-helm/",
+        namespace=OPERATORS,
+        values=values,
     )
 
 
 def _karpenter(settings: PlatformSettings) -> list[Chart]:
     version, registry = "1.11.1", "oci://public.ecr.aws/karpenter"
-    values = {
+    values: dict[str, Any] = {
         "settings": {"clusterName": settings.name, "interruptionQueue": f"{settings.name}-karpenter"},
         "serviceAccount": {"name": "karpenter"}, "replicas": 2,
         "nodeSelector": {"vigil/pool": "system"},  # never on nodes that it manages
         "controller": {"resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}}},
     }  # fmt: skip
+    if settings.image_registry:
+        values["controller"]["image"] = {"repository": image(settings, "public.ecr.aws/karpenter/controller")}
     return [
-        Chart("karpenter-crd", f"{registry}/karpenter-crd", version, "", "kube-system"),
-        Chart("karpenter", f"{registry}/karpenter", version, "", "kube-system", values),
+        Chart("karpenter-crd", f"{registry}/karpenter-crd", version, "", namespace="kube-system"),
+        # It carries the same CRDs as karpenter-crd: both at once would fight over them.
+        Chart(
+            name="karpenter",
+            chart=f"{registry}/karpenter",
+            version=version,
+            repository="",
+            namespace="kube-system",
+            values=values,
+            needs=("karpenter-crd",),
+        ),
     ]
 
 
 def _load_balancers(settings: PlatformSettings) -> Chart:
-    values = {"clusterName": settings.name, "region": settings.region, "enableServiceMutatorWebhook": False,
+    values: dict[str, Any] = {"clusterName": settings.name, "region": settings.region, "enableServiceMutatorWebhook": False,
               "serviceAccount": {"name": "aws-load-balancer-controller"}, "defaultTags": settings.tags.common()}  # fmt: skip
+    if settings.image_registry:
+        name = "public.ecr.aws/eks/aws-load-balancer-controller"
+        values["image"] = {"repository": image(settings, name)}
     repository = "https://aws.github.io/eks-charts"
     return Chart("aws-load-balancer-controller", "aws-load-balancer-controller", "1.14.0", repository, "kube-system", values)
 
@@ -89,6 +143,8 @@ def _prometheus(settings: PlatformSettings) -> Chart:
             "kubeScheduler": {"enabled": False},
             "kubeEtcd": {"enabled": False},
         }
+    if settings.image_registry:
+        values["global"] = {"imageRegistry": settings.image_registry}
     repository = "https://prometheus-community.github.io/helm-charts"
     return Chart("kube-prometheus-stack", "kube-prometheus-stack", "81.6.9", repository, MONITORING, values)
 
@@ -120,9 +176,9 @@ TOLD = """{"application": "{{.app.metadata.name}}", "health": "{{.app.status.hea
 "sync": "{{.app.status.sync.status}}", "message": {{toJson (default "" .app.status.operationState.message)}}}"""
 
 
-def _argocd() -> Chart:
+def _argocd(settings: PlatformSettings) -> Chart:
     webhook = {"webhook": {"vigil": {"method": "POST", "body": TOLD}}}
-    values = {
+    values: dict[str, Any] = {
         "dex": {"enabled": False},
         "configs": {"cm": {"resource.customizations.health.ray.io_RayService": SERVICE_HEALTH,
                            "resource.customizations.health.ray.io_RayJob": JOB_HEALTH}},
@@ -137,6 +193,10 @@ def _argocd() -> Chart:
             },
         },
     }  # fmt: skip
+    if settings.image_registry:
+        values["global"] = {"image": {"repository": image(settings, "quay.io/argoproj/argocd")}}
+        name = "public.ecr.aws/docker/library/redis"
+        values["redis"] = {"image": {"repository": image(settings, name)}}
     return Chart("argo-cd", "argo-cd", "9.4.2", "https://argoproj.github.io/argo-helm", ARGOCD, values)
 
 

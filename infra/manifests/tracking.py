@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infra.manifests.base import DATABASE_CONFIG, NO_WAIT
+from infra.manifests.base import DATABASE_CONFIG, NO_WAIT, PLATFORM_PRIORITY
 from infra.manifests.bindings import TRACKING
 from infra.manifests.parts import CONTAINER_SECURITY, POD_SECURITY, Object, environment, object_, resources
 from infra.settings import PlatformSettings
@@ -16,6 +16,11 @@ MLFLOW_VERSION = "3.17.2"  # that of the lock file; policies refuse one with kno
 NAME, PORT = "mlflow", 5000
 ADMIN_SECRET = "mlflow-admin"  # noqa: S105  # name of a Secret: password, secret-key
 LABELS = {"app.kubernetes.io/part-of": "vigil", "app.kubernetes.io/name": NAME}
+COMPONENT = "app.kubernetes.io/component"
+# What the Service selects: a pod that migrates answers no requests.
+SERVER = LABELS | {COMPONENT: "server"}
+MIGRATION = LABELS | {COMPONENT: "migration"}
+TMP_SIZE = "2Gi"
 PGPASS = "/run/database/pgpass"
 DRIVER = "postgresql+psycopg2"  # SQLAlchemy 2.1 takes another one, which MLflow does not bring, where none is named
 
@@ -53,7 +58,9 @@ def _command(settings: PlatformSettings) -> list[str]:
 
 def _variables(settings: PlatformSettings) -> list[Object]:
     plain = {"HOME": "/tmp", "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini", "MLFLOW_DISABLE_TELEMETRY": "true",
-             "MLFLOW_AUTH_ADMIN_USERNAME": "vigil"}  # fmt: skip
+             "MLFLOW_AUTH_ADMIN_USERNAME": "vigil",
+             # Its job runner and seven consumers take 1.2 GB, and nothing here uses them.
+             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # fmt: skip
     secrets = {
         "MLFLOW_AUTH_ADMIN_PASSWORD": (ADMIN_SECRET, "password"),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": (ADMIN_SECRET, "secret-key"),
@@ -91,8 +98,11 @@ def _container(settings: PlatformSettings, name: str, command: list[str], amount
     } | more
 
 
-def _pod(settings: PlatformSettings, containers: list[Object], **more: Any) -> Object:
-    volumes: list[Object] = [{"name": "tmp", "emptyDir": {}}, {"name": "config", "configMap": {"name": "mlflow"}}]
+def _pod(settings: PlatformSettings, labels: dict[str, str], containers: list[Object], **more: Any) -> Object:
+    volumes: list[Object] = [
+        {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
+        {"name": "config", "configMap": {"name": "mlflow"}},
+    ]
     first: list[Object] = []
     if settings.on_aws:
         volumes.append({"name": "database", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
@@ -109,7 +119,8 @@ def _pod(settings: PlatformSettings, containers: list[Object], **more: Any) -> O
     }  # fmt: skip
     if first:
         spec["initContainers"] = first
-    return {"metadata": {"labels": LABELS | {"app.kubernetes.io/version": MLFLOW_VERSION}}, "spec": {**spec, **more}}
+    version = {"app.kubernetes.io/version": MLFLOW_VERSION}
+    return {"metadata": {"labels": labels | version}, "spec": {**spec, **more}}
 
 
 def config(settings: PlatformSettings) -> Object:
@@ -140,20 +151,25 @@ def server(settings: PlatformSettings) -> Object:
     container = _container(
         settings, NAME, _command(settings), resources("500m", "2Gi"), env=[*_variables(settings), *libpq],
         ports=[{"name": "http", "containerPort": PORT}], startupProbe={**health, "periodSeconds": 5, "failureThreshold": 48},
-        livenessProbe={**health, "periodSeconds": 20, "timeoutSeconds": 10}, readinessProbe={**health, "periodSeconds": 5},
+        livenessProbe={**health, "periodSeconds": 20, "timeoutSeconds": 10},
+        # One that registers a model answers late: a second would take it out of service for that.
+        readinessProbe={**health, "periodSeconds": 10, "timeoutSeconds": 5},
     )  # fmt: skip
     spread = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway",
-              "labelSelector": {"matchLabels": LABELS}}  # fmt: skip
+              "labelSelector": {"matchLabels": SERVER}}  # fmt: skip
     # Two servers on one SQLite file, or on one volume of one node, cannot overlap.
     strategy: Object = (
         {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}} if settings.on_aws else {"type": "Recreate"}
     )
-    template = _pod(settings, [container], topologySpreadConstraints=[spread], terminationGracePeriodSeconds=60)
+    template = _pod(
+        settings, SERVER, [container],
+        priorityClassName=PLATFORM_PRIORITY, topologySpreadConstraints=[spread], terminationGracePeriodSeconds=60,
+    )  # fmt: skip
     # A server reads its files once: a change of them has to make new pods.
     text = json.dumps(config(settings)["data"], sort_keys=True)
     template["metadata"]["annotations"] = {"vigil/config": hashlib.sha256(text.encode()).hexdigest()[:16]}
     return object_("apps/v1", "Deployment", NAME, TRACKING, spec={
-        "replicas": settings.mlflow_replicas, "selector": {"matchLabels": LABELS}, "strategy": strategy,
+        "replicas": settings.mlflow_replicas, "selector": {"matchLabels": SERVER}, "strategy": strategy,
         "template": template,
     })  # fmt: skip
 
@@ -163,20 +179,30 @@ def migration(settings: PlatformSettings) -> Object:
     digest = hashlib.sha256(settings.image_ref.encode()).hexdigest()[:8]
     container = _container(settings, "migrate", ["mlflow", "db", "upgrade", _database_uri(settings)], resources("250m", "1Gi"),
                            env=[*_database_variables(settings), *environment({"HOME": "/tmp"})])  # fmt: skip
-    return object_("batch/v1", "Job", f"mlflow-migrate-{digest}", TRACKING, spec={
-        "backoffLimit": 6, "activeDeadlineSeconds": 1800, "template": _pod(settings, [container], restartPolicy="OnFailure"),
-    })  # fmt: skip
+    template = _pod(settings, MIGRATION, [container], restartPolicy="OnFailure")
+    spec = {"backoffLimit": 6, "activeDeadlineSeconds": 1800, "template": template}
+    return object_("batch/v1", "Job", f"mlflow-migrate-{digest}", TRACKING, spec=spec)
 
 
 def objects(settings: PlatformSettings) -> list[Object]:
-    """Everything of MLflow."""
-    spec = {"selector": LABELS, "ports": [{"name": "http", "port": PORT, "targetPort": PORT}]}
-    found = [config(settings), object_("v1", "Service", NAME, TRACKING, spec=spec), migration(settings), server(settings)]
+    """Everything of MLflow, in the order in which it is made: what comes after the migration waits for its end, so what the
+    migration mounts comes before."""
+    ports = [{"name": "http", "port": PORT, "targetPort": PORT}]
+    service = object_("v1", "Service", NAME, TRACKING, spec={"selector": SERVER, "ports": ports})
+    found = [*_claim(settings), config(settings), service, migration(settings), server(settings)]
     if settings.mlflow_replicas > 1:
-        found.append(object_("policy/v1", "PodDisruptionBudget", NAME, TRACKING,
-                             spec={"maxUnavailable": 1, "selector": {"matchLabels": LABELS}}))  # fmt: skip
-    if not settings.on_aws:
-        found.append(object_("v1", "PersistentVolumeClaim", NAME, TRACKING, annotations=NO_WAIT, spec={
-            "storageClassName": settings.home_storage_class, "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "2Gi"}}}))  # fmt: skip
+        spec = {"maxUnavailable": 1, "selector": {"matchLabels": SERVER}}
+        found.append(object_("policy/v1", "PodDisruptionBudget", NAME, TRACKING, spec=spec))
     return found
+
+
+def _claim(settings: PlatformSettings) -> list[Object]:
+    """Where SQLite and the artifacts lie; on AWS they are in RDS and S3."""
+    if settings.on_aws:
+        return []
+    spec = {
+        "storageClassName": settings.home_storage_class,
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "2Gi"}},
+    }
+    return [object_("v1", "PersistentVolumeClaim", NAME, TRACKING, annotations=NO_WAIT, spec=spec)]

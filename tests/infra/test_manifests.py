@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from ray.serve.schema import ServeDeploySchema
 
 from drift.settings import DriftSettings
-from infra.manifests import all_objects, ray
+from infra.manifests import all_objects, ray, ray_config
 from infra.manifests.bindings import RAY, TRACKING, Bindings
 from infra.manifests.operators import charts
 from infra.manifests.parts import Object
@@ -26,7 +26,15 @@ from serve.settings import ServeSettings
 from tests.infra.recorded import ROOT, STACKS
 
 BOUND = Bindings("db.example", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:rds", "fs-1", "rediss://redis.example:6379")
-CORE = ("v1", "apps/v1", "batch/v1", "policy/v1", "networking.k8s.io/v1", "storage.k8s.io/v1")
+CORE = (
+    "v1",
+    "apps/v1",
+    "batch/v1",
+    "policy/v1",
+    "networking.k8s.io/v1",
+    "scheduling.k8s.io/v1",
+    "storage.k8s.io/v1",
+)
 WITH_SCHEMA_OF_OTHERS = {  # validated by their own operators only: their CRDs are not among the test data
     "karpenter.sh/v1",
     "karpenter.k8s.aws/v1",
@@ -164,7 +172,7 @@ def test_the_serve_configuration_is_what_serve_reads(settings: PlatformSettings)
 @pytest.mark.parametrize("issuer", ["", "https://login.example.com"])
 def test_nobody_calls_without_a_key_of_the_secret_or_a_token_of_the_provider(issuer: str) -> None:
     platform = settings_of("prod").model_copy(update={"oidc_issuer": issuer, "oidc_audience": issuer and "vigil"})
-    serve = ServeSettings(**ray.serve_config(platform)["applications"][0]["args"])
+    serve = ServeSettings(**ray_config.serve_config(platform)["applications"][0]["args"])
     assert serve.auth_required
     assert (serve.oidc_issuer, serve.oidc_audience) == ((issuer, "vigil") if issuer else (None, None))
     pod = ray.ray_service(platform, BOUND)["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]
@@ -176,14 +184,14 @@ def test_nobody_calls_without_a_key_of_the_secret_or_a_token_of_the_provider(iss
 
 
 def test_the_console_links_to_what_the_stack_names() -> None:
-    serve = ServeSettings(**ray.serve_config(settings_of("prod"))["applications"][0]["args"])
+    serve = ServeSettings(**ray_config.serve_config(settings_of("prod"))["applications"][0]["args"])
     assert serve.links == {"Grafana": "https://grafana.example.com/dashboards"}
 
 
 def test_haproxy_keeps_the_limits_of_the_settings() -> None:
     platform = settings_of("prod")
-    values = {one["name"]: one.get("value") for one in ray.variables(platform)}
-    assert values.items() >= ray.serve_settings(platform).environment.items()
+    values = {one["name"]: one.get("value") for one in ray_config.variables(platform)}
+    assert values.items() >= ray_config.serve_settings(platform).environment.items()
 
 
 def test_the_drift_monitor_has_a_worker_group_of_its_own() -> None:
@@ -235,11 +243,11 @@ def test_head_and_workers_have_one_environment(settings: PlatformSettings) -> No
         assert (
             values["RAY_SERVE_ENABLE_HA_PROXY"] == values["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == ("1" if settings.haproxy else "0")
         )
-        assert values["VIGIL_TRAIN_TRACKING_URI"] == ray.TRACKING_URI
+        assert values["VIGIL_TRAIN_TRACKING_URI"] == ray_config.TRACKING_URI
 
 
 def test_the_environment_names_variables_that_exist() -> None:
-    names = {variable["name"] for variable in ray.variables(settings_of("prod"))}
+    names = {variable["name"] for variable in ray_config.variables(settings_of("prod"))}
     constants = (Path(_module_file("ray.serve._private.constants"))).read_text()
     serve = {name for name in names if name.startswith("RAY_SERVE_")}
     assert serve
@@ -256,8 +264,9 @@ def _module_file(name: str) -> str:
 
 
 def test_a_pod_outlives_its_draining() -> None:
-    for pod in _pods(ray.ray_service(settings_of("prod"), BOUND)):
-        assert pod["spec"]["terminationGracePeriodSeconds"] > ray.DRAIN_S
+    cluster = ray.ray_service(settings_of("prod"), BOUND)["spec"]["rayClusterConfig"]
+    for group in cluster["workerGroupSpecs"]:
+        assert group["template"]["spec"]["terminationGracePeriodSeconds"] > ray_config.DRAIN_S
 
 
 def test_the_training_cluster_rests_at_zero() -> None:
@@ -267,7 +276,7 @@ def test_the_training_cluster_rests_at_zero() -> None:
 
 def test_the_ray_version_is_the_one_that_is_installed() -> None:
     pinned = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert f"ray[data,serve,train]=={ray.RAY_VERSION}" in pinned
+    assert f"ray[data,serve,train]=={ray_config.RAY_VERSION}" in pinned
 
 
 def test_namespaces_deny_by_default_and_nothing_but_port_8000_comes_in_from_outside() -> None:

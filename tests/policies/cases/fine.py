@@ -147,6 +147,7 @@ FINE: list[tuple[str, str, str, Any]] = [
     ("ray-head-inside", "serve", f"{HEAD}.serviceType", "ClusterIP"),
     ("ray-drains-in-peace", "serve", f"{WORKER}.template.spec.terminationGracePeriodSeconds", 130.0),
     ("ray-drains-in-peace", "serve", f"{WORKER}.template.spec", {"terminationGracePeriodSeconds": 60.0}),
+    ("ray-drains-in-peace", "serve", f"{HEAD}.template.spec.terminationGracePeriodSeconds", 20.0),
     ("ray-replicas-bounded", "serve", f"{WORKER}.maxReplicas", 2.0),
     ("ray-replicas-bounded", "serve", f"{WORKER}.minReplicas", REMOVED),
     ("ray-replicas-bounded", "serve", f"{WORKER}.maxReplicas", 100.0),

@@ -411,7 +411,6 @@ RAY = [
             Break(
                 "serve", f"{WORKER}.template.spec.terminationGracePeriodSeconds", 60.0, KILLED.format("worker group serve", 130)
             ),
-            Break("serve", f"{HEAD}.template.spec.terminationGracePeriodSeconds", REMOVED, KILLED.format("head", 130)),
             Break(
                 "serve",
                 f"{WORKER_BOX}.env.1",

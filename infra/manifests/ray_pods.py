@@ -1,0 +1,195 @@
+"""The pods of the Ray clusters: heads that lead, workers that serve, watch or train; all restricted, none with rights in the
+cluster but the autoscaler's container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from infra.manifests.base import PLATFORM_PRIORITY, TRAINING_PRIORITY
+from infra.manifests.parts import CONTAINER_SECURITY, HOME, POD_SECURITY, Object, resources
+from infra.manifests.ray_config import API_KEYS, DRAIN_S, KEY_FILE, PORT, variables
+from infra.settings import PlatformSettings
+
+GRACE_S = DRAIN_S + 60
+# A head has no request to finish, but its autoscaler ignores SIGTERM while the GCS lives, and KubeRay makes no new head before
+# the old one is gone. A training worker that makes way has nothing to finish either: its job is tried again.
+HEAD_GRACE_S, TRAIN_GRACE_S = 20, 30
+TMP_SIZE, LOGS_SIZE = "10Gi", "10Gi"
+API_TOKEN, API_TOKEN_S = "api-token", 3600
+API_TOKEN_MOUNT = {
+    "name": API_TOKEN,
+    "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+    "readOnly": True,
+}
+COMPONENT = "app.kubernetes.io/component"
+SERVE_WORKER, SERVE_HEAD, TRAIN_HEAD = "serve-worker", "serve-head", "train-head"
+SERVER = "vigil-serve"  # service account of the pods with replicas
+WORKER_PORTS = {"metrics": 8080, "haproxy": 9101, "serve": PORT}
+HEAD_PORTS = {"metrics": 8080, "gcs-server": 6379, "dashboard": 8265, "client": 10001}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """What a kind of pod is: `serves` says that it is ready when its proxy answers."""
+
+    component: str
+    pool: str
+    account: str | None
+    amounts: Object
+    ports: Mapping[str, int]
+    grace_s: int
+    priority: str = PLATFORM_PRIORITY
+    serves: bool = False
+
+
+def serve_worker(settings: PlatformSettings) -> Role:
+    return Role(
+        component=SERVE_WORKER,
+        pool="ray-serve",
+        account=SERVER,
+        amounts=resources(settings.worker_cpu, f"{settings.worker_memory_gib}Gi"),
+        ports=WORKER_PORTS,
+        grace_s=GRACE_S,
+        serves=True,
+    )
+
+
+def monitor() -> Role:
+    return Role(
+        component="monitor",
+        pool="ray-serve",
+        account="vigil-drift",
+        amounts=resources("500m", "2Gi"),
+        ports=WORKER_PORTS,
+        grace_s=GRACE_S,
+        serves=True,
+    )
+
+
+def train_worker(settings: PlatformSettings) -> Role:
+    return Role(
+        component="train-worker",
+        pool="ray-train",
+        account="vigil-train",
+        amounts=resources(settings.train_cpu, f"{settings.train_memory_gib}Gi"),
+        ports=HEAD_PORTS,
+        grace_s=TRAIN_GRACE_S,
+        priority=TRAINING_PRIORITY,
+    )
+
+
+def serve_head(settings: PlatformSettings) -> Role:
+    """KubeRay makes the service of port 8000 only where the head names a port `serve`, though no request goes to the head."""
+    return _head(settings, SERVE_HEAD, account=None, ports={**HEAD_PORTS, "serve": PORT})
+
+
+def train_head(settings: PlatformSettings) -> Role:
+    """Jobs' drivers run on it, under the account that may write models."""
+    return _head(settings, TRAIN_HEAD, account="vigil-train", ports=HEAD_PORTS)
+
+
+def _head(settings: PlatformSettings, component: str, *, account: str | None, ports: Mapping[str, int]) -> Role:
+    return Role(
+        component=component,
+        pool="ray-head",
+        account=account,
+        amounts=resources(settings.head_cpu, f"{settings.head_memory_gib}Gi"),
+        ports=ports,
+        grace_s=HEAD_GRACE_S,
+    )
+
+
+def pod_template(settings: PlatformSettings, role: Role) -> Object:
+    """A restricted pod of the Vigil image, without rights in the cluster."""
+    spec: Object = {
+        "containers": [_container(settings, role)],
+        "securityContext": POD_SECURITY,
+        "priorityClassName": role.priority,
+        "terminationGracePeriodSeconds": role.grace_s,
+        "automountServiceAccountToken": False,
+        "volumes": [
+            {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
+            {"name": "home", "persistentVolumeClaim": {"claimName": "home"}},
+        ],
+        "enableServiceLinks": False,
+    }
+    if role.account is not None:
+        spec["serviceAccountName"] = role.account
+    if role.account == SERVER:
+        optional = bool(settings.oidc_issuer)
+        keys = {"secretName": API_KEYS, "defaultMode": 0o440, "optional": optional}
+        spec["volumes"].append({"name": "keys", "secret": keys})
+    if settings.on_aws:
+        toleration = {"key": "vigil/pool", "operator": "Equal", "value": role.pool}
+        spec["nodeSelector"] = {"vigil/pool": role.pool}
+        spec["tolerations"] = [{**toleration, "effect": "NoSchedule"}]
+    if role.serves:
+        spec["topologySpreadConstraints"] = _spread()
+    labels = {"app.kubernetes.io/part-of": "vigil", COMPONENT: role.component}
+    return {"metadata": {"labels": labels}, "spec": spec}
+
+
+def _container(settings: PlatformSettings, role: Role) -> Object:
+    raylet = {"httpGet": {"path": "/api/local_raylet_healthz", "port": 52365}}
+    proxy = {"httpGet": {"path": "/-/healthz", "port": PORT}}
+    ready = proxy if role.serves else raylet
+    mounts: list[Object] = [
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "home", "mountPath": HOME},
+    ]
+    if role.account == SERVER:
+        mounts.append({"name": "keys", "mountPath": str(KEY_FILE.parent), "readOnly": True})
+    return {
+        "name": "ray",
+        "image": settings.image_ref,
+        "imagePullPolicy": "IfNotPresent",
+        "env": variables(settings),
+        "resources": role.amounts,
+        "securityContext": CONTAINER_SECURITY,
+        "ports": [{"name": name, "containerPort": port} for name, port in role.ports.items()],
+        "volumeMounts": mounts,
+        "startupProbe": {**raylet, "periodSeconds": 5, "failureThreshold": 60, "timeoutSeconds": 5},
+        "livenessProbe": {**raylet, "periodSeconds": 10, "failureThreshold": 12, "timeoutSeconds": 5},
+        "readinessProbe": {**ready, "periodSeconds": 5, "failureThreshold": 2, "timeoutSeconds": 5},
+    }
+
+
+def _spread() -> list[Object]:
+    """Replicas over zones and machines, as far as it goes."""
+    same = {"matchLabels": {"ray.io/group": "serve"}}
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": same,
+        }
+        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+    ]
+
+
+def head_group(settings: PlatformSettings, role: Role) -> Object:
+    """No replica and no actor of ours on the head: it has nothing to do but lead."""
+    pod = pod_template(settings, role)
+    pod["metadata"]["annotations"] = {"karpenter.sh/do-not-disrupt": "true"}
+    # KubeRay mounts the volume of this name where Ray writes its logs.
+    pod["spec"]["volumes"] += [
+        {"name": "ray-logs", "emptyDir": {"sizeLimit": LOGS_SIZE}},
+        {"name": API_TOKEN, "projected": {"defaultMode": 0o440, "sources": _api_token()}},
+    ]
+    params = {"num-cpus": "0", "dashboard-host": "0.0.0.0"}
+    return {"rayStartParams": params, "serviceType": "ClusterIP", "template": pod}
+
+
+def _api_token() -> list[Object]:
+    """What a pod is given to ask the API server, for the autoscaler's container alone: jobs run on the head too, and have
+    no business with pods."""
+    field = {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
+    certificate = {"key": "ca.crt", "path": "ca.crt"}
+    return [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": API_TOKEN_S}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [certificate]}},
+        {"downwardAPI": {"items": [field]}},
+    ]

@@ -1,0 +1,53 @@
+"""The Helm releases: in order, bounded, and from a mirror where there is one."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.manifests.operators import Chart, charts
+from infra.settings import read_files
+
+STACKS = ("dev", "prod", "local")
+
+
+def of(stack: str, **changes: str) -> dict[str, Chart]:
+    settings = read_files(stack).model_copy(update=changes)
+    return {chart.name: chart for chart in charts(settings)}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_release_stands_behind_those_that_it_needs(stack: str) -> None:
+    seen: set[str] = set()
+    for name, chart in of(stack).items():
+        assert set(chart.needs) <= seen
+        seen.add(name)
+
+
+def test_karpenter_waits_for_its_definitions() -> None:
+    assert of("prod")["karpenter"].needs == ("karpenter-crd",)
+
+
+def test_the_operator_has_rights_in_one_namespace_and_no_limit_of_the_charts_own() -> None:
+    values = of("local")["kuberay-operator"].values
+    assert values["singleNamespaceInstall"] is True
+    assert values["watchNamespace"] == ["vigil"]
+    limits = values["resources"]["limits"]
+    assert "cpu" in limits  # a missing key would leave the chart's 100m
+    assert limits["cpu"] is None
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("repository", ["https://charts.example.com", "oci://charts.example.com/x"])
+def test_every_chart_comes_from_the_mirror(stack: str, repository: str) -> None:
+    for chart in of(stack, chart_repository=repository).values():
+        where = chart.repository or chart.chart
+        assert where.startswith(repository)
+        assert chart.chart.rpartition("/")[2] == chart.name
+
+
+def test_images_of_charts_come_from_the_mirror() -> None:
+    found = of("prod", image_registry="mirror.example.com/hub")
+    assert found["kuberay-operator"].values["image"]["repository"] == ("mirror.example.com/hub/kuberay/operator")
+    for chart in found.values():
+        assert not chart.values or "mirror.example.com/hub" in str(chart.values), chart.name
+    assert "quay.io/kuberay/operator" in str(of("prod")["kuberay-operator"].values)
