@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tests.infra.shapes import state
+from tests.infra.shapes import ACCOUNT, REGION, state
 
 Props = dict[str, Any]
 
@@ -76,6 +76,12 @@ DECIDED = {
 }
 # Types that AWS does not delete while their `deletionProtection` is on.
 GUARDED = {"aws:eks/cluster:Cluster", "aws:rds/instance:Instance"}
+# What the component of EKS asks AWS. The program itself asks nothing: a preview would depend on it.
+INVOKES: dict[str, Props] = {
+    "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": ACCOUNT},
+    "aws:index/getPartition:getPartition": {"partition": "aws", "dnsSuffix": "amazonaws.com"},
+    "aws:index/getRegion:getRegion": {"name": REGION, "region": REGION},
+}
 OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.:]*[a-z0-9])?")
 
 

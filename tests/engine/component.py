@@ -19,7 +19,11 @@ AWS = importlib.metadata.version("pulumi-aws")
 
 
 def construct(request: Any) -> proto.ConstructResponse:
-    """Register the component, its cluster and the access entries with the engine that asks for them."""
+    """Register the component, its cluster and the access entries with the engine that asks for them.
+
+    As the real one, it tells the engine nothing of what it was given: policies see the component
+    without properties, and its children with theirs.
+    """
     inputs = json_format.MessageToDict(request.inputs)
     with grpc.insecure_channel(request.monitorEndpoint) as channel:
         monitor = resource_pb2_grpc.ResourceMonitorStub(channel)
@@ -31,7 +35,6 @@ def construct(request: Any) -> proto.ConstructResponse:
                 protect=request.protect,
                 providers=request.providers,
                 dependencies=request.dependencies,
-                object=request.inputs,
                 acceptSecrets=True,
             )
         )
@@ -74,13 +77,15 @@ def _arn(monitor: Any, reference: Mapping[str, Any]) -> str:
 
 def _cluster(inputs: Mapping[str, Any], role: str) -> dict[str, Any]:
     """What the component makes of its arguments; it always asks for an administrator of its own."""
+    subnets = inputs.get("privateSubnetIds") or inputs.get("subnetIds") or []
     network = {
         "endpointPrivateAccess": inputs.get("endpointPrivateAccess", False),
         "endpointPublicAccess": inputs.get("endpointPublicAccess", True),
         "publicAccessCidrs": inputs.get("publicAccessCidrs"),
-        "subnetIds": inputs.get("privateSubnetIds") or inputs.get("subnetIds"),
+        "subnetIds": UNKNOWN if UNKNOWN in subnets else subnets,
     }
     key = inputs.get("encryptionConfigKeyArn")
+    encryption: Any = {"provider": {"keyArn": key}, "resources": ["secrets"]} if key else None
     made = {
         "accessConfig": {
             "authenticationMode": inputs.get("authenticationMode"),
@@ -89,7 +94,7 @@ def _cluster(inputs: Mapping[str, Any], role: str) -> dict[str, Any]:
         "bootstrapSelfManagedAddons": inputs.get("bootstrapSelfManagedAddons"),
         "deletionProtection": inputs.get("deletionProtection"),
         "enabledClusterLogTypes": inputs.get("enabledClusterLogTypes"),
-        "encryptionConfig": {"provider": {"keyArn": key}, "resources": ["secrets"]} if key else None,
+        "encryptionConfig": UNKNOWN if key == UNKNOWN else encryption,
         "kubernetesNetworkConfig": {"serviceIpv4Cidr": inputs.get("kubernetesServiceIpAddressRange")},
         "name": inputs["name"],
         "roleArn": role,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.home import Engine, lay_out, missing, missing_kubernetes
-from tests.infra.recorded import SECRETS
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +20,4 @@ def engine_with_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """An engine with the real provider of Kubernetes."""
     if lacking := missing() or missing_kubernetes():
         pytest.skip(lacking)
-    return lay_out(tmp_path_factory.mktemp("engine") / "pulumi", real_kubernetes=True)
-
-
-def new_stack(engine: Engine, stack: str) -> None:
-    """Make a stack as README does, its secrets set."""
-    engine.must("stack", "init", stack)
-    pairs = [part for key, value in SECRETS.items() for part in ("--secret", f"vigil:{key}={value}")]
-    engine.must("config", "set-all", "--stack", stack, *pairs)
+    return lay_out(tmp_path_factory.mktemp("engine") / "pulumi", real=("kubernetes",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from tests.engine.run import Run, read_events
 ROOT = Path(__file__).parent.parent.parent
 ROOMS = ("drift", "infra", "policies", "serve", "train", "vigil.py")
 SHARED = ("pyproject.toml", "uv.lock", "README.md")
-STAND_INS = ("aws", "eks", "kubernetes")
+PACKAGES = ("aws", "eks", "kubernetes")
 DEADLINE_S = 240
 INSTALL = "install Pulumi (https://www.pulumi.com/docs/install) so that `pulumi` is on PATH"
 # The plugin's own program: the engine finds it by its name.
@@ -42,17 +43,16 @@ def missing() -> str:
 
 def missing_kubernetes() -> str:
     """The same of the real provider of Kubernetes."""
-    version = sdk_version("kubernetes")
-    if kubernetes_plugin() is None:
+    if installed("kubernetes") is None:
+        version = sdk_version("kubernetes")
         return f"no such plugin: `pulumi plugin install resource kubernetes {version}` brings it"
     return ""
 
 
-def kubernetes_plugin() -> Path | None:
-    """The folder of the real provider of Kubernetes."""
-    version = sdk_version("kubernetes")
+def installed(package: str) -> Path | None:
+    """The folder of a real plugin, as `pulumi plugin install` makes it."""
     home = Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi"))
-    folder = home / "plugins" / f"resource-kubernetes-v{version}"
+    folder = home / "plugins" / f"resource-{package}-v{sdk_version(package)}"
     return folder if folder.is_dir() else None
 
 
@@ -102,39 +102,54 @@ class Engine:
 OPERATIONS = ("destroy", "preview", "refresh", "up")
 
 
-def lay_out(folder: Path, real_kubernetes: bool = False) -> Engine:
-    """Make the folder: a home with stand-ins for all providers, or for all but Kubernetes'."""
+def lay_out(folder: Path, real: tuple[str, ...] = ("eks",)) -> Engine:
+    """Make the folder. Plugins are stand-ins, but for the `real` ones where they are installed."""
     for name in ("home/plugins", "state", "project", "events"):
         (folder / name).mkdir(parents=True)
-    for package in STAND_INS:
-        _plugin(folder / "home" / "plugins", package)
-    if real_kubernetes:
-        plugin = folder / "home" / "plugins" / f"resource-kubernetes-v{sdk_version('kubernetes')}"
-        shutil.rmtree(plugin)
-        plugin.symlink_to(kubernetes_plugin() or plugin)
+    plugins = folder / "home" / "plugins"
+    for package in PACKAGES:
+        _plugin(plugins, package, installed(package) if package in real else None)
     for name in (*ROOMS, *SHARED):
         (folder / "project" / name).symlink_to(ROOT / name)
     for file in ROOT.glob("Pulumi*.yaml"):
         shutil.copy(file, folder / "project")
+    if installed("eks") and "eks" in real:
+        _any_version(plugins, folder / "project" / "Pulumi.yaml")
     return Engine(folder, folder / "project", _environment(folder))
 
 
-def _plugin(plugins: Path, package: str) -> None:
+def _plugin(plugins: Path, package: str, found: Path | None) -> None:
+    """The files of the real plugin, or a program that stands in for it."""
     version = sdk_version(package)
-    program = plugins / f"resource-{package}-v{version}" / f"pulumi-resource-{package}"
-    program.parent.mkdir()
+    folder = plugins / f"resource-{package}-v{version}"
+    folder.mkdir()  # the engine takes no link for a plugin's folder, but links in it
+    if found is not None:
+        for file in found.iterdir():
+            (folder / file.name).symlink_to(file)
+        return
+    program = folder / f"pulumi-resource-{package}"
     text = SCRIPT.format(root=ROOT, python=sys.executable, package=package, version=version)
     program.write_text(text)
     program.chmod(0o755)
+
+
+def _any_version(plugins: Path, project: Path) -> None:
+    """The component of EKS is built on SDKs of its own, and asks for plugins of their versions."""
+    providers = [
+        {"name": package, "path": str(plugins / f"resource-{package}-v{sdk_version(package)}")}
+        for package in ("aws", "kubernetes")
+    ]
+    plugged = json.dumps({"providers": providers})
+    project.write_text(f"{project.read_text()}plugins: {plugged}\n")
 
 
 def _environment(folder: Path) -> dict[str, str]:
     """What the commands see: nothing of the user's own Pulumi, AWS or Kubernetes."""
     own = ("AWS_", "PULUMI_", "VIGIL_", "KUBE")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(own)}
-    uv = Path(_uv() or "uv").parent
+    uv = Path(_uv() or "uv")
     return kept | {
-        "PATH": f"{kept['PATH']}:{uv}",
+        "PATH": f"{kept['PATH']}:{uv.parent}",
         "KUBECONFIG": "/nonexistent/kubeconfig",
         "PULUMI_HOME": str(folder / "home"),
         "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
@@ -143,4 +158,5 @@ def _environment(folder: Path) -> dict[str, str]:
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "UV_PROJECT_ENVIRONMENT": sys.prefix,
+        "VIGIL_TEST_UV": str(uv),
     }
