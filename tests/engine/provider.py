@@ -105,7 +105,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         answer = answers.INVOKES.get(request.tok)
         if answer is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, f"the stand-in answers no {request.tok}")
-        return proto.InvokeResponse(**{"return": _struct(answer or {})})
+        response = proto.InvokeResponse()
+        getattr(response, "return").CopyFrom(_struct(answer or {}))  # a keyword here
+        return response
 
     def Construct(self, request: Any, context: Any) -> proto.ConstructResponse:  # noqa: N802
         return component.construct(request)
