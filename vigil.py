@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import shutil
+import sys
+from contextlib import suppress
 
 import click
 
+from train.errors import PlatformError
 from train.home import use_ray_token
 from train.settings import HomeSettings
 
@@ -52,7 +57,16 @@ class _Rooms(click.Group):
 @click.command(cls=_Rooms)
 def main() -> None:
     """Vigil: real-time anomaly detection on Ray."""
-    use_ray_token(HomeSettings().open())
+    _below_an_init()
+    with suppress(PlatformError):  # a command that must write to the home says so itself
+        use_ray_token(HomeSettings().open())
+
+
+def _below_an_init() -> None:
+    """As process 1 of a container run below an init, where there is one: Ray leaves orphans, which somebody must reap."""
+    init = shutil.which("dumb-init")
+    if os.getpid() == 1 and init is not None:
+        os.execv(init, [init, "--single-child", "--", *sys.orig_argv])  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """DriftMonitor: the Ray actor around a Watch, with the loops that drive it.
 
 It is a one-replica Serve application of its own: health-checked and restarted by Serve, and no failure of it touches scoring.
+Whatever a Watch is asked is asked in a thread: it may be writing its state, which is elsewhere, and answers nobody meanwhile.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from drift.retrain import Retraining, retrain
 from drift.rollout import POLL_S
 from drift.settings import DriftSettings, Mode
 from drift.watch import Watch
+from serve.handles import Application
 from serve.metrics import RayMirror, Snapshot
 from train.errors import JobsUnavailable, PlatformError, RegistryUnavailable, VigilError
 from train.promotion import history
@@ -26,18 +28,21 @@ from train.settings import TrustSettings
 
 log = logging.getLogger("ray.serve")
 CANARY_S, MIRROR_S = 0.5, 1.0
+HURRY_S = 10.0  # a replica that does not answer by then looks by itself
 LEDGER_S, LOOKING_S, MOST_MOVES, MOST_VERSIONS = 15.0, 60.0, 50, 20
 
 
 class DriftMonitor:
     """The Serve deployment around a Watch: its loops start in the constructor, so a restarted one goes on by itself."""
 
-    def __init__(self, args: dict[str, Any]) -> None:
+    async def __init__(self, args: dict[str, Any]) -> None:  # pyright: ignore[reportGeneralTypeIssues]
+        """Serve awaits it: the loop is also that of Ray's own part of the replica, and the state may be far away."""
         self.settings = DriftSettings(**args)
         if self.settings.backend == "github" and not (self.settings.github_repository and self.settings.github_token):
             raise PlatformError("backend github needs VIGIL_DRIFT_GITHUB_REPOSITORY and VIGIL_DRIFT_GITHUB_TOKEN")
-        self._watch = Watch(self.settings)
+        self._watch = await asyncio.to_thread(Watch, self.settings)
         self._registry = Registry(self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open())
+        self._service = Application(self.settings.serve_application)
         self._looked = 0.0  # when a console was shown last
         self._tasks = [
             asyncio.get_running_loop().create_task(self._follow_loop()),
@@ -54,7 +59,7 @@ class DriftMonitor:
         return {"drift_score": self._watch.severity, "stopped_canary": self._watch.rollout.stopped}
 
     async def status(self) -> dict[str, Any]:
-        return self._watch.status(time.time())
+        return await asyncio.to_thread(self._watch.status, time.time())
 
     async def switch(self, mode: Mode | None) -> dict[str, Any]:
         """Set the governor's mode; None: the settings' one."""
@@ -67,10 +72,10 @@ class DriftMonitor:
 
     async def count(self, consumer: str, counts: Snapshot, told: Snapshot) -> None:
         """What a stream consumer has counted, for the exposition."""
-        self._watch.count(consumer, counts, told, time.time())
+        await asyncio.to_thread(self._watch.count, consumer, counts, told, time.time())
 
     async def exposition(self) -> bytes:
-        return self._watch.exposition(time.time())
+        return await asyncio.to_thread(self._watch.exposition, time.time())
 
     async def console(self) -> bytes:
         """What the console shows, as JSON; the ledger in it is read anew while somebody looks."""
@@ -142,11 +147,11 @@ class DriftMonitor:
         while True:
             await asyncio.to_thread(self._watch.hold)
             await asyncio.to_thread(self._watch.tick, time.time())
-            if (report := self._watch.take_page()) is not None:
+            if (report := await asyncio.to_thread(self._watch.take_page)) is not None:
                 try:
                     await asyncio.to_thread(self._registry.log_report, *report)
                 except VigilError as error:
-                    self._watch.put_back(report)
+                    await asyncio.to_thread(self._watch.put_back, report)
                     log.warning("the drift report waits: %s", error.message)
             await asyncio.sleep(POLL_S)
 
@@ -176,7 +181,7 @@ class DriftMonitor:
     async def _hurry(self) -> None:
         """Have the replicas look at the registry now; they would anyway within their poll period."""
         with contextlib.suppress(Exception):
-            await serve.get_app_handle(self.settings.serve_application).broadcast("refresh").results_async()
+            await asyncio.wait_for(self._service.ask_all("refresh"), HURRY_S)
 
 
 def build(args: dict[str, Any]) -> serve.Application:

@@ -18,6 +18,7 @@ from train.home import write_json
 
 NAME = "monitor.json"
 LEASE_S = 15.0
+ANSWER_S = 5.0  # of S3: twice that, with a second attempt, is within the lease
 
 
 class LostLease(VigilError):
@@ -165,8 +166,12 @@ class S3State:
     def _s3(self) -> Any:
         if self._client is None:
             import boto3
+            from botocore.config import Config
 
-            self._client = boto3.client("s3")
+            # Who hears nothing within the lease has lost it, and all who report wait meanwhile.
+            self._client = boto3.client(
+                "s3", config=Config(connect_timeout=ANSWER_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 2})
+            )
         return self._client
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import click
 
 from infra import doctor as doctors
+from infra.diagnosis.finding import Finding
 from infra.render import SETTINGS, write
 from infra.settings import ROOT, BadSettings
-from train.terminal import command, json_option, show, table
+from train.terminal import command, json_option, plain, show, table
 
 
 @click.group(invoke_without_command=True)
@@ -82,6 +83,44 @@ def change(old: str, new: str, environment: str, as_json: bool) -> None:
         click.echo(f"{effect}: {doctors.EFFECTS[effect]}")
     if not found:
         click.echo("nothing changes")
+
+
+@doctor.command()
+@click.option("--context", help="context of the kubeconfig; without it the current one")
+@click.option("--kubeconfig", help="its file; without it $KUBECONFIG, or else ~/.kube/config")
+@json_option
+@command
+def cluster(context: str | None, kubeconfig: str | None, as_json: bool) -> None:
+    """What is wrong with the platform in a cluster, the worst first, and what helps.
+
+    Exit 0: nothing is wrong; 1: something is, or the cluster cannot be read.
+    """
+    from infra.diagnosis import diagnose
+    from infra.kube import connect
+    from infra.observe import Observer
+
+    reader = connect(kubeconfig, context)
+    look = Observer(reader).look()
+    found = diagnose(look.seen)
+    ok = all(one.grade == "note" for one in found)
+    if as_json:
+        findings = [one.to_json() for one in found]
+        where = {"cluster": reader.server, "where": reader.where}
+        show({"ok": ok, **where, "findings": findings, "unread": list(look.unread)})
+    else:
+        _tell(found, look.unread)
+    if not ok:
+        sys.exit(1)
+
+
+def _tell(found: list[Finding], unread: tuple[str, ...]) -> None:
+    """A block of lines for each finding: its grade and object, the cause, what helps."""
+    for one in found:
+        click.echo(plain(f"{one.grade:8} {one.what}\n         {one.why}\n      -> {one.fix}"))
+    for line in dict.fromkeys(unread):
+        click.echo(plain(f"not read {line}"), err=True)
+    if not found:
+        click.echo("nothing is wrong")
 
 
 def _files(where: str, environment: str) -> dict[str, str]:

@@ -22,8 +22,11 @@ pulumi preview --policy-pack policies --policy-pack-config policies/environments
 ```
 
 `mandatory` stops the preview, `advisory` warns. Without a configuration file the levels of the column *default* hold, which are
-those of a stack that people depend on. A value that is unknown at preview is never a pass: the rule reports that it could not
-run. Without Pulumi, over an exported state, a preview or rendered manifests, with a budget for what could not be judged:
+those of a stack that people depend on. A value that is unknown at preview is neither a pass nor a violation: the policy says that
+it could not run, and how many of its judgements were skipped. On the first preview of a stack that makes its own cluster that is
+every object of Kubernetes in those policies that see the whole stack: the engine hands them over without properties. Rendered
+manifests can be judged before. Without Pulumi, over an exported state, a preview or rendered manifests, with a budget for what
+could not be judged:
 
 ```sh
 pulumi stack export > state.json

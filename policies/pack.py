@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pulumi_policy import (
     EnforcementLevel,
@@ -16,8 +16,24 @@ from pulumi_policy import (
     StackValidationArgs,
     StackValidationPolicy,
 )
+from pulumi_policy.proxy import UnknownValueError
 
 from policies.rule import Judgement, Resource, Rule, Stack
+
+NAMED = 3  # resources that a message about skipped judgements names
+
+
+class Skipped(UnknownValueError):
+    """Judgements of one policy that need what is unknown; the engine shows the message, and goes on."""
+
+    def __init__(self, found: Sequence[tuple[Resource, UnknownValueError]], judged: int) -> None:
+        first = found[0][1]
+        super().__init__(first.unknown_type_sentinel, first.props)
+        names = [resource.name for resource, _ in found[:NAMED]]
+        if len(found) > NAMED:
+            names.append(f"{len(found) - NAMED} more")
+        counted = f"{len(found)} of {judged} judgements skipped"
+        self.message = f"{counted} ({', '.join(names)}): {first.message}"
 
 
 def policy(rule: Rule, level: EnforcementLevel) -> Policy:
@@ -47,7 +63,7 @@ def _on_resource(rule: Rule) -> Callable[..., None]:
         resource = Resource(args.resource_type, args.name, args.urn, args.props)
         if not rule.applies(resource):
             args.not_applicable()
-        _report(rule.judge(resource, args.get_config()), resource, report)
+        _report([(resource, rule.judge(resource, args.get_config()))], report)
 
     return validate
 
@@ -58,25 +74,24 @@ def _on_stack(rule: Rule) -> Callable[..., None]:
         judged = [resource for resource in stack.resources if rule.applies(resource)]
         if not judged:
             args.not_applicable()
-        unknown = None
-        for resource in judged:
-            judgement = rule.judge(resource, args.get_config(), stack)
-            _report(Judgement(judgement.violations, None), resource, report)
-            unknown = unknown or judgement.unknown
-        if unknown:
-            raise unknown
+        config = args.get_config()
+        _report([(each, rule.judge(each, config, stack)) for each in judged], report)
 
     return validate
 
 
 def _seen(resource: PolicyResource) -> Resource:
-    links = {key: [each.urn for each in found] for key, found in resource.property_dependencies.items()}
+    sources = resource.property_dependencies.items()
+    links = {key: [each.urn for each in found] for key, found in sources}
     protect = bool(resource.opts and resource.opts.protect)
     return Resource(resource.resource_type, resource.name, resource.urn, resource.props, protect, links)
 
 
-def _report(judgement: Judgement, resource: Resource, report: Callable[..., None]) -> None:
-    for message in judgement.violations:
-        report(message, resource.urn)
-    if judgement.unknown:
-        raise judgement.unknown
+def _report(judgements: Sequence[tuple[Resource, Judgement]], report: Callable[..., None]) -> None:
+    """Report every violation, then raise Skipped where some judgement was not possible."""
+    for resource, judgement in judgements:
+        for message in judgement.violations:
+            report(message, resource.urn)
+    unknown = [(resource, found.unknown) for resource, found in judgements if found.unknown]
+    if unknown:
+        raise Skipped(unknown, len(judgements))

@@ -1,7 +1,8 @@
 """A rule: one pure function that judges a subject, and one message that says what to change.
 
-A value that is unknown at preview raises `UnknownValueError` when it is read (the SDK's proxies see to that). The subject is then
-skipped and reported as such; the other subjects are still judged.
+A value that is unknown at preview raises `UnknownValueError` when it is read: the SDK's proxies see
+to that, and `Unseen` where a resource has no properties at all. The subject is then skipped and
+reported as such; the other subjects are still judged.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
-from pulumi_policy.proxy import UnknownValueError
+from pulumi_policy.proxy import UNKNOWN_OBJECT_VALUE, UnknownValueError
 
 Props = Mapping[str, Any]
 Severity = Literal["low", "medium", "high", "critical"]
@@ -26,9 +27,36 @@ def matches(patterns: tuple[str, ...], type_: str) -> bool:
     return any(fnmatchcase(type_, pattern) for pattern in patterns)
 
 
+class NoPropertiesYet(UnknownValueError):
+    """A resource was looked into that has no properties at all."""
+
+    def __init__(self) -> None:
+        super().__init__(UNKNOWN_OBJECT_VALUE, [])
+        self.message = "it has no properties before its provider can be asked"
+
+
+class Unseen(Mapping[str, Any]):
+    """Properties that nobody knows: whatever is asked of them raises NoPropertiesYet.
+
+    While a provider's own configuration is unknown (the kubeconfig of a cluster that does not exist
+    yet), Pulumi's engine hands over its resources without a single property. What is absent there
+    is neither there nor missing.
+    """
+
+    def __getitem__(self, key: str) -> NoReturn:
+        raise NoPropertiesYet
+
+    def __iter__(self) -> NoReturn:
+        raise NoPropertiesYet
+
+    def __len__(self) -> NoReturn:
+        raise NoPropertiesYet
+
+
 @dataclass(frozen=True)
 class Resource:
-    """A resource as a rule sees it. `links` are the URNs that each property was computed from."""
+    """A resource as a rule sees it. `links` are the URNs that each property was computed from; no
+    properties at all become `Unseen`."""
 
     type: str
     name: str
@@ -36,6 +64,10 @@ class Resource:
     props: Props
     protect: bool = False
     links: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.props, Unseen) and not self.props:
+            object.__setattr__(self, "props", Unseen())
 
     @property
     def kind(self) -> str:

@@ -21,6 +21,7 @@ from serve import console, docs, schemas
 from serve.board import Board
 from serve.capture import Capture
 from serve.gateway import Answer, Call, Gateway, accept, table
+from serve.handles import Application
 from serve.invocations import decode_invocations, encode_invocations
 from serve.metrics import ServeMetrics, exposition, labelled, snapshot
 from serve.model_watch import ModelWatch, Snapshot
@@ -28,7 +29,7 @@ from serve.observe import App, Observer, observer
 from serve.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer, model_metadata, server_metadata
 from serve.operators import Operators, admit_operator, own_page
 from serve.protocols import decode_feedback, decode_mode, decode_predict, encode_predict
-from serve.reports import Reports, ask
+from serve.reports import Monitor, Reports
 from serve.settings import ServeSettings
 from train.errors import InvalidFeatures, NoModel, VigilError
 from train.home import Home
@@ -59,8 +60,10 @@ class Detector:
         )  # fmt: skip
         self.registry = registry
         self.capture = Capture(self.settings.capture_rows)
-        self.reports = Reports(self.watch, self.capture, self.metrics)
-        self._ask_monitor = ask
+        monitor = Monitor()
+        self.reports = Reports(self.watch, self.capture, self.metrics, monitor)
+        self._ask_monitor = monitor.ask
+        self._replicas = Application(serve.get_replica_context().app_name)
         self.observer: Observer | None = None
         self.capture_rate = 1.0
         self._tasks: list[asyncio.Task[None]] = []
@@ -195,8 +198,7 @@ class Detector:
 
     async def _refreshed(self) -> list[dict[str, Any]]:
         try:
-            handle = serve.get_app_handle(serve.get_replica_context().app_name)
-            return await asyncio.wait_for(handle.broadcast("refresh").results_async(), REFRESH_TIMEOUT_S)
+            return await asyncio.wait_for(self._replicas.ask_all("refresh"), REFRESH_TIMEOUT_S)
         except Exception as error:  # they look by themselves within their poll period
             raise NotRefreshed(f"not every replica answered ({type(error).__name__}); each looks by itself soon") from error
 

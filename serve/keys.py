@@ -8,6 +8,7 @@ import click
 
 from serve.auth import KeyRing
 from serve.settings import ServeSettings
+from train.home import writing
 from train.settings import HomeSettings
 from train.signature import new_key
 from train.terminal import command, json_option, show
@@ -31,7 +32,9 @@ def _ring() -> KeyRing:
 @command
 def new(name: str, operator: bool, as_json: bool) -> None:
     """Make a key called NAME and print it, this one time."""
-    key = _ring().new(name, operator=operator)
+    ring = _ring()
+    with writing(ring.file.parent):
+        key = ring.new(name, operator=operator)
     if as_json:
         show({"name": name, "key": key, "operator": operator})
     else:
@@ -72,7 +75,9 @@ def list_keys(as_json: bool) -> None:
 @command
 def revoke(name: str, as_json: bool) -> None:
     """Take the key called NAME out."""
-    _ring().revoke(name)
+    ring = _ring()
+    with writing(ring.file.parent):
+        ring.revoke(name)
     if as_json:
         show({"revoked": name})
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -28,12 +27,18 @@ from serve import ports
 from serve.auth import KeyRing
 from serve.ports import REPLICA_PORTS, Ports
 from serve.settings import ServeSettings
-from train import reaper
+from train import local_ray, reaper
 from train.errors import PlatformError, VigilError
 from train.home import Home, Platform, use_ray_token
+from train.settings import TrainSettings
 
 Progress = Callable[[str], None]
 OWN_KEY = "this-machine"
+OBJECTS = 256 * 2**20  # bytes of Ray's object store
+LITTLE_CPUS = 0.1  # what Ray reserves for the monitor, for a stream consumer, for the driver of a job
+SCAN_CPUS = 1.0  # for a task that reads a part of a table
+# Nothing uses MLflow's job runner and its consumers, and they take more memory than all else of it.
+MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 START_TIMEOUT_S = 180.0
 PUT_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
@@ -52,14 +57,18 @@ def running(
     Raises PlatformError when the port is taken, a platform runs already in this home, or a part does not start.
     """
     home.create()
-    with _only_one(home), tempfile.TemporaryDirectory(prefix="vigil-") as sockets:
+    with _only_one(home), _short_folder() as sockets:
         found = ports.find(settings.port, settings.host)
         platform = _describe(settings, home, found)
         with reaper.guarded(platform.id):
             try:
                 os.environ |= environment(settings, found, home, Path(sockets))
                 progress("starting Ray and MLflow")
-                with _tracking_server(home, found.tracking), _ray(found) as address:
+                reserved = reserved_cpus(settings, TrainSettings())
+                with (
+                    _tracking_server(home, found.tracking),
+                    _ray(found, reserved, progress) as address,
+                ):
                     platform = replace(platform, ray_address=address)
                     failure = f"MLflow does not start, see {home.logs / 'mlflow.log'}"
                     wait_for(lambda: answers(f"{platform.tracking_uri}/health"), START_TIMEOUT_S, failure)
@@ -214,6 +223,13 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, failure: str, step
         time.sleep(step_s)
 
 
+def _short_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="vigil-")
+    except OSError as error:
+        raise PlatformError(f"{error.strerror}: make /tmp writable, in a container with --tmpfs /tmp") from error
+
+
 @contextmanager
 def _only_one(home: Home) -> Iterator[None]:
     with (home.state / "lock").open("w") as lock:
@@ -260,7 +276,7 @@ class _Server:
 
     def start(self) -> None:
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(self.command, stdout=out, stderr=out, start_new_session=True)
+            self.process = subprocess.Popen(self.command, env=MLFLOW | os.environ, stdout=out, stderr=out, start_new_session=True)
 
     def supervise(self) -> None:
         while not self.stopping:
@@ -287,16 +303,29 @@ def _tracking_server(home: Home, port: int) -> Iterator[None]:
             server.process.terminate()
 
 
+def reserved_cpus(settings: ServeSettings, training: TrainSettings) -> float:
+    """What Vigil asks Ray for at once, at most: all replicas, what stands beside them, and one training."""
+    replicas = max(settings.min_replicas, settings.max_replicas) * settings.cpus_per_replica
+    consumers = settings.stream_consumers if settings.stream_source else 0
+    work = max(SCAN_CPUS, training.workers * training.cpus_per_worker)
+    return replicas + LITTLE_CPUS * (2 + consumers) + work
+
+
 @contextmanager
-def _ray(found: Ports) -> Iterator[str]:
+def _ray(found: Ports, reserved: float, progress: Progress) -> Iterator[str]:
     import ray  # reads its environment when it is imported
 
     with _agent_on(found.agent):
-        ray.init(
-            address="local", namespace="vigil", num_cpus=max(4, os.cpu_count() or 1), object_store_memory=256 * 2**20,
-            include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=found.dashboard, _node_ip_address="127.0.0.1",
-            _metrics_export_port=found.metrics, log_to_driver=False, logging_level=logging.ERROR,
-        )  # fmt: skip
+        local_ray.start(
+            reserved=reserved,
+            objects=OBJECTS,
+            tell=progress,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=found.dashboard,
+            _node_ip_address="127.0.0.1",
+            _metrics_export_port=found.metrics,
+        )
     try:
         yield ray.get_runtime_context().gcs_address
     finally:

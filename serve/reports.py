@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from ray import serve
 
 from serve.capture import Capture
+from serve.handles import Application
 from serve.metrics import RayMirror, ServeMetrics, Snapshot, snapshot
 from serve.model_watch import ModelWatch
 from serve.vitals import Vitals
@@ -24,15 +24,24 @@ class NoMonitor(VigilError):
     status = 503
 
 
-async def ask(method: str, *args: Any) -> Any:
-    """Call a method of the monitor; raises NoMonitor when it does not answer, and what it raised itself."""
-    try:
-        handle = serve.get_app_handle(MONITOR)
-        return await asyncio.wait_for(getattr(handle, method).remote(*args), MONITOR_TIMEOUT_S)
-    except Exception as error:  # absent, restarting or slow
-        if isinstance(said := getattr(error, "cause", None), VigilError):
-            raise said from error
-        raise NoMonitor(f"the drift monitor does not answer ({type(error).__name__}); scoring goes on without it") from error
+class Monitor:
+    """The drift monitor, as whoever tells it something or asks it sees it."""
+
+    def __init__(self, patience_s: float = MONITOR_TIMEOUT_S) -> None:
+        self._application = Application(MONITOR)
+        self._patience_s = patience_s
+
+    async def ask(self, method: str, *args: Any) -> Any:
+        """What a method of the monitor answers.
+
+        Raises NoMonitor when there is no answer within the patience, and what the method raised.
+        """
+        try:
+            return await asyncio.wait_for(self._application.ask(method, *args), self._patience_s)
+        except Exception as error:  # absent, restarting or slow
+            if isinstance(said := getattr(error, "cause", None), VigilError):
+                raise said from error
+            raise NoMonitor(f"the drift monitor does not answer ({type(error).__name__}); scoring goes on without it") from error
 
 
 class Counted:
@@ -56,8 +65,9 @@ class Counted:
 class Reports:
     """Hands captured rows, counts and what is served to the monitor, and the counts to Ray."""
 
-    def __init__(self, watch: ModelWatch, capture: Capture, metrics: ServeMetrics) -> None:
+    def __init__(self, watch: ModelWatch, capture: Capture, metrics: ServeMetrics, monitor: Monitor) -> None:
         self._watch, self._capture, self._metrics = watch, capture, metrics
+        self._monitor = monitor
         self._vitals, self._counted = Vitals(metrics), Counted(metrics.registry)
         self.drift_score = 0.0  # severity of the last window, as the monitor said it last
 
@@ -73,7 +83,7 @@ class Reports:
         about = {"rows": batches, "counts": self._counted.counts, "told": self._counted.told, "shadow": found}
         about["trial"] = trial.report() if trial else None
         try:
-            answer = await ask("ingest", served | about)
+            answer = await self._monitor.ask("ingest", served | about)
         except VigilError:
             self._capture.put_back(batches)
             return

@@ -18,10 +18,11 @@ from ray import serve
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from serve.consume import build_consumer
-from serve.reports import Counted, ask
+from serve.handles import Application
+from serve.reports import Counted, Monitor
 from serve.scorer import Busy, Refused, Scored
 from serve.settings import ServeSettings
-from serve.stream import StreamSettings
+from serve.stream import Consumer, StreamSettings
 from train.errors import VigilError
 from train.home import Home
 
@@ -31,10 +32,10 @@ CPUS = 0.1
 
 
 class HandleScorer:
-    """The service by its handle. Used in a thread; `loop` is the replica's, on which Serve's router runs."""
+    """The service by its handle. Used in a thread, which waits."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+        self._service, self._timeout_s = Application(SERVICE), timeout_s
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._ask("features"))
@@ -44,11 +45,8 @@ class HandleScorer:
         return Scored(scores, predictions, version)
 
     def _ask(self, method: str, *args: Any) -> Any:
-        async def ask() -> Any:
-            return await getattr(serve.get_app_handle(SERVICE), method).remote(*args)
-
         try:
-            return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(TIMEOUT_S)
+            return self._service.wait_for(self._timeout_s, method, *args)
         except (BackPressureError, RayServeException, TimeoutError) as error:
             raise Busy(f"the service does not answer: {error or type(error).__name__}") from error
         except Exception as error:
@@ -64,14 +62,11 @@ class HandleScorer:
 class StreamConsumer:
     """One consumer in a thread; Serve restarts it when the thread has ended."""
 
-    def __init__(self, args: dict[str, Any]) -> None:
+    async def __init__(self, args: dict[str, Any]) -> None:  # pyright: ignore[reportGeneralTypeIssues]
+        """Serve awaits it: the loop is also that of Ray's own part of the replica, and sinks,
+        sources and leases may be far away."""
         settings = ServeSettings(**args)
-        sinks = settings.stream_sinks.split(",")
-        scorer = HandleScorer(asyncio.get_running_loop())
-        self._consumer = build_consumer(
-            settings.stream_source, sinks, settings.stream_dead_letters, settings.stream_leases or None, scorer,
-            Home(settings.home), StreamSettings(),
-        )  # fmt: skip
+        self._consumer = await asyncio.to_thread(_consumer, settings)
         self._thread = threading.Thread(target=self._consumer.run, daemon=True)
         self._thread.start()
         name = f"stream-{os.getpid()}-{uuid.uuid4().hex[:6]}"
@@ -79,12 +74,12 @@ class StreamConsumer:
 
     async def _report_loop(self, name: str, period_s: float) -> None:
         """Tell Ray and the monitor what was counted; while the monitor is away, it hears the sum the next time."""
-        counted = Counted(self._consumer.metrics.registry)
+        counted, monitor = Counted(self._consumer.metrics.registry), Monitor()
         while True:
             await asyncio.sleep(period_s)
             counted.sample()
             with suppress(VigilError):
-                await ask("count", name, counted.counts, counted.told)
+                await monitor.ask("count", name, counted.counts, counted.told)
                 counted.taken()
 
     def check_health(self) -> None:
@@ -100,6 +95,18 @@ class StreamConsumer:
         if hasattr(self, "_thread"):
             self._consumer.stop()
             self._thread.join(10)
+
+
+def _consumer(settings: ServeSettings) -> Consumer:
+    return build_consumer(
+        settings.stream_source,
+        settings.stream_sinks.split(","),
+        settings.stream_dead_letters,
+        leases=settings.stream_leases or None,
+        scorer=HandleScorer(),
+        home=Home(settings.home),
+        settings=StreamSettings(),
+    )
 
 
 def build(args: dict[str, Any]) -> serve.Application:

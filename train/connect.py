@@ -7,16 +7,20 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any
 
 import ray
 
-from train import reaper
+from train import local_ray, reaper
 from train.home import Home
 from train.registry import Registry
 from train.settings import TrainSettings, TrustSettings
 from train.submit import NICENESS
+from train.terminal import say
+
+TRAINING_CPUS = 2.0  # reserved at once, at most, with the defaults
+OBJECTS = 512 * 2**20  # bytes of the object store of a training's own Ray
 
 
 def inside_job() -> bool:
@@ -30,18 +34,18 @@ def connected(address: str | None) -> Iterator[None]:
 
     What Ray has to say of dead workers it prints; standard output is for results.
     """
-    quiet: dict[str, Any] = {"namespace": "vigil", "log_to_driver": False, "logging_level": logging.ERROR}
+    more: dict[str, Any] = {}
     if inside_job():
         os.nice(NICENESS)  # who submitted it may have said nothing of that
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
-        quiet["runtime_env"] = {"env_vars": {"RAY_worker_niceness": str(NICENESS)}}
-    ends: AbstractContextManager[None] = nullcontext()
-    if address is None and "RAY_ADDRESS" not in os.environ:
-        cpus = max(2, os.cpu_count() or 1)
-        quiet |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": 512 * 2**20}
-        address, ends = "local", reaper.guarded(uuid.uuid4().hex)
-    with ends:
-        ray.init(address=address, **quiet)
+        more["runtime_env"] = {"env_vars": {"RAY_worker_niceness": str(NICENESS)}}
+    own = address is None and "RAY_ADDRESS" not in os.environ
+    with reaper.guarded(uuid.uuid4().hex) if own else nullcontext():
+        if own:
+            local_ray.start(reserved=TRAINING_CPUS, objects=OBJECTS, tell=say, include_dashboard=False, **more)
+        else:
+            quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+            ray.init(address=address, namespace="vigil", **quiet, **more)
         try:
             with redirect_stdout(sys.stderr):
                 yield

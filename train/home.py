@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 import threading
 import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from train.errors import PlatformError
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -20,18 +25,32 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
+@contextmanager
+def writing(root: Path) -> Generator[None]:
+    """Raises PlatformError, which says what helps, where the block may not write to the home at `root`."""
+    try:
+        yield
+    except OSError as error:
+        raise PlatformError(
+            f"cannot write to {root}: {error.strerror}. VIGIL_HOME names another folder; "
+            f"in a container mount a volume there that user {os.getuid()} may write"
+        ) from error
+
+
 def use_ray_token(home: Home) -> Path:
     """Have this process and its children use the Ray token of `home`; made on first use, readable by its owner only.
 
-    Call it before `ray` is first imported: Ray reads its authentication mode then.
+    Call it before `ray` is first imported: Ray reads its authentication mode then. Raises PlatformError where nothing can
+    be written.
     """
     path = home.state / "ray-token"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.touch(mode=0o600)
-        temporary.write_text(secrets.token_hex(32))
-        temporary.replace(path)
+        with writing(home.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            temporary.touch(mode=0o600)
+            temporary.write_text(secrets.token_hex(32))
+            temporary.replace(path)
     if "RAY_AUTH_TOKEN" not in os.environ:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -107,9 +126,12 @@ class Home:
         return f"sqlite:///{self.root / 'mlflow.db'}"
 
     def create(self) -> Home:
-        """Make the folders; return self."""
-        for folder in (self.artifacts, self.cache, self.captured, self.logs, self.state):
-            folder.mkdir(parents=True, exist_ok=True)
+        """Make the folders; return self. Raises PlatformError where they cannot be made."""
+        with writing(self.root):
+            for folder in (self.artifacts, self.cache, self.captured, self.logs, self.state):
+                folder.mkdir(parents=True, exist_ok=True)
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return self
 
     def write_platform(self, platform: Platform) -> None:

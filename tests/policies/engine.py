@@ -54,30 +54,53 @@ class Pack:
 
     def ask(self, resources: Sequence[Given]) -> list[Any]:
         """The diagnostics of resource policies on each resource, then of stack policies on all."""
-        options, provider = proto.AnalyzerResourceOptions(), proto.AnalyzerProviderResource()
-        found = []
-        for each in resources:
-            request = proto.AnalyzeRequest(
-                type=each.type, urn=each.urn, name=each.name, properties=_struct(each.props), options=options, provider=provider
-            )
-            found += self._stub.Analyze(request, timeout=30).diagnostics
         urns = {each.name: each.urn for each in resources}
-        stack = [
-            proto.AnalyzerResource(
-                type=each.type,
-                urn=each.urn,
-                name=each.name,
-                properties=_struct(each.props),
-                options=options,
-                provider=provider,
-                propertyDependencies={
-                    key: proto.AnalyzerPropertyDependencies(urns=[urns[name] for name in names if name in urns])
-                    for key, names in each.links.items()
+        states = [
+            {
+                "type": each.type,
+                "urn": each.urn,
+                "inputs": each.props,
+                "propertyDependencies": {
+                    key: [urns[name] for name in names if name in urns] for key, names in each.links.items()
                 },
-            )
+            }
             for each in resources
         ]
-        return [*found, *self._stub.AnalyzeStack(proto.AnalyzeStackRequest(resources=stack), timeout=60).diagnostics]
+        return [*self.ask_each(states), *self.ask_whole(states)]
+
+    def ask_each(self, states: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """The diagnostics of resource policies on each resource, in the form of an exported state."""
+        found = []
+        for each in states:
+            request = proto.AnalyzeRequest(**_asked(each))
+            found += self._stub.Analyze(request, timeout=30).diagnostics
+        return found
+
+    def ask_whole(self, states: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """The diagnostics of stack policies on all resources together."""
+        whole = [
+            proto.AnalyzerResource(
+                **_asked(each),
+                propertyDependencies={
+                    key: proto.AnalyzerPropertyDependencies(urns=urns) for key, urns in each["propertyDependencies"].items()
+                },
+            )
+            for each in states
+        ]
+        request = proto.AnalyzeStackRequest(resources=whole)
+        return list(self._stub.AnalyzeStack(request, timeout=60).diagnostics)
+
+
+def _asked(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What both questions say of a resource."""
+    return {
+        "type": state["type"],
+        "urn": state["urn"],
+        "name": state["urn"].rsplit("::", 1)[-1],
+        "properties": _struct(state["inputs"]),
+        "options": proto.AnalyzerResourceOptions(),
+        "provider": proto.AnalyzerProviderResource(),
+    }
 
 
 def _struct(value: Mapping[str, Any]) -> struct_pb2.Struct:

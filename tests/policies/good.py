@@ -240,7 +240,10 @@ AWS = [
     Given(
         "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass",
         "node-class",
-        {"spec": {"metadataOptions": {"httpTokens": "required", "httpPutResponseHopLimit": 1.0}}},
+        {
+            "metadata": {"name": "ray"},
+            "spec": {"metadataOptions": {"httpTokens": "required", "httpPutResponseHopLimit": 1.0}},
+        },
     ),
     node_pool("ray-head", ["on-demand"], "16"),
     node_pool("ray-serve", ["on-demand", "spot"], "64"),

@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from policies.cli import ENVIRONMENTS, configured
+from policies.recorded import from_states
+from policies.report import Report, run
 from tests.infra import recorded
 from tests.infra.shapes import state
 from tests.policies.harness import UNKNOWN
+
+State = dict[str, Any]
+KUBERNETES = "pulumi:providers:kubernetes"
 
 
 @cache
 def deployment(stack: str, preview: bool) -> dict[str, Any]:
     """One of Vigil's stacks, see `as_deployment`."""
     return as_deployment(recorded.recorded(stack).resources, preview)
+
+
+@cache
+def for_stack_policies(stack: str) -> list[State]:
+    """What the engine hands to stack policies at the first preview: as `as_deployment`, but without
+    any property of an object whose provider is not configured yet, as its cluster does not exist.
+    """
+    states = deployment(stack, preview=True)["deployment"]["resources"]
+    unknown = {each["urn"] for each in states if each["type"] == KUBERNETES and _waits(each)}
+    providers = {each.urn: each.provider for each in recorded.recorded(stack).resources}
+    return [
+        {**each, "inputs": {}} if providers[each["urn"]].rsplit("::", 1)[0] in unknown else each
+        for each in states
+    ]  # fmt: skip
+
+
+def judged(states: Sequence[State], environment: str) -> Report:
+    """The rules of an environment over resources."""
+    rules, params = configured(json.loads((ENVIRONMENTS / f"{environment}.json").read_text()))
+    return run(from_states(states), rules, params)
+
+
+def judged_at_first_preview(stack: str) -> Report:
+    """The rules over what the engine hands to each kind of policy before anything exists."""
+    each = judged(deployment(stack, preview=True)["deployment"]["resources"], stack)
+    whole = judged(for_stack_policies(stack), stack)
+    lines = [line for line in each.lines if not line.rule.stack]
+    return Report((*lines, *(line for line in whole.lines if line.rule.stack)))
+
+
+def _waits(provider: State) -> bool:
+    return UNKNOWN in provider["inputs"].values()
 
 
 def as_deployment(registered: Sequence[recorded.Resource], preview: bool) -> dict[str, Any]:

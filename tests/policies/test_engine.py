@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,9 +14,11 @@ from pulumi.runtime.proto import analyzer_pb2 as proto
 
 from policies.cli import ENVIRONMENTS, configured
 from policies.rules import POLICIES, RULES
+from tests.infra import recorded
 from tests.policies.engine import Pack, running_pack
 from tests.policies.good import GOOD
 from tests.policies.harness import UNKNOWN, Given, run
+from tests.policies.stacks import deployment, for_stack_policies, judged_at_first_preview
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,24 @@ def test_an_unknown_value_is_said_to_be_one_and_hides_no_violation(pack: Pack) -
     assert "can't run policy 'rds-encrypted'" in found["rds-encrypted"].message
     assert found["rds-encrypted"].enforcementLevel == proto.ADVISORY
     assert found["rds-multi-az"].enforcementLevel == proto.MANDATORY
+
+
+@pytest.mark.parametrize("stack", recorded.STACKS)
+def test_a_first_preview_is_not_refused_and_counts_what_it_skips(pack: Pack, stack: str) -> None:
+    """Nothing exists, not even the cluster: stack policies see Kubernetes objects without properties."""
+    rules, params = configured(json.loads((ENVIRONMENTS / f"{stack}.json").read_text()))
+    pack.configure({rule.name: (level, params.get(rule.name, {})) for rule, level in rules})
+    each, whole = deployment(stack, preview=True)["deployment"]["resources"], for_stack_policies(stack)
+    found = [*pack.ask_each(each), *pack.ask_whole(whole)]
+    refused = [(one.policyName, one.message) for one in found if one.enforcementLevel == proto.MANDATORY]
+    assert refused == []
+    skipped: dict[str, int] = {}
+    for one in found:
+        if count := re.search(r"during preview: (\d+) of \d+ judgements skipped", one.message):
+            skipped[one.policyName] = skipped.get(one.policyName, 0) + int(count[1])
+    expected = Counter(line.rule.name for line in judged_at_first_preview(stack).of("skipped"))
+    assert skipped == expected
+    assert ("ray-within-quota" in skipped) is (stack != "local")
 
 
 def test_levels_and_parameters_of_an_environment_hold(pack: Pack) -> None:

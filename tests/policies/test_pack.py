@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from jsonschema import Draft202012Validator
 from pulumi_policy.proxy import UnknownValueError, unknown_checking_proxy
 
 from policies import rules as listed
-from policies.rule import Resource, Rule, Stack, rule
+from policies.rule import NoPropertiesYet, Resource, Rule, Stack, rule
 from policies.rules import ADVISORY, MANDATORY, RULES
 from tests.policies.harness import UNKNOWN
 
@@ -77,6 +78,24 @@ def test_a_reference_is_known_by_link_or_by_value_and_otherwise_unknown() -> Non
     assert not linked.refers("bucket", one("other"))
     with pytest.raises(UnknownValueError):
         one("policy", bucket=UNKNOWN).refers("bucket", bucket)
+
+
+def test_no_properties_at_all_are_unknown_however_they_are_asked() -> None:
+    props = one("it").props
+    questions: list[Callable[[], object]] = [
+        lambda: props.get("a"),
+        lambda: props["a"],
+        lambda: "a" in props,
+        lambda: list(props),
+        lambda: bool(props),
+        lambda: props == {},
+        lambda: {**props},
+    ]
+    for ask in questions:
+        with pytest.raises(NoPropertiesYet):
+            ask()
+    assert one("it", a=1).props.get("b") is None
+    assert one("it").identities == {"it"}
 
 
 def test_an_unknown_subject_leaves_the_others_judged() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ CASES: dict[str, Case] = {case.rule: case for case in (*AWS_CASES, *KUBERNETES_C
 CAPACITY = "karpenter.sh/capacity-type"
 WORKERS = "spec.rayClusterConfig.workerGroupSpecs.0.template.spec"
 KMS_KEY = "rules.0.applyServerSideEncryptionByDefault.kmsMasterKeyId"
+OBJECTS = {each.type for each in GOOD if each.type.startswith("kubernetes:")}
 APART = {"iam-no-users", "pod-role-not-shared", "nat-gateways-bounded", "budget-watched"}
 BREAKS = [pytest.param(case.rule, each, id=f"{case.rule}-{n}") for case in CASES.values() for n, each in enumerate(case.breaks)]
 
@@ -45,6 +47,33 @@ def test_an_unknown_value_is_skipped_not_passed(name: str) -> None:
     assert unknown is not None
     result = run(POLICY[name], broken(*unknown, UNKNOWN))
     assert (result.status, result.violations) == ("skipped", [])
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_objects_without_properties_are_skipped_not_passed_nor_violated(name: str) -> None:
+    """So the engine hands over every object of a cluster that does not exist yet."""
+    resources = [replace(each, props={}) if each.type in OBJECTS else each for each in GOOD]
+    result = run(POLICY[name], resources)
+    assert result.violations == []
+    assert result.judged is (name != "iam-no-users")
+    if any(kind.startswith("kubernetes:") for kind in RULES[name][0].types):
+        assert result.status == "skipped"
+        assert "it has no properties before its provider can be asked" in result.unknown[0]
+    else:
+        assert result.unknown == []
+
+
+def test_a_stack_policy_counts_and_names_what_it_skips() -> None:
+    """One policy may raise only once: the message stands for all judgements that were not possible."""
+    names = ["serve", "second", "third", "fourth"]
+    service = next(each for each in GOOD if each.name == "serve")
+    unknown = [replace(service, name=name, props={}) for name in names]
+    known = replace(service, name="known")
+    pools = [each for each in GOOD if each.type.endswith(":NodePool")]
+    said = run(POLICY["ray-head-on-demand"], [known, *unknown, *pools])
+    first = "it has no properties before its provider can be asked"
+    assert said.unknown == [f"4 of 5 judgements skipped (serve, second, third, 1 more): {first}"]
+    assert said.violations == []
 
 
 @pytest.mark.parametrize(("name", "resource", "path", "value"), FINE, ids=[f"{each[0]}-{n}" for n, each in enumerate(FINE)])
@@ -216,7 +245,8 @@ def test_a_wide_managed_policy_passes_on_a_role_with_a_boundary(known: bool) -> 
     assert (
         run(POLICY["iam-no-wide-managed-policy"], [Given("aws:iam/policy:Policy", "policy", {}), role, power]).status == "passed"
     )
-    assert run(POLICY["iam-no-wide-managed-policy"], [Given(role.type, "wide", {}), power]).status == "violated"
+    bare = Given(role.type, "wide", {"name": "wide"})
+    assert run(POLICY["iam-no-wide-managed-policy"], [bare, power]).status == "violated"
 
 
 def test_a_head_on_a_static_node_group_must_not_meet_spot_capacity() -> None:

@@ -1,0 +1,203 @@
+"""Takes a snapshot of a running platform for its diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from infra.diagnosis import NAMESPACES
+from infra.diagnosis.finding import ContainerLog, Object, Readiness, Snapshot, name_of, quantity
+from infra.diagnosis.pods import wanted_logs
+from infra.kube import Answer, Cluster, ClusterAway, ClusterError, NotLoggedIn
+
+Usage = tuple[tuple[str, str, str], int]  # namespace, pod, container; bytes
+LOG_LINES = 12
+MOST_LOGS = 20  # of more pods than this nobody reads the last words
+SERVE = "/api/v1/namespaces/vigil/services/vigil-serve-svc:8000/proxy/readyz"
+RAY, APPS, BATCH = "/apis/ray.io/v1", "/apis/apps/v1", "/apis/batch/v1"
+NAMESPACED = {
+    "Pod": ("/api/v1", "pods"),
+    "Event": ("/api/v1", "events"),
+    "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
+    "Service": ("/api/v1", "services"),
+    "EndpointSlice": ("/apis/discovery.k8s.io/v1", "endpointslices"),
+    "ReplicaSet": (APPS, "replicasets"),
+    "Deployment": (APPS, "deployments"),
+    "Job": (BATCH, "jobs"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
+    "RayService": (RAY, "rayservices"),
+    "RayCluster": (RAY, "rayclusters"),
+}
+GLOBAL = {
+    "Node": "/api/v1/nodes",
+    "StorageClass": "/apis/storage.k8s.io/v1/storageclasses",
+}
+OPERATOR = "app.kubernetes.io/name=kuberay-operator"
+CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+CRDS = ("rayclusters.ray.io", "rayservices.ray.io")
+# What can go wrong while a platform comes up; the rest is for one look at a time.
+STARTING = (
+    "Pod",
+    "Event",
+    "PersistentVolumeClaim",
+    "ReplicaSet",
+    "Job",
+    "RayService",
+    "RayCluster",
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A snapshot, and what could not be read for it."""
+
+    seen: Snapshot
+    unread: tuple[str, ...] = ()
+
+
+class Observer:
+    """Looks at one cluster, as often as asked. A kind that may not be read is left out."""
+
+    def __init__(self, cluster: Cluster, namespaces: Sequence[str] = NAMESPACES) -> None:
+        self._cluster = cluster
+        self._namespaces = tuple(namespaces)
+        self._unread: list[str] = []
+
+    def look(self, kinds: Sequence[str] = tuple(NAMESPACED), *, deep: bool = True) -> Look:
+        """What is there now. `deep`: memory in use, versions and `/readyz` too.
+
+        Raises ClusterAway or NotLoggedIn where the API server cannot be asked.
+        """
+        self._unread = []
+        objects: dict[str, Sequence[Object]] = {}
+        for kind in kinds:
+            if (found := self._in_namespaces(kind)) is not None:
+                objects[kind] = found
+        for kind, path in GLOBAL.items():
+            if (items := self._try(kind, path)) is not None:
+                objects[kind] = items
+        objects["Namespace"] = self._own_namespaces()
+        seen = Snapshot(now=datetime.now(UTC), objects=objects)
+        seen = replace(seen, logs=dict(self._logs(wanted_logs(seen))))
+        return Look(self._deep(seen) if deep else seen, tuple(self._unread))
+
+    def _deep(self, seen: Snapshot) -> Snapshot:
+        definitions = [self._get(f"{CRD}/{name}") for name in CRDS]
+        operators = self._operators(seen)
+        objects = {
+            **seen.objects,
+            "Deployment": operators,
+            "CustomResourceDefinition": [one for one in definitions if one is not None],
+        }
+        usage = dict(self._usage())
+        return replace(seen, objects=objects, usage=usage, readiness=self.readiness())
+
+    def readiness(self) -> Readiness | None:
+        """What `/readyz` answers through the API server; None where that may not be asked."""
+        answer = self._cluster.ask(SERVE)
+        return None if answer.status in (403, 404) and _of_api(answer) else readiness_of(answer)
+
+    def _in_namespaces(self, kind: str) -> list[Object] | None:
+        api, plural = NAMESPACED[kind]
+        found: list[Object] = []
+        for namespace in self._namespaces:
+            items = self._try(kind, f"{api}/namespaces/{namespace}/{plural}")
+            if items is None:
+                return None
+            found.extend(items)
+        return found
+
+    def _try(self, kind: str, path: str, labels: str = "") -> list[Object] | None:
+        try:
+            return self._cluster.list(path, labels)
+        except (ClusterAway, NotLoggedIn):
+            raise
+        except ClusterError as error:
+            self._unread.append(f"{kind}: {error.message}")
+            return None
+
+    def _get(self, path: str) -> Object | None:
+        try:
+            return self._cluster.get(path)
+        except (ClusterAway, NotLoggedIn):
+            raise
+        except ClusterError as error:
+            self._unread.append(error.message)
+            return None
+
+    def _own_namespaces(self) -> list[Object]:
+        found = [self._get(f"/api/v1/namespaces/{name}") for name in self._namespaces]
+        return [one for one in found if one is not None]
+
+    def _operators(self, seen: Snapshot) -> list[Object]:
+        """KubeRay's operator wherever it is installed, and the deployments of the platform."""
+        own = list(seen.of("Deployment"))
+        everywhere = self._try("Deployment", f"{APPS}/deployments", labels=OPERATOR) or []
+        names = {name_of(one) for one in own}
+        return [*own, *(one for one in everywhere if name_of(one) not in names)]
+
+    def _logs(self, wanted: Sequence[ContainerLog]) -> Iterator[tuple[ContainerLog, str]]:
+        for one in wanted[:MOST_LOGS]:
+            text = self._cluster.log(
+                one.namespace,
+                one.pod,
+                one.container,
+                previous=one.previous,
+                lines=LOG_LINES,
+            )
+            yield one, text
+
+    def _usage(self) -> Iterator[Usage]:
+        """Memory by container: of the metrics server, or else of the kubelets."""
+        measured = False
+        for namespace in self._namespaces:
+            path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods"
+            for pod in self._measured(path):
+                measured = True
+                for one in pod.get("containers") or []:
+                    key = namespace, pod["metadata"]["name"], one["name"]
+                    yield key, int(quantity(one["usage"].get("memory")))
+        if not measured:
+            yield from self._kubelets()
+
+    def _measured(self, path: str) -> list[Object]:
+        try:
+            return self._cluster.list(path)
+        except (ClusterAway, NotLoggedIn):
+            raise
+        except ClusterError:  # no metrics server, or one that is not well: the kubelets know too
+            return []
+
+    def _kubelets(self) -> Iterator[Usage]:
+        for node in self._try("Node", GLOBAL["Node"]) or []:
+            path = f"/api/v1/nodes/{node['metadata']['name']}/proxy/stats/summary"
+            answer = self._cluster.ask(path)
+            pods = answer.json().get("pods") or [] if answer.status == 200 else []
+            for pod in pods:
+                yield from _container_usage(pod, self._namespaces)
+
+
+def _container_usage(pod: Object, namespaces: Sequence[str]) -> Iterator[Usage]:
+    about = pod["podRef"]
+    for one in pod.get("containers") or []:
+        if about["namespace"] in namespaces and "memory" in one:
+            key = about["namespace"], about["name"], one["name"]
+            yield key, int(one["memory"].get("workingSetBytes", 0))
+
+
+def _of_api(answer: Answer) -> bool:
+    """Whether it is the API server's own answer, not that of the service behind it."""
+    body = answer.json()
+    return isinstance(body, dict) and body.get("kind") == "Status"
+
+
+def readiness_of(answer: Answer) -> Readiness:
+    """What an answer through the API server's proxy says of the service."""
+    if _of_api(answer):
+        return Readiness(answer.status, str(answer.json().get("message", "")), reached=False)
+    body = answer.json()
+    error = body.get("error") if isinstance(body, dict) else None
+    kind = str(error.get("type", "")) if isinstance(error, dict) else ""
+    return Readiness(answer.status, kind)

@@ -1,0 +1,205 @@
+"""What a given cluster must have before anything is put into it: asked at a preview too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+
+from infra.diagnosis.finding import Finding, Object, labels_of, quantity
+from infra.kube import Cluster, ClusterAway, ClusterError, NotLoggedIn, connect
+
+TIMEOUT_S = 10.0
+PART_OF, INSTANCE = "app.kubernetes.io/part-of", "app.kubernetes.io/instance"
+OPERATOR = "app.kubernetes.io/name=kuberay-operator"
+# What a quota may call the sums that a pod adds to.
+SUMS = {
+    "cpu": ("requests", "cpu"),
+    "requests.cpu": ("requests", "cpu"),
+    "memory": ("requests", "memory"),
+    "requests.memory": ("requests", "memory"),
+    "limits.cpu": ("limits", "cpu"),
+    "limits.memory": ("limits", "memory"),
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a stack needs of a cluster.
+
+    `stack`: what its namespaces carry as app.kubernetes.io/instance; empty: nothing is compared.
+    `rooms`: by namespace, what its pods ask for at rest.
+    """
+
+    namespaces: tuple[str, ...]
+    storage_class: str = ""
+    stack: str = ""
+    rooms: Mapping[str, Room] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Pods at rest, and the sums of what their containers request and are limited to."""
+
+    pods: int = 0
+    sums: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+    def with_pod(self, containers: Sequence[Object], count: int) -> Room:
+        """This and `count` pods of these containers."""
+        sums = dict(self.sums)
+        for kind in set(SUMS.values()):
+            asked = [one.get("resources", {}).get(kind[0]) or {} for one in containers]
+            each = sum(quantity(one.get(kind[1])) for one in asked)
+            sums[kind] = sums.get(kind, 0.0) + count * each
+        return Room(self.pods + count, sums)
+
+
+def rooms(objects: Sequence[Object]) -> dict[str, Room]:
+    """What rendered objects ask for at rest, by namespace."""
+    found: dict[str, Room] = {}
+    for one in objects:
+        namespace = one["metadata"].get("namespace", "")
+        for containers, count in _pods(one):
+            found[namespace] = found.get(namespace, Room()).with_pod(containers, count)
+    return found
+
+
+def _pods(one: Object) -> Iterator[tuple[list[Object], int]]:
+    spec = one.get("spec") or {}
+    if one["kind"] in ("Deployment", "StatefulSet"):
+        yield spec["template"]["spec"]["containers"], spec.get("replicas", 1)
+    elif one["kind"] == "RayService":
+        yield from _ray_pods(spec["rayClusterConfig"])
+    elif one["kind"] == "RayCluster":
+        yield from _ray_pods(spec)
+
+
+def _ray_pods(cluster: Object) -> Iterator[tuple[list[Object], int]]:
+    head = list(cluster["headGroupSpec"]["template"]["spec"]["containers"])
+    if cluster.get("enableInTreeAutoscaling"):
+        head.append({"resources": (cluster.get("autoscalerOptions") or {}).get("resources") or {}})
+    yield head, 1
+    for group in cluster.get("workerGroupSpecs") or []:
+        yield group["template"]["spec"]["containers"], group.get("replicas", 0)
+
+
+# --- checks ---
+
+
+def check(cluster: Cluster, wanted: Wanted) -> list[Finding]:
+    """What stands in the way, and risks; raises ClusterError where the cluster cannot be asked."""
+    cluster.get("/version")
+    found = [*_storage(cluster, wanted.storage_class), *_operators(cluster, wanted)]
+    for name in wanted.namespaces:
+        namespace = _read(cluster, f"/api/v1/namespaces/{name}")
+        if namespace is not None:
+            found += _namespace(name, namespace, wanted.stack)
+            found += _quotas(cluster, name, wanted.rooms.get(name))
+    return found
+
+
+def _read(cluster: Cluster, path: str) -> Object | None:
+    """An object; None where it may not be read either: then nothing is said about it."""
+    try:
+        return cluster.get(path)
+    except (ClusterAway, NotLoggedIn):
+        raise
+    except ClusterError:
+        return None
+
+
+def _listed(cluster: Cluster, path: str, labels: str = "") -> list[Object]:
+    try:
+        return cluster.list(path, labels)
+    except (ClusterAway, NotLoggedIn):
+        raise
+    except ClusterError:
+        return []
+
+
+def _storage(cluster: Cluster, name: str) -> Iterator[Finding]:
+    classes = _listed(cluster, "/apis/storage.k8s.io/v1/storageclasses")
+    names = sorted(one["metadata"]["name"] for one in classes)
+    if name and names and name not in names:
+        fix = f"`pulumi config set vigil:homeStorageClass NAME` with one of: {', '.join(names)}"
+        yield Finding(f"storage class {name!r}", "is not in the cluster", fix)
+
+
+def _operators(cluster: Cluster, wanted: Wanted) -> Iterator[Finding]:
+    for one in _listed(cluster, "/apis/apps/v1/deployments", OPERATOR):
+        namespace = one["metadata"]["namespace"]
+        if namespace not in wanted.namespaces:
+            why = "another KubeRay operator: where it watches Vigil's namespace too, both write"
+            fix = "let it watch its own namespaces alone (`watchNamespace` of its chart)"
+            yield Finding(f"{namespace}/{one['metadata']['name']}", why, fix, "risk")
+
+
+def _namespace(name: str, there: Object, stack: str) -> Iterator[Finding]:
+    what = f"namespace {name!r}"
+    labels = labels_of(there)
+    if (there.get("status") or {}).get("phase") == "Terminating":
+        fix = "wait until it is gone; `vigil doctor cluster` says what holds it"
+        yield Finding(what, "is still being deleted", fix)
+    elif labels.get(PART_OF) != "vigil":
+        why = f"exists already and is not Vigil's (no label {PART_OF}=vigil)"
+        fix = (
+            f"use another cluster or context, or `kubectl delete namespace {name}` if nobody"
+            f" needs it; to hand it over: `kubectl label namespace {name} {PART_OF}=vigil` and"
+            f" `pulumi import kubernetes:core/v1:Namespace {name} {name}`"
+        )
+        yield Finding(what, why, fix)
+    elif stack and labels.get(INSTANCE, stack) != stack:
+        why = f"belongs to another stack, {labels[INSTANCE]}: a cluster holds one Vigil"
+        yield Finding(what, why, "choose another cluster or context, or destroy that stack")
+
+
+def _quotas(cluster: Cluster, name: str, room: Room | None) -> Iterator[Finding]:
+    if room is None:
+        return
+    for quota in _listed(cluster, f"/api/v1/namespaces/{name}/resourcequotas"):
+        spec = quota.get("spec") or {}
+        if spec.get("scopes") or spec.get("scopeSelector"):
+            continue  # counts some of the pods only
+        hard = spec.get("hard") or {}
+        if short := [*_short_of(hard, room)]:
+            own = quota["metadata"]["name"]
+            why = f"is too small for the pods at rest: {'; '.join(short)}"
+            edit = f"`kubectl -n {name} edit resourcequota {own}`"
+            fix = f"raise it ({edit}), or make the pods smaller"
+            yield Finding(f"quota {own!r} of namespace {name!r}", why, fix)
+
+
+def _short_of(hard: Mapping[str, str], room: Room) -> Iterator[str]:
+    for key, limit in hard.items():
+        needed = room.sums.get(SUMS[key], 0.0) if key in SUMS else 0.0
+        if key in ("pods", "count/pods"):
+            needed = float(room.pods)
+        if needed > quantity(limit):
+            unit = f"{needed / 2**30:.3g}Gi" if "memory" in key else f"{needed:g}"
+            yield f"{key} {limit} of {unit}"
+
+
+# --- for the program ---
+
+
+def preflight(
+    wanted: Wanted,
+    kubeconfig: str | None = None,
+    context: str | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
+) -> None:
+    """Raise pulumi.RunError with all that stands in the way, before the first resource.
+
+    `kubeconfig`: its text or file; None: that of kubectl. What is only a risk is a warning.
+    """
+    try:
+        found = check(connect(kubeconfig, context, timeout_s), wanted)
+    except ClusterError as error:
+        raise pulumi.RunError(error.message) from error
+    for one in found:
+        if one.grade != "failure":
+            pulumi.log.warn(str(one))
+    if refused := [one for one in found if one.grade == "failure"]:
+        raise pulumi.RunError("\n".join(str(one) for one in refused))

@@ -1,0 +1,272 @@
+"""`pulumi up` ends when the platform serves, or says why it does not.
+
+`watch` looks while the program runs and warns of what stays wrong; `ready` waits at its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+
+from infra.diagnosis import diagnose
+from infra.diagnosis.finding import Finding, Object, is_true
+from infra.diagnosis.ray import progress, running
+from infra.kube import Cluster, ClusterError, connect
+from infra.observe import STARTING, Observer
+
+POLL_S = 5.0
+PERSISTS_S = 20.0
+STEADY = 2  # looks in a row: the operator writes generation and states one after the other
+SERVICE = "/apis/ray.io/v1/namespaces/vigil/rayservices/vigil"
+MLFLOW = "/apis/apps/v1/namespaces/vigil-tracking/deployments/mlflow"
+Connect = Callable[[], Cluster]
+
+
+@dataclass
+class Persisting:
+    """Which findings have stayed for `persists_s`; each is told once."""
+
+    persists_s: float = PERSISTS_S
+    _since: dict[str, float] = field(default_factory=dict)
+    _last: dict[str, float] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
+
+    def update(self, found: Sequence[Finding], now: float) -> list[Finding]:
+        """The findings of this look, at `now` in seconds, that have now stayed long enough."""
+        for name, last in list(self._last.items()):
+            # A container that crashes again and again is well in between.
+            if now - last > self.persists_s:
+                del self._since[name], self._last[name]
+                self._told.discard(name)
+        for one in found:
+            self._since.setdefault(one.what, now)
+            self._last[one.what] = now
+        told = [one for one in found if self._is_due(one, now)]
+        self._told.update(one.what for one in told)
+        return told
+
+    def _is_due(self, one: Finding, now: float) -> bool:
+        return one.what not in self._told and now - self._since[one.what] >= self.persists_s
+
+
+def failures(observer: Observer) -> list[Finding]:
+    """What is broken now, that is neither at risk nor still to be done."""
+    found = diagnose(observer.look(STARTING, deep=False).seen, expected=())
+    return [one for one in found if one.grade == "failure"]
+
+
+class Watch:
+    """Looks every few seconds, in a thread of its own, and warns of failures that stay.
+
+    Nothing that happens to it reaches the program.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        warn: Callable[[str], None],
+        *,
+        poll_s: float = POLL_S,
+        persists_s: float = PERSISTS_S,
+    ) -> None:
+        self._connect = connect
+        self._warn = warn
+        self._poll_s = poll_s
+        self._persisting = Persisting(persists_s)
+        self._stop = threading.Event()
+        context = contextvars.copy_context()  # Pulumi's settings are found by it
+        self._thread = threading.Thread(target=context.run, args=(self._run,), daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 0.0) -> None:
+        """Look no more; waits at most `timeout_s` for a look that is under way."""
+        self._stop.set()
+        self._thread.join(timeout_s)
+
+    @property
+    def running(self) -> bool:
+        """Whether it still looks."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        observer: Observer | None = None
+        try:
+            while not self._stop.wait(self._poll_s):
+                observer, found = self._look(observer)
+                for one in self._persisting.update(found, time.monotonic()):
+                    self._warn(str(one))
+        except Exception as error:  # whatever it is, the program goes on without a watch
+            pulumi.log.debug(f"the watch over the cluster has ended: {error!r}")
+
+    def _look(self, observer: Observer | None) -> tuple[Observer | None, list[Finding]]:
+        try:
+            observer = observer or Observer(self._connect())
+            return observer, failures(observer)
+        except ClusterError as error:
+            fix = "the `up` goes on once it is back; if it has ended, `pulumi up` again mends it"
+            return None, [Finding("the cluster", error.message, fix)]
+
+
+@dataclass(frozen=True)
+class State:
+    """How far the platform is: `reached` says how that is known, empty: it is not there yet."""
+
+    told: str
+    reached: str = ""
+
+
+class Progress:
+    """Asks whether the service can be reached and MLflow runs; an API server may come and go."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._cluster: Cluster | None = None
+
+    def state(self) -> State:
+        """Where it stands now."""
+        try:
+            return self._state(self._connected())
+        except ClusterError as error:
+            self._cluster = None  # a login or a connection that has died is not asked again
+            return State(error.message)
+
+    def findings(self) -> list[Finding]:
+        """What is wrong now."""
+        try:
+            found = diagnose(Observer(self._connected()).look().seen)
+        except ClusterError as error:
+            return [Finding("the cluster", error.message, "`pulumi up` again once it is back")]
+        return [one for one in found if one.grade != "note"]
+
+    def _connected(self) -> Cluster:
+        self._cluster = self._cluster or self._connect()
+        return self._cluster
+
+    def _state(self, cluster: Cluster) -> State:
+        service = cluster.get(SERVICE)
+        if service is None:
+            return State("there is no RayService yet")
+        if (told := settled(service)) is not None:
+            return State(f"RayService: {told}")
+        if not _available(cluster.get(MLFLOW)):
+            return State("MLflow is not available yet")
+        answer = Observer(cluster).readiness()
+        if answer is None or not answer.reached:
+            # Network policies keep the API server out: then the operator's word has to do.
+            return State("ready", "the operator counts endpoints that serve")
+        if answer.status == 200:
+            return State("ready", "/readyz answers 200")
+        if answer.error == "NoModel":
+            return State("ready", "/readyz answers 503: no champion yet")
+        return State(f"/readyz answers {answer.status}")
+
+
+def settled(service: Object) -> str | None:
+    """Why a RayService is not yet what its spec asks for; None: it is."""
+    status = service.get("status") or {}
+    if status.get("observedGeneration", 0) < service["metadata"].get("generation", 0):
+        return "the operator has not seen the change yet"
+    if is_true(service, "UpgradeInProgress"):
+        return f"a second cluster takes over ({progress(service)})"
+    return None if running(service) else progress(service)
+
+
+def _available(deployment: Object | None) -> bool:
+    """Whether there is none (somebody else's MLflow), or it has a pod that answers."""
+    return deployment is None or is_true(deployment, "Available")
+
+
+async def wait(
+    connect: Connect,
+    timeout_s: float,
+    *,
+    tell: Callable[[str], None],
+    poll_s: float = POLL_S,
+) -> State:
+    """The state once the platform serves; raises pulumi.RunError with the causes at the deadline.
+
+    Blocks no event loop; a look that is under way ends within the deadlines of `connect`.
+    """
+    deadline, asked = time.monotonic() + timeout_s, Progress(connect)
+    good, last = 0, State("nothing has been asked yet")
+    while good < STEADY:
+        if good == 0 and time.monotonic() >= deadline:
+            found = await asyncio.to_thread(asked.findings)
+            raise pulumi.RunError(failed(timeout_s, last, found))
+        state = await asyncio.to_thread(asked.state)
+        good = good + 1 if state.reached else 0
+        if state.told != last.told:
+            tell(state.told)
+        last = state
+        if good < STEADY:
+            await asyncio.sleep(poll_s)
+    return last
+
+
+def failed(timeout_s: float, last: State, found: Sequence[Finding]) -> str:
+    """The message of an `up` whose platform does not serve."""
+    head = f"the platform does not serve after {timeout_s:g} s (vigil:readyTimeoutS): {last.told}"
+    if not found:
+        return f"{head}. No cause is to be seen: `vigil doctor cluster` looks again"
+    return "\n".join([head, *(f"- {one}" for one in found)])
+
+
+# --- for the program ---
+
+
+def watch(
+    kubeconfig: pulumi.Input[str] | None = None,
+    context: str | None = None,
+    *,
+    timeout_s: float,
+) -> None:
+    """Warn of what stays wrong while this `up` runs; nothing at a preview, or with timeout_s 0.
+
+    `kubeconfig`: the text of one, known now or later (EKS); None: that of kubectl.
+    """
+    if pulumi.runtime.is_dry_run() or timeout_s <= 0:
+        return
+
+    def start(text: str | None) -> None:
+        Watch(lambda: connect(text, context), pulumi.log.warn)
+
+    if kubeconfig is None:
+        start(None)
+    else:
+        pulumi.Output.from_input(kubeconfig).apply(start)
+
+
+def ready(
+    done: Sequence[pulumi.Resource],
+    kubeconfig: pulumi.Input[str] | None = None,
+    context: str | None = None,
+    *,
+    timeout_s: float,
+    resource: pulumi.Resource | None = None,
+) -> pulumi.Output[str]:
+    """Wait, once all of `done` are made, until the platform serves; "" at a preview.
+
+    At the deadline the program ends with pulumi.RunError, which names the causes. `resource`: in
+    whose row progress is shown.
+    """
+    if pulumi.runtime.is_dry_run() or timeout_s <= 0:
+        return pulumi.Output.from_input("")
+    urns: list[Any] = [one.urn for one in done]
+
+    def tell(message: str) -> None:
+        pulumi.log.info(message, resource, ephemeral=True)
+
+    async def serve(values: list[Any]) -> str:
+        text = values[-1]
+        state = await wait(lambda: connect(text, context), timeout_s, tell=tell)
+        pulumi.log.info(f"the platform serves: {state.reached}", resource)
+        return state.reached
+
+    return pulumi.Output.all(*urns, kubeconfig).apply(serve)

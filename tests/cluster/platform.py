@@ -1,0 +1,232 @@
+"""Vigil on a cluster, as its users meet it: train by a Ray job, promote, ask over HTTP, put it under load."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.manifests.parts import CONTAINER_SECURITY, POD_SECURITY
+from tests.cluster.kube import NAMESPACE, Cluster, Object, eventually, name_of
+from tests.cluster.stack import Stack
+from tests.running import free_port
+
+CLIENT, CLIENT_KEY = "vigil-load", "vigil-load-key"
+TABLE = "/var/lib/vigil/telemetry.csv"
+STOP = "/tmp/load-stop"  # of load.py
+LONGEST_LOAD_S = 1200
+LOAD = Path(__file__).with_name("load.py").read_text()
+ASK = """
+import json, os, sys, urllib.error, urllib.request
+path, body = sys.argv[1], sys.argv[2].encode() if len(sys.argv) > 2 else None
+headers = {"Authorization": "Bearer " + os.environ["VIGIL_API_KEY"], "Content-Type": "application/json"}
+request = urllib.request.Request("http://vigil-serve-svc:8000" + path, body, headers)
+try:
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        print(json.dumps([answer.status, answer.read().decode()]))
+except urllib.error.HTTPError as error:
+    print(json.dumps([error.code, error.read().decode()]))
+except OSError as error:
+    print(json.dumps([0, str(error)]))
+"""
+
+
+@dataclass
+class Load:
+    """A load that runs; `result` is there when the block of `Platform.load` has ended."""
+
+    cluster: Cluster
+    process: subprocess.Popen[str]
+    result: dict[str, Any] = field(default_factory=dict)
+
+    def stop(self) -> None:
+        """End it, and take its result."""
+        self.cluster.execute(CLIENT, ["touch", STOP])
+        printed, _ = self.process.communicate(timeout=120)
+        self.result = json.loads(printed.strip().splitlines()[-1])
+
+
+@dataclass
+class Platform:
+    """A stack that is up on a cluster, with an operator's API key and the token of its Ray clusters."""
+
+    cluster: Cluster
+    stack: Stack
+    image: str
+    api_key: str
+    ray_token: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def ask(self, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and answer of the service, asked from a pod; (0, why) where nobody answers."""
+        arguments = [path] if body is None else [path, json.dumps(body)]
+        printed = self.cluster.execute(CLIENT, ["python", "-c", ASK, *arguments])
+        status, text = json.loads(printed)
+        try:
+            return status, json.loads(text)
+        except json.JSONDecodeError:
+            return status, text
+
+    def drift(self) -> dict[str, Any]:
+        """What `/drift` says; nothing while the monitor is away."""
+        status, found = self.ask("/drift")
+        return found if status == 200 else {}
+
+    def served(self) -> set[str]:
+        """The versions that the replicas serve."""
+        return {str(one["version"]) for one in self.drift().get("replicas", [])}
+
+    def mode(self, mode: str) -> None:
+        """Switch the governor."""
+        status, said = self.ask("/drift/mode", {"mode": mode})
+        assert status == 200, said
+
+    def start_client(self) -> None:
+        """The pod that asks: in the namespace of the platform, as a caller of the same cluster would be."""
+        variable = {
+            "name": "VIGIL_API_KEY",
+            "valueFrom": {"secretKeyRef": {"name": CLIENT_KEY, "key": "key"}},
+        }
+        container = {
+            "name": "load",
+            "image": self.image,
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["sleep", "infinity"],
+            "env": [variable],
+            "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
+            "securityContext": CONTAINER_SECURITY,
+            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        }
+        spec: Object = {
+            "containers": [container],
+            "securityContext": POD_SECURITY,
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 0,
+            "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+        }
+        secret = {"metadata": {"name": CLIENT_KEY, "namespace": NAMESPACE}, "stringData": {"key": self.api_key}}
+        pod = {"metadata": {"name": CLIENT, "namespace": NAMESPACE}, "spec": spec}
+        self.cluster.apply(
+            {"apiVersion": "v1", "kind": "Secret", **secret},
+            {"apiVersion": "v1", "kind": "Pod", **pod},
+        )
+        self.cluster.kubectl("wait", "-n", NAMESPACE, "--for=condition=Ready", f"pod/{CLIENT}", "--timeout=120s")
+
+    def stop_client(self) -> None:
+        self.cluster.kubectl("delete", "-n", NAMESPACE, f"pod/{CLIENT}", f"secret/{CLIENT_KEY}", "--ignore-not-found")
+
+    @contextmanager
+    def load(self, rate: float = 100, shift: float = 0) -> Iterator[Load]:
+        """Requests as long as the block runs, from the first answer on."""
+        command = ["python", "-u", "-", str(rate), str(LONGEST_LOAD_S), str(shift)]
+        with self.cluster.started("exec", "-n", NAMESPACE, "-i", CLIENT, "--", *command) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(LOAD)
+            process.stdin.close()
+            process.stdin = None
+            first = process.stdout.readline().strip()
+            assert first == "started", first + process.stdout.read()
+            load = Load(self.cluster, process)
+            yield load
+            load.stop()
+
+    @contextmanager
+    def forwarded(self, service: str, port: int) -> Iterator[int]:
+        """A port of this machine that leads to a service's."""
+        local = free_port()
+        arguments = ["port-forward", "-n", NAMESPACE, f"svc/{service}", f"{local}:{port}"]
+        with self.cluster.started(*arguments, "--address", "127.0.0.1") as process:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert "Forwarding" in line, line
+            yield local
+
+    def job(self, *command: str, timeout_s: float = 600) -> str:
+        """`ray job submit` to the training cluster; what the job printed. Raises AssertionError where it fails."""
+        with self.forwarded("vigil-train-head-svc", 8265) as port:
+            done = subprocess.run(
+                ["ray", "job", "submit", "--address", f"http://127.0.0.1:{port}", "--", *command],
+                env=self._ray_environment(),
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+        return done.stdout
+
+    def _ray_environment(self) -> dict[str, str]:
+        own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        path = f"{Path(sys.executable).parent}:{own['PATH']}"
+        return {**own, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.ray_token}
+
+    def bring_table(self, rows: int = 6000) -> None:
+        """Put built-in telemetry onto the shared folder, where training finds it."""
+        import pandas as pd
+
+        from serve.simulate import telemetry
+
+        table = telemetry(rows, seed=1)
+        text = io.StringIO()
+        pd.DataFrame(table.X, columns=list(table.names)).to_csv(text, index=False)
+        head = eventually("a training head is ready", lambda: self.cluster.ready("train-head"), 240)[0]
+        self.cluster.execute(head, ["sh", "-c", f"cat > {TABLE}"], text=text.getvalue())
+
+    def train(self) -> str:
+        """A version from the table; its number."""
+        printed = self.job("vigil", "train", "--data", TABLE, "--json")
+        (line,) = [line for line in printed.splitlines() if line.startswith("{") and '"version"' in line]
+        return str(json.loads(line)["version"])
+
+    def promote(self, version: str) -> None:
+        self.job("vigil", "promote", version)
+
+    def workers(self, count: int, timeout_s: float = 300) -> list[str]:
+        """The serving workers, once `count` of them are ready and no other one is."""
+
+        def there() -> list[str]:
+            found = self.cluster.ready("serve-worker")
+            all_of_them = self.cluster.pods("serve-worker")
+            return found if len(found) == len(all_of_them) == count else []
+
+        return eventually(f"{count} serving workers are ready", there, timeout_s)
+
+    def running(self, timeout_s: float = 600) -> Object:
+        """The RayService, once it is ready and its one cluster serves."""
+
+        def there() -> Object | None:
+            service = self.cluster.get("rayservice", "vigil")
+            assert service is not None
+            status = service.get("status", {})
+            conditions = {one["type"]: one["status"] for one in status.get("conditions", [])}
+            pending = status.get("pendingServiceStatus", {}).get("rayClusterName")
+            return service if conditions.get("Ready") == "True" and not pending else None
+
+        return eventually("the RayService is ready", there, timeout_s)
+
+    def active_cluster(self) -> str:
+        """The name of the RayCluster that serves."""
+        return self.running()["status"]["activeServiceStatus"]["rayClusterName"]
+
+    def pods_of(self, component: str) -> dict[str, str]:
+        """The pods of a component, with the start of their Ray container: a restart shows in neither name nor uid."""
+        return {
+            name_of(pod): pod["status"]["containerStatuses"][0].get("state", {}).get("running", {}).get("startedAt", "")
+            for pod in self.cluster.pods(component)
+        }
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Keep the seconds that a block takes among the figures."""
+        began = time.monotonic()
+        yield
+        self.figures[name] = round(time.monotonic() - began, 1)

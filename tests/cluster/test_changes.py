@@ -1,0 +1,158 @@
+"""What `vigil doctor change` foretells is what the operator does: one change of each effect, under load."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.render import rendered
+from infra.settings import settings_from
+from tests.cluster.kube import eventually
+from tests.cluster.platform import Platform
+
+
+def foretold(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> set[str]:
+    """The effects that `vigil doctor change` names, between two stacks."""
+    for name, config in (("old", old), ("new", new)):
+        for path, text in rendered(settings_from("cluster", config)).items():
+            file = folder / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+    command = [sys.executable, "-m", "vigil", "doctor", "change", "--json"]
+    done = subprocess.run(
+        [*command, "--from", str(folder / "old"), "--to", str(folder / "new")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+    )
+    return {one["effect"] for one in json.loads(done.stdout)["changes"]}
+
+
+@pytest.fixture
+def current(platform: Platform) -> dict[str, Any]:
+    """The stack's settings as they are now."""
+    import yaml
+
+    file = platform.stack.folder / f"Pulumi.{platform.stack.name}.yaml"
+    config = yaml.safe_load(file.read_text())["config"]
+    found = {key.removeprefix("vigil:"): value for key, value in config.items()}
+    return {key: value for key, value in found.items() if not isinstance(value, dict)}
+
+
+def test_more_replicas_restart_nothing(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
+    change = {"minReplicas": 4}
+    assert foretold(current, current | change, tmp_path) == {"in place"}
+    before, serving = platform.pods_of("serve-worker"), platform.active_cluster()
+    with platform.load() as load:
+        platform.stack.set(change)
+        platform.stack.up()
+        eventually("four replicas report", lambda: len(platform.drift().get("replicas", [])) >= 4, 180)
+    assert platform.active_cluster() == serving
+    assert platform.pods_of("serve-worker").items() >= before.items()
+    assert load.result["failed"] == 0, load.result["failures"]
+    platform.stack.preview("--expect-no-changes")
+
+
+def test_a_setting_of_the_replicas_restarts_them_in_turn(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
+    change = {"consoleLinks": ["Grafana=https://grafana.example.com"]}
+    assert foretold(current, current | change, tmp_path) == {"rolling replicas"}
+    before, serving = platform.pods_of("serve-worker"), platform.active_cluster()
+    replicas = {one["replica"] for one in platform.drift()["replicas"]}
+    with platform.load() as load:
+        platform.stack.set(change)
+        platform.stack.up()
+
+        def others() -> bool:
+            found = {one["replica"] for one in platform.drift().get("replicas", [])}
+            return len(found) >= len(replicas) and not found & replicas
+
+        eventually("all replicas are new", others, 300)
+    assert platform.active_cluster() == serving
+    assert platform.pods_of("serve-worker") == before
+    platform.figures["rolling replicas"] = load.result
+    assert load.result["failed"] == 0, load.result["failures"]
+
+
+def test_a_scale_up_gets_its_worker_from_a_training(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
+    """Training workers fill what is left of the node; a serving worker that starts takes the place of one."""
+    change = {"minWorkers": 3}
+    assert foretold(current, current | change, tmp_path) == {"in place"}
+    platform.cluster.apply(_filler(platform))
+    try:
+        eventually("the node is full", lambda: _pending(platform), 120)
+        platform.stack.set(change)
+        platform.stack.up()
+        with platform.timed("third worker on a full node"):
+            platform.workers(3)
+    finally:
+        platform.cluster.kubectl("delete", "deployment", "filler", "-n", "vigil", "--ignore-not-found")
+        platform.stack.set({"minWorkers": current["minWorkers"]})
+        platform.stack.up()
+    platform.workers(2, 400)
+
+
+def _filler(platform: Platform) -> dict[str, Any]:
+    """Pods of the rank of training, more than the node holds."""
+    from infra.manifests.base import TRAINING_PRIORITY
+    from infra.manifests.parts import CONTAINER_SECURITY, POD_SECURITY
+
+    container = {
+        "name": "filler",
+        "image": platform.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sleep", "infinity"],
+        "resources": {"requests": {"cpu": "500m", "memory": "64Mi"}},
+        "securityContext": CONTAINER_SECURITY,
+    }
+    spec = {
+        "containers": [container],
+        "priorityClassName": TRAINING_PRIORITY,
+        "securityContext": POD_SECURITY,
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 0,
+    }
+    labels = {"app": "filler"}
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "filler", "namespace": "vigil"},
+        "spec": {"replicas": 30, "selector": {"matchLabels": labels}, "template": template},
+    }
+
+
+def _pending(platform: Platform) -> bool:
+    found = platform.cluster.list("pods", "app=filler")
+    waiting = [pod for pod in found if pod["status"]["phase"] == "Pending"]
+    refused = [one for pod in waiting for one in pod["status"].get("conditions", []) if one.get("reason") == "Unschedulable"]
+    return bool(refused)
+
+
+def test_another_image_is_a_second_cluster_that_takes_over(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
+    other = os.environ.get("VIGIL_TEST_NEXT_IMAGE")
+    if not other:
+        pytest.skip("no second image: set VIGIL_TEST_NEXT_IMAGE to one that is on the nodes")
+    change = {"image": other}
+    assert "second RayCluster" in foretold(current, current | change, tmp_path)
+    serving = platform.active_cluster()
+    with platform.load() as load:
+        platform.stack.set(change)
+        with platform.timed("second cluster"):
+            platform.stack.up()
+            eventually("another cluster serves", lambda: platform.active_cluster() != serving, 600)
+        with platform.timed("first cluster gone"):
+            eventually(
+                "the first cluster is gone",
+                lambda: platform.cluster.get("raycluster", serving) is None,
+                400,
+            )
+    platform.figures["another image"] = load.result
+    assert load.result["failed"] == 0, load.result["failures"]

@@ -1,0 +1,52 @@
+"""The loop, as it is meant: drift leads to a retraining on the training cluster, and that to a swap that nobody notices."""
+
+from __future__ import annotations
+
+import time
+
+from tests.cluster.kube import eventually
+from tests.cluster.platform import Platform
+
+DRIFT_SD = 3.0
+LOOP_S = 900
+
+
+def retrained(platform: Platform) -> dict[str, object] | None:
+    """How the last retraining ended, once one has."""
+    return platform.drift().get("last_retraining") or None
+
+
+def test_drift_leads_to_a_retraining_on_the_training_cluster_and_a_swap(platform: Platform) -> None:
+    before = platform.served()
+    workers = 0
+    began = time.monotonic()
+    with platform.load(shift=DRIFT_SD) as load:
+
+        def ended() -> dict[str, object] | None:
+            nonlocal workers
+            workers = max(workers, len(platform.cluster.pods("train-worker")))
+            return retrained(platform)
+
+        found = eventually("a retraining has ended", ended, LOOP_S)
+        assert found["outcome"] == "promoted", found
+        version = str(found["version"])
+        eventually(f"all replicas serve {version}", lambda: platform.served() == {version}, 60)
+        platform.figures["drift to swap"] = round(time.monotonic() - began, 1)
+    assert before == {str(int(version) - 1)}
+    assert workers >= 1  # the autoscaler made them: it ran where it should
+    assert load.result["failed"] == 0, load.result["failures"]
+    assert set(load.result["versions"]) == {*before, version}
+    platform.figures["loop"] = load.result
+
+
+def test_one_more_version_is_promoted_and_rolled_back_under_load(platform: Platform) -> None:
+    platform.mode("observe")  # faults are next: no retraining may start by itself
+    (first,) = platform.served()
+    with platform.load() as load:
+        with platform.timed("train under load"):
+            version = platform.train()
+        platform.promote(version)
+        eventually(f"all replicas serve {version}", lambda: platform.served() == {version}, 60)
+        platform.job("vigil", "rollback")
+        eventually(f"all replicas serve {first}", lambda: platform.served() == {first}, 60)
+    assert load.result["failed"] == 0, load.result["failures"]

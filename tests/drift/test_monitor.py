@@ -1,0 +1,173 @@
+"""The monitor's event loop waits for nobody: controller, registry and the store of its state hang, and it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from drift import monitor as monitors
+from drift import watch as watches
+from drift.monitor import DriftMonitor
+from serve import handles
+from tests.stuck import Stuck
+from train.errors import RegistryUnavailable
+from train.registry import Desired, Version
+
+Start = Callable[..., Awaitable[Any]]
+CHAMPION = Version("1", "run", "d" * 64, 0.0)
+
+
+class Stored:
+    """The monitor's state, in memory."""
+
+    def __init__(self) -> None:
+        self.document: Any = None
+
+    def hold(self) -> bool:
+        return True
+
+    def load(self) -> Any:
+        return self.document
+
+    def save(self, document: dict[str, Any]) -> None:
+        self.document = document
+
+    def release(self) -> None: ...
+
+
+class Quiet:
+    """A registry in which nothing ever happens; what a test puts into it hangs."""
+
+    def desired(self) -> Desired:
+        return Desired()
+
+    def moves(self, most: int | None = None) -> list[Any]:
+        return []
+
+    def latest(self, most: int) -> list[Any]:
+        return []
+
+    def log_report(self, *report: str) -> None: ...
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The registry and the store of the next monitor."""
+    made = SimpleNamespace(registry=Quiet(), store=Stored())
+    monkeypatch.setattr(monitors, "Registry", lambda *_, **__: made.registry)
+    monkeypatch.setattr(watches, "state", lambda *_: made.store)
+    for pace in ("POLL_S", "CANARY_S", "MIRROR_S"):
+        monkeypatch.setattr(monitors, pace, 0.001)
+    return made
+
+
+@pytest.fixture
+async def start(world: SimpleNamespace, tmp_path: Path) -> AsyncIterator[Start]:
+    """await start(): a monitor as Serve makes one."""
+    made: list[Any] = []
+
+    async def starting() -> Any:
+        monitor: Any = DriftMonitor.__new__(DriftMonitor)
+        await monitor.__init__({"home": tmp_path})
+        made.append(monitor)
+        return monitor
+
+    yield starting
+    for monitor in made:
+        for task in monitor._tasks:
+            task.cancel()
+        await asyncio.gather(*monitor._tasks, return_exceptions=True)
+
+
+async def goes_on(stuck: Stuck, monitor: Any = None) -> None:
+    """The loop turns, and Serve's question for health is answered, while somebody hangs."""
+    await stuck.reached()
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+        if monitor is not None:
+            monitor.check_health()
+    assert stuck.holds
+
+
+async def test_a_monitor_starts_beside_a_store_that_hangs(world: SimpleNamespace, start: Start) -> None:
+    world.store.hold = stuck = Stuck(True)
+    starting = asyncio.ensure_future(start())
+    await goes_on(stuck)
+    stuck.let_go()
+    (await starting).check_health()
+
+
+REPORT = {
+    "replica": "r", "pid": 1, "version": "1", "digest": "d", "since": 0.0, "told": [], "counts": [], "rows": [],
+}  # fmt: skip
+QUESTIONS = {
+    "status": (), "exposition": (), "console": (), "count": ("consumer", [], []), "ingest": (REPORT,),
+    "label": ([],), "switch": ("auto",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_whoever_asks_while_the_state_is_written_waits_beside_the_loop(
+    world: SimpleNamespace, start: Start, question: str
+) -> None:
+    monitor = await start()
+    world.store.save = stuck = Stuck()
+    writing = asyncio.ensure_future(monitor.switch("observe"))
+    await stuck.reached()
+    asking = asyncio.ensure_future(getattr(monitor, question)(*QUESTIONS[question]))
+    await goes_on(stuck, monitor)
+    assert not asking.done()
+    stuck.let_go()
+    await asyncio.gather(writing, asking)
+
+
+async def test_the_lease_is_kept_beside_the_loop(world: SimpleNamespace, start: Start) -> None:
+    monitor = await start()
+    world.store.hold = stuck = Stuck(True)
+    await goes_on(stuck, monitor)
+    stuck.let_go()
+
+
+@pytest.mark.parametrize("method", ["desired", "fetch", "moves", "latest", "log_report", "get"])
+async def test_a_registry_that_hangs_stops_no_loop(world: SimpleNamespace, start: Start, method: str) -> None:
+    if method in ("fetch", "get"):
+        world.registry.desired = lambda: Desired(CHAMPION)
+    stuck = Stuck(RegistryUnavailable("it hung"))
+    setattr(world.registry, method, stuck)
+    monitor = await start()
+    if method == "get":  # how the champion was trained is asked once it is followed
+        monitor._watch.follow = lambda *_: None
+        world.registry.fetch = lambda *_: None
+    if method == "log_report":
+        monitor._watch.put_back(("episode", "page"))
+    if method in ("moves", "latest"):
+        await monitor.console()  # somebody looks
+    await goes_on(stuck, monitor)
+    stuck.let_go()
+
+
+async def test_a_controller_that_hangs_stops_no_loop(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = Stuck(RuntimeError("it hung"))
+    monkeypatch.setattr(handles.serve, "get_app_handle", stuck)
+    monitor = await start()
+    hurrying = asyncio.ensure_future(monitor._hurry())
+    await goes_on(stuck, monitor)
+    assert not hurrying.done()
+    stuck.let_go()
+    await hurrying  # they look by themselves: it is no error
+
+
+async def test_replicas_that_do_not_answer_hold_up_nothing_for_long(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never() -> list[Any]:
+        await asyncio.Event().wait()
+        return []
+
+    handle = SimpleNamespace(is_initialized=True, broadcast=lambda _: SimpleNamespace(results_async=never))
+    monkeypatch.setattr(handles.serve, "get_app_handle", lambda name: handle)
+    monkeypatch.setattr(monitors, "HURRY_S", 0.01)
+    await (await start())._hurry()
