@@ -10,10 +10,11 @@ import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 
 from infra import balancer_grants, grants
+from infra.access import by_label
 from infra.budget import Budget, BudgetArgs
 from infra.cluster import Cluster, ClusterArgs
 from infra.database import ClusterState, ClusterStateArgs, Database, DatabaseArgs
-from infra.identity import GitHub, GitHubArgs, PodRole, PodRoleArgs, node_role
+from infra.identity import GitHub, GitHubArgs, NodeRole, PodRole, PodRoleArgs, node_role
 from infra.images import Images, ImagesArgs
 from infra.keys import Keys, KeysArgs
 from infra.kinesis import Stream, StreamArgs
@@ -58,7 +59,7 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         mode=settings.stream_mode, shards=settings.stream_shards, hours=settings.stream_hours, key=key, protect=protect,
         tags=tags,
     ), opts)  # fmt: skip
-    cluster = _cluster(settings, network, keys, opts)
+    cluster, nodes = _cluster(settings, network, keys, opts)
     inside: dict[str, Any] = {
         "vpc": network.vpc.id, "subnets": [subnet.id for subnet in network.intra], "clients": cluster.security_group,
         "key": key, "tags": tags,
@@ -73,10 +74,13 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         redis = ClusterState(f"{name}-gcs", ClusterStateArgs(
             node_type=settings.redis_node_type, replicas=1, password=secrets["redisPassword"], **inside,
         ), opts).address  # fmt: skip
-    _workloads(settings, keys, stream, database, cluster, opts)
+    roles = _workloads(settings, keys, stream, database, cluster, opts)
+    # EKS hands a role out as a pod is made: one that starts before the tie stands never gets it.
+    ready = [*cluster.ready, *nodes, *roles]
     if settings.budget_email:
         Budget(name, BudgetArgs(usd=settings.budget_usd, email=settings.budget_email, tags=tags), opts)
-    return Amazon(cluster.provider, Bindings(database.address, database.secret_arn, files.id, redis), cluster.ready, {
+    bindings = Bindings(database.address, database.secret_arn, files.id, redis)
+    return Amazon(cluster.provider, bindings, ready, {
         "cluster": name,
         "vpc": network.vpc.id,
         "stream": stream.stream.name,
@@ -87,47 +91,101 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
     })  # fmt: skip
 
 
-def _cluster(settings: PlatformSettings, network: Network, keys: Keys, opts: pulumi.ResourceOptions) -> Cluster:
-    """The cluster, who may do what in it, and the nodes that Ray runs on."""
-    name, tags, account, region = settings.name, settings.tags, settings.account_id, settings.region
-    admins: dict[str, Any] = {f"admin-{i}": arn for i, arn in enumerate(settings.admin_principals)}
-    viewers: dict[str, Any] = {f"viewer-{i}": arn for i, arn in enumerate(settings.viewer_principals)}
+def _cluster(
+    settings: PlatformSettings, network: Network, keys: Keys, opts: pulumi.ResourceOptions
+) -> tuple[Cluster, list[pulumi.Resource]]:
+    """The cluster, who may do what in it, and what the nodes come from that Ray runs on."""
+    name, account, region = settings.name, settings.account_id, settings.region
+    admins = by_label(settings.admin_principals)
+    viewers = by_label(settings.viewer_principals)
     if settings.github_repository:
-        github = GitHub(f"{name}-github", GitHubArgs(
-            name=name, account=account, region=region, repository=settings.github_repository, environment=settings.environment,
-            state_bucket=settings.state_bucket, tags=tags,
-        ), opts)  # fmt: skip
+        github = _github(settings, opts)
         admins["apply"], viewers["plan"] = github.apply.arn, github.plan.arn
-    ray_nodes = node_role(f"{name}-ray-node", tags, opts) if settings.nodes == "karpenter" else None
+    ray_nodes = None
+    if settings.nodes == "karpenter":
+        ray_nodes = node_role(f"{name}-ray-node", settings.tags, opts)
     private = [subnet.id for subnet in network.private]
-    cluster = Cluster(name, ClusterArgs(
-        name=name, version=settings.kubernetes_version, account=account, region=region, auto_mode=settings.nodes == "auto",
-        vpc=network.vpc.id, subnets=private, service_cidr=settings.service_cidr, public_cidrs=settings.public_access_cidrs,
-        admins=admins, viewers=viewers, ray_node_role=ray_nodes.arn if ray_nodes else None,
-        instance_types=settings.system_instance_types, secrets_key=keys.secrets.arn, log_key=keys.data.arn,
-        log_days=settings.log_retention_days, protect=settings.protect, tags=tags,
+    args = ClusterArgs(
+        name=name,
+        version=settings.kubernetes_version,
+        account=account,
+        region=region,
+        auto_mode=settings.nodes == "auto",
+        vpc=network.vpc.id,
+        subnets=private,
+        service_cidr=settings.service_cidr,
+        public_cidrs=settings.public_access_cidrs,
+        admins=admins,
+        viewers=viewers,
+        ray_node_role=ray_nodes.role.arn if ray_nodes else None,
+        instance_types=settings.system_instance_types,
+        secrets_key=keys.secrets.arn,
+        log_key=keys.data.arn,
+        log_days=settings.log_retention_days,
+        protect=settings.protect,
+        tags=settings.tags,
         file_system_arn=f"arn:aws:elasticfilesystem:{region}:{account}:file-system/*",
-    ), opts)  # fmt: skip
+    )
+    cluster = Cluster(name, args, opts)
     after = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[cluster.eks]))
+    return cluster, _nodes(settings, private, ray_nodes, after)
+
+
+def _github(settings: PlatformSettings, opts: pulumi.ResourceOptions) -> GitHub:
+    args = GitHubArgs(
+        name=settings.name,
+        account=settings.account_id,
+        region=settings.region,
+        repository=settings.github_repository,
+        environment=settings.environment,
+        state_bucket=settings.state_bucket,
+        tags=settings.tags,
+    )
+    return GitHub(f"{settings.name}-github", args, opts)
+
+
+def _nodes(
+    settings: PlatformSettings,
+    subnets: list[pulumi.Output[str]],
+    ray_nodes: NodeRole | None,
+    opts: pulumi.ResourceOptions,
+) -> list[pulumi.Resource]:
+    """What must stand before Ray's nodes can be made, or the nodes themselves."""
+    name, tags = settings.name, settings.tags
     if ray_nodes is not None:
-        Karpenter(f"{name}-karpenter", KarpenterArgs(
-            cluster=name, account=account, region=region, role=ray_nodes, tags=tags,
-        ), after)  # fmt: skip
-    if settings.nodes == "static":
-        pools = {
-            "ray-head": (1, 2, 2),
-            "ray-serve": (settings.min_workers, settings.min_workers, settings.max_workers),
-            "ray-train": (0, 1, 1),
-        }
-        StaticNodes(f"{name}-ray", StaticNodesArgs(
-            cluster=name, subnets=private, instance_types=settings.ray_instance_types, pools=pools, tags=tags,
-        ), after)  # fmt: skip
-    return cluster
+        karpenter = KarpenterArgs(
+            cluster=name,
+            account=settings.account_id,
+            region=settings.region,
+            role=ray_nodes.role,
+            tags=tags,
+        )
+        return [*ray_nodes.attached, Karpenter(f"{name}-karpenter", karpenter, opts)]
+    if settings.nodes != "static":
+        return []
+    pools = {
+        "ray-head": (1, 2, 2),
+        "ray-serve": (settings.min_workers, settings.min_workers, settings.max_workers),
+        "ray-train": (0, 1, 1),
+    }
+    static = StaticNodesArgs(
+        cluster=name,
+        subnets=subnets,
+        instance_types=settings.ray_instance_types,
+        pools=pools,
+        tags=tags,
+    )
+    return [StaticNodes(f"{name}-ray", static, opts)]
 
 
 def _workloads(
-    settings: PlatformSettings, keys: Keys, stream: Stream, database: Database, cluster: Cluster, opts: pulumi.ResourceOptions
-) -> None:
+    settings: PlatformSettings,
+    keys: Keys,
+    stream: Stream,
+    database: Database,
+    cluster: Cluster,
+    opts: pulumi.ResourceOptions,
+) -> list[PodRole]:
     """One role per workload, of what it touches and nothing else."""
     models, data, captured = (settings.bucket(purpose) for purpose in ("models", "data", "captured"))
     region, key = settings.region, keys.data.arn
@@ -163,11 +221,19 @@ def _workloads(
         documents["kube-system", "aws-load-balancer-controller"] = pulumi.Output.from_input(balancers)
     # An association needs the cluster to exist.
     opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[cluster.eks]))
-    for (namespace, account), document in documents.items():
+    return [
         PodRole(
             f"{settings.name}-{account.removeprefix('vigil-')}",
             PodRoleArgs(
-                account=settings.account_id, region=region, cluster=settings.name, namespace=namespace, service_account=account,
-                tags=settings.tags, document=document,
-            ), opts,
-        )  # fmt: skip
+                account=settings.account_id,
+                region=region,
+                cluster=settings.name,
+                namespace=namespace,
+                service_account=account,
+                tags=settings.tags,
+                document=document,
+            ),
+            opts,
+        )
+        for (namespace, account), document in documents.items()
+    ]

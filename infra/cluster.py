@@ -13,11 +13,17 @@ import pulumi_eks as eks
 import pulumi_kubernetes as k8s
 
 from infra import grants
+from infra.access import AccessArgs, access
 from infra.identity import PodRole, PodRoleArgs, node_role
 from infra.tags import Tags
 
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
-POLICY = "arn:aws:eks::aws:cluster-access-policy"
+AUTO_MODE = (
+    "AmazonEKSBlockStoragePolicy",
+    "AmazonEKSComputePolicy",
+    "AmazonEKSLoadBalancingPolicy",
+    "AmazonEKSNetworkingPolicy",
+)
 DISK_GIB = 50
 
 
@@ -49,142 +55,235 @@ class ClusterArgs:
 class Cluster(pulumi.ComponentResource):
     """Access by IAM alone (access entries), secrets encrypted, every control-plane log on.
 
-    The control plane comes from `pulumi_eks`; node groups, add-ons and roles are plain AWS resources, so that mocks and policies
-    see them one by one.
+    The control plane comes from `pulumi_eks`; access entries, node groups, add-ons and roles are
+    plain AWS resources, so that mocks and policies see them one by one. The component is not
+    protected, as it would hand that down to all that it makes: EKS' own deletion protection holds.
     """
 
     def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("vigil:infra:Cluster", name, {}, opts)
         self._args, self._child = args, pulumi.ResourceOptions(parent=self)
-        aws.cloudwatch.LogGroup(
-            f"{name}-control-plane",
-            name=f"/aws/eks/{args.name}/cluster",
-            retention_in_days=args.log_days,
-            kms_key_id=args.log_key,
-            tags=args.tags.of(f"{name}-control-plane"),
-            opts=self._child,
-        )
         self.eks = self._control_plane(name)
         self.security_group = self.eks.cluster_security_group_id
-        # A change of the kubeconfig (a new endpoint, another way to log in) must not replace every object in the cluster.
+        admitted = access(name, self._access(), self._after(self.eks))
+        # Nobody is let in before, whoever made the cluster included. And a change of the kubeconfig
+        # (a new endpoint, another way to log in) must not replace every object in the cluster.
         self.provider = k8s.Provider(
             name,
             kubeconfig=self.eks.kubeconfig_json,
             cluster_identifier=f"eks/{args.account}/{args.region}/{args.name}",
             enable_server_side_apply=True,
             delete_unreachable=False,
-            opts=self._child,
+            opts=self._after(self.eks, *admitted),
         )
         nodes = [] if args.auto_mode else [self._system_nodes(name)]
-        self.ready: list[pulumi.Resource] = [self.eks, *nodes, *self._addons(name, nodes)]
+        self.ready: list[pulumi.Resource] = [
+            self.eks,
+            *admitted,
+            *nodes,
+            *self._addons(name, nodes),
+        ]
         self.register_outputs({"name": args.name, "security_group": self.security_group})
+
+    def _after(self, *resources: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, depends_on=list(resources))
+
+    def _access(self) -> AccessArgs:
+        args = self._args
+        return AccessArgs(
+            cluster=args.name,
+            admins=args.admins,
+            viewers=args.viewers,
+            nodes=args.ray_node_role,
+            tags=args.tags,
+        )
 
     def _control_plane(self, name: str) -> eks.Cluster:
         args = self._args
-        trust = json.dumps(grants.trust_service("eks.amazonaws.com", ("sts:AssumeRole", "sts:TagSession"), args.account))
-        role = aws.iam.Role(
-            f"{name}-control-plane", assume_role_policy=trust, tags=args.tags.of(f"{name}-control-plane"), opts=self._child
-        )
-        auto = (
-            "AmazonEKSBlockStoragePolicy",
-            "AmazonEKSComputePolicy",
-            "AmazonEKSLoadBalancingPolicy",
-            "AmazonEKSNetworkingPolicy",
-        )
-        for policy in ("AmazonEKSClusterPolicy", *(auto if args.auto_mode else ())):
-            aws.iam.RolePolicyAttachment(
-                f"{name}-{policy}", role=role.name, policy_arn=f"arn:aws:iam::aws:policy/{policy}", opts=self._child
-            )
-        mode: dict[str, Any] = {"auto_mode": {"enabled": True, "create_node_role": True}} if args.auto_mode else {}
+        role, attached = self._service_role(name)
+        logs = self._logs(name)
         public = bool(args.public_cidrs)
+        mode: dict[str, Any] = {}
+        if args.auto_mode:
+            mode = {"auto_mode": {"enabled": True, "create_node_role": True}}
         return eks.Cluster(
-            name, name=args.name, version=args.version, service_role=role, vpc_id=args.vpc, private_subnet_ids=args.subnets,
-            node_associate_public_ip_address=False, kubernetes_service_ip_address_range=args.service_cidr,
-            endpoint_private_access=True, endpoint_public_access=public,
+            name,
+            name=args.name,
+            version=args.version,
+            service_role=role,
+            vpc_id=args.vpc,
+            private_subnet_ids=args.subnets,
+            node_associate_public_ip_address=False,
+            kubernetes_service_ip_address_range=args.service_cidr,
+            endpoint_private_access=True,
+            endpoint_public_access=public,
             public_access_cidrs=list(args.public_cidrs) if public else None,
-            authentication_mode=eks.AuthenticationMode.API, access_entries=self._access(),
-            encryption_config_key_arn=args.secrets_key, enabled_cluster_log_types=list(LOG_TYPES),
-            deletion_protection=args.protect, upgrade_policy={"support_type": "STANDARD"},
-            skip_default_node_group=True, create_instance_role=False, skip_default_security_groups=True,
+            authentication_mode=eks.AuthenticationMode.API,
+            encryption_config_key_arn=args.secrets_key,
+            enabled_cluster_log_types=list(LOG_TYPES),
+            deletion_protection=args.protect,
+            upgrade_policy={"support_type": "STANDARD"},
+            skip_default_node_group=True,
+            create_instance_role=False,
+            skip_default_security_groups=True,
             # The add-ons below take the place of what EKS or the component would install by themselves.
-            bootstrap_self_managed_addons=False, use_default_vpc_cni=True, coredns_addon_options={"enabled": False},
-            kube_proxy_addon_options={"enabled": False}, create_oidc_provider=False, tags=args.tags.of(args.name),
-            opts=pulumi.ResourceOptions(parent=self, protect=args.protect), **mode,
-        )  # fmt: skip
+            bootstrap_self_managed_addons=False,
+            use_default_vpc_cni=True,
+            coredns_addon_options={"enabled": False},
+            kube_proxy_addon_options={"enabled": False},
+            create_oidc_provider=False,
+            tags=args.tags.of(args.name),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[logs, *attached],
+                transforms=[without_hidden_admin],
+            ),
+            **mode,
+        )
 
-    def _access(self) -> dict[str, Any]:
-        def entry(arn: pulumi.Input[str], policy: str) -> dict[str, Any]:
-            scope = {"access_policy": {"policy_arn": f"{POLICY}/{policy}", "access_scope": {"type": "cluster"}}}
-            return {
-                "principal_arn": arn,
-                "type": eks.AccessEntryType.STANDARD,
-                "access_policies": scope,
-                "tags": self._args.tags.common(),
-            }
+    def _logs(self, name: str) -> aws.cloudwatch.LogGroup:
+        """Made before the cluster and deleted after it: EKS makes the group, without end and key,
+        whenever it writes and finds none, and the next `up` would find one that exists."""
+        label, args = f"{name}-control-plane", self._args
+        return aws.cloudwatch.LogGroup(
+            label,
+            name=f"/aws/eks/{args.name}/cluster",
+            retention_in_days=args.log_days,
+            kms_key_id=args.log_key,
+            tags=args.tags.of(label),
+            opts=self._child,
+        )
 
-        found = {label: entry(arn, "AmazonEKSClusterAdminPolicy") for label, arn in self._args.admins.items()}
-        found |= {label: entry(arn, "AmazonEKSAdminViewPolicy") for label, arn in self._args.viewers.items()}
-        if self._args.ray_node_role is not None:
-            found["nodes"] = {"principal_arn": self._args.ray_node_role, "type": eks.AccessEntryType.EC2_LINUX}
-        return found
+    def _service_role(self, name: str) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
+        """The control plane's role, and what is attached to it: EKS needs both for as long as there
+        is a cluster, to take its network interfaces away too."""
+        label, args = f"{name}-control-plane", self._args
+        actions = ("sts:AssumeRole", "sts:TagSession")
+        trust = grants.trust_service("eks.amazonaws.com", actions, args.account)
+        role = aws.iam.Role(
+            label,
+            assume_role_policy=json.dumps(trust),
+            tags=args.tags.of(label),
+            opts=self._child,
+        )
+        attached: list[pulumi.Resource] = [
+            aws.iam.RolePolicyAttachment(
+                f"{name}-{policy}",
+                role=role.name,
+                policy_arn=f"arn:aws:iam::aws:policy/{policy}",
+                opts=self._child,
+            )
+            for policy in ("AmazonEKSClusterPolicy", *(AUTO_MODE if args.auto_mode else ()))
+        ]
+        return role, attached
 
     def _system_nodes(self, name: str) -> aws.eks.NodeGroup:
         """Two on-demand nodes for operators and controllers; never for Ray."""
         args, label = self._args, f"{name}-system"
-        role = node_role(label, args.tags, self._child)
-        template = launch_template(label, args.tags, self._child)
+        made = node_role(label, args.tags, self._child)
         return node_group(
             label,
             args.name,
-            role.arn,
+            made.role.arn,
             args.subnets,
             args.instance_types,
-            template,
+            launch_template(label, args.tags, self._child),
             (2, 2, 4),
             {"vigil/pool": "system"},
             args.tags,
-            pulumi.ResourceOptions(parent=self, depends_on=[self.eks]),
+            self._after(self.eks, *made.attached),
         )
 
     def _addons(self, name: str, nodes: list[aws.eks.NodeGroup]) -> list[aws.eks.Addon]:
         args = self._args
-        wanted: dict[str, dict[str, Any]] = {}
+        wanted: dict[str, dict[str, Any]] = {"metrics-server": {}}
+        roles: dict[str, PodRole] = {}
         if not args.auto_mode:  # Auto Mode brings these along
-            wanted = {
-                "vpc-cni": {"configuration_values": json.dumps({"enableNetworkPolicy": "true"})},
-                "kube-proxy": {},
-                "coredns": {},
-                "eks-pod-identity-agent": {},
-                "aws-ebs-csi-driver": self._driver("ebs-csi-controller-sa", name, managed=("AmazonEBSCSIDriverPolicy",)),
-            }
-        wanted["metrics-server"] = {}
+            settings = {"configuration_values": json.dumps({"enableNetworkPolicy": "true"})}
+            wanted |= {"vpc-cni": settings, "kube-proxy": {}, "coredns": {}}
+            wanted["eks-pod-identity-agent"] = {}
+            disks = ("AmazonEBSCSIDriverPolicy",)
+            roles["aws-ebs-csi-driver"] = self._driver("ebs-csi-controller-sa", name, disks)
         if args.file_system_arn is not None:
             files = pulumi.Output.from_input(args.file_system_arn).apply(
                 lambda arn: grants.document(grants.mount_files(arn, "true"))
             )
-            wanted["aws-efs-csi-driver"] = self._driver("efs-csi-controller-sa", name, document=files)
-        before = {"vpc-cni", "kube-proxy", "eks-pod-identity-agent"}  # nodes are ready only with these
-        return [
-            aws.eks.Addon(
-                f"{name}-{addon}", cluster_name=args.name, addon_name=addon, resolve_conflicts_on_create="OVERWRITE",
-                resolve_conflicts_on_update="OVERWRITE", tags=args.tags.of(addon),
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[self.eks, *([] if addon in before else nodes)]), **more,
+            roles["aws-efs-csi-driver"] = self._driver(
+                "efs-csi-controller-sa",
+                name,
+                document=files,
             )
-            for addon, more in wanted.items()
-        ]  # fmt: skip
+        for addon, role in roles.items():
+            wanted[addon] = {"pod_identity_associations": [role.association]}
+        # Nodes are ready only with these.
+        before = {"vpc-cni", "kube-proxy", "eks-pod-identity-agent"}
+        made = []
+        for addon, more in wanted.items():
+            needs = [self.eks, *([] if addon in before else nodes)]
+            if addon in roles:
+                needs.append(roles[addon])
+            made.append(self._addon(name, addon, more, self._after(*needs)))
+        return made
 
-    def _driver(self, service_account: str, name: str, managed: tuple[str, ...] = (), document: Any = None) -> dict[str, Any]:
+    def _addon(
+        self,
+        name: str,
+        addon: str,
+        more: dict[str, Any],
+        opts: pulumi.ResourceOptions,
+    ) -> aws.eks.Addon:
+        return aws.eks.Addon(
+            f"{name}-{addon}",
+            cluster_name=self._args.name,
+            addon_name=addon,
+            resolve_conflicts_on_create="OVERWRITE",
+            resolve_conflicts_on_update="OVERWRITE",
+            tags=self._args.tags.of(addon),
+            opts=opts,
+            **more,
+        )
+
+    def _driver(
+        self,
+        service_account: str,
+        name: str,
+        managed: tuple[str, ...] = (),
+        document: Any = None,
+    ) -> PodRole:
         args = self._args
         arns = [f"arn:aws:iam::aws:policy/service-role/{policy}" for policy in managed]
-        role = PodRole(
+        return PodRole(
             f"{name}-{service_account.removesuffix('-controller-sa')}",
             PodRoleArgs(
-                account=args.account, region=args.region, cluster=args.name, namespace="kube-system",
-                service_account=service_account, tags=args.tags, document=document, managed=arns, associate=False,
+                account=args.account,
+                region=args.region,
+                cluster=args.name,
+                namespace="kube-system",
+                service_account=service_account,
+                tags=args.tags,
+                document=document,
+                managed=arns,
+                associate=False,
             ),
             self._child,
-        )  # fmt: skip
-        return {"pod_identity_associations": [{"role_arn": role.role.arn, "service_account": service_account}]}
+        )
+
+
+def without_hidden_admin(
+    args: pulumi.ResourceTransformArgs,
+) -> pulumi.ResourceTransformResult | None:
+    """Tell the component's own child that whoever makes the cluster is not for ever its admin.
+
+    `pulumi_eks` says the contrary, and takes no argument for it. EKS would also make an access
+    entry for that principal, and then refuse the one of `adminPrincipals`.
+    """
+    if args.type_ != "aws:eks/cluster:Cluster":
+        return None
+    access_config = {
+        "authenticationMode": eks.AuthenticationMode.API.value,
+        "bootstrapClusterCreatorAdminPermissions": False,
+    }
+    return pulumi.ResourceTransformResult({**args.props, "accessConfig": access_config}, args.opts)
 
 
 def launch_template(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> aws.ec2.LaunchTemplate:

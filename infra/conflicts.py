@@ -12,6 +12,7 @@ from infra.cidr import BadNetwork, apart, split
 if TYPE_CHECKING:
     from infra.settings import PlatformSettings
 
+PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]+")
 CRON = re.compile(r"(\S+\s+){4}\S+")
 
 
@@ -63,7 +64,27 @@ def _on_aws(settings: PlatformSettings) -> list[str]:
         found.append("certificateArn: needed with ingress alb")
     if settings.github_repository and not settings.state_bucket:
         found.append("stateBucket: needed with githubRepository")
-    return found
+    return [*found, *_access(settings)]
+
+
+def _access(settings: PlatformSettings) -> list[str]:
+    """The cluster lets nobody in who is not named, whoever runs `pulumi up` included."""
+    named = [*settings.admin_principals, *settings.viewer_principals]
+    if settings.github_repository:
+        role = f"arn:aws:iam::{settings.account_id}:role/{settings.name}"
+        named += [f"{role}-apply", f"{role}-plan"]
+    elif not settings.admin_principals:
+        return [
+            "adminPrincipals: the ARN of the IAM role that runs `pulumi up` is needed on target aws"
+            " (without it the cluster lets nobody in), or githubRepository, whose role runs it then"
+        ]
+    keys = "adminPrincipals, viewerPrincipals"
+    twice = sorted({arn for arn in named if named.count(arn) > 1})
+    odd = sorted({arn for arn in named if not PRINCIPAL.fullmatch(arn)})
+    return [
+        *(f"{keys}: {arn} may be named once only" for arn in twice),
+        *(f"{keys}: {arn} is no arn:aws:iam::ACCOUNT:role/NAME (and no session)" for arn in odd),
+    ]
 
 
 def _on_kubernetes(settings: PlatformSettings) -> list[str]:

@@ -46,6 +46,11 @@ class PodRole(pulumi.ComponentResource):
                 name, cluster_name=args.cluster, namespace=args.namespace, service_account=args.service_account,
                 role_arn=self.role.arn, tags=args.tags.of(name), opts=pulumi.ResourceOptions(parent=self, depends_on=ready),
             )  # fmt: skip
+        # What an add-on is told, to associate by itself.
+        self.association = {
+            "role_arn": self.role.arn,
+            "service_account": args.service_account,
+        }
         self.register_outputs({"arn": self.role.arn})
 
 
@@ -109,10 +114,22 @@ def _attach(name: str, role: aws.iam.Role, policy_arn: str, opts: pulumi.Resourc
     return aws.iam.RolePolicyAttachment(label, role=role.name, policy_arn=policy_arn, opts=opts)
 
 
-def node_role(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> aws.iam.Role:
+@dataclass(frozen=True)
+class NodeRole:
+    """The role of nodes, and what is attached to it: nodes need both from their first minute on."""
+
+    role: aws.iam.Role
+    attached: list[pulumi.Resource]
+
+
+def node_role(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> NodeRole:
     """The role of a node: join the cluster, wire up pods, pull images. Pods cannot reach it (one hop to the metadata service)."""
     trust = json.dumps(grants.trust_service("ec2.amazonaws.com"))
     role = aws.iam.Role(name, name=name, assume_role_policy=trust, tags=tags.of(name), opts=opts)
-    for policy in ("AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryPullOnly"):
-        _attach(name, role, f"arn:aws:iam::aws:policy/{policy}", opts)
-    return role
+    policies = (
+        "AmazonEKSWorkerNodePolicy",
+        "AmazonEKS_CNI_Policy",
+        "AmazonEC2ContainerRegistryPullOnly",
+    )
+    arns = [f"arn:aws:iam::aws:policy/{policy}" for policy in policies]
+    return NodeRole(role, [_attach(name, role, arn, opts) for arn in arns])

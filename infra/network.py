@@ -153,8 +153,15 @@ class Network(pulumi.ComponentResource):
         role = aws.iam.Role(f"{name}-flow", assume_role_policy=trust, tags=args.tags.of(f"{name}-flow"), opts=self._child)
         write = ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
         policy = logs.arn.apply(lambda arn: json.dumps(grants.document([grants.allow("Write", write, [arn, f"{arn}:*"])])))
-        aws.iam.RolePolicy(f"{name}-flow", role=role.name, policy=policy, opts=self._child)
+        rights = aws.iam.RolePolicy(f"{name}-flow", role=role.name, policy=policy, opts=self._child)
         aws.ec2.FlowLog(
-            name, vpc_id=self.vpc.id, traffic_type="ALL", log_destination_type="cloud-watch-logs", log_destination=logs.arn,
-            iam_role_arn=role.arn, max_aggregation_interval=60, tags=args.tags.of(name), opts=self._child,
-        )  # fmt: skip
+            name,
+            vpc_id=self.vpc.id,
+            traffic_type="ALL",
+            log_destination_type="cloud-watch-logs",
+            log_destination=logs.arn,
+            iam_role_arn=role.arn,
+            max_aggregation_interval=60,
+            tags=args.tags.of(name),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[rights]),
+        )

@@ -87,20 +87,21 @@ class StaticNodes(pulumi.ComponentResource):
     def __init__(self, name: str, args: StaticNodesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("vigil:infra:StaticNodes", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        role = node_role(name, args.tags, child)
+        nodes = node_role(name, args.tags, child)
         template = launch_template(name, args.tags, child)
+        ready = pulumi.ResourceOptions(parent=self, depends_on=nodes.attached)
         groups = [
             node_group(
                 f"{name}-{pool}",
                 args.cluster,
-                role.arn,
+                nodes.role.arn,
                 args.subnets,
                 args.instance_types,
                 template,
                 sizes,
                 {"vigil/pool": pool},
                 args.tags,
-                child,
+                ready,
                 taint=pool,
             )
             for pool, sizes in args.pools.items()

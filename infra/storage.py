@@ -35,15 +35,21 @@ class Buckets(pulumi.ComponentResource):
         super().__init__("vigil:infra:Buckets", name, {}, opts)
         self._args = args
         self._child = pulumi.ResourceOptions(parent=self)
-        self.logs = self._bucket("logs")
-        self.buckets = {purpose: self._bucket(purpose) for purpose in args.buckets if purpose != "logs"}
+        self.logs, may_write = self._bucket("logs")
+        purposes = [purpose for purpose in args.buckets if purpose != "logs"]
+        self.buckets = {purpose: self._bucket(purpose)[0] for purpose in purposes}
         for purpose, bucket in self.buckets.items():
             aws.s3.BucketLogging(
-                purpose, bucket=bucket.bucket, target_bucket=self.logs.bucket, target_prefix=f"{purpose}/", opts=self._child
+                purpose,
+                bucket=bucket.bucket,
+                target_bucket=self.logs.bucket,
+                target_prefix=f"{purpose}/",
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[may_write]),
             )
         self.register_outputs({purpose: bucket.bucket for purpose, bucket in self.buckets.items()})
 
-    def _bucket(self, purpose: str) -> aws.s3.Bucket:
+    def _bucket(self, purpose: str) -> tuple[aws.s3.Bucket, aws.s3.BucketPolicy]:
+        """A bucket with all its guards, and the policy that says who may write to it."""
         args, physical, child = self._args, self._args.buckets[purpose], self._child
         kept = pulumi.ResourceOptions(parent=self, protect=args.protect, retain_on_delete=args.protect)
         bucket = aws.s3.Bucket(purpose, bucket=physical, force_destroy=False, tags=args.tags.of(physical), opts=kept)
@@ -69,9 +75,14 @@ class Buckets(pulumi.ComponentResource):
             rules=[{"apply_server_side_encryption_by_default": by_default, "bucket_key_enabled": purpose != "logs"}],
         )  # fmt: skip
         policy = grants.access_logs(physical, args.account) if purpose == "logs" else grants.tls_only(physical)
-        aws.s3.BucketPolicy(purpose, bucket=bucket.bucket, policy=json.dumps(policy), opts=child)
+        guard = aws.s3.BucketPolicy(
+            purpose,
+            bucket=bucket.bucket,
+            policy=json.dumps(policy),
+            opts=child,
+        )
         aws.s3.BucketLifecycleConfiguration(purpose, bucket=bucket.bucket, rules=self._lifecycle(purpose), opts=child)
-        return bucket
+        return bucket, guard
 
     def _lifecycle(self, purpose: str) -> list[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:
         rules: list[aws.s3.BucketLifecycleConfigurationRuleArgsDict] = [{

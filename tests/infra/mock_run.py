@@ -10,14 +10,20 @@ import logging
 import runpy
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pulumi
 from pulumi.runtime import config, mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
 
+# This file is run by its path: its own folder stands first on the path, the project does not.
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+
+from tests.infra import eks_component
 from tests.infra.shapes import state
 
+COMPONENT = "eks:index:Cluster"
 SECRET, SIGNATURE = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # how Pulumi marks a secret
 RESOURCE = "5cf8f73096256a8f31e491e813e4eb8e"  # and a reference to a resource
 
@@ -50,9 +56,14 @@ def plain(value: Any, path: str, secrets: list[str]) -> Any:
 
 
 class Recorder(mocks.Mocks):
-    """Answers like AWS would."""
+    """Answers like AWS would, and keeps the transforms of each component of a provider."""
+
+    def __init__(self) -> None:
+        self.transforms: dict[str, list[pulumi.ResourceTransform]] = {}
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        if args.typ == COMPONENT:
+            self.transforms[args.name] = args.transforms or []
         return (f"{args.name}-id" if args.custom else None), state(args.typ, args.name, args.inputs)
 
     def call(self, args: mocks.MockCallArgs) -> Any:
@@ -62,8 +73,9 @@ class Recorder(mocks.Mocks):
 class Monitor(mocks.MockMonitor):
     """Keeps what MockResourceArgs leaves out: parent, protection, provider, dependencies."""
 
-    def __init__(self, answers: mocks.Mocks) -> None:
+    def __init__(self, answers: Recorder) -> None:
         super().__init__(answers)
+        self._answers = answers
         self.seen: list[dict[str, Any]] = []
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802  # the protocol's name
@@ -79,7 +91,18 @@ class Monitor(mocks.MockMonitor):
                 "provider": request.provider or request.providers.get("aws", ""), "dependencies": sorted(request.dependencies),
                 "secret_paths": secrets,
             })  # fmt: skip
+            if request.type == COMPONENT:
+                self.seen.append(self._child(self.seen[-1]))
         return answer
+
+    def _child(self, component: dict[str, Any]) -> dict[str, Any]:
+        """The cluster that the component would make."""
+        transforms = self._answers.transforms[component["name"]]
+        name, inputs = eks_component.cluster(component["name"], component["inputs"], transforms)
+        kind = eks_component.CLUSTER
+        urn = self.make_urn(component["urn"], kind, name)
+        made = {"type": kind, "name": name, "inputs": inputs, "urn": urn, "custom": True}
+        return {**component, **made, "parent": component["urn"]}
 
 
 def main() -> None:

@@ -11,7 +11,17 @@ import yaml
 from infra.settings import SECRETS, BadSettings, PlatformSettings, declared, needed_secrets, read_files, settings_from
 from tests.infra.recorded import ROOT, STACKS
 
-AWS = {"accountId": "111122223333", "owner": "a", "costCenter": "b", "imageTag": "1"}
+ADMIN = "arn:aws:iam::111122223333:role/admin"
+APPLY = "arn:aws:iam::111122223333:role/vigil-dev-apply"
+WORKFLOWS = {"githubRepository": "a/b", "stateBucket": "c"}
+SESSION = "arn:aws:sts::111122223333:assumed-role/admin/me"
+AWS = {
+    "accountId": "111122223333",
+    "owner": "a",
+    "costCenter": "b",
+    "imageTag": "1",
+    "adminPrincipals": [ADMIN],
+}
 KUBERNETES = {"target": "kubernetes", "image": "vigil:dev", "mlflowStore": "sqlite", "mlflowReplicas": 1}
 
 
@@ -68,6 +78,10 @@ def test_the_stacks_of_the_repository_are_valid(stack: str) -> None:
     ({"delivery": "argocd"}, "gitUrl: needed"),
     ({"trainSchedule": "daily"}, "trainSchedule: five cron fields"),
     ({"githubRepository": "a/b"}, "stateBucket: needed"),
+    ({"adminPrincipals": []}, "adminPrincipals: the ARN of the IAM role that runs `pulumi up`"),
+    ({"viewerPrincipals": [ADMIN]}, f"viewerPrincipals: {ADMIN} may be named once"),
+    (WORKFLOWS | {"adminPrincipals": [APPLY]}, "apply may be named once"),
+    ({"adminPrincipals": [SESSION]}, f"{SESSION} is no arn:aws:iam::ACCOUNT:role/NAME"),
     ({"mlflowStore": "sqlite"}, "mlflowStore: sqlite is for target kubernetes"),
     ({"backupDays": 0}, "backupDays: .* greater than or equal to 1"),
     ({"minReplica": 1}, "minReplica: Extra inputs"),
@@ -90,6 +104,12 @@ def test_target_kubernetes_has_needs_of_its_own(change: dict[str, Any], complain
     settings_from("local", KUBERNETES)
     with pytest.raises(BadSettings, match=complaint):
         settings_from("local", KUBERNETES | change)
+
+
+def test_the_role_of_the_workflows_is_admin_enough() -> None:
+    """It runs `pulumi up`, and is let into the cluster by the stack itself."""
+    alone = AWS | WORKFLOWS | {"adminPrincipals": []}
+    assert settings_from("dev", alone).admin_principals == ()
 
 
 def test_only_the_secrets_that_are_used_are_needed() -> None:

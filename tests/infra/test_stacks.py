@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 
 from infra.tags import REQUIRED
-from tests.infra.recorded import CANARY, STACKS, Stack, recorded, run
+from tests.infra.recorded import CANARY, STACKS, Resource, Stack, recorded, run
 
+ENTRY = "aws:eks/accessEntry:AccessEntry"
+ASSOCIATION = "aws:eks/accessPolicyAssociation:AccessPolicyAssociation"
+GROUP = "aws:cloudwatch/logGroup:LogGroup"
+ATTACHMENT = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
 DATA = (
     "aws:s3/bucket:Bucket",
     "aws:rds/instance:Instance",
@@ -28,6 +32,7 @@ UNTAGGABLE = (  # of what the program makes; the provider has no `tags` for thes
     "eventTarget",
     "queuePolicy",
     "mountTarget",
+    "accessPolicyAssociation",
     "backupPolicy",
     "lifecyclePolicy",
     "s3/bucketL",
@@ -97,10 +102,15 @@ def test_data_is_protected_and_retained_in_protected_stacks(name: str, kept: boo
         found = recorded(name).of(type_)
         assert found, type_
         assert {(r.protect, r.retain_on_delete) for r in found} == {(kept, kept)}, type_
-    assert recorded(name).one("eks:index:Cluster").protect is kept
     assert {r.protect for r in recorded(name).of("aws:ec2/subnet:Subnet")} == {kept}
-    database = recorded(name).one("aws:rds/instance:Instance").inputs
-    assert (database["deletionProtection"], database["multiAz"], database["skipFinalSnapshot"]) == (kept, kept, not kept)
+    assert recorded(name).one("aws:rds/instance:Instance").inputs["deletionProtection"] is kept
+
+
+def test_the_cluster_is_held_by_eks_itself_and_who_may_enter_is_not_protected(prod: Stack) -> None:
+    """The component would hand its protection down, and no admin could be taken away any more."""
+    assert prod.one("eks:index:Cluster").inputs["deletionProtection"] is True
+    held = [*prod.of("eks:"), *prod.of("aws:eks/")]
+    assert [(r.type, r.name) for r in held if r.protect] == []
 
 
 def test_the_cluster_is_private_and_logged_and_opens_to_iam_alone(prod: Stack) -> None:
@@ -114,11 +124,84 @@ def test_the_cluster_is_private_and_logged_and_opens_to_iam_alone(prod: Stack) -
     assert {key: cluster[key] for key in wanted} == wanted
     assert ":key/" in cluster["encryptionConfigKeyArn"]
     assert len(cluster["enabledClusterLogTypes"]) == 5
-    entries = cluster["accessEntries"]
-    assert entries.keys() == {"admin-0", "viewer-0", "apply", "plan", "nodes"}
-    assert entries["nodes"]["type"] == "EC2_LINUX"
-    assert "AdminViewPolicy" in json.dumps(entries["plan"])
+    assert "accessEntries" not in cluster
     assert cluster["privateSubnetIds"] == [f"vigil-prod-private-{zone}-id" for zone in "abc"]
+
+
+def test_each_principal_enters_by_an_entry_of_its_own(prod: Stack) -> None:
+    admin, viewer = (f"111122223333-role-platform-{what}" for what in ("admin", "viewer"))
+    entries = {r.name.removeprefix("vigil-prod-"): r.inputs for r in prod.of(ENTRY)}
+    assert entries.keys() == {admin, viewer, "apply", "plan", "nodes"}
+    assert entries["nodes"]["type"] == "EC2_LINUX"
+    assert entries[admin]["principalArn"] == "arn:aws:iam::111122223333:role/platform-admin"
+    policies = {r.inputs["principalArn"]: r.inputs["policyArn"] for r in prod.of(ASSOCIATION)}
+    said = {arn.split("/")[-1]: policy.split("/")[-1] for arn, policy in policies.items()}
+    assert said == {
+        "platform-admin": "AmazonEKSClusterAdminPolicy",
+        "vigil-prod-apply": "AmazonEKSClusterAdminPolicy",
+        "platform-viewer": "AmazonEKSAdminViewPolicy",
+        "vigil-prod-plan": "AmazonEKSAdminViewPolicy",
+    }
+
+
+def test_whoever_leaves_or_changes_sides_moves_nobody_elses_entry() -> None:
+    """EKS knows one entry for a principal, and refuses a second before the first is gone."""
+    first, second, third = (f"arn:aws:iam::111122223333:role/{name}" for name in "abc")
+    before = run("dev", {"adminPrincipals": [first, second], "viewerPrincipals": [third]})
+    after = run("dev", {"adminPrincipals": [third, second], "viewerPrincipals": []})
+    kept = {r.urn: r.inputs["principalArn"] for r in before.of(ENTRY)}
+    now = {r.urn: r.inputs["principalArn"] for r in after.of(ENTRY)}
+    assert now.items() <= kept.items()
+    assert kept.keys() - now.keys() == {urn for urn, arn in kept.items() if arn == first}
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_nobody_talks_to_the_cluster_before_somebody_is_let_in(name: str) -> None:
+    """Whoever runs `pulumi up` is an admin by an entry alone, however the cluster was made."""
+    stack = recorded(name)
+    provider = stack.one("pulumi:providers:kubernetes")
+    admitted = {r.urn for r in [*stack.of(ENTRY), *stack.of(ASSOCIATION)]}
+    assert admitted <= set(provider.dependencies)
+    for resource in stack.of("kubernetes:"):
+        assert resource.provider.startswith(provider.urn), resource.name
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_the_component_is_told_that_its_maker_is_no_administrator(name: str) -> None:
+    """pulumi_eks hard-codes the contrary; a transform changes it, and nothing else of its child."""
+    child = recorded(name).one("aws:eks/cluster:Cluster").inputs
+    assert child["accessConfig"] == {
+        "authenticationMode": "API",
+        "bootstrapClusterCreatorAdminPermissions": False,
+    }
+    assert child["version"] == "1.35"
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes"),
+    [("prod", "karpenter"), ("dev", "static"), ("dev", "auto")],
+)
+def test_rights_stand_before_who_uses_them_and_go_after(name: str, nodes: str) -> None:
+    """AWS needs them while it makes and deletes; a pod gets them as it is made, or never."""
+    stack = recorded(name) if nodes == "karpenter" else run(name, {"nodes": nodes})
+
+    def before(resource: Resource) -> set[str]:
+        found = set(resource.dependencies)
+        return found | {r.urn for r in stack.resources if r.parent in found}
+
+    first = before(stack.one("eks:index:Cluster"))
+    attached = {r.name: r.urn for r in stack.of(ATTACHMENT)}
+    assert attached[f"vigil-{name}-AmazonEKSClusterPolicy"] in first
+    assert stack.one(GROUP, f"vigil-{name}-control-plane").urn in first
+    for group in stack.of("aws:eks/nodeGroup:NodeGroup"):
+        roles = {role for role in before(group) if ":iam/role:Role" in role}
+        needed = {r.urn for r in stack.of(ATTACHMENT) if set(r.dependencies) & roles}
+        assert len(needed) == 3
+        assert needed <= before(group)
+    ties = {r.urn for r in stack.of("aws:eks/podIdentityAssociation:PodIdentityAssociation")}
+    nodes_rights = {urn for label, urn in attached.items() if "ray-node" in label}
+    for resource in stack.of("kubernetes:core/v1:Namespace"):
+        assert ties | nodes_rights <= before(resource), resource.name
 
 
 def test_the_public_endpoint_opens_to_named_networks_only() -> None:
