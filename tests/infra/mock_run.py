@@ -17,18 +17,14 @@ import pulumi
 from pulumi.runtime import config, mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
 
-<<<<<<< HEAD
-from infra import preflight
-
-=======
 # This file is run by its path: its own folder stands first on the path, the project does not.
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from infra import preflight
 from tests.infra import eks_component
+from tests.infra.shapes import state
 
 COMPONENT = "eks:index:Cluster"
->>>>>>> aws
-ACCOUNT, REGION = "111122223333", "eu-west-1"
 SECRET, SIGNATURE = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # how Pulumi marks a secret
 RESOURCE = "5cf8f73096256a8f31e491e813e4eb8e"  # and a reference to a resource
 
@@ -58,47 +54,6 @@ def plain(value: Any, path: str, secrets: list[str]) -> Any:
     if isinstance(value, list | tuple):
         return [plain(one, f"{path}[{i}]", secrets) for i, one in enumerate(value)]
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def state(typ: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
-    """The inputs with what AWS would add, as far as the program uses it."""
-    found = {**inputs}
-    if typ.startswith("aws:"):
-        service = typ.split(":")[1].split("/")[0]
-        found |= {"arn": f"arn:aws:{service}:{REGION}:{ACCOUNT}:{typ.split(':')[-1].lower()}/{name}"}
-        found.setdefault("name", f"{name}-0a1b2c3")
-    shapes: dict[str, dict[str, Any]] = {
-        "aws:iam/role:Role": {"arn": f"arn:aws:iam::{ACCOUNT}:role/{found.get('name')}"},
-        "aws:iam/instanceProfile:InstanceProfile": {"arn": f"arn:aws:iam::{ACCOUNT}:instance-profile/{found.get('name')}"},
-        "aws:iam/openIdConnectProvider:OpenIdConnectProvider": {
-            "arn": f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
-        },
-        "aws:s3/bucket:Bucket": {"arn": f"arn:aws:s3:::{inputs.get('bucket')}"},
-        "aws:kms/key:Key": {"arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{name}", "keyId": f"{name}"},
-        "aws:sqs/queue:Queue": {
-            "arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}",
-            "url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}",
-        },
-        "aws:kinesis/stream:Stream": {"arn": f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{name}"},
-        "aws:ecr/repository:Repository": {"repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}"},
-        "aws:cloudwatch/logGroup:LogGroup": {"arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{inputs.get('name')}"},
-        "aws:cloudwatch/eventRule:EventRule": {"arn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{name}"},
-        "aws:ec2/launchTemplate:LaunchTemplate": {"latestVersion": 1},
-        "aws:rds/instance:Instance": {
-            "address": f"{name}.abc123.{REGION}.rds.amazonaws.com",
-            "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-1a2b-AbCdEf"}],
-        },
-        "aws:elasticache/replicationGroup:ReplicationGroup": {
-            "primaryEndpointAddress": f"master.{name}.abc123.cache.amazonaws.com"
-        },
-        "eks:index:Cluster": {
-            "kubeconfigJson": json.dumps({"apiVersion": "v1", "clusters": []}),
-            "clusterSecurityGroupId": "sg-0123456789abcdef0",
-            "oidcIssuer": "https://oidc.example",
-            "kubeconfig": {"apiVersion": "v1"},
-        },
-    }
-    return found | shapes.get(typ, {})
 
 
 class Recorder(mocks.Mocks):

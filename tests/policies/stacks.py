@@ -11,7 +11,7 @@ from policies.cli import ENVIRONMENTS, configured
 from policies.recorded import from_states
 from policies.report import Report, run
 from tests.infra import recorded
-from tests.infra.mock_run import state
+from tests.infra.shapes import state
 from tests.policies.harness import UNKNOWN
 
 State = dict[str, Any]
