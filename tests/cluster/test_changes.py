@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from infra.render import rendered
 from infra.settings import settings_from
@@ -39,10 +40,7 @@ def foretold(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> se
 @pytest.fixture
 def current(platform: Platform) -> dict[str, Any]:
     """The stack's settings as they are now."""
-    import yaml
-
-    file = platform.stack.folder / f"Pulumi.{platform.stack.name}.yaml"
-    config = yaml.safe_load(file.read_text())["config"]
+    config = yaml.safe_load(platform.stack.file.read_text())["config"]
     found = {key.removeprefix("vigil:"): value for key, value in config.items()}
     return {key: value for key, value in found.items() if not isinstance(value, dict)}
 
