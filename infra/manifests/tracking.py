@@ -21,7 +21,7 @@ COMPONENT = "app.kubernetes.io/component"
 SERVER = LABELS | {COMPONENT: "server"}
 MIGRATION = LABELS | {COMPONENT: "migration"}
 TMP_SIZE = "2Gi"
-MIGRATION_S, SERVER_S = 600, 300  # an update waits no longer for either
+PATIENCE_S = 900  # where an update does not wait for the service
 PGPASS = "/run/database/pgpass"
 DRIVER = "postgresql+psycopg2"  # SQLAlchemy 2.1 takes another one, which MLflow does not bring, where none is named
 
@@ -175,8 +175,13 @@ def server(settings: PlatformSettings) -> Object:
         "strategy": strategy,
         "template": template,
     }
-    patience = {"pulumi.com/timeoutSeconds": str(SERVER_S)}
+    patience = {"pulumi.com/timeoutSeconds": str(_patience_s(settings))}
     return object_("apps/v1", "Deployment", NAME, TRACKING, annotations=patience, spec=spec)
+
+
+def _patience_s(settings: PlatformSettings) -> int:
+    """How long an update waits for what cannot start."""
+    return settings.ready_timeout_s or PATIENCE_S
 
 
 def migration(settings: PlatformSettings) -> Object:
@@ -185,7 +190,7 @@ def migration(settings: PlatformSettings) -> Object:
     container = _container(settings, "migrate", ["mlflow", "db", "upgrade", _database_uri(settings)], resources("250m", "1Gi"),
                            env=[*_database_variables(settings), *environment({"HOME": "/tmp"})])  # fmt: skip
     template = _pod(settings, MIGRATION, [container], restartPolicy="OnFailure")
-    spec = {"backoffLimit": 6, "activeDeadlineSeconds": MIGRATION_S, "template": template}
+    spec = {"backoffLimit": 6, "activeDeadlineSeconds": _patience_s(settings), "template": template}
     # One that has failed, on a quota or an image that was not there, is made anew by the next update.
     again = {"pulumi.com/replaceUnready": "true"}
     name = f"mlflow-migrate-{digest}"

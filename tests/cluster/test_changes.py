@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from infra.render import rendered
 from infra.settings import settings_from
 from tests.cluster.kube import eventually
 from tests.cluster.platform import Platform
+from tests.cluster.proxy import way_to
 
 
 def foretold(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> set[str]:
@@ -154,3 +156,22 @@ def test_another_image_is_a_second_cluster_that_takes_over(platform: Platform, c
             )
     platform.figures["another image"] = load.result
     assert load.result["failed"] == 0, load.result["failures"]
+
+
+def test_an_api_server_that_goes_away_is_named_and_the_next_update_mends_it(
+    platform: Platform, current: dict[str, Any], tmp_path: Path
+) -> None:
+    with way_to(platform.cluster.kubeconfig, tmp_path) as (kubeconfig, way):
+        environment = {**platform.stack.environment, "KUBECONFIG": str(kubeconfig)}
+        cut = replace(platform.stack, environment=environment)
+        cut.set({"maxTrainWorkers": current["maxTrainWorkers"] + 1})
+        with cut.start("up", "--yes", "--skip-preview") as process:
+            assert process.stdout is not None
+            printed = process.stdout.readline()  # it has begun
+            way.cut()
+            printed += process.stdout.read()
+        assert process.returncode != 0
+        assert f"127.0.0.1:{way.port}" in printed
+        assert "Traceback" not in printed
+    platform.stack.up()
+    platform.stack.preview("--expect-no-changes")
