@@ -1,17 +1,16 @@
 # Two targets from one set of libraries: `ray`, the default, for Ray's heads and workers and for
-# `vigil` in a container, and `mlflow`. Built by BuildKit (Docker 20.10 and later), buildah or podman.
+# `vigil` in a container, and `mlflow`. Built by BuildKit (Docker 20.10 on), buildah or podman.
 #
-# BASE: a Debian image with CPython first on its PATH; its minor version must be the same for all
-# that speak to one Ray cluster. Not one of rayproject/ray: that brings a Ray of its own, in an
-# environment that would lie unused beside the locked one.
+# BASE: a Debian image whose user is root, with CPython first on its PATH; Python's minor version
+# must be the same for all that speak to one Ray cluster. Not one of rayproject/ray: it brings a
+# Ray of its own, which would lie unused beside the locked one.
 #
-# Behind a mirror: --build-arg INDEX_URL=https://HOST/simple, its login by --secret id=netrc,src=FILE
-# and its certificates by --secret id=certificates,src=FILE (PEM). No layer keeps them. The
-# libraries are fetched by name and hash, so an address in uv.lock is never asked.
+# Behind a mirror: --build-arg INDEX_URL=https://HOST/simple, its login by --secret
+# id=netrc,src=FILE and its certificates by --secret id=certificates,src=FILE (PEM). No layer keeps
+# them. Libraries are fetched by name and hash: the addresses in uv.lock are never asked.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS tools
-USER root
 # pip and uv take an empty index for none, and then ask their own configuration, or PyPI.
 ARG INDEX_URL=""
 ENV PIP_INDEX_URL=${INDEX_URL} UV_DEFAULT_INDEX=${INDEX_URL} \
@@ -47,7 +46,6 @@ RUN uv build --quiet --offline --no-build-isolation --wheel --out-dir dist && \
     uv pip install --python /opt/vigil/bin/python --prefix /code --offline --no-deps dist/*.whl
 
 FROM ${BASE} AS runtime
-USER root
 # The number counts; a name for it is not needed where the base has one already.
 RUN if ! getent passwd 1000; then \
       useradd --uid 1000 --user-group --home-dir /tmp --no-create-home vigil; \
@@ -78,7 +76,8 @@ FROM runtime AS mlflow
 # Nothing uses MLflow's job runner, and it takes more memory than the rest.
 ENV MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
 EXPOSE 5000
-HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:5000/health', timeout=5)"]
+HEALTHCHECK --start-period=60s --timeout=10s CMD ["python", "-c", \
+    "import urllib.request as r; r.urlopen('http://127.0.0.1:5000/health', timeout=5)"]
 CMD ["mlflow", "server", "--host", "0.0.0.0", "--workers", "2", \
      "--backend-store-uri", "sqlite:////var/lib/vigil/mlflow.db", \
      "--artifacts-destination", "/var/lib/vigil/artifacts"]

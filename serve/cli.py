@@ -17,9 +17,9 @@ from serve import local
 from serve.consume import consume
 from serve.figures import told, when
 from serve.settings import ServeSettings
-from train.errors import PlatformError, VigilError
+from train.errors import PlatformError
 from train.home import Home, Platform
-from train.settings import HomeSettings, TrainSettings
+from train.settings import HomeSettings
 from train.terminal import command, json_option, plain, say, show, steps, table
 
 data_option = click.option("--data", help="CSV, Parquet or .npz")
@@ -208,22 +208,9 @@ def _trainer(home: Home, data: str | None, label: str | None) -> Any:
         return None
 
     def prepare(platform: Platform) -> None:
-        from train.job import JobSpec, run
-        from train.promotion import promote
-        from train.registry import Registry
+        from serve.first_model import train
 
-        settings = TrainSettings()
-        registry = Registry(settings.tracking_uri or platform.tracking_uri, settings.model_name)
-        with steps("training", total=4) as step:
-            result = run(JobSpec(data, label), settings, registry, home, step)
-        if result.verdict["passed"]:
-            version, why = result.version.version, result.verdict["reason"]
-            promote(registry, version, reason=why, actor="vigil up", gates=result.verdict, new_schema=True)
-            say(f"version {version} is champion")
-        elif registry.champion() is None:
-            raise VigilError(f"the first model failed its gate, there is nothing to serve: {result.verdict['reason']}")
-        else:
-            say("the new version failed its gate; the champion stays")
+        train(platform, home, data, label)
 
     return prepare
 

@@ -72,8 +72,12 @@ def run(
     timeout_s: float = 120,
 ) -> str:
     """Output of a command in a container of the image that is gone afterwards."""
-    given = [*CONFINED, *shlex.split(os.environ.get("VIGIL_TEST_RUN", "")), *(options or [])]
-    return call("run", "--rm", *given, IMAGE, *command, code=code, timeout_s=timeout_s)
+    given = [*_confined(), "--rm", *(options or [])]
+    return call("run", *given, IMAGE, *command, code=code, timeout_s=timeout_s)
+
+
+def _confined() -> list[str]:
+    return [*CONFINED, *shlex.split(os.environ.get("VIGIL_TEST_RUN", ""))]
 
 
 @contextmanager
@@ -105,8 +109,10 @@ def background(*command: str, options: list[str]) -> Iterator[Container]:
     """A container that runs for the length of a block, with a home in a volume."""
     name = f"vigil-{uuid.uuid4().hex}"
     with volume() as home:
-        run(*command, options=["--detach", f"--name={name}", *home, *options])
+        call("create", f"--name={name}", *_confined(), *home, *options, IMAGE, *command)
         try:
+            call("start", name)
             yield Container(name)
         finally:
             call("stop", "--time=60", name, code=None)
+            call("rm", "--force", name)

@@ -59,7 +59,10 @@ while zombies() and time.monotonic() < deadline:
     time.sleep(0.05)
 print(zombies())
 """
-HEALTH = "import urllib.request as r; r.urlopen('http://127.0.0.1:5000/health', timeout=5)"
+HEALTH = """
+import urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:5000/health", timeout=5).read().decode())
+"""
 TABLE = """
 import sys
 import pandas as pd
@@ -111,7 +114,7 @@ def test_mlflow_starts_by_its_own_command() -> None:
     given = {name: value for name, value in variables("mlflow").items() if "MLFLOW" in name}
     options = [f"--env={name}={value}" for name, value in given.items()]
     with background(*last("mlflow", "CMD").words, options=options) as container:
-        eventually(lambda: "Traceback" not in container.ask("python", "-c", HEALTH, code=None))
+        eventually(lambda: container.ask("python", "-c", HEALTH, code=None) == "OK\n", 180)
         assert "mlflow.db" in container.ask("ls", "/var/lib/vigil")
 
 
