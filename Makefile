@@ -9,10 +9,10 @@ export UV_PROJECT_ENVIRONMENT := .venv
 RUN := .venv/bin/
 ARGS ?=
 
-.PHONY: help setup dev demo up test check scan audit lock wheel fmt bench clean
+.PHONY: help setup dev demo up test check scan audit lock wheel fmt bench kind kind-down cluster clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 .tools/bin/uv:
 	@echo "uv is not installed: putting it into .tools" >&2
@@ -61,6 +61,15 @@ fmt: dev ## format
 
 bench: dev ## all benchmarks, as ratios
 	@$(RUN)vigil bench $(ARGS)
+
+kind: dev ## the platform on a kind cluster, each step printed as the command that it is
+	@$(RUN)python -m infra.kind up
+
+kind-down: ## and all of it away again
+	@$(RUN)python -m infra.kind down
+
+cluster: dev ## tests on the cluster of $$VIGIL_TEST_KUBECONFIG, which they fill and empty (docs/cluster.md)
+	@$(RUN)python -m pytest tests/cluster -n 0 --timeout 2400 -rA $(ARGS)
 
 clean: ## remove .venv, .tools and local state
 	@rm -rf .venv .tools .vigil

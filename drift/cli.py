@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import click
 
-from train.errors import PlatformError
-from train.home import Platform
+from train.service import Named, service_options
 from train.settings import HomeSettings, TrainSettings
 from train.terminal import command, json_option, plain, say, show, table
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
-
-
-def _platform() -> Platform:
-    platform = HomeSettings().open().platform()
-    if platform is None:
-        raise PlatformError("no platform runs here: start one with `vigil up`")
-    return platform
 
 
 @click.group()
@@ -25,14 +17,12 @@ def drift() -> None:
 
 
 @drift.command()
+@service_options
 @json_option
 @command
-def status(as_json: bool) -> None:
+def status(service: Named, as_json: bool) -> None:
     """The last window against its floors, and what the governor does."""
-    try:
-        found = _platform().get("/drift")
-    except OSError as error:
-        raise PlatformError(f"the drift monitor does not answer: {error}") from error
+    found = service.need(HomeSettings().open()).get("/drift")
     if as_json:
         show(found)
         return
@@ -56,13 +46,15 @@ def spark(trend: list[float]) -> str:
 
 @drift.command()
 @click.argument("to", type=click.Choice(["observe", "suggest", "auto", "settings"]))
+@service_options
 @command
-def mode(to: str) -> None:
+def mode(to: str, service: Named) -> None:
     """Switch retraining off (observe), to suggestions, or on again (auto); `settings`: as it was configured.
 
     A retraining that runs goes on, but promotes nothing any more once the mode is not auto.
     """
-    state = _platform().post("/drift/mode", body={"mode": None if to == "settings" else to})
+    asked = {"mode": None if to == "settings" else to}
+    state = service.need(HomeSettings().open()).post("/drift/mode", body=asked)
     click.echo(plain(f"governor: {state['phase']}: {state['reason']}"))
 
 

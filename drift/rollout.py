@@ -84,7 +84,8 @@ class Rollout:
             gates = {"canary": {"requests": tried.requests, "rows": tried.rows, "alerts": tried.alerts, "errors": tried.errors}}
             gates |= {"shadow": found} if (found := self.shadow.found(canary.version)) else {}
             reason = f"canary passed: {canary.reason}" if canary.reason else "canary passed"
-            promote(registry, canary.version, reason=reason, actor=ACTOR, gates=gates)
+            # Whoever began the canary of a version that had failed its gate has forced that.
+            promote(registry, canary.version, reason=reason, actor=ACTOR, gates=gates, force=True)
 
     def status(self, live: Sequence[Mapping[str, Any]], now: float, followed: str | None = None) -> dict[str, Any]:
         """The part of `/drift` about it. `followed` is desired while the registry has not been asked."""

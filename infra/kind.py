@@ -1,29 +1,60 @@
-"""Says what is missing before the Kubernetes part can be put on a kind cluster: `python -m infra.kind`. Changes nothing."""
+"""Vigil on a kind cluster: `python -m infra.kind check` says what is missing, `up` and `down` do what README has step by step."""
 
 from __future__ import annotations
 
 import os
+import secrets
+import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from infra.settings import PlatformSettings, read_files
+import click
+
+from infra.settings import PROJECT, ROOT, PlatformSettings, read_files
+from train.errors import VigilError
+from train.terminal import command
 
 Run = Callable[[Sequence[str]], tuple[int, str]]
 TOOLS = {
-    "docker": "https://docs.docker.com/get-docker", "kind": "https://kind.sigs.k8s.io", "kubectl": "https://kubernetes.io/docs/tasks/tools",
+    "docker": "https://docs.docker.com/get-docker",
+    "kind": "https://kind.sigs.k8s.io",
+    "kubectl": "https://kubernetes.io/docs/tasks/tools",
     "pulumi": "https://www.pulumi.com/docs/install",
-}  # fmt: skip
+}
+NAME, STACK, LIKE = "vigil", "kind", "local"
+RANDOM = ("rayToken", "mlflowPassword", "mlflowSecretKey")
+# The state of a trial is in the checkout, and its secrets are locked with a word that everybody knows.
+BACKEND = {"PULUMI_BACKEND_URL": f"file://{ROOT / 'state'}", "PULUMI_CONFIG_PASSPHRASE": "local"}
+
+
+class StepFailed(VigilError):
+    """A command of `up` or `down` has ended with an error, which it has printed."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class Need:
     """One thing that is needed; `fix` says how to get it where it is missing."""
 
     what: str
     ok: bool
     fix: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of README; `text` goes to its standard input. `done` says that it need not be run again."""
+
+    command: Sequence[str]
+    text: str | None = None
+    done: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return shlex.join(self.command)
 
 
 def run(command: Sequence[str]) -> tuple[int, str]:
@@ -42,45 +73,152 @@ def needs(settings: PlatformSettings) -> tuple[float, float]:
     return cpu, memory
 
 
-def check(settings: PlatformSettings, run: Run = run) -> list[Finding]:
+def check(settings: PlatformSettings, run: Run = run) -> list[Need]:
     """Tools, cluster, image and room, in the order in which they are needed."""
-    found = [Finding(tool, run(["which", tool])[0] == 0, f"install it: {url}") for tool, url in TOOLS.items()]
-    found.append(Finding("docker runs", run(["docker", "info"])[0] == 0, "start the Docker daemon"))
     code, text = run(["kubectl", "config", "current-context"])
     context = text.strip()
-    fix = "kind create cluster --name vigil"
-    found.append(Finding("kubectl points at a kind cluster", code == 0 and context.startswith("kind-"), fix))
-    found.append(Finding("the cluster answers", run(["kubectl", "get", "nodes"])[0] == 0, fix))
+    create = f"kind create cluster --name {NAME}"
+    is_kind = code == 0 and context.startswith("kind-")
+    return [
+        *tools(run),
+        Need("kubectl points at a kind cluster", is_kind, create),
+        Need("the cluster answers", run(["kubectl", "get", "nodes"])[0] == 0, create),
+        _storage(settings, run),
+        _image(settings, context.removeprefix("kind-") or NAME, run),
+        _room(settings),
+    ]
+
+
+def tools(run: Run = run) -> list[Need]:
+    """The programs that have to be installed."""
+    found = [Need(tool, run(["which", tool])[0] == 0, f"install it: {url}") for tool, url in TOOLS.items()]
+    return [*found, Need("docker runs", run(["docker", "info"])[0] == 0, "start the Docker daemon")]
+
+
+def _storage(settings: PlatformSettings, run: Run) -> Need:
     names = run(["kubectl", "get", "storageclass", "-o", "name"])[1].split()
     wanted = f"storageclass.storage.k8s.io/{settings.home_storage_class}"
-    found.append(
-        Finding(
-            f"storage class {settings.home_storage_class}",
-            wanted in names,
-            "set vigil:homeStorageClass to one of: " + " ".join(names),
-        )
-    )
-    image = settings.image_ref
-    node = f"{context.removeprefix('kind-')}-control-plane"
+    fix = "set vigil:homeStorageClass to one of: " + " ".join(names)
+    return Need(f"storage class {settings.home_storage_class}", wanted in names, fix)
+
+
+def _image(settings: PlatformSettings, cluster: str, run: Run) -> Need:
+    image, node = settings.image_ref, f"{cluster}-control-plane"
     loaded = image in run(["docker", "exec", node, "crictl", "images", "-o", "json"])[1]
-    fix = f"docker build -t {image} . && kind load docker-image {image} --name {context.removeprefix('kind-') or 'vigil'}"
-    return [*found, Finding(f"image {image} is on the node", loaded, fix), _room(settings)]
+    fix = f"docker build -t {image} . && kind load docker-image {image} --name {cluster}"
+    return Need(f"image {image} is on the node", loaded, fix)
 
 
-def _room(settings: PlatformSettings) -> Finding:
+def _room(settings: PlatformSettings) -> Need:
     cpu, memory = needs(settings)
-    have_cpu, have = os.cpu_count() or 1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    have_cpu = os.cpu_count() or 1
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     what = f"{cpu:g} CPU and {memory:g} GiB of memory (here: {have_cpu} and {have:.0f})"
-    return Finding(what, have_cpu >= cpu and have >= memory, "a larger machine, or smaller pods in Pulumi.local.yaml")
+    fix = "a larger machine, or smaller pods in the stack's file"
+    return Need(what, have_cpu >= cpu and have >= memory, fix)
 
 
-def main() -> int:
-    """Print what is there and what is not; 0 when nothing is missing."""
-    found = check(read_files("local"))
+def up_steps(image: str, keys: Callable[[], str], run: Run = run, root: Path = ROOT) -> Iterator[Step]:
+    """From nothing to a platform that answers. `keys` makes an API key and gives the file that knows it."""
+    clusters = run(["kind", "get", "clusters"])[1].split()
+    yield Step(["kind", "create", "cluster", "--name", NAME], done=NAME in clusters)
+    yield Step(["docker", "build", "-t", image, "."])
+    yield Step(["kind", "load", "docker-image", image, "--name", NAME])
+    file = root / f"Pulumi.{STACK}.yaml"
+    yield Step(["mkdir", "-p", "state"])
+    yield Step(["cp", f"Pulumi.{LIKE}.yaml", file.name], done=file.exists())
+    yield _pulumi("stack", "select", "--create", STACK)
+    text = file.read_text() if file.exists() else ""
+    for key in RANDOM:
+        there = f"{PROJECT}:{key}:" in text
+        yield _secret(key, "" if there else secrets.token_hex(24), done=there)
+    there = f"{PROJECT}:apiKeys:" in text
+    yield _secret("apiKeys", "" if there else keys(), done=there)
+    yield _pulumi("up", "--yes", "--stack", STACK)
+
+
+def down_steps() -> Iterator[Step]:
+    """All of it again."""
+    yield _pulumi("destroy", "--yes", "--stack", STACK)
+    yield Step(["kind", "delete", "cluster", "--name", NAME])
+
+
+def _pulumi(*arguments: str) -> Step:
+    return Step(["pulumi", *arguments], environment=BACKEND)
+
+
+def _secret(key: str, value: str, *, done: bool) -> Step:
+    """A secret is told by standard input: an argument can be read by everybody on the machine."""
+    arguments = ["pulumi", "config", "set", "--secret", f"{PROJECT}:{key}", "--stack", STACK]
+    return Step(arguments, text=value, done=done, environment=BACKEND)
+
+
+def carry_out(steps: Iterator[Step]) -> None:
+    """Print each command and run it; raises StepFailed with the first that fails."""
+    for name, value in BACKEND.items():
+        click.echo(f"$ export {name}={value}", err=True)
+    for step in steps:
+        click.echo(f"$ {step}{'   # done before' if step.done else ''}", err=True)
+        if not step.done:
+            _run(step)
+
+
+def _run(step: Step) -> None:
+    # The engine looks for uv on the PATH; `make dev` puts one into .tools where there is none.
+    path = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}:{ROOT / '.tools' / 'bin'}"
+    environment = {**os.environ, **step.environment, "PATH": path}
+    done = subprocess.run(step.command, input=step.text, env=environment, cwd=ROOT, text=True, check=False)
+    if done.returncode:
+        raise StepFailed(f"`{step}` has failed: mend what it says, then run this again; what is done is not done twice")
+
+
+def _new_key() -> str:
+    """An API key `me` in the home of this checkout, printed once; the file of its hash."""
+    file = ROOT / ".vigil" / "keys.json"
+    if not file.exists():
+        vigil = shutil.which("vigil", path=str(ROOT / ".venv" / "bin")) or "vigil"
+        step = Step([vigil, "keys", "new", "me", "--operator"])
+        click.echo(f"$ {step}", err=True)
+        _run(step)
+    return file.read_text()
+
+
+@click.group()
+def main() -> None:
+    """Vigil on a kind cluster."""
+
+
+@main.command("check")
+@command
+def check_command() -> None:
+    """Print what is there and what is not; exit 0 when nothing is missing."""
+    found = check(read_files(LIKE))
+    _tell(found)
+    sys.exit(int(not all(one.ok for one in found)))
+
+
+@main.command()
+@command
+def up() -> None:
+    """Cluster, image, stack, secrets, `pulumi up`."""
+    if missing := [one for one in tools() if not one.ok]:
+        _tell(missing)
+        sys.exit(1)
+    carry_out(up_steps(read_files(LIKE).image_ref, _new_key))
+    click.echo("it serves; README, 'On kind, step by step', goes on with a table to train on", err=True)
+
+
+@main.command()
+@command
+def down() -> None:
+    """`pulumi destroy`, and the cluster goes."""
+    carry_out(down_steps())
+
+
+def _tell(found: Sequence[Need]) -> None:
     for one in found:
-        sys.stdout.write(f"{'ok     ' if one.ok else 'missing'}  {one.what}{'' if one.ok else f': {one.fix}'}\n")
-    return int(not all(one.ok for one in found))
+        click.echo(f"{'ok     ' if one.ok else 'missing'}  {one.what}{'' if one.ok else f': {one.fix}'}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -19,6 +19,7 @@ from serve.figures import told, when
 from serve.settings import ServeSettings
 from train.errors import PlatformError
 from train.home import Home, Platform
+from train.service import Named, service_options
 from train.settings import HomeSettings
 from train.terminal import command, json_option, plain, say, show, steps, table
 
@@ -74,11 +75,12 @@ def down(as_json: bool) -> None:
 
 
 @click.command()
+@service_options
 @json_option
 @command
-def status(as_json: bool) -> None:
+def status(service: Named, as_json: bool) -> None:
     """The parts of the platform, which replica serves which version, and what monitor and governor make of the data."""
-    found = local.status(HomeSettings().open())
+    found = local.status(HomeSettings().open(), service)
     if as_json:
         show(found)
         return
@@ -105,15 +107,13 @@ def status(as_json: bool) -> None:
     "--to",
     help="file:DIR or kinesis:NAME: write records there instead of asking a service; csv:FILE: a table to train on, at once",
 )
-@click.option("--url", help="service to send to (default: the platform that runs here)")
-@click.option("--api-key", envvar="VIGIL_API_KEY", help="key to show to the service at --url (or VIGIL_API_KEY)")
+@service_options
 @json_option
 @click.pass_context
 @command
 def stream(
     ctx: click.Context, data: str | None, label: str | None, rate: float, rows: int, drift_after: int | None, drift_kind: Any,
-    drift_size: float, scenario: Path | None, truth: Path | None, to: str | None, url: str | None, api_key: str | None,
-    as_json: bool,
+    drift_size: float, scenario: Path | None, truth: Path | None, to: str | None, service: Named, as_json: bool,
 ) -> None:  # fmt: skip
     """Replay a table, or the built-in telemetry, as a live stream; `consume` scores one."""
     if ctx.invoked_subcommand is not None:
@@ -134,11 +134,7 @@ def stream(
         written = replay.write_to(to, rate, rows)
         show(written) if as_json else table(("figure", "value"), list(written.items()))
         return
-    platform = HomeSettings().open().platform()
-    if url is None and platform is None:
-        raise PlatformError("no platform runs here: start one with `vigil up`, or name one with --url")
-    target = url or platform.url  # type: ignore[union-attr]
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else platform.headers if platform and not url else {}
+    target = service.need(HomeSettings().open())
     tally = simulate.Tally()
     with steps("streaming", total=10) as step:
         marks = {rows * k // 10 for k in range(1, 10)}
@@ -149,7 +145,16 @@ def stream(
             return sent >= rows
 
         asyncio.run(
-            simulate.stream(target, replay.body, rate, tally, finished, headers, times=replay.scenario.rate, name=replay.name)
+            simulate.stream(
+                target.url,
+                replay.body,
+                rate,
+                tally=tally,
+                stop=finished,
+                headers=target.headers,
+                times=replay.scenario.rate,
+                name=replay.name,
+            )
         )
         replay.close()
     show(tally.to_json()) if as_json else table(("figure", "value"), list(tally.to_json().items()))

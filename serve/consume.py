@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from serve.scorer import HttpScorer, Scorer
 from serve.sinks import Bucket, Folder, ParquetSink, Webhook
 from serve.stream import Consumer, StreamSettings
 from train.home import Home
+from train.service import Named, Service, service_options
 from train.settings import HomeSettings
 from train.terminal import command, json_option, say, show, table
 
@@ -101,20 +103,19 @@ def build_consumer(
 @click.option("--dead-letters", required=True, help="file:DIR, for records that cannot be scored")
 @click.option("--leases", help="file:DIR or dynamodb:TABLE (default: beside a file sink, else in the home)")
 @click.option("--port", type=int, help="of the service on this machine (default: of the platform that runs here)")
-@click.option("--url", help="another service")
-@click.option("--api-key", envvar="VIGIL_API_KEY", help="key to show to it (or VIGIL_API_KEY)")
+@service_options
 @click.option("--metrics-port", type=int, help="where to answer Prometheus, on 127.0.0.1")
 @click.option("--until-end", is_flag=True, help="stop when all that is there is read")
 @json_option
 @command
 def consume(
-    source: str, sinks: tuple[str, ...], dead_letters: str, leases: str | None, port: int | None, url: str | None,
-    api_key: str | None, metrics_port: int | None, until_end: bool, as_json: bool,
+    source: str, sinks: tuple[str, ...], dead_letters: str, leases: str | None, port: int | None, service: Named,
+    metrics_port: int | None, until_end: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Score a stream: each record {"id", "features"} of the source gives one result, or one dead letter with the reason."""
     home = HomeSettings().open()
-    target, headers = _service(home, port, url, api_key)
-    scorer = HttpScorer(target, headers, os.environ.get("VIGIL_SERVE_MODEL_NAME", "vigil"))
+    target = _service(home, port, service)
+    scorer = HttpScorer(target.url, target.headers, os.environ.get("VIGIL_SERVE_MODEL_NAME", "vigil"))
     consumer = build_consumer(source, list(sinks), dead_letters, leases, scorer, home, StreamSettings())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: consumer.stop())
@@ -122,18 +123,18 @@ def consume(
         from prometheus_client import start_http_server
 
         start_http_server(metrics_port, "127.0.0.1", consumer.metrics.registry)
-    say(f"scoring {source} with {target}" + ("" if until_end else "; Ctrl-C stops it"))
+    say(f"scoring {source} with {target.url}" + ("" if until_end else "; Ctrl-C stops it"))
     began = time.monotonic()
     counts = consumer.run(until_end=until_end)
     summary: dict[str, Any] = {**counts, "seconds": round(time.monotonic() - began, 3)}
     show(summary) if as_json else table(("figure", "value"), list(summary.items()))
 
 
-def _service(home: Home, port: int | None, url: str | None, api_key: str | None) -> tuple[str, dict[str, str]]:
+def _service(home: Home, port: int | None, named: Named) -> Service:
+    """The service on `port` of this machine, else the one that is named, else the platform's."""
+    if port is None:
+        return named.need(home)
     platform = home.platform()
-    target = url or (f"http://127.0.0.1:{port}" if port else platform.url if platform else None)
-    if target is None:
-        raise StreamError("no platform runs here: start one with `vigil up`, or name a service with --port or --url")
-    if api_key:
-        return target, {"Authorization": f"Bearer {api_key}"}
-    return target, platform.headers if platform and urlsplit(platform.url).port == urlsplit(target).port else {}
+    if named.key is None and platform is not None and urlsplit(platform.url).port == port:
+        return platform.service
+    return replace(named, url=f"http://127.0.0.1:{port}").need(home)

@@ -30,6 +30,7 @@ from serve.settings import ServeSettings
 from train import local_ray, reaper
 from train.errors import PlatformError, VigilError
 from train.home import Home, Platform, use_ray_token
+from train.service import NO_KEY, Named, Service, Unanswered
 from train.settings import TrainSettings
 
 Progress = Callable[[str], None]
@@ -162,19 +163,34 @@ def down(home: Home) -> int:
     return 0
 
 
-def status(home: Home) -> dict[str, Any]:
-    """The parts of the running platform, and what each replica serves; raises PlatformError when none runs."""
-    platform = home.platform()
-    if platform is None:
-        raise PlatformError(f"no platform runs in {home.root}: start one with `vigil up`")
-    ready = call("GET", f"{platform.url}/readyz", platform, errors=True)
-    drift = call("GET", f"{platform.url}/drift", platform, errors=True)
-    parts = {"serve": "status" in ready, "monitor": "governor" in drift, "mlflow": answers(f"{platform.tracking_uri}/health"),
-             "ray": answers(f"{platform.dashboard_url}/api/version", platform)}  # fmt: skip
+def status(home: Home, named: Named) -> dict[str, Any]:
+    """The parts of the platform that is named, or runs here, and what each replica serves.
+
+    Of one elsewhere only the service can be asked. Raises PlatformError when there is none, and Unanswered when that service
+    asks for another key, or does not answer at all.
+    """
+    service = named.need(home)
+    ready, drift = _answer(service, "/readyz"), _answer(service, "/drift")
+    shown: dict[str, Any] = {"url": service.url}
+    parts = {"serve": "status" in ready, "monitor": "governor" in drift}
+    platform = None if named.url else home.platform()
+    if platform is not None:
+        shown |= {key: getattr(platform, key) for key in ("dashboard_url", "tracking_uri", "token_path")}
+        parts["mlflow"] = answers(f"{platform.tracking_uri}/health")
+        parts["ray"] = answers(f"{platform.dashboard_url}/api/version", platform)
     keys = ("model_version", "model_digest", "desired_version", "replicas", "lagging", "disagreement", "canary", "verdict",
             "governor", "scores", "alert_budget", "last_retraining")  # fmt: skip
-    shown = {key: getattr(platform, key) for key in ("url", "dashboard_url", "tracking_uri", "token_path")}
     return {**shown, "parts": parts, "ready": ready, **{key: drift.get(key) for key in keys}}
+
+
+def _answer(service: Service, path: str) -> dict[str, Any]:
+    """What the service answers, or why a part of it does not."""
+    try:
+        return service.get(path, timeout_s=30)
+    except Unanswered as error:
+        if error.code is None or error.code in NO_KEY:
+            raise
+        return error.answer
 
 
 def call(method: str, url: str, platform: Platform, body: Any = None, *, errors: bool = False) -> dict[str, Any]:

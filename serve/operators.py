@@ -24,6 +24,7 @@ Number = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,17}$")]
 class _Promote(msgspec.Struct, forbid_unknown_fields=True):
     version: Number
     reason: Reason = "promoted by hand"
+    force: bool = False  # also a version that failed its gate
 
 
 class _Rollback(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,14 +40,21 @@ class Operators:
     async def promote(self, call: Call) -> Answer:
         """Make a version the champion; the ledger names who did it and why."""
         asked = decoded(call.body, _Promote, 'send {"version": "3", "reason": ".."}')
-        return await self._move(promote, self._registry, asked.version, reason=asked.reason, actor=_actor(call))
+        return await self._move(
+            promote,
+            self._registry,
+            asked.version,
+            reason=asked.reason,
+            actor=_actor(call),
+            force=asked.force,
+        )
 
     async def rollback(self, call: Call) -> Answer:
         """Make the former champion champion again."""
         asked = decoded(call.body, _Rollback, 'send {"reason": ".."}')
         return await self._move(rollback, self._registry, reason=asked.reason, actor=_actor(call))
 
-    async def _move(self, move: Callable[..., str], *args: Any, **about: str) -> Answer:
+    async def _move(self, move: Callable[..., str], *args: Any, **about: str | bool) -> Answer:
         version = await asyncio.to_thread(move, *args, **about)
         try:
             replicas = await self._refresh()

@@ -112,7 +112,9 @@ FEEDBACK = _object({"labels": _list(LABEL, minItems=1)}, ["labels"]) | {
     "examples": [{"labels": [{"request_id": "3f0c", "anomaly": True}, {"request_id": "9a1e", "anomaly": False, "row": 2}]}]
 }
 REASON: Json = {"type": "string", "maxLength": 500, "description": "kept in the ledger"}
-PROMOTE = _object({"version": {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}, "reason": REASON}, ["version"]) | {
+FORCE = {"type": "boolean", "description": "also a version that failed its gate"}
+VERSION = {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}
+PROMOTE = _object({"version": VERSION, "reason": REASON, "force": FORCE}, ["version"]) | {
     "examples": [{"version": "3", "reason": "fewer false alarms in the shadow"}]
 }
 ROLLBACK = _object({"reason": REASON}, []) | {"examples": [{"reason": "version 3 alerts on every backup"}]}

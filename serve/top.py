@@ -25,6 +25,7 @@ from rich.text import Text
 
 from serve.figures import Samples, figures, samples, share, when
 from train.errors import PlatformError
+from train.service import Named, service_options
 from train.settings import HomeSettings
 from train.terminal import command, json_option, out, plain, show
 
@@ -63,17 +64,13 @@ class Source:
 
 @click.command()
 @click.option("--once", is_flag=True, help="print one frame and end; so it is where there is no terminal")
-@click.option("--url", help="service to look at (default: the platform that runs here)")
-@click.option("--api-key", envvar="VIGIL_API_KEY", help="key to show to the service at --url (or VIGIL_API_KEY)")
+@service_options
 @json_option
 @command
-def top(once: bool, url: str | None, api_key: str | None, as_json: bool) -> None:
+def top(once: bool, service: Named, as_json: bool) -> None:
     """Traffic, latency, anomalies, drift, governor and replicas, live; q or Ctrl-C ends it."""
-    platform = None if url else HomeSettings().open().platform()
-    if url is None and platform is None:
-        raise PlatformError("no platform runs here: start one with `vigil up`, or name one with --url")
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else platform.headers if platform else {}
-    source = Source(url or platform.url, headers)  # type: ignore[union-attr]
+    asked = service.need(HomeSettings().open())
+    source = Source(asked.url, asked.headers)
     if as_json or once or not out.is_terminal:
         source.look()
         time.sleep(ONCE_S)

@@ -15,8 +15,9 @@ import click
 
 from train import promotion
 from train.canary import steps as parse_steps
-from train.errors import RegistryError
-from train.home import Home, Platform
+from train.errors import PlatformError, RegistryError
+from train.home import Home
+from train.service import NO_KEY, Named, Service, Unanswered, service_options
 from train.settings import HomeSettings, TrainSettings
 from train.terminal import Steps, command, json_option, show, steps, table
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from train.spec import JobResult, JobSpec
 
 CONVERGE_S = 20.0
+FOLLOW = (
+    "; nobody was waited for: replicas follow the registry by themselves within their poll period "
+    "(VIGIL_URL and VIGIL_API_KEY name a service to wait for)"
+)
 
 
 def _plain_key(ctx: click.Context, option: click.Parameter, key: str | None) -> str | None:
@@ -160,19 +165,38 @@ def history(as_json: bool) -> None:
 @click.argument("version")
 @click.option("--reason", default="promoted by hand")
 @click.option("--canary", "plan", help='answer only a share of the requests first: "5:60,25:60" is 5 % for 60 s, then 25 %')
+@click.option("--force", is_flag=True, help="also a version that failed its gate")
+@service_options
 @json_option
 @command
-def promote(version: str, reason: str, plan: str | None, as_json: bool) -> None:
-    """Make VERSION the champion; returns when every replica serves it, with --canary once the canary has begun."""
-    registry = _registry()
+def promote(version: str, reason: str, plan: str | None, force: bool, service: Named, as_json: bool) -> None:
+    """Make VERSION the champion; returns when every replica serves it, with --canary once the canary has begun.
+
+    A version that failed its gate is refused without --force. Where no service runs here and none is named, nobody is waited
+    for: replicas follow the registry by themselves.
+    """
+    moving = _Moving(service)
     if plan is None:
         # Who names a version by hand may change the features with it; replicas refuse that of an alias moved by other means.
-        promotion.promote(registry, version, reason=reason, actor=getpass.getuser(), new_schema=True)
-        _moved(registry, as_json)
+        promotion.promote(
+            moving.registry,
+            version,
+            reason=reason,
+            actor=getpass.getuser(),
+            new_schema=True,
+            force=force,
+        )
+        moving.tell(as_json)
         return
-    canary = promotion.start_canary(registry, version, parse_steps(plan), reason=reason, actor=getpass.getuser())
-    if (platform := HomeSettings().open().platform()) is not None:
-        _hurry(platform)
+    canary = promotion.start_canary(
+        moving.registry,
+        version,
+        parse_steps(plan),
+        reason=reason,
+        actor=getpass.getuser(),
+        force=force,
+    )
+    moving.hurry()
     if as_json:
         show({"canary": json.loads(canary.to_json())})
     else:
@@ -182,13 +206,14 @@ def promote(version: str, reason: str, plan: str | None, as_json: bool) -> None:
 @click.command()
 @click.option("--to", help="version to go back to (default: the one before the champion)")
 @click.option("--reason", default="rolled back by hand")
+@service_options
 @json_option
 @command
-def rollback(to: str | None, reason: str, as_json: bool) -> None:
+def rollback(to: str | None, reason: str, service: Named, as_json: bool) -> None:
     """Make a former champion champion again and end a canary; returns when every replica serves it."""
-    registry = _registry()
-    promotion.rollback(registry, reason=reason, actor=getpass.getuser(), to=to)
-    _moved(registry, as_json)
+    moving = _Moving(service)
+    promotion.rollback(moving.registry, reason=reason, actor=getpass.getuser(), to=to)
+    moving.tell(as_json)
 
 
 @click.command()
@@ -215,37 +240,61 @@ def _registry() -> Registry:
     return open_registry(HomeSettings().open(), TrainSettings())
 
 
-def _moved(registry: Registry, as_json: bool) -> None:
-    """Tell the replicas, wait for them, and say what is served."""
-    champion = registry.champion()
-    assert champion is not None
-    platform = HomeSettings().open().platform()
-    replicas: list[str] = []
-    if platform is not None:
-        _hurry(platform)
-        replicas = _converge(platform, champion.version)
-    if as_json:
-        show({"version": champion.version, "digest": champion.digest, "replicas": replicas})
-    else:
-        where = f"on {len(replicas)} replicas" if platform else "; no platform runs here"
-        click.echo(f"version {champion.version} is champion {where}")
+class _Moving:
+    """The registry in which a model is moved, and the service that follows it, where one is known.
+
+    Raises PlatformError for a service elsewhere whose registry nobody has named: the local one is not it.
+    """
+
+    def __init__(self, named: Named) -> None:
+        self._elsewhere = TrainSettings().tracking_uri is not None
+        if named.url is not None and not self._elsewhere:
+            raise PlatformError(f"{named.url} is a service elsewhere: name its registry as well, with VIGIL_TRAIN_TRACKING_URI")
+        self.registry = _registry()
+        self._service = named.find(HomeSettings().open())
+
+    def hurry(self) -> None:
+        """Have the replicas look at the registry now; they would anyway within their poll period."""
+        if self._service is not None:
+            with suppress(Unanswered):
+                self._service.post("/models/refresh")
+
+    def tell(self, as_json: bool) -> None:
+        """Wait until every replica serves the champion, and say so, or why nobody was waited for."""
+        champion = self.registry.champion()
+        assert champion is not None
+        self.hurry()
+        replicas, where = self._served(champion.version)
+        if as_json:
+            show({"version": champion.version, "digest": champion.digest, "replicas": replicas})
+        else:
+            click.echo(f"version {champion.version} is champion{where}")
+
+    def _served(self, version: str) -> tuple[list[str], str]:
+        """The replicas that serve it, all of them, and what to say of that."""
+        if self._service is None:
+            return [], FOLLOW if self._elsewhere else "; no platform runs here"
+        try:
+            replicas = _converge(self._service, version)
+        except Unanswered as error:
+            return [], f"{FOLLOW}; {error.message}"
+        return replicas, f" on {len(replicas)} replicas"
 
 
-def _hurry(platform: Platform) -> None:
-    """Have the replicas look at the registry now; they would anyway within their poll period."""
-    with suppress(OSError):
-        platform.post("/models/refresh")
+def _converge(service: Service, version: str) -> list[str]:
+    """Wait until every replica serves `version`.
 
-
-def _converge(platform: Platform, version: str) -> list[str]:
-    """Wait until every replica serves `version`; raises RegistryError that names those that lag."""
+    Raises RegistryError that names those that lag, and Unanswered where the service wants another key.
+    """
     deadline = time.monotonic() + CONVERGE_S
     lagging = ["no replica has reported"]
     while time.monotonic() < deadline:
         try:
-            replicas = platform.get("/drift", timeout_s=5)["replicas"]
-        except OSError as error:
-            replicas, lagging = [], [f"the service does not answer: {error}"]
+            replicas = service.get("/drift", timeout_s=5)["replicas"]
+        except Unanswered as error:
+            if error.code in NO_KEY:
+                raise
+            replicas, lagging = [], [error.message]
         if replicas:
             lagging = [r["replica"] for r in replicas if r["version"] != version]
             if not lagging:

@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import threading
-import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import PlatformError
+from train.service import Service
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -72,23 +72,14 @@ class Platform:
     key_path: str | None = None  # of the API key that this platform's own commands use, where the service asks for one
 
     @property
+    def service(self) -> Service:
+        """Its service, with the key of this platform's own commands."""
+        return Service(self.url, Path(self.key_path).read_text().strip() if self.key_path else None)
+
+    @property
     def headers(self) -> dict[str, str]:
         """What a request to the service must carry."""
-        return {"Authorization": f"Bearer {Path(self.key_path).read_text().strip()}"} if self.key_path else {}
-
-    def get(self, path: str, timeout_s: float = 10.0) -> dict[str, Any]:
-        """The JSON that the service answers to a GET; raises OSError."""
-        return self._ask(urllib.request.Request(self.url + path, headers=self.headers), timeout_s)
-
-    def post(self, path: str, timeout_s: float = 10.0, body: Any = None) -> dict[str, Any]:
-        """The JSON that the service answers to a POST of `body` as JSON, or of nothing; raises OSError."""
-        data = b"" if body is None else json.dumps(body).encode()
-        headers = {**self.headers, "Content-Type": "application/json"}
-        return self._ask(urllib.request.Request(self.url + path, data, headers, method="POST"), timeout_s)
-
-    def _ask(self, request: urllib.request.Request, timeout_s: float) -> dict[str, Any]:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
-            return json.load(answer)
+        return self.service.headers
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,10 @@ Kind = Literal["promote", "rollback", "canary", "canary stopped", "outside"]  # 
 MOVES = ("promote", "rollback", "outside")  # kinds that move the champion
 
 
+class GateFailed(RegistryError):
+    """The version failed its gate, and nobody has said that it is to be promoted all the same."""
+
+
 @dataclass(frozen=True)
 class Move:
     """One entry of the ledger; `former` and `to` are versions, `at` is Unix seconds."""
@@ -43,6 +47,8 @@ class _Version(Protocol):
     def digest(self) -> str: ...
     @property
     def schema(self) -> str: ...
+    @property
+    def verdict(self) -> str: ...
 
 
 class Promotable(Protocol):
@@ -68,19 +74,22 @@ def promote(
     actor: str,
     gates: Mapping[str, Any] | None = None,
     new_schema: bool = False,
+    force: bool = False,
 ) -> str:
     """Make `version` the champion and the former one `previous`; ends a canary. Returns the version.
 
-    Raises RegistryError when there is no such version, when somebody else is promoting, or when its features are not the
-    champion's and `new_schema` does not say that callers know.
+    Raises GateFailed for a version that failed its gate, unless `force`, and RegistryError when there is no such version, when
+    somebody else is promoting, or when its features are not the champion's and `new_schema` does not say that callers know.
     """
     target = registry.get(version)
     with registry.exclusive(actor):
         settle(registry)
         former = registry.aliases().get("champion", "")
+        _check_gate(target, force=force or target.version == former)
         if former and not new_schema and not same_schema(target, registry.get(former)):
             raise RegistryError(f"version {target.version} has other features than the champion {former}: its callers would fail")
-        return _move(registry, Move("promote", former, target.version, target.digest, reason, actor, gates or {}))
+        evidence = {**(gates or {}), **_forced(target)}
+        return _move(registry, Move("promote", former, target.version, target.digest, reason, actor, evidence))
 
 
 def rollback(registry: Promotable, *, reason: str, actor: str, to: str | None = None) -> str:
@@ -110,17 +119,41 @@ def _move(registry: Promotable, move: Move) -> str:
     return move.to
 
 
+def _check_gate(version: _Version, *, force: bool) -> None:
+    """`challenger` names the version that was registered last, whatever its gate said: nothing is promoted by that alias."""
+    if version.verdict == "failed" and not force:
+        raise GateFailed(
+            f"version {version.version} failed its gate; its run in MLflow says why (gate.json). "
+            f"`vigil promote {version.version} --force` promotes it all the same"
+        )
+
+
+def _forced(version: _Version) -> dict[str, Any]:
+    """What the ledger keeps of a promotion that the gate spoke against."""
+    return {"passed": False, "forced": True} if version.verdict == "failed" else {}
+
+
 def same_schema(one: _Version, other: _Version) -> bool:
     """Whether rows for one fit the other; a version that does not say is believed to."""
     return not (one.schema and other.schema) or one.schema == other.schema
 
 
-def start_canary(registry: Promotable, version: str, steps: Steps, *, reason: str, actor: str) -> Canary:
+def start_canary(
+    registry: Promotable,
+    version: str,
+    steps: Steps,
+    *,
+    reason: str,
+    actor: str,
+    force: bool = False,
+) -> Canary:
     """Have `version` answer a share of the requests by `steps`; the monitor promotes it at their end, or stops it.
 
-    Raises RegistryError when it is the champion, when there is none, or when another canary runs.
+    Raises GateFailed for a version that failed its gate, unless `force`, and RegistryError when it is the champion, when there
+    is none, or when another canary runs.
     """
     target = registry.get(version)
+    _check_gate(target, force=force)
     with registry.exclusive(actor):
         settle(registry)
         champion, running = registry.aliases().get("champion"), registry.canary()

@@ -63,6 +63,11 @@ class Version:
         """Hash of the feature names; empty for a version that does not say."""
         return self.tags.get("schema_hash", "")
 
+    @property
+    def verdict(self) -> str:
+        """What its gate said: passed or failed; empty for a version that does not say."""
+        return self.tags.get("verdict", "")
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -178,7 +183,12 @@ class Registry(Ledger):
             return loaded
 
     def register(self, candidate: Candidate) -> Version:
-        """Log run, bundle and scikit-learn flavour, register the version and make it the `challenger`."""
+        """Log run, bundle and scikit-learn flavour, register the version and make it the `challenger`.
+
+        That alias names the latest candidate, also one that failed its gate: it is what the shadow
+        scores beside the champion, and its verdict stands beside it (tag `verdict`, gate.json).
+        `promote` refuses it unless it is forced.
+        """
         from train.record import record  # not at the top: it brings what a replica does not need
 
         began = time.perf_counter()

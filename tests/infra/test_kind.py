@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from infra.kind import check, needs
+import pytest
+
+from infra.kind import Step, StepFailed, carry_out, check, down_steps, needs, up_steps
 from infra.settings import read_files
-from tests.infra.recorded import recorded
+from tests.infra.recorded import ROOT, recorded
 
 
 def a_ready_machine(command: Sequence[str]) -> tuple[int, str]:
@@ -24,6 +27,43 @@ def test_what_is_missing_says_how_to_get_it() -> None:
     assert fixes["kubectl points at a kind cluster"] == "kind create cluster --name vigil"
     assert fixes["image vigil:dev is on the node"].startswith("docker build -t vigil:dev . && kind load docker-image vigil:dev")
     assert all(fixes.values())
+
+
+def test_the_steps_of_readme_are_those_that_are_carried_out(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    steps = [*up_steps("vigil:dev", lambda: "{}", lambda _: (1, ""), tmp_path), *down_steps()]
+    for step in steps:
+        words = str(step).replace(" --yes", "").replace(" --stack kind", "")
+        if "--secret" not in words:
+            assert words in readme, words
+
+
+def test_a_second_run_makes_nothing_twice(tmp_path: Path) -> None:
+    text = "config: {vigil:rayToken: {}, vigil:mlflowPassword: {}, vigil:mlflowSecretKey: {}, vigil:apiKeys: {}}"
+    (tmp_path / "Pulumi.kind.yaml").write_text(text)
+    asked: list[str] = []
+
+    def key() -> str:
+        asked.append("a key")
+        return ""
+
+    steps = list(up_steps("vigil:dev", key, lambda _: (0, "vigil\n"), tmp_path))
+    again = [str(step).split()[0] for step in steps if not step.done]
+    assert again == ["docker", "kind", "mkdir", "pulumi", "pulumi"]
+    assert asked == []
+
+
+def test_secrets_are_in_no_argument() -> None:
+    steps = list(up_steps("vigil:dev", lambda: "hash", lambda _: (1, ""), Path("/nonexistent")))
+    told = [step.text for step in steps if step.text]
+    assert len(told) == 4
+    assert not [word for step in steps for word in step.command if word in told]
+
+
+def test_a_step_that_fails_says_that_it_can_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(StepFailed, match="`false` has failed"):
+        carry_out(iter([Step(["true"]), Step(["false"]), Step(["never"])]))
+    assert "$ true" in capsys.readouterr().err
 
 
 def test_the_room_is_what_the_pods_ask_for() -> None:

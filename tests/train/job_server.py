@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import ray
+
+from tests.answering import answering
 
 
 class JobServer:
@@ -51,29 +51,5 @@ class JobServer:
 def job_server() -> Iterator[JobServer]:
     """One at a free port of 127.0.0.1."""
     made = JobServer()
-
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            status, answer = made.answer(self.command, self.path, body)
-            text = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        do_GET = do_POST = _answer  # noqa: N815 - the names of the standard library
-
-        def log_message(self, format: str, *args: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    made.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with answering(lambda asked: made.answer(asked.method, asked.path, asked.body)) as made.url:
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

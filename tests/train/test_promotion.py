@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from train import promotion
 from train.canary import Canary
 from train.errors import RegistryError
-from train.promotion import Move, champion_at, history, promote, rollback, settle, start_canary, stop_canary
+from train.promotion import GateFailed, Move, champion_at, history, promote, rollback, settle, start_canary, stop_canary
 
 STEPS = ((0.05, 60.0), (0.25, 60.0))
 VERSIONS = ("1", "2", "3", "4")
@@ -30,6 +30,7 @@ class Known:
     version: str
     digest: str
     schema: str
+    verdict: str = ""
 
 
 class Shelf:
@@ -285,3 +286,24 @@ def test_what_cannot_be_tried_or_promoted_is_told(shelf: Shelf) -> None:
     assert (shelf.alias, len(shelf.entries), shelf.holder) == ({"champion": "1"}, 1, None)
     promote(shelf, "4", reason="", actor="", new_schema=True)
     assert (shelf.schema, rollback(shelf, reason="", actor=""), shelf.schema) == ("other", "1", "usual")
+
+
+def test_a_version_that_failed_its_gate_is_refused_unless_it_is_forced(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = shelf.get
+
+    def judged(version: str) -> Known:
+        return replace(known(version), verdict="failed" if version == "2" else "passed")
+
+    monkeypatch.setattr(shelf, "get", judged)
+    with pytest.raises(GateFailed, match=r"2 failed its gate.*`vigil promote 2 --force`"):
+        promote(shelf, "2", reason="", actor="")
+    with pytest.raises(GateFailed, match="2 failed its gate"):
+        start_canary(shelf, "2", STEPS, reason="", actor="")
+    assert (shelf.alias["champion"], len(shelf.entries)) == ("1", 1)
+    start_canary(shelf, "2", STEPS, reason="", actor="", force=True)
+    promote(shelf, "2", reason="it must be", actor="ann", gates={"shadow": 1}, force=True)
+    assert history(shelf)[0].gates == {"shadow": 1, "passed": False, "forced": True}
+    promote(shelf, "2", reason="it is champion already: a canary ends so", actor="ann")
+    promote(shelf, "3", reason="", actor="ann")
+    assert history(shelf)[0].gates == {}
+    assert rollback(shelf, reason="it was in use before", actor="ann") == "2"
