@@ -12,7 +12,7 @@ from tests.policies.cases.aws import AWS_CASES
 from tests.policies.cases.fine import FINE
 from tests.policies.cases.kubernetes import KUBERNETES_CASES
 from tests.policies.good import GOOD, TAGS
-from tests.policies.harness import UNKNOWN, Given, changed, run
+from tests.policies.harness import REMOVED, UNKNOWN, Given, changed, run
 from tests.policies.table import Break, Case, broken, linked, varied
 
 POLICY = {policy.name: policy for policy in POLICIES}
@@ -171,13 +171,21 @@ def test_an_upgrade_needs_room_for_what_it_adds(strategy: dict[str, Any], limit:
         for each in varied("ray-serve", "spec", pool)
     ]
     text = f"an upgrade needs {needed} CPUs where the limits (ray-serve) allow {limit}: "
-    said = [("serve", f"{text}raise the node limits, or set upgradeStrategy.type to None")]
+    said = [("serve", f"{text}raise the limits, or set upgradeStrategy.type to None")]
     assert run(POLICY["ray-upgrade-has-room"], resources).violations == (said if needed else [])
 
 
 def test_room_outside_karpenter_is_a_parameter() -> None:
+    """A stack without node pools, such as one on a cluster that exists, is not told of any."""
     resources = [each for each in GOOD if not each.type.endswith(":NodePool")]
-    assert run(POLICY["ray-upgrade-has-room"], resources).status == "violated"
+    ending = "or set upgradeStrategy.type to None"
+    limits = "20 CPUs of nodes that this stack does not limit"
+    for cpus, said in (
+        (0, f"{limits}: say how many they offer in the parameter nodeCpus"),
+        (19, "20 CPUs where the nodes offer 19 (nodeCpus): add nodes"),
+    ):
+        result = run(POLICY["ray-upgrade-has-room"], resources, {"nodeCpus": cpus})
+        assert result.violations == [("serve", f"an upgrade needs {said}, {ending}")]
     assert run(POLICY["ray-upgrade-has-room"], resources, {"nodeCpus": 20}).status == "passed"
 
 
@@ -217,6 +225,44 @@ def test_workers_of_an_autoscaling_cluster_still_choose_their_account() -> None:
     assert [message.split(":")[0] for _, message in run(POLICY["pod-no-idle-token"], resources).violations] == [
         "worker group serve"
     ]
+
+
+@pytest.mark.parametrize(
+    ("pod", "account", "status"),
+    [
+        (None, None, "passed"),  # KubeRay makes an account, and Kubernetes mounts its token
+        (None, True, "passed"),
+        (None, False, "violated"),
+        (True, False, "passed"),  # what the pod says goes before what its account says
+        (False, True, "violated"),
+    ],
+)
+def test_the_token_of_an_autoscaler_is_mounted_by_its_pod_or_its_account(
+    pod: bool | None, account: bool | None, status: str
+) -> None:
+    spec = "spec.rayClusterConfig.headGroupSpec.template.spec"
+    (service,) = (each for each in GOOD if each.name == "serve")
+    service = changed(service, "spec.rayClusterConfig.enableInTreeAutoscaling", True)
+    service = changed(service, f"{spec}.serviceAccountName", "head")
+    said = REMOVED if pod is None else pod
+    service = changed(service, f"{spec}.automountServiceAccountToken", said)
+    accounts = [
+        Given(
+            "kubernetes:core/v1:ServiceAccount",
+            f"{namespace}/{name}",
+            {
+                "metadata": {"name": name, "namespace": namespace},
+                "automountServiceAccountToken": says,
+            },
+        )
+        for namespace, name, says in (
+            ("vigil", "head", account),
+            ("other", "head", False),
+            ("vigil", "other", False),
+        )
+        if says is not None
+    ]
+    assert run(POLICY["ray-autoscaler-has-token"], [service, *accounts]).status == status
 
 
 def test_nodes_in_a_public_subnet_are_seen_through_a_link() -> None:
