@@ -10,6 +10,7 @@ from policies.network import INGRESS, SERVICE, backend_ports, exposed
 from policies.pods import RAY, Env, Group, namespace_of, ray_cluster, ray_groups
 from policies.rule import Context, Found, Props, Resource, Subjects, rule
 
+ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 SERVE = "kubernetes:ray.io/*:RayService"
 PORTS = {
     "ports": {
@@ -176,8 +177,9 @@ def ray_haproxy_agrees(group: Group, context: Context) -> Found:
     *RAY,
     each=heads,
     message="its autoscaler dies without a token for the Kubernetes API, and no worker is made:"
-    " set automountServiceAccountToken to true on the head's pod",
-    fix="Mount the token in the head's pod; KubeRay gives its account an autoscaler's rights.",
+    f" mount a projected serviceAccountToken at {ACCOUNT_FOLDER} by autoscalerOptions.volumeMounts,"
+    " or set automountServiceAccountToken to true on the head's pod",
+    fix="Give the token to the autoscaler's container; jobs run on the head too and need none.",
     severity="high",
     stack=True,
 )
@@ -186,10 +188,24 @@ def ray_autoscaler_has_token(head: Group, context: Context) -> Found:
     if ray_cluster(context.resource).get("enableInTreeAutoscaling") is not True:
         return None
     pod = head.template.get("spec") or {}
+    if _token_mounts(ray_cluster(context.resource), pod):
+        return None
     mounted = pod.get("automountServiceAccountToken")
     if mounted is None:  # what the account says holds where the pod says nothing
         mounted = _account(pod, context).get("automountServiceAccountToken")
     return mounted is False
+
+
+def _token_mounts(cluster: Props, pod: Props) -> list[str]:
+    """The volumes with a token that are mounted in the autoscaler where a client looks for one."""
+    mounts = (cluster.get("autoscalerOptions") or {}).get("volumeMounts") or ()
+    names = [mount.get("name") for mount in mounts if mount.get("mountPath") == ACCOUNT_FOLDER]
+    return [volume["name"] for volume in pod.get("volumes") or () if volume.get("name") in names and _holds_token(volume)]
+
+
+def _holds_token(volume: Props) -> bool:
+    sources = (volume.get("projected") or {}).get("sources") or ()
+    return any(source.get("serviceAccountToken") for source in sources)
 
 
 def _account(pod: Props, context: Context) -> Props:

@@ -265,6 +265,27 @@ def test_the_token_of_an_autoscaler_is_mounted_by_its_pod_or_its_account(
     assert run(POLICY["ray-autoscaler-has-token"], [service, *accounts]).status == status
 
 
+@pytest.mark.parametrize(
+    ("folder", "volume", "status"),
+    [
+        ("/var/run/secrets/kubernetes.io/serviceaccount", "token", "passed"),
+        ("/var/run/secrets/kubernetes.io/serviceaccount", "tmp", "violated"),
+        ("/tmp", "token", "violated"),
+    ],
+)
+def test_the_token_may_be_the_autoscaler_s_alone(folder: str, volume: str, status: str) -> None:
+    spec = "spec.rayClusterConfig.headGroupSpec.template.spec"
+    (service,) = (each for each in GOOD if each.name == "serve")
+    service = changed(service, "spec.rayClusterConfig.enableInTreeAutoscaling", True)
+    mounts = {"volumeMounts": [{"name": volume, "mountPath": folder}]}
+    service = changed(service, "spec.rayClusterConfig.autoscalerOptions", mounts)
+    sources = [{"serviceAccountToken": {"path": "token"}}]
+    token = {"name": "token", "projected": {"sources": sources}}
+    volumes = [{"name": "tmp", "emptyDir": {}}, token]
+    service = changed(service, f"{spec}.volumes", volumes)
+    assert run(POLICY["ray-autoscaler-has-token"], [service]).status == status
+
+
 def test_nodes_in_a_public_subnet_are_seen_through_a_link() -> None:
     resources = [
         changed(each, "mapPublicIpOnLaunch", True) if each.name == "private" else each

@@ -323,7 +323,8 @@ SPOT_OR_NOT = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [CAPACITY_TERM, 
 NO_GCS = "the loss of the head's pod takes every replica along: set gcsFaultToleranceOptions"
 DEAD = (
     "head: its autoscaler dies without a token for the Kubernetes API, and no worker is made:"
-    " set automountServiceAccountToken to true on the head's pod"
+    " mount a projected serviceAccountToken at /var/run/secrets/kubernetes.io/serviceaccount by"
+    " autoscalerOptions.volumeMounts, or set automountServiceAccountToken to true on the head's pod"
 )
 UNNAMED = (
     "head: no port of its container is named serve: KubeRay makes the serve service from it, and"
