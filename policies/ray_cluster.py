@@ -200,7 +200,8 @@ def _token_mounts(cluster: Props, pod: Props) -> list[str]:
     """The volumes with a token that are mounted in the autoscaler where a client looks for one."""
     mounts = (cluster.get("autoscalerOptions") or {}).get("volumeMounts") or ()
     names = [mount.get("name") for mount in mounts if mount.get("mountPath") == ACCOUNT_FOLDER]
-    return [volume["name"] for volume in pod.get("volumes") or () if volume.get("name") in names and _holds_token(volume)]
+    volumes = [volume for volume in pod.get("volumes") or () if volume.get("name") in names]
+    return [volume["name"] for volume in volumes if _holds_token(volume)]
 
 
 def _holds_token(volume: Props) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from tests.policies.cases.aws import AWS_CASES
 from tests.policies.cases.fine import FINE
 from tests.policies.cases.kubernetes import KUBERNETES_CASES
 from tests.policies.good import GOOD, TAGS
-from tests.policies.harness import REMOVED, UNKNOWN, Given, changed, run
+from tests.policies.harness import UNKNOWN, Given, changed, run
 from tests.policies.table import Break, Case, broken, linked, varied
 
 POLICY = {policy.name: policy for policy in POLICIES}
@@ -20,7 +19,6 @@ CASES: dict[str, Case] = {case.rule: case for case in (*AWS_CASES, *KUBERNETES_C
 CAPACITY = "karpenter.sh/capacity-type"
 WORKERS = "spec.rayClusterConfig.workerGroupSpecs.0.template.spec"
 KMS_KEY = "rules.0.applyServerSideEncryptionByDefault.kmsMasterKeyId"
-OBJECTS = {each.type for each in GOOD if each.type.startswith("kubernetes:")}
 APART = {"iam-no-users", "pod-role-not-shared", "nat-gateways-bounded", "budget-watched"}
 BREAKS = [pytest.param(case.rule, each, id=f"{case.rule}-{n}") for case in CASES.values() for n, each in enumerate(case.breaks)]
 
@@ -47,33 +45,6 @@ def test_an_unknown_value_is_skipped_not_passed(name: str) -> None:
     assert unknown is not None
     result = run(POLICY[name], broken(*unknown, UNKNOWN))
     assert (result.status, result.violations) == ("skipped", [])
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_objects_without_properties_are_skipped_not_passed_nor_violated(name: str) -> None:
-    """So the engine hands over every object of a cluster that does not exist yet."""
-    resources = [replace(each, props={}) if each.type in OBJECTS else each for each in GOOD]
-    result = run(POLICY[name], resources)
-    assert result.violations == []
-    assert result.judged is (name != "iam-no-users")
-    if any(kind.startswith("kubernetes:") for kind in RULES[name][0].types):
-        assert result.status == "skipped"
-        assert "it has no properties before its provider can be asked" in result.unknown[0]
-    else:
-        assert result.unknown == []
-
-
-def test_a_stack_policy_counts_and_names_what_it_skips() -> None:
-    """One policy may raise only once: the message stands for all judgements that were not possible."""
-    names = ["serve", "second", "third", "fourth"]
-    service = next(each for each in GOOD if each.name == "serve")
-    unknown = [replace(service, name=name, props={}) for name in names]
-    known = replace(service, name="known")
-    pools = [each for each in GOOD if each.type.endswith(":NodePool")]
-    said = run(POLICY["ray-head-on-demand"], [known, *unknown, *pools])
-    first = "it has no properties before its provider can be asked"
-    assert said.unknown == [f"4 of 5 judgements skipped (serve, second, third, 1 more): {first}"]
-    assert said.violations == []
 
 
 @pytest.mark.parametrize(("name", "resource", "path", "value"), FINE, ids=[f"{each[0]}-{n}" for n, each in enumerate(FINE)])
@@ -225,65 +196,6 @@ def test_workers_of_an_autoscaling_cluster_still_choose_their_account() -> None:
     assert [message.split(":")[0] for _, message in run(POLICY["pod-no-idle-token"], resources).violations] == [
         "worker group serve"
     ]
-
-
-@pytest.mark.parametrize(
-    ("pod", "account", "status"),
-    [
-        (None, None, "passed"),  # KubeRay makes an account, and Kubernetes mounts its token
-        (None, True, "passed"),
-        (None, False, "violated"),
-        (True, False, "passed"),  # what the pod says goes before what its account says
-        (False, True, "violated"),
-    ],
-)
-def test_the_token_of_an_autoscaler_is_mounted_by_its_pod_or_its_account(
-    pod: bool | None, account: bool | None, status: str
-) -> None:
-    spec = "spec.rayClusterConfig.headGroupSpec.template.spec"
-    (service,) = (each for each in GOOD if each.name == "serve")
-    service = changed(service, "spec.rayClusterConfig.enableInTreeAutoscaling", True)
-    service = changed(service, f"{spec}.serviceAccountName", "head")
-    said = REMOVED if pod is None else pod
-    service = changed(service, f"{spec}.automountServiceAccountToken", said)
-    accounts = [
-        Given(
-            "kubernetes:core/v1:ServiceAccount",
-            f"{namespace}/{name}",
-            {
-                "metadata": {"name": name, "namespace": namespace},
-                "automountServiceAccountToken": says,
-            },
-        )
-        for namespace, name, says in (
-            ("vigil", "head", account),
-            ("other", "head", False),
-            ("vigil", "other", False),
-        )
-        if says is not None
-    ]
-    assert run(POLICY["ray-autoscaler-has-token"], [service, *accounts]).status == status
-
-
-@pytest.mark.parametrize(
-    ("folder", "volume", "status"),
-    [
-        ("/var/run/secrets/kubernetes.io/serviceaccount", "token", "passed"),
-        ("/var/run/secrets/kubernetes.io/serviceaccount", "tmp", "violated"),
-        ("/tmp", "token", "violated"),
-    ],
-)
-def test_the_token_may_be_the_autoscaler_s_alone(folder: str, volume: str, status: str) -> None:
-    spec = "spec.rayClusterConfig.headGroupSpec.template.spec"
-    (service,) = (each for each in GOOD if each.name == "serve")
-    service = changed(service, "spec.rayClusterConfig.enableInTreeAutoscaling", True)
-    mounts = {"volumeMounts": [{"name": volume, "mountPath": folder}]}
-    service = changed(service, "spec.rayClusterConfig.autoscalerOptions", mounts)
-    sources = [{"serviceAccountToken": {"path": "token"}}]
-    token = {"name": "token", "projected": {"sources": sources}}
-    volumes = [{"name": "tmp", "emptyDir": {}}, token]
-    service = changed(service, f"{spec}.volumes", volumes)
-    assert run(POLICY["ray-autoscaler-has-token"], [service]).status == status
 
 
 def test_nodes_in_a_public_subnet_are_seen_through_a_link() -> None:
