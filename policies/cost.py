@@ -98,7 +98,6 @@ def s3_traffic_stays_inside(_: Props, context: Context) -> Found:
 
 @rule(
     "aws:eks/cluster:Cluster",
-    "eks:index:Cluster",
     message="nobody is told when costs run away: add an aws.budgets.Budget with a notification",
     fix="Add a monthly budget, filtered by the Project tag, that writes to the owner at 80 percent.",
     severity="medium",
