@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _below_an_init() -> None:
-    """As process 1 of a container run below an init, where there is one: Ray leaves orphans, which somebody must reap."""
+    """As process 1 of a container run below an init, where there is one: it reaps orphans."""
     init = shutil.which("dumb-init")
     if os.getpid() == 1 and init is not None:
         os.execv(init, [init, "--single-child", "--", *sys.orig_argv])  # noqa: S606

@@ -108,13 +108,21 @@ class DriftMonitor:
         while True:
             state = self._watch.state
             if self._watch.holds and state.phase == "retraining" and state.episode is not None:
+                until = state.retrains[-1][0] + self.settings.retrain_timeout_s
                 try:
                     result = await asyncio.to_thread(
-                        retrain, state.episode, state.since, self._watch.cause, self.settings, self._registry,
-                        self._watch.rollout, lambda: self._watch.retrains,
-                    )  # fmt: skip
+                        retrain,
+                        state.episode,
+                        state.since,
+                        self._watch.cause,
+                        settings=self.settings,
+                        registry=self._registry,
+                        rollout=self._watch.rollout,
+                        allowed=lambda: self._watch.retrains,
+                        until=until,
+                    )
                 except (JobsUnavailable, RegistryUnavailable) as error:
-                    if time.time() < state.retrains[-1][0] + self.settings.retrain_timeout_s:
+                    if time.time() < until:
                         log.warning("retraining waits: %s", error.message)
                         await asyncio.sleep(POLL_S)
                         continue

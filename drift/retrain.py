@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from drift.dispatch import dispatch
@@ -18,9 +20,11 @@ from train.promotion import history, promote, start_canary
 from train.registry import Registry, Version
 from train.schema import Columns
 from train.spec import JobSpec
-from train.submit import Jobs
+from train.submit import JobLost, Jobs
 
+log = logging.getLogger("ray.serve")
 POLL_S = 1.0
+LOST = "; the training cluster lost its head, and with it the job, which was submitted again"
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,19 @@ class Retraining:
 
 
 def retrain(
-    episode: str, since: float, cause: str, settings: DriftSettings, registry: Registry, rollout: Rollout,
+    episode: str,
+    since: float,
+    cause: str,
+    settings: DriftSettings,
+    registry: Registry,
+    rollout: Rollout,
     allowed: Callable[[], bool] = lambda: True,
-) -> Retraining:  # fmt: skip
+    until: float = math.inf,
+) -> Retraining:
     """Run the retraining of `episode` on baseline and captured rows since `since`; blocks until it has ended.
 
-    `allowed` is asked before the champion is changed: a person may have switched retraining off meanwhile.
+    `allowed` is asked before the champion is changed: a person may have switched retraining off meanwhile. `until` is when its
+    time is over (Unix seconds), however often it is called.
 
     It is idempotent: job and version are keyed by the episode, so a monitor that restarts joins the job that runs, and one
     that was told JobsUnavailable or RegistryUnavailable may call it again.
@@ -48,18 +59,22 @@ def retrain(
         return Retraining("failed", "there is no champion to improve on")
     info = registry.fetch(champion, Home(settings.home).cache).info
     if settings.backend == "github":
-        ended = _dispatch(episode, cause, info, settings, registry)
+        job = _Job(_dispatch(episode, cause, info, settings, registry))
     else:
-        ended = _run(episode, since, info, settings)
+        job = _run(episode, since, info, settings=settings, until=until)
     version = registry.of_job(episode)
     if version is None:
-        return Retraining("failed", f"the job retrain-{episode} {ended}")
+        return Retraining("failed", f"the job retrain-{episode} {job.ended}")
     gate = registry.gate(version)
     if not gate["passed"]:
-        return Retraining("kept", f"version {version.version} failed the gate: {gate['reason']}", version.version)
-    if not allowed():
-        return Retraining("kept", f"version {version.version} passed the gate, but retraining was switched off", version.version)
-    return _roll_out(version, gate, f"drift: {cause}", settings, registry, rollout)
+        reason = f"version {version.version} failed the gate: {gate['reason']}"
+        result = Retraining("kept", reason, version.version)
+    elif not allowed():
+        reason = f"version {version.version} passed the gate, but retraining was switched off"
+        result = Retraining("kept", reason, version.version)
+    else:
+        result = _roll_out(version, gate, f"drift: {cause}", settings, registry, rollout)
+    return replace(result, reason=result.reason + job.note)
 
 
 def _dispatch(episode: str, cause: str, info: dict[str, Any], settings: DriftSettings, registry: Registry) -> str:
@@ -76,8 +91,20 @@ def _dispatch(episode: str, cause: str, info: dict[str, Any], settings: DriftSet
     return f"has registered no version within {settings.retrain_timeout_s:g} s of its dispatch"
 
 
-def _run(episode: str, since: float, info: dict[str, Any], settings: DriftSettings) -> str:
-    """Submit the job unless Ray knows it, and wait for its end; says how it ended, with its last line."""
+@dataclass(frozen=True)
+class _Job:
+    """How a job ended where it registered no version, and what else there is to tell of it."""
+
+    ended: str
+    note: str = ""
+
+
+def _run(episode: str, since: float, info: dict[str, Any], *, settings: DriftSettings, until: float) -> _Job:
+    """Submit the job unless Ray knows it, and wait for its end.
+
+    One that is lost with the head of its cluster is submitted once more. It gets the champion's
+    parameters and no other variable: rights and paths are those of the cluster that it runs on.
+    """
     told: dict[str, Any] = info.get("columns", {})
     features = tuple(told["features"]) if told.get("features") else None
     columns = Columns(info["label"], told.get("time"), told.get("entity"), features, told.get("schema"))
@@ -89,8 +116,21 @@ def _run(episode: str, since: float, info: dict[str, Any], settings: DriftSettin
     # It may be a search that found them: a retraining begins where the champion stands.
     forest = {f"VIGIL_TRAIN_{name.upper()}": str(value) for name, value in info.get("forest", {}).items()}
     server.start(job, spec, forest)
-    status, lines = server.follow(job, settings.retrain_timeout_s)
-    return f"ended {status} without a version: {lines[-1][:300] if lines else 'no output'}"
+    left_s = min(settings.retrain_timeout_s, until - time.time())
+    note = ""
+
+    def again() -> None:
+        nonlocal note
+        server.start(job, spec, forest)
+        note = LOST
+        log.warning("retraining %s%s", job, note)
+
+    try:
+        status, lines = server.follow(job, left_s, again=again)
+    except JobLost as error:
+        return _Job(f"was submitted twice, and lost twice: {error.message}", note)
+    last = lines[-1][:300] if lines else "no output"
+    return _Job(f"ended {status} without a version: {last}{note}", note)
 
 
 def _roll_out(

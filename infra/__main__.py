@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.apply import Platform, PlatformArgs
+from infra.manifests import all_objects
+from infra.manifests.base import namespaces
 from infra.manifests.bindings import RAY, Bindings
+from infra.preflight import Wanted, preflight, rooms
+from infra.readiness import ready, watch
 from infra.settings import PlatformSettings, read_config, read_secrets
 from train.errors import VigilError
 
@@ -15,28 +21,55 @@ def main() -> None:
     """Register every resource of the stack; raises BadSettings before the first one is."""
     settings = read_config()
     secrets = read_secrets(settings)
-    provider, args = _on_aws(settings, secrets) if settings.on_aws else _here(settings, secrets)
-    Platform(settings.name, args, pulumi.ResourceOptions(provider=provider))
+    provision = _on_aws if settings.on_aws else _here
+    cluster = provision(settings, secrets)
+    # Argo CD applies the workloads in its own time.
+    timeout_s = settings.ready_timeout_s if settings.delivery == "pulumi" else 0
+    watch(cluster.kubeconfig, timeout_s=timeout_s)
+    opts = pulumi.ResourceOptions(provider=cluster.provider)
+    platform = Platform(settings.name, cluster.args, opts)
+    ready(platform.applied, cluster.kubeconfig, timeout_s=timeout_s, resource=platform)
     pulumi.export("namespace", RAY)
     pulumi.export("image", settings.image_ref)
 
 
-def _on_aws(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) -> tuple[k8s.Provider, PlatformArgs]:
+@dataclass(frozen=True)
+class Target:
+    """The cluster that the Kubernetes part goes to; `kubeconfig` None: that of kubectl."""
+
+    provider: k8s.Provider
+    args: PlatformArgs
+    kubeconfig: pulumi.Output[str] | None = None
+
+
+def _on_aws(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) -> Target:
     from infra.amazon import provision
 
     amazon = provision(settings, secrets)
     for key, value in amazon.exports.items():
         pulumi.export(key, value)
     args = PlatformArgs(settings, amazon.bindings, secrets, ready=amazon.ready)
-    return amazon.provider, args
+    return Target(amazon.provider, args, amazon.kubeconfig)
 
 
-def _here(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) -> tuple[k8s.Provider, PlatformArgs]:
-    """The cluster of the kubeconfig. It is named by its stack: another kubeconfig or context for it updates objects, and
-    replaces none."""
-    provider = k8s.Provider(settings.name, cluster_identifier=settings.name, enable_server_side_apply=True)
+def _here(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) -> Target:
+    """The cluster of kubectl. It is named by its stack: another kubeconfig or context for it updates objects, and replaces
+    none."""
     bindings = Bindings(redis_address=settings.redis_address or None)
-    return provider, PlatformArgs(settings, bindings, secrets)
+    preflight(_wanted(settings, bindings))
+    provider = k8s.Provider(settings.name, cluster_identifier=settings.name, enable_server_side_apply=True)
+    return Target(provider, PlatformArgs(settings, bindings, secrets))
+
+
+def _wanted(settings: PlatformSettings, bindings: Bindings) -> Wanted:
+    """What the stack needs of a cluster that exists."""
+    objects = [one for group in all_objects(settings, bindings).values() for one in group]
+    return Wanted(
+        namespaces=tuple(one["metadata"]["name"] for one in namespaces(settings)),
+        storage_class=settings.home_storage_class,
+        stack=settings.name,
+        rooms=rooms(objects),
+    )
 
 
 try:

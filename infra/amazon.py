@@ -32,6 +32,7 @@ class Amazon:
     """What the Kubernetes part and the exports need of AWS."""
 
     provider: k8s.Provider
+    kubeconfig: pulumi.Output[str]
     bindings: Bindings
     ready: list[pulumi.Resource]
     exports: dict[str, Any]
@@ -65,10 +66,19 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         "key": key, "tags": tags,
     }  # fmt: skip
     files = SharedFolder(f"{name}-home", SharedFolderArgs(zones=settings.zone_names, protect=protect, **inside), opts)
-    database = Database(f"{name}-mlflow", DatabaseArgs(
-        instance_class=settings.database_class, gib=settings.database_gib, multi_az=settings.database_multi_az,
-        backup_days=settings.backup_days, protect=protect, **inside,
-    ), opts)  # fmt: skip
+    database = Database(
+        f"{name}-mlflow",
+        DatabaseArgs(
+            instance_class=settings.database_class,
+            gib=settings.database_gib,
+            multi_az=settings.database_multi_az,
+            backup_days=settings.backup_days,
+            log_days=settings.log_retention_days,
+            protect=protect,
+            **inside,
+        ),
+        opts,
+    )
     redis = None
     if settings.gcs_fault_tolerance == "redis":
         redis = ClusterState(f"{name}-gcs", ClusterStateArgs(
@@ -79,8 +89,7 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
     ready = [*cluster.ready, *nodes, *roles]
     if settings.budget_email:
         Budget(name, BudgetArgs(usd=settings.budget_usd, email=settings.budget_email, tags=tags), opts)
-    bindings = Bindings(database.address, database.secret_arn, files.id, redis)
-    return Amazon(cluster.provider, bindings, ready, {
+    exports = {
         "cluster": name,
         "vpc": network.vpc.id,
         "stream": stream.stream.name,
@@ -88,7 +97,14 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         "databaseHost": database.address,
         "fileSystem": files.id,
         "buckets": {purpose: bucket.bucket for purpose, bucket in buckets.buckets.items()},
-    })  # fmt: skip
+    }
+    return Amazon(
+        provider=cluster.provider,
+        kubeconfig=cluster.eks.kubeconfig_json,
+        bindings=Bindings(database.address, database.secret_arn, files.id, redis),
+        ready=ready,
+        exports=exports,
+    )
 
 
 def _cluster(

@@ -12,7 +12,7 @@ from infra.manifests import all_objects
 from infra.manifests.bindings import MONITORING, RAY, TRACKING, Bindings
 from infra.manifests.delivery import root_application
 from infra.manifests.monitoring import METRICS_KEY
-from infra.manifests.operators import charts
+from infra.manifests.operators import KUBERAY, Chart, charts
 from infra.manifests.parts import Object
 from infra.manifests.ray_config import API_KEYS, KEY_FILE, MLFLOW_LOGIN, RAY_TOKEN, REDIS_SECRET
 from infra.manifests.tracking import ADMIN_SECRET
@@ -37,7 +37,7 @@ class PlatformArgs:
 
 
 class Platform(pulumi.ComponentResource):
-    """The Kubernetes part: the same on EKS and on a cluster that exists."""
+    """The Kubernetes part: the same on EKS and on a cluster that exists. `applied` is all that it made."""
 
     def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("vigil:infra:Platform", name, {}, opts)
@@ -57,6 +57,7 @@ class Platform(pulumi.ComponentResource):
                 if one["kind"] == "Job":  # a migration: what follows needs its result
                     before = [*before, *made]
             before = [*before, *(one for one in made if one not in before)]
+        self.applied = [*foundation, *before]
         self.register_outputs({"namespace": RAY, "objects": len(before)})
 
     def _object(self, manifest: Object, before: list[pulumi.Resource]) -> pulumi.Resource:
@@ -78,19 +79,9 @@ class Platform(pulumi.ComponentResource):
         made: dict[str, pulumi.Resource] = {}
         for chart in charts(settings):
             needed = [made[name] for name in chart.needs]
-            made[chart.name] = k8s.helm.v3.Release(
-                chart.name,
-                name=chart.name,
-                chart=chart.chart,
-                version=chart.version,
-                namespace=chart.namespace,
-                values=chart.values,
-                repository_opts={"repo": chart.repository} if chart.repository else None,
-                atomic=True,
-                timeout=HELM_TIMEOUT_S,
-                max_history=5,
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[*before, *needed]),
-            )
+            opts = pulumi.ResourceOptions(parent=self, depends_on=[*before, *needed])
+            owned = settings.delete_crds and chart.name == KUBERAY
+            made[chart.name] = (_chart if owned else _release)(chart, opts)
         return list(made.values())
 
     def _secrets(self, args: PlatformArgs, before: list[pulumi.Resource]) -> list[pulumi.Resource]:
@@ -115,3 +106,38 @@ class Platform(pulumi.ComponentResource):
             )
             for (namespace, name), data in wanted.items()
         ]  # fmt: skip
+
+
+def _release(chart: Chart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+    """A Helm release: undone as a whole where it fails. Helm leaves the definitions of its kinds behind for ever."""
+    return k8s.helm.v3.Release(
+        chart.name,
+        name=chart.name,
+        chart=chart.chart,
+        version=chart.version,
+        namespace=chart.namespace,
+        values=chart.values,
+        repository_opts=_repository(chart),
+        atomic=True,
+        timeout=HELM_TIMEOUT_S,
+        max_history=5,
+        opts=opts,
+    )
+
+
+def _chart(chart: Chart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+    """Every object of a chart as one of the stack's, the definitions of its kinds too: they go with the stack."""
+    return k8s.helm.v4.Chart(
+        chart.name,
+        name=chart.name,
+        chart=chart.chart,
+        version=chart.version,
+        namespace=chart.namespace,
+        values=chart.values,
+        repository_opts=_repository(chart),
+        opts=opts,
+    )
+
+
+def _repository(chart: Chart) -> Any:
+    return {"repo": chart.repository} if chart.repository else None

@@ -58,6 +58,8 @@ def _on_aws(settings: PlatformSettings) -> list[str]:
                **{f"peerCidrs[{i}]": cidr for i, cidr in enumerate(settings.peer_cidrs)}})  # fmt: skip
     except BadNetwork as error:
         found.append(error.message)
+    if settings.delete_crds:
+        found.append("deleteCrds: for target kubernetes only; on aws they go with the cluster")
     if settings.mlflow_store == "sqlite":
         found.append("mlflowStore: sqlite is for target kubernetes only")
     if settings.ingress == "alb" and not settings.certificate_arn:

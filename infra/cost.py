@@ -70,7 +70,7 @@ def monthly(settings: PlatformSettings) -> list[Item]:
 
 
 def _database(settings: PlatformSettings) -> Item:
-    copies = 2 if settings.protect or settings.database_multi_az else 1
+    copies = 2 if settings.database_multi_az else 1
     usd = (price(settings.database_class) * HOURS + price("rds storage") * settings.database_gib) * copies
     return Item("RDS PostgreSQL", f"{copies} x {settings.database_class}, {settings.database_gib} GB", usd)
 

@@ -16,7 +16,8 @@ WINDOW_DAYS = 30  # to think better of a deletion
 
 @dataclass(frozen=True, kw_only=True)
 class KeysArgs:
-    """`name` is the platform's; log groups below `/vigil/NAME` and `/aws/eks/NAME` may use the data key."""
+    """`name` is the platform's; log groups below `/vigil/NAME`, `/aws/eks/NAME` and those of RDS
+    instances `NAME-...` may use the data key."""
 
     name: str
     account: str
@@ -42,8 +43,7 @@ class Keys(pulumi.ComponentResource):
                           opts=pulumi.ResourceOptions(parent=self))  # fmt: skip
             return made
 
-        self.data = key(
-            "data", "Vigil: buckets, database, stream, images, files, logs", (f"/vigil/{args.name}/", f"/aws/eks/{args.name}/")
-        )
+        logs = (f"/vigil/{args.name}/", f"/aws/eks/{args.name}/", f"/aws/rds/instance/{args.name}-")
+        self.data = key("data", "Vigil: buckets, database, stream, images, files, logs", logs)
         self.secrets = key("secrets", "Vigil: Kubernetes secrets")
         self.register_outputs({"data": self.data.arn, "secrets": self.secrets.arn})

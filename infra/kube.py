@@ -75,7 +75,9 @@ class Kubeconfig:
     source: str
     contexts: tuple[str, ...]
     context: str
-    text: str | None = None
+    login: str
+    """The program that gets its user's credentials; empty: it names them."""
+    text: str | None
     """None: a file or files, named by `source`."""
 
     def __str__(self) -> str:
@@ -145,7 +147,17 @@ def _chosen(
         raise UnknownContext(f"{source} chooses no context {choose}")
     if wanted not in names:
         raise UnknownContext(f"{source} has no context {wanted!r} {choose}")
-    return Kubeconfig(source=source, contexts=tuple(names), context=wanted, text=text)
+    login = _login(parsed, wanted)
+    return Kubeconfig(source, contexts=tuple(names), context=wanted, login=login, text=text)
+
+
+def _login(parsed: list[dict[str, Any]], context: str) -> str:
+    def entry(kind: str, name: str) -> dict[str, Any]:
+        some = [one for file in parsed for one in file.get(f"{kind}s") or []]
+        return next((one.get(kind) or {} for one in some if one.get("name") == name), {})
+
+    plugin = entry("user", entry("context", context).get("user", "")).get("exec") or {}
+    return " ".join([plugin.get("command", ""), *(plugin.get("args") or [])])
 
 
 def _parsed(source: str, text: str) -> dict[str, Any]:
@@ -168,7 +180,12 @@ class Cluster:
         self.server: str = client.configuration.host
         self.timeout_s = timeout_s
 
-    def ask(self, path: str, query: Mapping[str, str | int] | None = None) -> Answer:
+    def ask(
+        self,
+        path: str,
+        query: Mapping[str, str | int] | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
         """GET of a path of the API server, whatever the status.
 
         Raises ClusterAway, NotLoggedIn.
@@ -184,7 +201,7 @@ class Cluster:
             auth_settings=["BearerToken"],
         )
         try:
-            response = self._client.call_api(*call, _request_timeout=self.timeout_s)
+            response = self._client.call_api(*call, _request_timeout=timeout_s or self.timeout_s)
             body = response.read() or b""
         except SSLError as error:
             raise ClusterAway(self._away(f"its certificate is refused: {error}")) from error
@@ -236,8 +253,7 @@ def _short(error: BaseException) -> str:
     seen = error
     while isinstance(inner := getattr(seen, "reason", None), BaseException):
         seen = inner
-    text = str(seen)
-    return text.rsplit(">: ", 1)[-1].removeprefix("Failed to establish a new connection: ")
+    return str(seen).rsplit("Failed to establish a new connection: ", 1)[-1]
 
 
 def connect(
@@ -258,8 +274,12 @@ def connect(
 
 
 def _client(found: Kubeconfig | None, where: str) -> ApiClient:
-    from kubernetes import config
-    from kubernetes.client import ApiClient, Configuration
+    try:
+        from kubernetes import config
+        from kubernetes.client import ApiClient, Configuration
+    except ImportError as error:
+        missing = "the package `kubernetes` is not installed"
+        raise ClusterError(f"{missing}: `make dev`, or `pip install kubernetes`") from error
 
     configuration = Configuration()
     configuration.retries = False  # type: ignore[assignment]  # urllib3: raise what happened
@@ -282,4 +302,7 @@ def _client(found: Kubeconfig | None, where: str) -> ApiClient:
             )
     except (config.ConfigException, OSError, ValueError, KeyError) as error:
         raise NotLoggedIn(f"{where} gives no credentials: {error}") from error
+    if found and found.login and not (configuration.api_key or configuration.cert_file):
+        # The library logs why, and goes on as nobody.
+        raise NotLoggedIn(f"{where} gives no credentials: `{found.login}` fails; log in again")
     return ApiClient(configuration=configuration)

@@ -12,6 +12,7 @@ from infra.diagnosis.pods import wanted_logs
 from infra.kube import Answer, Cluster, ClusterAway, ClusterError, NotLoggedIn
 
 Usage = tuple[tuple[str, str, str], int]  # namespace, pod, container; bytes
+PROXY_S = 4.0
 LOG_LINES = 12
 MOST_LOGS = 20  # of more pods than this nobody reads the last words
 SERVE = "/api/v1/namespaces/vigil/services/vigil-serve-svc:8000/proxy/readyz"
@@ -96,8 +97,11 @@ class Observer:
 
     def readiness(self) -> Readiness | None:
         """What `/readyz` answers through the API server; None where that may not be asked."""
-        answer = self._cluster.ask(SERVE)
-        return None if answer.status in (403, 404) and _of_api(answer) else readiness_of(answer)
+        try:
+            answer = self._cluster.ask(SERVE, timeout_s=PROXY_S)
+        except ClusterAway as error:  # packets that a network policy drops are waited for
+            return Readiness(504, error.message, reached=False)
+        return None if answer.status == 403 and _of_api(answer) else readiness_of(answer)
 
     def _in_namespaces(self, kind: str) -> list[Object] | None:
         api, plural = NAMESPACED[kind]

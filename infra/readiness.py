@@ -16,16 +16,18 @@ from typing import Any
 import pulumi
 
 from infra.diagnosis import diagnose
-from infra.diagnosis.finding import Finding, Object, is_true
+from infra.diagnosis.finding import Finding, Object, Readiness, is_true
 from infra.diagnosis.ray import progress, running
 from infra.kube import Cluster, ClusterError, connect
 from infra.observe import STARTING, Observer
 
-POLL_S = 5.0
+WATCH_S = 5.0
+READY_S = 2.0
 PERSISTS_S = 20.0
 STEADY = 2  # looks in a row: the operator writes generation and states one after the other
 SERVICE = "/apis/ray.io/v1/namespaces/vigil/rayservices/vigil"
 MLFLOW = "/apis/apps/v1/namespaces/vigil-tracking/deployments/mlflow"
+NOWHERE = ("no endpoints available", "no service port")
 Connect = Callable[[], Cluster]
 
 
@@ -73,7 +75,7 @@ class Watch:
         connect: Connect,
         warn: Callable[[str], None],
         *,
-        poll_s: float = POLL_S,
+        poll_s: float = WATCH_S,
         persists_s: float = PERSISTS_S,
     ) -> None:
         self._connect = connect
@@ -138,12 +140,11 @@ class Progress:
             return State(error.message)
 
     def findings(self) -> list[Finding]:
-        """What is wrong now."""
+        """What is wrong now, and what is still under way."""
         try:
-            found = diagnose(Observer(self._connected()).look().seen)
+            return diagnose(Observer(self._connected()).look().seen)
         except ClusterError as error:
             return [Finding("the cluster", error.message, "`pulumi up` again once it is back")]
-        return [one for one in found if one.grade != "note"]
 
     def _connected(self) -> Cluster:
         self._cluster = self._cluster or self._connect()
@@ -158,6 +159,8 @@ class Progress:
         if not _available(cluster.get(MLFLOW)):
             return State("MLflow is not available yet")
         answer = Observer(cluster).readiness()
+        if answer is not None and not answer.reached and _leads_nowhere(answer):
+            return State(f"the service: {answer.error}")
         if answer is None or not answer.reached:
             # Network policies keep the API server out: then the operator's word has to do.
             return State("ready", "the operator counts endpoints that serve")
@@ -166,6 +169,11 @@ class Progress:
         if answer.error == "NoModel":
             return State("ready", "/readyz answers 503: no champion yet")
         return State(f"/readyz answers {answer.status}")
+
+
+def _leads_nowhere(answer: Readiness) -> bool:
+    """Whether the API server knows of nothing to ask, and has not been kept from asking."""
+    return answer.status == 404 or any(part in answer.error for part in NOWHERE)
 
 
 def settled(service: Object) -> str | None:
@@ -188,7 +196,7 @@ async def wait(
     timeout_s: float,
     *,
     tell: Callable[[str], None],
-    poll_s: float = POLL_S,
+    poll_s: float = READY_S,
 ) -> State:
     """The state once the platform serves; raises pulumi.RunError with the causes at the deadline.
 

@@ -50,6 +50,10 @@ class PlatformSettings(BaseModel):
         pattern=r"^([a-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?)?$",
         description="registry that mirrors the images of the charts, such as mirror.example.com/hub; empty: their own",
     )
+    delete_crds: bool = Field(
+        default=False,
+        description="target kubernetes: KubeRay's kinds go with the stack, and all Ray objects of the cluster with them",
+    )
     ready_timeout_s: int = Field(
         default=900,
         ge=0,

@@ -101,7 +101,10 @@ def status(as_json: bool) -> None:
 )
 @click.option("--scenario", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="JSON list of events (README)")
 @click.option("--truth", type=click.Path(path_type=Path, dir_okay=False), help="file for what is true of each row, as JSON lines")
-@click.option("--to", help="file:DIR or kinesis:NAME: write records there instead of asking a service")
+@click.option(
+    "--to",
+    help="file:DIR or kinesis:NAME: write records there instead of asking a service; csv:FILE: a table to train on, at once",
+)
 @click.option("--url", help="service to send to (default: the platform that runs here)")
 @click.option("--api-key", envvar="VIGIL_API_KEY", help="key to show to the service at --url (or VIGIL_API_KEY)")
 @json_option
@@ -122,6 +125,11 @@ def stream(
     if drift_after is not None:
         events.append(Event("drift", drift_after, how=drift_kind, size=drift_size))
     replay = Replay(Scenario(demo.live_rows(data, label), events), truth)
+    if to is not None and to.startswith("csv:"):
+        file = Path(to.removeprefix("csv:"))
+        simulate.write_table(demo.live_rows(data, label), rows, file)
+        show({"rows": rows, "file": str(file)}) if as_json else say(f"{rows} rows in {file}")
+        return
     if to is not None:
         written = replay.write_to(to, rate, rows)
         show(written) if as_json else table(("figure", "value"), list(written.items()))

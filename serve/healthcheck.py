@@ -25,9 +25,8 @@ def trouble(home: Home, raylet: str = RAYLET) -> str | None:
         urllib.request.urlopen(url, timeout=TIMEOUT_S).close()
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if platform is None and isinstance(reason, ConnectionRefusedError):
-            return None
-        return f"{url}: {reason}"
+        nobody = isinstance(reason, ConnectionRefusedError)
+        return None if platform is None and nobody else f"{url}: {error}"
     return None
 
 

@@ -35,7 +35,7 @@ from train.settings import TrainSettings
 Progress = Callable[[str], None]
 OWN_KEY = "this-machine"
 OBJECTS = 256 * 2**20  # bytes of Ray's object store
-LITTLE_CPUS = 0.1  # what Ray reserves for the monitor, for a stream consumer, for the driver of a job
+LITTLE_CPUS = 0.1  # for the monitor, for a stream consumer, for the driver of a job
 SCAN_CPUS = 1.0  # for a task that reads a part of a table
 # Nothing uses MLflow's job runner and its consumers, and they take more memory than all else of it.
 MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -227,7 +227,8 @@ def _short_folder() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="vigil-")
     except OSError as error:
-        raise PlatformError(f"{error.strerror}: make /tmp writable, in a container with --tmpfs /tmp") from error
+        what = f"{error.strerror}: make /tmp writable, in a container with --tmpfs /tmp"
+        raise PlatformError(what) from error
 
 
 @contextmanager
@@ -276,7 +277,13 @@ class _Server:
 
     def start(self) -> None:
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(self.command, env=MLFLOW | os.environ, stdout=out, stderr=out, start_new_session=True)
+            self.process = subprocess.Popen(
+                self.command,
+                env=MLFLOW | os.environ,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
 
     def supervise(self) -> None:
         while not self.stopping:
@@ -304,7 +311,7 @@ def _tracking_server(home: Home, port: int) -> Iterator[None]:
 
 
 def reserved_cpus(settings: ServeSettings, training: TrainSettings) -> float:
-    """What Vigil asks Ray for at once, at most: all replicas, what stands beside them, and one training."""
+    """What is asked of Ray at once, at most: all replicas, what is beside them, a training."""
     replicas = max(settings.min_replicas, settings.max_replicas) * settings.cpus_per_replica
     consumers = settings.stream_consumers if settings.stream_source else 0
     work = max(SCAN_CPUS, training.workers * training.cpus_per_worker)

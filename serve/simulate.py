@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
@@ -49,6 +50,13 @@ def telemetry(rows: int, seed: int = 0, anomaly_rate: float = 0.01) -> Table:
         labels[where] = 1
     scale = structure.uniform(1, 40, d)
     return Table(X * scale + scale * structure.uniform(4, 8, d), FEATURES, labels)
+
+
+def write_table(table: Table, rows: int, file: Path) -> None:
+    """The first `rows` rows of a table as CSV with a header, over and over where it has fewer; labels stay out."""
+    lines = [",".join(table.names)]
+    lines += [",".join(map(repr, table.X[i % len(table)].tolist())) for i in range(rows)]
+    file.write_text("\n".join(lines) + "\n")
 
 
 def _autoregressive(noise: Floats, memory: float) -> Floats:

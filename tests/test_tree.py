@@ -17,7 +17,7 @@ SETTINGS = {"train.settings", "serve.settings", "drift.settings"}
 ALLOWED = {
     "train": set(),
     "serve": {"train"},
-    "drift": {"train", "serve.metrics"},
+    "drift": {"train", "serve.metrics", "serve.handles"},
     "infra": {"train.errors", "train.terminal", "serve.metrics", *SETTINGS},
     "policies": {"infra.tags"},
 }

@@ -42,7 +42,13 @@ def connected(address: str | None) -> Iterator[None]:
     own = address is None and "RAY_ADDRESS" not in os.environ
     with reaper.guarded(uuid.uuid4().hex) if own else nullcontext():
         if own:
-            local_ray.start(reserved=TRAINING_CPUS, objects=OBJECTS, tell=say, include_dashboard=False, **more)
+            local_ray.start(
+                reserved=TRAINING_CPUS,
+                objects=OBJECTS,
+                tell=say,
+                include_dashboard=False,
+                **more,
+            )
         else:
             quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
             ray.init(address=address, namespace="vigil", **quiet, **more)

@@ -27,7 +27,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def writing(root: Path) -> Generator[None]:
-    """Raises PlatformError, which says what helps, where the block may not write to the home at `root`."""
+    """Raises PlatformError, which says what helps, where the block cannot write to `root`."""
     try:
         yield
     except OSError as error:
@@ -40,8 +40,8 @@ def writing(root: Path) -> Generator[None]:
 def use_ray_token(home: Home) -> Path:
     """Have this process and its children use the Ray token of `home`; made on first use, readable by its owner only.
 
-    Call it before `ray` is first imported: Ray reads its authentication mode then. Raises PlatformError where nothing can
-    be written.
+    Call it before `ray` is first imported: Ray reads its authentication mode then.
+    Raises PlatformError where nothing can be written.
     """
     path = home.state / "ray-token"
     if not path.exists():
@@ -141,7 +141,7 @@ class Home:
         """The platform whose process is alive, or None."""
         try:
             platform = Platform(**json.loads(self.record.read_text()))
-        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, TypeError):
             return None
         import psutil  # only callers that look for a platform need it
 

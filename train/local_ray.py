@@ -1,4 +1,4 @@
-"""A Ray on this machine for one process and its children: as large as what they may use, and a start that explains itself."""
+"""A Ray of this machine's own: as large as what it may use, and a start that explains itself."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from train.errors import PlatformError
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray's object store is, when it fits
 MIB = 2**20
+UNWRITABLE = "It must be able to write to"
+LATE = "It gives itself 30 s. Try again, or give it more: below 2 CPUs and 3 GiB it is slow."
 
 
 def cpus(reserved: float) -> int:
-    """The CPUs that Ray is told of: what this process may use, by its affinity and its control group (version 1 or 2).
+    """The CPUs to tell Ray of: what its affinity and control group (version 1 or 2) allow.
 
-    Never fewer than are `reserved`: Ray's CPUs are reservations, and what does not fit waits for ever.
+    Never fewer than are `reserved`: what does not fit into Ray's CPUs waits for ever.
     """
     from joblib import cpu_count
 
@@ -26,7 +28,7 @@ def cpus(reserved: float) -> int:
 
 
 def no_room(objects: int, folder: Path = SHARED_MEMORY) -> str | None:
-    """What is lost, and what helps, where `folder` does not hold an object store of `objects` bytes; None where it does."""
+    """What is lost and what helps where `folder` has no room for `objects` bytes; else None."""
     if not folder.is_dir():
         return None
     found = os.statvfs(folder)
@@ -35,8 +37,9 @@ def no_room(objects: int, folder: Path = SHARED_MEMORY) -> str | None:
         return None
     return (
         f"{folder} has {free // MIB} MB free and Ray's object store takes {objects // MIB}: "
-        f"it is a file in {_temporary()} instead, which is slower. In a container pass --shm-size={2 * objects // MIB}m; "
-        f"in a pod mount an emptyDir with `medium: Memory` there"
+        f"it is a file in {_temporary()} instead, which is slower. "
+        f"In a container pass --shm-size={2 * objects // MIB}m; "
+        "in a pod mount an emptyDir with `medium: Memory` there"
     )
 
 
@@ -61,14 +64,11 @@ def start(*, reserved: float, objects: int, tell: Callable[[str], None], **more:
             **more,
         )
     except OSError as error:
-        raise PlatformError(f"Ray did not start: {error}. It needs a {_temporary()} that it may write") from error
+        raise PlatformError(f"Ray did not start: {error}. {UNWRITABLE} {_temporary()}") from error
     except Exception as error:  # Ray raises plain ones when a part of it is late
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise PlatformError(
-            f"Ray did not start: {why} It gives itself 30 s, too few on a busy machine or in a limit "
-            f"below 2 CPUs and 3 GiB: try again, or raise the limit. "
-            f"Its logs: {_temporary()}/ray/session_latest/logs"
-        ) from error
+        logs = _temporary() / "ray" / "session_latest" / "logs"
+        raise PlatformError(f"Ray did not start: {why} {LATE} Its logs: {logs}") from error
 
 
 def _temporary() -> Path:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
+from ray.dashboard.modules.dashboard_sdk import SubmissionClient
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
@@ -34,19 +36,49 @@ class NotAdmitted(VigilError):
     status = 401
 
 
+class JobLost(VigilError):
+    """The job server no longer knows a job that it has taken: its head was replaced."""
+
+    status = 503
+
+
+class JobServer(JobSubmissionClient):
+    """Ray's client of the job server at `url`, whatever the environment says.
+
+    Ray's own prefers RAY_API_SERVER_ADDRESS, then RAY_ADDRESS, to the address that it is given, and
+    KubeRay sets RAY_ADDRESS in every pod: it would talk to the cluster that it is in. Both are read
+    in its constructor alone. To take them out of the environment for that long would take them
+    from other threads as well.
+    """
+
+    def __init__(self, url: str) -> None:
+        SubmissionClient.__init__(self, url)
+        self._check_connection_and_version(min_version="2.2")
+
+
 class Jobs:
     """Ray's job server at `url`. One that is away, stuck or not ready yet is asked again for `patience_s`; then JobsUnavailable
     is raised."""
 
     def __init__(self, url: str, patience_s: float = 0.0) -> None:
         self._url, self._patience_s = url, patience_s
-        self._client: JobSubmissionClient | None = None
+        self._client: JobServer | None = None
 
-    def start(self, job: str, spec: JobSpec, environment: Mapping[str, str], python: str = sys.executable) -> bool:
-        """Submit the job unless Ray knows it; whether it was submitted."""
+    @property
+    def python(self) -> str:
+        """The interpreter of its jobs: this one on this machine, else what another machine calls so."""
+        here = urlsplit(self._url).hostname in ("127.0.0.1", "::1", "localhost")
+        return sys.executable if here else "python"
+
+    def start(self, job: str, spec: JobSpec, environment: Mapping[str, str], python: str | None = None) -> bool:
+        """Submit the job unless Ray knows it; whether it was submitted.
+
+        It gets the variables of `environment` and no other of this process.
+        """
         settings = [f"{name}={value}" for name, value in environment.items()]
-        command = shlex.join(["env", *settings, "nice", f"-n{NICENESS}", python, "-m", "vigil", *spec.arguments()])
-        return self._patiently(lambda: self._start(job, command))
+        command = ["env", *settings, "nice", f"-n{NICENESS}", python or self.python, "-m", "vigil"]
+        entrypoint = shlex.join([*command, *spec.arguments()])
+        return self._patiently(lambda: self._start(job, entrypoint))
 
     def _start(self, job: str, command: str) -> bool:
         if job in self._known():
@@ -63,12 +95,29 @@ class Jobs:
         return name
 
     def follow(
-        self, job: str, timeout_s: float = math.inf, tell: Callable[[str], None] = lambda _: None
+        self,
+        job: str,
+        timeout_s: float = math.inf,
+        tell: Callable[[str], None] = lambda _: None,
+        again: Callable[[], object] | None = None,
     ) -> tuple[JobStatus, list[str]]:
-        """Wait for the end of a job, which is stopped after `timeout_s`; how it ended, and all lines that it wrote."""
-        told, deadline = 0, time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            status, lines = self._patiently(lambda: self._look(job))
+        """Wait for the end of a job, which is stopped after `timeout_s`; how it ended, and all lines that it wrote.
+
+        A job server that is away meanwhile is waited for: for `patience_s`, or until `timeout_s` is
+        over where there is one. A head that is replaced takes its jobs and their list along: `again`
+        then submits the job anew, once. Raises JobLost when that is no help, and JobsUnavailable.
+        """
+        told, until = 0, time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            try:
+                status, lines = self._patiently(lambda: self._look(job), until)
+            except JobLost as error:
+                if again is None:
+                    raise
+                tell(f"{error.message}: it is submitted again")
+                self._patiently(again, until)
+                again, told = None, 0
+                continue
             for line in lines[told:]:
                 if not line.startswith(("{", "Running entrypoint")):  # its answer is for whoever asked
                     tell(line)
@@ -88,11 +137,17 @@ class Jobs:
 
     def _look(self, job: str) -> tuple[JobStatus, list[str]]:
         """Status and finished lines."""
-        status, log = self._ask("get_job_status", job), self._ask("get_job_logs", job)
+        try:
+            status, log = self._ask("get_job_status", job), self._ask("get_job_logs", job)
+        except JobsUnavailable as error:
+            if job not in self._known():
+                raise JobLost(f"Ray's job server {self._url} no longer knows the job {job}; its head was replaced") from error
+            raise
         return status, (log if status.is_terminal() else log[: log.rfind("\n") + 1]).splitlines()
 
-    def _patiently(self, call: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + self._patience_s
+    def _patiently(self, call: Callable[[], Any], until: float = math.inf) -> Any:
+        """What `call` answers, asked again while the job server is away, up to `until` (monotonic)."""
+        deadline = time.monotonic() + self._patience_s if math.isinf(until) else until
         while True:
             try:
                 return call()
@@ -103,7 +158,7 @@ class Jobs:
 
     def _ask(self, what: str, *args: Any, **named: Any) -> Any:
         try:
-            self._client = self._client or soon(JobSubmissionClient, self._url)
+            self._client = self._client or soon(JobServer, self._url)
             return soon(getattr(self._client, what), *args, **named)
         except AuthenticationError as error:
             raise NotAdmitted(
@@ -136,11 +191,16 @@ def train(
     key = spec.key or uuid.uuid4().hex
     if (done := registry.of_job(key)) is not None:
         return JobResult(done, registry.gate(done))
-    job = server.next(f"train-{key}")
-    mine = server.start(job, replace(spec, key=key), environment, python)
+    job, keyed = server.next(f"train-{key}"), replace(spec, key=key)
+    mine = server.start(job, keyed, environment, python)
     tell(f"{'training' if mine else 'joining what trains'} as Ray job {job}")
+
+    def again() -> None:
+        nonlocal mine
+        mine = server.start(job, keyed, environment, python)
+
     try:
-        status, lines = server.follow(job, tell=tell)
+        status, lines = server.follow(job, tell=tell, again=again)
     except KeyboardInterrupt:
         if mine:
             server.stop(job)

@@ -139,6 +139,14 @@ def words(text: str | None, most: int = WORDS) -> str:
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
+def span(seconds: float) -> str:
+    """A time that has passed, as one says it."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 3 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def tail(log: str, lines: int = 3) -> str:
     """The last lines of a log that say something."""
     said = [line.strip() for line in log.splitlines() if line.strip()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infra.diagnosis.finding import Finding, Object, Snapshot, condition, name_of, words
+from infra.diagnosis.finding import Finding, Object, Snapshot, condition, name_of, span, words
 
 PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 CONTENT = (
@@ -35,7 +35,7 @@ def _terminating(seen: Snapshot, name: str, namespace: Object) -> Finding:
     held = [condition(namespace, kind) for kind in CONTENT]
     true = [one for one in held if one and one.get("status") == "True"]
     said = "; ".join(words(one.get("message")) for one in true) or "its objects go"
-    why = f"is being deleted for {since:.0f} s, nothing new can be made in it: {said}"
+    why = f"is being deleted for {span(since)}, nothing new can be made in it: {said}"
     fix = (
         f"wait, or see what is left: `kubectl -n {name} get rayservices,rayclusters,pods,pvc`;"
         " an object with a finalizer of ray.io goes once the operator runs"

@@ -18,6 +18,7 @@ from infra.diagnosis.finding import (
     labels_of,
     name_of,
     quantity,
+    span,
     statuses_of,
     tail,
     words,
@@ -26,6 +27,7 @@ from infra.diagnosis.finding import (
 IMAGE = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
 CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 MOUNT = ("FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox")
+PULL = ("Pulling", "Pulled")
 PROBE = ("Unhealthy",)
 GONE_S = 120.0  # what should be gone for so long is stuck
 RECENT_S = 3600.0  # a restart before this is history
@@ -60,7 +62,7 @@ def _stuck(seen: Snapshot, pod: Object) -> Iterator[Finding]:
         return
     held = ", ".join(metadata.get("finalizers") or []) or "its node has not confirmed its end"
     fix = f"{kubectl(pod, 'describe pod')}, then its node"
-    why = f"should be gone for {late:.0f} s: {held}"
+    why = f"should be gone for {span(late)}: {held}"
     yield Finding(f"pod {name_of(pod)}", why, fix, "risk")
 
 
@@ -276,13 +278,17 @@ def _not_ready(seen: Snapshot, pod: Object) -> Iterator[Finding]:
         why = f"cannot start: {words(mounts[0]['message'])}"
         yield Finding(f"pod {name_of(pod)}", why, _describe(pod, "its volumes"))
         return
+    if (pulls := seen.events("Pod", *key, PULL)) and pulls[0]["reason"] == "Pulling":
+        why = f"still pulls its image: {words(pulls[0].get('message'))}"
+        yield Finding(f"pod {name_of(pod)}", why, "wait, or put the image nearer", "note")
+        return
     since = seen.age(ready.get("lastTransitionTime") or metadata.get("creationTimestamp"))
     if since < STARTING_S:
         return
     probes = seen.events("Pod", *key, PROBE)
     fresh = [one["message"] for one in probes if seen.age(event_time(one)) < STARTING_S]
     said = words((fresh or [ready.get("message")])[0])
-    why = f"is not ready for {since:.0f} s: {said}"
+    why = f"is not ready for {span(since)}: {said}"
     yield Finding(f"pod {name_of(pod)}", why, _describe(pod, "its probes and events"))
 
 

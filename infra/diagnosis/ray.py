@@ -15,6 +15,7 @@ from infra.diagnosis.finding import (
     kubectl,
     labels_of,
     name_of,
+    span,
     tail,
     words,
 )
@@ -113,7 +114,7 @@ def _upgrade(seen: Snapshot, service: Object) -> Iterator[Finding]:
     if since < SWAP_S:
         return
     pending = (service["status"].get("pendingServiceStatus") or {}).get("rayClusterName", "")
-    why = f"a second cluster, {pending}, is not ready for {since:.0f} s; the first one still serves"
+    why = f"a second cluster, {pending}, is not ready for {span(since)}; the first one still serves"
     yield Finding(_what(service), why, f"{_describe(service)}, and its pods", "risk")
 
 
@@ -123,7 +124,7 @@ def _readiness(seen: Snapshot, service: Object, *, explained: bool) -> Iterator[
     ready = condition(service, "Ready") or {}
     made = service["metadata"].get("creationTimestamp")
     since = seen.age(ready.get("lastTransitionTime") or made)
-    why = f"is not ready for {since:.0f} s ({progress(service)})"
+    why = f"is not ready for {span(since)} ({progress(service)})"
     if not explained and since < STARTING_S:
         yield Finding(_what(service), why, "wait: it starts", "note")
         return
@@ -195,7 +196,7 @@ def _head(seen: Snapshot, cluster: Object) -> Iterator[Finding]:
         return
     said = words((ready or {}).get("message")) or "the operator has not looked at it"
     reason = (ready or {}).get("reason", "no status")
-    why = f"its head is not ready for {since:.0f} s ({reason}): {said}"
+    why = f"its head is not ready for {span(since)} ({reason}): {said}"
     yield Finding(f"RayCluster {name_of(cluster)}", why, kubectl(cluster, "describe raycluster"))
 
 

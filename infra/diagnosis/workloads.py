@@ -15,6 +15,7 @@ from infra.diagnosis.finding import (
     kubectl,
     labels_of,
     name_of,
+    span,
     tail,
     words,
 )
@@ -187,7 +188,7 @@ def _pending(seen: Snapshot, claim: Object) -> Iterator[Finding]:
     if not waits and seen.age(metadata.get("creationTimestamp")) >= STARTING_S:
         fix = f"look at the provisioner of storage class {wanted!r}: `kubectl get pods -A`"
         since = seen.age(metadata["creationTimestamp"])
-        yield Finding(what, f"is pending for {since:.0f} s, and nobody says why", fix)
+        yield Finding(what, f"is pending for {span(since)}, and nobody says why", fix)
 
 
 def _is_default(storage_class: Object) -> bool:

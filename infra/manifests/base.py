@@ -41,12 +41,13 @@ def namespaces(settings: PlatformSettings) -> list[Object]:
     used = [RAY, TRACKING, OPERATORS]
     used += [MONITORING] if settings.monitoring else []
     used += [ARGOCD] if settings.delivery == "argocd" else []
-    return [
-        object_("v1", "Namespace", name, None, labels={
-            f"pod-security.kubernetes.io/{mode}": LEVELS[name] for mode in ("enforce", "audit", "warn")
-        })
-        for name in used
-    ]  # fmt: skip
+    return [_namespace(name, settings.name) for name in used]
+
+
+def _namespace(name: str, stack: str) -> Object:
+    levels = {f"pod-security.kubernetes.io/{mode}": LEVELS[name] for mode in ("enforce", "audit", "warn")}
+    labels = {"app.kubernetes.io/instance": stack, **levels}
+    return object_("v1", "Namespace", name, None, labels=labels)
 
 
 def service_accounts() -> list[Object]:

@@ -10,7 +10,7 @@ import yaml
 from infra.manifests.bindings import ARGOCD, MONITORING, OPERATORS, RAY
 from infra.settings import PlatformSettings
 
-KUBERAY_VERSION = "1.7.0"
+KUBERAY, KUBERAY_VERSION = "kuberay-operator", "1.7.0"
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def _kuberay(settings: PlatformSettings) -> Chart:
         "image": {"repository": image(settings, "quay.io/kuberay/operator")},
     }
     return Chart(
-        name="kuberay-operator",
-        chart="kuberay-operator",
+        name=KUBERAY,
+        chart=KUBERAY,
         version=KUBERAY_VERSION,
         repository="https://ray-project.github.io/kuberay-helm/",
         namespace=OPERATORS,

@@ -21,6 +21,7 @@ COMPONENT = "app.kubernetes.io/component"
 SERVER = LABELS | {COMPONENT: "server"}
 MIGRATION = LABELS | {COMPONENT: "migration"}
 TMP_SIZE = "2Gi"
+PATIENCE_S = 900  # where an update does not wait for the service
 PGPASS = "/run/database/pgpass"
 DRIVER = "postgresql+psycopg2"  # SQLAlchemy 2.1 takes another one, which MLflow does not bring, where none is named
 
@@ -168,10 +169,19 @@ def server(settings: PlatformSettings) -> Object:
     # A server reads its files once: a change of them has to make new pods.
     text = json.dumps(config(settings)["data"], sort_keys=True)
     template["metadata"]["annotations"] = {"vigil/config": hashlib.sha256(text.encode()).hexdigest()[:16]}
-    return object_("apps/v1", "Deployment", NAME, TRACKING, spec={
-        "replicas": settings.mlflow_replicas, "selector": {"matchLabels": SERVER}, "strategy": strategy,
+    spec = {
+        "replicas": settings.mlflow_replicas,
+        "selector": {"matchLabels": SERVER},
+        "strategy": strategy,
         "template": template,
-    })  # fmt: skip
+    }
+    patience = {"pulumi.com/timeoutSeconds": str(_patience_s(settings))}
+    return object_("apps/v1", "Deployment", NAME, TRACKING, annotations=patience, spec=spec)
+
+
+def _patience_s(settings: PlatformSettings) -> int:
+    """How long an update waits for what cannot start."""
+    return settings.ready_timeout_s or PATIENCE_S
 
 
 def migration(settings: PlatformSettings) -> Object:
@@ -180,8 +190,11 @@ def migration(settings: PlatformSettings) -> Object:
     container = _container(settings, "migrate", ["mlflow", "db", "upgrade", _database_uri(settings)], resources("250m", "1Gi"),
                            env=[*_database_variables(settings), *environment({"HOME": "/tmp"})])  # fmt: skip
     template = _pod(settings, MIGRATION, [container], restartPolicy="OnFailure")
-    spec = {"backoffLimit": 6, "activeDeadlineSeconds": 1800, "template": template}
-    return object_("batch/v1", "Job", f"mlflow-migrate-{digest}", TRACKING, spec=spec)
+    spec = {"backoffLimit": 6, "activeDeadlineSeconds": _patience_s(settings), "template": template}
+    # One that has failed, on a quota or an image that was not there, is made anew by the next update.
+    again = {"pulumi.com/replaceUnready": "true"}
+    name = f"mlflow-migrate-{digest}"
+    return object_("batch/v1", "Job", name, TRACKING, annotations=again, spec=spec)
 
 
 def objects(settings: PlatformSettings) -> list[Object]:

@@ -1,7 +1,7 @@
 """The load: runs in a pod beside the platform, an open loop of one-row requests, and says what became of each.
 
-python load.py RATE SECONDS [SHIFT]: ends by itself after SECONDS, or when /tmp/load-stop is there. SHIFT moves some features by so
-many standard deviations. Prints `started` with the first answer, and a JSON object in the end.
+python load.py RATE SECONDS [SHIFT]: ends by itself after SECONDS, or when /tmp/load-stop is there. SHIFT moves some features by
+so many standard deviations. Prints `started` with the first answer, and a JSON object in the end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import aiohttp
 import numpy as np
 
 URL = os.environ.get("LOAD_URL", "http://vigil-serve-svc:8000")
-STOP = pathlib.Path("/tmp/load-stop")  # noqa: S108  # the pod's own
+STOP = pathlib.Path("/tmp/load-stop")
 CONNECTIONS, TIMEOUT_S = 16, 10.0
 MOST_FAILURES = 20
 SHIFTED = 5  # features

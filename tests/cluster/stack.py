@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.running import ROOT
 
@@ -48,19 +49,24 @@ class Stack:
 
     def init(self, config: Mapping[str, Any], secrets: Mapping[str, str]) -> None:
         """Make the stack: the file of `like`, with `config` and `secrets` over it."""
-        shutil.copy(ROOT / f"Pulumi.{self.like}.yaml", self.folder / f"Pulumi.{self.name}.yaml")
+        shutil.copy(ROOT / f"Pulumi.{self.like}.yaml", self.file)
         self.pulumi("stack", "init", self.name)
         self.set(config)
         for key, value in secrets.items():
             self.pulumi("config", "set", "--secret", f"vigil:{key}", text=value)
 
+    @property
+    def file(self) -> Path:
+        """Its settings."""
+        return self.folder / f"Pulumi.{self.name}.yaml"
+
     def set(self, config: Mapping[str, Any]) -> None:
-        """Set keys; a list is given as JSON, None goes back to the default."""
+        """Write keys into the stack's file, as a user's editor does; None goes back to the default."""
+        text = yaml.safe_load(self.file.read_text())
         for key, value in config.items():
-            if value is None:
-                self.pulumi("config", "rm", f"vigil:{key}")
-            else:
-                self.pulumi("config", "set", f"vigil:{key}", "--", _written(value))
+            text["config"][f"vigil:{key}"] = value
+        text["config"] = {key: value for key, value in text["config"].items() if value is not None}
+        self.file.write_text(yaml.safe_dump(text))
 
     def up(self, *options: str, timeout_s: float = 1500) -> str:
         """`pulumi up` under the policies; what it printed."""
@@ -105,7 +111,8 @@ class Stack:
             "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
             "PULUMI_CONFIG_PASSPHRASE": "test",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            # The engine asks uv for the project's Python; `make dev` has put one there if none was found.
+            "PATH": f"{os.environ['PATH']}:{ROOT / '.tools' / 'bin'}",
         }
         return subprocess.Popen(
             command,
@@ -116,9 +123,3 @@ class Stack:
             stderr=subprocess.STDOUT,
             text=True,
         )
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value if isinstance(value, str) else json.dumps(value)

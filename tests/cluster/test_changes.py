@@ -7,15 +7,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from infra.render import rendered
 from infra.settings import settings_from
 from tests.cluster.kube import eventually
 from tests.cluster.platform import Platform
+from tests.cluster.proxy import way_to
 
 
 def foretold(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> set[str]:
@@ -39,10 +42,7 @@ def foretold(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> se
 @pytest.fixture
 def current(platform: Platform) -> dict[str, Any]:
     """The stack's settings as they are now."""
-    import yaml
-
-    file = platform.stack.folder / f"Pulumi.{platform.stack.name}.yaml"
-    config = yaml.safe_load(file.read_text())["config"]
+    config = yaml.safe_load(platform.stack.file.read_text())["config"]
     found = {key.removeprefix("vigil:"): value for key, value in config.items()}
     return {key: value for key, value in found.items() if not isinstance(value, dict)}
 
@@ -156,3 +156,22 @@ def test_another_image_is_a_second_cluster_that_takes_over(platform: Platform, c
             )
     platform.figures["another image"] = load.result
     assert load.result["failed"] == 0, load.result["failures"]
+
+
+def test_an_api_server_that_goes_away_is_named_and_the_next_update_mends_it(
+    platform: Platform, current: dict[str, Any], tmp_path: Path
+) -> None:
+    with way_to(platform.cluster.kubeconfig, tmp_path) as (kubeconfig, way):
+        environment = {**platform.stack.environment, "KUBECONFIG": str(kubeconfig)}
+        cut = replace(platform.stack, environment=environment)
+        cut.set({"maxTrainWorkers": current["maxTrainWorkers"] + 1})
+        with cut.start("up", "--yes", "--skip-preview") as process:
+            assert process.stdout is not None
+            printed = process.stdout.readline()  # it has begun
+            way.cut()
+            printed += process.stdout.read()
+        assert process.returncode != 0
+        assert f"127.0.0.1:{way.port}" in printed
+        assert "Traceback" not in printed
+    platform.stack.up()
+    platform.stack.preview("--expect-no-changes")

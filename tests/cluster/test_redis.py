@@ -66,12 +66,12 @@ def _redis(image: str, password: str) -> tuple[dict[str, object], dict[str, obje
     )
 
 
+def delete(platform: Platform, pod: str) -> None:
+    platform.cluster.kubectl("delete", "pod", pod, "-n", NAMESPACE, "--wait=false")
+
+
 def test_a_head_that_is_deleted_costs_nothing(with_redis: Platform) -> None:
-    cluster = with_redis.cluster
-    result = lose_head(
-        with_redis,
-        lambda head: cluster.kubectl("delete", "pod", head, "-n", NAMESPACE, "--wait=false") and None,
-    )
+    result = lose_head(with_redis, lambda head: delete(with_redis, head))
     with_redis.figures["head deleted, with Redis"] = result
     assert result["failed"] == 0, result["failures"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,6 +22,7 @@ from train.promotion import history, promote, start_canary, stop_canary
 from train.registry import Registry, Version
 from train.schema import Columns
 from train.spec import JobSpec
+from train.submit import JobLost
 
 GATE = {"passed": True, "reason": "better"}
 SHADOW = {"errors": 0, "rows": 100, "champion_alert_rate": 0.01, "challenger_alert_rate": 0.02,
@@ -104,7 +107,7 @@ def test_a_job_server_that_is_not_ready_is_asked_again_later(shelf: Shelved, mon
             raise RuntimeError("Request failed with status code 500: No available agent to submit job")
 
     bundle = SimpleNamespace(info={"data": "table.csv", "label": None})
-    monkeypatch.setattr(submit, "JobSubmissionClient", NotReady)
+    monkeypatch.setattr(submit, "JobServer", NotReady)
     monkeypatch.setattr(shelf, "fetch", lambda version, cache: bundle, raising=False)
     rollout = Rollout(DriftSettings(), DriftMetrics())
     with pytest.raises(JobsUnavailable, match="No available agent"):
@@ -120,16 +123,55 @@ def test_a_retraining_is_asked_for_what_the_champion_was_made_of(monkeypatch: py
         def start(self, *args: Any) -> None:
             asked.extend(args)
 
-        def follow(self, job: str, timeout_s: float) -> tuple[str, list[str]]:
+        def follow(self, job: str, timeout_s: float, again: Any) -> tuple[str, list[str]]:
             return "FAILED", ["starting", "no rows"]
 
     monkeypatch.setattr(retrain, "Jobs", Known)
     info = {"data": "/t.csv", "label": "y", "columns": {"features": ["a", "b"], "time": "t"}, "over_time": "diff:1",
             "forest": {"n_estimators": 400, "max_features": 0.5}}  # fmt: skip
-    ended = retrain._run("17-volume", 5.0, info, DriftSettings(home=tmp_path))
-    assert ended == "ended FAILED without a version: no rows"
+    ran = retrain._run("17-volume", 5.0, info, settings=DriftSettings(home=tmp_path), until=math.inf)
+    assert ran.ended == "ended FAILED without a version: no rows"
     job, spec, environment = asked
     assert job == "retrain-17-volume"
     columns = Columns("y", "t", None, ("a", "b"))
     assert spec == JobSpec("/t.csv", None, str(tmp_path / "captured"), 5.0, "volume", "17-volume", columns, "diff:1")
     assert environment == {"VIGIL_TRAIN_N_ESTIMATORS": "400", "VIGIL_TRAIN_MAX_FEATURES": "0.5"}
+
+
+class Lost:
+    """A job server whose head is replaced so many times while the job runs."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.started, self.waited = times, 0, list[float]()
+
+    def start(self, *args: Any) -> None:
+        self.started += 1
+
+    def follow(self, job: str, timeout_s: float, again: Any) -> tuple[str, list[str]]:
+        self.waited.append(timeout_s)
+        for _ in range(min(self.times, 1)):
+            again()
+        if self.times > 1:
+            raise JobLost(f"Ray's job server no longer knows the job {job}")
+        return "SUCCEEDED", []
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_whoever_reads_of_the_retraining_is_told_that_its_job_was_lost(
+    shelf: Shelved, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    server = Lost(times)
+    made = Version("2", "run", "digest", 0.0) if times < 2 else None
+    monkeypatch.setattr(retrain, "Jobs", lambda url: server)
+    bundle = SimpleNamespace(info={"data": "table.csv", "label": None})
+    answers = {"fetch": lambda *_: bundle, "of_job": lambda _: made, "gate": lambda _: GATE}
+    for name, answer in answers.items():
+        monkeypatch.setattr(shelf, name, answer, raising=False)
+    settings, until = DriftSettings(retrain_timeout_s=900), time.time() + 60
+    rollout = Rollout(settings, DriftMetrics())
+    done = retrain.retrain("1", 0.0, "drift", settings, cast(Registry, shelf), rollout=rollout, until=until)
+    assert done.outcome == ("promoted" if made else "failed")
+    assert ("submitted again" in done.reason) == (times == 1)
+    assert ("submitted twice, and lost twice" in done.reason) == (times == 2)
+    assert server.started == min(times, 1) + 1
+    assert all(waited <= 60 for waited in server.waited)  # what is left, not the whole time anew

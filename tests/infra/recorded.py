@@ -95,5 +95,6 @@ def merged(stack: str, root: Path = ROOT, overrides: Mapping[str, Any] | None = 
     project = yaml.safe_load((root / "Pulumi.yaml").read_text())["config"]
     own = yaml.safe_load((root / f"Pulumi.{stack}.yaml").read_text())["config"]
     values = {key.split(":")[-1]: one["default"] for key, one in project.items() if "default" in one}
-    values |= {key.split(":")[-1]: value for key, value in own.items()} | SECRETS | dict(overrides or {})
+    values |= {key.split(":")[-1]: value for key, value in own.items()} | SECRETS
+    values |= {"readyTimeoutS": 0, **(overrides or {})}  # no platform comes up that could be waited for
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +84,9 @@ def test_the_stacks_of_the_repository_are_valid(stack: str) -> None:
     (WORKFLOWS | {"adminPrincipals": [APPLY]}, "apply may be named once"),
     ({"adminPrincipals": [SESSION]}, f"{SESSION} is no arn:aws:iam::ACCOUNT:role/NAME"),
     ({"mlflowStore": "sqlite"}, "mlflowStore: sqlite is for target kubernetes"),
+    ({"deleteCrds": True}, "deleteCrds: for target kubernetes only"),
+    ({"imageRegistry": "https://mirror.example.com"}, "imageRegistry: "),
+    ({"chartRepository": "charts.example.com"}, "chartRepository: "),
     ({"backupDays": 0}, "backupDays: .* greater than or equal to 1"),
     ({"minReplica": 1}, "minReplica: Extra inputs"),
     ({"vpcCidr": "10.0.0.0/24", "minReplicas": 99}, "minReplicas: .*vpcCidr: "),
@@ -122,6 +126,8 @@ def test_only_the_secrets_that_are_used_are_needed() -> None:
     assert set(needed_secrets(read_files("prod"))) == set(SECRETS)
 
 
-def test_an_unknown_environment_lists_the_known_ones() -> None:
-    with pytest.raises(BadSettings, match=r"no Pulumi\.staging\.yaml; environments here: dev, local, prod"):
-        read_files("staging")
+def test_an_unknown_environment_lists_the_known_ones(tmp_path: Path) -> None:
+    for name in ("dev", "prod"):
+        (tmp_path / f"Pulumi.{name}.yaml").touch()
+    with pytest.raises(BadSettings, match=r"no Pulumi\.staging\.yaml; environments here: dev, prod"):
+        read_files("staging", tmp_path)

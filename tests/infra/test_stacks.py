@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import asdict
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
@@ -282,6 +284,55 @@ def test_the_database_is_private_encrypted_and_keeps_its_own_password(prod: Stac
     assert {key: database[key] for key in wanted} == wanted
     assert {"name": "rds.force_ssl", "value": "1"} in prod.one("aws:rds/parameterGroup:ParameterGroup").inputs["parameters"]
     assert all("intra" in subnet for subnet in prod.one("aws:rds/subnetGroup:SubnetGroup").inputs["subnetIds"])
+
+
+def test_a_database_always_leaves_a_last_snapshot() -> None:
+    """`protect: false` is how an environment is deleted: the snapshot stays all the same, and the
+    second zone of one that goes on."""
+    given_up = run("prod", {"protect": False})
+    stacks = [(recorded("dev"), False, 1), (given_up, False, 2), (recorded("prod"), True, 2)]
+    for stack, protected, zones in stacks:
+        database = stack.one("aws:rds/instance:Instance").inputs
+        assert database["skipFinalSnapshot"] is False
+        name = database["finalSnapshotIdentifier"]
+        assert re.fullmatch(r"vigil-\w+-mlflow-last-[0-9a-f]{10}", name)
+        assert database["deletionProtection"] is protected
+        assert database["multiAz"] is (zones == 2)
+
+
+def test_the_last_snapshot_of_the_next_database_has_another_name() -> None:
+    """It comes from what AWS makes anew with each database: its security group, its key."""
+    from infra.database import last_snapshot
+
+    made = [[group, key] for group in ("sg-1", "sg-2") for key in ("a", "b")]
+    assert len({last_snapshot("vigil-dev-mlflow", each) for each in made}) == 4
+    assert len({last_snapshot("vigil-dev-mlflow", made[0]) for _ in range(2)}) == 1
+    dependencies = recorded("dev").one("aws:rds/instance:Instance").dependencies
+    assert any("ec2/securityGroup:SecurityGroup" in urn for urn in dependencies)
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_every_service_writes_to_a_log_group_of_ours_with_our_key(name: str) -> None:
+    """What is not made before, the service makes: without end, without a key, and left behind."""
+    stack = recorded(name)
+    groups = {r.inputs["name"]: r for r in stack.of(GROUP)}
+    assert groups.keys() == {
+        f"/vigil/vigil-{name}/flow",
+        f"/aws/eks/vigil-{name}/cluster",
+        f"/aws/rds/instance/vigil-{name}-mlflow/postgresql",
+        f"/aws/rds/instance/vigil-{name}-mlflow/upgrade",
+    }
+    data = f"arn:aws:kms:eu-west-1:111122223333:key/vigil-{name}-data"
+    days = {"dev": 30, "prod": 365}[name]
+    for group in groups.values():
+        assert (group.inputs["kmsKeyId"], group.inputs["retentionInDays"]) == (data, days)
+    database = stack.one("aws:rds/instance:Instance")
+    assert {r.urn for path, r in groups.items() if "/rds/" in path} <= set(database.dependencies)
+    policy = json.loads(stack.one("aws:kms/key:Key", f"vigil-{name}-data").inputs["policy"])
+    allowed = policy["Statement"][1]["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]
+    for path in groups:
+        arn = f"arn:aws:logs:eu-west-1:111122223333:log-group:{path}"
+        assert any(fnmatch(arn, pattern) for pattern in allowed), path
 
 
 def test_every_bucket_has_all_its_guards(prod: Stack) -> None:

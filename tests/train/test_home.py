@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from train.errors import PlatformError
 from train.home import Home, Platform, use_ray_token, write_json
 
 
@@ -100,3 +103,25 @@ def test_a_token_given_by_the_environment_wins(home: Home, bare_environment: pyt
     use_ray_token(home)
     assert os.environ["RAY_AUTH_TOKEN"] == "given"
     assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+
+
+def test_a_home_that_may_not_be_written_is_a_sentence(tmp_path: Path, bare_environment: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    below = Home(tmp_path / "file" / "home")
+    for make in (below.create, lambda: use_ray_token(below)):
+        with pytest.raises(PlatformError, match="VIGIL_HOME names another folder") as caught:
+            make()
+        assert str(below.root) in caught.value.message
+    # Folders that another user made: only the check of access tells, and root may do all.
+    bare_environment.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PlatformError, match="Permission denied"):
+        Home(tmp_path / "home").create()
+
+
+def test_a_command_that_writes_nothing_needs_no_home(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    environment = {**os.environ, "VIGIL_HOME": str(tmp_path / "file" / "home")}
+    command = [sys.executable, "-m", "vigil", "status"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no platform runs")

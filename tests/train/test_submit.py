@@ -74,7 +74,7 @@ class Shelf:
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], Jobs]:
     def made(server: Server) -> Jobs:
-        monkeypatch.setattr(submit, "JobSubmissionClient", server)
+        monkeypatch.setattr(submit, "JobServer", server)
         monkeypatch.setattr(submit, "POLL_S", 0.0)
         return Jobs("http://x", patience_s=5.0)
 
@@ -129,7 +129,7 @@ def test_a_wrong_token_is_told_at_once(serve: Callable[[Server], Jobs], monkeypa
     def refuse(url: str) -> Server:
         raise AuthenticationError("Forbidden")
 
-    monkeypatch.setattr(submit, "JobSubmissionClient", refuse)
+    monkeypatch.setattr(submit, "JobServer", refuse)
     with pytest.raises(NotAdmitted, match=r"http://x takes another token: set RAY_AUTH_MODE=token"):
         train(jobs, Shelf())
 

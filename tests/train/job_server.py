@@ -1,0 +1,79 @@
+"""Ray's job server as its client sees it over HTTP, without Ray: it takes jobs and runs none."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import ray
+
+
+class JobServer:
+    """`jobs` by name with their status, `submitted` bodies in order, `asked` the paths of all requests."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, str] = {}
+        self.submitted: list[dict[str, Any]] = []
+        self.asked: list[str] = []
+        self.url = ""
+
+    def replaced(self) -> None:
+        """There is a new head: it knows nothing of the jobs of the former one."""
+        self.jobs.clear()
+
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+        self.asked.append(path)
+        if path == "/api/version":
+            return 200, {"version": "4", "ray_version": ray.__version__, "ray_commit": "c"}
+        if path == "/api/jobs/" and method == "POST":
+            asked = json.loads(body)
+            self.submitted.append(asked)
+            self.jobs[asked["submission_id"]] = "RUNNING"
+            return 200, {"job_id": asked["submission_id"], "submission_id": asked["submission_id"]}
+        if path == "/api/jobs/":
+            return 200, [self._about(job) for job in self.jobs]
+        job = path.removeprefix("/api/jobs/").split("/")[0]
+        if job not in self.jobs:
+            return 404, f"Job {job} does not exist"
+        told = {"logs": {"logs": ""}, "stop": {"stopped": True}}
+        return 200, told.get(path.rpartition("/")[2]) or self._about(job)
+
+    def _about(self, job: str) -> dict[str, Any]:
+        status = self.jobs[job]
+        return {"type": "SUBMISSION", "submission_id": job, "status": status, "entrypoint": "e"}
+
+
+@contextmanager
+def job_server() -> Iterator[JobServer]:
+    """One at a free port of 127.0.0.1."""
+    made = JobServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            status, answer = made.answer(self.command, self.path, body)
+            text = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = _answer  # noqa: N815 - the names of the standard library
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    made.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,141 @@
+"""Ray's own client against a job server over HTTP: which one it asks, and what it says of a job that is gone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from tests.train.job_server import JobServer, job_server
+from tests.train.test_submit import SPEC, Shelf
+from train import submit
+from train.errors import JobsUnavailable
+from train.registry import Registry
+from train.submit import JobLost, Jobs
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit, "POLL_S", 0.0)
+
+
+@pytest.fixture
+def training() -> Iterator[JobServer]:
+    with job_server() as made:
+        yield made
+
+
+@pytest.mark.parametrize("names", [("RAY_ADDRESS",), ("RAY_API_SERVER_ADDRESS",), ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")])
+@pytest.mark.parametrize("form", ["{}", "serving-head-svc:6379"])
+def test_jobs_go_where_they_are_sent_whatever_cluster_the_pod_is_of(
+    monkeypatch: pytest.MonkeyPatch, training: JobServer, names: tuple[str, ...], form: str
+) -> None:
+    with job_server() as serving:
+        for name in names:
+            monkeypatch.setenv(name, form.format(serving.url))
+        jobs = Jobs(training.url)
+        assert jobs.start("retrain-1", SPEC, {"VIGIL_TRAIN_SEED": "3"})
+        assert not jobs.start("retrain-1", SPEC, {})
+        training.jobs["retrain-1"] = "SUCCEEDED"
+        jobs.follow("retrain-1")
+        jobs.stop("retrain-1")
+        assert serving.asked == []
+        assert len(training.submitted) == 1
+
+
+def test_a_job_gets_the_variables_that_are_told_and_no_other_of_this_process(
+    monkeypatch: pytest.MonkeyPatch, training: JobServer
+) -> None:
+    rights = {"AWS_ROLE_ARN": "arn:monitor", "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token", "VIGIL_HOME": "/its/own"}
+    for name, value in rights.items():
+        monkeypatch.setenv(name, value)
+    Jobs(training.url).start("retrain-1", SPEC, {"VIGIL_TRAIN_SEED": "3"})
+    (asked,) = training.submitted
+    assert asked["entrypoint"].startswith("env VIGIL_TRAIN_SEED=3 nice ")
+    assert not asked.get("runtime_env", {}).get("env_vars")
+    assert not any(value in json.dumps(asked) for value in rights.values())
+
+
+@pytest.mark.parametrize(
+    ("url", "python"),
+    [
+        ("http://127.0.0.1:8265", sys.executable),
+        ("http://localhost:1", sys.executable),
+        ("http://vigil-train-head-svc.ray.svc.cluster.local:8265", "python"),
+    ],
+)
+def test_another_machine_has_its_own_interpreter(url: str, python: str) -> None:
+    assert Jobs(url).python == python
+
+
+def test_a_job_that_is_lost_with_its_head_is_told_and_submitted_once_more(training: JobServer) -> None:
+    told: list[str] = []
+    jobs = Jobs(training.url)
+    jobs.start("retrain-1", SPEC, {})
+    training.replaced()
+
+    def again() -> None:
+        jobs.start("retrain-1", SPEC, {})
+        training.jobs["retrain-1"] = "SUCCEEDED"
+
+    assert jobs.follow("retrain-1", tell=told.append, again=again)[0] == "SUCCEEDED"
+    assert len(training.submitted) == 2
+    (line,) = told
+    assert "no longer knows the job retrain-1; its head was replaced: it is submitted again" in line
+
+
+def test_a_job_that_is_lost_twice_is_given_up(training: JobServer) -> None:
+    jobs = Jobs(training.url)
+
+    def again() -> None:
+        jobs.start("retrain-1", SPEC, {})
+        training.replaced()
+
+    with pytest.raises(JobLost, match="no longer knows the job retrain-1"):
+        jobs.follow("retrain-1", timeout_s=60.0, again=again)
+    assert len(training.submitted) == 1
+    with pytest.raises(JobLost):
+        jobs.follow("retrain-1")
+
+
+def test_a_head_that_is_away_while_it_is_replaced_is_waited_for(monkeypatch: pytest.MonkeyPatch, training: JobServer) -> None:
+    jobs, away = Jobs(training.url), [True] * 3
+    jobs.start("retrain-1", SPEC, {})
+    training.jobs["retrain-1"] = "SUCCEEDED"
+    answer = training.answer
+
+    def sometimes(method: str, path: str, body: bytes) -> tuple[int, Any]:
+        return (503, "starting") if away and away.pop() else answer(method, path, body)
+
+    monkeypatch.setattr(training, "answer", sometimes)
+    assert jobs.follow("retrain-1", timeout_s=60.0)[0] == "SUCCEEDED"
+    away += [True] * 1000
+    with pytest.raises(JobsUnavailable, match="503"):
+        jobs.follow("retrain-1")
+
+
+def test_training_goes_on_after_its_head_was_replaced(training: JobServer) -> None:
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if line.startswith("training as"):
+            training.replaced()
+        else:
+            # The new head's job ends at once: its version is on the shelf.
+            training.answer = ended  # type: ignore[method-assign]
+
+    answer = training.answer
+
+    def ended(method: str, path: str, body: bytes) -> tuple[int, Any]:
+        found = answer(method, path, body)
+        training.jobs = dict.fromkeys(training.jobs, "SUCCEEDED")
+        return found
+
+    result = submit.train(Jobs(training.url), SPEC, {}, cast(Registry, Shelf()), tell)
+    assert result.version.version == "7"
+    assert len(training.submitted) == 2
+    assert [line for line in told if "submitted again" in line]
