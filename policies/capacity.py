@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from policies.pods import RAY, Group, namespace_of, quantity, ray_groups
@@ -126,7 +127,7 @@ def ray_within_quota(_: Props, context: Context) -> Found:
 
 @rule(
     SERVE,
-    message="an upgrade needs {}: raise the node limits, or set upgradeStrategy.type to None",
+    message="an upgrade needs {}, or set upgradeStrategy.type to None",
     fix="Any change of rayClusterConfig but replica counts starts a second cluster beside the first: leave room for both.",
     severity="high",
     stack=True,
@@ -150,12 +151,24 @@ def ray_upgrade_has_room(_: Props, context: Context) -> Found:
     for group in ray_groups(context.resource):
         pools = _pools_for(group, context.stack)
         asked[pools] = asked.get(pools, 0.0) + _most_cpus(group) * (1 + float(surge) / 100)
+    return _short_of(asked, context)
+
+
+def _short_of(asked: Mapping[frozenset[str], float], context: Context) -> Found:
+    """What is asked for of pools (by name) that do not have it. Without any pool the nodes are made
+    elsewhere, and only the parameter tells what they offer."""
     limits = {pool.name: _limit(pool) for pool in context.stack.of(POOL)}
+    elsewhere = float(context.params["nodeCpus"])
     for pools, needed in asked.items():
-        room = sum(limits[name] for name in pools) + float(context.params["nodeCpus"])
-        if needed > room:
+        room = sum(limits[name] for name in pools) + elsewhere
+        if needed > room and limits:
             where = " and ".join(sorted(pools)) or "no node pool"
-            return f"{needed:g} CPUs where the limits ({where}) allow {room:g}"
+            return f"{needed:g} CPUs where the limits ({where}) allow {room:g}: raise the limits"
+        if needed > room and elsewhere:
+            return f"{needed:g} CPUs where the nodes offer {room:g} (nodeCpus): add nodes"
+        if needed > room:
+            told = "say how many they offer in the parameter nodeCpus"
+            return f"{needed:g} CPUs of nodes that this stack does not limit: {told}"
     return None
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 from policies.network import INGRESS, SERVICE, backend_ports, exposed
-from policies.pods import RAY, Env, Group, ray_cluster, ray_groups
+from policies.pods import RAY, Env, Group, namespace_of, ray_cluster, ray_groups
 from policies.rule import Context, Found, Props, Resource, Subjects, rule
 
+ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 SERVE = "kubernetes:ray.io/*:RayService"
 PORTS = {
     "ports": {
@@ -174,6 +176,92 @@ def ray_haproxy_agrees(group: Group, context: Context) -> Found:
     head = next((ray_env(each) for each in ray_groups(context.resource) if each.head), Env({}))
     own = ray_env(group)
     return ", ".join(name for name in context.params["variables"] if own.get(name) != head.get(name))
+
+
+@rule(
+    *RAY,
+    each=heads,
+    message="its autoscaler dies without a token for the Kubernetes API, and no worker is made:"
+    f" mount a projected serviceAccountToken at {ACCOUNT_FOLDER} by autoscalerOptions.volumeMounts,"
+    " or set automountServiceAccountToken to true on the head's pod",
+    fix="Give the token to the autoscaler's container; jobs run on the head too and need none.",
+    severity="high",
+    stack=True,
+)
+def ray_autoscaler_has_token(head: Group, context: Context) -> Found:
+    """The autoscaler beside Ray's head can ask Kubernetes for workers."""
+    if ray_cluster(context.resource).get("enableInTreeAutoscaling") is not True:
+        return None
+    pod = head.template.get("spec") or {}
+    if _token_mounts(ray_cluster(context.resource), pod):
+        return None
+    mounted = pod.get("automountServiceAccountToken")
+    if mounted is None:  # what the account says holds where the pod says nothing
+        mounted = _account(pod, context).get("automountServiceAccountToken")
+    return mounted is False
+
+
+def _token_mounts(cluster: Props, pod: Props) -> list[str]:
+    """The volumes with a token that are mounted in the autoscaler where a client looks for one."""
+    mounts = (cluster.get("autoscalerOptions") or {}).get("volumeMounts") or ()
+    names = [mount.get("name") for mount in mounts if mount.get("mountPath") == ACCOUNT_FOLDER]
+    volumes = [volume for volume in pod.get("volumes") or () if volume.get("name") in names]
+    return [volume["name"] for volume in volumes if _holds_token(volume)]
+
+
+def _holds_token(volume: Props) -> bool:
+    sources = (volume.get("projected") or {}).get("sources") or ()
+    return any(source.get("serviceAccountToken") for source in sources)
+
+
+def _account(pod: Props, context: Context) -> Props:
+    """The service account of a pod, where it is of this stack."""
+    namespace = namespace_of(context.resource.props)
+    for account in context.stack.of("kubernetes:core/*:ServiceAccount"):
+        metadata = account.props.get("metadata") or {}
+        named = metadata.get("name") == pod.get("serviceAccountName")
+        if named and namespace_of(account.props) == namespace:
+            return account.props
+    return {}
+
+
+@rule(
+    SERVE,
+    each=heads,
+    message="no port of its container is named serve: KubeRay makes the serve service from it, and"
+    " without one the RayService is never ready",
+    fix='Name the port in the Ray container of the head: {"name": "serve", "containerPort": 8000}.',
+    severity="high",
+)
+def ray_head_names_serve_port(head: Group, _: Context) -> Found:
+    """KubeRay finds the port of the service on the head."""
+    found = list((head.template.get("spec") or {}).get("containers") or ())
+    ports = found[0].get("ports") or () if found else ()
+    return not any(port.get("name") == "serve" for port in ports)
+
+
+@rule(
+    "kubernetes:policy/*:PodDisruptionBudget",
+    message="its pods are of a RayCluster, which has no scale to count from, so none is evicted:"
+    " set minAvailable to a number in place of {}",
+    fix="State minAvailable as an integer; shares and maxUnavailable need a Deployment or such.",
+    severity="high",
+)
+def ray_budget_counts_pods(budget: Props, _: Context) -> Found:
+    """A disruption budget over Ray's pods is one that Kubernetes can compute: drains go on."""
+    spec = budget.get("spec") or {}
+    labels = (spec.get("selector") or {}).get("matchLabels") or {}
+    if not any(str(label).startswith("ray.io/") for label in labels):  # KubeRay's own, on every pod
+        return None
+    if spec.get("maxUnavailable") is not None:
+        return f"maxUnavailable {_plain(spec['maxUnavailable'])}"
+    least = spec.get("minAvailable")
+    return f"minAvailable {least}" if isinstance(least, str) and not least.isdigit() else None
+
+
+def _plain(value: Any) -> str:
+    """A number without the decimals that it got on its way."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @rule(

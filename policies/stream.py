@@ -60,6 +60,35 @@ def logs_retained(group: Props, context: Context) -> Found:
 
 
 @rule(
+    "aws:eks/cluster:Cluster",
+    "aws:rds/instance:Instance",
+    message="{} is not of this stack: the service makes it without end and key, and leaves it:"
+    " add an aws.cloudwatch.LogGroup of this name, and make this depend on it",
+    fix="Make the log groups that EKS and RDS write to before them.",
+    severity="medium",
+    stack=True,
+)
+def service_logs_have_groups(source: Props, context: Context) -> Found:
+    """What AWS services log goes to log groups that the stack makes, keeps and encrypts."""
+    wanted = _log_groups(source, context.resource.kind)
+    if not wanted:
+        return None
+    groups = context.stack.of("aws:cloudwatch/logGroup:LogGroup")
+    made = {group.props.get("name") for group in groups}
+    return ", ".join(name for name in wanted if name not in made)
+
+
+def _log_groups(source: Props, kind: str) -> list[str]:
+    """The names that the service gives them."""
+    if kind == "Instance":
+        logs = source.get("enabledCloudwatchLogsExports") or ()
+        return [f"/aws/rds/instance/{source.get('identifier')}/{log}" for log in logs]
+    if not source.get("enabledClusterLogTypes"):
+        return []
+    return [f"/aws/eks/{source.get('name')}/cluster"]
+
+
+@rule(
     "aws:cloudwatch/logGroup:LogGroup",
     message="the log group has no key of its own: set kmsKeyId",
     fix="Encrypt the log group with a KMS key whose policy lets the logs service use it.",

@@ -158,6 +158,20 @@ def pod_resources(container: Container, _: Context) -> Found:
 
 @rule(
     *PODS,
+    each=pods,
+    message="volume {} may fill the disk that all pods of its node share: set emptyDir.sizeLimit",
+    fix="State how much is written; a pod that writes more is evicted alone.",
+    severity="low",
+)
+def pod_scratch_bounded(pod: Props, _: Context) -> Found:
+    """A pod's scratch space has an end."""
+    scratch = [volume for volume in pod.get("volumes") or () if volume.get("emptyDir") is not None]
+    wide = [volume for volume in scratch if not volume["emptyDir"].get("sizeLimit")]
+    return ", ".join(str(volume.get("name")) for volume in wide)
+
+
+@rule(
+    *PODS,
     each=_own_accounts,
     message="the pod holds a token for the Kubernetes API: set automountServiceAccountToken to false, or name the service account"
     " that needs it",

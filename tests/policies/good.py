@@ -78,7 +78,7 @@ def container(name: str, image: str = IMAGE, **more: Any) -> dict[str, Any]:
 def pod(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
     """A pod spec that Pod Security `restricted` admits."""
     security = {"runAsNonRoot": True, "runAsUser": 1000.0, "seccompProfile": {"type": "RuntimeDefault"}}
-    volumes = [{"name": "tmp", "emptyDir": {}}]
+    volumes = [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}]
     spec = {"automountServiceAccountToken": False, "securityContext": security, "volumes": volumes}
     return {**spec, "containers": list(containers), **more}
 
@@ -125,6 +125,8 @@ def ray_service() -> dict[str, Any]:
     head = ray_group("ray-head")
     head["rayStartParams"] = {"num-cpus": "0"}
     head["template"]["metadata"]["annotations"] = {"karpenter.sh/do-not-disrupt": "true"}
+    ports = [{"name": "serve", "containerPort": 8000.0}]
+    head["template"]["spec"]["containers"][0]["ports"] = ports
     worker = ray_group("ray-serve", groupName="serve", minReplicas=2.0, maxReplicas=4.0)
     cluster = {
         "rayVersion": "2.60.0",
@@ -198,6 +200,7 @@ AWS = [
         "aws:eks/cluster:Cluster",
         "cluster",
         {
+            "name": "vigil",
             "version": "1.34",
             "vpcConfig": {"endpointPublicAccess": False, "endpointPrivateAccess": True},
             "upgradePolicy": {"supportType": "STANDARD"},
@@ -240,6 +243,7 @@ AWS = [
         "aws:rds/instance:Instance",
         "database",
         {
+            "identifier": "mlflow",
             "engine": "postgres",
             "instanceClass": "db.t4g.medium",
             "publiclyAccessible": False,
@@ -275,7 +279,17 @@ AWS = [
     ),
     Given("aws:kinesis/stream:Stream", "stream", {"encryptionType": "KMS", "retentionPeriod": 168.0, "tags": TAGS}),
     Given("aws:sqs/queue:Queue", "queue", {"sqsManagedSseEnabled": True, "tags": TAGS}),
-    Given("aws:cloudwatch/logGroup:LogGroup", "logs", {"retentionInDays": 365.0, "kmsKeyId": KEY_ARN, "tags": TAGS}),
+    *(
+        Given(
+            "aws:cloudwatch/logGroup:LogGroup",
+            name,
+            {"name": path, "retentionInDays": 365.0, "kmsKeyId": KEY_ARN, "tags": TAGS},
+        )
+        for name, path in (
+            ("logs", "/aws/eks/vigil/cluster"),
+            ("database-logs", "/aws/rds/instance/mlflow/postgresql"),
+        )
+    ),
     Given("aws:ec2/vpc:Vpc", "vpc", {"id": "vpc-1", "tags": TAGS}),
     Given("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "default-sg", {"vpcId": "vpc-1"}, {"vpcId": ["vpc"]}),
     Given("aws:ec2/flowLog:FlowLog", "flow-log", {"vpcId": "vpc-1", "trafficType": "ALL"}, {"vpcId": ["vpc"]}),
@@ -442,6 +456,14 @@ KUBERNETES = [
         {"metadata": metadata("retrain"), "spec": {"jobTemplate": {"spec": {"template": {"spec": pod(container("submit"))}}}}},
     ),
     Given("kubernetes:ray.io/v1:RayService", "serve", ray_service()),
+    Given(
+        "kubernetes:policy/v1:PodDisruptionBudget",
+        "budget-of-pods",
+        {
+            "metadata": metadata("serve"),
+            "spec": {"minAvailable": 2.0, "selector": {"matchLabels": {"ray.io/group": "serve"}}},
+        },
+    ),
 ]
 
 GOOD = [*AWS, *KUBERNETES]

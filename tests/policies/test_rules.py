@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ CASES: dict[str, Case] = {case.rule: case for case in (*AWS_CASES, *KUBERNETES_C
 CAPACITY = "karpenter.sh/capacity-type"
 WORKERS = "spec.rayClusterConfig.workerGroupSpecs.0.template.spec"
 KMS_KEY = "rules.0.applyServerSideEncryptionByDefault.kmsMasterKeyId"
-OBJECTS = {each.type for each in GOOD if each.type.startswith("kubernetes:")}
 APART = {"iam-no-users", "pod-role-not-shared", "nat-gateways-bounded", "budget-watched"}
 BREAKS = [pytest.param(case.rule, each, id=f"{case.rule}-{n}") for case in CASES.values() for n, each in enumerate(case.breaks)]
 
@@ -47,33 +45,6 @@ def test_an_unknown_value_is_skipped_not_passed(name: str) -> None:
     assert unknown is not None
     result = run(POLICY[name], broken(*unknown, UNKNOWN))
     assert (result.status, result.violations) == ("skipped", [])
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_objects_without_properties_are_skipped_not_passed_nor_violated(name: str) -> None:
-    """So the engine hands over every object of a cluster that does not exist yet."""
-    resources = [replace(each, props={}) if each.type in OBJECTS else each for each in GOOD]
-    result = run(POLICY[name], resources)
-    assert result.violations == []
-    assert result.judged is (name != "iam-no-users")
-    if any(kind.startswith("kubernetes:") for kind in RULES[name][0].types):
-        assert result.status == "skipped"
-        assert "it has no properties before its provider can be asked" in result.unknown[0]
-    else:
-        assert result.unknown == []
-
-
-def test_a_stack_policy_counts_and_names_what_it_skips() -> None:
-    """One policy may raise only once: the message stands for all judgements that were not possible."""
-    names = ["serve", "second", "third", "fourth"]
-    service = next(each for each in GOOD if each.name == "serve")
-    unknown = [replace(service, name=name, props={}) for name in names]
-    known = replace(service, name="known")
-    pools = [each for each in GOOD if each.type.endswith(":NodePool")]
-    said = run(POLICY["ray-head-on-demand"], [known, *unknown, *pools])
-    first = "it has no properties before its provider can be asked"
-    assert said.unknown == [f"4 of 5 judgements skipped (serve, second, third, 1 more): {first}"]
-    assert said.violations == []
 
 
 @pytest.mark.parametrize(("name", "resource", "path", "value"), FINE, ids=[f"{each[0]}-{n}" for n, each in enumerate(FINE)])
@@ -171,13 +142,21 @@ def test_an_upgrade_needs_room_for_what_it_adds(strategy: dict[str, Any], limit:
         for each in varied("ray-serve", "spec", pool)
     ]
     text = f"an upgrade needs {needed} CPUs where the limits (ray-serve) allow {limit}: "
-    said = [("serve", f"{text}raise the node limits, or set upgradeStrategy.type to None")]
+    said = [("serve", f"{text}raise the limits, or set upgradeStrategy.type to None")]
     assert run(POLICY["ray-upgrade-has-room"], resources).violations == (said if needed else [])
 
 
 def test_room_outside_karpenter_is_a_parameter() -> None:
+    """A stack without node pools, such as one on a cluster that exists, is not told of any."""
     resources = [each for each in GOOD if not each.type.endswith(":NodePool")]
-    assert run(POLICY["ray-upgrade-has-room"], resources).status == "violated"
+    ending = "or set upgradeStrategy.type to None"
+    limits = "20 CPUs of nodes that this stack does not limit"
+    for cpus, said in (
+        (0, f"{limits}: say how many they offer in the parameter nodeCpus"),
+        (19, "20 CPUs where the nodes offer 19 (nodeCpus): add nodes"),
+    ):
+        result = run(POLICY["ray-upgrade-has-room"], resources, {"nodeCpus": cpus})
+        assert result.violations == [("serve", f"an upgrade needs {said}, {ending}")]
     assert run(POLICY["ray-upgrade-has-room"], resources, {"nodeCpus": 20}).status == "passed"
 
 

@@ -571,6 +571,11 @@ REGISTRY = [
 
 LOGS = "logs are kept {}: set retentionInDays to the required number of days or more"
 HOURS = "records are kept for {} hours: set retentionPeriod to the required number or more"
+NO_GROUP = (
+    "{} is not of this stack: the service makes it without end and key, and leaves it:"
+    " add an aws.cloudwatch.LogGroup of this name, and make this depend on it"
+)
+EKS, RDS = "/aws/eks/vigil/cluster", "/aws/rds/instance/mlflow/postgresql"
 NO_STREAM_KEY = "records are not encrypted: set encryptionType to KMS and a kmsKeyId"
 
 STREAM = [
@@ -614,6 +619,21 @@ STREAM = [
         "logs-encrypted",
         ("logs", "kmsKeyId"),
         [Break("logs", "kmsKeyId", REMOVED, "the log group has no key of its own: set kmsKeyId")],
+    ),
+    Case(
+        "service-logs-have-groups",
+        ("logs", "name"),
+        [
+            Break("logs", "", REMOVED, NO_GROUP.replace("{}", EKS), "cluster"),
+            Break("logs", "name", "/aws/eks/other", NO_GROUP.replace("{}", EKS), "cluster"),
+            Break("database-logs", "", REMOVED, NO_GROUP.replace("{}", RDS), "database"),
+            Break(
+                "database",
+                "enabledCloudwatchLogsExports",
+                ["postgresql", "upgrade"],
+                NO_GROUP.replace("{}", "/aws/rds/instance/mlflow/upgrade"),
+            ),
+        ],
     ),
 ]
 

@@ -191,6 +191,12 @@ FINE: list[tuple[str, str, str, Any]] = [
     ("mlflow-artifacts-in-a-bucket", "mlflow", f"{MLFLOW}.args", ["server", "--default-artifact-root", "s3://models"]),
     ("mlflow-no-default-password", "config", "data.level", "admin_password = 8d7f0a\n"),
     ("alert-budget-configured", "serve", f"{WORKER}.template.spec.containers.0.env.4.value", "0.05"),
+    ("ray-autoscaler-has-token", "serve", "spec.rayClusterConfig.enableInTreeAutoscaling", False),
+    ("ray-budget-counts-pods", "budget-of-pods", "spec.minAvailable", "2"),
+    ("ray-budget-counts-pods", "budget-of-pods", "spec", {"maxUnavailable": 1.0}),
+    ("service-logs-have-groups", "database", "enabledCloudwatchLogsExports", REMOVED),
+    ("service-logs-have-groups", "cluster", "enabledClusterLogTypes", []),
+    ("pod-scratch-bounded", "mlflow", "spec.template.spec.volumes", [{"configMap": {}}]),
     # cost
     ("node-group-bounded", "nodes", "scalingConfig.maxSize", 20.0),
     ("node-pool-bounded", "ray-serve", "spec.limits.cpu", "512"),

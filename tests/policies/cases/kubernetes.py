@@ -38,6 +38,7 @@ TOKEN = (
     " that needs it"
 )
 MISSING = "{} is missing: one pod could take the whole node"
+WIDE = "volume tmp may fill the disk that all pods of its node share: set emptyDir.sizeLimit"
 IN_ENV = "{} is in its environment: remove it and give the service account a Pod Identity"
 STORED = "it holds a static AWS key: remove it and use Pod Identity"
 KEY = "AKIA" + "ABCDEFGHIJKLMNOP"
@@ -115,6 +116,15 @@ WORKLOAD = [
                 REMOVED,
                 f"container submit: {SECCOMP}",
             ),
+        ],
+    ),
+    Case(
+        "pod-scratch-bounded",
+        ("mlflow", f"{POD}.volumes.0.emptyDir"),
+        [
+            Break("mlflow", f"{POD}.volumes.0.emptyDir", {}, WIDE),
+            Break("mlflow", f"{POD}.volumes.0.emptyDir", {"medium": "Memory"}, WIDE),
+            Break("serve", f"{HEAD}.template.spec.volumes.0.emptyDir", {}, f"head: {WIDE}"),
         ],
     ),
     of_box("pod-read-only", "securityContext.readOnlyRootFilesystem", False, WRITABLE, REMOVED),
@@ -303,7 +313,7 @@ BOUNDS = (
     "worker group serve: replica bounds {} are wrong: set minReplicas <= maxReplicas, and maxReplicas within the parameter `most`"
 )
 UNREADABLE = "serveConfigV2 holds no applications: write YAML with a list of them"
-ROOM = "an upgrade needs {}: raise the node limits, or set upgradeStrategy.type to None"
+ROOM = "an upgrade needs {}: raise the limits, or set upgradeStrategy.type to None"
 FIGHTS = "Argo CD would fight Ray's autoscaler: add {}"
 POOL = "spec.template.spec.requirements.0"
 POOL_CAPACITY = f"{POOL}.values"
@@ -311,6 +321,19 @@ REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 CAPACITY_TERM = {"matchExpressions": [{"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]}]}
 SPOT_OR_NOT = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [CAPACITY_TERM, {"matchExpressions": []}]}}}
 NO_GCS = "the loss of the head's pod takes every replica along: set gcsFaultToleranceOptions"
+DEAD = (
+    "head: its autoscaler dies without a token for the Kubernetes API, and no worker is made:"
+    " mount a projected serviceAccountToken at /var/run/secrets/kubernetes.io/serviceaccount by"
+    " autoscalerOptions.volumeMounts, or set automountServiceAccountToken to true on the head's pod"
+)
+UNNAMED = (
+    "head: no port of its container is named serve: KubeRay makes the serve service from it, and"
+    " without one the RayService is never ready"
+)
+UNCOUNTED = (
+    "its pods are of a RayCluster, which has no scale to count from, so none is evicted:"
+    " set minAvailable to a number in place of {}"
+)
 WORKS = 'head: it takes work like any worker: set rayStartParams["num-cpus"] to "0"'
 
 
@@ -430,6 +453,39 @@ RAY = [
                 [],
                 DIFFERS.replace("{}", "RAY_SERVE_ENABLE_HA_PROXY, RAY_SERVE_THROUGHPUT_OPTIMIZED"),
             ),
+        ],
+    ),
+    Case(
+        "ray-autoscaler-has-token",
+        ("serve", "spec.rayClusterConfig.enableInTreeAutoscaling"),
+        [Break("serve", "spec.rayClusterConfig.enableInTreeAutoscaling", True, DEAD)],
+    ),
+    Case(
+        "ray-head-names-serve-port",
+        ("serve", f"{HEAD}.template.spec.containers.0.ports"),
+        [
+            Break("serve", f"{HEAD}.template.spec.containers.0.ports", REMOVED, UNNAMED),
+            Break("serve", f"{HEAD}.template.spec.containers.0.ports.0.name", "http", UNNAMED),
+            Break("serve", f"{HEAD}.template.spec.containers.0.ports.0.name", REMOVED, UNNAMED),
+        ],
+    ),
+    Case(
+        "ray-budget-counts-pods",
+        ("budget-of-pods", "spec.minAvailable"),
+        [
+            Break(
+                "budget-of-pods",
+                "spec",
+                {**share, "selector": {"matchLabels": {"app": "x", label: "y"}}},
+                UNCOUNTED.replace("{}", said),
+            )
+            for label in ("ray.io/group", "ray.io/node-type", "ray.io/cluster")
+            for share, said in (
+                ({"maxUnavailable": 1.0}, "maxUnavailable 1"),
+                ({"maxUnavailable": 0.0}, "maxUnavailable 0"),
+                ({"maxUnavailable": "25%"}, "maxUnavailable 25%"),
+                ({"minAvailable": "50%"}, "minAvailable 50%"),
+            )
         ],
     ),
     Case(
