@@ -10,7 +10,7 @@ from policies.ray_cluster import SERVE, groups, heads
 from policies.rule import Context, Found, Props, Resource, Stack, rule
 
 POOL = "kubernetes:karpenter.sh/*:NodePool"
-NODE_GROUPS = ("aws:eks/nodeGroup:NodeGroup", "eks:index:ManagedNodeGroup")
+NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 CAPACITY = {"karpenter.sh/capacity-type": "on-demand", "eks.amazonaws.com/capacityType": "ON_DEMAND"}
 
 
@@ -31,7 +31,7 @@ def ray_head_on_demand(head: Group, context: Context) -> Found:
     pools = [pool for pool in context.stack.of(POOL) if selector and _takes(pool, selector)]
     if pools:
         return not all(_on_demand_only(pool) for pool in pools)
-    matching = [each for each in context.stack.of(*NODE_GROUPS) if selector and _labelled(each, selector)]
+    matching = [each for each in context.stack.of(NODE_GROUP) if selector and _labelled(each, selector)]
     return not matching or any(each.props.get("capacityType") == "SPOT" for each in matching)
 
 

@@ -1,20 +1,20 @@
-"""EKS: `pulumi_eks.Cluster` and `aws.eks.Cluster` name the same things, the latter one level deeper."""
+"""EKS. The engine tells policies nothing of a component such as `pulumi_eks.Cluster`: what it makes is judged."""
 
 from __future__ import annotations
 
 from policies.rule import Context, Found, Props, rule
 
-CLUSTER = ("aws:eks/cluster:Cluster", "eks:index:Cluster")
-NODE_GROUPS = ("aws:eks/nodeGroup:NodeGroup", "eks:index:ManagedNodeGroup")
+CLUSTER = "aws:eks/cluster:Cluster"
+NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 WORLD = ("0.0.0.0/0", "::/0")
 
 
 def _network(cluster: Props) -> Props:
-    return cluster.get("vpcConfig") or cluster
+    return cluster.get("vpcConfig") or {}
 
 
 @rule(
-    *CLUSTER,
+    CLUSTER,
     message="the API endpoint is open to {}: set endpointPublicAccess to false, or list networks in publicAccessCidrs",
     fix="Reach the cluster through the private endpoint; else list office and CI networks in public_access_cidrs.",
     severity="critical",
@@ -29,7 +29,7 @@ def eks_endpoint_not_open(cluster: Props, _: Context) -> Found:
 
 
 @rule(
-    *CLUSTER,
+    CLUSTER,
     message="the private endpoint is off, so nodes reach the API over the internet: set endpointPrivateAccess to true",
     fix="Set endpoint_private_access=True.",
     severity="high",
@@ -41,7 +41,7 @@ def eks_endpoint_private(cluster: Props, _: Context) -> Found:
 
 
 @rule(
-    *CLUSTER,
+    CLUSTER,
     message="Kubernetes {} is not in the list of supported versions: set version to one that is",
     fix="Upgrade one minor version at a time; keep the parameter `versions` at what EKS supports as standard.",
     severity="high",
@@ -62,7 +62,7 @@ def eks_version_supported(cluster: Props, context: Context) -> Found:
 
 
 @rule(
-    *CLUSTER,
+    CLUSTER,
     message="the cluster would slide into paid extended support: set upgradePolicy.supportType to STANDARD",
     fix='Set upgrade_policy={"support_type": "STANDARD"}.',
     severity="low",
@@ -73,23 +73,19 @@ def eks_standard_support(cluster: Props, _: Context) -> Found:
 
 
 @rule(
-    *CLUSTER,
-    message="Kubernetes secrets are not encrypted with a KMS key: set {}",
+    CLUSTER,
+    message="Kubernetes secrets are not encrypted with a KMS key: set encryptionConfig for secrets",
     fix="Give the cluster a KMS key for envelope encryption of secrets, at creation.",
     severity="high",
     standard=("AWS FSBP EKS.3", "CIS EKS 1.7.0 5.3.1"),
 )
-def eks_secrets_encrypted(cluster: Props, context: Context) -> Found:
+def eks_secrets_encrypted(cluster: Props, _: Context) -> Found:
     """Secrets in etcd are encrypted with a key of the account."""
-    if context.resource.type == "eks:index:Cluster":
-        return None if cluster.get("encryptionConfigKeyArn") else "encryptionConfigKeyArn"
-    return (
-        None if "secrets" in ((cluster.get("encryptionConfig") or {}).get("resources") or ()) else "encryptionConfig for secrets"
-    )
+    return "secrets" not in ((cluster.get("encryptionConfig") or {}).get("resources") or ())
 
 
 @rule(
-    *CLUSTER,
+    CLUSTER,
     message="control-plane logs {} are off: add them to enabledClusterLogTypes",
     fix="Enable the api, audit and authenticator logs.",
     severity="medium",
@@ -110,7 +106,7 @@ def eks_control_plane_logged(cluster: Props, context: Context) -> Found:
 
 
 @rule(
-    *CLUSTER,
+    CLUSTER,
     message="access is kept in the aws-auth ConfigMap: set authenticationMode to API and use access entries",
     fix="Set the authentication mode to API; changing it later is one-way.",
     severity="high",
@@ -118,11 +114,11 @@ def eks_control_plane_logged(cluster: Props, context: Context) -> Found:
 )
 def eks_access_by_api(cluster: Props, _: Context) -> Found:
     """Who may enter a cluster is decided by access entries, which IAM can see and audit."""
-    return (cluster.get("accessConfig") or cluster).get("authenticationMode") != "API"
+    return (cluster.get("accessConfig") or {}).get("authenticationMode") != "API"
 
 
 @rule(
-    "aws:eks/cluster:Cluster",
+    CLUSTER,
     message="whoever creates the cluster stays its administrator: set bootstrapClusterCreatorAdminPermissions to false",
     fix="Give administrators an access entry each.",
     severity="medium",
@@ -134,7 +130,7 @@ def eks_no_hidden_admin(cluster: Props, _: Context) -> Found:
 
 
 @rule(
-    *CLUSTER,
+    CLUSTER,
     message="deletionProtection is off: set it to true",
     fix="Set deletion_protection=True in stacks that people depend on.",
     severity="medium",
@@ -145,7 +141,7 @@ def eks_deletion_protected(cluster: Props, _: Context) -> Found:
 
 
 @rule(
-    *NODE_GROUPS,
+    NODE_GROUP,
     message="subnet {} gives its machines public addresses: put the nodes into private subnets",
     fix="Give the node group private subnets; egress goes through NAT or VPC endpoints.",
     severity="high",
@@ -162,7 +158,7 @@ def eks_nodes_private(_: Props, context: Context) -> Found:
 
 
 @rule(
-    *NODE_GROUPS,
+    NODE_GROUP,
     message="remoteAccess opens SSH to the nodes: remove it and use Session Manager",
     fix="Drop remote_access; attach AmazonSSMManagedInstanceCore where a shell is needed.",
     severity="high",

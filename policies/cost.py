@@ -7,11 +7,11 @@ import re
 from policies.pods import quantity
 from policies.rule import Context, Found, Props, rule
 
-NODE_GROUPS = ("aws:eks/nodeGroup:NodeGroup", "eks:index:ManagedNodeGroup")
+NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 
 
 @rule(
-    *NODE_GROUPS,
+    NODE_GROUP,
     "aws:ec2/instance:Instance",
     "aws:ec2/launchTemplate:LaunchTemplate",
     "aws:rds/instance:Instance",
@@ -41,7 +41,7 @@ def machine_type_allowed(machine: Props, context: Context) -> Found:
 
 
 @rule(
-    *NODE_GROUPS,
+    NODE_GROUP,
     message="the group may grow to {} nodes: lower scalingConfig.maxSize",
     fix="Bound the group at what the budget bears.",
     severity="medium",
@@ -98,7 +98,6 @@ def s3_traffic_stays_inside(_: Props, context: Context) -> Found:
 
 @rule(
     "aws:eks/cluster:Cluster",
-    "eks:index:Cluster",
     message="nobody is told when costs run away: add an aws.budgets.Budget with a notification",
     fix="Add a monthly budget, filtered by the Project tag, that writes to the owner at 80 percent.",
     severity="medium",

@@ -8,7 +8,7 @@ from policies.rule import Context, Found, Props, rule
 
 TAGGED = (
     "aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2", "aws:eks/cluster:Cluster", "aws:eks/nodeGroup:NodeGroup",
-    "eks:index:Cluster", "aws:rds/instance:Instance", "aws:rds/parameterGroup:ParameterGroup",
+    "aws:rds/instance:Instance", "aws:rds/parameterGroup:ParameterGroup",
     "aws:rds/subnetGroup:SubnetGroup", "aws:kinesis/stream:Stream", "aws:ecr/repository:Repository", "aws:kms/key:Key",
     "aws:sqs/queue:Queue", "aws:ec2/vpc:Vpc", "aws:ec2/subnet:Subnet", "aws:ec2/natGateway:NatGateway", "aws:ec2/eip:Eip",
     "aws:ec2/vpcEndpoint:VpcEndpoint", "aws:ec2/securityGroup:SecurityGroup", "aws:ec2/launchTemplate:LaunchTemplate",

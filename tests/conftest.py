@@ -18,7 +18,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     that it does not share the cores with the one that stays up until the end."""
 
     def cost(item: pytest.Item) -> int:
-        return ("flow" in item.path.parts) + ("platform" in getattr(item, "fixturenames", ()))
+        slow = "flow" in item.path.parts or "engine" in item.path.parts
+        return slow + ("platform" in getattr(item, "fixturenames", ()))
 
     items.sort(key=cost)
 

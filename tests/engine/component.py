@@ -1,4 +1,4 @@
-"""A stand-in for the component `eks.Cluster`: it registers the children that the real one does, as far as rules judge them."""
+"""A stand-in for the component `eks.Cluster`: it registers the cluster that the real one does."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from pulumi.runtime.proto import provider_pb2 as proto
 from pulumi.runtime.proto import resource_pb2, resource_pb2_grpc
 
 from tests.engine.answers import UNKNOWN
+from tests.infra import eks_component
 
 PACKAGE = "eks"
 AWS = importlib.metadata.version("pulumi-aws")
 
 
 def construct(request: Any) -> proto.ConstructResponse:
-    """Register the component, its cluster and the access entries with the engine that asks for them.
+    """Register the component and its cluster with the engine that asks for them.
 
     As the real one, it tells the engine nothing of what it was given: policies see the component
-    without properties, and its children with theirs.
+    without properties, and the cluster with its own.
     """
-    inputs = json_format.MessageToDict(request.inputs)
+    given = json_format.MessageToDict(request.inputs)
     with grpc.insecure_channel(request.monitorEndpoint) as channel:
         monitor = resource_pb2_grpc.ResourceMonitorStub(channel)
         own = monitor.RegisterResource(
@@ -38,12 +39,8 @@ def construct(request: Any) -> proto.ConstructResponse:
                 acceptSecrets=True,
             )
         )
-        role = _arn(monitor, inputs["serviceRole"])
-        cluster = _child(monitor, request, own.urn, "cluster:Cluster", "eksCluster", _cluster(inputs, role))
-        for label, entry in (inputs.get("accessEntries") or {}).items():
-            taken = {key: entry[key] for key in ("principalArn", "type", "tags") if key in entry}
-            taken["clusterName"] = inputs["name"]
-            _child(monitor, request, own.urn, "accessEntry:AccessEntry", label, taken)
+        given["serviceRole"] = _arn(monitor, given["serviceRole"])
+        cluster = _cluster(monitor, request, own.urn, given)
         state = _outputs(json_format.MessageToDict(cluster.object))
         outputs = json_format.ParseDict(state, struct_pb2.Struct())
         monitor.RegisterResourceOutputs(resource_pb2.RegisterResourceOutputsRequest(urn=own.urn, outputs=outputs))
@@ -51,14 +48,16 @@ def construct(request: Any) -> proto.ConstructResponse:
     return proto.ConstructResponse(urn=own.urn, state=outputs, stateDependencies=dict.fromkeys(state, depends))
 
 
-def _child(monitor: Any, request: Any, parent: str, typ: str, name: str, inputs: Mapping[str, Any]) -> Any:
+def _cluster(monitor: Any, request: Any, parent: str, given: dict[str, Any]) -> Any:
+    # The engine itself runs the transforms of the component on it.
+    name, props = eks_component.cluster(request.name, given, transforms=())
     return monitor.RegisterResource(
         resource_pb2.RegisterResourceRequest(
-            type=f"aws:eks/{typ}",
-            name=f"{request.name}-{name}",
+            type=eks_component.CLUSTER,
+            name=name,
             parent=parent,
             custom=True,
-            object=json_format.ParseDict(dict(inputs), struct_pb2.Struct()),
+            object=json_format.ParseDict(_present(props), struct_pb2.Struct()),
             protect=request.protect,
             provider=request.providers.get("aws", ""),
             version=AWS,
@@ -67,43 +66,19 @@ def _child(monitor: Any, request: Any, parent: str, typ: str, name: str, inputs:
     )
 
 
+def _present(value: Any) -> Any:
+    """The value without what is None."""
+    if isinstance(value, dict):
+        return {key: _present(each) for key, each in value.items() if each is not None}
+    return value
+
+
 def _arn(monitor: Any, reference: Mapping[str, Any]) -> str:
     """The ARN of a resource that the component got whole: the engine tells what it has of it."""
     asked = json_format.ParseDict({"urn": reference["urn"]}, struct_pb2.Struct())
     found = monitor.Invoke(resource_pb2.ResourceInvokeRequest(tok="pulumi:pulumi:getResource", args=asked))
     state = json_format.MessageToDict(getattr(found, "return")).get("state", {})
     return state.get("arn", UNKNOWN)
-
-
-def _cluster(inputs: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """What the component makes of its arguments; it always asks for an administrator of its own."""
-    subnets = inputs.get("privateSubnetIds") or inputs.get("subnetIds") or []
-    network = {
-        "endpointPrivateAccess": inputs.get("endpointPrivateAccess", False),
-        "endpointPublicAccess": inputs.get("endpointPublicAccess", True),
-        "publicAccessCidrs": inputs.get("publicAccessCidrs"),
-        "subnetIds": UNKNOWN if UNKNOWN in subnets else subnets,
-    }
-    key = inputs.get("encryptionConfigKeyArn")
-    encryption: Any = {"provider": {"keyArn": key}, "resources": ["secrets"]} if key else None
-    made = {
-        "accessConfig": {
-            "authenticationMode": inputs.get("authenticationMode"),
-            "bootstrapClusterCreatorAdminPermissions": True,
-        },
-        "bootstrapSelfManagedAddons": inputs.get("bootstrapSelfManagedAddons"),
-        "deletionProtection": inputs.get("deletionProtection"),
-        "enabledClusterLogTypes": inputs.get("enabledClusterLogTypes"),
-        "encryptionConfig": UNKNOWN if key == UNKNOWN else encryption,
-        "kubernetesNetworkConfig": {"serviceIpv4Cidr": inputs.get("kubernetesServiceIpAddressRange")},
-        "name": inputs["name"],
-        "roleArn": role,
-        "tags": inputs.get("tags"),
-        "upgradePolicy": inputs.get("upgradePolicy"),
-        "version": inputs.get("version"),
-        "vpcConfig": {key: value for key, value in network.items() if value is not None},
-    }
-    return {key: value for key, value in made.items() if value is not None}
 
 
 def _outputs(cluster: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,11 @@ ROOT = Path(__file__).parent.parent.parent
 ROOMS = ("drift", "infra", "policies", "serve", "train", "vigil.py")
 SHARED = ("pyproject.toml", "uv.lock", "README.md")
 PACKAGES = ("aws", "eks", "kubernetes")
-DEADLINE_S = 240
+DEADLINE_S = 900
 INSTALL = "install Pulumi (https://www.pulumi.com/docs/install) so that `pulumi` is on PATH"
+# Pulumi lets uv sync the environment before each program: it would put the copy of the project into
+# the environment that the tests run in.
+UV = '#!/bin/sh\n[ "$1" = sync ] || exec "{uv}" "$@"\n'
 # The plugin's own program: the engine finds it by its name.
 SCRIPT = "#!/bin/sh\nPYTHONPATH='{root}' exec '{python}' -u -m tests.engine.provider {package} {version}\n"
 
@@ -36,7 +39,7 @@ def missing() -> str:
         return f"no `pulumi` on PATH: {INSTALL}"
     if shutil.which("pulumi-language-python") is None:
         return f"no `pulumi-language-python` on PATH: {INSTALL}"
-    if _uv() is None:
+    if uv() is None:
         return "no `uv` on PATH nor in .tools/bin: `make setup` brings it"
     return ""
 
@@ -56,7 +59,7 @@ def installed(package: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _uv() -> str | None:
+def uv() -> str | None:
     own = ROOT / ".tools" / "bin"
     return shutil.which("uv") or shutil.which("uv", path=str(own))
 
@@ -104,8 +107,9 @@ OPERATIONS = ("destroy", "preview", "refresh", "up")
 
 def lay_out(folder: Path, real: tuple[str, ...] = ("eks",)) -> Engine:
     """Make the folder. Plugins are stand-ins, but for the `real` ones where they are installed."""
-    for name in ("home/plugins", "state", "project", "events"):
+    for name in ("bin", "home/plugins", "state", "project", "events"):
         (folder / name).mkdir(parents=True)
+    _program(folder / "bin" / "uv", UV.format(uv=uv()))
     plugins = folder / "home" / "plugins"
     for package in PACKAGES:
         _plugin(plugins, package, installed(package) if package in real else None)
@@ -129,8 +133,12 @@ def _plugin(plugins: Path, package: str, found: Path | None) -> None:
         return
     program = folder / f"pulumi-resource-{package}"
     text = SCRIPT.format(root=ROOT, python=sys.executable, package=package, version=version)
-    program.write_text(text)
-    program.chmod(0o755)
+    _program(program, text)
+
+
+def _program(file: Path, text: str) -> None:
+    file.write_text(text)
+    file.chmod(0o755)
 
 
 def _any_version(plugins: Path, project: Path) -> None:
@@ -147,9 +155,8 @@ def _environment(folder: Path) -> dict[str, str]:
     """What the commands see: nothing of the user's own Pulumi, AWS or Kubernetes."""
     own = ("AWS_", "PULUMI_", "VIGIL_", "KUBE")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(own)}
-    uv = Path(_uv() or "uv")
     return kept | {
-        "PATH": f"{kept['PATH']}:{uv.parent}",
+        "PATH": f"{folder / 'bin'}:{kept['PATH']}",
         "KUBECONFIG": "/nonexistent/kubeconfig",
         "PULUMI_HOME": str(folder / "home"),
         "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
@@ -158,5 +165,4 @@ def _environment(folder: Path) -> dict[str, str]:
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "UV_PROJECT_ENVIRONMENT": sys.prefix,
-        "VIGIL_TEST_UV": str(uv),
     }

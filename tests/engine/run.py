@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 Event = dict[str, Any]
 # How the policy SDK says that a value was unknown.
 SKIPPED = "can't run policy"
+# And the pack, how many resources it could not judge.
+COUNTED = re.compile(r"(\d+) of \d+ judgements skipped")
 
 
 def read_events(log: Path) -> list[Event]:
@@ -62,8 +65,14 @@ class Run:
 
     @property
     def skipped(self) -> list[Finding]:
-        """Judgements that were not made, as a value was unknown."""
+        """What policies said they could not judge, as a value was unknown."""
         return [one for one in self.findings if SKIPPED in one.message]
+
+    @property
+    def skips(self) -> int:
+        """How many judgements that were."""
+        counts = [COUNTED.search(one.message) for one in self.skipped]
+        return sum(int(count[1]) if count else 1 for count in counts)
 
     def violations(self, level: str = "mandatory") -> list[Finding]:
         """What policies of a level refuse."""

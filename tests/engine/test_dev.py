@@ -9,13 +9,15 @@ import pytest
 
 from policies.rule import matches
 from policies.rules import RULES
-from tests.engine.home import Engine
+from tests.engine.home import DEADLINE_S, Engine
 from tests.engine.provider import DRIFT
 from tests.engine.run import Run, kind
 from tests.engine.stacks import configure, new_stack
 from tests.infra.recorded import CANARY
 
-PREVIEW_BUDGET, STATE_BUDGET = 0.15, 0
+pytestmark = pytest.mark.timeout(DEADLINE_S)  # of the runs that its tests read
+
+PREVIEW_BUDGET = 0.25  # of all judgements
 # What an autoscaler writes while a training runs.
 WORKERS = {"spec.workerGroupSpecs.0.replicas": 2}
 # What has to be gone before AWS, or the cluster, lets the other go.
@@ -74,7 +76,7 @@ def test_the_first_preview_is_refused_by_no_policy(life: Life) -> None:
 
 
 def test_what_the_first_preview_cannot_know_is_counted_and_bounded(life: Life) -> None:
-    assert 0 < len(life.first.skipped) <= PREVIEW_BUDGET * life.first.judged
+    assert 0 < life.first.skips <= PREVIEW_BUDGET * life.first.judged
 
 
 def test_a_policy_over_objects_without_properties_says_that_it_could_not_judge(
@@ -103,7 +105,7 @@ def test_the_update_makes_what_the_preview_promised(life: Life) -> None:
 
 def test_after_the_update_every_policy_judges(life: Life) -> None:
     assert life.second.violations() == []
-    assert len(life.second.skipped) <= STATE_BUDGET
+    assert life.second.skipped == []
     assert life.second.judged > life.first.judged / 2
 
 
@@ -113,8 +115,9 @@ def test_a_second_preview_changes_nothing(life: Life) -> None:
 
 def test_a_change_shows_what_it_changes_and_nothing_else(life: Life) -> None:
     assert life.change.code == 0
-    assert life.change.changes == {"update": 1}
-    assert life.change.diffs() == {"vigil": ["spec"]}
+    # The workers of the RayService, and how many of them a drain must leave.
+    assert life.change.changes == {"update": 2}
+    assert life.change.diffs() == {"vigil": ["spec"], "vigil-serve-worker": ["spec"]}
 
 
 def test_what_autoscalers_write_is_no_change_of_the_stack(life: Life) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.home import Engine
+from tests.engine.home import DEADLINE_S, Engine
 from tests.engine.run import Run
 from tests.engine.stacks import new_stack
+
+pytestmark = pytest.mark.timeout(DEADLINE_S)  # of the runs that its tests read
 
 
 @pytest.fixture(scope="module")

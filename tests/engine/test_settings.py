@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.home import Engine
+from tests.engine.home import DEADLINE_S, Engine, uv
 from tests.engine.run import Run
 from tests.engine.stacks import configure, new_stack
+
+pytestmark = pytest.mark.timeout(DEADLINE_S)  # of the runs that its tests read
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +67,11 @@ def test_a_wrong_key_is_refused_by_its_name(bare: Engine, values: dict[str, obje
 
 def test_install_takes_no_package_of_pulumi_away(engine: Engine) -> None:
     """`pulumi install` lets uv sync the environment; here uv only says what it would do."""
-    shim = engine.folder / "bin" / "uv"
+    shim = engine.folder / "dry" / "uv"
+    dry = f'#!/bin/sh\n[ "$1" != sync ] || set -- "$@" --dry-run --frozen\nexec "{uv()}" "$@"\n'
     shim.parent.mkdir()
-    uv = engine.env["VIGIL_TEST_UV"]
-    dry = f'#!/bin/sh\n[ "$1" != sync ] || set -- "$@" --dry-run --frozen\nexec "{uv}" "$@"\n'
     shim.write_text(dry)
     shim.chmod(0o755)
-    path = f"{shim.parent}:{engine.env['PATH']}"
-    run = engine.must("install", env={"PATH": path})
+    run = engine.must("install", env={"PATH": f"{shim.parent}:{engine.env['PATH']}"})
     assert "Would" in run.output, run.output
     assert [line for line in run.output.splitlines() if line.strip().startswith("- pulumi")] == []

@@ -10,11 +10,13 @@ import pytest
 
 from infra import state
 from infra.tags import Tags
-from tests.engine.home import Engine
+from tests.engine.home import DEADLINE_S, Engine
 from tests.engine.run import Run
 from tests.engine.stacks import UNWATCHED, configure
 from tests.infra.recorded import CANARY, SECRETS
 from tests.infra.shapes import REGION
+
+pytestmark = pytest.mark.timeout(DEADLINE_S)  # of the runs that its tests read
 
 BUCKET = "vigil-state-111122223333"
 STATE = ".pulumi/stacks/vigil/local.json"

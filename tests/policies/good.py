@@ -211,22 +211,6 @@ AWS = [
             "tags": TAGS,
         },
     ),
-    Given(
-        "eks:index:Cluster",
-        "component",
-        {
-            "version": "1.34",
-            "endpointPublicAccess": True,
-            "publicAccessCidrs": ["203.0.113.0/24"],
-            "endpointPrivateAccess": True,
-            "upgradePolicy": {"supportType": "STANDARD"},
-            "encryptionConfigKeyArn": KEY_ARN,
-            "enabledClusterLogTypes": ["api", "audit", "authenticator"],
-            "authenticationMode": "API",
-            "deletionProtection": True,
-            "tags": TAGS,
-        },
-    ),
     Given("aws:ec2/subnet:Subnet", "private", {"id": "subnet-1", "mapPublicIpOnLaunch": False, "tags": TAGS}),
     Given(
         "aws:eks/nodeGroup:NodeGroup",

@@ -24,7 +24,7 @@ REFUSED = {
     "s3-access": {"iam-no-service-wildcard", "iam-no-data-wildcard"},
     "ci-key": {"iam-no-users"},
     "serving": {"ecr-immutable", "ecr-scanned"},
-    "cluster": {
+    "cluster-eksCluster": {  # what the component makes
         "eks-endpoint-not-open", "eks-endpoint-private", "eks-secrets-encrypted", "eks-control-plane-logged", "eks-access-by-api",
         "eks-version-supported", "budget-watched",
     },

@@ -345,5 +345,5 @@ def test_nat_gateways_bounded() -> None:
 def test_budget_watched() -> None:
     message = "nobody is told when costs run away: add an aws.budgets.Budget with a notification"
     result = run(POLICY["budget-watched"], broken("budget", "notifications", []))
-    assert result.violations == [("cluster", message), ("component", message)]
+    assert result.violations == [("cluster", message)]
     assert run(POLICY["budget-watched"], broken("budget", "notifications", UNKNOWN)).status == "skipped"

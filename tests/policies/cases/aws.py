@@ -130,7 +130,7 @@ OPEN_API = "the API endpoint is open to {}: set endpointPublicAccess to false, o
 NOT_PRIVATE = "the private endpoint is off, so nodes reach the API over the internet: set endpointPrivateAccess to true"
 VERSION = "Kubernetes {} is not in the list of supported versions: set version to one that is"
 EXTENDED = "the cluster would slide into paid extended support: set upgradePolicy.supportType to STANDARD"
-PLAIN_SECRETS = "Kubernetes secrets are not encrypted with a KMS key: set {}"
+PLAIN_SECRETS = "Kubernetes secrets are not encrypted with a KMS key: set encryptionConfig for secrets"
 CONFIG_MAP = "access is kept in the aws-auth ConfigMap: set authenticationMode to API and use access entries"
 NO_PROTECTION = "deletionProtection is off: set it to true"
 IMDS = (
@@ -147,16 +147,21 @@ CLUSTER = [
         [
             Break("cluster", "vpcConfig.endpointPublicAccess", True, OPEN_API.replace("{}", "0.0.0.0/0")),
             Break("cluster", "vpcConfig.endpointPublicAccess", REMOVED, OPEN_API.replace("{}", "0.0.0.0/0")),
-            Break("component", "publicAccessCidrs", REMOVED, OPEN_API.replace("{}", "0.0.0.0/0")),
-            Break("component", "publicAccessCidrs", ["10.0.0.0/8", "::/0"], OPEN_API.replace("{}", "::/0")),
+            Break("cluster", "vpcConfig", REMOVED, OPEN_API.replace("{}", "0.0.0.0/0")),
+            Break(
+                "cluster",
+                "vpcConfig",
+                {"publicAccessCidrs": ["10.0.0.0/8", "::/0"]},
+                OPEN_API.replace("{}", "::/0"),
+            ),
         ],
     ),
     Case(
         "eks-endpoint-private",
-        ("component", "endpointPrivateAccess"),
+        ("cluster", "vpcConfig.endpointPrivateAccess"),
         [
             Break("cluster", "vpcConfig.endpointPrivateAccess", False, NOT_PRIVATE),
-            Break("component", "endpointPrivateAccess", REMOVED, NOT_PRIVATE),
+            Break("cluster", "vpcConfig.endpointPrivateAccess", REMOVED, NOT_PRIVATE),
         ],
     ),
     Case(
@@ -164,7 +169,7 @@ CLUSTER = [
         ("cluster", "version"),
         [
             Break("cluster", "version", "1.29", VERSION.replace("{}", "1.29")),
-            Break("component", "version", REMOVED, VERSION.replace("{}", "(the provider's choice)")),
+            Break("cluster", "version", REMOVED, VERSION.replace("{}", "(the provider's choice)")),
         ],
     ),
     Case(
@@ -172,16 +177,15 @@ CLUSTER = [
         ("cluster", "upgradePolicy.supportType"),
         [
             Break("cluster", "upgradePolicy.supportType", "EXTENDED", EXTENDED),
-            Break("component", "upgradePolicy", REMOVED, EXTENDED),
+            Break("cluster", "upgradePolicy", REMOVED, EXTENDED),
         ],
     ),
     Case(
         "eks-secrets-encrypted",
-        ("component", "encryptionConfigKeyArn"),
+        ("cluster", "encryptionConfig"),
         [
-            Break("cluster", "encryptionConfig.resources", [], PLAIN_SECRETS.replace("{}", "encryptionConfig for secrets")),
-            Break("cluster", "encryptionConfig", REMOVED, PLAIN_SECRETS.replace("{}", "encryptionConfig for secrets")),
-            Break("component", "encryptionConfigKeyArn", REMOVED, PLAIN_SECRETS.replace("{}", "encryptionConfigKeyArn")),
+            Break("cluster", "encryptionConfig.resources", [], PLAIN_SECRETS),
+            Break("cluster", "encryptionConfig", REMOVED, PLAIN_SECRETS),
         ],
     ),
     Case(
@@ -195,7 +199,7 @@ CLUSTER = [
                 "control-plane logs audit, authenticator are off: add them to enabledClusterLogTypes",
             ),
             Break(
-                "component",
+                "cluster",
                 "enabledClusterLogTypes",
                 REMOVED,
                 "control-plane logs api, audit, authenticator are off: add them to enabledClusterLogTypes",
@@ -207,7 +211,7 @@ CLUSTER = [
         ("cluster", "accessConfig.authenticationMode"),
         [
             Break("cluster", "accessConfig.authenticationMode", "API_AND_CONFIG_MAP", CONFIG_MAP),
-            Break("component", "authenticationMode", REMOVED, CONFIG_MAP),
+            Break("cluster", "accessConfig.authenticationMode", REMOVED, CONFIG_MAP),
         ],
     ),
     Case(
@@ -223,7 +227,7 @@ CLUSTER = [
         ("cluster", "deletionProtection"),
         [
             Break("cluster", "deletionProtection", False, NO_PROTECTION),
-            Break("component", "deletionProtection", REMOVED, NO_PROTECTION),
+            Break("cluster", "deletionProtection", REMOVED, NO_PROTECTION),
         ],
     ),
     Case(
