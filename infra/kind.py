@@ -14,6 +14,9 @@ from pathlib import Path
 
 import click
 
+from infra.manifests import all_objects
+from infra.manifests.bindings import Bindings
+from infra.preflight import Room, rooms
 from infra.settings import PROJECT, ROOT, PlatformSettings, read_files
 from train.errors import VigilError
 from train.terminal import command
@@ -67,10 +70,16 @@ def run(command: Sequence[str]) -> tuple[int, str]:
 
 
 def needs(settings: PlatformSettings) -> tuple[float, float]:
-    """CPUs and GiB of memory that all pods ask for at rest, the operator and MLflow among them."""
-    cpu = 2 * settings.head_cpu + settings.min_workers * settings.worker_cpu + 0.5 + 2 * 0.5 + 0.75 + 0.1
-    memory = 2 * settings.head_memory_gib + settings.min_workers * settings.worker_memory_gib + 2 + 2 * 1 + 3 + 0.5
+    """CPUs and GiB of memory that all pods ask for at rest, and one training worker beside them."""
+    room = sum_of(rooms([one for group in all_objects(settings, Bindings()).values() for one in group]))
+    cpu = room["cpu"] + settings.train_cpu + 0.1  # KubeRay's operator
+    memory = room["memory"] / 2**30 + settings.train_memory_gib + 0.5
     return cpu, memory
+
+
+def sum_of(found: Mapping[str, Room]) -> dict[str, float]:
+    """What is requested over all namespaces, by resource."""
+    return {kind: sum(room.sums.get(("requests", kind), 0.0) for room in found.values()) for kind in ("cpu", "memory")}
 
 
 def check(settings: PlatformSettings, run: Run = run) -> list[Need]:

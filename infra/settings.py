@@ -78,7 +78,11 @@ class PlatformSettings(BaseModel):
     public_access_cidrs: tuple[str, ...] = Field(
         default=(), description="who may reach the cluster's API from outside; none: private only"
     )
-    admin_principals: tuple[str, ...] = Field(default=(), description="ARNs of IAM roles that administer the cluster")
+    admin_principals: tuple[str, ...] = Field(
+        default=(),
+        description="ARNs of IAM roles that administer the cluster, that of whoever runs `pulumi up` included "
+        "(required on aws without githubRepository)",
+    )
     viewer_principals: tuple[str, ...] = Field(default=(), description="ARNs of IAM roles that may look into the cluster")
     nodes: Literal["karpenter", "auto", "static"] = Field(
         default="karpenter", description="who adds nodes: Karpenter, EKS Auto Mode, nobody"
@@ -137,7 +141,7 @@ class PlatformSettings(BaseModel):
     mlflow_replicas: int = Field(default=2, ge=1, description="MLflow servers")
     database_class: str = Field(default="db.t4g.small", pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$", description="RDS instance class")
     database_gib: int = Field(default=20, ge=20, le=16_384, description="RDS storage; it grows by itself to four times that")
-    database_multi_az: bool = Field(default=False, description="a standby in a second zone; always in protected stacks")
+    database_multi_az: bool = Field(default=False, description="a standby in a second zone")
     backup_days: int = Field(default=7, ge=1, le=35, description="days of RDS backups")
     captured_days: int = Field(default=90, ge=7, description="days that captured rows are kept in S3")
 

@@ -63,10 +63,10 @@ def _kuberay(settings: PlatformSettings) -> Chart:
         # Rights in Vigil's namespace alone, which is the one that it watches.
         "singleNamespaceInstall": True,
         "watchNamespace": [RAY],
-        # Without the explicit null Helm keeps the chart's own limit of 100m.
+        # A key that is missing here would be the chart's own: a limit of 100m.
         "resources": {
             "requests": {"cpu": "100m", "memory": "512Mi"},
-            "limits": {"cpu": None, "memory": "512Mi"},
+            "limits": {"cpu": "1", "memory": "512Mi"},
         },
         "podSecurityContext": {
             "runAsNonRoot": True,

@@ -73,7 +73,7 @@ def _cluster(head: Object, workers: list[Object]) -> Object:
         "version": "v2",
         "idleTimeoutSeconds": 120,
         "upscalingMode": "Default",
-        "resources": resources("500m", "1Gi"),
+        "resources": resources("500m", "512Mi"),  # it takes 122 MiB
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, API_TOKEN_MOUNT],
     }

@@ -61,7 +61,7 @@ def monitor() -> Role:
         component="monitor",
         pool="ray-serve",
         account="vigil-drift",
-        amounts=resources("500m", "2Gi"),
+        amounts=resources("500m", "1536Mi"),  # it takes 722 MiB
         ports=WORKER_PORTS,
         grace_s=GRACE_S,
         serves=True,

@@ -150,7 +150,7 @@ def server(settings: PlatformSettings) -> Object:
     health = {"httpGet": {"path": "/health", "port": PORT}}
     libpq = environment({"PGUSER": "mlflow", "PGSSLMODE": "require", "PGHOST": "$(DATABASE_HOST)"}) if settings.on_aws else []
     container = _container(
-        settings, NAME, _command(settings), resources("500m", "2Gi"), env=[*_variables(settings), *libpq],
+        settings, NAME, _command(settings), resources("500m", "1536Mi"), env=[*_variables(settings), *libpq],
         ports=[{"name": "http", "containerPort": PORT}], startupProbe={**health, "periodSeconds": 5, "failureThreshold": 48},
         livenessProbe={**health, "periodSeconds": 20, "timeoutSeconds": 10},
         # One that registers a model answers late: a second would take it out of service for that.

@@ -72,6 +72,7 @@ def config(image: str) -> dict[str, Any]:
         "maxWorkers": 3,
         "minReplicas": 3,
         "maxReplicas": 6,
+        "deleteCrds": True,
     }
     if charts := os.environ.get("VIGIL_TEST_CHARTS"):
         found["chartRepository"] = charts

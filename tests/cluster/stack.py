@@ -111,6 +111,7 @@ class Stack:
             "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
             "PULUMI_CONFIG_PASSPHRASE": "test",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "UV_NO_SYNC": "1",  # the environment is this checkout's, and stays as it is
             # The engine asks uv for the project's Python; `make dev` has put one there if none was found.
             "PATH": f"{os.environ['PATH']}:{ROOT / '.tools' / 'bin'}",
         }

@@ -20,3 +20,5 @@ def test_destroy_leaves_nothing(platform: Platform) -> None:
         )
     for name in ("vigil-platform", "vigil-training"):
         assert not platform.cluster.exists("priorityclass", name)
+    kinds = platform.cluster.kubectl("get", "crd", "-o", "name")
+    assert "ray.io" not in kinds  # vigil:deleteCrds

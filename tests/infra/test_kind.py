@@ -9,7 +9,7 @@ import pytest
 
 from infra.kind import Step, StepFailed, carry_out, check, down_steps, needs, up_steps
 from infra.settings import read_files
-from tests.infra.recorded import ROOT, recorded
+from tests.infra.recorded import ROOT
 
 
 def a_ready_machine(command: Sequence[str]) -> tuple[int, str]:
@@ -67,13 +67,7 @@ def test_a_step_that_fails_says_that_it_can_be_repeated(capsys: pytest.CaptureFi
 
 
 def test_the_room_is_what_the_pods_ask_for() -> None:
-    pods = []
-    for kind in ("kubernetes:ray.io/v1:RayService", "kubernetes:ray.io/v1:RayCluster"):
-        spec = recorded("local").one(kind).inputs["spec"]
-        cluster = spec.get("rayClusterConfig", spec)
-        pods += [
-            cluster["headGroupSpec"]["template"],
-            *(g["template"] for g in cluster["workerGroupSpecs"] for _ in range(g["replicas"])),
-        ]
-    asked = sum(int(pod["spec"]["containers"][0]["resources"]["requests"]["memory"].removesuffix("Gi")) for pod in pods)
-    assert needs(read_files("local"))[1] - asked == 2 + 3 + 0.5  # autoscalers, MLflow and its migration, the operator
+    """Two heads with their autoscalers, a worker, the monitor, MLflow; beside them a training worker and the operator."""
+    cpu, memory = needs(read_files("local"))
+    assert memory == 2 * (2 + 0.5) + 2 + 1.5 + 1.5 + 3 + 0.5
+    assert cpu == 2 * (1 + 0.5) + 1 + 0.5 + 0.5 + 2 + 0.1
