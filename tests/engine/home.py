@@ -105,7 +105,7 @@ class Engine:
 OPERATIONS = ("destroy", "preview", "refresh", "up")
 
 
-def lay_out(folder: Path, real: tuple[str, ...] = ("eks",)) -> Engine:
+def lay_out(folder: Path, kubeconfig: str, real: tuple[str, ...] = ("eks",)) -> Engine:
     """Make the folder. Plugins are stand-ins, but for the `real` ones where they are installed."""
     for name in ("bin", "home/plugins", "state", "project", "events"):
         (folder / name).mkdir(parents=True)
@@ -117,6 +117,7 @@ def lay_out(folder: Path, real: tuple[str, ...] = ("eks",)) -> Engine:
         (folder / "project" / name).symlink_to(ROOT / name)
     for file in ROOT.glob("Pulumi*.yaml"):
         shutil.copy(file, folder / "project")
+    (folder / "kubeconfig").write_text(kubeconfig)
     if installed("eks") and "eks" in real:
         _any_version(plugins, folder / "project" / "Pulumi.yaml")
     return Engine(folder, folder / "project", _environment(folder))
@@ -157,7 +158,7 @@ def _environment(folder: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     return kept | {
         "PATH": f"{folder / 'bin'}:{kept['PATH']}",
-        "KUBECONFIG": "/nonexistent/kubeconfig",
+        "KUBECONFIG": str(folder / "kubeconfig"),
         "PULUMI_HOME": str(folder / "home"),
         "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
         "PULUMI_CONFIG_PASSPHRASE": "of a test",

@@ -10,6 +10,8 @@ import yaml
 from tests.engine.home import Engine
 from tests.infra.recorded import SECRETS
 
+# As the workflows do: the preview is a run of its own.
+APPLY = ("--yes", "--skip-preview")
 # Nothing becomes ready on stand-ins.
 UNWATCHED = {"readyTimeoutS": 0}
 

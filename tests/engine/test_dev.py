@@ -12,12 +12,12 @@ from policies.rules import RULES
 from tests.engine.home import DEADLINE_S, Engine
 from tests.engine.provider import DRIFT
 from tests.engine.run import Run, kind
-from tests.engine.stacks import configure, new_stack
+from tests.engine.stacks import APPLY, configure, new_stack
 from tests.infra.recorded import CANARY
 
 pytestmark = pytest.mark.timeout(DEADLINE_S)  # of the runs that its tests read
 
-PREVIEW_BUDGET = 0.25  # of all judgements
+PREVIEW_BUDGET = 0.1  # of all judgements
 # What an autoscaler writes while a training runs.
 WORKERS = {"spec.workerGroupSpecs.0.replicas": 2}
 # What has to be gone before AWS, or the cluster, lets the other go.
@@ -56,8 +56,8 @@ def life(engine: Engine) -> Life:
     """The whole life, once; each part is judged by a test of its own."""
     new_stack(engine, "dev")
     first = engine.under_policies("preview", "dev")
-    bootstrap = engine.under_policies("up", "dev", "--yes", "--exclude", "**vigil:infra:Platform**")
-    up = engine.under_policies("up", "dev", "--yes")
+    bootstrap = engine.under_policies("up", "dev", *APPLY, "--exclude", "**vigil:infra:Platform**")
+    up = engine.under_policies("up", "dev", *APPLY)
     second = engine.under_policies("preview", "dev")
     configure(engine, "dev", {"minWorkers": 3})
     change = engine.pulumi("preview", "--stack", "dev", "--diff")
@@ -66,7 +66,7 @@ def life(engine: Engine) -> Life:
     drift.write_text(json.dumps({"kubernetes:ray.io/v1:RayCluster": WORKERS}))
     refresh = engine.pulumi("preview", "--stack", "dev", "--refresh", env={DRIFT: str(drift)})
     state = engine.must("stack", "export", "--stack", "dev").output
-    destroy = engine.pulumi("destroy", "--stack", "dev", "--yes")
+    destroy = engine.pulumi("destroy", "--stack", "dev", *APPLY)
     return Life(first, bootstrap, up, second, change, refresh, state, destroy)
 
 

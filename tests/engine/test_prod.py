@@ -8,11 +8,11 @@ import pytest
 
 from tests.engine.home import DEADLINE_S, Engine
 from tests.engine.run import Run, kind
-from tests.engine.stacks import configure, new_stack
+from tests.engine.stacks import APPLY, configure, new_stack
 
 pytestmark = pytest.mark.timeout(DEADLINE_S)  # of the runs that its tests read
 
-PREVIEW_BUDGET = 0.25  # of all judgements
+PREVIEW_BUDGET = 0.1  # of all judgements
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ def life(engine: Engine) -> Life:
     """The stack is made, looked at, and asked to go away."""
     new_stack(engine, "prod")
     first = engine.under_policies("preview", "prod")
-    up = engine.under_policies("up", "prod", "--yes")
+    up = engine.under_policies("up", "prod", *APPLY)
     second = engine.under_policies("preview", "prod")
     configure(engine, "prod", {"adminPrincipals": []})
-    without_admin = engine.pulumi("up", "--stack", "prod", "--yes")
+    without_admin = engine.pulumi("up", "--stack", "prod", *APPLY)
     destroy = engine.pulumi("destroy", "--stack", "prod", "--yes")
     left = engine.must("stack", "export", "--stack", "prod").output
     return Life(first, up, second, without_admin, destroy, left)

@@ -12,7 +12,7 @@ from infra import state
 from infra.tags import Tags
 from tests.engine.home import DEADLINE_S, Engine
 from tests.engine.run import Run
-from tests.engine.stacks import UNWATCHED, configure
+from tests.engine.stacks import APPLY, UNWATCHED, configure
 from tests.infra.recorded import CANARY, SECRETS
 from tests.infra.shapes import REGION
 
@@ -57,7 +57,7 @@ def stored(engine: Engine, aws: dict[str, str]) -> tuple[Engine, Run]:
     configure(there, "local", UNWATCHED)
     pairs = [part for key, one in SECRETS.items() for part in ("--secret", f"vigil:{key}={one}")]
     there.must("config", "set-all", "--stack", "local", *pairs)
-    return there, there.must("up", "--stack", "local", "--yes")
+    return there, there.must("up", "--stack", "local", *APPLY)
 
 
 def test_the_state_lies_in_the_bucket_and_its_secrets_under_the_key(
