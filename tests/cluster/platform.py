@@ -136,8 +136,10 @@ class Platform:
             first = process.stdout.readline().strip()
             assert first == "started", first + process.stdout.read()
             load = Load(self.cluster, process)
-            yield load
-            load.stop()
+            try:
+                yield load
+            finally:
+                load.stop()
 
     @contextmanager
     def forwarded(self, service: str, port: int) -> Iterator[int]:
