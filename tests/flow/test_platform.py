@@ -184,6 +184,23 @@ def test_models_shows_versions_and_aliases(platform: Vigil) -> None:
     assert champion["metrics"]["alert_rate"] < 0.04
 
 
+def test_replicas_answer_and_report_while_serves_controller_hangs(platform: Vigil) -> None:
+    (controller,) = platform.processes("ServeController")
+    row = telemetry(1, seed=3).X[0].tolist()
+    before = platform.drift()["rows_seen"]
+    controller.suspend()
+    try:
+
+        def reported() -> bool:
+            status, _ = platform.post("/predict", {"features": row})
+            assert status == 200
+            return platform.drift()["rows_seen"] >= before + 20  # more than anybody still had
+
+        eventually(reported)
+    finally:
+        controller.resume()
+
+
 def test_second_up_and_taken_port_say_so(platform: Vigil, tmp_path: Path) -> None:
     assert "runs already" in platform.run("up", "-d", code=1)
     assert f"port {platform.port} is in use by pid" in Vigil(tmp_path, platform.port).run("up", code=1)
