@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from tests.quiet_uv import without_sync
 from tests.running import ROOT
 
 # Read by the program; the stack files are copies, for `pulumi` writes into them.
@@ -111,9 +112,7 @@ class Stack:
             "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
             "PULUMI_CONFIG_PASSPHRASE": "test",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
-            "UV_NO_SYNC": "1",  # the environment is this checkout's, and stays as it is
-            # The engine asks uv for the project's Python; `make dev` has put one there if none was found.
-            "PATH": f"{os.environ['PATH']}:{ROOT / '.tools' / 'bin'}",
+            "PATH": f"{without_sync(self.folder / 'bin')}:{os.environ['PATH']}",
         }
         return subprocess.Popen(
             command,

@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.engine.run import Run, read_events
+from tests.quiet_uv import uv, without_sync
+from tests.running import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 ROOMS = ("drift", "infra", "policies", "serve", "train", "vigil.py")
 SHARED = ("pyproject.toml", "uv.lock", "README.md")
 PACKAGES = ("aws", "eks", "kubernetes")
 DEADLINE_S = 900
 INSTALL = "install Pulumi (https://www.pulumi.com/docs/install) so that `pulumi` is on PATH"
-# Pulumi lets uv sync the environment before each program: it would put the copy of the project into
-# the environment that the tests run in.
-UV = '#!/bin/sh\n[ "$1" = sync ] || exec "{uv}" "$@"\n'
 # The plugin's own program: the engine finds it by its name.
 SCRIPT = "#!/bin/sh\nPYTHONPATH='{root}' exec '{python}' -u -m tests.engine.provider {package} {version}\n"
 
@@ -57,11 +55,6 @@ def installed(package: str) -> Path | None:
     home = Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi"))
     folder = home / "plugins" / f"resource-{package}-v{sdk_version(package)}"
     return folder if folder.is_dir() else None
-
-
-def uv() -> str | None:
-    own = ROOT / ".tools" / "bin"
-    return shutil.which("uv") or shutil.which("uv", path=str(own))
 
 
 @dataclass(frozen=True)
@@ -107,9 +100,9 @@ OPERATIONS = ("destroy", "preview", "refresh", "up")
 
 def lay_out(folder: Path, kubeconfig: str, real: tuple[str, ...] = ("eks",)) -> Engine:
     """Make the folder. Plugins are stand-ins, but for the `real` ones where they are installed."""
-    for name in ("bin", "home/plugins", "state", "project", "events"):
+    for name in ("home/plugins", "state", "project", "events"):
         (folder / name).mkdir(parents=True)
-    _program(folder / "bin" / "uv", UV.format(uv=uv()))
+    without_sync(folder / "bin")
     plugins = folder / "home" / "plugins"
     for package in PACKAGES:
         _plugin(plugins, package, installed(package) if package in real else None)
@@ -134,12 +127,8 @@ def _plugin(plugins: Path, package: str, found: Path | None) -> None:
         return
     program = folder / f"pulumi-resource-{package}"
     text = SCRIPT.format(root=ROOT, python=sys.executable, package=package, version=version)
-    _program(program, text)
-
-
-def _program(file: Path, text: str) -> None:
-    file.write_text(text)
-    file.chmod(0o755)
+    program.write_text(text)
+    program.chmod(0o755)
 
 
 def _any_version(plugins: Path, project: Path) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from policies.rules import RULES
-from tests.engine.home import DEADLINE_S, ROOT, Engine
+from tests.engine.home import DEADLINE_S, Engine
 from tests.engine.run import Run
 from tests.policies.cases.aws import AWS_CASES
 from tests.policies.cases.kubernetes import KUBERNETES_CASES
 from tests.policies.good import GOOD
 from tests.policies.harness import REMOVED, Given
 from tests.policies.table import Break, broken
+from tests.running import ROOT
 
 pytestmark = pytest.mark.timeout(DEADLINE_S)  # of the runs that its tests read
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.home import DEADLINE_S, Engine, uv
+from tests.engine.home import DEADLINE_S, Engine
 from tests.engine.run import Run
 from tests.engine.stacks import configure, new_stack
+from tests.quiet_uv import uv
 
 pytestmark = pytest.mark.timeout(DEADLINE_S)  # of the runs that its tests read
 

@@ -14,7 +14,7 @@ from pulumi.runtime.proto import provider_pb2 as proto
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from tests.engine.answers import UNKNOWN
-from tests.engine.home import ROOT
+from tests.running import ROOT
 
 ROLE, DATABASE = "aws:iam/role:Role", "aws:rds/instance:Instance"
 CLUSTER = "aws:eks/cluster:Cluster"
