@@ -86,7 +86,7 @@ OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.:]*[a-z0-9])?")
 
 
 def checked(typ: str, name: str, olds: Props, news: Props) -> Props:
-    """The inputs with the name that the provider makes up, which stays for as long as the resource lives."""
+    """The inputs with a name that the provider makes up; it stays while the resource lives."""
     if typ in NAMED and "name" not in news:
         suffix = hashlib.sha256(f"{typ} {name}".encode()).hexdigest()[:7]
         return {**news, "name": olds.get("name", f"{name}-{suffix}")}
@@ -135,7 +135,10 @@ def _added(new: Any, given: Any, old: Any, preview: bool) -> Any:
     """`new`, where what differs from what was `given` is `old`, or unknown in a preview."""
     if isinstance(new, dict) and isinstance(given, dict):
         before = old if isinstance(old, dict) else {}
-        return {key: _added(value, given.get(key), before.get(key), preview) for key, value in new.items()}
+        found: Props = {}
+        for key, value in new.items():
+            found[key] = _added(value, given.get(key), before.get(key), preview)
+        return found
     if new == given:
         return new
     if old is not None:

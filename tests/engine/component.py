@@ -43,9 +43,11 @@ def construct(request: Any) -> proto.ConstructResponse:
         cluster = _cluster(monitor, request, own.urn, given)
         state = _outputs(json_format.MessageToDict(cluster.object))
         outputs = json_format.ParseDict(state, struct_pb2.Struct())
-        monitor.RegisterResourceOutputs(resource_pb2.RegisterResourceOutputsRequest(urn=own.urn, outputs=outputs))
+        told = resource_pb2.RegisterResourceOutputsRequest(urn=own.urn, outputs=outputs)
+        monitor.RegisterResourceOutputs(told)
     depends = proto.ConstructResponse.PropertyDependencies(urns=[cluster.urn])
-    return proto.ConstructResponse(urn=own.urn, state=outputs, stateDependencies=dict.fromkeys(state, depends))
+    sources = dict.fromkeys(state, depends)
+    return proto.ConstructResponse(urn=own.urn, state=outputs, stateDependencies=sources)
 
 
 def _cluster(monitor: Any, request: Any, parent: str, given: dict[str, Any]) -> Any:
@@ -75,8 +77,9 @@ def _present(value: Any) -> Any:
 
 def _arn(monitor: Any, reference: Mapping[str, Any]) -> str:
     """The ARN of a resource that the component got whole: the engine tells what it has of it."""
-    asked = json_format.ParseDict({"urn": reference["urn"]}, struct_pb2.Struct())
-    found = monitor.Invoke(resource_pb2.ResourceInvokeRequest(tok="pulumi:pulumi:getResource", args=asked))
+    args = json_format.ParseDict({"urn": reference["urn"]}, struct_pb2.Struct())
+    asked = resource_pb2.ResourceInvokeRequest(tok="pulumi:pulumi:getResource", args=args)
+    found = monitor.Invoke(asked)
     state = json_format.MessageToDict(getattr(found, "return")).get("state", {})
     return state.get("arn", UNKNOWN)
 

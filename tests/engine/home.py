@@ -1,4 +1,4 @@
-"""A folder of its own for Pulumi: plugins, state, and a copy of the project whose stack files may be written to."""
+"""A folder for Pulumi: plugins, state, and a copy of the project with stack files to write to."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ PACKAGES = ("aws", "eks", "kubernetes")
 DEADLINE_S = 900
 INSTALL = "install Pulumi (https://www.pulumi.com/docs/install) so that `pulumi` is on PATH"
 # The plugin's own program: the engine finds it by its name.
-SCRIPT = "#!/bin/sh\nPYTHONPATH='{root}' exec '{python}' -u -m tests.engine.provider {package} {version}\n"
+SCRIPT = """#!/bin/sh
+PYTHONPATH='{root}' exec '{python}' -u -m tests.engine.provider {package} {version}
+"""
 
 
 def sdk_version(package: str) -> str:
-    """The version of a package's Python SDK, which is the version of the plugin that it asks for."""
+    """The version of a package's Python SDK, and so of the plugin that it asks for."""
     return importlib.metadata.version(f"pulumi-{package}")
 
 
 def missing() -> str:
-    """What this machine lacks to run the engine, and how to get it; empty where nothing is lacking."""
+    """What this machine lacks to run the engine, and how to get it; empty: nothing."""
     if shutil.which("pulumi") is None:
         return f"no `pulumi` on PATH: {INSTALL}"
     if shutil.which("pulumi-language-python") is None:

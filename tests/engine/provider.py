@@ -1,7 +1,7 @@
 """A resource provider that answers from recorded shapes, in the engine's own protocol.
 
-The engine starts it as the plugin of `aws` or `kubernetes`; nothing behind it exists. It keeps no state: the engine hands
-over all that it was told before.
+The engine starts it as the plugin of `aws`, `eks` or `kubernetes`; nothing behind it exists. It
+keeps no state: the engine hands over all that it was told before.
 """
 
 from __future__ import annotations
@@ -24,19 +24,23 @@ from pulumi.runtime.proto import provider_pb2 as proto
 from tests.engine import answers, component
 from tests.engine.answers import Props
 
-# A JSON file {type: {dotted.path: value}} of what somebody else has written meanwhile; `refresh` meets it.
+# A JSON file {type: {dotted.path: value}}: what somebody else wrote meanwhile, and `refresh` meets.
 DRIFT = "VIGIL_STANDIN_DRIFT"
 THREADS = 16
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
-    """Every method is named by the protocol. Secrets arrive unwrapped: the engine marks them again by itself."""
+    """Every method is named by the protocol. Secrets arrive unwrapped; the engine marks them."""
 
     def __init__(self, package: str, version: str) -> None:
         self._package = package
         self._version = version
 
-    def Handshake(self, request: Any, context: Any) -> proto.ProviderHandshakeResponse:  # noqa: N802
+    def Handshake(  # noqa: N802
+        self,
+        request: Any,
+        context: Any,
+    ) -> proto.ProviderHandshakeResponse:
         # A component hands on what it gets, secrets and unknown values with their marks.
         marks = self._package == component.PACKAGE
         return proto.ProviderHandshakeResponse(accept_secrets=marks, accept_resources=marks)
@@ -61,7 +65,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Check(self, request: Any, context: Any) -> proto.CheckResponse:  # noqa: N802
         typ, name = _of(request.urn)
         news = _dict(request.news)
-        failures = [proto.CheckFailure(property=at, reason=why) for at, why in answers.faults(typ, news)]
+        failures = []
+        for at, why in answers.faults(typ, news):
+            failures.append(proto.CheckFailure(property=at, reason=why))
         inputs = answers.checked(typ, name, _dict(request.olds), news)
         return proto.CheckResponse(inputs=_struct(inputs), failures=failures)
 
@@ -76,7 +82,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if request.preview:
             return proto.CreateResponse(properties=_struct(answers.planned(typ, name, inputs, {})))
         made = answers.made(typ, name, inputs)
-        return proto.CreateResponse(id=answers.identity(typ, name, inputs), properties=_struct(made))
+        identity = answers.identity(typ, name, inputs)
+        return proto.CreateResponse(id=identity, properties=_struct(made))
 
     def Update(self, request: Any, context: Any) -> proto.UpdateResponse:  # noqa: N802
         typ, name = _of(request.urn)

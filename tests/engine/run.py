@@ -59,7 +59,12 @@ class Run:
     def findings(self) -> list[Finding]:
         """Everything that policies said."""
         return [
-            Finding(one["policyName"], one.get("resourceUrn", ""), one["enforcementLevel"], one["message"])
+            Finding(
+                one["policyName"],
+                one.get("resourceUrn", ""),
+                one["enforcementLevel"],
+                one["message"],
+            )
             for one in self.of("policyEvent")
         ]
 
@@ -80,7 +85,7 @@ class Run:
 
     @property
     def judged(self) -> int:
-        """How many judgements policies made: one per policy and resource, one per policy and stack."""
+        """How many judgements policies made: a policy of a stack makes one of it."""
         lists = [*self.of("policyAnalyzeSummaryEvent"), *self.of("policyAnalyzeStackSummaryEvent")]
         return sum(len(one.get(key) or ()) for one in lists for key in ("passed", "failed"))
 
@@ -93,12 +98,12 @@ class Run:
     @property
     def changes(self) -> dict[str, int]:
         """How many resources are created, updated and so on; what stays is left out."""
-        found: dict[str, int] = next(self.of("summaryEvent"), {"resourceChanges": {}})["resourceChanges"]
+        summary = next(self.of("summaryEvent"), {})
+        found: dict[str, int] = summary.get("resourceChanges", {})
         return {op: count for op, count in found.items() if op != "same" and count}
 
     def diffs(self) -> dict[str, list[str]]:
         """The changed properties of each resource that is updated or replaced, by its name."""
         metadata = [one["metadata"] for one in self.of("resourcePreEvent")]
-        return {
-            one["urn"].split("::")[-1]: sorted(one.get("diffs") or ()) for one in metadata if one["op"] in ("update", "replace")
-        }
+        changed = [one for one in metadata if one["op"] in ("update", "replace")]
+        return {one["urn"].split("::")[-1]: sorted(one.get("diffs") or ()) for one in changed}

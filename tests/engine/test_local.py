@@ -1,4 +1,4 @@
-"""`local` in the real engine with the real provider of Kubernetes, before a cluster that has nothing."""
+"""`local` in the real engine with the real provider of Kubernetes; its cluster has nothing yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ pytestmark = pytest.mark.timeout(DEADLINE_S)  # of the runs that its tests read
 
 
 @pytest.fixture(scope="module")
-def preview(engine_with_kubernetes: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def preview(
+    engine_with_kubernetes: Engine,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Run]:
     """Its first preview, under the policies."""
     folder: Path = tmp_path_factory.mktemp("charts")
     with repository(folder, charts(read_files("local"))) as url:

@@ -31,7 +31,7 @@ RULES_PLANTED = sorted(CASES.keys() - APART)
 
 
 def chosen(rule: str) -> Break:
-    """The mistake to plant: one that its resource shows alone, else one that something is missing."""
+    """The mistake to plant: one that shows alone, else one that something is missing."""
     breaks = CASES[rule].breaks
     alone = [each for each in breaks if each.path and not each.on]
     absent = [each for each in breaks if each.value is REMOVED and not each.path]

@@ -54,7 +54,11 @@ def test_a_stack_that_lacks_a_secret_is_told_how_to_set_it(lacking: Run) -> None
     ],
     ids=["misspelt", "of another type", "out of range", "at odds", "secret as plain text"],
 )
-def test_a_wrong_key_is_refused_by_its_name(bare: Engine, values: dict[str, object], told: list[str]) -> None:
+def test_a_wrong_key_is_refused_by_its_name(
+    bare: Engine,
+    values: dict[str, object],
+    told: list[str],
+) -> None:
     file = bare.project / "Pulumi.local.yaml"
     before = file.read_text()
     configure(bare, "local", values)

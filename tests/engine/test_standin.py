@@ -1,4 +1,4 @@
-"""The stand-in alone, asked over gRPC as the engine asks: what it knows when, and what it refuses."""
+"""The stand-in alone, asked as the engine asks: what it knows when, and what it refuses."""
 
 from __future__ import annotations
 
@@ -88,10 +88,18 @@ def test_a_change_in_place_keeps_what_aws_added(provider: Any) -> None:
         assert (answer["address"], answer["multiAz"]) == ("db.of.old", True)
 
 
-@pytest.mark.parametrize(("change", "replaces"), [({"engine": "mysql"}, ["engine"]), ({"multiAz": True}, [])])
-def test_what_was_decided_once_replaces(provider: Any, change: dict[str, Any], replaces: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("change", "replaces"),
+    [({"engine": "mysql"}, ["engine"]), ({"multiAz": True}, [])],
+)
+def test_what_was_decided_once_replaces(
+    provider: Any,
+    change: dict[str, Any],
+    replaces: list[str],
+) -> None:
     olds = {"engine": "postgres"}
-    ask = proto.DiffRequest(urn=urn(DATABASE), old_inputs=struct(olds), news=struct({**olds, **change}))
+    news = struct({**olds, **change})
+    ask = proto.DiffRequest(urn=urn(DATABASE), old_inputs=struct(olds), news=news)
     answer = provider.Diff(ask)
     assert (list(answer.diffs), list(answer.replaces)) == (list(change), replaces)
 
@@ -112,6 +120,10 @@ def test_a_guarded_database_is_not_deleted(provider: Any) -> None:
         ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "vigil"}}, ""),
     ],
 )
-def test_an_object_that_no_api_server_takes_is_refused(provider: Any, object_: dict[str, Any], fault: str) -> None:
+def test_an_object_that_no_api_server_takes_is_refused(
+    provider: Any,
+    object_: dict[str, Any],
+    fault: str,
+) -> None:
     ask = proto.CheckRequest(urn=urn("kubernetes:core/v1:ConfigMap"), news=struct(object_))
     assert [one.property for one in provider.Check(ask).failures] == ([fault] if fault else [])

@@ -1,4 +1,4 @@
-"""Pulumi's state in the bucket and under the key that `python -m infra.state` makes, in a moto server."""
+"""Pulumi's state in the bucket and under the key that `python -m infra.state` makes, in moto."""
 
 from __future__ import annotations
 
