@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -246,6 +247,12 @@ class PlatformSettings(BaseModel):
         if days not in offered:
             raise ValueError(f"CloudWatch offers only {', '.join(map(str, offered))} days")
         return days
+
+    @property
+    def replicas_per_worker(self) -> int:
+        """Most replicas that one serving worker holds: its share at rest, or under load if that is more."""
+        at_rest = ceil(self.min_replicas / self.min_workers)
+        return max(at_rest, ceil(self.max_replicas / self.max_workers))
 
     @model_validator(mode="after")
     def _together(self) -> PlatformSettings:

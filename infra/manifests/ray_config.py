@@ -51,14 +51,21 @@ def drift_settings(settings: PlatformSettings) -> DriftSettings:
 
 
 def serve_config(settings: PlatformSettings) -> dict[str, Any]:
-    """The Serve configuration: as the code itself declares it, with the monitor placed on its own worker group."""
+    """The Serve configuration as the code itself declares it; who runs where is the cluster's: the monitor on its own worker
+    group, and so few replicas on a worker that none of those at rest is without one.
+
+    Serve moves no replica that runs: after the loss of a worker all would be on the other one, and the next one that starts
+    would have none, and so no proxy, and never be ready.
+    """
     drift = drift_settings(settings).model_dump(mode="json", exclude={"github_token"})  # a secret comes by the environment
     config: dict[str, Any] = dict(serve_settings(settings).application(drift))
     monitor = {"name": "DriftMonitor", "ray_actor_options": {"num_cpus": 0, "resources": {"drift": 1}}}
-    config["applications"] = [
-        {**application, "deployments": [monitor]} if application["name"] == "drift" else application
-        for application in config["applications"]
-    ]
+    for application in config["applications"]:
+        if application["name"] == "drift":
+            application["deployments"] = [monitor]
+        elif application["name"] == SERVICE:
+            (detector,) = application["deployments"]
+            detector["max_replicas_per_node"] = settings.replicas_per_worker
     return config
 
 

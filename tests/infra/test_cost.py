@@ -26,7 +26,7 @@ def test_an_environment_at_rest_stays_within_its_budget(stack: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"nat_per_zone": True}, {"min_workers": 4}, {"spot_serving": False}, {"database_multi_az": True}]
+    "more", [{"nat_per_zone": True}, {"min_workers": 4, "min_replicas": 4}, {"spot_serving": False}, {"database_multi_az": True}]
 )
 def test_more_costs_more(more: dict[str, Any]) -> None:
     assert total("dev", **more) > total("dev")

@@ -69,6 +69,7 @@ def test_the_stacks_of_the_repository_are_valid(stack: str) -> None:
     ({"zones": ["a"]}, "zones: two or three"),
     ({"minReplicas": 9, "maxReplicas": 8}, "minReplicas: 9 is more than maxReplicas, 8"),
     ({"maxReplicas": 33}, "maxReplicas: 33, but maxWorkers of workerCpu hold only 32"),
+    ({"minWorkers": 3, "minReplicas": 2}, "minReplicas: 2 leave one of minWorkers 3 without a replica.*: 3 are needed"),
     ({"cpusPerReplica": 5}, "cpusPerReplica: 5.0 does not fit"),
     ({"systemInstanceTypes": ["m6i_large"]}, "systemInstanceTypes: m6i_large"),
     ({"publicAccessCidrs": ["0.0.0.0/0"]}, "publicAccessCidrs: .* must not be open"),

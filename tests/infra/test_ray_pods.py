@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from infra.manifests import all_objects, ray
 from infra.manifests.base import PLATFORM_PRIORITY, TRAINING_PRIORITY
@@ -173,3 +174,14 @@ def test_mlflow_runs_no_jobs(settings: PlatformSettings) -> None:
     (template,) = templates(server)
     values = {one["name"]: one.get("value") for one in template["spec"]["containers"][0]["env"]}
     assert values["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
+def test_no_serving_worker_at_rest_is_without_a_replica(settings: PlatformSettings) -> None:
+    """Such a one is never ready: a budget would count it, and forbid the drain of those that are."""
+    service = ray.ray_service(settings, Bindings())["spec"]
+    detector = yaml.safe_load(service["serveConfigV2"])["applications"][0]["deployments"][0]
+    most = detector["max_replicas_per_node"]
+    workers = service["rayClusterConfig"]["workerGroupSpecs"][0]
+    least = detector["autoscaling_config"]["min_replicas"]
+    assert least > most * (workers["minReplicas"] - 1)
+    assert detector["autoscaling_config"]["max_replicas"] <= most * workers["maxReplicas"]
