@@ -21,6 +21,7 @@ DRAIN_S = 120  # HAProxy lets go of its connections, and a replica of its reques
 LOG_BYTES, LOG_FILES = 64 * 2**20, 3  # of each log of Ray's: half a gigabyte and five by default
 TRACKING_URI = f"http://mlflow.{TRACKING}.svc.cluster.local:5000"
 TRAINING_URL = f"http://{TRAINING}-head-svc.{RAY}.svc.cluster.local:8265"
+SERVICE_URL = f"http://{SERVICE}-serve-svc.{RAY}.svc.cluster.local:{PORT}"
 # Names of Secrets.
 RAY_TOKEN, MLFLOW_LOGIN = "ray-token", "mlflow-login"
 REDIS_SECRET, API_KEYS = "redis-password", "api-keys"
@@ -85,6 +86,7 @@ def variables(settings: PlatformSettings) -> list[Object]:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "VIGIL_HOME": HOME,
+        "VIGIL_URL": SERVICE_URL,  # whom `vigil promote` in a job waits for, with a key in VIGIL_API_KEY
         "VIGIL_TRAIN_TRACKING_URI": TRACKING_URI,
         "VIGIL_TRAIN_ALERT_RATE": str(TrainSettings().alert_rate),
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
