@@ -24,7 +24,7 @@ from train.submit import JobLost, Jobs
 
 log = logging.getLogger("ray.serve")
 POLL_S = 1.0
-LOST = "; the training cluster lost its head, and with it the job, which was submitted again"
+LOST = "; the training cluster lost the job with the machine that it ran on, or with its head; it was submitted again"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _Job:
 def _run(episode: str, since: float, info: dict[str, Any], *, settings: DriftSettings, until: float) -> _Job:
     """Submit the job unless Ray knows it, and wait for its end.
 
-    One that is lost with the head of its cluster is submitted once more. It gets the champion's
+    One that is lost with its machine, or with the head of its cluster, is submitted once more. It gets the champion's
     parameters and no other variable: rights and paths are those of the cluster that it runs on.
     """
     told: dict[str, Any] = info.get("columns", {})
@@ -119,9 +119,9 @@ def _run(episode: str, since: float, info: dict[str, Any], *, settings: DriftSet
     left_s = min(settings.retrain_timeout_s, until - time.time())
     note = ""
 
-    def again() -> None:
+    def again(name: str) -> None:
         nonlocal note
-        server.start(job, spec, forest)
+        server.start(name, spec, forest)
         note = LOST
         log.warning("retraining %s%s", job, note)
 

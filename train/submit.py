@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -99,23 +100,24 @@ class Jobs:
         job: str,
         timeout_s: float = math.inf,
         tell: Callable[[str], None] = lambda _: None,
-        again: Callable[[], object] | None = None,
+        again: Callable[[str], object] | None = None,
     ) -> tuple[JobStatus, list[str]]:
         """Wait for the end of a job, which is stopped after `timeout_s`; how it ended, and all lines that it wrote.
 
         A job server that is away meanwhile is waited for: for `patience_s`, or until `timeout_s` is
-        over where there is one. A head that is replaced takes its jobs and their list along: `again`
-        then submits the job anew, once. Raises JobLost when that is no help, and JobsUnavailable.
+        over where there is one. A head that is replaced takes its jobs and their list along, a machine
+        that dies the job that ran on it: `again` then submits it anew, once, under the name that it
+        is told. Raises JobLost when that is no help, and JobsUnavailable.
         """
         told, until = 0, time.monotonic() + timeout_s
         while time.monotonic() < until:
             try:
-                status, lines = self._patiently(lambda: self._look(job), until)
+                status, lines = self._patiently(partial(self._look, job), until)
             except JobLost as error:
                 if again is None:
                     raise
                 tell(f"{error.message}: it is submitted again")
-                self._patiently(again, until)
+                job = self._patiently(partial(self._again, again, job), until)
                 again, told = None, 0
                 continue
             for line in lines[told:]:
@@ -135,15 +137,32 @@ class Jobs:
     def _known(self) -> dict[str | None, JobStatus]:
         return {job.submission_id: job.status for job in self._ask("list_jobs")}
 
+    def _again(self, submit: Callable[[str], object], job: str) -> str:
+        name = self.next(job)
+        submit(name)
+        return name
+
     def _look(self, job: str) -> tuple[JobStatus, list[str]]:
-        """Status and finished lines."""
+        """Status and finished lines; raises JobLost where neither it nor its machine is there any more."""
         try:
-            status, log = self._ask("get_job_status", job), self._ask("get_job_logs", job)
+            status = self._ask("get_job_status", job)
         except JobsUnavailable as error:
             if job not in self._known():
                 raise JobLost(f"Ray's job server {self._url} no longer knows the job {job}; its head was replaced") from error
             raise
+        log = self._log(job, status)
         return status, (log if status.is_terminal() else log[: log.rfind("\n") + 1]).splitlines()
+
+    def _log(self, job: str, status: JobStatus) -> str:
+        """What a job wrote. It lies on the machine of its driver: one that has ended may have lost it."""
+        try:
+            return self._ask("get_job_logs", job)
+        except JobsUnavailable as error:
+            if status == JobStatus.FAILED:
+                raise JobLost(f"the job {job} has ended with the machine that it ran on") from error
+            if status.is_terminal():
+                return ""
+            raise
 
     def _patiently(self, call: Callable[[], Any], until: float = math.inf) -> Any:
         """What `call` answers, asked again while the job server is away, up to `until` (monotonic)."""
@@ -195,9 +214,9 @@ def train(
     mine = server.start(job, keyed, environment, python)
     tell(f"{'training' if mine else 'joining what trains'} as Ray job {job}")
 
-    def again() -> None:
+    def again(name: str) -> None:
         nonlocal mine
-        mine = server.start(job, keyed, environment, python)
+        mine = server.start(name, keyed, environment, python)
 
     try:
         status, lines = server.follow(job, tell=tell, again=again)

@@ -150,7 +150,7 @@ class Lost:
     def follow(self, job: str, timeout_s: float, again: Any) -> tuple[str, list[str]]:
         self.waited.append(timeout_s)
         for _ in range(min(self.times, 1)):
-            again()
+            again(f"{job}.2")
         if self.times > 1:
             raise JobLost(f"Ray's job server no longer knows the job {job}")
         return "SUCCEEDED", []

@@ -19,11 +19,17 @@ class JobServer:
         self.jobs: dict[str, str] = {}
         self.submitted: list[dict[str, Any]] = []
         self.asked: list[str] = []
+        self.without_machine: set[str] = set()
         self.url = ""
 
     def replaced(self) -> None:
         """There is a new head: it knows nothing of the jobs of the former one."""
         self.jobs.clear()
+
+    def machine_dies(self, job: str, status: str = "FAILED") -> None:
+        """The machine of a job's driver is gone, and its log with it."""
+        self.jobs[job] = status
+        self.without_machine.add(job)
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         self.asked.append(path)
@@ -39,6 +45,8 @@ class JobServer:
         job = path.removeprefix("/api/jobs/").split("/")[0]
         if job not in self.jobs:
             return 404, f"Job {job} does not exist"
+        if path.endswith("/logs") and job in self.without_machine:
+            return 500, "ClientConnectorError: Cannot connect to host"
         told = {"logs": {"logs": ""}, "stop": {"stopped": True}}
         return 200, told.get(path.rpartition("/")[2]) or self._about(job)
 

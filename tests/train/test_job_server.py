@@ -77,9 +77,9 @@ def test_a_job_that_is_lost_with_its_head_is_told_and_submitted_once_more(traini
     jobs.start("retrain-1", SPEC, {})
     training.replaced()
 
-    def again() -> None:
-        jobs.start("retrain-1", SPEC, {})
-        training.jobs["retrain-1"] = "SUCCEEDED"
+    def again(name: str) -> None:
+        jobs.start(name, SPEC, {})
+        training.jobs[name] = "SUCCEEDED"
 
     assert jobs.follow("retrain-1", tell=told.append, again=again)[0] == "SUCCEEDED"
     assert len(training.submitted) == 2
@@ -87,11 +87,36 @@ def test_a_job_that_is_lost_with_its_head_is_told_and_submitted_once_more(traini
     assert "no longer knows the job retrain-1; its head was replaced: it is submitted again" in line
 
 
+def test_a_job_that_dies_with_its_machine_is_submitted_once_more_under_another_name(training: JobServer) -> None:
+    """Its log lies there: Ray's job server can only say that it has failed."""
+    names: list[str] = []
+    jobs = Jobs(training.url)
+    jobs.start("retrain-1", SPEC, {})
+    training.machine_dies("retrain-1")
+
+    def again(name: str) -> None:
+        names.append(name)
+        jobs.start(name, SPEC, {})
+        training.jobs[name] = "SUCCEEDED"
+
+    assert jobs.follow("retrain-1", timeout_s=60.0, again=again)[0] == "SUCCEEDED"
+    assert names == ["retrain-1.2"]
+    with pytest.raises(JobLost, match="retrain-1 has ended with the machine"):
+        jobs.follow("retrain-1")
+
+
+def test_a_job_that_has_done_its_work_may_lose_its_log(training: JobServer) -> None:
+    jobs = Jobs(training.url)
+    jobs.start("retrain-1", SPEC, {})
+    training.machine_dies("retrain-1", "SUCCEEDED")
+    assert jobs.follow("retrain-1", timeout_s=60.0) == ("SUCCEEDED", [])
+
+
 def test_a_job_that_is_lost_twice_is_given_up(training: JobServer) -> None:
     jobs = Jobs(training.url)
 
-    def again() -> None:
-        jobs.start("retrain-1", SPEC, {})
+    def again(name: str) -> None:
+        jobs.start(name, SPEC, {})
         training.replaced()
 
     with pytest.raises(JobLost, match="no longer knows the job retrain-1"):
