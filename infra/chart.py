@@ -112,7 +112,13 @@ def _values(settings: PlatformSettings) -> dict[str, Any]:
 
 
 def _marked(settings: PlatformSettings) -> PlatformSettings:
-    marks: dict[str, Any] = {"image": IMAGE, "min_replicas": LEAST, "max_replicas": MOST}
+    # What follows from the replicas stays that of the environment.
+    marks: dict[str, Any] = {
+        "image": IMAGE,
+        "min_replicas": LEAST,
+        "max_replicas": MOST,
+        "replicas_per_worker": settings.most_per_worker,
+    }
     return settings.model_copy(update=marks | ({"hostname": HOST} if settings.hostname else {}))
 
 

@@ -45,10 +45,10 @@ def _bounds(settings: PlatformSettings) -> list[str]:
         found.append(f"cpusPerReplica: {settings.cpus_per_replica} does not fit into a worker of workerCpu {settings.worker_cpu}")
     elif settings.max_replicas > (room := int(settings.worker_cpu // settings.cpus_per_replica) * settings.max_workers):
         found.append(f"maxReplicas: {settings.max_replicas}, but maxWorkers of workerCpu hold only {room}")
-    if not found and settings.min_replicas < (least := (settings.min_workers - 1) * settings.replicas_per_worker + 1):
+    if not found and settings.min_replicas < (least := (settings.min_workers - 1) * settings.most_per_worker + 1):
         found.append(
             f"minReplicas: {settings.min_replicas} leave one of minWorkers {settings.min_workers} without a replica, where each"
-            f" holds up to {settings.replicas_per_worker}: {least} are needed, or fewer minWorkers"
+            f" holds up to {settings.most_per_worker}: {least} are needed, or fewer minWorkers"
         )
     return found
 

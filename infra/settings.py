@@ -109,6 +109,11 @@ class PlatformSettings(BaseModel):
     min_replicas: int = Field(default=2, ge=1, description="Serve replicas at rest")
     max_replicas: int = Field(default=8, ge=1, description="Serve replicas under load")
     cpus_per_replica: float = Field(default=1.0, gt=0, description="CPUs that Ray reserves for a replica")
+    replicas_per_worker: int = Field(
+        default=0,
+        ge=0,
+        description="most replicas on one serving worker; 0: its share at rest, or under load if that is more",
+    )
     haproxy: bool = Field(default=True, description="Ray Serve's HAProxy mode; off: its default proxy")
     oidc_issuer: str = Field(
         default="",
@@ -249,10 +254,11 @@ class PlatformSettings(BaseModel):
         return days
 
     @property
-    def replicas_per_worker(self) -> int:
+    def most_per_worker(self) -> int:
         """Most replicas that one serving worker holds: its share at rest, or under load if that is more."""
         at_rest = ceil(self.min_replicas / self.min_workers)
-        return max(at_rest, ceil(self.max_replicas / self.max_workers))
+        share = max(at_rest, ceil(self.max_replicas / self.max_workers))
+        return self.replicas_per_worker or share
 
     @model_validator(mode="after")
     def _together(self) -> PlatformSettings:

@@ -66,7 +66,7 @@ def serve_config(settings: PlatformSettings) -> dict[str, Any]:
             application["deployments"] = [monitor]
         elif application["name"] == SERVICE:
             (detector,) = application["deployments"]
-            detector["max_replicas_per_node"] = settings.replicas_per_worker
+            detector["max_replicas_per_node"] = settings.most_per_worker
     return config
 
 

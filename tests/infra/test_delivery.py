@@ -153,7 +153,7 @@ def tools(tmp_path: Path) -> Tools:
     ("action", "call"),
     [
         ("preview", "pulumi preview --stack dev --diff --color never"),
-        ("up", "pulumi up --stack dev --yes --skip-preview --color never"),
+        ("up", "pulumi up --stack dev --yes --color never"),
         ("drift", "pulumi preview --stack dev --refresh --expect-no-changes --color never"),
     ],
 )

@@ -74,7 +74,9 @@ def test_the_linter_would_find_something() -> None:
 
 
 def errors(of: type[VigilError] = VigilError) -> set[str]:
-    return {of.__name__}.union(*(errors(child) for child in of.__subclasses__()))
+    """Those that a replica can meet; other tests of the same process may know more."""
+    own = {of.__name__} if of.__module__.split(".")[0] in ("serve", "train", "drift") else set[str]()
+    return own.union(*(errors(child) for child in of.__subclasses__()))
 
 
 def test_a_replica_stays_within_its_budget_of_series() -> None:
