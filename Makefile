@@ -65,7 +65,7 @@ bench: dev ## all benchmarks, as ratios
 kind: dev ## the platform on a kind cluster, each step printed as the command that it is
 	@$(RUN)python -m infra.kind up
 
-kind-down: ## and all of it away again
+kind-down: dev ## and all of it away again
 	@$(RUN)python -m infra.kind down
 
 cluster: dev ## tests on the cluster of $$VIGIL_TEST_KUBECONFIG, which they fill and empty (docs/cluster.md)

@@ -34,7 +34,7 @@ def main() -> None:
 
 
 @dataclass(frozen=True)
-class Target:
+class Destination:
     """The cluster that the Kubernetes part goes to; `kubeconfig` None: that of kubectl."""
 
     provider: k8s.Provider
@@ -42,23 +42,28 @@ class Target:
     kubeconfig: pulumi.Output[str] | None = None
 
 
-def _on_aws(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) -> Target:
+def _on_aws(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) -> Destination:
     from infra.amazon import provision
 
     amazon = provision(settings, secrets)
     for key, value in amazon.exports.items():
         pulumi.export(key, value)
     args = PlatformArgs(settings, amazon.bindings, secrets, ready=amazon.ready)
-    return Target(amazon.provider, args, amazon.kubeconfig)
+    return Destination(amazon.provider, args, amazon.kubeconfig)
 
 
-def _here(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) -> Target:
-    """The cluster of kubectl. It is named by its stack: another kubeconfig or context for it updates objects, and replaces
-    none."""
+def _here(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) -> Destination:
+    """The cluster of kubectl. It is named by its stack: another kubeconfig or context for it updates objects, and replaces none.
+    Its context is kept in the state: a `destroy` goes there, wherever kubectl points by then."""
     bindings = Bindings(redis_address=settings.redis_address or None)
-    preflight(_wanted(settings, bindings))
-    provider = k8s.Provider(settings.name, cluster_identifier=settings.name, enable_server_side_apply=True)
-    return Target(provider, PlatformArgs(settings, bindings, secrets))
+    context = preflight(_wanted(settings, bindings))
+    provider = k8s.Provider(
+        settings.name,
+        context=context,
+        cluster_identifier=settings.name,
+        enable_server_side_apply=True,
+    )
+    return Destination(provider, PlatformArgs(settings, bindings, secrets))
 
 
 def _wanted(settings: PlatformSettings, bindings: Bindings) -> Wanted:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -72,8 +72,9 @@ def run(command: Sequence[str]) -> tuple[int, str]:
 def needs(settings: PlatformSettings) -> tuple[float, float]:
     """CPUs and GiB of memory that all pods ask for at rest, and one training worker beside them."""
     room = sum_of(rooms([one for group in all_objects(settings, Bindings()).values() for one in group]))
-    cpu = room["cpu"] + settings.train_cpu + 0.1  # KubeRay's operator
-    memory = room["memory"] / 2**30 + settings.train_memory_gib + 0.5
+    # And KubeRay's operator (.1 and .5), and what Kubernetes itself asks for on kind's node (.95 and .3).
+    cpu = room["cpu"] + settings.train_cpu + 0.1 + 0.95
+    memory = room["memory"] / 2**30 + settings.train_memory_gib + 0.5 + 0.3
     return cpu, memory
 
 
@@ -131,6 +132,7 @@ def up_steps(image: str, keys: Callable[[], str], run: Run = run, root: Path = R
     """From nothing to a platform that answers. `keys` makes an API key and gives the file that knows it."""
     clusters = run(["kind", "get", "clusters"])[1].split()
     yield Step(["kind", "create", "cluster", "--name", NAME], done=NAME in clusters)
+    yield _use_context()
     yield Step(["docker", "build", "-t", image, "."])
     yield Step(["kind", "load", "docker-image", image, "--name", NAME])
     file = root / f"Pulumi.{STACK}.yaml"
@@ -146,10 +148,17 @@ def up_steps(image: str, keys: Callable[[], str], run: Run = run, root: Path = R
     yield _pulumi("up", "--yes", "--stack", STACK)
 
 
-def down_steps() -> Iterator[Step]:
-    """All of it again."""
-    yield _pulumi("destroy", "--yes", "--stack", STACK)
-    yield Step(["kind", "delete", "cluster", "--name", NAME])
+def down_steps(run: Run = run) -> Iterator[Step]:
+    """All of it again. A cluster that was deleted by hand takes what the stack made along."""
+    gone = NAME not in run(["kind", "get", "clusters"])[1].split()
+    yield replace(_use_context(), done=gone)
+    yield replace(_pulumi("destroy", "--yes", "--stack", STACK), done=gone)
+    yield Step(["kind", "delete", "cluster", "--name", NAME], done=gone)
+
+
+def _use_context() -> Step:
+    """Pulumi goes where kubectl points: that must be no other cluster."""
+    return Step(["kubectl", "config", "use-context", f"kind-{NAME}"])
 
 
 def _pulumi(*arguments: str) -> Step:
@@ -172,24 +181,28 @@ def carry_out(steps: Iterator[Step]) -> None:
             _run(step)
 
 
-def _run(step: Step) -> None:
+def _run(step: Step, stdout: IO[str] | None = None) -> None:
     # The engine looks for uv on the PATH; `make dev` puts one into .tools where there is none.
     path = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}:{ROOT / '.tools' / 'bin'}"
     environment = {**os.environ, **step.environment, "PATH": path}
-    done = subprocess.run(step.command, input=step.text, env=environment, cwd=ROOT, text=True, check=False)
+    done = subprocess.run(step.command, input=step.text, stdout=stdout, env=environment, cwd=ROOT, text=True, check=False)
     if done.returncode:
         raise StepFailed(f"`{step}` has failed: mend what it says, then run this again; what is done is not done twice")
 
 
-def _new_key() -> str:
-    """An API key `me` in the home of this checkout, printed once; the file of its hash."""
-    file = ROOT / ".vigil" / "keys.json"
+def new_key(root: Path = ROOT) -> str:
+    """An operator's API key, in the file `key` that only its owner reads; the hashes among which its own is.
+
+    Raises StepFailed where the home has a key `me` already, which nobody can read any more.
+    """
+    home, file = root / ".vigil", root / "key"
     if not file.exists():
-        vigil = shutil.which("vigil", path=str(ROOT / ".venv" / "bin")) or "vigil"
-        step = Step([vigil, "keys", "new", "me", "--operator"])
-        click.echo(f"$ {step}", err=True)
-        _run(step)
-    return file.read_text()
+        step = Step(["vigil", "keys", "new", "me", "--operator"], environment={"VIGIL_HOME": str(home)})
+        click.echo(f"$ {step} > key", err=True)
+        file.touch(mode=0o600)
+        with file.open("w") as written:
+            _run(step, written)
+    return (home / "keys.json").read_text()
 
 
 @click.group()
@@ -213,7 +226,7 @@ def up() -> None:
     if missing := [one for one in tools() if not one.ok]:
         _tell(missing)
         sys.exit(1)
-    carry_out(up_steps(read_files(LIKE).image_ref, _new_key))
+    carry_out(up_steps(read_files(LIKE).image_ref, new_key))
     click.echo("it serves; README, 'On kind, step by step', goes on with a table to train on", err=True)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pulumi
 
 from infra.diagnosis.finding import Finding, Object, labels_of, quantity
-from infra.kube import Cluster, ClusterAway, ClusterError, NotLoggedIn, connect
+from infra.kube import Cluster, ClusterAway, ClusterError, NotLoggedIn, connect, find
 
 TIMEOUT_S = 10.0
 PART_OF, INSTANCE = "app.kubernetes.io/part-of", "app.kubernetes.io/instance"
@@ -189,12 +189,13 @@ def preflight(
     context: str | None = None,
     *,
     timeout_s: float = TIMEOUT_S,
-) -> None:
-    """Raise pulumi.RunError with all that stands in the way, before the first resource.
+) -> str | None:
+    """The context that was looked at; raise pulumi.RunError with all that stands in the way, before the first resource.
 
     `kubeconfig`: its text or file; None: that of kubectl. What is only a risk is a warning.
     """
     try:
+        chosen = find(kubeconfig, context)
         found = check(connect(kubeconfig, context, timeout_s), wanted)
     except ClusterError as error:
         raise pulumi.RunError(error.message) from error
@@ -203,3 +204,4 @@ def preflight(
             pulumi.log.warn(str(one))
     if refused := [one for one in found if one.grade == "failure"]:
         raise pulumi.RunError("\n".join(str(one) for one in refused))
+    return chosen.context if chosen else None

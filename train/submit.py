@@ -27,6 +27,7 @@ from train.registry import Registry
 from train.spec import JobResult, JobSpec
 
 POLL_S, ANSWER_S, READY_S = 1.0, 60.0, 120.0
+LOG_S = 10.0  # in which the log of a job that has ended is asked for again
 DRIVER_CPUS = 0.1  # it waits most of the time
 NICENESS = 19  # what trains beside replicas takes the cores that they leave: theirs is 15, and that of jobs 0 if nothing is said
 
@@ -155,12 +156,13 @@ class Jobs:
 
     def _log(self, job: str, status: JobStatus) -> str:
         """What a job wrote. It lies on the machine of its driver: one that has ended may have lost it."""
+        ended = status.is_terminal()
         try:
-            return self._ask("get_job_logs", job)
+            return self._patiently(partial(self._ask, "get_job_logs", job), time.monotonic() + LOG_S * ended)
         except JobsUnavailable as error:
             if status == JobStatus.FAILED:
                 raise JobLost(f"the job {job} has ended with the machine that it ran on") from error
-            if status.is_terminal():
+            if ended:
                 return ""
             raise
 

@@ -17,7 +17,6 @@ from infra.manifests.ray_pods import (
     GRACE_S,
     SERVE_HEAD,
     SERVE_WORKER,
-    TRAIN_HEAD,
     head_group,
     monitor,
     pod_template,
@@ -73,7 +72,7 @@ def _cluster(head: Object, workers: list[Object]) -> Object:
         "version": "v2",
         "idleTimeoutSeconds": 120,
         "upscalingMode": "Default",
-        "resources": resources("500m", "512Mi"),  # it takes 122 MiB
+        "resources": resources("200m", "512Mi"),  # it takes 122 MiB
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, API_TOKEN_MOUNT],
     }
@@ -112,12 +111,13 @@ def _literal(value: dict[str, int]) -> str:
 
 
 def disruption_budgets(settings: PlatformSettings) -> list[Object]:
-    """A drain leaves all serving workers but one of those at rest, and a head that cannot be restarted without loss it does not
-    take. A RayCluster has no scale subresource, so nothing but a whole number of pods that stay can be asked for.
+    """A drain leaves all serving workers but one of those at rest, and does not take a serving head that cannot be replaced
+    without loss. A RayCluster has no scale subresource, so nothing but a whole number of pods that stay can be asked for.
 
-    Where one worker serves alone there is no budget: it could only forbid the drain of its node.
+    Where one worker serves alone there is no budget, as it could only forbid the drain of its node; nor is there one for the
+    training head, whose jobs are submitted again.
     """
-    wanted = {TRAIN_HEAD: 1, SERVE_WORKER: settings.min_workers - 1}
+    wanted = {SERVE_WORKER: settings.min_workers - 1}
     if settings.gcs_fault_tolerance != "redis":
         wanted[SERVE_HEAD] = 1
     return [

@@ -18,7 +18,9 @@ RAY_VERSION = "2.60.0"
 SERVICE, TRAINING = "vigil", "vigil-train"
 PORT = 8000
 DRAIN_S = 120  # HAProxy lets go of its connections, and a replica of its requests, within this
-LOG_BYTES, LOG_FILES = 64 * 2**20, 3  # of each log of Ray's: half a gigabyte and five by default
+# Of each log of Ray's: half a gigabyte and five by default. A worker that outlives its head writes 100,000 lines a minute into
+# the next one's ("Wrong cluster ID token").
+LOG_BYTES, LOG_FILES = 64 * 2**20, 3
 TRACKING_URI = f"http://mlflow.{TRACKING}.svc.cluster.local:5000"
 TRAINING_URL = f"http://{TRAINING}-head-svc.{RAY}.svc.cluster.local:8265"
 SERVICE_URL = f"http://{SERVICE}-serve-svc.{RAY}.svc.cluster.local:{PORT}"
@@ -88,7 +90,7 @@ def variables(settings: PlatformSettings) -> list[Object]:
         "VIGIL_HOME": HOME,
         "VIGIL_URL": SERVICE_URL,  # whom `vigil promote` in a job waits for, with a key in VIGIL_API_KEY
         "VIGIL_TRAIN_TRACKING_URI": TRACKING_URI,
-        "VIGIL_TRAIN_ALERT_RATE": str(TrainSettings().alert_rate),
+        "VIGIL_TRAIN_ALERT_RATE": str(TrainSettings.model_fields["alert_rate"].default),
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "HOME": "/tmp",
         "NUMBA_CACHE_DIR": "/tmp/numba",  # the root file system is read-only

@@ -37,7 +37,6 @@ def test_every_budget_can_be_computed(platform: Platform) -> None:
     budgets = {name_of(one): one["status"] for one in platform.cluster.list("poddisruptionbudget")}
     assert budgets["vigil-serve-worker"]["disruptionsAllowed"] == 1
     assert budgets["vigil-serve-head"]["expectedPods"] == 1
-    assert budgets["vigil-train-head"]["expectedPods"] == 1
 
 
 def test_mlflow_serves_from_one_pod_alone(platform: Platform) -> None:
