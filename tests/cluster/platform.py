@@ -192,6 +192,14 @@ class Platform:
     def promote(self, version: str) -> None:
         self.job("vigil", "promote", version)
 
+    def end_rest(self) -> None:
+        """A champion that is moved by hand ends the hour in which the governor rests after a retraining."""
+        (last,) = self.served()
+        self.job("vigil", "rollback")
+        eventually("all replicas serve another", lambda: self.served().isdisjoint({last}), 60)
+        self.promote(last)
+        eventually(f"all replicas serve {last}", lambda: self.served() == {last}, 60)
+
     def workers(self, count: int, timeout_s: float = 300) -> list[str]:
         """The serving workers, once `count` of them are ready and no other one is."""
 
