@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -152,7 +153,7 @@ def kill(cluster: Cluster, pod: str) -> None:
     cluster.kubectl("delete", "pod", pod, "-n", NAMESPACE, "--force", "--grace-period=0")
 
 
-def lose_head(platform: Platform, take: Callable[[str], None]) -> dict[str, object]:
+def lose_head(platform: Platform, take: Callable[[str], None]) -> dict[str, Any]:
     """Take the serving head, wait for another one and for all workers, under load; what the load saw."""
     (head,) = platform.cluster.ready("serve-head")
     with platform.load(RATE) as load:
