@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from infra.manifests.bindings import TRACKING
-from tests.cluster.kube import NAMESPACE, Cluster, KubectlFailed, eventually, name_of
+from tests.cluster.kube import NAMESPACE, Cluster, KubectlFailed, eventually, is_ready, name_of
 from tests.cluster.platform import Platform
 
 RATE = 100
 IN_FLIGHT = 16  # connections of the load: no more can be asked at one moment
-HEAD_S = 240
+HEAD_S, STEADY_S = 300, 45
 AWAY_S = 60  # without Redis
 
 
@@ -127,7 +128,8 @@ def test_monitor_and_training_workers_killed_in_a_retraining_make_one_promotion(
     platform.mode("auto")
     try:
         with platform.load(RATE, shift=-3.0) as load:
-            workers = eventually("a training worker runs", lambda: platform.cluster.ready("train-worker"), 600)
+            eventually("a retraining has begun", lambda: begun(platform), 600)
+            workers = eventually("a training worker runs", lambda: platform.cluster.ready("train-worker"), 240)
             (monitor,) = platform.cluster.ready("monitor")
             for pod in (monitor, *workers):
                 kill(platform.cluster, pod)
@@ -143,6 +145,10 @@ def test_monitor_and_training_workers_killed_in_a_retraining_make_one_promotion(
     assert load.result["failed"] == 0, load.result["failures"]
 
 
+def begun(platform: Platform) -> bool:
+    return platform.drift().get("governor", {}).get("phase") == "retraining"
+
+
 def idle(platform: Platform, before: int) -> bool:
     found = platform.drift()
     return found.get("retrains", 0) > before and found["governor"]["phase"] != "retraining"
@@ -153,24 +159,37 @@ def kill(cluster: Cluster, pod: str) -> None:
     cluster.kubectl("delete", "pod", pod, "-n", NAMESPACE, "--force", "--grace-period=0")
 
 
-def lose_head(platform: Platform, take: Callable[[str], None]) -> dict[str, Any]:
-    """Take the serving head, wait for another one and for all workers, under load; what the load saw."""
-    (head,) = platform.cluster.ready("serve-head")
+def lose_head(platform: Platform, take: Callable[[str], None], *, workers_too: bool) -> dict[str, Any]:
+    """Take the serving head, wait until all is well again, under load; what the load saw.
+
+    `workers_too`: the workers are replaced with their head.
+    """
+    (head,), workers = platform.cluster.ready("serve-head"), set(platform.workers(2))
     with platform.load(RATE) as load:
         take(head)
-        eventually(
-            "there is another head",
-            lambda: platform.cluster.ready("serve-head") not in ([], [head]),
-            HEAD_S,
-        )
+        eventually(f"a head has led for {STEADY_S} s", lambda: led(platform, head), HEAD_S)
+        if workers_too:
+            eventually("the workers are new", lambda: not workers & set(platform.cluster.ready("serve-worker")), HEAD_S)
         platform.workers(2, HEAD_S)
         platform.running()
         eventually("the service answers", lambda: platform.ask("/readyz")[0] == 200, HEAD_S)
     return load.result
 
 
+def led(platform: Platform, former: str) -> bool:
+    """Whether there is another head, that has been ready for long enough to have shown what it costs."""
+    found = [pod for pod in platform.cluster.pods("serve-head") if name_of(pod) != former and is_ready(pod)]
+    since = [
+        datetime.fromisoformat(one["lastTransitionTime"])
+        for pod in found
+        for one in pod["status"]["conditions"]
+        if one["type"] == "Ready"
+    ]
+    return any((datetime.now(UTC) - one).total_seconds() > STEADY_S for one in since)
+
+
 def test_without_redis_a_lost_head_takes_the_service_away_for_a_while(platform: Platform) -> None:
     """KubeRay replaces all workers with their head; docs/cluster.md has the seconds and the reason."""
-    result = lose_head(platform, lambda head: kill(platform.cluster, head))
+    result = lose_head(platform, lambda head: kill(platform.cluster, head), workers_too=True)
     platform.figures["head lost without Redis"] = result
     assert result["away_s"] <= AWAY_S, result

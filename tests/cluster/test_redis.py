@@ -71,12 +71,12 @@ def delete(platform: Platform, pod: str) -> None:
 
 
 def test_a_head_that_is_deleted_costs_nothing(with_redis: Platform) -> None:
-    result = lose_head(with_redis, lambda head: delete(with_redis, head))
+    result = lose_head(with_redis, lambda head: delete(with_redis, head), workers_too=False)
     with_redis.figures["head deleted, with Redis"] = result
     assert result["failed"] == 0, result["failures"]
 
 
 def test_a_head_that_is_killed_costs_nothing(with_redis: Platform) -> None:
-    result = lose_head(with_redis, lambda head: kill(with_redis.cluster, head))
+    result = lose_head(with_redis, lambda head: kill(with_redis.cluster, head), workers_too=False)
     with_redis.figures["head killed, with Redis"] = result
     assert result["failed"] == 0, result["failures"]
