@@ -31,7 +31,7 @@ class AccessArgs:
 
 
 def by_label(arns: tuple[str, ...]) -> dict[str, pulumi.Input[str]]:
-    """Principals by what their ARN says of them, `111122223333-role-admin`: not by their place in the
+    """Principals by what their ARN says of them, `111122223333-role.admin`: not by their place in the
     list, as whoever is taken out of it would move those who follow."""
     paths = {arn: arn.split(":", 4)[-1].replace("/", ".") for arn in arns}
     return {re.sub(r"[^\w.-]+", "-", path): arn for arn, path in paths.items()}

@@ -6,11 +6,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.running import ROOT, Vigil, free_port, left_of, listening
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("vigil", deadline=None)
+hypothesis.settings.load_profile("vigil")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

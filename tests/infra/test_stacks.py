@@ -131,7 +131,7 @@ def test_the_cluster_is_private_and_logged_and_opens_to_iam_alone(prod: Stack) -
 
 
 def test_each_principal_enters_by_an_entry_of_its_own(prod: Stack) -> None:
-    admin, viewer = (f"111122223333-role-platform-{what}" for what in ("admin", "viewer"))
+    admin, viewer = (f"111122223333-role.platform-{what}" for what in ("admin", "viewer"))
     entries = {r.name.removeprefix("vigil-prod-"): r.inputs for r in prod.of(ENTRY)}
     assert entries.keys() == {admin, viewer, "apply", "plan", "nodes"}
     assert entries["nodes"]["type"] == "EC2_LINUX"
