@@ -83,7 +83,7 @@ def test_a_setting_of_the_replicas_restarts_them_in_turn(platform: Platform, cur
 
 def test_a_scale_up_gets_its_worker_from_a_training(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
     """Training workers fill what is left of the node; a serving worker that starts takes the place of one."""
-    change = {"minWorkers": 3}
+    change = {"minWorkers": 3, "minReplicas": 5}
     assert foretold(current, current | change, tmp_path) == {"in place"}
     platform.cluster.apply(_filler(platform))
     try:
@@ -94,7 +94,7 @@ def test_a_scale_up_gets_its_worker_from_a_training(platform: Platform, current:
             platform.workers(3)
     finally:
         platform.cluster.kubectl("delete", "deployment", "filler", "-n", "vigil", "--ignore-not-found")
-        platform.stack.set({"minWorkers": current["minWorkers"]})
+        platform.stack.set({key: current[key] for key in change})
         platform.stack.up()
     platform.workers(2, 400)
 
