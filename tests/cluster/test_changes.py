@@ -167,11 +167,13 @@ def test_an_api_server_that_goes_away_is_named_and_the_next_update_mends_it(
         cut.set({"maxTrainWorkers": current["maxTrainWorkers"] + 1})
         with cut.start("up", "--yes", "--skip-preview") as process:
             assert process.stdout is not None
-            printed = process.stdout.readline()  # it has begun
+            printed = ""
+            while "kubernetes:" not in printed and (line := process.stdout.readline()):
+                printed += line  # the program has looked at the cluster by then, and objects are under way
             way.cut()
             printed += process.stdout.read()
         assert process.returncode != 0
-        assert f"127.0.0.1:{way.port}" in printed
+        assert f"127.0.0.1:{way.port}" in printed or str(kubeconfig) in printed
         assert "Traceback" not in printed
     platform.stack.up()
     platform.stack.preview("--expect-no-changes")
