@@ -112,12 +112,7 @@ def _release(chart: Chart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
     """A Helm release: undone as a whole where it fails. Helm leaves the definitions of its kinds behind for ever."""
     return k8s.helm.v3.Release(
         chart.name,
-        name=chart.name,
-        chart=chart.chart,
-        version=chart.version,
-        namespace=chart.namespace,
-        values=chart.values,
-        repository_opts=_repository(chart),
+        **_arguments(chart),
         atomic=True,
         timeout=HELM_TIMEOUT_S,
         max_history=5,
@@ -129,15 +124,18 @@ def _chart(chart: Chart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
     """Every object of a chart as one of the stack's, the definitions of its kinds too: they go with the stack."""
     return k8s.helm.v4.Chart(
         chart.name,
-        name=chart.name,
-        chart=chart.chart,
-        version=chart.version,
-        namespace=chart.namespace,
-        values=chart.values,
-        repository_opts=_repository(chart),
+        **_arguments(chart),
         opts=opts,
     )
 
 
-def _repository(chart: Chart) -> Any:
-    return {"repo": chart.repository} if chart.repository else None
+def _arguments(chart: Chart) -> dict[str, Any]:
+    """What a release and a chart are told alike."""
+    return {
+        "name": chart.name,
+        "chart": chart.chart,
+        "version": chart.version,
+        "namespace": chart.namespace,
+        "values": chart.values,
+        "repository_opts": {"repo": chart.repository} if chart.repository else None,
+    }
