@@ -18,6 +18,8 @@ import psutil
 
 MARK = "VIGIL_PLATFORM"
 TERM_S = 5.0
+# A process that is just being replaced by another program shows no environment for a moment.
+EXEC_S = 0.1
 
 
 @contextmanager
@@ -60,7 +62,7 @@ def reap(platform: str) -> int:
     """Ask, then kill; return how many processes there were. Repeats while others appear: they restart one another."""
     count = 0
     for _ in range(10):
-        found = members(platform)
+        found = members(platform) or _at_second_sight(platform)
         if not found:
             break
         count += len(found)
@@ -71,6 +73,12 @@ def reap(platform: str) -> int:
             _signal(process, kill=True)
         psutil.wait_procs(alive, TERM_S)
     return count
+
+
+def _at_second_sight(platform: str) -> list[psutil.Process]:
+    """The members that the first look could not see, as they were between two programs."""
+    time.sleep(EXEC_S)
+    return members(platform)
 
 
 def _signal(process: psutil.Process, *, kill: bool) -> None:

@@ -148,7 +148,8 @@ def test_prometheus_has_every_metric_with_its_type_and_help(watched: Watched) ->
         for metric in kind().registry.collect():
             found = told.get(f"{metric.name}_total") or told.get(metric.name, [])  # as OpenMetrics names counters
             assert [(one["type"], one["help"]) for one in found] == [(metric.type, metric.documentation)], metric.name
-    assert watched.targets() == {"vigil": "up", "ray": "up", "vigil-stream": "up"}
+    # A scrape a second times out now and then where the machine is busy; the next one does not.
+    eventually(lambda: watched.targets() == {"vigil": "up", "ray": "up", "vigil-stream": "up"}, 30)
 
 
 @needs_prometheus

@@ -78,7 +78,7 @@ def test_a_marked_tree_ends_and_others_live(platform: str, spawn: Spawn) -> None
     starter, child = spawn(TREE, platform)
     parent = psutil.Process(starter.pid)
     other, unmarked = spawn(TREE, uuid.uuid4().hex)[1], spawn(TREE, None)[1]
-    assert {p.pid for p in reaper.members(platform)} == {parent.pid, child.pid}
+    eventually(lambda: {p.pid for p in reaper.members(platform)} == {parent.pid, child.pid}, 20)
     assert reaper.reap(platform) >= 2
     assert not alive(parent)
     assert not alive(child)
@@ -97,7 +97,7 @@ def test_one_that_does_not_listen_is_killed(platform: str, spawn: Spawn, monkeyp
 def test_the_death_of_the_starter_ends_its_platform(platform: str, spawn: Spawn) -> None:
     starter, child = spawn(UP, None, platform)
     guards = [p for p in psutil.Process(starter.pid).children() if p.pid != child.pid]
-    assert [p.pid for p in reaper.members(platform)] == [child.pid]
+    eventually(lambda: [p.pid for p in reaper.members(platform)] == [child.pid], 20)  # not in the moment of its exec
     starter.kill()
     eventually(lambda: not alive(child), 20)
     eventually(lambda: not any(alive(guard) for guard in guards), 20)
