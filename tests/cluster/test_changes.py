@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.manifests.bindings import TRACKING
 from infra.render import rendered
 from infra.settings import settings_from
-from tests.cluster.kube import eventually
+from tests.cluster.kube import eventually, name_of
 from tests.cluster.platform import Platform
 from tests.cluster.proxy import way_to
 
@@ -50,6 +51,7 @@ def current(platform: Platform) -> dict[str, Any]:
 def test_more_replicas_restart_nothing(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
     change = {"minReplicas": 4}
     assert foretold(current, current | change, tmp_path) == {"in place"}
+    platform.workers(2)
     before, serving = platform.pods_of("serve-worker"), platform.active_cluster()
     with platform.load() as load:
         platform.stack.set(change)
@@ -136,13 +138,29 @@ def _pending(platform: Platform) -> bool:
     return bool(refused)
 
 
+def test_a_training_worker_of_another_size_makes_the_training_cluster_anew(
+    platform: Platform, current: dict[str, Any], tmp_path: Path
+) -> None:
+    change = {"trainMemoryGib": current["trainMemoryGib"] + 1}
+    assert foretold(current, current | change, tmp_path) == {"replacement"}
+    platform.workers(2)
+    heads, serving = set(platform.cluster.ready("train-head")), platform.pods_of("serve-worker")
+    with platform.load() as load:
+        platform.stack.set(change)
+        platform.stack.up()
+        eventually("the training head is new", lambda: heads.isdisjoint(platform.cluster.ready("train-head")), 300)
+        eventually("it is ready", lambda: platform.cluster.ready("train-head"), 240)
+    assert platform.pods_of("serve-worker") == serving
+    assert load.result["failed"] == 0, load.result["failures"]
+
+
 def test_another_image_is_a_second_cluster_that_takes_over(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
     other = os.environ.get("VIGIL_TEST_NEXT_IMAGE")
     if not other:
         pytest.skip("no second image: set VIGIL_TEST_NEXT_IMAGE to one that is on the nodes")
     change = {"image": other}
-    assert "second RayCluster" in foretold(current, current | change, tmp_path)
-    serving = platform.active_cluster()
+    assert foretold(current, current | change, tmp_path) == {"second RayCluster", "rolling pods", "replacement", "in place"}
+    serving, former = platform.active_cluster(), beside(platform)
     with platform.load() as load:
         platform.stack.set(change)
         with platform.timed("second cluster"):
@@ -154,8 +172,15 @@ def test_another_image_is_a_second_cluster_that_takes_over(platform: Platform, c
                 lambda: platform.cluster.get("raycluster", serving) is None,
                 400,
             )
+    assert former.isdisjoint(beside(platform))
     platform.figures["another image"] = load.result
     assert load.result["failed"] == 0, load.result["failures"]
+
+
+def beside(platform: Platform) -> set[str]:
+    """The pods of MLflow and the training cluster's head: they too run the image."""
+    servers = platform.cluster.list("pods", "app.kubernetes.io/component=server", namespace=TRACKING)
+    return {name_of(pod) for pod in (*servers, *platform.cluster.pods("train-head"))}
 
 
 def test_an_api_server_that_goes_away_is_named_and_the_next_update_mends_it(
