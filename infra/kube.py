@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import yaml
 
+from train.deadline import within
 from train.errors import VigilError
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 Object = dict[str, Any]
-T = TypeVar("T")
 DEFAULT_FILE = "~/.kube/config"
 TIMEOUT_S = 10.0
 POD_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -82,27 +81,6 @@ class Kubeconfig:
 
     def __str__(self) -> str:
         return f"context {self.context!r} of {self.source}"
-
-
-def within(seconds: float, work: Callable[[], T], late: str) -> T:
-    """The result of `work`, which may hang; raises ClusterAway(late) after `seconds`."""
-    done: list[T] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(work())
-        except BaseException as error:  # handed to the caller, whatever it is
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failed:
-        raise failed[0]
-    if not done:
-        raise ClusterAway(late)
-    return done[0]
 
 
 def find(kubeconfig: str | None = None, context: str | None = None) -> Kubeconfig | None:
@@ -268,8 +246,11 @@ def connect(
     """
     found = find(kubeconfig, context)
     where = str(found) if found else "the pod's own account"
-    late = f"{where}: the program that gets its credentials has not ended in {timeout_s:g} s"
-    client = within(timeout_s, lambda: _client(found, where), late)
+    try:
+        client = within(timeout_s, lambda: _client(found, where))
+    except TimeoutError as error:
+        late = f"{where}: the program that gets its credentials has not ended in {timeout_s:g} s"
+        raise ClusterAway(late) from error
     return Cluster(client, where, timeout_s)
 
 

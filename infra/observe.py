@@ -15,6 +15,7 @@ Usage = tuple[tuple[str, str, str], int]  # namespace, pod, container; bytes
 PROXY_S = 4.0
 LOG_LINES = 12
 MOST_LOGS = 20  # of more pods than this nobody reads the last words
+MADE_BY_A_STACK = "app.kubernetes.io/part-of=vigil"
 SERVE = "/api/v1/namespaces/vigil/services/vigil-serve-svc:8000/proxy/readyz"
 RAY, APPS, BATCH = "/apis/ray.io/v1", "/apis/apps/v1", "/apis/batch/v1"
 NAMESPACED = {
@@ -59,11 +60,14 @@ class Look:
 
 
 class Observer:
-    """Looks at one cluster, as often as asked. A kind that may not be read is left out."""
+    """Looks at one cluster, as often as asked. A kind that may not be read is left out.
 
-    def __init__(self, cluster: Cluster, namespaces: Sequence[str] = NAMESPACES) -> None:
+    It looks into NAMESPACES, and into whatever else a stack has made (monitoring, Argo CD).
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._namespaces = tuple(namespaces)
+        self._namespaces: Sequence[str] = NAMESPACES
         self._unread: list[str] = []
 
     def look(self, kinds: Sequence[str] = tuple(NAMESPACED), *, deep: bool = True) -> Look:
@@ -72,14 +76,14 @@ class Observer:
         Raises ClusterAway or NotLoggedIn where the API server cannot be asked.
         """
         self._unread = []
-        objects: dict[str, Sequence[Object]] = {}
+        objects: dict[str, Sequence[Object]] = {"Namespace": self._own_namespaces()}
+        self._namespaces = list(dict.fromkeys([*NAMESPACES, *map(name_of, objects["Namespace"])]))
         for kind in kinds:
             if (found := self._in_namespaces(kind)) is not None:
                 objects[kind] = found
         for kind, path in GLOBAL.items():
             if (items := self._try(kind, path)) is not None:
                 objects[kind] = items
-        objects["Namespace"] = self._own_namespaces()
         seen = Snapshot(now=datetime.now(UTC), objects=objects)
         seen = replace(seen, logs=dict(self._logs(wanted_logs(seen))))
         return Look(self._deep(seen) if deep else seen, tuple(self._unread))
@@ -132,8 +136,10 @@ class Observer:
             return None
 
     def _own_namespaces(self) -> list[Object]:
-        found = [self._get(f"/api/v1/namespaces/{name}") for name in self._namespaces]
-        return [one for one in found if one is not None]
+        named = [self._get(f"/api/v1/namespaces/{name}") for name in NAMESPACES]
+        made = self._quietly("/api/v1/namespaces", MADE_BY_A_STACK)
+        found = {name_of(one): one for one in (*named, *made) if one is not None}
+        return list(found.values())
 
     def _operators(self, seen: Snapshot) -> list[Object]:
         """KubeRay's operator wherever it is installed, and the deployments of the platform."""
@@ -158,7 +164,7 @@ class Observer:
         measured = False
         for namespace in self._namespaces:
             path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods"
-            for pod in self._measured(path):
+            for pod in self._quietly(path):
                 measured = True
                 for one in pod.get("containers") or []:
                     key = namespace, pod["metadata"]["name"], one["name"]
@@ -166,12 +172,13 @@ class Observer:
         if not measured:
             yield from self._kubelets()
 
-    def _measured(self, path: str) -> list[Object]:
+    def _quietly(self, path: str, labels: str = "") -> list[Object]:
+        """A list that need not be had: there is another way to what it tells."""
         try:
-            return self._cluster.list(path)
+            return self._cluster.list(path, labels)
         except (ClusterAway, NotLoggedIn):
             raise
-        except ClusterError:  # no metrics server, or one that is not well: the kubelets know too
+        except ClusterError:
             return []
 
     def _kubelets(self) -> Iterator[Usage]:

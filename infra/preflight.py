@@ -186,7 +186,6 @@ def _short_of(hard: Mapping[str, str], room: Room) -> Iterator[str]:
 def preflight(
     wanted: Wanted,
     kubeconfig: str | None = None,
-    context: str | None = None,
     *,
     timeout_s: float = TIMEOUT_S,
 ) -> str | None:
@@ -195,8 +194,8 @@ def preflight(
     `kubeconfig`: its text or file; None: that of kubectl. What is only a risk is a warning.
     """
     try:
-        chosen = find(kubeconfig, context)
-        found = check(connect(kubeconfig, context, timeout_s), wanted)
+        chosen = find(kubeconfig)
+        found = check(connect(kubeconfig, timeout_s=timeout_s), wanted)
     except ClusterError as error:
         raise pulumi.RunError(error.message) from error
     for one in found:

@@ -231,7 +231,6 @@ def failed(timeout_s: float, last: State, found: Sequence[Finding]) -> str:
 
 def watch(
     kubeconfig: pulumi.Input[str] | None = None,
-    context: str | None = None,
     *,
     timeout_s: float,
 ) -> None:
@@ -243,7 +242,7 @@ def watch(
         return
 
     def start(text: str | None) -> None:
-        Watch(lambda: connect(text, context), pulumi.log.warn)
+        Watch(lambda: connect(text), pulumi.log.warn)
 
     if kubeconfig is None:
         start(None)
@@ -254,7 +253,6 @@ def watch(
 def ready(
     done: Sequence[pulumi.Resource],
     kubeconfig: pulumi.Input[str] | None = None,
-    context: str | None = None,
     *,
     timeout_s: float,
     resource: pulumi.Resource | None = None,
@@ -273,7 +271,7 @@ def ready(
 
     async def serve(values: list[Any]) -> str:
         text = values[-1]
-        state = await wait(lambda: connect(text, context), timeout_s, tell=tell)
+        state = await wait(lambda: connect(text), timeout_s, tell=tell)
         pulumi.log.info(f"the platform serves: {state.reached}", resource)
         return state.reached
 

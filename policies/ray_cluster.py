@@ -11,6 +11,9 @@ from policies.pods import RAY, Env, Group, namespace_of, ray_cluster, ray_groups
 from policies.rule import Context, Found, Props, Resource, Subjects, rule
 
 ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
+# What Vigil's own Ray pods carry.
+COMPONENT = "app.kubernetes.io/component"
+RAY_COMPONENTS = ("serve-head", "serve-worker", "monitor", "train-head", "train-worker")
 SERVE = "kubernetes:ray.io/*:RayService"
 PORTS = {
     "ports": {
@@ -251,7 +254,8 @@ def ray_budget_counts_pods(budget: Props, _: Context) -> Found:
     """A disruption budget over Ray's pods is one that Kubernetes can compute: drains go on."""
     spec = budget.get("spec") or {}
     labels = (spec.get("selector") or {}).get("matchLabels") or {}
-    if not any(str(label).startswith("ray.io/") for label in labels):  # KubeRay's own, on every pod
+    of_kuberay = any(str(label).startswith("ray.io/") for label in labels)  # its own, on every pod
+    if not of_kuberay and labels.get(COMPONENT) not in RAY_COMPONENTS:
         return None
     if spec.get("maxUnavailable") is not None:
         return f"maxUnavailable {_plain(spec['maxUnavailable'])}"

@@ -98,7 +98,7 @@ def _train(spec: JobSpec, settings: TrainSettings, home: Home, step: Steps) -> J
 
     registry, platform = open_registry(home, settings), home.platform()
     if settings.jobs_url is not None and not inside_job():
-        return train(Jobs(settings.jobs_url, READY_S), spec, settings.environment, registry, step, python="python")
+        return train(Jobs(settings.jobs_url, READY_S), spec, settings.environment, registry, step)
     if platform is not None and not inside_job():
         return train(Jobs(platform.dashboard_url, READY_S), spec.absolute(), settings.environment, registry, step)
     step("starting Ray" if platform is None else "connecting to Ray")

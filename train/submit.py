@@ -11,7 +11,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from train import errors
+from train.deadline import within
 from train.errors import JobsUnavailable, VigilError
 from train.registry import Registry
 from train.spec import JobResult, JobSpec
@@ -72,13 +72,13 @@ class Jobs:
         here = urlsplit(self._url).hostname in ("127.0.0.1", "::1", "localhost")
         return sys.executable if here else "python"
 
-    def start(self, job: str, spec: JobSpec, environment: Mapping[str, str], python: str | None = None) -> bool:
+    def start(self, job: str, spec: JobSpec, environment: Mapping[str, str]) -> bool:
         """Submit the job unless Ray knows it; whether it was submitted.
 
         It gets the variables of `environment` and no other of this process.
         """
         settings = [f"{name}={value}" for name, value in environment.items()]
-        command = ["env", *settings, "nice", f"-n{NICENESS}", python or self.python, "-m", "vigil"]
+        command = ["env", *settings, "nice", f"-n{NICENESS}", self.python, "-m", "vigil"]
         entrypoint = shlex.join([*command, *spec.arguments()])
         return self._patiently(lambda: self._start(job, entrypoint))
 
@@ -179,8 +179,10 @@ class Jobs:
 
     def _ask(self, what: str, *args: Any, **named: Any) -> Any:
         try:
-            self._client = self._client or soon(JobServer, self._url)
-            return soon(getattr(self._client, what), *args, **named)
+            self._client = self._client or within(ANSWER_S, partial(JobServer, self._url))
+            return within(ANSWER_S, partial(getattr(self._client, what), *args, **named))
+        except TimeoutError as error:  # its agent is stuck, and Ray's client would wait for ever
+            raise JobsUnavailable(f"Ray's job server {self._url} does not answer within {ANSWER_S:g} s") from error
         except AuthenticationError as error:
             raise NotAdmitted(
                 f"Ray's job server {self._url} takes another token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's"
@@ -189,21 +191,13 @@ class Jobs:
             raise JobsUnavailable(f"Ray's job server {self._url} cannot do it now: {error}") from error
 
 
-def soon(call: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """Ray's client waits for ever for a job server whose agent is stuck: here it is away after ANSWER_S."""
-    pool = ThreadPoolExecutor(1)
-    try:
-        return pool.submit(call, *args, **named).result(ANSWER_S)
-    except TimeoutError as error:
-        raise JobsUnavailable(f"Ray's job server does not answer within {ANSWER_S:g} s") from error
-    finally:
-        pool.shutdown(wait=False)
-
-
 def train(
-    server: Jobs, spec: JobSpec, environment: Mapping[str, str], registry: Registry, tell: Callable[[str], None],
-    python: str = sys.executable,
-) -> JobResult:  # fmt: skip
+    server: Jobs,
+    spec: JobSpec,
+    environment: Mapping[str, str],
+    registry: Registry,
+    tell: Callable[[str], None],
+) -> JobResult:
     """Train in a job and wait for the version; `tell` gets what the job says, line by line.
 
     The job is named by the key of `spec`, so that a second call joins the one that runs. Ctrl-C stops the job, but not one that
@@ -213,12 +207,12 @@ def train(
     if (done := registry.of_job(key)) is not None:
         return JobResult(done, registry.gate(done))
     job, keyed = server.next(f"train-{key}"), replace(spec, key=key)
-    mine = server.start(job, keyed, environment, python)
+    mine = server.start(job, keyed, environment)
     tell(f"{'training' if mine else 'joining what trains'} as Ray job {job}")
 
     def again(name: str) -> None:
         nonlocal mine
-        mine = server.start(name, keyed, environment, python)
+        mine = server.start(name, keyed, environment)
 
     try:
         status, lines = server.follow(job, tell=tell, again=again)

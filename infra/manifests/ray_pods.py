@@ -27,6 +27,7 @@ COMPONENT = "app.kubernetes.io/component"
 SERVE_WORKER, SERVE_HEAD, TRAIN_HEAD = "serve-worker", "serve-head", "train-head"
 SERVER = "vigil-serve"  # service account of the pods with replicas
 WORKER_PORTS = {"metrics": 8080, "haproxy": 9101, "serve": PORT}
+TRAIN_PORTS = {"metrics": 8080}
 HEAD_PORTS = {"metrics": 8080, "gcs-server": 6379, "dashboard": 8265, "client": 10001}
 
 
@@ -74,7 +75,7 @@ def train_worker(settings: PlatformSettings) -> Role:
         pool="ray-train",
         account="vigil-train",
         amounts=resources(settings.train_cpu, f"{settings.train_memory_gib}Gi"),
-        ports=HEAD_PORTS,
+        ports=TRAIN_PORTS,
         grace_s=TRAIN_GRACE_S,
         priority=TRAINING_PRIORITY,
     )

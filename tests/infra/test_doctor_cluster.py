@@ -83,6 +83,14 @@ def test_a_wrong_context_is_exit_1_with_a_message(api: FakeApi, tmp_path: Path) 
 # --- what is looked at ---
 
 
+def test_what_else_a_stack_has_made_is_looked_into(api: FakeApi) -> None:
+    pods = "/api/v1/namespaces/{}/pods"
+    api.replies["/api/v1/namespaces"] = 200, {"items": [{"metadata": {"name": "vigil-monitoring"}}]}
+    api.replies[pods.format("vigil-monitoring")] = 200, {"items": [given.pod(name="grafana")]}
+    seen = Observer(connect(kubeconfig(api.url))).look().seen
+    assert "grafana" in [one["metadata"]["name"] for one in seen.of("Pod")]
+
+
 def test_the_logs_of_what_crashes_are_read(api: FakeApi) -> None:
     crashing = given.container_status(
         state=given.waiting("CrashLoopBackOff"),

@@ -137,7 +137,7 @@ def test_no_kubeconfig_wrong_context_and_no_answer_each_end_in_a_message_that_na
     with pytest.raises(pulumi.RunError, match=r"no kubeconfig: .*nowhere does not exist"):
         preflight(WANTED)
     with pytest.raises(pulumi.RunError, match=r"no context 'prod' \(it has kind-vigil, other\)"):
-        preflight(WANTED, kubeconfig(api.url), "prod")
+        preflight(WANTED, kubeconfig(api.url, current="prod"))
     api.hang.set()
     with pytest.raises(pulumi.RunError, match=rf"API server {api.url} .* does not answer"):
         preflight(WANTED, kubeconfig(api.url), timeout_s=0.3)

@@ -330,6 +330,13 @@ UNNAMED = (
     "head: no port of its container is named serve: KubeRay makes the serve service from it, and"
     " without one the RayService is never ready"
 )
+OF_RAY_PODS = (
+    ("ray.io/group", "y"),
+    ("ray.io/node-type", "y"),
+    ("ray.io/cluster", "y"),
+    ("app.kubernetes.io/component", "serve-worker"),
+    ("app.kubernetes.io/component", "train-head"),
+)
 UNCOUNTED = (
     "its pods are of a RayCluster, which has no scale to count from, so none is evicted:"
     " set minAvailable to a number in place of {}"
@@ -476,10 +483,10 @@ RAY = [
             Break(
                 "budget-of-pods",
                 "spec",
-                {**share, "selector": {"matchLabels": {"app": "x", label: "y"}}},
+                {**share, "selector": {"matchLabels": {"app": "x", label: value}}},
                 UNCOUNTED.replace("{}", said),
             )
-            for label in ("ray.io/group", "ray.io/node-type", "ray.io/cluster")
+            for label, value in OF_RAY_PODS
             for share, said in (
                 ({"maxUnavailable": 1.0}, "maxUnavailable 1"),
                 ({"maxUnavailable": 0.0}, "maxUnavailable 0"),
