@@ -22,6 +22,7 @@ COMMANDS = {
     "top": "serve.top",
     "demo": "serve.cli",
     "stream": "serve.cli",
+    "settings": "serve.show_settings",
     "keys": "serve.keys",
     "replay": "serve.replay",
     "train": "train.cli",

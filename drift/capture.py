@@ -26,7 +26,7 @@ class Captured:
     """The captured windows in `folder`, at most `keep` of them."""
 
     def __init__(self, folder: Path, keep: int, metrics: DriftMetrics) -> None:
-        self._folder, self._keep, self._metrics = folder, keep, metrics
+        self._folder, self.keep, self._metrics = folder, keep, metrics
         self._last_stamp = 0
 
     def write(self, window: Window, names: tuple[str, ...], version: str, alerts: NDArray[np.bool_]) -> None:
@@ -45,7 +45,7 @@ class Captured:
                 temporary.replace(file)
             finally:
                 temporary.unlink(missing_ok=True)
-            for file in sorted(self._folder.glob(FILES))[: -self._keep]:
+            for file in sorted(self._folder.glob(FILES))[: -self.keep]:
                 file.unlink(missing_ok=True)
         except OSError as error:
             self._metrics.capture_failures.inc()

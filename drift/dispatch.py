@@ -29,9 +29,10 @@ def dispatch(payload: dict[str, str], settings: DriftSettings) -> None:
     if settings.github_workflow:
         url = f"{base}/actions/workflows/{settings.github_workflow}/dispatches"
         body = {"ref": settings.github_ref, "inputs": payload}
+    token = DriftSettings.secret_now("github_token")  # it may have been renewed since the monitor began
     headers = {
         "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28", "User-Agent": "vigil",
-        "Content-Type": "application/json", "Authorization": f"Bearer {settings.github_token.get_secret_value()}",
+        "Content-Type": "application/json", "Authorization": f"Bearer {token.get_secret_value()}",
     }  # fmt: skip
     request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
     try:

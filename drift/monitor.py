@@ -27,6 +27,7 @@ from train.registry import Registry
 from train.settings import TrustSettings
 
 log = logging.getLogger("ray.serve")
+SERVICE = "vigil"  # the Serve application that scores
 CANARY_S, MIRROR_S = 0.5, 1.0
 HURRY_S = 10.0  # a replica that does not answer by then looks by itself
 LEDGER_S, LOOKING_S, MOST_MOVES, MOST_VERSIONS = 15.0, 60.0, 50, 20
@@ -37,12 +38,11 @@ class DriftMonitor:
 
     async def __init__(self, args: dict[str, Any]) -> None:  # pyright: ignore[reportGeneralTypeIssues]
         """Serve awaits it: the loop is also that of Ray's own part of the replica, and the state may be far away."""
-        self.settings = DriftSettings(**args)
-        if self.settings.backend == "github" and not (self.settings.github_repository and self.settings.github_token):
-            raise PlatformError("backend github needs VIGIL_DRIFT_GITHUB_REPOSITORY and VIGIL_DRIFT_GITHUB_TOKEN")
+        self.settings = DriftSettings.given(**args)
+        _check_token(self.settings)
         self._watch = await asyncio.to_thread(Watch, self.settings)
         self._registry = Registry(self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open())
-        self._service = Application(self.settings.serve_application)
+        self._service = Application(SERVICE)
         self._looked = 0.0  # when a console was shown last
         self._tasks = [
             asyncio.get_running_loop().create_task(self._follow_loop()),
@@ -52,6 +52,13 @@ class DriftMonitor:
             asyncio.get_running_loop().create_task(self._ledger_loop()),
             asyncio.get_running_loop().create_task(self._mirror_loop()),
         ]
+
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Take what may change while the monitor runs."""
+        settings = self.settings.with_live(config)
+        _check_token(settings)
+        self.settings = settings
+        await asyncio.to_thread(self._watch.follow_settings, self.settings)
 
     async def ingest(self, report: dict[str, Any]) -> dict[str, float | None]:
         """A replica's report; answers with what every response tells of drift, and which canary is over."""
@@ -190,6 +197,11 @@ class DriftMonitor:
         """Have the replicas look at the registry now; they would anyway within their poll period."""
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._service.ask_all("refresh"), HURRY_S)
+
+
+def _check_token(settings: DriftSettings) -> None:
+    if settings.backend == "github" and not DriftSettings.secret_now("github_token"):
+        raise PlatformError(f"backend github needs a token that may dispatch: {DriftSettings.variable('github_token')}")
 
 
 def build(args: dict[str, Any]) -> serve.Application:

@@ -112,7 +112,7 @@ def _run(episode: str, since: float, info: dict[str, Any], *, settings: DriftSet
     spec = JobSpec(
         str(info["data"]), None, captured, since, trigger_of(episode), episode, columns, str(info.get("over_time", ""))
     )
-    server, job = Jobs(settings.dashboard_url), f"retrain-{episode}"
+    server, job = Jobs(settings.jobs_url), f"retrain-{episode}"
     # It may be a search that found them: a retraining begins where the champion stands.
     forest = {f"VIGIL_TRAIN_{name.upper()}": str(value) for name, value in info.get("forest", {}).items()}
     server.start(job, spec, forest)

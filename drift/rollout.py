@@ -24,7 +24,7 @@ class Rollout:
     """Replicas beside what they should have. An alert means that one has lagged for more polls than allowed."""
 
     def __init__(self, settings: DriftSettings, metrics: DriftMetrics) -> None:
-        self._settings = settings
+        self.settings = settings
         self._metrics = metrics
         self.desired = Desired()
         self.budget = 0.0  # of alerts, the champion's
@@ -52,7 +52,7 @@ class Rollout:
         if trial is None or canary is None or trial["started"] != canary.started or self.stopped == canary.started:
             return
         self._trials[str(report["replica"])] = trial
-        reason = reason_to_stop(*self._arms, float(trial["budget"]), self._settings.canary_alert_band)
+        reason = reason_to_stop(*self._arms, float(trial["budget"]), self.settings.canary_alert_band)
         if reason is not None:
             self.stopped, self._reason = canary.started, reason
             self._metrics.canary_stops.inc()
@@ -70,7 +70,7 @@ class Rollout:
             return None
         if self.stopped == canary.started:
             return "stop"
-        return "promote" if canary.over(now) and self._arms[1].requests >= self._settings.canary_requests else None
+        return "promote" if canary.over(now) and self._arms[1].requests >= self.settings.canary_requests else None
 
     def carry_out(self, what: str, registry: Registry) -> None:
         """Move the registry as was decided; raises VigilError when it is away or somebody else is promoting."""
@@ -93,10 +93,10 @@ class Rollout:
         lagging = [str(r["replica"]) for r in live if desired is not None and r["version"] != desired]
         self._lags = {replica: self._lags.get(replica, now) for replica in lagging}
         lag = max((now - since for since in self._lags.values()), default=0.0)
-        alert = lag > self._settings.disagreement_polls * POLL_S
+        alert = lag > self.settings.disagreement_polls * POLL_S
         return {
             "desired_version": desired, "lagging": lagging,
-            "disagreement": {"alert": alert, "seconds": lag, "allowed_polls": self._settings.disagreement_polls},
+            "disagreement": {"alert": alert, "seconds": lag, "allowed_polls": self.settings.disagreement_polls},
             "canary": self._canary(now), "shadow": self.shadow.found(),
         }  # fmt: skip
 

@@ -64,6 +64,12 @@ class Watch:
         self._followed: str | None = None  # also before a restart
         self.hold()
 
+    def follow_settings(self, settings: DriftSettings) -> None:
+        """Go on with other values of what may change while the monitor runs."""
+        with self._lock:
+            self.settings = self.rollout.settings = settings
+            self._captured.keep = settings.keep_windows
+
     def hold(self) -> bool:
         """Whether this is the monitor that acts; one that has just become it goes on where the former stopped."""
         with self._lock:

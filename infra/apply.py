@@ -14,9 +14,9 @@ from infra.manifests.delivery import root_application
 from infra.manifests.monitoring import METRICS_KEY
 from infra.manifests.operators import KUBERAY, Chart, charts
 from infra.manifests.parts import Object
-from infra.manifests.ray_config import API_KEYS, KEY_FILE, MLFLOW_LOGIN, RAY_TOKEN, REDIS_SECRET
+from infra.manifests.ray_config import API_KEYS, KEY_FILE, MLFLOW_LOGIN, RAY_TOKEN, REDIS_SECRET, ROOM_SECRETS_NAME
 from infra.manifests.tracking import ADMIN_SECRET
-from infra.settings import PlatformSettings
+from infra.settings import ROOM_SECRETS, PlatformSettings
 
 HELM_TIMEOUT_S = 900
 # What the autoscaler writes is not the stack's: a refresh would find it changed, and an `up` take workers from a training.
@@ -96,6 +96,8 @@ class Platform(pulumi.ComponentResource):
             wanted[RAY, API_KEYS] = {KEY_FILE.name: values["apiKeys"]}
         if "redisPassword" in values:
             wanted[RAY, REDIS_SECRET] = {"password": values["redisPassword"]}
+        if held := {cls.variable(name): values[key] for key, (cls, name) in ROOM_SECRETS.items() if key in values}:
+            wanted[RAY, ROOM_SECRETS_NAME] = held
         if "grafanaPassword" in values:
             wanted[MONITORING, "grafana-admin"] = {"username": "admin", "password": values["grafanaPassword"]}
             wanted[MONITORING, METRICS_KEY] = {"key": values["metricsKey"]}

@@ -107,7 +107,8 @@ def publish(package: bytes, version: str, bucket: str, client: Any, now: datetim
 
 
 def _values(settings: PlatformSettings) -> dict[str, Any]:
-    values = {"image": settings.image_ref, "minReplicas": settings.min_replicas, "maxReplicas": settings.max_replicas}
+    serve = settings.serve
+    values = {"image": settings.image_ref, "minReplicas": serve.min_replicas, "maxReplicas": serve.max_replicas}
     return values | ({"host": settings.hostname} if settings.hostname else {})
 
 
@@ -115,8 +116,7 @@ def _marked(settings: PlatformSettings) -> PlatformSettings:
     # What follows from the replicas stays that of the environment.
     marks: dict[str, Any] = {
         "image": IMAGE,
-        "min_replicas": LEAST,
-        "max_replicas": MOST,
+        "serve": settings.serve.model_copy(update={"min_replicas": LEAST, "max_replicas": MOST}),
         "replicas_per_worker": settings.most_per_worker,
     }
     return settings.model_copy(update=marks | ({"hostname": HOST} if settings.hostname else {}))

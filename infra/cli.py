@@ -53,6 +53,21 @@ def dashboards(
     _wrote(pages.write(out, scrape.configuration(url, ray_url, token, key_file, streams)), out, as_json)
 
 
+@render.command("settings")
+@click.option("--env", "environment", required=True, help="name of the stack")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="file to write")
+@json_option
+@command
+def settings_of(environment: str, out: Path, as_json: bool) -> None:
+    """Write the settings file that the pods of a stack read: VIGIL_CONFIG names it to a training that runs elsewhere."""
+    from infra.manifests.ray_config import settings_file
+    from infra.settings import read_files
+
+    (text,) = settings_file(read_files(environment))["data"].values()
+    out.write_text(text)
+    show({"environment": environment, "out": str(out)}) if as_json else click.echo(f"settings of {environment} in {out}")
+
+
 def _wrote(files: list[Path], out: Path, as_json: bool, **told: str) -> None:
     if as_json:
         show({**told, "out": str(out), "files": [str(file.relative_to(out)) for file in files]})

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pydantic.alias_generators import to_camel
-
 from infra.cidr import BadNetwork, apart, split
 
 if TYPE_CHECKING:
@@ -28,27 +26,36 @@ def _needs(settings: PlatformSettings) -> list[str]:
         found.append("trainSchedule: five cron fields and a trainData are needed")
     if settings.ingress != "none" and not settings.hostname:
         found.append(f"hostname: needed with ingress {settings.ingress}")
-    if bool(settings.oidc_issuer) != bool(settings.oidc_audience):
-        found.append("oidcAudience: oidcIssuer and oidcAudience go together")
+    if settings.serve.auth == "off" and settings.ingress != "none":
+        found.append(f"serve.auth = 'off': with ingress {settings.ingress} anybody could call")
+    names = {f"{room.room}.modelName": room.model_name for room in (settings.serve, settings.drift, settings.train)}
+    if len(set(names.values())) > 1:
+        found.append("; ".join(f"{key} = {name!r}" for key, name in names.items()) + ": they must name one model")
     if settings.delivery == "argocd" and not settings.git_url:
         found.append("gitUrl: needed with delivery argocd")
     return found
 
 
 def _bounds(settings: PlatformSettings) -> list[str]:
+    serve = settings.serve
     found = [
-        f"{to_camel(low)}: {getattr(settings, low)} is more than {to_camel(high)}, {getattr(settings, high)}"
-        for low, high in (("min_workers", "max_workers"), ("min_replicas", "max_replicas"))
-        if getattr(settings, low) > getattr(settings, high)
+        f"{low_key}: {low} is more than {high_key}, {high}"
+        for low_key, low, high_key, high in (
+            ("minWorkers", settings.min_workers, "maxWorkers", settings.max_workers),
+            ("serve.minReplicas", serve.min_replicas, "serve.maxReplicas", serve.max_replicas),
+        )
+        if low > high
     ]
-    if settings.cpus_per_replica > settings.worker_cpu:
-        found.append(f"cpusPerReplica: {settings.cpus_per_replica} does not fit into a worker of workerCpu {settings.worker_cpu}")
-    elif settings.max_replicas > (room := int(settings.worker_cpu // settings.cpus_per_replica) * settings.max_workers):
-        found.append(f"maxReplicas: {settings.max_replicas}, but maxWorkers of workerCpu hold only {room}")
-    if not found and settings.min_replicas < (least := (settings.min_workers - 1) * settings.most_per_worker + 1):
+    if serve.cpus_per_replica > settings.worker_cpu:
         found.append(
-            f"minReplicas: {settings.min_replicas} leave one of minWorkers {settings.min_workers} without a replica, where each"
-            f" holds up to {settings.most_per_worker}: {least} are needed, or fewer minWorkers"
+            f"serve.cpusPerReplica: {serve.cpus_per_replica} does not fit into a worker of workerCpu {settings.worker_cpu}"
+        )
+    elif serve.max_replicas > (room := int(settings.worker_cpu // serve.cpus_per_replica) * settings.max_workers):
+        found.append(f"serve.maxReplicas: {serve.max_replicas}, but maxWorkers of workerCpu hold only {room}")
+    if not found and serve.min_replicas < (least := (settings.min_workers - 1) * settings.most_per_worker + 1):
+        found.append(
+            f"serve.minReplicas: {serve.min_replicas} leave one of minWorkers {settings.min_workers} without a replica,"
+            f" where each holds up to {settings.most_per_worker}: {least} are needed, or fewer minWorkers"
         )
     return found
 

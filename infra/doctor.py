@@ -9,20 +9,27 @@ from typing import Any
 
 import yaml
 
+from drift.settings import DriftSettings
+from infra.manifests.bindings import RAY
+from infra.manifests.ray_config import SETTINGS_MAP
 from infra.render import SETTINGS
+from serve.settings import ServeSettings
+from train.options import FILE, Effect, from_keys
+from train.settings import TrainSettings
 
 # From harmless to not: what each effect means to who is served meanwhile.
 EFFECTS = {
-    "in-process swap": "replicas load the model beside the one they serve; nothing restarts",
+    Effect.IN_PROCESS.value: "followed live: by the autoscaler, or by the next training; nothing restarts",
     "in place": "applied to what runs; nothing restarts",
-    "reconfigure": "replicas take the new values in turn, without a restart",
-    "rolling replicas": "replicas restart in turn; the others serve",
+    Effect.RECONFIGURE.value: "replicas, or the monitor, take the new values in turn, without a restart",
+    Effect.ROLLING.value: "replicas, the monitor or stream consumers restart in turn; the others serve",
     "rolling pods": "pods are replaced in turn",
     "rolling nodes": "Karpenter replaces nodes one by one; their pods move",
-    "second RayCluster": "a whole second cluster starts, traffic switches over, the first one goes",
-    "replacement": "deleted and made anew; refused by protected stacks where data is held",
+    Effect.SECOND_CLUSTER.value: "a whole second cluster starts, traffic switches over, the first one goes",
+    Effect.REPLACEMENT.value: "deleted and made anew; refused by protected stacks where data is held",
 }
 START_S = 600  # nodes, image and model of a second cluster, at most
+SETTINGS_KEY = f"ConfigMap/{RAY}/{SETTINGS_MAP}"
 COUNTS = ("replicas", "minReplicas", "maxReplicas")
 REPLACED = {  # settings whose change AWS cannot apply to what exists
     "vpc_cidr": "VPC and all that is in it",
@@ -59,7 +66,7 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
             found.append(Change(key, "in place", "is new"))
         elif b is None:
             lost = key.startswith(("Namespace/", "PersistentVolumeClaim/", "RayService/"))
-            found.append(Change(key, "replacement" if lost else "in place", "is removed"))
+            found.append(Change(key, Effect.REPLACEMENT if lost else "in place", "is removed"))
         elif a != b:
             found.extend(_object(key, a, b))
     order = list(EFFECTS)
@@ -96,7 +103,7 @@ def _settings(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
     for key in sorted(a.keys() & b.keys() & REPLACED.keys()):
         grown = key == "zones" and set(a[key]) <= set(b[key])
         if a[key] != b[key] and not grown:
-            yield Change(f"settings/{key}", "replacement", f"{a[key]} -> {b[key]}: {REPLACED[key]}")
+            yield Change(f"settings/{key}", Effect.REPLACEMENT, f"{a[key]} -> {b[key]}: {REPLACED[key]}")
 
 
 def _object(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
@@ -104,6 +111,9 @@ def _object(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
     by_kind = {"RayService": _ray_service, "RayCluster": _ray_cluster}
     if kind in by_kind:
         yield from by_kind[kind](key, a, b)
+        return
+    if key == SETTINGS_KEY:
+        yield from _settings_file(key, a, b)
         return
     for path in differences(a, b):
         yield Change(key, _plain_effect(kind, path), ".".join(path))
@@ -114,14 +124,14 @@ def _plain_effect(kind: str, path: tuple[str, ...]) -> str:
         return (
             "rolling pods"
             if path[:2] == ("spec", "template")
-            else "replacement"
+            else Effect.REPLACEMENT
             if path[:2] == ("spec", "selector")
             else "in place"
         )
     if kind == "StorageClass" or (kind == "PersistentVolumeClaim" and path[:1] == ("spec",) and "requests" not in path):
-        return "replacement"
+        return Effect.REPLACEMENT
     if kind == "Job" and path[:2] == ("spec", "template"):
-        return "replacement"
+        return Effect.REPLACEMENT
     if kind in ("EC2NodeClass", "NodeClass") or (kind == "NodePool" and "template" in path):
         return "rolling nodes"
     return "in place"
@@ -141,7 +151,7 @@ def _ray_service(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Cha
     ]
     if paths:
         seconds = START_S + int(b.get("rayClusterDeletionDelaySeconds", 60))
-        yield Change(key, "second RayCluster", ", ".join(".".join(p) for p in paths), _size(clusters[0]), seconds)
+        yield Change(key, Effect.SECOND_CLUSTER, ", ".join(".".join(p) for p in paths), _size(clusters[0]), seconds)
     for path in differences(*clusters):
         if _is_count(path):
             yield Change(key, "in place", ".".join(path))
@@ -153,21 +163,31 @@ def _ray_service(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Cha
 
 
 def _serve_effect(path: tuple[str, ...]) -> str:
-    """After Ray's own rules of what needs an actor restart (serve/_private/version.py)."""
+    """The effect of the setting that a path of the Serve configuration ends in; of what is no setting Ray's own rules tell
+    (serve/_private/config.py: what is not updated in place restarts replicas)."""
     if path[0] == "http_options":
-        return "second RayCluster"  # Serve cannot change these while it runs
-    if "user_config" in path:
-        return "reconfigure"
-    if "autoscaling_config" in path:
-        return "in place"
-    if path[-1] in ("max_ongoing_requests", "max_queued_requests", "health_check_period_s", "graceful_shutdown_timeout_s"):
-        return "reconfigure"
-    return "rolling replicas"
+        return Effect.SECOND_CLUSTER  # Serve cannot change these while it runs
+    settings = DriftSettings if path[:2] == ("applications", "drift") else ServeSettings
+    told = next((name for name in path if name in settings.model_fields), None)
+    if told is not None:
+        return settings.effect_of(told)
+    if path[-1] in ("status_code", "health_check_period_s", "graceful_shutdown_timeout_s"):
+        return Effect.RECONFIGURE
+    return Effect.ROLLING
+
+
+def _settings_file(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
+    """The file that training reads; what serving and the monitor read of it comes by the Serve configuration."""
+    old, new = (yaml.safe_load(one["data"].get(FILE, "")) or {} for one in (a, b))
+    for path in differences(old, new):
+        if path[0] == TrainSettings.room:
+            name = from_keys(TrainSettings, {path[1]: None}).popitem()[0]
+            yield Change(key, TrainSettings.effect_of(name), ".".join(path))
 
 
 def _ray_cluster(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
     for path in differences(a["spec"], b["spec"]):
-        effect = "in place" if _is_count(path) else "replacement"
+        effect = "in place" if _is_count(path) else Effect.REPLACEMENT
         yield Change(key, effect, ".".join(path) + ("" if effect == "in place" else " (jobs that run are lost)"))
 
 

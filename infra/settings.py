@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from math import ceil
@@ -12,27 +13,52 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from drift.settings import DriftSettings
 from infra.cidr import BadNetwork, block
 from infra.conflicts import conflicts
 from infra.tags import Tags
-from train.errors import VigilError
+from serve.settings import ServeSettings
+from train.options import BadSettings, RoomSettings, from_keys
+from train.settings import TrainSettings
 
 ROOT = Path(__file__).parent.parent
 PROJECT = "vigil"
-SECRETS = ("rayToken", "apiKeys", "mlflowPassword", "mlflowSecretKey", "redisPassword", "grafanaPassword", "metricsKey")
+PLATFORM_SECRETS = ("rayToken", "apiKeys", "mlflowPassword", "mlflowSecretKey", "redisPassword", "grafanaPassword", "metricsKey")
 INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|\d+xlarge|metal)")
 
 
-class BadSettings(VigilError):
-    """Configuration that cannot be provisioned; the message names each key."""
+ROOMS: Mapping[str, type[RoomSettings]] = {"serve": ServeSettings, "drift": DriftSettings, "train": TrainSettings}
+# Secrets of the rooms, by the key of the stack that holds each.
+ROOM_SECRETS: Mapping[str, tuple[type[RoomSettings], str]] = {
+    "githubToken": (DriftSettings, "github_token"),
+    "streamWebhookSecret": (ServeSettings, "stream_webhook_secret"),
+}
+SECRETS = (*PLATFORM_SECRETS, *ROOM_SECRETS)
+# What was a key of its own.
+MOVED = {
+    "minReplicas": "serve.minReplicas",
+    "maxReplicas": "serve.maxReplicas",
+    "cpusPerReplica": "serve.cpusPerReplica",
+    "oidcIssuer": "serve.oidcIssuer",
+    "oidcAudience": "serve.oidcAudience",
+    "consoleLinks": "serve.links",
+    "driftMode": "drift.mode",
+}
 
 
 class PlatformSettings(BaseModel):
-    """One environment. Keys in Pulumi's configuration are the camelCase of these names."""
+    """One environment: its infrastructure, and what the rooms in it are told.
+
+    Keys in Pulumi's configuration are the camelCase of these names.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
     )
+
+    serve: ServeSettings = Field(default_factory=ServeSettings.given, description="what serving and streams are told")
+    drift: DriftSettings = Field(default_factory=DriftSettings.given, description="what drift monitoring is told")
+    train: TrainSettings = Field(default_factory=TrainSettings.given, description="what training is told")
 
     environment: str = Field(pattern=r"^[a-z][a-z0-9-]{1,15}$", description="name of the stack")
     target: Literal["aws", "kubernetes"] = Field(
@@ -106,22 +132,13 @@ class PlatformSettings(BaseModel):
     train_cpu: int = Field(default=4, ge=1, description="CPUs of a training worker pod")
     train_memory_gib: int = Field(default=16, ge=2, description="memory of a training worker pod")
     max_train_workers: int = Field(default=4, ge=1, description="training worker pods; none runs at rest")
-    min_replicas: int = Field(default=2, ge=1, description="Serve replicas at rest")
-    max_replicas: int = Field(default=8, ge=1, description="Serve replicas under load")
-    cpus_per_replica: float = Field(default=1.0, gt=0, description="CPUs that Ray reserves for a replica")
     replicas_per_worker: int = Field(
         default=0,
         ge=0,
-        description="most replicas on one serving worker; 0: its share at rest, or under load if that is more",
+        description="most replicas on one serving worker; 0: its share at rest, or under load if that is more (another one"
+        " restarts replicas in turn)",
     )
     haproxy: bool = Field(default=True, description="Ray Serve's HAProxy mode; off: its default proxy")
-    oidc_issuer: str = Field(
-        default="",
-        pattern=r"^(https://\S+)?$",
-        description="OpenID Connect issuer whose tokens open the service",
-    )
-    oidc_audience: str = Field(default="", description="audience that such a token must name (required with oidcIssuer)")
-    drift_mode: Literal["observe", "suggest", "auto"] = Field(default="auto", description="what the drift governor may do")
     train_schedule: str = Field(default="", description="cron schedule of retraining in UTC; empty: on drift and by hand only")
     train_data: str = Field(
         default="", description="table on the shared folder that scheduled retraining reads (required with trainSchedule)"
@@ -162,9 +179,6 @@ class PlatformSettings(BaseModel):
     certificate_arn: str = Field(default="", description="ACM certificate of hostname (required with ingress alb)")
     ingress_cidrs: tuple[str, ...] = Field(default=("10.0.0.0/8",), description="who may reach the load balancer")
     gateway_class: str = Field(default="envoy", description="GatewayClass for ingress gateway")
-    console_links: tuple[str, ...] = Field(
-        default=(), description="what the console links to, each NAME=URL, such as Grafana=https://grafana.example.com"
-    )
     monitoring: bool = Field(default=True, description="install kube-prometheus-stack, rules and dashboards")
     delivery: Literal["pulumi", "argocd"] = Field(
         default="pulumi", description="who applies the workloads: this program, or Argo CD from git"
@@ -238,13 +252,6 @@ class PlatformSettings(BaseModel):
             raise ValueError("at least one instance type is needed")
         return types
 
-    @field_validator("console_links")
-    @classmethod
-    def _console_links(cls, links: tuple[str, ...]) -> tuple[str, ...]:
-        if odd := [link for link in links if not re.fullmatch(r"[^=]+=https?://\S+", link)]:
-            raise ValueError(f"{', '.join(odd)}: no NAME=URL such as Grafana=https://grafana.example.com")
-        return links
-
     @field_validator("log_retention_days")
     @classmethod
     def _retention(cls, days: int) -> int:
@@ -256,8 +263,8 @@ class PlatformSettings(BaseModel):
     @property
     def most_per_worker(self) -> int:
         """Most replicas that one serving worker holds: its share at rest, or under load if that is more."""
-        at_rest = ceil(self.min_replicas / self.min_workers)
-        share = max(at_rest, ceil(self.max_replicas / self.max_workers))
+        at_rest = ceil(self.serve.min_replicas / self.min_workers)
+        share = max(at_rest, ceil(self.serve.max_replicas / self.max_workers))
         return self.replicas_per_worker or share
 
     @model_validator(mode="after")
@@ -270,15 +277,61 @@ class PlatformSettings(BaseModel):
 
 def settings_from(environment: str, values: Mapping[str, Any]) -> PlatformSettings:
     """Settings from keys as they are written in a stack file; raises BadSettings with every mistake at once."""
+    own = {key: value for key, value in values.items() if key not in ROOMS and key not in MOVED}
+    lines = [f"{key}: is {PROJECT}:{MOVED[key]} now" for key in values if key in MOVED]
+    rooms: dict[str, RoomSettings] = {}
+    for name, cls in ROOMS.items():
+        try:
+            rooms[name] = room_from(cls, values.get(name))
+        except BadSettings as error:
+            lines.extend(error.lines)
     try:
-        return PlatformSettings.model_validate({"environment": environment, **values})
+        found = PlatformSettings.model_validate({"environment": environment, **rooms, **own})
     except ValidationError as error:
-        lines = []
-        for one in error.errors():
-            key = ".".join(str(part) for part in one["loc"])
-            message = one["msg"].removeprefix("Value error, ")
-            lines.append(f"{key}: {message}" if key else message)
-        raise BadSettings(f"wrong configuration of stack {environment!r}: " + "; ".join(lines)) from error
+        lines.extend(_mistake(dict(one)) for one in error.errors())
+    else:
+        if not lines:
+            return found
+    raise BadSettings(f"wrong configuration of stack {environment!r}: " + "; ".join(lines), lines=lines)
+
+
+def room_from(cls: type[RoomSettings], values: Any) -> RoomSettings:
+    """The settings of a room from its object in a stack file; raises BadSettings."""
+    if values is None:
+        return cls.given()
+    if not isinstance(values, Mapping):
+        raise BadSettings(f"{cls.room} = {values!r}: it must be an object with keys of docs/settings.md")
+    told = from_keys(cls, values)
+    held = {field: key for key, (of, field) in ROOM_SECRETS.items() if of is cls}
+    lines = []
+    for name in [name for name in told if name in cls.model_fields]:
+        if cls.is_internal(name):
+            lines.append(f"{cls.key(name)}: the stack itself sets it")
+        elif cls.is_secret(name):
+            lines.append(f"{cls.key(name)}: it is a secret: `pulumi config set --secret {PROJECT}:{held[name]} VALUE`")
+        else:
+            continue
+        del told[name]
+    try:
+        found = cls.given(**told)
+    except BadSettings as error:
+        lines.extend(error.lines)
+    else:
+        if not lines:
+            return found
+    raise BadSettings("; ".join(lines), lines=lines)
+
+
+def _mistake(one: dict[str, Any]) -> str:
+    """A line of one mistake: key, value, what is allowed."""
+    message = str(one["msg"]).removeprefix("Value error, ")
+    if not one["loc"]:
+        return message
+    key = ".".join(str(part) for part in one["loc"])
+    if one["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, declared(), 1)
+        return f"{key}: no such key" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{key} = {one['input']!r}: {message}"
 
 
 def read_config() -> PlatformSettings:
@@ -287,10 +340,10 @@ def read_config() -> PlatformSettings:
 
     config, known = pulumi.Config(PROJECT), declared()
     # A key that is misspelt would otherwise be ignored, and its default used.
-    if odd := sorted(key for key in _given() if key not in known):
-        raise BadSettings("; ".join(f"{key}: no such key" for key in odd))
+    odd = {key: config.get(key) for key in _given() if key not in known}
     raw = {key: config.get(key) for key in known if key not in SECRETS}
-    return settings_from(pulumi.get_stack(), {key: _typed(key, value) for key, value in raw.items() if value is not None})
+    told = {key: _typed(key, value) for key, value in raw.items() if value is not None}
+    return settings_from(pulumi.get_stack(), told | odd)
 
 
 def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
@@ -315,10 +368,12 @@ def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
 def needed_secrets(settings: PlatformSettings) -> tuple[str, ...]:
     """Which of SECRETS these settings need."""
     optional = {
-        "apiKeys": not settings.oidc_issuer or settings.monitoring,  # Prometheus shows one
+        "apiKeys": not settings.serve.oidc_issuer or settings.monitoring,  # Prometheus shows one
         "redisPassword": settings.gcs_fault_tolerance == "redis",
         "grafanaPassword": settings.monitoring,
         "metricsKey": settings.monitoring,
+        "githubToken": settings.drift.backend == "github",
+        "streamWebhookSecret": "webhook:" in settings.serve.stream_sinks,
     }
     return tuple(key for key in SECRETS if optional.get(key, True))
 
@@ -336,13 +391,13 @@ def read_files(environment: str, root: Path = ROOT) -> PlatformSettings:
 
 def declared() -> dict[str, str]:
     """Every key by its camelCase name, with its kind in Pulumi.yaml."""
-    kinds = {bool: "boolean", int: "integer"}
+    kinds: dict[Any, str] = {bool: "boolean", int: "integer"}
     found = {
-        to_camel(name): kinds.get(field.annotation, "array" if "tuple" in str(field.annotation) else "string")  # type: ignore[arg-type]
+        to_camel(name): kinds.get(field.annotation, "array" if "tuple" in str(field.annotation) else "string")
         for name, field in PlatformSettings.model_fields.items()
-        if name != "environment"
+        if name != "environment" and name not in ROOMS
     }
-    return {**found, **dict.fromkeys(SECRETS, "string")}
+    return {**found, **dict.fromkeys(ROOMS, "object"), **dict.fromkeys(SECRETS, "string")}
 
 
 def _given() -> list[str]:
@@ -360,5 +415,5 @@ def _encrypted(key: str) -> bool:
 
 
 def _typed(key: str, value: str) -> Any:
-    """Pulumi hands over every value as text; pydantic turns scalars into their type, lists are YAML."""
-    return yaml.safe_load(value) if declared()[key] == "array" else value
+    """Pulumi hands over every value as text; pydantic turns scalars into their type, lists and objects are YAML."""
+    return yaml.safe_load(value) if declared()[key] in ("array", "object") else value

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import yaml
 
 from policies.pods import PODS, RAY, WORKLOADS, Container, Env, containers, ray_groups, templates
 from policies.ray_cluster import SERVE, ray_env, version
@@ -209,17 +211,24 @@ def drift_reference_configured(_: Props, context: Context) -> Found:
 
 @rule(
     *RAY,
-    message="{}: set VIGIL_TRAIN_ALERT_RATE on every group, within the parameter `most`",
+    "kubernetes:core/*:ConfigMap",
+    message="{}: set train.alertRate in vigil.yaml, within the parameter `most`",
     fix="State the share of normal rows that may alert; thresholds are calibrated to it.",
     severity="medium",
     params={"most": {"type": "number", "default": 0.05, "description": "largest alert budget, as a share of normal rows"}},
 )
-def alert_budget_configured(_: Props, context: Context) -> Found:
+def alert_budget_configured(config: Props, context: Context) -> Found:
     """How often a model may alert on normal data is stated, not left to a default."""
-    for group in ray_groups(context.resource):
-        stated: Any = ray_env(group).get("VIGIL_TRAIN_ALERT_RATE")
-        if stated is None:
-            return "no alert budget is stated"
-        if not 0 < float(stated) <= float(context.params["most"]):
-            return f"an alert budget of {stated} is out of bounds"
+    groups = ray_groups(context.resource)
+    if any("VIGIL_CONFIG" not in ray_env(group) for group in groups):
+        return "a group has no settings file (VIGIL_CONFIG)"
+    text = (config.get("data") or {}).get("vigil.yaml")
+    if text is None:
+        return None
+    told = yaml.safe_load(text) or {}
+    stated = (told.get("train") or {}).get("alertRate")
+    if stated is None:
+        return "no alert budget is stated"
+    if not 0 < float(stated) <= float(context.params["most"]):
+        return f"an alert budget of {stated} is out of bounds"
     return None

@@ -25,7 +25,7 @@ from serve.handles import Application
 from serve.invocations import decode_invocations, encode_invocations
 from serve.metrics import ServeMetrics, exposition, labelled, snapshot
 from serve.model_watch import ModelWatch, Snapshot
-from serve.observe import App, Observer, observer
+from serve.observe import App, Observer
 from serve.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer, model_metadata, server_metadata
 from serve.operators import Operators, admit_operator, own_page
 from serve.protocols import decode_feedback, decode_mode, decode_predict, encode_predict
@@ -50,28 +50,31 @@ class Detector:
     def __init__(self, args: dict[str, Any]) -> None:
         # While a thread reads the registry or verifies a bundle, requests wait this long for the interpreter, not 5 ms.
         sys.setswitchinterval(SWITCH_S)
-        self.settings = ServeSettings(**args)
+        self.settings = ServeSettings.given(**args)
         self.metrics = ServeMetrics()
         self.replica = f"{os.getpid()}-{uuid.uuid4().hex[:6]}"
         registry = Registry(self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open())
-        self.watch = ModelWatch(
-            registry, Home(self.settings.home).cache, self.metrics, self.settings.poll_s, self.settings.keep_previous_s,
-            self.settings.shadow_rate > 0,
-        )  # fmt: skip
+        self.watch = ModelWatch(registry, Home(self.settings.home).cache, self.metrics, self.settings)
         self.registry = registry
         self.capture = Capture(self.settings.capture_rows)
         monitor = Monitor()
         self.reports = Reports(self.watch, self.capture, self.metrics, monitor)
         self._ask_monitor = monitor.ask
         self._replicas = Application(serve.get_replica_context().app_name)
-        self.observer: Observer | None = None
-        self.capture_rate = 1.0
+        self.observer = Observer(self.settings, self.metrics, self.replica)
+        self._gateway: Gateway | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
-        """Serve awaits this before it routes traffic here: the first model is loaded in it."""
-        self.watch.poll_s = float(config.get("poll_s", self.settings.poll_s))
-        self.capture_rate = float(config.get("capture_rate", 1.0))
+        """Take what may change while the replica runs.
+
+        Serve awaits this before it routes traffic here: the first model is loaded in it.
+        """
+        self.settings = self.settings.with_live(config)
+        followers = (self.watch, self.capture, self.observer, self._gateway)
+        for follower in followers:
+            if follower is not None:
+                follower.follow_settings(self.settings)
         if not self._tasks:
             await self.watch.poll()
             gc.collect()
@@ -124,12 +127,10 @@ class Detector:
                 "/drift/mode": (self.drift_mode, self._admit_operator),
             },
         )  # fmt: skip
-        self.observer = observer(self.settings, self.metrics, self.replica)
-        if self.observer is None:
-            return Gateway(routes, self.settings, self.metrics)
         observed: Any = self
         observed._score = self.observer.scoring(self._score)
-        return self.observer.gateway(Gateway(self.observer.routes(routes), self.settings, self.metrics))
+        self._gateway = Gateway(self.observer.routes(routes), self.settings, self.metrics)
+        return self.observer.gateway(self._gateway)
 
     async def predict(self, call: Call) -> Answer:
         """Score one row or many."""
@@ -168,7 +169,7 @@ class Detector:
             scores = model.bundle.forest.score(rows, self.settings.score_threads)
         else:
             model, scores = trial.score(model, rows, call.body, self.settings.score_threads)
-        if self.capture_rate >= 1 or random.random() < self.capture_rate:
+        if self.settings.capture_rate >= 1 or random.random() < self.settings.capture_rate:
             self.capture.add(model.version, rows, scores, [call.request_id] * len(rows))
         shadow = self.watch.shadow
         if shadow is not None and model is shadow.champion and random.random() < self.settings.shadow_rate:
@@ -289,8 +290,7 @@ class Detector:
         while True:
             await asyncio.sleep(self.settings.flush_s * random.uniform(0.8, 1.2))
             self.watch.check_guard()
-            if self.observer is not None:
-                await self.observer.flush()
+            await self.observer.flush()
             await self.reports.send(self._served())
 
 

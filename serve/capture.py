@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.settings import ServeSettings
+
 Rows = tuple[str, NDArray[Any], NDArray[Any], list[str]]  # model version, rows [n, d], scores [n], request ids [n]
 
 
@@ -20,6 +22,10 @@ class Capture:
         self._batches: deque[Rows] = deque()
         self._count = 0
         self.dropped = 0
+
+    def follow_settings(self, settings: ServeSettings) -> None:
+        """Hold at most so many rows from the next ones on."""
+        self._capacity = settings.capture_rows
 
     def __len__(self) -> int:
         return self._count

@@ -16,9 +16,11 @@ import click
 from serve import local
 from serve.consume import consume
 from serve.figures import told, when
+from serve.follow import Followed, read
 from serve.settings import ServeSettings
 from train.errors import PlatformError
 from train.home import Home, Platform
+from train.options import FILE, FILE_VARIABLE
 from train.service import Named, service_options
 from train.settings import HomeSettings
 from train.terminal import command, json_option, plain, say, show, steps, table
@@ -31,10 +33,27 @@ def port_option(function: Any) -> Any:
     return click.option("--port", type=int, help="HTTP port (default 8000, or VIGIL_SERVE_PORT)")(function)
 
 
+def config_option(function: Any) -> Any:
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help=f"settings file (default: {FILE} in the home); followed while the platform runs",
+        expose_value=False,
+        callback=_name_config,
+    )(function)
+
+
+def _name_config(context: click.Context, parameter: click.Parameter, file: Path | None) -> None:
+    """Every process of the platform inherits the name."""
+    if file is not None:
+        os.environ[FILE_VARIABLE] = str(file.absolute())
+
+
 @click.command()
 @data_option
 @label_option
 @port_option
+@config_option
 @click.option("-d", "--detach", is_flag=True, help="return once the service is ready")
 @json_option
 @command
@@ -56,7 +75,7 @@ def up(data: str | None, label: str | None, port: int | None, detach: bool, as_j
         else:
             _urls(platform)
             say("Ctrl-C stops it")
-        _wait_for_signal()
+        _wait_for_signal(Followed(platform, home, settings, say))
         say("stopping")
 
 
@@ -170,6 +189,7 @@ stream.add_command(consume)
 @data_option
 @label_option
 @port_option
+@config_option
 @click.option("--exit", "leave", is_flag=True, help="stop at the end instead of staying up")
 @json_option
 @command
@@ -191,12 +211,13 @@ def demo(data: str | None, label: str | None, port: int | None, leave: bool, as_
         if not leave:
             _urls(platform)
             say("the platform stays up; Ctrl-C stops it")
-            _wait_for_signal()
+            _wait_for_signal(Followed(platform, home, settings, say))
             say("stopping")
 
 
 def _settings(port: int | None) -> ServeSettings:
-    return ServeSettings() if port is None else ServeSettings(port=port)
+    """Those of serving; what is wrong with any is told before anything starts."""
+    return read(port).serve
 
 
 def _check_file(path: str, label: str | None) -> None:
@@ -257,9 +278,11 @@ def _urls(platform: Platform) -> None:
     say(f"MLflow         {platform.tracking_uri}")
 
 
-def _wait_for_signal() -> None:
+def _wait_for_signal(settings: Followed) -> None:
+    """Until somebody says stop; meanwhile the settings file is followed."""
     came: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: came.append(number))
     while not came:  # in steps: a signal that reaches another thread (Ray has many) does not end a wait of this one
         time.sleep(0.2)
+        settings.look()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -20,8 +19,9 @@ from serve.leases import DynamoLeases, FileLeases, Leases
 from serve.metrics import StreamMetrics
 from serve.records import Sink, Source, StreamError
 from serve.scorer import HttpScorer, Scorer
+from serve.settings import ServeSettings
 from serve.sinks import Bucket, Folder, ParquetSink, Webhook
-from serve.stream import Consumer, StreamSettings
+from serve.stream import Consumer
 from train.home import Home
 from train.service import Named, Service, service_options
 from train.settings import HomeSettings
@@ -55,7 +55,7 @@ def sink_of(name: str) -> Sink:
         "file": lambda: FileSink(Path(rest)),
         "kinesis": lambda: KinesisSink(aws("kinesis"), rest),
         "parquet": lambda: ParquetSink(_store(rest)),
-        "webhook": lambda: Webhook(rest, os.environ.get("VIGIL_STREAM_WEBHOOK_SECRET", "")),
+        "webhook": lambda: Webhook(rest, ServeSettings.secret_now("stream_webhook_secret").get_secret_value()),
     }
     if kind not in makers or not rest:
         raise StreamError(f"sink {name!r}: it must be {FORMS}")
@@ -84,7 +84,7 @@ def leases_of(name: str | None, source: str, sinks: list[str], home: Home) -> Le
 
 
 def build_consumer(
-    source: str, sinks: list[str], dead_letters: str, leases: str | None, scorer: Scorer, home: Home, settings: StreamSettings
+    source: str, sinks: list[str], dead_letters: str, leases: str | None, scorer: Scorer, home: Home, settings: ServeSettings
 ) -> Consumer:
     """A consumer of what the words name. Raises StreamError for words that name nothing."""
     kind, _, folder = dead_letters.partition(":")
@@ -115,8 +115,9 @@ def consume(
     """Score a stream: each record {"id", "features"} of the source gives one result, or one dead letter with the reason."""
     home = HomeSettings().open()
     target = _service(home, port, service)
-    scorer = HttpScorer(target.url, target.headers, os.environ.get("VIGIL_SERVE_MODEL_NAME", "vigil"))
-    consumer = build_consumer(source, list(sinks), dead_letters, leases, scorer, home, StreamSettings())
+    settings = ServeSettings()
+    scorer = HttpScorer(target.url, target.headers, settings.model_name)
+    consumer = build_consumer(source, list(sinks), dead_letters, leases, scorer, home, settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: consumer.stop())
     if metrics_port is not None:

@@ -159,6 +159,10 @@ class Gateway:
         self._receiving = 0  # requests whose body is not there yet; each holds a slot of the replica
         metrics.pending.set_function(lambda: self._pending)
 
+    def follow_settings(self, settings: ServeSettings) -> None:
+        """Other limits from the next request on; who is let in stays."""
+        self._settings = settings
+
     async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)

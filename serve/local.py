@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from drift.settings import DriftSettings
 from serve import ports
 from serve.auth import KeyRing
 from serve.ports import REPLICA_PORTS, Ports
@@ -40,6 +41,7 @@ LITTLE_CPUS = 0.1  # for the monitor, for a stream consumer, for the driver of a
 SCAN_CPUS = 1.0  # for a task that reads a part of a table
 # Nothing uses MLflow's job runner and its consumers, and they take more memory than all else of it.
 MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+APPLICATIONS = "/api/serve/applications/"
 START_TIMEOUT_S = 180.0
 PUT_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
@@ -115,12 +117,8 @@ def environment(settings: ServeSettings, found: Ports, home: Home, folder: Path)
 
 def deploy(platform: Platform, settings: ServeSettings, home: Home) -> None:
     """Put the Serve configuration, the same that a RayService holds, and wait until all applications run."""
-    shared = {"home": str(home.root), "tracking_uri": platform.tracking_uri, "model_name": settings.model_name}
-    links = {"Ray dashboard": platform.dashboard_url, "MLflow": platform.tracking_uri} | settings.links
-    served = settings.model_copy(update={**shared, "links": links})
-    config = served.application({**shared, "dashboard_url": platform.dashboard_url})
-    url = f"{platform.dashboard_url}/api/serve/applications/"
-    _put(url, platform, config)
+    put(platform, settings, DriftSettings(), home)
+    url = f"{platform.dashboard_url}{APPLICATIONS}"
 
     def serving() -> bool:
         applications = call("GET", url, platform)["applications"]
@@ -135,9 +133,17 @@ def deploy(platform: Platform, settings: ServeSettings, home: Home) -> None:
     wait_for(serving, START_TIMEOUT_S, "the Serve applications do not start")
 
 
-def _put(url: str, platform: Platform, config: dict[str, Any]) -> None:
-    """PUT until it is taken: on a busy machine Ray's dashboard answers 5xx while it starts Serve. The request is idempotent."""
-    deadline = time.monotonic() + PUT_TIMEOUT_S
+def put(platform: Platform, settings: ServeSettings, drift: DriftSettings, home: Home) -> None:
+    """Give Serve the configuration of these settings; what has not changed goes on.
+
+    On a busy machine Ray's dashboard answers 5xx while it starts Serve: it is asked again. The request is idempotent.
+    """
+    shared = {"home": home.root, "tracking_uri": platform.tracking_uri}
+    links = {"Ray dashboard": platform.dashboard_url, "MLflow": platform.tracking_uri} | settings.links
+    watching = {**shared, "model_name": settings.model_name, "jobs_url": platform.dashboard_url}
+    served = settings.model_copy(update={**shared, "links": links})
+    config = served.application(drift.model_copy(update=watching))
+    url, deadline = f"{platform.dashboard_url}{APPLICATIONS}", time.monotonic() + PUT_TIMEOUT_S
     while True:
         try:
             call("PUT", url, platform, config)

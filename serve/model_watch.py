@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from serve.metrics import ServeMetrics
+from serve.settings import ServeSettings
 from serve.shadow import Shadow
 from serve.trial import Trial
 from train.bundle import ModelBundle
@@ -79,10 +80,8 @@ class Refusal:
 class ModelWatch:
     """Keeps `snapshot` at the registry's champion, and canary and shadow at what it says. `snapshot` is None at first."""
 
-    def __init__(
-        self, registry: Registry, cache: Path, metrics: ServeMetrics, poll_s: float, keep_s: float = 3600.0, shadows: bool = False
-    ) -> None:
-        self.poll_s = poll_s
+    def __init__(self, registry: Registry, cache: Path, metrics: ServeMetrics, settings: ServeSettings) -> None:
+        self._settings = settings
         self.snapshot: Snapshot | None = None
         self.trial: Trial | None = None
         self.shadow: Shadow | None = None
@@ -93,12 +92,14 @@ class ModelWatch:
         self._registry = registry
         self._cache = cache
         self._metrics = metrics
-        self._keep_s = keep_s
-        self._shadows = shadows
         self._polling = asyncio.Lock()
         self._heard = float("-inf")  # of the monitor, which guards canaries
         self._stopped = 0.0  # the canary that it has stopped, by its start
         self._noticed: tuple[str, float] | None = None  # a version that is not served yet, and since when (monotonic)
+
+    def follow_settings(self, settings: ServeSettings) -> None:
+        """How often to look, how long to keep, whether to shadow: from the next look on."""
+        self._settings = settings
 
     async def poll(self) -> None:
         """Look at the registry and follow it. Never raises for an expected failure."""
@@ -126,7 +127,7 @@ class ModelWatch:
     async def run(self) -> None:
         """Poll for ever, with jitter so that replicas do not ask all at once."""
         while True:
-            await asyncio.sleep(self.poll_s * random.uniform(0.8, 1.2))
+            await asyncio.sleep(self._settings.poll_s * random.uniform(0.8, 1.2))
             try:
                 await self.poll()
             except Exception:  # the watch outlives whatever a library throws
@@ -198,7 +199,7 @@ class ModelWatch:
             fresh = await self._load(candidate, served.bundle.schema_hash)
             self.trial = Trial(plan, fresh) if fresh else None
         rival = desired.challenger
-        if not self._shadows or rival is None or rival.version == served.version:
+        if not self._settings.shadow_rate or rival is None or rival.version == served.version:
             self.shadow = None
         elif self.shadow is None or self.shadow.challenger.version != rival.version:
             fresh = await self._load(rival, served.bundle.schema_hash)
@@ -229,12 +230,13 @@ class ModelWatch:
             told = {"model_version": version}
             log.error("version %s cannot be served, the model stays: %s", version, error.message, extra=told)
         # What cannot be had now may be there at once; what is damaged is not worth a download at every poll.
-        wait = 0.0 if isinstance(error, RegistryUnavailable) else min(self.poll_s * 2 ** min(attempts, 10), LONGEST_WAIT_S)
+        longer = min(self._settings.poll_s * 2 ** min(attempts, 10), LONGEST_WAIT_S)
+        wait = 0.0 if isinstance(error, RegistryUnavailable) else longer
         self.refusals[version] = Refusal(error.message, attempts, time.monotonic() + wait)
 
     def _keep(self, snapshot: Snapshot) -> None:
         self._resident.pop(snapshot.version, None)
-        self._resident[snapshot.version] = (snapshot, time.monotonic() + self._keep_s)
+        self._resident[snapshot.version] = (snapshot, time.monotonic() + self._settings.keep_previous_s)
         while len(self._resident) > KEPT:
             del self._resident[next(iter(self._resident))]
 

@@ -1,6 +1,6 @@
 """What the request log and traces need to know of a request, gathered around doors and scoring, and only where one is on.
 
-A gateway that nobody observes is the gateway itself: it pays for none of this.
+Both can be switched on while the replica runs: a request that nobody observes pays for the question alone.
 """
 
 from __future__ import annotations
@@ -68,14 +68,27 @@ SEEN: contextvars.ContextVar[Seen | None] = contextvars.ContextVar("seen", defau
 
 
 class Observer:
-    """Wraps routes, scoring and gateway. `rate` is the share of requests that go into the request log."""
+    """Wraps routes, scoring and gateway."""
 
-    def __init__(self, log: RequestLog | None, rate: float, traces: Traces | None) -> None:
-        self._log, self._rate, self._traces = log, rate, traces
+    def __init__(self, settings: ServeSettings, metrics: ServeMetrics, replica: str) -> None:
+        self._log = RequestLog(Home(settings.home).logs / "requests" / f"{replica}.jsonl", metrics)
+        self._rate = settings.request_log_rate
+        self._traces: Traces | None = None
+        if settings.traces_endpoint:
+            from serve.traces import Traces  # here: the SDK takes memory
+
+            about = {"service.version": importlib.metadata.version("vigil"), "service.instance.id": replica}
+            self._traces = Traces(settings.traces_endpoint, settings.traces_rate, about)
+
+    def follow_settings(self, settings: ServeSettings) -> None:
+        """Observe another share of the requests."""
+        self._rate = settings.request_log_rate
+        if self._traces is not None:
+            self._traces.sample(settings.traces_rate)
 
     async def flush(self) -> None:
         """Write the request log, off the event loop."""
-        if self._log is not None and (lines := self._log.take()):
+        if lines := self._log.take():
             await asyncio.to_thread(self._log.write, lines)
 
     def close(self) -> None:
@@ -122,8 +135,8 @@ class Observer:
         """The gateway, observed but for reads."""
 
         async def observed(scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:
-            sampled = self._log is not None and random.random() < self._rate
-            if scope["type"] != "http" or scope["method"] in READS or not (sampled or self._traces):
+            sampled = self._rate > 0 and random.random() < self._rate
+            if not (sampled or self._traces) or scope["type"] != "http" or scope["method"] in READS:
                 await app(scope, receive, send)
                 return
             await self._observe(app, scope, receive, send, sampled)
@@ -148,7 +161,7 @@ class Observer:
                 about = {"http.request.method": scope["method"], "url.path": path, "http.response.status_code": seen.status}
                 about |= {"vigil.request_id": call.request_id} | seen.result("vigil.")
                 self._traces.end(span, about, seen.parts, ended)
-            if sampled and self._log is not None:
+            if sampled:
                 trace = f"{span.get_span_context().trace_id:032x}" if span is not None else call.trace_id
                 took = round((ended - seen.began) / 1e6, 3)
                 self._log.add({"time": seen.began / 1e9, "request_id": call.request_id, "trace_id": trace, "path": path,
@@ -164,16 +177,3 @@ def _name(scope: Message) -> str:
 
 def _carrier(headers: dict[bytes, bytes]) -> dict[str, str]:
     return {name.decode(): headers[name].decode("latin-1") for name in (b"traceparent", b"tracestate") if name in headers}
-
-
-def observer(settings: ServeSettings, metrics: ServeMetrics, replica: str) -> Observer | None:
-    """What the settings ask for; None when that is nothing."""
-    log = traces = None
-    if settings.request_log_rate:
-        log = RequestLog(Home(settings.home).logs / "requests" / f"{replica}.jsonl", metrics)
-    if settings.traces_endpoint:
-        from serve.traces import Traces  # here: the SDK takes memory
-
-        about = {"service.version": importlib.metadata.version("vigil"), "service.instance.id": replica}
-        traces = Traces(settings.traces_endpoint, settings.traces_rate, about)
-    return Observer(log, settings.request_log_rate, traces) if log or traces else None

@@ -1,95 +1,120 @@
-"""ServeSettings: everything that serving reads from the environment (`VIGIL_SERVE_*`), once."""
+"""ServeSettings: everything that serving and streams are told (`VIGIL_SERVE_*`, `serve:` in vigil.yaml), once."""
 
 from __future__ import annotations
 
 import math
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from train.options import Effect, RoomSettings, setting
 
 KEPT_BYTES = 4 * 1024 * 1024
 HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
 
 
-class ServeSettings(BaseSettings):
-    """The scoring service: what it loads, what it accepts, how it scales."""
+class ServeSettings(RoomSettings):
+    """The scoring service: what it loads, what it accepts, how it scales; and the streams that it scores."""
 
+    room: ClassVar[str] = "serve"
     model_config = SettingsConfigDict(env_prefix="VIGIL_SERVE_", frozen=True, extra="forbid")
 
-    home: Path = Field(default=Path(".vigil"), description="folder of the bundle cache")
-    tracking_uri: str = Field(default="http://127.0.0.1:5000", description="MLflow server")
-    model_name: str = Field(default="vigil", description="registered model whose champion is served")
-    host: str = Field(default="127.0.0.1", description="address to listen on")
-    port: int = Field(default=8000, ge=1, le=65_535, description="HTTP port")
-    min_replicas: int = Field(default=2, ge=1, description="replicas at rest")
-    max_replicas: int = Field(default=4, ge=1, description="replicas under load")
-    target_ongoing_requests: float = Field(default=5, gt=0, description="autoscaling: requests in flight per replica")
-    max_ongoing_requests: int = Field(default=64, ge=1, description="requests that a replica works on at once")
-    max_queued_requests: int = Field(
-        default=512, ge=1, description="requests that wait per replica; more get 503 with Retry-After"
+    home: Path = setting(Path(".vigil"), Effect.ROLLING, "folder of the bundle cache", internal=True)
+    tracking_uri: str = setting("http://127.0.0.1:5000", Effect.ROLLING, "MLflow server", internal=True)
+    model_name: str = setting("vigil", Effect.ROLLING, "registered model whose champion is served")
+    host: str = setting("127.0.0.1", Effect.SECOND_CLUSTER, "address to listen on", internal=True)
+    port: int = setting(8000, Effect.SECOND_CLUSTER, "HTTP port", ge=1, le=65_535, internal=True)
+    min_replicas: int = setting(2, Effect.IN_PROCESS, "replicas at rest", ge=1)
+    max_replicas: int = setting(4, Effect.IN_PROCESS, "replicas under load", ge=1)
+    target_ongoing_requests: float = setting(5, Effect.IN_PROCESS, "autoscaling: requests in flight per replica", gt=0)
+    max_ongoing_requests: int = setting(64, Effect.RECONFIGURE, "requests that a replica works on at once", ge=1)
+    max_queued_requests: int = setting(
+        512, Effect.RECONFIGURE, "requests that wait per replica; more get 503 with Retry-After", ge=1
     )
-    max_pending_bytes: int = Field(
-        default=8 * 2**20,
+    max_pending_bytes: int = setting(
+        8 * 2**20,
+        Effect.RECONFIGURE,
+        "bytes of bodies that a replica reads and scores at once; more get what a full queue gives",
         ge=1024,
-        description="bytes of bodies that a replica reads and scores at once; more get what a full queue gives",
     )
-    overload_status: int = Field(default=503, description="what a request gets that finds the queue full")
-    retry_after_s: float = Field(default=1.0, ge=0, description="Retry-After of such an answer")
-    request_timeout_s: float = Field(
-        default=30.0, gt=0, description="longest time a request may take; a client asks for less with x-request-timeout-seconds"
+    overload_status: int = setting(503, Effect.RECONFIGURE, "what a request gets that finds the queue full")
+    retry_after_s: float = setting(1.0, Effect.RECONFIGURE, "Retry-After of such an answer", ge=0)
+    request_timeout_s: float = setting(
+        30.0,
+        Effect.SECOND_CLUSTER,
+        "longest time a request may take; a client asks for less with x-request-timeout-seconds",
+        gt=0,
     )
-    body_timeout_s: float = Field(default=10.0, gt=0, description="longest time in which a client may send its body")
-    header_timeout_s: int = Field(default=15, ge=1, description="longest time in which a client may send its headers (HAProxy)")
-    haproxy_metrics: bool = Field(
-        default=False,
-        description="Ray's own metrics of each request (serve_num_http_requests): a quarter of a core under load",
+    body_timeout_s: float = setting(10.0, Effect.SECOND_CLUSTER, "longest time in which a client may send its body", gt=0)
+    header_timeout_s: int = setting(
+        15, Effect.SECOND_CLUSTER, "longest time in which a client may send its headers (HAProxy)", ge=1
     )
-    max_header_bytes: int = Field(default=16_384, ge=2048, description="largest request line and headers together")
-    cpus_per_replica: float = Field(default=0.25, gt=0, description="CPUs that Ray reserves for a replica")
-    poll_s: float = Field(default=2.0, gt=0, description="how often a replica looks at the champion alias")
-    keep_previous_s: float = Field(default=3600.0, ge=0, description="how long a former model stays in memory, to go back to")
-    shadow_rate: float = Field(
-        default=0.1, ge=0, le=1, description="share of requests that the challenger scores as well; 0: none"
+    haproxy_metrics: bool = setting(
+        False,
+        Effect.SECOND_CLUSTER,
+        "Ray's own metrics of each request (serve_num_http_requests): a quarter of a core under load",
     )
-    max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="largest request body")
-    max_rows: int = Field(default=50_000, ge=1, description="most rows in one request")
-    score_threads: int = Field(default=1, ge=1, description="threads that one large request is scored on")
-    reasons: int = Field(default=3, ge=0, description="features named as reasons for an anomaly")
-    auth: Literal["auto", "required", "off"] = Field(
-        default="auto", description="who may call; auto asks for a key unless `host` is a loopback address"
+    max_header_bytes: int = setting(16_384, Effect.SECOND_CLUSTER, "largest request line and headers together", ge=2048)
+    cpus_per_replica: float = setting(0.25, Effect.ROLLING, "CPUs that Ray reserves for a replica", gt=0)
+    poll_s: float = setting(2.0, Effect.RECONFIGURE, "how often a replica looks at the champion alias", gt=0)
+    keep_previous_s: float = setting(3600.0, Effect.RECONFIGURE, "how long a former model stays in memory, to go back to", ge=0)
+    shadow_rate: float = setting(
+        0.1, Effect.RECONFIGURE, "share of requests that the challenger scores as well; 0: none", ge=0, le=1
     )
-    keys_file: Path | None = Field(default=None, description="hashes of the API keys; default: keys.json in the home")
-    oidc_issuer: str | None = Field(default=None, description="OpenID Connect issuer whose bearer tokens are accepted")
-    oidc_audience: str | None = Field(default=None, description="audience that such a token must name")
-    oidc_jwks_url: str | None = Field(default=None, description="its keys; default: as the issuer's discovery document says")
-    oidc_operator: str | None = Field(
-        default=None, description="scope, role or group whose tokens may do what operators may; none: no token may"
+    max_body_bytes: int = setting(8 * 2**20, Effect.RECONFIGURE, "largest request body", ge=1024)
+    max_rows: int = setting(50_000, Effect.RECONFIGURE, "most rows in one request", ge=1)
+    score_threads: int = setting(1, Effect.RECONFIGURE, "threads that one large request is scored on", ge=1)
+    reasons: int = setting(3, Effect.RECONFIGURE, "features named as reasons for an anomaly", ge=0)
+    auth: Literal["auto", "required", "off"] = setting(
+        "auto", Effect.ROLLING, "who may call; auto asks for a key unless `host` is a loopback address"
     )
-    hosts: str = Field(
-        default="",
-        description="names of this service, separated by commas, whose pages may act on it while it asks for no key; "
+    keys_file: Path | None = setting(None, Effect.ROLLING, "hashes of the API keys; default: keys.json in the home")
+    oidc_issuer: str | None = setting(None, Effect.ROLLING, "OpenID Connect issuer whose bearer tokens are accepted")
+    oidc_audience: str | None = setting(None, Effect.ROLLING, "audience that such a token must name")
+    oidc_jwks_url: str | None = setting(None, Effect.ROLLING, "its keys; default: as the issuer's discovery document says")
+    oidc_operator: str | None = setting(
+        None, Effect.ROLLING, "scope, role or group whose tokens may do what operators may; none: no token may"
+    )
+    hosts: str = setting(
+        "",
+        Effect.RECONFIGURE,
+        "names of this service, separated by commas, whose pages may act on it while it asks for no key; "
         "addresses and localhost always may",
     )
-    links: dict[str, str] = Field(default={}, description='what the console links to: JSON {"Grafana": "https://.."}')
-    capture_rate: float = Field(default=1.0, ge=0, le=1, description="share of requests whose rows go to the drift monitor")
-    capture_rows: int = Field(
-        default=20_000, ge=1, description="rows a replica holds for the monitor; the oldest are dropped beyond that"
+    links: dict[str, str] = setting({}, Effect.RECONFIGURE, 'what the console links to: JSON {"Grafana": "https://.."}')
+    capture_rate: float = setting(1.0, Effect.RECONFIGURE, "share of requests whose rows go to the drift monitor", ge=0, le=1)
+    capture_rows: int = setting(
+        20_000, Effect.RECONFIGURE, "rows a replica holds for the monitor; the oldest are dropped beyond that", ge=1
     )
-    flush_s: float = Field(default=1.0, gt=0, description="how often a replica hands its rows to the monitor")
-    log_encoding: Literal["JSON", "TEXT"] = Field(default="JSON", description="form of the logs of Serve and of Vigil in it")
-    request_log_rate: float = Field(
-        default=0.0, ge=0, le=1, description="share of requests that get a line in logs/requests of the home; 0: no request log"
+    flush_s: float = setting(1.0, Effect.RECONFIGURE, "how often a replica hands its rows to the monitor", gt=0)
+    log_encoding: Literal["JSON", "TEXT"] = setting("JSON", Effect.ROLLING, "form of the logs of Serve and of Vigil in it")
+    request_log_rate: float = setting(
+        0.0, Effect.RECONFIGURE, "share of requests that get a line in logs/requests of the home; 0: no request log", ge=0, le=1
     )
-    traces_endpoint: str = Field(
-        default="", description="collector of OpenTelemetry traces by OTLP/HTTP, as http://collector:4318; empty: no traces"
+    traces_endpoint: str = setting(
+        "", Effect.ROLLING, "collector of OpenTelemetry traces by OTLP/HTTP, as http://collector:4318; empty: no traces"
     )
-    traces_rate: float = Field(
-        default=0.1, ge=0, le=1, description="share of requests that are traced, of those whose caller sends no traceparent"
+    traces_rate: float = setting(
+        0.1, Effect.RECONFIGURE, "share of requests that are traced, of those whose caller sends no traceparent", ge=0, le=1
     )
+
+    stream_source: str = setting("", Effect.ROLLING, "stream to score on the cluster: file:DIR or kinesis:NAME; empty: none")
+    stream_sinks: str = setting("", Effect.ROLLING, "where results go, as of `vigil stream consume`, separated by commas")
+    stream_dead_letters: str = setting("", Effect.ROLLING, "file:DIR for records that cannot be scored")
+    stream_leases: str = setting("", Effect.ROLLING, "file:DIR or dynamodb:TABLE; empty: beside the output")
+    stream_webhook_secret: SecretStr = setting(
+        SecretStr(""), Effect.ROLLING, "what a webhook's messages are signed with (HMAC)", secret=True
+    )
+    stream_consumers: int = setting(1, Effect.ROLLING, "consumers, which share the shards", ge=1)
+    stream_batch: int = setting(1000, Effect.ROLLING, "most records in one request", ge=1)
+    stream_checkpoint_s: float = setting(1.0, Effect.ROLLING, "seconds between checkpoints of a shard", ge=0)
+    stream_share_s: float = setting(2.0, Effect.ROLLING, "how often shards are looked for and shared out", gt=0)
+    stream_idle_s: float = setting(0.1, Effect.ROLLING, "pause after a round in which no shard had a record", gt=0)
+    stream_remember: int = setting(250_000, Effect.ROLLING, "ids per shard by which a record that comes again is known", ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -99,12 +124,6 @@ class ServeSettings(BaseSettings):
             if url and not secure(url):
                 raise ValueError(f"{url} must begin with https://: keys that travel in the clear can be exchanged")
         return self
-
-    stream_source: str = Field(default="", description="stream to score on the cluster: file:DIR or kinesis:NAME; empty: none")
-    stream_sinks: str = Field(default="", description="where results go, as of `vigil stream consume`, separated by commas")
-    stream_dead_letters: str = Field(default="", description="file:DIR for records that cannot be scored")
-    stream_leases: str = Field(default="", description="file:DIR or dynamodb:TABLE; empty: beside the output")
-    stream_consumers: int = Field(default=1, ge=1, description="consumers, which share the shards")
 
     @field_validator("overload_status")
     @classmethod
@@ -130,16 +149,39 @@ class ServeSettings(BaseSettings):
     def key_file(self) -> Path:
         return self.keys_file or self.home / "keys.json"
 
-    def application(self, drift: dict[str, object]) -> dict[str, object]:
-        """The Serve configuration (`ray.serve.schema.ServeDeploySchema`) of the platform; `drift` are the monitor's args.
+    def application(self, drift: RoomSettings) -> dict[str, Any]:
+        """The Serve configuration (`ray.serve.schema.ServeDeploySchema`) of the platform; `drift`: the monitor's settings.
 
-        The model version is in neither args nor user_config: a change of either would restart or unroute replicas.
+        The effect of each field says where it is: `args` restart a replica, `user_config` does not. The model version is in
+        neither: a change of either would restart or unroute replicas.
         """
-        elsewhere = {"port", "min_replicas", "max_replicas", "target_ongoing_requests", "max_ongoing_requests",
-                     "max_queued_requests", "overload_status", "retry_after_s", "request_timeout_s", "header_timeout_s",
-                     "haproxy_metrics", *(name for name in type(self).model_fields if name.startswith("stream_")),
-                     "cpus_per_replica", "poll_s", "capture_rate", "log_encoding"}  # fmt: skip
-        detector = {
+        applications: list[dict[str, Any]] = [
+            {
+                "name": "vigil",
+                "route_prefix": "/",
+                "import_path": "serve.app:build",
+                "args": _without_streams(self.at_start()),
+                "deployments": [self._detector()],
+            },
+            {
+                "name": "drift",
+                "route_prefix": None,
+                "import_path": "drift.monitor:build",
+                "args": drift.at_start(),
+                "deployments": [{"name": "DriftMonitor", "user_config": drift.live()}],
+            },
+        ]
+        if self.stream_source:
+            applications.append(self._streams())
+        return {
+            "http_options": {"host": self.host, "port": self.port, "request_timeout_s": self.request_timeout_s},
+            # At INFO the record of every request is built even where the access log is off: a tenth of a request's time.
+            "logging_config": {"encoding": self.log_encoding, "log_level": "WARNING", "enable_access_log": False},
+            "applications": applications,
+        }
+
+    def _detector(self) -> dict[str, Any]:
+        return {
             "name": "Detector",
             "max_ongoing_requests": self.max_ongoing_requests,
             "max_queued_requests": self.max_queued_requests,
@@ -151,22 +193,17 @@ class ServeSettings(BaseSettings):
                 "downscale_delay_s": 300,
             },
             "ray_actor_options": {"num_cpus": self.cpus_per_replica},
-            "user_config": {"poll_s": self.poll_s, "capture_rate": self.capture_rate},
+            "user_config": self.live(),
         }
-        applications: list[dict[str, object]] = [
-            {"name": "vigil", "route_prefix": "/", "import_path": "serve.app:build",
-             "args": self.model_dump(mode="json", exclude=elsewhere), "deployments": [detector]},
-            {"name": "drift", "route_prefix": None, "import_path": "drift.monitor:build", "args": drift},
-        ]  # fmt: skip
-        if self.stream_source:
-            consumer = {"name": "StreamConsumer", "num_replicas": self.stream_consumers}
-            applications.append({"name": "stream", "route_prefix": None, "import_path": "serve.stream_app:build",
-                                 "args": self.model_dump(mode="json"), "deployments": [consumer]})  # fmt: skip
+
+    def _streams(self) -> dict[str, Any]:
+        told = self.model_dump(mode="json", include={"home", *STREAM})
         return {
-            "http_options": {"host": self.host, "port": self.port, "request_timeout_s": self.request_timeout_s},
-            # At INFO the record of every request is built even where the access log is off: a tenth of a request's time.
-            "logging_config": {"encoding": self.log_encoding, "log_level": "WARNING", "enable_access_log": False},
-            "applications": applications,
+            "name": "stream",
+            "route_prefix": None,
+            "import_path": "serve.stream_app:build",
+            "args": told,
+            "deployments": [{"name": "StreamConsumer", "num_replicas": self.stream_consumers}],
         }
 
     @property
@@ -190,6 +227,15 @@ class ServeSettings(BaseSettings):
             "MALLOC_MMAP_THRESHOLD_": str(KEPT_BYTES),
             "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
         }
+
+
+# Of the application that scores streams, but for secrets.
+STREAM = tuple(name for name in ServeSettings.names(*Effect) if name.startswith("stream_"))
+
+
+def _without_streams(told: dict[str, Any]) -> dict[str, Any]:
+    """What is no matter of the replicas that score."""
+    return {name: value for name, value in told.items() if name not in STREAM}
 
 
 def secure(url: str) -> bool:

@@ -149,7 +149,7 @@ class Webhook:
 
     def __init__(self, url: str, secret: str, tries: int = 6, wait: Callable[[float], Any] = time.sleep) -> None:
         if not secret:
-            raise StreamError("a webhook is signed: set VIGIL_STREAM_WEBHOOK_SECRET to a secret that its receiver knows")
+            raise StreamError("a webhook is signed: set VIGIL_SERVE_STREAM_WEBHOOK_SECRET to a secret that its receiver knows")
         self._parts, self._secret, self._tries, self._wait = urlsplit(url), secret.encode(), tries, wait
 
     def recover(self, shard: str, state: Any) -> Iterable[Id]:

@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serve.file_log import DeadLetters
 from serve.history import History
@@ -25,20 +23,9 @@ from serve.leases import Checkpoint, Leases
 from serve.metrics import StreamMetrics
 from serve.records import Chunk, DeadLetter, Good, Id, LostLease, Raw, Result, Seen, Sink, Source, dead_letter, decode
 from serve.scorer import Busy, Patience, Refused, Scorer
+from serve.settings import ServeSettings
 
 log = logging.getLogger("vigil.stream")
-
-
-class StreamSettings(BaseSettings):
-    """The pace of a consumer."""
-
-    model_config = SettingsConfigDict(env_prefix="VIGIL_STREAM_", frozen=True, extra="forbid")
-
-    batch: int = Field(default=1000, ge=1, description="most records in one request")
-    checkpoint_s: float = Field(default=1.0, ge=0, description="seconds between checkpoints of a shard")
-    share_s: float = Field(default=2.0, gt=0, description="how often shards are looked for and shared out")
-    idle_s: float = Field(default=0.1, gt=0, description="pause after a round in which no shard had a record")
-    remember: int = Field(default=250_000, ge=1, description="ids per shard by which a record that comes again is known")
 
 
 @dataclass
@@ -64,7 +51,7 @@ class Consumer:
     """Reads the shards that its leases give it, in turn. `history` makes one for each shard."""
 
     def __init__(
-        self, source: Source, scorer: Scorer, sinks: list[Sink], dead: DeadLetters, leases: Leases, settings: StreamSettings,
+        self, source: Source, scorer: Scorer, sinks: list[Sink], dead: DeadLetters, leases: Leases, settings: ServeSettings,
         metrics: StreamMetrics | None = None, history: Callable[[], History] | None = None,
     ) -> None:  # fmt: skip
         self._source, self._scorer, self._sinks, self._dead, self._leases = source, scorer, sinks, dead, leases
@@ -84,7 +71,7 @@ class Consumer:
         shared = -math.inf
         try:
             while not self._stop.is_set():
-                if time.monotonic() > shared + self._settings.share_s:
+                if time.monotonic() > shared + self._settings.stream_share_s:
                     try:
                         self._share()
                     except (OSError, Busy, LostLease) as error:
@@ -98,7 +85,7 @@ class Consumer:
                     elif until_end:
                         break
                     else:
-                        self._wait(self._settings.idle_s)
+                        self._wait(self._settings.stream_idle_s)
         finally:
             for name in list(self._shards):
                 self._give_up(name)
@@ -127,7 +114,7 @@ class Consumer:
     def _open(self, name: str, checkpoint: Checkpoint) -> None:
         seen: dict[str, Seen] = {}
         for sink in self._sinks:
-            seen[sink.name] = Seen(self._settings.remember)
+            seen[sink.name] = Seen(self._settings.stream_remember)
             seen[sink.name].add(sink.recover(name, checkpoint.states.get(sink.name)))
         self._dead.recover(name, checkpoint.states.get("dead"))
         if not checkpoint.states:  # from the first write on there must be something to recover by
@@ -146,7 +133,7 @@ class Consumer:
         try:
             self._leases.renew()
             moved = not shard.ended and self._batch(shard)
-            if shard.changed and (not moved or time.monotonic() > shard.saved + self._settings.checkpoint_s):
+            if shard.changed and (not moved or time.monotonic() > shard.saved + self._settings.stream_checkpoint_s):
                 self._save(shard)
             if moved:
                 shard.patience.reset()
@@ -176,7 +163,7 @@ class Consumer:
 
     def _batch(self, shard: _Shard) -> bool:
         began = time.monotonic()
-        chunk = self._source.read(shard.name, shard.position, self._settings.batch)
+        chunk = self._source.read(shard.name, shard.position, self._settings.stream_batch)
         self.metrics.lag.labels(shard.name).set(chunk.lag)
         done = self._scored(shard, chunk)
         if done is None:

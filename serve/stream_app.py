@@ -22,13 +22,14 @@ from serve.handles import Application
 from serve.reports import Counted, Monitor
 from serve.scorer import Busy, Refused, Scored
 from serve.settings import ServeSettings
-from serve.stream import Consumer, StreamSettings
+from serve.stream import Consumer
 from train.errors import VigilError
 from train.home import Home
 
 SERVICE = "vigil"  # the Serve application that scores
 TIMEOUT_S = 60.0
 CPUS = 0.1
+REPORT_S = 1.0
 
 
 class HandleScorer:
@@ -65,18 +66,18 @@ class StreamConsumer:
     async def __init__(self, args: dict[str, Any]) -> None:  # pyright: ignore[reportGeneralTypeIssues]
         """Serve awaits it: the loop is also that of Ray's own part of the replica, and sinks,
         sources and leases may be far away."""
-        settings = ServeSettings(**args)
+        settings = ServeSettings.given(**args)
         self._consumer = await asyncio.to_thread(_consumer, settings)
         self._thread = threading.Thread(target=self._consumer.run, daemon=True)
         self._thread.start()
         name = f"stream-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self._reports = asyncio.create_task(self._report_loop(name, settings.flush_s))
+        self._reports = asyncio.create_task(self._report_loop(name))
 
-    async def _report_loop(self, name: str, period_s: float) -> None:
+    async def _report_loop(self, name: str) -> None:
         """Tell Ray and the monitor what was counted; while the monitor is away, it hears the sum the next time."""
         counted, monitor = Counted(self._consumer.metrics.registry), Monitor()
         while True:
-            await asyncio.sleep(period_s)
+            await asyncio.sleep(REPORT_S)
             counted.sample()
             with suppress(VigilError):
                 await monitor.ask("count", name, counted.counts, counted.told)
@@ -105,7 +106,7 @@ def _consumer(settings: ServeSettings) -> Consumer:
         leases=settings.stream_leases or None,
         scorer=HandleScorer(),
         home=Home(settings.home),
-        settings=StreamSettings(),
+        settings=settings,
     )
 
 

@@ -35,6 +35,11 @@ class Traces:
         self._tracer = self._provider.get_tracer("vigil")
         self._propagator = TraceContextTextMapPropagator()
 
+    def sample(self, rate: float) -> None:
+        """Another share, of those whose caller sends no `traceparent`."""
+        self._provider.sampler = ParentBased(TraceIdRatioBased(rate))
+        self._tracer = self._provider.get_tracer("vigil")
+
     def begin(self, name: str, carrier: dict[str, str], at_ns: int) -> Span:
         """The span of one request; `carrier` has its traceparent and tracestate, if any."""
         parent = self._propagator.extract(carrier)

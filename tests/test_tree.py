@@ -16,9 +16,9 @@ ROOMS = ("train", "serve", "drift", "infra", "policies")
 SETTINGS = {"train.settings", "serve.settings", "drift.settings"}
 ALLOWED = {
     "train": set(),
-    "serve": {"train"},
+    "serve": {"train", "drift.settings"},
     "drift": {"train", "serve.metrics", "serve.handles"},
-    "infra": {"train.errors", "train.terminal", "serve.metrics", *SETTINGS},
+    "infra": {"train.errors", "train.deadline", "train.options", "train.terminal", "serve.metrics", *SETTINGS},
     "policies": {"infra.tags"},
 }
 
@@ -42,12 +42,12 @@ def test_rooms_import_only_what_the_design_allows(room: str) -> None:
                 assert any(name == allowed or name.startswith(f"{allowed}.") for allowed in ALLOWED[room]), f"{file.name}: {name}"
 
 
-def test_manifests_know_no_pulumi_and_only_they_know_the_settings_of_other_rooms() -> None:
+def test_manifests_know_no_pulumi_and_few_know_the_settings_of_other_rooms() -> None:
     for file in (ROOT / "infra").rglob("*.py"):
         names = imports(file)
         if file.parent.name in ("manifests", "dashboards"):
             assert not any(name.split(".")[0].startswith("pulumi") for name in names), file
-        if file.parent.name != "manifests":
+        if file.parent.name != "manifests" and file.name not in ("settings.py", "doctor.py"):
             assert not any(name.startswith(tuple(SETTINGS)) for name in names), file
         assert file.parent.name == "dashboards" or not any(name.startswith("serve.metrics") for name in names), file
 

@@ -1,14 +1,15 @@
-"""TrainSettings: everything that training reads from the environment (`VIGIL_TRAIN_*`), once."""
+"""TrainSettings: everything that training reads from the environment (`VIGIL_TRAIN_*`, `train:` in vigil.yaml), once."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from train.home import Home
+from train.options import Effect, RoomSettings, setting
 from train.signature import Trust
 
 
@@ -37,83 +38,86 @@ class TrustSettings(BaseSettings):
         return Trust.load(self.trusted_keys, self.require_signature)
 
 
-class TrainSettings(BaseSettings):
+class TrainSettings(RoomSettings):
     """How a model is fitted, judged and registered."""
 
+    room: ClassVar[str] = "train"
     model_config = SettingsConfigDict(env_prefix="VIGIL_TRAIN_", frozen=True, extra="forbid")
 
-    signing_key: str | None = Field(
-        default=None, description="key that signs registered bundles: an Ed25519 file (PEM), or awskms:///KEY"
+    signing_key: str | None = setting(
+        None, Effect.IN_PROCESS, "key that signs registered bundles: an Ed25519 file (PEM), or awskms:///KEY"
     )
-    tracking_uri: str | None = Field(
-        default=None, description="MLflow server; default: the running platform's, else the local database"
+    tracking_uri: str | None = setting(
+        None, Effect.IN_PROCESS, "MLflow server; default: the running platform's, else the local database", internal=True
     )
-    model_name: str = Field(default="vigil", description="registered model: one per detector")
-    revision: str = Field(default="", description="git commit of the code, for the run; default: the checkout's")
-    jobs_url: str | None = Field(
-        default=None,
-        description="Ray job server of another cluster to train on (http://HOST:8265), with `tracking_uri` for its MLflow; "
+    model_name: str = setting("vigil", Effect.IN_PROCESS, "registered model: one per detector")
+    revision: str = setting("", Effect.IN_PROCESS, "git commit of the code, for the run; default: the checkout's")
+    jobs_url: str | None = setting(
+        None,
+        Effect.IN_PROCESS,
+        "Ray job server of another cluster to train on (http://HOST:8265), with `tracking_uri` for its MLflow; "
         "default: the running platform's, else this machine",
+        internal=True,
     )
-    n_estimators: int = Field(default=100, ge=1, le=10_000, description="trees in the merged forest")
-    max_samples: int = Field(default=256, ge=2, description="rows each tree sees; every shard needs at least so many")
-    max_features: float = Field(default=1.0, gt=0, le=1, description="share of the features each tree sees")
-    seed: int = Field(default=0, ge=0, description="seed; a run repeats for one seed and one number of workers")
-    workers: int = Field(default=2, ge=1, description="Ray Train workers")
-    cpus_per_worker: float = Field(default=0.5, gt=0, description="CPUs that Ray reserves for one worker")
-    alert_rate: float = Field(default=0.01, gt=0, lt=0.5, description="alert budget: share of normal rows that may alert")
-    alerts_per_day: float | None = Field(default=None, gt=0, description="alert budget at an expected traffic of `rows_per_day`")
-    rows_per_day: float | None = Field(default=None, gt=0, description="expected traffic; with `alerts_per_day` only")
-    label_goal: Literal["f_beta", "precision_at_k"] = Field(
-        default="f_beta", description="where there are labels: the threshold of the best F-beta, or of the k highest scores"
+    n_estimators: int = setting(100, Effect.IN_PROCESS, "trees in the merged forest", ge=1, le=10_000)
+    max_samples: int = setting(256, Effect.IN_PROCESS, "rows each tree sees; every shard needs at least so many", ge=2)
+    max_features: float = setting(1.0, Effect.IN_PROCESS, "share of the features each tree sees", gt=0, le=1)
+    seed: int = setting(0, Effect.IN_PROCESS, "seed; a run repeats for one seed and one number of workers", ge=0)
+    workers: int = setting(2, Effect.IN_PROCESS, "Ray Train workers", ge=1)
+    cpus_per_worker: float = setting(0.5, Effect.IN_PROCESS, "CPUs that Ray reserves for one worker", gt=0)
+    alert_rate: float = setting(0.01, Effect.IN_PROCESS, "alert budget: share of normal rows that may alert", gt=0, lt=0.5)
+    alerts_per_day: float | None = setting(None, Effect.IN_PROCESS, "alert budget at an expected traffic of `rows_per_day`", gt=0)
+    rows_per_day: float | None = setting(None, Effect.IN_PROCESS, "expected traffic; with `alerts_per_day` only", gt=0)
+    label_goal: Literal["f_beta", "precision_at_k"] = setting(
+        "f_beta", Effect.IN_PROCESS, "where there are labels: the threshold of the best F-beta, or of the k highest scores"
     )
-    beta: float = Field(default=1.0, gt=0, description="F-beta: recall counts so much more than precision")
-    alerts_k: int = Field(default=100, ge=1, description="precision at k: alerts among the calibration rows")
-    holdout: float = Field(
-        default=0.2, gt=0, lt=0.9, description="share of the rows kept from the fit for calibration and evaluation"
+    beta: float = setting(1.0, Effect.IN_PROCESS, "F-beta: recall counts so much more than precision", gt=0)
+    alerts_k: int = setting(100, Effect.IN_PROCESS, "precision at k: alerts among the calibration rows", ge=1)
+    holdout: float = setting(
+        0.2, Effect.IN_PROCESS, "share of the rows kept from the fit for calibration and evaluation", gt=0, lt=0.9
     )
-    sample_rows: int = Field(
-        default=100_000, ge=1000, description="most rows kept in memory: a random sample to fit on, and as many of the latest"
+    sample_rows: int = setting(
+        100_000, Effect.IN_PROCESS, "most rows kept in memory: a random sample to fit on, and as many of the latest", ge=1000
     )
-    window_rows: int = Field(
-        default=500, ge=50, description="rows in one drift window; the reference is calibrated on blocks of this size"
+    window_rows: int = setting(
+        500, Effect.IN_PROCESS, "rows in one drift window; the reference is calibrated on blocks of this size", ge=50
     )
-    drift_budget: float = Field(
-        default=1.0, gt=0, le=100, description="false drift episodes per 1000 windows that the reference's floors are made for"
+    drift_budget: float = setting(
+        1.0, Effect.IN_PROCESS, "false drift episodes per 1000 windows that the reference's floors are made for", gt=0, le=100
     )
-    reference_rows: int = Field(default=10_000, ge=200, description="most rows the drift reference keeps")
-    alert_band: float = Field(
-        default=4.0, gt=1, description="gate: alert rate on the held-out rows, as a multiple of the budget, at most"
+    reference_rows: int = setting(10_000, Effect.IN_PROCESS, "most rows the drift reference keeps", ge=200)
+    alert_band: float = setting(
+        4.0, Effect.IN_PROCESS, "gate: alert rate on the held-out rows, as a multiple of the budget, at most", gt=1
     )
-    min_planted_auroc: float = Field(default=0.7, ge=0.5, le=1, description="gate: AUROC of planted anomalies, at least")
-    max_calibration_error: float = Field(
-        default=0.5, gt=0, description="gate: share of the budget by which the alert rate on calibration rows may miss its own"
+    min_planted_auroc: float = setting(0.7, Effect.IN_PROCESS, "gate: AUROC of planted anomalies, at least", ge=0.5, le=1)
+    max_calibration_error: float = setting(
+        0.5, Effect.IN_PROCESS, "gate: share of the budget by which the alert rate on calibration rows may miss its own", gt=0
     )
-    min_seed_agreement: float = Field(
-        default=0.5, ge=-1, le=1, description="gate: rank correlation with a forest of another seed, at least"
+    min_seed_agreement: float = setting(
+        0.5, Effect.IN_PROCESS, "gate: rank correlation with a forest of another seed, at least", ge=-1, le=1
     )
-    min_rank_agreement: float = Field(
-        default=0.3, ge=-1, le=1, description="gate: rank correlation with the champion's scores, at least (not after drift)"
+    min_rank_agreement: float = setting(
+        0.3, Effect.IN_PROCESS, "gate: rank correlation with the champion's scores, at least (not after drift)", ge=-1, le=1
     )
-    captured_weight: float = Field(
-        default=1.0, gt=0, description="retraining: captured rows for each row of the baseline that is fitted on"
+    captured_weight: float = setting(
+        1.0, Effect.IN_PROCESS, "retraining: captured rows for each row of the baseline that is fitted on", gt=0
     )
-    min_golden_recall: float = Field(
-        default=0.5, ge=0, le=1, description="gate: share of the champion's golden anomalies found, at least (not after drift)"
+    min_golden_recall: float = setting(
+        0.5, Effect.IN_PROCESS, "gate: share of the champion's golden anomalies found, at least (not after drift)", ge=0, le=1
     )
-    max_golden_alerts: float = Field(
-        default=0.25, ge=0, le=1, description="gate: share of the champion's normal golden rows that alert (not after drift)"
+    max_golden_alerts: float = setting(
+        0.25, Effect.IN_PROCESS, "gate: share of the champion's normal golden rows that alert (not after drift)", ge=0, le=1
     )
-    max_features_lost: float = Field(
-        default=0.1, ge=0, le=1, description="gate: share of the features that became constant (not after drift)"
+    max_features_lost: float = setting(
+        0.1, Effect.IN_PROCESS, "gate: share of the features that became constant (not after drift)", ge=0, le=1
     )
-    max_scale_change: float = Field(
-        default=10.0, gt=1, description="gate: factor by which the spread of half the features changed (not after drift)"
+    max_scale_change: float = setting(
+        10.0, Effect.IN_PROCESS, "gate: factor by which the spread of half the features changed (not after drift)", gt=1
     )
-    max_bundle_mb: float = Field(default=64.0, gt=0, description="gate: size of the bundle")
-    max_row_us: float = Field(default=5000.0, gt=0, description="gate: microseconds to score one row")
-    auroc_tolerance: float = Field(
-        default=0.05, ge=0, le=1, description="gate: the challenger's AUROC may fall so far behind the champion's"
+    max_bundle_mb: float = setting(64.0, Effect.IN_PROCESS, "gate: size of the bundle", gt=0)
+    max_row_us: float = setting(5000.0, Effect.IN_PROCESS, "gate: microseconds to score one row", gt=0)
+    auroc_tolerance: float = setting(
+        0.05, Effect.IN_PROCESS, "gate: the challenger's AUROC may fall so far behind the champion's", ge=0, le=1
     )
 
     @model_validator(mode="after")

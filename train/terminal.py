@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec
 
 import click
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from train.errors import VigilError
+from train.options import BadSettings
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
@@ -93,26 +93,14 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
+        except BadSettings as error:
+            err.print(plain(f"error: {error.message}"), style="bold red", markup=False)
+            sys.exit(2)
         except VigilError as error:
             if kwargs.get("as_json"):
                 show(error.body())
             else:
                 err.print(plain(f"error: {error.message}"), style="bold red", markup=False)
             sys.exit(1)
-        except ValidationError as error:
-            if not error.title.endswith("Settings"):
-                raise
-            err.print(f"error: {wrong_settings(error)}", style="bold red", markup=False)
-            sys.exit(2)
 
     return guarded
-
-
-def wrong_settings(error: ValidationError) -> str:
-    """Which environment variables are wrong, and what they must be."""
-    room = error.title.removesuffix("Settings").upper()
-    told = []
-    for one in error.errors():
-        name = "_".join(("VIGIL", room, *(str(part).upper() for part in one["loc"][:1])))
-        told.append(f"{name} = {one['input']!r}: {one['msg']}" if one["loc"] else one["msg"])
-    return "; ".join(told)

@@ -10,7 +10,16 @@ import yaml
 from infra.manifests.base import TRAINING_PRIORITY
 from infra.manifests.bindings import RAY, Bindings
 from infra.manifests.parts import CONTAINER_SECURITY, POD_SECURITY, Object, environment, object_, resources
-from infra.manifests.ray_config import RAY_TOKEN, RAY_VERSION, REDIS_SECRET, SERVICE, TRAINING, TRAINING_URL, serve_config
+from infra.manifests.ray_config import (
+    RAY_TOKEN,
+    RAY_VERSION,
+    REDIS_SECRET,
+    SERVICE,
+    TRAINING,
+    TRAINING_URL,
+    serve_config,
+    settings_file,
+)
 from infra.manifests.ray_pods import (
     API_TOKEN_MOUNT,
     COMPONENT,
@@ -187,5 +196,9 @@ def scheduled_training(settings: PlatformSettings) -> list[Object]:
 def objects(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
     """Everything that serves, watches and trains."""
     return [
-        ray_service(settings, bindings), training_cluster(settings), *disruption_budgets(settings), *scheduled_training(settings),
-    ]  # fmt: skip
+        settings_file(settings),
+        ray_service(settings, bindings),
+        training_cluster(settings),
+        *disruption_budgets(settings),
+        *scheduled_training(settings),
+    ]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic_settings import BaseSettings
+import yaml
+from pydantic.alias_generators import to_camel
 
 from drift.settings import DriftSettings
 from infra.manifests.bindings import RAY, TRACKING
-from infra.manifests.parts import HOME, Object, environment
+from infra.manifests.parts import HOME, Object, environment, object_
 from infra.settings import PlatformSettings
 from serve.settings import ServeSettings
-from train.settings import TrainSettings
+from train.options import FILE, FILE_VARIABLE, SECRETS_VARIABLE, Effect, RoomSettings
 
 RAY_VERSION = "2.60.0"
 SERVICE, TRAINING = "vigil", "vigil-train"
@@ -28,29 +29,38 @@ SERVICE_URL = f"http://{SERVICE}-serve-svc.{RAY}.svc.cluster.local:{PORT}"
 RAY_TOKEN, MLFLOW_LOGIN = "ray-token", "mlflow-login"
 REDIS_SECRET, API_KEYS = "redis-password", "api-keys"
 KEY_FILE = Path("/etc/vigil/keys.json")  # hashes; a changed Secret reaches it without a new pod
+# What training is told, and the rooms' secrets, one file each; changed ones reach pods that run.
+SETTINGS_MAP, SETTINGS_FOLDER = "settings", Path("/etc/vigil-settings")
+ROOM_SECRETS_NAME, SECRETS_FOLDER = "room-secrets", Path("/etc/vigil-secrets")
 LATENCY_BUCKETS_MS = "0.5,1,2,3,5,10,25,50,100,250,1000,5000"
 
 
-def _declared(settings: type[BaseSettings], **values: Any) -> dict[str, Any]:
-    """Defaults and `values`: what the environment of whoever renders says does not count."""
-    return {name: field.default for name, field in settings.model_fields.items()} | values
-
-
 def serve_settings(settings: PlatformSettings) -> ServeSettings:
-    """What serving reads, as this environment has it."""
-    here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "host": "0.0.0.0", "port": PORT}
-    asked = settings.model_dump(include={"min_replicas", "max_replicas", "cpus_per_replica"})
+    """What serving is told: the stack's settings, and where its parts are."""
     # Nobody is let in unseen, whatever the address is: by a key of the Secret, or by a token of the provider.
-    here |= {"auth": "required", "keys_file": KEY_FILE}
-    here |= {"oidc_issuer": settings.oidc_issuer or None, "oidc_audience": settings.oidc_audience or None}
-    links = dict(link.split("=", 1) for link in settings.console_links)
-    return ServeSettings(**_declared(ServeSettings, **here, **asked, links=links))
+    here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "host": "0.0.0.0", "port": PORT}
+    keys = settings.serve.keys_file or KEY_FILE
+    return settings.serve.model_copy(update={**here, "keys_file": keys})
 
 
 def drift_settings(settings: PlatformSettings) -> DriftSettings:
-    """What drift monitoring reads: its retrainings run on the training cluster, never beside the replicas."""
-    here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "dashboard_url": TRAINING_URL}
-    return DriftSettings(**_declared(DriftSettings, **here, mode=settings.drift_mode))
+    """What drift monitoring is told: its retrainings run on the training cluster, never beside the replicas."""
+    here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "jobs_url": TRAINING_URL}
+    return settings.drift.model_copy(update=here)
+
+
+def settings_file(settings: PlatformSettings) -> Object:
+    """The file that training reads each time it begins, wherever and by whomever it is started; a changed one reaches pods that
+    run. It has every value, so that a newer image does not change one unseen."""
+    told = {room.room: _keys(room) for room in (settings.serve, settings.drift, settings.train)}
+    text = yaml.safe_dump(told, sort_keys=True)
+    return object_("v1", "ConfigMap", SETTINGS_MAP, RAY, data={FILE: text})
+
+
+def _keys(room: RoomSettings) -> dict[str, Any]:
+    """What a stack may say of a room, by its keys."""
+    values = room.told(*Effect)
+    return {to_camel(name): value for name, value in values.items() if not room.is_internal(name)}
 
 
 def serve_config(settings: PlatformSettings) -> dict[str, Any]:
@@ -60,15 +70,13 @@ def serve_config(settings: PlatformSettings) -> dict[str, Any]:
     Serve moves no replica that runs: after the loss of a worker all would be on the other one, and the next one that starts
     would have none, and so no proxy, and never be ready.
     """
-    drift = drift_settings(settings).model_dump(mode="json", exclude={"github_token"})  # a secret comes by the environment
-    config: dict[str, Any] = dict(serve_settings(settings).application(drift))
-    monitor = {"name": "DriftMonitor", "ray_actor_options": {"num_cpus": 0, "resources": {"drift": 1}}}
+    config = serve_settings(settings).application(drift_settings(settings))
     for application in config["applications"]:
+        (deployment,) = application["deployments"]
         if application["name"] == "drift":
-            application["deployments"] = [monitor]
+            deployment["ray_actor_options"] = {"num_cpus": 0, "resources": {"drift": 1}}
         elif application["name"] == SERVICE:
-            (detector,) = application["deployments"]
-            detector["max_replicas_per_node"] = settings.most_per_worker
+            deployment["max_replicas_per_node"] = settings.most_per_worker
     return config
 
 
@@ -90,7 +98,8 @@ def variables(settings: PlatformSettings) -> list[Object]:
         "VIGIL_HOME": HOME,
         "VIGIL_URL": SERVICE_URL,  # whom `vigil promote` in a job waits for, with a key in VIGIL_API_KEY
         "VIGIL_TRAIN_TRACKING_URI": TRACKING_URI,
-        "VIGIL_TRAIN_ALERT_RATE": str(TrainSettings.model_fields["alert_rate"].default),
+        FILE_VARIABLE: str(SETTINGS_FOLDER / FILE),
+        SECRETS_VARIABLE: str(SECRETS_FOLDER),
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "HOME": "/tmp",
         "NUMBA_CACHE_DIR": "/tmp/numba",  # the root file system is read-only

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 
 from infra.manifests.base import PLATFORM_PRIORITY, TRAINING_PRIORITY
 from infra.manifests.parts import CONTAINER_SECURITY, HOME, POD_SECURITY, Object, resources
-from infra.manifests.ray_config import API_KEYS, DRAIN_S, KEY_FILE, PORT, variables
+from infra.manifests.ray_config import (
+    API_KEYS,
+    DRAIN_S,
+    KEY_FILE,
+    PORT,
+    ROOM_SECRETS_NAME,
+    SECRETS_FOLDER,
+    SETTINGS_FOLDER,
+    SETTINGS_MAP,
+    variables,
+)
 from infra.settings import PlatformSettings
 
 GRACE_S = DRAIN_S + 60
@@ -33,7 +43,7 @@ HEAD_PORTS = {"metrics": 8080, "gcs-server": 6379, "dashboard": 8265, "client": 
 
 @dataclass(frozen=True, kw_only=True)
 class Role:
-    """What a kind of pod is: `serves` says that it is ready when its proxy answers."""
+    """What a kind of pod is: `serves` says that it is ready when its proxy answers, `secrets` that it may read the rooms'."""
 
     component: str
     pool: str
@@ -43,6 +53,7 @@ class Role:
     grace_s: int
     priority: str = PLATFORM_PRIORITY
     serves: bool = False
+    secrets: bool = False
 
 
 def serve_worker(settings: PlatformSettings) -> Role:
@@ -66,6 +77,7 @@ def monitor() -> Role:
         ports=WORKER_PORTS,
         grace_s=GRACE_S,
         serves=True,
+        secrets=True,
     )
 
 
@@ -113,14 +125,18 @@ def pod_template(settings: PlatformSettings, role: Role) -> Object:
         "volumes": [
             {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
             {"name": "home", "persistentVolumeClaim": {"claimName": "home"}},
+            {"name": "settings", "configMap": {"name": SETTINGS_MAP}},
         ],
         "enableServiceLinks": False,
     }
     if role.account is not None:
         spec["serviceAccountName"] = role.account
+    if role.secrets:
+        held = {"secretName": ROOM_SECRETS_NAME, "defaultMode": 0o440, "optional": True}
+        spec["volumes"].append({"name": "secrets", "secret": held})
     if role.account == SERVER:
-        optional = bool(settings.oidc_issuer)
-        keys = {"secretName": API_KEYS, "defaultMode": 0o440, "optional": optional}
+        # Where an issuer's tokens open the service there may be none; who needs one is asked for it before anything is made.
+        keys = {"secretName": API_KEYS, "defaultMode": 0o440, "optional": True}
         spec["volumes"].append({"name": "keys", "secret": keys})
     if settings.on_aws:
         toleration = {"key": "vigil/pool", "operator": "Equal", "value": role.pool}
@@ -139,7 +155,10 @@ def _container(settings: PlatformSettings, role: Role) -> Object:
     mounts: list[Object] = [
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "home", "mountPath": HOME},
+        {"name": "settings", "mountPath": str(SETTINGS_FOLDER), "readOnly": True},
     ]
+    if role.secrets:
+        mounts.append({"name": "secrets", "mountPath": str(SECRETS_FOLDER), "readOnly": True})
     if role.account == SERVER:
         mounts.append({"name": "keys", "mountPath": str(KEY_FILE.parent), "readOnly": True})
     return {

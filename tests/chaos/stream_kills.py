@@ -18,7 +18,7 @@ from typing import Any
 
 from serve.consume import build_consumer
 from serve.scorer import HttpScorer
-from serve.stream import StreamSettings
+from serve.settings import ServeSettings
 from tests.running import ROOT
 from train.home import Home
 
@@ -71,7 +71,7 @@ def _lines(folder: Path) -> list[str]:
 
 def _consume(folder: Path, url: str) -> None:
     names = [f"{kind}:{folder / name}" for kind, name in (("file", "in"), ("file", "out"), ("file", "dead"))]
-    settings = StreamSettings(batch=40, checkpoint_s=0.05)
+    settings = ServeSettings.given(stream_batch=40, stream_checkpoint_s=0.05)
     build_consumer(names[0], [names[1]], names[2], None, HttpScorer(url), Home(folder), settings).run(until_end=True)
 
 

@@ -70,8 +70,7 @@ def config(image: str) -> dict[str, Any]:
         "image": image,
         "minWorkers": 2,
         "maxWorkers": 3,
-        "minReplicas": 3,
-        "maxReplicas": 6,
+        "serve": {"minReplicas": 3, "maxReplicas": 6},
         "deleteCrds": True,
     }
     if charts := os.environ.get("VIGIL_TEST_CHARTS"):

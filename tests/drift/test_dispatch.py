@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from pydantic import SecretStr
 
 from drift import retrain
 from drift.dispatch import DispatchRefused, dispatch
@@ -48,7 +47,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def github() -> Iterator[GitHub]:
+def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
+    monkeypatch.setenv("VIGIL_DRIFT_GITHUB_TOKEN", TOKEN)
     with GitHub(("127.0.0.1", 0), _Handler) as server:
         server.seen = []
         thread = Thread(target=server.serve_forever, args=(0.01,))
@@ -59,9 +59,7 @@ def github() -> Iterator[GitHub]:
 
 
 def chosen(github: GitHub, **more: Any) -> DriftSettings:
-    return DriftSettings(
-        backend="github", github_url=github.url, github_repository="acme/vigil", github_token=SecretStr(TOKEN), **more
-    )
+    return DriftSettings(backend="github", github_url=github.url, github_repository="acme/vigil", **more)
 
 
 def test_the_event_carries_what_the_workflow_needs(github: GitHub) -> None:

@@ -46,8 +46,8 @@ def test_a_stack_that_lacks_a_secret_is_told_how_to_set_it(lacking: Run) -> None
         ({"minWorker": 3}, ["minWorker: no such key"]),
         ({"minWorkers": "many"}, ["minWorkers"]),
         (
-            {"mlflowStore": "mysql", "cpusPerReplica": "none", "minWorkers": 0},
-            ["mlflowStore", "cpusPerReplica", "minWorkers"],
+            {"mlflowStore": "mysql", "serve": {"cpusPerReplica": "none"}, "minWorkers": 0},
+            ["mlflowStore", "serve.cpusPerReplica", "minWorkers"],
         ),
         ({"minWorkers": 9}, ["minWorkers", "maxWorkers"]),
         ({"rayToken": "as-plain-text"}, ["`pulumi config set --secret vigil:rayToken VALUE`"]),

@@ -18,11 +18,20 @@ from typing import Any
 import yaml
 
 from infra import settings
+from infra.settings import PlatformSettings
 
 ROOT = Path(__file__).parent.parent.parent
 CANARY = "canary-7f3a"
 SECRETS = {key: f"{CANARY}-{key}" for key in settings.SECRETS}
 STACKS = ("dev", "prod", "local")
+
+
+def changed(stack: str, *, serve: Any = None, drift: Any = None, train: Any = None, **values: Any) -> PlatformSettings:
+    """The settings of a stack with other values, by the names of the fields; those of a room are validated with the others."""
+    found = settings.read_files(stack)
+    rooms = {"serve": (found.serve, serve), "drift": (found.drift, drift), "train": (found.train, train)}
+    told: dict[str, Any] = {name: type(room).given(**(dict(room) | (more or {}))) for name, (room, more) in rooms.items()}
+    return PlatformSettings.model_validate(dict(found) | told | values)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from infra.cost import BREAKS, document, load, monthly
-from infra.settings import PlatformSettings, read_files
-from tests.infra.recorded import ROOT
+from infra.settings import read_files
+from tests.infra.recorded import ROOT, changed
 
 
 def total(stack: str, **changes: Any) -> float:
-    return sum(item.usd for item in monthly(PlatformSettings.model_validate(read_files(stack).model_dump() | changes)))
+    return sum(item.usd for item in monthly(changed(stack, **changes)))
 
 
 def test_the_document_is_current() -> None:
@@ -26,7 +26,13 @@ def test_an_environment_at_rest_stays_within_its_budget(stack: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"nat_per_zone": True}, {"min_workers": 4, "min_replicas": 4}, {"spot_serving": False}, {"database_multi_az": True}]
+    "more",
+    [
+        {"nat_per_zone": True},
+        {"min_workers": 4, "serve": {"min_replicas": 8}},
+        {"spot_serving": False},
+        {"database_multi_az": True},
+    ],
 )
 def test_more_costs_more(more: dict[str, Any]) -> None:
     assert total("dev", **more) > total("dev")

@@ -169,6 +169,7 @@ def test_training_hands_its_result_to_the_proposal(tools: Tools) -> None:
     asked = {"DATA": "s3://rows/x.parquet", "EPISODE": "17-3", "ENVIRONMENT": "prod", "REASON": "drift: cpu; $(id)"}
     assert tools.run("train", **asked).returncode == 0
     assert tools.calls[1:] == [
+        "vigil render settings --env prod --out settings.yaml",
         "vigil train --data s3://rows/x.parquet --trigger drift --key 17-3 --json",
         "vigil ship model --env prod --result trained.json --reason drift: cpu; $(id) --push",
     ]
@@ -196,7 +197,6 @@ def test_an_image_has_a_size_budget(tools: Tools, megabytes: int, code: int) -> 
 
 
 def test_the_event_of_the_governor_is_the_one_that_the_workflow_hears() -> None:
-    from pydantic import SecretStr
 
     from drift.dispatch import EVENT, dispatch
     from drift.settings import DriftSettings
@@ -206,7 +206,7 @@ def test_the_event_of_the_governor_is_the_one_that_the_workflow_hears() -> None:
     assert workflow["on"]["repository_dispatch"]["types"] == [EVENT]
     payload = {"model": "vigil", "reason": "why", "episode": "1", "data": "x"}
     with github() as double:
-        dispatch(payload, DriftSettings(github_url=double.url, github_repository=REPOSITORY, github_token=SecretStr("t")))
+        dispatch(payload, DriftSettings(github_url=double.url, github_repository=REPOSITORY))
     (_, path, _, body) = double.asked[0]
     assert (path, body["event_type"]) == ("dispatches", EVENT)
     assert (

@@ -21,9 +21,9 @@ from infra.manifests import all_objects, ray, ray_config
 from infra.manifests.bindings import RAY, TRACKING, Bindings
 from infra.manifests.operators import charts
 from infra.manifests.parts import Object
-from infra.settings import PlatformSettings, read_files
+from infra.settings import PlatformSettings
 from serve.settings import ServeSettings
-from tests.infra.recorded import ROOT, STACKS
+from tests.infra.recorded import ROOT, STACKS, changed
 
 BOUND = Bindings("db.example", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:rds", "fs-1", "rediss://redis.example:6379")
 CORE = (
@@ -47,8 +47,7 @@ WITH_SCHEMA_OF_OTHERS = {  # validated by their own operators only: their CRDs a
 
 
 def settings_of(stack: str, **changes: Any) -> PlatformSettings:
-    found = read_files(stack)
-    return PlatformSettings.model_validate(found.model_dump() | changes)
+    return changed(stack, **changes)
 
 
 VARIANTS = [
@@ -162,29 +161,32 @@ def test_the_serve_configuration_is_what_serve_reads(settings: PlatformSettings)
     serve, drift = config.applications
     assert (serve.import_path, drift.import_path) == ("serve.app:build", "drift.monitor:build")
     # The arguments are the classes' own: what is rendered can be read back by the code.
-    assert ServeSettings(**serve.args).model_name == DriftSettings(**drift.args).model_name == "vigil"
-    assert DriftSettings(**drift.args).dashboard_url == "http://vigil-train-head-svc.vigil.svc.cluster.local:8265"
+    assert ServeSettings.given(**serve.args).model_name == DriftSettings.given(**drift.args).model_name == "vigil"
+    assert DriftSettings.given(**drift.args).jobs_url == "http://vigil-train-head-svc.vigil.svc.cluster.local:8265"
     detector = serve.deployments[0]
-    assert detector.autoscaling_config["max_replicas"] == settings.max_replicas  # type: ignore[index,call-overload]
+    assert detector.autoscaling_config["max_replicas"] == settings.serve.max_replicas  # type: ignore[index,call-overload]
     assert not {"model_version", "version"} & {*serve.args, *(detector.user_config or {})}  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("issuer", ["", "https://login.example.com"])
-def test_nobody_calls_without_a_key_of_the_secret_or_a_token_of_the_provider(issuer: str) -> None:
-    platform = settings_of("prod").model_copy(update={"oidc_issuer": issuer, "oidc_audience": issuer and "vigil"})
-    serve = ServeSettings(**ray_config.serve_config(platform)["applications"][0]["args"])
+@pytest.mark.parametrize("issuer", [None, "https://login.example.com"])
+def test_nobody_calls_without_a_key_of_the_secret_or_a_token_of_the_provider(issuer: str | None) -> None:
+    audience = issuer and "vigil"
+    platform = changed("prod", serve={"oidc_issuer": issuer, "oidc_audience": audience})
+    serve = ServeSettings.given(**ray_config.serve_config(platform)["applications"][0]["args"])
     assert serve.auth_required
-    assert (serve.oidc_issuer, serve.oidc_audience) == ((issuer, "vigil") if issuer else (None, None))
+    assert (serve.oidc_issuer, serve.oidc_audience) == (issuer, audience)
     pod = ray.ray_service(platform, BOUND)["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]
     volume = next(one for one in pod["volumes"] if one["name"] == "keys")["secret"]
     mount = next(one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "keys")
-    assert (volume["secretName"], volume["optional"]) == ("api-keys", bool(issuer))
+    assert (volume["secretName"], volume["optional"]) == ("api-keys", True)
     assert str(serve.key_file) == f"{mount['mountPath']}/keys.json"
     assert mount["readOnly"]
 
 
 def test_the_console_links_to_what_the_stack_names() -> None:
-    serve = ServeSettings(**ray_config.serve_config(settings_of("prod"))["applications"][0]["args"])
+    serve = ServeSettings.given(
+        **ray_config.serve_config(settings_of("prod"))["applications"][0]["deployments"][0]["user_config"]
+    )
     assert serve.links == {"Grafana": "https://grafana.example.com/dashboards"}
 
 

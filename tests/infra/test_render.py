@@ -13,14 +13,15 @@ from click.testing import CliRunner
 from infra.cli import doctor, render
 from infra.doctor import EFFECTS, Change, changes
 from infra.render import rendered, write
-from infra.settings import PlatformSettings, read_files
-from tests.infra.recorded import CANARY, STACKS, recorded
+from infra.settings import read_files
+from serve.settings import ServeSettings
+from tests.infra.recorded import CANARY, STACKS, changed, recorded
 
 LOCAL_ONLY = {"Secret", "Release"}
 
 
 def with_(stack: str = "prod", **values: Any) -> dict[str, str]:
-    return rendered(PlatformSettings.model_validate(read_files(stack).model_dump() | values))
+    return rendered(changed(stack, **values))
 
 
 def edited(path: str, old: str, new: str) -> dict[str, str]:
@@ -71,7 +72,7 @@ def only(found: list[Change], effect: str) -> list[Change]:
 
 def test_a_new_image_makes_a_second_cluster() -> None:
     found = changes(with_(), with_(image_tag="0.2.0"))
-    (second,) = only(found, "second RayCluster")
+    (second,) = only(found, "second cluster")
     assert second.where == "RayService/vigil/vigil"
     assert second.doubles == "5 pods, 14.5 CPU, 33.5 GiB"
     assert second.seconds == 780
@@ -79,11 +80,13 @@ def test_a_new_image_makes_a_second_cluster() -> None:
 
 
 @pytest.mark.parametrize(("values", "where", "effect"), [
-    ({"max_replicas": 90}, "RayService/vigil/vigil", "in place"),
+    ({"serve": {"max_replicas": 90}}, "RayService/vigil/vigil", "in-process"),
     ({"max_workers": 30}, "RayService/vigil/vigil", "in place"),
-    ({"cpus_per_replica": 0.5}, "RayService/vigil/vigil", "rolling replicas"),
-    ({"drift_mode": "observe"}, "RayService/vigil/vigil", "rolling replicas"),
-    ({"haproxy": False}, "RayService/vigil/vigil", "second RayCluster"),
+    ({"serve": {"cpus_per_replica": 0.5}}, "RayService/vigil/vigil", "rolling restart"),
+    ({"serve": {"body_timeout_s": 5}}, "RayService/vigil/vigil", "second cluster"),
+    ({"drift": {"mode": "observe"}}, "RayService/vigil/vigil", "reconfigure"),
+    ({"train": {"seed": 7}}, "ConfigMap/vigil/settings", "in-process"),
+    ({"haproxy": False}, "RayService/vigil/vigil", "second cluster"),
     ({"train_memory_gib": 32}, "RayCluster/vigil/vigil-train", "replacement"),
     ({"spot_serving": False}, "NodePool/ray-serve", "rolling nodes"),
     ({"vpc_cidr": "10.60.0.0/16"}, "settings/vpc_cidr", "replacement"),
@@ -122,10 +125,20 @@ def test_the_commands_render_and_compare_folders_and_revisions(tmp_path: Path) -
     write("prod", tmp_path / "b")
     service.write_text(service.read_text().replace(":0.1.0", ":0.2.0"))
     done = runner.invoke(doctor, ["change", "--from", str(tmp_path / "a"), "--to", str(tmp_path / "b"), "--json"])
-    assert [one["effect"] for one in json.loads(done.output)["changes"]] == ["second RayCluster"]
+    assert [one["effect"] for one in json.loads(done.output)["changes"]] == ["second cluster"]
     done = runner.invoke(doctor, ["change", "--from", "no-such-revision", "--to", str(tmp_path / "b"), "--json"])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "neither a folder nor a git revision" in done.output
     done = runner.invoke(render, ["--env", "staging", "--out", str(tmp_path / "c"), "--json"])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "environments here: dev" in done.output
+
+
+def test_the_settings_of_a_stack_are_a_file_for_a_training_that_runs_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "vigil.yaml"
+    done = CliRunner().invoke(render, ["settings", "--env", "prod", "--out", str(file)])
+    assert done.exit_code == 0, done.output
+    monkeypatch.setenv("VIGIL_CONFIG", str(file))
+    assert ServeSettings().min_replicas == read_files("prod").serve.min_replicas

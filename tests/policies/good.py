@@ -88,7 +88,7 @@ RAY_ENV = [
     {"name": "RAY_SERVE_THROUGHPUT_OPTIMIZED", "value": "1"},
     {"name": "MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "value": "false"},
     {"name": "MLFLOW_TRACKING_URI", "value": "http://mlflow:5000"},
-    {"name": "VIGIL_TRAIN_ALERT_RATE", "value": "0.01"},
+    {"name": "VIGIL_CONFIG", "value": "/etc/vigil-settings/vigil.yaml"},
 ]
 
 
@@ -413,6 +413,11 @@ KUBERNETES = [
         {"metadata": metadata("serve"), "spec": {"rules": [{"backendRefs": [{"name": "serve", "port": 8000.0}]}]}},
     ),
     Given("kubernetes:core/v1:ConfigMap", "config", {"metadata": metadata("config"), "data": {"level": "info"}}),
+    Given(
+        "kubernetes:core/v1:ConfigMap",
+        "settings",
+        {"metadata": metadata("settings"), "data": {"vigil.yaml": "train:\n  alertRate: 0.01\n"}},
+    ),
     Given("kubernetes:core/v1:Secret", "k8s-secret", {"metadata": metadata("secret"), "data": {"token": "Z2VuZXJhdGVk"}}),
     Given(
         "kubernetes:helm.sh/v3:Release",

@@ -12,6 +12,7 @@ from serve.app import Detector
 from serve.capture import Capture
 from serve.metrics import ServeMetrics
 from serve.model_watch import Snapshot
+from serve.observe import Observer
 from serve.settings import ServeSettings
 
 INFER = "/v2/models/vigil/infer"
@@ -36,10 +37,11 @@ class Service:
         # What Serve's decorator adds to the class needs Ray; the class below it does not.
         plain: Any = next(c for c in reversed(Detector.__mro__) if c.__name__ == "Detector")
         self.detector = plain.__new__(plain)
-        self.detector.settings = ServeSettings(**{"home": Path("/nowhere"), **settings})
+        self.detector.settings = ServeSettings.given(**{"home": Path("/nowhere"), **settings})
         self.detector.metrics, self.detector.replica = ServeMetrics(), "r"
         self.detector.capture = Capture(1000)
-        self.detector.capture_rate, self.detector.reports = 1.0, type("Reports", (), {"drift_score": 0.25})()
+        self.detector.observer = Observer(self.detector.settings, self.detector.metrics, "r")
+        self.detector.reports = type("Reports", (), {"drift_score": 0.25})()
         self.detector.watch = type("Watch", (), {"snapshot": model, "trial": None, "shadow": None, "source": "registry"})()
         self.detector._ask_monitor = self._monitor
         self.detector.registry = registry

@@ -19,7 +19,6 @@ from serve.metrics import ServeMetrics
 from serve.model_watch import ModelWatch, Snapshot
 from serve.observe import Observer
 from serve.reports import Monitor, Reports
-from serve.request_log import RequestLog
 from serve.scorer import Busy
 from serve.settings import ServeSettings
 from serve.stream_app import HandleScorer, StreamConsumer
@@ -59,7 +58,7 @@ async def rolling_back(service: Service, stuck: Stuck, tmp_path: Path) -> None:
 
 
 def _following(service: Service, registry: Any, tmp_path: Path) -> ModelWatch:
-    watch = ModelWatch(cast(Registry, registry), tmp_path, service.detector.metrics, poll_s=0.001)
+    watch = ModelWatch(cast(Registry, registry), tmp_path, service.detector.metrics, ServeSettings.given(poll_s=0.001))
     watch.snapshot, service.detector.watch = service.detector.watch.snapshot, watch
     return watch
 
@@ -75,10 +74,11 @@ async def downloading_a_version(service: Service, stuck: Stuck, tmp_path: Path) 
 
 
 async def writing_the_request_log(service: Service, stuck: Stuck, tmp_path: Path) -> None:
-    kept: Any = RequestLog(tmp_path / "r.jsonl", ServeMetrics())
+    observer = Observer(ServeSettings.given(home=tmp_path), ServeMetrics(), "r")
+    kept: Any = observer._log
     kept.write = stuck
     kept.add({"path": "/predict"})
-    await Observer(kept, 1.0, None).flush()
+    await observer.flush()
 
 
 CONTROLLER = (asking_the_monitor, reporting_to_the_monitor, telling_all_replicas)
@@ -140,7 +140,7 @@ async def test_a_stream_consumer_is_healthy_while_the_controller_hangs(monkeypat
     )
     monkeypatch.setattr(stream_app, "build_consumer", lambda *_, **__: consumes)
     consumer: Any = StreamConsumer.__new__(StreamConsumer)
-    await consumer.__init__({**ServeSettings().model_dump(mode="json"), "flush_s": 0.001})
+    await consumer.__init__(ServeSettings().model_dump(mode="json"))
     await stuck.reached()
     for _ in range(20):
         consumer.check_health()

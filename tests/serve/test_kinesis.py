@@ -22,8 +22,9 @@ from serve.kinesis import KinesisSink, KinesisSource, put
 from serve.leases import Checkpoint, DynamoLeases, FileLeases
 from serve.records import LostLease, Result, Sink
 from serve.scorer import Scored
+from serve.settings import ServeSettings
 from serve.sinks import Bucket, Folder, ParquetSink, Webhook, signature
-from serve.stream import Consumer, StreamSettings
+from serve.stream import Consumer
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_resharding_1_4_2_loses_nothing_and_keeps_the_order_of_each_key(aws: Any
     def read() -> None:
         Consumer(
             KinesisSource(kinesis, stream), Zero(), [sink], DeadLetters(tmp_path / "dead"), FileLeases(tmp_path / "leases"),
-            StreamSettings(batch=30, share_s=0.01, idle_s=0.01),
+            ServeSettings.given(stream_batch=30, stream_share_s=0.01, stream_idle_s=0.01),
         ).run(until_end=True)  # fmt: skip
 
     for reshard in (split, split, merge, None):
@@ -181,7 +182,7 @@ def test_leases_of_a_cluster_are_taken_over_when_their_holder_is_silent_and_fenc
 
 
 def run(source: KinesisSource, sink: Sink, folder: Path) -> dict[str, int]:
-    settings = StreamSettings(batch=20, share_s=0.01, idle_s=0.01)
+    settings = ServeSettings.given(stream_batch=20, stream_share_s=0.01, stream_idle_s=0.01)
     return Consumer(source, Zero(), [sink], DeadLetters(folder / "dead"), FileLeases(folder / "l"), settings).run(until_end=True)
 
 

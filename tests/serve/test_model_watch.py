@@ -17,6 +17,7 @@ import pytest
 from serve import model_watch
 from serve.metrics import ServeMetrics
 from serve.model_watch import ModelWatch
+from serve.settings import ServeSettings
 from train import bundle as bundles
 from train.bundle import ModelBundle
 from train.cache import BundleCache
@@ -77,7 +78,8 @@ def cache(tmp_path: Path) -> Path:
 @pytest.fixture
 def replica(versions: Versions, cache: Path) -> Callable[..., ModelWatch]:
     """replica(): a new one on the same node."""
-    return lambda **given: ModelWatch(cast(Registry, versions), cache, ServeMetrics(), 0.01, **given)
+    still = {"poll_s": 0.01, "shadow_rate": 0.0}
+    return lambda **given: ModelWatch(cast(Registry, versions), cache, ServeMetrics(), ServeSettings.given(**still | given))
 
 
 def count(watch: ModelWatch, name: str) -> float:
@@ -126,7 +128,7 @@ async def test_a_rollback_needs_neither_download_nor_disk(
 
 
 async def test_a_former_model_leaves_memory_after_its_time(versions: Versions, replica: Any) -> None:
-    watch: Any = replica(keep_s=0.0)
+    watch: Any = replica(keep_previous_s=0.0)
     await watch.poll()
     former = weakref.ref(watch.snapshot.bundle)
     versions.champion = "2"
@@ -334,7 +336,7 @@ async def test_a_canary_runs_only_while_the_monitor_guards_it(
 
 
 async def test_a_canary_or_challenger_that_is_refused_leaves_the_champion_alone(versions: Versions, replica: Any) -> None:
-    watch: Any = replica(shadows=True)
+    watch: Any = replica(shadow_rate=1.0)
     watch.guarded(None)
     versions.canary, versions.challenger, versions.damaged = Canary("2", "1", 5.0, ((0.5, 60.0),)), "other", {"2"}
     await watch.poll()
@@ -343,7 +345,7 @@ async def test_a_canary_or_challenger_that_is_refused_leaves_the_champion_alone(
 
 
 async def test_the_challenger_stands_in_the_shadow_until_it_is_champion(versions: Versions, replica: Any) -> None:
-    watch: Any = replica(shadows=True)
+    watch: Any = replica(shadow_rate=1.0)
     versions.challenger = "1"
     await watch.poll()
     assert not watch.shadow

@@ -1,4 +1,4 @@
-"""The request log and traces: what they tell of a request, and that who asks for neither pays for neither."""
+"""The request log and traces: what they tell of a request, and of which."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from ray._common.formatters import JSONFormatter
 
 from serve import request_log
-from serve.gateway import Gateway
 from serve.metrics import ServeMetrics
 from serve.model_watch import Snapshot
 from serve.request_log import FORMER, KEPT_S, LINES, RequestLog
@@ -30,9 +29,12 @@ ROW = {"features": [10.0, 10.0, 10.0, 10.0]}
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-def test_who_asks_for_neither_has_the_gateway_itself(service: Service) -> None:
-    assert type(service.gateway) is Gateway
-    assert "_score" not in vars(service.detector)
+async def test_the_log_is_switched_on_and_off_while_the_replica_runs(model: Snapshot, tmp_path: Path) -> None:
+    service = Service(model, home=tmp_path)
+    for rate, seen in ((0.0, 0), (1.0, 1), (0.0, 1)):
+        service.detector.observer.follow_settings(service.detector.settings.with_live({"request_log_rate": rate}))
+        await service.ask("POST", "/predict", ROW)
+        assert len(await lines(service)) == seen
 
 
 async def lines(service: Service) -> list[dict[str, Any]]:

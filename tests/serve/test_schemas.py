@@ -31,12 +31,12 @@ def test_the_document_is_valid_openapi(host: str) -> None:
 
 def test_every_path_is_described_and_no_other(service: Service) -> None:
     described = {(path, method.upper()) for path, verbs in document(ServeSettings())["paths"].items() for method in verbs}
-    there = {(path, method) for path, route in service.gateway._routes.items() for method in route.methods}
+    there = {(path, method) for path, route in service.detector._gateway._routes.items() for method in route.methods}
     assert {(path, "HEAD") for path, method in described if method == "GET"} <= there
     pages = {path for path, _ in there if path.startswith(("/docs", "/console/")) or path in ("/", "/openapi.json")}
     pages -= {"/console/state", "/console/about"}
     assert {(path, method) for path, method in there if method != "HEAD" and path not in pages} == described
-    open_ones = {path for path, route in service.gateway._routes.items() if route.open} - pages
+    open_ones = {path for path, route in service.detector._gateway._routes.items() if route.open} - pages
     assert {
         p for p, verbs in document(ServeSettings())["paths"].items() if verbs.get("get", {}).get("security") == []
     } == open_ones

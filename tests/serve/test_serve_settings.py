@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
 from drift.settings import DriftSettings
 from serve.keys import keys
 from serve.settings import ServeSettings
+from train.options import BadSettings
 
-DRIFT: dict[str, object] = {"home": "/h", "tracking_uri": "http://t", "model_name": "m", "dashboard_url": "http://d"}
+DRIFT = DriftSettings.given(home=Path("/h"), tracking_uri="http://t", model_name="m", jobs_url="http://d")
 
 
 def applications(settings: ServeSettings) -> dict[str, Any]:
@@ -53,11 +53,10 @@ def test_no_model_version_is_in_what_restarts_replicas() -> None:
 def test_args_are_the_settings_that_a_replica_reads() -> None:
     settings = ServeSettings(home=Path("/h"), max_rows=7, reasons=1, score_threads=3, poll_s=9)
     found = applications(settings)
-    again = ServeSettings(**found["vigil"]["args"])
-    assert (again.home, again.max_rows, again.reasons, again.score_threads) == (Path("/h"), 7, 1, 3)
-    assert "poll_s" not in found["vigil"]["args"]
-    assert found["vigil"]["deployments"][0]["user_config"]["poll_s"] == 9
-    assert DriftSettings(**found["drift"]["args"]).model_name == "m"
+    again = ServeSettings.given(**found["vigil"]["args"]).with_live(found["vigil"]["deployments"][0]["user_config"])
+    assert again == settings
+    drift = DriftSettings.given(**found["drift"]["args"]).with_live(found["drift"]["deployments"][0]["user_config"])
+    assert drift == DRIFT
 
 
 def test_the_upper_bound_of_replicas_is_never_below_the_lower() -> None:
@@ -74,7 +73,7 @@ def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("wrong", [{"port": 0}, {"capture_rate": 1.5}, {"max_rows": 0}, {"version": "3"}])
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(BadSettings):
         ServeSettings(**wrong)
 
 

@@ -21,7 +21,8 @@ from serve.history import History
 from serve.leases import FileLeases
 from serve.records import MAX_RECORD_BYTES, Raw, Seen, StreamError, decode, readable_id
 from serve.scorer import HttpScorer, Refused, Scored
-from serve.stream import Consumer, StreamSettings
+from serve.settings import ServeSettings
+from serve.stream import Consumer
 from tests.scoring import ScoringServer, scoring, small_model
 from train.home import Home
 
@@ -52,7 +53,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 def consumer(folder: Path, url: str, batch: int = 100, **more: Any) -> Consumer:
     (folder / "in").mkdir(exist_ok=True)
-    settings = StreamSettings(batch=batch, idle_s=0.01, share_s=0.01, **more)
+    settings = ServeSettings.given(stream_batch=batch, stream_idle_s=0.01, stream_share_s=0.01, **more)
     into = [f"file:{folder / 'out'}"]
     return build_consumer(f"file:{folder / 'in'}", into, f"file:{folder / 'dead'}", None, HttpScorer(url), Home(folder), settings)
 
@@ -153,7 +154,7 @@ def test_a_log_that_shrank_is_an_error(tmp_path: Path, served: ScoringServer) ->
 def test_a_torn_result_is_written_anew(tmp_path: Path, served: ScoringServer) -> None:
     """A kill in the middle of a write, before the first checkpoint."""
     write(tmp_path, rows(100))
-    consumer(tmp_path, served.url, checkpoint_s=1000).run(until_end=True)
+    consumer(tmp_path, served.url, stream_checkpoint_s=1000).run(until_end=True)
     out = tmp_path / "out" / "0.jsonl"
     whole = out.read_bytes()
     out.write_bytes(whole[: len(whole) // 2])
@@ -206,7 +207,7 @@ def test_a_refused_batch_is_halved_until_the_bad_records_stand_alone(tmp_path: P
     write(tmp_path, records)
     done = Consumer(
         FileLog(tmp_path / "in"), Picky(), [FileSink(tmp_path / "out")], DeadLetters(tmp_path / "dead"),
-        FileLeases(tmp_path / "leases"), StreamSettings(),
+        FileLeases(tmp_path / "leases"), ServeSettings.given(),
     ).run(until_end=True)  # fmt: skip
     assert done == {"scored": 98, "duplicate": 0, "dead": 2}
     assert [letter["id"] for letter in read(tmp_path / "dead")] == [17, 63]
@@ -269,7 +270,7 @@ def test_history_is_that_of_the_entity_and_survives_a_restart(tmp_path: Path, se
     def run() -> None:
         Consumer(
             FileLog(tmp_path / "in"), Picky(), [FileSink(tmp_path / "out")], DeadLetters(tmp_path / "dead"),
-            FileLeases(tmp_path / "leases"), StreamSettings(batch=7), history=lambda: History(since_last, 2),
+            FileLeases(tmp_path / "leases"), ServeSettings.given(stream_batch=7), history=lambda: History(since_last, 2),
         ).run(until_end=True)  # fmt: skip
 
     records = [{"id": i, "entity": f"e{i % 3}", "features": dict.fromkeys(NAMES, i * i)} for i in range(60)]

@@ -16,6 +16,7 @@ from ray.job_submission import JobStatus
 
 from train import cli, submit
 from train.errors import DataError, JobsUnavailable, VigilError
+from train.options import BadSettings
 from train.registry import Registry, Version
 from train.schema import Columns
 from train.settings import TrainSettings
@@ -119,7 +120,7 @@ def test_settings_travel_as_far_as_they_were_set(monkeypatch: pytest.MonkeyPatch
 
 def test_another_cluster_has_its_own_way_to_mlflow_and_this_machine_must_know_one() -> None:
     assert TrainSettings(seed=3, jobs_url="http://x", tracking_uri="http://m").environment == {"VIGIL_TRAIN_SEED": "3"}
-    with pytest.raises(ValueError, match="VIGIL_TRAIN_JOBS_URL needs VIGIL_TRAIN_TRACKING_URI"):
+    with pytest.raises(BadSettings, match="VIGIL_TRAIN_JOBS_URL needs VIGIL_TRAIN_TRACKING_URI"):
         TrainSettings(jobs_url="http://x")
 
 

@@ -621,7 +621,9 @@ IN_POD = "container mlflow: artifacts are kept in the pod: set --artifacts-desti
 HOSTS = "container mlflow: {}: set --allowed-hosts to the names of its Services"
 PICKLE = "it may unpickle a model, which runs code of the model: set MLFLOW_ALLOW_PICKLE_DESERIALIZATION to false"
 WATCH = "{}: run drift.monitor:build beside the service, on the same model_name and tracking_uri"
-BUDGET = "{}: set VIGIL_TRAIN_ALERT_RATE on every group, within the parameter `most`"
+BUDGET = "{}: set train.alertRate in vigil.yaml, within the parameter `most`"
+NO_FILE = "a group has no settings file (VIGIL_CONFIG)"
+OUT_OF_BOUNDS = "an alert budget of {} is out of bounds"
 VERSION_LABEL = "spec.template.metadata.labels.`app.kubernetes.io/version`"
 
 
@@ -734,11 +736,13 @@ TRACKING = [
     ),
     Case(
         "alert-budget-configured",
-        ("serve", f"{WORKER_BOX}.env.4.value"),
+        ("settings", "data.`vigil.yaml`"),
         [
-            Break("serve", f"{WORKER_BOX}.env.4.value", "0", BUDGET.replace("{}", "an alert budget of 0 is out of bounds")),
-            Break("serve", f"{WORKER_BOX}.env.4.value", "0.2", BUDGET.replace("{}", "an alert budget of 0.2 is out of bounds")),
-            Break("serve", f"{WORKER_BOX}.env.4", {"name": "X", "value": "y"}, BUDGET.replace("{}", "no alert budget is stated")),
+            Break("settings", "data.`vigil.yaml`", "train: {alertRate: 0}", BUDGET.replace("{}", OUT_OF_BOUNDS.format("0"))),
+            Break("settings", "data.`vigil.yaml`", "train: {alertRate: .2}", BUDGET.replace("{}", OUT_OF_BOUNDS.format("0.2"))),
+            Break("settings", "data.`vigil.yaml`", "serve: {}", BUDGET.replace("{}", "no alert budget is stated")),
+            Break("serve", f"{WORKER_BOX}.env.4", {"name": "X", "value": "y"}, BUDGET.replace("{}", NO_FILE)),
+            Break("settings", "data.`vigil.yaml`", "", BUDGET.replace("{}", "no alert budget is stated")),
         ],
     ),
     Case(

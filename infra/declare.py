@@ -1,0 +1,187 @@
+"""`python -m infra.declare`: writes what the settings are into Pulumi.yaml and docs/settings.md; with --check only says whether
+both are as they would be written.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+
+from infra.settings import PROJECT, ROOM_SECRETS, ROOMS, ROOT, SECRETS, PlatformSettings, declared
+from train.options import RoomSettings
+
+CONFIG = "config:\n"
+ABOUT_SECRETS = {
+    "rayToken": "token that the Ray clusters and their clients share",
+    "apiKeys": "keys.json of `vigil keys`: hashes of the API keys (required without serve.oidcIssuer, and with monitoring)",
+    "mlflowPassword": "password of MLflow's admin, which Vigil's pods use",
+    "mlflowSecretKey": "key that MLflow's web pages sign their forms with",
+    "redisPassword": "AUTH token of Redis (required with gcsFaultTolerance redis)",
+    "grafanaPassword": "password of Grafana's admin (required with monitoring)",
+    "metricsKey": "API key with which Prometheus asks for /metrics; its hash is among apiKeys (required with monitoring)",
+    "githubToken": "token that may dispatch the workflow that retrains (required with drift.backend github)",
+    "streamWebhookSecret": "what a webhook's messages are signed with (required with a webhook among serve.streamSinks)",
+}
+BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "at least", "max_length": "at most"}
+HEAD = """# Settings
+
+Written by `make settings` from the fields of `serve/settings.py`, `drift/settings.py`, `train/settings.py` and
+`infra/settings.py`; a test fails when it is stale.
+
+A setting of a room has three names: its key in a stack (`pulumi config set --path vigil:serve.maxRows 100`) and, without
+`vigil:`, in the settings file of a machine (`vigil.yaml` in the home, or `vigil up --config FILE`); and its environment variable.
+What is given on the command line wins over the environment, that over the file, that over the default; in a stack only the
+stack counts. `vigil settings` shows each value, where it came from and its effect.
+
+What a change does to a platform that runs:
+
+| effect | means |
+|---|---|
+| in-process | followed live: by Serve's autoscaler, or by the next training, or read anew each time |
+| reconfigure | replicas (or the monitor) take it in turn, without a restart (Serve's `user_config`) |
+| rolling restart | replicas, the monitor or stream consumers restart in turn (Serve's `args`) |
+| second cluster | on a cluster a second RayCluster takes over; on one machine at the next `vigil up` |
+| replacement | what holds it is made anew |
+
+On a machine `vigil up` follows the file and takes what has changed within a second. On a cluster a `pulumi up` does; training
+reads its settings from a ConfigMap that reaches pods about a minute later.
+"""
+
+
+SECRETS_HEAD = """
+## Secrets
+
+`pulumi config set --secret vigil:KEY`; none is ever in a render, an export or an argument.
+
+"""
+
+
+def project_config() -> dict[str, dict[str, Any]]:
+    """The section `config` of Pulumi.yaml."""
+    fields = {to_camel(name): field for name, field in PlatformSettings.model_fields.items()}
+    found = {}
+    for key, kind in declared().items():
+        told: dict[str, Any] = {"description": _about(key, fields), "type": kind}
+        if kind == "array":
+            told["items"] = {"type": "string"}
+        found[f"{PROJECT}:{key}"] = told | {"default": _default(key, kind, fields)}
+    return found
+
+
+def _about(key: str, fields: dict[str, FieldInfo]) -> str:
+    if key in SECRETS:
+        return ABOUT_SECRETS[key]
+    told = fields[key].description or ""
+    return f"{told}: an object, docs/settings.md has its keys" if key in ROOMS else told
+
+
+def _default(key: str, kind: str, fields: dict[str, FieldInfo]) -> Any:
+    if kind == "object":
+        return {}
+    if key in SECRETS:
+        return ""
+    default = fields[key].default
+    # A project's keys have no type for numbers with a fraction: they are texts.
+    return str(default) if isinstance(default, float) else json.loads(json.dumps(default))
+
+
+def pulumi_yaml(text: str) -> str:
+    """Pulumi.yaml with the section `config` as the settings declare it."""
+    head, _, _ = text.partition(CONFIG)
+    lines = [head, CONFIG]
+    for key, told in project_config().items():
+        lines.append(f"  {key}:\n")
+        lines.extend(f"    {name}: {_flow(name, value)}\n" for name, value in told.items())
+    return "".join(lines)
+
+
+def _flow(name: str, value: Any) -> str:
+    """A value on one line of YAML; kinds are plain words."""
+    plain = {"type": str(value), "items": "{type: string}"}
+    return plain.get(name) or json.dumps(value, ensure_ascii=False)
+
+
+def settings_md() -> str:
+    """docs/settings.md."""
+    parts = [HEAD]
+    for name, cls in ROOMS.items():
+        parts.append(f"\n## {name}\n\n{_first_line(cls)}\n\n")
+        parts.append("| key | environment | type | default | bounds | effect | description |\n|---|---|---|---|---|---|---|\n")
+        parts.extend(_row(cls, field) for field in cls.model_fields)
+    parts.append("\n## The stack itself\n\nKeys of infrastructure: `pulumi config set vigil:KEY VALUE`.\n\n")
+    parts.append("| key | type | default | bounds | description |\n|---|---|---|---|---|\n")
+    for name, field in PlatformSettings.model_fields.items():
+        if name not in ("environment", *ROOMS):
+            default = json.dumps(field.default, default=str)
+            parts.append(_line(f"`{to_camel(name)}`", _type(field), f"`{default}`", _bounds(field), field.description))
+    parts.append(SECRETS_HEAD)
+    parts.append("| key | reaches | description |\n|---|---|---|\n")
+    for key in SECRETS:
+        cls, field = ROOM_SECRETS.get(key, (None, ""))
+        reaches = f"`{cls.variable(field)}`, as a file in the pods that need it" if cls else "a Secret"
+        parts.append(_line(f"`{key}`", reaches, ABOUT_SECRETS[key]))
+    return "".join(parts)
+
+
+def _row(cls: type[RoomSettings], name: str) -> str:
+    field = cls.model_fields[name]
+    secret, internal = cls.is_secret(name), cls.is_internal(name)
+    default = "" if secret else f"`{json.dumps(field.default, default=str)}`"
+    effect = f"{cls.effect_of(name)}{'; a stack sets it itself' if internal else ''}{'; a secret' if secret else ''}"
+    names = f"`{cls.key(name)}`", f"`{cls.variable(name)}`"
+    return _line(*names, _type(field), default, _bounds(field), effect, field.description)
+
+
+def _line(*cells: str | None) -> str:
+    return "| " + " | ".join((cell or "").replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _type(field: FieldInfo) -> str:
+    told = field.annotation
+    name = told.__name__ if isinstance(told, type) and "[" not in str(told) else str(told)
+    return name.replace("typing.", "").replace("pathlib.", "").replace("NoneType", "None").replace("SecretStr", "text")
+
+
+def _bounds(field: FieldInfo) -> str:
+    return ", ".join(_bound(one) for one in field.metadata)
+
+
+def _bound(one: Any) -> str:
+    pattern = getattr(one, "pattern", None)
+    if pattern is not None:
+        return f"`{pattern}`"
+    pairs = ((sign, getattr(one, name, None)) for name, sign in BOUNDS.items())
+    return ", ".join(f"{sign} {value}" for sign, value in pairs if value is not None)
+
+
+def _first_line(cls: type[RoomSettings]) -> str:
+    return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+def written(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
+    """Each file with its text."""
+    project = root / "Pulumi.yaml"
+    yield project, pulumi_yaml(project.read_text())
+    yield root / "docs" / "settings.md", settings_md()
+
+
+def main(check: bool) -> int:
+    """Write the files, or say which are stale; the exit code."""
+    stale = [(file, text) for file, text in written() if not file.is_file() or file.read_text() != text]
+    for file, text in stale:
+        name = file.relative_to(ROOT)
+        click.echo(f"{name} is stale: `make settings`" if check else f"wrote {name}")
+        if not check:
+            file.write_text(text)
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))
