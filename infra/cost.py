@@ -104,7 +104,7 @@ BREAKS = {
     10: "nothing: two replicas are for availability",
     100: "nothing",
     1_000: "nothing; a single replica would be at two thirds",
-    10_000: "the default `maxReplicas` (8): raise it, and `maxWorkers`",
+    10_000: "`serve.maxReplicas` of dev (8): raise it, and `maxWorkers`",
     100_000: "Ray's head, as each replica that comes or goes reloads every HAProxy; the drift monitor, unless rows are sampled",
     1_000_000: "one Ray cluster: several RayServices behind one load balancer, a longer `poll_s`, and many rows a request",
 }
