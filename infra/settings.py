@@ -348,11 +348,15 @@ def read_config() -> PlatformSettings:
 
 def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
     """The secrets that these settings need, as secret Outputs; raises BadSettings that names all that are not set, and all that
-    the stack file holds as plain text."""
+    the stack file holds as plain text.
+
+    A password of Redis is kept as long as it is set: a cluster that kept its state there removes it when it goes.
+    """
     import pulumi
 
     config = pulumi.Config(PROJECT)
-    found = {key: config.get_secret(key) for key in needed_secrets(settings)}
+    kept = ("redisPassword",) if config.get("redisPassword") else ()
+    found = {key: config.get_secret(key) for key in (*needed_secrets(settings), *kept)}
     missing = [key for key in found if not config.get(key)]
     plain = [key for key in SECRETS if config.get(key) and not _encrypted(key)]
     complaints = {"not set": missing, "stored as plain text": plain}

@@ -111,7 +111,9 @@ def _fault_tolerance(settings: PlatformSettings, bindings: Bindings) -> Object:
     # Rendered without a cluster, the address of a Redis that does not exist yet is not known.
     address = bindings.redis_address or settings.redis_address or "rediss://redis.invalid:6379"
     password = {"valueFrom": {"secretKeyRef": {"name": REDIS_SECRET, "key": "password"}}}
-    return {"backend": "redis", "redisAddress": address, "redisPassword": password, "externalStorageNamespace": settings.name}
+    # No externalStorageNamespace: by default it is the cluster's own. With one name for all, the second cluster of a change would
+    # begin with the state of the first, and lose its own when KubeRay removes what the first had kept.
+    return {"backend": "redis", "redisAddress": address, "redisPassword": password}
 
 
 def _literal(value: dict[str, int]) -> str:

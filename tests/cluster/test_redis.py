@@ -30,8 +30,11 @@ def with_redis(platform: Platform) -> Iterator[Platform]:
     eventually("the cluster with Redis serves", lambda: platform.active_cluster() != before, 600)
     platform.workers(2, 400)
     yield platform
+    last = platform.active_cluster()
     platform.stack.set({"gcsFaultTolerance": None, "redisAddress": None})
     platform.stack.up()
+    # It removes from Redis what it kept there, and needs the password and Redis for it.
+    eventually("the cluster with Redis is gone", lambda: platform.cluster.get("raycluster", last) is None, 600)
     platform.cluster.kubectl("delete", "pod/redis", "service/redis", "-n", NAMESPACE)
 
 
@@ -76,7 +79,13 @@ def test_a_head_that_is_deleted_costs_nothing(with_redis: Platform) -> None:
     assert result["failed"] == 0, result["failures"]
 
 
-def test_a_head_that_is_killed_costs_nothing(with_redis: Platform) -> None:
+def test_a_second_cluster_keeps_a_state_of_its_own_and_a_killed_head_costs_nothing(with_redis: Platform) -> None:
+    first = with_redis.active_cluster()
+    with_redis.stack.set({"headMemoryGib": 3})
+    with_redis.stack.up()
+    eventually("a second cluster serves", lambda: with_redis.active_cluster() != first, 600)
+    eventually("the first one is gone", lambda: with_redis.cluster.get("raycluster", first) is None, 600)
+    with_redis.workers(2, 400)
     result = lose_head(with_redis, lambda head: kill(with_redis.cluster, head), workers_too=False)
     with_redis.figures["head killed, with Redis"] = result
     assert result["failed"] == 0, result["failures"]
