@@ -1,11 +1,10 @@
-"""Windows of live rows on disk: Parquet, partitioned by date, the latest ones only. train/data.py reads them."""
+"""Windows of live rows, the latest ones only: in the home, or in S3. train/data.py reads them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,37 +15,27 @@ from numpy.typing import NDArray
 
 from drift.window import Window
 from serve.metrics import DriftMetrics
-from train.data import captured_name
+from train.windows import name_of, windows
 
 log = logging.getLogger("ray.serve")
-FILES = "date=*/window-*.parquet"
 
 
 class Captured:
-    """The captured windows in `folder`, at most `keep` of them."""
+    """The captured windows in a folder or below an s3:// URL, at most `keep` of them."""
 
-    def __init__(self, folder: Path, keep: int, metrics: DriftMetrics) -> None:
-        self._folder, self.keep, self._metrics = folder, keep, metrics
+    def __init__(self, where: str | Path, keep: int, metrics: DriftMetrics) -> None:
+        self._windows, self.keep, self._metrics = windows(where), keep, metrics
         self._last_stamp = 0
 
     def write(self, window: Window, names: tuple[str, ...], version: str, alerts: NDArray[np.bool_]) -> None:
-        """Write a window that `version` has scored; a full disk costs the window, not the service."""
+        """Write a window that `version` has scored; a full disk, or an S3 that is away, costs the window, not the service."""
         count = len(window.rows)
         provenance = {"_score": window.scores, "_request": window.requests, "_version": [version] * count, "_alert": alerts}
         columns = {name: window.rows[:, j] for j, name in enumerate(names)} | provenance
-        folder = self._folder / f"date={datetime.fromtimestamp(window.since, UTC):%Y-%m-%d}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = folder / captured_name(self._stamp(window.since))
-            temporary = file.with_name(f".{file.name}")
-            try:
-                # Measured values hardly repeat: to look for it takes longer than to write them.
-                pq.write_table(pa.table(columns), temporary, use_dictionary=False)
-                temporary.replace(file)
-            finally:
-                temporary.unlink(missing_ok=True)
-            for file in sorted(self._folder.glob(FILES))[: -self.keep]:
-                file.unlink(missing_ok=True)
+            self._windows.write(name_of(self._stamp(window.since)), pa.table(columns))
+            for old in self._windows.names()[: -self.keep]:
+                self._windows.remove(old)
         except OSError as error:
             self._metrics.capture_failures.inc()
             log.warning("a window of captured rows is lost: %s", error)
@@ -59,8 +48,8 @@ class Captured:
     def answers(self, requests: Iterable[str]) -> list[tuple[list[str], NDArray[np.bool_], str]]:
         """What these requests were answered, as (request of each row, alerts, version), oldest first."""
         wanted, found = pa.array(list(requests), pa.string()), []
-        for file in sorted(self._folder.glob(FILES)):
-            with suppress(FileNotFoundError, pa.ArrowInvalid, pa.ArrowKeyError):
+        for name in self._windows.names():
+            with suppress(OSError, pa.ArrowInvalid, pa.ArrowKeyError), self._windows.read(name) as file:
                 part = pq.ParquetFile(file).read(["_request", "_alert", "_version"])
                 if part.num_columns < 3:  # an older Vigil's
                     continue

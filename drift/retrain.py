@@ -108,7 +108,7 @@ def _run(episode: str, since: float, info: dict[str, Any], *, settings: DriftSet
     told: dict[str, Any] = info.get("columns", {})
     features = tuple(told["features"]) if told.get("features") else None
     columns = Columns(info["label"], told.get("time"), told.get("entity"), features, told.get("schema"))
-    captured = str(Home(settings.home).captured)
+    captured = settings.captured_url or str(Home(settings.home).captured)
     spec = JobSpec(
         str(info["data"]), None, captured, since, trigger_of(episode), episode, columns, str(info.get("over_time", ""))
     )

@@ -54,6 +54,7 @@ class DriftSettings(RoomSettings):
     )
     canary_alert_band: float = setting(4.0, Effect.RECONFIGURE, "alert rate of a canary, as a multiple of its budget", gt=1)
     disagreement_polls: int = setting(3, Effect.RECONFIGURE, "polls of 2 s after which a replica that lags is an alert", ge=1)
+    captured_url: str = setting("", Effect.ROLLING, "s3:// URL of captured rows; empty: in the home")
     state_url: str = setting("", Effect.ROLLING, "s3:// URL of the monitor's state; empty: in the home")
     backend: Literal["ray", "github"] = setting("ray", Effect.RECONFIGURE, "who retrains: a Ray job here, or a GitHub workflow")
     github_url: str = setting("https://api.github.com", Effect.RECONFIGURE, "GitHub's API")

@@ -49,7 +49,7 @@ class Watch:
         self.live = Live()
         self.ledger: list[Move] = []  # the latest entries, and versions, as the monitor read them last
         self.versions: list[Version] = []
-        self._captured = Captured(self.home.captured, settings.keep_windows, self.metrics)
+        self._captured = Captured(settings.captured_url or self.home.captured, settings.keep_windows, self.metrics)
         self._store = state(settings.state_url, self.home.state)
         self.holds = False
         self._lock = threading.Lock()

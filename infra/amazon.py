@@ -17,7 +17,7 @@ from infra.database import ClusterState, ClusterStateArgs, Database, DatabaseArg
 from infra.identity import GitHub, GitHubArgs, NodeRole, PodRole, PodRoleArgs, node_role
 from infra.images import Images, ImagesArgs
 from infra.keys import Keys, KeysArgs
-from infra.kinesis import Stream, StreamArgs
+from infra.kinesis import Leases, LeasesArgs, Stream, StreamArgs
 from infra.manifests.bindings import RAY, TRACKING, Bindings
 from infra.network import Network, NetworkArgs
 from infra.nodes import Karpenter, KarpenterArgs, StaticNodes, StaticNodesArgs
@@ -60,6 +60,8 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         mode=settings.stream_mode, shards=settings.stream_shards, hours=settings.stream_hours, key=key, protect=protect,
         tags=tags,
     ), opts)  # fmt: skip
+    if settings.serve.stream_source:
+        Leases(f"{name}-leases", LeasesArgs(name=settings.lease_table, key=key, tags=tags), opts)
     cluster, nodes = _cluster(settings, network, keys, opts)
     inside: dict[str, Any] = {
         "vpc": network.vpc.id, "subnets": [subnet.id for subnet in network.intra], "clients": cluster.security_group,
@@ -194,6 +196,24 @@ def _nodes(
     return [StaticNodes(f"{name}-ray", static, opts)]
 
 
+def _of_streams(settings: PlatformSettings, key_arn: str, stream_arn: str) -> list[grants.Statement]:
+    """What a consumer does: read the stack's stream, share it by the table, write where the sinks are."""
+    account, region = settings.account_id, settings.region
+    found = [
+        grants.read_stream(stream_arn),
+        grants.share_leases(f"arn:aws:dynamodb:{region}:{account}:table/{settings.lease_table}"),
+        grants.use_key(key_arn, region, "kinesis", "dynamodb", "s3"),
+    ]
+    for sink in settings.serve.stream_sinks.split(","):
+        kind, _, where = sink.strip().partition(":")
+        if kind == "kinesis":
+            found.append(grants.write_stream(f"arn:aws:kinesis:{region}:{account}:stream/{where}"))
+        elif kind == "parquet" and where.startswith("s3://"):
+            bucket, _, prefix = where.removeprefix("s3://").partition("/")
+            found.extend(grants.write_objects(bucket, prefix))
+    return found
+
+
 def _workloads(
     settings: PlatformSettings,
     keys: Keys,
@@ -219,9 +239,6 @@ def _workloads(
         (RAY, "vigil-drift"): key.apply(
             lambda arn: grants.document([*grants.read_objects(models), *grants.write_objects(captured), s3(arn)])
         ),
-        (RAY, "vigil-stream"): pulumi.Output.all(key, stream.stream.arn).apply(
-            lambda arns: grants.document([grants.read_stream(arns[1]), grants.use_key(arns[0], region, "kinesis")])
-        ),
         (TRACKING, "mlflow"): pulumi.Output.all(key, database.secret_arn).apply(
             lambda arns: grants.document(
                 [
@@ -232,6 +249,10 @@ def _workloads(
             )
         ),
     }
+    if settings.serve.stream_source:
+        documents[RAY, "vigil-stream"] = pulumi.Output.all(key, stream.stream.arn).apply(
+            lambda arns: grants.document(_of_streams(settings, arns[0], arns[1]))
+        )
     if settings.ingress == "alb" and settings.nodes != "auto":
         balancers = balancer_grants.controller(settings.account_id, region, settings.name, settings.certificate_arn)
         documents["kube-system", "aws-load-balancer-controller"] = pulumi.Output.from_input(balancers)

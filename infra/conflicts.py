@@ -70,6 +70,11 @@ def _on_aws(settings: PlatformSettings) -> list[str]:
                **{f"peerCidrs[{i}]": cidr for i, cidr in enumerate(settings.peer_cidrs)}})  # fmt: skip
     except BadNetwork as error:
         found.append(error.message)
+    if settings.serve.stream_source not in ("", f"kinesis:{settings.name}"):
+        found.append(
+            f"serve.streamSource = {settings.serve.stream_source!r}: on aws consumers may read the stack's own stream,"
+            f" kinesis:{settings.name}"
+        )
     if settings.delete_crds:
         found.append("deleteCrds: for target kubernetes only; on aws they go with the cluster")
     if settings.mlflow_store == "sqlite":

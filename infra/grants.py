@@ -111,6 +111,17 @@ def read_stream(stream_arn: str) -> Statement:
     return allow("ReadStream", [f"kinesis:{action}" for action in actions], [stream_arn])
 
 
+def write_stream(stream_arn: str) -> Statement:
+    """Put records into a Kinesis stream."""
+    return allow("WriteStream", ("kinesis:PutRecord", "kinesis:PutRecords"), [stream_arn])
+
+
+def share_leases(table_arn: str) -> Statement:
+    """Take, keep and give back leases in a DynamoDB table."""
+    actions = ("DeleteItem", "DescribeTable", "GetItem", "PutItem", "Scan", "UpdateItem")
+    return allow("ShareLeases", [f"dynamodb:{action}" for action in actions], [table_arn])
+
+
 def read_secret(secret_arn: str) -> Statement:
     """Read one secret of Secrets Manager."""
     return allow("ReadSecret", ("secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"), [secret_arn])
@@ -236,6 +247,11 @@ def boundary(account: str, region: str, prefix: str, state_bucket: str) -> list[
             *(f"kinesis:{verb}*" for verb in (*verbs, *stream)),
             *(f"secretsmanager:{verb}" for verb in ("CreateSecret", "DescribeSecret", "RotateSecret", "TagResource")),
         ], data),
+        allow(
+            "Tables",
+            [f"dynamodb:{verb}*" for verb in ("Create", "Delete", "Describe", "List", "Tag", "Untag", "Update")],
+            [f"arn:aws:dynamodb:{region}:{account}:table/{prefix}*"],
+        ),
         allow("Images", ("ssm:GetParameter*",), [f"arn:aws:ssm:{region}::parameter/aws/service/*"]),
         *manage_roles(account, prefix),
     ]  # fmt: skip

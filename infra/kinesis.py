@@ -1,4 +1,4 @@
-"""The Kinesis stream that telemetry arrives on."""
+"""The Kinesis stream that telemetry arrives on, and the table by which its consumers share it."""
 
 from __future__ import annotations
 
@@ -34,3 +34,32 @@ class Stream(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, protect=args.protect, retain_on_delete=args.protect),
         )  # fmt: skip
         self.register_outputs({"name": self.stream.name, "arn": self.stream.arn})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeasesArgs:
+    """`name` is known before the table is: consumers and their role are told it."""
+
+    name: str
+    key: pulumi.Input[str]
+    tags: Tags
+
+
+class Leases(pulumi.ComponentResource):
+    """A DynamoDB table with a lease and a checkpoint for each shard. It can be lost: a stream is then read from its beginning,
+    and what the output already holds is known from the output."""
+
+    def __init__(self, name: str, args: LeasesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("vigil:infra:Leases", name, {}, opts)
+        self.table = aws.dynamodb.Table(
+            name,
+            name=args.name,
+            billing_mode="PAY_PER_REQUEST",
+            hash_key="key",
+            attributes=[{"name": "key", "type": "S"}],
+            server_side_encryption={"enabled": True, "kms_key_arn": args.key},
+            point_in_time_recovery={"enabled": True},
+            tags=args.tags.of(name),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.register_outputs({"name": self.table.name})

@@ -215,6 +215,11 @@ class PlatformSettings(BaseModel):
         registry = f"{self.account_id}.dkr.ecr.{self.region}.amazonaws.com"
         return self.image or f"{registry}/{self.name}/vigil:{self.image_tag}"
 
+    @property
+    def lease_table(self) -> str:
+        """Name of the DynamoDB table by which consumers share the shards of a stream."""
+        return f"{self.name}-leases"
+
     def bucket(self, purpose: str) -> str:
         """Name of a bucket: known before it exists, and unique by the account."""
         return f"{self.name}-{purpose}-{self.account_id}-{self.region}"

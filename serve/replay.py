@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 import numpy as np
@@ -18,10 +17,10 @@ TOLERANCE = 1e-9
 
 @click.command()
 @click.argument("request_id")
-@click.option("--captured", type=click.Path(path_type=Path), help="folder of captured rows (default: the home's)")
+@click.option("--captured", help="folder or s3:// URL of captured rows (default: the home's)")
 @json_option
 @command
-def replay(request_id: str, captured: Path | None, as_json: bool) -> None:
+def replay(request_id: str, captured: str | None, as_json: bool) -> None:
     """Reproduce the scores of the request with REQUEST_ID (X-Request-Id of its answer) from its captured rows."""
     from serve.model_watch import Snapshot
     from train.connect import open_registry

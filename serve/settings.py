@@ -109,7 +109,16 @@ class ServeSettings(RoomSettings):
     stream_webhook_secret: SecretStr = setting(
         SecretStr(""), Effect.ROLLING, "what a webhook's messages are signed with (HMAC)", secret=True
     )
-    stream_consumers: int = setting(1, Effect.ROLLING, "consumers, which share the shards", ge=1)
+    stream_consumers: int = setting(1, Effect.IN_PROCESS, "consumers at rest, which share the shards", ge=1)
+    stream_max_consumers: int = setting(
+        4, Effect.IN_PROCESS, "consumers where the stream is behind; more than it has shards are idle", ge=1
+    )
+    stream_lag: float = setting(
+        60_000,
+        Effect.IN_PROCESS,
+        "unread part of a shard beyond which a consumer is added: ms of Kinesis, bytes of a file log",
+        gt=0,
+    )
     stream_batch: int = setting(1000, Effect.ROLLING, "most records in one request", ge=1)
     stream_checkpoint_s: float = setting(1.0, Effect.ROLLING, "seconds between checkpoints of a shard", ge=0)
     stream_share_s: float = setting(2.0, Effect.ROLLING, "how often shards are looked for and shared out", gt=0)
@@ -160,7 +169,7 @@ class ServeSettings(RoomSettings):
                 "name": "vigil",
                 "route_prefix": "/",
                 "import_path": "serve.app:build",
-                "args": _without_streams(self.at_start()),
+                "args": _but_streams(self.at_start()),
                 "deployments": [self._detector()],
             },
             {
@@ -193,17 +202,25 @@ class ServeSettings(RoomSettings):
                 "downscale_delay_s": 300,
             },
             "ray_actor_options": {"num_cpus": self.cpus_per_replica},
-            "user_config": self.live(),
+            "user_config": _but_streams(self.live()),
         }
 
     def _streams(self) -> dict[str, Any]:
-        told = self.model_dump(mode="json", include={"home", *STREAM})
+        home = {"home": str(self.home)}
+        scaling = {
+            "min_replicas": self.stream_consumers,
+            "max_replicas": max(self.stream_consumers, self.stream_max_consumers),
+            "target_ongoing_requests": self.stream_lag,
+            "policy": {"policy_function": "serve.stream_app:by_lag"},
+            "downscale_delay_s": 300,
+        }
+        consumer = {"name": "StreamConsumer", "autoscaling_config": scaling, "user_config": _of_streams(self.live())}
         return {
             "name": "stream",
             "route_prefix": None,
             "import_path": "serve.stream_app:build",
-            "args": told,
-            "deployments": [{"name": "StreamConsumer", "num_replicas": self.stream_consumers}],
+            "args": home | _of_streams(self.at_start()),
+            "deployments": [consumer],
         }
 
     @property
@@ -229,13 +246,14 @@ class ServeSettings(RoomSettings):
         }
 
 
-# Of the application that scores streams, but for secrets.
-STREAM = tuple(name for name in ServeSettings.names(*Effect) if name.startswith("stream_"))
+def _of_streams(told: dict[str, Any]) -> dict[str, Any]:
+    """What the application that scores streams is told."""
+    return {name: value for name, value in told.items() if name.startswith("stream_")}
 
 
-def _without_streams(told: dict[str, Any]) -> dict[str, Any]:
+def _but_streams(told: dict[str, Any]) -> dict[str, Any]:
     """What is no matter of the replicas that score."""
-    return {name: value for name, value in told.items() if name not in STREAM}
+    return {name: value for name, value in told.items() if not name.startswith("stream_")}
 
 
 def secure(url: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ray import serve
+from ray.serve.config import AutoscalingContext
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from serve.consume import build_consumer
@@ -30,6 +31,8 @@ SERVICE = "vigil"  # the Serve application that scores
 TIMEOUT_S = 60.0
 CPUS = 0.1
 REPORT_S = 1.0
+LAG = "lag"
+CALM = 0.25  # of the bound: below it a consumer is one too many
 
 
 class HandleScorer:
@@ -83,6 +86,14 @@ class StreamConsumer:
                 await monitor.ask("count", name, counted.counts, counted.told)
                 counted.taken()
 
+    def reconfigure(self, config: dict[str, Any]) -> None:
+        """How many consumers there are is for Serve's autoscaler: what runs goes on."""
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """How far behind the worst of this consumer's shards is; Serve collects it."""
+        samples = [sample.value for metric in self._consumer.metrics.lag.collect() for sample in metric.samples]
+        return {LAG: max(samples, default=0.0)}
+
     def check_health(self) -> None:
         """Serve asks; a consumer never ends by itself."""
         if not self._thread.is_alive() or self._reports.done():
@@ -108,6 +119,15 @@ def _consumer(settings: ServeSettings) -> Consumer:
         home=Home(settings.home),
         settings=settings,
     )
+
+
+def by_lag(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
+    """How many consumers there should be: one more while a shard is further behind than the bound, one fewer once none is
+    anywhere near it. Serve applies bounds and delays (ray.serve.autoscaling_policy)."""
+    worst = max(context.aggregated_metrics.get(LAG, {}).values(), default=0.0)
+    bound = context.config.target_ongoing_requests
+    step = 1 if worst > bound else -1 if worst < CALM * bound else 0
+    return context.current_num_replicas + step, {}
 
 
 def build(args: dict[str, Any]) -> serve.Application:

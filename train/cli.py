@@ -55,7 +55,7 @@ def _plain_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
     metavar="SECONDS",
     help="search trees, max_samples, max_features and, with labels, a transform for so long (default of the option: 120)",
 )
-@click.option("--captured", help="folder of captured live rows to train on as well")
+@click.option("--captured", help="folder or s3:// URL of captured live rows to train on as well")
 @click.option("--since", type=float, default=0.0, help="captured rows from this Unix time on")
 @click.option("--trigger", type=click.Choice(["manual", "schedule", "volume", "drift"]), default="manual")
 @click.option("--key", callback=_plain_key, help="idempotency key: a second job with it returns the first one's version")
@@ -218,14 +218,15 @@ def rollback(to: str | None, reason: str, service: Named, as_json: bool) -> None
 
 @click.command()
 @click.option("--since", type=float, default=0.0, help="captured rows from this Unix time on")
+@click.option("--captured", help="folder or s3:// URL of captured rows (default: the home's)")
 @click.option("--alert-rate", type=click.FloatRange(0, 0.5, min_open=True, max_open=True), help="alert budget (default: its own)")
 @json_option
 @command
-def recalibrate(since: float, alert_rate: float | None, as_json: bool) -> None:
+def recalibrate(since: float, captured: str | None, alert_rate: float | None, as_json: bool) -> None:
     """Register the champion's forest with a threshold fitted to the alert budget on captured rows."""
     from train.recalibrate import recalibrate as run
 
-    made = run(_registry(), HomeSettings().open(), since, alert_rate)
+    made = run(_registry(), HomeSettings().open(), since, alert_rate, captured)
     if as_json:
         show({"version": made.version, "digest": made.digest, "metrics": dict(made.metrics)})
     else:

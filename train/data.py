@@ -21,6 +21,7 @@ from train.chunks import Chunk
 from train.errors import DataError
 from train.schema import Columns
 from train.source import File
+from train.windows import stamp_of, windows
 
 
 @dataclass(frozen=True)
@@ -144,19 +145,22 @@ def _check_leak(found: scan.Shard, name: str) -> None:
         raise DataError(f"{name}: column {leak!r} tells the label: the model would learn the answer; leave it out", field=leak)
 
 
-def read_captured(folder: Path, since: float) -> Table | None:
-    """The live rows that the monitor captured from `since` (Unix seconds) on, in time order; None when there are none."""
-    files = sorted(file for file in folder.glob("date=*/window-*.parquet") if _stamp(file) >= int(since * 1000))
-    if not files:
-        return None
-    tables = []
-    for file in files:
-        with suppress(FileNotFoundError):  # the monitor's retention was faster
-            try:
+def read_captured(where: str | Path, since: float) -> Table | None:
+    """The live rows that the monitor captured from `since` (Unix seconds) on, in time order; None when there are none.
+
+    `where`: a folder or an s3:// URL. Raises DataError when it cannot be read.
+    """
+    kept, tables = windows(where), []
+    try:
+        files = [name for name in kept.names() if stamp_of(name) >= int(since * 1000)]
+        for name in files:
+            with suppress(FileNotFoundError), kept.read(name) as file:  # the monitor's retention was faster
                 whole = pq.ParquetFile(file).read()
                 tables.append(whole.select([name for name in whole.column_names if not name.startswith("_")]))
-            except pa.ArrowInvalid as error:
-                raise DataError(f"{file} is not a readable Parquet file: {error}") from error
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{name} in {where} is not a readable Parquet file: {error}") from error
+    except OSError as error:
+        raise DataError(f"the captured rows in {where} cannot be read: {error}") from error
     if not tables:
         return None
     try:
@@ -165,18 +169,19 @@ def read_captured(folder: Path, since: float) -> Table | None:
         raise DataError(f"the captured rows since then are not of one schema: {error}") from error
     columns = tuple(whole.column_names)
     table = Table(np.column_stack([whole[name].to_numpy().astype(np.float64) for name in columns]), columns)
-    chunks.check(Chunk(table.X, columns, 0), File(str(folder), 0, ""), allow_missing=False)
+    chunks.check(Chunk(table.X, columns, 0), File(str(where), 0, ""), allow_missing=False)
     return table
 
 
-def read_request(folder: Path, request: str) -> tuple[Table, NDArray[np.float64], str] | None:
+def read_request(where: str | Path, request: str) -> tuple[Table, NDArray[np.float64], str] | None:
     """The captured rows of one request, with the scores [n] they got and the version that gave them.
 
     A request may lie in several windows. Where a client has given one id to requests of several versions, it is the latest.
     """
     parts: list[pa.Table] = []
-    for file in sorted(folder.glob("date=*/window-*.parquet")):
-        with suppress(FileNotFoundError, pa.ArrowInvalid):
+    kept = windows(where)
+    for name in kept.names():
+        with suppress(FileNotFoundError, pa.ArrowInvalid), kept.read(name) as file:
             part = pq.ParquetFile(file).read().filter(pc.field("_request") == request)
             if len(part):
                 parts.append(part)
@@ -187,17 +192,6 @@ def read_request(folder: Path, request: str) -> tuple[Table, NDArray[np.float64]
     names = tuple(name for name in found.column_names if not name.startswith("_"))
     X = np.column_stack([found[name].to_numpy() for name in names])
     return Table(X, names), found["_score"].to_numpy(), version
-
-
-def captured_name(stamp: float) -> str:
-    """The file name of the window whose first row was seen at `stamp` (Unix seconds); sorts by time."""
-    return f"window-{int(stamp * 1000):015d}.parquet"
-
-
-def _stamp(file: Path) -> int:
-    """Milliseconds, as the name has them."""
-    digits = file.stem.removeprefix("window-")
-    return int(digits) if digits.isdigit() else -1
 
 
 def split(table: Table, holdout: float, seed: int) -> tuple[Table, Table]:

@@ -16,9 +16,9 @@ from train.registry import Candidate, Registry, Version
 MIN_ROWS = 500
 
 
-def recalibrate(registry: Registry, home: Home, since: float, alert_rate: float | None) -> Version:
+def recalibrate(registry: Registry, home: Home, since: float, alert_rate: float | None, captured: str | None = None) -> Version:
     """Register a version with the forest of the champion and a threshold at which `alert_rate` (default: its own budget) of the
-    rows captured since `since` (Unix seconds) alert; it becomes the challenger.
+    rows captured since `since` (Unix seconds) alert; it becomes the challenger. `captured`: where they are, if not in the home.
 
     Raises RegistryError when there is no champion, DataError when too few rows were captured.
     """
@@ -26,7 +26,7 @@ def recalibrate(registry: Registry, home: Home, since: float, alert_rate: float 
     if champion is None:
         raise RegistryError("there is no champion to recalibrate; `vigil promote V` names one")
     bundle = registry.fetch(champion, home.cache)
-    rows = data.read_captured(home.captured, since)
+    rows = data.read_captured(captured or home.captured, since)
     if rows is None or rows.names != bundle.names or len(rows) < MIN_ROWS:
         found = 0 if rows is None else len(rows)
         raise DataError(f"{found} captured rows of the champion's features since {since:.0f}; {MIN_ROWS} are needed")

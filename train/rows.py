@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -38,7 +37,7 @@ def rows_of(spec: JobSpec, settings: TrainSettings, progress: Progress) -> Rows:
     fit, held_out = data.split(dataset.train, settings.holdout, settings.seed)
     recent, fingerprint = fit, dataset.fingerprint
     if spec.captured is not None:
-        live = data.read_captured(Path(spec.captured), spec.since)
+        live = data.read_captured(spec.captured, spec.since)
         if live is None or live.names != fit.names:
             raise DataError(f"no captured rows with the features of {spec.data} in {spec.captured} since {spec.since:.0f}")
         # A random share is held out: live rows span too little time for their last part to stand for all of them.

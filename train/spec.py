@@ -34,10 +34,9 @@ class JobSpec:
 
     def absolute(self) -> JobSpec:
         """The same in whatever folder it is run."""
-        data = self.data if is_s3(self.data) else str(Path(self.data).absolute())
-        captured = self.captured and str(Path(self.captured).absolute())
-        schema = self.columns.schema and str(Path(self.columns.schema).absolute())
-        return replace(self, data=data, captured=captured, columns=replace(self.columns, schema=schema))
+        captured = self.captured and _absolute(self.captured)
+        schema = self.columns.schema and _absolute(self.columns.schema)
+        return replace(self, data=_absolute(self.data), captured=captured, columns=replace(self.columns, schema=schema))
 
     def arguments(self) -> list[str]:
         """The `vigil` command line that does this job."""
@@ -49,6 +48,10 @@ class JobSpec:
             "key": self.key, "tune": repr(self.tune) if self.tune else None,
         }  # fmt: skip
         return ["train", *(f"--{name}={value}" for name, value in told.items() if value), "--json"]
+
+
+def _absolute(path: str) -> str:
+    return path if is_s3(path) else str(Path(path).absolute())
 
 
 @dataclass(frozen=True)

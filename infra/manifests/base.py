@@ -50,9 +50,11 @@ def _namespace(name: str, stack: str) -> Object:
     return object_("v1", "Namespace", name, None, labels=labels)
 
 
-def service_accounts() -> list[Object]:
+def service_accounts(settings: PlatformSettings) -> list[Object]:
     """One per workload; none carries a token that its pods did not ask for."""
-    names = [(RAY, "vigil-serve"), (RAY, "vigil-train"), (RAY, "vigil-drift"), (RAY, "vigil-stream"), (TRACKING, "mlflow")]
+    names = [(RAY, "vigil-serve"), (RAY, "vigil-train"), (RAY, "vigil-drift"), (TRACKING, "mlflow")]
+    if settings.serve.stream_source:
+        names.append((RAY, "vigil-stream"))
     return [object_("v1", "ServiceAccount", name, namespace, automountServiceAccountToken=False) for namespace, name in names]
 
 
@@ -157,7 +159,7 @@ def foundation(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
     return [
         *priorities(),
         *namespaces(settings),
-        *service_accounts(),
+        *service_accounts(settings),
         *storage(settings, bindings),
         *database_config(bindings),
         *network_policies(settings),

@@ -15,6 +15,7 @@ from infra.manifests.ray_config import (
     RAY_VERSION,
     REDIS_SECRET,
     SERVICE,
+    STREAM,
     TRAINING,
     TRAINING_URL,
     serve_config,
@@ -31,6 +32,7 @@ from infra.manifests.ray_pods import (
     pod_template,
     serve_head,
     serve_worker,
+    stream_worker,
     train_head,
     train_worker,
 )
@@ -43,18 +45,15 @@ FORCE = {"pulumi.com/patchForce": "true"}
 def ray_service(settings: PlatformSettings, bindings: Bindings) -> Object:
     """The serving cluster. A change of serveConfigV2 is applied in place; any other but worker counts makes a second cluster."""
     counts = settings.min_workers, settings.max_workers
-    cluster = _cluster(
-        head=head_group(settings, serve_head(settings)),
-        workers=[
-            _group("serve", counts, pod_template(settings, serve_worker(settings))),
-            _group(
-                "monitor",
-                (1, 1),
-                pod_template(settings, monitor()),
-                rayStartParams={"num-cpus": "0", "resources": _literal({"drift": 1})},
-            ),
-        ],
-    )
+    workers = [
+        _group("serve", counts, pod_template(settings, serve_worker(settings))),
+        _holding("monitor", (1, 1), pod_template(settings, monitor()), "drift"),
+    ]
+    serve = settings.serve
+    if serve.stream_source:  # the last one: KubeRay adds it to the cluster that runs
+        consumers = serve.stream_consumers, max(serve.stream_consumers, serve.stream_max_consumers)
+        workers.append(_holding("stream", consumers, pod_template(settings, stream_worker()), STREAM))
+    cluster = _cluster(head=head_group(settings, serve_head(settings)), workers=workers)
     if settings.gcs_fault_tolerance == "redis":
         cluster["gcsFaultToleranceOptions"] = _fault_tolerance(settings, bindings)
     spec = {
@@ -105,6 +104,12 @@ def _group(name: str, bounds: tuple[int, int], template: Object, **more: Any) ->
         "rayStartParams": {},
         "template": template,
     } | more
+
+
+def _holding(name: str, bounds: tuple[int, int], template: Object, resource: str) -> Object:
+    """Pods that take no work but the one actor that asks for their resource."""
+    params = {"num-cpus": "0", "resources": _literal({resource: 1})}
+    return _group(name, bounds, template, rayStartParams=params)
 
 
 def _fault_tolerance(settings: PlatformSettings, bindings: Bindings) -> Object:

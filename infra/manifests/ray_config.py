@@ -17,6 +17,7 @@ from train.options import FILE, FILE_VARIABLE, SECRETS_VARIABLE, Effect, RoomSet
 
 RAY_VERSION = "2.60.0"
 SERVICE, TRAINING = "vigil", "vigil-train"
+STREAM = "stream"  # the resource of a pod that has room for one consumer
 PORT = 8000
 DRAIN_S = 120  # HAProxy lets go of its connections, and a replica of its requests, within this
 # Of each log of Ray's: half a gigabyte and five by default. A worker that outlives its head writes 100,000 lines a minute into
@@ -39,14 +40,21 @@ def serve_settings(settings: PlatformSettings) -> ServeSettings:
     """What serving is told: the stack's settings, and where its parts are."""
     # Nobody is let in unseen, whatever the address is: by a key of the Secret, or by a token of the provider.
     here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "host": "0.0.0.0", "port": PORT}
-    keys = settings.serve.keys_file or KEY_FILE
-    return settings.serve.model_copy(update={**here, "keys_file": keys})
+    told = settings.serve.model_copy(update={**here, "keys_file": settings.serve.keys_file or KEY_FILE})
+    leased = settings.on_aws and told.stream_source and not told.stream_leases
+    return told.model_copy(update={"stream_leases": f"dynamodb:{settings.lease_table}"}) if leased else told
 
 
 def drift_settings(settings: PlatformSettings) -> DriftSettings:
-    """What drift monitoring is told: its retrainings run on the training cluster, never beside the replicas."""
+    """What drift monitoring is told: its retrainings run on the training cluster, never beside the replicas. On aws it keeps its
+    state, and the rows, in the bucket that is made for them."""
     here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "jobs_url": TRAINING_URL}
-    return settings.drift.model_copy(update=here)
+    told = settings.drift.model_copy(update=here)
+    if not settings.on_aws:
+        return told
+    bucket = f"s3://{settings.bucket('captured')}"
+    kept = {"captured_url": told.captured_url or f"{bucket}/rows", "state_url": told.state_url or f"{bucket}/state"}
+    return told.model_copy(update=kept)
 
 
 def settings_file(settings: PlatformSettings) -> Object:
@@ -75,6 +83,8 @@ def serve_config(settings: PlatformSettings) -> dict[str, Any]:
         (deployment,) = application["deployments"]
         if application["name"] == "drift":
             deployment["ray_actor_options"] = {"num_cpus": 0, "resources": {"drift": 1}}
+        elif application["name"] == "stream":
+            deployment["ray_actor_options"] = {"num_cpus": 0, "resources": {STREAM: 1}}
         elif application["name"] == SERVICE:
             deployment["max_replicas_per_node"] = settings.most_per_worker
     return config

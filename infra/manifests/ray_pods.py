@@ -81,6 +81,20 @@ def monitor() -> Role:
     )
 
 
+def stream_worker() -> Role:
+    """One consumer of a stream, with rights of its own."""
+    return Role(
+        component="stream",
+        pool="ray-serve",
+        account="vigil-stream",
+        amounts=resources("500m", "1536Mi"),
+        ports=WORKER_PORTS,
+        grace_s=GRACE_S,
+        serves=True,
+        secrets=True,
+    )
+
+
 def train_worker(settings: PlatformSettings) -> Role:
     return Role(
         component="train-worker",

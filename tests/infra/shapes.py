@@ -29,6 +29,7 @@ def state(typ: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
             "arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}",
             "url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}",
         },
+        "aws:dynamodb/table:Table": {"arn": f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"},
         "aws:kinesis/stream:Stream": {"arn": f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{name}"},
         "aws:ecr/repository:Repository": {"repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}"},
         "aws:cloudwatch/logGroup:LogGroup": {"arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{inputs.get('name')}"},

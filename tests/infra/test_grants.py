@@ -136,6 +136,10 @@ def test_each_workload_may_what_it_does_and_no_more() -> None:
     stream = recorded("prod").one("aws:iam/rolePolicy:RolePolicy", "vigil-prod-stream").inputs["policy"]
     assert "kinesis:PutRecord" not in stream
     assert "kinesis:GetRecords" in stream
+    assert {bucket for action, bucket in _may("stream") if action == "s3:PutObject"} == {"captured"}
+    assert "table/vigil-prod-leases" in stream
+    assert "dynamodb:PutItem" in stream
+    assert "vigil-dev-stream" not in [one.name for one in recorded("dev").of("aws:iam/rolePolicy:RolePolicy")]  # it has no stream
 
 
 def test_a_role_is_for_one_service_account_of_one_cluster() -> None:

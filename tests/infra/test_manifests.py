@@ -158,7 +158,8 @@ def test_core_objects_are_valid_for_the_configured_version(settings: PlatformSet
 def test_the_serve_configuration_is_what_serve_reads(settings: PlatformSettings) -> None:
     spec = ray.ray_service(settings, BOUND)["spec"]
     config = ServeDeploySchema.model_validate(yaml.safe_load(spec["serveConfigV2"]))
-    serve, drift = config.applications
+    serve, drift, *streams = config.applications
+    assert [one.import_path for one in streams] == ["serve.stream_app:build"] * bool(settings.serve.stream_source)
     assert (serve.import_path, drift.import_path) == ("serve.app:build", "drift.monitor:build")
     # The arguments are the classes' own: what is rendered can be read back by the code.
     assert ServeSettings.given(**serve.args).model_name == DriftSettings.given(**drift.args).model_name == "vigil"
@@ -199,7 +200,7 @@ def test_haproxy_keeps_the_limits_of_the_settings() -> None:
 def test_the_drift_monitor_has_a_worker_group_of_its_own() -> None:
     cluster = ray.ray_service(settings_of("prod"), BOUND)["spec"]["rayClusterConfig"]
     accounts = {g["groupName"]: g["template"]["spec"]["serviceAccountName"] for g in cluster["workerGroupSpecs"]}
-    assert accounts == {"serve": "vigil-serve", "monitor": "vigil-drift"}
+    assert accounts == {"serve": "vigil-serve", "monitor": "vigil-drift", "stream": "vigil-stream"}
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     source = (ROOT / "drift" / "monitor.py").read_text()
     assert "class DriftMonitor:" in source  # the deployment that serveConfigV2 names
@@ -345,3 +346,21 @@ def test_charts_are_pinned() -> None:
     for chart in charts(settings_of("prod", delivery="argocd", git_url="https://git.example/v.git")):
         assert re.fullmatch(r"\d+\.\d+\.\d+", chart.version), chart.name
         assert chart.repository.startswith("https://") or chart.chart.startswith("oci://")
+
+
+def test_on_aws_the_monitor_keeps_state_and_rows_in_their_bucket_and_consumers_share_the_stacks_table() -> None:
+    told = {stack: ray_config.drift_settings(settings_of(stack)) for stack in ("prod", "local")}
+    bucket = "s3://vigil-prod-captured-111122223333-eu-west-1"
+    assert (told["prod"].captured_url, told["prod"].state_url) == (f"{bucket}/rows", f"{bucket}/state")
+    assert (told["local"].captured_url, told["local"].state_url) == ("", "")
+    mine = changed("prod", drift={"captured_url": "s3://mine/rows"})
+    assert ray_config.drift_settings(mine).captured_url == "s3://mine/rows"
+    assert ray_config.serve_settings(settings_of("prod")).stream_leases == "dynamodb:vigil-prod-leases"
+    assert ray_config.serve_settings(settings_of("dev")).stream_leases == ""
+
+
+def test_the_secrets_of_the_rooms_are_there_for_the_pods_that_need_them_alone() -> None:
+    cluster = ray.ray_service(settings_of("prod"), BOUND)["spec"]["rayClusterConfig"]
+    groups = {one["groupName"]: one["template"]["spec"] for one in cluster["workerGroupSpecs"]}
+    mounted = {name for name, pod in groups.items() if "secrets" in [volume["name"] for volume in pod["volumes"]]}
+    assert mounted == {"monitor", "stream"}

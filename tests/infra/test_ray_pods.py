@@ -147,11 +147,9 @@ def test_training_makes_way_for_serving(settings: PlatformSettings) -> None:
         for cluster in (serving, training)
         for group in cluster["workerGroupSpecs"]
     }
-    assert ranks == {
-        "serve": PLATFORM_PRIORITY,
-        "monitor": PLATFORM_PRIORITY,
-        "train": TRAINING_PRIORITY,
-    }
+    assert ranks.pop("train") == TRAINING_PRIORITY
+    assert {"serve", "monitor"} <= ranks.keys()
+    assert set(ranks.values()) == {PLATFORM_PRIORITY}
     assert training["headGroupSpec"]["template"]["spec"]["priorityClassName"] == PLATFORM_PRIORITY
 
 

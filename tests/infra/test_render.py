@@ -74,7 +74,7 @@ def test_a_new_image_makes_a_second_cluster() -> None:
     found = changes(with_(), with_(image_tag="0.2.0"))
     (second,) = only(found, "second cluster")
     assert second.where == "RayService/vigil/vigil"
-    assert second.doubles == "5 pods, 14.5 CPU, 33.5 GiB"
+    assert second.doubles == "6 pods, 15 CPU, 35 GiB"
     assert second.seconds == 780
     assert only(found, "rolling pods")[0].where == "Deployment/vigil-tracking/mlflow"
 

@@ -7,16 +7,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from drift.settings import DriftSettings
 from serve.keys import keys
 from serve.settings import ServeSettings
-from train.options import BadSettings
+from serve.stream_app import by_lag
+from train.options import BadSettings, Effect
 
 DRIFT = DriftSettings.given(home=Path("/h"), tracking_uri="http://t", model_name="m", jobs_url="http://d")
 
@@ -89,3 +92,31 @@ def test_settings_come_from_the_environment_and_wrong_ones_are_named(monkeypatch
     assert "VIGIL_SERVE_OVERLOAD_STATUS = '200'" in result.stderr.replace("\n", " ")
     assert "429 or 503" in result.stderr.replace("\n", " ")
     assert "Traceback" not in result.stderr
+
+
+def test_streams_have_an_application_of_their_own_that_scales_by_their_lag() -> None:
+    settings = ServeSettings.given(stream_source="file:in", stream_consumers=2, stream_max_consumers=5, stream_lag=100)
+    schema = ServeDeploySchema.model_validate(json.loads(json.dumps(settings.application(DRIFT))))
+    streams = schema.applications[2]
+    scaling: Any = streams.deployments[0].autoscaling_config
+    config = AutoscalingConfig.model_validate(scaling)
+    assert (config.min_replicas, config.max_replicas, config.target_ongoing_requests) == (2, 5, 100)
+    assert config.policy.get_policy() is by_lag  # Serve finds it by its name
+    told: Any = streams.args | streams.deployments[0].user_config  # type: ignore[operator]
+    assert {name for name in told if name != "home"} == {
+        name for name in ServeSettings.names(*Effect) if name.startswith("stream_")
+    }
+    of_replicas = applications(settings)["vigil"]
+    assert not [name for name in (*of_replicas["args"], *of_replicas["deployments"][0]["user_config"]) if "stream" in name]
+
+
+@pytest.mark.parametrize(
+    ("lags", "wanted"), [({}, 2), ({"a": 101.0, "b": 0.0}, 4), ({"a": 100.0, "b": 30.0}, 3), ({"a": 20.0}, 2)]
+)
+def test_a_consumer_is_added_while_a_shard_is_behind_and_taken_away_when_none_is(lags: dict[str, float], wanted: int) -> None:
+    context: Any = SimpleNamespace(
+        aggregated_metrics={"lag": lags} if lags else {},
+        config=SimpleNamespace(target_ongoing_requests=100),
+        current_num_replicas=3,
+    )
+    assert by_lag(context) == (wanted, {})

@@ -19,6 +19,7 @@ from train import data
 from train.data import Table
 from train.errors import DataError
 from train.schema import LABEL_COLUMNS, Columns
+from train.windows import name_of
 
 X = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.5]])
 Y = np.array([0, 1, 0])
@@ -230,7 +231,7 @@ def captured(tmp_path: Path) -> Callable[[float, pd.DataFrame], None]:
     def write(stamp: float, rows: pd.DataFrame) -> None:
         folder = tmp_path / f"date=day-{stamp % 3:.0f}"
         folder.mkdir(exist_ok=True)
-        rows.to_parquet(folder / data.captured_name(stamp))
+        rows.to_parquet(folder / Path(name_of(stamp)).name)
 
     return write
 

@@ -14,12 +14,12 @@ import pytest
 from sklearn.ensemble import IsolationForest
 
 from train.bundle import ModelBundle
-from train.data import captured_name
 from train.errors import DataError, RegistryError
 from train.home import Home
 from train.promotion import promote
 from train.recalibrate import MIN_ROWS, recalibrate
 from train.registry import Candidate, Registry
+from train.windows import name_of
 
 Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
 
@@ -31,7 +31,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 
 def capture(home: Home, rows: np.ndarray, names: tuple[str, ...], at: float) -> None:
-    file = home.captured / "date=2026-01-01" / captured_name(at)
+    file = home.captured / name_of(at)
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({name: rows[:, j] for j, name in enumerate(names)}), file)
 

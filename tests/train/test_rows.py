@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from train.data import captured_name
 from train.errors import DataError
 from train.progress import Progress
 from train.rows import rows_of
 from train.settings import TrainSettings
 from train.spec import JobSpec
+from train.windows import name_of
 
 
 @pytest.mark.parametrize(("weight", "old"), [(1.0, 800), (4.0, 200), (0.25, 1600)])
@@ -25,7 +25,7 @@ def test_captured_rows_weigh_as_the_settings_say(tmp_path: Path, weight: float, 
     folder = tmp_path / "captured" / "date=2026-01-01"
     folder.mkdir(parents=True)
     live = rng.normal(100, 1, (1000, 2))
-    pq.write_table(pa.table({"a": live[:, 0], "b": live[:, 1]}), folder / captured_name(1000.0))
+    pq.write_table(pa.table({"a": live[:, 0], "b": live[:, 1]}), folder / Path(name_of(1000.0)).name)
     spec = JobSpec(str(tmp_path / "old.csv"), captured=str(tmp_path / "captured"), since=500.0)
     rows = rows_of(spec, TrainSettings(captured_weight=weight), Progress())
     new = rows.fit.X[:, 0] > 50
