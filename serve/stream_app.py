@@ -124,10 +124,11 @@ def _consumer(settings: ServeSettings) -> Consumer:
 def by_lag(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
     """How many consumers there should be: one more while a shard is further behind than the bound, one fewer once none is
     anywhere near it. Serve applies bounds and delays (ray.serve.autoscaling_policy)."""
-    worst = max(context.aggregated_metrics.get(LAG, {}).values(), default=0.0)
-    bound = context.config.target_ongoing_requests
-    step = 1 if worst > bound else -1 if worst < CALM * bound else 0
-    return context.current_num_replicas + step, {}
+    now, lags = context.current_num_replicas, (context.aggregated_metrics or {}).get(LAG, {})
+    if context.config is None or not lags:
+        return now, {}  # nobody has told yet
+    worst, bound = max(lags.values()), context.config.target_ongoing_requests
+    return now + (1 if worst > bound else -1 if worst < CALM * bound else 0), {}
 
 
 def build(args: dict[str, Any]) -> serve.Application:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -152,13 +152,12 @@ def read_captured(where: str | Path, since: float) -> Table | None:
     """
     kept, tables = windows(where), []
     try:
-        files = [name for name in kept.names() if stamp_of(name) >= int(since * 1000)]
-        for name in files:
+        for name in kept.names():
+            if stamp_of(name) < int(since * 1000):
+                continue
             with suppress(FileNotFoundError), kept.read(name) as file:  # the monitor's retention was faster
-                whole = pq.ParquetFile(file).read()
+                whole = _whole(file, f"{name} in {where}")
                 tables.append(whole.select([name for name in whole.column_names if not name.startswith("_")]))
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{name} in {where} is not a readable Parquet file: {error}") from error
     except OSError as error:
         raise DataError(f"the captured rows in {where} cannot be read: {error}") from error
     if not tables:
@@ -171,6 +170,13 @@ def read_captured(where: str | Path, since: float) -> Table | None:
     table = Table(np.column_stack([whole[name].to_numpy().astype(np.float64) for name in columns]), columns)
     chunks.check(Chunk(table.X, columns, 0), File(str(where), 0, ""), allow_missing=False)
     return table
+
+
+def _whole(file: IO[bytes], where: str) -> pa.Table:
+    try:
+        return pq.ParquetFile(file).read()
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{where} is not a readable Parquet file: {error}") from error
 
 
 def read_request(where: str | Path, request: str) -> tuple[Table, NDArray[np.float64], str] | None:

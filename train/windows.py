@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ class Windows(Protocol):
         """All of them, in the order of their time."""
         ...
 
-    def read(self, name: str) -> io.BufferedIOBase:
+    def read(self, name: str) -> IO[bytes]:
         """One, to be read and sought in; raises FileNotFoundError when it is gone."""
         ...
 
@@ -60,7 +60,7 @@ class _Folder:
     def names(self) -> list[str]:
         return sorted(str(file.relative_to(self._folder)) for file in self._folder.glob(FILES))
 
-    def read(self, name: str) -> io.BufferedIOBase:
+    def read(self, name: str) -> IO[bytes]:
         return (self._folder / name).open("rb")
 
     def write(self, name: str, table: pa.Table) -> None:
@@ -91,7 +91,7 @@ class _Bucket:
     def _pages(self, client: Any) -> Any:
         return client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._prefix}date=")
 
-    def read(self, name: str) -> io.BufferedIOBase:
+    def read(self, name: str) -> IO[bytes]:
         found = self._ask(lambda client: client.get_object(Bucket=self._bucket, Key=self._prefix + name)["Body"].read())
         return io.BytesIO(found)
 
