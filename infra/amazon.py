@@ -67,7 +67,10 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         "vpc": network.vpc.id, "subnets": [subnet.id for subnet in network.intra], "clients": cluster.security_group,
         "key": key, "tags": tags,
     }  # fmt: skip
-    files = SharedFolder(f"{name}-home", SharedFolderArgs(zones=settings.zone_names, protect=protect, **inside), opts)
+    files = None
+    if settings.shared_folder:
+        args = SharedFolderArgs(zones=settings.zone_names, protect=protect, **inside)
+        files = SharedFolder(f"{name}-home", args, opts).id
     database = Database(
         f"{name}-mlflow",
         DatabaseArgs(
@@ -97,13 +100,13 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         "stream": stream.stream.name,
         "images": images.urls,
         "databaseHost": database.address,
-        "fileSystem": files.id,
+        "fileSystem": files,
         "buckets": {purpose: bucket.bucket for purpose, bucket in buckets.buckets.items()},
     }
     return Amazon(
         provider=cluster.provider,
         kubeconfig=cluster.eks.kubeconfig_json,
-        bindings=Bindings(database.address, database.secret_arn, files.id, redis),
+        bindings=Bindings(database.address, database.secret_arn, files, redis),
         ready=ready,
         exports=exports,
     )
@@ -142,7 +145,7 @@ def _cluster(
         log_days=settings.log_retention_days,
         protect=settings.protect,
         tags=settings.tags,
-        file_system_arn=f"arn:aws:elasticfilesystem:{region}:{account}:file-system/*",
+        file_system_arn=f"arn:aws:elasticfilesystem:{region}:{account}:file-system/*" if settings.shared_folder else None,
     )
     cluster = Cluster(name, args, opts)
     after = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[cluster.eks]))

@@ -24,6 +24,8 @@ def _needs(settings: PlatformSettings) -> list[str]:
     found = []
     if settings.train_schedule and not (CRON.fullmatch(settings.train_schedule) and settings.train_data):
         found.append("trainSchedule: five cron fields and a trainData are needed")
+    if not settings.shared_folder:
+        found += _without_folder(settings)
     if settings.ingress != "none" and not settings.hostname:
         found.append(f"hostname: needed with ingress {settings.ingress}")
     if settings.serve.auth == "off" and settings.ingress != "none":
@@ -34,6 +36,19 @@ def _needs(settings: PlatformSettings) -> list[str]:
     if settings.delivery == "argocd" and not settings.git_url:
         found.append("gitUrl: needed with delivery argocd")
     return found
+
+
+def _without_folder(settings: PlatformSettings) -> list[str]:
+    """What would lie in a folder that ends with its pod."""
+    serve, drift = settings.serve, settings.drift
+    streams = [serve.stream_source, *serve.stream_sinks.split(","), serve.stream_dead_letters, serve.stream_leases]
+    told = {
+        "trainData": settings.train_data and not settings.train_data.startswith("s3://"),
+        "serve.streamSource (and sinks, dead letters, leases)": any(one.startswith(("file:", "parquet:/")) for one in streams),
+        "drift.stateUrl": not settings.on_aws and not drift.state_url,
+        "drift.capturedUrl": not settings.on_aws and not drift.captured_url,
+    }
+    return [f"{key}: without sharedFolder it must be in S3 or Kinesis" for key, wrong in told.items() if wrong]
 
 
 def _bounds(settings: PlatformSettings) -> list[str]:

@@ -165,6 +165,8 @@ def _ray_service(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Cha
 def _serve_effect(path: tuple[str, ...]) -> str:
     """The effect of the setting that a path of the Serve configuration ends in; of what is no setting Ray's own rules tell
     (serve/_private/config.py: what is not updated in place restarts replicas)."""
+    if path[0] == "applications" and len(path) == 2:
+        return "in place"  # a whole application is added, or goes
     if path[0] == "http_options":
         return Effect.SECOND_CLUSTER  # Serve cannot change these while it runs
     settings = DriftSettings if path[:2] == ("applications", "drift") else ServeSettings

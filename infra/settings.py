@@ -151,6 +151,11 @@ class PlatformSettings(BaseModel):
         default="cache.t4g.small", pattern=r"^cache\.[a-z0-9]+\.[a-z0-9]+$", description="ElastiCache node type"
     )
 
+    shared_folder: bool = Field(
+        default=True,
+        description="a folder that all Ray pods share (aws: EFS), with bundles for replicas that are born while MLflow is away,"
+        " tables and files of streams; off: each pod has its own, for as long as it lives",
+    )
     home_storage_class: str = Field(
         default="standard", description="target kubernetes: storage class of the shared folder (aws: EFS)"
     )

@@ -83,11 +83,13 @@ def storage(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
                     mountOptions=["tls"],
                 )
             )
-    found.append(object_("v1", "PersistentVolumeClaim", "home", RAY, annotations=NO_WAIT, spec={
-        "storageClassName": "vigil-home" if settings.on_aws else settings.home_storage_class,
-        "accessModes": ["ReadWriteMany" if settings.on_aws else settings.home_access_mode],
-        "resources": {"requests": {"storage": f"{settings.home_size_gib}Gi"}},
-    }))  # fmt: skip
+    if settings.shared_folder:
+        spec = {
+            "storageClassName": "vigil-home" if settings.on_aws else settings.home_storage_class,
+            "accessModes": ["ReadWriteMany" if settings.on_aws else settings.home_access_mode],
+            "resources": {"requests": {"storage": f"{settings.home_size_gib}Gi"}},
+        }
+        found.append(object_("v1", "PersistentVolumeClaim", "home", RAY, annotations=NO_WAIT, spec=spec))
     return found
 
 

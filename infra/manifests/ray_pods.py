@@ -138,7 +138,7 @@ def pod_template(settings: PlatformSettings, role: Role) -> Object:
         "automountServiceAccountToken": False,
         "volumes": [
             {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
-            {"name": "home", "persistentVolumeClaim": {"claimName": "home"}},
+            _home(settings),
             {"name": "settings", "configMap": {"name": SETTINGS_MAP}},
         ],
         "enableServiceLinks": False,
@@ -188,6 +188,12 @@ def _container(settings: PlatformSettings, role: Role) -> Object:
         "livenessProbe": {**raylet, "periodSeconds": 10, "failureThreshold": 12, "timeoutSeconds": 5},
         "readinessProbe": {**ready, "periodSeconds": 5, "failureThreshold": 2, "timeoutSeconds": 5},
     }
+
+
+def _home(settings: PlatformSettings) -> Object:
+    if settings.shared_folder:
+        return {"name": "home", "persistentVolumeClaim": {"claimName": "home"}}
+    return {"name": "home", "emptyDir": {"sizeLimit": TMP_SIZE}}
 
 
 def _spread() -> list[Object]:

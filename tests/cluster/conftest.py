@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster.kube import Cluster
 from tests.cluster.platform import Platform
@@ -32,6 +33,7 @@ ORDER = (
     "test_faults",
     "test_changes",
     "test_redis",
+    "test_streams",
     "test_destroy",
 )
 
@@ -147,3 +149,11 @@ def _tell(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "platform" in request.fixturenames:
         print(json.dumps(request.getfixturevalue("platform").figures))
+
+
+@pytest.fixture
+def current(platform: Platform) -> dict[str, Any]:
+    """The stack's settings as they are now."""
+    config = yaml.safe_load(platform.stack.file.read_text())["config"]
+    found = {key.removeprefix("vigil:"): value for key, value in config.items()}
+    return {key: value for key, value in found.items() if not (isinstance(value, dict) and "secure" in value)}

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,6 +233,14 @@ class Platform:
             name_of(pod): pod["status"]["containerStatuses"][0].get("state", {}).get("running", {}).get("startedAt", "")
             for pod in self.cluster.pods(component)
         }
+
+    def restarted(self, before: Mapping[str, str]) -> set[str]:
+        """Serving workers that have been started again since `before` (as pods_of tells it).
+
+        Workers may come and go meanwhile: a new replica starts before an old one ends, and has one added where all are full.
+        """
+        now = self.pods_of("serve-worker")
+        return {name for name in now.keys() & before.keys() if now[name] != before[name]}
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

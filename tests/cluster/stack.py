@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from infra.render import rendered
+from infra.settings import settings_from
 from tests.quiet_uv import without_sync
 from tests.running import ROOT
 
@@ -123,3 +126,21 @@ class Stack:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+
+def foretold(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> set[str]:
+    """The effects that `vigil doctor change` names, between two stacks."""
+    for name, config in (("old", old), ("new", new)):
+        for path, text in rendered(settings_from("cluster", config)).items():
+            file = folder / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+    command = [sys.executable, "-m", "vigil", "doctor", "change", "--json"]
+    done = subprocess.run(
+        [*command, "--from", str(folder / "old"), "--to", str(folder / "new")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+    )
+    return {one["effect"] for one in json.loads(done.stdout)["changes"]}

@@ -4,55 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from infra.manifests.bindings import TRACKING
-from infra.render import rendered
-from infra.settings import settings_from
 from tests.cluster.kube import eventually, name_of
 from tests.cluster.platform import Platform
 from tests.cluster.proxy import way_to
-
-
-def foretold(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> set[str]:
-    """The effects that `vigil doctor change` names, between two stacks."""
-    for name, config in (("old", old), ("new", new)):
-        for path, text in rendered(settings_from("cluster", config)).items():
-            file = folder / name / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-    command = [sys.executable, "-m", "vigil", "doctor", "change", "--json"]
-    done = subprocess.run(
-        [*command, "--from", str(folder / "old"), "--to", str(folder / "new")],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ,
-    )
-    return {one["effect"] for one in json.loads(done.stdout)["changes"]}
-
-
-def restarted(platform: Platform, before: Mapping[str, str]) -> set[str]:
-    """Serving workers that have been started again. Workers may come and go meanwhile: a new replica starts before an old one
-    ends, and has one added where all are full."""
-    now = platform.pods_of("serve-worker")
-    return {name for name in now.keys() & before.keys() if now[name] != before[name]}
-
-
-@pytest.fixture
-def current(platform: Platform) -> dict[str, Any]:
-    """The stack's settings as they are now."""
-    config = yaml.safe_load(platform.stack.file.read_text())["config"]
-    found = {key.removeprefix("vigil:"): value for key, value in config.items()}
-    return {key: value for key, value in found.items() if not (isinstance(value, dict) and "secure" in value)}
+from tests.cluster.stack import foretold
 
 
 def test_more_replicas_restart_nothing(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
@@ -65,7 +27,7 @@ def test_more_replicas_restart_nothing(platform: Platform, current: dict[str, An
         platform.stack.up()
         eventually("four replicas report", lambda: len(platform.drift().get("replicas", [])) >= 4, 180)
     assert platform.active_cluster() == serving
-    assert not restarted(platform, before)
+    assert not platform.restarted(before)
     assert load.result["failed"] == 0, load.result["failures"]
     platform.stack.preview("--expect-no-changes")
 
@@ -117,7 +79,7 @@ def test_a_setting_of_the_replicas_restarts_them_in_turn(platform: Platform, cur
 
         eventually("all replicas are new", others, 300)
     assert platform.active_cluster() == serving
-    assert not restarted(platform, before)
+    assert not platform.restarted(before)
     platform.figures["rolling replicas"] = load.result
     assert load.result["failed"] == 0, load.result["failures"]
 
@@ -187,7 +149,7 @@ def test_a_training_worker_of_another_size_makes_the_training_cluster_anew(
         platform.stack.up()
         eventually("the training head is new", lambda: heads.isdisjoint(platform.cluster.ready("train-head")), 300)
         eventually("it is ready", lambda: platform.cluster.ready("train-head"), 240)
-    assert not restarted(platform, serving)
+    assert not platform.restarted(serving)
     assert load.result["failed"] == 0, load.result["failures"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -79,9 +80,11 @@ def test_a_head_that_is_deleted_costs_nothing(with_redis: Platform) -> None:
     assert result["failed"] == 0, result["failures"]
 
 
-def test_a_second_cluster_keeps_a_state_of_its_own_and_a_killed_head_costs_nothing(with_redis: Platform) -> None:
+def test_a_second_cluster_keeps_a_state_of_its_own_and_a_killed_head_costs_nothing(
+    with_redis: Platform, current: dict[str, Any]
+) -> None:
     first = with_redis.active_cluster()
-    with_redis.stack.set({"headMemoryGib": 3})
+    with_redis.stack.set({"serve": current["serve"] | {"maxHeaderBytes": 20_000}})
     with_redis.stack.up()
     eventually("a second cluster serves", lambda: with_redis.active_cluster() != first, 600)
     eventually("the first one is gone", lambda: with_redis.cluster.get("raycluster", first) is None, 600)

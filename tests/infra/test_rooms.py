@@ -222,6 +222,8 @@ def test_the_github_backend_and_streams_are_switched_on_by_a_stack_alone() -> No
     ({"train": {"modelName": "other"}}, "train.modelName = 'other': they must name one model"),
     ({"serve": {"minReplicas": 9}}, "serve.minReplicas: 9 is more than serve.maxReplicas, 4"),
     ({"serve": {"auth": "off"}, "ingress": "gateway", "hostname": "a.b"}, "serve.auth = 'off': with ingress gateway anybody"),
+    ({"sharedFolder": False}, "drift.stateUrl: without sharedFolder it must be in S3.*drift.capturedUrl: without"),
+    ({"sharedFolder": False, "serve": {"streamSource": "file:/a"}}, "serve.streamSource .*: without sharedFolder"),
     ({"minWorker": 1}, "minWorker: no such key; did you mean minWorkers"),
 ])  # fmt: skip
 def test_a_wrong_stack_is_refused_by_key_value_and_what_is_allowed(change: dict[str, Any], complaint: str) -> None:
