@@ -412,3 +412,18 @@ def _paths_with(text: str, value: Any, path: str = "") -> list[str]:
     if isinstance(value, list):
         return [p for i, one in enumerate(value) for p in _paths_with(text, one, f"{path}[{i}]")]
     return [path] if text in str(value) else []
+
+
+def test_without_a_shared_folder_there_is_no_file_system_and_nothing_that_mounts_one() -> None:
+    found = run("dev", {"sharedFolder": False})
+    assert not found.error
+    assert found.of("aws:efs/") == []
+    assert "aws-efs-csi-driver" not in {one.inputs["addonName"] for one in found.of("aws:eks/addon:Addon")}
+    assert not [one for one in found.of("kubernetes:") if one.name == "home"]
+
+
+def test_a_stream_that_is_consumed_has_a_table_for_its_leases() -> None:
+    table = recorded("prod").one("aws:dynamodb/table:Table").inputs
+    assert (table["name"], table["hashKey"], table["billingMode"]) == ("vigil-prod-leases", "key", "PAY_PER_REQUEST")
+    assert table["serverSideEncryption"]["enabled"]
+    assert recorded("dev").of("aws:dynamodb/table:Table") == []
