@@ -42,7 +42,8 @@ def monthly(settings: PlatformSettings) -> list[Item]:
     nats = zones if settings.nat_per_zone else 1
     system = 2 * _vcpus(settings.system_instance_types[0])
     heads = 2 * settings.head_cpu
-    serving = settings.min_workers * settings.worker_cpu + 1  # and the monitor's
+    consumers = settings.serve.stream_consumers if settings.serve.stream_source else 0
+    serving = settings.min_workers * settings.worker_cpu + 1 + consumers / 2  # and the monitor's, and those of streams
     share = (1 + price("spot share")) / 2 if settings.spot_serving else 1.0
     interface = len(settings.interface_endpoints) * zones
 
