@@ -39,7 +39,7 @@ def test_ray_is_asked_for_all_replicas_and_one_training_at_once() -> None:
     settings = ServeSettings(min_replicas=2, max_replicas=4, cpus_per_replica=0.25)
     training = TrainSettings(workers=4, cpus_per_worker=0.5)
     assert local.reserved_cpus(settings, training) == pytest.approx(4 * 0.25 + 0.2 + 4 * 0.5)
-    streams = {"stream_source": "file:x", "stream_consumers": 3}
+    streams = {"stream_source": "file:x", "stream_consumers": 2, "stream_max_consumers": 3}
     more = settings.model_copy(update={"min_replicas": 8, **streams})
     assert local.reserved_cpus(more, training) == pytest.approx(8 * 0.25 + 0.5 + 4 * 0.5)
     small = TrainSettings(workers=1, cpus_per_worker=0.5)  # a task that reads a table takes more
