@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
+import yaml
 
 from policies.rule import matches
 from policies.rules import RULES
@@ -13,7 +14,7 @@ from tests.engine.home import DEADLINE_S, Engine
 from tests.engine.provider import DRIFT
 from tests.engine.run import Run, kind
 from tests.engine.stacks import APPLY, configure, new_stack
-from tests.infra.recorded import CANARY
+from tests.infra.recorded import CANARY, ROOT
 
 pytestmark = pytest.mark.timeout(DEADLINE_S)  # of the runs that its tests read
 
@@ -59,9 +60,10 @@ def life(engine: Engine) -> Life:
     bootstrap = engine.under_policies("up", "dev", *APPLY, "--exclude", "**vigil:infra:Platform**")
     up = engine.under_policies("up", "dev", *APPLY)
     second = engine.under_policies("preview", "dev")
-    configure(engine, "dev", {"minWorkers": 3})
+    serving = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())["config"]["vigil:serve"]
+    configure(engine, "dev", {"minWorkers": 3, "serve": serving | {"minReplicas": 3}})
     change = engine.pulumi("preview", "--stack", "dev", "--diff")
-    configure(engine, "dev", {"minWorkers": None})
+    configure(engine, "dev", {"minWorkers": None, "serve": serving})
     drift = engine.folder / "drift.json"
     drift.write_text(json.dumps({"kubernetes:ray.io/v1:RayCluster": WORKERS}))
     refresh = engine.pulumi("preview", "--stack", "dev", "--refresh", env={DRIFT: str(drift)})
@@ -119,9 +121,9 @@ def test_a_second_preview_changes_nothing(life: Life) -> None:
 
 def test_a_change_shows_what_it_changes_and_nothing_else(life: Life) -> None:
     assert life.change.code == 0
-    # The workers of the RayService, and how many of them a drain must leave.
-    assert life.change.changes == {"update": 2}
-    assert life.change.diffs() == {"vigil": ["spec"], "vigil-serve-worker": ["spec"]}
+    # The workers of the RayService, how many of them a drain must leave, and what pods read of it.
+    assert life.change.changes == {"update": 3}
+    assert life.change.diffs() == {"vigil": ["spec"], "vigil-serve-worker": ["spec"], "settings": ["data"]}
 
 
 def test_what_autoscalers_write_is_no_change_of_the_stack(life: Life) -> None:
