@@ -153,8 +153,7 @@ class PlatformSettings(BaseModel):
 
     shared_folder: bool = Field(
         default=True,
-        description="a folder that all Ray pods share (aws: EFS), with bundles for replicas that are born while MLflow is away,"
-        " tables and files of streams; off: each pod has its own, for as long as it lives",
+        description="a folder that all Ray pods share (aws: EFS): last known good models, tables, streams; off: each has its own",
     )
     home_storage_class: str = Field(
         default="standard", description="target kubernetes: storage class of the shared folder (aws: EFS)"
