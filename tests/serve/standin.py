@@ -111,7 +111,7 @@ class Standin:
         service = Service(self._snapshot, self.registry, port=self.port, **self._settings)
         service.detector._ask_monitor, service.detector._refreshed = self._monitor, self._refreshed
         gateway = service.detector.__serve_build_asgi_app__()
-        self._board: Any = gateway._routes["/console/state"].methods["GET"].__self__  # type: ignore[attr-defined]
+        self._board: Any = service.detector._gateway._routes["/console/state"].methods["GET"].__self__
         self._server = uvicorn.Server(uvicorn.Config(gateway, port=self.port, log_level="warning", ws="none", lifespan="off"))
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
