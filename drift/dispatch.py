@@ -30,6 +30,8 @@ def dispatch(payload: dict[str, str], settings: DriftSettings) -> None:
         url = f"{base}/actions/workflows/{settings.github_workflow}/dispatches"
         body = {"ref": settings.github_ref, "inputs": payload}
     token = DriftSettings.secret_now("github_token")  # it may have been renewed since the monitor began
+    if not token.get_secret_value():
+        raise DispatchRefused(f"backend github needs a token that may dispatch: {DriftSettings.variable('github_token')}")
     headers = {
         "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28", "User-Agent": "vigil",
         "Content-Type": "application/json", "Authorization": f"Bearer {token.get_secret_value()}",

@@ -21,7 +21,7 @@ from drift.settings import DriftSettings, Mode
 from drift.watch import Watch
 from serve.handles import Application
 from serve.metrics import RayMirror, Snapshot
-from train.errors import JobsUnavailable, PlatformError, RegistryUnavailable, VigilError
+from train.errors import JobsUnavailable, RegistryUnavailable, VigilError
 from train.promotion import history
 from train.registry import Registry
 from train.settings import TrustSettings
@@ -39,7 +39,6 @@ class DriftMonitor:
     async def __init__(self, args: dict[str, Any]) -> None:  # pyright: ignore[reportGeneralTypeIssues]
         """Serve awaits it: the loop is also that of Ray's own part of the replica, and the state may be far away."""
         self.settings = DriftSettings.given(**args)
-        _check_token(self.settings)
         self._watch = await asyncio.to_thread(Watch, self.settings)
         self._registry = Registry(self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open())
         self._service = Application(SERVICE)
@@ -55,9 +54,7 @@ class DriftMonitor:
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Take what may change while the monitor runs."""
-        settings = self.settings.with_live(config)
-        _check_token(settings)
-        self.settings = settings
+        self.settings = self.settings.with_live(config)
         await asyncio.to_thread(self._watch.follow_settings, self.settings)
 
     async def ingest(self, report: dict[str, Any]) -> dict[str, float | None]:
@@ -197,11 +194,6 @@ class DriftMonitor:
         """Have the replicas look at the registry now; they would anyway within their poll period."""
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._service.ask_all("refresh"), HURRY_S)
-
-
-def _check_token(settings: DriftSettings) -> None:
-    if settings.backend == "github" and not DriftSettings.secret_now("github_token"):
-        raise PlatformError(f"backend github needs a token that may dispatch: {DriftSettings.variable('github_token')}")
 
 
 def build(args: dict[str, Any]) -> serve.Application:

@@ -31,6 +31,9 @@ def read(port: int | None = None) -> Told:
     given: dict[str, Any] = {} if port is None else {"port": port}
     readers: list[Callable[[], Any]] = [lambda: ServeSettings(**given), DriftSettings, TrainSettings]
     serve, drift, train = read_all(readers)
+    if drift.backend == "github" and not drift.github_token.get_secret_value():
+        wanted = DriftSettings.variable("github_token")
+        raise BadSettings(f"drift.backend = 'github': it needs a token that may dispatch the workflow: {wanted}")
     return Told(serve, drift, train)
 
 

@@ -114,3 +114,10 @@ def test_a_workflow_that_registers_nothing_has_failed(github: GitHub, monkeypatc
     found = retrain.retrain("17-3", 0.0, "drift", settings, cast(Registry, registry), Rollout(settings, DriftMetrics()))
     assert found.outcome == "failed"
     assert "no version within 0.05 s" in found.reason
+
+
+def test_without_a_token_nobody_is_asked(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VIGIL_DRIFT_GITHUB_TOKEN")
+    with pytest.raises(DispatchRefused, match="needs a token that may dispatch: VIGIL_DRIFT_GITHUB_TOKEN"):
+        dispatch(PAYLOAD, chosen(github))
+    assert github.seen == []

@@ -196,7 +196,8 @@ def test_an_image_has_a_size_budget(tools: Tools, megabytes: int, code: int) -> 
     assert f"{megabytes} MB of 3500" in told.stdout
 
 
-def test_the_event_of_the_governor_is_the_one_that_the_workflow_hears() -> None:
+def test_the_event_of_the_governor_is_the_one_that_the_workflow_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIL_DRIFT_GITHUB_TOKEN", "t")
 
     from drift.dispatch import EVENT, dispatch
     from drift.settings import DriftSettings

@@ -136,3 +136,13 @@ def test_live_values_are_checked_and_others_are_not_taken() -> None:
     assert (after.max_rows, after.auth, after.home) == (4, "required", Path("/h"))
     with pytest.raises(BadSettings, match=r"serve\.maxRows = 0"):
         before.with_live({"max_rows": 0})
+
+
+def test_the_github_backend_is_refused_without_a_token_before_anything_starts(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(home, "drift: {backend: github, githubRepository: acme/vigil}")
+    with pytest.raises(BadSettings, match=r"drift\.backend = 'github': it needs a token .*VIGIL_DRIFT_GITHUB_TOKEN"):
+        read()
+    monkeypatch.setenv("VIGIL_DRIFT_GITHUB_TOKEN", CANARY)
+    assert read().drift.backend == "github"
