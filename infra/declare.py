@@ -1,11 +1,8 @@
-"""`python -m infra.declare`: writes what the settings are into Pulumi.yaml and docs/settings.md; with --check only says whether
-both are as they would be written.
-"""
+"""`python -m infra.declare` writes what the settings are into Pulumi.yaml and docs/settings.md."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,16 +169,13 @@ def written(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
     yield root / "docs" / "settings.md", settings_md()
 
 
-def main(check: bool) -> int:
-    """Write the files, or say which are stale; the exit code."""
-    stale = [(file, text) for file, text in written() if not file.is_file() or file.read_text() != text]
-    for file, text in stale:
-        name = file.relative_to(ROOT)
-        click.echo(f"{name} is stale: `make settings`" if check else f"wrote {name}")
-        if not check:
+def main() -> None:
+    """Write the files that are stale."""
+    for file, text in written():
+        if not file.is_file() or file.read_text() != text:
             file.write_text(text)
-    return int(check and bool(stale))
+            click.echo(f"wrote {file.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main("--check" in sys.argv[1:]))
+    main()

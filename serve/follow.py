@@ -14,6 +14,7 @@ from train.home import Home, Platform
 from train.options import BadSettings, Effect, RoomSettings, read_all, settings_file
 from train.settings import TrainSettings
 
+AGAIN = (-1, -1)  # the stamp of no file: what Serve could not take is tried again at the next look
 FIXED = (Effect.SECOND_CLUSTER, Effect.REPLACEMENT)  # they are in the environment of every Ray process
 
 
@@ -73,7 +74,7 @@ class Followed:
     def __init__(self, platform: Platform, home: Home, settings: ServeSettings, tell: Callable[[str], None]) -> None:
         self._platform, self._home, self._tell = platform, home, tell
         self._told = replace(read(), serve=settings)
-        self._stamp = self._file_stamp()
+        self._stamp: tuple[int, int] | None = self._file_stamp()
 
     def look(self) -> None:
         """Take what has changed in the file since the last look. A file that is wrong changes nothing, and is told of."""
@@ -91,16 +92,15 @@ class Followed:
         for change in found:
             self._tell(str(change))
         fixed = {name: getattr(was.serve, name) for name in ServeSettings.names(*FIXED)}
-        self._told = replace(told, serve=told.serve.model_copy(update=fixed))
-        if any(change.settings is not TrainSettings and change.effect not in FIXED for change in found):
-            self._put()
-
-    def _put(self) -> None:
+        told = replace(told, serve=told.serve.model_copy(update=fixed))
         try:
-            local.put(self._platform, self._told.serve, self._told.drift, self._home)
+            if any(change.settings is not TrainSettings and change.effect not in FIXED for change in found):
+                local.put(self._platform, told.serve, told.drift, self._home)
         except VigilError as error:
             self._tell(f"settings are not taken: {error.message}")
-            self._stamp = None  # tried again at the next look
+            self._stamp = AGAIN
+            return
+        self._told = told
 
     @staticmethod
     def _file_stamp() -> tuple[int, int] | None:

@@ -335,9 +335,8 @@ def _tracking_server(home: Home, port: int) -> Iterator[None]:
 def reserved_cpus(settings: ServeSettings, training: TrainSettings) -> float:
     """What is asked of Ray at once, at most: all replicas, what is beside them, a training."""
     replicas = max(settings.min_replicas, settings.max_replicas) * settings.cpus_per_replica
-    consumers = max(settings.stream_consumers, settings.stream_max_consumers) if settings.stream_source else 0
     work = max(SCAN_CPUS, training.workers * training.cpus_per_worker)
-    return replicas + LITTLE_CPUS * (2 + consumers) + work
+    return replicas + LITTLE_CPUS * (2 + settings.most_consumers) + work
 
 
 @contextmanager

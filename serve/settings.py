@@ -155,6 +155,11 @@ class ServeSettings(RoomSettings):
         return self.auth == "required" or (self.auth == "auto" and not _loopback(self.host))
 
     @property
+    def most_consumers(self) -> int:
+        """Consumers of the stream where it is behind; none without a stream."""
+        return max(self.stream_consumers, self.stream_max_consumers) if self.stream_source else 0
+
+    @property
     def key_file(self) -> Path:
         return self.keys_file or self.home / "keys.json"
 
@@ -209,7 +214,7 @@ class ServeSettings(RoomSettings):
         home = {"home": str(self.home)}
         scaling = {
             "min_replicas": self.stream_consumers,
-            "max_replicas": max(self.stream_consumers, self.stream_max_consumers),
+            "max_replicas": self.most_consumers,
             "target_ongoing_requests": self.stream_lag,
             "policy": {"policy_function": "serve.stream_app:by_lag"},
             "downscale_delay_s": 300,

@@ -51,7 +51,7 @@ def ray_service(settings: PlatformSettings, bindings: Bindings) -> Object:
     ]
     serve = settings.serve
     if serve.stream_source:  # the last one: KubeRay adds it to the cluster that runs
-        consumers = serve.stream_consumers, max(serve.stream_consumers, serve.stream_max_consumers)
+        consumers = serve.stream_consumers, serve.most_consumers
         workers.append(_holding("stream", consumers, pod_template(settings, stream_worker()), STREAM))
     cluster = _cluster(head=head_group(settings, serve_head(settings)), workers=workers)
     if settings.gcs_fault_tolerance == "redis":

@@ -69,25 +69,21 @@ def serve_worker(settings: PlatformSettings) -> Role:
 
 
 def monitor() -> Role:
-    return Role(
-        component="monitor",
-        pool="ray-serve",
-        account="vigil-drift",
-        amounts=resources("500m", "1536Mi"),  # it takes 722 MiB
-        ports=WORKER_PORTS,
-        grace_s=GRACE_S,
-        serves=True,
-        secrets=True,
-    )
+    return _one_actor("monitor", "vigil-drift")
 
 
 def stream_worker() -> Role:
     """One consumer of a stream, with rights of its own."""
+    return _one_actor("stream", "vigil-stream")
+
+
+def _one_actor(component: str, account: str) -> Role:
+    """A worker with room for one actor beside the proxy, which may read the rooms' secrets."""
     return Role(
-        component="stream",
+        component=component,
         pool="ray-serve",
-        account="vigil-stream",
-        amounts=resources("500m", "1536Mi"),
+        account=account,
+        amounts=resources("500m", "1536Mi"),  # the monitor takes 722 MiB
         ports=WORKER_PORTS,
         grace_s=GRACE_S,
         serves=True,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
 
 from drift.settings import DriftSettings
+from serve import follow
 from serve.follow import read
 from serve.settings import ServeSettings
 from serve.show_settings import settings
+from train.errors import PlatformError
 from train.options import BadSettings, Effect
 from train.settings import TrainSettings
 
@@ -146,3 +148,22 @@ def test_the_github_backend_is_refused_without_a_token_before_anything_starts(
         read()
     monkeypatch.setenv("VIGIL_DRIFT_GITHUB_TOKEN", CANARY)
     assert read().drift.backend == "github"
+
+
+def test_what_serve_could_not_take_is_tried_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    away, taken, told = [True], list[int](), list[str]()
+
+    def put(platform: Any, serve: ServeSettings, *_: Any) -> None:
+        if away:
+            raise PlatformError("it is away")
+        taken.append(serve.max_rows)
+
+    monkeypatch.setattr(follow.local, "put", put)
+    followed = follow.Followed(cast(Any, None), cast(Any, None), read().serve, told.append)
+    say(home, "serve: {maxRows: 3}")
+    followed.look()
+    assert told == ["serve.maxRows: 50000 -> 3 (reconfigure)", "settings are not taken: it is away"]
+    away.clear()
+    followed.look()
+    followed.look()
+    assert taken == [3]
