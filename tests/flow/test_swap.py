@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socketserver
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,6 +46,32 @@ def assert_all_good(alias: Alias, answers: list[Answered], forgiven: int = 0) ->
     failed = [answer for answer in answers if answer.status != 200]
     assert len(failed) <= forgiven, failed[:3]
     assert alias.not_desired([answer for answer in answers if answer.status == 200]) == []
+
+
+@contextmanager
+def nobody_at(port: int) -> Iterator[None]:
+    """Take the port from whoever serves there, and keep it: who is started again there cannot listen."""
+
+    class Closed(socketserver.TCPServer):
+        allow_reuse_address = True
+
+    def closed() -> Closed | None:
+        for pid in {c.pid for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port}:
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+        try:
+            return Closed(("127.0.0.1", port), socketserver.BaseRequestHandler)
+        except OSError:  # its workers hold the port until they are gone
+            return None
+
+    with eventually(closed) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.timeout(180)
@@ -102,20 +130,13 @@ def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(p
     artifacts = Home(platform.home).artifacts
     before = platform.replicas()
     port = urlsplit(platform.platform.tracking_uri).port
-
-    def from_cache() -> bool:
-        for listener in psutil.net_connections("tcp"):  # MLflow and its workers, started again as often
-            if listener.status == psutil.CONN_LISTEN and listener.laddr and listener.laddr.port == port and listener.pid:
-                with suppress(psutil.NoSuchProcess):
-                    psutil.Process(listener.pid).kill()
-        return any(r["source"] == "last-known-good" for r in platform.replicas().values())
-
+    assert port is not None
     with Traffic(platform.url, alias.row, pause=0.01).running() as traffic:
         artifacts.rename(artifacts.with_name("away"))
         try:
-            from_cache()
-            os.kill(min(before), signal.SIGKILL)
-            eventually(from_cache)
+            with nobody_at(port):
+                os.kill(min(before), signal.SIGKILL)
+                eventually(lambda: "last-known-good" in {r["source"] for r in platform.replicas().values()})
         finally:
             artifacts.with_name("away").rename(artifacts)
     assert_all_good(alias, traffic.answers, forgiven=CONNECTIONS)
