@@ -37,7 +37,8 @@ RUN --mount=type=secret,id=netrc,target=/root/.netrc \
       requirements.txt
 
 FROM libraries AS code
-COPY pyproject.toml README.md LICENSE vigil.py ./
+COPY pyproject.toml README.md LICENSE ./
+COPY vigil vigil
 COPY train train
 COPY serve serve
 COPY drift drift
@@ -87,5 +88,5 @@ FROM runtime AS ray
 ENV VIGIL_SERVE_HOST=0.0.0.0
 EXPOSE 8000
 # Of `vigil up` the service is asked, of `ray start` its raylet; Kubernetes has probes of its own.
-HEALTHCHECK --start-period=180s --timeout=10s CMD ["python", "-m", "serve.healthcheck"]
+HEALTHCHECK --start-period=180s --timeout=10s CMD ["python", "-m", "serve.local.healthcheck"]
 CMD ["vigil", "--help"]

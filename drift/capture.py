@@ -1,4 +1,4 @@
-"""Windows of live rows, the latest ones only: in the home, or in S3. train/data.py reads them."""
+"""Windows of live rows, the latest ones only: in the home, or in S3. train/table/data.py reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from drift.window import Window
 from serve.metrics import DriftMetrics
-from train.windows import name_of, windows
+from train.table.captured import name_of, windows
 
 log = logging.getLogger("ray.serve")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from train.service import Named, service_options
-from train.settings import HomeSettings, TrainSettings
-from train.terminal import command, json_option, plain, say, show, table
+from train.settings import TrainSettings
+from vigil.service import Named, service_options
+from vigil.settings import HomeSettings
+from vigil.terminal import command, json_option, plain, say, show, table
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
@@ -70,9 +71,9 @@ def check(reference: str, window: str, alpha: float, as_json: bool) -> None:
 
     from drift.statistics import compare
     from drift.verdict import judge
-    from train import data
-    from train.errors import DataError
-    from train.reference import build
+    from train.model.reference import build
+    from train.table import data
+    from vigil.errors import DataError
 
     old, new = data.read(reference).train, data.read(window, allow_missing=True).train
     if old.names != new.names:

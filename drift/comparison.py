@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from drift.statistics import Statistics, compare
 from drift.verdict import Verdict, judge
 from drift.window import TumblingWindow, Window
-from train.bundle import ModelBundle
-from train.registry import Version
+from train.model.bundle import ModelBundle
+from train.registry.versions import Version
 
 REMEMBERED_VERDICTS, TREND = 50, 20
 # Of /drift, while there is no champion to compare with.

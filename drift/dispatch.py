@@ -8,7 +8,7 @@ import urllib.request
 from typing import Any
 
 from drift.settings import DriftSettings
-from train.errors import JobsUnavailable, VigilError
+from vigil.errors import JobsUnavailable, VigilError
 
 EVENT = "vigil-retrain"
 TIMEOUT_S = 20.0

@@ -19,7 +19,7 @@ from scipy.stats import norm
 
 from drift.capture import Captured
 from serve.metrics import DriftMetrics
-from train.home import write_json
+from vigil.home import write_json
 
 log = logging.getLogger("ray.serve")
 ANSWERED, LABELS, WAITING = 50_000, 20_000, 10_000  # of each so many are remembered, the latest

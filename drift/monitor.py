@@ -19,12 +19,12 @@ from drift.retrain import Retraining, retrain
 from drift.rollout import POLL_S
 from drift.settings import DriftSettings, Mode
 from drift.watch import Watch
-from serve.handles import Application
 from serve.metrics import RayMirror, Snapshot
-from train.errors import JobsUnavailable, RegistryUnavailable, VigilError
-from train.promotion import history
-from train.registry import Registry
+from serve.model.handles import Application
+from train.registry.promotion import history
+from train.registry.versions import Registry
 from train.settings import TrustSettings
+from vigil.errors import JobsUnavailable, RegistryUnavailable, VigilError
 
 log = logging.getLogger("ray.serve")
 SERVICE = "vigil"  # the Serve application that scores

@@ -13,14 +13,14 @@ from drift.dispatch import dispatch
 from drift.governor import Outcome, trigger_of
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
-from train.canary import steps
-from train.gate import judge_shadow
-from train.home import Home
-from train.promotion import history, promote, start_canary
-from train.registry import Registry, Version
-from train.schema import Columns
+from train.model.gate import judge_shadow
+from train.registry.canary import steps
+from train.registry.promotion import history, promote, start_canary
+from train.registry.versions import Registry, Version
 from train.spec import JobSpec
 from train.submit import JobLost, Jobs
+from train.table.schema import Columns
+from vigil.home import Home
 
 log = logging.getLogger("ray.serve")
 POLL_S = 1.0

@@ -12,9 +12,9 @@ from drift.guard import Counts, reason_to_stop
 from drift.settings import DriftSettings
 from drift.shadow import ShadowEvidence
 from serve.metrics import DriftMetrics
-from train.canary import Canary
-from train.promotion import promote, stop_canary
-from train.registry import Desired, Registry
+from train.registry.canary import Canary
+from train.registry.promotion import promote, stop_canary
+from train.registry.versions import Desired, Registry
 
 POLL_S = 2.0
 ACTOR = "canary-guard"

@@ -28,7 +28,7 @@ class ShadowEvidence:
         self._ranks: dict[str, float | None] | None = None  # as of the latest rows: they are asked for each second
 
     def add(self, report: Mapping[str, Any]) -> None:
-        """One replica's report (serve/shadow.py)."""
+        """One replica's report (serve/model/shadow.py)."""
         pair = (str(report["champion"]), str(report["challenger"]))
         if pair != self._pair:
             self._pair = pair

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
-from train.errors import VigilError
-from train.home import write_json
+from vigil.errors import VigilError
+from vigil.home import write_json
 
 NAME = "monitor.json"
 LEASE_S = 15.0

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import kolmogorov
 
-from train.distances import bin_shares, ks_distance, ks_sorted, rank_correlation, ties_distances, typical_size
-from train.reference import Reference
+from train.model.distances import bin_shares, ks_distance, ks_sorted, rank_correlation, ties_distances, typical_size
+from train.model.reference import Reference
 
 Floats = NDArray[np.float64]
 MIN_FACTOR = 5.0  # a unit changes by more; a world that grew, by less

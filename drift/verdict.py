@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from drift.statistics import MIN_FACTOR, Statistics
-from train.reference import Reference, nearness
+from train.model.reference import Reference, nearness
 
 Kind = Literal["none", "population drift", "data break"]
 MAX_MISSING = 0.2

@@ -13,23 +13,23 @@ import msgspec
 from drift import governor
 from drift.capture import Captured
 from drift.comparison import NOTHING, Comparison
-from drift.console import Known, document
-from drift.counts import TIMEOUT_S, Counts
 from drift.feedback import Feedback, Label
-from drift.gauges import Gauges
 from drift.governor import Governor, retrains_left
-from drift.live import Live
-from drift.report import page
 from drift.retrain import Retraining
 from drift.rollout import Rollout
 from drift.settings import DriftSettings, Mode
 from drift.state import LostLease, state
+from drift.view.console import Known, document
+from drift.view.counts import TIMEOUT_S, Counts
+from drift.view.gauges import Gauges
+from drift.view.live import Live
+from drift.view.report import page
 from drift.window import Window
 from serve.metrics import DriftMetrics, Snapshot, exposition, snapshot
-from train.bundle import ModelBundle
-from train.home import Home
-from train.promotion import Move
-from train.registry import Version
+from train.model.bundle import ModelBundle
+from train.registry.promotion import Move
+from train.registry.versions import Version
+from vigil.home import Home
 
 log = logging.getLogger("ray.serve")
 REPLICA_KEYS = ("replica", "version", "digest", "since", "pid")

@@ -14,7 +14,7 @@ from infra.manifests.bindings import RAY, Bindings
 from infra.preflight import Wanted, preflight, rooms
 from infra.readiness import ready, watch
 from infra.settings import PlatformSettings, read_config, read_secrets
-from train.errors import VigilError
+from vigil.errors import VigilError
 
 
 def main() -> None:

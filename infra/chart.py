@@ -18,7 +18,7 @@ import yaml
 
 from infra.render import SETTINGS, rendered
 from infra.settings import PlatformSettings
-from train.errors import VigilError
+from vigil.errors import VigilError
 
 NAME = "vigil"
 INDEX = "index.yaml"

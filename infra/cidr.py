@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from train.errors import VigilError
+from vigil.errors import VigilError
 
 LARGEST, SMALLEST = 16, 20  # the prefixes for which pods, load balancers and databases all have room
 

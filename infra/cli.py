@@ -15,7 +15,7 @@ from infra import doctor as doctors
 from infra.diagnosis.finding import Finding
 from infra.render import SETTINGS, write
 from infra.settings import ROOT, BadSettings
-from train.terminal import command, json_option, plain, show, table
+from vigil.terminal import command, json_option, plain, show, table
 
 
 @click.group(invoke_without_command=True)

@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 from infra.settings import PROJECT, ROOM_SECRETS, ROOMS, ROOT, SECRETS, PlatformSettings, declared
-from train.options import RoomSettings
+from vigil.options import RoomSettings
 
 CONFIG = "config:\n"
 ABOUT_SECRETS = {

@@ -14,8 +14,8 @@ from infra.manifests.bindings import RAY
 from infra.manifests.ray_config import SETTINGS_MAP
 from infra.render import SETTINGS
 from serve.settings import ServeSettings
-from train.options import FILE, Effect, from_keys
 from train.settings import TrainSettings
+from vigil.options import FILE, Effect, from_keys
 
 # From harmless to not: what each effect means to who is served meanwhile.
 EFFECTS = {

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
-from train.errors import VigilError
+from vigil.errors import VigilError
 
 TIMEOUT_S = 30.0
 MOST_CHARACTERS = 60_000  # of a comment; GitHub takes 65,536

@@ -18,8 +18,8 @@ from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
 from infra.preflight import Room, rooms
 from infra.settings import PROJECT, ROOT, PlatformSettings, read_files
-from train.errors import VigilError
-from train.terminal import command
+from vigil.errors import VigilError
+from vigil.terminal import command
 
 Run = Callable[[Sequence[str]], tuple[int, str]]
 TOOLS = {

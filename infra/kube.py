@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 
 import yaml
 
-from train.deadline import within
-from train.errors import VigilError
+from vigil.deadline import within
+from vigil.errors import VigilError
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient

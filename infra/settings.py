@@ -18,8 +18,8 @@ from infra.cidr import BadNetwork, block
 from infra.conflicts import conflicts
 from infra.tags import Tags
 from serve.settings import ServeSettings
-from train.options import BadSettings, RoomSettings, from_keys
 from train.settings import TrainSettings
+from vigil.options import BadSettings, RoomSettings, from_keys
 
 ROOT = Path(__file__).parent.parent
 PROJECT = "vigil"

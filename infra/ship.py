@@ -15,8 +15,8 @@ from infra import chart as charts
 from infra.github import GitHub, GitHubSettings
 from infra.render import write
 from infra.settings import BadSettings, read_files
-from train.errors import VigilError
-from train.terminal import command, json_option, say, show
+from vigil.errors import VigilError
+from vigil.terminal import command, json_option, say, show
 
 PINNED = re.compile(r"[\w.:/-]+@sha256:[0-9a-f]{64}")
 EXISTING = click.Path(path_type=Path, exists=True, dir_okay=False)

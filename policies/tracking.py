@@ -181,7 +181,7 @@ def _by_path(resource: Resource, path: str) -> Props | None:
 
 
 LOOP = {
-    "serves": {"type": "string", "default": "serve.app:build", "description": "import path of the application that scores"},
+    "serves": {"type": "string", "default": "serve.http.app:build", "description": "import path of the application that scores"},
     "watches": {
         "type": "string",
         "default": "drift.monitor:build",

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from train.options import Effect, RoomSettings, setting
+from vigil.options import Effect, RoomSettings, setting
 
 KEPT_BYTES = 4 * 1024 * 1024
 HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
@@ -173,7 +173,7 @@ class ServeSettings(RoomSettings):
             {
                 "name": "vigil",
                 "route_prefix": "/",
-                "import_path": "serve.app:build",
+                "import_path": "serve.http.app:build",
                 "args": _but_streams(self.at_start()),
                 "deployments": [self._detector()],
             },
@@ -216,14 +216,14 @@ class ServeSettings(RoomSettings):
             "min_replicas": self.stream_consumers,
             "max_replicas": self.most_consumers,
             "target_ongoing_requests": self.stream_lag,
-            "policy": {"policy_function": "serve.stream_app:by_lag"},
+            "policy": {"policy_function": "serve.stream.app:by_lag"},
             "downscale_delay_s": 300,
         }
         consumer = {"name": "StreamConsumer", "autoscaling_config": scaling, "user_config": _of_streams(self.live())}
         return {
             "name": "stream",
             "route_prefix": None,
-            "import_path": "serve.stream_app:build",
+            "import_path": "serve.stream.app:build",
             "args": home | _of_streams(self.at_start()),
             "deployments": [consumer],
         }

@@ -73,7 +73,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
     """
     import pandas as pd
 
-    from serve.simulate import telemetry
+    from serve.local.simulate import telemetry
 
     home = tmp_path_factory.mktemp("platform")
     table = telemetry(6000, seed=1)

@@ -24,7 +24,7 @@ import yaml
 from infra.dashboards.rules import groups
 from infra.dashboards.scrape import configuration
 from tests.running import eventually, free_port
-from train.home import Platform
+from vigil.home import Platform
 
 HERE = bool(shutil.which("prometheus") and shutil.which("promtool"))
 needs_prometheus = pytest.mark.skipif(

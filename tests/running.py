@@ -18,8 +18,8 @@ from typing import Any, Self
 
 import psutil
 
-from train import reaper
-from train.home import Home, Platform
+from vigil import reaper
+from vigil.home import Home, Platform
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,13 +11,13 @@ from threading import Thread
 
 import numpy as np
 
-from serve.model_watch import Snapshot
-from serve.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer
-from train import reference, threshold
-from train.bundle import ModelBundle
-from train.errors import VigilError
-from train.fit import fit_part
-from train.forest import CompiledForest
+from serve.http.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer
+from serve.model.watch import Snapshot
+from train.model import reference, threshold
+from train.model.bundle import ModelBundle
+from train.model.fit import fit_part
+from train.model.forest import CompiledForest
+from vigil.errors import VigilError
 
 
 def small_model(features: int = 4, seed: int = 0) -> Snapshot:

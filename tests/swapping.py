@@ -15,10 +15,10 @@ import aiohttp
 import numpy as np
 
 from tests.running import Vigil, eventually
-from train import forest
-from train.bundle import ModelBundle
-from train.home import Home
-from train.registry import Candidate, Registry, Version
+from train.model import forest
+from train.model.bundle import ModelBundle
+from train.registry.versions import Candidate, Registry, Version
+from vigil.home import Home
 
 CONNECTIONS = 16
 FORGIVEN_S = 5.0  # so long after it was replaced a version may still answer

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-import vigil
+from vigil import __main__ as vigil
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-import vigil
+from vigil import __main__ as vigil
 
 ROOT = Path(__file__).parent.parent
 
@@ -15,4 +15,4 @@ def test_the_wheel_holds_every_room_of_the_command_but_the_benchmarks() -> None:
     packed = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"])
     rooms = {module.partition(".")[0] for module in vigil.COMMANDS.values()}
     assert rooms - packed == {"tests"}
-    assert project["project"]["scripts"]["vigil"] == "vigil:main"
+    assert project["project"]["scripts"]["vigil"] == "vigil.__main__:main"

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from train import promotion
-from train.canary import steps as parse_steps
-from train.errors import PlatformError, RegistryError
-from train.home import Home
-from train.service import NO_KEY, Named, Service, Unanswered, service_options
-from train.settings import HomeSettings, TrainSettings
-from train.terminal import Steps, command, json_option, show, steps, table
+from train.registry import promotion
+from train.registry.canary import steps as parse_steps
+from train.settings import TrainSettings
+from vigil.errors import PlatformError, RegistryError
+from vigil.home import Home
+from vigil.service import NO_KEY, Named, Service, Unanswered, service_options
+from vigil.settings import HomeSettings
+from vigil.terminal import Steps, command, json_option, show, steps, table
 
 if TYPE_CHECKING:
-    from train.registry import Registry
+    from train.registry.versions import Registry
     from train.spec import JobResult, JobSpec
 
 CONVERGE_S = 20.0
@@ -68,9 +69,9 @@ def train(
     """Fit, judge and register one model version; it becomes the challenger."""
     # A job that is nearly done should outlive a restart of the MLflow server.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "6")
-    from train.data import preview
-    from train.schema import Columns
     from train.spec import JobSpec
+    from train.table.data import preview
+    from train.table.schema import Columns
 
     features = tuple(name.strip() for name in columns.split(",")) if columns else None
     roles = Columns(label, time, entity, features, schema)

@@ -12,12 +12,13 @@ from typing import Any
 
 import ray
 
-from train import local_ray, reaper
-from train.home import Home
-from train.registry import Registry
+from train import local_ray
+from train.registry.versions import Registry
 from train.settings import TrainSettings, TrustSettings
 from train.submit import NICENESS
-from train.terminal import say
+from vigil import reaper
+from vigil.home import Home
+from vigil.terminal import say
 
 TRAINING_CPUS = 2.0  # reserved at once, at most, with the defaults
 OBJECTS = 512 * 2**20  # bytes of the object store of a training's own Ray

@@ -13,25 +13,25 @@ from pathlib import Path
 import numpy as np
 from sklearn.ensemble import IsolationForest
 
-from train import bundle, forest, gate, reference, threshold
-from train.bundle import ModelBundle
-from train.data import Table
-from train.describe import parameters
-from train.errors import RegistryError
-from train.evaluate import agreement, evaluate, golden, plant, row_microseconds
-from train.fit import fit, fit_part
-from train.forest import CompiledForest
-from train.gate import Verdict
-from train.home import Home
-from train.plots import draw
+from train.model import bundle, forest, gate, reference, threshold
+from train.model.bundle import ModelBundle
+from train.model.evaluate import agreement, evaluate, golden, plant, row_microseconds
+from train.model.fit import fit, fit_part
+from train.model.forest import CompiledForest
+from train.model.gate import Verdict
+from train.model.plots import draw
 from train.progress import Listener, Progress
-from train.registry import Candidate, Registry, Version
-from train.revision import commit
-from train.rows import Rows, rows_of
+from train.registry.describe import parameters
+from train.registry.versions import Candidate, Registry, Version
 from train.settings import TrainSettings
-from train.source import is_s3
 from train.spec import JobResult, JobSpec
+from train.table.data import Table
+from train.table.rows import Rows, rows_of
+from train.table.source import is_s3
 from train.tune import TRANSFORMS, Trial, search
+from vigil.errors import RegistryError
+from vigil.home import Home
+from vigil.revision import commit
 
 REGISTER_S = 90.0  # longer than the lock of a driver that has died is respected
 LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from train.errors import PlatformError
+from vigil.errors import PlatformError
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray's object store is, when it fits
 MIB = 2**20

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from train import data, forest, threshold
-from train.errors import DataError, RegistryError
-from train.gate import Check, Verdict
-from train.home import Home
-from train.registry import Candidate, Registry, Version
+from train.model import forest, threshold
+from train.model.gate import Check, Verdict
+from train.registry.versions import Candidate, Registry, Version
+from train.table import data
+from vigil.errors import DataError, RegistryError
+from vigil.home import Home
 
 MIN_ROWS = 500
 

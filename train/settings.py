@@ -8,21 +8,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from train.home import Home
-from train.options import Effect, RoomSettings, setting
-from train.signature import Trust
-
-
-class HomeSettings(BaseSettings):
-    """`VIGIL_HOME`: the folder of local state, shared by every room."""
-
-    model_config = SettingsConfigDict(env_prefix="VIGIL_", frozen=True, extra="ignore")
-
-    home: Path = Field(default=Path(".vigil"), description="folder of local state")
-
-    def open(self) -> Home:
-        """The absolute home."""
-        return Home(self.home.expanduser().absolute())
+from train.registry.signature import Trust
+from vigil.options import Effect, RoomSettings, setting
 
 
 class TrustSettings(BaseSettings):

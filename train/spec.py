@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from train.schema import Columns
-from train.source import is_s3
+from train.table.schema import Columns
+from train.table.source import is_s3
 
 if TYPE_CHECKING:
-    from train.registry import Version
+    from train.registry.versions import Version
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class JobSpec:
     trigger: str = "manual"  # | schedule | volume | drift
     key: str | None = None
     columns: Columns = field(default_factory=Columns)
-    over_time: str = ""  # a transform, see train/transform.py
+    over_time: str = ""  # a transform, see train/table/transform.py
     tune: float = 0.0
 
     def absolute(self) -> JobSpec:

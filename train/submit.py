@@ -20,11 +20,11 @@ from ray.dashboard.modules.dashboard_sdk import SubmissionClient
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from train import errors
-from train.deadline import within
-from train.errors import JobsUnavailable, VigilError
-from train.registry import Registry
+from train.registry.versions import Registry
 from train.spec import JobResult, JobSpec
+from vigil import errors
+from vigil.deadline import within
+from vigil.errors import JobsUnavailable, VigilError
 
 POLL_S, ANSWER_S, READY_S = 1.0, 60.0, 120.0
 LOG_S = 10.0  # in which the log of a job that has ended is asked for again

@@ -22,14 +22,14 @@ import ray
 from ray import tune
 from sklearn.ensemble import IsolationForest
 
-from train.data import Table
-from train.distances import spread
-from train.errors import DataError, VigilError
-from train.evaluate import agreement, evaluate
-from train.fit import fit_part
-from train.forest import CompiledForest
+from train.model.distances import spread
+from train.model.evaluate import agreement, evaluate
+from train.model.fit import fit_part
+from train.model.forest import CompiledForest
 from train.progress import Listener
 from train.settings import TrainSettings
+from train.table.data import Table
+from vigil.errors import DataError, VigilError
 
 # Without Tune's files of each trial, its tables, and its handler of Ctrl-C, which ends the search as if its time were up.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")

@@ -13,7 +13,7 @@ from infra.manifests.bindings import RAY, TRACKING
 from infra.manifests.parts import HOME, Object, environment, object_
 from infra.settings import PlatformSettings
 from serve.settings import ServeSettings
-from train.options import FILE, FILE_VARIABLE, SECRETS_VARIABLE, Effect, RoomSettings
+from vigil.options import FILE, FILE_VARIABLE, SECRETS_VARIABLE, Effect, RoomSettings
 
 RAY_VERSION = "2.60.0"
 SERVICE, TRAINING = "vigil", "vigil-train"

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from train.terminal import command, json_option, say, show, table
+from vigil.terminal import command, json_option, say, show, table
 
 NAMES = (
     "score", "reasons", "policies", "serving", "console", "swap", "stream", "drift",

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from serve import simulate
+from serve.local import simulate
 from serve.metrics import ServeMetrics
 from tests.bench import consoles, under_test
 from tests.bench.load import Load, measure, request
 from tests.bench.report import Ratio, markdown, measured, over
-from train.terminal import say
+from vigil.terminal import say
 
 ROWS, CONNECTIONS, ROUNDS, MANY = 2_000, 16, 5, 1_000
 ALONE_ROUNDS, ALONE_S, COUNTED = 4, 30.0, 100_000
@@ -87,7 +87,7 @@ def _counting_ms() -> float:
     metrics = ServeMetrics()
     ok = metrics.requests.labels("ok")
 
-    def count() -> None:  # what serve/gateway.py and serve/app.py do for each
+    def count() -> None:  # what serve/http/gateway.py and serve/http/app.py do for each
         ok.inc()
         metrics.latency.observe(0.0003)
         metrics.rows.inc(1)

@@ -20,8 +20,8 @@ from drift.settings import DriftSettings
 from drift.statistics import compare
 from drift.verdict import Kind, judge
 from tests.bench.report import Ratio, machine, markdown
-from train import data
-from train.reference import Reference, build
+from train.model.reference import Reference, build
+from train.table import data
 
 Floats = NDArray[np.float64]
 Change = Callable[[Floats, np.random.Generator], Floats]

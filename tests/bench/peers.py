@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from train.errors import VigilError
-from train.settings import HomeSettings
-from train.terminal import say
+from vigil.errors import VigilError
+from vigil.settings import HomeSettings
+from vigil.terminal import say
 
 INSTALL_TIMEOUT_S = 900
 

@@ -14,15 +14,16 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tests.bench.report import DOCS, Ratio, machine, markdown
-from train import data, threshold
 from train.connect import connected
-from train.data import Table
-from train.errors import DataError
-from train.evaluate import evaluate
-from train.fit import fit, fit_part, merge
-from train.forest import CompiledForest
+from train.model import threshold
+from train.model.evaluate import evaluate
+from train.model.fit import fit, fit_part, merge
+from train.model.forest import CompiledForest
 from train.settings import TrainSettings
-from train.terminal import say
+from train.table import data
+from train.table.data import Table
+from vigil.errors import DataError
+from vigil.terminal import say
 
 Floats = NDArray[np.float64]
 Found = dict[str, Floats]  # by metric, one figure a seed

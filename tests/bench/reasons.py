@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train import data, reference, threshold
-from train.errors import DataError
-from train.fit import fit_part
-from train.forest import CompiledForest
-from train.reasons import weigh
+from train.model import reference, threshold
+from train.model.fit import fit_part
+from train.model.forest import CompiledForest
+from train.model.reasons import weigh
+from train.table import data
+from vigil.errors import DataError
 
 Floats = NDArray[np.float64]
 ALERT_RATE = 0.01

@@ -15,9 +15,9 @@ import joblib
 import numpy as np
 
 from tests.bench.peers import PeerUnavailable, interpreter
-from train.fit import fit_part
-from train.forest import CompiledForest
-from train.terminal import say
+from train.model.fit import fit_part
+from train.model.forest import CompiledForest
+from vigil.terminal import say
 
 SIZES = (1, 64, 10_000)
 # Each gets the very forest, pickled: so the same scikit-learn.

@@ -20,7 +20,7 @@ from tests.bench.peer_processes import Model, Peer
 from tests.bench.peers import PeerUnavailable
 from tests.bench.report import Ratio, machine, markdown, over
 from tests.bench.under_test import UnderTest
-from train.terminal import say
+from vigil.terminal import say
 
 FEATURES, TRAINING_ROWS, SINGLE_ROWS, BATCH_ROWS, BATCHES = 30, 6_000, 2_000, 1_000, 8
 SINGLE, BATCH = "1 row", f"{BATCH_ROWS} rows"
@@ -196,7 +196,10 @@ def _predict(path: str, rows: Rows) -> list[bytes]:
 
 
 def _invocation(rows: Rows) -> bytes:
-    table = {"columns": [f"f{i}" for i in range(rows.shape[1])], "data": rows.tolist()}  # as train/chunks.py names an array's
+    table = {
+        "columns": [f"f{i}" for i in range(rows.shape[1])],
+        "data": rows.tolist(),
+    }  # as train/table/reader.py names an array's
     return request("/invocations", json.dumps({"dataframe_split": table}).encode())
 
 

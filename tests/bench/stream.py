@@ -14,7 +14,7 @@ from tests.bench.under_test import ENVIRONMENT
 from tests.chaos import stream_kills
 from tests.running import Vigil, free_port
 from tests.scoring import scoring, small_model
-from train.terminal import say
+from vigil.terminal import say
 
 RECORDS, FEATURES, TRAINING_ROWS = 300_000, 30, 5000
 KILLED_RECORDS, KILLS = 100_000, 20

@@ -15,11 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from serve.simulate import telemetry
+from serve.local.simulate import telemetry
 from tests.bench.report import Ratio, markdown, measured
 from tests.running import ROOT, Vigil, free_port
 from tests.swapping import Alias, Answered, Traffic
-from train.terminal import say
+from vigil.terminal import say
 
 SWAPS, REPLICAS, ROUNDS = 50, 2, 3
 MODES = {"HAProxy": "1", "default proxy": "0"}

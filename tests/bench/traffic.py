@@ -7,11 +7,11 @@ import threading
 import time
 from typing import Any
 
-from serve import simulate
-from serve.simulate import Tally, telemetry
+from serve.local import simulate
+from serve.local.simulate import Tally, telemetry
 from tests.bench.report import over
-from train.errors import PlatformError
-from train.settings import HomeSettings
+from vigil.errors import PlatformError
+from vigil.settings import HomeSettings
 
 QUANTILES = {"p50 ms": 0.5, "p90 ms": 0.9, "p99 ms": 0.99, "p99.9 ms": 0.999, "max ms": 1.0}
 

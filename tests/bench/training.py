@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 
 from tests.bench.report import Ratio, markdown, measured, over
 from tests.running import ROOT, eventually, left_of
-from train.errors import VigilError
-from train.terminal import say
+from vigil.errors import VigilError
+from vigil.terminal import say
 
 FEATURES = 30
 FEW = 1_000_000

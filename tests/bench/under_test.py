@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import psutil
 
-from serve import local
+from serve.local import platform as local
 from tests.running import Vigil, free_port
-from train.errors import PlatformError
-from train.home import Platform
+from vigil.errors import PlatformError
+from vigil.home import Platform
 
 T = TypeVar("T")
 START_S, SETTLE_S = 120.0, 3.0

@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 import psutil
 
-from serve import simulate
-from serve.simulate import Tally, telemetry
+from serve.local import simulate
+from serve.local.simulate import Tally, telemetry
 from tests.bench.load import measure, request
 from tests.bench.report import Ratio, machine, markdown
 from tests.running import Vigil, eventually, free_port
 from tests.swapping import Alias
-from train.home import Home
-from train.terminal import say
+from vigil.home import Home
+from vigil.terminal import say
 
 RATE, CONNECTIONS, BEFORE_S, AFTER_S, SLOW_S = 100.0, 16, 3.0, 3.0, 0.25
 ENVIRONMENT = {"VIGIL_SERVE_MIN_REPLICAS": "2", "VIGIL_SERVE_MAX_REPLICAS": "2", "VIGIL_DRIFT_MODE": "observe"}

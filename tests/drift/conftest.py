@@ -12,11 +12,11 @@ import pytest
 from drift.settings import DriftSettings
 from drift.watch import Watch
 from serve.metrics import ServeMetrics, snapshot
-from train import reference, threshold
-from train.bundle import ModelBundle
-from train.fit import fit_part
-from train.forest import CompiledForest
-from train.registry import Version
+from train.model import reference, threshold
+from train.model.bundle import ModelBundle
+from train.model.fit import fit_part
+from train.model.forest import CompiledForest
+from train.registry.versions import Version
 
 NAMES = tuple("abcdef")
 WINDOW = 100

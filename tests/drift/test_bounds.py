@@ -7,7 +7,7 @@ import pytest
 
 from drift.statistics import compare
 from tests.bench.drift import BREAKS, FEATURES, POWER, World, broken, power, quiet
-from train.reference import MAX_RAISE, build
+from train.model.reference import MAX_RAISE, build
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.9])

@@ -17,8 +17,8 @@ from drift.dispatch import DispatchRefused, dispatch
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
 from serve.metrics import DriftMetrics
-from train.errors import JobsUnavailable
-from train.registry import Registry
+from train.registry.versions import Registry
+from vigil.errors import JobsUnavailable
 
 TOKEN = "ghp_very-secret"
 PAYLOAD = {"model": "vigil", "reason": "drift", "episode": "17-3", "data": "s3://b/rows.parquet"}

@@ -10,7 +10,7 @@ import pytest
 
 from drift import guard
 from drift.guard import Counts, evidence, reason_to_stop
-from serve.trial import BUCKETS, Arm
+from serve.model.canary import BUCKETS, Arm
 
 BUDGET, BAND = 0.01, 4.0
 

@@ -13,10 +13,10 @@ import pytest
 from drift import monitor as monitors
 from drift import watch as watches
 from drift.monitor import DriftMonitor
-from serve import handles
+from serve.model import handles
 from tests.stuck import Stuck
-from train.errors import RegistryUnavailable
-from train.registry import Desired, Version
+from train.registry.versions import Desired, Version
+from vigil.errors import RegistryUnavailable
 
 Start = Callable[..., Awaitable[Any]]
 CHAMPION = Version("1", "run", "d" * 64, 0.0)

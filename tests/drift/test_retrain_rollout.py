@@ -15,14 +15,14 @@ from drift.retrain import Retraining
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
 from serve.metrics import DriftMetrics
-from tests.train.test_promotion import Shelf
+from tests.train.registry.test_promotion import Shelf
 from train import submit
-from train.errors import JobsUnavailable
-from train.promotion import history, promote, start_canary, stop_canary
-from train.registry import Registry, Version
-from train.schema import Columns
+from train.registry.promotion import history, promote, start_canary, stop_canary
+from train.registry.versions import Registry, Version
 from train.spec import JobSpec
 from train.submit import JobLost
+from train.table.schema import Columns
+from vigil.errors import JobsUnavailable
 
 GATE = {"passed": True, "reason": "better"}
 SHADOW = {"errors": 0, "rows": 100, "champion_alert_rate": 0.01, "challenger_alert_rate": 0.02,

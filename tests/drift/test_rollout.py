@@ -11,12 +11,12 @@ from drift.rollout import Rollout
 from drift.settings import DriftSettings
 from drift.shadow import MOST_ROWS, ShadowEvidence
 from serve.metrics import DriftMetrics
-from serve.trial import Arm
-from tests.train.test_promotion import Shelf
-from train.canary import Canary
-from train.gate import judge_shadow
-from train.promotion import history, promote, start_canary
-from train.registry import Desired, Version
+from serve.model.canary import Arm
+from tests.train.registry.test_promotion import Shelf
+from train.model.gate import judge_shadow
+from train.registry.canary import Canary
+from train.registry.promotion import history, promote, start_canary
+from train.registry.versions import Desired, Version
 
 STEPS = ((0.1, 60.0), (0.5, 60.0))
 

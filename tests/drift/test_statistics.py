@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from drift.statistics import compare
-from train.reference import Reference, build
+from train.model.reference import Reference, build
 
 NAMES = ("steady", "moving", "other")
 Floats = np.ndarray[Any, np.dtype[np.float64]]

@@ -10,7 +10,7 @@ import pytest
 
 from drift.statistics import compare
 from drift.verdict import Verdict, judge
-from train.reference import Reference, build
+from train.model.reference import Reference, build
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Change = Callable[[Floats], None]

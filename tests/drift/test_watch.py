@@ -13,18 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from drift.counts import TIMEOUT_S
 from drift.feedback import Label
 from drift.retrain import Retraining
 from drift.state import LostLease
 from drift.statistics import compare
 from drift.verdict import judge
+from drift.view.counts import TIMEOUT_S
 from drift.watch import Watch
 from serve.metrics import ServeMetrics, snapshot
-from serve.trial import Arm
-from train.canary import Canary
-from train.data import read_captured
-from train.registry import Desired, Version
+from serve.model.canary import Arm
+from train.registry.canary import Canary
+from train.registry.versions import Desired, Version
+from train.table.data import read_captured
 
 Make = Callable[..., Any]
 NOW = 1_700_000_000.0

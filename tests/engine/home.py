@@ -17,7 +17,7 @@ from tests.engine.run import Run, read_events
 from tests.quiet_uv import uv, without_sync
 from tests.running import ROOT
 
-ROOMS = ("drift", "infra", "policies", "serve", "train", "vigil.py")
+ROOMS = ("drift", "infra", "policies", "serve", "train", "vigil")
 SHARED = ("pyproject.toml", "uv.lock", "README.md")
 PACKAGES = ("aws", "eks", "kubernetes")
 DEADLINE_S = 900

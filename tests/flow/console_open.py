@@ -14,10 +14,10 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page
 
-from serve.local import answers
+from serve.local.platform import answers
 from tests.browser import Looked, chromium
 from tests.running import eventually
-from train.home import Platform
+from vigil.home import Platform
 
 STEP_S = 0.5
 READ = """() => {

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from infra.dashboards import pages
-from serve.demo import live_rows
+from serve.local.demo import live_rows
 from serve.metrics import DriftMetrics, ServeMetrics, StreamMetrics
 from tests.flow.console_open import Showing, console
 from tests.prometheus import Watched, needs_prometheus, queries, scraping
 from tests.running import Vigil, eventually, free_port, left_of, listening
-from train.canary import steps
-from train.home import Home, Platform
-from train.promotion import start_canary, stop_canary
-from train.registry import Registry
+from train.registry.canary import steps
+from train.registry.promotion import start_canary, stop_canary
+from train.registry.versions import Registry
+from vigil.home import Home, Platform
 
 pytestmark = pytest.mark.timeout(420)
 

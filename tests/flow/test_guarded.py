@@ -19,8 +19,8 @@ import pytest
 import requests
 
 from tests.running import Vigil, eventually, free_port, left_of, listening
-from train import data
-from train.home import Home
+from train.table import data
+from vigil.home import Home
 
 pytestmark = pytest.mark.platform
 LIMITS = {

@@ -18,9 +18,9 @@ import psutil
 import pytest
 
 from infra.dashboards.names import HAPROXY
-from serve.simulate import telemetry
+from serve.local.simulate import telemetry
 from tests.running import Vigil, eventually
-from train import data
+from train.table import data
 
 pytestmark = pytest.mark.platform
 

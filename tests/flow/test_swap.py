@@ -19,9 +19,9 @@ import pytest
 
 from tests.running import Vigil, eventually
 from tests.swapping import CONNECTIONS, Alias, Answered, Traffic
-from train.home import Home
-from train.promotion import history, rollback, start_canary
-from train.registry import Version
+from train.registry.promotion import history, rollback, start_canary
+from train.registry.versions import Version
+from vigil.home import Home
 
 pytestmark = pytest.mark.platform
 SWAPS = 50
@@ -56,7 +56,9 @@ def nobody_at(port: int) -> Iterator[None]:
         allow_reuse_address = True
 
     def closed() -> Closed | None:
-        for pid in {c.pid for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port}:
+        for pid in {
+            c.pid for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port
+        }:
             with suppress(psutil.NoSuchProcess):
                 psutil.Process(pid).kill()
         try:

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from tests.running import Vigil, eventually, free_port, left_of
-from train.home import Home
-from train.registry import Registry
+from train.registry.versions import Registry
+from vigil.home import Home
 
 SLOW = {"VIGIL_TRAIN_N_ESTIMATORS": "1500", "VIGIL_TRAIN_MAX_SAMPLES": "1024"}  # seconds on both workers
 

@@ -69,7 +69,7 @@ print(urllib.request.urlopen("http://127.0.0.1:5000/health", timeout=5).read().d
 TABLE = """
 import sys
 import pandas as pd
-from serve.simulate import telemetry
+from serve.local.simulate import telemetry
 table = telemetry(6000, seed=1)
 pd.DataFrame(table.X, columns=list(table.names)).to_csv(sys.argv[1], index=False)
 """
@@ -88,7 +88,7 @@ print(used - int(stat.get("total_inactive_file", stat["inactive_file"])))
 def test_it_runs_without_rights_and_says_what_it_can() -> None:
     assert run("id", "-u").strip() == "1000"
     assert "train" in run()
-    assert run("python", "-m", "serve.healthcheck") == ""
+    assert run("python", "-m", "serve.local.healthcheck") == ""
 
 
 @needs_image
@@ -138,7 +138,7 @@ def test_a_platform_at_rest_leaves_room_in_4_gib_and_is_healthy() -> None:
         eventually(lambda: "running at" in container.said(), 400)
         assert container.ask("cat", "/proc/1/comm").strip() == "dumb-init"
         assert "/dev/shm has 64 MB free" in container.said()
-        assert container.ask("python", "-m", "serve.healthcheck") == ""
+        assert container.ask("python", "-m", "serve.local.healthcheck") == ""
         assert json.loads(container.ask("vigil", "status", "--json"))["parts"]["serve"]
         eventually(lambda: int(container.ask("python", "-c", USED)) < 2.5 * 2**30, 120)
 

@@ -160,8 +160,8 @@ def test_the_serve_configuration_is_what_serve_reads(settings: PlatformSettings)
     spec = ray.ray_service(settings, BOUND)["spec"]
     config = ServeDeploySchema.model_validate(yaml.safe_load(spec["serveConfigV2"]))
     serve, drift, *streams = config.applications
-    assert [one.import_path for one in streams] == ["serve.stream_app:build"] * bool(settings.serve.stream_source)
-    assert (serve.import_path, drift.import_path) == ("serve.app:build", "drift.monitor:build")
+    assert [one.import_path for one in streams] == ["serve.stream.app:build"] * bool(settings.serve.stream_source)
+    assert (serve.import_path, drift.import_path) == ("serve.http.app:build", "drift.monitor:build")
     # The arguments are the classes' own: what is rendered can be read back by the code.
     assert ServeSettings.given(**serve.args).model_name == DriftSettings.given(**drift.args).model_name == "vigil"
     assert DriftSettings.given(**drift.args).jobs_url == "http://vigil-train-head-svc.vigil.svc.cluster.local:8265"

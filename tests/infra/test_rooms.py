@@ -20,8 +20,8 @@ from infra.manifests.bindings import Bindings
 from infra.settings import ROOM_SECRETS, ROOMS, BadSettings, PlatformSettings, settings_from
 from serve.settings import ServeSettings
 from tests.infra.test_platform_settings import KUBERNETES
-from train.options import LIVE, Effect, RoomSettings
 from train.settings import TrainSettings
+from vigil.options import LIVE, Effect, RoomSettings
 
 FIELDS = [
     pytest.param(cls, name, id=cls.key(name))

@@ -9,17 +9,18 @@ from typing import Any
 
 import yaml
 
-import vigil
 from infra.dashboards.names import HAPROXY, NAME, RAY, exposed
 from infra.dashboards.rules import ALERTS, RUNBOOKS, groups
 from infra.dashboards.slo import FAULTS
 from infra.manifests.monitoring import objects
-from serve import app, auth, gateway, reports
+from serve.http import app, auth, gateway
+from serve.model import report as reports
 from tests.infra.recorded import ROOT
 from tests.infra.test_manifests import settings_of
 from tests.prometheus import needs_prometheus, promtool
-from train import errors
-from train.errors import VigilError
+from vigil import __main__ as vigil
+from vigil import errors
+from vigil.errors import VigilError
 
 OK, BROKEN = 'vigil_requests_total{outcome="ok"}', 'vigil_requests_total{outcome="InternalError"}'
 OVERLOADED, NO_MODEL = 'vigil_requests_total{outcome="Overloaded"}', 'vigil_requests_total{outcome="NoModel"}'

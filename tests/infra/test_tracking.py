@@ -26,10 +26,10 @@ from infra.settings import PlatformSettings, read_files
 from tests.postgres import postgres
 from tests.running import eventually, free_port
 from tests.train.conftest import model  # noqa: F401  # a fixture
-from train.bundle import ModelBundle
-from train.errors import RegistryUnavailable
-from train.promotion import history, promote
-from train.registry import Candidate, Registry
+from train.model.bundle import ModelBundle
+from train.registry.promotion import history, promote
+from train.registry.versions import Candidate, Registry
+from vigil.errors import RegistryUnavailable
 
 Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
 PASSWORD = "for-this-test-only"

@@ -114,7 +114,7 @@ def serve_config(**detector: Any) -> dict[str, Any]:
     }
     return {
         "applications": [
-            {"name": "vigil", "import_path": "serve.app:build", "args": args, "deployments": [deployment]},
+            {"name": "vigil", "import_path": "serve.http.app:build", "args": args, "deployments": [deployment]},
             {"name": "drift", "import_path": "drift.monitor:build", "args": args},
         ]
     }

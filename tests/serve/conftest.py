@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from serve.model_watch import Snapshot
+from serve.model.watch import Snapshot
 from tests.serve.service import Service
-from train import reference, threshold
-from train.bundle import ModelBundle
-from train.fit import fit_part
-from train.forest import CompiledForest
+from train.model import reference, threshold
+from train.model.bundle import ModelBundle
+from train.model.fit import fit_part
+from train.model.forest import CompiledForest
 
 NAMES = ("cpu", "memory", "disk", "net")
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serve.app import Detector
-from serve.capture import Capture
+from serve.http.app import Detector
+from serve.http.observe import Observer
 from serve.metrics import ServeMetrics
-from serve.model_watch import Snapshot
-from serve.observe import Observer
+from serve.model.capture import Capture
+from serve.model.watch import Snapshot
 from serve.settings import ServeSettings
 
 INFER = "/v2/models/vigil/infer"

@@ -17,19 +17,19 @@ import uvicorn
 
 from drift.settings import DriftSettings
 from drift.watch import Watch
+from serve.local.simulate import Drift, telemetry
 from serve.metrics import ServeMetrics, snapshot
-from serve.model_watch import Snapshot
-from serve.reports import NoMonitor
-from serve.simulate import Drift, telemetry
+from serve.model.report import NoMonitor
+from serve.model.watch import Snapshot
 from tests.running import eventually, free_port
 from tests.serve.service import Service
-from tests.train.test_promotion import Shelf
-from train import reference, threshold
-from train.bundle import ModelBundle
-from train.fit import fit_part
-from train.forest import CompiledForest
-from train.promotion import Move
-from train.registry import Version
+from tests.train.registry.test_promotion import Shelf
+from train.model import reference, threshold
+from train.model.bundle import ModelBundle
+from train.model.fit import fit_part
+from train.model.forest import CompiledForest
+from train.registry.promotion import Move
+from train.registry.versions import Version
 
 WINDOW, RATE = 200, 20  # rows, rows a second of each replica
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from serve.auth import KeyRing
+from serve.http.auth import KeyRing
 from tests.browser import Looked, chromium
 from tests.serve.standin import Standin, World, model, promoted, standing
-from tests.train.test_promotion import Shelf
-from train.bundle import ModelBundle
-from train.registry import Version
+from tests.train.registry.test_promotion import Shelf
+from train.model.bundle import ModelBundle
+from train.registry.versions import Version
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>alert(1)</script>{{7*7}}"
 NAMES = (HOSTILE, '"><svg onload=alert(1)>', "javascript:alert(1)", "a" * 300, *(f"f{k}" for k in range(8)))

@@ -12,19 +12,20 @@ from typing import Any, cast
 
 import pytest
 
-from serve import handles, stream_app
-from serve.capture import Capture
-from serve.handles import Application
+from serve.http.observe import Observer
 from serve.metrics import ServeMetrics
-from serve.model_watch import ModelWatch, Snapshot
-from serve.observe import Observer
-from serve.reports import Monitor, Reports
-from serve.scorer import Busy
+from serve.model import handles
+from serve.model.capture import Capture
+from serve.model.handles import Application
+from serve.model.report import Monitor, Reports
+from serve.model.watch import ModelWatch, Snapshot
 from serve.settings import ServeSettings
-from serve.stream_app import HandleScorer, StreamConsumer
+from serve.stream import app as stream_app
+from serve.stream.app import HandleScorer, StreamConsumer
+from serve.stream.scorer import Busy
 from tests.serve.service import Service
 from tests.stuck import Stuck
-from train.registry import Desired, Registry, Version
+from train.registry.versions import Desired, Registry, Version
 
 ROW = {"features": [0.0, 0.0, 0.0, 0.0]}
 JSON = {"content_type": "application/json"}

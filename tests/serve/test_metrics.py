@@ -11,10 +11,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serve.metrics import DriftMetrics, ServeMetrics, Snapshot, StreamMetrics, exposition, snapshot, total
-from serve.trial import Trial
-from serve.vitals import Vitals
+from serve.model.canary import Trial
+from serve.model.vitals import Vitals
 from tests.serve.linted import lint, populate
-from train.errors import VigilError
+from vigil.errors import VigilError
 
 # Of one replica; each is stored for each replica on each scrape. Histograms are most of them: 17 + 16 + 12.
 SERIES_BUDGET = 100

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serve.model_watch import Snapshot
-from serve.protocols import explain
-from train import reference, threshold
-from train.bundle import ModelBundle
-from train.fit import fit_part
-from train.forest import CompiledForest
-from train.reasons import weigh
+from serve.http.protocols import explain
+from serve.model.watch import Snapshot
+from train.model import reference, threshold
+from train.model.bundle import ModelBundle
+from train.model.fit import fit_part
+from train.model.forest import CompiledForest
+from train.model.reasons import weigh
 
 Floats = NDArray[np.float64]
 SHIFT = (6.0, 8.0)  # robust standard deviations

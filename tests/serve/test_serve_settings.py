@@ -16,10 +16,10 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from drift.settings import DriftSettings
-from serve.keys import keys
+from serve.local.keys import keys
 from serve.settings import ServeSettings
-from serve.stream_app import by_lag
-from train.options import BadSettings, Effect
+from serve.stream.app import by_lag
+from vigil.options import BadSettings, Effect
 
 DRIFT = DriftSettings.given(home=Path("/h"), tracking_uri="http://t", model_name="m", jobs_url="http://d")
 
@@ -33,7 +33,10 @@ def test_serve_accepts_the_configuration() -> None:
     settings = ServeSettings(home=Path("/h"), port=8123, min_replicas=3)
     schema = ServeDeploySchema.model_validate(json.loads(json.dumps(settings.application(DRIFT))))
     assert schema.http_options.port == 8123
-    assert {a.name: a.import_path for a in schema.applications} == {"vigil": "serve.app:build", "drift": "drift.monitor:build"}
+    assert {a.name: a.import_path for a in schema.applications} == {
+        "vigil": "serve.http.app:build",
+        "drift": "drift.monitor:build",
+    }
     assert schema.applications[0].deployments[0].autoscaling_config["min_replicas"] == 3  # type: ignore[index]
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from serve.simulate import FEATURES, telemetry, write_table
-from train import data
+from serve.local.simulate import FEATURES, telemetry, write_table
+from train.table import data
 
 
 def test_what_is_written_is_read_back_as_it_was(tmp_path: Path) -> None:

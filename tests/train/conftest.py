@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from sklearn.ensemble import IsolationForest
 
-from train import reference, threshold
-from train.bundle import ModelBundle
-from train.fit import fit_part, merge
-from train.forest import CompiledForest, set_threshold
-from train.registry import Registry
+from train.model import reference, threshold
+from train.model.bundle import ModelBundle
+from train.model.fit import fit_part, merge
+from train.model.forest import CompiledForest, set_threshold
+from train.registry.versions import Registry
 
 Model = tuple[IsolationForest, ModelBundle]
 NAMES = ("cpu", "memory", "latency")

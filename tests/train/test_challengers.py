@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from train import data, job
-from train.bundle import ModelBundle
-from train.data import Fingerprint, Table
-from train.fit import fit_part
-from train.gate import Verdict
-from train.rows import Rows
+from train import job
+from train.model.bundle import ModelBundle
+from train.model.fit import fit_part
+from train.model.gate import Verdict
 from train.settings import TrainSettings
 from train.spec import JobSpec
+from train.table import data
+from train.table.data import Fingerprint, Table
+from train.table.rows import Rows
 
 SETTINGS = TrainSettings(n_estimators=60)
 SCALES = np.array([1.0, 30.0, 0.1, 5.0, 200.0, 1.0, 12.0, 0.5])

@@ -12,9 +12,9 @@ import pytest
 from tests.train.job_server import JobServer, job_server
 from tests.train.test_submit import SPEC, Shelf
 from train import submit
-from train.errors import JobsUnavailable
-from train.registry import Registry
+from train.registry.versions import Registry
 from train.submit import JobLost, Jobs
+from vigil.errors import JobsUnavailable
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from train import local_ray
-from train.errors import PlatformError
+from vigil.errors import PlatformError
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from train import progress, terminal
+from train import progress
 from train.progress import PHASES, Progress
-from train.terminal import Steps
+from vigil import terminal
+from vigil.terminal import Steps
 
 
 class Gauge:

@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.ensemble import IsolationForest
 
-from train.bundle import ModelBundle
-from train.errors import DataError, RegistryError
-from train.home import Home
-from train.promotion import promote
+from train.model.bundle import ModelBundle
 from train.recalibrate import MIN_ROWS, recalibrate
-from train.registry import Candidate, Registry
-from train.windows import name_of
+from train.registry.promotion import promote
+from train.registry.versions import Candidate, Registry
+from train.table.captured import name_of
+from vigil.errors import DataError, RegistryError
+from vigil.home import Home
 
 Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
 

@@ -15,13 +15,13 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus
 
 from train import cli, submit
-from train.errors import DataError, JobsUnavailable, VigilError
-from train.options import BadSettings
-from train.registry import Registry, Version
-from train.schema import Columns
+from train.registry.versions import Registry, Version
 from train.settings import TrainSettings
 from train.spec import JobSpec
 from train.submit import Jobs, NotAdmitted
+from train.table.schema import Columns
+from vigil.errors import DataError, JobsUnavailable, VigilError
+from vigil.options import BadSettings
 
 DONE, RUNS, FAILED = JobStatus.SUCCEEDED, JobStatus.RUNNING, JobStatus.FAILED
 SPEC = JobSpec("t.csv", key="k")
@@ -102,7 +102,7 @@ def test_the_arguments_of_a_job_make_the_same_job(monkeypatch: pytest.MonkeyPatc
     spec = JobSpec(str(tmp_path / "-x y.csv"), None, str(tmp_path), 12.5, "volume", "k", columns, "diff:1")
     asked: list[JobSpec] = []
     monkeypatch.setattr(cli, "_train", lambda spec, *_: asked.append(spec) or submit.JobResult(Version("1", "r", "d", 0.0), {}))
-    monkeypatch.setattr("train.data.preview", lambda *_: None)
+    monkeypatch.setattr("train.table.data.preview", lambda *_: None)
     monkeypatch.setenv("VIGIL_HOME", str(tmp_path))
     CliRunner().invoke(cli.train, spec.absolute().arguments()[1:], catch_exceptions=False)
     (found,) = asked

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.running import ROOT
-from train.data import Table
 from train.settings import TrainSettings
+from train.table.data import Table
 from train.tune import Choice, measure, order
 
 NAMES = ("a", "b", "c")
@@ -60,12 +60,12 @@ def test_the_objective_is_average_precision_with_labels_else_planted_anomalies_a
 SEARCH = """
 import json, sys
 from pathlib import Path
-from train.home import Home, use_ray_token
+from vigil.home import Home, use_ray_token
 home = Path(sys.argv[1])
 use_ray_token(Home(home))
 from tests.train.test_tune import SETTINGS, tables
 from train import tune
-from train.errors import VigilError
+from vigil.errors import VigilError
 from train.connect import connected
 from train.progress import Silent
 tune.TREES, tune.SAMPLES, tune.FEATURES = (5, 20), (64,), (1.0,)

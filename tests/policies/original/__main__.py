@@ -73,7 +73,7 @@ k8s.apiextensions.CustomResource(
     metadata={"name": "ray", "namespace": "mlops"},
     spec={
         "serveConfigV2": json.dumps({"applications": [{
-            "name": "app", "import_path": "serve.app:build", "args": {"model_uri": "models:/anomaly/3"},
+            "name": "app", "import_path": "serve.http.app:build", "args": {"model_uri": "models:/anomaly/3"},
             "deployments": [{"name": "Detector", "autoscaling_config": {"min_replicas": 1}}],
         }]}),
         "rayClusterConfig": {

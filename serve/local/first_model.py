@@ -1,0 +1,58 @@
+"""The training of `vigil up --data` and `vigil demo`, before anything is served.
+
+It has a process of its own, that ends with it: its libraries and its table would otherwise stay in
+memory, about 300 MB, for as long as the platform runs.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+
+from train.settings import TrainSettings
+from vigil.errors import PlatformError, VigilError
+from vigil.home import Home, Platform
+from vigil.terminal import say, steps
+
+KILLED = "the training was killed: there is most likely too little memory (a limit below 3 GiB?)"
+
+
+def train(platform: Platform, home: Home, data: str, label: str | None) -> None:
+    """Train on `data` and promote what passes its gate.
+
+    Raises VigilError where the data are bad, or where there is nothing to serve in the end.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            pool.submit(_train, platform, home, data, label).result()
+        except BrokenProcessPool as error:
+            raise PlatformError(KILLED) from error
+
+
+def _train(platform: Platform, home: Home, data: str, label: str | None) -> None:
+    from train.connect import connected
+    from train.job import JobSpec, run
+    from train.registry.promotion import promote
+    from train.registry.versions import Registry
+
+    settings = TrainSettings()
+    registry = Registry(settings.tracking_uri or platform.tracking_uri, settings.model_name)
+    with connected(platform.ray_address), steps("training", total=4) as step:
+        result = run(JobSpec(data, label), settings, registry, home, step)
+    if result.verdict["passed"]:
+        version, why = result.version.version, result.verdict["reason"]
+        promote(
+            registry,
+            version,
+            reason=why,
+            actor="vigil up",
+            gates=result.verdict,
+            new_schema=True,
+        )
+        say(f"version {version} is champion")
+    elif registry.champion() is None:
+        why = result.verdict["reason"]
+        raise VigilError(f"the first model failed its gate, there is nothing to serve: {why}")
+    else:
+        say("the new version failed its gate; the champion stays")

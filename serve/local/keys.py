@@ -1,0 +1,84 @@
+"""`vigil keys`: make, list and revoke API keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from serve.http.auth import KeyRing
+from serve.settings import ServeSettings
+from train.registry.signature import new_key
+from vigil.home import writing
+from vigil.settings import HomeSettings
+from vigil.terminal import command, json_option, show
+
+
+@click.group()
+def keys() -> None:
+    """API keys of the service, of which only hashes are stored and changes take effect at once; and the key that signs models."""
+
+
+def _ring() -> KeyRing:
+    home = HomeSettings().open()
+    settings = ServeSettings()
+    return KeyRing(settings.model_copy(update={"home": home.root}).key_file)
+
+
+@keys.command()
+@click.argument("name")
+@click.option("--operator", is_flag=True, help="the key may also promote, roll back and switch the governor's mode")
+@json_option
+@command
+def new(name: str, operator: bool, as_json: bool) -> None:
+    """Make a key called NAME and print it, this one time."""
+    ring = _ring()
+    with writing(ring.file.parent):
+        key = ring.new(name, operator=operator)
+    if as_json:
+        show({"name": name, "key": key, "operator": operator})
+    else:
+        click.echo(key)
+
+
+@keys.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@json_option
+@command
+def signing(file: Path, as_json: bool) -> None:
+    """Make a key that signs models at FILE, and its public part beside it as .pub.
+
+    Sign with VIGIL_TRAIN_SIGNING_KEY=FILE; put the .pub into the folder VIGIL_TRUSTED_KEYS of whoever serves.
+    """
+    made = new_key(file)
+    if as_json:
+        show({"id": made, "private": str(file), "public": str(file.with_suffix(".pub"))})
+    else:
+        click.echo(f"key {made}: {file} signs, {file.with_suffix('.pub')} is for those who verify")
+
+
+@keys.command("list")
+@json_option
+@command
+def list_keys(as_json: bool) -> None:
+    """Names of the keys."""
+    found = sorted(_ring().read().items())
+    if as_json:
+        show({"keys": [name for name, _ in found], "operators": [name for name, key in found if key.operator]})
+    else:
+        click.echo("\n".join(f"{name}{' (operator)' * key.operator}" for name, key in found) or "there are no keys")
+
+
+@keys.command()
+@click.argument("name")
+@json_option
+@command
+def revoke(name: str, as_json: bool) -> None:
+    """Take the key called NAME out."""
+    ring = _ring()
+    with writing(ring.file.parent):
+        ring.revoke(name)
+    if as_json:
+        show({"revoked": name})
+    else:
+        click.echo(f"revoked {name}")

@@ -1,0 +1,1 @@
+"""The model in a replica: loaded, watched, compared, and reported on."""

@@ -1,0 +1,78 @@
+"""A canary on one replica: which requests it answers, and what both models did meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.registry.canary import Canary
+
+if TYPE_CHECKING:
+    from serve.model.watch import Snapshot
+
+log = logging.getLogger("ray.serve")
+BUCKETS = 24  # of latency, each twice as long as the one before; the last begins at 4 s
+
+
+@dataclass
+class Arm:
+    """What one of the two models did since the canary began; latency counts requests by the bits of their microseconds."""
+
+    requests: int = 0
+    errors: int = 0
+    rows: int = 0
+    alerts: int = 0
+    latency: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+
+    def add(self, rows: int, alerts: int, seconds: float) -> None:
+        self.requests += 1
+        self.rows += rows
+        self.alerts += alerts
+        self.latency[min(int(seconds * 1e6).bit_length(), BUCKETS - 1)] += 1
+
+
+class Trial:
+    """The `candidate` answers its share of the requests by the plan; where it fails the champion answers."""
+
+    def __init__(self, plan: Canary, candidate: Snapshot) -> None:
+        self.plan = plan
+        self.candidate = candidate
+        self._arms = {"champion": Arm(), "canary": Arm()}
+
+    def score(
+        self, champion: Snapshot, rows: NDArray[np.float64], body: bytes, threads: int
+    ) -> tuple[Snapshot, NDArray[np.float64]]:
+        """The model that answers the request with this body, and its scores."""
+        if self.plan.takes(body, time.time()):
+            try:
+                return self.candidate, self._score(self.candidate, rows, threads, self._arms["canary"])
+            except Exception:  # whatever it is, the caller gets the champion's answer
+                self._arms["canary"].errors += 1
+                told = {"model_version": self.candidate.version}
+                log.exception("the canary, version %s, failed; the champion answers", self.candidate.version, extra=told)
+        return champion, self._score(champion, rows, threads, self._arms["champion"])
+
+    @property
+    def requests(self) -> dict[str, int]:
+        """Answered so far, by arm."""
+        return {name: arm.requests for name, arm in self._arms.items()}
+
+    def report(self) -> dict[str, Any]:
+        """The counts since the canary began on this replica."""
+        about = {"started": self.plan.started, "budget": self.candidate.bundle.threshold.budget}
+        return about | {name: asdict(arm) for name, arm in self._arms.items()}
+
+    @staticmethod
+    def _score(model: Snapshot, rows: NDArray[np.float64], threads: int, arm: Arm) -> NDArray[np.float64]:
+        began = time.perf_counter()
+        scores = model.bundle.forest.score(rows, threads)
+        took = time.perf_counter() - began
+        if not np.isfinite(scores).all():
+            raise ArithmeticError("scores that are not finite")
+        arm.add(len(rows), int(np.count_nonzero(scores > model.bundle.threshold.value)), took)
+        return scores

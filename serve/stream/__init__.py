@@ -1,0 +1,1 @@
+"""The stream consumer: records in, scores out, and a checkpoint behind them."""

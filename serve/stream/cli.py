@@ -1,0 +1,141 @@
+"""`vigil stream consume`: from the words of the command line to a running consumer."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from serve.metrics import StreamMetrics
+from serve.settings import ServeSettings
+from serve.stream.consumer import Consumer
+from serve.stream.file_log import DeadLetters, FileLog, FileSink
+from serve.stream.kinesis import KinesisSink, KinesisSource
+from serve.stream.leases import DynamoLeases, FileLeases, Leases
+from serve.stream.records import Sink, Source, StreamError
+from serve.stream.scorer import HttpScorer, Scorer
+from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook
+from vigil.home import Home
+from vigil.service import Named, Service, service_options
+from vigil.settings import HomeSettings
+from vigil.terminal import command, json_option, say, show, table
+
+FORMS = "file:DIR, kinesis:NAME, parquet:DIR, parquet:s3://BUCKET/PREFIX or webhook:URL"
+
+
+def aws(service: str) -> Any:
+    """A client as the environment configures it; AWS_ENDPOINT_URL names another endpoint."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(service, config=Config(retries={"mode": "standard", "max_attempts": 5}, read_timeout=20))
+
+
+def source_of(name: str) -> Source:
+    """`file:DIR` or `kinesis:NAME`."""
+    kind, _, rest = name.partition(":")
+    if kind == "file" and rest:
+        return FileLog(Path(rest))
+    if kind == "kinesis" and rest:
+        return KinesisSource(aws("kinesis"), rest)
+    raise StreamError(f"source {name!r}: it must be file:DIR or kinesis:NAME")
+
+
+def sink_of(name: str) -> Sink:
+    """One of FORMS."""
+    kind, _, rest = name.partition(":")
+    makers: dict[str, Callable[[], Sink]] = {
+        "file": lambda: FileSink(Path(rest)),
+        "kinesis": lambda: KinesisSink(aws("kinesis"), rest),
+        "parquet": lambda: ParquetSink(_store(rest)),
+        "webhook": lambda: Webhook(rest, ServeSettings.secret_now("stream_webhook_secret").get_secret_value()),
+    }
+    if kind not in makers or not rest:
+        raise StreamError(f"sink {name!r}: it must be {FORMS}")
+    return makers[kind]()
+
+
+def _store(where: str) -> Folder | Bucket:
+    if not where.startswith("s3://"):
+        return Folder(Path(where))
+    parts = urlsplit(where)
+    return Bucket(aws("s3"), parts.netloc, parts.path)
+
+
+def leases_of(name: str | None, source: str, sinks: list[str], home: Home) -> Leases:
+    """`file:DIR`, `dynamodb:TABLE`, or where None is given a folder beside the output: the two belong together."""
+    kind, _, rest = (name or "").partition(":")
+    if kind == "dynamodb" and rest:
+        return DynamoLeases(aws("dynamodb"), rest, source)
+    if kind == "file" and rest:
+        return FileLeases(Path(rest))
+    if name:
+        raise StreamError(f"leases {name!r}: it must be file:DIR or dynamodb:TABLE")
+    beside = next((Path(sink.removeprefix("file:")) for sink in sinks if sink.startswith("file:")), None)
+    mark = hashlib.sha256(" ".join([source, *sorted(sinks)]).encode()).hexdigest()[:16]
+    return FileLeases(beside / ".consumer" if beside else home.state / "stream" / mark)
+
+
+def build_consumer(
+    source: str, sinks: list[str], dead_letters: str, leases: str | None, scorer: Scorer, home: Home, settings: ServeSettings
+) -> Consumer:
+    """A consumer of what the words name. Raises StreamError for words that name nothing."""
+    kind, _, folder = dead_letters.partition(":")
+    if kind != "file" or not folder:
+        raise StreamError(f"dead letters {dead_letters!r}: it must be file:DIR")
+    if len({sink.partition(":")[0] for sink in sinks}) < len(sinks):
+        raise StreamError("two sinks of one kind: name each kind once")
+    made = [sink_of(sink) for sink in sinks]
+    held = leases_of(leases, source, sinks, home)
+    return Consumer(source_of(source), scorer, made, DeadLetters(Path(folder)), held, settings, StreamMetrics())
+
+
+@click.command()
+@click.option("--source", required=True, help="file:DIR (a folder of JSON-lines files) or kinesis:NAME")
+@click.option("--sink", "sinks", required=True, multiple=True, help=f"{FORMS}; several of different kinds")
+@click.option("--dead-letters", required=True, help="file:DIR, for records that cannot be scored")
+@click.option("--leases", help="file:DIR or dynamodb:TABLE (default: beside a file sink, else in the home)")
+@click.option("--port", type=int, help="of the service on this machine (default: of the platform that runs here)")
+@service_options
+@click.option("--metrics-port", type=int, help="where to answer Prometheus, on 127.0.0.1")
+@click.option("--until-end", is_flag=True, help="stop when all that is there is read")
+@json_option
+@command
+def consume(
+    source: str, sinks: tuple[str, ...], dead_letters: str, leases: str | None, port: int | None, service: Named,
+    metrics_port: int | None, until_end: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Score a stream: each record {"id", "features"} of the source gives one result, or one dead letter with the reason."""
+    home = HomeSettings().open()
+    target = _service(home, port, service)
+    settings = ServeSettings()
+    scorer = HttpScorer(target.url, target.headers, settings.model_name)
+    consumer = build_consumer(source, list(sinks), dead_letters, leases, scorer, home, settings)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: consumer.stop())
+    if metrics_port is not None:
+        from prometheus_client import start_http_server
+
+        start_http_server(metrics_port, "127.0.0.1", consumer.metrics.registry)
+    say(f"scoring {source} with {target.url}" + ("" if until_end else "; Ctrl-C stops it"))
+    began = time.monotonic()
+    counts = consumer.run(until_end=until_end)
+    summary: dict[str, Any] = {**counts, "seconds": round(time.monotonic() - began, 3)}
+    show(summary) if as_json else table(("figure", "value"), list(summary.items()))
+
+
+def _service(home: Home, port: int | None, named: Named) -> Service:
+    """The service on `port` of this machine, else the one that is named, else the platform's."""
+    if port is None:
+        return named.need(home)
+    platform = home.platform()
+    if named.key is None and platform is not None and urlsplit(platform.url).port == port:
+        return platform.service
+    return replace(named, url=f"http://127.0.0.1:{port}").need(home)

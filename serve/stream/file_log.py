@@ -1,0 +1,195 @@
+"""The embedded log: a folder of append-only JSON-lines files, each of them a shard; as a source, a sink and for dead letters."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from serve.stream.records import MAX_RECORD_BYTES, Chunk, DeadLetter, Id, Raw, Result, Seen, StreamError
+
+READ_BYTES = 4 * MAX_RECORD_BYTES
+REMEMBERED_LETTERS = 50_000
+TAIL_BYTES = 64 * 2**20  # of an output that is read for recent ids
+SUFFIX = ".jsonl"
+
+
+class FileLog:
+    """A folder as a source. A position is the offset of a line in its file; a line counts once its newline is there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        if not folder.is_dir():
+            raise StreamError(f"{folder} is no folder: make it, or name the one that the records are in")
+
+    def shards(self, finished: set[str]) -> list[str]:
+        return sorted(p.name for p in self._folder.iterdir() if p.is_file() and not p.name.startswith("."))
+
+    def read(self, shard: str, position: str | None, most: int) -> Chunk:
+        start = int(position or 0)
+        with (self._folder / shard).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size < start:
+                told = f"{self._folder / shard} has {size} bytes, {start} were read before: a log is only appended to"
+                raise StreamError(f"{told}. Put the file back, or write on under another name")
+            file.seek(start)
+            data = file.read(READ_BYTES)
+            if len(data) == READ_BYTES and b"\n" not in data:
+                return _overlong(file, start, size, data)
+        records, at = [], 0
+        while len(records) < most and (end := data.find(b"\n", at)) >= 0:
+            if line := data[at:end].strip():
+                records.append(Raw(str(start + at), line))
+            at = end + 1
+        return Chunk(records, str(start + at), float(size - start - at))
+
+
+def _overlong(file: IO[bytes], start: int, size: int, data: bytes) -> Chunk:
+    """A line that is longer than a read: one record, which will be a dead letter, once its end is there."""
+    at = start + len(data)
+    while block := file.read(READ_BYTES):
+        if (end := block.find(b"\n")) >= 0:
+            after = at + end + 1
+            return Chunk([Raw(str(start), data)], str(after), float(size - after))
+        at += len(block)
+    return Chunk([], str(start), float(size - start))
+
+
+class LogWriter:
+    """Appends whole lines to the files of a folder. One writer a file; a torn last line is dealt with before the first."""
+
+    def __init__(self, folder: Path, *, drop_torn: bool = True) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._drop_torn = folder, drop_torn
+        self._files: dict[str, IO[bytes]] = {}
+
+    def path(self, shard: str) -> Path:
+        return self._folder / (shard if shard.endswith(SUFFIX) else shard + SUFFIX)
+
+    def append(self, shard: str, lines: bytes) -> None:
+        """Hand `lines`, each with its newline, to the operating system: they outlive this process."""
+        left = memoryview(lines)
+        while left:  # a full disk may take a part
+            left = left[self._file(shard).write(left) :]
+
+    def flush(self, shard: str) -> int:
+        """Make all lines outlive the machine; return the length of the file."""
+        file = self._file(shard)
+        os.fsync(file.fileno())
+        return file.seek(0, os.SEEK_END)
+
+    def _file(self, shard: str) -> IO[bytes]:
+        return self._files[shard] if shard in self._files else self.open(shard)
+
+    def open(self, shard: str) -> IO[bytes]:
+        """Take the file anew. Raises StreamError when another process writes it."""
+        self.close(shard)
+        path = self.path(shard)
+        file = path.open("ab", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise StreamError(f"another process writes {path}: give each stream folders of its own") from error
+        self._files[shard] = file
+        if torn := _torn(path):
+            if self._drop_torn:
+                file.truncate(path.stat().st_size - torn)
+            else:
+                file.write(b"\n")
+        return file
+
+    def close(self, shard: str) -> None:
+        """Let go of the file: another consumer writes it from now on."""
+        if shard in self._files:
+            self._files.pop(shard).close()
+
+
+def _torn(path: Path) -> int:
+    """How many bytes follow the last newline."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        size = at = file.seek(0, os.SEEK_END)
+        while at > 0:
+            step = min(at, 2**16)
+            at -= step
+            file.seek(at)
+            if (found := file.read(step).rfind(b"\n")) >= 0:
+                return size - at - found - 1
+        return size
+
+
+def tail(path: Path, since: int) -> Iterator[bytes]:
+    """The whole lines from the offset `since` on, and those of some megabytes before it."""
+    if not path.exists():
+        return
+    start = max(0, min(since, path.stat().st_size) - TAIL_BYTES)
+    with path.open("rb") as file:
+        file.seek(start)
+        if start:
+            file.readline()
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line
+
+
+class _IdOnly(msgspec.Struct):
+    id: Id
+
+
+class FileSink:
+    """Results as lines of `<folder>/<shard>.jsonl`. The file itself tells which ids it has."""
+
+    name = "file"
+
+    def __init__(self, folder: Path) -> None:
+        self.writer = LogWriter(folder)
+        self._encoder, self._decoder = msgspec.json.Encoder(), msgspec.json.Decoder(_IdOnly)
+
+    def recover(self, shard: str, state: Any) -> Iterable[Id]:
+        self.writer.open(shard)
+        return [self._decoder.decode(line).id for line in tail(self.writer.path(shard), int(state or 0))]
+
+    def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
+        self.writer.append(shard, self._encoder.encode_lines(results))
+        return []
+
+    def flush(self, shard: str) -> int:
+        return self.writer.flush(shard)
+
+    def close(self, shard: str) -> None:
+        self.writer.close(shard)
+
+
+class DeadLetters:
+    """Dead letters as lines of `<folder>/<shard>.jsonl`, each record once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.writer = LogWriter(folder)
+        self._written: dict[str, Seen] = {}
+
+    def recover(self, shard: str, state: Any) -> None:
+        """Learn from the file what was written since the checkpoint."""
+        self.writer.open(shard)
+        lines = tail(self.writer.path(shard), int(state or 0))
+        self._written[shard] = Seen(REMEMBERED_LETTERS)
+        self._written[shard].add(msgspec.json.decode(line, type=DeadLetter).position for line in lines)
+
+    def write(self, shard: str, letters: list[DeadLetter]) -> int:
+        """Write those that are not there yet; return how many these were."""
+        new = [letter for letter in letters if letter.position not in self._written[shard]]
+        if new:
+            self.writer.append(shard, msgspec.json.Encoder().encode_lines(new))
+        return len(new)
+
+    def flush(self, shard: str) -> int:
+        return self.writer.flush(shard)
+
+    def close(self, shard: str) -> None:
+        self._written.pop(shard, None)
+        self.writer.close(shard)

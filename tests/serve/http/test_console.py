@@ -1,0 +1,247 @@
+"""The console's files, its state at any number of consoles, and who may act."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve.http import console
+from serve.http import console_state as board
+from serve.http.auth import KeyRing
+from serve.http.console_state import LEAST_POLL_S, MOST_POLL_S, POLLS_A_SECOND, Board, Pace
+from serve.http.gateway import Call
+from serve.metrics import ServeMetrics
+from serve.model.watch import Snapshot
+from tests.serve.service import Service
+from tests.train.registry.test_promotion import Shelf
+from vigil.errors import VigilError
+
+
+@pytest.mark.parametrize("path", ["/", "/console/console.css", "/console/console.js", "/console/vendor/uPlot.iife.min.js"])
+async def test_the_page_needs_no_key_and_runs_only_its_own_files(model: Snapshot, tmp_path: Path, path: str) -> None:
+    guarded = Service(model, auth="required", keys_file=tmp_path / "keys.json")
+    reply = await guarded.ask("GET", path)
+    assert reply.status == 200
+    assert reply.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
+    assert (reply.headers["x-content-type-options"], reply.headers["referrer-policy"]) == ("nosniff", "no-referrer")
+    packed = await guarded.ask("GET", path, Accept_Encoding="gzip, br")
+    assert gzip.decompress(packed.body) == reply.body
+    same = await guarded.ask("GET", path, If_None_Match=reply.headers["etag"])
+    assert (same.status, same.body, "content-length" in same.headers) == (304, b"", False)
+    assert (await guarded.ask("GET", "/console/state")).status == 401
+
+
+def test_every_file_of_the_console_is_served() -> None:
+    there = {f.relative_to(console.FOLDER).as_posix() for f in console.FOLDER.rglob("*") if f.is_file()}
+    served = {path.removeprefix("/console/") for path in console.routes()} - {"/"}
+    assert there - served == {"index.html", "vendor/LICENSE", "vendor/README"}
+
+
+class Monitor:
+    """What a Board asks."""
+
+    def __init__(self) -> None:
+        self.asked, self.away, self.state = 0, False, b'{"epoch": "e"}'
+        self.slow: Awaitable[Any] | None = None
+
+    async def console(self) -> bytes:
+        self.asked += 1
+        if self.slow is not None:
+            await self.slow
+        if self.away:
+            raise VigilError("the drift monitor does not answer (Gone); scoring goes on without it")
+        return self.state
+
+
+Made = tuple[Board, Monitor, ServeMetrics]
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Made:
+    monitor, metrics = Monitor(), ServeMetrics()
+    monkeypatch.setattr(board, "FRESH_S", 0.0)
+    return Board(monitor.console, lambda: {"version": "7"}, metrics.console_polls), monitor, metrics
+
+
+async def ask(made: Board, **headers: bytes) -> Any:
+    return await made.answer(Call({name.replace("_", "-").encode(): value for name, value in headers.items()}))
+
+
+def head(answer: Any) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in answer.headers}
+
+
+async def test_however_many_ask_the_monitor_is_asked_once(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, monitor, metrics = made
+    monkeypatch.setattr(board, "FRESH_S", 60.0)
+    monitor.slow = asyncio.sleep(0.05)
+    answers = await asyncio.gather(*(ask(asked) for _ in range(200)))
+    answers += [await ask(asked) for _ in range(200)]
+    assert monitor.asked == 1
+    assert len({answer.body for answer in answers}) == 1
+    assert json.loads(answers[0].body) == {"version": "7", "away": "", "monitor": {"epoch": "e"}}
+    assert [s.value for m in metrics.console_polls.collect() for s in m.samples if s.name.endswith("_total")] == [400]
+
+
+async def test_what_has_not_changed_is_not_sent_again(made: Made) -> None:
+    asked, monitor, _ = made
+    first = await ask(asked)
+    again = await ask(asked, if_none_match=head(first)["etag"].encode())
+    assert (again.status, again.body) == (304, b"")
+    assert {"x-vigil-poll-s", "x-vigil-time", "x-vigil-age-s"} <= head(again).keys()
+    monitor.state = b'{"epoch": "f"}'
+    changed = await ask(asked, if_none_match=head(first)["etag"].encode(), accept_encoding=b"gzip")
+    assert changed.status == 200
+    assert json.loads(gzip.decompress(changed.body))["monitor"] == {"epoch": "f"}
+
+
+async def test_with_the_monitor_away_the_last_state_is_shown_with_its_age(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, monitor, _ = made
+    monitor.away = True
+    before = json.loads((await ask(asked)).body)
+    assert (before["monitor"], before["version"]) == (None, "7")
+    assert "does not answer" in before["away"]
+    monitor.away = False
+    assert json.loads((await ask(asked)).body)["monitor"] == {"epoch": "e"}
+    monitor.away = True
+    monkeypatch.setattr(asked, "_told", asked._told - 12)
+    answer = await ask(asked)
+    assert json.loads(answer.body)["monitor"] == {"epoch": "e"}
+    assert json.loads(answer.body)["away"]
+    assert float(head(answer)["x-vigil-age-s"]) >= 12
+
+
+async def test_a_slow_monitor_holds_no_poll_that_can_be_answered(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, monitor, _ = made
+    await ask(asked)
+    monkeypatch.setattr(board, "PATIENCE_S", 0.01)
+    never = asyncio.Event()
+    monitor.slow = never.wait()
+    answers = await asyncio.wait_for(asyncio.gather(*(ask(asked) for _ in range(100))), 5)
+    assert {answer.status for answer in answers} == {200}
+    assert monitor.asked == 2
+    never.set()
+
+
+@pytest.mark.parametrize("consoles", [1, 30, 1000])
+def test_a_thousand_consoles_poll_no_more_often_than_allowed(consoles: int) -> None:
+    pace, polls = Pace(), 0
+    due = [k / consoles for k in range(consoles)]  # all opened within the first second
+    for step in range(3000):
+        now = step / 10
+        for k, at in enumerate(due):
+            if at <= now:
+                due[k] = now + pace.count(now) * (0.75 + 0.5 * ((k * 7919) % 101) / 101)
+                polls += now >= 100
+    assert LEAST_POLL_S <= pace.poll_s <= MOST_POLL_S
+    assert polls / 200 <= 1.5 * POLLS_A_SECOND
+    assert pace.poll_s == pytest.approx(max(LEAST_POLL_S, consoles / POLLS_A_SECOND), rel=0.4)
+    pace.count(10_000.0)
+    assert pace.count(20_000.0) == LEAST_POLL_S
+
+
+PROMOTE = {"version": "2", "reason": "because"}
+ACTS: dict[str, dict[str, Any]] = {
+    "/models/promote": PROMOTE, "/models/rollback": {"reason": "oh"}, "/drift/mode": {"mode": "auto"},
+}  # fmt: skip
+FEEDBACK = {"labels": [{"request_id": "r", "anomaly": True}]}
+JSON = "application/json"
+
+
+def shelf() -> Shelf:
+    made = Shelf()
+    made.alias = {"champion": "1", "previous": "3"}
+    return made
+
+
+def acting(model: Snapshot, **settings: Any) -> tuple[Service, Shelf]:
+    """A service whose registry is in memory, and whose replicas are told nothing."""
+    registry = shelf()
+    service = Service(model, registry, **settings)
+
+    async def monitor(method: str, *args: Any) -> Any:
+        return {method: args}
+
+    async def refreshed() -> list[dict[str, Any]]:
+        return [{"replica": "r1", "version": registry.alias["champion"]}, {"replica": "r2", "version": "1"}]
+
+    service.detector._ask_monitor, service.detector._refreshed = monitor, refreshed
+    service.gateway = service.detector.__serve_build_asgi_app__()
+    return service, registry
+
+
+async def test_an_operator_promotes_and_rolls_back_and_the_ledger_names_them(model: Snapshot, tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path / "keys.json")
+    service, registry = acting(model, auth="required", keys_file=ring.file)
+    key = ring.new("ada", operator=True)
+    reply = await service.ask("POST", "/models/promote", PROMOTE, X_API_Key=key)
+    assert (reply.status, reply.json["version"], reply.json["lagging"]) == (200, "2", ["r2"])
+    reply = await service.ask("POST", "/models/rollback", {"reason": "oh"}, X_API_Key=key)
+    assert (reply.status, registry.alias["champion"]) == (200, "1")
+    assert [(m.kind, m.to, m.actor, m.reason) for m in registry.moves()[:2]] == [
+        ("rollback", "1", "ada", "oh"), ("promote", "2", "ada", "because"),
+    ]  # fmt: skip
+    reply = await service.ask("POST", "/models/promote", {"version": "99"}, X_API_Key=key)
+    assert reply.status == 409
+
+
+async def test_a_client_that_may_score_may_not_operate(model: Snapshot, tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path / "keys.json")
+    service, registry = acting(model, auth="required", keys_file=ring.file)
+    client, operator = ring.new("client"), ring.new("ada", operator=True)
+    for path, body in ACTS.items():
+        reply = await service.ask("POST", path, body, X_API_Key=client)
+        assert reply.status == 403
+        assert "--operator" in reply.json["error"]["message"]
+        assert (await service.ask("POST", path, body)).status == 401
+    assert registry.moves() == []
+    assert (await service.ask("POST", "/feedback", FEEDBACK, X_API_Key=client)).status == 200
+    assert (await service.ask("POST", "/drift/mode", {"mode": "auto"}, X_API_Key=operator)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "may"),
+    [
+        (None, "127.0.0.1:8000", True),
+        ("http://127.0.0.1:8000", "127.0.0.1:8000", True),
+        ("http://localhost:8000", "localhost:8000", True),
+        ("http://[::1]:8000", "[::1]:8000", True),
+        ("https://vigil.example.com", "vigil.example.com", True),
+        ("http://evil.example", "127.0.0.1:8000", False),
+        ("http://localhost:3000", "localhost:8000", False),
+        ("null", "127.0.0.1:8000", False),
+        ("http://evil.example:8000", "evil.example:8000", False),  # DNS rebinding: its name has our address
+        ("http://127.0.0.1.evil.example", "127.0.0.1.evil.example", False),
+        ("http://[::1", "[::1", False),
+    ],
+)
+async def test_without_keys_only_its_own_page_may_act(model: Snapshot, origin: str | None, host: str, may: bool) -> None:
+    service, registry = acting(model, hosts="vigil.example.com, other")
+    headers = {"Host": host} | ({"Origin": origin} if origin else {})
+    for path, body in {**ACTS, "/feedback": FEEDBACK}.items():
+        assert (await service.ask("POST", path, body, **headers)).status == (200 if may else 403)
+    assert bool(registry.moves()) is may
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+async def test_what_a_foreign_page_can_send_without_asking_is_not_read(model: Snapshot, kind: str) -> None:
+    service, registry = acting(model)
+    for path, body in ACTS.items():
+        assert (await service.ask("POST", path, json.dumps(body).encode(), Content_Type=kind)).status == 415
+    assert registry.moves() == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b'{"version": 2}', b'{"version": "2; drop"}', b'{"version": "0"}', b'{"version": "2", "more": 1}',
+             b'{"version": "2", "reason": "' + b"x" * 501 + b'"}'],
+)  # fmt: skip
+async def test_malformed_promotions(model: Snapshot, body: bytes) -> None:
+    service, registry = acting(model)
+    assert (await service.ask("POST", "/models/promote", body, Content_Type=JSON)).status == 400
+    assert registry.moves() == []

@@ -1,0 +1,88 @@
+"""Scenarios: what happens to which row, repeatably, and the truth about it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serve.local.scenario import Event, Replay, Scenario, read_events
+from serve.local.simulate import telemetry, write
+from vigil.errors import DataError
+
+TABLE = telemetry(500, seed=3, anomaly_rate=0.0)
+
+
+def features(scenario: Scenario, i: int) -> np.ndarray:
+    return np.array(json.loads(scenario.record(i, "x")[0])["features"], float)
+
+
+def test_without_events_the_table_comes_again_and_again() -> None:
+    scenario = Scenario(TABLE, [])
+    np.testing.assert_array_equal(features(scenario, 507), TABLE.X[7])
+    assert scenario.rate(3) == 1.0
+
+
+def test_an_event_begins_and_ends_where_it_says() -> None:
+    bursts = [Event("burst", 10, 5, size=10.0), Event("burst", 12, 1, size=2.0)]
+    scenario = Scenario(TABLE, [Event("drift", 100, 50, "shift", 5.0), *bursts])
+    changed = [i for i in range(200) if (features(scenario, i) != TABLE.X[i]).any()]
+    assert changed == list(range(100, 150))
+    assert [scenario.rate(i) for i in (9, 10, 12, 15)] == [1.0, 10.0, 20.0, 1.0]
+    assert scenario.record(120, "x")[1].events == ["drift shift"]
+
+
+@pytest.mark.parametrize(("how", "columns"), [("null", 1), ("stuck", 1), ("unit", 1), ("sign", 1), ("swap", 2)])
+def test_a_break_spoils_its_column_in_every_row(how: str, columns: int) -> None:
+    scenario = Scenario(TABLE, [Event("break", 10, how=how, seed=4)])  # type: ignore[arg-type]
+    spoiled = {tuple(np.flatnonzero(features(scenario, i) != TABLE.X[i])) for i in range(11, 60)}
+    assert len(spoiled) == 1
+    assert len(spoiled.pop()) == columns
+
+
+def test_bad_records_and_anomalies_are_as_many_as_asked_and_written_down(tmp_path: Path) -> None:
+    events = [Event("bad", share=0.1), Event("anomaly", share=0.05, size=8.0)]
+    replay = Replay(Scenario(TABLE, events), tmp_path / "truth.jsonl")
+    records = [replay.body(i) for i in range(2000)]
+    replay.close()
+    truth = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
+    assert [t["id"] for t in truth] == [replay.name(i) for i in range(2000)]
+    bad = [t["row"] for t in truth if "bad" in t["events"]]
+    strange = [t["row"] for t in truth if t["label"]]
+    assert len(bad) == pytest.approx(200, abs=50)
+    assert len(strange) == pytest.approx(100 * 0.9, abs=35)
+
+    def good(record: bytes) -> bool:
+        try:
+            found = json.loads(record)["features"]
+        except (ValueError, KeyError):
+            return False
+        return len(found) == len(TABLE.names) and all(isinstance(v, float) for v in found)
+
+    assert [i for i, record in enumerate(records) if not good(record)] == bad
+    again = Replay(Scenario(TABLE, events))
+    assert [again.scenario.record(i, "x")[1].label for i in strange[:5]] == [1] * len(strange[:5])
+
+
+def test_records_go_to_a_log_at_their_rate(tmp_path: Path) -> None:
+    replay = Replay(Scenario(TABLE, [Event("burst", 50, size=10.0)]))
+    told = replay.write_to(f"file:{tmp_path / 'log'}", rate=500, rows=300)
+    lines = (tmp_path / "log" / "simulated.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [replay.name(i) for i in range(300)]
+    assert told["records"] == 300
+    assert told["seconds"] >= round(50 / 500 + 250 / 5000, 2)
+
+
+def test_a_slow_log_delays_what_follows_and_it_is_told() -> None:
+    late = write(lambda i: (str(i), b""), 1000, lambda records: time.sleep(0.002 * len(records)), 100)
+    assert late == pytest.approx(0.1, abs=0.08)
+
+
+@pytest.mark.parametrize("text", ["{", '[{"kind": "flood"}]', '[{"kind": "bad", "at": -1}]', '[{"kind": "bad", "on": 1}]'])
+def test_a_wrong_scenario_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(DataError, match=r"s\.json cannot be read"):
+        read_events(tmp_path / "s.json")

@@ -1,0 +1,325 @@
+"""The consumer on a file log: what it writes, what it buries, what it waits for, and what a restart finds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve.model.history import History
+from serve.settings import ServeSettings
+from serve.stream import scorer as scorers
+from serve.stream.cli import build_consumer, source_of
+from serve.stream.consumer import Consumer
+from serve.stream.file_log import DeadLetters, FileLog, FileSink, LogWriter
+from serve.stream.leases import FileLeases
+from serve.stream.records import MAX_RECORD_BYTES, Raw, Seen, StreamError, decode, readable_id
+from serve.stream.scorer import HttpScorer, Refused, Scored
+from tests.scoring import ScoringServer, scoring, small_model
+from vigil.home import Home
+
+NAMES = ("f0", "f1", "f2", "f3")
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[ScoringServer]:
+    with scoring(small_model()) as server:
+        yield server
+
+
+def rows(n: int, first: int = 0) -> list[dict[str, Any]]:
+    X = np.random.default_rng(first).normal(10, 1, (n, 4))
+    return [{"id": f"r{first + i}", "features": row.tolist()} for i, row in enumerate(X)]
+
+
+def write(folder: Path, records: list[Any], shard: str = "0") -> None:
+    lines = [record if isinstance(record, str) else json.dumps(record) for record in records]
+    log = LogWriter(folder / "in", drop_torn=False)
+    log.append(shard, "".join(f"{line}\n" for line in lines).encode())
+    log.close(shard)
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
+
+
+def consumer(folder: Path, url: str, batch: int = 100, **more: Any) -> Consumer:
+    (folder / "in").mkdir(exist_ok=True)
+    settings = ServeSettings.given(stream_batch=batch, stream_idle_s=0.01, stream_share_s=0.01, **more)
+    into = [f"file:{folder / 'out'}"]
+    return build_consumer(f"file:{folder / 'in'}", into, f"file:{folder / 'dead'}", None, HttpScorer(url), Home(folder), settings)
+
+
+def test_each_record_becomes_one_result_in_order(tmp_path: Path, served: ScoringServer) -> None:
+    records = rows(250)
+    records[3]["features"] = dict(zip(NAMES, [99, 99, 99, 99], strict=True))
+    write(tmp_path, records)
+    assert consumer(tmp_path, served.url).run(until_end=True) == {"scored": 250, "duplicate": 0, "dead": 0}
+    found = read(tmp_path / "out")
+    X = np.array([list(r["features"].values()) if isinstance(r["features"], dict) else r["features"] for r in records])
+    assert [r["id"] for r in found] == [r["id"] for r in records]
+    np.testing.assert_array_equal([r["anomaly_score"] for r in found], served.model.bundle.forest.score(X))
+    assert found[3]["prediction"] == -1
+    assert found[0].keys() == {"id", "anomaly_score", "prediction", "model_version"}
+    assert {r["model_version"] for r in found} == {"7"}
+
+
+def test_a_restart_goes_on_where_the_last_one_stopped(tmp_path: Path, served: ScoringServer) -> None:
+    write(tmp_path, rows(120))
+    consumer(tmp_path, served.url).run(until_end=True)
+    write(tmp_path, rows(30, first=120))
+    assert consumer(tmp_path, served.url).run(until_end=True)["scored"] == 30
+    assert [r["id"] for r in read(tmp_path / "out")] == [f"r{i}" for i in range(150)]
+
+
+def test_an_id_that_comes_again_is_written_once(tmp_path: Path, served: ScoringServer) -> None:
+    write(tmp_path, [*rows(150), *rows(150)])
+    assert consumer(tmp_path, served.url).run(until_end=True) == {"scored": 150, "duplicate": 150, "dead": 0}
+    write(tmp_path, rows(10))
+    assert consumer(tmp_path, served.url).run(until_end=True)["duplicate"] == 10
+    assert set(Counter(r["id"] for r in read(tmp_path / "out")).values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "word"),
+    [
+        ("not json", None, "malformed"),
+        ('{"id": "a", "features": [1, 2', "a", "truncated"),
+        ('{"id": 5, "features": [1, 2, 3]}', 5, "'f3' is the first that is missing"),
+        ('{"id": "a", "features": [1, 2, "x", 4]}', "a", "$.features[2]"),
+        ('{"id": "a", "features": [1, 2, null, 4]}', "a", "null"),
+        ('{"id": "a", "features": {"f0": 1, "nope": 2}}', "a", "nope"),
+        ('{"id": "a", "features": [1, 2, 3, 1e200]}', "a", "'f3'"),
+        ('{"id": "a", "features": [1, 2, 3, NaN]}', "a", "invalid"),
+        ('{"features": [1, 2, 3, 4]}', None, "id"),
+        ('{"id": {"x": 1}, "features": [1, 2, 3, 4]}', None, "id"),
+        ("[1, 2]", None, "object"),
+        ("null", None, "object"),
+        ('{"id": "\\u00e9", "features": []}', "é", "features"),
+    ],
+)
+def test_poison_is_a_dead_letter_and_the_shard_goes_on(
+    tmp_path: Path, served: ScoringServer, line: str, key: Any, word: str
+) -> None:
+    write(tmp_path, [*rows(5), line, *rows(5, first=5)])
+    assert consumer(tmp_path, served.url).run(until_end=True) == {"scored": 10, "duplicate": 0, "dead": 1}
+    (letter,) = read(tmp_path / "dead")
+    assert (letter["id"], letter["raw"], letter["shard"]) == (key, line, "0.jsonl")
+    assert word in letter["reason"]
+    assert len(read(tmp_path / "out")) == 10
+
+
+def test_bytes_that_are_no_text_are_kept_readable(tmp_path: Path, served: ScoringServer) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0.jsonl").write_bytes(b'{"id": "a\xff", "features": [1, 2, 3, 4]}\n')
+    consumer(tmp_path, served.url).run(until_end=True)
+    assert read(tmp_path / "dead")[0]["raw"] == '{"id": "a\\xff", "features": [1, 2, 3, 4]}'
+
+
+def test_a_record_without_end_is_one_dead_letter(tmp_path: Path, served: ScoringServer) -> None:
+    long = '{"id": "long", "features": [' + "1," * (3 * MAX_RECORD_BYTES)
+    write(tmp_path, [*rows(2), long, *rows(2, first=2)])
+    assert consumer(tmp_path, served.url).run(until_end=True) == {"scored": 4, "duplicate": 0, "dead": 1}
+    assert read(tmp_path / "dead")[0]["id"] == "long"
+
+
+def test_a_torn_line_waits_for_its_rest(tmp_path: Path, served: ScoringServer) -> None:
+    write(tmp_path, rows(3))
+    line = json.dumps(rows(1, first=3)[0])
+    with (tmp_path / "in" / "0.jsonl").open("a") as file:
+        file.write(line[:20])
+        file.flush()
+        assert consumer(tmp_path, served.url).run(until_end=True)["scored"] == 3
+        file.write(line[20:] + "\n")
+        file.flush()
+    assert consumer(tmp_path, served.url).run(until_end=True) == {"scored": 1, "duplicate": 0, "dead": 0}
+
+
+def test_a_log_that_shrank_is_an_error(tmp_path: Path, served: ScoringServer) -> None:
+    write(tmp_path, rows(3))
+    consumer(tmp_path, served.url).run(until_end=True)
+    os.truncate(tmp_path / "in" / "0.jsonl", 5)
+    with pytest.raises(StreamError, match="only appended to"):
+        consumer(tmp_path, served.url).run(until_end=True)
+
+
+def test_a_torn_result_is_written_anew(tmp_path: Path, served: ScoringServer) -> None:
+    """A kill in the middle of a write, before the first checkpoint."""
+    write(tmp_path, rows(100))
+    consumer(tmp_path, served.url, stream_checkpoint_s=1000).run(until_end=True)
+    out = tmp_path / "out" / "0.jsonl"
+    whole = out.read_bytes()
+    out.write_bytes(whole[: len(whole) // 2])
+    next((tmp_path / "out" / ".consumer").glob("*.checkpoint")).unlink()
+    done = consumer(tmp_path, served.url).run(until_end=True)
+    assert done["scored"] + done["duplicate"] == 100
+    assert done["duplicate"] > 40
+    assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize(("status", "after"), [(503, "0.2"), (429, "0.2"), (500, None)])
+def test_a_busy_service_is_waited_for(
+    tmp_path: Path, served: ScoringServer, status: int, after: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    write(tmp_path, rows(10))
+    work = consumer(tmp_path, served.url)
+    monkeypatch.setattr(work, "_wait", waits.append)
+    served.refusals.extend([(status, after)] * 3)
+    assert work.run(until_end=True)["scored"] == 10
+    assert len(waits) == 3
+    if after:
+        assert all(0.2 <= wait <= 0.3 for wait in waits)
+    else:
+        assert all(0.5 <= wait / (scorers.FIRST_WAIT_S * 2**k) <= 1 for k, wait in enumerate(waits))
+    assert work.metrics.busy._value.get() == 3
+
+
+class Picky:
+    """Refuses every batch that has a negative first value, as a service with stricter rules would."""
+
+    def __init__(self) -> None:
+        self.known: tuple[str, ...] = NAMES[::-1]  # changes once, as after a swap to a model with another order
+
+    def names(self) -> tuple[str, ...]:
+        known, self.known = self.known, NAMES
+        return known
+
+    def score(self, X: np.ndarray[Any, Any]) -> Scored:
+        if (X[:, 0] < 0).any():
+            raise Refused("no negatives")
+        return Scored(X[:, 0].copy(), np.ones(len(X), np.int64), "1")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_refused_batch_is_halved_until_the_bad_records_stand_alone(tmp_path: Path) -> None:
+    records = [{"id": i, "features": dict(zip(NAMES, [-1 if i in (17, 63) else i, 0, 0, -1], strict=True))} for i in range(100)]
+    write(tmp_path, records)
+    done = Consumer(
+        FileLog(tmp_path / "in"), Picky(), [FileSink(tmp_path / "out")], DeadLetters(tmp_path / "dead"),
+        FileLeases(tmp_path / "leases"), ServeSettings.given(),
+    ).run(until_end=True)  # fmt: skip
+    assert done == {"scored": 98, "duplicate": 0, "dead": 2}
+    assert [letter["id"] for letter in read(tmp_path / "dead")] == [17, 63]
+    assert all(r["anomaly_score"] == r["id"] for r in read(tmp_path / "out"))
+
+
+def test_a_full_disk_stops_the_shard_until_there_is_space(
+    tmp_path: Path, served: ScoringServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, rows(100))
+    append, calls = LogWriter.append, Counter[str]()
+
+    def full(self: LogWriter, shard: str, lines: bytes) -> None:
+        calls["n"] += 1
+        if lines and calls["n"] in (2, 3):
+            append(self, shard, lines[: len(lines) // 2])  # a part fits
+            raise OSError(28, "No space left on device")
+        append(self, shard, lines)
+
+    monkeypatch.setattr(LogWriter, "append", full)
+    work = consumer(tmp_path, served.url, batch=20)
+    work.run(until_end=True)
+    assert [r["id"] for r in read(tmp_path / "out")] == [f"r{i}" for i in range(100)]
+    assert work.metrics.failures.labels("OSError")._value.get() == 2
+
+
+def test_consumers_share_the_shards(tmp_path: Path) -> None:
+    one = FileLeases(tmp_path)
+    assert one.consumers() == 1
+    two = FileLeases(tmp_path)
+    assert (one.consumers(), two.consumers()) == (2, 2)
+    assert one.acquire("a") is not None
+    assert two.acquire("a") is None
+    one.release("a")
+    assert two.acquire("a") is not None
+    one.close()
+    two.close()
+
+
+def test_a_consumer_gives_up_shards_that_are_more_than_its_part(tmp_path: Path, served: ScoringServer) -> None:
+    for k in range(4):
+        write(tmp_path, rows(10, first=10 * k), str(k))
+    work = consumer(tmp_path, served.url)
+    work._share()
+    assert len(work._shards) == 4
+    other = consumer(tmp_path, served.url)
+    work._share()
+    other._share()
+    assert (len(work._shards), len(other._shards)) == (2, 2)
+    assert not work._shards.keys() & other._shards.keys()
+    for each in (work, other):
+        each.run(until_end=True)
+    assert len({r["id"] for r in read(tmp_path / "out")}) == len(read(tmp_path / "out")) == 40
+
+
+def test_history_is_that_of_the_entity_and_survives_a_restart(tmp_path: Path, served: ScoringServer) -> None:
+    def since_last(past: np.ndarray[Any, Any], row: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return row - past[-1] if len(past) else row
+
+    def run() -> None:
+        Consumer(
+            FileLog(tmp_path / "in"), Picky(), [FileSink(tmp_path / "out")], DeadLetters(tmp_path / "dead"),
+            FileLeases(tmp_path / "leases"), ServeSettings.given(stream_batch=7), history=lambda: History(since_last, 2),
+        ).run(until_end=True)  # fmt: skip
+
+    records = [{"id": i, "entity": f"e{i % 3}", "features": dict.fromkeys(NAMES, i * i)} for i in range(60)]
+    write(tmp_path, records[:31])
+    run()
+    write(tmp_path, records[31:])
+    run()
+    assert [r["anomaly_score"] for r in read(tmp_path / "out")] == [
+        i * i - max(0, i - 3) ** 2 if i > 2 else i * i for i in range(60)
+    ]
+
+
+def test_metrics_tell_lag_and_outcomes(tmp_path: Path, served: ScoringServer) -> None:
+    write(tmp_path, [*rows(5), "poison"])
+    work = consumer(tmp_path, served.url, batch=2)
+    work._share()
+    work._turn(work._shards["0.jsonl"])
+    sample = work.metrics.registry.get_sample_value
+    first_two = sum(len(json.dumps(r)) + 1 for r in rows(5)[:2])
+    assert sample("vigil_stream_lag", {"shard": "0.jsonl"}) == (tmp_path / "in" / "0.jsonl").stat().st_size - first_two
+    assert sample("vigil_stream_shards") == 1
+    assert (sample("vigil_stream_checkpoint_age_seconds", {"shard": "0.jsonl"}) or -1) > 0
+    work.run(until_end=True)
+    assert sample("vigil_stream_records_total", {"outcome": "scored"}) == 5
+    assert sample("vigil_stream_records_total", {"outcome": "dead"}) == 1
+
+
+@pytest.mark.parametrize("name", ["", "file:", "kafka:x", "kinesis:"])
+def test_a_source_must_be_named_in_a_known_way(name: str) -> None:
+    with pytest.raises(StreamError, match="kinesis:NAME"):
+        source_of(name)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_sorted_without_an_error(data: bytes) -> None:
+    good, dead = decode([Raw("0", data)], NAMES, "s")
+    assert len(good.ids) + len(dead) == 1
+    assert dead or good.X.shape == (1, 4)
+
+
+@given(st.text(min_size=1))
+def test_the_id_of_a_torn_record_is_read(key: str) -> None:
+    line = json.dumps({"id": key, "features": [1, 2]})
+    assert readable_id(line[:-1].encode()) == key
+
+
+def test_seen_forgets_the_oldest_only() -> None:
+    seen = Seen(10)
+    for i in range(100):
+        seen.add([i])
+    assert all(i in seen for i in range(90, 100))
+    assert 0 not in seen

@@ -1,0 +1,245 @@
+"""train/model/bundle.py: a bundle comes back as it was written, and anything else is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+from sklearn.ensemble import IsolationForest
+
+from train.model import bundle as bundles
+from train.model.bundle import FILES, ModelBundle
+from vigil.errors import BundleError
+
+Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
+few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def written(model: Models, tmp_path: Path) -> tuple[Path, str]:
+    """A fresh bundle's folder and digest."""
+    folder = tmp_path / "bundle"
+    return folder, bundles.write(model(0)[1], folder)
+
+
+def edit(folder: Path, name: str, **changes: Any) -> None:
+    value = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(value | changes))
+
+
+def edit_array(folder: Path, name: str, **changes: Any) -> None:
+    save_file(load_file(folder / name) | changes, folder / name)
+
+
+def flip(file: Path, position: int, bit: int) -> bytes:
+    """Flip one bit; return the content before."""
+    before = file.read_bytes()
+    position %= len(before)
+    file.write_bytes(before[:position] + bytes([before[position] ^ (1 << bit)]) + before[position + 1 :])
+    return before
+
+
+def assert_same(found: ModelBundle, expected: ModelBundle) -> None:
+    assert (found.names, found.threshold, found.info) == (expected.names, expected.threshold, expected.info)
+    np.testing.assert_array_equal(found.golden, expected.golden)
+    for part in ("forest", "reference"):
+        for field in fields(getattr(expected, part)):
+            one, other = (getattr(getattr(bundle, part), field.name) for bundle in (found, expected))
+            assert type(one) is type(other)
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_bundle_comes_back_as_it_was_written(model: Models, written: tuple[Path, str]) -> None:
+    folder, digest = written
+    assert {file.name for file in folder.iterdir()} == set(FILES)
+    assert_same(bundles.read(folder, digest), model(0)[1])
+    assert_same(bundles.read(folder, None), model(0)[1])
+
+
+def test_the_digest_is_of_the_content_alone(model: Models, written: tuple[Path, str], tmp_path: Path) -> None:
+    assert bundles.write(model(0)[1], tmp_path / "again") == written[1] == bundles.digest(tmp_path / "again")
+    assert bundles.write(model(1)[1], tmp_path / "other") != written[1]
+
+
+@few
+@given(name=st.sampled_from(FILES), position=st.integers(0, 2**20), bit=st.integers(0, 7))
+def test_any_flipped_bit_changes_the_digest_and_is_refused(written: tuple[Path, str], name: str, position: int, bit: int) -> None:
+    folder, digest = written
+    before = flip(folder / name, position, bit)
+    try:
+        assert bundles.digest(folder) != digest
+        with pytest.raises(BundleError, match="refuse to load"):
+            bundles.read(folder, digest)
+    finally:
+        (folder / name).write_bytes(before)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def link(file: Path) -> None:
+    elsewhere = file.parent.with_name("elsewhere")
+    file.rename(elsewhere)
+    file.symlink_to(elsewhere)
+
+
+def to_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (Path.unlink, "lacks {}"),
+        (truncate, "the bundle is damaged"),
+        (lambda file: file.write_bytes(b""), "the bundle is damaged"),
+        (lambda file: file.write_bytes(b"\xff" * 64), "the bundle is damaged"),
+        (link, "{} in the bundle is not a plain file"),
+        (to_folder, "{} in the bundle is not a plain file"),
+    ],
+    ids=["missing", "truncated", "empty", "junk", "symlink", "folder"],
+)
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_refused_whatever_the_digest(
+    written: tuple[Path, str], name: str, damage: Callable[[Path], None], said: str
+) -> None:
+    damage(written[0] / name)
+    with pytest.raises(BundleError, match=said.format(name)):
+        bundles.read(written[0], None)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_over_its_limit_is_refused_unread(written: tuple[Path, str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = "MAX_JSON_BYTES" if name.endswith(".json") else "MAX_ARRAY_BYTES"
+    alike = [file.stat().st_size for file in written[0].glob(f"*{Path(name).suffix}")]
+    monkeypatch.setattr(bundles, limit, max(alike))
+    bundles.read(written[0], written[1])
+    with (written[0] / name).open("ab") as file:
+        file.write(b" " * max(alike))
+    with pytest.raises(BundleError, match=f"{name} has [0-9]+ bytes, the limit is {max(alike)}"):
+        bundles.read(written[0], None)
+
+
+def test_a_file_too_many_is_refused(written: tuple[Path, str]) -> None:
+    (written[0] / "model.pkl").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"should not have: model\.pkl"):
+        bundles.read(*written)
+
+
+@pytest.mark.parametrize("make", [lambda _: None, Path.touch, Path.mkdir], ids=["absent", "a file", "empty"])
+def test_a_place_without_bundle_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "place")
+    with pytest.raises(BundleError, match="lacks"):
+        bundles.read(tmp_path / "place", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("model.json", {"format": 1}, "bundle format 1; this Vigil reads format 2"),
+        ("model.json", {"trees": 11}, "11 trees of 32 rows, the arrays hold 10"),
+        ("model.json", {"max_samples": 1}, "trees of 1 rows"),
+        ("model.json", {"max_samples": 33}, "golden rows score"),
+        ("model.json", {"max_samples": "many"}, "damaged"),
+        ("model.json", {"names": ["cpu", "memory"]}, "does not fit the model's 2 features"),
+        ("model.json", {"info": [1]}, "damaged"),
+        ("threshold.json", {"value": 0.0}, "the threshold is 0.0"),
+        ("threshold.json", {"value": 1.5}, "the threshold is 1.5"),
+        ("threshold.json", {"value": float("nan")}, "the threshold is nan"),
+        ("threshold.json", {"value": "0.5"}, "damaged"),
+        ("threshold.json", {"unknown": 1}, "damaged"),
+        ("golden.json", {"rows": [], "scores": []}, "golden rows of shape"),
+        ("golden.json", {"rows": [[0.0, 0.0]], "scores": [0.5]}, "golden rows of shape"),
+        ("golden.json", {"rows": [[0.0, 0.0, 0.0], [0.0]]}, "damaged"),
+        ("golden.json", {"scores": [None] * 8}, "golden rows score nan"),
+        ("reference.json", {"names": ["cpu", "memory", "disk"]}, "does not fit"),
+        ("reference.json", {"blocks": "some"}, "damaged"),
+    ],
+)
+def test_values_that_no_bundle_has_are_refused(written: tuple[Path, str], name: str, changes: dict[str, Any], said: str) -> None:
+    edit(written[0], name, **changes)
+    with pytest.raises(BundleError, match=said):
+        bundles.read(written[0], None)
+
+
+@pytest.mark.parametrize("off", [1e-6, -1e-6])
+def test_golden_rows_that_score_otherwise_are_refused(written: tuple[Path, str], off: float) -> None:
+    scores = json.loads((written[0] / "golden.json").read_text())["scores"]
+    scores[-1] += off
+    edit(written[0], "golden.json", scores=scores)
+    with pytest.raises(BundleError, match=r"golden rows score 1\.00e-06 away"):
+        bundles.read(written[0], None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"floors": np.zeros(2)}, "does not fit .*floors"),
+        ({"scores": np.zeros(100)}, "does not fit .*scores"),
+        ({"samples": np.zeros((9, 2))}, "does not fit"),
+        ({"samples": np.zeros((0, 3))}, "does not fit"),
+        ({"samples": np.full((9, 3), np.nan)}, "not finite"),
+        ({"floors": np.full(3, np.inf)}, "not finite"),
+    ],
+)
+def test_a_reference_that_does_not_fit_is_refused(written: tuple[Path, str], changes: dict[str, Any], said: str) -> None:
+    edit_array(written[0], "reference.safetensors", **changes)
+    with pytest.raises(BundleError, match=said):
+        bundles.read(written[0], None)
+
+
+@pytest.mark.parametrize(
+    ("array", "value", "said"),
+    [
+        ("threshold", np.zeros(5), "forest array threshold has type float64"),
+        ("feature", np.zeros((5, 1), np.int32), "forest array feature has type int32 and shape"),
+        ("left", np.zeros(5, np.int64), "forest array left has type int64"),
+        ("length", np.zeros(5), "arrays of different length"),
+        ("roots", np.zeros(10, np.int32), "no tree"),
+    ],
+)
+def test_a_forest_that_is_none_is_refused(written: tuple[Path, str], array: str, value: Any, said: str) -> None:
+    edit_array(written[0], "forest.safetensors", **{array: value})
+    with pytest.raises(BundleError, match=said):
+        bundles.read(written[0], None)
+
+
+def test_another_forest_is_refused_by_its_golden_rows(model: Models, written: tuple[Path, str]) -> None:
+    edit_array(written[0], "forest.safetensors", length=model(0)[1].forest.length[::-1].copy())
+    with pytest.raises(BundleError, match="golden rows score"):
+        bundles.read(written[0], None)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("golden.json", {"scores": 5}),
+        ("golden.json", {"scores": ["x"] * 8}),
+        ("golden.json", {"rows": [[10**400] * 3] * 8}),
+        ("model.json", {"max_samples": float("inf")}),
+        ("model.json", {"max_samples": 10**300}),
+        ("reference.json", {"allowed": float("inf")}),
+        ("reference.json", {"allowed": -1}),
+    ],
+)
+def test_values_of_another_kind_are_refused(written: tuple[Path, str], name: str, changes: dict[str, object]) -> None:
+    edit(written[0], name, **changes)
+    with pytest.raises(BundleError):
+        bundles.read(written[0], None)
+
+
+@pytest.mark.parametrize(("name", "text"), [("golden.json", '{"rows": [[0, 0, 0]]}'), ("model.json", "[" * 200_000)])
+def test_json_of_another_form_is_refused(written: tuple[Path, str], name: str, text: str) -> None:
+    (written[0] / name).write_text(text)
+    with pytest.raises(BundleError):
+        bundles.read(written[0], None)

@@ -1,0 +1,70 @@
+"""train/model/evaluate.py: metrics with and without labels, and the planting of anomalies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from train.model.evaluate import PLANTED_SHIFT, evaluate, plant
+from train.model.fit import fit_part
+from train.model.forest import CompiledForest
+from train.table.data import Table
+
+NAMES = tuple("abcd")
+
+
+@pytest.fixture(scope="module")
+def rows() -> NDArray[np.float64]:
+    return np.random.default_rng(0).normal(size=(300, 4))
+
+
+@pytest.fixture(scope="module")
+def forest(rows: NDArray[np.float64]) -> CompiledForest:
+    return CompiledForest.compile(fit_part(rows, trees=50, max_samples=64, max_features=1.0, seed=0))
+
+
+@pytest.mark.parametrize(("d", "moved"), [(1, 1), (4, 1), (8, 2), (19, 5)])
+def test_planting_moves_a_quarter_of_the_features_by_six_spreads(d: int, moved: int) -> None:
+    still, scale = np.zeros((30, d)), np.arange(1.0, d + 1)
+    planted = plant(still, scale, most=20)
+    assert planted.shape == (20, d)
+    assert ((planted != 0).sum(axis=1) == moved).all()
+    assert np.isin(np.abs(planted) / scale, (0, PLANTED_SHIFT)).all()
+    assert planted.min() < 0 < planted.max()
+    assert not still.any()
+
+
+@pytest.mark.parametrize("labels", [None, np.zeros(300, np.int64), np.ones(300, np.int64)], ids=["none", "normal", "anomalous"])
+def test_without_labels_of_both_classes(
+    forest: CompiledForest, rows: NDArray[np.float64], labels: NDArray[np.int64] | None
+) -> None:
+    threshold = float(np.sort(forest.score(rows))[-4])
+    metrics = evaluate(forest, threshold, Table(rows, NAMES, labels), np.ones(4))
+    assert metrics.keys() == {"rows", "alert_rate", "planted_auroc", "planted_recall"}
+    assert metrics["rows"] == 300
+    assert metrics["alert_rate"] == pytest.approx(3 / 300)
+    assert metrics["planted_auroc"] > 0.85
+
+
+def test_planted_anomalies_of_no_size_are_not_told_apart(forest: CompiledForest, rows: NDArray[np.float64]) -> None:
+    assert evaluate(forest, 0.5, Table(rows, NAMES), np.zeros(4))["planted_auroc"] == pytest.approx(0.5)
+
+
+def test_with_labels(forest: CompiledForest, rows: NDArray[np.float64]) -> None:
+    scores = forest.score(rows)
+    order = np.argsort(-scores)
+    labels = np.zeros(300, np.int64)
+    labels[order[[0, 1, 5, 200]]] = 1
+    metrics = evaluate(forest, float(scores[order[5]]), Table(rows, NAMES, labels), np.ones(4))
+    assert metrics["precision"] == pytest.approx(2 / 5)
+    assert metrics["recall"] == pytest.approx(2 / 4)
+    assert metrics["auroc"] == pytest.approx(roc_auc_score(labels, scores))
+    assert metrics["average_precision"] == pytest.approx(average_precision_score(labels, scores))
+
+
+def test_no_alert_has_no_precision(forest: CompiledForest, rows: NDArray[np.float64]) -> None:
+    labels = np.arange(300) % 2
+    metrics = evaluate(forest, 1.0, Table(rows, NAMES, labels), np.ones(4))
+    assert (metrics["alert_rate"], metrics["precision"], metrics["recall"]) == (0, 0, 0)

@@ -1,0 +1,159 @@
+"""train/registry/cache.py: bundles by digest, whatever else writes there at once, dies half-way or tampers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import numpy as np
+import pytest
+from sklearn.ensemble import IsolationForest
+
+from train.model import bundle as bundles
+from train.model.bundle import ModelBundle
+from train.registry import cache as caches
+from train.registry.cache import BundleCache
+from vigil.errors import BundleError
+
+Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
+
+
+class Store:
+    """Where downloads come from: counts them, and may be away."""
+
+    def __init__(self, folder: Path, model: Models) -> None:
+        self.folder, self.model = folder, model
+        self.downloads = 0
+
+    def digest(self, seed: int) -> str:
+        digest = bundles.write(self.model(seed)[1], self.folder / str(seed))
+        (self.folder / str(seed)).rename(self.folder / digest)
+        return digest
+
+    def bring(self, digest: str) -> Callable[[Path], Path]:
+        def download(folder: Path) -> Path:
+            self.downloads += 1
+            return Path(shutil.copytree(self.folder / digest, folder / "bundle"))
+
+        return download
+
+
+@pytest.fixture
+def store(tmp_path: Path, model: Models) -> Store:
+    return Store(tmp_path / "store", model)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def away(_: Path) -> Path:
+    raise BundleError("away")
+
+
+def test_a_bundle_is_downloaded_once(store: Store, folder: Path) -> None:
+    digest = store.digest(0)
+    first = BundleCache(folder).get(digest, store.bring(digest))
+    np.testing.assert_array_equal(BundleCache(folder).get(digest, away).golden, first.golden)
+    assert ([f.name for f in folder.iterdir()], store.downloads) == ([digest], 1)
+
+
+@pytest.mark.parametrize("name", bundles.FILES)
+@pytest.mark.parametrize("tamper", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1])], ids=["missing", "torn"])
+def test_a_torn_bundle_is_never_read_and_replaced(store: Store, folder: Path, name: str, tamper: Callable[[Path], None]) -> None:
+    digest = store.digest(0)
+    cache = BundleCache(folder)
+    cache.get(digest, store.bring(digest))
+    cache.remember("1", digest)
+    tamper(folder / digest / name)
+    assert cache.last_known_good() is None
+    with pytest.raises(BundleError, match="away"):
+        cache.get(digest, away)
+    cache.get(digest, store.bring(digest))
+    assert bundles.digest(folder / digest) == digest
+    assert {f.name for f in folder.iterdir()} == {digest, caches.POINTER}
+
+
+def test_writers_at_once_leave_one_sound_bundle(store: Store, folder: Path) -> None:
+    digest, together = store.digest(0), Barrier(4)
+
+    def download(where: Path) -> Path:
+        brought = store.bring(digest)(where)
+        together.wait(10)  # all have downloaded before the first is published
+        return brought
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: BundleCache(folder).get(digest, download), range(4)))
+    assert len(found) == store.downloads == 4
+    assert [f.name for f in folder.iterdir()] == [digest]
+    BundleCache(folder).get(digest, away)
+
+
+def test_a_writer_that_was_first_and_torn_is_put_right(store: Store, folder: Path) -> None:
+    digest = store.digest(0)
+
+    def download(where: Path) -> Path:
+        (folder / digest).mkdir()
+        (folder / digest / "model.json").write_text("{")
+        return store.bring(digest)(where)
+
+    BundleCache(folder).get(digest, download)
+    BundleCache(folder).get(digest, away)
+
+
+def test_the_least_recently_used_go_but_never_the_last_known_good(store: Store, folder: Path) -> None:
+    cache, digests = BundleCache(folder, keep=2), [store.digest(seed) for seed in range(4)]
+
+    def get(i: int, at: float) -> None:
+        cache.get(digests[i], store.bring(digests[i]))
+        os.utime(folder / digests[i], (at, at))
+
+    get(0, 1.0)
+    cache.remember("1", digests[0])
+    get(1, 2.0)
+    get(2, 3.0)
+    assert {f.name for f in folder.iterdir()} == {digests[0], digests[2], caches.POINTER}
+    left = folder / ".download-died"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    cache.get(digests[3], store.bring(digests[3]))
+    assert {f.name for f in folder.iterdir()} == {digests[0], digests[3], caches.POINTER}
+
+
+def test_the_last_known_good_comes_back(store: Store, folder: Path, model: Models) -> None:
+    cache, digest = BundleCache(folder), store.digest(0)
+    assert cache.last_known_good() is None
+    cache.get(digest, store.bring(digest))
+    cache.remember("7", digest)
+    found = cache.last_known_good()
+    assert found is not None
+    assert found[:2] == ("7", digest)
+    np.testing.assert_array_equal(found[2].golden, model(0)[1].golden)
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"version": "1"}', '{"version": "1", "digest": "../store"}'])
+def test_a_damaged_note_names_no_bundle(folder: Path, note: str) -> None:
+    folder.mkdir()
+    (folder / caches.POINTER).write_text(note)
+    assert BundleCache(folder).last_known_good() is None
+
+
+@pytest.mark.parametrize("digest", ["", "..", "../victim", "a/b", "A" * 64])
+def test_a_digest_that_is_a_path_is_refused(tmp_path: Path, folder: Path, digest: str) -> None:
+    (tmp_path / "victim").mkdir()
+    with pytest.raises(BundleError, match="is no digest"):
+        BundleCache(folder).get(digest, away)
+    assert (tmp_path / "victim").is_dir()
+    assert not folder.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_said_to_be(store: Store, tmp_path: Path) -> None:
+    digest = store.digest(0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match="cannot be used"):
+        BundleCache(tmp_path / "file" / "cache").get(digest, store.bring(digest))

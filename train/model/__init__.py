@@ -1,0 +1,1 @@
+"""A model: how it is fitted, judged, explained, and stored."""

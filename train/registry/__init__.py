@@ -1,0 +1,1 @@
+"""Versions and promotions in MLflow: the only modules that talk to it."""

@@ -1,0 +1,1 @@
+"""The `vigil` command, and what every room shares: settings, home, errors, terminal."""

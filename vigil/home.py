@@ -1,0 +1,143 @@
+"""Where local state lives (`VIGIL_HOME`, default `.vigil`), and the record of the platform that runs there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vigil.errors import PlatformError
+from vigil.service import Service
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` with `value` as JSON in one step, so that a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    temporary.write_text(json.dumps(value, indent=1))
+    temporary.replace(path)
+
+
+@contextmanager
+def writing(root: Path) -> Generator[None]:
+    """Raises PlatformError, which says what helps, where the block cannot write to `root`."""
+    try:
+        yield
+    except OSError as error:
+        raise PlatformError(
+            f"cannot write to {root}: {error.strerror}. VIGIL_HOME names another folder; "
+            f"in a container mount a volume there that user {os.getuid()} may write"
+        ) from error
+
+
+def use_ray_token(home: Home) -> Path:
+    """Have this process and its children use the Ray token of `home`; made on first use, readable by its owner only.
+
+    Call it before `ray` is first imported: Ray reads its authentication mode then.
+    Raises PlatformError where nothing can be written.
+    """
+    path = home.state / "ray-token"
+    if not path.exists():
+        with writing(home.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            temporary.touch(mode=0o600)
+            temporary.write_text(secrets.token_hex(32))
+            temporary.replace(path)
+    if "RAY_AUTH_TOKEN" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    return path
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What another process needs to know to use the running platform; written by `vigil up`."""
+
+    id: str
+    pid: int
+    started: float  # start time of `pid`: a recycled pid does not count
+    url: str
+    ray_address: str
+    dashboard_url: str
+    tracking_uri: str
+    token_path: str
+    key_path: str | None = None  # of the API key that this platform's own commands use, where the service asks for one
+
+    @property
+    def service(self) -> Service:
+        """Its service, with the key of this platform's own commands."""
+        return Service(self.url, Path(self.key_path).read_text().strip() if self.key_path else None)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to the service must carry."""
+        return self.service.headers
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folders of one local installation."""
+
+    root: Path
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def captured(self) -> Path:
+        return self.root / "captured"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def record(self) -> Path:
+        return self.state / "platform.json"
+
+    @property
+    def database_uri(self) -> str:
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def create(self) -> Home:
+        """Make the folders; return self. Raises PlatformError where they cannot be made."""
+        with writing(self.root):
+            for folder in (self.artifacts, self.cache, self.captured, self.logs, self.state):
+                folder.mkdir(parents=True, exist_ok=True)
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return self
+
+    def write_platform(self, platform: Platform) -> None:
+        write_json(self.record, asdict(platform))
+
+    def platform(self) -> Platform | None:
+        """The platform whose process is alive, or None."""
+        try:
+            platform = Platform(**json.loads(self.record.read_text()))
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, TypeError):
+            return None
+        import psutil  # only callers that look for a platform need it
+
+        try:
+            alive = abs(psutil.Process(platform.pid).create_time() - platform.started) < 1
+        except psutil.NoSuchProcess:
+            alive = False
+        return platform if alive else None

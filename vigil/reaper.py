@@ -1,0 +1,99 @@
+"""Ends every process of a platform, or of a training that has a Ray of its own, whatever became of the one that started it.
+
+All of them inherit `VIGIL_PLATFORM=<id>` in their environment: Ray, its workers, HAProxy, MLflow. `vigil up` and `vigil train`
+start this module with the write end of a pipe in hand; when the pipe closes, they are gone, however they ended. Ray by itself
+ends most of its processes when its driver is killed, but an agent that is just starting stays for more than a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+MARK = "VIGIL_PLATFORM"
+TERM_S = 5.0
+# A process that is just being replaced by another program shows no environment for a moment.
+EXEC_S = 0.1
+
+
+@contextmanager
+def guarded(platform: str) -> Iterator[None]:
+    """All that is started in the block ends with it, also when this process is killed."""
+    os.environ[MARK] = platform
+    with start(platform):  # leaving closes its standard input, and waits for it
+        try:
+            yield
+        finally:
+            reap(platform)
+            del os.environ[MARK]
+
+
+def start(platform: str) -> subprocess.Popen[bytes]:
+    """Start the reaper of `platform`; it waits for this process to close its standard input or to die."""
+    environment = {key: value for key, value in os.environ.items() if key != MARK}
+    return subprocess.Popen(
+        [sys.executable, "-m", "vigil.reaper", platform], stdin=subprocess.PIPE, env=environment, start_new_session=True
+    )
+
+
+def members(platform: str) -> list[psutil.Process]:
+    """The living processes that carry the mark of `platform`, but for the caller."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                process.pid != os.getpid()
+                and process.environ().get(MARK) == platform
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def reap(platform: str) -> int:
+    """Ask, then kill; return how many processes there were. Repeats while others appear: they restart one another."""
+    count = 0
+    for _ in range(10):
+        found = members(platform) or _at_second_sight(platform)
+        if not found:
+            break
+        count += len(found)
+        for process in found:
+            _signal(process, kill=False)
+        _, alive = psutil.wait_procs(found, TERM_S)
+        for process in alive:
+            _signal(process, kill=True)
+        psutil.wait_procs(alive, TERM_S)
+    return count
+
+
+def _at_second_sight(platform: str) -> list[psutil.Process]:
+    """The members that the first look could not see, as they were between two programs."""
+    time.sleep(EXEC_S)
+    return members(platform)
+
+
+def _signal(process: psutil.Process, *, kill: bool) -> None:
+    try:
+        process.kill() if kill else process.terminate()
+    except psutil.NoSuchProcess:
+        pass
+
+
+def main() -> None:
+    """Wait for the end of standard input, then reap."""
+    while sys.stdin.buffer.read(1):
+        time.sleep(0)
+    reap(sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""A running service, on this machine or elsewhere: how a command finds it, and asks it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vigil.errors import PlatformError, VigilError
+
+if TYPE_CHECKING:
+    from vigil.home import Home
+
+NOWHERE = (
+    "no platform runs here: start one with `vigil up`, or name a service elsewhere with --url "
+    "(VIGIL_URL), and its key with VIGIL_API_KEY"
+)
+NO_KEY = (401, 403)
+
+
+class Unanswered(VigilError, OSError):
+    """The service does not answer (`code` None), or with an error: HTTP status and body of that."""
+
+    status = 503
+
+    def __init__(self, message: str, code: int | None = None, answer: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code, self.answer = code, answer or {}
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service at `url`, and the API key that it is shown."""
+
+    url: str
+    key: str | None = field(default=None, repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to the service must carry."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+    def get(self, path: str, timeout_s: float = 10.0) -> dict[str, Any]:
+        """The JSON that the service answers to a GET; raises Unanswered."""
+        request = urllib.request.Request(self.url + path, headers=self.headers)
+        return self._ask(request, timeout_s)
+
+    def post(self, path: str, timeout_s: float = 10.0, body: Any = None) -> dict[str, Any]:
+        """The JSON that it answers to a POST of `body` as JSON, or of nothing; raises Unanswered."""
+        data = b"" if body is None else json.dumps(body).encode()
+        headers = {**self.headers, "Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, data, headers, method="POST")
+        return self._ask(request, timeout_s)
+
+    def _ask(self, request: urllib.request.Request, timeout_s: float) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refusal(error) from error
+        except (OSError, ValueError) as error:
+            raise Unanswered(f"{self.url} does not answer: {error}") from error
+
+    def _refusal(self, error: urllib.error.HTTPError) -> Unanswered:
+        """What an answer that is an error says, and what to do where a key is missing."""
+        answer, said = {}, error.reason
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            answer = json.load(error)
+            said = answer["error"]["message"]
+        if error.code in NO_KEY:
+            said += " (commands show the key of VIGIL_API_KEY, or of the file VIGIL_API_KEY_FILE)"
+        return Unanswered(f"{self.url} answers {error.code}: {said}", error.code, answer)
+
+
+@dataclass(frozen=True)
+class Named:
+    """The service that somebody has named, by options or by the environment; `url` None: nobody has."""
+
+    url: str | None = None
+    key: str | None = field(default=None, repr=False)
+    key_file: Path | None = None
+
+    def find(self, home: Home) -> Service | None:
+        """The service that is named, else that of the platform that runs in `home`, if one does.
+
+        A key that is named is shown to either. Raises PlatformError for a key that cannot be read.
+        """
+        key = self._key()
+        if self.url is not None:
+            return Service(self.url.rstrip("/"), key)
+        platform = home.platform()
+        if platform is None or key is None:
+            return platform.service if platform else None
+        return Service(platform.url, key)
+
+    def need(self, home: Home) -> Service:
+        """The same; raises PlatformError where there is none."""
+        found = self.find(home)
+        if found is None:
+            raise PlatformError(NOWHERE)
+        return found
+
+    def _key(self) -> str | None:
+        if self.key or self.key_file is None:
+            return self.key
+        try:
+            return self.key_file.read_text().strip()
+        except (OSError, ValueError) as error:
+            raise PlatformError(f"the key file {self.key_file} cannot be read: {error}") from error
+
+
+def service_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --url, --api-key and --api-key-file; it gets them as `service`, a Named."""
+
+    @click.option("--url", envvar="VIGIL_URL", help="service to ask (or VIGIL_URL; default: the platform that runs here)")
+    @click.option("--api-key", envvar="VIGIL_API_KEY", help="key to show to it (or VIGIL_API_KEY)")
+    @click.option(
+        "--api-key-file",
+        envvar="VIGIL_API_KEY_FILE",
+        type=click.Path(path_type=Path),
+        help="file with that key (or VIGIL_API_KEY_FILE)",
+    )
+    @functools.wraps(function)
+    def asked(*args: Any, url: str | None, api_key: str | None, api_key_file: Path | None, **named: Any) -> None:
+        # An empty variable is one that somebody did not set.
+        service = Named(url or None, api_key or None, api_key_file or None)
+        function(*args, service=service, **named)
+
+    return asked

@@ -1,0 +1,106 @@
+"""What a command shows: progress on stderr (a bar on a terminal, lines elsewhere), one JSON object or a table on stdout."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ParamSpec
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from vigil.errors import VigilError
+from vigil.options import BadSettings
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+
+PART_S = 5.0
+P = ParamSpec("P")
+json_option = click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
+
+
+def plain(value: object) -> str:
+    """What a terminal shows and does not obey: feature names and reasons come from outside."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+
+
+def say(message: str) -> None:
+    """One line of progress."""
+    err.print(plain(message), markup=False)
+
+
+class Steps:
+    """Shows steps of some work: called with a message when one is done. `part` tells how far the present one is."""
+
+    def __init__(self, title: str, bar: Progress | None, total: int) -> None:
+        self._title, self._bar, self._done, self._told = title, bar, 0, time.monotonic()
+        self._task = bar.add_task(title, total=total) if bar else None
+
+    def __call__(self, message: str) -> None:
+        say(message)
+        self._done, self._told = self._done + 1, time.monotonic()
+        self._show(self._title, self._done)
+
+    def part(self, message: str, share: float) -> None:
+        """Of the present step this `share` is done; where there is no terminal it is a line every few seconds."""
+        if self._bar is None and time.monotonic() - self._told > PART_S:
+            say(message)
+            self._told = time.monotonic()
+        self._show(message, self._done + min(share, 1.0))
+
+    def _show(self, title: str, done: float) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=title, completed=done)
+
+
+@contextmanager
+def steps(title: str, total: int) -> Iterator[Steps]:
+    """Progress over about `total` steps: on a terminal a bar, elsewhere lines."""
+    if not err.is_terminal:
+        yield Steps(title, None, total)
+        return
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True
+    ) as bar:
+        yield Steps(title, bar, total)
+
+
+def show(value: Any) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, default=str), flush=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table on stdout."""
+    made = Table(*columns)
+    for row in rows:
+        made.add_row(*(Text(plain(value)) for value in row))
+    out.print(made)
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Expected errors become one message on stderr (with --json an object on stdout) and exit 1; wrong settings exit 2."""
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except BadSettings as error:
+            err.print(plain(f"error: {error.message}"), style="bold red", markup=False)
+            sys.exit(2)
+        except VigilError as error:
+            if kwargs.get("as_json"):
+                show(error.body())
+            else:
+                err.print(plain(f"error: {error.message}"), style="bold red", markup=False)
+            sys.exit(1)
+
+    return guarded
