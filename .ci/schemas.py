@@ -50,7 +50,9 @@ def program(found: list[dict[str, object]]) -> str:
     for i, one in enumerate(found):
         api, kind = str(one["apiVersion"]), one["kind"]
         package = PACKAGES[api.partition("/")[0]].partition("@")[0]
-        lines.insert(0, f'import {{ I{kind} as T{i} }} from "@kubernetes-models/{package}/{api}/{kind}";')
+        lines.insert(
+            0, f'import {{ I{kind} as T{i} }} from "@kubernetes-models/{package}/{api}/{kind}";'
+        )
         lines.append(f"export const o{i}: T{i} = {json.dumps(one, indent=1)};")
     return "\n".join(lines) + "\n"
 
@@ -61,14 +63,34 @@ def main() -> int:
     assert {str(one["apiVersion"]).partition("/")[0] for one in found} == set(PACKAGES)
     with tempfile.TemporaryDirectory() as folder:
         wanted = [f"@kubernetes-models/{package}" for package in sorted(set(PACKAGES.values()))]
-        install = ["npm", "install", "--silent", "--ignore-scripts", "--no-audit", "--prefix", folder, COMPILER, *wanted]
+        install = [
+            "npm",
+            "install",
+            "--silent",
+            "--ignore-scripts",
+            "--no-audit",
+            "--prefix",
+            folder,
+            COMPILER,
+            *wanted,
+        ]
         if subprocess.run(install, check=False).returncode:
             sys.stderr.write("  not run: npm cannot install the definitions\n")
             return 0
         Path(folder, "objects.ts").write_text(program(found))
-        options = ("--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler")
+        options = (
+            "--noEmit",
+            "--strict",
+            "--skipLibCheck",
+            "--module",
+            "esnext",
+            "--moduleResolution",
+            "bundler",
+        )
         compiler = str(Path(folder, "node_modules", ".bin", "tsc"))
-        return subprocess.run([compiler, *options, "objects.ts"], cwd=folder, check=False).returncode
+        return subprocess.run(
+            [compiler, *options, "objects.ts"], cwd=folder, check=False
+        ).returncode
 
 
 if __name__ == "__main__":

@@ -27,10 +27,17 @@ class Captured:
         self._windows, self.keep, self._metrics = windows(where), keep, metrics
         self._last_stamp = 0
 
-    def write(self, window: Window, names: tuple[str, ...], version: str, alerts: NDArray[np.bool_]) -> None:
+    def write(
+        self, window: Window, names: tuple[str, ...], version: str, alerts: NDArray[np.bool_]
+    ) -> None:
         """Write a window that `version` has scored; a full disk, or an S3 that is away, costs the window, not the service."""
         count = len(window.rows)
-        provenance = {"_score": window.scores, "_request": window.requests, "_version": [version] * count, "_alert": alerts}
+        provenance = {
+            "_score": window.scores,
+            "_request": window.requests,
+            "_version": [version] * count,
+            "_alert": alerts,
+        }
         columns = {name: window.rows[:, j] for j, name in enumerate(names)} | provenance
         try:
             self._windows.write(name_of(self._stamp(window.since)), pa.table(columns))
@@ -49,12 +56,17 @@ class Captured:
         """What these requests were answered, as (request of each row, alerts, version), oldest first."""
         wanted, found = pa.array(list(requests), pa.string()), []
         for name in self._windows.names():
-            with suppress(OSError, pa.ArrowInvalid, pa.ArrowKeyError), self._windows.read(name) as file:
+            with (
+                suppress(OSError, pa.ArrowInvalid, pa.ArrowKeyError),
+                self._windows.read(name) as file,
+            ):
                 part = pq.ParquetFile(file).read(["_request", "_alert", "_version"])
                 if part.num_columns < 3:  # an older Vigil's
                     continue
                 part = part.filter(pc.field("_request").isin(wanted))
                 if len(part):
                     alerts = part["_alert"].to_numpy().astype(bool)
-                    found.append((part["_request"].to_pylist(), alerts, part["_version"][0].as_py()))
+                    found.append(
+                        (part["_request"].to_pylist(), alerts, part["_version"][0].as_py())
+                    )
         return found

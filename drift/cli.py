@@ -30,12 +30,23 @@ def status(service: Named, as_json: bool) -> None:
     table(
         ("feature", "KS", "floor", "effect (sd)", "PSI", "trend"),
         [
-            (f["feature"], f"{f['ks']:.3f}", f"{f['floor']:.3f}", f"{f['wasserstein']:.2f}", f"{f['psi']:.2f}", spark(f["trend"]))
+            (
+                f["feature"],
+                f"{f['ks']:.3f}",
+                f"{f['floor']:.3f}",
+                f"{f['wasserstein']:.2f}",
+                f"{f['psi']:.2f}",
+                spark(f["trend"]),
+            )
             for f in found["features"]
         ],
     )
     governor = found["governor"]
-    click.echo(plain(f"verdict: {found['verdict']['sentence'] if found['verdict'] else 'no full window yet'}"))
+    click.echo(
+        plain(
+            f"verdict: {found['verdict']['sentence'] if found['verdict'] else 'no full window yet'}"
+        )
+    )
     said = f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {found['retrains']} retrainings"
     click.echo(plain(said))
 
@@ -62,7 +73,9 @@ def mode(to: str, service: Named) -> None:
 @drift.command()
 @click.option("--reference", required=True, help="table that stands for the world as it was")
 @click.option("--window", required=True, help="table to judge as one window")
-@click.option("--alpha", type=float, default=0.01, show_default=True, help="family-wise significance")
+@click.option(
+    "--alpha", type=float, default=0.01, show_default=True, help="family-wise significance"
+)
 @json_option
 @command
 def check(reference: str, window: str, alpha: float, as_json: bool) -> None:
@@ -80,7 +93,9 @@ def check(reference: str, window: str, alpha: float, as_json: bool) -> None:
         odd = sorted(set(old.names) ^ set(new.names)) or ["their order"]
         raise DataError(f"the tables differ in {', '.join(odd)}")
     size = min(TrainSettings().window_rows, len(new))
-    ref = build(old.X, old.names, np.zeros(1), window_rows=size, budget=TrainSettings().drift_budget)
+    ref = build(
+        old.X, old.names, np.zeros(1), window_rows=size, budget=TrainSettings().drift_budget
+    )
     verdict = judge(ref, compare(ref, new.X), alpha)
     calibration = ref.calibration
     if as_json:

@@ -18,9 +18,18 @@ from train.registry.versions import Version
 REMEMBERED_VERDICTS, TREND = 50, 20
 # Of /drift, while there is no champion to compare with.
 NOTHING: dict[str, Any] = {
-    "model_version": None, "model_digest": None, "verdict": None, "verdicts": [], "drift_score": 0.0, "features": [],
-    "scores": None, "calibration": None, "alert_budget": None, "rows_in_window": 0, "window_rows": None,
-}  # fmt: skip
+    "model_version": None,
+    "model_digest": None,
+    "verdict": None,
+    "verdicts": [],
+    "drift_score": 0.0,
+    "features": [],
+    "scores": None,
+    "calibration": None,
+    "alert_budget": None,
+    "rows_in_window": 0,
+    "window_rows": None,
+}
 
 
 class Comparison:
@@ -50,7 +59,9 @@ class Comparison:
     def judge(self, window: Window, alpha: float) -> Verdict:
         """What the window is, at the family-wise significance `alpha`."""
         reference = self.bundle.reference.of_window(len(window.rows))
-        self._statistics = compare(reference, window.rows, window.scores, self.bundle.threshold.value)
+        self._statistics = compare(
+            reference, window.rows, window.scores, self.bundle.threshold.value
+        )
         self._trends.append(self._statistics.ks / reference.floors)
         verdict = judge(reference, self._statistics, alpha)
         self._verdicts.append(verdict.to_json())
@@ -76,9 +87,14 @@ class Comparison:
     def _features(self, found: Statistics) -> list[dict[str, Any]]:
         reference = self.bundle.reference
         columns = {
-            "ks": found.ks, "floor": reference.floors, "alone": reference.alone, "wasserstein": found.wasserstein,
-            "psi": found.psi, "correlation": found.ties, "correlation_floor": reference.ties_floors,
-        }  # fmt: skip
+            "ks": found.ks,
+            "floor": reference.floors,
+            "alone": reference.alone,
+            "wasserstein": found.wasserstein,
+            "psi": found.psi,
+            "correlation": found.ties,
+            "correlation_floor": reference.ties_floors,
+        }
         trends = np.array(self._trends).T
         return [
             {"feature": name, "trend": [round(float(t), 3) for t in trends[j]]}

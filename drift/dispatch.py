@@ -29,13 +29,20 @@ def dispatch(payload: dict[str, str], settings: DriftSettings) -> None:
     if settings.github_workflow:
         url = f"{base}/actions/workflows/{settings.github_workflow}/dispatches"
         body = {"ref": settings.github_ref, "inputs": payload}
-    token = DriftSettings.secret_now("github_token")  # it may have been renewed since the monitor began
+    token = DriftSettings.secret_now(
+        "github_token"
+    )  # it may have been renewed since the monitor began
     if not token.get_secret_value():
-        raise DispatchRefused(f"backend github needs a token that may dispatch: {DriftSettings.variable('github_token')}")
+        raise DispatchRefused(
+            f"backend github needs a token that may dispatch: {DriftSettings.variable('github_token')}"
+        )
     headers = {
-        "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28", "User-Agent": "vigil",
-        "Content-Type": "application/json", "Authorization": f"Bearer {token.get_secret_value()}",
-    }  # fmt: skip
+        "Accept": "application/vnd.github+json",
+        "X-GitHub-Api-Version": "2022-11-28",
+        "User-Agent": "vigil",
+        "Content-Type": "application/json",
+        "Authorization": f"Bearer {token.get_secret_value()}",
+    }
     request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S):
@@ -45,6 +52,8 @@ def dispatch(payload: dict[str, str], settings: DriftSettings) -> None:
         told = f"GitHub answered {error.code} to {url}"
         if error.code == 429 or error.code >= 500:
             raise JobsUnavailable(told) from error
-        raise DispatchRefused(f"{told}: look at VIGIL_DRIFT_GITHUB_REPOSITORY, _WORKFLOW and _TOKEN") from error
+        raise DispatchRefused(
+            f"{told}: look at VIGIL_DRIFT_GITHUB_REPOSITORY, _WORKFLOW and _TOKEN"
+        ) from error
     except OSError as error:
         raise JobsUnavailable(f"{url} does not answer: {error}") from error

@@ -23,8 +23,12 @@ from vigil.home import write_json
 
 log = logging.getLogger("ray.serve")
 ANSWERED, LABELS, WAITING = 50_000, 20_000, 10_000  # of each so many are remembered, the latest
-OUTCOMES = {(True, True): "true_positive", (True, False): "false_positive", (False, True): "false_negative",
-            (False, False): "true_negative"}  # fmt: skip
+OUTCOMES = {
+    (True, True): "true_positive",
+    (True, False): "false_positive",
+    (False, True): "false_negative",
+    (False, False): "true_negative",
+}
 Key = tuple[str, int]  # request id, row of the request
 
 
@@ -47,11 +51,17 @@ class Feedback:
     def __init__(self, file: Path, metrics: DriftMetrics) -> None:
         self._file, self._metrics = file, metrics
         # As they came, and looked into only when somebody says something: most rows nobody ever labels.
-        self._answered: deque[tuple[list[str], NDArray[np.bool_], str]] = deque()  # requests, alerts, version
+        self._answered: deque[tuple[list[str], NDArray[np.bool_], str]] = (
+            deque()
+        )  # requests, alerts, version
         self._count = 0
-        self._labels: OrderedDict[Key, tuple[bool, bool, str]] = OrderedDict()  # anomaly, alert, version
+        self._labels: OrderedDict[Key, tuple[bool, bool, str]] = (
+            OrderedDict()
+        )  # anomaly, alert, version
         self._waiting: OrderedDict[Key, bool] = OrderedDict()  # labels that came before their rows
-        self._figures: dict[str | None, dict[str, Any]] = {}  # since the last word: they are asked for each second
+        self._figures: dict[
+            str | None, dict[str, Any]
+        ] = {}  # since the last word: they are asked for each second
         self._load()
 
     def answered(self, requests: list[str], alerts: NDArray[np.bool_], version: str) -> None:
@@ -74,7 +84,9 @@ class Feedback:
         """
         known = {key: (alert, version) for key, (_, alert, version) in self._labels.items()}
         known |= _rows(self._answered, {label.request_id for label in labels})
-        if captured is not None and (missing := {label.request_id for label in labels if label.key not in known}):
+        if captured is not None and (
+            missing := {label.request_id for label in labels if label.key not in known}
+        ):
             known = _rows(captured.answers(missing), missing) | known
         waiting = 0
         for label in labels:
@@ -99,17 +111,22 @@ class Feedback:
                 counts[OUTCOMES[alert, anomaly]] += 1
         right = counts["true_positive"]
         return {
-            "labelled": sum(counts.values()), "waiting": len(self._waiting), **counts,
+            "labelled": sum(counts.values()),
+            "waiting": len(self._waiting),
+            **counts,
             "precision": wilson(right, right + counts["false_positive"]),
             "recall": wilson(right, right + counts["false_negative"]),
-        }  # fmt: skip
+        }
 
     def _tell_metrics(self) -> None:
         self._figures = {}
         found = self.figures()
         for outcome in OUTCOMES.values():
             self._metrics.feedback.labels(outcome).set(found[outcome])
-        for gauge, share in ((self._metrics.precision, found["precision"]), (self._metrics.recall, found["recall"])):
+        for gauge, share in (
+            (self._metrics.precision, found["precision"]),
+            (self._metrics.recall, found["recall"]),
+        ):
             for bound in ("value", "low", "high"):
                 if share is not None:
                     gauge.labels(bound).set(share[bound])
@@ -117,7 +134,9 @@ class Feedback:
     def _load(self) -> None:
         try:
             saved = json.loads(self._file.read_text())
-            labels = {(str(r), int(i)): (bool(a), bool(b), str(v)) for r, i, a, b, v in saved["labels"]}
+            labels = {
+                (str(r), int(i)): (bool(a), bool(b), str(v)) for r, i, a, b, v in saved["labels"]
+            }
             waiting = {(str(r), int(i)): bool(a) for r, i, a in saved["waiting"]}
         except FileNotFoundError:
             return
@@ -130,15 +149,20 @@ class Feedback:
     def _save(self) -> None:
         self._tell_metrics()
         try:
-            write_json(self._file, {
-                "labels": [(*key, *value) for key, value in self._labels.items()],
-                "waiting": [(*key, value) for key, value in self._waiting.items()],
-            })  # fmt: skip
+            write_json(
+                self._file,
+                {
+                    "labels": [(*key, *value) for key, value in self._labels.items()],
+                    "waiting": [(*key, value) for key, value in self._waiting.items()],
+                },
+            )
         except OSError as error:
             log.warning("the feedback cannot be written: %s", error)
 
 
-def _rows(batches: Iterable[tuple[list[str], NDArray[np.bool_], str]], wanted: set[str]) -> dict[Key, tuple[bool, str]]:
+def _rows(
+    batches: Iterable[tuple[list[str], NDArray[np.bool_], str]], wanted: set[str]
+) -> dict[Key, tuple[bool, str]]:
     """Alert and version of the rows of the `wanted` requests."""
     found: dict[Key, tuple[bool, str]] = {}
     for requests, alerts, version in batches:

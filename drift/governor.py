@@ -54,20 +54,30 @@ class Governor:
         """The inverse of `to_json`, also of what an older Vigil wrote; raises ValueError for a newer one's."""
         if int(value.get("format", 1)) > FORMAT:
             raise ValueError(f"format {value['format']} is of a newer Vigil")
-        known: dict[str, Any] = {field.name: value[field.name] for field in fields(cls) if field.name in value}
+        known: dict[str, Any] = {
+            field.name: value[field.name] for field in fields(cls) if field.name in value
+        }
         recent = tuple((bool(drifted), float(since)) for drifted, since in value["recent"])
-        retrains = [(start, 0.0) if isinstance(start, float | int) else tuple(start) for start in value["retrains"]]
+        retrains = [
+            (start, 0.0) if isinstance(start, float | int) else tuple(start)
+            for start in value["retrains"]
+        ]
         known |= {"recent": recent, "retrains": tuple(retrains)}
         return cls(**known)
 
 
-def on_window(state: Governor, kind: Kind, since: float, rows: int, now: float, settings: DriftSettings) -> tuple[Governor, bool]:
+def on_window(
+    state: Governor, kind: Kind, since: float, rows: int, now: float, settings: DriftSettings
+) -> tuple[Governor, bool]:
     """Take in the verdict on a window of `rows` rows that began at `since`; return the new state and whether to retrain now."""
     drifted = kind == "population drift"
     state = replace(
-        _at(state, now), windows=state.windows + 1, recent=(*state.recent, (drifted, since))[-3:],
-        quiet=0 if drifted else state.quiet + 1, fresh=state.fresh + (0 if kind == "data break" else rows),
-    )  # fmt: skip
+        _at(state, now),
+        windows=state.windows + 1,
+        recent=(*state.recent, (drifted, since))[-3:],
+        quiet=0 if drifted else state.quiet + 1,
+        fresh=state.fresh + (0 if kind == "data break" else rows),
+    )
     if state.phase == "cooling":
         return _cool(state, now, settings), False
     if state.phase == "watching":
@@ -89,27 +99,49 @@ def on_time(state: Governor, now: float, settings: DriftSettings) -> tuple[Gover
     spent = _spent(state, now, settings)
     if spent is not None:
         return replace(state, reason=spent), False
-    why, what = (f"{(now - state.renewed) / 3600:.1f} hours", "schedule") if by_time else (f"{state.fresh} new rows", "volume")
-    state = replace(state, episode=f"{int(now * 1000)}-{what}", since=state.renewed, rows=state.fresh)
+    why, what = (
+        (f"{(now - state.renewed) / 3600:.1f} hours", "schedule")
+        if by_time
+        else (f"{state.fresh} new rows", "volume")
+    )
+    state = replace(
+        state, episode=f"{int(now * 1000)}-{what}", since=state.renewed, rows=state.fresh
+    )
     return _begin(state, now, settings, f"retraining by {what}: {why} since the last one"), True
 
 
 def trigger_of(episode: str) -> Literal["schedule", "volume", "drift"]:
     """What began an episode, as the tag `trigger` of its version has it."""
-    return "schedule" if episode.endswith("-schedule") else "volume" if episode.endswith("-volume") else "drift"
+    return (
+        "schedule"
+        if episode.endswith("-schedule")
+        else "volume"
+        if episode.endswith("-volume")
+        else "drift"
+    )
 
 
-def on_retrained(state: Governor, outcome: Outcome, reason: str, now: float, settings: DriftSettings) -> Governor:
+def on_retrained(
+    state: Governor, outcome: Outcome, reason: str, now: float, settings: DriftSettings
+) -> Governor:
     """The retraining of the open episode has ended at `now`, one way or the other."""
     if state.phase != "retraining":
         return state
     *former, (start, _) = state.retrains
     return replace(
-        state, phase="cooling", cooldown=settings.cooldown_windows, until=now + settings.cooldown_s, recent=(), quiet=0,
-        rows=0, episode=None,
-        retrains=(*former, (min(start, now), max(0.0, now - start))), renewed=now, fresh=0,
+        state,
+        phase="cooling",
+        cooldown=settings.cooldown_windows,
+        until=now + settings.cooldown_s,
+        recent=(),
+        quiet=0,
+        rows=0,
+        episode=None,
+        retrains=(*former, (min(start, now), max(0.0, now - start))),
+        renewed=now,
+        fresh=0,
         reason=f"{outcome}: {reason}; quiet for {settings.cooldown_windows} windows and {settings.cooldown_s:g} s",
-    )  # fmt: skip
+    )
 
 
 def on_champion(state: Governor, *, own: bool) -> Governor:
@@ -119,7 +151,14 @@ def on_champion(state: Governor, *, own: bool) -> Governor:
     """
     state = replace(state, recent=(), quiet=0)
     if state.phase == "collecting" or (state.phase == "cooling" and not own):
-        return replace(state, phase="watching", episode=None, rows=0, cooldown=0, reason="another champion: watching anew")
+        return replace(
+            state,
+            phase="watching",
+            episode=None,
+            rows=0,
+            cooldown=0,
+            reason="another champion: watching anew",
+        )
     return state
 
 
@@ -127,7 +166,14 @@ def on_mode(state: Governor, mode: Mode | None) -> Governor:
     """A person switches the mode (None: back to the settings'). `observe` ends an episode that is still collecting."""
     state = replace(state, mode=mode)
     if mode == "observe" and state.phase == "collecting":
-        return replace(state, phase="watching", episode=None, rows=0, recent=(), reason="switched to observe by hand")
+        return replace(
+            state,
+            phase="watching",
+            episode=None,
+            rows=0,
+            recent=(),
+            reason="switched to observe by hand",
+        )
     return replace(state, reason=f"switched to {mode or 'the mode of the settings'} by hand")
 
 
@@ -138,12 +184,17 @@ def _mode(state: Governor, settings: DriftSettings) -> Mode:
 def _at(state: Governor, now: float) -> Governor:
     """A clock that went back refills no budget."""
     return replace(
-        state, retrains=tuple((min(start, now), seconds) for start, seconds in state.retrains), renewed=min(state.renewed, now)
+        state,
+        retrains=tuple((min(start, now), seconds) for start, seconds in state.retrains),
+        renewed=min(state.renewed, now),
     )
 
 
 def _cool(state: Governor, now: float, settings: DriftSettings) -> Governor:
-    left, until = max(0, state.cooldown - 1), min(state.until, now + settings.cooldown_s)  # the clock may have gone back
+    left, until = (
+        max(0, state.cooldown - 1),
+        min(state.until, now + settings.cooldown_s),
+    )  # the clock may have gone back
     if left > 0 or now < until:
         return replace(state, cooldown=left, until=until)
     return replace(state, phase="watching", cooldown=0, recent=(), reason="the cooldown is over")
@@ -152,25 +203,46 @@ def _cool(state: Governor, now: float, settings: DriftSettings) -> Governor:
 def _watch(state: Governor, rows: int, now: float, settings: DriftSettings) -> Governor:
     onset = [since for drifted, since in state.recent if drifted]
     if len(onset) < 2:
-        return replace(state, reason="one window has drifted, a second decides" if state.recent[-1][0] else "quiet")
+        return replace(
+            state,
+            reason="one window has drifted, a second decides" if state.recent[-1][0] else "quiet",
+        )
     if _mode(state, settings) == "observe":
         return replace(state, reason="drift in two of three windows; mode observe only reports")
     return replace(
-        state, phase="collecting", episode=f"{int(now * 1000)}-{state.windows}", since=onset[0], rows=rows * len(onset),
+        state,
+        phase="collecting",
+        episode=f"{int(now * 1000)}-{state.windows}",
+        since=onset[0],
+        rows=rows * len(onset),
         reason="drift in two of three windows: an episode is open, collecting rows of it",
-    )  # fmt: skip
+    )
 
 
-def _collect(state: Governor, kind: Kind, rows: int, now: float, settings: DriftSettings) -> tuple[Governor, bool]:
+def _collect(
+    state: Governor, kind: Kind, rows: int, now: float, settings: DriftSettings
+) -> tuple[Governor, bool]:
     if state.quiet >= settings.clear_windows:
-        return replace(state, phase="watching", episode=None, rows=0, recent=(), reason="the drift went away by itself"), False
+        return replace(
+            state,
+            phase="watching",
+            episode=None,
+            rows=0,
+            recent=(),
+            reason="the drift went away by itself",
+        ), False
     if kind == "data break":
         return replace(state, reason="the data are broken: nothing is retrained"), False
     state = replace(state, rows=state.rows + rows)
     if state.rows < settings.retrain_rows:
-        return replace(state, reason=f"collected {state.rows} of {settings.retrain_rows} rows since the drift began"), False
+        return replace(
+            state,
+            reason=f"collected {state.rows} of {settings.retrain_rows} rows since the drift began",
+        ), False
     if _mode(state, settings) != "auto":
-        return replace(state, reason="a retraining is suggested: `vigil train`, then `vigil promote`"), False
+        return replace(
+            state, reason="a retraining is suggested: `vigil train`, then `vigil promote`"
+        ), False
     spent = _spent(state, now, settings)
     if spent is not None:
         return replace(state, reason=spent), False
@@ -204,4 +276,6 @@ def _spent(state: Governor, now: float, settings: DriftSettings) -> str | None:
 def _begin(state: Governor, now: float, settings: DriftSettings, reason: str) -> Governor:
     # Also old starts are kept: the clock may go back to their day.
     retrains = (*state.retrains, (now, 0.0))[-settings.max_retrains_per_day :]
-    return replace(state, phase="retraining", retrains=retrains, retrained=state.retrained + 1, reason=reason)
+    return replace(
+        state, phase="retraining", retrains=retrains, retrained=state.retrained + 1, reason=reason
+    )

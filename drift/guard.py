@@ -17,7 +17,10 @@ from scipy.special import betaincc, betaln
 ALPHA = 1e-3
 ERRORS = 0.01  # share of failed requests that is tolerated
 BESIDE = 1.5  # alert rate, as a multiple of what the champion's is at most at the same time
-SLOW, STEPS_SLOWER = 0.05, 2  # share of requests that may take four times as long as all but a hundredth of the champion's
+SLOW, STEPS_SLOWER = (
+    0.05,
+    2,
+)  # share of requests that may take four times as long as all but a hundredth of the champion's
 LEAST_BESIDE = 50  # requests of the champion before it is compared with
 
 
@@ -36,7 +39,9 @@ class Counts:
         """The sum over replicas."""
         found = list(arms)
         columns = zip(*(arm["latency"] for arm in found), strict=True)
-        sums = (sum(int(arm[key]) for arm in found) for key in ("requests", "errors", "rows", "alerts"))
+        sums = (
+            sum(int(arm[key]) for arm in found) for key in ("requests", "errors", "rows", "alerts")
+        )
         return cls(*sums, latency=tuple(sum(column) for column in columns))
 
 
@@ -59,8 +64,14 @@ def reason_to_stop(champion: Counts, canary: Counts, budget: float, band: float)
         return f"it failed on {canary.errors} of {attempts} requests"
     low, high = _wilson(champion.alerts, champion.rows)
     beside = champion.rows >= LEAST_BESIDE
-    most, least = max(budget * band, BESIDE * high if beside else 0.0), min(budget, low if beside else budget) / band
-    for hits, limit, word in ((canary.alerts, most, "over"), (canary.rows - canary.alerts, 1 - least, "under")):
+    most, least = (
+        max(budget * band, BESIDE * high if beside else 0.0),
+        min(budget, low if beside else budget) / band,
+    )
+    for hits, limit, word in (
+        (canary.alerts, most, "over"),
+        (canary.rows - canary.alerts, 1 - least, "under"),
+    ):
         if evidence(hits, canary.rows, limit) > enough:
             bound = most if word == "over" else least
             rates = f"{canary.alerts} of {canary.rows} rows alert, {word} {bound:.4f}"
@@ -71,13 +82,15 @@ def reason_to_stop(champion: Counts, canary: Counts, budget: float, band: float)
 def _slow(champion: Counts, canary: Counts, enough: float) -> str | None:
     if champion.requests < LEAST_BESIDE:
         return None
-    usual = next(b for b in range(len(champion.latency)) if sum(champion.latency[b + 1 :]) <= champion.requests / 100)
+    usual = next(
+        b
+        for b in range(len(champion.latency))
+        if sum(champion.latency[b + 1 :]) <= champion.requests / 100
+    )
     limit = usual + STEPS_SLOWER
     slow = sum(canary.latency[limit + 1 :])
     if evidence(slow, canary.requests, SLOW) > enough:
-        return (
-            f"{slow} of {canary.requests} requests took more than {2**limit / 1000:g} ms, the champion's take {2**usual / 1000:g}"
-        )
+        return f"{slow} of {canary.requests} requests took more than {2**limit / 1000:g} ms, the champion's take {2**usual / 1000:g}"
     return None
 
 

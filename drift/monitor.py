@@ -40,7 +40,9 @@ class DriftMonitor:
         """Serve awaits it: the loop is also that of Ray's own part of the replica, and the state may be far away."""
         self.settings = DriftSettings.given(**args)
         self._watch = await asyncio.to_thread(Watch, self.settings)
-        self._registry = Registry(self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open())
+        self._registry = Registry(
+            self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open()
+        )
         self._service = Application(SERVICE)
         self._looked = 0.0  # when a console was shown last
         self._tasks = [
@@ -99,10 +101,14 @@ class DriftMonitor:
                 self._watch.rollout.follow(desired)
                 champion = desired.champion
                 if champion is not None and champion.version != self._watch.following:
-                    bundle = await asyncio.to_thread(self._registry.fetch, champion, self._watch.home.cache)
+                    bundle = await asyncio.to_thread(
+                        self._registry.fetch, champion, self._watch.home.cache
+                    )
                     await asyncio.to_thread(self._watch.follow, champion, bundle, time.time())
                 if champion is not None:
-                    await asyncio.to_thread(self._watch.gauges.follow, self._registry, champion.version)
+                    await asyncio.to_thread(
+                        self._watch.gauges.follow, self._registry, champion.version
+                    )
             except VigilError as error:
                 log.warning("the monitor keeps its reference: %s", error.message)
             await asyncio.sleep(POLL_S)
@@ -136,7 +142,9 @@ class DriftMonitor:
                     result = Retraining("failed", f"{type(error).__name__}: {error}")
                 await asyncio.to_thread(self._watch.finish, result, time.time())
                 if result.version is not None:
-                    await asyncio.to_thread(self._watch.gauges.judge, self._registry, result.version)
+                    await asyncio.to_thread(
+                        self._watch.gauges.judge, self._registry, result.version
+                    )
                 if result.outcome == "promoted":
                     await self._hurry()
             await asyncio.sleep(0.5)
@@ -199,6 +207,10 @@ class DriftMonitor:
 def build(args: dict[str, Any]) -> serve.Application:
     """The Serve application `drift`; `args` are DriftSettings."""
     deployment: Any = serve.deployment(
-        DriftMonitor, num_replicas=1, max_ongoing_requests=64, ray_actor_options={"num_cpus": 0.1}, health_check_period_s=5
+        DriftMonitor,
+        num_replicas=1,
+        max_ongoing_requests=64,
+        ray_actor_options={"num_cpus": 0.1},
+        health_check_period_s=5,
     )
     return deployment.bind(args)

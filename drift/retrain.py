@@ -77,12 +77,19 @@ def retrain(
     return replace(result, reason=result.reason + job.note)
 
 
-def _dispatch(episode: str, cause: str, info: dict[str, Any], settings: DriftSettings, registry: Registry) -> str:
+def _dispatch(
+    episode: str, cause: str, info: dict[str, Any], settings: DriftSettings, registry: Registry
+) -> str:
     """Have the workflow train, and wait until it has registered a version; says how it ended.
 
     Whoever repeats the event repeats no training: the workflow's version is keyed by the episode.
     """
-    payload = {"model": settings.model_name, "reason": cause, "episode": episode, "data": str(info["data"])}
+    payload = {
+        "model": settings.model_name,
+        "reason": cause,
+        "episode": episode,
+        "data": str(info["data"]),
+    }
     if registry.of_job(episode) is None:
         dispatch(payload, settings)
     deadline = time.monotonic() + settings.retrain_timeout_s
@@ -99,7 +106,9 @@ class _Job:
     note: str = ""
 
 
-def _run(episode: str, since: float, info: dict[str, Any], *, settings: DriftSettings, until: float) -> _Job:
+def _run(
+    episode: str, since: float, info: dict[str, Any], *, settings: DriftSettings, until: float
+) -> _Job:
     """Submit the job unless Ray knows it, and wait for its end.
 
     One that is lost with its machine, or with the head of its cluster, is submitted once more. It gets the champion's
@@ -107,14 +116,25 @@ def _run(episode: str, since: float, info: dict[str, Any], *, settings: DriftSet
     """
     told: dict[str, Any] = info.get("columns", {})
     features = tuple(told["features"]) if told.get("features") else None
-    columns = Columns(info["label"], told.get("time"), told.get("entity"), features, told.get("schema"))
+    columns = Columns(
+        info["label"], told.get("time"), told.get("entity"), features, told.get("schema")
+    )
     captured = settings.captured_url or str(Home(settings.home).captured)
     spec = JobSpec(
-        str(info["data"]), None, captured, since, trigger_of(episode), episode, columns, str(info.get("over_time", ""))
+        str(info["data"]),
+        None,
+        captured,
+        since,
+        trigger_of(episode),
+        episode,
+        columns,
+        str(info.get("over_time", "")),
     )
     server, job = Jobs(settings.jobs_url), f"retrain-{episode}"
     # It may be a search that found them: a retraining begins where the champion stands.
-    forest = {f"VIGIL_TRAIN_{name.upper()}": str(value) for name, value in info.get("forest", {}).items()}
+    forest = {
+        f"VIGIL_TRAIN_{name.upper()}": str(value) for name, value in info.get("forest", {}).items()
+    }
     server.start(job, spec, forest)
     left_s = min(settings.retrain_timeout_s, until - time.time())
     note = ""
@@ -134,21 +154,32 @@ def _run(episode: str, since: float, info: dict[str, Any], *, settings: DriftSet
 
 
 def _roll_out(
-    version: Version, gate: dict[str, Any], reason: str, settings: DriftSettings, registry: Registry, rollout: Rollout
+    version: Version,
+    gate: dict[str, Any],
+    reason: str,
+    settings: DriftSettings,
+    registry: Registry,
+    rollout: Rollout,
 ) -> Retraining:
     """By shadow and canary where the settings ask for them, then the promotion."""
     number, said = version.version, f"version {version.version} passed the gate: {gate['reason']}"
     if settings.shadow_rows:
         found = _wait_for_shadow(number, settings, rollout)
-        verdict = judge_shadow(found, settings.shadow_rows, rollout.budget * settings.canary_alert_band)
+        verdict = judge_shadow(
+            found, settings.shadow_rows, rollout.budget * settings.canary_alert_band
+        )
         if not verdict.passed:
-            return Retraining("kept", f"version {number} failed in the shadow: {verdict.reason}", number)
+            return Retraining(
+                "kept", f"version {number} failed in the shadow: {verdict.reason}", number
+            )
         gate = {**gate, "shadow": found}
     if not settings.canary_steps:
         promote(registry, number, reason=reason, actor="drift-monitor", gates=gate)
         return Retraining("promoted", said, number)
     if not _tried(registry, number):
-        start_canary(registry, number, steps(settings.canary_steps), reason=reason, actor="drift-monitor")
+        start_canary(
+            registry, number, steps(settings.canary_steps), reason=reason, actor="drift-monitor"
+        )
     while registry.canary() is not None:
         time.sleep(POLL_S)
     last = next(move for move in history(registry) if number in (move.to, move.former))
@@ -166,8 +197,14 @@ def _tried(registry: Registry, version: str) -> bool:
 def _wait_for_shadow(version: str, settings: DriftSettings, rollout: Rollout) -> dict[str, Any]:
     """The evidence of the shadow, complete or as far as it came in time."""
     deadline = time.monotonic() + settings.retrain_timeout_s
-    empty = {"errors": 0, "rows": 0, "champion_alert_rate": 0.0, "challenger_alert_rate": 0.0,
-             "champion_us_per_row": 0.0, "challenger_us_per_row": 0.0}  # fmt: skip
+    empty = {
+        "errors": 0,
+        "rows": 0,
+        "champion_alert_rate": 0.0,
+        "challenger_alert_rate": 0.0,
+        "champion_us_per_row": 0.0,
+        "challenger_us_per_row": 0.0,
+    }
     while time.monotonic() < deadline:
         found = rollout.shadow.found(version)
         if found is not None and (found["rows"] >= settings.shadow_rows or found["errors"]):

@@ -31,7 +31,9 @@ class Rollout:
         self.shadow = ShadowEvidence()
         self.stopped: float | None = None  # the canary that the guard has stopped, by its start
         self._reason = ""
-        self._trials: dict[str, Mapping[str, Any]] = {}  # of the present canary, by replica; a dead one's stays in the sums
+        self._trials: dict[
+            str, Mapping[str, Any]
+        ] = {}  # of the present canary, by replica; a dead one's stays in the sums
         self._lags: dict[str, float] = {}  # since when a replica lags
 
     @property
@@ -49,10 +51,17 @@ class Rollout:
         if report.get("shadow"):
             self.shadow.add(report["shadow"])
         trial, canary = report.get("trial"), self.canary
-        if trial is None or canary is None or trial["started"] != canary.started or self.stopped == canary.started:
+        if (
+            trial is None
+            or canary is None
+            or trial["started"] != canary.started
+            or self.stopped == canary.started
+        ):
             return
         self._trials[str(report["replica"])] = trial
-        reason = reason_to_stop(*self._arms, float(trial["budget"]), self.settings.canary_alert_band)
+        reason = reason_to_stop(
+            *self._arms, float(trial["budget"]), self.settings.canary_alert_band
+        )
         if reason is not None:
             self.stopped, self._reason = canary.started, reason
             self._metrics.canary_stops.inc()
@@ -60,7 +69,9 @@ class Rollout:
     @property
     def _arms(self) -> tuple[Counts, Counts]:
         trials = list(self._trials.values())  # reports come in from other threads
-        champion, canary = (Counts.total(trial[arm] for trial in trials) for arm in ("champion", "canary"))
+        champion, canary = (
+            Counts.total(trial[arm] for trial in trials) for arm in ("champion", "canary")
+        )
         return champion, canary
 
     def due(self, now: float) -> str | None:
@@ -70,7 +81,11 @@ class Rollout:
             return None
         if self.stopped == canary.started:
             return "stop"
-        return "promote" if canary.over(now) and self._arms[1].requests >= self.settings.canary_requests else None
+        return (
+            "promote"
+            if canary.over(now) and self._arms[1].requests >= self.settings.canary_requests
+            else None
+        )
 
     def carry_out(self, what: str, registry: Registry) -> None:
         """Move the registry as was decided; raises VigilError when it is away or somebody else is promoting."""
@@ -81,30 +96,52 @@ class Rollout:
             stop_canary(registry, canary, reason=self._reason, actor=ACTOR)
         else:
             _, tried = self._arms
-            gates = {"canary": {"requests": tried.requests, "rows": tried.rows, "alerts": tried.alerts, "errors": tried.errors}}
+            gates = {
+                "canary": {
+                    "requests": tried.requests,
+                    "rows": tried.rows,
+                    "alerts": tried.alerts,
+                    "errors": tried.errors,
+                }
+            }
             gates |= {"shadow": found} if (found := self.shadow.found(canary.version)) else {}
             reason = f"canary passed: {canary.reason}" if canary.reason else "canary passed"
             # Whoever began the canary of a version that had failed its gate has forced that.
             promote(registry, canary.version, reason=reason, actor=ACTOR, gates=gates, force=True)
 
-    def status(self, live: Sequence[Mapping[str, Any]], now: float, followed: str | None = None) -> dict[str, Any]:
+    def status(
+        self, live: Sequence[Mapping[str, Any]], now: float, followed: str | None = None
+    ) -> dict[str, Any]:
         """The part of `/drift` about it. `followed` is desired while the registry has not been asked."""
         desired = self.desired.champion.version if self.desired.champion else followed
-        lagging = [str(r["replica"]) for r in live if desired is not None and r["version"] != desired]
+        lagging = [
+            str(r["replica"]) for r in live if desired is not None and r["version"] != desired
+        ]
         self._lags = {replica: self._lags.get(replica, now) for replica in lagging}
         lag = max((now - since for since in self._lags.values()), default=0.0)
         alert = lag > self.settings.disagreement_polls * POLL_S
         return {
-            "desired_version": desired, "lagging": lagging,
-            "disagreement": {"alert": alert, "seconds": lag, "allowed_polls": self.settings.disagreement_polls},
-            "canary": self._canary(now), "shadow": self.shadow.found(),
-        }  # fmt: skip
+            "desired_version": desired,
+            "lagging": lagging,
+            "disagreement": {
+                "alert": alert,
+                "seconds": lag,
+                "allowed_polls": self.settings.disagreement_polls,
+            },
+            "canary": self._canary(now),
+            "shadow": self.shadow.found(),
+        }
 
     def _canary(self, now: float) -> dict[str, Any] | None:
         canary = self.canary
         if canary is None:
             return None
         champion, tried = self._arms
-        return {"version": canary.version, "champion": canary.champion, "share": canary.share(now), "started": canary.started,
-                "stopped": self._reason if self.stopped == canary.started else None,
-                "arms": {"champion": vars(champion), "canary": vars(tried)}}  # fmt: skip
+        return {
+            "version": canary.version,
+            "champion": canary.champion,
+            "share": canary.share(now),
+            "started": canary.started,
+            "stopped": self._reason if self.stopped == canary.started else None,
+            "arms": {"champion": vars(champion), "canary": vars(tried)},
+        }

@@ -19,53 +19,113 @@ class DriftSettings(RoomSettings):
     room: ClassVar[str] = "drift"
     model_config = SettingsConfigDict(env_prefix="VIGIL_DRIFT_", frozen=True, extra="forbid")
 
-    home: Path = setting(Path(".vigil"), Effect.ROLLING, "folder of captured rows and of the monitor's state", internal=True)
-    tracking_uri: str = setting("http://127.0.0.1:5000", Effect.ROLLING, "MLflow server", internal=True)
+    home: Path = setting(
+        Path(".vigil"),
+        Effect.ROLLING,
+        "folder of captured rows and of the monitor's state",
+        internal=True,
+    )
+    tracking_uri: str = setting(
+        "http://127.0.0.1:5000", Effect.ROLLING, "MLflow server", internal=True
+    )
     model_name: str = setting("vigil", Effect.ROLLING, "registered model to watch")
-    jobs_url: str = setting("http://127.0.0.1:8265", Effect.ROLLING, "Ray job server that retrains", internal=True)
-    mode: Mode = setting("auto", Effect.RECONFIGURE, "observe: report; suggest: also open episodes; auto: retrain")
+    jobs_url: str = setting(
+        "http://127.0.0.1:8265", Effect.ROLLING, "Ray job server that retrains", internal=True
+    )
+    mode: Mode = setting(
+        "auto", Effect.RECONFIGURE, "observe: report; suggest: also open episodes; auto: retrain"
+    )
     alpha: float = setting(
-        0.01, Effect.RECONFIGURE, "family-wise significance of the KS tests of one window (Bonferroni)", gt=0, lt=1
+        0.01,
+        Effect.RECONFIGURE,
+        "family-wise significance of the KS tests of one window (Bonferroni)",
+        gt=0,
+        lt=1,
     )
     retrain_rows: int = setting(
-        2000, Effect.RECONFIGURE, "captured rows since the drift began that a retraining waits for", ge=100
+        2000,
+        Effect.RECONFIGURE,
+        "captured rows since the drift began that a retraining waits for",
+        ge=100,
     )
-    cooldown_windows: int = setting(10, Effect.RECONFIGURE, "windows after a retraining in which no episode opens", ge=0)
-    cooldown_s: float = setting(3600, Effect.RECONFIGURE, "seconds after a retraining in which no episode opens", ge=0)
+    cooldown_windows: int = setting(
+        10, Effect.RECONFIGURE, "windows after a retraining in which no episode opens", ge=0
+    )
+    cooldown_s: float = setting(
+        3600, Effect.RECONFIGURE, "seconds after a retraining in which no episode opens", ge=0
+    )
     clear_windows: int = setting(3, Effect.RECONFIGURE, "quiet windows that close an episode", ge=1)
-    max_retrains_per_day: int = setting(4, Effect.RECONFIGURE, "retraining budget; 0 never retrains", ge=0)
-    max_retrain_seconds_per_day: float = setting(
-        3600, Effect.RECONFIGURE, "cost budget: seconds of retraining in 24 hours after which none begins", ge=0
+    max_retrains_per_day: int = setting(
+        4, Effect.RECONFIGURE, "retraining budget; 0 never retrains", ge=0
     )
-    schedule_hours: float = setting(0, Effect.RECONFIGURE, "retrain also without drift, so long after the last; 0: never", ge=0)
-    schedule_rows: int = setting(0, Effect.RECONFIGURE, "the same after so many new rows; 0: never", ge=0)
+    max_retrain_seconds_per_day: float = setting(
+        3600,
+        Effect.RECONFIGURE,
+        "cost budget: seconds of retraining in 24 hours after which none begins",
+        ge=0,
+    )
+    schedule_hours: float = setting(
+        0, Effect.RECONFIGURE, "retrain also without drift, so long after the last; 0: never", ge=0
+    )
+    schedule_rows: int = setting(
+        0, Effect.RECONFIGURE, "the same after so many new rows; 0: never", ge=0
+    )
     window_s: float = setting(
-        3600, Effect.RECONFIGURE, "a window with a fifth of its rows is judged after so long; 0: only full ones", ge=0
+        3600,
+        Effect.RECONFIGURE,
+        "a window with a fifth of its rows is judged after so long; 0: only full ones",
+        ge=0,
     )
     keep_windows: int = setting(500, Effect.RECONFIGURE, "captured windows kept on disk", ge=10)
     shadow_rows: int = setting(
-        0, Effect.RECONFIGURE, "rows that a retrained challenger must first score in the shadow of the champion; 0: none", ge=0
+        0,
+        Effect.RECONFIGURE,
+        "rows that a retrained challenger must first score in the shadow of the champion; 0: none",
+        ge=0,
     )
     canary_steps: str = setting(
-        "", Effect.RECONFIGURE, 'steps of a canary before a retrained challenger is promoted, as "5:60,25:60" (percent:seconds)'
+        "",
+        Effect.RECONFIGURE,
+        'steps of a canary before a retrained challenger is promoted, as "5:60,25:60" (percent:seconds)',
     )
     canary_requests: int = setting(
-        20, Effect.RECONFIGURE, "requests that a canary must have answered before it is promoted", ge=1
+        20,
+        Effect.RECONFIGURE,
+        "requests that a canary must have answered before it is promoted",
+        ge=1,
     )
-    canary_alert_band: float = setting(4.0, Effect.RECONFIGURE, "alert rate of a canary, as a multiple of its budget", gt=1)
-    disagreement_polls: int = setting(3, Effect.RECONFIGURE, "polls of 2 s after which a replica that lags is an alert", ge=1)
-    captured_url: str = setting("", Effect.ROLLING, "s3:// URL of captured rows; empty: in the home")
-    state_url: str = setting("", Effect.ROLLING, "s3:// URL of the monitor's state; empty: in the home")
-    backend: Literal["ray", "github"] = setting("ray", Effect.RECONFIGURE, "who retrains: a Ray job here, or a GitHub workflow")
+    canary_alert_band: float = setting(
+        4.0, Effect.RECONFIGURE, "alert rate of a canary, as a multiple of its budget", gt=1
+    )
+    disagreement_polls: int = setting(
+        3, Effect.RECONFIGURE, "polls of 2 s after which a replica that lags is an alert", ge=1
+    )
+    captured_url: str = setting(
+        "", Effect.ROLLING, "s3:// URL of captured rows; empty: in the home"
+    )
+    state_url: str = setting(
+        "", Effect.ROLLING, "s3:// URL of the monitor's state; empty: in the home"
+    )
+    backend: Literal["ray", "github"] = setting(
+        "ray", Effect.RECONFIGURE, "who retrains: a Ray job here, or a GitHub workflow"
+    )
     github_url: str = setting("https://api.github.com", Effect.RECONFIGURE, "GitHub's API")
     github_repository: str = setting("", Effect.RECONFIGURE, "owner/name whose workflow retrains")
-    github_workflow: str = setting("", Effect.RECONFIGURE, "file of the workflow to dispatch; empty: a repository_dispatch")
+    github_workflow: str = setting(
+        "", Effect.RECONFIGURE, "file of the workflow to dispatch; empty: a repository_dispatch"
+    )
     github_ref: str = setting("main", Effect.RECONFIGURE, "branch of a workflow_dispatch")
-    github_token: SecretStr = setting(SecretStr(""), Effect.IN_PROCESS, "token that may dispatch", secret=True)
-    retrain_timeout_s: float = setting(900, Effect.RECONFIGURE, "a retraining that takes longer has failed", gt=0)
+    github_token: SecretStr = setting(
+        SecretStr(""), Effect.IN_PROCESS, "token that may dispatch", secret=True
+    )
+    retrain_timeout_s: float = setting(
+        900, Effect.RECONFIGURE, "a retraining that takes longer has failed", gt=0
+    )
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
         if self.backend == "github" and not self.github_repository:
-            raise ValueError("backend github needs githubRepository: OWNER/NAME, whose workflow retrains")
+            raise ValueError(
+                "backend github needs githubRepository: OWNER/NAME, whose workflow retrains"
+            )
         return self

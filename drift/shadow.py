@@ -25,7 +25,9 @@ class ShadowEvidence:
         self._scores: deque[NDArray[np.float64]] = deque()
         self._rows, self._kept, self._errors, self._dropped = 0, 0, 0, 0
         self._alerts, self._seconds = np.zeros(2), np.zeros(2)
-        self._ranks: dict[str, float | None] | None = None  # as of the latest rows: they are asked for each second
+        self._ranks: dict[str, float | None] | None = (
+            None  # as of the latest rows: they are asked for each second
+        )
 
     def add(self, report: Mapping[str, Any]) -> None:
         """One replica's report (serve/model/shadow.py)."""
@@ -54,11 +56,17 @@ class ShadowEvidence:
         rows = max(self._rows, 1)
         rates, microseconds = self._alerts / rows, self._seconds / rows * 1e6
         found: dict[str, Any] = {
-            "champion": self._pair[0], "challenger": self._pair[1], "rows": self._rows, "errors": self._errors,
-            "dropped": self._dropped, "champion_alert_rate": float(rates[0]), "challenger_alert_rate": float(rates[1]),
+            "champion": self._pair[0],
+            "challenger": self._pair[1],
+            "rows": self._rows,
+            "errors": self._errors,
+            "dropped": self._dropped,
+            "champion_alert_rate": float(rates[0]),
+            "challenger_alert_rate": float(rates[1]),
             "alert_rate_ratio": float(rates[1] / rates[0]) if rates[0] else None,
-            "champion_us_per_row": float(microseconds[0]), "challenger_us_per_row": float(microseconds[1]),
-        }  # fmt: skip
+            "champion_us_per_row": float(microseconds[0]),
+            "challenger_us_per_row": float(microseconds[1]),
+        }
         if self._rows < 2:
             return found | {"kendall_tau": None, "top_overlap": None}
         self._ranks = self._ranks or self._compared()
@@ -67,7 +75,9 @@ class ShadowEvidence:
     def _compared(self) -> dict[str, float | None]:
         ours, theirs = np.concatenate(list(self._scores), axis=1)
         top = max(1, round(len(ours) * TOP))
-        both = set(np.argsort(-ours, kind="stable")[:top].tolist()) & set(np.argsort(-theirs, kind="stable")[:top].tolist())
+        both = set(np.argsort(-ours, kind="stable")[:top].tolist()) & set(
+            np.argsort(-theirs, kind="stable")[:top].tolist()
+        )
         tau: Any = kendalltau(ours, theirs)
         return {"kendall_tau": _finite(tau.statistic), "top_overlap": len(both) / top}
 

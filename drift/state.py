@@ -106,7 +106,11 @@ class S3State:
                 return False
             return True
         seen, etag = self._get()
-        if seen is not None and seen.get("holder") != self._me and float(seen.get("until", 0)) > now:
+        if (
+            seen is not None
+            and seen.get("holder") != self._me
+            and float(seen.get("until", 0)) > now
+        ):
             return False
         self._document = seen.get("state") if seen else None
         try:
@@ -153,7 +157,9 @@ class S3State:
         body = json.dumps({"holder": self._me, "until": until, "state": self._document}).encode()
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         try:
-            self._etag = self._s3().put_object(Bucket=self._bucket, Key=self._key, Body=body, **condition)["ETag"]
+            self._etag = self._s3().put_object(
+                Bucket=self._bucket, Key=self._key, Body=body, **condition
+            )["ETag"]
             self._until = until
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 409, 412):
@@ -170,7 +176,12 @@ class S3State:
 
             # Who hears nothing within the lease has lost it, and all who report wait meanwhile.
             self._client = boto3.client(
-                "s3", config=Config(connect_timeout=ANSWER_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 2})
+                "s3",
+                config=Config(
+                    connect_timeout=ANSWER_S,
+                    read_timeout=ANSWER_S,
+                    retries={"total_max_attempts": 2},
+                ),
             )
         return self._client
 

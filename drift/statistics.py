@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import kolmogorov
 
-from train.model.distances import bin_shares, ks_distance, ks_sorted, rank_correlation, ties_distances, typical_size
+from train.model.distances import (
+    bin_shares,
+    ks_distance,
+    ks_sorted,
+    rank_correlation,
+    ties_distances,
+    typical_size,
+)
 from train.model.reference import Reference
 
 Floats = NDArray[np.float64]
@@ -57,7 +64,9 @@ class Statistics:
     scores: Scores | None = None
 
 
-def compare(reference: Reference, rows: Floats, scores: Floats | None = None, threshold: float | None = None) -> Statistics:
+def compare(
+    reference: Reference, rows: Floats, scores: Floats | None = None, threshold: float | None = None
+) -> Statistics:
     """Compare a window `rows` [m, d], which may hold NaN, and its anomaly `scores` [m] with the reference."""
     missing = np.isnan(rows).mean(axis=0)
     filled = np.where(np.isnan(rows), reference.median, rows) if missing.any() else rows
@@ -66,18 +75,27 @@ def compare(reference: Reference, rows: Floats, scores: Floats | None = None, th
     ks = ks_sorted(reference.columns, np.ascontiguousarray(ordered.T))
     if m > 2:
         correlation = rank_correlation(filled)
-        ties = ties_distances(reference.ties, correlation) * np.sqrt(min(1.0, m / reference.window_rows))
+        ties = ties_distances(reference.ties, correlation) * np.sqrt(
+            min(1.0, m / reference.window_rows)
+        )
     else:  # there is no correlation of so few rows
         correlation, ties = reference.ties, np.zeros(len(ks))
     evidence = _Evidence(reference, ordered, correlation, ks, ties)
     quantiles = reference.samples[((np.arange(m) + 0.5) / m * n).astype(int)]
     return Statistics(
-        ks, kolmogorov(np.sqrt(n * m / (n + m)) * ks), np.abs(ordered - quantiles).mean(axis=0) / reference.sd,
-        _psi(reference, ordered), ((ordered < reference.samples[0]) | (ordered > reference.samples[-1])).mean(axis=0), ties,
-        missing, reference.can_stick & (ordered[0] == ordered[-1]) & (missing < 1) & (m >= MIN_STUCK_ROWS),
-        evidence.unit(), evidence.flipped(), evidence.swapped(),
+        ks,
+        kolmogorov(np.sqrt(n * m / (n + m)) * ks),
+        np.abs(ordered - quantiles).mean(axis=0) / reference.sd,
+        _psi(reference, ordered),
+        ((ordered < reference.samples[0]) | (ordered > reference.samples[-1])).mean(axis=0),
+        ties,
+        missing,
+        reference.can_stick & (ordered[0] == ordered[-1]) & (missing < 1) & (m >= MIN_STUCK_ROWS),
+        evidence.unit(),
+        evidence.flipped(),
+        evidence.swapped(),
         _scores(reference, scores, threshold) if scores is not None else None,
-    )  # fmt: skip
+    )
 
 
 def _scores(reference: Reference, scores: Floats, threshold: float | None) -> Scores:
@@ -115,13 +133,16 @@ class _Evidence:
         with np.errstate(divide="ignore", invalid="ignore"):
             factors = np.where((size > 0) & (ref.size > 0), size / ref.size, 1.0)
         wide = (np.maximum(factors, 1 / factors) >= MIN_FACTOR) & (
-            (self.ks >= ref.alone) | ((self.ordered[-1] > 10 * ref.samples[-1]) & (ref.samples[-1] > 0))
+            (self.ks >= ref.alone)
+            | ((self.ordered[-1] > 10 * ref.samples[-1]) & (ref.samples[-1] > 0))
         )
         for j in np.flatnonzero(wide):
             tried = {float(factors[j]), float(10.0 ** np.round(np.log10(factors[j])))}
             left = {f: ks_distance(ref.columns[j], self.ordered[:, j] / f) for f in tried}
             best = min(left, key=lambda f: left[f])
-            if max(best, 1 / best) >= MIN_FACTOR and left[best] <= max(ref.floors[j], UNDONE * self.ks[j]):
+            if max(best, 1 / best) >= MIN_FACTOR and left[best] <= max(
+                ref.floors[j], UNDONE * self.ks[j]
+            ):
                 out[j] = best
         return out
 
@@ -138,7 +159,9 @@ class _Evidence:
     def swapped(self) -> NDArray[np.int64]:
         """For each column the one that it was exchanged with, or -1."""
         out = np.full(len(self.ks), -1)
-        suspects = self._suspects(SUSPECTS, 0.5)  # a restless column may hide what was put into it, two may not
+        suspects = self._suspects(
+            SUSPECTS, 0.5
+        )  # a restless column may hide what was put into it, two may not
         for a, i in enumerate(suspects):
             for j in suspects[a + 1 :]:
                 order = np.arange(len(self.ks))
@@ -153,17 +176,25 @@ class _Evidence:
         moved = np.maximum(self.ks / self.reference.alone, self.ties / self.reference.ties_floors)
         return [int(j) for j in np.argsort(-moved)[:most] if moved[j] >= least]
 
-    def _undone(self, features: tuple[int, ...], columns: dict[int, Floats], correlation: Floats) -> bool:
+    def _undone(
+        self, features: tuple[int, ...], columns: dict[int, Floats], correlation: Floats
+    ) -> bool:
         """Whether one of the features had moved, and with these sorted columns [m] and this correlation all are back."""
         ref, chosen = self.reference, list(features)
-        apart, untied = self.ks[chosen] / ref.alone[chosen], self.ties[chosen] / ref.ties_floors[chosen]
+        apart, untied = (
+            self.ks[chosen] / ref.alone[chosen],
+            self.ties[chosen] / ref.ties_floors[chosen],
+        )
         if not (max(apart.max(), untied.max()) >= 1 and (np.maximum(apart, untied) >= 0.5).all()):
             return False
         ties = ties_distances(ref.ties[chosen], correlation[chosen])
         ks = np.array([ks_distance(ref.columns[j], columns[j]) for j in features])
         near = ks <= np.maximum(ref.floors[chosen], UNDONE * self.ks[chosen])
-        tied = ties <= np.where(untied >= 1, np.maximum(ref.ties_floors[chosen], 2 * UNDONE * self.ties[chosen]),
-                                np.maximum(ref.ties_floors[chosen], self.ties[chosen]))  # fmt: skip
+        tied = ties <= np.where(
+            untied >= 1,
+            np.maximum(ref.ties_floors[chosen], 2 * UNDONE * self.ties[chosen]),
+            np.maximum(ref.ties_floors[chosen], self.ties[chosen]),
+        )
         # What is back must be nearer than before: something that nothing changes explains nothing.
         better = ks.sum() + ties.sum() <= 0.7 * (self.ks[chosen].sum() + self.ties[chosen].sum())
         return bool(near.all() and tied.all() and better)

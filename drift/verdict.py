@@ -42,9 +42,12 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "verdict": self.kind, "features": list(self.features), "severity": round(self.severity, 4),
-            "sentence": self.sentence, "findings": [asdict(finding) for finding in self.findings],
-        }  # fmt: skip
+            "verdict": self.kind,
+            "features": list(self.features),
+            "severity": round(self.severity, 4),
+            "sentence": self.sentence,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
 
 
 def judge(reference: Reference, found: Statistics, alpha: float) -> Verdict:
@@ -52,40 +55,73 @@ def judge(reference: Reference, found: Statistics, alpha: float) -> Verdict:
     broken = _breaks(reference, found)
     if broken:
         told = ", ".join(f"{f.feature} ({f.statistic})" for f in broken[:SHOWN])
-        return Verdict("data break", broken, 1.0, f"the data are broken in {told}: check the source, nothing is retrained")
+        return Verdict(
+            "data break",
+            broken,
+            1.0,
+            f"the data are broken in {told}: check the source, nothing is retrained",
+        )
     sure = found.p * len(found.p) < alpha
     ks = np.where(sure, found.ks, 0.0)  # few rows stray far by chance
     over = ks >= reference.floors
-    near = nearness(ks, found.ties, reference.floors, reference.alone, reference.ties_floors, reference.allowed)
+    near = nearness(
+        ks, found.ties, reference.floors, reference.alone, reference.ties_floors, reference.allowed
+    )
     if near < 1:
         ratio = max(near, min(float((found.ks / reference.alone).max()), 0.99))
-        some = f"; {int(over.sum())} features over their floor are ordinary here" if over.any() else ""
+        some = (
+            f"; {int(over.sum())} features over their floor are ordinary here" if over.any() else ""
+        )
         return Verdict("none", (), min(ratio, 0.99), f"the window is like the reference{some}")
     findings = _drifted(reference, found, over)
     named = tuple(dict.fromkeys(f.feature for f in findings))
     told = ", ".join(named[:SHOWN])
     if findings[0].statistic == "correlation":
-        return Verdict("population drift", findings, near, f"{len(named)} of {len(ks)} features move otherwise together: {told}")
-    return Verdict("population drift", findings, near, f"{len(named)} of {len(ks)} features have drifted: {told}")
+        return Verdict(
+            "population drift",
+            findings,
+            near,
+            f"{len(named)} of {len(ks)} features move otherwise together: {told}",
+        )
+    return Verdict(
+        "population drift",
+        findings,
+        near,
+        f"{len(named)} of {len(ks)} features have drifted: {told}",
+    )
 
 
-def _drifted(reference: Reference, found: Statistics, over: np.ndarray[Any, Any]) -> tuple[Finding, ...]:
+def _drifted(
+    reference: Reference, found: Statistics, over: np.ndarray[Any, Any]
+) -> tuple[Finding, ...]:
     """The features over their floors, the furthest first; then those that left the others."""
     order = [int(j) for j in np.argsort(-found.ks / reference.floors) if over[j]]
     findings = [
-        Finding(reference.names[j], "ks", float(found.ks[j]), float(reference.floors[j]), float(found.wasserstein[j]))
+        Finding(
+            reference.names[j],
+            "ks",
+            float(found.ks[j]),
+            float(reference.floors[j]),
+            float(found.wasserstein[j]),
+        )
         for j in order
     ]
     moved = found.ties / reference.ties_floors
     findings += [
-        Finding(reference.names[j], "correlation", float(found.ties[j]), float(reference.ties_floors[j]))
-        for j in np.argsort(-moved) if moved[j] >= 1 and (moved >= 1).sum() > 1 and not over[j]
-    ]  # fmt: skip
+        Finding(
+            reference.names[j], "correlation", float(found.ties[j]), float(reference.ties_floors[j])
+        )
+        for j in np.argsort(-moved)
+        if moved[j] >= 1 and (moved >= 1).sum() > 1 and not over[j]
+    ]
     return tuple(findings)
 
 
 def _breaks(reference: Reference, found: Statistics) -> tuple[Finding, ...]:
-    findings, few = [], max(1, len(reference.names) // 10)  # a world that changed, changes many features at once
+    findings, few = (
+        [],
+        max(1, len(reference.names) // 10),
+    )  # a world that changed, changes many features at once
     changed, flipped = found.unit != 1, found.flipped
     for j, name in enumerate(reference.names):
         effect = float(found.wasserstein[j])
@@ -96,7 +132,11 @@ def _breaks(reference: Reference, found: Statistics) -> tuple[Finding, ...]:
         elif changed[j] and changed.sum() <= few:
             findings.append(Finding(name, "unit", float(found.unit[j]), MIN_FACTOR, effect))
         elif found.swapped[j] >= 0:
-            findings.append(Finding(name, "swapped", float(found.ks[j]), float(reference.alone[j]), effect))
+            findings.append(
+                Finding(name, "swapped", float(found.ks[j]), float(reference.alone[j]), effect)
+            )
         elif flipped[j] and flipped.sum() <= few:
-            findings.append(Finding(name, "sign", float(found.ks[j]), float(reference.alone[j]), effect))
+            findings.append(
+                Finding(name, "sign", float(found.ks[j]), float(reference.alone[j]), effect)
+            )
     return tuple(findings)

@@ -47,9 +47,13 @@ class Watch:
         self.rollout = Rollout(settings, self.metrics)
         self.feedback = Feedback(self.home.state / "feedback.json", self.metrics)
         self.live = Live()
-        self.ledger: list[Move] = []  # the latest entries, and versions, as the monitor read them last
+        self.ledger: list[
+            Move
+        ] = []  # the latest entries, and versions, as the monitor read them last
         self.versions: list[Version] = []
-        self._captured = Captured(settings.captured_url or self.home.captured, settings.keep_windows, self.metrics)
+        self._captured = Captured(
+            settings.captured_url or self.home.captured, settings.keep_windows, self.metrics
+        )
         self._store = state(settings.state_url, self.home.state)
         self.holds = False
         self._lock = threading.Lock()
@@ -58,7 +62,9 @@ class Watch:
         self._counts = Counts()
         self._rows_seen = 0
         self._moves: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_MOVES)
-        self._pages: deque[tuple[str, str]] = deque(maxlen=3)  # episode and page that are not in MLflow yet
+        self._pages: deque[tuple[str, str]] = deque(
+            maxlen=3
+        )  # episode and page that are not in MLflow yet
         self.state, self.cause = Governor(), ""
         self.last_retraining: dict[str, Any] | None = None
         self._followed: str | None = None  # also before a restart
@@ -97,7 +103,9 @@ class Watch:
         with self._lock:
             replica = str(report["replica"])
             self._replicas[replica] = {key: report[key] for key in REPLICA_KEYS} | {"seen": now}
-            self._replicas[replica] |= {key: report.get(key) for key in ("source", "canary", "refused")}
+            self._replicas[replica] |= {
+                key: report.get(key) for key in ("source", "canary", "refused")
+            }
             self._counts.report(replica, report["counts"], report["told"], now)
             self.rollout.ingest(report)
             self.live.ingest(report, now)
@@ -124,7 +132,11 @@ class Watch:
         with self._lock:
             if not self.holds or (comparison := self._comparison) is None:
                 return
-            if self.settings.window_s and (window := comparison.window.older_than(now - self.settings.window_s)) is not None:
+            if (
+                self.settings.window_s
+                and (window := comparison.window.older_than(now - self.settings.window_s))
+                is not None
+            ):
                 self._judge(comparison, window, now)
             moved, go = governor.on_time(self.state, now, self.settings)
             if go:
@@ -170,7 +182,10 @@ class Watch:
         with self._lock:
             if self._followed not in (None, champion.version):
                 last = self.last_retraining or {}
-                self._move(governor.on_champion(self.state, own=champion.version == last.get("version")), now)
+                self._move(
+                    governor.on_champion(self.state, own=champion.version == last.get("version")),
+                    now,
+                )
             self._comparison, self._followed = Comparison(champion, bundle), champion.version
             self.live.points.follow(champion.version, bundle)
             self.rollout.budget = bundle.threshold.budget
@@ -183,10 +198,17 @@ class Watch:
     def finish(self, result: Retraining, now: float) -> None:
         """The retraining of the open episode has ended."""
         with self._lock:
-            self._move(governor.on_retrained(self.state, result.outcome, result.reason, now, self.settings), now)
+            self._move(
+                governor.on_retrained(
+                    self.state, result.outcome, result.reason, now, self.settings
+                ),
+                now,
+            )
             self.last_retraining = {**asdict(result), "cause": self.cause, "at": now}
             self.metrics.retrains.labels(result.outcome).inc()
-            self.metrics.retrain_seconds.inc(self.state.retrains[-1][1] if self.state.retrains else 0.0)
+            self.metrics.retrain_seconds.inc(
+                self.state.retrains[-1][1] if self.state.retrains else 0.0
+            )
             self._save()
 
     def status(self, now: float) -> dict[str, Any]:
@@ -199,10 +221,16 @@ class Watch:
         return {
             **(self._comparison.status() if self._comparison else NOTHING),
             "governor": self.state.to_json()
-            | {"mode": self.state.mode or self.settings.mode, "retrains_left": retrains_left(self.state, now, self.settings)},
+            | {
+                "mode": self.state.mode or self.settings.mode,
+                "retrains_left": retrains_left(self.state, now, self.settings),
+            },
             "standby": not self.holds,
             "timeline": list(self._moves),
-            "feedback": {"all": self.feedback.figures(), "champion": self.feedback.figures(self.following)},
+            "feedback": {
+                "all": self.feedback.figures(),
+                "champion": self.feedback.figures(self.following),
+            },
             "cause": self.cause,
             "last_retraining": self.last_retraining,
             "retrains": self.state.retrained,
@@ -216,7 +244,9 @@ class Watch:
         with self._lock:
             status = self._status(now)
             known = Known(self._comparison, self.rollout.desired, self.versions, self.ledger)
-            return msgspec.json.encode(document(status, self.live, known, self.state, self.settings, now))
+            return msgspec.json.encode(
+                document(status, self.live, known, self.state, self.settings, now)
+            )
 
     def exposition(self, now: float) -> bytes:
         """The Prometheus text of all replicas and consumers and of the monitor."""
@@ -234,19 +264,32 @@ class Watch:
         return snapshot(self.metrics.registry)
 
     def _live(self, now: float) -> list[dict[str, Any]]:
-        self._replicas = {name: r for name, r in self._replicas.items() if now - r["seen"] < TIMEOUT_S}
+        self._replicas = {
+            name: r for name, r in self._replicas.items() if now - r["seen"] < TIMEOUT_S
+        }
         return list(self._replicas.values())
 
     @property
     def _desired(self) -> str | None:
-        return self.rollout.desired.champion.version if self.rollout.desired.champion else self.following
+        return (
+            self.rollout.desired.champion.version
+            if self.rollout.desired.champion
+            else self.following
+        )
 
     def _judge(self, comparison: Comparison, window: Window, now: float) -> None:
         before = comparison.last["verdict"] if comparison.last else "none"
         verdict = comparison.judge(window, self.settings.alpha)
         if verdict.kind != "data break":
-            self._captured.write(window, comparison.bundle.names, comparison.champion.version, comparison.alerts(window.scores))
-        moved, go = governor.on_window(self.state, verdict.kind, window.since, len(window.rows), now, self.settings)
+            self._captured.write(
+                window,
+                comparison.bundle.names,
+                comparison.champion.version,
+                comparison.alerts(window.scores),
+            )
+        moved, go = governor.on_window(
+            self.state, verdict.kind, window.since, len(window.rows), now, self.settings
+        )
         self.live.told.judged(verdict.to_json(), now)
         self.metrics.windows.labels(verdict.kind).inc()
         if verdict.kind != "none":
@@ -258,14 +301,18 @@ class Watch:
             self.cause = f"{verdict.sentence} (episode {moved.episode})"
         self._move(moved, now)
         if opened or (verdict.kind == "data break" and before != "data break"):
-            self._pages.append((moved.episode or f"{int(now * 1000)}-data-break", page(self._status(now), now)))
+            self._pages.append(
+                (moved.episode or f"{int(now * 1000)}-data-break", page(self._status(now), now))
+            )
         self._save()
 
     def _move(self, moved: Governor, now: float) -> None:
         """Take the new state; a transition is logged and remembered with its reason."""
         before, self.state = self.state, moved
         if (before.phase, before.mode) != (moved.phase, moved.mode):
-            self._moves.append({"at": now, "phase": moved.phase, "episode": moved.episode, "reason": moved.reason})
+            self._moves.append(
+                {"at": now, "phase": moved.phase, "episode": moved.episode, "reason": moved.reason}
+            )
             log.warning("governor: %s -> %s: %s", before.phase, moved.phase, moved.reason)
 
     def _load(self) -> None:
@@ -275,7 +322,11 @@ class Watch:
             if saved is None:
                 return
             loaded = Governor.from_json(saved["governor"])
-            self.cause, self.last_retraining, self._followed = str(saved["cause"]), saved["last_retraining"], saved["followed"]
+            self.cause, self.last_retraining, self._followed = (
+                str(saved["cause"]),
+                saved["last_retraining"],
+                saved["followed"],
+            )
             self._moves.extend(saved.get("timeline", []))
             self.state = loaded
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
@@ -285,10 +336,15 @@ class Watch:
         if not self.holds:
             return
         try:
-            self._store.save({
-                "governor": self.state.to_json(), "cause": self.cause, "last_retraining": self.last_retraining,
-                "followed": self._followed, "timeline": list(self._moves),
-            })  # fmt: skip
+            self._store.save(
+                {
+                    "governor": self.state.to_json(),
+                    "cause": self.cause,
+                    "last_retraining": self.last_retraining,
+                    "followed": self._followed,
+                    "timeline": list(self._moves),
+                }
+            )
         except LostLease as error:
             self.holds = False
             log.warning("standing by: %s", error.message)

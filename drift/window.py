@@ -34,7 +34,9 @@ class TumblingWindow:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, rows: NDArray[Any], scores: NDArray[Any], requests: list[str], now: float) -> list[Window]:
+    def add(
+        self, rows: NDArray[Any], scores: NDArray[Any], requests: list[str], now: float
+    ) -> list[Window]:
         """Add rows [n, d] with their scores and requests [n] that arrived at `now`; return the windows that they complete."""
         full = []
         while len(rows):
@@ -47,7 +49,14 @@ class TumblingWindow:
             self._count += take
             rows, scores, requests = rows[take:], scores[take:], requests[take:]
             if self._count == self.size:
-                full.append(Window(np.concatenate(self._rows), np.concatenate(self._scores), self._requests, self._since))
+                full.append(
+                    Window(
+                        np.concatenate(self._rows),
+                        np.concatenate(self._scores),
+                        self._requests,
+                        self._since,
+                    )
+                )
                 self.reset()
         return full
 
@@ -55,7 +64,9 @@ class TumblingWindow:
         """The unfinished window, when it began before `at` (Unix seconds) and has a fifth of its rows; it begins anew then."""
         if self._since >= at or self._count < max(1, self.size // 5):
             return None
-        made = Window(np.concatenate(self._rows), np.concatenate(self._scores), self._requests, self._since)
+        made = Window(
+            np.concatenate(self._rows), np.concatenate(self._scores), self._requests, self._since
+        )
         self.reset()
         return made
 

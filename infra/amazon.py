@@ -40,33 +40,83 @@ class Amazon:
 
 def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
     """Everything on AWS; `secrets` are the values of `needed_secrets`."""
-    opts = pulumi.ResourceOptions(provider=aws.Provider(
-        "aws", region=settings.region, allowed_account_ids=[settings.account_id], default_tags={"tags": settings.tags.common()}
-    ))  # fmt: skip
-    name, tags, protect, account, region = settings.name, settings.tags, settings.protect, settings.account_id, settings.region
-    keys = Keys("keys", KeysArgs(name=name, account=account, region=region, protect=protect, tags=tags), opts)
+    opts = pulumi.ResourceOptions(
+        provider=aws.Provider(
+            "aws",
+            region=settings.region,
+            allowed_account_ids=[settings.account_id],
+            default_tags={"tags": settings.tags.common()},
+        )
+    )
+    name, tags, protect, account, region = (
+        settings.name,
+        settings.tags,
+        settings.protect,
+        settings.account_id,
+        settings.region,
+    )
+    keys = Keys(
+        "keys",
+        KeysArgs(name=name, account=account, region=region, protect=protect, tags=tags),
+        opts,
+    )
     key = keys.data.arn
-    network = Network(name, NetworkArgs(
-        cidr=settings.vpc_cidr, zones=settings.zone_names, nat_per_zone=settings.nat_per_zone,
-        interface_endpoints=settings.interface_endpoints, region=region, account=account, cluster=name, log_key=key,
-        log_days=settings.log_retention_days, protect=protect, tags=tags,
-    ), opts)  # fmt: skip
-    buckets = Buckets("buckets", BucketsArgs(
-        buckets={purpose: settings.bucket(purpose) for purpose in PURPOSES},
-        expire_days={"captured": settings.captured_days, "logs": 365}, account=account, key=key, protect=protect, tags=tags,
-    ), opts)  # fmt: skip
-    images = Images("images", ImagesArgs(repositories=(f"{name}/vigil",), key=key, protect=protect, tags=tags), opts)
-    stream = Stream(name, StreamArgs(
-        mode=settings.stream_mode, shards=settings.stream_shards, hours=settings.stream_hours, key=key, protect=protect,
-        tags=tags,
-    ), opts)  # fmt: skip
+    network = Network(
+        name,
+        NetworkArgs(
+            cidr=settings.vpc_cidr,
+            zones=settings.zone_names,
+            nat_per_zone=settings.nat_per_zone,
+            interface_endpoints=settings.interface_endpoints,
+            region=region,
+            account=account,
+            cluster=name,
+            log_key=key,
+            log_days=settings.log_retention_days,
+            protect=protect,
+            tags=tags,
+        ),
+        opts,
+    )
+    buckets = Buckets(
+        "buckets",
+        BucketsArgs(
+            buckets={purpose: settings.bucket(purpose) for purpose in PURPOSES},
+            expire_days={"captured": settings.captured_days, "logs": 365},
+            account=account,
+            key=key,
+            protect=protect,
+            tags=tags,
+        ),
+        opts,
+    )
+    images = Images(
+        "images",
+        ImagesArgs(repositories=(f"{name}/vigil",), key=key, protect=protect, tags=tags),
+        opts,
+    )
+    stream = Stream(
+        name,
+        StreamArgs(
+            mode=settings.stream_mode,
+            shards=settings.stream_shards,
+            hours=settings.stream_hours,
+            key=key,
+            protect=protect,
+            tags=tags,
+        ),
+        opts,
+    )
     if settings.serve.stream_source:
         Leases(f"{name}-leases", LeasesArgs(name=settings.lease_table, key=key, tags=tags), opts)
     cluster, nodes = _cluster(settings, network, keys, opts)
     inside: dict[str, Any] = {
-        "vpc": network.vpc.id, "subnets": [subnet.id for subnet in network.intra], "clients": cluster.security_group,
-        "key": key, "tags": tags,
-    }  # fmt: skip
+        "vpc": network.vpc.id,
+        "subnets": [subnet.id for subnet in network.intra],
+        "clients": cluster.security_group,
+        "key": key,
+        "tags": tags,
+    }
     files = None
     if settings.shared_folder:
         args = SharedFolderArgs(zones=settings.zone_names, protect=protect, **inside)
@@ -86,14 +136,23 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
     )
     redis = None
     if settings.gcs_fault_tolerance == "redis":
-        redis = ClusterState(f"{name}-gcs", ClusterStateArgs(
-            node_type=settings.redis_node_type, replicas=1, password=secrets["redisPassword"], **inside,
-        ), opts).address  # fmt: skip
+        redis = ClusterState(
+            f"{name}-gcs",
+            ClusterStateArgs(
+                node_type=settings.redis_node_type,
+                replicas=1,
+                password=secrets["redisPassword"],
+                **inside,
+            ),
+            opts,
+        ).address
     roles = _workloads(settings, keys, stream, database, cluster, opts)
     # EKS hands a role out as a pod is made: one that starts before the tie stands never gets it.
     ready = [*cluster.ready, *nodes, *roles]
     if settings.budget_email:
-        Budget(name, BudgetArgs(usd=settings.budget_usd, email=settings.budget_email, tags=tags), opts)
+        Budget(
+            name, BudgetArgs(usd=settings.budget_usd, email=settings.budget_email, tags=tags), opts
+        )
     exports = {
         "cluster": name,
         "vpc": network.vpc.id,
@@ -145,7 +204,9 @@ def _cluster(
         log_days=settings.log_retention_days,
         protect=settings.protect,
         tags=settings.tags,
-        file_system_arn=f"arn:aws:elasticfilesystem:{region}:{account}:file-system/*" if settings.shared_folder else None,
+        file_system_arn=f"arn:aws:elasticfilesystem:{region}:{account}:file-system/*"
+        if settings.shared_folder
+        else None,
     )
     cluster = Cluster(name, args, opts)
     after = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[cluster.eks]))
@@ -199,7 +260,9 @@ def _nodes(
     return [StaticNodes(f"{name}-ray", static, opts)]
 
 
-def _of_streams(settings: PlatformSettings, key_arn: str, stream_arn: str) -> list[grants.Statement]:
+def _of_streams(
+    settings: PlatformSettings, key_arn: str, stream_arn: str
+) -> list[grants.Statement]:
     """What a consumer does: read the stack's stream, share it by the table, write where the sinks are."""
     account, region = settings.account_id, settings.region
     found = [
@@ -226,21 +289,32 @@ def _workloads(
     opts: pulumi.ResourceOptions,
 ) -> list[PodRole]:
     """One role per workload, of what it touches and nothing else."""
-    models, data, captured = (settings.bucket(purpose) for purpose in ("models", "data", "captured"))
+    models, data, captured = (
+        settings.bucket(purpose) for purpose in ("models", "data", "captured")
+    )
     region, key = settings.region, keys.data.arn
 
     def s3(key_arn: str) -> grants.Statement:
         return grants.use_key(key_arn, region, "s3")
 
     documents: dict[tuple[str, str], pulumi.Output[grants.Document]] = {
-        (RAY, "vigil-serve"): key.apply(lambda arn: grants.document([*grants.read_objects(models), s3(arn)])),
+        (RAY, "vigil-serve"): key.apply(
+            lambda arn: grants.document([*grants.read_objects(models), s3(arn)])
+        ),
         (RAY, "vigil-train"): key.apply(
             lambda arn: grants.document(
-                [*grants.write_objects(models), *grants.read_objects(data), *grants.read_objects(captured), s3(arn)]
+                [
+                    *grants.write_objects(models),
+                    *grants.read_objects(data),
+                    *grants.read_objects(captured),
+                    s3(arn),
+                ]
             )
         ),
         (RAY, "vigil-drift"): key.apply(
-            lambda arn: grants.document([*grants.read_objects(models), *grants.write_objects(captured), s3(arn)])
+            lambda arn: grants.document(
+                [*grants.read_objects(models), *grants.write_objects(captured), s3(arn)]
+            )
         ),
         (TRACKING, "mlflow"): pulumi.Output.all(key, database.secret_arn).apply(
             lambda arns: grants.document(
@@ -257,8 +331,12 @@ def _workloads(
             lambda arns: grants.document(_of_streams(settings, arns[0], arns[1]))
         )
     if settings.ingress == "alb" and settings.nodes != "auto":
-        balancers = balancer_grants.controller(settings.account_id, region, settings.name, settings.certificate_arn)
-        documents["kube-system", "aws-load-balancer-controller"] = pulumi.Output.from_input(balancers)
+        balancers = balancer_grants.controller(
+            settings.account_id, region, settings.name, settings.certificate_arn
+        )
+        documents["kube-system", "aws-load-balancer-controller"] = pulumi.Output.from_input(
+            balancers
+        )
     # An association needs the cluster to exist.
     opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[cluster.eks]))
     return [

@@ -14,7 +14,14 @@ from infra.manifests.delivery import root_application
 from infra.manifests.monitoring import METRICS_KEY
 from infra.manifests.operators import KUBERAY, Chart, charts
 from infra.manifests.parts import Object
-from infra.manifests.ray_config import API_KEYS, KEY_FILE, MLFLOW_LOGIN, RAY_TOKEN, REDIS_SECRET, ROOM_SECRETS_NAME
+from infra.manifests.ray_config import (
+    API_KEYS,
+    KEY_FILE,
+    MLFLOW_LOGIN,
+    RAY_TOKEN,
+    REDIS_SECRET,
+    ROOM_SECRETS_NAME,
+)
 from infra.manifests.tracking import ADMIN_SECRET
 from infra.settings import ROOM_SECRETS, PlatformSettings
 
@@ -39,7 +46,9 @@ class PlatformArgs:
 class Platform(pulumi.ComponentResource):
     """The Kubernetes part: the same on EKS and on a cluster that exists. `applied` is all that it made."""
 
-    def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:Platform", name, {}, opts)
         settings = args.settings
         groups = all_objects(settings, args.bindings)
@@ -74,7 +83,9 @@ class Platform(pulumi.ComponentResource):
         name = metadata["name"] if namespace in (None, RAY) else f"{namespace}/{metadata['name']}"
         return pulumi.CustomResource(f"kubernetes:{group}:{kind}", name, manifest, opts)
 
-    def _releases(self, settings: PlatformSettings, before: list[pulumi.Resource]) -> list[pulumi.Resource]:
+    def _releases(
+        self, settings: PlatformSettings, before: list[pulumi.Resource]
+    ) -> list[pulumi.Resource]:
         """One Helm release a chart, each behind those that it needs."""
         made: dict[str, pulumi.Resource] = {}
         for chart in charts(settings):
@@ -90,24 +101,39 @@ class Platform(pulumi.ComponentResource):
         wanted: dict[tuple[str, str], dict[str, Any]] = {
             (RAY, RAY_TOKEN): {"auth_token": values["rayToken"]},
             (RAY, MLFLOW_LOGIN): {"username": "vigil", "password": values["mlflowPassword"]},
-            (TRACKING, ADMIN_SECRET): {"password": values["mlflowPassword"], "secret-key": values["mlflowSecretKey"]},
+            (TRACKING, ADMIN_SECRET): {
+                "password": values["mlflowPassword"],
+                "secret-key": values["mlflowSecretKey"],
+            },
         }
         if "apiKeys" in values:
             wanted[RAY, API_KEYS] = {KEY_FILE.name: values["apiKeys"]}
         if "redisPassword" in values:
             wanted[RAY, REDIS_SECRET] = {"password": values["redisPassword"]}
-        if held := {cls.variable(name): values[key] for key, (cls, name) in ROOM_SECRETS.items() if key in values}:
+        if held := {
+            cls.variable(name): values[key]
+            for key, (cls, name) in ROOM_SECRETS.items()
+            if key in values
+        }:
             wanted[RAY, ROOM_SECRETS_NAME] = held
         if "grafanaPassword" in values:
-            wanted[MONITORING, "grafana-admin"] = {"username": "admin", "password": values["grafanaPassword"]}
+            wanted[MONITORING, "grafana-admin"] = {
+                "username": "admin",
+                "password": values["grafanaPassword"],
+            }
             wanted[MONITORING, METRICS_KEY] = {"key": values["metricsKey"]}
         return [
             k8s.core.v1.Secret(
-                f"{namespace}/{name}", metadata={"name": name, "namespace": namespace}, string_data=data, type="Opaque",
-                opts=pulumi.ResourceOptions(parent=self, depends_on=before, additional_secret_outputs=["data", "stringData"]),
+                f"{namespace}/{name}",
+                metadata={"name": name, "namespace": namespace},
+                string_data=data,
+                type="Opaque",
+                opts=pulumi.ResourceOptions(
+                    parent=self, depends_on=before, additional_secret_outputs=["data", "stringData"]
+                ),
             )
             for (namespace, name), data in wanted.items()
-        ]  # fmt: skip
+        ]
 
 
 def _release(chart: Chart, opts: pulumi.ResourceOptions) -> pulumi.Resource:

@@ -5,21 +5,57 @@ from __future__ import annotations
 from infra.grants import Document, allow, document
 
 LOOK_EC2 = (
-    "AccountAttributes", "Addresses", "AvailabilityZones", "CoipPools", "Instances", "InternetGateways", "NetworkInterfaces",
-    "RouteTables", "SecurityGroups", "Subnets", "Tags", "VpcPeeringConnections", "Vpcs",
-)  # fmt: skip
+    "AccountAttributes",
+    "Addresses",
+    "AvailabilityZones",
+    "CoipPools",
+    "Instances",
+    "InternetGateways",
+    "NetworkInterfaces",
+    "RouteTables",
+    "SecurityGroups",
+    "Subnets",
+    "Tags",
+    "VpcPeeringConnections",
+    "Vpcs",
+)
 LOOK_ELB = (
-    "CapacityReservation", "ListenerAttributes", "ListenerCertificates", "Listeners", "LoadBalancerAttributes",
-    "LoadBalancers", "Rules", "SSLPolicies", "Tags", "TargetGroupAttributes", "TargetGroups", "TargetHealth", "TrustStores",
-)  # fmt: skip
+    "CapacityReservation",
+    "ListenerAttributes",
+    "ListenerCertificates",
+    "Listeners",
+    "LoadBalancerAttributes",
+    "LoadBalancers",
+    "Rules",
+    "SSLPolicies",
+    "Tags",
+    "TargetGroupAttributes",
+    "TargetGroups",
+    "TargetHealth",
+    "TrustStores",
+)
 CHANGE = (
-    "DeleteLoadBalancer", "DeleteTargetGroup", "ModifyLoadBalancerAttributes", "ModifyTargetGroup", "ModifyTargetGroupAttributes",
-    "SetIpAddressType", "SetSecurityGroups", "SetSubnets",
-)  # fmt: skip
+    "DeleteLoadBalancer",
+    "DeleteTargetGroup",
+    "ModifyLoadBalancerAttributes",
+    "ModifyTargetGroup",
+    "ModifyTargetGroupAttributes",
+    "SetIpAddressType",
+    "SetSecurityGroups",
+    "SetSubnets",
+)
 LISTEN = (
-    "AddListenerCertificates", "CreateListener", "CreateRule", "DeleteListener", "DeleteRule", "ModifyListener",
-    "ModifyListenerAttributes", "ModifyRule", "RemoveListenerCertificates", "SetRulePriorities",
-)  # fmt: skip
+    "AddListenerCertificates",
+    "CreateListener",
+    "CreateRule",
+    "DeleteListener",
+    "DeleteRule",
+    "ModifyListener",
+    "ModifyListenerAttributes",
+    "ModifyRule",
+    "RemoveListenerCertificates",
+    "SetRulePriorities",
+)
 
 
 def controller(account: str, region: str, cluster: str, certificate: str) -> Document:
@@ -43,19 +79,39 @@ def controller(account: str, region: str, cluster: str, certificate: str) -> Doc
             allow("LookAtCertificate", ("acm:DescribeCertificate",), [certificate]),
             allow(
                 "Make",
-                ("elasticloadbalancing:CreateLoadBalancer", "elasticloadbalancing:CreateTargetGroup"),
+                (
+                    "elasticloadbalancing:CreateLoadBalancer",
+                    "elasticloadbalancing:CreateTargetGroup",
+                ),
                 balancers,
                 StringEquals=asked,
             ),
-            allow("Change", [f"elasticloadbalancing:{name}" for name in CHANGE], balancers, StringEquals=has),
-            allow("Listen", [f"elasticloadbalancing:{name}" for name in LISTEN], [*balancers, *listeners]),
+            allow(
+                "Change",
+                [f"elasticloadbalancing:{name}" for name in CHANGE],
+                balancers,
+                StringEquals=has,
+            ),
+            allow(
+                "Listen",
+                [f"elasticloadbalancing:{name}" for name in LISTEN],
+                [*balancers, *listeners],
+            ),
             allow(
                 "Route",
                 ("elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"),
                 [f"{elb}:targetgroup/*"],
             ),
-            allow("Tag", ("elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags"), [*balancers, *listeners]),
-            allow("MakeGroups", ("ec2:CreateSecurityGroup",), [f"{ec2}:security-group/*", f"{ec2}:vpc/*"]),
+            allow(
+                "Tag",
+                ("elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags"),
+                [*balancers, *listeners],
+            ),
+            allow(
+                "MakeGroups",
+                ("ec2:CreateSecurityGroup",),
+                [f"{ec2}:security-group/*", f"{ec2}:vpc/*"],
+            ),
             allow(
                 "TagGroups",
                 ("ec2:CreateTags",),
@@ -64,8 +120,15 @@ def controller(account: str, region: str, cluster: str, certificate: str) -> Doc
             ),
             # Rules also go into the cluster's own group, which carries another tag.
             allow(
-                "OpenGroups", ("ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"), [f"{ec2}:security-group/*"]
+                "OpenGroups",
+                ("ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"),
+                [f"{ec2}:security-group/*"],
             ),
-            allow("DropGroups", ("ec2:DeleteSecurityGroup",), [f"{ec2}:security-group/*"], StringEquals=has),
+            allow(
+                "DropGroups",
+                ("ec2:DeleteSecurityGroup",),
+                [f"{ec2}:security-group/*"],
+                StringEquals=has,
+            ),
         ]
     )

@@ -22,7 +22,9 @@ class BudgetArgs:
 class Budget(pulumi.ComponentResource):
     """Alarms at 80 % spent and at a forecast of 100 %."""
 
-    def __init__(self, name: str, args: BudgetArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: BudgetArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:Budget", name, {}, opts)
         notifications = [
             aws.budgets.BudgetNotificationArgs(
@@ -41,7 +43,9 @@ class Budget(pulumi.ComponentResource):
             limit_amount=str(args.usd),
             limit_unit="USD",
             time_unit="MONTHLY",
-            cost_filters=[{"name": "TagKeyValue", "values": [f"user:Environment${args.tags.environment}"]}],
+            cost_filters=[
+                {"name": "TagKeyValue", "values": [f"user:Environment${args.tags.environment}"]}
+            ],
             notifications=notifications,
             tags=args.tags.of(name),
             opts=pulumi.ResourceOptions(parent=self),

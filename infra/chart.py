@@ -37,14 +37,25 @@ def chart(settings: PlatformSettings, version: str) -> dict[str, bytes]:
         raise ChartFailed(f"{version!r} is no SemVer version, which a chart needs")
     values, marked = _values(settings), _marked(settings)
     files = {
-        "Chart.yaml": _yaml({"apiVersion": "v2", "name": NAME, "version": version, "appVersion": version, "type": "application",
-                             "description": "Real-time anomaly detection on Ray", "kubeVersion": ">=1.30.0-0"}),
+        "Chart.yaml": _yaml(
+            {
+                "apiVersion": "v2",
+                "name": NAME,
+                "version": version,
+                "appVersion": version,
+                "type": "application",
+                "description": "Real-time anomaly detection on Ray",
+                "kubeVersion": ">=1.30.0-0",
+            }
+        ),
         "values.yaml": _yaml(values),
-    }  # fmt: skip
+    }
     for path, text in rendered(marked).items():
         if path == SETTINGS or path.startswith("foundation/"):
             continue
-        files[f"templates/{path.replace(_short(IMAGE), _short(settings.image_ref))}"] = _template(text).encode()
+        files[f"templates/{path.replace(_short(IMAGE), _short(settings.image_ref))}"] = _template(
+            text
+        ).encode()
     return files
 
 
@@ -76,7 +87,9 @@ def pack(files: dict[str, bytes]) -> bytes:
     return gzip.compress(raw.getvalue(), mtime=0)
 
 
-def publish(package: bytes, version: str, bucket: str, client: Any, now: datetime | None = None) -> str:
+def publish(
+    package: bytes, version: str, bucket: str, client: Any, now: datetime | None = None
+) -> str:
     """Put the package and the index with it into the bucket; returns the package's key. A version is never replaced.
 
     Raises ChartFailed when the version is there with other content, or somebody else has changed the index meanwhile.
@@ -93,22 +106,39 @@ def publish(package: bytes, version: str, bucket: str, client: Any, now: datetim
     known = next((one for one in versions if one["version"] == version), None)
     if known is not None:
         if known["digest"] != digest:
-            raise ChartFailed(f"version {version} is published with other content: raise the version")
+            raise ChartFailed(
+                f"version {version} is published with other content: raise the version"
+            )
         return key
-    about = {"apiVersion": "v2", "name": NAME, "version": version, "appVersion": version, "digest": digest, "urls": [key],
-             "created": (now or datetime.now(UTC)).isoformat()}  # fmt: skip
+    about = {
+        "apiVersion": "v2",
+        "name": NAME,
+        "version": version,
+        "appVersion": version,
+        "digest": digest,
+        "urls": [key],
+        "created": (now or datetime.now(UTC)).isoformat(),
+    }
     versions.insert(0, about)
     client.put_object(Bucket=bucket, Key=key, Body=package, ContentType="application/gzip")
     try:
-        client.put_object(Bucket=bucket, Key=INDEX, Body=_yaml(index), ContentType="application/yaml", **condition)
+        client.put_object(
+            Bucket=bucket, Key=INDEX, Body=_yaml(index), ContentType="application/yaml", **condition
+        )
     except ClientError as error:
-        raise ChartFailed(f"the index of {bucket} was changed meanwhile, or cannot be written: {error}") from error
+        raise ChartFailed(
+            f"the index of {bucket} was changed meanwhile, or cannot be written: {error}"
+        ) from error
     return key
 
 
 def _values(settings: PlatformSettings) -> dict[str, Any]:
     serve = settings.serve
-    values = {"image": settings.image_ref, "minReplicas": serve.min_replicas, "maxReplicas": serve.max_replicas}
+    values = {
+        "image": settings.image_ref,
+        "minReplicas": serve.min_replicas,
+        "maxReplicas": serve.max_replicas,
+    }
     return values | ({"host": settings.hostname} if settings.hostname else {})
 
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from vigil.errors import VigilError
 
-LARGEST, SMALLEST = 16, 20  # the prefixes for which pods, load balancers and databases all have room
+LARGEST, SMALLEST = (
+    16,
+    20,
+)  # the prefixes for which pods, load balancers and databases all have room
 
 
 class BadNetwork(VigilError):
@@ -28,7 +31,9 @@ def block(cidr: str, key: str) -> ipaddress.IPv4Network:
     try:
         return ipaddress.IPv4Network(cidr)
     except ValueError as error:
-        raise BadNetwork(f"{key}: {cidr!r} is no IPv4 block such as 10.20.0.0/16: {error}") from error
+        raise BadNetwork(
+            f"{key}: {cidr!r} is no IPv4 block such as 10.20.0.0/16: {error}"
+        ) from error
 
 
 def split(cidr: str, zones: int) -> tuple[Zone, ...]:

@@ -20,7 +20,9 @@ from vigil.terminal import command, json_option, plain, show, table
 
 @click.group(invoke_without_command=True)
 @click.option("--env", "environment", help="stack whose Pulumi.ENV.yaml is rendered")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="folder to write into")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="folder to write into"
+)
 @json_option
 @click.pass_context
 @command
@@ -34,28 +36,62 @@ def render(ctx: click.Context, environment: str | None, out: Path | None, as_jso
 
 
 @render.command()
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="folder to write into")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="folder to write into",
+)
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="of the service")
-@click.option("--key", type=click.Path(path_type=Path), help="file with an API key, where the service asks for one")
-@click.option("--ray-url", default="http://127.0.0.1:8265", show_default=True, help="of Ray's dashboard, which names its nodes")
-@click.option("--ray-token", type=click.Path(path_type=Path), default=".vigil/state/ray-token", show_default=True,
-              help="file with Ray's token")  # fmt: skip
-@click.option("--stream", "streams", multiple=True, help="HOST:PORT of a stream consumer's --metrics-port; several")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    help="file with an API key, where the service asks for one",
+)
+@click.option(
+    "--ray-url",
+    default="http://127.0.0.1:8265",
+    show_default=True,
+    help="of Ray's dashboard, which names its nodes",
+)
+@click.option(
+    "--ray-token",
+    type=click.Path(path_type=Path),
+    default=".vigil/state/ray-token",
+    show_default=True,
+    help="file with Ray's token",
+)
+@click.option(
+    "--stream",
+    "streams",
+    multiple=True,
+    help="HOST:PORT of a stream consumer's --metrics-port; several",
+)
 @json_option
 @command
 def dashboards(
-    out: Path, url: str, key: Path | None, ray_url: str, ray_token: Path, streams: tuple[str, ...], as_json: bool
+    out: Path,
+    url: str,
+    key: Path | None,
+    ray_url: str,
+    ray_token: Path,
+    streams: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Write dashboards, rules and prometheus.yml for a Grafana and a Prometheus that you have."""
     from infra.dashboards import pages, scrape
 
     token, key_file = str(ray_token.resolve()), str(key.resolve()) if key else None
-    _wrote(pages.write(out, scrape.configuration(url, ray_url, token, key_file, streams)), out, as_json)
+    _wrote(
+        pages.write(out, scrape.configuration(url, ray_url, token, key_file, streams)), out, as_json
+    )
 
 
 @render.command("settings")
 @click.option("--env", "environment", required=True, help="name of the stack")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="file to write")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="file to write"
+)
 @json_option
 @command
 def settings_of(environment: str, out: Path, as_json: bool) -> None:
@@ -65,7 +101,9 @@ def settings_of(environment: str, out: Path, as_json: bool) -> None:
 
     (text,) = settings_file(read_files(environment))["data"].values()
     out.write_text(text)
-    show({"environment": environment, "out": str(out)}) if as_json else click.echo(f"settings of {environment} in {out}")
+    show({"environment": environment, "out": str(out)}) if as_json else click.echo(
+        f"settings of {environment} in {out}"
+    )
 
 
 def _wrote(files: list[Path], out: Path, as_json: bool, **told: str) -> None:
@@ -83,7 +121,13 @@ def doctor() -> None:
 @doctor.command()
 @click.option("--from", "old", required=True, help="rendered folder, or git revision")
 @click.option("--to", "new", required=True, help="rendered folder, or git revision")
-@click.option("--env", "environment", default="prod", show_default=True, help="environment to render of git revisions")
+@click.option(
+    "--env",
+    "environment",
+    default="prod",
+    show_default=True,
+    help="environment to render of git revisions",
+)
 @json_option
 @command
 def change(old: str, new: str, environment: str, as_json: bool) -> None:
@@ -92,8 +136,13 @@ def change(old: str, new: str, environment: str, as_json: bool) -> None:
     if as_json:
         show({"changes": [one.to_json() for one in found]})
         return
-    table(("effect", "object", "what", "runs twice", "for at most"),
-          [(c.effect, c.where, c.what, c.doubles, f"{c.seconds} s" if c.seconds else "") for c in found])  # fmt: skip
+    table(
+        ("effect", "object", "what", "runs twice", "for at most"),
+        [
+            (c.effect, c.where, c.what, c.doubles, f"{c.seconds} s" if c.seconds else "")
+            for c in found
+        ],
+    )
     for effect in dict.fromkeys(c.effect for c in found):
         click.echo(f"{effect}: {doctors.EFFECTS[effect]}")
     if not found:
@@ -144,21 +193,34 @@ def _files(where: str, environment: str) -> dict[str, str]:
         return _read(folder)
     with tempfile.TemporaryDirectory() as temporary:
         checkout, out = Path(temporary) / "tree", Path(temporary) / "out"
-        archive = subprocess.run(["git", "archive", where], cwd=ROOT, capture_output=True, check=False)  # noqa: S607
+        archive = subprocess.run(
+            ["git", "archive", where],  # noqa: S607
+            cwd=ROOT,
+            capture_output=True,
+            check=False,
+        )
         if archive.returncode:
-            raise BadSettings(f"{where!r} is neither a folder nor a git revision: {archive.stderr.decode().strip()}")
+            raise BadSettings(
+                f"{where!r} is neither a folder nor a git revision: {archive.stderr.decode().strip()}"
+            )
         with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
             tar.extractall(checkout, filter="data")
         # Rendered by that revision's own code: that is what would have been applied.
         code = f"from infra.render import write; from pathlib import Path; write({environment!r}, Path({str(out)!r}))"
-        done = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=False
+        )
         if done.returncode:
-            raise BadSettings(f"{where} does not render {environment}: {done.stderr.strip().splitlines()[-1]}")
+            raise BadSettings(
+                f"{where} does not render {environment}: {done.stderr.strip().splitlines()[-1]}"
+            )
         return _read(out)
 
 
 def _read(folder: Path) -> dict[str, str]:
     files = [*folder.glob("*/*.yaml"), *folder.glob(SETTINGS)]
     if not files:
-        raise BadSettings(f"{folder} holds no rendered manifests: `vigil render --env E --out {folder}` writes them")
+        raise BadSettings(
+            f"{folder} holds no rendered manifests: `vigil render --env E --out {folder}` writes them"
+        )
     return {str(file.relative_to(folder)): file.read_text() for file in files}

@@ -60,7 +60,9 @@ class Cluster(pulumi.ComponentResource):
     protected, as it would hand that down to all that it makes: EKS' own deletion protection holds.
     """
 
-    def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:Cluster", name, {}, opts)
         self._args, self._child = args, pulumi.ResourceOptions(parent=self)
         self.eks = self._control_plane(name)
@@ -289,12 +291,30 @@ def without_hidden_admin(
 def launch_template(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> aws.ec2.LaunchTemplate:
     """Encrypted gp3 disk, metadata by session token only and not for pods."""
     return aws.ec2.LaunchTemplate(
-        name, update_default_version=True, tags=tags.of(name), opts=opts,
-        metadata_options={"http_endpoint": "enabled", "http_tokens": "required", "http_put_response_hop_limit": 1},
-        block_device_mappings=[{"device_name": "/dev/xvda", "ebs": {
-            "volume_size": DISK_GIB, "volume_type": "gp3", "encrypted": "true", "delete_on_termination": "true"}}],
-        tag_specifications=[{"resource_type": kind, "tags": tags.of(name)} for kind in ("instance", "volume")],
-    )  # fmt: skip
+        name,
+        update_default_version=True,
+        tags=tags.of(name),
+        opts=opts,
+        metadata_options={
+            "http_endpoint": "enabled",
+            "http_tokens": "required",
+            "http_put_response_hop_limit": 1,
+        },
+        block_device_mappings=[
+            {
+                "device_name": "/dev/xvda",
+                "ebs": {
+                    "volume_size": DISK_GIB,
+                    "volume_type": "gp3",
+                    "encrypted": "true",
+                    "delete_on_termination": "true",
+                },
+            }
+        ],
+        tag_specifications=[
+            {"resource_type": kind, "tags": tags.of(name)} for kind in ("instance", "volume")
+        ],
+    )
 
 
 def node_group(
@@ -311,7 +331,9 @@ def node_group(
     taint: str | None = None,
 ) -> aws.eks.NodeGroup:
     """On-demand nodes in private subnets, without SSH; `sizes` are least, wanted, most."""
-    taints: Any = [{"key": "vigil/pool", "value": taint, "effect": "NO_SCHEDULE"}] if taint else None
+    taints: Any = (
+        [{"key": "vigil/pool", "value": taint, "effect": "NO_SCHEDULE"}] if taint else None
+    )
     return aws.eks.NodeGroup(
         name,
         cluster_name=cluster,

@@ -16,13 +16,19 @@ CRON = re.compile(r"(\S+\s+){4}\S+")
 
 def conflicts(settings: PlatformSettings) -> list[str]:
     """Every mistake, each beginning with the key to change."""
-    return [*_bounds(settings), *_needs(settings), *(_on_aws(settings) if settings.on_aws else _on_kubernetes(settings))]
+    return [
+        *_bounds(settings),
+        *_needs(settings),
+        *(_on_aws(settings) if settings.on_aws else _on_kubernetes(settings)),
+    ]
 
 
 def _needs(settings: PlatformSettings) -> list[str]:
     """What a choice asks for besides itself."""
     found = []
-    if settings.train_schedule and not (CRON.fullmatch(settings.train_schedule) and settings.train_data):
+    if settings.train_schedule and not (
+        CRON.fullmatch(settings.train_schedule) and settings.train_data
+    ):
         found.append("trainSchedule: five cron fields and a trainData are needed")
     if not settings.shared_folder:
         found += _without_folder(settings)
@@ -30,9 +36,15 @@ def _needs(settings: PlatformSettings) -> list[str]:
         found.append(f"hostname: needed with ingress {settings.ingress}")
     if settings.serve.auth == "off" and settings.ingress != "none":
         found.append(f"serve.auth = 'off': with ingress {settings.ingress} anybody could call")
-    names = {f"{room.room}.modelName": room.model_name for room in (settings.serve, settings.drift, settings.train)}
+    names = {
+        f"{room.room}.modelName": room.model_name
+        for room in (settings.serve, settings.drift, settings.train)
+    }
     if len(set(names.values())) > 1:
-        found.append("; ".join(f"{key} = {name!r}" for key, name in names.items()) + ": they must name one model")
+        found.append(
+            "; ".join(f"{key} = {name!r}" for key, name in names.items())
+            + ": they must name one model"
+        )
     if settings.delivery == "argocd" and not settings.git_url:
         found.append("gitUrl: needed with delivery argocd")
     return found
@@ -41,14 +53,25 @@ def _needs(settings: PlatformSettings) -> list[str]:
 def _without_folder(settings: PlatformSettings) -> list[str]:
     """What would lie in a folder that ends with its pod."""
     serve, drift = settings.serve, settings.drift
-    streams = [serve.stream_source, *serve.stream_sinks.split(","), serve.stream_dead_letters, serve.stream_leases]
+    streams = [
+        serve.stream_source,
+        *serve.stream_sinks.split(","),
+        serve.stream_dead_letters,
+        serve.stream_leases,
+    ]
     told = {
         "trainData": settings.train_data and not settings.train_data.startswith("s3://"),
-        "serve.streamSource (and sinks, dead letters, leases)": any(one.startswith(("file:", "parquet:/")) for one in streams),
+        "serve.streamSource (and sinks, dead letters, leases)": any(
+            one.startswith(("file:", "parquet:/")) for one in streams
+        ),
         "drift.stateUrl": not settings.on_aws and not drift.state_url,
         "drift.capturedUrl": not settings.on_aws and not drift.captured_url,
     }
-    return [f"{key}: without sharedFolder it must be in S3 or Kinesis" for key, wrong in told.items() if wrong]
+    return [
+        f"{key}: without sharedFolder it must be in S3 or Kinesis"
+        for key, wrong in told.items()
+        if wrong
+    ]
 
 
 def _bounds(settings: PlatformSettings) -> list[str]:
@@ -65,9 +88,15 @@ def _bounds(settings: PlatformSettings) -> list[str]:
         found.append(
             f"serve.cpusPerReplica: {serve.cpus_per_replica} does not fit into a worker of workerCpu {settings.worker_cpu}"
         )
-    elif serve.max_replicas > (room := int(settings.worker_cpu // serve.cpus_per_replica) * settings.max_workers):
-        found.append(f"serve.maxReplicas: {serve.max_replicas}, but maxWorkers of workerCpu hold only {room}")
-    if not found and serve.min_replicas < (least := (settings.min_workers - 1) * settings.most_per_worker + 1):
+    elif serve.max_replicas > (
+        room := int(settings.worker_cpu // serve.cpus_per_replica) * settings.max_workers
+    ):
+        found.append(
+            f"serve.maxReplicas: {serve.max_replicas}, but maxWorkers of workerCpu hold only {room}"
+        )
+    if not found and serve.min_replicas < (
+        least := (settings.min_workers - 1) * settings.most_per_worker + 1
+    ):
         found.append(
             f"serve.minReplicas: {serve.min_replicas} leave one of minWorkers {settings.min_workers} without a replica,"
             f" where each holds up to {settings.most_per_worker}: {least} are needed, or fewer minWorkers"
@@ -76,13 +105,25 @@ def _bounds(settings: PlatformSettings) -> list[str]:
 
 
 def _on_aws(settings: PlatformSettings) -> list[str]:
-    found = [f"{key}: required with target aws" for key, value in
-             {"accountId": settings.account_id, "owner": settings.owner, "costCenter": settings.cost_center,
-              "imageTag (or image)": settings.image or settings.image_tag}.items() if not value]  # fmt: skip
+    found = [
+        f"{key}: required with target aws"
+        for key, value in {
+            "accountId": settings.account_id,
+            "owner": settings.owner,
+            "costCenter": settings.cost_center,
+            "imageTag (or image)": settings.image or settings.image_tag,
+        }.items()
+        if not value
+    ]
     try:
         split(settings.vpc_cidr, len(settings.zones))
-        apart({"vpcCidr": settings.vpc_cidr, "serviceCidr": settings.service_cidr,
-               **{f"peerCidrs[{i}]": cidr for i, cidr in enumerate(settings.peer_cidrs)}})  # fmt: skip
+        apart(
+            {
+                "vpcCidr": settings.vpc_cidr,
+                "serviceCidr": settings.service_cidr,
+                **{f"peerCidrs[{i}]": cidr for i, cidr in enumerate(settings.peer_cidrs)},
+            }
+        )
     except BadNetwork as error:
         found.append(error.message)
     if settings.serve.stream_source not in ("", f"kinesis:{settings.name}"):
@@ -127,7 +168,9 @@ def _on_kubernetes(settings: PlatformSettings) -> list[str]:
         found.append("mlflowStore: postgres is made on aws only; set sqlite")
     elif settings.mlflow_replicas != 1:
         found.append("mlflowReplicas: sqlite serves one replica only")
-    if settings.gcs_fault_tolerance == "redis" and not re.match(r"rediss?://", settings.redis_address):
+    if settings.gcs_fault_tolerance == "redis" and not re.match(
+        r"rediss?://", settings.redis_address
+    ):
         found.append("redisAddress: redis://host:port is needed with gcsFaultTolerance redis")
     if settings.ingress == "alb":
         found.append("ingress: alb exists with target aws only")

@@ -43,7 +43,9 @@ def monthly(settings: PlatformSettings) -> list[Item]:
     system = 2 * _vcpus(settings.system_instance_types[0])
     heads = 2 * settings.head_cpu
     consumers = settings.serve.stream_consumers if settings.serve.stream_source else 0
-    serving = settings.min_workers * settings.worker_cpu + 1 + consumers / 2  # and the monitor's, and those of streams
+    serving = (
+        settings.min_workers * settings.worker_cpu + 1 + consumers / 2
+    )  # and the monitor's, and those of streams
     share = (1 + price("spot share")) / 2 if settings.spot_serving else 1.0
     interface = len(settings.interface_endpoints) * zones
 
@@ -54,26 +56,54 @@ def monthly(settings: PlatformSettings) -> list[Item]:
         Item("EKS control plane", "1 cluster, standard support", hours("eks cluster", 1)),
         Item("System nodes", f"{system} vCPU on demand", hours("m6i vCPU", system)),
         Item("Ray heads", f"{heads} vCPU on demand", hours("m6i vCPU", heads)),
-        Item("Serving and monitor", f"{serving} vCPU, {share:.0%} of on demand", hours("m6i vCPU", serving) * share),
-        Item("NAT", f"{nats} gateways and addresses", hours("nat gateway", nats) + hours("public ipv4", nats)),
-        Item("Interface endpoints", f"{interface} zone-endpoints", hours("interface endpoint", interface)),
+        Item(
+            "Serving and monitor",
+            f"{serving} vCPU, {share:.0%} of on demand",
+            hours("m6i vCPU", serving) * share,
+        ),
+        Item(
+            "NAT",
+            f"{nats} gateways and addresses",
+            hours("nat gateway", nats) + hours("public ipv4", nats),
+        ),
+        Item(
+            "Interface endpoints",
+            f"{interface} zone-endpoints",
+            hours("interface endpoint", interface),
+        ),
         _database(settings),
         Item("Kinesis", settings.stream_mode.lower().replace("_", " "), _stream(settings)),
-        Item("Storage", f"{STORED_GB[size]:.0f} GB in S3, disks, 10 GB shared folder", _storage(size, system)),
+        Item(
+            "Storage",
+            f"{STORED_GB[size]:.0f} GB in S3, disks, 10 GB shared folder",
+            _storage(size, system),
+        ),
         Item("Logs", f"{LOGS_GB[size]:.0f} GB", price("logs") * LOGS_GB[size]),
         Item("Keys", "2", 2 * price("kms key")),
     ]
     if settings.ingress == "alb":
-        found.append(Item("Load balancer", "1, with one unit", hours("load balancer", 1) + hours("load balancer unit", 1)))
+        found.append(
+            Item(
+                "Load balancer",
+                "1, with one unit",
+                hours("load balancer", 1) + hours("load balancer unit", 1),
+            )
+        )
     if settings.gcs_fault_tolerance == "redis":
-        found.append(Item("Redis", f"2 x {settings.redis_node_type}", hours(settings.redis_node_type, 2)))
+        found.append(
+            Item("Redis", f"2 x {settings.redis_node_type}", hours(settings.redis_node_type, 2))
+        )
     return found
 
 
 def _database(settings: PlatformSettings) -> Item:
     copies = 2 if settings.database_multi_az else 1
-    usd = (price(settings.database_class) * HOURS + price("rds storage") * settings.database_gib) * copies
-    return Item("RDS PostgreSQL", f"{copies} x {settings.database_class}, {settings.database_gib} GB", usd)
+    usd = (
+        price(settings.database_class) * HOURS + price("rds storage") * settings.database_gib
+    ) * copies
+    return Item(
+        "RDS PostgreSQL", f"{copies} x {settings.database_class}, {settings.database_gib} GB", usd
+    )
 
 
 def _stream(settings: PlatformSettings) -> float:
@@ -83,7 +113,11 @@ def _stream(settings: PlatformSettings) -> float:
 
 
 def _storage(size: str, nodes: int) -> float:
-    return price("s3") * STORED_GB[size] + price("ebs gp3") * (50 * max(2, nodes // 4) + 50) + price("efs") * 10
+    return (
+        price("s3") * STORED_GB[size]
+        + price("ebs gp3") * (50 * max(2, nodes // 4) + 50)
+        + price("efs") * 10
+    )
 
 
 @dataclass(frozen=True)
@@ -120,9 +154,16 @@ def load(rps: int) -> Load:
     cpus = replicas / (NODE_CPUS - 1) * NODE_CPUS
     hourly = cpus * price("m6i vCPU") * (1 + price("spot share")) / 2
     return Load(
-        rps, replicas, nodes, max(nodes, math.ceil(rps / HAPROXY_RPS)), polls, max(2, math.ceil(polls / MLFLOW_POLLS)), shards,
-        hourly / (rps * 3600) * 1e6, BREAKS[rps],
-    )  # fmt: skip
+        rps,
+        replicas,
+        nodes,
+        max(nodes, math.ceil(rps / HAPROXY_RPS)),
+        polls,
+        max(2, math.ceil(polls / MLFLOW_POLLS)),
+        shards,
+        hourly / (rps * 3600) * 1e6,
+        BREAKS[rps],
+    )
 
 
 def document(environments: dict[str, PlatformSettings]) -> str:

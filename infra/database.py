@@ -35,13 +35,17 @@ class DatabaseArgs:
 class Database(pulumi.ComponentResource):
     """Private and encrypted; RDS makes, keeps and rotates the password in Secrets Manager, so no one ever types it."""
 
-    def __init__(self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:Database", name, {}, opts)
         self._args, self._child = args, pulumi.ResourceOptions(parent=self)
         group = _open_to(name, "PostgreSQL", PORT, args.vpc, args.clients, args.tags, self._child)
         self.instance = self._instance(name, group)
         self.address = self.instance.address
-        self.secret_arn = self.instance.master_user_secrets.apply(lambda secrets: str(secrets[0].secret_arn) if secrets else "")
+        self.secret_arn = self.instance.master_user_secrets.apply(
+            lambda secrets: str(secrets[0].secret_arn) if secrets else ""
+        )
         self.register_outputs({"address": self.address, "secret_arn": self.secret_arn})
 
     def _instance(self, name: str, group: aws.ec2.SecurityGroup) -> aws.rds.Instance:
@@ -156,27 +160,64 @@ class ClusterStateArgs:
 class ClusterState(pulumi.ComponentResource):
     """Redis (Valkey) that holds what Ray's head knows, so that a new head goes on where the old one died."""
 
-    def __init__(self, name: str, args: ClusterStateArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: ClusterStateArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:ClusterState", name, {}, opts)
         child, tags = pulumi.ResourceOptions(parent=self), args.tags
-        subnets = aws.elasticache.SubnetGroup(name, name=name, subnet_ids=args.subnets, tags=tags.of(name), opts=child)
+        subnets = aws.elasticache.SubnetGroup(
+            name, name=name, subnet_ids=args.subnets, tags=tags.of(name), opts=child
+        )
         group = _open_to(name, "Redis", REDIS_PORT, args.vpc, args.clients, tags, child)
         self.group = aws.elasticache.ReplicationGroup(
-            name, replication_group_id=name, description="Ray's cluster state", engine="valkey", engine_version="8.0",
-            node_type=args.node_type, num_cache_clusters=1 + args.replicas, automatic_failover_enabled=args.replicas > 0,
-            multi_az_enabled=args.replicas > 0, subnet_group_name=subnets.name, security_group_ids=[group.id],
-            at_rest_encryption_enabled=True, kms_key_id=args.key, transit_encryption_enabled=True, auth_token=args.password,
-            snapshot_retention_limit=1, tags=tags.of(name), opts=child,
-        )  # fmt: skip
-        self.address = self.group.primary_endpoint_address.apply(lambda host: f"rediss://{host}:{REDIS_PORT}")
+            name,
+            replication_group_id=name,
+            description="Ray's cluster state",
+            engine="valkey",
+            engine_version="8.0",
+            node_type=args.node_type,
+            num_cache_clusters=1 + args.replicas,
+            automatic_failover_enabled=args.replicas > 0,
+            multi_az_enabled=args.replicas > 0,
+            subnet_group_name=subnets.name,
+            security_group_ids=[group.id],
+            at_rest_encryption_enabled=True,
+            kms_key_id=args.key,
+            transit_encryption_enabled=True,
+            auth_token=args.password,
+            snapshot_retention_limit=1,
+            tags=tags.of(name),
+            opts=child,
+        )
+        self.address = self.group.primary_endpoint_address.apply(
+            lambda host: f"rediss://{host}:{REDIS_PORT}"
+        )
         self.register_outputs({"address": self.address})
 
 
 def _open_to(
-    name: str, what: str, port: int, vpc: pulumi.Input[str], clients: pulumi.Input[str], tags: Tags, opts: pulumi.ResourceOptions
+    name: str,
+    what: str,
+    port: int,
+    vpc: pulumi.Input[str],
+    clients: pulumi.Input[str],
+    tags: Tags,
+    opts: pulumi.ResourceOptions,
 ) -> aws.ec2.SecurityGroup:
     return aws.ec2.SecurityGroup(
-        name, description=f"{what} from the nodes", vpc_id=vpc, egress=[], tags=tags.of(name), opts=opts,
-        ingress=[{"description": f"{what} from the nodes", "protocol": "tcp", "from_port": port, "to_port": port,
-                  "security_groups": [clients]}],
-    )  # fmt: skip
+        name,
+        description=f"{what} from the nodes",
+        vpc_id=vpc,
+        egress=[],
+        tags=tags.of(name),
+        opts=opts,
+        ingress=[
+            {
+                "description": f"{what} from the nodes",
+                "protocol": "tcp",
+                "from_port": port,
+                "to_port": port,
+                "security_groups": [clients],
+            }
+        ],
+    )

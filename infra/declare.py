@@ -26,7 +26,14 @@ ABOUT_SECRETS = {
     "githubToken": "token that may dispatch the workflow that retrains (required with drift.backend github)",
     "streamWebhookSecret": "what a webhook's messages are signed with (required with a webhook among serve.streamSinks)",
 }
-BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "at least", "max_length": "at most"}
+BOUNDS = {
+    "ge": ">=",
+    "gt": ">",
+    "le": "<=",
+    "lt": "<",
+    "min_length": "at least",
+    "max_length": "at most",
+}
 HEAD = """# Settings
 
 Written by `make settings` from the fields of `serve/settings.py`, `drift/settings.py`, `train/settings.py` and
@@ -110,19 +117,33 @@ def settings_md() -> str:
     parts = [HEAD]
     for name, cls in ROOMS.items():
         parts.append(f"\n## {name}\n\n{_first_line(cls)}\n\n")
-        parts.append("| key | environment | type | default | bounds | effect | description |\n|---|---|---|---|---|---|---|\n")
+        parts.append(
+            "| key | environment | type | default | bounds | effect | description |\n|---|---|---|---|---|---|---|\n"
+        )
         parts.extend(_row(cls, field) for field in cls.model_fields)
-    parts.append("\n## The stack itself\n\nKeys of infrastructure: `pulumi config set vigil:KEY VALUE`.\n\n")
+    parts.append(
+        "\n## The stack itself\n\nKeys of infrastructure: `pulumi config set vigil:KEY VALUE`.\n\n"
+    )
     parts.append("| key | type | default | bounds | description |\n|---|---|---|---|---|\n")
     for name, field in PlatformSettings.model_fields.items():
         if name not in ("environment", *ROOMS):
             default = json.dumps(field.default, default=str)
-            parts.append(_line(f"`{to_camel(name)}`", _type(field), f"`{default}`", _bounds(field), field.description))
+            parts.append(
+                _line(
+                    f"`{to_camel(name)}`",
+                    _type(field),
+                    f"`{default}`",
+                    _bounds(field),
+                    field.description,
+                )
+            )
     parts.append(SECRETS_HEAD)
     parts.append("| key | reaches | description |\n|---|---|---|\n")
     for key in SECRETS:
         cls, field = ROOM_SECRETS.get(key, (None, ""))
-        reaches = f"`{cls.variable(field)}`, as a file in the pods that need it" if cls else "a Secret"
+        reaches = (
+            f"`{cls.variable(field)}`, as a file in the pods that need it" if cls else "a Secret"
+        )
         parts.append(_line(f"`{key}`", reaches, ABOUT_SECRETS[key]))
     return "".join(parts)
 
@@ -143,7 +164,12 @@ def _line(*cells: str | None) -> str:
 def _type(field: FieldInfo) -> str:
     told = field.annotation
     name = told.__name__ if isinstance(told, type) and "[" not in str(told) else str(told)
-    return name.replace("typing.", "").replace("pathlib.", "").replace("NoneType", "None").replace("SecretStr", "text")
+    return (
+        name.replace("typing.", "")
+        .replace("pathlib.", "")
+        .replace("NoneType", "None")
+        .replace("SecretStr", "text")
+    )
 
 
 def _bounds(field: FieldInfo) -> str:

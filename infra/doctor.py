@@ -58,7 +58,9 @@ class Change:
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
     """Every difference between two renderings (path -> text), the gravest first."""
-    found = list(_settings(json.loads(old.get(SETTINGS, "{}")), json.loads(new.get(SETTINGS, "{}"))))
+    found = list(
+        _settings(json.loads(old.get(SETTINGS, "{}")), json.loads(new.get(SETTINGS, "{}")))
+    )
     before, after = _objects(old), _objects(new)
     for key in sorted(before.keys() | after.keys()):
         a, b = before.get(key), after.get(key)
@@ -70,12 +72,21 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
         elif a != b:
             found.extend(_object(key, a, b))
     order = list(EFFECTS)
-    return sorted(found, key=lambda change: (-order.index(change.effect), change.where, change.what))
+    return sorted(
+        found, key=lambda change: (-order.index(change.effect), change.where, change.what)
+    )
 
 
 def _objects(files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    parsed = [yaml.load(text, yaml.CSafeLoader) for path, text in files.items() if path != SETTINGS]  # it is the safe one
-    return {"/".join(filter(None, (o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]))): o for o in parsed}
+    parsed = [
+        yaml.load(text, yaml.CSafeLoader) for path, text in files.items() if path != SETTINGS
+    ]  # it is the safe one
+    return {
+        "/".join(
+            filter(None, (o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]))
+        ): o
+        for o in parsed
+    }
 
 
 def differences(a: Any, b: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -92,10 +103,17 @@ def differences(a: Any, b: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[st
 
 def _named(values: list[Any]) -> dict[str, Any]:
     keys = [
-        next((str(v[k]) for k in ("name", "groupName", "key") if isinstance(v, dict) and k in v), str(i))
+        next(
+            (str(v[k]) for k in ("name", "groupName", "key") if isinstance(v, dict) and k in v),
+            str(i),
+        )
         for i, v in enumerate(values)
     ]
-    return dict(zip(keys, values, strict=True)) if len(set(keys)) == len(keys) else {str(i): v for i, v in enumerate(values)}
+    return (
+        dict(zip(keys, values, strict=True))
+        if len(set(keys)) == len(keys)
+        else {str(i): v for i, v in enumerate(values)}
+    )
 
 
 def _settings(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
@@ -103,7 +121,9 @@ def _settings(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
     for key in sorted(a.keys() & b.keys() & REPLACED.keys()):
         grown = key == "zones" and set(a[key]) <= set(b[key])
         if a[key] != b[key] and not grown:
-            yield Change(f"settings/{key}", Effect.REPLACEMENT, f"{a[key]} -> {b[key]}: {REPLACED[key]}")
+            yield Change(
+                f"settings/{key}", Effect.REPLACEMENT, f"{a[key]} -> {b[key]}: {REPLACED[key]}"
+            )
 
 
 def _object(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
@@ -128,7 +148,9 @@ def _plain_effect(kind: str, path: tuple[str, ...]) -> str:
             if path[:2] == ("spec", "selector")
             else "in place"
         )
-    if kind == "StorageClass" or (kind == "PersistentVolumeClaim" and path[:1] == ("spec",) and "requests" not in path):
+    if kind == "StorageClass" or (
+        kind == "PersistentVolumeClaim" and path[:1] == ("spec",) and "requests" not in path
+    ):
         return Effect.REPLACEMENT
     if kind == "Job" and path[:2] == ("spec", "template"):
         return Effect.REPLACEMENT
@@ -151,13 +173,22 @@ def _ray_service(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Cha
     ]
     if paths:
         seconds = START_S + int(b.get("rayClusterDeletionDelaySeconds", 60))
-        yield Change(key, Effect.SECOND_CLUSTER, ", ".join(".".join(p) for p in paths), _size(clusters[0]), seconds)
+        yield Change(
+            key,
+            Effect.SECOND_CLUSTER,
+            ", ".join(".".join(p) for p in paths),
+            _size(clusters[0]),
+            seconds,
+        )
     for path in differences(*clusters):
         if _is_count(path):
             yield Change(key, "in place", ".".join(path))
     for group in new_groups:
         yield Change(key, "in place", f"worker group {group} is added")
-    rest = [{k: v for k, v in one.items() if k not in ("serveConfigV2", "rayClusterConfig")} for one in (a, b)]
+    rest = [
+        {k: v for k, v in one.items() if k not in ("serveConfigV2", "rayClusterConfig")}
+        for one in (a, b)
+    ]
     for path in differences(rest[0], rest[1]):
         yield Change(key, "in place", ".".join(path))
 
@@ -190,7 +221,11 @@ def _settings_file(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[C
 def _ray_cluster(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
     for path in differences(a["spec"], b["spec"]):
         effect = "in place" if _is_count(path) else Effect.REPLACEMENT
-        yield Change(key, effect, ".".join(path) + ("" if effect == "in place" else " (jobs that run are lost)"))
+        yield Change(
+            key,
+            effect,
+            ".".join(path) + ("" if effect == "in place" else " (jobs that run are lost)"),
+        )
 
 
 def _is_count(path: tuple[str, ...]) -> bool:

@@ -34,7 +34,9 @@ class GitHub:
 
     def __init__(self, settings: GitHubSettings) -> None:
         if not settings.github_repository or not settings.github_token.get_secret_value():
-            raise GitHubFailed("GITHUB_REPOSITORY and GITHUB_TOKEN must be set: a step gets the token by `${{ github.token }}`")
+            raise GitHubFailed(
+                "GITHUB_REPOSITORY and GITHUB_TOKEN must be set: a step gets the token by `${{ github.token }}`"
+            )
         self._settings = settings
 
     def comment(self, number: int, mark: str, text: str) -> str:
@@ -61,16 +63,25 @@ class GitHub:
         settings = self._settings
         url = f"{settings.github_api_url.rstrip('/')}/repos/{settings.github_repository}/{path}"
         headers = {
-            "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28", "User-Agent": "vigil",
-            "Content-Type": "application/json", "Authorization": f"Bearer {settings.github_token.get_secret_value()}",
-        }  # fmt: skip
-        request = urllib.request.Request(url, json.dumps(body).encode() if body else None, headers, method=method)
+            "Accept": "application/vnd.github+json",
+            "X-GitHub-Api-Version": "2022-11-28",
+            "User-Agent": "vigil",
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {settings.github_token.get_secret_value()}",
+        }
+        request = urllib.request.Request(
+            url, json.dumps(body).encode() if body else None, headers, method=method
+        )
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
                 told = error.read()[:300].decode(errors="replace")
-            raise GitHubFailed(f"GitHub answered {error.code} to {method} {path.partition('?')[0]}: {told}") from error
+            raise GitHubFailed(
+                f"GitHub answered {error.code} to {method} {path.partition('?')[0]}: {told}"
+            ) from error
         except (OSError, ValueError) as error:
-            raise GitHubFailed(f"GitHub does not answer {method} {path.partition('?')[0]}: {error}") from error
+            raise GitHubFailed(
+                f"GitHub does not answer {method} {path.partition('?')[0]}: {error}"
+            ) from error

@@ -31,21 +31,32 @@ class PodRoleArgs:
 class PodRole(pulumi.ComponentResource):
     """A role, its policy, and its tie to one service account: no key anywhere, and no other pod can take it."""
 
-    def __init__(self, name: str, args: PodRoleArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: PodRoleArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:PodRole", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         cluster_arn = f"arn:aws:eks:{args.region}:{args.account}:cluster/{args.cluster}"
         trust = grants.trust_pods(args.account, cluster_arn, args.namespace, args.service_account)
-        self.role = aws.iam.Role(name, assume_role_policy=json.dumps(trust), tags=args.tags.of(name), opts=child)
-        ready: list[pulumi.Resource] = [_attach(name, self.role, arn, child) for arn in args.managed]
+        self.role = aws.iam.Role(
+            name, assume_role_policy=json.dumps(trust), tags=args.tags.of(name), opts=child
+        )
+        ready: list[pulumi.Resource] = [
+            _attach(name, self.role, arn, child) for arn in args.managed
+        ]
         if args.document is not None:
             policy = pulumi.Output.from_input(args.document).apply(json.dumps)
             ready.append(aws.iam.RolePolicy(name, role=self.role.name, policy=policy, opts=child))
         if args.associate:
             aws.eks.PodIdentityAssociation(
-                name, cluster_name=args.cluster, namespace=args.namespace, service_account=args.service_account,
-                role_arn=self.role.arn, tags=args.tags.of(name), opts=pulumi.ResourceOptions(parent=self, depends_on=ready),
-            )  # fmt: skip
+                name,
+                cluster_name=args.cluster,
+                namespace=args.namespace,
+                service_account=args.service_account,
+                role_arn=self.role.arn,
+                tags=args.tags.of(name),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=ready),
+            )
         # What an add-on is told, to associate by itself.
         self.association = {
             "role_arn": self.role.arn,
@@ -70,46 +81,81 @@ class GitHubArgs:
 class GitHub(pulumi.ComponentResource):
     """A plan role that looks (pull requests), an apply role that changes (one environment of one repository)."""
 
-    def __init__(self, name: str, args: GitHubArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: GitHubArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:GitHub", name, {}, opts)
         self._args, self._child = args, pulumi.ResourceOptions(parent=self)
         provider = aws.iam.OpenIdConnectProvider(
-            name, url=f"https://{grants.GITHUB}", client_id_lists=["sts.amazonaws.com"], tags=args.tags.of(name), opts=self._child
+            name,
+            url=f"https://{grants.GITHUB}",
+            client_id_lists=["sts.amazonaws.com"],
+            tags=args.tags.of(name),
+            opts=self._child,
         )
         where = (args.state_bucket, args.account, args.region)
         self.plan = self._role(
-            provider, "plan", "pull_request", grants.lock_state(*where), ("job-function/ViewOnlyAccess", "SecurityAudit")
+            provider,
+            "plan",
+            "pull_request",
+            grants.lock_state(*where),
+            ("job-function/ViewOnlyAccess", "SecurityAudit"),
         )
         self.apply = self._role(
-            provider, "apply", f"environment:{args.environment}",
-            [*grants.use_state(*where), *grants.manage_roles(args.account, f"{args.name}-")], ("PowerUserAccess",),
+            provider,
+            "apply",
+            f"environment:{args.environment}",
+            [*grants.use_state(*where), *grants.manage_roles(args.account, f"{args.name}-")],
+            ("PowerUserAccess",),
             aws.iam.Policy(
-                f"{args.name}-apply-boundary", description="The most that a deployment may do, whatever else is attached to it",
-                policy=json.dumps(grants.document(
-                    grants.boundary(args.account, args.region, f"{args.name}-", args.state_bucket)
-                )),
-                tags=args.tags.of(f"{args.name}-apply-boundary"), opts=self._child,
+                f"{args.name}-apply-boundary",
+                description="The most that a deployment may do, whatever else is attached to it",
+                policy=json.dumps(
+                    grants.document(
+                        grants.boundary(
+                            args.account, args.region, f"{args.name}-", args.state_bucket
+                        )
+                    )
+                ),
+                tags=args.tags.of(f"{args.name}-apply-boundary"),
+                opts=self._child,
             ).arn,
-        )  # fmt: skip
+        )
         self.register_outputs({"plan": self.plan.arn, "apply": self.apply.arn})
 
     def _role(
-        self, provider: aws.iam.OpenIdConnectProvider, verb: str, subject: str, statements: list[grants.Statement],
-        managed: tuple[str, ...], boundary: pulumi.Input[str] | None = None,
-    ) -> aws.iam.Role:  # fmt: skip
+        self,
+        provider: aws.iam.OpenIdConnectProvider,
+        verb: str,
+        subject: str,
+        statements: list[grants.Statement],
+        managed: tuple[str, ...],
+        boundary: pulumi.Input[str] | None = None,
+    ) -> aws.iam.Role:
         args, name = self._args, f"{self._args.name}-{verb}"
-        trust = provider.arn.apply(lambda arn: json.dumps(grants.trust_github(arn, f"repo:{args.repository}:{subject}")))
+        trust = provider.arn.apply(
+            lambda arn: json.dumps(grants.trust_github(arn, f"repo:{args.repository}:{subject}"))
+        )
         role = aws.iam.Role(
-            name, name=name, assume_role_policy=trust, max_session_duration=3600, permissions_boundary=boundary,
-            tags=args.tags.of(name), opts=self._child,
-        )  # fmt: skip
+            name,
+            name=name,
+            assume_role_policy=trust,
+            max_session_duration=3600,
+            permissions_boundary=boundary,
+            tags=args.tags.of(name),
+            opts=self._child,
+        )
         for policy in managed:
             _attach(name, role, f"arn:aws:iam::aws:policy/{policy}", self._child)
-        aws.iam.RolePolicy(name, role=role.name, policy=json.dumps(grants.document(statements)), opts=self._child)
+        aws.iam.RolePolicy(
+            name, role=role.name, policy=json.dumps(grants.document(statements)), opts=self._child
+        )
         return role
 
 
-def _attach(name: str, role: aws.iam.Role, policy_arn: str, opts: pulumi.ResourceOptions) -> aws.iam.RolePolicyAttachment:
+def _attach(
+    name: str, role: aws.iam.Role, policy_arn: str, opts: pulumi.ResourceOptions
+) -> aws.iam.RolePolicyAttachment:
     label = f"{name}-{policy_arn.split('/')[-1]}"
     return aws.iam.RolePolicyAttachment(label, role=role.name, policy_arn=policy_arn, opts=opts)
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from infra.grants import Document, Statement, allow, document
 
 CREATE = ("ec2:CreateFleet", "ec2:CreateLaunchTemplate", "ec2:RunInstances")
-MADE = ("fleet", "instance", "launch-template", "network-interface", "spot-instances-request", "volume")
+MADE = (
+    "fleet",
+    "instance",
+    "launch-template",
+    "network-interface",
+    "spot-instances-request",
+    "volume",
+)
 READS = (
     "ec2:DescribeCapacityReservations",
     "ec2:DescribeImages",
@@ -19,7 +26,9 @@ READS = (
 )
 
 
-def controller(account: str, region: str, cluster: str, node_role: str, profile: str, queue: str) -> Document:
+def controller(
+    account: str, region: str, cluster: str, node_role: str, profile: str, queue: str
+) -> Document:
     """The policy of the controller of `cluster`; `node_role`, `profile` and `queue` are ARNs."""
     owned = f"kubernetes.io/cluster/{cluster}"
     pool = "karpenter.sh/nodepool"
@@ -30,24 +39,80 @@ def controller(account: str, region: str, cluster: str, node_role: str, profile:
         return [f"arn:aws:ec2:{region}:*:{kind}/*" for kind in kinds]
 
     tag: Statement = allow(
-        "TagWhatItMakes", ("ec2:CreateTags",), ec2(*MADE), StringLike={f"aws:RequestTag/{pool}": "*"},
-        StringEquals={**asked, "ec2:CreateAction": ["CreateFleet", "CreateLaunchTemplate", "RunInstances"]},
-    )  # fmt: skip
+        "TagWhatItMakes",
+        ("ec2:CreateTags",),
+        ec2(*MADE),
+        StringLike={f"aws:RequestTag/{pool}": "*"},
+        StringEquals={
+            **asked,
+            "ec2:CreateAction": ["CreateFleet", "CreateLaunchTemplate", "RunInstances"],
+        },
+    )
     parts = [f"arn:aws:ec2:{region}::{kind}/*" for kind in ("image", "snapshot")]
-    return document([
-        allow("UseParts", CREATE[::2], [*parts, *ec2("capacity-reservation", "security-group", "subnet")]),
-        allow("UseTemplates", CREATE[::2], ec2("launch-template"), StringEquals=has, StringLike={f"aws:ResourceTag/{pool}": "*"}),
-        allow("Make", CREATE, ec2(*MADE), StringEquals=asked, StringLike={f"aws:RequestTag/{pool}": "*"}),
-        tag,
-        allow("TagNodes", ("ec2:CreateTags",), ec2("instance"), StringEquals=has, StringLike={f"aws:ResourceTag/{pool}": "*"},
-              **{"ForAllValues:StringEquals": {"aws:TagKeys": ["eks:eks-cluster-name", "karpenter.sh/nodeclaim", "Name"]}}),
-        allow("Drop", ("ec2:DeleteLaunchTemplate", "ec2:TerminateInstances"), ec2("instance", "launch-template"),
-              StringEquals=has, StringLike={f"aws:ResourceTag/{pool}": "*"}),
-        allow("Look", READS, ["*"], StringEquals={"aws:RequestedRegion": region}),
-        allow("LookUpImages", ("ssm:GetParameter",), [f"arn:aws:ssm:{region}::parameter/aws/service/*"]),
-        allow("LookUpPrices", ("pricing:GetProducts",), ["*"]),
-        allow("HearOfInterruptions", ("sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"), [queue]),
-        allow("GiveNodesTheirRole", ("iam:PassRole",), [node_role], StringEquals={"iam:PassedToService": "ec2.amazonaws.com"}),
-        allow("LookUpProfile", ("iam:GetInstanceProfile",), [profile]),
-        allow("FindCluster", ("eks:DescribeCluster",), [f"arn:aws:eks:{region}:{account}:cluster/{cluster}"]),
-    ])  # fmt: skip
+    return document(
+        [
+            allow(
+                "UseParts",
+                CREATE[::2],
+                [*parts, *ec2("capacity-reservation", "security-group", "subnet")],
+            ),
+            allow(
+                "UseTemplates",
+                CREATE[::2],
+                ec2("launch-template"),
+                StringEquals=has,
+                StringLike={f"aws:ResourceTag/{pool}": "*"},
+            ),
+            allow(
+                "Make",
+                CREATE,
+                ec2(*MADE),
+                StringEquals=asked,
+                StringLike={f"aws:RequestTag/{pool}": "*"},
+            ),
+            tag,
+            allow(
+                "TagNodes",
+                ("ec2:CreateTags",),
+                ec2("instance"),
+                StringEquals=has,
+                StringLike={f"aws:ResourceTag/{pool}": "*"},
+                **{
+                    "ForAllValues:StringEquals": {
+                        "aws:TagKeys": ["eks:eks-cluster-name", "karpenter.sh/nodeclaim", "Name"]
+                    }
+                },
+            ),
+            allow(
+                "Drop",
+                ("ec2:DeleteLaunchTemplate", "ec2:TerminateInstances"),
+                ec2("instance", "launch-template"),
+                StringEquals=has,
+                StringLike={f"aws:ResourceTag/{pool}": "*"},
+            ),
+            allow("Look", READS, ["*"], StringEquals={"aws:RequestedRegion": region}),
+            allow(
+                "LookUpImages",
+                ("ssm:GetParameter",),
+                [f"arn:aws:ssm:{region}::parameter/aws/service/*"],
+            ),
+            allow("LookUpPrices", ("pricing:GetProducts",), ["*"]),
+            allow(
+                "HearOfInterruptions",
+                ("sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"),
+                [queue],
+            ),
+            allow(
+                "GiveNodesTheirRole",
+                ("iam:PassRole",),
+                [node_role],
+                StringEquals={"iam:PassedToService": "ec2.amazonaws.com"},
+            ),
+            allow("LookUpProfile", ("iam:GetInstanceProfile",), [profile]),
+            allow(
+                "FindCluster",
+                ("eks:DescribeCluster",),
+                [f"arn:aws:eks:{region}:{account}:cluster/{cluster}"],
+            ),
+        ]
+    )

@@ -29,18 +29,31 @@ class KeysArgs:
 class Keys(pulumi.ComponentResource):
     """`data` encrypts buckets, database, stream, images, volumes and logs; `secrets` the secrets in the cluster's etcd."""
 
-    def __init__(self, name: str, args: KeysArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: KeysArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:Keys", name, {}, opts)
-        kept = pulumi.ResourceOptions(parent=self, protect=args.protect, retain_on_delete=args.protect)
+        kept = pulumi.ResourceOptions(
+            parent=self, protect=args.protect, retain_on_delete=args.protect
+        )
 
         def key(purpose: str, description: str, logs: tuple[str, ...] = ()) -> aws.kms.Key:
             policy = json.dumps(grants.key_policy(args.account, args.region, logs))
             made = aws.kms.Key(
-                f"{args.name}-{purpose}", description=description, enable_key_rotation=True, policy=policy,
-                deletion_window_in_days=WINDOW_DAYS, tags=args.tags.of(f"{args.name}-{purpose}"), opts=kept,
-            )  # fmt: skip
-            aws.kms.Alias(f"{args.name}-{purpose}", name=f"alias/{args.name}-{purpose}", target_key_id=made.key_id,
-                          opts=pulumi.ResourceOptions(parent=self))  # fmt: skip
+                f"{args.name}-{purpose}",
+                description=description,
+                enable_key_rotation=True,
+                policy=policy,
+                deletion_window_in_days=WINDOW_DAYS,
+                tags=args.tags.of(f"{args.name}-{purpose}"),
+                opts=kept,
+            )
+            aws.kms.Alias(
+                f"{args.name}-{purpose}",
+                name=f"alias/{args.name}-{purpose}",
+                target_key_id=made.key_id,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
             return made
 
         logs = (f"/vigil/{args.name}/", f"/aws/eks/{args.name}/", f"/aws/rds/instance/{args.name}-")

@@ -71,7 +71,9 @@ def run(command: Sequence[str]) -> tuple[int, str]:
 
 def needs(settings: PlatformSettings) -> tuple[float, float]:
     """CPUs and GiB of memory that all pods ask for at rest, and one training worker beside them."""
-    room = sum_of(rooms([one for group in all_objects(settings, Bindings()).values() for one in group]))
+    room = sum_of(
+        rooms([one for group in all_objects(settings, Bindings()).values() for one in group])
+    )
     # And KubeRay's operator (.1 and .5), and what Kubernetes itself asks for on kind's node (.95 and .3).
     cpu = room["cpu"] + settings.train_cpu + 0.1 + 0.95
     memory = room["memory"] / 2**30 + settings.train_memory_gib + 0.5 + 0.3
@@ -80,7 +82,10 @@ def needs(settings: PlatformSettings) -> tuple[float, float]:
 
 def sum_of(found: Mapping[str, Room]) -> dict[str, float]:
     """What is requested over all namespaces, by resource."""
-    return {kind: sum(room.sums.get(("requests", kind), 0.0) for room in found.values()) for kind in ("cpu", "memory")}
+    return {
+        kind: sum(room.sums.get(("requests", kind), 0.0) for room in found.values())
+        for kind in ("cpu", "memory")
+    }
 
 
 def check(settings: PlatformSettings, run: Run = run) -> list[Need]:
@@ -101,7 +106,10 @@ def check(settings: PlatformSettings, run: Run = run) -> list[Need]:
 
 def tools(run: Run = run) -> list[Need]:
     """The programs that have to be installed."""
-    found = [Need(tool, run(["which", tool])[0] == 0, f"install it: {url}") for tool, url in TOOLS.items()]
+    found = [
+        Need(tool, run(["which", tool])[0] == 0, f"install it: {url}")
+        for tool, url in TOOLS.items()
+    ]
     return [*found, Need("docker runs", run(["docker", "info"])[0] == 0, "start the Docker daemon")]
 
 
@@ -128,7 +136,9 @@ def _room(settings: PlatformSettings) -> Need:
     return Need(what, have_cpu >= cpu and have >= memory, fix)
 
 
-def up_steps(image: str, keys: Callable[[], str], run: Run = run, root: Path = ROOT) -> Iterator[Step]:
+def up_steps(
+    image: str, keys: Callable[[], str], run: Run = run, root: Path = ROOT
+) -> Iterator[Step]:
     """From nothing to a platform that answers. `keys` makes an API key and gives the file that knows it."""
     clusters = run(["kind", "get", "clusters"])[1].split()
     yield Step(["kind", "create", "cluster", "--name", NAME], done=NAME in clusters)
@@ -185,9 +195,19 @@ def _run(step: Step, stdout: IO[str] | None = None) -> None:
     # The engine looks for uv on the PATH; `make dev` puts one into .tools where there is none.
     path = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}:{ROOT / '.tools' / 'bin'}"
     environment = {**os.environ, **step.environment, "PATH": path}
-    done = subprocess.run(step.command, input=step.text, stdout=stdout, env=environment, cwd=ROOT, text=True, check=False)
+    done = subprocess.run(
+        step.command,
+        input=step.text,
+        stdout=stdout,
+        env=environment,
+        cwd=ROOT,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        raise StepFailed(f"`{step}` has failed: mend what it says, then run this again; what is done is not done twice")
+        raise StepFailed(
+            f"`{step}` has failed: mend what it says, then run this again; what is done is not done twice"
+        )
 
 
 def new_key(root: Path = ROOT) -> str:
@@ -197,7 +217,9 @@ def new_key(root: Path = ROOT) -> str:
     """
     home, file = root / ".vigil", root / "key"
     if not file.exists():
-        step = Step(["vigil", "keys", "new", "me", "--operator"], environment={"VIGIL_HOME": str(home)})
+        step = Step(
+            ["vigil", "keys", "new", "me", "--operator"], environment={"VIGIL_HOME": str(home)}
+        )
         click.echo(f"$ {step} > key", err=True)
         file.touch(mode=0o600)
         with file.open("w") as written:
@@ -227,7 +249,9 @@ def up() -> None:
         _tell(missing)
         sys.exit(1)
     carry_out(up_steps(read_files(LIKE).image_ref, new_key))
-    click.echo("it serves; README, 'On kind, step by step', goes on with a table to train on", err=True)
+    click.echo(
+        "it serves; README, 'On kind, step by step', goes on with a table to train on", err=True
+    )
 
 
 @main.command()
@@ -239,7 +263,9 @@ def down() -> None:
 
 def _tell(found: Sequence[Need]) -> None:
     for one in found:
-        click.echo(f"{'ok     ' if one.ok else 'missing'}  {one.what}{'' if one.ok else f': {one.fix}'}")
+        click.echo(
+            f"{'ok     ' if one.ok else 'missing'}  {one.what}{'' if one.ok else f': {one.fix}'}"
+        )
 
 
 if __name__ == "__main__":

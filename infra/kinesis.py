@@ -25,14 +25,24 @@ class StreamArgs:
 class Stream(pulumi.ComponentResource):
     """Encrypted with the platform's key; kept long enough to replay what a bad model saw."""
 
-    def __init__(self, name: str, args: StreamArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: StreamArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:Stream", name, {}, opts)
         self.stream = aws.kinesis.Stream(
-            name, name=name, shard_count=args.shards if args.mode == "PROVISIONED" else None, retention_period=args.hours,
-            stream_mode_details={"stream_mode": args.mode}, encryption_type="KMS", kms_key_id=args.key,
-            enforce_consumer_deletion=False, tags=args.tags.of(name),
-            opts=pulumi.ResourceOptions(parent=self, protect=args.protect, retain_on_delete=args.protect),
-        )  # fmt: skip
+            name,
+            name=name,
+            shard_count=args.shards if args.mode == "PROVISIONED" else None,
+            retention_period=args.hours,
+            stream_mode_details={"stream_mode": args.mode},
+            encryption_type="KMS",
+            kms_key_id=args.key,
+            enforce_consumer_deletion=False,
+            tags=args.tags.of(name),
+            opts=pulumi.ResourceOptions(
+                parent=self, protect=args.protect, retain_on_delete=args.protect
+            ),
+        )
         self.register_outputs({"name": self.stream.name, "arn": self.stream.arn})
 
 
@@ -49,7 +59,9 @@ class Leases(pulumi.ComponentResource):
     """A DynamoDB table with a lease and a checkpoint for each shard. It can be lost: a stream is then read from its beginning,
     and what the output already holds is known from the output."""
 
-    def __init__(self, name: str, args: LeasesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: LeasesArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:Leases", name, {}, opts)
         self.table = aws.dynamodb.Table(
             name,

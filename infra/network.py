@@ -32,7 +32,9 @@ class NetworkArgs:
 class Network(pulumi.ComponentResource):
     """`private` subnets are for nodes (out through NAT), `intra` for databases (no way out), `public` for load balancers."""
 
-    def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:Network", name, {}, opts)
         self._name, self._args = name, args
         self._child = pulumi.ResourceOptions(parent=self)
@@ -54,7 +56,9 @@ class Network(pulumi.ComponentResource):
             tags=args.tags.of(f"{name}-default-closed"),
             opts=self._child,
         )
-        self.public = self._subnets("public", [b.public for b in blocks], {"kubernetes.io/role/elb": "1"})
+        self.public = self._subnets(
+            "public", [b.public for b in blocks], {"kubernetes.io/role/elb": "1"}
+        )
         self.private = self._subnets(
             "private",
             [b.private for b in blocks],
@@ -64,46 +68,77 @@ class Network(pulumi.ComponentResource):
         tables = self._routes()
         self._endpoints(tables)
         self._flow_logs()
-        self.register_outputs({
-            "vpc_id": self.vpc.id, "private": [s.id for s in self.private], "intra": [s.id for s in self.intra],
-            "public": [s.id for s in self.public],
-        })  # fmt: skip
+        self.register_outputs(
+            {
+                "vpc_id": self.vpc.id,
+                "private": [s.id for s in self.private],
+                "intra": [s.id for s in self.intra],
+                "public": [s.id for s in self.public],
+            }
+        )
 
     def _subnets(self, kind: str, blocks: list[str], tags: dict[str, str]) -> list[aws.ec2.Subnet]:
         return [
             aws.ec2.Subnet(
-                f"{self._name}-{kind}-{zone[-1]}", vpc_id=self.vpc.id, cidr_block=block, availability_zone=zone,
-                map_public_ip_on_launch=False, tags=self._args.tags.of(f"{self._name}-{kind}-{zone[-1]}", Tier=kind, **tags),
+                f"{self._name}-{kind}-{zone[-1]}",
+                vpc_id=self.vpc.id,
+                cidr_block=block,
+                availability_zone=zone,
+                map_public_ip_on_launch=False,
+                tags=self._args.tags.of(f"{self._name}-{kind}-{zone[-1]}", Tier=kind, **tags),
                 opts=pulumi.ResourceOptions(parent=self, protect=self._args.protect),
             )
             for zone, block in zip(self._args.zones, blocks, strict=True)
-        ]  # fmt: skip
+        ]
 
-    def _table(self, name: str, subnets: list[aws.ec2.Subnet], **way_out: pulumi.Input[str]) -> aws.ec2.RouteTable:
-        table = aws.ec2.RouteTable(name, vpc_id=self.vpc.id, tags=self._args.tags.of(name), opts=self._child)
+    def _table(
+        self, name: str, subnets: list[aws.ec2.Subnet], **way_out: pulumi.Input[str]
+    ) -> aws.ec2.RouteTable:
+        table = aws.ec2.RouteTable(
+            name, vpc_id=self.vpc.id, tags=self._args.tags.of(name), opts=self._child
+        )
         if way_out:
-            aws.ec2.Route(name, route_table_id=table.id, destination_cidr_block="0.0.0.0/0", opts=self._child, **way_out)
+            aws.ec2.Route(
+                name,
+                route_table_id=table.id,
+                destination_cidr_block="0.0.0.0/0",
+                opts=self._child,
+                **way_out,
+            )
         for subnet in subnets:
-            aws.ec2.RouteTableAssociation(subnet._name, subnet_id=subnet.id, route_table_id=table.id, opts=self._child)
+            aws.ec2.RouteTableAssociation(
+                subnet._name, subnet_id=subnet.id, route_table_id=table.id, opts=self._child
+            )
         return table
 
     def _routes(self) -> list[aws.ec2.RouteTable]:
         """Public subnets go out through the internet gateway, private ones through NAT, intra ones not at all."""
         name, tags = self._name, self._args.tags
-        gateway = aws.ec2.InternetGateway(name, vpc_id=self.vpc.id, tags=tags.of(name), opts=self._child)
+        gateway = aws.ec2.InternetGateway(
+            name, vpc_id=self.vpc.id, tags=tags.of(name), opts=self._child
+        )
         self._table(f"{name}-public", self.public, gateway_id=gateway.id)
         nats: list[aws.ec2.NatGateway] = []
-        for zone, subnet in zip(self._args.zones, self.public[: None if self._args.nat_per_zone else 1], strict=False):
+        for zone, subnet in zip(
+            self._args.zones, self.public[: None if self._args.nat_per_zone else 1], strict=False
+        ):
             label = f"{name}-nat-{zone[-1]}"
             address = aws.ec2.Eip(label, domain="vpc", tags=tags.of(label), opts=self._child)
             nats.append(
                 aws.ec2.NatGateway(
-                    label, subnet_id=subnet.id, allocation_id=address.id, tags=tags.of(label),
+                    label,
+                    subnet_id=subnet.id,
+                    allocation_id=address.id,
+                    tags=tags.of(label),
                     opts=pulumi.ResourceOptions(parent=self, depends_on=[gateway]),
                 )
-            )  # fmt: skip
+            )
         private = [
-            self._table(f"{name}-private-{zone[-1]}", [subnet], nat_gateway_id=nats[i if self._args.nat_per_zone else 0].id)
+            self._table(
+                f"{name}-private-{zone[-1]}",
+                [subnet],
+                nat_gateway_id=nats[i if self._args.nat_per_zone else 0].id,
+            )
             for i, (zone, subnet) in enumerate(zip(self._args.zones, self.private, strict=True))
         ]
         return [*private, self._table(f"{name}-intra", self.intra)]
@@ -113,9 +148,14 @@ class Network(pulumi.ComponentResource):
         name, args = self._name, self._args
         service = f"com.amazonaws.{args.region}"
         aws.ec2.VpcEndpoint(
-            f"{name}-s3", vpc_id=self.vpc.id, service_name=f"{service}.s3", vpc_endpoint_type="Gateway",
-            route_table_ids=[table.id for table in tables], tags=args.tags.of(f"{name}-s3"), opts=self._child,
-        )  # fmt: skip
+            f"{name}-s3",
+            vpc_id=self.vpc.id,
+            service_name=f"{service}.s3",
+            vpc_endpoint_type="Gateway",
+            route_table_ids=[table.id for table in tables],
+            tags=args.tags.of(f"{name}-s3"),
+            opts=self._child,
+        )
         if not args.interface_endpoints:
             return
         group = aws.ec2.SecurityGroup(
@@ -138,21 +178,42 @@ class Network(pulumi.ComponentResource):
         for endpoint in args.interface_endpoints:
             label = f"{name}-{endpoint.replace('.', '-')}"
             aws.ec2.VpcEndpoint(
-                label, vpc_id=self.vpc.id, service_name=f"{service}.{endpoint}", vpc_endpoint_type="Interface",
-                private_dns_enabled=True, subnet_ids=[s.id for s in self.intra], security_group_ids=[group.id],
-                tags=args.tags.of(label), opts=self._child,
-            )  # fmt: skip
+                label,
+                vpc_id=self.vpc.id,
+                service_name=f"{service}.{endpoint}",
+                vpc_endpoint_type="Interface",
+                private_dns_enabled=True,
+                subnet_ids=[s.id for s in self.intra],
+                security_group_ids=[group.id],
+                tags=args.tags.of(label),
+                opts=self._child,
+            )
 
     def _flow_logs(self) -> None:
         name, args = self._name, self._args
         logs = aws.cloudwatch.LogGroup(
-            f"{name}-flow", name=f"/vigil/{name}/flow", retention_in_days=args.log_days, kms_key_id=args.log_key,
-            tags=args.tags.of(f"{name}-flow"), opts=self._child,
-        )  # fmt: skip
-        trust = json.dumps(grants.trust_service("vpc-flow-logs.amazonaws.com", account=args.account))
-        role = aws.iam.Role(f"{name}-flow", assume_role_policy=trust, tags=args.tags.of(f"{name}-flow"), opts=self._child)
+            f"{name}-flow",
+            name=f"/vigil/{name}/flow",
+            retention_in_days=args.log_days,
+            kms_key_id=args.log_key,
+            tags=args.tags.of(f"{name}-flow"),
+            opts=self._child,
+        )
+        trust = json.dumps(
+            grants.trust_service("vpc-flow-logs.amazonaws.com", account=args.account)
+        )
+        role = aws.iam.Role(
+            f"{name}-flow",
+            assume_role_policy=trust,
+            tags=args.tags.of(f"{name}-flow"),
+            opts=self._child,
+        )
         write = ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
-        policy = logs.arn.apply(lambda arn: json.dumps(grants.document([grants.allow("Write", write, [arn, f"{arn}:*"])])))
+        policy = logs.arn.apply(
+            lambda arn: json.dumps(
+                grants.document([grants.allow("Write", write, [arn, f"{arn}:*"])])
+            )
+        )
         rights = aws.iam.RolePolicy(f"{name}-flow", role=role.name, policy=policy, opts=self._child)
         aws.ec2.FlowLog(
             name,

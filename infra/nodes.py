@@ -36,36 +36,60 @@ class KarpenterArgs:
 class Karpenter(pulumi.ComponentResource):
     """The controller's role, the nodes' profile, and the queue on which interruptions are announced."""
 
-    def __init__(self, name: str, args: KarpenterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: KarpenterArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:Karpenter", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        profile = aws.iam.InstanceProfile(name, name=name, role=args.role.name, tags=args.tags.of(name), opts=child)
+        profile = aws.iam.InstanceProfile(
+            name, name=name, role=args.role.name, tags=args.tags.of(name), opts=child
+        )
         queue = self._queue(name, args, child)
         document = pulumi.Output.all(args.role.arn, profile.arn, queue.arn).apply(
-            lambda arns: karpenter_grants.controller(args.account, args.region, args.cluster, arns[0], arns[1], arns[2])
+            lambda arns: karpenter_grants.controller(
+                args.account, args.region, args.cluster, arns[0], arns[1], arns[2]
+            )
         )
         self.controller = PodRole(
             f"{name}-controller",
             PodRoleArgs(
-                account=args.account, region=args.region, cluster=args.cluster, namespace="kube-system",
-                service_account="karpenter", tags=args.tags, document=document,
-            ), child,
-        )  # fmt: skip
+                account=args.account,
+                region=args.region,
+                cluster=args.cluster,
+                namespace="kube-system",
+                service_account="karpenter",
+                tags=args.tags,
+                document=document,
+            ),
+            child,
+        )
         self.register_outputs({"queue": queue.name, "profile": profile.name})
 
-    def _queue(self, name: str, args: KarpenterArgs, child: pulumi.ResourceOptions) -> aws.sqs.Queue:
+    def _queue(
+        self, name: str, args: KarpenterArgs, child: pulumi.ResourceOptions
+    ) -> aws.sqs.Queue:
         queue = aws.sqs.Queue(
-            name, name=name, message_retention_seconds=300, sqs_managed_sse_enabled=True, tags=args.tags.of(name), opts=child
+            name,
+            name=name,
+            message_retention_seconds=300,
+            sqs_managed_sse_enabled=True,
+            tags=args.tags.of(name),
+            opts=child,
         )
         rules = []
         for event, (source, kind) in EVENTS.items():
             pattern = json.dumps({"source": [source], "detail-type": [kind]})
             rule = aws.cloudwatch.EventRule(
-                f"{name}-{event}", event_pattern=pattern, tags=args.tags.of(f"{name}-{event}"), opts=child
+                f"{name}-{event}",
+                event_pattern=pattern,
+                tags=args.tags.of(f"{name}-{event}"),
+                opts=child,
             )
             aws.cloudwatch.EventTarget(f"{name}-{event}", rule=rule.name, arn=queue.arn, opts=child)
             rules.append(rule.arn)
-        policy = pulumi.Output.all(queue.arn, *rules).apply(lambda arns: json.dumps(grants.queue_policy(arns[0], arns[1:])))
+        policy = pulumi.Output.all(queue.arn, *rules).apply(
+            lambda arns: json.dumps(grants.queue_policy(arns[0], arns[1:]))
+        )
         aws.sqs.QueuePolicy(name, queue_url=queue.url, policy=policy, opts=child)
         return queue
 
@@ -84,7 +108,9 @@ class StaticNodesArgs:
 class StaticNodes(pulumi.ComponentResource):
     """One managed node group per pool. Nobody changes their sizes but this program."""
 
-    def __init__(self, name: str, args: StaticNodesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: StaticNodesArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:StaticNodes", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         nodes = node_role(name, args.tags, child)

@@ -17,7 +17,10 @@ PRICES: dict[str, tuple[float, str]] = {
     "interface endpoint": (0.01, "hour and zone"),
     "public ipv4": (0.005, "hour"),
     "load balancer": (0.0225, "hour"),
-    "load balancer unit": (0.008, "hour"),  # 25 new connections/s, 3,000 active, 1 GB/h, 1,000 rules/s
+    "load balancer unit": (
+        0.008,
+        "hour",
+    ),  # 25 new connections/s, 3,000 active, 1 GB/h, 1,000 rules/s
     "db.t4g.small": (0.032, "hour"),
     "db.m7g.large": (0.168, "hour"),
     "rds storage": (0.115, "GB-month"),

@@ -28,7 +28,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", value, style="|" if "\n" in value else None
+    )
 
 
 _Dumper.add_representer(str, _text)
@@ -39,7 +41,9 @@ def rendered(settings: PlatformSettings) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder, objects in all_objects(settings, Bindings()).items():
         for one in objects:
-            found[f"{folder}/{_name(one)}.yaml"] = yaml.dump(one, Dumper=_Dumper, sort_keys=True, width=130)
+            found[f"{folder}/{_name(one)}.yaml"] = yaml.dump(
+                one, Dumper=_Dumper, sort_keys=True, width=130
+            )
     # Not for the cluster: what `vigil doctor change` compares of AWS.
     found[SETTINGS] = json.dumps(settings.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
     return dict(sorted(found.items()))

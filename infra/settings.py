@@ -23,11 +23,25 @@ from vigil.options import BadSettings, RoomSettings, from_keys
 
 ROOT = Path(__file__).parent.parent
 PROJECT = "vigil"
-PLATFORM_SECRETS = ("rayToken", "apiKeys", "mlflowPassword", "mlflowSecretKey", "redisPassword", "grafanaPassword", "metricsKey")
-INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|\d+xlarge|metal)")
+PLATFORM_SECRETS = (
+    "rayToken",
+    "apiKeys",
+    "mlflowPassword",
+    "mlflowSecretKey",
+    "redisPassword",
+    "grafanaPassword",
+    "metricsKey",
+)
+INSTANCE_TYPE = re.compile(
+    r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|\d+xlarge|metal)"
+)
 
 
-ROOMS: Mapping[str, type[RoomSettings]] = {"serve": ServeSettings, "drift": DriftSettings, "train": TrainSettings}
+ROOMS: Mapping[str, type[RoomSettings]] = {
+    "serve": ServeSettings,
+    "drift": DriftSettings,
+    "train": TrainSettings,
+}
 # Secrets of the rooms, by the key of the stack that holds each.
 ROOM_SECRETS: Mapping[str, tuple[type[RoomSettings], str]] = {
     "githubToken": (DriftSettings, "github_token"),
@@ -53,20 +67,36 @@ class PlatformSettings(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
     )
 
-    serve: ServeSettings = Field(default_factory=ServeSettings.given, description="what serving and streams are told")
-    drift: DriftSettings = Field(default_factory=DriftSettings.given, description="what drift monitoring is told")
-    train: TrainSettings = Field(default_factory=TrainSettings.given, description="what training is told")
+    serve: ServeSettings = Field(
+        default_factory=ServeSettings.given, description="what serving and streams are told"
+    )
+    drift: DriftSettings = Field(
+        default_factory=DriftSettings.given, description="what drift monitoring is told"
+    )
+    train: TrainSettings = Field(
+        default_factory=TrainSettings.given, description="what training is told"
+    )
 
     environment: str = Field(pattern=r"^[a-z][a-z0-9-]{1,15}$", description="name of the stack")
     target: Literal["aws", "kubernetes"] = Field(
-        default="aws", description="aws: all from nothing; kubernetes: the cluster of the kubeconfig"
+        default="aws",
+        description="aws: all from nothing; kubernetes: the cluster of the kubeconfig",
     )
-    owner: str = Field(default="", description="tag Owner: who answers for the platform (required on aws)")
+    owner: str = Field(
+        default="", description="tag Owner: who answers for the platform (required on aws)"
+    )
     cost_center: str = Field(default="", description="tag CostCenter: who pays (required on aws)")
-    protect: bool = Field(default=False, description="refuse to delete or replace what holds data; deletion protection")
+    protect: bool = Field(
+        default=False,
+        description="refuse to delete or replace what holds data; deletion protection",
+    )
     chart_repository: str = Field(
         default="",
         pattern=r"^((https?|oci)://\S+)?$",
@@ -88,20 +118,35 @@ class PlatformSettings(BaseModel):
     )
 
     account_id: str = Field(
-        default="", pattern=r"^(\d{12})?$", description="AWS account; the provider refuses any other (required on aws)"
+        default="",
+        pattern=r"^(\d{12})?$",
+        description="AWS account; the provider refuses any other (required on aws)",
     )
-    region: str = Field(default="eu-west-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region")
-    zones: tuple[str, ...] = Field(default=("a", "b"), description="letters of two or three availability zones")
+    region: str = Field(
+        default="eu-west-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region"
+    )
+    zones: tuple[str, ...] = Field(
+        default=("a", "b"), description="letters of two or three availability zones"
+    )
     vpc_cidr: str = Field(default="10.20.0.0/16", description="addresses of the VPC, /16 to /20")
-    service_cidr: str = Field(default="172.20.0.0/16", description="addresses of Kubernetes services")
-    peer_cidrs: tuple[str, ...] = Field(default=(), description="blocks that the VPC will be connected to; must not overlap it")
+    service_cidr: str = Field(
+        default="172.20.0.0/16", description="addresses of Kubernetes services"
+    )
+    peer_cidrs: tuple[str, ...] = Field(
+        default=(), description="blocks that the VPC will be connected to; must not overlap it"
+    )
     nat_per_zone: bool = Field(default=False, description="a NAT gateway per zone instead of one")
     interface_endpoints: tuple[str, ...] = Field(
-        default=("ecr.api", "ecr.dkr", "sts", "logs"), description="AWS services that are reached inside the VPC (S3 always is)"
+        default=("ecr.api", "ecr.dkr", "sts", "logs"),
+        description="AWS services that are reached inside the VPC (S3 always is)",
     )
-    log_retention_days: int = Field(default=30, description="days that flow logs and control-plane logs are kept")
+    log_retention_days: int = Field(
+        default=30, description="days that flow logs and control-plane logs are kept"
+    )
 
-    kubernetes_version: str = Field(default="1.35", pattern=r"^1\.\d+$", description="version of the EKS control plane")
+    kubernetes_version: str = Field(
+        default="1.35", pattern=r"^1\.\d+$", description="version of the EKS control plane"
+    )
     public_access_cidrs: tuple[str, ...] = Field(
         default=(), description="who may reach the cluster's API from outside; none: private only"
     )
@@ -110,45 +155,74 @@ class PlatformSettings(BaseModel):
         description="ARNs of IAM roles that administer the cluster, that of whoever runs `pulumi up` included "
         "(required on aws without githubRepository)",
     )
-    viewer_principals: tuple[str, ...] = Field(default=(), description="ARNs of IAM roles that may look into the cluster")
+    viewer_principals: tuple[str, ...] = Field(
+        default=(), description="ARNs of IAM roles that may look into the cluster"
+    )
     nodes: Literal["karpenter", "auto", "static"] = Field(
         default="karpenter", description="who adds nodes: Karpenter, EKS Auto Mode, nobody"
     )
-    system_instance_types: tuple[str, ...] = Field(default=("m6i.large",), description="instance types of the system node group")
+    system_instance_types: tuple[str, ...] = Field(
+        default=("m6i.large",), description="instance types of the system node group"
+    )
     ray_instance_types: tuple[str, ...] = Field(
         default=("m6i.2xlarge",), description="instance types of the static Ray node groups"
     )
-    ray_node_cpu_limit: int = Field(default=64, ge=4, description="most CPUs that Karpenter buys per node pool")
-    spot_serving: bool = Field(default=True, description="serving replicas may run on spot capacity beside on-demand capacity")
+    ray_node_cpu_limit: int = Field(
+        default=64, ge=4, description="most CPUs that Karpenter buys per node pool"
+    )
+    spot_serving: bool = Field(
+        default=True,
+        description="serving replicas may run on spot capacity beside on-demand capacity",
+    )
 
-    image: str = Field(default="", description="the Vigil image; empty: the stack's own ECR repository at imageTag")
-    image_tag: str = Field(default="", description="immutable tag in the stack's ECR repository (required on aws without image)")
+    image: str = Field(
+        default="", description="the Vigil image; empty: the stack's own ECR repository at imageTag"
+    )
+    image_tag: str = Field(
+        default="",
+        description="immutable tag in the stack's ECR repository (required on aws without image)",
+    )
     head_cpu: int = Field(default=2, ge=1, description="CPUs of a Ray head pod")
     head_memory_gib: int = Field(default=8, ge=2, description="memory of a Ray head pod")
     worker_cpu: int = Field(default=4, ge=1, description="CPUs of a Ray worker pod that serves")
-    worker_memory_gib: int = Field(default=8, ge=2, description="memory of a Ray worker pod that serves")
+    worker_memory_gib: int = Field(
+        default=8, ge=2, description="memory of a Ray worker pod that serves"
+    )
     min_workers: int = Field(default=2, ge=1, description="serving worker pods at rest")
     max_workers: int = Field(default=8, ge=1, description="serving worker pods under load")
     train_cpu: int = Field(default=4, ge=1, description="CPUs of a training worker pod")
     train_memory_gib: int = Field(default=16, ge=2, description="memory of a training worker pod")
-    max_train_workers: int = Field(default=4, ge=1, description="training worker pods; none runs at rest")
+    max_train_workers: int = Field(
+        default=4, ge=1, description="training worker pods; none runs at rest"
+    )
     replicas_per_worker: int = Field(
         default=0,
         ge=0,
         description="most replicas on one serving worker; 0: its share at rest, or under load if that is more (another one"
         " restarts replicas in turn)",
     )
-    haproxy: bool = Field(default=True, description="Ray Serve's HAProxy mode; off: its default proxy")
-    train_schedule: str = Field(default="", description="cron schedule of retraining in UTC; empty: on drift and by hand only")
+    haproxy: bool = Field(
+        default=True, description="Ray Serve's HAProxy mode; off: its default proxy"
+    )
+    train_schedule: str = Field(
+        default="",
+        description="cron schedule of retraining in UTC; empty: on drift and by hand only",
+    )
     train_data: str = Field(
-        default="", description="table on the shared folder that scheduled retraining reads (required with trainSchedule)"
+        default="",
+        description="table on the shared folder that scheduled retraining reads (required with trainSchedule)",
     )
     gcs_fault_tolerance: Literal["none", "redis"] = Field(
         default="none", description="where Ray keeps cluster state across a head's death"
     )
-    redis_address: str = Field(default="", description="redis://host:6379 for target kubernetes; on aws ElastiCache is made")
+    redis_address: str = Field(
+        default="",
+        description="redis://host:6379 for target kubernetes; on aws ElastiCache is made",
+    )
     redis_node_type: str = Field(
-        default="cache.t4g.small", pattern=r"^cache\.[a-z0-9]+\.[a-z0-9]+$", description="ElastiCache node type"
+        default="cache.t4g.small",
+        pattern=r"^cache\.[a-z0-9]+\.[a-z0-9]+$",
+        description="ElastiCache node type",
     )
 
     shared_folder: bool = Field(
@@ -156,44 +230,82 @@ class PlatformSettings(BaseModel):
         description="a folder that all Ray pods share (aws: EFS): last known good models, tables, streams; off: each has its own",
     )
     home_storage_class: str = Field(
-        default="standard", description="target kubernetes: storage class of the shared folder (aws: EFS)"
+        default="standard",
+        description="target kubernetes: storage class of the shared folder (aws: EFS)",
     )
     home_access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = Field(
-        default="ReadWriteMany", description="access mode of the shared folder; ReadWriteOnce only where all pods share a node"
+        default="ReadWriteMany",
+        description="access mode of the shared folder; ReadWriteOnce only where all pods share a node",
     )
-    home_size_gib: int = Field(default=50, ge=1, description="size that the shared folder is claimed with")
+    home_size_gib: int = Field(
+        default=50, ge=1, description="size that the shared folder is claimed with"
+    )
     mlflow_store: Literal["postgres", "sqlite"] = Field(
         default="postgres", description="MLflow's database; sqlite: one replica, files on a volume"
     )
     mlflow_replicas: int = Field(default=2, ge=1, description="MLflow servers")
-    database_class: str = Field(default="db.t4g.small", pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$", description="RDS instance class")
-    database_gib: int = Field(default=20, ge=20, le=16_384, description="RDS storage; it grows by itself to four times that")
+    database_class: str = Field(
+        default="db.t4g.small",
+        pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$",
+        description="RDS instance class",
+    )
+    database_gib: int = Field(
+        default=20,
+        ge=20,
+        le=16_384,
+        description="RDS storage; it grows by itself to four times that",
+    )
     database_multi_az: bool = Field(default=False, description="a standby in a second zone")
     backup_days: int = Field(default=7, ge=1, le=35, description="days of RDS backups")
-    captured_days: int = Field(default=90, ge=7, description="days that captured rows are kept in S3")
+    captured_days: int = Field(
+        default=90, ge=7, description="days that captured rows are kept in S3"
+    )
 
-    stream_mode: Literal["ON_DEMAND", "PROVISIONED"] = Field(default="ON_DEMAND", description="how Kinesis is billed and scaled")
-    stream_shards: int = Field(default=1, ge=1, le=500, description="shards of a PROVISIONED stream")
-    stream_hours: int = Field(default=168, ge=24, le=8760, description="hours that the stream keeps records")
+    stream_mode: Literal["ON_DEMAND", "PROVISIONED"] = Field(
+        default="ON_DEMAND", description="how Kinesis is billed and scaled"
+    )
+    stream_shards: int = Field(
+        default=1, ge=1, le=500, description="shards of a PROVISIONED stream"
+    )
+    stream_hours: int = Field(
+        default=168, ge=24, le=8760, description="hours that the stream keeps records"
+    )
 
     ingress: Literal["none", "alb", "gateway"] = Field(
         default="none", description="how port 8000 is reached from outside the cluster"
     )
-    hostname: str = Field(default="", description="host name of the service (required with an ingress)")
-    certificate_arn: str = Field(default="", description="ACM certificate of hostname (required with ingress alb)")
-    ingress_cidrs: tuple[str, ...] = Field(default=("10.0.0.0/8",), description="who may reach the load balancer")
+    hostname: str = Field(
+        default="", description="host name of the service (required with an ingress)"
+    )
+    certificate_arn: str = Field(
+        default="", description="ACM certificate of hostname (required with ingress alb)"
+    )
+    ingress_cidrs: tuple[str, ...] = Field(
+        default=("10.0.0.0/8",), description="who may reach the load balancer"
+    )
     gateway_class: str = Field(default="envoy", description="GatewayClass for ingress gateway")
-    monitoring: bool = Field(default=True, description="install kube-prometheus-stack, rules and dashboards")
+    monitoring: bool = Field(
+        default=True, description="install kube-prometheus-stack, rules and dashboards"
+    )
     delivery: Literal["pulumi", "argocd"] = Field(
         default="pulumi", description="who applies the workloads: this program, or Argo CD from git"
     )
-    git_url: str = Field(default="", description="repository with the rendered manifests (required with delivery argocd)")
+    git_url: str = Field(
+        default="",
+        description="repository with the rendered manifests (required with delivery argocd)",
+    )
     git_revision: str = Field(default="main", description="branch that Argo CD follows")
     github_repository: str = Field(
-        default="", pattern=r"^([\w.-]+/[\w.-]+)?$", description="OWNER/NAME whose workflows may plan and apply; empty: none"
+        default="",
+        pattern=r"^([\w.-]+/[\w.-]+)?$",
+        description="OWNER/NAME whose workflows may plan and apply; empty: none",
     )
-    state_bucket: str = Field(default="", description="bucket of Pulumi's state, which the workflows read and lock")
-    budget_usd: int = Field(default=1000, ge=1, description="monthly budget; 80 % spent or 100 % forecast alarms")
+    state_bucket: str = Field(
+        default="", description="bucket of Pulumi's state, which the workflows read and lock"
+    )
+    budget_usd: int = Field(
+        default=1000, ge=1, description="monthly budget; 80 % spent or 100 % forecast alarms"
+    )
     budget_email: str = Field(default="", description="who is alarmed; empty: no budget is made")
 
     @property
@@ -231,7 +343,11 @@ class PlatformSettings(BaseModel):
     @field_validator("zones")
     @classmethod
     def _zones(cls, zones: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(zones)) != len(zones) or not 2 <= len(zones) <= 3 or any(not re.fullmatch("[a-f]", z) for z in zones):
+        if (
+            len(set(zones)) != len(zones)
+            or not 2 <= len(zones) <= 3
+            or any(not re.fullmatch("[a-f]", z) for z in zones)
+        ):
             raise ValueError("two or three different letters from a to f are needed")
         return zones
 
@@ -249,7 +365,9 @@ class PlatformSettings(BaseModel):
     @classmethod
     def _not_open(cls, cidrs: tuple[str, ...]) -> tuple[str, ...]:
         if "0.0.0.0/0" in cidrs:
-            raise ValueError("the cluster's API must not be open to 0.0.0.0/0: name the networks you work from")
+            raise ValueError(
+                "the cluster's API must not be open to 0.0.0.0/0: name the networks you work from"
+            )
         return cidrs
 
     @field_validator("system_instance_types", "ray_instance_types")
@@ -264,7 +382,30 @@ class PlatformSettings(BaseModel):
     @field_validator("log_retention_days")
     @classmethod
     def _retention(cls, days: int) -> int:
-        offered = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
+        offered = (
+            1,
+            3,
+            5,
+            7,
+            14,
+            30,
+            60,
+            90,
+            120,
+            150,
+            180,
+            365,
+            400,
+            545,
+            731,
+            1096,
+            1827,
+            2192,
+            2557,
+            2922,
+            3288,
+            3653,
+        )
         if days not in offered:
             raise ValueError(f"CloudWatch offers only {', '.join(map(str, offered))} days")
         return days
@@ -301,7 +442,9 @@ def settings_from(environment: str, values: Mapping[str, Any]) -> PlatformSettin
     else:
         if not lines:
             return found
-    raise BadSettings(f"wrong configuration of stack {environment!r}: " + "; ".join(lines), lines=lines)
+    raise BadSettings(
+        f"wrong configuration of stack {environment!r}: " + "; ".join(lines), lines=lines
+    )
 
 
 def room_from(cls: type[RoomSettings], values: Any) -> RoomSettings:
@@ -309,7 +452,9 @@ def room_from(cls: type[RoomSettings], values: Any) -> RoomSettings:
     if values is None:
         return cls.given()
     if not isinstance(values, Mapping):
-        raise BadSettings(f"{cls.room} = {values!r}: it must be an object with keys of docs/settings.md")
+        raise BadSettings(
+            f"{cls.room} = {values!r}: it must be an object with keys of docs/settings.md"
+        )
     told = from_keys(cls, values)
     held = {field: key for key, (of, field) in ROOM_SECRETS.items() if of is cls}
     lines = []
@@ -317,7 +462,9 @@ def room_from(cls: type[RoomSettings], values: Any) -> RoomSettings:
         if cls.is_internal(name):
             lines.append(f"{cls.key(name)}: the stack itself sets it")
         elif cls.is_secret(name):
-            lines.append(f"{cls.key(name)}: it is a secret: `pulumi config set --secret {PROJECT}:{held[name]} VALUE`")
+            lines.append(
+                f"{cls.key(name)}: it is a secret: `pulumi config set --secret {PROJECT}:{held[name]} VALUE`"
+            )
         else:
             continue
         del told[name]
@@ -370,7 +517,8 @@ def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
     plain = [key for key in SECRETS if config.get(key) and not _encrypted(key)]
     complaints = {"not set": missing, "stored as plain text": plain}
     if wrong := [
-        f"{what}: " + "; ".join(f"`pulumi config set --secret {PROJECT}:{key} VALUE`" for key in keys)
+        f"{what}: "
+        + "; ".join(f"`pulumi config set --secret {PROJECT}:{key} VALUE`" for key in keys)
         for what, keys in complaints.items()
         if keys
     ]:
@@ -398,15 +546,23 @@ def read_files(environment: str, root: Path = ROOT) -> PlatformSettings:
         known = sorted(path.suffixes[0][1:] for path in root.glob("Pulumi.*.yaml"))
         raise BadSettings(f"there is no {file.name}; environments here: {', '.join(known)}")
     own = (yaml.safe_load(file.read_text()) or {}).get("config", {})
-    short = {key.removeprefix(f"{PROJECT}:"): value for key, value in own.items() if key.startswith(f"{PROJECT}:")}
-    return settings_from(environment, {key: value for key, value in short.items() if key not in SECRETS})
+    short = {
+        key.removeprefix(f"{PROJECT}:"): value
+        for key, value in own.items()
+        if key.startswith(f"{PROJECT}:")
+    }
+    return settings_from(
+        environment, {key: value for key, value in short.items() if key not in SECRETS}
+    )
 
 
 def declared() -> dict[str, str]:
     """Every key by its camelCase name, with its kind in Pulumi.yaml."""
     kinds: dict[Any, str] = {bool: "boolean", int: "integer"}
     found = {
-        to_camel(name): kinds.get(field.annotation, "array" if "tuple" in str(field.annotation) else "string")
+        to_camel(name): kinds.get(
+            field.annotation, "array" if "tuple" in str(field.annotation) else "string"
+        )
         for name, field in PlatformSettings.model_fields.items()
         if name != "environment" and name not in ROOMS
     }
@@ -417,7 +573,11 @@ def _given() -> list[str]:
     """Every key of this project that the stack sets; `pulumi.Config` itself can only be asked for keys one knows."""
     from pulumi.runtime.config import CONFIG, get_config_env
 
-    return [key.removeprefix(f"{PROJECT}:") for key in {**get_config_env(), **CONFIG.get()} if key.startswith(f"{PROJECT}:")]
+    return [
+        key.removeprefix(f"{PROJECT}:")
+        for key in {**get_config_env(), **CONFIG.get()}
+        if key.startswith(f"{PROJECT}:")
+    ]
 
 
 def _encrypted(key: str) -> bool:

@@ -38,8 +38,12 @@ def _environment(ctx: click.Context, option: click.Parameter, value: str) -> str
     return value
 
 
-environment_option = click.option("--env", "environment", required=True, callback=_environment, help="stack: dev, prod, ...")
-push_option = click.option("--push", is_flag=True, help="commit on a branch, push it and open a pull request")
+environment_option = click.option(
+    "--env", "environment", required=True, callback=_environment, help="stack: dev, prod, ..."
+)
+push_option = click.option(
+    "--push", is_flag=True, help="commit on a branch, push it and open a pull request"
+)
 
 
 @ship.command()
@@ -58,7 +62,12 @@ def image(environment: str, reference: str, push: bool, as_json: bool) -> None:
     digest, told = reference.rpartition(":")[2][:12], ""
     if push:
         text = f"Pins `{reference}` in {environment}. `vigil doctor change --from origin/main --to HEAD` says what that does."
-        told = _propose(f"image/{environment}-{digest}", f"{environment}: image {digest}", text, [str(stack), "deploy"])
+        told = _propose(
+            f"image/{environment}-{digest}",
+            f"{environment}: image {digest}",
+            text,
+            [str(stack), "deploy"],
+        )
     if as_json:
         show({"environment": environment, "image": reference, "pull_request": told})
     else:
@@ -82,7 +91,10 @@ def pin(stack: Path, reference: str) -> None:
 @ship.command()
 @environment_option
 @click.option(
-    "--result", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True, help="of `vigil train --json`"
+    "--result",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="of `vigil train --json`",
 )
 @click.option("--reason", default="", help="why it was trained")
 @push_option
@@ -94,7 +106,9 @@ def model(environment: str, result: Path, reason: str, push: bool, as_json: bool
         trained: dict[str, Any] = json.loads(result.read_text())
         verdict, version = trained["verdict"], str(trained["version"])
     except (ValueError, LookupError, TypeError) as error:
-        raise ShippingFailed(f"{result} is not what `vigil train --json` writes: {error}") from error
+        raise ShippingFailed(
+            f"{result} is not what `vigil train --json` writes: {error}"
+        ) from error
     text = summary(trained, reason)
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(path).open("a") as file:
@@ -103,21 +117,36 @@ def model(environment: str, result: Path, reason: str, push: bool, as_json: bool
     if verdict["passed"]:
         wanted = Path("models") / f"{environment}.json"
         wanted.parent.mkdir(exist_ok=True)
-        about = {"version": version, "digest": trained["digest"], "reason": reason or verdict["reason"]}
+        about = {
+            "version": version,
+            "digest": trained["digest"],
+            "reason": reason or verdict["reason"],
+        }
         wanted.write_text(json.dumps(about, indent=1) + "\n")
         title = f"{environment}: promote model version {version}"
-        told = _propose(f"model/{environment}-{version}", title, text, [str(wanted)]) if push else ""
-    show({"version": version, "passed": verdict["passed"], "pull_request": told}) if as_json else click.echo(told or text)
+        told = (
+            _propose(f"model/{environment}-{version}", title, text, [str(wanted)]) if push else ""
+        )
+    show(
+        {"version": version, "passed": verdict["passed"], "pull_request": told}
+    ) if as_json else click.echo(told or text)
 
 
 def summary(trained: dict[str, Any], reason: str) -> str:
     """The verdict on a version, as Markdown."""
     verdict = trained["verdict"]
-    lines = [f"## Model version {trained['version']}: {'passed' if verdict['passed'] else 'refused'}", "", verdict["reason"], ""]
+    lines = [
+        f"## Model version {trained['version']}: {'passed' if verdict['passed'] else 'refused'}",
+        "",
+        verdict["reason"],
+        "",
+    ]
     lines += [f"Trained because: {reason}", ""] if reason else []
     lines += ["| gate | value | limit | passed |", "| --- | --- | --- | --- |"]
     for check in verdict.get("checks", []):
-        lines.append(f"| {check['name']} | {check['value']} | {check['limit']} | {'yes' if check['passed'] else '**no**'} |")
+        lines.append(
+            f"| {check['name']} | {check['value']} | {check['limit']} | {'yes' if check['passed'] else '**no**'} |"
+        )
     return "\n".join([*lines, "", f"Digest `{trained['digest']}`", ""])
 
 
@@ -126,7 +155,10 @@ def summary(trained: dict[str, Any], reason: str) -> str:
 @click.option("--mark", required=True, help="which comment: it is replaced when it is there")
 @click.option("--title", required=True)
 @click.option(
-    "--file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True, help="text, shown as a block"
+    "--file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="text, shown as a block",
 )
 @command
 def comment(pr: int, mark: str, title: str, file: Path) -> None:
@@ -134,13 +166,20 @@ def comment(pr: int, mark: str, title: str, file: Path) -> None:
     text = re.sub(r"\x1b\[[0-9;]*m", "", file.read_text(errors="replace"))
     kept = text if len(text) < 50_000 else f"... the last 50,000 characters\n{text[-50_000:]}"
     fence = "`" * (max((len(run) for run in re.findall("`+", kept)), default=2) + 1)
-    click.echo(GitHub(GitHubSettings()).comment(pr, mark, f"### {title}\n\n{fence}text\n{kept}\n{fence}\n"))
+    click.echo(
+        GitHub(GitHubSettings()).comment(pr, mark, f"### {title}\n\n{fence}text\n{kept}\n{fence}\n")
+    )
 
 
 @ship.command()
 @environment_option
 @click.option("--version", required=True, help="SemVer of the chart")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="folder for the package")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="folder for the package",
+)
 @click.option("--bucket", help="S3 bucket of the chart repository: publish there")
 @json_option
 @command
@@ -154,7 +193,9 @@ def chart(environment: str, version: str, out: Path, bucket: str | None, as_json
         import boto3
 
         charts.publish(package, version, bucket, boto3.client("s3"))
-    show({"package": str(path), "bucket": bucket}) if as_json else click.echo(f"{path}{f', in {bucket}' if bucket else ''}")
+    show({"package": str(path), "bucket": bucket}) if as_json else click.echo(
+        f"{path}{f', in {bucket}' if bucket else ''}"
+    )
 
 
 def _propose(branch: str, title: str, text: str, paths: list[str]) -> str:

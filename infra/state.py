@@ -44,17 +44,34 @@ def bootstrap(bucket: str, region: str, tags: Tags) -> State:
     key = _key(session.client("kms"), tags)
     s3 = session.client("s3")
     if not _exists(s3, bucket):
-        where: dict[str, Any] = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        where: dict[str, Any] = (
+            {}
+            if region == "us-east-1"
+            else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        )
         s3.create_bucket(Bucket=bucket, ObjectOwnership="BucketOwnerEnforced", **where)
-    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(
-        ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True))  # fmt: skip
+    s3.put_public_access_block(
+        Bucket=bucket,
+        PublicAccessBlockConfiguration=dict.fromkeys(
+            ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"),
+            True,
+        ),
+    )
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     by_default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
-    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={
-        "Rules": [{"ApplyServerSideEncryptionByDefault": by_default, "BucketKeyEnabled": True}]})  # fmt: skip
+    s3.put_bucket_encryption(
+        Bucket=bucket,
+        ServerSideEncryptionConfiguration={
+            "Rules": [{"ApplyServerSideEncryptionByDefault": by_default, "BucketKeyEnabled": True}]
+        },
+    )
     s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(grants.tls_only(bucket)))
-    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": _lifecycle()})
-    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": _pairs(tags.of(bucket), "Key", "Value")})
+    s3.put_bucket_lifecycle_configuration(
+        Bucket=bucket, LifecycleConfiguration={"Rules": _lifecycle()}
+    )
+    s3.put_bucket_tagging(
+        Bucket=bucket, Tagging={"TagSet": _pairs(tags.of(bucket), "Key", "Value")}
+    )
     return State(bucket, key, region)
 
 
@@ -62,8 +79,12 @@ def _lifecycle() -> list[dict[str, Any]]:
     """Old versions of the state stay a year, those of locks a day."""
 
     def rule(name: str, prefix: str, days: int) -> dict[str, Any]:
-        return {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix},
-                "NoncurrentVersionExpiration": {"NoncurrentDays": days}}  # fmt: skip
+        return {
+            "ID": name,
+            "Status": "Enabled",
+            "Filter": {"Prefix": prefix},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": days},
+        }
 
     tidy = {
         "ID": "tidy",
@@ -92,7 +113,9 @@ def _exists(s3: Any, bucket: str) -> bool:
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
             return False
-        raise click.ClickException(f"bucket {bucket} exists and is not yours to use: choose another name ({error})") from error
+        raise click.ClickException(
+            f"bucket {bucket} exists and is not yours to use: choose another name ({error})"
+        ) from error
     return True
 
 
@@ -101,7 +124,9 @@ def _pairs(tags: dict[str, str], key: str, value: str) -> list[dict[str, str]]:
 
 
 @click.command()
-@click.option("--bucket", required=True, help="name of the bucket, unique in the world: vigil-state-ACCOUNT")
+@click.option(
+    "--bucket", required=True, help="name of the bucket, unique in the world: vigil-state-ACCOUNT"
+)
 @click.option("--region", required=True, help="AWS region")
 @click.option("--owner", required=True, help="tag Owner")
 @click.option("--cost-center", required=True, help="tag CostCenter")

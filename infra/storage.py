@@ -31,7 +31,9 @@ class BucketsArgs:
 class Buckets(pulumi.ComponentResource):
     """Private, versioned, encrypted, TLS only, logged buckets; `logs` receives the access logs of the others."""
 
-    def __init__(self, name: str, args: BucketsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: BucketsArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:Buckets", name, {}, opts)
         self._args = args
         self._child = pulumi.ResourceOptions(parent=self)
@@ -51,8 +53,12 @@ class Buckets(pulumi.ComponentResource):
     def _bucket(self, purpose: str) -> tuple[aws.s3.Bucket, aws.s3.BucketPolicy]:
         """A bucket with all its guards, and the policy that says who may write to it."""
         args, physical, child = self._args, self._args.buckets[purpose], self._child
-        kept = pulumi.ResourceOptions(parent=self, protect=args.protect, retain_on_delete=args.protect)
-        bucket = aws.s3.Bucket(purpose, bucket=physical, force_destroy=False, tags=args.tags.of(physical), opts=kept)
+        kept = pulumi.ResourceOptions(
+            parent=self, protect=args.protect, retain_on_delete=args.protect
+        )
+        bucket = aws.s3.Bucket(
+            purpose, bucket=physical, force_destroy=False, tags=args.tags.of(physical), opts=kept
+        )
         aws.s3.BucketPublicAccessBlock(
             purpose,
             bucket=bucket.bucket,
@@ -63,35 +69,69 @@ class Buckets(pulumi.ComponentResource):
             opts=child,
         )
         aws.s3.BucketOwnershipControls(
-            purpose, bucket=bucket.bucket, rule={"object_ownership": "BucketOwnerEnforced"}, opts=child
+            purpose,
+            bucket=bucket.bucket,
+            rule={"object_ownership": "BucketOwnerEnforced"},
+            opts=child,
         )
-        aws.s3.BucketVersioning(purpose, bucket=bucket.bucket, versioning_configuration={"status": "Enabled"}, opts=child)
+        aws.s3.BucketVersioning(
+            purpose,
+            bucket=bucket.bucket,
+            versioning_configuration={"status": "Enabled"},
+            opts=child,
+        )
         # S3 delivers access logs only to buckets with S3's own keys.
         by_default: aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgsDict = (
-            {"sse_algorithm": "AES256"} if purpose == "logs" else {"sse_algorithm": "aws:kms", "kms_master_key_id": args.key}
+            {"sse_algorithm": "AES256"}
+            if purpose == "logs"
+            else {"sse_algorithm": "aws:kms", "kms_master_key_id": args.key}
         )
         aws.s3.BucketServerSideEncryptionConfiguration(
-            purpose, bucket=bucket.bucket, opts=child,
-            rules=[{"apply_server_side_encryption_by_default": by_default, "bucket_key_enabled": purpose != "logs"}],
-        )  # fmt: skip
-        policy = grants.access_logs(physical, args.account) if purpose == "logs" else grants.tls_only(physical)
+            purpose,
+            bucket=bucket.bucket,
+            opts=child,
+            rules=[
+                {
+                    "apply_server_side_encryption_by_default": by_default,
+                    "bucket_key_enabled": purpose != "logs",
+                }
+            ],
+        )
+        policy = (
+            grants.access_logs(physical, args.account)
+            if purpose == "logs"
+            else grants.tls_only(physical)
+        )
         guard = aws.s3.BucketPolicy(
             purpose,
             bucket=bucket.bucket,
             policy=json.dumps(policy),
             opts=child,
         )
-        aws.s3.BucketLifecycleConfiguration(purpose, bucket=bucket.bucket, rules=self._lifecycle(purpose), opts=child)
+        aws.s3.BucketLifecycleConfiguration(
+            purpose, bucket=bucket.bucket, rules=self._lifecycle(purpose), opts=child
+        )
         return bucket, guard
 
     def _lifecycle(self, purpose: str) -> list[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:
-        rules: list[aws.s3.BucketLifecycleConfigurationRuleArgsDict] = [{
-            "id": "tidy", "status": "Enabled", "filter": {"prefix": ""},
-            "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
-            "noncurrent_version_expiration": {"noncurrent_days": NONCURRENT_DAYS},
-        }]  # fmt: skip
+        rules: list[aws.s3.BucketLifecycleConfigurationRuleArgsDict] = [
+            {
+                "id": "tidy",
+                "status": "Enabled",
+                "filter": {"prefix": ""},
+                "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
+                "noncurrent_version_expiration": {"noncurrent_days": NONCURRENT_DAYS},
+            }
+        ]
         if days := self._args.expire_days.get(purpose):
-            rules.append({"id": "expire", "status": "Enabled", "filter": {"prefix": ""}, "expiration": {"days": days}})
+            rules.append(
+                {
+                    "id": "expire",
+                    "status": "Enabled",
+                    "filter": {"prefix": ""},
+                    "expiration": {"days": days},
+                }
+            )
         return rules
 
 
@@ -111,25 +151,55 @@ class SharedFolderArgs:
 class SharedFolder(pulumi.ComponentResource):
     """An EFS file system: captured rows, the monitor's state and bundles, for the pods of both Ray clusters."""
 
-    def __init__(self, name: str, args: SharedFolderArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: SharedFolderArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("vigil:infra:SharedFolder", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        kept = pulumi.ResourceOptions(parent=self, protect=args.protect, retain_on_delete=args.protect)
+        kept = pulumi.ResourceOptions(
+            parent=self, protect=args.protect, retain_on_delete=args.protect
+        )
         self.files = aws.efs.FileSystem(
-            name, encrypted=True, kms_key_id=args.key, throughput_mode="elastic", tags=args.tags.of(name), opts=kept,
+            name,
+            encrypted=True,
+            kms_key_id=args.key,
+            throughput_mode="elastic",
+            tags=args.tags.of(name),
+            opts=kept,
             lifecycle_policies=[{"transition_to_ia": "AFTER_30_DAYS"}],
-        )  # fmt: skip
-        aws.efs.BackupPolicy(name, file_system_id=self.files.id, backup_policy={"status": "ENABLED"}, opts=child)
+        )
+        aws.efs.BackupPolicy(
+            name, file_system_id=self.files.id, backup_policy={"status": "ENABLED"}, opts=child
+        )
         group = aws.ec2.SecurityGroup(
-            name, description="NFS from the nodes", vpc_id=args.vpc, egress=[], tags=args.tags.of(name), opts=child,
-            ingress=[{"description": "NFS from the nodes", "protocol": "tcp", "from_port": 2049, "to_port": 2049,
-                      "security_groups": [args.clients]}],
-        )  # fmt: skip
+            name,
+            description="NFS from the nodes",
+            vpc_id=args.vpc,
+            egress=[],
+            tags=args.tags.of(name),
+            opts=child,
+            ingress=[
+                {
+                    "description": "NFS from the nodes",
+                    "protocol": "tcp",
+                    "from_port": 2049,
+                    "to_port": 2049,
+                    "security_groups": [args.clients],
+                }
+            ],
+        )
         targets = [
-            aws.efs.MountTarget(f"{name}-{zone[-1]}", file_system_id=self.files.id, subnet_id=subnet, security_groups=[group.id],
-                                opts=child)
+            aws.efs.MountTarget(
+                f"{name}-{zone[-1]}",
+                file_system_id=self.files.id,
+                subnet_id=subnet,
+                security_groups=[group.id],
+                opts=child,
+            )
             for zone, subnet in zip(args.zones, args.subnets, strict=True)
-        ]  # fmt: skip
+        ]
         # Only once the targets stand can a pod mount it.
-        self.id = pulumi.Output.all(self.files.id, *(target.id for target in targets)).apply(lambda ids: str(ids[0]))
+        self.id = pulumi.Output.all(self.files.id, *(target.id for target in targets)).apply(
+            lambda ids: str(ids[0])
+        )
         self.register_outputs({"id": self.id})

@@ -11,7 +11,10 @@ from policies.rule import Context, Found, Props, Resource, Stack, rule
 
 POOL = "kubernetes:karpenter.sh/*:NodePool"
 NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
-CAPACITY = {"karpenter.sh/capacity-type": "on-demand", "eks.amazonaws.com/capacityType": "ON_DEMAND"}
+CAPACITY = {
+    "karpenter.sh/capacity-type": "on-demand",
+    "eks.amazonaws.com/capacityType": "ON_DEMAND",
+}
 
 
 @rule(
@@ -31,19 +34,24 @@ def ray_head_on_demand(head: Group, context: Context) -> Found:
     pools = [pool for pool in context.stack.of(POOL) if selector and _takes(pool, selector)]
     if pools:
         return not all(_on_demand_only(pool) for pool in pools)
-    matching = [each for each in context.stack.of(NODE_GROUP) if selector and _labelled(each, selector)]
+    matching = [
+        each for each in context.stack.of(NODE_GROUP) if selector and _labelled(each, selector)
+    ]
     return not matching or any(each.props.get("capacityType") == "SPOT" for each in matching)
 
 
 def _asks_on_demand(pod: Props) -> bool:
-    affinity = ((pod.get("affinity") or {}).get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    affinity = ((pod.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ) or {}
     terms = list(affinity.get("nodeSelectorTerms") or ())
     return bool(terms) and all(_demands(term.get("matchExpressions") or ()) for term in terms)
 
 
 def _demands(requirements: Any) -> bool:
     return any(
-        each.get("operator", "In") == "In" and list(each.get("values") or ()) == [CAPACITY.get(each["key"])]
+        each.get("operator", "In") == "In"
+        and list(each.get("values") or ()) == [CAPACITY.get(each["key"])]
         for each in requirements
         if each["key"] in CAPACITY
     )
@@ -62,8 +70,13 @@ def _takes(pool: Resource, selector: Props) -> bool:
     template = _pool_template(pool)
     labels = dict((template.get("metadata") or {}).get("labels") or {})
     labels["karpenter.sh/nodepool"] = (pool.props.get("metadata") or {}).get("name") or pool.name
-    offered = {each["key"]: list(each.get("values") or ()) for each in (template.get("spec") or {}).get("requirements") or ()}
-    return all(labels.get(key) == value or value in offered.get(key, ()) for key, value in selector.items())
+    offered = {
+        each["key"]: list(each.get("values") or ())
+        for each in (template.get("spec") or {}).get("requirements") or ()
+    }
+    return all(
+        labels.get(key) == value or value in offered.get(key, ()) for key, value in selector.items()
+    )
 
 
 def _labelled(group: Resource, selector: Props) -> bool:
@@ -82,14 +95,25 @@ def _bounds(group: Group) -> tuple[int, int]:
     message="replica bounds {}: set minReplicas <= maxReplicas, and maxReplicas within the parameter `most`",
     fix="Set both bounds on every worker group.",
     severity="medium",
-    params={"most": {"type": "integer", "minimum": 1, "default": 100, "description": "most workers of one group"}},
+    params={
+        "most": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 100,
+            "description": "most workers of one group",
+        }
+    },
 )
 def ray_replicas_bounded(group: Group, context: Context) -> Found:
     """Every worker group has a floor and a ceiling that make sense."""
     if group.head:
         return None
     lowest, highest = _bounds(group)
-    return None if lowest <= highest and 0 < highest <= context.params["most"] else f"{lowest}..{highest} are wrong"
+    return (
+        None
+        if lowest <= highest and 0 < highest <= context.params["most"]
+        else f"{lowest}..{highest} are wrong"
+    )
 
 
 def _cpus(group: Group) -> float:
@@ -97,7 +121,11 @@ def _cpus(group: Group) -> float:
     asked = 0.0
     for container in (group.template.get("spec") or {}).get("containers") or ():
         resources = container.get("resources") or {}
-        asked += quantity((resources.get("requests") or {}).get("cpu") or (resources.get("limits") or {}).get("cpu") or 0)
+        asked += quantity(
+            (resources.get("requests") or {}).get("cpu")
+            or (resources.get("limits") or {}).get("cpu")
+            or 0
+        )
     return asked
 
 
@@ -146,7 +174,11 @@ def ray_upgrade_has_room(_: Props, context: Context) -> Found:
     kind = strategy.get("type") or "NewCluster"
     if kind == "None":
         return None
-    surge = (strategy.get("clusterUpgradeOptions") or {}).get("maxSurgePercent", 100) if kind != "NewCluster" else 100
+    surge = (
+        (strategy.get("clusterUpgradeOptions") or {}).get("maxSurgePercent", 100)
+        if kind != "NewCluster"
+        else 100
+    )
     asked: dict[frozenset[str], float] = {}
     for group in ray_groups(context.resource):
         pools = _pools_for(group, context.stack)

@@ -22,11 +22,17 @@ Configured = tuple[list[tuple[Rule, str]], dict[str, dict[str, Any]]]
 def configured(config: dict[str, Any]) -> Configured:
     """Levels and parameters under a configuration of the form that `pulumi --policy-pack-config` reads. Raises ValueError."""
     if unknown := config.keys() - RULES.keys() - {"all"}:
-        raise ValueError(f"no rule is named {', '.join(sorted(unknown))}: `python -m policies docs` lists them")
-    entries = {name: {"enforcementLevel": each} if isinstance(each, str) else dict(each) for name, each in config.items()}
+        raise ValueError(
+            f"no rule is named {', '.join(sorted(unknown))}: `python -m policies docs` lists them"
+        )
+    entries = {
+        name: {"enforcementLevel": each} if isinstance(each, str) else dict(each)
+        for name, each in config.items()
+    }
     everywhere = entries.pop("all", {}).get("enforcementLevel")
     levels = {
-        name: entries.get(name, {}).pop("enforcementLevel", None) or everywhere or level for name, (_, level) in RULES.items()
+        name: entries.get(name, {}).pop("enforcementLevel", None) or everywhere or level
+        for name, (_, level) in RULES.items()
     }
     return [(rule, levels[name]) for name, (rule, _) in RULES.items()], entries
 
@@ -38,17 +44,34 @@ def main() -> None:
 
 @main.command()
 @click.argument("recorded", type=click.Path(exists=True, path_type=Path))
-@click.option("--env", "environment", help="levels and parameters of policies/environments/NAME.json")
-@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="the same, from another file")
+@click.option(
+    "--env", "environment", help="levels and parameters of policies/environments/NAME.json"
+)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="the same, from another file",
+)
 @click.option("--form", type=click.Choice(list(FORMS)), default="table", help="how to print it")
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), help="print to a file; the sums then go to the terminal"
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="print to a file; the sums then go to the terminal",
 )
 @click.option(
-    "--skip-budget", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="largest share that may be skipped"
+    "--skip-budget",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="largest share that may be skipped",
 )
 def report(
-    recorded: Path, environment: str | None, config: Path | None, form: str, output: Path | None, skip_budget: float
+    recorded: Path,
+    environment: str | None,
+    config: Path | None,
+    form: str,
+    output: Path | None,
+    skip_budget: float,
 ) -> None:
     """Judge RECORDED: an exported state, `pulumi preview --json`, a recorded program, or a folder of manifests.
 

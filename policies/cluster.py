@@ -25,7 +25,9 @@ def eks_endpoint_not_open(cluster: Props, _: Context) -> Found:
     network = _network(cluster)
     if network.get("endpointPublicAccess", True) is False:
         return None
-    return ", ".join(cidr for cidr in network.get("publicAccessCidrs") or WORLD[:1] if cidr in WORLD)
+    return ", ".join(
+        cidr for cidr in network.get("publicAccessCidrs") or WORLD[:1] if cidr in WORLD
+    )
 
 
 @rule(
@@ -126,7 +128,10 @@ def eks_access_by_api(cluster: Props, _: Context) -> Found:
 def eks_no_hidden_admin(cluster: Props, _: Context) -> Found:
     """The creator of a cluster is no silent administrator."""
     access = cluster.get("accessConfig") or {}
-    return access.get("authenticationMode") == "API" and access.get("bootstrapClusterCreatorAdminPermissions") is not False
+    return (
+        access.get("authenticationMode") == "API"
+        and access.get("bootstrapClusterCreatorAdminPermissions") is not False
+    )
 
 
 @rule(
@@ -151,10 +156,18 @@ def eks_deletion_protected(cluster: Props, _: Context) -> Found:
 def eks_nodes_private(_: Props, context: Context) -> Found:
     """Nodes have no public address."""
     group = context.resource
-    public = [subnet for subnet in context.stack.of("aws:ec2/subnet:Subnet") if subnet.props.get("mapPublicIpOnLaunch") is True]
+    public = [
+        subnet
+        for subnet in context.stack.of("aws:ec2/subnet:Subnet")
+        if subnet.props.get("mapPublicIpOnLaunch") is True
+    ]
     linked = group.links.get("subnetIds")
     ids = [] if linked else list(group.props.get("subnetIds") or ())
-    return ", ".join(each.name for each in public if (each.urn in linked if linked else each.identities & set(ids)))
+    return ", ".join(
+        each.name
+        for each in public
+        if (each.urn in linked if linked else each.identities & set(ids))
+    )
 
 
 @rule(
@@ -180,7 +193,10 @@ def eks_no_ssh(group: Props, _: Context) -> Found:
 def imds_v2_only(machine: Props, _: Context) -> Found:
     """A pod cannot take the role of its node through the metadata service."""
     options = machine.get("metadataOptions") or {}
-    return options.get("httpTokens") != "required" or int(options.get("httpPutResponseHopLimit") or 1) > 1
+    return (
+        options.get("httpTokens") != "required"
+        or int(options.get("httpPutResponseHopLimit") or 1) > 1
+    )
 
 
 @rule(
@@ -196,7 +212,10 @@ def karpenter_imds_v2_only(node_class: Props, _: Context) -> Found:
     options = (node_class.get("spec") or {}).get("metadataOptions")
     if options is None:  # Karpenter's own defaults are required and 1
         return None
-    return options.get("httpTokens", "required") != "required" or int(options.get("httpPutResponseHopLimit", 1)) > 1
+    return (
+        options.get("httpTokens", "required") != "required"
+        or int(options.get("httpPutResponseHopLimit", 1)) > 1
+    )
 
 
 @rule(
@@ -223,6 +242,8 @@ def guardduty_watches(detector: Props, context: Context) -> Found:
     """GuardDuty reads the audit log of the cluster and watches its nodes."""
     if detector.get("enable") is False:
         return "the detector"
-    features = context.stack.referring("detectorId", context.resource, "aws:guardduty/detectorFeature:DetectorFeature")
+    features = context.stack.referring(
+        "detectorId", context.resource, "aws:guardduty/detectorFeature:DetectorFeature"
+    )
     on = {each.props["name"] for each in features if each.props["status"] == "ENABLED"}
     return ", ".join(name for name in ("EKS_AUDIT_LOGS", "RUNTIME_MONITORING") if name not in on)

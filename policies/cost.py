@@ -23,7 +23,9 @@ NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
         "allowed": {
             "type": "array",
             "items": {"type": "string"},
-            "default": [r"(db\.|cache\.)?(t3|t4|[mcr][5-8])[a-z]*\.(nano|micro|small|medium|large|xlarge|2xlarge|4xlarge)"],
+            "default": [
+                r"(db\.|cache\.)?(t3|t4|[mcr][5-8])[a-z]*\.(nano|micro|small|medium|large|xlarge|2xlarge|4xlarge)"
+            ],
             "description": "allowed machine types, as regular expressions",
         }
     },
@@ -37,7 +39,11 @@ def machine_type_allowed(machine: Props, context: Context) -> Found:
         machine.get("nodeType"),
     ]
     allowed = list(context.params["allowed"])
-    return ", ".join(each for each in types if each and not any(re.fullmatch(pattern, each) for pattern in allowed))
+    return ", ".join(
+        each
+        for each in types
+        if each and not any(re.fullmatch(pattern, each) for pattern in allowed)
+    )
 
 
 @rule(
@@ -45,7 +51,14 @@ def machine_type_allowed(machine: Props, context: Context) -> Found:
     message="the group may grow to {} nodes: lower scalingConfig.maxSize",
     fix="Bound the group at what the budget bears.",
     severity="medium",
-    params={"most": {"type": "integer", "minimum": 1, "default": 20, "description": "most nodes of one group"}},
+    params={
+        "most": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 20,
+            "description": "most nodes of one group",
+        }
+    },
 )
 def node_group_bounded(group: Props, context: Context) -> Found:
     """A node group has a ceiling that somebody can pay for."""
@@ -58,7 +71,14 @@ def node_group_bounded(group: Props, context: Context) -> Found:
     message="the pool may grow to {} CPUs: lower spec.limits.cpu",
     fix="Bound the pool at what the budget bears.",
     severity="medium",
-    params={"most": {"type": "number", "minimum": 1, "default": 512, "description": "most CPUs of one pool"}},
+    params={
+        "most": {
+            "type": "number",
+            "minimum": 1,
+            "default": 512,
+            "description": "most CPUs of one pool",
+        }
+    },
 )
 def node_pool_bounded(pool: Props, context: Context) -> Found:
     """A node pool has a ceiling that somebody can pay for."""
@@ -72,7 +92,14 @@ def node_pool_bounded(pool: Props, context: Context) -> Found:
     fix="One NAT gateway is enough where nobody depends on the stack.",
     severity="low",
     stack=True,
-    params={"most": {"type": "integer", "minimum": 0, "default": 3, "description": "most NAT gateways of one stack"}},
+    params={
+        "most": {
+            "type": "integer",
+            "minimum": 0,
+            "default": 3,
+            "description": "most NAT gateways of one stack",
+        }
+    },
 )
 def nat_gateways_bounded(_: Props, context: Context) -> Found:
     """There are no more NAT gateways than the stack is worth."""
@@ -89,9 +116,12 @@ def nat_gateways_bounded(_: Props, context: Context) -> Found:
 )
 def s3_traffic_stays_inside(_: Props, context: Context) -> Found:
     """Models and tables reach S3 without passing a NAT gateway."""
-    endpoints = context.stack.referring("vpcId", context.resource, "aws:ec2/vpcEndpoint:VpcEndpoint")
+    endpoints = context.stack.referring(
+        "vpcId", context.resource, "aws:ec2/vpcEndpoint:VpcEndpoint"
+    )
     return not any(
-        str(each.props.get("serviceName")).endswith(".s3") and (each.props.get("vpcEndpointType") or "Gateway") == "Gateway"
+        str(each.props.get("serviceName")).endswith(".s3")
+        and (each.props.get("vpcEndpointType") or "Gateway") == "Gateway"
         for each in endpoints
     )
 
@@ -105,7 +135,9 @@ def s3_traffic_stays_inside(_: Props, context: Context) -> Found:
 )
 def budget_watched(_: Props, context: Context) -> Found:
     """Somebody is told when costs run away."""
-    return not any(each.props.get("notifications") for each in context.stack.of("aws:budgets/budget:Budget"))
+    return not any(
+        each.props.get("notifications") for each in context.stack.of("aws:budgets/budget:Budget")
+    )
 
 
 @rule(
@@ -120,5 +152,7 @@ def volumes_gp3(owner: Props, _: Context) -> Found:
     """Volumes are of the current generation."""
     found = [("the volume", owner.get("type")), ("the storage", owner.get("storageType"))]
     for device in owner.get("blockDeviceMappings") or ():
-        found.append((f"device {device.get('deviceName')}", (device.get("ebs") or {}).get("volumeType")))
+        found.append(
+            (f"device {device.get('deviceName')}", (device.get("ebs") or {}).get("volumeType"))
+        )
     return ", ".join(name for name, kind in found if kind == "gp2")

@@ -73,7 +73,15 @@ def rds_final_snapshot(database: Props, _: Context) -> Found:
     fix="Raise backup_retention_period; the registry and the promotion ledger live in this database.",
     severity="medium",
     standard="AWS FSBP RDS.11",
-    params={"days": {"type": "integer", "minimum": 1, "maximum": 35, "default": 7, "description": "days that backups are kept"}},
+    params={
+        "days": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 35,
+            "default": 7,
+            "description": "days that backups are kept",
+        }
+    },
 )
 def rds_backed_up(database: Props, context: Context) -> Found:
     """A database is backed up for long enough."""
@@ -115,7 +123,9 @@ def rds_iam_login(database: Props, _: Context) -> Found:
 def rds_logged(database: Props, _: Context) -> Found:
     """A PostgreSQL database sends its log to CloudWatch."""
     is_postgres = str(database.get("engine") or "").startswith("postgres")
-    return is_postgres and "postgresql" not in list(database.get("enabledCloudwatchLogsExports") or ())
+    return is_postgres and "postgresql" not in list(
+        database.get("enabledCloudwatchLogsExports") or ()
+    )
 
 
 @rule(
@@ -129,7 +139,10 @@ def rds_tls_only(group: Props, _: Context) -> Found:
     """A PostgreSQL database refuses connections without TLS."""
     if not str(group.get("family")).startswith("postgres"):
         return None
-    return not any(each["name"] == "rds.force_ssl" and str(each["value"]) == "1" for each in group.get("parameters") or ())
+    return not any(
+        each["name"] == "rds.force_ssl" and str(each["value"]) == "1"
+        for each in group.get("parameters") or ()
+    )
 
 
 @rule(

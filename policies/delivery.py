@@ -51,11 +51,16 @@ def argocd_leaves_replicas(application: Props, context: Context) -> Found:
     spec = application.get("spec") or {}
     ignored = any(
         each.get("group") == "ray.io"
-        and any("replicas" in path for path in [*(each.get("jsonPointers") or ()), *(each.get("jqPathExpressions") or ())])
+        and any(
+            "replicas" in path
+            for path in [*(each.get("jsonPointers") or ()), *(each.get("jqPathExpressions") or ())]
+        )
         for each in spec.get("ignoreDifferences") or ()
     )
     missing = [] if ignored else ["ignoreDifferences of ray.io for the replicas of worker groups"]
-    if "RespectIgnoreDifferences=true" not in list((spec.get("syncPolicy") or {}).get("syncOptions") or ()):
+    if "RespectIgnoreDifferences=true" not in list(
+        (spec.get("syncPolicy") or {}).get("syncOptions") or ()
+    ):
         missing.append("the sync option RespectIgnoreDifferences=true")
     return " and ".join(missing)
 
@@ -69,5 +74,10 @@ def argocd_leaves_replicas(application: Props, context: Context) -> Found:
 )
 def argocd_server_side(application: Props, context: Context) -> Found:
     """Argo CD applies on the server."""
-    options = list(((application.get("spec") or {}).get("syncPolicy") or {}).get("syncOptions") or ())
-    return _delivers_ray(application, list(context.params["charts"])) and "ServerSideApply=true" not in options
+    options = list(
+        ((application.get("spec") or {}).get("syncPolicy") or {}).get("syncOptions") or ()
+    )
+    return (
+        _delivers_ray(application, list(context.params["charts"]))
+        and "ServerSideApply=true" not in options
+    )

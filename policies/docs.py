@@ -54,7 +54,9 @@ def page() -> str:
 
 
 def _entry(rule: Rule, level: str, relaxed: dict[str, dict[str, object]]) -> str:
-    levels = ", ".join(f"{name} {_level(relaxed[name].get(rule.name), level)}" for name in ENVIRONMENTS)
+    levels = ", ".join(
+        f"{name} {_level(relaxed[name].get(rule.name), level)}" for name in ENVIRONMENTS
+    )
     lines = [
         f"\n### {rule.name}\n\n{rule.description} {rule.fix}\n",
         f"- severity {rule.severity}; default {level}; {levels}",
@@ -62,7 +64,10 @@ def _entry(rule: Rule, level: str, relaxed: dict[str, dict[str, object]]) -> str
         f"- judges {', '.join(f'`{each}`' for each in rule.types)}"
         + (", seen together with the whole stack" if rule.stack else ""),
     ]
-    lines += [f"- parameter `{name}`: {each['description']}; default `{each['default']}`" for name, each in rule.params.items()]
+    lines += [
+        f"- parameter `{name}`: {each['description']}; default `{each['default']}`"
+        for name, each in rule.params.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -71,5 +76,11 @@ def _level(given: object, level: str) -> str:
     if given is None or isinstance(given, str):
         return given or level
     assert isinstance(given, dict)
-    params = ", ".join(f"{name} {value}" for name, value in given.items() if name != "enforcementLevel")
-    return f"{given.get('enforcementLevel', level)} ({params})" if params else str(given["enforcementLevel"])
+    params = ", ".join(
+        f"{name} {value}" for name, value in given.items() if name != "enforcementLevel"
+    )
+    return (
+        f"{given.get('enforcementLevel', level)} ({params})"
+        if params
+        else str(given["enforcementLevel"])
+    )

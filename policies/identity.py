@@ -28,7 +28,11 @@ def documents(resource: Resource) -> Subjects:
 
 
 def _allowed(policy: Props) -> list[Props]:
-    return [statement for statement in statements(policy.get("policy")) if statement["Effect"] == "Allow"]
+    return [
+        statement
+        for statement in statements(policy.get("policy"))
+        if statement["Effect"] == "Allow"
+    ]
 
 
 @rule(
@@ -41,7 +45,10 @@ def _allowed(policy: Props) -> list[Props]:
 )
 def iam_no_admin(policy: Props, _: Context) -> Found:
     """No policy allows everything."""
-    return any("*" in listed(each.get("Action")) and "*" in listed(each.get("Resource")) for each in _allowed(policy))
+    return any(
+        "*" in listed(each.get("Action")) and "*" in listed(each.get("Resource"))
+        for each in _allowed(policy)
+    )
 
 
 @rule(
@@ -75,7 +82,18 @@ def iam_no_service_wildcard(policy: Props, _: Context) -> Found:
             "type": "array",
             "items": {"type": "string"},
             "default": [
-                *["ec2", "eks", "ecr", "elasticfilesystem", "elasticloadbalancing", "acm", "cloudwatch", "pricing", "sts", "iam"]
+                *[
+                    "ec2",
+                    "eks",
+                    "ecr",
+                    "elasticfilesystem",
+                    "elasticloadbalancing",
+                    "acm",
+                    "cloudwatch",
+                    "pricing",
+                    "sts",
+                    "iam",
+                ]
             ],
             "description": "services in which those verbs have no narrower resource, or show no data",
         },
@@ -107,7 +125,10 @@ def iam_no_decrypt_everywhere(policy: Props, _: Context) -> Found:
     """No policy decrypts with every key of the account."""
     return any(
         any(action in DECRYPTING for action in listed(each.get("Action")))
-        and any(resource == "*" or resource.endswith(":key/*") for resource in listed(each.get("Resource")))
+        and any(
+            resource == "*" or resource.endswith(":key/*")
+            for resource in listed(each.get("Resource"))
+        )
         and not each.get("Condition")
         for each in _allowed(policy)
     )
@@ -138,7 +159,10 @@ def iam_no_wide_managed_policy(attachment: Props, context: Context) -> Found:
     if not name.endswith(tuple(context.params["endings"])):
         return None
     roles = [role for role in context.stack.of(ROLE) if context.resource.refers("role", role)]
-    bounded = any(role.links.get("permissionsBoundary") or role.props.get("permissionsBoundary") for role in roles)
+    bounded = any(
+        role.links.get("permissionsBoundary") or role.props.get("permissionsBoundary")
+        for role in roles
+    )
     return None if bounded else name
 
 
@@ -162,7 +186,10 @@ def iam_no_users(_: Props, __: Context) -> Found:
 )
 def iam_trust_named(role: Props, _: Context) -> Found:
     """A role says who may assume it."""
-    return any(each["Effect"] == "Allow" and any_principal(each) for each in statements(role.get("assumeRolePolicy")))
+    return any(
+        each["Effect"] == "Allow" and any_principal(each)
+        for each in statements(role.get("assumeRolePolicy"))
+    )
 
 
 @rule(
@@ -174,7 +201,11 @@ def iam_trust_named(role: Props, _: Context) -> Found:
 def oidc_trust_pinned(role: Props, _: Context) -> Found:
     """A role for GitHub Actions is bound to one repository and one environment."""
     for each in statements(role.get("assumeRolePolicy")):
-        federated = listed((each.get("Principal") or {}).get("Federated")) if not any_principal(each) else []
+        federated = (
+            listed((each.get("Principal") or {}).get("Federated"))
+            if not any_principal(each)
+            else []
+        )
         if not any(GITHUB in str(provider) for provider in federated):
             continue
         subjects = condition(each, "StringEquals", f"{GITHUB}:sub")
@@ -231,7 +262,10 @@ def kms_rotated(key: Props, _: Context) -> Found:
 def kms_not_public(key: Props, _: Context) -> Found:
     """Nobody outside the account may use a key."""
     document = key.get("policy")
-    return any(each["Effect"] == "Allow" and any_principal(each) and not each.get("Condition") for each in statements(document))
+    return any(
+        each["Effect"] == "Allow" and any_principal(each) and not each.get("Condition")
+        for each in statements(document)
+    )
 
 
 @rule(
@@ -240,7 +274,15 @@ def kms_not_public(key: Props, _: Context) -> Found:
     fix="Set deletion_window_in_days to 30.",
     severity="medium",
     standard="AWS FSBP KMS.3",
-    params={"days": {"type": "integer", "minimum": 7, "maximum": 30, "default": 30, "description": "days before a key is gone"}},
+    params={
+        "days": {
+            "type": "integer",
+            "minimum": 7,
+            "maximum": 30,
+            "default": 30,
+            "description": "days before a key is gone",
+        }
+    },
 )
 def kms_deleted_slowly(key: Props, context: Context) -> Found:
     """The deletion of a key can be stopped for long enough."""

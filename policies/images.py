@@ -49,7 +49,9 @@ def ecr_immutable(repository: Props, _: Context) -> Found:
 )
 def ecr_lifecycle(_: Props, context: Context) -> Found:
     """Old images are removed."""
-    return not context.stack.referring("repository", context.resource, "aws:ecr/lifecyclePolicy:LifecyclePolicy")
+    return not context.stack.referring(
+        "repository", context.resource, "aws:ecr/lifecyclePolicy:LifecyclePolicy"
+    )
 
 
 @rule(
@@ -61,7 +63,10 @@ def ecr_lifecycle(_: Props, context: Context) -> Found:
 )
 def ecr_encrypted(repository: Props, _: Context) -> Found:
     """Images are encrypted with a key of the account."""
-    return not any(each.get("encryptionType") == "KMS" for each in repository.get("encryptionConfigurations") or ())
+    return not any(
+        each.get("encryptionType") == "KMS"
+        for each in repository.get("encryptionConfigurations") or ()
+    )
 
 
 @rule(
@@ -107,7 +112,12 @@ def image_pinned(container: Container, _: Context) -> Found:
         "registries": {
             "type": "array",
             "items": {"type": "string"},
-            "default": [r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com", r"public\.ecr\.aws", r"quay\.io", r"registry\.k8s\.io"],
+            "default": [
+                r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com",
+                r"public\.ecr\.aws",
+                r"quay\.io",
+                r"registry\.k8s\.io",
+            ],
             "description": "allowed registries, as regular expressions of the host",
         }
     },

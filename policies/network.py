@@ -29,7 +29,12 @@ def ingress_rules(resource: Resource) -> Subjects:
 
 
 def _open(each: Props) -> bool:
-    cidrs = [*(each.get("cidrBlocks") or ()), *(each.get("ipv6CidrBlocks") or ()), each.get("cidrIpv4"), each.get("cidrIpv6")]
+    cidrs = [
+        *(each.get("cidrBlocks") or ()),
+        *(each.get("ipv6CidrBlocks") or ()),
+        each.get("cidrIpv4"),
+        each.get("cidrIpv6"),
+    ]
     return any(cidr in WORLD for cidr in cidrs)
 
 
@@ -39,7 +44,12 @@ def _open(each: Props) -> bool:
     message="the whole internet may reach port {}: name the networks or security groups that need it",
     fix="Replace 0.0.0.0/0 and ::/0 by a source security group or the office networks.",
     severity="critical",
-    standard=("AWS FSBP EC2.19", "AWS Security Hub EC2.13", "AWS Security Hub EC2.53", "AWS Security Hub EC2.54"),
+    standard=(
+        "AWS FSBP EC2.19",
+        "AWS Security Hub EC2.13",
+        "AWS Security Hub EC2.53",
+        "AWS Security Hub EC2.54",
+    ),
     params={
         "ports": {
             "type": "array",
@@ -94,7 +104,9 @@ def vpc_flow_logged(_: Props, context: Context) -> Found:
 )
 def vpc_default_sg_managed(_: Props, context: Context) -> Found:
     """The default security group of a VPC is under control."""
-    return not context.stack.referring("vpcId", context.resource, "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup")
+    return not context.stack.referring(
+        "vpcId", context.resource, "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup"
+    )
 
 
 @rule(
@@ -118,7 +130,10 @@ def exposed(resource: Resource) -> bool:
     notes = _annotations(resource.props)
     if resource.kind == "Service":
         kind = (resource.props.get("spec") or {}).get("type")
-        internal = notes.get(SCHEME) == "internal" or notes.get("service.beta.kubernetes.io/aws-load-balancer-internal") == "true"
+        internal = (
+            notes.get(SCHEME) == "internal"
+            or notes.get("service.beta.kubernetes.io/aws-load-balancer-internal") == "true"
+        )
         return kind == "NodePort" or (kind == "LoadBalancer" and not internal)
     return notes.get("alb.ingress.kubernetes.io/scheme") != "internal"
 
@@ -176,7 +191,9 @@ def namespace_denies_by_default(namespace: Props, context: Context) -> Found:
 def _denies_all(spec: Props) -> bool:
     selector = spec.get("podSelector") or {}
     everyone = not (selector.get("matchLabels") or selector.get("matchExpressions"))
-    opened = any(not each for key in ("ingress", "egress") for each in spec.get(key) or ())  # an empty rule allows everything
+    opened = any(
+        not each for key in ("ingress", "egress") for each in spec.get(key) or ()
+    )  # an empty rule allows everything
     return everyone and set(spec.get("policyTypes") or ()) == {"Ingress", "Egress"} and not opened
 
 
@@ -191,7 +208,9 @@ def backend_ports(resource: Resource, stack: Stack) -> Iterator[int | str]:
         yield port
         for each in stack.of(SERVICE):
             metadata = each.props.get("metadata") or {}
-            if metadata.get("name") == service and namespace_of(each.props) == namespace_of(resource.props):
+            if metadata.get("name") == service and namespace_of(each.props) == namespace_of(
+                resource.props
+            ):
                 for entry in (each.props.get("spec") or {}).get("ports") or ():
                     if port in (entry.get("port"), entry.get("name")):
                         yield from _names(entry)
@@ -206,10 +225,18 @@ def _backends(kind: str, spec: Props) -> Iterator[tuple[str | None, int | str]]:
     if kind == "Ingress":
         backends = [spec.get("defaultBackend") or {}]
         for each in spec.get("rules") or ():
-            backends += [path.get("backend") or {} for path in (each.get("http") or {}).get("paths") or ()]
+            backends += [
+                path.get("backend") or {} for path in (each.get("http") or {}).get("paths") or ()
+            ]
         for backend in backends:
             service = backend.get("service") or {}
-            yield from ((service.get("name"), port) for port in (service.get("port") or {}).values())
+            yield from (
+                (service.get("name"), port) for port in (service.get("port") or {}).values()
+            )
     else:
         for each in spec.get("rules") or ():
-            yield from ((ref.get("name"), ref["port"]) for ref in each.get("backendRefs") or () if ref.get("port") is not None)
+            yield from (
+                (ref.get("name"), ref["port"])
+                for ref in each.get("backendRefs") or ()
+                if ref.get("port") is not None
+            )

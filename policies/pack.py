@@ -44,7 +44,9 @@ def policy(rule: Rule, level: EnforcementLevel) -> Policy:
         rule.description,
         _on_stack(rule) if rule.stack else _on_resource(rule),
         level,
-        PolicyConfigSchema({name: dict(schema) for name, schema in rule.params.items()}) if rule.params else None,
+        PolicyConfigSchema({name: dict(schema) for name, schema in rule.params.items()})
+        if rule.params
+        else None,
         severity=Severity(rule.severity),
         framework=_framework(rule),
         remediation_steps=rule.fix,
@@ -84,7 +86,9 @@ def _seen(resource: PolicyResource) -> Resource:
     sources = resource.property_dependencies.items()
     links = {key: [each.urn for each in found] for key, found in sources}
     protect = bool(resource.opts and resource.opts.protect)
-    return Resource(resource.resource_type, resource.name, resource.urn, resource.props, protect, links)
+    return Resource(
+        resource.resource_type, resource.name, resource.urn, resource.props, protect, links
+    )
 
 
 def _report(judgements: Sequence[tuple[Resource, Judgement]], report: Callable[..., None]) -> None:

@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 
 from policies.rule import Props, Resource
 
-RAY = ("kubernetes:ray.io/*:RayService", "kubernetes:ray.io/*:RayCluster", "kubernetes:ray.io/*:RayJob")
+RAY = (
+    "kubernetes:ray.io/*:RayService",
+    "kubernetes:ray.io/*:RayCluster",
+    "kubernetes:ray.io/*:RayJob",
+)
 WORKLOADS = (
     "kubernetes:core/*:Pod",
     "kubernetes:apps/*:Deployment",
@@ -118,6 +122,13 @@ def quantity(value: Any) -> float:
 
 
 _FACTORS = (
-    ("Ki", 2.0**10), ("Mi", 2.0**20), ("Gi", 2.0**30), ("Ti", 2.0**40),
-    ("m", 1e-3), ("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12),
-)  # fmt: skip
+    ("Ki", 2.0**10),
+    ("Mi", 2.0**20),
+    ("Gi", 2.0**30),
+    ("Ti", 2.0**40),
+    ("m", 1e-3),
+    ("k", 1e3),
+    ("M", 1e6),
+    ("G", 1e9),
+    ("T", 1e12),
+)

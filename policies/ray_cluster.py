@@ -19,7 +19,20 @@ PORTS = {
     "ports": {
         "type": "array",
         "items": {"type": ["integer", "string"]},
-        "default": [8265, 10001, 6379, 8404, 5000, "dashboard", "client", "gcs-server", "gcs", "redis", "stats", "mlflow"],
+        "default": [
+            8265,
+            10001,
+            6379,
+            8404,
+            5000,
+            "dashboard",
+            "client",
+            "gcs-server",
+            "gcs",
+            "redis",
+            "stats",
+            "mlflow",
+        ],
         "description": "ports and port names that stay inside: Ray's dashboard, client and GCS, HAProxy's statistics, MLflow",
     }
 }
@@ -67,7 +80,10 @@ def ray_ports_inside(_: Props, context: Context) -> Found:
     if not exposed(context.resource):
         return None
     closed = list(context.params["ports"])
-    found = (int(port) if isinstance(port, float) else port for port in backend_ports(context.resource, context.stack))
+    found = (
+        int(port) if isinstance(port, float) else port
+        for port in backend_ports(context.resource, context.stack)
+    )
     return ", ".join(str(port) for port in dict.fromkeys(found) if port in closed)
 
 
@@ -80,7 +96,9 @@ def ray_ports_inside(_: Props, context: Context) -> Found:
 )
 def ray_head_inside(head: Group, _: Context) -> Found:
     """The Service of Ray's head, with all its ports, stays inside the cluster."""
-    return (head.props.get("serviceType") or "ClusterIP") != "ClusterIP" or head.props.get("enableIngress") is True
+    return (head.props.get("serviceType") or "ClusterIP") != "ClusterIP" or head.props.get(
+        "enableIngress"
+    ) is True
 
 
 @rule(
@@ -88,12 +106,22 @@ def ray_head_inside(head: Group, _: Context) -> Found:
     message="Ray {} has no usable authentication: set rayVersion to the minimum or later",
     fix="Upgrade Ray, in the image and in rayVersion alike.",
     severity="critical",
-    params={"minimum": {"type": "string", "default": "2.52.0", "description": "first Ray version that may run"}},
+    params={
+        "minimum": {
+            "type": "string",
+            "default": "2.52.0",
+            "description": "first Ray version that may run",
+        }
+    },
 )
 def ray_version_supported(_: Props, context: Context) -> Found:
     """Ray is new enough to ask for a token (CVE-2023-48022)."""
     stated = str(ray_cluster(context.resource).get("rayVersion") or "")
-    return None if version(stated) >= version(context.params["minimum"]) else stated or "(no rayVersion)"
+    return (
+        None
+        if version(stated) >= version(context.params["minimum"])
+        else stated or "(no rayVersion)"
+    )
 
 
 @rule(
@@ -137,7 +165,10 @@ def ray_head_not_evicted(head: Group, _: Context) -> Found:
     """No autoscaler moves Ray's head."""
     notes = (head.template.get("metadata") or {}).get("annotations") or {}
     kept = str(notes.get("karpenter.sh/do-not-disrupt")).lower() == "true"
-    return not kept and str(notes.get("cluster-autoscaler.kubernetes.io/safe-to-evict")).lower() != "false"
+    return (
+        not kept
+        and str(notes.get("cluster-autoscaler.kubernetes.io/safe-to-evict")).lower() != "false"
+    )
 
 
 @rule(
@@ -146,7 +177,14 @@ def ray_head_not_evicted(head: Group, _: Context) -> Found:
     message="it is killed while it still drains: set terminationGracePeriodSeconds to {} or more",
     fix="Give the pod longer than RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S and RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S.",
     severity="high",
-    params={"seconds": {"type": "integer", "minimum": 30, "default": 60, "description": "shortest grace period of Serve pods"}},
+    params={
+        "seconds": {
+            "type": "integer",
+            "minimum": 30,
+            "default": 60,
+            "description": "shortest grace period of Serve pods",
+        }
+    },
 )
 def ray_drains_in_peace(group: Group, context: Context) -> Found:
     """A Serve worker lives longer than its drain."""
@@ -178,7 +216,9 @@ def ray_haproxy_agrees(group: Group, context: Context) -> Found:
     """The switch to HAProxy is the same on head and workers."""
     head = next((ray_env(each) for each in ray_groups(context.resource) if each.head), Env({}))
     own = ray_env(group)
-    return ", ".join(name for name in context.params["variables"] if own.get(name) != head.get(name))
+    return ", ".join(
+        name for name in context.params["variables"] if own.get(name) != head.get(name)
+    )
 
 
 @rule(

@@ -27,7 +27,12 @@ def read(path: Path) -> tuple[Resource, ...]:
     """The resources of a file or folder. Raises UnreadableFile."""
     if path.is_dir():
         files = sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
-        return tuple(manifest(each) for file in files for each in yaml.safe_load_all(file.read_text()) if each)
+        return tuple(
+            manifest(each)
+            for file in files
+            for each in yaml.safe_load_all(file.read_text())
+            if each
+        )
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
@@ -35,10 +40,16 @@ def read(path: Path) -> tuple[Resource, ...]:
             f"{path} is not JSON: give an exported state, a preview or a folder of manifests ({error})"
         ) from error
     if "steps" in content:
-        return from_states(step["newState"] for step in content["steps"] if step.get("newState") and step["op"] != "delete")
+        return from_states(
+            step["newState"]
+            for step in content["steps"]
+            if step.get("newState") and step["op"] != "delete"
+        )
     states = (content.get("deployment") or content).get("resources")
     if states is None:
-        raise UnreadableFile(f"{path} holds neither deployment.resources nor steps: export it with `pulumi stack export`")
+        raise UnreadableFile(
+            f"{path} holds neither deployment.resources nor steps: export it with `pulumi stack export`"
+        )
     return from_states(state for state in states if not state.get("delete"))
 
 
@@ -64,4 +75,9 @@ def manifest(item: Mapping[str, Any]) -> Resource:
     version = item["apiVersion"] if "/" in item["apiVersion"] else f"core/{item['apiVersion']}"
     type_, metadata = f"kubernetes:{version}:{item['kind']}", item.get("metadata") or {}
     name = "/".join(part for part in (metadata.get("namespace"), metadata.get("name")) if part)
-    return Resource(type_, name, f"urn:pulumi:rendered::vigil::{type_}::{name}", unknown_checking_proxy(dict(item)))
+    return Resource(
+        type_,
+        name,
+        f"urn:pulumi:rendered::vigil::{type_}::{name}",
+        unknown_checking_proxy(dict(item)),
+    )

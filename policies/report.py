@@ -34,7 +34,11 @@ class Report:
 
     def of(self, status: Status, *levels: Level) -> list[Line]:
         """The lines with this status, of these levels (all levels where none is named)."""
-        return [line for line in self.lines if line.status == status and (not levels or line.level in levels)]
+        return [
+            line
+            for line in self.lines
+            if line.status == status and (not levels or line.level in levels)
+        ]
 
     @property
     def skip_share(self) -> float:
@@ -43,7 +47,9 @@ class Report:
 
 
 def run(
-    resources: Sequence[Resource], rules: Iterable[tuple[Rule, Level]], config: Mapping[str, Mapping[str, Any]] | None = None
+    resources: Sequence[Resource],
+    rules: Iterable[tuple[Rule, Level]],
+    config: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Report:
     """Judge every resource by every rule that applies; rules that are disabled are left out."""
     stack, lines = Stack(tuple(resources)), []
@@ -52,7 +58,10 @@ def run(
         for resource in resources if level != "disabled" else ():
             if rule.applies(resource):
                 judgement = rule.judge(resource, params, stack)
-                lines += [Line(rule, level, resource, "violated", message) for message in judgement.violations]
+                lines += [
+                    Line(rule, level, resource, "violated", message)
+                    for message in judgement.violations
+                ]
                 if judgement.unknown:
                     lines.append(Line(rule, level, resource, "skipped", judgement.unknown.message))
                 elif not judgement.violations:
@@ -64,13 +73,24 @@ def as_table(report: Report) -> str:
     """Counts per rule, then each violation and each skip."""
     per_rule: dict[str, dict[str, int]] = {}
     for line in report.lines:
-        counts = per_rule.setdefault(f"{line.rule.name} ({line.level})", {"violated": 0, "skipped": 0, "passed": 0})
+        counts = per_rule.setdefault(
+            f"{line.rule.name} ({line.level})", {"violated": 0, "skipped": 0, "passed": 0}
+        )
         counts[line.status] += 1
     width = max(map(len, per_rule), default=4)
     rows = [f"{'rule':{width}}  violated  skipped  passed"]
-    rows += [f"{name:{width}}  {c['violated']:8}  {c['skipped']:7}  {c['passed']:6}" for name, c in sorted(per_rule.items())]
-    rows += [f"\n{line.level}: {line.rule.name}\n  {line.resource.urn}\n  {line.message}" for line in report.of("violated")]
-    rows += [f"\nskipped: {line.rule.name}\n  {line.resource.urn}\n  {line.message}" for line in report.of("skipped")]
+    rows += [
+        f"{name:{width}}  {c['violated']:8}  {c['skipped']:7}  {c['passed']:6}"
+        for name, c in sorted(per_rule.items())
+    ]
+    rows += [
+        f"\n{line.level}: {line.rule.name}\n  {line.resource.urn}\n  {line.message}"
+        for line in report.of("violated")
+    ]
+    rows += [
+        f"\nskipped: {line.rule.name}\n  {line.resource.urn}\n  {line.message}"
+        for line in report.of("skipped")
+    ]
     return "\n".join(rows)
 
 
@@ -123,13 +143,24 @@ def as_sarif(report: Report) -> str:
             "level": SARIF_LEVEL[line.level] if line.status == "violated" else "none",
             "kind": "fail" if line.status == "violated" else "review",
             "message": {"text": line.message},
-            "locations": [{"logicalLocations": [{"fullyQualifiedName": line.resource.urn, "kind": "resource"}]}],
+            "locations": [
+                {
+                    "logicalLocations": [
+                        {"fullyQualifiedName": line.resource.urn, "kind": "resource"}
+                    ]
+                }
+            ],
         }
         for line in found
     ]
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
     return json.dumps(
-        {"$schema": schema, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}, indent=2
+        {
+            "$schema": schema,
+            "version": "2.1.0",
+            "runs": [{"tool": {"driver": driver}, "results": results}],
+        },
+        indent=2,
     )
 
 
@@ -137,14 +168,23 @@ def as_junit(report: Report) -> str:
     """JUnit XML: a test case per line. Advisory violations are no failures, but say so in their output."""
     failures, skipped = len(report.of("violated", "mandatory")), len(report.of("skipped"))
     suite = ElementTree.Element(
-        "testsuite", name="policies", tests=str(len(report.lines)), failures=str(failures), errors="0", skipped=str(skipped)
+        "testsuite",
+        name="policies",
+        tests=str(len(report.lines)),
+        failures=str(failures),
+        errors="0",
+        skipped=str(skipped),
     )
     for line in report.lines:
-        case = ElementTree.SubElement(suite, "testcase", classname=line.rule.name, name=line.resource.urn)
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=line.rule.name, name=line.resource.urn
+        )
         if line.status == "skipped":
             ElementTree.SubElement(case, "skipped", message=line.message)
         elif line.status == "violated" and line.level == "mandatory":
-            ElementTree.SubElement(case, "failure", message=line.message, type=line.rule.severity).text = line.rule.fix
+            ElementTree.SubElement(
+                case, "failure", message=line.message, type=line.rule.severity
+            ).text = line.rule.fix
         elif line.status == "violated":
             ElementTree.SubElement(case, "system-out").text = f"{line.level}: {line.message}"
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)

@@ -171,7 +171,11 @@ class Rule:
                     unknown = unknown or error
                     continue
                 if found:
-                    message = self.message.replace("{}", found) if isinstance(found, str) else self.message
+                    message = (
+                        self.message.replace("{}", found)
+                        if isinstance(found, str)
+                        else self.message
+                    )
                     violations.append(f"{place}: {message}" if place else message)
         except UnknownValueError as error:
             unknown = unknown or error

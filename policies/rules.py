@@ -164,5 +164,9 @@ ADVISORY = (
     cost.volumes_gp3,
 )
 
-RULES = {rule.name: (rule, level) for level, rules in (("mandatory", MANDATORY), ("advisory", ADVISORY)) for rule in rules}
+RULES = {
+    rule.name: (rule, level)
+    for level, rules in (("mandatory", MANDATORY), ("advisory", ADVISORY))
+    for rule in rules
+}
 POLICIES = [policy(rule, EnforcementLevel(level)) for rule, level in RULES.values()]

@@ -29,7 +29,9 @@ def applications(resource: Resource) -> list[Props]:
 def deployments(resource: Resource) -> Subjects:
     """(place, deployment) of every deployment that serveConfigV2 sets up, in applications that answer HTTP."""
     for application in applications(resource):
-        for each in application.get("deployments") or () if application.get("route_prefix", "/") else ():
+        for each in (
+            application.get("deployments") or () if application.get("route_prefix", "/") else ()
+        ):
             yield f"deployment {each.get('name')}", each
 
 
@@ -61,7 +63,11 @@ def serve_config_readable(_: Props, context: Context) -> Found:
 def serve_config_without_versions(_: Props, context: Context) -> Found:
     """A new model never edits the Serve configuration."""
     keys = set(context.params["keys"])
-    found = [path for each in applications(context.resource) for path in _versions(each, str(each.get("name")), keys)]
+    found = [
+        path
+        for each in applications(context.resource)
+        for path in _versions(each, str(each.get("name")), keys)
+    ]
     return ", ".join(found)
 
 
@@ -111,5 +117,7 @@ def serve_survives_a_node(deployment: Props, context: Context) -> Found:
     if deployment.get("name") not in context.params["deployments"]:
         return None
     scaling = deployment.get("autoscaling_config") or {}
-    replicas = int(scaling.get("min_replicas", 1) if scaling else deployment.get("num_replicas") or 1)
+    replicas = int(
+        scaling.get("min_replicas", 1) if scaling else deployment.get("num_replicas") or 1
+    )
     return str(replicas) if replicas < 2 else None

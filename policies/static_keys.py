@@ -24,7 +24,9 @@ KEY_VALUE = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 def no_static_keys_in_env(container: Container, _: Context) -> Found:
     """No container is handed AWS keys."""
     found = Env(container.props)
-    return ", ".join(name for name, value in found.items() if name in KEY_NAMES or KEY_VALUE.search(str(value)))
+    return ", ".join(
+        name for name, value in found.items() if name in KEY_NAMES or KEY_VALUE.search(str(value))
+    )
 
 
 def entries(resource: Resource) -> Subjects:
@@ -63,4 +65,8 @@ def _leaves(value: Any, path: str = "values") -> Iterator[tuple[str, tuple[str, 
 def no_static_keys_stored(entry: tuple[str, str], _: Context) -> Found:
     """No Secret, ConfigMap or chart value holds AWS keys."""
     key, text = entry
-    return key.upper() in KEY_NAMES or bool(KEY_VALUE.search(text)) or any(name in text for name in KEY_NAMES)
+    return (
+        key.upper() in KEY_NAMES
+        or bool(KEY_VALUE.search(text))
+        or any(name in text for name in KEY_NAMES)
+    )

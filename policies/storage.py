@@ -12,7 +12,9 @@ FLAGS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPu
 
 def _settings(context: Context, kind: str) -> list[Resource]:
     """The stack's resources of this kind that belong to the bucket."""
-    return context.stack.referring("bucket", context.resource, f"aws:s3/{kind}:*", f"aws:s3/{kind}V2:*")
+    return context.stack.referring(
+        "bucket", context.resource, f"aws:s3/{kind}:*", f"aws:s3/{kind}V2:*"
+    )
 
 
 @rule(
@@ -26,7 +28,9 @@ def _settings(context: Context, kind: str) -> list[Resource]:
 def s3_public_access_blocked(_: Props, context: Context) -> Found:
     """No bucket can be made public by an ACL or a policy."""
     blocks = _settings(context, "bucketPublicAccessBlock")
-    return ", ".join(flag for flag in FLAGS if not any(block.props.get(flag) is True for block in blocks))
+    return ", ".join(
+        flag for flag in FLAGS if not any(block.props.get(flag) is True for block in blocks)
+    )
 
 
 @rule(
@@ -40,7 +44,11 @@ def s3_public_access_blocked(_: Props, context: Context) -> Found:
 def s3_tls_only(_: Props, context: Context) -> Found:
     """A bucket refuses requests without TLS."""
     policies = _settings(context, "bucketPolicy")
-    return not any(denies_plain_http(statement) for policy in policies for statement in statements(policy.props.get("policy")))
+    return not any(
+        denies_plain_http(statement)
+        for policy in policies
+        for statement in statements(policy.props.get("policy"))
+    )
 
 
 @rule(
@@ -53,7 +61,9 @@ def s3_tls_only(_: Props, context: Context) -> Found:
 def s3_policy_not_public(policy: Props, _: Context) -> Found:
     """A bucket policy allows nobody outside the account without a condition."""
     return any(
-        statement["Effect"] == "Allow" and any_principal(statement) and not statement.get("Condition")
+        statement["Effect"] == "Allow"
+        and any_principal(statement)
+        and not statement.get("Condition")
         for statement in statements(policy.get("policy"))
     )
 
@@ -69,7 +79,10 @@ def s3_policy_not_public(policy: Props, _: Context) -> Found:
 def s3_versioned(_: Props, context: Context) -> Found:
     """A bucket keeps the versions of its objects."""
     found = _settings(context, "bucketVersioning")
-    return not any((each.props.get("versioningConfiguration") or {}).get("status") == "Enabled" for each in found)
+    return not any(
+        (each.props.get("versioningConfiguration") or {}).get("status") == "Enabled"
+        for each in found
+    )
 
 
 @rule(
@@ -83,7 +96,11 @@ def s3_versioned(_: Props, context: Context) -> Found:
 def s3_lifecycle(_: Props, context: Context) -> Found:
     """A bucket has a lifecycle, so that old versions and captured rows do not pile up for ever."""
     found = _settings(context, "bucketLifecycleConfiguration")
-    return not any(each.get("status") == "Enabled" for config in found for each in config.props.get("rules") or ())
+    return not any(
+        each.get("status") == "Enabled"
+        for config in found
+        for each in config.props.get("rules") or ()
+    )
 
 
 @rule(
@@ -98,7 +115,10 @@ def s3_encrypted_with_kms(_: Props, context: Context) -> Found:
     """A bucket encrypts its objects with a key whose use can be withdrawn; one that takes access logs cannot."""
     if _takes_logs(context):
         return None
-    return not any(_uses_kms(config) for config in _settings(context, "bucketServerSideEncryptionConfiguration"))
+    return not any(
+        _uses_kms(config)
+        for config in _settings(context, "bucketServerSideEncryptionConfiguration")
+    )
 
 
 def _takes_logs(context: Context) -> bool:
@@ -106,9 +126,17 @@ def _takes_logs(context: Context) -> bool:
 
 
 def _uses_kms(config: Resource) -> bool:
-    linked = any("aws:kms/key:Key" in urn for urn in config.links.get("rules") or ())  # the key's id is unknown until it exists
-    defaults = [each.get("applyServerSideEncryptionByDefault") or {} for each in config.props.get("rules") or ()]
-    return any(each.get("sseAlgorithm") in KMS and (linked or each.get("kmsMasterKeyId")) for each in defaults)
+    linked = any(
+        "aws:kms/key:Key" in urn for urn in config.links.get("rules") or ()
+    )  # the key's id is unknown until it exists
+    defaults = [
+        each.get("applyServerSideEncryptionByDefault") or {}
+        for each in config.props.get("rules") or ()
+    ]
+    return any(
+        each.get("sseAlgorithm") in KMS and (linked or each.get("kmsMasterKeyId"))
+        for each in defaults
+    )
 
 
 @rule(
@@ -122,7 +150,10 @@ def _uses_kms(config: Resource) -> bool:
 def s3_acls_off(_: Props, context: Context) -> Found:
     """Access to a bucket is decided by policies alone."""
     found = _settings(context, "bucketOwnershipControls")
-    return not any((each.props.get("rule") or {}).get("objectOwnership") == "BucketOwnerEnforced" for each in found)
+    return not any(
+        (each.props.get("rule") or {}).get("objectOwnership") == "BucketOwnerEnforced"
+        for each in found
+    )
 
 
 @rule(
@@ -135,7 +166,10 @@ def s3_acls_off(_: Props, context: Context) -> Found:
 )
 def s3_access_logged(_: Props, context: Context) -> Found:
     """Access to a bucket is logged."""
-    logged = any(each.links.get("targetBucket") or each.props.get("targetBucket") for each in _settings(context, "bucketLogging"))
+    logged = any(
+        each.links.get("targetBucket") or each.props.get("targetBucket")
+        for each in _settings(context, "bucketLogging")
+    )
     return not logged and not _takes_logs(context)
 
 
@@ -173,7 +207,9 @@ def node_disks_encrypted(template: Props, _: Context) -> Found:
     """Nodes start with encrypted disks."""
     devices = template.get("blockDeviceMappings") or ()
     return ", ".join(
-        str(device.get("deviceName")) for device in devices if str((device.get("ebs") or {}).get("encrypted")).lower() != "true"
+        str(device.get("deviceName"))
+        for device in devices
+        if str((device.get("ebs") or {}).get("encrypted")).lower() != "true"
     )
 
 

@@ -23,7 +23,14 @@ def kinesis_encrypted(stream: Props, _: Context) -> Found:
     fix="Raise retention_period: a consumer that was down over a weekend can then catch up.",
     severity="medium",
     standard="AWS FSBP Kinesis.3",
-    params={"hours": {"type": "integer", "minimum": 24, "default": 168, "description": "hours that records are kept"}},
+    params={
+        "hours": {
+            "type": "integer",
+            "minimum": 24,
+            "default": 168,
+            "description": "hours that records are kept",
+        }
+    },
 )
 def kinesis_retained(stream: Props, context: Context) -> Found:
     """A stream keeps its records long enough to recover."""
@@ -49,7 +56,14 @@ def sqs_encrypted(queue: Props, _: Context) -> Found:
     fix="Set retention_in_days; left out, logs are kept and paid for without end.",
     severity="medium",
     standard="AWS Security Hub CloudWatch.16",
-    params={"days": {"type": "integer", "minimum": 1, "default": 365, "description": "days that logs are kept at least"}},
+    params={
+        "days": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 365,
+            "description": "days that logs are kept at least",
+        }
+    },
 )
 def logs_retained(group: Props, context: Context) -> Found:
     """Logs are kept for a stated and sufficient time."""

@@ -7,15 +7,34 @@ from policies.pods import PODS
 from policies.rule import Context, Found, Props, rule
 
 TAGGED = (
-    "aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2", "aws:eks/cluster:Cluster", "aws:eks/nodeGroup:NodeGroup",
-    "aws:rds/instance:Instance", "aws:rds/parameterGroup:ParameterGroup",
-    "aws:rds/subnetGroup:SubnetGroup", "aws:kinesis/stream:Stream", "aws:ecr/repository:Repository", "aws:kms/key:Key",
-    "aws:sqs/queue:Queue", "aws:ec2/vpc:Vpc", "aws:ec2/subnet:Subnet", "aws:ec2/natGateway:NatGateway", "aws:ec2/eip:Eip",
-    "aws:ec2/vpcEndpoint:VpcEndpoint", "aws:ec2/securityGroup:SecurityGroup", "aws:ec2/launchTemplate:LaunchTemplate",
-    "aws:ec2/instance:Instance", "aws:ebs/volume:Volume", "aws:efs/fileSystem:FileSystem", "aws:iam/role:Role",
-    "aws:iam/policy:Policy", "aws:cloudwatch/logGroup:LogGroup", "aws:secretsmanager/secret:Secret",
-    "aws:elasticache/replicationGroup:ReplicationGroup", "aws:lb/loadBalancer:LoadBalancer",
-)  # fmt: skip
+    "aws:s3/bucket:Bucket",
+    "aws:s3/bucketV2:BucketV2",
+    "aws:eks/cluster:Cluster",
+    "aws:eks/nodeGroup:NodeGroup",
+    "aws:rds/instance:Instance",
+    "aws:rds/parameterGroup:ParameterGroup",
+    "aws:rds/subnetGroup:SubnetGroup",
+    "aws:kinesis/stream:Stream",
+    "aws:ecr/repository:Repository",
+    "aws:kms/key:Key",
+    "aws:sqs/queue:Queue",
+    "aws:ec2/vpc:Vpc",
+    "aws:ec2/subnet:Subnet",
+    "aws:ec2/natGateway:NatGateway",
+    "aws:ec2/eip:Eip",
+    "aws:ec2/vpcEndpoint:VpcEndpoint",
+    "aws:ec2/securityGroup:SecurityGroup",
+    "aws:ec2/launchTemplate:LaunchTemplate",
+    "aws:ec2/instance:Instance",
+    "aws:ebs/volume:Volume",
+    "aws:efs/fileSystem:FileSystem",
+    "aws:iam/role:Role",
+    "aws:iam/policy:Policy",
+    "aws:cloudwatch/logGroup:LogGroup",
+    "aws:secretsmanager/secret:Secret",
+    "aws:elasticache/replicationGroup:ReplicationGroup",
+    "aws:lb/loadBalancer:LoadBalancer",
+)
 
 
 @rule(

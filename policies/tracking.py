@@ -14,7 +14,9 @@ from policies.rule import Context, Found, Props, Resource, Subjects, rule
 from policies.serve_config import applications
 from policies.static_keys import entries
 
-DEFAULT_PASSWORD = re.compile(r"password1234|admin_password\s*=\s*(?:password|admin|changeme|mlflow)\b", re.IGNORECASE)
+DEFAULT_PASSWORD = re.compile(
+    r"password1234|admin_password\s*=\s*(?:password|admin|changeme|mlflow)\b", re.IGNORECASE
+)
 
 
 class Server(NamedTuple):
@@ -36,7 +38,13 @@ class Server(NamedTuple):
 
 def servers(resource: Resource) -> Iterator[tuple[str, Server]]:
     """(place, server) of every container that runs `mlflow server`."""
-    labels = next(((template.get("metadata") or {}).get("labels") or {} for _, template in templates(resource)), {})
+    labels = next(
+        (
+            (template.get("metadata") or {}).get("labels") or {}
+            for _, template in templates(resource)
+        ),
+        {},
+    )
     for place, (container, _) in containers(resource):
         lines = [*(container.get("command") or ()), *(container.get("args") or ())]
         words = [word for line in lines for word in str(line).split()]
@@ -51,12 +59,20 @@ def servers(resource: Resource) -> Iterator[tuple[str, Server]]:
     message="MLflow {}: run the minimum or later, and say so in the label app.kubernetes.io/version",
     fix="Upgrade MLflow; earlier versions came with a password that everyone knows (CVE-2026-2635).",
     severity="critical",
-    params={"minimum": {"type": "string", "default": "3.16.1", "description": "first MLflow version that may run"}},
+    params={
+        "minimum": {
+            "type": "string",
+            "default": "3.16.1",
+            "description": "first MLflow version that may run",
+        }
+    },
 )
 def mlflow_version_supported(server: Server, context: Context) -> Found:
     """MLflow is new enough to refuse to start without a password of its own."""
     image = str(server.container.get("image")).split("@")[0]
-    stated = str(server.labels.get("app.kubernetes.io/version") or image.rsplit("/", 1)[-1].partition(":")[2])
+    stated = str(
+        server.labels.get("app.kubernetes.io/version") or image.rsplit("/", 1)[-1].partition(":")[2]
+    )
     if not version(stated):
         return "does not tell its version"
     return None if version(stated) >= version(context.params["minimum"]) else f"{stated} is too old"
@@ -88,7 +104,11 @@ def secrets(resource: Resource) -> Subjects:
         yield from ((place, f"{key}={text}") for place, (key, text) in entries(resource))
         return
     for place, (container, _) in containers(resource):
-        yield from ((f"{place}, {name}", f"{name}={value}") for name, value in Env(container).items() if isinstance(value, str))
+        yield from (
+            (f"{place}, {name}", f"{name}={value}")
+            for name, value in Env(container).items()
+            if isinstance(value, str)
+        )
 
 
 @rule(
@@ -137,8 +157,13 @@ def mlflow_artifacts_in_a_bucket(server: Server, _: Context) -> Found:
     """Models outlive MLflow's pod."""
     places = [server.option("--artifacts-destination"), server.option("--default-artifact-root")]
     found = Env(server.container)
-    places += [found.get(name) for name in ("MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_DEFAULT_ARTIFACT_ROOT")]
-    return not any(isinstance(place, Mapping) or str(place or "").startswith(("s3://", "$(")) for place in places)
+    places += [
+        found.get(name) for name in ("MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_DEFAULT_ARTIFACT_ROOT")
+    ]
+    return not any(
+        isinstance(place, Mapping) or str(place or "").startswith(("s3://", "$("))
+        for place in places
+    )
 
 
 @rule(
@@ -159,7 +184,11 @@ def mlflow_hosts_named(server: Server, _: Context) -> Found:
     hosts = server.option("--allowed-hosts") or found.get("MLFLOW_SERVER_ALLOWED_HOSTS")
     if isinstance(hosts, Mapping):
         return None
-    return None if hosts and "*" not in str(hosts).split(",") else "it answers to any host, or to localhost alone"
+    return (
+        None
+        if hosts and "*" not in str(hosts).split(",")
+        else "it answers to any host, or to localhost alone"
+    )
 
 
 @rule(
@@ -172,16 +201,31 @@ def mlflow_hosts_named(server: Server, _: Context) -> Found:
 def models_never_unpickled(container: Container, _: Context) -> Found:
     """Nothing that handles models unpickles one."""
     found = Env(container.props)
-    handles_models = any(name.startswith("MLFLOW_TRACKING_") or name.endswith("_TRACKING_URI") for name in found)
-    return handles_models and str(found.get("MLFLOW_ALLOW_PICKLE_DESERIALIZATION")).lower() != "false"
+    handles_models = any(
+        name.startswith("MLFLOW_TRACKING_") or name.endswith("_TRACKING_URI") for name in found
+    )
+    return (
+        handles_models and str(found.get("MLFLOW_ALLOW_PICKLE_DESERIALIZATION")).lower() != "false"
+    )
 
 
 def _by_path(resource: Resource, path: str) -> Props | None:
-    return next((each.get("args") or {} for each in applications(resource) if each.get("import_path") == path), None)
+    return next(
+        (
+            each.get("args") or {}
+            for each in applications(resource)
+            if each.get("import_path") == path
+        ),
+        None,
+    )
 
 
 LOOP = {
-    "serves": {"type": "string", "default": "serve.http.app:build", "description": "import path of the application that scores"},
+    "serves": {
+        "type": "string",
+        "default": "serve.http.app:build",
+        "description": "import path of the application that scores",
+    },
     "watches": {
         "type": "string",
         "default": "drift.monitor:build",
@@ -205,8 +249,14 @@ def drift_reference_configured(_: Props, context: Context) -> Found:
     watches = _by_path(context.resource, context.params["watches"])
     if watches is None:
         return "nobody watches for drift"
-    different = [key for key in ("model_name", "tracking_uri") if serves.get(key) != watches.get(key)]
-    return f"the monitor's {' and '.join(different)} is not the service's, so its reference is another" if different else None
+    different = [
+        key for key in ("model_name", "tracking_uri") if serves.get(key) != watches.get(key)
+    ]
+    return (
+        f"the monitor's {' and '.join(different)} is not the service's, so its reference is another"
+        if different
+        else None
+    )
 
 
 @rule(
@@ -215,7 +265,13 @@ def drift_reference_configured(_: Props, context: Context) -> Found:
     message="{}: set train.alertRate in vigil.yaml, within the parameter `most`",
     fix="State the share of normal rows that may alert; thresholds are calibrated to it.",
     severity="medium",
-    params={"most": {"type": "number", "default": 0.05, "description": "largest alert budget, as a share of normal rows"}},
+    params={
+        "most": {
+            "type": "number",
+            "default": 0.05,
+            "description": "largest alert budget, as a share of normal rows",
+        }
+    },
 )
 def alert_budget_configured(config: Props, context: Context) -> Found:
     """How often a model may alert on normal data is stated, not left to a default."""

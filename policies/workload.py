@@ -12,7 +12,10 @@ PSS = "Kubernetes Pod Security Standards"
 
 def _own_accounts(resource: Resource) -> Subjects:
     """Pods whose service account is theirs to choose: KubeRay gives the head of an autoscaling cluster its own."""
-    scales = resource.type.startswith("kubernetes:ray.io/") and ray_cluster(resource).get("enableInTreeAutoscaling") is True
+    scales = (
+        resource.type.startswith("kubernetes:ray.io/")
+        and ray_cluster(resource).get("enableInTreeAutoscaling") is True
+    )
     yield from (each for each in pods(resource) if not (scales and each[0] == "head"))
 
 
@@ -41,7 +44,12 @@ def pod_not_privileged(container: Container, _: Context) -> Found:
     message="it shares {} with the node: remove the setting",
     fix="Remove hostNetwork, hostPID and hostIPC.",
     severity="critical",
-    standard=(f"{PSS} baseline/host-namespaces", "CIS EKS 1.7.0 4.2.2", "CIS EKS 1.7.0 4.2.3", "CIS EKS 1.7.0 4.2.4"),
+    standard=(
+        f"{PSS} baseline/host-namespaces",
+        "CIS EKS 1.7.0 4.2.2",
+        "CIS EKS 1.7.0 4.2.3",
+        "CIS EKS 1.7.0 4.2.4",
+    ),
 )
 def pod_no_host_namespaces(pod: Props, _: Context) -> Found:
     """No pod shares the network, processes or memory of its node."""
@@ -58,7 +66,9 @@ def pod_no_host_namespaces(pod: Props, _: Context) -> Found:
 )
 def pod_no_host_paths(pod: Props, _: Context) -> Found:
     """No pod mounts folders of its node."""
-    return ", ".join(str(volume.get("name")) for volume in pod.get("volumes") or () if volume.get("hostPath"))
+    return ", ".join(
+        str(volume.get("name")) for volume in pod.get("volumes") or () if volume.get("hostPath")
+    )
 
 
 @rule(
@@ -71,7 +81,11 @@ def pod_no_host_paths(pod: Props, _: Context) -> Found:
 )
 def pod_no_host_ports(container: Container, _: Context) -> Found:
     """No container takes a port of its node."""
-    return ", ".join(str(int(port["hostPort"])) for port in container.props.get("ports") or () if port.get("hostPort"))
+    return ", ".join(
+        str(int(port["hostPort"]))
+        for port in container.props.get("ports") or ()
+        if port.get("hostPort")
+    )
 
 
 @rule(
@@ -84,7 +98,9 @@ def pod_no_host_ports(container: Container, _: Context) -> Found:
 )
 def pod_no_privilege_escalation(container: Container, _: Context) -> Found:
     """No process gains more privileges than its parent."""
-    return (container.props.get("securityContext") or {}).get("allowPrivilegeEscalation") is not False
+    return (container.props.get("securityContext") or {}).get(
+        "allowPrivilegeEscalation"
+    ) is not False
 
 
 @rule(
@@ -99,7 +115,9 @@ def pod_capabilities_dropped(container: Container, _: Context) -> Found:
     """A container drops all capabilities and adds NET_BIND_SERVICE at most."""
     found = (container.props.get("securityContext") or {}).get("capabilities") or {}
     dropped, added = list(found.get("drop") or ()), set(found.get("add") or ())
-    return None if "ALL" in dropped and added <= {"NET_BIND_SERVICE"} else "NET_BIND_SERVICE at most"
+    return (
+        None if "ALL" in dropped and added <= {"NET_BIND_SERVICE"} else "NET_BIND_SERVICE at most"
+    )
 
 
 @rule(
@@ -126,7 +144,10 @@ def pod_non_root(container: Container, _: Context) -> Found:
 )
 def pod_seccomp(container: Container, _: Context) -> Found:
     """A container's system calls are filtered."""
-    return (_context(container, "seccompProfile") or {}).get("type") not in ("RuntimeDefault", "Localhost")
+    return (_context(container, "seccompProfile") or {}).get("type") not in (
+        "RuntimeDefault",
+        "Localhost",
+    )
 
 
 @rule(
@@ -152,7 +173,11 @@ def pod_resources(container: Container, _: Context) -> Found:
     """A container states what it needs and the most memory that it may take."""
     resources = container.props.get("resources") or {}
     requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
-    missing = [f"resources.requests.{key}" for key in ("cpu", "memory") if not (requests.get(key) or limits.get(key))]
+    missing = [
+        f"resources.requests.{key}"
+        for key in ("cpu", "memory")
+        if not (requests.get(key) or limits.get(key))
+    ]
     return ", ".join([*missing, *([] if limits.get("memory") else ["resources.limits.memory"])])
 
 
@@ -181,7 +206,10 @@ def pod_scratch_bounded(pod: Props, _: Context) -> Found:
 )
 def pod_no_idle_token(pod: Props, _: Context) -> Found:
     """A pod holds a token for the Kubernetes API only where it was given an account of its own."""
-    return pod.get("automountServiceAccountToken") is not False and (pod.get("serviceAccountName") or "default") == "default"
+    return (
+        pod.get("automountServiceAccountToken") is not False
+        and (pod.get("serviceAccountName") or "default") == "default"
+    )
 
 
 @rule(

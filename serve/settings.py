@@ -23,17 +23,28 @@ class ServeSettings(RoomSettings):
     room: ClassVar[str] = "serve"
     model_config = SettingsConfigDict(env_prefix="VIGIL_SERVE_", frozen=True, extra="forbid")
 
-    home: Path = setting(Path(".vigil"), Effect.ROLLING, "folder of the bundle cache", internal=True)
-    tracking_uri: str = setting("http://127.0.0.1:5000", Effect.ROLLING, "MLflow server", internal=True)
+    home: Path = setting(
+        Path(".vigil"), Effect.ROLLING, "folder of the bundle cache", internal=True
+    )
+    tracking_uri: str = setting(
+        "http://127.0.0.1:5000", Effect.ROLLING, "MLflow server", internal=True
+    )
     model_name: str = setting("vigil", Effect.ROLLING, "registered model whose champion is served")
     host: str = setting("127.0.0.1", Effect.SECOND_CLUSTER, "address to listen on", internal=True)
     port: int = setting(8000, Effect.SECOND_CLUSTER, "HTTP port", ge=1, le=65_535, internal=True)
     min_replicas: int = setting(2, Effect.IN_PROCESS, "replicas at rest", ge=1)
     max_replicas: int = setting(4, Effect.IN_PROCESS, "replicas under load", ge=1)
-    target_ongoing_requests: float = setting(5, Effect.IN_PROCESS, "autoscaling: requests in flight per replica", gt=0)
-    max_ongoing_requests: int = setting(64, Effect.RECONFIGURE, "requests that a replica works on at once", ge=1)
+    target_ongoing_requests: float = setting(
+        5, Effect.IN_PROCESS, "autoscaling: requests in flight per replica", gt=0
+    )
+    max_ongoing_requests: int = setting(
+        64, Effect.RECONFIGURE, "requests that a replica works on at once", ge=1
+    )
     max_queued_requests: int = setting(
-        512, Effect.RECONFIGURE, "requests that wait per replica; more get 503 with Retry-After", ge=1
+        512,
+        Effect.RECONFIGURE,
+        "requests that wait per replica; more get 503 with Retry-After",
+        ge=1,
     )
     max_pending_bytes: int = setting(
         8 * 2**20,
@@ -41,7 +52,9 @@ class ServeSettings(RoomSettings):
         "bytes of bodies that a replica reads and scores at once; more get what a full queue gives",
         ge=1024,
     )
-    overload_status: int = setting(503, Effect.RECONFIGURE, "what a request gets that finds the queue full")
+    overload_status: int = setting(
+        503, Effect.RECONFIGURE, "what a request gets that finds the queue full"
+    )
     retry_after_s: float = setting(1.0, Effect.RECONFIGURE, "Retry-After of such an answer", ge=0)
     request_timeout_s: float = setting(
         30.0,
@@ -49,35 +62,66 @@ class ServeSettings(RoomSettings):
         "longest time a request may take; a client asks for less with x-request-timeout-seconds",
         gt=0,
     )
-    body_timeout_s: float = setting(10.0, Effect.SECOND_CLUSTER, "longest time in which a client may send its body", gt=0)
+    body_timeout_s: float = setting(
+        10.0, Effect.SECOND_CLUSTER, "longest time in which a client may send its body", gt=0
+    )
     header_timeout_s: int = setting(
-        15, Effect.SECOND_CLUSTER, "longest time in which a client may send its headers (HAProxy)", ge=1
+        15,
+        Effect.SECOND_CLUSTER,
+        "longest time in which a client may send its headers (HAProxy)",
+        ge=1,
     )
     haproxy_metrics: bool = setting(
         False,
         Effect.SECOND_CLUSTER,
         "Ray's own metrics of each request (serve_num_http_requests): a quarter of a core under load",
     )
-    max_header_bytes: int = setting(16_384, Effect.SECOND_CLUSTER, "largest request line and headers together", ge=2048)
-    cpus_per_replica: float = setting(0.25, Effect.ROLLING, "CPUs that Ray reserves for a replica", gt=0)
-    poll_s: float = setting(2.0, Effect.RECONFIGURE, "how often a replica looks at the champion alias", gt=0)
-    keep_previous_s: float = setting(3600.0, Effect.RECONFIGURE, "how long a former model stays in memory, to go back to", ge=0)
+    max_header_bytes: int = setting(
+        16_384, Effect.SECOND_CLUSTER, "largest request line and headers together", ge=2048
+    )
+    cpus_per_replica: float = setting(
+        0.25, Effect.ROLLING, "CPUs that Ray reserves for a replica", gt=0
+    )
+    poll_s: float = setting(
+        2.0, Effect.RECONFIGURE, "how often a replica looks at the champion alias", gt=0
+    )
+    keep_previous_s: float = setting(
+        3600.0, Effect.RECONFIGURE, "how long a former model stays in memory, to go back to", ge=0
+    )
     shadow_rate: float = setting(
-        0.1, Effect.RECONFIGURE, "share of requests that the challenger scores as well; 0: none", ge=0, le=1
+        0.1,
+        Effect.RECONFIGURE,
+        "share of requests that the challenger scores as well; 0: none",
+        ge=0,
+        le=1,
     )
     max_body_bytes: int = setting(8 * 2**20, Effect.RECONFIGURE, "largest request body", ge=1024)
     max_rows: int = setting(50_000, Effect.RECONFIGURE, "most rows in one request", ge=1)
-    score_threads: int = setting(1, Effect.RECONFIGURE, "threads that one large request is scored on", ge=1)
+    score_threads: int = setting(
+        1, Effect.RECONFIGURE, "threads that one large request is scored on", ge=1
+    )
     reasons: int = setting(3, Effect.RECONFIGURE, "features named as reasons for an anomaly", ge=0)
     auth: Literal["auto", "required", "off"] = setting(
-        "auto", Effect.ROLLING, "who may call; auto asks for a key unless `host` is a loopback address"
+        "auto",
+        Effect.ROLLING,
+        "who may call; auto asks for a key unless `host` is a loopback address",
     )
-    keys_file: Path | None = setting(None, Effect.ROLLING, "hashes of the API keys; default: keys.json in the home")
-    oidc_issuer: str | None = setting(None, Effect.ROLLING, "OpenID Connect issuer whose bearer tokens are accepted")
-    oidc_audience: str | None = setting(None, Effect.ROLLING, "audience that such a token must name")
-    oidc_jwks_url: str | None = setting(None, Effect.ROLLING, "its keys; default: as the issuer's discovery document says")
+    keys_file: Path | None = setting(
+        None, Effect.ROLLING, "hashes of the API keys; default: keys.json in the home"
+    )
+    oidc_issuer: str | None = setting(
+        None, Effect.ROLLING, "OpenID Connect issuer whose bearer tokens are accepted"
+    )
+    oidc_audience: str | None = setting(
+        None, Effect.ROLLING, "audience that such a token must name"
+    )
+    oidc_jwks_url: str | None = setting(
+        None, Effect.ROLLING, "its keys; default: as the issuer's discovery document says"
+    )
     oidc_operator: str | None = setting(
-        None, Effect.ROLLING, "scope, role or group whose tokens may do what operators may; none: no token may"
+        None,
+        Effect.ROLLING,
+        "scope, role or group whose tokens may do what operators may; none: no token may",
     )
     hosts: str = setting(
         "",
@@ -85,33 +129,70 @@ class ServeSettings(RoomSettings):
         "names of this service, separated by commas, whose pages may act on it while it asks for no key; "
         "addresses and localhost always may",
     )
-    links: dict[str, str] = setting({}, Effect.RECONFIGURE, 'what the console links to: JSON {"Grafana": "https://.."}')
-    capture_rate: float = setting(1.0, Effect.RECONFIGURE, "share of requests whose rows go to the drift monitor", ge=0, le=1)
-    capture_rows: int = setting(
-        20_000, Effect.RECONFIGURE, "rows a replica holds for the monitor; the oldest are dropped beyond that", ge=1
+    links: dict[str, str] = setting(
+        {}, Effect.RECONFIGURE, 'what the console links to: JSON {"Grafana": "https://.."}'
     )
-    flush_s: float = setting(1.0, Effect.RECONFIGURE, "how often a replica hands its rows to the monitor", gt=0)
-    log_encoding: Literal["JSON", "TEXT"] = setting("JSON", Effect.ROLLING, "form of the logs of Serve and of Vigil in it")
+    capture_rate: float = setting(
+        1.0, Effect.RECONFIGURE, "share of requests whose rows go to the drift monitor", ge=0, le=1
+    )
+    capture_rows: int = setting(
+        20_000,
+        Effect.RECONFIGURE,
+        "rows a replica holds for the monitor; the oldest are dropped beyond that",
+        ge=1,
+    )
+    flush_s: float = setting(
+        1.0, Effect.RECONFIGURE, "how often a replica hands its rows to the monitor", gt=0
+    )
+    log_encoding: Literal["JSON", "TEXT"] = setting(
+        "JSON", Effect.ROLLING, "form of the logs of Serve and of Vigil in it"
+    )
     request_log_rate: float = setting(
-        0.0, Effect.RECONFIGURE, "share of requests that get a line in logs/requests of the home; 0: no request log", ge=0, le=1
+        0.0,
+        Effect.RECONFIGURE,
+        "share of requests that get a line in logs/requests of the home; 0: no request log",
+        ge=0,
+        le=1,
     )
     traces_endpoint: str = setting(
-        "", Effect.ROLLING, "collector of OpenTelemetry traces by OTLP/HTTP, as http://collector:4318; empty: no traces"
+        "",
+        Effect.ROLLING,
+        "collector of OpenTelemetry traces by OTLP/HTTP, as http://collector:4318; empty: no traces",
     )
     traces_rate: float = setting(
-        0.1, Effect.RECONFIGURE, "share of requests that are traced, of those whose caller sends no traceparent", ge=0, le=1
+        0.1,
+        Effect.RECONFIGURE,
+        "share of requests that are traced, of those whose caller sends no traceparent",
+        ge=0,
+        le=1,
     )
 
-    stream_source: str = setting("", Effect.ROLLING, "stream to score on the cluster: file:DIR or kinesis:NAME; empty: none")
-    stream_sinks: str = setting("", Effect.ROLLING, "where results go, as of `vigil stream consume`, separated by commas")
-    stream_dead_letters: str = setting("", Effect.ROLLING, "file:DIR for records that cannot be scored")
-    stream_leases: str = setting("", Effect.ROLLING, "file:DIR or dynamodb:TABLE; empty: beside the output")
-    stream_webhook_secret: SecretStr = setting(
-        SecretStr(""), Effect.ROLLING, "what a webhook's messages are signed with (HMAC)", secret=True
+    stream_source: str = setting(
+        "", Effect.ROLLING, "stream to score on the cluster: file:DIR or kinesis:NAME; empty: none"
     )
-    stream_consumers: int = setting(1, Effect.IN_PROCESS, "consumers at rest, which share the shards", ge=1)
+    stream_sinks: str = setting(
+        "", Effect.ROLLING, "where results go, as of `vigil stream consume`, separated by commas"
+    )
+    stream_dead_letters: str = setting(
+        "", Effect.ROLLING, "file:DIR for records that cannot be scored"
+    )
+    stream_leases: str = setting(
+        "", Effect.ROLLING, "file:DIR or dynamodb:TABLE; empty: beside the output"
+    )
+    stream_webhook_secret: SecretStr = setting(
+        SecretStr(""),
+        Effect.ROLLING,
+        "what a webhook's messages are signed with (HMAC)",
+        secret=True,
+    )
+    stream_consumers: int = setting(
+        1, Effect.IN_PROCESS, "consumers at rest, which share the shards", ge=1
+    )
     stream_max_consumers: int = setting(
-        4, Effect.IN_PROCESS, "consumers where the stream is behind; more than it has shards are idle", ge=1
+        4,
+        Effect.IN_PROCESS,
+        "consumers where the stream is behind; more than it has shards are idle",
+        ge=1,
     )
     stream_lag: float = setting(
         60_000,
@@ -120,18 +201,30 @@ class ServeSettings(RoomSettings):
         gt=0,
     )
     stream_batch: int = setting(1000, Effect.ROLLING, "most records in one request", ge=1)
-    stream_checkpoint_s: float = setting(1.0, Effect.ROLLING, "seconds between checkpoints of a shard", ge=0)
-    stream_share_s: float = setting(2.0, Effect.ROLLING, "how often shards are looked for and shared out", gt=0)
-    stream_idle_s: float = setting(0.1, Effect.ROLLING, "pause after a round in which no shard had a record", gt=0)
-    stream_remember: int = setting(250_000, Effect.ROLLING, "ids per shard by which a record that comes again is known", ge=1)
+    stream_checkpoint_s: float = setting(
+        1.0, Effect.ROLLING, "seconds between checkpoints of a shard", ge=0
+    )
+    stream_share_s: float = setting(
+        2.0, Effect.ROLLING, "how often shards are looked for and shared out", gt=0
+    )
+    stream_idle_s: float = setting(
+        0.1, Effect.ROLLING, "pause after a round in which no shard had a record", gt=0
+    )
+    stream_remember: int = setting(
+        250_000, Effect.ROLLING, "ids per shard by which a record that comes again is known", ge=1
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if bool(self.oidc_issuer) != bool(self.oidc_audience):
-            raise ValueError("oidc_issuer and oidc_audience go together: a token for another audience must not open this door")
+            raise ValueError(
+                "oidc_issuer and oidc_audience go together: a token for another audience must not open this door"
+            )
         for url in (self.oidc_issuer, self.oidc_jwks_url):
             if url and not secure(url):
-                raise ValueError(f"{url} must begin with https://: keys that travel in the clear can be exchanged")
+                raise ValueError(
+                    f"{url} must begin with https://: keys that travel in the clear can be exchanged"
+                )
         return self
 
     @field_validator("overload_status")
@@ -188,9 +281,17 @@ class ServeSettings(RoomSettings):
         if self.stream_source:
             applications.append(self._streams())
         return {
-            "http_options": {"host": self.host, "port": self.port, "request_timeout_s": self.request_timeout_s},
+            "http_options": {
+                "host": self.host,
+                "port": self.port,
+                "request_timeout_s": self.request_timeout_s,
+            },
             # At INFO the record of every request is built even where the access log is off: a tenth of a request's time.
-            "logging_config": {"encoding": self.log_encoding, "log_level": "WARNING", "enable_access_log": False},
+            "logging_config": {
+                "encoding": self.log_encoding,
+                "log_level": "WARNING",
+                "enable_access_log": False,
+            },
             "applications": applications,
         }
 
@@ -199,7 +300,10 @@ class ServeSettings(RoomSettings):
             "name": "Detector",
             "max_ongoing_requests": self.max_ongoing_requests,
             "max_queued_requests": self.max_queued_requests,
-            "backpressure_config": {"status_code": self.overload_status, "retry_after_s": self.retry_after_s},
+            "backpressure_config": {
+                "status_code": self.overload_status,
+                "retry_after_s": self.retry_after_s,
+            },
             "autoscaling_config": {
                 "min_replicas": self.min_replicas,
                 "max_replicas": max(self.min_replicas, self.max_replicas),
@@ -219,7 +323,11 @@ class ServeSettings(RoomSettings):
             "policy": {"policy_function": "serve.stream.app:by_lag"},
             "downscale_delay_s": 300,
         }
-        consumer = {"name": "StreamConsumer", "autoscaling_config": scaling, "user_config": _of_streams(self.live())}
+        consumer = {
+            "name": "StreamConsumer",
+            "autoscaling_config": scaling,
+            "user_config": _of_streams(self.live()),
+        }
         return {
             "name": "stream",
             "route_prefix": None,

@@ -14,9 +14,14 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @contextmanager
@@ -55,7 +60,9 @@ class Looked:
         dialog.dismiss()
 
     def _console(self, message: Any) -> None:
-        if message.type in ("error", "warning") and not (self.away and message.text.startswith("Failed to load resource:")):
+        if message.type in ("error", "warning") and not (
+            self.away and message.text.startswith("Failed to load resource:")
+        ):
             self.errors.append(f"{message.type}: {message.text}")
 
     def check(self) -> None:

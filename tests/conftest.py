@@ -78,7 +78,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
     home = tmp_path_factory.mktemp("platform")
     table = telemetry(6000, seed=1)
     pd.DataFrame(table.X, columns=list(table.names)).to_csv(home / "telemetry.csv", index=False)
-    with Vigil(home, free_port(), {"VIGIL_DRIFT_MODE": "observe"}).running(home / "telemetry.csv") as vigil:
+    with Vigil(home, free_port(), {"VIGIL_DRIFT_MODE": "observe"}).running(
+        home / "telemetry.csv"
+    ) as vigil:
         yield vigil
     assert left_of(home) == []
     assert vigil.port not in listening()

@@ -24,7 +24,9 @@ def _binaries() -> Path:
     found = shutil.which("initdb")
     folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not folders:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no PostgreSQL server: install Debian's package postgresql")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(
+            "no PostgreSQL server: install Debian's package postgresql"
+        )
     return folders[-1]
 
 
@@ -32,16 +34,33 @@ def _binaries() -> Path:
 def postgres() -> Iterator[str]:
     """The URI of an empty database; PostgreSQL refuses to run as root, which becomes the user of Debian's package then."""
     binaries, folder, port = _binaries(), Path(tempfile.mkdtemp(prefix="vigil-pg-")), free_port()
-    become = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+    become = (
+        ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        if os.geteuid() == 0
+        else []
+    )
     if become:
         shutil.chown(folder, "postgres", "postgres")
     try:
         data = str(folder / "data")
-        made = [*become, str(binaries / "initdb"), "-D", data, "-U", USER, "--auth=trust", "--no-sync", "-E", "UTF8"]
+        made = [
+            *become,
+            str(binaries / "initdb"),
+            "-D",
+            data,
+            "-U",
+            USER,
+            "--auth=trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+        ]
         subprocess.run(made, check=True, capture_output=True, cwd=folder)
         options = ["-p", str(port), "-k", str(folder), "-h", "127.0.0.1", "-c", "fsync=off"]
         server = subprocess.Popen(
-            [*become, str(binaries / "postgres"), "-D", data, *options], cwd=folder, stderr=subprocess.DEVNULL
+            [*become, str(binaries / "postgres"), "-D", data, *options],
+            cwd=folder,
+            stderr=subprocess.DEVNULL,
         )
         try:
             eventually(lambda: _answers(port))

@@ -28,7 +28,8 @@ from vigil.home import Platform
 
 HERE = bool(shutil.which("prometheus") and shutil.which("promtool"))
 needs_prometheus = pytest.mark.skipif(
-    not HERE and not os.environ.get("CI"), reason="no `prometheus` and `promtool` here: Debian's package prometheus has both"
+    not HERE and not os.environ.get("CI"),
+    reason="no `prometheus` and `promtool` here: Debian's package prometheus has both",
 )
 
 
@@ -41,7 +42,9 @@ class Prometheus:
     def api(self, path: str, **parameters: Any) -> Any:
         """The `data` of an answer; an error's message is raised as AssertionError."""
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=30) as answer:
+            with urllib.request.urlopen(
+                f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=30
+            ) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{path} {parameters}: {error.read().decode()}") from error
@@ -49,11 +52,18 @@ class Prometheus:
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The samples of an expression now."""
         found = self.api("query", query=expression)
-        return found["result"] if found["resultType"] == "vector" else [{"metric": {}, "value": found["result"]}]
+        return (
+            found["result"]
+            if found["resultType"] == "vector"
+            else [{"metric": {}, "value": found["result"]}]
+        )
 
     def targets(self) -> dict[str, str]:
         """Health by job."""
-        return {target["labels"]["job"]: target["health"] for target in self.api("targets")["activeTargets"]}
+        return {
+            target["labels"]["job"]: target["health"]
+            for target in self.api("targets")["activeTargets"]
+        }
 
     def ready(self) -> bool:
         try:
@@ -80,13 +90,20 @@ class Watched(Prometheus):
 
 
 @contextmanager
-def prometheus(folder: Path, configuration: dict[str, Any], rules: dict[str, Any]) -> Iterator[Prometheus]:
+def prometheus(
+    folder: Path, configuration: dict[str, Any], rules: dict[str, Any]
+) -> Iterator[Prometheus]:
     """A Prometheus on a free loopback port with its files in `folder`."""
     (folder / "rules.yml").write_text(yaml.safe_dump(rules))
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     address = f"127.0.0.1:{free_port()}"
-    command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
-               f"--web.listen-address={address}", "--log.level=warn"]  # fmt: skip
+    command = [
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={address}",
+        "--log.level=warn",
+    ]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
@@ -106,18 +123,40 @@ def prometheus(folder: Path, configuration: dict[str, Any], rules: dict[str, Any
 def promtool(*arguments: str | Path, code: int = 0, given: bytes | None = None) -> str:
     """What promtool says; it must exit with `code`."""
     command = ["promtool", *map(str, arguments)]
-    done = subprocess.run(command, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    done = subprocess.run(
+        command, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
     assert done.returncode == code, done.stdout.decode()
     return done.stdout.decode()
 
 
 def queries(dashboard: dict[str, Any]) -> list[tuple[str, str]]:
     """Title and PromQL of a dashboard's panels and annotations as Grafana would send it, with variables filled in."""
-    known = {"__rate_interval": "1m", "__interval": "15s", "__range": "1h", "interval": "15s", "window": "1m"}
-    known |= {one["name"]: _first(one) for one in dashboard["templating"]["list"] if one["name"] not in known}
-    found = [(panel["title"], target["expr"]) for panel in _panels(dashboard["panels"]) for target in panel.get("targets", [])]
-    found += [(mark["name"], mark["expr"]) for mark in dashboard["annotations"]["list"] if "expr" in mark]
-    return [(title, re.sub(r"\$\{?(\w+)(?::\w+)?\}?", lambda name: known[name[1]], asked)) for title, asked in found if asked]
+    known = {
+        "__rate_interval": "1m",
+        "__interval": "15s",
+        "__range": "1h",
+        "interval": "15s",
+        "window": "1m",
+    }
+    known |= {
+        one["name"]: _first(one)
+        for one in dashboard["templating"]["list"]
+        if one["name"] not in known
+    }
+    found = [
+        (panel["title"], target["expr"])
+        for panel in _panels(dashboard["panels"])
+        for target in panel.get("targets", [])
+    ]
+    found += [
+        (mark["name"], mark["expr"]) for mark in dashboard["annotations"]["list"] if "expr" in mark
+    ]
+    return [
+        (title, re.sub(r"\$\{?(\w+)(?::\w+)?\}?", lambda name: known[name[1]], asked))
+        for title, asked in found
+        if asked
+    ]
 
 
 def _panels(panels: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -141,6 +180,16 @@ def scraping(platform: Platform) -> Iterator[Watched | None]:
         yield None
         return
     stream = free_port()
-    told = configuration(platform.url, platform.dashboard_url, platform.token_path, None, (f"127.0.0.1:{stream}",), "1s")
-    with TemporaryDirectory() as folder, prometheus(Path(folder), told, {"groups": groups()}) as one:
+    told = configuration(
+        platform.url,
+        platform.dashboard_url,
+        platform.token_path,
+        None,
+        (f"127.0.0.1:{stream}",),
+        "1s",
+    )
+    with (
+        TemporaryDirectory() as folder,
+        prometheus(Path(folder), told, {"groups": groups()}) as one,
+    ):
         yield Watched(one.url, stream, time.time())

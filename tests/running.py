@@ -44,7 +44,10 @@ def left_of(home: Path) -> list[str]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("VIGIL_HOME") == str(home) and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                process.environ().get("VIGIL_HOME") == str(home)
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 found.append(" ".join(process.cmdline()))
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
@@ -52,7 +55,11 @@ def left_of(home: Path) -> list[str]:
 
 
 def listening() -> set[int]:
-    return {c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr}
+    return {
+        c.laddr.port
+        for c in psutil.net_connections("tcp")
+        if c.status == psutil.CONN_LISTEN and c.laddr
+    }
 
 
 @dataclass
@@ -68,10 +75,23 @@ class Vigil:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "VIGIL_HOME": str(self.home), "VIGIL_SERVE_PORT": str(self.port), **self.environment}
+        environment = {
+            **os.environ,
+            "VIGIL_HOME": str(self.home),
+            "VIGIL_SERVE_PORT": str(self.port),
+            **self.environment,
+        }
         command = [sys.executable, "-m", "vigil", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=ROOT,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            start_new_session=True,
+        )
 
     @property
     def platform(self) -> Platform:
@@ -94,7 +114,9 @@ class Vigil:
         """Standard output of a command that must exit with `code`; of a failing one standard error too."""
         process = self.start(*arguments)
         out, err = process.communicate(timeout=420)
-        assert process.returncode == code, f"vigil {' '.join(arguments)} exited {process.returncode}\n{out}\n{err}"
+        assert process.returncode == code, (
+            f"vigil {' '.join(arguments)} exited {process.returncode}\n{out}\n{err}"
+        )
         return out + err if code else out
 
     def json(self, *arguments: str) -> dict[str, Any]:
@@ -105,7 +127,9 @@ class Vigil:
 
     def post(self, path: str, body: bytes | dict[str, Any]) -> tuple[int, dict[str, Any]]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self._ask(urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}))
+        return self._ask(
+            urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
+        )
 
     def drift(self) -> dict[str, Any]:
         """`/drift`, or nothing while it cannot be had: this very request may be in flight on what was killed."""

@@ -23,11 +23,17 @@ from vigil.errors import VigilError
 def small_model(features: int = 4, seed: int = 0) -> Snapshot:
     """A forest of 20 trees on the features f0, f1, ..."""
     X = np.random.default_rng(seed).normal(10, 1, (1000, features))
-    forest = CompiledForest.compile(fit_part(X, trees=20, max_samples=64, max_features=1.0, seed=seed))
+    forest = CompiledForest.compile(
+        fit_part(X, trees=20, max_samples=64, max_features=1.0, seed=seed)
+    )
     scores = forest.score(X)
     names = tuple(f"f{j}" for j in range(features))
     ref = reference.build(X, names, scores, window_rows=100)
-    return Snapshot.warm("7", "d" * 64, ModelBundle(names, forest, threshold.to_alert_rate(scores, 0.01), ref, X[:8], {}))
+    return Snapshot.warm(
+        "7",
+        "d" * 64,
+        ModelBundle(names, forest, threshold.to_alert_rate(scores, 0.01), ref, X[:8], {}),
+    )
 
 
 class ScoringServer(ThreadingHTTPServer):
@@ -78,12 +84,16 @@ class _Handler(BaseHTTPRequestHandler):
             return
         model = self.server.model
         try:
-            request = decode_infer(body, self.headers[JSON_LENGTH_HEADER], model.bundle.names, 50_000)
+            request = decode_infer(
+                body, self.headers[JSON_LENGTH_HEADER], model.bundle.names, 50_000
+            )
         except VigilError as error:
             self._answer(error.status, json.dumps({"error": error.message}).encode())
             return
         self.server.sizes.append(len(request.rows))
-        answer, head = encode_infer(request, "vigil", model, model.bundle.forest.score(request.rows), "r", 0)
+        answer, head = encode_infer(
+            request, "vigil", model, model.bundle.forest.score(request.rows), "r", 0
+        )
         self._answer(200, answer, {JSON_LENGTH_HEADER: str(head)} if head else {})
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:

@@ -62,7 +62,9 @@ class Traffic:
     async def _all(self) -> None:
         connector = aiohttp.TCPConnector(limit=self.connections)
         async with aiohttp.ClientSession(
-            connector=connector, timeout=aiohttp.ClientTimeout(total=60), headers={"Content-Type": "application/json"}
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=60),
+            headers={"Content-Type": "application/json"},
         ) as session:
             await asyncio.gather(*(self._one(session, seed) for seed in range(self.connections)))
 
@@ -72,11 +74,20 @@ class Traffic:
             row = (np.array(self.row) * rng.uniform(0.9, 1.1, len(self.row))).round(6).tolist()
             asked = time.time()
             try:
-                async with session.post(f"{self.url}/predict", data=json.dumps({"features": row})) as reply:
+                async with session.post(
+                    f"{self.url}/predict", data=json.dumps({"features": row})
+                ) as reply:
                     text = await reply.read()
                 if reply.status == 200:
                     said = json.loads(text)
-                    found = Answered(asked, time.time(), 200, said["model_version"], tuple(row), said["anomaly_score"])
+                    found = Answered(
+                        asked,
+                        time.time(),
+                        200,
+                        said["model_version"],
+                        tuple(row),
+                        said["anomaly_score"],
+                    )
                 else:
                     found = Answered(asked, time.time(), reply.status)
             except (aiohttp.ClientError, OSError) as error:
@@ -92,7 +103,14 @@ class Traffic:
         return max(a.came - a.asked for a in self.answers if since <= a.asked < until) * 1e3
 
     def quantile_ms(self, share: float, since: float = 0.0, until: float = float("inf")) -> float:
-        return float(np.quantile([a.came - a.asked for a in self.answers if since <= a.asked < until], share)) * 1e3
+        return (
+            float(
+                np.quantile(
+                    [a.came - a.asked for a in self.answers if since <= a.asked < until], share
+                )
+            )
+            * 1e3
+        )
 
 
 class Alias:
@@ -108,16 +126,24 @@ class Alias:
         self.row = self.bundle.reference.median.tolist()
         self.desired: list[tuple[float, str]] = [(0.0, champion.version)]
 
-    def variants(self, count: int, change: Callable[[ModelBundle], ModelBundle] = lambda bundle: bundle) -> list[Version]:
+    def variants(
+        self, count: int, change: Callable[[ModelBundle], ModelBundle] = lambda bundle: bundle
+    ) -> list[Version]:
         """Versions with the champion's forest and a threshold of their own; the alias `challenger` stays where it was."""
         fitted = self.registry.forest(self.champion)
         challenger = self.registry.aliases().get("challenger")
         made = []
         for i in range(count):
-            limit = replace(self.bundle.threshold, value=self.bundle.threshold.value + (i + 1) / 1000)
+            limit = replace(
+                self.bundle.threshold, value=self.bundle.threshold.value + (i + 1) / 1000
+            )
             bundle = change(replace(self.bundle, threshold=limit))
             forest.set_threshold(fitted, bundle.threshold.value)
-            made.append(self.registry.register(Candidate(fitted, bundle, {}, {}, {"trigger": "manual"}, {"passed": True})))
+            made.append(
+                self.registry.register(
+                    Candidate(fitted, bundle, {}, {}, {"trigger": "manual"}, {"passed": True})
+                )
+            )
         self.registry.set_alias("challenger", challenger)
         return made
 
@@ -137,7 +163,11 @@ class Alias:
 
         def served() -> list[dict[str, Any]]:
             found = list(self.vigil.replicas().values())
-            return found if len(found) >= replicas and all(r["version"] == version for r in found) else []
+            return (
+                found
+                if len(found) >= replicas and all(r["version"] == version for r in found)
+                else []
+            )
 
         return max(r["since"] for r in eventually(served)) - self.desired[-1][0]
 
@@ -146,5 +176,10 @@ class Alias:
         spans = zip(self.desired, [*(at for at, _ in self.desired[1:]), float("inf")], strict=True)
         wanted = [(version, since, until + FORGIVEN_S) for (since, version), until in spans]
         return [
-            a for a in answers if not any(v == a.version and since <= a.came and a.asked <= until for v, since, until in wanted)
+            a
+            for a in answers
+            if not any(
+                v == a.version and since <= a.came and a.asked <= until
+                for v, since, until in wanted
+            )
         ]

@@ -40,7 +40,9 @@ def test_rooms_import_only_what_the_design_allows(room: str) -> None:
         for name in imports(file):
             other = name.split(".")[0]
             if other in ROOMS and other not in ("vigil", room):
-                assert any(name == allowed or name.startswith(f"{allowed}.") for allowed in ALLOWED[room]), f"{file.name}: {name}"
+                assert any(
+                    name == allowed or name.startswith(f"{allowed}.") for allowed in ALLOWED[room]
+                ), f"{file.name}: {name}"
 
 
 def test_manifests_know_no_pulumi_and_few_know_the_settings_of_other_rooms() -> None:
@@ -50,13 +52,17 @@ def test_manifests_know_no_pulumi_and_few_know_the_settings_of_other_rooms() -> 
             assert not any(name.split(".")[0].startswith("pulumi") for name in names), file
         if file.parent.name != "manifests" and file.name not in ("settings.py", "doctor.py"):
             assert not any(name.startswith(tuple(SETTINGS)) for name in names), file
-        assert file.parent.name == "dashboards" or not any(name.startswith("serve.metrics") for name in names), file
+        assert file.parent.name == "dashboards" or not any(
+            name.startswith("serve.metrics") for name in names
+        ), file
 
 
 def test_nothing_at_the_top_of_infra_bears_the_name_of_a_library() -> None:
     # Pulumi runs infra/ as a folder: it stands first on the path, and its modules would hide others.
     taken = set(sys.stdlib_module_names) | set(importlib.metadata.packages_distributions())
-    assert {file.stem for file in (ROOT / "infra").iterdir()} & (taken - {"__init__", "__main__"}) == set()
+    assert {file.stem for file in (ROOT / "infra").iterdir()} & (
+        taken - {"__init__", "__main__"}
+    ) == set()
 
 
 def test_only_the_registry_talks_to_mlflow() -> None:
@@ -76,9 +82,23 @@ def test_help_imports_no_room_that_is_slow() -> None:
 
 def test_a_replica_imports_no_library_that_only_training_needs() -> None:
     """Each would cost every replica tens of megabytes, and seconds of its start. Nor what sends traces, where there are none."""
-    unwanted = {"sklearn", "skops", "jwt", "ray.train", "ray.data", "serve.http.traces", "opentelemetry.exporter.otlp.proto.http"}
+    unwanted = {
+        "sklearn",
+        "skops",
+        "jwt",
+        "ray.train",
+        "ray.data",
+        "serve.http.traces",
+        "opentelemetry.exporter.otlp.proto.http",
+    }
     code = f"import sys, serve.http.app; print(sorted({unwanted} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.strip() == "[]"
 
 

@@ -40,13 +40,24 @@ def _plain_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
 
 
 @click.command()
-@click.option("--data", required=True, help="CSV, Parquet or .npz: a file, folder or glob, local or s3://")
+@click.option(
+    "--data", required=True, help="CSV, Parquet or .npz: a file, folder or glob, local or s3://"
+)
 @click.option("--label", help="column (array) of labels, 1 = anomaly")
 @click.option("--time", help="column of times, which must rise")
-@click.option("--entity", help="column that says whose row it is: time rises, and a transform looks back, within one")
-@click.option("--columns", help="features to learn from, with commas between (default: all other columns)")
+@click.option(
+    "--entity",
+    help="column that says whose row it is: time rises, and a transform looks back, within one",
+)
+@click.option(
+    "--columns", help="features to learn from, with commas between (default: all other columns)"
+)
 @click.option("--schema", help="file of the schema: written if it is not there, else enforced")
-@click.option("--over-time", default="", help="transform, as diff:1,mean:10,sd:10 (also min, max), of the rows before")
+@click.option(
+    "--over-time",
+    default="",
+    help="transform, as diff:1,mean:10,sd:10 (also min, max), of the rows before",
+)
 @click.option(
     "--tune",
     type=click.FloatRange(min=0, min_open=True),
@@ -58,14 +69,31 @@ def _plain_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
 )
 @click.option("--captured", help="folder or s3:// URL of captured live rows to train on as well")
 @click.option("--since", type=float, default=0.0, help="captured rows from this Unix time on")
-@click.option("--trigger", type=click.Choice(["manual", "schedule", "volume", "drift"]), default="manual")
-@click.option("--key", callback=_plain_key, help="idempotency key: a second job with it returns the first one's version")
+@click.option(
+    "--trigger", type=click.Choice(["manual", "schedule", "volume", "drift"]), default="manual"
+)
+@click.option(
+    "--key",
+    callback=_plain_key,
+    help="idempotency key: a second job with it returns the first one's version",
+)
 @json_option
 @command
 def train(
-    data: str, label: str | None, time: str | None, entity: str | None, columns: str | None, schema: str | None, over_time: str,
-    tune: float | None, captured: str | None, since: float, trigger: str, key: str | None, as_json: bool,
-) -> None:  # fmt: skip
+    data: str,
+    label: str | None,
+    time: str | None,
+    entity: str | None,
+    columns: str | None,
+    schema: str | None,
+    over_time: str,
+    tune: float | None,
+    captured: str | None,
+    since: float,
+    trigger: str,
+    key: str | None,
+    as_json: bool,
+) -> None:
     """Fit, judge and register one model version; it becomes the challenger."""
     # A job that is nearly done should outlive a restart of the MLflow server.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "6")
@@ -77,13 +105,22 @@ def train(
     roles = Columns(label, time, entity, features, schema)
     settings, home = TrainSettings(), HomeSettings().open().create()
     if settings.jobs_url is None:
-        preview(data, roles)  # a bad file fails before anything is started; another machine may have other files
+        preview(
+            data, roles
+        )  # a bad file fails before anything is started; another machine may have other files
     with steps("training", total=6) as step:
-        result = _train(JobSpec(data, label, captured, since, trigger, key, roles, over_time, tune or 0.0), settings, home, step)
+        result = _train(
+            JobSpec(data, label, captured, since, trigger, key, roles, over_time, tune or 0.0),
+            settings,
+            home,
+            step,
+        )
     if as_json:
         show(result.to_json())
         return
-    click.echo(f"version {result.version.version} is registered as challenger (run {result.version.run_id})")
+    click.echo(
+        f"version {result.version.version} is registered as challenger (run {result.version.run_id})"
+    )
     click.echo(
         f"`vigil promote {result.version.version}` makes it champion"
         if result.verdict["passed"]
@@ -101,7 +138,13 @@ def _train(spec: JobSpec, settings: TrainSettings, home: Home, step: Steps) -> J
     if settings.jobs_url is not None and not inside_job():
         return train(Jobs(settings.jobs_url, READY_S), spec, settings.environment, registry, step)
     if platform is not None and not inside_job():
-        return train(Jobs(platform.dashboard_url, READY_S), spec.absolute(), settings.environment, registry, step)
+        return train(
+            Jobs(platform.dashboard_url, READY_S),
+            spec.absolute(),
+            settings.environment,
+            registry,
+            step,
+        )
     step("starting Ray" if platform is None else "connecting to Ray")
     with connected(platform.ray_address if platform else None):
         return run(spec, settings, registry, home, step)
@@ -125,13 +168,33 @@ def _versions(as_json: bool) -> None:
         listed = [{**vars(v), "created": _iso(v.created)} for v in found]
         show({"models": listed, "canary": json.loads(canary.to_json()) if canary else None})
         return
-    columns = ("version", "aliases", "created", "trigger", "gate", "alert rate", "planted AUROC", "digest")
-    table(columns, [
-        (v.version, ", ".join(v.aliases) + (" canary" if canary and canary.version == v.version else ""), _iso(v.created),
-         v.tags.get("trigger", ""), v.tags.get("verdict", ""), _number(v.metrics.get("alert_rate")),
-         _number(v.metrics.get("planted_auroc")), v.digest[:12])
-        for v in found
-    ])  # fmt: skip
+    columns = (
+        "version",
+        "aliases",
+        "created",
+        "trigger",
+        "gate",
+        "alert rate",
+        "planted AUROC",
+        "digest",
+    )
+    table(
+        columns,
+        [
+            (
+                v.version,
+                ", ".join(v.aliases)
+                + (" canary" if canary and canary.version == v.version else ""),
+                _iso(v.created),
+                v.tags.get("trigger", ""),
+                v.tags.get("verdict", ""),
+                _number(v.metrics.get("alert_rate")),
+                _number(v.metrics.get("planted_auroc")),
+                v.digest[:12],
+            )
+            for v in found
+        ],
+    )
 
 
 @command
@@ -139,14 +202,27 @@ def _champion_at(at: str, as_json: bool) -> None:
     try:
         moment = datetime.fromisoformat(at)
     except ValueError as error:
-        raise RegistryError(f"--at {at!r} is not an ISO 8601 time, such as 2026-01-31T12:00:00Z") from error
-    found = promotion.champion_at(_registry(), (moment if moment.tzinfo else moment.astimezone()).timestamp())
+        raise RegistryError(
+            f"--at {at!r} is not an ISO 8601 time, such as 2026-01-31T12:00:00Z"
+        ) from error
+    found = promotion.champion_at(
+        _registry(), (moment if moment.tzinfo else moment.astimezone()).timestamp()
+    )
     if found is None:
         raise RegistryError(f"there was no champion at {at}")
     if as_json:
-        show({"version": found.to, "digest": found.digest, "since": _iso(found.at), "reason": found.reason})
+        show(
+            {
+                "version": found.to,
+                "digest": found.digest,
+                "since": _iso(found.at),
+                "reason": found.reason,
+            }
+        )
     else:
-        click.echo(f"version {found.to} ({found.digest[:12]}), since {_iso(found.at)}: {found.reason}")
+        click.echo(
+            f"version {found.to} ({found.digest[:12]}), since {_iso(found.at)}: {found.reason}"
+        )
 
 
 @models.command()
@@ -156,21 +232,35 @@ def history(as_json: bool) -> None:
     """The promotion ledger: who moved what, when and why."""
     moves = promotion.history(_registry())
     if as_json:
-        show({"moves": [{**vars(move), "at": _iso(move.at), "gates": dict(move.gates)} for move in moves]})
+        show(
+            {
+                "moves": [
+                    {**vars(move), "at": _iso(move.at), "gates": dict(move.gates)} for move in moves
+                ]
+            }
+        )
     else:
-        table(("at", "what", "from", "to", "by", "reason"),
-              [(_iso(m.at), m.kind, m.former or "none", m.to, m.actor, m.reason) for m in moves])  # fmt: skip
+        table(
+            ("at", "what", "from", "to", "by", "reason"),
+            [(_iso(m.at), m.kind, m.former or "none", m.to, m.actor, m.reason) for m in moves],
+        )
 
 
 @click.command()
 @click.argument("version")
 @click.option("--reason", default="promoted by hand")
-@click.option("--canary", "plan", help='answer only a share of the requests first: "5:60,25:60" is 5 % for 60 s, then 25 %')
+@click.option(
+    "--canary",
+    "plan",
+    help='answer only a share of the requests first: "5:60,25:60" is 5 % for 60 s, then 25 %',
+)
 @click.option("--force", is_flag=True, help="also a version that failed its gate")
 @service_options
 @json_option
 @command
-def promote(version: str, reason: str, plan: str | None, force: bool, service: Named, as_json: bool) -> None:
+def promote(
+    version: str, reason: str, plan: str | None, force: bool, service: Named, as_json: bool
+) -> None:
     """Make VERSION the champion; returns when every replica serves it, with --canary once the canary has begun.
 
     A version that failed its gate is refused without --force. Where no service runs here and none is named, nobody is waited
@@ -201,7 +291,9 @@ def promote(version: str, reason: str, plan: str | None, force: bool, service: N
     if as_json:
         show({"canary": json.loads(canary.to_json())})
     else:
-        click.echo(f"version {version} is a canary; the monitor promotes it at the end, or stops it: see `vigil models history`")
+        click.echo(
+            f"version {version} is a canary; the monitor promotes it at the end, or stops it: see `vigil models history`"
+        )
 
 
 @click.command()
@@ -220,10 +312,16 @@ def rollback(to: str | None, reason: str, service: Named, as_json: bool) -> None
 @click.command()
 @click.option("--since", type=float, default=0.0, help="captured rows from this Unix time on")
 @click.option("--captured", help="folder or s3:// URL of captured rows (default: the home's)")
-@click.option("--alert-rate", type=click.FloatRange(0, 0.5, min_open=True, max_open=True), help="alert budget (default: its own)")
+@click.option(
+    "--alert-rate",
+    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    help="alert budget (default: its own)",
+)
 @json_option
 @command
-def recalibrate(since: float, captured: str | None, alert_rate: float | None, as_json: bool) -> None:
+def recalibrate(
+    since: float, captured: str | None, alert_rate: float | None, as_json: bool
+) -> None:
     """Register the champion's forest with a threshold fitted to the alert budget on captured rows."""
     from train.recalibrate import recalibrate as run
 
@@ -251,7 +349,9 @@ class _Moving:
     def __init__(self, named: Named) -> None:
         self._elsewhere = TrainSettings().tracking_uri is not None
         if named.url is not None and not self._elsewhere:
-            raise PlatformError(f"{named.url} is a service elsewhere: name its registry as well, with VIGIL_TRAIN_TRACKING_URI")
+            raise PlatformError(
+                f"{named.url} is a service elsewhere: name its registry as well, with VIGIL_TRAIN_TRACKING_URI"
+            )
         self.registry = _registry()
         self._service = named.find(HomeSettings().open())
 

@@ -67,6 +67,9 @@ def open_registry(home: Home, settings: TrainSettings) -> Registry:
     if uri is None:
         home.create()
     return Registry(
-        uri or home.database_uri, settings.model_name, home.artifacts if uri is None else None, trust=TrustSettings().open(),
+        uri or home.database_uri,
+        settings.model_name,
+        home.artifacts if uri is None else None,
+        trust=TrustSettings().open(),
         signing_key=settings.signing_key,
-    )  # fmt: skip
+    )

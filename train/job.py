@@ -37,7 +37,13 @@ REGISTER_S = 90.0  # longer than the lock of a driver that has died is respected
 LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")
 
 
-def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, listener: Listener | None = None) -> JobResult:
+def run(
+    spec: JobSpec,
+    settings: TrainSettings,
+    registry: Registry,
+    home: Home,
+    listener: Listener | None = None,
+) -> JobResult:
     """Train, judge and register one version, telling `listener`; needs a connected Ray.
 
     Raises DataError for unusable data and VigilError when the job fails; a failed job registers nothing.
@@ -54,11 +60,18 @@ def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, 
     if spec.tune:
         with progress.phase("tune"):
             spec, settings, rows, trials = _tune(spec, settings, rows, home, progress)
-    progress.say(f"{len(rows.fit)} rows of {len(rows.fit.names)} features to fit, {len(rows.held_out)} held out")
+    progress.say(
+        f"{len(rows.fit)} rows of {len(rows.fit.names)} features to fit, {len(rows.held_out)} held out"
+    )
     for name in rows.fit.constant:
         progress.say(f"warning: feature {name!r} is constant; it is kept but carries nothing")
     with progress.phase("fit"):
-        merged = fit(rows.fit.X, settings, home.state / "train", lambda trees: progress.trees(trees, settings.n_estimators))
+        merged = fit(
+            rows.fit.X,
+            settings,
+            home.state / "train",
+            lambda trees: progress.trees(trees, settings.n_estimators),
+        )
     progress.say(f"fitted {merged.n_estimators} trees on {settings.workers} workers")
     with progress.phase("calibrate"):
         model = _assemble(merged, rows, spec, settings, prior)
@@ -73,9 +86,17 @@ def run(spec: JobSpec, settings: TrainSettings, registry: Registry, home: Home, 
     }
     metrics |= {f"seconds_{phase}": seconds for phase, seconds in progress.seconds.items()}
     candidate = Candidate(
-        merged, model, parameters(asdict(spec), settings, model), metrics, tags, verdict.to_json(), rows.fingerprint,
-        draw(model, rows.held_out, rows.test or rows.held_out), settings.revision or commit(), trials,
-    )  # fmt: skip
+        merged,
+        model,
+        parameters(asdict(spec), settings, model),
+        metrics,
+        tags,
+        verdict.to_json(),
+        rows.fingerprint,
+        draw(model, rows.held_out, rows.test or rows.held_out),
+        settings.revision or commit(),
+        trials,
+    )
     with progress.phase("register"):
         version = _register(key, candidate, registry)
     progress.say(f"registered version {version.version}")
@@ -95,9 +116,20 @@ def _tune(
 
     # Only labels can say what a transform is worth: planted anomalies know no time.
     labelled = rows.held_out.told_apart is not None
-    transforms = TRANSFORMS if labelled and rows.fit.ordered and spec.captured is None and not spec.over_time else ()
-    best, trials = search(load, spec.over_time, transforms, settings, spec.tune, home.state / "tune", progress.say)
-    return replace(spec, over_time=best.over_time), best.settings(settings), loaded[best.over_time], trials
+    transforms = (
+        TRANSFORMS
+        if labelled and rows.fit.ordered and spec.captured is None and not spec.over_time
+        else ()
+    )
+    best, trials = search(
+        load, spec.over_time, transforms, settings, spec.tune, home.state / "tune", progress.say
+    )
+    return (
+        replace(spec, over_time=best.over_time),
+        best.settings(settings),
+        loaded[best.over_time],
+        trials,
+    )
 
 
 def _register(key: str, candidate: Candidate, registry: Registry) -> Version:
@@ -118,7 +150,11 @@ def _register(key: str, candidate: Candidate, registry: Registry) -> Version:
 
 
 def _assemble(
-    merged: IsolationForest, rows: Rows, spec: JobSpec, settings: TrainSettings, prior: ModelBundle | None
+    merged: IsolationForest,
+    rows: Rows,
+    spec: JobSpec,
+    settings: TrainSettings,
+    prior: ModelBundle | None,
 ) -> ModelBundle:
     compiled = CompiledForest.compile(merged)
     scores = compiled.score(rows.recent.X)
@@ -132,14 +168,21 @@ def _assemble(
         )
     forest.set_threshold(merged, limit.value)
     ref = reference.build(
-        rows.world.X, rows.world.names, scores, window_rows=settings.window_rows, max_rows=settings.reference_rows,
-        prior=prior.reference if prior and spec.captured else None, budget=settings.drift_budget,
-    )  # fmt: skip
+        rows.world.X,
+        rows.world.names,
+        scores,
+        window_rows=settings.window_rows,
+        max_rows=settings.reference_rows,
+        prior=prior.reference if prior and spec.captured else None,
+        budget=settings.drift_budget,
+    )
     rows_kept = np.concatenate([rows.held_out.X[:24], plant(rows.held_out.X, ref.scale, most=8)])
     info = {
         "data": spec.data if is_s3(spec.data) else str(Path(spec.data).absolute()),
         "label": spec.label,
-        "columns": {name: value for name, value in asdict(spec.columns).items() if value is not None},
+        "columns": {
+            name: value for name, value in asdict(spec.columns).items() if value is not None
+        },
         "over_time": spec.over_time,
         "forest": settings.model_dump(include={"n_estimators", "max_samples", "max_features"}),
         "trigger": spec.trigger,
@@ -153,10 +196,17 @@ def _assemble(
 
 
 def _judge(
-    model: ModelBundle, prior: ModelBundle | None, rows: Rows, settings: TrainSettings, *, drifted: bool
+    model: ModelBundle,
+    prior: ModelBundle | None,
+    rows: Rows,
+    settings: TrainSettings,
+    *,
+    drifted: bool,
 ) -> tuple[dict[str, float], Verdict]:
     scale = model.reference.scale
-    metrics = evaluate(model.forest, model.threshold.value, rows.held_out, scale) | _alone(model, rows, settings)
+    metrics = evaluate(model.forest, model.threshold.value, rows.held_out, scale) | _alone(
+        model, rows, settings
+    )
     # Another table is another detector: its rows mean nothing to the champion.
     rival = None
     if prior and prior.names == model.names:
@@ -173,16 +223,22 @@ def _judge(
 def _alone(model: ModelBundle, rows: Rows, settings: TrainSettings) -> dict[str, float]:
     """What only this model can tell: does its threshold do what it says, another seed's forest agree, is it small and fast."""
     other = fit_part(
-        rows.fit.X, trees=settings.n_estimators, max_samples=settings.max_samples, max_features=settings.max_features,
+        rows.fit.X,
+        trees=settings.n_estimators,
+        max_samples=settings.max_samples,
+        max_features=settings.max_features,
         seed=settings.seed + 7919,
-    )  # fmt: skip
+    )
     found = float(np.mean(model.forest.score(rows.recent.X) > model.threshold.value))
     with tempfile.TemporaryDirectory() as folder:
         bundle.write(model, Path(folder))
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
     return {
         "calibration_error": abs(found - model.threshold.expected_rate),
-        "seed_agreement": agreement(model.forest.score(rows.held_out.X), CompiledForest.compile(other).score(rows.held_out.X)),
+        "seed_agreement": agreement(
+            model.forest.score(rows.held_out.X),
+            CompiledForest.compile(other).score(rows.held_out.X),
+        ),
         "bundle_mb": size / 2**20,
         "row_us": row_microseconds(model.forest, rows.held_out.X),
     }
@@ -195,7 +251,9 @@ def beside(model: ModelBundle, prior: ModelBundle, held_out: Table) -> dict[str,
     varied = np.ptp(theirs.samples, axis=0) > 0
     lost = varied & (np.ptp(ours.samples, axis=0) == 0)
     both = varied & ~lost
-    factors = np.exp(np.abs(np.log(ours.scale[both] / theirs.scale[both]))) if both.any() else np.ones(1)
+    factors = (
+        np.exp(np.abs(np.log(ours.scale[both] / theirs.scale[both]))) if both.any() else np.ones(1)
+    )
     return golden(model.forest, model.threshold.value, prior.golden, alerted) | {
         "rank_agreement": agreement(model.forest.score(held_out.X), prior.forest.score(held_out.X)),
         "features_lost": float(lost.mean()),

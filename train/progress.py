@@ -38,7 +38,11 @@ class Progress:
         self.seconds: dict[str, float] = {}
         self._rows = Gauge("vigil_training_rows_read", "Rows that the training job has read")
         self._trees = Gauge("vigil_training_trees_fitted", "Trees that the training job has fitted")
-        self._phase = Gauge("vigil_training_phase", "1 for the phase that the training job is in", tag_keys=("phase",))
+        self._phase = Gauge(
+            "vigil_training_phase",
+            "1 for the phase that the training job is in",
+            tag_keys=("phase",),
+        )
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -17,7 +17,13 @@ from vigil.home import Home
 MIN_ROWS = 500
 
 
-def recalibrate(registry: Registry, home: Home, since: float, alert_rate: float | None, captured: str | None = None) -> Version:
+def recalibrate(
+    registry: Registry,
+    home: Home,
+    since: float,
+    alert_rate: float | None,
+    captured: str | None = None,
+) -> Version:
     """Register a version with the forest of the champion and a threshold at which `alert_rate` (default: its own budget) of the
     rows captured since `since` (Unix seconds) alert; it becomes the challenger. `captured`: where they are, if not in the home.
 
@@ -30,7 +36,9 @@ def recalibrate(registry: Registry, home: Home, since: float, alert_rate: float 
     rows = data.read_captured(captured or home.captured, since)
     if rows is None or rows.names != bundle.names or len(rows) < MIN_ROWS:
         found = 0 if rows is None else len(rows)
-        raise DataError(f"{found} captured rows of the champion's features since {since:.0f}; {MIN_ROWS} are needed")
+        raise DataError(
+            f"{found} captured rows of the champion's features since {since:.0f}; {MIN_ROWS} are needed"
+        )
     scores = bundle.forest.score(rows.X)
     limit = threshold.to_alert_rate(scores, alert_rate or bundle.threshold.budget)
     before = float(np.mean(scores > bundle.threshold.value))
@@ -38,9 +46,21 @@ def recalibrate(registry: Registry, home: Home, since: float, alert_rate: float 
     forest.set_threshold(fitted, limit.value)
     info = bundle.info | {"recalibrated": time.time(), "recalibrated_from": champion.version}
     made = replace(bundle, threshold=limit, info=info)
-    sentence = f"alert rate {limit.expected_rate:.4f} on {len(rows)} captured rows, {before:.4f} before"
+    sentence = (
+        f"alert rate {limit.expected_rate:.4f} on {len(rows)} captured rows, {before:.4f} before"
+    )
     verdict = Verdict((Check("alert_rate", limit.expected_rate, limit.budget, True, sentence),))
-    tags = {"trigger": "recalibrate", "job": f"recalibrate-{time.time_ns()}", "verdict": "passed",
-            "data_fingerprint": champion.tags.get("data_fingerprint", "")}  # fmt: skip
-    metrics = {"alert_rate": limit.expected_rate, "champion_alert_rate": before, "rows": float(len(rows))}
-    return registry.register(Candidate(fitted, made, {"threshold": limit.value}, metrics, tags, verdict.to_json()))
+    tags = {
+        "trigger": "recalibrate",
+        "job": f"recalibrate-{time.time_ns()}",
+        "verdict": "passed",
+        "data_fingerprint": champion.tags.get("data_fingerprint", ""),
+    }
+    metrics = {
+        "alert_rate": limit.expected_rate,
+        "champion_alert_rate": before,
+        "rows": float(len(rows)),
+    }
+    return registry.register(
+        Candidate(fitted, made, {"threshold": limit.value}, metrics, tags, verdict.to_json())
+    )

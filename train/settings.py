@@ -17,8 +17,12 @@ class TrustSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="VIGIL_", frozen=True, extra="ignore")
 
-    trusted_keys: Path | None = Field(default=None, description="folder of public keys (*.pub) whose bundles are read")
-    require_signature: bool = Field(default=False, description="refuse versions that are not signed")
+    trusted_keys: Path | None = Field(
+        default=None, description="folder of public keys (*.pub) whose bundles are read"
+    )
+    require_signature: bool = Field(
+        default=False, description="refuse versions that are not signed"
+    )
 
     def open(self) -> Trust:
         """Raises SigningFailed when a key cannot be read, or none is there and one is required."""
@@ -32,13 +36,20 @@ class TrainSettings(RoomSettings):
     model_config = SettingsConfigDict(env_prefix="VIGIL_TRAIN_", frozen=True, extra="forbid")
 
     signing_key: str | None = setting(
-        None, Effect.IN_PROCESS, "key that signs registered bundles: an Ed25519 file (PEM), or awskms:///KEY"
+        None,
+        Effect.IN_PROCESS,
+        "key that signs registered bundles: an Ed25519 file (PEM), or awskms:///KEY",
     )
     tracking_uri: str | None = setting(
-        None, Effect.IN_PROCESS, "MLflow server; default: the running platform's, else the local database", internal=True
+        None,
+        Effect.IN_PROCESS,
+        "MLflow server; default: the running platform's, else the local database",
+        internal=True,
     )
     model_name: str = setting("vigil", Effect.IN_PROCESS, "registered model: one per detector")
-    revision: str = setting("", Effect.IN_PROCESS, "git commit of the code, for the run; default: the checkout's")
+    revision: str = setting(
+        "", Effect.IN_PROCESS, "git commit of the code, for the run; default: the checkout's"
+    )
     jobs_url: str | None = setting(
         None,
         Effect.IN_PROCESS,
@@ -46,65 +57,143 @@ class TrainSettings(RoomSettings):
         "default: the running platform's, else this machine",
         internal=True,
     )
-    n_estimators: int = setting(100, Effect.IN_PROCESS, "trees in the merged forest", ge=1, le=10_000)
-    max_samples: int = setting(256, Effect.IN_PROCESS, "rows each tree sees; every shard needs at least so many", ge=2)
-    max_features: float = setting(1.0, Effect.IN_PROCESS, "share of the features each tree sees", gt=0, le=1)
-    seed: int = setting(0, Effect.IN_PROCESS, "seed; a run repeats for one seed and one number of workers", ge=0)
-    workers: int = setting(2, Effect.IN_PROCESS, "Ray Train workers", ge=1)
-    cpus_per_worker: float = setting(0.5, Effect.IN_PROCESS, "CPUs that Ray reserves for one worker", gt=0)
-    alert_rate: float = setting(0.01, Effect.IN_PROCESS, "alert budget: share of normal rows that may alert", gt=0, lt=0.5)
-    alerts_per_day: float | None = setting(None, Effect.IN_PROCESS, "alert budget at an expected traffic of `rows_per_day`", gt=0)
-    rows_per_day: float | None = setting(None, Effect.IN_PROCESS, "expected traffic; with `alerts_per_day` only", gt=0)
-    label_goal: Literal["f_beta", "precision_at_k"] = setting(
-        "f_beta", Effect.IN_PROCESS, "where there are labels: the threshold of the best F-beta, or of the k highest scores"
+    n_estimators: int = setting(
+        100, Effect.IN_PROCESS, "trees in the merged forest", ge=1, le=10_000
     )
-    beta: float = setting(1.0, Effect.IN_PROCESS, "F-beta: recall counts so much more than precision", gt=0)
-    alerts_k: int = setting(100, Effect.IN_PROCESS, "precision at k: alerts among the calibration rows", ge=1)
+    max_samples: int = setting(
+        256, Effect.IN_PROCESS, "rows each tree sees; every shard needs at least so many", ge=2
+    )
+    max_features: float = setting(
+        1.0, Effect.IN_PROCESS, "share of the features each tree sees", gt=0, le=1
+    )
+    seed: int = setting(
+        0, Effect.IN_PROCESS, "seed; a run repeats for one seed and one number of workers", ge=0
+    )
+    workers: int = setting(2, Effect.IN_PROCESS, "Ray Train workers", ge=1)
+    cpus_per_worker: float = setting(
+        0.5, Effect.IN_PROCESS, "CPUs that Ray reserves for one worker", gt=0
+    )
+    alert_rate: float = setting(
+        0.01, Effect.IN_PROCESS, "alert budget: share of normal rows that may alert", gt=0, lt=0.5
+    )
+    alerts_per_day: float | None = setting(
+        None, Effect.IN_PROCESS, "alert budget at an expected traffic of `rows_per_day`", gt=0
+    )
+    rows_per_day: float | None = setting(
+        None, Effect.IN_PROCESS, "expected traffic; with `alerts_per_day` only", gt=0
+    )
+    label_goal: Literal["f_beta", "precision_at_k"] = setting(
+        "f_beta",
+        Effect.IN_PROCESS,
+        "where there are labels: the threshold of the best F-beta, or of the k highest scores",
+    )
+    beta: float = setting(
+        1.0, Effect.IN_PROCESS, "F-beta: recall counts so much more than precision", gt=0
+    )
+    alerts_k: int = setting(
+        100, Effect.IN_PROCESS, "precision at k: alerts among the calibration rows", ge=1
+    )
     holdout: float = setting(
-        0.2, Effect.IN_PROCESS, "share of the rows kept from the fit for calibration and evaluation", gt=0, lt=0.9
+        0.2,
+        Effect.IN_PROCESS,
+        "share of the rows kept from the fit for calibration and evaluation",
+        gt=0,
+        lt=0.9,
     )
     sample_rows: int = setting(
-        100_000, Effect.IN_PROCESS, "most rows kept in memory: a random sample to fit on, and as many of the latest", ge=1000
+        100_000,
+        Effect.IN_PROCESS,
+        "most rows kept in memory: a random sample to fit on, and as many of the latest",
+        ge=1000,
     )
     window_rows: int = setting(
-        500, Effect.IN_PROCESS, "rows in one drift window; the reference is calibrated on blocks of this size", ge=50
+        500,
+        Effect.IN_PROCESS,
+        "rows in one drift window; the reference is calibrated on blocks of this size",
+        ge=50,
     )
     drift_budget: float = setting(
-        1.0, Effect.IN_PROCESS, "false drift episodes per 1000 windows that the reference's floors are made for", gt=0, le=100
+        1.0,
+        Effect.IN_PROCESS,
+        "false drift episodes per 1000 windows that the reference's floors are made for",
+        gt=0,
+        le=100,
     )
-    reference_rows: int = setting(10_000, Effect.IN_PROCESS, "most rows the drift reference keeps", ge=200)
+    reference_rows: int = setting(
+        10_000, Effect.IN_PROCESS, "most rows the drift reference keeps", ge=200
+    )
     alert_band: float = setting(
-        4.0, Effect.IN_PROCESS, "gate: alert rate on the held-out rows, as a multiple of the budget, at most", gt=1
+        4.0,
+        Effect.IN_PROCESS,
+        "gate: alert rate on the held-out rows, as a multiple of the budget, at most",
+        gt=1,
     )
-    min_planted_auroc: float = setting(0.7, Effect.IN_PROCESS, "gate: AUROC of planted anomalies, at least", ge=0.5, le=1)
+    min_planted_auroc: float = setting(
+        0.7, Effect.IN_PROCESS, "gate: AUROC of planted anomalies, at least", ge=0.5, le=1
+    )
     max_calibration_error: float = setting(
-        0.5, Effect.IN_PROCESS, "gate: share of the budget by which the alert rate on calibration rows may miss its own", gt=0
+        0.5,
+        Effect.IN_PROCESS,
+        "gate: share of the budget by which the alert rate on calibration rows may miss its own",
+        gt=0,
     )
     min_seed_agreement: float = setting(
-        0.5, Effect.IN_PROCESS, "gate: rank correlation with a forest of another seed, at least", ge=-1, le=1
+        0.5,
+        Effect.IN_PROCESS,
+        "gate: rank correlation with a forest of another seed, at least",
+        ge=-1,
+        le=1,
     )
     min_rank_agreement: float = setting(
-        0.3, Effect.IN_PROCESS, "gate: rank correlation with the champion's scores, at least (not after drift)", ge=-1, le=1
+        0.3,
+        Effect.IN_PROCESS,
+        "gate: rank correlation with the champion's scores, at least (not after drift)",
+        ge=-1,
+        le=1,
     )
     captured_weight: float = setting(
-        1.0, Effect.IN_PROCESS, "retraining: captured rows for each row of the baseline that is fitted on", gt=0
+        1.0,
+        Effect.IN_PROCESS,
+        "retraining: captured rows for each row of the baseline that is fitted on",
+        gt=0,
     )
     min_golden_recall: float = setting(
-        0.5, Effect.IN_PROCESS, "gate: share of the champion's golden anomalies found, at least (not after drift)", ge=0, le=1
+        0.5,
+        Effect.IN_PROCESS,
+        "gate: share of the champion's golden anomalies found, at least (not after drift)",
+        ge=0,
+        le=1,
     )
     max_golden_alerts: float = setting(
-        0.25, Effect.IN_PROCESS, "gate: share of the champion's normal golden rows that alert (not after drift)", ge=0, le=1
+        0.25,
+        Effect.IN_PROCESS,
+        "gate: share of the champion's normal golden rows that alert (not after drift)",
+        ge=0,
+        le=1,
     )
     max_features_lost: float = setting(
-        0.1, Effect.IN_PROCESS, "gate: share of the features that became constant (not after drift)", ge=0, le=1
+        0.1,
+        Effect.IN_PROCESS,
+        "gate: share of the features that became constant (not after drift)",
+        ge=0,
+        le=1,
     )
     max_scale_change: float = setting(
-        10.0, Effect.IN_PROCESS, "gate: factor by which the spread of half the features changed (not after drift)", gt=1
+        10.0,
+        Effect.IN_PROCESS,
+        "gate: factor by which the spread of half the features changed (not after drift)",
+        gt=1,
     )
     max_bundle_mb: float = setting(64.0, Effect.IN_PROCESS, "gate: size of the bundle", gt=0)
-    max_row_us: float = setting(5000.0, Effect.IN_PROCESS, "gate: microseconds to score one row", gt=0)
+    max_row_us: float = setting(
+        5000.0, Effect.IN_PROCESS, "gate: microseconds to score one row", gt=0
+    )
     auroc_tolerance: float = setting(
-        0.05, Effect.IN_PROCESS, "gate: the challenger's AUROC may fall so far behind the champion's", ge=0, le=1
+        0.05,
+        Effect.IN_PROCESS,
+        "gate: the challenger's AUROC may fall so far behind the champion's",
+        ge=0,
+        le=1,
     )
 
     @model_validator(mode="after")
@@ -112,9 +201,13 @@ class TrainSettings(RoomSettings):
         if (self.alerts_per_day is None) != (self.rows_per_day is None):
             raise ValueError("alerts_per_day and rows_per_day go together")
         if self.jobs_url is not None and self.tracking_uri is None:
-            raise ValueError("VIGIL_TRAIN_JOBS_URL needs VIGIL_TRAIN_TRACKING_URI: the MLflow that its jobs register in")
+            raise ValueError(
+                "VIGIL_TRAIN_JOBS_URL needs VIGIL_TRAIN_TRACKING_URI: the MLflow that its jobs register in"
+            )
         if not 0 < self.budget < 0.5:
-            raise ValueError(f"{self.alerts_per_day} alerts in {self.rows_per_day} rows a day: half of all would alert")
+            raise ValueError(
+                f"{self.alerts_per_day} alerts in {self.rows_per_day} rows a day: half of all would alert"
+            )
         return self
 
     @property
@@ -128,4 +221,8 @@ class TrainSettings(RoomSettings):
     @property
     def budget(self) -> float:
         """The share of rows that may alert."""
-        return self.alerts_per_day / self.rows_per_day if self.alerts_per_day and self.rows_per_day else self.alert_rate
+        return (
+            self.alerts_per_day / self.rows_per_day
+            if self.alerts_per_day and self.rows_per_day
+            else self.alert_rate
+        )

@@ -36,17 +36,30 @@ class JobSpec:
         """The same in whatever folder it is run."""
         captured = self.captured and _absolute(self.captured)
         schema = self.columns.schema and _absolute(self.columns.schema)
-        return replace(self, data=_absolute(self.data), captured=captured, columns=replace(self.columns, schema=schema))
+        return replace(
+            self,
+            data=_absolute(self.data),
+            captured=captured,
+            columns=replace(self.columns, schema=schema),
+        )
 
     def arguments(self) -> list[str]:
         """The `vigil` command line that does this job."""
         columns = self.columns
         told = {
-            "data": self.data, "label": self.label or columns.label, "time": columns.time, "entity": columns.entity,
-            "columns": ",".join(columns.features or ()), "schema": columns.schema, "over-time": self.over_time,
-            "captured": self.captured, "since": repr(self.since) if self.since else None, "trigger": self.trigger,
-            "key": self.key, "tune": repr(self.tune) if self.tune else None,
-        }  # fmt: skip
+            "data": self.data,
+            "label": self.label or columns.label,
+            "time": columns.time,
+            "entity": columns.entity,
+            "columns": ",".join(columns.features or ()),
+            "schema": columns.schema,
+            "over-time": self.over_time,
+            "captured": self.captured,
+            "since": repr(self.since) if self.since else None,
+            "trigger": self.trigger,
+            "key": self.key,
+            "tune": repr(self.tune) if self.tune else None,
+        }
         return ["train", *(f"--{name}={value}" for name, value in told.items() if value), "--json"]
 
 
@@ -63,4 +76,10 @@ class JobResult:
 
     def to_json(self) -> dict[str, Any]:
         v = self.version
-        return {"version": v.version, "run_id": v.run_id, "digest": v.digest, "metrics": dict(v.metrics), "verdict": self.verdict}
+        return {
+            "version": v.version,
+            "run_id": v.run_id,
+            "digest": v.digest,
+            "metrics": dict(v.metrics),
+            "verdict": self.verdict,
+        }

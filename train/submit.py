@@ -85,7 +85,9 @@ class Jobs:
     def _start(self, job: str, command: str) -> bool:
         if job in self._known():
             return False
-        self._ask("submit_job", entrypoint=command, submission_id=job, entrypoint_num_cpus=DRIVER_CPUS)
+        self._ask(
+            "submit_job", entrypoint=command, submission_id=job, entrypoint_num_cpus=DRIVER_CPUS
+        )
         return True
 
     def next(self, job: str) -> str:
@@ -122,7 +124,9 @@ class Jobs:
                 again, told = None, 0
                 continue
             for line in lines[told:]:
-                if not line.startswith(("{", "Running entrypoint")):  # its answer is for whoever asked
+                if not line.startswith(
+                    ("{", "Running entrypoint")
+                ):  # its answer is for whoever asked
                     tell(line)
             told = len(lines)
             if status.is_terminal():
@@ -149,7 +153,9 @@ class Jobs:
             status = self._ask("get_job_status", job)
         except JobsUnavailable as error:
             if job not in self._known():
-                raise JobLost(f"Ray's job server {self._url} no longer knows the job {job}; its head was replaced") from error
+                raise JobLost(
+                    f"Ray's job server {self._url} no longer knows the job {job}; its head was replaced"
+                ) from error
             raise
         log = self._log(job, status)
         return status, (log if status.is_terminal() else log[: log.rfind("\n") + 1]).splitlines()
@@ -158,7 +164,9 @@ class Jobs:
         """What a job wrote. It lies on the machine of its driver: one that has ended may have lost it."""
         ended = status.is_terminal()
         try:
-            return self._patiently(partial(self._ask, "get_job_logs", job), time.monotonic() + LOG_S * ended)
+            return self._patiently(
+                partial(self._ask, "get_job_logs", job), time.monotonic() + LOG_S * ended
+            )
         except JobsUnavailable as error:
             if status == JobStatus.FAILED:
                 raise JobLost(f"the job {job} has ended with the machine that it ran on") from error
@@ -182,13 +190,17 @@ class Jobs:
             self._client = self._client or within(ANSWER_S, partial(JobServer, self._url))
             return within(ANSWER_S, partial(getattr(self._client, what), *args, **named))
         except TimeoutError as error:  # its agent is stuck, and Ray's client would wait for ever
-            raise JobsUnavailable(f"Ray's job server {self._url} does not answer within {ANSWER_S:g} s") from error
+            raise JobsUnavailable(
+                f"Ray's job server {self._url} does not answer within {ANSWER_S:g} s"
+            ) from error
         except AuthenticationError as error:
             raise NotAdmitted(
                 f"Ray's job server {self._url} takes another token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's"
             ) from error
         except (RuntimeError, OSError) as error:  # which is all that Ray's client says of a failure
-            raise JobsUnavailable(f"Ray's job server {self._url} cannot do it now: {error}") from error
+            raise JobsUnavailable(
+                f"Ray's job server {self._url} cannot do it now: {error}"
+            ) from error
 
 
 def train(
@@ -231,6 +243,8 @@ def _failure(job: str, status: JobStatus, lines: list[str]) -> VigilError:
     last = lines[-1] if lines else "it wrote nothing"
     try:
         told = json.loads(last)["error"]
-        return getattr(errors, told["type"], VigilError)(told["message"], field=told.get("field"), row=told.get("row"))
+        return getattr(errors, told["type"], VigilError)(
+            told["message"], field=told.get("field"), row=told.get("row")
+        )
     except (ValueError, TypeError, LookupError):
         return VigilError(f"the job {job} ended {status} without a version: {last[:300]}")

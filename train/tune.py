@@ -52,7 +52,9 @@ class Choice:
 
     def settings(self, settings: TrainSettings) -> TrainSettings:
         """`settings` with this configuration."""
-        return settings.model_copy(update={key: value for key, value in asdict(self).items() if key != "over_time"})
+        return settings.model_copy(
+            update={key: value for key, value in asdict(self).items() if key != "over_time"}
+        )
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,14 @@ class Trial:
 
 
 def search(
-    load: Callable[[str], tuple[Table, Table]], over_time: str, transforms: Sequence[str], settings: TrainSettings,
-    seconds: float, storage: Path, tell: Listener,
-) -> tuple[Choice, tuple[Trial, ...]]:  # fmt: skip
+    load: Callable[[str], tuple[Table, Table]],
+    over_time: str,
+    transforms: Sequence[str],
+    settings: TrainSettings,
+    seconds: float,
+    storage: Path,
+    tell: Listener,
+) -> tuple[Choice, tuple[Trial, ...]]:
     """The best configuration that was tried within `seconds`, and all trials. `load` gives the rows to fit on and those held out
     under a transform: `over_time` is what is there, `transforms` are tried too. `storage` holds Tune's files meanwhile.
 
@@ -86,13 +93,18 @@ def search(
     left = seconds - (time.monotonic() - began)
     found = _run(choices, tables, settings, left, storage, tell) if left > 0 else {}
     if 0 not in found:
-        raise VigilError(f"the first trial did not end within {seconds:g} s: give --tune more seconds")
+        raise VigilError(
+            f"the first trial did not end within {seconds:g} s: give --tune more seconds"
+        )
     trials = tuple(
-        Trial(f"trial {number}", asdict(choices[number]), metrics, took) for number, (metrics, took) in sorted(found.items())
+        Trial(f"trial {number}", asdict(choices[number]), metrics, took)
+        for number, (metrics, took) in sorted(found.items())
     )
     best = max(found, key=lambda number: (found[number][0]["objective"], -number))
-    tell(f"tried {len(trials)} configurations: {_text(choices[best])} is best ({trials[0].metrics['objective']:.4f} became "
-         f"{found[best][0]['objective']:.4f})")  # fmt: skip
+    tell(
+        f"tried {len(trials)} configurations: {_text(choices[best])} is best ({trials[0].metrics['objective']:.4f} became "
+        f"{found[best][0]['objective']:.4f})"
+    )
     return choices[best], trials
 
 
@@ -101,40 +113,65 @@ def order(settings: TrainSettings, over_time: str, rows: Mapping[str, int]) -> l
     first = Choice(settings.n_estimators, settings.max_samples, settings.max_features, over_time)
     others = [Choice(*one) for one in product(TREES, SAMPLES, FEATURES, rows)]
     others = [one for one in others if one != first and one.max_samples <= rows[one.over_time]]
-    return [first, *(others[i] for i in np.random.default_rng(settings.seed).permutation(len(others)))]
+    return [
+        first,
+        *(others[i] for i in np.random.default_rng(settings.seed).permutation(len(others))),
+    ]
 
 
 def _run(
-    choices: Sequence[Choice], tables: Mapping[str, tuple[Table, Table]], settings: TrainSettings, seconds: float, storage: Path,
+    choices: Sequence[Choice],
+    tables: Mapping[str, tuple[Table, Table]],
+    settings: TrainSettings,
+    seconds: float,
+    storage: Path,
     tell: Listener,
-) -> dict[int, tuple[dict[str, float], float]]:  # fmt: skip
+) -> dict[int, tuple[dict[str, float], float]]:
     """Metrics and seconds of those that were tried in time, by their number."""
     free = int(ray.available_resources().get("CPU", 0) // settings.cpus_per_worker)
     trainable = tune.with_resources(
-        tune.with_parameters(_try, choices=choices, tables=tables, seed=settings.seed), {"cpu": settings.cpus_per_worker}
+        tune.with_parameters(_try, choices=choices, tables=tables, seed=settings.seed),
+        {"cpu": settings.cpus_per_worker},
     )
     tuner = tune.Tuner(
         trainable,
         param_space={"number": tune.grid_search(list(range(len(choices))))},
         tune_config=tune.TuneConfig(
-            metric="objective", mode="max", time_budget_s=seconds, reuse_actors=True,
+            metric="objective",
+            mode="max",
+            time_budget_s=seconds,
+            reuse_actors=True,
             max_concurrent_trials=max(1, min(settings.workers, free)),
         ),
         run_config=tune.RunConfig(
-            name=uuid.uuid4().hex, storage_path=str(storage), verbose=0, callbacks=[_Told(len(choices), seconds, tell)]
+            name=uuid.uuid4().hex,
+            storage_path=str(storage),
+            verbose=0,
+            callbacks=[_Told(len(choices), seconds, tell)],
         ),
-    )  # fmt: skip
+    )
     try:
         results = tuner.fit()
     finally:
         shutil.rmtree(storage, ignore_errors=True)
-    found = [result.metrics for result in results if result.metrics and "objective" in result.metrics]
-    return {metrics["number"]: ({name: metrics[name] for name in metrics["names"]}, metrics["seconds"]) for metrics in found}
+    found = [
+        result.metrics for result in results if result.metrics and "objective" in result.metrics
+    ]
+    return {
+        metrics["number"]: ({name: metrics[name] for name in metrics["names"]}, metrics["seconds"])
+        for metrics in found
+    }
 
 
 class _Told(tune.Callback):
     def __init__(self, whole: int, seconds: float, tell: Listener) -> None:
-        self._whole, self._seconds, self._tell, self._done, self._began = whole, seconds, tell, 0, time.monotonic()
+        self._whole, self._seconds, self._tell, self._done, self._began = (
+            whole,
+            seconds,
+            tell,
+            0,
+            time.monotonic(),
+        )
 
     def on_trial_complete(self, *_: Any, **__: Any) -> None:
         self._done += 1
@@ -142,10 +179,23 @@ class _Told(tune.Callback):
         self._tell.part(f"{self._done} of {self._whole} configurations tried", spent)
 
 
-def _try(config: dict[str, Any], *, choices: Sequence[Choice], tables: Mapping[str, tuple[Table, Table]], seed: int) -> None:
+def _try(
+    config: dict[str, Any],
+    *,
+    choices: Sequence[Choice],
+    tables: Mapping[str, tuple[Table, Table]],
+    seed: int,
+) -> None:
     began, choice = time.monotonic(), choices[config["number"]]
     metrics = measure(choice, *tables[choice.over_time], seed)
-    tune.report({**metrics, "names": list(metrics), "number": config["number"], "seconds": time.monotonic() - began})
+    tune.report(
+        {
+            **metrics,
+            "names": list(metrics),
+            "number": config["number"],
+            "seconds": time.monotonic() - began,
+        }
+    )
 
 
 def measure(choice: Choice, rows: Table, held_out: Table, seed: int) -> dict[str, float]:
@@ -153,13 +203,20 @@ def measure(choice: Choice, rows: Table, held_out: Table, seed: int) -> dict[str
 
     def fitted(seed: int) -> IsolationForest:
         return fit_part(
-            rows.X, trees=choice.n_estimators, max_samples=choice.max_samples, max_features=choice.max_features, seed=seed
+            rows.X,
+            trees=choice.n_estimators,
+            max_samples=choice.max_samples,
+            max_features=choice.max_features,
+            seed=seed,
         )
 
     forest = CompiledForest.compile(fitted(seed))
     metrics = evaluate(forest, np.inf, held_out, spread(rows.X))
     if "average_precision" in metrics:
-        return {"objective": metrics["average_precision"], "average_precision": metrics["average_precision"]}
+        return {
+            "objective": metrics["average_precision"],
+            "average_precision": metrics["average_precision"],
+        }
     other = CompiledForest.compile(fitted(seed + 1))
     agrees = max(0.0, agreement(forest.score(held_out.X), other.score(held_out.X)))
     planted = metrics["planted_auroc"]

@@ -69,7 +69,9 @@ class Platform:
     dashboard_url: str
     tracking_uri: str
     token_path: str
-    key_path: str | None = None  # of the API key that this platform's own commands use, where the service asks for one
+    key_path: str | None = (
+        None  # of the API key that this platform's own commands use, where the service asks for one
+    )
 
     @property
     def service(self) -> Service:

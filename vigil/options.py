@@ -20,14 +20,21 @@ import yaml
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsError,
+)
 
 from vigil.errors import VigilError
 
 T = TypeVar("T")
 ROOMS = ("serve", "drift", "train")
 FILE, FILE_VARIABLE = "vigil.yaml", "VIGIL_CONFIG"
-SECRETS_VARIABLE = "VIGIL_SECRETS"  # a folder with one file for each secret: a mounted Secret, which follows it
+SECRETS_VARIABLE = (
+    "VIGIL_SECRETS"  # a folder with one file for each secret: a mounted Secret, which follows it
+)
 
 # Whether only what is given counts: a replica, or a stack, asks no environment.
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
@@ -68,7 +75,13 @@ class Origin:
 
 
 def setting(
-    default: Any, effect: Effect, description: str, *, secret: bool = False, internal: bool = False, **bounds: Any
+    default: Any,
+    effect: Effect,
+    description: str,
+    *,
+    secret: bool = False,
+    internal: bool = False,
+    **bounds: Any,
 ) -> Any:
     """A field of a room's settings.
 
@@ -143,7 +156,11 @@ class RoomSettings(BaseSettings):
     @classmethod
     def names(cls, *effects: Effect) -> list[str]:
         """The fields of these effects that are no secrets."""
-        return [name for name in cls.model_fields if cls.effect_of(name) in effects and not cls.is_secret(name)]
+        return [
+            name
+            for name in cls.model_fields
+            if cls.effect_of(name) in effects and not cls.is_secret(name)
+        ]
 
     def told(self, *effects: Effect) -> dict[str, Any]:
         """The values of the fields with these effects as JSON, without secrets."""
@@ -174,7 +191,10 @@ class RoomSettings(BaseSettings):
         file = settings_file()
         by_source = (
             (EnvSettingsSource(cls)(), lambda name: Origin("environment", cls.variable(name))),
-            (_SecretFiles(cls)(), lambda name: Origin("secret", str(secrets_folder() / cls.variable(name)))),
+            (
+                _SecretFiles(cls)(),
+                lambda name: Origin("secret", str(secrets_folder() / cls.variable(name))),
+            ),
             (_File(cls)(), lambda name: Origin("file", str(file))),
         )
         found = {}
@@ -260,7 +280,9 @@ def read_file(file: Path) -> dict[str, dict[str, Any]]:
         found = yaml.safe_load(file.read_text()) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadSettings(f"{file} is not YAML: {error}") from error
-    if not isinstance(found, dict) or any(not isinstance(one or {}, dict) for one in found.values()):
+    if not isinstance(found, dict) or any(
+        not isinstance(one or {}, dict) for one in found.values()
+    ):
         raise BadSettings(f"{file}: it must have an object each for {', '.join(ROOMS)}")
     if odd := [str(name) for name in found if name not in ROOMS]:
         raise BadSettings(f"{file}: {', '.join(odd)}: the objects are {', '.join(ROOMS)}")
@@ -289,7 +311,11 @@ def _mistake(cls: type[RoomSettings], one: dict[str, Any], by_environment: set[s
         name = name.removeprefix(f"{cls.room}.")
         keys = {to_camel(known).lower(): to_camel(known) for known in cls.model_fields}
         near = [keys[one] for one in difflib.get_close_matches(name.lower(), keys, 1)]
-        hint = f"; did you mean {cls.room}.{near[0]}?" if near else f"; docs/settings.md lists the keys of {cls.room}"
+        hint = (
+            f"; did you mean {cls.room}.{near[0]}?"
+            if near
+            else f"; docs/settings.md lists the keys of {cls.room}"
+        )
         return f"{cls.room}.{name}: no such key{hint}"
     shown = cls.variable(name) if name in by_environment else cls.key(name)
     value = "a secret" if cls.is_secret(name) else repr(one["input"])

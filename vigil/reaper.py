@@ -38,7 +38,10 @@ def start(platform: str) -> subprocess.Popen[bytes]:
     """Start the reaper of `platform`; it waits for this process to close its standard input or to die."""
     environment = {key: value for key, value in os.environ.items() if key != MARK}
     return subprocess.Popen(
-        [sys.executable, "-m", "vigil.reaper", platform], stdin=subprocess.PIPE, env=environment, start_new_session=True
+        [sys.executable, "-m", "vigil.reaper", platform],
+        stdin=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
     )
 
 

@@ -12,5 +12,7 @@ def commit() -> str:
     root, git = Path(__file__).parent.parent, shutil.which("git")
     if git is None or not (root / ".git").exists():
         return ""
-    asked = subprocess.run([git, "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        [git, "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
     return asked.stdout.strip()

@@ -31,7 +31,9 @@ class Unanswered(VigilError, OSError):
 
     status = 503
 
-    def __init__(self, message: str, code: int | None = None, answer: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, message: str, code: int | None = None, answer: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.code, self.answer = code, answer or {}
 
@@ -121,7 +123,11 @@ class Named:
 def service_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command --url, --api-key and --api-key-file; it gets them as `service`, a Named."""
 
-    @click.option("--url", envvar="VIGIL_URL", help="service to ask (or VIGIL_URL; default: the platform that runs here)")
+    @click.option(
+        "--url",
+        envvar="VIGIL_URL",
+        help="service to ask (or VIGIL_URL; default: the platform that runs here)",
+    )
     @click.option("--api-key", envvar="VIGIL_API_KEY", help="key to show to it (or VIGIL_API_KEY)")
     @click.option(
         "--api-key-file",
@@ -130,7 +136,9 @@ def service_options(function: Callable[..., None]) -> Callable[..., None]:
         help="file with that key (or VIGIL_API_KEY_FILE)",
     )
     @functools.wraps(function)
-    def asked(*args: Any, url: str | None, api_key: str | None, api_key_file: Path | None, **named: Any) -> None:
+    def asked(
+        *args: Any, url: str | None, api_key: str | None, api_key_file: Path | None, **named: Any
+    ) -> None:
         # An empty variable is one that somebody did not set.
         service = Named(url or None, api_key or None, api_key_file or None)
         function(*args, service=service, **named)

@@ -29,7 +29,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="one JSON obj
 
 def plain(value: object) -> str:
     """What a terminal shows and does not obey: feature names and reasons come from outside."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    return "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value)
+    )
 
 
 def say(message: str) -> None:
@@ -68,7 +70,12 @@ def steps(title: str, total: int) -> Iterator[Steps]:
         yield Steps(title, None, total)
         return
     with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
     ) as bar:
         yield Steps(title, bar, total)
 

@@ -29,7 +29,12 @@ class Known:
 
 
 def document(
-    status: Mapping[str, Any], live: Live, known: Known, governor: Governor, settings: DriftSettings, now: float
+    status: Mapping[str, Any],
+    live: Live,
+    known: Known,
+    governor: Governor,
+    settings: DriftSettings,
+    now: float,
 ) -> dict[str, Any]:
     """`status` is what `/drift` answers. Nothing in it changes with the clock alone, so that a quiet page is not sent anew."""
     features = status["features"]
@@ -43,8 +48,12 @@ def document(
         "totals": live.traffic.totals(now),
         "points": live.points.columns(),
         "features": drifting[:MOST_FEATURES],
-        "feature_count": len(features) or (len(known.comparison.bundle.names) if known.comparison else 0),
-        "verdict": status["verdict"] and {key: status["verdict"][key] for key in ("verdict", "severity", "sentence", "features")},
+        "feature_count": len(features)
+        or (len(known.comparison.bundle.names) if known.comparison else 0),
+        "verdict": status["verdict"]
+        and {
+            key: status["verdict"][key] for key in ("verdict", "severity", "sentence", "features")
+        },
         "verdicts": status["verdicts"],
         "window": {"rows": status["rows_in_window"], "size": status["window_rows"]},
         "rows_seen": status["rows_seen"],
@@ -68,18 +77,41 @@ def _state(status: Mapping[str, Any]) -> str:
 
 
 def _feature(feature: Mapping[str, Any]) -> dict[str, Any]:
-    ties = feature["correlation"] / feature["correlation_floor"] if feature["correlation_floor"] else 0.0
+    ties = (
+        feature["correlation"] / feature["correlation_floor"]
+        if feature["correlation_floor"]
+        else 0.0
+    )
     ratio = feature["ks"] / feature["floor"] if feature["floor"] else 0.0
     return {
-        "feature": feature["feature"], "trend": feature["trend"], "ks": round(feature["ks"], 4),
-        "floor": round(feature["floor"], 4), "ratio": round(ratio, 3), "correlation": round(ties, 3),
-        "effect": round(feature["wasserstein"], 3), "nearness": round(max(ratio, ties if ties >= 1 else 0.0), 3),
-    }  # fmt: skip
+        "feature": feature["feature"],
+        "trend": feature["trend"],
+        "ks": round(feature["ks"], 4),
+        "floor": round(feature["floor"], 4),
+        "ratio": round(ratio, 3),
+        "correlation": round(ties, 3),
+        "effect": round(feature["wasserstein"], 3),
+        "nearness": round(max(ratio, ties if ties >= 1 else 0.0), 3),
+    }
 
 
-def _governor(shown: Mapping[str, Any], state: Governor, settings: DriftSettings, now: float) -> dict[str, Any]:
+def _governor(
+    shown: Mapping[str, Any], state: Governor, settings: DriftSettings, now: float
+) -> dict[str, Any]:
     return {
-        **{key: shown[key] for key in ("phase", "mode", "reason", "episode", "cooldown", "until", "rows", "retrains_left")},
+        **{
+            key: shown[key]
+            for key in (
+                "phase",
+                "mode",
+                "reason",
+                "episode",
+                "cooldown",
+                "until",
+                "rows",
+                "retrains_left",
+            )
+        },
         "rows_wanted": settings.retrain_rows,
         "settings_mode": settings.mode,
         "retrains_a_day": settings.max_retrains_per_day,
@@ -88,7 +120,12 @@ def _governor(shown: Mapping[str, Any], state: Governor, settings: DriftSettings
 
 
 def _models(status: Mapping[str, Any], known: Known) -> dict[str, Any]:
-    comparison, challenger, canary, scores = known.comparison, known.desired.challenger, status["canary"], status["scores"]
+    comparison, challenger, canary, scores = (
+        known.comparison,
+        known.desired.challenger,
+        status["canary"],
+        status["scores"],
+    )
     threshold = comparison and comparison.bundle.threshold
     replicas = [{key: replica.get(key) for key in REPLICA} for replica in status["replicas"]]
     return {
@@ -96,20 +133,30 @@ def _models(status: Mapping[str, Any], known: Known) -> dict[str, Any]:
         "champion": comparison and _version(comparison.champion),
         "challenger": challenger and _version(challenger),
         "versions": [_version(version) for version in known.versions],
-        "canary": canary and {key: canary[key] for key in ("version", "champion", "share", "started", "stopped", "arms")},
+        "canary": canary
+        and {
+            key: canary[key]
+            for key in ("version", "champion", "share", "started", "stopped", "arms")
+        },
         "shadow": status["shadow"],
-        "threshold": threshold and {"value": threshold.value, "policy": threshold.policy, "budget": threshold.budget},
+        "threshold": threshold
+        and {"value": threshold.value, "policy": threshold.policy, "budget": threshold.budget},
         "alert_rate": scores["alert_rate"] if scores else None,
         "usual_alert_rate": scores["usual"] if scores else None,
         "replicas": sorted(replicas, key=lambda r: str(r["replica"])),
         "lagging": status["lagging"],
         "convergence": _convergence(status),
-    }  # fmt: skip
+    }
 
 
 def _version(version: Version) -> dict[str, Any]:
     tags = {key: version.tags.get(key, "") for key in ("trigger", "verdict")}
-    return {"version": version.version, "digest": version.digest, "created": version.created, **tags}
+    return {
+        "version": version.version,
+        "digest": version.digest,
+        "created": version.created,
+        **tags,
+    }
 
 
 def _convergence(status: Mapping[str, Any]) -> str:
@@ -119,6 +166,10 @@ def _convergence(status: Mapping[str, Any]) -> str:
     if desired is None:
         return "there is no champion yet"
     if not lagging:
-        who = "the one replica serves" if len(replicas) == 1 else f"all {len(replicas)} replicas serve"
+        who = (
+            "the one replica serves"
+            if len(replicas) == 1
+            else f"all {len(replicas)} replicas serve"
+        )
         return f"{who} version {desired}"
     return f"{len(replicas) - len(lagging)} of {len(replicas)} replicas serve version {desired}; {', '.join(lagging)} lag"

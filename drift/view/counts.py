@@ -17,7 +17,10 @@ class Counts:
 
     def __init__(self) -> None:
         self._latest: dict[str, tuple[Snapshot, int, float]] = {}
-        self._round, self._heard = 0, set[str]()  # who has reported in this round; who does again begins the next
+        self._round, self._heard = (
+            0,
+            set[str](),
+        )  # who has reported in this round; who does again begins the next
         self._gone: Snapshot = []
 
     def report(self, name: str, counts: Snapshot, told: Snapshot, now: float) -> None:
@@ -28,12 +31,17 @@ class Counts:
         if name not in self._latest:
             self._gone = total([self._gone, _negative(_without_gauges(told))])
         self._latest[name] = (counts, self._round, now)
-        for other in [other for other, (_, last, _) in self._latest.items() if self._round - last > ROUNDS]:
+        for other in [
+            other for other, (_, last, _) in self._latest.items() if self._round - last > ROUNDS
+        ]:
             self._gone = total([self._gone, _without_gauges(self._latest.pop(other)[0])])
 
     def snapshots(self, now: float) -> list[Snapshot]:
         """To be summed; of who is silent without its gauges: the dead are in no state."""
-        latest = [counts if now - at < TIMEOUT_S else _without_gauges(counts) for counts, _, at in self._latest.values()]
+        latest = [
+            counts if now - at < TIMEOUT_S else _without_gauges(counts)
+            for counts, _, at in self._latest.values()
+        ]
         return [self._gone, *latest]
 
 

@@ -27,7 +27,9 @@ class Gauges:
     def __init__(self, metrics: DriftMetrics) -> None:
         self._metrics = metrics
         self._champion: str | None = None
-        self._judged: deque[str] = deque(maxlen=REMEMBERED)  # a champion that comes back was not judged last
+        self._judged: deque[str] = deque(
+            maxlen=REMEMBERED
+        )  # a champion that comes back was not judged last
         self._training: dict[str, float] = {}
         self._gate: dict[str, tuple[float, float]] = {}
         self._passed = math.nan
@@ -61,7 +63,10 @@ class Gauges:
             return
         try:
             gate = registry.gate(registry.get(version))
-            checks = {str(c["name"]): (float(c["value"]), float(c["limit"])) for c in gate["checks"][:MOST_CHECKS]}
+            checks = {
+                str(c["name"]): (float(c["value"]), float(c["limit"]))
+                for c in gate["checks"][:MOST_CHECKS]
+            }
             passed = float(bool(gate["passed"]))
         except (VigilError, ValueError, TypeError, LookupError) as error:
             log.warning("what the gates said of version %s cannot be read: %s", version, error)
@@ -70,7 +75,11 @@ class Gauges:
         self._gate, self._passed = checks, passed
 
     def _models(self, status: Mapping[str, Any]) -> None:
-        metrics, version, desired = self._metrics, status["model_version"], status["desired_version"]
+        metrics, version, desired = (
+            self._metrics,
+            status["model_version"],
+            status["desired_version"],
+        )
         metrics.info.clear()
         if version is not None:
             metrics.info.labels(version, str(status["model_digest"])[:12]).set(1)
@@ -84,14 +93,19 @@ class Gauges:
         metrics.canary_share.set(status["canary"]["share"] if status["canary"] else 0.0)
         shadow = status["shadow"] or {}
         metrics.shadow_ranks.set(_known(shadow.get("kendall_tau")))
-        _set(metrics.shadow_alert_rate, {m: shadow[f"{m}_alert_rate"] for m in ("champion", "challenger") if shadow})
+        _set(
+            metrics.shadow_alert_rate,
+            {m: shadow[f"{m}_alert_rate"] for m in ("champion", "challenger") if shadow},
+        )
 
     def _window(self, status: Mapping[str, Any]) -> None:
         metrics, scores = self._metrics, status["scores"]
         metrics.severity.set(status["drift_score"])
         metrics.alert_rate.set(_known(scores["alert_rate"] if scores else None))
         metrics.alert_budget.set(_known(status["alert_budget"]))
-        furthest = sorted(status["features"], key=lambda f: f["floor"] / max(f["ks"], 1e-12))[:MOST_FEATURES]
+        furthest = sorted(status["features"], key=lambda f: f["floor"] / max(f["ks"], 1e-12))[
+            :MOST_FEATURES
+        ]
         _set(metrics.statistic, {f["feature"]: f["ks"] for f in furthest})
         _set(metrics.floor, {f["feature"]: f["floor"] for f in furthest})
 

@@ -43,7 +43,9 @@ class Traffic:
     """Requests, rows and latencies by step, from the differences of what replicas count."""
 
     def __init__(self) -> None:
-        self._steps: dict[float, Step] = {}  # by when they begin (Unix seconds); without traffic there is none
+        self._steps: dict[
+            float, Step
+        ] = {}  # by when they begin (Unix seconds); without traffic there is none
         self._former: dict[str, tuple[float, dict[Sample, float]]] = {}
 
     def ingest(self, replica: str, counts: Snapshot, now: float) -> float:
@@ -63,7 +65,11 @@ class Traffic:
 
     def columns(self, now: float) -> dict[str, Any]:
         """The steps as columns, in order, without those of which some replicas have not told yet; rates are per second."""
-        steps = [(at, step) for at, step in sorted(self._steps.items()) if now - SPAN_S <= at <= now - 2 * STEP_S]
+        steps = [
+            (at, step)
+            for at, step in sorted(self._steps.items())
+            if now - SPAN_S <= at <= now - 2 * STEP_S
+        ]
         refused: Sums = defaultdict(float)
         for _, step in steps:
             for name, count in step.refused.items():
@@ -73,19 +79,27 @@ class Traffic:
             return [round(step.counts[name] / STEP_S, 2) for _, step in steps]
 
         return {
-            "step_s": STEP_S, "at": [at for at, _ in steps], "ok": rate("ok"),
+            "step_s": STEP_S,
+            "at": [at for at, _ in steps],
+            "ok": rate("ok"),
             "refused": [round(sum(step.refused.values()) / STEP_S, 2) for _, step in steps],
-            "rows": rate("rows"), "anomalies": rate("anomalies"),
-            "p50_ms": [_ms(step.latency, 0.5) for _, step in steps], "p99_ms": [_ms(step.latency, 0.99) for _, step in steps],
-            "refused_by": {name: round(refused[name]) for name in sorted(refused, key=lambda n: -refused[n])[:10]},
-        }  # fmt: skip
+            "rows": rate("rows"),
+            "anomalies": rate("anomalies"),
+            "p50_ms": [_ms(step.latency, 0.5) for _, step in steps],
+            "p99_ms": [_ms(step.latency, 0.99) for _, step in steps],
+            "refused_by": {
+                name: round(refused[name])
+                for name in sorted(refused, key=lambda n: -refused[n])[:10]
+            },
+        }
 
     def totals(self, now: float) -> dict[str, int]:
         """Sums over the last ten minutes."""
         steps = [step for at, step in self._steps.items() if at >= now - SPAN_S]
-        return {name: round(sum(step.counts[name] for step in steps)) for name in ("ok", "rows", "anomalies")} | {
-            "refused": round(sum(sum(step.refused.values()) for step in steps))
-        }
+        return {
+            name: round(sum(step.counts[name] for step in steps))
+            for name in ("ok", "rows", "anomalies")
+        } | {"refused": round(sum(sum(step.refused.values()) for step in steps))}
 
 
 def _shares(since: float, now: float) -> Iterator[tuple[float, float]]:
@@ -108,7 +122,9 @@ def _add(step: Step, news: Mapping[Sample, float], share: float) -> None:
             step.refused[label] += value * share
         elif name in COUNTED:
             step.counts[COUNTED[name]] += value * share
-    for bound, value in sorted((float(label), value) for (name, label), value in news.items() if name == LATENCY):
+    for bound, value in sorted(
+        (float(label), value) for (name, label), value in news.items() if name == LATENCY
+    ):
         step.latency[bound] += (value - below) * share
         below = value
 
@@ -136,7 +152,9 @@ class Point:
     reasons: Sequence[Mapping[str, Any]] = ()
 
 
-Lots = list[tuple[float, Point]]  # of too many points those with the largest lots go: what stays is even over time
+Lots = list[
+    tuple[float, Point]
+]  # of too many points those with the largest lots go: what stays is even over time
 
 
 class Points:
@@ -149,9 +167,18 @@ class Points:
 
     def follow(self, version: str, bundle: ModelBundle) -> None:
         """Know this version's rows from now on."""
-        self._models = dict([*((v, b) for v, b in self._models.items() if v != version), (version, bundle)][-MODELS:])
+        self._models = dict(
+            [*((v, b) for v, b in self._models.items() if v != version), (version, bundle)][
+                -MODELS:
+            ]
+        )
 
-    def ingest(self, batches: Sequence[tuple[str, NDArray[Any], NDArray[Any], list[str]]], since: float, now: float) -> None:
+    def ingest(
+        self,
+        batches: Sequence[tuple[str, NDArray[Any], NDArray[Any], list[str]]],
+        since: float,
+        now: float,
+    ) -> None:
         """Take in captured rows: (version, rows [n, d], scores [n], requests [n]), which came between `since` and `now`."""
         for version, rows, scores, requests in batches:
             bundle = self._models.get(version)
@@ -165,13 +192,19 @@ class Points:
                 where = np.sort(where[np.argsort(-scores[where])[:ANOMALIES_A_REPORT]])
             # The latest are explained: they are what people look at.
             told = [()] * max(0, len(where) - EXPLAINED_A_REPORT)
-            told += explain(bundle, np.asarray(rows[where[-EXPLAINED_A_REPORT:]], np.float64), REASONS)
+            told += explain(
+                bundle, np.asarray(rows[where[-EXPLAINED_A_REPORT:]], np.float64), REASONS
+            )
             for k, i in enumerate(where):
-                anomaly = Point(float(at[i]), float(scores[i]), limit, version, requests[i], told[k])
+                anomaly = Point(
+                    float(at[i]), float(scores[i]), limit, version, requests[i], told[k]
+                )
                 self._anomalies.append((random.random(), anomaly))
             normal = np.flatnonzero(~over)
             for i in sorted(random.sample(list(normal), min(NORMAL_A_REPORT, len(normal)))):
-                self._normal.append((random.random(), Point(float(at[i]), float(scores[i]), limit, version)))
+                self._normal.append(
+                    (random.random(), Point(float(at[i]), float(scores[i]), limit, version))
+                )
         self._normal = _kept(self._normal, MOST_NORMAL, now)
         latest = sorted(self._anomalies, key=lambda lot: lot[1].at)
         some = _kept(latest[:-LATEST_ANOMALIES], MOST_ANOMALIES - LATEST_ANOMALIES, now)
@@ -181,14 +214,23 @@ class Points:
         """The normal points as columns in order of time, the anomalies as objects, latest first."""
         normal = sorted((point for _, point in self._normal), key=lambda p: p.at)
         anomalies = [
-            {"at": p.at, "score": round(p.score, 4), "threshold": round(p.threshold, 4), "version": p.version,
-             "request_id": p.request, "reasons": list(p.reasons)}
+            {
+                "at": p.at,
+                "score": round(p.score, 4),
+                "threshold": round(p.threshold, 4),
+                "version": p.version,
+                "request_id": p.request,
+                "reasons": list(p.reasons),
+            }
             for p in sorted((anomaly for _, anomaly in self._anomalies), key=lambda p: -p.at)
-        ]  # fmt: skip
+        ]
         return {
-            "at": [p.at for p in normal], "score": [round(p.score, 4) for p in normal],
-            "threshold": [round(p.threshold, 4) for p in normal], "version": [p.version for p in normal], "anomalies": anomalies,
-        }  # fmt: skip
+            "at": [p.at for p in normal],
+            "score": [round(p.score, 4) for p in normal],
+            "threshold": [round(p.threshold, 4) for p in normal],
+            "version": [p.version for p in normal],
+            "anomalies": anomalies,
+        }
 
 
 def _kept(lots: Lots, most: int, now: float) -> Lots:

@@ -33,7 +33,11 @@ governor {escape(governor["phase"])}: {escape(governor["reason"])}</p>
 def _row(feature: Mapping[str, Any]) -> str:
     over = feature["ks"] / feature["floor"]
     width, kind = min(1.0, over / 2) * BAR, "over" if over >= 1 else "under"
-    numbers = (feature["wasserstein"], feature["psi"], feature["correlation"] / feature["correlation_floor"])
+    numbers = (
+        feature["wasserstein"],
+        feature["psi"],
+        feature["correlation"] / feature["correlation_floor"],
+    )
     cells = "".join(f'<td class="n">{number:.2f}</td>' for number in numbers)
     return (
         f'<tr><td>{escape(feature["feature"])}</td><td class="n">{feature["ks"]:.3f} / {feature["floor"]:.3f}</td>'

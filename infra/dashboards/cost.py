@@ -11,36 +11,94 @@ ROWS = f"sum(rate(vigil_rows_scored_total{EACH}))"
 PRICE = {"price": ("USD for a vCPU-hour", str(price("m6i vCPU")))}
 
 SCORING = [
-    Panel("CPU seconds in a million rows", "Of all replicas, idle time between requests included: more load makes it cheaper.",
-          "s", {"replicas": f"{CPU_S} / {ROWS} * 1e6"}),
-    Panel("Price of a million rows", "The same, at the price of a vCPU-hour above.", "currencyUSD",
-          {"used": f"{CPU_S} / {ROWS} * 1e6 / 3600 * $price"}),
-    Panel("Rows that a CPU second scores", "Of all replicas, idle time included.", "short", {"rows": f"{ROWS} / {CPU_S}"}),
-    Panel("Replicas", "By the version that they serve.", "short", {"version {{version}}": "sum by (version) "
-          "(vigil_model_replicas)"}, stack=True),
-    Panel("Memory", "Resident, of all replicas and of one.", "bytes",
-          {"all": "sum(vigil_replica_resident_memory_bytes)",
-           "one": "sum(vigil_replica_resident_memory_bytes) / sum(vigil_model_replicas)"}),
+    Panel(
+        "CPU seconds in a million rows",
+        "Of all replicas, idle time between requests included: more load makes it cheaper.",
+        "s",
+        {"replicas": f"{CPU_S} / {ROWS} * 1e6"},
+    ),
+    Panel(
+        "Price of a million rows",
+        "The same, at the price of a vCPU-hour above.",
+        "currencyUSD",
+        {"used": f"{CPU_S} / {ROWS} * 1e6 / 3600 * $price"},
+    ),
+    Panel(
+        "Rows that a CPU second scores",
+        "Of all replicas, idle time included.",
+        "short",
+        {"rows": f"{ROWS} / {CPU_S}"},
+    ),
+    Panel(
+        "Replicas",
+        "By the version that they serve.",
+        "short",
+        {"version {{version}}": "sum by (version) (vigil_model_replicas)"},
+        stack=True,
+    ),
+    Panel(
+        "Memory",
+        "Resident, of all replicas and of one.",
+        "bytes",
+        {
+            "all": "sum(vigil_replica_resident_memory_bytes)",
+            "one": "sum(vigil_replica_resident_memory_bytes) / sum(vigil_model_replicas)",
+        },
+    ),
     Panel("Processors in use", "Of the replicas.", "short", {"replicas": CPU_S}),
-]  # fmt: skip
+]
 
 CLUSTER = [
-    Panel("Processors that are paid for", "Cores of Ray's nodes, and how many of them work.", "short",
-          {"there": "sum(ray_node_cpu_count)", "at work": "sum(ray_node_cpu_count * ray_node_cpu_utilization / 100)"}),
-    Panel("Price of an hour", "Cores of Ray's nodes at the price of a vCPU-hour; databases, balancers and storage are in "
-          "docs/cost.md.", "currencyUSD", {"nodes": "sum(ray_node_cpu_count) * $price"}),
-    Panel("Idle", "Share of the cores that are paid for and do nothing.", "percentunit",
-          {"idle": "1 - sum(ray_node_cpu_count * ray_node_cpu_utilization / 100) / sum(ray_node_cpu_count)"}, most=1),
-]  # fmt: skip
+    Panel(
+        "Processors that are paid for",
+        "Cores of Ray's nodes, and how many of them work.",
+        "short",
+        {
+            "there": "sum(ray_node_cpu_count)",
+            "at work": "sum(ray_node_cpu_count * ray_node_cpu_utilization / 100)",
+        },
+    ),
+    Panel(
+        "Price of an hour",
+        "Cores of Ray's nodes at the price of a vCPU-hour; databases, balancers and storage are in "
+        "docs/cost.md.",
+        "currencyUSD",
+        {"nodes": "sum(ray_node_cpu_count) * $price"},
+    ),
+    Panel(
+        "Idle",
+        "Share of the cores that are paid for and do nothing.",
+        "percentunit",
+        {
+            "idle": "1 - sum(ray_node_cpu_count * ray_node_cpu_utilization / 100) / sum(ray_node_cpu_count)"
+        },
+        most=1,
+    ),
+]
 
 RETRAINING = [
-    Panel("Seconds of retraining", "In the last day. VIGIL_DRIFT_MAX_RETRAIN_SECONDS_PER_DAY bounds them.", "s",
-          {"seconds": "sum(increase(vigil_retrain_seconds_total[1d]))"}, width=12),
-    Panel("Retrainings", "In the last day, by outcome: what was kept or failed was paid for too.", "short",
-          {"{{outcome}}": "sum by (outcome) (increase(vigil_retrains_total[1d]))"}, width=12, stack=True),
-]  # fmt: skip
+    Panel(
+        "Seconds of retraining",
+        "In the last day. VIGIL_DRIFT_MAX_RETRAIN_SECONDS_PER_DAY bounds them.",
+        "s",
+        {"seconds": "sum(increase(vigil_retrain_seconds_total[1d]))"},
+        width=12,
+    ),
+    Panel(
+        "Retrainings",
+        "In the last day, by outcome: what was kept or failed was paid for too.",
+        "short",
+        {"{{outcome}}": "sum by (outcome) (increase(vigil_retrains_total[1d]))"},
+        width=12,
+        stack=True,
+    ),
+]
 
 PAGE = Page(
-    "cost", "Cost", "What scoring and retraining cost; what an environment costs a month is in docs/cost.md.",
-    {"Scoring": SCORING, "Nodes": CLUSTER, "Retraining": RETRAINING}, constants=PRICE, since="now-6h",
-)  # fmt: skip
+    "cost",
+    "Cost",
+    "What scoring and retraining cost; what an environment costs a month is in docs/cost.md.",
+    {"Scoring": SCORING, "Nodes": CLUSTER, "Retraining": RETRAINING},
+    constants=PRICE,
+    since="now-6h",
+)

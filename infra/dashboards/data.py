@@ -9,56 +9,157 @@ EACH = "[$__rate_interval]"
 EPISODES = {"episode": ("max(vigil_drift_episode_open) == 1", "a drift episode is open")}
 
 ANOMALIES = [
-    Panel("Share of anomalies", "Rows over the threshold, live and in the last window that was judged, beside the share that the "
-          "champion is meant to alert on.", "percentunit",
-          {"live": f"sum(rate(vigil_anomalies_total{EACH})) / sum(rate(vigil_rows_scored_total{EACH}))",
-           "last window": "max(vigil_alert_rate)", "budget": "max(vigil_alert_budget)"}, width=12),
-    Panel("Anomalies", "Rows over the threshold, a second.", "short", {"anomalies": f"sum(rate(vigil_anomalies_total{EACH}))"},
-          width=12),
-    Panel("Scores", "Rows by their anomaly score s(x), of those that went to the monitor.", "short",
-          {"{{le}}": f"sum by (le) (increase(vigil_anomaly_score_bucket{EACH}))"}, "heatmap", 24),
-]  # fmt: skip
+    Panel(
+        "Share of anomalies",
+        "Rows over the threshold, live and in the last window that was judged, beside the share that the "
+        "champion is meant to alert on.",
+        "percentunit",
+        {
+            "live": f"sum(rate(vigil_anomalies_total{EACH})) / sum(rate(vigil_rows_scored_total{EACH}))",
+            "last window": "max(vigil_alert_rate)",
+            "budget": "max(vigil_alert_budget)",
+        },
+        width=12,
+    ),
+    Panel(
+        "Anomalies",
+        "Rows over the threshold, a second.",
+        "short",
+        {"anomalies": f"sum(rate(vigil_anomalies_total{EACH}))"},
+        width=12,
+    ),
+    Panel(
+        "Scores",
+        "Rows by their anomaly score s(x), of those that went to the monitor.",
+        "short",
+        {"{{le}}": f"sum by (le) (increase(vigil_anomaly_score_bucket{EACH}))"},
+        "heatmap",
+        24,
+    ),
+]
 
 DRIFT = [
-    Panel("Distance over the floor, by feature", "Kolmogorov-Smirnov distance between the last window and the champion's "
-          "reference, as a multiple of what is ordinary for that feature. Over 1 the feature has moved; two of three windows "
-          "decide.", "short",
-          {"{{feature}}": "max by (feature) (vigil_drift_statistic) / on (feature) max by (feature) (vigil_drift_floor)"},
-          width=16, height=10, bad=1),
-    Panel("Largest of them", "The severity that every answer carries as `drift_score`.", "short",
-          {"severity": "max(vigil_drift_severity)"}, height=10, bad=1),
-    Panel("Distance, by feature", "The same distances, of at most 1.", "short",
-          {"{{feature}}": "max by (feature) (vigil_drift_statistic)"}, width=12, most=1),
-    Panel("Floor, by feature", "What is ordinary: the champion's reference against itself, block by block.", "short",
-          {"{{feature}}": "max by (feature) (vigil_drift_floor)"}, width=12, most=1),
-]  # fmt: skip
+    Panel(
+        "Distance over the floor, by feature",
+        "Kolmogorov-Smirnov distance between the last window and the champion's "
+        "reference, as a multiple of what is ordinary for that feature. Over 1 the feature has moved; two of three windows "
+        "decide.",
+        "short",
+        {
+            "{{feature}}": "max by (feature) (vigil_drift_statistic) / on (feature) max by (feature) (vigil_drift_floor)"
+        },
+        width=16,
+        height=10,
+        bad=1,
+    ),
+    Panel(
+        "Largest of them",
+        "The severity that every answer carries as `drift_score`.",
+        "short",
+        {"severity": "max(vigil_drift_severity)"},
+        height=10,
+        bad=1,
+    ),
+    Panel(
+        "Distance, by feature",
+        "The same distances, of at most 1.",
+        "short",
+        {"{{feature}}": "max by (feature) (vigil_drift_statistic)"},
+        width=12,
+        most=1,
+    ),
+    Panel(
+        "Floor, by feature",
+        "What is ordinary: the champion's reference against itself, block by block.",
+        "short",
+        {"{{feature}}": "max by (feature) (vigil_drift_floor)"},
+        width=12,
+        most=1,
+    ),
+]
 
 WINDOWS = [
-    Panel("Windows by verdict", "Judged in the last hour.", "short",
-          {"{{verdict}}": "sum by (verdict) (increase(vigil_drift_windows_total[1h]))"}, stack=True),
-    Panel("Episode", "1 while a drift episode is open.", "short", {"open": "max(vigil_drift_episode_open)"}, most=1, warn=1),
-    Panel("Episodes", "Begun in the last day.", "short", {"episodes": "sum(increase(vigil_drift_episodes_total[1d]))"}),
-]  # fmt: skip
+    Panel(
+        "Windows by verdict",
+        "Judged in the last hour.",
+        "short",
+        {"{{verdict}}": "sum by (verdict) (increase(vigil_drift_windows_total[1h]))"},
+        stack=True,
+    ),
+    Panel(
+        "Episode",
+        "1 while a drift episode is open.",
+        "short",
+        {"open": "max(vigil_drift_episode_open)"},
+        most=1,
+        warn=1,
+    ),
+    Panel(
+        "Episodes",
+        "Begun in the last day.",
+        "short",
+        {"episodes": "sum(increase(vigil_drift_episodes_total[1d]))"},
+    ),
+]
 
 CAPTURE = [
-    Panel("Rows that were not judged", "A second: dropped by a replica whose ring was full, or scored by another version than "
-          "the champion.", "short", {"dropped": f"sum(rate(vigil_capture_dropped_rows_total{EACH}))",
-                                     "of another version": f"sum(rate(vigil_drift_skipped_rows_total{EACH}))"}, width=12),
-    Panel("Windows that were not written", "In the last hour; retraining will miss them.", "short",
-          {"windows": "sum(increase(vigil_capture_write_failures_total[1h]))"}, width=12, warn=1),
-]  # fmt: skip
+    Panel(
+        "Rows that were not judged",
+        "A second: dropped by a replica whose ring was full, or scored by another version than "
+        "the champion.",
+        "short",
+        {
+            "dropped": f"sum(rate(vigil_capture_dropped_rows_total{EACH}))",
+            "of another version": f"sum(rate(vigil_drift_skipped_rows_total{EACH}))",
+        },
+        width=12,
+    ),
+    Panel(
+        "Windows that were not written",
+        "In the last hour; retraining will miss them.",
+        "short",
+        {"windows": "sum(increase(vigil_capture_write_failures_total[1h]))"},
+        width=12,
+        warn=1,
+    ),
+]
 
 FEEDBACK = [
-    Panel("Precision", "Of the rows that people labelled and the model called anomalies, how many were; with the bounds of its "
-          "95 % interval.", "percentunit", {"{{bound}}": "max by (bound) (vigil_feedback_precision)"}, most=1),
-    Panel("Recall", "Of the labelled anomalies, how many the model found; with the bounds of its 95 % interval.", "percentunit",
-          {"{{bound}}": "max by (bound) (vigil_feedback_recall)"}, most=1),
-    Panel("Labelled rows", "By what the model had said of them.", "short",
-          {"{{outcome}}": "max by (outcome) (vigil_feedback_labels)"}, stack=True),
-]  # fmt: skip
+    Panel(
+        "Precision",
+        "Of the rows that people labelled and the model called anomalies, how many were; with the bounds of its "
+        "95 % interval.",
+        "percentunit",
+        {"{{bound}}": "max by (bound) (vigil_feedback_precision)"},
+        most=1,
+    ),
+    Panel(
+        "Recall",
+        "Of the labelled anomalies, how many the model found; with the bounds of its 95 % interval.",
+        "percentunit",
+        {"{{bound}}": "max by (bound) (vigil_feedback_recall)"},
+        most=1,
+    ),
+    Panel(
+        "Labelled rows",
+        "By what the model had said of them.",
+        "short",
+        {"{{outcome}}": "max by (outcome) (vigil_feedback_labels)"},
+        stack=True,
+    ),
+]
 
 PAGE = Page(
-    "data", "Data", "What the rows look like, and whether that is still what the champion was trained on.",
-    {"Anomalies": ANOMALIES, "Drift": DRIFT, "Windows and episodes": WINDOWS, "Capture": CAPTURE, "Feedback": FEEDBACK},
-    {**EPISODES, **PROMOTIONS}, since="now-6h",
-)  # fmt: skip
+    "data",
+    "Data",
+    "What the rows look like, and whether that is still what the champion was trained on.",
+    {
+        "Anomalies": ANOMALIES,
+        "Drift": DRIFT,
+        "Windows and episodes": WINDOWS,
+        "Capture": CAPTURE,
+        "Feedback": FEEDBACK,
+    },
+    {**EPISODES, **PROMOTIONS},
+    since="now-6h",
+)

@@ -11,22 +11,24 @@ NAME = re.compile(r"(?<![\w:])(?:vigil|ray|haproxy)_\w+")
 
 # Ray's own, each with who tells it. Ray declares them where it counts them, so there is nothing to read them from:
 # tests/flow/test_demo.py scrapes a running platform for every one.
-RAY = frozenset({
-    "ray_serve_deployment_replica_healthy",  # Serve's controller
-    "ray_serve_autoscaling_target_replicas",
-    "ray_serve_autoscaling_desired_replicas",
-    "ray_serve_autoscaling_total_requests",
-    "ray_serve_autoscaling_target_ongoing_requests",
-    "ray_serve_replica_processing_queries",  # each replica
-    "ray_node_cpu_utilization",  # each node
-    "ray_node_cpu_count",
-    "ray_node_mem_used",
-    "ray_node_mem_total",
-    "ray_resources",
-    "ray_vigil_training_rows_read",  # a training job, while it runs
-    "ray_vigil_training_trees_fitted",
-    "ray_vigil_training_phase",
-})  # fmt: skip
+RAY = frozenset(
+    {
+        "ray_serve_deployment_replica_healthy",  # Serve's controller
+        "ray_serve_autoscaling_target_replicas",
+        "ray_serve_autoscaling_desired_replicas",
+        "ray_serve_autoscaling_total_requests",
+        "ray_serve_autoscaling_target_ongoing_requests",
+        "ray_serve_replica_processing_queries",  # each replica
+        "ray_node_cpu_utilization",  # each node
+        "ray_node_cpu_count",
+        "ray_node_mem_used",
+        "ray_node_mem_total",
+        "ray_resources",
+        "ray_vigil_training_rows_read",  # a training job, while it runs
+        "ray_vigil_training_trees_fitted",
+        "ray_vigil_training_phase",
+    }
+)
 
 # HAProxy's own, from the exporter that Serve switches on in it: tests/flow/test_platform.py reads them from a running one.
 HAPROXY = frozenset({"haproxy_backend_http_responses_total", "haproxy_server_http_responses_total"})
@@ -38,7 +40,9 @@ def exposed() -> frozenset[str]:
     found: set[str] = set()
     for registry in (ServeMetrics().registry, DriftMetrics().registry, StreamMetrics().registry):
         for metric in registry.collect():
-            suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(metric.type, ("",))
+            suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(
+                metric.type, ("",)
+            )
             found |= {metric.name + suffix for suffix in suffixes}
     return frozenset(found)
 
@@ -49,5 +53,7 @@ def checked(expression: str) -> str:
     for name in NAME.findall(expression):
         if name not in known:
             listed = ", ".join(sorted(known))
-            raise LookupError(f"{name} is no metric of Vigil, nor one of Ray's or HAProxy's that is used: {listed}")
+            raise LookupError(
+                f"{name} is no metric of Vigil, nor one of Ray's or HAProxy's that is used: {listed}"
+            )
     return expression

@@ -13,7 +13,14 @@ import yaml
 from infra.dashboards import cost, data, models, rules, service, stream, training
 from infra.dashboards.panels import RAY_TAG, TAG, Page, links
 
-PAGES: tuple[Page, ...] = (service.PAGE, models.PAGE, data.PAGE, training.PAGE, cost.PAGE, stream.PAGE)
+PAGES: tuple[Page, ...] = (
+    service.PAGE,
+    models.PAGE,
+    data.PAGE,
+    training.PAGE,
+    cost.PAGE,
+    stream.PAGE,
+)
 RAY_PAGES = ("default", "serve", "serve_deployment", "train")  # of those that Ray makes
 
 
@@ -25,17 +32,27 @@ def own() -> list[dict[str, Any]]:
 @cache
 def dashboards() -> dict[str, str]:
     """uid -> text of every dashboard: Vigil's own, and Ray's as the pinned release makes them."""
-    return {one["uid"]: json.dumps(one, indent=1, sort_keys=True) + "\n" for one in [*own(), *_of_ray()]}
+    return {
+        one["uid"]: json.dumps(one, indent=1, sort_keys=True) + "\n" for one in [*own(), *_of_ray()]
+    }
 
 
 def _of_ray() -> list[dict[str, Any]]:
-    from ray.dashboard.modules.metrics import grafana_dashboard_factory as factory  # only who renders waits for Ray
+    from ray.dashboard.modules.metrics import (
+        grafana_dashboard_factory as factory,
+    )  # only who renders waits for Ray
 
     found = []
     for name in RAY_PAGES:
-        with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # it leaves its template open
+        with warnings.catch_warnings(
+            action="ignore", category=ResourceWarning
+        ):  # it leaves its template open
             made = json.loads(getattr(factory, f"generate_{name}_grafana_dashboard")()[0])
-        told = {"title": f"Ray / {made['title']}", "tags": [*made["tags"], RAY_TAG], "links": [links("Vigil", TAG)]}
+        told = {
+            "title": f"Ray / {made['title']}",
+            "tags": [*made["tags"], RAY_TAG],
+            "links": [links("Vigil", TAG)],
+        }
         found.append(made | told)
     return found
 

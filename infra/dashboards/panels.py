@@ -34,50 +34,104 @@ class Panel:
     def json(self, number: int, x: int, y: int) -> dict[str, Any]:
         """Grafana's panel at a place of the grid."""
         return {
-            "id": number, "type": self.kind, "title": self.title, "description": self.description, "datasource": SOURCE,
+            "id": number,
+            "type": self.kind,
+            "title": self.title,
+            "description": self.description,
+            "datasource": SOURCE,
             "gridPos": {"w": self.width, "h": self.height, "x": x, "y": y},
-            "targets": [self._target(i, legend, expr) for i, (legend, expr) in enumerate(self.queries.items())],
-            "fieldConfig": {"defaults": self._defaults(), "overrides": []}, "options": self._options(),
-        }  # fmt: skip
+            "targets": [
+                self._target(i, legend, expr)
+                for i, (legend, expr) in enumerate(self.queries.items())
+            ],
+            "fieldConfig": {"defaults": self._defaults(), "overrides": []},
+            "options": self._options(),
+        }
 
     def _target(self, number: int, legend: str, expression: str) -> dict[str, Any]:
         shape = {"format": "heatmap"} if self.kind == "heatmap" else {}
-        at_once = {"instant": True, "range": False} if self.kind == "stat" else {"instant": False, "range": True}
-        return {"refId": chr(ord("A") + number), "datasource": SOURCE, "expr": checked(expression), "legendFormat": legend,
-                **shape, **at_once}  # fmt: skip
+        at_once = (
+            {"instant": True, "range": False}
+            if self.kind == "stat"
+            else {"instant": False, "range": True}
+        )
+        return {
+            "refId": chr(ord("A") + number),
+            "datasource": SOURCE,
+            "expr": checked(expression),
+            "legendFormat": legend,
+            **shape,
+            **at_once,
+        }
 
     def _steps(self) -> list[dict[str, Any]]:
         """Colours from the bottom of the axis to its top."""
         base, marks = "green", [(self.warn, "orange"), (self.bad, "red")]
         if self.low:
-            base, marks = "red", [(self.bad, "green" if self.warn is None else "orange"), (self.warn, "green")]
-        return [{"color": base, "value": None}, *({"color": to, "value": value} for value, to in marks if value is not None)]
+            base, marks = (
+                "red",
+                [(self.bad, "green" if self.warn is None else "orange"), (self.warn, "green")],
+            )
+        return [
+            {"color": base, "value": None},
+            *({"color": to, "value": value} for value, to in marks if value is not None),
+        ]
 
     def _defaults(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"unit": self.unit, "thresholds": {"mode": "absolute", "steps": self._steps()}}
-        found |= {key: value for key, value in (("min", self.least), ("max", self.most)) if value is not None}
+        found: dict[str, Any] = {
+            "unit": self.unit,
+            "thresholds": {"mode": "absolute", "steps": self._steps()},
+        }
+        found |= {
+            key: value
+            for key, value in (("min", self.least), ("max", self.most))
+            if value is not None
+        }
         if self.kind == "timeseries":
             marked = self.warn is not None or self.bad is not None
             found["custom"] = {
-                "fillOpacity": 30 if self.stack else 8, "showPoints": "never", "spanNulls": True,
+                "fillOpacity": 30 if self.stack else 8,
+                "showPoints": "never",
+                "spanNulls": True,
                 "stacking": {"mode": "normal" if self.stack else "none", "group": "A"},
                 "thresholdsStyle": {"mode": "dashed" if marked else "off"},
-            }  # fmt: skip
+            }
         elif self.kind == "state-timeline":
-            found["mappings"] = [{"type": "value", "options": {"0": {"text": " ", "color": "transparent", "index": 0},
-                                                               "1": {"text": "yes", "color": "blue", "index": 1}}}]  # fmt: skip
+            found["mappings"] = [
+                {
+                    "type": "value",
+                    "options": {
+                        "0": {"text": " ", "color": "transparent", "index": 0},
+                        "1": {"text": "yes", "color": "blue", "index": 1},
+                    },
+                }
+            ]
         return found
 
     def _options(self) -> dict[str, Any]:
         legend = {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []}
         return {
             "timeseries": {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}},
-            "stat": {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "graphMode": "none",
-                     "colorMode": "value", "textMode": "auto"},
-            "heatmap": {"calculate": False, "yAxis": {"unit": self.unit}, "color": {"mode": "scheme", "scheme": "Oranges"},
-                        "legend": {"show": True}, "tooltip": {"mode": "single"}},
-            "state-timeline": {"mergeValues": True, "showValue": "never", "legend": legend, "rowHeight": 0.8},
-        }[self.kind]  # fmt: skip
+            "stat": {
+                "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+                "graphMode": "none",
+                "colorMode": "value",
+                "textMode": "auto",
+            },
+            "heatmap": {
+                "calculate": False,
+                "yAxis": {"unit": self.unit},
+                "color": {"mode": "scheme", "scheme": "Oranges"},
+                "legend": {"show": True},
+                "tooltip": {"mode": "single"},
+            },
+            "state-timeline": {
+                "mergeValues": True,
+                "showValue": "never",
+                "legend": legend,
+                "rowHeight": 0.8,
+            },
+        }[self.kind]
 
 
 @dataclass(frozen=True)
@@ -89,26 +143,55 @@ class Page:
     description: str
     rows: Mapping[str, Sequence[Panel]]
     marks: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # name -> (PromQL, text)
-    constants: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # variable -> (label, default)
+    constants: Mapping[str, tuple[str, str]] = field(
+        default_factory=dict
+    )  # variable -> (label, default)
     since: str = "now-1h"
 
     def json(self) -> dict[str, Any]:
         """Grafana's dashboard."""
         return {
-            "uid": f"vigil-{self.name}", "title": f"Vigil / {self.title}", "description": self.description, "tags": [TAG],
-            "schemaVersion": 39, "version": 1, "editable": True, "graphTooltip": 1, "timezone": "browser",
-            "refresh": "10s", "time": {"from": self.since, "to": "now"}, "panels": self._panels(),
+            "uid": f"vigil-{self.name}",
+            "title": f"Vigil / {self.title}",
+            "description": self.description,
+            "tags": [TAG],
+            "schemaVersion": 39,
+            "version": 1,
+            "editable": True,
+            "graphTooltip": 1,
+            "timezone": "browser",
+            "refresh": "10s",
+            "time": {"from": self.since, "to": "now"},
+            "panels": self._panels(),
             "links": [links("Vigil", TAG), links("Ray", RAY_TAG)],
-            "templating": {"list": [_datasource(), *(_constant(name, *told) for name, told in self.constants.items())]},
-            "annotations": {"list": [_mark(name, *told, number) for number, (name, told) in enumerate(self.marks.items())]},
-        }  # fmt: skip
+            "templating": {
+                "list": [
+                    _datasource(),
+                    *(_constant(name, *told) for name, told in self.constants.items()),
+                ]
+            },
+            "annotations": {
+                "list": [
+                    _mark(name, *told, number)
+                    for number, (name, told) in enumerate(self.marks.items())
+                ]
+            },
+        }
 
     def _panels(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         y = 0
         for heading, panels in self.rows.items():
-            found.append({"id": len(found) + 1, "type": "row", "title": heading, "collapsed": False, "panels": [],
-                          "gridPos": {"w": COLUMNS, "h": 1, "x": 0, "y": y}})  # fmt: skip
+            found.append(
+                {
+                    "id": len(found) + 1,
+                    "type": "row",
+                    "title": heading,
+                    "collapsed": False,
+                    "panels": [],
+                    "gridPos": {"w": COLUMNS, "h": 1, "x": 0, "y": y},
+                }
+            )
             x, y, tallest = 0, y + 1, 0
             for panel in panels:
                 if x + panel.width > COLUMNS:
@@ -120,22 +203,58 @@ class Page:
 
 
 def _datasource() -> dict[str, Any]:
-    return {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "hide": 0,
-            "current": {}, "includeAll": False, "multi": False, "options": [], "refresh": 1, "regex": ""}  # fmt: skip
+    return {
+        "name": "datasource",
+        "label": "Prometheus",
+        "type": "datasource",
+        "query": "prometheus",
+        "hide": 0,
+        "current": {},
+        "includeAll": False,
+        "multi": False,
+        "options": [],
+        "refresh": 1,
+        "regex": "",
+    }
 
 
 def _constant(name: str, label: str, value: str) -> dict[str, Any]:
     chosen = {"text": value, "value": value, "selected": True}
-    return {"name": name, "label": label, "type": "textbox", "query": value, "current": chosen, "options": [chosen], "hide": 0}
+    return {
+        "name": name,
+        "label": label,
+        "type": "textbox",
+        "query": value,
+        "current": chosen,
+        "options": [chosen],
+        "hide": 0,
+    }
 
 
 def links(title: str, tag: str) -> dict[str, Any]:
     """A menu of the dashboards with a tag."""
-    return {"title": title, "type": "dashboards", "tags": [tag], "asDropdown": True, "includeVars": False, "keepTime": True,
-            "targetBlank": False, "icon": "external link"}  # fmt: skip
+    return {
+        "title": title,
+        "type": "dashboards",
+        "tags": [tag],
+        "asDropdown": True,
+        "includeVars": False,
+        "keepTime": True,
+        "targetBlank": False,
+        "icon": "external link",
+    }
 
 
 def _mark(name: str, expression: str, text: str, number: int) -> dict[str, Any]:
     colours = ("blue", "orange", "purple")
-    return {"name": name, "datasource": SOURCE, "enable": True, "hide": False, "iconColor": colours[number % len(colours)],
-            "expr": checked(expression), "titleFormat": name, "textFormat": text, "step": "10s"}  # fmt: skip
+    return {
+        "name": name,
+        "datasource": SOURCE,
+        "enable": True,
+        "hide": False,
+        "iconColor": colours[number % len(colours)],
+        "expr": checked(expression),
+        "titleFormat": name,
+        "textFormat": text,
+        "step": "10s",
+    }

@@ -9,7 +9,12 @@ JOB, RAY_JOB, STREAM_JOB = "vigil", "ray", "vigil-stream"
 
 
 def configuration(
-    url: str, ray_url: str, ray_token_file: str, key_file: str | None = None, streams: tuple[str, ...] = (), every: str = "15s"
+    url: str,
+    ray_url: str,
+    ray_token_file: str,
+    key_file: str | None = None,
+    streams: tuple[str, ...] = (),
+    every: str = "15s",
 ) -> dict[str, Any]:
     """prometheus.yml: the service at `url`, the nodes that Ray's dashboard at `ray_url` names, stream consumers (host:port).
 
@@ -17,11 +22,22 @@ def configuration(
     """
     service, ray = urlsplit(url), urlsplit(ray_url)
     jobs: list[dict[str, Any]] = [
-        {"job_name": JOB, "scheme": service.scheme, "static_configs": [{"targets": [service.netloc]}]},
-        {"job_name": RAY_JOB, "http_sd_configs": [{
-            "url": f"{ray.scheme}://{ray.netloc}/api/prometheus/sd", "refresh_interval": "10s",
-            "authorization": {"type": "Bearer", "credentials_file": ray_token_file}}]},
-    ]  # fmt: skip
+        {
+            "job_name": JOB,
+            "scheme": service.scheme,
+            "static_configs": [{"targets": [service.netloc]}],
+        },
+        {
+            "job_name": RAY_JOB,
+            "http_sd_configs": [
+                {
+                    "url": f"{ray.scheme}://{ray.netloc}/api/prometheus/sd",
+                    "refresh_interval": "10s",
+                    "authorization": {"type": "Bearer", "credentials_file": ray_token_file},
+                }
+            ],
+        },
+    ]
     if key_file:
         jobs[0]["authorization"] = {"type": "Bearer", "credentials_file": key_file}
     if streams:

@@ -17,71 +17,224 @@ def _quantile(share: float) -> str:
 
 
 GLANCE = [
-    Panel("Requests", "Scoring requests a second that were answered.", "reqps",
-          {"": ANSWERED}, "stat", 4, 4),
-    Panel("Rows", "Rows scored a second; a request may hold many.", "short", {"": f"sum(rate(vigil_rows_scored_total{EACH}))"},
-          "stat", 4, 4),
-    Panel("Error budget left", "Of the requests that may fail in 30 days (0.1 %), the share that has not. Below 0 the objective "
-          "is missed.", "percentunit", {"": f"1 - ({SPENT} or vector(0)) / {BUDGET:.3f}"}, "stat", 4, 4, warn=0.25, bad=0,
-          low=True, least=None),
-    Panel("Slowest of 100", "99 % of the requests spend less than this in the handler.", "s", {"": _quantile(0.99)}, "stat", 4, 4,
-          warn=SLOW_S / 2, bad=SLOW_S),
-    Panel("Replicas", "Replicas that have reported within 6 s.", "short", {"": "sum(vigil_model_replicas)"}, "stat", 4, 4),
-    Panel("Champion", "The version that should answer everybody.", "short", {"version {{version}}": "max by (version) "
-          "(vigil_model_info)"}, "stat", 4, 4),
-]  # fmt: skip
+    Panel(
+        "Requests",
+        "Scoring requests a second that were answered.",
+        "reqps",
+        {"": ANSWERED},
+        "stat",
+        4,
+        4,
+    ),
+    Panel(
+        "Rows",
+        "Rows scored a second; a request may hold many.",
+        "short",
+        {"": f"sum(rate(vigil_rows_scored_total{EACH}))"},
+        "stat",
+        4,
+        4,
+    ),
+    Panel(
+        "Error budget left",
+        "Of the requests that may fail in 30 days (0.1 %), the share that has not. Below 0 the objective "
+        "is missed.",
+        "percentunit",
+        {"": f"1 - ({SPENT} or vector(0)) / {BUDGET:.3f}"},
+        "stat",
+        4,
+        4,
+        warn=0.25,
+        bad=0,
+        low=True,
+        least=None,
+    ),
+    Panel(
+        "Slowest of 100",
+        "99 % of the requests spend less than this in the handler.",
+        "s",
+        {"": _quantile(0.99)},
+        "stat",
+        4,
+        4,
+        warn=SLOW_S / 2,
+        bad=SLOW_S,
+    ),
+    Panel(
+        "Replicas",
+        "Replicas that have reported within 6 s.",
+        "short",
+        {"": "sum(vigil_model_replicas)"},
+        "stat",
+        4,
+        4,
+    ),
+    Panel(
+        "Champion",
+        "The version that should answer everybody.",
+        "short",
+        {"version {{version}}": "max by (version) (vigil_model_info)"},
+        "stat",
+        4,
+        4,
+    ),
+]
 
 TRAFFIC = [
-    Panel("Requests by outcome", "`ok`, or the class of the error that was answered.", "reqps",
-          {"{{outcome}}": f"sum by (outcome) (rate(vigil_requests_total{EACH}))"}, stack=True, width=12),
-    Panel("Share that fails", "Requests that failed by the service's own fault. Red: at this rate the budget of 30 days is spent "
-          "in 2 days.", "percentunit", {"now": failed_share("$__rate_interval"), "last hour": failed_share("1h")},
-          warn=BUDGET, bad=14.4 * BUDGET, width=12),
-    Panel("Rows scored", "Rows a second, and rows in a request.", "short",
-          {"rows a second": f"sum(rate(vigil_rows_scored_total{EACH}))",
-           "rows a request": f"sum(rate(vigil_rows_scored_total{EACH})) / {ANSWERED}"}),
-    Panel("Turned away", "Requests that a replica refused because too many bytes were in work; what Serve refuses before that is "
-          "not in it.", "reqps", {"overloaded": f'sum(rate(vigil_requests_total{{outcome="Overloaded"}}{EACH})) or vector(0)'}),
-    Panel("Consoles", "Answers a second to open consoles.", "reqps", {"polls": f"sum(rate(vigil_console_polls_total{EACH}))"}),
-]  # fmt: skip
+    Panel(
+        "Requests by outcome",
+        "`ok`, or the class of the error that was answered.",
+        "reqps",
+        {"{{outcome}}": f"sum by (outcome) (rate(vigil_requests_total{EACH}))"},
+        stack=True,
+        width=12,
+    ),
+    Panel(
+        "Share that fails",
+        "Requests that failed by the service's own fault. Red: at this rate the budget of 30 days is spent "
+        "in 2 days.",
+        "percentunit",
+        {"now": failed_share("$__rate_interval"), "last hour": failed_share("1h")},
+        warn=BUDGET,
+        bad=14.4 * BUDGET,
+        width=12,
+    ),
+    Panel(
+        "Rows scored",
+        "Rows a second, and rows in a request.",
+        "short",
+        {
+            "rows a second": f"sum(rate(vigil_rows_scored_total{EACH}))",
+            "rows a request": f"sum(rate(vigil_rows_scored_total{EACH})) / {ANSWERED}",
+        },
+    ),
+    Panel(
+        "Turned away",
+        "Requests that a replica refused because too many bytes were in work; what Serve refuses before that is "
+        "not in it.",
+        "reqps",
+        {
+            "overloaded": f'sum(rate(vigil_requests_total{{outcome="Overloaded"}}{EACH})) or vector(0)'
+        },
+    ),
+    Panel(
+        "Consoles",
+        "Answers a second to open consoles.",
+        "reqps",
+        {"polls": f"sum(rate(vigil_console_polls_total{EACH}))"},
+    ),
+]
 
 LATENCY = [
-    Panel("Time in the handler", "From the first byte of the body to the answer; waiting in Serve's queue is not in it.", "s",
-          {"half": _quantile(0.5), "90 %": _quantile(0.9), "99 %": _quantile(0.99)}, width=12, bad=SLOW_S),
-    Panel("How long requests take", "Requests by the time that they took.", "s",
-          {"{{le}}": f"sum by (le) (increase(vigil_request_seconds_bucket{EACH}))"}, "heatmap", 12),
-]  # fmt: skip
+    Panel(
+        "Time in the handler",
+        "From the first byte of the body to the answer; waiting in Serve's queue is not in it.",
+        "s",
+        {"half": _quantile(0.5), "90 %": _quantile(0.9), "99 %": _quantile(0.99)},
+        width=12,
+        bad=SLOW_S,
+    ),
+    Panel(
+        "How long requests take",
+        "Requests by the time that they took.",
+        "s",
+        {"{{le}}": f"sum by (le) (increase(vigil_request_seconds_bucket{EACH}))"},
+        "heatmap",
+        12,
+    ),
+]
 
 SATURATION = [
-    Panel("Bodies in work", "Bytes that replicas read or score at this moment. Each refuses more than "
-          "VIGIL_SERVE_MAX_PENDING_BYTES.", "bytes", {"all replicas": "sum(vigil_pending_bytes)"}),
-    Panel("Processors in use", "CPU seconds a second of all replicas.", "short",
-          {"replicas": f"sum(rate(vigil_replica_cpu_seconds_total{EACH}))"}),
-    Panel("Memory", "Resident memory of all replicas.", "bytes", {"replicas": "sum(vigil_replica_resident_memory_bytes)"}),
-    Panel("Nodes' processors", "How busy Ray's nodes are, of their cores.", "percent",
-          {"{{instance}}": "max by (instance) (ray_node_cpu_utilization)"}, warn=80, bad=95, most=100),
-    Panel("Nodes' memory", "Of what Ray's nodes have.", "percentunit",
-          {"{{instance}}": "max by (instance) (ray_node_mem_used) / max by (instance) (ray_node_mem_total)"}, warn=0.8, bad=0.95,
-          most=1),
-    Panel("Lost on the way out", "Rows that the monitor never saw, and lines that the request log left out, a second.", "short",
-          {"captured rows": f"sum(rate(vigil_capture_dropped_rows_total{EACH}))",
-           "log lines": f"sum(rate(vigil_request_log_dropped_total{EACH}))"}, warn=0.001),
-]  # fmt: skip
+    Panel(
+        "Bodies in work",
+        "Bytes that replicas read or score at this moment. Each refuses more than "
+        "VIGIL_SERVE_MAX_PENDING_BYTES.",
+        "bytes",
+        {"all replicas": "sum(vigil_pending_bytes)"},
+    ),
+    Panel(
+        "Processors in use",
+        "CPU seconds a second of all replicas.",
+        "short",
+        {"replicas": f"sum(rate(vigil_replica_cpu_seconds_total{EACH}))"},
+    ),
+    Panel(
+        "Memory",
+        "Resident memory of all replicas.",
+        "bytes",
+        {"replicas": "sum(vigil_replica_resident_memory_bytes)"},
+    ),
+    Panel(
+        "Nodes' processors",
+        "How busy Ray's nodes are, of their cores.",
+        "percent",
+        {"{{instance}}": "max by (instance) (ray_node_cpu_utilization)"},
+        warn=80,
+        bad=95,
+        most=100,
+    ),
+    Panel(
+        "Nodes' memory",
+        "Of what Ray's nodes have.",
+        "percentunit",
+        {
+            "{{instance}}": "max by (instance) (ray_node_mem_used) / max by (instance) (ray_node_mem_total)"
+        },
+        warn=0.8,
+        bad=0.95,
+        most=1,
+    ),
+    Panel(
+        "Lost on the way out",
+        "Rows that the monitor never saw, and lines that the request log left out, a second.",
+        "short",
+        {
+            "captured rows": f"sum(rate(vigil_capture_dropped_rows_total{EACH}))",
+            "log lines": f"sum(rate(vigil_request_log_dropped_total{EACH}))",
+        },
+        warn=0.001,
+    ),
+]
 
 SCALING = [
-    Panel("Replicas", "What Serve wants before its bounds, what it aims at, and what is healthy. Wanted over aimed at: "
-          "`maxReplicas` holds it back.", "short",
-          {"wanted": f"max(ray_serve_autoscaling_desired_replicas{SERVE})",
-           "aimed at": f"max(ray_serve_autoscaling_target_replicas{SERVE})",
-           "healthy": f"sum(ray_serve_deployment_replica_healthy{SERVE})"}),
-    Panel("Requests in the replicas", "In flight, by replica.", "short",
-          {"{{replica}}": f"max by (replica) (ray_serve_replica_processing_queries{SERVE})"}, stack=True),
-    Panel("Requests that the autoscaler sees", "In flight and waiting, beside what one replica should have.", "short",
-          {"all": f"max(ray_serve_autoscaling_total_requests{SERVE})",
-           "wanted in a replica": f"max(ray_serve_autoscaling_target_ongoing_requests{SERVE})"}),
-]  # fmt: skip
+    Panel(
+        "Replicas",
+        "What Serve wants before its bounds, what it aims at, and what is healthy. Wanted over aimed at: "
+        "`maxReplicas` holds it back.",
+        "short",
+        {
+            "wanted": f"max(ray_serve_autoscaling_desired_replicas{SERVE})",
+            "aimed at": f"max(ray_serve_autoscaling_target_replicas{SERVE})",
+            "healthy": f"sum(ray_serve_deployment_replica_healthy{SERVE})",
+        },
+    ),
+    Panel(
+        "Requests in the replicas",
+        "In flight, by replica.",
+        "short",
+        {"{{replica}}": f"max by (replica) (ray_serve_replica_processing_queries{SERVE})"},
+        stack=True,
+    ),
+    Panel(
+        "Requests that the autoscaler sees",
+        "In flight and waiting, beside what one replica should have.",
+        "short",
+        {
+            "all": f"max(ray_serve_autoscaling_total_requests{SERVE})",
+            "wanted in a replica": f"max(ray_serve_autoscaling_target_ongoing_requests{SERVE})",
+        },
+    ),
+]
 
 PAGE = Page(
-    "service", "Service", "Is it served, and how much more could be?",
-    {"At a glance": GLANCE, "Traffic and errors": TRAFFIC, "Latency": LATENCY, "Saturation": SATURATION, "Scaling": SCALING},
-)  # fmt: skip
+    "service",
+    "Service",
+    "Is it served, and how much more could be?",
+    {
+        "At a glance": GLANCE,
+        "Traffic and errors": TRAFFIC,
+        "Latency": LATENCY,
+        "Saturation": SATURATION,
+        "Scaling": SCALING,
+    },
+)

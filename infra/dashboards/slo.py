@@ -30,7 +30,10 @@ def proxy_failed(function: str, window: str) -> str:
 
     `function` is rate or increase.
     """
-    backend, nowhere = (_sum("haproxy_backend_http_responses_total", which, function, window) for which in (BACKEND, NOWHERE))
+    backend, nowhere = (
+        _sum("haproxy_backend_http_responses_total", which, function, window)
+        for which in (BACKEND, NOWHERE)
+    )
     replicas = _sum("haproxy_server_http_responses_total", REPLICAS, function, window)
     own = f"{backend} + ({nowhere} or vector(0)) - ({replicas} or vector(0))"
     return f"(clamp_min({own}, 0) or vector(0))"

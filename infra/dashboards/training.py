@@ -6,43 +6,127 @@ from infra.dashboards.data import EPISODES
 from infra.dashboards.models import PROMOTIONS
 from infra.dashboards.panels import Page, Panel
 
-RETRAININGS = {"retraining": ('max(vigil_governor_phase{phase="retraining"}) == 1', "a retraining runs")}
+RETRAININGS = {
+    "retraining": ('max(vigil_governor_phase{phase="retraining"}) == 1', "a retraining runs")
+}
 
 GOVERNOR = [
-    Panel("Phase", "watching, collecting rows of a new world, retraining, or cooling down after it.", "short",
-          {"{{phase}}": "max by (phase) (vigil_governor_phase)"}, "state-timeline", 12),
-    Panel("Mode", "What the governor may do: observe reports, suggest opens episodes, auto retrains.", "short",
-          {"{{mode}}": "max by (mode) (vigil_governor_mode)"}, "state-timeline", 12),
-    Panel("Retrainings by outcome", "In the last day.", "short",
-          {"{{outcome}}": "sum by (outcome) (increase(vigil_retrains_total[1d]))"}, stack=True),
-    Panel("Retrainings left", "That the budget of 24 hours still allows.", "short",
-          {"left": "max(vigil_governor_retrains_left)"}, bad=1, low=True),
-    Panel("How long they take", "Seconds of the retrainings of the last day, and of one of them.", "s",
-          {"all": "sum(increase(vigil_retrain_seconds_total[1d]))",
-           "each": "sum(increase(vigil_retrain_seconds_total[1d])) / (sum(increase(vigil_retrains_total[1d])) > 0)"}),
-]  # fmt: skip
+    Panel(
+        "Phase",
+        "watching, collecting rows of a new world, retraining, or cooling down after it.",
+        "short",
+        {"{{phase}}": "max by (phase) (vigil_governor_phase)"},
+        "state-timeline",
+        12,
+    ),
+    Panel(
+        "Mode",
+        "What the governor may do: observe reports, suggest opens episodes, auto retrains.",
+        "short",
+        {"{{mode}}": "max by (mode) (vigil_governor_mode)"},
+        "state-timeline",
+        12,
+    ),
+    Panel(
+        "Retrainings by outcome",
+        "In the last day.",
+        "short",
+        {"{{outcome}}": "sum by (outcome) (increase(vigil_retrains_total[1d]))"},
+        stack=True,
+    ),
+    Panel(
+        "Retrainings left",
+        "That the budget of 24 hours still allows.",
+        "short",
+        {"left": "max(vigil_governor_retrains_left)"},
+        bad=1,
+        low=True,
+    ),
+    Panel(
+        "How long they take",
+        "Seconds of the retrainings of the last day, and of one of them.",
+        "s",
+        {
+            "all": "sum(increase(vigil_retrain_seconds_total[1d]))",
+            "each": "sum(increase(vigil_retrain_seconds_total[1d])) / (sum(increase(vigil_retrains_total[1d])) > 0)",
+        },
+    ),
+]
 
 GATE = [
-    Panel("Passed", "Whether the newest version that was judged passed the gate.", "short", {"passed": "min(vigil_gate_passed)"},
-          "stat", 4, bad=1, low=True),
-    Panel("Values", "What the gate measured, by check.", "short", {"{{check}}": "max by (check) (vigil_gate_value)"}, width=10,
-          least=None),
-    Panel("Limits", "What it asks for, by check; which side is good, `gate.json` of the run in MLflow says.", "short",
-          {"{{check}}": "max by (check) (vigil_gate_limit)"}, width=10, least=None),
-]  # fmt: skip
+    Panel(
+        "Passed",
+        "Whether the newest version that was judged passed the gate.",
+        "short",
+        {"passed": "min(vigil_gate_passed)"},
+        "stat",
+        4,
+        bad=1,
+        low=True,
+    ),
+    Panel(
+        "Values",
+        "What the gate measured, by check.",
+        "short",
+        {"{{check}}": "max by (check) (vigil_gate_value)"},
+        width=10,
+        least=None,
+    ),
+    Panel(
+        "Limits",
+        "What it asks for, by check; which side is good, `gate.json` of the run in MLflow says.",
+        "short",
+        {"{{check}}": "max by (check) (vigil_gate_limit)"},
+        width=10,
+        least=None,
+    ),
+]
 
 LIVE = [
-    Panel("Rows read", "By the training job that runs.", "short", {"rows": "sum(ray_vigil_training_rows_read)"}),
-    Panel("Trees fitted", "On all of its workers.", "short", {"trees": "sum(ray_vigil_training_trees_fitted)"}),
-    Panel("Phase of the job", "What it does now.", "short", {"{{phase}}": "max by (phase) (ray_vigil_training_phase)"},
-          "state-timeline"),
-    Panel("Where the champion's time went", "Seconds of its training run, by phase.", "s",
-          {"{{phase}}": "max by (phase) (vigil_training_phase_seconds)"}, width=12, stack=True),
-    Panel("Processors of Ray", "Reserved by what runs, of what there is: a job that waits for processors stands still.", "short",
-          {"reserved": 'sum(ray_resources{Name="CPU",State="USED"})', "all": 'sum(ray_resources{Name="CPU"})'}, width=12),
-]  # fmt: skip
+    Panel(
+        "Rows read",
+        "By the training job that runs.",
+        "short",
+        {"rows": "sum(ray_vigil_training_rows_read)"},
+    ),
+    Panel(
+        "Trees fitted",
+        "On all of its workers.",
+        "short",
+        {"trees": "sum(ray_vigil_training_trees_fitted)"},
+    ),
+    Panel(
+        "Phase of the job",
+        "What it does now.",
+        "short",
+        {"{{phase}}": "max by (phase) (ray_vigil_training_phase)"},
+        "state-timeline",
+    ),
+    Panel(
+        "Where the champion's time went",
+        "Seconds of its training run, by phase.",
+        "s",
+        {"{{phase}}": "max by (phase) (vigil_training_phase_seconds)"},
+        width=12,
+        stack=True,
+    ),
+    Panel(
+        "Processors of Ray",
+        "Reserved by what runs, of what there is: a job that waits for processors stands still.",
+        "short",
+        {
+            "reserved": 'sum(ray_resources{Name="CPU",State="USED"})',
+            "all": 'sum(ray_resources{Name="CPU"})',
+        },
+        width=12,
+    ),
+]
 
 PAGE = Page(
-    "training", "Training", "What the governor decided, how retrainings went, and what one is doing now.",
-    {"Governor": GOVERNOR, "Gate": GATE, "Training job": LIVE}, {**RETRAININGS, **EPISODES, **PROMOTIONS}, since="now-6h",
-)  # fmt: skip
+    "training",
+    "Training",
+    "What the governor decided, how retrainings went, and what one is doing now.",
+    {"Governor": GOVERNOR, "Gate": GATE, "Training job": LIVE},
+    {**RETRAININGS, **EPISODES, **PROMOTIONS},
+    since="now-6h",
+)

@@ -18,7 +18,11 @@ def all_objects(settings: PlatformSettings, bindings: Bindings) -> dict[str, lis
         "delivery": delivery.ingress(settings),
         "monitoring": monitoring.objects(settings),
     }
-    return {folder: delivery.in_wave(folder, objects) for folder, objects in found.items()} if argocd(settings) else found
+    return (
+        {folder: delivery.in_wave(folder, objects) for folder, objects in found.items()}
+        if argocd(settings)
+        else found
+    )
 
 
 def argocd(settings: PlatformSettings) -> bool:

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from infra.manifests.bindings import ARGOCD, MONITORING, OPERATORS, RAY, TRACKING, Bindings
-from infra.manifests.parts import Object, anywhere, blocks, deny_all, dns, in_namespace, network_policy, object_, ports
+from infra.manifests.parts import (
+    Object,
+    anywhere,
+    blocks,
+    deny_all,
+    dns,
+    in_namespace,
+    network_policy,
+    object_,
+    ports,
+)
 from infra.settings import PlatformSettings
 
 # Node exporters must see their node; everything else runs restricted.
-LEVELS = {RAY: "restricted", TRACKING: "restricted", OPERATORS: "restricted", MONITORING: "privileged", ARGOCD: "baseline"}
+LEVELS = {
+    RAY: "restricted",
+    TRACKING: "restricted",
+    OPERATORS: "restricted",
+    MONITORING: "privileged",
+    ARGOCD: "baseline",
+}
 # A claim of a class that waits for its first pod is bound only after `pulumi up` has gone on.
 NO_WAIT = {"pulumi.com/skipAwait": "true"}
 POD_IDENTITY = "169.254.170.23/32"
@@ -45,7 +61,9 @@ def namespaces(settings: PlatformSettings) -> list[Object]:
 
 
 def _namespace(name: str, stack: str) -> Object:
-    levels = {f"pod-security.kubernetes.io/{mode}": LEVELS[name] for mode in ("enforce", "audit", "warn")}
+    levels = {
+        f"pod-security.kubernetes.io/{mode}": LEVELS[name] for mode in ("enforce", "audit", "warn")
+    }
     labels = {"app.kubernetes.io/instance": stack, **levels}
     return object_("v1", "Namespace", name, None, labels=labels)
 
@@ -55,7 +73,10 @@ def service_accounts(settings: PlatformSettings) -> list[Object]:
     names = [(RAY, "vigil-serve"), (RAY, "vigil-train"), (RAY, "vigil-drift"), (TRACKING, "mlflow")]
     if settings.serve.stream_source:
         names.append((RAY, "vigil-stream"))
-    return [object_("v1", "ServiceAccount", name, namespace, automountServiceAccountToken=False) for namespace, name in names]
+    return [
+        object_("v1", "ServiceAccount", name, namespace, automountServiceAccountToken=False)
+        for namespace, name in names
+    ]
 
 
 def storage(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
@@ -63,14 +84,29 @@ def storage(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
     found: list[Object] = []
     if settings.on_aws:
         parameters = {"type": "gp3", "encrypted": "true"}
-        found.append(object_(
-            "storage.k8s.io/v1", "StorageClass", "gp3", None, parameters=parameters, volumeBindingMode="WaitForFirstConsumer",
-            provisioner="ebs.csi.eks.amazonaws.com" if settings.nodes == "auto" else "ebs.csi.aws.com", allowVolumeExpansion=True,
-            annotations={"storageclass.kubernetes.io/is-default-class": "true"},
-        ))  # fmt: skip
+        found.append(
+            object_(
+                "storage.k8s.io/v1",
+                "StorageClass",
+                "gp3",
+                None,
+                parameters=parameters,
+                volumeBindingMode="WaitForFirstConsumer",
+                provisioner="ebs.csi.eks.amazonaws.com"
+                if settings.nodes == "auto"
+                else "ebs.csi.aws.com",
+                allowVolumeExpansion=True,
+                annotations={"storageclass.kubernetes.io/is-default-class": "true"},
+            )
+        )
         if bindings.file_system is not None:
-            points = {"provisioningMode": "efs-ap", "fileSystemId": bindings.file_system, "directoryPerms": "770", "uid": "1000",
-                      "gid": "1000"}  # fmt: skip
+            points = {
+                "provisioningMode": "efs-ap",
+                "fileSystemId": bindings.file_system,
+                "directoryPerms": "770",
+                "uid": "1000",
+                "gid": "1000",
+            }
             found.append(
                 object_(
                     "storage.k8s.io/v1",
@@ -89,7 +125,9 @@ def storage(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
             "accessModes": ["ReadWriteMany" if settings.on_aws else settings.home_access_mode],
             "resources": {"requests": {"storage": f"{settings.home_size_gib}Gi"}},
         }
-        found.append(object_("v1", "PersistentVolumeClaim", "home", RAY, annotations=NO_WAIT, spec=spec))
+        found.append(
+            object_("v1", "PersistentVolumeClaim", "home", RAY, annotations=NO_WAIT, spec=spec)
+        )
     return found
 
 
@@ -106,7 +144,12 @@ def network_policies(settings: PlatformSettings) -> list[Object]:
     ray: dict[str, str] = {"app.kubernetes.io/part-of": "vigil"}
     own = {"podSelector": {}}
     aws = (
-        [{"to": [anywhere()], "ports": ports(443)}, {"to": blocks([POD_IDENTITY]), "ports": ports(80)}] if settings.on_aws else []
+        [
+            {"to": [anywhere()], "ports": ports(443)},
+            {"to": blocks([POD_IDENTITY]), "ports": ports(80)},
+        ]
+        if settings.on_aws
+        else []
     )
     api = [{"to": [anywhere()], "ports": ports(443, 6443)}]
     found = [
@@ -121,10 +164,18 @@ def network_policies(settings: PlatformSettings) -> list[Object]:
             "ray-to-mlflow",
             RAY,
             {},
-            egress=[{"to": [in_namespace(TRACKING, {"app.kubernetes.io/name": "mlflow"})], "ports": ports(5000)}],
+            egress=[
+                {
+                    "to": [in_namespace(TRACKING, {"app.kubernetes.io/name": "mlflow"})],
+                    "ports": ports(5000),
+                }
+            ],
         ),
         network_policy(
-            "operator-to-ray", RAY, {}, ingress=[{"from": [in_namespace(OPERATORS)], "ports": ports(8265, 8000, 52365)}]
+            "operator-to-ray",
+            RAY,
+            {},
+            ingress=[{"from": [in_namespace(OPERATORS)], "ports": ports(8265, 8000, 52365)}],
         ),
         network_policy(
             "mlflow",
@@ -136,21 +187,39 @@ def network_policies(settings: PlatformSettings) -> list[Object]:
     ]
     if settings.on_aws:
         vpc = blocks([settings.vpc_cidr])
-        found.append(network_policy("mlflow-to-database", TRACKING, {}, egress=[{"to": vpc, "ports": ports(5432)}]))
+        found.append(
+            network_policy(
+                "mlflow-to-database", TRACKING, {}, egress=[{"to": vpc, "ports": ports(5432)}]
+            )
+        )
     if settings.gcs_fault_tolerance == "redis":
-        found.append(network_policy("ray-to-redis", RAY, {}, egress=[{"to": [anywhere()], "ports": ports(6379)}]))
+        found.append(
+            network_policy(
+                "ray-to-redis", RAY, {}, egress=[{"to": [anywhere()], "ports": ports(6379)}]
+            )
+        )
     if settings.monitoring:
         found.append(
             network_policy(
-                "prometheus", RAY, {}, ingress=[{"from": [in_namespace(MONITORING)], "ports": ports(8000, 8080, 9101)}]
+                "prometheus",
+                RAY,
+                {},
+                ingress=[{"from": [in_namespace(MONITORING)], "ports": ports(8000, 8080, 9101)}],
             )
         )
     if settings.ingress != "none":
-        sources = blocks([settings.vpc_cidr]) if settings.ingress == "alb" else [{"namespaceSelector": {}}]
+        sources = (
+            blocks([settings.vpc_cidr])
+            if settings.ingress == "alb"
+            else [{"namespaceSelector": {}}]
+        )
         # Whoever reaches the load balancer is decided there; here only it may come, and only to port 8000.
         found.append(
             network_policy(
-                "ingress", RAY, ray | {"ray.io/node-type": "worker"}, ingress=[{"from": sources, "ports": ports(8000)}]
+                "ingress",
+                RAY,
+                ray | {"ray.io/node-type": "worker"},
+                ingress=[{"from": sources, "ports": ports(8000)}],
             )
         )
     return found

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-RAY, TRACKING, MONITORING, OPERATORS, ARGOCD = "vigil", "vigil-tracking", "vigil-monitoring", "vigil-operators", "argocd"
+RAY, TRACKING, MONITORING, OPERATORS, ARGOCD = (
+    "vigil",
+    "vigil-tracking",
+    "vigil-monitoring",
+    "vigil-operators",
+    "argocd",
+)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,13 @@ def in_wave(folder: str, objects: list[Object]) -> list[Object]:
     """The objects with the wave of their folder: a wave is synced when the one before is healthy."""
     wave = {"argocd.argoproj.io/sync-wave": str(WAVES[folder])}
     return [
-        {**one, "metadata": {**one["metadata"], "annotations": {**one["metadata"].get("annotations", {}), **wave}}}
+        {
+            **one,
+            "metadata": {
+                **one["metadata"],
+                "annotations": {**one["metadata"].get("annotations", {}), **wave},
+            },
+        }
         for one in objects
     ]
 
@@ -45,16 +51,38 @@ def _alb(settings: PlatformSettings) -> list[Object]:
         f"{prefix}/inbound-cidrs": ",".join(settings.ingress_cidrs),
         f"{prefix}/healthcheck-path": "/-/healthz",
         f"{prefix}/load-balancer-attributes": ",".join(
-            (f"idle_timeout.timeout_seconds={IDLE_S}", "routing.http.drop_invalid_header_fields.enabled=true")
+            (
+                f"idle_timeout.timeout_seconds={IDLE_S}",
+                "routing.http.drop_invalid_header_fields.enabled=true",
+            )
         ),
         f"{prefix}/target-group-attributes": "deregistration_delay.timeout_seconds=30",
-        f"{prefix}/tags": ",".join(f"{key}={value}" for key, value in sorted(settings.tags.common().items())),
+        f"{prefix}/tags": ",".join(
+            f"{key}={value}" for key, value in sorted(settings.tags.common().items())
+        ),
     }
-    path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": BACKEND, "port": {"number": PORT}}}}
-    spec = {"ingressClassName": "alb", "rules": [{"host": settings.hostname, "http": {"paths": [path]}}]}
-    found = [object_("networking.k8s.io/v1", "Ingress", SERVICE, RAY, spec=spec, annotations=annotations)]
+    path = {
+        "path": "/",
+        "pathType": "Prefix",
+        "backend": {"service": {"name": BACKEND, "port": {"number": PORT}}},
+    }
+    spec = {
+        "ingressClassName": "alb",
+        "rules": [{"host": settings.hostname, "http": {"paths": [path]}}],
+    }
+    found = [
+        object_("networking.k8s.io/v1", "Ingress", SERVICE, RAY, spec=spec, annotations=annotations)
+    ]
     if settings.nodes == "auto":
-        found.append(object_("networking.k8s.io/v1", "IngressClass", "alb", None, spec={"controller": "eks.amazonaws.com/alb"}))
+        found.append(
+            object_(
+                "networking.k8s.io/v1",
+                "IngressClass",
+                "alb",
+                None,
+                spec={"controller": "eks.amazonaws.com/alb"},
+            )
+        )
     return found
 
 
@@ -67,10 +95,19 @@ def _gateway(settings: PlatformSettings) -> list[Object]:
         "hostname": settings.hostname,
         "allowedRoutes": {"namespaces": {"from": "Same"}},
     }
-    route = {"parentRefs": [{"name": SERVICE}], "hostnames": [settings.hostname],
-             "rules": [{"backendRefs": [{"name": BACKEND, "port": PORT}]}]}  # fmt: skip
+    route = {
+        "parentRefs": [{"name": SERVICE}],
+        "hostnames": [settings.hostname],
+        "rules": [{"backendRefs": [{"name": BACKEND, "port": PORT}]}],
+    }
     return [
-        object_(api, "Gateway", SERVICE, RAY, spec={"gatewayClassName": settings.gateway_class, "listeners": [listener]}),
+        object_(
+            api,
+            "Gateway",
+            SERVICE,
+            RAY,
+            spec={"gatewayClassName": settings.gateway_class, "listeners": [listener]},
+        ),
         object_(api, "HTTPRoute", SERVICE, RAY, spec=route),
     ]
 
@@ -80,7 +117,10 @@ def root_application(settings: PlatformSettings) -> list[Object]:
     if settings.delivery != "argocd":
         return []
     api, here = "argoproj.io/v1alpha1", "https://kubernetes.default.svc"
-    allowed = [{"server": here, "namespace": namespace} for namespace in ("vigil", "vigil-tracking", "vigil-monitoring")]
+    allowed = [
+        {"server": here, "namespace": namespace}
+        for namespace in ("vigil", "vigil-tracking", "vigil-monitoring")
+    ]
     cluster_kinds = [
         {"group": group, "kind": kind}
         for group, kind in (
@@ -89,19 +129,46 @@ def root_application(settings: PlatformSettings) -> list[Object]:
             ("eks.amazonaws.com", "NodeClass"),
         )
     ]
-    project = {"sourceRepos": [settings.git_url], "destinations": allowed, "clusterResourceWhitelist": cluster_kinds}
+    project = {
+        "sourceRepos": [settings.git_url],
+        "destinations": allowed,
+        "clusterResourceWhitelist": cluster_kinds,
+    }
     # The autoscaler writes these; a sync must not take workers away.
-    ignored = [{"group": "ray.io", "kind": kind, "jqPathExpressions": [f"{path}.workerGroupSpecs[]?.replicas"]}
-               for kind, path in (("RayService", ".spec.rayClusterConfig"), ("RayCluster", ".spec"))]  # fmt: skip
+    ignored = [
+        {
+            "group": "ray.io",
+            "kind": kind,
+            "jqPathExpressions": [f"{path}.workerGroupSpecs[]?.replicas"],
+        }
+        for kind, path in (("RayService", ".spec.rayClusterConfig"), ("RayCluster", ".spec"))
+    ]
     application = {
-        "project": "vigil", "destination": {"server": here, "namespace": RAY}, "ignoreDifferences": ignored,
-        "source": {"repoURL": settings.git_url, "targetRevision": settings.git_revision, "path": f"deploy/{settings.environment}",
-                   "directory": {"recurse": True, "exclude": "{foundation/*,settings.json}"}},
-        "syncPolicy": {"automated": {"prune": True, "selfHeal": True},
-                       "syncOptions": ["ServerSideApply=true", "RespectIgnoreDifferences=true"]},
-    }  # fmt: skip
+        "project": "vigil",
+        "destination": {"server": here, "namespace": RAY},
+        "ignoreDifferences": ignored,
+        "source": {
+            "repoURL": settings.git_url,
+            "targetRevision": settings.git_revision,
+            "path": f"deploy/{settings.environment}",
+            "directory": {"recurse": True, "exclude": "{foundation/*,settings.json}"},
+        },
+        "syncPolicy": {
+            "automated": {"prune": True, "selfHeal": True},
+            "syncOptions": ["ServerSideApply=true", "RespectIgnoreDifferences=true"],
+        },
+    }
     return [
         object_(api, "AppProject", "vigil", ARGOCD, spec=project),
-        object_(api, "Application", "vigil", ARGOCD, spec=application,
-                annotations={f"notifications.argoproj.io/subscribe.{trigger}.vigil": "" for trigger in (DEGRADED, FAILED)}),
-    ]  # fmt: skip
+        object_(
+            api,
+            "Application",
+            "vigil",
+            ARGOCD,
+            spec=application,
+            annotations={
+                f"notifications.argoproj.io/subscribe.{trigger}.vigil": ""
+                for trigger in (DEGRADED, FAILED)
+            },
+        ),
+    ]

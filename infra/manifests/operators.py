@@ -94,13 +94,24 @@ def _kuberay(settings: PlatformSettings) -> Chart:
 def _karpenter(settings: PlatformSettings) -> list[Chart]:
     version, registry = "1.11.1", "oci://public.ecr.aws/karpenter"
     values: dict[str, Any] = {
-        "settings": {"clusterName": settings.name, "interruptionQueue": f"{settings.name}-karpenter"},
-        "serviceAccount": {"name": "karpenter"}, "replicas": 2,
+        "settings": {
+            "clusterName": settings.name,
+            "interruptionQueue": f"{settings.name}-karpenter",
+        },
+        "serviceAccount": {"name": "karpenter"},
+        "replicas": 2,
         "nodeSelector": {"vigil/pool": "system"},  # never on nodes that it manages
-        "controller": {"resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}}},
-    }  # fmt: skip
+        "controller": {
+            "resources": {
+                "requests": {"cpu": "250m", "memory": "512Mi"},
+                "limits": {"memory": "512Mi"},
+            }
+        },
+    }
     if settings.image_registry:
-        values["controller"]["image"] = {"repository": image(settings, "public.ecr.aws/karpenter/controller")}
+        values["controller"]["image"] = {
+            "repository": image(settings, "public.ecr.aws/karpenter/controller")
+        }
     return [
         Chart("karpenter-crd", f"{registry}/karpenter-crd", version, "", namespace="kube-system"),
         # It carries the same CRDs as karpenter-crd: both at once would fight over them.
@@ -117,26 +128,59 @@ def _karpenter(settings: PlatformSettings) -> list[Chart]:
 
 
 def _load_balancers(settings: PlatformSettings) -> Chart:
-    values: dict[str, Any] = {"clusterName": settings.name, "region": settings.region, "enableServiceMutatorWebhook": False,
-              "serviceAccount": {"name": "aws-load-balancer-controller"}, "defaultTags": settings.tags.common()}  # fmt: skip
+    values: dict[str, Any] = {
+        "clusterName": settings.name,
+        "region": settings.region,
+        "enableServiceMutatorWebhook": False,
+        "serviceAccount": {"name": "aws-load-balancer-controller"},
+        "defaultTags": settings.tags.common(),
+    }
     if settings.image_registry:
         name = "public.ecr.aws/eks/aws-load-balancer-controller"
         values["image"] = {"repository": image(settings, name)}
     repository = "https://aws.github.io/eks-charts"
-    return Chart("aws-load-balancer-controller", "aws-load-balancer-controller", "1.14.0", repository, "kube-system", values)
+    return Chart(
+        "aws-load-balancer-controller",
+        "aws-load-balancer-controller",
+        "1.14.0",
+        repository,
+        "kube-system",
+        values,
+    )
 
 
 def _prometheus(settings: PlatformSettings) -> Chart:
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "50Gi"}}}
-    everything = {f"{kind}SelectorNilUsesHelmValues": False for kind in ("podMonitor", "rule", "scrapeConfig", "serviceMonitor")}
+    everything = {
+        f"{kind}SelectorNilUsesHelmValues": False
+        for kind in ("podMonitor", "rule", "scrapeConfig", "serviceMonitor")
+    }
     values: dict[str, Any] = {
-        "prometheus": {"prometheusSpec": {**everything, "retention": "15d", "retentionSize": "45GB",
-                                          "storageSpec": {"volumeClaimTemplate": {"spec": claim}}}},
+        "prometheus": {
+            "prometheusSpec": {
+                **everything,
+                "retention": "15d",
+                "retentionSize": "45GB",
+                "storageSpec": {"volumeClaimTemplate": {"spec": claim}},
+            }
+        },
         # The password comes from a Secret that Pulumi makes; the sidecar shows every ConfigMap that carries the label.
-        "grafana": {"admin": {"existingSecret": "grafana-admin", "userKey": "username", "passwordKey": "password"},
-                    "sidecar": {"dashboards": {"enabled": True, "label": "grafana_dashboard", "searchNamespace": MONITORING}}},
+        "grafana": {
+            "admin": {
+                "existingSecret": "grafana-admin",
+                "userKey": "username",
+                "passwordKey": "password",
+            },
+            "sidecar": {
+                "dashboards": {
+                    "enabled": True,
+                    "label": "grafana_dashboard",
+                    "searchNamespace": MONITORING,
+                }
+            },
+        },
         "alertmanager": {"alertmanagerSpec": {"retention": "120h"}},
-    }  # fmt: skip
+    }
     if settings.on_aws:  # EKS does not let anyone look at these
         values |= {
             "kubeControllerManager": {"enabled": False},
@@ -146,7 +190,9 @@ def _prometheus(settings: PlatformSettings) -> Chart:
     if settings.image_registry:
         values["global"] = {"imageRegistry": settings.image_registry}
     repository = "https://prometheus-community.github.io/helm-charts"
-    return Chart("kube-prometheus-stack", "kube-prometheus-stack", "81.6.9", repository, MONITORING, values)
+    return Chart(
+        "kube-prometheus-stack", "kube-prometheus-stack", "81.6.9", repository, MONITORING, values
+    )
 
 
 SERVICE_HEALTH = """hs = { status = "Progressing", message = "waiting for Ray" }
@@ -180,8 +226,12 @@ def _argocd(settings: PlatformSettings) -> Chart:
     webhook = {"webhook": {"vigil": {"method": "POST", "body": TOLD}}}
     values: dict[str, Any] = {
         "dex": {"enabled": False},
-        "configs": {"cm": {"resource.customizations.health.ray.io_RayService": SERVICE_HEALTH,
-                           "resource.customizations.health.ray.io_RayJob": JOB_HEALTH}},
+        "configs": {
+            "cm": {
+                "resource.customizations.health.ray.io_RayService": SERVICE_HEALTH,
+                "resource.customizations.health.ray.io_RayJob": JOB_HEALTH,
+            }
+        },
         # Somebody who runs the cluster puts the key `webhook-url` into the Secret; without it nobody is told, and nothing fails.
         "notifications": {
             "secret": {"create": False},
@@ -189,15 +239,19 @@ def _argocd(settings: PlatformSettings) -> Chart:
             "templates": {"template.vigil": yaml.safe_dump(webhook)},
             "triggers": {
                 "trigger.on-health-degraded": _trigger("app.status.health.status == 'Degraded'"),
-                "trigger.on-sync-failed": _trigger("app.status.operationState.phase in ['Error', 'Failed']"),
+                "trigger.on-sync-failed": _trigger(
+                    "app.status.operationState.phase in ['Error', 'Failed']"
+                ),
             },
         },
-    }  # fmt: skip
+    }
     if settings.image_registry:
         values["global"] = {"image": {"repository": image(settings, "quay.io/argoproj/argocd")}}
         name = "public.ecr.aws/docker/library/redis"
         values["redis"] = {"image": {"repository": image(settings, name)}}
-    return Chart("argo-cd", "argo-cd", "9.4.2", "https://argoproj.github.io/argo-helm", ARGOCD, values)
+    return Chart(
+        "argo-cd", "argo-cd", "9.4.2", "https://argoproj.github.io/argo-helm", ARGOCD, values
+    )
 
 
 def _trigger(when: str) -> str:

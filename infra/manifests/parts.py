@@ -9,16 +9,26 @@ Object = dict[str, Any]
 
 USER = 1000  # of the Vigil image
 HOME = "/var/lib/vigil"  # the shared folder
-CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
+CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
 POD_SECURITY = {
-    "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch",
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "fsGroupChangePolicy": "OnRootMismatch",
     "seccompProfile": {"type": "RuntimeDefault"},
-}  # fmt: skip
+}
 
 
 def object_(api: str, kind: str, name: str, namespace: str | None, **fields: Any) -> Object:
     """A Kubernetes object with the labels that all of Vigil's carry."""
-    labels = {"app.kubernetes.io/part-of": "vigil", "app.kubernetes.io/name": name} | fields.pop("labels", {})
+    labels = {"app.kubernetes.io/part-of": "vigil", "app.kubernetes.io/name": name} | fields.pop(
+        "labels", {}
+    )
     metadata: Object = {"name": name, "labels": labels}
     if namespace is not None:
         metadata["namespace"] = namespace
@@ -27,7 +37,9 @@ def object_(api: str, kind: str, name: str, namespace: str | None, **fields: Any
     return {"apiVersion": api, "kind": kind, "metadata": metadata, **fields}
 
 
-def environment(values: Mapping[str, str], secrets: Mapping[str, tuple[str, str]] | None = None) -> list[Object]:
+def environment(
+    values: Mapping[str, str], secrets: Mapping[str, tuple[str, str]] | None = None
+) -> list[Object]:
     """Environment variables, sorted; `secrets`: variable -> (Secret, key)."""
     plain: list[Object] = [{"name": key, "value": value} for key, value in values.items()]
     hidden: list[Object] = [
@@ -46,7 +58,11 @@ def resources(cpu: float | str, memory: str, *, limit_cpu: bool = True) -> Objec
 
 
 def network_policy(
-    name: str, namespace: str, pods: Mapping[str, str], ingress: Iterable[Object] = (), egress: Iterable[Object] = ()
+    name: str,
+    namespace: str,
+    pods: Mapping[str, str],
+    ingress: Iterable[Object] = (),
+    egress: Iterable[Object] = (),
 ) -> Object:
     """What is allowed besides nothing. Directions without rules stay closed by `deny_all`."""
     spec: Object = {"podSelector": {"matchLabels": dict(pods)} if pods else {}, "policyTypes": []}
@@ -59,8 +75,13 @@ def network_policy(
 
 def deny_all(namespace: str) -> Object:
     """Nothing in, nothing out."""
-    return object_("networking.k8s.io/v1", "NetworkPolicy", "deny-all", namespace,
-                   spec={"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})  # fmt: skip
+    return object_(
+        "networking.k8s.io/v1",
+        "NetworkPolicy",
+        "deny-all",
+        namespace,
+        spec={"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+    )
 
 
 def ports(*numbers: int, protocol: str = "TCP") -> list[Object]:
@@ -85,4 +106,9 @@ def blocks(cidrs: Sequence[str]) -> list[Object]:
 def dns(namespace: str) -> Object:
     """Names resolve, everywhere in the namespace."""
     peer = in_namespace("kube-system", {"k8s-app": "kube-dns"})
-    return network_policy("dns", namespace, {}, egress=[{"to": [peer], "ports": [*ports(53), *ports(53, protocol="UDP")]}])
+    return network_policy(
+        "dns",
+        namespace,
+        {},
+        egress=[{"to": [peer], "ports": [*ports(53), *ports(53, protocol="UDP")]}],
+    )

@@ -19,7 +19,10 @@ PERIOD_S = 30
 def line(host: str, secret: str) -> str:
     """One line of a password file; libpq wants `:` and `\\` escaped."""
     found = json.loads(secret)
-    user, password = (str(found[key]).replace("\\", "\\\\").replace(":", "\\:") for key in ("username", "password"))
+    user, password = (
+        str(found[key]).replace("\\", "\\\\").replace(":", "\\:")
+        for key in ("username", "password")
+    )
     return f"{host}:5432:*:{user}:{password}\n"
 
 
@@ -35,7 +38,11 @@ def refresh(path: Path, host: str, secret_arn: str) -> None:
 
 def main() -> None:
     """Once with the argument `once`, else for ever; a failure leaves the last password in place."""
-    target = (Path(os.environ["PGPASSFILE"]), os.environ["DATABASE_HOST"], os.environ["DATABASE_SECRET"])
+    target = (
+        Path(os.environ["PGPASSFILE"]),
+        os.environ["DATABASE_HOST"],
+        os.environ["DATABASE_SECRET"],
+    )
     if sys.argv[1:] == ["once"]:
         refresh(*target)
         return

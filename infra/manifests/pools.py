@@ -19,8 +19,11 @@ def objects(settings: PlatformSettings) -> list[Object]:
 def _pool(settings: PlatformSettings, name: str) -> Object:
     """Heads on demand and left alone; serving mixed and consolidated slowly; training on spot and gone when empty."""
     auto = settings.nodes == "auto"
-    capacity = {"ray-head": ["on-demand"], "ray-serve": ["on-demand", "spot"] if settings.spot_serving else ["on-demand"],
-                "ray-train": ["spot", "on-demand"]}[name]  # fmt: skip
+    capacity = {
+        "ray-head": ["on-demand"],
+        "ray-serve": ["on-demand", "spot"] if settings.spot_serving else ["on-demand"],
+        "ray-train": ["spot", "on-demand"],
+    }[name]
     policy, after = {
         "ray-head": ("WhenEmpty", "30m"),
         "ray-serve": ("WhenEmptyOrUnderutilized", "10m"),
@@ -35,29 +38,74 @@ def _pool(settings: PlatformSettings, name: str) -> Object:
         {"key": f"{prefix}/instance-cpu", "operator": "In", "values": ["4", "8", "16", "32"]},
     ]
     reference = {"group": prefix, "kind": "NodeClass" if auto else "EC2NodeClass", "name": CLASS}
-    return object_("karpenter.sh/v1", "NodePool", name, None, spec={
-        "template": {
-            "metadata": {"labels": {"vigil/pool": name}},
-            "spec": {"nodeClassRef": reference, "requirements": requirements, "expireAfter": "480h",
-                     "taints": [{"key": "vigil/pool", "value": name, "effect": "NoSchedule"}]},
+    return object_(
+        "karpenter.sh/v1",
+        "NodePool",
+        name,
+        None,
+        spec={
+            "template": {
+                "metadata": {"labels": {"vigil/pool": name}},
+                "spec": {
+                    "nodeClassRef": reference,
+                    "requirements": requirements,
+                    "expireAfter": "480h",
+                    "taints": [{"key": "vigil/pool", "value": name, "effect": "NoSchedule"}],
+                },
+            },
+            "disruption": {
+                "consolidationPolicy": policy,
+                "consolidateAfter": after,
+                "budgets": [{"nodes": "1"}],
+            },
+            "limits": {
+                "cpu": str(settings.ray_node_cpu_limit),
+                "memory": f"{settings.ray_node_cpu_limit * 8}Gi",
+            },
         },
-        "disruption": {"consolidationPolicy": policy, "consolidateAfter": after, "budgets": [{"nodes": "1"}]},
-        "limits": {"cpu": str(settings.ray_node_cpu_limit), "memory": f"{settings.ray_node_cpu_limit * 8}Gi"},
-    })  # fmt: skip
+    )
 
 
 def _node_class(settings: PlatformSettings) -> Object:
     found = [{"tags": {"karpenter.sh/discovery": settings.name}}]
     group = [{"tags": {"aws:eks:cluster-name": settings.name}}]
     if settings.nodes == "auto":
-        return object_("eks.amazonaws.com/v1", "NodeClass", CLASS, None, spec={
-            "subnetSelectorTerms": found, "securityGroupSelectorTerms": group, "networkPolicy": "DefaultAllow",
-            "networkPolicyEventLogs": "Disabled", "ephemeralStorage": {"size": "80Gi"}, "tags": settings.tags.common(),
-        })  # fmt: skip
-    disk = {"volumeSize": "80Gi", "volumeType": "gp3", "encrypted": True, "deleteOnTermination": True}
-    return object_("karpenter.k8s.aws/v1", "EC2NodeClass", CLASS, None, spec={
-        "amiSelectorTerms": [{"alias": "al2023@latest"}], "instanceProfile": f"{settings.name}-karpenter",
-        "subnetSelectorTerms": found, "securityGroupSelectorTerms": group,
-        "metadataOptions": {"httpEndpoint": "enabled", "httpTokens": "required", "httpPutResponseHopLimit": 1},
-        "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": disk}], "tags": settings.tags.of(f"{settings.name}-ray"),
-    })  # fmt: skip
+        return object_(
+            "eks.amazonaws.com/v1",
+            "NodeClass",
+            CLASS,
+            None,
+            spec={
+                "subnetSelectorTerms": found,
+                "securityGroupSelectorTerms": group,
+                "networkPolicy": "DefaultAllow",
+                "networkPolicyEventLogs": "Disabled",
+                "ephemeralStorage": {"size": "80Gi"},
+                "tags": settings.tags.common(),
+            },
+        )
+    disk = {
+        "volumeSize": "80Gi",
+        "volumeType": "gp3",
+        "encrypted": True,
+        "deleteOnTermination": True,
+    }
+    return object_(
+        "karpenter.k8s.aws/v1",
+        "EC2NodeClass",
+        CLASS,
+        None,
+        spec={
+            "amiSelectorTerms": [{"alias": "al2023@latest"}],
+            "instanceProfile": f"{settings.name}-karpenter",
+            "subnetSelectorTerms": found,
+            "securityGroupSelectorTerms": group,
+            "metadataOptions": {
+                "httpEndpoint": "enabled",
+                "httpTokens": "required",
+                "httpPutResponseHopLimit": 1,
+            },
+            "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": disk}],
+            "tags": settings.tags.of(f"{settings.name}-ray"),
+        },
+    )

@@ -9,7 +9,14 @@ import yaml
 
 from infra.manifests.base import TRAINING_PRIORITY
 from infra.manifests.bindings import RAY, Bindings
-from infra.manifests.parts import CONTAINER_SECURITY, POD_SECURITY, Object, environment, object_, resources
+from infra.manifests.parts import (
+    CONTAINER_SECURITY,
+    POD_SECURITY,
+    Object,
+    environment,
+    object_,
+    resources,
+)
 from infra.manifests.ray_config import (
     RAY_TOKEN,
     RAY_VERSION,
@@ -52,7 +59,9 @@ def ray_service(settings: PlatformSettings, bindings: Bindings) -> Object:
     serve = settings.serve
     if serve.stream_source:  # the last one: KubeRay adds it to the cluster that runs
         consumers = serve.stream_consumers, serve.most_consumers
-        workers.append(_holding("stream", consumers, pod_template(settings, stream_worker()), STREAM))
+        workers.append(
+            _holding("stream", consumers, pod_template(settings, stream_worker()), STREAM)
+        )
     cluster = _cluster(head=head_group(settings, serve_head(settings)), workers=workers)
     if settings.gcs_fault_tolerance == "redis":
         cluster["gcsFaultToleranceOptions"] = _fault_tolerance(settings, bindings)
@@ -68,7 +77,9 @@ def ray_service(settings: PlatformSettings, bindings: Bindings) -> Object:
 
 def training_cluster(settings: PlatformSettings) -> Object:
     """A head that takes jobs, and workers that exist while a job needs them."""
-    group = _group("train", (0, settings.max_train_workers), pod_template(settings, train_worker(settings)))
+    group = _group(
+        "train", (0, settings.max_train_workers), pod_template(settings, train_worker(settings))
+    )
     cluster = _cluster(head=head_group(settings, train_head(settings)), workers=[group])
     # By default KubeRay leaves the pods of a changed RayCluster as they are.
     spec = {**cluster, "upgradeStrategy": {"type": "Recreate"}}
@@ -144,7 +155,9 @@ def disruption_budgets(settings: PlatformSettings) -> list[Object]:
             RAY,
             spec={
                 "minAvailable": stay,
-                "selector": {"matchLabels": {"app.kubernetes.io/part-of": "vigil", COMPONENT: component}},
+                "selector": {
+                    "matchLabels": {"app.kubernetes.io/part-of": "vigil", COMPONENT: component}
+                },
             },
         )
         for component, stay in sorted(wanted.items())
@@ -162,7 +175,9 @@ def scheduled_training(settings: PlatformSettings) -> list[Object]:
         "name": "submit",
         "image": settings.image_ref,
         "command": ["ray", "job", "submit", "--address", TRAINING_URL, "--", *job],
-        "env": environment({"RAY_AUTH_MODE": "token", "HOME": "/tmp", "RAY_USAGE_STATS_ENABLED": "0"}, secrets),
+        "env": environment(
+            {"RAY_AUTH_MODE": "token", "HOME": "/tmp", "RAY_USAGE_STATS_ENABLED": "0"}, secrets
+        ),
         "resources": resources("250m", "512Mi"),
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
@@ -192,7 +207,10 @@ def scheduled_training(settings: PlatformSettings) -> list[Object]:
                     "spec": {
                         "backoffLimit": 1,
                         "activeDeadlineSeconds": 7200,
-                        "template": {"metadata": {"labels": {"app.kubernetes.io/part-of": "vigil"}}, "spec": pod},
+                        "template": {
+                            "metadata": {"labels": {"app.kubernetes.io/part-of": "vigil"}},
+                            "spec": pod,
+                        },
                     }
                 },
             },

@@ -40,9 +40,15 @@ def serve_settings(settings: PlatformSettings) -> ServeSettings:
     """What serving is told: the stack's settings, and where its parts are."""
     # Nobody is let in unseen, whatever the address is: by a key of the Secret, or by a token of the provider.
     here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "host": "0.0.0.0", "port": PORT}
-    told = settings.serve.model_copy(update={**here, "keys_file": settings.serve.keys_file or KEY_FILE})
+    told = settings.serve.model_copy(
+        update={**here, "keys_file": settings.serve.keys_file or KEY_FILE}
+    )
     leased = settings.on_aws and told.stream_source and not told.stream_leases
-    return told.model_copy(update={"stream_leases": f"dynamodb:{settings.lease_table}"}) if leased else told
+    return (
+        told.model_copy(update={"stream_leases": f"dynamodb:{settings.lease_table}"})
+        if leased
+        else told
+    )
 
 
 def drift_settings(settings: PlatformSettings) -> DriftSettings:
@@ -53,7 +59,10 @@ def drift_settings(settings: PlatformSettings) -> DriftSettings:
     if not settings.on_aws:
         return told
     bucket = f"s3://{settings.bucket('captured')}"
-    kept = {"captured_url": told.captured_url or f"{bucket}/rows", "state_url": told.state_url or f"{bucket}/state"}
+    kept = {
+        "captured_url": told.captured_url or f"{bucket}/rows",
+        "state_url": told.state_url or f"{bucket}/state",
+    }
     return told.model_copy(update=kept)
 
 
@@ -116,5 +125,8 @@ def variables(settings: PlatformSettings) -> list[Object]:
     }
     if settings.on_aws:
         plain |= {"AWS_REGION": settings.region}
-    login = {"MLFLOW_TRACKING_USERNAME": (MLFLOW_LOGIN, "username"), "MLFLOW_TRACKING_PASSWORD": (MLFLOW_LOGIN, "password")}
+    login = {
+        "MLFLOW_TRACKING_USERNAME": (MLFLOW_LOGIN, "username"),
+        "MLFLOW_TRACKING_PASSWORD": (MLFLOW_LOGIN, "password"),
+    }
     return environment(plain, login)

@@ -113,7 +113,9 @@ def train_head(settings: PlatformSettings) -> Role:
     return _head(settings, TRAIN_HEAD, account="vigil-train", ports=HEAD_PORTS)
 
 
-def _head(settings: PlatformSettings, component: str, *, account: str | None, ports: Mapping[str, int]) -> Role:
+def _head(
+    settings: PlatformSettings, component: str, *, account: str | None, ports: Mapping[str, int]
+) -> Role:
     return Role(
         component=component,
         pool="ray-head",
@@ -181,7 +183,12 @@ def _container(settings: PlatformSettings, role: Role) -> Object:
         "ports": [{"name": name, "containerPort": port} for name, port in role.ports.items()],
         "volumeMounts": mounts,
         "startupProbe": {**raylet, "periodSeconds": 5, "failureThreshold": 60, "timeoutSeconds": 5},
-        "livenessProbe": {**raylet, "periodSeconds": 10, "failureThreshold": 12, "timeoutSeconds": 5},
+        "livenessProbe": {
+            **raylet,
+            "periodSeconds": 10,
+            "failureThreshold": 12,
+            "timeoutSeconds": 5,
+        },
         "readinessProbe": {**ready, "periodSeconds": 5, "failureThreshold": 2, "timeoutSeconds": 5},
     }
 

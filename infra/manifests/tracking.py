@@ -9,7 +9,14 @@ from typing import Any
 
 from infra.manifests.base import DATABASE_CONFIG, NO_WAIT, PLATFORM_PRIORITY
 from infra.manifests.bindings import TRACKING
-from infra.manifests.parts import CONTAINER_SECURITY, POD_SECURITY, Object, environment, object_, resources
+from infra.manifests.parts import (
+    CONTAINER_SECURITY,
+    POD_SECURITY,
+    Object,
+    environment,
+    object_,
+    resources,
+)
 from infra.settings import PlatformSettings
 
 MLFLOW_VERSION = "3.17.2"  # that of the lock file; policies refuse one with known holes
@@ -28,13 +35,24 @@ DRIVER = "postgresql+psycopg2"  # SQLAlchemy 2.1 takes another one, which MLflow
 
 def _database_uri(settings: PlatformSettings) -> str:
     """No password: libpq takes it from PGPASSFILE. `$(HOST)` is expanded by the kubelet."""
-    return f"{DRIVER}://mlflow@$(DATABASE_HOST):5432/mlflow?sslmode=require" if settings.on_aws else "sqlite:////data/mlflow.db"
+    return (
+        f"{DRIVER}://mlflow@$(DATABASE_HOST):5432/mlflow?sslmode=require"
+        if settings.on_aws
+        else "sqlite:////data/mlflow.db"
+    )
 
 
 def _command(settings: PlatformSettings) -> list[str]:
-    hosts = [f"{NAME}{suffix}:{PORT}" for suffix in (f".{TRACKING}.svc.cluster.local", f".{TRACKING}.svc", f".{TRACKING}", "")]
+    hosts = [
+        f"{NAME}{suffix}:{PORT}"
+        for suffix in (f".{TRACKING}.svc.cluster.local", f".{TRACKING}.svc", f".{TRACKING}", "")
+    ]
     artifacts = (
-        ["--default-artifact-root", f"s3://{settings.bucket('models')}/mlflow", "--no-serve-artifacts"]
+        [
+            "--default-artifact-root",
+            f"s3://{settings.bucket('models')}/mlflow",
+            "--no-serve-artifacts",
+        ]
         if settings.on_aws
         else ["--serve-artifacts", "--artifacts-destination", "/data/artifacts"]
     )
@@ -58,10 +76,14 @@ def _command(settings: PlatformSettings) -> list[str]:
 
 
 def _variables(settings: PlatformSettings) -> list[Object]:
-    plain = {"HOME": "/tmp", "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini", "MLFLOW_DISABLE_TELEMETRY": "true",
-             "MLFLOW_AUTH_ADMIN_USERNAME": "vigil",
-             # Its job runner and seven consumers take 1.2 GB, and nothing here uses them.
-             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # fmt: skip
+    plain = {
+        "HOME": "/tmp",
+        "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_AUTH_ADMIN_USERNAME": "vigil",
+        # Its job runner and seven consumers take 1.2 GB, and nothing here uses them.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     secrets = {
         "MLFLOW_AUTH_ADMIN_PASSWORD": (ADMIN_SECRET, "password"),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": (ADMIN_SECRET, "secret-key"),
@@ -75,18 +97,27 @@ def _database_variables(settings: PlatformSettings) -> list[Object]:
         return []
     keys = {"DATABASE_HOST": "host", "DATABASE_SECRET": "secret"}
     known: list[Object] = [
-        {"name": name, "valueFrom": {"configMapKeyRef": {"name": DATABASE_CONFIG, "key": key}}} for name, key in keys.items()
+        {"name": name, "valueFrom": {"configMapKeyRef": {"name": DATABASE_CONFIG, "key": key}}}
+        for name, key in keys.items()
     ]
-    return [*known, {"name": "PGPASSFILE", "value": PGPASS}, {"name": "AWS_REGION", "value": settings.region}]
+    return [
+        *known,
+        {"name": "PGPASSFILE", "value": PGPASS},
+        {"name": "AWS_REGION", "value": settings.region},
+    ]
 
 
-def _container(settings: PlatformSettings, name: str, command: list[str], amounts: Object, **more: Any) -> Object:
+def _container(
+    settings: PlatformSettings, name: str, command: list[str], amounts: Object, **more: Any
+) -> Object:
     mounts: list[Object] = [
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "config", "mountPath": "/etc/mlflow", "readOnly": True},
     ]
     mounts.append(
-        {"name": "database", "mountPath": "/run/database"} if settings.on_aws else {"name": "data", "mountPath": "/data"}
+        {"name": "database", "mountPath": "/run/database"}
+        if settings.on_aws
+        else {"name": "data", "mountPath": "/data"}
     )
     return {
         "name": name,
@@ -99,7 +130,9 @@ def _container(settings: PlatformSettings, name: str, command: list[str], amount
     } | more
 
 
-def _pod(settings: PlatformSettings, labels: dict[str, str], containers: list[Object], **more: Any) -> Object:
+def _pod(
+    settings: PlatformSettings, labels: dict[str, str], containers: list[Object], **more: Any
+) -> Object:
     volumes: list[Object] = [
         {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
         {"name": "config", "configMap": {"name": "mlflow"}},
@@ -107,17 +140,25 @@ def _pod(settings: PlatformSettings, labels: dict[str, str], containers: list[Ob
     first: list[Object] = []
     if settings.on_aws:
         volumes.append({"name": "database", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
-        small, known = resources("50m", "192Mi"), _database_variables(settings) + environment({"HOME": "/tmp"})
+        small, known = (
+            resources("50m", "192Mi"),
+            _database_variables(settings) + environment({"HOME": "/tmp"}),
+        )
         run = ["python", "/etc/mlflow/pgpass.py"]
         # The first makes the file before anything connects; the second, a sidecar, follows the rotation.
-        first = [_container(settings, "password", [*run, "once"], small, env=known),
-                 _container(settings, "password-refresh", run, small, env=known, restartPolicy="Always")]  # fmt: skip
+        first = [
+            _container(settings, "password", [*run, "once"], small, env=known),
+            _container(settings, "password-refresh", run, small, env=known, restartPolicy="Always"),
+        ]
     else:
         volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": "mlflow"}})
     spec: Object = {
-        "serviceAccountName": NAME, "securityContext": POD_SECURITY, "containers": containers, "volumes": volumes,
+        "serviceAccountName": NAME,
+        "securityContext": POD_SECURITY,
+        "containers": containers,
+        "volumes": volumes,
         "enableServiceLinks": False,
-    }  # fmt: skip
+    }
     if first:
         spec["initContainers"] = first
     version = {"app.kubernetes.io/version": MLFLOW_VERSION}
@@ -148,27 +189,48 @@ def _auth_database_uri(settings: PlatformSettings) -> str:
 def server(settings: PlatformSettings) -> Object:
     """The servers. Each checks the schema when it starts and refuses to run on an old one."""
     health = {"httpGet": {"path": "/health", "port": PORT}}
-    libpq = environment({"PGUSER": "mlflow", "PGSSLMODE": "require", "PGHOST": "$(DATABASE_HOST)"}) if settings.on_aws else []
+    libpq = (
+        environment({"PGUSER": "mlflow", "PGSSLMODE": "require", "PGHOST": "$(DATABASE_HOST)"})
+        if settings.on_aws
+        else []
+    )
     container = _container(
-        settings, NAME, _command(settings), resources("500m", "1536Mi"), env=[*_variables(settings), *libpq],
-        ports=[{"name": "http", "containerPort": PORT}], startupProbe={**health, "periodSeconds": 5, "failureThreshold": 48},
+        settings,
+        NAME,
+        _command(settings),
+        resources("500m", "1536Mi"),
+        env=[*_variables(settings), *libpq],
+        ports=[{"name": "http", "containerPort": PORT}],
+        startupProbe={**health, "periodSeconds": 5, "failureThreshold": 48},
         livenessProbe={**health, "periodSeconds": 20, "timeoutSeconds": 10},
         # One that registers a model answers late: a second would take it out of service for that.
         readinessProbe={**health, "periodSeconds": 10, "timeoutSeconds": 5},
-    )  # fmt: skip
-    spread = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway",
-              "labelSelector": {"matchLabels": SERVER}}  # fmt: skip
+    )
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": SERVER},
+    }
     # Two servers on one SQLite file, or on one volume of one node, cannot overlap.
     strategy: Object = (
-        {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}} if settings.on_aws else {"type": "Recreate"}
+        {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}}
+        if settings.on_aws
+        else {"type": "Recreate"}
     )
     template = _pod(
-        settings, SERVER, [container],
-        priorityClassName=PLATFORM_PRIORITY, topologySpreadConstraints=[spread], terminationGracePeriodSeconds=60,
-    )  # fmt: skip
+        settings,
+        SERVER,
+        [container],
+        priorityClassName=PLATFORM_PRIORITY,
+        topologySpreadConstraints=[spread],
+        terminationGracePeriodSeconds=60,
+    )
     # A server reads its files once: a change of them has to make new pods.
     text = json.dumps(config(settings)["data"], sort_keys=True)
-    template["metadata"]["annotations"] = {"vigil/config": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    template["metadata"]["annotations"] = {
+        "vigil/config": hashlib.sha256(text.encode()).hexdigest()[:16]
+    }
     spec = {
         "replicas": settings.mlflow_replicas,
         "selector": {"matchLabels": SERVER},
@@ -187,8 +249,13 @@ def _patience_s(settings: PlatformSettings) -> int:
 def migration(settings: PlatformSettings) -> Object:
     """`mlflow db upgrade`, once per image: a Job cannot be changed, so its name carries the image."""
     digest = hashlib.sha256(settings.image_ref.encode()).hexdigest()[:8]
-    container = _container(settings, "migrate", ["mlflow", "db", "upgrade", _database_uri(settings)], resources("250m", "1Gi"),
-                           env=[*_database_variables(settings), *environment({"HOME": "/tmp"})])  # fmt: skip
+    container = _container(
+        settings,
+        "migrate",
+        ["mlflow", "db", "upgrade", _database_uri(settings)],
+        resources("250m", "1Gi"),
+        env=[*_database_variables(settings), *environment({"HOME": "/tmp"})],
+    )
     template = _pod(settings, MIGRATION, [container], restartPolicy="OnFailure")
     spec = {"backoffLimit": 6, "activeDeadlineSeconds": _patience_s(settings), "template": template}
     # One that has failed, on a quota or an image that was not there, is made anew by the next update.

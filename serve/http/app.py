@@ -23,7 +23,13 @@ from serve.http.console_state import Board
 from serve.http.gateway import Answer, Call, Gateway, accept, table
 from serve.http.invocations import decode_invocations, encode_invocations
 from serve.http.observe import App, Observer
-from serve.http.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer, model_metadata, server_metadata
+from serve.http.open_inference import (
+    JSON_LENGTH_HEADER,
+    decode_infer,
+    encode_infer,
+    model_metadata,
+    server_metadata,
+)
 from serve.http.operators import Operators, admit_operator, own_page
 from serve.http.protocols import decode_feedback, decode_mode, decode_predict, encode_predict
 from serve.metrics import ServeMetrics, exposition, labelled, snapshot
@@ -54,8 +60,12 @@ class Detector:
         self.settings = ServeSettings.given(**args)
         self.metrics = ServeMetrics()
         self.replica = f"{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        registry = Registry(self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open())
-        self.watch = ModelWatch(registry, Home(self.settings.home).cache, self.metrics, self.settings)
+        registry = Registry(
+            self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open()
+        )
+        self.watch = ModelWatch(
+            registry, Home(self.settings.home).cache, self.metrics, self.settings
+        )
         self.registry = registry
         self.capture = Capture(self.settings.capture_rows)
         monitor = Monitor()
@@ -80,7 +90,10 @@ class Detector:
             await self.watch.poll()
             gc.collect()
             gc.freeze()  # a full collection, which stops all requests, need not look at Ray, MLflow and numba
-            self._tasks = [asyncio.create_task(self.watch.run()), asyncio.create_task(self._report_loop())]
+            self._tasks = [
+                asyncio.create_task(self.watch.run()),
+                asyncio.create_task(self._report_loop()),
+            ]
 
     async def refresh(self) -> dict[str, Any]:
         """Look at the registry now (broadcast after a promotion); what this replica serves then."""
@@ -91,14 +104,18 @@ class Detector:
         """The model's features in order, for callers by handle."""
         return self._model().bundle.names
 
-    async def score_rows(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64], str]:
+    async def score_rows(
+        self, rows: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], str]:
         """Scores [n] and labels [n] of rows [n, d], and the version that gave them, for callers by handle.
 
         Raises InvalidFeatures when the rows do not fit the model.
         """
         model = self._model()
         if rows.ndim != 2 or rows.shape[1] != len(model.bundle.names):
-            raise InvalidFeatures(f"rows of shape {rows.shape}; the model has {len(model.bundle.names)} features")
+            raise InvalidFeatures(
+                f"rows of shape {rows.shape}; the model has {len(model.bundle.names)} features"
+            )
         model, scores = self._score(model, rows, Call({b"x-request-id": b"stream"}, rows.tobytes()))
         return scores, np.where(scores > model.bundle.threshold.value, -1, 1), model.version
 
@@ -108,26 +125,41 @@ class Detector:
         board = Board(lambda: self._ask_monitor("console"), self._about, self.metrics.console_polls)
         routes = table(
             scoring={
-                "/predict": self.predict, "/invocations": self.invocations,
-                f"{model}/infer": self.infer, f"{version}/infer": self.infer,
+                "/predict": self.predict,
+                "/invocations": self.invocations,
+                f"{model}/infer": self.infer,
+                f"{version}/infer": self.infer,
             },
             reads={
-                "/drift": self.drift, "/metrics": self.expose, "/version": self.version, "/v2": self.v2_server,
-                model: self.v2_model, version: self.v2_model, f"{model}/ready": self.v2_model, f"{version}/ready": self.v2_model,
-                "/openapi.json": self.openapi, **docs.routes(), "/console/state": board.answer,
+                "/drift": self.drift,
+                "/metrics": self.expose,
+                "/version": self.version,
+                "/v2": self.v2_server,
+                model: self.v2_model,
+                version: self.v2_model,
+                f"{model}/ready": self.v2_model,
+                f"{version}/ready": self.v2_model,
+                "/openapi.json": self.openapi,
+                **docs.routes(),
+                "/console/state": board.answer,
             },
             open_reads={
-                "/healthz": self.healthz, "/readyz": self.readyz, "/ping": self.readyz,
-                "/v2/health/live": self.healthz, "/v2/health/ready": self.readyz, **console.routes(),
+                "/healthz": self.healthz,
+                "/readyz": self.readyz,
+                "/ping": self.readyz,
+                "/v2/health/live": self.healthz,
+                "/v2/health/ready": self.readyz,
+                **console.routes(),
                 "/console/about": self.console_about,
             },
             acts={
-                "/models/refresh": (self.refresh_all, self._admit), "/feedback": (self.feedback, self._admit),
+                "/models/refresh": (self.refresh_all, self._admit),
+                "/feedback": (self.feedback, self._admit),
                 "/models/promote": (operators.promote, self._admit_operator),
                 "/models/rollback": (operators.rollback, self._admit_operator),
                 "/drift/mode": (self.drift_mode, self._admit_operator),
             },
-        )  # fmt: skip
+        )
         observed: Any = self
         observed._score = self.observer.scoring(self._score)
         self._gateway = Gateway(self.observer.routes(routes), self.settings, self.metrics)
@@ -138,16 +170,28 @@ class Detector:
         # What curl -d says when nobody told it otherwise is taken for what it nearly always is.
         accept(call, "application/json", "application/x-www-form-urlencoded")
         model = self._model()
-        rows, single = decode_predict(call.body, model.bundle.names, self.settings.max_rows, model.bundle.transform)
+        rows, single = decode_predict(
+            call.body, model.bundle.names, self.settings.max_rows, model.bundle.transform
+        )
         model, scores = self._score(model, rows, call)
-        answer = encode_predict(model, rows, scores, single, self.reports.drift_score, call.request_id, self.settings.reasons)
+        answer = encode_predict(
+            model,
+            rows,
+            scores,
+            single,
+            self.reports.drift_score,
+            call.request_id,
+            self.settings.reasons,
+        )
         return Answer(answer, headers=model.headers)
 
     async def invocations(self, call: Call) -> Answer:
         """MLflow's scoring protocol."""
         accept(call, "application/json", "text/csv")
         model = self._model()
-        rows = decode_invocations(call.body, call.content_type, model.bundle.names, self.settings.max_rows)
+        rows = decode_invocations(
+            call.body, call.content_type, model.bundle.names, self.settings.max_rows
+        )
         model, scores = self._score(model, rows, call)
         return Answer(encode_invocations(model, scores), headers=model.headers)
 
@@ -156,14 +200,27 @@ class Detector:
         accept(call, "application/json", "application/octet-stream")
         model = self._named_model(call)
         length = call.headers.get(JSON_LENGTH_HEADER.encode())
-        asked = decode_infer(call.body, length.decode("latin-1") if length else None, model.bundle.names, self.settings.max_rows)
+        asked = decode_infer(
+            call.body,
+            length.decode("latin-1") if length else None,
+            model.bundle.names,
+            self.settings.max_rows,
+        )
         model, scores = self._score(model, asked.rows, call)
-        answer, head = encode_infer(asked, self.settings.model_name, model, scores, call.request_id, self.settings.reasons)
+        answer, head = encode_infer(
+            asked, self.settings.model_name, model, scores, call.request_id, self.settings.reasons
+        )
         if head is None:
             return Answer(answer, headers=model.headers)
-        return Answer(answer, b"application/octet-stream", (*model.headers, (JSON_LENGTH_HEADER.encode(), b"%d" % head)))
+        return Answer(
+            answer,
+            b"application/octet-stream",
+            (*model.headers, (JSON_LENGTH_HEADER.encode(), b"%d" % head)),
+        )
 
-    def _score(self, model: Snapshot, rows: NDArray[np.float64], call: Call) -> tuple[Snapshot, NDArray[np.float64]]:
+    def _score(
+        self, model: Snapshot, rows: NDArray[np.float64], call: Call
+    ) -> tuple[Snapshot, NDArray[np.float64]]:
         """The one scoring path behind all doors: score, remember for the monitor, count. Says which model it was."""
         trial = self.watch.trial
         if trial is None or call.version is not None:
@@ -173,7 +230,11 @@ class Detector:
         if self.settings.capture_rate >= 1 or random.random() < self.settings.capture_rate:
             self.capture.add(model.version, rows, scores, [call.request_id] * len(rows))
         shadow = self.watch.shadow
-        if shadow is not None and model is shadow.champion and random.random() < self.settings.shadow_rate:
+        if (
+            shadow is not None
+            and model is shadow.champion
+            and random.random() < self.settings.shadow_rate
+        ):
             shadow.offer(rows, scores)
         self.metrics.rows.inc(len(rows))
         if anomalies := int(np.count_nonzero(scores > model.bundle.threshold.value)):
@@ -187,8 +248,15 @@ class Detector:
     async def readyz(self, call: Call) -> Answer:
         """A verified model is loaded; `source` says where from."""
         model = self._model()
-        return _json({"status": "ready", "model_version": model.version, "model_digest": model.digest,
-                      "features": model.bundle.names, "source": self.watch.source})  # fmt: skip
+        return _json(
+            {
+                "status": "ready",
+                "model_version": model.version,
+                "model_digest": model.digest,
+                "features": model.bundle.names,
+                "source": self.watch.source,
+            }
+        )
 
     async def console_about(self, call: Call) -> Answer:
         """What the console must know before anybody has shown a key."""
@@ -202,7 +270,9 @@ class Detector:
         try:
             return await asyncio.wait_for(self._replicas.ask_all("refresh"), REFRESH_TIMEOUT_S)
         except Exception as error:  # they look by themselves within their poll period
-            raise NotRefreshed(f"not every replica answered ({type(error).__name__}); each looks by itself soon") from error
+            raise NotRefreshed(
+                f"not every replica answered ({type(error).__name__}); each looks by itself soon"
+            ) from error
 
     def _admit(self, call: Call) -> None:
         """Who asks for something to be done; where a key was shown, no page of another site can have shown it."""
@@ -222,7 +292,11 @@ class Detector:
         model = self.watch.snapshot
         if model is None:
             return _json(schemas.document(self.settings))
-        row = dict(zip(model.bundle.names, np.round(model.bundle.reference.median, 3).tolist(), strict=True))
+        row = dict(
+            zip(
+                model.bundle.names, np.round(model.bundle.reference.median, 3).tolist(), strict=True
+            )
+        )
         return _json(schemas.document(self.settings, row))
 
     async def v2_server(self, call: Call) -> Answer:
@@ -243,7 +317,9 @@ class Detector:
 
     async def feedback(self, call: Call) -> Answer:
         """Take in what people say of scored rows."""
-        return _json(await self._ask_monitor("label", decode_feedback(call.body, self.settings.max_rows)))
+        return _json(
+            await self._ask_monitor("label", decode_feedback(call.body, self.settings.max_rows))
+        )
 
     async def expose(self, call: Call) -> Answer:
         """Prometheus metrics, summed over the replicas; while the monitor is away this replica's own, under its name."""
@@ -266,26 +342,38 @@ class Detector:
             model = trial.candidate
         if call.name != self.settings.model_name or call.version not in (None, model.version):
             asked = call.name if call.version is None else f"{call.name} version {call.version}"
-            raise UnknownModel(f"{asked!r} is not served; {self.settings.model_name!r} version {model.version} is")
+            raise UnknownModel(
+                f"{asked!r} is not served; {self.settings.model_name!r} version {model.version} is"
+            )
         return model
 
     def _about(self) -> dict[str, Any]:
         """What the console shows that the replica knows without the monitor."""
         model, watch = self.watch.snapshot, self.watch
         return {
-            "vigil": VIGIL, "model": self.settings.model_name, "auth": self.settings.auth_required, "links": self.settings.links,
-            "version": model.version if model else None, "digest": model.digest if model else None, "source": watch.source,
-        }  # fmt: skip
+            "vigil": VIGIL,
+            "model": self.settings.model_name,
+            "auth": self.settings.auth_required,
+            "links": self.settings.links,
+            "version": model.version if model else None,
+            "digest": model.digest if model else None,
+            "source": watch.source,
+        }
 
     def _served(self) -> dict[str, Any]:
         """What this replica serves, what it should, and why it does not."""
         watch, model = self.watch, self.watch.snapshot
         return {
-            "replica": self.replica, "pid": os.getpid(), "version": model.version if model else None,
-            "digest": model.digest if model else None, "since": model.since if model else None, "desired": watch.desired,
-            "source": watch.source, "canary": watch.trial.candidate.version if watch.trial else None,
+            "replica": self.replica,
+            "pid": os.getpid(),
+            "version": model.version if model else None,
+            "digest": model.digest if model else None,
+            "since": model.since if model else None,
+            "desired": watch.desired,
+            "source": watch.source,
+            "canary": watch.trial.candidate.version if watch.trial else None,
             "refused": {version: refusal.reason for version, refusal in watch.refusals.items()},
-        }  # fmt: skip
+        }
 
     async def _report_loop(self) -> None:
         while True:

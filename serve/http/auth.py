@@ -28,7 +28,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("ray.serve")
 PREFIX = "vigil_"  # secret scanners find a leaked key by it
 # None that shares a secret.
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+ALGORITHMS = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+)
 LEEWAY_S = 30.0
 REFETCH_S = 10.0  # an unknown key id asks the provider at most this often
 MAX_AGE_S = 300.0  # a key that the provider has withdrawn is believed no longer than this, while the provider answers
@@ -73,7 +84,11 @@ class Known:
     @classmethod
     def of(cls, value: Any) -> Known:
         """Raises ValueError, TypeError or AttributeError for what is no entry."""
-        made = cls(value) if isinstance(value, str) else cls(value["sha256"], {"operator": True, "client": False}[value["role"]])
+        made = (
+            cls(value)
+            if isinstance(value, str)
+            else cls(value["sha256"], {"operator": True, "client": False}[value["role"]])
+        )
         if len(bytes.fromhex(made.sha256)) != 32:
             raise ValueError("not every value is a sha256")
         return made
@@ -99,9 +114,13 @@ class KeyRing:
         key = PREFIX + secrets.token_urlsafe(32)
         with self._change() as known:
             if not name:
-                raise VigilError("a key needs a name, so that it can be told from others and revoked")
+                raise VigilError(
+                    "a key needs a name, so that it can be told from others and revoked"
+                )
             if name in known:
-                raise VigilError(f"there is a key called {name!r} already: revoke it first, or choose another name")
+                raise VigilError(
+                    f"there is a key called {name!r} already: revoke it first, or choose another name"
+                )
             known[name] = Known(hashlib.sha256(key.encode()).hexdigest(), operator)
         return key
 
@@ -109,12 +128,16 @@ class KeyRing:
         """Take the key called `name` out; raises VigilError when there is none."""
         with self._change() as known:
             if known.pop(name, None) is None:
-                raise VigilError(f"there is no key called {name!r}; there are {', '.join(known) or 'none'}")
+                raise VigilError(
+                    f"there is no key called {name!r}; there are {', '.join(known) or 'none'}"
+                )
 
     def read(self) -> dict[str, Known]:
         """What is known of each key by name; raises VigilError when the file is not a key file."""
         try:
-            return {name: Known.of(value) for name, value in json.loads(self.file.read_text()).items()}
+            return {
+                name: Known.of(value) for name, value in json.loads(self.file.read_text()).items()
+            }
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
@@ -133,7 +156,9 @@ class KeyRing:
         try:
             stat = self.file.stat()
             stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        except OSError as error:  # gone, with all keys; or not to be read now, and the keys stay as they were
+        except (
+            OSError
+        ) as error:  # gone, with all keys; or not to be read now, and the keys stay as they were
             stamp = (0, 0, error.errno or 0)
         if stamp == self._stamp:
             return
@@ -161,11 +186,18 @@ class TokenVerifier:
     every REFETCH_S. When the provider is away the known keys go on working.
     """
 
-    def __init__(self, issuer: str, audience: str, jwks_url: str | None = None, operator: str | None = None) -> None:
+    def __init__(
+        self, issuer: str, audience: str, jwks_url: str | None = None, operator: str | None = None
+    ) -> None:
         import jwt  # here: most services have no provider, and need not hold its libraries in memory
 
         self._jwt = jwt
-        self._issuer, self._audience, self._jwks_url, self._operator = issuer, audience, jwks_url, operator
+        self._issuer, self._audience, self._jwks_url, self._operator = (
+            issuer,
+            audience,
+            jwks_url,
+            operator,
+        )
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._fetched = float("-inf")
         self._fetching = asyncio.Lock()
@@ -176,12 +208,19 @@ class TokenVerifier:
         try:
             key = await self._key(self._jwt.get_unverified_header(token).get("kid"))
             claims: dict[str, Any] = self._jwt.decode(
-                token, key, algorithms=ALGORITHMS, audience=self._audience, issuer=self._issuer, leeway=LEEWAY_S,
+                token,
+                key,
+                algorithms=ALGORITHMS,
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=LEEWAY_S,
                 options={"require": ["exp", "iss", "aud", "sub"]},
-            )  # fmt: skip
+            )
         except (self._jwt.PyJWTError, RecursionError) as error:
             raise Unauthorized(f"the bearer token is not accepted: {error}") from error
-        return Caller(str(claims["sub"]), self._operator is not None and self._operator in _granted(claims))
+        return Caller(
+            str(claims["sub"]), self._operator is not None and self._operator in _granted(claims)
+        )
 
     async def _key(self, name: str | None) -> jwt.PyJWK:
         age = time.monotonic() - self._fetched
@@ -193,7 +232,9 @@ class TokenVerifier:
         if not self._keys:
             raise ProviderUnavailable(f"the keys of {self._issuer} cannot be read now: try again")
         if name not in self._keys:
-            raise Unauthorized(f"the bearer token is not accepted: {self._issuer} has no key {reprlib.repr(name)}")
+            raise Unauthorized(
+                f"the bearer token is not accepted: {self._issuer} has no key {reprlib.repr(name)}"
+            )
         return self._keys[name]
 
     async def _refresh(self, older_than_s: float) -> None:
@@ -204,10 +245,17 @@ class TokenVerifier:
 
     def _fetch(self) -> None:
         try:
-            keys = self._jwt.PyJWKSet.from_dict(_document(self._jwks_url or self._discovered())).keys
+            keys = self._jwt.PyJWKSet.from_dict(
+                _document(self._jwks_url or self._discovered())
+            ).keys
             self._keys = {key.key_id: key for key in keys if key.public_key_use in (None, "sig")}
         except Exception as error:  # whatever the provider answers, the service goes on
-            log.error("the keys of %s cannot be read, the known ones stay: %s: %s", self._issuer, type(error).__name__, error)
+            log.error(
+                "the keys of %s cannot be read, the known ones stay: %s: %s",
+                self._issuer,
+                type(error).__name__,
+                error,
+            )
 
     def _discovered(self) -> str:
         found = _document(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
@@ -220,7 +268,9 @@ def _granted(claims: dict[str, Any]) -> set[str]:
     """Scopes, roles and groups of a token: text with spaces, as OAuth has it, or a list, as many providers have it."""
     found: set[str] = set()
     for value in (claims.get(name) for name in GRANTS):
-        listed = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
+        listed = (
+            value.split() if isinstance(value, str) else value if isinstance(value, list) else []
+        )
         found |= set(map(str, listed))
     return found
 
@@ -228,7 +278,9 @@ def _granted(claims: dict[str, Any]) -> set[str]:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Keys come from where the settings say, not from where an answer points."""
 
-    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any) -> None:
+    def redirect_request(
+        self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any
+    ) -> None:
         return None
 
 
@@ -248,19 +300,26 @@ class Authenticator:
         self._verifier = None
         if settings.oidc_issuer and settings.oidc_audience:
             self._verifier = TokenVerifier(
-                settings.oidc_issuer, settings.oidc_audience, settings.oidc_jwks_url, settings.oidc_operator
+                settings.oidc_issuer,
+                settings.oidc_audience,
+                settings.oidc_jwks_url,
+                settings.oidc_operator,
             )
 
     async def caller(self, headers: dict[bytes, bytes]) -> Caller | None:
         """Whose key or token it is; None where nobody need show one. Raises Unauthorized (401)."""
         if not self.required:
             return None
-        scheme, _, secret = headers.get(b"authorization", b"").decode("latin-1").strip().partition(" ")
+        scheme, _, secret = (
+            headers.get(b"authorization", b"").decode("latin-1").strip().partition(" ")
+        )
         if scheme.lower() != "bearer":
             secret = headers.get(b"x-api-key", b"").decode("latin-1")
         secret = secret.strip()
         if not secret:
-            raise Unauthorized("send `Authorization: Bearer KEY` or `X-API-Key: KEY`; `vigil keys new NAME` makes a key")
+            raise Unauthorized(
+                "send `Authorization: Bearer KEY` or `X-API-Key: KEY`; `vigil keys new NAME` makes a key"
+            )
         if self._verifier is not None and not secret.startswith(PREFIX) and secret.count(".") == 2:
             return await self._verifier.caller(secret)
         caller = self._ring.owner(secret)

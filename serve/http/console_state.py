@@ -62,7 +62,9 @@ class State:
 class Board:
     """The state as the monitor told it last. `ask` has the monitor tell it; `about` is what the replica knows by itself."""
 
-    def __init__(self, ask: Callable[[], Awaitable[bytes]], about: Callable[[], dict[str, Any]], polls: Any) -> None:
+    def __init__(
+        self, ask: Callable[[], Awaitable[bytes]], about: Callable[[], dict[str, Any]], polls: Any
+    ) -> None:
         self._ask, self._about, self._polls = ask, about, polls
         self._pace = Pace()
         self._monitor: bytes | None = None
@@ -82,9 +84,13 @@ class Board:
         operator = call.caller is None or call.caller.operator
         head = (
             (b"x-vigil-operator", b"1" if operator else b"0"),
-            (b"etag", state.etag), (b"cache-control", b"no-store"), (b"vary", b"accept-encoding"),
-            (b"x-vigil-poll-s", b"%.1f" % wait_s), (b"x-vigil-time", b"%.3f" % time.time()), (b"x-vigil-age-s", b"%.1f" % age_s),
-        )  # fmt: skip
+            (b"etag", state.etag),
+            (b"cache-control", b"no-store"),
+            (b"vary", b"accept-encoding"),
+            (b"x-vigil-poll-s", b"%.1f" % wait_s),
+            (b"x-vigil-time", b"%.3f" % time.time()),
+            (b"x-vigil-age-s", b"%.1f" % age_s),
+        )
         if call.headers.get(b"if-none-match") == state.etag:
             return Answer(b"", headers=head, status=NOT_MODIFIED)
         if b"gzip" in call.headers.get(b"accept-encoding", b""):
@@ -93,10 +99,14 @@ class Board:
 
     async def _fresh(self) -> State:
         """The state, not older than FRESH_S where the monitor answers in time; however many ask, it is asked once."""
-        if time.monotonic() - self._tried > FRESH_S and (self._asking is None or self._asking.done()):
+        if time.monotonic() - self._tried > FRESH_S and (
+            self._asking is None or self._asking.done()
+        ):
             self._asking = asyncio.create_task(self._refresh())
         if self._asking is not None and not self._asking.done():
-            await asyncio.wait([self._asking], timeout=PATIENCE_S if self._state else FIRST_PATIENCE_S)
+            await asyncio.wait(
+                [self._asking], timeout=PATIENCE_S if self._state else FIRST_PATIENCE_S
+            )
         return self._state or await self._make()
 
     async def _refresh(self) -> None:
@@ -109,7 +119,10 @@ class Board:
         self._tried = time.monotonic()
 
     async def _make(self) -> State:
-        about = self._about() | {"away": self._away, "monitor": msgspec.Raw(self._monitor or b"null")}
+        about = self._about() | {
+            "away": self._away,
+            "monitor": msgspec.Raw(self._monitor or b"null"),
+        }
         body = msgspec.json.encode(about)
         if self._state is None or self._state.body != body:
             self._state = await asyncio.to_thread(State.of, body)

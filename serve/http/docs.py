@@ -34,6 +34,8 @@ def _file(name: str, kind: bytes) -> Handler:
     path = Path(spec.origin).parent / "resources" / name
 
     async def answer(call: Call) -> Answer:
-        return Answer(path.read_bytes(), kind + b"; charset=utf-8", ((b"cache-control", b"max-age=86400"),))
+        return Answer(
+            path.read_bytes(), kind + b"; charset=utf-8", ((b"cache-control", b"max-age=86400"),)
+        )
 
     return answer

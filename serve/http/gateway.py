@@ -51,7 +51,13 @@ class Call:
     @property
     def content_type(self) -> str:
         """In lower case, without parameters; empty when there is none."""
-        return self.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+        return (
+            self.headers.get(b"content-type", b"")
+            .decode("latin-1")
+            .partition(";")[0]
+            .strip()
+            .lower()
+        )
 
     @property
     def trace_id(self) -> str | None:
@@ -84,7 +90,12 @@ def _vigil(error: VigilError) -> dict[str, object]:
 
 
 def _mlflow(error: VigilError) -> dict[str, object]:
-    codes = {401: "UNAUTHENTICATED", 404: "ENDPOINT_NOT_FOUND", 500: "INTERNAL_ERROR", 503: "TEMPORARILY_UNAVAILABLE"}
+    codes = {
+        401: "UNAUTHENTICATED",
+        404: "ENDPOINT_NOT_FOUND",
+        500: "INTERNAL_ERROR",
+        503: "TEMPORARILY_UNAVAILABLE",
+    }
     return {"error_code": codes.get(error.status, "BAD_REQUEST"), "message": error.message}
 
 
@@ -138,7 +149,9 @@ class Overloaded(VigilError):
     """More is being read and scored than the replica can do soon."""
 
     def __init__(self, status: int) -> None:
-        super().__init__("the service is overloaded: try again after Retry-After, with a pause that grows")
+        super().__init__(
+            "the service is overloaded: try again after Retry-After, with a pause that grows"
+        )
         self.status = status
 
 
@@ -149,21 +162,30 @@ class InternalError(VigilError):
 class Gateway:
     """The ASGI callable. `routes` are by path; those of the Open Inference Protocol by `/v2/models/{name}/...`."""
 
-    def __init__(self, routes: dict[str, Route], settings: ServeSettings, metrics: ServeMetrics) -> None:
+    def __init__(
+        self, routes: dict[str, Route], settings: ServeSettings, metrics: ServeMetrics
+    ) -> None:
         self._routes = routes
         self._settings = settings
         self._metrics = metrics
         self._ok = metrics.requests.labels("ok")
         self._authenticator = Authenticator(settings)
         self._pending = 0  # bytes of bodies that are read or scored
-        self._receiving = 0  # requests whose body is not there yet; each holds a slot of the replica
+        self._receiving = (
+            0  # requests whose body is not there yet; each holds a slot of the replica
+        )
         metrics.pending.set_function(lambda: self._pending)
 
     def follow_settings(self, settings: ServeSettings) -> None:
         """Other limits from the next request on; who is let in stays."""
         self._settings = settings
 
-    async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Any],
+    ) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
@@ -177,7 +199,9 @@ class Gateway:
             route = self._find(scope["path"], call)
             handler = route.methods.get(method)
             if handler is None:
-                raise MethodNotAllowed(f"{method} is not for {scope['path']}; it has {', '.join(route.methods)}")
+                raise MethodNotAllowed(
+                    f"{method} is not for {scope['path']}; it has {', '.join(route.methods)}"
+                )
             self._admit(scope["headers"])
             if not route.open:
                 await self._let_in(route, call)
@@ -192,11 +216,17 @@ class Gateway:
             answer = self._refused(error, scope["path"], route)
         except Exception:
             log.exception("%s %r failed", method, scope["path"], extra=call.about)
-            answer = self._refused(InternalError("the service failed on this request; its log says why"), scope["path"], route)
+            answer = self._refused(
+                InternalError("the service failed on this request; its log says why"),
+                scope["path"],
+                route,
+            )
         finally:
             if held:
                 asyncio.get_running_loop().call_soon(self._release, held)
-        await send({"type": "http.response.start", "status": answer.status, "headers": _head(answer)})
+        await send(
+            {"type": "http.response.start", "status": answer.status, "headers": _head(answer)}
+        )
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
 
     def _find(self, path: str, call: Call) -> Route:
@@ -205,7 +235,9 @@ class Gateway:
             return route
         if found := MODEL_PATH.fullmatch(path):
             prefix, call.name, versions, call.version, action = found.groups()
-            if route := self._routes.get(f"{prefix}{{name}}{'/versions/{version}' if versions else ''}{action or ''}"):
+            if route := self._routes.get(
+                f"{prefix}{{name}}{'/versions/{version}' if versions else ''}{action or ''}"
+            ):
                 return route
         raise NotFound(f"there is no {path}; /docs describes what there is")
 
@@ -220,7 +252,9 @@ class Gateway:
         for name, value in headers:
             size += len(name) + len(value)
         if size > self._settings.max_header_bytes:
-            raise HeadersTooLarge(f"the headers have {size} bytes, the limit is {self._settings.max_header_bytes}")
+            raise HeadersTooLarge(
+                f"the headers have {size} bytes, the limit is {self._settings.max_header_bytes}"
+            )
 
     def _hold(self, headers: dict[bytes, bytes]) -> int:
         """Count the body among those in work, unless they are too many: a row costs little, a batch a thousand times that, so
@@ -239,7 +273,9 @@ class Gateway:
     def _release(self, held: int) -> None:
         self._pending -= held
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Callable[[], Awaitable[Message]]) -> bytes:
+    async def _body(
+        self, headers: dict[bytes, bytes], receive: Callable[[], Awaitable[Message]]
+    ) -> bytes:
         """The body, refused as soon as it is known to be over the limit or slow."""
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise UnsupportedMediaType("the body is compressed: send it as it is")
@@ -279,13 +315,21 @@ class Gateway:
             headers.append((b"www-authenticate", b"Bearer"))
         elif error.status == 405 and route:
             headers.append((b"allow", ", ".join(route.methods).encode()))
-        return Answer(msgspec.json.encode(refusal(error)), headers=tuple(headers), status=error.status)
+        return Answer(
+            msgspec.json.encode(refusal(error)), headers=tuple(headers), status=error.status
+        )
 
 
 def _head(answer: Answer) -> list[tuple[bytes, bytes]]:
-    if answer.status == NOT_MODIFIED:  # the length would have to be that of the body which is not sent
+    if (
+        answer.status == NOT_MODIFIED
+    ):  # the length would have to be that of the body which is not sent
         return [(b"content-type", answer.kind), *answer.headers]
-    return [(b"content-type", answer.kind), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
+    return [
+        (b"content-type", answer.kind),
+        (b"content-length", b"%d" % len(answer.body)),
+        *answer.headers,
+    ]
 
 
 def accept(call: Call, *kinds: str) -> None:
@@ -295,24 +339,42 @@ def accept(call: Call, *kinds: str) -> None:
 
 
 def table(
-    scoring: Mapping[str, Handler], reads: Mapping[str, Handler], open_reads: Mapping[str, Handler],
+    scoring: Mapping[str, Handler],
+    reads: Mapping[str, Handler],
+    open_reads: Mapping[str, Handler],
     acts: Mapping[str, tuple[Handler, Admission | None]],
-) -> dict[str, Route]:  # fmt: skip
+) -> dict[str, Route]:
     """Routes by path: `scoring` and `acts` are POST, the others GET; `open_reads` ask for no key."""
 
     def refusal(path: str) -> Callable[[VigilError], dict[str, object]]:
-        return _open_inference if path.startswith("/v2") else _mlflow if path in ("/invocations", "/ping") else _vigil
+        return (
+            _open_inference
+            if path.startswith("/v2")
+            else _mlflow
+            if path in ("/invocations", "/ping")
+            else _vigil
+        )
 
-    def made(handlers: Mapping[str, Handler], is_open: bool, *methods: str) -> Iterable[tuple[str, Route]]:
+    def made(
+        handlers: Mapping[str, Handler], is_open: bool, *methods: str
+    ) -> Iterable[tuple[str, Route]]:
         scores = handlers is scoring
-        return ((p, Route(dict.fromkeys(methods, handler), is_open, refusal(p), scores)) for p, handler in handlers.items())
+        return (
+            (p, Route(dict.fromkeys(methods, handler), is_open, refusal(p), scores))
+            for p, handler in handlers.items()
+        )
 
     gets = ("GET", "HEAD")
-    posts = (*made(scoring, False, "POST"), *((p, Route({"POST": act}, admit=admit)) for p, (act, admit) in acts.items()))
+    posts = (
+        *made(scoring, False, "POST"),
+        *((p, Route({"POST": act}, admit=admit)) for p, (act, admit) in acts.items()),
+    )
     return dict([*posts, *made(reads, False, *gets), *made(open_reads, True, *gets)])
 
 
-async def _lifespan(receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:
+async def _lifespan(
+    receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]
+) -> None:
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})

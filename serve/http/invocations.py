@@ -17,7 +17,9 @@ from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-def decode_invocations(body: bytes, content_type: str, names: tuple[str, ...], max_rows: int) -> NDArray[np.float64]:
+def decode_invocations(
+    body: bytes, content_type: str, names: tuple[str, ...], max_rows: int
+) -> NDArray[np.float64]:
     """The rows [n, d]; `content_type` is text/csv or JSON's.
 
     Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
@@ -27,7 +29,9 @@ def decode_invocations(body: bytes, content_type: str, names: tuple[str, ...], m
     if not rows:
         raise MalformedRequest("there is no row to score")
     if len(rows) > max_rows:
-        raise BodyTooLarge(f"{len(rows)} rows in one request, the limit is {max_rows}: send several requests")
+        raise BodyTooLarge(
+            f"{len(rows)} rows in one request, the limit is {max_rows}: send several requests"
+        )
     X = matrix(rows, names)
     if document is not None:
         _no_name_twice(body, document)
@@ -79,17 +83,26 @@ def _from_split(value: Any) -> list[Any]:
 
 def _from_columns(value: dict[str, Any]) -> list[Any]:
     columns = list(value.values())
-    if not all(isinstance(column, list) for column in columns) or len({len(column) for column in columns}) != 1:
+    if (
+        not all(isinstance(column, list) for column in columns)
+        or len({len(column) for column in columns}) != 1
+    ):
         raise MalformedRequest("inputs by column must be lists of the same length")
     return _named(list(value), [list(row) for row in zip(*columns, strict=True)])
 
 
 def _named(columns: Any, data: list[Any]) -> list[Any]:
-    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns) or len(set(columns)) != len(columns):
+    if (
+        not isinstance(columns, list)
+        or not all(isinstance(name, str) for name in columns)
+        or len(set(columns)) != len(columns)
+    ):
         raise MalformedRequest("columns must be different names")
     for i, row in enumerate(data):
         if not isinstance(row, list) or len(row) != len(columns):
-            raise InvalidFeatures(f"row {i} does not have {len(columns)} values, one for each column", row=i)
+            raise InvalidFeatures(
+                f"row {i} does not have {len(columns)} values, one for each column", row=i
+            )
     return [dict(zip(columns, row, strict=True)) for row in data]
 
 
@@ -100,7 +113,10 @@ def _from_csv(body: bytes) -> list[Any]:
         raise MalformedRequest(f"the body is not CSV: {error}") from error
     if not lines:
         return []
-    return _named([name.strip() for name in lines[0]], [[_number(cell) for cell in line] for line in lines[1:]])
+    return _named(
+        [name.strip() for name in lines[0]],
+        [[_number(cell) for cell in line] for line in lines[1:]],
+    )
 
 
 def _number(cell: str) -> Any:
@@ -116,7 +132,11 @@ def encode_invocations(snapshot: Snapshot, scores: NDArray[np.float64]) -> bytes
     return msgspec.json.encode(
         {
             "predictions": [
-                {"prediction": -1 if score > limit else 1, "is_anomaly": bool(score > limit), "anomaly_score": score}
+                {
+                    "prediction": -1 if score > limit else 1,
+                    "is_anomaly": bool(score > limit),
+                    "anomaly_score": score,
+                }
                 for score in scores.tolist()
             ],
             "threshold": limit,

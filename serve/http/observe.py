@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from serve.model.watch import Snapshot
 
 Score = Callable[["Snapshot", NDArray[np.float64], Call], tuple["Snapshot", NDArray[np.float64]]]
-App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Any]], Awaitable[None]]
+App = Callable[
+    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Any]], Awaitable[None]
+]
 MAX_PATH = 200
 READS = ("GET", "HEAD")  # probes, scrapes and pages
 
@@ -61,7 +63,9 @@ class Seen:
         """What was scored, if it was."""
         if self.model_version is None:
             return {}
-        return {f"{prefix}{key}": getattr(self, key) for key in ("rows", "anomalies", "model_version")}
+        return {
+            f"{prefix}{key}": getattr(self, key) for key in ("rows", "anomalies", "model_version")
+        }
 
 
 SEEN: contextvars.ContextVar[Seen | None] = contextvars.ContextVar("seen", default=None)
@@ -77,7 +81,10 @@ class Observer:
         if settings.traces_endpoint:
             from serve.http.traces import Traces  # here: the SDK takes memory
 
-            about = {"service.version": importlib.metadata.version("vigil"), "service.instance.id": replica}
+            about = {
+                "service.version": importlib.metadata.version("vigil"),
+                "service.instance.id": replica,
+            }
             self._traces = Traces(settings.traces_endpoint, settings.traces_rate, about)
 
     def follow_settings(self, settings: ServeSettings) -> None:
@@ -111,7 +118,9 @@ class Observer:
             return noting
 
         return {
-            path: replace(route, methods={name: observed(handler) for name, handler in route.methods.items()})
+            path: replace(
+                route, methods={name: observed(handler) for name, handler in route.methods.items()}
+            )
             if route.scores
             else route
             for path, route in routes.items()
@@ -120,7 +129,9 @@ class Observer:
     def scoring(self, score: Score) -> Score:
         """The scoring path, which notes what it scored, with which model, and when."""
 
-        def noting(model: Snapshot, rows: NDArray[np.float64], call: Call) -> tuple[Snapshot, NDArray[np.float64]]:
+        def noting(
+            model: Snapshot, rows: NDArray[np.float64], call: Call
+        ) -> tuple[Snapshot, NDArray[np.float64]]:
             if (seen := SEEN.get()) is None:
                 return score(model, rows, call)
             seen.scoring, seen.rows = time.time_ns(), len(rows)
@@ -134,7 +145,11 @@ class Observer:
     def gateway(self, app: App) -> App:
         """The gateway, observed but for reads."""
 
-        async def observed(scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]) -> None:
+        async def observed(
+            scope: Message,
+            receive: Callable[[], Awaitable[Message]],
+            send: Callable[[Message], Any],
+        ) -> None:
             sampled = self._rate > 0 and random.random() < self._rate
             if not (sampled or self._traces) or scope["type"] != "http" or scope["method"] in READS:
                 await app(scope, receive, send)
@@ -143,9 +158,15 @@ class Observer:
 
         return observed
 
-    async def _observe(self, app: App, scope: Message, receive: Any, send: Callable[[Message], Any], sampled: bool) -> None:
+    async def _observe(
+        self, app: App, scope: Message, receive: Any, send: Callable[[Message], Any], sampled: bool
+    ) -> None:
         seen, call = Seen(time.time_ns()), Call(dict(scope["headers"]))
-        span = self._traces.begin(_name(scope), _carrier(call.headers), seen.began) if self._traces else None
+        span = (
+            self._traces.begin(_name(scope), _carrier(call.headers), seen.began)
+            if self._traces
+            else None
+        )
 
         async def noting(message: Message) -> None:
             seen.status = message.get("status", seen.status)
@@ -158,22 +179,49 @@ class Observer:
             SEEN.reset(token)
             ended, path = time.time_ns(), scope["path"][:MAX_PATH]
             if span is not None and self._traces is not None:
-                about = {"http.request.method": scope["method"], "url.path": path, "http.response.status_code": seen.status}
+                about = {
+                    "http.request.method": scope["method"],
+                    "url.path": path,
+                    "http.response.status_code": seen.status,
+                }
                 about |= {"vigil.request_id": call.request_id} | seen.result("vigil.")
                 self._traces.end(span, about, seen.parts, ended)
             if sampled:
-                trace = f"{span.get_span_context().trace_id:032x}" if span is not None else call.trace_id
+                trace = (
+                    f"{span.get_span_context().trace_id:032x}"
+                    if span is not None
+                    else call.trace_id
+                )
                 took = round((ended - seen.began) / 1e6, 3)
-                self._log.add({"time": seen.began / 1e9, "request_id": call.request_id, "trace_id": trace, "path": path,
-                               "status": seen.status, "latency_ms": took, **seen.result()})  # fmt: skip
+                self._log.add(
+                    {
+                        "time": seen.began / 1e9,
+                        "request_id": call.request_id,
+                        "trace_id": trace,
+                        "path": path,
+                        "status": seen.status,
+                        "latency_ms": took,
+                        **seen.result(),
+                    }
+                )
 
 
 def _name(scope: Message) -> str:
     """Of a span: as many names as there are doors, whatever callers send."""
     path = scope["path"]
-    known = "/v2" if path.startswith("/v2/") else path if path in ("/predict", "/invocations", "/feedback") else "other"
+    known = (
+        "/v2"
+        if path.startswith("/v2/")
+        else path
+        if path in ("/predict", "/invocations", "/feedback")
+        else "other"
+    )
     return f"{scope['method'] if scope['method'] == 'POST' else '_OTHER'} {known}"
 
 
 def _carrier(headers: dict[bytes, bytes]) -> dict[str, str]:
-    return {name.decode(): headers[name].decode("latin-1") for name in (b"traceparent", b"tracestate") if name in headers}
+    return {
+        name.decode(): headers[name].decode("latin-1")
+        for name in (b"traceparent", b"tracestate")
+        if name in headers
+    }

@@ -70,12 +70,24 @@ def model_metadata(name: str, snapshot: Snapshot) -> dict[str, Any]:
         "name": name,
         "versions": [snapshot.version],
         "platform": "vigil-isolation-forest",
-        "inputs": [{"name": INPUT, "datatype": "FP64", "shape": [-1, d], "parameters": {"names": list(snapshot.bundle.names)}}],
-        "outputs": [{"name": output, "datatype": kind, "shape": [-1]} for output, kind in OUTPUT_TYPES.items()],
+        "inputs": [
+            {
+                "name": INPUT,
+                "datatype": "FP64",
+                "shape": [-1, d],
+                "parameters": {"names": list(snapshot.bundle.names)},
+            }
+        ],
+        "outputs": [
+            {"name": output, "datatype": kind, "shape": [-1]}
+            for output, kind in OUTPUT_TYPES.items()
+        ],
     }
 
 
-def decode_infer(body: bytes, json_length: str | None, names: tuple[str, ...], max_rows: int) -> InferRequest:
+def decode_infer(
+    body: bytes, json_length: str | None, names: tuple[str, ...], max_rows: int
+) -> InferRequest:
     """Decode an infer request; `json_length` is the header Inference-Header-Content-Length when tensors are binary.
 
     Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
@@ -83,7 +95,9 @@ def decode_infer(body: bytes, json_length: str | None, names: tuple[str, ...], m
     end = len(body)
     if json_length is not None:
         if not LENGTH.fullmatch(json_length) or int(json_length) > len(body):
-            raise MalformedRequest(f"{JSON_LENGTH_HEADER} is {shown(json_length)}, the body has {len(body)} bytes")
+            raise MalformedRequest(
+                f"{JSON_LENGTH_HEADER} is {shown(json_length)}, the body has {len(body)} bytes"
+            )
         end = int(json_length)
     try:
         request = _decoder.decode(memoryview(body)[:end])
@@ -96,7 +110,9 @@ def decode_infer(body: bytes, json_length: str | None, names: tuple[str, ...], m
     if bad.any():
         i, j = (int(k) for k in np.argwhere(bad)[0])
         raise InvalidFeatures(
-            f"row {i}, feature {names[j]!r}: {rows[i, j]} is not a finite float32 number", field=names[j], row=i
+            f"row {i}, feature {names[j]!r}: {rows[i, j]} is not a finite float32 number",
+            field=names[j],
+            row=i,
         )
     return InferRequest(rows, request.id, _outputs(request))
 
@@ -104,11 +120,17 @@ def decode_infer(body: bytes, json_length: str | None, names: tuple[str, ...], m
 def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> NDArray[np.float64]:
     dtype, shape = INPUT_TYPES.get(tensor.datatype), tensor.shape
     if dtype is None:
-        raise MalformedRequest(f"datatype {shown(tensor.datatype)} of {INPUT!r}; it must be {' or '.join(INPUT_TYPES)}")
+        raise MalformedRequest(
+            f"datatype {shown(tensor.datatype)} of {INPUT!r}; it must be {' or '.join(INPUT_TYPES)}"
+        )
     if len(shape) != 2 or shape[0] < 1 or shape[1] != d:
-        raise InvalidFeatures(f"shape {shown(shape)} of {INPUT!r}; it must be [n, {d}] with n at least 1", field=INPUT)
+        raise InvalidFeatures(
+            f"shape {shown(shape)} of {INPUT!r}; it must be [n, {d}] with n at least 1", field=INPUT
+        )
     if shape[0] > max_rows:
-        raise BodyTooLarge(f"{shape[0]} rows in one request, the limit is {max_rows}: send several requests")
+        raise BodyTooLarge(
+            f"{shape[0]} rows in one request, the limit is {max_rows}: send several requests"
+        )
     size = tensor.parameters.get("binary_data_size")
     if size is not None:
         expected = shape[0] * d * dtype.itemsize
@@ -118,13 +140,17 @@ def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> NDArr
             )
         return np.frombuffer(binary, dtype).reshape(shape).astype(np.float64)
     if len(binary):
-        raise MalformedRequest(f"{len(binary)} bytes follow the JSON, but {INPUT!r} has no binary_data_size")
+        raise MalformedRequest(
+            f"{len(binary)} bytes follow the JSON, but {INPUT!r} has no binary_data_size"
+        )
     try:
         values = np.array(tensor.data or [], np.float64)
         if values.size != shape[0] * d:
             raise ValueError(f"there are {values.size}")
     except ValueError as error:
-        raise InvalidFeatures(f"data of {INPUT!r} are not {shape[0]} x {d} numbers: {error}", field=INPUT) from error
+        raise InvalidFeatures(
+            f"data of {INPUT!r} are not {shape[0]} x {d} numbers: {error}", field=INPUT
+        ) from error
     # What the client called FP32 is rounded to it, so that JSON and binary give the same score.
     with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
         return values.reshape(shape).astype(dtype, copy=False).astype(np.float64, copy=False)
@@ -135,37 +161,65 @@ def _outputs(request: _Infer) -> tuple[tuple[str, bool], ...]:
     asked = request.outputs or [_Output(name) for name in USUAL_OUTPUTS]
     for output in asked:
         if output.name not in OUTPUT_TYPES:
-            raise MalformedRequest(f"there is no output {shown(output.name)}; there are {', '.join(OUTPUT_TYPES)}")
+            raise MalformedRequest(
+                f"there is no output {shown(output.name)}; there are {', '.join(OUTPUT_TYPES)}"
+            )
     if len({output.name for output in asked}) != len(asked):
         raise MalformedRequest("an output is asked for twice")
-    return tuple((output.name, bool(output.parameters.get("binary_data", all_binary))) for output in asked)
+    return tuple(
+        (output.name, bool(output.parameters.get("binary_data", all_binary))) for output in asked
+    )
 
 
 def encode_infer(
-    request: InferRequest, name: str, snapshot: Snapshot, scores: NDArray[np.float64], request_id: str, reasons: int
+    request: InferRequest,
+    name: str,
+    snapshot: Snapshot,
+    scores: NDArray[np.float64],
+    request_id: str,
+    reasons: int,
 ) -> tuple[bytes, int | None]:
     """The body of the answer, and the length of its JSON part when binary tensors follow it."""
     anomalous = scores > snapshot.bundle.threshold.value
-    values: dict[str, NDArray[Any] | list[bytes]] = {"anomaly_score": scores, "prediction": np.where(anomalous, -1, 1)}
+    values: dict[str, NDArray[Any] | list[bytes]] = {
+        "anomaly_score": scores,
+        "prediction": np.where(anomalous, -1, 1),
+    }
     if "reasons" in dict(request.outputs):
-        values["reasons"] = [msgspec.json.encode(told) for told in explain(snapshot, request.rows, anomalous, reasons)]
+        values["reasons"] = [
+            msgspec.json.encode(told)
+            for told in explain(snapshot, request.rows, anomalous, reasons)
+        ]
     outputs, tail = [], []
     for output, binary in request.outputs:
         column = values[output]
-        tensor: dict[str, Any] = {"name": output, "datatype": OUTPUT_TYPES[output], "shape": [len(scores)]}
+        tensor: dict[str, Any] = {
+            "name": output,
+            "datatype": OUTPUT_TYPES[output],
+            "shape": [len(scores)],
+        }
         if binary:
             tail.append(_bytes(column))
             tensor["parameters"] = {"binary_data_size": len(tail[-1])}
         else:
-            tensor["data"] = [text.decode() for text in column] if isinstance(column, list) else column.tolist()
+            tensor["data"] = (
+                [text.decode() for text in column] if isinstance(column, list) else column.tolist()
+            )
         outputs.append(tensor)
     about = {
-        "threshold": snapshot.bundle.threshold.value, "model_digest": snapshot.digest, "schema_hash": snapshot.bundle.schema_hash,
-    }  # fmt: skip
+        "threshold": snapshot.bundle.threshold.value,
+        "model_digest": snapshot.digest,
+        "schema_hash": snapshot.bundle.schema_hash,
+    }
     head = msgspec.json.encode(
-        {"model_name": name, "model_version": snapshot.version, "id": request.id or request_id, "parameters": about,
-         "outputs": outputs}
-    )  # fmt: skip
+        {
+            "model_name": name,
+            "model_version": snapshot.version,
+            "id": request.id or request_id,
+            "parameters": about,
+            "outputs": outputs,
+        }
+    )
     return b"".join([head, *tail]), len(head) if tail else None
 
 

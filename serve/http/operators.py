@@ -34,7 +34,9 @@ class _Rollback(msgspec.Struct, forbid_unknown_fields=True):
 class Operators:
     """The handlers. `refresh` has every replica look at the registry and says what each serves then."""
 
-    def __init__(self, registry: Promotable, refresh: Callable[[], Awaitable[list[dict[str, Any]]]]) -> None:
+    def __init__(
+        self, registry: Promotable, refresh: Callable[[], Awaitable[list[dict[str, Any]]]]
+    ) -> None:
         self._registry, self._refresh = registry, refresh
 
     async def promote(self, call: Call) -> Answer:
@@ -58,10 +60,14 @@ class Operators:
         version = await asyncio.to_thread(move, *args, **about)
         try:
             replicas = await self._refresh()
-        except VigilError:  # the champion has moved; replicas look by themselves within their poll period
+        except (
+            VigilError
+        ):  # the champion has moved; replicas look by themselves within their poll period
             replicas = []
         lagging = [str(replica["replica"]) for replica in replicas if replica["version"] != version]
-        return Answer(msgspec.json.encode({"version": version, "replicas": replicas, "lagging": lagging}))
+        return Answer(
+            msgspec.json.encode({"version": version, "replicas": replicas, "lagging": lagging})
+        )
 
 
 def _actor(call: Call) -> str:
@@ -74,7 +80,9 @@ def admit_operator(call: Call) -> None:
     A page of another site can have a browser send a form or plain text without asking, JSON it cannot.
     """
     if call.caller is not None and not call.caller.operator:
-        raise Forbidden(f"{call.caller.name!r} is not an operator: `vigil keys new NAME --operator` makes a key of one")
+        raise Forbidden(
+            f"{call.caller.name!r} is not an operator: `vigil keys new NAME --operator` makes a key of one"
+        )
     if call.content_type != "application/json":
         raise UnsupportedMediaType("send application/json, and say so in Content-Type")
 
@@ -90,11 +98,18 @@ def own_page(call: Call, hosts: str) -> None:
     origin = call.headers.get(b"origin")
     if origin is None:
         return
-    page, host = origin.decode("latin-1").lower(), call.headers.get(b"host", b"").decode("latin-1").lower()
+    page, host = (
+        origin.decode("latin-1").lower(),
+        call.headers.get(b"host", b"").decode("latin-1").lower(),
+    )
     known = {name.strip().lower() for name in hosts.split(",")} - {""}
     name = _name(host)
-    if page not in (f"http://{host}", f"https://{host}") or not (_address(name) or name == "localhost" or name in known):
-        raise Forbidden(f"a page of {page[:100]!r} may not act on this service; VIGIL_SERVE_HOSTS names those that may")
+    if page not in (f"http://{host}", f"https://{host}") or not (
+        _address(name) or name == "localhost" or name in known
+    ):
+        raise Forbidden(
+            f"a page of {page[:100]!r} may not act on this service; VIGIL_SERVE_HOSTS names those that may"
+        )
 
 
 def _name(host: str) -> str:

@@ -47,7 +47,9 @@ class _Loose(msgspec.Struct):
 _typed, _loose = msgspec.json.Decoder(_Typed), msgspec.json.Decoder(_Loose)
 
 
-def decode_predict(body: bytes, names: tuple[str, ...], max_rows: int, transform: Transform | None = None) -> tuple[Floats, bool]:
+def decode_predict(
+    body: bytes, names: tuple[str, ...], max_rows: int, transform: Transform | None = None
+) -> tuple[Floats, bool]:
     """The rows [n, d] of a `/predict` body, and whether it is a single row. A `history` is the rows of one entity, oldest first:
     its last row is scored, as `transform` makes it with those before it.
 
@@ -60,9 +62,13 @@ def decode_predict(body: bytes, names: tuple[str, ...], max_rows: int, transform
     single = found.features is not UNSET
     rows = [found.features] if single else found.history if past else found.instances
     if not isinstance(rows, list) or not rows:
-        raise MalformedRequest(f"`{'history' if past else 'instances'}` must be a list of at least one row")
+        raise MalformedRequest(
+            f"`{'history' if past else 'instances'}` must be a list of at least one row"
+        )
     if len(rows) > max_rows:
-        raise BodyTooLarge(f"{len(rows)} rows in one request, the limit is {max_rows}: send several requests")
+        raise BodyTooLarge(
+            f"{len(rows)} rows in one request, the limit is {max_rows}: send several requests"
+        )
     X = matrix(rows, transform.names if past and transform else names, typed)
     no_name_twice(body, 1, rows)
     if past:
@@ -113,8 +119,15 @@ def matrix(rows: list[Any], names: tuple[str, ...], typed: bool = False) -> Floa
     """
     if isinstance(rows[0], dict):
         rows = [_ordered(row, names, i) for i, row in enumerate(rows)]
-    elif typed and len(rows) == 1 and len(rows[0]) == len(names) and -FLOAT32_MAX <= min(rows[0]) <= max(rows[0]) <= FLOAT32_MAX:
-        return np.array(rows, np.float64)  # one row is checked faster without numpy; JSON has no NaN
+    elif (
+        typed
+        and len(rows) == 1
+        and len(rows[0]) == len(names)
+        and -FLOAT32_MAX <= min(rows[0]) <= max(rows[0]) <= FLOAT32_MAX
+    ):
+        return np.array(
+            rows, np.float64
+        )  # one row is checked faster without numpy; JSON has no NaN
     X: NDArray[Any] = np.empty(0)
     # numpy takes booleans for numbers, and makes of one long string an array in which each value has its length.
     if typed or all(type(row) is list and NUMBERS.issuperset(map(type, row)) for row in rows):
@@ -144,13 +157,26 @@ def _explain(rows: list[Any], names: tuple[str, ...]) -> None:
         if not isinstance(row, list):
             raise InvalidFeatures(f"row {i} is not a list of numbers", row=i)
         if len(row) != len(names):
-            missing = f", {names[len(row)]!r} is the first that is missing" if len(row) < len(names) else ""
+            missing = (
+                f", {names[len(row)]!r} is the first that is missing"
+                if len(row) < len(names)
+                else ""
+            )
             raise InvalidFeatures(
-                f"row {i} has {len(row)} features, the model needs {len(names)}{missing}: {_listed(names)}", row=i
+                f"row {i} has {len(row)} features, the model needs {len(names)}{missing}: {_listed(names)}",
+                row=i,
             )
         for name, value in zip(names, row, strict=True):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= FLOAT32_MAX:
-                raise InvalidFeatures(f"row {i}, feature {name!r}: {shown(value)} is not a finite number", field=name, row=i)
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not abs(value) <= FLOAT32_MAX
+            ):
+                raise InvalidFeatures(
+                    f"row {i}, feature {name!r}: {shown(value)} is not a finite number",
+                    field=name,
+                    row=i,
+                )
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -181,7 +207,9 @@ def decode_feedback(body: bytes, most: int) -> list[tuple[str, bool, int]]:
     said = 'send {"labels": [{"request_id": "..", "anomaly": true | false, "row": 0}, ..]}'
     labels = decoded(body, _Labels, said).labels
     if len(labels) > most:
-        raise BodyTooLarge(f"{len(labels)} labels in one request, the limit is {most}: send several requests")
+        raise BodyTooLarge(
+            f"{len(labels)} labels in one request, the limit is {most}: send several requests"
+        )
     return [(label.request_id, label.anomaly, label.row) for label in labels]
 
 
@@ -194,14 +222,24 @@ def decoded(body: bytes, form: type[Any], said: str) -> Any:
 
 
 def encode_predict(
-    snapshot: Snapshot, rows: Floats, scores: Floats, single: bool, drift_score: float, request_id: str, reasons: int
+    snapshot: Snapshot,
+    rows: Floats,
+    scores: Floats,
+    single: bool,
+    drift_score: float,
+    request_id: str,
+    reasons: int,
 ) -> bytes:
     """The JSON answer: values for a single row, else columns."""
     limit = snapshot.bundle.threshold.value
     about = {
-        "threshold": limit, "drift_score": drift_score, "model_version": snapshot.version, "model_digest": snapshot.digest,
-        "schema_hash": snapshot.bundle.schema_hash, "request_id": request_id,
-    }  # fmt: skip
+        "threshold": limit,
+        "drift_score": drift_score,
+        "model_version": snapshot.version,
+        "model_digest": snapshot.digest,
+        "schema_hash": snapshot.bundle.schema_hash,
+        "request_id": request_id,
+    }
     if single:
         score = float(scores[0])
         told = explain(snapshot, rows, scores > limit, reasons)[0] if score > limit else []
@@ -209,15 +247,24 @@ def encode_predict(
     else:
         anomalous = scores > limit
         told = explain(snapshot, rows, anomalous, reasons)
-        columns = _columns(np.where(anomalous, -1, 1).tolist(), anomalous.tolist(), scores.tolist(), told)
+        columns = _columns(
+            np.where(anomalous, -1, 1).tolist(), anomalous.tolist(), scores.tolist(), told
+        )
     return msgspec.json.encode(columns | about)
 
 
 def _columns(prediction: Any, is_anomaly: Any, score: Any, reasons: Any) -> dict[str, Any]:
-    return {"prediction": prediction, "is_anomaly": is_anomaly, "anomaly_score": score, "reasons": reasons}
+    return {
+        "prediction": prediction,
+        "is_anomaly": is_anomaly,
+        "anomaly_score": score,
+        "reasons": reasons,
+    }
 
 
-def explain(snapshot: Snapshot, rows: Floats, anomalous: NDArray[np.bool_], most: int) -> list[list[dict[str, Any]]]:
+def explain(
+    snapshot: Snapshot, rows: Floats, anomalous: NDArray[np.bool_], most: int
+) -> list[list[dict[str, Any]]]:
     """For each anomalous row the `most` features that count most as reasons; an empty list for the others."""
     told: list[list[dict[str, Any]]] = [[] for _ in rows]
     where = np.flatnonzero(anomalous)

@@ -28,7 +28,9 @@ class RequestLog:
     def add(self, line: dict[str, Any]) -> None:
         """Remember one request; what is in it is escaped, so that it stays one line."""
         if len(self._lines) < LINES:
-            self._lines.append(json.dumps(line).encode() + b"\n")  # ASCII: no reader finds a line end in a value
+            self._lines.append(
+                json.dumps(line).encode() + b"\n"
+            )  # ASCII: no reader finds a line end in a value
         else:
             self._dropped.inc()
 

@@ -27,9 +27,12 @@ class Traces:
     def __init__(self, endpoint: str, rate: float, about: Mapping[str, str]) -> None:
         # A provider of its own: the global one may be Ray's.
         self._provider = TracerProvider(
-            resource=Resource.create({"service.name": "vigil", **about}), sampler=ParentBased(TraceIdRatioBased(rate))
+            resource=Resource.create({"service.name": "vigil", **about}),
+            sampler=ParentBased(TraceIdRatioBased(rate)),
         )
-        url = endpoint if urlsplit(endpoint).path.strip("/") else f"{endpoint.rstrip('/')}/v1/traces"
+        url = (
+            endpoint if urlsplit(endpoint).path.strip("/") else f"{endpoint.rstrip('/')}/v1/traces"
+        )
         exporter = OTLPSpanExporter(url, timeout=EXPORT_TIMEOUT_S)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("vigil")
@@ -45,7 +48,13 @@ class Traces:
         parent = self._propagator.extract(carrier)
         return self._tracer.start_span(name, parent, kind=SpanKind.SERVER, start_time=at_ns)
 
-    def end(self, span: Span, attributes: Mapping[str, Any], parts: Mapping[str, tuple[int, int]], at_ns: int) -> None:
+    def end(
+        self,
+        span: Span,
+        attributes: Mapping[str, Any],
+        parts: Mapping[str, tuple[int, int]],
+        at_ns: int,
+    ) -> None:
         """Its end, with the parts that it had: begin and end of each in Unix nanoseconds."""
         if span.is_recording():
             inside = trace.set_span_in_context(span)

@@ -30,7 +30,9 @@ label_option = click.option("--label", help="column (array) of labels, 1 = anoma
 
 
 def port_option(function: Any) -> Any:
-    return click.option("--port", type=int, help="HTTP port (default 8000, or VIGIL_SERVE_PORT)")(function)
+    return click.option("--port", type=int, help="HTTP port (default 8000, or VIGIL_SERVE_PORT)")(
+        function
+    )
 
 
 def config_option(function: Any) -> Any:
@@ -104,7 +106,10 @@ def status(service: Named, as_json: bool) -> None:
         show(found)
         return
     table(("part", "answers"), list(found["parts"].items()))
-    rows = [(r["replica"], r["version"], str(r["digest"])[:12], when(r["since"]), r["source"]) for r in found["replicas"] or []]
+    rows = [
+        (r["replica"], r["version"], str(r["digest"])[:12], when(r["since"]), r["source"])
+        for r in found["replicas"] or []
+    ]
     table(("replica", "version", "digest", "since", "from"), rows)
     for line in told(found):
         click.echo(plain(line))
@@ -113,15 +118,33 @@ def status(service: Named, as_json: bool) -> None:
 @click.group(invoke_without_command=True)
 @data_option
 @label_option
-@click.option("--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="rows a second")
-@click.option("--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="rows to send")
-@click.option("--drift-after", type=click.IntRange(min=0), help="inject drift from this row on")
-@click.option("--drift-kind", type=click.Choice(["shift", "scale", "mix"]), default="shift", show_default=True)
 @click.option(
-    "--drift-size", type=float, default=3.0, show_default=True, help="in standard deviations (shift), or a factor (scale)"
+    "--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="rows a second"
 )
-@click.option("--scenario", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="JSON list of events (README)")
-@click.option("--truth", type=click.Path(path_type=Path, dir_okay=False), help="file for what is true of each row, as JSON lines")
+@click.option(
+    "--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="rows to send"
+)
+@click.option("--drift-after", type=click.IntRange(min=0), help="inject drift from this row on")
+@click.option(
+    "--drift-kind", type=click.Choice(["shift", "scale", "mix"]), default="shift", show_default=True
+)
+@click.option(
+    "--drift-size",
+    type=float,
+    default=3.0,
+    show_default=True,
+    help="in standard deviations (shift), or a factor (scale)",
+)
+@click.option(
+    "--scenario",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="JSON list of events (README)",
+)
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="file for what is true of each row, as JSON lines",
+)
 @click.option(
     "--to",
     help="file:DIR or kinesis:NAME: write records there instead of asking a service; csv:FILE: a table to train on, at once",
@@ -131,9 +154,20 @@ def status(service: Named, as_json: bool) -> None:
 @click.pass_context
 @command
 def stream(
-    ctx: click.Context, data: str | None, label: str | None, rate: float, rows: int, drift_after: int | None, drift_kind: Any,
-    drift_size: float, scenario: Path | None, truth: Path | None, to: str | None, service: Named, as_json: bool,
-) -> None:  # fmt: skip
+    ctx: click.Context,
+    data: str | None,
+    label: str | None,
+    rate: float,
+    rows: int,
+    drift_after: int | None,
+    drift_kind: Any,
+    drift_size: float,
+    scenario: Path | None,
+    truth: Path | None,
+    to: str | None,
+    service: Named,
+    as_json: bool,
+) -> None:
     """Replay a table, or the built-in telemetry, as a live stream; `consume` scores one."""
     if ctx.invoked_subcommand is not None:
         return
@@ -200,8 +234,12 @@ def demo(data: str | None, label: str | None, port: int | None, leave: bool, as_
     settings, home = _settings(port), HomeSettings().open().create()
     if data is not None:
         _check_file(data, label)
-    os.environ.setdefault("VIGIL_DRIFT_MAX_RETRAINS_PER_DAY", "100")  # a demo may be repeated all day
-    with local.running(settings, home, say, _trainer(home, data or demos.training_file(home), label)) as platform:
+    os.environ.setdefault(
+        "VIGIL_DRIFT_MAX_RETRAINS_PER_DAY", "100"
+    )  # a demo may be repeated all day
+    with local.running(
+        settings, home, say, _trainer(home, data or demos.training_file(home), label)
+    ) as platform:
         _urls(platform)
         summary = demos.play(platform, data, label, say)
         if as_json:
@@ -243,18 +281,30 @@ def _trainer(home: Home, data: str | None, label: str | None) -> Any:
 
 def _detached(settings: ServeSettings, home: Home, data: str | None, label: str | None) -> Platform:
     """Start `vigil up` in the background and wait until it is ready; its output goes to logs/up.log."""
-    arguments = ["up", "--port", str(settings.port)] + (["--data", data] if data else []) + (["--label", label] if label else [])
+    arguments = (
+        ["up", "--port", str(settings.port)]
+        + (["--data", data] if data else [])
+        + (["--label", label] if label else [])
+    )
     output = home.logs / "up.log"
     if (running := home.platform()) is not None:
-        raise PlatformError(f"a platform runs already in {home.root} (pid {running.pid}, {running.url}): `vigil down` stops it")
+        raise PlatformError(
+            f"a platform runs already in {home.root} (pid {running.pid}, {running.url}): `vigil down` stops it"
+        )
     with output.open("wb") as out:
         child = subprocess.Popen(
-            [sys.executable, "-m", "vigil", *arguments], stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
+            [sys.executable, "-m", "vigil", *arguments],
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     def ready() -> bool:
         if child.poll() is not None:
-            raise PlatformError(f"the platform did not start: {_last_line(output)} (all of it: {output})")
+            raise PlatformError(
+                f"the platform did not start: {_last_line(output)} (all of it: {output})"
+            )
         platform = home.platform()
         return platform is not None and "running at" in output.read_text(errors="replace")
 
@@ -273,7 +323,9 @@ def _last_line(path: Path) -> str:
 
 def _urls(platform: Platform) -> None:
     say(f"console        {platform.url}/")
-    say(f"running at     {platform.url}  (API docs {platform.url}/docs, drift {platform.url}/drift)")
+    say(
+        f"running at     {platform.url}  (API docs {platform.url}/docs, drift {platform.url}/drift)"
+    )
     say(f"Ray dashboard  {platform.dashboard_url}  (token: cat {platform.token_path})")
     say(f"MLflow         {platform.tracking_uri}")
 

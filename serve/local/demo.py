@@ -77,7 +77,9 @@ class Run:
 
         watching = asyncio.create_task(self._watch())
         try:
-            await simulate.stream(self.platform.url, row, RATE, self.tally, self._finished, self.platform.headers)
+            await simulate.stream(
+                self.platform.url, row, RATE, self.tally, self._finished, self.platform.headers
+            )
         finally:
             watching.cancel()
         if self.failure:
@@ -87,18 +89,26 @@ class Run:
     def _finished(self, sent: int) -> bool:
         if self.drift_from is None and sent >= QUIET_ROWS:
             self.drift_from, self.drift_began = sent, time.monotonic()
-            changed = ", ".join(self.table.names[j] for j in self.drift.features(len(self.table.names)))
+            changed = ", ".join(
+                self.table.names[j] for j in self.drift.features(len(self.table.names))
+            )
             self.say(
                 f"{self.tally.rows} rows streamed, {self.tally.anomalies} anomalies so far; "
                 f"now the world changes: {self.drift.kind} in {changed}"
             )
         if self.drift_from is not None and time.monotonic() - self.drift_began > DEADLINE_S:
-            self.failure = f"no new version after {DEADLINE_S:.0f} s of drift; see `vigil drift status`"
-        return bool(self.failure) or (bool(self.swapped) and sent >= self.swapped_at_row + FINAL_ROWS)
+            self.failure = (
+                f"no new version after {DEADLINE_S:.0f} s of drift; see `vigil drift status`"
+            )
+        return bool(self.failure) or (
+            bool(self.swapped) and sent >= self.swapped_at_row + FINAL_ROWS
+        )
 
     async def _watch(self) -> None:
         phase = ""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5), headers=self.platform.headers) as session:
+        async with aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=5), headers=self.platform.headers
+        ) as session:
             while True:
                 await asyncio.sleep(POLL_S)
                 try:
@@ -142,7 +152,9 @@ class Run:
             told = ", ".join((found["verdict"] or {}).get("features", [])[:8])
             self.say(f"drift is seen in {told}; collecting rows of the new world")
         elif phase == "retraining":
-            self.say(f"retraining job retrain-{found['governor']['episode']} runs on Ray: {self.platform.dashboard_url}/#/jobs")
+            self.say(
+                f"retraining job retrain-{found['governor']['episode']} runs on Ray: {self.platform.dashboard_url}/#/jobs"
+            )
         elif phase == "cooling" and (last := self._retraining(found)):
             self.say(f"the gate said: {last['reason']}")
 
@@ -150,7 +162,11 @@ class Run:
         due, latency = np.array(self.tally.due), np.array(self.tally.latency) * 1e3
         steady = latency[due < self.drift_began]
         swap = latency[(due + latency / 1e3 > self.promoted - 5) & (due < self.swapped + 1)]
-        final = {v for v, at in zip(self.tally.version, self.tally.sent, strict=True) if at > self.swapped}
+        final = {
+            v
+            for v, at in zip(self.tally.version, self.tally.sent, strict=True)
+            if at > self.swapped
+        }
         return {
             "requests": self.tally.rows,
             "failed_requests": self.tally.failed,

@@ -31,20 +31,34 @@ def quantile(q: float, buckets: Mapping[float, float]) -> float | None:
     for bound in bounds:
         if buckets[bound] >= rank:
             inside = buckets[bound] - below
-            return low if math.isinf(bound) else low + (bound - low) * ((rank - below) / inside if inside else 1.0)
+            return (
+                low
+                if math.isinf(bound)
+                else low + (bound - low) * ((rank - below) / inside if inside else 1.0)
+            )
         below, low = buckets[bound], bound
     return low
 
 
-def figures(status: Mapping[str, Any], now: Samples, before: Samples, seconds: float) -> dict[str, Any]:
+def figures(
+    status: Mapping[str, Any], now: Samples, before: Samples, seconds: float
+) -> dict[str, Any]:
     """Traffic and latency over the `seconds` between both looks, and the state as of now; all of it JSON."""
-    gone = {name: {key: v - before.get(name, {}).get(key, 0.0) for key, v in found.items()} for name, found in now.items()}
+    gone = {
+        name: {key: v - before.get(name, {}).get(key, 0.0) for key, v in found.items()}
+        for name, found in now.items()
+    }
     outcomes = gone.get("vigil_requests_total", {})
-    buckets = {float(le): count for (le,), count in gone.get("vigil_request_seconds_bucket", {}).items()}
+    buckets = {
+        float(le): count for (le,), count in gone.get("vigil_request_seconds_bucket", {}).items()
+    }
     scores = status.get("scores") or {}
     return {
         "requests_per_s": max(0.0, outcomes.get(("ok",), 0.0)) / seconds,
-        "refused_per_s": max(0.0, sum(count for outcome, count in outcomes.items() if outcome != ("ok",))) / seconds,
+        "refused_per_s": max(
+            0.0, sum(count for outcome, count in outcomes.items() if outcome != ("ok",))
+        )
+        / seconds,
         "rows_per_s": max(0.0, _sum(gone, "vigil_rows_scored_total")) / seconds,
         "anomalies_per_s": max(0.0, _sum(gone, "vigil_anomalies_total")) / seconds,
         "anomalies": _sum(now, "vigil_anomalies_total"),
@@ -54,13 +68,22 @@ def figures(status: Mapping[str, Any], now: Samples, before: Samples, seconds: f
         "alert_budget": status.get("alert_budget"),
         "model_version": status.get("model_version"),
         "verdict": (status.get("verdict") or {}).get("sentence"),
-        "features": [{key: f[key] for key in ("feature", "ks", "floor")} for f in _furthest(status)],
-        "governor": {key: (status.get("governor") or {}).get(key) for key in ("mode", "phase", "reason", "retrains_left")},
+        "features": [
+            {key: f[key] for key in ("feature", "ks", "floor")} for f in _furthest(status)
+        ],
+        "governor": {
+            key: (status.get("governor") or {}).get(key)
+            for key in ("mode", "phase", "reason", "retrains_left")
+        },
         "replicas": [
-            {key: r.get(key) for key in ("replica", "version", "source", "canary")} for r in status.get("replicas") or []
+            {key: r.get(key) for key in ("replica", "version", "source", "canary")}
+            for r in status.get("replicas") or []
         ],
         "lagging": status.get("lagging") or [],
-        "events": [{key: e.get(key) for key in ("at", "phase", "reason")} for e in (status.get("timeline") or [])[-EVENTS:]],
+        "events": [
+            {key: e.get(key) for key in ("at", "phase", "reason")}
+            for e in (status.get("timeline") or [])[-EVENTS:]
+        ],
     }
 
 

@@ -15,7 +15,10 @@ from vigil.home import Home, Platform
 from vigil.options import BadSettings, Effect, RoomSettings, read_all, settings_file
 
 AGAIN = (-1, -1)  # the stamp of no file: what Serve could not take is tried again at the next look
-FIXED = (Effect.SECOND_CLUSTER, Effect.REPLACEMENT)  # they are in the environment of every Ray process
+FIXED = (
+    Effect.SECOND_CLUSTER,
+    Effect.REPLACEMENT,
+)  # they are in the environment of every Ray process
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,17 @@ class Told:
 def read(port: int | None = None) -> Told:
     """As environment and settings file have them; raises BadSettings with every mistake."""
     given: dict[str, Any] = {} if port is None else {"port": port}
-    readers: list[Callable[[], Any]] = [lambda: ServeSettings(**given), DriftSettings, TrainSettings]
+    readers: list[Callable[[], Any]] = [
+        lambda: ServeSettings(**given),
+        DriftSettings,
+        TrainSettings,
+    ]
     serve, drift, train = read_all(readers)
     if drift.backend == "github" and not drift.github_token.get_secret_value():
         wanted = DriftSettings.variable("github_token")
-        raise BadSettings(f"drift.backend = 'github': it needs a token that may dispatch the workflow: {wanted}")
+        raise BadSettings(
+            f"drift.backend = 'github': it needs a token that may dispatch the workflow: {wanted}"
+        )
     return Told(serve, drift, train)
 
 
@@ -53,7 +62,11 @@ class Change:
 
     def __str__(self) -> str:
         told = f"{self.settings.key(self.name)}: {self.old} -> {self.new}"
-        return f"{told} (at the next `vigil up`)" if self.effect in FIXED else f"{told} ({self.effect})"
+        return (
+            f"{told} (at the next `vigil up`)"
+            if self.effect in FIXED
+            else f"{told} ({self.effect})"
+        )
 
 
 def changes(old: RoomSettings, new: RoomSettings) -> list[Change]:
@@ -71,7 +84,9 @@ def changes(old: RoomSettings, new: RoomSettings) -> list[Change]:
 class Followed:
     """The settings of one running platform. `look` is called now and then."""
 
-    def __init__(self, platform: Platform, home: Home, settings: ServeSettings, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, platform: Platform, home: Home, settings: ServeSettings, tell: Callable[[str], None]
+    ) -> None:
         self._platform, self._home, self._tell = platform, home, tell
         self._told = replace(read(), serve=settings)
         self._stamp: tuple[int, int] | None = self._file_stamp()
@@ -88,13 +103,20 @@ class Followed:
             self._tell(f"settings are not taken: {error.message}")
             return
         was = self._told
-        found = [*changes(was.serve, told.serve), *changes(was.drift, told.drift), *changes(was.train, told.train)]
+        found = [
+            *changes(was.serve, told.serve),
+            *changes(was.drift, told.drift),
+            *changes(was.train, told.train),
+        ]
         for change in found:
             self._tell(str(change))
         fixed = {name: getattr(was.serve, name) for name in ServeSettings.names(*FIXED)}
         told = replace(told, serve=told.serve.model_copy(update=fixed))
         try:
-            if any(change.settings is not TrainSettings and change.effect not in FIXED for change in found):
+            if any(
+                change.settings is not TrainSettings and change.effect not in FIXED
+                for change in found
+            ):
                 local.put(self._platform, told.serve, told.drift, self._home)
         except VigilError as error:
             self._tell(f"settings are not taken: {error.message}")

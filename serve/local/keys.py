@@ -27,7 +27,11 @@ def _ring() -> KeyRing:
 
 @keys.command()
 @click.argument("name")
-@click.option("--operator", is_flag=True, help="the key may also promote, roll back and switch the governor's mode")
+@click.option(
+    "--operator",
+    is_flag=True,
+    help="the key may also promote, roll back and switch the governor's mode",
+)
 @json_option
 @command
 def new(name: str, operator: bool, as_json: bool) -> None:
@@ -64,9 +68,17 @@ def list_keys(as_json: bool) -> None:
     """Names of the keys."""
     found = sorted(_ring().read().items())
     if as_json:
-        show({"keys": [name for name, _ in found], "operators": [name for name, key in found if key.operator]})
+        show(
+            {
+                "keys": [name for name, _ in found],
+                "operators": [name for name, key in found if key.operator],
+            }
+        )
     else:
-        click.echo("\n".join(f"{name}{' (operator)' * key.operator}" for name, key in found) or "there are no keys")
+        click.echo(
+            "\n".join(f"{name}{' (operator)' * key.operator}" for name, key in found)
+            or "there are no keys"
+        )
 
 
 @keys.command()

@@ -54,7 +54,10 @@ class Unready(PlatformError):
 
 @contextmanager
 def running(
-    settings: ServeSettings, home: Home, progress: Progress, prepare: Callable[[Platform], None] | None = None
+    settings: ServeSettings,
+    home: Home,
+    progress: Progress,
+    prepare: Callable[[Platform], None] | None = None,
 ) -> Iterator[Platform]:
     """The platform for the length of a block. `prepare` runs when Ray and MLflow are up, before anything is served.
 
@@ -75,9 +78,13 @@ def running(
                 ):
                     platform = replace(platform, ray_address=address)
                     failure = f"MLflow does not start, see {home.logs / 'mlflow.log'}"
-                    wait_for(lambda: answers(f"{platform.tracking_uri}/health"), START_TIMEOUT_S, failure)
+                    wait_for(
+                        lambda: answers(f"{platform.tracking_uri}/health"), START_TIMEOUT_S, failure
+                    )
                     home.write_platform(platform)
-                    progress(f"Ray dashboard {platform.dashboard_url}, MLflow {platform.tracking_uri}")
+                    progress(
+                        f"Ray dashboard {platform.dashboard_url}, MLflow {platform.tracking_uri}"
+                    )
                     if prepare is not None:
                         prepare(platform)
                     deploy(platform, settings, home)
@@ -125,8 +132,12 @@ def deploy(platform: Platform, settings: ServeSettings, home: Home) -> None:
         applications = call("GET", url, platform)["applications"]
         for name, application in applications.items():
             if application["status"] in ("DEPLOY_FAILED", "UNHEALTHY"):
-                raise PlatformError(f"application {name} does not start: {application['message'][-2000:]}")
-        if {a["status"] for a in applications.values()} != {"RUNNING"} or not answers(f"{platform.url}/healthz"):
+                raise PlatformError(
+                    f"application {name} does not start: {application['message'][-2000:]}"
+                )
+        if {a["status"] for a in applications.values()} != {"RUNNING"} or not answers(
+            f"{platform.url}/healthz"
+        ):
             return False
         seen = call("GET", f"{platform.url}/drift", platform, errors=True).get("replicas", [])
         return len(seen) >= settings.min_replicas
@@ -140,7 +151,10 @@ def put(platform: Platform, settings: ServeSettings, drift: DriftSettings, home:
     On a busy machine Ray's dashboard answers 5xx while it starts Serve: it is asked again. The request is idempotent.
     """
     shared = {"home": home.root, "tracking_uri": platform.tracking_uri}
-    links = {"Ray dashboard": platform.dashboard_url, "MLflow": platform.tracking_uri} | settings.links
+    links = {
+        "Ray dashboard": platform.dashboard_url,
+        "MLflow": platform.tracking_uri,
+    } | settings.links
     watching = {**shared, "model_name": settings.model_name, "jobs_url": platform.dashboard_url}
     served = settings.model_copy(update={**shared, "links": links})
     config = served.application(drift.model_copy(update=watching))
@@ -159,7 +173,9 @@ def down(home: Home) -> int:
     """Stop the platform of this home and all that is left of it; return how many processes had to be ended by force."""
     platform = home.platform()
     if platform is not None:
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):  # what does not end is reaped below
+        with contextlib.suppress(
+            psutil.NoSuchProcess, psutil.TimeoutExpired
+        ):  # what does not end is reaped below
             process = psutil.Process(platform.pid)
             process.terminate()
             process.wait(STOP_TIMEOUT_S)
@@ -182,11 +198,25 @@ def status(home: Home, named: Named) -> dict[str, Any]:
     parts = {"serve": "status" in ready, "monitor": "governor" in drift}
     platform = None if named.url else home.platform()
     if platform is not None:
-        shown |= {key: getattr(platform, key) for key in ("dashboard_url", "tracking_uri", "token_path")}
+        shown |= {
+            key: getattr(platform, key) for key in ("dashboard_url", "tracking_uri", "token_path")
+        }
         parts["mlflow"] = answers(f"{platform.tracking_uri}/health")
         parts["ray"] = answers(f"{platform.dashboard_url}/api/version", platform)
-    keys = ("model_version", "model_digest", "desired_version", "replicas", "lagging", "disagreement", "canary", "verdict",
-            "governor", "scores", "alert_budget", "last_retraining")  # fmt: skip
+    keys = (
+        "model_version",
+        "model_digest",
+        "desired_version",
+        "replicas",
+        "lagging",
+        "disagreement",
+        "canary",
+        "verdict",
+        "governor",
+        "scores",
+        "alert_budget",
+        "last_retraining",
+    )
     return {**shown, "parts": parts, "ready": ready, **{key: drift.get(key) for key in keys}}
 
 
@@ -200,9 +230,13 @@ def _answer(service: Service, path: str) -> dict[str, Any]:
         return error.answer
 
 
-def call(method: str, url: str, platform: Platform, body: Any = None, *, errors: bool = False) -> dict[str, Any]:
+def call(
+    method: str, url: str, platform: Platform, body: Any = None, *, errors: bool = False
+) -> dict[str, Any]:
     """JSON over HTTP with the credentials of the part that is asked; with `errors` an error's body is returned like any other."""
-    request = urllib.request.Request(url, json.dumps(body).encode() if body is not None else None, method=method)
+    request = urllib.request.Request(
+        url, json.dumps(body).encode() if body is not None else None, method=method
+    )
     request.headers.update(_credentials(url, platform) | {"Content-type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -237,7 +271,9 @@ def answers(url: str, platform: Platform | None = None) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float, failure: str, step_s: float = 0.25) -> None:
+def wait_for(
+    condition: Callable[[], bool], timeout_s: float, failure: str, step_s: float = 0.25
+) -> None:
     """Poll `condition` until it holds; raises PlatformError with `failure` after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -272,15 +308,24 @@ def _describe(settings: ServeSettings, home: Home, found: Ports) -> Platform:
     local = "http://127.0.0.1"
     here = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
     return Platform(
-        id=uuid.uuid4().hex, pid=os.getpid(), started=psutil.Process().create_time(), url=f"http://{here}:{settings.port}",
-        ray_address="", dashboard_url=f"{local}:{found.dashboard}", tracking_uri=f"{local}:{found.tracking}",
-        token_path=str(use_ray_token(home)), key_path=str(_own_key(settings, home)) if settings.auth_required else None,
-    )  # fmt: skip
+        id=uuid.uuid4().hex,
+        pid=os.getpid(),
+        started=psutil.Process().create_time(),
+        url=f"http://{here}:{settings.port}",
+        ray_address="",
+        dashboard_url=f"{local}:{found.dashboard}",
+        tracking_uri=f"{local}:{found.tracking}",
+        token_path=str(use_ray_token(home)),
+        key_path=str(_own_key(settings, home)) if settings.auth_required else None,
+    )
 
 
 def _own_key(settings: ServeSettings, home: Home) -> Path:
     """A fresh key for this platform's own commands, readable by its owner only."""
-    ring, path = KeyRing(settings.model_copy(update={"home": home.root}).key_file), home.state / "api-key"
+    ring, path = (
+        KeyRing(settings.model_copy(update={"home": home.root}).key_file),
+        home.state / "api-key",
+    )
     with contextlib.suppress(VigilError):
         ring.revoke(OWN_KEY)
     path.unlink(missing_ok=True)
@@ -318,9 +363,22 @@ class _Server:
 @contextmanager
 def _tracking_server(home: Home, port: int) -> Iterator[None]:
     command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", home.database_uri, "--default-artifact-root", home.artifacts.as_uri(), "--no-serve-artifacts",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--backend-store-uri",
+        home.database_uri,
+        "--default-artifact-root",
+        home.artifacts.as_uri(),
+        "--no-serve-artifacts",
+    ]
     server = _Server(command, home.logs / "mlflow.log")
     supervisor = threading.Thread(target=server.supervise, daemon=True)
     supervisor.start()

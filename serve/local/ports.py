@@ -39,8 +39,12 @@ def find(http: int, host: str) -> Ports:
         _bind(http, host)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            raise PlatformError(f"cannot listen on {host}:{http}: {error.strerror or error}") from error
-        raise PlatformError(f"port {http} is in use by {holder(http)}: stop it, or choose another with --port") from error
+            raise PlatformError(
+                f"cannot listen on {host}:{http}: {error.strerror or error}"
+            ) from error
+        raise PlatformError(
+            f"port {http} is in use by {holder(http)}: stop it, or choose another with --port"
+        ) from error
     taken = {http}
     replicas, grpc = _range(taken), _range(taken)
     single = [_one(taken, wanted) for wanted in (8265, 0, 5000, 0, 0, 0, 0, 0, 0)]
@@ -51,7 +55,12 @@ def holder(port: int) -> str:
     """Who listens on `port`, as far as this user may know."""
     with suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port and connection.pid:
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr
+                and connection.laddr.port == port
+                and connection.pid
+            ):
                 process = psutil.Process(connection.pid)
                 return f"pid {process.pid} ({' '.join(process.cmdline())[:80] or process.name()})"
     return "another process"
@@ -60,7 +69,9 @@ def holder(port: int) -> str:
 def _bind(port: int, host: str = "127.0.0.1") -> int:
     """Bind and let go; the port that it was (0 asks for any)."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT is free, a listener is not
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # TIME_WAIT is free, a listener is not
         probe.bind((host, port))
         return probe.getsockname()[1]
 

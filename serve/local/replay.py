@@ -43,16 +43,36 @@ def replay(request_id: str, captured: str | None, as_json: bool) -> None:
     reasons = explain(model, rows.X, anomalous, 3)
     same = bool((np.abs(again - scores) <= TOLERANCE).all())
     if as_json:
-        show({
-            "request_id": request_id, "model_version": version, "model_digest": known.digest, "rows": rows.X.tolist(),
-            "features": rows.names, "captured_scores": scores.tolist(), "scores": again.tolist(),
-            "prediction": np.where(anomalous, -1, 1).tolist(), "reasons": reasons, "reproduced": same,
-        })  # fmt: skip
+        show(
+            {
+                "request_id": request_id,
+                "model_version": version,
+                "model_digest": known.digest,
+                "rows": rows.X.tolist(),
+                "features": rows.names,
+                "captured_scores": scores.tolist(),
+                "scores": again.tolist(),
+                "prediction": np.where(anomalous, -1, 1).tolist(),
+                "reasons": reasons,
+                "reproduced": same,
+            }
+        )
     else:
-        table(("row", "captured score", "score again", "anomaly", "reasons"), [
-            (i, f"{scores[i]:.12f}", f"{again[i]:.12f}", bool(anomalous[i]), ", ".join(r["feature"] for r in reasons[i]))
-            for i in range(len(scores))
-        ])  # fmt: skip
-        click.echo(f"version {version} ({known.digest[:12]}): {'reproduced' if same else 'NOT reproduced'}")
+        table(
+            ("row", "captured score", "score again", "anomaly", "reasons"),
+            [
+                (
+                    i,
+                    f"{scores[i]:.12f}",
+                    f"{again[i]:.12f}",
+                    bool(anomalous[i]),
+                    ", ".join(r["feature"] for r in reasons[i]),
+                )
+                for i in range(len(scores))
+            ],
+        )
+        click.echo(
+            f"version {version} ({known.digest[:12]}): {'reproduced' if same else 'NOT reproduced'}"
+        )
     if not same:
         sys.exit(1)

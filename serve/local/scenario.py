@@ -72,26 +72,38 @@ class Scenario:
 
     def __init__(self, table: Table, events: Iterable[Event]) -> None:
         self._table, self._events = table, list(events)
-        self._drifted = {e: Drift(e.how or "shift", e.size, e.share, e.seed).apply(table.X)  # type: ignore[arg-type]
-                         for e in self._events if e.kind == "drift"}  # fmt: skip
+        self._drifted = {
+            e: Drift(e.how or "shift", e.size, e.share, e.seed).apply(table.X)  # type: ignore[arg-type]
+            for e in self._events
+            if e.kind == "drift"
+        }
         self._sd = table.X.std(axis=0)
 
     def rate(self, i: int) -> float:
         """How many times faster than usual row `i` follows."""
-        return float(np.prod([e.size for e in self._events if e.kind == "burst" and e.covers(i)], initial=1.0))
+        return float(
+            np.prod(
+                [e.size for e in self._events if e.kind == "burst" and e.covers(i)], initial=1.0
+            )
+        )
 
     def record(self, i: int, id_: str) -> tuple[bytes, Truth]:
         """Row `i` as the bytes of a record `{"id", "features"}`, and the truth about it."""
         now = [event for event in self._events if event.covers(i)]
         source, k = self._table, i % len(self._table)
         row = next((self._drifted[e][k] for e in now if e.kind == "drift"), source.X[k]).copy()
-        label, rng = int(source.labels[k]) if source.labels is not None else 0, np.random.default_rng([7, i])
+        label, rng = (
+            int(source.labels[k]) if source.labels is not None else 0,
+            np.random.default_rng([7, i]),
+        )
         told = [f"{e.kind} {e.how or ''}".strip() for e in now if e.kind not in ("bad", "anomaly")]
         values: list[Any] | None = None
         for event in now:
             if event.kind == "anomaly" and rng.random() < event.share:
                 columns = rng.choice(len(row), min(3, len(row)), replace=False)
-                row[columns] += rng.choice((-1.0, 1.0), len(columns)) * event.size * self._sd[columns]
+                row[columns] += (
+                    rng.choice((-1.0, 1.0), len(columns)) * event.size * self._sd[columns]
+                )
                 label, told = 1, [*told, "anomaly"]
             elif event.kind == "break":
                 values = self._broken(row, event)
@@ -99,10 +111,14 @@ class Scenario:
             if event.kind == "bad" and rng.random() < event.share:
                 line = BAD[int(rng.integers(len(BAD)))](id_, row.tolist())
                 return line.encode(), Truth(id_, i, 0, [*told, "bad"])
-        return msgspec.json.encode({"id": id_, "features": values or row.tolist()}), Truth(id_, i, label, told)
+        return msgspec.json.encode({"id": id_, "features": values or row.tolist()}), Truth(
+            id_, i, label, told
+        )
 
     def _broken(self, row: Floats, event: Event) -> list[Any]:
-        columns = np.random.default_rng(event.seed).choice(len(row), min(2, len(row)), replace=False)
+        columns = np.random.default_rng(event.seed).choice(
+            len(row), min(2, len(row)), replace=False
+        )
         j, other = int(columns[0]), int(columns[-1])
         values: list[Any] = row.tolist()
         how = event.how or "stuck"
@@ -110,7 +126,12 @@ class Scenario:
             values[j], values[other] = values[other], values[j]
         else:
             stuck = float(self._table.X[event.at % len(self._table), j])
-            values[j] = {"null": None, "stuck": stuck, "unit": values[j] * 1000, "sign": -values[j]}[how]
+            values[j] = {
+                "null": None,
+                "stuck": stuck,
+                "unit": values[j] * 1000,
+                "sign": -values[j],
+            }[how]
         return values
 
 

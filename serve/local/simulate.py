@@ -19,8 +19,19 @@ from train.table.data import Table
 
 Floats = NDArray[np.float64]
 FEATURES = (
-    "cpu", "memory", "disk_io", "disk_wait", "net_in", "net_out", "requests", "latency", "errors", "threads", "gc_pause", "queue",
-)  # fmt: skip
+    "cpu",
+    "memory",
+    "disk_io",
+    "disk_wait",
+    "net_in",
+    "net_out",
+    "requests",
+    "latency",
+    "errors",
+    "threads",
+    "gc_pause",
+    "queue",
+)
 ROWS_PER_DAY = 288  # one row every five minutes
 MOST_AT_ONCE = 500  # records handed to a log in one go
 DriftKind = Literal["shift", "scale", "mix"]
@@ -36,7 +47,11 @@ def telemetry(rows: int, seed: int = 0, anomaly_rate: float = 0.01) -> Table:
     phase = structure.uniform(-0.6, 0.6, d)
     time_of_day = 2 * np.pi * (np.arange(rows) + rng.integers(ROWS_PER_DAY)) / ROWS_PER_DAY
     common = _autoregressive(rng.normal(size=(rows, 3)), 0.8)
-    X = np.sin(time_of_day[:, None] + phase) * cycle + common @ mixing + 0.5 * _autoregressive(rng.normal(size=(rows, d)), 0.5)
+    X = (
+        np.sin(time_of_day[:, None] + phase) * cycle
+        + common @ mixing
+        + 0.5 * _autoregressive(rng.normal(size=(rows, d)), 0.5)
+    )
     labels = np.zeros(rows, np.int64)
     while labels.mean() < anomaly_rate:
         start, kind = int(rng.integers(rows)), rng.integers(3)
@@ -79,7 +94,9 @@ class Drift:
 
     def features(self, d: int) -> NDArray[np.intp]:
         """Indices of the features that change."""
-        return np.sort(np.random.default_rng(self.seed).choice(d, max(1, round(self.share * d)), replace=False))
+        return np.sort(
+            np.random.default_rng(self.seed).choice(d, max(1, round(self.share * d)), replace=False)
+        )
 
     def apply(self, X: Floats) -> Floats:
         """A copy of the rows [n, d], changed; centre and spread are those of `X` itself."""
@@ -108,7 +125,9 @@ class Tally:
     by_status: Counter[str] = field(default_factory=Counter)
     by_version: Counter[str] = field(default_factory=Counter)
     due: list[float] = field(default_factory=list)  # seconds, monotonic
-    sent: list[float] = field(default_factory=list)  # the same clock; later than due where the sender could not keep up
+    sent: list[float] = field(
+        default_factory=list
+    )  # the same clock; later than due where the sender could not keep up
     latency: list[float] = field(default_factory=list)  # seconds
     version: list[str] = field(default_factory=list)
 
@@ -147,14 +166,18 @@ async def stream(
     running: set[asyncio.Task[None]] = set()
     connector, timeout = aiohttp.TCPConnector(limit=connections), aiohttp.ClientTimeout(total=30)
     about = {"Content-Type": "application/json", **(headers or {})}
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=about) as session:
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, headers=about
+    ) as session:
         while not stop(sent):
             due += 1 / (rate * times(sent))
             if (ahead := due - time.monotonic()) > 0:
                 await asyncio.sleep(ahead)
             await limit.acquire()
             named = {"X-Request-Id": name(sent)} if name else {}
-            task = asyncio.create_task(_send(session, f"{url}/predict", row(sent), due, tally, named))
+            task = asyncio.create_task(
+                _send(session, f"{url}/predict", row(sent), due, tally, named)
+            )
             running.add(task)
             task.add_done_callback(lambda done: (running.discard(done), limit.release()))
             sent += 1
@@ -163,9 +186,13 @@ async def stream(
 
 
 def write(
-    records: Callable[[int], tuple[str, bytes]], rate: float, put: Callable[[list[tuple[str, bytes]]], None], rows: int,
-    times: Callable[[int], float] = lambda _: 1.0, stop: Callable[[], bool] = lambda: False,
-) -> float:  # fmt: skip
+    records: Callable[[int], tuple[str, bytes]],
+    rate: float,
+    put: Callable[[list[tuple[str, bytes]]], None],
+    rows: int,
+    times: Callable[[int], float] = lambda _: 1.0,
+    stop: Callable[[], bool] = lambda: False,
+) -> float:
     """Hand (id, record) after (id, record) to `put` at `rate` a second; return by how many seconds the last came late."""
     due, sent, late = time.monotonic(), 0, 0.0
     while sent < rows and not stop():
@@ -185,8 +212,13 @@ def write(
 
 
 async def _send(
-    session: aiohttp.ClientSession, url: str, row: Floats | bytes, due: float, tally: Tally, headers: dict[str, str]
-) -> None:  # fmt: skip
+    session: aiohttp.ClientSession,
+    url: str,
+    row: Floats | bytes,
+    due: float,
+    tally: Tally,
+    headers: dict[str, str],
+) -> None:
     body = row if isinstance(row, bytes) else msgspec.json.encode({"features": row.tolist()})
     status, version, anomaly, sent = "error", "", False, time.monotonic()
     try:
@@ -196,7 +228,13 @@ async def _send(
                 found = msgspec.json.decode(text)
                 version, alerts = found["model_version"], found["is_anomaly"]
                 anomaly = alerts if isinstance(alerts, bool) else any(alerts)
-    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, LookupError, TypeError) as error:
+    except (
+        aiohttp.ClientError,
+        TimeoutError,
+        msgspec.DecodeError,
+        LookupError,
+        TypeError,
+    ) as error:
         status = type(error).__name__
     tally.rows += 1
     tally.failed += status != "200"

@@ -29,7 +29,10 @@ from vigil.service import Named, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import command, json_option, out, plain, show
 
-REFRESH_S, ONCE_S = 1.0, 2.0  # replicas report about once a second: less than two tell nothing of a rate
+REFRESH_S, ONCE_S = (
+    1.0,
+    2.0,
+)  # replicas report about once a second: less than two tell nothing of a rate
 LOOKS = 11  # rates are over the last ten seconds
 FEATURES, HALF = 12, 20  # shown; characters of a bar up to the floor
 TIMEOUT_S = 10.0
@@ -63,7 +66,9 @@ class Source:
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="print one frame and end; so it is where there is no terminal")
+@click.option(
+    "--once", is_flag=True, help="print one frame and end; so it is where there is no terminal"
+)
 @service_options
 @json_option
 @command
@@ -92,7 +97,9 @@ def _live(source: Source) -> None:
                 shown = source.look()
             except PlatformError as error:  # what was seen last stays, and is said to be old
                 problem = error.message
-            live.update(frame(shown, problem) if shown else Text(plain(problem), "bold red"), refresh=True)
+            live.update(
+                frame(shown, problem) if shown else Text(plain(problem), "bold red"), refresh=True
+            )
             if pressed(REFRESH_S) == "q":
                 return
 
@@ -107,7 +114,13 @@ def _keys() -> Iterator[Callable[[float], str]]:
     before = termios.tcgetattr(fd)
     tty.setcbreak(fd)
     try:
-        yield lambda seconds: os.read(fd, 1).decode(errors="replace") if select.select([fd], [], [], seconds)[0] else ""
+        yield (
+            lambda seconds: (
+                os.read(fd, 1).decode(errors="replace")
+                if select.select([fd], [], [], seconds)[0]
+                else ""
+            )
+        )
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
@@ -122,13 +135,20 @@ def frame(found: dict[str, Any], problem: str = "") -> RenderableType:
 def _traffic(found: dict[str, Any]) -> RenderableType:
     over = (found["alert_rate"] or 0) > (found["alert_budget"] or 1)
     cells = (
-        ("requests/s", f"{found['requests_per_s']:.1f}"), ("refused/s", f"{found['refused_per_s']:.1f}"),
-        ("rows/s", f"{found['rows_per_s']:.1f}"), ("p50 ms", _number(found["p50_ms"])), ("p99 ms", _number(found["p99_ms"])),
-        ("anomalies/s", f"{found['anomalies_per_s']:.2f}"), ("anomalies", f"{found['anomalies']:.0f}"),
-        ("alert rate", share(found["alert_rate"])), ("budget", share(found["alert_budget"])),
-    )  # fmt: skip
+        ("requests/s", f"{found['requests_per_s']:.1f}"),
+        ("refused/s", f"{found['refused_per_s']:.1f}"),
+        ("rows/s", f"{found['rows_per_s']:.1f}"),
+        ("p50 ms", _number(found["p50_ms"])),
+        ("p99 ms", _number(found["p99_ms"])),
+        ("anomalies/s", f"{found['anomalies_per_s']:.2f}"),
+        ("anomalies", f"{found['anomalies']:.0f}"),
+        ("alert rate", share(found["alert_rate"])),
+        ("budget", share(found["alert_budget"])),
+    )
     made = Table(*(name for name, _ in cells), expand=True)
-    made.add_row(*(Text(text, "bold red" if over and name == "alert rate" else "") for name, text in cells))
+    made.add_row(
+        *(Text(text, "bold red" if over and name == "alert rate" else "") for name, text in cells)
+    )
     return made
 
 
@@ -142,14 +162,18 @@ def _drift(found: dict[str, Any]) -> RenderableType:
         ratio = feature["ks"] / max(feature["floor"], 1e-12)
         style = "red" if ratio >= 1 else "green"
         made.add_row(
-            Text(plain(feature["feature"])), Text(bar(ratio), style), Text(f"{feature['ks']:.3f} of {feature['floor']:.3f}")
+            Text(plain(feature["feature"])),
+            Text(bar(ratio), style),
+            Text(f"{feature['ks']:.3f} of {feature['floor']:.3f}"),
         )
     if more := len(found["features"]) - FEATURES:
         made.add_row(Text(f"and {more} more, nearer to the reference") if more > 0 else Text(""))
     governor = found["governor"]
     told = Text(plain(found["verdict"] or "no full window yet"))
     said = Text(plain(f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}"))
-    return Panel(Group(told, said, made), title="drift: KS distance against its floor", title_align="left")
+    return Panel(
+        Group(told, said, made), title="drift: KS distance against its floor", title_align="left"
+    )
 
 
 def bar(ratio: float) -> str:
@@ -162,7 +186,12 @@ def _replicas(found: dict[str, Any]) -> RenderableType:
     made = Table("replica", "version", "from", "canary", expand=True)
     for replica in found["replicas"]:
         style = "bold red" if replica["replica"] in found["lagging"] else ""
-        cells = (replica["replica"], replica["version"] or "none", replica["source"] or "", replica["canary"] or "")
+        cells = (
+            replica["replica"],
+            replica["version"] or "none",
+            replica["source"] or "",
+            replica["canary"] or "",
+        )
         made.add_row(*(Text(plain(cell), style) for cell in cells))
     return made
 
@@ -170,5 +199,9 @@ def _replicas(found: dict[str, Any]) -> RenderableType:
 def _events(found: dict[str, Any]) -> RenderableType:
     made = Table.grid(padding=(0, 1))
     for event in found["events"]:
-        made.add_row(Text(when(event["at"]), "dim"), Text(plain(event["phase"]), "bold"), Text(plain(event["reason"])))
+        made.add_row(
+            Text(when(event["at"]), "dim"),
+            Text(plain(event["phase"]), "bold"),
+            Text(plain(event["reason"])),
+        )
     return Panel(made, title="events", title_align="left")

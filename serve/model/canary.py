@@ -50,11 +50,17 @@ class Trial:
         """The model that answers the request with this body, and its scores."""
         if self.plan.takes(body, time.time()):
             try:
-                return self.candidate, self._score(self.candidate, rows, threads, self._arms["canary"])
+                return self.candidate, self._score(
+                    self.candidate, rows, threads, self._arms["canary"]
+                )
             except Exception:  # whatever it is, the caller gets the champion's answer
                 self._arms["canary"].errors += 1
                 told = {"model_version": self.candidate.version}
-                log.exception("the canary, version %s, failed; the champion answers", self.candidate.version, extra=told)
+                log.exception(
+                    "the canary, version %s, failed; the champion answers",
+                    self.candidate.version,
+                    extra=told,
+                )
         return champion, self._score(champion, rows, threads, self._arms["champion"])
 
     @property
@@ -68,7 +74,9 @@ class Trial:
         return about | {name: asdict(arm) for name, arm in self._arms.items()}
 
     @staticmethod
-    def _score(model: Snapshot, rows: NDArray[np.float64], threads: int, arm: Arm) -> NDArray[np.float64]:
+    def _score(
+        model: Snapshot, rows: NDArray[np.float64], threads: int, arm: Arm
+    ) -> NDArray[np.float64]:
         began = time.perf_counter()
         scores = model.bundle.forest.score(rows, threads)
         took = time.perf_counter() - began

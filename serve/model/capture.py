@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from serve.settings import ServeSettings
 
-Rows = tuple[str, NDArray[Any], NDArray[Any], list[str]]  # model version, rows [n, d], scores [n], request ids [n]
+Rows = tuple[
+    str, NDArray[Any], NDArray[Any], list[str]
+]  # model version, rows [n, d], scores [n], request ids [n]
 
 
 class Capture:
@@ -30,11 +32,17 @@ class Capture:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, version: str, rows: NDArray[Any], scores: NDArray[Any], requests: list[str]) -> None:
+    def add(
+        self, version: str, rows: NDArray[Any], scores: NDArray[Any], requests: list[str]
+    ) -> None:
         """Remember rows [n, d] that `version` scored, and the requests [n] that brought them."""
         if len(rows) > self._capacity:
             self.dropped += len(rows) - self._capacity
-            rows, scores, requests = rows[-self._capacity :], scores[-self._capacity :], requests[-self._capacity :]
+            rows, scores, requests = (
+                rows[-self._capacity :],
+                scores[-self._capacity :],
+                requests[-self._capacity :],
+            )
         self._batches.append((version, rows, scores, requests))
         self._count += len(rows)
         while self._count > self._capacity:
@@ -48,7 +56,10 @@ class Capture:
         Neighbours of one version become one batch: thousands of small ones cost more to send than they cost to score.
         """
         taken, self._batches, self._count = self._batches, deque(), 0
-        return [_joined(list(batches)) for _, batches in groupby(taken, lambda batch: (batch[0], batch[1].shape[1]))]
+        return [
+            _joined(list(batches))
+            for _, batches in groupby(taken, lambda batch: (batch[0], batch[1].shape[1]))
+        ]
 
     def put_back(self, batches: list[Rows]) -> None:
         """Return what could not be delivered; it is older than what has come since, and the first to be dropped."""

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from serve.stream.records import Id
 
 Floats = NDArray[np.float64]
-Transform = Callable[[Floats, Floats], Floats]  # (earlier rows [k, d] of the entity, its row [d]) -> the model's row
+Transform = Callable[
+    [Floats, Floats], Floats
+]  # (earlier rows [k, d] of the entity, its row [d]) -> the model's row
 
 
 class History:
@@ -29,7 +31,9 @@ class History:
             key = str(entity)
             past = self._rows.setdefault(key, deque(maxlen=self._length))
             self._rows.move_to_end(key)
-            made.append(self._transform(np.array(past, np.float64).reshape(len(past), len(row)), row))
+            made.append(
+                self._transform(np.array(past, np.float64).reshape(len(past), len(row)), row)
+            )
             past.append(row.tolist())
             if len(self._rows) > self._most:
                 self._rows.popitem(last=False)

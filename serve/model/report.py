@@ -41,7 +41,9 @@ class Monitor:
         except Exception as error:  # absent, restarting or slow
             if isinstance(said := getattr(error, "cause", None), VigilError):
                 raise said from error
-            raise NoMonitor(f"the drift monitor does not answer ({type(error).__name__}); scoring goes on without it") from error
+            raise NoMonitor(
+                f"the drift monitor does not answer ({type(error).__name__}); scoring goes on without it"
+            ) from error
 
 
 class Counted:
@@ -65,7 +67,9 @@ class Counted:
 class Reports:
     """Hands captured rows, counts and what is served to the monitor, and the counts to Ray."""
 
-    def __init__(self, watch: ModelWatch, capture: Capture, metrics: ServeMetrics, monitor: Monitor) -> None:
+    def __init__(
+        self, watch: ModelWatch, capture: Capture, metrics: ServeMetrics, monitor: Monitor
+    ) -> None:
         self._watch, self._capture, self._metrics = watch, capture, metrics
         self._monitor = monitor
         self._vitals, self._counted = Vitals(metrics), Counted(metrics.registry)
@@ -80,7 +84,12 @@ class Reports:
         found = await asyncio.to_thread(shadow.score, sampled) if shadow and sampled else None
         self._vitals.sample(trial, found)
         self._counted.sample()
-        about = {"rows": batches, "counts": self._counted.counts, "told": self._counted.told, "shadow": found}
+        about = {
+            "rows": batches,
+            "counts": self._counted.counts,
+            "told": self._counted.told,
+            "shadow": found,
+        }
         about["trial"] = trial.report() if trial else None
         try:
             answer = await self._monitor.ask("ingest", served | about)

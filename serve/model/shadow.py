@@ -42,7 +42,12 @@ class Shadow:
         rows = np.concatenate([rows for rows, _ in taken])
         ours = np.concatenate([scores for _, scores in taken])
         dropped, self._dropped = self._dropped, 0
-        report = {"champion": self.champion.version, "challenger": self.challenger.version, "dropped": dropped, "errors": 0}
+        report = {
+            "champion": self.champion.version,
+            "challenger": self.challenger.version,
+            "dropped": dropped,
+            "errors": 0,
+        }
         try:
             began = time.perf_counter()
             theirs = self.challenger.bundle.forest.score(rows)
@@ -53,5 +58,12 @@ class Shadow:
                 raise ArithmeticError("scores that are not finite")
         except Exception:  # it is what the shadow is there to find out
             return report | {"errors": len(rows)}
-        alerts = [scores > model.bundle.threshold.value for scores, model in ((ours, self.champion), (theirs, self.challenger))]
-        return report | {"scores": np.stack([ours, theirs]), "alerts": np.stack(alerts), "seconds": seconds}
+        alerts = [
+            scores > model.bundle.threshold.value
+            for scores, model in ((ours, self.champion), (theirs, self.challenger))
+        ]
+        return report | {
+            "scores": np.stack([ours, theirs]),
+            "alerts": np.stack(alerts),
+            "seconds": seconds,
+        }

@@ -80,7 +80,9 @@ class Refusal:
 class ModelWatch:
     """Keeps `snapshot` at the registry's champion, and canary and shadow at what it says. `snapshot` is None at first."""
 
-    def __init__(self, registry: Registry, cache: Path, metrics: ServeMetrics, settings: ServeSettings) -> None:
+    def __init__(
+        self, registry: Registry, cache: Path, metrics: ServeMetrics, settings: ServeSettings
+    ) -> None:
         self._settings = settings
         self.snapshot: Snapshot | None = None
         self.trial: Trial | None = None
@@ -88,14 +90,18 @@ class ModelWatch:
         self.desired: str | None = None
         self.refusals: dict[str, Refusal] = {}
         self.source = REGISTRY
-        self._resident: dict[str, tuple[Snapshot, float]] = {}  # by version, until when: going back downloads nothing
+        self._resident: dict[
+            str, tuple[Snapshot, float]
+        ] = {}  # by version, until when: going back downloads nothing
         self._registry = registry
         self._cache = cache
         self._metrics = metrics
         self._polling = asyncio.Lock()
         self._heard = float("-inf")  # of the monitor, which guards canaries
         self._stopped = 0.0  # the canary that it has stopped, by its start
-        self._noticed: tuple[str, float] | None = None  # a version that is not served yet, and since when (monotonic)
+        self._noticed: tuple[str, float] | None = (
+            None  # a version that is not served yet, and since when (monotonic)
+        )
 
     def follow_settings(self, settings: ServeSettings) -> None:
         """How often to look, how long to keep, whether to shadow: from the next look on."""
@@ -106,7 +112,11 @@ class ModelWatch:
         async with self._polling:
             self._forget_former()
             turns = 0
-            while (desired := await self._ask()) is not None and not await self._follow(desired) and turns < MOST_TURNS:
+            while (
+                (desired := await self._ask()) is not None
+                and not await self._follow(desired)
+                and turns < MOST_TURNS
+            ):
                 turns += 1
             await self._start_from_cache()
             if desired is not None:
@@ -143,7 +153,9 @@ class ModelWatch:
 
     def check_guard(self) -> None:
         """End the canary that the monitor has stopped, or that nobody guards."""
-        if self.trial is not None and (self.trial.plan.started == self._stopped or not self._is_guarded):
+        if self.trial is not None and (
+            self.trial.plan.started == self._stopped or not self._is_guarded
+        ):
             self.trial = None
 
     @property
@@ -176,7 +188,12 @@ class ModelWatch:
         self._metrics.swaps.inc()
         self._metrics.swap.observe(time.monotonic() - self._noticed[1])
         self._noticed = None
-        log.warning("serving version %s (%s)", fresh.version, fresh.digest[:12], extra={"model_version": fresh.version})
+        log.warning(
+            "serving version %s (%s)",
+            fresh.version,
+            fresh.digest[:12],
+            extra={"model_version": fresh.version},
+        )
         await asyncio.to_thread(self._remember, fresh)
         return True
 
@@ -186,14 +203,25 @@ class ModelWatch:
 
     async def _accompany(self, desired: Desired) -> None:
         """Have the canary and the shadow that the registry asks for, if they can be had; the champion does not wait for them."""
-        wanted = {v.version for v in (desired.champion, desired.candidate, desired.challenger) if v is not None}
-        self.refusals = {version: refusal for version, refusal in self.refusals.items() if version in wanted}
+        wanted = {
+            v.version
+            for v in (desired.champion, desired.candidate, desired.challenger)
+            if v is not None
+        }
+        self.refusals = {
+            version: refusal for version, refusal in self.refusals.items() if version in wanted
+        }
         served = self.snapshot
         if served is None or desired.champion is None or served.version != desired.champion.version:
             self.trial = self.shadow = None
             return
         plan, candidate = desired.canary, desired.candidate
-        if plan is None or candidate is None or plan.started == self._stopped or not self._is_guarded:
+        if (
+            plan is None
+            or candidate is None
+            or plan.started == self._stopped
+            or not self._is_guarded
+        ):
             self.trial = None
         elif self.trial is None or self.trial.plan != plan:
             fresh = await self._load(candidate, served.bundle.schema_hash)
@@ -214,8 +242,13 @@ class ModelWatch:
             return None
         try:
             bundle = await asyncio.to_thread(self._registry.fetch, version, self._cache)
-            if self.snapshot is not None and bundle.schema_hash not in (schema, self.snapshot.bundle.schema_hash):
-                raise BundleError(f"version {version.version} has other features than callers send: `vigil promote` changes them")
+            if self.snapshot is not None and bundle.schema_hash not in (
+                schema,
+                self.snapshot.bundle.schema_hash,
+            ):
+                raise BundleError(
+                    f"version {version.version} has other features than callers send: `vigil promote` changes them"
+                )
             fresh = await asyncio.to_thread(Snapshot.warm, version.version, version.digest, bundle)
             self.refusals.pop(version.version, None)
             return fresh
@@ -228,7 +261,12 @@ class ModelWatch:
         attempts = self.refusals[version].attempts + 1 if version in self.refusals else 1
         if attempts == 1:  # told once per version, counted each time
             told = {"model_version": version}
-            log.error("version %s cannot be served, the model stays: %s", version, error.message, extra=told)
+            log.error(
+                "version %s cannot be served, the model stays: %s",
+                version,
+                error.message,
+                extra=told,
+            )
         # What cannot be had now may be there at once; what is damaged is not worth a download at every poll.
         longer = min(self._settings.poll_s * 2 ** min(attempts, 10), LONGEST_WAIT_S)
         wait = 0.0 if isinstance(error, RegistryUnavailable) else longer
@@ -236,13 +274,18 @@ class ModelWatch:
 
     def _keep(self, snapshot: Snapshot) -> None:
         self._resident.pop(snapshot.version, None)
-        self._resident[snapshot.version] = (snapshot, time.monotonic() + self._settings.keep_previous_s)
+        self._resident[snapshot.version] = (
+            snapshot,
+            time.monotonic() + self._settings.keep_previous_s,
+        )
         while len(self._resident) > KEPT:
             del self._resident[next(iter(self._resident))]
 
     def _forget_former(self) -> None:
         now = time.monotonic()
-        self._resident = {version: kept for version, kept in self._resident.items() if kept[1] > now}
+        self._resident = {
+            version: kept for version, kept in self._resident.items() if kept[1] > now
+        }
 
     def _in_memory(self, version: str) -> Snapshot | None:
         known = [snapshot for snapshot, _ in self._resident.values()]
@@ -265,4 +308,6 @@ class ModelWatch:
             self.snapshot = await asyncio.to_thread(Snapshot.warm, *known)
             self.source = LAST_KNOWN_GOOD
             self._metrics.last_known_good.set(1)
-            log.warning("the registry cannot give a model: serving the last known good version %s", known[0])
+            log.warning(
+                "the registry cannot give a model: serving the last known good version %s", known[0]
+            )

@@ -91,7 +91,11 @@ class StreamConsumer:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """How far behind the worst of this consumer's shards is; Serve collects it."""
-        samples = [sample.value for metric in self._consumer.metrics.lag.collect() for sample in metric.samples]
+        samples = [
+            sample.value
+            for metric in self._consumer.metrics.lag.collect()
+            for sample in metric.samples
+        ]
         return {LAG: max(samples, default=0.0)}
 
     def check_health(self) -> None:
@@ -133,5 +137,7 @@ def by_lag(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
 
 def build(args: dict[str, Any]) -> serve.Application:
     """The Serve application `stream`; `args` are ServeSettings."""
-    deployment: Any = serve.deployment(StreamConsumer, ray_actor_options={"num_cpus": CPUS}, health_check_period_s=5)
+    deployment: Any = serve.deployment(
+        StreamConsumer, ray_actor_options={"num_cpus": CPUS}, health_check_period_s=5
+    )
     return deployment.bind(args)

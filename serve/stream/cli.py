@@ -35,7 +35,9 @@ def aws(service: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    return boto3.client(service, config=Config(retries={"mode": "standard", "max_attempts": 5}, read_timeout=20))
+    return boto3.client(
+        service, config=Config(retries={"mode": "standard", "max_attempts": 5}, read_timeout=20)
+    )
 
 
 def source_of(name: str) -> Source:
@@ -55,7 +57,9 @@ def sink_of(name: str) -> Sink:
         "file": lambda: FileSink(Path(rest)),
         "kinesis": lambda: KinesisSink(aws("kinesis"), rest),
         "parquet": lambda: ParquetSink(_store(rest)),
-        "webhook": lambda: Webhook(rest, ServeSettings.secret_now("stream_webhook_secret").get_secret_value()),
+        "webhook": lambda: Webhook(
+            rest, ServeSettings.secret_now("stream_webhook_secret").get_secret_value()
+        ),
     }
     if kind not in makers or not rest:
         raise StreamError(f"sink {name!r}: it must be {FORMS}")
@@ -78,13 +82,21 @@ def leases_of(name: str | None, source: str, sinks: list[str], home: Home) -> Le
         return FileLeases(Path(rest))
     if name:
         raise StreamError(f"leases {name!r}: it must be file:DIR or dynamodb:TABLE")
-    beside = next((Path(sink.removeprefix("file:")) for sink in sinks if sink.startswith("file:")), None)
+    beside = next(
+        (Path(sink.removeprefix("file:")) for sink in sinks if sink.startswith("file:")), None
+    )
     mark = hashlib.sha256(" ".join([source, *sorted(sinks)]).encode()).hexdigest()[:16]
     return FileLeases(beside / ".consumer" if beside else home.state / "stream" / mark)
 
 
 def build_consumer(
-    source: str, sinks: list[str], dead_letters: str, leases: str | None, scorer: Scorer, home: Home, settings: ServeSettings
+    source: str,
+    sinks: list[str],
+    dead_letters: str,
+    leases: str | None,
+    scorer: Scorer,
+    home: Home,
+    settings: ServeSettings,
 ) -> Consumer:
     """A consumer of what the words name. Raises StreamError for words that name nothing."""
     kind, _, folder = dead_letters.partition(":")
@@ -94,24 +106,43 @@ def build_consumer(
         raise StreamError("two sinks of one kind: name each kind once")
     made = [sink_of(sink) for sink in sinks]
     held = leases_of(leases, source, sinks, home)
-    return Consumer(source_of(source), scorer, made, DeadLetters(Path(folder)), held, settings, StreamMetrics())
+    return Consumer(
+        source_of(source), scorer, made, DeadLetters(Path(folder)), held, settings, StreamMetrics()
+    )
 
 
 @click.command()
-@click.option("--source", required=True, help="file:DIR (a folder of JSON-lines files) or kinesis:NAME")
-@click.option("--sink", "sinks", required=True, multiple=True, help=f"{FORMS}; several of different kinds")
+@click.option(
+    "--source", required=True, help="file:DIR (a folder of JSON-lines files) or kinesis:NAME"
+)
+@click.option(
+    "--sink", "sinks", required=True, multiple=True, help=f"{FORMS}; several of different kinds"
+)
 @click.option("--dead-letters", required=True, help="file:DIR, for records that cannot be scored")
-@click.option("--leases", help="file:DIR or dynamodb:TABLE (default: beside a file sink, else in the home)")
-@click.option("--port", type=int, help="of the service on this machine (default: of the platform that runs here)")
+@click.option(
+    "--leases", help="file:DIR or dynamodb:TABLE (default: beside a file sink, else in the home)"
+)
+@click.option(
+    "--port",
+    type=int,
+    help="of the service on this machine (default: of the platform that runs here)",
+)
 @service_options
 @click.option("--metrics-port", type=int, help="where to answer Prometheus, on 127.0.0.1")
 @click.option("--until-end", is_flag=True, help="stop when all that is there is read")
 @json_option
 @command
 def consume(
-    source: str, sinks: tuple[str, ...], dead_letters: str, leases: str | None, port: int | None, service: Named,
-    metrics_port: int | None, until_end: bool, as_json: bool,
-) -> None:  # fmt: skip
+    source: str,
+    sinks: tuple[str, ...],
+    dead_letters: str,
+    leases: str | None,
+    port: int | None,
+    service: Named,
+    metrics_port: int | None,
+    until_end: bool,
+    as_json: bool,
+) -> None:
     """Score a stream: each record {"id", "features"} of the source gives one result, or one dead letter with the reason."""
     home = HomeSettings().open()
     target = _service(home, port, service)

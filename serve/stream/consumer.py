@@ -22,7 +22,20 @@ from serve.model.history import History
 from serve.settings import ServeSettings
 from serve.stream.file_log import DeadLetters
 from serve.stream.leases import Checkpoint, Leases
-from serve.stream.records import Chunk, DeadLetter, Good, Id, LostLease, Raw, Result, Seen, Sink, Source, dead_letter, decode
+from serve.stream.records import (
+    Chunk,
+    DeadLetter,
+    Good,
+    Id,
+    LostLease,
+    Raw,
+    Result,
+    Seen,
+    Sink,
+    Source,
+    dead_letter,
+    decode,
+)
 from serve.stream.scorer import Busy, Patience, Refused, Scorer
 
 log = logging.getLogger("vigil.stream")
@@ -51,10 +64,23 @@ class Consumer:
     """Reads the shards that its leases give it, in turn. `history` makes one for each shard."""
 
     def __init__(
-        self, source: Source, scorer: Scorer, sinks: list[Sink], dead: DeadLetters, leases: Leases, settings: ServeSettings,
-        metrics: StreamMetrics | None = None, history: Callable[[], History] | None = None,
-    ) -> None:  # fmt: skip
-        self._source, self._scorer, self._sinks, self._dead, self._leases = source, scorer, sinks, dead, leases
+        self,
+        source: Source,
+        scorer: Scorer,
+        sinks: list[Sink],
+        dead: DeadLetters,
+        leases: Leases,
+        settings: ServeSettings,
+        metrics: StreamMetrics | None = None,
+        history: Callable[[], History] | None = None,
+    ) -> None:
+        self._source, self._scorer, self._sinks, self._dead, self._leases = (
+            source,
+            scorer,
+            sinks,
+            dead,
+            leases,
+        )
         self._settings, self._history = settings, history
         self.metrics = metrics or StreamMetrics()
         self.counts = {"scored": 0, "duplicate": 0, "dead": 0}
@@ -123,17 +149,29 @@ class Consumer:
         history = self._history() if self._history else None
         if history:
             history.restore(checkpoint.history)
-        shard = _Shard(name, checkpoint, checkpoint.position, seen, history, time.monotonic(), ended=checkpoint.ended)
+        shard = _Shard(
+            name,
+            checkpoint,
+            checkpoint.position,
+            seen,
+            history,
+            time.monotonic(),
+            ended=checkpoint.ended,
+        )
         shard.patience = Patience(self._wait)
         self._shards[name] = shard
-        self.metrics.checkpoint_age.labels(name).set_function(lambda: time.monotonic() - shard.saved)
+        self.metrics.checkpoint_age.labels(name).set_function(
+            lambda: time.monotonic() - shard.saved
+        )
 
     def _turn(self, shard: _Shard) -> bool:
         """Read and score one batch; whether there was one. A fault takes the shard back to its checkpoint, after a pause."""
         try:
             self._leases.renew()
             moved = not shard.ended and self._batch(shard)
-            if shard.changed and (not moved or time.monotonic() > shard.saved + self._settings.stream_checkpoint_s):
+            if shard.changed and (
+                not moved or time.monotonic() > shard.saved + self._settings.stream_checkpoint_s
+            ):
                 self._save(shard)
             if moved:
                 shard.patience.reset()
@@ -156,7 +194,10 @@ class Consumer:
         try:
             self._open(shard.name, shard.checkpoint)
             self._shards[shard.name].patience = shard.patience
-        except (OSError, Busy) as error:  # the next turn tries again: what cannot be recovered must not be written to
+        except (
+            OSError,
+            Busy,
+        ) as error:  # the next turn tries again: what cannot be recovered must not be written to
             log.warning("%s: %s", shard.name, error)
             self._forget(shard.name)
             self._leases.release(shard.name)
@@ -182,7 +223,9 @@ class Consumer:
             self.metrics.batch.observe(time.monotonic() - began)
         return moved
 
-    def _scored(self, shard: _Shard, chunk: Chunk) -> tuple[list[Result], list[DeadLetter], int] | None:
+    def _scored(
+        self, shard: _Shard, chunk: Chunk
+    ) -> tuple[list[Result], list[DeadLetter], int] | None:
         """Results, dead letters, and how many records came again; None when `stop` came first."""
         if not chunk.records:
             return [], [], 0
@@ -256,10 +299,14 @@ class Consumer:
         shard.checkpoint, shard.saved, shard.changed = checkpoint, time.monotonic(), False
 
     def _flush(self, name: str) -> dict[str, Any]:
-        return {sink.name: sink.flush(name) for sink in self._sinks} | {"dead": self._dead.flush(name)}
+        return {sink.name: sink.flush(name) for sink in self._sinks} | {
+            "dead": self._dead.flush(name)
+        }
 
     def _retire(self) -> None:
-        for shard in [shard for shard in self._shards.values() if shard.ended and not shard.changed]:
+        for shard in [
+            shard for shard in self._shards.values() if shard.ended and not shard.changed
+        ]:
             self._give_up(shard.name)
 
     def _give_up(self, name: str) -> None:
@@ -296,7 +343,10 @@ def _unseen(good: Good, seen: list[Seen]) -> tuple[NDArray[np.intp], int]:
 
 
 def _refusal(result: Result, why: str, sink: str, shard: str, chunk: Chunk) -> DeadLetter:
-    raw = next((raw for raw in chunk.records if (b'"%s"' % str(result.id).encode()) in raw.data), Raw(chunk.position, b""))
+    raw = next(
+        (raw for raw in chunk.records if (b'"%s"' % str(result.id).encode()) in raw.data),
+        Raw(chunk.position, b""),
+    )
     letter = dead_letter(raw, shard, f"{sink}: {why}")
     letter.id = result.id
     return letter

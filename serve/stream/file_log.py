@@ -10,7 +10,16 @@ from typing import IO, Any
 
 import msgspec
 
-from serve.stream.records import MAX_RECORD_BYTES, Chunk, DeadLetter, Id, Raw, Result, Seen, StreamError
+from serve.stream.records import (
+    MAX_RECORD_BYTES,
+    Chunk,
+    DeadLetter,
+    Id,
+    Raw,
+    Result,
+    Seen,
+    StreamError,
+)
 
 READ_BYTES = 4 * MAX_RECORD_BYTES
 REMEMBERED_LETTERS = 50_000
@@ -24,10 +33,14 @@ class FileLog:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         if not folder.is_dir():
-            raise StreamError(f"{folder} is no folder: make it, or name the one that the records are in")
+            raise StreamError(
+                f"{folder} is no folder: make it, or name the one that the records are in"
+            )
 
     def shards(self, finished: set[str]) -> list[str]:
-        return sorted(p.name for p in self._folder.iterdir() if p.is_file() and not p.name.startswith("."))
+        return sorted(
+            p.name for p in self._folder.iterdir() if p.is_file() and not p.name.startswith(".")
+        )
 
     def read(self, shard: str, position: str | None, most: int) -> Chunk:
         start = int(position or 0)
@@ -94,7 +107,9 @@ class LogWriter:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.close()
-            raise StreamError(f"another process writes {path}: give each stream folders of its own") from error
+            raise StreamError(
+                f"another process writes {path}: give each stream folders of its own"
+            ) from error
         self._files[shard] = file
         if torn := _torn(path):
             if self._drop_torn:
@@ -153,7 +168,9 @@ class FileSink:
 
     def recover(self, shard: str, state: Any) -> Iterable[Id]:
         self.writer.open(shard)
-        return [self._decoder.decode(line).id for line in tail(self.writer.path(shard), int(state or 0))]
+        return [
+            self._decoder.decode(line).id for line in tail(self.writer.path(shard), int(state or 0))
+        ]
 
     def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
         self.writer.append(shard, self._encoder.encode_lines(results))
@@ -178,7 +195,9 @@ class DeadLetters:
         self.writer.open(shard)
         lines = tail(self.writer.path(shard), int(state or 0))
         self._written[shard] = Seen(REMEMBERED_LETTERS)
-        self._written[shard].add(msgspec.json.decode(line, type=DeadLetter).position for line in lines)
+        self._written[shard].add(
+            msgspec.json.decode(line, type=DeadLetter).position for line in lines
+        )
 
     def write(self, shard: str, letters: list[DeadLetter]) -> int:
         """Write those that are not there yet; return how many these were."""

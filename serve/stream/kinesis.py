@@ -16,8 +16,15 @@ READ_PAUSE_S = 0.25  # a shard allows five reads a second
 PUT_RECORDS, PUT_BYTES = 500, 4 * 2**20  # of one PutRecords call; Kinesis takes 5 MiB
 CLOCKS_MS = 60_000  # by which our clock may be wrong
 RETRIES = 10
-AGAIN = {"ProvisionedThroughputExceededException", "LimitExceededException", "InternalFailure", "KMSThrottlingException",
-         "ServiceUnavailable", "ThrottlingException", "ExpiredIteratorException"}  # fmt: skip
+AGAIN = {
+    "ProvisionedThroughputExceededException",
+    "LimitExceededException",
+    "InternalFailure",
+    "KMSThrottlingException",
+    "ServiceUnavailable",
+    "ThrottlingException",
+    "ExpiredIteratorException",
+}
 
 
 @contextmanager
@@ -32,7 +39,9 @@ def translated(stream: str) -> Iterator[None]:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in AGAIN or status >= 500:
             raise Busy(f"{stream}: {error}") from error
-        raise StreamError(f"{stream}: {error}. Does it exist, and may this identity use it?") from error
+        raise StreamError(
+            f"{stream}: {error}. Does it exist, and may this identity use it?"
+        ) from error
     except BotoCoreError as error:  # no network, no endpoint, no credentials yet
         raise Busy(f"{stream}: {error}") from error
 
@@ -42,14 +51,18 @@ class KinesisSource:
 
     def __init__(self, client: Any, stream: str) -> None:
         self._client, self._stream = client, stream
-        self._iterators: dict[str, tuple[str, str]] = {}  # shard -> position, iterator that reads on from it
+        self._iterators: dict[
+            str, tuple[str, str]
+        ] = {}  # shard -> position, iterator that reads on from it
         self._rest: dict[str, float] = {}  # shard that had no record -> when it may be asked again
 
     def shards(self, finished: set[str]) -> list[str]:
         with translated(self._stream):
             pages = self._client.get_paginator("list_shards").paginate(StreamName=self._stream)
             found = [shard for page in pages for shard in page["Shards"]]
-        kept = {shard["ShardId"] for shard in found}  # a parent that has expired has nothing left to wait for
+        kept = {
+            shard["ShardId"] for shard in found
+        }  # a parent that has expired has nothing left to wait for
         return [
             shard["ShardId"]
             for shard in found
@@ -62,7 +75,10 @@ class KinesisSource:
 
     def read(self, shard: str, position: str | None, most: int) -> Chunk:
         at = position or ""
-        if time.monotonic() < self._rest.get(shard, 0.0) and self._iterators.get(shard, ("",))[0] == at:
+        if (
+            time.monotonic() < self._rest.get(shard, 0.0)
+            and self._iterators.get(shard, ("",))[0] == at
+        ):
             return Chunk([], at, 0.0)
         with translated(self._stream):
             iterator = self._iterator(shard, at)
@@ -71,7 +87,9 @@ class KinesisSource:
             except BaseException:
                 self._iterators.pop(shard, None)
                 raise
-        records = [Raw(record["SequenceNumber"], record["Data"].strip()) for record in got["Records"]]
+        records = [
+            Raw(record["SequenceNumber"], record["Data"].strip()) for record in got["Records"]
+        ]
         after, following = (records[-1].position if records else at), got.get("NextShardIterator")
         if following:
             self._iterators[shard] = after, following
@@ -86,7 +104,9 @@ class KinesisSource:
             return iterator
         where = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": at}
         asked = where if at else {"ShardIteratorType": "TRIM_HORIZON"}
-        return self._client.get_shard_iterator(StreamName=self._stream, ShardId=shard, **asked)["ShardIterator"]
+        return self._client.get_shard_iterator(StreamName=self._stream, ShardId=shard, **asked)[
+            "ShardIterator"
+        ]
 
 
 class _IdOnly(msgspec.Struct):
@@ -117,16 +137,24 @@ class KinesisSink:
 
     def _ids(self, output: str, since: float) -> Iterator[Id]:
         asked = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": since}
-        iterator = self._client.get_shard_iterator(StreamName=self._stream, ShardId=output, **asked)["ShardIterator"]
+        iterator = self._client.get_shard_iterator(
+            StreamName=self._stream, ShardId=output, **asked
+        )["ShardIterator"]
         while iterator:
             got = self._client.get_records(ShardIterator=iterator, Limit=10_000)
-            yield from (msgspec.json.decode(record["Data"], type=_IdOnly).id for record in got["Records"])
+            yield from (
+                msgspec.json.decode(record["Data"], type=_IdOnly).id for record in got["Records"]
+            )
             if not got["Records"] and not got.get("MillisBehindLatest"):
                 return
             iterator = got.get("NextShardIterator")
 
     def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
-        put(self._client, self._stream, [(str(result.id), msgspec.json.encode(result)) for result in results])
+        put(
+            self._client,
+            self._stream,
+            [(str(result.id), msgspec.json.encode(result)) for result in results],
+        )
         return []
 
     def flush(self, shard: str) -> int:
@@ -160,6 +188,10 @@ def _put_all(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None
             answer = client.put_records(StreamName=stream, Records=left)
         if not answer["FailedRecordCount"]:
             return
-        left = [entry for entry, told in zip(left, answer["Records"], strict=True) if told.get("ErrorCode")]
+        left = [
+            entry
+            for entry, told in zip(left, answer["Records"], strict=True)
+            if told.get("ErrorCode")
+        ]
         patience.pause()
     raise Busy(f"{stream} refuses {len(left)} records again and again: it needs more shards")

@@ -143,7 +143,9 @@ class DynamoLeases:
 
     def acquire(self, shard: str) -> Checkpoint | None:
         key = self._key("shard", shard)
-        found = self._client.get_item(TableName=self._table, Key={"key": {"S": key}}, ConsistentRead=True).get("Item")
+        found = self._client.get_item(
+            TableName=self._table, Key={"key": {"S": key}}, ConsistentRead=True
+        ).get("Item")
         counter = int(found["counter"]["N"]) if found else 0
         if found and found["owner"]["S"] not in ("", self._id) and not self._still(key, counter):
             return None
@@ -177,7 +179,11 @@ class DynamoLeases:
                 self._change(shard, self._id)
             except LostLease:
                 continue  # forgotten: the next save says so
-        item = {"key": {"S": self._key("consumer", self._id)}, "counter": {"N": str(self._beat)}, "owner": {"S": self._id}}
+        item = {
+            "key": {"S": self._key("consumer", self._id)},
+            "counter": {"N": str(self._beat)},
+            "owner": {"S": self._id},
+        }
         self._client.put_item(TableName=self._table, Item=item)
 
     def finished(self) -> set[str]:
@@ -200,15 +206,26 @@ class DynamoLeases:
         return living
 
     def close(self) -> None:
-        self._client.delete_item(TableName=self._table, Key={"key": {"S": self._key("consumer", self._id)}})
+        self._client.delete_item(
+            TableName=self._table, Key={"key": {"S": self._key("consumer", self._id)}}
+        )
 
     def _key(self, kind: str, name: str) -> str:
         return f"{self._stream}#{kind}#{name}"
 
     def _items(self, prefix: str) -> list[dict[str, Any]]:
-        asked = {"TableName": self._table, "ConsistentRead": True, "FilterExpression": "begins_with(#k, :p)",
-                 "ExpressionAttributeNames": {"#k": "key"}, "ExpressionAttributeValues": {":p": {"S": prefix}}}  # fmt: skip
-        return [item for page in self._client.get_paginator("scan").paginate(**asked) for item in page["Items"]]
+        asked = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            "FilterExpression": "begins_with(#k, :p)",
+            "ExpressionAttributeNames": {"#k": "key"},
+            "ExpressionAttributeValues": {":p": {"S": prefix}},
+        }
+        return [
+            item
+            for page in self._client.get_paginator("scan").paginate(**asked)
+            for item in page["Items"]
+        ]
 
     def _still(self, key: str, counter: int) -> bool:
         """Whether the counter has not moved for the length of a lease."""
@@ -239,8 +256,12 @@ class DynamoLeases:
         condition = "#c = :c" if counter else "attribute_not_exists(#c) OR #c = :c"
         try:
             self._client.update_item(
-                TableName=self._table, Key={"key": {"S": key}}, UpdateExpression=change, ConditionExpression=condition,
-                ExpressionAttributeNames=names, ExpressionAttributeValues=values,
-            )  # fmt: skip
+                TableName=self._table,
+                Key={"key": {"S": key}},
+                UpdateExpression=change,
+                ConditionExpression=condition,
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=values,
+            )
         except self._client.exceptions.ConditionalCheckFailedException as error:
             raise LostLease(f"another consumer has {key}") from error

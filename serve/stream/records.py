@@ -142,9 +142,18 @@ def decode(records: list[Raw], names: tuple[str, ...], shard: str) -> tuple[Good
     fits = (np.abs(X) <= FLOAT32_MAX).all(axis=1)
     for i in np.flatnonzero(~fits):
         j = int(np.argmin(np.abs(X[i]) <= FLOAT32_MAX))
-        dead.append(dead_letter(raws[i], shard, f"feature {names[j]!r}: {X[i, j]} is not a finite float32 number"))
+        dead.append(
+            dead_letter(
+                raws[i], shard, f"feature {names[j]!r}: {X[i, j]} is not a finite float32 number"
+            )
+        )
     kept = np.flatnonzero(fits)
-    good = Good([raws[i] for i in kept], [found[i].id for i in kept], [found[i].entity for i in kept], X[kept])
+    good = Good(
+        [raws[i] for i in kept],
+        [found[i].id for i in kept],
+        [found[i].entity for i in kept],
+        X[kept],
+    )
     return good, dead
 
 

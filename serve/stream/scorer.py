@@ -64,7 +64,13 @@ class Scorer(Protocol):
 class HttpScorer:
     """The service at `url`, over one kept-alive connection."""
 
-    def __init__(self, url: str, headers: dict[str, str] | None = None, model: str = "vigil", timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        headers: dict[str, str] | None = None,
+        model: str = "vigil",
+        timeout_s: float = 60.0,
+    ) -> None:
         self._parts, self._headers, self._timeout_s = urlsplit(url), headers or {}, timeout_s
         self._path = f"/v2/models/{model}/infer"
         self._connection: http.client.HTTPConnection | None = None
@@ -74,27 +80,43 @@ class HttpScorer:
 
     def score(self, X: NDArray[np.float64]) -> Scored:
         data = X.astype("<f8").tobytes()
-        tensor = {"name": "features", "datatype": "FP64", "shape": list(X.shape), "parameters": {"binary_data_size": len(data)}}
+        tensor = {
+            "name": "features",
+            "datatype": "FP64",
+            "shape": list(X.shape),
+            "parameters": {"binary_data_size": len(data)},
+        }
         head = msgspec.json.encode({"inputs": [tensor], "parameters": {"binary_data_output": True}})
         headers = {"content-type": "application/octet-stream", LENGTH: str(len(head))}
         body, length = self._ask("POST", self._path, head + data, headers)
         if length is None:
             raise VigilError(f"{self._path} did not answer in binary: is this Vigil's service?")
         about, n = msgspec.json.decode(body[:length]), len(X)
-        scores, labels = np.frombuffer(body, "<f8", n, length), np.frombuffer(body, "<i8", n, length + 8 * n)
+        scores, labels = (
+            np.frombuffer(body, "<f8", n, length),
+            np.frombuffer(body, "<i8", n, length + 8 * n),
+        )
         return Scored(scores, labels, about["model_version"])
 
-    def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, int | None]:
+    def _ask(
+        self, method: str, path: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[bytes, int | None]:
         try:
             if self._connection is None:
-                kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
+                kind = (
+                    http.client.HTTPSConnection
+                    if self._parts.scheme == "https"
+                    else http.client.HTTPConnection
+                )
                 self._connection = kind(self._parts.netloc, timeout=self._timeout_s)
             self._connection.request(method, path, body, {**self._headers, **headers})
             answer = self._connection.getresponse()
             text, status = answer.read(), answer.status
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise Busy(f"the service at {self._parts.netloc} does not answer: {error or type(error).__name__}") from error
+            raise Busy(
+                f"the service at {self._parts.netloc} does not answer: {error or type(error).__name__}"
+            ) from error
         if status == 200:
             length = answer.getheader(LENGTH)
             return text, int(length) if length else None
@@ -105,7 +127,9 @@ class HttpScorer:
             raise Busy(told, _seconds(answer.getheader("retry-after")))
         if status in (400, 413, 422):
             raise Refused(told)
-        raise VigilError(f"{told}. Show a key with --api-key, or name the model with VIGIL_SERVE_MODEL_NAME")
+        raise VigilError(
+            f"{told}. Show a key with --api-key, or name the model with VIGIL_SERVE_MODEL_NAME"
+        )
 
     def close(self) -> None:
         if self._connection is not None:
@@ -130,7 +154,11 @@ class Patience:
         seconds = self._next if retry_after is None else min(retry_after, 60.0)
         self._next = min(self._next * 2, MOST_WAIT_S)
         # Of a full queue's clients each comes back at another time; never before it was asked to.
-        self._wait(seconds * random.uniform(0.5, 1.0) if retry_after is None else seconds * random.uniform(1.0, 1.5))
+        self._wait(
+            seconds * random.uniform(0.5, 1.0)
+            if retry_after is None
+            else seconds * random.uniform(1.0, 1.5)
+        )
 
     def reset(self) -> None:
         self._next = FIRST_WAIT_S

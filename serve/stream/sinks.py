@@ -55,23 +55,33 @@ class Bucket:
     """An S3 prefix in which nothing is written twice (If-None-Match)."""
 
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:
-        self._client, self._bucket, self._prefix = client, bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._client, self._bucket, self._prefix = (
+            client,
+            bucket,
+            f"{prefix.strip('/')}/" if prefix.strip("/") else "",
+        )
 
     def put(self, key: str, data: bytes) -> None:
         from botocore.exceptions import ClientError
 
         with translated(f"s3://{self._bucket}"):
             try:
-                self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*")
+                self._client.put_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*"
+                )
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") not in FORBIDDEN:
                     raise
-                raise LostLease(f"s3://{self._bucket}/{self._prefix}{key} is there: another consumer wrote it") from error
+                raise LostLease(
+                    f"s3://{self._bucket}/{self._prefix}{key} is there: another consumer wrote it"
+                ) from error
 
     def get(self, key: str) -> bytes | None:
         with translated(f"s3://{self._bucket}"):
             try:
-                return self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)["Body"].read()
+                return self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)[
+                    "Body"
+                ].read()
             except self._client.exceptions.NoSuchKey:
                 return None
 
@@ -119,7 +129,10 @@ def _parquet(results: list[Result]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    out, columns = BytesIO(), {name: [getattr(r, name) for r in results] for name in Result.__struct_fields__}
+    out, columns = (
+        BytesIO(),
+        {name: [getattr(r, name) for r in results] for name in Result.__struct_fields__},
+    )
     pq.write_table(pa.table(columns | {"id": [str(r.id) for r in results]}), out)
     return out.getvalue()
 
@@ -147,10 +160,19 @@ class Webhook:
 
     name = "webhook"
 
-    def __init__(self, url: str, secret: str, tries: int = 6, wait: Callable[[float], Any] = time.sleep) -> None:
+    def __init__(
+        self, url: str, secret: str, tries: int = 6, wait: Callable[[float], Any] = time.sleep
+    ) -> None:
         if not secret:
-            raise StreamError("a webhook is signed: set VIGIL_SERVE_STREAM_WEBHOOK_SECRET to a secret that its receiver knows")
-        self._parts, self._secret, self._tries, self._wait = urlsplit(url), secret.encode(), tries, wait
+            raise StreamError(
+                "a webhook is signed: set VIGIL_SERVE_STREAM_WEBHOOK_SECRET to a secret that its receiver knows"
+            )
+        self._parts, self._secret, self._tries, self._wait = (
+            urlsplit(url),
+            secret.encode(),
+            tries,
+            wait,
+        )
 
     def recover(self, shard: str, state: Any) -> Iterable[Id]:
         return []
@@ -180,12 +202,22 @@ class Webhook:
 
     def _post(self, body: bytes, delivery: str) -> tuple[int, str]:
         now = str(int(time.time()))
-        headers = {"content-type": "application/json", "x-vigil-timestamp": now, "x-vigil-delivery": quote(delivery),
-                   "x-vigil-signature": signature(self._secret, now, body)}  # fmt: skip
-        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
+        headers = {
+            "content-type": "application/json",
+            "x-vigil-timestamp": now,
+            "x-vigil-delivery": quote(delivery),
+            "x-vigil-signature": signature(self._secret, now, body),
+        }
+        kind = (
+            http.client.HTTPSConnection
+            if self._parts.scheme == "https"
+            else http.client.HTTPConnection
+        )
         connection = kind(self._parts.netloc, timeout=10)
         try:
-            target = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
+            target = (self._parts.path or "/") + (
+                f"?{self._parts.query}" if self._parts.query else ""
+            )
             connection.request("POST", target, body, headers)
             status = connection.getresponse().status
             return status, f"{self._parts.netloc} answered {status}"

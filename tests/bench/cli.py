@@ -13,9 +13,20 @@ import click
 from vigil.terminal import command, json_option, say, show, table
 
 NAMES = (
-    "score", "reasons", "policies", "serving", "console", "swap", "stream", "drift",
-    "quality", "training", "faults", "soak", "load",
-)  # fmt: skip
+    "score",
+    "reasons",
+    "policies",
+    "serving",
+    "console",
+    "swap",
+    "stream",
+    "drift",
+    "quality",
+    "training",
+    "faults",
+    "soak",
+    "load",
+)
 LONG = ("quality", "training", "faults", "soak", "load")  # only by name
 
 
@@ -28,18 +39,51 @@ LONG = ("quality", "training", "faults", "soak", "load")  # only by name
     show_default=True,
     help="length of one run, or fault",
 )
-@click.option("--rps", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="load: requests a second")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="write what was found as JSON")
+@click.option(
+    "--rps",
+    type=click.FloatRange(min=0.1),
+    default=100.0,
+    show_default=True,
+    help="load: requests a second",
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="write what was found as JSON"
+)
 @click.option("--write-docs", is_flag=True, help="write what was found into docs/")
-@click.option("--windows", type=click.IntRange(min=10), default=3000, show_default=True, help="drift: quiet windows a world")
-@click.option("--trials", type=click.IntRange(min=1), default=200, show_default=True, help="drift: changes of each kind")
-@click.option("--rows", type=click.IntRange(min=1_000_000), default=20_000_000, show_default=True, help="training: most rows")
+@click.option(
+    "--windows",
+    type=click.IntRange(min=10),
+    default=3000,
+    show_default=True,
+    help="drift: quiet windows a world",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="drift: changes of each kind",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1_000_000),
+    default=20_000_000,
+    show_default=True,
+    help="training: most rows",
+)
 @json_option
 @command
 def bench(
-    name: str | None, seconds: float, rps: float, out: Path | None, write_docs: bool, windows: int, trials: int, rows: int,
+    name: str | None,
+    seconds: float,
+    rps: float,
+    out: Path | None,
+    write_docs: bool,
+    windows: int,
+    trials: int,
+    rows: int,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite), reasons (the features named for an
     anomaly beside labelled ones), policies (the policy pack over 500 resources), drift (beside naive rules), serving (HTTP
     beside a do-nothing handler and other servers), console (HTTP with none, one and a thousand consoles open), swap (fifty swaps

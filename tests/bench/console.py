@@ -40,7 +40,11 @@ class Found:
 
     def __init__(self) -> None:
         self.loads: dict[str, list[Load]] = {NONE: [], ONE: [], THOUSAND: []}
-        self.cpu_ms: dict[str, list[float]] = {NONE: [], ONE: [], THOUSAND: []}  # a prediction, by all that answers
+        self.cpu_ms: dict[str, list[float]] = {
+            NONE: [],
+            ONE: [],
+            THOUSAND: [],
+        }  # a prediction, by all that answers
         self.consoles: dict[str, list[dict[str, Any]]] = {NONE: [], ONE: [], THOUSAND: []}
         self.alone: dict[str, list[float]] = {
             NONE: [],
@@ -60,7 +64,9 @@ def run(seconds: float) -> Found:
     """Start the platform on built-in telemetry, measure in turns, stop it."""
     found, table = Found(), simulate.telemetry(6_000, seed=1)
     rows = simulate.telemetry(ROWS, seed=2).X
-    messages = [request("/predict", json.dumps({"features": row.tolist()}).encode()) for row in rows]
+    messages = [
+        request("/predict", json.dumps({"features": row.tolist()}).encode()) for row in rows
+    ]
     with tempfile.TemporaryDirectory(prefix="vigil-bench-") as name:
         np.savez(Path(name) / "rows.npz", train=table.X)
         with under_test.vigil(Path(name) / "home", Path(name) / "rows.npz") as running:
@@ -68,10 +74,14 @@ def run(seconds: float) -> Found:
                 for what in (NONE, ONE, THOUSAND):
                     with _opened(running.port, what, found):
                         load, spent = running.answering(
-                            lambda: measure(running.port, messages, connections=CONNECTIONS, seconds=seconds)
+                            lambda: measure(
+                                running.port, messages, connections=CONNECTIONS, seconds=seconds
+                            )
                         )
                     found.cpu_ms[what].append(1e3 * spent / load.rate)
-                    say(f"{what}: {load.rate:.0f} requests/s, p99 {load.p99_ms} ms, {load.failed} failed")
+                    say(
+                        f"{what}: {load.rate:.0f} requests/s, p99 {load.p99_ms} ms, {load.failed} failed"
+                    )
                     found.loads[what].append(load)
             for what in (NONE, ONE) * ALONE_ROUNDS:
                 with _opened(running.port, what, found):
@@ -92,7 +102,9 @@ def _counting_ms() -> float:
         metrics.latency.observe(0.0003)
         metrics.rows.inc(1)
 
-    return 1e3 * min(timeit.repeat(count, number=COUNTED, repeat=5, timer=time.process_time)) / COUNTED
+    return (
+        1e3 * min(timeit.repeat(count, number=COUNTED, repeat=5, timer=time.process_time)) / COUNTED
+    )
 
 
 @contextmanager
@@ -139,16 +151,38 @@ def _scraped(port: int) -> Iterator[None]:
 def ratios(found: Found) -> list[Ratio]:
     """The figures that must hold, with their bounds."""
     none, cpu = found.rate(NONE), found.cpu(NONE)
-    alone, counting = median(found.alone[ONE]) - median(found.alone[NONE]), over(found.counting_ms, cpu)
+    alone, counting = (
+        median(found.alone[ONE]) - median(found.alone[NONE]),
+        over(found.counting_ms, cpu),
+    )
     whole = None if counting is None else counting + max(alone, 0.0)
     failed = sum(load.failed for loads in found.loads.values() for load in loads)
     asked = [seen["failed"] for all_ in found.consoles.values() for seen in all_]
     return [
-        Ratio("requests/s with one console and metrics scraped over none", over(found.rate(ONE), none), 0.98),
+        Ratio(
+            "requests/s with one console and metrics scraped over none",
+            over(found.rate(ONE), none),
+            0.98,
+        ),
         Ratio(f"requests/s with {MANY} consoles over none", over(found.rate(THOUSAND), none), 0.9),
-        Ratio("CPU of a prediction, one console and metrics scraped over none", over(found.cpu(ONE), cpu), 1.02, at_least=False),
-        Ratio(f"CPU of a prediction, {MANY} consoles over none", over(found.cpu(THOUSAND), cpu), 1.1, at_least=False),
-        Ratio("CPU of counting over a prediction's, and of a core by one console and scraping", whole, 0.02, at_least=False),
+        Ratio(
+            "CPU of a prediction, one console and metrics scraped over none",
+            over(found.cpu(ONE), cpu),
+            1.02,
+            at_least=False,
+        ),
+        Ratio(
+            f"CPU of a prediction, {MANY} consoles over none",
+            over(found.cpu(THOUSAND), cpu),
+            1.1,
+            at_least=False,
+        ),
+        Ratio(
+            "CPU of counting over a prediction's, and of a core by one console and scraping",
+            whole,
+            0.02,
+            at_least=False,
+        ),
         Ratio("predictions that failed", float(failed), 0, at_least=False, unit=""),
         Ratio("polls that failed", float(sum(asked)), 0, at_least=False, unit=""),
     ]
@@ -160,14 +194,22 @@ def figures(found: Found) -> list[dict[str, Any]]:
     for name, loads in found.loads.items():
         seen = found.consoles[name]
         rates = [load.rate for load in loads]
-        made.append({
-            "open": name, "requests/s": round(median(rates)), "runs": f"{min(rates):.0f} to {max(rates):.0f}",
-            "CPU ms a prediction": round(median(found.cpu_ms[name]), 4),
-            "p99 ms": median(load.p99_ms for load in loads), "failed": sum(load.failed for load in loads),
-            "% of a core alone": round(100 * median(found.alone[name]), 2) if found.alone[name] else "",
-            "polls": sum(one["polls"] for one in seen), "polls failed": sum(one["failed"] for one in seen),
-            "told to wait s": max((one["poll_s"] for one in seen), default=0.0),
-        })  # fmt: skip
+        made.append(
+            {
+                "open": name,
+                "requests/s": round(median(rates)),
+                "runs": f"{min(rates):.0f} to {max(rates):.0f}",
+                "CPU ms a prediction": round(median(found.cpu_ms[name]), 4),
+                "p99 ms": median(load.p99_ms for load in loads),
+                "failed": sum(load.failed for load in loads),
+                "% of a core alone": round(100 * median(found.alone[name]), 2)
+                if found.alone[name]
+                else "",
+                "polls": sum(one["polls"] for one in seen),
+                "polls failed": sum(one["failed"] for one in seen),
+                "told to wait s": max((one["poll_s"] for one in seen), default=0.0),
+            }
+        )
     return made
 
 

@@ -42,8 +42,18 @@ async def console(port: int, seen: Seen, fixed_s: float | None) -> None:
                 raise OSError(f"status {status}")
             etag, seen.poll_s = head.get("etag", ""), float(head["x-vigil-poll-s"])
             told = fixed_s or seen.poll_s
-            wait_s, former = told * (random.uniform(0.2, 1.2) if told > 2 * former else random.uniform(0.75, 1.25)), told
-        except (OSError, TimeoutError, LookupError, ValueError, asyncio.IncompleteReadError) as error:
+            wait_s, former = (
+                told
+                * (random.uniform(0.2, 1.2) if told > 2 * former else random.uniform(0.75, 1.25)),
+                told,
+            )
+        except (
+            OSError,
+            TimeoutError,
+            LookupError,
+            ValueError,
+            asyncio.IncompleteReadError,
+        ) as error:
             seen.failed += 1
             seen.failures.add(repr(error)[:200])
 
@@ -52,8 +62,10 @@ async def ask(port: int, etag: str) -> tuple[int, dict[str, str], int]:
     """Status, headers and size of an answer; on a connection of its own, as a browser's has been closed when it waited long."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(f"GET /console/state HTTP/1.1\r\nhost: 127.0.0.1\r\naccept-encoding: gzip\r\nif-none-match: {etag}\r\n"
-                     "connection: close\r\n\r\n".encode())  # fmt: skip
+        writer.write(
+            f"GET /console/state HTTP/1.1\r\nhost: 127.0.0.1\r\naccept-encoding: gzip\r\nif-none-match: {etag}\r\n"
+            "connection: close\r\n\r\n".encode()
+        )
         raw = await reader.read()
     finally:
         writer.close()
@@ -74,4 +86,6 @@ async def main(port: int, number: int, fixed_s: float | None) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else None))
+    asyncio.run(
+        main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else None)
+    )

@@ -26,7 +26,9 @@ from train.table import data
 Floats = NDArray[np.float64]
 Change = Callable[[Floats, np.random.Generator], Floats]
 ROWS, FEATURES, REFERENCE_ROWS = 1000, 30, 10_000
-SETTINGS = DriftSettings(mode="auto", retrain_rows=1_000_000_000)  # episodes open and close, nothing is retrained
+SETTINGS = DriftSettings(
+    mode="auto", retrain_rows=1_000_000_000
+)  # episodes open and close, nothing is retrained
 WITHIN = 5
 
 
@@ -42,14 +44,25 @@ class World:
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
         self.loading = self.rng.choice([-0.7, 0.7], self.features)
-        self.centre, self.spread = self.rng.uniform(-50, 50, self.features), self.rng.uniform(1, 10, self.features)
+        self.centre, self.spread = (
+            self.rng.uniform(-50, 50, self.features),
+            self.rng.uniform(1, 10, self.features),
+        )
 
     def take(self, rows: int = ROWS) -> Floats:
         """The next rows [rows, features]; each latent series is autoregressive with `memory`."""
         noise = self.rng.normal(size=(rows, self.features + 1))
         if self.memory:
-            start = self._state if self._state is not None else self.rng.normal(size=self.features + 1)
-            noise, _ = lfilter([np.sqrt(1 - self.memory**2)], [1, -self.memory], noise, axis=0, zi=self.memory * start[None])
+            start = (
+                self._state if self._state is not None else self.rng.normal(size=self.features + 1)
+            )
+            noise, _ = lfilter(
+                [np.sqrt(1 - self.memory**2)],
+                [1, -self.memory],
+                noise,
+                axis=0,
+                zi=self.memory * start[None],
+            )
             self._state = noise[-1]
         latent = self.loading * noise[:, :1] + np.sqrt(1 - self.loading**2) * noise[:, 1:]
         return self.centre + self.spread * latent
@@ -70,7 +83,12 @@ class Rule:
         self.kinds.append(self.says(window))
         before = self.governor.episode
         self.governor, _ = on_window(
-            self.governor, self.kinds[-1], float(self.windows), len(window), float(self.windows), SETTINGS
+            self.governor,
+            self.kinds[-1],
+            float(self.windows),
+            len(window),
+            float(self.windows),
+            SETTINGS,
         )
         if self.governor.episode is not None and self.governor.episode != before:
             self.opened.append(self.windows)
@@ -88,7 +106,9 @@ def flattened_mean(mean: float, variance: float, window: Floats) -> Kind:
 
 def rules(X: Floats, window_rows: int = ROWS) -> dict[str, Rule]:
     """Vigil's rule and the naive ones, all with the same governor."""
-    reference = build(X, tuple(f"f{j}" for j in range(X.shape[1])), np.zeros(1), window_rows=window_rows)
+    reference = build(
+        X, tuple(f"f{j}" for j in range(X.shape[1])), np.zeros(1), window_rows=window_rows
+    )
     return {
         "Vigil": Rule(partial(vigil, reference)),
         "flattened mean": Rule(partial(flattened_mean, float(X.mean()), float(X.var()))),
@@ -97,18 +117,24 @@ def rules(X: Floats, window_rows: int = ROWS) -> dict[str, Rule]:
     }
 
 
-def some(features: int, share: float, rng: np.random.Generator, among: NDArray[Any] | None = None) -> NDArray[np.int64]:
+def some(
+    features: int, share: float, rng: np.random.Generator, among: NDArray[Any] | None = None
+) -> NDArray[np.int64]:
     """The numbers of `share` of the features, at least one."""
     pool = np.arange(features) if among is None else among
     return rng.choice(pool, min(len(pool), max(1, round(share * features))), replace=False)
 
 
-def shift(by: Floats, features: NDArray[np.int64], window: Floats, rng: np.random.Generator) -> Floats:
+def shift(
+    by: Floats, features: NDArray[np.int64], window: Floats, rng: np.random.Generator
+) -> Floats:
     window[:, features] += by[features]
     return window
 
 
-def widen(centre: Floats, features: NDArray[np.int64], window: Floats, rng: np.random.Generator) -> Floats:
+def widen(
+    centre: Floats, features: NDArray[np.int64], window: Floats, rng: np.random.Generator
+) -> Floats:
     window[:, features] = centre[features] + np.sqrt(2) * (window[:, features] - centre[features])
     return window
 
@@ -145,7 +171,13 @@ def flip(features: NDArray[np.int64], window: Floats, rng: np.random.Generator) 
     return window
 
 
-BREAKS = {"nulls": nulls, "stuck": stick, "unit x1000": unit, "swapped columns": swap, "sign flip": flip}
+BREAKS = {
+    "nulls": nulls,
+    "stuck": stick,
+    "unit x1000": unit,
+    "swapped columns": swap,
+    "sign flip": flip,
+}
 
 
 def quiet(memory: float, windows: int, references: int, seed: int = 0) -> dict[str, Any]:
@@ -162,12 +194,20 @@ def quiet(memory: float, windows: int, references: int, seed: int = 0) -> dict[s
         for name, rule in judged.items():
             episodes[name] = episodes.get(name, 0) + len(rule.opened)
         flagged += per - judged["Vigil"].kinds.count("none")
-    per_1000 = {name: round(1000 * count / (per * references), 2) for name, count in episodes.items()}
+    per_1000 = {
+        name: round(1000 * count / (per * references), 2) for name, count in episodes.items()
+    }
     return {"windows": per * references, "Vigil: windows flagged": flagged, **per_1000}
 
 
-def found(X: Floats, windows: list[Floats], change: Change, rng: np.random.Generator, rows: int = ROWS,
-          judged: dict[str, Rule] | None = None) -> dict[str, Rule]:  # fmt: skip
+def found(
+    X: Floats,
+    windows: list[Floats],
+    change: Change,
+    rng: np.random.Generator,
+    rows: int = ROWS,
+    judged: dict[str, Rule] | None = None,
+) -> dict[str, Rule]:
     """What each rule says when the change has come with the first of these windows."""
     judged = judged or rules(X, rows)
     for window in windows:
@@ -177,7 +217,9 @@ def found(X: Floats, windows: list[Floats], change: Change, rng: np.random.Gener
     return judged
 
 
-def power(kind: str, trials: int, within: int, memory: float = 0.0, seed: int = 100) -> dict[str, Any]:
+def power(
+    kind: str, trials: int, within: int, memory: float = 0.0, seed: int = 100
+) -> dict[str, Any]:
     """Share of changes, each in a world of its own every ten, that open an episode within so many windows."""
     hits: dict[str, int] = {}
     world, X, base = World(seed, memory), np.zeros((0, 0)), dict[str, Rule]()
@@ -195,7 +237,9 @@ def power(kind: str, trials: int, within: int, memory: float = 0.0, seed: int = 
             "correlation broken in 20 %": partial(untie, features),
         }[kind]
         fresh = {name: Rule(rule.says) for name, rule in base.items()}
-        for name, rule in found(X, [world.take() for _ in range(within)], change, rng, judged=fresh).items():
+        for name, rule in found(
+            X, [world.take() for _ in range(within)], change, rng, judged=fresh
+        ).items():
             hits[name] = hits.get(name, 0) + bool(rule.opened)
     return {"changes": trials, **{name: round(count / trials, 3) for name, count in hits.items()}}
 
@@ -216,14 +260,20 @@ def broken(kind: str, trials: int, memory: float = 0.0, seed: int = 500) -> dict
             rule.take(BREAKS[kind](features, world.take(), rng))
         called += rule.kinds.count("data break")
         opened += bool(rule.opened)
-    return {"windows": trials * WITHIN, "called data break": round(called / trials / WITHIN, 3), "retrains": opened}
+    return {
+        "windows": trials * WITHIN,
+        "called data break": round(called / trials / WITHIN, 3),
+        "retrains": opened,
+    }
 
 
 def real_tables() -> Iterator[tuple[str, Floats, int]]:
     """Name, rows and window size of the real, time-ordered tables; raises DataError where the folder is absent."""
     folder = Path(os.environ.get("VIGIL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
     if not folder.is_dir():
-        raise data.DataError(f"set VIGIL_TEST_DATA to the folder of the real tables: {folder} is absent")
+        raise data.DataError(
+            f"set VIGIL_TEST_DATA to the folder of the real tables: {folder} is absent"
+        )
     for collection, rows in (("asd", 500), ("smd", 1000)):
         for file in sorted((folder / collection).glob("*.npz")):
             yield f"{collection}/{file.stem}", data.read(file).train.X, rows
@@ -246,26 +296,40 @@ def stream(X: Floats, rows: int, trials: int, seed: int = 0) -> dict[str, Any]:
         first = int(rng.integers(0, max(1, len(windows) - WITHIN + 1)))
         features = some(X.shape[1], 0.2, rng, moving)
         change = partial(shift, sd * rng.choice([-1, 1], X.shape[1]), features)
-        rule = found(X, windows[first : first + WITHIN], change, rng, judged={"Vigil": Rule(says["Vigil"])})["Vigil"]
+        rule = found(
+            X, windows[first : first + WITHIN], change, rng, judged={"Vigil": Rule(says["Vigil"])}
+        )["Vigil"]
         hits += bool(rule.opened)
         for name, spoil in BREAKS.items():
-            rule = found(X, windows[first : first + WITHIN], partial(spoil, rng.permutation(moving)), rng,
-                         judged={"Vigil": Rule(says["Vigil"])})["Vigil"]  # fmt: skip
+            rule = found(
+                X,
+                windows[first : first + WITHIN],
+                partial(spoil, rng.permutation(moving)),
+                rng,
+                judged={"Vigil": Rule(says["Vigil"])},
+            )["Vigil"]
             spots[name][0] += rule.kinds.count("data break")
             spots[name][1] += len(rule.kinds)
             spots[name][2] += bool(rule.opened)
     return {
-        "windows": len(windows), "flagged": judged["Vigil"].kinds.count("population drift"),
+        "windows": len(windows),
+        "flagged": judged["Vigil"].kinds.count("population drift"),
         "false data breaks": judged["Vigil"].kinds.count("data break"),
-        **{name: len(rule.opened) for name, rule in judged.items()}, "1 sd in 20 %: found": round(hits / trials, 3),
+        **{name: len(rule.opened) for name, rule in judged.items()},
+        "1 sd in 20 %: found": round(hits / trials, 3),
         "breaks": {name: {"called": a / b, "episodes": c} for name, (a, b, c) in spots.items()},
-    }  # fmt: skip
+    }
 
 
 def check_ms(repeats: int = 50) -> float:
     """Median milliseconds of one check of a window of 1,000 x 30 that has drifted."""
     world = World(0)
-    reference = build(world.take(REFERENCE_ROWS), tuple(f"f{j}" for j in range(FEATURES)), np.zeros(1), window_rows=ROWS)
+    reference = build(
+        world.take(REFERENCE_ROWS),
+        tuple(f"f{j}" for j in range(FEATURES)),
+        np.zeros(1),
+        window_rows=ROWS,
+    )
     window, times = world.take() + 1.0, []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -279,10 +343,19 @@ def drift(windows: int, trials: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name, memory in (("i.i.d.", 0.0), ("AR(0.9)", 0.9)):
         false = quiet(memory, windows, 10)
-        rows.append(_row(Ratio(f"{name}: false episodes", false["Vigil"], 1, at_least=False, unit="per 1000"), false))
+        rows.append(
+            _row(
+                Ratio(
+                    f"{name}: false episodes", false["Vigil"], 1, at_least=False, unit="per 1000"
+                ),
+                false,
+            )
+        )
     for kind, within, least in POWER:
         one = power(kind, trials, within)
-        rows.append(_row(Ratio(f"{kind}: found within {within} windows", one["Vigil"], least, unit=""), one))
+        rows.append(
+            _row(Ratio(f"{kind}: found within {within} windows", one["Vigil"], least, unit=""), one)
+        )
     for kind in BREAKS:
         for memory in (0.0, 0.9):
             one = broken(kind, trials, memory)
@@ -292,24 +365,46 @@ def drift(windows: int, trials: int) -> list[dict[str, Any]]:
     for name, X, size in real_tables():
         one = stream(X, size, 10)
         rows.append(
-            _row(Ratio(f"{name}: false episodes in {one['windows']} windows", one["Vigil"], 1, at_least=False, unit=""), one)
+            _row(
+                Ratio(
+                    f"{name}: false episodes in {one['windows']} windows",
+                    one["Vigil"],
+                    1,
+                    at_least=False,
+                    unit="",
+                ),
+                one,
+            )
         )
-        rows.append(_row(Ratio(f"{name}: 1 sd in 20 %", one["1 sd in 20 %: found"], 0.95, unit=""), {}))
+        rows.append(
+            _row(Ratio(f"{name}: 1 sd in 20 %", one["1 sd in 20 %: found"], 0.95, unit=""), {})
+        )
         for kind, seen in one["breaks"].items():
             note = f"{seen['episodes']} episodes"
-            rows.append(_row(Ratio(f"{name}: {kind}", round(seen["called"], 3), 0.95, unit="", note=note), {}))
-    rows.append(_row(Ratio("one check of 1,000 x 30", check_ms(), 10, at_least=False, unit="ms"), {}))
+            rows.append(
+                _row(
+                    Ratio(f"{name}: {kind}", round(seen["called"], 3), 0.95, unit="", note=note), {}
+                )
+            )
+    rows.append(
+        _row(Ratio("one check of 1,000 x 30", check_ms(), 10, at_least=False, unit="ms"), {})
+    )
     return rows
 
 
 POWER = (
-    ("0.5 sd in one", 3, 0.99), ("1 sd in 20 %", 5, 0.95), ("variance x2 in 20 %", 5, 0.9),
+    ("0.5 sd in one", 3, 0.99),
+    ("1 sd in 20 %", 5, 0.95),
+    ("variance x2 in 20 %", 5, 0.9),
     ("correlation broken in 20 %", 5, 0.9),
-)  # fmt: skip
+)
 
 
 def _row(ratio: Ratio, beside: dict[str, Any]) -> dict[str, Any]:
-    return {**ratio.row(), **{name: beside.get(name, "") for name in ("flattened mean", "always", "never")}}
+    return {
+        **ratio.row(),
+        **{name: beside.get(name, "") for name in ("flattened mean", "always", "never")},
+    }
 
 
 def page(rows: list[dict[str, Any]]) -> str:

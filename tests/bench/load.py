@@ -44,17 +44,36 @@ class Load:
 
 def request(path: str, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> bytes:
     """One HTTP/1.1 POST as it goes over the wire; JSON unless `headers` name another content type."""
-    named = {"host": "127.0.0.1", "content-type": "application/json", **dict(headers), "content-length": str(len(body))}
+    named = {
+        "host": "127.0.0.1",
+        "content-type": "application/json",
+        **dict(headers),
+        "content-length": str(len(body)),
+    }
     head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
-def measure(port: int, requests: Sequence[bytes], *, connections: int, seconds: float, most: int = 1_000_000) -> Load:
+def measure(
+    port: int, requests: Sequence[bytes], *, connections: int, seconds: float, most: int = 1_000_000
+) -> Load:
     """Send `requests` round and round in a process of its own, until `most` are answered or `seconds` are over."""
-    plan = {"port": port, "connections": connections, "seconds": seconds, "warmup": min(2.0, seconds / 4), "most": most,
-            "requests": [base64.b64encode(one).decode() for one in requests]}  # fmt: skip
+    plan = {
+        "port": port,
+        "connections": connections,
+        "seconds": seconds,
+        "warmup": min(2.0, seconds / 4),
+        "most": most,
+        "requests": [base64.b64encode(one).decode() for one in requests],
+    }
     command = [sys.executable, "-S", __file__]
-    ran = subprocess.run(command, input=json.dumps(plan).encode(), capture_output=True, timeout=seconds * 3 + 120, check=False)
+    ran = subprocess.run(
+        command,
+        input=json.dumps(plan).encode(),
+        capture_output=True,
+        timeout=seconds * 3 + 120,
+        check=False,
+    )
     if ran.returncode:
         raise LoadFailed(f"the load generator failed: {ran.stderr.decode(errors='replace')[-500:]}")
     return Load(**json.loads(ran.stdout))
@@ -105,7 +124,9 @@ def answered(buffer: bytearray) -> int | None:
         length = int(head[at + 17 :].split(b"\r\n", 1)[0])
         complete = len(buffer) >= end + 4 + length
     else:
-        complete = b"\r\ntransfer-encoding: chunked" not in head or buffer.endswith(b"\r\n0\r\n\r\n")
+        complete = b"\r\ntransfer-encoding: chunked" not in head or buffer.endswith(
+            b"\r\n0\r\n\r\n"
+        )
     return int(head[9:12]) if complete else None
 
 
@@ -146,7 +167,9 @@ class _Run:
         else:
             self._failed += 1
             self._failure = (
-                self._failure or bytes(connection.buffer[:400]).decode(errors="replace") or "the connection was closed"
+                self._failure
+                or bytes(connection.buffer[:400]).decode(errors="replace")
+                or "the connection was closed"
             )
 
     def _next(self, connection: _Connection, *, broken: bool) -> None:
@@ -175,9 +198,21 @@ def summary(took: list[float], failed: int, seconds: float, cpu: float, failure:
     took = sorted(took)
 
     def quantile(share: float) -> float:
-        return round(took[min(len(took) - 1, int(share * len(took)))] * 1e3, 3) if took else float("nan")
+        return (
+            round(took[min(len(took) - 1, int(share * len(took)))] * 1e3, 3)
+            if took
+            else float("nan")
+        )
 
-    return Load(len(took) + failed, failed, round(seconds, 3), quantile(0.5), quantile(0.99), round(cpu, 3), failure)
+    return Load(
+        len(took) + failed,
+        failed,
+        round(seconds, 3),
+        quantile(0.5),
+        quantile(0.99),
+        round(cpu, 3),
+        failure,
+    )
 
 
 def _cpu() -> float:

@@ -31,4 +31,6 @@ def app(model: Any) -> FastAPI:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app(joblib.load(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
+    uvicorn.run(
+        app(joblib.load(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning"
+    )

@@ -23,7 +23,11 @@ from tests.running import free_port
 START_S = 180.0
 NICENESS = 15  # as Ray starts its workers: on a busy machine no side has the better share
 HERE = Path(__file__).parent
-FOREST = ("scikit-learn", "numpy", "joblib")  # what a stored forest needs in the very version that stored it
+FOREST = (
+    "scikit-learn",
+    "numpy",
+    "joblib",
+)  # what a stored forest needs in the very version that stored it
 
 
 @dataclass(frozen=True)
@@ -52,16 +56,32 @@ def bare(model: Model, port: int) -> Command:
 
 def fastapi(model: Model, port: int) -> Command:
     """The plain app."""
-    python = peers.interpreter("fastapi", *_same("fastapi", "uvicorn", "uvloop", "httptools", *FOREST))
+    python = peers.interpreter(
+        "fastapi", *_same("fastapi", "uvicorn", "uvloop", "httptools", *FOREST)
+    )
     return Command([str(python), str(HERE / "peer_fastapi.py"), str(model.forest), str(port)])
 
 
 def mlflow(model: Model, port: int) -> Command:
     """`mlflow models serve` of the very model that Vigil logged."""
     python = peers.interpreter("mlflow", *_same("mlflow", "skops", "pandas", *FOREST))
-    arguments = ["-m", "mlflow", "models", "serve", "-m", str(model.mlflow), "--env-manager", "local", "-h", "127.0.0.1"]
+    arguments = [
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        str(model.mlflow),
+        "--env-manager",
+        "local",
+        "-h",
+        "127.0.0.1",
+    ]
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"  # it starts its server by name
-    return Command([str(python), *arguments, "-p", str(port)], {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"})
+    return Command(
+        [str(python), *arguments, "-p", str(port)],
+        {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"},
+    )
 
 
 def mlserver(model: Model, port: int) -> Command:
@@ -71,7 +91,11 @@ def mlserver(model: Model, port: int) -> Command:
     python = peers.interpreter("mlserver", *wanted, *_same(*FOREST))
     home = model.forest.parent / "mlserver"
     home.mkdir(exist_ok=True)
-    served = {"name": "vigil", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": str(model.forest)}}
+    served = {
+        "name": "vigil",
+        "implementation": "mlserver_sklearn.SKLearnModel",
+        "parameters": {"uri": str(model.forest)},
+    }
     (home / "model-settings.json").write_text(json.dumps(served))
     ports = {"http_port": port, "grpc_port": free_port(), "metrics_port": free_port()}
     (home / "settings.json").write_text(json.dumps({"host": "127.0.0.1", **ports}))
@@ -93,14 +117,21 @@ def serving(peer: Peer, model: Model, path: str, body: bytes) -> Iterator[int]:
     command, log = peer(model, port), model.forest.with_name(f"{peer.__name__}.log")
     with log.open("wb") as out:
         started = subprocess.Popen(
-            ["nice", "-n", str(NICENESS), *command.arguments], env={**os.environ, **command.environment}, cwd=log.parent,
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-        )  # fmt: skip
+            ["nice", "-n", str(NICENESS), *command.arguments],
+            env={**os.environ, **command.environment},
+            cwd=log.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
     try:
         end = time.monotonic() + START_S
         while not _answers(port, path, body):
             if started.poll() is not None or time.monotonic() > end:
-                raise PeerUnavailable(f"it does not answer: {' '.join(log.read_text(errors='replace').split())[-400:]}")
+                raise PeerUnavailable(
+                    f"it does not answer: {' '.join(log.read_text(errors='replace').split())[-400:]}"
+                )
             time.sleep(0.2)
         yield port
     finally:
@@ -126,7 +157,9 @@ def _group(process: psutil.Process) -> int:
 
 
 def _answers(port: int, path: str, body: bytes) -> bool:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", body, {"Content-Type": "application/json"}
+    )
     try:
         with urllib.request.urlopen(request, timeout=10):
             return True

@@ -25,7 +25,9 @@ def interpreter(name: str, *requirements: str) -> Path:
 
     It lies in `VIGIL_HOME/cache/peers` and is kept for the next run. Raises PeerUnavailable with the installer's last words.
     """
-    key = hashlib.sha256("\n".join([platform.python_version(), *requirements]).encode()).hexdigest()[:8]
+    key = hashlib.sha256(
+        "\n".join([platform.python_version(), *requirements]).encode()
+    ).hexdigest()[:8]
     folder = HomeSettings().open().cache / "peers" / f"{name}-{key}"
     python, ready = folder / "bin" / "python", folder / "ready"
     if ready.exists():
@@ -38,13 +40,29 @@ def interpreter(name: str, *requirements: str) -> Path:
         commands += [[uv, "pip", "install", "--quiet", "--python", str(python), *requirements]]
     else:
         commands = [[sys.executable, "-m", "venv", str(folder)]]
-        commands += [[str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]]
+        commands += [
+            [
+                str(python),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                *requirements,
+            ]
+        ]
     for command in commands:
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S
+            )
         except subprocess.TimeoutExpired as error:
-            raise PeerUnavailable(f"{name} was not installed within {INSTALL_TIMEOUT_S} s") from error
+            raise PeerUnavailable(
+                f"{name} was not installed within {INSTALL_TIMEOUT_S} s"
+            ) from error
         if done.returncode:
-            raise PeerUnavailable(f"{name} cannot be installed: {' '.join(done.stderr.split())[-400:]}")
+            raise PeerUnavailable(
+                f"{name} cannot be installed: {' '.join(done.stderr.split())[-400:]}"
+            )
     ready.touch()
     return python

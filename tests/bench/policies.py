@@ -16,7 +16,10 @@ def policies(size: int = 500) -> list[dict[str, Any]]:
     from tests.policies.engine import running_pack
     from tests.policies.good import GOOD
 
-    given = [replace(GOOD[n % len(GOOD)], name=f"{GOOD[n % len(GOOD)].name}-{n // len(GOOD)}") for n in range(size)]
+    given = [
+        replace(GOOD[n % len(GOOD)], name=f"{GOOD[n % len(GOOD)].name}-{n // len(GOOD)}")
+        for n in range(size)
+    ]
     states = [{"urn": each.urn, "type": each.type, "inputs": each.props} for each in given]
     began = time.perf_counter()
     report = run(from_states(states), configured({})[0])

@@ -32,9 +32,24 @@ WITHIN = 0.02
 WORKERS = 2
 ABOVE = 0.001
 # One of them is chosen by the machines below, and confirmed by the others.
-TRANSFORMS = ("diff:1", "mean:10", "mean:10,sd:10", "mean:60,sd:60", "min:10,max:10", "diff:1,sd:10", "diff:1,mean:10,sd:10",
-              "diff:1,mean:30,sd:30")  # fmt: skip
-CHOSEN_ON = ("asd/omi-1", "asd/omi-2", "asd/omi-3", "asd/omi-4", "smd/machine-1-6", "smd/machine-2-1")
+TRANSFORMS = (
+    "diff:1",
+    "mean:10",
+    "mean:10,sd:10",
+    "mean:60,sd:60",
+    "min:10,max:10",
+    "diff:1,sd:10",
+    "diff:1,mean:10,sd:10",
+    "diff:1,mean:30,sd:30",
+)
+CHOSEN_ON = (
+    "asd/omi-1",
+    "asd/omi-2",
+    "asd/omi-3",
+    "asd/omi-4",
+    "smd/machine-1-6",
+    "smd/machine-2-1",
+)
 JUDGED = {"auroc": "AUROC", "average_precision": "average precision"}
 METRICS = {**JUDGED, "segment_recall": "segments found", "alert_rate": "alerts"}
 
@@ -50,16 +65,25 @@ def folder() -> Path:
 def quality() -> dict[str, list[dict[str, Any]]]:
     """The tables of docs/quality.md."""
     candidates = choice(TRANSFORMS, CHOSEN_ON)
-    best = str(max(candidates, key=lambda row: row["AUROC"] + row["average precision"])["transform"])
+    best = str(
+        max(candidates, key=lambda row: row["AUROC"] + row["average precision"])["transform"]
+    )
     machines = list(over_time(best))
     distributed = list(against_plain())
-    return {"ratios": ratios(distributed, machines), "distributed": distributed, "candidates": candidates, "machines": machines}
+    return {
+        "ratios": ratios(distributed, machines),
+        "distributed": distributed,
+        "candidates": candidates,
+        "machines": machines,
+    }
 
 
 def against_plain() -> Iterator[dict[str, Any]]:
     """Each ADBench table: its rows fitted in parts on random shards and merged, and by scikit-learn alone."""
     settings = TrainSettings(workers=WORKERS)
-    files = sorted((folder() / "adbench").glob("*.npz"), key=lambda file: int(file.stem.split("_")[0]))
+    files = sorted(
+        (folder() / "adbench").glob("*.npz"), key=lambda file: int(file.stem.split("_")[0])
+    )
     with connected(None), tempfile.TemporaryDirectory() as storage:
         for file in files:
             table = data.read(file).train
@@ -67,9 +91,16 @@ def against_plain() -> Iterator[dict[str, Any]]:
             scores = [_in_parts(table.X, settings, seed) for seed in SEEDS]
             merged = _found([_labelled(table, one) for one in scores])
             trained = fit(table.X, settings.model_copy(update={"seed": SEEDS[0]}), Path(storage))
-            same = np.array_equal(CompiledForest.compile(trained).score(table.X, threads=2), scores[0])
-            yield {**_beside(file.stem.split("_", 1)[1], table, plain, merged), "Ray Train: same scores": "yes" if same else "NO"}
-            say(f"{file.stem}: plain {plain['auroc'].mean():.4f}, distributed {merged['auroc'].mean():.4f}")
+            same = np.array_equal(
+                CompiledForest.compile(trained).score(table.X, threads=2), scores[0]
+            )
+            yield {
+                **_beside(file.stem.split("_", 1)[1], table, plain, merged),
+                "Ray Train: same scores": "yes" if same else "NO",
+            }
+            say(
+                f"{file.stem}: plain {plain['auroc'].mean():.4f}, distributed {merged['auroc'].mean():.4f}"
+            )
 
 
 def _in_parts(X: Floats, settings: TrainSettings, seed: int) -> Floats:
@@ -79,7 +110,13 @@ def _in_parts(X: Floats, settings: TrainSettings, seed: int) -> Floats:
         trees = len(range(rank, settings.n_estimators, WORKERS))
         shard = X[order[rank::WORKERS]].astype(np.float32)
         parts.append(
-            fit_part(shard, trees=trees, max_samples=settings.max_samples, max_features=settings.max_features, seed=seed + rank)
+            fit_part(
+                shard,
+                trees=trees,
+                max_samples=settings.max_samples,
+                max_features=settings.max_features,
+                seed=seed + rank,
+            )
         )
     return CompiledForest.compile(merge(parts)).score(X, threads=2)
 
@@ -107,12 +144,18 @@ def _beside(name: str, table: Table, plain: Found, merged: Found) -> dict[str, A
     assert table.labels is not None
     difference = merged["auroc"].mean() - plain["auroc"].mean()
     return {
-        "table": name, "rows": f"{len(table):,}", "features": len(table.names), "anomalies": f"{int(table.labels.sum()):,}",
-        "plain AUROC": _spread(plain["auroc"]), "distributed AUROC": _spread(merged["auroc"]),
-        "difference": round(difference, 4), "bound": f"within {WITHIN}", "met": "yes" if abs(difference) <= WITHIN else "NO",
+        "table": name,
+        "rows": f"{len(table):,}",
+        "features": len(table.names),
+        "anomalies": f"{int(table.labels.sum()):,}",
+        "plain AUROC": _spread(plain["auroc"]),
+        "distributed AUROC": _spread(merged["auroc"]),
+        "difference": round(difference, 4),
+        "bound": f"within {WITHIN}",
+        "met": "yes" if abs(difference) <= WITHIN else "NO",
         "plain average precision": _spread(plain["average_precision"]),
         "distributed average precision": _spread(merged["average_precision"]),
-    }  # fmt: skip
+    }
 
 
 def _spread(values: Floats) -> str:
@@ -125,14 +168,23 @@ def _found(runs: Sequence[dict[str, float]]) -> Found:
 
 def names_of_machines() -> list[str]:
     """The time-ordered tables, as asd/omi-1."""
-    return [f"{kind}/{file.stem}" for kind in ("asd", "smd") for file in sorted((folder() / kind).glob("*.npz"))]
+    return [
+        f"{kind}/{file.stem}"
+        for kind in ("asd", "smd")
+        for file in sorted((folder() / kind).glob("*.npz"))
+    ]
 
 
-def choice(transforms: Sequence[str], machines: Sequence[str], seeds: Sequence[int] = SEEDS[:2]) -> list[dict[str, Any]]:
+def choice(
+    transforms: Sequence[str], machines: Sequence[str], seeds: Sequence[int] = SEEDS[:2]
+) -> list[dict[str, Any]]:
     """What each transform finds on these machines: a mean over them."""
     rows = []
     for transform in ("", *transforms):
-        runs = [{name: values.mean() for name, values in watched(one, transform, seeds).items()} for one in machines]
+        runs = [
+            {name: values.mean() for name, values in watched(one, transform, seeds).items()}
+            for one in machines
+        ]
         means = {METRICS[name]: round(float(_found(runs)[name].mean()), 3) for name in JUDGED}
         rows.append({"transform": transform or "(none)", **means})
         say(f"{rows[-1]}")
@@ -146,9 +198,14 @@ def watched(name: str, over_time: str, seeds: Sequence[int] = SEEDS) -> Found:
     runs = []
     for seed in seeds:
         forest = CompiledForest.compile(
-            fit_part(found.train.X, trees=settings.n_estimators, max_samples=settings.max_samples,
-                     max_features=settings.max_features, seed=seed)
-        )  # fmt: skip
+            fit_part(
+                found.train.X,
+                trees=settings.n_estimators,
+                max_samples=settings.max_samples,
+                max_features=settings.max_features,
+                seed=seed,
+            )
+        )
         limit = threshold.to_alert_rate(forest.score(found.train.X), settings.budget).value
         runs.append(evaluate(forest, limit, found.test, np.ones(len(found.train.names))))
     return _found(runs)
@@ -158,25 +215,46 @@ def over_time(transform: str) -> Iterator[dict[str, Any]]:
     """Each machine, point by point and with the transform."""
     for name in names_of_machines():
         alone, timed = watched(name, ""), watched(name, transform)
-        row: dict[str, Any] = {"machine": name, "for": "choosing" if name in CHOSEN_ON else "confirming"}
+        row: dict[str, Any] = {
+            "machine": name,
+            "for": "choosing" if name in CHOSEN_ON else "confirming",
+        }
         for key, title in METRICS.items():
             before, after = float(np.nanmean(alone[key])), float(np.nanmean(timed[key]))
-            row |= {f"{title}: rows alone": round(before, 3), f"{title}: over time": round(after, 3)}
+            row |= {
+                f"{title}: rows alone": round(before, 3),
+                f"{title}: over time": round(after, 3),
+            }
             row |= {f"{title}: difference": round(after - before, 3)} if key in JUDGED else {}
         yield row
         say(f"{row}")
 
 
-def ratios(distributed: list[dict[str, Any]], machines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def ratios(
+    distributed: list[dict[str, Any]], machines: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """What must hold."""
     worst = max(abs(row["difference"]) for row in distributed)
-    rows = [Ratio("largest difference of a table's AUROC to the plain fit", worst, WITHIN, at_least=False, unit="")]
+    rows = [
+        Ratio(
+            "largest difference of a table's AUROC to the plain fit",
+            worst,
+            WITHIN,
+            at_least=False,
+            unit="",
+        )
+    ]
     for part in ("all", "choosing", "confirming"):
         for title in JUDGED.values():
-            gained = [row[f"{title}: difference"] for row in machines if part in ("all", row["for"])]
+            gained = [
+                row[f"{title}: difference"] for row in machines if part in ("all", row["for"])
+            ]
             rows.append(
                 Ratio(
-                    f"{title} gained over time, mean of {len(gained)} machines ({part})", float(np.mean(gained)), ABOVE, unit=""
+                    f"{title} gained over time, mean of {len(gained)} machines ({part})",
+                    float(np.mean(gained)),
+                    ABOVE,
+                    unit="",
                 )
             )
     return [ratio.row() for ratio in rows]
@@ -187,19 +265,40 @@ def means(machines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for kind in ("asd", "smd", ""):
         some = [row for row in machines if str(row["machine"]).startswith(kind)]
-        figures = {key: round(float(np.mean([row[key] for row in some])), 3) for key in list(machines[0])[2:]} if some else {}
-        rows += [{"machine": f"**mean of {len(some)}**", "for": kind or "all", **figures}] if some else []
+        figures = (
+            {
+                key: round(float(np.mean([row[key] for row in some])), 3)
+                for key in list(machines[0])[2:]
+            }
+            if some
+            else {}
+        )
+        rows += (
+            [{"machine": f"**mean of {len(some)}**", "for": kind or "all", **figures}]
+            if some
+            else []
+        )
     return rows
 
 
 def page(found: dict[str, list[dict[str, Any]]]) -> str:
     """docs/quality.md."""
     tables = {**found, "machines": [*found["machines"], *means(found["machines"])]}
-    at, best = machine(), max(found["candidates"], key=lambda row: row["AUROC"] + row["average precision"])["transform"]
+    at, best = (
+        machine(),
+        max(found["candidates"], key=lambda row: row["AUROC"] + row["average precision"])[
+            "transform"
+        ],
+    )
     return PAGE.format(
-        date=at["date"], versions=at["versions"], seeds=len(SEEDS), workers=WORKERS, best=best, chosen=", ".join(CHOSEN_ON),
+        date=at["date"],
+        versions=at["versions"],
+        seeds=len(SEEDS),
+        workers=WORKERS,
+        best=best,
+        chosen=", ".join(CHOSEN_ON),
         **{name: markdown(rows) for name, rows in tables.items()},
-    )  # fmt: skip
+    )
 
 
 def write(found: dict[str, list[dict[str, Any]]]) -> None:

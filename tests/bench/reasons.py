@@ -31,14 +31,20 @@ def reasons() -> list[dict[str, Any]]:
     what share of the first three? Means over segments, of the means over their rows over the threshold."""
     folder = Path(os.environ.get("VIGIL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
     if not folder.is_dir():
-        raise DataError(f"set VIGIL_TEST_DATA to the folder of the labelled tables: {folder} is absent")
+        raise DataError(
+            f"set VIGIL_TEST_DATA to the folder of the labelled tables: {folder} is absent"
+        )
     return [_agreement(name, sorted((folder / name).glob("*.npz"))) for name in ("asd", "smd")]
 
 
 def _agreement(name: str, files: list[Path]) -> dict[str, Any]:
     found = [segment for file in files for segment in _segments(file)]
     seen = [segment for segment in found if segment is not None]
-    line: dict[str, Any] = {"tables": f"{name} ({len(files)})", "segments": len(found), "over the threshold": len(seen)}
+    line: dict[str, Any] = {
+        "tables": f"{name} ({len(files)})",
+        "segments": len(found),
+        "over the threshold": len(seen),
+    }
     line["top-1 by chance"] = round(float(np.mean([culprits.mean() for culprits, _, _ in seen])), 3)
     for ranking, rank in RANKINGS.items():
         hits = [culprits[np.argsort(-rank(gains, z), axis=1)[:, :3]] for culprits, gains, z in seen]
@@ -52,7 +58,9 @@ def _segments(file: Path) -> Iterator[tuple[NDArray[np.bool_], Floats, Floats] |
     dataset = data.read(file)
     assert dataset.test is not None
     fitted, held = data.split(dataset.train, 0.2, seed=0)
-    forest = CompiledForest.compile(fit_part(fitted.X, trees=100, max_samples=256, max_features=1.0, seed=0))
+    forest = CompiledForest.compile(
+        fit_part(fitted.X, trees=100, max_samples=256, max_features=1.0, seed=0)
+    )
     limit = threshold.to_alert_rate(forest.score(held.X), ALERT_RATE).value
     about = reference.build(fitted.X, fitted.names, forest.score(fitted.X), window_rows=500)
     scores = forest.score(dataset.test.X)
@@ -60,5 +68,11 @@ def _segments(file: Path) -> Iterator[tuple[NDArray[np.bool_], Floats, Floats] |
         span, _, causes = line.partition(":")
         first, last = map(int, span.split("-"))
         rows = dataset.test.X[first : last + 1][scores[first : last + 1] > limit]
-        culprits = np.isin(np.arange(len(fitted.names)), [int(cause) - 1 for cause in causes.split(",")])
-        yield (culprits, forest.attribute(rows), (rows - about.median) / about.scale) if len(rows) else None
+        culprits = np.isin(
+            np.arange(len(fitted.names)), [int(cause) - 1 for cause in causes.split(",")]
+        )
+        yield (
+            (culprits, forest.attribute(rows), (rows - about.median) / about.scale)
+            if len(rows)
+            else None
+        )

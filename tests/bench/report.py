@@ -43,7 +43,13 @@ class Ratio:
         """As a row of the table."""
         found = "not measured" if self.met is None else f"{self.value:.3g} {self.unit}"
         bound = f"{'at least' if self.at_least else 'at most'} {self.bound:g} {self.unit}"
-        return {"ratio": self.what, "found": found, "bound": bound, "met": MET[self.met], "note": self.note}
+        return {
+            "ratio": self.what,
+            "found": found,
+            "bound": bound,
+            "met": MET[self.met],
+            "note": self.note,
+        }
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "met": self.met}
@@ -62,20 +68,29 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
     lines = [
-        [str(value).replace("|", "\\|").replace("\n", " ") for value in line] for line in (rows[0], *(r.values() for r in rows))
+        [str(value).replace("|", "\\|").replace("\n", " ") for value in line]
+        for line in (rows[0], *(r.values() for r in rows))
     ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:]))
+    return "\n".join(
+        "| " + " | ".join(line) + " |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:])
+    )
 
 
 def machine() -> dict[str, Any]:
     """What was measured on, and when."""
     cpus = Path("/proc/cpuinfo")
-    model = re.search(r"^model name\s*: (.*)$", cpus.read_text(), re.MULTILINE) if cpus.exists() else None
+    model = (
+        re.search(r"^model name\s*: (.*)$", cpus.read_text(), re.MULTILINE)
+        if cpus.exists()
+        else None
+    )
     names = ("vigil", "ray", "scikit-learn", "numba", "mlflow")
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": model[1] if model else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),

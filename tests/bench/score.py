@@ -22,10 +22,17 @@ from vigil.terminal import say
 SIZES = (1, 64, 10_000)
 # Each gets the very forest, pickled: so the same scikit-learn.
 SAME = f"scikit-learn=={importlib.metadata.version('scikit-learn')}"
-PEERS = {"onnxruntime": ("onnxruntime>=1.20", "skl2onnx>=1.18", SAME), "treelite": ("treelite>=4.3", SAME)}
+PEERS = {
+    "onnxruntime": ("onnxruntime>=1.20", "skl2onnx>=1.18", SAME),
+    "treelite": ("treelite>=4.3", SAME),
+}
 MOST_DIFFERENCE = 1e-5  # a peer that is further from scikit-learn does other work
 SECONDS = 1.5
-RATIOS = {"sklearn": "scikit-learn / vigil", "fastest": "fastest peer / vigil", "threads_gain": "1 thread / these"}
+RATIOS = {
+    "sklearn": "scikit-learn / vigil",
+    "fastest": "fastest peer / vigil",
+    "threads_gain": "1 thread / these",
+}
 
 
 def score() -> list[dict[str, Any]]:
@@ -51,15 +58,26 @@ def score() -> list[dict[str, Any]]:
     one, two = best([lambda: compiled.score(X), lambda: compiled.score(X, threads=2)], 4 * SECONDS)
 
     def line(n: int, threads: int, seconds: float, **ratios: float) -> dict[str, Any]:
-        theirs = {f"{peer} us": _us(times.get(peer, {}).get(n)) for peer in ("scikit-learn", *PEERS)}
+        theirs = {
+            f"{peer} us": _us(times.get(peer, {}).get(n)) for peer in ("scikit-learn", *PEERS)
+        }
         found = {"rows": n, "threads": threads, **theirs, "vigil us": _us(seconds)}
-        return found | {title: ratios.get(key) for key, title in RATIOS.items()} | {"missing": "; ".join(missing)}
+        return (
+            found
+            | {title: ratios.get(key) for key, title in RATIOS.items()}
+            | {"missing": "; ".join(missing)}
+        )
 
     lines = [
-        line(n, 1, ours[n], sklearn=round(times["scikit-learn"][n] / ours[n], 1),
-             fastest=round(min(t[n] for t in times.values()) / ours[n], 1))
+        line(
+            n,
+            1,
+            ours[n],
+            sklearn=round(times["scikit-learn"][n] / ours[n], 1),
+            fastest=round(min(t[n] for t in times.values()) / ours[n], 1),
+        )
         for n in SIZES
-    ]  # fmt: skip
+    ]
     return [*lines, line(len(X), 2, two, threads_gain=round(one / two, 2))]
 
 
@@ -73,13 +91,21 @@ def _measure(peer: str, forest: Any, X: np.ndarray[Any, Any]) -> dict[int, float
     with tempfile.TemporaryDirectory() as folder:
         joblib.dump(forest, Path(folder) / "forest.joblib")
         np.save(Path(folder) / "X.npy", X)
-        command = [python, Path(__file__).with_name("score_peer.py"), peer, folder, *map(str, SIZES)]
+        command = [
+            python,
+            Path(__file__).with_name("score_peer.py"),
+            peer,
+            folder,
+            *map(str, SIZES),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise PeerUnavailable(f"{peer} fails: {' '.join(done.stderr.split())[-400:]}")
     found = json.loads(done.stdout)
     if not found["difference"] < MOST_DIFFERENCE:
-        raise PeerUnavailable(f"{peer} differs from scikit-learn by {found['difference']:.1e}: no comparison")
+        raise PeerUnavailable(
+            f"{peer} differs from scikit-learn by {found['difference']:.1e}: no comparison"
+        )
     return {int(n): seconds for n, seconds in found["seconds"].items()}
 
 

@@ -21,9 +21,13 @@ def onnxruntime(forest, X):
     model = to_onnx(forest, X[:1], target_opset={"": 17, "ai.onnx.ml": 3})
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     offset = float(forest.offset_)  # its scores are those of decision_function
-    return lambda rows: session.run(["scores"], {"X": rows})[0].ravel(), lambda found: -(found + offset)
+    return lambda rows: session.run(["scores"], {"X": rows})[
+        0
+    ].ravel(), lambda found: -(found + offset)
 
 
 def treelite(forest, X):
@@ -43,7 +47,10 @@ def best(call, seconds=1.5):
 
 
 def main(peer, folder, *sizes):
-    forest, X = joblib.load(Path(folder) / "forest.joblib"), np.load(Path(folder) / "X.npy").astype(np.float32)
+    forest, X = (
+        joblib.load(Path(folder) / "forest.joblib"),
+        np.load(Path(folder) / "X.npy").astype(np.float32),
+    )
     predict, as_score = {"onnxruntime": onnxruntime, "treelite": treelite}[peer](forest, X)
     difference = float(np.abs(as_score(predict(X)) + forest.score_samples(X)).max())
     seconds = {size: best(lambda rows=X[: int(size)]: predict(rows)) for size in sizes}

@@ -28,9 +28,19 @@ SINGLE_CONNECTIONS, BATCH_CONNECTIONS = 16, 4
 ROUNDS = 3
 IDLE_S = 5.0
 V2_PATH = "/v2/models/vigil/infer"
-NOTHING, VIGIL, JSON, BINARY = "do-nothing Serve handler", "Vigil /predict", "Vigil /v2 JSON", "Vigil /v2 binary"
+NOTHING, VIGIL, JSON, BINARY = (
+    "do-nothing Serve handler",
+    "Vigil /predict",
+    "Vigil /v2 JSON",
+    "Vigil /v2 binary",
+)
 WATCHED, UNWATCHED = "Vigil /predict, every row captured", "Vigil /predict, no row captured"
-FASTAPI, MLFLOW, MLSERVER, CLIENT = "FastAPI + scikit-learn", "MLflow models serve", "MLServer /v2 JSON", "load generator alone"
+FASTAPI, MLFLOW, MLSERVER, CLIENT = (
+    "FastAPI + scikit-learn",
+    "MLflow models serve",
+    "MLServer /v2 JSON",
+    "load generator alone",
+)
 Rows = NDArray[np.float64]
 
 
@@ -44,12 +54,18 @@ class Found:
     load_before: float = 0.0  # processes that wanted a core, of whoever else uses the machine
 
     def add(self, rows: str, server: str, load: Load) -> None:
-        say(f"{server}, {rows}: {load.rate:.0f} requests/s, p50 {load.p50_ms} ms, {load.failed} failed")
+        say(
+            f"{server}, {rows}: {load.rate:.0f} requests/s, p50 {load.p50_ms} ms, {load.failed} failed"
+        )
         self.loads.setdefault((rows, server), []).append(load)
 
     def middle(self, rows: str, server: str, of: Callable[[Load], float]) -> float | None:
         """The median over the runs, or None without any. A run of which a request in a hundred failed is none."""
-        runs = [of(load) for load in self.loads.get((rows, server), []) if load.failed * 100 <= load.requests]
+        runs = [
+            of(load)
+            for load in self.loads.get((rows, server), [])
+            if load.failed * 100 <= load.requests
+        ]
         return median(runs) if runs else None
 
     def rate(self, rows: str, server: str) -> float | None:
@@ -67,20 +83,59 @@ def ratios(found: Found) -> list[Ratio]:
     def rates(rows: str, ours: str, theirs: str) -> float | None:
         return over(found.rate(rows, ours), found.rate(rows, theirs))
 
-    ours, nothing = (found.middle(SINGLE, server, lambda load: load.p50_ms) for server in (VIGIL, NOTHING))
-    plain, mlserver = rates(SINGLE, beside(VIGIL, FASTAPI), FASTAPI), rates(BATCH, beside(JSON, MLSERVER), MLSERVER)
+    ours, nothing = (
+        found.middle(SINGLE, server, lambda load: load.p50_ms) for server in (VIGIL, NOTHING)
+    )
+    plain, mlserver = (
+        rates(SINGLE, beside(VIGIL, FASTAPI), FASTAPI),
+        rates(BATCH, beside(JSON, MLSERVER), MLSERVER),
+    )
     missing, watched = found.missing.get, rates(SINGLE, WATCHED, UNWATCHED)
     return [
-        Ratio("1 row, 16 connections: requests/s of Vigil over the do-nothing handler", rates(SINGLE, VIGIL, NOTHING), 0.9),
-        Ratio("1 row, 16 connections: p50 of Vigil over the do-nothing handler", over(ours, nothing), 1.15, at_least=False),
-        Ratio("1 row, 16 connections: requests/s of Vigil over FastAPI + scikit-learn", plain, 35,
-              note=missing(FASTAPI, "")),
-        Ratio("1,000 rows, JSON: rows/s of Vigil over MLServer", mlserver, 3, note=missing(MLSERVER, "")),
-        Ratio("1,000 rows: rows/s of Vigil's OIP binary over its own JSON", rates(BATCH, BINARY, JSON), 2),
+        Ratio(
+            "1 row, 16 connections: requests/s of Vigil over the do-nothing handler",
+            rates(SINGLE, VIGIL, NOTHING),
+            0.9,
+        ),
+        Ratio(
+            "1 row, 16 connections: p50 of Vigil over the do-nothing handler",
+            over(ours, nothing),
+            1.15,
+            at_least=False,
+        ),
+        Ratio(
+            "1 row, 16 connections: requests/s of Vigil over FastAPI + scikit-learn",
+            plain,
+            35,
+            note=missing(FASTAPI, ""),
+        ),
+        Ratio(
+            "1,000 rows, JSON: rows/s of Vigil over MLServer",
+            mlserver,
+            3,
+            note=missing(MLSERVER, ""),
+        ),
+        Ratio(
+            "1,000 rows: rows/s of Vigil's OIP binary over its own JSON",
+            rates(BATCH, BINARY, JSON),
+            2,
+        ),
         Ratio("1 row, 16 connections: requests/s with every row captured over none", watched, 0.97),
-        Ratio("resident memory of a replica", found.replica.get("rss_mb"), 350, at_least=False, unit="MB"),
-        Ratio("new replica: from Ray's process to the first answer", found.replica.get("replica"), 5, at_least=False, unit="s"),
-    ]  # fmt: skip
+        Ratio(
+            "resident memory of a replica",
+            found.replica.get("rss_mb"),
+            350,
+            at_least=False,
+            unit="MB",
+        ),
+        Ratio(
+            "new replica: from Ray's process to the first answer",
+            found.replica.get("replica"),
+            5,
+            at_least=False,
+            unit="s",
+        ),
+    ]
 
 
 def figures(found: Found) -> list[dict[str, Any]]:
@@ -89,16 +144,30 @@ def figures(found: Found) -> list[dict[str, Any]]:
     for rows, server in found.loads:
         n = 1 if rows == SINGLE else BATCH_ROWS
         rate, runs = found.rate(rows, server), found.loads[rows, server]
-        failures = next((f"failed: {' '.join(run.first_failure.split())[:150]}" for run in runs if run.failed), "")
-        made.append({
-            "server": server, "a request": rows, "requests/s": _number(rate), "rows/s": _number(rate and rate * n),
-            "p50 ms": _number(found.middle(rows, server, lambda load: load.p50_ms), 2),
-            "p99 ms": _number(found.middle(rows, server, lambda load: load.p99_ms), 2),
-            "failed": sum(run.failed for run in runs), "client's CPU": f"{median(run.client_cpu for run in runs):.0%}",
-            "note": failures,
-        })  # fmt: skip
-    blank = dict.fromkeys(("a request", "requests/s", "rows/s", "p50 ms", "p99 ms", "failed", "client's CPU"), "-")
-    return made + [{"server": server, **blank, "note": f"not measured: {why}"} for server, why in found.missing.items()]
+        failures = next(
+            (f"failed: {' '.join(run.first_failure.split())[:150]}" for run in runs if run.failed),
+            "",
+        )
+        made.append(
+            {
+                "server": server,
+                "a request": rows,
+                "requests/s": _number(rate),
+                "rows/s": _number(rate and rate * n),
+                "p50 ms": _number(found.middle(rows, server, lambda load: load.p50_ms), 2),
+                "p99 ms": _number(found.middle(rows, server, lambda load: load.p99_ms), 2),
+                "failed": sum(run.failed for run in runs),
+                "client's CPU": f"{median(run.client_cpu for run in runs):.0%}",
+                "note": failures,
+            }
+        )
+    blank = dict.fromkeys(
+        ("a request", "requests/s", "rows/s", "p50 ms", "p99 ms", "failed", "client's CPU"), "-"
+    )
+    return made + [
+        {"server": server, **blank, "note": f"not measured: {why}"}
+        for server, why in found.missing.items()
+    ]
 
 
 def _number(value: float | None, digits: int = 0) -> str:
@@ -108,7 +177,10 @@ def _number(value: float | None, digits: int = 0) -> str:
 def run(seconds: float) -> Found:
     """Start, measure and stop everything; about ten minutes with the default of ten seconds a run, installations aside."""
     rng, found = np.random.default_rng(0), Found(load_before=os.getloadavg()[0])
-    singles, batches = rng.normal(size=(SINGLE_ROWS, FEATURES)), rng.normal(size=(BATCHES, BATCH_ROWS, FEATURES))
+    singles, batches = (
+        rng.normal(size=(SINGLE_ROWS, FEATURES)),
+        rng.normal(size=(BATCHES, BATCH_ROWS, FEATURES)),
+    )
     with tempfile.TemporaryDirectory(prefix="vigil-bench-") as name:
         folder = Path(name)
         np.savez(folder / "rows.npz", train=rng.normal(size=(TRAINING_ROWS, FEATURES)))
@@ -117,9 +189,22 @@ def run(seconds: float) -> Found:
             model = _logged_model(folder, running)
             found.replica["idle_cpu"] = running.cpu(IDLE_S)
             predict = {VIGIL: _predict("/predict", singles), NOTHING: _predict("/nothing", singles)}
-            v2 = {JSON: [_v2(rows) for rows in batches], BINARY: [_v2_binary(rows) for rows in batches]}
-            take_turns(found, SINGLE, {server: (running.port, messages) for server, messages in predict.items()}, seconds / 2)
-            take_turns(found, BATCH, {server: (running.port, messages) for server, messages in v2.items()}, seconds / 2)
+            v2 = {
+                JSON: [_v2(rows) for rows in batches],
+                BINARY: [_v2_binary(rows) for rows in batches],
+            }
+            take_turns(
+                found,
+                SINGLE,
+                {server: (running.port, messages) for server, messages in predict.items()},
+                seconds / 2,
+            )
+            take_turns(
+                found,
+                BATCH,
+                {server: (running.port, messages) for server, messages in v2.items()},
+                seconds / 2,
+            )
             measure_capture(found, running, predict[VIGIL], seconds / 2)
             measure_peers(found, model, running, (singles, batches), seconds / 2)
             measure_replica(found, running, singles[0])  # last: it adds a second one
@@ -134,18 +219,32 @@ def take_turns(found: Found, rows: str, servers: Turns, seconds: float) -> None:
     connections = SINGLE_CONNECTIONS if rows == SINGLE else BATCH_CONNECTIONS
     for _ in range(ROUNDS):
         for server, (port, messages) in servers.items():
-            found.add(rows, server, measure(port, messages, connections=connections, seconds=seconds))
+            found.add(
+                rows, server, measure(port, messages, connections=connections, seconds=seconds)
+            )
 
 
-def measure_peers(found: Found, model: Model, running: UnderTest, rows: tuple[Rows, Rows], seconds: float) -> None:
+def measure_peers(
+    found: Found, model: Model, running: UnderTest, rows: tuple[Rows, Rows], seconds: float
+) -> None:
     """Each peer beside Vigil, the other peers stopped."""
     predict, v2 = _predict("/predict", rows[0]), [_v2(batch) for batch in rows[1]]
     ours = {SINGLE: (VIGIL, predict), BATCH: (JSON, v2)}
     plans: list[tuple[str, Peer, str, dict[str, list[bytes]]]] = [
         (CLIENT, peer_processes.bare, "/predict", {SINGLE: predict, BATCH: v2}),
         (FASTAPI, peer_processes.fastapi, "/predict", {SINGLE: predict}),
-        (MLFLOW, peer_processes.mlflow, "/invocations", {SINGLE: [_invocation(row[None]) for row in rows[0]]}),
-        (MLSERVER, peer_processes.mlserver, V2_PATH, {SINGLE: [_v2(row[None]) for row in rows[0]], BATCH: v2}),
+        (
+            MLFLOW,
+            peer_processes.mlflow,
+            "/invocations",
+            {SINGLE: [_invocation(row[None]) for row in rows[0]]},
+        ),
+        (
+            MLSERVER,
+            peer_processes.mlserver,
+            V2_PATH,
+            {SINGLE: [_v2(row[None]) for row in rows[0]], BATCH: v2},
+        ),
     ]
     for server, peer, path, sizes in plans:
         probe = next(iter(sizes.values()))[0].split(b"\r\n\r\n", 1)[1]
@@ -153,19 +252,28 @@ def measure_peers(found: Found, model: Model, running: UnderTest, rows: tuple[Ro
             with peer_processes.serving(peer, model, path, probe) as port:
                 for size, messages in sizes.items():
                     name, own = ours[size]
-                    turns: Turns = {beside(name, server): (running.port, own), server: (port, messages)}
+                    turns: Turns = {
+                        beside(name, server): (running.port, own),
+                        server: (port, messages),
+                    }
                     take_turns(found, size, turns, seconds)
         except (PeerUnavailable, LoadFailed) as error:  # LoadFailed: it died under the load
             say(f"{server}: {error}")
             found.missing[server] = str(error)
 
 
-def measure_capture(found: Found, running: UnderTest, messages: list[bytes], seconds: float) -> None:
+def measure_capture(
+    found: Found, running: UnderTest, messages: list[bytes], seconds: float
+) -> None:
     """With all rows sent to the monitor, which judges them, and with none, in turn."""
     for _ in range(ROUNDS):
         for server, rate in ((WATCHED, 1.0), (UNWATCHED, 0.0)):
             running.capture(rate)
-            found.add(SINGLE, server, measure(running.port, messages, connections=SINGLE_CONNECTIONS, seconds=seconds))
+            found.add(
+                SINGLE,
+                server,
+                measure(running.port, messages, connections=SINGLE_CONNECTIONS, seconds=seconds),
+            )
     running.capture(1.0)
 
 
@@ -184,7 +292,9 @@ def _logged_model(folder: Path, running: UnderTest) -> Model:
     import mlflow
 
     mlflow.set_tracking_uri(running.platform.tracking_uri)
-    copy = Path(mlflow.artifacts.download_artifacts("models:/vigil/1", dst_path=str(folder / "model")))
+    copy = Path(
+        mlflow.artifacts.download_artifacts("models:/vigil/1", dst_path=str(folder / "model"))
+    )
     forest: Any = mlflow.sklearn.load_model(str(copy))
     del forest.feature_names_in_  # these peers hand it arrays: it would warn of each
     joblib.dump(forest, folder / "forest.joblib")
@@ -208,14 +318,22 @@ def _tensor(rows: Rows, **more: Any) -> dict[str, Any]:
 
 
 def _v2(rows: Rows) -> bytes:
-    return request(V2_PATH, json.dumps({"inputs": [_tensor(rows, data=rows.ravel().tolist())]}).encode())
+    return request(
+        V2_PATH, json.dumps({"inputs": [_tensor(rows, data=rows.ravel().tolist())]}).encode()
+    )
 
 
 def _v2_binary(rows: Rows) -> bytes:
     data = rows.astype("<f8").tobytes()
-    document = {"inputs": [_tensor(rows, parameters={"binary_data_size": len(data)})], "parameters": {"binary_data_output": True}}
+    document = {
+        "inputs": [_tensor(rows, parameters={"binary_data_size": len(data)})],
+        "parameters": {"binary_data_output": True},
+    }
     head = json.dumps(document).encode()
-    headers = [("content-type", "application/octet-stream"), ("inference-header-content-length", str(len(head)))]
+    headers = [
+        ("content-type", "application/octet-stream"),
+        ("inference-header-content-length", str(len(head))),
+    ]
     return request(V2_PATH, head + data, headers)
 
 
@@ -247,8 +365,18 @@ second replica was asked for. The answer is taken from the new replica's own por
 def to_json(found: Found) -> dict[str, Any]:
     """Everything, as one object."""
     loads: Sequence[dict[str, Any]] = [
-        {"rows": rows, "server": server, "runs": [{**vars(load), "rate": load.rate} for load in runs]}
+        {
+            "rows": rows,
+            "server": server,
+            "runs": [{**vars(load), "rate": load.rate} for load in runs],
+        }
         for (rows, server), runs in found.loads.items()
     ]
-    return {"machine": machine(), "ratios": [ratio.to_json() for ratio in ratios(found)], "loads": loads,
-            "missing": found.missing, "replica": found.replica, "load_before": found.load_before}  # fmt: skip
+    return {
+        "machine": machine(),
+        "ratios": [ratio.to_json() for ratio in ratios(found)],
+        "loads": loads,
+        "missing": found.missing,
+        "replica": found.replica,
+        "load_before": found.load_before,
+    }

@@ -31,7 +31,12 @@ def stream() -> list[dict[str, Any]]:
         say(json.dumps(kills))
         rate = throughput(folder)
     never = ("lost", "invented", "duplicates", "poison_missing", "dead_letters_too_many")
-    found = [Ratio(f"{kills['kills']} kills: {what}", float(kills[what]), 0, at_least=False, unit="records") for what in never]
+    found = [
+        Ratio(
+            f"{kills['kills']} kills: {what}", float(kills[what]), 0, at_least=False, unit="records"
+        )
+        for what in never
+    ]
     found.append(Ratio(f"file log, {FEATURES} features", rate, BOUND, unit="records/s"))
     return [ratio.row() for ratio in found]
 
@@ -43,12 +48,16 @@ def throughput(folder: Path) -> float:
     (folder / "in").mkdir()
     X = rng.normal(size=(RECORDS, FEATURES)).round(4)
     with (folder / "in" / "0.jsonl").open("w") as log:
-        log.writelines(json.dumps({"id": f"r{i}", "features": row}) + "\n" for i, row in enumerate(X.tolist()))
+        log.writelines(
+            json.dumps({"id": f"r{i}", "features": row}) + "\n" for i, row in enumerate(X.tolist())
+        )
     say("starting the platform")
     with Vigil(folder / "home", free_port(), ENVIRONMENT).running(folder / "rows.npz") as vigil:
         names = (f"file:{folder / kind}" for kind in ("in", "out", "dead"))
         options = zip(("--source", "--sink", "--dead-letters"), names, strict=True)
-        done = vigil.json("stream", "consume", *(word for pair in options for word in pair), "--until-end")
+        done = vigil.json(
+            "stream", "consume", *(word for pair in options for word in pair), "--until-end"
+        )
     say(json.dumps(done))
     if done["scored"] != RECORDS:
         raise AssertionError(f"{done['scored']} of {RECORDS} records were scored")

@@ -33,11 +33,12 @@ def swap(seconds: float, modes: tuple[str, ...] = tuple(MODES)) -> list[dict[str
 def ratios(rows: list[dict[str, Any]]) -> list[Ratio]:
     """The bounds that must hold in each mode."""
     bounds = {
-        "requests that failed": ("failed", 0), "answers of a version not desired in the last 5 s": ("not desired", 0),
+        "requests that failed": ("failed", 0),
+        "answers of a version not desired in the last 5 s": ("not desired", 0),
         "maximum latency during swaps over the steady maximum": ("swap over steady", 3),
         "seconds until all replicas agree without being told": ("slowest convergence s", 5),
         "p99 with a shadow of 10 % over without": ("shadow p99 ratio", 1.1),
-    }  # fmt: skip
+    }
     return [
         Ratio(f"{row['mode']}: {what}", row[key], bound, at_least=False, unit="")
         for row in rows
@@ -47,7 +48,11 @@ def ratios(rows: list[dict[str, Any]]) -> list[Ratio]:
 
 def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The modes side by side."""
-    return [{"figure": key, **{row["mode"]: row[key] for row in rows}} for key in rows[0] if key != "mode"]
+    return [
+        {"figure": key, **{row["mode"]: row[key] for row in rows}}
+        for key in rows[0]
+        if key != "mode"
+    ]
 
 
 def page(rows: list[dict[str, Any]]) -> str:
@@ -79,7 +84,11 @@ def _mode(mode: str, seconds: float) -> dict[str, Any]:
         with Vigil(Path(folder), free_port(), environment).running(data) as vigil:
             alias = Alias(vigil)
             versions = [v.version for v in alias.variants(2)]
-            return {"mode": mode, **_swaps(alias, versions, seconds), **_shadow(alias, versions, seconds)}
+            return {
+                "mode": mode,
+                **_swaps(alias, versions, seconds),
+                **_shadow(alias, versions, seconds),
+            }
 
 
 def _swaps(alias: Alias, versions: list[str], seconds: float) -> dict[str, Any]:
@@ -99,15 +108,21 @@ def _swaps(alias: Alias, versions: list[str], seconds: float) -> dict[str, Any]:
     good = [a for a in traffic.answers if a.status == 200]
     say(f"{len(good)} answers, {len(traffic.failed)} failed: {traffic.failed[:2]}")
     return {
-        "swaps": SWAPS, "requests": len(traffic.answers), "failed": len(traffic.failed),
-        "not desired": len(alias.not_desired(good)), "slowest convergence s": round(max(took), 2),
+        "swaps": SWAPS,
+        "requests": len(traffic.answers),
+        "failed": len(traffic.failed),
+        "not desired": len(alias.not_desired(good)),
+        "slowest convergence s": round(max(took), 2),
         "steady p50 ms": round(traffic.quantile_ms(0.5, steady, began), 2),
         "steady p99 ms": round(traffic.quantile_ms(0.99, steady, began), 2),
         "swap p99 ms": round(traffic.quantile_ms(0.99, began, ended), 2),
-        "steady max ms": round(traffic.slowest_ms(steady, began), 1), "swap max ms": round(traffic.slowest_ms(began, ended), 1),
-        "swap over steady": round(traffic.slowest_ms(began, ended) / traffic.slowest_ms(steady, began), 2),
+        "steady max ms": round(traffic.slowest_ms(steady, began), 1),
+        "swap max ms": round(traffic.slowest_ms(began, ended), 1),
+        "swap over steady": round(
+            traffic.slowest_ms(began, ended) / traffic.slowest_ms(steady, began), 2
+        ),
         "swap seconds": round(ended - began, 1),
-    }  # fmt: skip
+    }
 
 
 def _shadow(alias: Alias, versions: list[str], seconds: float) -> dict[str, Any]:
@@ -140,7 +155,9 @@ def _traffic(alias: Alias) -> Iterator[Traffic]:
     """Traffic of a process of its own: what drives the swaps must not delay what measures them."""
     traffic = Traffic(alias.vigil.url, alias.row)
     command = [sys.executable, "-m", "tests.bench.swap"]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdin is not None
     process.stdin.write(json.dumps({"url": traffic.url, "row": traffic.row}) + "\n")
     process.stdin.flush()

@@ -28,7 +28,13 @@ def traffic(rate: float, seconds: float) -> list[dict[str, Any]]:
     tally, began = Tally(), time.monotonic()
     ends = began + seconds
     loop = simulate.stream(
-        platform.url, lambda i: rows[i % len(rows)], rate, tally, lambda _: time.monotonic() > ends, platform.headers, 64
+        platform.url,
+        lambda i: rows[i % len(rows)],
+        rate,
+        tally,
+        lambda _: time.monotonic() > ends,
+        platform.headers,
+        64,
     )
     thread = threading.Thread(target=lambda: asyncio.run(loop))
     thread.start()
@@ -44,10 +50,14 @@ def traffic(rate: float, seconds: float) -> list[dict[str, Any]]:
     answered = tally.rows - tally.failed
     return [
         {
-            "asked for /s": rate, "answered /s": round(over(answered, time.monotonic() - began) or 0.0, 1),
+            "asked for /s": rate,
+            "answered /s": round(over(answered, time.monotonic() - began) or 0.0, 1),
             "requests": tally.rows,
             **{name: round(tally.quantile_ms(q), 2) for name, q in QUANTILES.items()},
-            "errors": ", ".join(f"{status}: {n}" for status, n in tally.by_status.items() if status != "200") or "none",
+            "errors": ", ".join(
+                f"{status}: {n}" for status, n in tally.by_status.items() if status != "200"
+            )
+            or "none",
             "replicas": ", ".join(f"{n} from {at} s" for at, n in scaled),
         }
-    ]  # fmt: skip
+    ]

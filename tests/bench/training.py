@@ -45,7 +45,9 @@ class Peaks:
                 name, held = _name(process), process.memory_info().rss
                 self.rss[name] = max(self.rss.get(name, 0), held)
                 if unique:
-                    self.unique[name] = max(self.unique.get(name, 0), process.memory_full_info().uss)
+                    self.unique[name] = max(
+                        self.unique.get(name, 0), process.memory_full_info().uss
+                    )
 
 
 def _name(process: psutil.Process) -> str:
@@ -53,9 +55,21 @@ def _name(process: psutil.Process) -> str:
     words = process.cmdline() or [process.name()]
     if words[0].startswith("ray::"):
         return re.split(r"[(. ]", words[0])[0]
-    known = ("raylet", "gcs_server", "dashboard/agent", "runtime_env/agent", "log_monitor", "monitor.py", "plasma")
+    known = (
+        "raylet",
+        "gcs_server",
+        "dashboard/agent",
+        "runtime_env/agent",
+        "log_monitor",
+        "monitor.py",
+        "plasma",
+    )
     text = " ".join(words)
-    return "vigil train" if "vigil train" in text else next((name for name in known if name in text), Path(words[0]).name)
+    return (
+        "vigil train"
+        if "vigil train" in text
+        else next((name for name in known if name in text), Path(words[0]).name)
+    )
 
 
 @dataclass(frozen=True)
@@ -69,11 +83,14 @@ class Run:
 
     def row(self) -> dict[str, Any]:
         return {
-            "rows": f"{self.rows:,}", "seconds": round(self.seconds, 1), "rows/s": f"{self.rows / self.seconds:,.0f}",
+            "rows": f"{self.rows:,}",
+            "seconds": round(self.seconds, 1),
+            "rows/s": f"{self.rows / self.seconds:,.0f}",
             "microseconds a row": round(1e6 * self.seconds / self.rows, 2),
             "peak resident MB of a process": _mb(max(self.peaks.rss.values())),
-            "its own (USS) MB": _mb(max(self.peaks.unique.values())), "load average before": round(self.load, 1),
-        }  # fmt: skip
+            "its own (USS) MB": _mb(max(self.peaks.unique.values())),
+            "load average before": round(self.load, 1),
+        }
 
 
 def training(rows: int) -> dict[str, list[dict[str, Any]]]:
@@ -81,7 +98,10 @@ def training(rows: int) -> dict[str, list[dict[str, Any]]]:
     few, many = _run(FEW), _run(rows)
     longer = many.seconds - few.seconds  # not so where the machine was busier in the first run
     more = f"{(many.rows - few.rows) / longer:,.0f}" if longer > 0 else "-"
-    runs = [few.row() | {"rows/s of the rows beyond": ""}, many.row() | {"rows/s of the rows beyond": more}]
+    runs = [
+        few.row() | {"rows/s of the rows beyond": ""},
+        many.row() | {"rows/s of the rows beyond": more},
+    ]
     return {"ratios": ratios(few, many), "runs": runs, "processes": processes(few, many)}
 
 
@@ -104,7 +124,9 @@ def _generate(folder: Path, rows: int) -> None:
     for number in range(-(-rows // FILE_ROWS)):
         X = rng.normal(size=(min(FILE_ROWS, rows - number * FILE_ROWS), FEATURES)) @ mix
         columns = {f"f{j:02d}": np.ascontiguousarray(X[:, j]) for j in range(FEATURES)}
-        pq.write_table(pa.table(columns), folder / f"part-{number:05d}.parquet", row_group_size=GROUP_ROWS)
+        pq.write_table(
+            pa.table(columns), folder / f"part-{number:05d}.parquet", row_group_size=GROUP_ROWS
+        )
 
 
 def _train(table: Path, home: Path) -> tuple[float, Peaks]:
@@ -112,9 +134,14 @@ def _train(table: Path, home: Path) -> tuple[float, Peaks]:
     environment = {**os.environ, "VIGIL_HOME": str(home)}
     began, done, peaks = time.monotonic(), Event(), Peaks()
     process = Popen(
-        [sys.executable, "-m", "vigil", "train", "--data", str(table), "--json"], cwd=ROOT, env=environment, stdout=DEVNULL,
-        stderr=PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "vigil", "train", "--data", str(table), "--json"],
+        cwd=ROOT,
+        env=environment,
+        stdout=DEVNULL,
+        stderr=PIPE,
+        text=True,
+        start_new_session=True,
+    )
     watcher = Thread(target=_watch, args=(process.pid, done, peaks))
     watcher.start()
     try:
@@ -133,7 +160,9 @@ def _watch(pid: int, done: Event, peaks: Peaks) -> None:
     root, last = psutil.Process(pid), 0.0
     while not done.wait(LOOK_S):
         with suppress(psutil.NoSuchProcess):
-            unique = time.monotonic() - last >= LOOK_UNIQUE_S  # it reads the whole map of the process
+            unique = (
+                time.monotonic() - last >= LOOK_UNIQUE_S
+            )  # it reads the whole map of the process
             last = time.monotonic() if unique else last
             peaks.look([root, *root.children(recursive=True)], unique)
 
@@ -147,8 +176,18 @@ def ratios(few: Run, many: Run) -> list[dict[str, Any]]:
     return [
         ratio.row()
         for ratio in (
-            Ratio(f"{times}: peak resident memory of any process", over(heaviest[1], heaviest[0]), MEMORY, at_least=False),
-            Ratio(f"{times}: the same, not shared (USS)", over(unique[1], unique[0]), MEMORY, at_least=False),
+            Ratio(
+                f"{times}: peak resident memory of any process",
+                over(heaviest[1], heaviest[0]),
+                MEMORY,
+                at_least=False,
+            ),
+            Ratio(
+                f"{times}: the same, not shared (USS)",
+                over(unique[1], unique[0]),
+                MEMORY,
+                at_least=False,
+            ),
             Ratio(f"{times}: wall time a row", over(per_row[1], per_row[0]), 1, at_least=False),
         )
     ]
@@ -156,14 +195,22 @@ def ratios(few: Run, many: Run) -> list[dict[str, Any]]:
 
 def processes(few: Run, many: Run) -> list[dict[str, Any]]:
     """Peaks of each kind of process that holds much, in MB."""
-    held = {name: max(run.peaks.rss.get(name, 0) for run in (few, many)) for name in {*few.peaks.rss, *many.peaks.rss}}
-    names = sorted((name for name, most in held.items() if most >= MUCH), key=lambda name: (-held[name], name))
+    held = {
+        name: max(run.peaks.rss.get(name, 0) for run in (few, many))
+        for name in {*few.peaks.rss, *many.peaks.rss}
+    }
+    names = sorted(
+        (name for name, most in held.items() if most >= MUCH), key=lambda name: (-held[name], name)
+    )
     return [
         {"process": name}
-        | {f"{what}, {run.rows:,} rows": _mb(kind.get(name, 0)) for run in (few, many)
-           for what, kind in (("resident MB", run.peaks.rss), ("own MB", run.peaks.unique))}
+        | {
+            f"{what}, {run.rows:,} rows": _mb(kind.get(name, 0))
+            for run in (few, many)
+            for what, kind in (("resident MB", run.peaks.rss), ("own MB", run.peaks.unique))
+        }
         for name in names
-    ]  # fmt: skip
+    ]
 
 
 def _mb(size: int) -> int:

@@ -22,7 +22,11 @@ START_S, SETTLE_S = 120.0, 3.0
 REPLICA = "ServeReplica:vigil:Detector"
 ANSWERING = ("ServeReplica:", "haproxy")
 # One replica each. The rows of a benchmark are few and come again and again: that is no world to retrain on.
-ENVIRONMENT = {"VIGIL_SERVE_MIN_REPLICAS": "1", "VIGIL_SERVE_MAX_REPLICAS": "1", "VIGIL_DRIFT_MODE": "observe"}
+ENVIRONMENT = {
+    "VIGIL_SERVE_MIN_REPLICAS": "1",
+    "VIGIL_SERVE_MAX_REPLICAS": "1",
+    "VIGIL_DRIFT_MODE": "observe",
+}
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,26 @@ class UnderTest:
     def add_nothing(self) -> None:
         """Put the do-nothing handler beside Vigil: same proxy, same logging, same options of its replica."""
         vigil, *others = self._deployed()
-        options = {k: v for k, v in vigil["deployments"][0].items() if k != "user_config"} | {"name": "Nothing"}
-        nothing = {"name": "nothing", "route_prefix": "/nothing", "import_path": "tests.bench.peer_nothing:build", "args": {},
-                   "logging_config": vigil.get("logging_config"), "deployments": [options]}  # fmt: skip
+        options = {k: v for k, v in vigil["deployments"][0].items() if k != "user_config"} | {
+            "name": "Nothing"
+        }
+        nothing = {
+            "name": "nothing",
+            "route_prefix": "/nothing",
+            "import_path": "tests.bench.peer_nothing:build",
+            "args": {},
+            "logging_config": vigil.get("logging_config"),
+            "deployments": [options],
+        }
         self._put([vigil, *others, nothing])
 
     def capture(self, rate: float) -> None:
         """Have the replicas send this share of the requests to the monitor."""
         vigil, *others = self._deployed()
         deployment = vigil["deployments"][0]
-        vigil["deployments"] = [{**deployment, "user_config": {**deployment["user_config"], "capture_rate": rate}}]
+        vigil["deployments"] = [
+            {**deployment, "user_config": {**deployment["user_config"], "capture_rate": rate}}
+        ]
         self._put([vigil, *others])
         time.sleep(SETTLE_S)
 
@@ -73,7 +87,9 @@ class UnderTest:
 
     def _share(self, names: tuple[str, ...], during: Callable[[], T]) -> tuple[T, float]:
         def used() -> float:
-            return sum(_cpu_seconds(process) for name in names for process in self.vigil.processes(name))
+            return sum(
+                _cpu_seconds(process) for name in names for process in self.vigil.processes(name)
+            )
 
         before, began = used(), time.monotonic()
         given = during()
@@ -108,16 +124,24 @@ class UnderTest:
 
     def _deployed(self) -> list[dict[str, Any]]:
         applications = local.call("GET", self._applications, self.platform)["applications"]
-        return sorted((a["deployed_app_config"] for a in applications.values()), key=lambda a: a["name"] != "vigil")
+        return sorted(
+            (a["deployed_app_config"] for a in applications.values()),
+            key=lambda a: a["name"] != "vigil",
+        )
 
     def _put(self, applications: list[dict[str, Any]], *, wait: bool = True) -> None:
-        config = {"http_options": {"host": "127.0.0.1", "port": self.port}, "applications": applications,
-                  "logging_config": applications[0].get("logging_config")}  # fmt: skip
+        config = {
+            "http_options": {"host": "127.0.0.1", "port": self.port},
+            "applications": applications,
+            "logging_config": applications[0].get("logging_config"),
+        }
         local.call("PUT", self._applications, self.platform, config)
 
         def running() -> bool:
             found = local.call("GET", self._applications, self.platform)["applications"]
-            return {a["name"] for a in applications} <= {name for name, a in found.items() if a["status"] == "RUNNING"}
+            return {a["name"] for a in applications} <= {
+                name for name, a in found.items() if a["status"] == "RUNNING"
+            }
 
         if wait:
             local.wait_for(running, START_S, "the do-nothing handler does not start")
@@ -144,7 +168,9 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 def _listening(process: psutil.Process) -> list[int]:
     try:
-        return [c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+        return [
+            c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN
+        ]
     except psutil.Error:
         return []
 

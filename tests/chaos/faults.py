@@ -34,7 +34,11 @@ from vigil.home import Home
 from vigil.terminal import say
 
 RATE, CONNECTIONS, BEFORE_S, AFTER_S, SLOW_S = 100.0, 16, 3.0, 3.0, 0.25
-ENVIRONMENT = {"VIGIL_SERVE_MIN_REPLICAS": "2", "VIGIL_SERVE_MAX_REPLICAS": "2", "VIGIL_DRIFT_MODE": "observe"}
+ENVIRONMENT = {
+    "VIGIL_SERVE_MIN_REPLICAS": "2",
+    "VIGIL_SERVE_MAX_REPLICAS": "2",
+    "VIGIL_DRIFT_MODE": "observe",
+}
 HALF_OPEN = 500
 HALF = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{"
 
@@ -61,7 +65,10 @@ class Experiment:
     bounds: tuple[tuple[str, Callable[[Seen], float], float], ...]
 
     def ratios(self, seen: Seen) -> list[Ratio]:
-        return [Ratio(f"{self.name}: {what}", figure(seen), most, at_least=False, unit="") for what, figure, most in self.bounds]
+        return [
+            Ratio(f"{self.name}: {what}", figure(seen), most, at_least=False, unit="")
+            for what, figure, most in self.bounds
+        ]
 
 
 @dataclass
@@ -77,18 +84,26 @@ class World:
 
         with urllib.request.urlopen(f"{self.vigil.url}/metrics") as answer:
             lines = answer.read().decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name) and not line.startswith("#"))
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in lines
+            if line.startswith(name) and not line.startswith("#")
+        )
 
     def well(self) -> bool:
         """Both replicas report, and the monitor answers."""
         return len(self.vigil.replicas()) == 2
 
     @contextmanager
-    def traffic(self, rate: float = RATE, body: bytes | None = None, connections: int = CONNECTIONS) -> Iterator[Tally]:
+    def traffic(
+        self, rate: float = RATE, body: bytes | None = None, connections: int = CONNECTIONS
+    ) -> Iterator[Tally]:
         """Requests at `rate` a second for the length of the block."""
         tally, stop = Tally(), threading.Event()
         row = (lambda _: body) if body else (lambda i: self.rows[i % len(self.rows)])
-        task = simulate.stream(self.vigil.url, row, rate, tally, lambda _: stop.is_set(), connections=connections)
+        task = simulate.stream(
+            self.vigil.url, row, rate, tally, lambda _: stop.is_set(), connections=connections
+        )
         thread = threading.Thread(target=lambda: asyncio.run(task))
         thread.start()
         try:
@@ -97,7 +112,9 @@ class World:
             stop.set()
             thread.join(90)
 
-    def under_load(self, fault: Callable[[], None], back: Callable[[], bool] | None = None, rate: float = RATE) -> Seen:
+    def under_load(
+        self, fault: Callable[[], None], back: Callable[[], bool] | None = None, rate: float = RATE
+    ) -> Seen:
         """Steady traffic before, while `fault` goes on, until things are `back`, and a little after."""
         with self.traffic(rate) as tally:
             time.sleep(BEFORE_S)
@@ -113,8 +130,11 @@ class World:
 
 def seen(tally: Tally, began: float, **extra: float) -> Seen:
     """The figures of a tally, for a fault that began at `began` (monotonic)."""
-    bad = [due - began for due, took, version in zip(tally.due, tally.latency, tally.version, strict=True)
-           if due >= began and (not version or took > SLOW_S)]  # fmt: skip
+    bad = [
+        due - began
+        for due, took, version in zip(tally.due, tally.latency, tally.version, strict=True)
+        if due >= began and (not version or took > SLOW_S)
+    ]
     return Seen(tally.rows, tally.failed, tally.quantile_ms(1.0), max(bad, default=0.0), extra)
 
 
@@ -133,7 +153,10 @@ def kill(world: World, name: str, seconds: float, *, again: bool = False) -> Non
 
 def replica_killed(world: World, seconds: float) -> Seen:
     vigil, victim = world.vigil, min(world.vigil.replicas())
-    return world.under_load(lambda: os.kill(victim, signal.SIGKILL), lambda: victim not in vigil.replicas() and world.well())
+    return world.under_load(
+        lambda: os.kill(victim, signal.SIGKILL),
+        lambda: victim not in vigil.replicas() and world.well(),
+    )
 
 
 def replica_stopped(world: World, seconds: float) -> Seen:
@@ -147,7 +170,9 @@ def replica_stopped(world: World, seconds: float) -> Seen:
 
 
 def monitor_down(world: World, seconds: float) -> Seen:
-    return world.under_load(lambda: kill(world, "ServeReplica:drift", seconds, again=True), world.well)
+    return world.under_load(
+        lambda: kill(world, "ServeReplica:drift", seconds, again=True), world.well
+    )
 
 
 def controller_killed(world: World, seconds: float) -> Seen:
@@ -203,20 +228,35 @@ def burst(world: World, seconds: float) -> Seen:
 
 def batches(world: World, seconds: float) -> Seen:
     """256 connections with batches of 1,000 rows, each as fast as it is answered: far more than two cores can score."""
-    body = json.dumps({"instances": np.resize(world.rows, (1000, world.rows.shape[1])).tolist()}).encode()
+    body = json.dumps(
+        {"instances": np.resize(world.rows, (1000, world.rows.shape[1])).tolist()}
+    ).encode()
     return _storm(world, seconds, [body], 256)
 
 
 def _storm(world: World, seconds: float, bodies: list[bytes], connections: int) -> Seen:
     """The client is a lean process of its own: it shares the cores."""
-    found = measure(world.vigil.port, [request("/predict", body) for body in bodies], connections=connections, seconds=seconds)
+    found = measure(
+        world.vigil.port,
+        [request("/predict", body) for body in bodies],
+        connections=connections,
+        seconds=seconds,
+    )
     began = time.monotonic()
     with world.traffic() as after:
         time.sleep(10)
     refused = found.failed if found.first_failure[9:12] in ("429", "503") else 0
-    say(f"{found.rate:.0f} answers a second, p99 {found.p99_ms:.0f} ms, {refused} refused: {found.first_failure[:60]!r}")
-    extra = {"accepted_p99_ms": found.p99_ms, "shortfall": max(0.0, 10 - found.rate / RATE), "unrefused": float(not refused)}
-    return Seen(found.requests, found.failed - refused, found.p99_ms, seen(after, began).bad_s, extra)
+    say(
+        f"{found.rate:.0f} answers a second, p99 {found.p99_ms:.0f} ms, {refused} refused: {found.first_failure[:60]!r}"
+    )
+    extra = {
+        "accepted_p99_ms": found.p99_ms,
+        "shortfall": max(0.0, 10 - found.rate / RATE),
+        "unrefused": float(not refused),
+    }
+    return Seen(
+        found.requests, found.failed - refused, found.p99_ms, seen(after, began).bad_s, extra
+    )
 
 
 def slow_clients(world: World, seconds: float) -> Seen:
@@ -226,7 +266,9 @@ def slow_clients(world: World, seconds: float) -> Seen:
     with ExitStack() as stack:
         for i in range(HALF_OPEN):
             with suppress(OSError):
-                one = stack.enter_context(socket.create_connection(("127.0.0.1", world.vigil.port), timeout=5))
+                one = stack.enter_context(
+                    socket.create_connection(("127.0.0.1", world.vigil.port), timeout=5)
+                )
                 if i % 2:
                     one.sendall(HALF)
         began = time.monotonic()
@@ -249,7 +291,10 @@ def disk_full(world: World, seconds: float) -> Seen:
             full.write(b"0" * 2**20)
 
         def fault() -> None:
-            while world.metric("vigil_capture_write_failures_total") == failures and time.monotonic() < ends:
+            while (
+                world.metric("vigil_capture_write_failures_total") == failures
+                and time.monotonic() < ends
+            ):
                 time.sleep(0.2)
 
         found = world.under_load(fault, rate=4 * RATE)
@@ -263,7 +308,9 @@ def disk_full(world: World, seconds: float) -> Seen:
 
     with world.traffic(4 * RATE):
         eventually(captures_again, 30)
-    return Seen(found.requests, found.failed, found.worst_ms, found.bad_s, {"uncounted": float(not lost)})
+    return Seen(
+        found.requests, found.failed, found.worst_ms, found.bad_s, {"uncounted": float(not lost)}
+    )
 
 
 def _failed(s: Seen) -> float:
@@ -275,28 +322,67 @@ def _of(name: str) -> Callable[[Seen], float]:
 
 
 NOTHING = (("failed requests", _failed, 0.0),)
-STORM = (("other failures", _failed, 0.0), ("p99 of accepted, ms", _of("accepted_p99_ms"), 250.0),
-         ("seconds until calm", lambda s: s.bad_s, 10.0))  # fmt: skip
+STORM = (
+    ("other failures", _failed, 0.0),
+    ("p99 of accepted, ms", _of("accepted_p99_ms"), 250.0),
+    ("seconds until calm", lambda s: s.bad_s, 10.0),
+)
 EXPERIMENTS = (
-    Experiment("replica SIGKILLed", "at most what it had in flight fails; two replicas again within 15 s", replica_killed,
-               (("failed requests", _failed, CONNECTIONS), ("seconds until two report", _of("recovered_s"), 15.0))),
-    Experiment("replica SIGSTOPped for 5 s", "at most what it had in flight fails or is late", replica_stopped,
-               (("failed requests", _failed, CONNECTIONS),)),
+    Experiment(
+        "replica SIGKILLed",
+        "at most what it had in flight fails; two replicas again within 15 s",
+        replica_killed,
+        (
+            ("failed requests", _failed, CONNECTIONS),
+            ("seconds until two report", _of("recovered_s"), 15.0),
+        ),
+    ),
+    Experiment(
+        "replica SIGSTOPped for 5 s",
+        "at most what it had in flight fails or is late",
+        replica_stopped,
+        (("failed requests", _failed, CONNECTIONS),),
+    ),
     Experiment("monitor killed again and again", "serving does not notice", monitor_down, NOTHING),
     Experiment("Serve controller SIGKILLed", "serving does not notice", controller_killed, NOTHING),
-    Experiment("HAProxy SIGKILLed", "Serve starts it again within 15 s", proxy_killed,
-               (("seconds with failures", lambda s: s.bad_s, 15.0),)),
+    Experiment(
+        "HAProxy SIGKILLed",
+        "Serve starts it again within 15 s",
+        proxy_killed,
+        (("seconds with failures", lambda s: s.bad_s, 15.0),),
+    ),
     Experiment("MLflow stopped, artifacts gone", "serving does not notice", registry_down, NOTHING),
-    Experiment("champion moved five times a second", "no failed request, all replicas agree at the end", aliases_flap, NOTHING),
-    Experiment("burst x10 or more", "every row is answered, p99 within 250 ms; calm within 10 s", burst,
-               (*STORM, ("short of ten times the usual rate", _of("shortfall"), 0.0))),
-    Experiment("batches without end", "429 or 503 for what is too much; the rest within 250 ms; calm within 10 s", batches,
-               (*STORM, ("nothing was refused", _of("unrefused"), 0.0))),
-    Experiment("500 slow and half-open clients", "others' p99 at most twice as long", slow_clients,
-               (("failed requests", _failed, 0.0), ("p99 over p99 alone", _of("p99_ratio"), 2.0))),
-    Experiment("disk of the captured rows full", "serving does not notice; it is counted; capturing goes on later", disk_full,
-               (*NOTHING, ("losses not counted", _of("uncounted"), 0.0))),
-)  # fmt: skip
+    Experiment(
+        "champion moved five times a second",
+        "no failed request, all replicas agree at the end",
+        aliases_flap,
+        NOTHING,
+    ),
+    Experiment(
+        "burst x10 or more",
+        "every row is answered, p99 within 250 ms; calm within 10 s",
+        burst,
+        (*STORM, ("short of ten times the usual rate", _of("shortfall"), 0.0)),
+    ),
+    Experiment(
+        "batches without end",
+        "429 or 503 for what is too much; the rest within 250 ms; calm within 10 s",
+        batches,
+        (*STORM, ("nothing was refused", _of("unrefused"), 0.0)),
+    ),
+    Experiment(
+        "500 slow and half-open clients",
+        "others' p99 at most twice as long",
+        slow_clients,
+        (("failed requests", _failed, 0.0), ("p99 over p99 alone", _of("p99_ratio"), 2.0)),
+    ),
+    Experiment(
+        "disk of the captured rows full",
+        "serving does not notice; it is counted; capturing goes on later",
+        disk_full,
+        (*NOTHING, ("losses not counted", _of("uncounted"), 0.0)),
+    ),
+)
 
 
 @contextmanager
@@ -323,7 +409,13 @@ def faults(seconds: float = 60.0, only: str = "") -> list[dict[str, Any]]:
             try:
                 found = experiment.run(made, seconds)
             except (AssertionError, OSError) as error:
-                rows.append({**Ratio(experiment.name, None, 0, note=str(error)[:200]).row(), "requests": "", "worst ms": ""})
+                rows.append(
+                    {
+                        **Ratio(experiment.name, None, 0, note=str(error)[:200]).row(),
+                        "requests": "",
+                        "worst ms": "",
+                    }
+                )
                 continue
             rows += [
                 {**ratio.row(), "requests": found.requests, "worst ms": round(found.worst_ms)}

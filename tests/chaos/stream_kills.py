@@ -24,13 +24,20 @@ from vigil.home import Home
 
 SHARDS = 3
 POISON = (
-    '{{"id": "{0}", "features": [1.0, 2.0]}}', '{{"id": "{0}", "features": [1, 2, 3', "not json {0}",
-    '{{"id": "{0}", "features": [1.0, 2.0, "x", 4.0]}}', '{{"id": "{0}"}}', '{{"features": [1.0, 2.0, 3.0, 4.0], "n": "{0}"}}',
-    '{{"id": "{0}", "features": [1.0, 2.0, 3.0, 1e300]}}', '{{"id": "{0}", "features": {{"f0": 1.0, "nope": 2.0}}}}',
-)  # fmt: skip
+    '{{"id": "{0}", "features": [1.0, 2.0]}}',
+    '{{"id": "{0}", "features": [1, 2, 3',
+    "not json {0}",
+    '{{"id": "{0}", "features": [1.0, 2.0, "x", 4.0]}}',
+    '{{"id": "{0}"}}',
+    '{{"features": [1.0, 2.0, 3.0, 4.0], "n": "{0}"}}',
+    '{{"id": "{0}", "features": [1.0, 2.0, 3.0, 1e300]}}',
+    '{{"id": "{0}", "features": {{"f0": 1.0, "nope": 2.0}}}}',
+)
 
 
-def write_log(folder: Path, records: int, poison_every: int, seed: int = 0) -> tuple[set[str], set[str]]:
+def write_log(
+    folder: Path, records: int, poison_every: int, seed: int = 0
+) -> tuple[set[str], set[str]]:
     """Fill the folder with a log in SHARDS files; return the ids of good records and the lines of poison ones."""
     rng, good, poison = random.Random(seed), set(), set()
     lines: list[list[str]] = [[] for _ in range(SHARDS)]
@@ -48,31 +55,55 @@ def write_log(folder: Path, records: int, poison_every: int, seed: int = 0) -> t
     return good, poison
 
 
-def run(folder: Path, url: str, records: int, kills: int, poison_every: int = 1000, seed: int = 0) -> dict[str, Any]:
+def run(
+    folder: Path, url: str, records: int, kills: int, poison_every: int = 1000, seed: int = 0
+) -> dict[str, Any]:
     """Consume `records` records with `kills` SIGKILLs among them; what was lost, doubled and buried."""
     good, poison = write_log(folder / "in", records, poison_every, seed)
-    command = [sys.executable, "-m", "tests.chaos.stream_kills", str(folder), url, str(records), str(kills), str(seed)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    command = [
+        sys.executable,
+        "-m",
+        "tests.chaos.stream_kills",
+        str(folder),
+        url,
+        str(records),
+        str(kills),
+        str(seed),
+    ]
+    ran = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
+    )
     if ran.returncode:
         raise RuntimeError(ran.stderr[-2000:])
     out = Counter(json.loads(line)["id"] for line in _lines(folder / "out"))
     dead = Counter(json.loads(line)["raw"] for line in _lines(folder / "dead"))
     return {
-        "records": records, "kills": json.loads(ran.stdout)["kills"],
-        "lost": len(good - out.keys()), "invented": len(out.keys() - good), "duplicates": sum(n - 1 for n in out.values()),
-        "poison": len(poison), "poison_missing": len(poison - dead.keys()),
+        "records": records,
+        "kills": json.loads(ran.stdout)["kills"],
+        "lost": len(good - out.keys()),
+        "invented": len(out.keys() - good),
+        "duplicates": sum(n - 1 for n in out.values()),
+        "poison": len(poison),
+        "poison_missing": len(poison - dead.keys()),
         "dead_letters_too_many": sum(dead.values()) - len(poison),
-    }  # fmt: skip
+    }
 
 
 def _lines(folder: Path) -> list[str]:
-    return [line for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    return [
+        line for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()
+    ]
 
 
 def _consume(folder: Path, url: str) -> None:
-    names = [f"{kind}:{folder / name}" for kind, name in (("file", "in"), ("file", "out"), ("file", "dead"))]
+    names = [
+        f"{kind}:{folder / name}"
+        for kind, name in (("file", "in"), ("file", "out"), ("file", "dead"))
+    ]
     settings = ServeSettings.given(stream_batch=40, stream_checkpoint_s=0.05)
-    build_consumer(names[0], [names[1]], names[2], None, HttpScorer(url), Home(folder), settings).run(until_end=True)
+    build_consumer(
+        names[0], [names[1]], names[2], None, HttpScorer(url), Home(folder), settings
+    ).run(until_end=True)
 
 
 def _written(folder: Path) -> int:

@@ -119,7 +119,9 @@ def stack(
 
 
 @pytest.fixture(scope="session")
-def platform(cluster: Cluster, stack: Stack, image: str, keys: tuple[str, str]) -> Iterator[Platform]:
+def platform(
+    cluster: Cluster, stack: Stack, image: str, keys: tuple[str, str]
+) -> Iterator[Platform]:
     """The stack, up under the policies, with a champion."""
     token = stack.pulumi("config", "get", "vigil:rayToken").strip()
     made = Platform(cluster, stack, image, api_key=keys[0], ray_token=token)
@@ -156,4 +158,8 @@ def current(platform: Platform) -> dict[str, Any]:
     """The stack's settings as they are now."""
     config = yaml.safe_load(platform.stack.file.read_text())["config"]
     found = {key.removeprefix("vigil:"): value for key, value in config.items()}
-    return {key: value for key, value in found.items() if not (isinstance(value, dict) and "secure" in value)}
+    return {
+        key: value
+        for key, value in found.items()
+        if not (isinstance(value, dict) and "secure" in value)
+    }

@@ -63,11 +63,18 @@ class Cluster:
     def list(self, kind: str, selector: str = "", namespace: str = NAMESPACE) -> list[Object]:
         """Objects of one kind, by label."""
         chosen = ["-l", selector] if selector else []
-        return json.loads(self.kubectl("get", kind, "-n", namespace, "-o", "json", *chosen))["items"]
+        return json.loads(self.kubectl("get", kind, "-n", namespace, "-o", "json", *chosen))[
+            "items"
+        ]
 
     def apply(self, *objects: Object) -> None:
         """Make or change objects."""
-        self.kubectl("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+        self.kubectl(
+            "apply",
+            "-f",
+            "-",
+            text=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}),
+        )
 
     def exists(self, kind: str, name: str) -> bool:
         """Whether an object of the whole cluster is there, also one that is being deleted."""
@@ -76,7 +83,9 @@ class Cluster:
     def may(self, account: str, verb: str, kind: str, namespace: str) -> bool:
         """Whether an account has a right."""
         asked = ["auth", "can-i", verb, kind, "-n", namespace, "--as", account]
-        done = subprocess.run(["kubectl", *asked], env=self.environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["kubectl", *asked], env=self.environment, capture_output=True, text=True, check=False
+        )
         assert done.stdout.strip() in ("yes", "no"), done.stderr
         return done.stdout.strip() == "yes"
 
@@ -89,9 +98,13 @@ class Cluster:
         """The names of the pods of a component that are ready."""
         return [name_of(pod) for pod in self.pods(component) if is_ready(pod)]
 
-    def execute(self, pod: str, command: Sequence[str], *, text: str | None = None, timeout_s: float = 120) -> str:
+    def execute(
+        self, pod: str, command: Sequence[str], *, text: str | None = None, timeout_s: float = 120
+    ) -> str:
         """What a command prints in a pod's first container."""
-        return self.kubectl("exec", "-n", NAMESPACE, "-i", pod, "--", *command, text=text, timeout_s=timeout_s)
+        return self.kubectl(
+            "exec", "-n", NAMESPACE, "-i", pod, "--", *command, text=text, timeout_s=timeout_s
+        )
 
     @contextmanager
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:

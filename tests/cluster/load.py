@@ -91,7 +91,9 @@ async def main(rate: float, seconds: float, shift: float) -> None:
     }
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session:
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, headers=headers
+    ) as session:
         tally = Tally()
         asked: set[asyncio.Task[None]] = set()
         number = 0

@@ -70,7 +70,10 @@ class Platform:
         arguments = [path] if body is None else [path, json.dumps(body)]
         printed = self.cluster.execute(CLIENT, ["python", "-c", ASK, *arguments])
         if not printed.strip():
-            return 0, "kubectl brought nothing back"  # its stream may end before the last of it has come
+            return (
+                0,
+                "kubectl brought nothing back",
+            )  # its stream may end before the last of it has come
         status, text = json.loads(printed)
         try:
             return status, json.loads(text)
@@ -88,7 +91,11 @@ class Platform:
 
     def mode(self, mode: str) -> None:
         """Switch the governor, once there is a monitor."""
-        eventually(f"the governor's mode is {mode}", lambda: self.ask("/drift/mode", {"mode": mode})[0] == 200, 60)
+        eventually(
+            f"the governor's mode is {mode}",
+            lambda: self.ask("/drift/mode", {"mode": mode})[0] == 200,
+            60,
+        )
 
     def start_client(self) -> None:
         """The pod that asks: in the namespace of the platform, as a caller of the same cluster would be."""
@@ -113,16 +120,23 @@ class Platform:
             "terminationGracePeriodSeconds": 0,
             "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
         }
-        secret = {"metadata": {"name": CLIENT_KEY, "namespace": NAMESPACE}, "stringData": {"key": self.api_key}}
+        secret = {
+            "metadata": {"name": CLIENT_KEY, "namespace": NAMESPACE},
+            "stringData": {"key": self.api_key},
+        }
         pod = {"metadata": {"name": CLIENT, "namespace": NAMESPACE}, "spec": spec}
         self.cluster.apply(
             {"apiVersion": "v1", "kind": "Secret", **secret},
             {"apiVersion": "v1", "kind": "Pod", **pod},
         )
-        self.cluster.kubectl("wait", "-n", NAMESPACE, "--for=condition=Ready", f"pod/{CLIENT}", "--timeout=120s")
+        self.cluster.kubectl(
+            "wait", "-n", NAMESPACE, "--for=condition=Ready", f"pod/{CLIENT}", "--timeout=120s"
+        )
 
     def stop_client(self) -> None:
-        self.cluster.kubectl("delete", "-n", NAMESPACE, f"pod/{CLIENT}", f"secret/{CLIENT_KEY}", "--ignore-not-found")
+        self.cluster.kubectl(
+            "delete", "-n", NAMESPACE, f"pod/{CLIENT}", f"secret/{CLIENT_KEY}", "--ignore-not-found"
+        )
 
     @contextmanager
     def load(self, rate: float = 100, shift: float = 0) -> Iterator[Load]:
@@ -181,13 +195,17 @@ class Platform:
         table = telemetry(rows, seed=1)
         text = io.StringIO()
         pd.DataFrame(table.X, columns=list(table.names)).to_csv(text, index=False)
-        head = eventually("a training head is ready", lambda: self.cluster.ready("train-head"), 240)[0]
+        head = eventually(
+            "a training head is ready", lambda: self.cluster.ready("train-head"), 240
+        )[0]
         self.cluster.execute(head, ["sh", "-c", f"cat > {TABLE}"], text=text.getvalue())
 
     def train(self) -> str:
         """A version from the table; its number."""
         printed = self.job("vigil", "train", "--data", TABLE, "--json")
-        (line,) = [line for line in printed.splitlines() if line.startswith("{") and '"version"' in line]
+        (line,) = [
+            line for line in printed.splitlines() if line.startswith("{") and '"version"' in line
+        ]
         return str(json.loads(line)["version"])
 
     def promote(self, version: str) -> None:
@@ -231,7 +249,10 @@ class Platform:
     def pods_of(self, component: str) -> dict[str, str]:
         """The pods of a component, with the start of their Ray container: a restart shows in neither name nor uid."""
         return {
-            name_of(pod): pod["status"]["containerStatuses"][0].get("state", {}).get("running", {}).get("startedAt", "")
+            name_of(pod): pod["status"]["containerStatuses"][0]
+            .get("state", {})
+            .get("running", {})
+            .get("startedAt", "")
             for pod in self.cluster.pods(component)
         }
 

@@ -21,7 +21,17 @@ from tests.quiet_uv import without_sync
 from tests.running import ROOT
 
 # Read by the program; the stack files are copies, for `pulumi` writes into them.
-LINKED = ("infra", "policies", "train", "serve", "drift", "vigil", "pyproject.toml", "uv.lock", ".venv")
+LINKED = (
+    "infra",
+    "policies",
+    "train",
+    "serve",
+    "drift",
+    "vigil",
+    "pyproject.toml",
+    "uv.lock",
+    ".venv",
+)
 SECRETS = ("rayToken", "mlflowPassword", "mlflowSecretKey")
 
 
@@ -74,7 +84,9 @@ class Stack:
 
     def up(self, *options: str, timeout_s: float = 1500) -> str:
         """`pulumi up` under the policies; what it printed."""
-        return self.pulumi("up", "--yes", "--skip-preview", *self._policies(), *options, timeout_s=timeout_s)
+        return self.pulumi(
+            "up", "--yes", "--skip-preview", *self._policies(), *options, timeout_s=timeout_s
+        )
 
     def preview(self, *options: str) -> str:
         return self.pulumi("preview", *self._policies(), *options, timeout_s=600)

@@ -17,7 +17,9 @@ from tests.cluster.proxy import way_to
 from tests.cluster.stack import foretold
 
 
-def test_more_replicas_restart_nothing(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
+def test_more_replicas_restart_nothing(
+    platform: Platform, current: dict[str, Any], tmp_path: Path
+) -> None:
     change = {"serve": current["serve"] | {"minReplicas": 4}}
     assert foretold(current, current | change, tmp_path) == {"in-process"}
     platform.workers(2)
@@ -25,14 +27,18 @@ def test_more_replicas_restart_nothing(platform: Platform, current: dict[str, An
     with platform.load() as load:
         platform.stack.set(change)
         platform.stack.up()
-        eventually("four replicas report", lambda: len(platform.drift().get("replicas", [])) >= 4, 180)
+        eventually(
+            "four replicas report", lambda: len(platform.drift().get("replicas", [])) >= 4, 180
+        )
     assert platform.active_cluster() == serving
     assert not platform.restarted(before)
     assert load.result["failed"] == 0, load.result["failures"]
     platform.stack.preview("--expect-no-changes")
 
 
-def test_a_limit_is_taken_by_the_replicas_that_run(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
+def test_a_limit_is_taken_by_the_replicas_that_run(
+    platform: Platform, current: dict[str, Any], tmp_path: Path
+) -> None:
     change = {"serve": current["serve"] | {"maxRows": 2}}
     assert foretold(current, current | change, tmp_path) == {"reconfigure"}
     replicas = {one["replica"] for one in platform.drift()["replicas"]}
@@ -47,7 +53,9 @@ def test_a_limit_is_taken_by_the_replicas_that_run(platform: Platform, current: 
     assert load.result["failed"] == 0, load.result["failures"]
 
 
-def test_what_training_is_told_reaches_the_pods_that_run(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
+def test_what_training_is_told_reaches_the_pods_that_run(
+    platform: Platform, current: dict[str, Any], tmp_path: Path
+) -> None:
     change = {"train": {"nEstimators": 31}}
     assert foretold(current, current | change, tmp_path) == {"in-process"}
     (head,) = platform.cluster.ready("train-head")
@@ -64,7 +72,9 @@ def test_what_training_is_told_reaches_the_pods_that_run(platform: Platform, cur
     assert platform.cluster.ready("train-head") == [head]
 
 
-def test_a_setting_of_the_replicas_restarts_them_in_turn(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
+def test_a_setting_of_the_replicas_restarts_them_in_turn(
+    platform: Platform, current: dict[str, Any], tmp_path: Path
+) -> None:
     change = {"serve": current["serve"] | {"cpusPerReplica": 0.2}}
     assert foretold(current, current | change, tmp_path) == {"rolling restart"}
     before, serving = platform.pods_of("serve-worker"), platform.active_cluster()
@@ -84,7 +94,9 @@ def test_a_setting_of_the_replicas_restarts_them_in_turn(platform: Platform, cur
     assert load.result["failed"] == 0, load.result["failures"]
 
 
-def test_a_scale_up_gets_its_worker_from_a_training(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
+def test_a_scale_up_gets_its_worker_from_a_training(
+    platform: Platform, current: dict[str, Any], tmp_path: Path
+) -> None:
     """Training workers fill what is left of the node; a serving worker that starts takes the place of one."""
     change = {"minWorkers": 3, "serve": current["serve"] | {"minReplicas": 5}}
     assert foretold(current, current | change, tmp_path) == {"in place", "in-process"}
@@ -96,7 +108,9 @@ def test_a_scale_up_gets_its_worker_from_a_training(platform: Platform, current:
         with platform.timed("third worker on a full node"):
             platform.workers(3)
     finally:
-        platform.cluster.kubectl("delete", "deployment", "filler", "-n", "vigil", "--ignore-not-found")
+        platform.cluster.kubectl(
+            "delete", "deployment", "filler", "-n", "vigil", "--ignore-not-found"
+        )
         platform.stack.set({key: current[key] for key in change})
         platform.stack.up()
 
@@ -134,7 +148,12 @@ def _filler(platform: Platform) -> dict[str, Any]:
 def _pending(platform: Platform) -> bool:
     found = platform.cluster.list("pods", "app=filler")
     waiting = [pod for pod in found if pod["status"]["phase"] == "Pending"]
-    refused = [one for pod in waiting for one in pod["status"].get("conditions", []) if one.get("reason") == "Unschedulable"]
+    refused = [
+        one
+        for pod in waiting
+        for one in pod["status"].get("conditions", [])
+        if one.get("reason") == "Unschedulable"
+    ]
     return bool(refused)
 
 
@@ -147,18 +166,29 @@ def test_a_training_worker_of_another_size_makes_the_training_cluster_anew(
     with platform.load() as load:
         platform.stack.set(change)
         platform.stack.up()
-        eventually("the training head is new", lambda: heads.isdisjoint(platform.cluster.ready("train-head")), 300)
+        eventually(
+            "the training head is new",
+            lambda: heads.isdisjoint(platform.cluster.ready("train-head")),
+            300,
+        )
         eventually("it is ready", lambda: platform.cluster.ready("train-head"), 240)
     assert not platform.restarted(serving)
     assert load.result["failed"] == 0, load.result["failures"]
 
 
-def test_another_image_is_a_second_cluster_that_takes_over(platform: Platform, current: dict[str, Any], tmp_path: Path) -> None:
+def test_another_image_is_a_second_cluster_that_takes_over(
+    platform: Platform, current: dict[str, Any], tmp_path: Path
+) -> None:
     other = os.environ.get("VIGIL_TEST_NEXT_IMAGE")
     if not other:
         pytest.skip("no second image: set VIGIL_TEST_NEXT_IMAGE to one that is on the nodes")
     change = {"image": other}
-    assert foretold(current, current | change, tmp_path) == {"second cluster", "rolling pods", "replacement", "in place"}
+    assert foretold(current, current | change, tmp_path) == {
+        "second cluster",
+        "rolling pods",
+        "replacement",
+        "in place",
+    }
     serving, former = platform.active_cluster(), beside(platform)
     with platform.load() as load:
         platform.stack.set(change)
@@ -178,7 +208,9 @@ def test_another_image_is_a_second_cluster_that_takes_over(platform: Platform, c
 
 def beside(platform: Platform) -> set[str]:
     """The pods of MLflow and the training cluster's head: they too run the image."""
-    servers = platform.cluster.list("pods", "app.kubernetes.io/component=server", namespace=TRACKING)
+    servers = platform.cluster.list(
+        "pods", "app.kubernetes.io/component=server", namespace=TRACKING
+    )
     return {name_of(pod) for pod in (*servers, *platform.cluster.pods("train-head"))}
 
 
@@ -193,7 +225,9 @@ def test_an_api_server_that_goes_away_is_named_and_the_next_update_mends_it(
             assert process.stdout is not None
             printed = ""
             while "kubernetes:" not in printed and (line := process.stdout.readline()):
-                printed += line  # the program has looked at the cluster by then, and objects are under way
+                printed += (
+                    line  # the program has looked at the cluster by then, and objects are under way
+                )
             way.cut()
             printed += process.stdout.read()
         assert process.returncode != 0

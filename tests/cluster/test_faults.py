@@ -62,7 +62,8 @@ def test_a_drained_node_gives_its_workers_away_one_by_one(platform: Platform) ->
                 "the drain has taken a worker",
                 lambda: (
                     len(platform.cluster.pods("serve-worker")) < 2
-                    or {name_of(pod) for pod in platform.cluster.pods("serve-worker")} != set(workers)
+                    or {name_of(pod) for pod in platform.cluster.pods("serve-worker")}
+                    != set(workers)
                 ),
                 120,
             )
@@ -96,7 +97,11 @@ def test_a_worker_that_is_born_while_mlflow_is_away_serves_the_last_known_good(
         try:
             eventually(
                 "MLflow is away",
-                lambda: not platform.cluster.list("pods", namespace=TRACKING, selector="app.kubernetes.io/component=server"),
+                lambda: (
+                    not platform.cluster.list(
+                        "pods", namespace=TRACKING, selector="app.kubernetes.io/component=server"
+                    )
+                ),
                 120,
             )
             platform.cluster.kubectl("delete", "pod", first, "-n", NAMESPACE, "--wait=false")
@@ -104,7 +109,15 @@ def test_a_worker_that_is_born_while_mlflow_is_away_serves_the_last_known_good(
             assert platform.served() == served
         finally:
             platform.cluster.kubectl(*scale, "--replicas=1")
-        platform.cluster.kubectl("rollout", "status", "deployment/mlflow", "-n", TRACKING, "--timeout=240s", timeout_s=260)
+        platform.cluster.kubectl(
+            "rollout",
+            "status",
+            "deployment/mlflow",
+            "-n",
+            TRACKING,
+            "--timeout=240s",
+            timeout_s=260,
+        )
     platform.figures["MLflow away"] = load.result
     assert load.result["failed"] == 0, load.result["failures"]
 
@@ -113,8 +126,18 @@ def test_a_killed_mlflow_comes_back_with_all_that_it_knew(platform: Platform) ->
     served = platform.served()
     (pod,) = platform.cluster.list("pods", "app.kubernetes.io/component=server", namespace=TRACKING)
     with platform.load(RATE) as load:
-        platform.cluster.kubectl("delete", "pod", name_of(pod), "-n", TRACKING, "--force", "--grace-period=0")
-        platform.cluster.kubectl("rollout", "status", "deployment/mlflow", "-n", TRACKING, "--timeout=240s", timeout_s=260)
+        platform.cluster.kubectl(
+            "delete", "pod", name_of(pod), "-n", TRACKING, "--force", "--grace-period=0"
+        )
+        platform.cluster.kubectl(
+            "rollout",
+            "status",
+            "deployment/mlflow",
+            "-n",
+            TRACKING,
+            "--timeout=240s",
+            timeout_s=260,
+        )
     assert platform.served() == served
     assert load.result["failed"] == 0, load.result["failures"]
 
@@ -129,7 +152,9 @@ def test_monitor_and_training_workers_killed_in_a_retraining_make_one_promotion(
     try:
         with platform.load(RATE, shift=-3.0) as load:
             eventually("a retraining has begun", lambda: begun(platform), 600)
-            workers = eventually("a training worker runs", lambda: platform.cluster.ready("train-worker"), 240)
+            workers = eventually(
+                "a training worker runs", lambda: platform.cluster.ready("train-worker"), 240
+            )
             (monitor,) = platform.cluster.ready("monitor")
             for pod in (monitor, *workers):
                 kill(platform.cluster, pod)
@@ -159,7 +184,9 @@ def kill(cluster: Cluster, pod: str) -> None:
     cluster.kubectl("delete", "pod", pod, "-n", NAMESPACE, "--force", "--grace-period=0")
 
 
-def lose_head(platform: Platform, take: Callable[[str], None], *, workers_too: bool) -> dict[str, Any]:
+def lose_head(
+    platform: Platform, take: Callable[[str], None], *, workers_too: bool
+) -> dict[str, Any]:
     """Take the serving head, wait until all is well again, under load; what the load saw.
 
     `workers_too`: the workers are replaced with their head.
@@ -169,7 +196,11 @@ def lose_head(platform: Platform, take: Callable[[str], None], *, workers_too: b
         take(head)
         eventually(f"a head has led for {STEADY_S} s", lambda: led(platform, head), HEAD_S)
         if workers_too:
-            eventually("the workers are new", lambda: not workers & set(platform.cluster.ready("serve-worker")), HEAD_S)
+            eventually(
+                "the workers are new",
+                lambda: not workers & set(platform.cluster.ready("serve-worker")),
+                HEAD_S,
+            )
         platform.workers(2, HEAD_S)
         platform.running()
         eventually("the service answers", lambda: platform.ask("/readyz")[0] == 200, HEAD_S)
@@ -178,7 +209,11 @@ def lose_head(platform: Platform, take: Callable[[str], None], *, workers_too: b
 
 def led(platform: Platform, former: str) -> bool:
     """Whether there is another head, that has been ready for long enough to have shown what it costs."""
-    found = [pod for pod in platform.cluster.pods("serve-head") if name_of(pod) != former and is_ready(pod)]
+    found = [
+        pod
+        for pod in platform.cluster.pods("serve-head")
+        if name_of(pod) != former and is_ready(pod)
+    ]
     since = [
         datetime.fromisoformat(one["lastTransitionTime"])
         for pod in found

@@ -20,13 +20,19 @@ def with_redis(platform: Platform) -> Iterator[Platform]:
     """The platform, with what its head knows in a Redis beside it."""
     image = os.environ.get("VIGIL_TEST_REDIS_IMAGE")
     if not image:
-        pytest.skip("no Redis: set VIGIL_TEST_REDIS_IMAGE to an image with `redis-server` that is on the nodes")
+        pytest.skip(
+            "no Redis: set VIGIL_TEST_REDIS_IMAGE to an image with `redis-server` that is on the nodes"
+        )
     password = secrets.token_hex(16)
     platform.cluster.apply(*_redis(image, password))
-    platform.cluster.kubectl("wait", "-n", NAMESPACE, "--for=condition=Ready", "pod/redis", "--timeout=120s")
+    platform.cluster.kubectl(
+        "wait", "-n", NAMESPACE, "--for=condition=Ready", "pod/redis", "--timeout=120s"
+    )
     before = platform.active_cluster()
     platform.stack.pulumi("config", "set", "--secret", "vigil:redisPassword", text=password)
-    platform.stack.set({"gcsFaultTolerance": "redis", "redisAddress": f"redis://redis.{NAMESPACE}.svc:6379"})
+    platform.stack.set(
+        {"gcsFaultTolerance": "redis", "redisAddress": f"redis://redis.{NAMESPACE}.svc:6379"}
+    )
     platform.stack.up()
     eventually("the cluster with Redis serves", lambda: platform.active_cluster() != before, 600)
     platform.workers(2, 400)
@@ -35,7 +41,11 @@ def with_redis(platform: Platform) -> Iterator[Platform]:
     platform.stack.set({"gcsFaultTolerance": None, "redisAddress": None})
     platform.stack.up()
     # It removes from Redis what it kept there, and needs the password and Redis for it.
-    eventually("the cluster with Redis is gone", lambda: platform.cluster.get("raycluster", last) is None, 600)
+    eventually(
+        "the cluster with Redis is gone",
+        lambda: platform.cluster.get("raycluster", last) is None,
+        600,
+    )
     platform.cluster.kubectl("delete", "pod/redis", "service/redis", "-n", NAMESPACE)
 
 
@@ -44,7 +54,15 @@ def _redis(image: str, password: str) -> tuple[dict[str, object], dict[str, obje
         "name": "redis",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["redis-server", "--requirepass", password, "--save", "", "--protected-mode", "no"],
+        "command": [
+            "redis-server",
+            "--requirepass",
+            password,
+            "--save",
+            "",
+            "--protected-mode",
+            "no",
+        ],
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
         "securityContext": CONTAINER_SECURITY,
         "readinessProbe": {"tcpSocket": {"port": 6379}, "periodSeconds": 1},
@@ -87,7 +105,9 @@ def test_a_second_cluster_keeps_a_state_of_its_own_and_a_killed_head_costs_nothi
     with_redis.stack.set({"serve": current["serve"] | {"maxHeaderBytes": 20_000}})
     with_redis.stack.up()
     eventually("a second cluster serves", lambda: with_redis.active_cluster() != first, 600)
-    eventually("the first one is gone", lambda: with_redis.cluster.get("raycluster", first) is None, 600)
+    eventually(
+        "the first one is gone", lambda: with_redis.cluster.get("raycluster", first) is None, 600
+    )
     with_redis.workers(2, 400)
     result = lose_head(with_redis, lambda head: kill(with_redis.cluster, head), workers_too=False)
     with_redis.figures["head killed, with Redis"] = result

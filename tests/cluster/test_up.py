@@ -41,7 +41,9 @@ def test_every_budget_can_be_computed(platform: Platform) -> None:
 
 def test_mlflow_serves_from_one_pod_alone(platform: Platform) -> None:
     """The pod of the migration has the same name; it must be no endpoint."""
-    slices = platform.cluster.list("endpointslices", "kubernetes.io/service-name=mlflow", namespace=TRACKING)
+    slices = platform.cluster.list(
+        "endpointslices", "kubernetes.io/service-name=mlflow", namespace=TRACKING
+    )
     targets = [one["targetRef"]["name"] for each in slices for one in each.get("endpoints") or []]
     assert len(targets) == 1
     assert "migrate" not in targets[0]

@@ -76,12 +76,16 @@ def test_a_storage_class_that_does_not_exist(wrong: Callable[..., Stack]) -> Non
     refused(wrong(homeStorageClass="nowhere"), "storage class 'nowhere'", "vigil:homeStorageClass")
 
 
-def test_a_namespace_of_somebody_else(wrong: Callable[..., Stack], namespace: Callable[..., None]) -> None:
+def test_a_namespace_of_somebody_else(
+    wrong: Callable[..., Stack], namespace: Callable[..., None]
+) -> None:
     namespace({})
     refused(wrong(), "namespace 'vigil'", "kubectl label namespace vigil")
 
 
-def test_a_quota_that_is_too_small(wrong: Callable[..., Stack], namespace: Callable[..., None]) -> None:
+def test_a_quota_that_is_too_small(
+    wrong: Callable[..., Stack], namespace: Callable[..., None]
+) -> None:
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",

@@ -49,7 +49,9 @@ def version() -> Callable[[str], Version]:
 
 
 @pytest.fixture
-def watch(tmp_path: Path, bundle: ModelBundle, version: Callable[[str], Version]) -> Iterator[Callable[..., Watch]]:
+def watch(
+    tmp_path: Path, bundle: ModelBundle, version: Callable[[str], Version]
+) -> Iterator[Callable[..., Watch]]:
     """watch(**settings): a Watch on the test's own home that follows version 1; a second call is a restarted one."""
 
     made: list[Watch] = []
@@ -70,13 +72,21 @@ def watch(tmp_path: Path, bundle: ModelBundle, version: Callable[[str], Version]
 def report() -> Callable[..., dict[str, Any]]:
     """report(rows, version="1", replica="r1", scored=0): what a replica sends."""
 
-    def make(rows: np.ndarray[Any, Any], version: str = "1", replica: str = "r1", scored: int = 0) -> dict[str, Any]:
+    def make(
+        rows: np.ndarray[Any, Any], version: str = "1", replica: str = "r1", scored: int = 0
+    ) -> dict[str, Any]:
         metrics = ServeMetrics()
         metrics.rows.inc(scored)
         batch = (version, rows, np.full(len(rows), 0.5), ["r"] * len(rows))
         return {
-            "replica": replica, "pid": 1, "version": version, "digest": f"digest-{version}", "since": 0.0,
-            "told": [], "counts": snapshot(metrics.registry), "rows": [batch] if len(rows) else [],
-        }  # fmt: skip
+            "replica": replica,
+            "pid": 1,
+            "version": version,
+            "digest": f"digest-{version}",
+            "since": 0.0,
+            "told": [],
+            "counts": snapshot(metrics.registry),
+            "rows": [batch] if len(rows) else [],
+        }
 
     return make

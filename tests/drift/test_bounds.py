@@ -31,7 +31,9 @@ def test_a_broken_column_is_a_data_break_and_opens_no_episode(kind: str) -> None
 
 def test_a_swap_is_told_by_its_two_columns_and_a_turned_sign_by_one() -> None:
     world = World(0)
-    reference = build(world.take(10_000), tuple(f"f{j}" for j in range(FEATURES)), np.zeros(1), window_rows=1000)
+    reference = build(
+        world.take(10_000), tuple(f"f{j}" for j in range(FEATURES)), np.zeros(1), window_rows=1000
+    )
     window = world.take()
     window[:, [3, 8]] = window[:, [8, 3]]
     found = compare(reference, window)
@@ -46,7 +48,9 @@ def test_a_unit_change_of_a_feature_around_zero_is_its_factor() -> None:
     reference = build(X, tuple(f"f{j}" for j in range(12)), np.zeros(1), window_rows=500)
     window = np.random.default_rng(1).normal(size=(500, 12))
     window[:, 4] *= 1000
-    assert compare(reference, window).unit.tolist() == [pytest.approx(1000, rel=0.1) if j == 4 else 1 for j in range(12)]
+    assert compare(reference, window).unit.tolist() == [
+        pytest.approx(1000, rel=0.1) if j == 4 else 1 for j in range(12)
+    ]
 
 
 def test_the_calibration_says_what_it_promises() -> None:

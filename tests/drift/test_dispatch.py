@@ -59,19 +59,31 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
 
 
 def chosen(github: GitHub, **more: Any) -> DriftSettings:
-    return DriftSettings(backend="github", github_url=github.url, github_repository="acme/vigil", **more)
+    return DriftSettings(
+        backend="github", github_url=github.url, github_repository="acme/vigil", **more
+    )
 
 
 def test_the_event_carries_what_the_workflow_needs(github: GitHub) -> None:
     dispatch(PAYLOAD, chosen(github))
     dispatch(PAYLOAD, chosen(github, github_workflow="train-model.yml", github_ref="prod"))
     assert github.seen == [
-        ("/repos/acme/vigil/dispatches", f"Bearer {TOKEN}", {"event_type": "vigil-retrain", "client_payload": PAYLOAD}),
-        ("/repos/acme/vigil/actions/workflows/train-model.yml/dispatches", f"Bearer {TOKEN}", {"ref": "prod", "inputs": PAYLOAD}),
+        (
+            "/repos/acme/vigil/dispatches",
+            f"Bearer {TOKEN}",
+            {"event_type": "vigil-retrain", "client_payload": PAYLOAD},
+        ),
+        (
+            "/repos/acme/vigil/actions/workflows/train-model.yml/dispatches",
+            f"Bearer {TOKEN}",
+            {"ref": "prod", "inputs": PAYLOAD},
+        ),
     ]
 
 
-@pytest.mark.parametrize(("status", "error"), [(401, DispatchRefused), (404, DispatchRefused), (503, JobsUnavailable)])
+@pytest.mark.parametrize(
+    ("status", "error"), [(401, DispatchRefused), (404, DispatchRefused), (503, JobsUnavailable)]
+)
 def test_a_refusal_is_told_without_the_token(
     github: GitHub, status: int, error: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,34 +102,48 @@ def test_a_retraining_is_dispatched_once_and_ends_with_the_version_of_its_episod
     champion = SimpleNamespace(version="1")
     made = SimpleNamespace(version="2")
     registry = SimpleNamespace(
-        champion=lambda: champion, fetch=lambda *_: SimpleNamespace(info={"data": "rows.csv", "label": None}),
+        champion=lambda: champion,
+        fetch=lambda *_: SimpleNamespace(info={"data": "rows.csv", "label": None}),
         of_job=lambda job: made if len(github.seen) and job == "17-3" else None,
         gate=lambda _: {"passed": passed, "reason": "why"},
-    )  # fmt: skip
+    )
     for _ in range(2):  # a monitor that restarts asks again
         settings = chosen(github)
         found = retrain.retrain(
-            "17-3", 0.0, "drift", settings, cast(Registry, registry), Rollout(settings, DriftMetrics()), lambda: False
+            "17-3",
+            0.0,
+            "drift",
+            settings,
+            cast(Registry, registry),
+            Rollout(settings, DriftMetrics()),
+            lambda: False,
         )
         assert (found.outcome, found.version) == ("kept", "2")
         assert ("switched off" if passed else "failed the gate") in found.reason
     assert [body["client_payload"]["episode"] for _, _, body in github.seen] == ["17-3"]
 
 
-def test_a_workflow_that_registers_nothing_has_failed(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workflow_that_registers_nothing_has_failed(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retrain, "POLL_S", 0.0)
     registry = SimpleNamespace(
-        champion=lambda: SimpleNamespace(version="1"), fetch=lambda *_: SimpleNamespace(info={"data": "rows.csv"}),
+        champion=lambda: SimpleNamespace(version="1"),
+        fetch=lambda *_: SimpleNamespace(info={"data": "rows.csv"}),
         of_job=lambda _: None,
-    )  # fmt: skip
+    )
     settings = chosen(github, retrain_timeout_s=0.05)
-    found = retrain.retrain("17-3", 0.0, "drift", settings, cast(Registry, registry), Rollout(settings, DriftMetrics()))
+    found = retrain.retrain(
+        "17-3", 0.0, "drift", settings, cast(Registry, registry), Rollout(settings, DriftMetrics())
+    )
     assert found.outcome == "failed"
     assert "no version within 0.05 s" in found.reason
 
 
 def test_without_a_token_nobody_is_asked(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VIGIL_DRIFT_GITHUB_TOKEN")
-    with pytest.raises(DispatchRefused, match="needs a token that may dispatch: VIGIL_DRIFT_GITHUB_TOKEN"):
+    with pytest.raises(
+        DispatchRefused, match="needs a token that may dispatch: VIGIL_DRIFT_GITHUB_TOKEN"
+    ):
         dispatch(PAYLOAD, chosen(github))
     assert github.seen == []

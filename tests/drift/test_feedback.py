@@ -26,10 +26,15 @@ def alerts(*values: int) -> np.ndarray:
 def test_labels_are_matched_by_request_and_row(make) -> None:
     seen = make()
     seen.answered(["a", "a", "b", "c"], alerts(1, 0, 1, 0), "1")
-    told = seen.tell([Label("a", True), Label("a", True, row=1), Label("b", False), Label("c", False)])
+    told = seen.tell(
+        [Label("a", True), Label("a", True, row=1), Label("b", False), Label("c", False)]
+    )
     assert told == {"matched": 4, "waiting": 0}
     found = seen.figures()
-    counted = [found[name] for name in ("true_positive", "false_negative", "false_positive", "true_negative")]
+    counted = [
+        found[name]
+        for name in ("true_positive", "false_negative", "false_positive", "true_negative")
+    ]
     assert counted == [1, 1, 1, 1]
     assert found["precision"]["value"] == found["recall"]["value"] == 0.5
     assert seen.figures("2")["labelled"] == 0
@@ -49,7 +54,10 @@ def test_the_last_word_on_a_row_counts_and_only_once(make) -> None:
     for anomaly in (True, True, False):
         seen.tell([Label("a", anomaly)])
     assert (seen.figures()["false_positive"], seen.figures()["labelled"]) == (1, 1)
-    assert make().tell([Label("a", True)]) == {"matched": 1, "waiting": 0}  # what was labelled once is known after a restart
+    assert make().tell([Label("a", True)]) == {
+        "matched": 1,
+        "waiting": 0,
+    }  # what was labelled once is known after a restart
 
 
 def test_what_is_remembered_is_bounded(make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,17 +11,32 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from drift.governor import DAY, Governor, Outcome, on_champion, on_mode, on_retrained, on_time, on_window, trigger_of
+from drift.governor import (
+    DAY,
+    Governor,
+    Outcome,
+    on_champion,
+    on_mode,
+    on_retrained,
+    on_time,
+    on_window,
+    trigger_of,
+)
 from drift.settings import DriftSettings, Mode
 from drift.verdict import Kind
 
 KINDS: dict[str, Kind] = {"D": "population drift", "N": "none", "B": "data break"}
-AUTO = DriftSettings(retrain_rows=300, cooldown_windows=3, cooldown_s=0, clear_windows=3, max_retrains_per_day=2)
+AUTO = DriftSettings(
+    retrain_rows=300, cooldown_windows=3, cooldown_s=0, clear_windows=3, max_retrains_per_day=2
+)
 DAY_BEGINS = 1_700_000_000.0
 
 
 def feed(
-    kinds: str, state: Governor | None = None, settings: DriftSettings = AUTO, now: float = DAY_BEGINS
+    kinds: str,
+    state: Governor | None = None,
+    settings: DriftSettings = AUTO,
+    now: float = DAY_BEGINS,
 ) -> Iterator[tuple[Governor, bool]]:
     """State and decision after each window of 100 rows, one a minute."""
     state = state or Governor()
@@ -30,11 +45,18 @@ def feed(
         yield state, go
 
 
-def after(kinds: str, state: Governor | None = None, settings: DriftSettings = AUTO, now: float = DAY_BEGINS) -> Governor:
+def after(
+    kinds: str,
+    state: Governor | None = None,
+    settings: DriftSettings = AUTO,
+    now: float = DAY_BEGINS,
+) -> Governor:
     return [*feed(kinds, state, settings, now)][-1][0]
 
 
-def decisions(kinds: str, state: Governor | None = None, settings: DriftSettings = AUTO) -> list[bool]:
+def decisions(
+    kinds: str, state: Governor | None = None, settings: DriftSettings = AUTO
+) -> list[bool]:
     return [go for _, go in feed(kinds, state, settings)]
 
 
@@ -53,7 +75,9 @@ def decisions(kinds: str, state: Governor | None = None, settings: DriftSettings
 )
 def test_an_episode_opens_on_drift_in_two_of_three_windows(kinds: str, opens: bool) -> None:
     state = after(kinds)
-    assert (state.phase, state.episode is not None) == (("collecting", True) if opens else ("watching", False))
+    assert (state.phase, state.episode is not None) == (
+        ("collecting", True) if opens else ("watching", False)
+    )
 
 
 def test_an_episode_begins_with_its_first_drifted_window_and_retrains_once_there_are_rows() -> None:
@@ -99,7 +123,9 @@ def test_a_used_up_budget_waits_for_the_next_day() -> None:
             assert begun == 2
             assert "budget" in state.reason
     assert begun > 2
-    assert not any(decisions("D" * 20, settings=AUTO.model_copy(update={"max_retrains_per_day": 0})))
+    assert not any(
+        decisions("D" * 20, settings=AUTO.model_copy(update={"max_retrains_per_day": 0}))
+    )
 
 
 @pytest.mark.parametrize(("own", "phase"), [(True, "cooling"), (False, "watching")])
@@ -108,8 +134,12 @@ def test_only_a_persons_promotion_ends_the_cooldown(own: bool, phase: str) -> No
     assert (state.phase, state.recent) == (phase, ())
 
 
-@pytest.mark.parametrize(("kinds", "phase"), [("D", "watching"), ("DD", "watching"), ("DDD", "retraining")])
-def test_another_champion_closes_the_episode_but_not_a_running_retraining(kinds: str, phase: str) -> None:
+@pytest.mark.parametrize(
+    ("kinds", "phase"), [("D", "watching"), ("DD", "watching"), ("DDD", "retraining")]
+)
+def test_another_champion_closes_the_episode_but_not_a_running_retraining(
+    kinds: str, phase: str
+) -> None:
     state = on_champion(after(kinds), own=False)
     assert (state.phase, state.recent) == (phase, ())
     assert (state.episode is None) == (phase == "watching")
@@ -122,14 +152,18 @@ def test_an_outcome_that_nobody_waits_for_changes_nothing() -> None:
 
 def test_a_clock_that_ran_ahead_for_a_while_refills_nothing() -> None:
     state = on_retrained(after("DDD"), "kept", "", DAY_BEGINS, AUTO)
-    state = after("NNNDD", state, now=DAY_BEGINS + 2 * DAY)  # the first start is long ago, says the clock
+    state = after(
+        "NNNDD", state, now=DAY_BEGINS + 2 * DAY
+    )  # the first start is long ago, says the clock
     found = [*feed("D" * 3, state, now=DAY_BEGINS + 3600)]
     assert [go for _, go in found] == [True, False, False]
     state = on_retrained(found[-1][0], "kept", "", DAY_BEGINS + 3660, AUTO)
     assert not any(decisions("D" * 12, state))
 
 
-def test_five_hundred_signals_in_an_hour_are_one_retraining_and_what_remains_then_exactly_one_more() -> None:
+def test_five_hundred_signals_in_an_hour_are_one_retraining_and_what_remains_then_exactly_one_more() -> (
+    None
+):
     settings = AUTO.model_copy(update={"cooldown_s": 3600.0, "max_retrains_per_day": 24})
     state, begun, now = Governor(), list[float](), DAY_BEGINS
     for signal in range(700):
@@ -146,8 +180,12 @@ def test_five_hundred_signals_in_an_hour_are_one_retraining_and_what_remains_the
 
 
 def test_the_seconds_of_retraining_have_a_budget_too() -> None:
-    settings = AUTO.model_copy(update={"max_retrains_per_day": 9, "max_retrain_seconds_per_day": 500.0})
-    state = on_retrained(after("DDD", settings=settings), "kept", "", DAY_BEGINS + 179 + 600, settings)
+    settings = AUTO.model_copy(
+        update={"max_retrains_per_day": 9, "max_retrain_seconds_per_day": 500.0}
+    )
+    state = on_retrained(
+        after("DDD", settings=settings), "kept", "", DAY_BEGINS + 179 + 600, settings
+    )
     assert state.retrains == ((DAY_BEGINS + 179, 600.0),)
     state = after("D" * 12, state, settings, DAY_BEGINS + 1000)
     assert (state.phase, state.retrained) == ("collecting", 1)
@@ -163,7 +201,9 @@ def test_the_seconds_of_retraining_have_a_budget_too() -> None:
         ({"schedule_hours": 0.0}, None, ""),
     ],
 )
-def test_time_or_volume_retrain_without_drift(schedule: dict[str, float], due: float | None, trigger: str) -> None:
+def test_time_or_volume_retrain_without_drift(
+    schedule: dict[str, float], due: float | None, trigger: str
+) -> None:
     settings, state, begun = AUTO.model_copy(update=schedule), Governor(), None
     for second in range(0, 7200, 60):
         state, go = on_time(state, DAY_BEGINS + second, settings)
@@ -173,7 +213,11 @@ def test_time_or_volume_retrain_without_drift(schedule: dict[str, float], due: f
         state, _ = on_window(state, "none", DAY_BEGINS + second, 100, DAY_BEGINS + second, settings)
     assert begun == (due if due is None else pytest.approx(due, abs=60))
     if due:
-        assert (state.phase, state.since, state.episode is not None) == ("retraining", DAY_BEGINS, True)
+        assert (state.phase, state.since, state.episode is not None) == (
+            "retraining",
+            DAY_BEGINS,
+            True,
+        )
         assert trigger_of(str(state.episode)) == trigger
         assert f"retraining by {trigger}" in state.reason
         state = on_retrained(state, "promoted", "", DAY_BEGINS + 7200, settings)
@@ -185,14 +229,21 @@ def test_a_person_can_switch_retraining_off_and_on_again() -> None:
     assert (state.phase, state.episode) == ("watching", None)
     assert not any(decisions("D" * 9, state))
     assert on_time(state, DAY_BEGINS + DAY, AUTO.model_copy(update={"schedule_hours": 1.0})) == (
-        replace(state, renewed=DAY_BEGINS + DAY), False,
-    )  # fmt: skip
+        replace(state, renewed=DAY_BEGINS + DAY),
+        False,
+    )
     assert any(decisions("D" * 9, on_mode(state, None)))
-    assert on_mode(after("DDD"), "observe").phase == "retraining"  # it ends by itself; what becomes of it is asked then
+    assert (
+        on_mode(after("DDD"), "observe").phase == "retraining"
+    )  # it ends by itself; what becomes of it is asked then
 
 
 def test_the_state_of_an_older_vigil_is_read_and_of_a_newer_refused() -> None:
-    old = {k: v for k, v in after("DDD").to_json().items() if k not in ("format", "mode", "renewed", "fresh", "until")}
+    old = {
+        k: v
+        for k, v in after("DDD").to_json().items()
+        if k not in ("format", "mode", "renewed", "fresh", "until")
+    }
     assert Governor.from_json({**old, "retrains": [5.0]}).retrains == ((5.0, 0.0),)
     with pytest.raises(ValueError, match="newer"):
         Governor.from_json({**after("D").to_json(), "format": 3})
@@ -250,7 +301,9 @@ class Life(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([3600.0, 2 * DAY, -3600.0, -2 * DAY]))
     def jump(self, seconds: float) -> None:
         self.now += seconds
-        self.begun = [min(at, self.now) for at in self.begun]  # a clock that goes back refills nothing
+        self.begun = [
+            min(at, self.now) for at in self.begun
+        ]  # a clock that goes back refills nothing
 
     @rule()
     def restart(self) -> None:

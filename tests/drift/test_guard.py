@@ -15,7 +15,9 @@ from serve.model.canary import BUCKETS, Arm
 BUDGET, BAND = 0.01, 4.0
 
 
-def counts(requests: int, errors: int = 0, alerts: int = 0, microseconds: float = 50.0, slow: int = 0) -> Counts:
+def counts(
+    requests: int, errors: int = 0, alerts: int = 0, microseconds: float = 50.0, slow: int = 0
+) -> Counts:
     """One row a request; `slow` of them took a hundred times as long."""
     arm = Arm(errors=errors)
     for i in range(requests):
@@ -35,12 +37,16 @@ def test_evidence_is_the_mixture_over_higher_rates_against_the_tolerated_one() -
     assert evidence(1, 0, 0.1) == evidence(0, 9, 1.0) == -math.inf
 
 
-def test_at_the_tolerated_rate_a_guard_that_always_looks_is_seldom_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_the_tolerated_rate_a_guard_that_always_looks_is_seldom_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(guard, "ALPHA", 0.05)
     rng, wrong = np.random.default_rng(0), 0
     for _ in range(200):
         hits = np.cumsum(rng.random(300) < 0.1)
-        wrong += any(evidence(int(k), n, 0.1) > -math.log(guard.ALPHA) for n, k in enumerate(hits, 1))
+        wrong += any(
+            evidence(int(k), n, 0.1) > -math.log(guard.ALPHA) for n, k in enumerate(hits, 1)
+        )
     assert wrong <= 0.05 * 200
 
 
@@ -55,7 +61,9 @@ def test_an_alert_rate_outside_the_band_ends_it() -> None:
     found = stop(counts(900, alerts=9), counts(40, alerts=20))
     assert found == "20 of 40 rows alert, over 0.0400; 9 of the champion's 900 do"
     assert "under" in stop(counts(900, alerts=400), counts(8000))
-    assert stop(counts(900, alerts=400), counts(8000, alerts=80)) == ""  # after drift a quiet challenger is what is wanted
+    assert (
+        stop(counts(900, alerts=400), counts(8000, alerts=80)) == ""
+    )  # after drift a quiet challenger is what is wanted
 
 
 def test_what_the_champion_does_too_is_no_fault_of_the_canary() -> None:
@@ -76,5 +84,8 @@ def test_nothing_seen_is_no_reason() -> None:
 
 
 def test_replicas_add_up() -> None:
-    arms: list[dict[str, Any]] = [vars(Arm(2, 1, 5, 1, [1] * BUCKETS)), vars(Arm(3, 0, 7, 2, [2] * BUCKETS))]
+    arms: list[dict[str, Any]] = [
+        vars(Arm(2, 1, 5, 1, [1] * BUCKETS)),
+        vars(Arm(3, 0, 7, 2, [2] * BUCKETS)),
+    ]
     assert Counts.total(arms) == Counts(5, 1, 12, 3, (3,) * BUCKETS)

@@ -94,7 +94,9 @@ async def goes_on(stuck: Stuck, monitor: Any = None) -> None:
     assert stuck.holds
 
 
-async def test_a_monitor_starts_beside_a_store_that_hangs(world: SimpleNamespace, start: Start) -> None:
+async def test_a_monitor_starts_beside_a_store_that_hangs(
+    world: SimpleNamespace, start: Start
+) -> None:
     world.store.hold = stuck = Stuck(True)
     starting = asyncio.ensure_future(start())
     await goes_on(stuck)
@@ -103,12 +105,24 @@ async def test_a_monitor_starts_beside_a_store_that_hangs(world: SimpleNamespace
 
 
 REPORT = {
-    "replica": "r", "pid": 1, "version": "1", "digest": "d", "since": 0.0, "told": [], "counts": [], "rows": [],
-}  # fmt: skip
+    "replica": "r",
+    "pid": 1,
+    "version": "1",
+    "digest": "d",
+    "since": 0.0,
+    "told": [],
+    "counts": [],
+    "rows": [],
+}
 QUESTIONS = {
-    "status": (), "exposition": (), "console": (), "count": ("consumer", [], []), "ingest": (REPORT,),
-    "label": ([],), "switch": ("auto",),
-}  # fmt: skip
+    "status": (),
+    "exposition": (),
+    "console": (),
+    "count": ("consumer", [], []),
+    "ingest": (REPORT,),
+    "label": ([],),
+    "switch": ("auto",),
+}
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -134,7 +148,9 @@ async def test_the_lease_is_kept_beside_the_loop(world: SimpleNamespace, start: 
 
 
 @pytest.mark.parametrize("method", ["desired", "fetch", "moves", "latest", "log_report", "get"])
-async def test_a_registry_that_hangs_stops_no_loop(world: SimpleNamespace, start: Start, method: str) -> None:
+async def test_a_registry_that_hangs_stops_no_loop(
+    world: SimpleNamespace, start: Start, method: str
+) -> None:
     if method in ("fetch", "get"):
         world.registry.desired = lambda: Desired(CHAMPION)
     stuck = Stuck(RegistryUnavailable("it hung"))
@@ -151,7 +167,9 @@ async def test_a_registry_that_hangs_stops_no_loop(world: SimpleNamespace, start
     stuck.let_go()
 
 
-async def test_a_controller_that_hangs_stops_no_loop(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_controller_that_hangs_stops_no_loop(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stuck = Stuck(RuntimeError("it hung"))
     monkeypatch.setattr(handles.serve, "get_app_handle", stuck)
     monitor = await start()
@@ -162,12 +180,16 @@ async def test_a_controller_that_hangs_stops_no_loop(start: Start, monkeypatch: 
     await hurrying  # they look by themselves: it is no error
 
 
-async def test_replicas_that_do_not_answer_hold_up_nothing_for_long(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_replicas_that_do_not_answer_hold_up_nothing_for_long(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def never() -> list[Any]:
         await asyncio.Event().wait()
         return []
 
-    handle = SimpleNamespace(is_initialized=True, broadcast=lambda _: SimpleNamespace(results_async=never))
+    handle = SimpleNamespace(
+        is_initialized=True, broadcast=lambda _: SimpleNamespace(results_async=never)
+    )
     monkeypatch.setattr(handles.serve, "get_app_handle", lambda name: handle)
     monkeypatch.setattr(monitors, "HURRY_S", 0.01)
     await (await start())._hurry()

@@ -25,8 +25,14 @@ from train.table.schema import Columns
 from vigil.errors import JobsUnavailable
 
 GATE = {"passed": True, "reason": "better"}
-SHADOW = {"errors": 0, "rows": 100, "champion_alert_rate": 0.01, "challenger_alert_rate": 0.02,
-          "champion_us_per_row": 10.0, "challenger_us_per_row": 12.0}  # fmt: skip
+SHADOW = {
+    "errors": 0,
+    "rows": 100,
+    "champion_alert_rate": 0.01,
+    "challenger_alert_rate": 0.02,
+    "champion_us_per_row": 10.0,
+    "challenger_us_per_row": 12.0,
+}
 
 
 class Shelved(Shelf):
@@ -60,7 +66,9 @@ def roll_out(shelf: Shelved, found: dict[str, Any] | None = None, **settings: An
     rollout = Rollout(chosen, DriftMetrics())
     rollout.budget = 0.01
     rollout.shadow.found = lambda challenger=None: found  # type: ignore[method-assign]
-    return retrain._roll_out(Version("2", "run", "digest", 0.0), GATE, "drift: x", chosen, cast(Registry, shelf), rollout)
+    return retrain._roll_out(
+        Version("2", "run", "digest", 0.0), GATE, "drift: x", chosen, cast(Registry, shelf), rollout
+    )
 
 
 def test_by_default_the_gate_alone_decides(shelf: Shelved) -> None:
@@ -74,13 +82,17 @@ def test_the_shadows_evidence_is_part_of_the_gate(shelf: Shelved) -> None:
 
 
 @pytest.mark.parametrize("found", [None, SHADOW | {"rows": 99}, SHADOW | {"errors": 1}])
-def test_a_challenger_that_fails_in_the_shadow_is_kept_back(shelf: Shelved, found: dict[str, Any] | None) -> None:
+def test_a_challenger_that_fails_in_the_shadow_is_kept_back(
+    shelf: Shelved, found: dict[str, Any] | None
+) -> None:
     kept = roll_out(shelf, found, shadow_rows=100)
     assert (kept.outcome, shelf.alias["champion"]) == ("kept", "1")
     assert "shadow" in kept.reason
 
 
-@pytest.mark.parametrize(("end", "outcome", "champion"), [("promote", "promoted", "2"), ("stop", "kept", "1")])
+@pytest.mark.parametrize(
+    ("end", "outcome", "champion"), [("promote", "promoted", "2"), ("stop", "kept", "1")]
+)
 def test_a_canary_decides_where_the_settings_ask_for_one(
     shelf: Shelved, monkeypatch: pytest.MonkeyPatch, end: str, outcome: str, champion: str
 ) -> None:
@@ -96,7 +108,9 @@ def test_a_canary_decides_where_the_settings_ask_for_one(
     assert (again.outcome, [m.kind for m in history(shelf)].count("canary")) == (outcome, 1)
 
 
-def test_a_job_server_that_is_not_ready_is_asked_again_later(shelf: Shelved, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_server_that_is_not_ready_is_asked_again_later(
+    shelf: Shelved, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class NotReady:
         def __init__(self, url: str) -> None: ...
 
@@ -104,7 +118,9 @@ def test_a_job_server_that_is_not_ready_is_asked_again_later(shelf: Shelved, mon
             return []
 
         def submit_job(self, **job: str) -> None:
-            raise RuntimeError("Request failed with status code 500: No available agent to submit job")
+            raise RuntimeError(
+                "Request failed with status code 500: No available agent to submit job"
+            )
 
     bundle = SimpleNamespace(info={"data": "table.csv", "label": None})
     monkeypatch.setattr(submit, "JobServer", NotReady)
@@ -114,7 +130,9 @@ def test_a_job_server_that_is_not_ready_is_asked_again_later(shelf: Shelved, mon
         retrain.retrain("1", 0.0, "drift", DriftSettings(), cast(Registry, shelf), rollout)
 
 
-def test_a_retraining_is_asked_for_what_the_champion_was_made_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_retraining_is_asked_for_what_the_champion_was_made_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked: list[Any] = []
 
     class Known:
@@ -127,14 +145,23 @@ def test_a_retraining_is_asked_for_what_the_champion_was_made_of(monkeypatch: py
             return "FAILED", ["starting", "no rows"]
 
     monkeypatch.setattr(retrain, "Jobs", Known)
-    info = {"data": "/t.csv", "label": "y", "columns": {"features": ["a", "b"], "time": "t"}, "over_time": "diff:1",
-            "forest": {"n_estimators": 400, "max_features": 0.5}}  # fmt: skip
-    ran = retrain._run("17-volume", 5.0, info, settings=DriftSettings(home=tmp_path), until=math.inf)
+    info = {
+        "data": "/t.csv",
+        "label": "y",
+        "columns": {"features": ["a", "b"], "time": "t"},
+        "over_time": "diff:1",
+        "forest": {"n_estimators": 400, "max_features": 0.5},
+    }
+    ran = retrain._run(
+        "17-volume", 5.0, info, settings=DriftSettings(home=tmp_path), until=math.inf
+    )
     assert ran.ended == "ended FAILED without a version: no rows"
     job, spec, environment = asked
     assert job == "retrain-17-volume"
     columns = Columns("y", "t", None, ("a", "b"))
-    assert spec == JobSpec("/t.csv", None, str(tmp_path / "captured"), 5.0, "volume", "17-volume", columns, "diff:1")
+    assert spec == JobSpec(
+        "/t.csv", None, str(tmp_path / "captured"), 5.0, "volume", "17-volume", columns, "diff:1"
+    )
     assert environment == {"VIGIL_TRAIN_N_ESTIMATORS": "400", "VIGIL_TRAIN_MAX_FEATURES": "0.5"}
 
 
@@ -169,7 +196,9 @@ def test_whoever_reads_of_the_retraining_is_told_that_its_job_was_lost(
         monkeypatch.setattr(shelf, name, answer, raising=False)
     settings, until = DriftSettings(retrain_timeout_s=900), time.time() + 60
     rollout = Rollout(settings, DriftMetrics())
-    done = retrain.retrain("1", 0.0, "drift", settings, cast(Registry, shelf), rollout=rollout, until=until)
+    done = retrain.retrain(
+        "1", 0.0, "drift", settings, cast(Registry, shelf), rollout=rollout, until=until
+    )
     assert done.outcome == ("promoted" if made else "failed")
     assert ("submitted again" in done.reason) == (times == 1)
     assert ("submitted twice, and lost twice" in done.reason) == (times == 2)

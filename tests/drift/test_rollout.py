@@ -53,15 +53,25 @@ def report(canary: Canary, replica: str = "r1", **arm: Any) -> dict[str, Any]:
 def test_a_replica_that_lags_longer_than_allowed_is_an_alert(rollout: Rollout) -> None:
     live = [{"replica": "a", "version": "1"}, {"replica": "b", "version": "0"}]
     first = rollout.status(live, 100.0)
-    assert (first["desired_version"], first["lagging"], first["disagreement"]["alert"]) == ("1", ["b"], False)
-    assert rollout.status(live, 106.0)["disagreement"] == {"alert": False, "seconds": 6.0, "allowed_polls": 3}
+    assert (first["desired_version"], first["lagging"], first["disagreement"]["alert"]) == (
+        "1",
+        ["b"],
+        False,
+    )
+    assert rollout.status(live, 106.0)["disagreement"] == {
+        "alert": False,
+        "seconds": 6.0,
+        "allowed_polls": 3,
+    }
     assert rollout.status(live, 106.1)["disagreement"]["alert"] is True
     agreed = [{"replica": "a", "version": "1"}, {"replica": "b", "version": "1"}]
     assert rollout.status(agreed, 107.0)["lagging"] == []
     assert rollout.status(live, 108.0)["disagreement"]["seconds"] == 0.0
 
 
-def test_a_bad_canary_is_stopped_with_the_reason_in_the_ledger(rollout: Rollout, canary: Canary, shelf: Shelf) -> None:
+def test_a_bad_canary_is_stopped_with_the_reason_in_the_ledger(
+    rollout: Rollout, canary: Canary, shelf: Shelf
+) -> None:
     rollout.ingest(report(canary, requests=5, rows=5))
     assert (rollout.due(canary.started), rollout.stopped) == (None, None)
     rollout.ingest(report(canary, replica="r2", requests=5, errors=5, rows=5))
@@ -71,14 +81,19 @@ def test_a_bad_canary_is_stopped_with_the_reason_in_the_ledger(rollout: Rollout,
     rollout.carry_out("stop", shelf)  # type: ignore[arg-type]
     latest = history(shelf)[0]
     assert (latest.kind, latest.reason, latest.actor, shelf.canary()) == (
-        "canary stopped", "it failed on 5 of 15 requests", "canary-guard", None,
-    )  # fmt: skip
+        "canary stopped",
+        "it failed on 5 of 15 requests",
+        "canary-guard",
+        None,
+    )
     rollout.follow(desired("1"))
     assert (rollout.due(canary.started), rollout.status([], 0.0)["canary"]) == (None, None)
     assert rollout._metrics.registry.get_sample_value("vigil_canary_stops_total") == 1
 
 
-def test_a_good_canary_is_promoted_at_its_end_and_not_before_it_was_used(rollout: Rollout, canary: Canary, shelf: Shelf) -> None:
+def test_a_good_canary_is_promoted_at_its_end_and_not_before_it_was_used(
+    rollout: Rollout, canary: Canary, shelf: Shelf
+) -> None:
     end = canary.started + 120
     assert rollout.due(end) is None
     rollout.ingest(report(canary, requests=30, rows=30))
@@ -86,7 +101,12 @@ def test_a_good_canary_is_promoted_at_its_end_and_not_before_it_was_used(rollout
     assert rollout.due(end) == "promote"
     rollout.carry_out("promote", shelf)  # type: ignore[arg-type]
     latest = history(shelf)[0]
-    assert (latest.kind, latest.to, latest.reason, shelf.canary()) == ("promote", "2", "canary passed: try", None)
+    assert (latest.kind, latest.to, latest.reason, shelf.canary()) == (
+        "promote",
+        "2",
+        "canary passed: try",
+        None,
+    )
     assert latest.gates["canary"] == {"requests": 30, "rows": 30, "alerts": 0, "errors": 0}
 
 
@@ -101,8 +121,16 @@ def test_reports_of_another_canary_count_nothing(rollout: Rollout, canary: Canar
 
 def shadow(ours: Any, theirs: Any, challenger: str = "2", **changes: Any) -> dict[str, Any]:
     scores = np.stack([ours, theirs])
-    return {"champion": "1", "challenger": challenger, "errors": 0, "dropped": 0, "scores": scores, "alerts": scores > 0.9,
-            "seconds": (0.001, 0.002), **changes}  # fmt: skip
+    return {
+        "champion": "1",
+        "challenger": challenger,
+        "errors": 0,
+        "dropped": 0,
+        "scores": scores,
+        "alerts": scores > 0.9,
+        "seconds": (0.001, 0.002),
+        **changes,
+    }
 
 
 def test_the_shadow_says_how_far_two_models_agree() -> None:
@@ -112,15 +140,31 @@ def test_the_shadow_says_how_far_two_models_agree() -> None:
     found.add(shadow(scores[50:], scores[50:]))
     same = found.found("2")
     assert same is not None
-    assert (same["rows"], same["kendall_tau"], same["top_overlap"], same["alert_rate_ratio"]) == (100, pytest.approx(1), 1.0, 1.0)
-    assert (same["champion_us_per_row"], same["challenger_us_per_row"]) == (pytest.approx(20), pytest.approx(40))
+    assert (same["rows"], same["kendall_tau"], same["top_overlap"], same["alert_rate_ratio"]) == (
+        100,
+        pytest.approx(1),
+        1.0,
+        1.0,
+    )
+    assert (same["champion_us_per_row"], same["challenger_us_per_row"]) == (
+        pytest.approx(20),
+        pytest.approx(40),
+    )
     assert (same["champion_alert_rate"], found.found("3")) == (pytest.approx(0.1), None)
     found.add(shadow(scores, 1 - scores, challenger="3"))
     opposite = found.found()
     assert opposite is not None
-    assert (opposite["challenger"], opposite["rows"], opposite["kendall_tau"], opposite["top_overlap"]) == (
-        "3", 100, pytest.approx(-1), 0.0,
-    )  # fmt: skip
+    assert (
+        opposite["challenger"],
+        opposite["rows"],
+        opposite["kendall_tau"],
+        opposite["top_overlap"],
+    ) == (
+        "3",
+        100,
+        pytest.approx(-1),
+        0.0,
+    )
 
 
 def test_the_shadow_counts_failures_and_remembers_a_bounded_number_of_rows() -> None:
@@ -128,7 +172,12 @@ def test_the_shadow_counts_failures_and_remembers_a_bounded_number_of_rows() -> 
     found.add({"champion": "1", "challenger": "2", "errors": 7, "dropped": 3})
     empty = found.found()
     assert empty is not None
-    assert (empty["errors"], empty["dropped"], empty["rows"], empty["kendall_tau"]) == (7, 3, 0, None)
+    assert (empty["errors"], empty["dropped"], empty["rows"], empty["kendall_tau"]) == (
+        7,
+        3,
+        0,
+        None,
+    )
     for _ in range(20):
         found.add(shadow(np.linspace(0, 1, 1000), np.linspace(0, 1, 1000)))
     full = found.found()
@@ -149,8 +198,14 @@ def test_the_shadow_counts_failures_and_remembers_a_bounded_number_of_rows() -> 
     ],
 )
 def test_the_gate_reads_the_shadow(changes: dict[str, float], word: str) -> None:
-    found = {"errors": 0, "rows": 100, "champion_alert_rate": 0.01, "challenger_alert_rate": 0.02,
-             "champion_us_per_row": 10.0, "challenger_us_per_row": 12.0} | changes  # fmt: skip
+    found = {
+        "errors": 0,
+        "rows": 100,
+        "champion_alert_rate": 0.01,
+        "challenger_alert_rate": 0.02,
+        "champion_us_per_row": 10.0,
+        "challenger_us_per_row": 12.0,
+    } | changes
     verdict = judge_shadow(found, 100, 0.04)
     assert verdict.passed == (not word)
     assert word in verdict.reason

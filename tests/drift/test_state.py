@@ -19,7 +19,9 @@ Make = Callable[[], State]
 
 
 @pytest.fixture(params=["file", "s3"])
-def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+def make(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Make]:
     """make() is one more monitor's view of the one state."""
     if request.param == "file":
         made: list[FileState] = []
@@ -76,7 +78,9 @@ def test_in_s3_a_monitor_that_slept_too_long_has_lost_it(monkeypatch: pytest.Mon
         with pytest.raises(LostLease):
             sleeper.save({"by": "sleeper, too late"})
         assert not sleeper.hold()
-        assert json.loads(client.get_object(Bucket="state", Key="monitor.json")["Body"].read())["state"] == {"by": "sleeper"}
+        assert json.loads(client.get_object(Bucket="state", Key="monitor.json")["Body"].read())[
+            "state"
+        ] == {"by": "sleeper"}
 
 
 def test_in_s3_who_cannot_ask_holds_nothing() -> None:
@@ -98,7 +102,10 @@ def test_a_killed_monitor_lets_go_of_its_folder(tmp_path: Path) -> None:
     """
     mine = FileState(tmp_path)
     with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"

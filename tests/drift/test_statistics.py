@@ -36,7 +36,9 @@ def test_ks_and_p_are_scipys(reference: Reference, size: int) -> None:
         expected = ks_2samp(reference.samples[:, j], window[:, j], method="asymp")
         assert found.ks[j] == pytest.approx(expected.statistic)
     # The limit distribution that scipy's "asymp" refines for finite samples.
-    assert found.p[1] == pytest.approx(ks_2samp(reference.samples[:, 1], window[:, 1], method="asymp").pvalue, rel=0.15)
+    assert found.p[1] == pytest.approx(
+        ks_2samp(reference.samples[:, 1], window[:, 1], method="asymp").pvalue, rel=0.15
+    )
 
 
 def test_ties_do_not_raise_the_distance() -> None:
@@ -56,7 +58,9 @@ def test_missing_is_the_share_of_nan_and_does_not_poison_the_rest(reference: Ref
 
 
 @pytest.mark.parametrize(("column", "stuck"), [(0, False), (1, True)])
-def test_stuck_is_a_feature_that_used_to_move(reference: Reference, column: int, stuck: bool) -> None:
+def test_stuck_is_a_feature_that_used_to_move(
+    reference: Reference, column: int, stuck: bool
+) -> None:
     window = rows(200, 1)
     window[:, column] = 7
     assert compare(reference, window).stuck.tolist() == [stuck and j == column for j in range(3)]
@@ -71,14 +75,19 @@ def test_stuck_is_a_feature_that_used_to_move(reference: Reference, column: int,
         pytest.param(lambda x: x.mean() + (x - x.mean()) * 50, 1, id="wider"),
     ],
 )
-def test_unit_is_the_factor_of_centre_and_spread_together(reference: Reference, change: Any, factor: float) -> None:
+def test_unit_is_the_factor_of_centre_and_spread_together(
+    reference: Reference, change: Any, factor: float
+) -> None:
     window = rows(200, 1)
     window[:, 1] = change(window[:, 1])
     assert compare(reference, window).unit == pytest.approx([1, factor, 1], rel=0.1)
 
 
 def test_psi_is_near_zero_for_the_same_and_grows_with_the_shift(reference: Reference) -> None:
-    psi = [float(compare(reference, rows(500, 1) + np.array([0, shift, 0])).psi[1]) for shift in (0, 0.5, 1, 3)]
+    psi = [
+        float(compare(reference, rows(500, 1) + np.array([0, shift, 0])).psi[1])
+        for shift in (0, 0.5, 1, 3)
+    ]
     assert psi[0] < 0.1
     assert psi == sorted(psi)
     assert psi[-1] > 1

@@ -37,7 +37,9 @@ def samples(watch: Watch, now: float = NOW) -> dict[tuple[str, ...], float]:
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
-def test_rows_of_another_version_are_skipped_and_counted(watch: Make, report: Make, live: Make) -> None:
+def test_rows_of_another_version_are_skipped_and_counted(
+    watch: Make, report: Make, live: Make
+) -> None:
     seen = watch()
     seen.ingest(report(live(30)), NOW)
     seen.ingest(report(live(70), version="0"), NOW)
@@ -57,7 +59,9 @@ def test_rows_before_the_first_champion_are_skipped(watch: Make, report: Make, l
     never.close()
 
 
-def test_windows_are_captured_as_training_reads_them(watch: Make, report: Make, live: Make, tmp_path: Path) -> None:
+def test_windows_are_captured_as_training_reads_them(
+    watch: Make, report: Make, live: Make, tmp_path: Path
+) -> None:
     seen, rows = watch(), live(250)
     for i in range(0, 250, 50):
         seen.ingest(report(rows[i : i + 50]), NOW + i)
@@ -68,10 +72,14 @@ def test_windows_are_captured_as_training_reads_them(watch: Make, report: Make, 
     later = read_captured(tmp_path / "captured", NOW + 1)
     assert later is not None
     np.testing.assert_array_equal(later.X, rows[100:200])
-    assert [str(f.relative_to(tmp_path / "captured").parent) for f in tmp_path.rglob("*.parquet")] == ["date=2023-11-14"] * 2
+    assert [
+        str(f.relative_to(tmp_path / "captured").parent) for f in tmp_path.rglob("*.parquet")
+    ] == ["date=2023-11-14"] * 2
 
 
-def test_only_the_latest_windows_are_kept(watch: Make, report: Make, live: Make, tmp_path: Path) -> None:
+def test_only_the_latest_windows_are_kept(
+    watch: Make, report: Make, live: Make, tmp_path: Path
+) -> None:
     seen = watch(keep_windows=10)
     for i in range(12):
         seen.ingest(report(live(WINDOW, seed=i)), NOW + i)
@@ -96,7 +104,9 @@ def test_a_full_disk_is_counted_and_costs_no_verdict(
     assert samples(seen)["vigil_capture_write_failures_total",] == 1
 
 
-def test_drifted_features_are_told_with_their_evidence(watch: Make, report: Make, live: Make) -> None:
+def test_drifted_features_are_told_with_their_evidence(
+    watch: Make, report: Make, live: Make
+) -> None:
     seen, rows = watch(), live(WINDOW)
     rows[:, 2] += 3
     rows[:, 4] += 1.5
@@ -109,13 +119,24 @@ def test_drifted_features_are_told_with_their_evidence(watch: Make, report: Make
     assert samples(seen)["vigil_drift_windows_total", "population drift"] == 1
 
 
-def test_the_status_of_a_judged_window_can_be_answered(watch: Make, report: Make, live: Make) -> None:
+def test_the_status_of_a_judged_window_can_be_answered(
+    watch: Make, report: Make, live: Make
+) -> None:
     seen = watch()
     seen.ingest(report(live(WINDOW)), NOW)
-    answer = msgspec.json.decode(msgspec.json.encode(seen.status(NOW)))  # a NumPy number would be refused
+    answer = msgspec.json.decode(
+        msgspec.json.encode(seen.status(NOW))
+    )  # a NumPy number would be refused
     assert answer["scores"]["ks"] > 0
     assert answer["calibration"]["promised"] is True
-    assert set(answer["features"][0]) >= {"feature", "ks", "floor", "alone", "wasserstein", "correlation"}
+    assert set(answer["features"][0]) >= {
+        "feature",
+        "ks",
+        "floor",
+        "alone",
+        "wasserstein",
+        "correlation",
+    }
 
 
 def drifted(seen: Watch, report: Make, live: Make) -> None:
@@ -136,8 +157,12 @@ def test_state_survives_a_restart(watch: Make, report: Make, live: Make) -> None
     third = watch()
     assert third.state.phase == "cooling"
     assert third.status(NOW)["last_retraining"] == {
-        "outcome": "kept", "reason": "no better", "version": "2", "cause": before.cause, "at": NOW + 60,
-    }  # fmt: skip
+        "outcome": "kept",
+        "reason": "no better",
+        "version": "2",
+        "cause": before.cause,
+        "at": NOW + 60,
+    }
     assert samples(after)["vigil_retrains_total", "kept"] == 1
 
 
@@ -150,7 +175,13 @@ def test_an_unreadable_state_is_begun_anew(watch: Make, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("promoted", "phase"), [("2", "cooling"), ("3", "watching")])
 def test_a_champion_of_its_own_leaves_the_cooldown(
-    watch: Make, report: Make, live: Make, bundle: Any, version: Callable[[str], Version], promoted: str, phase: str
+    watch: Make,
+    report: Make,
+    live: Make,
+    bundle: Any,
+    version: Callable[[str], Version],
+    promoted: str,
+    phase: str,
 ) -> None:
     seen = watch()
     drifted(seen, report, live)
@@ -160,7 +191,9 @@ def test_a_champion_of_its_own_leaves_the_cooldown(
     assert (seen.status(NOW)["verdict"], seen.severity, seen.following) == (None, 0.0, promoted)
 
 
-def test_a_new_champion_begins_a_new_window(watch: Make, report: Make, live: Make, bundle: Any, version: Any) -> None:
+def test_a_new_champion_begins_a_new_window(
+    watch: Make, report: Make, live: Make, bundle: Any, version: Any
+) -> None:
     seen = watch()
     seen.ingest(report(live(60)), NOW)
     seen.follow(version("2"), bundle, NOW)
@@ -189,7 +222,9 @@ def test_a_dead_replica_is_in_no_state_any_more(watch: Make, report: Make, live:
     assert ("vigil_model_last_known_good",) not in samples(seen, NOW + TIMEOUT_S)
 
 
-def test_a_report_judges_the_canary_and_feeds_the_shadow(watch: Make, report: Make, live: Make, version: Make) -> None:
+def test_a_report_judges_the_canary_and_feeds_the_shadow(
+    watch: Make, report: Make, live: Make, version: Make
+) -> None:
     seen = watch()
     canary = Canary("2", "1", 5.0, ((0.1, 60.0),))
     seen.rollout.follow(Desired(version("1"), canary=canary))
@@ -197,11 +232,16 @@ def test_a_report_judges_the_canary_and_feeds_the_shadow(watch: Make, report: Ma
     shadow = {"champion": "1", "challenger": "2", "errors": 1, "dropped": 0}
     seen.ingest({**report(live(0)), "trial": trial, "shadow": shadow}, NOW)
     status = seen.status(NOW)
-    assert (seen.rollout.stopped, status["canary"]["stopped"]) == (5.0, "it failed on 2 of 2 requests")
+    assert (seen.rollout.stopped, status["canary"]["stopped"]) == (
+        5.0,
+        "it failed on 2 of 2 requests",
+    )
     assert status["shadow"]["errors"] == 1
 
 
-def test_the_exposition_sums_replicas_and_keeps_the_dead(watch: Make, report: Make, live: Make) -> None:
+def test_the_exposition_sums_replicas_and_keeps_the_dead(
+    watch: Make, report: Make, live: Make
+) -> None:
     seen = watch()
     seen.ingest(report(live(0), replica="r1", scored=5), NOW - 60)
     seen.ingest(report(live(0), replica="r2", scored=3), NOW)
@@ -212,14 +252,18 @@ def test_the_exposition_sums_replicas_and_keeps_the_dead(watch: Make, report: Ma
     assert not any(name.endswith("_created") for name, *_ in found)
 
 
-def test_windows_of_one_report_are_all_captured(watch: Any, report: Any, live: Any, tmp_path: Path) -> None:
+def test_windows_of_one_report_are_all_captured(
+    watch: Any, report: Any, live: Any, tmp_path: Path
+) -> None:
     watch().ingest(report(live(300)), NOW)
     captured = read_captured(tmp_path / "captured", 0)
     assert captured is not None
     assert len(captured) == 300
 
 
-def test_broken_windows_are_not_trained_on(watch: Any, report: Any, live: Any, tmp_path: Path) -> None:
+def test_broken_windows_are_not_trained_on(
+    watch: Any, report: Any, live: Any, tmp_path: Path
+) -> None:
     rows = live(100)
     rows[:, 2] = rows[0, 2]  # stuck
     watch().ingest(report(rows), NOW)
@@ -233,14 +277,19 @@ def test_foreign_state_is_begun_anew(watch: Any, tmp_path: Path, raw: bytes) -> 
     assert watch().state.phase == "watching"
 
 
-def test_of_two_monitors_with_one_state_one_decides(watch: Make, report: Make, live: Make, bundle: Any, version: Any) -> None:
+def test_of_two_monitors_with_one_state_one_decides(
+    watch: Make, report: Make, live: Make, bundle: Any, version: Any
+) -> None:
     first = watch()
     second = Watch(first.settings)
     second.follow(version("1"), bundle, NOW)
     for seen in (first, second):
         drifted(seen, report, live)
         seen.tick(NOW + 10)
-    assert [(seen.holds, seen.state.phase) for seen in (first, second)] == [(True, "retraining"), (False, "watching")]
+    assert [(seen.holds, seen.state.phase) for seen in (first, second)] == [
+        (True, "retraining"),
+        (False, "watching"),
+    ]
     assert second.status(NOW)["standby"] is True
     assert second.status(NOW)["replicas"]
     with pytest.raises(LostLease, match="another monitor"):
@@ -251,7 +300,9 @@ def test_of_two_monitors_with_one_state_one_decides(watch: Make, report: Make, l
     second.close()
 
 
-def test_a_window_that_nobody_fills_is_judged_after_a_while(watch: Make, report: Make, live: Make) -> None:
+def test_a_window_that_nobody_fills_is_judged_after_a_while(
+    watch: Make, report: Make, live: Make
+) -> None:
     seen = watch(window_s=60.0)
     seen.ingest(report(live(40, shift=3)), NOW)
     seen.tick(NOW + 59)
@@ -279,7 +330,9 @@ def test_the_clock_alone_starts_a_scheduled_retraining(watch: Make) -> None:
     assert watch(schedule_hours=1.0).state == seen.state
 
 
-def test_switched_to_observe_nothing_is_promoted_any_more(watch: Make, report: Make, live: Make) -> None:
+def test_switched_to_observe_nothing_is_promoted_any_more(
+    watch: Make, report: Make, live: Make
+) -> None:
     seen = watch()
     drifted(seen, report, live)
     assert seen.retrains
@@ -291,7 +344,9 @@ def test_switched_to_observe_nothing_is_promoted_any_more(watch: Make, report: M
     assert again.retrains
 
 
-def test_transitions_are_remembered_with_their_reasons(watch: Make, report: Make, live: Make) -> None:
+def test_transitions_are_remembered_with_their_reasons(
+    watch: Make, report: Make, live: Make
+) -> None:
     seen = watch()
     drifted(seen, report, live)
     seen.finish(Retraining("kept", "no better", "2"), NOW + 60)
@@ -316,14 +371,19 @@ def test_an_episode_and_a_data_break_have_a_report(watch: Make, report: Make, li
     assert seen.take_page() is None
 
 
-def test_a_label_finds_its_row_after_a_restart_in_what_was_captured(watch: Make, report: Make, live: Make) -> None:
+def test_a_label_finds_its_row_after_a_restart_in_what_was_captured(
+    watch: Make, report: Make, live: Make
+) -> None:
     sent = report(live(WINDOW))
     scores = np.zeros(WINDOW)
     scores[7] = 1.0
     sent["rows"] = [("1", sent["rows"][0][1], scores, [f"r{i}" for i in range(WINDOW)])]
     watch().ingest(sent, NOW)
     again = watch()
-    assert again.label([Label("r7", True), Label("r8", True), Label("unheard", False)]) == {"matched": 2, "waiting": 1}
+    assert again.label([Label("r7", True), Label("r8", True), Label("unheard", False)]) == {
+        "matched": 2,
+        "waiting": 1,
+    }
     told = again.status(NOW)["feedback"]["champion"]
     assert (told["true_positive"], told["false_negative"]) == (1, 1)
     assert samples(again)["vigil_feedback_precision", "value"] == 1.0

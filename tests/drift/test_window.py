@@ -19,11 +19,15 @@ def test_batches_give_the_same_windows_as_one_batch(batches: list[int], size: in
         made += window.add(rows[part], rows[part, 0], [str(now)] * len(rows[part]), float(now))
         assert len(window) < size
     whole = TumblingWindow(size).add(rows, rows[:, 0], ["r"] * len(rows), 0.0)
-    assert [(w.rows.tolist(), w.scores.tolist()) for w in made] == [(w.rows.tolist(), w.scores.tolist()) for w in whole]
+    assert [(w.rows.tolist(), w.scores.tolist()) for w in made] == [
+        (w.rows.tolist(), w.scores.tolist()) for w in whole
+    ]
     assert len(made) == len(rows) // size
     arrived = np.repeat(np.arange(len(batches)), batches)
     assert [w.since for w in made] == arrived[: len(made) * size : size].tolist()
-    assert [request for w in made for request in w.requests] == [str(k) for k in arrived[: len(made) * size]]
+    assert [request for w in made for request in w.requests] == [
+        str(k) for k in arrived[: len(made) * size]
+    ]
 
 
 def test_reset_forgets_and_counts_the_unfinished_window() -> None:

@@ -123,7 +123,11 @@ def test_a_change_shows_what_it_changes_and_nothing_else(life: Life) -> None:
     assert life.change.code == 0
     # The workers of the RayService, how many of them a drain must leave, and what pods read of it.
     assert life.change.changes == {"update": 3}
-    assert life.change.diffs() == {"vigil": ["spec"], "vigil-serve-worker": ["spec"], "settings": ["data"]}
+    assert life.change.diffs() == {
+        "vigil": ["spec"],
+        "vigil-serve-worker": ["spec"],
+        "settings": ["data"],
+    }
 
 
 def test_what_autoscalers_write_is_no_change_of_the_stack(life: Life) -> None:

@@ -35,7 +35,11 @@ WIDE = {"viewport": {"width": 1220, "height": 850}}
 PICTURES: dict[str, dict[str, Any]] = {
     "console-light": {"color_scheme": "light", **WIDE},
     "console-dark": {"color_scheme": "dark", **WIDE},
-    "console-phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2},
+    "console-phone": {
+        "color_scheme": "light",
+        "viewport": {"width": 390, "height": 844},
+        "device_scale_factor": 2,
+    },
 }
 WHEN: dict[str, Callable[[dict[str, Any]], bool]] = {
     "console-light": lambda shown: shown["kinds"][-1] == "k-retrain",
@@ -69,7 +73,9 @@ class Showing:
             eventually(lambda: self.over.is_set() or answers(f"{url}/healthz"), 240)
             with chromium() as browser:
                 page = browser.new_page()
-                looked = Looked(page, url, away=True)  # the proxy of this platform is killed in the end
+                looked = Looked(
+                    page, url, away=True
+                )  # the proxy of this platform is killed in the end
                 page.goto(f"{url}/")
                 drawn: set[str] = set()
                 while not self.over.wait(STEP_S):

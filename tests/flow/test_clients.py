@@ -28,7 +28,12 @@ def names(platform: Vigil) -> list[str]:
 @pytest.fixture(scope="module")
 def rows(names: list[str]) -> NDArray[np.float64]:
     """Ordinary and odd rows that float32 holds exactly, so that FP32 asks the same as FP64."""
-    return np.random.default_rng(4).uniform(-50, 200, (40, len(names))).astype(np.float32).astype(np.float64)
+    return (
+        np.random.default_rng(4)
+        .uniform(-50, 200, (40, len(names)))
+        .astype(np.float32)
+        .astype(np.float64)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,12 @@ def expected(platform: Vigil, rows: NDArray[np.float64]) -> dict[str, Any]:
 @pytest.mark.parametrize("binary_out", [False, True])
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
 def test_tritonclient(
-    platform: Vigil, rows: NDArray[np.float64], expected: dict[str, Any], binary_in: bool, binary_out: bool, datatype: str
+    platform: Vigil,
+    rows: NDArray[np.float64],
+    expected: dict[str, Any],
+    binary_in: bool,
+    binary_out: bool,
+    datatype: str,
 ) -> None:
     with triton.InferenceServerClient(f"127.0.0.1:{platform.port}") as client:
         assert client.is_server_live()
@@ -54,9 +64,20 @@ def test_tritonclient(
         assert client.is_model_ready("vigil")
         assert client.get_model_metadata("vigil")["inputs"][0]["shape"] == [-1, rows.shape[1]]
         tensor = triton.InferInput("features", list(rows.shape), datatype)
-        tensor.set_data_from_numpy(rows.astype(np.float32 if datatype == "FP32" else np.float64), binary_data=binary_in)
-        outputs = [triton.InferRequestedOutput(name, binary_data=binary_out) for name in ("anomaly_score", "prediction")]
-        result = client.infer("vigil", [tensor], outputs=outputs, request_id="mine", model_version=expected["model_version"])
+        tensor.set_data_from_numpy(
+            rows.astype(np.float32 if datatype == "FP32" else np.float64), binary_data=binary_in
+        )
+        outputs = [
+            triton.InferRequestedOutput(name, binary_data=binary_out)
+            for name in ("anomaly_score", "prediction")
+        ]
+        result = client.infer(
+            "vigil",
+            [tensor],
+            outputs=outputs,
+            request_id="mine",
+            model_version=expected["model_version"],
+        )
     assert result.get_response()["id"] == "mine"
     for output in ("anomaly_score", "prediction"):
         values = result.as_numpy(output)
@@ -73,7 +94,9 @@ def test_tritonclient_is_told_what_is_wrong(platform: Vigil, rows: NDArray[np.fl
         assert failed.value.status() == "422"
 
 
-def test_mlflows_client(platform: Vigil, names: list[str], rows: NDArray[np.float64], expected: dict[str, Any]) -> None:
+def test_mlflows_client(
+    platform: Vigil, names: list[str], rows: NDArray[np.float64], expected: dict[str, Any]
+) -> None:
     client = ScoringServerClient("127.0.0.1", platform.port)
     client.ping()
     assert client.get_version()
@@ -83,20 +106,45 @@ def test_mlflows_client(platform: Vigil, names: list[str], rows: NDArray[np.floa
     assert [p["prediction"] for p in client.invoke(rows)["predictions"]] == expected["prediction"]
 
 
-def test_csv_by_requests(platform: Vigil, names: list[str], rows: NDArray[np.float64], expected: dict[str, Any]) -> None:
+def test_csv_by_requests(
+    platform: Vigil, names: list[str], rows: NDArray[np.float64], expected: dict[str, Any]
+) -> None:
     text = pd.DataFrame(rows, columns=names).to_csv(index=False)
-    answer = requests.post(f"{platform.url}/invocations", text, headers={"Content-Type": "text/csv"}, timeout=30)
+    answer = requests.post(
+        f"{platform.url}/invocations", text, headers={"Content-Type": "text/csv"}, timeout=30
+    )
     assert [p["anomaly_score"] for p in answer.json()["predictions"]] == expected["anomaly_score"]
 
 
 @pytest.mark.timeout(150)
-def test_schemathesis_finds_no_fault_and_no_undocumented_answer(platform: Vigil, tmp_path: Path) -> None:
+def test_schemathesis_finds_no_fault_and_no_undocumented_answer(
+    platform: Vigil, tmp_path: Path
+) -> None:
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     command = [
-        sys.executable, "-m", "schemathesis.cli", "run", f"{platform.url}/openapi.json", "--checks", checks,
-        "--max-examples", "60", "--seed", "7", "--phases", "examples,coverage,fuzzing", "--request-timeout", "20",
-        "--suppress-health-check", "all", "--generation-database", "none", "--warnings", "off", "--no-color",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "run",
+        f"{platform.url}/openapi.json",
+        "--checks",
+        checks,
+        "--max-examples",
+        "60",
+        "--seed",
+        "7",
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--request-timeout",
+        "20",
+        "--suppress-health-check",
+        "all",
+        "--generation-database",
+        "none",
+        "--warnings",
+        "off",
+        "--no-color",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert platform.get("/readyz")[0] == 200

@@ -27,10 +27,15 @@ from vigil.home import Home, Platform
 pytestmark = pytest.mark.timeout(420)
 
 # Who looks on, by name: each is entered when Ray and MLflow are up and nothing is served yet, and left before Ctrl-C.
-WATCHERS: dict[str, Callable[[Platform], AbstractContextManager[Any]]] = {"prometheus": scraping, "console": console}
+WATCHERS: dict[str, Callable[[Platform], AbstractContextManager[Any]]] = {
+    "prometheus": scraping,
+    "console": console,
+}
 
 # Panels that show nothing here, and why.
-EMPTY = {"Vigil / Stream: Put off, and begun anew": "one of its queries counts errors by their name, and there are none"}
+EMPTY = {
+    "Vigil / Stream: Put off, and begun anew": "one of its queries counts errors by their name, and there are none"
+}
 
 
 @dataclass
@@ -53,7 +58,9 @@ def data_arguments(request: pytest.FixtureRequest) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Demo]:
+def demo(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Demo]:
     """The one demo that all tests here look at; it leaves nothing when it is told to stop."""
     vigil = Vigil(tmp_path_factory.mktemp("demo"), free_port())
     process = vigil.start("demo", "--json", *data_arguments(request))
@@ -66,7 +73,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     try:
         platform = eventually(up, 120)
         with ExitStack() as watching:
-            seen = {name: watching.enter_context(watcher(platform)) for name, watcher in WATCHERS.items()}
+            seen = {
+                name: watching.enter_context(watcher(platform))
+                for name, watcher in WATCHERS.items()
+            }
             line = process.stdout.readline()
             assert line, f"the demo ended early: {process.communicate(timeout=60)[1]}"
             summary = json.loads(line)
@@ -99,9 +109,17 @@ def watched(demo: Demo, request: pytest.FixtureRequest) -> Iterator[Watched]:
         pytest.skip("no `prometheus` here: Debian's package prometheus has it")
     rows = live_rows(next(iter(data_arguments(request)[1:]), None), None).X[:400]
     answers = tried(demo, [*(rows[:10] * 100).tolist(), *rows.tolist()])
-    judged = [answer for answer in answers[:50] if answer["model_version"] == demo.summary["final_version"]]  # by the champion
-    labels = [{"request_id": answer["request_id"], "anomaly": answer["is_anomaly"]} for answer in judged]
-    eventually(lambda: demo.vigil.post("/feedback", {"labels": labels})[1]["matched"] == len(labels), 30)
+    judged = [
+        answer
+        for answer in answers[:50]
+        if answer["model_version"] == demo.summary["final_version"]
+    ]  # by the champion
+    labels = [
+        {"request_id": answer["request_id"], "anomaly": answer["is_anomaly"]} for answer in judged
+    ]
+    eventually(
+        lambda: demo.vigil.post("/feedback", {"labels": labels})[1]["matched"] == len(labels), 30
+    )
     with consuming(demo, one.stream_port) as log:
         ids = itertools.count()
 
@@ -111,7 +129,10 @@ def watched(demo: Demo, request: pytest.FixtureRequest) -> Iterator[Watched]:
             return one.query("rate(vigil_stream_batch_seconds_count[1m]) > 0")
 
         eventually(at_work, 60)
-        eventually(lambda: one.query("vigil_feedback_recall") and one.query("vigil_shadow_rows_total > 0"), 30)
+        eventually(
+            lambda: one.query("vigil_feedback_recall") and one.query("vigil_shadow_rows_total > 0"),
+            30,
+        )
         yield one
 
 
@@ -134,10 +155,18 @@ def tried(demo: Demo, rows: list[list[float]]) -> list[dict[str, Any]]:
     registry, former = Registry(demo.platform.tracking_uri, "vigil"), demo.summary["first_version"]
     registry.set_alias("challenger", former)
     canary = start_canary(registry, former, steps("50:600"), reason="tried", actor="tests")
-    eventually(lambda: all(replica["canary"] == former for replica in demo.vigil.get("/drift")[1]["replicas"]), 30)
+    eventually(
+        lambda: all(
+            replica["canary"] == former for replica in demo.vigil.get("/drift")[1]["replicas"]
+        ),
+        30,
+    )
     answers = [demo.vigil.post("/predict", {"features": row})[1] for row in rows]
     stop_canary(registry, canary, reason="tried", actor="tests")
-    assert {answer["model_version"] for answer in answers} == {former, demo.summary["final_version"]}
+    assert {answer["model_version"] for answer in answers} == {
+        former,
+        demo.summary["final_version"],
+    }
     return answers
 
 
@@ -146,15 +175,23 @@ def test_prometheus_has_every_metric_with_its_type_and_help(watched: Watched) ->
     told = watched.api("metadata")
     for kind in (ServeMetrics, DriftMetrics, StreamMetrics):
         for metric in kind().registry.collect():
-            found = told.get(f"{metric.name}_total") or told.get(metric.name, [])  # as OpenMetrics names counters
-            assert [(one["type"], one["help"]) for one in found] == [(metric.type, metric.documentation)], metric.name
+            found = told.get(f"{metric.name}_total") or told.get(
+                metric.name, []
+            )  # as OpenMetrics names counters
+            assert [(one["type"], one["help"]) for one in found] == [
+                (metric.type, metric.documentation)
+            ], metric.name
     # A scrape a second times out now and then where the machine is busy; the next one does not.
     eventually(lambda: watched.targets() == {"vigil": "up", "ray": "up", "vigil-stream": "up"}, 30)
 
 
 @needs_prometheus
 def test_every_panel_has_shown_something(watched: Watched) -> None:
-    asked = [(f"{one['title']}: {title}", expression) for one in pages.own() for title, expression in queries(one)]
+    asked = [
+        (f"{one['title']}: {title}", expression)
+        for one in pages.own()
+        for title, expression in queries(one)
+    ]
     nothing = [one for one in asked if one[0] not in EMPTY and not watched.history(one[1])]
     assert nothing == []
 
@@ -173,20 +210,37 @@ def showing(demo: Demo) -> Showing:
     return demo.seen["console"]
 
 
-def test_the_console_showed_traffic_anomalies_drift_retraining_and_swap_in_order(demo: Demo, showing: Showing) -> None:
+def test_the_console_showed_traffic_anomalies_drift_retraining_and_swap_in_order(
+    demo: Demo, showing: Showing
+) -> None:
     first, final = demo.summary["first_version"], demo.summary["final_version"]
-    eventually(lambda: f"serve version {final}" in showing.now["convergence"] and showing.now["kinds"].count("k-swap") > 1, 20)
+    eventually(
+        lambda: (
+            f"serve version {final}" in showing.now["convergence"]
+            and showing.now["kinds"].count("k-swap") > 1
+        ),
+        20,
+    )
     records, last = showing.records, showing.now
     assert min(r["rate"] for r in records) < 50
     assert max(r["rate"] for r in records) > 100
     assert max(r["anomalies"] for r in records) > 0
     assert max(r["drifted"] for r in records if r["status"] == "drift") > 0
-    when = [last["kinds"].index("k-episode"), last["kinds"].index("k-retrain"), *_of(last, final, "k-promote", "k-swap")]
+    when = [
+        last["kinds"].index("k-episode"),
+        last["kinds"].index("k-retrain"),
+        *_of(last, final, "k-promote", "k-swap"),
+    ]
     assert when == sorted(when)
     assert _of(last, first, "k-promote")[0] < when[0]
-    seen = [next(r["at"] for r in records if condition(r)) for condition in (
-        lambda r: "k-episode" in r["kinds"], lambda r: "k-retrain" in r["kinds"], lambda r: _of(r, final, "k-swap"),
-    )]  # fmt: skip
+    seen = [
+        next(r["at"] for r in records if condition(r))
+        for condition in (
+            lambda r: "k-episode" in r["kinds"],
+            lambda r: "k-retrain" in r["kinds"],
+            lambda r: _of(r, final, "k-swap"),
+        )
+    ]
     assert seen == sorted(seen)
     assert seen[0] < seen[1] < seen[2]
     assert f"version {final}" in last["serving"]
@@ -195,7 +249,12 @@ def test_the_console_showed_traffic_anomalies_drift_retraining_and_swap_in_order
 def _of(record: dict[str, Any], version: str, *kinds: str) -> list[int]:
     """Where the timeline of a record tells of `version`, for each of the kinds."""
     told = list(zip(record["kinds"], record["told"], strict=True))
-    return [k for kind in kinds for k, (of, text) in enumerate(told) if of == kind and f"ersion {version}" in text][: len(kinds)]
+    return [
+        k
+        for kind in kinds
+        for k, (of, text) in enumerate(told)
+        if of == kind and f"ersion {version}" in text
+    ][: len(kinds)]
 
 
 # Last: for some seconds it takes the demo's proxy away.
@@ -205,4 +264,6 @@ def test_the_console_recovers_when_the_service_was_away(demo: Demo, showing: Sho
     for proxy in proxies:
         proxy.kill()
     eventually(lambda: showing.now["status"] in ("disconnected", "stale"), 20)
-    eventually(lambda: showing.now["status"] in ("ok", "drift") and showing.now["age"] == "live", 60)
+    eventually(
+        lambda: showing.now["status"] in ("ok", "drift") and showing.now["age"] == "live", 60
+    )

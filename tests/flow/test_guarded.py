@@ -24,9 +24,16 @@ from vigil.home import Home
 
 pytestmark = pytest.mark.platform
 LIMITS = {
-    "AUTH": "required", "MIN_REPLICAS": "1", "MAX_REPLICAS": "1", "MAX_ONGOING_REQUESTS": "2", "MAX_QUEUED_REQUESTS": "2",
-    "OVERLOAD_STATUS": "429", "RETRY_AFTER_S": "3", "BODY_TIMEOUT_S": "2", "HEADER_TIMEOUT_S": "2",
-}  # fmt: skip
+    "AUTH": "required",
+    "MIN_REPLICAS": "1",
+    "MAX_REPLICAS": "1",
+    "MAX_ONGOING_REQUESTS": "2",
+    "MAX_QUEUED_REQUESTS": "2",
+    "OVERLOAD_STATUS": "429",
+    "RETRY_AFTER_S": "3",
+    "BODY_TIMEOUT_S": "2",
+    "HEADER_TIMEOUT_S": "2",
+}
 ROW = [9.0, 9.0, 9.0]
 
 
@@ -35,10 +42,15 @@ def guarded(platform: Vigil, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Without a model when the first test begins; killed by the last."""
     home = tmp_path_factory.mktemp("guarded")
     (home / "events").mkdir()
-    stream = {"STREAM_SOURCE": f"file:{home / 'events'}", "STREAM_SINKS": f"file:{home / 'scores'}",
-              "STREAM_DEAD_LETTERS": f"file:{home / 'dead'}"}  # fmt: skip
+    stream = {
+        "STREAM_SOURCE": f"file:{home / 'events'}",
+        "STREAM_SINKS": f"file:{home / 'scores'}",
+        "STREAM_DEAD_LETTERS": f"file:{home / 'dead'}",
+    }
     activated = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    vigil = Vigil(home, free_port(), activated | {f"VIGIL_SERVE_{k}": v for k, v in (LIMITS | stream).items()})
+    vigil = Vigil(
+        home, free_port(), activated | {f"VIGIL_SERVE_{k}": v for k, v in (LIMITS | stream).items()}
+    )
     with vigil.running():
         yield vigil
 
@@ -66,7 +78,9 @@ def client(guarded: Vigil, key: str) -> Iterator[Client]:
 
 
 def with_key(guarded: Vigil, key: str) -> int:
-    return requests.post(f"{guarded.url}/predict", json={"features": ROW}, headers={"X-API-Key": key}, timeout=30).status_code
+    return requests.post(
+        f"{guarded.url}/predict", json={"features": ROW}, headers={"X-API-Key": key}, timeout=30
+    ).status_code
 
 
 def test_two_platforms_run_side_by_side(platform: Vigil, guarded: Vigil, client: Client) -> None:
@@ -80,16 +94,24 @@ def test_two_platforms_run_side_by_side(platform: Vigil, guarded: Vigil, client:
 
 
 @pytest.mark.timeout(200)
-def test_a_model_comes_from_elsewhere_while_it_runs(guarded: Vigil, client: Client, tmp_path: Path) -> None:
+def test_a_model_comes_from_elsewhere_while_it_runs(
+    guarded: Vigil, client: Client, tmp_path: Path
+) -> None:
     """Whoever has the token trains on its job server. The commands of the machine itself need no key of the operator's."""
     found = guarded.platform
-    reached = {"VIGIL_TRAIN_JOBS_URL": found.dashboard_url, "VIGIL_TRAIN_TRACKING_URI": found.tracking_uri}
+    reached = {
+        "VIGIL_TRAIN_JOBS_URL": found.dashboard_url,
+        "VIGIL_TRAIN_TRACKING_URI": found.tracking_uri,
+    }
     elsewhere = Vigil(tmp_path, guarded.port, reached)
     X = np.random.default_rng(0).normal(0, 1, (2000, 3))
     pd.DataFrame(X, columns=["a", "b", "c"]).to_csv(guarded.home / "table.csv", index=False)
     asked = "train", "--data", str(guarded.home / "table.csv")
     assert "another token" in elsewhere.run(*asked, code=1)
-    elsewhere.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": Path(found.token_path).read_text()}
+    elsewhere.environment |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": Path(found.token_path).read_text(),
+    }
     version = elsewhere.json(*asked)["version"]
     guarded.json("promote", version)
     eventually(lambda: guarded.get("/readyz")[0] == 200)
@@ -98,23 +120,41 @@ def test_a_model_comes_from_elsewhere_while_it_runs(guarded: Vigil, client: Clie
 
 def test_a_stream_is_scored_on_the_cluster_and_counted(guarded: Vigil, client: Client) -> None:
     lines = [f'{{"id": {i}, "features": [{i % 7}.5, 0.1, 0.2]}}' for i in range(2000)]
-    (guarded.home / "events" / "live.jsonl").write_text("\n".join([*lines, '{"id": "poison", "features": [1]}', ""]))
+    (guarded.home / "events" / "live.jsonl").write_text(
+        "\n".join([*lines, '{"id": "poison", "features": [1]}', ""])
+    )
     (guarded.home / "scores").mkdir(exist_ok=True)
 
     def scored() -> list[str]:
-        found = [line for file in (guarded.home / "scores").glob("*.jsonl") for line in file.read_text().splitlines()]
+        found = [
+            line
+            for file in (guarded.home / "scores").glob("*.jsonl")
+            for line in file.read_text().splitlines()
+        ]
         return found if len(found) >= 2000 else []
 
     assert [json.loads(line)["id"] for line in eventually(scored)] == list(range(2000))
     assert "poison" in (guarded.home / "dead" / "live.jsonl").read_text()
-    eventually(lambda: {'vigil_stream_records_total{outcome="scored"} 2000.0', 'vigil_stream_lag{shard="live.jsonl"} 0.0'}
-               <= set(client.get("/metrics").text.splitlines()))  # fmt: skip
+    eventually(
+        lambda: (
+            {
+                'vigil_stream_records_total{outcome="scored"} 2000.0',
+                'vigil_stream_lag{shard="live.jsonl"} 0.0',
+            }
+            <= set(client.get("/metrics").text.splitlines())
+        )
+    )
 
 
 def test_only_who_has_a_key_comes_in(guarded: Vigil, key: str, client: Client) -> None:
     for path in ("/predict", "/invocations", "/v2/models/vigil/infer"):
         for headers in ({}, {"X-API-Key": key + "x"}, {"Authorization": "Bearer a.b.c"}):
-            assert requests.post(guarded.url + path, json={"features": ROW}, headers=headers, timeout=30).status_code == 401
+            assert (
+                requests.post(
+                    guarded.url + path, json={"features": ROW}, headers=headers, timeout=30
+                ).status_code
+                == 401
+            )
     for path in ("/drift", "/metrics", "/docs", "/openapi.json", "/v2"):
         assert requests.get(guarded.url + path, timeout=30).status_code == 401
         assert client.get(path).status_code == 200
@@ -133,39 +173,60 @@ def test_overload_is_told_and_passes(client: Client) -> None:
         answers = list(many.map(lambda _: client.post("/predict", data=body), range(40)))
     statuses = {answer.status_code for answer in answers}
     assert statuses == {200, 429}
-    assert {answer.headers["retry-after"] for answer in answers if answer.status_code == 429} == {"3"}
+    assert {answer.headers["retry-after"] for answer in answers if answer.status_code == 429} == {
+        "3"
+    }
     assert client.post("/predict", json={"features": ROW}).status_code == 200
 
 
 def test_a_client_may_ask_for_less_time(guarded: Vigil, client: Client, key: str) -> None:
-    assert client.post("/predict", json={"features": ROW}, headers={"X-Request-Timeout-Seconds": "20"}).status_code == 200
+    assert (
+        client.post(
+            "/predict", json={"features": ROW}, headers={"X-Request-Timeout-Seconds": "20"}
+        ).status_code
+        == 200
+    )
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nX-Request-Timeout-Seconds: 0.3\r\nContent-Length: 90000\r\n"
     with socket.create_connection(("127.0.0.1", guarded.port), 20) as stalled:
-        stalled.sendall(f"{head}\r\n{'[' * 50_000}".encode())  # the replica has it, and waits for the rest
+        stalled.sendall(
+            f"{head}\r\n{'[' * 50_000}".encode()
+        )  # the replica has it, and waits for the rest
         with stalled.makefile("rb") as answer:  # head and body may arrive apart
             status = answer.readline()
             assert status.split(b" ")[1] == b"408"
             assert any(b"timed out" in line for line in answer), status
 
 
-def test_slow_and_half_open_clients_hold_nobody_up(guarded: Vigil, client: Client, key: str) -> None:
+def test_slow_and_half_open_clients_hold_nobody_up(
+    guarded: Vigil, client: Client, key: str
+) -> None:
     with ExitStack() as stack:
         half = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
-        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", guarded.port), 20)) for _ in range(40)]
+        slow = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", guarded.port), 20))
+            for _ in range(40)
+        ]
         for i, connection in enumerate(slow):
             connection.sendall((half + ("Content-Length: 100\r\n\r\n{" if i % 2 else "")).encode())
         large = stack.enter_context(socket.create_connection(("127.0.0.1", guarded.port), 20))
-        large.sendall((half + f"Content-Length: 90000\r\n\r\n{'[' * 50_000}").encode())  # more than HAProxy waits for
+        large.sendall(
+            (half + f"Content-Length: 90000\r\n\r\n{'[' * 50_000}").encode()
+        )  # more than HAProxy waits for
         for _ in range(20):
             assert client.post("/predict", json={"features": ROW}).status_code == 200
         answers = [connection.recv(4096).split(b" ")[1] for connection in slow]
         assert set(answers) == {b"408"}
-        assert large.recv(4096).split(b" ")[1] in (b"408", b"400")  # from the replica, or from HAProxy that gave up first
+        assert large.recv(4096).split(b" ")[1] in (
+            b"408",
+            b"400",
+        )  # from the replica, or from HAProxy that gave up first
 
 
 def test_an_answer_is_reproduced_from_what_was_captured(guarded: Vigil, client: Client) -> None:
     rows = np.random.default_rng(1).normal(0, 1, (2000, 3)).tolist()
-    answered = client.post("/predict", json={"instances": rows}, headers={"X-Request-Id": "the-one"}).json()
+    answered = client.post(
+        "/predict", json={"instances": rows}, headers={"X-Request-Id": "the-one"}
+    ).json()
     eventually(lambda: data.read_request(Home(guarded.home).captured, "the-one"))
     again = guarded.json("replay", "the-one")
     assert again["reproduced"] is True
@@ -175,7 +236,9 @@ def test_an_answer_is_reproduced_from_what_was_captured(guarded: Vigil, client: 
     assert "no captured row" in guarded.run("replay", "unknown", code=1)
 
 
-def test_a_platform_that_is_killed_leaves_no_process_and_no_port(platform: Vigil, guarded: Vigil) -> None:
+def test_a_platform_that_is_killed_leaves_no_process_and_no_port(
+    platform: Vigil, guarded: Vigil
+) -> None:
     os.kill(guarded.platform.pid, signal.SIGKILL)
     eventually(lambda: not left_of(guarded.home), 30)
     assert guarded.port not in listening()

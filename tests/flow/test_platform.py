@@ -34,7 +34,9 @@ def test_answers_name_the_model_and_agree(platform: Vigil) -> None:
     _, ready = platform.get("/readyz")
     row = [1.0] * len(ready["features"])
     status, single = platform.post("/predict", {"features": row})
-    _, by_name = platform.post("/predict", {"features": dict(zip(ready["features"], row, strict=True))})
+    _, by_name = platform.post(
+        "/predict", {"features": dict(zip(ready["features"], row, strict=True))}
+    )
     _, many = platform.post("/predict", {"instances": [row, row]})
     assert status == 200
     assert single["anomaly_score"] == by_name["anomaly_score"] == many["anomaly_score"][1]
@@ -49,10 +51,14 @@ def test_every_door_gives_the_same_scores(platform: Vigil) -> None:
     _, ready = platform.get("/readyz")
     rows = np.random.default_rng(0).uniform(0, 200, (3, len(ready["features"]))).tolist()
     scores = platform.post("/predict", {"instances": rows})[1]["anomaly_score"]
-    _, mlflows = platform.post("/invocations", {"dataframe_split": {"columns": ready["features"], "data": rows}})
+    _, mlflows = platform.post(
+        "/invocations", {"dataframe_split": {"columns": ready["features"], "data": rows}}
+    )
     assert [p["anomaly_score"] for p in mlflows["predictions"]] == scores
     tensor = {"name": "features", "datatype": "FP64", "shape": [3, len(rows[0])], "data": rows}
-    _, v2 = platform.post(f"/v2/models/vigil/versions/{ready['model_version']}/infer", {"inputs": [tensor]})
+    _, v2 = platform.post(
+        f"/v2/models/vigil/versions/{ready['model_version']}/infer", {"inputs": [tensor]}
+    )
     assert v2["outputs"][0]["data"] == scores
     assert platform.get("/v2/models/vigil")[1]["versions"] == [ready["model_version"]]
     assert platform.get("/v2/models/nope")[0] == 404
@@ -61,13 +67,26 @@ def test_every_door_gives_the_same_scores(platform: Vigil) -> None:
 
 
 def test_rays_own_endpoint_tells_what_replicas_and_monitor_count(platform: Vigil) -> None:
-    commands = [" ".join(process.cmdline()) for process in platform.processes("metrics-export-port")]
-    port = next(found[1] for command in commands if (found := re.search(r"metrics-export-port=(\d+)", command)))
-    wanted = {"ray_vigil_rows_scored_total", "ray_vigil_request_seconds_bucket", "ray_vigil_alert_budget", "ray_vigil_model_info"}
+    commands = [
+        " ".join(process.cmdline()) for process in platform.processes("metrics-export-port")
+    ]
+    port = next(
+        found[1]
+        for command in commands
+        if (found := re.search(r"metrics-export-port=(\d+)", command))
+    )
+    wanted = {
+        "ray_vigil_rows_scored_total",
+        "ray_vigil_request_seconds_bucket",
+        "ray_vigil_alert_budget",
+        "ray_vigil_model_info",
+    }
 
     def told() -> bool:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            return wanted <= {line.partition("{")[0] for line in answer.read().decode().splitlines()}
+            return wanted <= {
+                line.partition("{")[0] for line in answer.read().decode().splitlines()
+            }
 
     eventually(told)
 
@@ -90,7 +109,9 @@ def test_haproxy_counts_its_answers_under_the_names_that_the_rules_use(platform:
     eventually(told)
 
 
-def test_a_command_elsewhere_asks_the_service_that_it_is_told_of(platform: Vigil, tmp_path: Path) -> None:
+def test_a_command_elsewhere_asks_the_service_that_it_is_told_of(
+    platform: Vigil, tmp_path: Path
+) -> None:
     told = {"VIGIL_URL": platform.url, "VIGIL_TRAIN_TRACKING_URI": platform.platform.tracking_uri}
     elsewhere = Vigil(tmp_path, platform.port, told)
     found = elsewhere.json("status")
@@ -113,7 +134,9 @@ def test_a_command_elsewhere_asks_the_service_that_it_is_told_of(platform: Vigil
         (b'{"instances": [[' + b"1," * (5 * 2**20) + b"1]]}", 413, "larger"),
     ],
 )
-def test_bad_requests_are_told_what_is_wrong(platform: Vigil, body: Any, status: int, word: str) -> None:
+def test_bad_requests_are_told_what_is_wrong(
+    platform: Vigil, body: Any, status: int, word: str
+) -> None:
     answered, answer = platform.post("/predict", body)
     assert answered == status
     assert word in answer["error"]["message"]
@@ -140,13 +163,18 @@ def test_a_person_labels_an_answer_and_switches_the_governor(platform: Vigil) ->
     def right() -> int:
         return platform.drift()["feedback"]["all"]["true_positive"]
 
-    eventually(lambda: right() == before["feedback"]["all"]["true_positive"] + 1)  # a label may be earlier than its row's report
+    eventually(
+        lambda: right() == before["feedback"]["all"]["true_positive"] + 1
+    )  # a label may be earlier than its row's report
     mode = before["governor"]["mode"]
     assert platform.run("drift", "mode", "suggest").startswith("governor:")
     assert platform.drift()["governor"]["mode"] == "suggest"
     platform.run("drift", "mode", "settings")
     assert platform.drift()["governor"]["mode"] == mode
-    assert [platform.post(path, {"no": 1})[0] for path in ("/feedback", "/drift/mode")] == [400, 400]
+    assert [platform.post(path, {"no": 1})[0] for path in ("/feedback", "/drift/mode")] == [
+        400,
+        400,
+    ]
     rows = telemetry(before["window_rows"], seed=2).X
     assert platform.post("/predict", {"instances": rows.tolist()})[0] == 200
     eventually(lambda: platform.drift()["features"])  # a window has been judged
@@ -156,20 +184,28 @@ def test_a_person_labels_an_answer_and_switches_the_governor(platform: Vigil) ->
 @pytest.mark.timeout(300)
 def test_scores_are_scikit_learns(platform: Vigil, real_data: Path) -> None:
     """Train on a real table, promote, and compare every row over HTTP with what MLflow's own client loads as the champion."""
-    table = real_data / "asd" / "omi-1.npz"  # tests/train/test_forest.py compares the scores of all tables
+    table = (
+        real_data / "asd" / "omi-1.npz"
+    )  # tests/train/test_forest.py compares the scores of all tables
     former = platform.get("/readyz")[1]["model_version"]
     trained = platform.json("train", "--data", str(table))
     platform.json("promote", trained["version"], "--reason", "test")
     dataset = data.read(table)
     rows = np.concatenate([part.X for part in (dataset.train, dataset.test) if part is not None])
-    answers = [platform.post("/predict", {"instances": part.tolist()})[1] for part in np.array_split(rows, 5)]
+    answers = [
+        platform.post("/predict", {"instances": part.tolist()})[1]
+        for part in np.array_split(rows, 5)
+    ]
     scores = np.concatenate([a["anomaly_score"] for a in answers])
     labels = np.concatenate([a["prediction"] for a in answers])
     mlflow.set_tracking_uri(platform.platform.tracking_uri)
     frame = pd.DataFrame(rows, columns=list(dataset.train.names))
     model: Any = mlflow.sklearn.load_model("models:/vigil@champion")
     assert np.abs(scores + model.score_samples(frame)).max() < 1e-6
-    assert (labels == mlflow.pyfunc.load_model("models:/vigil@champion").predict(frame[frame.columns[::-1]])).all()
+    assert (
+        labels
+        == mlflow.pyfunc.load_model("models:/vigil@champion").predict(frame[frame.columns[::-1]])
+    ).all()
     assert {a["model_version"] for a in answers} == {trained["version"]}
     back = platform.json("rollback", "--reason", "test")
     assert back["version"] == former
@@ -194,7 +230,9 @@ def test_replicas_answer_and_report_while_serves_controller_hangs(platform: Vigi
         def reported() -> bool:
             status, _ = platform.post("/predict", {"features": row})
             assert status == 200
-            return platform.drift().get("rows_seen", 0) >= before + 20  # more than anybody still had
+            return (
+                platform.drift().get("rows_seen", 0) >= before + 20
+            )  # more than anybody still had
 
         eventually(reported)
     finally:
@@ -203,7 +241,9 @@ def test_replicas_answer_and_report_while_serves_controller_hangs(platform: Vigi
 
 def test_second_up_and_taken_port_say_so(platform: Vigil, tmp_path: Path) -> None:
     assert "runs already" in platform.run("up", "-d", code=1)
-    assert f"port {platform.port} is in use by pid" in Vigil(tmp_path, platform.port).run("up", code=1)
+    assert f"port {platform.port} is in use by pid" in Vigil(tmp_path, platform.port).run(
+        "up", code=1
+    )
 
 
 @pytest.mark.timeout(240)

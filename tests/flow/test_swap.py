@@ -57,7 +57,9 @@ def nobody_at(port: int) -> Iterator[None]:
 
     def closed() -> Closed | None:
         for pid in {
-            c.pid for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port
+            c.pid
+            for c in psutil.net_connections("tcp")
+            if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port
         }:
             with suppress(psutil.NoSuchProcess):
                 psutil.Process(pid).kill()
@@ -91,15 +93,21 @@ def test_fifty_swaps_in_a_row_under_load(platform: Vigil, alias: Alias, two: lis
     assert_all_good(alias, traffic.answers)
     for version in two:
         answers = [a for a in traffic.answers if a.version == version.version][-200:]
-        scores = alias.registry.fetch(version, Home(platform.home).cache).forest.score(np.array([a.row for a in answers]))
+        scores = alias.registry.fetch(version, Home(platform.home).cache).forest.score(
+            np.array([a.row for a in answers])
+        )
         np.testing.assert_allclose(scores, [a.score for a in answers], atol=1e-9)
 
 
-def test_a_rollback_reaches_every_replica_within_a_second(platform: Vigil, alias: Alias, two: list[Version]) -> None:
+def test_a_rollback_reaches_every_replica_within_a_second(
+    platform: Vigil, alias: Alias, two: list[Version]
+) -> None:
     for version in two:
         alias.move(version.version)
         alias.hurry()
-    rollback(alias.registry, reason="test", actor="test")  # settles the moves that were made by hand first
+    rollback(
+        alias.registry, reason="test", actor="test"
+    )  # settles the moves that were made by hand first
     promoted = rollback(alias.registry, reason="test", actor="test")
     moved = time.time()
     alias.desired.append((moved, promoted))
@@ -110,7 +118,9 @@ def test_a_rollback_reaches_every_replica_within_a_second(platform: Vigil, alias
 
 
 @pytest.mark.timeout(120)
-def test_a_killed_replica_and_a_flapping_alias_converge(platform: Vigil, alias: Alias, two: list[Version]) -> None:
+def test_a_killed_replica_and_a_flapping_alias_converge(
+    platform: Vigil, alias: Alias, two: list[Version]
+) -> None:
     before = set(platform.replicas())
     with Traffic(platform.url, alias.row, pause=0.01).running() as traffic:
         for i in range(25):
@@ -121,14 +131,18 @@ def test_a_killed_replica_and_a_flapping_alias_converge(platform: Vigil, alias: 
 
         def born() -> bool:
             found = platform.replicas()
-            return len(found.keys() - {min(before)}) >= 2 and all(r["version"] == two[0].version for r in found.values())
+            return len(found.keys() - {min(before)}) >= 2 and all(
+                r["version"] == two[0].version for r in found.values()
+            )
 
         eventually(born)
     assert_all_good(alias, traffic.answers, forgiven=CONNECTIONS)
 
 
 @pytest.mark.timeout(120)
-def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(platform: Vigil, alias: Alias) -> None:
+def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(
+    platform: Vigil, alias: Alias
+) -> None:
     artifacts = Home(platform.home).artifacts
     before = platform.replicas()
     port = urlsplit(platform.platform.tracking_uri).port
@@ -138,7 +152,9 @@ def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(p
         try:
             with nobody_at(port):
                 os.kill(min(before), signal.SIGKILL)
-                eventually(lambda: "last-known-good" in {r["source"] for r in platform.replicas().values()})
+                eventually(
+                    lambda: "last-known-good" in {r["source"] for r in platform.replicas().values()}
+                )
         finally:
             artifacts.with_name("away").rename(artifacts)
     assert_all_good(alias, traffic.answers, forgiven=CONNECTIONS)
@@ -147,9 +163,13 @@ def test_without_mlflow_and_artifacts_a_new_replica_serves_the_last_known_good(p
 
 
 def test_a_bad_canary_is_sent_home_and_no_request_fails(platform: Vigil, alias: Alias) -> None:
-    (bad,) = alias.variants(1, lambda bundle: replace(bundle, threshold=replace(bundle.threshold, value=0.2)))
+    (bad,) = alias.variants(
+        1, lambda bundle: replace(bundle, threshold=replace(bundle.threshold, value=0.2))
+    )
     with Traffic(platform.url, alias.row, pause=0.02).running() as traffic:
-        canary = start_canary(alias.registry, bad.version, ((0.2, 600.0),), reason="test", actor="test")
+        canary = start_canary(
+            alias.registry, bad.version, ((0.2, 600.0),), reason="test", actor="test"
+        )
         alias.hurry()
         eventually(lambda: alias.registry.canary() is None)
         assert time.time() - canary.started < 10.0
@@ -161,11 +181,17 @@ def test_a_bad_canary_is_sent_home_and_no_request_fails(platform: Vigil, alias: 
     assert tried
     assert max(a.asked for a in tried) < home
     ended = history(alias.registry)[0]
-    assert (ended.kind, ended.former, ended.actor) == ("canary stopped", bad.version, "canary-guard")
+    assert (ended.kind, ended.former, ended.actor) == (
+        "canary stopped",
+        bad.version,
+        "canary-guard",
+    )
     assert "rows alert, over" in ended.reason
 
 
-def test_the_challenger_is_compared_in_the_shadow(platform: Vigil, alias: Alias, two: list[Version]) -> None:
+def test_the_challenger_is_compared_in_the_shadow(
+    platform: Vigil, alias: Alias, two: list[Version]
+) -> None:
     served = platform.drift()["desired_version"]
     rival = next(v.version for v in two if v.version != served)
     before = alias.registry.aliases()["challenger"]
@@ -175,9 +201,15 @@ def test_the_challenger_is_compared_in_the_shadow(platform: Vigil, alias: Alias,
 
             def compared() -> Any:
                 found = platform.drift().get("shadow")
-                return found if found and found["challenger"] == rival and found["rows"] > 50 else None
+                return (
+                    found if found and found["challenger"] == rival and found["rows"] > 50 else None
+                )
 
             found = eventually(compared)
     finally:
         alias.registry.set_alias("challenger", before)
-    assert (found["kendall_tau"], found["top_overlap"], found["errors"]) == (pytest.approx(1.0), 1.0, 0)
+    assert (found["kendall_tau"], found["top_overlap"], found["errors"]) == (
+        pytest.approx(1.0),
+        1.0,
+        0,
+    )

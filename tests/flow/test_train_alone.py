@@ -22,11 +22,17 @@ def test_bad_file_fails_before_anything_starts(tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 def test_trains_registers_and_repeats_for_one_key(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(1500, 4))
-    pd.DataFrame(rows, columns=list("abcd")).assign(steady=1.0).to_csv(tmp_path / "t.csv", index=False)
+    pd.DataFrame(rows, columns=list("abcd")).assign(steady=1.0).to_csv(
+        tmp_path / "t.csv", index=False
+    )
     vigil = Vigil(tmp_path, free_port())
     first = vigil.json("train", "--data", str(tmp_path / "t.csv"), "--key", "once")
     assert first["verdict"]["passed"] is True
-    assert vigil.json("train", "--data", str(tmp_path / "t.csv"), "--key", "once")["version"] == first["version"] == "1"
+    assert (
+        vigil.json("train", "--data", str(tmp_path / "t.csv"), "--key", "once")["version"]
+        == first["version"]
+        == "1"
+    )
     (model,) = vigil.json("models")["models"]
     assert model["aliases"] == ["challenger"]
     assert vigil.json("promote", "1")["digest"] == first["digest"]

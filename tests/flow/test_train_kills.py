@@ -19,7 +19,10 @@ from tests.running import Vigil, eventually, free_port, left_of
 from train.registry.versions import Registry
 from vigil.home import Home
 
-SLOW = {"VIGIL_TRAIN_N_ESTIMATORS": "1500", "VIGIL_TRAIN_MAX_SAMPLES": "1024"}  # seconds on both workers
+SLOW = {
+    "VIGIL_TRAIN_N_ESTIMATORS": "1500",
+    "VIGIL_TRAIN_MAX_SAMPLES": "1024",
+}  # seconds on both workers
 
 
 @pytest.fixture
@@ -42,11 +45,15 @@ def workers(driver: subprocess.Popen[str], doing: str = "") -> list[psutil.Proce
 
 def fits(home: Path) -> Callable[[], Any]:
     """Whether a tenth of the trees of one worker, but not all of both, are there."""
-    return lambda: [file for file in home.glob("state/train/*/trees-*") if file.read_text() not in ("", "750")]
+    return lambda: [
+        file for file in home.glob("state/train/*/trees-*") if file.read_text() not in ("", "750")
+    ]
 
 
 @pytest.mark.timeout(400)
-def test_a_killed_worker_costs_a_retry_and_a_killed_driver_leaves_no_version(tmp_path: Path, arguments: list[str]) -> None:
+def test_a_killed_worker_costs_a_retry_and_a_killed_driver_leaves_no_version(
+    tmp_path: Path, arguments: list[str]
+) -> None:
     vigil = Vigil(tmp_path, free_port(), SLOW)
     with vigil.start(*arguments) as driver:
         eventually(fits(tmp_path), 120)
@@ -58,7 +65,9 @@ def test_a_killed_worker_costs_a_retry_and_a_killed_driver_leaves_no_version(tmp
     for file in tmp_path.glob("state/train/*/trees-*"):
         file.unlink()
     with vigil.start(*arguments) as driver:
-        eventually(lambda: workers(driver, ".run_train_fn"), 120)[0].kill()  # while it is handed what to do
+        eventually(lambda: workers(driver, ".run_train_fn"), 120)[
+            0
+        ].kill()  # while it is handed what to do
         eventually(fits(tmp_path), 120)
         workers(driver)[0].kill()
         out, err = driver.communicate(timeout=240)

@@ -28,7 +28,14 @@ class Double:
         if method == "GET":
             return kind
         if method == "POST":
-            kind.append({**body, "id": len(kind) + 1, "number": len(kind) + 1, "html_url": f"https://example/{len(kind) + 1}"})
+            kind.append(
+                {
+                    **body,
+                    "id": len(kind) + 1,
+                    "number": len(kind) + 1,
+                    "html_url": f"https://example/{len(kind) + 1}",
+                }
+            )
             return kind[-1]
         one = kind[int(path.rpartition("/")[2]) - 1]
         one |= body
@@ -46,7 +53,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.removeprefix(f"/repos/{REPOSITORY}/")
         double.asked.append((self.command, path, self.headers["Authorization"], body))
         answer = json.dumps(
-            {"message": "no"} if double.status else double.answer(self.command, path.partition("?")[0], body)
+            {"message": "no"}
+            if double.status
+            else double.answer(self.command, path.partition("?")[0], body)
         ).encode()
         self.send_response(double.status or 200)
         self.send_header("Content-Length", str(len(answer)))

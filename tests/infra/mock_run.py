@@ -25,7 +25,10 @@ from tests.infra import eks_component
 from tests.infra.shapes import state
 
 COMPONENT = "eks:index:Cluster"
-SECRET, SIGNATURE = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # how Pulumi marks a secret
+SECRET, SIGNATURE = (
+    "4dabf18193072939515e22adb298388d",
+    "1b47061264138c4ac30d75fd1eb44270",
+)  # how Pulumi marks a secret
 RESOURCE = "5cf8f73096256a8f31e491e813e4eb8e"  # and a reference to a resource
 
 
@@ -50,7 +53,9 @@ def plain(value: Any, path: str, secrets: list[str]) -> Any:
         if value.get(SECRET) == SIGNATURE:
             secrets.append(path)
             return plain(value.get("value"), path, secrets)
-        return {key: plain(one, f"{path}.{key}" if path else key, secrets) for key, one in value.items()}
+        return {
+            key: plain(one, f"{path}.{key}" if path else key, secrets) for key, one in value.items()
+        }
     if isinstance(value, list | tuple):
         return [plain(one, f"{path}[{i}]", secrets) for i, one in enumerate(value)]
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -68,7 +73,9 @@ class Recorder(mocks.Mocks):
         return (f"{args.name}-id" if args.custom else None), state(args.typ, args.name, args.inputs)
 
     def call(self, args: mocks.MockCallArgs) -> Any:
-        raise AssertionError(f"the program asks AWS or Kubernetes ({args.token}): a preview would depend on what it finds")
+        raise AssertionError(
+            f"the program asks AWS or Kubernetes ({args.token}): a preview would depend on what it finds"
+        )
 
 
 class Monitor(mocks.MockMonitor):
@@ -85,13 +92,24 @@ class Monitor(mocks.MockMonitor):
         answer = super().RegisterResource(request)
         if request.type != "pulumi:pulumi:Stack":
             secrets: list[str] = []
-            inputs = plain(rpc.deserialize_properties(request.object, keep_unknowns=True), "", secrets)
-            self.seen.append({
-                "type": request.type, "name": request.name, "inputs": inputs, "urn": answer.urn, "parent": request.parent,
-                "custom": request.custom, "protect": request.protect, "retain_on_delete": request.retainOnDelete,
-                "provider": request.provider or request.providers.get("aws", ""), "dependencies": sorted(request.dependencies),
-                "secret_paths": secrets,
-            })  # fmt: skip
+            inputs = plain(
+                rpc.deserialize_properties(request.object, keep_unknowns=True), "", secrets
+            )
+            self.seen.append(
+                {
+                    "type": request.type,
+                    "name": request.name,
+                    "inputs": inputs,
+                    "urn": answer.urn,
+                    "parent": request.parent,
+                    "custom": request.custom,
+                    "protect": request.protect,
+                    "retain_on_delete": request.retainOnDelete,
+                    "provider": request.provider or request.providers.get("aws", ""),
+                    "dependencies": sorted(request.dependencies),
+                    "secret_paths": secrets,
+                }
+            )
             if request.type == COMPONENT:
                 self.seen.append(self._child(self.seen[-1]))
         return answer

@@ -26,11 +26,20 @@ SECRETS = {key: f"{CANARY}-{key}" for key in settings.SECRETS}
 STACKS = ("dev", "prod", "local")
 
 
-def changed(stack: str, *, serve: Any = None, drift: Any = None, train: Any = None, **values: Any) -> PlatformSettings:
+def changed(
+    stack: str, *, serve: Any = None, drift: Any = None, train: Any = None, **values: Any
+) -> PlatformSettings:
     """The settings of a stack with other values, by the names of the fields; those of a room are validated with the others."""
     found = settings.read_files(stack)
-    rooms = {"serve": (found.serve, serve), "drift": (found.drift, drift), "train": (found.train, train)}
-    told: dict[str, Any] = {name: type(room).given(**(dict(room) | (more or {}))) for name, (room, more) in rooms.items()}
+    rooms = {
+        "serve": (found.serve, serve),
+        "drift": (found.drift, drift),
+        "train": (found.train, train),
+    }
+    told: dict[str, Any] = {
+        name: type(room).given(**(dict(room) | (more or {})))
+        for name, (room, more) in rooms.items()
+    }
     return PlatformSettings.model_validate(dict(found) | told | values)
 
 
@@ -64,31 +73,60 @@ class Stack:
     def of(self, type_: str) -> list[Resource]:
         """The resources of one type, or of all types that begin so where `type_` ends with a colon or slash."""
         prefix = type_.endswith((":", "/"))
-        return [r for r in self.resources if (r.type.startswith(type_) if prefix else r.type == type_)]
+        return [
+            r for r in self.resources if (r.type.startswith(type_) if prefix else r.type == type_)
+        ]
 
     def one(self, type_: str, name: str | None = None) -> Resource:
         """The only resource of this type (and name)."""
         found = [r for r in self.of(type_) if name in (None, r.name)]
-        assert len(found) == 1, f"{len(found)} of {type_} {name}: {[r.name for r in self.of(type_)]}"
+        assert len(found) == 1, (
+            f"{len(found)} of {type_} {name}: {[r.name for r in self.of(type_)]}"
+        )
         return found[0]
 
 
-def run(stack: str, overrides: Mapping[str, Any] | None = None, drop: tuple[str, ...] = (), root: Path = ROOT) -> Stack:
+def run(
+    stack: str,
+    overrides: Mapping[str, Any] | None = None,
+    drop: tuple[str, ...] = (),
+    root: Path = ROOT,
+) -> Stack:
     """Run `stack` with the defaults of Pulumi.yaml, its own file, canaries for secrets and `overrides`; `drop` unsets keys.
 
     A run that fails returns a Stack with its `error` and what it registered before.
     """
-    config = {key: value for key, value in merged(stack, root, overrides).items() if key not in drop}
-    asked = json.dumps({"stack": stack, "config": config, "secrets": list(SECRETS), "program": str(root / "infra")})
+    config = {
+        key: value for key, value in merged(stack, root, overrides).items() if key not in drop
+    }
+    asked = json.dumps(
+        {"stack": stack, "config": config, "secrets": list(SECRETS), "program": str(root / "infra")}
+    )
     environment = {**os.environ, "KUBECONFIG": "/nonexistent/kubeconfig"}
     command = [sys.executable, str(Path(__file__).with_name("mock_run.py"))]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, cwd=root, env=environment, check=False)
+    done = subprocess.run(
+        command, input=asked, capture_output=True, text=True, cwd=root, env=environment, check=False
+    )
     if done.returncode:
         raise AssertionError(f"the mock run of {stack} died:\n{done.stderr[-4000:]}")
     answer = json.loads(done.stdout.splitlines()[-1])
-    resources = tuple(Resource(**{**r, "dependencies": tuple(r["dependencies"]), "secret_paths": tuple(r["secret_paths"])})
-                      for r in answer["resources"])  # fmt: skip
-    return Stack(resources, answer["exports"], tuple(answer["secret_exports"]), answer["seconds"], answer["error"])
+    resources = tuple(
+        Resource(
+            **{
+                **r,
+                "dependencies": tuple(r["dependencies"]),
+                "secret_paths": tuple(r["secret_paths"]),
+            }
+        )
+        for r in answer["resources"]
+    )
+    return Stack(
+        resources,
+        answer["exports"],
+        tuple(answer["secret_exports"]),
+        answer["seconds"],
+        answer["error"],
+    )
 
 
 @cache
@@ -99,11 +137,20 @@ def recorded(stack: str) -> Stack:
     return found
 
 
-def merged(stack: str, root: Path = ROOT, overrides: Mapping[str, Any] | None = None) -> dict[str, str]:
+def merged(
+    stack: str, root: Path = ROOT, overrides: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     """The configuration as the engine hands it over: everything as text, lists as JSON."""
     project = yaml.safe_load((root / "Pulumi.yaml").read_text())["config"]
     own = yaml.safe_load((root / f"Pulumi.{stack}.yaml").read_text())["config"]
-    values = {key.split(":")[-1]: one["default"] for key, one in project.items() if "default" in one}
+    values = {
+        key.split(":")[-1]: one["default"] for key, one in project.items() if "default" in one
+    }
     values |= {key.split(":")[-1]: value for key, value in own.items()} | SECRETS
-    values |= {"readyTimeoutS": 0, **(overrides or {})}  # no platform comes up that could be waited for
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    values |= {
+        "readyTimeoutS": 0,
+        **(overrides or {}),
+    }  # no platform comes up that could be waited for
+    return {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()
+    }

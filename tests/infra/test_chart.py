@@ -30,7 +30,11 @@ def environment(request: pytest.FixtureRequest) -> str:
 def test_with_its_defaults_it_gives_exactly_the_rendered_manifests(environment: str) -> None:
     settings = read_files(environment)
     files = chart(settings, "1.2.3")
-    wanted = {path: text for path, text in rendered(settings).items() if path != SETTINGS and not path.startswith("foundation/")}
+    wanted = {
+        path: text
+        for path, text in rendered(settings).items()
+        if path != SETTINGS and not path.startswith("foundation/")
+    }
     assert render(files) == wanted
     about = yaml.safe_load(files["Chart.yaml"])
     assert (about["name"], about["version"]) == ("vigil", "1.2.3")
@@ -38,7 +42,12 @@ def test_with_its_defaults_it_gives_exactly_the_rendered_manifests(environment: 
 
 def test_values_reach_every_place() -> None:
     files = chart(read_files("prod"), "1.2.3")
-    given = {"image": "mine/vigil@sha256:1", "minReplicas": 1234, "maxReplicas": 5678, "host": "here.example"}
+    given = {
+        "image": "mine/vigil@sha256:1",
+        "minReplicas": 1234,
+        "maxReplicas": 5678,
+        "host": "here.example",
+    }
     made = "".join(render(files, given).values())
     before = "".join(render(files).values())
     defaults = yaml.safe_load(files["values.yaml"])
@@ -55,8 +64,15 @@ def test_helm_makes_the_same(environment: str, tmp_path: Path) -> None:
     files = chart(read_files(environment), "1.2.3")
     (tmp_path / "vigil.tgz").write_bytes(pack(files))
     # A build of Helm that names no version of Kubernetes takes a very old one.
-    command = ["helm", "template", "--kube-version", f"{read_files(environment).kubernetes_version}.0"]
-    ran = subprocess.run([*command, "vigil", str(tmp_path / "vigil.tgz")], capture_output=True, text=True, check=True)
+    command = [
+        "helm",
+        "template",
+        "--kube-version",
+        f"{read_files(environment).kubernetes_version}.0",
+    ]
+    ran = subprocess.run(
+        [*command, "vigil", str(tmp_path / "vigil.tgz")], capture_output=True, text=True, check=True
+    )
     made = [one for one in yaml.safe_load_all(ran.stdout) if one]
     wanted = [yaml.safe_load(text) for text in render(files).values()]
     key = str
@@ -86,7 +102,8 @@ def test_the_repository_lists_each_version_with_its_digest(bucket: Any) -> None:
     found = index(bucket)
     assert found["apiVersion"] == "v1"
     assert [(one["version"], one["digest"], one["urls"]) for one in found["entries"]["vigil"]] == [
-        (version, hashlib.sha256(packages[version]).hexdigest(), [f"vigil-{version}.tgz"]) for version in ("0.2.0", "0.1.0")
+        (version, hashlib.sha256(packages[version]).hexdigest(), [f"vigil-{version}.tgz"])
+        for version in ("0.2.0", "0.1.0")
     ]
     with pytest.raises(ChartFailed, match="raise the version"):
         publish(packages["0.1.0"], "0.2.0", "charts", bucket)
@@ -96,7 +113,11 @@ def test_the_package_is_helms_and_the_same_each_time() -> None:
     files = chart(read_files("dev"), "0.1.0")
     assert pack(files) == pack(dict(reversed(files.items())))
     with tarfile.open(fileobj=io.BytesIO(pack(files))) as tar:
-        assert {"vigil/Chart.yaml", "vigil/values.yaml", "vigil/templates/ray/rayservice-vigil-vigil.yaml"} <= set(tar.getnames())
+        assert {
+            "vigil/Chart.yaml",
+            "vigil/values.yaml",
+            "vigil/templates/ray/rayservice-vigil-vigil.yaml",
+        } <= set(tar.getnames())
 
 
 @pytest.mark.parametrize("version", ["1", "v1.0.0", "1.0.0/../x", ""])

@@ -15,7 +15,9 @@ from infra import cidr
 def test_blocks_lie_in_the_vpc_and_apart(second: int, prefix: int, zones: int) -> None:
     vpc = ipaddress.IPv4Network(f"10.{second}.0.0/{prefix}")
     found = [
-        ipaddress.IPv4Network(one) for zone in cidr.split(str(vpc), zones) for one in (zone.public, zone.private, zone.intra)
+        ipaddress.IPv4Network(one)
+        for zone in cidr.split(str(vpc), zones)
+        for one in (zone.public, zone.private, zone.intra)
     ]
     assert all(one.subnet_of(vpc) for one in found)
     assert not any(a.overlaps(b) for i, a in enumerate(found) for b in found[i + 1 :])
@@ -26,17 +28,22 @@ def test_a_third_zone_leaves_the_first_two_where_they_are() -> None:
     assert cidr.split("10.0.0.0/16", 3)[:2] == cidr.split("10.0.0.0/16", 2)
 
 
-@pytest.mark.parametrize(("block", "zones", "complaint"), [
-    ("10.0.0.0/24", 2, "between /16 and /20"),
-    ("10.0.0.0/8", 2, "between /16 and /20"),
-    ("10.0.0.1/16", 2, "is no IPv4 block"),
-    ("10.0.0.0/16", 4, "2 or 3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("block", "zones", "complaint"),
+    [
+        ("10.0.0.0/24", 2, "between /16 and /20"),
+        ("10.0.0.0/8", 2, "between /16 and /20"),
+        ("10.0.0.1/16", 2, "is no IPv4 block"),
+        ("10.0.0.0/16", 4, "2 or 3"),
+    ],
+)
 def test_what_does_not_fit_is_refused(block: str, zones: int, complaint: str) -> None:
     with pytest.raises(cidr.BadNetwork, match=complaint):
         cidr.split(block, zones)
 
 
 def test_overlaps_are_named() -> None:
-    with pytest.raises(cidr.BadNetwork, match=r"vpcCidr: 10\.0\.0\.0/16 overlaps serviceCidr: 10\.0\.128\.0/20"):
+    with pytest.raises(
+        cidr.BadNetwork, match=r"vpcCidr: 10\.0\.0\.0/16 overlaps serviceCidr: 10\.0\.128\.0/20"
+    ):
         cidr.apart({"vpcCidr": "10.0.0.0/16", "serviceCidr": "10.0.128.0/20"})

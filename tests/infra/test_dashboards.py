@@ -33,7 +33,11 @@ def test_every_panel_says_what_it_shows_and_none_lies_over_another(uid: str) -> 
     taken: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
         place = panel["gridPos"]
-        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         assert not cells & taken, panel["title"]
         assert max(x for x, _ in cells) < 24
         taken |= cells
@@ -56,7 +60,12 @@ def test_every_panel_says_what_it_shows_and_none_lies_over_another(uid: str) -> 
 
 def test_uids_titles_and_tags_are_told_apart() -> None:
     found = [json.loads(text) for text in pages.dashboards().values()]
-    assert len({one["uid"] for one in found}) == len({one["title"] for one in found}) == len(found) == 10
+    assert (
+        len({one["uid"] for one in found})
+        == len({one["title"] for one in found})
+        == len(found)
+        == 10
+    )
     assert {tag for one in found for tag in one["tags"]} >= {"vigil", "ray"}
     assert all(len(one["uid"]) <= 40 for one in found)
 
@@ -77,16 +86,30 @@ def test_an_unknown_metric_is_refused_and_every_known_one_is_shown_or_judged() -
 @needs_prometheus
 def test_every_expression_parses(tmp_path: Path) -> None:
     """Prometheus has no parser of its own to ask, but reads each as a recording rule."""
-    found = [expression for text in pages.dashboards().values() for _, expression in queries(json.loads(text))]
+    found = [
+        expression
+        for text in pages.dashboards().values()
+        for _, expression in queries(json.loads(text))
+    ]
     recorded = [{"record": f"a:b{i}", "expr": expression} for i, expression in enumerate(found)]
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": recorded}]}))
-    assert f"SUCCESS: {len(found)} rules found" in promtool("check", "rules", tmp_path / "rules.yml")
+    (tmp_path / "rules.yml").write_text(
+        yaml.safe_dump({"groups": [{"name": "panels", "rules": recorded}]})
+    )
+    assert f"SUCCESS: {len(found)} rules found" in promtool(
+        "check", "rules", tmp_path / "rules.yml"
+    )
 
 
 def test_each_dashboard_is_a_config_map_that_grafana_finds() -> None:
-    objects = [yaml.safe_load(text) for path, text in rendered(read_files("prod")).items() if path.startswith("monitoring/")]
+    objects = [
+        yaml.safe_load(text)
+        for path, text in rendered(read_files("prod")).items()
+        if path.startswith("monitoring/")
+    ]
     maps = [one for one in objects if one["kind"] == "ConfigMap"]
-    assert {key for one in maps for key in one["data"]} == {f"{uid}.json" for uid in pages.dashboards()}
+    assert {key for one in maps for key in one["data"]} == {
+        f"{uid}.json" for uid in pages.dashboards()
+    }
     for one in maps:
         assert one["metadata"]["labels"]["grafana_dashboard"] == "1"
         assert one["metadata"]["namespace"] == MONITORING
@@ -94,12 +117,18 @@ def test_each_dashboard_is_a_config_map_that_grafana_finds() -> None:
 
 
 def test_they_can_be_had_without_a_cluster(tmp_path: Path) -> None:
-    done = CliRunner().invoke(render, ["dashboards", "--out", str(tmp_path), "--key", str(tmp_path / "key"), "--json"])
+    done = CliRunner().invoke(
+        render, ["dashboards", "--out", str(tmp_path), "--key", str(tmp_path / "key"), "--json"]
+    )
     assert done.exit_code == 0, done.output
     files = {file: (tmp_path / file).read_text() for file in json.loads(done.output)["files"]}
-    assert {file for file in files if file.startswith("dashboards/")} == {f"dashboards/{uid}.json" for uid in pages.dashboards()}
+    assert {file for file in files if file.startswith("dashboards/")} == {
+        f"dashboards/{uid}.json" for uid in pages.dashboards()
+    }
     assert yaml.safe_load(files["rules.yml"]) == {"groups": rules.groups()}
-    jobs = {job["job_name"]: job for job in yaml.safe_load(files["prometheus.yml"])["scrape_configs"]}
+    jobs = {
+        job["job_name"]: job for job in yaml.safe_load(files["prometheus.yml"])["scrape_configs"]
+    }
     assert jobs["vigil"]["authorization"]["credentials_file"] == str(tmp_path / "key")
     assert jobs["ray"]["http_sd_configs"][0]["url"] == "http://127.0.0.1:8265/api/prometheus/sd"
     assert CliRunner().invoke(render, ["--json"]).exit_code == 2
@@ -109,6 +138,15 @@ def test_they_can_be_had_without_a_cluster(tmp_path: Path) -> None:
 def test_prometheus_takes_what_is_written(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("t")
-    words = ["--out", str(tmp_path), "--key", str(token), "--ray-token", str(token), "--stream", "127.0.0.1:9100"]
+    words = [
+        "--out",
+        str(tmp_path),
+        "--key",
+        str(token),
+        "--ray-token",
+        str(token),
+        "--stream",
+        "127.0.0.1:9100",
+    ]
     assert CliRunner().invoke(render, ["dashboards", *words]).exit_code == 0
     promtool("check", "config", tmp_path / "prometheus.yml")

@@ -28,31 +28,51 @@ WAVE = "argocd.argoproj.io/sync-wave"
 def followed() -> PlatformSettings:
     config = yaml.safe_load((ROOT / "Pulumi.prod.yaml").read_text())["config"]
     given = {key.removeprefix("vigil:"): value for key, value in config.items()}
-    return settings_from("prod", {**given, "delivery": "argocd", "gitUrl": "https://git.example/v.git"})
+    return settings_from(
+        "prod", {**given, "delivery": "argocd", "gitUrl": "https://git.example/v.git"}
+    )
 
 
 def test_every_object_is_in_the_wave_of_its_folder(followed: PlatformSettings) -> None:
     for folder, objects in all_objects(followed, Bindings()).items():
         assert {one["metadata"]["annotations"][WAVE] for one in objects} <= {str(WAVES[folder])}
     own = all_objects(followed.model_copy(update={"delivery": "pulumi"}), Bindings())
-    assert not any(WAVE in one["metadata"].get("annotations", {}) for objects in own.values() for one in objects)
+    assert not any(
+        WAVE in one["metadata"].get("annotations", {})
+        for objects in own.values()
+        for one in objects
+    )
     assert root_application(followed.model_copy(update={"delivery": "pulumi"})) == []
 
 
-def test_the_application_syncs_on_the_server_and_leaves_the_autoscalers_fields(followed: PlatformSettings) -> None:
+def test_the_application_syncs_on_the_server_and_leaves_the_autoscalers_fields(
+    followed: PlatformSettings,
+) -> None:
     project, application = root_application(followed)
     assert "ServerSideApply=true" in application["spec"]["syncPolicy"]["syncOptions"]
-    assert {one["kind"] for one in application["spec"]["ignoreDifferences"]} == {"RayService", "RayCluster"}
+    assert {one["kind"] for one in application["spec"]["ignoreDifferences"]} == {
+        "RayService",
+        "RayCluster",
+    }
     kinds = {one["kind"] for one in project["spec"]["clusterResourceWhitelist"]}
-    shown = [one for folder, objects in all_objects(followed, Bindings()).items() if folder != "foundation" for one in objects]
+    shown = [
+        one
+        for folder, objects in all_objects(followed, Bindings()).items()
+        if folder != "foundation"
+        for one in objects
+    ]
     assert {one["kind"] for one in shown if "namespace" not in one["metadata"]} <= kinds
 
 
 def test_notifications_name_what_is_there(followed: PlatformSettings) -> None:
-    values = next(chart for chart in charts(followed) if chart.name == "argo-cd").values["notifications"]
+    values = next(chart for chart in charts(followed) if chart.name == "argo-cd").values[
+        "notifications"
+    ]
     _, application = root_application(followed)
     for subscription in application["metadata"]["annotations"]:
-        trigger, service = re.fullmatch(r"notifications\.argoproj\.io/subscribe\.([\w-]+)\.(\w+)", subscription).groups()  # type: ignore[union-attr]
+        trigger, service = re.fullmatch(
+            r"notifications\.argoproj\.io/subscribe\.([\w-]+)\.(\w+)", subscription
+        ).groups()  # type: ignore[union-attr]
         (rule,) = yaml.safe_load(values["triggers"][f"trigger.{trigger}"])
         assert f"service.webhook.{service}" in values["notifiers"]
         template = yaml.safe_load(values["templates"][f"template.{rule['send'][0]}"])
@@ -70,8 +90,14 @@ def health(script: str, found: dict[str, Any]) -> str:
     [
         ({}, "Progressing"),
         ({"status": {"conditions": [{"type": "Ready", "status": "False"}]}}, "Progressing"),
-        ({"status": {"conditions": [{"type": "UpgradeInProgress", "status": "True"}]}}, "Progressing"),
-        ({"status": {"conditions": [{"type": "Ready", "status": "True", "message": "ok"}]}}, "Healthy"),
+        (
+            {"status": {"conditions": [{"type": "UpgradeInProgress", "status": "True"}]}},
+            "Progressing",
+        ),
+        (
+            {"status": {"conditions": [{"type": "Ready", "status": "True", "message": "ok"}]}},
+            "Healthy",
+        ),
     ],
 )
 def test_the_health_of_a_ray_service(found: dict[str, Any], status: str) -> None:
@@ -97,7 +123,11 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 def steps(workflow: Path) -> list[dict[str, Any]]:
-    return [step for job in yaml.safe_load(workflow.read_text())["jobs"].values() for step in job["steps"]]
+    return [
+        step
+        for job in yaml.safe_load(workflow.read_text())["jobs"].values()
+        for step in job["steps"]
+    ]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
@@ -111,7 +141,9 @@ def test_a_workflow_pins_its_actions_and_calls_what_is_here(workflow: Path) -> N
             if word.startswith(".ci/"):
                 assert (ROOT / word).stat().st_mode & stat.S_IXUSR
             elif word == "make":
-                assert re.search(rf"^{line.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+                assert re.search(
+                    rf"^{line.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE
+                )
             else:
                 assert word in (".venv/bin/vigil", "cosign", "helm")
 
@@ -129,15 +161,20 @@ class Tools:
         for tool in ("bin/make", "bin/pulumi", ".venv/bin/vigil"):
             path = folder / tool
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f'#!/usr/bin/env bash\necho "{path.name} $*" >> {self.log}\necho "{{}}"\nexit "${{FAILS:-0}}"\n')
+            path.write_text(
+                f'#!/usr/bin/env bash\necho "{path.name} $*" >> {self.log}\necho "{{}}"\nexit "${{FAILS:-0}}"\n'
+            )
             path.chmod(0o755)
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         return subprocess.run(
             [str(self.folder / ".ci" / command[0]), *command[1:]],
-            env={**os.environ, "PATH": path, **environment}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            env={**os.environ, "PATH": path, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     @property
     def calls(self) -> list[str]:
@@ -157,7 +194,9 @@ def tools(tmp_path: Path) -> Tools:
         ("drift", "pulumi preview --stack dev --refresh --expect-no-changes --color never"),
     ],
 )
-def test_a_stack_is_never_changed_without_its_policies(tools: Tools, action: str, call: str) -> None:
+def test_a_stack_is_never_changed_without_its_policies(
+    tools: Tools, action: str, call: str
+) -> None:
     assert tools.run("pulumi", action, "dev").returncode == 0
     pack = "--policy-pack policies --policy-pack-config policies/environments/dev.json"
     assert tools.calls == ["make dev", f"{call} {pack}"]
@@ -166,7 +205,12 @@ def test_a_stack_is_never_changed_without_its_policies(tools: Tools, action: str
 
 
 def test_training_hands_its_result_to_the_proposal(tools: Tools) -> None:
-    asked = {"DATA": "s3://rows/x.parquet", "EPISODE": "17-3", "ENVIRONMENT": "prod", "REASON": "drift: cpu; $(id)"}
+    asked = {
+        "DATA": "s3://rows/x.parquet",
+        "EPISODE": "17-3",
+        "ENVIRONMENT": "prod",
+        "REASON": "drift: cpu; $(id)",
+    }
     assert tools.run("train", **asked).returncode == 0
     assert tools.calls[1:] == [
         "vigil render settings --env prod --out settings.yaml",
@@ -181,7 +225,9 @@ def test_training_hands_its_result_to_the_proposal(tools: Tools) -> None:
 def test_a_merged_model_is_promoted_and_without_one_nothing_happens(tools: Tools) -> None:
     assert "nothing to promote" in tools.run("promote", "prod").stdout
     (tools.folder / "models").mkdir()
-    (tools.folder / "models" / "prod.json").write_text(json.dumps({"version": "7", "reason": "drift: cpu"}))
+    (tools.folder / "models" / "prod.json").write_text(
+        json.dumps({"version": "7", "reason": "drift: cpu"})
+    )
     assert tools.run("promote", "prod").returncode == 0
     assert tools.calls == ["make dev", "vigil promote 7 --reason drift: cpu"]
 
@@ -196,7 +242,9 @@ def test_an_image_has_a_size_budget(tools: Tools, megabytes: int, code: int) -> 
     assert f"{megabytes} MB of 3500" in told.stdout
 
 
-def test_the_event_of_the_governor_is_the_one_that_the_workflow_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_event_of_the_governor_is_the_one_that_the_workflow_hears(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("VIGIL_DRIFT_GITHUB_TOKEN", "t")
 
     from drift.dispatch import EVENT, dispatch

@@ -37,7 +37,10 @@ def grammar(kind: str) -> Any:
     folder = DATA / "schemas" / "other" / "iam"
     schemas = {file.stem: json.loads(file.read_text()) for file in folder.glob("policy*.json")}
     by_id = {schema["$id"]: schema for schema in schemas.values()}
-    resources = [(name, Resource.from_contents(schema, default_specification=DRAFT7)) for name, schema in by_id.items()]
+    resources = [
+        (name, Resource.from_contents(schema, default_specification=DRAFT7))
+        for name, schema in by_id.items()
+    ]
     # cfn-lint looks into statements by itself; and it has a keyword of its own.
     top = schemas[kind]
     whole = {
@@ -46,13 +49,20 @@ def grammar(kind: str) -> Any:
         "additionalProperties": False,
         "properties": {
             "Version": {"const": "2012-10-17"},
-            "Statement": {"type": "array", "items": {"$ref": f"{top['$id']}#/definitions/Statement"}},
+            "Statement": {
+                "type": "array",
+                "items": {"$ref": f"{top['$id']}#/definitions/Statement"},
+            },
         },
     }
-    return validators.extend(Draft7Validator, {"requiredXor": _exactly_one})(whole, registry=Registry().with_resources(resources))
+    return validators.extend(Draft7Validator, {"requiredXor": _exactly_one})(
+        whole, registry=Registry().with_resources(resources)
+    )
 
 
-def _exactly_one(validator: Any, keys: list[str], value: Any, schema: Any) -> Iterator[ValidationError]:
+def _exactly_one(
+    validator: Any, keys: list[str], value: Any, schema: Any
+) -> Iterator[ValidationError]:
     if sum(key in value for key in keys) != 1:
         yield ValidationError(f"exactly one of {keys} is needed")
 
@@ -85,17 +95,29 @@ def test_documents_follow_the_grammar_and_name_actions_that_exist(stack: str) ->
         for _, actions, _ in statements(document):
             for action in actions:
                 service, name = action.lower().split(":")
-                assert any(fnmatch(known, name) for known in known_actions()[service]["Actions"]), f"{where}: {action}"
+                assert any(fnmatch(known, name) for known in known_actions()[service]["Actions"]), (
+                    f"{where}: {action}"
+                )
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        {"Version": "2012-10-17", "Statement": [{"Effect": "Alow", "Action": "s3:GetObject", "Resource": "*"}]},
+        {
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Alow", "Action": "s3:GetObject", "Resource": "*"}],
+        },
         {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*"}]},
         {
             "Version": "2012-10-17",
-            "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*", "Condition": {"StringIs": {}}}],
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Action": "s3:GetObject",
+                    "Resource": "*",
+                    "Condition": {"StringIs": {}},
+                }
+            ],
         },
         {"Version": "2012-10-17", "Statments": []},
     ],
@@ -112,13 +134,21 @@ def test_every_right_names_its_resources(stack: str) -> None:
         for one, actions, resources in statements(document):
             assert not any(action.endswith(":*") for action in actions), where
             # What a deployment makes has no name before; only in its region, and only as the outer limit of other rights.
-            limit = where.endswith("-apply-boundary") and "aws:RequestedRegion" in json.dumps(one.get("Condition", {}))
+            limit = where.endswith("-apply-boundary") and "aws:RequestedRegion" in json.dumps(
+                one.get("Condition", {})
+            )
             if one["Effect"] == "Allow" and "*" in resources and not limit:
-                assert all(re.fullmatch(EVERYWHERE, action) for action in actions), f"{where}: {actions} on everything"
+                assert all(re.fullmatch(EVERYWHERE, action) for action in actions), (
+                    f"{where}: {actions} on everything"
+                )
 
 
 def _may(workload: str) -> set[tuple[str, str]]:
-    document = json.loads(recorded("prod").one("aws:iam/rolePolicy:RolePolicy", f"vigil-prod-{workload}").inputs["policy"])
+    document = json.loads(
+        recorded("prod")
+        .one("aws:iam/rolePolicy:RolePolicy", f"vigil-prod-{workload}")
+        .inputs["policy"]
+    )
     return {
         (action, match[1])
         for _, actions, resources in statements(document)
@@ -133,28 +163,39 @@ def test_each_workload_may_what_it_does_and_no_more() -> None:
     assert {bucket for action, bucket in _may("train") if action == "s3:PutObject"} == {"models"}
     assert {bucket for action, bucket in _may("train")} == {"models", "data", "captured"}
     assert {bucket for action, bucket in _may("drift") if action == "s3:PutObject"} == {"captured"}
-    stream = recorded("prod").one("aws:iam/rolePolicy:RolePolicy", "vigil-prod-stream").inputs["policy"]
+    stream = (
+        recorded("prod").one("aws:iam/rolePolicy:RolePolicy", "vigil-prod-stream").inputs["policy"]
+    )
     assert "kinesis:PutRecord" not in stream
     assert "kinesis:GetRecords" in stream
     assert {bucket for action, bucket in _may("stream") if action == "s3:PutObject"} == {"captured"}
     assert "table/vigil-prod-leases" in stream
     assert "dynamodb:PutItem" in stream
-    assert "vigil-dev-stream" not in [one.name for one in recorded("dev").of("aws:iam/rolePolicy:RolePolicy")]  # it has no stream
+    assert "vigil-dev-stream" not in [
+        one.name for one in recorded("dev").of("aws:iam/rolePolicy:RolePolicy")
+    ]  # it has no stream
 
 
 def test_a_role_is_for_one_service_account_of_one_cluster() -> None:
     for association in recorded("prod").of("aws:eks/podIdentityAssociation:PodIdentityAssociation"):
         role = recorded("prod").one("aws:iam/role:Role", association.name)
         condition = json.loads(role.inputs["assumeRolePolicy"])["Statement"][0]["Condition"]
-        assert condition["StringEquals"]["aws:RequestTag/kubernetes-service-account"] == association.inputs["serviceAccount"]
-        assert condition["StringEquals"]["aws:RequestTag/kubernetes-namespace"] == association.inputs["namespace"]
+        assert (
+            condition["StringEquals"]["aws:RequestTag/kubernetes-service-account"]
+            == association.inputs["serviceAccount"]
+        )
+        assert (
+            condition["StringEquals"]["aws:RequestTag/kubernetes-namespace"]
+            == association.inputs["namespace"]
+        )
         assert condition["ArnEquals"]["aws:SourceArn"].endswith(":cluster/vigil-prod")
 
 
 def test_service_accounts_with_a_role_are_those_that_exist() -> None:
     stack = recorded("prod")
     accounts = {
-        (r.inputs["metadata"]["namespace"], r.inputs["metadata"]["name"]) for r in stack.of("kubernetes:core/v1:ServiceAccount")
+        (r.inputs["metadata"]["namespace"], r.inputs["metadata"]["name"])
+        for r in stack.of("kubernetes:core/v1:ServiceAccount")
     }
     tied = {
         (r.inputs["namespace"], r.inputs["serviceAccount"])
@@ -166,11 +207,18 @@ def test_service_accounts_with_a_role_are_those_that_exist() -> None:
 def test_workflows_are_pinned_to_one_repository_and_environment() -> None:
     subjects = {}
     for verb in ("plan", "apply"):
-        trust = json.loads(recorded("prod").one("aws:iam/role:Role", f"vigil-prod-{verb}").inputs["assumeRolePolicy"])
+        trust = json.loads(
+            recorded("prod")
+            .one("aws:iam/role:Role", f"vigil-prod-{verb}")
+            .inputs["assumeRolePolicy"]
+        )
         subjects[verb] = trust["Statement"][0]["Condition"]
     name = grants.GITHUB
     assert subjects["plan"] == {
-        "StringEquals": {f"{name}:aud": "sts.amazonaws.com", f"{name}:sub": "repo:example/vigil:pull_request"}
+        "StringEquals": {
+            f"{name}:aud": "sts.amazonaws.com",
+            f"{name}:sub": "repo:example/vigil:pull_request",
+        }
     }
     assert subjects["apply"]["StringEquals"][f"{name}:sub"] == "repo:example/vigil:environment:prod"
 
@@ -182,16 +230,30 @@ def test_a_plan_writes_nothing_but_its_lock() -> None:
         for r in stack.of("aws:iam/rolePolicyAttachment:RolePolicyAttachment")
         if r.name.startswith("vigil-prod-plan-")
     }
-    assert managed == {"arn:aws:iam::aws:policy/job-function/ViewOnlyAccess", "arn:aws:iam::aws:policy/SecurityAudit"}
-    document = json.loads(stack.one("aws:iam/rolePolicy:RolePolicy", "vigil-prod-plan").inputs["policy"])
-    writes = [r for _, actions, resources in statements(document) if "s3:PutObject" in actions for r in resources]
+    assert managed == {
+        "arn:aws:iam::aws:policy/job-function/ViewOnlyAccess",
+        "arn:aws:iam::aws:policy/SecurityAudit",
+    }
+    document = json.loads(
+        stack.one("aws:iam/rolePolicy:RolePolicy", "vigil-prod-plan").inputs["policy"]
+    )
+    writes = [
+        r
+        for _, actions, resources in statements(document)
+        if "s3:PutObject" in actions
+        for r in resources
+    ]
     assert writes == ["arn:aws:s3:::vigil-state-111122223333/.pulumi/locks/*"]
 
 
 def test_the_boundary_of_a_deployment_holds_it_to_its_own_names_and_out_of_identities() -> None:
     limit = recorded("prod").one("aws:iam/policy:Policy", "vigil-prod-apply-boundary")
     assert len(re.sub(r"\s", "", limit.inputs["policy"])) <= 6144  # AWS' limit of a managed policy
-    allowed = [action for _, actions, _ in statements(json.loads(limit.inputs["policy"])) for action in actions]
+    allowed = [
+        action
+        for _, actions, _ in statements(json.loads(limit.inputs["policy"]))
+        for action in actions
+    ]
 
     def may(action: str) -> bool:
         return any(fnmatch(action, one) for one in allowed)
@@ -200,8 +262,18 @@ def test_the_boundary_of_a_deployment_holds_it_to_its_own_names_and_out_of_ident
     assert may("eks:CreateCluster")
     assert may("iam:PassRole")
     # Neither become what it makes, nor loosen its own limit, nor read others' secrets, nor make users.
-    refused = ("sts:AssumeRole", "iam:CreatePolicyVersion", "iam:DeleteRolePermissionsBoundary", "iam:PutRolePermissionsBoundary",
-               "secretsmanager:GetSecretValue", "iam:CreateUser", "organizations:LeaveOrganization")  # fmt: skip
+    refused = (
+        "sts:AssumeRole",
+        "iam:CreatePolicyVersion",
+        "iam:DeleteRolePermissionsBoundary",
+        "iam:PutRolePermissionsBoundary",
+        "secretsmanager:GetSecretValue",
+        "iam:CreateUser",
+        "organizations:LeaveOrganization",
+    )
     assert [action for action in refused if may(action)] == []
-    roles = {one.name: one.inputs.get("permissionsBoundary") for one in recorded("prod").of("aws:iam/role:Role")}
+    roles = {
+        one.name: one.inputs.get("permissionsBoundary")
+        for one in recorded("prod").of("aws:iam/role:Role")
+    }
     assert roles["vigil-prod-apply"] is not None

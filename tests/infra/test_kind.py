@@ -13,19 +13,27 @@ from tests.infra.recorded import ROOT
 
 
 def a_ready_machine(command: Sequence[str]) -> tuple[int, str]:
-    answers = {"config": "kind-vigil\n", "storageclass": "storageclass.storage.k8s.io/standard\n", "exec": '["vigil:dev"]'}
+    answers = {
+        "config": "kind-vigil\n",
+        "storageclass": "storageclass.storage.k8s.io/standard\n",
+        "exec": '["vigil:dev"]',
+    }
     return 0, next((text for word, text in answers.items() if word in command), "")
 
 
 def test_a_ready_machine_lacks_nothing_but_perhaps_room() -> None:
-    assert [one.what for one in check(read_files("local"), a_ready_machine)[:-1] if not one.ok] == []
+    assert [
+        one.what for one in check(read_files("local"), a_ready_machine)[:-1] if not one.ok
+    ] == []
 
 
 def test_what_is_missing_says_how_to_get_it() -> None:
     found = check(read_files("local"), lambda command: (1, ""))
     fixes = {one.what: one.fix for one in found if not one.ok}
     assert fixes["kubectl points at a kind cluster"] == "kind create cluster --name vigil"
-    assert fixes["image vigil:dev is on the node"].startswith("docker build -t vigil:dev . && kind load docker-image vigil:dev")
+    assert fixes["image vigil:dev is on the node"].startswith(
+        "docker build -t vigil:dev . && kind load docker-image vigil:dev"
+    )
     assert all(fixes.values())
 
 

@@ -25,7 +25,12 @@ from infra.settings import PlatformSettings
 from serve.settings import ServeSettings
 from tests.infra.recorded import ROOT, STACKS, changed
 
-BOUND = Bindings("db.example", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:rds", "fs-1", "rediss://redis.example:6379")
+BOUND = Bindings(
+    "db.example",
+    "arn:aws:secretsmanager:eu-west-1:111122223333:secret:rds",
+    "fs-1",
+    "rediss://redis.example:6379",
+)
 CORE = (
     "v1",
     "apps/v1",
@@ -68,7 +73,10 @@ VARIANTS = [
 ]
 
 
-@pytest.fixture(params=VARIANTS, ids=[f"{stack}-{'-'.join(changes) or 'as-is'}"[:60] for stack, changes in VARIANTS])
+@pytest.fixture(
+    params=VARIANTS,
+    ids=[f"{stack}-{'-'.join(changes) or 'as-is'}"[:60] for stack, changes in VARIANTS],
+)
 def settings(request: pytest.FixtureRequest) -> PlatformSettings:
     stack, changes = request.param
     return settings_of(stack, **changes)
@@ -114,7 +122,9 @@ def _strict(schema: Any) -> Any:
     if found.pop("x-kubernetes-int-or-string", False):
         found.pop("anyOf", None)
         found["type"] = ["integer", "string"]
-    free = found.pop("x-kubernetes-preserve-unknown-fields", False) or found.pop("x-kubernetes-embedded-resource", False)
+    free = found.pop("x-kubernetes-preserve-unknown-fields", False) or found.pop(
+        "x-kubernetes-embedded-resource", False
+    )
     for key in ("properties", "patternProperties"):
         if key in found:
             found[key] = {name: _strict(one) for name, one in found[key].items()}
@@ -126,7 +136,10 @@ def _strict(schema: Any) -> Any:
 
 
 def _errors(validator: Draft202012Validator, one: Object) -> list[str]:
-    return [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}" for e in validator.iter_errors(one)]
+    return [
+        f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}"
+        for e in validator.iter_errors(one)
+    ]
 
 
 def test_ray_objects_are_what_kuberay_reads(
@@ -138,7 +151,9 @@ def test_ray_objects_are_what_kuberay_reads(
         assert _errors(ray_schemas[one["apiVersion"], one["kind"]], one) == []
 
 
-def test_the_ray_schemas_do_refuse(ray_schemas: dict[tuple[str, str], Draft202012Validator]) -> None:
+def test_the_ray_schemas_do_refuse(
+    ray_schemas: dict[tuple[str, str], Draft202012Validator],
+) -> None:
     good = ray.ray_service(settings_of("prod"), BOUND)
     schema = ray_schemas["ray.io/v1", "RayService"]
     bad = copy.deepcopy(good)
@@ -160,24 +175,37 @@ def test_the_serve_configuration_is_what_serve_reads(settings: PlatformSettings)
     spec = ray.ray_service(settings, BOUND)["spec"]
     config = ServeDeploySchema.model_validate(yaml.safe_load(spec["serveConfigV2"]))
     serve, drift, *streams = config.applications
-    assert [one.import_path for one in streams] == ["serve.stream.app:build"] * bool(settings.serve.stream_source)
+    assert [one.import_path for one in streams] == ["serve.stream.app:build"] * bool(
+        settings.serve.stream_source
+    )
     assert (serve.import_path, drift.import_path) == ("serve.http.app:build", "drift.monitor:build")
     # The arguments are the classes' own: what is rendered can be read back by the code.
-    assert ServeSettings.given(**serve.args).model_name == DriftSettings.given(**drift.args).model_name == "vigil"
-    assert DriftSettings.given(**drift.args).jobs_url == "http://vigil-train-head-svc.vigil.svc.cluster.local:8265"
+    assert (
+        ServeSettings.given(**serve.args).model_name
+        == DriftSettings.given(**drift.args).model_name
+        == "vigil"
+    )
+    assert (
+        DriftSettings.given(**drift.args).jobs_url
+        == "http://vigil-train-head-svc.vigil.svc.cluster.local:8265"
+    )
     detector = serve.deployments[0]
     assert detector.autoscaling_config["max_replicas"] == settings.serve.max_replicas  # type: ignore[index,call-overload]
     assert not {"model_version", "version"} & {*serve.args, *(detector.user_config or {})}  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("issuer", [None, "https://login.example.com"])
-def test_nobody_calls_without_a_key_of_the_secret_or_a_token_of_the_provider(issuer: str | None) -> None:
+def test_nobody_calls_without_a_key_of_the_secret_or_a_token_of_the_provider(
+    issuer: str | None,
+) -> None:
     audience = issuer and "vigil"
     platform = changed("prod", serve={"oidc_issuer": issuer, "oidc_audience": audience})
     serve = ServeSettings.given(**ray_config.serve_config(platform)["applications"][0]["args"])
     assert serve.auth_required
     assert (serve.oidc_issuer, serve.oidc_audience) == (issuer, audience)
-    pod = ray.ray_service(platform, BOUND)["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]
+    pod = ray.ray_service(platform, BOUND)["spec"]["rayClusterConfig"]["workerGroupSpecs"][0][
+        "template"
+    ]["spec"]
     volume = next(one for one in pod["volumes"] if one["name"] == "keys")["secret"]
     mount = next(one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "keys")
     assert (volume["secretName"], volume["optional"]) == ("api-keys", True)
@@ -187,7 +215,9 @@ def test_nobody_calls_without_a_key_of_the_secret_or_a_token_of_the_provider(iss
 
 def test_the_console_links_to_what_the_stack_names() -> None:
     serve = ServeSettings.given(
-        **ray_config.serve_config(settings_of("prod"))["applications"][0]["deployments"][0]["user_config"]
+        **ray_config.serve_config(settings_of("prod"))["applications"][0]["deployments"][0][
+            "user_config"
+        ]
     )
     assert serve.links == {"Grafana": "https://grafana.example.com/dashboards"}
 
@@ -200,7 +230,10 @@ def test_haproxy_keeps_the_limits_of_the_settings() -> None:
 
 def test_the_drift_monitor_has_a_worker_group_of_its_own() -> None:
     cluster = ray.ray_service(settings_of("prod"), BOUND)["spec"]["rayClusterConfig"]
-    accounts = {g["groupName"]: g["template"]["spec"]["serviceAccountName"] for g in cluster["workerGroupSpecs"]}
+    accounts = {
+        g["groupName"]: g["template"]["spec"]["serviceAccountName"]
+        for g in cluster["workerGroupSpecs"]
+    }
     assert accounts == {"serve": "vigil-serve", "monitor": "vigil-drift", "stream": "vigil-stream"}
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     source = (ROOT / "drift" / "monitor.py").read_text()
@@ -212,7 +245,10 @@ def _pods(one: Object) -> list[Object]:
     spec = one.get("spec", {})
     cluster = spec.get("rayClusterConfig", spec)
     if "headGroupSpec" in cluster:
-        return [cluster["headGroupSpec"]["template"], *(group["template"] for group in cluster["workerGroupSpecs"])]
+        return [
+            cluster["headGroupSpec"]["template"],
+            *(group["template"] for group in cluster["workerGroupSpecs"]),
+        ]
     return (
         [spec["jobTemplate"]["spec"]["template"]]
         if "jobTemplate" in spec
@@ -232,7 +268,10 @@ def test_every_pod_is_restricted_and_bounded(settings: PlatformSettings) -> None
         assert not pod.get("hostNetwork")
         for container in [*pod["containers"], *pod.get("initContainers", [])]:
             assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}  # fmt: skip
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            }
             assert container["resources"]["limits"].keys() == {"cpu", "memory"}
             assert container["image"] == settings.image_ref
             assert not container["image"].endswith(":latest")
@@ -245,7 +284,9 @@ def test_head_and_workers_have_one_environment(settings: PlatformSettings) -> No
         assert all(environment == environments[0] for environment in environments)
         values = {variable["name"]: variable.get("value") for variable in environments[0]}
         assert (
-            values["RAY_SERVE_ENABLE_HA_PROXY"] == values["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == ("1" if settings.haproxy else "0")
+            values["RAY_SERVE_ENABLE_HA_PROXY"]
+            == values["RAY_SERVE_THROUGHPUT_OPTIMIZED"]
+            == ("1" if settings.haproxy else "0")
         )
         assert values["VIGIL_TRAIN_TRACKING_URI"] == ray_config.TRACKING_URI
 
@@ -287,7 +328,11 @@ def test_namespaces_deny_by_default_and_nothing_but_port_8000_comes_in_from_outs
     found = objects_of(settings_of("prod"))
     policies = [one for one in found if one["kind"] == "NetworkPolicy"]
     for namespace in (RAY, TRACKING):
-        denied = [p for p in policies if p["metadata"]["namespace"] == namespace and p["metadata"]["name"] == "deny-all"]
+        denied = [
+            p
+            for p in policies
+            if p["metadata"]["namespace"] == namespace and p["metadata"]["name"] == "deny-all"
+        ]
         assert denied[0]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     outside = [
         (policy["metadata"]["name"], port["port"])
@@ -315,13 +360,28 @@ def test_the_restricted_level_is_enforced_where_our_pods_run() -> None:
 
 def test_names_that_objects_refer_to_exist(settings: PlatformSettings) -> None:
     found = objects_of(settings)
-    claims = {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in found if o["kind"] == "PersistentVolumeClaim"}
-    accounts = {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in found if o["kind"] == "ServiceAccount"}
-    configs = {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in found if o["kind"] == "ConfigMap"}
+    claims = {
+        (o["metadata"]["namespace"], o["metadata"]["name"])
+        for o in found
+        if o["kind"] == "PersistentVolumeClaim"
+    }
+    accounts = {
+        (o["metadata"]["namespace"], o["metadata"]["name"])
+        for o in found
+        if o["kind"] == "ServiceAccount"
+    }
+    configs = {
+        (o["metadata"]["namespace"], o["metadata"]["name"])
+        for o in found
+        if o["kind"] == "ConfigMap"
+    }
     for one in found:
         for pod in _pods(one):
             namespace = one["metadata"]["namespace"]
-            assert pod["spec"].get("serviceAccountName") in (None, *(name for space, name in accounts if space == namespace))
+            assert pod["spec"].get("serviceAccountName") in (
+                None,
+                *(name for space, name in accounts if space == namespace),
+            )
             for volume in pod["spec"]["volumes"]:
                 if "persistentVolumeClaim" in volume:
                     assert (namespace, volume["persistentVolumeClaim"]["claimName"]) in claims
@@ -330,9 +390,19 @@ def test_names_that_objects_refer_to_exist(settings: PlatformSettings) -> None:
 
 
 def test_node_pools_are_bounded_and_heads_stay_on_demand() -> None:
-    pools = {o["metadata"]["name"]: o["spec"] for o in objects_of(settings_of("prod")) if o["kind"] == "NodePool"}
-    capacity = {name: pool["template"]["spec"]["requirements"][0]["values"] for name, pool in pools.items()}
-    assert capacity == {"ray-head": ["on-demand"], "ray-serve": ["on-demand", "spot"], "ray-train": ["spot", "on-demand"]}
+    pools = {
+        o["metadata"]["name"]: o["spec"]
+        for o in objects_of(settings_of("prod"))
+        if o["kind"] == "NodePool"
+    }
+    capacity = {
+        name: pool["template"]["spec"]["requirements"][0]["values"] for name, pool in pools.items()
+    }
+    assert capacity == {
+        "ray-head": ["on-demand"],
+        "ray-serve": ["on-demand", "spot"],
+        "ray-train": ["spot", "on-demand"],
+    }
     assert all(pool["limits"] == {"cpu": "256", "memory": "2048Gi"} for pool in pools.values())
     used = {
         pod["spec"]["nodeSelector"]["vigil/pool"]
@@ -344,24 +414,37 @@ def test_node_pools_are_bounded_and_heads_stay_on_demand() -> None:
 
 
 def test_charts_are_pinned() -> None:
-    for chart in charts(settings_of("prod", delivery="argocd", git_url="https://git.example/v.git")):
+    for chart in charts(
+        settings_of("prod", delivery="argocd", git_url="https://git.example/v.git")
+    ):
         assert re.fullmatch(r"\d+\.\d+\.\d+", chart.version), chart.name
         assert chart.repository.startswith("https://") or chart.chart.startswith("oci://")
 
 
-def test_on_aws_the_monitor_keeps_state_and_rows_in_their_bucket_and_consumers_share_the_stacks_table() -> None:
+def test_on_aws_the_monitor_keeps_state_and_rows_in_their_bucket_and_consumers_share_the_stacks_table() -> (
+    None
+):
     told = {stack: ray_config.drift_settings(settings_of(stack)) for stack in ("prod", "local")}
     bucket = "s3://vigil-prod-captured-111122223333-eu-west-1"
-    assert (told["prod"].captured_url, told["prod"].state_url) == (f"{bucket}/rows", f"{bucket}/state")
+    assert (told["prod"].captured_url, told["prod"].state_url) == (
+        f"{bucket}/rows",
+        f"{bucket}/state",
+    )
     assert (told["local"].captured_url, told["local"].state_url) == ("", "")
     mine = changed("prod", drift={"captured_url": "s3://mine/rows"})
     assert ray_config.drift_settings(mine).captured_url == "s3://mine/rows"
-    assert ray_config.serve_settings(settings_of("prod")).stream_leases == "dynamodb:vigil-prod-leases"
+    assert (
+        ray_config.serve_settings(settings_of("prod")).stream_leases == "dynamodb:vigil-prod-leases"
+    )
     assert ray_config.serve_settings(settings_of("dev")).stream_leases == ""
 
 
 def test_the_secrets_of_the_rooms_are_there_for_the_pods_that_need_them_alone() -> None:
     cluster = ray.ray_service(settings_of("prod"), BOUND)["spec"]["rayClusterConfig"]
     groups = {one["groupName"]: one["template"]["spec"] for one in cluster["workerGroupSpecs"]}
-    mounted = {name for name, pod in groups.items() if "secrets" in [volume["name"] for volume in pod["volumes"]]}
+    mounted = {
+        name
+        for name, pod in groups.items()
+        if "secrets" in [volume["name"] for volume in pod["volumes"]]
+    }
     assert mounted == {"monitor", "stream"}

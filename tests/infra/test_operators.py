@@ -46,7 +46,9 @@ def test_every_chart_comes_from_the_mirror(stack: str, repository: str) -> None:
 
 def test_images_of_charts_come_from_the_mirror() -> None:
     found = of("prod", image_registry="mirror.example.com/hub")
-    assert found["kuberay-operator"].values["image"]["repository"] == ("mirror.example.com/hub/kuberay/operator")
+    assert found["kuberay-operator"].values["image"]["repository"] == (
+        "mirror.example.com/hub/kuberay/operator"
+    )
     for chart in found.values():
         assert not chart.values or "mirror.example.com/hub" in str(chart.values), chart.name
     assert "quay.io/kuberay/operator" in str(of("prod")["kuberay-operator"].values)

@@ -112,7 +112,11 @@ def test_budgets_of_ray_pods_are_a_number_of_pods_that_stay(settings: PlatformSe
     found = objects_of(settings)
     pods = [each for one in found if one["apiVersion"] == "ray.io/v1" for each in templates(one)]
     budgets = [one["spec"] for one in found if one["kind"] == "PodDisruptionBudget"]
-    of_ray = [budget for budget in budgets if any(selects(budget["selector"]["matchLabels"], pod) for pod in pods)]
+    of_ray = [
+        budget
+        for budget in budgets
+        if any(selects(budget["selector"]["matchLabels"], pod) for pod in pods)
+    ]
     assert of_ray or settings.gcs_fault_tolerance == "redis"
     for budget in of_ray:
         assert type(budget["minAvailable"]) is int
@@ -121,7 +125,9 @@ def test_budgets_of_ray_pods_are_a_number_of_pods_that_stay(settings: PlatformSe
 
 @pytest.mark.parametrize(("stack", "stay"), [("prod", 2), ("dev", 1), ("local", None)])
 def test_a_drain_leaves_all_serving_workers_but_one(stack: str, stay: int | None) -> None:
-    budgets = {one["metadata"]["name"]: one["spec"] for one in ray.disruption_budgets(read_files(stack))}
+    budgets = {
+        one["metadata"]["name"]: one["spec"] for one in ray.disruption_budgets(read_files(stack))
+    }
     assert budgets.get("vigil-serve-worker", {}).get("minAvailable") == stay
     assert ("vigil-serve-head" in budgets) == (stack != "prod")  # prod has Redis
 

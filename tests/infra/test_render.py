@@ -44,13 +44,25 @@ def test_a_rendering_repeats_and_leaves_no_stale_file(stack: str, tmp_path: Path
 def test_what_is_rendered_is_what_pulumi_applies(stack: str) -> None:
     """Object by object, but for secrets, charts and what only AWS knows."""
     applied = {
-        (r.inputs["kind"], r.inputs["metadata"].get("namespace"), r.inputs["metadata"]["name"]): r.inputs
+        (
+            r.inputs["kind"],
+            r.inputs["metadata"].get("namespace"),
+            r.inputs["metadata"]["name"],
+        ): r.inputs
         for r in recorded(stack).of("kubernetes:")
         if r.type.split(":")[-1] not in LOCAL_ONLY
     }
-    files = [yaml.safe_load(text) for path, text in rendered(read_files(stack)).items() if path.endswith(".yaml")]
+    files = [
+        yaml.safe_load(text)
+        for path, text in rendered(read_files(stack)).items()
+        if path.endswith(".yaml")
+    ]
     written = {(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]): o for o in files}
-    unknown = {("StorageClass", None, "vigil-home"), ("ConfigMap", "vigil-tracking", "database")} if stack != "local" else set()
+    unknown = (
+        {("StorageClass", None, "vigil-home"), ("ConfigMap", "vigil-tracking", "database")}
+        if stack != "local"
+        else set()
+    )
     assert applied.keys() - written.keys() == unknown
     assert written.keys() <= applied.keys()
     for key, one in written.items():
@@ -60,7 +72,9 @@ def test_what_is_rendered_is_what_pulumi_applies(stack: str) -> None:
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_no_secret_is_rendered(stack: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VIGIL_SERVE_MODEL_NAME", CANARY)  # nor does the shell of who renders leak in
+    monkeypatch.setenv(
+        "VIGIL_SERVE_MODEL_NAME", CANARY
+    )  # nor does the shell of who renders leak in
     text = "\n".join(rendered(read_files(stack)).values())
     assert CANARY not in text
     assert "kind: Secret\n" not in text
@@ -79,28 +93,37 @@ def test_a_new_image_makes_a_second_cluster() -> None:
     assert only(found, "rolling pods")[0].where == "Deployment/vigil-tracking/mlflow"
 
 
-@pytest.mark.parametrize(("values", "where", "effect"), [
-    ({"serve": {"max_replicas": 90}}, "RayService/vigil/vigil", "in-process"),
-    ({"max_workers": 30}, "RayService/vigil/vigil", "in place"),
-    ({"serve": {"cpus_per_replica": 0.5}}, "RayService/vigil/vigil", "rolling restart"),
-    ({"serve": {"body_timeout_s": 5}}, "RayService/vigil/vigil", "second cluster"),
-    ({"drift": {"mode": "observe"}}, "RayService/vigil/vigil", "reconfigure"),
-    ({"train": {"seed": 7}}, "ConfigMap/vigil/settings", "in-process"),
-    ({"haproxy": False}, "RayService/vigil/vigil", "second cluster"),
-    ({"train_memory_gib": 32}, "RayCluster/vigil/vigil-train", "replacement"),
-    ({"spot_serving": False}, "NodePool/ray-serve", "rolling nodes"),
-    ({"vpc_cidr": "10.60.0.0/16"}, "settings/vpc_cidr", "replacement"),
-    ({"zones": ["a", "b"]}, "settings/zones", "replacement"),
-    ({"monitoring": False}, "PrometheusRule/vigil-monitoring/vigil", "in place"),
-])  # fmt: skip
-def test_each_kind_of_change_has_its_effect(values: dict[str, Any], where: str, effect: str) -> None:
+@pytest.mark.parametrize(
+    ("values", "where", "effect"),
+    [
+        ({"serve": {"max_replicas": 90}}, "RayService/vigil/vigil", "in-process"),
+        ({"max_workers": 30}, "RayService/vigil/vigil", "in place"),
+        ({"serve": {"cpus_per_replica": 0.5}}, "RayService/vigil/vigil", "rolling restart"),
+        ({"serve": {"body_timeout_s": 5}}, "RayService/vigil/vigil", "second cluster"),
+        ({"drift": {"mode": "observe"}}, "RayService/vigil/vigil", "reconfigure"),
+        ({"train": {"seed": 7}}, "ConfigMap/vigil/settings", "in-process"),
+        ({"haproxy": False}, "RayService/vigil/vigil", "second cluster"),
+        ({"train_memory_gib": 32}, "RayCluster/vigil/vigil-train", "replacement"),
+        ({"spot_serving": False}, "NodePool/ray-serve", "rolling nodes"),
+        ({"vpc_cidr": "10.60.0.0/16"}, "settings/vpc_cidr", "replacement"),
+        ({"zones": ["a", "b"]}, "settings/zones", "replacement"),
+        ({"monitoring": False}, "PrometheusRule/vigil-monitoring/vigil", "in place"),
+    ],
+)
+def test_each_kind_of_change_has_its_effect(
+    values: dict[str, Any], where: str, effect: str
+) -> None:
     found = changes(with_(), with_(**values))
     assert effect in {change.effect for change in found if change.where == where}
-    assert [list(EFFECTS).index(c.effect) for c in found] == sorted((list(EFFECTS).index(c.effect) for c in found), reverse=True)
+    assert [list(EFFECTS).index(c.effect) for c in found] == sorted(
+        (list(EFFECTS).index(c.effect) for c in found), reverse=True
+    )
 
 
 def test_user_config_is_reconfigured_and_nothing_else_restarts() -> None:
-    found = changes(with_(), edited("ray/rayservice-vigil-vigil.yaml", "poll_s: 2.0", "poll_s: 5.0"))
+    found = changes(
+        with_(), edited("ray/rayservice-vigil-vigil.yaml", "poll_s: 2.0", "poll_s: 5.0")
+    )
     assert [(c.effect, c.what) for c in found] == [
         ("reconfigure", "serveConfigV2: applications.vigil.deployments.Detector.user_config.poll_s")
     ]
@@ -114,7 +137,10 @@ def test_no_difference_is_no_change_and_an_added_zone_replaces_nothing() -> None
 
 def test_a_removed_claim_is_a_replacement() -> None:
     files = with_()
-    assert only(changes(files, {k: v for k, v in files.items() if "persistentvolumeclaim" not in k}), "replacement")
+    assert only(
+        changes(files, {k: v for k, v in files.items() if "persistentvolumeclaim" not in k}),
+        "replacement",
+    )
 
 
 def test_the_commands_render_and_compare_folders_and_revisions(tmp_path: Path) -> None:
@@ -124,9 +150,13 @@ def test_the_commands_render_and_compare_folders_and_revisions(tmp_path: Path) -
     service = tmp_path / "b" / "ray" / "rayservice-vigil-vigil.yaml"
     write("prod", tmp_path / "b")
     service.write_text(service.read_text().replace(":0.1.0", ":0.2.0"))
-    done = runner.invoke(doctor, ["change", "--from", str(tmp_path / "a"), "--to", str(tmp_path / "b"), "--json"])
+    done = runner.invoke(
+        doctor, ["change", "--from", str(tmp_path / "a"), "--to", str(tmp_path / "b"), "--json"]
+    )
     assert [one["effect"] for one in json.loads(done.output)["changes"]] == ["second cluster"]
-    done = runner.invoke(doctor, ["change", "--from", "no-such-revision", "--to", str(tmp_path / "b"), "--json"])
+    done = runner.invoke(
+        doctor, ["change", "--from", "no-such-revision", "--to", str(tmp_path / "b"), "--json"]
+    )
     assert done.exit_code == 2
     assert "neither a folder nor a git revision" in done.output
     done = runner.invoke(render, ["--env", "staging", "--out", str(tmp_path / "c"), "--json"])

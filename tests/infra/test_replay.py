@@ -29,8 +29,13 @@ def aws() -> Iterator[str]:
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
     with pytest.MonkeyPatch.context() as patch:
-        for key, value in {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-                           "AWS_DEFAULT_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true"}.items():  # fmt: skip
+        for key, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }.items():
             patch.setenv(key, value)
         yield url
     server.stop()
@@ -54,27 +59,32 @@ class Replay:
         self.ids[f"{one.name}-id"] = made
         for subnet in self.stack.of("aws:ec2/subnet:Subnet"):
             block = (overrides or {}).get(subnet.name, subnet.inputs["cidrBlock"])
-            found = ec2.create_subnet(VpcId=made, CidrBlock=block, AvailabilityZone=subnet.inputs["availabilityZone"])
+            found = ec2.create_subnet(
+                VpcId=made, CidrBlock=block, AvailabilityZone=subnet.inputs["availabilityZone"]
+            )
             self.ids[f"{subnet.name}-id"] = found["Subnet"]["SubnetId"]
 
     def ways_out(self) -> None:
         ec2 = client("ec2")
         gateway = self.stack.one("aws:ec2/internetGateway:InternetGateway")
         self.ids["gateway"] = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
-        ec2.attach_internet_gateway(InternetGatewayId=self.ids["gateway"], VpcId=self._id(gateway.inputs["vpcId"]))
+        ec2.attach_internet_gateway(
+            InternetGatewayId=self.ids["gateway"], VpcId=self._id(gateway.inputs["vpcId"])
+        )
         for address in self.stack.of("aws:ec2/eip:Eip"):
             self.ids[f"{address.name}-id#eip"] = ec2.allocate_address(Domain="vpc")["AllocationId"]
         nats = {}
         for nat in self.stack.of("aws:ec2/natGateway:NatGateway"):
             made = ec2.create_nat_gateway(
-                SubnetId=self._id(nat.inputs["subnetId"]), AllocationId=self.ids[nat.inputs["allocationId"] + "#eip"]
+                SubnetId=self._id(nat.inputs["subnetId"]),
+                AllocationId=self.ids[nat.inputs["allocationId"] + "#eip"],
             )
             nats[f"{nat.name}-id"] = made["NatGateway"]["NatGatewayId"]
         tables = {}
         for table in self.stack.of("aws:ec2/routeTable:RouteTable"):
-            tables[f"{table.name}-id"] = ec2.create_route_table(VpcId=self._id(table.inputs["vpcId"]))["RouteTable"][
-                "RouteTableId"
-            ]
+            tables[f"{table.name}-id"] = ec2.create_route_table(
+                VpcId=self._id(table.inputs["vpcId"])
+            )["RouteTable"]["RouteTableId"]
         for route in self.stack.of("aws:ec2/route:Route"):
             nat = route.inputs.get("natGatewayId")
             way = {"NatGatewayId": nats[nat]} if nat else {"GatewayId": self.ids["gateway"]}
@@ -84,42 +94,65 @@ class Replay:
                 **way,
             )
         for tie in self.stack.of("aws:ec2/routeTableAssociation:RouteTableAssociation"):
-            ec2.associate_route_table(RouteTableId=tables[tie.inputs["routeTableId"]], SubnetId=self._id(tie.inputs["subnetId"]))
+            ec2.associate_route_table(
+                RouteTableId=tables[tie.inputs["routeTableId"]],
+                SubnetId=self._id(tie.inputs["subnetId"]),
+            )
         for endpoint in self.stack.of("aws:ec2/vpcEndpoint:VpcEndpoint"):
-            ec2.create_vpc_endpoint(VpcId=self._id(endpoint.inputs["vpcId"]), ServiceName=endpoint.inputs["serviceName"],
-                                    VpcEndpointType=endpoint.inputs["vpcEndpointType"])  # fmt: skip
+            ec2.create_vpc_endpoint(
+                VpcId=self._id(endpoint.inputs["vpcId"]),
+                ServiceName=endpoint.inputs["serviceName"],
+                VpcEndpointType=endpoint.inputs["vpcEndpointType"],
+            )
 
     def keys(self) -> None:
         kms = client("kms")
         for key in self.stack.of("aws:kms/key:Key"):
-            made = kms.create_key(Policy=key.inputs["policy"], Description=key.inputs["description"])["KeyMetadata"]
+            made = kms.create_key(
+                Policy=key.inputs["policy"], Description=key.inputs["description"]
+            )["KeyMetadata"]
             kms.enable_key_rotation(KeyId=made["KeyId"])
             self.ids[f"arn:aws:kms:{REGION}:111122223333:key/{key.name}"] = made["Arn"]
         for alias in self.stack.of("aws:kms/alias:Alias"):
-            kms.create_alias(AliasName=alias.inputs["name"], TargetKeyId=self._key(alias.inputs["targetKeyId"]))
+            kms.create_alias(
+                AliasName=alias.inputs["name"], TargetKeyId=self._key(alias.inputs["targetKeyId"])
+            )
 
     def buckets(self) -> None:
         s3 = client("s3")
         for bucket in self.stack.of("aws:s3/bucket:Bucket"):
-            s3.create_bucket(Bucket=bucket.inputs["bucket"], CreateBucketConfiguration={"LocationConstraint": REGION})
+            s3.create_bucket(
+                Bucket=bucket.inputs["bucket"],
+                CreateBucketConfiguration={"LocationConstraint": REGION},
+            )
         for rule in self.stack.of("aws:s3/bucketVersioning:BucketVersioning"):
             s3.put_bucket_versioning(
-                Bucket=rule.inputs["bucket"], VersioningConfiguration={"Status": rule.inputs["versioningConfiguration"]["status"]}
+                Bucket=rule.inputs["bucket"],
+                VersioningConfiguration={
+                    "Status": rule.inputs["versioningConfiguration"]["status"]
+                },
             )
         for policy in self.stack.of("aws:s3/bucketPolicy:BucketPolicy"):
             s3.put_bucket_policy(Bucket=policy.inputs["bucket"], Policy=policy.inputs["policy"])
-        for life in self.stack.of("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"):
+        for life in self.stack.of(
+            "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
+        ):
             s3.put_bucket_lifecycle_configuration(
-                Bucket=life.inputs["bucket"], LifecycleConfiguration={"Rules": [_lifecycle(r) for r in life.inputs["rules"]]}
+                Bucket=life.inputs["bucket"],
+                LifecycleConfiguration={"Rules": [_lifecycle(r) for r in life.inputs["rules"]]},
             )
-        for one in self.stack.of("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"):
+        for one in self.stack.of(
+            "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
+        ):
             default = one.inputs["rules"][0]["applyServerSideEncryptionByDefault"]
             wanted = {"SSEAlgorithm": default["sseAlgorithm"]}
             if "kmsMasterKeyId" in default:
                 wanted["KMSMasterKeyID"] = self.ids[default["kmsMasterKeyId"]]
             s3.put_bucket_encryption(
                 Bucket=one.inputs["bucket"],
-                ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": wanted}]},
+                ServerSideEncryptionConfiguration={
+                    "Rules": [{"ApplyServerSideEncryptionByDefault": wanted}]
+                },
             )
 
     def roles(self) -> None:
@@ -129,7 +162,11 @@ class Replay:
             assert len(name) <= 64
             iam.create_role(RoleName=name, AssumeRolePolicyDocument=role.inputs["assumeRolePolicy"])
         for policy in self.stack.of("aws:iam/rolePolicy:RolePolicy"):
-            iam.put_role_policy(RoleName=policy.inputs["role"], PolicyName=policy.name, PolicyDocument=policy.inputs["policy"])
+            iam.put_role_policy(
+                RoleName=policy.inputs["role"],
+                PolicyName=policy.name,
+                PolicyDocument=policy.inputs["policy"],
+            )
             assert len(policy.inputs["policy"]) <= 10_240  # all inline policies of a role together
         for tie in self.stack.of("aws:iam/rolePolicyAttachment:RolePolicyAttachment"):
             iam.attach_role_policy(RoleName=tie.inputs["role"], PolicyArn=tie.inputs["policyArn"])
@@ -137,25 +174,40 @@ class Replay:
     def stores(self) -> None:
         ecr, rds, kinesis = client("ecr"), client("rds"), client("kinesis")
         for one in self.stack.of("aws:ecr/repository:Repository"):
-            ecr.create_repository(repositoryName=one.inputs["name"], imageTagMutability=one.inputs["imageTagMutability"],
-                                  imageScanningConfiguration=one.inputs["imageScanningConfiguration"])  # fmt: skip
+            ecr.create_repository(
+                repositoryName=one.inputs["name"],
+                imageTagMutability=one.inputs["imageTagMutability"],
+                imageScanningConfiguration=one.inputs["imageScanningConfiguration"],
+            )
         for one in self.stack.of("aws:ecr/lifecyclePolicy:LifecyclePolicy"):
-            ecr.put_lifecycle_policy(repositoryName=one.inputs["repository"], lifecyclePolicyText=one.inputs["policy"])
+            ecr.put_lifecycle_policy(
+                repositoryName=one.inputs["repository"], lifecyclePolicyText=one.inputs["policy"]
+            )
         stream = self.stack.one("aws:kinesis/stream:Stream").inputs
         more = {"ShardCount": stream["shardCount"]} if "shardCount" in stream else {}
         kinesis.create_stream(
-            StreamName=stream["name"], StreamModeDetails={"StreamMode": stream["streamModeDetails"]["streamMode"]}, **more
+            StreamName=stream["name"],
+            StreamModeDetails={"StreamMode": stream["streamModeDetails"]["streamMode"]},
+            **more,
         )
-        kinesis.start_stream_encryption(StreamName=stream["name"], EncryptionType="KMS", KeyId=self.ids[stream["kmsKeyId"]])
-        kinesis.increase_stream_retention_period(StreamName=stream["name"], RetentionPeriodHours=stream["retentionPeriod"])
+        kinesis.start_stream_encryption(
+            StreamName=stream["name"], EncryptionType="KMS", KeyId=self.ids[stream["kmsKeyId"]]
+        )
+        kinesis.increase_stream_retention_period(
+            StreamName=stream["name"], RetentionPeriodHours=stream["retentionPeriod"]
+        )
         group = self.stack.one("aws:rds/subnetGroup:SubnetGroup").inputs
         rds.create_db_subnet_group(
-            DBSubnetGroupName=group["name"], DBSubnetGroupDescription="-", SubnetIds=[self.ids[s] for s in group["subnetIds"]]
+            DBSubnetGroupName=group["name"],
+            DBSubnetGroupDescription="-",
+            SubnetIds=[self.ids[s] for s in group["subnetIds"]],
         )
         parameters = self.stack.one("aws:rds/parameterGroup:ParameterGroup")
         name = parameters.inputs.get("name", parameters.name)
         rds.create_db_parameter_group(
-            DBParameterGroupName=name, DBParameterGroupFamily=parameters.inputs["family"], Description="-"
+            DBParameterGroupName=name,
+            DBParameterGroupFamily=parameters.inputs["family"],
+            Description="-",
         )
         self.database()
 
@@ -187,69 +239,109 @@ class Replay:
         ec2 = client("ec2")
         for one in self.stack.of("aws:ec2/securityGroup:SecurityGroup"):
             vpc = self._id(one.inputs["vpcId"])
-            made = ec2.create_security_group(GroupName=one.name, Description=one.inputs["description"], VpcId=vpc)["GroupId"]
+            made = ec2.create_security_group(
+                GroupName=one.name, Description=one.inputs["description"], VpcId=vpc
+            )["GroupId"]
             self.ids[f"{one.name}-id#group"] = made
             for rule in one.inputs["ingress"]:
-                ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[_rule(rule, made)])
+                ec2.authorize_security_group_ingress(
+                    GroupId=made, IpPermissions=[_rule(rule, made)]
+                )
             assert one.inputs["egress"] == []
 
     def files(self) -> None:
         efs, one = client("efs"), self.stack.one("aws:efs/fileSystem:FileSystem").inputs
-        made = efs.create_file_system(Encrypted=one["encrypted"], KmsKeyId=self.ids[one["kmsKeyId"]],
-                                      ThroughputMode=one["throughputMode"])["FileSystemId"]  # fmt: skip
+        made = efs.create_file_system(
+            Encrypted=one["encrypted"],
+            KmsKeyId=self.ids[one["kmsKeyId"]],
+            ThroughputMode=one["throughputMode"],
+        )["FileSystemId"]
         for target in self.stack.of("aws:efs/mountTarget:MountTarget"):
             groups = [self.ids[f"{group}#group"] for group in target.inputs["securityGroups"]]
-            efs.create_mount_target(FileSystemId=made, SubnetId=self._id(target.inputs["subnetId"]), SecurityGroups=groups)
+            efs.create_mount_target(
+                FileSystemId=made,
+                SubnetId=self._id(target.inputs["subnetId"]),
+                SecurityGroups=groups,
+            )
 
     def cluster(self) -> None:
         """Control plane and node groups; access entries, add-ons and Pod Identity moto does not know."""
         eks, whole = client("eks"), self.stack.one("eks:index:Cluster").inputs
-        subnets = [self._id(one) for one in self.stack.one("aws:eks/nodeGroup:NodeGroup").inputs["subnetIds"]]
-        eks.create_cluster(name=whole["name"], version=whole["version"], roleArn=f"arn:aws:iam::{ACCOUNT}:role/{whole['name']}",
-                           resourcesVpcConfig={"subnetIds": subnets})  # fmt: skip
+        subnets = [
+            self._id(one)
+            for one in self.stack.one("aws:eks/nodeGroup:NodeGroup").inputs["subnetIds"]
+        ]
+        eks.create_cluster(
+            name=whole["name"],
+            version=whole["version"],
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/{whole['name']}",
+            resourcesVpcConfig={"subnetIds": subnets},
+        )
         for one in self.stack.of("aws:eks/nodeGroup:NodeGroup"):
             eks.create_nodegroup(
-                clusterName=one.inputs["clusterName"], nodegroupName=one.name, subnets=subnets,
+                clusterName=one.inputs["clusterName"],
+                nodegroupName=one.name,
+                subnets=subnets,
                 nodeRole=one.inputs["nodeRoleArn"],
-                amiType=one.inputs["amiType"], capacityType=one.inputs["capacityType"],
-                instanceTypes=one.inputs["instanceTypes"], scalingConfig=one.inputs["scalingConfig"],
-            )  # fmt: skip
+                amiType=one.inputs["amiType"],
+                capacityType=one.inputs["capacityType"],
+                instanceTypes=one.inputs["instanceTypes"],
+                scalingConfig=one.inputs["scalingConfig"],
+            )
 
     def cache(self) -> None:
         elasticache = client("elasticache")
         for one in self.stack.of("aws:elasticache/subnetGroup:SubnetGroup"):
             elasticache.create_cache_subnet_group(
-                CacheSubnetGroupName=one.inputs["name"], CacheSubnetGroupDescription=one.inputs["description"],
+                CacheSubnetGroupName=one.inputs["name"],
+                CacheSubnetGroupDescription=one.inputs["description"],
                 SubnetIds=[self._id(subnet) for subnet in one.inputs["subnetIds"]],
-            )  # fmt: skip
+            )
         for one in self.stack.of("aws:elasticache/replicationGroup:ReplicationGroup"):
             wanted = one.inputs
             elasticache.create_replication_group(
-                ReplicationGroupId=wanted["replicationGroupId"], ReplicationGroupDescription=wanted["description"],
-                NumCacheClusters=wanted["numCacheClusters"], CacheNodeType=wanted["nodeType"], Engine=wanted["engine"],
-                EngineVersion=wanted["engineVersion"], AutomaticFailoverEnabled=wanted["automaticFailoverEnabled"],
-                MultiAZEnabled=wanted["multiAzEnabled"], CacheSubnetGroupName=wanted["subnetGroupName"],
-                TransitEncryptionEnabled=wanted["transitEncryptionEnabled"], AuthToken=wanted["authToken"],
-                AtRestEncryptionEnabled=wanted["atRestEncryptionEnabled"], KmsKeyId=self.ids[wanted["kmsKeyId"]],
-            )  # fmt: skip
+                ReplicationGroupId=wanted["replicationGroupId"],
+                ReplicationGroupDescription=wanted["description"],
+                NumCacheClusters=wanted["numCacheClusters"],
+                CacheNodeType=wanted["nodeType"],
+                Engine=wanted["engine"],
+                EngineVersion=wanted["engineVersion"],
+                AutomaticFailoverEnabled=wanted["automaticFailoverEnabled"],
+                MultiAZEnabled=wanted["multiAzEnabled"],
+                CacheSubnetGroupName=wanted["subnetGroupName"],
+                TransitEncryptionEnabled=wanted["transitEncryptionEnabled"],
+                AuthToken=wanted["authToken"],
+                AtRestEncryptionEnabled=wanted["atRestEncryptionEnabled"],
+                KmsKeyId=self.ids[wanted["kmsKeyId"]],
+            )
 
     def _key(self, name: str) -> str:
         return self.ids[f"arn:aws:kms:{REGION}:111122223333:key/{name}"]
 
 
 def _rule(rule: dict[str, Any], own: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"IpProtocol": rule["protocol"], "FromPort": rule["fromPort"], "ToPort": rule["toPort"]}
+    found: dict[str, Any] = {
+        "IpProtocol": rule["protocol"],
+        "FromPort": rule["fromPort"],
+        "ToPort": rule["toPort"],
+    }
     if "securityGroups" in rule:  # the cluster's, which EKS makes: the group itself stands for it
         return found | {"UserIdGroupPairs": [{"GroupId": own} for _ in rule["securityGroups"]]}
     return found | {"IpRanges": [{"CidrIp": block} for block in rule["cidrBlocks"]]}
 
 
 def _lifecycle(rule: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"ID": rule["id"], "Status": rule["status"], "Filter": {"Prefix": rule["filter"]["prefix"]}}
+    found: dict[str, Any] = {
+        "ID": rule["id"],
+        "Status": rule["status"],
+        "Filter": {"Prefix": rule["filter"]["prefix"]},
+    }
     if "expiration" in rule:
         found["Expiration"] = {"Days": rule["expiration"]["days"]}
     if "noncurrentVersionExpiration" in rule:
-        found["NoncurrentVersionExpiration"] = {"NoncurrentDays": rule["noncurrentVersionExpiration"]["noncurrentDays"]}
+        found["NoncurrentVersionExpiration"] = {
+            "NoncurrentDays": rule["noncurrentVersionExpiration"]["noncurrentDays"]
+        }
     if "abortIncompleteMultipartUpload" in rule:
         found["AbortIncompleteMultipartUpload"] = {
             "DaysAfterInitiation": rule["abortIncompleteMultipartUpload"]["daysAfterInitiation"]
@@ -260,24 +352,49 @@ def _lifecycle(rule: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_everything_that_moto_knows_can_be_created(aws: str, name: str) -> None:
     replay = Replay(recorded(name))
-    for step in (replay.vpc, replay.ways_out, replay.keys, replay.groups, replay.buckets, replay.roles, replay.stores,
-                 replay.files, replay.cluster, replay.cache):  # fmt: skip
+    for step in (
+        replay.vpc,
+        replay.ways_out,
+        replay.keys,
+        replay.groups,
+        replay.buckets,
+        replay.roles,
+        replay.stores,
+        replay.files,
+        replay.cluster,
+        replay.cache,
+    ):
         step()
-    assert client("eks").describe_nodegroup(clusterName=f"vigil-{name}", nodegroupName=f"vigil-{name}-system")["nodegroup"]
-    assert len(client("elasticache").describe_replication_groups()["ReplicationGroups"]) == (name == "prod")
-    database = client("rds").describe_db_instances(DBInstanceIdentifier=f"vigil-{name}-mlflow")["DBInstances"][0]
-    assert (database["StorageEncrypted"], database["PubliclyAccessible"], database["MultiAZ"]) == (True, False, name == "prod")
+    assert client("eks").describe_nodegroup(
+        clusterName=f"vigil-{name}", nodegroupName=f"vigil-{name}-system"
+    )["nodegroup"]
+    assert len(client("elasticache").describe_replication_groups()["ReplicationGroups"]) == (
+        name == "prod"
+    )
+    database = client("rds").describe_db_instances(DBInstanceIdentifier=f"vigil-{name}-mlflow")[
+        "DBInstances"
+    ][0]
+    assert (database["StorageEncrypted"], database["PubliclyAccessible"], database["MultiAZ"]) == (
+        True,
+        False,
+        name == "prod",
+    )
     assert (
-        client("kinesis").describe_stream_summary(StreamName=f"vigil-{name}")["StreamDescriptionSummary"]["EncryptionType"]
+        client("kinesis").describe_stream_summary(StreamName=f"vigil-{name}")[
+            "StreamDescriptionSummary"
+        ]["EncryptionType"]
         == "KMS"
     )
 
 
-@pytest.mark.parametrize(("block", "code"), [
-    ("10.99.0.0/20", "InvalidSubnet.Range"),
-    ("10.20.0.0/19", "InvalidSubnet.Conflict"),
-    ("10.20.0.0/33", "InvalidParameterValue"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("block", "code"),
+    [
+        ("10.99.0.0/20", "InvalidSubnet.Range"),
+        ("10.20.0.0/19", "InvalidSubnet.Conflict"),
+        ("10.20.0.0/33", "InvalidParameterValue"),
+    ],
+)
 def test_a_wrong_block_is_refused(aws: str, block: str, code: str) -> None:
     with pytest.raises(ClientError, match=code):
         Replay(recorded("dev")).vpc({"vigil-dev-public-b": block})
@@ -290,7 +407,9 @@ def test_a_broken_policy_is_refused(aws: str) -> None:
         iam.put_role_policy(
             RoleName="canary",
             PolicyName="p",
-            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow"}]}),
+            PolicyDocument=json.dumps(
+                {"Version": "2012-10-17", "Statement": [{"Effect": "Allow"}]}
+            ),
         )
 
 
@@ -307,7 +426,11 @@ def test_the_state_bucket_is_made_once_and_guarded(aws: str) -> None:
     assert default == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": first.key_arn}
     assert "aws:SecureTransport" in s3.get_bucket_policy(**bucket)["Policy"]
     rules = s3.get_bucket_lifecycle_configuration(**bucket)["Rules"]
-    assert {rule["NoncurrentVersionExpiration"]["NoncurrentDays"] for rule in rules if "NoncurrentVersionExpiration" in rule} == {
+    assert {
+        rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
+        for rule in rules
+        if "NoncurrentVersionExpiration" in rule
+    } == {
         365,
         1,
     }
@@ -321,10 +444,14 @@ def test_the_password_file_follows_the_secret(aws: str, tmp_path: Any) -> None:
     from infra.manifests import pgpass
 
     secrets = client("secretsmanager")
-    made = secrets.create_secret(Name="rds!db-1", SecretString=json.dumps({"username": "mlflow", "password": "a:b\\c"}))
+    made = secrets.create_secret(
+        Name="rds!db-1", SecretString=json.dumps({"username": "mlflow", "password": "a:b\\c"})
+    )
     pgpass.refresh(tmp_path / "pgpass", "db.example", made["ARN"])
     assert (tmp_path / "pgpass").read_text() == "db.example:5432:*:mlflow:a\\:b\\\\c\n"
     assert (tmp_path / "pgpass").stat().st_mode & 0o777 == 0o600
-    secrets.put_secret_value(SecretId=made["ARN"], SecretString=json.dumps({"username": "mlflow", "password": "new"}))
+    secrets.put_secret_value(
+        SecretId=made["ARN"], SecretString=json.dumps({"username": "mlflow", "password": "new"})
+    )
     pgpass.refresh(tmp_path / "pgpass", "db.example", made["ARN"])
     assert (tmp_path / "pgpass").read_text().endswith(":new\n")

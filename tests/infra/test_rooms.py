@@ -32,31 +32,46 @@ FIELDS = [
 # What the values of texts may have to look like; the first that a field takes is used.
 TEXTS = ("https://a.example.com", "acme/vigil", "file:/var/lib/vigil/x", "5:60,25:60", "JSON")
 # A stack with everything in it that reads a setting; a value is changed from this.
-BASE: dict[str, Any] = {**KUBERNETES, "minWorkers": 1, "replicasPerWorker": 4, "serve": {"streamSource": "file:/a"}}
+BASE: dict[str, Any] = {
+    **KUBERNETES,
+    "minWorkers": 1,
+    "replicasPerWorker": 4,
+    "serve": {"streamSource": "file:/a"},
+}
 
 
 def test_few_fields_are_the_platforms_own() -> None:
-    internal = {name for cls in ROOMS.values() for name in cls.model_fields if cls.is_internal(name)}
+    internal = {
+        name for cls in ROOMS.values() for name in cls.model_fields if cls.is_internal(name)
+    }
     assert len(internal) <= 5, internal
 
 
 def test_a_default_is_declared_once_and_infrastructure_is_apart() -> None:
     own = PlatformSettings.model_fields.keys() - ROOMS.keys()
     both = {name for cls in ROOMS.values() for name in own & cls.model_fields.keys()}
-    assert both == {"github_repository"}  # whose workflows apply the stack, and whose retrain: two things
+    assert both == {
+        "github_repository"
+    }  # whose workflows apply the stack, and whose retrain: two things
 
 
 def candidates(cls: type[RoomSettings], name: str) -> Iterator[Any]:
     """Values of the field's type, as a stack file has them, that are not the default."""
     field = cls.model_fields[name]
     kind, default = field.annotation, field.default
-    kinds = [one for one in (get_args(kind) if type(None) in get_args(kind) else (kind,)) if one is not type(None)]
+    kinds = [
+        one
+        for one in (get_args(kind) if type(None) in get_args(kind) else (kind,))
+        if one is not type(None)
+    ]
     if get_origin(kind) is Literal:
         yield from (one for one in get_args(kind) if one != default)
     elif bool in kinds:
         yield not default
     elif int in kinds:
-        yield from (value for value in ((default or 0) + 1, (default or 0) - 1, 429) if value != default)
+        yield from (
+            value for value in ((default or 0) + 1, (default or 0) - 1, 429) if value != default
+        )
     elif float in kinds:
         values = ((default or 1) * 1.5, (default or 1) / 2, ((default or 0) + 1) / 2)
         yield from (value for value in values if value != default)
@@ -72,7 +87,11 @@ def stack_with(cls: type[RoomSettings], values: dict[str, Any]) -> PlatformSetti
     """A stack that says so; a field that other rooms have too must be the same in all of them."""
     told = {room: dict(BASE.get(room, {})) for room in ROOMS}
     for name, value in values.items():
-        rooms = [one for one in ROOMS.values() if name in one.model_fields] if name == "model_name" else [cls]
+        rooms = (
+            [one for one in ROOMS.values() if name in one.model_fields]
+            if name == "model_name"
+            else [cls]
+        )
         for room in rooms:
             told[room.room][to_camel(name)] = value
     return settings_from("test", {**BASE, **told})
@@ -82,8 +101,14 @@ def changed(cls: type[RoomSettings], name: str) -> tuple[PlatformSettings, dict[
     """A stack in which the field has another value; all values that were changed, where it may not change alone."""
     for value in candidates(cls, name):
         alone = {name: value}
-        others = [other for other in cls.names(*Effect) if other != name and not cls.is_internal(other)]
-        pairs = ({**alone, other: more} for other in others for more in itertools.islice(candidates(cls, other), 2))
+        others = [
+            other for other in cls.names(*Effect) if other != name and not cls.is_internal(other)
+        ]
+        pairs = (
+            {**alone, other: more}
+            for other in others
+            for more in itertools.islice(candidates(cls, other), 2)
+        )
         for values in itertools.chain([alone], pairs):
             try:
                 return stack_with(cls, values), values
@@ -95,7 +120,10 @@ def changed(cls: type[RoomSettings], name: str) -> tuple[PlatformSettings, dict[
 def ray_files(settings: PlatformSettings) -> dict[str, str]:
     """The rendered objects of the Ray clusters."""
     made = ray.objects(settings, Bindings())
-    return {f"ray/{place}.yaml": yaml.dump(one, Dumper=yaml.CSafeDumper) for place, one in enumerate(made)}
+    return {
+        f"ray/{place}.yaml": yaml.dump(one, Dumper=yaml.CSafeDumper)
+        for place, one in enumerate(made)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -115,22 +143,33 @@ def pod_environment(cluster: dict[str, Any]) -> dict[str, str]:
 
 def applications(files: dict[str, str]) -> dict[str, Any]:
     (service,) = objects(files, "RayService")
-    return {one["name"]: one for one in yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]}
+    return {
+        one["name"]: one for one in yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+    }
 
 
-def read_back(cls: type[RoomSettings], name: str, files: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def read_back(
+    cls: type[RoomSettings],
+    name: str,
+    files: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Any:
     """The value that the process which reads the field has: as its own code reads it."""
     if cls is TrainSettings:
-        (cluster,), (config,) = objects(files, "RayCluster"), [
-            one for one in objects(files, "ConfigMap") if one["metadata"]["name"] == "settings"
-        ]  # fmt: skip
+        (cluster,), (config,) = (
+            objects(files, "RayCluster"),
+            [one for one in objects(files, "ConfigMap") if one["metadata"]["name"] == "settings"],
+        )
         for variable, value in pod_environment(cluster["spec"]).items():
             monkeypatch.setenv(variable, value)
         file = tmp_path / "vigil.yaml"
         file.write_text(config["data"]["vigil.yaml"])
         monkeypatch.setenv("VIGIL_CONFIG", str(file))
         return getattr(TrainSettings(), name)
-    application = {"serve": "stream" if name.startswith("stream_") else "vigil", "drift": "drift"}[cls.room]
+    application = {"serve": "stream" if name.startswith("stream_") else "vigil", "drift": "drift"}[
+        cls.room
+    ]
     found = applications(files)[application]
     (deployment,) = found["deployments"]
     return getattr(cls.given(**found["args"]).with_live(deployment.get("user_config", {})), name)
@@ -138,7 +177,11 @@ def read_back(cls: type[RoomSettings], name: str, files: dict[str, str], monkeyp
 
 @pytest.mark.parametrize(("cls", "name"), FIELDS)
 def test_a_value_of_a_stack_reaches_the_process_that_reads_it(
-    cls: type[RoomSettings], name: str, before: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    cls: type[RoomSettings],
+    name: str,
+    before: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     settings, values = changed(cls, name)
     files = ray_files(settings)
@@ -158,81 +201,161 @@ def test_a_value_of_a_stack_reaches_the_process_that_reads_it(
 def test_a_secret_of_a_room_is_none_of_its_keys(key: str) -> None:
     cls, name = ROOM_SECRETS[key]
     assert cls.model_fields[name].annotation is SecretStr
-    with pytest.raises(BadSettings, match=f"{cls.key(name)}: it is a secret: `pulumi config set --secret vigil:{key} VALUE`"):
+    with pytest.raises(
+        BadSettings,
+        match=f"{cls.key(name)}: it is a secret: `pulumi config set --secret vigil:{key} VALUE`",
+    ):
         settings_from("test", {**KUBERNETES, cls.room: {to_camel(name): "x"}})
 
 
 def test_every_secret_of_a_room_has_a_key_of_the_stack() -> None:
     held = {(cls, name) for cls, name in ROOM_SECRETS.values()}
-    assert held == {(cls, name) for cls in ROOMS.values() for name in cls.model_fields if cls.is_secret(name)}
+    assert held == {
+        (cls, name) for cls in ROOMS.values() for name in cls.model_fields if cls.is_secret(name)
+    }
 
 
-GITHUB = {"drift": {"backend": "github", "githubRepository": "acme/vigil", "githubWorkflow": "train-model.yml"}}
+GITHUB = {
+    "drift": {
+        "backend": "github",
+        "githubRepository": "acme/vigil",
+        "githubWorkflow": "train-model.yml",
+    }
+}
 
 
 def test_the_github_backend_and_streams_are_switched_on_by_a_stack_alone() -> None:
-    streams = {"streamSource": "kinesis:rows", "streamSinks": "kinesis:alerts", "streamDeadLetters": "file:/var/lib/vigil/dead"}
+    streams = {
+        "streamSource": "kinesis:rows",
+        "streamSinks": "kinesis:alerts",
+        "streamDeadLetters": "file:/var/lib/vigil/dead",
+    }
     files = ray_files(settings_from("test", {**KUBERNETES, **GITHUB, "serve": streams}))
     found = applications(files)
-    drift = DriftSettings.given(**found["drift"]["args"]).with_live(found["drift"]["deployments"][0]["user_config"])
-    assert (drift.backend, drift.github_repository, drift.github_workflow) == ("github", "acme/vigil", "train-model.yml")
+    drift = DriftSettings.given(**found["drift"]["args"]).with_live(
+        found["drift"]["deployments"][0]["user_config"]
+    )
+    assert (drift.backend, drift.github_repository, drift.github_workflow) == (
+        "github",
+        "acme/vigil",
+        "train-model.yml",
+    )
     assert ServeSettings.given(**found["stream"]["args"]).stream_source == "kinesis:rows"
 
 
-@pytest.mark.parametrize(("change", "complaint"), [
-    ({"minReplicas": 2}, "minReplicas: is vigil:serve.minReplicas now"),
-    ({"maxReplicas": 2}, "maxReplicas: is vigil:serve.maxReplicas now"),
-    ({"cpusPerReplica": "1.0"}, "cpusPerReplica: is vigil:serve.cpusPerReplica now"),
-    ({"driftMode": "auto"}, "driftMode: is vigil:drift.mode now"),
-    ({"oidcIssuer": "https://a"}, "oidcIssuer: is vigil:serve.oidcIssuer now"),
-    ({"oidcAudience": "a"}, "oidcAudience: is vigil:serve.oidcAudience now"),
-    ({"consoleLinks": []}, "consoleLinks: is vigil:serve.links now"),
-    ({"serve": []}, r"serve = \[\]: it must be an object"),
-    ({"drift": "auto"}, "drift = 'auto': it must be an object"),
-    ({"train": 3}, "train = 3: it must be an object"),
-    ({"serve": {"maxRow": 5}}, "serve.maxRow: no such key; did you mean serve.maxRows"),
-    ({"serve": {"max_rows": 5}}, "serve.max_rows: no such key; did you mean serve.maxRows"),
-    ({"serve": {"xyzzy": 5}}, "serve.xyzzy: no such key; docs/settings.md lists the keys of serve"),
-    ({"drift": {"Mode": "auto"}}, "drift.Mode: no such key; did you mean drift.mode"),
-    ({"train": {"trees": 5}}, "train.trees: no such key"),
-    ({"serve": {"maxRows": 0}}, "serve.maxRows = 0: Input should be greater than or equal to 1"),
-    ({"serve": {"maxRows": "many"}}, "serve.maxRows = 'many': Input should be a valid integer"),
-    ({"serve": {"maxRows": 1.5}}, "serve.maxRows = 1.5: Input should be a valid integer"),
-    ({"serve": {"shadowRate": 1.5}}, "serve.shadowRate = 1.5: Input should be less than or equal to 1"),
-    ({"serve": {"overloadStatus": 200}}, "serve.overloadStatus = 200: must be 429 or 503"),
-    ({"serve": {"auth": "on"}}, "serve.auth = 'on': Input should be 'auto', 'required' or 'off'"),
-    ({"serve": {"logEncoding": "XML"}}, "serve.logEncoding = 'XML': Input should be 'JSON' or 'TEXT'"),
-    ({"serve": {"links": ["a"]}}, "serve.links = .*: Input should be a valid dictionary"),
-    ({"serve": {"oidcIssuer": "https://a"}}, "serve: oidc_issuer and oidc_audience go together"),
-    ({"serve": {"oidcIssuer": "http://a.example", "oidcAudience": "b"}}, "serve: http://a.example must begin with https://"),
-    ({"serve": {"port": 9000}}, "serve.port: the stack itself sets it"),
-    ({"serve": {"home": "/x"}}, "serve.home: the stack itself sets it"),
-    ({"train": {"trackingUri": "http://x"}}, "train.trackingUri: the stack itself sets it"),
-    ({"drift": {"jobsUrl": "http://x"}}, "drift.jobsUrl: the stack itself sets it"),
-    ({"drift": {"mode": "off"}}, "drift.mode = 'off': Input should be 'observe', 'suggest' or 'auto'"),
-    ({"drift": {"alpha": 0}}, "drift.alpha = 0: Input should be greater than 0"),
-    ({"drift": {"retrainRows": 10}}, "drift.retrainRows = 10: Input should be greater than or equal to 100"),
-    ({"drift": {"backend": "jenkins"}}, "drift.backend = 'jenkins': Input should be 'ray' or 'github'"),
-    ({"drift": {"backend": "github"}}, "drift: backend github needs githubRepository"),
-    ({"train": {"nEstimators": 0}}, "train.nEstimators = 0: Input should be greater than or equal to 1"),
-    ({"train": {"maxFeatures": 2}}, "train.maxFeatures = 2: Input should be less than or equal to 1"),
-    ({"train": {"alertsPerDay": 5}}, "train: alerts_per_day and rows_per_day go together"),
-    ({"train": {"labelGoal": "f1"}}, "train.labelGoal = 'f1': Input should be 'f_beta' or 'precision_at_k'"),
-    ({"train": {"seed": None}}, "train.seed = None: Input should be a valid integer"),
-    ({"train": {"modelName": "other"}}, "train.modelName = 'other': they must name one model"),
-    ({"serve": {"minReplicas": 9}}, "serve.minReplicas: 9 is more than serve.maxReplicas, 4"),
-    ({"serve": {"auth": "off"}, "ingress": "gateway", "hostname": "a.b"}, "serve.auth = 'off': with ingress gateway anybody"),
-    ({"sharedFolder": False}, "drift.stateUrl: without sharedFolder it must be in S3.*drift.capturedUrl: without"),
-    ({"sharedFolder": False, "serve": {"streamSource": "file:/a"}}, "serve.streamSource .*: without sharedFolder"),
-    ({"minWorker": 1}, "minWorker: no such key; did you mean minWorkers"),
-])  # fmt: skip
-def test_a_wrong_stack_is_refused_by_key_value_and_what_is_allowed(change: dict[str, Any], complaint: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"minReplicas": 2}, "minReplicas: is vigil:serve.minReplicas now"),
+        ({"maxReplicas": 2}, "maxReplicas: is vigil:serve.maxReplicas now"),
+        ({"cpusPerReplica": "1.0"}, "cpusPerReplica: is vigil:serve.cpusPerReplica now"),
+        ({"driftMode": "auto"}, "driftMode: is vigil:drift.mode now"),
+        ({"oidcIssuer": "https://a"}, "oidcIssuer: is vigil:serve.oidcIssuer now"),
+        ({"oidcAudience": "a"}, "oidcAudience: is vigil:serve.oidcAudience now"),
+        ({"consoleLinks": []}, "consoleLinks: is vigil:serve.links now"),
+        ({"serve": []}, r"serve = \[\]: it must be an object"),
+        ({"drift": "auto"}, "drift = 'auto': it must be an object"),
+        ({"train": 3}, "train = 3: it must be an object"),
+        ({"serve": {"maxRow": 5}}, "serve.maxRow: no such key; did you mean serve.maxRows"),
+        ({"serve": {"max_rows": 5}}, "serve.max_rows: no such key; did you mean serve.maxRows"),
+        (
+            {"serve": {"xyzzy": 5}},
+            "serve.xyzzy: no such key; docs/settings.md lists the keys of serve",
+        ),
+        ({"drift": {"Mode": "auto"}}, "drift.Mode: no such key; did you mean drift.mode"),
+        ({"train": {"trees": 5}}, "train.trees: no such key"),
+        (
+            {"serve": {"maxRows": 0}},
+            "serve.maxRows = 0: Input should be greater than or equal to 1",
+        ),
+        ({"serve": {"maxRows": "many"}}, "serve.maxRows = 'many': Input should be a valid integer"),
+        ({"serve": {"maxRows": 1.5}}, "serve.maxRows = 1.5: Input should be a valid integer"),
+        (
+            {"serve": {"shadowRate": 1.5}},
+            "serve.shadowRate = 1.5: Input should be less than or equal to 1",
+        ),
+        ({"serve": {"overloadStatus": 200}}, "serve.overloadStatus = 200: must be 429 or 503"),
+        (
+            {"serve": {"auth": "on"}},
+            "serve.auth = 'on': Input should be 'auto', 'required' or 'off'",
+        ),
+        (
+            {"serve": {"logEncoding": "XML"}},
+            "serve.logEncoding = 'XML': Input should be 'JSON' or 'TEXT'",
+        ),
+        ({"serve": {"links": ["a"]}}, "serve.links = .*: Input should be a valid dictionary"),
+        (
+            {"serve": {"oidcIssuer": "https://a"}},
+            "serve: oidc_issuer and oidc_audience go together",
+        ),
+        (
+            {"serve": {"oidcIssuer": "http://a.example", "oidcAudience": "b"}},
+            "serve: http://a.example must begin with https://",
+        ),
+        ({"serve": {"port": 9000}}, "serve.port: the stack itself sets it"),
+        ({"serve": {"home": "/x"}}, "serve.home: the stack itself sets it"),
+        ({"train": {"trackingUri": "http://x"}}, "train.trackingUri: the stack itself sets it"),
+        ({"drift": {"jobsUrl": "http://x"}}, "drift.jobsUrl: the stack itself sets it"),
+        (
+            {"drift": {"mode": "off"}},
+            "drift.mode = 'off': Input should be 'observe', 'suggest' or 'auto'",
+        ),
+        ({"drift": {"alpha": 0}}, "drift.alpha = 0: Input should be greater than 0"),
+        (
+            {"drift": {"retrainRows": 10}},
+            "drift.retrainRows = 10: Input should be greater than or equal to 100",
+        ),
+        (
+            {"drift": {"backend": "jenkins"}},
+            "drift.backend = 'jenkins': Input should be 'ray' or 'github'",
+        ),
+        ({"drift": {"backend": "github"}}, "drift: backend github needs githubRepository"),
+        (
+            {"train": {"nEstimators": 0}},
+            "train.nEstimators = 0: Input should be greater than or equal to 1",
+        ),
+        (
+            {"train": {"maxFeatures": 2}},
+            "train.maxFeatures = 2: Input should be less than or equal to 1",
+        ),
+        ({"train": {"alertsPerDay": 5}}, "train: alerts_per_day and rows_per_day go together"),
+        (
+            {"train": {"labelGoal": "f1"}},
+            "train.labelGoal = 'f1': Input should be 'f_beta' or 'precision_at_k'",
+        ),
+        ({"train": {"seed": None}}, "train.seed = None: Input should be a valid integer"),
+        ({"train": {"modelName": "other"}}, "train.modelName = 'other': they must name one model"),
+        ({"serve": {"minReplicas": 9}}, "serve.minReplicas: 9 is more than serve.maxReplicas, 4"),
+        (
+            {"serve": {"auth": "off"}, "ingress": "gateway", "hostname": "a.b"},
+            "serve.auth = 'off': with ingress gateway anybody",
+        ),
+        (
+            {"sharedFolder": False},
+            "drift.stateUrl: without sharedFolder it must be in S3.*drift.capturedUrl: without",
+        ),
+        (
+            {"sharedFolder": False, "serve": {"streamSource": "file:/a"}},
+            "serve.streamSource .*: without sharedFolder",
+        ),
+        ({"minWorker": 1}, "minWorker: no such key; did you mean minWorkers"),
+    ],
+)
+def test_a_wrong_stack_is_refused_by_key_value_and_what_is_allowed(
+    change: dict[str, Any], complaint: str
+) -> None:
     with pytest.raises(BadSettings, match=complaint):
         settings_from("test", {**KUBERNETES, **change})
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    wrong = {"serve": {"maxRows": 0, "x": 1}, "drift": {"alpha": 7}, "train": {"seed": -1}, "minWorkers": 0, "driftMode": "auto"}
+    wrong = {
+        "serve": {"maxRows": 0, "x": 1},
+        "drift": {"alpha": 7},
+        "train": {"seed": -1},
+        "minWorkers": 0,
+        "driftMode": "auto",
+    }
     with pytest.raises(BadSettings) as refused:
         settings_from("test", {**KUBERNETES, **wrong})
     for key in ("serve.maxRows", "serve.x", "drift.alpha", "train.seed", "minWorkers", "driftMode"):

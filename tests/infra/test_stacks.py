@@ -58,10 +58,16 @@ def prod() -> Stack:
 
 def test_a_stack_takes_seconds_and_names_everything_once(stack: Stack) -> None:
     assert stack.seconds < 10
-    assert [urn for urn, count in Counter(r.urn for r in stack.resources).items() if count > 1] == []
+    assert [
+        urn for urn, count in Counter(r.urn for r in stack.resources).items() if count > 1
+    ] == []
     # Two resources of one type and name under different parents are different URNs, but the same thing to a reader.
     assert [
-        key for key, n in Counter((r.type, r.name) for r in stack.resources if not r.type.startswith("vigil:")).items() if n > 1
+        key
+        for key, n in Counter(
+            (r.type, r.name) for r in stack.resources if not r.type.startswith("vigil:")
+        ).items()
+        if n > 1
     ] == []
 
 
@@ -70,14 +76,24 @@ def test_secrets_stay_secret(stack: Stack) -> None:
     assert stack.secret_exports == ()
     for resource in stack.resources:
         for path in _paths_with(CANARY, resource.inputs):
-            assert any(path.startswith(secret) for secret in resource.secret_paths), f"{resource.type} {resource.name}: {path}"
-            assert resource.type in ("kubernetes:core/v1:Secret", "aws:elasticache/replicationGroup:ReplicationGroup")
+            assert any(path.startswith(secret) for secret in resource.secret_paths), (
+                f"{resource.type} {resource.name}: {path}"
+            )
+            assert resource.type in (
+                "kubernetes:core/v1:Secret",
+                "aws:elasticache/replicationGroup:ReplicationGroup",
+            )
 
 
 def test_every_resource_but_the_components_has_a_parent_component(stack: Stack) -> None:
     for resource in stack.resources:
-        top = resource.type.startswith(("vigil:infra:", "pulumi:providers:")) or "ray-node" in resource.name
-        assert top or "vigil:infra:" in resource.parent, f"{resource.type} {resource.name}: {resource.parent}"
+        top = (
+            resource.type.startswith(("vigil:infra:", "pulumi:providers:"))
+            or "ray-node" in resource.name
+        )
+        assert top or "vigil:infra:" in resource.parent, (
+            f"{resource.type} {resource.name}: {resource.parent}"
+        )
 
 
 def test_aws_goes_through_one_provider_for_one_account_with_the_required_tags(prod: Stack) -> None:
@@ -118,11 +134,19 @@ def test_the_cluster_is_held_by_eks_itself_and_who_may_enter_is_not_protected(pr
 def test_the_cluster_is_private_and_logged_and_opens_to_iam_alone(prod: Stack) -> None:
     cluster = prod.one("eks:index:Cluster").inputs
     wanted = {
-        "endpointPrivateAccess": True, "endpointPublicAccess": False, "authenticationMode": "API", "deletionProtection": True,
-        "skipDefaultNodeGroup": True, "skipDefaultSecurityGroups": True, "createInstanceRole": False, "createOidcProvider": False,
-        "bootstrapSelfManagedAddons": False, "upgradePolicy": {"supportType": "STANDARD"}, "version": "1.35",
+        "endpointPrivateAccess": True,
+        "endpointPublicAccess": False,
+        "authenticationMode": "API",
+        "deletionProtection": True,
+        "skipDefaultNodeGroup": True,
+        "skipDefaultSecurityGroups": True,
+        "createInstanceRole": False,
+        "createOidcProvider": False,
+        "bootstrapSelfManagedAddons": False,
+        "upgradePolicy": {"supportType": "STANDARD"},
+        "version": "1.35",
         "nodeAssociatePublicIpAddress": False,
-    }  # fmt: skip
+    }
     assert {key: cluster[key] for key in wanted} == wanted
     assert ":key/" in cluster["encryptionConfigKeyArn"]
     assert len(cluster["enabledClusterLogTypes"]) == 5
@@ -208,7 +232,10 @@ def test_rights_stand_before_who_uses_them_and_go_after(name: str, nodes: str) -
 
 def test_the_public_endpoint_opens_to_named_networks_only() -> None:
     cluster = run("dev", {"publicAccessCidrs": ["198.51.100.0/24"]}).one("eks:index:Cluster").inputs
-    assert (cluster["endpointPublicAccess"], cluster["publicAccessCidrs"]) == (True, ["198.51.100.0/24"])
+    assert (cluster["endpointPublicAccess"], cluster["publicAccessCidrs"]) == (
+        True,
+        ["198.51.100.0/24"],
+    )
 
 
 def test_a_new_kubeconfig_replaces_nothing(stack: Stack) -> None:
@@ -232,18 +259,38 @@ def test_nodes_take_metadata_by_token_and_encrypt_their_disks(prod: Stack) -> No
         assert "remoteAccess" not in group.inputs
 
 
-@pytest.mark.parametrize(("nodes", "groups", "karpenter", "addons"), [
-    ("karpenter", 1, True, {"vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent", "aws-ebs-csi-driver"}),
-    ("static", 4, False, {"vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent", "aws-ebs-csi-driver"}),
-    ("auto", 0, False, set()),
-])  # fmt: skip
-def test_nodes_come_from_karpenter_or_auto_mode_or_nowhere(nodes: str, groups: int, karpenter: bool, addons: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("nodes", "groups", "karpenter", "addons"),
+    [
+        (
+            "karpenter",
+            1,
+            True,
+            {"vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent", "aws-ebs-csi-driver"},
+        ),
+        (
+            "static",
+            4,
+            False,
+            {"vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent", "aws-ebs-csi-driver"},
+        ),
+        ("auto", 0, False, set()),
+    ],
+)
+def test_nodes_come_from_karpenter_or_auto_mode_or_nowhere(
+    nodes: str, groups: int, karpenter: bool, addons: set[str]
+) -> None:
     found = recorded("dev") if nodes == "karpenter" else run("dev", {"nodes": nodes})
     assert not found.error
     assert len(found.of("aws:eks/nodeGroup:NodeGroup")) == groups
     assert bool(found.of("aws:sqs/queue:Queue")) is karpenter
-    assert any(r.name == "karpenter" for r in found.of("kubernetes:helm.sh/v3:Release")) is karpenter
-    assert {r.inputs["addonName"] for r in found.of("aws:eks/addon:Addon")} == addons | {"metrics-server", "aws-efs-csi-driver"}
+    assert (
+        any(r.name == "karpenter" for r in found.of("kubernetes:helm.sh/v3:Release")) is karpenter
+    )
+    assert {r.inputs["addonName"] for r in found.of("aws:eks/addon:Addon")} == addons | {
+        "metrics-server",
+        "aws-efs-csi-driver",
+    }
     assert ("autoMode" in found.one("eks:index:Cluster").inputs) is (nodes == "auto")
     assert bool(found.of("kubernetes:karpenter.sh/v1:NodePool")) is (nodes != "static")
 
@@ -253,21 +300,28 @@ def test_the_network_has_its_ways_in_and_out(name: str, nats: int, zones: int) -
     found = recorded(name)
     assert len(found.of("aws:ec2/natGateway:NatGateway")) == nats
     assert len(found.of("aws:ec2/subnet:Subnet")) == 3 * zones
-    assert not any(subnet.inputs["mapPublicIpOnLaunch"] for subnet in found.of("aws:ec2/subnet:Subnet"))
+    assert not any(
+        subnet.inputs["mapPublicIpOnLaunch"] for subnet in found.of("aws:ec2/subnet:Subnet")
+    )
     ways_out = {r.name: r.inputs for r in found.of("aws:ec2/route:Route")}
     assert all("natGatewayId" in way for label, way in ways_out.items() if "private" in label)
     assert not any("intra" in label for label in ways_out)
     endpoints = {
-        r.inputs["serviceName"].split(".", 3)[3]: r.inputs["vpcEndpointType"] for r in found.of("aws:ec2/vpcEndpoint:VpcEndpoint")
+        r.inputs["serviceName"].split(".", 3)[3]: r.inputs["vpcEndpointType"]
+        for r in found.of("aws:ec2/vpcEndpoint:VpcEndpoint")
     }
-    assert endpoints == {"s3": "Gateway"} | dict.fromkeys(("ecr.api", "ecr.dkr", "sts", "logs"), "Interface")
+    assert endpoints == {"s3": "Gateway"} | dict.fromkeys(
+        ("ecr.api", "ecr.dkr", "sts", "logs"), "Interface"
+    )
     default = found.one("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup").inputs
     assert (default["ingress"], default["egress"]) == ([], [])
     assert found.one("aws:ec2/flowLog:FlowLog").inputs["trafficType"] == "ALL"
 
 
 def test_no_security_group_opens_to_the_world(prod: Stack) -> None:
-    assert "0.0.0.0/0" not in json.dumps([asdict(r) for r in prod.of("aws:ec2/securityGroup:SecurityGroup")])
+    assert "0.0.0.0/0" not in json.dumps(
+        [asdict(r) for r in prod.of("aws:ec2/securityGroup:SecurityGroup")]
+    )
 
 
 def test_the_database_is_private_encrypted_and_keeps_its_own_password(prod: Stack) -> None:
@@ -282,8 +336,13 @@ def test_the_database_is_private_encrypted_and_keeps_its_own_password(prod: Stac
         "iamDatabaseAuthenticationEnabled": True,
     }
     assert {key: database[key] for key in wanted} == wanted
-    assert {"name": "rds.force_ssl", "value": "1"} in prod.one("aws:rds/parameterGroup:ParameterGroup").inputs["parameters"]
-    assert all("intra" in subnet for subnet in prod.one("aws:rds/subnetGroup:SubnetGroup").inputs["subnetIds"])
+    assert {"name": "rds.force_ssl", "value": "1"} in prod.one(
+        "aws:rds/parameterGroup:ParameterGroup"
+    ).inputs["parameters"]
+    assert all(
+        "intra" in subnet
+        for subnet in prod.one("aws:rds/subnetGroup:SubnetGroup").inputs["subnetIds"]
+    )
 
 
 def test_a_database_always_leaves_a_last_snapshot() -> None:
@@ -337,7 +396,13 @@ def test_every_service_writes_to_a_log_group_of_ours_with_our_key(name: str) -> 
 
 def test_every_bucket_has_all_its_guards(prod: Stack) -> None:
     buckets = {r.inputs["bucket"] for r in prod.of("aws:s3/bucket:Bucket")}
-    assert {name.split("-")[2] for name in buckets} == {"models", "data", "captured", "charts", "logs"}
+    assert {name.split("-")[2] for name in buckets} == {
+        "models",
+        "data",
+        "captured",
+        "charts",
+        "logs",
+    }
     for part in (
         "PublicAccessBlock",
         "OwnershipControls",
@@ -346,7 +411,9 @@ def test_every_bucket_has_all_its_guards(prod: Stack) -> None:
         "Policy",
         "LifecycleConfiguration",
     ):
-        assert {r.inputs["bucket"] for r in prod.of(f"aws:s3/bucket{part}:Bucket{part}")} == buckets, part
+        assert {
+            r.inputs["bucket"] for r in prod.of(f"aws:s3/bucket{part}:Bucket{part}")
+        } == buckets, part
     logged = {r.inputs["bucket"] for r in prod.of("aws:s3/bucketLogging:BucketLogging")}
     assert buckets - logged == {name for name in buckets if "-logs-" in name}
     for block in prod.of("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"):
@@ -358,9 +425,16 @@ def test_images_stream_and_keys_follow_the_rules(prod: Stack) -> None:
     assert repository["imageTagMutability"] == "IMMUTABLE"
     assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
     stream = prod.one("aws:kinesis/stream:Stream").inputs
-    assert (stream["encryptionType"], stream["retentionPeriod"], "shardCount" in stream) == ("KMS", 168, False)
+    assert (stream["encryptionType"], stream["retentionPeriod"], "shardCount" in stream) == (
+        "KMS",
+        168,
+        False,
+    )
     assert recorded("dev").one("aws:kinesis/stream:Stream").inputs["shardCount"] == 1
-    assert all(key.inputs["enableKeyRotation"] and key.inputs["deletionWindowInDays"] == 30 for key in prod.of("aws:kms/key:Key"))
+    assert all(
+        key.inputs["enableKeyRotation"] and key.inputs["deletionWindowInDays"] == 30
+        for key in prod.of("aws:kms/key:Key")
+    )
 
 
 def test_releases_are_pinned_and_undone_when_they_fail(stack: Stack) -> None:
@@ -389,15 +463,26 @@ def test_argo_cd_gets_one_application_and_pulumi_keeps_off_the_workloads() -> No
 
 
 def test_a_workload_without_aws_makes_nothing_on_aws() -> None:
-    assert not [r for r in recorded("local").resources if r.type.startswith(("aws:", "eks:", "pulumi:providers:aws"))]
+    assert not [
+        r
+        for r in recorded("local").resources
+        if r.type.startswith(("aws:", "eks:", "pulumi:providers:aws"))
+    ]
 
 
-@pytest.mark.parametrize(("overrides", "drop", "complaint"), [
-    ({"vpcCidr": "10.0.0.0/24"}, (), "vpcCidr"),
-    ({}, ("rayToken", "mlflowPassword"), "vigil:rayToken VALUE`; `pulumi config set --secret vigil:mlflowPassword"),
-    ({"rayToken": ""}, (), "rayToken"),
-    ({"minReplica": "3"}, (), "minReplica: no such key"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("overrides", "drop", "complaint"),
+    [
+        ({"vpcCidr": "10.0.0.0/24"}, (), "vpcCidr"),
+        (
+            {},
+            ("rayToken", "mlflowPassword"),
+            "vigil:rayToken VALUE`; `pulumi config set --secret vigil:mlflowPassword",
+        ),
+        ({"rayToken": ""}, (), "rayToken"),
+        ({"minReplica": "3"}, (), "minReplica: no such key"),
+    ],
+)
 def test_wrong_or_missing_config_fails_before_any_resource(
     overrides: dict[str, Any], drop: tuple[str, ...], complaint: str
 ) -> None:
@@ -408,7 +493,11 @@ def test_wrong_or_missing_config_fails_before_any_resource(
 
 def _paths_with(text: str, value: Any, path: str = "") -> list[str]:
     if isinstance(value, dict):
-        return [p for key, one in value.items() for p in _paths_with(text, one, f"{path}.{key}" if path else key)]
+        return [
+            p
+            for key, one in value.items()
+            for p in _paths_with(text, one, f"{path}.{key}" if path else key)
+        ]
     if isinstance(value, list):
         return [p for i, one in enumerate(value) for p in _paths_with(text, one, f"{path}[{i}]")]
     return [path] if text in str(value) else []
@@ -418,12 +507,18 @@ def test_without_a_shared_folder_there_is_no_file_system_and_nothing_that_mounts
     found = run("dev", {"sharedFolder": False})
     assert not found.error
     assert found.of("aws:efs/") == []
-    assert "aws-efs-csi-driver" not in {one.inputs["addonName"] for one in found.of("aws:eks/addon:Addon")}
+    assert "aws-efs-csi-driver" not in {
+        one.inputs["addonName"] for one in found.of("aws:eks/addon:Addon")
+    }
     assert not [one for one in found.of("kubernetes:") if one.name == "home"]
 
 
 def test_a_stream_that_is_consumed_has_a_table_for_its_leases() -> None:
     table = recorded("prod").one("aws:dynamodb/table:Table").inputs
-    assert (table["name"], table["hashKey"], table["billingMode"]) == ("vigil-prod-leases", "key", "PAY_PER_REQUEST")
+    assert (table["name"], table["hashKey"], table["billingMode"]) == (
+        "vigil-prod-leases",
+        "key",
+        "PAY_PER_REQUEST",
+    )
     assert table["serverSideEncryption"]["enabled"]
     assert recorded("dev").of("aws:dynamodb/table:Table") == []

@@ -48,7 +48,10 @@ class Stores:
     def command(self, rendered: list[str]) -> list[str]:
         """A command of a rendered container, in this machine's places."""
         known = {tracking._database_uri(self.settings): self.database, "0.0.0.0": "127.0.0.1"}
-        return [str(Path(sys.executable).with_name("mlflow")), *(known.get(word, word) for word in rendered[1:])]
+        return [
+            str(Path(sys.executable).with_name("mlflow")),
+            *(known.get(word, word) for word in rendered[1:]),
+        ]
 
     def run_sql(self, text: str) -> list[Any]:
         engine = sqlalchemy.create_engine(self.database)
@@ -65,25 +68,39 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
-    aws = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
-           "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
+    aws = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
     folder = tmp_path_factory.mktemp("auth")
     try:
         with postgres() as database, pytest.MonkeyPatch.context() as patch:
             for name, value in aws.items():
                 patch.setenv(name, value)
-            urllib.request.urlopen(f"{aws['AWS_ENDPOINT_URL']}/moto-api/reset", b"").close()  # its servers share one memory
+            urllib.request.urlopen(
+                f"{aws['AWS_ENDPOINT_URL']}/moto-api/reset", b""
+            ).close()  # its servers share one memory
             s3: Any = boto3.resource("s3")
             bucket = s3.create_bucket(Bucket=settings.bucket("models"))
             (folder / "auth.ini").write_text(tracking.config(settings)["data"]["auth.ini"])
             server = urlsplit(database)
             environment = {
-                **os.environ, "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_AUTH_ADMIN_USERNAME": "vigil",
-                "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD, "MLFLOW_FLASK_SERVER_SECRET_KEY": "k", "PGHOST": "127.0.0.1",
-                "PGPORT": str(server.port), "PGUSER": str(server.username), "MLFLOW_DISABLE_TELEMETRY": "true",
-            }  # fmt: skip
+                **os.environ,
+                "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+                "MLFLOW_AUTH_ADMIN_USERNAME": "vigil",
+                "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
+                "MLFLOW_FLASK_SERVER_SECRET_KEY": "k",
+                "PGHOST": "127.0.0.1",
+                "PGPORT": str(server.port),
+                "PGUSER": str(server.username),
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+            }
             found = Stores(settings, f"{database.rpartition('/')[0]}/mlflow", environment, bucket)
-            with sqlalchemy.create_engine(database, isolation_level="AUTOCOMMIT").connect() as connection:
+            with sqlalchemy.create_engine(
+                database, isolation_level="AUTOCOMMIT"
+            ).connect() as connection:
                 connection.execute(sqlalchemy.text("CREATE DATABASE mlflow"))
             yield found
     finally:
@@ -97,7 +114,14 @@ def serving(stores: Stores, log: Path) -> Iterator[str]:
     words[words.index("--port") + 1] = str(port)
     words[words.index("--workers") + 1] = "1"
     with log.open("wb") as out:
-        server = subprocess.Popen(words, env=stores.environment, stdout=out, stderr=out, cwd=log.parent, start_new_session=True)
+        server = subprocess.Popen(
+            words,
+            env=stores.environment,
+            stdout=out,
+            stderr=out,
+            cwd=log.parent,
+            start_new_session=True,
+        )
     url = f"http://127.0.0.1:{port}"
 
     def ready() -> bool:
@@ -111,14 +135,19 @@ def serving(stores: Stores, log: Path) -> Iterator[str]:
         eventually(ready, 90)
         yield url
     finally:
-        os.killpg(server.pid, signal.SIGKILL)  # its workers too; what it was told is in the database
+        os.killpg(
+            server.pid, signal.SIGKILL
+        )  # its workers too; what it was told is in the database
         server.wait(30)
 
 
 @pytest.mark.timeout(240)
 def test_an_old_database_is_migrated_and_carries_the_whole_registry(
-    stores: Stores, model: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
-) -> None:  # fmt: skip
+    stores: Stores,
+    model: Models,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     engine = sqlalchemy.create_engine(stores.database)
     Initial.metadata.create_all(engine)  # MLflow's very first schema
     engine.dispose()
@@ -131,7 +160,13 @@ def test_an_old_database_is_migrated_and_carries_the_whole_registry(
 
     job = tracking.migration(stores.settings)["spec"]["template"]["spec"]["containers"][0]
     for _ in range(2):  # a Job may run twice
-        done = subprocess.run(stores.command(job["command"]), env=stores.environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            stores.command(job["command"]),
+            env=stores.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
 
     with serving(stores, tmp_path / "mlflow.log") as url:
@@ -141,14 +176,25 @@ def test_an_old_database_is_migrated_and_carries_the_whole_registry(
         registry = Registry(url, "vigil")
         assert registry._client.get_run(OLD_RUN).info.experiment_id == "7"
         first, second = (
-            registry.register(Candidate(*model(seed), {"forest": {"seed": seed}}, {"alert_rate": 0.01}, {}, {"passed": True}))
+            registry.register(
+                Candidate(
+                    *model(seed),
+                    {"forest": {"seed": seed}},
+                    {"alert_rate": 0.01},
+                    {},
+                    {"passed": True},
+                )
+            )
             for seed in (0, 1)
         )
         promote(registry, first.version, reason="first", actor="ann")
         promote(registry, second.version, reason="better", actor="ann")
         fetched = registry.fetch(second, tmp_path / "cache")
         assert (fetched.names, fetched.threshold) == (model(1)[1].names, model(1)[1].threshold)
-        assert [(move.former, move.to, move.state) for move in history(registry)] == [("1", "2", "done"), ("", "1", "done")]
+        assert [(move.former, move.to, move.state) for move in history(registry)] == [
+            ("1", "2", "done"),
+            ("", "1", "done"),
+        ]
         keys = [item.key for item in stores.bucket.objects.all()]
         assert any(key.endswith("bundle/forest.safetensors") for key in keys)
         assert {key.split("/")[0] for key in keys} == {"mlflow"}

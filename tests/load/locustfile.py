@@ -64,7 +64,12 @@ class OpenInference(_Caller):
     @task
     def infer(self) -> None:
         data = [value for _ in range(ROWS) for value in self.row()]
-        tensor = {"name": "features", "datatype": "FP64", "shape": [ROWS, len(self.features)], "data": data}
+        tensor = {
+            "name": "features",
+            "datatype": "FP64",
+            "shape": [ROWS, len(self.features)],
+            "data": data,
+        }
         self.ask("/v2/models/vigil/infer", {"inputs": [tensor]})
 
 
@@ -93,7 +98,9 @@ class Stranger(_Caller):
     def predict(self) -> None:
         headers = {"Authorization": "Bearer wrong"}
         expected = 401 if os.environ.get("VIGIL_API_KEY") else 200
-        with self.client.post("/predict", json={"features": self.row()}, headers=headers, catch_response=True) as answer:
+        with self.client.post(
+            "/predict", json={"features": self.row()}, headers=headers, catch_response=True
+        ) as answer:
             if answer.status_code == expected:
                 answer.success()
             else:

@@ -61,7 +61,8 @@ class Pack:
                 "urn": each.urn,
                 "inputs": each.props,
                 "propertyDependencies": {
-                    key: [urns[name] for name in names if name in urns] for key, names in each.links.items()
+                    key: [urns[name] for name in names if name in urns]
+                    for key, names in each.links.items()
                 },
             }
             for each in resources
@@ -82,7 +83,8 @@ class Pack:
             proto.AnalyzerResource(
                 **_asked(each),
                 propertyDependencies={
-                    key: proto.AnalyzerPropertyDependencies(urns=urns) for key, urns in each["propertyDependencies"].items()
+                    key: proto.AnalyzerPropertyDependencies(urns=urns)
+                    for key, urns in each["propertyDependencies"].items()
                 },
             )
             for each in states
@@ -117,7 +119,9 @@ def running_pack() -> Iterator[Pack]:
     engine = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     command = [sys.executable, "-u", str(PACK), engine]
-    process = subprocess.Popen(command, cwd=PACK, stdout=subprocess.PIPE, text=True, env={**os.environ})
+    process = subprocess.Popen(
+        command, cwd=PACK, stdout=subprocess.PIPE, text=True, env={**os.environ}
+    )
     assert process.stdout is not None
     try:
         port = process.stdout.readline().strip()

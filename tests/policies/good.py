@@ -38,7 +38,11 @@ TLS_ONLY = {
 
 def trust(**principal: str) -> dict[str, Any]:
     """A statement of a trust policy."""
-    return {"Effect": "Allow", "Principal": principal, "Action": ["sts:AssumeRole", "sts:TagSession"]}
+    return {
+        "Effect": "Allow",
+        "Principal": principal,
+        "Action": ["sts:AssumeRole", "sts:TagSession"],
+    }
 
 
 def github(
@@ -50,7 +54,12 @@ def github(
     issuer = "token.actions.githubusercontent.com"
     provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{issuer}"
     statement = {**trust(Federated=provider), "Action": "sts:AssumeRoleWithWebIdentity"}
-    return document({**statement, "Condition": {operator: {f"{issuer}:aud": audience, f"{issuer}:sub": subject}}})
+    return document(
+        {
+            **statement,
+            "Condition": {operator: {f"{issuer}:aud": audience, f"{issuer}:sub": subject}},
+        }
+    )
 
 
 def metadata(name: str, **more: Any) -> dict[str, Any]:
@@ -77,7 +86,11 @@ def container(name: str, image: str = IMAGE, **more: Any) -> dict[str, Any]:
 
 def pod(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
     """A pod spec that Pod Security `restricted` admits."""
-    security = {"runAsNonRoot": True, "runAsUser": 1000.0, "seccompProfile": {"type": "RuntimeDefault"}}
+    security = {
+        "runAsNonRoot": True,
+        "runAsUser": 1000.0,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
     volumes = [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}]
     spec = {"automountServiceAccountToken": False, "securityContext": security, "volumes": volumes}
     return {**spec, "containers": list(containers), **more}
@@ -99,7 +112,11 @@ def ray_group(pool: str, **more: Any) -> dict[str, Any]:
         nodeSelector={"karpenter.sh/nodepool": pool},
         terminationGracePeriodSeconds=150.0,
     )
-    return {"rayStartParams": {}, "template": {"metadata": {"annotations": {}}, "spec": spec}, **more}
+    return {
+        "rayStartParams": {},
+        "template": {"metadata": {"annotations": {}}, "spec": spec},
+        **more,
+    }
 
 
 def serve_config(**detector: Any) -> dict[str, Any]:
@@ -114,7 +131,12 @@ def serve_config(**detector: Any) -> dict[str, Any]:
     }
     return {
         "applications": [
-            {"name": "vigil", "import_path": "serve.http.app:build", "args": args, "deployments": [deployment]},
+            {
+                "name": "vigil",
+                "import_path": "serve.http.app:build",
+                "args": args,
+                "deployments": [deployment],
+            },
             {"name": "drift", "import_path": "drift.monitor:build", "args": args},
         ]
     }
@@ -146,14 +168,21 @@ def ray_service() -> dict[str, Any]:
 def node_pool(name: str, capacity: list[str], cpu: str) -> Given:
     """A Karpenter pool."""
     requirements = [{"key": "karpenter.sh/capacity-type", "operator": "In", "values": capacity}]
-    spec = {"limits": {"cpu": cpu, "memory": "256Gi"}, "template": {"spec": {"requirements": requirements}}}
-    return Given("kubernetes:karpenter.sh/v1:NodePool", name, {"metadata": {"name": name}, "spec": spec})
+    spec = {
+        "limits": {"cpu": cpu, "memory": "256Gi"},
+        "template": {"spec": {"requirements": requirements}},
+    }
+    return Given(
+        "kubernetes:karpenter.sh/v1:NodePool", name, {"metadata": {"name": name}, "spec": spec}
+    )
 
 
 def of_bucket(kind: str, **props: Any) -> Given:
     """A setting of the bucket `models`."""
     lower = kind[0].lower() + kind[1:]
-    return Given(f"aws:s3/{lower}:{kind}", kind, {"bucket": "vigil-models", **props}, {"bucket": ["models"]})
+    return Given(
+        f"aws:s3/{lower}:{kind}", kind, {"bucket": "vigil-models", **props}, {"bucket": ["models"]}
+    )
 
 
 MLFLOW = container(
@@ -161,27 +190,46 @@ MLFLOW = container(
     f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/mlflow@{DIGEST}",
     command=["mlflow"],
     args=[
-        "server", "--app-name", "basic-auth", "--artifacts-destination", "s3://vigil-models/mlflow",
-        "--allowed-hosts", "mlflow.vigil.svc,mlflow",
+        "server",
+        "--app-name",
+        "basic-auth",
+        "--artifacts-destination",
+        "s3://vigil-models/mlflow",
+        "--allowed-hosts",
+        "mlflow.vigil.svc,mlflow",
     ],
     env=[
-        {"name": "MLFLOW_BACKEND_STORE_URI", "valueFrom": {"secretKeyRef": {"name": "mlflow", "key": "uri"}}},
+        {
+            "name": "MLFLOW_BACKEND_STORE_URI",
+            "valueFrom": {"secretKeyRef": {"name": "mlflow", "key": "uri"}},
+        },
         {"name": "MLFLOW_DISABLE_TELEMETRY", "value": "true"},
         {"name": "LOG_LEVEL", "value": "info"},
     ],
-)  # fmt: skip
+)
 
 AWS = [
     Given("aws:s3/bucket:Bucket", "models", {"bucket": "vigil-models", "tags": TAGS}),
     of_bucket(
-        "BucketPublicAccessBlock", blockPublicAcls=True, blockPublicPolicy=True, ignorePublicAcls=True, restrictPublicBuckets=True
+        "BucketPublicAccessBlock",
+        blockPublicAcls=True,
+        blockPublicPolicy=True,
+        ignorePublicAcls=True,
+        restrictPublicBuckets=True,
     ),
     of_bucket("BucketPolicy", policy=document(TLS_ONLY)),
     of_bucket("BucketVersioning", versioningConfiguration={"status": "Enabled"}),
     of_bucket("BucketLifecycleConfiguration", rules=[{"status": "Enabled"}]),
     of_bucket(
         "BucketServerSideEncryptionConfiguration",
-        rules=[{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": KEY_ARN}}],
+        rules=[
+            {
+                "applyServerSideEncryptionByDefault": {
+                    "sseAlgorithm": "aws:kms",
+                    "kmsMasterKeyId": KEY_ARN,
+                }
+            }
+        ],
     ),
     of_bucket("BucketOwnershipControls", rule={"objectOwnership": "BucketOwnerEnforced"}),
     of_bucket("BucketLogging", targetBucket="vigil-logs"),
@@ -190,7 +238,9 @@ AWS = [
         "aws:ec2/launchTemplate:LaunchTemplate",
         "template",
         {
-            "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": {"encrypted": "true", "volumeType": "gp3"}}],
+            "blockDeviceMappings": [
+                {"deviceName": "/dev/xvda", "ebs": {"encrypted": "true", "volumeType": "gp3"}}
+            ],
             "metadataOptions": {"httpTokens": "required", "httpPutResponseHopLimit": 1.0},
             "tags": TAGS,
         },
@@ -206,12 +256,19 @@ AWS = [
             "upgradePolicy": {"supportType": "STANDARD"},
             "encryptionConfig": {"resources": ["secrets"], "provider": {"keyArn": KEY_ARN}},
             "enabledClusterLogTypes": ["api", "audit", "authenticator"],
-            "accessConfig": {"authenticationMode": "API", "bootstrapClusterCreatorAdminPermissions": False},
+            "accessConfig": {
+                "authenticationMode": "API",
+                "bootstrapClusterCreatorAdminPermissions": False,
+            },
             "deletionProtection": True,
             "tags": TAGS,
         },
     ),
-    Given("aws:ec2/subnet:Subnet", "private", {"id": "subnet-1", "mapPublicIpOnLaunch": False, "tags": TAGS}),
+    Given(
+        "aws:ec2/subnet:Subnet",
+        "private",
+        {"id": "subnet-1", "mapPublicIpOnLaunch": False, "tags": TAGS},
+    ),
     Given(
         "aws:eks/nodeGroup:NodeGroup",
         "nodes",
@@ -236,7 +293,11 @@ AWS = [
     node_pool("ray-serve", ["on-demand", "spot"], "64"),
     Given("aws:guardduty/detector:Detector", "detector", {"id": "d-1", "enable": True}),
     *(
-        Given("aws:guardduty/detectorFeature:DetectorFeature", name, {"detectorId": "d-1", "name": name, "status": "ENABLED"})
+        Given(
+            "aws:guardduty/detectorFeature:DetectorFeature",
+            name,
+            {"detectorId": "d-1", "name": name, "status": "ENABLED"},
+        )
         for name in ("EKS_AUDIT_LOGS", "RUNTIME_MONITORING")
     ),
     Given(
@@ -264,7 +325,11 @@ AWS = [
     Given(
         "aws:rds/parameterGroup:ParameterGroup",
         "parameters",
-        {"family": "postgres17", "parameters": [{"name": "rds.force_ssl", "value": "1"}], "tags": TAGS},
+        {
+            "family": "postgres17",
+            "parameters": [{"name": "rds.force_ssl", "value": "1"}],
+            "tags": TAGS,
+        },
     ),
     Given(
         "aws:elasticache/replicationGroup:ReplicationGroup",
@@ -277,7 +342,11 @@ AWS = [
             "tags": TAGS,
         },
     ),
-    Given("aws:kinesis/stream:Stream", "stream", {"encryptionType": "KMS", "retentionPeriod": 168.0, "tags": TAGS}),
+    Given(
+        "aws:kinesis/stream:Stream",
+        "stream",
+        {"encryptionType": "KMS", "retentionPeriod": 168.0, "tags": TAGS},
+    ),
     Given("aws:sqs/queue:Queue", "queue", {"sqsManagedSseEnabled": True, "tags": TAGS}),
     *(
         Given(
@@ -291,18 +360,38 @@ AWS = [
         )
     ),
     Given("aws:ec2/vpc:Vpc", "vpc", {"id": "vpc-1", "tags": TAGS}),
-    Given("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "default-sg", {"vpcId": "vpc-1"}, {"vpcId": ["vpc"]}),
-    Given("aws:ec2/flowLog:FlowLog", "flow-log", {"vpcId": "vpc-1", "trafficType": "ALL"}, {"vpcId": ["vpc"]}),
+    Given(
+        "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
+        "default-sg",
+        {"vpcId": "vpc-1"},
+        {"vpcId": ["vpc"]},
+    ),
+    Given(
+        "aws:ec2/flowLog:FlowLog",
+        "flow-log",
+        {"vpcId": "vpc-1", "trafficType": "ALL"},
+        {"vpcId": ["vpc"]},
+    ),
     Given(
         "aws:ec2/vpcEndpoint:VpcEndpoint",
         "s3-endpoint",
-        {"vpcId": "vpc-1", "serviceName": "com.amazonaws.eu-west-1.s3", "vpcEndpointType": "Gateway", "tags": TAGS},
+        {
+            "vpcId": "vpc-1",
+            "serviceName": "com.amazonaws.eu-west-1.s3",
+            "vpcEndpointType": "Gateway",
+            "tags": TAGS,
+        },
         {"vpcId": ["vpc"]},
     ),
     Given(
         "aws:ec2/securityGroup:SecurityGroup",
         "sg",
-        {"ingress": [{"protocol": "tcp", "fromPort": 443.0, "toPort": 443.0, "cidrBlocks": ["0.0.0.0/0"]}], "tags": TAGS},
+        {
+            "ingress": [
+                {"protocol": "tcp", "fromPort": 443.0, "toPort": 443.0, "cidrBlocks": ["0.0.0.0/0"]}
+            ],
+            "tags": TAGS,
+        },
     ),
     Given(
         "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
@@ -317,7 +406,11 @@ AWS = [
                 allow(["s3:GetObject", "s3:PutObject"], "arn:aws:s3:::vigil-models/*"),
                 allow("kms:Decrypt", KEY_ARN),
                 allow(["ec2:DescribeInstances"], "*"),
-                allow("cloudwatch:PutMetricData", "*", Condition={"StringEquals": {"cloudwatch:namespace": "vigil"}}),
+                allow(
+                    "cloudwatch:PutMetricData",
+                    "*",
+                    Condition={"StringEquals": {"cloudwatch:namespace": "vigil"}},
+                ),
             ),
             "tags": TAGS,
         },
@@ -328,7 +421,12 @@ AWS = [
         {
             "arn": f"arn:aws:iam::{ACCOUNT}:role/serve",
             "assumeRolePolicy": document(trust(Service="pods.eks.amazonaws.com")),
-            "inlinePolicies": [{"name": "read", "policy": document(allow("s3:GetObject", "arn:aws:s3:::vigil-models/*"))}],
+            "inlinePolicies": [
+                {
+                    "name": "read",
+                    "policy": document(allow("s3:GetObject", "arn:aws:s3:::vigil-models/*")),
+                }
+            ],
             "tags": TAGS,
         },
     ),
@@ -341,12 +439,20 @@ AWS = [
     Given(
         "aws:eks/podIdentityAssociation:PodIdentityAssociation",
         "serve-identity",
-        {"namespace": "vigil", "serviceAccount": "serve", "roleArn": f"arn:aws:iam::{ACCOUNT}:role/serve"},
+        {
+            "namespace": "vigil",
+            "serviceAccount": "serve",
+            "roleArn": f"arn:aws:iam::{ACCOUNT}:role/serve",
+        },
     ),
     Given(
         "aws:eks/podIdentityAssociation:PodIdentityAssociation",
         "train-identity",
-        {"namespace": "vigil", "serviceAccount": "train", "roleArn": f"arn:aws:iam::{ACCOUNT}:role/train"},
+        {
+            "namespace": "vigil",
+            "serviceAccount": "train",
+            "roleArn": f"arn:aws:iam::{ACCOUNT}:role/train",
+        },
     ),
     Given(
         "aws:kms/key:Key",
@@ -354,11 +460,15 @@ AWS = [
         {
             "enableKeyRotation": True,
             "deletionWindowInDays": 30.0,
-            "policy": document(allow("kms:*", "*", Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:root"})),
+            "policy": document(
+                allow("kms:*", "*", Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:root"})
+            ),
             "tags": TAGS,
         },
     ),
-    Given("aws:secretsmanager/secret:Secret", "secret", {"recoveryWindowInDays": 30.0, "tags": TAGS}),
+    Given(
+        "aws:secretsmanager/secret:Secret", "secret", {"recoveryWindowInDays": 30.0, "tags": TAGS}
+    ),
     Given(
         "aws:ecr/repository:Repository",
         "repository",
@@ -370,7 +480,10 @@ AWS = [
         },
     ),
     Given(
-        "aws:ecr/lifecyclePolicy:LifecyclePolicy", "ecr-lifecycle", {"repository": "repository"}, {"repository": ["repository"]}
+        "aws:ecr/lifecyclePolicy:LifecyclePolicy",
+        "ecr-lifecycle",
+        {"repository": "repository"},
+        {"repository": ["repository"]},
     ),
     Given("aws:budgets/budget:Budget", "budget", {"notifications": [{"threshold": 80.0}]}),
 ]
@@ -379,12 +492,20 @@ KUBERNETES = [
     Given(
         "kubernetes:core/v1:Namespace",
         "namespace",
-        {"metadata": {"name": "vigil", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
+        {
+            "metadata": {
+                "name": "vigil",
+                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+            }
+        },
     ),
     Given(
         "kubernetes:networking.k8s.io/v1:NetworkPolicy",
         "default-deny",
-        {"metadata": metadata("default-deny"), "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}},
+        {
+            "metadata": metadata("default-deny"),
+            "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+        },
     ),
     Given(
         "kubernetes:core/v1:ResourceQuota",
@@ -400,29 +521,59 @@ KUBERNETES = [
         "kubernetes:networking.k8s.io/v1:Ingress",
         "ingress",
         {
-            "metadata": metadata("serve", annotations={"alb.ingress.kubernetes.io/scheme": "internet-facing"}),
+            "metadata": metadata(
+                "serve", annotations={"alb.ingress.kubernetes.io/scheme": "internet-facing"}
+            ),
             "spec": {
                 "tls": [{"hosts": ["vigil.example.org"]}],
-                "rules": [{"http": {"paths": [{"backend": {"service": {"name": "serve", "port": {"number": 8000.0}}}}]}}],
+                "rules": [
+                    {
+                        "http": {
+                            "paths": [
+                                {
+                                    "backend": {
+                                        "service": {"name": "serve", "port": {"number": 8000.0}}
+                                    }
+                                }
+                            ]
+                        }
+                    }
+                ],
             },
         },
     ),
     Given(
         "kubernetes:gateway.networking.k8s.io/v1:HTTPRoute",
         "route",
-        {"metadata": metadata("serve"), "spec": {"rules": [{"backendRefs": [{"name": "serve", "port": 8000.0}]}]}},
+        {
+            "metadata": metadata("serve"),
+            "spec": {"rules": [{"backendRefs": [{"name": "serve", "port": 8000.0}]}]},
+        },
     ),
-    Given("kubernetes:core/v1:ConfigMap", "config", {"metadata": metadata("config"), "data": {"level": "info"}}),
+    Given(
+        "kubernetes:core/v1:ConfigMap",
+        "config",
+        {"metadata": metadata("config"), "data": {"level": "info"}},
+    ),
     Given(
         "kubernetes:core/v1:ConfigMap",
         "settings",
         {"metadata": metadata("settings"), "data": {"vigil.yaml": "train:\n  alertRate: 0.01\n"}},
     ),
-    Given("kubernetes:core/v1:Secret", "k8s-secret", {"metadata": metadata("secret"), "data": {"token": "Z2VuZXJhdGVk"}}),
+    Given(
+        "kubernetes:core/v1:Secret",
+        "k8s-secret",
+        {"metadata": metadata("secret"), "data": {"token": "Z2VuZXJhdGVk"}},
+    ),
     Given(
         "kubernetes:helm.sh/v3:Release",
         "release",
-        {"chart": "kuberay-operator", "version": "1.7.0", "atomic": True, "values": {"image": {"tag": "v1.7.0"}, "list": ["x"]}},
+        {
+            "chart": "kuberay-operator",
+            "version": "1.7.0",
+            "atomic": True,
+            "values": {"image": {"tag": "v1.7.0"}, "list": ["x"]},
+        },
     ),
     Given(
         "kubernetes:argoproj.io/v1alpha1:Application",
@@ -431,7 +582,9 @@ KUBERNETES = [
             "metadata": metadata("vigil"),
             "spec": {
                 "source": {"path": "rendered/prod", "targetRevision": "main"},
-                "syncPolicy": {"syncOptions": ["ServerSideApply=true", "RespectIgnoreDifferences=true"]},
+                "syncPolicy": {
+                    "syncOptions": ["ServerSideApply=true", "RespectIgnoreDifferences=true"]
+                },
                 "ignoreDifferences": [
                     {
                         "group": "ray.io",
@@ -450,7 +603,10 @@ KUBERNETES = [
             "spec": {
                 "template": {
                     "metadata": {"labels": {**LABELS, "app.kubernetes.io/version": "3.17.2"}},
-                    "spec": pod(MLFLOW, initContainers=[container("migrate", env=[{"name": "A", "value": "b"}])]),
+                    "spec": pod(
+                        MLFLOW,
+                        initContainers=[container("migrate", env=[{"name": "A", "value": "b"}])],
+                    ),
                 }
             },
         },
@@ -458,7 +614,10 @@ KUBERNETES = [
     Given(
         "kubernetes:batch/v1:CronJob",
         "retrain",
-        {"metadata": metadata("retrain"), "spec": {"jobTemplate": {"spec": {"template": {"spec": pod(container("submit"))}}}}},
+        {
+            "metadata": metadata("retrain"),
+            "spec": {"jobTemplate": {"spec": {"template": {"spec": pod(container("submit"))}}}},
+        },
     ),
     Given("kubernetes:ray.io/v1:RayService", "serve", ray_service()),
     Given(

@@ -59,7 +59,12 @@ def changed(given: Given, path: str, value: Any) -> Given:
 
 def _keys(path: str) -> list[str]:
     parts = path.split("`")
-    return [key for number, part in enumerate(parts) for key in ([part] if number % 2 else part.strip(".").split(".")) if key]
+    return [
+        key
+        for number, part in enumerate(parts)
+        for key in ([part] if number % 2 else part.strip(".").split("."))
+        if key
+    ]
 
 
 @dataclass
@@ -78,7 +83,9 @@ class Result:
         return "violated" if self.violations else "skipped" if self.unknown else "passed"
 
 
-def run(policy: Policy, resources: Sequence[Given], config: Mapping[str, Any] | None = None) -> Result:
+def run(
+    policy: Policy, resources: Sequence[Given], config: Mapping[str, Any] | None = None
+) -> Result:
     """Run a resource policy on each resource, or a stack policy on all of them, as the engine would at preview."""
     result = Result()
     calls = _stack_calls if isinstance(policy, StackValidationPolicy) else _resource_calls
@@ -103,11 +110,19 @@ def _options() -> PolicyResourceOptions:
     return PolicyResourceOptions(False, [], None, [], PolicyCustomTimeouts(0, 0, 0), [])
 
 
-def _resource_calls(resources: Sequence[Given], config: Mapping[str, Any] | None) -> list[tuple[Any, str | None]]:
+def _resource_calls(
+    resources: Sequence[Given], config: Mapping[str, Any] | None
+) -> list[tuple[Any, str | None]]:
     return [
         (
             ResourceValidationArgs(
-                each.type, unknown_checking_proxy(copy.deepcopy(each.props)), each.urn, each.name, _options(), None, config
+                each.type,
+                unknown_checking_proxy(copy.deepcopy(each.props)),
+                each.urn,
+                each.name,
+                _options(),
+                None,
+                config,
             ),
             each.urn,
         )
@@ -115,14 +130,26 @@ def _resource_calls(resources: Sequence[Given], config: Mapping[str, Any] | None
     ]
 
 
-def _stack_calls(resources: Sequence[Given], config: Mapping[str, Any] | None) -> list[tuple[Any, str | None]]:
+def _stack_calls(
+    resources: Sequence[Given], config: Mapping[str, Any] | None
+) -> list[tuple[Any, str | None]]:
     seen = {
         each.name: PolicyResource(
-            each.type, unknown_checking_proxy(copy.deepcopy(each.props)), each.urn, each.name, _options(), None, None, [], {}
+            each.type,
+            unknown_checking_proxy(copy.deepcopy(each.props)),
+            each.urn,
+            each.name,
+            _options(),
+            None,
+            None,
+            [],
+            {},
         )
         for each in resources
     }
     for each in resources:
-        links = {key: [seen[name] for name in names if name in seen] for key, names in each.links.items()}
+        links = {
+            key: [seen[name] for name in names if name in seen] for key, names in each.links.items()
+        }
         seen[each.name].property_dependencies = links
     return [(StackValidationArgs(list(seen.values()), config), None)]

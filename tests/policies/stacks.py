@@ -35,7 +35,7 @@ def for_stack_policies(stack: str) -> list[State]:
     return [
         {**each, "inputs": {}} if providers[each["urn"]].rsplit("::", 1)[0] in unknown else each
         for each in states
-    ]  # fmt: skip
+    ]
 
 
 def judged(states: Sequence[State], environment: str) -> Report:
@@ -65,7 +65,10 @@ def as_deployment(registered: Sequence[recorded.Resource], preview: bool) -> dic
     for each in registered:
         sources = {urn: made.get(urn, []) for urn in each.dependencies}
         links: dict[str, list[str]] = {}
-        inputs = {key: _seen(value, sources, preview, links.setdefault(key, [])) for key, value in each.inputs.items()}
+        inputs = {
+            key: _seen(value, sources, preview, links.setdefault(key, []))
+            for key, value in each.inputs.items()
+        }
         resources.append(
             {
                 "urn": each.urn,

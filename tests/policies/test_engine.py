@@ -41,7 +41,11 @@ def test_it_lists_every_policy_with_its_level_and_what_the_standard_says(pack: P
     }
     found = {each.name: each for each in info.policies}
     tls = found["s3-tls-only"]
-    assert (tls.framework.name, tls.framework.reference, tls.severity) == ("AWS FSBP", "S3.5", proto.POLICY_SEVERITY_HIGH)
+    assert (tls.framework.name, tls.framework.reference, tls.severity) == (
+        "AWS FSBP",
+        "S3.5",
+        proto.POLICY_SEVERITY_HIGH,
+    )
     assert tls.remediation_steps.startswith("Add aws.s3.BucketPolicy")
     assert tls.policy_type == proto.POLICY_TYPE_STACK
     assert found["rds-backed-up"].policy_type == proto.POLICY_TYPE_RESOURCE
@@ -55,20 +59,31 @@ def test_a_good_stack_passes(pack: Pack) -> None:
 
 def with_database(**props: Any) -> list[Given]:
     """The good stack with other properties of its database."""
-    return [replace(each, props={**each.props, **props}) if each.name == "database" else each for each in GOOD]
+    return [
+        replace(each, props={**each.props, **props}) if each.name == "database" else each
+        for each in GOOD
+    ]
 
 
 def test_a_bad_stack_is_flagged_as_in_process(pack: Pack) -> None:
     bad = [each for each in with_database(publiclyAccessible=True) if each.name != "BucketPolicy"]
-    found = {(each.policyName, each.enforcementLevel, each.message.split("\n", 1)[1]) for each in pack.ask(bad)}
-    said = {(policy.name, message) for policy in POLICIES for _, message in run(policy, bad).violations}
+    found = {
+        (each.policyName, each.enforcementLevel, each.message.split("\n", 1)[1])
+        for each in pack.ask(bad)
+    }
+    said = {
+        (policy.name, message) for policy in POLICIES for _, message in run(policy, bad).violations
+    }
     assert {name for name, _, _ in found} == {"rds-not-public", "s3-tls-only"}
     assert {(name, message) for name, _, message in found} == said
     assert {level for _, level, _ in found} == {proto.MANDATORY}
 
 
 def test_an_unknown_value_is_said_to_be_one_and_hides_no_violation(pack: Pack) -> None:
-    found = {each.policyName: each for each in pack.ask(with_database(storageEncrypted=UNKNOWN, multiAz=False))}
+    found = {
+        each.policyName: each
+        for each in pack.ask(with_database(storageEncrypted=UNKNOWN, multiAz=False))
+    }
     assert found.keys() == {"rds-encrypted", "rds-multi-az"}
     assert "can't run policy 'rds-encrypted'" in found["rds-encrypted"].message
     assert found["rds-encrypted"].enforcementLevel == proto.ADVISORY
@@ -80,9 +95,14 @@ def test_a_first_preview_is_not_refused_and_counts_what_it_skips(pack: Pack, sta
     """Nothing exists, not even the cluster: stack policies see Kubernetes objects without properties."""
     rules, params = configured(json.loads((ENVIRONMENTS / f"{stack}.json").read_text()))
     pack.configure({rule.name: (level, params.get(rule.name, {})) for rule, level in rules})
-    each, whole = deployment(stack, preview=True)["deployment"]["resources"], for_stack_policies(stack)
+    each, whole = (
+        deployment(stack, preview=True)["deployment"]["resources"],
+        for_stack_policies(stack),
+    )
     found = [*pack.ask_each(each), *pack.ask_whole(whole)]
-    refused = [(one.policyName, one.message) for one in found if one.enforcementLevel == proto.MANDATORY]
+    refused = [
+        (one.policyName, one.message) for one in found if one.enforcementLevel == proto.MANDATORY
+    ]
     assert refused == []
     skipped: dict[str, int] = {}
     for one in found:
@@ -97,4 +117,6 @@ def test_levels_and_parameters_of_an_environment_hold(pack: Pack) -> None:
     rules, params = configured(json.loads((ENVIRONMENTS / "dev.json").read_text()))
     pack.configure({rule.name: (level, params.get(rule.name, {})) for rule, level in rules})
     found = pack.ask(with_database(multiAz=False, backupRetentionPeriod=1))
-    assert [(each.policyName, each.enforcementLevel) for each in found] == [("rds-multi-az", proto.ADVISORY)]
+    assert [(each.policyName, each.enforcementLevel) for each in found] == [
+        ("rds-multi-az", proto.ADVISORY)
+    ]

@@ -17,16 +17,27 @@ from tests.policies.stacks import as_deployment, deployment, judged, judged_at_f
 STATE_BUDGET, PREVIEW_BUDGET = 0.0, 0.10
 REFUSED = {
     "artifacts": {
-        "s3-public-access-blocked", "s3-tls-only", "s3-versioned", "s3-lifecycle", "s3-encrypted-with-kms", "s3-acls-off",
-        "s3-not-force-destroyed", "tags-complete",
+        "s3-public-access-blocked",
+        "s3-tls-only",
+        "s3-versioned",
+        "s3-lifecycle",
+        "s3-encrypted-with-kms",
+        "s3-acls-off",
+        "s3-not-force-destroyed",
+        "tags-complete",
     },
     "access": {"iam-no-admin", "iam-no-decrypt-everywhere"},
     "s3-access": {"iam-no-service-wildcard", "iam-no-data-wildcard"},
     "ci-key": {"iam-no-users"},
     "serving": {"ecr-immutable", "ecr-scanned"},
     "cluster-eksCluster": {  # what the component makes
-        "eks-endpoint-not-open", "eks-endpoint-private", "eks-secrets-encrypted", "eks-control-plane-logged", "eks-access-by-api",
-        "eks-version-supported", "budget-watched",
+        "eks-endpoint-not-open",
+        "eks-endpoint-private",
+        "eks-secrets-encrypted",
+        "eks-control-plane-logged",
+        "eks-access-by-api",
+        "eks-version-supported",
+        "budget-watched",
     },
     "nodes": {"eks-nodes-private", "eks-no-ssh"},
     "public": {"subnet-no-public-addresses"},
@@ -35,19 +46,40 @@ REFUSED = {
     "mlops": {"namespace-denies-by-default", "namespace-restricted"},
     "aws-credentials": {"no-static-keys-stored"},
     "mlflow": {
-        "no-static-keys-in-env", "image-pinned", "image-from-allowed-registry", "mlflow-version-supported",
-        "mlflow-asks-who-is-there", "mlflow-on-a-database", "mlflow-artifacts-in-a-bucket", "mlflow-hosts-named", "pod-non-root",
-        "pod-resources", "pod-no-privilege-escalation", "pod-capabilities-dropped", "pod-seccomp",
+        "no-static-keys-in-env",
+        "image-pinned",
+        "image-from-allowed-registry",
+        "mlflow-version-supported",
+        "mlflow-asks-who-is-there",
+        "mlflow-on-a-database",
+        "mlflow-artifacts-in-a-bucket",
+        "mlflow-hosts-named",
+        "pod-non-root",
+        "pod-resources",
+        "pod-no-privilege-escalation",
+        "pod-capabilities-dropped",
+        "pod-seccomp",
     },
     "mlflow-public": {"service-not-public", "ray-ports-inside"},
     "ray-dashboard": {"service-not-public", "ray-ports-inside"},
     "kuberay": {"chart-pinned"},
     "ray": {
-        "ray-head-inside", "ray-version-supported", "ray-asks-for-a-token", "ray-one-image", "ray-head-on-demand",
-        "ray-head-not-evicted", "ray-drains-in-peace", "ray-replicas-bounded", "serve-config-without-versions",
-        "serve-queue-bounded", "serve-survives-a-node", "drift-reference-configured", "alert-budget-configured", "image-pinned",
+        "ray-head-inside",
+        "ray-version-supported",
+        "ray-asks-for-a-token",
+        "ray-one-image",
+        "ray-head-on-demand",
+        "ray-head-not-evicted",
+        "ray-drains-in-peace",
+        "ray-replicas-bounded",
+        "serve-config-without-versions",
+        "serve-queue-bounded",
+        "serve-survives-a-node",
+        "drift-reference-configured",
+        "alert-budget-configured",
+        "image-pinned",
     },
-}  # fmt: skip
+}
 
 
 def refusals(report: Report) -> list[tuple[str, str, str]]:
@@ -86,9 +118,21 @@ def test_no_stack_policy_judges_objects_of_a_cluster_that_does_not_exist(stack: 
 def original() -> Report:
     """The pack over the hurried platform, as strict as in production."""
     mock_run = Path(recorded.__file__).with_name("mock_run.py")
-    asked = json.dumps({"stack": "prod", "config": {}, "secrets": [], "program": str(Path(__file__).parent / "original")})
+    asked = json.dumps(
+        {
+            "stack": "prod",
+            "config": {},
+            "secrets": [],
+            "program": str(Path(__file__).parent / "original"),
+        }
+    )
     done = subprocess.run(
-        [sys.executable, str(mock_run)], input=asked, capture_output=True, text=True, check=True, cwd=recorded.ROOT
+        [sys.executable, str(mock_run)],
+        input=asked,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=recorded.ROOT,
     )
     answer = json.loads(done.stdout.splitlines()[-1])
     assert not answer["error"], answer["error"]
@@ -98,5 +142,9 @@ def original() -> Report:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_the_hurried_platform_is_refused_rule_by_rule(name: str) -> None:
-    found = {line.rule.name for line in original().of("violated", "mandatory") if line.resource.name == name}
+    found = {
+        line.rule.name
+        for line in original().of("violated", "mandatory")
+        if line.resource.name == name
+    }
     assert REFUSED[name] - found == set()

@@ -20,13 +20,23 @@ from policies.rules import ADVISORY, MANDATORY, RULES
 from tests.policies.harness import UNKNOWN
 
 PACK = Path(listed.__file__).parent
-STANDARDS = (r"AWS FSBP [A-Za-z0-9]+\.\d+", r"AWS Security Hub [A-Za-z0-9]+\.\d+", r"CIS EKS 1\.7\.0 \d\.\d\.\d")
+STANDARDS = (
+    r"AWS FSBP [A-Za-z0-9]+\.\d+",
+    r"AWS Security Hub [A-Za-z0-9]+\.\d+",
+    r"CIS EKS 1\.7\.0 \d\.\d\.\d",
+)
 STANDARDS += (r"Kubernetes Pod Security Standards (baseline|restricted)/[a-z-]+",)
 
 
 def test_every_rule_of_every_file_is_listed_once() -> None:
-    modules = [importlib.import_module(f"policies.{file.stem}") for file in PACK.glob("*.py") if not file.stem.startswith("__")]
-    written = {each.name for module in modules for each in vars(module).values() if isinstance(each, Rule)}
+    modules = [
+        importlib.import_module(f"policies.{file.stem}")
+        for file in PACK.glob("*.py")
+        if not file.stem.startswith("__")
+    ]
+    written = {
+        each.name for module in modules for each in vars(module).values() if isinstance(each, Rule)
+    }
     names = [each.name for each in (*MANDATORY, *ADVISORY)]
     assert sorted(names) == sorted(written)
     assert len(RULES) == len(names) >= 45
@@ -45,7 +55,9 @@ def test_a_rule_is_complete(found: Rule) -> None:
         Draft202012Validator(schema).validate(schema["default"])
 
 
-@pytest.mark.parametrize("file", sorted((PACK / "environments").glob("*.json")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted((PACK / "environments").glob("*.json")), ids=lambda file: file.stem
+)
 def test_an_environment_names_rules_and_parameters_that_exist(file: Path) -> None:
     for name, given in json.loads(file.read_text()).items():
         settings = {"enforcementLevel": given} if isinstance(given, str) else given
@@ -72,7 +84,11 @@ def test_a_reference_is_known_by_link_or_by_value_and_otherwise_unknown() -> Non
     assert one("policy", bucket="vigil-models").refers("bucket", bucket)
     assert not one("policy", bucket="other").refers("bucket", bucket)
     linked = Resource(
-        "t:m:Thing", "policy", "urn:p", unknown_checking_proxy({"bucket": UNKNOWN}), links={"bucket": ["urn:models"]}
+        "t:m:Thing",
+        "policy",
+        "urn:p",
+        unknown_checking_proxy({"bucket": UNKNOWN}),
+        links={"bucket": ["urn:models"]},
     )
     assert linked.refers("bucket", bucket)
     assert not linked.refers("bucket", one("other"))
@@ -99,7 +115,13 @@ def test_no_properties_at_all_are_unknown_however_they_are_asked() -> None:
 
 
 def test_an_unknown_subject_leaves_the_others_judged() -> None:
-    @rule("t:*", message="{} is wrong", fix="Do.", severity="low", each=lambda it: enumerate(it.props["items"]))  # type: ignore
+    @rule(
+        "t:*",
+        message="{} is wrong",
+        fix="Do.",
+        severity="low",
+        each=lambda it: enumerate(it.props["items"]),  # type: ignore
+    )
     def some_rule(item: dict[str, str], _: object) -> str | None:
         """Nothing is wrong."""
         return item["value"] if item["value"] != "right" else None

@@ -20,7 +20,11 @@ CAPACITY = "karpenter.sh/capacity-type"
 WORKERS = "spec.rayClusterConfig.workerGroupSpecs.0.template.spec"
 KMS_KEY = "rules.0.applyServerSideEncryptionByDefault.kmsMasterKeyId"
 APART = {"iam-no-users", "pod-role-not-shared", "nat-gateways-bounded", "budget-watched"}
-BREAKS = [pytest.param(case.rule, each, id=f"{case.rule}-{n}") for case in CASES.values() for n, each in enumerate(case.breaks)]
+BREAKS = [
+    pytest.param(case.rule, each, id=f"{case.rule}-{n}")
+    for case in CASES.values()
+    for n, each in enumerate(case.breaks)
+]
 
 
 def test_every_rule_has_a_case() -> None:
@@ -47,7 +51,11 @@ def test_an_unknown_value_is_skipped_not_passed(name: str) -> None:
     assert (result.status, result.violations) == ("skipped", [])
 
 
-@pytest.mark.parametrize(("name", "resource", "path", "value"), FINE, ids=[f"{each[0]}-{n}" for n, each in enumerate(FINE)])
+@pytest.mark.parametrize(
+    ("name", "resource", "path", "value"),
+    FINE,
+    ids=[f"{each[0]}-{n}" for n, each in enumerate(FINE)],
+)
 def test_other_ways_of_doing_right_pass(name: str, resource: str, path: str, value: Any) -> None:
     result = run(POLICY[name], varied(resource, path, value))
     assert (result.violations, result.unknown, result.judged) == ([], [], True)
@@ -56,22 +64,40 @@ def test_other_ways_of_doing_right_pass(name: str, resource: str, path: str, val
 @pytest.mark.parametrize(
     ("name", "resource", "path", "source", "expected"),
     [
-        ("s3-encrypted-with-kms", "BucketServerSideEncryptionConfiguration", KMS_KEY, "key", "passed"),
-        ("s3-encrypted-with-kms", "BucketServerSideEncryptionConfiguration", KMS_KEY, "queue", "skipped"),
+        (
+            "s3-encrypted-with-kms",
+            "BucketServerSideEncryptionConfiguration",
+            KMS_KEY,
+            "key",
+            "passed",
+        ),
+        (
+            "s3-encrypted-with-kms",
+            "BucketServerSideEncryptionConfiguration",
+            KMS_KEY,
+            "queue",
+            "skipped",
+        ),
         ("s3-access-logged", "BucketLogging", "targetBucket", "files", "passed"),
         ("logs-encrypted", "logs", "kmsKeyId", "key", "passed"),
         ("rds-own-parameters", "database", "parameterGroupName", "parameters", "passed"),
         ("eks-nodes-private", "nodes", "subnetIds", "private", "passed"),
     ],
 )
-def test_a_value_that_is_known_to_come_from_a_resource(name: str, resource: str, path: str, source: str, expected: str) -> None:
+def test_a_value_that_is_known_to_come_from_a_resource(
+    name: str, resource: str, path: str, source: str, expected: str
+) -> None:
     """What a property was computed from is known before the value is."""
     assert run(POLICY[name], linked(resource, path, source)).status == expected
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_what_is_left_out_never_breaks_a_rule(name: str) -> None:
-    for props in ({}, {"metadata": None, "spec": None}, {"metadata": {}, "spec": {"template": None, "rules": [{}]}}):
+    for props in (
+        {},
+        {"metadata": None, "spec": None},
+        {"metadata": {}, "spec": {"template": None, "rules": [{}]}},
+    ):
         for kind in RULES[name][0].types:
             given = Given(kind.replace("*", "v1"), "bare", props)
             assert run(POLICY[name], [given]).judged
@@ -83,7 +109,11 @@ def bare_groups(template: Any) -> dict[str, Any]:
     return {"headGroupSpec": group, "workerGroupSpecs": [group]}
 
 
-BARE_PODS = [{"spec": None}, {"spec": {"containers": [{}]}}, {"metadata": None, "spec": {"containers": [{"resources": {}}]}}]
+BARE_PODS = [
+    {"spec": None},
+    {"spec": {"containers": [{}]}},
+    {"metadata": None, "spec": {"containers": [{"resources": {}}]}},
+]
 
 
 @pytest.mark.parametrize("template", BARE_PODS, ids=range(len(BARE_PODS)))
@@ -94,7 +124,10 @@ def test_bare_pods_and_pools_never_break_a_rule(template: dict[str, Any]) -> Non
             "serveConfigV2": "applications: [{deployments: [{}]}]",
         },
         "ray.io/v1:RayCluster": bare_groups(template),
-        "ray.io/v1:RayJob": {"rayClusterSpec": bare_groups(template), "submitterPodTemplate": template},
+        "ray.io/v1:RayJob": {
+            "rayClusterSpec": bare_groups(template),
+            "submitterPodTemplate": template,
+        },
         "apps/v1:Deployment": {"template": template},
         "batch/v1:CronJob": {"jobTemplate": {"spec": {"template": template}}},
         "core/v1:Pod": template["spec"],
@@ -104,7 +137,10 @@ def test_bare_pods_and_pools_never_break_a_rule(template: dict[str, Any]) -> Non
         "karpenter.sh/v1:NodePool": {"template": {"spec": {"requirements": [{"key": "a"}]}}},
         "argoproj.io/v1alpha1:Application": {"source": {"path": "x"}, "ignoreDifferences": [{}]},
     }
-    objects = [Given(f"kubernetes:{kind}", kind, {"metadata": {"namespace": "x"}, "spec": spec}) for kind, spec in kinds.items()]
+    objects = [
+        Given(f"kubernetes:{kind}", kind, {"metadata": {"namespace": "x"}, "spec": spec})
+        for kind, spec in kinds.items()
+    ]
     settings = (
         "Versioning",
         "LifecycleConfiguration",
@@ -114,7 +150,10 @@ def test_bare_pods_and_pools_never_break_a_rule(template: dict[str, Any]) -> Non
         "Policy",
     )
     bucket = Given("aws:s3/bucket:Bucket", "b", {"bucket": "b"})
-    around = [Given(f"aws:s3/bucket{each}:Bucket{each}", each, {"bucket": "b", "rules": [{}]}) for each in settings]
+    around = [
+        Given(f"aws:s3/bucket{each}:Bucket{each}", each, {"bucket": "b", "rules": [{}]})
+        for each in settings
+    ]
     group = Given("aws:eks/nodeGroup:NodeGroup", "g", {"blockDeviceMappings": [{}]})
     for policy in POLICIES:
         assert run(policy, [*objects, bucket, *around, group]).unknown == []
@@ -128,15 +167,38 @@ def test_bare_pods_and_pools_never_break_a_rule(template: dict[str, Any]) -> Non
         ({"type": "NewCluster"}, 15, 16),
         ({}, 15, 16),
         ({"type": "NewClusterWithIncrementalUpgrade"}, 15, 16),
-        ({"type": "NewClusterWithIncrementalUpgrade", "clusterUpgradeOptions": {"maxSurgePercent": 50}}, 12, None),
-        ({"type": "NewClusterWithIncrementalUpgrade", "clusterUpgradeOptions": {"maxSurgePercent": 50}}, 11, 12),
+        (
+            {
+                "type": "NewClusterWithIncrementalUpgrade",
+                "clusterUpgradeOptions": {"maxSurgePercent": 50},
+            },
+            12,
+            None,
+        ),
+        (
+            {
+                "type": "NewClusterWithIncrementalUpgrade",
+                "clusterUpgradeOptions": {"maxSurgePercent": 50},
+            },
+            11,
+            12,
+        ),
     ],
 )
-def test_an_upgrade_needs_room_for_what_it_adds(strategy: dict[str, Any], limit: int, needed: int | None) -> None:
+def test_an_upgrade_needs_room_for_what_it_adds(
+    strategy: dict[str, Any], limit: int, needed: int | None
+) -> None:
     """The worker group of the good stack asks for 8 CPUs at most; its pool is found by the label of its nodes, too."""
-    pool = {"limits": {"cpu": str(limit)}, "template": {"metadata": {"labels": {"vigil/pool": "serve"}}}}
+    pool = {
+        "limits": {"cpu": str(limit)},
+        "template": {"metadata": {"labels": {"vigil/pool": "serve"}}},
+    }
     resources = [
-        changed(changed(each, "spec.upgradeStrategy", strategy), f"{WORKERS}.nodeSelector", {"vigil/pool": "serve"})
+        changed(
+            changed(each, "spec.upgradeStrategy", strategy),
+            f"{WORKERS}.nodeSelector",
+            {"vigil/pool": "serve"},
+        )
         if each.name == "serve"
         else each
         for each in varied("ray-serve", "spec", pool)
@@ -163,7 +225,10 @@ def test_room_outside_karpenter_is_a_parameter() -> None:
 def test_a_group_counts_by_its_limits_where_it_requests_nothing() -> None:
     resources = broken("serve", f"{WORKERS}.containers.0.resources", {"limits": {"cpu": "5500m"}})
     message = "at its largest the cluster asks for 24 CPUs of a quota of 22: raise the quota, or lower maxReplicas"
-    small = [changed(each, "spec.hard", {"requests.cpu": "22"}) if each.name == "quota" else each for each in resources]
+    small = [
+        changed(each, "spec.hard", {"requests.cpu": "22"}) if each.name == "quota" else each
+        for each in resources
+    ]
     assert run(POLICY["ray-within-quota"], small).violations == [("serve", message)]
     assert run(POLICY["ray-within-quota"], resources).status == "passed"
 
@@ -183,7 +248,13 @@ def test_registries_are_told_apart_by_their_host() -> None:
         ("localhost:5000/x:1", "passed"),
         ("x.io/y:1", "violated"),
     ):
-        pod = [Given("kubernetes:core/v1:Pod", "p", {"spec": {"containers": [{"name": "c", "image": image}]}})]
+        pod = [
+            Given(
+                "kubernetes:core/v1:Pod",
+                "p",
+                {"spec": {"containers": [{"name": "c", "image": image}]}},
+            )
+        ]
         assert run(POLICY["image-from-allowed-registry"], pod, allowed).status == status, image
 
 
@@ -191,11 +262,15 @@ def test_workers_of_an_autoscaling_cluster_still_choose_their_account() -> None:
     """KubeRay gives the head an account, the workers none."""
     resources = broken("serve", "spec.rayClusterConfig.enableInTreeAutoscaling", True)
     resources = [
-        changed(each, f"{WORKERS}.automountServiceAccountToken", True) if each.name == "serve" else each for each in resources
+        changed(each, f"{WORKERS}.automountServiceAccountToken", True)
+        if each.name == "serve"
+        else each
+        for each in resources
     ]
-    assert [message.split(":")[0] for _, message in run(POLICY["pod-no-idle-token"], resources).violations] == [
-        "worker group serve"
-    ]
+    assert [
+        message.split(":")[0]
+        for _, message in run(POLICY["pod-no-idle-token"], resources).violations
+    ] == ["worker group serve"]
 
 
 def test_nodes_in_a_public_subnet_are_seen_through_a_link() -> None:
@@ -203,7 +278,9 @@ def test_nodes_in_a_public_subnet_are_seen_through_a_link() -> None:
         changed(each, "mapPublicIpOnLaunch", True) if each.name == "private" else each
         for each in linked("nodes", "subnetIds", "private")
     ]
-    message = "subnet private gives its machines public addresses: put the nodes into private subnets"
+    message = (
+        "subnet private gives its machines public addresses: put the nodes into private subnets"
+    )
     assert run(POLICY["eks-nodes-private"], resources).violations == [("nodes", message)]
 
 
@@ -217,12 +294,20 @@ def test_a_bucket_that_takes_access_logs_needs_neither_logs_nor_a_kms_key() -> N
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_wide_managed_policy_passes_on_a_role_with_a_boundary(known: bool) -> None:
-    boundary = {"permissionsBoundary": "arn:aws:iam::123456789012:policy/boundary" if known else UNKNOWN}
-    role = Given("aws:iam/role:Role", "wide", boundary, {} if known else {"permissionsBoundary": ["policy"]})
+    boundary = {
+        "permissionsBoundary": "arn:aws:iam::123456789012:policy/boundary" if known else UNKNOWN
+    }
+    role = Given(
+        "aws:iam/role:Role", "wide", boundary, {} if known else {"permissionsBoundary": ["policy"]}
+    )
     attachment = {"policyArn": "arn:aws:iam::aws:policy/PowerUserAccess", "role": "wide"}
     power = Given("aws:iam/rolePolicyAttachment:RolePolicyAttachment", "power", attachment)
     assert (
-        run(POLICY["iam-no-wide-managed-policy"], [Given("aws:iam/policy:Policy", "policy", {}), role, power]).status == "passed"
+        run(
+            POLICY["iam-no-wide-managed-policy"],
+            [Given("aws:iam/policy:Policy", "policy", {}), role, power],
+        ).status
+        == "passed"
     )
     bare = Given(role.type, "wide", {"name": "wide"})
     assert run(POLICY["iam-no-wide-managed-policy"], [bare, power]).status == "violated"
@@ -231,7 +316,10 @@ def test_a_wide_managed_policy_passes_on_a_role_with_a_boundary(known: bool) -> 
 def test_a_head_on_a_static_node_group_must_not_meet_spot_capacity() -> None:
     head = {"role": "system"}
     pod = "spec.rayClusterConfig.headGroupSpec.template.spec.nodeSelector"
-    resources = [changed(each, "capacityType", "SPOT") if each.name == "nodes" else each for each in varied("serve", pod, head)]
+    resources = [
+        changed(each, "capacityType", "SPOT") if each.name == "nodes" else each
+        for each in varied("serve", pod, head)
+    ]
     assert run(POLICY["ray-head-on-demand"], resources).status == "violated"
 
 
@@ -246,26 +334,38 @@ def test_a_head_on_a_static_node_group_must_not_meet_spot_capacity() -> None:
         ("acme/vigil:1.0.0", ["python", "server"], "passed"),
     ],
 )
-def test_an_mlflow_server_is_known_by_its_command_or_its_image(image: str, command: list[str] | None, status: str) -> None:
-    pod = Given("kubernetes:core/v1:Pod", "p", {"spec": {"containers": [{"name": "c", "image": image, "command": command}]}})
+def test_an_mlflow_server_is_known_by_its_command_or_its_image(
+    image: str, command: list[str] | None, status: str
+) -> None:
+    pod = Given(
+        "kubernetes:core/v1:Pod",
+        "p",
+        {"spec": {"containers": [{"name": "c", "image": image, "command": command}]}},
+    )
     assert run(POLICY["mlflow-asks-who-is-there"], [pod]).status == status
 
 
 def test_mlflow_tells_its_version_by_the_tag_where_no_label_does() -> None:
-    message = (
-        "container mlflow: MLflow v3.15.0 is too old: run the minimum or later, and say so in the label app.kubernetes.io/version"
-    )
+    message = "container mlflow: MLflow v3.15.0 is too old: run the minimum or later, and say so in the label app.kubernetes.io/version"
     bare = broken("mlflow", "spec.template.metadata.labels", {})
     image = "spec.template.spec.containers.0.image"
-    old = [changed(each, image, "registry:5000/mlflow:v3.15.0") if each.name == "mlflow" else each for each in bare]
+    old = [
+        changed(each, image, "registry:5000/mlflow:v3.15.0") if each.name == "mlflow" else each
+        for each in bare
+    ]
     assert run(POLICY["mlflow-version-supported"], old).violations == [("mlflow", message)]
 
 
-@pytest.mark.parametrize("spec", [{"sources": [{"path": "rendered"}]}, {"source": {"chart": "vigil"}}])
+@pytest.mark.parametrize(
+    "spec", [{"sources": [{"path": "rendered"}]}, {"source": {"chart": "vigil"}}]
+)
 def test_whatever_delivers_ray_objects_is_held_to_the_rules_for_them(spec: dict[str, Any]) -> None:
     for name in ("argocd-leaves-replicas", "argocd-server-side"):
         assert run(POLICY[name], varied("application", "spec", spec)).status == "violated"
-    assert run(POLICY["argocd-revision-named"], varied("application", "spec", spec)).status == "violated"
+    assert (
+        run(POLICY["argocd-revision-named"], varied("application", "spec", spec)).status
+        == "violated"
+    )
 
 
 @pytest.mark.parametrize(
@@ -282,32 +382,61 @@ def test_a_closed_port_is_seen_through_the_service_that_renames_it(
 ) -> None:
     ports = [{"name": "web", "port": 80.0, "targetPort": 8265.0}]
     service = Given(
-        "kubernetes:core/v1:Service", "s", {"metadata": {"name": "ray", "namespace": namespace}, "spec": {"ports": ports}}
+        "kubernetes:core/v1:Service",
+        "s",
+        {"metadata": {"name": "ray", "namespace": namespace}, "spec": {"ports": ports}},
     )
     path = "spec.rules.0.http.paths.0.backend.service"
     resources = [*broken("ingress", path, {"name": "ray", "port": backend}), service]
     text = "can be reached from outside, and whoever reaches it runs code here: route to the Serve port alone"
-    assert run(POLICY["ray-ports-inside"], resources).violations == ([("ingress", f"port {said} {text}")] if said else [])
+    assert run(POLICY["ray-ports-inside"], resources).violations == (
+        [("ingress", f"port {said} {text}")] if said else []
+    )
 
 
 def test_a_head_is_held_to_the_pools_that_its_selector_can_meet() -> None:
     """A label may be one that the pool's requirements give; without any selector the head may land anywhere."""
-    pod, arm = "spec.rayClusterConfig.headGroupSpec.template.spec.nodeSelector", {"kubernetes.io/arch": "arm64"}
-    asks = [{"key": CAPACITY, "operator": "In", "values": ["on-demand"]}, {"key": "kubernetes.io/arch", "values": ["arm64"]}]
+    pod, arm = (
+        "spec.rayClusterConfig.headGroupSpec.template.spec.nodeSelector",
+        {"kubernetes.io/arch": "arm64"},
+    )
+    asks = [
+        {"key": CAPACITY, "operator": "In", "values": ["on-demand"]},
+        {"key": "kubernetes.io/arch", "values": ["arm64"]},
+    ]
     selected = broken("serve", pod, arm)
-    met = [changed(each, "spec.template.spec.requirements", asks) if each.name == "ray-head" else each for each in selected]
+    met = [
+        changed(each, "spec.template.spec.requirements", asks) if each.name == "ray-head" else each
+        for each in selected
+    ]
     assert run(POLICY["ray-head-on-demand"], met).status == "passed"
     everywhere = [
-        changed(each, "spec.template.spec.requirements", asks) if each.type.endswith(":NodePool") else each
+        changed(each, "spec.template.spec.requirements", asks)
+        if each.type.endswith(":NodePool")
+        else each
         for each in broken("serve", pod, {})
     ]
     assert run(POLICY["ray-head-on-demand"], everywhere).status == "violated"
 
 
 @pytest.mark.parametrize(("kind", "status"), [("ingress", "violated"), ("egress", "passed")])
-def test_a_separate_rule_of_a_security_group_counts_where_it_lets_in(kind: str, status: str) -> None:
-    props = {"type": kind, "protocol": "tcp", "fromPort": 22, "toPort": 22, "cidrBlocks": ["0.0.0.0/0"]}
-    assert run(POLICY["sg-ports-not-open"], [Given("aws:ec2/securityGroupRule:SecurityGroupRule", "r", props)]).status == status
+def test_a_separate_rule_of_a_security_group_counts_where_it_lets_in(
+    kind: str, status: str
+) -> None:
+    props = {
+        "type": kind,
+        "protocol": "tcp",
+        "fromPort": 22,
+        "toPort": 22,
+        "cidrBlocks": ["0.0.0.0/0"],
+    }
+    assert (
+        run(
+            POLICY["sg-ports-not-open"],
+            [Given("aws:ec2/securityGroupRule:SecurityGroupRule", "r", props)],
+        ).status
+        == status
+    )
 
 
 USERS = "it makes long-lived credentials: use a role (Pod Identity for pods, OIDC for CI, Identity Center for people)"
@@ -321,8 +450,14 @@ def test_iam_no_users(kind: str) -> None:
 
 def test_pod_role_not_shared() -> None:
     """A role is recognised as the same by its ARN, and by where it came from while the ARN is unknown."""
-    policy, message = POLICY["pod-role-not-shared"], "vigil/{} uses the same role: give each workload a role of its own"
-    both = [("serve-identity", message.replace("{}", "train")), ("train-identity", message.replace("{}", "serve"))]
+    policy, message = (
+        POLICY["pod-role-not-shared"],
+        "vigil/{} uses the same role: give each workload a role of its own",
+    )
+    both = [
+        ("serve-identity", message.replace("{}", "train")),
+        ("train-identity", message.replace("{}", "serve")),
+    ]
     arn = "arn:aws:iam::123456789012:role/serve"
     assert run(policy, broken("train-identity", "roleArn", arn)).violations == both
     assert run(policy, broken("train-identity", "roleArn", UNKNOWN)).status == "skipped"
@@ -336,9 +471,14 @@ def test_pod_role_not_shared() -> None:
 
 
 def test_nat_gateways_bounded() -> None:
-    gateways = [Given("aws:ec2/natGateway:NatGateway", f"nat-{number}", {"tags": TAGS}) for number in range(2)]
+    gateways = [
+        Given("aws:ec2/natGateway:NatGateway", f"nat-{number}", {"tags": TAGS})
+        for number in range(2)
+    ]
     result = run(POLICY["nat-gateways-bounded"], [*GOOD, *gateways], {"most": 1})
-    assert result.violations == [("vpc", "the stack has 2 NAT gateways: share one, or raise the parameter `most`")]
+    assert result.violations == [
+        ("vpc", "the stack has 2 NAT gateways: share one, or raise the parameter `most`")
+    ]
     assert run(POLICY["nat-gateways-bounded"], [*GOOD, *gateways], {"most": 2}).status == "passed"
 
 
@@ -346,4 +486,7 @@ def test_budget_watched() -> None:
     message = "nobody is told when costs run away: add an aws.budgets.Budget with a notification"
     result = run(POLICY["budget-watched"], broken("budget", "notifications", []))
     assert result.violations == [("cluster", message)]
-    assert run(POLICY["budget-watched"], broken("budget", "notifications", UNKNOWN)).status == "skipped"
+    assert (
+        run(POLICY["budget-watched"], broken("budget", "notifications", UNKNOWN)).status
+        == "skipped"
+    )

@@ -23,10 +23,14 @@ def make_bundle() -> Callable[[int], ModelBundle]:
 
     def make(seed: int) -> ModelBundle:
         X = np.random.default_rng(seed).normal(10, 1, (1000, len(NAMES)))
-        forest = CompiledForest.compile(fit_part(X, trees=20, max_samples=64, max_features=1.0, seed=seed))
+        forest = CompiledForest.compile(
+            fit_part(X, trees=20, max_samples=64, max_features=1.0, seed=seed)
+        )
         scores = forest.score(X)
         ref = reference.build(X, NAMES, scores, window_rows=100)
-        return ModelBundle(NAMES, forest, threshold.to_alert_rate(scores, 0.01), ref, X[:8], {"seed": seed})
+        return ModelBundle(
+            NAMES, forest, threshold.to_alert_rate(scores, 0.01), ref, X[:8], {"seed": seed}
+        )
 
     return make
 

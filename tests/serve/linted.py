@@ -17,8 +17,12 @@ def lint(text: bytes) -> str:
     if shutil.which("promtool") is None:
         assert "CI" not in os.environ, "promtool is missing: install Debian's package prometheus"
         pytest.skip("promtool is not installed (Debian's package prometheus)")
-    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
-    return (done.stdout + done.stderr).decode() + ("" if done.returncode == 0 else f"exit {done.returncode}")
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, check=False
+    )
+    return (done.stdout + done.stderr).decode() + (
+        "" if done.returncode == 0 else f"exit {done.returncode}"
+    )
 
 
 def populate(registry: CollectorRegistry, labels: Iterable[str] = ("a",)) -> None:

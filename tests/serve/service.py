@@ -42,13 +42,19 @@ class Service:
         self.detector.capture = Capture(1000)
         self.detector.observer = Observer(self.detector.settings, self.detector.metrics, "r")
         self.detector.reports = type("Reports", (), {"drift_score": 0.25})()
-        self.detector.watch = type("Watch", (), {"snapshot": model, "trial": None, "shadow": None, "source": "registry"})()
+        self.detector.watch = type(
+            "Watch", (), {"snapshot": model, "trial": None, "shadow": None, "source": "registry"}
+        )()
         self.detector._ask_monitor = self._monitor
         self.detector.registry = registry
         self.gateway = self.detector.__serve_build_asgi_app__()
 
     async def _monitor(self, method: str) -> Any:
-        return {"status": {"governor": {}}, "exposition": b"vigil_rows_scored_total 0\n", "console": b'{"epoch": "e"}'}[method]
+        return {
+            "status": {"governor": {}},
+            "exposition": b"vigil_rows_scored_total 0\n",
+            "console": b'{"epoch": "e"}',
+        }[method]
 
     async def ask(
         self,
@@ -67,14 +73,24 @@ class Service:
             given = {"content-type": "application/json"} | given
         if not isinstance(body, list):
             given = {"content-length": str(len(chunks[0]))} | given
-        scope = {"type": "http", "method": method, "path": path,
-                 "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()]}  # fmt: skip
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "headers": [
+                (name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()
+            ],
+        }
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
             if not chunks:
                 await asyncio.Event().wait()
-            return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks) or stuck}
+            return {
+                "type": "http.request",
+                "body": chunks.pop(0),
+                "more_body": bool(chunks) or stuck,
+            }
 
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
@@ -82,7 +98,11 @@ class Service:
         await self.gateway(scope, receive, send)
         start, end = sent
         assert (start["type"], end["type"]) == ("http.response.start", "http.response.body")
-        return Reply(start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, end["body"])
+        return Reply(
+            start["status"],
+            {name.decode(): value.decode() for name, value in start["headers"]},
+            end["body"],
+        )
 
 
 def told(path: str, reply: Reply) -> str:

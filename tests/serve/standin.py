@@ -37,7 +37,9 @@ WINDOW, RATE = 200, 20  # rows, rows a second of each replica
 def model(names: tuple[str, ...] | None = None, seed: int = 1) -> ModelBundle:
     """A small forest of the built-in telemetry, its features under other names where `names` are given."""
     table = telemetry(3000, seed)
-    forest = CompiledForest.compile(fit_part(table.X, trees=50, max_samples=128, max_features=1.0, seed=0))
+    forest = CompiledForest.compile(
+        fit_part(table.X, trees=50, max_samples=128, max_features=1.0, seed=0)
+    )
     scores = forest.score(table.X)
     named = names or table.names
     about = reference.build(table.X, named, scores, window_rows=WINDOW)
@@ -57,9 +59,13 @@ class World:
 
     def follow(self, version: str, bundle: ModelBundle) -> None:
         self.version, self.bundle = version, bundle
-        self.watch.follow(Version(version, f"run-{version}", version * 64, self.at), bundle, self.at)
+        self.watch.follow(
+            Version(version, f"run-{version}", version * 64, self.at), bundle, self.at
+        )
 
-    def live(self, seconds: int, *, drift: bool = False, rate: int = RATE, refused: int = 0) -> None:
+    def live(
+        self, seconds: int, *, drift: bool = False, rate: int = RATE, refused: int = 0
+    ) -> None:
         """Reports of so many seconds; all that was told before moves into the past."""
         for _ in range(seconds):
             self.at += 1.0
@@ -75,9 +81,16 @@ class World:
                     metrics.latency.observe(0.0008 * (1 + (i % 17 == 0) * 5))
                 ids = [f"{self.sent - rate + i:08x}" for i in range(len(rows))]
                 batch = [(self.version, rows, scores, ids)] if len(rows) else []
-                about = {"replica": f"70{k}-ab12c{k}", "pid": 1, "version": self.version, "digest": self.version * 64}
+                about = {
+                    "replica": f"70{k}-ab12c{k}",
+                    "pid": 1,
+                    "version": self.version,
+                    "digest": self.version * 64,
+                }
                 about |= {"since": self.at - 60, "source": "registry", "refused": {}, "rows": batch}
-                self.watch.ingest({**about, "told": [], "counts": snapshot(metrics.registry)}, self.at)
+                self.watch.ingest(
+                    {**about, "told": [], "counts": snapshot(metrics.registry)}, self.at
+                )
 
     def state(self) -> bytes:
         return self.watch.console(self.at)
@@ -111,8 +124,12 @@ class Standin:
         service = Service(self._snapshot, self.registry, port=self.port, **self._settings)
         service.detector._ask_monitor, service.detector._refreshed = self._monitor, self._refreshed
         gateway = service.detector.__serve_build_asgi_app__()
-        self._board: Any = service.detector._gateway._routes["/console/state"].methods["GET"].__self__
-        self._server = uvicorn.Server(uvicorn.Config(gateway, port=self.port, log_level="warning", ws="none", lifespan="off"))
+        self._board: Any = (
+            service.detector._gateway._routes["/console/state"].methods["GET"].__self__
+        )
+        self._server = uvicorn.Server(
+            uvicorn.Config(gateway, port=self.port, log_level="warning", ws="none", lifespan="off")
+        )
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
         eventually(lambda: self._server and self._server.started, 10)
@@ -141,6 +158,9 @@ def standing(made: Standin) -> Iterator[Standin]:
 
 def promoted(at: float, to: str, former: str, reason: str, actor: str = "drift-monitor") -> Move:
     """An entry of the ledger as the gate of a retraining leaves it."""
-    checks = ["alert_rate 0.0113 is within 0.0400, its alert budget band", "planted_auroc 0.9656 is at least 0.7000, what it can"]
+    checks = [
+        "alert_rate 0.0113 is within 0.0400, its alert budget band",
+        "planted_auroc 0.9656 is at least 0.7000, what it can",
+    ]
     gates = {"passed": True, "checks": [{"sentence": check} for check in checks]}
     return Move("promote", former, to, to * 64, reason, actor, gates, at, f"move-{to}", "done")

@@ -18,7 +18,13 @@ from train.model.bundle import ModelBundle
 from train.registry.versions import Version
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>alert(1)</script>{{7*7}}"
-NAMES = (HOSTILE, '"><svg onload=alert(1)>', "javascript:alert(1)", "a" * 300, *(f"f{k}" for k in range(8)))
+NAMES = (
+    HOSTILE,
+    '"><svg onload=alert(1)>',
+    "javascript:alert(1)",
+    "a" * 300,
+    *(f"f{k}" for k in range(8)),
+)
 Open = Callable[..., Page]
 Operated = tuple[Standin, dict[str, str]]
 
@@ -81,11 +87,17 @@ def test_it_shows_scores_reasons_drift_and_what_happened(standin: Standin, look:
     expect(page.locator("#replicas tr")).to_have_count(2)
     expect(page.locator("#features .over")).to_have_count(5)
     assert float(page.locator("#features .value").first.inner_text().rstrip("\u00d7")) > 1
-    expect(page.locator("#c-scores")).to_have_attribute("aria-label", re.compile("anomalies shown, the latest at"))
+    expect(page.locator("#c-scores")).to_have_attribute(
+        "aria-label", re.compile("anomalies shown, the latest at")
+    )
     expect(page.locator("#refused")).to_contain_text("Overloaded")
-    expect(page.locator("#timeline > li").first).to_contain_text(re.compile("Retraining|an episode is open"))
+    expect(page.locator("#timeline > li").first).to_contain_text(
+        re.compile("Retraining|an episode is open")
+    )
     expect(page.locator("#timeline > li").last).to_contain_text("Version 1")
-    expect(page.get_by_role("link", name="Grafana")).to_have_attribute("href", "https://grafana.example/d/vigil")
+    expect(page.get_by_role("link", name="Grafana")).to_have_attribute(
+        "href", "https://grafana.example/d/vigil"
+    )
     expect(page.locator("#t-rate-hint")).to_have_text("48 refused in 10 min")
     assert int(page.locator("#t-anomalies").inner_text()) > 100
 
@@ -131,12 +143,16 @@ def test_hostile_names_run_nothing(look: Open, tmp_path: Path) -> None:
             button.focus()
         page.locator("summary").first.click()
         assert page.title() == "drift · Vigil"
-        assert page.locator("main img, main script, [onerror], [onload], [onmouseover]").count() == 0
+        assert (
+            page.locator("main img, main script, [onerror], [onload], [onmouseover]").count() == 0
+        )
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     world.watch.close()
 
 
-def test_old_state_is_shown_as_old_and_a_restart_is_survived(standin: Standin, look: Open, world: World, tmp_path: Path) -> None:
+def test_old_state_is_shown_as_old_and_a_restart_is_survived(
+    standin: Standin, look: Open, world: World, tmp_path: Path
+) -> None:
     page = look(standin.url, away=True)
     expect(page.locator("#age")).to_have_text("live")
     standin.go_away(12)
@@ -157,7 +173,9 @@ def test_old_state_is_shown_as_old_and_a_restart_is_survived(standin: Standin, l
     expect(page.locator("#status-word")).to_have_text("ok", timeout=20_000)
     other.watch.close()
     expect(page.locator("#features li")).to_have_count(0)
-    expect(page.locator("#drift-empty-text")).to_contain_text("the first verdict comes after 200 rows")
+    expect(page.locator("#drift-empty-text")).to_contain_text(
+        "the first verdict comes after 200 rows"
+    )
     expect(page.locator("body")).not_to_have_class(re.compile("old"))
 
 
@@ -178,13 +196,17 @@ def test_nobody_is_asked_while_the_page_is_hidden(standin: Standin, look: Open) 
 
 
 @pytest.fixture
-def operated(bundle: ModelBundle, world: World, tmp_path: Path) -> Iterator[tuple[Standin, dict[str, str]]]:
+def operated(
+    bundle: ModelBundle, world: World, tmp_path: Path
+) -> Iterator[tuple[Standin, dict[str, str]]]:
     """A service that asks for keys, with one of an operator and one of a client."""
     ring, registry = KeyRing(tmp_path / "keys.json"), Shelf()
     registry.alias = {"champion": "1", "previous": "3"}
     keys = {"ada": ring.new("ada", operator=True), "client": ring.new("client")}
     with standing(Standin(bundle, registry, auth="required", keys_file=ring.file)) as made:
-        world.watch.versions = [Version(v, "run", v * 64, world.at, (), {"verdict": "passed"}) for v in ("2", "1")]
+        world.watch.versions = [
+            Version(v, "run", v * 64, world.at, (), {"verdict": "passed"}) for v in ("2", "1")
+        ]
         made.state = world.state()
         yield made, keys
 
@@ -194,7 +216,9 @@ def sign_in(page: Page, key: str) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
-def test_an_operator_signs_in_promotes_rolls_back_and_switches_the_mode(operated: Operated, look: Open) -> None:
+def test_an_operator_signs_in_promotes_rolls_back_and_switches_the_mode(
+    operated: Operated, look: Open
+) -> None:
     standin, keys = operated
     page = look(standin.url)
     expect(page.locator("#tiles")).to_be_hidden()
@@ -208,27 +232,38 @@ def test_an_operator_signs_in_promotes_rolls_back_and_switches_the_mode(operated
     page.get_by_role("button", name="Promote…").click()
     dialog.get_by_label("Reason").fill("it is better")
     dialog.get_by_role("button", name="Promote").click()
-    expect(page.locator("#dialog-result")).to_have_text("Version 2 is champion. All replicas serve it.")
+    expect(page.locator("#dialog-result")).to_have_text(
+        "Version 2 is champion. All replicas serve it."
+    )
     dialog.get_by_role("button", name="Close").click()
     page.get_by_role("button", name="Roll back…").click()
     dialog.get_by_role("button", name="Roll back").click()
     expect(page.locator("#dialog-result")).to_contain_text("Version 1 is champion")
     dialog.get_by_role("button", name="Close").click()
-    moves = [(m.kind, m.to, m.actor, m.reason) for m in standin.registry.moves() if m.actor == "ada"]
-    assert moves == [("rollback", "1", "ada", "rolled back by hand"), ("promote", "2", "ada", "it is better")]
+    moves = [
+        (m.kind, m.to, m.actor, m.reason) for m in standin.registry.moves() if m.actor == "ada"
+    ]
+    assert moves == [
+        ("rollback", "1", "ada", "rolled back by hand"),
+        ("promote", "2", "ada", "it is better"),
+    ]
     page.get_by_role("button", name="Switch mode…").click()
     dialog.get_by_label("Mode").select_option("observe")
     dialog.get_by_role("button", name="Switch").click()
     expect(page.locator("#dialog-result")).to_have_text("The mode is observe.")
     assert standin.asked == [("switch", "observe")]
     dialog.get_by_role("button", name="Close").click()
-    assert page.evaluate("[localStorage.length, Object.keys(sessionStorage).join(), document.cookie]") == [0, "vigil-key", ""]
+    assert page.evaluate(
+        "[localStorage.length, Object.keys(sessionStorage).join(), document.cookie]"
+    ) == [0, "vigil-key", ""]
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("API key")).to_be_visible()
     assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_a_client_may_look_and_not_act_and_a_wrong_key_shows_nothing(operated: Operated, look: Open) -> None:
+def test_a_client_may_look_and_not_act_and_a_wrong_key_shows_nothing(
+    operated: Operated, look: Open
+) -> None:
     standin, keys = operated
     page = look(standin.url, away=True)  # the browser reports the 401 of a wrong key
     sign_in(page, "vigil_wrong")
@@ -243,8 +278,14 @@ def test_a_client_may_look_and_not_act_and_a_wrong_key_shows_nothing(operated: O
 PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
 
 
-@pytest.mark.parametrize("options", [{}, PHONE, {"forced_colors": "active"}], ids=["light", "dark phone", "forced colours"])
-def test_nothing_shuts_people_out_and_nothing_overflows(standin: Standin, look: Open, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, PHONE, {"forced_colors": "active"}],
+    ids=["light", "dark phone", "forced colours"],
+)
+def test_nothing_shuts_people_out_and_nothing_overflows(
+    standin: Standin, look: Open, options: dict[str, Any]
+) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     page = look(standin.url, bypass_csp=True, **options)  # axe is put into the page
@@ -257,7 +298,9 @@ def test_nothing_shuts_people_out_and_nothing_overflows(standin: Standin, look: 
     page.locator("#promote").click()
     expect(page.locator("#dialog")).to_be_visible()
     found = Axe().run(page, context="#dialog")
-    assert [v["id"] for v in found.response["violations"] if v["impact"] in ("serious", "critical")] == []
+    assert [
+        v["id"] for v in found.response["violations"] if v["impact"] in ("serious", "critical")
+    ] == []
 
 
 def test_the_theme_is_kept(standin: Standin, look: Open) -> None:

@@ -59,7 +59,12 @@ async def rolling_back(service: Service, stuck: Stuck, tmp_path: Path) -> None:
 
 
 def _following(service: Service, registry: Any, tmp_path: Path) -> ModelWatch:
-    watch = ModelWatch(cast(Registry, registry), tmp_path, service.detector.metrics, ServeSettings.given(poll_s=0.001))
+    watch = ModelWatch(
+        cast(Registry, registry),
+        tmp_path,
+        service.detector.metrics,
+        ServeSettings.given(poll_s=0.001),
+    )
     watch.snapshot, service.detector.watch = service.detector.watch.snapshot, watch
     return watch
 
@@ -96,7 +101,9 @@ async def stuck(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stuck]:
     made.let_go()
 
 
-@pytest.mark.parametrize("waits", [*CONTROLLER, *REGISTRY, *STORE], ids=lambda waits: waits.__name__)
+@pytest.mark.parametrize(
+    "waits", [*CONTROLLER, *REGISTRY, *STORE], ids=lambda waits: waits.__name__
+)
 async def test_requests_are_answered_while_something_else_hangs(
     waits: Waits, model: Snapshot, stuck: Stuck, tmp_path: Path
 ) -> None:
@@ -114,7 +121,9 @@ async def test_requests_are_answered_while_something_else_hangs(
     await asyncio.gather(waiting, return_exceptions=True)
 
 
-async def test_a_stream_consumer_is_healthy_while_its_stores_hang(monkeypatch: pytest.MonkeyPatch, stuck: Stuck) -> None:
+async def test_a_stream_consumer_is_healthy_while_its_stores_hang(
+    monkeypatch: pytest.MonkeyPatch, stuck: Stuck
+) -> None:
     monkeypatch.setattr(stream_app, "build_consumer", stuck)
     consumer: Any = StreamConsumer.__new__(StreamConsumer)
     starting = asyncio.create_task(consumer.__init__(ServeSettings().model_dump(mode="json")))
@@ -126,7 +135,9 @@ async def test_a_stream_consumer_is_healthy_while_its_stores_hang(monkeypatch: p
         await starting
 
 
-async def test_a_stream_consumer_is_healthy_while_the_controller_hangs(monkeypatch: pytest.MonkeyPatch, stuck: Stuck) -> None:
+async def test_a_stream_consumer_is_healthy_while_the_controller_hangs(
+    monkeypatch: pytest.MonkeyPatch, stuck: Stuck
+) -> None:
     def run() -> None:
         with suppress(Busy):
             HandleScorer().names()

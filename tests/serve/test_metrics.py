@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve.metrics import DriftMetrics, ServeMetrics, Snapshot, StreamMetrics, exposition, snapshot, total
+from serve.metrics import (
+    DriftMetrics,
+    ServeMetrics,
+    Snapshot,
+    StreamMetrics,
+    exposition,
+    snapshot,
+    total,
+)
 from serve.model.canary import Trial
 from serve.model.vitals import Vitals
 from tests.serve.linted import lint, populate
@@ -36,20 +44,33 @@ def parsed(*snapshots: Snapshot) -> dict[tuple[str, ...], float]:
 def test_counts_are_summed_over_replicas_by_label() -> None:
     found = parsed(replica(3, 0.002, "ok"), replica(4, 0.2, "ok"), replica(0, 9, "InvalidFeatures"))
     assert found["vigil_rows_scored_total",] == 7
-    assert (found["vigil_requests_total", "ok"], found["vigil_requests_total", "InvalidFeatures"]) == (2, 1)
-    assert [found["vigil_request_seconds_bucket", le] for le in ("0.001", "0.0025", "0.25", "2.5", "+Inf")] == [0, 1, 2, 2, 3]
-    assert (found["vigil_request_seconds_count",], found["vigil_request_seconds_sum",]) == (3, 9.202)
+    assert (
+        found["vigil_requests_total", "ok"],
+        found["vigil_requests_total", "InvalidFeatures"],
+    ) == (2, 1)
+    assert [
+        found["vigil_request_seconds_bucket", le]
+        for le in ("0.001", "0.0025", "0.25", "2.5", "+Inf")
+    ] == [0, 1, 2, 2, 3]
+    assert (found["vigil_request_seconds_count",], found["vigil_request_seconds_sum",]) == (
+        3,
+        9.202,
+    )
 
 
 def test_help_and_type_are_told_once_and_there_are_no_creation_times() -> None:
-    text = exposition([replica(1, 1, "ok"), replica(1, 1, "ok"), snapshot(DriftMetrics().registry)]).decode()
+    text = exposition(
+        [replica(1, 1, "ok"), replica(1, 1, "ok"), snapshot(DriftMetrics().registry)]
+    ).decode()
     assert text.count("# TYPE vigil_rows_scored_total counter") == 1
     assert text.count("# HELP vigil_rows_scored_total Rows scored") == 1
     assert "_created" not in text
 
 
 def test_serving_and_monitor_share_no_name() -> None:
-    serving, monitor = ({name for name, *_ in snapshot(m.registry)} for m in (ServeMetrics(), DriftMetrics()))
+    serving, monitor = (
+        {name for name, *_ in snapshot(m.registry)} for m in (ServeMetrics(), DriftMetrics())
+    )
     assert not serving & monitor
     assert all(name.startswith("vigil_") for name in serving | monitor)
 
@@ -65,17 +86,23 @@ def test_the_linter_finds_nothing(made: Any) -> None:
     if made is ServeMetrics:
         metrics.scores.observe(np.array([0.3, 0.5, 0.99]))
     text = exposition([snapshot(metrics.registry)])
-    assert sum(line.startswith(b"# TYPE") for line in text.splitlines()) == len(list(metrics.registry.collect()))
+    assert sum(line.startswith(b"# TYPE") for line in text.splitlines()) == len(
+        list(metrics.registry.collect())
+    )
     assert lint(text) == ""
 
 
 def test_the_linter_would_find_something() -> None:
-    assert "counter metrics should have" in lint(b"# HELP vigil_x X\n# TYPE vigil_x counter\nvigil_x 1\n")
+    assert "counter metrics should have" in lint(
+        b"# HELP vigil_x X\n# TYPE vigil_x counter\nvigil_x 1\n"
+    )
 
 
 def errors(of: type[VigilError] = VigilError) -> set[str]:
     """Those that a replica can meet; other tests of the same process may know more."""
-    own = {of.__name__} if of.__module__.split(".")[0] in ("serve", "train", "drift") else set[str]()
+    own = (
+        {of.__name__} if of.__module__.split(".")[0] in ("serve", "train", "drift") else set[str]()
+    )
     return own.union(*(errors(child) for child in of.__subclasses__()))
 
 
@@ -93,14 +120,21 @@ def test_scores_are_counted_as_a_histogram_of_single_observations_would() -> Non
     metrics.scores.observe(np.array([0.9, 0.95]))
     metrics.scores.observe(np.array([]))
     found = parsed(snapshot(metrics.registry))
-    counted = {le: found["vigil_anomaly_score_bucket", le] for le in ("0.3", "0.35", "0.5", "0.55", "0.9", "+Inf")}
+    counted = {
+        le: found["vigil_anomaly_score_bucket", le]
+        for le in ("0.3", "0.35", "0.5", "0.55", "0.9", "+Inf")
+    }
     assert counted == {"0.3": 2, "0.35": 3, "0.5": 3, "0.55": 4, "0.9": 5, "+Inf": 6}
     assert found["vigil_anomaly_score_count",] == 6
     assert found["vigil_anomaly_score_sum",] == pytest.approx(3.11)
 
 
 def test_sums_of_sums_are_sums() -> None:
-    one, two, three = replica(3, 0.002, "ok"), replica(4, 0.2, "ok"), replica(0, 9, "InvalidFeatures")
+    one, two, three = (
+        replica(3, 0.002, "ok"),
+        replica(4, 0.2, "ok"),
+        replica(0, 9, "InvalidFeatures"),
+    )
     assert parsed(total([one, total([two, three])])) == parsed(one, two, three)
 
 
@@ -113,6 +147,10 @@ def test_a_canary_is_counted_to_its_last_request() -> None:
     vitals.sample(None, None)
     found = parsed(snapshot(metrics.registry))
     arms = [found["vigil_canary_requests_total", arm] for arm in ("champion", "canary")]
-    assert (arms, found["vigil_shadow_rows_total",], found["vigil_shadow_errors_total",]) == ([9, 2], 5, 4)
+    assert (arms, found["vigil_shadow_rows_total",], found["vigil_shadow_errors_total",]) == (
+        [9, 2],
+        5,
+        4,
+    )
     assert 0 < found["vigil_replica_cpu_seconds_total",] <= time.process_time()
     assert found["vigil_replica_resident_memory_bytes",] > 2**20

@@ -21,7 +21,9 @@ from serve.settings import ServeSettings
 from serve.stream.app import by_lag
 from vigil.options import BadSettings, Effect
 
-DRIFT = DriftSettings.given(home=Path("/h"), tracking_uri="http://t", model_name="m", jobs_url="http://d")
+DRIFT = DriftSettings.given(
+    home=Path("/h"), tracking_uri="http://t", model_name="m", jobs_url="http://d"
+)
 
 
 def applications(settings: ServeSettings) -> dict[str, Any]:
@@ -41,32 +43,47 @@ def test_serve_accepts_the_configuration() -> None:
 
 
 def test_logs_are_json_and_written_at_once() -> None:
-    schema = ServeDeploySchema.model_validate(json.loads(json.dumps(ServeSettings().application(DRIFT))))
+    schema = ServeDeploySchema.model_validate(
+        json.loads(json.dumps(ServeSettings().application(DRIFT)))
+    )
     assert schema.logging_config is not None
     assert (schema.logging_config.encoding, schema.logging_config.log_level) == ("JSON", "WARNING")
     code = "from ray.serve._private import constants; print(constants.RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE)"
     environment = os.environ | ServeSettings().environment | {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    )
     assert done.stdout.strip() == "1"
 
 
 def test_no_model_version_is_in_what_restarts_replicas() -> None:
     for application in applications(ServeSettings()).values():
-        configs = [application["args"], *(d.get("user_config", {}) for d in application.get("deployments", []))]
-        assert not [key for config in configs for key in config if "version" in key or "digest" in key]
+        configs = [
+            application["args"],
+            *(d.get("user_config", {}) for d in application.get("deployments", [])),
+        ]
+        assert not [
+            key for config in configs for key in config if "version" in key or "digest" in key
+        ]
 
 
 def test_args_are_the_settings_that_a_replica_reads() -> None:
     settings = ServeSettings(home=Path("/h"), max_rows=7, reasons=1, score_threads=3, poll_s=9)
     found = applications(settings)
-    again = ServeSettings.given(**found["vigil"]["args"]).with_live(found["vigil"]["deployments"][0]["user_config"])
+    again = ServeSettings.given(**found["vigil"]["args"]).with_live(
+        found["vigil"]["deployments"][0]["user_config"]
+    )
     assert again == settings
-    drift = DriftSettings.given(**found["drift"]["args"]).with_live(found["drift"]["deployments"][0]["user_config"])
+    drift = DriftSettings.given(**found["drift"]["args"]).with_live(
+        found["drift"]["deployments"][0]["user_config"]
+    )
     assert drift == DRIFT
 
 
 def test_the_upper_bound_of_replicas_is_never_below_the_lower() -> None:
-    scaling = applications(ServeSettings(min_replicas=6, max_replicas=4))["vigil"]["deployments"][0]["autoscaling_config"]
+    scaling = applications(ServeSettings(min_replicas=6, max_replicas=4))["vigil"]["deployments"][
+        0
+    ]["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"]) == (6, 6)
 
 
@@ -77,13 +94,17 @@ def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
     assert (settings.port, settings.max_rows) == (9001, 6)
 
 
-@pytest.mark.parametrize("wrong", [{"port": 0}, {"capture_rate": 1.5}, {"max_rows": 0}, {"version": "3"}])
+@pytest.mark.parametrize(
+    "wrong", [{"port": 0}, {"capture_rate": 1.5}, {"max_rows": 0}, {"version": "3"}]
+)
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadSettings):
         ServeSettings(**wrong)
 
 
-def test_settings_come_from_the_environment_and_wrong_ones_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_settings_come_from_the_environment_and_wrong_ones_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("VIGIL_HOME", str(tmp_path))
     monkeypatch.setenv("VIGIL_SERVE_OVERLOAD_STATUS", "429")
     assert ServeSettings().overload_status == 429
@@ -98,7 +119,9 @@ def test_settings_come_from_the_environment_and_wrong_ones_are_named(monkeypatch
 
 
 def test_streams_have_an_application_of_their_own_that_scales_by_their_lag() -> None:
-    settings = ServeSettings.given(stream_source="file:in", stream_consumers=2, stream_max_consumers=5, stream_lag=100)
+    settings = ServeSettings.given(
+        stream_source="file:in", stream_consumers=2, stream_max_consumers=5, stream_lag=100
+    )
     schema = ServeDeploySchema.model_validate(json.loads(json.dumps(settings.application(DRIFT))))
     streams = schema.applications[2]
     scaling: Any = streams.deployments[0].autoscaling_config
@@ -111,13 +134,20 @@ def test_streams_have_an_application_of_their_own_that_scales_by_their_lag() -> 
         name for name in ServeSettings.names(*Effect) if name.startswith("stream_")
     }
     of_replicas = applications(settings)["vigil"]
-    assert not [name for name in (*of_replicas["args"], *of_replicas["deployments"][0]["user_config"]) if "stream" in name]
+    assert not [
+        name
+        for name in (*of_replicas["args"], *of_replicas["deployments"][0]["user_config"])
+        if "stream" in name
+    ]
 
 
 @pytest.mark.parametrize(
-    ("lags", "wanted"), [({}, 3), ({"a": 101.0, "b": 0.0}, 4), ({"a": 100.0, "b": 30.0}, 3), ({"a": 20.0}, 2)]
+    ("lags", "wanted"),
+    [({}, 3), ({"a": 101.0, "b": 0.0}, 4), ({"a": 100.0, "b": 30.0}, 3), ({"a": 20.0}, 2)],
 )
-def test_a_consumer_is_added_while_a_shard_is_behind_and_taken_away_when_none_is(lags: dict[str, float], wanted: int) -> None:
+def test_a_consumer_is_added_while_a_shard_is_behind_and_taken_away_when_none_is(
+    lags: dict[str, float], wanted: int
+) -> None:
     context: Any = SimpleNamespace(
         aggregated_metrics={"lag": lags} if lags else {},
         config=SimpleNamespace(target_ongoing_requests=100),

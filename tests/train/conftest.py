@@ -29,13 +29,23 @@ def model() -> Callable[[int], Model]:
     @cache
     def make(seed: int) -> Model:
         X = np.random.default_rng(seed).normal(size=(400, len(NAMES)))
-        forest = merge([fit_part(X, trees=5, max_samples=32, max_features=1.0, seed=seed + part) for part in (0, 1)])
+        forest = merge(
+            [
+                fit_part(X, trees=5, max_samples=32, max_features=1.0, seed=seed + part)
+                for part in (0, 1)
+            ]
+        )
         compiled = CompiledForest.compile(forest)
         scores = compiled.score(X)
         limit = threshold.to_alert_rate(scores, 0.05)
         set_threshold(forest, limit.value)
         built = reference.build(X, NAMES, scores, window_rows=100)
-        info = {"libraries": {name: importlib.metadata.version(name) for name in ("scikit-learn", "numpy", "skops")}}
+        info = {
+            "libraries": {
+                name: importlib.metadata.version(name)
+                for name in ("scikit-learn", "numpy", "skops")
+            }
+        }
         return forest, ModelBundle(NAMES, compiled, limit, built, X[:8], info)
 
     return make

@@ -30,9 +30,17 @@ def rows_of(X: Floats) -> Rows:
     return Rows(fit, fit, table, held_out, None, Fingerprint("digest", len(X)), None)
 
 
-def train(X: Floats, prior: ModelBundle | None = None, settings: TrainSettings = SETTINGS) -> tuple[ModelBundle, Rows]:
+def train(
+    X: Floats, prior: ModelBundle | None = None, settings: TrainSettings = SETTINGS
+) -> tuple[ModelBundle, Rows]:
     rows = rows_of(X)
-    forest = fit_part(rows.fit.X, trees=settings.n_estimators, max_samples=settings.max_samples, max_features=1.0, seed=1)
+    forest = fit_part(
+        rows.fit.X,
+        trees=settings.n_estimators,
+        max_samples=settings.max_samples,
+        max_features=1.0,
+        seed=1,
+    )
     return job._assemble(forest, rows, JobSpec("t.csv"), settings, prior), rows
 
 
@@ -64,14 +72,18 @@ def half_constant(X: Floats) -> Floats:
     ],
     ids=["shuffled features", "half the columns constant", "wrong scale"],
 )
-def test_a_challenger_from_a_spoilt_table_is_refused(champion: ModelBundle, spoil: Callable[[Floats], Floats], gate: str) -> None:
+def test_a_challenger_from_a_spoilt_table_is_refused(
+    champion: ModelBundle, spoil: Callable[[Floats], Floats], gate: str
+) -> None:
     model, rows = train(spoil(world(1)), champion)
     verdict = job._judge(model, champion, rows, SETTINGS, drifted=False)[1]
     assert gate in refused(verdict)
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.3])
-def test_a_challenger_whose_threshold_is_off_is_refused(champion: ModelBundle, factor: float) -> None:
+def test_a_challenger_whose_threshold_is_off_is_refused(
+    champion: ModelBundle, factor: float
+) -> None:
     model, rows = train(world(1), champion)
     off = replace(model, threshold=replace(model.threshold, value=model.threshold.value * factor))
     verdict = job._judge(off, champion, rows, SETTINGS, drifted=False)[1]

@@ -28,7 +28,10 @@ def training() -> Iterator[JobServer]:
         yield made
 
 
-@pytest.mark.parametrize("names", [("RAY_ADDRESS",), ("RAY_API_SERVER_ADDRESS",), ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")])
+@pytest.mark.parametrize(
+    "names",
+    [("RAY_ADDRESS",), ("RAY_API_SERVER_ADDRESS",), ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")],
+)
 @pytest.mark.parametrize("form", ["{}", "serving-head-svc:6379"])
 def test_jobs_go_where_they_are_sent_whatever_cluster_the_pod_is_of(
     monkeypatch: pytest.MonkeyPatch, training: JobServer, names: tuple[str, ...], form: str
@@ -49,7 +52,11 @@ def test_jobs_go_where_they_are_sent_whatever_cluster_the_pod_is_of(
 def test_a_job_gets_the_variables_that_are_told_and_no_other_of_this_process(
     monkeypatch: pytest.MonkeyPatch, training: JobServer
 ) -> None:
-    rights = {"AWS_ROLE_ARN": "arn:monitor", "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token", "VIGIL_HOME": "/its/own"}
+    rights = {
+        "AWS_ROLE_ARN": "arn:monitor",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token",
+        "VIGIL_HOME": "/its/own",
+    }
     for name, value in rights.items():
         monkeypatch.setenv(name, value)
     Jobs(training.url).start("retrain-1", SPEC, {"VIGIL_TRAIN_SEED": "3"})
@@ -71,7 +78,9 @@ def test_another_machine_has_its_own_interpreter(url: str, python: str) -> None:
     assert Jobs(url).python == python
 
 
-def test_a_job_that_is_lost_with_its_head_is_told_and_submitted_once_more(training: JobServer) -> None:
+def test_a_job_that_is_lost_with_its_head_is_told_and_submitted_once_more(
+    training: JobServer,
+) -> None:
     told: list[str] = []
     jobs = Jobs(training.url)
     jobs.start("retrain-1", SPEC, {})
@@ -87,7 +96,9 @@ def test_a_job_that_is_lost_with_its_head_is_told_and_submitted_once_more(traini
     assert "no longer knows the job retrain-1; its head was replaced: it is submitted again" in line
 
 
-def test_a_job_that_dies_with_its_machine_is_submitted_once_more_under_another_name(training: JobServer) -> None:
+def test_a_job_that_dies_with_its_machine_is_submitted_once_more_under_another_name(
+    training: JobServer,
+) -> None:
     """Its log lies there: Ray's job server can only say that it has failed."""
     names: list[str] = []
     jobs = Jobs(training.url)
@@ -126,7 +137,9 @@ def test_a_job_that_is_lost_twice_is_given_up(training: JobServer) -> None:
         jobs.follow("retrain-1")
 
 
-def test_a_head_that_is_away_while_it_is_replaced_is_waited_for(monkeypatch: pytest.MonkeyPatch, training: JobServer) -> None:
+def test_a_head_that_is_away_while_it_is_replaced_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, training: JobServer
+) -> None:
     jobs, away = Jobs(training.url), [True] * 3
     jobs.start("retrain-1", SPEC, {})
     training.jobs["retrain-1"] = "SUCCEEDED"

@@ -37,7 +37,9 @@ def test_a_job_is_in_one_phase_at_a_time_and_tells_rows_and_trees(seen: dict[str
         told.rows(3000)
     with told.phase("fit"):
         told.trees(40, 100)
-        assert {name: seen[f"vigil_training_phase:{name}"] for name in PHASES} == {name: float(name == "fit") for name in PHASES}
+        assert {name: seen[f"vigil_training_phase:{name}"] for name in PHASES} == {
+            name: float(name == "fit") for name in PHASES
+        }
     assert (seen["vigil_training_rows_read"], seen["vigil_training_trees_fitted"]) == (3000, 40)
     assert not any(seen[f"vigil_training_phase:{name}"] for name in PHASES)
     assert told.seconds.keys() == {"read", "fit"}

@@ -27,7 +27,9 @@ Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     folder = tmp_path_factory.mktemp("mlflow")
-    return Registry(f"sqlite:///{folder}/mlflow.db", f"vigil-{uuid.uuid4().hex}", folder / "artifacts")
+    return Registry(
+        f"sqlite:///{folder}/mlflow.db", f"vigil-{uuid.uuid4().hex}", folder / "artifacts"
+    )
 
 
 def capture(home: Home, rows: np.ndarray, names: tuple[str, ...], at: float) -> None:
@@ -42,7 +44,9 @@ def test_the_new_version_has_the_same_forest_and_alerts_as_often_as_asked(
     home, (forest, bundle) = Home(tmp_path), model(0)
     with pytest.raises(RegistryError, match="no champion"):
         recalibrate(registry, home, 0.0, None)
-    champion = registry.register(Candidate(forest, bundle, {}, {}, {"job": "a", "trigger": "manual"}, {"passed": True}))
+    champion = registry.register(
+        Candidate(forest, bundle, {}, {}, {"job": "a", "trigger": "manual"}, {"passed": True})
+    )
     promote(registry, champion.version, reason="", actor="")
     world = np.random.default_rng(5).normal(scale=1.5, size=(4 * MIN_ROWS, len(bundle.names)))
     capture(home, world[: MIN_ROWS - 1], bundle.names, 1000.0)

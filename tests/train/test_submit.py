@@ -32,7 +32,12 @@ class Server:
 
     def __init__(self, looks: list[tuple[JobStatus, str]], away: int = 0) -> None:
         self.jobs: dict[str, JobStatus] = {}
-        self.looks, self.away, self.stopped, self.entrypoints = looks, away, list[str](), list[str]()
+        self.looks, self.away, self.stopped, self.entrypoints = (
+            looks,
+            away,
+            list[str](),
+            list[str](),
+        )
 
     def __call__(self, url: str) -> Server:
         if self.away:
@@ -41,9 +46,13 @@ class Server:
         return self
 
     def list_jobs(self) -> list[Any]:
-        return [SimpleNamespace(submission_id=job, status=status) for job, status in self.jobs.items()]
+        return [
+            SimpleNamespace(submission_id=job, status=status) for job, status in self.jobs.items()
+        ]
 
-    def submit_job(self, *, entrypoint: str, submission_id: str, entrypoint_num_cpus: float) -> None:
+    def submit_job(
+        self, *, entrypoint: str, submission_id: str, entrypoint_num_cpus: float
+    ) -> None:
         assert 0 < entrypoint_num_cpus < 0.5
         self.jobs[submission_id] = RUNS
         self.entrypoints.append(entrypoint)
@@ -82,12 +91,23 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], Jobs]:
     return made
 
 
-def train(jobs: Jobs, shelf: Shelf, tell: Callable[[str], None] = lambda _: None) -> submit.JobResult:
+def train(
+    jobs: Jobs, shelf: Shelf, tell: Callable[[str], None] = lambda _: None
+) -> submit.JobResult:
     return submit.train(jobs, SPEC, {"VIGIL_TRAIN_SEED": "3"}, cast(Registry, shelf), tell)
 
 
-def test_a_job_is_submitted_followed_line_by_line_and_answered_with_its_version(serve: Callable[[Server], Jobs]) -> None:
-    server = Server([(RUNS, "starting\nhal"), (RUNS, "starting\nhalf\n"), (DONE, 'starting\nhalf\n{"version": "7"}')], away=2)
+def test_a_job_is_submitted_followed_line_by_line_and_answered_with_its_version(
+    serve: Callable[[Server], Jobs],
+) -> None:
+    server = Server(
+        [
+            (RUNS, "starting\nhal"),
+            (RUNS, "starting\nhalf\n"),
+            (DONE, 'starting\nhalf\n{"version": "7"}'),
+        ],
+        away=2,
+    )
     told: list[str] = []
     result = train(serve(server), Shelf(), told.append)
     assert (result.version.version, result.verdict) == ("7", {"passed": True})
@@ -97,11 +117,19 @@ def test_a_job_is_submitted_followed_line_by_line_and_answered_with_its_version(
     assert words[-5:] == ["train", "--data=t.csv", "--trigger=manual", "--key=k", "--json"]
 
 
-def test_the_arguments_of_a_job_make_the_same_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_the_arguments_of_a_job_make_the_same_job(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
     columns = Columns("y", "t", "e", ("a", "b"), str(tmp_path / "s.json"))
-    spec = JobSpec(str(tmp_path / "-x y.csv"), None, str(tmp_path), 12.5, "volume", "k", columns, "diff:1")
+    spec = JobSpec(
+        str(tmp_path / "-x y.csv"), None, str(tmp_path), 12.5, "volume", "k", columns, "diff:1"
+    )
     asked: list[JobSpec] = []
-    monkeypatch.setattr(cli, "_train", lambda spec, *_: asked.append(spec) or submit.JobResult(Version("1", "r", "d", 0.0), {}))
+    monkeypatch.setattr(
+        cli,
+        "_train",
+        lambda spec, *_: asked.append(spec) or submit.JobResult(Version("1", "r", "d", 0.0), {}),
+    )
     monkeypatch.setattr("train.table.data.preview", lambda *_: None)
     monkeypatch.setenv("VIGIL_HOME", str(tmp_path))
     CliRunner().invoke(cli.train, spec.absolute().arguments()[1:], catch_exceptions=False)
@@ -119,12 +147,16 @@ def test_settings_travel_as_far_as_they_were_set(monkeypatch: pytest.MonkeyPatch
 
 
 def test_another_cluster_has_its_own_way_to_mlflow_and_this_machine_must_know_one() -> None:
-    assert TrainSettings(seed=3, jobs_url="http://x", tracking_uri="http://m").environment == {"VIGIL_TRAIN_SEED": "3"}
+    assert TrainSettings(seed=3, jobs_url="http://x", tracking_uri="http://m").environment == {
+        "VIGIL_TRAIN_SEED": "3"
+    }
     with pytest.raises(BadSettings, match="VIGIL_TRAIN_JOBS_URL needs VIGIL_TRAIN_TRACKING_URI"):
         TrainSettings(jobs_url="http://x")
 
 
-def test_a_wrong_token_is_told_at_once(serve: Callable[[Server], Jobs], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_token_is_told_at_once(
+    serve: Callable[[Server], Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = serve(Server([]))
 
     def refuse(url: str) -> Server:
@@ -135,7 +167,9 @@ def test_a_wrong_token_is_told_at_once(serve: Callable[[Server], Jobs], monkeypa
         train(jobs, Shelf())
 
 
-def test_a_second_call_joins_what_runs_and_one_after_a_failure_takes_another_name(serve: Callable[[Server], Jobs]) -> None:
+def test_a_second_call_joins_what_runs_and_one_after_a_failure_takes_another_name(
+    serve: Callable[[Server], Jobs],
+) -> None:
     server = Server([(DONE, "")])
     server.jobs = {"train-k": RUNS}
     train(serve(server), Shelf())
@@ -159,7 +193,9 @@ def test_what_the_job_raised_is_raised(serve: Callable[[Server], Jobs]) -> None:
 
 
 @pytest.mark.parametrize("joined", [False, True])
-def test_ctrl_c_stops_the_job_but_not_one_that_was_joined(serve: Callable[[Server], Jobs], joined: bool) -> None:
+def test_ctrl_c_stops_the_job_but_not_one_that_was_joined(
+    serve: Callable[[Server], Jobs], joined: bool
+) -> None:
     server = Server([(RUNS, "starting\n")])
     server.jobs = {"train-k": RUNS} if joined else {}
 

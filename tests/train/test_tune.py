@@ -48,7 +48,9 @@ def test_what_is_there_comes_first_and_the_rest_by_the_seed_as_far_as_there_are_
     assert len([one for one in order(default, "", rows) if one == Choice(100, 256, 1.0)]) == 1
 
 
-def test_the_objective_is_average_precision_with_labels_else_planted_anomalies_and_agreement() -> None:
+def test_the_objective_is_average_precision_with_labels_else_planted_anomalies_and_agreement() -> (
+    None
+):
     rows, held_out = tables()
     labelled = measure(Choice(20, 64, 1.0), rows, held_out, 0)
     assert labelled["objective"] == labelled["average_precision"] > 0.5

@@ -24,7 +24,9 @@ def home(tmp_path: Path) -> Home:
 
 def this_process() -> Platform:
     started = psutil.Process().create_time()
-    return Platform("id", os.getpid(), started, "http://x", "127.0.0.1:1", "http://d", "http://m", "/token")
+    return Platform(
+        "id", os.getpid(), started, "http://x", "127.0.0.1:1", "http://d", "http://m", "/token"
+    )
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
@@ -37,7 +39,9 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["state.json"]
 
 
-def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "state.json"
     write_json(path, {"n": 1})
     with pytest.raises(TypeError):
@@ -58,7 +62,9 @@ def test_a_live_platform_is_found(home: Home) -> None:
     assert home.platform() == this_process()
 
 
-def test_a_dead_process_or_a_recycled_pid_is_no_platform(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_process_or_a_recycled_pid_is_no_platform(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home.write_platform(replace(this_process(), started=this_process().started - 60))
     assert home.platform() is None
 
@@ -80,7 +86,12 @@ def test_a_record_that_is_absent_or_torn_is_no_platform(home: Home, record: str 
 @pytest.fixture
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Without Ray's variables, and with whatever is set by the test undone."""
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED"):
+    for name in (
+        "RAY_AUTH_MODE",
+        "RAY_AUTH_TOKEN",
+        "RAY_AUTH_TOKEN_PATH",
+        "RAY_USAGE_STATS_ENABLED",
+    ):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return monkeypatch
@@ -98,14 +109,18 @@ def test_the_ray_token_is_made_once_and_for_its_owner_only(tmp_path: Path) -> No
     assert use_ray_token(Home(tmp_path / "other")).read_text() != token
 
 
-def test_a_token_given_by_the_environment_wins(home: Home, bare_environment: pytest.MonkeyPatch) -> None:
+def test_a_token_given_by_the_environment_wins(
+    home: Home, bare_environment: pytest.MonkeyPatch
+) -> None:
     bare_environment.setenv("RAY_AUTH_TOKEN", "given")
     use_ray_token(home)
     assert os.environ["RAY_AUTH_TOKEN"] == "given"
     assert "RAY_AUTH_TOKEN_PATH" not in os.environ
 
 
-def test_a_home_that_may_not_be_written_is_a_sentence(tmp_path: Path, bare_environment: pytest.MonkeyPatch) -> None:
+def test_a_home_that_may_not_be_written_is_a_sentence(
+    tmp_path: Path, bare_environment: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     below = Home(tmp_path / "file" / "home")
     for make in (below.create, lambda: use_ray_token(below)):

@@ -34,8 +34,13 @@ def say(home: Path, text: str) -> None:
     (home / "vigil.yaml").write_text(text)
 
 
-def test_what_is_given_wins_over_the_environment_and_that_over_the_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    say(home, "serve: {maxRows: 3, reasons: 2, pollS: 1.5, links: {A: 'https://a.example'}}\ntrain:\n")
+def test_what_is_given_wins_over_the_environment_and_that_over_the_file(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(
+        home,
+        "serve: {maxRows: 3, reasons: 2, pollS: 1.5, links: {A: 'https://a.example'}}\ntrain:\n",
+    )
     monkeypatch.setenv("VIGIL_SERVE_MAX_ROWS", "5")
     monkeypatch.setenv("VIGIL_SERVE_REASONS", "7")
     found = ServeSettings(max_rows=6)
@@ -48,7 +53,9 @@ def test_what_is_given_wins_over_the_environment_and_that_over_the_file(home: Pa
     assert origins["flush_s"] == "default"
 
 
-def test_another_file_is_named_by_a_variable(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_file_is_named_by_a_variable(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = tmp_path / "other.yaml"
     other.write_text("drift: {mode: observe}")
     monkeypatch.setenv("VIGIL_CONFIG", str(other))
@@ -58,16 +65,19 @@ def test_another_file_is_named_by_a_variable(home: Path, tmp_path: Path, monkeyp
         DriftSettings()
 
 
-@pytest.mark.parametrize(("text", "complaint"), [
-    ("serve: [", "is not YAML"),
-    ("- serve", "it must have an object each for serve, drift, train"),
-    ("serve: 5", "it must have an object each for serve, drift, train"),
-    ("server: {}", "server: the objects are serve, drift, train"),
-    ("serve: {maxRow: 5}", "serve.maxRow: no such key; did you mean serve.maxRows"),
-    ("serve: {max_rows: 5}", "serve.max_rows: no such key; did you mean serve.maxRows"),
-    ("serve: {maxRows: 0}", "serve.maxRows = 0: Input should be greater than or equal to 1"),
-    ("train: {jobsUrl: 'http://x'}", "VIGIL_TRAIN_JOBS_URL needs VIGIL_TRAIN_TRACKING_URI"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("serve: [", "is not YAML"),
+        ("- serve", "it must have an object each for serve, drift, train"),
+        ("serve: 5", "it must have an object each for serve, drift, train"),
+        ("server: {}", "server: the objects are serve, drift, train"),
+        ("serve: {maxRow: 5}", "serve.maxRow: no such key; did you mean serve.maxRows"),
+        ("serve: {max_rows: 5}", "serve.max_rows: no such key; did you mean serve.maxRows"),
+        ("serve: {maxRows: 0}", "serve.maxRows = 0: Input should be greater than or equal to 1"),
+        ("train: {jobsUrl: 'http://x'}", "VIGIL_TRAIN_JOBS_URL needs VIGIL_TRAIN_TRACKING_URI"),
+    ],
+)
 def test_a_wrong_file_is_refused(home: Path, text: str, complaint: str) -> None:
     say(home, text)
     with pytest.raises(BadSettings, match=complaint):
@@ -90,7 +100,9 @@ def test_the_mistakes_of_all_rooms_are_told_at_once_by_the_names_that_were_used(
         read()
 
 
-def test_a_secret_is_read_anew_from_its_file_and_never_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_is_read_anew_from_its_file_and_never_shown(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = home / "secrets"
     folder.mkdir()
     monkeypatch.setenv("VIGIL_SECRETS", str(folder))
@@ -109,14 +121,21 @@ def test_a_secret_is_read_anew_from_its_file_and_never_shown(home: Path, monkeyp
     assert CANARY not in shown.output
 
 
-def test_the_command_shows_value_origin_and_effect(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_shows_value_origin_and_effect(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     say(home, "serve: {maxRows: 3}")
     monkeypatch.setenv("VIGIL_TRAIN_SEED", "4")
     monkeypatch.setenv("VIGIL_DRIFT_GITHUB_TOKEN", CANARY)
     shown = CliRunner().invoke(settings, ["--changed", "--json"])
     found = {one["key"]: one for one in json.loads(shown.output)["settings"]}
     assert found.keys() == {"serve.maxRows", "train.seed", "drift.githubToken"}
-    rows = {"key": "serve.maxRows", "variable": "VIGIL_SERVE_MAX_ROWS", "value": 3, "effect": "reconfigure"}
+    rows = {
+        "key": "serve.maxRows",
+        "variable": "VIGIL_SERVE_MAX_ROWS",
+        "value": 3,
+        "effect": "reconfigure",
+    }
     assert found["serve.maxRows"] == rows | {"from": f"file {home / 'vigil.yaml'}"}
     assert found["drift.githubToken"]["value"] == "set"
     everything = CliRunner().invoke(settings, ["train", "--json"])
@@ -144,13 +163,17 @@ def test_the_github_backend_is_refused_without_a_token_before_anything_starts(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     say(home, "drift: {backend: github, githubRepository: acme/vigil}")
-    with pytest.raises(BadSettings, match=r"drift\.backend = 'github': it needs a token .*VIGIL_DRIFT_GITHUB_TOKEN"):
+    with pytest.raises(
+        BadSettings, match=r"drift\.backend = 'github': it needs a token .*VIGIL_DRIFT_GITHUB_TOKEN"
+    ):
         read()
     monkeypatch.setenv("VIGIL_DRIFT_GITHUB_TOKEN", CANARY)
     assert read().drift.backend == "github"
 
 
-def test_what_serve_could_not_take_is_tried_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_serve_could_not_take_is_tried_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     away, taken, told = [True], list[int](), list[str]()
 
     def put(platform: Any, serve: ServeSettings, *_: Any) -> None:

@@ -25,7 +25,9 @@ print(child.pid, flush=True)
 child.wait()
 """
 # Deaf to a polite end.
-DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(0, flush=True); {SLEEP}"
+DEAF = (
+    f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(0, flush=True); {SLEEP}"
+)
 # What `vigil up` and `vigil train` do: a reaper on the pipe, then marked children.
 UP = f"""
 import subprocess, sys
@@ -50,10 +52,18 @@ def spawn() -> Iterator[Spawn]:
     started: list[subprocess.Popen[str]] = []
     seen: list[psutil.Process] = []
 
-    def start(program: str, mark: str | None, *args: str) -> tuple[subprocess.Popen[str], psutil.Process]:
-        environment = {k: v for k, v in os.environ.items() if k != reaper.MARK} | ({reaper.MARK: mark} if mark else {})
+    def start(
+        program: str, mark: str | None, *args: str
+    ) -> tuple[subprocess.Popen[str], psutil.Process]:
+        environment = {k: v for k, v in os.environ.items() if k != reaper.MARK} | (
+            {reaper.MARK: mark} if mark else {}
+        )
         process = subprocess.Popen(
-            [sys.executable, "-c", program, *args], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", program, *args],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         started.append(process)
         assert process.stdout is not None
@@ -87,7 +97,9 @@ def test_a_marked_tree_ends_and_others_live(platform: str, spawn: Spawn) -> None
     assert reaper.reap(platform) == 0
 
 
-def test_one_that_does_not_listen_is_killed(platform: str, spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_does_not_listen_is_killed(
+    platform: str, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reaper, "TERM_S", 0.3)
     _, itself = spawn(DEAF, platform)
     assert reaper.reap(platform) == 1
@@ -97,7 +109,9 @@ def test_one_that_does_not_listen_is_killed(platform: str, spawn: Spawn, monkeyp
 def test_the_death_of_the_starter_ends_its_platform(platform: str, spawn: Spawn) -> None:
     starter, child = spawn(UP, None, platform)
     guards = [p for p in psutil.Process(starter.pid).children() if p.pid != child.pid]
-    eventually(lambda: [p.pid for p in reaper.members(platform)] == [child.pid], 20)  # not in the moment of its exec
+    eventually(
+        lambda: [p.pid for p in reaper.members(platform)] == [child.pid], 20
+    )  # not in the moment of its exec
     starter.kill()
     eventually(lambda: not alive(child), 20)
     eventually(lambda: not any(alive(guard) for guard in guards), 20)

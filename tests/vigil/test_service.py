@@ -57,9 +57,16 @@ class Far:
         replica = {"replica": "r", "version": self.version, "digest": "d", "since": 0.0}
         return {
             "replicas": [replica | {"source": "registry", "refused": {}}],
-            "governor": {"mode": "auto", "phase": "watching", "reason": "quiet", "retrains_left": 4},
-            "features": [], "verdict": None, "retrains": 0,
-        }  # fmt: skip
+            "governor": {
+                "mode": "auto",
+                "phase": "watching",
+                "reason": "quiet",
+                "retrains_left": 4,
+            },
+            "features": [],
+            "verdict": None,
+            "retrains": 0,
+        }
 
 
 @pytest.fixture(autouse=True)
@@ -103,9 +110,16 @@ def platform(home: Path, url: str) -> Platform:
     (home / "state" / "api-key").write_text(f"{KEY}\n")
     own = psutil.Process()
     made = Platform(
-        id="i", pid=own.pid, started=own.create_time(), url=url, ray_address="", dashboard_url="http://127.0.0.1:1",
-        tracking_uri="http://127.0.0.1:1", token_path="", key_path=str(home / "state" / "api-key"),
-    )  # fmt: skip
+        id="i",
+        pid=own.pid,
+        started=own.create_time(),
+        url=url,
+        ray_address="",
+        dashboard_url="http://127.0.0.1:1",
+        tracking_uri="http://127.0.0.1:1",
+        token_path="",
+        key_path=str(home / "state" / "api-key"),
+    )
     Home(home).write_platform(made)
     return made
 
@@ -129,7 +143,9 @@ def test_who_is_named_comes_before_who_runs_here(tmp_path: Path) -> None:
 
 def test_a_refusal_is_told_in_the_services_words(far: Far) -> None:
     url = os.environ["VIGIL_URL"]
-    with pytest.raises(Unanswered, match=r"answers 401: the key is not known \(.*VIGIL_API_KEY") as caught:
+    with pytest.raises(
+        Unanswered, match=r"answers 401: the key is not known \(.*VIGIL_API_KEY"
+    ) as caught:
         Service(url, "another").get("/drift")
     assert caught.value.code == 401
     far.away = {"/drift"}
@@ -145,7 +161,10 @@ def test_a_refusal_is_told_in_the_services_words(far: Far) -> None:
 def test_status_and_drift_ask_the_service_that_is_named(far: Far) -> None:
     far.after = 0
     found = json.loads(run("status", "--json").output)
-    assert (found["url"], found["parts"]) == (os.environ["VIGIL_URL"], {"serve": True, "monitor": True})
+    assert (found["url"], found["parts"]) == (
+        os.environ["VIGIL_URL"],
+        {"serve": True, "monitor": True},
+    )
     assert found["ready"]["model_version"] == "1"
     assert "1" in run("status").output
     assert "quiet" in run("drift", "status").output
@@ -156,7 +175,13 @@ def test_status_and_drift_ask_the_service_that_is_named(far: Far) -> None:
     assert "the drift monitor is away" in run("drift", "status", code=1).output
 
 
-COMMANDS = (["status"], ["drift", "status"], ["drift", "mode", "auto"], ["top", "--once"], ["stream", "--rows", "1"])
+COMMANDS = (
+    ["status"],
+    ["drift", "status"],
+    ["drift", "mode", "auto"],
+    ["top", "--once"],
+    ["stream", "--rows", "1"],
+)
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -170,13 +195,17 @@ def test_a_wrong_key_is_told(far: Far, words: list[str], monkeypatch: pytest.Mon
     assert "401" in run(*words, code=1).output
 
 
-def test_promote_and_rollback_wait_for_the_replicas_of_the_service_that_is_named(far: Far, shelf: Shelf) -> None:
+def test_promote_and_rollback_wait_for_the_replicas_of_the_service_that_is_named(
+    far: Far, shelf: Shelf
+) -> None:
     far.after = 3
     assert "version 2 is champion on 1 replicas" in run("promote", "2").output
     assert [asked.path for asked in far.asked] == ["/models/refresh", *["/drift"] * 3]
     assert json.loads(run("rollback", "--json").output) == {
-        "version": "1", "digest": "digest-1", "replicas": ["r"],
-    }  # fmt: skip
+        "version": "1",
+        "digest": "digest-1",
+        "replicas": ["r"],
+    }
     assert len(history(shelf)) == 3
 
 
@@ -190,12 +219,17 @@ def test_replicas_that_lag_are_named(far: Far, monkeypatch: pytest.MonkeyPatch) 
 
 def test_without_a_service_it_is_said_that_nobody_was_waited_for(shelf: Shelf) -> None:
     told = run("promote", "2").output
-    assert "version 2 is champion; nobody was waited for: replicas follow the registry by themselves" in told
+    assert (
+        "version 2 is champion; nobody was waited for: replicas follow the registry by themselves"
+        in told
+    )
     assert "VIGIL_URL and VIGIL_API_KEY" in told
     assert json.loads(run("promote", "2", "--json").output)["replicas"] == []
 
 
-def test_without_a_key_it_is_said_why_nobody_was_waited_for(far: Far, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_it_is_said_why_nobody_was_waited_for(
+    far: Far, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("VIGIL_API_KEY")
     told = run("promote", "2").output
     assert "nobody was waited for" in told
@@ -227,7 +261,9 @@ def test_a_service_elsewhere_is_not_followed_by_the_registry_of_this_machine(
     assert shelf.alias["champion"] == "1"
 
 
-def test_a_version_that_failed_its_gate_needs_force(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_failed_its_gate_needs_force(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shelf, "get", lambda version: Known(version, "d", "usual", "failed"))
     assert "`vigil promote 2 --force`" in run("promote", "2", code=1).output
     assert "--force" in run("promote", "2", "--canary", "5:60", code=1).output

@@ -31,9 +31,22 @@ FORMAT = 2  # 2: the drift reference knows correlations and what its floors prom
 MAX_JSON_BYTES = 8 * 2**20
 MAX_ARRAY_BYTES = 512 * 2**20
 GOLDEN_TOLERANCE = 1e-9
-FOREST_ARRAYS = {"roots": np.int32, "feature": np.int32, "threshold": np.float32, "left": np.int32, "length": np.float64}
+FOREST_ARRAYS = {
+    "roots": np.int32,
+    "feature": np.int32,
+    "threshold": np.float32,
+    "left": np.int32,
+    "length": np.float64,
+}
 FINITE = ("samples", "floors", "alone", "ties", "ties_floors", "median", "scale", "scores")
-FILES = ("forest.safetensors", "golden.json", "model.json", "reference.json", "reference.safetensors", "threshold.json")
+FILES = (
+    "forest.safetensors",
+    "golden.json",
+    "model.json",
+    "reference.json",
+    "reference.safetensors",
+    "threshold.json",
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,10 @@ class ModelBundle:
 def write(bundle: ModelBundle, folder: Path) -> str:
     """Write the bundle into the empty `folder`; return its digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: getattr(bundle.forest, name) for name in FOREST_ARRAYS}, folder / "forest.safetensors")
+    save_file(
+        {name: getattr(bundle.forest, name) for name in FOREST_ARRAYS},
+        folder / "forest.safetensors",
+    )
     arrays, plain = reference.to_arrays(bundle.reference)
     save_file(arrays, folder / "reference.safetensors")
     model = {
@@ -73,9 +89,17 @@ def write(bundle: ModelBundle, folder: Path) -> str:
         "info": bundle.info,
     }
     if bundle.transform is not None:
-        model["over_time"] = {"names": list(bundle.transform.names), "steps": [list(step) for step in bundle.transform.steps]}
+        model["over_time"] = {
+            "names": list(bundle.transform.names),
+            "steps": [list(step) for step in bundle.transform.steps],
+        }
     golden = {"rows": bundle.golden.tolist(), "scores": bundle.forest.score(bundle.golden).tolist()}
-    texts = {"model.json": model, "reference.json": plain, "threshold.json": asdict(bundle.threshold), "golden.json": golden}
+    texts = {
+        "model.json": model,
+        "reference.json": plain,
+        "threshold.json": asdict(bundle.threshold),
+        "golden.json": golden,
+    }
     for name, value in texts.items():
         (folder / name).write_text(json.dumps(value, sort_keys=True, indent=1))
     return digest(folder)
@@ -102,9 +126,15 @@ def read(folder: Path, expected_digest: str | None) -> ModelBundle:
     """
     _check_files(folder)
     if expected_digest is not None and (found := digest(folder)) != expected_digest:
-        raise BundleError(f"bundle digest is {found[:12]}, the registry says {expected_digest[:12]}: refuse to load it")
+        raise BundleError(
+            f"bundle digest is {found[:12]}, the registry says {expected_digest[:12]}: refuse to load it"
+        )
     try:
-        texts = {name: json.loads((folder / name).read_text()) for name in FILES if name.endswith(".json")}
+        texts = {
+            name: json.loads((folder / name).read_text())
+            for name in FILES
+            if name.endswith(".json")
+        }
         arrays = {name: load_file(folder / name) for name in FILES if name.endswith(".safetensors")}
         bundle = _assemble(texts, arrays)
         bundle.forest.check()
@@ -119,7 +149,9 @@ def read(folder: Path, expected_digest: str | None) -> ModelBundle:
         RecursionError,
         SafetensorError,
     ) as error:
-        raise BundleError(f"the bundle is damaged ({type(error).__name__}: {error}); use another version") from error
+        raise BundleError(
+            f"the bundle is damaged ({type(error).__name__}: {error}); use another version"
+        ) from error
     return bundle
 
 
@@ -151,30 +183,49 @@ def _assemble(texts: dict[str, Any], arrays: dict[str, dict[str, NDArray[Any]]])
     columns = arrays["forest.safetensors"]
     for name, dtype in FOREST_ARRAYS.items():
         if columns[name].dtype != dtype or columns[name].ndim != 1:
-            raise BundleError(f"forest array {name} has type {columns[name].dtype} and shape {columns[name].shape}")
+            raise BundleError(
+                f"forest array {name} has type {columns[name].dtype} and shape {columns[name].shape}"
+            )
     forest = CompiledForest(
-        **{name: columns[name] for name in FOREST_ARRAYS}, n_features=len(names), max_samples=int(model["max_samples"])
+        **{name: columns[name] for name in FOREST_ARRAYS},
+        n_features=len(names),
+        max_samples=int(model["max_samples"]),
     )
     if forest.max_samples < 2 or forest.trees != model["trees"]:
-        raise BundleError(f"model.json says {model['trees']} trees of {forest.max_samples} rows, the arrays hold {forest.trees}")
+        raise BundleError(
+            f"model.json says {model['trees']} trees of {forest.max_samples} rows, the arrays hold {forest.trees}"
+        )
     threshold = Threshold(**texts["threshold.json"])
     if not 0 < threshold.value <= 1:
         raise BundleError(f"the threshold is {threshold.value}; scores lie in (0, 1]")
     ref = reference.from_arrays(arrays["reference.safetensors"], texts["reference.json"])
     _check_reference(ref, names)
     golden = np.array(texts["golden.json"]["rows"], dtype=np.float64)
-    return ModelBundle(names, forest, threshold, ref, golden, dict(model["info"]), _transform(model.get("over_time"), names))
+    return ModelBundle(
+        names,
+        forest,
+        threshold,
+        ref,
+        golden,
+        dict(model["info"]),
+        _transform(model.get("over_time"), names),
+    )
 
 
 def _transform(found: dict[str, Any] | None, names: tuple[str, ...]) -> Transform | None:
     if found is None:
         return None
     try:
-        made = Transform(tuple(map(str, found["names"])), tuple((str(kind), int(rows)) for kind, rows in found["steps"]))
+        made = Transform(
+            tuple(map(str, found["names"])),
+            tuple((str(kind), int(rows)) for kind, rows in found["steps"]),
+        )
     except DataError as error:
         raise BundleError(f"the bundle's transform is damaged: {error.message}") from error
     if made.outputs != names:
-        raise BundleError(f"the bundle's transform makes {len(made.outputs)} features, not the model's {len(names)}")
+        raise BundleError(
+            f"the bundle's transform makes {len(made.outputs)} features, not the model's {len(names)}"
+        )
     return made
 
 
@@ -191,19 +242,41 @@ def _check_reference(ref: Reference, names: tuple[str, ...]) -> None:
         "scores": (101,),
     }
     wrong = [key for key, shape in shapes.items() if getattr(ref, key).shape != shape]
-    if ref.names != names or ref.samples.ndim != 2 or ref.samples.shape[1] != d or len(ref.samples) == 0 or wrong:
-        raise BundleError(f"the drift reference does not fit the model's {d} features {wrong or ''}")
+    if (
+        ref.names != names
+        or ref.samples.ndim != 2
+        or ref.samples.shape[1] != d
+        or len(ref.samples) == 0
+        or wrong
+    ):
+        raise BundleError(
+            f"the drift reference does not fit the model's {d} features {wrong or ''}"
+        )
     if not all(np.isfinite(getattr(ref, key)).all() for key in FINITE):
         raise BundleError("the drift reference holds values that are not finite")
-    positive = all((getattr(ref, key) > 0).all() for key in ("floors", "alone", "ties_floors", "scale"))
-    sound = (np.diff(ref.samples, axis=0) >= 0).all() and positive and ref.can_stick.dtype == np.bool_
+    positive = all(
+        (getattr(ref, key) > 0).all() for key in ("floors", "alone", "ties_floors", "scale")
+    )
+    sound = (
+        (np.diff(ref.samples, axis=0) >= 0).all() and positive and ref.can_stick.dtype == np.bool_
+    )
     if not sound or ref.window_rows < 1 or ref.allowed < 0:
-        raise BundleError("the drift reference is not sorted, or has a spread, a window or a count out of range")
+        raise BundleError(
+            "the drift reference is not sorted, or has a spread, a window or a count out of range"
+        )
 
 
 def _check_golden(bundle: ModelBundle, expected: list[float]) -> None:
-    if bundle.golden.ndim != 2 or bundle.golden.shape != (len(expected), len(bundle.names)) or not len(expected):
+    if (
+        bundle.golden.ndim != 2
+        or bundle.golden.shape != (len(expected), len(bundle.names))
+        or not len(expected)
+    ):
         raise BundleError(f"golden rows of shape {bundle.golden.shape} for {len(expected)} scores")
-    worst = float(np.abs(bundle.forest.score(bundle.golden) - np.array(expected, dtype=np.float64)).max())
+    worst = float(
+        np.abs(bundle.forest.score(bundle.golden) - np.array(expected, dtype=np.float64)).max()
+    )
     if not worst <= GOLDEN_TOLERANCE:
-        raise BundleError(f"golden rows score {worst:.2e} away from what they must: refuse to load the model")
+        raise BundleError(
+            f"golden rows score {worst:.2e} away from what they must: refuse to load the model"
+        )

@@ -37,7 +37,9 @@ def rank_correlation(X: Floats) -> Floats:
 
     Ranks do not see what happens to a column by itself, so this changes only with the dependence between columns.
     """
-    ranks = np.ascontiguousarray(np.asarray(rankdata(np.ascontiguousarray(X.T), axis=1), dtype=np.float64).T)
+    ranks = np.ascontiguousarray(
+        np.asarray(rankdata(np.ascontiguousarray(X.T), axis=1), dtype=np.float64).T
+    )
     ranks -= ranks.mean(axis=0)
     norm = np.sqrt((ranks * ranks).sum(axis=0))
     ranks /= np.where(norm > 0, norm, np.inf)
@@ -60,7 +62,9 @@ def typical_size(X: Floats) -> Floats:
     size = np.abs(X)
     if (size > 0).all():
         return np.median(size, axis=0)
-    return np.array([np.median(column[column > 0]) if (column > 0).any() else 0.0 for column in size.T])
+    return np.array(
+        [np.median(column[column > 0]) if (column > 0).any() else 0.0 for column in size.T]
+    )
 
 
 def spread(X: Floats) -> Floats:

@@ -19,7 +19,9 @@ PLANTED_SHARE = 0.25  # of the features
 TIMED_ROWS = 200
 
 
-def evaluate(forest: CompiledForest, threshold: float, held_out: Table, scale: Floats) -> dict[str, float]:
+def evaluate(
+    forest: CompiledForest, threshold: float, held_out: Table, scale: Floats
+) -> dict[str, float]:
     """Metrics on `held_out`: always the alert rate, how well planted anomalies are told from the rows they were planted in
     (`planted_auroc`) and the share of them that alert; with labels of both classes also the labelled ones.
 
@@ -58,7 +60,9 @@ def agreement(one: Floats, other: Floats) -> float:
     return float(found.statistic)
 
 
-def golden(forest: CompiledForest, threshold: float, rows: Floats, expected: NDArray[np.bool_]) -> dict[str, float]:
+def golden(
+    forest: CompiledForest, threshold: float, rows: Floats, expected: NDArray[np.bool_]
+) -> dict[str, float]:
     """What `forest` says of another model's golden rows [k, d], of which that one alerts on `expected` [k]: the share of
     those that alert here too (`golden_recall`), and the share of the others that alert (`golden_alerts`)."""
     alerts = forest.score(rows) > threshold

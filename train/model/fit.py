@@ -38,7 +38,10 @@ LOOK_S = 0.5
 
 
 def fit(
-    X: NDArray[np.float64], settings: TrainSettings, storage: Path, fitted: Callable[[int], None] = lambda _: None
+    X: NDArray[np.float64],
+    settings: TrainSettings,
+    storage: Path,
+    fitted: Callable[[int], None] = lambda _: None,
 ) -> IsolationForest:
     """The merged forest of a Ray Train run over the rows `X` [n, d]; `storage` holds the parts meanwhile, and `fitted` is told
     how many trees there are.
@@ -53,7 +56,9 @@ def fit(
         except (ray.train.TrainingFailedError, RayActorError) as error:
             if not retries or not _died(error):
                 raise VigilError(f"the training job failed: {error}") from error
-            for group in _reserved() - reserved:  # Ray would let go of them when the job ends: a retry would get no CPUs
+            for group in (
+                _reserved() - reserved
+            ):  # Ray would let go of them when the job ends: a retry would get no CPUs
                 remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -63,13 +68,19 @@ def fit(
 def _reserved() -> set[str]:
     """The placement groups that this job holds; the id of one ends with that of its job."""
     job = ray.get_runtime_context().get_job_id()
-    return {group for group, told in placement_group_table().items() if group.endswith(job) and told["state"] != "REMOVED"}
+    return {
+        group
+        for group, told in placement_group_table().items()
+        if group.endswith(job) and told["state"] != "REMOVED"
+    }
 
 
 def _died(error: Exception) -> bool:
     """Whether it is a death that Ray Train does not try again by itself: of its controller, or of a worker that is only just
     being handed the function (in Ray 2.60 that is an error of the controller, which is final)."""
-    return isinstance(error, RayActorError) or isinstance(getattr(error, "controller_failure", None), RayActorError)
+    return isinstance(error, RayActorError) or isinstance(
+        getattr(error, "controller_failure", None), RayActorError
+    )
 
 
 def _trainer(n: int, rows: Any, settings: TrainSettings, folder: Path) -> DataParallelTrainer:
@@ -79,16 +90,22 @@ def _trainer(n: int, rows: Any, settings: TrainSettings, folder: Path) -> DataPa
     return DataParallelTrainer(
         _fit_shard,
         train_loop_config={**config, "rows": rows, "told": str(folder)},
-        scaling_config=ray.train.ScalingConfig(num_workers=workers, resources_per_worker={"CPU": settings.cpus_per_worker}),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers, resources_per_worker={"CPU": settings.cpus_per_worker}
+        ),
         run_config=ray.train.RunConfig(
             name=folder.name,
             storage_path=str(folder.parent),
-            failure_config=ray.train.FailureConfig(max_failures=RETRIES, controller_failure_limit=STARTS),
+            failure_config=ray.train.FailureConfig(
+                max_failures=RETRIES, controller_failure_limit=STARTS
+            ),
         ),
     )
 
 
-def _attended(trainer: DataParallelTrainer, folder: Path, fitted: Callable[[int], None]) -> list[IsolationForest]:
+def _attended(
+    trainer: DataParallelTrainer, folder: Path, fitted: Callable[[int], None]
+) -> list[IsolationForest]:
     """The parts of a run. It runs in a thread, so that this one can tell how far it is, and takes Ctrl-C itself: Ray Train's
     own handler of that would end the process as if all were well."""
     result: Future[ray.train.Result] = Future()
@@ -107,7 +124,10 @@ def _attended(trainer: DataParallelTrainer, folder: Path, fitted: Callable[[int]
     checkpoint = result.result().checkpoint
     assert checkpoint is not None
     with checkpoint.as_directory() as parts:
-        return [skops.io.load(part, trusted=SKOPS_TRUSTED) for part in sorted(Path(parts).glob("part-*.skops"))]
+        return [
+            skops.io.load(part, trusted=SKOPS_TRUSTED)
+            for part in sorted(Path(parts).glob("part-*.skops"))
+        ]
 
 
 def _count(file: Path) -> int:
@@ -135,13 +155,20 @@ def _fit_shard(config: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         skops.io.dump(part, Path(folder) / f"part-{rank:05d}.skops")
         checkpoint = ray.train.Checkpoint.from_directory(folder)
-        ray.train.report({"rows": len(shard), "trees": trees}, checkpoint=checkpoint, checkpoint_dir_name="parts")
+        ray.train.report(
+            {"rows": len(shard), "trees": trees}, checkpoint=checkpoint, checkpoint_dir_name="parts"
+        )
 
 
 def fit_part(
-    X: NDArray[Any], *, trees: int, max_samples: int, max_features: float, seed: int,
+    X: NDArray[Any],
+    *,
+    trees: int,
+    max_samples: int,
+    max_features: float,
+    seed: int,
     fitted: Callable[[int], Any] = lambda _: None,
-) -> IsolationForest:  # fmt: skip
+) -> IsolationForest:
     """Fit `trees` trees on the shard `X` [n, d]. `fitted` is told after each tenth of them how many there are; scikit-learn draws
     the same trees as if it fitted them at once.
 
@@ -155,7 +182,13 @@ def fit_part(
         )
     rows = X.astype(np.float32, copy=False)  # as scikit-learn would, each time
     estimator: Any = IsolationForest
-    part = estimator(max_samples=max_samples, max_features=max_features, random_state=seed, n_jobs=1, warm_start=True)
+    part = estimator(
+        max_samples=max_samples,
+        max_features=max_features,
+        random_state=seed,
+        n_jobs=1,
+        warm_start=True,
+    )
     for done in sorted({-(-trees * tenth // 10) for tenth in range(1, 11)}):
         part.set_params(n_estimators=done).fit(rows)
         fitted(done)
@@ -173,7 +206,12 @@ def merge(parts: Sequence[IsolationForest]) -> IsolationForest:
     if len(kinds) != 1:
         raise ValueError(f"parts differ in (max_samples, max_features, features): {sorted(kinds)}")
     whole: Any = parts[0]
-    for name in ("estimators_", "estimators_features_", "_decision_path_lengths", "_average_path_length_per_tree"):
+    for name in (
+        "estimators_",
+        "estimators_features_",
+        "_decision_path_lengths",
+        "_average_path_length_per_tree",
+    ):
         setattr(whole, name, [item for part in parts for item in getattr(part, name)])
     whole.n_estimators = len(whole.estimators_)
     return whole

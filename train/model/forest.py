@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from vigil.errors import BundleError
 
-if TYPE_CHECKING:  # what serves a forest needs no scikit-learn: it would be a fifth of a replica's memory
+if (
+    TYPE_CHECKING
+):  # what serves a forest needs no scikit-learn: it would be a fifth of a replica's memory
     from sklearn.ensemble import IsolationForest
 
 Floats = NDArray[np.float64]
@@ -47,7 +49,9 @@ def _exponents(X, roots, feature, threshold, left, length, scale, out):  # type:
         for tree in range(roots.shape[0]):
             node = np.uint32(roots[tree])
             while feature[node] >= 0:
-                node = np.uint32(left[node] + (np.float32(X[i, np.uint32(feature[node])]) > threshold[node]))
+                node = np.uint32(
+                    left[node] + (np.float32(X[i, np.uint32(feature[node])]) > threshold[node])
+                )
             total += length[node]
         out[i] = -total / scale
 
@@ -131,10 +135,18 @@ class CompiledForest:
         roots, base = [], 0
         for i, estimator in enumerate(forest.estimators_):
             tree = estimator.tree_
-            lengths = np.asarray(forest._decision_path_lengths[i]) + forest._average_path_length_per_tree[i] - 1.0
+            lengths = (
+                np.asarray(forest._decision_path_lengths[i])
+                + forest._average_path_length_per_tree[i]
+                - 1.0
+            )
             order, left = _breadth_first(tree.children_left, tree.children_right)
             split = tree.children_left[order] >= 0
-            columns[0].append(np.where(split, forest.estimators_features_[i][np.maximum(tree.feature[order], 0)], LEAF))
+            columns[0].append(
+                np.where(
+                    split, forest.estimators_features_[i][np.maximum(tree.feature[order], 0)], LEAF
+                )
+            )
             columns[1].append(np.where(split, _round_down(tree.threshold[order]), np.float32(0)))
             columns[2].append(np.where(split, left + base, 0))
             columns[3].append(lengths[order])
@@ -142,9 +154,14 @@ class CompiledForest:
             base += len(order)
         feature, threshold, left_all, length = (np.concatenate(column) for column in columns)
         return cls(
-            np.array(roots, np.int32), feature.astype(np.int32), threshold.astype(np.float32), left_all.astype(np.int32),
-            length.astype(np.float64), int(forest.n_features_in_), int(forest._max_samples),
-        )  # fmt: skip
+            np.array(roots, np.int32),
+            feature.astype(np.int32),
+            threshold.astype(np.float32),
+            left_all.astype(np.int32),
+            length.astype(np.float64),
+            int(forest.n_features_in_),
+            int(forest._max_samples),
+        )
 
     def score(self, X: NDArray[Any], threads: int = 1) -> Floats:
         """Anomaly scores [n] of the rows [n, d]: `-IsolationForest.score_samples(X)` to 1e-6, with identical labels.
@@ -159,7 +176,9 @@ class CompiledForest:
             return scores
         _ = self._padded  # made once, before the threads would each make it
         first, *others = pairwise(len(rows) * part // parts for part in range(parts + 1))
-        running = [_pool(os.getpid()).submit(self._score, rows[i:j], scores[i:j]) for i, j in others]
+        running = [
+            _pool(os.getpid()).submit(self._score, rows[i:j], scores[i:j]) for i, j in others
+        ]
         self._score(rows[slice(*first)], scores[slice(*first)])
         for part in running:
             part.result()
@@ -171,7 +190,9 @@ class CompiledForest:
         if padded is not None:
             _padded_exponents(rows, *padded, scale, out)
         else:
-            _exponents(rows, self.roots, self.feature, self.threshold, self.left, self.length, scale, out)
+            _exponents(
+                rows, self.roots, self.feature, self.threshold, self.left, self.length, scale, out
+            )
         # Not exp2: it differs from scikit-learn by a unit in the last place, and a threshold may be a score itself.
         np.power(2.0, out, out=out)
 
@@ -192,18 +213,34 @@ class CompiledForest:
         inner = self.feature != LEAF
         index = np.arange(nodes)
         end = np.append(self.roots[1:], nodes)
-        ends = np.repeat(end, end - self.roots) if self.trees and (end > self.roots).all() else np.empty(0)
+        ends = (
+            np.repeat(end, end - self.roots)
+            if self.trees and (end > self.roots).all()
+            else np.empty(0)
+        )
         problems = {
-            "arrays of different length": not (len(self.threshold) == len(self.left) == len(self.length) == nodes),
+            "arrays of different length": not (
+                len(self.threshold) == len(self.left) == len(self.length) == nodes
+            ),
             "no tree": not self.trees or self.roots[0] != 0 or len(ends) != nodes,
-            "a feature out of range": bool((self.feature < LEAF).any() or (self.feature >= self.n_features).any()),
-            "values that are not finite": not (np.isfinite(self.threshold).all() and np.isfinite(self.length).all()),
+            "a feature out of range": bool(
+                (self.feature < LEAF).any() or (self.feature >= self.n_features).any()
+            ),
+            "values that are not finite": not (
+                np.isfinite(self.threshold).all() and np.isfinite(self.length).all()
+            ),
         }
         for problem, found in problems.items():
             if found:
-                raise BundleError(f"the forest has {problem}: the bundle is damaged, use another version")
-        if bool((self.left[inner] <= index[inner]).any() or (self.left[inner] >= ends[inner] - 1).any()):
-            raise BundleError("the forest has a child out of range: the bundle is damaged, use another version")
+                raise BundleError(
+                    f"the forest has {problem}: the bundle is damaged, use another version"
+                )
+        if bool(
+            (self.left[inner] <= index[inner]).any() or (self.left[inner] >= ends[inner] - 1).any()
+        ):
+            raise BundleError(
+                "the forest has a child out of range: the bundle is damaged, use another version"
+            )
 
     def _rows(self, X: NDArray[Any]) -> Floats:
         """The rows as the kernels take them, copied only where they must be."""
@@ -226,7 +263,10 @@ class CompiledForest:
             nodes = levels[-1]
             inner = self.feature[nodes] != LEAF
             # A leaf's place below is taken by itself: it is reached whichever way the walk goes.
-            children = np.where(inner, self.left[nodes], nodes), np.where(inner, self.left[nodes] + 1, nodes)
+            children = (
+                np.where(inner, self.left[nodes], nodes),
+                np.where(inner, self.left[nodes] + 1, nodes),
+            )
             levels.append(np.stack(children, axis=2).reshape(self.trees, -1))
         walked = np.concatenate([np.empty((self.trees, 0), np.int64), *levels[:-1]], axis=1)
         feature = np.maximum(self.feature[walked], 0).astype(np.uint32)
@@ -236,7 +276,11 @@ class CompiledForest:
     def _normaliser(self) -> float:
         """c(max_samples): the mean path length of an unsuccessful search, to the bit as scikit-learn computes it."""
         n = self.max_samples
-        return 2.0 * (float(np.log(n - 1.0)) + float(np.euler_gamma)) - 2.0 * (n - 1.0) / n if n > 2 else float(n == 2)
+        return (
+            2.0 * (float(np.log(n - 1.0)) + float(np.euler_gamma)) - 2.0 * (n - 1.0) / n
+            if n > 2
+            else float(n == 2)
+        )
 
 
 @cache
@@ -249,7 +293,9 @@ def _pool(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="score")
 
 
-def _breadth_first(left: NDArray[Any], right: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _breadth_first(
+    left: NDArray[Any], right: NDArray[Any]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The nodes in breadth-first order, and for each its left child's new position (children are neighbours)."""
     order, position = [0], []
     for node in order:  # grows while it is read

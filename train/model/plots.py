@@ -30,7 +30,9 @@ def draw(model: ModelBundle, held_out: Table, labelled: Table) -> Mapping[str, F
 
 
 def _axes(title: str, x: str, y: str, height: float = 4.0) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(7.0, height), layout="constrained")  # without pyplot: nothing global, nothing to close
+    figure = Figure(
+        figsize=(7.0, height), layout="constrained"
+    )  # without pyplot: nothing global, nothing to close
     axes = figure.subplots()
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.grid(alpha=0.25)
@@ -43,10 +45,18 @@ def _scores(model: ModelBundle, held_out: Table) -> Figure:
     edges = np.histogram_bin_edges(np.append(scores, limit), BINS)
     kinds = [(scores, "rows")]
     if held_out.labels is not None:
-        kinds = [(scores[held_out.labels == 0], "normal"), (scores[held_out.labels == 1], "anomaly")]
+        kinds = [
+            (scores[held_out.labels == 0], "normal"),
+            (scores[held_out.labels == 1], "anomaly"),
+        ]
     for values, name in kinds:
         axes.hist(values, edges, alpha=0.7, label=f"{name} ({len(values)})")
-    axes.axvline(limit, color="black", linestyle="--", label=f"threshold {limit:.3f}: {np.mean(scores > limit):.2%} alert")
+    axes.axvline(
+        limit,
+        color="black",
+        linestyle="--",
+        label=f"threshold {limit:.3f}: {np.mean(scores > limit):.2%} alert",
+    )
     axes.set_yscale("symlog")
     axes.legend()
     return figure
@@ -56,7 +66,10 @@ def _floors(model: ModelBundle) -> Figure:
     ref = model.reference
     order = np.argsort(-ref.floors)[:MOST_FEATURES]
     figure, axes = _axes(
-        f"Drift floors of windows of {ref.window_rows} rows", "Kolmogorov-Smirnov distance", "", 1.5 + 0.22 * len(order)
+        f"Drift floors of windows of {ref.window_rows} rows",
+        "Kolmogorov-Smirnov distance",
+        "",
+        1.5 + 0.22 * len(order),
     )
     at = np.arange(len(order))
     axes.barh(at, ref.floors[order], label="ordinary together with others up to here")
@@ -67,13 +80,19 @@ def _floors(model: ModelBundle) -> Figure:
     return figure
 
 
-def _precision_recall(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], limit: float) -> Figure:
+def _precision_recall(
+    scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], limit: float
+) -> Figure:
     precision, recall, _ = precision_recall_curve(labels, scores)
-    figure, axes = _axes(f"Precision and recall: area {auc(recall, precision):.3f}", "recall", "precision")
+    figure, axes = _axes(
+        f"Precision and recall: area {auc(recall, precision):.3f}", "recall", "precision"
+    )
     axes.plot(recall, precision)
     alerts = scores > limit
     hits = float((alerts & (labels == 1)).sum())
-    axes.plot(hits / labels.sum(), hits / max(alerts.sum(), 1), "ko", label=f"threshold {limit:.3f}")
+    axes.plot(
+        hits / labels.sum(), hits / max(alerts.sum(), 1), "ko", label=f"threshold {limit:.3f}"
+    )
     axes.axhline(float(np.mean(labels)), color="grey", linestyle=":", label="chance")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     axes.legend()
@@ -82,7 +101,9 @@ def _precision_recall(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]
 
 def _roc(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Figure:
     false, true, _ = roc_curve(labels, scores)
-    figure, axes = _axes(f"ROC: area {auc(false, true):.3f}", "false positive rate", "true positive rate")
+    figure, axes = _axes(
+        f"ROC: area {auc(false, true):.3f}", "false positive rate", "true positive rate"
+    )
     axes.plot(false, true)
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="chance")
     axes.legend()

@@ -14,14 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from train.model.distances import Floats, bin_shares, ks_distances, memory, rank_correlation, spread, ties_distances, typical_size
+from train.model.distances import (
+    Floats,
+    bin_shares,
+    ks_distances,
+    memory,
+    rank_correlation,
+    spread,
+    ties_distances,
+    typical_size,
+)
 
 MIN_FLOOR = 0.08  # a KS distance below this is of no practical size, however significant
 MIN_TIES_FLOOR = 0.25  # the same for the change of a feature's rank correlations with all others
 MARGIN = 1.2  # floors stand so far above the largest distance that a block of the reference showed
-ALONE, TOGETHER = 3.0, 1.8  # of the mean block distance: a Kolmogorov variable is above 3 times it once in 400,000
+ALONE, TOGETHER = (
+    3.0,
+    1.8,
+)  # of the mean block distance: a Kolmogorov variable is above 3 times it once in 400,000
 KOLMOGOROV_MEAN = 0.8687  # of the Kolmogorov distribution
-OF_MEMORY, MOST_OF_MEMORY = 0.9, 1.7  # of the distance that the memory of a stream makes expect, and of the one that was seen
+OF_MEMORY, MOST_OF_MEMORY = (
+    0.9,
+    1.7,
+)  # of the distance that the memory of a stream makes expect, and of the one that was seen
 TIES_MARGIN, TIES_SPREADS = 1.7, 7.0
 MAX_BLOCKS = 20
 MIN_BLOCKS = 8  # fewer tell too little of the stream's own restlessness to promise anything
@@ -85,8 +100,12 @@ class Reference:
         if rows >= self.window_rows:
             return self
         by = np.sqrt(self.window_rows / max(rows, 1))
-        return replace(self, floors=np.minimum(self.floors * by, 1.0), alone=np.minimum(self.alone * by, 1.0),
-                       score_floor=min(1.0, self.score_floor * float(by)))  # fmt: skip
+        return replace(
+            self,
+            floors=np.minimum(self.floors * by, 1.0),
+            alone=np.minimum(self.alone * by, 1.0),
+            score_floor=min(1.0, self.score_floor * float(by)),
+        )
 
     @cached_property
     def sd(self) -> Floats:
@@ -120,9 +139,15 @@ class _Blocks(NamedTuple):
 
 
 def build(
-    X: Floats, names: tuple[str, ...], scores: Floats, *, window_rows: int, max_rows: int = 10_000,
-    prior: Reference | None = None, budget: float = 1.0,
-) -> Reference:  # fmt: skip
+    X: Floats,
+    names: tuple[str, ...],
+    scores: Floats,
+    *,
+    window_rows: int,
+    max_rows: int = 10_000,
+    prior: Reference | None = None,
+    budget: float = 1.0,
+) -> Reference:
     """Build the reference of the rows `X` [n, d], in time order, with their anomaly scores [n].
 
     `budget` is in false episodes per 1000 windows. `prior` is the reference before it: how much the stream wanders is a
@@ -133,32 +158,63 @@ def build(
     allowed = _ordinary_count(blocks.ks)
     if (floors > MIN_FLOOR).any():
         allowed = max(allowed, int(np.ceil(MIN_SHARE * X.shape[1])) - 1)
-    raised, calibration = _calibrate(blocks, allowed, budget, short=len(X) < MIN_BLOCKS * window_rows)
+    raised, calibration = _calibrate(
+        blocks, allowed, budget, short=len(X) < MIN_BLOCKS * window_rows
+    )
     floors, alone, ties_floors = (
         np.where(floor > least, floor * raised, floor)
         for floor, least in ((floors, MIN_FLOOR), (alone, MIN_FLOOR), (ties_floors, MIN_TIES_FLOOR))
     )
-    score_floor = float(min(1.0, max(MIN_FLOOR, MARGIN * _cut(scores[:, None], window_rows).ks.max(initial=0))))
+    score_floor = float(
+        min(1.0, max(MIN_FLOOR, MARGIN * _cut(scores[:, None], window_rows).ks.max(initial=0)))
+    )
     if prior is not None and prior.names == names:
-        floors, alone, allowed = np.maximum(floors, prior.floors), np.maximum(alone, prior.alone), max(allowed, prior.allowed)
-        ties_floors, score_floor = np.maximum(ties_floors, prior.ties_floors), max(score_floor, prior.score_floor)
+        floors, alone, allowed = (
+            np.maximum(floors, prior.floors),
+            np.maximum(alone, prior.alone),
+            max(allowed, prior.allowed),
+        )
+        ties_floors, score_floor = (
+            np.maximum(ties_floors, prior.ties_floors),
+            max(score_floor, prior.score_floor),
+        )
     kept = X if len(X) <= max_rows else X[np.linspace(0, len(X) - 1, max_rows).astype(int)]
     return Reference(
-        names, np.sort(kept, axis=0), np.minimum(floors, 1.0), np.minimum(alone, 1.0), allowed,
-        rank_correlation(kept), ties_floors, np.median(X, axis=0), spread(X), ~blocks.constant,
-        np.percentile(scores, np.arange(101)), score_floor, window_rows, len(blocks.ks), calibration,
-    )  # fmt: skip
+        names,
+        np.sort(kept, axis=0),
+        np.minimum(floors, 1.0),
+        np.minimum(alone, 1.0),
+        allowed,
+        rank_correlation(kept),
+        ties_floors,
+        np.median(X, axis=0),
+        spread(X),
+        ~blocks.constant,
+        np.percentile(scores, np.arange(101)),
+        score_floor,
+        window_rows,
+        len(blocks.ks),
+        calibration,
+    )
 
 
 def _cut(X: Floats, window_rows: int) -> _Blocks:
     """Compare contiguous blocks of `X` with all rows outside them."""
     n, d = X.shape
-    rows = min(window_rows, max(n // 4, 1))  # a short reference is cut finer: its distances are larger, never smaller
+    rows = min(
+        window_rows, max(n // 4, 1)
+    )  # a short reference is cut finer: its distances are larger, never smaller
     count = min(MAX_BLOCKS, n // rows)
-    expected = KOLMOGOROV_MEAN * np.sqrt(np.array([memory(column) for column in X.T]) * (1 / rows + 1 / n))
+    expected = KOLMOGOROV_MEAN * np.sqrt(
+        np.array([memory(column) for column in X.T]) * (1 / rows + 1 / n)
+    )
     if count < 2:
         return _Blocks(np.zeros((0, d)), np.zeros((0, d)), np.zeros(d, bool), expected)
-    ks, ties, constant = [], [], np.array([_longest_run(column) * MAX_RUN >= rows for column in X.T])
+    ks, ties, constant = (
+        [],
+        [],
+        np.array([_longest_run(column) * MAX_RUN >= rows for column in X.T]),
+    )
     thin = max(1, n // 5000)  # enough rows for a correlation
     for start in np.linspace(0, n - rows, count).astype(int):
         block = X[start : start + rows]
@@ -184,10 +240,16 @@ def _floors(blocks: _Blocks, d: int) -> tuple[Floats, Floats, Floats]:
     floors = np.maximum(MIN_FLOOR, np.maximum(MARGIN * blocks.ks.max(axis=0), TOGETHER * mean))
     alone = np.maximum(floors, ALONE * mean)
     usual = blocks.ties.mean(axis=0) + TIES_SPREADS * blocks.ties.std(axis=0)
-    return floors, alone, np.maximum(MIN_TIES_FLOOR, np.maximum(TIES_MARGIN * blocks.ties.max(axis=0), usual))
+    return (
+        floors,
+        alone,
+        np.maximum(MIN_TIES_FLOOR, np.maximum(TIES_MARGIN * blocks.ties.max(axis=0), usual)),
+    )
 
 
-def _calibrate(blocks: _Blocks, allowed: int, budget: float, *, short: bool) -> tuple[float, Calibration]:
+def _calibrate(
+    blocks: _Blocks, allowed: int, budget: float, *, short: bool
+) -> tuple[float, Calibration]:
     """By how much floors must be raised to keep the budget, and what they promise then.
 
     Each block is judged with floors made from the others. The logarithm of how near it came to drift is taken for normal, and
@@ -197,16 +259,24 @@ def _calibrate(blocks: _Blocks, allowed: int, budget: float, *, short: bool) -> 
     """
     near, q = _nearness(blocks, allowed), float(np.sqrt(budget / 3000))
     if len(near) < 3:
-        return 1.0, Calibration(budget, 1000.0, False, "the reference is too short to calibrate: give it more rows")
+        return 1.0, Calibration(
+            budget, 1000.0, False, "the reference is too short to calibrate: give it more rows"
+        )
     log, freedom = np.log(near), len(near) - 1
     spread = float(log.std(ddof=1) * np.sqrt(1 + 1 / len(log))) or 1e-9
     wanted = float(np.exp(log.mean() + spread * stdtrit(freedom, 1 - q)))
     raised = float(np.clip(wanted, 1.0, MAX_RAISE))
     beyond = float(stdtr(freedom, (log.mean() - np.log(raised)) / spread))
     expected = min(1000.0, 3000 * beyond**2)
-    note = "" if expected <= budget * 1.001 else "the stream strays further by itself than the floors may be raised"
+    note = (
+        ""
+        if expected <= budget * 1.001
+        else "the stream strays further by itself than the floors may be raised"
+    )
     if short:
-        note = f"the reference is shorter than {MIN_BLOCKS} windows: too short to promise the budget"
+        note = (
+            f"the reference is shorter than {MIN_BLOCKS} windows: too short to promise the budget"
+        )
     return raised, Calibration(budget, round(expected, 3), not note, note)
 
 
@@ -214,13 +284,17 @@ def _nearness(blocks: _Blocks, allowed: int) -> Floats:
     """For each block how near it comes to being drift over floors made from the *other* blocks; 1 is drift."""
     near = []
     for i in range(len(blocks.ks)):
-        others = blocks._replace(ks=np.delete(blocks.ks, i, axis=0), ties=np.delete(blocks.ties, i, axis=0))
+        others = blocks._replace(
+            ks=np.delete(blocks.ks, i, axis=0), ties=np.delete(blocks.ties, i, axis=0)
+        )
         floors, alone, ties_floors = _floors(others, blocks.ks.shape[1])
         near.append(nearness(blocks.ks[i], blocks.ties[i], floors, alone, ties_floors, allowed))
     return np.array(near)
 
 
-def nearness(ks: Floats, ties: Floats, floors: Floats, alone: Floats, ties_floors: Floats, allowed: int) -> float:
+def nearness(
+    ks: Floats, ties: Floats, floors: Floats, alone: Floats, ties_floors: Floats, allowed: int
+) -> float:
     """How near a window comes to drift, 1 and above is drift: by one feature alone, by more features over their floors than
     are allowed, or by two features whose correlations have moved (one alone cannot)."""
     ranked = np.sort(ks / floors)[::-1]
@@ -236,7 +310,9 @@ def _ordinary_count(distances: Floats) -> int:
     """
     counts = []
     for i in range(len(distances)):
-        floors = np.maximum(MIN_FLOOR, MARGIN * np.delete(distances, i, axis=0).max(axis=0, initial=0))
+        floors = np.maximum(
+            MIN_FLOOR, MARGIN * np.delete(distances, i, axis=0).max(axis=0, initial=0)
+        )
         counts.append(int((distances[i] >= floors).sum()))
     return max((sorted(counts[i : i + 3])[-2] for i in range(len(counts) - 2)), default=0)
 
@@ -245,10 +321,24 @@ def to_arrays(reference: Reference) -> tuple[dict[str, NDArray[Any]], dict[str, 
     """The reference as arrays and as plain JSON values."""
     arrays = {key: np.ascontiguousarray(getattr(reference, key)) for key in ARRAYS}
     plain = {key: getattr(reference, key) for key in PLAIN}
-    return arrays, {**plain, "names": list(reference.names), "calibration": vars(reference.calibration)}
+    return arrays, {
+        **plain,
+        "names": list(reference.names),
+        "calibration": vars(reference.calibration),
+    }
 
 
-ARRAYS = ("samples", "floors", "alone", "ties", "ties_floors", "median", "scale", "can_stick", "scores")
+ARRAYS = (
+    "samples",
+    "floors",
+    "alone",
+    "ties",
+    "ties_floors",
+    "median",
+    "scale",
+    "can_stick",
+    "scores",
+)
 PLAIN: dict[str, type] = {"allowed": int, "window_rows": int, "blocks": int, "score_floor": float}
 
 
@@ -256,4 +346,6 @@ def from_arrays(arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> Refer
     """The inverse of `to_arrays`; raises KeyError or TypeError on a missing part."""
     parts: dict[str, Any] = {key: arrays[key] for key in ARRAYS}
     parts |= {key: kind(plain[key]) for key, kind in PLAIN.items()}
-    return Reference(names=tuple(plain["names"]), calibration=Calibration(**plain["calibration"]), **parts)
+    return Reference(
+        names=tuple(plain["names"]), calibration=Calibration(**plain["calibration"]), **parts
+    )

@@ -27,12 +27,18 @@ BLOCKS, RESAMPLES = 50, 2000
 
 def to_alert_rate(scores: NDArray[np.float64], budget: float) -> Threshold:
     """The lowest observed score that at most `budget` of the rows exceed."""
-    return _made(scores, float(np.quantile(scores, 1 - budget, method="inverted_cdf")), "alert_rate", budget)
+    return _made(
+        scores, float(np.quantile(scores, 1 - budget, method="inverted_cdf")), "alert_rate", budget
+    )
 
 
-def to_labels(scores: NDArray[np.float64], labels: NDArray[Any], budget: float, beta: float = 1.0) -> Threshold:
+def to_labels(
+    scores: NDArray[np.float64], labels: NDArray[Any], budget: float, beta: float = 1.0
+) -> Threshold:
     """The threshold of the best F-beta against `labels` (1 = anomaly); both classes must occur."""
-    from sklearn.metrics import precision_recall_curve  # not at the top: a replica reads thresholds and fits none
+    from sklearn.metrics import (
+        precision_recall_curve,
+    )  # not at the top: a replica reads thresholds and fits none
 
     precision, recall, cuts = precision_recall_curve(labels, scores)
     f = (1 + beta**2) * precision * recall / np.maximum(beta**2 * precision + recall, 1e-12)
@@ -42,7 +48,9 @@ def to_labels(scores: NDArray[np.float64], labels: NDArray[Any], budget: float, 
 
 def to_count(scores: NDArray[np.float64], k: int, budget: float) -> Threshold:
     """The threshold that the `k` highest scores exceed, fewer where scores are equal: what precision at k is measured on."""
-    return _made(scores, float(np.sort(scores)[max(0, len(scores) - k - 1)]), "precision_at_k", budget)
+    return _made(
+        scores, float(np.sort(scores)[max(0, len(scores) - k - 1)]), "precision_at_k", budget
+    )
 
 
 def _made(scores: NDArray[np.float64], value: float, policy: str, budget: float) -> Threshold:

@@ -40,7 +40,9 @@ class BundleCache:
         Raises BundleError when what it brings is not sound, or not this bundle; then nothing of it stays on the disk.
         """
         if not DIGEST.fullmatch(digest):
-            raise BundleError(f"{digest!r} is no digest of a bundle: the version was not registered by Vigil")
+            raise BundleError(
+                f"{digest!r} is no digest of a bundle: the version was not registered by Vigil"
+            )
         try:
             return self._read(digest)
         except BundleError:
@@ -106,7 +108,11 @@ class BundleCache:
             with suppress(OSError):
                 ages.append((folder.stat().st_mtime, folder))
         kept = sorted((age, f) for age, f in ages if DIGEST.fullmatch(f.name) and f.name != good)
-        abandoned = [f for age, f in ages if f.name.startswith(".download-") and age < time.time() - ABANDONED_S]
+        abandoned = [
+            f
+            for age, f in ages
+            if f.name.startswith(".download-") and age < time.time() - ABANDONED_S
+        ]
         surplus = len(kept) - self._keep + bool(good)
         for folder in abandoned + [f for _, f in kept[: max(0, surplus)]]:
             shutil.rmtree(folder, ignore_errors=True)

@@ -46,15 +46,27 @@ class Canary:
     def from_json(cls, text: str) -> Canary:
         """Raises ValueError, TypeError or LookupError for what is no canary."""
         found = json.loads(text)
-        return cls(**{**found, "steps": tuple((float(share), float(seconds)) for share, seconds in found["steps"])})
+        return cls(
+            **{
+                **found,
+                "steps": tuple((float(share), float(seconds)) for share, seconds in found["steps"]),
+            }
+        )
 
 
 def steps(text: str) -> Steps:
     """Read "5:60,25:60" as 5 % for 60 s, then 25 % for 60 s; raises RegistryError that says what is wrong."""
     try:
-        found = tuple((float(share) / 100, float(seconds)) for share, seconds in (step.split(":") for step in text.split(",")))
+        found = tuple(
+            (float(share) / 100, float(seconds))
+            for share, seconds in (step.split(":") for step in text.split(","))
+        )
     except ValueError as error:
-        raise RegistryError(f"canary steps {text!r}: write PERCENT:SECONDS, PERCENT:SECONDS, ..") from error
+        raise RegistryError(
+            f"canary steps {text!r}: write PERCENT:SECONDS, PERCENT:SECONDS, .."
+        ) from error
     if not all(0 < share <= 1 and 0 < seconds < float("inf") for share, seconds in found):
-        raise RegistryError(f"canary steps {text!r}: percentages are above 0 and at most 100, seconds are above 0")
+        raise RegistryError(
+            f"canary steps {text!r}: percentages are above 0 and at most 100, seconds are above 0"
+        )
     return found

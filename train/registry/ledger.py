@@ -33,13 +33,18 @@ class Ledger:
     def __init__(self, tracking_uri: str, model_name: str, artifacts: Path | None = None) -> None:
         self.tracking_uri = tracking_uri
         self.model_name = model_name
-        self._artifacts = artifacts  # where new experiments keep artifacts when there is no server to say so
+        self._artifacts = (
+            artifacts  # where new experiments keep artifacts when there is no server to say so
+        )
         self._client = MlflowClient(tracking_uri)
 
     def aliases(self) -> dict[str, str]:
         """Version by alias."""
         with self._talking():
-            return {alias: str(v) for alias, v in self._client.get_registered_model(self.model_name).aliases.items()}
+            return {
+                alias: str(v)
+                for alias, v in self._client.get_registered_model(self.model_name).aliases.items()
+            }
 
     def canary(self) -> Canary | None:
         """The canary that runs."""
@@ -69,17 +74,29 @@ class Ledger:
 
     def open_move(self, move: Move) -> str:
         """Enter a move that is about to be made; returns its id."""
-        tags = {"model": self.model_name, "kind": move.kind, "from": move.former, "to": move.to, "digest": move.digest,
-                "reason": move.reason, "actor": move.actor, "gates": json.dumps(dict(move.gates))}  # fmt: skip
+        tags = {
+            "model": self.model_name,
+            "kind": move.kind,
+            "from": move.former,
+            "to": move.to,
+            "digest": move.digest,
+            "reason": move.reason,
+            "actor": move.actor,
+            "gates": json.dumps(dict(move.gates)),
+        }
         with self._talking():
             name = f"{move.kind}: {move.former or 'none'} to {move.to}"
-            return self._client.create_run(self._experiment(EXPERIMENT), run_name=name, tags=tags).info.run_id
+            return self._client.create_run(
+                self._experiment(EXPERIMENT), run_name=name, tags=tags
+            ).info.run_id
 
     def log_report(self, episode: str, page: str) -> None:
         """Keep the report of a drift episode, an HTML page, as a run of its own."""
         tags = {"model": self.model_name, "episode": episode}
         with self._talking():
-            run = self._client.create_run(self._experiment(REPORTS), run_name=f"drift {episode}", tags=tags)
+            run = self._client.create_run(
+                self._experiment(REPORTS), run_name=f"drift {episode}", tags=tags
+            )
             self._client.log_text(run.info.run_id, page, "drift.html")
             self._client.set_terminated(run.info.run_id)
 
@@ -96,19 +113,29 @@ class Ledger:
             experiment = self._experiment(EXPERIMENT)
             while True:
                 page = self._client.search_runs(
-                    [experiment], f"tags.model = '{self.model_name}'", max_results=most or 1000, page_token=token
+                    [experiment],
+                    f"tags.model = '{self.model_name}'",
+                    max_results=most or 1000,
+                    page_token=token,
                 )
                 found += page
                 if most or not (token := page.token):
                     break
         return [
             Move(
-                run.data.tags.get("kind", "promote"), run.data.tags["from"], run.data.tags["to"], run.data.tags["digest"],
-                run.data.tags["reason"], run.data.tags["actor"], json.loads(run.data.tags["gates"]),
-                (run.info.start_time or 0) / 1000, run.info.run_id, states.get(run.info.status, "open"),
+                run.data.tags.get("kind", "promote"),
+                run.data.tags["from"],
+                run.data.tags["to"],
+                run.data.tags["digest"],
+                run.data.tags["reason"],
+                run.data.tags["actor"],
+                json.loads(run.data.tags["gates"]),
+                (run.info.start_time or 0) / 1000,
+                run.info.run_id,
+                states.get(run.info.status, "open"),
             )
             for run in found
-        ]  # fmt: skip
+        ]
 
     @contextmanager
     def exclusive(self, actor: str, what: str = "promoting") -> Iterator[None]:
@@ -126,14 +153,18 @@ class Ledger:
         with self._talking():
             for _ in range(2):
                 try:
-                    self._client.create_registered_model(name, tags={"owner": owner, "actor": actor}, description=LOCK_TEXT)
+                    self._client.create_registered_model(
+                        name, tags={"owner": owner, "actor": actor}, description=LOCK_TEXT
+                    )
                     break
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise
                     self._break_stale_lock(name, actor)
             else:
-                raise RegistryError("another promotion has just begun: look at `vigil models`, then try again")
+                raise RegistryError(
+                    "another promotion has just begun: look at `vigil models`, then try again"
+                )
         try:
             yield
         finally:
@@ -171,10 +202,14 @@ class Ledger:
             yield
         except MlflowException as error:
             if error.error_code == "INTERNAL_ERROR":
-                raise RegistryUnavailable(f"the MLflow server {self.tracking_uri} does not answer: {str(error)[:200]}") from error
+                raise RegistryUnavailable(
+                    f"the MLflow server {self.tracking_uri} does not answer: {str(error)[:200]}"
+                ) from error
             raise RegistryError(f"MLflow refused: {str(error)[:300]}") from error
         except OSError as error:
-            raise RegistryUnavailable(f"artifacts of the MLflow server {self.tracking_uri} cannot be read: {error}") from error
+            raise RegistryUnavailable(
+                f"artifacts of the MLflow server {self.tracking_uri} cannot be read: {error}"
+            ) from error
 
 
 def read_canary(tags: Mapping[str, str]) -> Canary | None:

@@ -16,7 +16,9 @@ from typing import Any, Literal, Protocol
 from train.registry.canary import Canary, Steps
 from vigil.errors import RegistryError
 
-Kind = Literal["promote", "rollback", "canary", "canary stopped", "outside"]  # outside: an alias that was moved by other means
+Kind = Literal[
+    "promote", "rollback", "canary", "canary stopped", "outside"
+]  # outside: an alias that was moved by other means
 MOVES = ("promote", "rollback", "outside")  # kinds that move the champion
 
 
@@ -87,9 +89,14 @@ def promote(
         former = registry.aliases().get("champion", "")
         _check_gate(target, force=force or target.version == former)
         if former and not new_schema and not same_schema(target, registry.get(former)):
-            raise RegistryError(f"version {target.version} has other features than the champion {former}: its callers would fail")
+            raise RegistryError(
+                f"version {target.version} has other features than the champion {former}: its callers would fail"
+            )
         evidence = {**(gates or {}), **_forced(target)}
-        return _move(registry, Move("promote", former, target.version, target.digest, reason, actor, evidence))
+        return _move(
+            registry,
+            Move("promote", former, target.version, target.digest, reason, actor, evidence),
+        )
 
 
 def rollback(registry: Promotable, *, reason: str, actor: str, to: str | None = None) -> str:
@@ -99,9 +106,21 @@ def rollback(registry: Promotable, *, reason: str, actor: str, to: str | None = 
         aliases = registry.aliases()
         version = to or aliases.get("previous")
         if version is None:
-            raise RegistryError("there is no former champion to go back to; `vigil promote V` names one")
+            raise RegistryError(
+                "there is no former champion to go back to; `vigil promote V` names one"
+            )
         target = registry.get(version)
-        return _move(registry, Move("rollback", aliases.get("champion", ""), target.version, target.digest, reason, actor))
+        return _move(
+            registry,
+            Move(
+                "rollback",
+                aliases.get("champion", ""),
+                target.version,
+                target.digest,
+                reason,
+                actor,
+            ),
+        )
 
 
 def _move(registry: Promotable, move: Move) -> str:
@@ -158,15 +177,23 @@ def start_canary(
         settle(registry)
         champion, running = registry.aliases().get("champion"), registry.canary()
         if champion is None or champion == target.version:
-            raise RegistryError(f"version {version} is the champion" if champion else "there is no champion to try it against")
+            raise RegistryError(
+                f"version {version} is the champion"
+                if champion
+                else "there is no champion to try it against"
+            )
         if running is not None:
-            raise RegistryError(f"version {running.version} is a canary already: promote it, or promote {champion} to end it")
+            raise RegistryError(
+                f"version {running.version} is a canary already: promote it, or promote {champion} to end it"
+            )
         if not same_schema(target, registry.get(champion)):
             raise RegistryError(
                 f"version {target.version} has other features than the champion {champion}: it cannot be a canary"
             )
         canary = Canary(target.version, champion, time.time(), steps, reason)
-        entry = registry.open_move(Move("canary", champion, target.version, target.digest, reason, actor))
+        entry = registry.open_move(
+            Move("canary", champion, target.version, target.digest, reason, actor)
+        )
         registry.set_canary(canary)
         registry.close_move(entry, done=True)
     return canary
@@ -182,7 +209,9 @@ def stop_canary(registry: Promotable, canary: Canary, *, reason: str, actor: str
 
 def _stop(registry: Promotable, canary: Canary, reason: str, actor: str) -> None:
     champion = registry.get(canary.champion)
-    entry = registry.open_move(Move("canary stopped", canary.version, champion.version, champion.digest, reason, actor))
+    entry = registry.open_move(
+        Move("canary stopped", canary.version, champion.version, champion.digest, reason, actor)
+    )
     registry.set_canary(None)
     registry.close_move(entry, done=True)
 
@@ -196,7 +225,11 @@ def settle(registry: Promotable) -> None:
     moves, canary = registry.moves(), registry.canary()
     champion = registry.aliases().get("champion", "")
     left = [move for move in moves if move.state == "open"]
-    made = {move.id for move in moves if move.state == "done" or (move.state == "open" and _made(move, champion, canary))}
+    made = {
+        move.id
+        for move in moves
+        if move.state == "done" or (move.state == "open" and _made(move, champion, canary))
+    }
     last = next((move for move in moves if move.kind in MOVES and move.id in made), None)
     former, known = (last.former, last.to) if last else ("", "")
     closing = [(move.id, move.id in made) for move in left]

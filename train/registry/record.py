@@ -25,11 +25,15 @@ from train.table.data import Fingerprint
 from train.table.source import is_s3
 
 EXAMPLE_ROWS = 4
-MOST_VALUE = 500  # characters of one parameter: MLflow's own limit is larger, but its pages show no more
+MOST_VALUE = (
+    500  # characters of one parameter: MLflow's own limit is larger, but its pages show no more
+)
 DIGEST = 32  # MLflow refuses more than 36 characters
 
 
-def record(candidate: Candidate, bundle: Path, experiment: str, tags: Mapping[str, str], about: str) -> tuple[str, str, str]:
+def record(
+    candidate: Candidate, bundle: Path, experiment: str, tags: Mapping[str, str], about: str
+) -> tuple[str, str, str]:
     """One run in `experiment`, described as `about`, with the bundle of the folder `bundle`; returns its id, and URI and id of
     the logged model.
 
@@ -38,14 +42,20 @@ def record(candidate: Candidate, bundle: Path, experiment: str, tags: Mapping[st
     libraries = {"python": platform.python_version(), **candidate.bundle.info.get("libraries", {})}
     more = {f"version.{name}": str(version) for name, version in libraries.items()}
     more |= {"mlflow.source.git.commit": candidate.commit} if candidate.commit else {}
-    with mlflow.start_run(experiment_id=experiment, tags={**more, **tags}, description=about) as run:
-        mlflow.log_params({key: str(value)[:MOST_VALUE] for key, value in flat(candidate.params).items()})
+    with mlflow.start_run(
+        experiment_id=experiment, tags={**more, **tags}, description=about
+    ) as run:
+        mlflow.log_params(
+            {key: str(value)[:MOST_VALUE] for key, value in flat(candidate.params).items()}
+        )
         mlflow.log_metrics(dict(candidate.metrics))
         mlflow.log_dict(dict(candidate.gate), "gate.json")
         for name, figure in candidate.plots.items():
             mlflow.log_figure(figure, f"plots/{name}")
         if candidate.data is not None:
-            _log_data(str(candidate.bundle.info.get("data", "")), candidate.data, candidate.bundle.names)
+            _log_data(
+                str(candidate.bundle.info.get("data", "")), candidate.data, candidate.bundle.names
+            )
         mlflow.log_artifacts(str(bundle), "bundle")
         model = _log_sklearn(candidate)
         for trial in candidate.trials:
@@ -69,10 +79,14 @@ def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _log_data(path: str, used: Fingerprint, names: tuple[str, ...]) -> None:
     """The table as an input of the run, by which its other runs are found, and what tells its content apart as data.json."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow has two readers of local files, and says so each time
+        warnings.simplefilter(
+            "ignore"
+        )  # MLflow has two readers of local files, and says so each time
         source = resolve_dataset_source(path if is_s3(path) else Path(path).as_uri())
     columns = Schema([ColSpec("double", name) for name in names])
-    mlflow.log_input(MetaDataset(source, Path(path).name, used.digest[:DIGEST], columns), context="training")
+    mlflow.log_input(
+        MetaDataset(source, Path(path).name, used.digest[:DIGEST], columns), context="training"
+    )
     mlflow.log_dict({"path": path, **asdict(used)}, "data.json")
 
 
@@ -91,5 +105,8 @@ def _log_sklearn(candidate: Candidate) -> Any:
         skops_trusted_types=SKOPS_TRUSTED,
         signature=signature,
         input_example=example,
-        pip_requirements=[f"{name}=={candidate.bundle.info['libraries'][name]}" for name in ("scikit-learn", "numpy", "skops")],
+        pip_requirements=[
+            f"{name}=={candidate.bundle.info['libraries'][name]}"
+            for name in ("scikit-learn", "numpy", "skops")
+        ],
     )

@@ -39,7 +39,7 @@ def new_key(path: Path) -> str:
     key = ed25519.Ed25519PrivateKey.generate()
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )  # fmt: skip
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_bytes(private)
@@ -58,7 +58,9 @@ def sign(digest: str, key: str) -> str:
         except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise SigningFailed(f"the signing key {key} cannot be read: {error}") from error
         if not isinstance(private, ed25519.Ed25519PrivateKey):
-            raise SigningFailed(f"the signing key {key} is no Ed25519 key: `vigil keys signing FILE` makes one")
+            raise SigningFailed(
+                f"the signing key {key} is no Ed25519 key: `vigil keys signing FILE` makes one"
+            )
         public, signature = private.public_key(), private.sign(message)
     return f"{key_id(public)}:{base64.b64encode(signature).decode()}"
 
@@ -69,15 +71,21 @@ def _kms_sign(key: str, message: bytes) -> tuple[PublicKey, bytes]:
 
     try:
         client: Any = boto3.client("kms")
-        signature = client.sign(KeyId=key, Message=message, MessageType="RAW", SigningAlgorithm="ECDSA_SHA_256")["Signature"]
-        return _public(serialization.load_der_public_key(client.get_public_key(KeyId=key)["PublicKey"]), key), signature
+        signature = client.sign(
+            KeyId=key, Message=message, MessageType="RAW", SigningAlgorithm="ECDSA_SHA_256"
+        )["Signature"]
+        return _public(
+            serialization.load_der_public_key(client.get_public_key(KeyId=key)["PublicKey"]), key
+        ), signature
     except (BotoCoreError, ClientError) as error:
         raise SigningFailed(f"AWS KMS does not sign with {key}: {error}") from error
 
 
 def key_id(key: PublicKey) -> str:
     """The first 16 hex digits of the SHA-256 of the public key."""
-    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    spki = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     return hashlib.sha256(spki).hexdigest()[:16]
 
 
@@ -99,7 +107,9 @@ class Trust:
                 raise SigningFailed(f"the public key {file} cannot be read: {error}") from error
             keys[key_id(public)] = public
         if required and not keys:
-            raise SigningFailed(f"signatures are required, but there is no public key (*.pub) in {folder}")
+            raise SigningFailed(
+                f"signatures are required, but there is no public key (*.pub) in {folder}"
+            )
         return cls(keys, required)
 
     def check(self, digest: str, signature: str | None) -> None:
@@ -113,7 +123,9 @@ class Trust:
         signer, _, encoded = signature.partition(":")
         public = self.keys.get(signer)
         if public is None:
-            raise BundleError(f"the version is signed by {signer[:16]!r}, which is not trusted here")
+            raise BundleError(
+                f"the version is signed by {signer[:16]!r}, which is not trusted here"
+            )
         try:
             raw, message = base64.b64decode(encoded, validate=True), SIGNS + digest.encode()
             if isinstance(public, ed25519.Ed25519PublicKey):
@@ -121,7 +133,9 @@ class Trust:
             else:
                 public.verify(raw, message, ec.ECDSA(hashes.SHA256()))
         except (InvalidSignature, ValueError) as error:
-            raise BundleError(f"the signature of the version is not {signer}'s: it or the digest was changed") from error
+            raise BundleError(
+                f"the signature of the version is not {signer}'s: it or the digest was changed"
+            ) from error
 
 
 def _public(key: object, where: str) -> PublicKey:
@@ -131,4 +145,6 @@ def _public(key: object, where: str) -> PublicKey:
 
 
 def _pem(key: PublicKey) -> bytes:
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )

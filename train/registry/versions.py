@@ -104,9 +104,14 @@ class Registry(Ledger):
     """The registered model `model_name` on the MLflow server (or database) `tracking_uri`."""
 
     def __init__(
-        self, tracking_uri: str, model_name: str, artifacts: Path | None = None, *, trust: Trust | None = None,
+        self,
+        tracking_uri: str,
+        model_name: str,
+        artifacts: Path | None = None,
+        *,
+        trust: Trust | None = None,
         signing_key: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(tracking_uri, model_name, artifacts)
         self._trust, self._signing_key = trust or Trust(), signing_key
         self._versions: dict[str, Version] = {}
@@ -119,10 +124,14 @@ class Registry(Ledger):
         """One version by number; raises RegistryError when there is none."""
         with self._talking():
             try:
-                return self._version(self._client.get_model_version(self.model_name, version), with_metrics=True)
+                return self._version(
+                    self._client.get_model_version(self.model_name, version), with_metrics=True
+                )
             except MlflowException as error:
                 if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    raise RegistryError(f"model {self.model_name!r} has no version {version}; see `vigil models`") from error
+                    raise RegistryError(
+                        f"model {self.model_name!r} has no version {version}; see `vigil models`"
+                    ) from error
                 raise
 
     def versions(self) -> list[Version]:
@@ -135,11 +144,16 @@ class Registry(Ledger):
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return []
                 raise
-            found = [self._version(v, with_metrics=True) for v in self._client.search_model_versions(f"name='{self.model_name}'")]
+            found = [
+                self._version(v, with_metrics=True)
+                for v in self._client.search_model_versions(f"name='{self.model_name}'")
+            ]
         by_version = {v.version: v for v in found}
         for alias, version in aliases.items():
             known = by_version[str(version)]
-            by_version[str(version)] = Version(**{**vars(known), "aliases": tuple(sorted({*known.aliases, alias}))})
+            by_version[str(version)] = Version(
+                **{**vars(known), "aliases": tuple(sorted({*known.aliases, alias}))}
+            )
         return sorted(by_version.values(), key=lambda v: -int(v.version))
 
     def latest(self, most: int) -> list[Version]:
@@ -153,7 +167,9 @@ class Registry(Ledger):
     def of_job(self, job: str) -> Version | None:
         """The version that the training job `job` registered, or None."""
         with self._talking():
-            found = self._client.search_model_versions(f"name='{self.model_name}' and tags.job='{job}'")
+            found = self._client.search_model_versions(
+                f"name='{self.model_name}' and tags.job='{job}'"
+            )
             return self._version(found[0], with_metrics=True) if found else None
 
     def gate(self, version: Version) -> dict[str, Any]:
@@ -175,11 +191,15 @@ class Registry(Ledger):
 
         with self._talking(), tempfile.TemporaryDirectory() as folder:
             mlflow.set_tracking_uri(self.tracking_uri)
-            found = mlflow.artifacts.download_artifacts(f"models:/{self.model_name}/{version.version}", dst_path=folder)
+            found = mlflow.artifacts.download_artifacts(
+                f"models:/{self.model_name}/{version.version}", dst_path=folder
+            )
             try:
                 loaded: Any = skops.io.load(Path(found) / "model.skops", trusted=SKOPS_TRUSTED)
             except (UntrustedTypesFoundException, ValueError, TypeError, LookupError) as error:
-                raise BundleError(f"the scikit-learn model of version {version.version} is refused: {error}") from error
+                raise BundleError(
+                    f"the scikit-learn model of version {version.version} is refused: {error}"
+                ) from error
             return loaded
 
     def register(self, candidate: Candidate) -> Version:
@@ -189,20 +209,35 @@ class Registry(Ledger):
         scores beside the champion, and its verdict stands beside it (tag `verdict`, gate.json).
         `promote` refuses it unless it is forced.
         """
-        from train.registry.record import record  # not at the top: it brings what a replica does not need
+        from train.registry.record import (
+            record,
+        )  # not at the top: it brings what a replica does not need
 
         began = time.perf_counter()
         with self._talking(), tempfile.TemporaryDirectory() as folder:
             mlflow.set_tracking_uri(self.tracking_uri)
             digest = bundles.write(candidate.bundle, Path(folder) / "bundle")
-            tags = {**candidate.tags, "digest": digest, "forest_digest": bundles.forest_digest(Path(folder) / "bundle"),
-                    "schema_hash": candidate.bundle.schema_hash}  # fmt: skip
+            tags = {
+                **candidate.tags,
+                "digest": digest,
+                "forest_digest": bundles.forest_digest(Path(folder) / "bundle"),
+                "schema_hash": candidate.bundle.schema_hash,
+            }
             if self._signing_key:
                 tags[SIGNATURE] = sign(digest, self._signing_key)
-            about = describe(candidate.bundle, candidate.metrics, candidate.gate, candidate.tags.get("trigger", "manual"))
-            run, uri, model = record(candidate, Path(folder) / "bundle", self._experiment(EXPERIMENT), tags, about)
+            about = describe(
+                candidate.bundle,
+                candidate.metrics,
+                candidate.gate,
+                candidate.tags.get("trigger", "manual"),
+            )
+            run, uri, model = record(
+                candidate, Path(folder) / "bundle", self._experiment(EXPERIMENT), tags, about
+            )
             self._ensure_model()
-            created = self._client.create_model_version(self.model_name, uri, run, tags, model_id=model, description=about)
+            created = self._client.create_model_version(
+                self.model_name, uri, run, tags, model_id=model, description=about
+            )
             self._client.set_registered_model_alias(self.model_name, "challenger", created.version)
             self._client.log_metric(run, "seconds_register", time.perf_counter() - began)
         return self.get(str(created.version))
@@ -217,8 +252,16 @@ class Registry(Ledger):
                     return Desired()
                 raise
         canary = read_canary(model.tags)
-        found = {alias: self._known(str(model.aliases[alias])) for alias in ("champion", "challenger") if alias in model.aliases}
-        champion, challenger, schema = found.get("champion"), found.get("challenger"), model.tags.get(SCHEMA, "")
+        found = {
+            alias: self._known(str(model.aliases[alias]))
+            for alias in ("champion", "challenger")
+            if alias in model.aliases
+        }
+        champion, challenger, schema = (
+            found.get("champion"),
+            found.get("challenger"),
+            model.tags.get(SCHEMA, ""),
+        )
         if canary is None or champion is None or canary.champion != champion.version:
             return Desired(champion, challenger, schema=schema)
         return Desired(champion, challenger, canary, self._known(canary.version), schema)
@@ -227,7 +270,9 @@ class Registry(Ledger):
         """A version without metrics; what replicas need of it never changes."""
         if version not in self._versions:
             with self._talking():
-                self._versions[version] = self._version(self._client.get_model_version(self.model_name, version))
+                self._versions[version] = self._version(
+                    self._client.get_model_version(self.model_name, version)
+                )
         return self._versions[version]
 
     def fetch(self, version: Version, cache: Path) -> ModelBundle:
@@ -240,20 +285,34 @@ class Registry(Ledger):
 
         def download(folder: Path) -> Path:
             with self._talking():
-                listed = {file.path: file.file_size or 0 for file in self._client.list_artifacts(version.run_id, "bundle")}
+                listed = {
+                    file.path: file.file_size or 0
+                    for file in self._client.list_artifacts(version.run_id, "bundle")
+                }
                 if not listed:
-                    raise RegistryUnavailable(f"the artifacts of version {version.version} cannot be read: there are none")
-                bundles.check_listing({path.removeprefix("bundle/"): size for path, size in listed.items()})
+                    raise RegistryUnavailable(
+                        f"the artifacts of version {version.version} cannot be read: there are none"
+                    )
+                bundles.check_listing(
+                    {path.removeprefix("bundle/"): size for path, size in listed.items()}
+                )
                 return Path(self._client.download_artifacts(version.run_id, "bundle", str(folder)))
 
         return BundleCache(cache).get(version.digest, download)
 
     def _version(self, found: ModelVersion, with_metrics: bool = False) -> Version:
-        metrics = self._client.get_run(found.run_id).data.metrics if with_metrics and found.run_id else {}
+        metrics = (
+            self._client.get_run(found.run_id).data.metrics if with_metrics and found.run_id else {}
+        )
         return Version(
-            str(found.version), str(found.run_id), found.tags.get("digest", ""), found.creation_timestamp / 1000,
-            tuple(sorted(found.aliases)), dict(found.tags), metrics,
-        )  # fmt: skip
+            str(found.version),
+            str(found.run_id),
+            found.tags.get("digest", ""),
+            found.creation_timestamp / 1000,
+            tuple(sorted(found.aliases)),
+            dict(found.tags),
+            metrics,
+        )
 
     def _ensure_model(self) -> None:
         try:

@@ -85,21 +85,35 @@ class _Bucket:
 
     def names(self) -> list[str]:
         pages = self._ask(lambda client: list(self._pages(client)))
-        keys = [found["Key"].removeprefix(self._prefix) for page in pages for found in page.get("Contents", ())]
+        keys = [
+            found["Key"].removeprefix(self._prefix)
+            for page in pages
+            for found in page.get("Contents", ())
+        ]
         return sorted(key for key in keys if stamp_of(key) >= 0)
 
     def _pages(self, client: Any) -> Any:
-        return client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._prefix}date=")
+        return client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=f"{self._prefix}date="
+        )
 
     def read(self, name: str) -> IO[bytes]:
-        found = self._ask(lambda client: client.get_object(Bucket=self._bucket, Key=self._prefix + name)["Body"].read())
+        found = self._ask(
+            lambda client: client.get_object(Bucket=self._bucket, Key=self._prefix + name)[
+                "Body"
+            ].read()
+        )
         return io.BytesIO(found)
 
     def write(self, name: str, table: pa.Table) -> None:
         buffer = io.BytesIO()
         _write(table, buffer)
         body = buffer.getvalue()
-        self._ask(lambda client: client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=body))
+        self._ask(
+            lambda client: client.put_object(
+                Bucket=self._bucket, Key=self._prefix + name, Body=body
+            )
+        )
 
     def remove(self, name: str) -> None:
         self._ask(lambda client: client.delete_object(Bucket=self._bucket, Key=self._prefix + name))
@@ -111,12 +125,18 @@ class _Bucket:
             import boto3
             from botocore.config import Config
 
-            patience = Config(connect_timeout=ANSWER_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 3})
+            patience = Config(
+                connect_timeout=ANSWER_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 3}
+            )
             self._client = boto3.client("s3", config=patience)
         try:
             return question(self._client)
         except ClientError as error:
-            kind = FileNotFoundError if error.response["Error"]["Code"] in ("NoSuchKey", "404") else OSError
+            kind = (
+                FileNotFoundError
+                if error.response["Error"]["Code"] in ("NoSuchKey", "404")
+                else OSError
+            )
             raise kind(f"s3://{self._bucket}/{self._prefix}: {error}") from error
         except BotoCoreError as error:
             raise OSError(f"s3://{self._bucket}/{self._prefix}: {error}") from error

@@ -38,17 +38,25 @@ class Table:
         return len(self.X)
 
     def take(self, rows: slice | NDArray[Any]) -> Table:
-        return replace(self, X=self.X[rows], labels=None if self.labels is None else self.labels[rows])
+        return replace(
+            self, X=self.X[rows], labels=None if self.labels is None else self.labels[rows]
+        )
 
     @property
     def told_apart(self) -> NDArray[np.int64] | None:
         """The labels, where both classes occur: only then can they say how good a score is."""
-        return self.labels if self.labels is not None and 0 < self.labels.sum() < len(self.labels) else None
+        return (
+            self.labels
+            if self.labels is not None and 0 < self.labels.sum() < len(self.labels)
+            else None
+        )
 
     @property
     def constant(self) -> tuple[str, ...]:
         """Features with one value only: kept, worth a warning."""
-        return tuple(n for n, same in zip(self.names, np.ptp(self.X, axis=0) == 0, strict=True) if same)
+        return tuple(
+            n for n, same in zip(self.names, np.ptp(self.X, axis=0) == 0, strict=True) if same
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -82,9 +90,17 @@ class Dataset:
 
 
 def read(
-    path: str | Path, *, columns: Columns | None = None, label: str | None = None, allow_missing: bool = False,
-    most: int = 2**62, seed: int = 0, over_time: str = "", tasks: int = 1, progress: Callable[[int], None] = lambda _: None,
-) -> Dataset:  # fmt: skip
+    path: str | Path,
+    *,
+    columns: Columns | None = None,
+    label: str | None = None,
+    allow_missing: bool = False,
+    most: int = 2**62,
+    seed: int = 0,
+    over_time: str = "",
+    tasks: int = 1,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Dataset:
     """Read CSV, Parquet or .npz (arrays `train` or `X`; `test` with `label`, or `y`, where present): a file, folder or glob,
     local or s3://. At most `most` random rows and `most` latest ones are kept; the whole table is scanned and fingerprinted.
 
@@ -94,7 +110,12 @@ def read(
     columns = columns or Columns(label=label)
     files = source.find(path)
     pieces = chunks.pieces(files)
-    found = scan.scan(pieces, scan.Plan(columns, most, seed, over_time, allow_missing), tasks=tasks, progress=progress)
+    found = scan.scan(
+        pieces,
+        scan.Plan(columns, most, seed, over_time, allow_missing),
+        tasks=tasks,
+        progress=progress,
+    )
     name = files[0].path if len(files) == 1 else str(path)
     test = found.test and Table(found.test.X, found.names, found.test.labels)
     if found.rows and not len(found.sample.X):
@@ -106,7 +127,11 @@ def read(
         if table is not None:
             _check(table, name)
     _check_leak(found, name)
-    raw = next(chunks.read(pieces[0], columns, allow_missing=allow_missing)).names if columns.schema else ()
+    raw = (
+        next(chunks.read(pieces[0], columns, allow_missing=allow_missing)).names
+        if columns.schema
+        else ()
+    )
     if columns.schema:
         schema.keep(schema.Schema(raw, columns.label, columns.time, columns.entity), columns)
     recent = Table(found.tail.X, found.names, found.tail.labels) if found.ordered else train
@@ -115,14 +140,19 @@ def read(
 
 def preview(path: str | Path, columns: Columns) -> None:
     """Raise DataError for what the first rows of a table already show; takes a second, whatever its size."""
-    read = (chunk for piece in chunks.pieces(source.find(path)) for chunk in chunks.read(piece, columns))
+    read = (
+        chunk for piece in chunks.pieces(source.find(path)) for chunk in chunks.read(piece, columns)
+    )
     first = next(read)
     found = first if len(first.X) else next((chunk for chunk in read if len(chunk.X)), first)
     _check(Table(found.X, found.names), str(path))
 
 
 def _fingerprint(found: scan.Shard, files: Sequence[File]) -> Fingerprint:
-    hashes = {name: hashlib.sha256("".join(parts).encode()).hexdigest() for name, parts in found.digests.items()}
+    hashes = {
+        name: hashlib.sha256("".join(parts).encode()).hexdigest()
+        for name, parts in found.digests.items()
+    }
     digest = hashlib.sha256(json.dumps([found.rows, *sorted(hashes.items())]).encode()).hexdigest()
     return Fingerprint(digest, found.rows, tuple(files), hashes)
 
@@ -139,11 +169,17 @@ def _check_leak(found: scan.Shard, name: str) -> None:
     """A feature that has one value for all anomalies and another for all other rows is the label under another name."""
     if found.extremes is None:
         return
-    smallest, largest = found.extremes[:, 0], found.extremes[:, 1]  # [2, d]; infinite where a class has no row
+    smallest, largest = (
+        found.extremes[:, 0],
+        found.extremes[:, 1],
+    )  # [2, d]; infinite where a class has no row
     told = (smallest == largest).all(axis=0) & (smallest[0] != smallest[1])
     if told.any():
         leak = found.names[int(np.argmax(told))]
-        raise DataError(f"{name}: column {leak!r} tells the label: the model would learn the answer; leave it out", field=leak)
+        raise DataError(
+            f"{name}: column {leak!r} tells the label: the model would learn the answer; leave it out",
+            field=leak,
+        )
 
 
 def read_captured(where: str | Path, since: float) -> Table | None:
@@ -156,9 +192,14 @@ def read_captured(where: str | Path, since: float) -> Table | None:
         for name in kept.names():
             if stamp_of(name) < int(since * 1000):
                 continue
-            with suppress(FileNotFoundError), kept.read(name) as file:  # the monitor's retention was faster
+            with (
+                suppress(FileNotFoundError),
+                kept.read(name) as file,
+            ):  # the monitor's retention was faster
                 whole = _whole(file, f"{name} in {where}")
-                tables.append(whole.select([name for name in whole.column_names if not name.startswith("_")]))
+                tables.append(
+                    whole.select([name for name in whole.column_names if not name.startswith("_")])
+                )
     except OSError as error:
         raise DataError(f"the captured rows in {where} cannot be read: {error}") from error
     if not tables:
@@ -168,7 +209,9 @@ def read_captured(where: str | Path, since: float) -> Table | None:
     except pa.ArrowInvalid as error:
         raise DataError(f"the captured rows since then are not of one schema: {error}") from error
     columns = tuple(whole.column_names)
-    table = Table(np.column_stack([whole[name].to_numpy().astype(np.float64) for name in columns]), columns)
+    table = Table(
+        np.column_stack([whole[name].to_numpy().astype(np.float64) for name in columns]), columns
+    )
     chunks.check(Chunk(table.X, columns, 0), File(str(where), 0, ""), allow_missing=False)
     return table
 

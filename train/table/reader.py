@@ -89,13 +89,20 @@ def _csv(piece: Piece, columns: Columns) -> Iterator[Chunk]:
     file = piece.file
     try:
         with file.open() as opened:
-            header = next(csv.reader(io.TextIOWrapper(io.BytesIO(_first_line(opened)), "utf-8-sig", newline="")), [])
+            header = next(
+                csv.reader(
+                    io.TextIOWrapper(io.BytesIO(_first_line(opened)), "utf-8-sig", newline="")
+                ),
+                [],
+            )
             _check_header(header, file)
             schema = infer(header, columns, file.path) if header else None
             opened.seek(0)
             rows = max(1000, CHUNK_VALUES // max(len(header), 1))
             with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+                warnings.simplefilter(
+                    "error", pd.errors.ParserWarning
+                )  # rows longer than the header
                 first = 0
                 for frame in pd.read_csv(opened, index_col=False, chunksize=rows, low_memory=False):
                     assert schema is not None  # pandas refuses a file without header
@@ -103,7 +110,12 @@ def _csv(piece: Piece, columns: Columns) -> Iterator[Chunk]:
                     first += len(frame)
     except UnicodeDecodeError as error:
         raise DataError(f"{file.path} is not text in UTF-8 ({error}): save it as such") from error
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, csv.Error) as error:
+    except (
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+        pd.errors.EmptyDataError,
+        csv.Error,
+    ) as error:
         raise DataError(f"{file.path}: {error}") from error
     except OSError as error:
         raise DataError(f"{file.path} cannot be read: {error}") from error
@@ -116,7 +128,9 @@ def _check_header(header: list[str], file: File) -> None:
     except ValueError:
         return
     if not all(number.is_integer() for number in numbers):
-        raise DataError(f"{file.path}, line 1 holds numbers ({', '.join(header[:3])}, ..): it must name the columns")
+        raise DataError(
+            f"{file.path}, line 1 holds numbers ({', '.join(header[:3])}, ..): it must name the columns"
+        )
 
 
 def _first_line(opened: Any) -> bytes:
@@ -144,12 +158,16 @@ def _parquet(piece: Piece, columns: Columns) -> Iterator[Chunk]:
     try:
         with piece.file.open() as opened:
             table = pq.ParquetFile(opened, buffer_size=BUFFER_BYTES)
-            names = [name for name in table.schema_arrow.names if not name.startswith("__index_level_")]  # pandas' row numbers
+            names = [
+                name for name in table.schema_arrow.names if not name.startswith("__index_level_")
+            ]  # pandas' row numbers
             schema = infer(names, columns, piece.file.path)
             rows, first = max(1000, CHUNK_VALUES // max(len(schema.used), 1)), piece.first
             if not piece.rows:
                 yield _from_frame(_frame(table.schema_arrow.empty_table()), schema, piece.file, 0)
-            for batch in table.iter_batches(rows, row_groups=list(piece.groups), columns=list(schema.used), use_threads=False):
+            for batch in table.iter_batches(
+                rows, row_groups=list(piece.groups), columns=list(schema.used), use_threads=False
+            ):
                 yield _from_frame(_frame(batch), schema, piece.file, first)
                 first += len(batch)
     except BAD_PARQUET as error:
@@ -166,11 +184,17 @@ def _unreadable(file: File, kind: str, error: Exception) -> DataError:
 
 
 def _from_frame(frame: pd.DataFrame, schema: Schema, file: File, first: int) -> Chunk:
-    X = np.empty((len(schema.features), len(frame))).T  # columns side by side: they come, and are hashed, one by one
+    X = np.empty(
+        (len(schema.features), len(frame))
+    ).T  # columns side by side: they come, and are hashed, one by one
     for j, name in enumerate(schema.features):
         X[:, j] = values.numbers(frame[name], name, file, first)
-    labels = None if schema.label is None else values.labels(frame[schema.label].to_numpy(), file, first)
-    times = None if schema.time is None else values.times(frame[schema.time], schema.time, file, first)
+    labels = (
+        None if schema.label is None else values.labels(frame[schema.label].to_numpy(), file, first)
+    )
+    times = (
+        None if schema.time is None else values.times(frame[schema.time], schema.time, file, first)
+    )
     entities = None if schema.entity is None else values.entities(frame[schema.entity], file, first)
     return Chunk(X, schema.features, first, labels, times, entities)
 
@@ -179,55 +203,98 @@ def _npz(piece: Piece, columns: Columns) -> Iterator[Chunk]:
     """Arrays `train` or `X`; `test` with `label`, or `y`, where present. An archive is read whole."""
     file, label = piece.file, columns.label
     if columns.time or columns.entity:
-        raise DataError(f"{file.path}: an .npz file has no time or entity column; use CSV or Parquet")
+        raise DataError(
+            f"{file.path}: an .npz file has no time or entity column; use CSV or Parquet"
+        )
     arrays = _arrays(file)
     main = next((key for key in ("train", "X") if key in arrays), None)
     if main is None:
-        raise DataError(f"{file.path} has the arrays {', '.join(arrays) or '(none)'}; it needs `train` or `X`")
+        raise DataError(
+            f"{file.path} has the arrays {', '.join(arrays) or '(none)'}; it needs `train` or `X`"
+        )
     if label is not None and label not in arrays:
-        raise DataError(f"{file.path} has no array {label!r}; it has {', '.join(arrays)}", field=label)
+        raise DataError(
+            f"{file.path} has no array {label!r}; it has {', '.join(arrays)}", field=label
+        )
     names = tuple(str(n) for n in arrays["names"].ravel()) if "names" in arrays else None
     if main == "X":
-        yield _array(arrays["X"], names, arrays.get(label or "y", arrays.get("label")), file, columns, ordered=False)
+        yield _array(
+            arrays["X"],
+            names,
+            arrays.get(label or "y", arrays.get("label")),
+            file,
+            columns,
+            ordered=False,
+        )
         return
     train = _array(arrays["train"], names, None, file, columns)
     yield train
     if "test" in arrays:
-        test = _array(arrays["test"], names, arrays.get(label or "label"), file, columns, part="test")
+        test = _array(
+            arrays["test"], names, arrays.get(label or "label"), file, columns, part="test"
+        )
         if test.names != train.names:
-            raise DataError(f"{file.path}: `train` has {len(train.names)} features, `test` has {len(test.names)}")
+            raise DataError(
+                f"{file.path}: `train` has {len(train.names)} features, `test` has {len(test.names)}"
+            )
         yield test
 
 
 def _arrays(file: File) -> dict[str, NDArray[Any]]:
     try:
-        with file.open() as opened, np.load(io.BytesIO(opened.read()), allow_pickle=False) as archive:
+        with (
+            file.open() as opened,
+            np.load(io.BytesIO(opened.read()), allow_pickle=False) as archive,
+        ):
             return {key: np.asarray(archive[key]) for key in archive.files}
     except (ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise _unreadable(file, ".npz", error) from error
 
 
 def _array(
-    X: NDArray[Any], names: tuple[str, ...] | None, labels: Any, file: File, columns: Columns, *,
-    part: Literal["train", "test"] = "train", ordered: bool = True,
-) -> Chunk:  # fmt: skip
+    X: NDArray[Any],
+    names: tuple[str, ...] | None,
+    labels: Any,
+    file: File,
+    columns: Columns,
+    *,
+    part: Literal["train", "test"] = "train",
+    ordered: bool = True,
+) -> Chunk:
     if X.ndim != 2 or X.dtype.kind not in "iufb":
-        raise DataError(f"{file.path}: an array of shape {X.shape} and type {X.dtype}; it must be numbers [rows, features]")
+        raise DataError(
+            f"{file.path}: an array of shape {X.shape} and type {X.dtype}; it must be numbers [rows, features]"
+        )
     names = names or tuple(f"f{i}" for i in range(X.shape[1]))
     if len(names) != X.shape[1]:
         raise DataError(f"{file.path}: {len(names)} names for {X.shape[1]} features")
     if labels is not None and labels.shape != X.shape[:1]:
-        raise DataError(f"{file.path}: labels of shape {labels.shape} for {len(X)} rows; they must be [rows]")
-    chosen = infer(names, Columns(features=columns.features, schema=columns.schema), file.path).features
-    chosen = chosen if columns.features or columns.schema else names  # an array's column may well be called y
+        raise DataError(
+            f"{file.path}: labels of shape {labels.shape} for {len(X)} rows; they must be [rows]"
+        )
+    chosen = infer(
+        names, Columns(features=columns.features, schema=columns.schema), file.path
+    ).features
+    chosen = (
+        chosen if columns.features or columns.schema else names
+    )  # an array's column may well be called y
     picked = X.astype(np.float64)[:, [names.index(name) for name in chosen]]
-    return Chunk(picked, chosen, 0, None if labels is None else values.labels(labels, file), part=part, ordered=ordered)
+    return Chunk(
+        picked,
+        chosen,
+        0,
+        None if labels is None else values.labels(labels, file),
+        part=part,
+        ordered=ordered,
+    )
 
 
 def check(chunk: Chunk, file: File, allow_missing: bool) -> None:
     """Raise DataError for the first value that no forest can take."""
     if any(name.startswith("_") for name in chunk.names):
-        raise DataError(f"{file.path}: column names that begin with _ are reserved for captured rows")
+        raise DataError(
+            f"{file.path}: column names that begin with _ are reserved for captured rows"
+        )
     most = max(-chunk.X.min(initial=0), chunk.X.max(initial=0))
     if most <= FLOAT32_MAX:  # not so where it is NaN
         return
@@ -237,7 +304,10 @@ def check(chunk: Chunk, file: File, allow_missing: bool) -> None:
         raise DataError(
             f"{values.where(file, chunk.first + row)}, column {chunk.names[column]!r}: {chunk.X[row, column]} is not a finite "
             f"number; fill or drop such rows ({int(bad.any(axis=1).sum())} of the {len(bad)} that were read with it)",
-            field=chunk.names[column], row=chunk.first + row,
-        )  # fmt: skip
+            field=chunk.names[column],
+            row=chunk.first + row,
+        )
     if np.nanmax(np.abs(chunk.X)) > FLOAT32_MAX:
-        raise DataError(f"{file.path}: a value is beyond the float32 range that isolation forests work in; rescale the column")
+        raise DataError(
+            f"{file.path}: a value is beyond the float32 range that isolation forests work in; rescale the column"
+        )

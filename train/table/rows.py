@@ -39,7 +39,9 @@ def rows_of(spec: JobSpec, settings: TrainSettings, progress: Progress) -> Rows:
     if spec.captured is not None:
         live = data.read_captured(spec.captured, spec.since)
         if live is None or live.names != fit.names:
-            raise DataError(f"no captured rows with the features of {spec.data} in {spec.captured} since {spec.since:.0f}")
+            raise DataError(
+                f"no captured rows with the features of {spec.data} in {spec.captured} since {spec.since:.0f}"
+            )
         # A random share is held out: live rows span too little time for their last part to stand for all of them.
         recent, held_out = data.split(replace(live, ordered=False), settings.holdout, settings.seed)
         # By default as many old rows as new ones: the model learns the new world and does not forget the old one.
@@ -66,6 +68,11 @@ def rows_of(spec: JobSpec, settings: TrainSettings, progress: Progress) -> Rows:
 def _read(spec: JobSpec, settings: TrainSettings, progress: Progress) -> data.Dataset:
     columns = spec.columns if spec.columns.label else replace(spec.columns, label=spec.label)
     return data.read(
-        spec.data, columns=columns, most=settings.sample_rows, seed=settings.seed, over_time=spec.over_time,
-        tasks=settings.workers, progress=progress.rows,
-    )  # fmt: skip
+        spec.data,
+        columns=columns,
+        most=settings.sample_rows,
+        seed=settings.seed,
+        over_time=spec.over_time,
+        tasks=settings.workers,
+        progress=progress.rows,
+    )

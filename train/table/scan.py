@@ -51,14 +51,26 @@ class Kept:
     labels: NDArray[np.int64] | None
 
     def take(self, rows: Any) -> Kept:
-        return Kept(self.index[rows], np.ascontiguousarray(self.X[rows]), None if self.labels is None else self.labels[rows])
+        return Kept(
+            self.index[rows],
+            np.ascontiguousarray(self.X[rows]),
+            None if self.labels is None else self.labels[rows],
+        )
 
 
 def join(parts: Sequence[Kept]) -> Kept:
     """Rows of all parts, one after the other."""
     labels = [part.labels for part in parts]
-    some = None if any(one is None for one in labels) else np.concatenate([one for one in labels if one is not None])
-    return Kept(np.concatenate([part.index for part in parts]), np.concatenate([part.X for part in parts]), some)
+    some = (
+        None
+        if any(one is None for one in labels)
+        else np.concatenate([one for one in labels if one is not None])
+    )
+    return Kept(
+        np.concatenate([part.index for part in parts]),
+        np.concatenate([part.X for part in parts]),
+        some,
+    )
 
 
 @dataclass
@@ -81,7 +93,13 @@ class Shard:
     extremes: Floats | None = None
 
 
-def scan(pieces: Sequence[Piece], plan: Plan, *, tasks: int = 1, progress: Callable[[int], None] = lambda _: None) -> Shard:
+def scan(
+    pieces: Sequence[Piece],
+    plan: Plan,
+    *,
+    tasks: int = 1,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Shard:
     """All pieces together; on Ray, where it runs and the table is large. `progress` is told the rows that were read.
 
     Raises DataError for rows that cannot be learnt from.
@@ -91,10 +109,17 @@ def scan(pieces: Sequence[Piece], plan: Plan, *, tasks: int = 1, progress: Calla
         # So many keys are almost surely enough, and a shard need not return `most` rows.
         plan = replace(plan, cut=min(1.0, (plan.most + 6 * plan.most**0.5) / sum(known)))
     found: Iterable[Shard]
-    if len(pieces) > 1 and ray.is_initialized() and sum(file.size for file in {piece.file for piece in pieces}) > REMOTE_BYTES:
+    if (
+        len(pieces) > 1
+        and ray.is_initialized()
+        and sum(file.size for file in {piece.file for piece in pieces}) > REMOTE_BYTES
+    ):
         found = _on_ray(pieces, plan, tasks)
     else:
-        found = (scan_piece(piece, i, plan, _wanted_tail(pieces, i, plan)) for i, piece in enumerate(pieces))
+        found = (
+            scan_piece(piece, i, plan, _wanted_tail(pieces, i, plan))
+            for i, piece in enumerate(pieces)
+        )
     whole = None
     for piece, shard in zip(pieces, found, strict=True):
         whole = shard if whole is None else _merge(whole, shard, piece, plan)
@@ -157,18 +182,36 @@ class _Keeper:
         self._transform = parse(plan.over_time, first.names) if plan.over_time else None
         self.names = self._transform.outputs if self._transform else first.names
         d = len(self.names)
-        none = Kept(np.empty(0, np.int64), np.empty((0, d)), None if first.labels is None else np.empty(0, np.int64))
-        self._samples, self._keys, self._tails, self._tests = [none], [np.empty(0)], [none], [none][:0]
+        none = Kept(
+            np.empty(0, np.int64),
+            np.empty((0, d)),
+            None if first.labels is None else np.empty(0, np.int64),
+        )
+        self._samples, self._keys, self._tails, self._tests = (
+            [none],
+            [np.empty(0)],
+            [none],
+            [none][:0],
+        )
         self._cut, self.rows = plan.cut, 0
-        self._hashes = {name: hashlib.sha256() for name in (*first.names, *(("label",) if first.labels is not None else ()))}
-        self._extremes = None if first.labels is None else np.full((2, 2, len(first.names)), [[np.inf], [-np.inf]])
+        self._hashes = {
+            name: hashlib.sha256()
+            for name in (*first.names, *(("label",) if first.labels is not None else ()))
+        }
+        self._extremes = (
+            None
+            if first.labels is None
+            else np.full((2, 2, len(first.names)), [[np.inf], [-np.inf]])
+        )
         self._past: dict[str, Floats] = {}
         self._span: dict[str, tuple[Any, Any]] = {}
 
     def add(self, chunk: Chunk) -> None:
         """Take in the rows that follow."""
         if chunk.part == "test":
-            self._tests.append(Kept(np.arange(len(chunk.X)), self._over_time(chunk)[0], chunk.labels))
+            self._tests.append(
+                Kept(np.arange(len(chunk.X)), self._over_time(chunk)[0], chunk.labels)
+            )
             return
         for j, name in enumerate(self._raw):
             self._hashes[name].update(np.ascontiguousarray(chunk.X[:, j]).data)
@@ -178,13 +221,19 @@ class _Keeper:
             for label in (0, 1):
                 rows = chunk.X[chunk.labels == label]
                 if len(rows):
-                    self._extremes[label] = _wider(self._extremes[label], np.stack([rows.min(axis=0), rows.max(axis=0)]))
+                    self._extremes[label] = _wider(
+                        self._extremes[label], np.stack([rows.min(axis=0), rows.max(axis=0)])
+                    )
         if chunk.times is not None:
             self._check_times(chunk)
         X, complete = self._over_time(chunk)
         index = self._number * STRIDE + self.rows + np.arange(len(X))
         self.rows += len(X)
-        rows = Kept(index, X, chunk.labels).take(complete) if not complete.all() else Kept(index, X, chunk.labels)
+        rows = (
+            Kept(index, X, chunk.labels).take(complete)
+            if not complete.all()
+            else Kept(index, X, chunk.labels)
+        )
         self._sample(rows)
         if self._most_tail:
             self._tails.append(rows.take(slice(max(0, len(rows.X) - self._most_tail), None)))
@@ -197,7 +246,9 @@ class _Keeper:
         self._samples.append(rows.take(chosen))
         self._keys.append(keys[chosen])
         if sum(map(len, self._keys)) > 2 * self._plan.most:
-            sample, kept = _smallest(join(self._samples), np.concatenate(self._keys), self._plan.most)
+            sample, kept = _smallest(
+                join(self._samples), np.concatenate(self._keys), self._plan.most
+            )
             self._samples, self._keys, self._cut = [sample], [kept], float(kept.max())
 
     def _over_time(self, chunk: Chunk) -> tuple[Floats, NDArray[np.bool_]]:
@@ -212,7 +263,9 @@ class _Keeper:
             past = self._past.get(entity, np.empty((0, len(self._raw))))
             made[rows] = self._transform.apply(chunk.X[rows], past)
             complete[rows] = np.arange(len(rows)) + len(past) >= self._transform.length
-            self._past[entity] = np.concatenate([past, chunk.X[rows]])[-max(self._transform.length, 1) :]
+            self._past[entity] = np.concatenate([past, chunk.X[rows]])[
+                -max(self._transform.length, 1) :
+            ]
         return made, complete
 
     def _check_times(self, chunk: Chunk) -> None:
@@ -221,10 +274,20 @@ class _Keeper:
             times = chunk.times[rows]
             before = self._span.get(entity, (times[0], None))[1]
             steps = np.diff(times) <= 0
-            wrong = 0 if before is not None and times[0] <= before else int(np.argmax(steps)) + 1 if steps.any() else None
+            wrong = (
+                0
+                if before is not None and times[0] <= before
+                else int(np.argmax(steps)) + 1
+                if steps.any()
+                else None
+            )
             if wrong is not None:
                 last = before if wrong == 0 else times[wrong - 1]
-                _refuse_time(values.where(self._piece.file, chunk.first + int(rows[wrong])), times[wrong] == last, entity)
+                _refuse_time(
+                    values.where(self._piece.file, chunk.first + int(rows[wrong])),
+                    times[wrong] == last,
+                    entity,
+                )
             self._span[entity] = (self._span.get(entity, (times[0],))[0], times[-1])
 
     def shard(self) -> Shard:
@@ -233,12 +296,26 @@ class _Keeper:
         sample, keys = _smallest(join(self._samples), np.concatenate(self._keys), self._plan.most)
         tail = _last(join(self._tails), self._most_tail)
         test = join(self._tests) if self._tests else None
-        return Shard(self.names, self._ordered, self.rows, sample, keys, tail, digests, self._span, test, self._extremes)
+        return Shard(
+            self.names,
+            self._ordered,
+            self.rows,
+            sample,
+            keys,
+            tail,
+            digests,
+            self._span,
+            test,
+            self._extremes,
+        )
 
 
 def _wider(one: Floats, other: Floats) -> Floats:
     """Extremes [.., 2, d] over both."""
-    return np.stack([np.fmin(one[..., 0, :], other[..., 0, :]), np.fmax(one[..., 1, :], other[..., 1, :])], axis=-2)
+    return np.stack(
+        [np.fmin(one[..., 0, :], other[..., 0, :]), np.fmax(one[..., 1, :], other[..., 1, :])],
+        axis=-2,
+    )
 
 
 def _by_entity(chunk: Chunk) -> list[tuple[str, NDArray[np.intp]]]:
@@ -248,13 +325,22 @@ def _by_entity(chunk: Chunk) -> list[tuple[str, NDArray[np.intp]]]:
     entities, which = np.unique(chunk.entities, return_inverse=True)
     order = np.argsort(which, kind="stable")
     ends = np.cumsum(np.bincount(which))
-    return [(str(entity), part) for entity, part in zip(entities, np.split(order, ends[:-1]), strict=True)]
+    return [
+        (str(entity), part)
+        for entity, part in zip(entities, np.split(order, ends[:-1]), strict=True)
+    ]
 
 
 def _refuse_time(place: str, same: bool, entity: str) -> None:
     of = f" of {entity!r}" if entity else ""
-    what = f"has the time of the row{of} before it" if same else f"is earlier than the row{of} before it"
-    raise DataError(f"{place} {what}: sort the table by time and drop duplicates (or name whose rows they are with --entity)")
+    what = (
+        f"has the time of the row{of} before it"
+        if same
+        else f"is earlier than the row{of} before it"
+    )
+    raise DataError(
+        f"{place} {what}: sort the table by time and drop duplicates (or name whose rows they are with --entity)"
+    )
 
 
 def _smallest(rows: Kept, keys: Floats, most: int) -> tuple[Kept, Floats]:
@@ -271,20 +357,38 @@ def _last(rows: Kept, most: int) -> Kept:
 def _merge(one: Shard, other: Shard, piece: Piece, plan: Plan) -> Shard:
     """`other` follows `one`."""
     if one.names != other.names:
-        odd = ", ".join(sorted(set(one.names) ^ set(other.names))) or "their order: say which one with --columns"
-        raise DataError(f"{piece.file.path} has not the columns of the files before it: they differ in {odd}")
+        odd = (
+            ", ".join(sorted(set(one.names) ^ set(other.names)))
+            or "their order: say which one with --columns"
+        )
+        raise DataError(
+            f"{piece.file.path} has not the columns of the files before it: they differ in {odd}"
+        )
     if (one.sample.labels is None) != (other.sample.labels is None):
-        raise DataError(f"{piece.file.path} has labels and files before it have none, or the other way round")
+        raise DataError(
+            f"{piece.file.path} has labels and files before it have none, or the other way round"
+        )
     for entity, (first, last) in other.span.items():
         before = one.span.get(entity)
         if before is not None and first <= before[1]:
             _refuse_time(f"{piece.file.path}, row {piece.first + 1}", first == before[1], entity)
         one.span[entity] = (before[0] if before else first, last)
-    sample, keys = _smallest(join([one.sample, other.sample]), np.concatenate([one.keys, other.keys]), plan.most)
+    sample, keys = _smallest(
+        join([one.sample, other.sample]), np.concatenate([one.keys, other.keys]), plan.most
+    )
     digests = {name: [*found, *other.digests.get(name, [])] for name, found in one.digests.items()}
     tests = [part for part in (one.test, other.test) if part is not None]
     return Shard(
-        one.names, one.ordered and other.ordered, one.rows + other.rows, sample, keys,
-        _last(join([one.tail, other.tail]), plan.most), digests, one.span, join(tests) if tests else None,
-        None if one.extremes is None or other.extremes is None else _wider(one.extremes, other.extremes),
-    )  # fmt: skip
+        one.names,
+        one.ordered and other.ordered,
+        one.rows + other.rows,
+        sample,
+        keys,
+        _last(join([one.tail, other.tail]), plan.most),
+        digests,
+        one.span,
+        join(tests) if tests else None,
+        None
+        if one.extremes is None or other.extremes is None
+        else _wider(one.extremes, other.extremes),
+    )

@@ -10,7 +10,11 @@ from pathlib import Path
 from vigil.errors import DataError
 from vigil.home import write_json
 
-LABEL_COLUMNS = ("label", "is_anomaly", "y")  # recognised in CSV and Parquet when no label column is named
+LABEL_COLUMNS = (
+    "label",
+    "is_anomaly",
+    "y",
+)  # recognised in CSV and Parquet when no label column is named
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,10 @@ class Schema:
 
     @property
     def used(self) -> tuple[str, ...]:
-        return (*self.features, *(name for name in (self.label, self.time, self.entity) if name is not None))
+        return (
+            *self.features,
+            *(name for name in (self.label, self.time, self.entity) if name is not None),
+        )
 
 
 def infer(names: Sequence[str], columns: Columns, file: str) -> Schema:
@@ -47,8 +54,13 @@ def infer(names: Sequence[str], columns: Columns, file: str) -> Schema:
     if len(set(names)) != len(names):
         raise DataError(f"{file}: two columns have the same name")
     saved = _saved(columns)
-    label = columns.label or (saved.label if saved else next((n for n in LABEL_COLUMNS if n in names), None))
-    time, entity = columns.time or (saved.time if saved else None), columns.entity or (saved.entity if saved else None)
+    label = columns.label or (
+        saved.label if saved else next((n for n in LABEL_COLUMNS if n in names), None)
+    )
+    time, entity = (
+        columns.time or (saved.time if saved else None),
+        columns.entity or (saved.entity if saved else None),
+    )
     parts = [name for name in (label, time, entity) if name is not None]
     for name in (*parts, *(columns.features or ())):
         if name not in names:
@@ -58,7 +70,11 @@ def infer(names: Sequence[str], columns: Columns, file: str) -> Schema:
     label = label if label in names else None
     twice = [name for name in parts if parts.count(name) > 1 or name in (columns.features or ())]
     if twice:
-        leak = "is the label and among the features: the model would learn the answer" if twice[0] == label else "has two parts"
+        leak = (
+            "is the label and among the features: the model would learn the answer"
+            if twice[0] == label
+            else "has two parts"
+        )
         raise DataError(f"{file}: column {twice[0]!r} {leak}", field=twice[0])
     features = columns.features or tuple(name for name in names if name not in parts)
     if "" in features:
@@ -69,11 +85,14 @@ def infer(names: Sequence[str], columns: Columns, file: str) -> Schema:
     return Schema(tuple(features), label, time, entity)
 
 
-def _enforce(saved: Schema, features: tuple[str, ...], file: str, columns: Columns) -> tuple[str, ...]:
+def _enforce(
+    saved: Schema, features: tuple[str, ...], file: str, columns: Columns
+) -> tuple[str, ...]:
     lacks, extra = set(saved.features) - set(features), set(features) - set(saved.features)
     if lacks or extra:
         told = " and ".join(
-            [f"lacks {', '.join(sorted(lacks))}"] * bool(lacks) + [f"has {', '.join(sorted(extra))} beside it"] * bool(extra)
+            [f"lacks {', '.join(sorted(lacks))}"] * bool(lacks)
+            + [f"has {', '.join(sorted(extra))} beside it"] * bool(extra)
         )
         raise DataError(
             f"{file} is not of the schema {columns.schema}: it {told}. Mend the table, choose --columns, or remove the schema "
@@ -102,4 +121,6 @@ def keep(schema: Schema, columns: Columns) -> None:
         try:
             write_json(Path(columns.schema), asdict(schema))
         except OSError as error:
-            raise DataError(f"the schema file {columns.schema} cannot be written: {error}") from error
+            raise DataError(
+                f"the schema file {columns.schema} cannot be written: {error}"
+            ) from error

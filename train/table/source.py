@@ -38,7 +38,11 @@ class File:
             found = self._open()
         except OSError as error:
             denied = isinstance(error, PermissionError) or "ACCESS_DENIED" in str(error)
-            told = f"access is denied{' (the job needs s3:GetObject)' * is_s3(self.path)}" if denied else str(error)
+            told = (
+                f"access is denied{' (the job needs s3:GetObject)' * is_s3(self.path)}"
+                if denied
+                else str(error)
+            )
             raise DataError(f"{self.path} cannot be read: {told}") from error
         with found as opened:
             yield opened
@@ -66,9 +70,13 @@ def find(path: str | Path) -> list[File]:
         raise DataError(f"{empty.path} is empty")
     kinds = sorted({file.kind for file in files})
     if len(kinds) > 1:
-        raise DataError(f"{text} has files of the kinds {', '.join(kinds)}: name those of one kind, as in {text}/*{kinds[0]}")
+        raise DataError(
+            f"{text} has files of the kinds {', '.join(kinds)}: name those of one kind, as in {text}/*{kinds[0]}"
+        )
     if kinds[0] not in KINDS:
-        raise DataError(f"{files[0].path}: unknown kind of file {kinds[0]!r}; use .csv, .parquet or .npz")
+        raise DataError(
+            f"{files[0].path}: unknown kind of file {kinds[0]!r}; use .csv, .parquet or .npz"
+        )
     return files
 
 
@@ -84,7 +92,9 @@ def _find_local(text: str) -> list[File]:
         # Links may lead to one file by many ways, or in a circle.
         found.sort(key=lambda file: (len(str(file)), str(file)), reverse=True)
         files = sorted({file.resolve(): file for file in found if file.is_file()}.values(), key=str)
-        return [File(str(file), file.stat().st_size, str(file.stat().st_mtime_ns)) for file in files]
+        return [
+            File(str(file), file.stat().st_size, str(file.stat().st_mtime_ns)) for file in files
+        ]
     except OSError as error:
         raise DataError(f"{text} cannot be read: {error}") from error
 
@@ -102,17 +112,31 @@ def _find_s3(text: str) -> list[File]:
         raise DataError(f"{text} names no bucket: write s3://BUCKET/KEY")
     fixed = wanted[: next((i for i, letter in enumerate(wanted) if letter in WILD), len(wanted))]
     try:
-        pages = list(_session().client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=fixed))
+        pages = list(
+            _session()
+            .client("s3")
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=bucket, Prefix=fixed)
+        )
     except ClientError as error:
         _refuse(error, text, bucket)
     except BotoCoreError as error:
         raise DataError(f"{text} cannot be listed: {error}") from error
-    objects = [found for page in pages for found in page.get("Contents", ()) if not found["Key"].endswith("/")]
+    objects = [
+        found
+        for page in pages
+        for found in page.get("Contents", ())
+        if not found["Key"].endswith("/")
+    ]
     if fixed != wanted:
         chosen = [o for o in objects if fnmatchcase(o["Key"], wanted)]
     else:
         folder = wanted if not wanted or wanted.endswith("/") else f"{wanted}/"
-        inside = [o for o in objects if o["Key"].startswith(folder) and not _hidden(o["Key"].removeprefix(folder))]
+        inside = [
+            o
+            for o in objects
+            if o["Key"].startswith(folder) and not _hidden(o["Key"].removeprefix(folder))
+        ]
         chosen = [o for o in objects if o["Key"] == wanted] or inside
     return [File(f"s3://{bucket}/{o['Key']}", o["Size"], o["ETag"].strip('"')) for o in chosen]
 
@@ -144,7 +168,10 @@ def _filesystem() -> Any:
     found, endpoint = _session().get_credentials(), urlsplit(client.meta.endpoint_url)
     keys = found.get_frozen_credentials() if found else None
     return S3FileSystem(
-        access_key=keys.access_key if keys else None, secret_key=keys.secret_key if keys else None,
-        session_token=keys.token if keys else None, region=client.meta.region_name,
-        scheme=endpoint.scheme, endpoint_override=endpoint.netloc,
-    )  # fmt: skip
+        access_key=keys.access_key if keys else None,
+        secret_key=keys.secret_key if keys else None,
+        session_token=keys.token if keys else None,
+        region=client.meta.region_name,
+        scheme=endpoint.scheme,
+        endpoint_override=endpoint.netloc,
+    )

@@ -34,14 +34,19 @@ class Transform:
     def __post_init__(self) -> None:
         for kind, rows in self.steps:
             if kind not in KINDS or not 1 <= rows <= MOST_ROWS:
-                raise DataError(f"step {kind}:{rows} of the transform: use {', '.join(KINDS)}, 1 to {MOST_ROWS} rows")
+                raise DataError(
+                    f"step {kind}:{rows} of the transform: use {', '.join(KINDS)}, 1 to {MOST_ROWS} rows"
+                )
         if len(set(self.steps)) != len(self.steps):
             raise DataError("the transform has a step twice")
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
         """The model's features: cpu, .., cpu:mean10, .."""
-        return (*self.names, *(f"{name}:{kind}{rows}" for kind, rows in self.steps for name in self.names))
+        return (
+            *self.names,
+            *(f"{name}:{kind}{rows}" for kind, rows in self.steps for name in self.names),
+        )
 
     @cached_property
     def length(self) -> int:
@@ -50,9 +55,13 @@ class Transform:
 
     def apply(self, X: Floats, past: Floats | None = None) -> Floats:
         """The model's rows [n, D] of consecutive rows `X` [n, d] of one entity, `past` [k, d] being those before them."""
-        before = np.empty((0, X.shape[1])) if past is None else past[max(0, len(past) - self.length) :]
+        before = (
+            np.empty((0, X.shape[1])) if past is None else past[max(0, len(past) - self.length) :]
+        )
         whole = np.concatenate([before, X])
-        return np.hstack([X, *(_STEPS[kind](whole, rows)[len(before) :] for kind, rows in self.steps)])
+        return np.hstack(
+            [X, *(_STEPS[kind](whole, rows)[len(before) :] for kind, rows in self.steps)]
+        )
 
     def row(self, past: Floats, row: Floats) -> Floats:
         """The model's row [D] of one row [d] and those before it [k, d]."""
@@ -65,7 +74,9 @@ def parse(text: str, names: tuple[str, ...]) -> Transform:
     for word in text.split(","):
         found = re.fullmatch(r"\s*([a-z]+):(\d{1,5})\s*", word)
         if found is None:
-            raise DataError(f"transform {text!r}: write it as diff:1,mean:10,sd:10 ({', '.join(KINDS)}, and a number of rows)")
+            raise DataError(
+                f"transform {text!r}: write it as diff:1,mean:10,sd:10 ({', '.join(KINDS)}, and a number of rows)"
+            )
         steps.append((found[1], int(found[2])))
     return Transform(names, tuple(steps))
 

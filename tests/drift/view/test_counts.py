@@ -18,11 +18,23 @@ def counted(rows: int) -> Snapshot:
 
 
 def total_rows(found: list[Snapshot]) -> float:
-    return sum(value for one in found for *_, of in one for name, _, value in of if name == "vigil_rows_scored_total")
+    return sum(
+        value
+        for one in found
+        for *_, of in one
+        for name, _, value in of
+        if name == "vigil_rows_scored_total"
+    )
 
 
 def bytes_held(found: list[Snapshot]) -> float:
-    return sum(value for one in found for *_, of in one for name, _, value in of if name == "vigil_replica_resident_memory_bytes")
+    return sum(
+        value
+        for one in found
+        for *_, of in one
+        for name, _, value in of
+        if name == "vigil_replica_resident_memory_bytes"
+    )
 
 
 def test_replicas_that_come_and_go_cost_nothing_and_take_nothing_back() -> None:
@@ -31,7 +43,10 @@ def test_replicas_that_come_and_go_cost_nothing_and_take_nothing_back() -> None:
         for told in ([], *(one for _ in range(ROUNDS))):
             counts.report(f"r{i}", one, told, i * TIMEOUT_S)
         found = counts.snapshots(i * TIMEOUT_S)
-        assert (total_rows(found), bytes_held(found)) == (i + 1, 5)  # memory is of the one that lives
+        assert (total_rows(found), bytes_held(found)) == (
+            i + 1,
+            5,
+        )  # memory is of the one that lives
         sizes.append((len(found), len(exposition(found))))
     assert max(sizes)[0] <= 4
     assert sizes[-1][1] < sizes[5][1] + 100
@@ -53,11 +68,21 @@ def test_a_replica_that_was_silent_for_too_long_is_counted_once() -> None:
     for told in ([], *(counted(2) for _ in range(ROUNDS + 1))):
         counts.report("b", counted(2), told, 0)
     counts.report("a", counted(4), counted(1), TIMEOUT_S)
-    assert (total_rows(counts.snapshots(TIMEOUT_S)), bytes_held(counts.snapshots(TIMEOUT_S))) == (6, 5)
+    assert (total_rows(counts.snapshots(TIMEOUT_S)), bytes_held(counts.snapshots(TIMEOUT_S))) == (
+        6,
+        5,
+    )
 
 
-@given(st.lists(st.one_of(st.tuples(st.integers(0, 2), st.integers(0, 9), st.booleans()), st.none()), max_size=40))
-def test_prometheus_never_sees_more_than_was_counted(events: list[tuple[int, int, bool] | None]) -> None:
+@given(
+    st.lists(
+        st.one_of(st.tuples(st.integers(0, 2), st.integers(0, 9), st.booleans()), st.none()),
+        max_size=40,
+    )
+)
+def test_prometheus_never_sees_more_than_was_counted(
+    events: list[tuple[int, int, bool] | None],
+) -> None:
     """Each event: rows of a replica, and whether it hears that its report was taken; None: the monitor begins anew."""
     counts, rows, told, heard, anew = Counts(), [0, 0, 0], dict[int, Snapshot](), True, False
     increase, before = 0.0, 0.0

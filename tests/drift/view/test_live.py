@@ -26,7 +26,14 @@ class Replica:
     def __init__(self, name: str = "r1") -> None:
         self.name, self.metrics = name, ServeMetrics()
 
-    def did(self, ok: int = 0, refused: int = 0, rows: int = 0, anomalies: int = 0, seconds: float = 0.002) -> None:
+    def did(
+        self,
+        ok: int = 0,
+        refused: int = 0,
+        rows: int = 0,
+        anomalies: int = 0,
+        seconds: float = 0.002,
+    ) -> None:
         self.metrics.requests.labels("ok").inc(ok)
         self.metrics.requests.labels("Overloaded").inc(refused)
         self.metrics.rows.inc(rows)
@@ -35,7 +42,12 @@ class Replica:
             self.metrics.latency.observe(seconds)
 
     def report(self, rows: Any = ()) -> dict[str, Any]:
-        return {"replica": self.name, "told": [], "counts": snapshot(self.metrics.registry), "rows": list(rows)}
+        return {
+            "replica": self.name,
+            "told": [],
+            "counts": snapshot(self.metrics.registry),
+            "rows": list(rows),
+        }
 
 
 def test_rates_are_even_however_reports_fall_into_steps() -> None:
@@ -55,7 +67,9 @@ def test_rates_are_even_however_reports_fall_into_steps() -> None:
     assert np.diff(columns["at"]).tolist() == [STEP_S] * (len(columns["at"]) - 1)
     assert columns["refused_by"] == {"Overloaded": pytest.approx(116, abs=5)}
     assert live.traffic.totals(at)["ok"] < 1200
-    assert columns["p50_ms"][3] == pytest.approx(1.75, abs=0.01)  # in the middle of the bucket from 1 to 2.5 ms
+    assert columns["p50_ms"][3] == pytest.approx(
+        1.75, abs=0.01
+    )  # in the middle of the bucket from 1 to 2.5 ms
     assert columns["p99_ms"][3] <= 2.5
 
 
@@ -78,7 +92,9 @@ def test_steps_end_after_ten_minutes_and_a_silent_replica_does_not_make_a_spike(
     assert sum(columns["ok"]) * STEP_S == pytest.approx(100, rel=0.01)
 
 
-def test_points_are_bounded_spread_over_time_and_anomalies_have_reasons(bundle: ModelBundle, live: Make) -> None:
+def test_points_are_bounded_spread_over_time_and_anomalies_have_reasons(
+    bundle: ModelBundle, live: Make
+) -> None:
     seen, replica = Live(), Replica()
     seen.points.follow("1", bundle)
     limit = bundle.threshold.value
@@ -86,7 +102,12 @@ def test_points_are_bounded_spread_over_time_and_anomalies_have_reasons(bundle: 
         rows = live(40, seed=k)
         rows[:2, 2], rows[:2, 3:] = 99.0, 14.0
         scores = bundle.forest.score(rows)
-        seen.ingest(replica.report([("1", rows, scores, [f"q{k}"] * 40), ("9", rows, scores, ["other"] * 40)]), NOW + 2 * k)
+        seen.ingest(
+            replica.report(
+                [("1", rows, scores, [f"q{k}"] * 40), ("9", rows, scores, ["other"] * 40)]
+            ),
+            NOW + 2 * k,
+        )
     found = seen.points.columns()
     assert len(found["at"]) == MOST_NORMAL
     assert len(found["anomalies"]) == MOST_ANOMALIES
@@ -98,7 +119,10 @@ def test_points_are_bounded_spread_over_time_and_anomalies_have_reasons(bundle: 
     assert min(np.histogram(told, bins=3, range=(NOW, NOW + 600))[0]) > MOST_ANOMALIES / 6
     planted = [a for a in found["anomalies"] if a["reasons"] and a["reasons"][0]["value"] == 99.0]
     assert len(planted) > 100
-    assert all(a["reasons"][0]["feature"] == "c" and a["version"] == "1" and len(a["reasons"]) == 3 for a in planted)
+    assert all(
+        a["reasons"][0]["feature"] == "c" and a["version"] == "1" and len(a["reasons"]) == 3
+        for a in planted
+    )
     assert found["anomalies"][0]["at"] > found["anomalies"][-1]["at"]
     seen.ingest(replica.report(), NOW + 600 + 2 * SPAN_S)
     assert seen.points.columns()["at"] == seen.points.columns()["anomalies"] == []
@@ -124,14 +148,38 @@ def test_the_timeline_tells_of_drift_retraining_gate_promotion_and_swap_in_order
     for k in range(8):
         seen.ingest(report(live(100, shift=3.0, seed=k)), at := at + 10)
     assert seen.state.phase == "retraining"
-    seen.finish(Retraining("promoted", "version 2 passed the gate: a is within 1; b is at least 2", "2"), at := at + 10)
+    seen.finish(
+        Retraining("promoted", "version 2 passed the gate: a is within 1; b is at least 2", "2"),
+        at := at + 10,
+    )
     gates = {"passed": True, "checks": [{"sentence": "a is within 1"}]}
-    seen.ledger = [Move("promote", "1", "2", "d", "drift: 6 of 6 features", "drift-monitor", gates, at - 1, "m", "done")]
+    seen.ledger = [
+        Move(
+            "promote",
+            "1",
+            "2",
+            "d",
+            "drift: 6 of 6 features",
+            "drift-monitor",
+            gates,
+            at - 1,
+            "m",
+            "done",
+        )
+    ]
     seen.rollout.follow(Desired(version("2")))
     seen.follow(version("2"), bundle, at)
     seen.ingest(report(live(10), version="2") | {"since": at + 1}, at := at + 5)
     told = json.loads(seen.console(at))["timeline"]
-    assert [event["kind"] for event in reversed(told)] == ["swap", "drift", "episode", "retrain", "promote", "gate", "swap"]
+    assert [event["kind"] for event in reversed(told)] == [
+        "swap",
+        "drift",
+        "episode",
+        "retrain",
+        "promote",
+        "gate",
+        "swap",
+    ]
     by_kind = {event["kind"]: event for event in reversed(told)}
     assert by_kind["promote"]["text"] == "Version 2 became champion, after 1 (by drift-monitor)"
     assert by_kind["promote"]["detail"] == ["drift: 6 of 6 features", "a is within 1"]
@@ -144,15 +192,24 @@ def test_the_timeline_tells_of_drift_retraining_gate_promotion_and_swap_in_order
 
 @pytest.mark.parametrize("kind", ["promote", "rollback", "canary", "canary stopped", "outside"])
 def test_every_kind_of_move_has_its_words(kind: Any) -> None:
-    (event,) = timeline([], [Move(kind, "1", "2", "d", "why", "me", {"checks": "no list"}, 5.0)], [], "")
+    (event,) = timeline(
+        [], [Move(kind, "1", "2", "d", "why", "me", {"checks": "no list"}, 5.0)], [], ""
+    )
     assert "2" in event["text"]
     assert event["detail"] == ["why"]
 
 
-def test_the_document_before_the_first_window_and_with_broken_data(watch: Make, report: Make, live: Make) -> None:
+def test_the_document_before_the_first_window_and_with_broken_data(
+    watch: Make, report: Make, live: Make
+) -> None:
     seen = watch()
     document = json.loads(seen.console(NOW))
-    assert (document["status"], document["features"], document["feature_count"], document["verdict"]) == ("ok", [], 6, None)
+    assert (
+        document["status"],
+        document["features"],
+        document["feature_count"],
+        document["verdict"],
+    ) == ("ok", [], 6, None)
     assert document["window"] == {"rows": 0, "size": 100}
     broken = live(100)
     broken[:, 1] = 7.0

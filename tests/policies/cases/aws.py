@@ -11,9 +11,13 @@ PUBLIC_POLICY = "the policy allows everyone: name the principals, or add a condi
 NO_VERSIONS = "versions are not kept: add a BucketVersioning with status Enabled"
 NO_LIFECYCLE = "nothing ever expires: add a BucketLifecycleConfiguration with an enabled rule"
 NO_KMS = "objects are not encrypted with a KMS key: set sseAlgorithm aws:kms and a kmsMasterKeyId"
-ACLS = "ACLs are still in force: add BucketOwnershipControls with objectOwnership BucketOwnerEnforced"
+ACLS = (
+    "ACLs are still in force: add BucketOwnershipControls with objectOwnership BucketOwnerEnforced"
+)
 SSE = "rules.0.applyServerSideEncryptionByDefault"
-BLOCK = "is not true in a BucketPublicAccessBlock of this bucket: block all four kinds of public access"
+BLOCK = (
+    "is not true in a BucketPublicAccessBlock of this bucket: block all four kinds of public access"
+)
 FORCED = "forceDestroy is true: a destroy would delete every model and table in it; set it to false"
 
 STORAGE = [
@@ -21,10 +25,34 @@ STORAGE = [
         "s3-public-access-blocked",
         ("BucketPublicAccessBlock", "restrictPublicBuckets"),
         [
-            Break("BucketPublicAccessBlock", "blockPublicAcls", False, f"blockPublicAcls {BLOCK}", "models"),
-            Break("BucketPublicAccessBlock", "blockPublicPolicy", False, f"blockPublicPolicy {BLOCK}", "models"),
-            Break("BucketPublicAccessBlock", "ignorePublicAcls", REMOVED, f"ignorePublicAcls {BLOCK}", "models"),
-            Break("BucketPublicAccessBlock", "restrictPublicBuckets", False, f"restrictPublicBuckets {BLOCK}", "models"),
+            Break(
+                "BucketPublicAccessBlock",
+                "blockPublicAcls",
+                False,
+                f"blockPublicAcls {BLOCK}",
+                "models",
+            ),
+            Break(
+                "BucketPublicAccessBlock",
+                "blockPublicPolicy",
+                False,
+                f"blockPublicPolicy {BLOCK}",
+                "models",
+            ),
+            Break(
+                "BucketPublicAccessBlock",
+                "ignorePublicAcls",
+                REMOVED,
+                f"ignorePublicAcls {BLOCK}",
+                "models",
+            ),
+            Break(
+                "BucketPublicAccessBlock",
+                "restrictPublicBuckets",
+                False,
+                f"restrictPublicBuckets {BLOCK}",
+                "models",
+            ),
             Break(
                 "BucketPublicAccessBlock",
                 "",
@@ -39,9 +67,27 @@ STORAGE = [
         ("BucketPolicy", "policy"),
         [
             Break("BucketPolicy", "", REMOVED, NO_TLS, "models"),
-            Break("BucketPolicy", "policy", document({**TLS_ONLY, "Effect": "Allow"}), NO_TLS, "models"),
-            Break("BucketPolicy", "policy", document({**TLS_ONLY, "Action": "s3:GetObject"}), NO_TLS, "models"),
-            Break("BucketPolicy", "policy", document({**TLS_ONLY, "Principal": {"AWS": "arn:x"}}), NO_TLS, "models"),
+            Break(
+                "BucketPolicy",
+                "policy",
+                document({**TLS_ONLY, "Effect": "Allow"}),
+                NO_TLS,
+                "models",
+            ),
+            Break(
+                "BucketPolicy",
+                "policy",
+                document({**TLS_ONLY, "Action": "s3:GetObject"}),
+                NO_TLS,
+                "models",
+            ),
+            Break(
+                "BucketPolicy",
+                "policy",
+                document({**TLS_ONLY, "Principal": {"AWS": "arn:x"}}),
+                NO_TLS,
+                "models",
+            ),
             Break(
                 "BucketPolicy",
                 "policy",
@@ -56,14 +102,25 @@ STORAGE = [
         ("BucketPolicy", "policy"),
         [
             Break("BucketPolicy", "policy", document(EVERYONE), PUBLIC_POLICY),
-            Break("BucketPolicy", "policy", document({**EVERYONE, "Principal": {"AWS": ["*"]}}), PUBLIC_POLICY),
+            Break(
+                "BucketPolicy",
+                "policy",
+                document({**EVERYONE, "Principal": {"AWS": ["*"]}}),
+                PUBLIC_POLICY,
+            ),
         ],
     ),
     Case(
         "s3-versioned",
         ("BucketVersioning", "versioningConfiguration.status"),
         [
-            Break("BucketVersioning", "versioningConfiguration.status", "Suspended", NO_VERSIONS, "models"),
+            Break(
+                "BucketVersioning",
+                "versioningConfiguration.status",
+                "Suspended",
+                NO_VERSIONS,
+                "models",
+            ),
             Break("BucketVersioning", "", REMOVED, NO_VERSIONS, "models"),
         ],
     ),
@@ -71,7 +128,9 @@ STORAGE = [
         "s3-lifecycle",
         ("BucketLifecycleConfiguration", "rules"),
         [
-            Break("BucketLifecycleConfiguration", "rules.0.status", "Disabled", NO_LIFECYCLE, "models"),
+            Break(
+                "BucketLifecycleConfiguration", "rules.0.status", "Disabled", NO_LIFECYCLE, "models"
+            ),
             Break("BucketLifecycleConfiguration", "", REMOVED, NO_LIFECYCLE, "models"),
         ],
     ),
@@ -79,8 +138,20 @@ STORAGE = [
         "s3-encrypted-with-kms",
         ("BucketServerSideEncryptionConfiguration", f"{SSE}.kmsMasterKeyId"),
         [
-            Break("BucketServerSideEncryptionConfiguration", f"{SSE}.sseAlgorithm", "AES256", NO_KMS, "models"),
-            Break("BucketServerSideEncryptionConfiguration", f"{SSE}.kmsMasterKeyId", REMOVED, NO_KMS, "models"),
+            Break(
+                "BucketServerSideEncryptionConfiguration",
+                f"{SSE}.sseAlgorithm",
+                "AES256",
+                NO_KMS,
+                "models",
+            ),
+            Break(
+                "BucketServerSideEncryptionConfiguration",
+                f"{SSE}.kmsMasterKeyId",
+                REMOVED,
+                NO_KMS,
+                "models",
+            ),
             Break("BucketServerSideEncryptionConfiguration", "", REMOVED, NO_KMS, "models"),
         ],
     ),
@@ -88,22 +159,40 @@ STORAGE = [
         "s3-acls-off",
         ("BucketOwnershipControls", "rule.objectOwnership"),
         [
-            Break("BucketOwnershipControls", "rule.objectOwnership", "ObjectWriter", ACLS, "models"),
+            Break(
+                "BucketOwnershipControls", "rule.objectOwnership", "ObjectWriter", ACLS, "models"
+            ),
             Break("BucketOwnershipControls", "", REMOVED, ACLS, "models"),
         ],
     ),
     Case(
         "s3-access-logged",
         ("BucketLogging", "targetBucket"),
-        [Break("BucketLogging", "", REMOVED, "access is not logged: add a BucketLogging with a targetBucket", "models")],
+        [
+            Break(
+                "BucketLogging",
+                "",
+                REMOVED,
+                "access is not logged: add a BucketLogging with a targetBucket",
+                "models",
+            )
+        ],
     ),
-    Case("s3-not-force-destroyed", ("models", "forceDestroy"), [Break("models", "forceDestroy", True, FORCED)]),
+    Case(
+        "s3-not-force-destroyed",
+        ("models", "forceDestroy"),
+        [Break("models", "forceDestroy", True, FORCED)],
+    ),
     Case(
         "ebs-volume-encrypted",
         ("volume", "encrypted"),
         [
-            Break("volume", "encrypted", False, "the volume is not encrypted: set encrypted to true"),
-            Break("volume", "encrypted", REMOVED, "the volume is not encrypted: set encrypted to true"),
+            Break(
+                "volume", "encrypted", False, "the volume is not encrypted: set encrypted to true"
+            ),
+            Break(
+                "volume", "encrypted", REMOVED, "the volume is not encrypted: set encrypted to true"
+            ),
         ],
     ),
     Case(
@@ -122,31 +211,56 @@ STORAGE = [
     Case(
         "efs-encrypted",
         ("files", "encrypted"),
-        [Break("files", "encrypted", False, "the file system is not encrypted: set encrypted to true and a kmsKeyId")],
+        [
+            Break(
+                "files",
+                "encrypted",
+                False,
+                "the file system is not encrypted: set encrypted to true and a kmsKeyId",
+            )
+        ],
     ),
 ]
 
 OPEN_API = "the API endpoint is open to {}: set endpointPublicAccess to false, or list networks in publicAccessCidrs"
 NOT_PRIVATE = "the private endpoint is off, so nodes reach the API over the internet: set endpointPrivateAccess to true"
 VERSION = "Kubernetes {} is not in the list of supported versions: set version to one that is"
-EXTENDED = "the cluster would slide into paid extended support: set upgradePolicy.supportType to STANDARD"
-PLAIN_SECRETS = "Kubernetes secrets are not encrypted with a KMS key: set encryptionConfig for secrets"
-CONFIG_MAP = "access is kept in the aws-auth ConfigMap: set authenticationMode to API and use access entries"
+EXTENDED = (
+    "the cluster would slide into paid extended support: set upgradePolicy.supportType to STANDARD"
+)
+PLAIN_SECRETS = (
+    "Kubernetes secrets are not encrypted with a KMS key: set encryptionConfig for secrets"
+)
+CONFIG_MAP = (
+    "access is kept in the aws-auth ConfigMap: set authenticationMode to API and use access entries"
+)
 NO_PROTECTION = "deletionProtection is off: set it to true"
 IMDS = (
     "the metadata service hands out credentials too freely: set metadataOptions.httpTokens to required and"
     " httpPutResponseHopLimit to 1"
 )
 HIDDEN = "whoever creates the cluster stays its administrator: set bootstrapClusterCreatorAdminPermissions to false"
-PUBLIC_NODES = "subnet private gives its machines public addresses: put the nodes into private subnets"
+PUBLIC_NODES = (
+    "subnet private gives its machines public addresses: put the nodes into private subnets"
+)
 
 CLUSTER = [
     Case(
         "eks-endpoint-not-open",
         ("cluster", "vpcConfig.endpointPublicAccess"),
         [
-            Break("cluster", "vpcConfig.endpointPublicAccess", True, OPEN_API.replace("{}", "0.0.0.0/0")),
-            Break("cluster", "vpcConfig.endpointPublicAccess", REMOVED, OPEN_API.replace("{}", "0.0.0.0/0")),
+            Break(
+                "cluster",
+                "vpcConfig.endpointPublicAccess",
+                True,
+                OPEN_API.replace("{}", "0.0.0.0/0"),
+            ),
+            Break(
+                "cluster",
+                "vpcConfig.endpointPublicAccess",
+                REMOVED,
+                OPEN_API.replace("{}", "0.0.0.0/0"),
+            ),
             Break("cluster", "vpcConfig", REMOVED, OPEN_API.replace("{}", "0.0.0.0/0")),
             Break(
                 "cluster",
@@ -219,7 +333,9 @@ CLUSTER = [
         ("cluster", "accessConfig.bootstrapClusterCreatorAdminPermissions"),
         [
             Break("cluster", "accessConfig.bootstrapClusterCreatorAdminPermissions", True, HIDDEN),
-            Break("cluster", "accessConfig.bootstrapClusterCreatorAdminPermissions", REMOVED, HIDDEN),
+            Break(
+                "cluster", "accessConfig.bootstrapClusterCreatorAdminPermissions", REMOVED, HIDDEN
+            ),
         ],
     ),
     Case(
@@ -268,7 +384,12 @@ CLUSTER = [
         "node-pool-limited",
         ("ray-head", "spec.limits.cpu"),
         [
-            Break("ray-head", path, REMOVED, "the pool may grow without end: set spec.limits.cpu and spec.limits.memory")
+            Break(
+                "ray-head",
+                path,
+                REMOVED,
+                "the pool may grow without end: set spec.limits.cpu and spec.limits.memory",
+            )
             for path in ("spec.limits", "spec.limits.cpu", "spec.limits.memory")
         ],
     ),
@@ -277,8 +398,20 @@ CLUSTER = [
         ("RUNTIME_MONITORING", "status"),
         [
             Break("detector", "enable", False, "the detector is off: turn it on"),
-            Break("EKS_AUDIT_LOGS", "status", "DISABLED", "EKS_AUDIT_LOGS is off: turn it on", "detector"),
-            Break("RUNTIME_MONITORING", "", REMOVED, "RUNTIME_MONITORING is off: turn it on", "detector"),
+            Break(
+                "EKS_AUDIT_LOGS",
+                "status",
+                "DISABLED",
+                "EKS_AUDIT_LOGS is off: turn it on",
+                "detector",
+            ),
+            Break(
+                "RUNTIME_MONITORING",
+                "",
+                REMOVED,
+                "RUNTIME_MONITORING is off: turn it on",
+                "detector",
+            ),
         ],
     ),
 ]
@@ -293,13 +426,25 @@ REDIS_OPEN = "anyone in the network may read it: set authToken or userGroupIds"
 
 def of_database(rule: str, key: str, value: object, message: str, *more: object) -> Case:
     """A case of one property of the database."""
-    return Case(rule, ("database", key), [Break("database", key, each, message) for each in (value, *more)])
+    return Case(
+        rule, ("database", key), [Break("database", key, each, message) for each in (value, *more)]
+    )
 
 
 DATABASE = [
-    of_database("rds-not-public", "publiclyAccessible", True, "publiclyAccessible is true: set it to false"),
-    of_database("rds-encrypted", "storageEncrypted", False, "storage is not encrypted: set storageEncrypted to true", REMOVED),
-    of_database("rds-multi-az", "multiAz", False, "there is one zone only: set multiAz to true", REMOVED),
+    of_database(
+        "rds-not-public", "publiclyAccessible", True, "publiclyAccessible is true: set it to false"
+    ),
+    of_database(
+        "rds-encrypted",
+        "storageEncrypted",
+        False,
+        "storage is not encrypted: set storageEncrypted to true",
+        REMOVED,
+    ),
+    of_database(
+        "rds-multi-az", "multiAz", False, "there is one zone only: set multiAz to true", REMOVED
+    ),
     of_database("rds-deletion-protected", "deletionProtection", False, NO_PROTECTION, REMOVED),
     of_database("rds-final-snapshot", "skipFinalSnapshot", True, SNAPSHOT),
     Case(
@@ -330,7 +475,9 @@ DATABASE = [
         "the PostgreSQL log stays on the machine: add postgresql to enabledCloudwatchLogsExports",
         REMOVED,
     ),
-    of_database("rds-own-parameters", "parameterGroupName", "default.postgres17", DEFAULT_GROUP, REMOVED),
+    of_database(
+        "rds-own-parameters", "parameterGroupName", "default.postgres17", DEFAULT_GROUP, REMOVED
+    ),
     of_database("rds-password-managed", "manageMasterUserPassword", False, PASSWORD, REMOVED),
     Case(
         "rds-tls-only",
@@ -345,11 +492,25 @@ DATABASE = [
         "redis-encrypted",
         ("redis", "transitEncryptionEnabled"),
         [
-            Break("redis", "atRestEncryptionEnabled", False, "atRestEncryptionEnabled is off: set it to true"),
-            Break("redis", "transitEncryptionEnabled", REMOVED, "transitEncryptionEnabled is off: set it to true"),
+            Break(
+                "redis",
+                "atRestEncryptionEnabled",
+                False,
+                "atRestEncryptionEnabled is off: set it to true",
+            ),
+            Break(
+                "redis",
+                "transitEncryptionEnabled",
+                REMOVED,
+                "transitEncryptionEnabled is off: set it to true",
+            ),
         ],
     ),
-    Case("redis-asks-for-a-password", ("redis", "authToken"), [Break("redis", "authToken", REMOVED, REDIS_OPEN)]),
+    Case(
+        "redis-asks-for-a-password",
+        ("redis", "authToken"),
+        [Break("redis", "authToken", REMOVED, REDIS_OPEN)],
+    ),
 ]
 
 WORLD = "the whole internet may reach port {}: name the networks or security groups that need it"
@@ -366,11 +527,26 @@ NETWORK = [
             Break(
                 "sg",
                 "ingress.0",
-                {"protocol": "tcp", "fromPort": 8000.0, "toPort": 9000.0, "ipv6CidrBlocks": ["::/0"]},
+                {
+                    "protocol": "tcp",
+                    "fromPort": 8000.0,
+                    "toPort": 9000.0,
+                    "ipv6CidrBlocks": ["::/0"],
+                },
                 f"ingress 0: {WORLD.replace('{}', '8265, 8404')}",
             ),
-            Break("sg-rule", "", {"type": "egress", "ipProtocol": "-1", "cidrIpv4": "0.0.0.0/0"}, WORLD.replace("{}", "0-65535")),
-            Break("sg", "ingress.0", {"cidrBlocks": ["0.0.0.0/0"], "toPort": 22.0}, f"ingress 0: {WORLD.replace('{}', '22')}"),
+            Break(
+                "sg-rule",
+                "",
+                {"type": "egress", "ipProtocol": "-1", "cidrIpv4": "0.0.0.0/0"},
+                WORLD.replace("{}", "0-65535"),
+            ),
+            Break(
+                "sg",
+                "ingress.0",
+                {"cidrBlocks": ["0.0.0.0/0"], "toPort": 22.0},
+                f"ingress 0: {WORLD.replace('{}', '22')}",
+            ),
             Break(
                 "sg",
                 "ingress.0",
@@ -384,14 +560,27 @@ NETWORK = [
         "default-sg-closed",
         ("default-sg", "ingress"),
         [
-            Break("default-sg", key, [{"protocol": "-1"}], "the default security group has rules: remove ingress and egress")
+            Break(
+                "default-sg",
+                key,
+                [{"protocol": "-1"}],
+                "the default security group has rules: remove ingress and egress",
+            )
             for key in ("ingress", "egress")
         ],
     ),
     Case(
         "vpc-flow-logged",
         None,
-        [Break("flow-log", "", REMOVED, "traffic is not logged: add an aws.ec2.FlowLog for the VPC", "vpc")],
+        [
+            Break(
+                "flow-log",
+                "",
+                REMOVED,
+                "traffic is not logged: add an aws.ec2.FlowLog for the VPC",
+                "vpc",
+            )
+        ],
     ),
     Case("vpc-default-sg-managed", None, [Break("default-sg", "", REMOVED, NO_DEFAULT_SG, "vpc")]),
     Case(
@@ -408,7 +597,9 @@ NETWORK = [
     ),
 ]
 
-ADMIN = "it allows every action on everything: list the actions and resources that the workload needs"
+ADMIN = (
+    "it allows every action on everything: list the actions and resources that the workload needs"
+)
 EVERYWHERE = "{} is allowed on every resource: name the ARNs, or add a condition"
 DECRYPT = "it may decrypt with every key: name the key's ARN"
 ANYONE = "anyone may assume the role: name the principals in assumeRolePolicy"
@@ -422,7 +613,12 @@ IDENTITY = [
         ("policy", "policy"),
         [
             Break("policy", "policy", document(allow("*", "*")), ADMIN),
-            Break("serve-role", "inlinePolicies.0.policy", document(allow(["*"], ["*"])), f"inline policy read: {ADMIN}"),
+            Break(
+                "serve-role",
+                "inlinePolicies.0.policy",
+                document(allow(["*"], ["*"])),
+                f"inline policy read: {ADMIN}",
+            ),
         ],
     ),
     Case(
@@ -441,9 +637,24 @@ IDENTITY = [
         "iam-no-data-wildcard",
         ("serve-role", "inlinePolicies.0.policy"),
         [
-            Break("policy", "policy", document(allow("s3:GetObject", "*")), EVERYWHERE.replace("{}", "s3:GetObject")),
-            Break("policy", "policy", document(allow("s3:ListBucket", "*")), EVERYWHERE.replace("{}", "s3:ListBucket")),
-            Break("policy", "policy", document(allow("ec2:RunInstances", "*")), EVERYWHERE.replace("{}", "ec2:RunInstances")),
+            Break(
+                "policy",
+                "policy",
+                document(allow("s3:GetObject", "*")),
+                EVERYWHERE.replace("{}", "s3:GetObject"),
+            ),
+            Break(
+                "policy",
+                "policy",
+                document(allow("s3:ListBucket", "*")),
+                EVERYWHERE.replace("{}", "s3:ListBucket"),
+            ),
+            Break(
+                "policy",
+                "policy",
+                document(allow("ec2:RunInstances", "*")),
+                EVERYWHERE.replace("{}", "ec2:RunInstances"),
+            ),
         ],
     ),
     Case(
@@ -451,7 +662,12 @@ IDENTITY = [
         ("policy", "policy"),
         [
             Break("policy", "policy", document(allow("kms:Decrypt", "*")), DECRYPT),
-            Break("policy", "policy", document(allow("kms:*", "arn:aws:kms:eu-west-1:1:key/*")), DECRYPT),
+            Break(
+                "policy",
+                "policy",
+                document(allow("kms:*", "arn:aws:kms:eu-west-1:1:key/*")),
+                DECRYPT,
+            ),
         ],
     ),
     Case(
@@ -472,27 +688,66 @@ IDENTITY = [
         ("serve-role", "assumeRolePolicy"),
         [
             Break("serve-role", "assumeRolePolicy", document(trust(AWS="*")), ANYONE),
-            Break("serve-role", "assumeRolePolicy", document({**trust(), "Principal": "*"}), ANYONE),
+            Break(
+                "serve-role", "assumeRolePolicy", document({**trust(), "Principal": "*"}), ANYONE
+            ),
         ],
     ),
     Case(
         "oidc-trust-pinned",
         ("apply-role", "assumeRolePolicy"),
         [
-            Break("apply-role", "assumeRolePolicy", github("repo:acme/*"), PINNED.replace("{}", "the subject")),
-            Break("apply-role", "assumeRolePolicy", github("repo:acme/vigil:*"), PINNED.replace("{}", "the subject")),
-            Break("apply-role", "assumeRolePolicy", github("repo:acme/vigil"), PINNED.replace("{}", "the subject")),
-            Break("apply-role", "assumeRolePolicy", github([]), PINNED.replace("{}", "the subject")),
-            Break("apply-role", "assumeRolePolicy", github(audience="any"), PINNED.replace("{}", "the audience")),
-            Break("apply-role", "assumeRolePolicy", github(operator="StringLike"), PINNED.replace("{}", "the audience")),
+            Break(
+                "apply-role",
+                "assumeRolePolicy",
+                github("repo:acme/*"),
+                PINNED.replace("{}", "the subject"),
+            ),
+            Break(
+                "apply-role",
+                "assumeRolePolicy",
+                github("repo:acme/vigil:*"),
+                PINNED.replace("{}", "the subject"),
+            ),
+            Break(
+                "apply-role",
+                "assumeRolePolicy",
+                github("repo:acme/vigil"),
+                PINNED.replace("{}", "the subject"),
+            ),
+            Break(
+                "apply-role", "assumeRolePolicy", github([]), PINNED.replace("{}", "the subject")
+            ),
+            Break(
+                "apply-role",
+                "assumeRolePolicy",
+                github(audience="any"),
+                PINNED.replace("{}", "the audience"),
+            ),
+            Break(
+                "apply-role",
+                "assumeRolePolicy",
+                github(operator="StringLike"),
+                PINNED.replace("{}", "the audience"),
+            ),
         ],
     ),
     Case(
         "kms-rotated",
         ("key", "enableKeyRotation"),
         [
-            Break("key", "enableKeyRotation", False, "the key never changes: set enableKeyRotation to true"),
-            Break("key", "enableKeyRotation", REMOVED, "the key never changes: set enableKeyRotation to true"),
+            Break(
+                "key",
+                "enableKeyRotation",
+                False,
+                "the key never changes: set enableKeyRotation to true",
+            ),
+            Break(
+                "key",
+                "enableKeyRotation",
+                REMOVED,
+                "the key never changes: set enableKeyRotation to true",
+            ),
         ],
     ),
     Case(
@@ -520,14 +775,21 @@ IDENTITY = [
 ]
 
 MOVABLE = "a tag can be moved to another image: set imageTagMutability to IMMUTABLE"
-NO_ECR_KEY = "images are not encrypted with a KMS key: set encryptionConfigurations to encryptionType KMS"
+NO_ECR_KEY = (
+    "images are not encrypted with a KMS key: set encryptionConfigurations to encryptionType KMS"
+)
 
 REGISTRY = [
     Case(
         "ecr-scanned",
         ("repository", "imageScanningConfiguration.scanOnPush"),
         [
-            Break("repository", path, value, "images are not scanned: set imageScanningConfiguration.scanOnPush to true")
+            Break(
+                "repository",
+                path,
+                value,
+                "images are not scanned: set imageScanningConfiguration.scanOnPush to true",
+            )
             for path, value in (
                 ("imageScanningConfiguration.scanOnPush", False),
                 ("imageScanningConfiguration", REMOVED),
@@ -545,7 +807,15 @@ REGISTRY = [
     Case(
         "ecr-lifecycle",
         None,
-        [Break("ecr-lifecycle", "", REMOVED, "images pile up: add an aws.ecr.LifecyclePolicy", "repository")],
+        [
+            Break(
+                "ecr-lifecycle",
+                "",
+                REMOVED,
+                "images pile up: add an aws.ecr.LifecyclePolicy",
+                "repository",
+            )
+        ],
     ),
     Case(
         "ecr-encrypted",
@@ -637,7 +907,9 @@ STREAM = [
     ),
 ]
 
-MACHINE = "{} is not in the list of machine types: choose one that is, or extend the parameter `allowed`"
+MACHINE = (
+    "{} is not in the list of machine types: choose one that is, or extend the parameter `allowed`"
+)
 NAT_S3 = "traffic to S3 is paid for at the NAT gateway: add a gateway VpcEndpoint for S3"
 BUDGET = "nobody is told when costs run away: add an aws.budgets.Budget with a notification"
 GP2 = "{} is gp2: use gp3, which is cheaper and faster"
@@ -660,20 +932,46 @@ COST = [
         "machine-type-allowed",
         ("nodes", "instanceTypes"),
         [
-            Break("nodes", "instanceTypes", ["m7g.large", "p5.48xlarge"], MACHINE.replace("{}", "p5.48xlarge")),
-            Break("database", "instanceClass", "db.r7g.16xlarge", MACHINE.replace("{}", "db.r7g.16xlarge")),
-            Break("template", "instanceType", "u-6tb1.metal", MACHINE.replace("{}", "u-6tb1.metal")),
+            Break(
+                "nodes",
+                "instanceTypes",
+                ["m7g.large", "p5.48xlarge"],
+                MACHINE.replace("{}", "p5.48xlarge"),
+            ),
+            Break(
+                "database",
+                "instanceClass",
+                "db.r7g.16xlarge",
+                MACHINE.replace("{}", "db.r7g.16xlarge"),
+            ),
+            Break(
+                "template", "instanceType", "u-6tb1.metal", MACHINE.replace("{}", "u-6tb1.metal")
+            ),
         ],
     ),
     Case(
         "node-group-bounded",
         ("nodes", "scalingConfig.maxSize"),
-        [Break("nodes", "scalingConfig.maxSize", 100.0, "the group may grow to 100 nodes: lower scalingConfig.maxSize")],
+        [
+            Break(
+                "nodes",
+                "scalingConfig.maxSize",
+                100.0,
+                "the group may grow to 100 nodes: lower scalingConfig.maxSize",
+            )
+        ],
     ),
     Case(
         "node-pool-bounded",
         ("ray-serve", "spec.limits.cpu"),
-        [Break("ray-serve", "spec.limits.cpu", "2000", "the pool may grow to 2000 CPUs: lower spec.limits.cpu")],
+        [
+            Break(
+                "ray-serve",
+                "spec.limits.cpu",
+                "2000",
+                "the pool may grow to 2000 CPUs: lower spec.limits.cpu",
+            )
+        ],
     ),
     Case(
         "s3-traffic-stays-inside",
@@ -690,7 +988,12 @@ COST = [
         [
             Break("volume", "type", "gp2", GP2.replace("{}", "the volume")),
             Break("database", "storageType", "gp2", GP2.replace("{}", "the storage")),
-            Break("template", "blockDeviceMappings.0.ebs.volumeType", "gp2", GP2.replace("{}", "device /dev/xvda")),
+            Break(
+                "template",
+                "blockDeviceMappings.0.ebs.volumeType",
+                "gp2",
+                GP2.replace("{}", "device /dev/xvda"),
+            ),
         ],
     ),
 ]

@@ -21,8 +21,15 @@ JOB_BOX = "spec.jobTemplate.spec.template.spec.containers.0"
 
 def of_box(rule: str, path: str, value: Any, message: str, *more: Any) -> Case:
     """A case of one property of MLflow's container, and of the same property of a Ray worker's."""
-    breaks = [Break("mlflow", f"{BOX}.{path}", each, f"container mlflow: {message}") for each in (value, *more)]
-    breaks.append(Break("serve", f"{WORKER_BOX}.{path}", value, f"worker group serve, container ray: {message}"))
+    breaks = [
+        Break("mlflow", f"{BOX}.{path}", each, f"container mlflow: {message}")
+        for each in (value, *more)
+    ]
+    breaks.append(
+        Break(
+            "serve", f"{WORKER_BOX}.{path}", value, f"worker group serve, container ray: {message}"
+        )
+    )
     return Case(rule, ("mlflow", f"{BOX}.{path}"), breaks)
 
 
@@ -57,7 +64,12 @@ WORKLOAD = [
         [
             Break("mlflow", f"{POD}.hostNetwork", True, SHARES.replace("{}", "hostNetwork")),
             Break("mlflow", f"{POD}.hostPID", True, SHARES.replace("{}", "hostPID")),
-            Break("serve", f"{HEAD}.template.spec.hostIPC", True, f"head: {SHARES.replace('{}', 'hostIPC')}"),
+            Break(
+                "serve",
+                f"{HEAD}.template.spec.hostIPC",
+                True,
+                f"head: {SHARES.replace('{}', 'hostIPC')}",
+            ),
         ],
     ),
     Case(
@@ -72,7 +84,12 @@ WORKLOAD = [
             )
         ],
     ),
-    of_box("pod-no-host-ports", "ports", [{"hostPort": 80.0}], "it takes port 80 of the node: remove hostPort"),
+    of_box(
+        "pod-no-host-ports",
+        "ports",
+        [{"hostPort": 80.0}],
+        "it takes port 80 of the node: remove hostPort",
+    ),
     of_box(
         "pod-no-privilege-escalation",
         "securityContext.allowPrivilegeEscalation",
@@ -109,7 +126,12 @@ WORKLOAD = [
         "pod-seccomp",
         ("mlflow", f"{POD}.securityContext.seccompProfile.type"),
         [
-            Break("mlflow", f"{SECURE}.seccompProfile", {"type": "Unconfined"}, f"container mlflow: {SECCOMP}"),
+            Break(
+                "mlflow",
+                f"{SECURE}.seccompProfile",
+                {"type": "Unconfined"},
+                f"container mlflow: {SECCOMP}",
+            ),
             Break(
                 "retrain",
                 "spec.jobTemplate.spec.template.spec.securityContext.seccompProfile",
@@ -149,7 +171,10 @@ WORKLOAD = [
                 f"{JOB_BOX}.resources",
                 REMOVED,
                 "container submit: "
-                + MISSING.replace("{}", "resources.requests.cpu, resources.requests.memory, resources.limits.memory"),
+                + MISSING.replace(
+                    "{}",
+                    "resources.requests.cpu, resources.requests.memory, resources.limits.memory",
+                ),
             ),
         ],
     ),
@@ -159,16 +184,36 @@ WORKLOAD = [
         [
             Break("mlflow", f"{POD}.automountServiceAccountToken", REMOVED, TOKEN),
             Break("mlflow", f"{POD}.automountServiceAccountToken", True, TOKEN),
-            Break("serve", f"{HEAD}.template.spec.automountServiceAccountToken", True, f"head: {TOKEN}"),
-            Break("serve", f"{WORKER}.template.spec.automountServiceAccountToken", True, f"worker group serve: {TOKEN}"),
+            Break(
+                "serve",
+                f"{HEAD}.template.spec.automountServiceAccountToken",
+                True,
+                f"head: {TOKEN}",
+            ),
+            Break(
+                "serve",
+                f"{WORKER}.template.spec.automountServiceAccountToken",
+                True,
+                f"worker group serve: {TOKEN}",
+            ),
         ],
     ),
     Case(
         "not-in-default-namespace",
         ("config", "metadata.namespace"),
         [
-            Break("config", "metadata.namespace", "default", "it lands in the default namespace: set metadata.namespace"),
-            Break("serve", "metadata.namespace", REMOVED, "it lands in the default namespace: set metadata.namespace"),
+            Break(
+                "config",
+                "metadata.namespace",
+                "default",
+                "it lands in the default namespace: set metadata.namespace",
+            ),
+            Break(
+                "serve",
+                "metadata.namespace",
+                REMOVED,
+                "it lands in the default namespace: set metadata.namespace",
+            ),
         ],
     ),
     Case(
@@ -197,21 +242,46 @@ WORKLOAD = [
             Break(
                 "mlflow",
                 f"{BOX}.env.2",
-                {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+                {
+                    "name": "AWS_SECRET_ACCESS_KEY",
+                    "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}},
+                },
                 f"container mlflow: {IN_ENV.replace('{}', 'AWS_SECRET_ACCESS_KEY')}",
             ),
-            Break("mlflow", f"{BOX}.env.2.value", f"id={KEY}", f"container mlflow: {IN_ENV.replace('{}', 'LOG_LEVEL')}"),
+            Break(
+                "mlflow",
+                f"{BOX}.env.2.value",
+                f"id={KEY}",
+                f"container mlflow: {IN_ENV.replace('{}', 'LOG_LEVEL')}",
+            ),
         ],
     ),
     Case(
         "no-static-keys-stored",
         ("k8s-secret", "data.token"),
         [
-            Break("k8s-secret", "data", {"AWS_SECRET_ACCESS_KEY": "eA=="}, f"AWS_SECRET_ACCESS_KEY: {STORED}"),
-            Break("k8s-secret", "data.token", base64.b64encode(KEY.encode()).decode(), f"token: {STORED}"),
-            Break("k8s-secret", "stringData", {"aws_access_key_id": "x"}, f"aws_access_key_id: {STORED}"),
+            Break(
+                "k8s-secret",
+                "data",
+                {"AWS_SECRET_ACCESS_KEY": "eA=="},
+                f"AWS_SECRET_ACCESS_KEY: {STORED}",
+            ),
+            Break(
+                "k8s-secret",
+                "data.token",
+                base64.b64encode(KEY.encode()).decode(),
+                f"token: {STORED}",
+            ),
+            Break(
+                "k8s-secret",
+                "stringData",
+                {"aws_access_key_id": "x"},
+                f"aws_access_key_id: {STORED}",
+            ),
             Break("config", "data.level", "export AWS_SECRET_ACCESS_KEY=x", f"level: {STORED}"),
-            Break("config", "data.level", f"[default]\nAWS_ACCESS_KEY_ID={KEY}", f"level: {STORED}"),
+            Break(
+                "config", "data.level", f"[default]\nAWS_ACCESS_KEY_ID={KEY}", f"level: {STORED}"
+            ),
             Break("release", "values.list.0", KEY, f"values.list.0: {STORED}"),
         ],
     ),
@@ -235,8 +305,16 @@ NETWORK = [
             Break("default-deny", "", REMOVED, DENY, "namespace"),
             Break("default-deny", "metadata.namespace", "other", DENY, "namespace"),
             Break("default-deny", "spec.policyTypes", ["Ingress"], DENY, "namespace"),
-            Break("default-deny", "spec.podSelector", {"matchLabels": {"app": "x"}}, DENY, "namespace"),
-            Break("default-deny", "spec.podSelector", {"matchExpressions": [{"key": "x"}]}, DENY, "namespace"),
+            Break(
+                "default-deny", "spec.podSelector", {"matchLabels": {"app": "x"}}, DENY, "namespace"
+            ),
+            Break(
+                "default-deny",
+                "spec.podSelector",
+                {"matchExpressions": [{"key": "x"}]},
+                DENY,
+                "namespace",
+            ),
             Break("default-deny", "spec.ingress", [{}], DENY, "namespace"),
             Break("default-deny", "spec.egress", [{}], DENY, "namespace"),
         ],
@@ -244,7 +322,9 @@ NETWORK = [
 ]
 
 MOVES = "image {} may change under its name: name it by digest, or by a full version or commit"
-ELSEWHERE = "image {} comes from a registry that is not in the list: copy it to ECR, or allow its registry"
+ELSEWHERE = (
+    "image {} comes from a registry that is not in the list: copy it to ECR, or allow its registry"
+)
 CHART = "chart version {} is not exact: set version to a full version"
 
 IMAGES = [
@@ -252,16 +332,33 @@ IMAGES = [
         "image-pinned",
         ("mlflow", f"{BOX}.image"),
         [
-            Break("mlflow", f"{BOX}.image", image, f"container mlflow: {MOVES.replace('{}', image)}")
-            for image in ("quay.io/mlflow", "quay.io/mlflow:latest", "quay.io/mlflow:3.17", "quay.io:443/mlflow:main")
+            Break(
+                "mlflow", f"{BOX}.image", image, f"container mlflow: {MOVES.replace('{}', image)}"
+            )
+            for image in (
+                "quay.io/mlflow",
+                "quay.io/mlflow:latest",
+                "quay.io/mlflow:3.17",
+                "quay.io:443/mlflow:main",
+            )
         ],
     ),
     Case(
         "image-from-allowed-registry",
         ("mlflow", f"{BOX}.image"),
         [
-            Break("mlflow", f"{BOX}.image", image, f"container mlflow: {ELSEWHERE.replace('{}', image)}")
-            for image in ("python:3.12.1", "acme/mlflow:3.17.2", "ghcr.io/mlflow/mlflow:3.17.2", "localhost:5000/x:1.0.0")
+            Break(
+                "mlflow",
+                f"{BOX}.image",
+                image,
+                f"container mlflow: {ELSEWHERE.replace('{}', image)}",
+            )
+            for image in (
+                "python:3.12.1",
+                "acme/mlflow:3.17.2",
+                "ghcr.io/mlflow/mlflow:3.17.2",
+                "localhost:5000/x:1.0.0",
+            )
         ],
     ),
     Case(
@@ -276,7 +373,14 @@ IMAGES = [
     Case(
         "chart-atomic",
         ("release", "atomic"),
-        [Break("release", "atomic", REMOVED, "a failed upgrade would stay half done: set atomic to true")],
+        [
+            Break(
+                "release",
+                "atomic",
+                REMOVED,
+                "a failed upgrade would stay half done: set atomic to true",
+            )
+        ],
     ),
     Case(
         "argocd-revision-named",
@@ -294,9 +398,7 @@ IMAGES = [
 ]
 
 REACHED = "port {} can be reached from outside, and whoever reaches it runs code here: route to the Serve port alone"
-HEAD_OPEN = (
-    "head: its Service opens dashboard, client and GCS to the outside: set serviceType to ClusterIP and enableIngress to false"
-)
+HEAD_OPEN = "head: its Service opens dashboard, client and GCS to the outside: set serviceType to ClusterIP and enableIngress to false"
 OLD_RAY = "Ray {} has no usable authentication: set rayVersion to the minimum or later"
 NO_TOKEN = "anyone in the network may submit jobs: set authOptions.mode to token"
 SPOT = "head: it may land on a spot node: select nodes that are on demand"
@@ -309,17 +411,21 @@ DIFFERS = "worker group serve: {} differs from the head's: set it alike on the h
 NAMED = "serveConfigV2 names a model version in {}: a promotion would restart or unroute replicas; move the alias instead"
 QUEUE = "deployment Detector: requests may queue without end: set max_queued_requests"
 FEW = "deployment Detector: {} replicas serve: set autoscaling_config.min_replicas to 2 or more"
-BOUNDS = (
-    "worker group serve: replica bounds {} are wrong: set minReplicas <= maxReplicas, and maxReplicas within the parameter `most`"
-)
+BOUNDS = "worker group serve: replica bounds {} are wrong: set minReplicas <= maxReplicas, and maxReplicas within the parameter `most`"
 UNREADABLE = "serveConfigV2 holds no applications: write YAML with a list of them"
 ROOM = "an upgrade needs {}: raise the limits, or set upgradeStrategy.type to None"
 FIGHTS = "Argo CD would fight Ray's autoscaler: add {}"
 POOL = "spec.template.spec.requirements.0"
 POOL_CAPACITY = f"{POOL}.values"
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
-CAPACITY_TERM = {"matchExpressions": [{"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]}]}
-SPOT_OR_NOT = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [CAPACITY_TERM, {"matchExpressions": []}]}}}
+CAPACITY_TERM = {
+    "matchExpressions": [
+        {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]}
+    ]
+}
+SPOT_OR_NOT = {
+    "nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [CAPACITY_TERM, {"matchExpressions": []}]}}
+}
 NO_GCS = "the loss of the head's pod takes every replica along: set gcsFaultToleranceOptions"
 DEAD = (
     "head: its autoscaler dies without a token for the Kubernetes API, and no worker is made:"
@@ -359,22 +465,45 @@ RAY = [
         "ray-ports-inside",
         ("ingress", "spec.rules"),
         [
-            Break("ingress", "spec.rules.0.http.paths.0.backend.service.port.number", 8265.0, REACHED.replace("{}", "8265")),
+            Break(
+                "ingress",
+                "spec.rules.0.http.paths.0.backend.service.port.number",
+                8265.0,
+                REACHED.replace("{}", "8265"),
+            ),
             Break(
                 "ingress",
                 "spec.rules.0.http.paths.0.backend.service.port",
                 {"name": "dashboard"},
                 REACHED.replace("{}", "dashboard"),
             ),
-            Break("ingress", "spec.defaultBackend", {"service": {"port": {"number": 5000.0}}}, REACHED.replace("{}", "5000")),
-            Break("route", "spec.rules.0.backendRefs.0.port", 10001.0, REACHED.replace("{}", "10001")),
+            Break(
+                "ingress",
+                "spec.defaultBackend",
+                {"service": {"port": {"number": 5000.0}}},
+                REACHED.replace("{}", "5000"),
+            ),
+            Break(
+                "route", "spec.rules.0.backendRefs.0.port", 10001.0, REACHED.replace("{}", "10001")
+            ),
             Break(
                 "service",
                 "spec",
-                {"type": "LoadBalancer", "ports": [{"port": 80.0, "targetPort": 8404.0}, {"name": "gcs", "port": 6379.0}]},
+                {
+                    "type": "LoadBalancer",
+                    "ports": [
+                        {"port": 80.0, "targetPort": 8404.0},
+                        {"name": "gcs", "port": 6379.0},
+                    ],
+                },
                 REACHED.replace("{}", "8404, 6379, gcs"),
             ),
-            Break("service", "spec", {"type": "NodePort", "ports": [{"port": 8265.0}]}, REACHED.replace("{}", "8265")),
+            Break(
+                "service",
+                "spec",
+                {"type": "NodePort", "ports": [{"port": 8265.0}]},
+                REACHED.replace("{}", "8265"),
+            ),
         ],
     ),
     Case(
@@ -389,8 +518,18 @@ RAY = [
         "ray-version-supported",
         ("serve", "spec.rayClusterConfig.rayVersion"),
         [
-            Break("serve", "spec.rayClusterConfig.rayVersion", "2.51.2", OLD_RAY.replace("{}", "2.51.2")),
-            Break("serve", "spec.rayClusterConfig.rayVersion", REMOVED, OLD_RAY.replace("{}", "(no rayVersion)")),
+            Break(
+                "serve",
+                "spec.rayClusterConfig.rayVersion",
+                "2.51.2",
+                OLD_RAY.replace("{}", "2.51.2"),
+            ),
+            Break(
+                "serve",
+                "spec.rayClusterConfig.rayVersion",
+                REMOVED,
+                OLD_RAY.replace("{}", "(no rayVersion)"),
+            ),
         ],
     ),
     Case(
@@ -421,7 +560,9 @@ RAY = [
             Break("ray-head", POOL_CAPACITY, ["spot", "on-demand"], SPOT, "serve"),
             Break("ray-head", f"{POOL}.operator", "NotIn", SPOT, "serve"),
             Break("ray-head", "", REMOVED, SPOT, "serve"),
-            Break("serve", f"{HEAD}.template.spec.nodeSelector", {"kubernetes.io/arch": "arm64"}, SPOT),
+            Break(
+                "serve", f"{HEAD}.template.spec.nodeSelector", {"kubernetes.io/arch": "arm64"}, SPOT
+            ),
             Break("serve", f"{HEAD}.template.spec", {"affinity": SPOT_OR_NOT}, SPOT),
             Break("serve", f"{HEAD}.template.spec.nodeSelector", REMOVED, SPOT),
         ],
@@ -439,7 +580,10 @@ RAY = [
         ("serve", f"{WORKER}.template.spec.terminationGracePeriodSeconds"),
         [
             Break(
-                "serve", f"{WORKER}.template.spec.terminationGracePeriodSeconds", 60.0, KILLED.format("worker group serve", 130)
+                "serve",
+                f"{WORKER}.template.spec.terminationGracePeriodSeconds",
+                60.0,
+                KILLED.format("worker group serve", 130),
             ),
             Break(
                 "serve",
@@ -453,7 +597,12 @@ RAY = [
         "ray-haproxy-agrees",
         ("serve", f"{WORKER_BOX}.env.0.value"),
         [
-            Break("serve", f"{WORKER_BOX}.env.0.value", "0", DIFFERS.replace("{}", "RAY_SERVE_ENABLE_HA_PROXY")),
+            Break(
+                "serve",
+                f"{WORKER_BOX}.env.0.value",
+                "0",
+                DIFFERS.replace("{}", "RAY_SERVE_ENABLE_HA_PROXY"),
+            ),
             Break(
                 "serve",
                 f"{WORKER_BOX}.env",
@@ -515,7 +664,12 @@ RAY = [
             Break("serve", f"{WORKER}.maxReplicas", 1.0, BOUNDS.replace("{}", "2..1")),
             Break("serve", f"{WORKER}.maxReplicas", 500.0, BOUNDS.replace("{}", "2..500")),
             Break("serve", f"{WORKER}.maxReplicas", REMOVED, BOUNDS.replace("{}", "2..0")),
-            Break("serve", WORKER, {"groupName": "serve", "maxReplicas": 0.0}, BOUNDS.replace("{}", "0..0")),
+            Break(
+                "serve",
+                WORKER,
+                {"groupName": "serve", "maxReplicas": 0.0},
+                BOUNDS.replace("{}", "0..0"),
+            ),
         ],
     ),
     Case(
@@ -536,23 +690,48 @@ RAY = [
         ("ray-serve", "spec.limits.cpu"),
         [
             Break(
-                "ray-serve", "spec.limits.cpu", "12", ROOM.replace("{}", "16 CPUs where the limits (ray-serve) allow 12"), "serve"
+                "ray-serve",
+                "spec.limits.cpu",
+                "12",
+                ROOM.replace("{}", "16 CPUs where the limits (ray-serve) allow 12"),
+                "serve",
             ),
-            Break("ray-head", "spec.limits.cpu", "2", ROOM.replace("{}", "4 CPUs where the limits (ray-head) allow 2"), "serve"),
-            Break("ray-head", "", REMOVED, ROOM.replace("{}", "4 CPUs where the limits (no node pool) allow 0"), "serve"),
+            Break(
+                "ray-head",
+                "spec.limits.cpu",
+                "2",
+                ROOM.replace("{}", "4 CPUs where the limits (ray-head) allow 2"),
+                "serve",
+            ),
+            Break(
+                "ray-head",
+                "",
+                REMOVED,
+                ROOM.replace("{}", "4 CPUs where the limits (no node pool) allow 0"),
+                "serve",
+            ),
         ],
     ),
     Case(
         "serve-config-readable",
         ("serve", "spec.serveConfigV2"),
-        [Break("serve", "spec.serveConfigV2", value, UNREADABLE) for value in ("a: [", "applications: []", REMOVED)],
+        [
+            Break("serve", "spec.serveConfigV2", value, UNREADABLE)
+            for value in ("a: [", "applications: []", REMOVED)
+        ],
     ),
     Case(
         "serve-config-without-versions",
         ("serve", "spec.serveConfigV2"),
         [
-            versions(NAMED.replace("{}", "vigil.deployments.0.user_config.model_version"), user_config={"model_version": "3"}),
-            versions(NAMED.replace("{}", "vigil.deployments.0.user_config.uri"), user_config={"uri": "models:/vigil/3"}),
+            versions(
+                NAMED.replace("{}", "vigil.deployments.0.user_config.model_version"),
+                user_config={"model_version": "3"},
+            ),
+            versions(
+                NAMED.replace("{}", "vigil.deployments.0.user_config.uri"),
+                user_config={"uri": "models:/vigil/3"},
+            ),
         ],
     ),
     Case(
@@ -577,19 +756,25 @@ RAY = [
                 "application",
                 "spec.ignoreDifferences.0.group",
                 "apps",
-                FIGHTS.replace("{}", "ignoreDifferences of ray.io for the replicas of worker groups"),
+                FIGHTS.replace(
+                    "{}", "ignoreDifferences of ray.io for the replicas of worker groups"
+                ),
             ),
             Break(
                 "application",
                 "spec.ignoreDifferences",
                 REMOVED,
-                FIGHTS.replace("{}", "ignoreDifferences of ray.io for the replicas of worker groups"),
+                FIGHTS.replace(
+                    "{}", "ignoreDifferences of ray.io for the replicas of worker groups"
+                ),
             ),
             Break(
                 "application",
                 "spec.ignoreDifferences.0.jqPathExpressions",
                 [".status"],
-                FIGHTS.replace("{}", "ignoreDifferences of ray.io for the replicas of worker groups"),
+                FIGHTS.replace(
+                    "{}", "ignoreDifferences of ray.io for the replicas of worker groups"
+                ),
             ),
             Break(
                 "application",
@@ -658,24 +843,49 @@ TRACKING = [
         "mlflow-no-default-password",
         ("config", "data.level"),
         [
-            Break("mlflow", f"{BOX}.env.2.value", "password1234", f"container mlflow, LOG_LEVEL: {KNOWN}"),
+            Break(
+                "mlflow",
+                f"{BOX}.env.2.value",
+                "password1234",
+                f"container mlflow, LOG_LEVEL: {KNOWN}",
+            ),
             Break("config", "data.level", "admin_password = password\n", f"level: {KNOWN}"),
-            Break("k8s-secret", "data.token", base64.b64encode(b"password1234").decode(), f"token: {KNOWN}"),
-            Break("release", "values.auth", {"adminPassword": "password1234"}, f"values.auth.adminPassword: {KNOWN}"),
+            Break(
+                "k8s-secret",
+                "data.token",
+                base64.b64encode(b"password1234").decode(),
+                f"token: {KNOWN}",
+            ),
+            Break(
+                "release",
+                "values.auth",
+                {"adminPassword": "password1234"},
+                f"values.auth.adminPassword: {KNOWN}",
+            ),
         ],
     ),
     Case(
         "mlflow-on-a-database",
         ("mlflow", f"{BOX}.args"),
         [
-            Break("mlflow", f"{BOX}.args", ["server", "--backend-store-uri", "sqlite:///m.db"], KEPT.replace("{}", "SQLite")),
+            Break(
+                "mlflow",
+                f"{BOX}.args",
+                ["server", "--backend-store-uri", "sqlite:///m.db"],
+                KEPT.replace("{}", "SQLite"),
+            ),
             Break(
                 "mlflow",
                 f"{BOX}.env.0",
                 {"name": "MLFLOW_BACKEND_STORE_URI", "value": "sqlite:///m.db"},
                 KEPT.replace("{}", "SQLite"),
             ),
-            Break("mlflow", f"{BOX}.env.0", {"name": "OTHER", "value": "x"}, KEPT.replace("{}", "files of its own pod")),
+            Break(
+                "mlflow",
+                f"{BOX}.env.0",
+                {"name": "OTHER", "value": "x"},
+                KEPT.replace("{}", "files of its own pod"),
+            ),
         ],
     ),
     Case(
@@ -702,7 +912,12 @@ TRACKING = [
                 ["server", "--allowed-hosts", "*"],
                 HOSTS.replace("{}", "it answers to any host, or to localhost alone"),
             ),
-            Break("mlflow", f"{BOX}.args", ["server"], HOSTS.replace("{}", "it answers to any host, or to localhost alone")),
+            Break(
+                "mlflow",
+                f"{BOX}.args",
+                ["server"],
+                HOSTS.replace("{}", "it answers to any host, or to localhost alone"),
+            ),
             Break(
                 "mlflow",
                 f"{BOX}.args",
@@ -715,22 +930,50 @@ TRACKING = [
         "models-never-unpickled",
         ("serve", f"{WORKER_BOX}.env.2.value"),
         [
-            Break("mlflow", f"{BOX}.env.2.name", "MLFLOW_TRACKING_USERNAME", f"container mlflow: {PICKLE}"),
-            Break("mlflow", f"{BOX}.env.2.name", "VIGIL_TRAIN_TRACKING_URI", f"container mlflow: {PICKLE}"),
-            Break("serve", f"{WORKER_BOX}.env.2.value", "true", f"worker group serve, container ray: {PICKLE}"),
-            Break("serve", f"{WORKER_BOX}.env.2", {"name": "X", "value": "y"}, f"worker group serve, container ray: {PICKLE}"),
+            Break(
+                "mlflow",
+                f"{BOX}.env.2.name",
+                "MLFLOW_TRACKING_USERNAME",
+                f"container mlflow: {PICKLE}",
+            ),
+            Break(
+                "mlflow",
+                f"{BOX}.env.2.name",
+                "VIGIL_TRAIN_TRACKING_URI",
+                f"container mlflow: {PICKLE}",
+            ),
+            Break(
+                "serve",
+                f"{WORKER_BOX}.env.2.value",
+                "true",
+                f"worker group serve, container ray: {PICKLE}",
+            ),
+            Break(
+                "serve",
+                f"{WORKER_BOX}.env.2",
+                {"name": "X", "value": "y"},
+                f"worker group serve, container ray: {PICKLE}",
+            ),
         ],
     ),
     Case(
         "drift-reference-configured",
         ("serve", "spec.serveConfigV2"),
         [
-            Break("serve", "spec.serveConfigV2", without_drift(), WATCH.replace("{}", "nobody watches for drift")),
+            Break(
+                "serve",
+                "spec.serveConfigV2",
+                without_drift(),
+                WATCH.replace("{}", "nobody watches for drift"),
+            ),
             Break(
                 "serve",
                 "spec.serveConfigV2",
                 other_model(),
-                WATCH.replace("{}", "the monitor's model_name is not the service's, so its reference is another"),
+                WATCH.replace(
+                    "{}",
+                    "the monitor's model_name is not the service's, so its reference is another",
+                ),
             ),
         ],
     ),
@@ -738,11 +981,36 @@ TRACKING = [
         "alert-budget-configured",
         ("settings", "data.`vigil.yaml`"),
         [
-            Break("settings", "data.`vigil.yaml`", "train: {alertRate: 0}", BUDGET.replace("{}", OUT_OF_BOUNDS.format("0"))),
-            Break("settings", "data.`vigil.yaml`", "train: {alertRate: .2}", BUDGET.replace("{}", OUT_OF_BOUNDS.format("0.2"))),
-            Break("settings", "data.`vigil.yaml`", "serve: {}", BUDGET.replace("{}", "no alert budget is stated")),
-            Break("serve", f"{WORKER_BOX}.env.4", {"name": "X", "value": "y"}, BUDGET.replace("{}", NO_FILE)),
-            Break("settings", "data.`vigil.yaml`", "", BUDGET.replace("{}", "no alert budget is stated")),
+            Break(
+                "settings",
+                "data.`vigil.yaml`",
+                "train: {alertRate: 0}",
+                BUDGET.replace("{}", OUT_OF_BOUNDS.format("0")),
+            ),
+            Break(
+                "settings",
+                "data.`vigil.yaml`",
+                "train: {alertRate: .2}",
+                BUDGET.replace("{}", OUT_OF_BOUNDS.format("0.2")),
+            ),
+            Break(
+                "settings",
+                "data.`vigil.yaml`",
+                "serve: {}",
+                BUDGET.replace("{}", "no alert budget is stated"),
+            ),
+            Break(
+                "serve",
+                f"{WORKER_BOX}.env.4",
+                {"name": "X", "value": "y"},
+                BUDGET.replace("{}", NO_FILE),
+            ),
+            Break(
+                "settings",
+                "data.`vigil.yaml`",
+                "",
+                BUDGET.replace("{}", "no alert budget is stated"),
+            ),
         ],
     ),
     Case(

@@ -8,17 +8,28 @@ import pulumi_aws as aws
 import pulumi_eks as eks
 import pulumi_kubernetes as k8s
 
-KEYS = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+}
 
 
 def everything(actions: str) -> str:
     """A policy document that allows the actions everywhere."""
-    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]})
+    return json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}],
+        }
+    )
 
 
 def pod(name: str, image: str, **container: object) -> dict[str, object]:
     """A pod template without a security context and without limits."""
-    return {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": name, "image": image, **container}]}}
+    return {
+        "metadata": {"labels": {"app": name}},
+        "spec": {"containers": [{"name": name, "image": image, **container}]},
+    }
 
 
 def deployment(name: str, image: str, **container: object) -> k8s.apps.v1.Deployment:
@@ -28,9 +39,13 @@ def deployment(name: str, image: str, **container: object) -> k8s.apps.v1.Deploy
 
 
 vpc = aws.ec2.Vpc("vpc", cidr_block="10.0.0.0/16")
-public = aws.ec2.Subnet("public", vpc_id=vpc.id, cidr_block="10.0.1.0/24", map_public_ip_on_launch=True)
+public = aws.ec2.Subnet(
+    "public", vpc_id=vpc.id, cidr_block="10.0.1.0/24", map_public_ip_on_launch=True
+)
 aws.ec2.SecurityGroup(
-    "open", vpc_id=vpc.id, ingress=[{"protocol": "tcp", "from_port": 0, "to_port": 65535, "cidr_blocks": ["0.0.0.0/0"]}]
+    "open",
+    vpc_id=vpc.id,
+    ingress=[{"protocol": "tcp", "from_port": 0, "to_port": 65535, "cidr_blocks": ["0.0.0.0/0"]}],
 )
 aws.s3.Bucket("artifacts", bucket="mlops-artifacts", force_destroy=True)
 aws.iam.Policy("access", policy=everything("*"))
@@ -48,12 +63,17 @@ aws.eks.NodeGroup(
 )
 
 k8s.core.v1.Namespace("mlops", metadata={"name": "mlops"})
-k8s.core.v1.Secret("aws-credentials", metadata={"name": "aws-credentials", "namespace": "mlops"}, string_data=KEYS)
+k8s.core.v1.Secret(
+    "aws-credentials", metadata={"name": "aws-credentials", "namespace": "mlops"}, string_data=KEYS
+)
 deployment(
     "mlflow",
     "ghcr.io/mlflow/mlflow:latest",
     command=["mlflow", "server", "--backend-store-uri", "sqlite:///mlflow.db", "--host", "0.0.0.0"],
-    env=[{"name": key, "valueFrom": {"secretKeyRef": {"name": "aws-credentials", "key": key}}} for key in KEYS],
+    env=[
+        {"name": key, "valueFrom": {"secretKeyRef": {"name": "aws-credentials", "key": key}}}
+        for key in KEYS
+    ],
 )
 k8s.core.v1.Service(
     "mlflow-public",
@@ -63,7 +83,10 @@ k8s.core.v1.Service(
 k8s.core.v1.Service(
     "ray-dashboard",
     metadata={"name": "ray-dashboard", "namespace": "mlops"},
-    spec={"type": "LoadBalancer", "ports": [{"name": "dashboard", "port": 8265}, {"name": "client", "port": 10001}]},
+    spec={
+        "type": "LoadBalancer",
+        "ports": [{"name": "dashboard", "port": 8265}, {"name": "client", "port": 10001}],
+    },
 )
 k8s.helm.v3.Release("kuberay", chart="kuberay-operator", namespace="mlops")
 k8s.apiextensions.CustomResource(
@@ -72,14 +95,29 @@ k8s.apiextensions.CustomResource(
     kind="RayService",
     metadata={"name": "ray", "namespace": "mlops"},
     spec={
-        "serveConfigV2": json.dumps({"applications": [{
-            "name": "app", "import_path": "serve.http.app:build", "args": {"model_uri": "models:/anomaly/3"},
-            "deployments": [{"name": "Detector", "autoscaling_config": {"min_replicas": 1}}],
-        }]}),
+        "serveConfigV2": json.dumps(
+            {
+                "applications": [
+                    {
+                        "name": "app",
+                        "import_path": "serve.http.app:build",
+                        "args": {"model_uri": "models:/anomaly/3"},
+                        "deployments": [
+                            {"name": "Detector", "autoscaling_config": {"min_replicas": 1}}
+                        ],
+                    }
+                ]
+            }
+        ),
         "rayClusterConfig": {
             "rayVersion": "2.9.0",
-            "headGroupSpec": {"serviceType": "LoadBalancer", "template": pod("head", "rayproject/ray:2.9")},
-            "workerGroupSpecs": [{"groupName": "w", "template": pod("worker", "rayproject/ray:latest")}],
+            "headGroupSpec": {
+                "serviceType": "LoadBalancer",
+                "template": pod("head", "rayproject/ray:2.9"),
+            },
+            "workerGroupSpecs": [
+                {"groupName": "w", "template": pod("worker", "rayproject/ray:latest")}
+            ],
         },
     },
-)  # fmt: skip
+)

@@ -22,7 +22,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from serve.http import auth
-from serve.http.auth import Authenticator, Caller, KeyRing, Known, ProviderUnavailable, TokenVerifier, Unauthorized
+from serve.http.auth import (
+    Authenticator,
+    Caller,
+    KeyRing,
+    Known,
+    ProviderUnavailable,
+    TokenVerifier,
+    Unauthorized,
+)
 from serve.settings import ServeSettings
 from vigil.errors import VigilError
 
@@ -79,10 +87,14 @@ def test_no_change_undoes_another(ring: KeyRing) -> None:
     with ThreadPoolExecutor(8) as pool:
         keys = list(pool.map(ring.new, [str(k) for k in range(24)]))
         list(pool.map(ring.revoke, [str(k) for k in range(0, 24, 2)]))
-    assert sorted(caller.name for key in keys if (caller := ring.owner(key))) == sorted(str(k) for k in range(1, 24, 2))
+    assert sorted(caller.name for key in keys if (caller := ring.owner(key))) == sorted(
+        str(k) for k in range(1, 24, 2)
+    )
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"a": 3}', '{"a": "zz"}', '{"a": "abcd"}', '"x"', "null", "\udcff"])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"a": 3}', '{"a": "zz"}', '{"a": "abcd"}', '"x"', "null", "\udcff"]
+)
 def test_a_broken_file_lets_nobody_in_and_locks_nobody_out(ring: KeyRing, text: str) -> None:
     key = ring.new("mine")
     assert ring.owner(key) == Caller("mine")
@@ -100,11 +112,15 @@ def test_a_folder_that_cannot_be_entered_keeps_what_was_known(tmp_path: Path) ->
     key = ring.new("mine")
     assert ring.owner(key) == Caller("mine")
     (tmp_path / "state").rename(tmp_path / "other")
-    (tmp_path / "state").touch()  # now a file: looking into it is an error of another kind than absence
+    (
+        tmp_path / "state"
+    ).touch()  # now a file: looking into it is an error of another kind than absence
     assert ring.owner(key) == Caller("mine")
 
 
-def test_each_known_key_is_compared_in_constant_time(ring: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_known_key_is_compared_in_constant_time(
+    ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = [ring.new(str(k)) for k in range(3)]
     compared: list[bytes] = []
     real = hmac.compare_digest
@@ -134,7 +150,9 @@ class Provider:
     """An OpenID Connect provider on this machine. `answers` replaces what a path gives: bytes, or a status."""
 
     url: str = ""
-    keys: list[dict[str, Any]] = field(default_factory=lambda: [jwk(algorithm) for algorithm in KEYS])
+    keys: list[dict[str, Any]] = field(
+        default_factory=lambda: [jwk(algorithm) for algorithm in KEYS]
+    )
     answers: dict[str, bytes | int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
@@ -142,8 +160,13 @@ class Provider:
         self.asked.append(path)
         if path in self.answers:
             return self.answers[path]
-        found = {"/.well-known/openid-configuration": {"issuer": self.url, "jwks_uri": f"{self.url}/jwks"},
-                 "/jwks": {"keys": self.keys}}.get(path)  # fmt: skip
+        found = {
+            "/.well-known/openid-configuration": {
+                "issuer": self.url,
+                "jwks_uri": f"{self.url}/jwks",
+            },
+            "/jwks": {"keys": self.keys},
+        }.get(path)
         return json.dumps(found).encode() if found else 404
 
 
@@ -179,7 +202,14 @@ def verifier(provider: Provider) -> TokenVerifier:
     return TokenVerifier(provider.url, AUDIENCE)
 
 
-def token(provider: Provider, algorithm: str = "RS256", *, kid: str | None = None, key: Any = None, **claims: Any) -> str:
+def token(
+    provider: Provider,
+    algorithm: str = "RS256",
+    *,
+    kid: str | None = None,
+    key: Any = None,
+    **claims: Any,
+) -> str:
     usual = {"iss": provider.url, "aud": AUDIENCE, "sub": "someone", "exp": time.time() + 60}
     given = {name: value for name, value in (usual | claims).items() if value is not None}
     return jwt.encode(given, key or KEYS[algorithm], algorithm, headers={"kid": kid or algorithm})
@@ -200,19 +230,30 @@ async def refused(verifier: TokenVerifier, bad: str) -> str:
 @pytest.mark.parametrize("algorithm", KEYS)
 async def test_good_tokens(provider: Provider, verifier: TokenVerifier, algorithm: str) -> None:
     assert await verifier.caller(token(provider, algorithm)) == Caller("someone")
-    assert await verifier.caller(token(provider, algorithm, aud=["other", AUDIENCE], exp=time.time() - 5)) == Caller("someone")
+    assert await verifier.caller(
+        token(provider, algorithm, aud=["other", AUDIENCE], exp=time.time() - 5)
+    ) == Caller("someone")
     assert provider.asked == ["/.well-known/openid-configuration", "/jwks"]
 
 
 @pytest.mark.parametrize(
     ("claims", "word"),
     [
-        ({"exp": 1}, "expired"), ({"exp": None}, "exp"), ({"aud": "other"}, "Audience"), ({"aud": None}, "aud"),
-        ({"iss": "https://other.example"}, "issuer"), ({"iss": None}, "iss"), ({"sub": None}, "sub"), ({"sub": 3}, "Subject"),
-        ({"nbf": 2**40}, "not yet"), ({"exp": "soon"}, "Expiration"),
+        ({"exp": 1}, "expired"),
+        ({"exp": None}, "exp"),
+        ({"aud": "other"}, "Audience"),
+        ({"aud": None}, "aud"),
+        ({"iss": "https://other.example"}, "issuer"),
+        ({"iss": None}, "iss"),
+        ({"sub": None}, "sub"),
+        ({"sub": 3}, "Subject"),
+        ({"nbf": 2**40}, "not yet"),
+        ({"exp": "soon"}, "Expiration"),
     ],
-)  # fmt: skip
-async def test_claims_that_do_not_fit(provider: Provider, verifier: TokenVerifier, claims: dict[str, Any], word: str) -> None:
+)
+async def test_claims_that_do_not_fit(
+    provider: Provider, verifier: TokenVerifier, claims: dict[str, Any], word: str
+) -> None:
     assert word.lower() in (await refused(verifier, token(provider, **claims))).lower()
 
 
@@ -221,8 +262,16 @@ async def test_tampered_tokens(provider: Provider, verifier: TokenVerifier, algo
     head, payload, signature = token(provider, algorithm).split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     other = b64(json.dumps(claims | {"sub": "root"}).encode())
-    wrong = b64(bytes([base64.urlsafe_b64decode(signature + "==")[0] ^ 1]) + base64.urlsafe_b64decode(signature + "==")[1:])
-    for bad in (f"{head}.{other}.{signature}", f"{head}.{payload}.{wrong}", f"{head}.{payload}.", f"{head}.{payload}.\u00e9"):
+    wrong = b64(
+        bytes([base64.urlsafe_b64decode(signature + "==")[0] ^ 1])
+        + base64.urlsafe_b64decode(signature + "==")[1:]
+    )
+    for bad in (
+        f"{head}.{other}.{signature}",
+        f"{head}.{payload}.{wrong}",
+        f"{head}.{payload}.",
+        f"{head}.{payload}.\u00e9",
+    ):
         await refused(verifier, bad)
 
 
@@ -232,34 +281,50 @@ async def test_algorithms_that_prove_nothing(provider: Provider, verifier: Token
     for algorithm in ("none", "None", "nOnE", ""):
         head = b64(json.dumps({"alg": algorithm, "kid": "RS256"}).encode())
         await refused(verifier, f"{head}.{payload}.")
-    public = KEYS["RS256"].public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )  # fmt: skip
+    public = (
+        KEYS["RS256"]
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
     head = b64(json.dumps({"alg": "HS256", "kid": "RS256"}).encode())
     signature = b64(hmac.digest(public, f"{head}.{payload}".encode(), "sha256"))
     await refused(verifier, f"{head}.{payload}.{signature}")
 
 
-async def test_a_shared_secret_that_the_provider_publishes_is_no_key(provider: Provider, verifier: TokenVerifier) -> None:
+async def test_a_shared_secret_that_the_provider_publishes_is_no_key(
+    provider: Provider, verifier: TokenVerifier
+) -> None:
     provider.keys = [{"kty": "oct", "k": b64(b"k" * 32), "kid": "shared", "alg": "HS256"}]
     await refused(verifier, token(provider, "HS256", kid="shared", key=b"k" * 32))
 
 
-async def test_a_token_signed_by_another_key_of_the_provider(provider: Provider, verifier: TokenVerifier) -> None:
+async def test_a_token_signed_by_another_key_of_the_provider(
+    provider: Provider, verifier: TokenVerifier
+) -> None:
     await refused(verifier, token(provider, "RS256", key=rsa.generate_private_key(65537, 2048)))
     await refused(verifier, token(provider, "ES256", kid="RS256"))
 
 
 @pytest.mark.parametrize(
-    "bad", ["..", "a.b.c", "e30.e30.e30", f"{b64(b'[]')}.e30.e30", f"{b64(b'[' * 9000)}.e30.e30", "\u00e9.\u00e9.\u00e9",
-            f"{b64(json.dumps({'alg': 'RS256', 'kid': 3}).encode())}.e30.e30",
-            f"{b64(json.dumps({'alg': 'RS256', 'kid': 'x' * 9000}).encode())}.e30.e30"],
-)  # fmt: skip
+    "bad",
+    [
+        "..",
+        "a.b.c",
+        "e30.e30.e30",
+        f"{b64(b'[]')}.e30.e30",
+        f"{b64(b'[' * 9000)}.e30.e30",
+        "\u00e9.\u00e9.\u00e9",
+        f"{b64(json.dumps({'alg': 'RS256', 'kid': 3}).encode())}.e30.e30",
+        f"{b64(json.dumps({'alg': 'RS256', 'kid': 'x' * 9000}).encode())}.e30.e30",
+    ],
+)
 async def test_what_is_no_token(verifier: TokenVerifier, bad: str) -> None:
     await refused(verifier, bad)
 
 
-async def test_a_key_that_is_not_for_signatures(provider: Provider, verifier: TokenVerifier) -> None:
+async def test_a_key_that_is_not_for_signatures(
+    provider: Provider, verifier: TokenVerifier
+) -> None:
     provider.keys = [jwk("ES256"), jwk("RS256") | {"use": "enc"}]
     assert "no key" in await refused(verifier, token(provider, "RS256"))
 
@@ -287,9 +352,24 @@ async def test_unknown_keys_ask_the_provider_now_and_then(
 
 @pytest.mark.parametrize(
     "answer",
-    [0, 500, 302, b"", b"{", b"[]", b'"x"', b"{}", b'{"keys": []}', b'{"keys": [3]}', b"[" * 90_000, b'{"keys": {"a": 1}}',
-     b'{"keys": [{"kty": "RSA"}]}', b"\xff", b" " * 2**21],
-)  # fmt: skip
+    [
+        0,
+        500,
+        302,
+        b"",
+        b"{",
+        b"[]",
+        b'"x"',
+        b"{}",
+        b'{"keys": []}',
+        b'{"keys": [3]}',
+        b"[" * 90_000,
+        b'{"keys": {"a": 1}}',
+        b'{"keys": [{"kty": "RSA"}]}',
+        b"\xff",
+        b" " * 2**21,
+    ],
+)
 async def test_a_provider_that_fails_keeps_the_known_keys(
     provider: Provider, verifier: TokenVerifier, clock: list[float], answer: Any
 ) -> None:
@@ -307,7 +387,9 @@ async def test_a_provider_that_fails_keeps_the_known_keys(
     assert "/elsewhere" not in provider.asked
 
 
-async def test_a_withdrawn_key_is_not_believed_for_long(provider: Provider, verifier: TokenVerifier, clock: list[float]) -> None:
+async def test_a_withdrawn_key_is_not_believed_for_long(
+    provider: Provider, verifier: TokenVerifier, clock: list[float]
+) -> None:
     await verifier.caller(token(provider))
     provider.keys = [jwk("ES256")]
     clock[0] += auth.MAX_AGE_S / 2 - 1
@@ -329,37 +411,54 @@ async def test_with_traffic_keys_are_renewed_beside_the_requests(
     assert provider.asked.count("/jwks") == 2
 
 
-@pytest.mark.parametrize("uri", ["http://keys.example/jwks", "file:///etc/passwd", "ftp://127.0.0.1/x", 3, None])
-async def test_keys_are_read_over_https_only(provider: Provider, verifier: TokenVerifier, uri: Any) -> None:
+@pytest.mark.parametrize(
+    "uri", ["http://keys.example/jwks", "file:///etc/passwd", "ftp://127.0.0.1/x", 3, None]
+)
+async def test_keys_are_read_over_https_only(
+    provider: Provider, verifier: TokenVerifier, uri: Any
+) -> None:
     found = json.dumps({"issuer": provider.url, "jwks_uri": uri}).encode()
     provider.answers["/.well-known/openid-configuration"] = found
     with pytest.raises(ProviderUnavailable):
         await verifier.caller(token(provider))
 
 
-async def test_a_discovery_document_of_another_issuer(provider: Provider, verifier: TokenVerifier) -> None:
-    found = json.dumps({"issuer": "https://other.example", "jwks_uri": f"{provider.url}/jwks"}).encode()
+async def test_a_discovery_document_of_another_issuer(
+    provider: Provider, verifier: TokenVerifier
+) -> None:
+    found = json.dumps(
+        {"issuer": "https://other.example", "jwks_uri": f"{provider.url}/jwks"}
+    ).encode()
     provider.answers["/.well-known/openid-configuration"] = found
     with pytest.raises(ProviderUnavailable):
         await verifier.caller(token(provider))
-    assert await TokenVerifier(provider.url, AUDIENCE, f"{provider.url}/jwks").caller(token(provider)) == Caller("someone")
+    assert await TokenVerifier(provider.url, AUDIENCE, f"{provider.url}/jwks").caller(
+        token(provider)
+    ) == Caller("someone")
 
 
 async def test_keys_and_tokens_side_by_side(provider: Provider, tmp_path: Path) -> None:
     settings = ServeSettings(
-        auth="required", keys_file=tmp_path / "keys.json", oidc_issuer=provider.url, oidc_audience=AUDIENCE,
-    )  # fmt: skip
+        auth="required",
+        keys_file=tmp_path / "keys.json",
+        oidc_issuer=provider.url,
+        oidc_audience=AUDIENCE,
+    )
     key = KeyRing(settings.key_file).new("mine")
     door = Authenticator(settings)
     assert await door.caller({b"authorization": f"Bearer {key}".encode()}) == Caller("mine")
     assert await door.caller({b"x-api-key": key.encode()}) == Caller("mine")
-    assert await door.caller({b"authorization": f"Bearer {token(provider)}".encode()}) == Caller("someone")
+    assert await door.caller({b"authorization": f"Bearer {token(provider)}".encode()}) == Caller(
+        "someone"
+    )
     for wrong in (token(provider, exp=1), "vigil_a.b.c", "nothing"):
         with pytest.raises(Unauthorized):
             await door.caller({b"authorization": f"Bearer {wrong}".encode()})
 
 
-async def test_without_a_provider_a_token_is_just_a_wrong_key(provider: Provider, tmp_path: Path) -> None:
+async def test_without_a_provider_a_token_is_just_a_wrong_key(
+    provider: Provider, tmp_path: Path
+) -> None:
     door = Authenticator(ServeSettings(auth="required", keys_file=tmp_path / "keys.json"))
     with pytest.raises(Unauthorized):
         await door.caller({b"authorization": f"Bearer {token(provider)}".encode()})
@@ -382,11 +481,19 @@ OPERATE = "vigil:operate"
 
 
 @pytest.mark.parametrize(
-    "claims", [{"scope": f"openid {OPERATE}"}, {"scp": [OPERATE]}, {"roles": ["a", OPERATE]}, {"groups": [OPERATE]}]
+    "claims",
+    [
+        {"scope": f"openid {OPERATE}"},
+        {"scp": [OPERATE]},
+        {"roles": ["a", OPERATE]},
+        {"groups": [OPERATE]},
+    ],
 )
 async def test_tokens_of_operators_say_so(provider: Provider, claims: dict[str, Any]) -> None:
     named = TokenVerifier(provider.url, AUDIENCE, f"{provider.url}/jwks", OPERATE)
     assert await named.caller(token(provider, **claims)) == Caller("someone", operator=True)
-    assert await named.caller(token(provider, scope="vigil:operate2 vigil", roles={"vigil:operate": 1})) == Caller("someone")
+    assert await named.caller(
+        token(provider, scope="vigil:operate2 vigil", roles={"vigil:operate": 1})
+    ) == Caller("someone")
     unnamed = TokenVerifier(provider.url, AUDIENCE, f"{provider.url}/jwks")
     assert await unnamed.caller(token(provider, **claims)) == Caller("someone")

@@ -23,13 +23,23 @@ from tests.train.registry.test_promotion import Shelf
 from vigil.errors import VigilError
 
 
-@pytest.mark.parametrize("path", ["/", "/console/console.css", "/console/console.js", "/console/vendor/uPlot.iife.min.js"])
-async def test_the_page_needs_no_key_and_runs_only_its_own_files(model: Snapshot, tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/console/console.css", "/console/console.js", "/console/vendor/uPlot.iife.min.js"],
+)
+async def test_the_page_needs_no_key_and_runs_only_its_own_files(
+    model: Snapshot, tmp_path: Path, path: str
+) -> None:
     guarded = Service(model, auth="required", keys_file=tmp_path / "keys.json")
     reply = await guarded.ask("GET", path)
     assert reply.status == 200
-    assert reply.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
-    assert (reply.headers["x-content-type-options"], reply.headers["referrer-policy"]) == ("nosniff", "no-referrer")
+    assert reply.headers["content-security-policy"].startswith(
+        "default-src 'none'; script-src 'self';"
+    )
+    assert (reply.headers["x-content-type-options"], reply.headers["referrer-policy"]) == (
+        "nosniff",
+        "no-referrer",
+    )
     packed = await guarded.ask("GET", path, Accept_Encoding="gzip, br")
     assert gzip.decompress(packed.body) == reply.body
     same = await guarded.ask("GET", path, If_None_Match=reply.headers["etag"])
@@ -38,7 +48,9 @@ async def test_the_page_needs_no_key_and_runs_only_its_own_files(model: Snapshot
 
 
 def test_every_file_of_the_console_is_served() -> None:
-    there = {f.relative_to(console.FOLDER).as_posix() for f in console.FOLDER.rglob("*") if f.is_file()}
+    there = {
+        f.relative_to(console.FOLDER).as_posix() for f in console.FOLDER.rglob("*") if f.is_file()
+    }
     served = {path.removeprefix("/console/") for path in console.routes()} - {"/"}
     assert there - served == {"index.html", "vendor/LICENSE", "vendor/README"}
 
@@ -70,14 +82,18 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
 
 
 async def ask(made: Board, **headers: bytes) -> Any:
-    return await made.answer(Call({name.replace("_", "-").encode(): value for name, value in headers.items()}))
+    return await made.answer(
+        Call({name.replace("_", "-").encode(): value for name, value in headers.items()})
+    )
 
 
 def head(answer: Any) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in answer.headers}
 
 
-async def test_however_many_ask_the_monitor_is_asked_once(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_however_many_ask_the_monitor_is_asked_once(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked, monitor, metrics = made
     monkeypatch.setattr(board, "FRESH_S", 60.0)
     monitor.slow = asyncio.sleep(0.05)
@@ -86,7 +102,12 @@ async def test_however_many_ask_the_monitor_is_asked_once(made: Made, monkeypatc
     assert monitor.asked == 1
     assert len({answer.body for answer in answers}) == 1
     assert json.loads(answers[0].body) == {"version": "7", "away": "", "monitor": {"epoch": "e"}}
-    assert [s.value for m in metrics.console_polls.collect() for s in m.samples if s.name.endswith("_total")] == [400]
+    assert [
+        s.value
+        for m in metrics.console_polls.collect()
+        for s in m.samples
+        if s.name.endswith("_total")
+    ] == [400]
 
 
 async def test_what_has_not_changed_is_not_sent_again(made: Made) -> None:
@@ -101,7 +122,9 @@ async def test_what_has_not_changed_is_not_sent_again(made: Made) -> None:
     assert json.loads(gzip.decompress(changed.body))["monitor"] == {"epoch": "f"}
 
 
-async def test_with_the_monitor_away_the_last_state_is_shown_with_its_age(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_with_the_monitor_away_the_last_state_is_shown_with_its_age(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked, monitor, _ = made
     monitor.away = True
     before = json.loads((await ask(asked)).body)
@@ -117,7 +140,9 @@ async def test_with_the_monitor_away_the_last_state_is_shown_with_its_age(made: 
     assert float(head(answer)["x-vigil-age-s"]) >= 12
 
 
-async def test_a_slow_monitor_holds_no_poll_that_can_be_answered(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_monitor_holds_no_poll_that_can_be_answered(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked, monitor, _ = made
     await ask(asked)
     monkeypatch.setattr(board, "PATIENCE_S", 0.01)
@@ -148,8 +173,10 @@ def test_a_thousand_consoles_poll_no_more_often_than_allowed(consoles: int) -> N
 
 PROMOTE = {"version": "2", "reason": "because"}
 ACTS: dict[str, dict[str, Any]] = {
-    "/models/promote": PROMOTE, "/models/rollback": {"reason": "oh"}, "/drift/mode": {"mode": "auto"},
-}  # fmt: skip
+    "/models/promote": PROMOTE,
+    "/models/rollback": {"reason": "oh"},
+    "/drift/mode": {"mode": "auto"},
+}
 FEEDBACK = {"labels": [{"request_id": "r", "anomaly": True}]}
 JSON = "application/json"
 
@@ -169,14 +196,19 @@ def acting(model: Snapshot, **settings: Any) -> tuple[Service, Shelf]:
         return {method: args}
 
     async def refreshed() -> list[dict[str, Any]]:
-        return [{"replica": "r1", "version": registry.alias["champion"]}, {"replica": "r2", "version": "1"}]
+        return [
+            {"replica": "r1", "version": registry.alias["champion"]},
+            {"replica": "r2", "version": "1"},
+        ]
 
     service.detector._ask_monitor, service.detector._refreshed = monitor, refreshed
     service.gateway = service.detector.__serve_build_asgi_app__()
     return service, registry
 
 
-async def test_an_operator_promotes_and_rolls_back_and_the_ledger_names_them(model: Snapshot, tmp_path: Path) -> None:
+async def test_an_operator_promotes_and_rolls_back_and_the_ledger_names_them(
+    model: Snapshot, tmp_path: Path
+) -> None:
     ring = KeyRing(tmp_path / "keys.json")
     service, registry = acting(model, auth="required", keys_file=ring.file)
     key = ring.new("ada", operator=True)
@@ -185,8 +217,9 @@ async def test_an_operator_promotes_and_rolls_back_and_the_ledger_names_them(mod
     reply = await service.ask("POST", "/models/rollback", {"reason": "oh"}, X_API_Key=key)
     assert (reply.status, registry.alias["champion"]) == (200, "1")
     assert [(m.kind, m.to, m.actor, m.reason) for m in registry.moves()[:2]] == [
-        ("rollback", "1", "ada", "oh"), ("promote", "2", "ada", "because"),
-    ]  # fmt: skip
+        ("rollback", "1", "ada", "oh"),
+        ("promote", "2", "ada", "because"),
+    ]
     reply = await service.ask("POST", "/models/promote", {"version": "99"}, X_API_Key=key)
     assert reply.status == 409
 
@@ -202,7 +235,9 @@ async def test_a_client_that_may_score_may_not_operate(model: Snapshot, tmp_path
         assert (await service.ask("POST", path, body)).status == 401
     assert registry.moves() == []
     assert (await service.ask("POST", "/feedback", FEEDBACK, X_API_Key=client)).status == 200
-    assert (await service.ask("POST", "/drift/mode", {"mode": "auto"}, X_API_Key=operator)).status == 200
+    assert (
+        await service.ask("POST", "/drift/mode", {"mode": "auto"}, X_API_Key=operator)
+    ).status == 200
 
 
 @pytest.mark.parametrize(
@@ -216,12 +251,18 @@ async def test_a_client_that_may_score_may_not_operate(model: Snapshot, tmp_path
         ("http://evil.example", "127.0.0.1:8000", False),
         ("http://localhost:3000", "localhost:8000", False),
         ("null", "127.0.0.1:8000", False),
-        ("http://evil.example:8000", "evil.example:8000", False),  # DNS rebinding: its name has our address
+        (
+            "http://evil.example:8000",
+            "evil.example:8000",
+            False,
+        ),  # DNS rebinding: its name has our address
         ("http://127.0.0.1.evil.example", "127.0.0.1.evil.example", False),
         ("http://[::1", "[::1", False),
     ],
 )
-async def test_without_keys_only_its_own_page_may_act(model: Snapshot, origin: str | None, host: str, may: bool) -> None:
+async def test_without_keys_only_its_own_page_may_act(
+    model: Snapshot, origin: str | None, host: str, may: bool
+) -> None:
     service, registry = acting(model, hosts="vigil.example.com, other")
     headers = {"Host": host} | ({"Origin": origin} if origin else {})
     for path, body in {**ACTS, "/feedback": FEEDBACK}.items():
@@ -229,18 +270,32 @@ async def test_without_keys_only_its_own_page_may_act(model: Snapshot, origin: s
     assert bool(registry.moves()) is may
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
-async def test_what_a_foreign_page_can_send_without_asking_is_not_read(model: Snapshot, kind: str) -> None:
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
+async def test_what_a_foreign_page_can_send_without_asking_is_not_read(
+    model: Snapshot, kind: str
+) -> None:
     service, registry = acting(model)
     for path, body in ACTS.items():
-        assert (await service.ask("POST", path, json.dumps(body).encode(), Content_Type=kind)).status == 415
+        assert (
+            await service.ask("POST", path, json.dumps(body).encode(), Content_Type=kind)
+        ).status == 415
     assert registry.moves() == []
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{}", b'{"version": 2}', b'{"version": "2; drop"}', b'{"version": "0"}', b'{"version": "2", "more": 1}',
-             b'{"version": "2", "reason": "' + b"x" * 501 + b'"}'],
-)  # fmt: skip
+    "body",
+    [
+        b"",
+        b"{}",
+        b'{"version": 2}',
+        b'{"version": "2; drop"}',
+        b'{"version": "0"}',
+        b'{"version": "2", "more": 1}',
+        b'{"version": "2", "reason": "' + b"x" * 501 + b'"}',
+    ],
+)
 async def test_malformed_promotions(model: Snapshot, body: bytes) -> None:
     service, registry = acting(model)
     assert (await service.ask("POST", "/models/promote", body, Content_Type=JSON)).status == 400

@@ -20,7 +20,9 @@ RECORDS: list[dict[str, float]] = [dict(zip(NAMES, row, strict=True)) for row in
 
 
 def decode(body: Any, kind: str = "application/json", most: int = 10) -> np.ndarray[Any, Any]:
-    return decode_invocations(body if isinstance(body, bytes) else json.dumps(body).encode(), kind, NAMES, most)
+    return decode_invocations(
+        body if isinstance(body, bytes) else json.dumps(body).encode(), kind, NAMES, most
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,14 +51,22 @@ def test_csv_with_its_columns_in_any_order() -> None:
         (b"[", "application/json", MalformedRequest),
         (b"{}", "application/json", MalformedRequest),
         (b'{"instances": [[1,2,3,4]], "inputs": []}', "application/json", MalformedRequest),
-        (b'{"dataframe_split": {"columns": ["a", "a"], "data": []}}', "application/json", MalformedRequest),
+        (
+            b'{"dataframe_split": {"columns": ["a", "a"], "data": []}}',
+            "application/json",
+            MalformedRequest,
+        ),
         (b'{"dataframe_split": 3}', "application/json", MalformedRequest),
         (b'{"inputs": {"cpu": [1], "net": [1, 2]}}', "application/json", MalformedRequest),
         (b'{"instances": []}', "application/json", MalformedRequest),
         (b"\xff\xfe", "text/csv", MalformedRequest),
         (b"", "text/csv", MalformedRequest),
         (b"<x/>", "text/xml", MalformedRequest),
-        (b'{"dataframe_split": {"columns": ["cpu"], "data": [[1, 2]]}}', "application/json", InvalidFeatures),
+        (
+            b'{"dataframe_split": {"columns": ["cpu"], "data": [[1, 2]]}}',
+            "application/json",
+            InvalidFeatures,
+        ),
         (b'{"dataframe_records": [{"cpu": 1}]}', "application/json", InvalidFeatures),
         (b"cpu,memory,disk,net\n1,2,3,nan\n", "text/csv", InvalidFeatures),
         (b"cpu,memory,disk,net\n1,2,3,four\n", "text/csv", InvalidFeatures),

@@ -29,10 +29,14 @@ ROW = {"features": [10.0, 10.0, 10.0, 10.0]}
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-async def test_the_log_is_switched_on_and_off_while_the_replica_runs(model: Snapshot, tmp_path: Path) -> None:
+async def test_the_log_is_switched_on_and_off_while_the_replica_runs(
+    model: Snapshot, tmp_path: Path
+) -> None:
     service = Service(model, home=tmp_path)
     for rate, seen in ((0.0, 0), (1.0, 1), (0.0, 1)):
-        service.detector.observer.follow_settings(service.detector.settings.with_live({"request_log_rate": rate}))
+        service.detector.observer.follow_settings(
+            service.detector.settings.with_live({"request_log_rate": rate})
+        )
         await service.ask("POST", "/predict", ROW)
         assert len(await lines(service)) == seen
 
@@ -48,19 +52,28 @@ def logging(model: Snapshot, tmp_path: Path) -> Service:
     return Service(model, home=tmp_path, request_log_rate=1.0)
 
 
-async def test_a_line_says_who_asked_and_what_was_answered_but_not_the_rows(logging: Service) -> None:
+async def test_a_line_says_who_asked_and_what_was_answered_but_not_the_rows(
+    logging: Service,
+) -> None:
     parent = f"00-{TRACE}-{PARENT}-01"
     many = {"instances": [ROW["features"], [99.0, 99.0, 99.0, 99.0]]}
-    assert (await logging.ask("POST", "/predict", many, x_request_id="r-1", traceparent=parent)).status == 200
+    assert (
+        await logging.ask("POST", "/predict", many, x_request_id="r-1", traceparent=parent)
+    ).status == 200
     assert (await logging.ask("POST", INFER, {"inputs": []}, x_request_id="r-2")).status == 400
     await logging.ask("GET", "/healthz")
     first, second = await lines(logging)
     assert abs(first.pop("time") - time.time()) < 60
     assert 0 < first.pop("latency_ms") < 60_000
     assert first == {
-        "request_id": "r-1", "trace_id": TRACE, "path": "/predict", "status": 200, "rows": 2, "anomalies": 1,
+        "request_id": "r-1",
+        "trace_id": TRACE,
+        "path": "/predict",
+        "status": 200,
+        "rows": 2,
+        "anomalies": 1,
         "model_version": "7",
-    }  # fmt: skip
+    }
     assert (second["request_id"], second["trace_id"], second["status"]) == ("r-2", None, 400)
     assert "rows" not in second
 
@@ -69,10 +82,17 @@ async def test_whatever_a_caller_sends_it_stays_one_line(logging: Service) -> No
     hostile = 'a"}\n{"status": 200, "x": "\x1b[2J'
     await logging.ask("POST", "/pre\ndict\u2028", ROW, x_request_id=hostile, traceparent="00-zz\n")
     (line,) = await lines(logging)
-    assert (line["request_id"], line["path"], line["trace_id"], line["status"]) == (hostile, "/pre\ndict\u2028", None, 404)
+    assert (line["request_id"], line["path"], line["trace_id"], line["status"]) == (
+        hostile,
+        "/pre\ndict\u2028",
+        None,
+        404,
+    )
 
 
-async def test_a_fault_is_one_line_of_json_with_request_and_trace(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_is_one_line_of_json_with_request_and_trace(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: Any) -> None:
         raise ArithmeticError("no\n{score}")
 
@@ -83,7 +103,9 @@ async def test_a_fault_is_one_line_of_json_with_request_and_trace(service: Servi
     logger = logs.getLogger("ray.serve")
     logger.addHandler(handler)
     try:
-        reply = await service.ask("POST", "/predict", ROW, x_request_id='"\n', traceparent=f"00-{TRACE}-{PARENT}-01")
+        reply = await service.ask(
+            "POST", "/predict", ROW, x_request_id='"\n', traceparent=f"00-{TRACE}-{PARENT}-01"
+        )
     finally:
         logger.removeHandler(handler)
     assert reply.status == 500
@@ -111,7 +133,9 @@ def test_lines_over_the_bound_are_dropped_and_counted(tmp_path: Path) -> None:
     log.write(log.take())
     log.add({"request_id": "next"})
     log.write(log.take())
-    told = [json.loads(line)["request_id"] for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    told = [
+        json.loads(line)["request_id"] for line in (tmp_path / "r.jsonl").read_text().splitlines()
+    ]
     assert (told, dropped(metrics)) == ([*range(LINES), "next"], 7)
 
 
@@ -126,7 +150,11 @@ def test_the_files_are_bounded_and_those_of_replicas_long_gone_are_removed(
     log = RequestLog(tmp_path / "r.jsonl", ServeMetrics())
     for _ in range(50):
         log.write([b"x" * 99 + b"\n"])
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["r.jsonl", f"r.jsonl{FORMER}", young.name]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "r.jsonl",
+        f"r.jsonl{FORMER}",
+        young.name,
+    ]
     assert (tmp_path / f"r.jsonl{FORMER}").stat().st_size == 1100
 
 
@@ -154,7 +182,9 @@ class _Take(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         collector = cast(Collector, self.server)
         asked = ExportTraceServiceRequest()
-        asked.ParseFromString(_unpacked(self.rfile.read(int(self.headers["content-length"])), self.headers))
+        asked.ParseFromString(
+            _unpacked(self.rfile.read(int(self.headers["content-length"])), self.headers)
+        )
         for resource in asked.resource_spans:
             collector.resource = {a.key: a.value.string_value for a in resource.resource.attributes}
             for scope in resource.scope_spans:
@@ -185,12 +215,20 @@ def attributes(span: Span) -> dict[str, Any]:
     return {a.key: getattr(a.value, str(a.value.WhichOneof("value"))) for a in span.attributes}
 
 
-async def test_spans_from_the_door_through_decode_score_and_encode(collector: Collector, model: Snapshot, tmp_path: Path) -> None:
+async def test_spans_from_the_door_through_decode_score_and_encode(
+    collector: Collector, model: Snapshot, tmp_path: Path
+) -> None:
     endpoint = f"http://127.0.0.1:{collector.server_port}"
-    service = Service(model, home=tmp_path, traces_endpoint=endpoint, traces_rate=0.0, request_log_rate=1.0)
+    service = Service(
+        model, home=tmp_path, traces_endpoint=endpoint, traces_rate=0.0, request_log_rate=1.0
+    )
     await service.ask("POST", "/predict", ROW)  # by the rate
-    await service.ask("POST", "/predict", ROW, traceparent=f"00-{TRACE}-{PARENT}-00")  # the caller does not want it
-    await service.ask("POST", "/predict", ROW, x_request_id="r-1", traceparent=f"00-{TRACE}-{PARENT}-01")
+    await service.ask(
+        "POST", "/predict", ROW, traceparent=f"00-{TRACE}-{PARENT}-00"
+    )  # the caller does not want it
+    await service.ask(
+        "POST", "/predict", ROW, x_request_id="r-1", traceparent=f"00-{TRACE}-{PARENT}-01"
+    )
     await service.ask("POST", INFER, b"{", traceparent=f"00-{TRACE}-{PARENT}-01")
     service.detector.observer.close()
     door, refused = collector.named("POST /predict")[0], collector.named("POST /v2")[0]
@@ -198,9 +236,14 @@ async def test_spans_from_the_door_through_decode_score_and_encode(collector: Co
     assert {span.trace_id.hex() for span in collector.spans.values()} == {TRACE}
     assert door.parent_span_id.hex() == refused.parent_span_id.hex() == PARENT
     assert attributes(door) == {
-        "http.request.method": "POST", "url.path": "/predict", "http.response.status_code": 200, "vigil.request_id": "r-1",
-        "vigil.rows": 1, "vigil.anomalies": 0, "vigil.model_version": "7",
-    }  # fmt: skip
+        "http.request.method": "POST",
+        "url.path": "/predict",
+        "http.response.status_code": 200,
+        "vigil.request_id": "r-1",
+        "vigil.rows": 1,
+        "vigil.anomalies": 0,
+        "vigil.model_version": "7",
+    }
     parts = [collector.named(name) for name in ("decode", "score", "encode")]
     assert [len(found) for found in parts] == [1, 1, 1]
     assert {part.parent_span_id for (part,) in parts} == {door.span_id}
@@ -209,7 +252,10 @@ async def test_spans_from_the_door_through_decode_score_and_encode(collector: Co
         [door.start_time_unix_nano, *times, door.end_time_unix_nano]
     )
     assert attributes(refused)["http.response.status_code"] == 400
-    assert (collector.resource["service.name"], collector.resource["service.instance.id"]) == ("vigil", "r")
+    assert (collector.resource["service.name"], collector.resource["service.instance.id"]) == (
+        "vigil",
+        "r",
+    )
     assert [line["trace_id"] for line in await lines(service)][1:] == [TRACE] * 3
 
 

@@ -19,7 +19,13 @@ FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 def tensor(**changes: Any) -> dict[str, Any]:
-    return {"name": "features", "datatype": "FP64", "shape": [1, 4], "data": [1, 2, 3, 4], **changes}
+    return {
+        "name": "features",
+        "datatype": "FP64",
+        "shape": [1, 4],
+        "data": [1, 2, 3, 4],
+        **changes,
+    }
 
 
 def decode(request: Any, binary: bytes = b"", most: int = 10) -> InferRequest:
@@ -28,14 +34,24 @@ def decode(request: Any, binary: bytes = b"", most: int = 10) -> InferRequest:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(FINITE, FINITE, FINITE, FINITE), min_size=1, max_size=5), st.sampled_from(["FP32", "FP64"]))
-def test_json_flat_nested_and_binary_are_the_same_rows(rows: list[tuple[float, ...]], kind: str) -> None:
+@given(
+    st.lists(st.tuples(FINITE, FINITE, FINITE, FINITE), min_size=1, max_size=5),
+    st.sampled_from(["FP32", "FP64"]),
+)
+def test_json_flat_nested_and_binary_are_the_same_rows(
+    rows: list[tuple[float, ...]], kind: str
+) -> None:
     X = np.array(rows)
     shape = list(X.shape)
     flat = decode({"inputs": [tensor(datatype=kind, shape=shape, data=X.ravel().tolist())]}).rows
     nested = decode({"inputs": [tensor(datatype=kind, shape=shape, data=X.tolist())]}).rows
     raw = X.astype("<f4" if kind == "FP32" else "<f8").tobytes()
-    head = {"name": "features", "datatype": kind, "shape": shape, "parameters": {"binary_data_size": len(raw)}}
+    head = {
+        "name": "features",
+        "datatype": kind,
+        "shape": shape,
+        "parameters": {"binary_data_size": len(raw)},
+    }
     np.testing.assert_array_equal(flat, X)
     np.testing.assert_array_equal(nested, X)
     np.testing.assert_array_equal(decode({"inputs": [head]}, raw).rows, X)
@@ -70,7 +86,12 @@ def test_malformed_tensors(inputs: list[Any], error: type[VigilError]) -> None:
 
 @pytest.mark.parametrize("size", [31, 33, -32, "32"])
 def test_binary_of_another_size(size: Any) -> None:
-    head = {"name": "features", "datatype": "FP64", "shape": [1, 4], "parameters": {"binary_data_size": size}}
+    head = {
+        "name": "features",
+        "datatype": "FP64",
+        "shape": [1, 4],
+        "parameters": {"binary_data_size": size},
+    }
     with pytest.raises(MalformedRequest):
         decode({"inputs": [head]}, b"\0" * (size if isinstance(size, int) and size > 0 else 32))
 
@@ -87,7 +108,9 @@ def test_bodies_that_are_no_request(body: bytes) -> None:
         decode(body)
 
 
-@pytest.mark.parametrize("outputs", [[{"name": "nope"}], [{"name": "prediction"}, {"name": "prediction"}]])
+@pytest.mark.parametrize(
+    "outputs", [[{"name": "nope"}], [{"name": "prediction"}, {"name": "prediction"}]]
+)
 def test_outputs_that_are_not_there(outputs: list[dict[str, str]]) -> None:
     with pytest.raises(MalformedRequest):
         decode({"inputs": [tensor()], "outputs": outputs})
@@ -96,13 +119,20 @@ def test_outputs_that_are_not_there(outputs: list[dict[str, str]]) -> None:
 def test_answers_in_json_and_binary(model: Snapshot) -> None:
     scores = np.array([0.4, 0.99])
     as_json, length = encode_infer(
-        InferRequest(np.zeros((2, 4)), "mine", (("anomaly_score", False),)), "vigil", model, scores, "new", 3
+        InferRequest(np.zeros((2, 4)), "mine", (("anomaly_score", False),)),
+        "vigil",
+        model,
+        scores,
+        "new",
+        3,
     )
     assert length is None
     assert json.loads(as_json)["id"] == "mine"
     assert json.loads(as_json)["outputs"][0]["data"] == [0.4, 0.99]
     both = (("prediction", True), ("anomaly_score", True))
-    body, length = encode_infer(InferRequest(np.zeros((2, 4)), None, both), "vigil", model, scores, "new", 3)
+    body, length = encode_infer(
+        InferRequest(np.zeros((2, 4)), None, both), "vigil", model, scores, "new", 3
+    )
     assert length is not None
     assert json.loads(body[:length])["id"] == "new"
     assert np.frombuffer(body[length : length + 16], "<i8").tolist() == [1, -1]
@@ -113,4 +143,8 @@ def test_metadata_names_inputs_and_outputs(model: Snapshot) -> None:
     found = model_metadata("vigil", model)
     assert found["versions"] == ["7"]
     assert found["inputs"][0]["shape"] == [-1, 4]
-    assert {output["name"] for output in found["outputs"]} == {"anomaly_score", "prediction", "reasons"}
+    assert {output["name"] for output in found["outputs"]} == {
+        "anomaly_score",
+        "prediction",
+        "reasons",
+    }

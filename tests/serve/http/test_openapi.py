@@ -30,26 +30,51 @@ def test_the_document_is_valid_openapi(host: str) -> None:
 
 
 def test_every_path_is_described_and_no_other(service: Service) -> None:
-    described = {(path, method.upper()) for path, verbs in document(ServeSettings())["paths"].items() for method in verbs}
-    there = {(path, method) for path, route in service.detector._gateway._routes.items() for method in route.methods}
+    described = {
+        (path, method.upper())
+        for path, verbs in document(ServeSettings())["paths"].items()
+        for method in verbs
+    }
+    there = {
+        (path, method)
+        for path, route in service.detector._gateway._routes.items()
+        for method in route.methods
+    }
     assert {(path, "HEAD") for path, method in described if method == "GET"} <= there
-    pages = {path for path, _ in there if path.startswith(("/docs", "/console/")) or path in ("/", "/openapi.json")}
+    pages = {
+        path
+        for path, _ in there
+        if path.startswith(("/docs", "/console/")) or path in ("/", "/openapi.json")
+    }
     pages -= {"/console/state", "/console/about"}
-    assert {(path, method) for path, method in there if method != "HEAD" and path not in pages} == described
-    open_ones = {path for path, route in service.detector._gateway._routes.items() if route.open} - pages
     assert {
-        p for p, verbs in document(ServeSettings())["paths"].items() if verbs.get("get", {}).get("security") == []
+        (path, method) for path, method in there if method != "HEAD" and path not in pages
+    } == described
+    open_ones = {
+        path for path, route in service.detector._gateway._routes.items() if route.open
+    } - pages
+    assert {
+        p
+        for p, verbs in document(ServeSettings())["paths"].items()
+        if verbs.get("get", {}).get("security") == []
     } == open_ones
 
 
-async def test_every_example_is_accepted_and_answered_as_described(service: Service, model: Snapshot) -> None:
+async def test_every_example_is_accepted_and_answered_as_described(
+    service: Service, model: Snapshot
+) -> None:
     described = (await service.ask("GET", "/openapi.json")).json
     tried = 0
     for path, verbs in described["paths"].items():
         if "requestBody" not in verbs.get("post", {}):
             continue
         content = verbs["post"]["requestBody"]["content"]
-        if path in ("/feedback", "/drift/mode", "/models/promote", "/models/rollback"):  # monitor and registry answer them
+        if path in (
+            "/feedback",
+            "/drift/mode",
+            "/models/promote",
+            "/models/rollback",
+        ):  # monitor and registry answer them
             for example in content["application/json"]["schema"]["examples"]:
                 jsonschema.validate(example, content["application/json"]["schema"])
             continue
@@ -62,7 +87,9 @@ async def test_every_example_is_accepted_and_answered_as_described(service: Serv
             csv = content["text/csv"]["example"].encode()
             jsonschema.validate(await answer(service, path, csv, content_type="text/csv"), schema)
     assert tried == 11
-    named = described["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]["by name"]
+    named = described["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"][
+        "examples"
+    ]["by name"]
     assert list(named["value"]["features"]) == list(model.bundle.names)
 
 

@@ -33,7 +33,12 @@ def decode(body: Any) -> tuple[np.ndarray[Any, Any], bool]:
         pytest.param([1, 2, 3, 4], MalformedRequest, 400, id="not an object"),
         pytest.param(None, MalformedRequest, 400, id="null"),
         pytest.param({"rows": [[1, 2, 3, 4]]}, MalformedRequest, 400, id="neither key"),
-        pytest.param({"features": [1, 2, 3, 4], "instances": [[1, 2, 3, 4]]}, MalformedRequest, 400, id="both keys"),
+        pytest.param(
+            {"features": [1, 2, 3, 4], "instances": [[1, 2, 3, 4]]},
+            MalformedRequest,
+            400,
+            id="both keys",
+        ),
         pytest.param({"instances": []}, MalformedRequest, 400, id="no rows"),
         pytest.param({"instances": {"cpu": 1}}, MalformedRequest, 400, id="rows are no list"),
         pytest.param({"instances": [[1, 2, 3, 4]] * 4}, BodyTooLarge, 413, id="too many rows"),
@@ -52,14 +57,38 @@ GOOD = [1, 2, 3, 4]
 @pytest.mark.parametrize(
     ("rows", "field", "row", "told"),
     [
-        pytest.param([GOOD, [1, 2, 3]], None, 1, "'net' is the first that is missing", id="too short"),
-        pytest.param([GOOD, [1, 2, 3, 4, 5]], None, 1, "5 features, the model needs 4", id="too long"),
+        pytest.param(
+            [GOOD, [1, 2, 3]], None, 1, "'net' is the first that is missing", id="too short"
+        ),
+        pytest.param(
+            [GOOD, [1, 2, 3, 4, 5]], None, 1, "5 features, the model needs 4", id="too long"
+        ),
         pytest.param([[]], None, 0, "'cpu'", id="empty row"),
         pytest.param([GOOD, {"cpu": 1}], None, 1, "row 1", id="object among lists"),
-        pytest.param([dict(zip(NAMES, GOOD, strict=True)), GOOD], None, 1, "all objects", id="list among objects"),
-        pytest.param([dict(zip(NAMES, GOOD, strict=True)) | {"gpu": 1}], "gpu", 0, "no feature 'gpu'", id="unknown"),
-        pytest.param([{"cpu": 1, "memory": 1, "net": 1}], "disk", 0, "'disk' is missing", id="missing"),
-        pytest.param([dict(zip(NAMES, GOOD, strict=True)) | {"disk": None}], "disk", 0, "None", id="null in an object"),
+        pytest.param(
+            [dict(zip(NAMES, GOOD, strict=True)), GOOD],
+            None,
+            1,
+            "all objects",
+            id="list among objects",
+        ),
+        pytest.param(
+            [dict(zip(NAMES, GOOD, strict=True)) | {"gpu": 1}],
+            "gpu",
+            0,
+            "no feature 'gpu'",
+            id="unknown",
+        ),
+        pytest.param(
+            [{"cpu": 1, "memory": 1, "net": 1}], "disk", 0, "'disk' is missing", id="missing"
+        ),
+        pytest.param(
+            [dict(zip(NAMES, GOOD, strict=True)) | {"disk": None}],
+            "disk",
+            0,
+            "None",
+            id="null in an object",
+        ),
         pytest.param([GOOD, [1, None, 3, 4]], "memory", 1, "not a finite number", id="null"),
         pytest.param([GOOD, [1, 2, "3", 4]], "disk", 1, "'3' is not", id="string"),
         pytest.param([[True] * 4], "cpu", 0, "True is not", id="booleans"),
@@ -69,7 +98,9 @@ GOOD = [1, 2, 3, 4]
         pytest.param([GOOD, None], None, 1, "not a list", id="null for a row"),
     ],
 )
-def test_a_row_that_does_not_fit_is_named(rows: list[Any], field: str | None, row: int, told: str) -> None:
+def test_a_row_that_does_not_fit_is_named(
+    rows: list[Any], field: str | None, row: int, told: str
+) -> None:
     with pytest.raises(InvalidFeatures) as caught:
         decode({"instances": rows})
     error = caught.value
@@ -85,8 +116,13 @@ def test_a_single_row_that_does_not_fit_is_refused(features: Any) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(rows=st.lists(st.tuples(*[NUMBERS] * len(NAMES)), min_size=1, max_size=3), order=st.permutations(NAMES))
-def test_lists_and_objects_of_the_same_rows_are_equal(rows: list[tuple[float, ...]], order: list[str]) -> None:
+@given(
+    rows=st.lists(st.tuples(*[NUMBERS] * len(NAMES)), min_size=1, max_size=3),
+    order=st.permutations(NAMES),
+)
+def test_lists_and_objects_of_the_same_rows_are_equal(
+    rows: list[tuple[float, ...]], order: list[str]
+) -> None:
     named = [dict(zip(NAMES, row, strict=True)) for row in rows]
     objects = [{name: row[name] for name in order} for row in named]
     (X, single), (Y, _) = decode({"instances": rows}), decode({"instances": objects})
@@ -99,7 +135,12 @@ def test_lists_and_objects_of_the_same_rows_are_equal(rows: list[tuple[float, ..
 
 
 def encode(
-    model: Snapshot, rows: np.ndarray[Any, Any], scores: list[float] | None = None, *, single: bool = False, reasons: int = 3
+    model: Snapshot,
+    rows: np.ndarray[Any, Any],
+    scores: list[float] | None = None,
+    *,
+    single: bool = False,
+    reasons: int = 3,
 ) -> dict[str, Any]:
     given = model.bundle.forest.score(rows) if scores is None else np.array(scores)
     return json.loads(encode_predict(model, rows, given, single, 0.25, "abc", reasons))
@@ -108,7 +149,12 @@ def encode(
 def test_one_row_gives_values_and_many_give_columns(model: Snapshot) -> None:
     rows = np.array([[10.0] * 4, [10, 10, 90, 10]])
     many, one = encode(model, rows, [0.1, 0.9]), encode(model, rows[1:], [0.9], single=True)
-    about = {"threshold": model.bundle.threshold.value, "drift_score": 0.25, "model_version": "7", "model_digest": "d" * 64}
+    about = {
+        "threshold": model.bundle.threshold.value,
+        "drift_score": 0.25,
+        "model_version": "7",
+        "model_digest": "d" * 64,
+    }
     assert many["prediction"] == [1, -1]
     assert many["is_anomaly"] == [False, True]
     assert {key: one[key] for key in ("prediction", "is_anomaly", "anomaly_score", "reasons")} == {
@@ -126,7 +172,9 @@ def test_a_score_equal_to_the_threshold_is_normal(model: Snapshot) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), most=st.integers(0, 6))
-def test_only_anomalies_have_reasons_and_shares_are_shares(model: Snapshot, seed: int, most: int) -> None:
+def test_only_anomalies_have_reasons_and_shares_are_shares(
+    model: Snapshot, seed: int, most: int
+) -> None:
     found = encode(model, np.random.default_rng(seed).normal(10, 2, (20, 4)), reasons=most)
     for anomalous, reasons in zip(found["is_anomaly"], found["reasons"], strict=True):
         shares = [reason["share"] for reason in reasons]
@@ -157,16 +205,22 @@ def test_bodies_that_break_the_parser(body: bytes) -> None:
 def test_a_history_is_scored_by_its_last_row_in_the_light_of_the_others() -> None:
     transform = parse("diff:1,mean:3", ("a", "b"))
     history = [[1.0, 2.0], [2.0, 2.0], [6.0, 5.0]]
-    rows, single = decode_predict(json.dumps({"history": history}).encode(), transform.outputs, 9, transform)
+    rows, single = decode_predict(
+        json.dumps({"history": history}).encode(), transform.outputs, 9, transform
+    )
     assert single
     np.testing.assert_array_equal(rows, transform.apply(np.array(history))[-1:])
     named = [{"b": b, "a": a} for a, b in history]
     np.testing.assert_array_equal(
-        decode_predict(json.dumps({"history": named}).encode(), transform.outputs, 9, transform)[0], rows
+        decode_predict(json.dumps({"history": named}).encode(), transform.outputs, 9, transform)[0],
+        rows,
     )
     plain, _ = decode_predict(json.dumps({"history": history}).encode(), ("a", "b"), 9)
     np.testing.assert_array_equal(plain, [history[-1]])
-    for body, said in (({"history": []}, "`history`"), ({"history": history, "features": [1, 2]}, "send")):
+    for body, said in (
+        ({"history": []}, "`history`"),
+        ({"history": history, "features": [1, 2]}, "send"),
+    ):
         with pytest.raises(MalformedRequest, match=said):
             decode_predict(json.dumps(body).encode(), transform.outputs, 9, transform)
     with pytest.raises(InvalidFeatures, match="'b' is the first that is missing"):

@@ -20,7 +20,9 @@ from vigil.errors import PlatformError
 def listening(*numbers: int) -> Iterator[list[int]]:
     """Listeners on these ports of the local address."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", number))) for number in numbers]
+        sockets = [
+            stack.enter_context(socket.create_server(("127.0.0.1", number))) for number in numbers
+        ]
         yield [s.getsockname()[1] for s in sockets]
 
 
@@ -32,7 +34,12 @@ def free() -> int:
 def every(found: Ports) -> list[int]:
     """All ports, those of the two ranges included."""
     single = [port for name, port in asdict(found).items() if name not in ("replicas", "grpc")]
-    return [*single, *chain.from_iterable(range(first, first + REPLICA_PORTS) for first in (found.replicas, found.grpc))]
+    return [
+        *single,
+        *chain.from_iterable(
+            range(first, first + REPLICA_PORTS) for first in (found.replicas, found.grpc)
+        ),
+    ]
 
 
 def test_a_port_in_use_is_refused_and_its_holder_named() -> None:

@@ -35,7 +35,9 @@ def test_an_event_begins_and_ends_where_it_says() -> None:
     assert scenario.record(120, "x")[1].events == ["drift shift"]
 
 
-@pytest.mark.parametrize(("how", "columns"), [("null", 1), ("stuck", 1), ("unit", 1), ("sign", 1), ("swap", 2)])
+@pytest.mark.parametrize(
+    ("how", "columns"), [("null", 1), ("stuck", 1), ("unit", 1), ("sign", 1), ("swap", 2)]
+)
 def test_a_break_spoils_its_column_in_every_row(how: str, columns: int) -> None:
     scenario = Scenario(TABLE, [Event("break", 10, how=how, seed=4)])  # type: ignore[arg-type]
     spoiled = {tuple(np.flatnonzero(features(scenario, i) != TABLE.X[i])) for i in range(11, 60)}
@@ -77,11 +79,16 @@ def test_records_go_to_a_log_at_their_rate(tmp_path: Path) -> None:
 
 
 def test_a_slow_log_delays_what_follows_and_it_is_told() -> None:
-    late = write(lambda i: (str(i), b""), 1000, lambda records: time.sleep(0.002 * len(records)), 100)
+    late = write(
+        lambda i: (str(i), b""), 1000, lambda records: time.sleep(0.002 * len(records)), 100
+    )
     assert late == pytest.approx(0.1, abs=0.08)
 
 
-@pytest.mark.parametrize("text", ["{", '[{"kind": "flood"}]', '[{"kind": "bad", "at": -1}]', '[{"kind": "bad", "on": 1}]'])
+@pytest.mark.parametrize(
+    "text",
+    ["{", '[{"kind": "flood"}]', '[{"kind": "bad", "at": -1}]', '[{"kind": "bad", "on": 1}]'],
+)
 def test_a_wrong_scenario_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "s.json").write_text(text)
     with pytest.raises(DataError, match=r"s\.json cannot be read"):

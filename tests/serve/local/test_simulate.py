@@ -53,7 +53,11 @@ def test_drift_changes_the_chosen_features_only(kind: Any) -> None:
     centre = np.abs(changed.mean(axis=0) - X.mean(axis=0))[columns] / X.std(axis=0)[columns]
     spread = (changed.std(axis=0) / X.std(axis=0))[columns]
     rows = (changed != X).any(axis=1).mean()
-    expected = {"shift": (3, 1, 1), "scale": (0, 3, 1), "mix": (0.9, np.sqrt(1 + 9 * 0.3 * 0.7), 0.3)}[kind]
+    expected = {
+        "shift": (3, 1, 1),
+        "scale": (0, 3, 1),
+        "mix": (0.9, np.sqrt(1 + 9 * 0.3 * 0.7), 0.3),
+    }[kind]
     np.testing.assert_allclose(centre, expected[0], atol=0.1)
     np.testing.assert_allclose(spread, expected[1], rtol=0.1)
     assert rows == pytest.approx(expected[2], abs=0.05)
@@ -92,7 +96,9 @@ def until_sent(rows: int) -> Callable[[int], bool]:
     return lambda sent: sent >= rows
 
 
-async def test_a_stream_keeps_its_rate_counts_failures_and_stops(service: tuple[Service, str]) -> None:
+async def test_a_stream_keeps_its_rate_counts_failures_and_stops(
+    service: tuple[Service, str],
+) -> None:
     server, url = service
     tally, began = Tally(), time.monotonic()
     await stream(url, lambda i: np.array([-1.0 if i < 10 else 1.0, i]), 100, tally, until_sent(60))
@@ -107,6 +113,8 @@ async def test_a_stream_keeps_its_rate_counts_failures_and_stops(service: tuple[
 
 async def test_a_service_that_is_away_fails_every_row() -> None:
     tally = Tally()
-    await stream(f"http://127.0.0.1:{unused_port()}", lambda _: np.zeros(2), 500, tally, until_sent(5))
+    await stream(
+        f"http://127.0.0.1:{unused_port()}", lambda _: np.zeros(2), 500, tally, until_sent(5)
+    )
     assert (tally.rows, tally.failed, len(tally.latency)) == (5, 5, 5)
     assert tally.by_status == {"ClientConnectorError": 5}

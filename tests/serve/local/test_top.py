@@ -29,16 +29,43 @@ from vigil.terminal import table
 
 HOSTILE = "disk\x1b[2J\x1b]0;owned\x07[bold]\u202e\x9b"
 STATUS: dict[str, Any] = {
-    "model_version": "3", "desired_version": "3", "lagging": ["b"], "canary": {"version": "4", "share": 0.25},
-    "verdict": {"verdict": "population drift", "sentence": f"1 of 2 features have drifted: {HOSTILE}"},
-    "scores": {"alert_rate": 0.05}, "alert_budget": 0.01,
-    "features": [{"feature": "cpu", "ks": 0.05, "floor": 0.1}, {"feature": HOSTILE, "ks": 0.4, "floor": 0.1}],
+    "model_version": "3",
+    "desired_version": "3",
+    "lagging": ["b"],
+    "canary": {"version": "4", "share": 0.25},
+    "verdict": {
+        "verdict": "population drift",
+        "sentence": f"1 of 2 features have drifted: {HOSTILE}",
+    },
+    "scores": {"alert_rate": 0.05},
+    "alert_budget": 0.01,
+    "features": [
+        {"feature": "cpu", "ks": 0.05, "floor": 0.1},
+        {"feature": HOSTILE, "ks": 0.4, "floor": 0.1},
+    ],
     "governor": {"mode": "auto", "phase": "collecting", "reason": HOSTILE, "retrains_left": 3},
-    "replicas": [{"replica": "a", "version": "3", "source": "registry", "canary": None, "refused": {}},
-                 {"replica": "b", "version": "2", "source": "registry", "canary": None, "refused": {"3": f"damaged {HOSTILE}"}}],
-    "timeline": [{"at": 1_700_000_000.0 + i, "phase": "collecting", "reason": f"{HOSTILE} {i}"} for i in range(9)],
-    "last_retraining": {"outcome": "kept", "reason": HOSTILE, "at": 1_700_000_000.0, "cause": "drift", "version": "2"},
-}  # fmt: skip
+    "replicas": [
+        {"replica": "a", "version": "3", "source": "registry", "canary": None, "refused": {}},
+        {
+            "replica": "b",
+            "version": "2",
+            "source": "registry",
+            "canary": None,
+            "refused": {"3": f"damaged {HOSTILE}"},
+        },
+    ],
+    "timeline": [
+        {"at": 1_700_000_000.0 + i, "phase": "collecting", "reason": f"{HOSTILE} {i}"}
+        for i in range(9)
+    ],
+    "last_retraining": {
+        "outcome": "kept",
+        "reason": HOSTILE,
+        "at": 1_700_000_000.0,
+        "cause": "drift",
+        "version": "2",
+    },
+}
 ORDERS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
 
 
@@ -65,7 +92,12 @@ def test_rates_and_latency_are_of_what_came_between_two_looks() -> None:
 
 def test_a_monitor_that_begins_anew_gives_no_negative_rates() -> None:
     found = figures({}, samples(counted(10)), samples(counted(50)), 1.0)
-    assert (found["requests_per_s"], found["rows_per_s"], found["p99_ms"], found["features"]) == (0, 0, None, [])
+    assert (found["requests_per_s"], found["rows_per_s"], found["p99_ms"], found["features"]) == (
+        0,
+        0,
+        None,
+        [],
+    )
     shown = io.StringIO()
     Console(file=shown, width=100).print(frame({"url": "u", **found}))
     assert "no full window yet" in shown.getvalue()
@@ -94,13 +126,18 @@ def test_status_says_what_a_person_asks() -> None:
     assert "canary 4 answers 25% of the requests" in lines
     assert "alerts: 5.00% of the last window's rows; the budget is 1.00%" in lines
     assert any(
-        line.startswith("governor (auto): collecting: disk") and line.endswith("3 retrainings left today") for line in lines
+        line.startswith("governor (auto): collecting: disk")
+        and line.endswith("3 retrainings left today")
+        for line in lines
     )
     assert any(line.startswith("last retraining: kept at 2023-11-14T22:13:20Z: ") for line in lines)
 
 
 def test_status_with_every_part_away() -> None:
-    assert list(told(dict.fromkeys(STATUS))) == ["desired version none; lagging: none", "drift: no full window yet"]
+    assert list(told(dict.fromkeys(STATUS))) == [
+        "desired version none; lagging: none",
+        "drift: no full window yet",
+    ]
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -134,7 +171,9 @@ def run(url: str, *arguments: str) -> Any:
     return CliRunner().invoke(top, ["--url", url, "--api-key", "k", *arguments])
 
 
-def test_a_table_shows_what_is_in_it_and_obeys_none_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_shows_what_is_in_it_and_obeys_none_of_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     table(("feature",), [(HOSTILE,), ("[/nothing] to close",)])
     shown = capsys.readouterr().out
     assert ORDERS.findall(shown) == []
@@ -142,7 +181,9 @@ def test_a_table_shows_what_is_in_it_and_obeys_none_of_it(capsys: pytest.Capture
     assert "[/nothing]" in shown
 
 
-def test_without_a_terminal_one_frame_is_printed_that_gives_no_orders(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_one_frame_is_printed_that_gives_no_orders(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("serve.local.top.ONCE_S", 0.01)
     result = run(url)
     assert result.exit_code == 0
@@ -169,7 +210,9 @@ def test_live_in_a_terminal_until_q(url: str) -> None:
     parent, child = pty.openpty()
     command = [sys.executable, "-m", "vigil", "top", "--url", url, "--api-key", "k"]
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "60"}
-    process = subprocess.Popen(command, cwd=ROOT, stdin=child, stdout=child, stderr=child, env=environment)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=child, stdout=child, stderr=child, env=environment
+    )
     os.close(child)
     seen, deadline = b"", time.monotonic() + 60
     while seen.count(b"version 3") < 2 and time.monotonic() < deadline:

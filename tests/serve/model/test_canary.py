@@ -51,19 +51,29 @@ def bodies(count: int) -> list[dict[str, Any]]:
     return [{"features": [10.0 + i / count, *ROW[1:]]} for i in range(count)]
 
 
-async def test_a_canary_answers_its_share_and_a_retry_meets_the_same_model(service: Service, rival: Snapshot) -> None:
+async def test_a_canary_answers_its_share_and_a_retry_meets_the_same_model(
+    service: Service, rival: Snapshot
+) -> None:
     running = trial(service, rival, 0.25)
-    answered = [(await service.ask("POST", "/predict", body)).json["model_version"] for body in bodies(400)]
-    again = [(await service.ask("POST", "/predict", body)).json["model_version"] for body in bodies(400)]
+    answered = [
+        (await service.ask("POST", "/predict", body)).json["model_version"] for body in bodies(400)
+    ]
+    again = [
+        (await service.ask("POST", "/predict", body)).json["model_version"] for body in bodies(400)
+    ]
     assert answered == again
     assert 60 <= answered.count("8") <= 140
     report = running.report()
     assert report["canary"]["requests"] == 2 * answered.count("8")
     assert report["champion"]["requests"] == 2 * answered.count("7")
-    assert sum(report["canary"]["latency"]) == report["canary"]["rows"] == report["canary"]["requests"]
+    assert (
+        sum(report["canary"]["latency"]) == report["canary"]["rows"] == report["canary"]["requests"]
+    )
 
 
-async def test_an_answer_of_the_canary_is_all_of_the_canary(service: Service, rival: Snapshot) -> None:
+async def test_an_answer_of_the_canary_is_all_of_the_canary(
+    service: Service, rival: Snapshot
+) -> None:
     trial(service, rival, 1.0)
     reply = await service.ask("POST", "/predict", {"features": ROW})
     assert (reply.json["model_version"], reply.json["model_digest"]) == ("8", rival.digest)
@@ -74,17 +84,25 @@ async def test_an_answer_of_the_canary_is_all_of_the_canary(service: Service, ri
 
 
 @pytest.mark.parametrize("answer", [None, np.nan], ids=["raises", "nan"])
-async def test_where_the_canary_fails_the_champion_answers(service: Service, rival: Snapshot, answer: Any) -> None:
+async def test_where_the_canary_fails_the_champion_answers(
+    service: Service, rival: Snapshot, answer: Any
+) -> None:
     running = trial(service, broken(rival, answer), 1.0)
     for door in DOORS[:2]:
         body = {"features": ROW} if door == "/predict" else {"instances": [ROW]}
         reply = await service.ask("POST", door, body)
         assert (reply.status, reply.headers["x-vigil-model-version"]) == (200, "7")
     report = running.report()
-    assert (report["canary"]["errors"], report["canary"]["requests"], report["champion"]["requests"]) == (2, 0, 2)
+    assert (
+        report["canary"]["errors"],
+        report["canary"]["requests"],
+        report["champion"]["requests"],
+    ) == (2, 0, 2)
 
 
-async def test_a_version_that_is_named_is_the_one_that_answers(service: Service, rival: Snapshot) -> None:
+async def test_a_version_that_is_named_is_the_one_that_answers(
+    service: Service, rival: Snapshot
+) -> None:
     trial(service, rival, 1.0)
     tensor = {"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, 4], "data": ROW}]}
     for version, status in (("7", 200), ("8", 200), ("9", 404)):
@@ -97,7 +115,14 @@ async def test_a_version_that_is_named_is_the_one_that_answers(service: Service,
 
 def test_the_share_follows_the_schedule() -> None:
     plan = Canary("2", "1", 100.0, steps("5:60,25:60"))
-    assert [plan.share(100.0 + t) for t in (0, 59, 60, 119, 120, 999)] == [0.05, 0.05, 0.25, 0.25, 0.25, 0.25]
+    assert [plan.share(100.0 + t) for t in (0, 59, 60, 119, 120, 999)] == [
+        0.05,
+        0.05,
+        0.25,
+        0.25,
+        0.25,
+        0.25,
+    ]
     assert [plan.over(100.0 + t) for t in (119, 120)] == [False, True]
     taken = [{i for i in range(4000) if plan.takes(b"%d" % i, now)} for now in (100.0, 170.0)]
     assert 140 <= len(taken[0]) <= 260
@@ -106,13 +131,17 @@ def test_the_share_follows_the_schedule() -> None:
     assert Canary.from_json(plan.to_json()) == plan
 
 
-@pytest.mark.parametrize("text", ["", "5", "5:60,", "0:60", "101:60", "5:0", "5:inf", "nan:60", "a:b"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "5:60,", "0:60", "101:60", "5:0", "5:inf", "nan:60", "a:b"]
+)
 def test_steps_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(RegistryError, match="canary steps"):
         steps(text)
 
 
-async def test_the_shadow_scores_a_sample_of_the_champions_rows(service: Service, model: Snapshot, rival: Snapshot) -> None:
+async def test_the_shadow_scores_a_sample_of_the_champions_rows(
+    service: Service, model: Snapshot, rival: Snapshot
+) -> None:
     service.detector.settings = service.detector.settings.model_copy(update={"shadow_rate": 0.5})
     shadow = service.detector.watch.shadow = Shadow(model, rival)
     for body in bodies(100):
@@ -121,14 +150,18 @@ async def test_the_shadow_scores_a_sample_of_the_champions_rows(service: Service
     assert 25 <= len(taken) <= 75
     report = shadow.score(taken)
     rows = np.concatenate([rows for rows, _ in taken])
-    np.testing.assert_array_equal(report["scores"], np.stack([m.bundle.forest.score(rows) for m in (model, rival)]))
+    np.testing.assert_array_equal(
+        report["scores"], np.stack([m.bundle.forest.score(rows) for m in (model, rival)])
+    )
     limits = np.array([[m.bundle.threshold.value] for m in (model, rival)])
     np.testing.assert_array_equal(report["alerts"], report["scores"] > limits)
     assert (report["champion"], report["challenger"], report["errors"]) == ("7", "8", 0)
     assert shadow.take() == []
 
 
-def test_the_shadow_takes_only_so_many_rows_and_counts_the_others(model: Snapshot, rival: Snapshot) -> None:
+def test_the_shadow_takes_only_so_many_rows_and_counts_the_others(
+    model: Snapshot, rival: Snapshot
+) -> None:
     shadow, rows = Shadow(model, rival), np.ones((MOST_ROWS - 10, 4))
     for _ in range(2):
         shadow.offer(rows, np.ones(len(rows)))
@@ -137,7 +170,14 @@ def test_the_shadow_takes_only_so_many_rows_and_counts_the_others(model: Snapsho
 
 
 @pytest.mark.parametrize("answer", [None, np.nan], ids=["raises", "nan"])
-def test_a_challenger_that_fails_in_the_shadow_is_only_counted(model: Snapshot, rival: Snapshot, answer: Any) -> None:
+def test_a_challenger_that_fails_in_the_shadow_is_only_counted(
+    model: Snapshot, rival: Snapshot, answer: Any
+) -> None:
     shadow = Shadow(model, broken(rival, answer))
     shadow.offer(np.ones((3, 4)), np.ones(3))
-    assert shadow.score(shadow.take()) == {"champion": "7", "challenger": "8", "dropped": 0, "errors": 3}
+    assert shadow.score(shadow.take()) == {
+        "champion": "7",
+        "challenger": "8",
+        "dropped": 0,
+        "errors": 3,
+    }

@@ -20,13 +20,17 @@ def fill(ring: Capture, sizes: list[int], first: int = 0) -> int:
 def numbers(batches: list[Rows]) -> list[float]:
     """Of the rows, whose scores and requests must be their own."""
     for _, rows, scores, requests in batches:
-        assert rows[:, 0].tolist() == scores.tolist() == [float(request[1:]) for request in requests]
+        assert (
+            rows[:, 0].tolist() == scores.tolist() == [float(request[1:]) for request in requests]
+        )
     return [float(row[0]) for _, rows, _, _ in batches for row in rows]
 
 
 @settings(max_examples=50, deadline=None)
 @given(capacity=st.integers(1, 30), sizes=st.lists(st.integers(0, 40), max_size=15))
-def test_it_is_bounded_keeps_the_latest_and_counts_the_rest(capacity: int, sizes: list[int]) -> None:
+def test_it_is_bounded_keeps_the_latest_and_counts_the_rest(
+    capacity: int, sizes: list[int]
+) -> None:
     ring, added = Capture(capacity), 0
     for size in sizes:
         added = fill(ring, [size], added)
@@ -37,8 +41,14 @@ def test_it_is_bounded_keeps_the_latest_and_counts_the_rest(capacity: int, sizes
 
 
 @settings(max_examples=50, deadline=None)
-@given(old=st.lists(st.integers(1, 9), max_size=6), new=st.lists(st.integers(1, 9), max_size=6), capacity=st.integers(1, 60))
-def test_what_is_put_back_comes_first_and_is_dropped_first(old: list[int], new: list[int], capacity: int) -> None:
+@given(
+    old=st.lists(st.integers(1, 9), max_size=6),
+    new=st.lists(st.integers(1, 9), max_size=6),
+    capacity=st.integers(1, 60),
+)
+def test_what_is_put_back_comes_first_and_is_dropped_first(
+    old: list[int], new: list[int], capacity: int
+) -> None:
     ring, late = Capture(capacity), Capture(capacity)
     first = fill(ring, old)
     taken = ring.take()
@@ -57,5 +67,7 @@ def test_versions_and_requests_stay_with_their_rows() -> None:
         ring.add(version, np.zeros((2, 1)), np.zeros(2), [f"request {version}"] * 2)
     taken = ring.take()
     assert [(version, len(rows), requests) for version, rows, _, requests in taken] == [
-        ("1", 2, ["request 1"] * 2), ("2", 4, ["request 2"] * 4), ("1", 2, ["request 1"] * 2),
-    ]  # fmt: skip
+        ("1", 2, ["request 1"] * 2),
+        ("2", 4, ["request 2"] * 4),
+        ("1", 2, ["request 1"] * 2),
+    ]

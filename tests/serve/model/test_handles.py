@@ -86,7 +86,9 @@ async def test_a_handle_that_leads_nowhere_is_opened_anew(opened: list[Any]) -> 
 
 
 @pytest.mark.parametrize("error", [BackPressureError(1, 1), ValueError("its own"), TimeoutError()])
-async def test_what_a_replica_says_is_no_reason_to_ask_the_controller(opened: list[Any], error: Exception) -> None:
+async def test_what_a_replica_says_is_no_reason_to_ask_the_controller(
+    opened: list[Any], error: Exception
+) -> None:
     opened += [Handle(error, 2)]
     application = Application("drift")
     with pytest.raises(type(error)):
@@ -121,5 +123,10 @@ def test_handles_are_opened_in_one_place() -> None:
         names = {"get_app_handle", "get_deployment_handle"}
         return any(isinstance(node, ast.Attribute) and node.attr in names for node in nodes)
 
-    found = [path for room in ("serve", "drift", "train") for path in (ROOT / room).glob("**/*.py") if opens(path)]
+    found = [
+        path
+        for room in ("serve", "drift", "train")
+        for path in (ROOT / room).glob("**/*.py")
+        if opens(path)
+    ]
     assert [path.name for path in found] == ["handles.py"]

@@ -48,7 +48,13 @@ class Versions:
             raise RegistryUnavailable("away")
         self.hangs.wait(10)
         candidate = self.version(self.canary.version) if self.canary else None
-        return Desired(self.version(self.champion), self.version(self.challenger), self.canary, candidate, self.schema)
+        return Desired(
+            self.version(self.champion),
+            self.version(self.challenger),
+            self.canary,
+            candidate,
+            self.schema,
+        )
 
     def fetch(self, version: Version, cache: Path) -> ModelBundle:
         def download(folder: Path) -> Path:
@@ -67,7 +73,9 @@ class Versions:
 def versions(make_bundle: Callable[[int], ModelBundle], tmp_path: Path) -> Versions:
     other = replace(make_bundle(4), names=("a", "b", "c", "d"))
     other = replace(other, reference=replace(other.reference, names=other.names))
-    return Versions({**{str(v): make_bundle(v) for v in (1, 2, 3)}, "other": other}, tmp_path / "store")
+    return Versions(
+        {**{str(v): make_bundle(v) for v in (1, 2, 3)}, "other": other}, tmp_path / "store"
+    )
 
 
 @pytest.fixture
@@ -79,7 +87,9 @@ def cache(tmp_path: Path) -> Path:
 def replica(versions: Versions, cache: Path) -> Callable[..., ModelWatch]:
     """replica(): a new one on the same node."""
     still = {"poll_s": 0.01, "shadow_rate": 0.0}
-    return lambda **given: ModelWatch(cast(Registry, versions), cache, ServeMetrics(), ServeSettings.given(**still | given))
+    return lambda **given: ModelWatch(
+        cast(Registry, versions), cache, ServeMetrics(), ServeSettings.given(**still | given)
+    )
 
 
 def count(watch: ModelWatch, name: str) -> float:
@@ -127,7 +137,9 @@ async def test_a_rollback_needs_neither_download_nor_disk(
     assert versions.fetched == ["1", "2"]
 
 
-async def test_a_former_model_leaves_memory_after_its_time(versions: Versions, replica: Any) -> None:
+async def test_a_former_model_leaves_memory_after_its_time(
+    versions: Versions, replica: Any
+) -> None:
     watch: Any = replica(keep_previous_s=0.0)
     await watch.poll()
     former = weakref.ref(watch.snapshot.bundle)
@@ -162,7 +174,9 @@ async def test_a_refused_version_changes_only_a_counter_and_the_reason(
     assert (served(watch), watch.refusals) == ("2", {})
 
 
-async def test_a_version_that_cannot_be_had_is_asked_for_again_at_once(versions: Versions, replica: Any) -> None:
+async def test_a_version_that_cannot_be_had_is_asked_for_again_at_once(
+    versions: Versions, replica: Any
+) -> None:
     watch: Any = replica()
     await watch.poll()
     versions.champion, versions.unreachable = "2", True
@@ -173,7 +187,9 @@ async def test_a_version_that_cannot_be_had_is_asked_for_again_at_once(versions:
     assert served(watch) == "2"
 
 
-async def test_other_features_are_refused_until_they_are_declared(versions: Versions, replica: Any) -> None:
+async def test_other_features_are_refused_until_they_are_declared(
+    versions: Versions, replica: Any
+) -> None:
     watch: Any = replica()
     await watch.poll()
     versions.champion = "other"
@@ -201,7 +217,11 @@ async def test_after_a_long_load_the_alias_is_read_again(
 
     versions.champion, versions.fetch = "2", moved_meanwhile
     before = watch._keep
-    monkeypatch.setattr(watch, "_keep", lambda snapshot: (seen.append((served(watch), snapshot.version)), before(snapshot)))
+    monkeypatch.setattr(
+        watch,
+        "_keep",
+        lambda snapshot: (seen.append((served(watch), snapshot.version)), before(snapshot)),
+    )
     monkeypatch.setattr(watch, "_load", _resident_is_fast(watch, monkeypatch))
     await watch.poll()
     assert seen[:2] == [("1", "2"), ("1", "3")]
@@ -236,16 +256,28 @@ async def test_a_new_replica_starts_from_the_last_known_good_model_and_says_so(
     await before.poll()
     versions.away, versions.champion, versions.damaged = missing == "registry", "2", {"2"}
     await after.poll()
-    assert (served(after), after.source, count(after, "model_last_known_good")) == ("1", "last-known-good", 1)
+    assert (served(after), after.source, count(after, "model_last_known_good")) == (
+        "1",
+        "last-known-good",
+        1,
+    )
     X = np.random.default_rng(0).normal(10, 1, (5, 4))
-    np.testing.assert_array_equal(after.snapshot.bundle.forest.score(X), before.snapshot.bundle.forest.score(X))
+    np.testing.assert_array_equal(
+        after.snapshot.bundle.forest.score(X), before.snapshot.bundle.forest.score(X)
+    )
     versions.away, versions.damaged = False, set()
     after.refusals.clear()
     await after.poll()
-    assert (served(after), after.source, count(after, "model_last_known_good")) == ("2", "registry", 0)
+    assert (served(after), after.source, count(after, "model_last_known_good")) == (
+        "2",
+        "registry",
+        0,
+    )
 
 
-async def test_a_last_known_good_model_that_is_the_champion_is_from_the_registry_again(versions: Versions, replica: Any) -> None:
+async def test_a_last_known_good_model_that_is_the_champion_is_from_the_registry_again(
+    versions: Versions, replica: Any
+) -> None:
     await replica().poll()
     versions.away, watch = True, replica()
     await watch.poll()
@@ -274,7 +306,10 @@ async def test_a_last_known_good_model_that_is_not_sound_is_not_served(
 ) -> None:
     if spoil != "absent":
         await replica().poll()
-        pointer, forest = cache / "last-known-good.json", cache / versions.digests["1"] / "forest.safetensors"
+        pointer, forest = (
+            cache / "last-known-good.json",
+            cache / versions.digests["1"] / "forest.safetensors",
+        )
         (pointer if spoil == "pointer" else forest).write_bytes(b"{")
     versions.away = True
     watch: Any = replica()
@@ -335,16 +370,24 @@ async def test_a_canary_runs_only_while_the_monitor_guards_it(
     assert (served(watch), watch.trial, versions.fetched) == ("2", None, fetched)
 
 
-async def test_a_canary_or_challenger_that_is_refused_leaves_the_champion_alone(versions: Versions, replica: Any) -> None:
+async def test_a_canary_or_challenger_that_is_refused_leaves_the_champion_alone(
+    versions: Versions, replica: Any
+) -> None:
     watch: Any = replica(shadow_rate=1.0)
     watch.guarded(None)
-    versions.canary, versions.challenger, versions.damaged = Canary("2", "1", 5.0, ((0.5, 60.0),)), "other", {"2"}
+    versions.canary, versions.challenger, versions.damaged = (
+        Canary("2", "1", 5.0, ((0.5, 60.0),)),
+        "other",
+        {"2"},
+    )
     await watch.poll()
     assert (served(watch), watch.trial, watch.shadow) == ("1", None, None)
     assert set(watch.refusals) == {"2", "other"}
 
 
-async def test_the_challenger_stands_in_the_shadow_until_it_is_champion(versions: Versions, replica: Any) -> None:
+async def test_the_challenger_stands_in_the_shadow_until_it_is_champion(
+    versions: Versions, replica: Any
+) -> None:
     watch: Any = replica(shadow_rate=1.0)
     versions.challenger = "1"
     await watch.poll()

@@ -48,31 +48,58 @@ def write(folder: Path, records: list[Any], shard: str = "0") -> None:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    return [
+        json.loads(line)
+        for file in sorted(folder.glob("*.jsonl"))
+        for line in file.read_text().splitlines()
+    ]
 
 
 def consumer(folder: Path, url: str, batch: int = 100, **more: Any) -> Consumer:
     (folder / "in").mkdir(exist_ok=True)
-    settings = ServeSettings.given(stream_batch=batch, stream_idle_s=0.01, stream_share_s=0.01, **more)
+    settings = ServeSettings.given(
+        stream_batch=batch, stream_idle_s=0.01, stream_share_s=0.01, **more
+    )
     into = [f"file:{folder / 'out'}"]
-    return build_consumer(f"file:{folder / 'in'}", into, f"file:{folder / 'dead'}", None, HttpScorer(url), Home(folder), settings)
+    return build_consumer(
+        f"file:{folder / 'in'}",
+        into,
+        f"file:{folder / 'dead'}",
+        None,
+        HttpScorer(url),
+        Home(folder),
+        settings,
+    )
 
 
 def test_each_record_becomes_one_result_in_order(tmp_path: Path, served: ScoringServer) -> None:
     records = rows(250)
     records[3]["features"] = dict(zip(NAMES, [99, 99, 99, 99], strict=True))
     write(tmp_path, records)
-    assert consumer(tmp_path, served.url).run(until_end=True) == {"scored": 250, "duplicate": 0, "dead": 0}
+    assert consumer(tmp_path, served.url).run(until_end=True) == {
+        "scored": 250,
+        "duplicate": 0,
+        "dead": 0,
+    }
     found = read(tmp_path / "out")
-    X = np.array([list(r["features"].values()) if isinstance(r["features"], dict) else r["features"] for r in records])
+    X = np.array(
+        [
+            list(r["features"].values()) if isinstance(r["features"], dict) else r["features"]
+            for r in records
+        ]
+    )
     assert [r["id"] for r in found] == [r["id"] for r in records]
-    np.testing.assert_array_equal([r["anomaly_score"] for r in found], served.model.bundle.forest.score(X))
+    np.testing.assert_array_equal(
+        [r["anomaly_score"] for r in found], served.model.bundle.forest.score(X)
+    )
     assert found[3]["prediction"] == -1
     assert found[0].keys() == {"id", "anomaly_score", "prediction", "model_version"}
     assert {r["model_version"] for r in found} == {"7"}
 
 
-def test_a_restart_goes_on_where_the_last_one_stopped(tmp_path: Path, served: ScoringServer) -> None:
+def test_a_restart_goes_on_where_the_last_one_stopped(
+    tmp_path: Path, served: ScoringServer
+) -> None:
     write(tmp_path, rows(120))
     consumer(tmp_path, served.url).run(until_end=True)
     write(tmp_path, rows(30, first=120))
@@ -82,7 +109,11 @@ def test_a_restart_goes_on_where_the_last_one_stopped(tmp_path: Path, served: Sc
 
 def test_an_id_that_comes_again_is_written_once(tmp_path: Path, served: ScoringServer) -> None:
     write(tmp_path, [*rows(150), *rows(150)])
-    assert consumer(tmp_path, served.url).run(until_end=True) == {"scored": 150, "duplicate": 150, "dead": 0}
+    assert consumer(tmp_path, served.url).run(until_end=True) == {
+        "scored": 150,
+        "duplicate": 150,
+        "dead": 0,
+    }
     write(tmp_path, rows(10))
     assert consumer(tmp_path, served.url).run(until_end=True)["duplicate"] == 10
     assert set(Counter(r["id"] for r in read(tmp_path / "out")).values()) == {1}
@@ -110,7 +141,11 @@ def test_poison_is_a_dead_letter_and_the_shard_goes_on(
     tmp_path: Path, served: ScoringServer, line: str, key: Any, word: str
 ) -> None:
     write(tmp_path, [*rows(5), line, *rows(5, first=5)])
-    assert consumer(tmp_path, served.url).run(until_end=True) == {"scored": 10, "duplicate": 0, "dead": 1}
+    assert consumer(tmp_path, served.url).run(until_end=True) == {
+        "scored": 10,
+        "duplicate": 0,
+        "dead": 1,
+    }
     (letter,) = read(tmp_path / "dead")
     assert (letter["id"], letter["raw"], letter["shard"]) == (key, line, "0.jsonl")
     assert word in letter["reason"]
@@ -127,7 +162,11 @@ def test_bytes_that_are_no_text_are_kept_readable(tmp_path: Path, served: Scorin
 def test_a_record_without_end_is_one_dead_letter(tmp_path: Path, served: ScoringServer) -> None:
     long = '{"id": "long", "features": [' + "1," * (3 * MAX_RECORD_BYTES)
     write(tmp_path, [*rows(2), long, *rows(2, first=2)])
-    assert consumer(tmp_path, served.url).run(until_end=True) == {"scored": 4, "duplicate": 0, "dead": 1}
+    assert consumer(tmp_path, served.url).run(until_end=True) == {
+        "scored": 4,
+        "duplicate": 0,
+        "dead": 1,
+    }
     assert read(tmp_path / "dead")[0]["id"] == "long"
 
 
@@ -140,7 +179,11 @@ def test_a_torn_line_waits_for_its_rest(tmp_path: Path, served: ScoringServer) -
         assert consumer(tmp_path, served.url).run(until_end=True)["scored"] == 3
         file.write(line[20:] + "\n")
         file.flush()
-    assert consumer(tmp_path, served.url).run(until_end=True) == {"scored": 1, "duplicate": 0, "dead": 0}
+    assert consumer(tmp_path, served.url).run(until_end=True) == {
+        "scored": 1,
+        "duplicate": 0,
+        "dead": 0,
+    }
 
 
 def test_a_log_that_shrank_is_an_error(tmp_path: Path, served: ScoringServer) -> None:
@@ -167,7 +210,11 @@ def test_a_torn_result_is_written_anew(tmp_path: Path, served: ScoringServer) ->
 
 @pytest.mark.parametrize(("status", "after"), [(503, "0.2"), (429, "0.2"), (500, None)])
 def test_a_busy_service_is_waited_for(
-    tmp_path: Path, served: ScoringServer, status: int, after: str | None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    served: ScoringServer,
+    status: int,
+    after: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     waits: list[float] = []
     write(tmp_path, rows(10))
@@ -187,7 +234,9 @@ class Picky:
     """Refuses every batch that has a negative first value, as a service with stricter rules would."""
 
     def __init__(self) -> None:
-        self.known: tuple[str, ...] = NAMES[::-1]  # changes once, as after a swap to a model with another order
+        self.known: tuple[str, ...] = NAMES[
+            ::-1
+        ]  # changes once, as after a swap to a model with another order
 
     def names(self) -> tuple[str, ...]:
         known, self.known = self.known, NAMES
@@ -203,12 +252,19 @@ class Picky:
 
 
 def test_a_refused_batch_is_halved_until_the_bad_records_stand_alone(tmp_path: Path) -> None:
-    records = [{"id": i, "features": dict(zip(NAMES, [-1 if i in (17, 63) else i, 0, 0, -1], strict=True))} for i in range(100)]
+    records = [
+        {"id": i, "features": dict(zip(NAMES, [-1 if i in (17, 63) else i, 0, 0, -1], strict=True))}
+        for i in range(100)
+    ]
     write(tmp_path, records)
     done = Consumer(
-        FileLog(tmp_path / "in"), Picky(), [FileSink(tmp_path / "out")], DeadLetters(tmp_path / "dead"),
-        FileLeases(tmp_path / "leases"), ServeSettings.given(),
-    ).run(until_end=True)  # fmt: skip
+        FileLog(tmp_path / "in"),
+        Picky(),
+        [FileSink(tmp_path / "out")],
+        DeadLetters(tmp_path / "dead"),
+        FileLeases(tmp_path / "leases"),
+        ServeSettings.given(),
+    ).run(until_end=True)
     assert done == {"scored": 98, "duplicate": 0, "dead": 2}
     assert [letter["id"] for letter in read(tmp_path / "dead")] == [17, 63]
     assert all(r["anomaly_score"] == r["id"] for r in read(tmp_path / "out"))
@@ -247,7 +303,9 @@ def test_consumers_share_the_shards(tmp_path: Path) -> None:
     two.close()
 
 
-def test_a_consumer_gives_up_shards_that_are_more_than_its_part(tmp_path: Path, served: ScoringServer) -> None:
+def test_a_consumer_gives_up_shards_that_are_more_than_its_part(
+    tmp_path: Path, served: ScoringServer
+) -> None:
     for k in range(4):
         write(tmp_path, rows(10, first=10 * k), str(k))
     work = consumer(tmp_path, served.url)
@@ -263,17 +321,26 @@ def test_a_consumer_gives_up_shards_that_are_more_than_its_part(tmp_path: Path, 
     assert len({r["id"] for r in read(tmp_path / "out")}) == len(read(tmp_path / "out")) == 40
 
 
-def test_history_is_that_of_the_entity_and_survives_a_restart(tmp_path: Path, served: ScoringServer) -> None:
+def test_history_is_that_of_the_entity_and_survives_a_restart(
+    tmp_path: Path, served: ScoringServer
+) -> None:
     def since_last(past: np.ndarray[Any, Any], row: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return row - past[-1] if len(past) else row
 
     def run() -> None:
         Consumer(
-            FileLog(tmp_path / "in"), Picky(), [FileSink(tmp_path / "out")], DeadLetters(tmp_path / "dead"),
-            FileLeases(tmp_path / "leases"), ServeSettings.given(stream_batch=7), history=lambda: History(since_last, 2),
-        ).run(until_end=True)  # fmt: skip
+            FileLog(tmp_path / "in"),
+            Picky(),
+            [FileSink(tmp_path / "out")],
+            DeadLetters(tmp_path / "dead"),
+            FileLeases(tmp_path / "leases"),
+            ServeSettings.given(stream_batch=7),
+            history=lambda: History(since_last, 2),
+        ).run(until_end=True)
 
-    records = [{"id": i, "entity": f"e{i % 3}", "features": dict.fromkeys(NAMES, i * i)} for i in range(60)]
+    records = [
+        {"id": i, "entity": f"e{i % 3}", "features": dict.fromkeys(NAMES, i * i)} for i in range(60)
+    ]
     write(tmp_path, records[:31])
     run()
     write(tmp_path, records[31:])
@@ -290,7 +357,10 @@ def test_metrics_tell_lag_and_outcomes(tmp_path: Path, served: ScoringServer) ->
     work._turn(work._shards["0.jsonl"])
     sample = work.metrics.registry.get_sample_value
     first_two = sum(len(json.dumps(r)) + 1 for r in rows(5)[:2])
-    assert sample("vigil_stream_lag", {"shard": "0.jsonl"}) == (tmp_path / "in" / "0.jsonl").stat().st_size - first_two
+    assert (
+        sample("vigil_stream_lag", {"shard": "0.jsonl"})
+        == (tmp_path / "in" / "0.jsonl").stat().st_size - first_two
+    )
     assert sample("vigil_stream_shards") == 1
     assert (sample("vigil_stream_checkpoint_age_seconds", {"shard": "0.jsonl"}) or -1) > 0
     work.run(until_end=True)

@@ -35,9 +35,12 @@ def aws() -> Iterator[Any]:
 
     def client(service: str) -> Any:
         return boto3.client(
-            service, endpoint_url=f"http://{host}:{port}", region_name="eu-west-1", aws_access_key_id="x",
+            service,
+            endpoint_url=f"http://{host}:{port}",
+            region_name="eu-west-1",
+            aws_access_key_id="x",
             aws_secret_access_key="x",
-        )  # fmt: skip
+        )
 
     yield client
     server.stop()
@@ -59,26 +62,42 @@ class Zero:
 def table(aws: Any, name: str) -> Any:
     client = aws("dynamodb")
     client.create_table(
-        TableName=name, KeySchema=[{"AttributeName": "key", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
+        TableName=name,
+        KeySchema=[{"AttributeName": "key", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "key", "AttributeType": "S"}],
-    )  # fmt: skip
+    )
     return client
 
 
 def open_shards(client: Any, stream: str) -> list[dict[str, Any]]:
-    return [s for s in client.list_shards(StreamName=stream)["Shards"] if "EndingSequenceNumber" not in s["SequenceNumberRange"]]
+    return [
+        s
+        for s in client.list_shards(StreamName=stream)["Shards"]
+        if "EndingSequenceNumber" not in s["SequenceNumberRange"]
+    ]
 
 
 def split(client: Any, stream: str) -> None:
     for shard in open_shards(client, stream):
-        low, high = (int(shard["HashKeyRange"][end]) for end in ("StartingHashKey", "EndingHashKey"))
-        client.split_shard(StreamName=stream, ShardToSplit=shard["ShardId"], NewStartingHashKey=str((low + high) // 2))
+        low, high = (
+            int(shard["HashKeyRange"][end]) for end in ("StartingHashKey", "EndingHashKey")
+        )
+        client.split_shard(
+            StreamName=stream,
+            ShardToSplit=shard["ShardId"],
+            NewStartingHashKey=str((low + high) // 2),
+        )
 
 
 def merge(client: Any, stream: str) -> None:
-    shards = sorted(open_shards(client, stream), key=lambda s: int(s["HashKeyRange"]["StartingHashKey"]))
+    shards = sorted(
+        open_shards(client, stream), key=lambda s: int(s["HashKeyRange"]["StartingHashKey"])
+    )
     for one, two in zip(shards[::2], shards[1::2], strict=True):
-        client.merge_shards(StreamName=stream, ShardToMerge=one["ShardId"], AdjacentShardToMerge=two["ShardId"])
+        client.merge_shards(
+            StreamName=stream, ShardToMerge=one["ShardId"], AdjacentShardToMerge=two["ShardId"]
+        )
 
 
 class Recorder:
@@ -104,7 +123,9 @@ class Recorder:
 
 
 @pytest.mark.parametrize("while_open", [True, False])
-def test_resharding_1_4_2_loses_nothing_and_keeps_the_order_of_each_key(aws: Any, tmp_path: Path, while_open: bool) -> None:
+def test_resharding_1_4_2_loses_nothing_and_keeps_the_order_of_each_key(
+    aws: Any, tmp_path: Path, while_open: bool
+) -> None:
     """All written before anything is read, or read in between as well: a parent is always read before its children."""
     kinesis, stream, sink = aws("kinesis"), f"reshard-{while_open}", Recorder()
     kinesis.create_stream(StreamName=stream, ShardCount=1)
@@ -114,15 +135,24 @@ def test_resharding_1_4_2_loses_nothing_and_keeps_the_order_of_each_key(aws: Any
         entries = []
         for i in range(n):
             key = i % 17
-            entries.append((f"key{key}", json.dumps({"id": f"{key}:{sequence[key]}", "features": [1]}).encode()))
+            entries.append(
+                (
+                    f"key{key}",
+                    json.dumps({"id": f"{key}:{sequence[key]}", "features": [1]}).encode(),
+                )
+            )
             sequence[key] += 1
         put(kinesis, stream, entries)
 
     def read() -> None:
         Consumer(
-            KinesisSource(kinesis, stream), Zero(), [sink], DeadLetters(tmp_path / "dead"), FileLeases(tmp_path / "leases"),
+            KinesisSource(kinesis, stream),
+            Zero(),
+            [sink],
+            DeadLetters(tmp_path / "dead"),
+            FileLeases(tmp_path / "leases"),
             ServeSettings.given(stream_batch=30, stream_share_s=0.01, stream_idle_s=0.01),
-        ).run(until_end=True)  # fmt: skip
+        ).run(until_end=True)
 
     for reshard in (split, split, merge, None):
         write(300)
@@ -147,9 +177,15 @@ def test_a_child_is_read_once_its_parents_are_finished_or_gone() -> None:
             return self
 
         def paginate(self, **asked: Any) -> list[dict[str, Any]]:
-            one, two = {"ShardId": "1", "ParentShardId": "gone"}, {"ShardId": "2", "ParentShardId": "gone"}
+            one, two = (
+                {"ShardId": "1", "ParentShardId": "gone"},
+                {"ShardId": "2", "ParentShardId": "gone"},
+            )
             merged = {"ShardId": "3", "ParentShardId": "1", "AdjacentParentShardId": "2"}
-            return [{"Shards": [one, two]}, {"Shards": [merged, {"ShardId": "4", "ParentShardId": "3"}]}]
+            return [
+                {"Shards": [one, two]},
+                {"Shards": [merged, {"ShardId": "4", "ParentShardId": "3"}]},
+            ]
 
     source = KinesisSource(Listing(), "s")
     assert source.shards(set()) == ["1", "2"]
@@ -158,7 +194,9 @@ def test_a_child_is_read_once_its_parents_are_finished_or_gone() -> None:
     assert source.shards({"1", "2", "3"}) == ["1", "2", "3", "4"]
 
 
-def test_leases_of_a_cluster_are_taken_over_when_their_holder_is_silent_and_fence_it(aws: Any) -> None:
+def test_leases_of_a_cluster_are_taken_over_when_their_holder_is_silent_and_fence_it(
+    aws: Any,
+) -> None:
     client = table(aws, "leases")
     one, two = (DynamoLeases(client, "leases", "s", seconds=0.2) for _ in range(2))
     mine = one.acquire("a")
@@ -183,7 +221,9 @@ def test_leases_of_a_cluster_are_taken_over_when_their_holder_is_silent_and_fenc
 
 def run(source: KinesisSource, sink: Sink, folder: Path) -> dict[str, int]:
     settings = ServeSettings.given(stream_batch=20, stream_share_s=0.01, stream_idle_s=0.01)
-    return Consumer(source, Zero(), [sink], DeadLetters(folder / "dead"), FileLeases(folder / "l"), settings).run(until_end=True)
+    return Consumer(
+        source, Zero(), [sink], DeadLetters(folder / "dead"), FileLeases(folder / "l"), settings
+    ).run(until_end=True)
 
 
 def crash_before_checkpoint(folder: Path) -> None:
@@ -191,7 +231,11 @@ def crash_before_checkpoint(folder: Path) -> None:
     for path in (folder / "l").glob("*.checkpoint"):
         kept = json.loads(path.read_text())
         first = {"recorder": None, "kinesis": 0, "parquet": 0, "file": 0}
-        path.write_text(json.dumps({**kept, "position": None, "states": {k: first.get(k) for k in kept["states"]}}))
+        path.write_text(
+            json.dumps(
+                {**kept, "position": None, "states": {k: first.get(k) for k in kept["states"]}}
+            )
+        )
 
 
 @pytest.mark.parametrize("kind", ["kinesis", "s3", "folder", "file"])
@@ -208,13 +252,29 @@ def test_what_the_output_has_is_not_written_again(aws: Any, tmp_path: Path, kind
             return ParquetSink(stores[kind]())
         return KinesisSink(kinesis, results) if kind == "kinesis" else FileSink(tmp_path / "out")
 
-    put(kinesis, source, [(f"k{i}", json.dumps({"id": f"r{i}", "features": [i]}).encode()) for i in range(100)])
+    put(
+        kinesis,
+        source,
+        [(f"k{i}", json.dumps({"id": f"r{i}", "features": [i]}).encode()) for i in range(100)],
+    )
     assert run(KinesisSource(kinesis, source), sink(), tmp_path)["scored"] == 100
     crash_before_checkpoint(tmp_path)
-    put(kinesis, source, [(f"k{i}", json.dumps({"id": f"r{i}", "features": [i]}).encode()) for i in range(100, 130)])
-    assert run(KinesisSource(kinesis, source), sink(), tmp_path) == {"scored": 30, "duplicate": 100, "dead": 0}
+    put(
+        kinesis,
+        source,
+        [(f"k{i}", json.dumps({"id": f"r{i}", "features": [i]}).encode()) for i in range(100, 130)],
+    )
+    assert run(KinesisSource(kinesis, source), sink(), tmp_path) == {
+        "scored": 30,
+        "duplicate": 100,
+        "dead": 0,
+    }
     if kind == "kinesis":
-        ids = [i for shard in open_shards(kinesis, results) for i in KinesisSink(kinesis, results)._ids(shard["ShardId"], 0)]
+        ids = [
+            i
+            for shard in open_shards(kinesis, results)
+            for i in KinesisSink(kinesis, results)._ids(shard["ShardId"], 0)
+        ]
     elif kind == "s3":
         pages = s3.list_objects_v2(Bucket=results)["Contents"]
         bodies = [tmp_path / str(n) for n, _ in enumerate(pages)]
@@ -222,15 +282,27 @@ def test_what_the_output_has_is_not_written_again(aws: Any, tmp_path: Path, kind
             path.write_bytes(s3.get_object(Bucket=results, Key=page["Key"])["Body"].read())
         ids = [i for path in bodies for i in pq.read_table(path)["id"].to_pylist()]
     elif kind == "folder":
-        ids = [i for path in (tmp_path / "out").rglob("*.parquet") for i in pq.read_table(path)["id"].to_pylist()]
+        ids = [
+            i
+            for path in (tmp_path / "out").rglob("*.parquet")
+            for i in pq.read_table(path)["id"].to_pylist()
+        ]
     else:
-        ids = [json.loads(line)["id"] for path in (tmp_path / "out").glob("*.jsonl") for line in path.read_text().splitlines()]
+        ids = [
+            json.loads(line)["id"]
+            for path in (tmp_path / "out").glob("*.jsonl")
+            for line in path.read_text().splitlines()
+        ]
     assert sorted(ids) == sorted(f"r{i}" for i in range(130))
 
 
 @pytest.mark.parametrize("kind", ["s3", "folder"])
-def test_an_object_is_not_replaced_by_a_consumer_that_has_lost_its_shard(aws: Any, tmp_path: Path, kind: str) -> None:
-    aws("s3").create_bucket(Bucket=f"fence-{kind}", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+def test_an_object_is_not_replaced_by_a_consumer_that_has_lost_its_shard(
+    aws: Any, tmp_path: Path, kind: str
+) -> None:
+    aws("s3").create_bucket(
+        Bucket=f"fence-{kind}", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
     store = Bucket(aws("s3"), "fence-s3", "") if kind == "s3" else Folder(tmp_path)
     old, new = ParquetSink(store), ParquetSink(store)
     for sink in (old, new):
@@ -260,13 +332,17 @@ class _Receive(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize(("statuses", "refused"), [([], 0), ([500, 429], 0), ([500] * 3, 1), ([400], 1)])
+@pytest.mark.parametrize(
+    ("statuses", "refused"), [([], 0), ([500, 429], 0), ([500] * 3, 1), ([400], 1)]
+)
 def test_anomalies_are_told_signed_and_tried_again(statuses: list[int], refused: int) -> None:
     waits: list[float] = []
     with Receiver(statuses) as receiver:
         Thread(target=receiver.serve_forever, args=(0.02,), daemon=True).start()
         tries = len(statuses)
-        hook = Webhook(f"http://127.0.0.1:{receiver.server_port}/x?y=1", "secret", tries=3, wait=waits.append)
+        hook = Webhook(
+            f"http://127.0.0.1:{receiver.server_port}/x?y=1", "secret", tries=3, wait=waits.append
+        )
         results = [Result("calm", 0.4, 1, "1"), Result("wild é", 0.9, -1, "1")]
         assert [result.id for result, _ in hook.write("s", results)] == ["wild é"] * refused
         receiver.shutdown()
@@ -274,5 +350,7 @@ def test_anomalies_are_told_signed_and_tried_again(statuses: list[int], refused:
     assert len(waits) == len(receiver.got) - 1
     for headers, body in receiver.got:
         assert json.loads(body)["id"] == "wild é"
-        assert headers["x-vigil-signature"] == signature(b"secret", headers["x-vigil-timestamp"], body)
+        assert headers["x-vigil-signature"] == signature(
+            b"secret", headers["x-vigil-timestamp"], body
+        )
         assert headers["x-vigil-delivery"] == "wild%20%C3%A9"

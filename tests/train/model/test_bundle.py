@@ -20,7 +20,9 @@ from train.model.bundle import FILES, ModelBundle
 from vigil.errors import BundleError
 
 Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.fixture
@@ -43,16 +45,24 @@ def flip(file: Path, position: int, bit: int) -> bytes:
     """Flip one bit; return the content before."""
     before = file.read_bytes()
     position %= len(before)
-    file.write_bytes(before[:position] + bytes([before[position] ^ (1 << bit)]) + before[position + 1 :])
+    file.write_bytes(
+        before[:position] + bytes([before[position] ^ (1 << bit)]) + before[position + 1 :]
+    )
     return before
 
 
 def assert_same(found: ModelBundle, expected: ModelBundle) -> None:
-    assert (found.names, found.threshold, found.info) == (expected.names, expected.threshold, expected.info)
+    assert (found.names, found.threshold, found.info) == (
+        expected.names,
+        expected.threshold,
+        expected.info,
+    )
     np.testing.assert_array_equal(found.golden, expected.golden)
     for part in ("forest", "reference"):
         for field in fields(getattr(expected, part)):
-            one, other = (getattr(getattr(bundle, part), field.name) for bundle in (found, expected))
+            one, other = (
+                getattr(getattr(bundle, part), field.name) for bundle in (found, expected)
+            )
             assert type(one) is type(other)
             np.testing.assert_array_equal(one, other)
 
@@ -64,14 +74,22 @@ def test_a_bundle_comes_back_as_it_was_written(model: Models, written: tuple[Pat
     assert_same(bundles.read(folder, None), model(0)[1])
 
 
-def test_the_digest_is_of_the_content_alone(model: Models, written: tuple[Path, str], tmp_path: Path) -> None:
-    assert bundles.write(model(0)[1], tmp_path / "again") == written[1] == bundles.digest(tmp_path / "again")
+def test_the_digest_is_of_the_content_alone(
+    model: Models, written: tuple[Path, str], tmp_path: Path
+) -> None:
+    assert (
+        bundles.write(model(0)[1], tmp_path / "again")
+        == written[1]
+        == bundles.digest(tmp_path / "again")
+    )
     assert bundles.write(model(1)[1], tmp_path / "other") != written[1]
 
 
 @few
 @given(name=st.sampled_from(FILES), position=st.integers(0, 2**20), bit=st.integers(0, 7))
-def test_any_flipped_bit_changes_the_digest_and_is_refused(written: tuple[Path, str], name: str, position: int, bit: int) -> None:
+def test_any_flipped_bit_changes_the_digest_and_is_refused(
+    written: tuple[Path, str], name: str, position: int, bit: int
+) -> None:
     folder, digest = written
     before = flip(folder / name, position, bit)
     try:
@@ -119,7 +137,9 @@ def test_a_damaged_file_is_refused_whatever_the_digest(
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_over_its_limit_is_refused_unread(written: tuple[Path, str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_over_its_limit_is_refused_unread(
+    written: tuple[Path, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limit = "MAX_JSON_BYTES" if name.endswith(".json") else "MAX_ARRAY_BYTES"
     alike = [file.stat().st_size for file in written[0].glob(f"*{Path(name).suffix}")]
     monkeypatch.setattr(bundles, limit, max(alike))
@@ -136,7 +156,9 @@ def test_a_file_too_many_is_refused(written: tuple[Path, str]) -> None:
         bundles.read(*written)
 
 
-@pytest.mark.parametrize("make", [lambda _: None, Path.touch, Path.mkdir], ids=["absent", "a file", "empty"])
+@pytest.mark.parametrize(
+    "make", [lambda _: None, Path.touch, Path.mkdir], ids=["absent", "a file", "empty"]
+)
 def test_a_place_without_bundle_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "place")
     with pytest.raises(BundleError, match="lacks"):
@@ -166,14 +188,18 @@ def test_a_place_without_bundle_is_refused(tmp_path: Path, make: Callable[[Path]
         ("reference.json", {"blocks": "some"}, "damaged"),
     ],
 )
-def test_values_that_no_bundle_has_are_refused(written: tuple[Path, str], name: str, changes: dict[str, Any], said: str) -> None:
+def test_values_that_no_bundle_has_are_refused(
+    written: tuple[Path, str], name: str, changes: dict[str, Any], said: str
+) -> None:
     edit(written[0], name, **changes)
     with pytest.raises(BundleError, match=said):
         bundles.read(written[0], None)
 
 
 @pytest.mark.parametrize("off", [1e-6, -1e-6])
-def test_golden_rows_that_score_otherwise_are_refused(written: tuple[Path, str], off: float) -> None:
+def test_golden_rows_that_score_otherwise_are_refused(
+    written: tuple[Path, str], off: float
+) -> None:
     scores = json.loads((written[0] / "golden.json").read_text())["scores"]
     scores[-1] += off
     edit(written[0], "golden.json", scores=scores)
@@ -192,7 +218,9 @@ def test_golden_rows_that_score_otherwise_are_refused(written: tuple[Path, str],
         ({"floors": np.full(3, np.inf)}, "not finite"),
     ],
 )
-def test_a_reference_that_does_not_fit_is_refused(written: tuple[Path, str], changes: dict[str, Any], said: str) -> None:
+def test_a_reference_that_does_not_fit_is_refused(
+    written: tuple[Path, str], changes: dict[str, Any], said: str
+) -> None:
     edit_array(written[0], "reference.safetensors", **changes)
     with pytest.raises(BundleError, match=said):
         bundles.read(written[0], None)
@@ -208,13 +236,17 @@ def test_a_reference_that_does_not_fit_is_refused(written: tuple[Path, str], cha
         ("roots", np.zeros(10, np.int32), "no tree"),
     ],
 )
-def test_a_forest_that_is_none_is_refused(written: tuple[Path, str], array: str, value: Any, said: str) -> None:
+def test_a_forest_that_is_none_is_refused(
+    written: tuple[Path, str], array: str, value: Any, said: str
+) -> None:
     edit_array(written[0], "forest.safetensors", **{array: value})
     with pytest.raises(BundleError, match=said):
         bundles.read(written[0], None)
 
 
-def test_another_forest_is_refused_by_its_golden_rows(model: Models, written: tuple[Path, str]) -> None:
+def test_another_forest_is_refused_by_its_golden_rows(
+    model: Models, written: tuple[Path, str]
+) -> None:
     edit_array(written[0], "forest.safetensors", length=model(0)[1].forest.length[::-1].copy())
     with pytest.raises(BundleError, match="golden rows score"):
         bundles.read(written[0], None)
@@ -232,13 +264,17 @@ def test_another_forest_is_refused_by_its_golden_rows(model: Models, written: tu
         ("reference.json", {"allowed": -1}),
     ],
 )
-def test_values_of_another_kind_are_refused(written: tuple[Path, str], name: str, changes: dict[str, object]) -> None:
+def test_values_of_another_kind_are_refused(
+    written: tuple[Path, str], name: str, changes: dict[str, object]
+) -> None:
     edit(written[0], name, **changes)
     with pytest.raises(BundleError):
         bundles.read(written[0], None)
 
 
-@pytest.mark.parametrize(("name", "text"), [("golden.json", '{"rows": [[0, 0, 0]]}'), ("model.json", "[" * 200_000)])
+@pytest.mark.parametrize(
+    ("name", "text"), [("golden.json", '{"rows": [[0, 0, 0]]}'), ("model.json", "[" * 200_000)]
+)
 def test_json_of_another_form_is_refused(written: tuple[Path, str], name: str, text: str) -> None:
     (written[0] / name).write_text(text)
     with pytest.raises(BundleError):

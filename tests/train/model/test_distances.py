@@ -20,14 +20,20 @@ Floats = NDArray[np.float64]
 values = st.integers(-4, 4).map(float) | st.floats(-3, 3, width=16)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning:scipy.*")  # of the p-value, which is not looked at
+@pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning:scipy.*"
+)  # of the p-value, which is not looked at
 @settings(max_examples=50, deadline=None)
 @given(hnp.arrays(float, st.tuples(st.integers(1, 30), st.just(2)), elements=values), st.data())
 def test_ks_distances_are_those_of_scipy(samples: Floats, choice: st.DataObject) -> None:
-    window = choice.draw(hnp.arrays(float, st.tuples(st.integers(1, 30), st.just(2)), elements=values))
+    window = choice.draw(
+        hnp.arrays(float, st.tuples(st.integers(1, 30), st.just(2)), elements=values)
+    )
     tests: list[Any] = [ks_2samp(samples[:, j], window[:, j], method="asymp") for j in range(2)]
     expected = [test.statistic for test in tests]
-    np.testing.assert_allclose(distances.ks_distances(np.sort(samples, axis=0), window), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        distances.ks_distances(np.sort(samples, axis=0), window), expected, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])

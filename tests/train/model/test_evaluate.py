@@ -22,7 +22,9 @@ def rows() -> NDArray[np.float64]:
 
 @pytest.fixture(scope="module")
 def forest(rows: NDArray[np.float64]) -> CompiledForest:
-    return CompiledForest.compile(fit_part(rows, trees=50, max_samples=64, max_features=1.0, seed=0))
+    return CompiledForest.compile(
+        fit_part(rows, trees=50, max_samples=64, max_features=1.0, seed=0)
+    )
 
 
 @pytest.mark.parametrize(("d", "moved"), [(1, 1), (4, 1), (8, 2), (19, 5)])
@@ -36,7 +38,11 @@ def test_planting_moves_a_quarter_of_the_features_by_six_spreads(d: int, moved: 
     assert not still.any()
 
 
-@pytest.mark.parametrize("labels", [None, np.zeros(300, np.int64), np.ones(300, np.int64)], ids=["none", "normal", "anomalous"])
+@pytest.mark.parametrize(
+    "labels",
+    [None, np.zeros(300, np.int64), np.ones(300, np.int64)],
+    ids=["none", "normal", "anomalous"],
+)
 def test_without_labels_of_both_classes(
     forest: CompiledForest, rows: NDArray[np.float64], labels: NDArray[np.int64] | None
 ) -> None:
@@ -48,8 +54,12 @@ def test_without_labels_of_both_classes(
     assert metrics["planted_auroc"] > 0.85
 
 
-def test_planted_anomalies_of_no_size_are_not_told_apart(forest: CompiledForest, rows: NDArray[np.float64]) -> None:
-    assert evaluate(forest, 0.5, Table(rows, NAMES), np.zeros(4))["planted_auroc"] == pytest.approx(0.5)
+def test_planted_anomalies_of_no_size_are_not_told_apart(
+    forest: CompiledForest, rows: NDArray[np.float64]
+) -> None:
+    assert evaluate(forest, 0.5, Table(rows, NAMES), np.zeros(4))["planted_auroc"] == pytest.approx(
+        0.5
+    )
 
 
 def test_with_labels(forest: CompiledForest, rows: NDArray[np.float64]) -> None:

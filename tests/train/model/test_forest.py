@@ -44,7 +44,9 @@ def forests(
     d, max_samples = draw(st.integers(*features)), draw(st.integers(*samples))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows = max_samples + draw(st.integers(0, 60))
-    X = np.round(rng.normal(size=(rows, d)) * 10.0 ** draw(st.integers(-3, 6)), draw(st.integers(0, 3)))
+    X = np.round(
+        rng.normal(size=(rows, d)) * 10.0 ** draw(st.integers(-3, 6)), draw(st.integers(0, 3))
+    )
     extreme = rng.random(d) < draw(st.sampled_from([0.0, 0.3, 1.0]))
     X[:, extreme] = rng.choice(EXTREMES, (rows, int(extreme.sum())))
     forest = Isolation(
@@ -64,8 +66,15 @@ def at_thresholds(compiled: CompiledForest, X: Floats) -> Floats:
     rows = X[np.arange(4 * len(splits)) % len(X)].copy()
     for i, node in enumerate(splits):
         value = compiled.threshold[node]
-        sides = [value, np.nextafter(value, np.float32(-np.inf)), np.nextafter(value, np.float32(np.inf))]
-        rows[4 * i : 4 * i + 4, compiled.feature[node]] = [*sides, np.nextafter(float(value), np.inf)]
+        sides = [
+            value,
+            np.nextafter(value, np.float32(-np.inf)),
+            np.nextafter(value, np.float32(np.inf)),
+        ]
+        rows[4 * i : 4 * i + 4, compiled.feature[node]] = [
+            *sides,
+            np.nextafter(float(value), np.inf),
+        ]
     return rows
 
 
@@ -73,7 +82,9 @@ def assert_scores_and_labels_agree(forest: IsolationForest, X: Floats) -> None:
     scores = CompiledForest.compile(forest).score(X)
     np.testing.assert_allclose(scores, -forest.score_samples(X), rtol=0, atol=1e-6)
     levels = np.unique(np.round(scores, 9))
-    middles = np.quantile((levels[1:] + levels[:-1]) / 2, [0.05, 0.5, 0.95]) if len(levels) > 1 else []
+    middles = (
+        np.quantile((levels[1:] + levels[:-1]) / 2, [0.05, 0.5, 0.95]) if len(levels) > 1 else []
+    )
     for limit in (-forest.offset_, *middles, np.median(scores), 0.0, 1.0):
         set_threshold(forest, float(limit))
         np.testing.assert_array_equal(np.where(scores > limit, -1, 1), forest.predict(X))
@@ -89,18 +100,24 @@ def assert_all_paths_agree(forest: IsolationForest, X: Floats) -> None:
     scores = compiled.score(rows)
     np.testing.assert_array_equal(scores, [compiled.score(row[None])[0] for row in rows])
     many = 3 * ROWS_PER_THREAD + 7
-    np.testing.assert_array_equal(compiled.score(np.resize(rows, (many, X.shape[1])), threads=3), np.resize(scores, many))
+    np.testing.assert_array_equal(
+        compiled.score(np.resize(rows, (many, X.shape[1])), threads=3), np.resize(scores, many)
+    )
 
 
 @few
 @given(forests())
-def test_scores_and_labels_are_those_of_scikit_learn_on_every_path(made: tuple[IsolationForest, Floats]) -> None:
+def test_scores_and_labels_are_those_of_scikit_learn_on_every_path(
+    made: tuple[IsolationForest, Floats],
+) -> None:
     assert_all_paths_agree(*made)
 
 
 @settings(max_examples=6, deadline=None)
 @given(forests(trees=(100, 300), samples=(256, 4096), features=(20, 200)))
-def test_large_forests_score_as_in_scikit_learn_on_every_path(made: tuple[IsolationForest, Floats]) -> None:
+def test_large_forests_score_as_in_scikit_learn_on_every_path(
+    made: tuple[IsolationForest, Floats],
+) -> None:
     assert_all_paths_agree(*made)
 
 
@@ -115,10 +132,17 @@ def test_rows_of_any_kind_and_layout_score_alike(compiled: CompiledForest, dtype
 
 
 def test_a_whole_number_is_rounded_once() -> None:
-    X = np.array([[2**60 + 2**36 + 1]])  # by way of float64 it would be rounded to a tie, and then down
-    once, twice = float(X.astype(np.float32)[0, 0]), float(X.astype(np.float64).astype(np.float32)[0, 0])
+    X = np.array(
+        [[2**60 + 2**36 + 1]]
+    )  # by way of float64 it would be rounded to a tie, and then down
+    once, twice = (
+        float(X.astype(np.float32)[0, 0]),
+        float(X.astype(np.float64).astype(np.float32)[0, 0]),
+    )
     assert once > twice
-    rows = np.array([[once]] + 7 * [[twice]])  # one split, between the two; a single row below it is more anomalous
+    rows = np.array(
+        [[once]] + 7 * [[twice]]
+    )  # one split, between the two; a single row below it is more anomalous
     forest = Isolation(n_estimators=1, max_samples=8, random_state=0).fit(rows)
     np.testing.assert_array_equal(CompiledForest.compile(forest).score(X), -forest.score_samples(X))
 
@@ -127,9 +151,15 @@ def test_no_row_has_no_score(compiled: CompiledForest) -> None:
     assert compiled.score(np.empty((0, 3)), threads=2).shape == (0,)
 
 
-def test_a_batch_is_split_over_the_threads_it_is_given(compiled: CompiledForest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_split_over_the_threads_it_is_given(
+    compiled: CompiledForest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parts: list[tuple[int, str]] = []
-    monkeypatch.setattr(CompiledForest, "_score", lambda _, rows, out: parts.append((len(rows), threading.current_thread().name)))
+    monkeypatch.setattr(
+        CompiledForest,
+        "_score",
+        lambda _, rows, out: parts.append((len(rows), threading.current_thread().name)),
+    )
     here = threading.current_thread().name
     for rows, threads, shares in (
         (4 * ROWS_PER_THREAD, 1, [4]),
@@ -146,7 +176,9 @@ def test_a_batch_is_split_over_the_threads_it_is_given(compiled: CompiledForest,
 @pytest.mark.parametrize("dtype", [np.float64, np.int64])
 def test_a_single_row_is_scored_without_a_copy_of_it(dtype: Any) -> None:
     d = 5000
-    forest = CompiledForest.compile(Isolation(n_estimators=3, max_samples=16, random_state=0).fit(np.eye(16, d)))
+    forest = CompiledForest.compile(
+        Isolation(n_estimators=3, max_samples=16, random_state=0).fit(np.eye(16, d))
+    )
     row = np.zeros((1, d), dtype)
     forest.score(row)
     tracemalloc.start()
@@ -180,19 +212,25 @@ def test_a_new_process_does_not_compile(compiled: CompiledForest) -> None:
     for kernel in (compiled.score, lambda X: compiled.score(X[:1]), compiled.attribute):
         kernel(X)  # leaves it in the cache
     command = [sys.executable, "-c", NEW_PROCESS]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=100)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=100
+    )
     assert done.stdout.split() == ["1", "0"] * 3
 
 
 @few
 @given(forests())
-def test_attributions_add_up_to_the_path_length_deficit(made: tuple[IsolationForest, Floats]) -> None:
+def test_attributions_add_up_to_the_path_length_deficit(
+    made: tuple[IsolationForest, Floats],
+) -> None:
     forest, X = made
     compiled = CompiledForest.compile(forest)
     gains = compiled.attribute(X)
     normaliser = float(_average_path_length([compiled.max_samples])[0])
     mean_length = -np.log2(-forest.score_samples(X)) * normaliser
-    distinct = [tree.tree_.n_node_samples[0] for tree in forest.estimators_]  # max_samples, but for bootstrap
+    distinct = [
+        tree.tree_.n_node_samples[0] for tree in forest.estimators_
+    ]  # max_samples, but for bootstrap
     expected = _average_path_length(distinct).mean() - mean_length
     np.testing.assert_allclose(gains.sum(axis=1), expected, rtol=0, atol=1e-9)
     unused = np.setdiff1d(np.arange(X.shape[1]), compiled.feature)
@@ -200,18 +238,27 @@ def test_attributions_add_up_to_the_path_length_deficit(made: tuple[IsolationFor
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 2)])
-def test_rows_of_another_width_are_refused(shape: tuple[int, ...], compiled: CompiledForest) -> None:
+def test_rows_of_another_width_are_refused(
+    shape: tuple[int, ...], compiled: CompiledForest
+) -> None:
     with pytest.raises(ValueError, match="expected \\[n, 3\\]"):
         compiled.score(np.zeros(shape))
 
 
 @few
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.sampled_from([0.4, 1.0]))
-def test_a_merged_forest_is_a_plain_forest_of_all_trees(trees: list[int], max_features: float) -> None:
+def test_a_merged_forest_is_a_plain_forest_of_all_trees(
+    trees: list[int], max_features: float
+) -> None:
     X = np.random.default_rng(sum(trees)).normal(size=(120, 3))
-    parts = [fit_part(X[i::2], trees=count, max_samples=32, max_features=max_features, seed=i) for i, count in enumerate(trees)]
+    parts = [
+        fit_part(X[i::2], trees=count, max_samples=32, max_features=max_features, seed=i)
+        for i, count in enumerate(trees)
+    ]
     # A score is 2 ** -(mean path length / c): over parts, a geometric mean weighted by their trees.
-    expected = np.exp2(np.average([np.log2(-part.score_samples(X)) for part in parts], axis=0, weights=trees))
+    expected = np.exp2(
+        np.average([np.log2(-part.score_samples(X)) for part in parts], axis=0, weights=trees)
+    )
     merged = merge(parts)
     assert type(merged) is IsolationForest
     assert merged.n_estimators == len(merged.estimators_) == sum(trees)
@@ -219,7 +266,9 @@ def test_a_merged_forest_is_a_plain_forest_of_all_trees(trees: list[int], max_fe
     assert_scores_and_labels_agree(merged, X)
 
 
-@pytest.mark.parametrize(("columns", "max_samples"), [(2, 32), (3, 16)], ids=["features", "max_samples"])
+@pytest.mark.parametrize(
+    ("columns", "max_samples"), [(2, 32), (3, 16)], ids=["features", "max_samples"]
+)
 def test_parts_that_differ_are_not_merged(columns: int, max_samples: int) -> None:
     X = np.random.default_rng(0).normal(size=(40, 3))
     parts = [
@@ -234,7 +283,9 @@ def test_parts_that_differ_are_not_merged(columns: int, max_samples: int) -> Non
 def test_a_part_that_tells_how_far_it_is_is_what_scikit_learn_fits_at_once(trees: int) -> None:
     X, told = np.random.default_rng(0).normal(size=(300, 4)), []
     part = fit_part(X, trees=trees, max_samples=64, max_features=0.5, seed=3, fitted=told.append)
-    whole = Isolation(n_estimators=trees, max_samples=64, max_features=0.5, random_state=3, n_jobs=1).fit(X)
+    whole = Isolation(
+        n_estimators=trees, max_samples=64, max_features=0.5, random_state=3, n_jobs=1
+    ).fit(X)
     assert part.get_params() == whole.get_params()
     np.testing.assert_array_equal(part.score_samples(X), whole.score_samples(X))
     assert told == sorted(set(told))
@@ -246,7 +297,10 @@ def test_a_part_needs_max_samples_rows_and_repeats_for_one_seed() -> None:
     X = np.random.default_rng(0).normal(size=(32, 2))
     with pytest.raises(DataError, match="31 rows are fewer than max_samples=32"):
         fit_part(X[1:], trees=1, max_samples=32, max_features=1.0, seed=0)
-    one, same, other = (fit_part(X, trees=3, max_samples=32, max_features=1.0, seed=s).score_samples(X) for s in (1, 1, 2))
+    one, same, other = (
+        fit_part(X, trees=3, max_samples=32, max_features=1.0, seed=s).score_samples(X)
+        for s in (1, 1, 2)
+    )
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
 
@@ -277,7 +331,9 @@ def changed(compiled: CompiledForest, array: str, index: int, value: float) -> C
         ("roots", 1, "no tree"),
     ],
 )
-def test_check_refuses_values_no_forest_has(compiled: CompiledForest, array: str, value: float, said: str) -> None:
+def test_check_refuses_values_no_forest_has(
+    compiled: CompiledForest, array: str, value: float, said: str
+) -> None:
     with pytest.raises(BundleError, match=said):
         changed(compiled, array, 0, value).check()
 
@@ -292,8 +348,12 @@ def test_check_refuses_arrays_of_different_length(compiled: CompiledForest, arra
         replace(compiled, **without_last(compiled, array)).check()
 
 
-@pytest.mark.parametrize("roots", [[], [0, 0], [0, 9, 5], [0, 10**6]], ids=["none", "empty tree", "descending", "beyond"])
-def test_check_refuses_roots_that_do_not_part_the_nodes(compiled: CompiledForest, roots: list[int]) -> None:
+@pytest.mark.parametrize(
+    "roots", [[], [0, 0], [0, 9, 5], [0, 10**6]], ids=["none", "empty tree", "descending", "beyond"]
+)
+def test_check_refuses_roots_that_do_not_part_the_nodes(
+    compiled: CompiledForest, roots: list[int]
+) -> None:
     with pytest.raises(BundleError, match="no tree"):
         replace(compiled, roots=np.array(roots, np.int32)).check()
 
@@ -305,14 +365,24 @@ def test_check_refuses_a_child_that_is_an_ancestor_itself_or_of_another_tree(
 ) -> None:
     node = choice.draw(st.sampled_from(np.flatnonzero(compiled.feature != LEAF).tolist()))
     end = min([int(root) for root in compiled.roots if root > node], default=len(compiled.feature))
-    child = choice.draw(st.integers(-(2**31), node) | st.integers(end - 1, 2**31 - 2) | st.sampled_from([node, 0, end - 1]))
+    child = choice.draw(
+        st.integers(-(2**31), node)
+        | st.integers(end - 1, 2**31 - 2)
+        | st.sampled_from([node, 0, end - 1])
+    )
     with pytest.raises(BundleError, match="child out of range"):
         changed(compiled, "left", node, child).check()
 
 
-def test_every_row_of_real_tables_scores_as_in_scikit_learn(real_data: Path, real_table: str) -> None:
+def test_every_row_of_real_tables_scores_as_in_scikit_learn(
+    real_data: Path, real_table: str
+) -> None:
     dataset = data.read(real_data / real_table)
-    X = dataset.train.X if dataset.test is None else np.concatenate([dataset.train.X, dataset.test.X])
+    X = (
+        dataset.train.X
+        if dataset.test is None
+        else np.concatenate([dataset.train.X, dataset.test.X])
+    )
     forest = fit_part(dataset.train.X, trees=30, max_samples=256, max_features=1.0, seed=0)
     compiled = CompiledForest.compile(forest)
     scores = compiled.score(X, threads=2)
@@ -320,7 +390,9 @@ def test_every_row_of_real_tables_scores_as_in_scikit_learn(real_data: Path, rea
     limit = float(np.quantile(scores, 0.99, method="inverted_cdf"))
     set_threshold(forest, limit)
     some = X[:: max(1, len(X) // 10_000)]
-    np.testing.assert_array_equal(np.where(compiled.score(some) > limit, -1, 1), forest.predict(some))
+    np.testing.assert_array_equal(
+        np.where(compiled.score(some) > limit, -1, 1), forest.predict(some)
+    )
 
 
 @few
@@ -346,10 +418,14 @@ def test_check_refuses_a_child_whose_neighbour_overflows(compiled: CompiledFores
     max_features=st.sampled_from([0.5, 1.0]),
     rows=st.integers(1, 80),
 )
-def test_many_rows_score_as_each_alone(seed: int, max_samples: int, max_features: float, rows: int) -> None:
+def test_many_rows_score_as_each_alone(
+    seed: int, max_samples: int, max_features: float, rows: int
+) -> None:
     X = np.random.default_rng(seed).normal(size=(max(max_samples, 100), 5))
     forest = fit_part(X, trees=7, max_samples=max_samples, max_features=max_features, seed=seed)
     compiled = CompiledForest.compile(forest)
     together = compiled.score(X[:rows])
-    np.testing.assert_array_equal(together, np.concatenate([compiled.score(row[None]) for row in X[:rows]]))
+    np.testing.assert_array_equal(
+        together, np.concatenate([compiled.score(row[None]) for row in X[:rows]])
+    )
     np.testing.assert_allclose(together, -forest.score_samples(X[:rows]), atol=1e-6)

@@ -30,7 +30,9 @@ def failed(verdict: Verdict) -> list[str]:
         ({"auroc": 0.0}, []),
     ],
 )
-def test_a_first_model_is_judged_by_its_own_metrics_only(change: dict[str, float], failing: list[str]) -> None:
+def test_a_first_model_is_judged_by_its_own_metrics_only(
+    change: dict[str, float], failing: list[str]
+) -> None:
     verdict = judge(GOOD | change, None, SETTINGS)
     assert [check.name for check in verdict.checks] == ["alert_rate", "planted_auroc"]
     assert failed(verdict) == failing
@@ -65,8 +67,13 @@ def test_a_challenger_is_also_judged_against_the_champion(
 @pytest.mark.parametrize("unlabelled", ["challenger", "champion"])
 def test_auroc_is_compared_only_where_both_have_it(unlabelled: str) -> None:
     bare = {name: value for name, value in GOOD.items() if name != "auroc"}
-    verdict = judge(bare, GOOD, SETTINGS) if unlabelled == "challenger" else judge(GOOD, bare, SETTINGS)
-    assert [check.name for check in verdict.checks][2:] == ["planted_auroc_vs_champion", "alert_rate_error"]
+    verdict = (
+        judge(bare, GOOD, SETTINGS) if unlabelled == "challenger" else judge(GOOD, bare, SETTINGS)
+    )
+    assert [check.name for check in verdict.checks][2:] == [
+        "planted_auroc_vs_champion",
+        "alert_rate_error",
+    ]
 
 
 def test_the_reason_is_what_decided() -> None:
@@ -76,8 +83,12 @@ def test_the_reason_is_what_decided() -> None:
     written = json.loads(json.dumps(refused.to_json()))
     assert (written["passed"], written["reason"]) == (False, refused.reason)
     assert written["checks"][1] | {"sentence": ""} == {
-        "name": "planted_auroc", "value": 0.5, "limit": 0.7, "passed": False, "sentence": "",
-    }  # fmt: skip
+        "name": "planted_auroc",
+        "value": 0.5,
+        "limit": 0.7,
+        "passed": False,
+        "sentence": "",
+    }
 
 
 @pytest.mark.parametrize(
@@ -99,7 +110,9 @@ def test_each_gate_decides_on_its_boundary_and_after_drift_only_if_it_still_shou
 ) -> None:
     assert failed(judge(GOOD | {name: good}, GOOD, SETTINGS)) == []
     assert failed(judge(GOOD | {name: bad}, GOOD, SETTINGS)) == [name]
-    assert failed(judge(GOOD | {name: bad}, GOOD, SETTINGS, drifted=True)) == ([name] if always else [])
+    assert failed(judge(GOOD | {name: bad}, GOOD, SETTINGS, drifted=True)) == (
+        [name] if always else []
+    )
     assert failed(judge(GOOD | {name: float("nan")}, GOOD, SETTINGS)) == [name]
 
 
@@ -107,4 +120,6 @@ def test_the_verdict_is_read_in_one_screen() -> None:
     lines = judge(GOOD | {"row_us": 9000.0}, GOOD, SETTINGS).text().splitlines()
     assert lines[0] == "gate failed"
     assert len(lines) < 24
-    assert [line for line in lines if line.startswith("FAIL")] == [next(line for line in lines if "row_us" in line)]
+    assert [line for line in lines if line.startswith("FAIL")] == [
+        next(line for line in lines if "row_us" in line)
+    ]

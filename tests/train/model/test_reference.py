@@ -61,11 +61,15 @@ def test_floors_never_fall_below_those_of_the_prior(wild_first: bool) -> None:
 
 
 def test_a_prior_of_other_features_counts_for_nothing() -> None:
-    prior = reference.build(wandering(8000), ("x", "y", "z"), np.linspace(0, 1, 8000), window_rows=1000)
+    prior = reference.build(
+        wandering(8000), ("x", "y", "z"), np.linspace(0, 1, 8000), window_rows=1000
+    )
     np.testing.assert_array_equal(made(iid(8000), prior=prior).floors, made(iid(8000)).floors)
 
 
-@pytest.mark.parametrize(("rows", "blocks"), [(1, 0), (2, 2), (3, 3), (8, 4), (50, 4), (3999, 4), (5000, 5)])
+@pytest.mark.parametrize(
+    ("rows", "blocks"), [(1, 0), (2, 2), (3, 3), (8, 4), (50, 4), (3999, 4), (5000, 5)]
+)
 def test_a_short_reference_is_cut_finer(rows: int, blocks: int) -> None:
     built = made(iid(rows))
     assert (built.blocks, built.window_rows, built.samples.shape) == (blocks, 1000, (rows, 3))
@@ -104,6 +108,10 @@ def test_few_blocks_that_lie_near_by_chance_do_not_lower_the_floors() -> None:
     """Among these streams are some whose blocks hardly differ by chance: without the memory a floor would be 0.14."""
     floors = []
     for seed in range(40):
-        X = np.asarray(lfilter([1.0], [1, -0.9], np.random.default_rng(seed).normal(size=(10_000, 3)), axis=0))
-        floors.append(float(reference.build(X, ("a", "b", "c"), np.zeros(1), window_rows=1000).alone.min()))
+        X = np.asarray(
+            lfilter([1.0], [1, -0.9], np.random.default_rng(seed).normal(size=(10_000, 3)), axis=0)
+        )
+        floors.append(
+            float(reference.build(X, ("a", "b", "c"), np.zeros(1), window_rows=1000).alone.min())
+        )
     assert min(floors) > 0.21  # three times the mean distance of such a window

@@ -35,9 +35,13 @@ def test_the_budget_is_used_up_to_one_row(budget: float, alerts: int) -> None:
 
 @few
 @given(tied, st.data())
-def test_labels_give_the_threshold_of_the_best_f1(values: list[float], choice: st.DataObject) -> None:
+def test_labels_give_the_threshold_of_the_best_f1(
+    values: list[float], choice: st.DataObject
+) -> None:
     scores = np.array(values)
-    labels = np.array(choice.draw(st.lists(st.integers(0, 1), min_size=len(values), max_size=len(values))))
+    labels = np.array(
+        choice.draw(st.lists(st.integers(0, 1), min_size=len(values), max_size=len(values)))
+    )
     labels[:2] = 0, 1
     made = threshold.to_labels(scores, labels, 0.01)
     assert (made.policy, made.budget) == ("labels", 0.01)
@@ -48,13 +52,20 @@ def test_labels_give_the_threshold_of_the_best_f1(values: list[float], choice: s
 
 def test_alerts_are_strictly_above_the_threshold() -> None:
     scores, labels = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0, 0, 1, 1])
-    assert (scores > threshold.to_alert_rate(scores, 0.2).value).tolist() == [False, False, False, False]
+    assert (scores > threshold.to_alert_rate(scores, 0.2).value).tolist() == [
+        False,
+        False,
+        False,
+        False,
+    ]
     made = threshold.to_labels(scores, labels, 0.01)
     assert made.value == np.nextafter(0.6, 0)
     assert (scores > made.value).tolist() == [False, False, True, True]
 
 
-@pytest.mark.parametrize(("rows", "budget"), [(100, "1/100"), (250, "1/50"), (997, "3/100"), (1000, "1/10")])
+@pytest.mark.parametrize(
+    ("rows", "budget"), [(100, "1/100"), (250, "1/50"), (997, "3/100"), (1000, "1/10")]
+)
 def test_the_budget_is_used_up_when_no_scores_are_equal(rows: int, budget: str) -> None:
     scores = np.random.default_rng(0).permutation(np.linspace(0.1, 0.9, rows))
     value = threshold.to_alert_rate(scores, float(Fraction(budget))).value
@@ -63,7 +74,9 @@ def test_the_budget_is_used_up_when_no_scores_are_equal(rows: int, budget: str) 
 
 def test_recall_may_count_more_and_k_rows_may_alert() -> None:
     scores, labels = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]), np.array([0, 1, 0, 0, 0, 1, 1])
-    precise, eager = (threshold.to_labels(scores, labels, 0.01, beta=beta).value for beta in (0.5, 4.0))
+    precise, eager = (
+        threshold.to_labels(scores, labels, 0.01, beta=beta).value for beta in (0.5, 4.0)
+    )
     assert ((scores > precise).sum(), (scores > eager).sum()) == (2, 6)
     assert [(scores > threshold.to_count(scores, k, 0.01).value).sum() for k in (1, 3)] == [1, 3]
 

@@ -64,8 +64,14 @@ def test_a_bundle_is_downloaded_once(store: Store, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", bundles.FILES)
-@pytest.mark.parametrize("tamper", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1])], ids=["missing", "torn"])
-def test_a_torn_bundle_is_never_read_and_replaced(store: Store, folder: Path, name: str, tamper: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    "tamper",
+    [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1])],
+    ids=["missing", "torn"],
+)
+def test_a_torn_bundle_is_never_read_and_replaced(
+    store: Store, folder: Path, name: str, tamper: Callable[[Path], None]
+) -> None:
     digest = store.digest(0)
     cache = BundleCache(folder)
     cache.get(digest, store.bring(digest))
@@ -106,7 +112,9 @@ def test_a_writer_that_was_first_and_torn_is_put_right(store: Store, folder: Pat
     BundleCache(folder).get(digest, away)
 
 
-def test_the_least_recently_used_go_but_never_the_last_known_good(store: Store, folder: Path) -> None:
+def test_the_least_recently_used_go_but_never_the_last_known_good(
+    store: Store, folder: Path
+) -> None:
     cache, digests = BundleCache(folder, keep=2), [store.digest(seed) for seed in range(4)]
 
     def get(i: int, at: float) -> None:
@@ -136,7 +144,9 @@ def test_the_last_known_good_comes_back(store: Store, folder: Path, model: Model
     np.testing.assert_array_equal(found[2].golden, model(0)[1].golden)
 
 
-@pytest.mark.parametrize("note", ["", "{", "[]", '{"version": "1"}', '{"version": "1", "digest": "../store"}'])
+@pytest.mark.parametrize(
+    "note", ["", "{", "[]", '{"version": "1"}', '{"version": "1", "digest": "../store"}']
+)
 def test_a_damaged_note_names_no_bundle(folder: Path, note: str) -> None:
     folder.mkdir()
     (folder / caches.POINTER).write_text(note)

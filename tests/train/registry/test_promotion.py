@@ -14,7 +14,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from train.registry import promotion
 from train.registry.canary import Canary
-from train.registry.promotion import GateFailed, Move, champion_at, history, promote, rollback, settle, start_canary, stop_canary
+from train.registry.promotion import (
+    GateFailed,
+    Move,
+    champion_at,
+    history,
+    promote,
+    rollback,
+    settle,
+    start_canary,
+    stop_canary,
+)
 from vigil.errors import RegistryError
 
 STEPS = ((0.05, 60.0), (0.25, 60.0))
@@ -93,7 +103,13 @@ class Shelf:
 
     def close_move(self, move: str, done: bool) -> None:
         state = "done" if done else "failed"
-        self._write(lambda: setattr(self, "entries", [replace(m, state=state) if m.id == move else m for m in self.entries]))
+        self._write(
+            lambda: setattr(
+                self,
+                "entries",
+                [replace(m, state=state) if m.id == move else m for m in self.entries],
+            )
+        )
 
     def moves(self, most: int | None = None) -> list[Move]:
         return list(self.entries)
@@ -149,9 +165,16 @@ class Promoters(RuleBasedStateMachine):
         self.shelf.left = None
         self.shelf.holder = None  # long after: a lock that was left is stale
 
-    @rule(version=st.sampled_from(VERSIONS), dies_after=st.none() | st.integers(1, 16), new_schema=st.booleans())
+    @rule(
+        version=st.sampled_from(VERSIONS),
+        dies_after=st.none() | st.integers(1, 16),
+        new_schema=st.booleans(),
+    )
     def promote(self, version: str, dies_after: int | None, new_schema: bool) -> None:
-        self._attempt(lambda: promote(self.shelf, version, reason="r", actor="a", new_schema=new_schema), dies_after)
+        self._attempt(
+            lambda: promote(self.shelf, version, reason="r", actor="a", new_schema=new_schema),
+            dies_after,
+        )
 
     @rule(to=st.none() | st.sampled_from(VERSIONS), dies_after=st.none() | st.integers(1, 16))
     def rollback(self, to: str | None, dies_after: int | None) -> None:
@@ -159,13 +182,17 @@ class Promoters(RuleBasedStateMachine):
 
     @rule(version=st.sampled_from(VERSIONS), dies_after=st.none() | st.integers(1, 10))
     def start_canary(self, version: str, dies_after: int | None) -> None:
-        self._attempt(lambda: start_canary(self.shelf, version, STEPS, reason="r", actor="a"), dies_after)
+        self._attempt(
+            lambda: start_canary(self.shelf, version, STEPS, reason="r", actor="a"), dies_after
+        )
 
     @rule(dies_after=st.none() | st.integers(1, 10))
     def stop_canary(self, dies_after: int | None) -> None:
         running = self.shelf.canary()
         if running is not None:
-            self._attempt(lambda: stop_canary(self.shelf, running, reason="r", actor="a"), dies_after)
+            self._attempt(
+                lambda: stop_canary(self.shelf, running, reason="r", actor="a"), dies_after
+            )
 
     @rule(version=st.sampled_from(VERSIONS))
     def move_by_hand(self, version: str) -> None:
@@ -199,12 +226,20 @@ def test_promotions_and_rollbacks_chain(shelf: Shelf) -> None:
     assert rollback(shelf, reason="bad", actor="") == "1"
     assert rollback(shelf, reason="good", actor="") == "2"
     assert rollback(shelf, reason="further", actor="", to="3") == "3"
-    assert [(m.former, m.to) for m in history(shelf)] == [("2", "3"), ("1", "2"), ("2", "1"), ("1", "2"), ("", "1")]
+    assert [(m.former, m.to) for m in history(shelf)] == [
+        ("2", "3"),
+        ("1", "2"),
+        ("2", "1"),
+        ("1", "2"),
+        ("", "1"),
+    ]
     assert (shelf.alias["champion"], shelf.alias["previous"]) == ("3", "2")
 
 
 @pytest.mark.parametrize("dies_after", range(1, 16))
-def test_whatever_the_step_a_promoter_dies_at_the_next_one_knows_what_was_made(shelf: Shelf, dies_after: int) -> None:
+def test_whatever_the_step_a_promoter_dies_at_the_next_one_knows_what_was_made(
+    shelf: Shelf, dies_after: int
+) -> None:
     shelf.left = dies_after
     try:
         promote(shelf, "2", reason="", actor="ann")
@@ -213,7 +248,9 @@ def test_whatever_the_step_a_promoter_dies_at_the_next_one_knows_what_was_made(s
             promote(shelf, "3", reason="", actor="bob")
     shelf.left, shelf.holder = None, None
     champion, moved_at = shelf.alias["champion"], shelf.clock
-    rollback(shelf, reason="", actor="bob") if champion == "2" else promote(shelf, "2", reason="", actor="bob")
+    rollback(shelf, reason="", actor="bob") if champion == "2" else promote(
+        shelf, "2", reason="", actor="bob"
+    )
     assert [m.to for m in history(shelf)] == (["1", "2", "1"] if champion == "2" else ["2", "1"])
     found = champion_at(shelf, moved_at)
     assert found is not None
@@ -248,8 +285,13 @@ def test_the_champion_of_a_time_is_the_one_that_replicas_followed_then(shelf: Sh
     start_canary(shelf, "3", STEPS, reason="", actor="")
     rollback(shelf, reason="", actor="")
     assert champion_at(shelf, 0) is None
-    for (since, version), (until, _) in zip(shelf.answering, [*shelf.answering[1:], (shelf.clock + 1, "")], strict=True):
-        for moment in (since, until - 4):  # an entry is opened up to three steps before the alias moves
+    for (since, version), (until, _) in zip(
+        shelf.answering, [*shelf.answering[1:], (shelf.clock + 1, "")], strict=True
+    ):
+        for moment in (
+            since,
+            until - 4,
+        ):  # an entry is opened up to three steps before the alias moves
             found = champion_at(shelf, moment)
             assert found is not None
             assert found.to == version
@@ -269,9 +311,13 @@ def test_a_canary_ends_by_promotion_by_rollback_and_by_its_guard(shelf: Shelf) -
     promote(shelf, "2", reason="stay", actor="")
     assert shelf.trial is None
     assert [(m.kind, m.reason) for m in history(shelf)][:-1] == [
-        ("canary stopped", "stay"), ("canary", ""), ("promote", ""), ("canary", ""), ("canary stopped", "too many alerts"),
+        ("canary stopped", "stay"),
+        ("canary", ""),
+        ("promote", ""),
+        ("canary", ""),
+        ("canary stopped", "too many alerts"),
         ("canary", "try"),
-    ]  # fmt: skip
+    ]
 
 
 def test_what_cannot_be_tried_or_promoted_is_told(shelf: Shelf) -> None:
@@ -285,10 +331,16 @@ def test_what_cannot_be_tried_or_promoted_is_told(shelf: Shelf) -> None:
         start_canary(Shelf(), "1", STEPS, reason="", actor="")
     assert (shelf.alias, len(shelf.entries), shelf.holder) == ({"champion": "1"}, 1, None)
     promote(shelf, "4", reason="", actor="", new_schema=True)
-    assert (shelf.schema, rollback(shelf, reason="", actor=""), shelf.schema) == ("other", "1", "usual")
+    assert (shelf.schema, rollback(shelf, reason="", actor=""), shelf.schema) == (
+        "other",
+        "1",
+        "usual",
+    )
 
 
-def test_a_version_that_failed_its_gate_is_refused_unless_it_is_forced(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_failed_its_gate_is_refused_unless_it_is_forced(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = shelf.get
 
     def judged(version: str) -> Known:

@@ -80,11 +80,17 @@ def test_keys_that_cannot_be_used_are_told(key: str, tmp_path: Path) -> None:
 
 
 def test_kms_signs_and_anyone_verifies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("DEFAULT_REGION", "us-east-1")):
+    for name, value in (
+        ("ACCESS_KEY_ID", "x"),
+        ("SECRET_ACCESS_KEY", "x"),
+        ("DEFAULT_REGION", "us-east-1"),
+    ):
         monkeypatch.setenv(f"AWS_{name}", value)
     with mock_aws():
         client = boto3.client("kms")
-        made = client.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+        made = client.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"][
+            "KeyId"
+        ]
         der = client.get_public_key(KeyId=made)["PublicKey"]
         public = serialization.load_der_public_key(der).public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -109,10 +115,14 @@ def test_a_registered_version_is_signed_and_an_unsigned_one_is_not_downloaded(
         return Registry(uri, name, tmp_path / "artifacts", trust=trust(key), signing_key=signing)
 
     signed, unsigned = (
-        registry(signing).register(Candidate(forest, bundle, {}, {}, {"job": "a", "trigger": "manual"}, {"passed": True}))
+        registry(signing).register(
+            Candidate(forest, bundle, {}, {}, {"job": "a", "trigger": "manual"}, {"passed": True})
+        )
         for signing in (key, None)
     )
     assert registry(None).fetch(signed, tmp_path / "cache").schema_hash == bundle.schema_hash
     assert TAG not in unsigned.tags
-    with pytest.raises(BundleError, match="not signed"):  # though the same bundle is in the cache already
+    with pytest.raises(
+        BundleError, match="not signed"
+    ):  # though the same bundle is in the cache already
         registry(None).fetch(unsigned, tmp_path / "cache")

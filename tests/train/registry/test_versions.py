@@ -35,7 +35,14 @@ Register = Callable[..., Version]
 
 def candidate(made: Model, job: str = "job") -> Candidate:
     forest, bundle = made
-    return Candidate(forest, bundle, {"seed": 0}, {"alert_rate": 0.05}, {"job": job, "trigger": "manual"}, {"passed": True})
+    return Candidate(
+        forest,
+        bundle,
+        {"seed": 0},
+        {"alert_rate": 0.05},
+        {"job": job, "trigger": "manual"},
+        {"passed": True},
+    )
 
 
 @pytest.fixture
@@ -53,31 +60,51 @@ def moves(registry: Registry) -> list[tuple[str, str]]:
 
 
 def test_before_the_first_version_there_is_nothing(registry: Registry) -> None:
-    assert (registry.desired(), registry.versions(), registry.of_job("job"), registry.moves()) == (Desired(), [], None, [])
+    assert (registry.desired(), registry.versions(), registry.of_job("job"), registry.moves()) == (
+        Desired(),
+        [],
+        None,
+        [],
+    )
     assert registry.latest(5) == []
 
 
-def test_a_registered_version_is_the_challenger_and_no_champion(registry: Registry, register: Register, model: Models) -> None:
+def test_a_registered_version_is_the_challenger_and_no_champion(
+    registry: Registry, register: Register, model: Models
+) -> None:
     version = register()
     assert (version.version, version.aliases) == ("1", ("challenger",))
     forest, bundle = version.tags["forest_digest"], model(0)[1]
-    assert version.tags == {"job": "job", "trigger": "manual", "digest": version.digest, "forest_digest": forest,
-                            "schema_hash": bundle.schema_hash}  # fmt: skip
+    assert version.tags == {
+        "job": "job",
+        "trigger": "manual",
+        "digest": version.digest,
+        "forest_digest": forest,
+        "schema_hash": bundle.schema_hash,
+    }
     assert version.metrics == {"alert_rate": 0.05, "seconds_register": ANY}
     assert registry.gate(version) == {"passed": True}
     assert registry.champion() is None
     second = register(1)
-    assert [(v.version, v.aliases) for v in registry.versions()] == [("2", ("challenger",)), ("1", ())]
+    assert [(v.version, v.aliases) for v in registry.versions()] == [
+        ("2", ("challenger",)),
+        ("1", ()),
+    ]
     assert [[v.version for v in registry.latest(most)] for most in (1, 5)] == [["2"], ["2", "1"]]
     assert second.digest != version.digest
     assert second.tags["forest_digest"] != forest
 
 
-def test_a_promotion_moves_the_aliases_and_is_entered_in_the_ledger(registry: Registry, register: Register) -> None:
+def test_a_promotion_moves_the_aliases_and_is_entered_in_the_ledger(
+    registry: Registry, register: Register
+) -> None:
     first, second = register(0), register(1)
     promote(registry, "1", reason="the first", actor="ann")
     promote(registry, "2", reason="drift", actor="bob", gates={"passed": True})
-    assert {v.version: v.aliases for v in registry.versions()} == {"1": ("previous",), "2": ("challenger", "champion")}
+    assert {v.version: v.aliases for v in registry.versions()} == {
+        "1": ("previous",),
+        "2": ("challenger", "champion"),
+    }
     desired = registry.desired()
     assert desired.champion is not None
     assert (desired.champion.digest, desired.schema) == (second.digest, second.schema)
@@ -88,11 +115,18 @@ def test_a_promotion_moves_the_aliases_and_is_entered_in_the_ledger(registry: Re
         "promote", "1", "2", second.digest, "drift", "bob", {"passed": True}, state="done"
     )
     assert (earliest.former, earliest.to) == ("", "1")
-    for moment, expected in ((earliest.at - 1, None), (earliest.at, earliest), (latest.at, latest), (latest.at + 9, latest)):
+    for moment, expected in (
+        (earliest.at - 1, None),
+        (earliest.at, earliest),
+        (latest.at, latest),
+        (latest.at + 9, latest),
+    ):
         assert promotion.champion_at(registry, moment) == expected
 
 
-def test_a_rollback_goes_to_the_former_champion_and_back(registry: Registry, register: Register) -> None:
+def test_a_rollback_goes_to_the_former_champion_and_back(
+    registry: Registry, register: Register
+) -> None:
     register(0)
     register(1)
     promote(registry, "1", reason="", actor="")
@@ -104,7 +138,9 @@ def test_a_rollback_goes_to_the_former_champion_and_back(registry: Registry, reg
     assert moves(registry) == [("1", "2"), ("2", "1"), ("1", "2"), ("", "1")]
 
 
-def test_a_move_that_failed_or_is_open_is_in_the_ledger_but_was_not_carried_out(registry: Registry, register: Register) -> None:
+def test_a_move_that_failed_or_is_open_is_in_the_ledger_but_was_not_carried_out(
+    registry: Registry, register: Register
+) -> None:
     register()
     promote(registry, "1", reason="", actor="")
     ids = [registry.open_move(Move("promote", "1", "2", "", "", "")) for _ in range(2)]
@@ -113,7 +149,9 @@ def test_a_move_that_failed_or_is_open_is_in_the_ledger_but_was_not_carried_out(
     assert moves(registry) == [("", "1")]
 
 
-def test_a_canary_is_read_with_the_aliases_it_belongs_to(registry: Registry, register: Register) -> None:
+def test_a_canary_is_read_with_the_aliases_it_belongs_to(
+    registry: Registry, register: Register
+) -> None:
     register(0)
     second = register(1)
     promote(registry, "1", reason="", actor="")
@@ -170,10 +208,16 @@ def test_of_two_that_find_a_crashed_ones_lock_the_later_leaves_the_new_lock(
         with pytest.raises(RegistryError, match=r"another promotion"), other.exclusive("bob"):
             pass
         assert read(f"{registry.model_name}.promoting").tags["actor"] == "carl"
-    assert not [m for m in registry._client.search_registered_models() if m.name.startswith(f"{registry.model_name}.")]
+    assert not [
+        m
+        for m in registry._client.search_registered_models()
+        if m.name.startswith(f"{registry.model_name}.")
+    ]
 
 
-def test_of_many_promoters_at_once_one_wins_and_the_others_are_told(registry: Registry, register: Register) -> None:
+def test_of_many_promoters_at_once_one_wins_and_the_others_are_told(
+    registry: Registry, register: Register
+) -> None:
     register(0)
     versions = [register(seed).version for seed in (1, 2, 3)]
     promote(registry, "1", reason="", actor="")
@@ -203,7 +247,9 @@ def test_the_report_of_an_episode_is_kept_as_a_run(registry: Registry) -> None:
     registry.log_report("17-3", "<html>drift</html>")
     experiment = registry._client.get_experiment_by_name("vigil-drift")
     assert experiment is not None
-    found = registry._client.search_runs([experiment.experiment_id], f"tags.model = '{registry.model_name}'")
+    found = registry._client.search_runs(
+        [experiment.experiment_id], f"tags.model = '{registry.model_name}'"
+    )
     (run,) = found
     assert (run.data.tags["episode"], run.info.status) == ("17-3", "FINISHED")
     assert mlflow.artifacts.load_text(f"{run.info.artifact_uri}/drift.html") == "<html>drift</html>"
@@ -214,19 +260,27 @@ def test_a_job_is_found_by_its_key(registry: Registry, register: Register) -> No
     register(1, job="two")
     found = registry.of_job("one")
     assert found is not None
-    assert (found.version, found.digest, found.metrics) == (version.version, version.digest, version.metrics)
+    assert (found.version, found.digest, found.metrics) == (
+        version.version,
+        version.digest,
+        version.metrics,
+    )
     assert registry.of_job("three") is None
 
 
 @pytest.mark.parametrize("version", ["2", "-1", "one", ""])
-def test_a_version_that_is_not_there_is_refused(registry: Registry, register: Register, version: str) -> None:
+def test_a_version_that_is_not_there_is_refused(
+    registry: Registry, register: Register, version: str
+) -> None:
     register()
     with pytest.raises(RegistryError, match=f"has no version {version}"):
         promote(registry, version, reason="", actor="")
     assert (registry.champion(), registry.moves()) == (None, [])
 
 
-def test_a_bundle_is_fetched_once_and_then_needs_no_server(registry: Registry, register: Register, cache: Path) -> None:
+def test_a_bundle_is_fetched_once_and_then_needs_no_server(
+    registry: Registry, register: Register, cache: Path
+) -> None:
     version = register()
     rows = registry.fetch(version, cache).golden
     assert [folder.name for folder in cache.iterdir()] == [version.digest]
@@ -234,7 +288,9 @@ def test_a_bundle_is_fetched_once_and_then_needs_no_server(registry: Registry, r
     np.testing.assert_array_equal(offline.fetch(version, cache).golden, rows)
 
 
-def test_a_bundle_that_is_not_what_was_registered_is_refused(registry: Registry, register: Register, cache: Path) -> None:
+def test_a_bundle_that_is_not_what_was_registered_is_refused(
+    registry: Registry, register: Register, cache: Path
+) -> None:
     version = register()
     with pytest.raises(BundleError, match="the registry says 000000000000"):
         registry.fetch(replace(version, digest="0" * 64), cache)
@@ -257,7 +313,10 @@ def of(registry: Registry, version: Version) -> Path:
         (lambda folder: (folder / "model.json").unlink(), "lacks model.json"),
         (lambda folder: (folder / "model.pkl").write_bytes(b""), r"should not have: model\.pkl"),
         (lambda folder: (folder / "deep").mkdir(), "should not have: deep"),
-        (lambda folder: (folder / "golden.json").write_bytes(b" " * 100_000), "golden.json has 100000 bytes, the limit is 90000"),
+        (
+            lambda folder: (folder / "golden.json").write_bytes(b" " * 100_000),
+            "golden.json has 100000 bytes, the limit is 90000",
+        ),
         (lambda folder: (folder / "golden.json").write_bytes(b"{}"), "digest is"),
         (lambda folder: folder.rename(folder.with_name("away")), "cannot be read"),
     ],
@@ -279,7 +338,9 @@ def test_a_stored_bundle_that_is_not_sound_leaves_nothing_behind(
     assert list(cache.iterdir()) == []
 
 
-def test_any_mlflow_user_can_load_a_plain_forest_that_scores_the_same(vigil: Registry, model: Models) -> None:
+def test_any_mlflow_user_can_load_a_plain_forest_that_scores_the_same(
+    vigil: Registry, model: Models
+) -> None:
     forest, bundle = model(0)
     assert vigil.register(candidate((forest, bundle))).version == "1"
     mlflow.set_tracking_uri(vigil.tracking_uri)
@@ -288,7 +349,9 @@ def test_any_mlflow_user_can_load_a_plain_forest_that_scores_the_same(vigil: Reg
     scores = bundle.forest.score(X.to_numpy())
     assert type(loaded) is IsolationForest
     np.testing.assert_allclose(-loaded.score_samples(X), scores, atol=1e-12)
-    np.testing.assert_array_equal(loaded.predict(X), np.where(scores > bundle.threshold.value, -1, 1))
+    np.testing.assert_array_equal(
+        loaded.predict(X), np.where(scores > bundle.threshold.value, -1, 1)
+    )
     by_name = mlflow.pyfunc.load_model("models:/vigil/1")
     np.testing.assert_array_equal(by_name.predict(X[X.columns[::-1]]), loaded.predict(X))
     with pytest.raises(MlflowException, match="latency"):
@@ -307,7 +370,9 @@ def test_any_mlflow_user_can_load_a_plain_forest_that_scores_the_same(vigil: Reg
     ],
     ids=["champion", "versions", "moves", "get", "of_job", "rollback"],
 )
-def test_a_server_that_is_away_is_said_to_be(call: Callable[[Registry], object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_away_is_said_to_be(
+    call: Callable[[Registry], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RegistryUnavailable, match="does not answer"):
         call(Registry("http://127.0.0.1:9", "vigil"))
@@ -336,10 +401,21 @@ def test_two_drivers_of_one_job_register_one_version(registry: Registry, model: 
 
 
 def test_the_trials_of_a_search_are_child_runs(registry: Registry, model: Models) -> None:
-    trials = tuple(Trial(f"trial {i}", {"n_estimators": 50 + i}, {"objective": 0.9 - i / 10}, 1.5) for i in range(2))
+    trials = tuple(
+        Trial(f"trial {i}", {"n_estimators": 50 + i}, {"objective": 0.9 - i / 10}, 1.5)
+        for i in range(2)
+    )
     version = registry.register(replace(candidate(model(0)), trials=trials))
     experiment = registry._client.get_run(version.run_id).info.experiment_id
-    runs = registry._client.search_runs([experiment], f"tags.mlflow.parentRunId = '{version.run_id}'")
-    found = {run.info.run_name: (run.data.params, run.data.metrics, run.info.status) for run in runs}
-    assert found["trial 1"] == ({"n_estimators": "51"}, {"objective": 0.8, "seconds": 1.5}, "FINISHED")
+    runs = registry._client.search_runs(
+        [experiment], f"tags.mlflow.parentRunId = '{version.run_id}'"
+    )
+    found = {
+        run.info.run_name: (run.data.params, run.data.metrics, run.info.status) for run in runs
+    }
+    assert found["trial 1"] == (
+        {"n_estimators": "51"},
+        {"objective": 0.8, "seconds": 1.5},
+        "FINISHED",
+    )
     assert len(found) == 2

@@ -24,15 +24,23 @@ URL = "s3://captured/prod/rows"
 
 
 @pytest.fixture(params=["folder", "s3"])
-def where(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def where(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     if request.param == "folder":
         yield str(tmp_path / "captured")
         return
-    for name, value in (("ACCESS_KEY_ID", "testing"), ("SECRET_ACCESS_KEY", "testing"), ("DEFAULT_REGION", "us-east-1")):
+    for name, value in (
+        ("ACCESS_KEY_ID", "testing"),
+        ("SECRET_ACCESS_KEY", "testing"),
+        ("DEFAULT_REGION", "us-east-1"),
+    ):
         monkeypatch.setenv(f"AWS_{name}", value)
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="captured")
-        boto3.client("s3").put_object(Bucket="captured", Key="prod/rows/date=x/notes.txt", Body=b"no window")
+        boto3.client("s3").put_object(
+            Bucket="captured", Key="prod/rows/date=x/notes.txt", Body=b"no window"
+        )
         yield URL
 
 
@@ -63,7 +71,12 @@ def test_the_monitor_keeps_the_latest_and_training_reads_them(where: str) -> Non
     captured = Captured(where, 2, metrics)
     for since in (10.0, 20.0, 30.0):
         rows, requests = np.full((3, 2), since), [f"{since:.0f}-{place}" for place in range(3)]
-        captured.write(Window(rows, np.full(3, 0.5), requests, since), ("a", "b"), "7", np.array([True, False, False]))
+        captured.write(
+            Window(rows, np.full(3, 0.5), requests, since),
+            ("a", "b"),
+            "7",
+            np.array([True, False, False]),
+        )
     table = read_captured(where, 0)
     assert table is not None
     assert sorted(set(table.X[:, 0])) == [20.0, 30.0]
@@ -74,13 +87,21 @@ def test_the_monitor_keeps_the_latest_and_training_reads_them(where: str) -> Non
     assert (found[0].X.tolist(), found[2]) == ([[30.0, 30.0]], "7")
 
 
-def test_a_bucket_that_is_not_there_costs_the_window_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("ACCESS_KEY_ID", "testing"), ("SECRET_ACCESS_KEY", "testing"), ("DEFAULT_REGION", "us-east-1")):
+def test_a_bucket_that_is_not_there_costs_the_window_and_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (
+        ("ACCESS_KEY_ID", "testing"),
+        ("SECRET_ACCESS_KEY", "testing"),
+        ("DEFAULT_REGION", "us-east-1"),
+    ):
         monkeypatch.setenv(f"AWS_{name}", value)
     metrics = DriftMetrics()
     with mock_aws():
         window = Window(np.ones((1, 1)), np.ones(1), ["r"], 1.0)
         Captured(URL, 2, metrics).write(window, ("a",), "7", np.array([False]))
-        with pytest.raises(DataError, match="the captured rows in s3://captured/prod/rows cannot be read"):
+        with pytest.raises(
+            DataError, match="the captured rows in s3://captured/prod/rows cannot be read"
+        ):
             read_captured(URL, 0)
     assert metrics.registry.get_sample_value("vigil_capture_write_failures_total") == 1

@@ -93,19 +93,33 @@ def test_npz_of_one_unordered_table(tmp_path: Path, array: str, label: str | Non
         ("\n\n", "No columns", None, None),
         ('a,b\n1,"2\n', "EOF inside string", None, None),
         (",a\n1,2\n", r"column 1 has no name; .*to_csv\(index=False\)", None, None),
-        ("0.5,2\n3,4\n", r"line 1 holds numbers \(0.5, 2, ..\): it must name the columns", None, None),
+        (
+            "0.5,2\n3,4\n",
+            r"line 1 holds numbers \(0.5, 2, ..\): it must name the columns",
+            None,
+            None,
+        ),
         (f"a,b\n1,2\n{'9' * 400},4\n", "column 'a': a number has hundreds of digits", "a", None),
-        (f"a,b\n1,2\n{'x' * 200_000},4\n", r"line 3, column 'a': 'x{40,60}\.\.\.x{40,60}' is not", "a", 1),
+        (
+            f"a,b\n1,2\n{'x' * 200_000},4\n",
+            r"line 3, column 'a': 'x{40,60}\.\.\.x{40,60}' is not",
+            "a",
+            1,
+        ),
     ],
 )
-def test_a_bad_csv_is_refused_and_located(tmp_path: Path, text: str, said: str, field: str | None, row: int | None) -> None:
+def test_a_bad_csv_is_refused_and_located(
+    tmp_path: Path, text: str, said: str, field: str | None, row: int | None
+) -> None:
     with pytest.raises(DataError, match=said) as caught:
         data.read(csv(tmp_path, text))
     assert (caught.value.field, caught.value.row) == (field, row)
 
 
 @pytest.mark.parametrize("header", ["a,label,b", '"a","label","b"'])
-def test_the_mark_that_spreadsheets_put_before_text_is_no_part_of_a_name(tmp_path: Path, header: str) -> None:
+def test_the_mark_that_spreadsheets_put_before_text_is_no_part_of_a_name(
+    tmp_path: Path, header: str
+) -> None:
     (tmp_path / "rows.csv").write_bytes(f"\ufeff{header}\n1,0,2\n3,1,4\n5,0,6.5\n".encode())
     table = data.read(tmp_path / "rows.csv").train
     assert table.names == ("a", "b")
@@ -123,8 +137,14 @@ INDEXED = pd.DataFrame({"a": X[:, 0], "b": X[:, 1]}, index=pd.Index([10, 20, 30]
 
 @pytest.mark.parametrize("index", ["named", "text", "none"])
 def test_what_pandas_would_make_an_index_is_a_column(tmp_path: Path, index: str) -> None:
-    rows = {"named": INDEXED, "text": INDEXED.set_axis(list("xyz")), "none": INDEXED.reset_index(drop=True)}[index]
-    table = data.read(parquet(tmp_path, rows), columns=Columns(time="at" if index == "named" else None)).train
+    rows = {
+        "named": INDEXED,
+        "text": INDEXED.set_axis(list("xyz")),
+        "none": INDEXED.reset_index(drop=True),
+    }[index]
+    table = data.read(
+        parquet(tmp_path, rows), columns=Columns(time="at" if index == "named" else None)
+    ).train
     assert table.names == ("a", "b")
     np.testing.assert_array_equal(table.X, X)
 
@@ -142,14 +162,19 @@ def test_what_pandas_would_make_an_index_is_a_column(tmp_path: Path, index: str)
         (pa.array([b"1", b"2"]), "row 1, column 'a': b'1' is not a number"),
         (pa.array([[1.0], [2.0]]), "row 1, column 'a': array.* is not a number"),
         (pa.array([{"x": 1.0}, {"x": 2.0}]), "row 1, column 'a': {'x': 1.0} is not a number"),
-        (pa.array([date(2026, 1, 1)] * 2), "row 1, column 'a': datetime.date.* is not a number; .*--time"),
+        (
+            pa.array([date(2026, 1, 1)] * 2),
+            "row 1, column 'a': datetime.date.* is not a number; .*--time",
+        ),
         (pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * 2), "column 'a' holds times"),
         (pa.nulls(2), "row 1, column 'a': nan"),
         (pa.array([True, None]), "row 2, column 'a': nan"),
     ],
     ids=lambda value: str(getattr(value, "type", ""))[:20] or None,
 )
-def test_a_parquet_column_of_each_type_is_numbers_or_is_refused(tmp_path: Path, values: pa.Array, found: float | str) -> None:
+def test_a_parquet_column_of_each_type_is_numbers_or_is_refused(
+    tmp_path: Path, values: pa.Array, found: float | str
+) -> None:
     pq.write_table(pa.table({"a": values, "b": [1.0, 2.0]}), tmp_path / "t.parquet")
     if isinstance(found, str):
         with pytest.raises(DataError, match=found):
@@ -183,7 +208,9 @@ def test_a_bad_npz_is_refused(tmp_path: Path, arrays: dict[str, Any], said: str)
 
 @pytest.mark.parametrize("name", ["rows.npz", "rows.parquet"])
 @pytest.mark.parametrize("content", [b"junk", pickle.dumps([1, 2])], ids=["junk", "pickle"])
-def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_file_that_is_not_what_its_name_says_is_refused(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match="not a readable"):
         data.read(tmp_path / name)
@@ -191,9 +218,15 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
-    [("gone.csv", None, "no such data file"), ("empty.csv", "", "is empty"), ("rows.xlsx", "a", "unknown kind of file '.xlsx'")],
+    [
+        ("gone.csv", None, "no such data file"),
+        ("empty.csv", "", "is empty"),
+        ("rows.xlsx", "a", "unknown kind of file '.xlsx'"),
+    ],
 )
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str, content: str | None, said: str) -> None:
+def test_a_file_that_cannot_be_read_is_refused(
+    tmp_path: Path, name: str, content: str | None, said: str
+) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=said):
@@ -213,7 +246,10 @@ def test_allow_missing_lets_nan_pass_but_not_infinity(tmp_path: Path) -> None:
 
 
 def test_constant_columns_are_reported() -> None:
-    assert Table(np.array([[1.0, 7.0, 0.0], [2.0, 7.0, 0.0]]), ("a", "b", "c")).constant == ("b", "c")
+    assert Table(np.array([[1.0, 7.0, 0.0], [2.0, 7.0, 0.0]]), ("a", "b", "c")).constant == (
+        "b",
+        "c",
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +259,11 @@ def test_constant_columns_are_reported() -> None:
 )
 def test_the_fingerprint_tells_tables_apart(other: Table) -> None:
     table = Table(X, ("a", "b"))
-    assert table.fingerprint == Table(X.copy(order="F"), ("a", "b"), Y).fingerprint != other.fingerprint
+    assert (
+        table.fingerprint
+        == Table(X.copy(order="F"), ("a", "b"), Y).fingerprint
+        != other.fingerprint
+    )
 
 
 @pytest.fixture
@@ -236,9 +276,13 @@ def captured(tmp_path: Path) -> Callable[[float, pd.DataFrame], None]:
     return write
 
 
-def test_captured_rows_come_in_time_order_from_since_on(tmp_path: Path, captured: Callable[..., None]) -> None:
+def test_captured_rows_come_in_time_order_from_since_on(
+    tmp_path: Path, captured: Callable[..., None]
+) -> None:
     for stamp in (900.0, 1000.0, 2000.0, 11000.0):
-        captured(stamp, pd.DataFrame({"_time": [stamp, stamp], "a": [stamp, stamp + 1], "b": [0.0, 1.0]}))
+        captured(
+            stamp, pd.DataFrame({"_time": [stamp, stamp], "a": [stamp, stamp + 1], "b": [0.0, 1.0]})
+        )
     table = data.read_captured(tmp_path, 1000.0)
     assert table is not None
     assert (table.names, table.ordered) == (("a", "b"), True)
@@ -246,7 +290,9 @@ def test_captured_rows_come_in_time_order_from_since_on(tmp_path: Path, captured
     assert data.read_captured(tmp_path, 11000.5) is None
 
 
-def test_captured_rows_that_cannot_be_read_are_refused(tmp_path: Path, captured: Callable[..., None]) -> None:
+def test_captured_rows_that_cannot_be_read_are_refused(
+    tmp_path: Path, captured: Callable[..., None]
+) -> None:
     captured(1.0, pd.DataFrame({"a": [1.0]}))
     captured(2.0, pd.DataFrame({"b": [1.0]}))
     with pytest.raises(DataError, match="one schema"):
@@ -255,7 +301,9 @@ def test_captured_rows_that_cannot_be_read_are_refused(tmp_path: Path, captured:
 
 @pytest.mark.parametrize(("rows", "holdout", "held"), [(10, 0.2, 2), (10, 0.05, 1), (3, 0.5, 2)])
 @pytest.mark.parametrize("ordered", [True, False])
-def test_split_holds_out_the_latest_rows_or_random_ones(rows: int, holdout: float, held: int, ordered: bool) -> None:
+def test_split_holds_out_the_latest_rows_or_random_ones(
+    rows: int, holdout: float, held: int, ordered: bool
+) -> None:
     table = Table(np.arange(rows, dtype=float)[:, None], ("a",), np.arange(rows) % 2, ordered)
     fit, held_out = data.split(table, holdout, seed=1)
     assert (len(fit), len(held_out)) == (rows - held, held)

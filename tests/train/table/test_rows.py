@@ -21,11 +21,15 @@ from vigil.errors import DataError
 def test_captured_rows_weigh_as_the_settings_say(tmp_path: Path, weight: float, old: int) -> None:
     """2,000 old rows and 1,000 captured ones, of each a fifth held out; no more old rows than there are."""
     rng = np.random.default_rng(0)
-    (tmp_path / "old.csv").write_text("a,b\n" + "".join(f"{x},{y}\n" for x, y in rng.normal(size=(2000, 2))))
+    (tmp_path / "old.csv").write_text(
+        "a,b\n" + "".join(f"{x},{y}\n" for x, y in rng.normal(size=(2000, 2)))
+    )
     folder = tmp_path / "captured" / "date=2026-01-01"
     folder.mkdir(parents=True)
     live = rng.normal(100, 1, (1000, 2))
-    pq.write_table(pa.table({"a": live[:, 0], "b": live[:, 1]}), folder / Path(name_of(1000.0)).name)
+    pq.write_table(
+        pa.table({"a": live[:, 0], "b": live[:, 1]}), folder / Path(name_of(1000.0)).name
+    )
     spec = JobSpec(str(tmp_path / "old.csv"), captured=str(tmp_path / "captured"), since=500.0)
     rows = rows_of(spec, TrainSettings(captured_weight=weight), Progress())
     new = rows.fit.X[:, 0] > 50
@@ -44,7 +48,9 @@ def test_captured_rows_weigh_as_the_settings_say(tmp_path: Path, weight: float, 
     ],
     ids=["few", "constant"],
 )
-def test_what_no_forest_can_be_fitted_on_is_refused(tmp_path: Path, rows: np.ndarray, said: str) -> None:
+def test_what_no_forest_can_be_fitted_on_is_refused(
+    tmp_path: Path, rows: np.ndarray, said: str
+) -> None:
     np.savez(tmp_path / "t.npz", train=rows)
     with pytest.raises(DataError, match=said):
         rows_of(JobSpec(str(tmp_path / "t.npz")), TrainSettings(), Progress())

@@ -22,7 +22,9 @@ ROWS = 5000
 @pytest.fixture
 def frame() -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    return pd.DataFrame({"at": np.arange(ROWS), "a": np.arange(ROWS, dtype=float), "b": rng.normal(size=ROWS)})
+    return pd.DataFrame(
+        {"at": np.arange(ROWS), "a": np.arange(ROWS, dtype=float), "b": rng.normal(size=ROWS)}
+    )
 
 
 @pytest.fixture
@@ -32,7 +34,9 @@ def parts(tmp_path: Path, frame: pd.DataFrame) -> Path:
     folder.mkdir()
     (folder / "_SUCCESS").touch()
     for i in range(5):
-        frame[1000 * i : 1000 * (i + 1)].to_parquet(folder / f"part-{i}.parquet", row_group_size=300, index=False)
+        frame[1000 * i : 1000 * (i + 1)].to_parquet(
+            folder / f"part-{i}.parquet", row_group_size=300, index=False
+        )
     return folder
 
 
@@ -52,7 +56,11 @@ def test_folders_and_globs_are_one_table(parts: Path, frame: pd.DataFrame, where
     np.testing.assert_array_equal(found.train.X, frame[["a", "b"]])
     assert found.recent is not None
     np.testing.assert_array_equal(found.recent.X, found.train.X)
-    assert (found.fingerprint.rows, len(found.fingerprint.files), set(found.fingerprint.columns)) == (ROWS, 5, {"a", "b"})
+    assert (
+        found.fingerprint.rows,
+        len(found.fingerprint.files),
+        set(found.fingerprint.columns),
+    ) == (ROWS, 5, {"a", "b"})
 
 
 @pytest.mark.usefixtures("small_pieces")
@@ -81,44 +89,84 @@ def test_the_fingerprint_sees_every_value(parts: Path, frame: pd.DataFrame) -> N
 
 
 def test_rows_over_time_come_from_whole_histories_of_one_entity(tmp_path: Path) -> None:
-    rows = pd.DataFrame({"at": [0, 0, 1, 1, 2, 2], "host": list("xyxyxy"), "a": [1.0, 100, 2, 300, 4, 900]})
+    rows = pd.DataFrame(
+        {"at": [0, 0, 1, 1, 2, 2], "host": list("xyxyxy"), "a": [1.0, 100, 2, 300, 4, 900]}
+    )
     rows.to_csv(tmp_path / "t.csv", index=False)
-    table = data.read(tmp_path / "t.csv", columns=Columns(time="at", entity="host"), over_time="diff:1").train
+    table = data.read(
+        tmp_path / "t.csv", columns=Columns(time="at", entity="host"), over_time="diff:1"
+    ).train
     assert table.names == ("a", "a:diff1")
     np.testing.assert_array_equal(table.X, [[2, 1], [300, 200], [4, 2], [900, 600]])
-    with pytest.raises(DataError, match="none of its 6 rows has as many before it as the transform 'mean:4'"):
+    with pytest.raises(
+        DataError, match="none of its 6 rows has as many before it as the transform 'mean:4'"
+    ):
         data.read(tmp_path / "t.csv", columns=Columns(time="at", entity="host"), over_time="mean:4")
 
 
 @pytest.mark.parametrize(
     ("text", "columns", "said"),
     [
-        ("at,a\n1,5\n\n2,6\n2,7\n", Columns(time="at"), r"line 5 has the time of the row before it"),
-        ("at,a\n2026-01-02,5\n2026-01-01,6\n", Columns(time="at"), r"line 3 is earlier than the row before it: sort"),
-        ("at,h,a\n1,x,5\n1,y,5\n1,x,6\n", Columns(time="at", entity="h"), r"line 4 has the time of the row of 'x' before"),
-        ("at,a\n2026-01-01,5\nsoon,6\n", Columns(time="at"), r"line 3, column 'at': 'soon' is not a time"),
+        (
+            "at,a\n1,5\n\n2,6\n2,7\n",
+            Columns(time="at"),
+            r"line 5 has the time of the row before it",
+        ),
+        (
+            "at,a\n2026-01-02,5\n2026-01-01,6\n",
+            Columns(time="at"),
+            r"line 3 is earlier than the row before it: sort",
+        ),
+        (
+            "at,h,a\n1,x,5\n1,y,5\n1,x,6\n",
+            Columns(time="at", entity="h"),
+            r"line 4 has the time of the row of 'x' before",
+        ),
+        (
+            "at,a\n2026-01-01,5\nsoon,6\n",
+            Columns(time="at"),
+            r"line 3, column 'at': 'soon' is not a time",
+        ),
         ("a,b\n1,2\n\n\n3,x\n", Columns(), r"line 5, column 'b': 'x' is not a number \(others are"),
         ('a,b\n1,2\n"3\n",x\n', Columns(), r"line 4, column"),
-        ("a,kind\n1,red\n2,blue\n", Columns(), r"column 'kind': 'red' is not a number; a forest learns from numbers"),
-        ("a,label\n1,0\n2,1\n", Columns(label="label", features=("a", "label")), r"is the label and among the features"),
+        (
+            "a,kind\n1,red\n2,blue\n",
+            Columns(),
+            r"column 'kind': 'red' is not a number; a forest learns from numbers",
+        ),
+        (
+            "a,label\n1,0\n2,1\n",
+            Columns(label="label", features=("a", "label")),
+            r"is the label and among the features",
+        ),
         ("a,copy,label\n1,0,0\n2,5,1\n3,0,0\n9,5,1\n", Columns(), r"'copy' tells the label"),
         ("a,b\n1,2\n", Columns(features=("a", "c")), r"no column 'c'; it has a, b"),
         ("a,b\n1,2\n", Columns(time="a", entity="a"), r"'a' has two parts"),
         ("at,a\n0001-01-01,5\n", Columns(time="at"), r"column 'at' has a time before 1678"),
-        ("at,h,a\n1,x,5\n2,,5\n", Columns(time="at", entity="h"), r"line 3, column 'h' is empty: whose row is it"),
+        (
+            "at,h,a\n1,x,5\n2,,5\n",
+            Columns(time="at", entity="h"),
+            r"line 3, column 'h' is empty: whose row is it",
+        ),
     ],
 )
-def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path, text: str, columns: Columns, said: str) -> None:
+def test_what_cannot_be_learnt_from_is_refused(
+    tmp_path: Path, text: str, columns: Columns, said: str
+) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataError, match=said):
         data.read(tmp_path / "t.csv", columns=columns)
 
 
-def test_files_whose_times_overlap_or_whose_columns_differ_are_refused(parts: Path, frame: pd.DataFrame) -> None:
+def test_files_whose_times_overlap_or_whose_columns_differ_are_refused(
+    parts: Path, frame: pd.DataFrame
+) -> None:
     frame[900:1000].to_parquet(parts / "part-5.parquet", index=False)
     with pytest.raises(DataError, match=r"part-5\.parquet, row 1 is earlier"):
         data.read(parts, columns=TIME)
-    frame[900:1000].set_axis(["at", "a", "c"], axis=1).to_parquet(parts / "part-5.parquet", index=False)
+    frame[900:1000].set_axis(["at", "a", "c"], axis=1).to_parquet(
+        parts / "part-5.parquet", index=False
+    )
     with pytest.raises(DataError, match=r"part-5\.parquet has not the columns .* differ in b, c"):
         data.read(parts)
     (parts / "more.csv").write_text("a\n1\n")
@@ -126,7 +174,9 @@ def test_files_whose_times_overlap_or_whose_columns_differ_are_refused(parts: Pa
         data.read(parts)
 
 
-def test_a_leak_is_seen_in_all_rows_not_in_the_sample_alone(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_a_leak_is_seen_in_all_rows_not_in_the_sample_alone(
+    tmp_path: Path, frame: pd.DataFrame
+) -> None:
     label = (frame["a"] % 2500 == 7).astype(int)  # 2 of the 5000 rows
     leaking = frame.assign(copy=3 - 5 * label, label=label)
     leaking.to_parquet(tmp_path / "t.parquet", index=False)
@@ -137,7 +187,9 @@ def test_a_leak_is_seen_in_all_rows_not_in_the_sample_alone(tmp_path: Path, fram
     assert "copy" in data.read(tmp_path / "t.parquet", most=1000).train.names
 
 
-def test_parts_without_rows_and_files_that_links_show_twice_change_nothing(parts: Path, frame: pd.DataFrame) -> None:
+def test_parts_without_rows_and_files_that_links_show_twice_change_nothing(
+    parts: Path, frame: pd.DataFrame
+) -> None:
     for name in ("part-", "part-1b"):
         frame[:0].to_parquet(parts / f"{name}.parquet", index=False)
     data.preview(parts, TIME)
@@ -148,15 +200,24 @@ def test_parts_without_rows_and_files_that_links_show_twice_change_nothing(parts
 
 
 def test_whole_numbers_of_nanoseconds_are_not_rounded(tmp_path: Path) -> None:
-    pd.DataFrame({"at": 1_790_000_000_000_000_000 + np.arange(3), "a": [1.0, 2, 3]}).to_parquet(tmp_path / "t.parquet")
+    pd.DataFrame({"at": 1_790_000_000_000_000_000 + np.arange(3), "a": [1.0, 2, 3]}).to_parquet(
+        tmp_path / "t.parquet"
+    )
     assert len(data.read(tmp_path / "t.parquet", columns=TIME).train) == 3
 
 
-def test_a_schema_is_inferred_once_and_enforced_afterwards(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_a_schema_is_inferred_once_and_enforced_afterwards(
+    tmp_path: Path, frame: pd.DataFrame
+) -> None:
     file, schema = tmp_path / "t.csv", str(tmp_path / "schema.json")
     frame.to_csv(file, index=False)
     first = data.read(file, columns=Columns(time="at", schema=schema)).train
-    assert json.loads(Path(schema).read_text()) == {"features": ["a", "b"], "label": None, "time": "at", "entity": None}
+    assert json.loads(Path(schema).read_text()) == {
+        "features": ["a", "b"],
+        "label": None,
+        "time": "at",
+        "entity": None,
+    }
     frame[["b", "at", "a"]].to_csv(file, index=False)
     again = data.read(file, columns=Columns(schema=schema)).train
     assert again.names == first.names
@@ -167,7 +228,12 @@ def test_a_schema_is_inferred_once_and_enforced_afterwards(tmp_path: Path, frame
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("[]", "cannot be read"), ('{"features": "ab"}', "list of names"), (None, "cannot be written")]
+    ("text", "said"),
+    [
+        ("[]", "cannot be read"),
+        ('{"features": "ab"}', "list of names"),
+        (None, "cannot be written"),
+    ],
 )
 def test_a_schema_file_that_is_none_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
@@ -189,7 +255,11 @@ def s3() -> Iterator[Any]:
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        for name, value in {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "DEFAULT_REGION": "us-east-1"}.items():
+        for name, value in {
+            "ACCESS_KEY_ID": "test",
+            "SECRET_ACCESS_KEY": "test",
+            "DEFAULT_REGION": "us-east-1",
+        }.items():
             patch.setenv(f"AWS_{name}", value)
         client = boto3.client("s3")
         client.create_bucket(Bucket="tables")
@@ -256,11 +326,16 @@ def lister(s3: Any) -> dict[str, str]:
     iam = boto3.Session().client("iam")
     iam.create_user(UserName="lister")
     statement = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": "*"}
-    iam.put_user_policy(UserName="lister", PolicyName="list", PolicyDocument=json.dumps(
-        {"Version": "2012-10-17", "Statement": [statement]}
-    ))  # fmt: skip
+    iam.put_user_policy(
+        UserName="lister",
+        PolicyName="list",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+    )
     key = iam.create_access_key(UserName="lister")["AccessKey"]
-    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    return {
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+    }
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -272,7 +347,10 @@ def test_who_may_list_and_not_read_is_told_which_object(
     for name, value in lister.items():
         monkeypatch.setenv(name, value)
     source._session.cache_clear()
-    with pytest.raises(DataError, match=r"s3://tables/closed/t\.parquet cannot be read: access is denied .*s3:GetObject"):
+    with pytest.raises(
+        DataError,
+        match=r"s3://tables/closed/t\.parquet cannot be read: access is denied .*s3:GetObject",
+    ):
         data.read("s3://tables/closed")
 
 
