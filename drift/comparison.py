@@ -14,6 +14,7 @@ from drift.verdict import Verdict, judge
 from drift.window import TumblingWindow, Window
 from train.model.bundle import ModelBundle
 from train.registry.versions import Version
+from vigil.arrays import Floats
 
 REMEMBERED_VERDICTS, TREND = 50, 20
 # Of /drift, while there is no champion to compare with.
@@ -40,7 +41,7 @@ class Comparison:
         self.window = TumblingWindow(bundle.reference.window_rows)
         self._statistics: Statistics | None = None
         self._verdicts: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_VERDICTS)
-        self._trends: deque[NDArray[np.float64]] = deque(maxlen=TREND)
+        self._trends: deque[Floats] = deque(maxlen=TREND)
 
     @property
     def last(self) -> dict[str, Any] | None:
@@ -52,7 +53,7 @@ class Comparison:
         """Of the last window: the largest KS distance over its floor."""
         return float(self.last["severity"]) if self.last else 0.0
 
-    def alerts(self, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def alerts(self, scores: Floats) -> NDArray[np.bool_]:
         """Which of the scores [n] are over the threshold."""
         return scores > self.bundle.threshold.value
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import kendalltau
+
+from vigil.arrays import Floats
 
 MOST_ROWS = 5000  # the latest; ranks of so many take a few milliseconds
 TOP = 0.02  # share of the rows that count as the top
@@ -22,7 +23,7 @@ class ShadowEvidence:
         self._clear()
 
     def _clear(self) -> None:
-        self._scores: deque[NDArray[np.float64]] = deque()
+        self._scores: deque[Floats] = deque()
         self._rows, self._kept, self._errors, self._dropped = 0, 0, 0, 0
         self._alerts, self._seconds = np.zeros(2), np.zeros(2)
         self._ranks: dict[str, float | None] | None = (

@@ -17,8 +17,8 @@ from train.model.distances import (
     typical_size,
 )
 from train.model.reference import Reference
+from vigil.arrays import Floats
 
-Floats = NDArray[np.float64]
 MIN_FACTOR = 5.0  # a unit changes by more; a world that grew, by less
 UNDONE = 0.25  # a distance that falls to this share of itself was made by what has been undone
 SUSPECTS = 6  # so many features, the furthest ones, are tried for a swap

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vigil.arrays import Floats
+
 
 @dataclass(frozen=True)
 class Window:
     """`rows` [size, d], their anomaly `scores` [size] and the `requests` [size] that brought them; the first arrived at
     `since` (Unix seconds)."""
 
-    rows: NDArray[np.float64]
-    scores: NDArray[np.float64]
+    rows: Floats
+    scores: Floats
     requests: list[str]
     since: float
 

@@ -7,10 +7,11 @@ import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from vigil.arrays import Floats
 
 log = logging.getLogger("ray.serve")
 # Sub-millisecond steps: a row is scored in microseconds.
@@ -45,7 +46,7 @@ class ScoreHistogram(Collector):
         self._counts, self._sum = np.zeros(len(buckets) + 1, np.int64), 0.0
         registry.register(self)
 
-    def observe(self, values: NDArray[np.float64]) -> None:
+    def observe(self, values: Floats) -> None:
         """Count the values [n]."""
         found = np.searchsorted(self._buckets, values)
         self._counts += np.bincount(found, minlength=len(self._counts))

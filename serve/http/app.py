@@ -40,6 +40,7 @@ from serve.model.watch import ModelWatch, Snapshot
 from serve.settings import ServeSettings
 from train.registry.versions import Registry
 from train.settings import TrustSettings
+from vigil.arrays import Floats
 from vigil.errors import InvalidFeatures, NoModel, VigilError
 from vigil.home import Home
 
@@ -104,9 +105,7 @@ class Detector:
         """The model's features in order, for callers by handle."""
         return self._model().bundle.names
 
-    async def score_rows(
-        self, rows: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64], str]:
+    async def score_rows(self, rows: Floats) -> tuple[Floats, NDArray[np.int64], str]:
         """Scores [n] and labels [n] of rows [n, d], and the version that gave them, for callers by handle.
 
         Raises InvalidFeatures when the rows do not fit the model.
@@ -218,9 +217,7 @@ class Detector:
             (*model.headers, (JSON_LENGTH_HEADER.encode(), b"%d" % head)),
         )
 
-    def _score(
-        self, model: Snapshot, rows: NDArray[np.float64], call: Call
-    ) -> tuple[Snapshot, NDArray[np.float64]]:
+    def _score(self, model: Snapshot, rows: Floats, call: Call) -> tuple[Snapshot, Floats]:
         """The one scoring path behind all doors: score, remember for the monitor, count. Says which model it was."""
         trial = self.watch.trial
         if trial is None or call.version is not None:

@@ -7,11 +7,10 @@ import io
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from serve.http.protocols import matrix, no_name_twice
 from serve.model.watch import Snapshot
+from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -19,7 +18,7 @@ FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 def decode_invocations(
     body: bytes, content_type: str, names: tuple[str, ...], max_rows: int
-) -> NDArray[np.float64]:
+) -> Floats:
     """The rows [n, d]; `content_type` is text/csv or JSON's.
 
     Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
@@ -126,7 +125,7 @@ def _number(cell: str) -> Any:
         return cell  # the matrix says which feature and row it is
 
 
-def encode_invocations(snapshot: Snapshot, scores: NDArray[np.float64]) -> bytes:
+def encode_invocations(snapshot: Snapshot, scores: Floats) -> bytes:
     """`{"predictions": [{"prediction", "is_anomaly", "anomaly_score"}, ..]}` with the model that made them."""
     limit = snapshot.bundle.threshold.value
     return msgspec.json.encode(

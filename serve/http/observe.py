@@ -15,19 +15,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serve.http.gateway import Answer, Call, Handler, Message, Route
 from serve.http.request_log import RequestLog
 from serve.metrics import ServeMetrics
 from serve.settings import ServeSettings
+from vigil.arrays import Floats
 from vigil.home import Home
 
 if TYPE_CHECKING:
     from serve.http.traces import Traces
     from serve.model.watch import Snapshot
 
-Score = Callable[["Snapshot", NDArray[np.float64], Call], tuple["Snapshot", NDArray[np.float64]]]
+Score = Callable[["Snapshot", Floats, Call], tuple["Snapshot", Floats]]
 App = Callable[
     [Message, Callable[[], Awaitable[Message]], Callable[[Message], Any]], Awaitable[None]
 ]
@@ -129,9 +129,7 @@ class Observer:
     def scoring(self, score: Score) -> Score:
         """The scoring path, which notes what it scored, with which model, and when."""
 
-        def noting(
-            model: Snapshot, rows: NDArray[np.float64], call: Call
-        ) -> tuple[Snapshot, NDArray[np.float64]]:
+        def noting(model: Snapshot, rows: Floats, call: Call) -> tuple[Snapshot, Floats]:
             if (seen := SEEN.get()) is None:
                 return score(model, rows, call)
             seen.scoring, seen.rows = time.time_ns(), len(rows)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from serve.http.protocols import FLOAT32_MAX, explain, shown
 from serve.model.watch import Snapshot
+from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
 JSON_LENGTH_HEADER = "inference-header-content-length"
@@ -55,7 +56,7 @@ _decoder = msgspec.json.Decoder(_Infer)
 class InferRequest:
     """rows [n, d]; `outputs` are (name, whether as binary) in the order asked for."""
 
-    rows: NDArray[np.float64]
+    rows: Floats
     id: str | None
     outputs: tuple[tuple[str, bool], ...]
 
@@ -117,7 +118,7 @@ def decode_infer(
     return InferRequest(rows, request.id, _outputs(request))
 
 
-def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> NDArray[np.float64]:
+def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> Floats:
     dtype, shape = INPUT_TYPES.get(tensor.datatype), tensor.shape
     if dtype is None:
         raise MalformedRequest(
@@ -175,7 +176,7 @@ def encode_infer(
     request: InferRequest,
     name: str,
     snapshot: Snapshot,
-    scores: NDArray[np.float64],
+    scores: Floats,
     request_id: str,
     reasons: int,
 ) -> tuple[bytes, int | None]:

@@ -13,13 +13,13 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from train.model.reasons import explain as reasons_of
+from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
 if TYPE_CHECKING:  # a client of the doors needs no MLflow
     from serve.model.watch import Snapshot
     from train.table.transform import Transform
 
-Floats = NDArray[np.float64]
 FORMS = 'send {"features": [..]}, {"features": {"name": value}}, {"instances": [[..], ..]} or {"history": [[..], ..]}'
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 NUMBERS = {int, float}

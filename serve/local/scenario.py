@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
 from serve.local.simulate import Drift, DriftKind, write
 from serve.stream import kinesis
@@ -22,9 +21,9 @@ from serve.stream.cli import aws
 from serve.stream.file_log import LogWriter
 from serve.stream.records import StreamError
 from train.table.data import Table
+from vigil.arrays import Floats
 from vigil.errors import DataError
 
-Floats = NDArray[np.float64]
 Count = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 BreakKind = Literal["null", "stuck", "unit", "sign", "swap"]

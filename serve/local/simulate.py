@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.table.data import Table
+from vigil.arrays import Floats
 
-Floats = NDArray[np.float64]
 FEATURES = (
     "cpu",
     "memory",

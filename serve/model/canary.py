@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from train.registry.canary import Canary
+from vigil.arrays import Floats
 
 if TYPE_CHECKING:
     from serve.model.watch import Snapshot
@@ -45,8 +45,8 @@ class Trial:
         self._arms = {"champion": Arm(), "canary": Arm()}
 
     def score(
-        self, champion: Snapshot, rows: NDArray[np.float64], body: bytes, threads: int
-    ) -> tuple[Snapshot, NDArray[np.float64]]:
+        self, champion: Snapshot, rows: Floats, body: bytes, threads: int
+    ) -> tuple[Snapshot, Floats]:
         """The model that answers the request with this body, and its scores."""
         if self.plan.takes(body, time.time()):
             try:
@@ -74,9 +74,7 @@ class Trial:
         return about | {name: asdict(arm) for name, arm in self._arms.items()}
 
     @staticmethod
-    def _score(
-        model: Snapshot, rows: NDArray[np.float64], threads: int, arm: Arm
-    ) -> NDArray[np.float64]:
+    def _score(model: Snapshot, rows: Floats, threads: int, arm: Arm) -> Floats:
         began = time.perf_counter()
         scores = model.bundle.forest.score(rows, threads)
         took = time.perf_counter() - began

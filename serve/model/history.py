@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serve.stream.records import Id
+from vigil.arrays import Floats
 
-Floats = NDArray[np.float64]
 Transform = Callable[
     [Floats, Floats], Floats
 ]  # (earlier rows [k, d] of the entity, its row [d]) -> the model's row

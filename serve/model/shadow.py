@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vigil.arrays import Floats
+
 if TYPE_CHECKING:
     from serve.model.watch import Snapshot
 
@@ -24,7 +26,7 @@ class Shadow:
         self._room = MOST_ROWS
         self._dropped = 0
 
-    def offer(self, rows: NDArray[np.float64], scores: NDArray[np.float64]) -> None:
+    def offer(self, rows: Floats, scores: Floats) -> None:
         """Rows [n, d] and the champion's scores [n] of one request."""
         taken = min(len(rows), self._room)
         self._dropped += len(rows) - taken

@@ -12,8 +12,6 @@ import uuid
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from ray import serve
 from ray.serve.config import AutoscalingContext
 from ray.serve.exceptions import BackPressureError, RayServeException
@@ -24,6 +22,7 @@ from serve.settings import ServeSettings
 from serve.stream.cli import build_consumer
 from serve.stream.consumer import Consumer
 from serve.stream.scorer import Busy, Refused, Scored
+from vigil.arrays import Floats
 from vigil.errors import VigilError
 from vigil.home import Home
 
@@ -44,7 +43,7 @@ class HandleScorer:
     def names(self) -> tuple[str, ...]:
         return tuple(self._ask("features"))
 
-    def score(self, X: NDArray[np.float64]) -> Scored:
+    def score(self, X: Floats) -> Scored:
         scores, predictions, version = self._ask("score_rows", X)
         return Scored(scores, predictions, version)
 

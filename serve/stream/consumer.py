@@ -37,6 +37,7 @@ from serve.stream.records import (
     decode,
 )
 from serve.stream.scorer import Busy, Patience, Refused, Scorer
+from vigil.arrays import Floats
 
 log = logging.getLogger("vigil.stream")
 
@@ -244,7 +245,7 @@ class Consumer:
         return results, dead, again
 
     def _parts(
-        self, good: Good, X: NDArray[np.float64], which: NDArray[np.intp]
+        self, good: Good, X: Floats, which: NDArray[np.intp]
     ) -> Iterator[tuple[list[Result], list[tuple[Raw, str]]] | None]:
         """Scores of the rows `which`. A batch that is refused is halved until the refused records stand alone."""
         if not len(which):

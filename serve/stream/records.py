@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from serve.http.protocols import FLOAT32_MAX, matrix
+from vigil.arrays import Floats
 from vigil.errors import VigilError
 
 Id = str | int
@@ -116,7 +116,7 @@ class Good:
     raw: list[Raw]
     ids: list[Id]
     entities: list[Id | None]
-    X: NDArray[np.float64]
+    X: Floats
 
 
 def decode(records: list[Raw], names: tuple[str, ...], shard: str) -> tuple[Good, list[DeadLetter]]:

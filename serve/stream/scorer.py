@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vigil.arrays import Floats
 from vigil.errors import VigilError
 
 LENGTH = "inference-header-content-length"
@@ -24,7 +25,7 @@ FIRST_WAIT_S, MOST_WAIT_S = 0.05, 10.0
 class Scored:
     """Scores [n] and labels [n] of a batch, and the version that gave them."""
 
-    scores: NDArray[np.float64]
+    scores: Floats
     predictions: NDArray[np.int64]
     version: str
 
@@ -52,7 +53,7 @@ class Scorer(Protocol):
         """The features of the model, in order."""
         ...
 
-    def score(self, X: NDArray[np.float64]) -> Scored:
+    def score(self, X: Floats) -> Scored:
         """Score rows [n, d]."""
         ...
 
@@ -78,7 +79,7 @@ class HttpScorer:
     def names(self) -> tuple[str, ...]:
         return tuple(msgspec.json.decode(self._ask("GET", "/readyz", b"", {})[0])["features"])
 
-    def score(self, X: NDArray[np.float64]) -> Scored:
+    def score(self, X: Floats) -> Scored:
         data = X.astype("<f8").tobytes()
         tensor = {
             "name": "features",

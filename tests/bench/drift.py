@@ -22,8 +22,8 @@ from drift.verdict import Kind, judge
 from tests.bench.report import Ratio, machine, markdown
 from train.model.reference import Reference, build
 from train.table import data
+from vigil.arrays import Floats
 
-Floats = NDArray[np.float64]
 Change = Callable[[Floats, np.random.Generator], Floats]
 ROWS, FEATURES, REFERENCE_ROWS = 1000, 30, 10_000
 SETTINGS = DriftSettings(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -22,10 +21,10 @@ from train.model.forest import CompiledForest
 from train.settings import TrainSettings
 from train.table import data
 from train.table.data import Table
+from vigil.arrays import Floats
 from vigil.errors import DataError
 from vigil.terminal import say
 
-Floats = NDArray[np.float64]
 Found = dict[str, Floats]  # by metric, one figure a seed
 SEEDS = (0, 10, 20, 30, 40)  # worker k of a fit has the seed + k: no two fits share one
 WITHIN = 0.02

@@ -15,9 +15,9 @@ from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.model.reasons import weigh
 from train.table import data
+from vigil.arrays import Floats
 from vigil.errors import DataError
 
-Floats = NDArray[np.float64]
 ALERT_RATE = 0.01
 RANKINGS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "path gain": lambda gains, z: gains,

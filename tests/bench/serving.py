@@ -12,7 +12,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tests.bench import peer_processes, under_test
 from tests.bench.load import Load, LoadFailed, measure, request
@@ -20,6 +19,7 @@ from tests.bench.peer_processes import Model, Peer
 from tests.bench.peers import PeerUnavailable
 from tests.bench.report import Ratio, machine, markdown, over
 from tests.bench.under_test import UnderTest
+from vigil.arrays import Floats
 from vigil.terminal import say
 
 FEATURES, TRAINING_ROWS, SINGLE_ROWS, BATCH_ROWS, BATCHES = 30, 6_000, 2_000, 1_000, 8
@@ -41,7 +41,7 @@ FASTAPI, MLFLOW, MLSERVER, CLIENT = (
     "MLServer /v2 JSON",
     "load generator alone",
 )
-Rows = NDArray[np.float64]
+Rows = Floats
 
 
 @dataclass

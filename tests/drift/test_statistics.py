@@ -10,9 +10,9 @@ from scipy import stats
 
 from drift.statistics import compare
 from train.model.reference import Reference, build
+from vigil.arrays import Floats
 
 NAMES = ("steady", "moving", "other")
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 ks_2samp: Any = stats.ks_2samp  # its result is not typed
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +10,8 @@ import pytest
 from drift.statistics import compare
 from drift.verdict import Verdict, judge
 from train.model.reference import Reference, build
+from vigil.arrays import Floats
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 Change = Callable[[Floats], None]
 
 

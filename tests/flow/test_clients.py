@@ -13,9 +13,9 @@ import pytest
 import requests
 import tritonclient.http as triton
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
-from numpy.typing import NDArray
 
 from tests.running import Vigil
+from vigil.arrays import Floats
 
 pytestmark = pytest.mark.platform
 
@@ -26,7 +26,7 @@ def names(platform: Vigil) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def rows(names: list[str]) -> NDArray[np.float64]:
+def rows(names: list[str]) -> Floats:
     """Ordinary and odd rows that float32 holds exactly, so that FP32 asks the same as FP64."""
     return (
         np.random.default_rng(4)
@@ -37,7 +37,7 @@ def rows(names: list[str]) -> NDArray[np.float64]:
 
 
 @pytest.fixture(scope="module")
-def expected(platform: Vigil, rows: NDArray[np.float64]) -> dict[str, Any]:
+def expected(platform: Vigil, rows: Floats) -> dict[str, Any]:
     """What `requests` hears at /predict."""
     answer = requests.post(f"{platform.url}/predict", json={"instances": rows.tolist()}, timeout=30)
     assert answer.status_code == 200
@@ -52,7 +52,7 @@ def expected(platform: Vigil, rows: NDArray[np.float64]) -> dict[str, Any]:
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
 def test_tritonclient(
     platform: Vigil,
-    rows: NDArray[np.float64],
+    rows: Floats,
     expected: dict[str, Any],
     binary_in: bool,
     binary_out: bool,
@@ -85,7 +85,7 @@ def test_tritonclient(
         assert values.tolist() == expected[output]
 
 
-def test_tritonclient_is_told_what_is_wrong(platform: Vigil, rows: NDArray[np.float64]) -> None:
+def test_tritonclient_is_told_what_is_wrong(platform: Vigil, rows: Floats) -> None:
     with triton.InferenceServerClient(f"127.0.0.1:{platform.port}") as client:
         tensor = triton.InferInput("features", [2, 3], "FP64")
         tensor.set_data_from_numpy(rows[:2, :3].copy())
@@ -95,7 +95,7 @@ def test_tritonclient_is_told_what_is_wrong(platform: Vigil, rows: NDArray[np.fl
 
 
 def test_mlflows_client(
-    platform: Vigil, names: list[str], rows: NDArray[np.float64], expected: dict[str, Any]
+    platform: Vigil, names: list[str], rows: Floats, expected: dict[str, Any]
 ) -> None:
     client = ScoringServerClient("127.0.0.1", platform.port)
     client.ping()
@@ -107,7 +107,7 @@ def test_mlflows_client(
 
 
 def test_csv_by_requests(
-    platform: Vigil, names: list[str], rows: NDArray[np.float64], expected: dict[str, Any]
+    platform: Vigil, names: list[str], rows: Floats, expected: dict[str, Any]
 ) -> None:
     text = pd.DataFrame(rows, columns=names).to_csv(index=False)
     answer = requests.post(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from serve.http.protocols import explain
 from serve.model.watch import Snapshot
@@ -15,8 +14,8 @@ from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.model.reasons import weigh
+from vigil.arrays import Floats
 
-Floats = NDArray[np.float64]
 SHIFT = (6.0, 8.0)  # robust standard deviations
 # Ranked by path gain alone the wide worlds fail, by z alone the wild ones.
 WORLDS: dict[str, Callable[[np.random.Generator, int], Floats]] = {

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from train import job
 from train.model.bundle import ModelBundle
@@ -18,10 +17,10 @@ from train.spec import JobSpec
 from train.table import data
 from train.table.data import Fingerprint, Table
 from train.table.rows import Rows
+from vigil.arrays import Floats
 
 SETTINGS = TrainSettings(n_estimators=60)
 SCALES = np.array([1.0, 30.0, 0.1, 5.0, 200.0, 1.0, 12.0, 0.5])
-Floats = NDArray[np.float64]
 
 
 def rows_of(X: Floats) -> Rows:

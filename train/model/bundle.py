@@ -25,6 +25,7 @@ from train.model.forest import CompiledForest
 from train.model.reference import Reference
 from train.model.threshold import Threshold
 from train.table.transform import Transform
+from vigil.arrays import Floats
 from vigil.errors import BundleError, DataError
 
 FORMAT = 2  # 2: the drift reference knows correlations and what its floors promise
@@ -62,7 +63,7 @@ class ModelBundle:
     forest: CompiledForest
     threshold: Threshold
     reference: Reference
-    golden: NDArray[np.float64]
+    golden: Floats
     info: dict[str, Any]
     transform: Transform | None = None
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-Floats = NDArray[np.float64]
+from vigil.arrays import Floats
+
 MEMORY_ROWS = 100_000  # enough to know the memory by
 
 

@@ -12,8 +12,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from train.model.forest import CompiledForest
 from train.table.data import Table
+from vigil.arrays import Floats
 
-Floats = NDArray[np.float64]
 PLANTED_SHIFT = 6.0  # robust standard deviations
 PLANTED_SHARE = 0.25  # of the features
 TIMED_ROWS = 200

@@ -27,6 +27,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 from sklearn.ensemble import IsolationForest
 
 from train.settings import TrainSettings
+from vigil.arrays import Floats
 from vigil.errors import DataError, VigilError
 
 # skops refuses what it does not know. The tree is a C struct, so a hostile file could still read out of bounds: parts
@@ -38,7 +39,7 @@ LOOK_S = 0.5
 
 
 def fit(
-    X: NDArray[np.float64],
+    X: Floats,
     settings: TrainSettings,
     storage: Path,
     fitted: Callable[[int], None] = lambda _: None,

@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from vigil.arrays import Floats
 from vigil.errors import BundleError
 
 if (
@@ -24,7 +25,6 @@ if (
 ):  # what serves a forest needs no scikit-learn: it would be a fifth of a replica's memory
     from sklearn.ensemble import IsolationForest
 
-Floats = NDArray[np.float64]
 LEAF = -1
 BLOCK = 128  # rows; their values of 30 features fill a third of the fastest cache
 DENSE_LEVELS = 3

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from vigil.arrays import Floats
 
 if TYPE_CHECKING:
     from train.model.bundle import ModelBundle
-
-Floats = NDArray[np.float64]
 
 
 def weigh(gains: Floats, z: Floats) -> Floats:

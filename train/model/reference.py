@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from train.model.distances import (
-    Floats,
     bin_shares,
     ks_distances,
     memory,
@@ -24,6 +23,7 @@ from train.model.distances import (
     ties_distances,
     typical_size,
 )
+from vigil.arrays import Floats
 
 MIN_FLOOR = 0.08  # a KS distance below this is of no practical size, however significant
 MIN_TIES_FLOOR = 0.25  # the same for the change of a feature's rank correlations with all others

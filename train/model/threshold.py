@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vigil.arrays import Floats
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -25,16 +27,14 @@ class Threshold:
 BLOCKS, RESAMPLES = 50, 2000
 
 
-def to_alert_rate(scores: NDArray[np.float64], budget: float) -> Threshold:
+def to_alert_rate(scores: Floats, budget: float) -> Threshold:
     """The lowest observed score that at most `budget` of the rows exceed."""
     return _made(
         scores, float(np.quantile(scores, 1 - budget, method="inverted_cdf")), "alert_rate", budget
     )
 
 
-def to_labels(
-    scores: NDArray[np.float64], labels: NDArray[Any], budget: float, beta: float = 1.0
-) -> Threshold:
+def to_labels(scores: Floats, labels: NDArray[Any], budget: float, beta: float = 1.0) -> Threshold:
     """The threshold of the best F-beta against `labels` (1 = anomaly); both classes must occur."""
     from sklearn.metrics import (
         precision_recall_curve,
@@ -46,14 +46,14 @@ def to_labels(
     return _made(scores, float(np.nextafter(cuts[int(np.argmax(f[:-1]))], 0)), "labels", budget)
 
 
-def to_count(scores: NDArray[np.float64], k: int, budget: float) -> Threshold:
+def to_count(scores: Floats, k: int, budget: float) -> Threshold:
     """The threshold that the `k` highest scores exceed, fewer where scores are equal: what precision at k is measured on."""
     return _made(
         scores, float(np.sort(scores)[max(0, len(scores) - k - 1)]), "precision_at_k", budget
     )
 
 
-def _made(scores: NDArray[np.float64], value: float, policy: str, budget: float) -> Threshold:
+def _made(scores: Floats, value: float, policy: str, budget: float) -> Threshold:
     alerts = scores > value
     return Threshold(value, policy, budget, float(np.mean(alerts)), *interval(alerts))
 

@@ -22,6 +22,7 @@ from train.table.captured import stamp_of, windows
 from train.table.reader import Chunk
 from train.table.schema import Columns
 from train.table.source import File
+from vigil.arrays import Floats
 from vigil.errors import DataError
 
 
@@ -29,7 +30,7 @@ from vigil.errors import DataError
 class Table:
     """Rows [n, d] with the names of their d features; `labels` [n] are 1 for an anomaly; `ordered` means by time."""
 
-    X: NDArray[np.float64]
+    X: Floats
     names: tuple[str, ...]
     labels: NDArray[np.int64] | None = None
     ordered: bool = True
@@ -223,7 +224,7 @@ def _whole(file: IO[bytes], where: str) -> pa.Table:
         raise DataError(f"{where} is not a readable Parquet file: {error}") from error
 
 
-def read_request(where: str | Path, request: str) -> tuple[Table, NDArray[np.float64], str] | None:
+def read_request(where: str | Path, request: str) -> tuple[Table, Floats, str] | None:
     """The captured rows of one request, with the scores [n] they got and the version that gave them.
 
     A request may lie in several windows. Where a client has given one id to requests of several versions, it is the latest.

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from train.table import values
 from train.table.schema import Columns, Schema, infer
 from train.table.source import File
+from vigil.arrays import Floats
 from vigil.errors import DataError
 
 CHUNK_VALUES = 2**20  # of one chunk: 8 MB as float64
@@ -42,7 +43,7 @@ class Piece:
 class Chunk:
     """Rows [n, d] as they follow each other in the file, from its row `first` (counted from 0) on."""
 
-    X: NDArray[np.float64]
+    X: Floats
     names: tuple[str, ...]
     first: int
     labels: NDArray[np.int64] | None = None

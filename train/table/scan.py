@@ -23,9 +23,9 @@ from train.table import values
 from train.table.reader import Chunk, Piece
 from train.table.schema import Columns
 from train.table.transform import parse
+from vigil.arrays import Floats
 from vigil.errors import DataError
 
-Floats = NDArray[np.float64]
 REMOTE_BYTES = 256 * 2**20  # smaller tables are read faster than tasks start
 STRIDE = 2**40  # of row indices from piece to piece
 

@@ -14,9 +14,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from vigil.arrays import Floats
 from vigil.errors import DataError
 
-Floats = NDArray[np.float64]
 KINDS = ("diff", "mean", "sd", "min", "max")
 MOST_ROWS = 1440
 

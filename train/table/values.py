@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from train.table.source import File
+from vigil.arrays import Floats
 from vigil.errors import DataError
 
 SIGNED = (np.int64, np.int32, np.int16, np.int8)
@@ -55,7 +56,7 @@ def where(file: File, row: int) -> str:
     )
 
 
-def numbers(column: Any, name: str, file: File, first: int) -> NDArray[np.float64]:
+def numbers(column: Any, name: str, file: File, first: int) -> Floats:
     """The column as float64, or a DataError that names the first value that is no number."""
     if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
         raise DataError(

@@ -9,13 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import ks_2samp
 
 from train.model import distances
-
-Floats = NDArray[np.float64]
+from vigil.arrays import Floats
 
 values = st.integers(-4, 4).map(float) | st.floats(-3, 3, width=16)
 

@@ -11,17 +11,18 @@ from train.model.evaluate import PLANTED_SHIFT, evaluate, plant
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.table.data import Table
+from vigil.arrays import Floats
 
 NAMES = tuple("abcd")
 
 
 @pytest.fixture(scope="module")
-def rows() -> NDArray[np.float64]:
+def rows() -> Floats:
     return np.random.default_rng(0).normal(size=(300, 4))
 
 
 @pytest.fixture(scope="module")
-def forest(rows: NDArray[np.float64]) -> CompiledForest:
+def forest(rows: Floats) -> CompiledForest:
     return CompiledForest.compile(
         fit_part(rows, trees=50, max_samples=64, max_features=1.0, seed=0)
     )
@@ -44,7 +45,7 @@ def test_planting_moves_a_quarter_of_the_features_by_six_spreads(d: int, moved: 
     ids=["none", "normal", "anomalous"],
 )
 def test_without_labels_of_both_classes(
-    forest: CompiledForest, rows: NDArray[np.float64], labels: NDArray[np.int64] | None
+    forest: CompiledForest, rows: Floats, labels: NDArray[np.int64] | None
 ) -> None:
     threshold = float(np.sort(forest.score(rows))[-4])
     metrics = evaluate(forest, threshold, Table(rows, NAMES, labels), np.ones(4))
@@ -55,14 +56,14 @@ def test_without_labels_of_both_classes(
 
 
 def test_planted_anomalies_of_no_size_are_not_told_apart(
-    forest: CompiledForest, rows: NDArray[np.float64]
+    forest: CompiledForest, rows: Floats
 ) -> None:
     assert evaluate(forest, 0.5, Table(rows, NAMES), np.zeros(4))["planted_auroc"] == pytest.approx(
         0.5
     )
 
 
-def test_with_labels(forest: CompiledForest, rows: NDArray[np.float64]) -> None:
+def test_with_labels(forest: CompiledForest, rows: Floats) -> None:
     scores = forest.score(rows)
     order = np.argsort(-scores)
     labels = np.zeros(300, np.int64)
@@ -74,7 +75,7 @@ def test_with_labels(forest: CompiledForest, rows: NDArray[np.float64]) -> None:
     assert metrics["average_precision"] == pytest.approx(average_precision_score(labels, scores))
 
 
-def test_no_alert_has_no_precision(forest: CompiledForest, rows: NDArray[np.float64]) -> None:
+def test_no_alert_has_no_precision(forest: CompiledForest, rows: Floats) -> None:
     labels = np.arange(300) % 2
     metrics = evaluate(forest, 1.0, Table(rows, NAMES, labels), np.ones(4))
     assert (metrics["alert_rate"], metrics["precision"], metrics["recall"]) == (0, 0, 0)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 from sklearn.ensemble._iforest import _average_path_length
 
@@ -22,9 +21,9 @@ from tests.running import ROOT
 from train.model.fit import fit_part, merge
 from train.model.forest import BATCH_ROWS, LEAF, ROWS_PER_THREAD, CompiledForest, set_threshold
 from train.table import data
+from vigil.arrays import Floats
 from vigil.errors import BundleError, DataError
 
-Floats = NDArray[np.float64]
 few = settings(max_examples=25, deadline=None)
 FLOAT32 = np.finfo(np.float32)
 TINY, MOST = float(FLOAT32.tiny), float(FLOAT32.max)

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from train.model import reference
 from train.model.reference import MIN_FLOOR, Reference
+from vigil.arrays import Floats
 
-Floats = NDArray[np.float64]
 NAMES = ("a", "b", "c")
 
 

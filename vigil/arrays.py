@@ -1,0 +1,8 @@
+"""Types of the arrays that cross modules."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
