@@ -12,7 +12,7 @@ from threading import Thread
 import numpy as np
 
 from serve.http.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer
-from serve.model.watch import Snapshot
+from serve.model.loaded import LoadedModel
 from train.model import reference, threshold
 from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
@@ -20,7 +20,7 @@ from train.model.forest import CompiledForest
 from vigil.errors import VigilError
 
 
-def small_model(features: int = 4, seed: int = 0) -> Snapshot:
+def small_model(features: int = 4, seed: int = 0) -> LoadedModel:
     """A forest of 20 trees on the features f0, f1, ..."""
     X = np.random.default_rng(seed).normal(10, 1, (1000, features))
     forest = CompiledForest.compile(
@@ -29,7 +29,7 @@ def small_model(features: int = 4, seed: int = 0) -> Snapshot:
     scores = forest.score(X)
     names = tuple(f"f{j}" for j in range(features))
     ref = reference.build(X, names, scores, window_rows=100)
-    return Snapshot.warm(
+    return LoadedModel.warm(
         "7",
         "d" * 64,
         ModelBundle(names, forest, threshold.to_alert_rate(scores, 0.01), ref, X[:8], {}),
@@ -41,7 +41,7 @@ class ScoringServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, model: Snapshot) -> None:
+    def __init__(self, model: LoadedModel) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.model = model
         self.refusals: deque[tuple[int, str | None]] = deque()
@@ -56,7 +56,7 @@ class ScoringServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def scoring(model: Snapshot) -> Iterator[ScoringServer]:
+def scoring(model: LoadedModel) -> Iterator[ScoringServer]:
     """The service for the length of a block."""
     with ScoringServer(model) as server:
         thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)

@@ -35,8 +35,9 @@ from serve.http.protocols import decode_feedback, decode_mode, decode_predict, e
 from serve.metrics import ServeMetrics, exposition, labelled, snapshot
 from serve.model.capture import Capture
 from serve.model.handles import Application
+from serve.model.loaded import LoadedModel
 from serve.model.report import Monitor, Reports
-from serve.model.watch import ModelWatch, Snapshot
+from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
 from train.registry.versions import Registry
 from train.settings import TrustSettings
@@ -217,9 +218,9 @@ class Detector:
             (*model.headers, (JSON_LENGTH_HEADER.encode(), b"%d" % head)),
         )
 
-    def _score(self, model: Snapshot, rows: Floats, call: Call) -> tuple[Snapshot, Floats]:
+    def _score(self, model: LoadedModel, rows: Floats, call: Call) -> tuple[LoadedModel, Floats]:
         """The one scoring path behind all doors: score, remember for the monitor, count. Says which model it was."""
-        trial = self.watch.trial
+        trial = self.watch.canary
         if trial is None or call.version is not None:
             scores = model.bundle.forest.score(rows, self.settings.score_threads)
         else:
@@ -286,7 +287,7 @@ class Detector:
 
     async def openapi(self, call: Call) -> Answer:
         """The OpenAPI document; its examples are rows of the model that is served."""
-        model = self.watch.snapshot
+        model = self.watch.model
         if model is None:
             return _json(schemas.document(self.settings))
         row = dict(
@@ -326,15 +327,15 @@ class Detector:
             text = exposition([labelled(snapshot(self.metrics.registry), replica=self.replica)])
         return Answer(text, b"text/plain; version=0.0.4; charset=utf-8")
 
-    def _model(self) -> Snapshot:
-        model = self.watch.snapshot
+    def _model(self) -> LoadedModel:
+        model = self.watch.model
         if model is None:
             raise NoModel(NO_MODEL)
         return model
 
-    def _named_model(self, call: Call) -> Snapshot:
+    def _named_model(self, call: Call) -> LoadedModel:
         """The model that the path names; only the one that is served, or is a canary, can be asked."""
-        model, trial = self._model(), self.watch.trial
+        model, trial = self._model(), self.watch.canary
         if trial is not None and call.version == trial.candidate.version:
             model = trial.candidate
         if call.name != self.settings.model_name or call.version not in (None, model.version):
@@ -346,7 +347,7 @@ class Detector:
 
     def _about(self) -> dict[str, Any]:
         """What the console shows that the replica knows without the monitor."""
-        model, watch = self.watch.snapshot, self.watch
+        model, watch = self.watch.model, self.watch
         return {
             "vigil": VIGIL,
             "model": self.settings.model_name,
@@ -359,7 +360,7 @@ class Detector:
 
     def _served(self) -> dict[str, Any]:
         """What this replica serves, what it should, and why it does not."""
-        watch, model = self.watch, self.watch.snapshot
+        watch, model = self.watch, self.watch.model
         return {
             "replica": self.replica,
             "pid": os.getpid(),
@@ -368,7 +369,7 @@ class Detector:
             "since": model.since if model else None,
             "desired": watch.desired,
             "source": watch.source,
-            "canary": watch.trial.candidate.version if watch.trial else None,
+            "canary": watch.canary.candidate.version if watch.canary else None,
             "refused": {version: refusal.reason for version, refusal in watch.refusals.items()},
         }
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from serve.http.protocols import matrix, no_name_twice
-from serve.model.watch import Snapshot
+from serve.model.loaded import LoadedModel
 from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
@@ -125,7 +125,7 @@ def _number(cell: str) -> Any:
         return cell  # the matrix says which feature and row it is
 
 
-def encode_invocations(snapshot: Snapshot, scores: Floats) -> bytes:
+def encode_invocations(snapshot: LoadedModel, scores: Floats) -> bytes:
     """`{"predictions": [{"prediction", "is_anomaly", "anomaly_score"}, ..]}` with the model that made them."""
     limit = snapshot.bundle.threshold.value
     return msgspec.json.encode(

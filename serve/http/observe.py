@@ -25,9 +25,9 @@ from vigil.home import Home
 
 if TYPE_CHECKING:
     from serve.http.traces import Traces
-    from serve.model.watch import Snapshot
+    from serve.model.loaded import LoadedModel
 
-Score = Callable[["Snapshot", Floats, Call], tuple["Snapshot", Floats]]
+Score = Callable[["LoadedModel", Floats, Call], tuple["LoadedModel", Floats]]
 App = Callable[
     [Message, Callable[[], Awaitable[Message]], Callable[[Message], Any]], Awaitable[None]
 ]
@@ -129,7 +129,7 @@ class Observer:
     def scoring(self, score: Score) -> Score:
         """The scoring path, which notes what it scored, with which model, and when."""
 
-        def noting(model: Snapshot, rows: Floats, call: Call) -> tuple[Snapshot, Floats]:
+        def noting(model: LoadedModel, rows: Floats, call: Call) -> tuple[LoadedModel, Floats]:
             if (seen := SEEN.get()) is None:
                 return score(model, rows, call)
             seen.scoring, seen.rows = time.time_ns(), len(rows)

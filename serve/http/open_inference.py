@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.http.protocols import FLOAT32_MAX, explain, shown
-from serve.model.watch import Snapshot
+from serve.model.loaded import LoadedModel
 from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
@@ -65,7 +65,7 @@ def server_metadata(version: str) -> dict[str, Any]:
     return {"name": "vigil", "version": version, "extensions": ["binary_tensor_data"]}
 
 
-def model_metadata(name: str, snapshot: Snapshot) -> dict[str, Any]:
+def model_metadata(name: str, snapshot: LoadedModel) -> dict[str, Any]:
     d = len(snapshot.bundle.names)
     return {
         "name": name,
@@ -175,7 +175,7 @@ def _outputs(request: _Infer) -> tuple[tuple[str, bool], ...]:
 def encode_infer(
     request: InferRequest,
     name: str,
-    snapshot: Snapshot,
+    snapshot: LoadedModel,
     scores: Floats,
     request_id: str,
     reasons: int,

@@ -17,7 +17,7 @@ from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
 if TYPE_CHECKING:  # a client of the doors needs no MLflow
-    from serve.model.watch import Snapshot
+    from serve.model.loaded import LoadedModel
     from train.table.transform import Transform
 
 FORMS = 'send {"features": [..]}, {"features": {"name": value}}, {"instances": [[..], ..]} or {"history": [[..], ..]}'
@@ -222,7 +222,7 @@ def decoded(body: bytes, form: type[Any], said: str) -> Any:
 
 
 def encode_predict(
-    snapshot: Snapshot,
+    snapshot: LoadedModel,
     rows: Floats,
     scores: Floats,
     single: bool,
@@ -263,7 +263,7 @@ def _columns(prediction: Any, is_anomaly: Any, score: Any, reasons: Any) -> dict
 
 
 def explain(
-    snapshot: Snapshot, rows: Floats, anomalous: NDArray[np.bool_], most: int
+    snapshot: LoadedModel, rows: Floats, anomalous: NDArray[np.bool_], most: int
 ) -> list[list[dict[str, Any]]]:
     """For each anomalous row the `most` features that count most as reasons; an empty list for the others."""
     told: list[list[dict[str, Any]]] = [[] for _ in rows]

@@ -23,7 +23,7 @@ TOLERANCE = 1e-9
 @command
 def replay(request_id: str, captured: str | None, as_json: bool) -> None:
     """Reproduce the scores of the request with REQUEST_ID (X-Request-Id of its answer) from its captured rows."""
-    from serve.model.watch import Snapshot
+    from serve.model.loaded import LoadedModel
     from train.connect import open_registry
     from train.table.data import read_request
 
@@ -37,7 +37,7 @@ def replay(request_id: str, captured: str | None, as_json: bool) -> None:
     rows, scores, version = found
     registry = open_registry(home, TrainSettings())
     known = registry.get(version)
-    model = Snapshot.warm(version, known.digest, registry.fetch(known, home.cache))
+    model = LoadedModel.warm(version, known.digest, registry.fetch(known, home.cache))
     again = model.bundle.forest.score(rows.X)
     anomalous = again > model.bundle.threshold.value
     reasons = explain(model, rows.X, anomalous, 3)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from serve.model.loaded import LoadedModel
 from train.registry.canary import Canary
 from vigil.arrays import Floats
 
-if TYPE_CHECKING:
-    from serve.model.watch import Snapshot
-
 log = logging.getLogger("ray.serve")
-BUCKETS = 24  # of latency, each twice as long as the one before; the last begins at 4 s
+LATENCY_BUCKETS = 24  # each twice as long as the one before; the last begins at 4 s
 
 
 @dataclass
@@ -27,26 +25,26 @@ class Arm:
     errors: int = 0
     rows: int = 0
     alerts: int = 0
-    latency: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    latency: list[int] = field(default_factory=lambda: [0] * LATENCY_BUCKETS)
 
     def add(self, rows: int, alerts: int, seconds: float) -> None:
         self.requests += 1
         self.rows += rows
         self.alerts += alerts
-        self.latency[min(int(seconds * 1e6).bit_length(), BUCKETS - 1)] += 1
+        self.latency[min(int(seconds * 1e6).bit_length(), LATENCY_BUCKETS - 1)] += 1
 
 
-class Trial:
+class RunningCanary:
     """The `candidate` answers its share of the requests by the plan; where it fails the champion answers."""
 
-    def __init__(self, plan: Canary, candidate: Snapshot) -> None:
+    def __init__(self, plan: Canary, candidate: LoadedModel) -> None:
         self.plan = plan
         self.candidate = candidate
         self._arms = {"champion": Arm(), "canary": Arm()}
 
     def score(
-        self, champion: Snapshot, rows: Floats, body: bytes, threads: int
-    ) -> tuple[Snapshot, Floats]:
+        self, champion: LoadedModel, rows: Floats, body: bytes, threads: int
+    ) -> tuple[LoadedModel, Floats]:
         """The model that answers the request with this body, and its scores."""
         if self.plan.takes(body, time.time()):
             try:
@@ -74,7 +72,7 @@ class Trial:
         return about | {name: asdict(arm) for name, arm in self._arms.items()}
 
     @staticmethod
-    def _score(model: Snapshot, rows: Floats, threads: int, arm: Arm) -> Floats:
+    def _score(model: LoadedModel, rows: Floats, threads: int, arm: Arm) -> Floats:
         began = time.perf_counter()
         scores = model.bundle.forest.score(rows, threads)
         took = time.perf_counter() - began

@@ -77,7 +77,7 @@ class Reports:
 
     async def send(self, served: dict[str, Any]) -> None:
         """Tell the monitor; while it is away the rows are kept for the next time."""
-        trial, shadow, batches = self._watch.trial, self._watch.shadow, self._capture.take()
+        trial, shadow, batches = self._watch.canary, self._watch.shadow, self._capture.take()
         self._metrics.capture_dropped.inc(self._capture.dropped)
         self._capture.dropped = 0
         sampled = shadow.take() if shadow else []

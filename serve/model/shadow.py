@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.model.loaded import LoadedModel
 from vigil.arrays import Floats
 
-if TYPE_CHECKING:
-    from serve.model.watch import Snapshot
-
-MOST_ROWS = 1000  # between two reports, about a second: more are dropped and counted, so that the cost is bounded
+MAX_SHADOW_ROWS = 1000  # between two reports, about a second: more are dropped and counted, so that the cost is bounded
 
 
 class Shadow:
     """A bounded queue of scored rows; `score` catches up, in a thread."""
 
-    def __init__(self, champion: Snapshot, challenger: Snapshot) -> None:
+    def __init__(self, champion: LoadedModel, challenger: LoadedModel) -> None:
         self.champion = champion
         self.challenger = challenger
         self._queue: list[tuple[NDArray[Any], NDArray[Any]]] = []
-        self._room = MOST_ROWS
+        self._room = MAX_SHADOW_ROWS
         self._dropped = 0
 
     def offer(self, rows: Floats, scores: Floats) -> None:
@@ -36,7 +34,7 @@ class Shadow:
 
     def take(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         """What waits; the queue is empty afterwards."""
-        taken, self._queue, self._room = self._queue, [], MOST_ROWS
+        taken, self._queue, self._room = self._queue, [], MAX_SHADOW_ROWS
         return taken
 
     def score(self, taken: list[tuple[NDArray[Any], NDArray[Any]]]) -> dict[str, Any]:

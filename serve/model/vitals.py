@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from serve.metrics import ServeMetrics
-from serve.model.canary import Trial
+from serve.model.canary import RunningCanary
 from serve.model.capture import Rows
 
 
@@ -19,11 +19,11 @@ class Vitals:
     def __init__(self, metrics: ServeMetrics) -> None:
         self._metrics = metrics
         self._cpu_s = 0.0
-        self._trial: Trial | None = None
+        self._canary: RunningCanary | None = None
         self._answered: dict[str, int] = {}
         metrics.memory.set_function(lambda: psutil.Process().memory_info().rss)
 
-    def sample(self, trial: Trial | None, shadow: Mapping[str, Any] | None) -> None:
+    def sample(self, trial: RunningCanary | None, shadow: Mapping[str, Any] | None) -> None:
         """Count what has happened since the last call: by the canary that runs now, and in the shadow by its report."""
         if shadow is not None:
             self._metrics.shadow_rows.inc(len(shadow["scores"][0]) if "scores" in shadow else 0)
@@ -31,10 +31,10 @@ class Vitals:
         used = time.process_time()
         self._metrics.cpu.inc(used - self._cpu_s)
         self._cpu_s = used
-        if self._trial is not None:
-            self._count(self._trial)  # also what came to one that has ended since
-        if trial is not self._trial:
-            self._trial, self._answered = trial, {}
+        if self._canary is not None:
+            self._count(self._canary)  # also what came to one that has ended since
+        if trial is not self._canary:
+            self._canary, self._answered = trial, {}
             if trial is not None:
                 self._count(trial)
 
@@ -43,7 +43,7 @@ class Vitals:
         for _, _, scores, _ in batches:
             self._metrics.scores.observe(scores)
 
-    def _count(self, trial: Trial) -> None:
+    def _count(self, trial: RunningCanary) -> None:
         for arm, requests in trial.requests.items():
             self._metrics.canary_requests.labels(arm).inc(requests - self._answered.get(arm, 0))
             self._answered[arm] = requests

@@ -11,17 +11,13 @@ import logging
 import random
 import time
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from serve.metrics import ServeMetrics
-from serve.model.canary import Trial
+from serve.model.canary import RunningCanary
+from serve.model.loaded import LoadedModel
 from serve.model.shadow import Shadow
 from serve.settings import ServeSettings
-from train.model.bundle import ModelBundle
-from train.model.forest import BATCH_ROWS
 from train.registry.cache import BundleCache
 from train.registry.versions import Desired, Registry, Version
 from vigil.errors import BundleError, RegistryUnavailable, VigilError
@@ -34,38 +30,6 @@ LONGEST_WAIT_S = 60.0  # between two attempts at a version that was refused
 UNGUARDED_S = 10.0  # without a word of the monitor a canary is over
 KEPT = 2  # models that stay in memory after they were served
 REGISTRY, LAST_KNOWN_GOOD = "registry", "last-known-good"
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What a request is answered from: one verified model, immutable."""
-
-    version: str
-    digest: str
-    bundle: ModelBundle
-    since: float
-
-    @cached_property
-    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """What every answer says of the model that gave it."""
-        return tuple(
-            (b"x-vigil-" + name.encode(), value.encode())
-            for name, value in (
-                ("model-version", self.version),
-                ("model-digest", self.digest),
-                ("threshold", repr(self.bundle.threshold.value)),
-                ("schema-hash", self.bundle.schema_hash),
-            )
-        )
-
-    @classmethod
-    def warm(cls, version: str, digest: str, bundle: ModelBundle) -> Snapshot:
-        """Compile and run every kernel once, so that the first request does not."""
-        rows = np.zeros((BATCH_ROWS, len(bundle.names)))
-        bundle.forest.score(rows)
-        bundle.forest.score(rows[:1])
-        bundle.forest.attribute(rows[:1])
-        return cls(version, digest, bundle, time.time())
 
 
 @dataclass(frozen=True)
@@ -84,14 +48,14 @@ class ModelWatch:
         self, registry: Registry, cache: Path, metrics: ServeMetrics, settings: ServeSettings
     ) -> None:
         self._settings = settings
-        self.snapshot: Snapshot | None = None
-        self.trial: Trial | None = None
+        self.model: LoadedModel | None = None
+        self.canary: RunningCanary | None = None
         self.shadow: Shadow | None = None
         self.desired: str | None = None
         self.refusals: dict[str, Refusal] = {}
         self.source = REGISTRY
         self._resident: dict[
-            str, tuple[Snapshot, float]
+            str, tuple[LoadedModel, float]
         ] = {}  # by version, until when: going back downloads nothing
         self._registry = registry
         self._cache = cache
@@ -124,7 +88,7 @@ class ModelWatch:
 
     async def _ask(self) -> Desired | None:
         # A registry that hangs must not keep a new replica from its last known good model.
-        patience = HANGS_S if self.snapshot is None else None
+        patience = HANGS_S if self.model is None else None
         try:
             desired = await asyncio.wait_for(asyncio.to_thread(self._registry.desired), patience)
         except (VigilError, TimeoutError) as error:
@@ -153,10 +117,10 @@ class ModelWatch:
 
     def check_guard(self) -> None:
         """End the canary that the monitor has stopped, or that nobody guards."""
-        if self.trial is not None and (
-            self.trial.plan.started == self._stopped or not self._is_guarded
+        if self.canary is not None and (
+            self.canary.plan.started == self._stopped or not self._is_guarded
         ):
-            self.trial = None
+            self.canary = None
 
     @property
     def _is_guarded(self) -> bool:
@@ -167,7 +131,7 @@ class ModelWatch:
         champion = desired.champion
         if champion is None:
             return True
-        if self.snapshot is not None and self.snapshot.version == champion.version:
+        if self.model is not None and self.model.version == champion.version:
             self._from_registry()
             self._noticed = None
             return True
@@ -177,10 +141,10 @@ class ModelWatch:
         fresh = await self._load(champion, desired.schema)
         if fresh is None:
             return True
-        if self.snapshot is not None and time.monotonic() - began > SLOW_LOAD_S:
+        if self.model is not None and time.monotonic() - began > SLOW_LOAD_S:
             self._keep(fresh)
             return False
-        before, self.snapshot, self.trial, self.shadow = self.snapshot, fresh, None, None
+        before, self.model, self.canary, self.shadow = self.model, fresh, None, None
         self._resident.pop(fresh.version, None)
         if before is not None:
             self._keep(before)
@@ -211,9 +175,9 @@ class ModelWatch:
         self.refusals = {
             version: refusal for version, refusal in self.refusals.items() if version in wanted
         }
-        served = self.snapshot
+        served = self.model
         if served is None or desired.champion is None or served.version != desired.champion.version:
-            self.trial = self.shadow = None
+            self.canary = self.shadow = None
             return
         plan, candidate = desired.canary, desired.candidate
         if (
@@ -222,10 +186,10 @@ class ModelWatch:
             or plan.started == self._stopped
             or not self._is_guarded
         ):
-            self.trial = None
-        elif self.trial is None or self.trial.plan != plan:
+            self.canary = None
+        elif self.canary is None or self.canary.plan != plan:
             fresh = await self._load(candidate, served.bundle.schema_hash)
-            self.trial = Trial(plan, fresh) if fresh else None
+            self.canary = RunningCanary(plan, fresh) if fresh else None
         rival = desired.challenger
         if not self._settings.shadow_rate or rival is None or rival.version == served.version:
             self.shadow = None
@@ -233,7 +197,7 @@ class ModelWatch:
             fresh = await self._load(rival, served.bundle.schema_hash)
             self.shadow = Shadow(served, fresh) if fresh else None
 
-    async def _load(self, version: Version, schema: str) -> Snapshot | None:
+    async def _load(self, version: Version, schema: str) -> LoadedModel | None:
         """The warm model of a version, from memory, the node's disk or the registry; None when it is refused."""
         if (known := self._in_memory(version.version)) is not None:
             return replace(known, since=time.time())
@@ -242,14 +206,16 @@ class ModelWatch:
             return None
         try:
             bundle = await asyncio.to_thread(self._registry.fetch, version, self._cache)
-            if self.snapshot is not None and bundle.schema_hash not in (
+            if self.model is not None and bundle.schema_hash not in (
                 schema,
-                self.snapshot.bundle.schema_hash,
+                self.model.bundle.schema_hash,
             ):
                 raise BundleError(
                     f"version {version.version} has other features than callers send: `vigil promote` changes them"
                 )
-            fresh = await asyncio.to_thread(Snapshot.warm, version.version, version.digest, bundle)
+            fresh = await asyncio.to_thread(
+                LoadedModel.warm, version.version, version.digest, bundle
+            )
             self.refusals.pop(version.version, None)
             return fresh
         except VigilError as error:
@@ -272,7 +238,7 @@ class ModelWatch:
         wait = 0.0 if isinstance(error, RegistryUnavailable) else longer
         self.refusals[version] = Refusal(error.message, attempts, time.monotonic() + wait)
 
-    def _keep(self, snapshot: Snapshot) -> None:
+    def _keep(self, snapshot: LoadedModel) -> None:
         self._resident.pop(snapshot.version, None)
         self._resident[snapshot.version] = (
             snapshot,
@@ -287,13 +253,13 @@ class ModelWatch:
             version: kept for version, kept in self._resident.items() if kept[1] > now
         }
 
-    def _in_memory(self, version: str) -> Snapshot | None:
+    def _in_memory(self, version: str) -> LoadedModel | None:
         known = [snapshot for snapshot, _ in self._resident.values()]
-        known += [self.trial.candidate] if self.trial else []
+        known += [self.canary.candidate] if self.canary else []
         known += [self.shadow.challenger] if self.shadow else []
         return next((snapshot for snapshot in known if snapshot.version == version), None)
 
-    def _remember(self, snapshot: Snapshot) -> None:
+    def _remember(self, snapshot: LoadedModel) -> None:
         try:
             BundleCache(self._cache).remember(snapshot.version, snapshot.digest)
         except OSError as error:
@@ -301,11 +267,11 @@ class ModelWatch:
 
     async def _start_from_cache(self) -> None:
         """Without any model, start from the node's last known good one."""
-        if self.snapshot is not None:
+        if self.model is not None:
             return
         known = await asyncio.to_thread(BundleCache(self._cache).last_known_good)
         if known is not None:
-            self.snapshot = await asyncio.to_thread(Snapshot.warm, *known)
+            self.model = await asyncio.to_thread(LoadedModel.warm, *known)
             self.source = LAST_KNOWN_GOOD
             self._metrics.last_known_good.set(1)
             log.warning(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.metrics import StreamMetrics
-from serve.model.history import History
+from serve.model.context import EntityHistory
 from serve.settings import ServeSettings
 from serve.stream.file_log import DeadLetters
 from serve.stream.leases import Checkpoint, Leases
@@ -50,7 +50,7 @@ class _Shard:
     checkpoint: Checkpoint
     position: str | None
     seen: dict[str, Seen]
-    history: History | None
+    history: EntityHistory | None
     saved: float
     changed: bool = False
     ended: bool = False
@@ -73,7 +73,7 @@ class Consumer:
         leases: Leases,
         settings: ServeSettings,
         metrics: StreamMetrics | None = None,
-        history: Callable[[], History] | None = None,
+        history: Callable[[], EntityHistory] | None = None,
     ) -> None:
         self._source, self._scorer, self._sinks, self._dead, self._leases = (
             source,

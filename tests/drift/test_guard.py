@@ -10,7 +10,7 @@ import pytest
 
 from drift import guard
 from drift.guard import Counts, evidence, reason_to_stop
-from serve.model.canary import BUCKETS, Arm
+from serve.model.canary import LATENCY_BUCKETS, Arm
 
 BUDGET, BAND = 0.01, 4.0
 
@@ -85,7 +85,7 @@ def test_nothing_seen_is_no_reason() -> None:
 
 def test_replicas_add_up() -> None:
     arms: list[dict[str, Any]] = [
-        vars(Arm(2, 1, 5, 1, [1] * BUCKETS)),
-        vars(Arm(3, 0, 7, 2, [2] * BUCKETS)),
+        vars(Arm(2, 1, 5, 1, [1] * LATENCY_BUCKETS)),
+        vars(Arm(3, 0, 7, 2, [2] * LATENCY_BUCKETS)),
     ]
-    assert Counts.total(arms) == Counts(5, 1, 12, 3, (3,) * BUCKETS)
+    assert Counts.total(arms) == Counts(5, 1, 12, 3, (3,) * LATENCY_BUCKETS)

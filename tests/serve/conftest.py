@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from serve.model.watch import Snapshot
+from serve.model.loaded import LoadedModel
 from tests.serve.service import Service
 from train.model import reference, threshold
 from train.model.bundle import ModelBundle
@@ -36,12 +36,12 @@ def make_bundle() -> Callable[[int], ModelBundle]:
 
 
 @pytest.fixture(scope="session")
-def model(make_bundle: Callable[[int], ModelBundle]) -> Snapshot:
+def model(make_bundle: Callable[[int], ModelBundle]) -> LoadedModel:
     """A model as a request sees it."""
-    return Snapshot.warm("7", "d" * 64, make_bundle(0))
+    return LoadedModel.warm("7", "d" * 64, make_bundle(0))
 
 
 @pytest.fixture
-def service(model: Snapshot) -> Service:
+def service(model: LoadedModel) -> Service:
     """The service with that model and the usual settings."""
     return Service(model)

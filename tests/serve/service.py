@@ -12,7 +12,7 @@ from serve.http.app import Detector
 from serve.http.observe import Observer
 from serve.metrics import ServeMetrics
 from serve.model.capture import Capture
-from serve.model.watch import Snapshot
+from serve.model.loaded import LoadedModel
 from serve.settings import ServeSettings
 
 INFER = "/v2/models/vigil/infer"
@@ -33,7 +33,7 @@ class Reply:
 class Service:
     """`ask` gives the answer to one request; `model` None is a service that has none yet."""
 
-    def __init__(self, model: Snapshot | None, registry: Any = None, **settings: Any) -> None:
+    def __init__(self, model: LoadedModel | None, registry: Any = None, **settings: Any) -> None:
         # What Serve's decorator adds to the class needs Ray; the class below it does not.
         plain: Any = next(c for c in reversed(Detector.__mro__) if c.__name__ == "Detector")
         self.detector = plain.__new__(plain)
@@ -43,7 +43,7 @@ class Service:
         self.detector.observer = Observer(self.detector.settings, self.detector.metrics, "r")
         self.detector.reports = type("Reports", (), {"drift_score": 0.25})()
         self.detector.watch = type(
-            "Watch", (), {"snapshot": model, "trial": None, "shadow": None, "source": "registry"}
+            "Watch", (), {"model": model, "canary": None, "shadow": None, "source": "registry"}
         )()
         self.detector._ask_monitor = self._monitor
         self.detector.registry = registry

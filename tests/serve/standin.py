@@ -19,8 +19,8 @@ from drift.settings import DriftSettings
 from drift.watch import Watch
 from serve.local.simulate import Drift, telemetry
 from serve.metrics import ServeMetrics, snapshot
+from serve.model.loaded import LoadedModel
 from serve.model.report import NoMonitor
-from serve.model.watch import Snapshot
 from tests.running import eventually, free_port
 from tests.serve.service import Service
 from tests.train.registry.test_promotion import Shelf
@@ -102,7 +102,7 @@ class Standin:
     def __init__(self, bundle: ModelBundle, registry: Shelf | None = None, **settings: Any) -> None:
         self.port, self.state, self.asked = free_port(), b"", []
         self.registry = registry or Shelf()
-        self._snapshot, self._settings = Snapshot.warm("1", "1" * 64, bundle), settings
+        self._snapshot, self._settings = LoadedModel.warm("1", "1" * 64, bundle), settings
         self._server: uvicorn.Server | None = None
 
     @property

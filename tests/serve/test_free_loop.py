@@ -17,8 +17,9 @@ from serve.metrics import ServeMetrics
 from serve.model import handles
 from serve.model.capture import Capture
 from serve.model.handles import Application
+from serve.model.loaded import LoadedModel
 from serve.model.report import Monitor, Reports
-from serve.model.watch import ModelWatch, Snapshot
+from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
 from serve.stream import app as stream_app
 from serve.stream.app import HandleScorer, StreamConsumer
@@ -38,7 +39,7 @@ async def asking_the_monitor(service: Service, stuck: Stuck, tmp_path: Path) -> 
 
 
 async def reporting_to_the_monitor(service: Service, stuck: Stuck, tmp_path: Path) -> None:
-    watch = SimpleNamespace(trial=None, shadow=None)
+    watch = SimpleNamespace(canary=None, shadow=None)
     reports = Reports(cast(ModelWatch, watch), Capture(10), ServeMetrics(), Monitor())
     await reports.send({"replica": "r"})
 
@@ -65,7 +66,7 @@ def _following(service: Service, registry: Any, tmp_path: Path) -> ModelWatch:
         service.detector.metrics,
         ServeSettings.given(poll_s=0.001),
     )
-    watch.snapshot, service.detector.watch = service.detector.watch.snapshot, watch
+    watch.model, service.detector.watch = service.detector.watch.model, watch
     return watch
 
 
@@ -105,7 +106,7 @@ async def stuck(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stuck]:
     "waits", [*CONTROLLER, *REGISTRY, *STORE], ids=lambda waits: waits.__name__
 )
 async def test_requests_are_answered_while_something_else_hangs(
-    waits: Waits, model: Snapshot, stuck: Stuck, tmp_path: Path
+    waits: Waits, model: LoadedModel, stuck: Stuck, tmp_path: Path
 ) -> None:
     service = Service(model, SimpleNamespace())
     waiting = asyncio.create_task(waits(service, stuck, tmp_path))

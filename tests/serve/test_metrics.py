@@ -19,7 +19,7 @@ from serve.metrics import (
     snapshot,
     total,
 )
-from serve.model.canary import Trial
+from serve.model.canary import RunningCanary
 from serve.model.vitals import Vitals
 from tests.serve.linted import lint, populate
 from vigil.errors import VigilError
@@ -141,7 +141,7 @@ def test_sums_of_sums_are_sums() -> None:
 def test_a_canary_is_counted_to_its_last_request() -> None:
     metrics = ServeMetrics()
     vitals, running = Vitals(metrics), SimpleNamespace(requests={"champion": 3, "canary": 1})
-    vitals.sample(cast(Trial, running), {"scores": np.zeros((2, 5)), "errors": 0})
+    vitals.sample(cast(RunningCanary, running), {"scores": np.zeros((2, 5)), "errors": 0})
     running.requests = {"champion": 9, "canary": 2}
     vitals.sample(None, {"errors": 4})
     vitals.sample(None, None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serve.http.protocols import explain
-from serve.model.watch import Snapshot
+from serve.model.loaded import LoadedModel
 from train.model import reference, threshold
 from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
@@ -40,7 +40,7 @@ def test_a_planted_feature_is_the_first_reason(world: str, seed: int) -> None:
     )
     scores = forest.score(X)
     about = reference.build(X, names, scores, window_rows=500)
-    model = Snapshot.warm(
+    model = LoadedModel.warm(
         "1",
         "d" * 64,
         ModelBundle(names, forest, threshold.to_alert_rate(scores, 0.05), about, X[:8], {}),

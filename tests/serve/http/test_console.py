@@ -17,7 +17,7 @@ from serve.http.auth import KeyRing
 from serve.http.console_state import LEAST_POLL_S, MOST_POLL_S, POLLS_A_SECOND, Board, Pace
 from serve.http.gateway import Call
 from serve.metrics import ServeMetrics
-from serve.model.watch import Snapshot
+from serve.model.loaded import LoadedModel
 from tests.serve.service import Service
 from tests.train.registry.test_promotion import Shelf
 from vigil.errors import VigilError
@@ -28,7 +28,7 @@ from vigil.errors import VigilError
     ["/", "/console/console.css", "/console/console.js", "/console/vendor/uPlot.iife.min.js"],
 )
 async def test_the_page_needs_no_key_and_runs_only_its_own_files(
-    model: Snapshot, tmp_path: Path, path: str
+    model: LoadedModel, tmp_path: Path, path: str
 ) -> None:
     guarded = Service(model, auth="required", keys_file=tmp_path / "keys.json")
     reply = await guarded.ask("GET", path)
@@ -187,7 +187,7 @@ def shelf() -> Shelf:
     return made
 
 
-def acting(model: Snapshot, **settings: Any) -> tuple[Service, Shelf]:
+def acting(model: LoadedModel, **settings: Any) -> tuple[Service, Shelf]:
     """A service whose registry is in memory, and whose replicas are told nothing."""
     registry = shelf()
     service = Service(model, registry, **settings)
@@ -207,7 +207,7 @@ def acting(model: Snapshot, **settings: Any) -> tuple[Service, Shelf]:
 
 
 async def test_an_operator_promotes_and_rolls_back_and_the_ledger_names_them(
-    model: Snapshot, tmp_path: Path
+    model: LoadedModel, tmp_path: Path
 ) -> None:
     ring = KeyRing(tmp_path / "keys.json")
     service, registry = acting(model, auth="required", keys_file=ring.file)
@@ -224,7 +224,7 @@ async def test_an_operator_promotes_and_rolls_back_and_the_ledger_names_them(
     assert reply.status == 409
 
 
-async def test_a_client_that_may_score_may_not_operate(model: Snapshot, tmp_path: Path) -> None:
+async def test_a_client_that_may_score_may_not_operate(model: LoadedModel, tmp_path: Path) -> None:
     ring = KeyRing(tmp_path / "keys.json")
     service, registry = acting(model, auth="required", keys_file=ring.file)
     client, operator = ring.new("client"), ring.new("ada", operator=True)
@@ -261,7 +261,7 @@ async def test_a_client_that_may_score_may_not_operate(model: Snapshot, tmp_path
     ],
 )
 async def test_without_keys_only_its_own_page_may_act(
-    model: Snapshot, origin: str | None, host: str, may: bool
+    model: LoadedModel, origin: str | None, host: str, may: bool
 ) -> None:
     service, registry = acting(model, hosts="vigil.example.com, other")
     headers = {"Host": host} | ({"Origin": origin} if origin else {})
@@ -274,7 +274,7 @@ async def test_without_keys_only_its_own_page_may_act(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
 )
 async def test_what_a_foreign_page_can_send_without_asking_is_not_read(
-    model: Snapshot, kind: str
+    model: LoadedModel, kind: str
 ) -> None:
     service, registry = acting(model)
     for path, body in ACTS.items():
@@ -296,7 +296,7 @@ async def test_what_a_foreign_page_can_send_without_asking_is_not_read(
         b'{"version": "2", "reason": "' + b"x" * 501 + b'"}',
     ],
 )
-async def test_malformed_promotions(model: Snapshot, body: bytes) -> None:
+async def test_malformed_promotions(model: LoadedModel, body: bytes) -> None:
     service, registry = acting(model)
     assert (await service.ask("POST", "/models/promote", body, Content_Type=JSON)).status == 400
     assert registry.moves() == []

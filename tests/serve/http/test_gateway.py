@@ -13,8 +13,8 @@ import pytest
 
 from serve.http.auth import KeyRing
 from serve.metrics import exposition, snapshot
+from serve.model.loaded import LoadedModel
 from serve.model.report import NoMonitor
-from serve.model.watch import Snapshot
 from tests.serve.linted import lint
 from tests.serve.service import DOORS, INFER, Service, told
 
@@ -41,7 +41,9 @@ READS = (
 )
 
 
-async def test_the_same_row_has_one_score_at_every_door(service: Service, model: Snapshot) -> None:
+async def test_the_same_row_has_one_score_at_every_door(
+    service: Service, model: LoadedModel
+) -> None:
     expected = float(model.bundle.forest.score(np.array([ROW]))[0])
     answers = {path: await service.ask("POST", path, body) for path, body in GOOD.items()}
     assert {reply.status for reply in answers.values()} == {200}
@@ -53,7 +55,7 @@ async def test_the_same_row_has_one_score_at_every_door(service: Service, model:
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_answers_say_which_model_gave_them(
-    service: Service, model: Snapshot, door: str
+    service: Service, model: LoadedModel, door: str
 ) -> None:
     reply = await service.ask("POST", door, GOOD[door], X_Request_Id="mine")
     assert reply.headers["x-vigil-model-version"] == "7"
@@ -268,7 +270,9 @@ async def test_compressed_bodies_are_refused(service: Service, door: str) -> Non
         ([b"x" * 2000], "10"),
     ],
 )
-async def test_bodies_over_the_limit(model: Snapshot, door: str, body: Any, declared: str) -> None:
+async def test_bodies_over_the_limit(
+    model: LoadedModel, door: str, body: Any, declared: str
+) -> None:
     """By what they say of themselves, and by what comes when that was nothing or not true."""
     reply = await Service(model, max_body_bytes=1024).ask(
         "POST", door, body, content_length=declared
@@ -277,7 +281,7 @@ async def test_bodies_over_the_limit(model: Snapshot, door: str, body: Any, decl
     assert "1024 bytes" in told(door, reply)
 
 
-async def test_a_body_of_just_the_limit_is_read(model: Snapshot) -> None:
+async def test_a_body_of_just_the_limit_is_read(model: LoadedModel) -> None:
     body = b'{"features": [10, 10, 90, 10]}'.ljust(1024)
     assert (await Service(model, max_body_bytes=1024).ask("POST", "/predict", body)).status == 200
     assert (
@@ -286,7 +290,7 @@ async def test_a_body_of_just_the_limit_is_read(model: Snapshot) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_rows_over_the_limit(model: Snapshot, door: str) -> None:
+async def test_rows_over_the_limit(model: LoadedModel, door: str) -> None:
     many = {
         "/predict": {"instances": [ROW] * 3},
         "/invocations": {"instances": [ROW] * 3},
@@ -297,7 +301,7 @@ async def test_rows_over_the_limit(model: Snapshot, door: str) -> None:
     assert "3 rows" in told(door, reply)
 
 
-async def test_slow_bodies_never_take_all_slots(model: Snapshot) -> None:
+async def test_slow_bodies_never_take_all_slots(model: LoadedModel) -> None:
     """Half of the slots may wait for long; whoever comes then is waited for shortly, and ready bodies pass."""
     service = Service(model, max_ongoing_requests=4, body_timeout_s=60)
     patient = [
@@ -317,7 +321,7 @@ async def test_slow_bodies_never_take_all_slots(model: Snapshot) -> None:
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_the_limit(
-    model: Snapshot, door: str
+    model: LoadedModel, door: str
 ) -> None:
     slow = Service(model, body_timeout_s=0.01)
     reply = await asyncio.wait_for(slow.ask("POST", door, [b'{"features": ['], stuck=True), 5)
@@ -326,7 +330,7 @@ async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_the_limit(
 
 
 async def test_more_bytes_than_can_be_scored_soon_are_refused_and_one_row_is_not(
-    model: Snapshot,
+    model: LoadedModel,
 ) -> None:
     service = Service(model, max_pending_bytes=4000, overload_status=429, retry_after_s=3)
     row = json.dumps({"features": [1.0] * len(model.bundle.names)}).encode()
@@ -352,7 +356,7 @@ async def test_more_bytes_than_can_be_scored_soon_are_refused_and_one_row_is_not
 
 
 @pytest.mark.parametrize("path", [*DOORS, "/healthz"])
-async def test_headers_over_the_limit(model: Snapshot, path: str) -> None:
+async def test_headers_over_the_limit(model: LoadedModel, path: str) -> None:
     method = "POST" if path in DOORS else "GET"
     small = Service(model, max_header_bytes=2048)
     reply = await small.ask(method, path, GOOD.get(path, b""), x_long="x" * 2048)
@@ -431,7 +435,7 @@ async def test_while_the_monitor_is_away_a_replica_tells_its_counts_under_its_na
 
 
 @pytest.fixture
-def locked(model: Snapshot, tmp_path: Path) -> tuple[Service, str]:
+def locked(model: LoadedModel, tmp_path: Path) -> tuple[Service, str]:
     """A service that asks for a key, and a key."""
     file = tmp_path / "keys.json"
     key = KeyRing(file).new("mine")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serve.http.invocations import decode_invocations, encode_invocations
-from serve.model.watch import Snapshot
+from serve.model.loaded import LoadedModel
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest, VigilError
 
 NAMES = ("cpu", "memory", "disk", "net")
@@ -83,7 +83,7 @@ def test_too_many_rows() -> None:
         decode({"instances": ROWS}, most=1)
 
 
-def test_answer_has_one_prediction_for_each_row(model: Snapshot) -> None:
+def test_answer_has_one_prediction_for_each_row(model: LoadedModel) -> None:
     limit = model.bundle.threshold.value
     answer = json.loads(encode_invocations(model, np.array([limit, np.nextafter(limit, 1)])))
     assert [p["prediction"] for p in answer["predictions"]] == [1, -1]

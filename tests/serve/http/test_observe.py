@@ -22,7 +22,7 @@ from ray._common.formatters import JSONFormatter
 from serve.http import request_log
 from serve.http.request_log import FORMER, KEPT_S, LINES, RequestLog
 from serve.metrics import ServeMetrics
-from serve.model.watch import Snapshot
+from serve.model.loaded import LoadedModel
 from tests.serve.service import INFER, Service
 
 ROW = {"features": [10.0, 10.0, 10.0, 10.0]}
@@ -30,7 +30,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 async def test_the_log_is_switched_on_and_off_while_the_replica_runs(
-    model: Snapshot, tmp_path: Path
+    model: LoadedModel, tmp_path: Path
 ) -> None:
     service = Service(model, home=tmp_path)
     for rate, seen in ((0.0, 0), (1.0, 1), (0.0, 1)):
@@ -48,7 +48,7 @@ async def lines(service: Service) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def logging(model: Snapshot, tmp_path: Path) -> Service:
+def logging(model: LoadedModel, tmp_path: Path) -> Service:
     return Service(model, home=tmp_path, request_log_rate=1.0)
 
 
@@ -114,7 +114,7 @@ async def test_a_fault_is_one_line_of_json_with_request_and_trace(
     assert "ArithmeticError" in line["exc_text"]
 
 
-async def test_a_share_of_the_requests_is_logged(model: Snapshot, tmp_path: Path) -> None:
+async def test_a_share_of_the_requests_is_logged(model: LoadedModel, tmp_path: Path) -> None:
     service = Service(model, home=tmp_path, request_log_rate=0.2)
     for _ in range(200):
         await service.ask("POST", "/predict", ROW)
@@ -216,7 +216,7 @@ def attributes(span: Span) -> dict[str, Any]:
 
 
 async def test_spans_from_the_door_through_decode_score_and_encode(
-    collector: Collector, model: Snapshot, tmp_path: Path
+    collector: Collector, model: LoadedModel, tmp_path: Path
 ) -> None:
     endpoint = f"http://127.0.0.1:{collector.server_port}"
     service = Service(
@@ -259,7 +259,7 @@ async def test_spans_from_the_door_through_decode_score_and_encode(
     assert [line["trace_id"] for line in await lines(service)][1:] == [TRACE] * 3
 
 
-async def test_a_collector_that_is_away_costs_no_answer(model: Snapshot) -> None:
+async def test_a_collector_that_is_away_costs_no_answer(model: LoadedModel) -> None:
     service = Service(model, traces_endpoint="http://127.0.0.1:9", traces_rate=1.0)
     assert (await service.ask("POST", "/predict", ROW)).status == 200
     service.detector.observer.close()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.http.open_inference import InferRequest, decode_infer, encode_infer, model_metadata
-from serve.model.watch import Snapshot
+from serve.model.loaded import LoadedModel
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest, VigilError
 
 NAMES = ("cpu", "memory", "disk", "net")
@@ -116,7 +116,7 @@ def test_outputs_that_are_not_there(outputs: list[dict[str, str]]) -> None:
         decode({"inputs": [tensor()], "outputs": outputs})
 
 
-def test_answers_in_json_and_binary(model: Snapshot) -> None:
+def test_answers_in_json_and_binary(model: LoadedModel) -> None:
     scores = np.array([0.4, 0.99])
     as_json, length = encode_infer(
         InferRequest(np.zeros((2, 4)), "mine", (("anomaly_score", False),)),
@@ -139,7 +139,7 @@ def test_answers_in_json_and_binary(model: Snapshot) -> None:
     assert np.frombuffer(body[length + 16 :], "<f8").tolist() == [0.4, 0.99]
 
 
-def test_metadata_names_inputs_and_outputs(model: Snapshot) -> None:
+def test_metadata_names_inputs_and_outputs(model: LoadedModel) -> None:
     found = model_metadata("vigil", model)
     assert found["versions"] == ["7"]
     assert found["inputs"][0]["shape"] == [-1, 4]

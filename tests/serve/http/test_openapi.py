@@ -9,7 +9,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from serve.http.openapi import document
-from serve.model.watch import Snapshot
+from serve.model.loaded import LoadedModel
 from serve.settings import ServeSettings
 from tests.serve.service import Service
 
@@ -61,7 +61,7 @@ def test_every_path_is_described_and_no_other(service: Service) -> None:
 
 
 async def test_every_example_is_accepted_and_answered_as_described(
-    service: Service, model: Snapshot
+    service: Service, model: LoadedModel
 ) -> None:
     described = (await service.ask("GET", "/openapi.json")).json
     tried = 0

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.http.protocols import decode_predict, encode_predict
-from serve.model.watch import Snapshot
+from serve.model.loaded import LoadedModel
 from train.table.transform import parse
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest, VigilError
 
@@ -135,7 +135,7 @@ def test_lists_and_objects_of_the_same_rows_are_equal(
 
 
 def encode(
-    model: Snapshot,
+    model: LoadedModel,
     rows: np.ndarray[Any, Any],
     scores: list[float] | None = None,
     *,
@@ -146,7 +146,7 @@ def encode(
     return json.loads(encode_predict(model, rows, given, single, 0.25, "abc", reasons))
 
 
-def test_one_row_gives_values_and_many_give_columns(model: Snapshot) -> None:
+def test_one_row_gives_values_and_many_give_columns(model: LoadedModel) -> None:
     rows = np.array([[10.0] * 4, [10, 10, 90, 10]])
     many, one = encode(model, rows, [0.1, 0.9]), encode(model, rows[1:], [0.9], single=True)
     about = {
@@ -164,7 +164,7 @@ def test_one_row_gives_values_and_many_give_columns(model: Snapshot) -> None:
         assert answer | about | {"request_id": "abc"} == answer
 
 
-def test_a_score_equal_to_the_threshold_is_normal(model: Snapshot) -> None:
+def test_a_score_equal_to_the_threshold_is_normal(model: LoadedModel) -> None:
     limit = model.bundle.threshold.value
     found = encode(model, np.full((2, 4), 10.0), [limit, np.nextafter(limit, 1)])
     assert (found["is_anomaly"], found["prediction"]) == ([False, True], [1, -1])
@@ -173,7 +173,7 @@ def test_a_score_equal_to_the_threshold_is_normal(model: Snapshot) -> None:
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), most=st.integers(0, 6))
 def test_only_anomalies_have_reasons_and_shares_are_shares(
-    model: Snapshot, seed: int, most: int
+    model: LoadedModel, seed: int, most: int
 ) -> None:
     found = encode(model, np.random.default_rng(seed).normal(10, 2, (20, 4)), reasons=most)
     for anomalous, reasons in zip(found["is_anomaly"], found["reasons"], strict=True):
@@ -183,7 +183,7 @@ def test_only_anomalies_have_reasons_and_shares_are_shares(
         assert all(share >= 0 for share in shares)
 
 
-def test_the_reason_is_the_feature_that_is_off(model: Snapshot) -> None:
+def test_the_reason_is_the_feature_that_is_off(model: LoadedModel) -> None:
     (reasons,) = encode(model, np.array([[10.0, 10, 90, 10]]), scores=[0.9])["reasons"]
     assert (reasons[0]["feature"], reasons[0]["value"]) == ("disk", 90)
     assert reasons[0]["z"] > 50

@@ -10,9 +10,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from serve.model.canary import Trial
-from serve.model.shadow import MOST_ROWS, Shadow
-from serve.model.watch import Snapshot
+from serve.model.canary import RunningCanary
+from serve.model.loaded import LoadedModel
+from serve.model.shadow import MAX_SHADOW_ROWS, Shadow
 from tests.serve.service import DOORS, INFER, Service
 from train.model.bundle import ModelBundle
 from train.model.forest import CompiledForest
@@ -33,17 +33,17 @@ class Broken:
 
 
 @pytest.fixture(scope="module")
-def rival(make_bundle: Callable[[int], ModelBundle]) -> Snapshot:
-    return Snapshot.warm("8", "e" * 64, make_bundle(5))
+def rival(make_bundle: Callable[[int], ModelBundle]) -> LoadedModel:
+    return LoadedModel.warm("8", "e" * 64, make_bundle(5))
 
 
-def broken(rival: Snapshot, answer: Any) -> Snapshot:
+def broken(rival: LoadedModel, answer: Any) -> LoadedModel:
     return replace(rival, bundle=replace(rival.bundle, forest=cast(CompiledForest, Broken(answer))))
 
 
-def trial(service: Service, candidate: Snapshot, share: float) -> Trial:
-    made = Trial(Canary(candidate.version, "7", time.time(), ((share, 3600.0),)), candidate)
-    service.detector.watch.trial = made
+def trial(service: Service, candidate: LoadedModel, share: float) -> RunningCanary:
+    made = RunningCanary(Canary(candidate.version, "7", time.time(), ((share, 3600.0),)), candidate)
+    service.detector.watch.canary = made
     return made
 
 
@@ -52,7 +52,7 @@ def bodies(count: int) -> list[dict[str, Any]]:
 
 
 async def test_a_canary_answers_its_share_and_a_retry_meets_the_same_model(
-    service: Service, rival: Snapshot
+    service: Service, rival: LoadedModel
 ) -> None:
     running = trial(service, rival, 0.25)
     answered = [
@@ -72,7 +72,7 @@ async def test_a_canary_answers_its_share_and_a_retry_meets_the_same_model(
 
 
 async def test_an_answer_of_the_canary_is_all_of_the_canary(
-    service: Service, rival: Snapshot
+    service: Service, rival: LoadedModel
 ) -> None:
     trial(service, rival, 1.0)
     reply = await service.ask("POST", "/predict", {"features": ROW})
@@ -85,7 +85,7 @@ async def test_an_answer_of_the_canary_is_all_of_the_canary(
 
 @pytest.mark.parametrize("answer", [None, np.nan], ids=["raises", "nan"])
 async def test_where_the_canary_fails_the_champion_answers(
-    service: Service, rival: Snapshot, answer: Any
+    service: Service, rival: LoadedModel, answer: Any
 ) -> None:
     running = trial(service, broken(rival, answer), 1.0)
     for door in DOORS[:2]:
@@ -101,7 +101,7 @@ async def test_where_the_canary_fails_the_champion_answers(
 
 
 async def test_a_version_that_is_named_is_the_one_that_answers(
-    service: Service, rival: Snapshot
+    service: Service, rival: LoadedModel
 ) -> None:
     trial(service, rival, 1.0)
     tensor = {"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, 4], "data": ROW}]}
@@ -140,7 +140,7 @@ def test_steps_that_are_none_are_refused(text: str) -> None:
 
 
 async def test_the_shadow_scores_a_sample_of_the_champions_rows(
-    service: Service, model: Snapshot, rival: Snapshot
+    service: Service, model: LoadedModel, rival: LoadedModel
 ) -> None:
     service.detector.settings = service.detector.settings.model_copy(update={"shadow_rate": 0.5})
     shadow = service.detector.watch.shadow = Shadow(model, rival)
@@ -160,18 +160,18 @@ async def test_the_shadow_scores_a_sample_of_the_champions_rows(
 
 
 def test_the_shadow_takes_only_so_many_rows_and_counts_the_others(
-    model: Snapshot, rival: Snapshot
+    model: LoadedModel, rival: LoadedModel
 ) -> None:
-    shadow, rows = Shadow(model, rival), np.ones((MOST_ROWS - 10, 4))
+    shadow, rows = Shadow(model, rival), np.ones((MAX_SHADOW_ROWS - 10, 4))
     for _ in range(2):
         shadow.offer(rows, np.ones(len(rows)))
     report = shadow.score(shadow.take())
-    assert (report["scores"].shape, report["dropped"]) == ((2, MOST_ROWS), MOST_ROWS - 20)
+    assert (report["scores"].shape, report["dropped"]) == ((2, MAX_SHADOW_ROWS), MAX_SHADOW_ROWS - 20)
 
 
 @pytest.mark.parametrize("answer", [None, np.nan], ids=["raises", "nan"])
 def test_a_challenger_that_fails_in_the_shadow_is_only_counted(
-    model: Snapshot, rival: Snapshot, answer: Any
+    model: LoadedModel, rival: LoadedModel, answer: Any
 ) -> None:
     shadow = Shadow(model, broken(rival, answer))
     shadow.offer(np.ones((3, 4)), np.ones(3))

@@ -97,27 +97,27 @@ def count(watch: ModelWatch, name: str) -> float:
 
 
 def served(watch: ModelWatch) -> str | None:
-    return watch.snapshot.version if watch.snapshot else None
+    return watch.model.version if watch.model else None
 
 
 async def test_no_champion_means_no_model(versions: Versions, replica: Any) -> None:
     versions.champion = ""
     watch: Any = replica()
     await watch.poll()
-    assert (watch.snapshot, versions.fetched) == (None, [])
+    assert (watch.model, versions.fetched) == (None, [])
 
 
 async def test_a_moved_alias_swaps_the_model(versions: Versions, replica: Any) -> None:
     watch: Any = replica()
     await watch.poll()
-    first = watch.snapshot
+    first = watch.model
     await watch.poll()
-    assert watch.snapshot is first
+    assert watch.model is first
     versions.champion = "2"
     await watch.poll()
     assert (served(watch), first.version) == ("2", "1")
-    assert watch.snapshot.digest == versions.digests["2"]
-    assert watch.snapshot.bundle.info == {"seed": 2}
+    assert watch.model.digest == versions.digests["2"]
+    assert watch.model.bundle.info == {"seed": 2}
     assert (watch.desired, watch.source, count(watch, "model_swaps_total")) == ("2", "registry", 2)
     assert count(watch, "model_swap_seconds_count") == 2
 
@@ -142,7 +142,7 @@ async def test_a_former_model_leaves_memory_after_its_time(
 ) -> None:
     watch: Any = replica(keep_previous_s=0.0)
     await watch.poll()
-    former = weakref.ref(watch.snapshot.bundle)
+    former = weakref.ref(watch.model.bundle)
     versions.champion = "2"
     await watch.poll()
     await watch.poll()
@@ -160,11 +160,11 @@ async def test_a_refused_version_changes_only_a_counter_and_the_reason(
     monkeypatch.setattr(model_watch.time, "monotonic", lambda: clock)
     watch: Any = replica()
     await watch.poll()
-    first, versions.champion, versions.damaged = watch.snapshot, "2", {"2"}
+    first, versions.champion, versions.damaged = watch.model, "2", {"2"}
     for failures in (1, 2):
         await watch.poll()
         await watch.poll()  # too soon: what is damaged is not downloaded at every poll
-        assert watch.snapshot is first
+        assert watch.model is first
         assert count(watch, "model_swap_failures_total") == failures
         assert watch.refusals["2"].reason == "damaged"
         clock += 100
@@ -242,9 +242,9 @@ def _resident_is_fast(watch: ModelWatch, monkeypatch: pytest.MonkeyPatch) -> Any
 async def test_without_the_registry_serving_goes_on(versions: Versions, replica: Any) -> None:
     watch: Any = replica()
     await watch.poll()
-    first, versions.away = watch.snapshot, True
+    first, versions.away = watch.model, True
     await watch.poll()
-    assert watch.snapshot is first
+    assert watch.model is first
     assert count(watch, "registry_failures_total") == 1
 
 
@@ -263,7 +263,7 @@ async def test_a_new_replica_starts_from_the_last_known_good_model_and_says_so(
     )
     X = np.random.default_rng(0).normal(10, 1, (5, 4))
     np.testing.assert_array_equal(
-        after.snapshot.bundle.forest.score(X), before.snapshot.bundle.forest.score(X)
+        after.model.bundle.forest.score(X), before.model.bundle.forest.score(X)
     )
     versions.away, versions.damaged = False, set()
     after.refusals.clear()
@@ -314,7 +314,7 @@ async def test_a_last_known_good_model_that_is_not_sound_is_not_served(
     versions.away = True
     watch: Any = replica()
     await watch.poll()
-    assert watch.snapshot is None
+    assert watch.model is None
 
 
 async def test_the_loop_follows_the_alias_and_outlives_surprises(
@@ -344,30 +344,30 @@ async def test_a_canary_runs_only_while_the_monitor_guards_it(
     watch: Any = replica()
     versions.canary = Canary("2", "1", 5.0, ((0.5, 60.0),))
     await watch.poll()
-    assert not watch.trial
+    assert not watch.canary
     watch.guarded(None)
     await watch.poll()
-    assert watch.trial.candidate.version == "2"
-    running = watch.trial
+    assert watch.canary.candidate.version == "2"
+    running = watch.canary
     await watch.poll()
-    assert watch.trial is running
+    assert watch.canary is running
     heard = watch._heard
     monkeypatch.setattr(model_watch.time, "monotonic", lambda: heard + model_watch.UNGUARDED_S)
     watch.check_guard()
-    assert (watch.trial, served(watch)) == (None, "1")
+    assert (watch.canary, served(watch)) == (None, "1")
     monkeypatch.undo()
     watch.guarded(None)
     await watch.poll()
-    assert watch.trial is not None
+    assert watch.canary is not None
     watch.guarded(5.0)  # the guard has stopped it, the registry may not know yet
     await watch.poll()
-    assert not watch.trial
+    assert not watch.canary
     versions.canary = replace(versions.canary, started=6.0)
     await watch.poll()
-    assert watch.trial.plan.started == 6.0
+    assert watch.canary.plan.started == 6.0
     versions.champion, versions.canary, fetched = "2", None, list(versions.fetched)
     await watch.poll()
-    assert (served(watch), watch.trial, versions.fetched) == ("2", None, fetched)
+    assert (served(watch), watch.canary, versions.fetched) == ("2", None, fetched)
 
 
 async def test_a_canary_or_challenger_that_is_refused_leaves_the_champion_alone(
@@ -381,7 +381,7 @@ async def test_a_canary_or_challenger_that_is_refused_leaves_the_champion_alone(
         {"2"},
     )
     await watch.poll()
-    assert (served(watch), watch.trial, watch.shadow) == ("1", None, None)
+    assert (served(watch), watch.canary, watch.shadow) == ("1", None, None)
     assert set(watch.refusals) == {"2", "other"}
 
 
@@ -395,7 +395,7 @@ async def test_the_challenger_stands_in_the_shadow_until_it_is_champion(
     versions.challenger = "2"
     await watch.poll()
     shadow = watch.shadow
-    assert (shadow.champion, shadow.challenger.version) == (watch.snapshot, "2")
+    assert (shadow.champion, shadow.challenger.version) == (watch.model, "2")
     await watch.poll()
     assert watch.shadow is shadow
     versions.champion = "2"

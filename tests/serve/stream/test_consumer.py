@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.model.history import History
+from serve.model.context import EntityHistory
 from serve.settings import ServeSettings
 from serve.stream import scorer as scorers
 from serve.stream.cli import build_consumer, source_of
@@ -335,7 +335,7 @@ def test_history_is_that_of_the_entity_and_survives_a_restart(
             DeadLetters(tmp_path / "dead"),
             FileLeases(tmp_path / "leases"),
             ServeSettings.given(stream_batch=7),
-            history=lambda: History(since_last, 2),
+            history=lambda: EntityHistory(since_last, 2),
         ).run(until_end=True)
 
     records = [

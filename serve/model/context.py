@@ -16,7 +16,7 @@ Transform = Callable[
 ]  # (earlier rows [k, d] of the entity, its row [d]) -> the model's row
 
 
-class History:
+class EntityHistory:
     """The last `length` rows of at most `entities` entities; the one that was silent longest is forgotten first."""
 
     def __init__(self, transform: Transform, length: int, entities: int = 10_000) -> None:

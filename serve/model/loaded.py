@@ -1,0 +1,44 @@
+"""The model in a replica's memory: verified, warm and immutable. A request reads it once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from train.model.bundle import ModelBundle
+from train.model.forest import BATCH_ROWS
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """One verified version; `since` (Unix seconds) is when it was loaded."""
+
+    version: str
+    digest: str
+    bundle: ModelBundle
+    since: float
+
+    @cached_property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """ASGI headers that name the model in every answer."""
+        values = {
+            "model-version": self.version,
+            "model-digest": self.digest,
+            "threshold": repr(self.bundle.threshold.value),
+            "schema-hash": self.bundle.schema_hash,
+        }
+        return tuple(
+            (b"x-vigil-" + name.encode(), value.encode()) for name, value in values.items()
+        )
+
+    @classmethod
+    def warm(cls, version: str, digest: str, bundle: ModelBundle) -> LoadedModel:
+        """Compile and run every kernel once, so that the first request does not."""
+        rows = np.zeros((BATCH_ROWS, len(bundle.names)))
+        bundle.forest.score(rows)
+        bundle.forest.score(rows[:1])
+        bundle.forest.attribute(rows[:1])
+        return cls(version, digest, bundle, since=time.time())
