@@ -166,7 +166,10 @@ def test_the_shadow_takes_only_so_many_rows_and_counts_the_others(
     for _ in range(2):
         shadow.offer(rows, np.ones(len(rows)))
     report = shadow.score(shadow.take())
-    assert (report["scores"].shape, report["dropped"]) == ((2, MAX_SHADOW_ROWS), MAX_SHADOW_ROWS - 20)
+    assert (report["scores"].shape, report["dropped"]) == (
+        (2, MAX_SHADOW_ROWS),
+        MAX_SHADOW_ROWS - 20,
+    )
 
 
 @pytest.mark.parametrize("answer", [None, np.nan], ids=["raises", "nan"])
