@@ -9,7 +9,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 RUN := .venv/bin/
 ARGS ?=
 
-.PHONY: help setup dev demo up test check scan audit lock wheel settings fmt bench kind kind-down cluster clean
+.PHONY: help setup dev demo up test check scan audit lock wheel docs settings fmt bench kind kind-down cluster clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -54,6 +54,9 @@ wheel: $(filter .tools/%,$(UV)) ## build the wheel; see that its command starts 
 	@missing=$$(comm -23 <(git ls-files serve/console | sort) \
 	  <(python3 -m zipfile -l "$$(ls dist/vigil-*.whl | tail -1)" | cut -d' ' -f1 | sort)); \
 	  [ -z "$$missing" ] || { echo "not in the wheel: $$missing" >&2; exit 1; }
+
+docs: dev ## the documentation as a site, into site/; a dead link fails
+	@NO_MKDOCS_2_WARNING=1 $(RUN)mkdocs build --quiet --strict
 
 settings: dev ## write Pulumi.yaml's keys and docs/settings.md from the settings' fields
 	@$(RUN)python -m infra.declare

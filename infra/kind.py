@@ -1,4 +1,4 @@
-"""Vigil on a kind cluster: `python -m infra.kind check` says what is missing, `up` and `down` do what README has step by step."""
+"""Vigil on a kind cluster: `python -m infra.kind check` says what is missing, `up` and `down` do what docs/deploy.md has step by step."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Step:
-    """One command of README; `text` goes to its standard input. `done` says that it need not be run again."""
+    """One command of docs/deploy.md; `text` goes to its standard input. `done` says that it need not be run again."""
 
     command: Sequence[str]
     text: str | None = None
@@ -250,7 +250,7 @@ def up() -> None:
         sys.exit(1)
     carry_out(up_steps(read_files(LIKE).image_ref, new_key))
     click.echo(
-        "it serves; README, 'On kind, step by step', goes on with a table to train on", err=True
+        "it serves; docs/deploy.md, 'On kind', goes on with a table to train on", err=True
     )
 
 

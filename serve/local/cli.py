@@ -138,7 +138,7 @@ def status(service: Named, as_json: bool) -> None:
 @click.option(
     "--scenario",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="JSON list of events (README)",
+    help="JSON list of events (docs/streams.md)",
 )
 @click.option(
     "--truth",

@@ -37,14 +37,14 @@ def test_what_is_missing_says_how_to_get_it() -> None:
     assert all(fixes.values())
 
 
-def test_the_steps_of_readme_are_those_that_are_carried_out(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_the_steps_of_the_page_are_those_that_are_carried_out(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text()
     up = up_steps("vigil:dev", lambda: "{}", lambda _: (1, ""), tmp_path)
     steps = [*up, *down_steps(lambda _: (0, "vigil\n"))]
     for step in steps:
         words = str(step).replace(" --yes", "").replace(" --stack kind", "")
         if "--secret" not in words:
-            assert words in readme, words
+            assert words in page, words
 
 
 def test_a_second_run_makes_nothing_twice(tmp_path: Path) -> None:
