@@ -249,9 +249,7 @@ def up() -> None:
         _tell(missing)
         sys.exit(1)
     carry_out(up_steps(read_files(LIKE).image_ref, new_key))
-    click.echo(
-        "it serves; docs/deploy.md, 'On kind', goes on with a table to train on", err=True
-    )
+    click.echo("it serves; docs/deploy.md, 'On kind', goes on with a table to train on", err=True)
 
 
 @main.command()
