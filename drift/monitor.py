@@ -19,7 +19,7 @@ from drift.retrain import Retraining, retrain
 from drift.rollout import POLL_S
 from drift.settings import DriftSettings, Mode
 from drift.watch import Watch
-from serve.metrics import RayMirror, Snapshot
+from serve.metrics import MetricFamilies, RayMirror
 from serve.model.handles import Application
 from train.registry.promotion import history
 from train.registry.versions import Registry
@@ -76,7 +76,7 @@ class DriftMonitor:
         """What people say of scored rows: request id, whether it was an anomaly, and which row of the request."""
         return await asyncio.to_thread(self._watch.label, [Label(*label) for label in labels])
 
-    async def count(self, consumer: str, counts: Snapshot, told: Snapshot) -> None:
+    async def count(self, consumer: str, counts: MetricFamilies, told: MetricFamilies) -> None:
         """What a stream consumer has counted, for the exposition."""
         await asyncio.to_thread(self._watch.count, consumer, counts, told, time.time())
 

@@ -25,7 +25,7 @@ from drift.view.gauges import Gauges
 from drift.view.live import Live
 from drift.view.report import page
 from drift.window import Window
-from serve.metrics import DriftMetrics, Snapshot, exposition, snapshot
+from serve.metrics import DriftMetrics, MetricFamilies, collect_metrics, render_exposition
 from train.model.bundle import ModelBundle
 from train.registry.promotion import Move
 from train.registry.versions import Version
@@ -122,7 +122,9 @@ class Watch:
                 for window in comparison.window.add(rows, scores, requests, now):
                     self._judge(comparison, window, now)
 
-    def count(self, consumer: str, counts: Snapshot, told: Snapshot, now: float) -> None:
+    def count(
+        self, consumer: str, counts: MetricFamilies, told: MetricFamilies, now: float
+    ) -> None:
         """Take in what a stream consumer has counted, and what a monitor has heard of it."""
         with self._lock:
             self._counts.report(consumer, counts, told, now)
@@ -252,16 +254,16 @@ class Watch:
         """The Prometheus text of all replicas and consumers and of the monitor."""
         with self._lock:
             own = self._own_metrics(now)
-            return exposition([*self._counts.snapshots(now), own])
+            return render_exposition([*self._counts.snapshots(now), own])
 
-    def own_metrics(self, now: float) -> Snapshot:
+    def own_metrics(self, now: float) -> MetricFamilies:
         """The monitor's own metrics."""
         with self._lock:
             return self._own_metrics(now)
 
-    def _own_metrics(self, now: float) -> Snapshot:
+    def _own_metrics(self, now: float) -> MetricFamilies:
         self.gauges.update(self._status(now))
-        return snapshot(self.metrics.registry)
+        return collect_metrics(self.metrics.registry)
 
     def _live(self, now: float) -> list[dict[str, Any]]:
         self._replicas = {

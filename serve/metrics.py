@@ -33,7 +33,7 @@ LATENCY_BUCKETS_S = (
 )
 SWAP_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SCORE_BUCKETS = tuple(step / 100 for step in range(30, 95, 5))
-Snapshot = list[tuple[str, str, str, list[tuple[str, tuple[tuple[str, str], ...], float]]]]
+MetricFamilies = list[tuple[str, str, str, list[tuple[str, tuple[tuple[str, str], ...], float]]]]
 
 
 class ScoreHistogram(Collector):
@@ -276,7 +276,7 @@ class StreamMetrics(_Metrics):
             gauge.remove(shard)
 
 
-def snapshot(registry: CollectorRegistry) -> Snapshot:
+def collect_metrics(registry: CollectorRegistry) -> MetricFamilies:
     """The samples of a registry as plain values that travel between processes."""
     return [
         (
@@ -293,7 +293,7 @@ def snapshot(registry: CollectorRegistry) -> Snapshot:
     ]
 
 
-def labelled(counts: Snapshot, **labels: str) -> Snapshot:
+def label_metrics(counts: MetricFamilies, **labels: str) -> MetricFamilies:
     """The same samples as series of their own: in those of the sum, a part of it would look like a counter that began anew."""
     more = tuple(labels.items())
     return [
@@ -307,7 +307,7 @@ def labelled(counts: Snapshot, **labels: str) -> Snapshot:
     ]
 
 
-def total(snapshots: Iterable[Snapshot]) -> Snapshot:
+def sum_metrics(snapshots: Iterable[MetricFamilies]) -> MetricFamilies:
     """The sums over `snapshots`, sample by sample."""
     about: dict[str, tuple[str, str]] = {}
     sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
@@ -323,17 +323,17 @@ def total(snapshots: Iterable[Snapshot]) -> Snapshot:
     ]
 
 
-def exposition(snapshots: Iterable[Snapshot]) -> bytes:
+def render_exposition(snapshots: Iterable[MetricFamilies]) -> bytes:
     """Prometheus text of the sums over `snapshots`."""
     registry = CollectorRegistry()
-    registry.register(_Plain(total(snapshots)))
+    registry.register(_Plain(sum_metrics(snapshots)))
     return generate_latest(registry)
 
 
 class _Plain(Collector):
     """Makes a snapshot metrics again."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: MetricFamilies) -> None:
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
@@ -355,14 +355,14 @@ class RayMirror:
 
         self._make, self._gauges = RayGauge, dict[str, RayGauge]()
 
-    def update(self, counts: Snapshot) -> None:
+    def update(self, counts: MetricFamilies) -> None:
         """Set every sample of `counts`; what is not a number is left out. Never raises: the counts go to the monitor as well."""
         try:
             self._set(counts)
         except Exception:
             log.exception("Ray does not take these metrics")
 
-    def _set(self, counts: Snapshot) -> None:
+    def _set(self, counts: MetricFamilies) -> None:
         for _, _, documentation, samples in counts:
             for name, labels, value in samples:
                 if name not in self._gauges:

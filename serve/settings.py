@@ -221,7 +221,7 @@ class ServeSettings(RoomSettings):
                 "oidc_issuer and oidc_audience go together: a token for another audience must not open this door"
             )
         for url in (self.oidc_issuer, self.oidc_jwks_url):
-            if url and not secure(url):
+            if url and not is_secure_url(url):
                 raise ValueError(
                     f"{url} must begin with https://: keys that travel in the clear can be exchanged"
                 )
@@ -248,7 +248,7 @@ class ServeSettings(RoomSettings):
         return self.auth == "required" or (self.auth == "auto" and not _loopback(self.host))
 
     @property
-    def most_consumers(self) -> int:
+    def max_consumers(self) -> int:
         """Consumers of the stream where it is behind; none without a stream."""
         return max(self.stream_consumers, self.stream_max_consumers) if self.stream_source else 0
 
@@ -256,7 +256,7 @@ class ServeSettings(RoomSettings):
     def key_file(self) -> Path:
         return self.keys_file or self.home / "keys.json"
 
-    def application(self, drift: RoomSettings) -> dict[str, Any]:
+    def serve_config(self, drift: RoomSettings) -> dict[str, Any]:
         """The Serve configuration (`ray.serve.schema.ServeDeploySchema`) of the platform; `drift`: the monitor's settings.
 
         The effect of each field says where it is: `args` restart a replica, `user_config` does not. The model version is in
@@ -318,7 +318,7 @@ class ServeSettings(RoomSettings):
         home = {"home": str(self.home)}
         scaling = {
             "min_replicas": self.stream_consumers,
-            "max_replicas": self.most_consumers,
+            "max_replicas": self.max_consumers,
             "target_ongoing_requests": self.stream_lag,
             "policy": {"policy_function": "serve.stream.app:by_lag"},
             "downscale_delay_s": 300,
@@ -369,7 +369,7 @@ def _but_streams(told: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in told.items() if not name.startswith("stream_")}
 
 
-def secure(url: str) -> bool:
+def is_secure_url(url: str) -> bool:
     """Whether what comes from this URL cannot be exchanged on its way."""
     parts = urlsplit(url)
     return parts.scheme == "https" or (parts.scheme == "http" and _loopback(parts.hostname or ""))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drift.view.timeline import Told
-from serve.metrics import Snapshot
+from serve.metrics import MetricFamilies
 from train.model.bundle import ModelBundle
 from train.model.reasons import explain
 
@@ -48,7 +48,7 @@ class Traffic:
         ] = {}  # by when they begin (Unix seconds); without traffic there is none
         self._former: dict[str, tuple[float, dict[Sample, float]]] = {}
 
-    def ingest(self, replica: str, counts: Snapshot, now: float) -> float:
+    def ingest(self, replica: str, counts: MetricFamilies, now: float) -> float:
         """Take in what a replica has counted until `now`; return since when that is new. A first report only says where its
         counts stand."""
         found = _samples(counts)
@@ -110,7 +110,7 @@ def _shares(since: float, now: float) -> Iterator[tuple[float, float]]:
             yield k * STEP_S, overlap / (now - since)
 
 
-def _samples(counts: Snapshot) -> dict[Sample, float]:
+def _samples(counts: MetricFamilies) -> dict[Sample, float]:
     wanted = (sample for name, _, _, samples in counts if name in FAMILIES for sample in samples)
     return {(name, labels[0][1] if labels else ""): value for name, labels, value in wanted}
 

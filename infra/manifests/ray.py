@@ -58,7 +58,7 @@ def ray_service(settings: PlatformSettings, bindings: Bindings) -> Object:
     ]
     serve = settings.serve
     if serve.stream_source:  # the last one: KubeRay adds it to the cluster that runs
-        consumers = serve.stream_consumers, serve.most_consumers
+        consumers = serve.stream_consumers, serve.max_consumers
         workers.append(
             _holding("stream", consumers, pod_template(settings, stream_worker()), STREAM)
         )

@@ -87,7 +87,7 @@ def serve_config(settings: PlatformSettings) -> dict[str, Any]:
     Serve moves no replica that runs: after the loss of a worker all would be on the other one, and the next one that starts
     would have none, and so no proxy, and never be ready.
     """
-    config = serve_settings(settings).application(drift_settings(settings))
+    config = serve_settings(settings).serve_config(drift_settings(settings))
     for application in config["applications"]:
         (deployment,) = application["deployments"]
         if application["name"] == "drift":

@@ -19,10 +19,10 @@ from ray import serve
 
 from serve.http import console, docs
 from serve.http import openapi as schemas
-from serve.http.console_state import Board
-from serve.http.gateway import Answer, Call, Gateway, accept, table
+from serve.http.console_state import ConsoleState
+from serve.http.gateway import Gateway, Request, Response, build_routes, require_content_type
 from serve.http.invocations import decode_invocations, encode_invocations
-from serve.http.observe import App, Observer
+from serve.http.observe import App, RequestObserver
 from serve.http.open_inference import (
     JSON_LENGTH_HEADER,
     decode_infer,
@@ -30,9 +30,9 @@ from serve.http.open_inference import (
     model_metadata,
     server_metadata,
 )
-from serve.http.operators import Operators, admit_operator, own_page
+from serve.http.operators import Operators, require_operator, require_own_page
 from serve.http.protocols import decode_feedback, decode_mode, decode_predict, encode_predict
-from serve.metrics import ServeMetrics, exposition, labelled, snapshot
+from serve.metrics import ServeMetrics, collect_metrics, label_metrics, render_exposition
 from serve.model.capture import Capture
 from serve.model.handles import Application
 from serve.model.loaded import LoadedModel
@@ -74,7 +74,7 @@ class Detector:
         self.reports = Reports(self.watch, self.capture, self.metrics, monitor)
         self._ask_monitor = monitor.ask
         self._replicas = Application(serve.get_replica_context().app_name)
-        self.observer = Observer(self.settings, self.metrics, self.replica)
+        self.observer = RequestObserver(self.settings, self.metrics, self.replica)
         self._gateway: Gateway | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -116,14 +116,18 @@ class Detector:
             raise InvalidFeatures(
                 f"rows of shape {rows.shape}; the model has {len(model.bundle.names)} features"
             )
-        model, scores = self._score(model, rows, Call({b"x-request-id": b"stream"}, rows.tobytes()))
+        model, scores = self._score(
+            model, rows, Request({b"x-request-id": b"stream"}, rows.tobytes())
+        )
         return scores, np.where(scores > model.bundle.threshold.value, -1, 1), model.version
 
     def __serve_build_asgi_app__(self) -> App:
         model, version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
         operators = Operators(self.registry, self._refreshed)
-        board = Board(lambda: self._ask_monitor("console"), self._about, self.metrics.console_polls)
-        routes = table(
+        board = ConsoleState(
+            lambda: self._ask_monitor("console"), self._about, self.metrics.console_polls
+        )
+        routes = build_routes(
             scoring={
                 "/predict": self.predict,
                 "/invocations": self.invocations,
@@ -140,7 +144,7 @@ class Detector:
                 f"{model}/ready": self.v2_model,
                 f"{version}/ready": self.v2_model,
                 "/openapi.json": self.openapi,
-                **docs.routes(),
+                **docs.docs_routes(),
                 "/console/state": board.answer,
             },
             open_reads={
@@ -149,7 +153,7 @@ class Detector:
                 "/ping": self.readyz,
                 "/v2/health/live": self.healthz,
                 "/v2/health/ready": self.readyz,
-                **console.routes(),
+                **console.console_routes(),
                 "/console/about": self.console_about,
             },
             acts={
@@ -165,10 +169,10 @@ class Detector:
         self._gateway = Gateway(self.observer.routes(routes), self.settings, self.metrics)
         return self.observer.gateway(self._gateway)
 
-    async def predict(self, call: Call) -> Answer:
+    async def predict(self, call: Request) -> Response:
         """Score one row or many."""
         # What curl -d says when nobody told it otherwise is taken for what it nearly always is.
-        accept(call, "application/json", "application/x-www-form-urlencoded")
+        require_content_type(call, "application/json", "application/x-www-form-urlencoded")
         model = self._model()
         rows, single = decode_predict(
             call.body, model.bundle.names, self.settings.max_rows, model.bundle.transform
@@ -183,21 +187,21 @@ class Detector:
             call.request_id,
             self.settings.reasons,
         )
-        return Answer(answer, headers=model.headers)
+        return Response(answer, headers=model.headers)
 
-    async def invocations(self, call: Call) -> Answer:
+    async def invocations(self, call: Request) -> Response:
         """MLflow's scoring protocol."""
-        accept(call, "application/json", "text/csv")
+        require_content_type(call, "application/json", "text/csv")
         model = self._model()
         rows = decode_invocations(
             call.body, call.content_type, model.bundle.names, self.settings.max_rows
         )
         model, scores = self._score(model, rows, call)
-        return Answer(encode_invocations(model, scores), headers=model.headers)
+        return Response(encode_invocations(model, scores), headers=model.headers)
 
-    async def infer(self, call: Call) -> Answer:
+    async def infer(self, call: Request) -> Response:
         """The Open Inference Protocol v2."""
-        accept(call, "application/json", "application/octet-stream")
+        require_content_type(call, "application/json", "application/octet-stream")
         model = self._named_model(call)
         length = call.headers.get(JSON_LENGTH_HEADER.encode())
         asked = decode_infer(
@@ -211,14 +215,14 @@ class Detector:
             asked, self.settings.model_name, model, scores, call.request_id, self.settings.reasons
         )
         if head is None:
-            return Answer(answer, headers=model.headers)
-        return Answer(
+            return Response(answer, headers=model.headers)
+        return Response(
             answer,
             b"application/octet-stream",
             (*model.headers, (JSON_LENGTH_HEADER.encode(), b"%d" % head)),
         )
 
-    def _score(self, model: LoadedModel, rows: Floats, call: Call) -> tuple[LoadedModel, Floats]:
+    def _score(self, model: LoadedModel, rows: Floats, call: Request) -> tuple[LoadedModel, Floats]:
         """The one scoring path behind all doors: score, remember for the monitor, count. Says which model it was."""
         trial = self.watch.canary
         if trial is None or call.version is not None:
@@ -239,11 +243,11 @@ class Detector:
             self.metrics.anomalies.inc(anomalies)
         return model, scores
 
-    async def healthz(self, call: Call) -> Answer:
+    async def healthz(self, call: Request) -> Response:
         """Alive."""
         return _json({"status": "alive"})
 
-    async def readyz(self, call: Call) -> Answer:
+    async def readyz(self, call: Request) -> Response:
         """A verified model is loaded; `source` says where from."""
         model = self._model()
         return _json(
@@ -256,11 +260,11 @@ class Detector:
             }
         )
 
-    async def console_about(self, call: Call) -> Answer:
+    async def console_about(self, call: Request) -> Response:
         """What the console must know before anybody has shown a key."""
         return _json({"auth": self.settings.auth_required})
 
-    async def refresh_all(self, call: Call) -> Answer:
+    async def refresh_all(self, call: Request) -> Response:
         """Have every replica look at the registry now, and answer what each serves then."""
         return _json({"replicas": await self._refreshed()})
 
@@ -272,60 +276,62 @@ class Detector:
                 f"not every replica answered ({type(error).__name__}); each looks by itself soon"
             ) from error
 
-    def _admit(self, call: Call) -> None:
+    def _admit(self, call: Request) -> None:
         """Who asks for something to be done; where a key was shown, no page of another site can have shown it."""
         if call.caller is None:
-            own_page(call, self.settings.hosts)
+            require_own_page(call, self.settings.hosts)
 
-    def _admit_operator(self, call: Call) -> None:
+    def _admit_operator(self, call: Request) -> None:
         self._admit(call)
-        admit_operator(call)
+        require_operator(call)
 
-    async def version(self, call: Call) -> Answer:
+    async def version(self, call: Request) -> Response:
         """The MLflow release whose scoring protocol this is."""
-        return Answer(MLFLOW.encode(), b"text/plain")
+        return Response(MLFLOW.encode(), b"text/plain")
 
-    async def openapi(self, call: Call) -> Answer:
+    async def openapi(self, call: Request) -> Response:
         """The OpenAPI document; its examples are rows of the model that is served."""
         model = self.watch.model
         if model is None:
-            return _json(schemas.document(self.settings))
+            return _json(schemas.openapi_document(self.settings))
         row = dict(
             zip(
                 model.bundle.names, np.round(model.bundle.reference.median, 3).tolist(), strict=True
             )
         )
-        return _json(schemas.document(self.settings, row))
+        return _json(schemas.openapi_document(self.settings, row))
 
-    async def v2_server(self, call: Call) -> Answer:
+    async def v2_server(self, call: Request) -> Response:
         """Open Inference Protocol: server metadata."""
         return _json(server_metadata(VIGIL))
 
-    async def v2_model(self, call: Call) -> Answer:
+    async def v2_model(self, call: Request) -> Response:
         """Open Inference Protocol: model metadata; 200 also says that the model is ready."""
         return _json(model_metadata(self.settings.model_name, self._named_model(call)))
 
-    async def drift(self, call: Call) -> Answer:
+    async def drift(self, call: Request) -> Response:
         """What the drift monitor sees, what its governor decided and why, and which replica serves which version."""
         return _json(await self._ask_monitor("status"))
 
-    async def drift_mode(self, call: Call) -> Answer:
+    async def drift_mode(self, call: Request) -> Response:
         """Switch the governor's mode by hand; null goes back to the settings' one."""
         return _json(await self._ask_monitor("switch", decode_mode(call.body)))
 
-    async def feedback(self, call: Call) -> Answer:
+    async def feedback(self, call: Request) -> Response:
         """Take in what people say of scored rows."""
         return _json(
             await self._ask_monitor("label", decode_feedback(call.body, self.settings.max_rows))
         )
 
-    async def expose(self, call: Call) -> Answer:
+    async def expose(self, call: Request) -> Response:
         """Prometheus metrics, summed over the replicas; while the monitor is away this replica's own, under its name."""
         try:
             text = await self._ask_monitor("exposition")
         except VigilError:
-            text = exposition([labelled(snapshot(self.metrics.registry), replica=self.replica)])
-        return Answer(text, b"text/plain; version=0.0.4; charset=utf-8")
+            text = render_exposition(
+                [label_metrics(collect_metrics(self.metrics.registry), replica=self.replica)]
+            )
+        return Response(text, b"text/plain; version=0.0.4; charset=utf-8")
 
     def _model(self) -> LoadedModel:
         model = self.watch.model
@@ -333,7 +339,7 @@ class Detector:
             raise NoModel(NO_MODEL)
         return model
 
-    def _named_model(self, call: Call) -> LoadedModel:
+    def _named_model(self, call: Request) -> LoadedModel:
         """The model that the path names; only the one that is served, or is a canary, can be asked."""
         model, trial = self._model(), self.watch.canary
         if trial is not None and call.version == trial.candidate.version:
@@ -393,8 +399,8 @@ class UnknownModel(VigilError):
     status = 404
 
 
-def _json(value: Any) -> Answer:
-    return Answer(msgspec.json.encode(value))
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value))
 
 
 def build(args: dict[str, Any]) -> serve.Application:

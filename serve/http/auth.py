@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve.settings import ServeSettings, secure
+from serve.settings import ServeSettings, is_secure_url
 from vigil.errors import VigilError
 from vigil.home import write_json
 
@@ -75,14 +75,14 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class Known:
+class StoredKey:
     """What is stored of one key: its sha256 in hex, and its role."""
 
     sha256: str
     operator: bool = False
 
     @classmethod
-    def of(cls, value: Any) -> Known:
+    def of(cls, value: Any) -> StoredKey:
         """Raises ValueError, TypeError or AttributeError for what is no entry."""
         made = (
             cls(value)
@@ -107,7 +107,7 @@ class KeyRing:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._stamp: tuple[int, int, int] | None = None
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, StoredKey] = {}
 
     def new(self, name: str, *, operator: bool = False) -> str:
         """Make a key called `name` and return it; it cannot be shown again. Raises VigilError when there is one already."""
@@ -121,7 +121,7 @@ class KeyRing:
                 raise VigilError(
                     f"there is a key called {name!r} already: revoke it first, or choose another name"
                 )
-            known[name] = Known(hashlib.sha256(key.encode()).hexdigest(), operator)
+            known[name] = StoredKey(hashlib.sha256(key.encode()).hexdigest(), operator)
         return key
 
     def revoke(self, name: str) -> None:
@@ -132,11 +132,12 @@ class KeyRing:
                     f"there is no key called {name!r}; there are {', '.join(known) or 'none'}"
                 )
 
-    def read(self) -> dict[str, Known]:
+    def read(self) -> dict[str, StoredKey]:
         """What is known of each key by name; raises VigilError when the file is not a key file."""
         try:
             return {
-                name: Known.of(value) for name, value in json.loads(self.file.read_text()).items()
+                name: StoredKey.of(value)
+                for name, value in json.loads(self.file.read_text()).items()
             }
         except FileNotFoundError:
             return {}
@@ -169,7 +170,7 @@ class KeyRing:
             log.error("the keys stay as they were: %s", error.message)
 
     @contextmanager
-    def _change(self) -> Iterator[dict[str, Known]]:
+    def _change(self) -> Iterator[dict[str, StoredKey]]:
         """The keys, written back at the end of the block; one change at a time, so that none undoes another."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.with_name(f".{self.file.name}.lock").open("w") as lock:
@@ -285,7 +286,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _document(url: str) -> Any:
-    if not secure(url):
+    if not is_secure_url(url):
         raise ValueError(f"{url} is not https")
     with urllib.request.build_opener(_NoRedirect).open(url, timeout=FETCH_TIMEOUT_S) as answer:
         return json.loads(answer.read(MAX_JWKS_BYTES))

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 from pathlib import Path
 
-from serve.http.gateway import NOT_MODIFIED, Answer, Call, Handler, Headers
+from serve.http.gateway import NOT_MODIFIED, Handler, Headers, Request, Response
 
 FOLDER = Path(__file__).parents[1] / "console"
 KINDS = {
@@ -29,7 +29,7 @@ SAFE: Headers = (
 )
 
 
-def routes() -> dict[str, Handler]:
+def console_routes() -> dict[str, Handler]:
     """GET handlers by path; the files are read once, now."""
     files = {
         path.relative_to(FOLDER).as_posix(): _file(path)
@@ -55,11 +55,11 @@ def _file(path: Path) -> Handler:
         *SAFE,
     )
 
-    async def answer(call: Call) -> Answer:
+    async def answer(call: Request) -> Response:
         if call.headers.get(b"if-none-match") == etag:
-            return Answer(b"", kind, head, NOT_MODIFIED)
+            return Response(b"", kind, head, NOT_MODIFIED)
         if b"gzip" in call.headers.get(b"accept-encoding", b""):
-            return Answer(packed, kind, (*head, (b"content-encoding", b"gzip")))
-        return Answer(body, kind, head)
+            return Response(packed, kind, (*head, (b"content-encoding", b"gzip")))
+        return Response(body, kind, head)
 
     return answer

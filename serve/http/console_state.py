@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from serve.http.gateway import NOT_MODIFIED, Answer, Call
+from serve.http.gateway import NOT_MODIFIED, Request, Response
 from vigil.errors import VigilError
 
 FRESH_S = 1.0
@@ -25,7 +25,7 @@ LEAST_POLL_S, MOST_POLL_S, POLLS_A_SECOND = 2.0, 120.0, 20.0
 COMPRESSION = 3
 
 
-class Pace:
+class PollPace:
     """How long consoles should wait between polls, so that together they ask at most POLLS_A_SECOND times a second.
 
     It is set anew after a time in which each of them has asked about once: only then is the number of polls that of consoles.
@@ -59,14 +59,14 @@ class State:
         return cls(body, gzip.compress(body, COMPRESSION, mtime=0), f'"{digest}"'.encode())
 
 
-class Board:
+class ConsoleState:
     """The state as the monitor told it last. `ask` has the monitor tell it; `about` is what the replica knows by itself."""
 
     def __init__(
         self, ask: Callable[[], Awaitable[bytes]], about: Callable[[], dict[str, Any]], polls: Any
     ) -> None:
         self._ask, self._about, self._polls = ask, about, polls
-        self._pace = Pace()
+        self._pace = PollPace()
         self._monitor: bytes | None = None
         self._told = 0.0  # monotonic: when the monitor answered last
         self._tried = float("-inf")
@@ -74,7 +74,7 @@ class Board:
         self._state: State | None = None
         self._asking: asyncio.Task[None] | None = None
 
-    async def answer(self, call: Call) -> Answer:
+    async def answer(self, call: Request) -> Response:
         """GET /console/state. Headers tell what would change the document all the time: X-Vigil-Time (Unix seconds), how old
         the state is (X-Vigil-Age-S), when to ask again (X-Vigil-Poll-S), and whether the caller is an operator."""
         self._polls.inc()
@@ -92,10 +92,10 @@ class Board:
             (b"x-vigil-age-s", b"%.1f" % age_s),
         )
         if call.headers.get(b"if-none-match") == state.etag:
-            return Answer(b"", headers=head, status=NOT_MODIFIED)
+            return Response(b"", headers=head, status=NOT_MODIFIED)
         if b"gzip" in call.headers.get(b"accept-encoding", b""):
-            return Answer(state.packed, headers=(*head, (b"content-encoding", b"gzip")))
-        return Answer(state.body, headers=head)
+            return Response(state.packed, headers=(*head, (b"content-encoding", b"gzip")))
+        return Response(state.body, headers=head)
 
     async def _fresh(self) -> State:
         """The state, not older than FRESH_S where the monitor answers in time; however many ask, it is asked once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from serve.http.gateway import Answer, Call, Handler
+from serve.http.gateway import Handler, Request, Response
 
 FILES = {"swagger-ui.css": b"text/css", "swagger-ui-bundle.js": b"text/javascript"}
 PAGE = b"""<!doctype html>
@@ -17,13 +17,13 @@ PAGE = b"""<!doctype html>
 """
 
 
-def routes() -> dict[str, Handler]:
+def docs_routes() -> dict[str, Handler]:
     """GET handlers by path."""
     return {"/docs": _page, **{f"/docs/{name}": _file(name, kind) for name, kind in FILES.items()}}
 
 
-async def _page(call: Call) -> Answer:
-    return Answer(PAGE, b"text/html; charset=utf-8")
+async def _page(call: Request) -> Response:
+    return Response(PAGE, b"text/html; charset=utf-8")
 
 
 def _file(name: str, kind: bytes) -> Handler:
@@ -33,8 +33,8 @@ def _file(name: str, kind: bytes) -> Handler:
     assert spec.origin is not None
     path = Path(spec.origin).parent / "resources" / name
 
-    async def answer(call: Call) -> Answer:
-        return Answer(
+    async def answer(call: Request) -> Response:
+        return Response(
             path.read_bytes(), kind + b"; charset=utf-8", ((b"cache-control", b"max-age=86400"),)
         )
 

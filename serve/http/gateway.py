@@ -34,7 +34,7 @@ BODY_LIMIT = "the body is larger than {} bytes: send fewer rows per request"
 
 
 @dataclass(slots=True)
-class Call:
+class Request:
     """One request: `name` and `version` are those of an Open Inference path, `caller` is None where nobody is asked who it is."""
 
     headers: dict[bytes, bytes]
@@ -72,7 +72,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What a handler gives back."""
 
     body: bytes
@@ -81,8 +81,8 @@ class Answer:
     status: int = 200
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
-Admission = Callable[[Call], None]  # raises VigilError
+Handler = Callable[[Request], Awaitable[Response]]
+Admission = Callable[[Request], None]  # raises VigilError
 
 
 def _vigil(error: VigilError) -> dict[str, object]:
@@ -194,7 +194,7 @@ class Gateway:
             return
         began = time.perf_counter()
         method, route, held = scope["method"], None, 0
-        call = Call(dict(scope["headers"]))
+        call = Request(dict(scope["headers"]))
         try:
             route = self._find(scope["path"], call)
             handler = route.methods.get(method)
@@ -229,7 +229,7 @@ class Gateway:
         )
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
 
-    def _find(self, path: str, call: Call) -> Route:
+    def _find(self, path: str, call: Request) -> Route:
         route = self._routes.get(path)
         if route is not None:
             return route
@@ -241,7 +241,7 @@ class Gateway:
                 return route
         raise NotFound(f"there is no {path}; /docs describes what there is")
 
-    async def _let_in(self, route: Route, call: Call) -> None:
+    async def _let_in(self, route: Route, call: Request) -> None:
         if self._authenticator.required:
             call.caller = await self._authenticator.caller(call.headers)
         if route.admit is not None:
@@ -303,7 +303,7 @@ class Gateway:
             self._receiving -= 1
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def _refused(self, error: VigilError, path: str, route: Route | None) -> Answer:
+    def _refused(self, error: VigilError, path: str, route: Route | None) -> Response:
         self._metrics.requests.labels(type(error).__name__).inc()
         refusal = route.refusal if route else _open_inference if path.startswith("/v2") else _vigil
         headers: list[tuple[bytes, bytes]] = []
@@ -315,12 +315,12 @@ class Gateway:
             headers.append((b"www-authenticate", b"Bearer"))
         elif error.status == 405 and route:
             headers.append((b"allow", ", ".join(route.methods).encode()))
-        return Answer(
+        return Response(
             msgspec.json.encode(refusal(error)), headers=tuple(headers), status=error.status
         )
 
 
-def _head(answer: Answer) -> list[tuple[bytes, bytes]]:
+def _head(answer: Response) -> list[tuple[bytes, bytes]]:
     if (
         answer.status == NOT_MODIFIED
     ):  # the length would have to be that of the body which is not sent
@@ -332,13 +332,13 @@ def _head(answer: Answer) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def accept(call: Call, *kinds: str) -> None:
+def require_content_type(call: Request, *kinds: str) -> None:
     """Raise UnsupportedMediaType unless the body says it is one of `kinds`, or says nothing."""
     if call.content_type and call.content_type not in kinds:
         raise UnsupportedMediaType(f"content type {call.content_type!r}; send {' or '.join(kinds)}")
 
 
-def table(
+def build_routes(
     scoring: Mapping[str, Handler],
     reads: Mapping[str, Handler],
     open_reads: Mapping[str, Handler],

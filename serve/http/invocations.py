@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from serve.http.protocols import matrix, no_name_twice
+from serve.http.protocols import refuse_duplicate_names, to_matrix
 from serve.model.loaded import LoadedModel
 from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
@@ -31,7 +31,7 @@ def decode_invocations(
         raise BodyTooLarge(
             f"{len(rows)} rows in one request, the limit is {max_rows}: send several requests"
         )
-    X = matrix(rows, names)
+    X = to_matrix(rows, names)
     if document is not None:
         _no_name_twice(body, document)
     return X
@@ -55,9 +55,9 @@ def _no_name_twice(body: bytes, document: dict[str, Any]) -> None:
     form, value = _form(document)
     if form == "dataframe_split":
         colons = sum(name.count(":") for name in value.get("columns") or ())
-        no_name_twice(body, len(document) + len(value) + colons, [None])
+        refuse_duplicate_names(body, len(document) + len(value) + colons, [None])
     else:
-        no_name_twice(body, len(document), [value] if isinstance(value, dict) else value)
+        refuse_duplicate_names(body, len(document), [value] if isinstance(value, dict) else value)
 
 
 def _from_json(document: dict[str, Any]) -> list[Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serve.http.gateway import Answer, Call, Handler, Message, Route
+from serve.http.gateway import Handler, Message, Request, Response, Route
 from serve.http.request_log import RequestLog
 from serve.metrics import ServeMetrics
 from serve.settings import ServeSettings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from serve.http.traces import Traces
     from serve.model.loaded import LoadedModel
 
-Score = Callable[["LoadedModel", Floats, Call], tuple["LoadedModel", Floats]]
+Score = Callable[["LoadedModel", Floats, Request], tuple["LoadedModel", Floats]]
 App = Callable[
     [Message, Callable[[], Awaitable[Message]], Callable[[Message], Any]], Awaitable[None]
 ]
@@ -71,7 +71,7 @@ class Seen:
 SEEN: contextvars.ContextVar[Seen | None] = contextvars.ContextVar("seen", default=None)
 
 
-class Observer:
+class RequestObserver:
     """Wraps routes, scoring and gateway."""
 
     def __init__(self, settings: ServeSettings, metrics: ServeMetrics, replica: str) -> None:
@@ -107,7 +107,7 @@ class Observer:
         """The routes, whose scoring handlers note when they begin and end."""
 
         def observed(handler: Handler) -> Handler:
-            async def noting(call: Call) -> Answer:
+            async def noting(call: Request) -> Response:
                 if (seen := SEEN.get()) is None:
                     return await handler(call)
                 seen.decoding = time.time_ns()
@@ -129,7 +129,7 @@ class Observer:
     def scoring(self, score: Score) -> Score:
         """The scoring path, which notes what it scored, with which model, and when."""
 
-        def noting(model: LoadedModel, rows: Floats, call: Call) -> tuple[LoadedModel, Floats]:
+        def noting(model: LoadedModel, rows: Floats, call: Request) -> tuple[LoadedModel, Floats]:
             if (seen := SEEN.get()) is None:
                 return score(model, rows, call)
             seen.scoring, seen.rows = time.time_ns(), len(rows)
@@ -159,7 +159,7 @@ class Observer:
     async def _observe(
         self, app: App, scope: Message, receive: Any, send: Callable[[Message], Any], sampled: bool
     ) -> None:
-        seen, call = Seen(time.time_ns()), Call(dict(scope["headers"]))
+        seen, call = Seen(time.time_ns()), Request(dict(scope["headers"]))
         span = (
             self._traces.begin(_name(scope), _carrier(call.headers), seen.began)
             if self._traces

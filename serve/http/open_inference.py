@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.http.protocols import FLOAT32_MAX, explain, shown
+from serve.http.protocols import FLOAT32_MAX, abbreviate, reasons_by_row
 from serve.model.loaded import LoadedModel
 from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
@@ -97,7 +97,7 @@ def decode_infer(
     if json_length is not None:
         if not LENGTH.fullmatch(json_length) or int(json_length) > len(body):
             raise MalformedRequest(
-                f"{JSON_LENGTH_HEADER} is {shown(json_length)}, the body has {len(body)} bytes"
+                f"{JSON_LENGTH_HEADER} is {abbreviate(json_length)}, the body has {len(body)} bytes"
             )
         end = int(json_length)
     try:
@@ -122,11 +122,12 @@ def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> Float
     dtype, shape = INPUT_TYPES.get(tensor.datatype), tensor.shape
     if dtype is None:
         raise MalformedRequest(
-            f"datatype {shown(tensor.datatype)} of {INPUT!r}; it must be {' or '.join(INPUT_TYPES)}"
+            f"datatype {abbreviate(tensor.datatype)} of {INPUT!r}; it must be {' or '.join(INPUT_TYPES)}"
         )
     if len(shape) != 2 or shape[0] < 1 or shape[1] != d:
         raise InvalidFeatures(
-            f"shape {shown(shape)} of {INPUT!r}; it must be [n, {d}] with n at least 1", field=INPUT
+            f"shape {abbreviate(shape)} of {INPUT!r}; it must be [n, {d}] with n at least 1",
+            field=INPUT,
         )
     if shape[0] > max_rows:
         raise BodyTooLarge(
@@ -137,7 +138,7 @@ def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> Float
         expected = shape[0] * d * dtype.itemsize
         if not isinstance(size, int) or size != expected or len(binary) != expected:
             raise MalformedRequest(
-                f"binary_data_size {shown(size)}, {len(binary)} bytes follow the JSON; shape and datatype need {expected}"
+                f"binary_data_size {abbreviate(size)}, {len(binary)} bytes follow the JSON; shape and datatype need {expected}"
             )
         return np.frombuffer(binary, dtype).reshape(shape).astype(np.float64)
     if len(binary):
@@ -163,7 +164,7 @@ def _outputs(request: _Infer) -> tuple[tuple[str, bool], ...]:
     for output in asked:
         if output.name not in OUTPUT_TYPES:
             raise MalformedRequest(
-                f"there is no output {shown(output.name)}; there are {', '.join(OUTPUT_TYPES)}"
+                f"there is no output {abbreviate(output.name)}; there are {', '.join(OUTPUT_TYPES)}"
             )
     if len({output.name for output in asked}) != len(asked):
         raise MalformedRequest("an output is asked for twice")
@@ -189,7 +190,7 @@ def encode_infer(
     if "reasons" in dict(request.outputs):
         values["reasons"] = [
             msgspec.json.encode(told)
-            for told in explain(snapshot, request.rows, anomalous, reasons)
+            for told in reasons_by_row(snapshot, request.rows, anomalous, reasons)
         ]
     outputs, tail = [], []
     for output, binary in request.outputs:

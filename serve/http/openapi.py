@@ -216,7 +216,7 @@ MODEL_HEADERS: Json = {
 }
 
 
-def document(settings: ServeSettings, row: dict[str, float] = EXAMPLE_ROW) -> Json:
+def openapi_document(settings: ServeSettings, row: dict[str, float] = EXAMPLE_ROW) -> Json:
     """The OpenAPI 3.1 document of the service. `row` (value by feature name) is what its examples are made of."""
     names, values = list(row), list(row.values())
     tensor = {"name": "features", "datatype": "FP64", "shape": [1, len(row)], "data": values}

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from serve.http.auth import Forbidden
-from serve.http.gateway import Answer, Call, UnsupportedMediaType
-from serve.http.protocols import decoded
+from serve.http.gateway import Request, Response, UnsupportedMediaType
+from serve.http.protocols import decode_body
 from train.registry.promotion import Promotable, promote, rollback
 from vigil.errors import VigilError
 
@@ -39,9 +39,9 @@ class Operators:
     ) -> None:
         self._registry, self._refresh = registry, refresh
 
-    async def promote(self, call: Call) -> Answer:
+    async def promote(self, call: Request) -> Response:
         """Make a version the champion; the ledger names who did it and why."""
-        asked = decoded(call.body, _Promote, 'send {"version": "3", "reason": ".."}')
+        asked = decode_body(call.body, _Promote, 'send {"version": "3", "reason": ".."}')
         return await self._move(
             promote,
             self._registry,
@@ -51,12 +51,12 @@ class Operators:
             force=asked.force,
         )
 
-    async def rollback(self, call: Call) -> Answer:
+    async def rollback(self, call: Request) -> Response:
         """Make the former champion champion again."""
-        asked = decoded(call.body, _Rollback, 'send {"reason": ".."}')
+        asked = decode_body(call.body, _Rollback, 'send {"reason": ".."}')
         return await self._move(rollback, self._registry, reason=asked.reason, actor=_actor(call))
 
-    async def _move(self, move: Callable[..., str], *args: Any, **about: str | bool) -> Answer:
+    async def _move(self, move: Callable[..., str], *args: Any, **about: str | bool) -> Response:
         version = await asyncio.to_thread(move, *args, **about)
         try:
             replicas = await self._refresh()
@@ -65,16 +65,16 @@ class Operators:
         ):  # the champion has moved; replicas look by themselves within their poll period
             replicas = []
         lagging = [str(replica["replica"]) for replica in replicas if replica["version"] != version]
-        return Answer(
+        return Response(
             msgspec.json.encode({"version": version, "replicas": replicas, "lagging": lagging})
         )
 
 
-def _actor(call: Call) -> str:
+def _actor(call: Request) -> str:
     return call.caller.name if call.caller else ANYONE
 
 
-def admit_operator(call: Call) -> None:
+def require_operator(call: Request) -> None:
     """Raise Forbidden (403) for a caller that is no operator, UnsupportedMediaType unless the body says that it is JSON.
 
     A page of another site can have a browser send a form or plain text without asking, JSON it cannot.
@@ -87,7 +87,7 @@ def admit_operator(call: Call) -> None:
         raise UnsupportedMediaType("send application/json, and say so in Content-Type")
 
 
-def own_page(call: Call, hosts: str) -> None:
+def require_own_page(call: Request, hosts: str) -> None:
     """Raise Forbidden (403) when a browser sends this for a page that is not the service's own.
 
     Needed where no key is asked for, as a browser reaches a loopback address for any page that it shows. Its own page has an

@@ -27,7 +27,7 @@ _short = reprlib.Repr()
 _short.maxstring = 100
 
 
-def shown(value: Any) -> str:
+def abbreviate(value: Any) -> str:
     """What the caller sent, as an error says it: an answer does not grow with a hostile value."""
     return _short.repr(value)
 
@@ -69,8 +69,8 @@ def decode_predict(
         raise BodyTooLarge(
             f"{len(rows)} rows in one request, the limit is {max_rows}: send several requests"
         )
-    X = matrix(rows, transform.names if past and transform else names, typed)
-    no_name_twice(body, 1, rows)
+    X = to_matrix(rows, transform.names if past and transform else names, typed)
+    refuse_duplicate_names(body, 1, rows)
     if past:
         X = X[-1:] if transform is None else transform.row(X[:-1], X[-1])[None, :]
     return X, single or past
@@ -90,7 +90,7 @@ def _read(body: bytes) -> tuple[_Typed | _Loose, bool]:
         raise MalformedRequest(f"the body is not valid JSON: {error}") from error
 
 
-def no_name_twice(body: bytes, others: int, objects: list[Any]) -> None:
+def refuse_duplicate_names(body: bytes, others: int, objects: list[Any]) -> None:
     """Raise MalformedRequest when an object of the JSON `body` has a name twice: which of the two is meant cannot be known.
 
     The decoder keeps the last of them and says nothing. Each name has its colon: a body with no more colons than `objects`
@@ -108,11 +108,11 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:
-            raise MalformedRequest(f"{shown(name)} is there twice in one object")
+            raise MalformedRequest(f"{abbreviate(name)} is there twice in one object")
         seen.add(name)
 
 
-def matrix(rows: list[Any], names: tuple[str, ...], typed: bool = False) -> Floats:
+def to_matrix(rows: list[Any], names: tuple[str, ...], typed: bool = False) -> Floats:
     """The rows as [n, d] in the order of `names`; `typed` says that all values are floats.
 
     Raises InvalidFeatures (422) that names the feature and the row.
@@ -143,7 +143,7 @@ def _ordered(row: Any, names: tuple[str, ...], i: int) -> list[Any]:
         raise InvalidFeatures("rows must be all lists or all objects", row=i)
     for name in row:
         if name not in names:
-            told = f"row {i}: the model has no feature {shown(name)}; it has {_listed(names)}"
+            told = f"row {i}: the model has no feature {abbreviate(name)}; it has {_listed(names)}"
             raise InvalidFeatures(told, field=name[:100], row=i)
     for name in names:
         if name not in row:
@@ -173,7 +173,7 @@ def _explain(rows: list[Any], names: tuple[str, ...]) -> None:
                 or not abs(value) <= FLOAT32_MAX
             ):
                 raise InvalidFeatures(
-                    f"row {i}, feature {name!r}: {shown(value)} is not a finite number",
+                    f"row {i}, feature {name!r}: {abbreviate(value)} is not a finite number",
                     field=name,
                     row=i,
                 )
@@ -199,13 +199,13 @@ class _Labels(msgspec.Struct, forbid_unknown_fields=True):
 
 def decode_mode(body: bytes) -> str | None:
     """The mode of a `/drift/mode` body; raises MalformedRequest."""
-    return decoded(body, _Mode, 'send {"mode": "observe" | "suggest" | "auto" | null}').mode
+    return decode_body(body, _Mode, 'send {"mode": "observe" | "suggest" | "auto" | null}').mode
 
 
 def decode_feedback(body: bytes, most: int) -> list[tuple[str, bool, int]]:
     """Request id, label and row of a `/feedback` body; raises MalformedRequest or BodyTooLarge."""
     said = 'send {"labels": [{"request_id": "..", "anomaly": true | false, "row": 0}, ..]}'
-    labels = decoded(body, _Labels, said).labels
+    labels = decode_body(body, _Labels, said).labels
     if len(labels) > most:
         raise BodyTooLarge(
             f"{len(labels)} labels in one request, the limit is {most}: send several requests"
@@ -213,7 +213,7 @@ def decode_feedback(body: bytes, most: int) -> list[tuple[str, bool, int]]:
     return [(label.request_id, label.anomaly, label.row) for label in labels]
 
 
-def decoded(body: bytes, form: type[Any], said: str) -> Any:
+def decode_body(body: bytes, form: type[Any], said: str) -> Any:
     """The body as a `form`; raises MalformedRequest, which says what to send."""
     try:
         return msgspec.json.decode(body, type=form)
@@ -242,11 +242,11 @@ def encode_predict(
     }
     if single:
         score = float(scores[0])
-        told = explain(snapshot, rows, scores > limit, reasons)[0] if score > limit else []
+        told = reasons_by_row(snapshot, rows, scores > limit, reasons)[0] if score > limit else []
         columns: dict[str, Any] = _columns(-1 if score > limit else 1, score > limit, score, told)
     else:
         anomalous = scores > limit
-        told = explain(snapshot, rows, anomalous, reasons)
+        told = reasons_by_row(snapshot, rows, anomalous, reasons)
         columns = _columns(
             np.where(anomalous, -1, 1).tolist(), anomalous.tolist(), scores.tolist(), told
         )
@@ -262,7 +262,7 @@ def _columns(prediction: Any, is_anomaly: Any, score: Any, reasons: Any) -> dict
     }
 
 
-def explain(
+def reasons_by_row(
     snapshot: LoadedModel, rows: Floats, anomalous: NDArray[np.bool_], most: int
 ) -> list[list[dict[str, Any]]]:
     """For each anomalous row the `most` features that count most as reasons; an empty list for the others."""

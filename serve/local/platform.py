@@ -157,7 +157,7 @@ def put(platform: Platform, settings: ServeSettings, drift: DriftSettings, home:
     } | settings.links
     watching = {**shared, "model_name": settings.model_name, "jobs_url": platform.dashboard_url}
     served = settings.model_copy(update={**shared, "links": links})
-    config = served.application(drift.model_copy(update=watching))
+    config = served.serve_config(drift.model_copy(update=watching))
     url, deadline = f"{platform.dashboard_url}{APPLICATIONS}", time.monotonic() + PUT_TIMEOUT_S
     while True:
         try:
@@ -395,7 +395,7 @@ def reserved_cpus(settings: ServeSettings, training: TrainSettings) -> float:
     """What is asked of Ray at once, at most: all replicas, what is beside them, a training."""
     replicas = max(settings.min_replicas, settings.max_replicas) * settings.cpus_per_replica
     work = max(SCAN_CPUS, training.workers * training.cpus_per_worker)
-    return replicas + LITTLE_CPUS * (2 + settings.most_consumers) + work
+    return replicas + LITTLE_CPUS * (2 + settings.max_consumers) + work
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import sys
 import click
 import numpy as np
 
-from serve.http.protocols import explain
+from serve.http.protocols import reasons_by_row
 from train.settings import TrainSettings
 from vigil.errors import DataError
 from vigil.settings import HomeSettings
@@ -40,7 +40,7 @@ def replay(request_id: str, captured: str | None, as_json: bool) -> None:
     model = LoadedModel.warm(version, known.digest, registry.fetch(known, home.cache))
     again = model.bundle.forest.score(rows.X)
     anomalous = again > model.bundle.threshold.value
-    reasons = explain(model, rows.X, anomalous, 3)
+    reasons = reasons_by_row(model, rows.X, anomalous, 3)
     same = bool((np.abs(again - scores) <= TOLERANCE).all())
     if as_json:
         show(

@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from serve.metrics import RayMirror, ServeMetrics, Snapshot, snapshot
+from serve.metrics import MetricFamilies, RayMirror, ServeMetrics, collect_metrics
 from serve.model.capture import Capture
 from serve.model.handles import Application
 from serve.model.vitals import Vitals
@@ -51,12 +51,12 @@ class Counted:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry, self._mirror = registry, RayMirror()
-        self.counts: Snapshot = []
-        self.told: Snapshot = []  # those that a monitor took last
+        self.counts: MetricFamilies = []
+        self.told: MetricFamilies = []  # those that a monitor took last
 
     def sample(self) -> None:
         """Count up to now, and tell Ray."""
-        self.counts = snapshot(self._registry)
+        self.counts = collect_metrics(self._registry)
         self._mirror.update(self.counts)
 
     def taken(self) -> None:

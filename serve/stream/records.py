@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from serve.http.protocols import FLOAT32_MAX, matrix
+from serve.http.protocols import FLOAT32_MAX, to_matrix
 from vigil.arrays import Floats
 from vigil.errors import VigilError
 
@@ -132,7 +132,7 @@ def decode(records: list[Raw], names: tuple[str, ...], shard: str) -> tuple[Good
             record = _decoder.decode(raw.data)
             row = record.features
             if type(row) is not list or len(row) != len(names):
-                row = matrix([row], names)[0].tolist()
+                row = to_matrix([row], names)[0].tolist()
             raws.append(raw)
             found.append(record)
             rows.append(row)

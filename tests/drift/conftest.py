@@ -11,7 +11,7 @@ import pytest
 
 from drift.settings import DriftSettings
 from drift.watch import Watch
-from serve.metrics import ServeMetrics, snapshot
+from serve.metrics import ServeMetrics, collect_metrics
 from train.model import reference, threshold
 from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
@@ -85,7 +85,7 @@ def report() -> Callable[..., dict[str, Any]]:
             "digest": f"digest-{version}",
             "since": 0.0,
             "told": [],
-            "counts": snapshot(metrics.registry),
+            "counts": collect_metrics(metrics.registry),
             "rows": [batch] if len(rows) else [],
         }
 

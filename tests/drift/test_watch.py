@@ -20,7 +20,7 @@ from drift.statistics import compare
 from drift.verdict import judge
 from drift.view.counts import TIMEOUT_S
 from drift.watch import Watch
-from serve.metrics import ServeMetrics, snapshot
+from serve.metrics import ServeMetrics, collect_metrics
 from serve.model.canary import Arm
 from train.registry.canary import Canary
 from train.registry.versions import Desired, Version
@@ -217,7 +217,7 @@ def test_replicas_expire_and_laggards_are_named(watch: Make, report: Make, live:
 def test_a_dead_replica_is_in_no_state_any_more(watch: Make, report: Make, live: Make) -> None:
     seen, metrics = watch(), ServeMetrics()
     metrics.last_known_good.set(1)
-    seen.ingest({**report(live(0)), "counts": snapshot(metrics.registry)}, NOW)
+    seen.ingest({**report(live(0)), "counts": collect_metrics(metrics.registry)}, NOW)
     assert samples(seen, NOW)["vigil_model_last_known_good",] == 1
     assert ("vigil_model_last_known_good",) not in samples(seen, NOW + TIMEOUT_S)
 

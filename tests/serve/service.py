@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.http.app import Detector
-from serve.http.observe import Observer
+from serve.http.observe import RequestObserver
 from serve.metrics import ServeMetrics
 from serve.model.capture import Capture
 from serve.model.loaded import LoadedModel
@@ -40,7 +40,7 @@ class Service:
         self.detector.settings = ServeSettings.given(**{"home": Path("/nowhere"), **settings})
         self.detector.metrics, self.detector.replica = ServeMetrics(), "r"
         self.detector.capture = Capture(1000)
-        self.detector.observer = Observer(self.detector.settings, self.detector.metrics, "r")
+        self.detector.observer = RequestObserver(self.detector.settings, self.detector.metrics, "r")
         self.detector.reports = type("Reports", (), {"drift_score": 0.25})()
         self.detector.watch = type(
             "Watch", (), {"model": model, "canary": None, "shadow": None, "source": "registry"}

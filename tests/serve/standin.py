@@ -18,7 +18,7 @@ import uvicorn
 from drift.settings import DriftSettings
 from drift.watch import Watch
 from serve.local.simulate import Drift, telemetry
-from serve.metrics import ServeMetrics, snapshot
+from serve.metrics import ServeMetrics, collect_metrics
 from serve.model.loaded import LoadedModel
 from serve.model.report import NoMonitor
 from tests.running import eventually, free_port
@@ -89,7 +89,7 @@ class World:
                 }
                 about |= {"since": self.at - 60, "source": "registry", "refused": {}, "rows": batch}
                 self.watch.ingest(
-                    {**about, "told": [], "counts": snapshot(metrics.registry)}, self.at
+                    {**about, "told": [], "counts": collect_metrics(metrics.registry)}, self.at
                 )
 
     def state(self) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from serve.http.observe import Observer
+from serve.http.observe import RequestObserver
 from serve.metrics import ServeMetrics
 from serve.model import handles
 from serve.model.capture import Capture
@@ -81,7 +81,7 @@ async def downloading_a_version(service: Service, stuck: Stuck, tmp_path: Path) 
 
 
 async def writing_the_request_log(service: Service, stuck: Stuck, tmp_path: Path) -> None:
-    observer = Observer(ServeSettings.given(home=tmp_path), ServeMetrics(), "r")
+    observer = RequestObserver(ServeSettings.given(home=tmp_path), ServeMetrics(), "r")
     kept: Any = observer._log
     kept.write = stuck
     kept.add({"path": "/predict"})

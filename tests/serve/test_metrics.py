@@ -12,12 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serve.metrics import (
     DriftMetrics,
+    MetricFamilies,
     ServeMetrics,
-    Snapshot,
     StreamMetrics,
-    exposition,
-    snapshot,
-    total,
+    collect_metrics,
+    render_exposition,
+    sum_metrics,
 )
 from serve.model.canary import RunningCanary
 from serve.model.vitals import Vitals
@@ -28,16 +28,16 @@ from vigil.errors import VigilError
 SERIES_BUDGET = 100
 
 
-def replica(scored: int, seconds: float, outcome: str) -> Snapshot:
+def replica(scored: int, seconds: float, outcome: str) -> MetricFamilies:
     metrics = ServeMetrics()
     metrics.rows.inc(scored)
     metrics.latency.observe(seconds)
     metrics.requests.labels(outcome).inc()
-    return snapshot(metrics.registry)
+    return collect_metrics(metrics.registry)
 
 
-def parsed(*snapshots: Snapshot) -> dict[tuple[str, ...], float]:
-    families = text_string_to_metric_families(exposition(snapshots).decode())
+def parsed(*snapshots: MetricFamilies) -> dict[tuple[str, ...], float]:
+    families = text_string_to_metric_families(render_exposition(snapshots).decode())
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
@@ -59,8 +59,8 @@ def test_counts_are_summed_over_replicas_by_label() -> None:
 
 
 def test_help_and_type_are_told_once_and_there_are_no_creation_times() -> None:
-    text = exposition(
-        [replica(1, 1, "ok"), replica(1, 1, "ok"), snapshot(DriftMetrics().registry)]
+    text = render_exposition(
+        [replica(1, 1, "ok"), replica(1, 1, "ok"), collect_metrics(DriftMetrics().registry)]
     ).decode()
     assert text.count("# TYPE vigil_rows_scored_total counter") == 1
     assert text.count("# HELP vigil_rows_scored_total Rows scored") == 1
@@ -69,7 +69,7 @@ def test_help_and_type_are_told_once_and_there_are_no_creation_times() -> None:
 
 def test_serving_and_monitor_share_no_name() -> None:
     serving, monitor = (
-        {name for name, *_ in snapshot(m.registry)} for m in (ServeMetrics(), DriftMetrics())
+        {name for name, *_ in collect_metrics(m.registry)} for m in (ServeMetrics(), DriftMetrics())
     )
     assert not serving & monitor
     assert all(name.startswith("vigil_") for name in serving | monitor)
@@ -85,7 +85,7 @@ def test_the_linter_finds_nothing(made: Any) -> None:
     populate(metrics.registry, ("plain", 'say "no"\n# TYPE x', "a\\b"))
     if made is ServeMetrics:
         metrics.scores.observe(np.array([0.3, 0.5, 0.99]))
-    text = exposition([snapshot(metrics.registry)])
+    text = render_exposition([collect_metrics(metrics.registry)])
     assert sum(line.startswith(b"# TYPE") for line in text.splitlines()) == len(
         list(metrics.registry.collect())
     )
@@ -110,7 +110,7 @@ def test_a_replica_stays_within_its_budget_of_series() -> None:
     metrics = ServeMetrics()
     for outcome in {"ok"} | errors():
         metrics.requests.labels(outcome).inc()
-    series = sum(len(samples) for *_, samples in snapshot(metrics.registry))
+    series = sum(len(samples) for *_, samples in collect_metrics(metrics.registry))
     assert 60 < series <= SERIES_BUDGET
 
 
@@ -119,7 +119,7 @@ def test_scores_are_counted_as_a_histogram_of_single_observations_would() -> Non
     metrics.scores.observe(np.array([0.1, 0.3, 0.31, 0.55]))
     metrics.scores.observe(np.array([0.9, 0.95]))
     metrics.scores.observe(np.array([]))
-    found = parsed(snapshot(metrics.registry))
+    found = parsed(collect_metrics(metrics.registry))
     counted = {
         le: found["vigil_anomaly_score_bucket", le]
         for le in ("0.3", "0.35", "0.5", "0.55", "0.9", "+Inf")
@@ -135,7 +135,7 @@ def test_sums_of_sums_are_sums() -> None:
         replica(4, 0.2, "ok"),
         replica(0, 9, "InvalidFeatures"),
     )
-    assert parsed(total([one, total([two, three])])) == parsed(one, two, three)
+    assert parsed(sum_metrics([one, sum_metrics([two, three])])) == parsed(one, two, three)
 
 
 def test_a_canary_is_counted_to_its_last_request() -> None:
@@ -145,7 +145,7 @@ def test_a_canary_is_counted_to_its_last_request() -> None:
     running.requests = {"champion": 9, "canary": 2}
     vitals.sample(None, {"errors": 4})
     vitals.sample(None, None)
-    found = parsed(snapshot(metrics.registry))
+    found = parsed(collect_metrics(metrics.registry))
     arms = [found["vigil_canary_requests_total", arm] for arm in ("champion", "canary")]
     assert (arms, found["vigil_shadow_rows_total",], found["vigil_shadow_errors_total",]) == (
         [9, 2],

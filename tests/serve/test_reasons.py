@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from serve.http.protocols import explain
+from serve.http.protocols import reasons_by_row
 from serve.model.loaded import LoadedModel
 from train.model import reference, threshold
 from train.model.bundle import ModelBundle
@@ -52,7 +52,7 @@ def test_a_planted_feature_is_the_first_reason(world: str, seed: int) -> None:
         rng.uniform(*SHIFT, len(rows)) * rng.choice([-1, 1], len(rows)) * about.scale[planted]
     )
     over = forest.score(rows) > model.bundle.threshold.value
-    told = explain(model, rows[over], np.ones(over.sum(), bool), 1)
+    told = reasons_by_row(model, rows[over], np.ones(over.sum(), bool), 1)
     assert over.sum() > 100
     right = [
         reasons[0]["feature"] == names[j] for reasons, j in zip(told, planted[over], strict=True)

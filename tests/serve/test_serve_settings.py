@@ -27,13 +27,13 @@ DRIFT = DriftSettings.given(
 
 
 def applications(settings: ServeSettings) -> dict[str, Any]:
-    config: dict[str, Any] = settings.application(DRIFT)
+    config: dict[str, Any] = settings.serve_config(DRIFT)
     return {application["name"]: application for application in config["applications"]}
 
 
 def test_serve_accepts_the_configuration() -> None:
     settings = ServeSettings(home=Path("/h"), port=8123, min_replicas=3)
-    schema = ServeDeploySchema.model_validate(json.loads(json.dumps(settings.application(DRIFT))))
+    schema = ServeDeploySchema.model_validate(json.loads(json.dumps(settings.serve_config(DRIFT))))
     assert schema.http_options.port == 8123
     assert {a.name: a.import_path for a in schema.applications} == {
         "vigil": "serve.http.app:build",
@@ -44,7 +44,7 @@ def test_serve_accepts_the_configuration() -> None:
 
 def test_logs_are_json_and_written_at_once() -> None:
     schema = ServeDeploySchema.model_validate(
-        json.loads(json.dumps(ServeSettings().application(DRIFT)))
+        json.loads(json.dumps(ServeSettings().serve_config(DRIFT)))
     )
     assert schema.logging_config is not None
     assert (schema.logging_config.encoding, schema.logging_config.log_level) == ("JSON", "WARNING")
@@ -122,7 +122,7 @@ def test_streams_have_an_application_of_their_own_that_scales_by_their_lag() -> 
     settings = ServeSettings.given(
         stream_source="file:in", stream_consumers=2, stream_max_consumers=5, stream_lag=100
     )
-    schema = ServeDeploySchema.model_validate(json.loads(json.dumps(settings.application(DRIFT))))
+    schema = ServeDeploySchema.model_validate(json.loads(json.dumps(settings.serve_config(DRIFT))))
     streams = schema.applications[2]
     scaling: Any = streams.deployments[0].autoscaling_config
     config = AutoscalingConfig.model_validate(scaling)

@@ -115,7 +115,7 @@ def test_a_secret_is_read_anew_from_its_file_and_never_shown(
     for room in (found.serve, found.drift, found.train):
         assert CANARY not in json.dumps([room.at_start(), room.live()])
         assert CANARY not in repr(room)
-    assert CANARY not in json.dumps(found.serve.application(found.drift))
+    assert CANARY not in json.dumps(found.serve.serve_config(found.drift))
     shown = CliRunner().invoke(settings, [])
     assert shown.exit_code == 0
     assert CANARY not in shown.output

@@ -6,18 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drift.view.counts import ROUNDS, TIMEOUT_S, Counts
-from serve.metrics import ServeMetrics, Snapshot, exposition, snapshot
+from serve.metrics import MetricFamilies, ServeMetrics, collect_metrics, render_exposition
 
 
-def counted(rows: int) -> Snapshot:
+def counted(rows: int) -> MetricFamilies:
     metrics = ServeMetrics()
     metrics.rows.inc(rows)
     metrics.latency.observe(0.01)
     metrics.memory.set(5)
-    return snapshot(metrics.registry)
+    return collect_metrics(metrics.registry)
 
 
-def total_rows(found: list[Snapshot]) -> float:
+def total_rows(found: list[MetricFamilies]) -> float:
     return sum(
         value
         for one in found
@@ -27,7 +27,7 @@ def total_rows(found: list[Snapshot]) -> float:
     )
 
 
-def bytes_held(found: list[Snapshot]) -> float:
+def bytes_held(found: list[MetricFamilies]) -> float:
     return sum(
         value
         for one in found
@@ -47,7 +47,7 @@ def test_replicas_that_come_and_go_cost_nothing_and_take_nothing_back() -> None:
             i + 1,
             5,
         )  # memory is of the one that lives
-        sizes.append((len(found), len(exposition(found))))
+        sizes.append((len(found), len(render_exposition(found))))
     assert max(sizes)[0] <= 4
     assert sizes[-1][1] < sizes[5][1] + 100
 
@@ -84,7 +84,7 @@ def test_prometheus_never_sees_more_than_was_counted(
     events: list[tuple[int, int, bool] | None],
 ) -> None:
     """Each event: rows of a replica, and whether it hears that its report was taken; None: the monitor begins anew."""
-    counts, rows, told, heard, anew = Counts(), [0, 0, 0], dict[int, Snapshot](), True, False
+    counts, rows, told, heard, anew = Counts(), [0, 0, 0], dict[int, MetricFamilies](), True, False
     increase, before = 0.0, 0.0
     for event in events:
         if event is None:

@@ -11,7 +11,7 @@ import pytest
 
 from drift.view.live import MOST_ANOMALIES, MOST_NORMAL, SPAN_S, STEP_S, Live
 from drift.view.timeline import timeline
-from serve.metrics import ServeMetrics, snapshot
+from serve.metrics import ServeMetrics, collect_metrics
 from train.model.bundle import ModelBundle
 from train.registry.promotion import Move
 from train.registry.versions import Desired, Version
@@ -45,7 +45,7 @@ class Replica:
         return {
             "replica": self.name,
             "told": [],
-            "counts": snapshot(self.metrics.registry),
+            "counts": collect_metrics(self.metrics.registry),
             "rows": list(rows),
         }
 

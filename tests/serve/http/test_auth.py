@@ -26,8 +26,8 @@ from serve.http.auth import (
     Authenticator,
     Caller,
     KeyRing,
-    Known,
     ProviderUnavailable,
+    StoredKey,
     TokenVerifier,
     Unauthorized,
 )
@@ -69,7 +69,7 @@ def test_only_hashes_are_stored(ring: KeyRing) -> None:
     key = ring.new("mine")
     assert key not in ring.file.read_text()
     assert key[6:] not in ring.file.read_text()
-    assert ring.read() == {"mine": Known(hashlib.sha256(key.encode()).hexdigest())}
+    assert ring.read() == {"mine": StoredKey(hashlib.sha256(key.encode()).hexdigest())}
     assert json.loads(ring.file.read_text()) == {"mine": hashlib.sha256(key.encode()).hexdigest()}
 
 

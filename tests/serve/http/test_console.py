@@ -14,8 +14,14 @@ import pytest
 from serve.http import console
 from serve.http import console_state as board
 from serve.http.auth import KeyRing
-from serve.http.console_state import LEAST_POLL_S, MOST_POLL_S, POLLS_A_SECOND, Board, Pace
-from serve.http.gateway import Call
+from serve.http.console_state import (
+    LEAST_POLL_S,
+    MOST_POLL_S,
+    POLLS_A_SECOND,
+    ConsoleState,
+    PollPace,
+)
+from serve.http.gateway import Request
 from serve.metrics import ServeMetrics
 from serve.model.loaded import LoadedModel
 from tests.serve.service import Service
@@ -51,12 +57,12 @@ def test_every_file_of_the_console_is_served() -> None:
     there = {
         f.relative_to(console.FOLDER).as_posix() for f in console.FOLDER.rglob("*") if f.is_file()
     }
-    served = {path.removeprefix("/console/") for path in console.routes()} - {"/"}
+    served = {path.removeprefix("/console/") for path in console.console_routes()} - {"/"}
     assert there - served == {"index.html", "vendor/LICENSE", "vendor/README"}
 
 
 class Monitor:
-    """What a Board asks."""
+    """What a ConsoleState asks."""
 
     def __init__(self) -> None:
         self.asked, self.away, self.state = 0, False, b'{"epoch": "e"}'
@@ -71,19 +77,23 @@ class Monitor:
         return self.state
 
 
-Made = tuple[Board, Monitor, ServeMetrics]
+Made = tuple[ConsoleState, Monitor, ServeMetrics]
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     monitor, metrics = Monitor(), ServeMetrics()
     monkeypatch.setattr(board, "FRESH_S", 0.0)
-    return Board(monitor.console, lambda: {"version": "7"}, metrics.console_polls), monitor, metrics
+    return (
+        ConsoleState(monitor.console, lambda: {"version": "7"}, metrics.console_polls),
+        monitor,
+        metrics,
+    )
 
 
-async def ask(made: Board, **headers: bytes) -> Any:
+async def ask(made: ConsoleState, **headers: bytes) -> Any:
     return await made.answer(
-        Call({name.replace("_", "-").encode(): value for name, value in headers.items()})
+        Request({name.replace("_", "-").encode(): value for name, value in headers.items()})
     )
 
 
@@ -156,7 +166,7 @@ async def test_a_slow_monitor_holds_no_poll_that_can_be_answered(
 
 @pytest.mark.parametrize("consoles", [1, 30, 1000])
 def test_a_thousand_consoles_poll_no_more_often_than_allowed(consoles: int) -> None:
-    pace, polls = Pace(), 0
+    pace, polls = PollPace(), 0
     due = [k / consoles for k in range(consoles)]  # all opened within the first second
     for step in range(3000):
         now = step / 10

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from serve.http.auth import KeyRing
-from serve.metrics import exposition, snapshot
+from serve.metrics import collect_metrics, render_exposition
 from serve.model.loaded import LoadedModel
 from serve.model.report import NoMonitor
 from tests.serve.linted import lint
@@ -412,7 +412,7 @@ async def test_without_a_model(door: str) -> None:
 async def test_requests_are_counted_by_how_they_ended(service: Service) -> None:
     for body in (GOOD["/predict"], {"features": [1]}):
         await service.ask("POST", "/predict", body)
-    text = exposition([snapshot(service.detector.metrics.registry)]).decode()
+    text = render_exposition([collect_metrics(service.detector.metrics.registry)]).decode()
     assert 'outcome="ok"} 1.0' in text
     assert 'outcome="InvalidFeatures"} 1.0' in text
 

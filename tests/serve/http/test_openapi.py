@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from openapi_spec_validator import validate
 
-from serve.http.openapi import document
+from serve.http.openapi import openapi_document
 from serve.model.loaded import LoadedModel
 from serve.settings import ServeSettings
 from tests.serve.service import Service
@@ -24,7 +24,7 @@ def at(path: str) -> str:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_the_document_is_valid_openapi(host: str) -> None:
-    made = document(ServeSettings(host=host))
+    made = openapi_document(ServeSettings(host=host))
     validate(made)
     assert ("security" in made) is (host == "0.0.0.0")
 
@@ -32,7 +32,7 @@ def test_the_document_is_valid_openapi(host: str) -> None:
 def test_every_path_is_described_and_no_other(service: Service) -> None:
     described = {
         (path, method.upper())
-        for path, verbs in document(ServeSettings())["paths"].items()
+        for path, verbs in openapi_document(ServeSettings())["paths"].items()
         for method in verbs
     }
     there = {
@@ -55,7 +55,7 @@ def test_every_path_is_described_and_no_other(service: Service) -> None:
     } - pages
     assert {
         p
-        for p, verbs in document(ServeSettings())["paths"].items()
+        for p, verbs in openapi_document(ServeSettings())["paths"].items()
         if verbs.get("get", {}).get("security") == []
     } == open_ones
 

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from serve.local.figures import figures, quantile, samples, told
 from serve.local.top import HALF, bar, frame, top
-from serve.metrics import ServeMetrics, exposition, snapshot
+from serve.metrics import ServeMetrics, collect_metrics, render_exposition
 from tests.running import ROOT
 from vigil.terminal import table
 
@@ -77,7 +77,7 @@ def counted(requests: int, seconds: float = 0.002) -> str:
     metrics.requests.labels("InvalidFeatures").inc(requests / 10)
     metrics.rows.inc(requests * 3)
     metrics.anomalies.inc(requests / 2)
-    return exposition([snapshot(metrics.registry)]).decode()
+    return render_exposition([collect_metrics(metrics.registry)]).decode()
 
 
 def test_rates_and_latency_are_of_what_came_between_two_looks() -> None:
