@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from serve.local import platform as local
-from serve.local.figures import told, when
-from serve.local.follow import Followed, read
+from serve.local.status_view import status_lines, timestamp
+from serve.local.follow import SettingsFollower, read_settings
 from serve.settings import ServeSettings
 from serve.stream.cli import consume
 from vigil.errors import PlatformError
@@ -77,7 +77,7 @@ def up(data: str | None, label: str | None, port: int | None, detach: bool, as_j
         else:
             _urls(platform)
             say("Ctrl-C stops it")
-        _wait_for_signal(Followed(platform, home, settings, say))
+        _wait_for_signal(SettingsFollower(platform, home, settings, say))
         say("stopping")
 
 
@@ -107,11 +107,11 @@ def status(service: Named, as_json: bool) -> None:
         return
     table(("part", "answers"), list(found["parts"].items()))
     rows = [
-        (r["replica"], r["version"], str(r["digest"])[:12], when(r["since"]), r["source"])
+        (r["replica"], r["version"], str(r["digest"])[:12], timestamp(r["since"]), r["source"])
         for r in found["replicas"] or []
     ]
     table(("replica", "version", "digest", "since", "from"), rows)
-    for line in told(found):
+    for line in status_lines(found):
         click.echo(plain(line))
 
 
@@ -172,11 +172,11 @@ def stream(
     if ctx.invoked_subcommand is not None:
         return
     from serve.local import demo, simulate
-    from serve.local.scenario import Event, Replay, Scenario, read_events
+    from serve.local.scenario import Replay, ScenarioEvent, Scenario, read_events
 
     events = read_events(scenario) if scenario else []
     if drift_after is not None:
-        events.append(Event("drift", drift_after, how=drift_kind, size=drift_size))
+        events.append(ScenarioEvent("drift", drift_after, how=drift_kind, size=drift_size))
     replay = Replay(Scenario(demo.live_rows(data, label), events), truth)
     if to is not None and to.startswith("csv:"):
         file = Path(to.removeprefix("csv:"))
@@ -198,7 +198,7 @@ def stream(
             return sent >= rows
 
         asyncio.run(
-            simulate.stream(
+            simulate.send_rows(
                 target.url,
                 replay.body,
                 rate,
@@ -249,13 +249,13 @@ def demo(data: str | None, label: str | None, port: int | None, leave: bool, as_
         if not leave:
             _urls(platform)
             say("the platform stays up; Ctrl-C stops it")
-            _wait_for_signal(Followed(platform, home, settings, say))
+            _wait_for_signal(SettingsFollower(platform, home, settings, say))
             say("stopping")
 
 
 def _settings(port: int | None) -> ServeSettings:
     """Those of serving; what is wrong with any is told before anything starts."""
-    return read(port).serve
+    return read_settings(port).serve
 
 
 def _check_file(path: str, label: str | None) -> None:
@@ -272,9 +272,9 @@ def _trainer(home: Home, data: str | None, label: str | None) -> Any:
         return None
 
     def prepare(platform: Platform) -> None:
-        from serve.local.first_model import train
+        from serve.local.first_model import train_first_model
 
-        train(platform, home, data, label)
+        train_first_model(platform, home, data, label)
 
     return prepare
 
@@ -330,7 +330,7 @@ def _urls(platform: Platform) -> None:
     say(f"MLflow         {platform.tracking_uri}")
 
 
-def _wait_for_signal(settings: Followed) -> None:
+def _wait_for_signal(settings: SettingsFollower) -> None:
     """Until somebody says stop; meanwhile the settings file is followed."""
     came: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -27,7 +27,7 @@ RATE = 200.0  # rows a second
 QUIET_ROWS = 2000
 FINAL_ROWS = 1500
 DEADLINE_S = 300.0
-POLL_S = 0.2
+_POLL_INTERVAL_S = 0.2
 
 
 def training_file(home: Home) -> str:
@@ -47,7 +47,7 @@ def live_rows(path: str | None, label: str | None) -> Table:
 
 
 @dataclass
-class Run:
+class DemoRun:
     """The streaming part of the demo: it sends rows, watches `/drift`, and notes when what happened."""
 
     platform: Platform
@@ -77,7 +77,7 @@ class Run:
 
         watching = asyncio.create_task(self._watch())
         try:
-            await simulate.stream(
+            await simulate.send_rows(
                 self.platform.url, row, RATE, self.tally, self._finished, self.platform.headers
             )
         finally:
@@ -110,7 +110,7 @@ class Run:
             timeout=aiohttp.ClientTimeout(total=5), headers=self.platform.headers
         ) as session:
             while True:
-                await asyncio.sleep(POLL_S)
+                await asyncio.sleep(_POLL_INTERVAL_S)
                 try:
                     async with session.get(f"{self.platform.url}/drift") as answer:
                         found = json.loads(await answer.text())
@@ -188,4 +188,4 @@ def play(platform: Platform, path: str | None, label: str | None, say: Say) -> d
     table = live_rows(path, label)
     source = "the built-in telemetry" if path is None else Path(path).name
     say(f"streaming {RATE:.0f} rows a second of {source} to {platform.url}/predict")
-    return asyncio.run(Run(platform, table, say).go())
+    return asyncio.run(DemoRun(platform, table, say).go())

@@ -18,7 +18,7 @@ from vigil.terminal import say, steps
 KILLED = "the training was killed: there is most likely too little memory (a limit below 3 GiB?)"
 
 
-def train(platform: Platform, home: Home, data: str, label: str | None) -> None:
+def train_first_model(platform: Platform, home: Home, data: str, label: str | None) -> None:
     """Train on `data` and promote what passes its gate.
 
     Raises VigilError where the data are bad, or where there is nothing to serve in the end.

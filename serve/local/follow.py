@@ -14,15 +14,15 @@ from vigil.errors import VigilError
 from vigil.home import Home, Platform
 from vigil.options import BadSettings, Effect, RoomSettings, read_all, settings_file
 
-AGAIN = (-1, -1)  # the stamp of no file: what Serve could not take is tried again at the next look
-FIXED = (
+_RETRY_STAMP = (-1, -1)  # the stamp of no file: what Serve could not take is tried again at the next look
+_NEEDS_RESTART = (
     Effect.SECOND_CLUSTER,
     Effect.REPLACEMENT,
 )  # they are in the environment of every Ray process
 
 
 @dataclass(frozen=True)
-class Told:
+class AllSettings:
     """The settings of all rooms."""
 
     serve: ServeSettings
@@ -30,7 +30,7 @@ class Told:
     train: TrainSettings
 
 
-def read(port: int | None = None) -> Told:
+def read_settings(port: int | None = None) -> AllSettings:
     """As environment and settings file have them; raises BadSettings with every mistake."""
     given: dict[str, Any] = {} if port is None else {"port": port}
     readers: list[Callable[[], Any]] = [
@@ -44,11 +44,11 @@ def read(port: int | None = None) -> Told:
         raise BadSettings(
             f"drift.backend = 'github': it needs a token that may dispatch the workflow: {wanted}"
         )
-    return Told(serve, drift, train)
+    return AllSettings(serve, drift, train)
 
 
 @dataclass(frozen=True)
-class Change:
+class SettingChange:
     """One setting that has another value now."""
 
     settings: type[RoomSettings]
@@ -64,12 +64,12 @@ class Change:
         told = f"{self.settings.key(self.name)}: {self.old} -> {self.new}"
         return (
             f"{told} (at the next `vigil up`)"
-            if self.effect in FIXED
+            if self.effect in _NEEDS_RESTART
             else f"{told} ({self.effect})"
         )
 
 
-def changes(old: RoomSettings, new: RoomSettings) -> list[Change]:
+def setting_changes(old: RoomSettings, new: RoomSettings) -> list[SettingChange]:
     """What differs between two settings of one room; a secret's values are not shown."""
     cls = type(old)
     found = []
@@ -77,18 +77,18 @@ def changes(old: RoomSettings, new: RoomSettings) -> list[Change]:
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             shown = ("a secret", "another") if cls.is_secret(name) else (before, after)
-            found.append(Change(cls, name, *shown))
+            found.append(SettingChange(cls, name, *shown))
     return found
 
 
-class Followed:
+class SettingsFollower:
     """The settings of one running platform. `look` is called now and then."""
 
     def __init__(
         self, platform: Platform, home: Home, settings: ServeSettings, tell: Callable[[str], None]
     ) -> None:
         self._platform, self._home, self._tell = platform, home, tell
-        self._told = replace(read(), serve=settings)
+        self._told = replace(read_settings(), serve=settings)
         self._stamp: tuple[int, int] | None = self._file_stamp()
 
     def look(self) -> None:
@@ -98,29 +98,29 @@ class Followed:
             return
         self._stamp = stamp
         try:
-            told = read(self._told.serve.port)
+            told = read_settings(self._told.serve.port)
         except BadSettings as error:
             self._tell(f"settings are not taken: {error.message}")
             return
         was = self._told
         found = [
-            *changes(was.serve, told.serve),
-            *changes(was.drift, told.drift),
-            *changes(was.train, told.train),
+            *setting_changes(was.serve, told.serve),
+            *setting_changes(was.drift, told.drift),
+            *setting_changes(was.train, told.train),
         ]
         for change in found:
             self._tell(str(change))
-        fixed = {name: getattr(was.serve, name) for name in ServeSettings.names(*FIXED)}
+        fixed = {name: getattr(was.serve, name) for name in ServeSettings.names(*_NEEDS_RESTART)}
         told = replace(told, serve=told.serve.model_copy(update=fixed))
         try:
             if any(
-                change.settings is not TrainSettings and change.effect not in FIXED
+                change.settings is not TrainSettings and change.effect not in _NEEDS_RESTART
                 for change in found
             ):
                 local.put(self._platform, told.serve, told.drift, self._home)
         except VigilError as error:
             self._tell(f"settings are not taken: {error.message}")
-            self._stamp = AGAIN
+            self._stamp = _RETRY_STAMP
             return
         self._told = told
 

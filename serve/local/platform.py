@@ -65,7 +65,7 @@ def running(
     """
     home.create()
     with _only_one(home), _short_folder() as sockets:
-        found = ports.find(settings.port, settings.host)
+        found = ports.choose_ports(settings.port, settings.host)
         platform = _describe(settings, home, found)
         with reaper.guarded(platform.id):
             try:

@@ -33,7 +33,7 @@ class Ports:
     grpc: int
 
 
-def find(http: int, host: str) -> Ports:
+def choose_ports(http: int, host: str) -> Ports:
     """Ports for a platform that serves on `http`; raises PlatformError, saying who holds it, when that is taken."""
     try:
         _bind(http, host)

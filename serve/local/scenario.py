@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from serve.local.simulate import Drift, DriftKind, write
+from serve.local.simulate import Drift, DriftKind, write_records
 from serve.stream import kinesis
 from serve.stream.cli import aws
 from serve.stream.file_log import LogWriter
@@ -27,7 +27,7 @@ from vigil.errors import DataError
 Count = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 BreakKind = Literal["null", "stuck", "unit", "sign", "swap"]
-BAD: tuple[Callable[[str, list[float]], str], ...] = (
+_BAD_RECORDS: tuple[Callable[[str, list[float]], str], ...] = (
     lambda id_, row: f"not json {id_}",
     lambda id_, row: msgspec.json.encode({"id": id_, "features": row[:-1]}).decode(),
     lambda id_, row: msgspec.json.encode({"id": id_, "features": ["x", *row[1:]]}).decode(),
@@ -35,7 +35,7 @@ BAD: tuple[Callable[[str, list[float]], str], ...] = (
 )
 
 
-class Event(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class ScenarioEvent(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`rows` rows from row `at` on; 0 is to the end.
 
     drift: `how` shift, scale or mix by `size` in `share` of the features
@@ -69,7 +69,7 @@ class Truth(msgspec.Struct):
 class Scenario:
     """The rows of `table`, again and again, as the events change them. Row `i` is the same in every run."""
 
-    def __init__(self, table: Table, events: Iterable[Event]) -> None:
+    def __init__(self, table: Table, events: Iterable[ScenarioEvent]) -> None:
         self._table, self._events = table, list(events)
         self._drifted = {
             e: Drift(e.how or "shift", e.size, e.share, e.seed).apply(table.X)  # type: ignore[arg-type]
@@ -108,13 +108,13 @@ class Scenario:
                 values = self._broken(row, event)
         for event in now:
             if event.kind == "bad" and rng.random() < event.share:
-                line = BAD[int(rng.integers(len(BAD)))](id_, row.tolist())
+                line = _BAD_RECORDS[int(rng.integers(len(_BAD_RECORDS)))](id_, row.tolist())
                 return line.encode(), Truth(id_, i, 0, [*told, "bad"])
         return msgspec.json.encode({"id": id_, "features": values or row.tolist()}), Truth(
             id_, i, label, told
         )
 
-    def _broken(self, row: Floats, event: Event) -> list[Any]:
+    def _broken(self, row: Floats, event: ScenarioEvent) -> list[Any]:
         columns = np.random.default_rng(event.seed).choice(
             len(row), min(2, len(row)), replace=False
         )
@@ -166,12 +166,12 @@ class Replay:
             client = aws("kinesis")
 
             def put(records: list[tuple[str, bytes]]) -> None:
-                kinesis.put(client, where, records)
+                kinesis.put_records(client, where, records)
 
         else:
             raise StreamError(f"--to {target!r}: it must be file:DIR or kinesis:NAME")
         began = time.monotonic()
-        late = write(lambda i: (self.name(i), self.body(i)), rate, put, rows, self.scenario.rate)
+        late = write_records(lambda i: (self.name(i), self.body(i)), rate, put, rows, self.scenario.rate)
         self.close()
         if log is not None:
             log.close("simulated")
@@ -184,9 +184,9 @@ class Replay:
             self._truth.close()
 
 
-def read_events(path: Path) -> list[Event]:
+def read_events(path: Path) -> list[ScenarioEvent]:
     """The events of a file. Raises DataError that says what is wrong."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Event])
+        return msgspec.json.decode(path.read_bytes(), type=list[ScenarioEvent])
     except (OSError, msgspec.DecodeError) as error:
         raise DataError(f"the scenario {path} cannot be read: {error}") from error

@@ -33,7 +33,7 @@ FEATURES = (
     "queue",
 )
 ROWS_PER_DAY = 288  # one row every five minutes
-MOST_AT_ONCE = 500  # records handed to a log in one go
+MAX_RECORDS_AT_ONCE = 500  # records handed to a log in one go
 DriftKind = Literal["shift", "scale", "mix"]
 
 
@@ -146,7 +146,7 @@ class Tally:
         }
 
 
-async def stream(
+async def send_rows(
     url: str,
     row: Callable[[int], Floats | bytes],
     rate: float,
@@ -185,7 +185,7 @@ async def stream(
             await asyncio.gather(*running)
 
 
-def write(
+def write_records(
     records: Callable[[int], tuple[str, bytes]],
     rate: float,
     put: Callable[[list[tuple[str, bytes]]], None],
@@ -201,7 +201,7 @@ def write(
             due += 1 / (rate * times(sent))
             ready.append(records(sent))
             sent += 1
-            if len(ready) == MOST_AT_ONCE:
+            if len(ready) == MAX_RECORDS_AT_ONCE:
                 break
         if ready:
             put(ready)

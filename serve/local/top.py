@@ -23,7 +23,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from serve.local.figures import Samples, figures, samples, share, when
+from serve.local.status_view import Scrape, parse_scrape, percent, timestamp, top_view
 from vigil.errors import PlatformError
 from vigil.service import Named, service_options
 from vigil.settings import HomeSettings
@@ -38,22 +38,22 @@ FEATURES, HALF = 12, 20  # shown; characters of a bar up to the floor
 TIMEOUT_S = 10.0
 
 
-class Source:
+class ServicePoller:
     """Looks at a service, and remembers the looks of the last seconds."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         self.url, self._headers = url.rstrip("/"), headers
-        self._looks: deque[tuple[float, Samples]] = deque(maxlen=LOOKS)
+        self._looks: deque[tuple[float, Scrape]] = deque(maxlen=LOOKS)
 
     def look(self) -> dict[str, Any]:
         """The figures as of now; raises PlatformError when the service does not answer."""
         try:
             status = json.loads(self._get("/drift"))
-            self._looks.append((time.monotonic(), samples(self._get("/metrics").decode())))
+            self._looks.append((time.monotonic(), parse_scrape(self._get("/metrics").decode())))
         except (OSError, ValueError) as error:
             raise PlatformError(f"{self.url} does not answer: {error}") from error
         (then, before), (now, after) = self._looks[0], self._looks[-1]
-        return {"url": self.url, **figures(status, after, before, max(now - then, 1e-3))}
+        return {"url": self.url, **top_view(status, after, before, max(now - then, 1e-3))}
 
     def _get(self, path: str) -> bytes:
         request = urllib.request.Request(self.url + path, headers=self._headers)
@@ -75,7 +75,7 @@ class Source:
 def top(once: bool, service: Named, as_json: bool) -> None:
     """Traffic, latency, anomalies, drift, governor and replicas, live; q or Ctrl-C ends it."""
     asked = service.need(HomeSettings().open())
-    source = Source(asked.url, asked.headers)
+    source = ServicePoller(asked.url, asked.headers)
     if as_json or once or not out.is_terminal:
         source.look()
         time.sleep(ONCE_S)
@@ -88,7 +88,7 @@ def top(once: bool, service: Named, as_json: bool) -> None:
         pass
 
 
-def _live(source: Source) -> None:
+def _live(source: ServicePoller) -> None:
     shown: dict[str, Any] | None = None
     with _keys() as pressed, Live(console=out, screen=True, auto_refresh=False) as live:
         while True:
@@ -142,8 +142,8 @@ def _traffic(found: dict[str, Any]) -> RenderableType:
         ("p99 ms", _number(found["p99_ms"])),
         ("anomalies/s", f"{found['anomalies_per_s']:.2f}"),
         ("anomalies", f"{found['anomalies']:.0f}"),
-        ("alert rate", share(found["alert_rate"])),
-        ("budget", share(found["alert_budget"])),
+        ("alert rate", percent(found["alert_rate"])),
+        ("budget", percent(found["alert_budget"])),
     )
     made = Table(*(name for name, _ in cells), expand=True)
     made.add_row(
@@ -200,7 +200,7 @@ def _events(found: dict[str, Any]) -> RenderableType:
     made = Table.grid(padding=(0, 1))
     for event in found["events"]:
         made.add_row(
-            Text(when(event["at"]), "dim"),
+            Text(timestamp(event["at"]), "dim"),
             Text(plain(event["phase"]), "bold"),
             Text(plain(event["reason"])),
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from serve.settings import ServeSettings
 
-Rows = tuple[
+CapturedRows = tuple[
     str, NDArray[Any], NDArray[Any], list[str]
 ]  # model version, rows [n, d], scores [n], request ids [n]
 
@@ -21,7 +21,7 @@ class Capture:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._batches: deque[Rows] = deque()
+        self._batches: deque[CapturedRows] = deque()
         self._count = 0
         self.dropped = 0
 
@@ -50,7 +50,7 @@ class Capture:
             self._count -= len(oldest[1])
             self.dropped += len(oldest[1])
 
-    def take(self) -> list[Rows]:
+    def take(self) -> list[CapturedRows]:
         """Everything remembered, oldest first; the ring is empty afterwards.
 
         Neighbours of one version become one batch: thousands of small ones cost more to send than they cost to score.
@@ -61,13 +61,13 @@ class Capture:
             for _, batches in groupby(taken, lambda batch: (batch[0], batch[1].shape[1]))
         ]
 
-    def put_back(self, batches: list[Rows]) -> None:
+    def put_back(self, batches: list[CapturedRows]) -> None:
         """Return what could not be delivered; it is older than what has come since, and the first to be dropped."""
         newer = self.take()
         for batch in (*batches, *newer):
             self.add(*batch)
 
 
-def _joined(batches: list[Rows]) -> Rows:
+def _joined(batches: list[CapturedRows]) -> CapturedRows:
     rows, scores = (np.concatenate([batch[part] for batch in batches]) for part in (1, 2))
     return batches[0][0], rows, scores, [request for batch in batches for request in batch[3]]

@@ -14,7 +14,7 @@ from serve.model.vitals import Vitals
 from serve.model.watch import ModelWatch
 from vigil.errors import VigilError
 
-MONITOR = "drift"  # the Serve application of the drift monitor
+MONITOR_APPLICATION = "drift"  # the Serve application of the drift monitor
 MONITOR_TIMEOUT_S = 5.0
 
 
@@ -28,7 +28,7 @@ class Monitor:
     """The drift monitor, as whoever tells it something or asks it sees it."""
 
     def __init__(self, patience_s: float = MONITOR_TIMEOUT_S) -> None:
-        self._application = Application(MONITOR)
+        self._application = Application(MONITOR_APPLICATION)
         self._patience_s = patience_s
 
     async def ask(self, method: str, *args: Any) -> Any:

@@ -10,7 +10,7 @@ import psutil
 
 from serve.metrics import ServeMetrics
 from serve.model.canary import RunningCanary
-from serve.model.capture import Rows
+from serve.model.capture import CapturedRows
 
 
 class Vitals:
@@ -38,7 +38,7 @@ class Vitals:
             if trial is not None:
                 self._count(trial)
 
-    def delivered(self, batches: Iterable[Rows]) -> None:
+    def delivered(self, batches: Iterable[CapturedRows]) -> None:
         """The monitor has these rows."""
         for _, _, scores, _ in batches:
             self._metrics.scores.observe(scores)

@@ -18,7 +18,7 @@ from serve.settings import ServeSettings
 from serve.stream.consumer import Consumer
 from serve.stream.file_log import DeadLetters, FileLog, FileSink
 from serve.stream.kinesis import KinesisSink, KinesisSource
-from serve.stream.leases import DynamoLeases, FileLeases, Leases
+from serve.stream.leases import DynamoLeases, FileLeases, ShardLeases
 from serve.stream.records import Sink, Source, StreamError
 from serve.stream.scorer import HttpScorer, Scorer
 from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook
@@ -73,7 +73,7 @@ def _store(where: str) -> Folder | Bucket:
     return Bucket(aws("s3"), parts.netloc, parts.path)
 
 
-def leases_of(name: str | None, source: str, sinks: list[str], home: Home) -> Leases:
+def leases_of(name: str | None, source: str, sinks: list[str], home: Home) -> ShardLeases:
     """`file:DIR`, `dynamodb:TABLE`, or where None is given a folder beside the output: the two belong together."""
     kind, _, rest = (name or "").partition(":")
     if kind == "dynamodb" and rest:

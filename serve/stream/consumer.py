@@ -21,16 +21,16 @@ from serve.metrics import StreamMetrics
 from serve.model.context import EntityHistory
 from serve.settings import ServeSettings
 from serve.stream.file_log import DeadLetters
-from serve.stream.leases import Checkpoint, Leases
+from serve.stream.leases import Checkpoint, ShardLeases
 from serve.stream.records import (
-    Chunk,
+    RecordBatch,
     DeadLetter,
     Good,
     Id,
-    LostLease,
+    ShardLeaseLost,
     Raw,
     Result,
-    Seen,
+    RecentIds,
     Sink,
     Source,
     dead_letter,
@@ -49,7 +49,7 @@ class _Shard:
     name: str
     checkpoint: Checkpoint
     position: str | None
-    seen: dict[str, Seen]
+    seen: dict[str, RecentIds]
     history: EntityHistory | None
     saved: float
     changed: bool = False
@@ -70,7 +70,7 @@ class Consumer:
         scorer: Scorer,
         sinks: list[Sink],
         dead: DeadLetters,
-        leases: Leases,
+        leases: ShardLeases,
         settings: ServeSettings,
         metrics: StreamMetrics | None = None,
         history: Callable[[], EntityHistory] | None = None,
@@ -101,7 +101,7 @@ class Consumer:
                 if time.monotonic() > shared + self._settings.stream_share_s:
                     try:
                         self._share()
-                    except (OSError, Busy, LostLease) as error:
+                    except (OSError, Busy, ShardLeaseLost) as error:
                         log.warning("shards cannot be shared out now: %s", error)
                     shared = time.monotonic()
                 moved = [self._turn(shard) for shard in list(self._shards.values())]
@@ -139,9 +139,9 @@ class Consumer:
         self.metrics.shards.set(len(self._shards))
 
     def _open(self, name: str, checkpoint: Checkpoint) -> None:
-        seen: dict[str, Seen] = {}
+        seen: dict[str, RecentIds] = {}
         for sink in self._sinks:
-            seen[sink.name] = Seen(self._settings.stream_remember)
+            seen[sink.name] = RecentIds(self._settings.stream_remember)
             seen[sink.name].add(sink.recover(name, checkpoint.states.get(sink.name)))
         self._dead.recover(name, checkpoint.states.get("dead"))
         if not checkpoint.states:  # from the first write on there must be something to recover by
@@ -177,7 +177,7 @@ class Consumer:
             if moved:
                 shard.patience.reset()
             return moved
-        except LostLease as error:
+        except ShardLeaseLost as error:
             log.warning("%s", error)
             self._forget(shard.name)
             return False
@@ -205,9 +205,9 @@ class Consumer:
 
     def _batch(self, shard: _Shard) -> bool:
         began = time.monotonic()
-        chunk = self._source.read(shard.name, shard.position, self._settings.stream_batch)
-        self.metrics.lag.labels(shard.name).set(chunk.lag)
-        done = self._scored(shard, chunk)
+        batch = self._source.read(shard.name, shard.position, self._settings.stream_batch)
+        self.metrics.lag.labels(shard.name).set(batch.lag)
+        done = self._scored(shard, batch)
         if done is None:
             return False
         results, dead, again = done
@@ -215,24 +215,24 @@ class Consumer:
             fresh = [result for result in results if result.id not in shard.seen[sink.name]]
             refused = sink.write(shard.name, fresh) if fresh else []
             shard.seen[sink.name].add(result.id for result in fresh)
-            dead += [_refusal(result, why, sink.name, shard.name, chunk) for result, why in refused]
+            dead += [_refusal(result, why, sink.name, shard.name, batch) for result, why in refused]
         self._count(scored=len(results), duplicate=again, dead=self._dead.write(shard.name, dead))
-        shard.changed |= chunk.position != shard.position or chunk.ended
-        moved = bool(chunk.records) or chunk.position != shard.position
-        shard.position, shard.ended = chunk.position, chunk.ended
-        if chunk.records:
+        shard.changed |= batch.position != shard.position or batch.ended
+        moved = bool(batch.records) or batch.position != shard.position
+        shard.position, shard.ended = batch.position, batch.ended
+        if batch.records:
             self.metrics.batch.observe(time.monotonic() - began)
         return moved
 
     def _scored(
-        self, shard: _Shard, chunk: Chunk
+        self, shard: _Shard, batch: RecordBatch
     ) -> tuple[list[Result], list[DeadLetter], int] | None:
         """Results, dead letters, and how many records came again; None when `stop` came first."""
-        if not chunk.records:
+        if not batch.records:
             return [], [], 0
         if not self._names and not self._ask(self._learn):
             return None
-        good, dead = decode(chunk.records, self._names, shard.name)
+        good, dead = decode(batch.records, self._names, shard.name)
         fresh, again = _unseen(good, list(shard.seen.values()))
         # What is read again passes the history too: the rows behind it need the same past.
         X = shard.history.apply(good.entities, good.X) if shard.history else good.X
@@ -315,7 +315,7 @@ class Consumer:
         try:
             if shard.changed:
                 self._save(shard)
-        except (OSError, Busy, LostLease) as error:
+        except (OSError, Busy, ShardLeaseLost) as error:
             log.warning("%s: no last checkpoint: %s", name, error)
         self._forget(name)
         self._leases.release(name)
@@ -332,7 +332,7 @@ class Consumer:
             self.metrics.records.labels(outcome).inc(n)
 
 
-def _unseen(good: Good, seen: list[Seen]) -> tuple[NDArray[np.intp], int]:
+def _unseen(good: Good, seen: list[RecentIds]) -> tuple[NDArray[np.intp], int]:
     """The records that some sink has not had yet, each id once, and how many are left out."""
     batch: set[Id] = set()
     kept: list[int] = []
@@ -343,10 +343,10 @@ def _unseen(good: Good, seen: list[Seen]) -> tuple[NDArray[np.intp], int]:
     return np.array(kept, np.intp), len(good.ids) - len(kept)
 
 
-def _refusal(result: Result, why: str, sink: str, shard: str, chunk: Chunk) -> DeadLetter:
+def _refusal(result: Result, why: str, sink: str, shard: str, batch: RecordBatch) -> DeadLetter:
     raw = next(
-        (raw for raw in chunk.records if (b'"%s"' % str(result.id).encode()) in raw.data),
-        Raw(chunk.position, b""),
+        (raw for raw in batch.records if (b'"%s"' % str(result.id).encode()) in raw.data),
+        Raw(batch.position, b""),
     )
     letter = dead_letter(raw, shard, f"{sink}: {why}")
     letter.id = result.id

@@ -12,12 +12,12 @@ import msgspec
 
 from serve.stream.records import (
     MAX_RECORD_BYTES,
-    Chunk,
+    RecordBatch,
     DeadLetter,
     Id,
     Raw,
     Result,
-    Seen,
+    RecentIds,
     StreamError,
 )
 
@@ -42,7 +42,7 @@ class FileLog:
             p.name for p in self._folder.iterdir() if p.is_file() and not p.name.startswith(".")
         )
 
-    def read(self, shard: str, position: str | None, most: int) -> Chunk:
+    def read(self, shard: str, position: str | None, most: int) -> RecordBatch:
         start = int(position or 0)
         with (self._folder / shard).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -58,18 +58,18 @@ class FileLog:
             if line := data[at:end].strip():
                 records.append(Raw(str(start + at), line))
             at = end + 1
-        return Chunk(records, str(start + at), float(size - start - at))
+        return RecordBatch(records, str(start + at), float(size - start - at))
 
 
-def _overlong(file: IO[bytes], start: int, size: int, data: bytes) -> Chunk:
+def _overlong(file: IO[bytes], start: int, size: int, data: bytes) -> RecordBatch:
     """A line that is longer than a read: one record, which will be a dead letter, once its end is there."""
     at = start + len(data)
     while block := file.read(READ_BYTES):
         if (end := block.find(b"\n")) >= 0:
             after = at + end + 1
-            return Chunk([Raw(str(start), data)], str(after), float(size - after))
+            return RecordBatch([Raw(str(start), data)], str(after), float(size - after))
         at += len(block)
-    return Chunk([], str(start), float(size - start))
+    return RecordBatch([], str(start), float(size - start))
 
 
 class LogWriter:
@@ -139,7 +139,7 @@ def _torn(path: Path) -> int:
         return size
 
 
-def tail(path: Path, since: int) -> Iterator[bytes]:
+def read_tail(path: Path, since: int) -> Iterator[bytes]:
     """The whole lines from the offset `since` on, and those of some megabytes before it."""
     if not path.exists():
         return
@@ -169,7 +169,7 @@ class FileSink:
     def recover(self, shard: str, state: Any) -> Iterable[Id]:
         self.writer.open(shard)
         return [
-            self._decoder.decode(line).id for line in tail(self.writer.path(shard), int(state or 0))
+            self._decoder.decode(line).id for line in read_tail(self.writer.path(shard), int(state or 0))
         ]
 
     def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
@@ -188,13 +188,13 @@ class DeadLetters:
 
     def __init__(self, folder: Path) -> None:
         self.writer = LogWriter(folder)
-        self._written: dict[str, Seen] = {}
+        self._written: dict[str, RecentIds] = {}
 
     def recover(self, shard: str, state: Any) -> None:
         """Learn from the file what was written since the checkpoint."""
         self.writer.open(shard)
-        lines = tail(self.writer.path(shard), int(state or 0))
-        self._written[shard] = Seen(REMEMBERED_LETTERS)
+        lines = read_tail(self.writer.path(shard), int(state or 0))
+        self._written[shard] = RecentIds(REMEMBERED_LETTERS)
         self._written[shard].add(
             msgspec.json.decode(line, type=DeadLetter).position for line in lines
         )

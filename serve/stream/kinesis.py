@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 
-from serve.stream.records import Chunk, Id, Raw, Result, StreamError
+from serve.stream.records import RecordBatch, Id, Raw, Result, StreamError
 from serve.stream.scorer import Busy, Patience
 
 READ_PAUSE_S = 0.25  # a shard allows five reads a second
 PUT_RECORDS, PUT_BYTES = 500, 4 * 2**20  # of one PutRecords call; Kinesis takes 5 MiB
 CLOCKS_MS = 60_000  # by which our clock may be wrong
-RETRIES = 10
-AGAIN = {
+MAX_PUT_ATTEMPTS = 10
+RETRYABLE_ERRORS = {
     "ProvisionedThroughputExceededException",
     "LimitExceededException",
     "InternalFailure",
@@ -37,7 +37,7 @@ def translated(stream: str) -> Iterator[None]:
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in AGAIN or status >= 500:
+        if code in RETRYABLE_ERRORS or status >= 500:
             raise Busy(f"{stream}: {error}") from error
         raise StreamError(
             f"{stream}: {error}. Does it exist, and may this identity use it?"
@@ -73,13 +73,13 @@ class KinesisSource:
             )
         ]
 
-    def read(self, shard: str, position: str | None, most: int) -> Chunk:
+    def read(self, shard: str, position: str | None, most: int) -> RecordBatch:
         at = position or ""
         if (
             time.monotonic() < self._rest.get(shard, 0.0)
             and self._iterators.get(shard, ("",))[0] == at
         ):
-            return Chunk([], at, 0.0)
+            return RecordBatch([], at, 0.0)
         with translated(self._stream):
             iterator = self._iterator(shard, at)
             try:
@@ -96,7 +96,7 @@ class KinesisSource:
         lag = float(got.get("MillisBehindLatest", 0))
         if not records and not lag:
             self._rest[shard] = time.monotonic() + READ_PAUSE_S
-        return Chunk(records, after, lag, ended=not following)
+        return RecordBatch(records, after, lag, ended=not following)
 
     def _iterator(self, shard: str, at: str) -> str:
         known, iterator = self._iterators.get(shard, ("", ""))
@@ -150,7 +150,7 @@ class KinesisSink:
             iterator = got.get("NextShardIterator")
 
     def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
-        put(
+        put_records(
             self._client,
             self._stream,
             [(str(result.id), msgspec.json.encode(result)) for result in results],
@@ -164,7 +164,7 @@ class KinesisSink:
         """Nothing is held back."""
 
 
-def put(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None:
+def put_records(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None:
     """Put (partition key, data) in order, as large calls as Kinesis takes; what it refuses for now is tried again.
 
     Raises Busy when it refuses for long.
@@ -183,7 +183,7 @@ def put(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None:
 
 def _put_all(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None:
     patience, left = Patience(), [{"PartitionKey": key, "Data": data} for key, data in entries]
-    for _ in range(RETRIES):
+    for _ in range(MAX_PUT_ATTEMPTS):
         with translated(stream):
             answer = client.put_records(StreamName=stream, Records=left)
         if not answer["FailedRecordCount"]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import quote, unquote
 
-from serve.stream.records import LostLease
+from serve.stream.records import ShardLeaseLost
 from vigil.home import write_json
 
 
@@ -25,7 +25,7 @@ class Checkpoint:
     history: Any = None
 
 
-class Leases(Protocol):
+class ShardLeases(Protocol):
     """Shards are shared out: each belongs to one consumer at a time."""
 
     def acquire(self, shard: str) -> Checkpoint | None:
@@ -33,7 +33,7 @@ class Leases(Protocol):
         ...
 
     def save(self, shard: str, checkpoint: Checkpoint) -> None:
-        """Keep the checkpoint. Raises LostLease when the shard is no longer ours."""
+        """Keep the checkpoint. Raises ShardLeaseLost when the shard is no longer ours."""
         ...
 
     def release(self, shard: str) -> None:
@@ -58,7 +58,7 @@ class Leases(Protocol):
 
 
 class FileLeases:
-    """Leases of one machine: a file lock ends with its process, however that ends, and at no other time.
+    """ShardLeases of one machine: a file lock ends with its process, however that ends, and at no other time.
 
     A consumer that is stopped (SIGSTOP) therefore keeps its shards: nobody writes beside it when it wakes.
     """
@@ -127,7 +127,7 @@ def _locked(path: Path) -> IO[str] | None:
 
 
 class DynamoLeases:
-    """Leases of a cluster: items of a DynamoDB table (partition key `key`, a string).
+    """ShardLeases of a cluster: items of a DynamoDB table (partition key `key`, a string).
 
     No clock is compared with another: a lease is free when its counter has stood still for `seconds` of our own clock, and
     every change is conditional on the counter that we saw. Source: the lease table of the Kinesis Client Library.
@@ -152,21 +152,21 @@ class DynamoLeases:
         checkpoint = json.loads(found["checkpoint"]["S"]) if found else {}
         try:
             self._put(key, self._id, counter, checkpoint)
-        except LostLease:
+        except ShardLeaseLost:
             return None
         self._held[shard] = counter + 1
         return Checkpoint(**checkpoint)
 
     def save(self, shard: str, checkpoint: Checkpoint) -> None:
         if shard not in self._held:
-            raise LostLease(f"the lease of {shard} is lost")
+            raise ShardLeaseLost(f"the lease of {shard} is lost")
         self._change(shard, self._id, asdict(checkpoint))
 
     def release(self, shard: str) -> None:
         if shard in self._held:
             try:
                 self._change(shard, "")
-            except LostLease:
+            except ShardLeaseLost:
                 return
             del self._held[shard]
 
@@ -177,7 +177,7 @@ class DynamoLeases:
         for shard in list(self._held):
             try:
                 self._change(shard, self._id)
-            except LostLease:
+            except ShardLeaseLost:
                 continue  # forgotten: the next save says so
         item = {
             "key": {"S": self._key("consumer", self._id)},
@@ -236,10 +236,10 @@ class DynamoLeases:
         return time.monotonic() > since + self._seconds
 
     def _change(self, shard: str, owner: str, checkpoint: dict[str, Any] | None = None) -> None:
-        """Write our item if it is still ours, else forget it and raise LostLease."""
+        """Write our item if it is still ours, else forget it and raise ShardLeaseLost."""
         try:
             self._put(self._key("shard", shard), owner, self._held[shard], checkpoint)
-        except LostLease:
+        except ShardLeaseLost:
             del self._held[shard]
             raise
         self._held[shard] += 1
@@ -264,4 +264,4 @@ class DynamoLeases:
                 ExpressionAttributeValues=values,
             )
         except self._client.exceptions.ConditionalCheckFailedException as error:
-            raise LostLease(f"another consumer has {key}") from error
+            raise ShardLeaseLost(f"another consumer has {key}") from error

@@ -24,7 +24,7 @@ class StreamError(VigilError):
     """The stream cannot go on: the message says what to do."""
 
 
-class LostLease(VigilError):
+class ShardLeaseLost(VigilError):
     """Another consumer has this shard now; what it does from here on is its own."""
 
 
@@ -37,7 +37,7 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class RecordBatch:
     """What one read gave. `position` is where the next one starts; `lag` is how much is still unread, in the source's unit
     (bytes of a file log, milliseconds of Kinesis); `ended`: a closed shard that is read to its end."""
 
@@ -73,7 +73,7 @@ class Source(Protocol):
         """The shards that may be read now: a child of a resharding only once its parents are among the `finished`."""
         ...
 
-    def read(self, shard: str, position: str | None, most: int) -> Chunk:
+    def read(self, shard: str, position: str | None, most: int) -> RecordBatch:
         """At most `most` records from `position` on; no record is no error. Raises StreamError."""
         ...
 
@@ -92,7 +92,7 @@ class Sink(Protocol):
         ...
 
     def flush(self, shard: str) -> Any:
-        """Make all that was written durable, and return the state for the checkpoint. Raises LostLease."""
+        """Make all that was written durable, and return the state for the checkpoint. Raises ShardLeaseLost."""
         ...
 
     def close(self, shard: str) -> None:
@@ -177,7 +177,7 @@ def readable_id(data: bytes) -> Id | None:
         return None
 
 
-class Seen:
+class RecentIds:
     """The ids of the last `most` to 2 x `most` results: bounded memory, in two generations."""
 
     def __init__(self, most: int) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vigil.arrays import Floats
 from vigil.errors import VigilError
 
-LENGTH = "inference-header-content-length"
+_LENGTH_HEADER = "inference-header-content-length"
 FIRST_WAIT_S, MOST_WAIT_S = 0.05, 10.0
 
 
@@ -88,7 +88,7 @@ class HttpScorer:
             "parameters": {"binary_data_size": len(data)},
         }
         head = msgspec.json.encode({"inputs": [tensor], "parameters": {"binary_data_output": True}})
-        headers = {"content-type": "application/octet-stream", LENGTH: str(len(head))}
+        headers = {"content-type": "application/octet-stream", _LENGTH_HEADER: str(len(head))}
         body, length = self._ask("POST", self._path, head + data, headers)
         if length is None:
             raise VigilError(f"{self._path} did not answer in binary: is this Vigil's service?")
@@ -119,7 +119,7 @@ class HttpScorer:
                 f"the service at {self._parts.netloc} does not answer: {error or type(error).__name__}"
             ) from error
         if status == 200:
-            length = answer.getheader(LENGTH)
+            length = answer.getheader(_LENGTH_HEADER)
             return text, int(length) if length else None
         told = f"{path} answered {status}: {text[:500].decode(errors='replace')}"
         if status in (408, 425, 429) or status >= 500:

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from serve.stream.kinesis import translated
-from serve.stream.records import Id, LostLease, Result, StreamError
+from serve.stream.records import Id, ShardLeaseLost, Result, StreamError
 from serve.stream.scorer import Patience
 
 RECENT_OBJECTS = 20  # whose ids are read when a shard is taken up
@@ -31,7 +31,7 @@ class Folder:
         self._root = root
 
     def put(self, key: str, data: bytes) -> None:
-        """Raises LostLease when the object is there."""
+        """Raises ShardLeaseLost when the object is there."""
         path = self._root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -42,7 +42,7 @@ class Folder:
         try:
             os.link(temporary, path)  # unlike a rename, refuses to replace
         except FileExistsError as error:
-            raise LostLease(f"{path} is there: another consumer wrote it") from error
+            raise ShardLeaseLost(f"{path} is there: another consumer wrote it") from error
         finally:
             temporary.unlink()
 
@@ -72,7 +72,7 @@ class Bucket:
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") not in FORBIDDEN:
                     raise
-                raise LostLease(
+                raise ShardLeaseLost(
                     f"s3://{self._bucket}/{self._prefix}{key} is there: another consumer wrote it"
                 ) from error
 

@@ -27,7 +27,7 @@ def traffic(rate: float, seconds: float) -> list[dict[str, Any]]:
         rows = rows[:, [i % rows.shape[1] for i in range(len(names))]]
     tally, began = Tally(), time.monotonic()
     ends = began + seconds
-    loop = simulate.stream(
+    loop = simulate.send_rows(
         platform.url,
         lambda i: rows[i % len(rows)],
         rate,

@@ -101,7 +101,7 @@ class World:
         """Requests at `rate` a second for the length of the block."""
         tally, stop = Tally(), threading.Event()
         row = (lambda _: body) if body else (lambda i: self.rows[i % len(self.rows)])
-        task = simulate.stream(
+        task = simulate.send_rows(
             self.vigil.url, row, rate, tally, lambda _: stop.is_set(), connections=connections
         )
         thread = threading.Thread(target=lambda: asyncio.run(task))

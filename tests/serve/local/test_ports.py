@@ -44,26 +44,26 @@ def every(found: Ports) -> list[int]:
 
 def test_a_port_in_use_is_refused_and_its_holder_named() -> None:
     with listening(0) as (port,), pytest.raises(PlatformError) as caught:
-        ports.find(port, "127.0.0.1")
+        ports.choose_ports(port, "127.0.0.1")
     assert f"port {port} is in use by pid {os.getpid()} (" in caught.value.message
     assert "--port" in caught.value.message
 
 
 def test_the_wanted_port_is_given() -> None:
     port = free()
-    assert ports.find(port, "127.0.0.1").http == port
+    assert ports.choose_ports(port, "127.0.0.1").http == port
 
 
 def test_what_a_first_platform_listens_on_is_not_given_to_a_second() -> None:
-    first = ports.find(free(), "127.0.0.1")
+    first = ports.choose_ports(free(), "127.0.0.1")
     with listening(*set(every(first))):
-        second = ports.find(free(), "127.0.0.1")
+        second = ports.choose_ports(free(), "127.0.0.1")
     assert not set(every(first)) & set(every(second))
 
 
 def test_well_known_ports_are_kept_where_they_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_free", lambda port, host="": port != 5000)
-    found = ports.find(8000, "127.0.0.1")
+    found = ports.choose_ports(8000, "127.0.0.1")
     assert found.dashboard == 8265
     assert found.tracking != 5000
 
@@ -71,7 +71,7 @@ def test_well_known_ports_are_kept_where_they_are_free(monkeypatch: pytest.Monke
 def test_no_free_range_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_free", lambda port, host="": not 20_000 <= port < 32_000)
     with pytest.raises(PlatformError, match="no 64 free ports in a row"):
-        ports.find(8000, "127.0.0.1")
+        ports.choose_ports(8000, "127.0.0.1")
 
 
 def test_a_well_known_port_as_http_is_not_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:

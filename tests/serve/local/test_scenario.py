@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve.local.scenario import Event, Replay, Scenario, read_events
-from serve.local.simulate import telemetry, write
+from serve.local.scenario import ScenarioEvent, Replay, Scenario, read_events
+from serve.local.simulate import telemetry, write_records
 from vigil.errors import DataError
 
 TABLE = telemetry(500, seed=3, anomaly_rate=0.0)
@@ -27,8 +27,8 @@ def test_without_events_the_table_comes_again_and_again() -> None:
 
 
 def test_an_event_begins_and_ends_where_it_says() -> None:
-    bursts = [Event("burst", 10, 5, size=10.0), Event("burst", 12, 1, size=2.0)]
-    scenario = Scenario(TABLE, [Event("drift", 100, 50, "shift", 5.0), *bursts])
+    bursts = [ScenarioEvent("burst", 10, 5, size=10.0), ScenarioEvent("burst", 12, 1, size=2.0)]
+    scenario = Scenario(TABLE, [ScenarioEvent("drift", 100, 50, "shift", 5.0), *bursts])
     changed = [i for i in range(200) if (features(scenario, i) != TABLE.X[i]).any()]
     assert changed == list(range(100, 150))
     assert [scenario.rate(i) for i in (9, 10, 12, 15)] == [1.0, 10.0, 20.0, 1.0]
@@ -39,14 +39,14 @@ def test_an_event_begins_and_ends_where_it_says() -> None:
     ("how", "columns"), [("null", 1), ("stuck", 1), ("unit", 1), ("sign", 1), ("swap", 2)]
 )
 def test_a_break_spoils_its_column_in_every_row(how: str, columns: int) -> None:
-    scenario = Scenario(TABLE, [Event("break", 10, how=how, seed=4)])  # type: ignore[arg-type]
+    scenario = Scenario(TABLE, [ScenarioEvent("break", 10, how=how, seed=4)])  # type: ignore[arg-type]
     spoiled = {tuple(np.flatnonzero(features(scenario, i) != TABLE.X[i])) for i in range(11, 60)}
     assert len(spoiled) == 1
     assert len(spoiled.pop()) == columns
 
 
 def test_bad_records_and_anomalies_are_as_many_as_asked_and_written_down(tmp_path: Path) -> None:
-    events = [Event("bad", share=0.1), Event("anomaly", share=0.05, size=8.0)]
+    events = [ScenarioEvent("bad", share=0.1), ScenarioEvent("anomaly", share=0.05, size=8.0)]
     replay = Replay(Scenario(TABLE, events), tmp_path / "truth.jsonl")
     records = [replay.body(i) for i in range(2000)]
     replay.close()
@@ -70,7 +70,7 @@ def test_bad_records_and_anomalies_are_as_many_as_asked_and_written_down(tmp_pat
 
 
 def test_records_go_to_a_log_at_their_rate(tmp_path: Path) -> None:
-    replay = Replay(Scenario(TABLE, [Event("burst", 50, size=10.0)]))
+    replay = Replay(Scenario(TABLE, [ScenarioEvent("burst", 50, size=10.0)]))
     told = replay.write_to(f"file:{tmp_path / 'log'}", rate=500, rows=300)
     lines = (tmp_path / "log" / "simulated.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [replay.name(i) for i in range(300)]
@@ -79,7 +79,7 @@ def test_records_go_to_a_log_at_their_rate(tmp_path: Path) -> None:
 
 
 def test_a_slow_log_delays_what_follows_and_it_is_told() -> None:
-    late = write(
+    late = write_records(
         lambda i: (str(i), b""), 1000, lambda records: time.sleep(0.002 * len(records)), 100
     )
     assert late == pytest.approx(0.1, abs=0.08)

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 from sklearn.metrics import roc_auc_score
 
-from serve.local.simulate import FEATURES, Drift, Tally, stream, telemetry
+from serve.local.simulate import FEATURES, Drift, Tally, send_rows, telemetry
 from train.model.fit import fit_part
 
 
@@ -101,7 +101,7 @@ async def test_a_stream_keeps_its_rate_counts_failures_and_stops(
 ) -> None:
     server, url = service
     tally, began = Tally(), time.monotonic()
-    await stream(url, lambda i: np.array([-1.0 if i < 10 else 1.0, i]), 100, tally, until_sent(60))
+    await send_rows(url, lambda i: np.array([-1.0 if i < 10 else 1.0, i]), 100, tally, until_sent(60))
     assert 0.55 <= time.monotonic() - began < 5
     assert sorted(row[1] for row in server.got) == list(range(60))
     assert (tally.rows, tally.failed) == (60, 15)
@@ -113,7 +113,7 @@ async def test_a_stream_keeps_its_rate_counts_failures_and_stops(
 
 async def test_a_service_that_is_away_fails_every_row() -> None:
     tally = Tally()
-    await stream(
+    await send_rows(
         f"http://127.0.0.1:{unused_port()}", lambda _: np.zeros(2), 500, tally, until_sent(5)
     )
     assert (tally.rows, tally.failed, len(tally.latency)) == (5, 5, 5)

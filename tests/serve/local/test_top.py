@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from serve.local.figures import figures, quantile, samples, told
+from serve.local.status_view import histogram_quantile, parse_scrape, status_lines, top_view
 from serve.local.top import HALF, bar, frame, top
 from serve.metrics import ServeMetrics, collect_metrics, render_exposition
 from tests.running import ROOT
@@ -81,7 +81,7 @@ def counted(requests: int, seconds: float = 0.002) -> str:
 
 
 def test_rates_and_latency_are_of_what_came_between_two_looks() -> None:
-    found = figures(STATUS, samples(counted(120)), samples(counted(20, seconds=1.0)), 10.0)
+    found = top_view(STATUS, parse_scrape(counted(120)), parse_scrape(counted(20, seconds=1.0)), 10.0)
     assert (found["requests_per_s"], found["refused_per_s"], found["rows_per_s"]) == (10, 1, 30)
     assert (found["anomalies_per_s"], found["anomalies"]) == (5, 60)
     assert found["alert_rate"] == 0.05
@@ -91,7 +91,7 @@ def test_rates_and_latency_are_of_what_came_between_two_looks() -> None:
 
 
 def test_a_monitor_that_begins_anew_gives_no_negative_rates() -> None:
-    found = figures({}, samples(counted(10)), samples(counted(50)), 1.0)
+    found = top_view({}, parse_scrape(counted(10)), parse_scrape(counted(50)), 1.0)
     assert (found["requests_per_s"], found["rows_per_s"], found["p99_ms"], found["features"]) == (
         0,
         0,
@@ -105,12 +105,12 @@ def test_a_monitor_that_begins_anew_gives_no_negative_rates() -> None:
 
 @pytest.mark.parametrize(("q", "expected"), [(0.25, 0.5), (0.5, 0.75), (0.95, 2.0), (1.0, 2.0)])
 def test_quantiles_are_those_of_prometheus(q: float, expected: float) -> None:
-    assert quantile(q, {0.5: 10, 1.0: 30, 2.0: 38, math.inf: 40}) == pytest.approx(expected)
+    assert histogram_quantile(q, {0.5: 10, 1.0: 30, 2.0: 38, math.inf: 40}) == pytest.approx(expected)
 
 
 def test_of_nothing_there_is_no_quantile() -> None:
-    assert quantile(0.5, {}) is None
-    assert quantile(0.5, {1.0: 0, math.inf: 0}) is None
+    assert histogram_quantile(0.5, {}) is None
+    assert histogram_quantile(0.5, {1.0: 0, math.inf: 0}) is None
 
 
 def test_a_bar_reaches_its_mark_at_the_floor() -> None:
@@ -121,7 +121,7 @@ def test_a_bar_reaches_its_mark_at_the_floor() -> None:
 
 
 def test_status_says_what_a_person_asks() -> None:
-    lines = list(told(STATUS))
+    lines = list(status_lines(STATUS))
     assert lines[0] == "desired version 3; lagging: b"
     assert "canary 4 answers 25% of the requests" in lines
     assert "alerts: 5.00% of the last window's rows; the budget is 1.00%" in lines
@@ -134,7 +134,7 @@ def test_status_says_what_a_person_asks() -> None:
 
 
 def test_status_with_every_part_away() -> None:
-    assert list(told(dict.fromkeys(STATUS))) == [
+    assert list(status_lines(dict.fromkeys(STATUS))) == [
         "desired version none; lagging: none",
         "drift: no full window yet",
     ]

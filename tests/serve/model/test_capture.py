@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.model.capture import Capture, Rows
+from serve.model.capture import Capture, CapturedRows
 
 
 def fill(ring: Capture, sizes: list[int], first: int = 0) -> int:
@@ -17,7 +17,7 @@ def fill(ring: Capture, sizes: list[int], first: int = 0) -> int:
     return first
 
 
-def numbers(batches: list[Rows]) -> list[float]:
+def numbers(batches: list[CapturedRows]) -> list[float]:
     """Of the rows, whose scores and requests must be their own."""
     for _, rows, scores, requests in batches:
         assert (

@@ -21,7 +21,7 @@ from serve.stream.cli import build_consumer, source_of
 from serve.stream.consumer import Consumer
 from serve.stream.file_log import DeadLetters, FileLog, FileSink, LogWriter
 from serve.stream.leases import FileLeases
-from serve.stream.records import MAX_RECORD_BYTES, Raw, Seen, StreamError, decode, readable_id
+from serve.stream.records import MAX_RECORD_BYTES, Raw, RecentIds, StreamError, decode, readable_id
 from serve.stream.scorer import HttpScorer, Refused, Scored
 from tests.scoring import ScoringServer, scoring, small_model
 from vigil.home import Home
@@ -388,7 +388,7 @@ def test_the_id_of_a_torn_record_is_read(key: str) -> None:
 
 
 def test_seen_forgets_the_oldest_only() -> None:
-    seen = Seen(10)
+    seen = RecentIds(10)
     for i in range(100):
         seen.add([i])
     assert all(i in seen for i in range(90, 100))

@@ -20,9 +20,9 @@ from moto.server import ThreadedMotoServer
 from serve.settings import ServeSettings
 from serve.stream.consumer import Consumer
 from serve.stream.file_log import DeadLetters, FileSink
-from serve.stream.kinesis import KinesisSink, KinesisSource, put
+from serve.stream.kinesis import KinesisSink, KinesisSource, put_records
 from serve.stream.leases import Checkpoint, DynamoLeases, FileLeases
-from serve.stream.records import LostLease, Result, Sink
+from serve.stream.records import ShardLeaseLost, Result, Sink
 from serve.stream.scorer import Scored
 from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook, signature
 
@@ -142,7 +142,7 @@ def test_resharding_1_4_2_loses_nothing_and_keeps_the_order_of_each_key(
                 )
             )
             sequence[key] += 1
-        put(kinesis, stream, entries)
+        put_records(kinesis, stream, entries)
 
     def read() -> None:
         Consumer(
@@ -211,7 +211,7 @@ def test_leases_of_a_cluster_are_taken_over_when_their_holder_is_silent_and_fenc
     assert two.acquire("a") is None  # its holder lives
     time.sleep(0.25)
     assert two.acquire("a") == Checkpoint("17", states={"x": 1})
-    with pytest.raises(LostLease):
+    with pytest.raises(ShardLeaseLost):
         one.save("a", Checkpoint("18"))
     two.save("a", Checkpoint("19", ended=True))
     two.release("a")
@@ -252,14 +252,14 @@ def test_what_the_output_has_is_not_written_again(aws: Any, tmp_path: Path, kind
             return ParquetSink(stores[kind]())
         return KinesisSink(kinesis, results) if kind == "kinesis" else FileSink(tmp_path / "out")
 
-    put(
+    put_records(
         kinesis,
         source,
         [(f"k{i}", json.dumps({"id": f"r{i}", "features": [i]}).encode()) for i in range(100)],
     )
     assert run(KinesisSource(kinesis, source), sink(), tmp_path)["scored"] == 100
     crash_before_checkpoint(tmp_path)
-    put(
+    put_records(
         kinesis,
         source,
         [(f"k{i}", json.dumps({"id": f"r{i}", "features": [i]}).encode()) for i in range(100, 130)],
@@ -309,7 +309,7 @@ def test_an_object_is_not_replaced_by_a_consumer_that_has_lost_its_shard(
         assert list(sink.recover("s", None)) == []
         sink.write("s", [Result("a", 0.5, 1, "1")])
     assert new.flush("s") == 1
-    with pytest.raises(LostLease):
+    with pytest.raises(ShardLeaseLost):
         old.flush("s")
 
 

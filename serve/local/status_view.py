@@ -9,20 +9,20 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-Samples = dict[str, dict[tuple[str, ...], float]]  # by name and label values
-EVENTS = 6
+Scrape = dict[str, dict[tuple[str, ...], float]]  # by name and label values
+_MAX_EVENTS = 6
 
 
-def samples(text: str) -> Samples:
+def parse_scrape(text: str) -> Scrape:
     """The samples of a Prometheus exposition."""
-    found: Samples = {}
+    found: Scrape = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
     return found
 
 
-def quantile(q: float, buckets: Mapping[float, float]) -> float | None:
+def histogram_quantile(q: float, buckets: Mapping[float, float]) -> float | None:
     """The q-quantile of a histogram, cumulative counts by upper bound, as Prometheus' histogram_quantile gives it."""
     bounds = sorted(buckets)
     if not bounds or buckets[bounds[-1]] <= 0:
@@ -40,8 +40,8 @@ def quantile(q: float, buckets: Mapping[float, float]) -> float | None:
     return low
 
 
-def figures(
-    status: Mapping[str, Any], now: Samples, before: Samples, seconds: float
+def top_view(
+    status: Mapping[str, Any], now: Scrape, before: Scrape, seconds: float
 ) -> dict[str, Any]:
     """Traffic and latency over the `seconds` between both looks, and the state as of now; all of it JSON."""
     gone = {
@@ -62,8 +62,8 @@ def figures(
         "rows_per_s": max(0.0, _sum(gone, "vigil_rows_scored_total")) / seconds,
         "anomalies_per_s": max(0.0, _sum(gone, "vigil_anomalies_total")) / seconds,
         "anomalies": _sum(now, "vigil_anomalies_total"),
-        "p50_ms": _ms(quantile(0.5, buckets)),
-        "p99_ms": _ms(quantile(0.99, buckets)),
+        "p50_ms": _ms(histogram_quantile(0.5, buckets)),
+        "p99_ms": _ms(histogram_quantile(0.99, buckets)),
         "alert_rate": scores.get("alert_rate"),
         "alert_budget": status.get("alert_budget"),
         "model_version": status.get("model_version"),
@@ -82,12 +82,12 @@ def figures(
         "lagging": status.get("lagging") or [],
         "events": [
             {key: e.get(key) for key in ("at", "phase", "reason")}
-            for e in (status.get("timeline") or [])[-EVENTS:]
+            for e in (status.get("timeline") or [])[-_MAX_EVENTS:]
         ],
     }
 
 
-def _sum(found: Samples, name: str) -> float:
+def _sum(found: Scrape, name: str) -> float:
     return sum(found.get(name, {}).values())
 
 
@@ -99,7 +99,7 @@ def _furthest(status: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(status.get("features") or [], key=lambda f: f["floor"] / max(f["ks"], 1e-12))
 
 
-def told(found: Mapping[str, Any]) -> Iterator[str]:
+def status_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """What `vigil status` says in words; `found` is what the parts answered, None where one is away."""
     yield f"desired version {found['desired_version'] or 'none'}; lagging: {', '.join(found['lagging'] or []) or 'none'}"
     for replica in found["replicas"] or []:
@@ -109,19 +109,19 @@ def told(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"canary {canary['version']} answers {canary['share']:.0%} of the requests"
     yield f"drift: {found['verdict']['sentence'] if found['verdict'] else 'no full window yet'}"
     if found["scores"]:
-        rate, budget = share(found["scores"]["alert_rate"]), share(found["alert_budget"])
+        rate, budget = percent(found["scores"]["alert_rate"]), percent(found["alert_budget"])
         yield f"alerts: {rate} of the last window's rows; the budget is {budget}"
     if governor := found["governor"]:
         left = f"{governor['retrains_left']} retrainings left today"
         yield f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {left}"
     if last := found["last_retraining"]:
-        yield f"last retraining: {last['outcome']} at {when(last['at'])}: {last['reason']}; its cause: {last['cause']}"
+        yield f"last retraining: {last['outcome']} at {timestamp(last['at'])}: {last['reason']}; its cause: {last['cause']}"
 
 
-def share(value: float | None) -> str:
+def percent(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.2%}"
 
 
-def when(at: float | None) -> str:
+def timestamp(at: float | None) -> str:
     """A Unix time in words, empty for none."""
     return "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
