@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from drift.settings import DriftSettings
 from serve.local import follow
-from serve.local.follow import read
+from serve.local.follow import read_settings
 from serve.local.show_settings import settings
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
@@ -81,7 +81,7 @@ def test_another_file_is_named_by_a_variable(
 def test_a_wrong_file_is_refused(home: Path, text: str, complaint: str) -> None:
     say(home, text)
     with pytest.raises(BadSettings, match=complaint):
-        read()
+        read_settings()
 
 
 def test_the_mistakes_of_all_rooms_are_told_at_once_by_the_names_that_were_used(
@@ -91,13 +91,13 @@ def test_the_mistakes_of_all_rooms_are_told_at_once_by_the_names_that_were_used(
     monkeypatch.setenv("VIGIL_SERVE_PORT", "eighty")
     monkeypatch.setenv("VIGIL_SERVE_LINKS", "{")
     with pytest.raises(BadSettings) as refused:
-        read()
+        read_settings()
     assert len(refused.value.lines) == 3  # links stop the reading of what is beside them
     for told in ('"links"', "drift.alpha = 3", "train.seed = -1"):
         assert told in refused.value.message
     monkeypatch.delenv("VIGIL_SERVE_LINKS")
     with pytest.raises(BadSettings, match="VIGIL_SERVE_PORT = 'eighty'"):
-        read()
+        read_settings()
 
 
 def test_a_secret_is_read_anew_from_its_file_and_never_shown(
@@ -110,7 +110,7 @@ def test_a_secret_is_read_anew_from_its_file_and_never_shown(
     (folder / "VIGIL_DRIFT_GITHUB_TOKEN").write_text(f"{CANARY}\n")
     (folder / "VIGIL_SERVE_STREAM_WEBHOOK_SECRET").write_text(CANARY)
     assert DriftSettings.secret_now("github_token").get_secret_value() == CANARY
-    found = read()
+    found = read_settings()
     assert found.serve.stream_webhook_secret.get_secret_value() == CANARY
     for room in (found.serve, found.drift, found.train):
         assert CANARY not in json.dumps([room.at_start(), room.live()])
@@ -166,9 +166,9 @@ def test_the_github_backend_is_refused_without_a_token_before_anything_starts(
     with pytest.raises(
         BadSettings, match=r"drift\.backend = 'github': it needs a token .*VIGIL_DRIFT_GITHUB_TOKEN"
     ):
-        read()
+        read_settings()
     monkeypatch.setenv("VIGIL_DRIFT_GITHUB_TOKEN", CANARY)
-    assert read().drift.backend == "github"
+    assert read_settings().drift.backend == "github"
 
 
 def test_what_serve_could_not_take_is_tried_again(
@@ -182,7 +182,7 @@ def test_what_serve_could_not_take_is_tried_again(
         taken.append(serve.max_rows)
 
     monkeypatch.setattr(follow.local, "put", put)
-    followed = follow.Followed(cast(Any, None), cast(Any, None), read().serve, told.append)
+    followed = follow.SettingsFollower(cast(Any, None), cast(Any, None), read_settings().serve, told.append)
     say(home, "serve: {maxRows: 3}")
     followed.look()
     assert told == ["serve.maxRows: 50000 -> 3 (reconfigure)", "settings are not taken: it is away"]
