@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from serve.local import platform as local
-from serve.local.status_view import status_lines, timestamp
 from serve.local.follow import SettingsFollower, read_settings
+from serve.local.status_view import status_lines, timestamp
 from serve.settings import ServeSettings
 from serve.stream.cli import consume
 from vigil.errors import PlatformError
@@ -172,7 +172,7 @@ def stream(
     if ctx.invoked_subcommand is not None:
         return
     from serve.local import demo, simulate
-    from serve.local.scenario import Replay, ScenarioEvent, Scenario, read_events
+    from serve.local.scenario import Replay, Scenario, ScenarioEvent, read_events
 
     events = read_events(scenario) if scenario else []
     if drift_after is not None:

@@ -14,7 +14,10 @@ from vigil.errors import VigilError
 from vigil.home import Home, Platform
 from vigil.options import BadSettings, Effect, RoomSettings, read_all, settings_file
 
-_RETRY_STAMP = (-1, -1)  # the stamp of no file: what Serve could not take is tried again at the next look
+_RETRY_STAMP = (
+    -1,
+    -1,
+)  # the stamp of no file: what Serve could not take is tried again at the next look
 _NEEDS_RESTART = (
     Effect.SECOND_CLUSTER,
     Effect.REPLACEMENT,

@@ -171,7 +171,9 @@ class Replay:
         else:
             raise StreamError(f"--to {target!r}: it must be file:DIR or kinesis:NAME")
         began = time.monotonic()
-        late = write_records(lambda i: (self.name(i), self.body(i)), rate, put, rows, self.scenario.rate)
+        late = write_records(
+            lambda i: (self.name(i), self.body(i)), rate, put, rows, self.scenario.rate
+        )
         self.close()
         if log is not None:
             log.close("simulated")

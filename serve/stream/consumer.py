@@ -23,14 +23,14 @@ from serve.settings import ServeSettings
 from serve.stream.file_log import DeadLetters
 from serve.stream.leases import Checkpoint, ShardLeases
 from serve.stream.records import (
-    RecordBatch,
     DeadLetter,
     Good,
     Id,
-    ShardLeaseLost,
     Raw,
-    Result,
     RecentIds,
+    RecordBatch,
+    Result,
+    ShardLeaseLost,
     Sink,
     Source,
     dead_letter,

@@ -12,12 +12,12 @@ import msgspec
 
 from serve.stream.records import (
     MAX_RECORD_BYTES,
-    RecordBatch,
     DeadLetter,
     Id,
     Raw,
-    Result,
     RecentIds,
+    RecordBatch,
+    Result,
     StreamError,
 )
 
@@ -169,7 +169,8 @@ class FileSink:
     def recover(self, shard: str, state: Any) -> Iterable[Id]:
         self.writer.open(shard)
         return [
-            self._decoder.decode(line).id for line in read_tail(self.writer.path(shard), int(state or 0))
+            self._decoder.decode(line).id
+            for line in read_tail(self.writer.path(shard), int(state or 0))
         ]
 
     def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from serve.stream.records import RecordBatch, Id, Raw, Result, StreamError
+from serve.stream.records import Id, Raw, RecordBatch, Result, StreamError
 from serve.stream.scorer import Busy, Patience
 
 READ_PAUSE_S = 0.25  # a shard allows five reads a second

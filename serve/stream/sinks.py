@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from serve.stream.kinesis import translated
-from serve.stream.records import Id, ShardLeaseLost, Result, StreamError
+from serve.stream.records import Id, Result, ShardLeaseLost, StreamError
 from serve.stream.scorer import Patience
 
 RECENT_OBJECTS = 20  # whose ids are read when a shard is taken up

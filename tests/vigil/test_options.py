@@ -182,7 +182,9 @@ def test_what_serve_could_not_take_is_tried_again(
         taken.append(serve.max_rows)
 
     monkeypatch.setattr(follow.local, "put", put)
-    followed = follow.SettingsFollower(cast(Any, None), cast(Any, None), read_settings().serve, told.append)
+    followed = follow.SettingsFollower(
+        cast(Any, None), cast(Any, None), read_settings().serve, told.append
+    )
     say(home, "serve: {maxRows: 3}")
     followed.look()
     assert told == ["serve.maxRows: 50000 -> 3 (reconfigure)", "settings are not taken: it is away"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve.local.scenario import ScenarioEvent, Replay, Scenario, read_events
+from serve.local.scenario import Replay, Scenario, ScenarioEvent, read_events
 from serve.local.simulate import telemetry, write_records
 from vigil.errors import DataError
 

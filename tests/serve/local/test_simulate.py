@@ -101,7 +101,9 @@ async def test_a_stream_keeps_its_rate_counts_failures_and_stops(
 ) -> None:
     server, url = service
     tally, began = Tally(), time.monotonic()
-    await send_rows(url, lambda i: np.array([-1.0 if i < 10 else 1.0, i]), 100, tally, until_sent(60))
+    await send_rows(
+        url, lambda i: np.array([-1.0 if i < 10 else 1.0, i]), 100, tally, until_sent(60)
+    )
     assert 0.55 <= time.monotonic() - began < 5
     assert sorted(row[1] for row in server.got) == list(range(60))
     assert (tally.rows, tally.failed) == (60, 15)

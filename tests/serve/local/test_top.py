@@ -81,7 +81,9 @@ def counted(requests: int, seconds: float = 0.002) -> str:
 
 
 def test_rates_and_latency_are_of_what_came_between_two_looks() -> None:
-    found = top_view(STATUS, parse_scrape(counted(120)), parse_scrape(counted(20, seconds=1.0)), 10.0)
+    found = top_view(
+        STATUS, parse_scrape(counted(120)), parse_scrape(counted(20, seconds=1.0)), 10.0
+    )
     assert (found["requests_per_s"], found["refused_per_s"], found["rows_per_s"]) == (10, 1, 30)
     assert (found["anomalies_per_s"], found["anomalies"]) == (5, 60)
     assert found["alert_rate"] == 0.05
@@ -105,7 +107,9 @@ def test_a_monitor_that_begins_anew_gives_no_negative_rates() -> None:
 
 @pytest.mark.parametrize(("q", "expected"), [(0.25, 0.5), (0.5, 0.75), (0.95, 2.0), (1.0, 2.0)])
 def test_quantiles_are_those_of_prometheus(q: float, expected: float) -> None:
-    assert histogram_quantile(q, {0.5: 10, 1.0: 30, 2.0: 38, math.inf: 40}) == pytest.approx(expected)
+    assert histogram_quantile(q, {0.5: 10, 1.0: 30, 2.0: 38, math.inf: 40}) == pytest.approx(
+        expected
+    )
 
 
 def test_of_nothing_there_is_no_quantile() -> None:

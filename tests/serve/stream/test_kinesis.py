@@ -22,7 +22,7 @@ from serve.stream.consumer import Consumer
 from serve.stream.file_log import DeadLetters, FileSink
 from serve.stream.kinesis import KinesisSink, KinesisSource, put_records
 from serve.stream.leases import Checkpoint, DynamoLeases, FileLeases
-from serve.stream.records import ShardLeaseLost, Result, Sink
+from serve.stream.records import Result, ShardLeaseLost, Sink
 from serve.stream.scorer import Scored
 from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook, signature
 
