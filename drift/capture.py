@@ -1,4 +1,4 @@
-"""Windows of live rows, the latest ones only: in the home, or in S3. train/table/data.py reads them."""
+"""Windows of live rows, the latest ones only: in the home, or in S3. train/table/dataset.py reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from drift.window import Window
 from serve.metrics import DriftMetrics
-from train.table.captured import name_of, windows
+from train.table.captured import window_name, windows
 
 log = logging.getLogger("ray.serve")
 
@@ -40,7 +40,7 @@ class Captured:
         }
         columns = {name: window.rows[:, j] for j, name in enumerate(names)} | provenance
         try:
-            self._windows.write(name_of(self._stamp(window.since)), pa.table(columns))
+            self._windows.write(window_name(self._stamp(window.since)), pa.table(columns))
             for old in self._windows.names()[: -self.keep]:
                 self._windows.remove(old)
         except OSError as error:

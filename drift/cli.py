@@ -85,10 +85,10 @@ def check(reference: str, window: str, alpha: float, as_json: bool) -> None:
     from drift.statistics import compare
     from drift.verdict import judge
     from train.model.reference import build
-    from train.table import data
+    from train.table.dataset import read_table
     from vigil.errors import DataError
 
-    old, new = data.read(reference).train, data.read(window, allow_missing=True).train
+    old, new = read_table(reference).train, read_table(window, allow_missing=True).train
     if old.names != new.names:
         odd = sorted(set(old.names) ^ set(new.names)) or ["their order"]
         raise DataError(f"the tables differ in {', '.join(odd)}")

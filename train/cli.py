@@ -98,7 +98,7 @@ def train(
     # A job that is nearly done should outlive a restart of the MLflow server.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "6")
     from train.spec import JobSpec
-    from train.table.data import preview
+    from train.table.dataset import preview
     from train.table.schema import Columns
 
     features = tuple(name.strip() for name in columns.split(",")) if columns else None
@@ -131,14 +131,16 @@ def train(
 def _train(spec: JobSpec, settings: TrainSettings, home: Home, step: Steps) -> JobResult:
     """In a Ray job where a platform runs or a job server is named, unless this is that job; else here, with a Ray of its own."""
     from train.connect import connected, inside_job, open_registry
-    from train.job import run
-    from train.submit import READY_S, Jobs, train
+    from train.job import run_job
+    from train.submit import READY_S, Jobs, train_in_job
 
     registry, platform = open_registry(home, settings), home.platform()
     if settings.jobs_url is not None and not inside_job():
-        return train(Jobs(settings.jobs_url, READY_S), spec, settings.environment, registry, step)
+        return train_in_job(
+            Jobs(settings.jobs_url, READY_S), spec, settings.environment, registry, step
+        )
     if platform is not None and not inside_job():
-        return train(
+        return train_in_job(
             Jobs(platform.dashboard_url, READY_S),
             spec.absolute(),
             settings.environment,
@@ -147,7 +149,7 @@ def _train(spec: JobSpec, settings: TrainSettings, home: Home, step: Steps) -> J
         )
     step("starting Ray" if platform is None else "connecting to Ray")
     with connected(platform.ray_address if platform else None):
-        return run(spec, settings, registry, home, step)
+        return run_job(spec, settings, registry, home, step)
 
 
 @click.group(invoke_without_command=True)

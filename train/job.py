@@ -20,15 +20,15 @@ from train.model.fit import fit, fit_part
 from train.model.forest import CompiledForest
 from train.model.gate import Verdict
 from train.model.plots import draw
-from train.progress import Listener, Progress
+from train.progress import JobProgress, Listener
 from train.registry.describe import parameters
 from train.registry.versions import Candidate, Registry, Version
 from train.settings import TrainSettings
 from train.spec import JobResult, JobSpec
-from train.table.data import Table
-from train.table.rows import Rows, rows_of
 from train.table.source import is_s3
-from train.tune import TRANSFORMS, Trial, search
+from train.table.table import Table
+from train.table.training_data import TrainingData, load_training_data
+from train.tune import TRANSFORMS, TuneTrial, search
 from vigil.errors import RegistryError
 from vigil.home import Home
 from vigil.revision import commit
@@ -37,7 +37,7 @@ REGISTER_S = 90.0  # longer than the lock of a driver that has died is respected
 LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")
 
 
-def run(
+def run_job(
     spec: JobSpec,
     settings: TrainSettings,
     registry: Registry,
@@ -51,12 +51,12 @@ def run(
     key = spec.key or uuid.uuid4().hex
     if (done := registry.of_job(key)) is not None:
         return JobResult(done, registry.gate(done))
-    progress = Progress(listener)
+    progress = JobProgress(listener)
     champion = registry.champion()
     prior = registry.fetch(champion, home.cache) if champion else None
     with progress.phase("read"):
-        rows = rows_of(spec, settings, progress)
-    trials: tuple[Trial, ...] = ()
+        rows = load_training_data(spec, settings, progress)
+    trials: tuple[TuneTrial, ...] = ()
     if spec.tune:
         with progress.phase("tune"):
             spec, settings, rows, trials = _tune(spec, settings, rows, home, progress)
@@ -104,18 +104,20 @@ def run(
 
 
 def _tune(
-    spec: JobSpec, settings: TrainSettings, rows: Rows, home: Home, progress: Progress
-) -> tuple[JobSpec, TrainSettings, Rows, tuple[Trial, ...]]:
+    spec: JobSpec, settings: TrainSettings, rows: TrainingData, home: Home, progress: JobProgress
+) -> tuple[JobSpec, TrainSettings, TrainingData, tuple[TuneTrial, ...]]:
     """The job with the best configuration that a search of `spec.tune` seconds finds, its rows, and all trials."""
     loaded = {spec.over_time: rows}
 
     def load(over_time: str) -> tuple[Table, Table]:
         if over_time not in loaded:
-            loaded[over_time] = rows_of(replace(spec, over_time=over_time), settings, progress)
+            loaded[over_time] = load_training_data(
+                replace(spec, over_time=over_time), settings, progress
+            )
         return loaded[over_time].fit, loaded[over_time].held_out
 
     # Only labels can say what a transform is worth: planted anomalies know no time.
-    labelled = rows.held_out.told_apart is not None
+    labelled = rows.held_out.mixed_labels is not None
     transforms = (
         TRANSFORMS
         if labelled and rows.fit.ordered and spec.captured is None and not spec.over_time
@@ -151,15 +153,15 @@ def _register(key: str, candidate: Candidate, registry: Registry) -> Version:
 
 def _assemble(
     merged: IsolationForest,
-    rows: Rows,
+    rows: TrainingData,
     spec: JobSpec,
     settings: TrainSettings,
     prior: ModelBundle | None,
 ) -> ModelBundle:
     compiled = CompiledForest.compile(merged)
-    scores = compiled.score(rows.recent.X)
+    scores = compiled.score(rows.calibration.X)
     limit = threshold.to_alert_rate(scores, settings.budget)
-    if (labels := rows.recent.told_apart) is not None:
+    if (labels := rows.calibration.mixed_labels) is not None:
         by_count = settings.label_goal == "precision_at_k"
         limit = (
             threshold.to_count(scores, settings.alerts_k, settings.budget)
@@ -168,8 +170,8 @@ def _assemble(
         )
     forest.set_threshold(merged, limit.value)
     ref = reference.build(
-        rows.world.X,
-        rows.world.names,
+        rows.reference_rows.X,
+        rows.reference_rows.names,
         scores,
         window_rows=settings.window_rows,
         max_rows=settings.reference_rows,
@@ -198,20 +200,20 @@ def _assemble(
 def _judge(
     model: ModelBundle,
     prior: ModelBundle | None,
-    rows: Rows,
+    rows: TrainingData,
     settings: TrainSettings,
     *,
     drifted: bool,
 ) -> tuple[dict[str, float], Verdict]:
     scale = model.reference.scale
-    metrics = evaluate(model.forest, model.threshold.value, rows.held_out, scale) | _alone(
-        model, rows, settings
-    )
+    metrics = evaluate(
+        model.forest, model.threshold.value, rows.held_out, scale
+    ) | standalone_metrics(model, rows, settings)
     # Another table is another detector: its rows mean nothing to the champion.
     rival = None
     if prior and prior.names == model.names:
         rival = evaluate(prior.forest, prior.threshold.value, rows.held_out, scale)
-        metrics |= beside(model, prior, rows.held_out)
+        metrics |= compare_with_champion(model, prior, rows.held_out)
     verdict = gate.judge(metrics, rival, settings, drifted=drifted)
     if rows.test is not None and rows.test.labels is not None:
         tested = evaluate(model.forest, model.threshold.value, rows.test, scale)
@@ -220,7 +222,9 @@ def _judge(
     return metrics, verdict
 
 
-def _alone(model: ModelBundle, rows: Rows, settings: TrainSettings) -> dict[str, float]:
+def standalone_metrics(
+    model: ModelBundle, rows: TrainingData, settings: TrainSettings
+) -> dict[str, float]:
     """What only this model can tell: does its threshold do what it says, another seed's forest agree, is it small and fast."""
     other = fit_part(
         rows.fit.X,
@@ -229,7 +233,7 @@ def _alone(model: ModelBundle, rows: Rows, settings: TrainSettings) -> dict[str,
         max_features=settings.max_features,
         seed=settings.seed + 7919,
     )
-    found = float(np.mean(model.forest.score(rows.recent.X) > model.threshold.value))
+    found = float(np.mean(model.forest.score(rows.calibration.X) > model.threshold.value))
     with tempfile.TemporaryDirectory() as folder:
         bundle.write(model, Path(folder))
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
@@ -244,7 +248,9 @@ def _alone(model: ModelBundle, rows: Rows, settings: TrainSettings) -> dict[str,
     }
 
 
-def beside(model: ModelBundle, prior: ModelBundle, held_out: Table) -> dict[str, float]:
+def compare_with_champion(
+    model: ModelBundle, prior: ModelBundle, held_out: Table
+) -> dict[str, float]:
     """How a model differs from the champion: on the same rows, on the champion's golden ones, and in what it was fitted on."""
     alerted = prior.forest.score(prior.golden) > prior.threshold.value
     ours, theirs = model.reference, prior.reference

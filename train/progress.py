@@ -30,7 +30,7 @@ class Silent:
     def part(self, message: str, share: float) -> None: ...
 
 
-class Progress:
+class JobProgress:
     """The progress of one job; needs a connected Ray. `seconds` has the time that each finished phase took."""
 
     def __init__(self, listener: Listener | None = None) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from train.model import forest, threshold
 from train.model.gate import Check, Verdict
 from train.registry.versions import Candidate, Registry, Version
-from train.table import data
+from train.table.captured import read_captured
 from vigil.errors import DataError, RegistryError
 from vigil.home import Home
 
@@ -33,7 +33,7 @@ def recalibrate(
     if champion is None:
         raise RegistryError("there is no champion to recalibrate; `vigil promote V` names one")
     bundle = registry.fetch(champion, home.cache)
-    rows = data.read_captured(captured or home.captured, since)
+    rows = read_captured(captured or home.captured, since)
     if rows is None or rows.names != bundle.names or len(rows) < MIN_ROWS:
         found = 0 if rows is None else len(rows)
         raise DataError(

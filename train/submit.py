@@ -203,7 +203,7 @@ class Jobs:
             ) from error
 
 
-def train(
+def train_in_job(
     server: Jobs,
     spec: JobSpec,
     environment: Mapping[str, str],

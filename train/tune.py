@@ -28,7 +28,7 @@ from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.progress import Listener
 from train.settings import TrainSettings
-from train.table.data import Table
+from train.table.table import Table
 from vigil.errors import DataError, VigilError
 
 # Without Tune's files of each trial, its tables, and its handler of Ctrl-C, which ends the search as if its time were up.
@@ -58,7 +58,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TuneTrial:
     """What was tried, and what came of it: `metrics` has the `objective`, and what it is made of."""
 
     name: str
@@ -75,7 +75,7 @@ def search(
     seconds: float,
     storage: Path,
     tell: Listener,
-) -> tuple[Choice, tuple[Trial, ...]]:
+) -> tuple[Choice, tuple[TuneTrial, ...]]:
     """The best configuration that was tried within `seconds`, and all trials. `load` gives the rows to fit on and those held out
     under a transform: `over_time` is what is there, `transforms` are tried too. `storage` holds Tune's files meanwhile.
 
@@ -97,7 +97,7 @@ def search(
             f"the first trial did not end within {seconds:g} s: give --tune more seconds"
         )
     trials = tuple(
-        Trial(f"trial {number}", asdict(choices[number]), metrics, took)
+        TuneTrial(f"trial {number}", asdict(choices[number]), metrics, took)
         for number, (metrics, took) in sorted(found.items())
     )
     best = max(found, key=lambda number: (found[number][0]["objective"], -number))

@@ -260,7 +260,7 @@ def _settings(port: int | None) -> ServeSettings:
 
 def _check_file(path: str, label: str | None) -> None:
     """A bad file should fail in a second, not after the platform has started."""
-    from train.table.data import preview
+    from train.table.dataset import preview
     from train.table.schema import Columns
 
     preview(path, Columns(label))

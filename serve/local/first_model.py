@@ -32,14 +32,14 @@ def train_first_model(platform: Platform, home: Home, data: str, label: str | No
 
 def _train(platform: Platform, home: Home, data: str, label: str | None) -> None:
     from train.connect import connected
-    from train.job import JobSpec, run
+    from train.job import JobSpec, run_job
     from train.registry.promotion import promote
     from train.registry.versions import Registry
 
     settings = TrainSettings()
     registry = Registry(settings.tracking_uri or platform.tracking_uri, settings.model_name)
     with connected(platform.ray_address), steps("training", total=4) as step:
-        result = run(JobSpec(data, label), settings, registry, home, step)
+        result = run_job(JobSpec(data, label), settings, registry, home, step)
     if result.verdict["passed"]:
         version, why = result.version.version, result.verdict["reason"]
         promote(

@@ -25,7 +25,7 @@ def replay(request_id: str, captured: str | None, as_json: bool) -> None:
     """Reproduce the scores of the request with REQUEST_ID (X-Request-Id of its answer) from its captured rows."""
     from serve.model.loaded import LoadedModel
     from train.connect import open_registry
-    from train.table.data import read_request
+    from train.table.captured import read_request
 
     home = HomeSettings().open()
     found = read_request(captured or home.captured, request_id)

@@ -20,7 +20,7 @@ from serve.stream import kinesis
 from serve.stream.cli import aws
 from serve.stream.file_log import LogWriter
 from serve.stream.records import StreamError
-from train.table.data import Table
+from train.table.table import Table
 from vigil.arrays import Floats
 from vigil.errors import DataError
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from train.table.data import Table
+from train.table.table import Table
 from vigil.arrays import Floats
 
 FEATURES = (

@@ -21,8 +21,9 @@ from drift.statistics import compare
 from drift.verdict import Kind, judge
 from tests.bench.report import Ratio, machine, markdown
 from train.model.reference import Reference, build
-from train.table import data
+from train.table.dataset import read_table
 from vigil.arrays import Floats
+from vigil.errors import DataError
 
 Change = Callable[[Floats, np.random.Generator], Floats]
 ROWS, FEATURES, REFERENCE_ROWS = 1000, 30, 10_000
@@ -271,12 +272,10 @@ def real_tables() -> Iterator[tuple[str, Floats, int]]:
     """Name, rows and window size of the real, time-ordered tables; raises DataError where the folder is absent."""
     folder = Path(os.environ.get("VIGIL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
     if not folder.is_dir():
-        raise data.DataError(
-            f"set VIGIL_TEST_DATA to the folder of the real tables: {folder} is absent"
-        )
+        raise DataError(f"set VIGIL_TEST_DATA to the folder of the real tables: {folder} is absent")
     for collection, rows in (("asd", 500), ("smd", 1000)):
         for file in sorted((folder / collection).glob("*.npz")):
-            yield f"{collection}/{file.stem}", data.read(file).train.X, rows
+            yield f"{collection}/{file.stem}", read_table(file).train.X, rows
 
 
 def stream(X: Floats, rows: int, trials: int, seed: int = 0) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from train.model.evaluate import evaluate
 from train.model.fit import fit, fit_part, merge
 from train.model.forest import CompiledForest
 from train.settings import TrainSettings
-from train.table import data
-from train.table.data import Table
+from train.table.dataset import read_table
+from train.table.table import Table
 from vigil.arrays import Floats
 from vigil.errors import DataError
 from vigil.terminal import say
@@ -85,7 +85,7 @@ def against_plain() -> Iterator[dict[str, Any]]:
     )
     with connected(None), tempfile.TemporaryDirectory() as storage:
         for file in files:
-            table = data.read(file).train
+            table = read_table(file).train
             plain = _found([_plain(table, settings, seed) for seed in SEEDS])
             scores = [_in_parts(table.X, settings, seed) for seed in SEEDS]
             merged = _found([_labelled(table, one) for one in scores])
@@ -192,7 +192,7 @@ def choice(
 
 def watched(name: str, over_time: str, seeds: Sequence[int] = SEEDS) -> Found:
     """A forest fitted on a machine's training rows, judged by its labelled test rows, which follow them."""
-    settings, found = TrainSettings(), data.read(folder() / f"{name}.npz", over_time=over_time)
+    settings, found = TrainSettings(), read_table(folder() / f"{name}.npz", over_time=over_time)
     assert found.test is not None
     runs = []
     for seed in seeds:

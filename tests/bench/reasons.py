@@ -14,7 +14,7 @@ from train.model import reference, threshold
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.model.reasons import weigh
-from train.table import data
+from train.table.dataset import read_table, split_holdout
 from vigil.arrays import Floats
 from vigil.errors import DataError
 
@@ -55,9 +55,9 @@ def _agreement(name: str, files: list[Path]) -> dict[str, Any]:
 
 def _segments(file: Path) -> Iterator[tuple[NDArray[np.bool_], Floats, Floats] | None]:
     """For each labelled segment which features caused it [d], and gains and z [rows, d] of its rows over the threshold."""
-    dataset = data.read(file)
+    dataset = read_table(file)
     assert dataset.test is not None
-    fitted, held = data.split(dataset.train, 0.2, seed=0)
+    fitted, held = split_holdout(dataset.train, 0.2, seed=0)
     forest = CompiledForest.compile(
         fit_part(fitted.X, trees=100, max_samples=256, max_features=1.0, seed=0)
     )

@@ -24,7 +24,7 @@ from serve.metrics import ServeMetrics, collect_metrics
 from serve.model.canary import Arm
 from train.registry.canary import Canary
 from train.registry.versions import Desired, Version
-from train.table.data import read_captured
+from train.table.captured import read_captured
 
 Make = Callable[..., Any]
 NOW = 1_700_000_000.0

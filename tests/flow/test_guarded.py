@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from tests.running import Vigil, eventually, free_port, left_of, listening
-from train.table import data
+from train.table import captured
 from vigil.home import Home
 
 pytestmark = pytest.mark.platform
@@ -227,7 +227,7 @@ def test_an_answer_is_reproduced_from_what_was_captured(guarded: Vigil, client: 
     answered = client.post(
         "/predict", json={"instances": rows}, headers={"X-Request-Id": "the-one"}
     ).json()
-    eventually(lambda: data.read_request(Home(guarded.home).captured, "the-one"))
+    eventually(lambda: captured.read_request(Home(guarded.home).captured, "the-one"))
     again = guarded.json("replay", "the-one")
     assert again["reproduced"] is True
     assert again["model_version"] == answered["model_version"]

@@ -20,7 +20,7 @@ import pytest
 from infra.dashboards.names import HAPROXY
 from serve.local.simulate import telemetry
 from tests.running import Vigil, eventually
-from train.table import data
+from train.table.dataset import read_table
 
 pytestmark = pytest.mark.platform
 
@@ -190,7 +190,7 @@ def test_scores_are_scikit_learns(platform: Vigil, real_data: Path) -> None:
     former = platform.get("/readyz")[1]["model_version"]
     trained = platform.json("train", "--data", str(table))
     platform.json("promote", trained["version"], "--reason", "test")
-    dataset = data.read(table)
+    dataset = read_table(table)
     rows = np.concatenate([part.X for part in (dataset.train, dataset.test) if part is not None])
     answers = [
         platform.post("/predict", {"instances": part.tolist()})[1]

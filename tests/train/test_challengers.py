@@ -14,24 +14,24 @@ from train.model.fit import fit_part
 from train.model.gate import Verdict
 from train.settings import TrainSettings
 from train.spec import JobSpec
-from train.table import data
-from train.table.data import Fingerprint, Table
-from train.table.rows import Rows
+from train.table.dataset import Fingerprint, split_holdout
+from train.table.table import Table
+from train.table.training_data import TrainingData
 from vigil.arrays import Floats
 
 SETTINGS = TrainSettings(n_estimators=60)
 SCALES = np.array([1.0, 30.0, 0.1, 5.0, 200.0, 1.0, 12.0, 0.5])
 
 
-def rows_of(X: Floats) -> Rows:
+def rows_of(X: Floats) -> TrainingData:
     table = Table(X, tuple("abcdefgh"), ordered=True)
-    fit, held_out = data.split(table, 0.2, 0)
-    return Rows(fit, fit, table, held_out, None, Fingerprint("digest", len(X)), None)
+    fit, held_out = split_holdout(table, 0.2, 0)
+    return TrainingData(fit, fit, table, held_out, None, Fingerprint("digest", len(X)), None)
 
 
 def train(
     X: Floats, prior: ModelBundle | None = None, settings: TrainSettings = SETTINGS
-) -> tuple[ModelBundle, Rows]:
+) -> tuple[ModelBundle, TrainingData]:
     rows = rows_of(X)
     forest = fit_part(
         rows.fit.X,

@@ -173,7 +173,7 @@ def test_training_goes_on_after_its_head_was_replaced(training: JobServer) -> No
         training.jobs = dict.fromkeys(training.jobs, "SUCCEEDED")
         return found
 
-    result = submit.train(Jobs(training.url), SPEC, {}, cast(Registry, Shelf()), tell)
+    result = submit.train_in_job(Jobs(training.url), SPEC, {}, cast(Registry, Shelf()), tell)
     assert result.version.version == "7"
     assert len(training.submitted) == 2
     assert [line for line in told if "submitted again" in line]

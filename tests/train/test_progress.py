@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from train import progress
-from train.progress import PHASES, Progress
+from train.progress import PHASES, JobProgress
 from vigil import terminal
 from vigil.terminal import Steps
 
@@ -32,7 +32,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_a_job_is_in_one_phase_at_a_time_and_tells_rows_and_trees(seen: dict[str, Any]) -> None:
-    told = Progress()
+    told = JobProgress()
     with told.phase("read"):
         told.rows(3000)
     with told.phase("fit"):

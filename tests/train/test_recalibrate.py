@@ -17,7 +17,7 @@ from train.model.bundle import ModelBundle
 from train.recalibrate import MIN_ROWS, recalibrate
 from train.registry.promotion import promote
 from train.registry.versions import Candidate, Registry
-from train.table.captured import name_of
+from train.table.captured import window_name
 from vigil.errors import DataError, RegistryError
 from vigil.home import Home
 
@@ -33,7 +33,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 
 def capture(home: Home, rows: np.ndarray, names: tuple[str, ...], at: float) -> None:
-    file = home.captured / name_of(at)
+    file = home.captured / window_name(at)
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({name: rows[:, j] for j, name in enumerate(names)}), file)
 

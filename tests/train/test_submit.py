@@ -94,7 +94,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], Jobs]:
 def train(
     jobs: Jobs, shelf: Shelf, tell: Callable[[str], None] = lambda _: None
 ) -> submit.JobResult:
-    return submit.train(jobs, SPEC, {"VIGIL_TRAIN_SEED": "3"}, cast(Registry, shelf), tell)
+    return submit.train_in_job(jobs, SPEC, {"VIGIL_TRAIN_SEED": "3"}, cast(Registry, shelf), tell)
 
 
 def test_a_job_is_submitted_followed_line_by_line_and_answered_with_its_version(
@@ -130,7 +130,7 @@ def test_the_arguments_of_a_job_make_the_same_job(
         "_train",
         lambda spec, *_: asked.append(spec) or submit.JobResult(Version("1", "r", "d", 0.0), {}),
     )
-    monkeypatch.setattr("train.table.data.preview", lambda *_: None)
+    monkeypatch.setattr("train.table.dataset.preview", lambda *_: None)
     monkeypatch.setenv("VIGIL_HOME", str(tmp_path))
     CliRunner().invoke(cli.train, spec.absolute().arguments()[1:], catch_exceptions=False)
     (found,) = asked

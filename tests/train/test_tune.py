@@ -12,7 +12,7 @@ import pytest
 
 from tests.running import ROOT
 from train.settings import TrainSettings
-from train.table.data import Table
+from train.table.table import Table
 from train.tune import Choice, measure, order
 
 NAMES = ("a", "b", "c")

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from train.model.forest import CompiledForest
-from train.table.data import Table
+from train.table.table import Table
 from vigil.arrays import Floats
 
 PLANTED_SHIFT = 6.0  # robust standard deviations
@@ -35,7 +35,7 @@ def evaluate(
         "planted_auroc": _auroc(scores, planted),
         "planted_recall": float((planted > threshold).mean()),
     }
-    if (labels := held_out.told_apart) is not None:
+    if (labels := held_out.mixed_labels) is not None:
         metrics |= _labelled(scores, alerts, labels)
         metrics |= _delays(alerts, labels) if held_out.ordered else {}
     return metrics

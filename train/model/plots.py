@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
 from train.model.bundle import ModelBundle
-from train.table.data import Table
+from train.table.table import Table
 
 MOST_FEATURES = 40  # bars of the floors; more cannot be read
 BINS = 60
@@ -20,7 +20,7 @@ def draw(model: ModelBundle, held_out: Table, labelled: Table) -> Mapping[str, F
     """Figures by file name. `held_out` are the rows that the gate looked at; of `labelled` rows the curves are
     drawn where both classes occur."""
     made = {"scores.png": _scores(model, held_out), "drift-floors.png": _floors(model)}
-    if (labels := labelled.told_apart) is not None:
+    if (labels := labelled.mixed_labels) is not None:
         scores = model.forest.score(labelled.X)
         made |= {
             "precision-recall.png": _precision_recall(scores, labels, model.threshold.value),

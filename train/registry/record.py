@@ -21,7 +21,7 @@ from mlflow.types import ColSpec, Schema
 
 from train.model.fit import SKOPS_TRUSTED
 from train.registry.versions import Candidate
-from train.table.data import Fingerprint
+from train.table.dataset import Fingerprint
 from train.table.source import is_s3
 
 EXAMPLE_ROWS = 4

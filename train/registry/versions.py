@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from sklearn.ensemble import IsolationForest
 
-    from train.table.data import Fingerprint
-    from train.tune import Trial
+    from train.table.dataset import Fingerprint
+    from train.tune import TuneTrial
 
 EXPERIMENT = "vigil-training"
 
@@ -83,7 +83,7 @@ class Candidate:
     data: Fingerprint | None = None
     plots: Mapping[str, Figure] = field(default_factory=dict)
     commit: str = ""
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[TuneTrial, ...] = ()
 
 
 @dataclass(frozen=True)

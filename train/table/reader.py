@@ -25,7 +25,7 @@ from vigil.errors import DataError
 CHUNK_VALUES = 2**20  # of one chunk: 8 MB as float64
 PIECE_ROWS = 2**20  # of Parquet, read by one task
 BUFFER_BYTES = 2**18  # read ahead in each column; without it a row group is in memory whole
-FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 BAD_PARQUET = (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError)
 
 
@@ -297,7 +297,7 @@ def check(chunk: Chunk, file: File, allow_missing: bool) -> None:
             f"{file.path}: column names that begin with _ are reserved for captured rows"
         )
     most = max(-chunk.X.min(initial=0), chunk.X.max(initial=0))
-    if most <= FLOAT32_MAX:  # not so where it is NaN
+    if most <= _FLOAT32_MAX:  # not so where it is NaN
         return
     bad = np.isinf(chunk.X) if allow_missing else ~np.isfinite(chunk.X)
     if bad.any():
@@ -308,7 +308,7 @@ def check(chunk: Chunk, file: File, allow_missing: bool) -> None:
             field=chunk.names[column],
             row=chunk.first + row,
         )
-    if np.nanmax(np.abs(chunk.X)) > FLOAT32_MAX:
+    if np.nanmax(np.abs(chunk.X)) > _FLOAT32_MAX:
         raise DataError(
             f"{file.path}: a value is beyond the float32 range that isolation forests work in; rescale the column"
         )

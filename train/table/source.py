@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from vigil.errors import DataError
 
-KINDS = (".csv", ".parquet", ".npz")
+_FILE_KINDS = (".csv", ".parquet", ".npz")
 WILD = set("*?[")
 DENIED = {"AccessDenied", "403", "AllAccessDisabled", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
@@ -57,7 +57,7 @@ def is_s3(path: str) -> bool:
     return path.startswith("s3://")
 
 
-def find(path: str | Path) -> list[File]:
+def find_files(path: str | Path) -> list[File]:
     """The files of `path` by name: one file, the files of a folder and its folders, or what matches a glob.
 
     Raises DataError when there are none, when one is empty, or when they are of unknown or of several kinds.
@@ -73,7 +73,7 @@ def find(path: str | Path) -> list[File]:
         raise DataError(
             f"{text} has files of the kinds {', '.join(kinds)}: name those of one kind, as in {text}/*{kinds[0]}"
         )
-    if kinds[0] not in KINDS:
+    if kinds[0] not in _FILE_KINDS:
         raise DataError(
             f"{files[0].path}: unknown kind of file {kinds[0]!r}; use .csv, .parquet or .npz"
         )

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from vigil.arrays import Floats
 from vigil.errors import DataError
 
-KINDS = ("diff", "mean", "sd", "min", "max")
-MOST_ROWS = 1440
+STEP_KINDS = ("diff", "mean", "sd", "min", "max")
+MAX_LOOKBACK_ROWS = 1440
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Transform:
 
     def __post_init__(self) -> None:
         for kind, rows in self.steps:
-            if kind not in KINDS or not 1 <= rows <= MOST_ROWS:
+            if kind not in STEP_KINDS or not 1 <= rows <= MAX_LOOKBACK_ROWS:
                 raise DataError(
-                    f"step {kind}:{rows} of the transform: use {', '.join(KINDS)}, 1 to {MOST_ROWS} rows"
+                    f"step {kind}:{rows} of the transform: use {', '.join(STEP_KINDS)}, 1 to {MAX_LOOKBACK_ROWS} rows"
                 )
         if len(set(self.steps)) != len(self.steps):
             raise DataError("the transform has a step twice")
@@ -75,7 +75,7 @@ def parse(text: str, names: tuple[str, ...]) -> Transform:
         found = re.fullmatch(r"\s*([a-z]+):(\d{1,5})\s*", word)
         if found is None:
             raise DataError(
-                f"transform {text!r}: write it as diff:1,mean:10,sd:10 ({', '.join(KINDS)}, and a number of rows)"
+                f"transform {text!r}: write it as diff:1,mean:10,sd:10 ({', '.join(STEP_KINDS)}, and a number of rows)"
             )
         steps.append((found[1], int(found[2])))
     return Transform(names, tuple(steps))

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from train.model.evaluate import PLANTED_SHIFT, evaluate, plant
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
-from train.table.data import Table
+from train.table.table import Table
 from vigil.arrays import Floats
 
 NAMES = tuple("abcd")

@@ -20,7 +20,7 @@ from sklearn.ensemble._iforest import _average_path_length
 from tests.running import ROOT
 from train.model.fit import fit_part, merge
 from train.model.forest import BATCH_ROWS, LEAF, ROWS_PER_THREAD, CompiledForest, set_threshold
-from train.table import data
+from train.table.dataset import read_table
 from vigil.arrays import Floats
 from vigil.errors import BundleError, DataError
 
@@ -376,7 +376,7 @@ def test_check_refuses_a_child_that_is_an_ancestor_itself_or_of_another_tree(
 def test_every_row_of_real_tables_scores_as_in_scikit_learn(
     real_data: Path, real_table: str
 ) -> None:
-    dataset = data.read(real_data / real_table)
+    dataset = read_table(real_data / real_table)
     X = (
         dataset.train.X
         if dataset.test is None

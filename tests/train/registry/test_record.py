@@ -20,8 +20,9 @@ from sklearn.ensemble import IsolationForest
 from train.model.bundle import ModelBundle
 from train.model.plots import draw
 from train.registry.versions import Candidate, Registry
-from train.table.data import Fingerprint, Table
+from train.table.dataset import Fingerprint
 from train.table.source import File
+from train.table.table import Table
 from vigil.errors import BundleError
 
 Models = Callable[[int], tuple[IsolationForest, ModelBundle]]

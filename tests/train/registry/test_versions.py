@@ -25,7 +25,7 @@ from train.model.bundle import ModelBundle
 from train.registry import ledger, promotion
 from train.registry.promotion import Move, promote
 from train.registry.versions import Candidate, Desired, Registry, Version
-from train.tune import Trial
+from train.tune import TuneTrial
 from vigil.errors import BundleError, RegistryError, RegistryUnavailable
 
 Model = tuple[IsolationForest, ModelBundle]
@@ -402,7 +402,7 @@ def test_two_drivers_of_one_job_register_one_version(registry: Registry, model: 
 
 def test_the_trials_of_a_search_are_child_runs(registry: Registry, model: Models) -> None:
     trials = tuple(
-        Trial(f"trial {i}", {"n_estimators": 50 + i}, {"objective": 0.9 - i / 10}, 1.5)
+        TuneTrial(f"trial {i}", {"n_estimators": 50 + i}, {"objective": 0.9 - i / 10}, 1.5)
         for i in range(2)
     )
     version = registry.register(replace(candidate(model(0)), trials=trials))

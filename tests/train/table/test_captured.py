@@ -15,8 +15,14 @@ from moto import mock_aws
 from drift.capture import Captured
 from drift.window import Window
 from serve.metrics import DriftMetrics
-from train.table.captured import Windows, name_of, stamp_of, windows
-from train.table.data import read_captured, read_request
+from train.table.captured import (
+    Windows,
+    read_captured,
+    read_request,
+    window_ms,
+    window_name,
+    windows,
+)
 from vigil.errors import DataError
 
 TABLE = pa.table({"a": [1.0, 2.0], "_request": ["r", "s"]})
@@ -53,10 +59,10 @@ def test_what_is_written_is_read_in_the_order_of_its_time_and_removed(kept: Wind
     assert kept.names() == []
     stamps = [86_400.5, 3.25, 86_400.0]
     for stamp in stamps:
-        kept.write(name_of(stamp), TABLE)
+        kept.write(window_name(stamp), TABLE)
     names = kept.names()
-    assert names == [name_of(stamp) for stamp in sorted(stamps)]
-    assert [stamp_of(name) for name in names] == [3250, 86_400_000, 86_400_500]
+    assert names == [window_name(stamp) for stamp in sorted(stamps)]
+    assert [window_ms(name) for name in names] == [3250, 86_400_000, 86_400_500]
     with kept.read(names[0]) as file:
         assert pq.ParquetFile(file).read() == TABLE
     kept.remove(names[0])

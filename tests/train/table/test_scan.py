@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from train.table import data, source
+from train.table import source
+from train.table.dataset import preview, read_table
 from train.table.schema import Columns
 from vigil.errors import DataError
 
@@ -52,7 +53,7 @@ TIME = Columns(time="at")
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("where", ["", "/*.parquet", "/part-[0-4].parquet"])
 def test_folders_and_globs_are_one_table(parts: Path, frame: pd.DataFrame, where: str) -> None:
-    found = data.read(f"{parts}{where}", columns=TIME)
+    found = read_table(f"{parts}{where}", columns=TIME)
     np.testing.assert_array_equal(found.train.X, frame[["a", "b"]])
     assert found.recent is not None
     np.testing.assert_array_equal(found.recent.X, found.train.X)
@@ -65,7 +66,7 @@ def test_folders_and_globs_are_one_table(parts: Path, frame: pd.DataFrame, where
 
 @pytest.mark.usefixtures("small_pieces")
 def test_a_sample_is_random_bounded_in_order_and_repeats(parts: Path) -> None:
-    found = data.read(parts, columns=TIME, most=400, seed=1)
+    found = read_table(parts, columns=TIME, most=400, seed=1)
     order = found.train.X[:, 0]
     assert len(found.train) == 400
     assert (np.diff(order) > 0).all()
@@ -73,17 +74,17 @@ def test_a_sample_is_random_bounded_in_order_and_repeats(parts: Path) -> None:
     assert (np.abs(np.histogram(order, 5, (0, ROWS))[0] - 80) < 40).all()
     assert found.recent is not None
     np.testing.assert_array_equal(found.recent.X[:, 0], np.arange(ROWS - 400, ROWS))
-    again, other = (data.read(parts, columns=TIME, most=400, seed=seed) for seed in (1, 2))
+    again, other = (read_table(parts, columns=TIME, most=400, seed=seed) for seed in (1, 2))
     np.testing.assert_array_equal(again.train.X, found.train.X)
     assert set(other.train.X[:, 0]) != set(order)
     assert again.fingerprint == found.fingerprint == other.fingerprint
 
 
 def test_the_fingerprint_sees_every_value(parts: Path, frame: pd.DataFrame) -> None:
-    before = data.read(parts, columns=TIME, most=1000).fingerprint
+    before = read_table(parts, columns=TIME, most=1000).fingerprint
     frame.loc[1234, "b"] += 1e-9
     frame[1000:2000].to_parquet(parts / "part-1.parquet", row_group_size=300, index=False)
-    after = data.read(parts, columns=TIME, most=1000).fingerprint
+    after = read_table(parts, columns=TIME, most=1000).fingerprint
     assert before.digest != after.digest
     assert [name for name in "ab" if before.columns[name] != after.columns[name]] == ["b"]
 
@@ -93,7 +94,7 @@ def test_rows_over_time_come_from_whole_histories_of_one_entity(tmp_path: Path) 
         {"at": [0, 0, 1, 1, 2, 2], "host": list("xyxyxy"), "a": [1.0, 100, 2, 300, 4, 900]}
     )
     rows.to_csv(tmp_path / "t.csv", index=False)
-    table = data.read(
+    table = read_table(
         tmp_path / "t.csv", columns=Columns(time="at", entity="host"), over_time="diff:1"
     ).train
     assert table.names == ("a", "a:diff1")
@@ -101,7 +102,9 @@ def test_rows_over_time_come_from_whole_histories_of_one_entity(tmp_path: Path) 
     with pytest.raises(
         DataError, match="none of its 6 rows has as many before it as the transform 'mean:4'"
     ):
-        data.read(tmp_path / "t.csv", columns=Columns(time="at", entity="host"), over_time="mean:4")
+        read_table(
+            tmp_path / "t.csv", columns=Columns(time="at", entity="host"), over_time="mean:4"
+        )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +158,7 @@ def test_what_cannot_be_learnt_from_is_refused(
 ) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataError, match=said):
-        data.read(tmp_path / "t.csv", columns=columns)
+        read_table(tmp_path / "t.csv", columns=columns)
 
 
 def test_files_whose_times_overlap_or_whose_columns_differ_are_refused(
@@ -163,15 +166,15 @@ def test_files_whose_times_overlap_or_whose_columns_differ_are_refused(
 ) -> None:
     frame[900:1000].to_parquet(parts / "part-5.parquet", index=False)
     with pytest.raises(DataError, match=r"part-5\.parquet, row 1 is earlier"):
-        data.read(parts, columns=TIME)
+        read_table(parts, columns=TIME)
     frame[900:1000].set_axis(["at", "a", "c"], axis=1).to_parquet(
         parts / "part-5.parquet", index=False
     )
     with pytest.raises(DataError, match=r"part-5\.parquet has not the columns .* differ in b, c"):
-        data.read(parts)
+        read_table(parts)
     (parts / "more.csv").write_text("a\n1\n")
     with pytest.raises(DataError, match=r"files of the kinds \.csv, \.parquet"):
-        data.read(parts)
+        read_table(parts)
 
 
 def test_a_leak_is_seen_in_all_rows_not_in_the_sample_alone(
@@ -181,10 +184,10 @@ def test_a_leak_is_seen_in_all_rows_not_in_the_sample_alone(
     leaking = frame.assign(copy=3 - 5 * label, label=label)
     leaking.to_parquet(tmp_path / "t.parquet", index=False)
     with pytest.raises(DataError, match=r"column 'copy' tells the label"):
-        data.read(tmp_path / "t.parquet", most=1000)
+        read_table(tmp_path / "t.parquet", most=1000)
     leaking.loc[4000, "copy"] = 2
     leaking.to_parquet(tmp_path / "t.parquet", index=False)
-    assert "copy" in data.read(tmp_path / "t.parquet", most=1000).train.names
+    assert "copy" in read_table(tmp_path / "t.parquet", most=1000).train.names
 
 
 def test_parts_without_rows_and_files_that_links_show_twice_change_nothing(
@@ -192,18 +195,18 @@ def test_parts_without_rows_and_files_that_links_show_twice_change_nothing(
 ) -> None:
     for name in ("part-", "part-1b"):
         frame[:0].to_parquet(parts / f"{name}.parquet", index=False)
-    data.preview(parts, TIME)
+    preview(parts, TIME)
     (parts / "again").symlink_to(parts)  # a circle
     (parts / "part-9.parquet").symlink_to(parts / "part-0.parquet")
     for where in (parts, f"{parts}/**/*.parquet"):
-        np.testing.assert_array_equal(data.read(where, columns=TIME).train.X, frame[["a", "b"]])
+        np.testing.assert_array_equal(read_table(where, columns=TIME).train.X, frame[["a", "b"]])
 
 
 def test_whole_numbers_of_nanoseconds_are_not_rounded(tmp_path: Path) -> None:
     pd.DataFrame({"at": 1_790_000_000_000_000_000 + np.arange(3), "a": [1.0, 2, 3]}).to_parquet(
         tmp_path / "t.parquet"
     )
-    assert len(data.read(tmp_path / "t.parquet", columns=TIME).train) == 3
+    assert len(read_table(tmp_path / "t.parquet", columns=TIME).train) == 3
 
 
 def test_a_schema_is_inferred_once_and_enforced_afterwards(
@@ -211,7 +214,7 @@ def test_a_schema_is_inferred_once_and_enforced_afterwards(
 ) -> None:
     file, schema = tmp_path / "t.csv", str(tmp_path / "schema.json")
     frame.to_csv(file, index=False)
-    first = data.read(file, columns=Columns(time="at", schema=schema)).train
+    first = read_table(file, columns=Columns(time="at", schema=schema)).train
     assert json.loads(Path(schema).read_text()) == {
         "features": ["a", "b"],
         "label": None,
@@ -219,12 +222,12 @@ def test_a_schema_is_inferred_once_and_enforced_afterwards(
         "entity": None,
     }
     frame[["b", "at", "a"]].to_csv(file, index=False)
-    again = data.read(file, columns=Columns(schema=schema)).train
+    again = read_table(file, columns=Columns(schema=schema)).train
     assert again.names == first.names
     np.testing.assert_array_equal(again.X, first.X)
     frame.assign(new=1.0).drop(columns="b").to_csv(file, index=False)
     with pytest.raises(DataError, match=r"it lacks b and has new beside it"):
-        data.read(file, columns=Columns(schema=schema))
+        read_table(file, columns=Columns(schema=schema))
 
 
 @pytest.mark.parametrize(
@@ -241,7 +244,7 @@ def test_a_schema_file_that_is_none_is_refused(tmp_path: Path, text: str | None,
     if text is not None:
         schema.write_text(text)
     with pytest.raises(DataError, match=said):
-        data.read(tmp_path / "t.csv", columns=Columns(schema=str(schema)))
+        read_table(tmp_path / "t.csv", columns=Columns(schema=str(schema)))
 
 
 @pytest.fixture(scope="module")
@@ -280,13 +283,13 @@ def test_tables_in_s3(s3: Any, parts: Path, frame: pd.DataFrame) -> None:
         "odd/what? #1.csv": b"a,b\n1,2\n",
     }.items():
         s3.put_object(Bucket="tables", Key=key, Body=body)
-    local = data.read(parts, columns=TIME)
+    local = read_table(parts, columns=TIME)
     for where in ("june", "june/", "june/part-*.parquet", "june/part-?.parquet"):
-        found = data.read(f"s3://tables/{where}", columns=TIME)
+        found = read_table(f"s3://tables/{where}", columns=TIME)
         np.testing.assert_array_equal(found.train.X, frame[["a", "b"]])
         assert found.fingerprint.digest == local.fingerprint.digest
         assert all(len(file.etag) == 32 for file in found.fingerprint.files)
-    assert len(data.read("s3://tables/odd").train) == 1
+    assert len(read_table("s3://tables/odd").train) == 1
     for where, said in {
         "s3://tables/t.csv": r"s3://tables/t.csv, line 4, column 'b': 'x' is not a number",
         "s3://tables/bad": r"s3://tables/bad/one.parquet is not a readable Parquet",
@@ -296,7 +299,7 @@ def test_tables_in_s3(s3: Any, parts: Path, frame: pd.DataFrame) -> None:
         "s3:///t.csv": r"names no bucket",
     }.items():
         with pytest.raises(DataError, match=said):
-            data.read(where)
+            read_table(where)
 
 
 @pytest.fixture(autouse=True)
@@ -343,7 +346,7 @@ def test_who_may_list_and_not_read_is_told_which_object(
     lister: dict[str, str], enforced: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(DataError, match=r"access to the bucket 'tables' is denied"):
-        data.read("s3://tables/t.csv")
+        read_table("s3://tables/t.csv")
     for name, value in lister.items():
         monkeypatch.setenv(name, value)
     source._session.cache_clear()
@@ -351,7 +354,7 @@ def test_who_may_list_and_not_read_is_told_which_object(
         DataError,
         match=r"s3://tables/closed/t\.parquet cannot be read: access is denied .*s3:GetObject",
     ):
-        data.read("s3://tables/closed")
+        read_table("s3://tables/closed")
 
 
 @pytest.mark.usefixtures("s3")
@@ -363,10 +366,10 @@ def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     source._session.cache_clear()
     with pytest.raises(DataError, match=r"s3://tables/t\.csv cannot be listed: .*credentials"):
-        data.read("s3://tables/t.csv")
+        read_table("s3://tables/t.csv")
 
 
 def test_an_archived_object_is_named(s3: Any) -> None:
     s3.put_object(Bucket="tables", Key="cold.csv", Body=b"a\n1\n", StorageClass="GLACIER")
     with pytest.raises(DataError, match=r"s3://tables/cold\.csv cannot be read"):
-        data.read("s3://tables/cold.csv")
+        read_table("s3://tables/cold.csv")

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from train.table.transform import KINDS, Transform, parse
+from train.table.transform import STEP_KINDS, Transform, parse
 from vigil.errors import DataError
 
 NAMES = ("a", "b")
 values = st.floats(-1e6, 1e6, width=32)
 rows = arrays(np.float64, st.tuples(st.integers(1, 12), st.just(2)), elements=values)
-steps = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(1, 5)), max_size=4, unique=True).map(
-    tuple
-)
+steps = st.lists(
+    st.tuples(st.sampled_from(STEP_KINDS), st.integers(1, 5)), max_size=4, unique=True
+).map(tuple)
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from train.progress import Progress
+from train.progress import JobProgress
 from train.settings import TrainSettings
 from train.spec import JobSpec
-from train.table.captured import name_of
-from train.table.rows import rows_of
+from train.table.captured import window_name
+from train.table.training_data import load_training_data
 from vigil.errors import DataError
 
 
@@ -28,13 +28,13 @@ def test_captured_rows_weigh_as_the_settings_say(tmp_path: Path, weight: float, 
     folder.mkdir(parents=True)
     live = rng.normal(100, 1, (1000, 2))
     pq.write_table(
-        pa.table({"a": live[:, 0], "b": live[:, 1]}), folder / Path(name_of(1000.0)).name
+        pa.table({"a": live[:, 0], "b": live[:, 1]}), folder / Path(window_name(1000.0)).name
     )
     spec = JobSpec(str(tmp_path / "old.csv"), captured=str(tmp_path / "captured"), since=500.0)
-    rows = rows_of(spec, TrainSettings(captured_weight=weight), Progress())
+    rows = load_training_data(spec, TrainSettings(captured_weight=weight), JobProgress())
     new = rows.fit.X[:, 0] > 50
     assert (int(new.sum()), int((~new).sum())) == (800, old)
-    assert len(rows.world) == 1000
+    assert len(rows.reference_rows) == 1000
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_what_no_forest_can_be_fitted_on_is_refused(
 ) -> None:
     np.savez(tmp_path / "t.npz", train=rows)
     with pytest.raises(DataError, match=said):
-        rows_of(JobSpec(str(tmp_path / "t.npz")), TrainSettings(), Progress())
+        load_training_data(JobSpec(str(tmp_path / "t.npz")), TrainSettings(), JobProgress())

@@ -1,4 +1,4 @@
-"""train/table/data.py: what is read, what is refused and how the refusal is located, captured rows, splits."""
+"""train/table/dataset.py: what is read, what is refused and how the refusal is located, captured rows, splits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from train.table import data
-from train.table.captured import name_of
-from train.table.data import Table
+from train.table import captured as live_rows
+from train.table.dataset import read_table, split_holdout
 from train.table.schema import LABEL_COLUMNS, Columns
+from train.table.table import Table
 from vigil.errors import DataError
 
 X = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.5]])
@@ -52,18 +52,18 @@ def frame(label: str) -> pd.DataFrame:
 def test_tabular_files_give_rows_names_and_labels(tmp_path: Path, kind: str, label: str) -> None:
     rows = frame(label)
     file = parquet(tmp_path, rows) if kind == "parquet" else csv(tmp_path, rows.to_csv(index=False))
-    table = data.read(file, label="broken" if label == "broken" else None).train
+    table = read_table(file, label="broken" if label == "broken" else None).train
     assert (table.names, table.ordered, len(table)) == (("a", "b"), True, 3)
     np.testing.assert_array_equal(table.X, X)
     np.testing.assert_array_equal(table.labels, Y)
 
 
 def test_a_table_without_label_column_has_no_labels(tmp_path: Path) -> None:
-    assert data.read(csv(tmp_path, "a,b\n1,2\n")).train.labels is None
+    assert read_table(csv(tmp_path, "a,b\n1,2\n")).train.labels is None
 
 
 def test_npz_of_train_and_test_rows(tmp_path: Path) -> None:
-    read = data.read(npz(tmp_path, train=X, test=X[::-1], label=Y, names=["a", "b"]))
+    read = read_table(npz(tmp_path, train=X, test=X[::-1], label=Y, names=["a", "b"]))
     assert (read.train.names, read.train.labels, read.train.ordered) == (("a", "b"), None, True)
     assert read.test is not None
     np.testing.assert_array_equal(read.test.X, X[::-1])
@@ -72,7 +72,7 @@ def test_npz_of_train_and_test_rows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("array", "label"), [("y", None), ("label", None), ("broken", "broken")])
 def test_npz_of_one_unordered_table(tmp_path: Path, array: str, label: str | None) -> None:
-    table = data.read(npz(tmp_path, X=X.astype(np.float32), **{array: Y}), label=label).train
+    table = read_table(npz(tmp_path, X=X.astype(np.float32), **{array: Y}), label=label).train
     assert (table.names, table.ordered, table.X.dtype) == (("f0", "f1"), False, np.float64)
     np.testing.assert_array_equal(table.labels, Y)
 
@@ -112,7 +112,7 @@ def test_a_bad_csv_is_refused_and_located(
     tmp_path: Path, text: str, said: str, field: str | None, row: int | None
 ) -> None:
     with pytest.raises(DataError, match=said) as caught:
-        data.read(csv(tmp_path, text))
+        read_table(csv(tmp_path, text))
     assert (caught.value.field, caught.value.row) == (field, row)
 
 
@@ -121,7 +121,7 @@ def test_the_mark_that_spreadsheets_put_before_text_is_no_part_of_a_name(
     tmp_path: Path, header: str
 ) -> None:
     (tmp_path / "rows.csv").write_bytes(f"\ufeff{header}\n1,0,2\n3,1,4\n5,0,6.5\n".encode())
-    table = data.read(tmp_path / "rows.csv").train
+    table = read_table(tmp_path / "rows.csv").train
     assert table.names == ("a", "b")
     np.testing.assert_array_equal(table.X, X)
 
@@ -129,7 +129,7 @@ def test_the_mark_that_spreadsheets_put_before_text_is_no_part_of_a_name(
 def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes(b"a,\xff\n1,2\n")
     with pytest.raises(DataError, match="utf-8"):
-        data.read(tmp_path / "rows.csv")
+        read_table(tmp_path / "rows.csv")
 
 
 INDEXED = pd.DataFrame({"a": X[:, 0], "b": X[:, 1]}, index=pd.Index([10, 20, 30], name="at"))
@@ -142,7 +142,7 @@ def test_what_pandas_would_make_an_index_is_a_column(tmp_path: Path, index: str)
         "text": INDEXED.set_axis(list("xyz")),
         "none": INDEXED.reset_index(drop=True),
     }[index]
-    table = data.read(
+    table = read_table(
         parquet(tmp_path, rows), columns=Columns(time="at" if index == "named" else None)
     ).train
     assert table.names == ("a", "b")
@@ -178,9 +178,9 @@ def test_a_parquet_column_of_each_type_is_numbers_or_is_refused(
     pq.write_table(pa.table({"a": values, "b": [1.0, 2.0]}), tmp_path / "t.parquet")
     if isinstance(found, str):
         with pytest.raises(DataError, match=found):
-            data.read(tmp_path / "t.parquet")
+            read_table(tmp_path / "t.parquet")
     else:
-        assert data.read(tmp_path / "t.parquet").train.X[0, 0] == found
+        assert read_table(tmp_path / "t.parquet").train.X[0, 0] == found
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_parquet_column_of_each_type_is_numbers_or_is_refused(
 )
 def test_a_bad_npz_is_refused(tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError, match=said):
-        data.read(npz(tmp_path, **arrays))
+        read_table(npz(tmp_path, **arrays))
 
 
 @pytest.mark.parametrize("name", ["rows.npz", "rows.parquet"])
@@ -213,7 +213,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match="not a readable"):
-        data.read(tmp_path / name)
+        read_table(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -230,19 +230,19 @@ def test_a_file_that_cannot_be_read_is_refused(
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=said):
-        data.read(tmp_path / name)
+        read_table(tmp_path / name)
 
 
 def test_a_label_column_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column 'broken'; it has a, b") as caught:
-        data.read(csv(tmp_path, "a,b\n1,2\n"), label="broken")
+        read_table(csv(tmp_path, "a,b\n1,2\n"), label="broken")
     assert caught.value.field == "broken"
 
 
 def test_allow_missing_lets_nan_pass_but_not_infinity(tmp_path: Path) -> None:
-    assert np.isnan(data.read(csv(tmp_path, "a,b\n1,\n3,4\n"), allow_missing=True).train.X[0, 1])
+    assert np.isnan(read_table(csv(tmp_path, "a,b\n1,\n3,4\n"), allow_missing=True).train.X[0, 1])
     with pytest.raises(DataError, match="inf"):
-        data.read(csv(tmp_path, "a,b\n1,\ninf,4\n"), allow_missing=True)
+        read_table(csv(tmp_path, "a,b\n1,\ninf,4\n"), allow_missing=True)
 
 
 def test_constant_columns_are_reported() -> None:
@@ -271,7 +271,7 @@ def captured(tmp_path: Path) -> Callable[[float, pd.DataFrame], None]:
     def write(stamp: float, rows: pd.DataFrame) -> None:
         folder = tmp_path / f"date=day-{stamp % 3:.0f}"
         folder.mkdir(exist_ok=True)
-        rows.to_parquet(folder / Path(name_of(stamp)).name)
+        rows.to_parquet(folder / Path(live_rows.window_name(stamp)).name)
 
     return write
 
@@ -283,11 +283,11 @@ def test_captured_rows_come_in_time_order_from_since_on(
         captured(
             stamp, pd.DataFrame({"_time": [stamp, stamp], "a": [stamp, stamp + 1], "b": [0.0, 1.0]})
         )
-    table = data.read_captured(tmp_path, 1000.0)
+    table = live_rows.read_captured(tmp_path, 1000.0)
     assert table is not None
     assert (table.names, table.ordered) == (("a", "b"), True)
     np.testing.assert_array_equal(table.X[:, 0], [1000, 1001, 2000, 2001, 11000, 11001])
-    assert data.read_captured(tmp_path, 11000.5) is None
+    assert live_rows.read_captured(tmp_path, 11000.5) is None
 
 
 def test_captured_rows_that_cannot_be_read_are_refused(
@@ -296,7 +296,7 @@ def test_captured_rows_that_cannot_be_read_are_refused(
     captured(1.0, pd.DataFrame({"a": [1.0]}))
     captured(2.0, pd.DataFrame({"b": [1.0]}))
     with pytest.raises(DataError, match="one schema"):
-        data.read_captured(tmp_path, 0)
+        live_rows.read_captured(tmp_path, 0)
 
 
 @pytest.mark.parametrize(("rows", "holdout", "held"), [(10, 0.2, 2), (10, 0.05, 1), (3, 0.5, 2)])
@@ -305,31 +305,31 @@ def test_split_holds_out_the_latest_rows_or_random_ones(
     rows: int, holdout: float, held: int, ordered: bool
 ) -> None:
     table = Table(np.arange(rows, dtype=float)[:, None], ("a",), np.arange(rows) % 2, ordered)
-    fit, held_out = data.split(table, holdout, seed=1)
+    fit, held_out = split_holdout(table, holdout, seed=1)
     assert (len(fit), len(held_out)) == (rows - held, held)
     both = np.concatenate([fit.X, held_out.X])[:, 0]
     np.testing.assert_array_equal(np.sort(both), np.arange(rows))
     np.testing.assert_array_equal(held_out.labels, held_out.X[:, 0] % 2)
     assert not ordered or (both == np.arange(rows)).all()
-    np.testing.assert_array_equal(fit.X, data.split(table, holdout, seed=1)[0].X)
+    np.testing.assert_array_equal(fit.X, split_holdout(table, holdout, seed=1)[0].X)
 
 
 def test_a_random_split_is_not_the_order_of_the_file() -> None:
     table = Table(np.arange(100.0)[:, None], ("a",), ordered=False)
-    first, second = (data.split(table, 0.2, seed)[1].X[:, 0].tolist() for seed in (1, 2))
+    first, second = (split_holdout(table, 0.2, seed)[1].X[:, 0].tolist() for seed in (1, 2))
     assert sorted(first) != sorted(second)
     assert sorted(first) != list(range(80, 100))
 
 
 def test_a_window_is_not_before_itself(tmp_path: Path, captured: Callable[..., None]) -> None:
     captured(1636961687.3214543, pd.DataFrame({"a": [1.0]}))
-    assert data.read_captured(tmp_path, 1636961687.3214543) is not None
+    assert live_rows.read_captured(tmp_path, 1636961687.3214543) is not None
 
 
 def test_captured_rows_with_nan_are_refused(tmp_path: Path, captured: Callable[..., None]) -> None:
     captured(1.0, pd.DataFrame({"a": [float("nan")]}))
     with pytest.raises(DataError, match="not a finite number"):
-        data.read_captured(tmp_path, 0.0)
+        live_rows.read_captured(tmp_path, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_captured_rows_with_nan_are_refused(tmp_path: Path, captured: Callable[.
 def test_csv_that_would_be_misread_is_refused(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataError, match=told):
-        data.read(tmp_path / "t.csv")
+        read_table(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(
@@ -360,4 +360,4 @@ def test_npz_whose_parts_do_not_fit_is_refused(
 ) -> None:
     np.savez(tmp_path / "t.npz", **arrays)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DataError, match=told):
-        data.read(tmp_path / "t.npz", label=label)
+        read_table(tmp_path / "t.npz", label=label)

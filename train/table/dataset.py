@@ -5,66 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from train.table import reader as chunks
-from train.table import scan, schema, source
-from train.table.captured import stamp_of, windows
-from train.table.reader import Chunk
+from train.table import scan, schema
 from train.table.schema import Columns
-from train.table.source import File
-from vigil.arrays import Floats
+from train.table.source import File, find_files
+from train.table.table import Table
 from vigil.errors import DataError
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows [n, d] with the names of their d features; `labels` [n] are 1 for an anomaly; `ordered` means by time."""
-
-    X: Floats
-    names: tuple[str, ...]
-    labels: NDArray[np.int64] | None = None
-    ordered: bool = True
-
-    def __len__(self) -> int:
-        return len(self.X)
-
-    def take(self, rows: slice | NDArray[Any]) -> Table:
-        return replace(
-            self, X=self.X[rows], labels=None if self.labels is None else self.labels[rows]
-        )
-
-    @property
-    def told_apart(self) -> NDArray[np.int64] | None:
-        """The labels, where both classes occur: only then can they say how good a score is."""
-        return (
-            self.labels
-            if self.labels is not None and 0 < self.labels.sum() < len(self.labels)
-            else None
-        )
-
-    @property
-    def constant(self) -> tuple[str, ...]:
-        """Features with one value only: kept, worth a warning."""
-        return tuple(
-            n for n, same in zip(self.names, np.ptp(self.X, axis=0) == 0, strict=True) if same
-        )
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 over names, shape and values."""
-        digest = hashlib.sha256("\0".join((*self.names, str(self.X.shape))).encode())
-        digest.update(np.ascontiguousarray(self.X).tobytes())
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -90,7 +41,7 @@ class Dataset:
     fingerprint: Fingerprint = Fingerprint("", 0)
 
 
-def read(
+def read_table(
     path: str | Path,
     *,
     columns: Columns | None = None,
@@ -109,7 +60,7 @@ def read(
     Raises DataError that names file, line or row, and column of what is wrong. NaN is an error unless `allow_missing`.
     """
     columns = columns or Columns(label=label)
-    files = source.find(path)
+    files = find_files(path)
     pieces = chunks.pieces(files)
     found = scan.scan(
         pieces,
@@ -142,7 +93,7 @@ def read(
 def preview(path: str | Path, columns: Columns) -> None:
     """Raise DataError for what the first rows of a table already show; takes a second, whatever its size."""
     read = (
-        chunk for piece in chunks.pieces(source.find(path)) for chunk in chunks.read(piece, columns)
+        chunk for piece in chunks.pieces(find_files(path)) for chunk in chunks.read(piece, columns)
     )
     first = next(read)
     found = first if len(first.X) else next((chunk for chunk in read if len(chunk.X)), first)
@@ -183,69 +134,7 @@ def _check_leak(found: scan.Shard, name: str) -> None:
         )
 
 
-def read_captured(where: str | Path, since: float) -> Table | None:
-    """The live rows that the monitor captured from `since` (Unix seconds) on, in time order; None when there are none.
-
-    `where`: a folder or an s3:// URL. Raises DataError when it cannot be read.
-    """
-    kept, tables = windows(where), []
-    try:
-        for name in kept.names():
-            if stamp_of(name) < int(since * 1000):
-                continue
-            with (
-                suppress(FileNotFoundError),
-                kept.read(name) as file,
-            ):  # the monitor's retention was faster
-                whole = _whole(file, f"{name} in {where}")
-                tables.append(
-                    whole.select([name for name in whole.column_names if not name.startswith("_")])
-                )
-    except OSError as error:
-        raise DataError(f"the captured rows in {where} cannot be read: {error}") from error
-    if not tables:
-        return None
-    try:
-        whole = pa.concat_tables(tables)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"the captured rows since then are not of one schema: {error}") from error
-    columns = tuple(whole.column_names)
-    table = Table(
-        np.column_stack([whole[name].to_numpy().astype(np.float64) for name in columns]), columns
-    )
-    chunks.check(Chunk(table.X, columns, 0), File(str(where), 0, ""), allow_missing=False)
-    return table
-
-
-def _whole(file: IO[bytes], where: str) -> pa.Table:
-    try:
-        return pq.ParquetFile(file).read()
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{where} is not a readable Parquet file: {error}") from error
-
-
-def read_request(where: str | Path, request: str) -> tuple[Table, Floats, str] | None:
-    """The captured rows of one request, with the scores [n] they got and the version that gave them.
-
-    A request may lie in several windows. Where a client has given one id to requests of several versions, it is the latest.
-    """
-    parts: list[pa.Table] = []
-    kept = windows(where)
-    for name in kept.names():
-        with suppress(FileNotFoundError, pa.ArrowInvalid), kept.read(name) as file:
-            part = pq.ParquetFile(file).read().filter(pc.field("_request") == request)
-            if len(part):
-                parts.append(part)
-    if not parts:
-        return None
-    version = parts[-1]["_version"][-1].as_py()
-    found = pa.concat_tables([part for part in parts if part["_version"][-1].as_py() == version])
-    names = tuple(name for name in found.column_names if not name.startswith("_"))
-    X = np.column_stack([found[name].to_numpy() for name in names])
-    return Table(X, names), found["_score"].to_numpy(), version
-
-
-def split(table: Table, holdout: float, seed: int) -> tuple[Table, Table]:
+def split_holdout(table: Table, holdout: float, seed: int) -> tuple[Table, Table]:
     """Rows to fit on and rows held out: the latest share where rows are in time order, else a random one."""
     n = len(table)
     cut = n - max(1, round(n * holdout))
