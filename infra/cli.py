@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from infra import doctor as doctors
-from infra.diagnosis.finding import Finding
+from infra.diagnosis.finding import Diagnosis
 from infra.render import SETTINGS, write
 from infra.settings import ROOT, BadSettings
 from vigil.terminal import command, json_option, plain, show, table
@@ -83,7 +83,11 @@ def dashboards(
 
     token, key_file = str(ray_token.resolve()), str(key.resolve()) if key else None
     _wrote(
-        pages.write(out, scrape.configuration(url, ray_url, token, key_file, streams)), out, as_json
+        pages.write_dashboards(
+            out, scrape.scrape_configuration(url, ray_url, token, key_file, streams)
+        ),
+        out,
+        as_json,
     )
 
 
@@ -177,7 +181,7 @@ def cluster(context: str | None, kubeconfig: str | None, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _tell(found: list[Finding], unread: tuple[str, ...]) -> None:
+def _tell(found: list[Diagnosis], unread: tuple[str, ...]) -> None:
     """A block of lines for each finding: its grade and object, the cause, what helps."""
     for one in found:
         click.echo(plain(f"{one.grade:8} {one.what}\n         {one.why}\n      -> {one.fix}"))

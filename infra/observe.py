@@ -7,8 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from infra.diagnosis import NAMESPACES
-from infra.diagnosis.finding import ContainerLog, Object, Readiness, Snapshot, name_of, quantity
-from infra.diagnosis.pods import wanted_logs
+from infra.diagnosis.finding import (
+    ClusterSnapshot,
+    ContainerLog,
+    KubeObject,
+    Readiness,
+    parse_quantity,
+    qualified_name,
+)
+from infra.diagnosis.pods import logs_to_read
 from infra.kube import Answer, Cluster, ClusterAway, ClusterError, NotLoggedIn
 
 Usage = tuple[tuple[str, str, str], int]  # namespace, pod, container; bytes
@@ -55,7 +62,7 @@ STARTING = (
 class Look:
     """A snapshot, and what could not be read for it."""
 
-    seen: Snapshot
+    seen: ClusterSnapshot
     unread: tuple[str, ...] = ()
 
 
@@ -76,19 +83,21 @@ class Observer:
         Raises ClusterAway or NotLoggedIn where the API server cannot be asked.
         """
         self._unread = []
-        objects: dict[str, Sequence[Object]] = {"Namespace": self._own_namespaces()}
-        self._namespaces = list(dict.fromkeys([*NAMESPACES, *map(name_of, objects["Namespace"])]))
+        objects: dict[str, Sequence[KubeObject]] = {"Namespace": self._own_namespaces()}
+        self._namespaces = list(
+            dict.fromkeys([*NAMESPACES, *map(qualified_name, objects["Namespace"])])
+        )
         for kind in kinds:
             if (found := self._in_namespaces(kind)) is not None:
                 objects[kind] = found
         for kind, path in GLOBAL.items():
             if (items := self._try(kind, path)) is not None:
                 objects[kind] = items
-        seen = Snapshot(now=datetime.now(UTC), objects=objects)
-        seen = replace(seen, logs=dict(self._logs(wanted_logs(seen))))
+        seen = ClusterSnapshot(now=datetime.now(UTC), objects=objects)
+        seen = replace(seen, logs=dict(self._logs(logs_to_read(seen))))
         return Look(self._deep(seen) if deep else seen, tuple(self._unread))
 
-    def _deep(self, seen: Snapshot) -> Snapshot:
+    def _deep(self, seen: ClusterSnapshot) -> ClusterSnapshot:
         definitions = [self._get(f"{CRD}/{name}") for name in CRDS]
         operators = self._operators(seen)
         objects = {
@@ -107,9 +116,9 @@ class Observer:
             return Readiness(504, error.message, reached=False)
         return None if answer.status == 403 and _of_api(answer) else readiness_of(answer)
 
-    def _in_namespaces(self, kind: str) -> list[Object] | None:
+    def _in_namespaces(self, kind: str) -> list[KubeObject] | None:
         api, plural = NAMESPACED[kind]
-        found: list[Object] = []
+        found: list[KubeObject] = []
         for namespace in self._namespaces:
             items = self._try(kind, f"{api}/namespaces/{namespace}/{plural}")
             if items is None:
@@ -117,7 +126,7 @@ class Observer:
             found.extend(items)
         return found
 
-    def _try(self, kind: str, path: str, labels: str = "") -> list[Object] | None:
+    def _try(self, kind: str, path: str, labels: str = "") -> list[KubeObject] | None:
         try:
             return self._cluster.list(path, labels)
         except (ClusterAway, NotLoggedIn):
@@ -126,7 +135,7 @@ class Observer:
             self._unread.append(f"{kind}: {error.message}")
             return None
 
-    def _get(self, path: str) -> Object | None:
+    def _get(self, path: str) -> KubeObject | None:
         try:
             return self._cluster.get(path)
         except (ClusterAway, NotLoggedIn):
@@ -135,18 +144,18 @@ class Observer:
             self._unread.append(error.message)
             return None
 
-    def _own_namespaces(self) -> list[Object]:
+    def _own_namespaces(self) -> list[KubeObject]:
         named = [self._get(f"/api/v1/namespaces/{name}") for name in NAMESPACES]
         made = self._quietly("/api/v1/namespaces", MADE_BY_A_STACK)
-        found = {name_of(one): one for one in (*named, *made) if one is not None}
+        found = {qualified_name(one): one for one in (*named, *made) if one is not None}
         return list(found.values())
 
-    def _operators(self, seen: Snapshot) -> list[Object]:
+    def _operators(self, seen: ClusterSnapshot) -> list[KubeObject]:
         """KubeRay's operator wherever it is installed, and the deployments of the platform."""
         own = list(seen.of("Deployment"))
         everywhere = self._try("Deployment", f"{APPS}/deployments", labels=OPERATOR) or []
-        names = {name_of(one) for one in own}
-        return [*own, *(one for one in everywhere if name_of(one) not in names)]
+        names = {qualified_name(one) for one in own}
+        return [*own, *(one for one in everywhere if qualified_name(one) not in names)]
 
     def _logs(self, wanted: Sequence[ContainerLog]) -> Iterator[tuple[ContainerLog, str]]:
         for one in wanted[:MOST_LOGS]:
@@ -168,11 +177,11 @@ class Observer:
                 measured = True
                 for one in pod.get("containers") or []:
                     key = namespace, pod["metadata"]["name"], one["name"]
-                    yield key, int(quantity(one["usage"].get("memory")))
+                    yield key, int(parse_quantity(one["usage"].get("memory")))
         if not measured:
             yield from self._kubelets()
 
-    def _quietly(self, path: str, labels: str = "") -> list[Object]:
+    def _quietly(self, path: str, labels: str = "") -> list[KubeObject]:
         """A list that need not be had: there is another way to what it tells."""
         try:
             return self._cluster.list(path, labels)
@@ -190,7 +199,7 @@ class Observer:
                 yield from _container_usage(pod, self._namespaces)
 
 
-def _container_usage(pod: Object, namespaces: Sequence[str]) -> Iterator[Usage]:
+def _container_usage(pod: KubeObject, namespaces: Sequence[str]) -> Iterator[Usage]:
     about = pod["podRef"]
     for one in pod.get("containers") or []:
         if about["namespace"] in namespaces and "memory" in one:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pulumi
 
-from infra.diagnosis.finding import Finding, Object, labels_of, quantity
+from infra.diagnosis.finding import Diagnosis, KubeObject, labels_of, parse_quantity
 from infra.kube import Cluster, ClusterAway, ClusterError, NotLoggedIn, connect, find
 
 TIMEOUT_S = 10.0
@@ -45,17 +45,17 @@ class Room:
     pods: int = 0
     sums: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
-    def with_pod(self, containers: Sequence[Object], count: int) -> Room:
+    def with_pod(self, containers: Sequence[KubeObject], count: int) -> Room:
         """This and `count` pods of these containers."""
         sums = dict(self.sums)
         for kind in set(SUMS.values()):
             asked = [one.get("resources", {}).get(kind[0]) or {} for one in containers]
-            each = sum(quantity(one.get(kind[1])) for one in asked)
+            each = sum(parse_quantity(one.get(kind[1])) for one in asked)
             sums[kind] = sums.get(kind, 0.0) + count * each
         return Room(self.pods + count, sums)
 
 
-def rooms(objects: Sequence[Object]) -> dict[str, Room]:
+def rooms(objects: Sequence[KubeObject]) -> dict[str, Room]:
     """What rendered objects ask for at rest, by namespace."""
     found: dict[str, Room] = {}
     for one in objects:
@@ -65,7 +65,7 @@ def rooms(objects: Sequence[Object]) -> dict[str, Room]:
     return found
 
 
-def _pods(one: Object) -> Iterator[tuple[list[Object], int]]:
+def _pods(one: KubeObject) -> Iterator[tuple[list[KubeObject], int]]:
     spec = one.get("spec") or {}
     if one["kind"] in ("Deployment", "StatefulSet"):
         yield spec["template"]["spec"]["containers"], spec.get("replicas", 1)
@@ -75,7 +75,7 @@ def _pods(one: Object) -> Iterator[tuple[list[Object], int]]:
         yield from _ray_pods(spec)
 
 
-def _ray_pods(cluster: Object) -> Iterator[tuple[list[Object], int]]:
+def _ray_pods(cluster: KubeObject) -> Iterator[tuple[list[KubeObject], int]]:
     head = list(cluster["headGroupSpec"]["template"]["spec"]["containers"])
     if cluster.get("enableInTreeAutoscaling"):
         head.append({"resources": (cluster.get("autoscalerOptions") or {}).get("resources") or {}})
@@ -87,7 +87,7 @@ def _ray_pods(cluster: Object) -> Iterator[tuple[list[Object], int]]:
 # --- checks ---
 
 
-def check(cluster: Cluster, wanted: Wanted) -> list[Finding]:
+def check(cluster: Cluster, wanted: Wanted) -> list[Diagnosis]:
     """What stands in the way, and risks; raises ClusterError where the cluster cannot be asked."""
     cluster.get("/version")
     found = [*_storage(cluster, wanted.storage_class), *_operators(cluster, wanted)]
@@ -99,7 +99,7 @@ def check(cluster: Cluster, wanted: Wanted) -> list[Finding]:
     return found
 
 
-def _read(cluster: Cluster, path: str) -> Object | None:
+def _read(cluster: Cluster, path: str) -> KubeObject | None:
     """An object; None where it may not be read either: then nothing is said about it."""
     try:
         return cluster.get(path)
@@ -109,7 +109,7 @@ def _read(cluster: Cluster, path: str) -> Object | None:
         return None
 
 
-def _listed(cluster: Cluster, path: str, labels: str = "") -> list[Object]:
+def _listed(cluster: Cluster, path: str, labels: str = "") -> list[KubeObject]:
     try:
         return cluster.list(path, labels)
     except (ClusterAway, NotLoggedIn):
@@ -118,29 +118,29 @@ def _listed(cluster: Cluster, path: str, labels: str = "") -> list[Object]:
         return []
 
 
-def _storage(cluster: Cluster, name: str) -> Iterator[Finding]:
+def _storage(cluster: Cluster, name: str) -> Iterator[Diagnosis]:
     classes = _listed(cluster, "/apis/storage.k8s.io/v1/storageclasses")
     names = sorted(one["metadata"]["name"] for one in classes)
     if name and names and name not in names:
         fix = f"`pulumi config set vigil:homeStorageClass NAME` with one of: {', '.join(names)}"
-        yield Finding(f"storage class {name!r}", "is not in the cluster", fix)
+        yield Diagnosis(f"storage class {name!r}", "is not in the cluster", fix)
 
 
-def _operators(cluster: Cluster, wanted: Wanted) -> Iterator[Finding]:
+def _operators(cluster: Cluster, wanted: Wanted) -> Iterator[Diagnosis]:
     for one in _listed(cluster, "/apis/apps/v1/deployments", OPERATOR):
         namespace = one["metadata"]["namespace"]
         if namespace not in wanted.namespaces:
             why = "another KubeRay operator: where it watches Vigil's namespace too, both write"
             fix = "let it watch its own namespaces alone (`watchNamespace` of its chart)"
-            yield Finding(f"{namespace}/{one['metadata']['name']}", why, fix, "risk")
+            yield Diagnosis(f"{namespace}/{one['metadata']['name']}", why, fix, "risk")
 
 
-def _namespace(name: str, there: Object, stack: str) -> Iterator[Finding]:
+def _namespace(name: str, there: KubeObject, stack: str) -> Iterator[Diagnosis]:
     what = f"namespace {name!r}"
     labels = labels_of(there)
     if (there.get("status") or {}).get("phase") == "Terminating":
         fix = "wait until it is gone; `vigil doctor cluster` says what holds it"
-        yield Finding(what, "is still being deleted", fix)
+        yield Diagnosis(what, "is still being deleted", fix)
     elif labels.get(PART_OF) != "vigil":
         why = f"exists already and is not Vigil's (no label {PART_OF}=vigil)"
         fix = (
@@ -148,13 +148,13 @@ def _namespace(name: str, there: Object, stack: str) -> Iterator[Finding]:
             f" needs it; to hand it over: `kubectl label namespace {name} {PART_OF}=vigil` and"
             f" `pulumi import kubernetes:core/v1:Namespace {name} {name}`"
         )
-        yield Finding(what, why, fix)
+        yield Diagnosis(what, why, fix)
     elif stack and labels.get(INSTANCE, stack) != stack:
         why = f"belongs to another stack, {labels[INSTANCE]}: a cluster holds one Vigil"
-        yield Finding(what, why, "choose another cluster or context, or destroy that stack")
+        yield Diagnosis(what, why, "choose another cluster or context, or destroy that stack")
 
 
-def _quotas(cluster: Cluster, name: str, room: Room | None) -> Iterator[Finding]:
+def _quotas(cluster: Cluster, name: str, room: Room | None) -> Iterator[Diagnosis]:
     if room is None:
         return
     for quota in _listed(cluster, f"/api/v1/namespaces/{name}/resourcequotas"):
@@ -167,7 +167,7 @@ def _quotas(cluster: Cluster, name: str, room: Room | None) -> Iterator[Finding]
             why = f"is too small for the pods at rest: {'; '.join(short)}"
             edit = f"`kubectl -n {name} edit resourcequota {own}`"
             fix = f"raise it ({edit}), or make the pods smaller"
-            yield Finding(f"quota {own!r} of namespace {name!r}", why, fix)
+            yield Diagnosis(f"quota {own!r} of namespace {name!r}", why, fix)
 
 
 def _short_of(hard: Mapping[str, str], room: Room) -> Iterator[str]:
@@ -175,7 +175,7 @@ def _short_of(hard: Mapping[str, str], room: Room) -> Iterator[str]:
         needed = room.sums.get(SUMS[key], 0.0) if key in SUMS else 0.0
         if key in ("pods", "count/pods"):
             needed = float(room.pods)
-        if needed > quantity(limit):
+        if needed > parse_quantity(limit):
             unit = f"{needed / 2**30:.3g}Gi" if "memory" in key else f"{needed:g}"
             yield f"{key} {limit} of {unit}"
 

@@ -16,8 +16,8 @@ from typing import Any
 import pulumi
 
 from infra.diagnosis import diagnose
-from infra.diagnosis.finding import Finding, Object, Readiness, is_true
-from infra.diagnosis.ray import progress, running
+from infra.diagnosis.finding import Diagnosis, KubeObject, Readiness, is_true
+from infra.diagnosis.ray import describe_progress, is_running
 from infra.kube import Cluster, ClusterError, connect
 from infra.observe import STARTING, Observer
 
@@ -40,7 +40,7 @@ class Persisting:
     _last: dict[str, float] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
 
-    def update(self, found: Sequence[Finding], now: float) -> list[Finding]:
+    def update(self, found: Sequence[Diagnosis], now: float) -> list[Diagnosis]:
         """The findings of this look, at `now` in seconds, that have now stayed long enough."""
         for name, last in list(self._last.items()):
             # A container that crashes again and again is well in between.
@@ -54,11 +54,11 @@ class Persisting:
         self._told.update(one.what for one in told)
         return told
 
-    def _is_due(self, one: Finding, now: float) -> bool:
+    def _is_due(self, one: Diagnosis, now: float) -> bool:
         return one.what not in self._told and now - self._since[one.what] >= self.persists_s
 
 
-def failures(observer: Observer) -> list[Finding]:
+def failures(observer: Observer) -> list[Diagnosis]:
     """What is broken now, that is neither at risk nor still to be done."""
     found = diagnose(observer.look(STARTING, deep=False).seen, expected=())
     return [one for one in found if one.grade == "failure"]
@@ -107,13 +107,13 @@ class Watch:
         except Exception as error:  # whatever it is, the program goes on without a watch
             pulumi.log.debug(f"the watch over the cluster has ended: {error!r}")
 
-    def _look(self, observer: Observer | None) -> tuple[Observer | None, list[Finding]]:
+    def _look(self, observer: Observer | None) -> tuple[Observer | None, list[Diagnosis]]:
         try:
             observer = observer or Observer(self._connect())
             return observer, failures(observer)
         except ClusterError as error:
             fix = "the `up` goes on once it is back; if it has ended, `pulumi up` again mends it"
-            return None, [Finding("the cluster", error.message, fix)]
+            return None, [Diagnosis("the cluster", error.message, fix)]
 
 
 @dataclass(frozen=True)
@@ -139,12 +139,12 @@ class Progress:
             self._cluster = None  # a login or a connection that has died is not asked again
             return State(error.message)
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[Diagnosis]:
         """What is wrong now, and what is still under way."""
         try:
             return diagnose(Observer(self._connected()).look().seen)
         except ClusterError as error:
-            return [Finding("the cluster", error.message, "`pulumi up` again once it is back")]
+            return [Diagnosis("the cluster", error.message, "`pulumi up` again once it is back")]
 
     def _connected(self) -> Cluster:
         self._cluster = self._cluster or self._connect()
@@ -176,17 +176,17 @@ def _leads_nowhere(answer: Readiness) -> bool:
     return answer.status == 404 or any(part in answer.error for part in NOWHERE)
 
 
-def settled(service: Object) -> str | None:
+def settled(service: KubeObject) -> str | None:
     """Why a RayService is not yet what its spec asks for; None: it is."""
     status = service.get("status") or {}
     if status.get("observedGeneration", 0) < service["metadata"].get("generation", 0):
         return "the operator has not seen the change yet"
     if is_true(service, "UpgradeInProgress"):
-        return f"a second cluster takes over ({progress(service)})"
-    return None if running(service) else progress(service)
+        return f"a second cluster takes over ({describe_progress(service)})"
+    return None if is_running(service) else describe_progress(service)
 
 
-def _available(deployment: Object | None) -> bool:
+def _available(deployment: KubeObject | None) -> bool:
     """Whether there is none (somebody else's MLflow), or it has a pod that answers."""
     return deployment is None or is_true(deployment, "Available")
 
@@ -218,7 +218,7 @@ async def wait(
     return last
 
 
-def failed(timeout_s: float, last: State, found: Sequence[Finding]) -> str:
+def failed(timeout_s: float, last: State, found: Sequence[Diagnosis]) -> str:
     """The message of an `up` whose platform does not serve."""
     head = f"the platform does not serve after {timeout_s:g} s (vigil:readyTimeoutS): {last.told}"
     if not found:

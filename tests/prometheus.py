@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.dashboards.rules import groups
-from infra.dashboards.scrape import configuration
+from infra.dashboards.rules import rule_groups
+from infra.dashboards.scrape import scrape_configuration
 from tests.running import eventually, free_port
 from vigil.home import Platform
 
@@ -91,11 +91,11 @@ class Watched(Prometheus):
 
 @contextmanager
 def prometheus(
-    folder: Path, configuration: dict[str, Any], rules: dict[str, Any]
+    folder: Path, scrape_configuration: dict[str, Any], rules: dict[str, Any]
 ) -> Iterator[Prometheus]:
     """A Prometheus on a free loopback port with its files in `folder`."""
     (folder / "rules.yml").write_text(yaml.safe_dump(rules))
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(scrape_configuration))
     address = f"127.0.0.1:{free_port()}"
     command = [
         "prometheus",
@@ -180,7 +180,7 @@ def scraping(platform: Platform) -> Iterator[Watched | None]:
         yield None
         return
     stream = free_port()
-    told = configuration(
+    told = scrape_configuration(
         platform.url,
         platform.dashboard_url,
         platform.token_path,
@@ -190,6 +190,6 @@ def scraping(platform: Platform) -> Iterator[Watched | None]:
     )
     with (
         TemporaryDirectory() as folder,
-        prometheus(Path(folder), told, {"groups": groups()}) as one,
+        prometheus(Path(folder), told, {"groups": rule_groups()}) as one,
     ):
         yield Watched(one.url, stream, time.time())

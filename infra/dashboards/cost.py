@@ -5,29 +5,29 @@ from __future__ import annotations
 from infra.dashboards.panels import Page, Panel
 from infra.prices import price
 
-EACH = "[$__rate_interval]"
-CPU_S = f"sum(rate(vigil_replica_cpu_seconds_total{EACH}))"
-ROWS = f"sum(rate(vigil_rows_scored_total{EACH}))"
-PRICE = {"price": ("USD for a vCPU-hour", str(price("m6i vCPU")))}
+_EACH = "[$__rate_interval]"
+_CPU_S = f"sum(rate(vigil_replica_cpu_seconds_total{_EACH}))"
+_ROWS = f"sum(rate(vigil_rows_scored_total{_EACH}))"
+_PRICE = {"price": ("USD for a vCPU-hour", str(price("m6i vCPU")))}
 
-SCORING = [
+_SCORING = [
     Panel(
         "CPU seconds in a million rows",
         "Of all replicas, idle time between requests included: more load makes it cheaper.",
         "s",
-        {"replicas": f"{CPU_S} / {ROWS} * 1e6"},
+        {"replicas": f"{_CPU_S} / {_ROWS} * 1e6"},
     ),
     Panel(
         "Price of a million rows",
         "The same, at the price of a vCPU-hour above.",
         "currencyUSD",
-        {"used": f"{CPU_S} / {ROWS} * 1e6 / 3600 * $price"},
+        {"used": f"{_CPU_S} / {_ROWS} * 1e6 / 3600 * $price"},
     ),
     Panel(
         "Rows that a CPU second scores",
         "Of all replicas, idle time included.",
         "short",
-        {"rows": f"{ROWS} / {CPU_S}"},
+        {"rows": f"{_ROWS} / {_CPU_S}"},
     ),
     Panel(
         "Replicas",
@@ -45,10 +45,10 @@ SCORING = [
             "one": "sum(vigil_replica_resident_memory_bytes) / sum(vigil_model_replicas)",
         },
     ),
-    Panel("Processors in use", "Of the replicas.", "short", {"replicas": CPU_S}),
+    Panel("Processors in use", "Of the replicas.", "short", {"replicas": _CPU_S}),
 ]
 
-CLUSTER = [
+_NODES = [
     Panel(
         "Processors that are paid for",
         "Cores of Ray's nodes, and how many of them work.",
@@ -76,7 +76,7 @@ CLUSTER = [
     ),
 ]
 
-RETRAINING = [
+_RETRAINING = [
     Panel(
         "Seconds of retraining",
         "In the last day. VIGIL_DRIFT_MAX_RETRAIN_SECONDS_PER_DAY bounds them.",
@@ -94,11 +94,11 @@ RETRAINING = [
     ),
 ]
 
-PAGE = Page(
+COST_PAGE = Page(
     "cost",
     "Cost",
     "What scoring and retraining cost; what an environment costs a month is in docs/cost.md.",
-    {"Scoring": SCORING, "Nodes": CLUSTER, "Retraining": RETRAINING},
-    constants=PRICE,
+    {"Scoring": _SCORING, "Nodes": _NODES, "Retraining": _RETRAINING},
+    constants=_PRICE,
     since="now-6h",
 )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from infra.dashboards.models import PROMOTIONS
+from infra.dashboards.models import PROMOTION_MARK
 from infra.dashboards.panels import Page, Panel
 
-EACH = "[$__rate_interval]"
-EPISODES = {"episode": ("max(vigil_drift_episode_open) == 1", "a drift episode is open")}
+_EACH = "[$__rate_interval]"
+EPISODE_MARK = {"episode": ("max(vigil_drift_episode_open) == 1", "a drift episode is open")}
 
-ANOMALIES = [
+_ANOMALIES = [
     Panel(
         "Share of anomalies",
         "Rows over the threshold, live and in the last window that was judged, beside the share that the "
         "champion is meant to alert on.",
         "percentunit",
         {
-            "live": f"sum(rate(vigil_anomalies_total{EACH})) / sum(rate(vigil_rows_scored_total{EACH}))",
+            "live": f"sum(rate(vigil_anomalies_total{_EACH})) / sum(rate(vigil_rows_scored_total{_EACH}))",
             "last window": "max(vigil_alert_rate)",
             "budget": "max(vigil_alert_budget)",
         },
@@ -25,20 +25,20 @@ ANOMALIES = [
         "Anomalies",
         "Rows over the threshold, a second.",
         "short",
-        {"anomalies": f"sum(rate(vigil_anomalies_total{EACH}))"},
+        {"anomalies": f"sum(rate(vigil_anomalies_total{_EACH}))"},
         width=12,
     ),
     Panel(
         "Scores",
         "Rows by their anomaly score s(x), of those that went to the monitor.",
         "short",
-        {"{{le}}": f"sum by (le) (increase(vigil_anomaly_score_bucket{EACH}))"},
+        {"{{le}}": f"sum by (le) (increase(vigil_anomaly_score_bucket{_EACH}))"},
         "heatmap",
         24,
     ),
 ]
 
-DRIFT = [
+_DRIFT = [
     Panel(
         "Distance over the floor, by feature",
         "Kolmogorov-Smirnov distance between the last window and the champion's "
@@ -78,7 +78,7 @@ DRIFT = [
     ),
 ]
 
-WINDOWS = [
+_WINDOWS = [
     Panel(
         "Windows by verdict",
         "Judged in the last hour.",
@@ -102,15 +102,15 @@ WINDOWS = [
     ),
 ]
 
-CAPTURE = [
+_CAPTURE = [
     Panel(
         "Rows that were not judged",
         "A second: dropped by a replica whose ring was full, or scored by another version than "
         "the champion.",
         "short",
         {
-            "dropped": f"sum(rate(vigil_capture_dropped_rows_total{EACH}))",
-            "of another version": f"sum(rate(vigil_drift_skipped_rows_total{EACH}))",
+            "dropped": f"sum(rate(vigil_capture_dropped_rows_total{_EACH}))",
+            "of another version": f"sum(rate(vigil_drift_skipped_rows_total{_EACH}))",
         },
         width=12,
     ),
@@ -124,7 +124,7 @@ CAPTURE = [
     ),
 ]
 
-FEEDBACK = [
+_FEEDBACK = [
     Panel(
         "Precision",
         "Of the rows that people labelled and the model called anomalies, how many were; with the bounds of its "
@@ -149,17 +149,17 @@ FEEDBACK = [
     ),
 ]
 
-PAGE = Page(
+DATA_PAGE = Page(
     "data",
     "Data",
     "What the rows look like, and whether that is still what the champion was trained on.",
     {
-        "Anomalies": ANOMALIES,
-        "Drift": DRIFT,
-        "Windows and episodes": WINDOWS,
-        "Capture": CAPTURE,
-        "Feedback": FEEDBACK,
+        "Anomalies": _ANOMALIES,
+        "Drift": _DRIFT,
+        "Windows and episodes": _WINDOWS,
+        "Capture": _CAPTURE,
+        "Feedback": _FEEDBACK,
     },
-    {**EPISODES, **PROMOTIONS},
+    {**EPISODE_MARK, **PROMOTION_MARK},
     since="now-6h",
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from infra.dashboards.panels import Page, Panel
 
-EACH = "[$__rate_interval]"
-BECAME = (
+_EACH = "[$__rate_interval]"
+_BECAME = (
     "max by (version) (vigil_model_desired) unless max by (version) (vigil_model_desired offset 1m)"
 )
-PROMOTIONS = {"promotion": (BECAME, "version {{version}} is champion")}
+PROMOTION_MARK = {"promotion": (_BECAME, "version {{version}} is champion")}
 
-VERSIONS = [
+_VERSIONS = [
     Panel(
         "Replicas by version",
         "Which version the replicas serve. While two are drawn, a swap is under way.",
@@ -56,7 +56,7 @@ VERSIONS = [
     ),
 ]
 
-SWAPS = [
+_SWAPS = [
     Panel(
         "How long a swap takes",
         "In a replica, from noticing a version to serving it.",
@@ -89,7 +89,7 @@ SWAPS = [
     ),
 ]
 
-CANARY = [
+_CANARY = [
     Panel(
         "Share of the canary",
         "Share of the requests that a canary answers; 0: there is none.",
@@ -101,7 +101,7 @@ CANARY = [
         "Requests by arm",
         "While a canary runs, who answers.",
         "reqps",
-        {"{{arm}}": f"sum by (arm) (rate(vigil_canary_requests_total{EACH}))"},
+        {"{{arm}}": f"sum by (arm) (rate(vigil_canary_requests_total{_EACH}))"},
         stack=True,
     ),
     Panel(
@@ -113,7 +113,7 @@ CANARY = [
     ),
 ]
 
-SHADOW = [
+_SHADOW = [
     Panel(
         "Agreement",
         "Rank correlation of champion's and challenger's scores of the same rows; 1: the same order.",
@@ -136,17 +136,17 @@ SHADOW = [
         "Rows a second that the challenger scored, and failed on.",
         "short",
         {
-            "scored": f"sum(rate(vigil_shadow_rows_total{EACH}))",
-            "failed": f"sum(rate(vigil_shadow_errors_total{EACH}))",
+            "scored": f"sum(rate(vigil_shadow_rows_total{_EACH}))",
+            "failed": f"sum(rate(vigil_shadow_errors_total{_EACH}))",
         },
     ),
 ]
 
-PAGE = Page(
+MODELS_PAGE = Page(
     "models",
     "Models",
     "Which version answers where, how it got there, and what is tried beside it.",
-    {"Versions": VERSIONS, "Swaps": SWAPS, "Canary": CANARY, "Shadow": SHADOW},
-    PROMOTIONS,
+    {"Versions": _VERSIONS, "Swaps": _SWAPS, "Canary": _CANARY, "Shadow": _SHADOW},
+    PROMOTION_MARK,
     since="now-6h",
 )

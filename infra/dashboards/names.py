@@ -7,11 +7,11 @@ from functools import cache
 
 from serve.metrics import DriftMetrics, ServeMetrics, StreamMetrics
 
-NAME = re.compile(r"(?<![\w:])(?:vigil|ray|haproxy)_\w+")
+METRIC_NAME = re.compile(r"(?<![\w:])(?:vigil|ray|haproxy)_\w+")
 
 # Ray's own, each with who tells it. Ray declares them where it counts them, so there is nothing to read them from:
 # tests/flow/test_demo.py scrapes a running platform for every one.
-RAY = frozenset(
+RAY_METRICS = frozenset(
     {
         "ray_serve_deployment_replica_healthy",  # Serve's controller
         "ray_serve_autoscaling_target_replicas",
@@ -31,11 +31,13 @@ RAY = frozenset(
 )
 
 # HAProxy's own, from the exporter that Serve switches on in it: tests/flow/test_platform.py reads them from a running one.
-HAPROXY = frozenset({"haproxy_backend_http_responses_total", "haproxy_server_http_responses_total"})
+HAPROXY_METRICS = frozenset(
+    {"haproxy_backend_http_responses_total", "haproxy_server_http_responses_total"}
+)
 
 
 @cache
-def exposed() -> frozenset[str]:
+def exposed_metrics() -> frozenset[str]:
     """Every sample name of `/metrics`, as Prometheus sees it: of the service, and of a stream consumer."""
     found: set[str] = set()
     for registry in (ServeMetrics().registry, DriftMetrics().registry, StreamMetrics().registry):
@@ -47,10 +49,10 @@ def exposed() -> frozenset[str]:
     return frozenset(found)
 
 
-def checked(expression: str) -> str:
+def check_metrics(expression: str) -> str:
     """`expression`, if the code exposes every metric in it; raises LookupError otherwise."""
-    known = exposed() | RAY | HAPROXY
-    for name in NAME.findall(expression):
+    known = exposed_metrics() | RAY_METRICS | HAPROXY_METRICS
+    for name in METRIC_NAME.findall(expression):
         if name not in known:
             listed = ", ".join(sorted(known))
             raise LookupError(

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from infra.dashboards.names import checked
+from infra.dashboards.names import check_metrics
 
-SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-COLUMNS = 24
-TAG, RAY_TAG = "vigil", "ray"  # of Vigil's own dashboards, and of those that Ray makes
+_DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+_GRID_COLUMNS = 24
+VIGIL_TAG, RAY_TAG = "vigil", "ray"  # of Vigil's own dashboards, and of those that Ray makes
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Panel:
             "type": self.kind,
             "title": self.title,
             "description": self.description,
-            "datasource": SOURCE,
+            "datasource": _DATASOURCE,
             "gridPos": {"w": self.width, "h": self.height, "x": x, "y": y},
             "targets": [
                 self._target(i, legend, expr)
@@ -57,8 +57,8 @@ class Panel:
         )
         return {
             "refId": chr(ord("A") + number),
-            "datasource": SOURCE,
-            "expr": checked(expression),
+            "datasource": _DATASOURCE,
+            "expr": check_metrics(expression),
             "legendFormat": legend,
             **shape,
             **at_once,
@@ -154,7 +154,7 @@ class Page:
             "uid": f"vigil-{self.name}",
             "title": f"Vigil / {self.title}",
             "description": self.description,
-            "tags": [TAG],
+            "tags": [VIGIL_TAG],
             "schemaVersion": 39,
             "version": 1,
             "editable": True,
@@ -163,7 +163,7 @@ class Page:
             "refresh": "10s",
             "time": {"from": self.since, "to": "now"},
             "panels": self._panels(),
-            "links": [links("Vigil", TAG), links("Ray", RAY_TAG)],
+            "links": [dashboard_menu("Vigil", VIGIL_TAG), dashboard_menu("Ray", RAY_TAG)],
             "templating": {
                 "list": [
                     _datasource(),
@@ -189,12 +189,12 @@ class Page:
                     "title": heading,
                     "collapsed": False,
                     "panels": [],
-                    "gridPos": {"w": COLUMNS, "h": 1, "x": 0, "y": y},
+                    "gridPos": {"w": _GRID_COLUMNS, "h": 1, "x": 0, "y": y},
                 }
             )
             x, y, tallest = 0, y + 1, 0
             for panel in panels:
-                if x + panel.width > COLUMNS:
+                if x + panel.width > _GRID_COLUMNS:
                     x, y, tallest = 0, y + tallest, 0
                 found.append(panel.json(len(found) + 1, x, y))
                 x, tallest = x + panel.width, max(tallest, panel.height)
@@ -231,7 +231,7 @@ def _constant(name: str, label: str, value: str) -> dict[str, Any]:
     }
 
 
-def links(title: str, tag: str) -> dict[str, Any]:
+def dashboard_menu(title: str, tag: str) -> dict[str, Any]:
     """A menu of the dashboards with a tag."""
     return {
         "title": title,
@@ -249,11 +249,11 @@ def _mark(name: str, expression: str, text: str, number: int) -> dict[str, Any]:
     colours = ("blue", "orange", "purple")
     return {
         "name": name,
-        "datasource": SOURCE,
+        "datasource": _DATASOURCE,
         "enable": True,
         "hide": False,
         "iconColor": colours[number % len(colours)],
-        "expr": checked(expression),
+        "expr": check_metrics(expression),
         "titleFormat": name,
         "textFormat": text,
         "step": "10s",

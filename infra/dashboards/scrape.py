@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-JOB, RAY_JOB, STREAM_JOB = "vigil", "ray", "vigil-stream"
+JOB, _RAY_JOB, _STREAM_JOB = "vigil", "ray", "vigil-stream"
 
 
-def configuration(
+def scrape_configuration(
     url: str,
     ray_url: str,
     ray_token_file: str,
@@ -28,7 +28,7 @@ def configuration(
             "static_configs": [{"targets": [service.netloc]}],
         },
         {
-            "job_name": RAY_JOB,
+            "job_name": _RAY_JOB,
             "http_sd_configs": [
                 {
                     "url": f"{ray.scheme}://{ray.netloc}/api/prometheus/sd",
@@ -41,7 +41,7 @@ def configuration(
     if key_file:
         jobs[0]["authorization"] = {"type": "Bearer", "credentials_file": key_file}
     if streams:
-        jobs.append({"job_name": STREAM_JOB, "static_configs": [{"targets": list(streams)}]})
+        jobs.append({"job_name": _STREAM_JOB, "static_configs": [{"targets": list(streams)}]})
     return {
         "global": {"scrape_interval": every, "evaluation_interval": every},
         "rule_files": ["rules.yml"],

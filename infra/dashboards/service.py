@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from infra.dashboards.panels import Page, Panel
-from infra.dashboards.slo import BUDGET, SLOW_S, failed_share
+from infra.dashboards.slo import BUDGET, SLOW_S, failure_share
 
-EACH = "[$__rate_interval]"
-BUCKETS = f"sum by (le) (rate(vigil_request_seconds_bucket{EACH}))"
-ANSWERED = f'sum(rate(vigil_requests_total{{outcome="ok"}}{EACH}))'
-SPENT = failed_share("30d")
-SERVE = '{application="vigil"}'
+_EACH = "[$__rate_interval]"
+_BUCKETS = f"sum by (le) (rate(vigil_request_seconds_bucket{_EACH}))"
+_ANSWERED = f'sum(rate(vigil_requests_total{{outcome="ok"}}{_EACH}))'
+_SPENT = failure_share("30d")
+_DEPLOYMENT = '{application="vigil"}'
 
 
 def _quantile(share: float) -> str:
-    return f"histogram_quantile({share}, {BUCKETS})"
+    return f"histogram_quantile({share}, {_BUCKETS})"
 
 
-GLANCE = [
+_GLANCE = [
     Panel(
         "Requests",
         "Scoring requests a second that were answered.",
         "reqps",
-        {"": ANSWERED},
+        {"": _ANSWERED},
         "stat",
         4,
         4,
@@ -30,7 +30,7 @@ GLANCE = [
         "Rows",
         "Rows scored a second; a request may hold many.",
         "short",
-        {"": f"sum(rate(vigil_rows_scored_total{EACH}))"},
+        {"": f"sum(rate(vigil_rows_scored_total{_EACH}))"},
         "stat",
         4,
         4,
@@ -40,7 +40,7 @@ GLANCE = [
         "Of the requests that may fail in 30 days (0.1 %), the share that has not. Below 0 the objective "
         "is missed.",
         "percentunit",
-        {"": f"1 - ({SPENT} or vector(0)) / {BUDGET:.3f}"},
+        {"": f"1 - ({_SPENT} or vector(0)) / {BUDGET:.3f}"},
         "stat",
         4,
         4,
@@ -80,12 +80,12 @@ GLANCE = [
     ),
 ]
 
-TRAFFIC = [
+_TRAFFIC = [
     Panel(
         "Requests by outcome",
         "`ok`, or the class of the error that was answered.",
         "reqps",
-        {"{{outcome}}": f"sum by (outcome) (rate(vigil_requests_total{EACH}))"},
+        {"{{outcome}}": f"sum by (outcome) (rate(vigil_requests_total{_EACH}))"},
         stack=True,
         width=12,
     ),
@@ -94,7 +94,7 @@ TRAFFIC = [
         "Requests that failed by the service's own fault. Red: at this rate the budget of 30 days is spent "
         "in 2 days.",
         "percentunit",
-        {"now": failed_share("$__rate_interval"), "last hour": failed_share("1h")},
+        {"now": failure_share("$__rate_interval"), "last hour": failure_share("1h")},
         warn=BUDGET,
         bad=14.4 * BUDGET,
         width=12,
@@ -104,8 +104,8 @@ TRAFFIC = [
         "Rows a second, and rows in a request.",
         "short",
         {
-            "rows a second": f"sum(rate(vigil_rows_scored_total{EACH}))",
-            "rows a request": f"sum(rate(vigil_rows_scored_total{EACH})) / {ANSWERED}",
+            "rows a second": f"sum(rate(vigil_rows_scored_total{_EACH}))",
+            "rows a request": f"sum(rate(vigil_rows_scored_total{_EACH})) / {_ANSWERED}",
         },
     ),
     Panel(
@@ -114,18 +114,18 @@ TRAFFIC = [
         "not in it.",
         "reqps",
         {
-            "overloaded": f'sum(rate(vigil_requests_total{{outcome="Overloaded"}}{EACH})) or vector(0)'
+            "overloaded": f'sum(rate(vigil_requests_total{{outcome="Overloaded"}}{_EACH})) or vector(0)'
         },
     ),
     Panel(
         "Consoles",
         "Answers a second to open consoles.",
         "reqps",
-        {"polls": f"sum(rate(vigil_console_polls_total{EACH}))"},
+        {"polls": f"sum(rate(vigil_console_polls_total{_EACH}))"},
     ),
 ]
 
-LATENCY = [
+_LATENCY = [
     Panel(
         "Time in the handler",
         "From the first byte of the body to the answer; waiting in Serve's queue is not in it.",
@@ -138,13 +138,13 @@ LATENCY = [
         "How long requests take",
         "Requests by the time that they took.",
         "s",
-        {"{{le}}": f"sum by (le) (increase(vigil_request_seconds_bucket{EACH}))"},
+        {"{{le}}": f"sum by (le) (increase(vigil_request_seconds_bucket{_EACH}))"},
         "heatmap",
         12,
     ),
 ]
 
-SATURATION = [
+_SATURATION = [
     Panel(
         "Bodies in work",
         "Bytes that replicas read or score at this moment. Each refuses more than "
@@ -156,7 +156,7 @@ SATURATION = [
         "Processors in use",
         "CPU seconds a second of all replicas.",
         "short",
-        {"replicas": f"sum(rate(vigil_replica_cpu_seconds_total{EACH}))"},
+        {"replicas": f"sum(rate(vigil_replica_cpu_seconds_total{_EACH}))"},
     ),
     Panel(
         "Memory",
@@ -189,30 +189,30 @@ SATURATION = [
         "Rows that the monitor never saw, and lines that the request log left out, a second.",
         "short",
         {
-            "captured rows": f"sum(rate(vigil_capture_dropped_rows_total{EACH}))",
-            "log lines": f"sum(rate(vigil_request_log_dropped_total{EACH}))",
+            "captured rows": f"sum(rate(vigil_capture_dropped_rows_total{_EACH}))",
+            "log lines": f"sum(rate(vigil_request_log_dropped_total{_EACH}))",
         },
         warn=0.001,
     ),
 ]
 
-SCALING = [
+_SCALING = [
     Panel(
         "Replicas",
         "What Serve wants before its bounds, what it aims at, and what is healthy. Wanted over aimed at: "
         "`maxReplicas` holds it back.",
         "short",
         {
-            "wanted": f"max(ray_serve_autoscaling_desired_replicas{SERVE})",
-            "aimed at": f"max(ray_serve_autoscaling_target_replicas{SERVE})",
-            "healthy": f"sum(ray_serve_deployment_replica_healthy{SERVE})",
+            "wanted": f"max(ray_serve_autoscaling_desired_replicas{_DEPLOYMENT})",
+            "aimed at": f"max(ray_serve_autoscaling_target_replicas{_DEPLOYMENT})",
+            "healthy": f"sum(ray_serve_deployment_replica_healthy{_DEPLOYMENT})",
         },
     ),
     Panel(
         "Requests in the replicas",
         "In flight, by replica.",
         "short",
-        {"{{replica}}": f"max by (replica) (ray_serve_replica_processing_queries{SERVE})"},
+        {"{{replica}}": f"max by (replica) (ray_serve_replica_processing_queries{_DEPLOYMENT})"},
         stack=True,
     ),
     Panel(
@@ -220,21 +220,21 @@ SCALING = [
         "In flight and waiting, beside what one replica should have.",
         "short",
         {
-            "all": f"max(ray_serve_autoscaling_total_requests{SERVE})",
-            "wanted in a replica": f"max(ray_serve_autoscaling_target_ongoing_requests{SERVE})",
+            "all": f"max(ray_serve_autoscaling_total_requests{_DEPLOYMENT})",
+            "wanted in a replica": f"max(ray_serve_autoscaling_target_ongoing_requests{_DEPLOYMENT})",
         },
     ),
 ]
 
-PAGE = Page(
+SERVICE_PAGE = Page(
     "service",
     "Service",
     "Is it served, and how much more could be?",
     {
-        "At a glance": GLANCE,
-        "Traffic and errors": TRAFFIC,
-        "Latency": LATENCY,
-        "Saturation": SATURATION,
-        "Scaling": SCALING,
+        "At a glance": _GLANCE,
+        "Traffic and errors": _TRAFFIC,
+        "Latency": _LATENCY,
+        "Saturation": _SATURATION,
+        "Scaling": _SCALING,
     },
 )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from infra.dashboards.panels import Page, Panel
 
-EACH = "[$__rate_interval]"
+_EACH = "[$__rate_interval]"
 
-KEEPING_UP = [
+_KEEPING_UP = [
     Panel(
         "Records by outcome",
         "A second: scored, seen before, or a dead letter.",
         "short",
-        {"{{outcome}}": f"sum by (outcome) (rate(vigil_stream_records_total{EACH}))"},
+        {"{{outcome}}": f"sum by (outcome) (rate(vigil_stream_records_total{_EACH}))"},
         stack=True,
     ),
     Panel(
@@ -34,7 +34,7 @@ KEEPING_UP = [
         "Of a batch.",
         "s",
         {
-            name: f"histogram_quantile({q}, sum by (le) (rate(vigil_stream_batch_seconds_bucket{EACH})))"
+            name: f"histogram_quantile({q}, sum by (le) (rate(vigil_stream_batch_seconds_bucket{_EACH})))"
             for name, q in (("half", 0.5), ("99 %", 0.99))
         },
     ),
@@ -51,4 +51,6 @@ KEEPING_UP = [
     ),
 ]
 
-PAGE = Page("stream", "Stream", "Whether stream consumers keep up.", {"Consumers": KEEPING_UP})
+STREAM_PAGE = Page(
+    "stream", "Stream", "Whether stream consumers keep up.", {"Consumers": _KEEPING_UP}
+)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from infra.dashboards.data import EPISODES
-from infra.dashboards.models import PROMOTIONS
+from infra.dashboards.data import EPISODE_MARK
+from infra.dashboards.models import PROMOTION_MARK
 from infra.dashboards.panels import Page, Panel
 
-RETRAININGS = {
+_RETRAINING_MARK = {
     "retraining": ('max(vigil_governor_phase{phase="retraining"}) == 1', "a retraining runs")
 }
 
-GOVERNOR = [
+_GOVERNOR = [
     Panel(
         "Phase",
         "watching, collecting rows of a new world, retraining, or cooling down after it.",
@@ -53,7 +53,7 @@ GOVERNOR = [
     ),
 ]
 
-GATE = [
+_GATE = [
     Panel(
         "Passed",
         "Whether the newest version that was judged passed the gate.",
@@ -82,7 +82,7 @@ GATE = [
     ),
 ]
 
-LIVE = [
+_TRAINING_JOB = [
     Panel(
         "Rows read",
         "By the training job that runs.",
@@ -122,11 +122,11 @@ LIVE = [
     ),
 ]
 
-PAGE = Page(
+TRAINING_PAGE = Page(
     "training",
     "Training",
     "What the governor decided, how retrainings went, and what one is doing now.",
-    {"Governor": GOVERNOR, "Gate": GATE, "Training job": LIVE},
-    {**RETRAININGS, **EPISODES, **PROMOTIONS},
+    {"Governor": _GOVERNOR, "Gate": _GATE, "Training job": _TRAINING_JOB},
+    {**_RETRAINING_MARK, **EPISODE_MARK, **PROMOTION_MARK},
     since="now-6h",
 )

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-Object = dict[str, Any]
+KubeObject = dict[str, Any]
 Grade = Literal["failure", "risk", "note"]
-GRADES: tuple[Grade, ...] = ("failure", "risk", "note")
-WORDS = 300  # characters of somebody else's sentence that are shown
-STARTING_S = 180.0  # what is not ready yet is not called broken before
-FRESH_S = 900.0  # an event that has not come again for so long is history
+_GRADES: tuple[Grade, ...] = ("failure", "risk", "note")
+_MAX_QUOTED_CHARACTERS = 300  # characters of somebody else's sentence that are shown
+STARTUP_GRACE_S = 180.0  # what is not ready yet is not called broken before
+_EVENT_MAX_AGE_S = 900.0  # an event that has not come again for so long is history
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing that is wrong: which object, the cause in its own words, what helps.
 
     `failure`: something does not work; `risk`: it works, and will not for long or when it counts;
@@ -58,7 +58,7 @@ class Readiness:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class ClusterSnapshot:
     """The objects of a platform at one time, as the API server gives them.
 
     `objects`: by kind; a kind that is absent could not be read, and nothing is said about it.
@@ -66,12 +66,12 @@ class Snapshot:
     """
 
     now: datetime
-    objects: Mapping[str, Sequence[Object]]
+    objects: Mapping[str, Sequence[KubeObject]]
     logs: Mapping[ContainerLog, str] = field(default_factory=dict)
     usage: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     readiness: Readiness | None = None
 
-    def of(self, kind: str) -> Sequence[Object]:
+    def of(self, kind: str) -> Sequence[KubeObject]:
         """All objects of a kind; none where it could not be read."""
         return self.objects.get(kind, ())
 
@@ -81,65 +81,67 @@ class Snapshot:
             return 0.0
         return (self.now - datetime.fromisoformat(stamp)).total_seconds()
 
-    def events(self, kind: str, namespace: str, name: str, reasons: Sequence[str]) -> list[Object]:
+    def events(
+        self, kind: str, namespace: str, name: str, reasons: Sequence[str]
+    ) -> list[KubeObject]:
         """Fresh events of an object with one of these reasons, the newest first."""
         found = [
             event
             for event in self.of("Event")
             if event.get("reason") in reasons
             and _about(event) == (kind, namespace, name)
-            and self.age(event_time(event)) < FRESH_S
+            and self.age(time_of_event(event)) < _EVENT_MAX_AGE_S
         ]
-        return sorted(found, key=lambda event: event_time(event) or "", reverse=True)
+        return sorted(found, key=lambda event: time_of_event(event) or "", reverse=True)
 
 
-def _about(event: Object) -> tuple[str, str, str]:
+def _about(event: KubeObject) -> tuple[str, str, str]:
     about = event.get("involvedObject") or {}
     return about.get("kind", ""), about.get("namespace", ""), about.get("name", "")
 
 
-def event_time(event: Object) -> str | None:
+def time_of_event(event: KubeObject) -> str | None:
     """When an event came last; the newer events API keeps it in `series`."""
     series = event.get("series") or {}
     stamps = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
     return next((stamp for stamp in stamps if stamp), None)
 
 
-def name_of(one: Object) -> str:
+def qualified_name(one: KubeObject) -> str:
     """namespace/name, or the name of an object without a namespace."""
     metadata = one["metadata"]
     namespace = metadata.get("namespace")
     return f"{namespace}/{metadata['name']}" if namespace else metadata["name"]
 
 
-def kubectl(one: Object, verb: str, more: str = "") -> str:
+def kubectl_command(one: KubeObject, verb: str, more: str = "") -> str:
     """A command about an object, as one types it."""
     metadata = one["metadata"]
     return f"`kubectl -n {metadata['namespace']} {verb} {metadata['name']}{more}`"
 
 
-def labels_of(one: Object) -> dict[str, str]:
+def labels_of(one: KubeObject) -> dict[str, str]:
     return one["metadata"].get("labels") or {}
 
 
-def condition(one: Object, kind: str) -> Object | None:
+def get_condition(one: KubeObject, kind: str) -> KubeObject | None:
     """The condition of a type in an object's status."""
     conditions = (one.get("status") or {}).get("conditions") or []
     return next((found for found in conditions if found.get("type") == kind), None)
 
 
-def is_true(one: Object, kind: str) -> bool:
-    found = condition(one, kind)
+def is_true(one: KubeObject, kind: str) -> bool:
+    found = get_condition(one, kind)
     return found is not None and found.get("status") == "True"
 
 
-def words(text: str | None, most: int = WORDS) -> str:
+def quote(text: str | None, most: int = _MAX_QUOTED_CHARACTERS) -> str:
     """Somebody else's sentence on one line, at most `most` characters, without its full stop."""
     line = " ".join((text or "").split()).rstrip(".")
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time that has passed, as one says it."""
     for unit, size in (("h", 3600), ("min", 60)):
         if seconds >= 3 * size:
@@ -147,20 +149,20 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def tail(log: str, lines: int = 3) -> str:
+def last_lines(log: str, lines: int = 3) -> str:
     """The last lines of a log that say something."""
     said = [line.strip() for line in log.splitlines() if line.strip()]
-    return words(" | ".join(said[-lines:]))
+    return quote(" | ".join(said[-lines:]))
 
 
-def merged(found: Sequence[Finding]) -> list[Finding]:
+def merge_diagnoses(found: Sequence[Diagnosis]) -> list[Diagnosis]:
     """Findings that differ in their object alone are one, which names the objects."""
     same: dict[tuple[Grade, str, str], list[str]] = {}
     for one in found:
         names = same.setdefault((one.grade, one.why, one.fix), [])
         if one.what not in names:
             names.append(one.what)
-    return [Finding(_names(names), why, fix, grade) for (grade, why, fix), names in same.items()]
+    return [Diagnosis(_names(names), why, fix, grade) for (grade, why, fix), names in same.items()]
 
 
 def _names(names: list[str]) -> str:
@@ -169,12 +171,12 @@ def _names(names: list[str]) -> str:
     return f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
-def worst_first(found: Sequence[Finding]) -> list[Finding]:
+def worst_first(found: Sequence[Diagnosis]) -> list[Diagnosis]:
     """By grade; within one as they were found, causes before what follows from them."""
-    return sorted(merged(found), key=lambda one: GRADES.index(one.grade))
+    return sorted(merge_diagnoses(found), key=lambda one: _GRADES.index(one.grade))
 
 
-def quantity(text: str | int | float | None) -> float:
+def parse_quantity(text: str | int | float | None) -> float:
     """A Kubernetes quantity as a number: `250m` is 0.25, `2Gi` is 2**31 (bytes)."""
     value = str(text or 0)
     powers = ("K", "M", "G", "T", "P")
@@ -187,14 +189,14 @@ def quantity(text: str | int | float | None) -> float:
     return float(value)
 
 
-def containers_of(pod: Object) -> Iterator[Object]:
+def containers_of(pod: KubeObject) -> Iterator[KubeObject]:
     """Specs of all containers, those that run first among them."""
     spec = pod.get("spec") or {}
     yield from spec.get("initContainers") or []
     yield from spec.get("containers") or []
 
 
-def statuses_of(pod: Object) -> Iterator[Object]:
+def statuses_of(pod: KubeObject) -> Iterator[KubeObject]:
     """Statuses of all containers, those that run first among them."""
     status = pod.get("status") or {}
     yield from status.get("initContainerStatuses") or []

@@ -6,34 +6,38 @@ import re
 from collections.abc import Iterator
 
 from infra.diagnosis.finding import (
-    STARTING_S,
-    Finding,
-    Object,
-    Snapshot,
-    condition,
+    STARTUP_GRACE_S,
+    ClusterSnapshot,
+    Diagnosis,
+    KubeObject,
+    format_duration,
+    get_condition,
     is_true,
-    kubectl,
+    kubectl_command,
     labels_of,
-    name_of,
-    span,
-    tail,
-    words,
+    last_lines,
+    qualified_name,
+    quote,
 )
 
-BAD = ("UNHEALTHY", "DEPLOY_FAILED")
-INVALID = ("InvalidRayServiceSpec", "InvalidRayServiceMetadata", "RollbackImpossible")
-FAILED = ("FailedToCreateService", "FailedToUpdateServeApplications", "FailedToUpdateService")
-INVALID_CLUSTER = ("InvalidRayClusterSpec", "InvalidRayClusterMetadata", "InvalidRayClusterStatus")
-SWAP_S = 1200.0  # a second cluster that is not ready after this will hardly get there
-CRDS = ("rayclusters.ray.io", "rayservices.ray.io")
+_UNHEALTHY = ("UNHEALTHY", "DEPLOY_FAILED")
+_INVALID_SERVICE = ("InvalidRayServiceSpec", "InvalidRayServiceMetadata", "RollbackImpossible")
+_FAILED_UPDATE = (
+    "FailedToCreateService",
+    "FailedToUpdateServeApplications",
+    "FailedToUpdateService",
+)
+_INVALID_CLUSTER = ("InvalidRayClusterSpec", "InvalidRayClusterMetadata", "InvalidRayClusterStatus")
+_UPGRADE_TIMEOUT_S = 1200.0  # a second cluster that is not ready after this will hardly get there
+_CRDS = ("rayclusters.ray.io", "rayservices.ray.io")
 # A field of the RayCluster by the version of the operator that brought it.
-MARK, MARK_VERSION = ("headGroupSpec", "ingressOptions"), (1, 7)
+_MARK_FIELD, _MARK_VERSION = ("headGroupSpec", "ingressOptions"), (1, 7)
 
 
 # --- the serving cluster ---
 
 
-def services(seen: Snapshot) -> Iterator[Finding]:
+def diagnose_ray_services(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
     """What keeps a RayService from serving; a note while it starts."""
     for service in seen.of("RayService"):
         found = [*_refused_spec(seen, service), *_suspended(service), *_head_port(service)]
@@ -43,102 +47,106 @@ def services(seen: Snapshot) -> Iterator[Finding]:
         yield from _readiness(seen, service, explained=bool(found))
 
 
-def _what(service: Object) -> str:
-    return f"RayService {name_of(service)}"
+def _what(service: KubeObject) -> str:
+    return f"RayService {qualified_name(service)}"
 
 
-def _describe(service: Object) -> str:
-    return kubectl(service, "describe rayservice")
+def _describe(service: KubeObject) -> str:
+    return kubectl_command(service, "describe rayservice")
 
 
-def _refused_spec(seen: Snapshot, service: Object) -> Iterator[Finding]:
+def _refused_spec(seen: ClusterSnapshot, service: KubeObject) -> Iterator[Diagnosis]:
     metadata = service["metadata"]
-    for event in seen.events("RayService", metadata["namespace"], metadata["name"], INVALID)[:1]:
-        why = f"the operator refuses it: {words(event.get('message'))}"
-        yield Finding(_what(service), why, "correct the stack's settings and `pulumi up`")
+    for event in seen.events(
+        "RayService", metadata["namespace"], metadata["name"], _INVALID_SERVICE
+    )[:1]:
+        why = f"the operator refuses it: {quote(event.get('message'))}"
+        yield Diagnosis(_what(service), why, "correct the stack's settings and `pulumi up`")
 
 
-def _suspended(service: Object) -> Iterator[Finding]:
+def _suspended(service: KubeObject) -> Iterator[Diagnosis]:
     if service["spec"].get("suspend") or is_true(service, "Suspended"):
         resume = """ --type merge -p '{"spec": {"suspend": false}}'"""
-        fix = kubectl(service, "patch rayservice", resume)
-        yield Finding(_what(service), "is suspended", fix)
+        fix = kubectl_command(service, "patch rayservice", resume)
+        yield Diagnosis(_what(service), "is suspended", fix)
 
 
-def _head_port(service: Object) -> Iterator[Finding]:
+def _head_port(service: KubeObject) -> Iterator[Diagnosis]:
     template = service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]
     head = template["spec"]["containers"][0]
     names = [port.get("name", "") for port in head.get("ports") or []]
     if not any(name == "serve" or name.startswith("serve-") for name in names):
         why = "its head names no port `serve`, so the operator makes no service for it"
         fix = "add the port {name: serve, containerPort: 8000} to the head's container"
-        yield Finding(_what(service), why, fix)
+        yield Diagnosis(_what(service), why, fix)
 
 
-def _statuses(service: Object) -> list[Object]:
+def _statuses(service: KubeObject) -> list[KubeObject]:
     """Of the cluster that serves, and of one that is to take its place."""
     status = service.get("status") or {}
     parts = (status.get("activeServiceStatus"), status.get("pendingServiceStatus"))
     return [part for part in parts if part]
 
 
-def _applications(service: Object) -> Iterator[Finding]:
+def _applications(service: KubeObject) -> Iterator[Diagnosis]:
     for part in _statuses(service):
         for name, application in (part.get("applicationStatuses") or {}).items():
-            if application.get("status") in BAD:
+            if application.get("status") in _UNHEALTHY:
                 yield _application(service, name, application)
 
 
-def _application(service: Object, name: str, application: Object) -> Finding:
+def _application(service: KubeObject, name: str, application: KubeObject) -> Diagnosis:
     deployments = application.get("serveDeploymentStatuses") or {}
-    bad = {key: one for key, one in deployments.items() if one.get("status") in BAD}
+    bad = {key: one for key, one in deployments.items() if one.get("status") in _UNHEALTHY}
     told = [f"{key}: {_said(one.get('message'))}" for key, one in bad.items() if one.get("message")]
     said = "; ".join(told) or _said(application.get("message"))
     why = f"application {name} is {application['status']}: {said or 'it gives no reason'}"
     namespace = service["metadata"]["namespace"]
     fix = f"the replicas' logs say more: `kubectl -n {namespace} logs -l ray.io/group=serve -c ray`"
-    return Finding(_what(service), why, fix)
+    return Diagnosis(_what(service), why, fix)
 
 
 def _said(message: str | None) -> str:
     """Of a traceback the end, which names the error."""
     text = message or ""
-    return tail(text, 2) if "Traceback" in text else words(text)
+    return last_lines(text, 2) if "Traceback" in text else quote(text)
 
 
-def _upgrade(seen: Snapshot, service: Object) -> Iterator[Finding]:
-    upgrade = condition(service, "UpgradeInProgress")
+def _upgrade(seen: ClusterSnapshot, service: KubeObject) -> Iterator[Diagnosis]:
+    upgrade = get_condition(service, "UpgradeInProgress")
     if upgrade is None or upgrade.get("status") != "True":
         return
     since = seen.age(upgrade.get("lastTransitionTime"))
-    if since < SWAP_S:
+    if since < _UPGRADE_TIMEOUT_S:
         return
     pending = (service["status"].get("pendingServiceStatus") or {}).get("rayClusterName", "")
-    why = f"a second cluster, {pending}, is not ready for {span(since)}; the first one still serves"
-    yield Finding(_what(service), why, f"{_describe(service)}, and its pods", "risk")
+    why = f"a second cluster, {pending}, is not ready for {format_duration(since)}; the first one still serves"
+    yield Diagnosis(_what(service), why, f"{_describe(service)}, and its pods", "risk")
 
 
-def _readiness(seen: Snapshot, service: Object, *, explained: bool) -> Iterator[Finding]:
+def _readiness(
+    seen: ClusterSnapshot, service: KubeObject, *, explained: bool
+) -> Iterator[Diagnosis]:
     if is_true(service, "Ready"):
         return
-    ready = condition(service, "Ready") or {}
+    ready = get_condition(service, "Ready") or {}
     made = service["metadata"].get("creationTimestamp")
     since = seen.age(ready.get("lastTransitionTime") or made)
-    why = f"is not ready for {span(since)} ({progress(service)})"
-    if not explained and since < STARTING_S:
-        yield Finding(_what(service), why, "wait: it starts", "note")
+    why = f"is not ready for {format_duration(since)} ({describe_progress(service)})"
+    if not explained and since < STARTUP_GRACE_S:
+        yield Diagnosis(_what(service), why, "wait: it starts", "note")
         return
     key = service["metadata"]["namespace"], service["metadata"]["name"]
-    if events := seen.events("RayService", *key, FAILED):
-        why += f": {words(events[0].get('message'))}"
-    yield Finding(_what(service), why, _describe(service))
+    if events := seen.events("RayService", *key, _FAILED_UPDATE):
+        why += f": {quote(events[0].get('message'))}"
+    yield Diagnosis(_what(service), why, _describe(service))
 
 
-def progress(service: Object) -> str:
+def describe_progress(service: KubeObject) -> str:
     """How far it is, in Ray's and the operator's words."""
     if not service.get("status"):
         return "no operator has looked at it yet"
-    ready = condition(service, "Ready") or {}
+    ready = get_condition(service, "Ready") or {}
     parts = [ready.get("reason") or "no condition yet"]
     for status in _statuses(service):
         for name, one in sorted((status.get("applicationStatuses") or {}).items()):
@@ -147,7 +155,7 @@ def progress(service: Object) -> str:
     return ", ".join(parts)
 
 
-def running(service: Object) -> bool:
+def is_running(service: KubeObject) -> bool:
     """Whether the operator calls it ready and every application of the active cluster runs."""
     active = (service.get("status") or {}).get("activeServiceStatus") or {}
     applications = (active.get("applicationStatuses") or {}).values()
@@ -155,7 +163,7 @@ def running(service: Object) -> bool:
     return is_true(service, "Ready") and bool(states) and set(states) == {"RUNNING"}
 
 
-def champion(seen: Snapshot) -> Iterator[Finding]:
+def diagnose_champion(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
     """The service is up and has no model: nothing is wrong, and nothing is served."""
     answer = seen.readiness
     if answer is None or not answer.reached:
@@ -163,90 +171,98 @@ def champion(seen: Snapshot) -> Iterator[Finding]:
     if answer.status == 503 and answer.error == "NoModel":
         why = "runs and has no champion yet: /readyz answers 503"
         fix = "`vigil train` a model, then `vigil promote VERSION`"
-        yield Finding("the service", why, fix, "note")
+        yield Diagnosis("the service", why, fix, "note")
     elif answer.status >= 500:
         why = f"/readyz answers {answer.status} {answer.error}".rstrip()
-        yield Finding("the service", why, "read the replicas' logs")
+        yield Diagnosis("the service", why, "read the replicas' logs")
 
 
 # --- clusters ---
 
 
-def clusters(seen: Snapshot) -> Iterator[Finding]:
+def diagnose_ray_clusters(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
     """Ray clusters whose head is not there."""
     for cluster in seen.of("RayCluster"):
         metadata = cluster["metadata"]
         key = metadata["namespace"], metadata["name"]
-        if events := seen.events("RayCluster", *key, INVALID_CLUSTER):
-            why = f"the operator refuses it: {words(events[0].get('message'))}"
+        if events := seen.events("RayCluster", *key, _INVALID_CLUSTER):
+            why = f"the operator refuses it: {quote(events[0].get('message'))}"
             fix = "correct the stack's settings and `pulumi up`"
-            yield Finding(f"RayCluster {name_of(cluster)}", why, fix)
+            yield Diagnosis(f"RayCluster {qualified_name(cluster)}", why, fix)
         elif not metadata.get("deletionTimestamp"):
             yield from _head(seen, cluster)
 
 
-def _head(seen: Snapshot, cluster: Object) -> Iterator[Finding]:
-    ready = condition(cluster, "HeadPodReady")
+def _head(seen: ClusterSnapshot, cluster: KubeObject) -> Iterator[Diagnosis]:
+    ready = get_condition(cluster, "HeadPodReady")
     metadata = cluster["metadata"]
     started = (ready or {}).get("lastTransitionTime") or metadata.get("creationTimestamp")
     since = seen.age(started)
-    if since < STARTING_S or (ready is not None and ready.get("status") == "True"):
+    if since < STARTUP_GRACE_S or (ready is not None and ready.get("status") == "True"):
         return
     if ready is None and (cluster.get("status") or {}).get("state") == "ready":
         return
-    said = words((ready or {}).get("message")) or "the operator has not looked at it"
+    said = quote((ready or {}).get("message")) or "the operator has not looked at it"
     reason = (ready or {}).get("reason", "no status")
-    why = f"its head is not ready for {span(since)} ({reason}): {said}"
-    yield Finding(f"RayCluster {name_of(cluster)}", why, kubectl(cluster, "describe raycluster"))
+    why = f"its head is not ready for {format_duration(since)} ({reason}): {said}"
+    yield Diagnosis(
+        f"RayCluster {qualified_name(cluster)}",
+        why,
+        kubectl_command(cluster, "describe raycluster"),
+    )
 
 
 # --- the operator ---
 
 
-def operator(seen: Snapshot) -> Iterator[Finding]:
+def diagnose_operator(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
     """The operator and the kinds that it serves: there, and of one version."""
     if "CustomResourceDefinition" not in seen.objects:
         return
     there = {one["metadata"]["name"]: one for one in seen.of("CustomResourceDefinition")}
-    if missing := [name for name in CRDS if name not in there]:
+    if missing := [name for name in _CRDS if name not in there]:
         why = f"the cluster does not know {', '.join(missing)}"
-        yield Finding("KubeRay", why, "`pulumi up` installs the chart kuberay-operator")
+        yield Diagnosis("KubeRay", why, "`pulumi up` installs the chart kuberay-operator")
         return
     operators = [one for one in seen.of("Deployment") if _is_operator(one)]
     if not operators:
         why = "its CRDs are there and no operator is: nothing makes Ray's pods"
-        yield Finding("KubeRay", why, "`pulumi up` installs the chart kuberay-operator")
+        yield Diagnosis("KubeRay", why, "`pulumi up` installs the chart kuberay-operator")
     for one in operators:
         yield from _operator(one, there["rayclusters.ray.io"])
 
 
-def _is_operator(deployment: Object) -> bool:
+def _is_operator(deployment: KubeObject) -> bool:
     return labels_of(deployment).get("app.kubernetes.io/name") == "kuberay-operator"
 
 
-def _operator(deployment: Object, crd: Object) -> Iterator[Finding]:
-    what = f"KubeRay operator {name_of(deployment)}"
+def _operator(deployment: KubeObject, crd: KubeObject) -> Iterator[Diagnosis]:
+    what = f"KubeRay operator {qualified_name(deployment)}"
     wanted = deployment["spec"].get("replicas", 1)
     if not (deployment.get("status") or {}).get("availableReplicas"):
         namespace = deployment["metadata"]["namespace"]
         why = f"0 of {wanted} pods are available: nothing makes or mends Ray's pods"
-        yield Finding(what, why, f"`kubectl -n {namespace} describe pods`")
+        yield Diagnosis(what, why, f"`kubectl -n {namespace} describe pods`")
     image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
     version = _version(image)
     if version is None:
         return
     newer = _has_mark(crd)
-    mark = ".".join(map(str, MARK_VERSION))
+    mark = ".".join(map(str, _MARK_VERSION))
     told = f"{image} against CRDs {'of' if newer else 'older than'} {mark}"
-    if newer and version < MARK_VERSION:
+    if newer and version < _MARK_VERSION:
         fix = "`pulumi up` brings the operator of the chart; it must not be older than the CRDs"
-        yield Finding(what, f"is older than its CRDs ({told}): new fields are ignored", fix, "risk")
-    elif not newer and version >= MARK_VERSION:
+        yield Diagnosis(
+            what, f"is older than its CRDs ({told}): new fields are ignored", fix, "risk"
+        )
+    elif not newer and version >= _MARK_VERSION:
         fix = (
             "Helm never upgrades CRDs: `kubectl apply --server-side --force-conflicts -k"
             ' "github.com/ray-project/kuberay/ray-operator/config/crd?ref=vVERSION"`'
         )
-        yield Finding(what, f"is newer than its CRDs ({told}): new fields are dropped", fix, "risk")
+        yield Diagnosis(
+            what, f"is newer than its CRDs ({told}): new fields are dropped", fix, "risk"
+        )
 
 
 def _version(image: str) -> tuple[int, int] | None:
@@ -255,9 +271,9 @@ def _version(image: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _has_mark(crd: Object) -> bool:
+def _has_mark(crd: KubeObject) -> bool:
     versions = [one for one in crd["spec"]["versions"] if one["name"] == "v1"]
     part = versions[0]["schema"]["openAPIV3Schema"] if versions else {}
-    for name in ("spec", *MARK):
+    for name in ("spec", *_MARK_FIELD):
         part = (part.get("properties") or {}).get(name) or {}
     return bool(part)

@@ -5,96 +5,98 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from infra.diagnosis.finding import (
-    STARTING_S,
+    STARTUP_GRACE_S,
+    ClusterSnapshot,
     ContainerLog,
-    Finding,
-    Object,
-    Snapshot,
-    condition,
+    Diagnosis,
+    KubeObject,
+    format_duration,
+    get_condition,
     is_true,
-    kubectl,
+    kubectl_command,
     labels_of,
-    name_of,
-    span,
-    tail,
-    words,
+    last_lines,
+    qualified_name,
+    quote,
 )
 
-CREATE = ("FailedCreate",)
-PROVISION = ("ProvisioningFailed", "FailedBinding")
-JOB_NAME = "batch.kubernetes.io/job-name"
-DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+_CREATION_ERRORS = ("FailedCreate",)
+_PROVISION_ERRORS = ("ProvisioningFailed", "FailedBinding")
+_JOB_NAME = "batch.kubernetes.io/job-name"
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
 # --- controllers whose pods are refused ---
 
 
-def refusals(seen: Snapshot) -> Iterator[Finding]:
+def diagnose_refusals(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
     """Pods that the API server refuses to make: quotas, Pod Security, missing accounts."""
     for kind in ("ReplicaSet", "RayCluster"):
         for one in seen.of(kind):
-            failed = condition(one, "ReplicaFailure")
+            failed = get_condition(one, "ReplicaFailure")
             if failed is not None and failed.get("status") == "True":
-                yield _refused(kind, one, words(failed.get("message"), 600))
+                yield _refused(kind, one, quote(failed.get("message"), 600))
     for one in seen.of("Job"):
         if not _job_has_pods(one):
             yield from _refused_job(seen, one)
 
 
-def _job_has_pods(job: Object) -> bool:
+def _job_has_pods(job: KubeObject) -> bool:
     status = job.get("status") or {}
     return bool(status.get("active")) or is_true(job, "Complete") or is_true(job, "Failed")
 
 
-def _refused_job(seen: Snapshot, job: Object) -> Iterator[Finding]:
+def _refused_job(seen: ClusterSnapshot, job: KubeObject) -> Iterator[Diagnosis]:
     metadata = job["metadata"]
-    for event in seen.events("Job", metadata["namespace"], metadata["name"], CREATE)[:1]:
-        yield _refused("Job", job, words(event.get("message"), 600))
+    for event in seen.events("Job", metadata["namespace"], metadata["name"], _CREATION_ERRORS)[:1]:
+        yield _refused("Job", job, quote(event.get("message"), 600))
 
 
-def _refused(kind: str, one: Object, message: str) -> Finding:
+def _refused(kind: str, one: KubeObject, message: str) -> Diagnosis:
     namespace = one["metadata"]["namespace"]
-    what = f"{kind} {name_of(one)}"
+    what = f"{kind} {qualified_name(one)}"
     if "exceeded quota" in message:
         said = message[message.index("exceeded quota") :]
         quota = said.removeprefix("exceeded quota: ").split(",")[0]
         edit = f"`kubectl -n {namespace} edit resourcequota {quota}`"
         fix = f"raise it ({edit}), or make the pods smaller in the stack's settings"
-        return Finding(what, f"its pods do not fit into the quota: {words(said)}", fix)
+        return Diagnosis(what, f"its pods do not fit into the quota: {quote(said)}", fix)
     if "violates PodSecurity" in message:
         said = message[message.index("violates PodSecurity") :]
         level = f"`kubectl get namespace {namespace} --show-labels`"
         fix = f"pods have to keep to its level, pod-security.kubernetes.io/enforce: {level}"
-        return Finding(what, f"Pod Security refuses its pods: {words(said)}", fix)
-    fix = kubectl(one, f"describe {kind.lower()}")
-    return Finding(what, f"its pods are refused: {words(message)}", fix)
+        return Diagnosis(what, f"Pod Security refuses its pods: {quote(said)}", fix)
+    fix = kubectl_command(one, f"describe {kind.lower()}")
+    return Diagnosis(what, f"its pods are refused: {quote(message)}", fix)
 
 
-def jobs(seen: Snapshot) -> Iterator[Finding]:
+def diagnose_jobs(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
     """Jobs that have failed."""
     for job in seen.of("Job"):
-        failed = condition(job, "Failed")
+        failed = get_condition(job, "Failed")
         if failed is None or failed.get("status") != "True":
             continue
         log = _job_log(seen, job)
-        why = f"has failed ({failed.get('reason')}): {words(failed.get('message'))}{log}"
-        remedy = f"mend it, then {kubectl(job, 'delete job')} and `pulumi up --refresh`"
+        why = f"has failed ({failed.get('reason')}): {quote(failed.get('message'))}{log}"
+        remedy = f"mend it, then {kubectl_command(job, 'delete job')} and `pulumi up --refresh`"
         if _of_a_schedule(job):
-            yield Finding(f"Job {name_of(job)}", why, kubectl(job, "describe job"), "risk")
+            yield Diagnosis(
+                f"Job {qualified_name(job)}", why, kubectl_command(job, "describe job"), "risk"
+            )
         else:
-            yield Finding(f"Job {name_of(job)}", why, remedy)
+            yield Diagnosis(f"Job {qualified_name(job)}", why, remedy)
 
 
-def _of_a_schedule(job: Object) -> bool:
+def _of_a_schedule(job: KubeObject) -> bool:
     owners = job["metadata"].get("ownerReferences") or []
     return any(owner.get("kind") == "CronJob" for owner in owners)
 
 
-def _job_log(seen: Snapshot, job: Object) -> str:
+def _job_log(seen: ClusterSnapshot, job: KubeObject) -> str:
     namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
-    own = [pod for pod in seen.of("Pod") if labels_of(pod).get(JOB_NAME) == name]
+    own = [pod for pod in seen.of("Pod") if labels_of(pod).get(_JOB_NAME) == name]
     names = {pod["metadata"]["name"] for pod in own}
-    said = [tail(text) for key, text in seen.logs.items() if _is_of(key, namespace, names)]
+    said = [last_lines(text) for key, text in seen.logs.items() if _is_of(key, namespace, names)]
     return f", its last words: {said[-1]}" if said and said[-1] else ""
 
 
@@ -105,18 +107,18 @@ def _is_of(key: ContainerLog, namespace: str, pods: set[str]) -> bool:
 # --- services, budgets ---
 
 
-def services(seen: Snapshot) -> Iterator[Finding]:
+def diagnose_services(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
     """Services that lead nowhere."""
     if "EndpointSlice" not in seen.objects:
         return
     for service in seen.of("Service"):
         selector = (service.get("spec") or {}).get("selector")
-        old = seen.age(service["metadata"].get("creationTimestamp")) >= STARTING_S
+        old = seen.age(service["metadata"].get("creationTimestamp")) >= STARTUP_GRACE_S
         if selector and old and not _ready_endpoints(seen, service):
             yield _leads_nowhere(seen, service, selector)
 
 
-def _ready_endpoints(seen: Snapshot, service: Object) -> int:
+def _ready_endpoints(seen: ClusterSnapshot, service: KubeObject) -> int:
     namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
     found = 0
     for piece in seen.of("EndpointSlice"):
@@ -128,7 +130,9 @@ def _ready_endpoints(seen: Snapshot, service: Object) -> int:
     return found
 
 
-def _leads_nowhere(seen: Snapshot, service: Object, selector: dict[str, str]) -> Finding:
+def _leads_nowhere(
+    seen: ClusterSnapshot, service: KubeObject, selector: dict[str, str]
+) -> Diagnosis:
     namespace = service["metadata"]["namespace"]
     pods = [pod for pod in seen.of("Pod") if pod["metadata"]["namespace"] == namespace]
     chosen = [pod for pod in pods if selector.items() <= labels_of(pod).items()]
@@ -136,60 +140,60 @@ def _leads_nowhere(seen: Snapshot, service: Object, selector: dict[str, str]) ->
     label = ",".join(f"{key}={value}" for key, value in selector.items())
     told = f"of {len(chosen)} pods with its labels {ready} are ready"
     fix = f"`kubectl -n {namespace} get pods -l {label}`"
-    return Finding(f"Service {name_of(service)}", f"has no endpoints: {told}", fix)
+    return Diagnosis(f"Service {qualified_name(service)}", f"has no endpoints: {told}", fix)
 
 
-def budgets(seen: Snapshot) -> Iterator[Finding]:
+def diagnose_budgets(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
     """Disruption budgets that cannot be computed: no drain ever ends."""
     for budget in seen.of("PodDisruptionBudget"):
-        allowed = condition(budget, "DisruptionAllowed")
+        allowed = get_condition(budget, "DisruptionAllowed")
         if allowed is None or allowed.get("reason") != "SyncFailed":
             continue
-        said = words(allowed.get("message"))
+        said = quote(allowed.get("message"))
         why = f"cannot be computed, so no drain or node upgrade evicts its pods: {said}"
         fix = "pods of a RayCluster need an integer `minAvailable`, for it has no scale subresource"
-        yield Finding(f"PodDisruptionBudget {name_of(budget)}", why, fix, "risk")
+        yield Diagnosis(f"PodDisruptionBudget {qualified_name(budget)}", why, fix, "risk")
 
 
 # --- storage ---
 
 
-def claims(seen: Snapshot) -> Iterator[Finding]:
+def diagnose_claims(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
     """Claims without a volume."""
     for claim in seen.of("PersistentVolumeClaim"):
         phase = (claim.get("status") or {}).get("phase")
         if phase == "Lost":
             fix = "restore the volume from a backup, or make the claim anew"
-            yield Finding(f"claim {name_of(claim)}", "its volume is gone", fix)
+            yield Diagnosis(f"claim {qualified_name(claim)}", "its volume is gone", fix)
         elif phase == "Pending":
             yield from _pending(seen, claim)
 
 
-def _pending(seen: Snapshot, claim: Object) -> Iterator[Finding]:
+def _pending(seen: ClusterSnapshot, claim: KubeObject) -> Iterator[Diagnosis]:
     metadata, wanted = claim["metadata"], (claim.get("spec") or {}).get("storageClassName")
-    what = f"claim {name_of(claim)}"
+    what = f"claim {qualified_name(claim)}"
     classes = {one["metadata"]["name"]: one for one in seen.of("StorageClass")}
     known = "StorageClass" in seen.objects
     offered = ", ".join(sorted(classes)) or "none (install a provisioner)"
     choose = f"set vigil:homeStorageClass to one of: {offered}"
     if known and wanted and wanted not in classes:
-        yield Finding(what, f"there is no storage class {wanted!r}", choose)
+        yield Diagnosis(what, f"there is no storage class {wanted!r}", choose)
         return
     if known and wanted is None and not any(_is_default(one) for one in classes.values()):
-        yield Finding(what, "it names no storage class, and none is the default", choose)
+        yield Diagnosis(what, "it names no storage class, and none is the default", choose)
         return
     key = metadata["namespace"], metadata["name"]
-    if events := seen.events("PersistentVolumeClaim", *key, PROVISION):
-        describe = kubectl(claim, "describe pvc")
+    if events := seen.events("PersistentVolumeClaim", *key, _PROVISION_ERRORS):
+        describe = kubectl_command(claim, "describe pvc")
         fix = f"{describe}; an access mode that its class cannot give: vigil:homeAccessMode"
-        yield Finding(what, f"gets no volume: {words(events[0].get('message'))}", fix)
+        yield Diagnosis(what, f"gets no volume: {quote(events[0].get('message'))}", fix)
         return
     waits = classes.get(wanted or "", {}).get("volumeBindingMode") == "WaitForFirstConsumer"
-    if not waits and seen.age(metadata.get("creationTimestamp")) >= STARTING_S:
+    if not waits and seen.age(metadata.get("creationTimestamp")) >= STARTUP_GRACE_S:
         fix = f"look at the provisioner of storage class {wanted!r}: `kubectl get pods -A`"
         since = seen.age(metadata["creationTimestamp"])
-        yield Finding(what, f"is pending for {span(since)}, and nobody says why", fix)
+        yield Diagnosis(what, f"is pending for {format_duration(since)}, and nobody says why", fix)
 
 
-def _is_default(storage_class: Object) -> bool:
-    return (storage_class["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"
+def _is_default(storage_class: KubeObject) -> bool:
+    return (storage_class["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"

@@ -25,12 +25,12 @@ def objects(settings: PlatformSettings) -> list[Object]:
         if repository
         else rules.RUNBOOKS
     )
-    spec = {"groups": rules.groups(runbooks)}
+    spec = {"groups": rules.rule_groups(runbooks)}
     return [
         _application(),
         _ray(),
         object_("monitoring.coreos.com/v1", "PrometheusRule", "vigil", MONITORING, spec=spec),
-        *(_dashboard(uid, text) for uid, text in pages.dashboards().items()),
+        *(_dashboard(uid, text) for uid, text in pages.render_dashboards().items()),
     ]
 
 

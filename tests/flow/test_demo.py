@@ -189,7 +189,7 @@ def test_prometheus_has_every_metric_with_its_type_and_help(watched: Watched) ->
 def test_every_panel_has_shown_something(watched: Watched) -> None:
     asked = [
         (f"{one['title']}: {title}", expression)
-        for one in pages.own()
+        for one in pages.vigil_dashboards()
         for title, expression in queries(one)
     ]
     nothing = [one for one in asked if one[0] not in EMPTY and not watched.history(one[1])]

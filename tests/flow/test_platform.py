@@ -17,7 +17,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from infra.dashboards.names import HAPROXY
+from infra.dashboards.names import HAPROXY_METRICS
 from serve.local.simulate import telemetry
 from tests.running import Vigil, eventually
 from train.table.dataset import read_table
@@ -99,7 +99,7 @@ def test_haproxy_counts_its_answers_under_the_names_that_the_rules_use(platform:
         'haproxy_backend_http_responses_total{proxy="default_backend",code="4xx"}',
         'haproxy_server_http_responses_total{proxy="http-vigil",server="SERVE_REPLICA_',
     ]
-    assert {name.partition("{")[0] for name in wanted} == HAPROXY
+    assert {name.partition("{")[0] for name in wanted} == HAPROXY_METRICS
 
     def told() -> bool:
         with urllib.request.urlopen(url, timeout=10) as answer:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from infra.diagnosis import diagnose
-from infra.diagnosis.finding import Finding, Snapshot
+from infra.diagnosis.finding import ClusterSnapshot, Diagnosis
 
 Object = dict[str, Any]
 NOW = datetime(2026, 11, 1, 18, 0, tzinfo=UTC)
@@ -290,9 +290,9 @@ def node(*conditions: Object) -> Object:
 
 
 def policies() -> list[Object]:
-    from infra.diagnosis.grounds import POLICIES
+    from infra.diagnosis.grounds import NETWORK_POLICIES
 
-    names = [(name, space) for space, some in POLICIES.items() for name in some]
+    names = [(name, space) for space, some in NETWORK_POLICIES.items() for name in some]
     return [{"metadata": metadata(*one)} for one in names]
 
 
@@ -324,19 +324,19 @@ WELL: dict[str, list[Object]] = {
 }
 
 
-def snapshot(more: Mapping[str, list[Object]] | None = None, **seen: Any) -> Snapshot:
+def snapshot(more: Mapping[str, list[Object]] | None = None, **seen: Any) -> ClusterSnapshot:
     """A platform that is well, but for the kinds in `more`."""
-    return Snapshot(now=NOW, objects={**WELL, **(more or {})}, **seen)
+    return ClusterSnapshot(now=NOW, objects={**WELL, **(more or {})}, **seen)
 
 
-def only(more: dict[str, list[dict[str, Any]]], **seen: Any) -> Finding:
+def only(more: dict[str, list[dict[str, Any]]], **seen: Any) -> Diagnosis:
     """The one finding in a platform that is well but for this."""
     found = diagnose(snapshot(more, **seen))
     assert len(found) == 1, [str(one) for one in found]
     return found[0]
 
 
-def says(found: Finding, what: str, why: str, fix: str, grade: str = "failure") -> None:
+def says(found: Diagnosis, what: str, why: str, fix: str, grade: str = "failure") -> None:
     assert found.what == what
     assert why in found.why
     assert fix in found.fix

@@ -13,14 +13,20 @@ from click.testing import CliRunner
 
 from infra.cli import render
 from infra.dashboards import pages, rules
-from infra.dashboards.names import HAPROXY, NAME, RAY, checked, exposed
+from infra.dashboards.names import (
+    HAPROXY_METRICS,
+    METRIC_NAME,
+    RAY_METRICS,
+    check_metrics,
+    exposed_metrics,
+)
 from infra.manifests.bindings import MONITORING
 from infra.render import rendered
 from infra.settings import read_files
 from tests.prometheus import needs_prometheus, promtool, queries
 
 CLIENT_SIDE_LIMIT = 262_144  # what `kubectl apply` keeps of an object in an annotation; a ConfigMap itself holds 1 MiB
-OWN = {one["uid"]: one for one in pages.own()}
+OWN = {one["uid"]: one for one in pages.vigil_dashboards()}
 
 
 def panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
@@ -59,7 +65,7 @@ def test_every_panel_says_what_it_shows_and_none_lies_over_another(uid: str) -> 
 
 
 def test_uids_titles_and_tags_are_told_apart() -> None:
-    found = [json.loads(text) for text in pages.dashboards().values()]
+    found = [json.loads(text) for text in pages.render_dashboards().values()]
     assert (
         len({one["uid"] for one in found})
         == len({one["title"] for one in found})
@@ -72,13 +78,13 @@ def test_uids_titles_and_tags_are_told_apart() -> None:
 
 def test_an_unknown_metric_is_refused_and_every_known_one_is_shown_or_judged() -> None:
     with pytest.raises(LookupError, match="vigil_nothing_total is no metric"):
-        checked("sum(rate(vigil_nothing_total[5m]))")
+        check_metrics("sum(rate(vigil_nothing_total[5m]))")
     texts = [expression for one in OWN.values() for _, expression in queries(one)]
-    texts += [rule["expr"] for group in rules.groups() for rule in group["rules"]]
-    used = {name for text in texts for name in NAME.findall(text)}
-    assert used <= exposed() | RAY | HAPROXY
-    assert used >= RAY | HAPROXY
-    assert {re.sub("_(bucket|sum|count)$", "", name) for name in exposed() - used} <= {
+    texts += [rule["expr"] for group in rules.rule_groups() for rule in group["rules"]]
+    used = {name for text in texts for name in METRIC_NAME.findall(text)}
+    assert used <= exposed_metrics() | RAY_METRICS | HAPROXY_METRICS
+    assert used >= RAY_METRICS | HAPROXY_METRICS
+    assert {re.sub("_(bucket|sum|count)$", "", name) for name in exposed_metrics() - used} <= {
         re.sub("_(bucket|sum|count)$", "", name) for name in used
     }
 
@@ -88,7 +94,7 @@ def test_every_expression_parses(tmp_path: Path) -> None:
     """Prometheus has no parser of its own to ask, but reads each as a recording rule."""
     found = [
         expression
-        for text in pages.dashboards().values()
+        for text in pages.render_dashboards().values()
         for _, expression in queries(json.loads(text))
     ]
     recorded = [{"record": f"a:b{i}", "expr": expression} for i, expression in enumerate(found)]
@@ -108,7 +114,7 @@ def test_each_dashboard_is_a_config_map_that_grafana_finds() -> None:
     ]
     maps = [one for one in objects if one["kind"] == "ConfigMap"]
     assert {key for one in maps for key in one["data"]} == {
-        f"{uid}.json" for uid in pages.dashboards()
+        f"{uid}.json" for uid in pages.render_dashboards()
     }
     for one in maps:
         assert one["metadata"]["labels"]["grafana_dashboard"] == "1"
@@ -123,9 +129,9 @@ def test_they_can_be_had_without_a_cluster(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     files = {file: (tmp_path / file).read_text() for file in json.loads(done.output)["files"]}
     assert {file for file in files if file.startswith("dashboards/")} == {
-        f"dashboards/{uid}.json" for uid in pages.dashboards()
+        f"dashboards/{uid}.json" for uid in pages.render_dashboards()
     }
-    assert yaml.safe_load(files["rules.yml"]) == {"groups": rules.groups()}
+    assert yaml.safe_load(files["rules.yml"]) == {"groups": rules.rule_groups()}
     jobs = {
         job["job_name"]: job for job in yaml.safe_load(files["prometheus.yml"])["scrape_configs"]
     }

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from infra.diagnosis import diagnose
-from infra.diagnosis.finding import ContainerLog, Finding, quantity, worst_first
-from infra.diagnosis.pods import wanted_logs
+from infra.diagnosis.finding import ContainerLog, Diagnosis, parse_quantity, worst_first
+from infra.diagnosis.pods import logs_to_read
 from tests.infra import cluster_objects as given
 from tests.infra.cluster_objects import only, says, snapshot
 
@@ -77,7 +77,7 @@ def test_a_crash_loop_quotes_the_last_words() -> None:
     last = given.terminated(3)
     more = broken(given.waiting("CrashLoopBackOff"), lastState=last, restartCount=7)
     key = ContainerLog("vigil", "vigil-serve-abc", "ray", previous=True)
-    assert wanted_logs(snapshot(more)) == [key]
+    assert logs_to_read(snapshot(more)) == [key]
     found = only(more, logs={key: "starting\n\nno such table: models\n"})
     says(found, "pod vigil/vigil-serve-abc", "exit code 3, 7 restarts", "-c ray --previous")
     assert found.why.endswith("starting | no such table: models")
@@ -288,7 +288,7 @@ def test_a_failed_job_quotes_its_log() -> None:
     status = given.container_status("migrate", given.terminated(1))
     pod = given.pod("migrate-x", statuses=[status], labels=labels, phase="Failed")
     more = {"Job": [job], "Pod": [pod]}
-    (key,) = wanted_logs(snapshot(more))
+    (key,) = logs_to_read(snapshot(more))
     found = only(more, logs={key: "Can't locate revision\n"})
     says(found, "Job vigil/migrate", "its last words: Can't locate revision", "delete job migrate")
 
@@ -318,7 +318,7 @@ def test_what_could_not_be_read_is_not_called_missing() -> None:
 
 def test_the_worst_comes_first_and_causes_before_what_follows() -> None:
     grades = ("note", "risk", "failure", "failure")
-    found = [Finding(f"{i}", "why", f"fix {i}", grade) for i, grade in enumerate(grades)]
+    found = [Diagnosis(f"{i}", "why", f"fix {i}", grade) for i, grade in enumerate(grades)]
     assert [one.what for one in worst_first(found)] == ["2", "3", "1", "0"]
 
 
@@ -336,4 +336,4 @@ def test_the_worst_comes_first_and_causes_before_what_follows() -> None:
     ],
 )
 def test_quantities_are_read_as_kubernetes_writes_them(text: str | None, number: float) -> None:
-    assert quantity(text) == number
+    assert parse_quantity(text) == number

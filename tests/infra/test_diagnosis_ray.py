@@ -8,7 +8,7 @@ import pytest
 
 from infra.diagnosis import diagnose
 from infra.diagnosis.finding import Readiness
-from infra.diagnosis.grounds import POLICIES
+from infra.diagnosis.grounds import NETWORK_POLICIES
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
 from infra.settings import read_files
@@ -67,7 +67,7 @@ def test_every_environment_renders_the_policies_that_are_looked_for(environment:
     groups = all_objects(read_files(environment), Bindings())
     policies = [one for some in groups.values() for one in some if one["kind"] == "NetworkPolicy"]
     names = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in policies}
-    assert {(space, name) for space, some in POLICIES.items() for name in some} <= names
+    assert {(space, name) for space, some in NETWORK_POLICIES.items() for name in some} <= names
 
 
 def test_a_namespace_that_does_not_go_says_what_holds_it() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from infra.diagnosis.finding import Finding
+from infra.diagnosis.finding import Diagnosis
 from infra.kube import connect
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
@@ -32,7 +32,7 @@ def api() -> Iterator[FakeApi]:
         yield server
 
 
-def found(api: FakeApi, wanted: Wanted = WANTED) -> list[Finding]:
+def found(api: FakeApi, wanted: Wanted = WANTED) -> list[Diagnosis]:
     return check(connect(kubeconfig(api.url)), wanted)
 
 

@@ -16,7 +16,7 @@ import pulumi
 import pytest
 
 from infra import observe, readiness
-from infra.diagnosis.finding import Finding
+from infra.diagnosis.finding import Diagnosis
 from infra.kube import Cluster, connect
 from infra.readiness import MLFLOW, SERVICE, Persisting, Watch, settled
 from tests.infra import api_server
@@ -200,8 +200,8 @@ def until(there: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
-def finding(what: str) -> Finding:
-    return Finding(what, "why", "fix")
+def finding(what: str) -> Diagnosis:
+    return Diagnosis(what, "why", "fix")
 
 
 def test_a_finding_is_told_once_when_it_has_stayed() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from infra.dashboards.names import HAPROXY, NAME, RAY, exposed
-from infra.dashboards.rules import ALERTS, RUNBOOKS, groups
+from infra.dashboards.names import HAPROXY_METRICS, METRIC_NAME, RAY_METRICS, exposed_metrics
+from infra.dashboards.rules import ALERTS, RUNBOOKS, rule_groups
 from infra.dashboards.slo import FAULTS
 from infra.manifests.monitoring import objects
 from serve.http import app, auth, gateway
@@ -209,7 +209,7 @@ CASES = [
 
 
 def expected(case: Case) -> dict[str, Any]:
-    (rule,) = (rule for rule in groups()[0]["rules"] if rule.get("alert") == case.alert)
+    (rule,) = (rule for rule in rule_groups()[0]["rules"] if rule.get("alert") == case.alert)
     told = {
         key: re.sub(r"{{ \$value.*?}}", case.shown, text)
         for key, text in rule["annotations"].items()
@@ -249,7 +249,7 @@ def test_each_alert_fires_and_is_quiet(tmp_path: Path) -> None:
             trial(case, case.quiet, []),
         ]
     rules, *files = [tmp_path / "rules.yml", *(tmp_path / f"every-{step}m.yml" for step in trials)]
-    rules.write_text(yaml.safe_dump({"groups": groups()}))
+    rules.write_text(yaml.safe_dump({"groups": rule_groups()}))
     for file, (step, some) in zip(files, trials.items(), strict=True):
         file.write_text(
             yaml.safe_dump(
@@ -287,7 +287,9 @@ def test_every_alert_has_its_page_and_every_page_its_alert() -> None:
         headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
         assert text.startswith(f"# {name}\n"), name
         assert headings == ["What it means", "Look here", "Do this", "When to silence"], name
-        assert set(NAME.findall(text)) <= exposed() | RAY | HAPROXY, name
+        assert (
+            set(METRIC_NAME.findall(text)) <= exposed_metrics() | RAY_METRICS | HAPROXY_METRICS
+        ), name
         assert {
             words.split()[0] for words in re.findall(r"`vigil ([a-z][^`]*)`", text)
         } <= vigil.COMMANDS.keys(), name
