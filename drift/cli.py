@@ -17,11 +17,11 @@ def drift() -> None:
     """What the monitor sees, and a check of one window from files."""
 
 
-@drift.command()
+@drift.command("status")
 @service_options
 @json_option
 @command
-def status(service: Named, as_json: bool) -> None:
+def drift_status(service: Named, as_json: bool) -> None:
     """The last window against its floors, and what the governor does."""
     found = service.need(HomeSettings().open()).get("/drift")
     if as_json:
@@ -56,11 +56,11 @@ def spark(trend: list[float]) -> str:
     return "".join(BLOCKS[min(int(over * (len(BLOCKS) - 1)), len(BLOCKS) - 1)] for over in trend)
 
 
-@drift.command()
+@drift.command("mode")
 @click.argument("to", type=click.Choice(["observe", "suggest", "auto", "settings"]))
 @service_options
 @command
-def mode(to: str, service: Named) -> None:
+def drift_mode(to: str, service: Named) -> None:
     """Switch retraining off (observe), to suggestions, or on again (auto); `settings`: as it was configured.
 
     A retraining that runs goes on, but promotes nothing any more once the mode is not auto.
@@ -70,7 +70,7 @@ def mode(to: str, service: Named) -> None:
     click.echo(plain(f"governor: {state['phase']}: {state['reason']}"))
 
 
-@drift.command()
+@drift.command("check")
 @click.option("--reference", required=True, help="table that stands for the world as it was")
 @click.option("--window", required=True, help="table to judge as one window")
 @click.option(
@@ -78,12 +78,12 @@ def mode(to: str, service: Named) -> None:
 )
 @json_option
 @command
-def check(reference: str, window: str, alpha: float, as_json: bool) -> None:
+def drift_check(reference: str, window: str, alpha: float, as_json: bool) -> None:
     """Judge one window against a reference, both from files, without debounce."""
     import numpy as np
 
     from drift.statistics import compare
-    from drift.verdict import judge
+    from drift.verdict import judge_window
     from train.model.reference import build
     from train.table.dataset import read_table
     from vigil.errors import DataError
@@ -96,7 +96,7 @@ def check(reference: str, window: str, alpha: float, as_json: bool) -> None:
     ref = build(
         old.X, old.names, np.zeros(1), window_rows=size, budget=TrainSettings().drift_budget
     )
-    verdict = judge(ref, compare(ref, new.X), alpha)
+    verdict = judge_window(ref, compare(ref, new.X), alpha)
     calibration = ref.calibration
     if as_json:
         show(verdict.to_json() | {"calibration": vars(calibration)})

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drift.statistics import Statistics, compare
-from drift.verdict import Verdict, judge
+from drift.verdict import Verdict, judge_window
 from drift.window import TumblingWindow, Window
 from train.model.bundle import ModelBundle
 from train.registry.versions import Version
@@ -64,7 +64,7 @@ class Comparison:
             reference, window.rows, window.scores, self.bundle.threshold.value
         )
         self._trends.append(self._statistics.ks / reference.floors)
-        verdict = judge(reference, self._statistics, alpha)
+        verdict = judge_window(reference, self._statistics, alpha)
         self._verdicts.append(verdict.to_json())
         return verdict
 

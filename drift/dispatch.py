@@ -10,8 +10,8 @@ from typing import Any
 from drift.settings import DriftSettings
 from vigil.errors import JobsUnavailable, VigilError
 
-EVENT = "vigil-retrain"
-TIMEOUT_S = 20.0
+RETRAIN_EVENT = "vigil-retrain"
+_TIMEOUT_S = 20.0
 
 
 class DispatchRefused(VigilError):
@@ -24,7 +24,7 @@ def dispatch(payload: dict[str, str], settings: DriftSettings) -> None:
     Raises JobsUnavailable when GitHub is away or asks for patience, DispatchRefused when it says no.
     """
     base = f"{settings.github_url.rstrip('/')}/repos/{settings.github_repository}"
-    body: dict[str, Any] = {"event_type": EVENT, "client_payload": payload}
+    body: dict[str, Any] = {"event_type": RETRAIN_EVENT, "client_payload": payload}
     url = f"{base}/dispatches"
     if settings.github_workflow:
         url = f"{base}/actions/workflows/{settings.github_workflow}/dispatches"
@@ -45,7 +45,7 @@ def dispatch(payload: dict[str, str], settings: DriftSettings) -> None:
     }
     request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S):
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
             return
     except urllib.error.HTTPError as error:
         error.close()

@@ -23,7 +23,7 @@ from vigil.home import write_json
 
 log = logging.getLogger("ray.serve")
 ANSWERED, LABELS, WAITING = 50_000, 20_000, 10_000  # of each so many are remembered, the latest
-OUTCOMES = {
+_LABEL_OUTCOMES = {
     (True, True): "true_positive",
     (True, False): "false_positive",
     (False, True): "false_negative",
@@ -105,10 +105,10 @@ class Feedback:
         return self._figures[version]
 
     def _count_up(self, version: str | None) -> dict[str, Any]:
-        counts = dict.fromkeys(OUTCOMES.values(), 0)
+        counts = dict.fromkeys(_LABEL_OUTCOMES.values(), 0)
         for anomaly, alert, by in self._labels.values():
             if version is None or by == version:
-                counts[OUTCOMES[alert, anomaly]] += 1
+                counts[_LABEL_OUTCOMES[alert, anomaly]] += 1
         right = counts["true_positive"]
         return {
             "labelled": sum(counts.values()),
@@ -121,7 +121,7 @@ class Feedback:
     def _tell_metrics(self) -> None:
         self._figures = {}
         found = self.figures()
-        for outcome in OUTCOMES.values():
+        for outcome in _LABEL_OUTCOMES.values():
             self._metrics.feedback.labels(outcome).set(found[outcome])
         for gauge, share in (
             (self._metrics.precision, found["precision"]),

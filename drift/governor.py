@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from drift.settings import DriftSettings, Mode
-from drift.verdict import Kind
+from drift.verdict import VerdictKind
 
 Phase = Literal["watching", "collecting", "retraining", "cooling"]
 Outcome = Literal["promoted", "kept", "failed"]
-DAY = 86_400.0
-FORMAT = 2
+DAY_S = 86_400.0
+_STATE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Governor:
     reason: str = "no window yet"
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "format": FORMAT}
+        return {**asdict(self), "format": _STATE_FORMAT}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Governor:
         """The inverse of `to_json`, also of what an older Vigil wrote; raises ValueError for a newer one's."""
-        if int(value.get("format", 1)) > FORMAT:
+        if int(value.get("format", 1)) > _STATE_FORMAT:
             raise ValueError(f"format {value['format']} is of a newer Vigil")
         known: dict[str, Any] = {
             field.name: value[field.name] for field in fields(cls) if field.name in value
@@ -67,7 +67,7 @@ class Governor:
 
 
 def on_window(
-    state: Governor, kind: Kind, since: float, rows: int, now: float, settings: DriftSettings
+    state: Governor, kind: VerdictKind, since: float, rows: int, now: float, settings: DriftSettings
 ) -> tuple[Governor, bool]:
     """Take in the verdict on a window of `rows` rows that began at `since`; return the new state and whether to retrain now."""
     drifted = kind == "population drift"
@@ -220,7 +220,7 @@ def _watch(state: Governor, rows: int, now: float, settings: DriftSettings) -> G
 
 
 def _collect(
-    state: Governor, kind: Kind, rows: int, now: float, settings: DriftSettings
+    state: Governor, kind: VerdictKind, rows: int, now: float, settings: DriftSettings
 ) -> tuple[Governor, bool]:
     if state.quiet >= settings.clear_windows:
         return replace(
@@ -260,7 +260,7 @@ def seconds_left(state: Governor, now: float, settings: DriftSettings) -> float:
 
 
 def _today(state: Governor, now: float) -> list[float]:
-    return [seconds for start, seconds in state.retrains if start > now - DAY]
+    return [seconds for start, seconds in state.retrains if start > now - DAY_S]
 
 
 def _spent(state: Governor, now: float, settings: DriftSettings) -> str | None:

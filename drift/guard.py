@@ -15,7 +15,7 @@ from typing import Any
 from scipy.special import betaincc, betaln
 
 ALPHA = 1e-3
-ERRORS = 0.01  # share of failed requests that is tolerated
+MAX_ERROR_RATE = 0.01  # share of failed requests that is tolerated
 BESIDE = 1.5  # alert rate, as a multiple of what the champion's is at most at the same time
 SLOW, STEPS_SLOWER = (
     0.05,
@@ -25,7 +25,7 @@ LEAST_BESIDE = 50  # requests of the champion before it is compared with
 
 
 @dataclass(frozen=True)
-class Counts:
+class ArmTotals:
     """One model's requests, errors, rows, alerts, and requests by the bits of the microseconds they took."""
 
     requests: int = 0
@@ -35,7 +35,7 @@ class Counts:
     latency: tuple[int, ...] = ()
 
     @classmethod
-    def total(cls, arms: Iterable[Mapping[str, Any]]) -> Counts:
+    def total(cls, arms: Iterable[Mapping[str, Any]]) -> ArmTotals:
         """The sum over replicas."""
         found = list(arms)
         columns = zip(*(arm["latency"] for arm in found), strict=True)
@@ -56,11 +56,13 @@ def evidence(hits: int, trials: int, most: float) -> float:
     return above - hits * math.log(most) - (trials - hits) * math.log1p(-most)
 
 
-def reason_to_stop(champion: Counts, canary: Counts, budget: float, band: float) -> str | None:
+def reason_to_stop(
+    champion: ArmTotals, canary: ArmTotals, budget: float, band: float
+) -> str | None:
     """Why the canary must end, or None. `budget` is its alert budget; rates within `band` times that are its own affair."""
     enough = -math.log(ALPHA)
     attempts = canary.requests + canary.errors
-    if evidence(canary.errors, attempts, ERRORS) > enough:
+    if evidence(canary.errors, attempts, MAX_ERROR_RATE) > enough:
         return f"it failed on {canary.errors} of {attempts} requests"
     low, high = _wilson(champion.alerts, champion.rows)
     beside = champion.rows >= LEAST_BESIDE
@@ -79,7 +81,7 @@ def reason_to_stop(champion: Counts, canary: Counts, budget: float, band: float)
     return _slow(champion, canary, enough)
 
 
-def _slow(champion: Counts, canary: Counts, enough: float) -> str | None:
+def _slow(champion: ArmTotals, canary: ArmTotals, enough: float) -> str | None:
     if champion.requests < LEAST_BESIDE:
         return None
     usual = next(

@@ -16,7 +16,7 @@ from ray import serve
 
 from drift.feedback import Label
 from drift.retrain import Retraining, retrain
-from drift.rollout import POLL_S
+from drift.rollout import REGISTRY_POLL_INTERVAL_S
 from drift.settings import DriftSettings, Mode
 from drift.watch import Watch
 from serve.metrics import MetricFamilies, RayMirror
@@ -27,9 +27,9 @@ from train.settings import TrustSettings
 from vigil.errors import JobsUnavailable, RegistryUnavailable, VigilError
 
 log = logging.getLogger("ray.serve")
-SERVICE = "vigil"  # the Serve application that scores
+_SCORING_APPLICATION = "vigil"  # the Serve application that scores
 CANARY_S, MIRROR_S = 0.5, 1.0
-HURRY_S = 10.0  # a replica that does not answer by then looks by itself
+_REFRESH_TIMEOUT_S = 10.0  # a replica that does not answer by then looks by itself
 LEDGER_S, LOOKING_S, MOST_MOVES, MOST_VERSIONS = 15.0, 60.0, 50, 20
 
 
@@ -43,7 +43,7 @@ class DriftMonitor:
         self._registry = Registry(
             self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open()
         )
-        self._service = Application(SERVICE)
+        self._service = Application(_SCORING_APPLICATION)
         self._looked = 0.0  # when a console was shown last
         self._tasks = [
             asyncio.get_running_loop().create_task(self._follow_loop()),
@@ -111,13 +111,13 @@ class DriftMonitor:
                     )
             except VigilError as error:
                 log.warning("the monitor keeps its reference: %s", error.message)
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(REGISTRY_POLL_INTERVAL_S)
 
     async def _retrain_loop(self) -> None:
         """Runs the retraining that the governor has decided on, also one that a former monitor began."""
         while True:
             state = self._watch.state
-            if self._watch.holds and state.phase == "retraining" and state.episode is not None:
+            if self._watch.is_leader and state.phase == "retraining" and state.episode is not None:
                 until = state.retrains[-1][0] + self.settings.retrain_timeout_s
                 try:
                     result = await asyncio.to_thread(
@@ -134,7 +134,7 @@ class DriftMonitor:
                 except (JobsUnavailable, RegistryUnavailable) as error:
                     if time.time() < until:
                         log.warning("retraining waits: %s", error.message)
-                        await asyncio.sleep(POLL_S)
+                        await asyncio.sleep(REGISTRY_POLL_INTERVAL_S)
                         continue
                     result = Retraining("failed", error.message)
                 except Exception as error:  # whatever went wrong, the episode must end
@@ -146,17 +146,17 @@ class DriftMonitor:
                         self._watch.gauges.judge, self._registry, result.version
                     )
                 if result.outcome == "promoted":
-                    await self._hurry()
+                    await self._refresh_replicas()
             await asyncio.sleep(0.5)
 
     async def _canary_loop(self) -> None:
         """Stops or promotes canaries as the rollout decides."""
         rollout = self._watch.rollout
         while True:
-            if self._watch.holds and (what := rollout.due(time.time())) is not None:
+            if self._watch.is_leader and (what := rollout.due(time.time())) is not None:
                 try:
                     await asyncio.to_thread(rollout.carry_out, what, self._registry)
-                    await self._hurry()
+                    await self._refresh_replicas()
                     rollout.follow(await asyncio.to_thread(self._registry.desired))
                 except VigilError as error:
                     log.warning("the canary cannot be ended yet (%s): %s", what, error.message)
@@ -165,7 +165,7 @@ class DriftMonitor:
     async def _tick_loop(self) -> None:
         """Keeps the lease, watches the clock, and puts reports into MLflow."""
         while True:
-            await asyncio.to_thread(self._watch.hold)
+            await asyncio.to_thread(self._watch.acquire_lease)
             await asyncio.to_thread(self._watch.tick, time.time())
             if (report := await asyncio.to_thread(self._watch.take_page)) is not None:
                 try:
@@ -173,13 +173,13 @@ class DriftMonitor:
                 except VigilError as error:
                     await asyncio.to_thread(self._watch.put_back, report)
                     log.warning("the drift report waits: %s", error.message)
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(REGISTRY_POLL_INTERVAL_S)
 
     async def _ledger_loop(self) -> None:
         """Reads the latest moves and versions for the console: when the champion changes, and now and then while one is open."""
         read, of = 0.0, None
         while True:
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(REGISTRY_POLL_INTERVAL_S)
             now, champion = time.time(), self._watch.following
             if champion == of and not (now - read > LEDGER_S and now - self._looked < LOOKING_S):
                 continue
@@ -198,10 +198,10 @@ class DriftMonitor:
             mirror.update(await asyncio.to_thread(self._watch.own_metrics, time.time()))
             await asyncio.sleep(MIRROR_S)
 
-    async def _hurry(self) -> None:
+    async def _refresh_replicas(self) -> None:
         """Have the replicas look at the registry now; they would anyway within their poll period."""
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._service.ask_all("refresh"), HURRY_S)
+            await asyncio.wait_for(self._service.ask_all("refresh"), _REFRESH_TIMEOUT_S)
 
 
 def build(args: dict[str, Any]) -> serve.Application:

@@ -23,7 +23,7 @@ from train.table.schema import Columns
 from vigil.home import Home
 
 log = logging.getLogger("ray.serve")
-POLL_S = 1.0
+_POLL_INTERVAL_S = 1.0
 LOST = "; the training cluster lost the job with the machine that it ran on, or with its head; it was submitted again"
 
 
@@ -94,7 +94,7 @@ def _dispatch(
         dispatch(payload, settings)
     deadline = time.monotonic() + settings.retrain_timeout_s
     while registry.of_job(episode) is None and time.monotonic() < deadline:
-        time.sleep(POLL_S)
+        time.sleep(_POLL_INTERVAL_S)
     return f"has registered no version within {settings.retrain_timeout_s:g} s of its dispatch"
 
 
@@ -181,7 +181,7 @@ def _roll_out(
             registry, number, steps(settings.canary_steps), reason=reason, actor="drift-monitor"
         )
     while registry.canary() is not None:
-        time.sleep(POLL_S)
+        time.sleep(_POLL_INTERVAL_S)
     last = next(move for move in history(registry) if number in (move.to, move.former))
     champion = registry.champion()
     if champion is not None and champion.version == number:
@@ -209,5 +209,5 @@ def _wait_for_shadow(version: str, settings: DriftSettings, rollout: Rollout) ->
         found = rollout.shadow.found(version)
         if found is not None and (found["rows"] >= settings.shadow_rows or found["errors"]):
             return found
-        time.sleep(POLL_S)
+        time.sleep(_POLL_INTERVAL_S)
     return rollout.shadow.found(version) or empty

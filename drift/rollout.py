@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from drift.guard import Counts, reason_to_stop
+from drift.guard import ArmTotals, reason_to_stop
 from drift.settings import DriftSettings
 from drift.shadow import ShadowEvidence
 from serve.metrics import DriftMetrics
@@ -16,7 +16,7 @@ from train.registry.canary import Canary
 from train.registry.promotion import promote, stop_canary
 from train.registry.versions import Desired, Registry
 
-POLL_S = 2.0
+REGISTRY_POLL_INTERVAL_S = 2.0
 ACTOR = "canary-guard"
 
 
@@ -67,10 +67,10 @@ class Rollout:
             self._metrics.canary_stops.inc()
 
     @property
-    def _arms(self) -> tuple[Counts, Counts]:
+    def _arms(self) -> tuple[ArmTotals, ArmTotals]:
         trials = list(self._trials.values())  # reports come in from other threads
         champion, canary = (
-            Counts.total(trial[arm] for trial in trials) for arm in ("champion", "canary")
+            ArmTotals.total(trial[arm] for trial in trials) for arm in ("champion", "canary")
         )
         return champion, canary
 
@@ -119,7 +119,7 @@ class Rollout:
         ]
         self._lags = {replica: self._lags.get(replica, now) for replica in lagging}
         lag = max((now - since for since in self._lags.values()), default=0.0)
-        alert = lag > self.settings.disagreement_polls * POLL_S
+        alert = lag > self.settings.disagreement_polls * REGISTRY_POLL_INTERVAL_S
         return {
             "desired_version": desired,
             "lagging": lagging,

@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 
 from vigil.arrays import Floats
 
-MOST_ROWS = 5000  # the latest; ranks of so many take a few milliseconds
+MAX_RANKED_ROWS = 5000  # the latest; ranks of so many take a few milliseconds
 TOP = 0.02  # share of the rows that count as the top
 
 
@@ -47,7 +47,7 @@ class ShadowEvidence:
         self._kept += scores.shape[1]
         self._alerts += np.asarray(report["alerts"]).sum(axis=1)
         self._seconds += np.asarray(report["seconds"])
-        while len(self._scores) > 1 and self._kept - self._scores[0].shape[1] >= MOST_ROWS:
+        while len(self._scores) > 1 and self._kept - self._scores[0].shape[1] >= MAX_RANKED_ROWS:
             self._kept -= self._scores.popleft().shape[1]
 
     def found(self, challenger: str | None = None) -> dict[str, Any] | None:

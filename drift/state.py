@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from vigil.errors import VigilError
 from vigil.home import write_json
 
-NAME = "monitor.json"
+_DOCUMENT = "monitor.json"
 LEASE_S = 15.0
 ANSWER_S = 5.0  # of S3: twice that, with a second attempt, is within the lease
 
@@ -27,10 +27,10 @@ class LostLease(VigilError):
     status = 409
 
 
-class State(Protocol):
+class StateStore(Protocol):
     """One JSON document."""
 
-    def hold(self) -> bool:
+    def acquire_lease(self) -> bool:
         """Become, or stay, the one monitor; call it several times within LEASE_S. Raises OSError when it cannot be known."""
         ...
 
@@ -54,7 +54,7 @@ class FileState:
         self._folder = folder
         self._lock: IO[str] | None = None
 
-    def hold(self) -> bool:
+    def acquire_lease(self) -> bool:
         if self._lock is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = (self._folder / "monitor.lock").open("a")
@@ -67,13 +67,13 @@ class FileState:
         return True
 
     def load(self) -> Any:
-        path = self._folder / NAME
+        path = self._folder / _DOCUMENT
         return json.loads(path.read_text()) if path.exists() else None
 
     def save(self, document: dict[str, Any]) -> None:
         if self._lock is None:
             raise LostLease("this monitor does not hold the state")
-        write_json(self._folder / NAME, document)
+        write_json(self._folder / _DOCUMENT, document)
 
     def release(self) -> None:
         if self._lock is not None:
@@ -89,13 +89,13 @@ class S3State:
 
     def __init__(self, url: str, client: Any = None) -> None:
         parts = urlsplit(url)
-        self._bucket, self._key = parts.netloc, f"{parts.path.strip('/')}/{NAME}".lstrip("/")
+        self._bucket, self._key = parts.netloc, f"{parts.path.strip('/')}/{_DOCUMENT}".lstrip("/")
         self._client, self._me = client, uuid.uuid4().hex
         self._etag: str | None = None  # of the object that is ours
         self._until = 0.0
         self._document: Any = None
 
-    def hold(self) -> bool:
+    def acquire_lease(self) -> bool:
         now = time.time()
         if self._etag is not None and now < self._until - 2 * LEASE_S / 3:
             return True
@@ -186,6 +186,6 @@ class S3State:
         return self._client
 
 
-def state(url: str, folder: Path) -> State:
+def open_state_store(url: str, folder: Path) -> StateStore:
     """The state at an `s3://` URL, or in `folder` when there is none."""
     return S3State(url) if url else FileState(folder)

@@ -10,7 +10,7 @@ import numpy as np
 from drift.statistics import MIN_FACTOR, Statistics
 from train.model.reference import Reference, nearness
 
-Kind = Literal["none", "population drift", "data break"]
+VerdictKind = Literal["none", "population drift", "data break"]
 MAX_MISSING = 0.2
 SHOWN = 10
 
@@ -31,7 +31,7 @@ class Finding:
 class Verdict:
     """severity: how far the window is over what is ordinary, 1 and above is drift; for a data break 1; below 1 for none."""
 
-    kind: Kind
+    kind: VerdictKind
     findings: tuple[Finding, ...]
     severity: float
     sentence: str
@@ -50,7 +50,7 @@ class Verdict:
         }
 
 
-def judge(reference: Reference, found: Statistics, alpha: float) -> Verdict:
+def judge_window(reference: Reference, found: Statistics, alpha: float) -> Verdict:
     """Judge one window. A data break wins over drift: nobody should retrain on a broken sensor."""
     broken = _breaks(reference, found)
     if broken:

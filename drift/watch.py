@@ -18,12 +18,12 @@ from drift.governor import Governor, retrains_left
 from drift.retrain import Retraining
 from drift.rollout import Rollout
 from drift.settings import DriftSettings, Mode
-from drift.state import LostLease, state
-from drift.view.console import Known, document
-from drift.view.counts import TIMEOUT_S, Counts
+from drift.state import LostLease, open_state_store
+from drift.view.console import RegistryView, console_document
+from drift.view.counts import REPLICA_TIMEOUT_S, ReplicaCounters
 from drift.view.gauges import Gauges
 from drift.view.live import Live
-from drift.view.report import page
+from drift.view.report import episode_page
 from drift.window import Window
 from serve.metrics import DriftMetrics, MetricFamilies, collect_metrics, render_exposition
 from train.model.bundle import ModelBundle
@@ -37,7 +37,7 @@ REMEMBERED_MOVES = 50
 
 
 class Watch:
-    """Thread-safe. Of several with one state only the one that holds it judges; `hold` becomes or stays it."""
+    """Thread-safe. Of several with one state only the one that holds it judges; `acquire_lease` becomes or stays it."""
 
     def __init__(self, settings: DriftSettings) -> None:
         self.settings = settings
@@ -54,12 +54,12 @@ class Watch:
         self._captured = Captured(
             settings.captured_url or self.home.captured, settings.keep_windows, self.metrics
         )
-        self._store = state(settings.state_url, self.home.state)
-        self.holds = False
+        self._store = open_state_store(settings.state_url, self.home.state)
+        self.is_leader = False
         self._lock = threading.Lock()
         self._comparison: Comparison | None = None
         self._replicas: dict[str, dict[str, Any]] = {}
-        self._counts = Counts()
+        self._counts = ReplicaCounters()
         self._rows_seen = 0
         self._moves: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_MOVES)
         self._pages: deque[tuple[str, str]] = deque(
@@ -68,7 +68,7 @@ class Watch:
         self.state, self.cause = Governor(), ""
         self.last_retraining: dict[str, Any] | None = None
         self._followed: str | None = None  # also before a restart
-        self.hold()
+        self.acquire_lease()
 
     def follow_settings(self, settings: DriftSettings) -> None:
         """Go on with other values of what may change while the monitor runs."""
@@ -76,23 +76,23 @@ class Watch:
             self.settings = self.rollout.settings = settings
             self._captured.keep = settings.keep_windows
 
-    def hold(self) -> bool:
+    def acquire_lease(self) -> bool:
         """Whether this is the monitor that acts; one that has just become it goes on where the former stopped."""
         with self._lock:
             try:
-                holds = self._store.hold()
+                is_leader = self._store.acquire_lease()
             except OSError as error:
                 log.warning("the monitor's state cannot be reached, nothing is decided: %s", error)
-                holds = False
-            if holds and not self.holds:
+                is_leader = False
+            if is_leader and not self.is_leader:
                 self._load()
-            self.holds = holds
-            return holds
+            self.is_leader = is_leader
+            return is_leader
 
     def close(self) -> None:
         """Let another monitor take over."""
         self._store.release()
-        self.holds = False
+        self.is_leader = False
 
     @property
     def severity(self) -> float:
@@ -113,7 +113,7 @@ class Watch:
             comparison = self._comparison
             for version, rows, scores, requests in report["rows"]:
                 self._rows_seen += len(rows)
-                if not self.holds:
+                if not self.is_leader:
                     continue
                 if comparison is None or version != comparison.champion.version:
                     self.metrics.skipped.inc(len(rows))
@@ -132,11 +132,11 @@ class Watch:
     def tick(self, now: float) -> None:
         """What time alone brings: a window that nobody fills any more, and the schedule."""
         with self._lock:
-            if not self.holds or (comparison := self._comparison) is None:
+            if not self.is_leader or (comparison := self._comparison) is None:
                 return
             if (
                 self.settings.window_s
-                and (window := comparison.window.older_than(now - self.settings.window_s))
+                and (window := comparison.window.flush_if_older_than(now - self.settings.window_s))
                 is not None
             ):
                 self._judge(comparison, window, now)
@@ -161,13 +161,13 @@ class Watch:
             return self.feedback.tell(labels, self._captured)
 
     def _need_state(self) -> None:
-        if not self.holds:
+        if not self.is_leader:
             raise LostLease("another monitor holds the state: ask the cluster that it runs on")
 
     @property
     def retrains(self) -> bool:
         """Whether a retraining may still change the champion: a person may have switched it off meanwhile."""
-        return self.holds and (self.state.mode or self.settings.mode) == "auto"
+        return self.is_leader and (self.state.mode or self.settings.mode) == "auto"
 
     def take_page(self) -> tuple[str, str] | None:
         """An episode and its report, to be kept in MLflow."""
@@ -227,7 +227,7 @@ class Watch:
                 "mode": self.state.mode or self.settings.mode,
                 "retrains_left": retrains_left(self.state, now, self.settings),
             },
-            "standby": not self.holds,
+            "standby": not self.is_leader,
             "timeline": list(self._moves),
             "feedback": {
                 "all": self.feedback.figures(),
@@ -245,9 +245,9 @@ class Watch:
         """What the console shows, as JSON."""
         with self._lock:
             status = self._status(now)
-            known = Known(self._comparison, self.rollout.desired, self.versions, self.ledger)
+            known = RegistryView(self._comparison, self.rollout.desired, self.versions, self.ledger)
             return msgspec.json.encode(
-                document(status, self.live, known, self.state, self.settings, now)
+                console_document(status, self.live, known, self.state, self.settings, now)
             )
 
     def exposition(self, now: float) -> bytes:
@@ -267,7 +267,7 @@ class Watch:
 
     def _live(self, now: float) -> list[dict[str, Any]]:
         self._replicas = {
-            name: r for name, r in self._replicas.items() if now - r["seen"] < TIMEOUT_S
+            name: r for name, r in self._replicas.items() if now - r["seen"] < REPLICA_TIMEOUT_S
         }
         return list(self._replicas.values())
 
@@ -304,7 +304,10 @@ class Watch:
         self._move(moved, now)
         if opened or (verdict.kind == "data break" and before != "data break"):
             self._pages.append(
-                (moved.episode or f"{int(now * 1000)}-data-break", page(self._status(now), now))
+                (
+                    moved.episode or f"{int(now * 1000)}-data-break",
+                    episode_page(self._status(now), now),
+                )
             )
         self._save()
 
@@ -335,7 +338,7 @@ class Watch:
             log.warning("the monitor's state cannot be read, it starts anew: %s", error)
 
     def _save(self) -> None:
-        if not self.holds:
+        if not self.is_leader:
             return
         try:
             self._store.save(
@@ -348,7 +351,7 @@ class Watch:
                 }
             )
         except LostLease as error:
-            self.holds = False
+            self.is_leader = False
             log.warning("standing by: %s", error.message)
         except OSError as error:
             log.warning("the monitor's state cannot be written: %s", error)

@@ -62,7 +62,7 @@ class TumblingWindow:
                 self.reset()
         return full
 
-    def older_than(self, at: float) -> Window | None:
+    def flush_if_older_than(self, at: float) -> Window | None:
         """The unfinished window, when it began before `at` (Unix seconds) and has a fifth of its rows; it begins anew then."""
         if self._since >= at or self._count < max(1, self.size // 5):
             return None

@@ -14,12 +14,12 @@ from drift.view.timeline import timeline
 from train.registry.promotion import Move
 from train.registry.versions import Desired, Version
 
-MOST_FEATURES = 50
+MAX_FEATURES_SHOWN = 50
 REPLICA = ("replica", "version", "digest", "since", "source", "canary", "refused")
 
 
 @dataclass(frozen=True)
-class Known:
+class RegistryView:
     """What the registry has told last: what rows are compared with, what replicas should have, the latest versions and moves."""
 
     comparison: Comparison | None
@@ -28,10 +28,10 @@ class Known:
     ledger: Sequence[Move] = ()
 
 
-def document(
+def console_document(
     status: Mapping[str, Any],
     live: Live,
-    known: Known,
+    known: RegistryView,
     governor: Governor,
     settings: DriftSettings,
     now: float,
@@ -47,7 +47,7 @@ def document(
         "traffic": live.traffic.columns(now),
         "totals": live.traffic.totals(now),
         "points": live.points.columns(),
-        "features": drifting[:MOST_FEATURES],
+        "features": drifting[:MAX_FEATURES_SHOWN],
         "feature_count": len(features)
         or (len(known.comparison.bundle.names) if known.comparison else 0),
         "verdict": status["verdict"]
@@ -119,7 +119,7 @@ def _governor(
     }
 
 
-def _models(status: Mapping[str, Any], known: Known) -> dict[str, Any]:
+def _models(status: Mapping[str, Any], known: RegistryView) -> dict[str, Any]:
     comparison, challenger, canary, scores = (
         known.comparison,
         known.desired.challenger,

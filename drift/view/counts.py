@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from serve.metrics import MetricFamilies, sum_metrics
 
-TIMEOUT_S = 6.0  # a replica that has not reported for so long is gone
+REPLICA_TIMEOUT_S = 6.0  # a replica that has not reported for so long is gone
 # So often another replica has reported, about once a second, when Serve has long ended one that has not. It is not a time: when
 # a machine wakes up, all its replicas have been silent for hours, and go on.
-ROUNDS = 300
+MAX_SILENT_ROUNDS = 300
 
 
-class Counts:
+class ReplicaCounters:
     """Holds as much for a thousand dead replicas as for one. Begins at nothing, as every counter of a new process does: what was
     told to a former monitor is not told again, or Prometheus would take it for new."""
 
@@ -32,14 +32,16 @@ class Counts:
             self._gone = sum_metrics([self._gone, _negative(_without_gauges(told))])
         self._latest[name] = (counts, self._round, now)
         for other in [
-            other for other, (_, last, _) in self._latest.items() if self._round - last > ROUNDS
+            other
+            for other, (_, last, _) in self._latest.items()
+            if self._round - last > MAX_SILENT_ROUNDS
         ]:
             self._gone = sum_metrics([self._gone, _without_gauges(self._latest.pop(other)[0])])
 
     def snapshots(self, now: float) -> list[MetricFamilies]:
         """To be summed; of who is silent without its gauges: the dead are in no state."""
         latest = [
-            counts if now - at < TIMEOUT_S else _without_gauges(counts)
+            counts if now - at < REPLICA_TIMEOUT_S else _without_gauges(counts)
             for counts, _, at in self._latest.values()
         ]
         return [self._gone, *latest]

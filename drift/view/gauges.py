@@ -17,7 +17,7 @@ from train.registry.versions import Registry
 from vigil.errors import VigilError
 
 log = logging.getLogger("ray.serve")
-MOST_FEATURES, MOST_CHECKS, MOST_PHASES, REMEMBERED = 50, 50, 20, 100
+MAX_FEATURE_SERIES, MOST_CHECKS, MOST_PHASES, REMEMBERED = 50, 50, 20, 100
 SECONDS = "seconds_"  # how train/job.py calls the metrics of its phases
 
 
@@ -104,7 +104,7 @@ class Gauges:
         metrics.alert_rate.set(_known(scores["alert_rate"] if scores else None))
         metrics.alert_budget.set(_known(status["alert_budget"]))
         furthest = sorted(status["features"], key=lambda f: f["floor"] / max(f["ks"], 1e-12))[
-            :MOST_FEATURES
+            :MAX_FEATURE_SERIES
         ]
         _set(metrics.statistic, {f["feature"]: f["ks"] for f in furthest})
         _set(metrics.floor, {f["feature"]: f["floor"] for f in furthest})

@@ -12,26 +12,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drift.view.timeline import Told
+from drift.view.timeline import Observations
 from serve.metrics import MetricFamilies
 from train.model.bundle import ModelBundle
 from train.model.reasons import explain
 
 SPAN_S, STEP_S = 600.0, 2.0
-MOST_NORMAL, MOST_ANOMALIES, LATEST_ANOMALIES = 300, 300, 30
+MAX_NORMAL_POINTS, MAX_ANOMALY_POINTS, LATEST_ANOMALIES = 300, 300, 30
 NORMAL_A_REPORT, ANOMALIES_A_REPORT, EXPLAINED_A_REPORT, REASONS = 8, 50, 20, 3
 LONGEST_GAP_S = 30.0  # of a replica's reports; what came in a longer one is not spread over it
-MODELS = 2  # a replica that lags a little still sends rows of the former one
+_MAX_MODELS = 2  # a replica that lags a little still sends rows of the former one
 FAMILIES = ("vigil_requests", "vigil_rows_scored", "vigil_anomalies", "vigil_request_seconds")
-OUTCOMES = "vigil_requests_total"
-COUNTED = {OUTCOMES: "ok", "vigil_rows_scored_total": "rows", "vigil_anomalies_total": "anomalies"}
-LATENCY = "vigil_request_seconds_bucket"
+_REQUESTS = "vigil_requests_total"
+COUNTED = {_REQUESTS: "ok", "vigil_rows_scored_total": "rows", "vigil_anomalies_total": "anomalies"}
+_LATENCY = "vigil_request_seconds_bucket"
 Sums = defaultdict[str, float]
 Sample = tuple[str, str]  # name, and the value of its one label
 
 
 @dataclass
-class Step:
+class TrafficStep:
     """What happened in STEP_S seconds: sums by name, refusals by error, requests by upper bound of their seconds."""
 
     counts: Sums = field(default_factory=lambda: defaultdict(float))
@@ -44,7 +44,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self._steps: dict[
-            float, Step
+            float, TrafficStep
         ] = {}  # by when they begin (Unix seconds); without traffic there is none
         self._former: dict[str, tuple[float, dict[Sample, float]]] = {}
 
@@ -59,7 +59,7 @@ class Traffic:
         since = since if 0 < now - since < LONGEST_GAP_S else now - 1.0
         if any(value > 0 for value in news.values()):
             for at, share in _shares(since, now):
-                _add(self._steps.setdefault(at, Step()), news, share)
+                _add(self._steps.setdefault(at, TrafficStep()), news, share)
         self._steps = {at: step for at, step in self._steps.items() if at >= now - SPAN_S}
         return since
 
@@ -115,15 +115,15 @@ def _samples(counts: MetricFamilies) -> dict[Sample, float]:
     return {(name, labels[0][1] if labels else ""): value for name, labels, value in wanted}
 
 
-def _add(step: Step, news: Mapping[Sample, float], share: float) -> None:
+def _add(step: TrafficStep, news: Mapping[Sample, float], share: float) -> None:
     below = 0.0
     for (name, label), value in news.items():
-        if name == OUTCOMES and label != "ok":
+        if name == _REQUESTS and label != "ok":
             step.refused[label] += value * share
         elif name in COUNTED:
             step.counts[COUNTED[name]] += value * share
     for bound, value in sorted(
-        (float(label), value) for (name, label), value in news.items() if name == LATENCY
+        (float(label), value) for (name, label), value in news.items() if name == _LATENCY
     ):
         step.latency[bound] += (value - below) * share
         below = value
@@ -169,7 +169,7 @@ class Points:
         """Know this version's rows from now on."""
         self._models = dict(
             [*((v, b) for v, b in self._models.items() if v != version), (version, bundle)][
-                -MODELS:
+                -_MAX_MODELS:
             ]
         )
 
@@ -205,9 +205,9 @@ class Points:
                 self._normal.append(
                     (random.random(), Point(float(at[i]), float(scores[i]), limit, version))
                 )
-        self._normal = _kept(self._normal, MOST_NORMAL, now)
+        self._normal = _kept(self._normal, MAX_NORMAL_POINTS, now)
         latest = sorted(self._anomalies, key=lambda lot: lot[1].at)
-        some = _kept(latest[:-LATEST_ANOMALIES], MOST_ANOMALIES - LATEST_ANOMALIES, now)
+        some = _kept(latest[:-LATEST_ANOMALIES], MAX_ANOMALY_POINTS - LATEST_ANOMALIES, now)
         self._anomalies = some + _kept(latest[-LATEST_ANOMALIES:], LATEST_ANOMALIES, now)
 
     def columns(self) -> dict[str, Any]:
@@ -247,7 +247,7 @@ class Live:
 
     def __init__(self) -> None:
         self.epoch = uuid.uuid4().hex[:12]
-        self.traffic, self.points, self.told = Traffic(), Points(), Told()
+        self.traffic, self.points, self.told = Traffic(), Points(), Observations()
 
     def ingest(self, report: Mapping[str, Any], now: float) -> None:
         """Take in one replica's report."""

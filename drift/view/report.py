@@ -14,7 +14,7 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}i{display:inline-block;h
 i.over{background:#dc2626}"""
 
 
-def page(status: Mapping[str, Any], at: float) -> str:
+def episode_page(status: Mapping[str, Any], at: float) -> str:
     """The page of what `/drift` told at the time `at` (Unix seconds), features that strayed furthest first."""
     verdict, governor = status["verdict"] or {}, status["governor"]
     features = sorted(status["features"], key=lambda f: -f["ks"] / f["floor"])

@@ -10,10 +10,10 @@ from train.registry.promotion import Move
 
 MOST, MOST_SEEN, MOST_DETAILS = 100, 50, 12
 SETTLED_S = 2.0  # so long after the last replica's swap: more may be starting
-Event = dict[str, Any]  # at (Unix seconds), kind, text, detail (sentences), id
+TimelineEntry = dict[str, Any]  # at (Unix seconds), kind, text, detail (sentences), id
 
 
-def event(at: float, kind: str, text: str, detail: Iterable[str] = ()) -> Event:
+def event(at: float, kind: str, text: str, detail: Iterable[str] = ()) -> TimelineEntry:
     """One entry of the timeline."""
     return {
         "id": f"{kind}-{at:.3f}",
@@ -24,11 +24,11 @@ def event(at: float, kind: str, text: str, detail: Iterable[str] = ()) -> Event:
     }
 
 
-class Told:
+class Observations:
     """What the monitor saw by itself: windows of another kind than the one before, and versions that all replicas serve."""
 
     def __init__(self) -> None:
-        self.events: deque[Event] = deque(maxlen=MOST_SEEN)
+        self.events: deque[TimelineEntry] = deque(maxlen=MOST_SEEN)
         self._verdict, self._served = "none", ""
 
     def judged(self, verdict: Mapping[str, Any], now: float) -> None:
@@ -85,14 +85,17 @@ def _finding(finding: Mapping[str, Any]) -> str:
 
 
 def timeline(
-    moves: Iterable[Mapping[str, Any]], ledger: Iterable[Move], seen: Iterable[Event], cause: str
-) -> list[Event]:
+    moves: Iterable[Mapping[str, Any]],
+    ledger: Iterable[Move],
+    seen: Iterable[TimelineEntry],
+    cause: str,
+) -> list[TimelineEntry]:
     """All of it, latest first. `moves` are the governor's, `cause` is why the last retraining began."""
     events = [*_governor(list(moves), cause), *(_promotion(move) for move in ledger), *seen]
     return sorted(events, key=lambda e: -e["at"])[:MOST]
 
 
-def _governor(moves: Sequence[Mapping[str, Any]], cause: str) -> Iterable[Event]:
+def _governor(moves: Sequence[Mapping[str, Any]], cause: str) -> Iterable[TimelineEntry]:
     began = max((k for k, move in enumerate(moves) if move["phase"] == "retraining"), default=-1)
     former = "watching"
     for k, move in enumerate(moves):
@@ -133,7 +136,7 @@ def _outcome(outcome: str, said: str) -> str:
     )
 
 
-def _promotion(move: Move) -> Event:
+def _promotion(move: Move) -> TimelineEntry:
     former = f", after {move.former}" if move.former else ""
     text = {
         "promote": f"Version {move.to} became champion{former}",

@@ -36,7 +36,7 @@ from serve.metrics import ServeMetrics, collect_metrics, label_metrics, render_e
 from serve.model.capture import Capture
 from serve.model.handles import Application
 from serve.model.loaded import LoadedModel
-from serve.model.report import Monitor, Reports
+from serve.model.reporting import MonitorClient, Reporter
 from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
 from train.registry.versions import Registry
@@ -70,8 +70,8 @@ class Detector:
         )
         self.registry = registry
         self.capture = Capture(self.settings.capture_rows)
-        monitor = Monitor()
-        self.reports = Reports(self.watch, self.capture, self.metrics, monitor)
+        monitor = MonitorClient()
+        self.reports = Reporter(self.watch, self.capture, self.metrics, monitor)
         self._ask_monitor = monitor.ask
         self._replicas = Application(serve.get_replica_context().app_name)
         self.observer = RequestObserver(self.settings, self.metrics, self.replica)

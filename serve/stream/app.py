@@ -17,7 +17,7 @@ from ray.serve.config import AutoscalingContext
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from serve.model.handles import Application
-from serve.model.report import Counted, Monitor
+from serve.model.reporting import CountedMetrics, MonitorClient
 from serve.settings import ServeSettings
 from serve.stream.cli import build_consumer
 from serve.stream.consumer import Consumer
@@ -77,7 +77,7 @@ class StreamConsumer:
 
     async def _report_loop(self, name: str) -> None:
         """Tell Ray and the monitor what was counted; while the monitor is away, it hears the sum the next time."""
-        counted, monitor = Counted(self._consumer.metrics.registry), Monitor()
+        counted, monitor = CountedMetrics(self._consumer.metrics.registry), MonitorClient()
         while True:
             await asyncio.sleep(REPORT_S)
             counted.sample()

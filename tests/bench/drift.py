@@ -18,7 +18,7 @@ from scipy.stats import norm
 from drift.governor import Governor, on_window
 from drift.settings import DriftSettings
 from drift.statistics import compare
-from drift.verdict import Kind, judge
+from drift.verdict import VerdictKind, judge_window
 from tests.bench.report import Ratio, machine, markdown
 from train.model.reference import Reference, build
 from train.table.dataset import read_table
@@ -73,11 +73,11 @@ class World:
 class Rule:
     """A rule that says of each window whether it is drift; `open` counts the episodes that the governor opened by it."""
 
-    says: Callable[[Floats], Kind]
+    says: Callable[[Floats], VerdictKind]
     governor: Governor = field(default_factory=Governor)
     opened: list[int] = field(default_factory=list)
     windows: int = 0
-    kinds: list[Kind] = field(default_factory=list)
+    kinds: list[VerdictKind] = field(default_factory=list)
 
     def take(self, window: Floats) -> None:
         self.windows += 1
@@ -95,11 +95,11 @@ class Rule:
             self.opened.append(self.windows)
 
 
-def vigil(reference: Reference, window: Floats) -> Kind:
-    return judge(reference, compare(reference, window), SETTINGS.alpha).kind
+def vigil(reference: Reference, window: Floats) -> VerdictKind:
+    return judge_window(reference, compare(reference, window), SETTINGS.alpha).kind
 
 
-def flattened_mean(mean: float, variance: float, window: Floats) -> Kind:
+def flattened_mean(mean: float, variance: float, window: Floats) -> VerdictKind:
     """What Vigil replaces: are the means of the flattened arrays equal, at 5 %?"""
     z = (np.nanmean(window) - mean) / np.sqrt(max(variance, 1e-12) / window.size)
     return "population drift" if 2 * norm.sf(abs(z)) < 0.05 else "none"
@@ -249,7 +249,7 @@ def broken(kind: str, trials: int, memory: float = 0.0, seed: int = 500) -> dict
     """Share of windows called a data break, and episodes opened, while a column of a generated world is broken."""
     called = opened = 0
     world = World(seed, memory)
-    says: Callable[[Floats], Kind] = lambda _: "none"  # noqa: E731
+    says: Callable[[Floats], VerdictKind] = lambda _: "none"  # noqa: E731
     for trial in range(trials):
         rng = np.random.default_rng(seed + trial)
         if trial % 10 == 0:
@@ -332,7 +332,7 @@ def check_ms(repeats: int = 50) -> float:
     window, times = world.take() + 1.0, []
     for _ in range(repeats):
         began = time.perf_counter()
-        judge(reference, compare(reference, window), SETTINGS.alpha)
+        judge_window(reference, compare(reference, window), SETTINGS.alpha)
         times.append(time.perf_counter() - began)
     return 1000 * float(np.median(times))
 

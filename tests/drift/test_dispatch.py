@@ -98,7 +98,7 @@ def test_a_refusal_is_told_without_the_token(
 def test_a_retraining_is_dispatched_once_and_ends_with_the_version_of_its_episode(
     github: GitHub, monkeypatch: pytest.MonkeyPatch, passed: bool
 ) -> None:
-    monkeypatch.setattr(retrain, "POLL_S", 0.0)
+    monkeypatch.setattr(retrain, "_POLL_INTERVAL_S", 0.0)
     champion = SimpleNamespace(version="1")
     made = SimpleNamespace(version="2")
     registry = SimpleNamespace(
@@ -126,7 +126,7 @@ def test_a_retraining_is_dispatched_once_and_ends_with_the_version_of_its_episod
 def test_a_workflow_that_registers_nothing_has_failed(
     github: GitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrain, "POLL_S", 0.0)
+    monkeypatch.setattr(retrain, "_POLL_INTERVAL_S", 0.0)
     registry = SimpleNamespace(
         champion=lambda: SimpleNamespace(version="1"),
         fetch=lambda *_: SimpleNamespace(info={"data": "rows.csv"}),

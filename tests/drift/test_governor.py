@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from drift.governor import (
-    DAY,
+    DAY_S,
     Governor,
     Outcome,
     on_champion,
@@ -23,9 +23,9 @@ from drift.governor import (
     trigger_of,
 )
 from drift.settings import DriftSettings, Mode
-from drift.verdict import Kind
+from drift.verdict import VerdictKind
 
-KINDS: dict[str, Kind] = {"D": "population drift", "N": "none", "B": "data break"}
+KINDS: dict[str, VerdictKind] = {"D": "population drift", "N": "none", "B": "data break"}
 AUTO = DriftSettings(
     retrain_rows=300, cooldown_windows=3, cooldown_s=0, clear_windows=3, max_retrains_per_day=2
 )
@@ -153,7 +153,7 @@ def test_an_outcome_that_nobody_waits_for_changes_nothing() -> None:
 def test_a_clock_that_ran_ahead_for_a_while_refills_nothing() -> None:
     state = on_retrained(after("DDD"), "kept", "", DAY_BEGINS, AUTO)
     state = after(
-        "NNNDD", state, now=DAY_BEGINS + 2 * DAY
+        "NNNDD", state, now=DAY_BEGINS + 2 * DAY_S
     )  # the first start is long ago, says the clock
     found = [*feed("D" * 3, state, now=DAY_BEGINS + 3600)]
     assert [go for _, go in found] == [True, False, False]
@@ -190,7 +190,7 @@ def test_the_seconds_of_retraining_have_a_budget_too() -> None:
     state = after("D" * 12, state, settings, DAY_BEGINS + 1000)
     assert (state.phase, state.retrained) == ("collecting", 1)
     assert "500 s of retraining" in state.reason
-    assert after("D", state, settings, DAY_BEGINS + 2 * DAY).retrained == 2
+    assert after("D", state, settings, DAY_BEGINS + 2 * DAY_S).retrained == 2
 
 
 @pytest.mark.parametrize(
@@ -228,8 +228,8 @@ def test_a_person_can_switch_retraining_off_and_on_again() -> None:
     state = on_mode(after("DD"), "observe")
     assert (state.phase, state.episode) == ("watching", None)
     assert not any(decisions("D" * 9, state))
-    assert on_time(state, DAY_BEGINS + DAY, AUTO.model_copy(update={"schedule_hours": 1.0})) == (
-        replace(state, renewed=DAY_BEGINS + DAY),
+    assert on_time(state, DAY_BEGINS + DAY_S, AUTO.model_copy(update={"schedule_hours": 1.0})) == (
+        replace(state, renewed=DAY_BEGINS + DAY_S),
         False,
     )
     assert any(decisions("D" * 9, on_mode(state, None)))
@@ -276,7 +276,7 @@ class Life(RuleBasedStateMachine):
         assert not self.running
         self.running = True
         self.begun.append(self.now)
-        assert sum(self.now - DAY < at for at in self.begun) <= LIFE.max_retrains_per_day
+        assert sum(self.now - DAY_S < at for at in self.begun) <= LIFE.max_retrains_per_day
         self.episodes.append(self.state.episode)
 
     @precondition(lambda self: self.running)
@@ -298,7 +298,7 @@ class Life(RuleBasedStateMachine):
     def champion(self, own: bool) -> None:
         self.state = on_champion(self.state, own=own)
 
-    @rule(seconds=st.sampled_from([3600.0, 2 * DAY, -3600.0, -2 * DAY]))
+    @rule(seconds=st.sampled_from([3600.0, 2 * DAY_S, -3600.0, -2 * DAY_S]))
     def jump(self, seconds: float) -> None:
         self.now += seconds
         self.begun = [

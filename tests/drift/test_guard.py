@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from drift import guard
-from drift.guard import Counts, evidence, reason_to_stop
+from drift.guard import ArmTotals, evidence, reason_to_stop
 from serve.model.canary import LATENCY_BUCKETS, Arm
 
 BUDGET, BAND = 0.01, 4.0
@@ -17,15 +17,15 @@ BUDGET, BAND = 0.01, 4.0
 
 def counts(
     requests: int, errors: int = 0, alerts: int = 0, microseconds: float = 50.0, slow: int = 0
-) -> Counts:
+) -> ArmTotals:
     """One row a request; `slow` of them took a hundred times as long."""
     arm = Arm(errors=errors)
     for i in range(requests):
         arm.add(1, i < alerts, microseconds * (100 if i < slow else 1) / 1e6)
-    return Counts.total([vars(arm)])
+    return ArmTotals.total([vars(arm)])
 
 
-def stop(champion: Counts, canary: Counts) -> str:
+def stop(champion: ArmTotals, canary: ArmTotals) -> str:
     return reason_to_stop(champion, canary, BUDGET, BAND) or ""
 
 
@@ -79,7 +79,7 @@ def test_a_slow_canary_ends_but_a_slow_machine_does_not() -> None:
 
 
 def test_nothing_seen_is_no_reason() -> None:
-    assert stop(Counts.total([]), Counts.total([])) == ""
+    assert stop(ArmTotals.total([]), ArmTotals.total([])) == ""
     assert stop(counts(0), counts(0)) == ""
 
 
@@ -88,4 +88,4 @@ def test_replicas_add_up() -> None:
         vars(Arm(2, 1, 5, 1, [1] * LATENCY_BUCKETS)),
         vars(Arm(3, 0, 7, 2, [2] * LATENCY_BUCKETS)),
     ]
-    assert Counts.total(arms) == Counts(5, 1, 12, 3, (3,) * LATENCY_BUCKETS)
+    assert ArmTotals.total(arms) == ArmTotals(5, 1, 12, 3, (3,) * LATENCY_BUCKETS)

@@ -28,7 +28,7 @@ class Stored:
     def __init__(self) -> None:
         self.document: Any = None
 
-    def hold(self) -> bool:
+    def acquire_lease(self) -> bool:
         return True
 
     def load(self) -> Any:
@@ -60,8 +60,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The registry and the store of the next monitor."""
     made = SimpleNamespace(registry=Quiet(), store=Stored())
     monkeypatch.setattr(monitors, "Registry", lambda *_, **__: made.registry)
-    monkeypatch.setattr(watches, "state", lambda *_: made.store)
-    for pace in ("POLL_S", "CANARY_S", "MIRROR_S"):
+    monkeypatch.setattr(watches, "open_state_store", lambda *_: made.store)
+    for pace in ("REGISTRY_POLL_INTERVAL_S", "CANARY_S", "MIRROR_S"):
         monkeypatch.setattr(monitors, pace, 0.001)
     return made
 
@@ -97,7 +97,7 @@ async def goes_on(stuck: Stuck, monitor: Any = None) -> None:
 async def test_a_monitor_starts_beside_a_store_that_hangs(
     world: SimpleNamespace, start: Start
 ) -> None:
-    world.store.hold = stuck = Stuck(True)
+    world.store.acquire_lease = stuck = Stuck(True)
     starting = asyncio.ensure_future(start())
     await goes_on(stuck)
     stuck.let_go()
@@ -142,7 +142,7 @@ async def test_whoever_asks_while_the_state_is_written_waits_beside_the_loop(
 
 async def test_the_lease_is_kept_beside_the_loop(world: SimpleNamespace, start: Start) -> None:
     monitor = await start()
-    world.store.hold = stuck = Stuck(True)
+    world.store.acquire_lease = stuck = Stuck(True)
     await goes_on(stuck, monitor)
     stuck.let_go()
 
@@ -173,7 +173,7 @@ async def test_a_controller_that_hangs_stops_no_loop(
     stuck = Stuck(RuntimeError("it hung"))
     monkeypatch.setattr(handles.serve, "get_app_handle", stuck)
     monitor = await start()
-    hurrying = asyncio.ensure_future(monitor._hurry())
+    hurrying = asyncio.ensure_future(monitor._refresh_replicas())
     await goes_on(stuck, monitor)
     assert not hurrying.done()
     stuck.let_go()
@@ -191,5 +191,5 @@ async def test_replicas_that_do_not_answer_hold_up_nothing_for_long(
         is_initialized=True, broadcast=lambda _: SimpleNamespace(results_async=never)
     )
     monkeypatch.setattr(handles.serve, "get_app_handle", lambda name: handle)
-    monkeypatch.setattr(monitors, "HURRY_S", 0.01)
-    await (await start())._hurry()
+    monkeypatch.setattr(monitors, "_REFRESH_TIMEOUT_S", 0.01)
+    await (await start())._refresh_replicas()

@@ -55,7 +55,7 @@ class Shelved(Shelf):
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelved:
-    monkeypatch.setattr(retrain, "POLL_S", 0.0)
+    monkeypatch.setattr(retrain, "_POLL_INTERVAL_S", 0.0)
     made = Shelved()
     promote(made, "1", reason="", actor="")
     return made

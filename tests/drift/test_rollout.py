@@ -9,7 +9,7 @@ import pytest
 
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
-from drift.shadow import MOST_ROWS, ShadowEvidence
+from drift.shadow import MAX_RANKED_ROWS, ShadowEvidence
 from serve.metrics import DriftMetrics
 from serve.model.canary import Arm
 from tests.train.registry.test_promotion import Shelf
@@ -183,7 +183,7 @@ def test_the_shadow_counts_failures_and_remembers_a_bounded_number_of_rows() -> 
     full = found.found()
     assert full is not None
     assert full["rows"] == 20_000
-    assert sum(part.shape[1] for part in found._scores) == MOST_ROWS
+    assert sum(part.shape[1] for part in found._scores) == MAX_RANKED_ROWS
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 from moto import mock_aws
 
 from drift import state as states
-from drift.state import FileState, LostLease, S3State, State
+from drift.state import FileState, LostLease, S3State, StateStore
 
-Make = Callable[[], State]
+Make = Callable[[], StateStore]
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -44,17 +44,17 @@ def make(
 
 def test_one_holds_it_and_the_next_goes_on_where_it_stopped(make: Make) -> None:
     first, second = make(), make()
-    assert first.hold()
+    assert first.acquire_lease()
     assert first.load() is None
     first.save({"episode": 1})
-    assert first.hold()
-    assert not second.hold()
+    assert first.acquire_lease()
+    assert not second.acquire_lease()
     with pytest.raises(LostLease):
         second.save({"episode": 2})
     first.release()
-    assert second.hold()
+    assert second.acquire_lease()
     assert second.load() == {"episode": 1}
-    assert not first.hold()
+    assert not first.acquire_lease()
 
 
 def test_in_s3_a_monitor_that_slept_too_long_has_lost_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,18 +66,18 @@ def test_in_s3_a_monitor_that_slept_too_long_has_lost_it(monkeypatch: pytest.Mon
         client = boto3.client("s3", region_name="us-east-1")
         client.create_bucket(Bucket="state")
         sleeper, waker = S3State("s3://state", client), S3State("s3://state", client)
-        assert sleeper.hold()
+        assert sleeper.acquire_lease()
         sleeper.save({"by": "sleeper"})
         clock[0] += states.LEASE_S - 1
-        assert sleeper.hold()  # renewed in time
+        assert sleeper.acquire_lease()  # renewed in time
         clock[0] += states.LEASE_S - 1
-        assert not waker.hold()
+        assert not waker.acquire_lease()
         clock[0] += 2
-        assert waker.hold()
+        assert waker.acquire_lease()
         assert waker.load() == {"by": "sleeper"}
         with pytest.raises(LostLease):
             sleeper.save({"by": "sleeper, too late"})
-        assert not sleeper.hold()
+        assert not sleeper.acquire_lease()
         assert json.loads(client.get_object(Bucket="state", Key="monitor.json")["Body"].read())[
             "state"
         ] == {"by": "sleeper"}
@@ -88,7 +88,7 @@ def test_in_s3_who_cannot_ask_holds_nothing() -> None:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
         with pytest.raises(OSError, match="NoSuchBucket"):
-            S3State("s3://absent", boto3.client("s3", region_name="us-east-1")).hold()
+            S3State("s3://absent", boto3.client("s3", region_name="us-east-1")).acquire_lease()
 
 
 def test_a_killed_monitor_lets_go_of_its_folder(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_killed_monitor_lets_go_of_its_folder(tmp_path: Path) -> None:
         from pathlib import Path
         from drift.state import FileState
         held = FileState(Path(sys.argv[1]))
-        print(held.hold(), flush=True)
+        print(held.acquire_lease(), flush=True)
         sys.stdin.read()
     """
     mine = FileState(tmp_path)
@@ -109,7 +109,7 @@ def test_a_killed_monitor_lets_go_of_its_folder(tmp_path: Path) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
-        assert not mine.hold()
+        assert not mine.acquire_lease()
         holder.kill()
-    assert mine.hold()
+    assert mine.acquire_lease()
     mine.release()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from drift.statistics import compare
-from drift.verdict import Verdict, judge
+from drift.verdict import Verdict, judge_window
 from train.model.reference import Reference, build
 from vigil.arrays import Floats
 
@@ -31,7 +31,7 @@ def reference(X: Floats, window_rows: int) -> Reference:
 
 
 def verdict(ref: Reference, window: Floats) -> Verdict:
-    return judge(ref, compare(ref, window), 0.01)
+    return judge_window(ref, compare(ref, window), 0.01)
 
 
 @pytest.fixture(scope="module")

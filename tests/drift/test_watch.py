@@ -17,8 +17,8 @@ from drift.feedback import Label
 from drift.retrain import Retraining
 from drift.state import LostLease
 from drift.statistics import compare
-from drift.verdict import judge
-from drift.view.counts import TIMEOUT_S
+from drift.verdict import judge_window
+from drift.view.counts import REPLICA_TIMEOUT_S
 from drift.watch import Watch
 from serve.metrics import ServeMetrics, collect_metrics
 from serve.model.canary import Arm
@@ -203,7 +203,7 @@ def test_a_new_champion_begins_a_new_window(
 
 def test_replicas_expire_and_laggards_are_named(watch: Make, report: Make, live: Make) -> None:
     seen = watch()
-    seen.ingest(report(live(0), replica="gone"), NOW - TIMEOUT_S)
+    seen.ingest(report(live(0), replica="gone"), NOW - REPLICA_TIMEOUT_S)
     seen.ingest(report(live(0), replica="new"), NOW)
     seen.ingest(report(live(0), version="0", replica="old"), NOW)
     status = seen.status(NOW)
@@ -211,7 +211,7 @@ def test_replicas_expire_and_laggards_are_named(watch: Make, report: Make, live:
     assert status["lagging"] == ["old"]
     found = samples(seen)
     assert (found["vigil_model_replicas", "1"], found["vigil_model_replicas", "0"]) == (1, 1)
-    assert ("vigil_model_replicas", "1") not in samples(seen, NOW + TIMEOUT_S)
+    assert ("vigil_model_replicas", "1") not in samples(seen, NOW + REPLICA_TIMEOUT_S)
 
 
 def test_a_dead_replica_is_in_no_state_any_more(watch: Make, report: Make, live: Make) -> None:
@@ -219,7 +219,7 @@ def test_a_dead_replica_is_in_no_state_any_more(watch: Make, report: Make, live:
     metrics.last_known_good.set(1)
     seen.ingest({**report(live(0)), "counts": collect_metrics(metrics.registry)}, NOW)
     assert samples(seen, NOW)["vigil_model_last_known_good",] == 1
-    assert ("vigil_model_last_known_good",) not in samples(seen, NOW + TIMEOUT_S)
+    assert ("vigil_model_last_known_good",) not in samples(seen, NOW + REPLICA_TIMEOUT_S)
 
 
 def test_a_report_judges_the_canary_and_feeds_the_shadow(
@@ -286,7 +286,7 @@ def test_of_two_monitors_with_one_state_one_decides(
     for seen in (first, second):
         drifted(seen, report, live)
         seen.tick(NOW + 10)
-    assert [(seen.holds, seen.state.phase) for seen in (first, second)] == [
+    assert [(seen.is_leader, seen.state.phase) for seen in (first, second)] == [
         (True, "retraining"),
         (False, "watching"),
     ]
@@ -295,7 +295,7 @@ def test_of_two_monitors_with_one_state_one_decides(
     with pytest.raises(LostLease, match="another monitor"):
         second.switch("observe", NOW)
     first.close()
-    assert second.hold()
+    assert second.acquire_lease()
     assert second.state == first.state
     second.close()
 
@@ -318,7 +318,9 @@ def test_a_short_window_of_the_same_world_is_quiet(bundle: Any, live: Make) -> N
     ref = bundle.reference
     for seed in range(40):
         rows = live(20, seed=seed)
-        assert judge(ref.of_window(20), compare(ref.of_window(20), rows), 0.01).kind == "none"
+        assert (
+            judge_window(ref.of_window(20), compare(ref.of_window(20), rows), 0.01).kind == "none"
+        )
 
 
 def test_the_clock_alone_starts_a_scheduled_retraining(watch: Make) -> None:

@@ -247,17 +247,17 @@ def test_the_event_of_the_governor_is_the_one_that_the_workflow_hears(
 ) -> None:
     monkeypatch.setenv("VIGIL_DRIFT_GITHUB_TOKEN", "t")
 
-    from drift.dispatch import EVENT, dispatch
+    from drift.dispatch import RETRAIN_EVENT, dispatch
     from drift.settings import DriftSettings
 
     text = (ROOT / ".github" / "workflows" / "train-model.yml").read_text()
     workflow = yaml.safe_load(text)
-    assert workflow["on"]["repository_dispatch"]["types"] == [EVENT]
+    assert workflow["on"]["repository_dispatch"]["types"] == [RETRAIN_EVENT]
     payload = {"model": "vigil", "reason": "why", "episode": "1", "data": "x"}
     with github() as double:
         dispatch(payload, DriftSettings(github_url=double.url, github_repository=REPOSITORY))
     (_, path, _, body) = double.asked[0]
-    assert (path, body["event_type"]) == ("dispatches", EVENT)
+    assert (path, body["event_type"]) == ("dispatches", RETRAIN_EVENT)
     assert (
         set(body["client_payload"])
         == set(re.findall(r"client_payload\.(\w+)", text))

@@ -14,7 +14,7 @@ from infra.dashboards.rules import ALERTS, RUNBOOKS, rule_groups
 from infra.dashboards.slo import FAULTS
 from infra.manifests.monitoring import objects
 from serve.http import app, auth, gateway
-from serve.model import report as reports
+from serve.model import reporting as reports
 from tests.infra.recorded import ROOT
 from tests.infra.test_manifests import settings_of
 from tests.prometheus import needs_prometheus, promtool

@@ -20,7 +20,7 @@ from drift.watch import Watch
 from serve.local.simulate import Drift, telemetry
 from serve.metrics import ServeMetrics, collect_metrics
 from serve.model.loaded import LoadedModel
-from serve.model.report import NoMonitor
+from serve.model.reporting import NoMonitor
 from tests.running import eventually, free_port
 from tests.serve.service import Service
 from tests.train.registry.test_promotion import Shelf

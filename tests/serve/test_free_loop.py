@@ -18,7 +18,7 @@ from serve.model import handles
 from serve.model.capture import Capture
 from serve.model.handles import Application
 from serve.model.loaded import LoadedModel
-from serve.model.report import Monitor, Reports
+from serve.model.reporting import MonitorClient, Reporter
 from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
 from serve.stream import app as stream_app
@@ -34,13 +34,13 @@ Waits = Callable[[Service, Stuck, Path], Coroutine[Any, Any, Any]]
 
 
 async def asking_the_monitor(service: Service, stuck: Stuck, tmp_path: Path) -> None:
-    service.detector._ask_monitor = Monitor().ask
+    service.detector._ask_monitor = MonitorClient().ask
     await service.ask("GET", "/drift")
 
 
 async def reporting_to_the_monitor(service: Service, stuck: Stuck, tmp_path: Path) -> None:
     watch = SimpleNamespace(canary=None, shadow=None)
-    reports = Reports(cast(ModelWatch, watch), Capture(10), ServeMetrics(), Monitor())
+    reports = Reporter(cast(ModelWatch, watch), Capture(10), ServeMetrics(), MonitorClient())
     await reports.send({"replica": "r"})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drift.view.counts import ROUNDS, TIMEOUT_S, Counts
+from drift.view.counts import MAX_SILENT_ROUNDS, REPLICA_TIMEOUT_S, ReplicaCounters
 from serve.metrics import MetricFamilies, ServeMetrics, collect_metrics, render_exposition
 
 
@@ -38,11 +38,11 @@ def bytes_held(found: list[MetricFamilies]) -> float:
 
 
 def test_replicas_that_come_and_go_cost_nothing_and_take_nothing_back() -> None:
-    counts, one, sizes = Counts(), counted(1), []
+    counts, one, sizes = ReplicaCounters(), counted(1), []
     for i in range(30):
-        for told in ([], *(one for _ in range(ROUNDS))):
-            counts.report(f"r{i}", one, told, i * TIMEOUT_S)
-        found = counts.snapshots(i * TIMEOUT_S)
+        for told in ([], *(one for _ in range(MAX_SILENT_ROUNDS))):
+            counts.report(f"r{i}", one, told, i * REPLICA_TIMEOUT_S)
+        found = counts.snapshots(i * REPLICA_TIMEOUT_S)
         assert (total_rows(found), bytes_held(found)) == (
             i + 1,
             5,
@@ -53,22 +53,25 @@ def test_replicas_that_come_and_go_cost_nothing_and_take_nothing_back() -> None:
 
 
 def test_a_replica_that_was_asleep_with_all_others_is_counted_once() -> None:
-    counts = Counts()
-    for told in ([], *(counted(1) for _ in range(ROUNDS - 1))):
+    counts = ReplicaCounters()
+    for told in ([], *(counted(1) for _ in range(MAX_SILENT_ROUNDS - 1))):
         counts.report("a", counted(1), told, 0)
     counts.report("b", counted(2), [], 0)
     assert total_rows(counts.snapshots(0)) == 3
-    counts.report("a", counted(4), counted(1), TIMEOUT_S)
+    counts.report("a", counted(4), counted(1), REPLICA_TIMEOUT_S)
     assert total_rows(counts.snapshots(0)) == 6
 
 
 def test_a_replica_that_was_silent_for_too_long_is_counted_once() -> None:
-    counts = Counts()
+    counts = ReplicaCounters()
     counts.report("a", counted(1), [], 0)
-    for told in ([], *(counted(2) for _ in range(ROUNDS + 1))):
+    for told in ([], *(counted(2) for _ in range(MAX_SILENT_ROUNDS + 1))):
         counts.report("b", counted(2), told, 0)
-    counts.report("a", counted(4), counted(1), TIMEOUT_S)
-    assert (total_rows(counts.snapshots(TIMEOUT_S)), bytes_held(counts.snapshots(TIMEOUT_S))) == (
+    counts.report("a", counted(4), counted(1), REPLICA_TIMEOUT_S)
+    assert (
+        total_rows(counts.snapshots(REPLICA_TIMEOUT_S)),
+        bytes_held(counts.snapshots(REPLICA_TIMEOUT_S)),
+    ) == (
         6,
         5,
     )
@@ -84,11 +87,17 @@ def test_prometheus_never_sees_more_than_was_counted(
     events: list[tuple[int, int, bool] | None],
 ) -> None:
     """Each event: rows of a replica, and whether it hears that its report was taken; None: the monitor begins anew."""
-    counts, rows, told, heard, anew = Counts(), [0, 0, 0], dict[int, MetricFamilies](), True, False
+    counts, rows, told, heard, anew = (
+        ReplicaCounters(),
+        [0, 0, 0],
+        dict[int, MetricFamilies](),
+        True,
+        False,
+    )
     increase, before = 0.0, 0.0
     for event in events:
         if event is None:
-            counts, anew = Counts(), True
+            counts, anew = ReplicaCounters(), True
         else:
             replica, more, answered = event
             rows[replica] += more

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from drift.retrain import Retraining
-from drift.view.gauges import MOST_FEATURES, Gauges
+from drift.view.gauges import MAX_FEATURE_SERIES, Gauges
 from serve.metrics import DriftMetrics
 from serve.model.canary import Arm
 from tests.drift.test_watch import NOW, WINDOW, Make, drifted, samples
@@ -155,7 +155,7 @@ def test_a_gate_that_cannot_be_read_is_not_told(shelf: Shelf, watch: Make, gate:
 def test_of_many_features_the_furthest_are_told(watch: Make) -> None:
     metrics = DriftMetrics()
     features = [
-        {"feature": f"f{i}", "ks": i / 1000, "floor": 0.1} for i in range(MOST_FEATURES + 10)
+        {"feature": f"f{i}", "ks": i / 1000, "floor": 0.1} for i in range(MAX_FEATURE_SERIES + 10)
     ]
     Gauges(metrics).update(watch().status(NOW) | {"features": features})
     told = {
@@ -164,7 +164,7 @@ def test_of_many_features_the_furthest_are_told(watch: Make) -> None:
         if m.name == "vigil_drift_statistic"
         for s in m.samples
     }
-    assert told == {f"f{i}" for i in range(10, MOST_FEATURES + 10)}
+    assert told == {f"f{i}" for i in range(10, MAX_FEATURE_SERIES + 10)}
 
 
 def test_the_whole_exposition_passes_the_linter(watch: Make, report: Make, live: Make) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drift.view.live import MOST_ANOMALIES, MOST_NORMAL, SPAN_S, STEP_S, Live
+from drift.view.live import MAX_ANOMALY_POINTS, MAX_NORMAL_POINTS, SPAN_S, STEP_S, Live
 from drift.view.timeline import timeline
 from serve.metrics import ServeMetrics, collect_metrics
 from train.model.bundle import ModelBundle
@@ -109,14 +109,14 @@ def test_points_are_bounded_spread_over_time_and_anomalies_have_reasons(
             NOW + 2 * k,
         )
     found = seen.points.columns()
-    assert len(found["at"]) == MOST_NORMAL
-    assert len(found["anomalies"]) == MOST_ANOMALIES
+    assert len(found["at"]) == MAX_NORMAL_POINTS
+    assert len(found["anomalies"]) == MAX_ANOMALY_POINTS
     assert found["at"] == sorted(found["at"])
     assert max(found["score"]) <= limit + 1e-4
     early, late = np.histogram(found["at"], bins=2, range=(NOW, NOW + 600))[0]
-    assert min(early, late) > MOST_NORMAL / 4
+    assert min(early, late) > MAX_NORMAL_POINTS / 4
     told = np.array([a["at"] for a in found["anomalies"]])
-    assert min(np.histogram(told, bins=3, range=(NOW, NOW + 600))[0]) > MOST_ANOMALIES / 6
+    assert min(np.histogram(told, bins=3, range=(NOW, NOW + 600))[0]) > MAX_ANOMALY_POINTS / 6
     planted = [a for a in found["anomalies"] if a["reasons"] and a["reasons"][0]["value"] == 99.0]
     assert len(planted) > 100
     assert all(

@@ -14,7 +14,7 @@ import pytest
 from serve.http.auth import KeyRing
 from serve.metrics import collect_metrics, render_exposition
 from serve.model.loaded import LoadedModel
-from serve.model.report import NoMonitor
+from serve.model.reporting import NoMonitor
 from tests.serve.linted import lint
 from tests.serve.service import DOORS, INFER, Service, told
 

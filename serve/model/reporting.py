@@ -24,7 +24,7 @@ class NoMonitor(VigilError):
     status = 503
 
 
-class Monitor:
+class MonitorClient:
     """The drift monitor, as whoever tells it something or asks it sees it."""
 
     def __init__(self, patience_s: float = MONITOR_TIMEOUT_S) -> None:
@@ -46,7 +46,7 @@ class Monitor:
             ) from error
 
 
-class Counted:
+class CountedMetrics:
     """What a process has counted, on its way to Ray and to the monitor."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -64,15 +64,15 @@ class Counted:
         self.told = self.counts
 
 
-class Reports:
+class Reporter:
     """Hands captured rows, counts and what is served to the monitor, and the counts to Ray."""
 
     def __init__(
-        self, watch: ModelWatch, capture: Capture, metrics: ServeMetrics, monitor: Monitor
+        self, watch: ModelWatch, capture: Capture, metrics: ServeMetrics, monitor: MonitorClient
     ) -> None:
         self._watch, self._capture, self._metrics = watch, capture, metrics
         self._monitor = monitor
-        self._vitals, self._counted = Vitals(metrics), Counted(metrics.registry)
+        self._vitals, self._counted = Vitals(metrics), CountedMetrics(metrics.registry)
         self.drift_score = 0.0  # severity of the last window, as the monitor said it last
 
     async def send(self, served: dict[str, Any]) -> None:
