@@ -98,5 +98,5 @@ class Reporter:
             return
         self._counted.taken()
         self._vitals.delivered(batches)
-        self._watch.guarded(answer["stopped_canary"])
+        self._watch.confirm_guard(answer["stopped_canary"])
         self.drift_score = answer["drift_score"]

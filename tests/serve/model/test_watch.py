@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any, cast
@@ -15,8 +16,7 @@ import numpy as np
 import pytest
 
 from serve.metrics import ServeMetrics
-from serve.model import watch as model_watch
-from serve.model.watch import ModelWatch
+from serve.model.watch import ModelWatch, WatchLimits
 from serve.settings import ServeSettings
 from train.model import bundle as bundles
 from train.model.bundle import ModelBundle
@@ -30,11 +30,16 @@ class Versions:
     """A registry in memory; bundles come through the node's cache, as from the real one."""
 
     def __init__(self, known: dict[str, ModelBundle], store: Path) -> None:
-        self.known, self.champion, self.challenger, self.away = known, "1", "", False
+        self.known = known
+        self.champion = "1"
+        self.challenger = ""
         self.canary: Canary | None = None
         self.schema = ""
+        self.away = False
+        self.unreachable = False
         self.damaged: set[str] = set()
-        self.unreachable, self.hangs = False, Event()
+        self.surprise: Exception | None = None  # what no caller expects
+        self.hangs = Event()
         self.hangs.set()
         self.fetched: list[str] = []
         self.store = store
@@ -57,6 +62,9 @@ class Versions:
         )
 
     def fetch(self, version: Version, cache: Path) -> ModelBundle:
+        if self.surprise is not None:
+            raise self.surprise
+
         def download(folder: Path) -> Path:
             self.fetched.append(version.version)
             if self.unreachable:
@@ -83,17 +91,41 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+@dataclass
+class ManualClock:
+    """Monotonic seconds that pass when a test says so."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def replica(versions: Versions, cache: Path) -> Callable[..., ModelWatch]:
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def replica(versions: Versions, cache: Path, clock: ManualClock) -> Callable[..., ModelWatch]:
     """replica(): a new one on the same node."""
-    still = {"poll_s": 0.01, "shadow_rate": 0.0}
-    return lambda **given: ModelWatch(
-        cast(Registry, versions), cache, ServeMetrics(), ServeSettings.given(**still | given)
-    )
+    defaults = {"poll_s": 0.01, "shadow_rate": 0.0}
+
+    def make(limits: WatchLimits | None = None, **settings: Any) -> ModelWatch:
+        return ModelWatch(
+            cast(Registry, versions),
+            cache,
+            ServeMetrics(),
+            ServeSettings.given(**defaults | settings),
+            limits=limits,
+            clock=clock,
+        )
+
+    return make
 
 
 def count(watch: ModelWatch, name: str) -> float:
-    return watch._metrics.registry.get_sample_value(f"vigil_{name}") or 0.0
+    return watch.metrics.registry.get_sample_value(f"vigil_{name}") or 0.0
 
 
 def served(watch: ModelWatch) -> str | None:
@@ -123,13 +155,13 @@ async def test_a_moved_alias_swaps_the_model(versions: Versions, replica: Any) -
 
 
 async def test_a_rollback_needs_neither_download_nor_disk(
-    versions: Versions, replica: Any, monkeypatch: pytest.MonkeyPatch
+    versions: Versions, replica: Any, cache: Path
 ) -> None:
     watch: Any = replica()
     for desired in ("1", "2"):
         versions.champion = desired
         await watch.poll()
-    monkeypatch.setattr(versions, "fetch", None)
+    shutil.rmtree(cache)
     for desired in ("1", "2", "1"):
         versions.champion = desired
         await watch.poll()
@@ -154,10 +186,8 @@ async def test_a_former_model_leaves_memory_after_its_time(
 
 
 async def test_a_refused_version_changes_only_a_counter_and_the_reason(
-    versions: Versions, replica: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+    versions: Versions, replica: Any, cache: Path, clock: ManualClock
 ) -> None:
-    clock = 1000.0
-    monkeypatch.setattr(model_watch.time, "monotonic", lambda: clock)
     watch: Any = replica()
     await watch.poll()
     first, versions.champion, versions.damaged = watch.model, "2", {"2"}
@@ -167,7 +197,7 @@ async def test_a_refused_version_changes_only_a_counter_and_the_reason(
         assert watch.model is first
         assert count(watch, "model_swap_failures_total") == failures
         assert watch.refusals["2"].reason == "damaged"
-        clock += 100
+        clock.now += 100
     assert {f.name for f in cache.iterdir()} == {versions.digests["1"], "last-known-good.json"}
     versions.damaged = set()
     await watch.poll()
@@ -203,40 +233,27 @@ async def test_other_features_are_refused_until_they_are_declared(
 
 
 async def test_after_a_long_load_the_alias_is_read_again(
-    versions: Versions, replica: Any, monkeypatch: pytest.MonkeyPatch
+    versions: Versions, replica: Any, clock: ManualClock
 ) -> None:
-    """A model that is no longer desired when it has come is not published, and one that comes back is there already."""
-    monkeypatch.setattr(model_watch, "SLOW_LOAD_S", -1.0)
-    watch, fetch = replica(), versions.fetch
+    """A model that is no longer desired when it has come is not published, and one that comes back
+    is there already."""
+    watch: Any = replica()
     await watch.poll()
-    seen = []
+    fetch = versions.fetch
+    served_meanwhile = []
 
-    def moved_meanwhile(version: Version, cache: Path) -> ModelBundle:
+    def fetch_slowly(version: Version, cache: Path) -> ModelBundle:
+        served_meanwhile.append(served(watch))
+        clock.now += 2 * WatchLimits().slow_load_s
         versions.champion = "3" if version.version == "2" else "2"
         return fetch(version, cache)
 
-    versions.champion, versions.fetch = "2", moved_meanwhile
-    before = watch._keep
-    monkeypatch.setattr(
-        watch,
-        "_keep",
-        lambda snapshot: (seen.append((served(watch), snapshot.version)), before(snapshot)),
-    )
-    monkeypatch.setattr(watch, "_load", _resident_is_fast(watch, monkeypatch))
+    versions.champion = "2"
+    versions.fetch = fetch_slowly
     await watch.poll()
-    assert seen[:2] == [("1", "2"), ("1", "3")]
+    assert versions.fetched == ["1", "2", "3"]
+    assert served_meanwhile == ["1", "1"]
     assert served(watch) == versions.champion == "2"
-
-
-def _resident_is_fast(watch: ModelWatch, monkeypatch: pytest.MonkeyPatch) -> Any:
-    load = watch._load
-
-    async def timed(version: Version, schema: str) -> Any:
-        slow = watch._in_memory(version.version) is None
-        monkeypatch.setattr(model_watch, "SLOW_LOAD_S", -1.0 if slow else 1e9)
-        return await load(version, schema)
-
-    return timed
 
 
 async def test_without_the_registry_serving_goes_on(versions: Versions, replica: Any) -> None:
@@ -287,12 +304,11 @@ async def test_a_last_known_good_model_that_is_the_champion_is_from_the_registry
 
 
 async def test_a_registry_that_hangs_keeps_no_new_replica_waiting(
-    versions: Versions, replica: Any, monkeypatch: pytest.MonkeyPatch
+    versions: Versions, replica: Any
 ) -> None:
     await replica().poll()
-    monkeypatch.setattr(model_watch, "HANGS_S", 0.05)
     versions.hangs.clear()
-    watch: Any = replica()
+    watch: Any = replica(WatchLimits(registry_timeout_s=0.05))
     await watch.poll()
     assert (served(watch), watch.source) == ("1", "last-known-good")
     versions.hangs.set()
@@ -318,15 +334,17 @@ async def test_a_last_known_good_model_that_is_not_sound_is_not_served(
 
 
 async def test_the_loop_follows_the_alias_and_outlives_surprises(
-    versions: Versions, replica: Any, monkeypatch: pytest.MonkeyPatch
+    versions: Versions, replica: Any
 ) -> None:
     watch = replica()
-    monkeypatch.setattr(versions, "fetch", lambda *_: 1 / 0)
+    versions.surprise = ZeroDivisionError()
     running = asyncio.create_task(watch.run())
     try:
         await eventually(lambda: count(watch, "model_swap_failures_total"))
-        monkeypatch.undo()
+        assert served(watch) is None
+        versions.surprise = None
         await eventually(lambda: served(watch) == "1")
+        assert not running.done()
     finally:
         running.cancel()
 
@@ -339,27 +357,25 @@ async def eventually(condition: Callable[[], Any]) -> None:
 
 
 async def test_a_canary_runs_only_while_the_monitor_guards_it(
-    versions: Versions, replica: Any, monkeypatch: pytest.MonkeyPatch
+    versions: Versions, replica: Any, clock: ManualClock
 ) -> None:
     watch: Any = replica()
     versions.canary = Canary("2", "1", 5.0, ((0.5, 60.0),))
     await watch.poll()
     assert not watch.canary
-    watch.guarded(None)
+    watch.confirm_guard(None)
     await watch.poll()
     assert watch.canary.candidate.version == "2"
     running = watch.canary
     await watch.poll()
     assert watch.canary is running
-    heard = watch._heard
-    monkeypatch.setattr(model_watch.time, "monotonic", lambda: heard + model_watch.UNGUARDED_S)
+    clock.now += WatchLimits().guard_timeout_s
     watch.check_guard()
     assert (watch.canary, served(watch)) == (None, "1")
-    monkeypatch.undo()
-    watch.guarded(None)
+    watch.confirm_guard(None)
     await watch.poll()
     assert watch.canary is not None
-    watch.guarded(5.0)  # the guard has stopped it, the registry may not know yet
+    watch.confirm_guard(5.0)  # the guard has stopped it, the registry may not know yet
     await watch.poll()
     assert not watch.canary
     versions.canary = replace(versions.canary, started=6.0)
@@ -374,7 +390,7 @@ async def test_a_canary_or_challenger_that_is_refused_leaves_the_champion_alone(
     versions: Versions, replica: Any
 ) -> None:
     watch: Any = replica(shadow_rate=1.0)
-    watch.guarded(None)
+    watch.confirm_guard(None)
     versions.canary, versions.challenger, versions.damaged = (
         Canary("2", "1", 5.0, ((0.5, 60.0),)),
         "other",
