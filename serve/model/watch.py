@@ -174,9 +174,7 @@ class ModelWatch:
 
     def _is_served(self, version: Version | None) -> bool:
         return (
-            version is not None
-            and self.model is not None
-            and self.model.version == version.version
+            version is not None and self.model is not None and self.model.version == version.version
         )
 
     def _publish(self, model: LoadedModel, noticed_at: float) -> None:
