@@ -84,7 +84,7 @@ def drift_check(reference: str, window: str, alpha: float, as_json: bool) -> Non
 
     from drift.statistics import compare
     from drift.verdict import judge_window
-    from train.model.reference import build
+    from train.model.reference import build_reference
     from train.table.dataset import read_table
     from vigil.errors import DataError
 
@@ -93,7 +93,7 @@ def drift_check(reference: str, window: str, alpha: float, as_json: bool) -> Non
         odd = sorted(set(old.names) ^ set(new.names)) or ["their order"]
         raise DataError(f"the tables differ in {', '.join(odd)}")
     size = min(TrainSettings().window_rows, len(new))
-    ref = build(
+    ref = build_reference(
         old.X, old.names, np.zeros(1), window_rows=size, budget=TrainSettings().drift_budget
     )
     verdict = judge_window(ref, compare(ref, new.X), alpha)

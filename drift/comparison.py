@@ -90,11 +90,11 @@ class Comparison:
         columns = {
             "ks": found.ks,
             "floor": reference.floors,
-            "alone": reference.alone,
+            "alone": reference.single_feature_floors,
             "wasserstein": found.wasserstein,
             "psi": found.psi,
-            "correlation": found.ties,
-            "correlation_floor": reference.ties_floors,
+            "correlation": found.correlation_shift,
+            "correlation_floor": reference.correlation_floors,
         }
         trends = np.array(self._trends).T
         return [

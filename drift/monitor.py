@@ -21,7 +21,7 @@ from drift.settings import DriftSettings, Mode
 from drift.watch import Watch
 from serve.metrics import MetricFamilies, RayMirror
 from serve.model.handles import Application
-from train.registry.promotion import history
+from train.registry.promotion import completed_moves
 from train.registry.versions import Registry
 from train.settings import TrustSettings
 from vigil.errors import JobsUnavailable, RegistryUnavailable, VigilError
@@ -184,7 +184,9 @@ class DriftMonitor:
             if champion == of and not (now - read > LEDGER_S and now - self._looked < LOOKING_S):
                 continue
             try:
-                self._watch.ledger = await asyncio.to_thread(history, self._registry, MOST_MOVES)
+                self._watch.ledger = await asyncio.to_thread(
+                    completed_moves, self._registry, MOST_MOVES
+                )
                 self._watch.versions = await asyncio.to_thread(self._registry.latest, MOST_VERSIONS)
                 of = champion
             except VigilError as error:

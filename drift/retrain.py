@@ -14,8 +14,8 @@ from drift.governor import Outcome, trigger_of
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
 from train.model.gate import judge_shadow
-from train.registry.canary import steps
-from train.registry.promotion import history, promote, start_canary
+from train.registry.canary import parse_canary_steps
+from train.registry.promotion import completed_moves, promote_version, start_canary
 from train.registry.versions import Registry, Version
 from train.spec import JobSpec
 from train.submit import JobLost, Jobs
@@ -174,15 +174,19 @@ def _roll_out(
             )
         gate = {**gate, "shadow": found}
     if not settings.canary_steps:
-        promote(registry, number, reason=reason, actor="drift-monitor", gates=gate)
+        promote_version(registry, number, reason=reason, actor="drift-monitor", gates=gate)
         return Retraining("promoted", said, number)
     if not _tried(registry, number):
         start_canary(
-            registry, number, steps(settings.canary_steps), reason=reason, actor="drift-monitor"
+            registry,
+            number,
+            parse_canary_steps(settings.canary_steps),
+            reason=reason,
+            actor="drift-monitor",
         )
     while registry.canary() is not None:
         time.sleep(_POLL_INTERVAL_S)
-    last = next(move for move in history(registry) if number in (move.to, move.former))
+    last = next(move for move in completed_moves(registry) if number in (move.to, move.former))
     champion = registry.champion()
     if champion is not None and champion.version == number:
         return Retraining("promoted", f"{said}; {last.reason}", number)
@@ -191,7 +195,7 @@ def _roll_out(
 
 def _tried(registry: Registry, version: str) -> bool:
     """Whether it is, or was, a canary: a monitor that restarts joins what runs, and repeats nothing."""
-    return any(move.kind == "canary" and move.to == version for move in history(registry))
+    return any(move.kind == "canary" and move.to == version for move in completed_moves(registry))
 
 
 def _wait_for_shadow(version: str, settings: DriftSettings, rollout: Rollout) -> dict[str, Any]:

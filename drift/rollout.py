@@ -13,7 +13,7 @@ from drift.settings import DriftSettings
 from drift.shadow import ShadowEvidence
 from serve.metrics import DriftMetrics
 from train.registry.canary import Canary
-from train.registry.promotion import promote, stop_canary
+from train.registry.promotion import promote_version, stop_canary
 from train.registry.versions import Desired, Registry
 
 REGISTRY_POLL_INTERVAL_S = 2.0
@@ -107,7 +107,9 @@ class Rollout:
             gates |= {"shadow": found} if (found := self.shadow.found(canary.version)) else {}
             reason = f"canary passed: {canary.reason}" if canary.reason else "canary passed"
             # Whoever began the canary of a version that had failed its gate has forced that.
-            promote(registry, canary.version, reason=reason, actor=ACTOR, gates=gates, force=True)
+            promote_version(
+                registry, canary.version, reason=reason, actor=ACTOR, gates=gates, force=True
+            )
 
     def status(
         self, live: Sequence[Mapping[str, Any]], now: float, followed: str | None = None

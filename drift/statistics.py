@@ -10,11 +10,11 @@ from scipy.special import kolmogorov
 
 from train.model.distances import (
     bin_shares,
+    correlation_shifts,
     ks_distance,
     ks_sorted,
     rank_correlation,
-    ties_distances,
-    typical_size,
+    typical_magnitude,
 )
 from train.model.reference import Reference
 from vigil.arrays import Floats
@@ -41,10 +41,11 @@ class Scores:
 class Statistics:
     """Arrays [d], one value per feature.
 
-    ks: Kolmogorov-Smirnov distance, compared with `reference.floors` and `.alone`; p: its asymptotic p-value
+    ks: Kolmogorov-Smirnov distance, compared with `reference.floors` and
+    `.single_feature_floors`; p: its asymptotic p-value
     wasserstein: mean shift of the quantiles, in standard deviations of the reference: the effect size
     psi: population stability index, a severity only;   outside: share of values beyond the reference's range
-    ties: how far the rank correlations with all other features have moved, compared with `reference.ties_floors`
+    correlation_shift: how far the rank correlations with all other features have moved, compared with `reference.correlation_floors`
     missing: share of NaN; stuck: one value in the whole window where the reference never stood still
     unit: factor of the change of unit that explains the window, flipped: it is the reference with the sign turned,
     swapped: the feature whose column this one is, by number; 1, False and -1 where it is not so
@@ -55,7 +56,7 @@ class Statistics:
     wasserstein: Floats
     psi: Floats
     outside: Floats
-    ties: Floats
+    correlation_shift: Floats
     missing: Floats
     stuck: NDArray[np.bool_]
     unit: Floats
@@ -75,12 +76,12 @@ def compare(
     ks = ks_sorted(reference.columns, np.ascontiguousarray(ordered.T))
     if m > 2:
         correlation = rank_correlation(filled)
-        ties = ties_distances(reference.ties, correlation) * np.sqrt(
+        shift = correlation_shifts(reference.correlation, correlation) * np.sqrt(
             min(1.0, m / reference.window_rows)
         )
     else:  # there is no correlation of so few rows
-        correlation, ties = reference.ties, np.zeros(len(ks))
-    evidence = _Evidence(reference, ordered, correlation, ks, ties)
+        correlation, shift = reference.correlation, np.zeros(len(ks))
+    evidence = _Evidence(reference, ordered, correlation, ks, shift)
     quantiles = reference.samples[((np.arange(m) + 0.5) / m * n).astype(int)]
     return Statistics(
         ks,
@@ -88,7 +89,7 @@ def compare(
         np.abs(ordered - quantiles).mean(axis=0) / reference.sd,
         _psi(reference, ordered),
         ((ordered < reference.samples[0]) | (ordered > reference.samples[-1])).mean(axis=0),
-        ties,
+        shift,
         missing,
         reference.can_stick & (ordered[0] == ordered[-1]) & (missing < 1) & (m >= MIN_STUCK_ROWS),
         evidence.unit(),
@@ -125,15 +126,15 @@ class _Evidence:
     ordered: Floats
     correlation: Floats
     ks: Floats
-    ties: Floats
+    correlation_shift: Floats
 
     def unit(self) -> Floats:
         """The factor that a column was multiplied with, 1.0 where there is none."""
-        ref, size, out = self.reference, typical_size(self.ordered), np.ones(len(self.ks))
+        ref, size, out = self.reference, typical_magnitude(self.ordered), np.ones(len(self.ks))
         with np.errstate(divide="ignore", invalid="ignore"):
             factors = np.where((size > 0) & (ref.size > 0), size / ref.size, 1.0)
         wide = (np.maximum(factors, 1 / factors) >= MIN_FACTOR) & (
-            (self.ks >= ref.alone)
+            (self.ks >= ref.single_feature_floors)
             | ((self.ordered[-1] > 10 * ref.samples[-1]) & (ref.samples[-1] > 0))
         )
         for j in np.flatnonzero(wide):
@@ -173,7 +174,10 @@ class _Evidence:
 
     def _suspects(self, most: int, least: float = 1.0) -> list[int]:
         """Features that moved, by themselves or against the others, the furthest first."""
-        moved = np.maximum(self.ks / self.reference.alone, self.ties / self.reference.ties_floors)
+        moved = np.maximum(
+            self.ks / self.reference.single_feature_floors,
+            self.correlation_shift / self.reference.correlation_floors,
+        )
         return [int(j) for j in np.argsort(-moved)[:most] if moved[j] >= least]
 
     def _undone(
@@ -182,19 +186,21 @@ class _Evidence:
         """Whether one of the features had moved, and with these sorted columns [m] and this correlation all are back."""
         ref, chosen = self.reference, list(features)
         apart, untied = (
-            self.ks[chosen] / ref.alone[chosen],
-            self.ties[chosen] / ref.ties_floors[chosen],
+            self.ks[chosen] / ref.single_feature_floors[chosen],
+            self.correlation_shift[chosen] / ref.correlation_floors[chosen],
         )
         if not (max(apart.max(), untied.max()) >= 1 and (np.maximum(apart, untied) >= 0.5).all()):
             return False
-        ties = ties_distances(ref.ties[chosen], correlation[chosen])
+        shift = correlation_shifts(ref.correlation[chosen], correlation[chosen])
         ks = np.array([ks_distance(ref.columns[j], columns[j]) for j in features])
         near = ks <= np.maximum(ref.floors[chosen], UNDONE * self.ks[chosen])
-        tied = ties <= np.where(
+        tied = shift <= np.where(
             untied >= 1,
-            np.maximum(ref.ties_floors[chosen], 2 * UNDONE * self.ties[chosen]),
-            np.maximum(ref.ties_floors[chosen], self.ties[chosen]),
+            np.maximum(ref.correlation_floors[chosen], 2 * UNDONE * self.correlation_shift[chosen]),
+            np.maximum(ref.correlation_floors[chosen], self.correlation_shift[chosen]),
         )
         # What is back must be nearer than before: something that nothing changes explains nothing.
-        better = ks.sum() + ties.sum() <= 0.7 * (self.ks[chosen].sum() + self.ties[chosen].sum())
+        better = ks.sum() + shift.sum() <= 0.7 * (
+            self.ks[chosen].sum() + self.correlation_shift[chosen].sum()
+        )
         return bool(near.all() and tied.all() and better)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from drift.statistics import MIN_FACTOR, Statistics
-from train.model.reference import Reference, nearness
+from train.model.reference import Reference
 
 VerdictKind = Literal["none", "population drift", "data break"]
 MAX_MISSING = 0.2
@@ -64,11 +64,9 @@ def judge_window(reference: Reference, found: Statistics, alpha: float) -> Verdi
     sure = found.p * len(found.p) < alpha
     ks = np.where(sure, found.ks, 0.0)  # few rows stray far by chance
     over = ks >= reference.floors
-    near = nearness(
-        ks, found.ties, reference.floors, reference.alone, reference.ties_floors, reference.allowed
-    )
+    near = reference.nearness(ks, found.correlation_shift)
     if near < 1:
-        ratio = max(near, min(float((found.ks / reference.alone).max()), 0.99))
+        ratio = max(near, min(float((found.ks / reference.single_feature_floors).max()), 0.99))
         some = (
             f"; {int(over.sum())} features over their floor are ordinary here" if over.any() else ""
         )
@@ -106,10 +104,13 @@ def _drifted(
         )
         for j in order
     ]
-    moved = found.ties / reference.ties_floors
+    moved = found.correlation_shift / reference.correlation_floors
     findings += [
         Finding(
-            reference.names[j], "correlation", float(found.ties[j]), float(reference.ties_floors[j])
+            reference.names[j],
+            "correlation",
+            float(found.correlation_shift[j]),
+            float(reference.correlation_floors[j]),
         )
         for j in np.argsort(-moved)
         if moved[j] >= 1 and (moved >= 1).sum() > 1 and not over[j]
@@ -133,10 +134,22 @@ def _breaks(reference: Reference, found: Statistics) -> tuple[Finding, ...]:
             findings.append(Finding(name, "unit", float(found.unit[j]), MIN_FACTOR, effect))
         elif found.swapped[j] >= 0:
             findings.append(
-                Finding(name, "swapped", float(found.ks[j]), float(reference.alone[j]), effect)
+                Finding(
+                    name,
+                    "swapped",
+                    float(found.ks[j]),
+                    float(reference.single_feature_floors[j]),
+                    effect,
+                )
             )
         elif flipped[j] and flipped.sum() <= few:
             findings.append(
-                Finding(name, "sign", float(found.ks[j]), float(reference.alone[j]), effect)
+                Finding(
+                    name,
+                    "sign",
+                    float(found.ks[j]),
+                    float(reference.single_feature_floors[j]),
+                    effect,
+                )
             )
     return tuple(findings)

@@ -28,7 +28,7 @@ def small_model(features: int = 4, seed: int = 0) -> LoadedModel:
     )
     scores = forest.score(X)
     names = tuple(f"f{j}" for j in range(features))
-    ref = reference.build(X, names, scores, window_rows=100)
+    ref = reference.build_reference(X, names, scores, window_rows=100)
     return LoadedModel.warm(
         "7",
         "d" * 64,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from train.registry import promotion
-from train.registry.canary import steps as parse_steps
+from train.registry.canary import parse_canary_steps
 from train.settings import TrainSettings
 from vigil.errors import PlatformError, RegistryError
 from vigil.home import Home
@@ -232,7 +232,7 @@ def _champion_at(at: str, as_json: bool) -> None:
 @command
 def history(as_json: bool) -> None:
     """The promotion ledger: who moved what, when and why."""
-    moves = promotion.history(_registry())
+    moves = promotion.completed_moves(_registry())
     if as_json:
         show(
             {
@@ -271,7 +271,7 @@ def promote(
     moving = _Moving(service)
     if plan is None:
         # Who names a version by hand may change the features with it; replicas refuse that of an alias moved by other means.
-        promotion.promote(
+        promotion.promote_version(
             moving.registry,
             version,
             reason=reason,
@@ -284,7 +284,7 @@ def promote(
     canary = promotion.start_canary(
         moving.registry,
         version,
-        parse_steps(plan),
+        parse_canary_steps(plan),
         reason=reason,
         actor=getpass.getuser(),
         force=force,
@@ -307,7 +307,7 @@ def promote(
 def rollback(to: str | None, reason: str, service: Named, as_json: bool) -> None:
     """Make a former champion champion again and end a canary; returns when every replica serves it."""
     moving = _Moving(service)
-    promotion.rollback(moving.registry, reason=reason, actor=getpass.getuser(), to=to)
+    promotion.roll_back(moving.registry, reason=reason, actor=getpass.getuser(), to=to)
     moving.tell(as_json)
 
 

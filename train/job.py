@@ -15,13 +15,19 @@ from sklearn.ensemble import IsolationForest
 
 from train.model import bundle, forest, gate, reference, threshold
 from train.model.bundle import ModelBundle
-from train.model.evaluate import agreement, evaluate, golden, plant, row_microseconds
+from train.model.evaluate import (
+    evaluate,
+    golden_rates,
+    measure_row_microseconds,
+    plant_anomalies,
+    score_agreement,
+)
 from train.model.fit import fit, fit_part
 from train.model.forest import CompiledForest
-from train.model.gate import Verdict
-from train.model.plots import draw
+from train.model.gate import GateVerdict
+from train.model.plots import draw_plots
 from train.progress import JobProgress, Listener
-from train.registry.describe import parameters
+from train.registry.describe import run_parameters
 from train.registry.versions import Candidate, Registry, Version
 from train.settings import TrainSettings
 from train.spec import JobResult, JobSpec
@@ -88,12 +94,12 @@ def run_job(
     candidate = Candidate(
         merged,
         model,
-        parameters(asdict(spec), settings, model),
+        run_parameters(asdict(spec), settings, model),
         metrics,
         tags,
         verdict.to_json(),
         rows.fingerprint,
-        draw(model, rows.held_out, rows.test or rows.held_out),
+        draw_plots(model, rows.held_out, rows.test or rows.held_out),
         settings.revision or commit(),
         trials,
     )
@@ -169,7 +175,7 @@ def _assemble(
             else threshold.to_labels(scores, labels, settings.budget, settings.beta)
         )
     forest.set_threshold(merged, limit.value)
-    ref = reference.build(
+    ref = reference.build_reference(
         rows.reference_rows.X,
         rows.reference_rows.names,
         scores,
@@ -178,7 +184,9 @@ def _assemble(
         prior=prior.reference if prior and spec.captured else None,
         budget=settings.drift_budget,
     )
-    rows_kept = np.concatenate([rows.held_out.X[:24], plant(rows.held_out.X, ref.scale, most=8)])
+    rows_kept = np.concatenate(
+        [rows.held_out.X[:24], plant_anomalies(rows.held_out.X, ref.scale, most=8)]
+    )
     info = {
         "data": spec.data if is_s3(spec.data) else str(Path(spec.data).absolute()),
         "label": spec.label,
@@ -204,7 +212,7 @@ def _judge(
     settings: TrainSettings,
     *,
     drifted: bool,
-) -> tuple[dict[str, float], Verdict]:
+) -> tuple[dict[str, float], GateVerdict]:
     scale = model.reference.scale
     metrics = evaluate(
         model.forest, model.threshold.value, rows.held_out, scale
@@ -214,7 +222,7 @@ def _judge(
     if prior and prior.names == model.names:
         rival = evaluate(prior.forest, prior.threshold.value, rows.held_out, scale)
         metrics |= compare_with_champion(model, prior, rows.held_out)
-    verdict = gate.judge(metrics, rival, settings, drifted=drifted)
+    verdict = gate.judge_challenger(metrics, rival, settings, drifted=drifted)
     if rows.test is not None and rows.test.labels is not None:
         tested = evaluate(model.forest, model.threshold.value, rows.test, scale)
         metrics |= {f"test_{name}": value for name, value in tested.items()}
@@ -235,16 +243,16 @@ def standalone_metrics(
     )
     found = float(np.mean(model.forest.score(rows.calibration.X) > model.threshold.value))
     with tempfile.TemporaryDirectory() as folder:
-        bundle.write(model, Path(folder))
+        bundle.write_bundle(model, Path(folder))
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
     return {
         "calibration_error": abs(found - model.threshold.expected_rate),
-        "seed_agreement": agreement(
+        "seed_agreement": score_agreement(
             model.forest.score(rows.held_out.X),
             CompiledForest.compile(other).score(rows.held_out.X),
         ),
         "bundle_mb": size / 2**20,
-        "row_us": row_microseconds(model.forest, rows.held_out.X),
+        "row_us": measure_row_microseconds(model.forest, rows.held_out.X),
     }
 
 
@@ -260,8 +268,10 @@ def compare_with_champion(
     factors = (
         np.exp(np.abs(np.log(ours.scale[both] / theirs.scale[both]))) if both.any() else np.ones(1)
     )
-    return golden(model.forest, model.threshold.value, prior.golden, alerted) | {
-        "rank_agreement": agreement(model.forest.score(held_out.X), prior.forest.score(held_out.X)),
+    return golden_rates(model.forest, model.threshold.value, prior.golden, alerted) | {
+        "rank_agreement": score_agreement(
+            model.forest.score(held_out.X), prior.forest.score(held_out.X)
+        ),
         "features_lost": float(lost.mean()),
         "scale_change": float(np.median(factors)),
     }

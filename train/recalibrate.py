@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from train.model import forest, threshold
-from train.model.gate import Check, Verdict
+from train.model.gate import Check, GateVerdict
 from train.registry.versions import Candidate, Registry, Version
 from train.table.captured import read_captured
 from vigil.errors import DataError, RegistryError
@@ -49,7 +49,7 @@ def recalibrate(
     sentence = (
         f"alert rate {limit.expected_rate:.4f} on {len(rows)} captured rows, {before:.4f} before"
     )
-    verdict = Verdict((Check("alert_rate", limit.expected_rate, limit.budget, True, sentence),))
+    verdict = GateVerdict((Check("alert_rate", limit.expected_rate, limit.budget, True, sentence),))
     tags = {
         "trigger": "recalibrate",
         "job": f"recalibrate-{time.time_ns()}",

@@ -22,8 +22,8 @@ import ray
 from ray import tune
 from sklearn.ensemble import IsolationForest
 
-from train.model.distances import spread
-from train.model.evaluate import agreement, evaluate
+from train.model.distances import robust_spread
+from train.model.evaluate import evaluate, score_agreement
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.progress import Listener
@@ -211,14 +211,14 @@ def measure(choice: Choice, rows: Table, held_out: Table, seed: int) -> dict[str
         )
 
     forest = CompiledForest.compile(fitted(seed))
-    metrics = evaluate(forest, np.inf, held_out, spread(rows.X))
+    metrics = evaluate(forest, np.inf, held_out, robust_spread(rows.X))
     if "average_precision" in metrics:
         return {
             "objective": metrics["average_precision"],
             "average_precision": metrics["average_precision"],
         }
     other = CompiledForest.compile(fitted(seed + 1))
-    agrees = max(0.0, agreement(forest.score(held_out.X), other.score(held_out.X)))
+    agrees = max(0.0, score_agreement(forest.score(held_out.X), other.score(held_out.X)))
     planted = metrics["planted_auroc"]
     return {"objective": planted * agrees, "planted_auroc": planted, "seed_agreement": agrees}
 

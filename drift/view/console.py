@@ -77,7 +77,7 @@ def _state(status: Mapping[str, Any]) -> str:
 
 
 def _feature(feature: Mapping[str, Any]) -> dict[str, Any]:
-    ties = (
+    shift = (
         feature["correlation"] / feature["correlation_floor"]
         if feature["correlation_floor"]
         else 0.0
@@ -89,9 +89,9 @@ def _feature(feature: Mapping[str, Any]) -> dict[str, Any]:
         "ks": round(feature["ks"], 4),
         "floor": round(feature["floor"], 4),
         "ratio": round(ratio, 3),
-        "correlation": round(ties, 3),
+        "correlation": round(shift, 3),
         "effect": round(feature["wasserstein"], 3),
-        "nearness": round(max(ratio, ties if ties >= 1 else 0.0), 3),
+        "nearness": round(max(ratio, shift if shift >= 1 else 0.0), 3),
     }
 
 

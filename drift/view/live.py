@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from drift.view.timeline import Observations
 from serve.metrics import MetricFamilies
 from train.model.bundle import ModelBundle
-from train.model.reasons import explain
+from train.model.reasons import explain_rows
 
 SPAN_S, STEP_S = 600.0, 2.0
 MAX_NORMAL_POINTS, MAX_ANOMALY_POINTS, LATEST_ANOMALIES = 300, 300, 30
@@ -192,7 +192,7 @@ class Points:
                 where = np.sort(where[np.argsort(-scores[where])[:ANOMALIES_A_REPORT]])
             # The latest are explained: they are what people look at.
             told = [()] * max(0, len(where) - EXPLAINED_A_REPORT)
-            told += explain(
+            told += explain_rows(
                 bundle, np.asarray(rows[where[-EXPLAINED_A_REPORT:]], np.float64), REASONS
             )
             for k, i in enumerate(where):

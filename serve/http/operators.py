@@ -13,7 +13,7 @@ import msgspec
 from serve.http.auth import Forbidden
 from serve.http.gateway import Request, Response, UnsupportedMediaType
 from serve.http.protocols import decode_body
-from train.registry.promotion import Promotable, promote, rollback
+from train.registry.promotion import Promotable, promote_version, roll_back
 from vigil.errors import VigilError
 
 ANYONE = "anyone (no key is asked for)"  # the actor in the ledger
@@ -43,7 +43,7 @@ class Operators:
         """Make a version the champion; the ledger names who did it and why."""
         asked = decode_body(call.body, _Promote, 'send {"version": "3", "reason": ".."}')
         return await self._move(
-            promote,
+            promote_version,
             self._registry,
             asked.version,
             reason=asked.reason,
@@ -54,7 +54,7 @@ class Operators:
     async def rollback(self, call: Request) -> Response:
         """Make the former champion champion again."""
         asked = decode_body(call.body, _Rollback, 'send {"reason": ".."}')
-        return await self._move(rollback, self._registry, reason=asked.reason, actor=_actor(call))
+        return await self._move(roll_back, self._registry, reason=asked.reason, actor=_actor(call))
 
     async def _move(self, move: Callable[..., str], *args: Any, **about: str | bool) -> Response:
         version = await asyncio.to_thread(move, *args, **about)

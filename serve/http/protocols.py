@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from train.model.reasons import explain as reasons_of
+from train.model.reasons import explain_rows
 from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
@@ -268,6 +268,6 @@ def reasons_by_row(
     """For each anomalous row the `most` features that count most as reasons; an empty list for the others."""
     told: list[list[dict[str, Any]]] = [[] for _ in rows]
     where = np.flatnonzero(anomalous)
-    for i, reasons in zip(where, reasons_of(snapshot.bundle, rows[where], most), strict=True):
+    for i, reasons in zip(where, explain_rows(snapshot.bundle, rows[where], most), strict=True):
         told[i] = reasons
     return told

@@ -33,7 +33,7 @@ def train_first_model(platform: Platform, home: Home, data: str, label: str | No
 def _train(platform: Platform, home: Home, data: str, label: str | None) -> None:
     from train.connect import connected
     from train.job import JobSpec, run_job
-    from train.registry.promotion import promote
+    from train.registry.promotion import promote_version
     from train.registry.versions import Registry
 
     settings = TrainSettings()
@@ -42,7 +42,7 @@ def _train(platform: Platform, home: Home, data: str, label: str | None) -> None
         result = run_job(JobSpec(data, label), settings, registry, home, step)
     if result.verdict["passed"]:
         version, why = result.version.version, result.verdict["reason"]
-        promote(
+        promote_version(
             registry,
             version,
             reason=why,

@@ -8,7 +8,7 @@ import click
 
 from serve.http.auth import KeyRing
 from serve.settings import ServeSettings
-from train.registry.signature import new_key
+from train.registry.signature import create_signing_key
 from vigil.home import writing
 from vigil.settings import HomeSettings
 from vigil.terminal import command, json_option, show
@@ -54,7 +54,7 @@ def signing(file: Path, as_json: bool) -> None:
 
     Sign with VIGIL_TRAIN_SIGNING_KEY=FILE; put the .pub into the folder VIGIL_TRUSTED_KEYS of whoever serves.
     """
-    made = new_key(file)
+    made = create_signing_key(file)
     if as_json:
         show({"id": made, "private": str(file), "public": str(file.with_suffix(".pub"))})
     else:

@@ -20,7 +20,7 @@ from drift.settings import DriftSettings
 from drift.statistics import compare
 from drift.verdict import VerdictKind, judge_window
 from tests.bench.report import Ratio, machine, markdown
-from train.model.reference import Reference, build
+from train.model.reference import Reference, build_reference
 from train.table.dataset import read_table
 from vigil.arrays import Floats
 from vigil.errors import DataError
@@ -107,7 +107,7 @@ def flattened_mean(mean: float, variance: float, window: Floats) -> VerdictKind:
 
 def rules(X: Floats, window_rows: int = ROWS) -> dict[str, Rule]:
     """Vigil's rule and the naive ones, all with the same governor."""
-    reference = build(
+    reference = build_reference(
         X, tuple(f"f{j}" for j in range(X.shape[1])), np.zeros(1), window_rows=window_rows
     )
     return {
@@ -323,7 +323,7 @@ def stream(X: Floats, rows: int, trials: int, seed: int = 0) -> dict[str, Any]:
 def check_ms(repeats: int = 50) -> float:
     """Median milliseconds of one check of a window of 1,000 x 30 that has drifted."""
     world = World(0)
-    reference = build(
+    reference = build_reference(
         world.take(REFERENCE_ROWS),
         tuple(f"f{j}" for j in range(FEATURES)),
         np.zeros(1),

@@ -16,7 +16,7 @@ from tests.bench.report import DOCS, Ratio, machine, markdown
 from train.connect import connected
 from train.model import threshold
 from train.model.evaluate import evaluate
-from train.model.fit import fit, fit_part, merge
+from train.model.fit import fit, fit_part, merge_forests
 from train.model.forest import CompiledForest
 from train.settings import TrainSettings
 from train.table.dataset import read_table
@@ -117,7 +117,7 @@ def _in_parts(X: Floats, settings: TrainSettings, seed: int) -> Floats:
                 seed=seed + rank,
             )
         )
-    return CompiledForest.compile(merge(parts)).score(X, threads=2)
+    return CompiledForest.compile(merge_forests(parts)).score(X, threads=2)
 
 
 def _plain(table: Table, settings: TrainSettings, seed: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from train.model import reference, threshold
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
-from train.model.reasons import weigh
+from train.model.reasons import weigh_reasons
 from train.table.dataset import read_table, split_holdout
 from vigil.arrays import Floats
 from vigil.errors import DataError
@@ -22,7 +22,7 @@ ALERT_RATE = 0.01
 RANKINGS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "path gain": lambda gains, z: gains,
     "robust z": lambda gains, z: np.abs(z),
-    "gain x z (served)": weigh,
+    "gain x z (served)": weigh_reasons,
 }
 
 
@@ -62,7 +62,9 @@ def _segments(file: Path) -> Iterator[tuple[NDArray[np.bool_], Floats, Floats] |
         fit_part(fitted.X, trees=100, max_samples=256, max_features=1.0, seed=0)
     )
     limit = threshold.to_alert_rate(forest.score(held.X), ALERT_RATE).value
-    about = reference.build(fitted.X, fitted.names, forest.score(fitted.X), window_rows=500)
+    about = reference.build_reference(
+        fitted.X, fitted.names, forest.score(fitted.X), window_rows=500
+    )
     scores = forest.score(dataset.test.X)
     for line in (file.parent / "interpretation_label" / f"{file.stem}.txt").read_text().split():
         span, _, causes = line.partition(":")

@@ -38,7 +38,7 @@ def bundle() -> ModelBundle:
     X = _live(4000, seed=0)
     forest = CompiledForest.compile(fit_part(X, trees=20, max_samples=64, max_features=1.0, seed=0))
     scores = forest.score(X)
-    ref = reference.build(X, NAMES, scores, window_rows=WINDOW)
+    ref = reference.build_reference(X, NAMES, scores, window_rows=WINDOW)
     return ModelBundle(NAMES, forest, threshold.to_alert_rate(scores, 0.01), ref, X[:8], {})
 
 

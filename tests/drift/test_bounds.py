@@ -7,7 +7,8 @@ import pytest
 
 from drift.statistics import compare
 from tests.bench.drift import BREAKS, FEATURES, POWER, World, broken, power, quiet
-from train.model.reference import MAX_RAISE, build
+from train.model.floors import MAX_RAISE
+from train.model.reference import build_reference
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.9])
@@ -31,7 +32,7 @@ def test_a_broken_column_is_a_data_break_and_opens_no_episode(kind: str) -> None
 
 def test_a_swap_is_told_by_its_two_columns_and_a_turned_sign_by_one() -> None:
     world = World(0)
-    reference = build(
+    reference = build_reference(
         world.take(10_000), tuple(f"f{j}" for j in range(FEATURES)), np.zeros(1), window_rows=1000
     )
     window = world.take()
@@ -45,7 +46,7 @@ def test_a_swap_is_told_by_its_two_columns_and_a_turned_sign_by_one() -> None:
 
 def test_a_unit_change_of_a_feature_around_zero_is_its_factor() -> None:
     X = np.random.default_rng(0).normal(size=(5000, 12))
-    reference = build(X, tuple(f"f{j}" for j in range(12)), np.zeros(1), window_rows=500)
+    reference = build_reference(X, tuple(f"f{j}" for j in range(12)), np.zeros(1), window_rows=500)
     window = np.random.default_rng(1).normal(size=(500, 12))
     window[:, 4] *= 1000
     assert compare(reference, window).unit.tolist() == [
@@ -56,13 +57,13 @@ def test_a_unit_change_of_a_feature_around_zero_is_its_factor() -> None:
 def test_the_calibration_says_what_it_promises() -> None:
     rows = np.random.default_rng(0).normal(size=(12_000, 4))
     names = ("a", "b", "c", "d")
-    steady = build(rows, names, np.zeros(1), window_rows=1000).calibration
+    steady = build_reference(rows, names, np.zeros(1), window_rows=1000).calibration
     assert steady.promised
     assert steady.expected <= steady.budget == 1
-    short = build(rows[:3000], names, np.zeros(1), window_rows=1000).calibration
+    short = build_reference(rows[:3000], names, np.zeros(1), window_rows=1000).calibration
     assert not short.promised
     assert "too short" in short.note
-    wild = build(np.cumsum(rows, axis=0), names, np.zeros(1), window_rows=1000)
+    wild = build_reference(np.cumsum(rows, axis=0), names, np.zeros(1), window_rows=1000)
     assert wild.calibration.expected > steady.expected
     assert MAX_RAISE >= 1
 
@@ -70,7 +71,9 @@ def test_the_calibration_says_what_it_promises() -> None:
 def test_scores_that_moved_and_alerts_that_multiplied_are_told() -> None:
     rng = np.random.default_rng(0)
     scores = rng.uniform(0.3, 0.6, 5000)
-    reference = build(rng.normal(size=(5000, 3)), ("a", "b", "c"), scores, window_rows=500)
+    reference = build_reference(
+        rng.normal(size=(5000, 3)), ("a", "b", "c"), scores, window_rows=500
+    )
     same = compare(reference, rng.normal(size=(500, 3)), rng.uniform(0.3, 0.6, 500), 0.57).scores
     other = compare(reference, rng.normal(size=(500, 3)), rng.uniform(0.4, 0.7, 500), 0.57).scores
     assert same is not None

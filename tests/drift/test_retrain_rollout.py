@@ -17,7 +17,7 @@ from drift.settings import DriftSettings
 from serve.metrics import DriftMetrics
 from tests.train.registry.test_promotion import Shelf
 from train import submit
-from train.registry.promotion import history, promote, start_canary, stop_canary
+from train.registry.promotion import completed_moves, promote_version, start_canary, stop_canary
 from train.registry.versions import Registry, Version
 from train.spec import JobSpec
 from train.submit import JobLost
@@ -49,7 +49,7 @@ class Shelved(Shelf):
         if running is not None and end == "stop":
             stop_canary(self, running, reason="too many alerts", actor="guard")
         elif running is not None and end == "promote":
-            promote(self, running.version, reason="canary passed", actor="guard")
+            promote_version(self, running.version, reason="canary passed", actor="guard")
         return self.trial
 
 
@@ -57,7 +57,7 @@ class Shelved(Shelf):
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelved:
     monkeypatch.setattr(retrain, "_POLL_INTERVAL_S", 0.0)
     made = Shelved()
-    promote(made, "1", reason="", actor="")
+    promote_version(made, "1", reason="", actor="")
     return made
 
 
@@ -73,12 +73,12 @@ def roll_out(shelf: Shelved, found: dict[str, Any] | None = None, **settings: An
 
 def test_by_default_the_gate_alone_decides(shelf: Shelved) -> None:
     assert roll_out(shelf).outcome == "promoted"
-    assert (shelf.alias["champion"], history(shelf)[0].gates) == ("2", GATE)
+    assert (shelf.alias["champion"], completed_moves(shelf)[0].gates) == ("2", GATE)
 
 
 def test_the_shadows_evidence_is_part_of_the_gate(shelf: Shelved) -> None:
     assert roll_out(shelf, SHADOW, shadow_rows=100).outcome == "promoted"
-    assert history(shelf)[0].gates["shadow"] == SHADOW
+    assert completed_moves(shelf)[0].gates["shadow"] == SHADOW
 
 
 @pytest.mark.parametrize("found", [None, SHADOW | {"rows": 99}, SHADOW | {"errors": 1}])
@@ -105,7 +105,7 @@ def test_a_canary_decides_where_the_settings_ask_for_one(
     assert (found.outcome, shelf.alias["champion"]) == (outcome, champion)
     assert ("too many alerts" if end == "stop" else "canary passed") in found.reason
     again = roll_out(shelf, canary_steps="5:60,25:60")  # a monitor that restarts repeats nothing
-    assert (again.outcome, [m.kind for m in history(shelf)].count("canary")) == (outcome, 1)
+    assert (again.outcome, [m.kind for m in completed_moves(shelf)].count("canary")) == (outcome, 1)
 
 
 def test_a_job_server_that_is_not_ready_is_asked_again_later(

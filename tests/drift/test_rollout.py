@@ -15,7 +15,7 @@ from serve.model.canary import Arm
 from tests.train.registry.test_promotion import Shelf
 from train.model.gate import judge_shadow
 from train.registry.canary import Canary
-from train.registry.promotion import history, promote, start_canary
+from train.registry.promotion import completed_moves, promote_version, start_canary
 from train.registry.versions import Desired, Version
 
 STEPS = ((0.1, 60.0), (0.5, 60.0))
@@ -24,7 +24,7 @@ STEPS = ((0.1, 60.0), (0.5, 60.0))
 @pytest.fixture
 def shelf() -> Shelf:
     made = Shelf()
-    promote(made, "1", reason="", actor="")
+    promote_version(made, "1", reason="", actor="")
     return made
 
 
@@ -79,7 +79,7 @@ def test_a_bad_canary_is_stopped_with_the_reason_in_the_ledger(
     status = rollout.status([], canary.started)["canary"]
     assert (status["share"], status["stopped"]) == (0.1, "it failed on 5 of 15 requests")
     rollout.carry_out("stop", shelf)  # type: ignore[arg-type]
-    latest = history(shelf)[0]
+    latest = completed_moves(shelf)[0]
     assert (latest.kind, latest.reason, latest.actor, shelf.canary()) == (
         "canary stopped",
         "it failed on 5 of 15 requests",
@@ -100,7 +100,7 @@ def test_a_good_canary_is_promoted_at_its_end_and_not_before_it_was_used(
     assert rollout.due(end - 1) is None
     assert rollout.due(end) == "promote"
     rollout.carry_out("promote", shelf)  # type: ignore[arg-type]
-    latest = history(shelf)[0]
+    latest = completed_moves(shelf)[0]
     assert (latest.kind, latest.to, latest.reason, shelf.canary()) == (
         "promote",
         "2",

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from drift.statistics import compare
-from train.model.reference import Reference, build
+from train.model.reference import Reference, build_reference
 from vigil.arrays import Floats
 
 NAMES = ("steady", "moving", "other")
@@ -25,7 +25,7 @@ def rows(n: int, seed: int) -> Floats:
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    return build(rows(4000, 0), NAMES, np.zeros(1), window_rows=200)
+    return build_reference(rows(4000, 0), NAMES, np.zeros(1), window_rows=200)
 
 
 @pytest.mark.parametrize("size", [200, 500])
@@ -43,7 +43,7 @@ def test_ks_and_p_are_scipys(reference: Reference, size: int) -> None:
 
 def test_ties_do_not_raise_the_distance() -> None:
     X = np.random.default_rng(0).integers(0, 3, (3000, 1)).astype(float)
-    found = compare(build(X[:2000], ("a",), np.zeros(1), window_rows=500), X[2000:])
+    found = compare(build_reference(X[:2000], ("a",), np.zeros(1), window_rows=500), X[2000:])
     assert found.ks[0] == pytest.approx(ks_2samp(X[:2000, 0], X[2000:, 0]).statistic)
 
 

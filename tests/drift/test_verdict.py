@@ -9,7 +9,7 @@ import pytest
 
 from drift.statistics import compare
 from drift.verdict import Verdict, judge_window
-from train.model.reference import Reference, build
+from train.model.reference import Reference, build_reference
 from vigil.arrays import Floats
 
 Change = Callable[[Floats], None]
@@ -27,7 +27,9 @@ def autoregressive(rows: int, features: int, seed: int, memory: float = 0.9) -> 
 
 
 def reference(X: Floats, window_rows: int) -> Reference:
-    return build(X, tuple(f"f{j}" for j in range(X.shape[1])), np.zeros(1), window_rows=window_rows)
+    return build_reference(
+        X, tuple(f"f{j}" for j in range(X.shape[1])), np.zeros(1), window_rows=window_rows
+    )
 
 
 def verdict(ref: Reference, window: Floats) -> Verdict:
@@ -108,7 +110,9 @@ def test_the_worst_feature_comes_first(twelve: Reference) -> None:
     window[:, 9] += 3
     found = verdict(twelve, window)
     assert found.features == ("f9", "f2")
-    assert found.severity == pytest.approx(found.findings[0].value / twelve.alone[9])
+    assert found.severity == pytest.approx(
+        found.findings[0].value / twelve.single_feature_floors[9]
+    )
     assert found.to_json()["verdict"] == "population drift"
 
 

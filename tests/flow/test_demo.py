@@ -19,7 +19,7 @@ from serve.metrics import DriftMetrics, ServeMetrics, StreamMetrics
 from tests.flow.console_open import Showing, console
 from tests.prometheus import Watched, needs_prometheus, queries, scraping
 from tests.running import Vigil, eventually, free_port, left_of, listening
-from train.registry.canary import steps
+from train.registry.canary import parse_canary_steps
 from train.registry.promotion import start_canary, stop_canary
 from train.registry.versions import Registry
 from vigil.home import Home, Platform
@@ -154,7 +154,9 @@ def tried(demo: Demo, rows: list[list[float]]) -> list[dict[str, Any]]:
     """Answers to `rows` while the former version is challenger and canary."""
     registry, former = Registry(demo.platform.tracking_uri, "vigil"), demo.summary["first_version"]
     registry.set_alias("challenger", former)
-    canary = start_canary(registry, former, steps("50:600"), reason="tried", actor="tests")
+    canary = start_canary(
+        registry, former, parse_canary_steps("50:600"), reason="tried", actor="tests"
+    )
     eventually(
         lambda: all(
             replica["canary"] == former for replica in demo.vigil.get("/drift")[1]["replicas"]

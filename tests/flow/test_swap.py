@@ -19,7 +19,7 @@ import pytest
 
 from tests.running import Vigil, eventually
 from tests.swapping import CONNECTIONS, Alias, Answered, Traffic
-from train.registry.promotion import history, rollback, start_canary
+from train.registry.promotion import completed_moves, roll_back, start_canary
 from train.registry.versions import Version
 from vigil.home import Home
 
@@ -105,10 +105,10 @@ def test_a_rollback_reaches_every_replica_within_a_second(
     for version in two:
         alias.move(version.version)
         alias.hurry()
-    rollback(
+    roll_back(
         alias.registry, reason="test", actor="test"
     )  # settles the moves that were made by hand first
-    promoted = rollback(alias.registry, reason="test", actor="test")
+    promoted = roll_back(alias.registry, reason="test", actor="test")
     moved = time.time()
     alias.desired.append((moved, promoted))
     replicas = alias.hurry()
@@ -180,7 +180,7 @@ def test_a_bad_canary_is_sent_home_and_no_request_fails(platform: Vigil, alias: 
     tried = [a for a in traffic.answers if a.version == bad.version]
     assert tried
     assert max(a.asked for a in tried) < home
-    ended = history(alias.registry)[0]
+    ended = completed_moves(alias.registry)[0]
     assert (ended.kind, ended.former, ended.actor) == (
         "canary stopped",
         bad.version,

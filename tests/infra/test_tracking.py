@@ -27,7 +27,7 @@ from tests.postgres import postgres
 from tests.running import eventually, free_port
 from tests.train.conftest import model  # noqa: F401  # a fixture
 from train.model.bundle import ModelBundle
-from train.registry.promotion import history, promote
+from train.registry.promotion import completed_moves, promote_version
 from train.registry.versions import Candidate, Registry
 from vigil.errors import RegistryUnavailable
 
@@ -187,11 +187,11 @@ def test_an_old_database_is_migrated_and_carries_the_whole_registry(
             )
             for seed in (0, 1)
         )
-        promote(registry, first.version, reason="first", actor="ann")
-        promote(registry, second.version, reason="better", actor="ann")
+        promote_version(registry, first.version, reason="first", actor="ann")
+        promote_version(registry, second.version, reason="better", actor="ann")
         fetched = registry.fetch(second, tmp_path / "cache")
         assert (fetched.names, fetched.threshold) == (model(1)[1].names, model(1)[1].threshold)
-        assert [(move.former, move.to, move.state) for move in history(registry)] == [
+        assert [(move.former, move.to, move.state) for move in completed_moves(registry)] == [
             ("1", "2", "done"),
             ("", "1", "done"),
         ]

@@ -27,7 +27,7 @@ def make_bundle() -> Callable[[int], ModelBundle]:
             fit_part(X, trees=20, max_samples=64, max_features=1.0, seed=seed)
         )
         scores = forest.score(X)
-        ref = reference.build(X, NAMES, scores, window_rows=100)
+        ref = reference.build_reference(X, NAMES, scores, window_rows=100)
         return ModelBundle(
             NAMES, forest, threshold.to_alert_rate(scores, 0.01), ref, X[:8], {"seed": seed}
         )

@@ -42,7 +42,7 @@ def model(names: tuple[str, ...] | None = None, seed: int = 1) -> ModelBundle:
     )
     scores = forest.score(table.X)
     named = names or table.names
-    about = reference.build(table.X, named, scores, window_rows=WINDOW)
+    about = reference.build_reference(table.X, named, scores, window_rows=WINDOW)
     return ModelBundle(named, forest, threshold.to_alert_rate(scores, 0.01), about, table.X[:8], {})
 
 

@@ -13,7 +13,7 @@ from train.model import reference, threshold
 from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
-from train.model.reasons import weigh
+from train.model.reasons import weigh_reasons
 from vigil.arrays import Floats
 
 SHIFT = (6.0, 8.0)  # robust standard deviations
@@ -39,7 +39,7 @@ def test_a_planted_feature_is_the_first_reason(world: str, seed: int) -> None:
         fit_part(X, trees=100, max_samples=256, max_features=1.0, seed=seed)
     )
     scores = forest.score(X)
-    about = reference.build(X, names, scores, window_rows=500)
+    about = reference.build_reference(X, names, scores, window_rows=500)
     model = LoadedModel.warm(
         "1",
         "d" * 64,
@@ -62,4 +62,4 @@ def test_a_planted_feature_is_the_first_reason(world: str, seed: int) -> None:
 
 def test_what_the_model_did_not_go_by_is_no_reason() -> None:
     gains, z = np.array([[0.1, 0.0, -0.3]]), np.array([[-2.0, 1e9, 5.0]])
-    np.testing.assert_array_equal(weigh(gains, z), [[0.2, 0, 0]])
+    np.testing.assert_array_equal(weigh_reasons(gains, z), [[0.2, 0, 0]])

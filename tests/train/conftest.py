@@ -14,7 +14,7 @@ from sklearn.ensemble import IsolationForest
 
 from train.model import reference, threshold
 from train.model.bundle import ModelBundle
-from train.model.fit import fit_part, merge
+from train.model.fit import fit_part, merge_forests
 from train.model.forest import CompiledForest, set_threshold
 from train.registry.versions import Registry
 
@@ -29,7 +29,7 @@ def model() -> Callable[[int], Model]:
     @cache
     def make(seed: int) -> Model:
         X = np.random.default_rng(seed).normal(size=(400, len(NAMES)))
-        forest = merge(
+        forest = merge_forests(
             [
                 fit_part(X, trees=5, max_samples=32, max_features=1.0, seed=seed + part)
                 for part in (0, 1)
@@ -39,7 +39,7 @@ def model() -> Callable[[int], Model]:
         scores = compiled.score(X)
         limit = threshold.to_alert_rate(scores, 0.05)
         set_threshold(forest, limit.value)
-        built = reference.build(X, NAMES, scores, window_rows=100)
+        built = reference.build_reference(X, NAMES, scores, window_rows=100)
         info = {
             "libraries": {
                 name: importlib.metadata.version(name)

@@ -11,7 +11,7 @@ import pytest
 from train import job
 from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
-from train.model.gate import Verdict
+from train.model.gate import GateVerdict
 from train.settings import TrainSettings
 from train.spec import JobSpec
 from train.table.dataset import Fingerprint, split_holdout
@@ -52,7 +52,7 @@ def champion() -> ModelBundle:
     return train(world(0))[0]
 
 
-def refused(verdict: Verdict) -> set[str]:
+def refused(verdict: GateVerdict) -> set[str]:
     return {check.name for check in verdict.checks if not check.passed}
 
 

@@ -15,7 +15,7 @@ from sklearn.ensemble import IsolationForest
 
 from train.model.bundle import ModelBundle
 from train.recalibrate import MIN_ROWS, recalibrate
-from train.registry.promotion import promote
+from train.registry.promotion import promote_version
 from train.registry.versions import Candidate, Registry
 from train.table.captured import window_name
 from vigil.errors import DataError, RegistryError
@@ -47,7 +47,7 @@ def test_the_new_version_has_the_same_forest_and_alerts_as_often_as_asked(
     champion = registry.register(
         Candidate(forest, bundle, {}, {}, {"job": "a", "trigger": "manual"}, {"passed": True})
     )
-    promote(registry, champion.version, reason="", actor="")
+    promote_version(registry, champion.version, reason="", actor="")
     world = np.random.default_rng(5).normal(scale=1.5, size=(4 * MIN_ROWS, len(bundle.names)))
     capture(home, world[: MIN_ROWS - 1], bundle.names, 1000.0)
     with pytest.raises(DataError, match=f"{MIN_ROWS - 1} captured rows"):

@@ -16,7 +16,7 @@ from tests.answering import Asked, answering
 from tests.running import free_port
 from tests.train.registry.test_promotion import Known, Shelf
 from train import cli
-from train.registry.promotion import history, promote
+from train.registry.promotion import completed_moves, promote_version
 from vigil import __main__ as vigil
 from vigil.errors import PlatformError
 from vigil.home import Home, Platform
@@ -82,7 +82,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """The registry of the commands, with a champion."""
     made = Shelf()
     made.champion = lambda: made.get(made.alias["champion"])  # type: ignore[attr-defined]
-    promote(made, "1", reason="first", actor="ann")
+    promote_version(made, "1", reason="first", actor="ann")
     monkeypatch.setattr(cli, "_registry", lambda: made)
     monkeypatch.setenv("VIGIL_TRAIN_TRACKING_URI", "http://mlflow")
     return made
@@ -206,7 +206,7 @@ def test_promote_and_rollback_wait_for_the_replicas_of_the_service_that_is_named
         "digest": "digest-1",
         "replicas": ["r"],
     }
-    assert len(history(shelf)) == 3
+    assert len(completed_moves(shelf)) == 3
 
 
 def test_replicas_that_lag_are_named(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:

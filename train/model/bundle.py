@@ -20,15 +20,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from train.model import reference
 from train.model.forest import CompiledForest
-from train.model.reference import Reference
+from train.model.reference import Reference, reference_from_arrays, reference_to_arrays
 from train.model.threshold import Threshold
 from train.table.transform import Transform
 from vigil.arrays import Floats
 from vigil.errors import BundleError, DataError
 
-FORMAT = 2  # 2: the drift reference knows correlations and what its floors promise
+BUNDLE_FORMAT = 2  # 2: the drift reference knows correlations and what its floors promise
 MAX_JSON_BYTES = 8 * 2**20
 MAX_ARRAY_BYTES = 512 * 2**20
 GOLDEN_TOLERANCE = 1e-9
@@ -39,8 +38,7 @@ FOREST_ARRAYS = {
     "left": np.int32,
     "length": np.float64,
 }
-FINITE = ("samples", "floors", "alone", "ties", "ties_floors", "median", "scale", "scores")
-FILES = (
+BUNDLE_FILES = (
     "forest.safetensors",
     "golden.json",
     "model.json",
@@ -73,17 +71,17 @@ class ModelBundle:
         return hashlib.sha256(json.dumps(self.names).encode()).hexdigest()
 
 
-def write(bundle: ModelBundle, folder: Path) -> str:
+def write_bundle(bundle: ModelBundle, folder: Path) -> str:
     """Write the bundle into the empty `folder`; return its digest."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {name: getattr(bundle.forest, name) for name in FOREST_ARRAYS},
         folder / "forest.safetensors",
     )
-    arrays, plain = reference.to_arrays(bundle.reference)
+    arrays, plain = reference_to_arrays(bundle.reference)
     save_file(arrays, folder / "reference.safetensors")
     model = {
-        "format": FORMAT,
+        "format": BUNDLE_FORMAT,
         "names": list(bundle.names),
         "max_samples": bundle.forest.max_samples,
         "trees": bundle.forest.trees,
@@ -103,7 +101,7 @@ def write(bundle: ModelBundle, folder: Path) -> str:
     }
     for name, value in texts.items():
         (folder / name).write_text(json.dumps(value, sort_keys=True, indent=1))
-    return digest(folder)
+    return bundle_digest(folder)
 
 
 def forest_digest(folder: Path) -> str:
@@ -111,32 +109,34 @@ def forest_digest(folder: Path) -> str:
     return hashlib.sha256((folder / "forest.safetensors").read_bytes()).hexdigest()
 
 
-def digest(folder: Path) -> str:
+def bundle_digest(folder: Path) -> str:
     """sha256 over the sorted list of (name, sha256) of the files of the bundle."""
     whole = hashlib.sha256()
-    for name in sorted(FILES):
+    for name in sorted(BUNDLE_FILES):
         with (folder / name).open("rb") as file:
             whole.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()
 
 
-def read(folder: Path, expected_digest: str | None) -> ModelBundle:
+def read_bundle(folder: Path, expected_digest: str | None) -> ModelBundle:
     """Read and verify the bundle in `folder`; `expected_digest` None skips only the comparison of digests.
 
     Raises BundleError, saying what is wrong, for anything but a sound bundle.
     """
     _check_files(folder)
-    if expected_digest is not None and (found := digest(folder)) != expected_digest:
+    if expected_digest is not None and (found := bundle_digest(folder)) != expected_digest:
         raise BundleError(
             f"bundle digest is {found[:12]}, the registry says {expected_digest[:12]}: refuse to load it"
         )
     try:
         texts = {
             name: json.loads((folder / name).read_text())
-            for name in FILES
+            for name in BUNDLE_FILES
             if name.endswith(".json")
         }
-        arrays = {name: load_file(folder / name) for name in FILES if name.endswith(".safetensors")}
+        arrays = {
+            name: load_file(folder / name) for name in BUNDLE_FILES if name.endswith(".safetensors")
+        }
         bundle = _assemble(texts, arrays)
         bundle.forest.check()
         _check_golden(bundle, texts["golden.json"]["scores"])
@@ -158,9 +158,9 @@ def read(folder: Path, expected_digest: str | None) -> ModelBundle:
 
 def check_listing(sizes: Mapping[str, int]) -> None:
     """Refuse, before a byte of it is fetched, what says by its names or sizes that it is no bundle."""
-    if missing := set(FILES) - set(sizes):
+    if missing := set(BUNDLE_FILES) - set(sizes):
         raise BundleError(f"the bundle lacks {', '.join(sorted(missing))}")
-    if extra := set(sizes) - set(FILES):
+    if extra := set(sizes) - set(BUNDLE_FILES):
         raise BundleError(f"the bundle has files it should not have: {', '.join(sorted(extra))}")
     for name, size in sizes.items():
         limit = MAX_JSON_BYTES if name.endswith(".json") else MAX_ARRAY_BYTES
@@ -178,8 +178,10 @@ def _check_files(folder: Path) -> None:
 
 def _assemble(texts: dict[str, Any], arrays: dict[str, dict[str, NDArray[Any]]]) -> ModelBundle:
     model = texts["model.json"]
-    if model["format"] != FORMAT:
-        raise BundleError(f"bundle format {model['format']!r}; this Vigil reads format {FORMAT}")
+    if model["format"] != BUNDLE_FORMAT:
+        raise BundleError(
+            f"bundle format {model['format']!r}; this Vigil reads format {BUNDLE_FORMAT}"
+        )
     names = tuple(str(name) for name in model["names"])
     columns = arrays["forest.safetensors"]
     for name, dtype in FOREST_ARRAYS.items():
@@ -199,8 +201,8 @@ def _assemble(texts: dict[str, Any], arrays: dict[str, dict[str, NDArray[Any]]])
     threshold = Threshold(**texts["threshold.json"])
     if not 0 < threshold.value <= 1:
         raise BundleError(f"the threshold is {threshold.value}; scores lie in (0, 1]")
-    ref = reference.from_arrays(arrays["reference.safetensors"], texts["reference.json"])
-    _check_reference(ref, names)
+    ref = reference_from_arrays(arrays["reference.safetensors"], texts["reference.json"])
+    ref.check(names)
     golden = np.array(texts["golden.json"]["rows"], dtype=np.float64)
     return ModelBundle(
         names,
@@ -228,43 +230,6 @@ def _transform(found: dict[str, Any] | None, names: tuple[str, ...]) -> Transfor
             f"the bundle's transform makes {len(made.outputs)} features, not the model's {len(names)}"
         )
     return made
-
-
-def _check_reference(ref: Reference, names: tuple[str, ...]) -> None:
-    d = len(names)
-    shapes = {
-        "floors": (d,),
-        "alone": (d,),
-        "ties": (d, d),
-        "ties_floors": (d,),
-        "median": (d,),
-        "scale": (d,),
-        "can_stick": (d,),
-        "scores": (101,),
-    }
-    wrong = [key for key, shape in shapes.items() if getattr(ref, key).shape != shape]
-    if (
-        ref.names != names
-        or ref.samples.ndim != 2
-        or ref.samples.shape[1] != d
-        or len(ref.samples) == 0
-        or wrong
-    ):
-        raise BundleError(
-            f"the drift reference does not fit the model's {d} features {wrong or ''}"
-        )
-    if not all(np.isfinite(getattr(ref, key)).all() for key in FINITE):
-        raise BundleError("the drift reference holds values that are not finite")
-    positive = all(
-        (getattr(ref, key) > 0).all() for key in ("floors", "alone", "ties_floors", "scale")
-    )
-    sound = (
-        (np.diff(ref.samples, axis=0) >= 0).all() and positive and ref.can_stick.dtype == np.bool_
-    )
-    if not sound or ref.window_rows < 1 or ref.allowed < 0:
-        raise BundleError(
-            "the drift reference is not sorted, or has a spread, a window or a count out of range"
-        )
 
 
 def _check_golden(bundle: ModelBundle, expected: list[float]) -> None:

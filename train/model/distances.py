@@ -7,7 +7,7 @@ from scipy.stats import rankdata
 
 from vigil.arrays import Floats
 
-MEMORY_ROWS = 100_000  # enough to know the memory by
+MAX_AUTOCORRELATION_ROWS = 100_000  # enough to know the memory by
 
 
 def ks_distances(reference: Floats, window: Floats) -> Floats:
@@ -46,7 +46,7 @@ def rank_correlation(X: Floats) -> Floats:
     return ranks.T @ ranks
 
 
-def ties_distances(reference: Floats, window: Floats) -> Floats:
+def correlation_shifts(reference: Floats, window: Floats) -> Floats:
     """How far each feature's correlations [d, d] with all others have moved: the norm of the difference of its row, [d]."""
     return np.sqrt(((window - reference) ** 2).sum(axis=1))
 
@@ -57,7 +57,7 @@ def bin_shares(edges: Floats, values: Floats) -> Floats:
     return np.diff(np.concatenate([[0], inner, [len(values)]])) / len(values)
 
 
-def typical_size(X: Floats) -> Floats:
+def typical_magnitude(X: Floats) -> Floats:
     """Median [d] of the absolute values that are not zero; 0 where all are."""
     size = np.abs(X)
     if (size > 0).all():
@@ -67,20 +67,20 @@ def typical_size(X: Floats) -> Floats:
     )
 
 
-def spread(X: Floats) -> Floats:
+def robust_spread(X: Floats) -> Floats:
     """The robust spread [d] of each feature: of its middle half where that varies, else its standard deviation, else 1."""
     low, high = np.percentile(X, [25, 75], axis=0)
     sd = X.std(axis=0)
     return np.where(high > low, (high - low) / 1.349, np.where(sd > 0, sd, 1.0))
 
 
-def memory(values: Floats) -> float:
+def autocorrelation_time(values: Floats) -> float:
     """Integrated autocorrelation time of a series [n], in rows: so many rows tell as much as one independent one.
 
     Of the indicators of the quartiles, which is what a KS distance is made of; the sum ends where it is five times longer
     than itself (Sokal, Monte Carlo Methods in Statistical Mechanics, 1997, section 3).
     """
-    values = values[-MEMORY_ROWS:]
+    values = values[-MAX_AUTOCORRELATION_ROWS:]
     n, times = len(values), []
     for level in np.quantile(values, (0.25, 0.5, 0.75)):
         below = (values < level) - float(np.mean(values < level))

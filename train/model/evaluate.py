@@ -27,7 +27,7 @@ def evaluate(
 
     `scale` [d] is the robust spread of each feature: the unit in which anomalies are planted.
     """
-    scores, planted = forest.score(held_out.X), forest.score(plant(held_out.X, scale))
+    scores, planted = forest.score(held_out.X), forest.score(plant_anomalies(held_out.X, scale))
     alerts = scores > threshold
     metrics = {
         "rows": float(len(held_out)),
@@ -41,7 +41,7 @@ def evaluate(
     return metrics
 
 
-def plant(X: Floats, scale: Floats, *, most: int = 1000, seed: int = 0) -> Floats:
+def plant_anomalies(X: Floats, scale: Floats, *, most: int = 1000, seed: int = 0) -> Floats:
     """Copies of up to `most` rows of `X` with a quarter of the features moved by six robust standard deviations."""
     rng = np.random.default_rng(seed)
     rows = X[rng.choice(len(X), min(most, len(X)), replace=False)].copy()
@@ -52,7 +52,7 @@ def plant(X: Floats, scale: Floats, *, most: int = 1000, seed: int = 0) -> Float
     return rows
 
 
-def agreement(one: Floats, other: Floats) -> float:
+def score_agreement(one: Floats, other: Floats) -> float:
     """Spearman's rank correlation of two scores [n] of the same rows; 0 where one of them is constant."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
@@ -60,7 +60,7 @@ def agreement(one: Floats, other: Floats) -> float:
     return float(found.statistic)
 
 
-def golden(
+def golden_rates(
     forest: CompiledForest, threshold: float, rows: Floats, expected: NDArray[np.bool_]
 ) -> dict[str, float]:
     """What `forest` says of another model's golden rows [k, d], of which that one alerts on `expected` [k]: the share of
@@ -71,7 +71,7 @@ def golden(
     return {name: float(part.mean()) for name, part in told.items()}
 
 
-def row_microseconds(forest: CompiledForest, rows: Floats) -> float:
+def measure_row_microseconds(forest: CompiledForest, rows: Floats) -> float:
     """Median time to score one row alone."""
     forest.score(rows[:1])  # compiles on the first call
     spent = []

@@ -33,9 +33,11 @@ from vigil.errors import DataError, VigilError
 # skops refuses what it does not know. The tree is a C struct, so a hostile file could still read out of bounds: parts
 # come from our own workers, and serving reads the verified bundle instead.
 SKOPS_TRUSTED = ["sklearn.tree._tree.Tree"]
-RETRIES = 2  # of a run in which a worker died
-STARTS = 5  # times that a group of workers may fail to start: each waits up to a minute for CPUs
-LOOK_S = 0.5
+MAX_FIT_RETRIES = 2  # of a run in which a worker died
+MAX_START_FAILURES = (
+    5  # times that a group of workers may fail to start: each waits up to a minute for CPUs
+)
+PROGRESS_POLL_INTERVAL_S = 0.5
 
 
 def fit(
@@ -50,10 +52,12 @@ def fit(
     A worker that dies costs a retry. Raises VigilError when the run fails for good.
     """
     rows, reserved = ray.put(X.astype(np.float32)), _reserved()
-    for retries in reversed(range(RETRIES + 1)):
+    for retries in reversed(range(MAX_FIT_RETRIES + 1)):
         folder = storage / uuid.uuid4().hex
         try:
-            return merge(_attended(_trainer(len(X), rows, settings, folder), folder, fitted))
+            return merge_forests(
+                _attended(_trainer(len(X), rows, settings, folder), folder, fitted)
+            )
         except (ray.train.TrainingFailedError, RayActorError) as error:
             if not retries or not _died(error):
                 raise VigilError(f"the training job failed: {error}") from error
@@ -98,7 +102,7 @@ def _trainer(n: int, rows: Any, settings: TrainSettings, folder: Path) -> DataPa
             name=folder.name,
             storage_path=str(folder.parent),
             failure_config=ray.train.FailureConfig(
-                max_failures=RETRIES, controller_failure_limit=STARTS
+                max_failures=MAX_FIT_RETRIES, controller_failure_limit=MAX_START_FAILURES
             ),
         ),
     )
@@ -119,7 +123,7 @@ def _attended(
 
     Thread(target=run, daemon=True).start()
     told = 0
-    while not wait([result], LOOK_S).done:
+    while not wait([result], PROGRESS_POLL_INTERVAL_S).done:
         if (trees := sum(map(_count, folder.glob("trees-*")))) != told:  # fewer, after a retry
             fitted(told := trees)
     checkpoint = result.result().checkpoint
@@ -196,7 +200,7 @@ def fit_part(
     return part.set_params(warm_start=False)
 
 
-def merge(parts: Sequence[IsolationForest]) -> IsolationForest:
+def merge_forests(parts: Sequence[IsolationForest]) -> IsolationForest:
     """Join forests fitted on random shards into one plain scikit-learn IsolationForest.
 
     Every tree sees `max_samples` random rows either way, so on random shards the merged forest is as good as one fit.

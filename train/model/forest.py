@@ -26,7 +26,7 @@ if (
     from sklearn.ensemble import IsolationForest
 
 LEAF = -1
-BLOCK = 128  # rows; their values of 30 features fill a third of the fastest cache
+BLOCK_ROWS = 128  # rows; their values of 30 features fill a third of the fastest cache
 DENSE_LEVELS = 3
 ROWS_PER_THREAD = 256  # fewer are done before another thread wakes
 BATCH_ROWS = 5  # from so many rows on the padded trees are faster
@@ -76,11 +76,11 @@ def _padded_exponents(X, feature, threshold, length, depth, scale, out):  # type
     # BLOCK rows abreast, tree by tree: the rows of a block lie side by side per feature, and no step depends on another
     # row's, so the processor overlaps them.
     first = np.uint32((1 << depth) - 1)
-    columns = np.empty((X.shape[1], BLOCK), np.float32)
-    node = np.empty(BLOCK, np.uint32)
-    total = np.empty(BLOCK, np.float64)
-    for start in range(0, X.shape[0], BLOCK):
-        rows = min(BLOCK, X.shape[0] - start)
+    columns = np.empty((X.shape[1], BLOCK_ROWS), np.float32)
+    node = np.empty(BLOCK_ROWS, np.uint32)
+    total = np.empty(BLOCK_ROWS, np.float64)
+    for start in range(0, X.shape[0], BLOCK_ROWS):
+        rows = min(BLOCK_ROWS, X.shape[0] - start)
         for r in range(rows):
             for j in range(X.shape[1]):
                 columns[j, r] = X[start + r, j]

@@ -23,7 +23,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """Passed when every check did."""
 
     checks: tuple[Check, ...]
@@ -55,9 +55,9 @@ class Verdict:
         }
 
 
-def judge(
+def judge_challenger(
     challenger: Metrics, champion: Metrics | None, settings: TrainSettings, *, drifted: bool = False
-) -> Verdict:
+) -> GateVerdict:
     """Judge the challenger by its own metrics and, where there is a champion, against that one's on the same rows.
 
     After drift the two should disagree: then agreement, golden rows, scales and recall are measured, and decide nothing. A
@@ -122,7 +122,7 @@ def judge(
                 "alert_rate_error", distance, limit, "the champion's distance from the alert budget"
             )
         )
-    return Verdict(tuple(checks))
+    return GateVerdict(tuple(checks))
 
 
 def _same_world(challenger: Metrics, settings: TrainSettings) -> list[Check]:
@@ -161,7 +161,7 @@ def _same_world(challenger: Metrics, settings: TrainSettings) -> list[Check]:
     ]
 
 
-def judge_shadow(found: Mapping[str, Any], least_rows: int, alert_limit: float) -> Verdict:
+def judge_shadow(found: Mapping[str, Any], least_rows: int, alert_limit: float) -> GateVerdict:
     """Judge what the challenger did in the shadow of the champion on live rows (drift/shadow.py).
 
     After drift the two should disagree: how far they do is told in the ledger, and decides nothing.
@@ -170,7 +170,7 @@ def judge_shadow(found: Mapping[str, Any], least_rows: int, alert_limit: float) 
         max(alert_limit, found["champion_alert_rate"]),
         4 * found["champion_us_per_row"],
     )
-    return Verdict(
+    return GateVerdict(
         (
             _at_most("shadow_errors", found["errors"], 0, "what a shadow may fail on"),
             _at_least("shadow_rows", found["rows"], least_rows, "the rows asked for"),

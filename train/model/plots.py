@@ -12,11 +12,11 @@ from sklearn.metrics import auc, precision_recall_curve, roc_curve
 from train.model.bundle import ModelBundle
 from train.table.table import Table
 
-MOST_FEATURES = 40  # bars of the floors; more cannot be read
+MAX_FLOOR_BARS = 40  # bars of the floors; more cannot be read
 BINS = 60
 
 
-def draw(model: ModelBundle, held_out: Table, labelled: Table) -> Mapping[str, Figure]:
+def draw_plots(model: ModelBundle, held_out: Table, labelled: Table) -> Mapping[str, Figure]:
     """Figures by file name. `held_out` are the rows that the gate looked at; of `labelled` rows the curves are
     drawn where both classes occur."""
     made = {"scores.png": _scores(model, held_out), "drift-floors.png": _floors(model)}
@@ -64,7 +64,7 @@ def _scores(model: ModelBundle, held_out: Table) -> Figure:
 
 def _floors(model: ModelBundle) -> Figure:
     ref = model.reference
-    order = np.argsort(-ref.floors)[:MOST_FEATURES]
+    order = np.argsort(-ref.floors)[:MAX_FLOOR_BARS]
     figure, axes = _axes(
         f"Drift floors of windows of {ref.window_rows} rows",
         "Kolmogorov-Smirnov distance",
@@ -73,7 +73,9 @@ def _floors(model: ModelBundle) -> Figure:
     )
     at = np.arange(len(order))
     axes.barh(at, ref.floors[order], label="ordinary together with others up to here")
-    axes.plot(ref.alone[order], at, "k|", markersize=10, label="drift by itself above")
+    axes.plot(
+        ref.single_feature_floors[order], at, "k|", markersize=10, label="drift by itself above"
+    )
     axes.set_yticks(at, [model.names[i] for i in order], parse_math=False)  # a name may hold a $
     axes.invert_yaxis()
     axes.legend()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from train.model.bundle import ModelBundle
 
 
-def weigh(gains: Floats, z: Floats) -> Floats:
+def weigh_reasons(gains: Floats, z: Floats) -> Floats:
     """How much each feature counts as a reason: its path gain times its robust z, by size.
 
     The gain says what the model went by, but it is coarse: chance splits on ordinary features come first in some rows. z
@@ -21,7 +21,7 @@ def weigh(gains: Floats, z: Floats) -> Floats:
     return np.maximum(gains, 0) * np.abs(z)
 
 
-def explain(bundle: ModelBundle, rows: Floats, most: int) -> list[list[dict[str, Any]]]:
+def explain_rows(bundle: ModelBundle, rows: Floats, most: int) -> list[list[dict[str, Any]]]:
     """For each of the rows [n, d] the `most` features that count most as reasons (`weigh`).
 
     `share` is the feature's part of the path gains of the row.
@@ -31,7 +31,7 @@ def explain(bundle: ModelBundle, rows: Floats, most: int) -> list[list[dict[str,
     gains = np.maximum(bundle.forest.attribute(rows), 0)
     shares = gains / np.maximum(gains.sum(axis=1, keepdims=True), 1e-12)
     z = (rows - bundle.reference.median) / bundle.reference.scale
-    first = np.argsort(-weigh(gains, z), axis=1)[:, :most]
+    first = np.argsort(-weigh_reasons(gains, z), axis=1)[:, :most]
     return [
         [
             {

@@ -1,85 +1,86 @@
-"""The drift reference of a training window: sorted samples, floors calibrated on contiguous blocks, score percentiles.
+"""Drift reference of a training window: what live windows are compared with.
 
-Live telemetry is not i.i.d.: a textbook Kolmogorov-Smirnov test flags every window of it. The floors say how far a
-contiguous block of the reference itself strays from the rest; only a window that strays further is drift.
+Sorted samples, floors calibrated on contiguous blocks (train/model/floors.py), the dependence
+between features, and percentiles of the anomaly score.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 from train.model.distances import (
     bin_shares,
-    ks_distances,
-    memory,
     rank_correlation,
-    spread,
-    ties_distances,
-    typical_size,
+    robust_spread,
+    typical_magnitude,
+)
+from train.model.floors import (
+    MIN_BLOCKS,
+    Calibration,
+    Floors,
+    calibrate_floors,
+    measure_blocks,
+    score_floor,
 )
 from vigil.arrays import Floats
+from vigil.errors import BundleError
 
-MIN_FLOOR = 0.08  # a KS distance below this is of no practical size, however significant
-MIN_TIES_FLOOR = 0.25  # the same for the change of a feature's rank correlations with all others
-MARGIN = 1.2  # floors stand so far above the largest distance that a block of the reference showed
-ALONE, TOGETHER = (
-    3.0,
-    1.8,
-)  # of the mean block distance: a Kolmogorov variable is above 3 times it once in 400,000
-KOLMOGOROV_MEAN = 0.8687  # of the Kolmogorov distribution
-OF_MEMORY, MOST_OF_MEMORY = (
-    0.9,
-    1.7,
-)  # of the distance that the memory of a stream makes expect, and of the one that was seen
-TIES_MARGIN, TIES_SPREADS = 1.7, 7.0
-MAX_BLOCKS = 20
-MIN_BLOCKS = 8  # fewer tell too little of the stream's own restlessness to promise anything
-MAX_RAISE = 1.5  # floors are raised by at most so much to keep the budget; more would see nothing
-MAX_RUN = 3  # a feature that kept one value for a third of a window may keep it for a whole one
-MIN_SHARE = 0.2  # on telemetry that is not i.i.d. fewer drifted features than this share happen by themselves
-PSI_BINS = 10
+_PSI_BINS = 10
+_PERCENTILES = np.arange(101)
 
-
-@dataclass(frozen=True)
-class Calibration:
-    """What the floors promise. budget, expected: false episodes per 1000 windows, wanted and to be expected from how far the
-    blocks strayed; promised: whether the reference was long and steady enough; note: why not, for people."""
-
-    budget: float
-    expected: float
-    promised: bool
-    note: str
+# Fields by the names under which a bundle stores them: old bundles stay readable.
+_ARRAYS = {
+    "samples": "samples",
+    "floors": "floors",
+    "alone": "single_feature_floors",
+    "ties": "correlation",
+    "ties_floors": "correlation_floors",
+    "median": "median",
+    "scale": "scale",
+    "can_stick": "can_stick",
+    "scores": "scores",
+}
+_VALUES: dict[str, tuple[str, type]] = {
+    "allowed": ("max_features_over_floor", int),
+    "window_rows": ("window_rows", int),
+    "blocks": ("blocks", int),
+    "score_floor": ("score_floor", float),
+}
+_POSITIVE = ("floors", "single_feature_floors", "correlation_floors", "scale")
 
 
 @dataclass(frozen=True)
 class Reference:
     """What live windows are compared with.
 
-    samples   [n, d]  each column sorted
-    floors    [d]     KS distances up to here are ordinary for this feature
-    allowed           so many features over their floor at once are ordinary
-    alone     [d]     a KS distance above this is drift, were it in one feature only
-    ties      [d, d]  Spearman's rank correlation;   ties_floors [d]: changes of a feature's row up to here are ordinary
-    median    [d], scale [d]   robust centre and spread (IQR / 1.349, else sd, else 1)
-    can_stick [d]     True where no value stood for a third of a window: a constant window is then a stuck sensor
-    scores    [101]   percentiles of the anomaly score;   score_floor: KS distance of scores up to here is ordinary
-    window_rows       rows of a window that these floors are for
-    blocks            blocks they were calibrated on
+    samples               [n, d]  each column sorted
+    floors                [d]     KS distances up to here are ordinary for this feature
+    single_feature_floors [d]     a KS distance above this is drift, were it in one feature only
+    max_features_over_floor       so many features over their floor at once are ordinary
+    correlation           [d, d]  Spearman's rank correlation
+    correlation_floors    [d]     shifts of a feature's row of it up to here are ordinary
+    median, scale         [d]     robust centre and spread (IQR / 1.349, else sd, else 1)
+    can_stick             [d]     True where no value stood for a third of a window: a constant
+                                  window is then a stuck sensor
+    scores                [101]   percentiles of the anomaly score
+    score_floor                   KS distance of scores up to here is ordinary
+    window_rows                   rows of a window that these floors are for
+    blocks                        blocks they were calibrated on
     """
 
     names: tuple[str, ...]
     samples: Floats
     floors: Floats
-    alone: Floats
-    allowed: int
-    ties: Floats
-    ties_floors: Floats
+    single_feature_floors: Floats
+    max_features_over_floor: int
+    correlation: Floats
+    correlation_floors: Floats
     median: Floats
     scale: Floats
     can_stick: NDArray[np.bool_]
@@ -91,21 +92,11 @@ class Reference:
 
     @cached_property
     def columns(self) -> Floats:
-        """`samples`, feature by feature [d, n]: each lies together in memory, or every search in it would copy it."""
-        return np.ascontiguousarray(self.samples.T)
+        """`samples`, feature by feature [d, n].
 
-    def of_window(self, rows: int) -> Reference:
-        """For a window of fewer rows: its distances are larger by themselves, by the root of how many fewer. Those of
-        correlations `drift/statistics.py` scales itself."""
-        if rows >= self.window_rows:
-            return self
-        by = np.sqrt(self.window_rows / max(rows, 1))
-        return replace(
-            self,
-            floors=np.minimum(self.floors * by, 1.0),
-            alone=np.minimum(self.alone * by, 1.0),
-            score_floor=min(1.0, self.score_floor * float(by)),
-        )
+        Each lies together in memory, or every search in it would copy it.
+        """
+        return np.ascontiguousarray(self.samples.T)
 
     @cached_property
     def sd(self) -> Floats:
@@ -115,30 +106,91 @@ class Reference:
 
     @cached_property
     def size(self) -> Floats:
-        """Median [d] of the absolute values that are not zero; 0 where all are: what a change of unit multiplies."""
-        return typical_size(self.samples)
+        """Typical magnitude [d] of the values: what a change of unit multiplies."""
+        return typical_magnitude(self.samples)
 
     @cached_property
     def bins(self) -> list[tuple[Floats, Floats]]:
-        """For each feature the inner edges of its decile bins, and the shares of the reference in them."""
-        made = []
-        for column in self.samples.T:
-            edges = np.unique(np.quantile(column, np.linspace(0, 1, PSI_BINS + 1)[1:-1]))
-            made.append((edges, bin_shares(edges, column)))
-        return made
+        """For each feature the inner edges of its decile bins, and the share of samples in each."""
+        return [_decile_bins(column) for column in self.samples.T]
+
+    def nearness(self, ks: Floats, correlation_shift: Floats) -> float:
+        """Return how near a window with these distances [d] comes to drift; 1 is drift."""
+        floors = Floors(
+            self.floors,
+            self.single_feature_floors,
+            self.correlation_floors,
+            self.max_features_over_floor,
+        )
+        return floors.nearness(ks, correlation_shift)
+
+    def of_window(self, rows: int) -> Reference:
+        """Return the reference for a window of fewer rows.
+
+        Its distances are larger by themselves, by the root of how many fewer. Those of
+        correlations `drift/statistics.py` scales itself.
+        """
+        if rows >= self.window_rows:
+            return self
+        factor = np.sqrt(self.window_rows / max(rows, 1))
+        return replace(
+            self,
+            floors=np.minimum(self.floors * factor, 1.0),
+            single_feature_floors=np.minimum(self.single_feature_floors * factor, 1.0),
+            score_floor=min(1.0, self.score_floor * float(factor)),
+        )
+
+    def with_floors_of(self, prior: Reference) -> Reference:
+        """Return the reference with floors of at least those of `prior`, on the same features."""
+        return replace(
+            self,
+            floors=np.maximum(self.floors, prior.floors),
+            single_feature_floors=np.maximum(
+                self.single_feature_floors, prior.single_feature_floors
+            ),
+            max_features_over_floor=max(
+                self.max_features_over_floor, prior.max_features_over_floor
+            ),
+            correlation_floors=np.maximum(self.correlation_floors, prior.correlation_floors),
+            score_floor=max(self.score_floor, prior.score_floor),
+        )
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Raise BundleError unless this is a sound reference of the features `names`."""
+        self._check_shapes(names)
+        self._check_finite()
+        self._check_ranges()
+
+    def _check_shapes(self, names: tuple[str, ...]) -> None:
+        d = len(names)
+        wrong = [name for name, shape in _shapes(d).items() if self._stored(name).shape != shape]
+        is_table = self.samples.ndim == 2 and self.samples.shape[1] == d and len(self.samples) > 0
+        if self.names != names or not is_table or wrong:
+            raise BundleError(
+                f"the drift reference does not fit the model's {d} features {wrong or ''}"
+            )
+
+    def _check_finite(self) -> None:
+        for name in _ARRAYS:
+            if not np.isfinite(self._stored(name)).all():
+                raise BundleError("the drift reference holds values that are not finite")
+
+    def _check_ranges(self) -> None:
+        is_sorted = (np.diff(self.samples, axis=0) >= 0).all()
+        is_positive = all((getattr(self, field) > 0).all() for field in _POSITIVE)
+        has_flags = self.can_stick.dtype == np.bool_
+        has_counts = self.window_rows >= 1 and self.max_features_over_floor >= 0
+        if not (is_sorted and is_positive and has_flags and has_counts):
+            raise BundleError(
+                "the drift reference is not sorted, or has a spread, a window or a count "
+                "out of range"
+            )
+
+    def _stored(self, name: str) -> NDArray[Any]:
+        return getattr(self, _ARRAYS[name])
 
 
-class _Blocks(NamedTuple):
-    """What contiguous blocks show against all other rows. ks, ties [blocks, d]; constant [d]: kept one value for long;
-    expected [d]: mean KS distance of a block by the stream's own memory."""
-
-    ks: Floats
-    ties: Floats
-    constant: NDArray[np.bool_]
-    expected: Floats
-
-
-def build(
+def build_reference(
     X: Floats,
     names: tuple[str, ...],
     scores: Floats,
@@ -148,204 +200,92 @@ def build(
     prior: Reference | None = None,
     budget: float = 1.0,
 ) -> Reference:
-    """Build the reference of the rows `X` [n, d], in time order, with their anomaly scores [n].
+    """Return the reference of the rows `X` [n, d], in time order, with their scores [n].
 
-    `budget` is in false episodes per 1000 windows. `prior` is the reference before it: how much the stream wanders is a
-    property of the stream, which a short window of new rows cannot show, so floors never fall below the prior's.
+    `budget` is in false episodes per 1000 windows. `prior` is the reference before it: how much
+    the stream wanders is a property of the stream, which a short window of new rows cannot show,
+    so floors never fall below the prior's.
     """
-    blocks = _cut(X, window_rows)
-    floors, alone, ties_floors = _floors(blocks, X.shape[1])
-    allowed = _ordinary_count(blocks.ks)
-    if (floors > MIN_FLOOR).any():
-        allowed = max(allowed, int(np.ceil(MIN_SHARE * X.shape[1])) - 1)
-    raised, calibration = _calibrate(
-        blocks, allowed, budget, short=len(X) < MIN_BLOCKS * window_rows
-    )
-    floors, alone, ties_floors = (
-        np.where(floor > least, floor * raised, floor)
-        for floor, least in ((floors, MIN_FLOOR), (alone, MIN_FLOOR), (ties_floors, MIN_TIES_FLOOR))
-    )
-    score_floor = float(
-        min(1.0, max(MIN_FLOOR, MARGIN * _cut(scores[:, None], window_rows).ks.max(initial=0)))
+    blocks = measure_blocks(X, window_rows)
+    is_short = len(X) < MIN_BLOCKS * window_rows
+    floors, calibration = calibrate_floors(blocks, budget, is_short=is_short)
+    samples = _thin(X, max_rows)
+    reference = Reference(
+        names=names,
+        samples=np.sort(samples, axis=0),
+        floors=floors.ks,
+        single_feature_floors=floors.single_feature,
+        max_features_over_floor=floors.max_features_over_floor,
+        correlation=rank_correlation(samples),
+        correlation_floors=floors.correlation,
+        median=np.median(X, axis=0),
+        scale=robust_spread(X),
+        can_stick=~blocks.has_long_run,
+        scores=np.percentile(scores, _PERCENTILES),
+        score_floor=score_floor(scores, window_rows),
+        window_rows=window_rows,
+        blocks=len(blocks),
+        calibration=calibration,
     )
     if prior is not None and prior.names == names:
-        floors, alone, allowed = (
-            np.maximum(floors, prior.floors),
-            np.maximum(alone, prior.alone),
-            max(allowed, prior.allowed),
-        )
-        ties_floors, score_floor = (
-            np.maximum(ties_floors, prior.ties_floors),
-            max(score_floor, prior.score_floor),
-        )
-    kept = X if len(X) <= max_rows else X[np.linspace(0, len(X) - 1, max_rows).astype(int)]
+        return reference.with_floors_of(prior)
+    return reference
+
+
+def reference_to_arrays(
+    reference: Reference,
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the reference as arrays and as plain JSON values, by their stored names."""
+    arrays = {
+        name: np.ascontiguousarray(getattr(reference, field)) for name, field in _ARRAYS.items()
+    }
+    values: dict[str, Any] = {
+        name: getattr(reference, field) for name, (field, _) in _VALUES.items()
+    }
+    values["names"] = list(reference.names)
+    values["calibration"] = asdict(reference.calibration)
+    return arrays, values
+
+
+def reference_from_arrays(
+    arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]
+) -> Reference:
+    """Return the inverse of `reference_to_arrays`.
+
+    Raises KeyError or TypeError on a missing part.
+    """
+    fields: dict[str, Any] = {field: arrays[name] for name, field in _ARRAYS.items()}
+    for name, (field, kind) in _VALUES.items():
+        fields[field] = kind(values[name])
     return Reference(
-        names,
-        np.sort(kept, axis=0),
-        np.minimum(floors, 1.0),
-        np.minimum(alone, 1.0),
-        allowed,
-        rank_correlation(kept),
-        ties_floors,
-        np.median(X, axis=0),
-        spread(X),
-        ~blocks.constant,
-        np.percentile(scores, np.arange(101)),
-        score_floor,
-        window_rows,
-        len(blocks.ks),
-        calibration,
+        names=tuple(values["names"]),
+        calibration=Calibration(**values["calibration"]),
+        **fields,
     )
 
 
-def _cut(X: Floats, window_rows: int) -> _Blocks:
-    """Compare contiguous blocks of `X` with all rows outside them."""
-    n, d = X.shape
-    rows = min(
-        window_rows, max(n // 4, 1)
-    )  # a short reference is cut finer: its distances are larger, never smaller
-    count = min(MAX_BLOCKS, n // rows)
-    expected = KOLMOGOROV_MEAN * np.sqrt(
-        np.array([memory(column) for column in X.T]) * (1 / rows + 1 / n)
-    )
-    if count < 2:
-        return _Blocks(np.zeros((0, d)), np.zeros((0, d)), np.zeros(d, bool), expected)
-    ks, ties, constant = (
-        [],
-        [],
-        np.array([_longest_run(column) * MAX_RUN >= rows for column in X.T]),
-    )
-    thin = max(1, n // 5000)  # enough rows for a correlation
-    for start in np.linspace(0, n - rows, count).astype(int):
-        block = X[start : start + rows]
-        rest = np.concatenate([X[:start], X[start + rows :]])
-        ties.append(ties_distances(rank_correlation(rest[::thin]), rank_correlation(block)))
-        ks.append(ks_distances(np.sort(rest, axis=0), block))
-    return _Blocks(np.array(ks), np.array(ties), constant, expected)
-
-
-def _longest_run(column: Floats) -> int:
-    """Most rows in sequence that have one value."""
-    changes = np.flatnonzero(np.concatenate([[True], np.diff(column) != 0, [True]]))
-    return int(np.diff(changes).max())
-
-
-def _floors(blocks: _Blocks, d: int) -> tuple[Floats, Floats, Floats]:
-    """floors, alone and ties_floors, [d] each, before the budget is looked at."""
-    if not len(blocks.ks):
-        return np.full(d, MIN_FLOOR), np.full(d, MIN_FLOOR), np.full(d, np.sqrt(d))
-    # Few blocks may by chance be nearer than blocks of this stream are; its memory is known better than their mean.
-    seen = blocks.ks.mean(axis=0)
-    mean = np.clip(OF_MEMORY * blocks.expected, seen, MOST_OF_MEMORY * seen)
-    floors = np.maximum(MIN_FLOOR, np.maximum(MARGIN * blocks.ks.max(axis=0), TOGETHER * mean))
-    alone = np.maximum(floors, ALONE * mean)
-    usual = blocks.ties.mean(axis=0) + TIES_SPREADS * blocks.ties.std(axis=0)
-    return (
-        floors,
-        alone,
-        np.maximum(MIN_TIES_FLOOR, np.maximum(TIES_MARGIN * blocks.ties.max(axis=0), usual)),
-    )
-
-
-def _calibrate(
-    blocks: _Blocks, allowed: int, budget: float, *, short: bool
-) -> tuple[float, Calibration]:
-    """By how much floors must be raised to keep the budget, and what they promise then.
-
-    Each block is judged with floors made from the others. The logarithm of how near it came to drift is taken for normal, and
-    the next window for another such block (a t prediction interval, because the blocks are few). An episode needs two
-    drifted windows of three (drift/governor.py): with a share q of windows over their floors by themselves about
-    3 q^2 of the windows open one.
-    """
-    near, q = _nearness(blocks, allowed), float(np.sqrt(budget / 3000))
-    if len(near) < 3:
-        return 1.0, Calibration(
-            budget, 1000.0, False, "the reference is too short to calibrate: give it more rows"
-        )
-    log, freedom = np.log(near), len(near) - 1
-    spread = float(log.std(ddof=1) * np.sqrt(1 + 1 / len(log))) or 1e-9
-    wanted = float(np.exp(log.mean() + spread * stdtrit(freedom, 1 - q)))
-    raised = float(np.clip(wanted, 1.0, MAX_RAISE))
-    beyond = float(stdtr(freedom, (log.mean() - np.log(raised)) / spread))
-    expected = min(1000.0, 3000 * beyond**2)
-    note = (
-        ""
-        if expected <= budget * 1.001
-        else "the stream strays further by itself than the floors may be raised"
-    )
-    if short:
-        note = (
-            f"the reference is shorter than {MIN_BLOCKS} windows: too short to promise the budget"
-        )
-    return raised, Calibration(budget, round(expected, 3), not note, note)
-
-
-def _nearness(blocks: _Blocks, allowed: int) -> Floats:
-    """For each block how near it comes to being drift over floors made from the *other* blocks; 1 is drift."""
-    near = []
-    for i in range(len(blocks.ks)):
-        others = blocks._replace(
-            ks=np.delete(blocks.ks, i, axis=0), ties=np.delete(blocks.ties, i, axis=0)
-        )
-        floors, alone, ties_floors = _floors(others, blocks.ks.shape[1])
-        near.append(nearness(blocks.ks[i], blocks.ties[i], floors, alone, ties_floors, allowed))
-    return np.array(near)
-
-
-def nearness(
-    ks: Floats, ties: Floats, floors: Floats, alone: Floats, ties_floors: Floats, allowed: int
-) -> float:
-    """How near a window comes to drift, 1 and above is drift: by one feature alone, by more features over their floors than
-    are allowed, or by two features whose correlations have moved (one alone cannot)."""
-    ranked = np.sort(ks / floors)[::-1]
-    together = ranked[min(allowed, len(ranked) - 1)] if allowed < len(ranked) else 0.0
-    moved = np.sort(ties / ties_floors)[::-1]
-    return float(max((ks / alone).max(), together, moved[1] if len(moved) > 1 else 0.0, 1e-6))
-
-
-def _ordinary_count(distances: Floats) -> int:
-    """How many features at once a block shows over floors made from the *other* blocks, in two blocks of any three.
-
-    Two of three is the debounce that drift must pass (drift/governor.py), so this calibrates the whole rule.
-    """
-    counts = []
-    for i in range(len(distances)):
-        floors = np.maximum(
-            MIN_FLOOR, MARGIN * np.delete(distances, i, axis=0).max(axis=0, initial=0)
-        )
-        counts.append(int((distances[i] >= floors).sum()))
-    return max((sorted(counts[i : i + 3])[-2] for i in range(len(counts) - 2)), default=0)
-
-
-def to_arrays(reference: Reference) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The reference as arrays and as plain JSON values."""
-    arrays = {key: np.ascontiguousarray(getattr(reference, key)) for key in ARRAYS}
-    plain = {key: getattr(reference, key) for key in PLAIN}
-    return arrays, {
-        **plain,
-        "names": list(reference.names),
-        "calibration": vars(reference.calibration),
+def _shapes(d: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays but the samples, by stored name, for `d` features."""
+    return {
+        "floors": (d,),
+        "alone": (d,),
+        "ties": (d, d),
+        "ties_floors": (d,),
+        "median": (d,),
+        "scale": (d,),
+        "can_stick": (d,),
+        "scores": (101,),
     }
 
 
-ARRAYS = (
-    "samples",
-    "floors",
-    "alone",
-    "ties",
-    "ties_floors",
-    "median",
-    "scale",
-    "can_stick",
-    "scores",
-)
-PLAIN: dict[str, type] = {"allowed": int, "window_rows": int, "blocks": int, "score_floor": float}
+def _thin(X: Floats, max_rows: int) -> Floats:
+    """At most `max_rows` rows of `X`, evenly spaced."""
+    if len(X) <= max_rows:
+        return X
+    return X[np.linspace(0, len(X) - 1, max_rows).astype(int)]
 
 
-def from_arrays(arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> Reference:
-    """The inverse of `to_arrays`; raises KeyError or TypeError on a missing part."""
-    parts: dict[str, Any] = {key: arrays[key] for key in ARRAYS}
-    parts |= {key: kind(plain[key]) for key, kind in PLAIN.items()}
-    return Reference(
-        names=tuple(plain["names"]), calibration=Calibration(**plain["calibration"]), **parts
-    )
+def _decile_bins(column: Floats) -> tuple[Floats, Floats]:
+    quantiles = np.linspace(0, 1, _PSI_BINS + 1)[1:-1]
+    edges = np.unique(np.quantile(column, quantiles))
+    return edges, bin_shares(edges, column)

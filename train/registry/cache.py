@@ -21,16 +21,16 @@ from train.model.bundle import ModelBundle
 from vigil.errors import BundleError
 from vigil.home import write_json
 
-DIGEST = re.compile("[0-9a-f]{64}")  # it becomes a path
-KEPT_BUNDLES = 8
+_DIGEST_PATTERN = re.compile("[0-9a-f]{64}")  # it becomes a path
+MAX_CACHED_BUNDLES = 8
 ABANDONED_S = 3600.0  # a download takes less: what is older was left by a process that died
-POINTER = "last-known-good.json"
+LAST_KNOWN_GOOD_FILE = "last-known-good.json"
 
 
 class BundleCache:
     """The bundles in `folder`, at most `keep` of them."""
 
-    def __init__(self, folder: Path, keep: int = KEPT_BUNDLES) -> None:
+    def __init__(self, folder: Path, keep: int = MAX_CACHED_BUNDLES) -> None:
         self._folder = folder
         self._keep = keep
 
@@ -39,7 +39,7 @@ class BundleCache:
 
         Raises BundleError when what it brings is not sound, or not this bundle; then nothing of it stays on the disk.
         """
-        if not DIGEST.fullmatch(digest):
+        if not _DIGEST_PATTERN.fullmatch(digest):
             raise BundleError(
                 f"{digest!r} is no digest of a bundle: the version was not registered by Vigil"
             )
@@ -51,7 +51,7 @@ class BundleCache:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._folder, prefix=".download-") as temporary:
                 downloaded = download(Path(temporary))
-                verified = bundles.read(downloaded, digest)
+                verified = bundles.read_bundle(downloaded, digest)
                 self._publish(downloaded, digest, Path(temporary) / "replaced")
             self._trim()
         except OSError as error:
@@ -60,7 +60,7 @@ class BundleCache:
 
     def remember(self, version: str, digest: str) -> None:
         """Note the bundle that is served: a replica that cannot reach the registry starts from it. Raises OSError."""
-        write_json(self._folder / POINTER, {"version": version, "digest": digest})
+        write_json(self._folder / LAST_KNOWN_GOOD_FILE, {"version": version, "digest": digest})
 
     def last_known_good(self) -> tuple[str, str, ModelBundle] | None:
         """(version, digest, bundle) of what was served last, or None when that is not sound."""
@@ -71,7 +71,7 @@ class BundleCache:
             return None
 
     def _read(self, digest: str) -> ModelBundle:
-        found = bundles.read(self._folder / digest, digest)
+        found = bundles.read_bundle(self._folder / digest, digest)
         with suppress(OSError):
             os.utime(self._folder / digest)  # in use: the last to be trimmed
         return found
@@ -89,11 +89,11 @@ class BundleCache:
 
     def _known(self) -> tuple[str, str]:
         try:
-            found = json.loads((self._folder / POINTER).read_text())
+            found = json.loads((self._folder / LAST_KNOWN_GOOD_FILE).read_text())
             version, digest = str(found["version"]), str(found["digest"])
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise BundleError("no last known good bundle is noted") from error
-        if not DIGEST.fullmatch(digest):
+        if not _DIGEST_PATTERN.fullmatch(digest):
             raise BundleError("the note of the last known good bundle is damaged")
         return version, digest
 
@@ -107,7 +107,9 @@ class BundleCache:
         for folder in self._folder.iterdir():
             with suppress(OSError):
                 ages.append((folder.stat().st_mtime, folder))
-        kept = sorted((age, f) for age, f in ages if DIGEST.fullmatch(f.name) and f.name != good)
+        kept = sorted(
+            (age, f) for age, f in ages if _DIGEST_PATTERN.fullmatch(f.name) and f.name != good
+        )
         abandoned = [
             f
             for age, f in ages

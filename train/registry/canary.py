@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from vigil.errors import RegistryError
 
 HASHED_BYTES = 4096
-Steps = tuple[tuple[float, float], ...]  # (share of the requests, seconds), in order
+CanarySteps = tuple[tuple[float, float], ...]  # (share of the requests, seconds), in order
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Canary:
     version: str
     champion: str
     started: float
-    steps: Steps
+    steps: CanarySteps
     reason: str = ""
 
     def share(self, now: float) -> float:
@@ -54,7 +54,7 @@ class Canary:
         )
 
 
-def steps(text: str) -> Steps:
+def parse_canary_steps(text: str) -> CanarySteps:
     """Read "5:60,25:60" as 5 % for 60 s, then 25 % for 60 s; raises RegistryError that says what is wrong."""
     try:
         found = tuple(

@@ -8,14 +8,14 @@ from typing import Any
 from train.model.bundle import ModelBundle
 from train.settings import TrainSettings
 
-ABOUT = (
+MODEL_DESCRIPTION = (
     "Isolation forests that Vigil trains, judges and serves. The alias `champion` is what production answers with, `challenger` "
     "the newest version, `previous` the one to go back to. `vigil promote` and `vigil rollback` move them; each move is a run in "
     "the experiment `vigil-promotions`."
 )
 
 
-def parameters(
+def run_parameters(
     spec: Mapping[str, Any], settings: TrainSettings, model: ModelBundle
 ) -> dict[str, Any]:
     """Those of a run of the job `spec`, in groups: runs are compared by what they are about."""
@@ -45,7 +45,7 @@ def parameters(
     }
 
 
-def describe(
+def describe_version(
     model: ModelBundle, metrics: Mapping[str, float], verdict: Mapping[str, Any], trigger: str
 ) -> str:
     """The description of one version."""

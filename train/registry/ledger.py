@@ -20,10 +20,10 @@ from train.registry.canary import Canary
 from train.registry.promotion import Move
 from vigil.errors import RegistryError, RegistryUnavailable
 
-EXPERIMENT = "vigil-promotions"
-REPORTS = "vigil-drift"
-CANARY, SCHEMA = "canary", "schema"  # tags of the registered model
-LOCK_S = 60.0  # a promotion takes a second; a lock so old is a crashed one's
+PROMOTIONS_EXPERIMENT = "vigil-promotions"
+DRIFT_REPORTS_EXPERIMENT = "vigil-drift"
+CANARY_TAG, SCHEMA_TAG = "canary", "schema"  # tags of the registered model
+LOCK_TIMEOUT_S = 60.0  # a promotion takes a second; a lock so old is a crashed one's
 LOCK_TEXT = "A promotion is under way. Vigil removes this by itself."
 
 
@@ -40,7 +40,7 @@ class Ledger:
 
     def aliases(self) -> dict[str, str]:
         """Version by alias."""
-        with self._talking():
+        with self._translate_mlflow_errors():
             return {
                 alias: str(v)
                 for alias, v in self._client.get_registered_model(self.model_name).aliases.items()
@@ -48,12 +48,12 @@ class Ledger:
 
     def canary(self) -> Canary | None:
         """The canary that runs."""
-        with self._talking():
+        with self._translate_mlflow_errors():
             return read_canary(self._client.get_registered_model(self.model_name).tags)
 
     def set_alias(self, alias: str, version: str | None) -> None:
         """Move an alias; None takes it away."""
-        with self._talking():
+        with self._translate_mlflow_errors():
             if version is None:
                 self._client.delete_registered_model_alias(self.model_name, alias)
             else:
@@ -61,16 +61,16 @@ class Ledger:
 
     def set_canary(self, canary: Canary | None) -> None:
         """Start or end a canary: one tag of the registered model, so that replicas read aliases and canary together."""
-        with self._talking():
+        with self._translate_mlflow_errors():
             if canary is not None:
-                self._client.set_registered_model_tag(self.model_name, CANARY, canary.to_json())
-            elif CANARY in self._client.get_registered_model(self.model_name).tags:
-                self._client.delete_registered_model_tag(self.model_name, CANARY)
+                self._client.set_registered_model_tag(self.model_name, CANARY_TAG, canary.to_json())
+            elif CANARY_TAG in self._client.get_registered_model(self.model_name).tags:
+                self._client.delete_registered_model_tag(self.model_name, CANARY_TAG)
 
     def set_schema(self, schema: str) -> None:
         """Declare the features that callers send, by their hash: replicas take no champion with others."""
-        with self._talking():
-            self._client.set_registered_model_tag(self.model_name, SCHEMA, schema)
+        with self._translate_mlflow_errors():
+            self._client.set_registered_model_tag(self.model_name, SCHEMA_TAG, schema)
 
     def open_move(self, move: Move) -> str:
         """Enter a move that is about to be made; returns its id."""
@@ -84,33 +84,33 @@ class Ledger:
             "actor": move.actor,
             "gates": json.dumps(dict(move.gates)),
         }
-        with self._talking():
+        with self._translate_mlflow_errors():
             name = f"{move.kind}: {move.former or 'none'} to {move.to}"
             return self._client.create_run(
-                self._experiment(EXPERIMENT), run_name=name, tags=tags
+                self._experiment(PROMOTIONS_EXPERIMENT), run_name=name, tags=tags
             ).info.run_id
 
     def log_report(self, episode: str, page: str) -> None:
         """Keep the report of a drift episode, an HTML page, as a run of its own."""
         tags = {"model": self.model_name, "episode": episode}
-        with self._talking():
+        with self._translate_mlflow_errors():
             run = self._client.create_run(
-                self._experiment(REPORTS), run_name=f"drift {episode}", tags=tags
+                self._experiment(DRIFT_REPORTS_EXPERIMENT), run_name=f"drift {episode}", tags=tags
             )
             self._client.log_text(run.info.run_id, page, "drift.html")
             self._client.set_terminated(run.info.run_id)
 
     def close_move(self, move: str, done: bool) -> None:
         """Say how a move ended."""
-        with self._talking():
+        with self._translate_mlflow_errors():
             self._client.set_terminated(move, "FINISHED" if done else "FAILED")
 
     def moves(self, most: int | None = None) -> list[Move]:
         """The ledger, or the latest `most` entries of it, latest first."""
         states: dict[str, Any] = {"FINISHED": "done", "FAILED": "failed"}
         found, token = [], None
-        with self._talking():
-            experiment = self._experiment(EXPERIMENT)
+        with self._translate_mlflow_errors():
+            experiment = self._experiment(PROMOTIONS_EXPERIMENT)
             while True:
                 page = self._client.search_runs(
                     [experiment],
@@ -150,7 +150,7 @@ class Ledger:
     @contextmanager
     def _holding(self, name: str, actor: str) -> Iterator[None]:
         owner = uuid.uuid4().hex[:8]
-        with self._talking():
+        with self._translate_mlflow_errors():
             for _ in range(2):
                 try:
                     self._client.create_registered_model(
@@ -175,7 +175,7 @@ class Ledger:
         with suppress(MlflowException):  # it has been let go meanwhile
             held = self._client.get_registered_model(name)
             age = time.time() - (held.creation_timestamp or 0) / 1000
-            if age < LOCK_S:
+            if age < LOCK_TIMEOUT_S:
                 raise RegistryError(
                     f"another promotion is under way (by {held.tags.get('actor')}, for {age:.0f} s): look at `vigil models`, "
                     "then try again"
@@ -196,7 +196,7 @@ class Ledger:
         return self._client.create_experiment(name, artifact_location=location)
 
     @contextmanager
-    def _talking(self) -> Iterator[None]:
+    def _translate_mlflow_errors(self) -> Iterator[None]:
         """Tell a server that is away from one that refuses."""
         try:
             yield
@@ -215,6 +215,6 @@ class Ledger:
 def read_canary(tags: Mapping[str, str]) -> Canary | None:
     """The canary that the tags of a registered model describe; one that nobody can read is none."""
     try:
-        return Canary.from_json(tags[CANARY]) if CANARY in tags else None
+        return Canary.from_json(tags[CANARY_TAG]) if CANARY_TAG in tags else None
     except (ValueError, TypeError, LookupError):
         return None

@@ -13,13 +13,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from train.registry.canary import Canary, Steps
+from train.registry.canary import Canary, CanarySteps
 from vigil.errors import RegistryError
 
-Kind = Literal[
+MoveKind = Literal[
     "promote", "rollback", "canary", "canary stopped", "outside"
 ]  # outside: an alias that was moved by other means
-MOVES = ("promote", "rollback", "outside")  # kinds that move the champion
+CHAMPION_MOVES = ("promote", "rollback", "outside")  # kinds that move the champion
 
 
 class GateFailed(RegistryError):
@@ -30,7 +30,7 @@ class GateFailed(RegistryError):
 class Move:
     """One entry of the ledger; `former` and `to` are versions, `at` is Unix seconds."""
 
-    kind: Kind
+    kind: MoveKind
     former: str
     to: str
     digest: str
@@ -68,7 +68,7 @@ class Promotable(Protocol):
     def exclusive(self, actor: str) -> AbstractContextManager[None]: ...
 
 
-def promote(
+def promote_version(
     registry: Promotable,
     version: str,
     *,
@@ -85,7 +85,7 @@ def promote(
     """
     target = registry.get(version)
     with registry.exclusive(actor):
-        settle(registry)
+        settle_moves(registry)
         former = registry.aliases().get("champion", "")
         _check_gate(target, force=force or target.version == former)
         if former and not new_schema and not same_schema(target, registry.get(former)):
@@ -99,10 +99,10 @@ def promote(
         )
 
 
-def rollback(registry: Promotable, *, reason: str, actor: str, to: str | None = None) -> str:
+def roll_back(registry: Promotable, *, reason: str, actor: str, to: str | None = None) -> str:
     """Make `to`, or the version before the champion, champion again; ends a canary. Returns the version."""
     with registry.exclusive(actor):
-        settle(registry)
+        settle_moves(registry)
         aliases = registry.aliases()
         version = to or aliases.get("previous")
         if version is None:
@@ -160,7 +160,7 @@ def same_schema(one: _Version, other: _Version) -> bool:
 def start_canary(
     registry: Promotable,
     version: str,
-    steps: Steps,
+    steps: CanarySteps,
     *,
     reason: str,
     actor: str,
@@ -174,7 +174,7 @@ def start_canary(
     target = registry.get(version)
     _check_gate(target, force=force)
     with registry.exclusive(actor):
-        settle(registry)
+        settle_moves(registry)
         champion, running = registry.aliases().get("champion"), registry.canary()
         if champion is None or champion == target.version:
             raise RegistryError(
@@ -202,7 +202,7 @@ def start_canary(
 def stop_canary(registry: Promotable, canary: Canary, *, reason: str, actor: str) -> None:
     """Send everybody back to the champion; does nothing when this canary has ended already."""
     with registry.exclusive(actor):
-        settle(registry)
+        settle_moves(registry)
         if registry.canary() == canary:
             _stop(registry, canary, reason, actor)
 
@@ -216,7 +216,7 @@ def _stop(registry: Promotable, canary: Canary, reason: str, actor: str) -> None
     registry.close_move(entry, done=True)
 
 
-def settle(registry: Promotable) -> None:
+def settle_moves(registry: Promotable) -> None:
     """Close what crashed promoters left open, and enter what was moved by other means; call it within `exclusive`.
 
     Like every move, the one that is entered is opened first, and entries are closed after the aliases are right: a crash in
@@ -230,7 +230,7 @@ def settle(registry: Promotable) -> None:
         for move in moves
         if move.state == "done" or (move.state == "open" and _made(move, champion, canary))
     }
-    last = next((move for move in moves if move.kind in MOVES and move.id in made), None)
+    last = next((move for move in moves if move.kind in CHAMPION_MOVES and move.id in made), None)
     former, known = (last.former, last.to) if last else ("", "")
     closing = [(move.id, move.id in made) for move in left]
     if champion and champion != known:
@@ -247,17 +247,24 @@ def settle(registry: Promotable) -> None:
 
 
 def _made(move: Move, champion: str, canary: Canary | None) -> bool:
-    if move.kind in MOVES:
+    if move.kind in CHAMPION_MOVES:
         return champion == move.to
     tried = move.to if move.kind == "canary" else move.former
     return (canary is not None and canary.version == tried) == (move.kind == "canary")
 
 
-def history(registry: Promotable, most: int | None = None) -> list[Move]:
+def completed_moves(registry: Promotable, most: int | None = None) -> list[Move]:
     """Every entry that was carried out, latest first; those among the latest `most` when that is given."""
     return [move for move in registry.moves(most) if move.state == "done"]
 
 
 def champion_at(registry: Promotable, at: float) -> Move | None:
     """The move that made the champion of the time `at` (Unix seconds), or None before the first."""
-    return next((move for move in history(registry) if move.kind in MOVES and move.at <= at), None)
+    return next(
+        (
+            move
+            for move in completed_moves(registry)
+            if move.kind in CHAMPION_MOVES and move.at <= at
+        ),
+        None,
+    )

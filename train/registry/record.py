@@ -25,13 +25,13 @@ from train.table.dataset import Fingerprint
 from train.table.source import is_s3
 
 EXAMPLE_ROWS = 4
-MOST_VALUE = (
+MAX_PARAMETER_CHARACTERS = (
     500  # characters of one parameter: MLflow's own limit is larger, but its pages show no more
 )
-DIGEST = 32  # MLflow refuses more than 36 characters
+MAX_DIGEST_CHARACTERS = 32  # MLflow refuses more than 36 characters
 
 
-def record(
+def record_run(
     candidate: Candidate, bundle: Path, experiment: str, tags: Mapping[str, str], about: str
 ) -> tuple[str, str, str]:
     """One run in `experiment`, described as `about`, with the bundle of the folder `bundle`; returns its id, and URI and id of
@@ -46,7 +46,10 @@ def record(
         experiment_id=experiment, tags={**more, **tags}, description=about
     ) as run:
         mlflow.log_params(
-            {key: str(value)[:MOST_VALUE] for key, value in flat(candidate.params).items()}
+            {
+                key: str(value)[:MAX_PARAMETER_CHARACTERS]
+                for key, value in flatten_parameters(candidate.params).items()
+            }
         )
         mlflow.log_metrics(dict(candidate.metrics))
         mlflow.log_dict(dict(candidate.gate), "gate.json")
@@ -65,12 +68,12 @@ def record(
     return run.info.run_id, model.model_uri, model.model_id
 
 
-def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten_parameters(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Groups of parameters as dotted names, `{"forest": {"seed": 0}}` as `forest.seed`; what is not set is left out."""
     found: dict[str, Any] = {}
     for key, value in params.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
+            found |= flatten_parameters(value, f"{prefix}{key}.")
         elif value is not None and value != "":
             found[f"{prefix}{key}"] = value
     return found
@@ -85,7 +88,8 @@ def _log_data(path: str, used: Fingerprint, names: tuple[str, ...]) -> None:
         source = resolve_dataset_source(path if is_s3(path) else Path(path).as_uri())
     columns = Schema([ColSpec("double", name) for name in names])
     mlflow.log_input(
-        MetaDataset(source, Path(path).name, used.digest[:DIGEST], columns), context="training"
+        MetaDataset(source, Path(path).name, used.digest[:MAX_DIGEST_CHARACTERS], columns),
+        context="training",
     )
     mlflow.log_dict({"path": path, **asdict(used)}, "data.json")
 

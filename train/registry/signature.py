@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from vigil.errors import BundleError, VigilError
 
-TAG = "signature"
-KMS = "awskms:///"
-SIGNS = b"vigil bundle 1\n"  # what is signed is this and the digest: a signature of something else is none of a bundle
+SIGNATURE_TAG = "signature"
+KMS_SCHEME = "awskms:///"
+SIGNED_PREFIX = b"vigil bundle 1\n"  # what is signed is this and the digest: a signature of something else is none of a bundle
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
 
 
@@ -29,7 +29,7 @@ class SigningFailed(VigilError):
     """The key cannot be used."""
 
 
-def new_key(path: Path) -> str:
+def create_signing_key(path: Path) -> str:
     """Make an Ed25519 key: the private part at `path`, readable by its owner, the public one beside it as `.pub`.
 
     Returns the key's id. Raises SigningFailed when there is one already.
@@ -47,11 +47,11 @@ def new_key(path: Path) -> str:
     return key_id(key.public_key())
 
 
-def sign(digest: str, key: str) -> str:
+def sign_digest(digest: str, key: str) -> str:
     """The signature `ID:BASE64` of a bundle's digest by `key`, a file or `awskms:///KEY`. Raises SigningFailed."""
-    message = SIGNS + digest.encode()
-    if key.startswith(KMS):
-        public, signature = _kms_sign(key.removeprefix(KMS), message)
+    message = SIGNED_PREFIX + digest.encode()
+    if key.startswith(KMS_SCHEME):
+        public, signature = _kms_sign(key.removeprefix(KMS_SCHEME), message)
     else:
         try:
             private = serialization.load_pem_private_key(Path(key).read_bytes(), None)
@@ -127,7 +127,7 @@ class Trust:
                 f"the version is signed by {signer[:16]!r}, which is not trusted here"
             )
         try:
-            raw, message = base64.b64decode(encoded, validate=True), SIGNS + digest.encode()
+            raw, message = base64.b64decode(encoded, validate=True), SIGNED_PREFIX + digest.encode()
             if isinstance(public, ed25519.Ed25519PublicKey):
                 public.verify(raw, message)
             else:

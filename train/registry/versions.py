@@ -30,10 +30,10 @@ from train.model import bundle as bundles
 from train.model.bundle import ModelBundle
 from train.registry.cache import BundleCache
 from train.registry.canary import Canary
-from train.registry.describe import ABOUT, describe
-from train.registry.ledger import SCHEMA, Ledger, read_canary
-from train.registry.signature import TAG as SIGNATURE
-from train.registry.signature import Trust, sign
+from train.registry.describe import MODEL_DESCRIPTION, describe_version
+from train.registry.ledger import SCHEMA_TAG, Ledger, read_canary
+from train.registry.signature import SIGNATURE_TAG as SIGNATURE
+from train.registry.signature import Trust, sign_digest
 from vigil.errors import BundleError, RegistryError, RegistryUnavailable
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from train.table.dataset import Fingerprint
     from train.tune import TuneTrial
 
-EXPERIMENT = "vigil-training"
+TRAINING_EXPERIMENT = "vigil-training"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Registry(Ledger):
 
     def get(self, version: str) -> Version:
         """One version by number; raises RegistryError when there is none."""
-        with self._talking():
+        with self._translate_mlflow_errors():
             try:
                 return self._version(
                     self._client.get_model_version(self.model_name, version), with_metrics=True
@@ -136,7 +136,7 @@ class Registry(Ledger):
 
     def versions(self) -> list[Version]:
         """Every version, latest first, with aliases and metrics."""
-        with self._talking():
+        with self._translate_mlflow_errors():
             # Search results carry no aliases: they are on the model.
             try:
                 aliases = self._client.get_registered_model(self.model_name).aliases
@@ -158,7 +158,7 @@ class Registry(Ledger):
 
     def latest(self, most: int) -> list[Version]:
         """The latest `most` versions without aliases and metrics, latest first: one question, however many there are."""
-        with self._talking():
+        with self._translate_mlflow_errors():
             found = self._client.search_model_versions(
                 f"name='{self.model_name}'", max_results=most, order_by=["version_number DESC"]
             )
@@ -166,7 +166,7 @@ class Registry(Ledger):
 
     def of_job(self, job: str) -> Version | None:
         """The version that the training job `job` registered, or None."""
-        with self._talking():
+        with self._translate_mlflow_errors():
             found = self._client.search_model_versions(
                 f"name='{self.model_name}' and tags.job='{job}'"
             )
@@ -174,7 +174,7 @@ class Registry(Ledger):
 
     def gate(self, version: Version) -> dict[str, Any]:
         """The gate verdict that was logged with the version."""
-        with self._talking(), tempfile.TemporaryDirectory() as folder:
+        with self._translate_mlflow_errors(), tempfile.TemporaryDirectory() as folder:
             path = self._client.download_artifacts(version.run_id, "gate.json", folder)
             return json.loads(Path(path).read_text())
 
@@ -189,7 +189,7 @@ class Registry(Ledger):
 
         from train.model.fit import SKOPS_TRUSTED
 
-        with self._talking(), tempfile.TemporaryDirectory() as folder:
+        with self._translate_mlflow_errors(), tempfile.TemporaryDirectory() as folder:
             mlflow.set_tracking_uri(self.tracking_uri)
             found = mlflow.artifacts.download_artifacts(
                 f"models:/{self.model_name}/{version.version}", dst_path=folder
@@ -210,13 +210,13 @@ class Registry(Ledger):
         `promote` refuses it unless it is forced.
         """
         from train.registry.record import (
-            record,
+            record_run,
         )  # not at the top: it brings what a replica does not need
 
         began = time.perf_counter()
-        with self._talking(), tempfile.TemporaryDirectory() as folder:
+        with self._translate_mlflow_errors(), tempfile.TemporaryDirectory() as folder:
             mlflow.set_tracking_uri(self.tracking_uri)
-            digest = bundles.write(candidate.bundle, Path(folder) / "bundle")
+            digest = bundles.write_bundle(candidate.bundle, Path(folder) / "bundle")
             tags = {
                 **candidate.tags,
                 "digest": digest,
@@ -224,15 +224,19 @@ class Registry(Ledger):
                 "schema_hash": candidate.bundle.schema_hash,
             }
             if self._signing_key:
-                tags[SIGNATURE] = sign(digest, self._signing_key)
-            about = describe(
+                tags[SIGNATURE] = sign_digest(digest, self._signing_key)
+            about = describe_version(
                 candidate.bundle,
                 candidate.metrics,
                 candidate.gate,
                 candidate.tags.get("trigger", "manual"),
             )
-            run, uri, model = record(
-                candidate, Path(folder) / "bundle", self._experiment(EXPERIMENT), tags, about
+            run, uri, model = record_run(
+                candidate,
+                Path(folder) / "bundle",
+                self._experiment(TRAINING_EXPERIMENT),
+                tags,
+                about,
             )
             self._ensure_model()
             created = self._client.create_model_version(
@@ -244,7 +248,7 @@ class Registry(Ledger):
 
     def desired(self) -> Desired:
         """What replicas should have: read in one call, so that it is of one moment."""
-        with self._talking():
+        with self._translate_mlflow_errors():
             try:
                 model = self._client.get_registered_model(self.model_name)
             except MlflowException as error:
@@ -260,7 +264,7 @@ class Registry(Ledger):
         champion, challenger, schema = (
             found.get("champion"),
             found.get("challenger"),
-            model.tags.get(SCHEMA, ""),
+            model.tags.get(SCHEMA_TAG, ""),
         )
         if canary is None or champion is None or canary.champion != champion.version:
             return Desired(champion, challenger, schema=schema)
@@ -269,7 +273,7 @@ class Registry(Ledger):
     def _known(self, version: str) -> Version:
         """A version without metrics; what replicas need of it never changes."""
         if version not in self._versions:
-            with self._talking():
+            with self._translate_mlflow_errors():
                 self._versions[version] = self._version(
                     self._client.get_model_version(self.model_name, version)
                 )
@@ -284,7 +288,7 @@ class Registry(Ledger):
         self._trust.check(version.digest, version.tags.get(SIGNATURE))
 
         def download(folder: Path) -> Path:
-            with self._talking():
+            with self._translate_mlflow_errors():
                 listed = {
                     file.path: file.file_size or 0
                     for file in self._client.list_artifacts(version.run_id, "bundle")
@@ -316,7 +320,7 @@ class Registry(Ledger):
 
     def _ensure_model(self) -> None:
         try:
-            self._client.create_registered_model(self.model_name, description=ABOUT)
+            self._client.create_registered_model(self.model_name, description=MODEL_DESCRIPTION)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -16,7 +16,7 @@ from serve.model.shadow import MAX_SHADOW_ROWS, Shadow
 from tests.serve.service import DOORS, INFER, Service
 from train.model.bundle import ModelBundle
 from train.model.forest import CompiledForest
-from train.registry.canary import Canary, steps
+from train.registry.canary import Canary, parse_canary_steps
 from vigil.errors import RegistryError
 
 ROW = [10.0, 10.0, 10.0, 10.0]
@@ -114,7 +114,7 @@ async def test_a_version_that_is_named_is_the_one_that_answers(
 
 
 def test_the_share_follows_the_schedule() -> None:
-    plan = Canary("2", "1", 100.0, steps("5:60,25:60"))
+    plan = Canary("2", "1", 100.0, parse_canary_steps("5:60,25:60"))
     assert [plan.share(100.0 + t) for t in (0, 59, 60, 119, 120, 999)] == [
         0.05,
         0.05,
@@ -136,7 +136,7 @@ def test_the_share_follows_the_schedule() -> None:
 )
 def test_steps_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(RegistryError, match="canary steps"):
-        steps(text)
+        parse_canary_steps(text)
 
 
 async def test_the_shadow_scores_a_sample_of_the_champions_rows(

@@ -43,7 +43,7 @@ class Versions:
         self.hangs.set()
         self.fetched: list[str] = []
         self.store = store
-        self.digests = {v: bundles.write(bundle, store / v) for v, bundle in known.items()}
+        self.digests = {v: bundles.write_bundle(bundle, store / v) for v, bundle in known.items()}
 
     def version(self, number: str) -> Version | None:
         return Version(number, "run", self.digests[number], 0.0) if number else None
@@ -71,7 +71,7 @@ class Versions:
                 raise RegistryUnavailable("away")
             if version.version in self.damaged:
                 raise BundleError("damaged")
-            bundles.write(self.known[version.version], folder / "bundle")
+            bundles.write_bundle(self.known[version.version], folder / "bundle")
             return folder / "bundle"
 
         return BundleCache(cache).get(version.digest, download)

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.ensemble import IsolationForest
 
 from train.model import bundle as bundles
-from train.model.bundle import FILES, ModelBundle
+from train.model.bundle import BUNDLE_FILES, ModelBundle
 from vigil.errors import BundleError
 
 Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
@@ -29,7 +29,7 @@ few = settings(
 def written(model: Models, tmp_path: Path) -> tuple[Path, str]:
     """A fresh bundle's folder and digest."""
     folder = tmp_path / "bundle"
-    return folder, bundles.write(model(0)[1], folder)
+    return folder, bundles.write_bundle(model(0)[1], folder)
 
 
 def edit(folder: Path, name: str, **changes: Any) -> None:
@@ -69,33 +69,33 @@ def assert_same(found: ModelBundle, expected: ModelBundle) -> None:
 
 def test_a_bundle_comes_back_as_it_was_written(model: Models, written: tuple[Path, str]) -> None:
     folder, digest = written
-    assert {file.name for file in folder.iterdir()} == set(FILES)
-    assert_same(bundles.read(folder, digest), model(0)[1])
-    assert_same(bundles.read(folder, None), model(0)[1])
+    assert {file.name for file in folder.iterdir()} == set(BUNDLE_FILES)
+    assert_same(bundles.read_bundle(folder, digest), model(0)[1])
+    assert_same(bundles.read_bundle(folder, None), model(0)[1])
 
 
 def test_the_digest_is_of_the_content_alone(
     model: Models, written: tuple[Path, str], tmp_path: Path
 ) -> None:
     assert (
-        bundles.write(model(0)[1], tmp_path / "again")
+        bundles.write_bundle(model(0)[1], tmp_path / "again")
         == written[1]
-        == bundles.digest(tmp_path / "again")
+        == bundles.bundle_digest(tmp_path / "again")
     )
-    assert bundles.write(model(1)[1], tmp_path / "other") != written[1]
+    assert bundles.write_bundle(model(1)[1], tmp_path / "other") != written[1]
 
 
 @few
-@given(name=st.sampled_from(FILES), position=st.integers(0, 2**20), bit=st.integers(0, 7))
+@given(name=st.sampled_from(BUNDLE_FILES), position=st.integers(0, 2**20), bit=st.integers(0, 7))
 def test_any_flipped_bit_changes_the_digest_and_is_refused(
     written: tuple[Path, str], name: str, position: int, bit: int
 ) -> None:
     folder, digest = written
     before = flip(folder / name, position, bit)
     try:
-        assert bundles.digest(folder) != digest
+        assert bundles.bundle_digest(folder) != digest
         with pytest.raises(BundleError, match="refuse to load"):
-            bundles.read(folder, digest)
+            bundles.read_bundle(folder, digest)
     finally:
         (folder / name).write_bytes(before)
 
@@ -127,33 +127,33 @@ def to_folder(file: Path) -> None:
     ],
     ids=["missing", "truncated", "empty", "junk", "symlink", "folder"],
 )
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", BUNDLE_FILES)
 def test_a_damaged_file_is_refused_whatever_the_digest(
     written: tuple[Path, str], name: str, damage: Callable[[Path], None], said: str
 ) -> None:
     damage(written[0] / name)
     with pytest.raises(BundleError, match=said.format(name)):
-        bundles.read(written[0], None)
+        bundles.read_bundle(written[0], None)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", BUNDLE_FILES)
 def test_a_file_over_its_limit_is_refused_unread(
     written: tuple[Path, str], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = "MAX_JSON_BYTES" if name.endswith(".json") else "MAX_ARRAY_BYTES"
     alike = [file.stat().st_size for file in written[0].glob(f"*{Path(name).suffix}")]
     monkeypatch.setattr(bundles, limit, max(alike))
-    bundles.read(written[0], written[1])
+    bundles.read_bundle(written[0], written[1])
     with (written[0] / name).open("ab") as file:
         file.write(b" " * max(alike))
     with pytest.raises(BundleError, match=f"{name} has [0-9]+ bytes, the limit is {max(alike)}"):
-        bundles.read(written[0], None)
+        bundles.read_bundle(written[0], None)
 
 
 def test_a_file_too_many_is_refused(written: tuple[Path, str]) -> None:
     (written[0] / "model.pkl").write_bytes(b"")
     with pytest.raises(BundleError, match=r"should not have: model\.pkl"):
-        bundles.read(*written)
+        bundles.read_bundle(*written)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_file_too_many_is_refused(written: tuple[Path, str]) -> None:
 def test_a_place_without_bundle_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "place")
     with pytest.raises(BundleError, match="lacks"):
-        bundles.read(tmp_path / "place", None)
+        bundles.read_bundle(tmp_path / "place", None)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_values_that_no_bundle_has_are_refused(
 ) -> None:
     edit(written[0], name, **changes)
     with pytest.raises(BundleError, match=said):
-        bundles.read(written[0], None)
+        bundles.read_bundle(written[0], None)
 
 
 @pytest.mark.parametrize("off", [1e-6, -1e-6])
@@ -204,7 +204,7 @@ def test_golden_rows_that_score_otherwise_are_refused(
     scores[-1] += off
     edit(written[0], "golden.json", scores=scores)
     with pytest.raises(BundleError, match=r"golden rows score 1\.00e-06 away"):
-        bundles.read(written[0], None)
+        bundles.read_bundle(written[0], None)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_reference_that_does_not_fit_is_refused(
 ) -> None:
     edit_array(written[0], "reference.safetensors", **changes)
     with pytest.raises(BundleError, match=said):
-        bundles.read(written[0], None)
+        bundles.read_bundle(written[0], None)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_forest_that_is_none_is_refused(
 ) -> None:
     edit_array(written[0], "forest.safetensors", **{array: value})
     with pytest.raises(BundleError, match=said):
-        bundles.read(written[0], None)
+        bundles.read_bundle(written[0], None)
 
 
 def test_another_forest_is_refused_by_its_golden_rows(
@@ -249,7 +249,7 @@ def test_another_forest_is_refused_by_its_golden_rows(
 ) -> None:
     edit_array(written[0], "forest.safetensors", length=model(0)[1].forest.length[::-1].copy())
     with pytest.raises(BundleError, match="golden rows score"):
-        bundles.read(written[0], None)
+        bundles.read_bundle(written[0], None)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_values_of_another_kind_are_refused(
 ) -> None:
     edit(written[0], name, **changes)
     with pytest.raises(BundleError):
-        bundles.read(written[0], None)
+        bundles.read_bundle(written[0], None)
 
 
 @pytest.mark.parametrize(
@@ -278,4 +278,4 @@ def test_values_of_another_kind_are_refused(
 def test_json_of_another_form_is_refused(written: tuple[Path, str], name: str, text: str) -> None:
     (written[0] / name).write_text(text)
     with pytest.raises(BundleError):
-        bundles.read(written[0], None)
+        bundles.read_bundle(written[0], None)

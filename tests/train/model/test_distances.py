@@ -41,5 +41,5 @@ def test_the_memory_of_a_stream_is_found(memory: float) -> None:
     series = np.asarray(lfilter([1.0], [1, -memory], noise))
     lags = memory ** np.arange(1, 500)
     exact = 1 + 2 * float(np.sum(2 / np.pi * np.arcsin(lags)))
-    assert distances.memory(series) == pytest.approx(exact, rel=0.12)
-    assert distances.memory(np.ones(100)) == 1.0
+    assert distances.autocorrelation_time(series) == pytest.approx(exact, rel=0.12)
+    assert distances.autocorrelation_time(np.ones(100)) == 1.0

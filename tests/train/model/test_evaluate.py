@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from train.model.evaluate import PLANTED_SHIFT, evaluate, plant
+from train.model.evaluate import PLANTED_SHIFT, evaluate, plant_anomalies
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.table.table import Table
@@ -31,7 +31,7 @@ def forest(rows: Floats) -> CompiledForest:
 @pytest.mark.parametrize(("d", "moved"), [(1, 1), (4, 1), (8, 2), (19, 5)])
 def test_planting_moves_a_quarter_of_the_features_by_six_spreads(d: int, moved: int) -> None:
     still, scale = np.zeros((30, d)), np.arange(1.0, d + 1)
-    planted = plant(still, scale, most=20)
+    planted = plant_anomalies(still, scale, most=20)
     assert planted.shape == (20, d)
     assert ((planted != 0).sum(axis=1) == moved).all()
     assert np.isin(np.abs(planted) / scale, (0, PLANTED_SHIFT)).all()

@@ -18,7 +18,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.ensemble._iforest import _average_path_length
 
 from tests.running import ROOT
-from train.model.fit import fit_part, merge
+from train.model.fit import fit_part, merge_forests
 from train.model.forest import BATCH_ROWS, LEAF, ROWS_PER_THREAD, CompiledForest, set_threshold
 from train.table.dataset import read_table
 from vigil.arrays import Floats
@@ -258,7 +258,7 @@ def test_a_merged_forest_is_a_plain_forest_of_all_trees(
     expected = np.exp2(
         np.average([np.log2(-part.score_samples(X)) for part in parts], axis=0, weights=trees)
     )
-    merged = merge(parts)
+    merged = merge_forests(parts)
     assert type(merged) is IsolationForest
     assert merged.n_estimators == len(merged.estimators_) == sum(trees)
     np.testing.assert_allclose(-merged.score_samples(X), expected, atol=1e-12)
@@ -275,7 +275,7 @@ def test_parts_that_differ_are_not_merged(columns: int, max_samples: int) -> Non
         fit_part(X[:, :columns], trees=2, max_samples=max_samples, max_features=1.0, seed=1),
     ]
     with pytest.raises(ValueError, match="parts differ"):
-        merge(parts)
+        merge_forests(parts)
 
 
 @pytest.mark.parametrize("trees", [1, 7, 23, 100])

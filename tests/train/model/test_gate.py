@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from train.model.gate import Verdict, judge
+from train.model.gate import GateVerdict, judge_challenger
 from train.settings import TrainSettings
 
 SETTINGS = TrainSettings(alert_rate=0.01, alert_band=4, min_planted_auroc=0.7, auroc_tolerance=0.25)
 GOOD = {"alert_rate": 0.01, "planted_auroc": 0.95, "auroc": 0.9}
 
 
-def failed(verdict: Verdict) -> list[str]:
+def failed(verdict: GateVerdict) -> list[str]:
     return [check.name for check in verdict.checks if not check.passed]
 
 
@@ -33,7 +33,7 @@ def failed(verdict: Verdict) -> list[str]:
 def test_a_first_model_is_judged_by_its_own_metrics_only(
     change: dict[str, float], failing: list[str]
 ) -> None:
-    verdict = judge(GOOD | change, None, SETTINGS)
+    verdict = judge_challenger(GOOD | change, None, SETTINGS)
     assert [check.name for check in verdict.checks] == ["alert_rate", "planted_auroc"]
     assert failed(verdict) == failing
     assert verdict.passed == (not failing)
@@ -59,7 +59,7 @@ def test_a_first_model_is_judged_by_its_own_metrics_only(
 def test_a_challenger_is_also_judged_against_the_champion(
     change: dict[str, float], champion: dict[str, float], failing: list[str]
 ) -> None:
-    verdict = judge(GOOD | change, GOOD | champion, SETTINGS)
+    verdict = judge_challenger(GOOD | change, GOOD | champion, SETTINGS)
     assert failed(verdict) == failing
     assert verdict.passed == (not failing)
 
@@ -68,7 +68,9 @@ def test_a_challenger_is_also_judged_against_the_champion(
 def test_auroc_is_compared_only_where_both_have_it(unlabelled: str) -> None:
     bare = {name: value for name, value in GOOD.items() if name != "auroc"}
     verdict = (
-        judge(bare, GOOD, SETTINGS) if unlabelled == "challenger" else judge(GOOD, bare, SETTINGS)
+        judge_challenger(bare, GOOD, SETTINGS)
+        if unlabelled == "challenger"
+        else judge_challenger(GOOD, bare, SETTINGS)
     )
     assert [check.name for check in verdict.checks][2:] == [
         "planted_auroc_vs_champion",
@@ -77,9 +79,9 @@ def test_auroc_is_compared_only_where_both_have_it(unlabelled: str) -> None:
 
 
 def test_the_reason_is_what_decided() -> None:
-    refused = judge(GOOD | {"planted_auroc": 0.5}, None, SETTINGS)
+    refused = judge_challenger(GOOD | {"planted_auroc": 0.5}, None, SETTINGS)
     assert refused.reason == "planted_auroc 0.5000 is below 0.7000, the least for any model"
-    assert "alert_rate 0.0100 is within 0.0400" in judge(GOOD, None, SETTINGS).reason
+    assert "alert_rate 0.0100 is within 0.0400" in judge_challenger(GOOD, None, SETTINGS).reason
     written = json.loads(json.dumps(refused.to_json()))
     assert (written["passed"], written["reason"]) == (False, refused.reason)
     assert written["checks"][1] | {"sentence": ""} == {
@@ -108,16 +110,16 @@ def test_the_reason_is_what_decided() -> None:
 def test_each_gate_decides_on_its_boundary_and_after_drift_only_if_it_still_should(
     name: str, good: float, bad: float, always: bool
 ) -> None:
-    assert failed(judge(GOOD | {name: good}, GOOD, SETTINGS)) == []
-    assert failed(judge(GOOD | {name: bad}, GOOD, SETTINGS)) == [name]
-    assert failed(judge(GOOD | {name: bad}, GOOD, SETTINGS, drifted=True)) == (
+    assert failed(judge_challenger(GOOD | {name: good}, GOOD, SETTINGS)) == []
+    assert failed(judge_challenger(GOOD | {name: bad}, GOOD, SETTINGS)) == [name]
+    assert failed(judge_challenger(GOOD | {name: bad}, GOOD, SETTINGS, drifted=True)) == (
         [name] if always else []
     )
-    assert failed(judge(GOOD | {name: float("nan")}, GOOD, SETTINGS)) == [name]
+    assert failed(judge_challenger(GOOD | {name: float("nan")}, GOOD, SETTINGS)) == [name]
 
 
 def test_the_verdict_is_read_in_one_screen() -> None:
-    lines = judge(GOOD | {"row_us": 9000.0}, GOOD, SETTINGS).text().splitlines()
+    lines = judge_challenger(GOOD | {"row_us": 9000.0}, GOOD, SETTINGS).text().splitlines()
     assert lines[0] == "gate failed"
     assert len(lines) < 24
     assert [line for line in lines if line.startswith("FAIL")] == [

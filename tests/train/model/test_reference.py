@@ -9,7 +9,8 @@ import pytest
 from scipy.signal import lfilter
 
 from train.model import reference
-from train.model.reference import MIN_FLOOR, Reference
+from train.model.floors import MIN_FLOOR
+from train.model.reference import Reference
 from vigil.arrays import Floats
 
 NAMES = ("a", "b", "c")
@@ -17,7 +18,9 @@ NAMES = ("a", "b", "c")
 
 def made(X: Floats, **kwargs: Any) -> Reference:
     kwargs = {"window_rows": 1000} | kwargs
-    return reference.build(X, NAMES[: X.shape[1]], np.linspace(0.3, 0.7, len(X)), **kwargs)
+    return reference.build_reference(
+        X, NAMES[: X.shape[1]], np.linspace(0.3, 0.7, len(X)), **kwargs
+    )
 
 
 def iid(rows: int, seed: int = 0) -> Floats:
@@ -31,7 +34,7 @@ def wandering(rows: int) -> Floats:
 def test_floors_are_least_on_independent_rows_and_higher_on_rows_that_wander() -> None:
     still, moving = made(iid(20_000)), made(wandering(20_000))
     np.testing.assert_array_equal(still.floors, MIN_FLOOR)
-    assert still.allowed == 0
+    assert still.max_features_over_floor == 0
     assert (moving.floors > 2 * MIN_FLOOR).all()
     assert (moving.floors <= 1).all()
     assert still.blocks == moving.blocks == 20
@@ -47,7 +50,9 @@ def test_each_feature_has_its_own_floor() -> None:
 def test_on_rows_that_wander_a_share_of_the_features_is_allowed_over_its_floor() -> None:
     X = np.cumsum(np.random.default_rng(0).normal(size=(4000, 20)), axis=0)
     names = tuple(f"f{i}" for i in range(20))
-    assert reference.build(X, names, X[:, 0], window_rows=500).allowed >= 3
+    assert (
+        reference.build_reference(X, names, X[:, 0], window_rows=500).max_features_over_floor >= 3
+    )
 
 
 @pytest.mark.parametrize("wild_first", [True, False])
@@ -56,11 +61,11 @@ def test_floors_never_fall_below_those_of_the_prior(wild_first: bool) -> None:
     prior = made(first)
     after = made(second, prior=prior)
     np.testing.assert_array_equal(after.floors, np.maximum(prior.floors, made(second).floors))
-    assert after.allowed >= prior.allowed
+    assert after.max_features_over_floor >= prior.max_features_over_floor
 
 
 def test_a_prior_of_other_features_counts_for_nothing() -> None:
-    prior = reference.build(
+    prior = reference.build_reference(
         wandering(8000), ("x", "y", "z"), np.linspace(0, 1, 8000), window_rows=1000
     )
     np.testing.assert_array_equal(made(iid(8000), prior=prior).floors, made(iid(8000)).floors)
@@ -111,6 +116,10 @@ def test_few_blocks_that_lie_near_by_chance_do_not_lower_the_floors() -> None:
             lfilter([1.0], [1, -0.9], np.random.default_rng(seed).normal(size=(10_000, 3)), axis=0)
         )
         floors.append(
-            float(reference.build(X, ("a", "b", "c"), np.zeros(1), window_rows=1000).alone.min())
+            float(
+                reference.build_reference(
+                    X, ("a", "b", "c"), np.zeros(1), window_rows=1000
+                ).single_feature_floors.min()
+            )
         )
     assert min(floors) > 0.21  # three times the mean distance of such a window

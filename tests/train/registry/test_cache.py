@@ -30,7 +30,7 @@ class Store:
         self.downloads = 0
 
     def digest(self, seed: int) -> str:
-        digest = bundles.write(self.model(seed)[1], self.folder / str(seed))
+        digest = bundles.write_bundle(self.model(seed)[1], self.folder / str(seed))
         (self.folder / str(seed)).rename(self.folder / digest)
         return digest
 
@@ -63,7 +63,7 @@ def test_a_bundle_is_downloaded_once(store: Store, folder: Path) -> None:
     assert ([f.name for f in folder.iterdir()], store.downloads) == ([digest], 1)
 
 
-@pytest.mark.parametrize("name", bundles.FILES)
+@pytest.mark.parametrize("name", bundles.BUNDLE_FILES)
 @pytest.mark.parametrize(
     "tamper",
     [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1])],
@@ -81,8 +81,8 @@ def test_a_torn_bundle_is_never_read_and_replaced(
     with pytest.raises(BundleError, match="away"):
         cache.get(digest, away)
     cache.get(digest, store.bring(digest))
-    assert bundles.digest(folder / digest) == digest
-    assert {f.name for f in folder.iterdir()} == {digest, caches.POINTER}
+    assert bundles.bundle_digest(folder / digest) == digest
+    assert {f.name for f in folder.iterdir()} == {digest, caches.LAST_KNOWN_GOOD_FILE}
 
 
 def test_writers_at_once_leave_one_sound_bundle(store: Store, folder: Path) -> None:
@@ -125,12 +125,20 @@ def test_the_least_recently_used_go_but_never_the_last_known_good(
     cache.remember("1", digests[0])
     get(1, 2.0)
     get(2, 3.0)
-    assert {f.name for f in folder.iterdir()} == {digests[0], digests[2], caches.POINTER}
+    assert {f.name for f in folder.iterdir()} == {
+        digests[0],
+        digests[2],
+        caches.LAST_KNOWN_GOOD_FILE,
+    }
     left = folder / ".download-died"
     left.mkdir()
     os.utime(left, (0, 0))
     cache.get(digests[3], store.bring(digests[3]))
-    assert {f.name for f in folder.iterdir()} == {digests[0], digests[3], caches.POINTER}
+    assert {f.name for f in folder.iterdir()} == {
+        digests[0],
+        digests[3],
+        caches.LAST_KNOWN_GOOD_FILE,
+    }
 
 
 def test_the_last_known_good_comes_back(store: Store, folder: Path, model: Models) -> None:
@@ -149,7 +157,7 @@ def test_the_last_known_good_comes_back(store: Store, folder: Path, model: Model
 )
 def test_a_damaged_note_names_no_bundle(folder: Path, note: str) -> None:
     folder.mkdir()
-    (folder / caches.POINTER).write_text(note)
+    (folder / caches.LAST_KNOWN_GOOD_FILE).write_text(note)
     assert BundleCache(folder).last_known_good() is None
 
 

@@ -18,10 +18,10 @@ from train.registry.promotion import (
     GateFailed,
     Move,
     champion_at,
-    history,
-    promote,
-    rollback,
-    settle,
+    completed_moves,
+    promote_version,
+    roll_back,
+    settle_moves,
     start_canary,
     stop_canary,
 )
@@ -131,8 +131,8 @@ class Shelf:
 
 def assert_one_story(shelf: Shelf) -> None:
     """After settling aliases, canary and ledger say the same, and settling again changes nothing."""
-    settle(shelf)
-    moves = [m for m in history(shelf) if m.kind in promotion.MOVES]
+    settle_moves(shelf)
+    moves = [m for m in completed_moves(shelf) if m.kind in promotion.CHAMPION_MOVES]
     assert all(m.state != "open" for m in shelf.entries)
     assert (moves[0].to if moves else "") == shelf.alias.get("champion", "")
     if moves:
@@ -142,10 +142,10 @@ def assert_one_story(shelf: Shelf) -> None:
         assert later.former == earlier.to
     if shelf.trial is not None:
         assert shelf.trial.champion == shelf.alias["champion"] != shelf.trial.version
-        assert history(shelf)[0].kind == "canary"
-        assert history(shelf)[0].to == shelf.trial.version
+        assert completed_moves(shelf)[0].kind == "canary"
+        assert completed_moves(shelf)[0].to == shelf.trial.version
     before = (dict(shelf.alias), shelf.trial, shelf.schema, shelf.moves())
-    settle(shelf)
+    settle_moves(shelf)
     assert before == (shelf.alias, shelf.trial, shelf.schema, shelf.moves())
 
 
@@ -172,13 +172,15 @@ class Promoters(RuleBasedStateMachine):
     )
     def promote(self, version: str, dies_after: int | None, new_schema: bool) -> None:
         self._attempt(
-            lambda: promote(self.shelf, version, reason="r", actor="a", new_schema=new_schema),
+            lambda: promote_version(
+                self.shelf, version, reason="r", actor="a", new_schema=new_schema
+            ),
             dies_after,
         )
 
     @rule(to=st.none() | st.sampled_from(VERSIONS), dies_after=st.none() | st.integers(1, 16))
     def rollback(self, to: str | None, dies_after: int | None) -> None:
-        self._attempt(lambda: rollback(self.shelf, reason="r", actor="a", to=to), dies_after)
+        self._attempt(lambda: roll_back(self.shelf, reason="r", actor="a", to=to), dies_after)
 
     @rule(version=st.sampled_from(VERSIONS), dies_after=st.none() | st.integers(1, 10))
     def start_canary(self, version: str, dies_after: int | None) -> None:
@@ -200,7 +202,7 @@ class Promoters(RuleBasedStateMachine):
 
     @rule(dies_after=st.integers(1, 12))
     def die_while_settling(self, dies_after: int) -> None:
-        self._attempt(lambda: settle(self.shelf), dies_after)
+        self._attempt(lambda: settle_moves(self.shelf), dies_after)
 
     @rule()
     def look(self) -> None:
@@ -214,19 +216,19 @@ TestPromoters.settings = settings(max_examples=150, stateful_step_count=20, dead
 @pytest.fixture
 def shelf() -> Shelf:
     made = Shelf()
-    promote(made, "1", reason="first", actor="ann")
+    promote_version(made, "1", reason="first", actor="ann")
     return made
 
 
 def test_promotions_and_rollbacks_chain(shelf: Shelf) -> None:
     with pytest.raises(RegistryError, match="no former champion"):
-        rollback(shelf, reason="", actor="")
-    promote(shelf, "2", reason="", actor="")
-    assert promote(shelf, "2", reason="again", actor="") == "2"
-    assert rollback(shelf, reason="bad", actor="") == "1"
-    assert rollback(shelf, reason="good", actor="") == "2"
-    assert rollback(shelf, reason="further", actor="", to="3") == "3"
-    assert [(m.former, m.to) for m in history(shelf)] == [
+        roll_back(shelf, reason="", actor="")
+    promote_version(shelf, "2", reason="", actor="")
+    assert promote_version(shelf, "2", reason="again", actor="") == "2"
+    assert roll_back(shelf, reason="bad", actor="") == "1"
+    assert roll_back(shelf, reason="good", actor="") == "2"
+    assert roll_back(shelf, reason="further", actor="", to="3") == "3"
+    assert [(m.former, m.to) for m in completed_moves(shelf)] == [
         ("2", "3"),
         ("1", "2"),
         ("2", "1"),
@@ -242,16 +244,18 @@ def test_whatever_the_step_a_promoter_dies_at_the_next_one_knows_what_was_made(
 ) -> None:
     shelf.left = dies_after
     try:
-        promote(shelf, "2", reason="", actor="ann")
+        promote_version(shelf, "2", reason="", actor="ann")
     except Killed:
         with pytest.raises(RegistryError, match="by ann"):
-            promote(shelf, "3", reason="", actor="bob")
+            promote_version(shelf, "3", reason="", actor="bob")
     shelf.left, shelf.holder = None, None
     champion, moved_at = shelf.alias["champion"], shelf.clock
-    rollback(shelf, reason="", actor="bob") if champion == "2" else promote(
+    roll_back(shelf, reason="", actor="bob") if champion == "2" else promote_version(
         shelf, "2", reason="", actor="bob"
     )
-    assert [m.to for m in history(shelf)] == (["1", "2", "1"] if champion == "2" else ["2", "1"])
+    assert [m.to for m in completed_moves(shelf)] == (
+        ["1", "2", "1"] if champion == "2" else ["2", "1"]
+    )
     found = champion_at(shelf, moved_at)
     assert found is not None
     assert found.to == champion
@@ -262,28 +266,28 @@ def test_a_settler_may_die_at_any_step_too(dies_after: int) -> None:
     for settler_dies_after in range(1, 16):
         shelf = Shelf()
         for version in ("1", "2"):
-            promote(shelf, version, reason="", actor="")
+            promote_version(shelf, version, reason="", actor="")
         start_canary(shelf, "3", STEPS, reason="", actor="")
         shelf.left = dies_after
         with suppress(Killed):
-            rollback(shelf, reason="", actor="")
+            roll_back(shelf, reason="", actor="")
         shelf.left = settler_dies_after
         with suppress(Killed):
-            settle(shelf)
+            settle_moves(shelf)
         shelf.left, shelf.holder = None, None
         assert_one_story(shelf)
 
 
 def test_of_two_promoters_at_once_one_wins_and_the_other_is_told(shelf: Shelf) -> None:
     with shelf.exclusive("ann"), pytest.raises(RegistryError, match="under way \\(by ann\\)"):
-        promote(shelf, "2", reason="", actor="bob")
+        promote_version(shelf, "2", reason="", actor="bob")
     assert shelf.alias == {"champion": "1"}
 
 
 def test_the_champion_of_a_time_is_the_one_that_replicas_followed_then(shelf: Shelf) -> None:
-    promote(shelf, "2", reason="", actor="")
+    promote_version(shelf, "2", reason="", actor="")
     start_canary(shelf, "3", STEPS, reason="", actor="")
-    rollback(shelf, reason="", actor="")
+    roll_back(shelf, reason="", actor="")
     assert champion_at(shelf, 0) is None
     for (since, version), (until, _) in zip(
         shelf.answering, [*shelf.answering[1:], (shelf.clock + 1, "")], strict=True
@@ -305,12 +309,12 @@ def test_a_canary_ends_by_promotion_by_rollback_and_by_its_guard(shelf: Shelf) -
     stop_canary(shelf, first, reason="told twice", actor="guard")
     assert shelf.trial is None
     start_canary(shelf, "2", STEPS, reason="", actor="")
-    promote(shelf, "2", reason="", actor="")
+    promote_version(shelf, "2", reason="", actor="")
     assert shelf.trial is None
     start_canary(shelf, "1", STEPS, reason="", actor="")
-    promote(shelf, "2", reason="stay", actor="")
+    promote_version(shelf, "2", reason="stay", actor="")
     assert shelf.trial is None
-    assert [(m.kind, m.reason) for m in history(shelf)][:-1] == [
+    assert [(m.kind, m.reason) for m in completed_moves(shelf)][:-1] == [
         ("canary stopped", "stay"),
         ("canary", ""),
         ("promote", ""),
@@ -326,12 +330,12 @@ def test_what_cannot_be_tried_or_promoted_is_told(shelf: Shelf) -> None:
     with pytest.raises(RegistryError, match="cannot be a canary"):
         start_canary(shelf, "4", STEPS, reason="", actor="")
     with pytest.raises(RegistryError, match="other features"):
-        promote(shelf, "4", reason="", actor="")
+        promote_version(shelf, "4", reason="", actor="")
     with pytest.raises(RegistryError, match="no champion"):
         start_canary(Shelf(), "1", STEPS, reason="", actor="")
     assert (shelf.alias, len(shelf.entries), shelf.holder) == ({"champion": "1"}, 1, None)
-    promote(shelf, "4", reason="", actor="", new_schema=True)
-    assert (shelf.schema, rollback(shelf, reason="", actor=""), shelf.schema) == (
+    promote_version(shelf, "4", reason="", actor="", new_schema=True)
+    assert (shelf.schema, roll_back(shelf, reason="", actor=""), shelf.schema) == (
         "other",
         "1",
         "usual",
@@ -348,14 +352,14 @@ def test_a_version_that_failed_its_gate_is_refused_unless_it_is_forced(
 
     monkeypatch.setattr(shelf, "get", judged)
     with pytest.raises(GateFailed, match=r"2 failed its gate.*`vigil promote 2 --force`"):
-        promote(shelf, "2", reason="", actor="")
+        promote_version(shelf, "2", reason="", actor="")
     with pytest.raises(GateFailed, match="2 failed its gate"):
         start_canary(shelf, "2", STEPS, reason="", actor="")
     assert (shelf.alias["champion"], len(shelf.entries)) == ("1", 1)
     start_canary(shelf, "2", STEPS, reason="", actor="", force=True)
-    promote(shelf, "2", reason="it must be", actor="ann", gates={"shadow": 1}, force=True)
-    assert history(shelf)[0].gates == {"shadow": 1, "passed": False, "forced": True}
-    promote(shelf, "2", reason="it is champion already: a canary ends so", actor="ann")
-    promote(shelf, "3", reason="", actor="ann")
-    assert history(shelf)[0].gates == {}
-    assert rollback(shelf, reason="it was in use before", actor="ann") == "2"
+    promote_version(shelf, "2", reason="it must be", actor="ann", gates={"shadow": 1}, force=True)
+    assert completed_moves(shelf)[0].gates == {"shadow": 1, "passed": False, "forced": True}
+    promote_version(shelf, "2", reason="it is champion already: a canary ends so", actor="ann")
+    promote_version(shelf, "3", reason="", actor="ann")
+    assert completed_moves(shelf)[0].gates == {}
+    assert roll_back(shelf, reason="it was in use before", actor="ann") == "2"

@@ -18,7 +18,7 @@ import yaml
 from sklearn.ensemble import IsolationForest
 
 from train.model.bundle import ModelBundle
-from train.model.plots import draw
+from train.model.plots import draw_plots
 from train.registry.versions import Candidate, Registry
 from train.table.dataset import Fingerprint
 from train.table.source import File
@@ -47,7 +47,7 @@ def test_a_run_tells_a_team_what_it_was(registry: Registry, model: Models, tmp_p
             {"trigger": "drift"},
             {"passed": True, "reason": "all is well"},
             read,
-            draw(bundle, rows, rows),
+            draw_plots(bundle, rows, rows),
             "c0ffee",
         )
     )

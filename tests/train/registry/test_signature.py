@@ -13,7 +13,13 @@ from moto import mock_aws
 from sklearn.ensemble import IsolationForest
 
 from train.model.bundle import ModelBundle
-from train.registry.signature import TAG, SigningFailed, Trust, new_key, sign
+from train.registry.signature import (
+    SIGNATURE_TAG,
+    SigningFailed,
+    Trust,
+    create_signing_key,
+    sign_digest,
+)
 from train.registry.versions import Candidate, Registry
 from vigil.errors import BundleError
 
@@ -22,7 +28,7 @@ DIGEST, OTHER = "a" * 64, "b" * 64
 
 @pytest.fixture
 def key(tmp_path: Path) -> str:
-    new_key(tmp_path / "keys" / "one.pem")
+    create_signing_key(tmp_path / "keys" / "one.pem")
     return str(tmp_path / "keys" / "one.pem")
 
 
@@ -31,15 +37,15 @@ def trust(key: str, *, required: bool = True) -> Trust:
 
 
 def test_what_was_signed_is_read_and_nothing_else(key: str, tmp_path: Path) -> None:
-    new_key(tmp_path / "stranger" / "key.pem")
-    signed, here = sign(DIGEST, key), trust(key)
+    create_signing_key(tmp_path / "stranger" / "key.pem")
+    signed, here = sign_digest(DIGEST, key), trust(key)
     here.check(DIGEST, signed)
     signer, _, raw = signed.partition(":")
     for digest, signature, why in (
         (OTHER, signed, "was changed"),
         (DIGEST, f"{signer}:{raw[:-8]}AAAAAAA=", "was changed"),
         (DIGEST, f"{signer}:no base64!", "was changed"),
-        (DIGEST, sign(DIGEST, str(tmp_path / "stranger" / "key.pem")), "not trusted"),
+        (DIGEST, sign_digest(DIGEST, str(tmp_path / "stranger" / "key.pem")), "not trusted"),
         (DIGEST, "nonsense", "not trusted"),
         (DIGEST, None, "not signed"),
         (DIGEST, "", "not signed"),
@@ -51,27 +57,29 @@ def test_what_was_signed_is_read_and_nothing_else(key: str, tmp_path: Path) -> N
 def test_a_signature_that_is_not_required_must_still_be_right(key: str) -> None:
     trust(key, required=False).check(DIGEST, None)
     with pytest.raises(BundleError, match="was changed"):
-        trust(key, required=False).check(OTHER, sign(DIGEST, key))
-    Trust().check(DIGEST, sign(DIGEST, key))  # nobody is trusted by name: nothing is verified
+        trust(key, required=False).check(OTHER, sign_digest(DIGEST, key))
+    Trust().check(
+        DIGEST, sign_digest(DIGEST, key)
+    )  # nobody is trusted by name: nothing is verified
 
 
 def test_two_keys_are_valid_while_one_replaces_the_other(key: str) -> None:
     new = str(Path(key).with_name("two.pem"))
-    new_key(Path(new))
+    create_signing_key(Path(new))
     for each in (key, new):
-        trust(key).check(DIGEST, sign(DIGEST, each))
+        trust(key).check(DIGEST, sign_digest(DIGEST, each))
     Path(key).with_suffix(".pub").unlink()
-    trust(key).check(DIGEST, sign(DIGEST, new))
+    trust(key).check(DIGEST, sign_digest(DIGEST, new))
     with pytest.raises(BundleError, match="not trusted"):
-        trust(key).check(DIGEST, sign(DIGEST, key))
+        trust(key).check(DIGEST, sign_digest(DIGEST, key))
 
 
 def test_keys_that_cannot_be_used_are_told(key: str, tmp_path: Path) -> None:
     with pytest.raises(SigningFailed, match="there already"):
-        new_key(Path(key))
+        create_signing_key(Path(key))
     assert Path(key).stat().st_mode & 0o77 == 0
     with pytest.raises(SigningFailed, match="cannot be read"):
-        sign(DIGEST, str(tmp_path / "absent"))
+        sign_digest(DIGEST, str(tmp_path / "absent"))
     with pytest.raises(SigningFailed, match="no public key"):
         Trust.load(tmp_path, required=True)
     (tmp_path / "bad.pub").write_text("-----BEGIN")
@@ -96,9 +104,9 @@ def test_kms_signs_and_anyone_verifies(tmp_path: Path, monkeypatch: pytest.Monke
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         (tmp_path / "kms.pub").write_bytes(public)
-        signed = sign(DIGEST, f"awskms:///{made}")
+        signed = sign_digest(DIGEST, f"awskms:///{made}")
         with pytest.raises(SigningFailed, match="does not sign"):
-            sign(DIGEST, "awskms:///absent")
+            sign_digest(DIGEST, "awskms:///absent")
     here = Trust.load(tmp_path, required=True)
     here.check(DIGEST, signed)
     with pytest.raises(BundleError, match="was changed"):
@@ -121,7 +129,7 @@ def test_a_registered_version_is_signed_and_an_unsigned_one_is_not_downloaded(
         for signing in (key, None)
     )
     assert registry(None).fetch(signed, tmp_path / "cache").schema_hash == bundle.schema_hash
-    assert TAG not in unsigned.tags
+    assert SIGNATURE_TAG not in unsigned.tags
     with pytest.raises(
         BundleError, match="not signed"
     ):  # though the same bundle is in the cache already

@@ -23,7 +23,7 @@ from train import job
 from train.model import bundle as bundles
 from train.model.bundle import ModelBundle
 from train.registry import ledger, promotion
-from train.registry.promotion import Move, promote
+from train.registry.promotion import Move, promote_version
 from train.registry.versions import Candidate, Desired, Registry, Version
 from train.tune import TuneTrial
 from vigil.errors import BundleError, RegistryError, RegistryUnavailable
@@ -56,7 +56,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def moves(registry: Registry) -> list[tuple[str, str]]:
-    return [(move.former, move.to) for move in promotion.history(registry)]
+    return [(move.former, move.to) for move in promotion.completed_moves(registry)]
 
 
 def test_before_the_first_version_there_is_nothing(registry: Registry) -> None:
@@ -99,8 +99,8 @@ def test_a_promotion_moves_the_aliases_and_is_entered_in_the_ledger(
     registry: Registry, register: Register
 ) -> None:
     first, second = register(0), register(1)
-    promote(registry, "1", reason="the first", actor="ann")
-    promote(registry, "2", reason="drift", actor="bob", gates={"passed": True})
+    promote_version(registry, "1", reason="the first", actor="ann")
+    promote_version(registry, "2", reason="drift", actor="bob", gates={"passed": True})
     assert {v.version: v.aliases for v in registry.versions()} == {
         "1": ("previous",),
         "2": ("challenger", "champion"),
@@ -108,8 +108,8 @@ def test_a_promotion_moves_the_aliases_and_is_entered_in_the_ledger(
     desired = registry.desired()
     assert desired.champion is not None
     assert (desired.champion.digest, desired.schema) == (second.digest, second.schema)
-    latest, earliest = promotion.history(registry)
-    assert promotion.history(registry, 1) == [latest]
+    latest, earliest = promotion.completed_moves(registry)
+    assert promotion.completed_moves(registry, 1) == [latest]
     assert latest.at >= earliest.at >= first.created
     assert replace(latest, at=0.0, id="") == Move(
         "promote", "1", "2", second.digest, "drift", "bob", {"passed": True}, state="done"
@@ -129,12 +129,12 @@ def test_a_rollback_goes_to_the_former_champion_and_back(
 ) -> None:
     register(0)
     register(1)
-    promote(registry, "1", reason="", actor="")
+    promote_version(registry, "1", reason="", actor="")
     with pytest.raises(RegistryError, match="no former champion"):
-        promotion.rollback(registry, reason="", actor="")
-    promote(registry, "2", reason="", actor="")
-    assert promotion.rollback(registry, reason="bad", actor="ann") == "1"
-    assert promotion.rollback(registry, reason="no, good", actor="ann") == "2"
+        promotion.roll_back(registry, reason="", actor="")
+    promote_version(registry, "2", reason="", actor="")
+    assert promotion.roll_back(registry, reason="bad", actor="ann") == "1"
+    assert promotion.roll_back(registry, reason="no, good", actor="ann") == "2"
     assert moves(registry) == [("1", "2"), ("2", "1"), ("1", "2"), ("", "1")]
 
 
@@ -142,7 +142,7 @@ def test_a_move_that_failed_or_is_open_is_in_the_ledger_but_was_not_carried_out(
     registry: Registry, register: Register
 ) -> None:
     register()
-    promote(registry, "1", reason="", actor="")
+    promote_version(registry, "1", reason="", actor="")
     ids = [registry.open_move(Move("promote", "1", "2", "", "", "")) for _ in range(2)]
     registry.close_move(ids[0], done=False)
     assert sorted(m.state for m in registry.moves()) == ["done", "failed", "open"]
@@ -154,7 +154,7 @@ def test_a_canary_is_read_with_the_aliases_it_belongs_to(
 ) -> None:
     register(0)
     second = register(1)
-    promote(registry, "1", reason="", actor="")
+    promote_version(registry, "1", reason="", actor="")
     canary = promotion.start_canary(registry, "2", ((0.05, 60.0),), reason="try", actor="ann")
     desired = registry.desired()
     assert (desired.canary, registry.canary()) == (canary, canary)
@@ -173,11 +173,11 @@ def test_one_promoter_at_a_time_and_a_crashed_ones_lock_is_taken_over(
 ) -> None:
     register()
     with registry.exclusive("ann"), pytest.raises(RegistryError, match=r"under way \(by ann"):
-        promote(registry, "1", reason="", actor="bob")
+        promote_version(registry, "1", reason="", actor="bob")
     assert (registry.champion(), registry.moves()) == (None, [])
     with registry.exclusive("ann"):
-        monkeypatch.setattr(ledger, "LOCK_S", 0.0)
-        promote(registry, "1", reason="", actor="bob")
+        monkeypatch.setattr(ledger, "LOCK_TIMEOUT_S", 0.0)
+        promote_version(registry, "1", reason="", actor="bob")
         with registry.exclusive("bob"):
             pass
     with registry.exclusive("bob"):
@@ -199,7 +199,7 @@ def test_of_two_that_find_a_crashed_ones_lock_the_later_leaves_the_new_lock(
             found = read(name)
             if found.tags.get("actor") == "ann" and name.endswith(".promoting"):
                 with monkeypatch.context() as patch:
-                    patch.setattr(ledger, "LOCK_S", 0.0)
+                    patch.setattr(ledger, "LOCK_TIMEOUT_S", 0.0)
                     held.enter_context(registry.exclusive("carl"))
                 return SimpleNamespace(tags=found.tags, creation_timestamp=0)
             return found
@@ -220,13 +220,13 @@ def test_of_many_promoters_at_once_one_wins_and_the_others_are_told(
 ) -> None:
     register(0)
     versions = [register(seed).version for seed in (1, 2, 3)]
-    promote(registry, "1", reason="", actor="")
+    promote_version(registry, "1", reason="", actor="")
     start = Barrier(len(versions))
 
     def attempt(version: str) -> str:
         start.wait()
         try:
-            return promote(registry, version, reason="", actor=version)
+            return promote_version(registry, version, reason="", actor=version)
         except RegistryError as error:
             return error.message
 
@@ -274,7 +274,7 @@ def test_a_version_that_is_not_there_is_refused(
 ) -> None:
     register()
     with pytest.raises(RegistryError, match=f"has no version {version}"):
-        promote(registry, version, reason="", actor="")
+        promote_version(registry, version, reason="", actor="")
     assert (registry.champion(), registry.moves()) == (None, [])
 
 
@@ -366,7 +366,7 @@ def test_any_mlflow_user_can_load_a_plain_forest_that_scores_the_same(
         Registry.moves,
         lambda registry: registry.get("1"),
         lambda registry: registry.of_job("job"),
-        lambda registry: promotion.rollback(registry, reason="", actor=""),
+        lambda registry: promotion.roll_back(registry, reason="", actor=""),
     ],
     ids=["champion", "versions", "moves", "get", "of_job", "rollback"],
 )
