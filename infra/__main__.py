@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as k8s
 
-from infra.apply import Platform, PlatformArgs
+from infra.apply import KubernetesPlatform, KubernetesPlatformArgs
 from infra.manifests import all_objects
-from infra.manifests.base import namespaces
-from infra.manifests.bindings import RAY, Bindings
-from infra.preflight import Wanted, preflight, rooms
-from infra.readiness import ready, watch
+from infra.manifests.base import namespace_manifests
+from infra.manifests.bindings import RAY_NAMESPACE, Bindings
+from infra.preflight import StackNeeds, preflight, totals_by_namespace
+from infra.readiness import await_platform, start_watch
 from infra.settings import PlatformSettings, read_config, read_secrets
 from vigil.errors import VigilError
 
@@ -25,11 +25,11 @@ def main() -> None:
     cluster = provision(settings, secrets)
     # Argo CD applies the workloads in its own time.
     timeout_s = settings.ready_timeout_s if settings.delivery == "pulumi" else 0
-    watch(cluster.kubeconfig, timeout_s=timeout_s)
+    start_watch(cluster.kubeconfig, timeout_s=timeout_s)
     opts = pulumi.ResourceOptions(provider=cluster.provider)
-    platform = Platform(settings.name, cluster.args, opts)
-    ready(platform.applied, cluster.kubeconfig, timeout_s=timeout_s, resource=platform)
-    pulumi.export("namespace", RAY)
+    platform = KubernetesPlatform(settings.name, cluster.args, opts)
+    await_platform(platform.applied, cluster.kubeconfig, timeout_s=timeout_s, resource=platform)
+    pulumi.export("namespace", RAY_NAMESPACE)
     pulumi.export("image", settings.image_ref)
 
 
@@ -38,7 +38,7 @@ class Destination:
     """The cluster that the Kubernetes part goes to; `kubeconfig` None: that of kubectl."""
 
     provider: k8s.Provider
-    args: PlatformArgs
+    args: KubernetesPlatformArgs
     kubeconfig: pulumi.Output[str] | None = None
 
 
@@ -48,7 +48,7 @@ def _on_aws(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) 
     amazon = provision(settings, secrets)
     for key, value in amazon.exports.items():
         pulumi.export(key, value)
-    args = PlatformArgs(settings, amazon.bindings, secrets, ready=amazon.ready)
+    args = KubernetesPlatformArgs(settings, amazon.bindings, secrets, ready=amazon.ready)
     return Destination(amazon.provider, args, amazon.kubeconfig)
 
 
@@ -63,17 +63,17 @@ def _here(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) ->
         cluster_identifier=settings.name,
         enable_server_side_apply=True,
     )
-    return Destination(provider, PlatformArgs(settings, bindings, secrets))
+    return Destination(provider, KubernetesPlatformArgs(settings, bindings, secrets))
 
 
-def _wanted(settings: PlatformSettings, bindings: Bindings) -> Wanted:
+def _wanted(settings: PlatformSettings, bindings: Bindings) -> StackNeeds:
     """What the stack needs of a cluster that exists."""
     objects = [one for group in all_objects(settings, bindings).values() for one in group]
-    return Wanted(
-        namespaces=tuple(one["metadata"]["name"] for one in namespaces(settings)),
+    return StackNeeds(
+        namespaces=tuple(one["metadata"]["name"] for one in namespace_manifests(settings)),
         storage_class=settings.home_storage_class,
         stack=settings.name,
-        rooms=rooms(objects),
+        rooms=totals_by_namespace(objects),
     )
 
 

@@ -15,8 +15,11 @@ import pulumi_aws as aws
 
 from infra.tags import Tags
 
-POLICY = "arn:aws:eks::aws:cluster-access-policy"
-ADMIN, VIEW = f"{POLICY}/AmazonEKSClusterAdminPolicy", f"{POLICY}/AmazonEKSAdminViewPolicy"
+_CLUSTER_POLICY = "arn:aws:eks::aws:cluster-access-policy"
+_ADMIN_POLICY, _VIEW_POLICY = (
+    f"{_CLUSTER_POLICY}/AmazonEKSClusterAdminPolicy",
+    f"{_CLUSTER_POLICY}/AmazonEKSAdminViewPolicy",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +33,16 @@ class AccessArgs:
     tags: Tags
 
 
-def by_label(arns: tuple[str, ...]) -> dict[str, pulumi.Input[str]]:
+def label_principals(arns: tuple[str, ...]) -> dict[str, pulumi.Input[str]]:
     """Principals by what their ARN says of them, `111122223333-role.admin`: not by their place in the
     list, as whoever is taken out of it would move those who follow."""
     paths = {arn: arn.split(":", 4)[-1].replace("/", ".") for arn in arns}
     return {re.sub(r"[^\w.-]+", "-", path): arn for arn, path in paths.items()}
 
 
-def access(name: str, args: AccessArgs, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
+def grant_access(
+    name: str, args: AccessArgs, opts: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
     """The entries and their policies. A principal keeps its entry when its policy changes."""
     made: list[pulumi.Resource] = []
     for label, principal, policy in _people(args):
@@ -57,7 +62,7 @@ def access(name: str, args: AccessArgs, opts: pulumi.ResourceOptions) -> list[pu
 
 
 def _people(args: AccessArgs) -> Iterator[tuple[str, pulumi.Input[str], str]]:
-    for found, policy in ((args.admins, ADMIN), (args.viewers, VIEW)):
+    for found, policy in ((args.admins, _ADMIN_POLICY), (args.viewers, _VIEW_POLICY)):
         yield from ((label, principal, policy) for label, principal in found.items())
 
 

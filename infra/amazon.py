@@ -10,15 +10,15 @@ import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 
 from infra import balancer_grants, grants
-from infra.access import by_label
+from infra.access import label_principals
 from infra.budget import Budget, BudgetArgs
 from infra.cluster import Cluster, ClusterArgs
 from infra.database import ClusterState, ClusterStateArgs, Database, DatabaseArgs
 from infra.identity import GitHub, GitHubArgs, NodeRole, PodRole, PodRoleArgs, node_role
 from infra.images import Images, ImagesArgs
 from infra.keys import Keys, KeysArgs
-from infra.kinesis import Leases, LeasesArgs, Stream, StreamArgs
-from infra.manifests.bindings import RAY, TRACKING, Bindings
+from infra.kinesis import LeaseTable, LeaseTableArgs, Stream, StreamArgs
+from infra.manifests.bindings import RAY_NAMESPACE, TRACKING_NAMESPACE, Bindings
 from infra.network import Network, NetworkArgs
 from infra.nodes import Karpenter, KarpenterArgs, StaticNodes, StaticNodesArgs
 from infra.settings import PlatformSettings
@@ -108,7 +108,9 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
         opts,
     )
     if settings.serve.stream_source:
-        Leases(f"{name}-leases", LeasesArgs(name=settings.lease_table, key=key, tags=tags), opts)
+        LeaseTable(
+            f"{name}-leases", LeaseTableArgs(name=settings.lease_table, key=key, tags=tags), opts
+        )
     cluster, nodes = _cluster(settings, network, keys, opts)
     inside: dict[str, Any] = {
         "vpc": network.vpc.id,
@@ -176,8 +178,8 @@ def _cluster(
 ) -> tuple[Cluster, list[pulumi.Resource]]:
     """The cluster, who may do what in it, and what the nodes come from that Ray runs on."""
     name, account, region = settings.name, settings.account_id, settings.region
-    admins = by_label(settings.admin_principals)
-    viewers = by_label(settings.viewer_principals)
+    admins = label_principals(settings.admin_principals)
+    viewers = label_principals(settings.viewer_principals)
     if settings.github_repository:
         github = _github(settings, opts)
         admins["apply"], viewers["plan"] = github.apply.arn, github.plan.arn
@@ -298,11 +300,11 @@ def _workloads(
         return grants.use_key(key_arn, region, "s3")
 
     documents: dict[tuple[str, str], pulumi.Output[grants.Document]] = {
-        (RAY, "vigil-serve"): key.apply(
-            lambda arn: grants.document([*grants.read_objects(models), s3(arn)])
+        (RAY_NAMESPACE, "vigil-serve"): key.apply(
+            lambda arn: grants.policy_document([*grants.read_objects(models), s3(arn)])
         ),
-        (RAY, "vigil-train"): key.apply(
-            lambda arn: grants.document(
+        (RAY_NAMESPACE, "vigil-train"): key.apply(
+            lambda arn: grants.policy_document(
                 [
                     *grants.write_objects(models),
                     *grants.read_objects(data),
@@ -311,13 +313,13 @@ def _workloads(
                 ]
             )
         ),
-        (RAY, "vigil-drift"): key.apply(
-            lambda arn: grants.document(
+        (RAY_NAMESPACE, "vigil-drift"): key.apply(
+            lambda arn: grants.policy_document(
                 [*grants.read_objects(models), *grants.write_objects(captured), s3(arn)]
             )
         ),
-        (TRACKING, "mlflow"): pulumi.Output.all(key, database.secret_arn).apply(
-            lambda arns: grants.document(
+        (TRACKING_NAMESPACE, "mlflow"): pulumi.Output.all(key, database.secret_arn).apply(
+            lambda arns: grants.policy_document(
                 [
                     *grants.write_objects(models),
                     grants.read_secret(arns[1]),
@@ -327,11 +329,11 @@ def _workloads(
         ),
     }
     if settings.serve.stream_source:
-        documents[RAY, "vigil-stream"] = pulumi.Output.all(key, stream.stream.arn).apply(
-            lambda arns: grants.document(_of_streams(settings, arns[0], arns[1]))
+        documents[RAY_NAMESPACE, "vigil-stream"] = pulumi.Output.all(key, stream.stream.arn).apply(
+            lambda arns: grants.policy_document(_of_streams(settings, arns[0], arns[1]))
         )
     if settings.ingress == "alb" and settings.nodes != "auto":
-        balancers = balancer_grants.controller(
+        balancers = balancer_grants.load_balancer_controller(
             settings.account_id, region, settings.name, settings.certificate_arn
         )
         documents["kube-system", "aws-load-balancer-controller"] = pulumi.Output.from_input(

@@ -9,32 +9,37 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.manifests import all_objects
-from infra.manifests.bindings import MONITORING, RAY, TRACKING, Bindings
+from infra.manifests.bindings import (
+    MONITORING_NAMESPACE,
+    RAY_NAMESPACE,
+    TRACKING_NAMESPACE,
+    Bindings,
+)
 from infra.manifests.delivery import root_application
 from infra.manifests.monitoring import METRICS_KEY
-from infra.manifests.operators import KUBERAY, Chart, charts
-from infra.manifests.parts import Object
+from infra.manifests.operators import KUBERAY, HelmChart, helm_charts
+from infra.manifests.parts import Manifest
 from infra.manifests.ray_config import (
-    API_KEYS,
+    API_KEYS_SECRET,
     KEY_FILE,
-    MLFLOW_LOGIN,
-    RAY_TOKEN,
+    MLFLOW_LOGIN_SECRET,
+    RAY_TOKEN_SECRET,
     REDIS_SECRET,
-    ROOM_SECRETS_NAME,
+    ROOM_SECRETS_SECRET,
 )
 from infra.manifests.tracking import ADMIN_SECRET
 from infra.settings import ROOM_SECRETS, PlatformSettings
 
 HELM_TIMEOUT_S = 900
 # What the autoscaler writes is not the stack's: a refresh would find it changed, and an `up` take workers from a training.
-AUTOSCALED = {
+_AUTOSCALED = {
     kind: [f"{path}.workerGroupSpecs[*].{field}" for field in ("replicas", "scaleStrategy")]
     for kind, path in (("RayService", "spec.rayClusterConfig"), ("RayCluster", "spec"))
 }
 
 
 @dataclass(frozen=True)
-class PlatformArgs:
+class KubernetesPlatformArgs:
     """`secrets` are the values of `needed_secrets`; `ready`: what must stand before the first pod can run."""
 
     settings: PlatformSettings
@@ -43,11 +48,11 @@ class PlatformArgs:
     ready: list[pulumi.Resource] = field(default_factory=list)
 
 
-class Platform(pulumi.ComponentResource):
+class KubernetesPlatform(pulumi.ComponentResource):
     """The Kubernetes part: the same on EKS and on a cluster that exists. `applied` is all that it made."""
 
     def __init__(
-        self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None
+        self, name: str, args: KubernetesPlatformArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:Platform", name, {}, opts)
         settings = args.settings
@@ -67,9 +72,9 @@ class Platform(pulumi.ComponentResource):
                     before = [*before, *made]
             before = [*before, *(one for one in made if one not in before)]
         self.applied = [*foundation, *before]
-        self.register_outputs({"namespace": RAY, "objects": len(before)})
+        self.register_outputs({"namespace": RAY_NAMESPACE, "objects": len(before)})
 
-    def _object(self, manifest: Object, before: list[pulumi.Resource]) -> pulumi.Resource:
+    def _object(self, manifest: Manifest, before: list[pulumi.Resource]) -> pulumi.Resource:
         """One object as one resource of its own kind: previews and policies see it whole."""
         api, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]
         group = api if "/" in api else f"core/{api}"
@@ -77,10 +82,14 @@ class Platform(pulumi.ComponentResource):
             parent=self,
             depends_on=before,
             version=k8s._utilities.get_version(),
-            ignore_changes=AUTOSCALED.get(kind),
+            ignore_changes=_AUTOSCALED.get(kind),
         )
         namespace = metadata.get("namespace")
-        name = metadata["name"] if namespace in (None, RAY) else f"{namespace}/{metadata['name']}"
+        name = (
+            metadata["name"]
+            if namespace in (None, RAY_NAMESPACE)
+            else f"{namespace}/{metadata['name']}"
+        )
         return pulumi.CustomResource(f"kubernetes:{group}:{kind}", name, manifest, opts)
 
     def _releases(
@@ -88,40 +97,45 @@ class Platform(pulumi.ComponentResource):
     ) -> list[pulumi.Resource]:
         """One Helm release a chart, each behind those that it needs."""
         made: dict[str, pulumi.Resource] = {}
-        for chart in charts(settings):
+        for chart in helm_charts(settings):
             needed = [made[name] for name in chart.needs]
             opts = pulumi.ResourceOptions(parent=self, depends_on=[*before, *needed])
             owned = settings.delete_crds and chart.name == KUBERAY
             made[chart.name] = (_chart if owned else _release)(chart, opts)
         return list(made.values())
 
-    def _secrets(self, args: PlatformArgs, before: list[pulumi.Resource]) -> list[pulumi.Resource]:
+    def _secrets(
+        self, args: KubernetesPlatformArgs, before: list[pulumi.Resource]
+    ) -> list[pulumi.Resource]:
         """The only place where secrets become objects; they are never rendered, nor exported."""
         values = args.secrets
         wanted: dict[tuple[str, str], dict[str, Any]] = {
-            (RAY, RAY_TOKEN): {"auth_token": values["rayToken"]},
-            (RAY, MLFLOW_LOGIN): {"username": "vigil", "password": values["mlflowPassword"]},
-            (TRACKING, ADMIN_SECRET): {
+            (RAY_NAMESPACE, RAY_TOKEN_SECRET): {"auth_token": values["rayToken"]},
+            (RAY_NAMESPACE, MLFLOW_LOGIN_SECRET): {
+                "username": "vigil",
+                "password": values["mlflowPassword"],
+            },
+            (TRACKING_NAMESPACE, ADMIN_SECRET): {
                 "password": values["mlflowPassword"],
                 "secret-key": values["mlflowSecretKey"],
             },
         }
         if "apiKeys" in values:
-            wanted[RAY, API_KEYS] = {KEY_FILE.name: values["apiKeys"]}
+            wanted[RAY_NAMESPACE, API_KEYS_SECRET] = {KEY_FILE.name: values["apiKeys"]}
         if "redisPassword" in values:
-            wanted[RAY, REDIS_SECRET] = {"password": values["redisPassword"]}
+            wanted[RAY_NAMESPACE, REDIS_SECRET] = {"password": values["redisPassword"]}
         if held := {
             cls.variable(name): values[key]
             for key, (cls, name) in ROOM_SECRETS.items()
             if key in values
         }:
-            wanted[RAY, ROOM_SECRETS_NAME] = held
+            wanted[RAY_NAMESPACE, ROOM_SECRETS_SECRET] = held
         if "grafanaPassword" in values:
-            wanted[MONITORING, "grafana-admin"] = {
+            wanted[MONITORING_NAMESPACE, "grafana-admin"] = {
                 "username": "admin",
                 "password": values["grafanaPassword"],
             }
-            wanted[MONITORING, METRICS_KEY] = {"key": values["metricsKey"]}
+            wanted[MONITORING_NAMESPACE, METRICS_KEY] = {"key": values["metricsKey"]}
         return [
             k8s.core.v1.Secret(
                 f"{namespace}/{name}",
@@ -136,7 +150,7 @@ class Platform(pulumi.ComponentResource):
         ]
 
 
-def _release(chart: Chart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+def _release(chart: HelmChart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
     """A Helm release: undone as a whole where it fails. Helm leaves the definitions of its kinds behind for ever."""
     return k8s.helm.v3.Release(
         chart.name,
@@ -148,7 +162,7 @@ def _release(chart: Chart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
     )
 
 
-def _chart(chart: Chart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+def _chart(chart: HelmChart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
     """Every object of a chart as one of the stack's, the definitions of its kinds too: they go with the stack."""
     return k8s.helm.v4.Chart(
         chart.name,
@@ -157,7 +171,7 @@ def _chart(chart: Chart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
     )
 
 
-def _arguments(chart: Chart) -> dict[str, Any]:
+def _arguments(chart: HelmChart) -> dict[str, Any]:
     """What a release and a chart are told alike."""
     return {
         "name": chart.name,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from infra.grants import Document, allow, document
+from infra.grants import Document, allow, policy_document
 
-LOOK_EC2 = (
+_EC2_DESCRIBED = (
     "AccountAttributes",
     "Addresses",
     "AvailabilityZones",
@@ -19,7 +19,7 @@ LOOK_EC2 = (
     "VpcPeeringConnections",
     "Vpcs",
 )
-LOOK_ELB = (
+_BALANCING_DESCRIBED = (
     "CapacityReservation",
     "ListenerAttributes",
     "ListenerCertificates",
@@ -34,7 +34,7 @@ LOOK_ELB = (
     "TargetHealth",
     "TrustStores",
 )
-CHANGE = (
+_BALANCER_CHANGES = (
     "DeleteLoadBalancer",
     "DeleteTargetGroup",
     "ModifyLoadBalancerAttributes",
@@ -44,7 +44,7 @@ CHANGE = (
     "SetSecurityGroups",
     "SetSubnets",
 )
-LISTEN = (
+_LISTENER_CHANGES = (
     "AddListenerCertificates",
     "CreateListener",
     "CreateRule",
@@ -58,20 +58,20 @@ LISTEN = (
 )
 
 
-def controller(account: str, region: str, cluster: str, certificate: str) -> Document:
+def load_balancer_controller(account: str, region: str, cluster: str, certificate: str) -> Document:
     """The policy of the controller of `cluster`; of certificates it sees `certificate` alone."""
     asked = {"aws:RequestTag/elbv2.k8s.aws/cluster": cluster}
     has = {"aws:ResourceTag/elbv2.k8s.aws/cluster": cluster}
     elb, ec2 = f"arn:aws:elasticloadbalancing:{region}:{account}", f"arn:aws:ec2:{region}:{account}"
     balancers = [f"{elb}:loadbalancer/app/*", f"{elb}:targetgroup/*"]
     listeners = [f"{elb}:listener/app/*", f"{elb}:listener-rule/app/*"]
-    return document(
+    return policy_document(
         [
             allow(
                 "Look",
                 [
-                    *(f"ec2:Describe{name}" for name in LOOK_EC2),
-                    *(f"elasticloadbalancing:Describe{name}" for name in LOOK_ELB),
+                    *(f"ec2:Describe{name}" for name in _EC2_DESCRIBED),
+                    *(f"elasticloadbalancing:Describe{name}" for name in _BALANCING_DESCRIBED),
                     "ec2:GetSecurityGroupsForVpc",
                 ],
                 ["*"],
@@ -88,13 +88,13 @@ def controller(account: str, region: str, cluster: str, certificate: str) -> Doc
             ),
             allow(
                 "Change",
-                [f"elasticloadbalancing:{name}" for name in CHANGE],
+                [f"elasticloadbalancing:{name}" for name in _BALANCER_CHANGES],
                 balancers,
                 StringEquals=has,
             ),
             allow(
                 "Listen",
-                [f"elasticloadbalancing:{name}" for name in LISTEN],
+                [f"elasticloadbalancing:{name}" for name in _LISTENER_CHANGES],
                 [*balancers, *listeners],
             ),
             allow(

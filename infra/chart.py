@@ -16,22 +16,22 @@ from typing import Any
 
 import yaml
 
-from infra.render import SETTINGS, rendered
+from infra.render import SETTINGS_JSON, render_manifests
 from infra.settings import PlatformSettings
 from vigil.errors import VigilError
 
-NAME = "vigil"
-INDEX = "index.yaml"
-IMAGE, HOST = "registry.invalid/vigil:sentinel", "sentinel.invalid"
-EXPRESSION = re.compile(r'\{\{ (?:\.Values\.(\w+)( \| sha256sum \| trunc 8)?|"\{\{") \}\}')
-LEAST, MOST = 7919, 7927  # replicas that no environment has
+CHART_NAME = "vigil"
+CHART_INDEX = "index.yaml"
+_MARKED_IMAGE, _MARKED_HOST = "registry.invalid/vigil:sentinel", "sentinel.invalid"
+_EXPRESSION = re.compile(r'\{\{ (?:\.Values\.(\w+)( \| sha256sum \| trunc 8)?|"\{\{") \}\}')
+_MARKED_MIN, _MARKED_MAX = 7919, 7927  # replicas that no environment has
 
 
 class ChartFailed(VigilError):
     """The chart cannot be made or published."""
 
 
-def chart(settings: PlatformSettings, version: str) -> dict[str, bytes]:
+def chart_files(settings: PlatformSettings, version: str) -> dict[str, bytes]:
     """Path -> bytes of the files of the chart."""
     if not re.fullmatch(r"\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?", version):
         raise ChartFailed(f"{version!r} is no SemVer version, which a chart needs")
@@ -40,7 +40,7 @@ def chart(settings: PlatformSettings, version: str) -> dict[str, bytes]:
         "Chart.yaml": _yaml(
             {
                 "apiVersion": "v2",
-                "name": NAME,
+                "name": CHART_NAME,
                 "version": version,
                 "appVersion": version,
                 "type": "application",
@@ -50,16 +50,16 @@ def chart(settings: PlatformSettings, version: str) -> dict[str, bytes]:
         ),
         "values.yaml": _yaml(values),
     }
-    for path, text in rendered(marked).items():
-        if path == SETTINGS or path.startswith("foundation/"):
+    for path, text in render_manifests(marked).items():
+        if path == SETTINGS_JSON or path.startswith("foundation/"):
             continue
-        files[f"templates/{path.replace(_short(IMAGE), _short(settings.image_ref))}"] = _template(
-            text
-        ).encode()
+        files[f"templates/{path.replace(_short(_MARKED_IMAGE), _short(settings.image_ref))}"] = (
+            _template(text).encode()
+        )
     return files
 
 
-def render(files: dict[str, bytes], values: dict[str, Any] | None = None) -> dict[str, str]:
+def render_chart(files: dict[str, bytes], values: dict[str, Any] | None = None) -> dict[str, str]:
     """What Helm makes of the templates, which use values and nothing else of its language."""
     given: dict[str, Any] = yaml.safe_load(files["values.yaml"])
     given |= values or {}
@@ -70,24 +70,24 @@ def render(files: dict[str, bytes], values: dict[str, Any] | None = None) -> dic
         return _short(given[found[1]]) if found[2] else str(given[found[1]])
 
     return {
-        path.removeprefix("templates/"): EXPRESSION.sub(value, text.decode())
+        path.removeprefix("templates/"): _EXPRESSION.sub(value, text.decode())
         for path, text in files.items()
         if path.startswith("templates/")
     }
 
 
-def pack(files: dict[str, bytes]) -> bytes:
+def pack_chart(files: dict[str, bytes]) -> bytes:
     """The chart as Helm's archive; equal files give equal bytes."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as tar:
         for path, data in sorted(files.items()):
-            about = tarfile.TarInfo(f"{NAME}/{path}")
+            about = tarfile.TarInfo(f"{CHART_NAME}/{path}")
             about.size, about.mode = len(data), 0o644
             tar.addfile(about, io.BytesIO(data))
     return gzip.compress(raw.getvalue(), mtime=0)
 
 
-def publish(
+def publish_chart(
     package: bytes, version: str, bucket: str, client: Any, now: datetime | None = None
 ) -> str:
     """Put the package and the index with it into the bucket; returns the package's key. A version is never replaced.
@@ -96,13 +96,13 @@ def publish(
     """
     from botocore.exceptions import ClientError
 
-    key, digest = f"{NAME}-{version}.tgz", hashlib.sha256(package).hexdigest()
+    key, digest = f"{CHART_NAME}-{version}.tgz", hashlib.sha256(package).hexdigest()
     try:
-        found = client.get_object(Bucket=bucket, Key=INDEX)
+        found = client.get_object(Bucket=bucket, Key=CHART_INDEX)
         index, condition = yaml.safe_load(found["Body"].read()), {"IfMatch": found["ETag"]}
     except client.exceptions.NoSuchKey:
         index, condition = {"apiVersion": "v1", "entries": {}}, {"IfNoneMatch": "*"}
-    versions: list[dict[str, Any]] = index["entries"].setdefault(NAME, [])
+    versions: list[dict[str, Any]] = index["entries"].setdefault(CHART_NAME, [])
     known = next((one for one in versions if one["version"] == version), None)
     if known is not None:
         if known["digest"] != digest:
@@ -112,7 +112,7 @@ def publish(
         return key
     about = {
         "apiVersion": "v2",
-        "name": NAME,
+        "name": CHART_NAME,
         "version": version,
         "appVersion": version,
         "digest": digest,
@@ -123,7 +123,11 @@ def publish(
     client.put_object(Bucket=bucket, Key=key, Body=package, ContentType="application/gzip")
     try:
         client.put_object(
-            Bucket=bucket, Key=INDEX, Body=_yaml(index), ContentType="application/yaml", **condition
+            Bucket=bucket,
+            Key=CHART_INDEX,
+            Body=_yaml(index),
+            ContentType="application/yaml",
+            **condition,
         )
     except ClientError as error:
         raise ChartFailed(
@@ -145,18 +149,27 @@ def _values(settings: PlatformSettings) -> dict[str, Any]:
 def _marked(settings: PlatformSettings) -> PlatformSettings:
     # What follows from the replicas stays that of the environment.
     marks: dict[str, Any] = {
-        "image": IMAGE,
-        "serve": settings.serve.model_copy(update={"min_replicas": LEAST, "max_replicas": MOST}),
+        "image": _MARKED_IMAGE,
+        "serve": settings.serve.model_copy(
+            update={"min_replicas": _MARKED_MIN, "max_replicas": _MARKED_MAX}
+        ),
         "replicas_per_worker": settings.most_per_worker,
     }
-    return settings.model_copy(update=marks | ({"hostname": HOST} if settings.hostname else {}))
+    return settings.model_copy(
+        update=marks | ({"hostname": _MARKED_HOST} if settings.hostname else {})
+    )
 
 
 def _template(text: str) -> str:
     text = text.replace("{{", '{{ "{{" }}')
     # A Job cannot be changed, so the name of the migration carries the image.
-    text = text.replace(_short(IMAGE), "{{ .Values.image | sha256sum | trunc 8 }}")
-    marks = {IMAGE: "image", HOST: "host", str(LEAST): "minReplicas", str(MOST): "maxReplicas"}
+    text = text.replace(_short(_MARKED_IMAGE), "{{ .Values.image | sha256sum | trunc 8 }}")
+    marks = {
+        _MARKED_IMAGE: "image",
+        _MARKED_HOST: "host",
+        str(_MARKED_MIN): "minReplicas",
+        str(_MARKED_MAX): "maxReplicas",
+    }
     for mark, name in marks.items():
         text = text.replace(mark, f"{{{{ .Values.{name} }}}}")
     return text

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vigil.errors import VigilError
 
-LARGEST, SMALLEST = (
+_MIN_PREFIX, _MAX_PREFIX = (
     16,
     20,
 )  # the prefixes for which pods, load balancers and databases all have room
@@ -18,7 +18,7 @@ class BadNetwork(VigilError):
 
 
 @dataclass(frozen=True)
-class Zone:
+class ZoneBlocks:
     """The blocks of one availability zone: public (NAT, load balancer), private (nodes and pods), intra (no way out)."""
 
     public: str
@@ -26,7 +26,7 @@ class Zone:
     intra: str
 
 
-def block(cidr: str, key: str) -> ipaddress.IPv4Network:
+def parse_block(cidr: str, key: str) -> ipaddress.IPv4Network:
     """`cidr` as a network; raises BadNetwork naming the setting `key`."""
     try:
         return ipaddress.IPv4Network(cidr)
@@ -36,24 +36,26 @@ def block(cidr: str, key: str) -> ipaddress.IPv4Network:
         ) from error
 
 
-def split(cidr: str, zones: int) -> tuple[Zone, ...]:
+def split_vpc(cidr: str, zones: int) -> tuple[ZoneBlocks, ...]:
     """Three quarters of the block are the private subnets of up to three zones; the last quarter holds the small ones.
 
     For a /16: private /18, public and intra /22. Raises BadNetwork when it does not fit.
     """
-    network = block(cidr, "vpcCidr")
-    if not LARGEST <= network.prefixlen <= SMALLEST:
-        raise BadNetwork(f"vpcCidr: {cidr} must be between /{LARGEST} and /{SMALLEST}")
+    network = parse_block(cidr, "vpcCidr")
+    if not _MIN_PREFIX <= network.prefixlen <= _MAX_PREFIX:
+        raise BadNetwork(f"vpcCidr: {cidr} must be between /{_MIN_PREFIX} and /{_MAX_PREFIX}")
     if not 2 <= zones <= 3:
         raise BadNetwork(f"zones: {zones} given; 2 or 3 are possible")
     quarters = list(network.subnets(prefixlen_diff=2))
     small = list(quarters[3].subnets(prefixlen_diff=4))
-    return tuple(Zone(str(small[i]), str(quarters[i]), str(small[4 + i])) for i in range(zones))
+    return tuple(
+        ZoneBlocks(str(small[i]), str(quarters[i]), str(small[4 + i])) for i in range(zones)
+    )
 
 
-def apart(blocks: dict[str, str]) -> None:
+def require_disjoint(blocks: dict[str, str]) -> None:
     """Raise BadNetwork when two of the named blocks overlap."""
-    networks = [(key, block(cidr, key)) for key, cidr in blocks.items()]
+    networks = [(key, parse_block(cidr, key)) for key, cidr in blocks.items()]
     for i, (key, network) in enumerate(networks):
         for other, second in networks[i + 1 :]:
             if network.overlaps(second):

@@ -13,9 +13,17 @@ import click
 
 from infra import doctor as doctors
 from infra.diagnosis.finding import Diagnosis
-from infra.render import SETTINGS, write
+from infra.render import SETTINGS_JSON, write_manifests
 from infra.settings import ROOT, BadSettings
 from vigil.terminal import command, json_option, plain, show, table
+
+# Runs in a checkout of any revision; `write` is what older ones call it.
+RENDER_CODE = """
+from pathlib import Path
+from infra import render
+write = getattr(render, "write_manifests", None) or render.write
+write({environment!r}, Path({out!r}))
+"""
 
 
 @click.group(invoke_without_command=True)
@@ -32,10 +40,10 @@ def render(ctx: click.Context, environment: str | None, out: Path | None, as_jso
         return
     if environment is None or out is None:
         raise click.UsageError("--env and --out are needed")
-    _wrote(write(environment, out), out, as_json, environment=environment)
+    _wrote(write_manifests(environment, out), out, as_json, environment=environment)
 
 
-@render.command()
+@render.command("dashboards")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -69,7 +77,7 @@ def render(ctx: click.Context, environment: str | None, out: Path | None, as_jso
 )
 @json_option
 @command
-def dashboards(
+def dashboards_command(
     out: Path,
     url: str,
     key: Path | None,
@@ -98,12 +106,12 @@ def dashboards(
 )
 @json_option
 @command
-def settings_of(environment: str, out: Path, as_json: bool) -> None:
+def settings_command(environment: str, out: Path, as_json: bool) -> None:
     """Write the settings file that the pods of a stack read: VIGIL_CONFIG names it to a training that runs elsewhere."""
-    from infra.manifests.ray_config import settings_file
+    from infra.manifests.ray_config import settings_config_map
     from infra.settings import read_files
 
-    (text,) = settings_file(read_files(environment))["data"].values()
+    (text,) = settings_config_map(read_files(environment))["data"].values()
     out.write_text(text)
     show({"environment": environment, "out": str(out)}) if as_json else click.echo(
         f"settings of {environment} in {out}"
@@ -122,7 +130,7 @@ def doctor() -> None:
     """What is wrong, or what a change would do."""
 
 
-@doctor.command()
+@doctor.command("change")
 @click.option("--from", "old", required=True, help="rendered folder, or git revision")
 @click.option("--to", "new", required=True, help="rendered folder, or git revision")
 @click.option(
@@ -134,9 +142,9 @@ def doctor() -> None:
 )
 @json_option
 @command
-def change(old: str, new: str, environment: str, as_json: bool) -> None:
+def change_command(old: str, new: str, environment: str, as_json: bool) -> None:
     """What applying TO over FROM does to a running platform: swap, reconfigure, rolling, second cluster, replacement."""
-    found = doctors.changes(_files(old, environment), _files(new, environment))
+    found = doctors.compare_renderings(_files(old, environment), _files(new, environment))
     if as_json:
         show({"changes": [one.to_json() for one in found]})
         return
@@ -153,22 +161,22 @@ def change(old: str, new: str, environment: str, as_json: bool) -> None:
         click.echo("nothing changes")
 
 
-@doctor.command()
+@doctor.command("cluster")
 @click.option("--context", help="context of the kubeconfig; without it the current one")
 @click.option("--kubeconfig", help="its file; without it $KUBECONFIG, or else ~/.kube/config")
 @json_option
 @command
-def cluster(context: str | None, kubeconfig: str | None, as_json: bool) -> None:
+def cluster_command(context: str | None, kubeconfig: str | None, as_json: bool) -> None:
     """What is wrong with the platform in a cluster, the worst first, and what helps.
 
     Exit 0: nothing is wrong; 1: something is, or the cluster cannot be read.
     """
     from infra.diagnosis import diagnose
     from infra.kube import connect
-    from infra.observe import Observer
+    from infra.observe import ClusterObserver
 
     reader = connect(kubeconfig, context)
-    look = Observer(reader).look()
+    look = ClusterObserver(reader).look()
     found = diagnose(look.seen)
     ok = all(one.grade == "note" for one in found)
     if as_json:
@@ -210,7 +218,7 @@ def _files(where: str, environment: str) -> dict[str, str]:
         with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
             tar.extractall(checkout, filter="data")
         # Rendered by that revision's own code: that is what would have been applied.
-        code = f"from infra.render import write; from pathlib import Path; write({environment!r}, Path({str(out)!r}))"
+        code = RENDER_CODE.format(environment=environment, out=str(out))
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=False
         )
@@ -222,7 +230,7 @@ def _files(where: str, environment: str) -> dict[str, str]:
 
 
 def _read(folder: Path) -> dict[str, str]:
-    files = [*folder.glob("*/*.yaml"), *folder.glob(SETTINGS)]
+    files = [*folder.glob("*/*.yaml"), *folder.glob(SETTINGS_JSON)]
     if not files:
         raise BadSettings(
             f"{folder} holds no rendered manifests: `vigil render --env E --out {folder}` writes them"

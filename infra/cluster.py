@@ -13,7 +13,7 @@ import pulumi_eks as eks
 import pulumi_kubernetes as k8s
 
 from infra import grants
-from infra.access import AccessArgs, access
+from infra.access import AccessArgs, grant_access
 from infra.identity import PodRole, PodRoleArgs, node_role
 from infra.tags import Tags
 
@@ -67,7 +67,7 @@ class Cluster(pulumi.ComponentResource):
         self._args, self._child = args, pulumi.ResourceOptions(parent=self)
         self.eks = self._control_plane(name)
         self.security_group = self.eks.cluster_security_group_id
-        admitted = access(name, self._access(), self._after(self.eks))
+        admitted = grant_access(name, self._access(), self._after(self.eks))
         # Nobody is let in before, whoever made the cluster included. And a change of the kubeconfig
         # (a new endpoint, another way to log in) must not replace every object in the cluster.
         self.provider = k8s.Provider(
@@ -208,7 +208,7 @@ class Cluster(pulumi.ComponentResource):
             roles["aws-ebs-csi-driver"] = self._driver("ebs-csi-controller-sa", name, disks)
         if args.file_system_arn is not None:
             files = pulumi.Output.from_input(args.file_system_arn).apply(
-                lambda arn: grants.document(grants.mount_files(arn, "true"))
+                lambda arn: grants.policy_document(grants.mount_files(arn, "true"))
             )
             roles["aws-efs-csi-driver"] = self._driver(
                 "efs-csi-controller-sa",

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from infra.cidr import BadNetwork, apart, split
+from infra.cidr import BadNetwork, require_disjoint, split_vpc
 
 if TYPE_CHECKING:
     from infra.settings import PlatformSettings
 
-PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]+")
-CRON = re.compile(r"(\S+\s+){4}\S+")
+_PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]+")
+_CRON = re.compile(r"(\S+\s+){4}\S+")
 
 
-def conflicts(settings: PlatformSettings) -> list[str]:
+def find_conflicts(settings: PlatformSettings) -> list[str]:
     """Every mistake, each beginning with the key to change."""
     return [
         *_bounds(settings),
@@ -27,7 +27,7 @@ def _needs(settings: PlatformSettings) -> list[str]:
     """What a choice asks for besides itself."""
     found = []
     if settings.train_schedule and not (
-        CRON.fullmatch(settings.train_schedule) and settings.train_data
+        _CRON.fullmatch(settings.train_schedule) and settings.train_data
     ):
         found.append("trainSchedule: five cron fields and a trainData are needed")
     if not settings.shared_folder:
@@ -116,8 +116,8 @@ def _on_aws(settings: PlatformSettings) -> list[str]:
         if not value
     ]
     try:
-        split(settings.vpc_cidr, len(settings.zones))
-        apart(
+        split_vpc(settings.vpc_cidr, len(settings.zones))
+        require_disjoint(
             {
                 "vpcCidr": settings.vpc_cidr,
                 "serviceCidr": settings.service_cidr,
@@ -155,7 +155,7 @@ def _access(settings: PlatformSettings) -> list[str]:
         ]
     keys = "adminPrincipals, viewerPrincipals"
     twice = sorted({arn for arn in named if named.count(arn) > 1})
-    odd = sorted({arn for arn in named if not PRINCIPAL.fullmatch(arn)})
+    odd = sorted({arn for arn in named if not _PRINCIPAL.fullmatch(arn)})
     return [
         *(f"{keys}: {arn} may be named once only" for arn in twice),
         *(f"{keys}: {arn} is no arn:aws:iam::ACCOUNT:role/NAME (and no session)" for arn in odd),

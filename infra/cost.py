@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.prices import DATE, HOURS, PRICES, SOURCE, price
+from infra.prices import HOURS_PER_MONTH, PRICE_DATE, PRICE_SOURCE, PRICES, price
 from infra.settings import ROOT, PlatformSettings, read_files
 
 # Assumptions that are not settings; the table in docs/cost.md states them.
@@ -23,7 +23,7 @@ BUSY_SHARE = 0.5  # replicas are planned to be half busy: autoscaling needs time
 
 
 @dataclass(frozen=True)
-class Item:
+class BillItem:
     """One line of the bill, in dollars a month."""
 
     what: str
@@ -36,7 +36,7 @@ def _vcpus(instance_type: str) -> int:
     return 2 if size in ("medium", "large") else 4 * int(size.removesuffix("xlarge") or 1)
 
 
-def monthly(settings: PlatformSettings) -> list[Item]:
+def monthly_bill(settings: PlatformSettings) -> list[BillItem]:
     """The bill of an environment at rest: nothing scaled out, no traffic to speak of."""
     zones, size = len(settings.zones), "prod" if settings.protect else "dev"
     nats = zones if settings.nat_per_zone else 1
@@ -50,40 +50,40 @@ def monthly(settings: PlatformSettings) -> list[Item]:
     interface = len(settings.interface_endpoints) * zones
 
     def hours(name: str, count: float) -> float:
-        return price(name) * count * HOURS
+        return price(name) * count * HOURS_PER_MONTH
 
     found = [
-        Item("EKS control plane", "1 cluster, standard support", hours("eks cluster", 1)),
-        Item("System nodes", f"{system} vCPU on demand", hours("m6i vCPU", system)),
-        Item("Ray heads", f"{heads} vCPU on demand", hours("m6i vCPU", heads)),
-        Item(
+        BillItem("EKS control plane", "1 cluster, standard support", hours("eks cluster", 1)),
+        BillItem("System nodes", f"{system} vCPU on demand", hours("m6i vCPU", system)),
+        BillItem("Ray heads", f"{heads} vCPU on demand", hours("m6i vCPU", heads)),
+        BillItem(
             "Serving and monitor",
             f"{serving} vCPU, {share:.0%} of on demand",
             hours("m6i vCPU", serving) * share,
         ),
-        Item(
+        BillItem(
             "NAT",
             f"{nats} gateways and addresses",
             hours("nat gateway", nats) + hours("public ipv4", nats),
         ),
-        Item(
+        BillItem(
             "Interface endpoints",
             f"{interface} zone-endpoints",
             hours("interface endpoint", interface),
         ),
         _database(settings),
-        Item("Kinesis", settings.stream_mode.lower().replace("_", " "), _stream(settings)),
-        Item(
+        BillItem("Kinesis", settings.stream_mode.lower().replace("_", " "), _stream(settings)),
+        BillItem(
             "Storage",
             f"{STORED_GB[size]:.0f} GB in S3, disks, 10 GB shared folder",
             _storage(size, system),
         ),
-        Item("Logs", f"{LOGS_GB[size]:.0f} GB", price("logs") * LOGS_GB[size]),
-        Item("Keys", "2", 2 * price("kms key")),
+        BillItem("Logs", f"{LOGS_GB[size]:.0f} GB", price("logs") * LOGS_GB[size]),
+        BillItem("Keys", "2", 2 * price("kms key")),
     ]
     if settings.ingress == "alb":
         found.append(
-            Item(
+            BillItem(
                 "Load balancer",
                 "1, with one unit",
                 hours("load balancer", 1) + hours("load balancer unit", 1),
@@ -91,25 +91,26 @@ def monthly(settings: PlatformSettings) -> list[Item]:
         )
     if settings.gcs_fault_tolerance == "redis":
         found.append(
-            Item("Redis", f"2 x {settings.redis_node_type}", hours(settings.redis_node_type, 2))
+            BillItem("Redis", f"2 x {settings.redis_node_type}", hours(settings.redis_node_type, 2))
         )
     return found
 
 
-def _database(settings: PlatformSettings) -> Item:
+def _database(settings: PlatformSettings) -> BillItem:
     copies = 2 if settings.database_multi_az else 1
     usd = (
-        price(settings.database_class) * HOURS + price("rds storage") * settings.database_gib
+        price(settings.database_class) * HOURS_PER_MONTH
+        + price("rds storage") * settings.database_gib
     ) * copies
-    return Item(
+    return BillItem(
         "RDS PostgreSQL", f"{copies} x {settings.database_class}, {settings.database_gib} GB", usd
     )
 
 
 def _stream(settings: PlatformSettings) -> float:
     if settings.stream_mode == "PROVISIONED":
-        return price("kinesis shard") * settings.stream_shards * HOURS
-    return price("kinesis stream") * HOURS
+        return price("kinesis shard") * settings.stream_shards * HOURS_PER_MONTH
+    return price("kinesis stream") * HOURS_PER_MONTH
 
 
 def _storage(size: str, nodes: int) -> float:
@@ -121,7 +122,7 @@ def _storage(size: str, nodes: int) -> float:
 
 
 @dataclass(frozen=True)
-class Load:
+class Capacity:
     """What a rate of one-row requests takes, and what gives way first on the way to ten times as much."""
 
     rps: int
@@ -145,7 +146,7 @@ BREAKS = {
 }
 
 
-def load(rps: int) -> Load:
+def capacity(rps: int) -> Capacity:
     """The capacity model at `rps` one-row requests a second."""
     replicas = max(2, math.ceil(rps / REPLICA_RPS / BUSY_SHARE))
     nodes = max(2, math.ceil(replicas / (NODE_CPUS - 1)))  # a CPU of each node is the system's
@@ -153,7 +154,7 @@ def load(rps: int) -> Load:
     shards = max(1, math.ceil(rps / SHARD_RPS), math.ceil(rps * RECORD_KB / 1024 / SHARD_MB))
     cpus = replicas / (NODE_CPUS - 1) * NODE_CPUS
     hourly = cpus * price("m6i vCPU") * (1 + price("spot share")) / 2
-    return Load(
+    return Capacity(
         rps,
         replicas,
         nodes,
@@ -166,7 +167,7 @@ def load(rps: int) -> Load:
     )
 
 
-def document(environments: dict[str, PlatformSettings]) -> str:
+def cost_page(environments: dict[str, PlatformSettings]) -> str:
     """docs/cost.md."""
     lines = [
         "# What it costs, and what it takes to grow",
@@ -176,7 +177,7 @@ def document(environments: dict[str, PlatformSettings]) -> str:
         "",
     ]
     for name, settings in environments.items():
-        items = monthly(settings)
+        items = monthly_bill(settings)
         lines += [f"## {name}, at rest", "", "| part | how much | USD a month |", "|---|---|---:|"]
         lines += [f"| {item.what} | {item.how} | {item.usd:,.0f} |" for item in items]
         lines += [f"| **all** | | **{sum(item.usd for item in items):,.0f}** |", ""]
@@ -188,7 +189,7 @@ def document(environments: dict[str, PlatformSettings]) -> str:
     lines += [
         f"| {m.rps:,} | {m.replicas:,} | {m.nodes:,} | {m.haproxies:,} | {m.polls:,.0f} | {m.mlflow} | {m.shards:,} | "
         f"{m.usd_per_million:.4f} | {m.breaks} |"
-        for m in map(load, BREAKS)
+        for m in map(capacity, BREAKS)
     ]
     lines += [
         "",
@@ -203,7 +204,7 @@ def document(environments: dict[str, PlatformSettings]) -> str:
         "",
         "## Prices",
         "",
-        f"{SOURCE}. Date: {DATE}. Change them in `infra/prices.py`.",
+        f"{PRICE_SOURCE}. Date: {PRICE_DATE}. Change them in `infra/prices.py`.",
         "",
         "| what | USD | per |",
         "|---|---:|---|",
@@ -223,10 +224,10 @@ def _assumptions() -> list[str]:
     ]
 
 
-def write(path: Path = ROOT / "docs" / "cost.md") -> None:
+def write_cost_page(path: Path = ROOT / "docs" / "cost.md") -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_text(document({name: read_files(name) for name in ("dev", "prod")}))
+    path.write_text(cost_page({name: read_files(name) for name in ("dev", "prod")}))
 
 
 if __name__ == "__main__":
-    write()
+    write_cost_page()

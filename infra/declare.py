@@ -11,11 +11,19 @@ import click
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
-from infra.settings import PROJECT, ROOM_SECRETS, ROOMS, ROOT, SECRETS, PlatformSettings, declared
+from infra.settings import (
+    PROJECT,
+    ROOM_SECRETS,
+    ROOM_SETTINGS,
+    ROOT,
+    SECRET_KEYS,
+    PlatformSettings,
+    declared_keys,
+)
 from vigil.options import RoomSettings
 
-CONFIG = "config:\n"
-ABOUT_SECRETS = {
+_CONFIG_SECTION = "config:\n"
+_SECRET_DESCRIPTIONS = {
     "rayToken": "token that the Ray clusters and their clients share",
     "apiKeys": "keys.json of `vigil keys`: hashes of the API keys (required without serve.oidcIssuer, and with monitoring)",
     "mlflowPassword": "password of MLflow's admin, which Vigil's pods use",
@@ -26,7 +34,7 @@ ABOUT_SECRETS = {
     "githubToken": "token that may dispatch the workflow that retrains (required with drift.backend github)",
     "streamWebhookSecret": "what a webhook's messages are signed with (required with a webhook among serve.streamSinks)",
 }
-BOUNDS = {
+_BOUND_SIGNS = {
     "ge": ">=",
     "gt": ">",
     "le": "<=",
@@ -34,7 +42,7 @@ BOUNDS = {
     "min_length": "at least",
     "max_length": "at most",
 }
-HEAD = """# Settings
+_PAGE_HEAD = """# Settings
 
 Written by `make settings` from the fields of `serve/settings.py`, `drift/settings.py`, `train/settings.py` and
 `infra/settings.py`; a test fails when it is stale.
@@ -59,7 +67,7 @@ reads its settings from a ConfigMap that reaches pods about a minute later.
 """
 
 
-SECRETS_HEAD = """
+_SECRETS_HEAD = """
 ## Secrets
 
 `pulumi config set --secret vigil:KEY`; none is ever in a render, an export or an argument.
@@ -71,7 +79,7 @@ def project_config() -> dict[str, dict[str, Any]]:
     """The section `config` of Pulumi.yaml."""
     fields = {to_camel(name): field for name, field in PlatformSettings.model_fields.items()}
     found = {}
-    for key, kind in declared().items():
+    for key, kind in declared_keys().items():
         told: dict[str, Any] = {"description": _about(key, fields), "type": kind}
         if kind == "array":
             told["items"] = {"type": "string"}
@@ -80,16 +88,16 @@ def project_config() -> dict[str, dict[str, Any]]:
 
 
 def _about(key: str, fields: dict[str, FieldInfo]) -> str:
-    if key in SECRETS:
-        return ABOUT_SECRETS[key]
+    if key in SECRET_KEYS:
+        return _SECRET_DESCRIPTIONS[key]
     told = fields[key].description or ""
-    return f"{told}: an object, docs/settings.md has its keys" if key in ROOMS else told
+    return f"{told}: an object, docs/settings.md has its keys" if key in ROOM_SETTINGS else told
 
 
 def _default(key: str, kind: str, fields: dict[str, FieldInfo]) -> Any:
     if kind == "object":
         return {}
-    if key in SECRETS:
+    if key in SECRET_KEYS:
         return ""
     default = fields[key].default
     # A project's keys have no type for numbers with a fraction: they are texts.
@@ -98,8 +106,8 @@ def _default(key: str, kind: str, fields: dict[str, FieldInfo]) -> Any:
 
 def pulumi_yaml(text: str) -> str:
     """Pulumi.yaml with the section `config` as the settings declare it."""
-    head, _, _ = text.partition(CONFIG)
-    lines = [head, CONFIG]
+    head, _, _ = text.partition(_CONFIG_SECTION)
+    lines = [head, _CONFIG_SECTION]
     for key, told in project_config().items():
         lines.append(f"  {key}:\n")
         lines.extend(f"    {name}: {_flow(name, value)}\n" for name, value in told.items())
@@ -114,8 +122,8 @@ def _flow(name: str, value: Any) -> str:
 
 def settings_md() -> str:
     """docs/settings.md."""
-    parts = [HEAD]
-    for name, cls in ROOMS.items():
+    parts = [_PAGE_HEAD]
+    for name, cls in ROOM_SETTINGS.items():
         parts.append(f"\n## {name}\n\n{_first_line(cls)}\n\n")
         parts.append(
             "| key | environment | type | default | bounds | effect | description |\n|---|---|---|---|---|---|---|\n"
@@ -126,7 +134,7 @@ def settings_md() -> str:
     )
     parts.append("| key | type | default | bounds | description |\n|---|---|---|---|---|\n")
     for name, field in PlatformSettings.model_fields.items():
-        if name not in ("environment", *ROOMS):
+        if name not in ("environment", *ROOM_SETTINGS):
             default = json.dumps(field.default, default=str)
             parts.append(
                 _line(
@@ -137,14 +145,14 @@ def settings_md() -> str:
                     field.description,
                 )
             )
-    parts.append(SECRETS_HEAD)
+    parts.append(_SECRETS_HEAD)
     parts.append("| key | reaches | description |\n|---|---|---|\n")
-    for key in SECRETS:
+    for key in SECRET_KEYS:
         cls, field = ROOM_SECRETS.get(key, (None, ""))
         reaches = (
             f"`{cls.variable(field)}`, as a file in the pods that need it" if cls else "a Secret"
         )
-        parts.append(_line(f"`{key}`", reaches, ABOUT_SECRETS[key]))
+        parts.append(_line(f"`{key}`", reaches, _SECRET_DESCRIPTIONS[key]))
     return "".join(parts)
 
 
@@ -180,7 +188,7 @@ def _bound(one: Any) -> str:
     pattern = getattr(one, "pattern", None)
     if pattern is not None:
         return f"`{pattern}`"
-    pairs = ((sign, getattr(one, name, None)) for name, sign in BOUNDS.items())
+    pairs = ((sign, getattr(one, name, None)) for name, sign in _BOUND_SIGNS.items())
     return ", ".join(f"{sign} {value}" for sign, value in pairs if value is not None)
 
 
@@ -188,7 +196,7 @@ def _first_line(cls: type[RoomSettings]) -> str:
     return (cls.__doc__ or "").strip().splitlines()[0]
 
 
-def written(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
+def generated_files(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
     """Each file with its text."""
     project = root / "Pulumi.yaml"
     yield project, pulumi_yaml(project.read_text())
@@ -197,7 +205,7 @@ def written(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
 
 def main() -> None:
     """Write the files that are stale."""
-    for file, text in written():
+    for file, text in generated_files():
         if not file.is_file() or file.read_text() != text:
             file.write_text(text)
             click.echo(f"wrote {file.relative_to(ROOT)}")

@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from drift.settings import DriftSettings
-from infra.manifests.bindings import RAY
+from infra.manifests.bindings import RAY_NAMESPACE
 from infra.manifests.ray_config import SETTINGS_MAP
-from infra.render import SETTINGS
+from infra.render import SETTINGS_JSON
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
 from vigil.options import FILE, Effect, from_keys
@@ -28,10 +28,10 @@ EFFECTS = {
     Effect.SECOND_CLUSTER.value: "a whole second cluster starts, traffic switches over, the first one goes",
     Effect.REPLACEMENT.value: "deleted and made anew; refused by protected stacks where data is held",
 }
-START_S = 600  # nodes, image and model of a second cluster, at most
-SETTINGS_KEY = f"ConfigMap/{RAY}/{SETTINGS_MAP}"
-COUNTS = ("replicas", "minReplicas", "maxReplicas")
-REPLACED = {  # settings whose change AWS cannot apply to what exists
+CLUSTER_START_S = 600  # nodes, image and model of a second cluster, at most
+_SETTINGS_MAP_KEY = f"ConfigMap/{RAY_NAMESPACE}/{SETTINGS_MAP}"
+_WORKER_COUNTS = ("replicas", "minReplicas", "maxReplicas")
+_REPLACED_BY_AWS = {  # settings whose change AWS cannot apply to what exists
     "vpc_cidr": "VPC and all that is in it",
     "zones": "subnets of the zones that go",
     "service_cidr": "EKS cluster",
@@ -43,7 +43,7 @@ REPLACED = {  # settings whose change AWS cannot apply to what exists
 
 
 @dataclass(frozen=True)
-class Change:
+class RenderedChange:
     """One difference: where, what it does, what runs twice meanwhile and for how many seconds at most."""
 
     where: str
@@ -56,19 +56,23 @@ class Change:
         return {**asdict(self), "meaning": EFFECTS[self.effect]}
 
 
-def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
+def compare_renderings(old: Mapping[str, str], new: Mapping[str, str]) -> list[RenderedChange]:
     """Every difference between two renderings (path -> text), the gravest first."""
     found = list(
-        _settings(json.loads(old.get(SETTINGS, "{}")), json.loads(new.get(SETTINGS, "{}")))
+        _settings(
+            json.loads(old.get(SETTINGS_JSON, "{}")), json.loads(new.get(SETTINGS_JSON, "{}"))
+        )
     )
     before, after = _objects(old), _objects(new)
     for key in sorted(before.keys() | after.keys()):
         a, b = before.get(key), after.get(key)
         if a is None:
-            found.append(Change(key, "in place", "is new"))
+            found.append(RenderedChange(key, "in place", "is new"))
         elif b is None:
             lost = key.startswith(("Namespace/", "PersistentVolumeClaim/", "RayService/"))
-            found.append(Change(key, Effect.REPLACEMENT if lost else "in place", "is removed"))
+            found.append(
+                RenderedChange(key, Effect.REPLACEMENT if lost else "in place", "is removed")
+            )
         elif a != b:
             found.extend(_object(key, a, b))
     order = list(EFFECTS)
@@ -79,7 +83,7 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
 
 def _objects(files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     parsed = [
-        yaml.load(text, yaml.CSafeLoader) for path, text in files.items() if path != SETTINGS
+        yaml.load(text, yaml.CSafeLoader) for path, text in files.items() if path != SETTINGS_JSON
     ]  # it is the safe one
     return {
         "/".join(
@@ -89,14 +93,14 @@ def _objects(files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def differences(a: Any, b: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def differing_paths(a: Any, b: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The paths of all leaves that differ; lists of named things are compared by name."""
     if isinstance(a, list) and isinstance(b, list):
         a, b = _named(a), _named(b)
     if isinstance(a, dict) and isinstance(b, dict):
         for key in sorted(a.keys() | b.keys()):
             if a.get(key) != b.get(key):
-                yield from differences(a.get(key), b.get(key), (*path, str(key)))
+                yield from differing_paths(a.get(key), b.get(key), (*path, str(key)))
     elif a != b:
         yield path
 
@@ -116,27 +120,29 @@ def _named(values: list[Any]) -> dict[str, Any]:
     )
 
 
-def _settings(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
+def _settings(a: dict[str, Any], b: dict[str, Any]) -> Iterator[RenderedChange]:
     """What the manifests do not show: AWS."""
-    for key in sorted(a.keys() & b.keys() & REPLACED.keys()):
+    for key in sorted(a.keys() & b.keys() & _REPLACED_BY_AWS.keys()):
         grown = key == "zones" and set(a[key]) <= set(b[key])
         if a[key] != b[key] and not grown:
-            yield Change(
-                f"settings/{key}", Effect.REPLACEMENT, f"{a[key]} -> {b[key]}: {REPLACED[key]}"
+            yield RenderedChange(
+                f"settings/{key}",
+                Effect.REPLACEMENT,
+                f"{a[key]} -> {b[key]}: {_REPLACED_BY_AWS[key]}",
             )
 
 
-def _object(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
+def _object(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[RenderedChange]:
     kind = key.split("/")[0]
     by_kind = {"RayService": _ray_service, "RayCluster": _ray_cluster}
     if kind in by_kind:
         yield from by_kind[kind](key, a, b)
         return
-    if key == SETTINGS_KEY:
+    if key == _SETTINGS_MAP_KEY:
         yield from _settings_file(key, a, b)
         return
-    for path in differences(a, b):
-        yield Change(key, _plain_effect(kind, path), ".".join(path))
+    for path in differing_paths(a, b):
+        yield RenderedChange(key, _plain_effect(kind, path), ".".join(path))
 
 
 def _plain_effect(kind: str, path: tuple[str, ...]) -> str:
@@ -159,38 +165,38 @@ def _plain_effect(kind: str, path: tuple[str, ...]) -> str:
     return "in place"
 
 
-def _ray_service(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
+def _ray_service(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[RenderedChange]:
     a, b = a["spec"], b["spec"]
     configs = [yaml.safe_load(one["serveConfigV2"]) for one in (a, b)]
-    for path in differences(*configs):
-        yield Change(key, _serve_effect(path), "serveConfigV2: " + ".".join(path))
+    for path in differing_paths(*configs):
+        yield RenderedChange(key, _serve_effect(path), "serveConfigV2: " + ".".join(path))
     clusters = a["rayClusterConfig"], b["rayClusterConfig"]
     new_groups = _new_groups(*clusters)
     paths = [
         path
-        for path in differences(*clusters)
+        for path in differing_paths(*clusters)
         if not _is_count(path) and not (path[:1] == ("workerGroupSpecs",) and path[1] in new_groups)
     ]
     if paths:
-        seconds = START_S + int(b.get("rayClusterDeletionDelaySeconds", 60))
-        yield Change(
+        seconds = CLUSTER_START_S + int(b.get("rayClusterDeletionDelaySeconds", 60))
+        yield RenderedChange(
             key,
             Effect.SECOND_CLUSTER,
             ", ".join(".".join(p) for p in paths),
             _size(clusters[0]),
             seconds,
         )
-    for path in differences(*clusters):
+    for path in differing_paths(*clusters):
         if _is_count(path):
-            yield Change(key, "in place", ".".join(path))
+            yield RenderedChange(key, "in place", ".".join(path))
     for group in new_groups:
-        yield Change(key, "in place", f"worker group {group} is added")
+        yield RenderedChange(key, "in place", f"worker group {group} is added")
     rest = [
         {k: v for k, v in one.items() if k not in ("serveConfigV2", "rayClusterConfig")}
         for one in (a, b)
     ]
-    for path in differences(rest[0], rest[1]):
-        yield Change(key, "in place", ".".join(path))
+    for path in differing_paths(rest[0], rest[1]):
+        yield RenderedChange(key, "in place", ".".join(path))
 
 
 def _serve_effect(path: tuple[str, ...]) -> str:
@@ -209,19 +215,19 @@ def _serve_effect(path: tuple[str, ...]) -> str:
     return Effect.ROLLING
 
 
-def _settings_file(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
+def _settings_file(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[RenderedChange]:
     """The file that training reads; what serving and the monitor read of it comes by the Serve configuration."""
     old, new = (yaml.safe_load(one["data"].get(FILE, "")) or {} for one in (a, b))
-    for path in differences(old, new):
+    for path in differing_paths(old, new):
         if path[0] == TrainSettings.room:
             name = from_keys(TrainSettings, {path[1]: None}).popitem()[0]
-            yield Change(key, TrainSettings.effect_of(name), ".".join(path))
+            yield RenderedChange(key, TrainSettings.effect_of(name), ".".join(path))
 
 
-def _ray_cluster(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
-    for path in differences(a["spec"], b["spec"]):
+def _ray_cluster(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[RenderedChange]:
+    for path in differing_paths(a["spec"], b["spec"]):
         effect = "in place" if _is_count(path) else Effect.REPLACEMENT
-        yield Change(
+        yield RenderedChange(
             key,
             effect,
             ".".join(path) + ("" if effect == "in place" else " (jobs that run are lost)"),
@@ -229,7 +235,7 @@ def _ray_cluster(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Cha
 
 
 def _is_count(path: tuple[str, ...]) -> bool:
-    return path[:1] == ("workerGroupSpecs",) and path[-1] in COUNTS
+    return path[:1] == ("workerGroupSpecs",) and path[-1] in _WORKER_COUNTS
 
 
 def _new_groups(a: dict[str, Any], b: dict[str, Any]) -> list[str]:

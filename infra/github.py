@@ -13,8 +13,8 @@ from pydantic_settings import BaseSettings
 
 from vigil.errors import VigilError
 
-TIMEOUT_S = 30.0
-MOST_CHARACTERS = 60_000  # of a comment; GitHub takes 65,536
+GITHUB_TIMEOUT_S = 30.0
+MAX_COMMENT_CHARACTERS = 60_000  # of a comment; GitHub takes 65,536
 
 
 class GitHubFailed(VigilError):
@@ -29,7 +29,7 @@ class GitHubSettings(BaseSettings):
     github_token: SecretStr = Field(default=SecretStr(""))
 
 
-class GitHub:
+class GitHubClient:
     """One repository. The token is in no message."""
 
     def __init__(self, settings: GitHubSettings) -> None:
@@ -42,7 +42,7 @@ class GitHub:
     def comment(self, number: int, mark: str, text: str) -> str:
         """Have one comment with this `mark` at the pull request, and `text` in it; returns its URL."""
         hidden = f"<!-- {mark} -->"
-        body = {"body": f"{hidden}\n{text[:MOST_CHARACTERS]}"}
+        body = {"body": f"{hidden}\n{text[:MAX_COMMENT_CHARACTERS]}"}
         found: list[dict[str, Any]] = self._ask("GET", f"issues/{number}/comments?per_page=100")
         mine = next((one for one in found if one["body"].startswith(hidden)), None)
         if mine is not None:
@@ -54,7 +54,7 @@ class GitHub:
         owner = self._settings.github_repository.partition("/")[0]
         query = urllib.parse.urlencode({"head": f"{owner}:{branch}", "base": base, "state": "open"})
         found: list[dict[str, Any]] = self._ask("GET", f"pulls?{query}")
-        body = {"title": title, "body": text[:MOST_CHARACTERS]}
+        body = {"title": title, "body": text[:MAX_COMMENT_CHARACTERS]}
         if found:
             return str(self._ask("PATCH", f"pulls/{found[0]['number']}", body)["html_url"])
         return str(self._ask("POST", "pulls", {**body, "head": branch, "base": base})["html_url"])
@@ -73,7 +73,7 @@ class GitHub:
             url, json.dumps(body).encode() if body else None, headers, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            with urllib.request.urlopen(request, timeout=GITHUB_TIMEOUT_S) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:

@@ -11,7 +11,7 @@ from typing import Any
 Statement = dict[str, Any]
 Document = dict[str, Any]
 
-GITHUB = "token.actions.githubusercontent.com"
+GITHUB_ISSUER = "token.actions.githubusercontent.com"
 BUCKET_READ = ("s3:GetBucketLocation", "s3:ListBucket")
 OBJECT_READ = ("s3:GetObject",)
 OBJECT_WRITE = (
@@ -22,7 +22,7 @@ OBJECT_WRITE = (
     "s3:PutObject",
 )
 # What a stack is made of, and the verbs by which it is made. Data has names (`boundary`); these have none before they exist.
-MADE_OF = {
+STACK_VERBS = {
     "autoscaling": ("Create", "Delete", "Describe", "Update"),
     "budgets": ("Describe", "List", "Modify", "Tag", "Untag", "View"),
     "ec2": (
@@ -106,7 +106,7 @@ MADE_OF = {
 }
 
 
-def document(statements: Iterable[Statement]) -> Document:
+def policy_document(statements: Iterable[Statement]) -> Document:
     """A policy document of these statements."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
@@ -138,13 +138,13 @@ def trust_service(
     }
     if account is not None:
         found["Condition"] = {"StringEquals": {"aws:SourceAccount": account}}
-    return document([found])
+    return policy_document([found])
 
 
 def trust_pods(account: str, cluster_arn: str, namespace: str, service_account: str) -> Document:
     """A role for the pods of one service account in one cluster (EKS Pod Identity)."""
     tags = {"kubernetes-namespace": namespace, "kubernetes-service-account": service_account}
-    return document(
+    return policy_document(
         [
             {
                 "Effect": "Allow",
@@ -164,14 +164,17 @@ def trust_pods(account: str, cluster_arn: str, namespace: str, service_account: 
 
 def trust_github(provider_arn: str, subject: str) -> Document:
     """A role for the workflows of exactly one `sub` claim: `repo:OWNER/NAME:environment:prod`, never a pattern."""
-    return document(
+    return policy_document(
         [
             {
                 "Effect": "Allow",
                 "Principal": {"Federated": provider_arn},
                 "Action": ["sts:AssumeRoleWithWebIdentity"],
                 "Condition": {
-                    "StringEquals": {f"{GITHUB}:aud": "sts.amazonaws.com", f"{GITHUB}:sub": subject}
+                    "StringEquals": {
+                        f"{GITHUB_ISSUER}:aud": "sts.amazonaws.com",
+                        f"{GITHUB_ISSUER}:sub": subject,
+                    }
                 },
             }
         ]
@@ -268,7 +271,7 @@ def mount_files(file_system_arn: str, access_point_tag: str) -> list[Statement]:
 
 def tls_only(bucket: str) -> Document:
     """Refuse everyone who comes without TLS."""
-    return document(
+    return policy_document(
         [
             {
                 "Sid": "TlsOnly",
@@ -284,7 +287,7 @@ def tls_only(bucket: str) -> Document:
 
 def access_logs(bucket: str, account: str) -> Document:
     """A bucket that S3 itself may write the access logs of this account's buckets to."""
-    return document(
+    return policy_document(
         [
             *tls_only(bucket)["Statement"],
             {
@@ -332,12 +335,12 @@ def key_policy(account: str, region: str, logs: Sequence[str] = ()) -> Document:
                 "Condition": {"ArnLike": scope},
             }
         )
-    return document(statements)
+    return policy_document(statements)
 
 
 def queue_policy(queue_arn: str, rule_arns: Sequence[str]) -> Document:
     """A queue that these EventBridge rules may send to, over TLS."""
-    return document(
+    return policy_document(
         [
             {
                 "Sid": "Events",
@@ -422,7 +425,7 @@ def boundary(account: str, region: str, prefix: str, state_bucket: str) -> list[
         "ScheduleKeyDeletion",
     )
     stream = ("AddTags", "Decrease", "Disable", "Enable", "Increase", "RemoveTags", "Start", "Stop")
-    made = [f"{service}:{verb}*" for service, names in MADE_OF.items() for verb in names]
+    made = [f"{service}:{verb}*" for service, names in STACK_VERBS.items() for verb in names]
     return [
         allow("MadeOf", [*made, "kms:CreateKey", "kms:ListAliases"], ["*"], StringEquals=here),
         allow(
@@ -505,6 +508,6 @@ def manage_roles(account: str, prefix: str) -> list[Statement]:
         allow(
             "GitHub",
             [f"iam:{action}" for action in provider],
-            [f"arn:aws:iam::{account}:oidc-provider/{GITHUB}"],
+            [f"arn:aws:iam::{account}:oidc-provider/{GITHUB_ISSUER}"],
         ),
     ]

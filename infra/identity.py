@@ -88,7 +88,7 @@ class GitHub(pulumi.ComponentResource):
         self._args, self._child = args, pulumi.ResourceOptions(parent=self)
         provider = aws.iam.OpenIdConnectProvider(
             name,
-            url=f"https://{grants.GITHUB}",
+            url=f"https://{grants.GITHUB_ISSUER}",
             client_id_lists=["sts.amazonaws.com"],
             tags=args.tags.of(name),
             opts=self._child,
@@ -111,7 +111,7 @@ class GitHub(pulumi.ComponentResource):
                 f"{args.name}-apply-boundary",
                 description="The most that a deployment may do, whatever else is attached to it",
                 policy=json.dumps(
-                    grants.document(
+                    grants.policy_document(
                         grants.boundary(
                             args.account, args.region, f"{args.name}-", args.state_bucket
                         )
@@ -148,7 +148,10 @@ class GitHub(pulumi.ComponentResource):
         for policy in managed:
             _attach(name, role, f"arn:aws:iam::aws:policy/{policy}", self._child)
         aws.iam.RolePolicy(
-            name, role=role.name, policy=json.dumps(grants.document(statements)), opts=self._child
+            name,
+            role=role.name,
+            policy=json.dumps(grants.policy_document(statements)),
+            opts=self._child,
         )
         return role
 

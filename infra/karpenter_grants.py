@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from infra.grants import Document, Statement, allow, document
+from infra.grants import Document, Statement, allow, policy_document
 
-CREATE = ("ec2:CreateFleet", "ec2:CreateLaunchTemplate", "ec2:RunInstances")
-MADE = (
+_CREATE_ACTIONS = ("ec2:CreateFleet", "ec2:CreateLaunchTemplate", "ec2:RunInstances")
+_CREATED_KINDS = (
     "fleet",
     "instance",
     "launch-template",
@@ -13,7 +13,7 @@ MADE = (
     "spot-instances-request",
     "volume",
 )
-READS = (
+_DESCRIBE_ACTIONS = (
     "ec2:DescribeCapacityReservations",
     "ec2:DescribeImages",
     "ec2:DescribeInstances",
@@ -26,7 +26,7 @@ READS = (
 )
 
 
-def controller(
+def karpenter_controller(
     account: str, region: str, cluster: str, node_role: str, profile: str, queue: str
 ) -> Document:
     """The policy of the controller of `cluster`; `node_role`, `profile` and `queue` are ARNs."""
@@ -41,7 +41,7 @@ def controller(
     tag: Statement = allow(
         "TagWhatItMakes",
         ("ec2:CreateTags",),
-        ec2(*MADE),
+        ec2(*_CREATED_KINDS),
         StringLike={f"aws:RequestTag/{pool}": "*"},
         StringEquals={
             **asked,
@@ -49,24 +49,24 @@ def controller(
         },
     )
     parts = [f"arn:aws:ec2:{region}::{kind}/*" for kind in ("image", "snapshot")]
-    return document(
+    return policy_document(
         [
             allow(
                 "UseParts",
-                CREATE[::2],
+                _CREATE_ACTIONS[::2],
                 [*parts, *ec2("capacity-reservation", "security-group", "subnet")],
             ),
             allow(
                 "UseTemplates",
-                CREATE[::2],
+                _CREATE_ACTIONS[::2],
                 ec2("launch-template"),
                 StringEquals=has,
                 StringLike={f"aws:ResourceTag/{pool}": "*"},
             ),
             allow(
                 "Make",
-                CREATE,
-                ec2(*MADE),
+                _CREATE_ACTIONS,
+                ec2(*_CREATED_KINDS),
                 StringEquals=asked,
                 StringLike={f"aws:RequestTag/{pool}": "*"},
             ),
@@ -90,7 +90,7 @@ def controller(
                 StringEquals=has,
                 StringLike={f"aws:ResourceTag/{pool}": "*"},
             ),
-            allow("Look", READS, ["*"], StringEquals={"aws:RequestedRegion": region}),
+            allow("Look", _DESCRIBE_ACTIONS, ["*"], StringEquals={"aws:RequestedRegion": region}),
             allow(
                 "LookUpImages",
                 ("ssm:GetParameter",),

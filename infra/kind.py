@@ -16,22 +16,25 @@ import click
 
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
-from infra.preflight import Room, rooms
+from infra.preflight import PodTotals, totals_by_namespace
 from infra.settings import PROJECT, ROOT, PlatformSettings, read_files
 from vigil.errors import VigilError
 from vigil.terminal import command
 
-Run = Callable[[Sequence[str]], tuple[int, str]]
-TOOLS = {
+CommandRunner = Callable[[Sequence[str]], tuple[int, str]]
+_TOOLS = {
     "docker": "https://docs.docker.com/get-docker",
     "kind": "https://kind.sigs.k8s.io",
     "kubectl": "https://kubernetes.io/docs/tasks/tools",
     "pulumi": "https://www.pulumi.com/docs/install",
 }
-NAME, STACK, LIKE = "vigil", "kind", "local"
-RANDOM = ("rayToken", "mlflowPassword", "mlflowSecretKey")
+KIND_CLUSTER, KIND_STACK, _TEMPLATE_STACK = "vigil", "kind", "local"
+_RANDOM_SECRETS = ("rayToken", "mlflowPassword", "mlflowSecretKey")
 # The state of a trial is in the checkout, and its secrets are locked with a word that everybody knows.
-BACKEND = {"PULUMI_BACKEND_URL": f"file://{ROOT / 'state'}", "PULUMI_CONFIG_PASSPHRASE": "local"}
+_STATE_BACKEND = {
+    "PULUMI_BACKEND_URL": f"file://{ROOT / 'state'}",
+    "PULUMI_CONFIG_PASSPHRASE": "local",
+}
 
 
 class StepFailed(VigilError):
@@ -39,7 +42,7 @@ class StepFailed(VigilError):
 
 
 @dataclass(frozen=True)
-class Need:
+class Prerequisite:
     """One thing that is needed; `fix` says how to get it where it is missing."""
 
     what: str
@@ -48,7 +51,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Step:
+class ShellStep:
     """One command of docs/deploy.md; `text` goes to its standard input. `done` says that it need not be run again."""
 
     command: Sequence[str]
@@ -60,7 +63,7 @@ class Step:
         return shlex.join(self.command)
 
 
-def run(command: Sequence[str]) -> tuple[int, str]:
+def run_command(command: Sequence[str]) -> tuple[int, str]:
     """Exit code and output of a command that may be absent or hang."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
@@ -69,10 +72,12 @@ def run(command: Sequence[str]) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def needs(settings: PlatformSettings) -> tuple[float, float]:
+def resources_needed(settings: PlatformSettings) -> tuple[float, float]:
     """CPUs and GiB of memory that all pods ask for at rest, and one training worker beside them."""
-    room = sum_of(
-        rooms([one for group in all_objects(settings, Bindings()).values() for one in group])
+    room = total_requests(
+        totals_by_namespace(
+            [one for group in all_objects(settings, Bindings()).values() for one in group]
+        )
     )
     # And KubeRay's operator (.1 and .5), and what Kubernetes itself asks for on kind's node (.95 and .3).
     cpu = room["cpu"] + settings.train_cpu + 0.1 + 0.95
@@ -80,7 +85,7 @@ def needs(settings: PlatformSettings) -> tuple[float, float]:
     return cpu, memory
 
 
-def sum_of(found: Mapping[str, Room]) -> dict[str, float]:
+def total_requests(found: Mapping[str, PodTotals]) -> dict[str, float]:
     """What is requested over all namespaces, by resource."""
     return {
         kind: sum(room.sums.get(("requests", kind), 0.0) for room in found.values())
@@ -88,102 +93,109 @@ def sum_of(found: Mapping[str, Room]) -> dict[str, float]:
     }
 
 
-def check(settings: PlatformSettings, run: Run = run) -> list[Need]:
+def check_prerequisites(
+    settings: PlatformSettings, run: CommandRunner = run_command
+) -> list[Prerequisite]:
     """Tools, cluster, image and room, in the order in which they are needed."""
     code, text = run(["kubectl", "config", "current-context"])
     context = text.strip()
-    create = f"kind create cluster --name {NAME}"
+    create = f"kind create cluster --name {KIND_CLUSTER}"
     is_kind = code == 0 and context.startswith("kind-")
     return [
-        *tools(run),
-        Need("kubectl points at a kind cluster", is_kind, create),
-        Need("the cluster answers", run(["kubectl", "get", "nodes"])[0] == 0, create),
+        *check_tools(run),
+        Prerequisite("kubectl points at a kind cluster", is_kind, create),
+        Prerequisite("the cluster answers", run(["kubectl", "get", "nodes"])[0] == 0, create),
         _storage(settings, run),
-        _image(settings, context.removeprefix("kind-") or NAME, run),
+        _image(settings, context.removeprefix("kind-") or KIND_CLUSTER, run),
         _room(settings),
     ]
 
 
-def tools(run: Run = run) -> list[Need]:
+def check_tools(run: CommandRunner = run_command) -> list[Prerequisite]:
     """The programs that have to be installed."""
     found = [
-        Need(tool, run(["which", tool])[0] == 0, f"install it: {url}")
-        for tool, url in TOOLS.items()
+        Prerequisite(tool, run(["which", tool])[0] == 0, f"install it: {url}")
+        for tool, url in _TOOLS.items()
     ]
-    return [*found, Need("docker runs", run(["docker", "info"])[0] == 0, "start the Docker daemon")]
+    return [
+        *found,
+        Prerequisite("docker runs", run(["docker", "info"])[0] == 0, "start the Docker daemon"),
+    ]
 
 
-def _storage(settings: PlatformSettings, run: Run) -> Need:
+def _storage(settings: PlatformSettings, run: CommandRunner) -> Prerequisite:
     names = run(["kubectl", "get", "storageclass", "-o", "name"])[1].split()
     wanted = f"storageclass.storage.k8s.io/{settings.home_storage_class}"
     fix = "set vigil:homeStorageClass to one of: " + " ".join(names)
-    return Need(f"storage class {settings.home_storage_class}", wanted in names, fix)
+    return Prerequisite(f"storage class {settings.home_storage_class}", wanted in names, fix)
 
 
-def _image(settings: PlatformSettings, cluster: str, run: Run) -> Need:
+def _image(settings: PlatformSettings, cluster: str, run: CommandRunner) -> Prerequisite:
     image, node = settings.image_ref, f"{cluster}-control-plane"
     loaded = image in run(["docker", "exec", node, "crictl", "images", "-o", "json"])[1]
     fix = f"docker build -t {image} . && kind load docker-image {image} --name {cluster}"
-    return Need(f"image {image} is on the node", loaded, fix)
+    return Prerequisite(f"image {image} is on the node", loaded, fix)
 
 
-def _room(settings: PlatformSettings) -> Need:
-    cpu, memory = needs(settings)
+def _room(settings: PlatformSettings) -> Prerequisite:
+    cpu, memory = resources_needed(settings)
     have_cpu = os.cpu_count() or 1
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     what = f"{cpu:g} CPU and {memory:g} GiB of memory (here: {have_cpu} and {have:.0f})"
     fix = "a larger machine, or smaller pods in the stack's file"
-    return Need(what, have_cpu >= cpu and have >= memory, fix)
+    return Prerequisite(what, have_cpu >= cpu and have >= memory, fix)
 
 
 def up_steps(
-    image: str, keys: Callable[[], str], run: Run = run, root: Path = ROOT
-) -> Iterator[Step]:
+    image: str, keys: Callable[[], str], run: CommandRunner = run_command, root: Path = ROOT
+) -> Iterator[ShellStep]:
     """From nothing to a platform that answers. `keys` makes an API key and gives the file that knows it."""
     clusters = run(["kind", "get", "clusters"])[1].split()
-    yield Step(["kind", "create", "cluster", "--name", NAME], done=NAME in clusters)
+    yield ShellStep(
+        ["kind", "create", "cluster", "--name", KIND_CLUSTER], done=KIND_CLUSTER in clusters
+    )
     yield _use_context()
-    yield Step(["docker", "build", "-t", image, "."])
-    yield Step(["kind", "load", "docker-image", image, "--name", NAME])
-    file = root / f"Pulumi.{STACK}.yaml"
-    yield Step(["mkdir", "-p", "state"])
-    yield Step(["cp", f"Pulumi.{LIKE}.yaml", file.name], done=file.exists())
-    yield _pulumi("stack", "select", "--create", STACK)
+    yield ShellStep(["docker", "build", "-t", image, "."])
+    yield ShellStep(["kind", "load", "docker-image", image, "--name", KIND_CLUSTER])
+    file = root / f"Pulumi.{KIND_STACK}.yaml"
+    yield ShellStep(["mkdir", "-p", "state"])
+    yield ShellStep(["cp", f"Pulumi.{_TEMPLATE_STACK}.yaml", file.name], done=file.exists())
+    yield _pulumi("stack", "select", "--create", KIND_STACK)
     text = file.read_text() if file.exists() else ""
-    for key in RANDOM:
+    for key in _RANDOM_SECRETS:
         there = f"{PROJECT}:{key}:" in text
         yield _secret(key, "" if there else secrets.token_hex(24), done=there)
     there = f"{PROJECT}:apiKeys:" in text
     yield _secret("apiKeys", "" if there else keys(), done=there)
-    yield _pulumi("up", "--yes", "--stack", STACK)
+    yield _pulumi("up", "--yes", "--stack", KIND_STACK)
 
 
-def down_steps(run: Run = run) -> Iterator[Step]:
+def down_steps(run: CommandRunner = run_command) -> Iterator[ShellStep]:
     """All of it again. A cluster that was deleted by hand takes what the stack made along."""
-    gone = NAME not in run(["kind", "get", "clusters"])[1].split()
+    gone = KIND_CLUSTER not in run(["kind", "get", "clusters"])[1].split()
     yield replace(_use_context(), done=gone)
-    yield replace(_pulumi("destroy", "--yes", "--stack", STACK), done=gone)
-    yield Step(["kind", "delete", "cluster", "--name", NAME], done=gone)
+    yield replace(_pulumi("destroy", "--yes", "--stack", KIND_STACK), done=gone)
+    yield ShellStep(["kind", "delete", "cluster", "--name", KIND_CLUSTER], done=gone)
 
 
-def _use_context() -> Step:
+def _use_context() -> ShellStep:
     """Pulumi goes where kubectl points: that must be no other cluster."""
-    return Step(["kubectl", "config", "use-context", f"kind-{NAME}"])
+    return ShellStep(["kubectl", "config", "use-context", f"kind-{KIND_CLUSTER}"])
 
 
-def _pulumi(*arguments: str) -> Step:
-    return Step(["pulumi", *arguments], environment=BACKEND)
+def _pulumi(*arguments: str) -> ShellStep:
+    return ShellStep(["pulumi", *arguments], environment=_STATE_BACKEND)
 
 
-def _secret(key: str, value: str, *, done: bool) -> Step:
+def _secret(key: str, value: str, *, done: bool) -> ShellStep:
     """A secret is told by standard input: an argument can be read by everybody on the machine."""
-    arguments = ["pulumi", "config", "set", "--secret", f"{PROJECT}:{key}", "--stack", STACK]
-    return Step(arguments, text=value, done=done, environment=BACKEND)
+    arguments = ["pulumi", "config", "set", "--secret", f"{PROJECT}:{key}", "--stack", KIND_STACK]
+    return ShellStep(arguments, text=value, done=done, environment=_STATE_BACKEND)
 
 
-def carry_out(steps: Iterator[Step]) -> None:
+def carry_out(steps: Iterator[ShellStep]) -> None:
     """Print each command and run it; raises StepFailed with the first that fails."""
-    for name, value in BACKEND.items():
+    for name, value in _STATE_BACKEND.items():
         click.echo(f"$ export {name}={value}", err=True)
     for step in steps:
         click.echo(f"$ {step}{'   # done before' if step.done else ''}", err=True)
@@ -191,7 +203,7 @@ def carry_out(steps: Iterator[Step]) -> None:
             _run(step)
 
 
-def _run(step: Step, stdout: IO[str] | None = None) -> None:
+def _run(step: ShellStep, stdout: IO[str] | None = None) -> None:
     # The engine looks for uv on the PATH; `make dev` puts one into .tools where there is none.
     path = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}:{ROOT / '.tools' / 'bin'}"
     environment = {**os.environ, **step.environment, "PATH": path}
@@ -210,14 +222,14 @@ def _run(step: Step, stdout: IO[str] | None = None) -> None:
         )
 
 
-def new_key(root: Path = ROOT) -> str:
+def create_operator_key(root: Path = ROOT) -> str:
     """An operator's API key, in the file `key` that only its owner reads; the hashes among which its own is.
 
     Raises StepFailed where the home has a key `me` already, which nobody can read any more.
     """
     home, file = root / ".vigil", root / "key"
     if not file.exists():
-        step = Step(
+        step = ShellStep(
             ["vigil", "keys", "new", "me", "--operator"], environment={"VIGIL_HOME": str(home)}
         )
         click.echo(f"$ {step} > key", err=True)
@@ -236,30 +248,30 @@ def main() -> None:
 @command
 def check_command() -> None:
     """Print what is there and what is not; exit 0 when nothing is missing."""
-    found = check(read_files(LIKE))
+    found = check_prerequisites(read_files(_TEMPLATE_STACK))
     _tell(found)
     sys.exit(int(not all(one.ok for one in found)))
 
 
-@main.command()
+@main.command("up")
 @command
-def up() -> None:
+def up_command() -> None:
     """Cluster, image, stack, secrets, `pulumi up`."""
-    if missing := [one for one in tools() if not one.ok]:
+    if missing := [one for one in check_tools() if not one.ok]:
         _tell(missing)
         sys.exit(1)
-    carry_out(up_steps(read_files(LIKE).image_ref, new_key))
+    carry_out(up_steps(read_files(_TEMPLATE_STACK).image_ref, create_operator_key))
     click.echo("it serves; docs/deploy.md, 'On kind', goes on with a table to train on", err=True)
 
 
-@main.command()
+@main.command("down")
 @command
-def down() -> None:
+def down_command() -> None:
     """`pulumi destroy`, and the cluster goes."""
     carry_out(down_steps())
 
 
-def _tell(found: Sequence[Need]) -> None:
+def _tell(found: Sequence[Prerequisite]) -> None:
     for one in found:
         click.echo(
             f"{'ok     ' if one.ok else 'missing'}  {one.what}{'' if one.ok else f': {one.fix}'}"

@@ -47,7 +47,7 @@ class Stream(pulumi.ComponentResource):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeasesArgs:
+class LeaseTableArgs:
     """`name` is known before the table is: consumers and their role are told it."""
 
     name: str
@@ -55,12 +55,12 @@ class LeasesArgs:
     tags: Tags
 
 
-class Leases(pulumi.ComponentResource):
+class LeaseTable(pulumi.ComponentResource):
     """A DynamoDB table with a lease and a checkpoint for each shard. It can be lost: a stream is then read from its beginning,
     and what the output already holds is known from the output."""
 
     def __init__(
-        self, name: str, args: LeasesArgs, opts: pulumi.ResourceOptions | None = None
+        self, name: str, args: LeaseTableArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:Leases", name, {}, opts)
         self.table = aws.dynamodb.Table(

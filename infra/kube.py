@@ -18,9 +18,9 @@ from vigil.errors import VigilError
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
-Object = dict[str, Any]
+ApiObject = dict[str, Any]
 DEFAULT_FILE = "~/.kube/config"
-TIMEOUT_S = 10.0
+API_TIMEOUT_S = 10.0
 POD_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -38,7 +38,7 @@ class UnknownContext(ClusterError):
     """The kubeconfig has no such context, or chooses none."""
 
 
-class ClusterAway(ClusterError):
+class ClusterUnreachable(ClusterError):
     """The API server does not answer."""
 
 
@@ -53,7 +53,7 @@ class NotAllowed(ClusterError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiResponse:
     """What came back: an HTTP status, and the body as text."""
 
     status: int
@@ -83,7 +83,12 @@ class Kubeconfig:
         return f"context {self.context!r} of {self.source}"
 
 
-def find(kubeconfig: str | None = None, context: str | None = None) -> Kubeconfig | None:
+def find_kubeconfig(
+    kubeconfig: str | None = None,
+    context: str | None = None,
+    *,
+    pod_account: Path = POD_ACCOUNT,
+) -> Kubeconfig | None:
     """The kubeconfig that is meant; None inside a pod that has none but its own account.
 
     `kubeconfig` is the text of one or the path of a file; None: as kubectl, $KUBECONFIG or else
@@ -94,7 +99,7 @@ def find(kubeconfig: str | None = None, context: str | None = None) -> Kubeconfi
     named = kubeconfig or os.environ.get("KUBECONFIG") or DEFAULT_FILE
     files = [Path(name).expanduser() for name in named.split(os.pathsep) if name]
     there = [file for file in files if file.is_file()]
-    if not there and kubeconfig is None and POD_ACCOUNT.is_file():
+    if not there and kubeconfig is None and pod_account.is_file():
         return None
     if not there:
         raise NoKubeconfig(
@@ -115,7 +120,7 @@ def _chosen(
     context: str | None,
     text: str | None = None,
 ) -> Kubeconfig:
-    parsed = [_parsed(source, one) for one in texts]
+    parsed = [parse_kubeconfig(source, one) for one in texts]
     names = [entry.get("name", "") for one in parsed for entry in one.get("contexts") or []]
     current = next((one["current-context"] for one in parsed if one.get("current-context")), None)
     wanted = context or current
@@ -138,7 +143,7 @@ def _login(parsed: list[dict[str, Any]], context: str) -> str:
     return " ".join([plugin.get("command", ""), *(plugin.get("args") or [])])
 
 
-def _parsed(source: str, text: str) -> dict[str, Any]:
+def parse_kubeconfig(source: str, text: str) -> dict[str, Any]:
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -149,10 +154,10 @@ def _parsed(source: str, text: str) -> dict[str, Any]:
     return found
 
 
-class Cluster:
+class ClusterClient:
     """Reads one cluster. Every call ends within `timeout_s`, or raises a ClusterError."""
 
-    def __init__(self, client: ApiClient, where: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, client: ApiClient, where: str, timeout_s: float = API_TIMEOUT_S) -> None:
         self._client = client
         self.where = where
         self.server: str = client.configuration.host
@@ -163,7 +168,7 @@ class Cluster:
         path: str,
         query: Mapping[str, str | int] | None = None,
         timeout_s: float | None = None,
-    ) -> Answer:
+    ) -> ApiResponse:
         """GET of a path of the API server, whatever the status.
 
         Raises ClusterAway, NotLoggedIn.
@@ -182,13 +187,13 @@ class Cluster:
             response = self._client.call_api(*call, _request_timeout=timeout_s or self.timeout_s)
             body = response.read() or b""
         except SSLError as error:
-            raise ClusterAway(self._away(f"its certificate is refused: {error}")) from error
+            raise ClusterUnreachable(self._away(f"its certificate is refused: {error}")) from error
         except (HTTPError, OSError) as error:
-            raise ClusterAway(self._away(_short(error))) from error
+            raise ClusterUnreachable(self._away(_short(error))) from error
         if response.status == 401:
             asked = f"the API server {self.server} does not know who asks ({self.where})"
             raise NotLoggedIn(f"{asked}: log in again, or fetch the kubeconfig anew")
-        return Answer(response.status, body.decode(errors="replace"))
+        return ApiResponse(response.status, body.decode(errors="replace"))
 
     def _away(self, why: str) -> str:
         return (
@@ -196,7 +201,7 @@ class Cluster:
             " Is the cluster running, and this machine in its network?"
         )
 
-    def get(self, path: str, query: Mapping[str, str | int] | None = None) -> Object | None:
+    def get(self, path: str, query: Mapping[str, str | int] | None = None) -> ApiObject | None:
         """The object at a path; None where there is none, or no such kind. Raises NotAllowed."""
         answer = self.ask(path, query)
         if answer.status == 404:
@@ -208,7 +213,7 @@ class Cluster:
             raise ClusterError(f"GET {path}: the API server answers {answer.status}: {told}")
         return answer.json()
 
-    def list(self, path: str, labels: str = "", limit: int = 500) -> list[Object]:
+    def list(self, path: str, labels: str = "", limit: int = 500) -> list[ApiObject]:
         """The objects of a collection, at most `limit`; none where the kind is unknown."""
         query: dict[str, str | int] = {"limit": limit}
         found = self.get(path, query | ({"labelSelector": labels} if labels else {}))
@@ -237,21 +242,21 @@ def _short(error: BaseException) -> str:
 def connect(
     kubeconfig: str | None = None,
     context: str | None = None,
-    timeout_s: float = TIMEOUT_S,
-) -> Cluster:
+    timeout_s: float = API_TIMEOUT_S,
+) -> ClusterClient:
     """A client of the cluster that `find` names. Raises NoKubeconfig, UnknownContext, NotLoggedIn.
 
     Nothing is asked of the API server yet; a program that gets credentials (EKS) is run, within
     `timeout_s`.
     """
-    found = find(kubeconfig, context)
+    found = find_kubeconfig(kubeconfig, context)
     where = str(found) if found else "the pod's own account"
     try:
         client = within(timeout_s, lambda: _client(found, where))
     except TimeoutError as error:
         late = f"{where}: the program that gets its credentials has not ended in {timeout_s:g} s"
-        raise ClusterAway(late) from error
-    return Cluster(client, where, timeout_s)
+        raise ClusterUnreachable(late) from error
+    return ClusterClient(client, where, timeout_s)
 
 
 def _client(found: Kubeconfig | None, where: str) -> ApiClient:

@@ -38,7 +38,7 @@ class Network(pulumi.ComponentResource):
         super().__init__("vigil:infra:Network", name, {}, opts)
         self._name, self._args = name, args
         self._child = pulumi.ResourceOptions(parent=self)
-        blocks = cidr.split(args.cidr, len(args.zones))
+        blocks = cidr.split_vpc(args.cidr, len(args.zones))
         self.vpc = aws.ec2.Vpc(
             name,
             cidr_block=args.cidr,
@@ -211,7 +211,7 @@ class Network(pulumi.ComponentResource):
         write = ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
         policy = logs.arn.apply(
             lambda arn: json.dumps(
-                grants.document([grants.allow("Write", write, [arn, f"{arn}:*"])])
+                grants.policy_document([grants.allow("Write", write, [arn, f"{arn}:*"])])
             )
         )
         rights = aws.iam.RolePolicy(f"{name}-flow", role=role.name, policy=policy, opts=self._child)

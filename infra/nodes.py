@@ -14,7 +14,7 @@ from infra.identity import PodRole, PodRoleArgs, node_role
 from infra.tags import Tags
 
 # What EC2 tells before it takes a node away: rule -> (source, detail type).
-EVENTS = {
+_INTERRUPTION_EVENTS = {
     "health": ("aws.health", "AWS Health Event"),
     "spot": ("aws.ec2", "EC2 Spot Instance Interruption Warning"),
     "rebalance": ("aws.ec2", "EC2 Instance Rebalance Recommendation"),
@@ -46,7 +46,7 @@ class Karpenter(pulumi.ComponentResource):
         )
         queue = self._queue(name, args, child)
         document = pulumi.Output.all(args.role.arn, profile.arn, queue.arn).apply(
-            lambda arns: karpenter_grants.controller(
+            lambda arns: karpenter_grants.karpenter_controller(
                 args.account, args.region, args.cluster, arns[0], arns[1], arns[2]
             )
         )
@@ -77,7 +77,7 @@ class Karpenter(pulumi.ComponentResource):
             opts=child,
         )
         rules = []
-        for event, (source, kind) in EVENTS.items():
+        for event, (source, kind) in _INTERRUPTION_EVENTS.items():
             pattern = json.dumps({"source": [source], "detail-type": [kind]})
             rule = aws.cloudwatch.EventRule(
                 f"{name}-{event}",

@@ -16,38 +16,38 @@ from infra.diagnosis.finding import (
     qualified_name,
 )
 from infra.diagnosis.pods import logs_to_read
-from infra.kube import Answer, Cluster, ClusterAway, ClusterError, NotLoggedIn
+from infra.kube import ApiResponse, ClusterClient, ClusterError, ClusterUnreachable, NotLoggedIn
 
 Usage = tuple[tuple[str, str, str], int]  # namespace, pod, container; bytes
-PROXY_S = 4.0
+PROXY_TIMEOUT_S = 4.0
 LOG_LINES = 12
-MOST_LOGS = 20  # of more pods than this nobody reads the last words
-MADE_BY_A_STACK = "app.kubernetes.io/part-of=vigil"
-SERVE = "/api/v1/namespaces/vigil/services/vigil-serve-svc:8000/proxy/readyz"
-RAY, APPS, BATCH = "/apis/ray.io/v1", "/apis/apps/v1", "/apis/batch/v1"
-NAMESPACED = {
+MAX_LOGS = 20  # of more pods than this nobody reads the last words
+_STACK_LABEL = "app.kubernetes.io/part-of=vigil"
+READYZ_PATH = "/api/v1/namespaces/vigil/services/vigil-serve-svc:8000/proxy/readyz"
+_RAY_API, _APPS_API, _BATCH_API = "/apis/ray.io/v1", "/apis/apps/v1", "/apis/batch/v1"
+NAMESPACED_KINDS = {
     "Pod": ("/api/v1", "pods"),
     "Event": ("/api/v1", "events"),
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
     "Service": ("/api/v1", "services"),
     "EndpointSlice": ("/apis/discovery.k8s.io/v1", "endpointslices"),
-    "ReplicaSet": (APPS, "replicasets"),
-    "Deployment": (APPS, "deployments"),
-    "Job": (BATCH, "jobs"),
+    "ReplicaSet": (_APPS_API, "replicasets"),
+    "Deployment": (_APPS_API, "deployments"),
+    "Job": (_BATCH_API, "jobs"),
     "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
-    "RayService": (RAY, "rayservices"),
-    "RayCluster": (RAY, "rayclusters"),
+    "RayService": (_RAY_API, "rayservices"),
+    "RayCluster": (_RAY_API, "rayclusters"),
 }
-GLOBAL = {
+CLUSTER_KINDS = {
     "Node": "/api/v1/nodes",
     "StorageClass": "/apis/storage.k8s.io/v1/storageclasses",
 }
-OPERATOR = "app.kubernetes.io/name=kuberay-operator"
-CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-CRDS = ("rayclusters.ray.io", "rayservices.ray.io")
+_OPERATOR_LABEL = "app.kubernetes.io/name=kuberay-operator"
+_CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_RAY_CRDS = ("rayclusters.ray.io", "rayservices.ray.io")
 # What can go wrong while a platform comes up; the rest is for one look at a time.
-STARTING = (
+STARTUP_KINDS = (
     "Pod",
     "Event",
     "PersistentVolumeClaim",
@@ -59,25 +59,28 @@ STARTING = (
 
 
 @dataclass(frozen=True)
-class Look:
+class Observation:
     """A snapshot, and what could not be read for it."""
 
     seen: ClusterSnapshot
     unread: tuple[str, ...] = ()
 
 
-class Observer:
+class ClusterObserver:
     """Looks at one cluster, as often as asked. A kind that may not be read is left out.
 
     It looks into NAMESPACES, and into whatever else a stack has made (monitoring, Argo CD).
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: ClusterClient, *, proxy_timeout_s: float = PROXY_TIMEOUT_S) -> None:
         self._cluster = cluster
+        self._proxy_timeout_s = proxy_timeout_s
         self._namespaces: Sequence[str] = NAMESPACES
         self._unread: list[str] = []
 
-    def look(self, kinds: Sequence[str] = tuple(NAMESPACED), *, deep: bool = True) -> Look:
+    def look(
+        self, kinds: Sequence[str] = tuple(NAMESPACED_KINDS), *, deep: bool = True
+    ) -> Observation:
         """What is there now. `deep`: memory in use, versions and `/readyz` too.
 
         Raises ClusterAway or NotLoggedIn where the API server cannot be asked.
@@ -90,15 +93,15 @@ class Observer:
         for kind in kinds:
             if (found := self._in_namespaces(kind)) is not None:
                 objects[kind] = found
-        for kind, path in GLOBAL.items():
+        for kind, path in CLUSTER_KINDS.items():
             if (items := self._try(kind, path)) is not None:
                 objects[kind] = items
         seen = ClusterSnapshot(now=datetime.now(UTC), objects=objects)
         seen = replace(seen, logs=dict(self._logs(logs_to_read(seen))))
-        return Look(self._deep(seen) if deep else seen, tuple(self._unread))
+        return Observation(self._deep(seen) if deep else seen, tuple(self._unread))
 
     def _deep(self, seen: ClusterSnapshot) -> ClusterSnapshot:
-        definitions = [self._get(f"{CRD}/{name}") for name in CRDS]
+        definitions = [self._get(f"{_CRD_PATH}/{name}") for name in _RAY_CRDS]
         operators = self._operators(seen)
         objects = {
             **seen.objects,
@@ -111,13 +114,13 @@ class Observer:
     def readiness(self) -> Readiness | None:
         """What `/readyz` answers through the API server; None where that may not be asked."""
         try:
-            answer = self._cluster.ask(SERVE, timeout_s=PROXY_S)
-        except ClusterAway as error:  # packets that a network policy drops are waited for
+            answer = self._cluster.ask(READYZ_PATH, timeout_s=self._proxy_timeout_s)
+        except ClusterUnreachable as error:  # packets that a network policy drops are waited for
             return Readiness(504, error.message, reached=False)
         return None if answer.status == 403 and _of_api(answer) else readiness_of(answer)
 
     def _in_namespaces(self, kind: str) -> list[KubeObject] | None:
-        api, plural = NAMESPACED[kind]
+        api, plural = NAMESPACED_KINDS[kind]
         found: list[KubeObject] = []
         for namespace in self._namespaces:
             items = self._try(kind, f"{api}/namespaces/{namespace}/{plural}")
@@ -129,7 +132,7 @@ class Observer:
     def _try(self, kind: str, path: str, labels: str = "") -> list[KubeObject] | None:
         try:
             return self._cluster.list(path, labels)
-        except (ClusterAway, NotLoggedIn):
+        except (ClusterUnreachable, NotLoggedIn):
             raise
         except ClusterError as error:
             self._unread.append(f"{kind}: {error.message}")
@@ -138,7 +141,7 @@ class Observer:
     def _get(self, path: str) -> KubeObject | None:
         try:
             return self._cluster.get(path)
-        except (ClusterAway, NotLoggedIn):
+        except (ClusterUnreachable, NotLoggedIn):
             raise
         except ClusterError as error:
             self._unread.append(error.message)
@@ -146,19 +149,21 @@ class Observer:
 
     def _own_namespaces(self) -> list[KubeObject]:
         named = [self._get(f"/api/v1/namespaces/{name}") for name in NAMESPACES]
-        made = self._quietly("/api/v1/namespaces", MADE_BY_A_STACK)
+        made = self._quietly("/api/v1/namespaces", _STACK_LABEL)
         found = {qualified_name(one): one for one in (*named, *made) if one is not None}
         return list(found.values())
 
     def _operators(self, seen: ClusterSnapshot) -> list[KubeObject]:
         """KubeRay's operator wherever it is installed, and the deployments of the platform."""
         own = list(seen.of("Deployment"))
-        everywhere = self._try("Deployment", f"{APPS}/deployments", labels=OPERATOR) or []
+        everywhere = (
+            self._try("Deployment", f"{_APPS_API}/deployments", labels=_OPERATOR_LABEL) or []
+        )
         names = {qualified_name(one) for one in own}
         return [*own, *(one for one in everywhere if qualified_name(one) not in names)]
 
     def _logs(self, wanted: Sequence[ContainerLog]) -> Iterator[tuple[ContainerLog, str]]:
-        for one in wanted[:MOST_LOGS]:
+        for one in wanted[:MAX_LOGS]:
             text = self._cluster.log(
                 one.namespace,
                 one.pod,
@@ -185,13 +190,13 @@ class Observer:
         """A list that need not be had: there is another way to what it tells."""
         try:
             return self._cluster.list(path, labels)
-        except (ClusterAway, NotLoggedIn):
+        except (ClusterUnreachable, NotLoggedIn):
             raise
         except ClusterError:
             return []
 
     def _kubelets(self) -> Iterator[Usage]:
-        for node in self._try("Node", GLOBAL["Node"]) or []:
+        for node in self._try("Node", CLUSTER_KINDS["Node"]) or []:
             path = f"/api/v1/nodes/{node['metadata']['name']}/proxy/stats/summary"
             answer = self._cluster.ask(path)
             pods = answer.json().get("pods") or [] if answer.status == 200 else []
@@ -207,13 +212,13 @@ def _container_usage(pod: KubeObject, namespaces: Sequence[str]) -> Iterator[Usa
             yield key, int(one["memory"].get("workingSetBytes", 0))
 
 
-def _of_api(answer: Answer) -> bool:
+def _of_api(answer: ApiResponse) -> bool:
     """Whether it is the API server's own answer, not that of the service behind it."""
     body = answer.json()
     return isinstance(body, dict) and body.get("kind") == "Status"
 
 
-def readiness_of(answer: Answer) -> Readiness:
+def readiness_of(answer: ApiResponse) -> Readiness:
     """What an answer through the API server's proxy says of the service."""
     if _of_api(answer):
         return Readiness(answer.status, str(answer.json().get("message", "")), reached=False)

@@ -8,13 +8,20 @@ from dataclasses import dataclass, field
 import pulumi
 
 from infra.diagnosis.finding import Diagnosis, KubeObject, labels_of, parse_quantity
-from infra.kube import Cluster, ClusterAway, ClusterError, NotLoggedIn, connect, find
+from infra.kube import (
+    ClusterClient,
+    ClusterError,
+    ClusterUnreachable,
+    NotLoggedIn,
+    connect,
+    find_kubeconfig,
+)
 
-TIMEOUT_S = 10.0
-PART_OF, INSTANCE = "app.kubernetes.io/part-of", "app.kubernetes.io/instance"
-OPERATOR = "app.kubernetes.io/name=kuberay-operator"
+PREFLIGHT_TIMEOUT_S = 10.0
+_PART_OF_LABEL, _INSTANCE_LABEL = "app.kubernetes.io/part-of", "app.kubernetes.io/instance"
+_OPERATOR_LABEL = "app.kubernetes.io/name=kuberay-operator"
 # What a quota may call the sums that a pod adds to.
-SUMS = {
+_QUOTA_KEYS = {
     "cpu": ("requests", "cpu"),
     "requests.cpu": ("requests", "cpu"),
     "memory": ("requests", "memory"),
@@ -25,7 +32,7 @@ SUMS = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StackNeeds:
     """What a stack needs of a cluster.
 
     `stack`: what its namespaces carry as app.kubernetes.io/instance; empty: nothing is compared.
@@ -35,33 +42,33 @@ class Wanted:
     namespaces: tuple[str, ...]
     storage_class: str = ""
     stack: str = ""
-    rooms: Mapping[str, Room] = field(default_factory=dict)
+    rooms: Mapping[str, PodTotals] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Room:
+class PodTotals:
     """Pods at rest, and the sums of what their containers request and are limited to."""
 
     pods: int = 0
     sums: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
-    def with_pod(self, containers: Sequence[KubeObject], count: int) -> Room:
+    def with_pod(self, containers: Sequence[KubeObject], count: int) -> PodTotals:
         """This and `count` pods of these containers."""
         sums = dict(self.sums)
-        for kind in set(SUMS.values()):
+        for kind in set(_QUOTA_KEYS.values()):
             asked = [one.get("resources", {}).get(kind[0]) or {} for one in containers]
             each = sum(parse_quantity(one.get(kind[1])) for one in asked)
             sums[kind] = sums.get(kind, 0.0) + count * each
-        return Room(self.pods + count, sums)
+        return PodTotals(self.pods + count, sums)
 
 
-def rooms(objects: Sequence[KubeObject]) -> dict[str, Room]:
+def totals_by_namespace(objects: Sequence[KubeObject]) -> dict[str, PodTotals]:
     """What rendered objects ask for at rest, by namespace."""
-    found: dict[str, Room] = {}
+    found: dict[str, PodTotals] = {}
     for one in objects:
         namespace = one["metadata"].get("namespace", "")
         for containers, count in _pods(one):
-            found[namespace] = found.get(namespace, Room()).with_pod(containers, count)
+            found[namespace] = found.get(namespace, PodTotals()).with_pod(containers, count)
     return found
 
 
@@ -87,7 +94,7 @@ def _ray_pods(cluster: KubeObject) -> Iterator[tuple[list[KubeObject], int]]:
 # --- checks ---
 
 
-def check(cluster: Cluster, wanted: Wanted) -> list[Diagnosis]:
+def find_obstacles(cluster: ClusterClient, wanted: StackNeeds) -> list[Diagnosis]:
     """What stands in the way, and risks; raises ClusterError where the cluster cannot be asked."""
     cluster.get("/version")
     found = [*_storage(cluster, wanted.storage_class), *_operators(cluster, wanted)]
@@ -99,26 +106,26 @@ def check(cluster: Cluster, wanted: Wanted) -> list[Diagnosis]:
     return found
 
 
-def _read(cluster: Cluster, path: str) -> KubeObject | None:
+def _read(cluster: ClusterClient, path: str) -> KubeObject | None:
     """An object; None where it may not be read either: then nothing is said about it."""
     try:
         return cluster.get(path)
-    except (ClusterAway, NotLoggedIn):
+    except (ClusterUnreachable, NotLoggedIn):
         raise
     except ClusterError:
         return None
 
 
-def _listed(cluster: Cluster, path: str, labels: str = "") -> list[KubeObject]:
+def _listed(cluster: ClusterClient, path: str, labels: str = "") -> list[KubeObject]:
     try:
         return cluster.list(path, labels)
-    except (ClusterAway, NotLoggedIn):
+    except (ClusterUnreachable, NotLoggedIn):
         raise
     except ClusterError:
         return []
 
 
-def _storage(cluster: Cluster, name: str) -> Iterator[Diagnosis]:
+def _storage(cluster: ClusterClient, name: str) -> Iterator[Diagnosis]:
     classes = _listed(cluster, "/apis/storage.k8s.io/v1/storageclasses")
     names = sorted(one["metadata"]["name"] for one in classes)
     if name and names and name not in names:
@@ -126,8 +133,8 @@ def _storage(cluster: Cluster, name: str) -> Iterator[Diagnosis]:
         yield Diagnosis(f"storage class {name!r}", "is not in the cluster", fix)
 
 
-def _operators(cluster: Cluster, wanted: Wanted) -> Iterator[Diagnosis]:
-    for one in _listed(cluster, "/apis/apps/v1/deployments", OPERATOR):
+def _operators(cluster: ClusterClient, wanted: StackNeeds) -> Iterator[Diagnosis]:
+    for one in _listed(cluster, "/apis/apps/v1/deployments", _OPERATOR_LABEL):
         namespace = one["metadata"]["namespace"]
         if namespace not in wanted.namespaces:
             why = "another KubeRay operator: where it watches Vigil's namespace too, both write"
@@ -141,20 +148,20 @@ def _namespace(name: str, there: KubeObject, stack: str) -> Iterator[Diagnosis]:
     if (there.get("status") or {}).get("phase") == "Terminating":
         fix = "wait until it is gone; `vigil doctor cluster` says what holds it"
         yield Diagnosis(what, "is still being deleted", fix)
-    elif labels.get(PART_OF) != "vigil":
-        why = f"exists already and is not Vigil's (no label {PART_OF}=vigil)"
+    elif labels.get(_PART_OF_LABEL) != "vigil":
+        why = f"exists already and is not Vigil's (no label {_PART_OF_LABEL}=vigil)"
         fix = (
             f"use another cluster or context, or `kubectl delete namespace {name}` if nobody"
-            f" needs it; to hand it over: `kubectl label namespace {name} {PART_OF}=vigil` and"
+            f" needs it; to hand it over: `kubectl label namespace {name} {_PART_OF_LABEL}=vigil` and"
             f" `pulumi import kubernetes:core/v1:Namespace {name} {name}`"
         )
         yield Diagnosis(what, why, fix)
-    elif stack and labels.get(INSTANCE, stack) != stack:
-        why = f"belongs to another stack, {labels[INSTANCE]}: a cluster holds one Vigil"
+    elif stack and labels.get(_INSTANCE_LABEL, stack) != stack:
+        why = f"belongs to another stack, {labels[_INSTANCE_LABEL]}: a cluster holds one Vigil"
         yield Diagnosis(what, why, "choose another cluster or context, or destroy that stack")
 
 
-def _quotas(cluster: Cluster, name: str, room: Room | None) -> Iterator[Diagnosis]:
+def _quotas(cluster: ClusterClient, name: str, room: PodTotals | None) -> Iterator[Diagnosis]:
     if room is None:
         return
     for quota in _listed(cluster, f"/api/v1/namespaces/{name}/resourcequotas"):
@@ -170,9 +177,9 @@ def _quotas(cluster: Cluster, name: str, room: Room | None) -> Iterator[Diagnosi
             yield Diagnosis(f"quota {own!r} of namespace {name!r}", why, fix)
 
 
-def _short_of(hard: Mapping[str, str], room: Room) -> Iterator[str]:
+def _short_of(hard: Mapping[str, str], room: PodTotals) -> Iterator[str]:
     for key, limit in hard.items():
-        needed = room.sums.get(SUMS[key], 0.0) if key in SUMS else 0.0
+        needed = room.sums.get(_QUOTA_KEYS[key], 0.0) if key in _QUOTA_KEYS else 0.0
         if key in ("pods", "count/pods"):
             needed = float(room.pods)
         if needed > parse_quantity(limit):
@@ -184,18 +191,18 @@ def _short_of(hard: Mapping[str, str], room: Room) -> Iterator[str]:
 
 
 def preflight(
-    wanted: Wanted,
+    wanted: StackNeeds,
     kubeconfig: str | None = None,
     *,
-    timeout_s: float = TIMEOUT_S,
+    timeout_s: float = PREFLIGHT_TIMEOUT_S,
 ) -> str | None:
     """The context that was looked at; raise pulumi.RunError with all that stands in the way, before the first resource.
 
     `kubeconfig`: its text or file; None: that of kubectl. What is only a risk is a warning.
     """
     try:
-        chosen = find(kubeconfig)
-        found = check(connect(kubeconfig, timeout_s=timeout_s), wanted)
+        chosen = find_kubeconfig(kubeconfig)
+        found = find_obstacles(connect(kubeconfig, timeout_s=timeout_s), wanted)
     except ClusterError as error:
         raise pulumi.RunError(error.message) from error
     for one in found:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 # AWS' public on-demand list prices for us-east-1, written down from memory as they were in mid-2025. Other regions cost
 # some per cent more; discounts, support and taxes are not in them.
-SOURCE = "AWS list prices, us-east-1, on demand, as of mid-2025 from memory; not checked against AWS' price list since"
-DATE = "2025-07"
-HOURS = 730.0  # in a month
+PRICE_SOURCE = "AWS list prices, us-east-1, on demand, as of mid-2025 from memory; not checked against AWS' price list since"
+PRICE_DATE = "2025-07"
+HOURS_PER_MONTH = 730.0  # in a month
 
 PRICES: dict[str, tuple[float, str]] = {
     "eks cluster": (0.10, "hour"),

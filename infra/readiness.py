@@ -18,24 +18,24 @@ import pulumi
 from infra.diagnosis import diagnose
 from infra.diagnosis.finding import Diagnosis, KubeObject, Readiness, is_true
 from infra.diagnosis.ray import describe_progress, is_running
-from infra.kube import Cluster, ClusterError, connect
-from infra.observe import STARTING, Observer
+from infra.kube import ClusterClient, ClusterError, connect
+from infra.observe import PROXY_TIMEOUT_S, STARTUP_KINDS, ClusterObserver
 
-WATCH_S = 5.0
-READY_S = 2.0
-PERSISTS_S = 20.0
-STEADY = 2  # looks in a row: the operator writes generation and states one after the other
-SERVICE = "/apis/ray.io/v1/namespaces/vigil/rayservices/vigil"
-MLFLOW = "/apis/apps/v1/namespaces/vigil-tracking/deployments/mlflow"
-NOWHERE = ("no endpoints available", "no service port")
-Connect = Callable[[], Cluster]
+WATCH_INTERVAL_S = 5.0
+READY_INTERVAL_S = 2.0
+PERSISTENCE_S = 20.0
+MIN_READY_LOOKS = 2  # looks in a row: the operator writes generation and states one after the other
+RAY_SERVICE_PATH = "/apis/ray.io/v1/namespaces/vigil/rayservices/vigil"
+MLFLOW_PATH = "/apis/apps/v1/namespaces/vigil-tracking/deployments/mlflow"
+_UNREACHED_MESSAGES = ("no endpoints available", "no service port")
+Connect = Callable[[], ClusterClient]
 
 
 @dataclass
-class Persisting:
+class PersistentFindings:
     """Which findings have stayed for `persists_s`; each is told once."""
 
-    persists_s: float = PERSISTS_S
+    persists_s: float = PERSISTENCE_S
     _since: dict[str, float] = field(default_factory=dict)
     _last: dict[str, float] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
@@ -58,13 +58,13 @@ class Persisting:
         return one.what not in self._told and now - self._since[one.what] >= self.persists_s
 
 
-def failures(observer: Observer) -> list[Diagnosis]:
+def failures(observer: ClusterObserver) -> list[Diagnosis]:
     """What is broken now, that is neither at risk nor still to be done."""
-    found = diagnose(observer.look(STARTING, deep=False).seen, expected=())
+    found = diagnose(observer.look(STARTUP_KINDS, deep=False).seen, expected=())
     return [one for one in found if one.grade == "failure"]
 
 
-class Watch:
+class ClusterWatch:
     """Looks every few seconds, in a thread of its own, and warns of failures that stay.
 
     Nothing that happens to it reaches the program.
@@ -75,13 +75,13 @@ class Watch:
         connect: Connect,
         warn: Callable[[str], None],
         *,
-        poll_s: float = WATCH_S,
-        persists_s: float = PERSISTS_S,
+        poll_s: float = WATCH_INTERVAL_S,
+        persists_s: float = PERSISTENCE_S,
     ) -> None:
         self._connect = connect
         self._warn = warn
         self._poll_s = poll_s
-        self._persisting = Persisting(persists_s)
+        self._persisting = PersistentFindings(persists_s)
         self._stop = threading.Event()
         context = contextvars.copy_context()  # Pulumi's settings are found by it
         self._thread = threading.Thread(target=context.run, args=(self._run,), daemon=True)
@@ -98,7 +98,7 @@ class Watch:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        observer: Observer | None = None
+        observer: ClusterObserver | None = None
         try:
             while not self._stop.wait(self._poll_s):
                 observer, found = self._look(observer)
@@ -107,9 +107,11 @@ class Watch:
         except Exception as error:  # whatever it is, the program goes on without a watch
             pulumi.log.debug(f"the watch over the cluster has ended: {error!r}")
 
-    def _look(self, observer: Observer | None) -> tuple[Observer | None, list[Diagnosis]]:
+    def _look(
+        self, observer: ClusterObserver | None
+    ) -> tuple[ClusterObserver | None, list[Diagnosis]]:
         try:
-            observer = observer or Observer(self._connect())
+            observer = observer or ClusterObserver(self._connect())
             return observer, failures(observer)
         except ClusterError as error:
             fix = "the `up` goes on once it is back; if it has ended, `pulumi up` again mends it"
@@ -117,66 +119,70 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class State:
+class PlatformState:
     """How far the platform is: `reached` says how that is known, empty: it is not there yet."""
 
     told: str
     reached: str = ""
 
 
-class Progress:
+class PlatformProbe:
     """Asks whether the service can be reached and MLflow runs; an API server may come and go."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, *, proxy_timeout_s: float = PROXY_TIMEOUT_S) -> None:
         self._connect = connect
-        self._cluster: Cluster | None = None
+        self._proxy_timeout_s = proxy_timeout_s
+        self._cluster: ClusterClient | None = None
 
-    def state(self) -> State:
+    def state(self) -> PlatformState:
         """Where it stands now."""
         try:
             return self._state(self._connected())
         except ClusterError as error:
             self._cluster = None  # a login or a connection that has died is not asked again
-            return State(error.message)
+            return PlatformState(error.message)
 
     def findings(self) -> list[Diagnosis]:
         """What is wrong now, and what is still under way."""
         try:
-            return diagnose(Observer(self._connected()).look().seen)
+            return diagnose(self._observer().look().seen)
         except ClusterError as error:
             return [Diagnosis("the cluster", error.message, "`pulumi up` again once it is back")]
 
-    def _connected(self) -> Cluster:
+    def _observer(self) -> ClusterObserver:
+        return ClusterObserver(self._connected(), proxy_timeout_s=self._proxy_timeout_s)
+
+    def _connected(self) -> ClusterClient:
         self._cluster = self._cluster or self._connect()
         return self._cluster
 
-    def _state(self, cluster: Cluster) -> State:
-        service = cluster.get(SERVICE)
+    def _state(self, cluster: ClusterClient) -> PlatformState:
+        service = cluster.get(RAY_SERVICE_PATH)
         if service is None:
-            return State("there is no RayService yet")
-        if (told := settled(service)) is not None:
-            return State(f"RayService: {told}")
-        if not _available(cluster.get(MLFLOW)):
-            return State("MLflow is not available yet")
-        answer = Observer(cluster).readiness()
+            return PlatformState("there is no RayService yet")
+        if (told := unsettled_reason(service)) is not None:
+            return PlatformState(f"RayService: {told}")
+        if not _available(cluster.get(MLFLOW_PATH)):
+            return PlatformState("MLflow is not available yet")
+        answer = self._observer().readiness()
         if answer is not None and not answer.reached and _leads_nowhere(answer):
-            return State(f"the service: {answer.error}")
+            return PlatformState(f"the service: {answer.error}")
         if answer is None or not answer.reached:
             # Network policies keep the API server out: then the operator's word has to do.
-            return State("ready", "the operator counts endpoints that serve")
+            return PlatformState("ready", "the operator counts endpoints that serve")
         if answer.status == 200:
-            return State("ready", "/readyz answers 200")
+            return PlatformState("ready", "/readyz answers 200")
         if answer.error == "NoModel":
-            return State("ready", "/readyz answers 503: no champion yet")
-        return State(f"/readyz answers {answer.status}")
+            return PlatformState("ready", "/readyz answers 503: no champion yet")
+        return PlatformState(f"/readyz answers {answer.status}")
 
 
 def _leads_nowhere(answer: Readiness) -> bool:
     """Whether the API server knows of nothing to ask, and has not been kept from asking."""
-    return answer.status == 404 or any(part in answer.error for part in NOWHERE)
+    return answer.status == 404 or any(part in answer.error for part in _UNREACHED_MESSAGES)
 
 
-def settled(service: KubeObject) -> str | None:
+def unsettled_reason(service: KubeObject) -> str | None:
     """Why a RayService is not yet what its spec asks for; None: it is."""
     status = service.get("status") or {}
     if status.get("observedGeneration", 0) < service["metadata"].get("generation", 0):
@@ -191,34 +197,34 @@ def _available(deployment: KubeObject | None) -> bool:
     return deployment is None or is_true(deployment, "Available")
 
 
-async def wait(
-    connect: Connect,
+async def wait_until_ready(
+    probe: PlatformProbe,
     timeout_s: float,
     *,
     tell: Callable[[str], None],
-    poll_s: float = READY_S,
-) -> State:
+    poll_s: float = READY_INTERVAL_S,
+) -> PlatformState:
     """The state once the platform serves; raises pulumi.RunError with the causes at the deadline.
 
-    Blocks no event loop; a look that is under way ends within the deadlines of `connect`.
+    Blocks no event loop; a look that is under way ends within the deadlines of `probe`.
     """
-    deadline, asked = time.monotonic() + timeout_s, Progress(connect)
-    good, last = 0, State("nothing has been asked yet")
-    while good < STEADY:
+    deadline = time.monotonic() + timeout_s
+    good, last = 0, PlatformState("nothing has been asked yet")
+    while good < MIN_READY_LOOKS:
         if good == 0 and time.monotonic() >= deadline:
-            found = await asyncio.to_thread(asked.findings)
-            raise pulumi.RunError(failed(timeout_s, last, found))
-        state = await asyncio.to_thread(asked.state)
+            found = await asyncio.to_thread(probe.findings)
+            raise pulumi.RunError(not_ready_message(timeout_s, last, found))
+        state = await asyncio.to_thread(probe.state)
         good = good + 1 if state.reached else 0
         if state.told != last.told:
             tell(state.told)
         last = state
-        if good < STEADY:
+        if good < MIN_READY_LOOKS:
             await asyncio.sleep(poll_s)
     return last
 
 
-def failed(timeout_s: float, last: State, found: Sequence[Diagnosis]) -> str:
+def not_ready_message(timeout_s: float, last: PlatformState, found: Sequence[Diagnosis]) -> str:
     """The message of an `up` whose platform does not serve."""
     head = f"the platform does not serve after {timeout_s:g} s (vigil:readyTimeoutS): {last.told}"
     if not found:
@@ -229,7 +235,7 @@ def failed(timeout_s: float, last: State, found: Sequence[Diagnosis]) -> str:
 # --- for the program ---
 
 
-def watch(
+def start_watch(
     kubeconfig: pulumi.Input[str] | None = None,
     *,
     timeout_s: float,
@@ -242,7 +248,7 @@ def watch(
         return
 
     def start(text: str | None) -> None:
-        Watch(lambda: connect(text), pulumi.log.warn)
+        ClusterWatch(lambda: connect(text), pulumi.log.warn)
 
     if kubeconfig is None:
         start(None)
@@ -250,7 +256,7 @@ def watch(
         pulumi.Output.from_input(kubeconfig).apply(start)
 
 
-def ready(
+def await_platform(
     done: Sequence[pulumi.Resource],
     kubeconfig: pulumi.Input[str] | None = None,
     *,
@@ -271,7 +277,7 @@ def ready(
 
     async def serve(values: list[Any]) -> str:
         text = values[-1]
-        state = await wait(lambda: connect(text), timeout_s, tell=tell)
+        state = await wait_until_ready(PlatformProbe(lambda: connect(text)), timeout_s, tell=tell)
         pulumi.log.info(f"the platform serves: {state.reached}", resource)
         return state.reached
 

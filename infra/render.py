@@ -14,10 +14,10 @@ import yaml
 
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
-from infra.manifests.parts import Object
+from infra.manifests.parts import Manifest
 from infra.settings import ROOT, PlatformSettings, read_files
 
-SETTINGS = "settings.json"
+SETTINGS_JSON = "settings.json"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -36,7 +36,7 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
 _Dumper.add_representer(str, _text)
 
 
-def rendered(settings: PlatformSettings) -> dict[str, str]:
+def render_manifests(settings: PlatformSettings) -> dict[str, str]:
     """Path -> text of every file; equal settings give equal text."""
     found: dict[str, str] = {}
     for folder, objects in all_objects(settings, Bindings()).items():
@@ -45,15 +45,17 @@ def rendered(settings: PlatformSettings) -> dict[str, str]:
                 one, Dumper=_Dumper, sort_keys=True, width=130
             )
     # Not for the cluster: what `vigil doctor change` compares of AWS.
-    found[SETTINGS] = json.dumps(settings.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+    found[SETTINGS_JSON] = (
+        json.dumps(settings.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+    )
     return dict(sorted(found.items()))
 
 
-def write(environment: str, out: Path, root: Path = ROOT) -> list[Path]:
+def write_manifests(environment: str, out: Path, root: Path = ROOT) -> list[Path]:
     """Write the files of `environment`, whose settings are in `root`, below `out`; files of an earlier rendering that are no
     more are removed."""
-    files = rendered(read_files(environment, root))
-    for old in [*out.glob("*/*.yaml"), out / SETTINGS]:
+    files = render_manifests(read_files(environment, root))
+    for old in [*out.glob("*/*.yaml"), out / SETTINGS_JSON]:
         if old.is_file() and str(old.relative_to(out)) not in files:
             old.unlink()
     for path, text in files.items():
@@ -62,7 +64,7 @@ def write(environment: str, out: Path, root: Path = ROOT) -> list[Path]:
     return [out / path for path in files]
 
 
-def _name(one: Object) -> str:
+def _name(one: Manifest) -> str:
     metadata = one["metadata"]
     parts = [one["kind"], metadata.get("namespace", ""), metadata["name"]]
     return re.sub(r"[^a-z0-9.-]", "-", "-".join(part for part in parts if part).lower())

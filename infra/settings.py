@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.alias_generators import to_camel
 
 from drift.settings import DriftSettings
-from infra.cidr import BadNetwork, block
-from infra.conflicts import conflicts
+from infra.cidr import BadNetwork, parse_block
+from infra.conflicts import find_conflicts
 from infra.tags import Tags
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
@@ -32,12 +32,12 @@ PLATFORM_SECRETS = (
     "grafanaPassword",
     "metricsKey",
 )
-INSTANCE_TYPE = re.compile(
+_INSTANCE_TYPE = re.compile(
     r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|\d+xlarge|metal)"
 )
 
 
-ROOMS: Mapping[str, type[RoomSettings]] = {
+ROOM_SETTINGS: Mapping[str, type[RoomSettings]] = {
     "serve": ServeSettings,
     "drift": DriftSettings,
     "train": TrainSettings,
@@ -47,9 +47,9 @@ ROOM_SECRETS: Mapping[str, tuple[type[RoomSettings], str]] = {
     "githubToken": (DriftSettings, "github_token"),
     "streamWebhookSecret": (ServeSettings, "stream_webhook_secret"),
 }
-SECRETS = (*PLATFORM_SECRETS, *ROOM_SECRETS)
+SECRET_KEYS = (*PLATFORM_SECRETS, *ROOM_SECRETS)
 # What was a key of its own.
-MOVED = {
+MOVED_KEYS = {
     "minReplicas": "serve.minReplicas",
     "maxReplicas": "serve.maxReplicas",
     "cpusPerReplica": "serve.cpusPerReplica",
@@ -356,7 +356,7 @@ class PlatformSettings(BaseModel):
     def _blocks(cls, cidrs: tuple[str, ...]) -> tuple[str, ...]:
         for cidr in cidrs:
             try:
-                block(cidr, "")
+                parse_block(cidr, "")
             except BadNetwork as error:
                 raise ValueError(error.message.removeprefix(": ")) from error
         return cidrs
@@ -373,7 +373,7 @@ class PlatformSettings(BaseModel):
     @field_validator("system_instance_types", "ray_instance_types")
     @classmethod
     def _instance_types(cls, types: tuple[str, ...]) -> tuple[str, ...]:
-        if odd := [t for t in types if not INSTANCE_TYPE.fullmatch(t)]:
+        if odd := [t for t in types if not _INSTANCE_TYPE.fullmatch(t)]:
             raise ValueError(f"{', '.join(odd)}: no instance type such as m6i.large")
         if not types:
             raise ValueError("at least one instance type is needed")
@@ -420,17 +420,21 @@ class PlatformSettings(BaseModel):
     @model_validator(mode="after")
     def _together(self) -> PlatformSettings:
         """What no key can tell alone."""
-        if found := conflicts(self):
+        if found := find_conflicts(self):
             raise ValueError("; ".join(found))
         return self
 
 
 def settings_from(environment: str, values: Mapping[str, Any]) -> PlatformSettings:
     """Settings from keys as they are written in a stack file; raises BadSettings with every mistake at once."""
-    own = {key: value for key, value in values.items() if key not in ROOMS and key not in MOVED}
-    lines = [f"{key}: is {PROJECT}:{MOVED[key]} now" for key in values if key in MOVED]
+    own = {
+        key: value
+        for key, value in values.items()
+        if key not in ROOM_SETTINGS and key not in MOVED_KEYS
+    }
+    lines = [f"{key}: is {PROJECT}:{MOVED_KEYS[key]} now" for key in values if key in MOVED_KEYS]
     rooms: dict[str, RoomSettings] = {}
-    for name, cls in ROOMS.items():
+    for name, cls in ROOM_SETTINGS.items():
         try:
             rooms[name] = room_from(cls, values.get(name))
         except BadSettings as error:
@@ -485,7 +489,7 @@ def _mistake(one: dict[str, Any]) -> str:
         return message
     key = ".".join(str(part) for part in one["loc"])
     if one["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, declared(), 1)
+        near = difflib.get_close_matches(key, declared_keys(), 1)
         return f"{key}: no such key" + (f"; did you mean {near[0]}?" if near else "")
     return f"{key} = {one['input']!r}: {message}"
 
@@ -494,10 +498,10 @@ def read_config() -> PlatformSettings:
     """The settings of the stack that Pulumi runs."""
     import pulumi
 
-    config, known = pulumi.Config(PROJECT), declared()
+    config, known = pulumi.Config(PROJECT), declared_keys()
     # A key that is misspelt would otherwise be ignored, and its default used.
     odd = {key: config.get(key) for key in _given() if key not in known}
-    raw = {key: config.get(key) for key in known if key not in SECRETS}
+    raw = {key: config.get(key) for key in known if key not in SECRET_KEYS}
     told = {key: _typed(key, value) for key, value in raw.items() if value is not None}
     return settings_from(pulumi.get_stack(), told | odd)
 
@@ -514,7 +518,7 @@ def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
     kept = ("redisPassword",) if config.get("redisPassword") else ()
     found = {key: config.get_secret(key) for key in (*needed_secrets(settings), *kept)}
     missing = [key for key in found if not config.get(key)]
-    plain = [key for key in SECRETS if config.get(key) and not _encrypted(key)]
+    plain = [key for key in SECRET_KEYS if config.get(key) and not _encrypted(key)]
     complaints = {"not set": missing, "stored as plain text": plain}
     if wrong := [
         f"{what}: "
@@ -536,7 +540,7 @@ def needed_secrets(settings: PlatformSettings) -> tuple[str, ...]:
         "githubToken": settings.drift.backend == "github",
         "streamWebhookSecret": "webhook:" in settings.serve.stream_sinks,
     }
-    return tuple(key for key in SECRETS if optional.get(key, True))
+    return tuple(key for key in SECRET_KEYS if optional.get(key, True))
 
 
 def read_files(environment: str, root: Path = ROOT) -> PlatformSettings:
@@ -552,11 +556,11 @@ def read_files(environment: str, root: Path = ROOT) -> PlatformSettings:
         if key.startswith(f"{PROJECT}:")
     }
     return settings_from(
-        environment, {key: value for key, value in short.items() if key not in SECRETS}
+        environment, {key: value for key, value in short.items() if key not in SECRET_KEYS}
     )
 
 
-def declared() -> dict[str, str]:
+def declared_keys() -> dict[str, str]:
     """Every key by its camelCase name, with its kind in Pulumi.yaml."""
     kinds: dict[Any, str] = {bool: "boolean", int: "integer"}
     found = {
@@ -564,9 +568,13 @@ def declared() -> dict[str, str]:
             field.annotation, "array" if "tuple" in str(field.annotation) else "string"
         )
         for name, field in PlatformSettings.model_fields.items()
-        if name != "environment" and name not in ROOMS
+        if name != "environment" and name not in ROOM_SETTINGS
     }
-    return {**found, **dict.fromkeys(ROOMS, "object"), **dict.fromkeys(SECRETS, "string")}
+    return {
+        **found,
+        **dict.fromkeys(ROOM_SETTINGS, "object"),
+        **dict.fromkeys(SECRET_KEYS, "string"),
+    }
 
 
 def _given() -> list[str]:
@@ -589,4 +597,4 @@ def _encrypted(key: str) -> bool:
 
 def _typed(key: str, value: str) -> Any:
     """Pulumi hands over every value as text; pydantic turns scalars into their type, lists and objects are YAML."""
-    return yaml.safe_load(value) if declared()[key] in ("array", "object") else value
+    return yaml.safe_load(value) if declared_keys()[key] in ("array", "object") else value

@@ -12,15 +12,15 @@ from typing import Any
 import click
 
 from infra import chart as charts
-from infra.github import GitHub, GitHubSettings
-from infra.render import write
+from infra.github import GitHubClient, GitHubSettings
+from infra.render import write_manifests
 from infra.settings import BadSettings, read_files
 from vigil.errors import VigilError
 from vigil.terminal import command, json_option, say, show
 
-PINNED = re.compile(r"[\w.:/-]+@sha256:[0-9a-f]{64}")
+_PINNED = re.compile(r"[\w.:/-]+@sha256:[0-9a-f]{64}")
 EXISTING = click.Path(path_type=Path, exists=True, dir_okay=False)
-AUTHOR = ("-c", "user.name=vigil", "-c", "user.email=vigil@users.noreply.github.com")
+_AUTHOR = ("-c", "user.name=vigil", "-c", "user.email=vigil@users.noreply.github.com")
 
 
 class ShippingFailed(VigilError):
@@ -46,19 +46,19 @@ push_option = click.option(
 )
 
 
-@ship.command()
+@ship.command("image")
 @environment_option
 @click.option("--image", "reference", required=True, help="REPOSITORY@sha256:DIGEST")
 @push_option
 @json_option
 @command
-def image(environment: str, reference: str, push: bool, as_json: bool) -> None:
+def image_command(environment: str, reference: str, push: bool, as_json: bool) -> None:
     """Pin the image of an environment: in its Pulumi file, and in deploy/ENV, which Argo CD follows."""
-    if not PINNED.fullmatch(reference):
+    if not _PINNED.fullmatch(reference):
         raise ShippingFailed(f"{reference!r} is not pinned: name it as REPOSITORY@sha256:DIGEST")
     stack = Path(f"Pulumi.{environment}.yaml")
-    pin(stack, reference)
-    write(environment, Path("deploy") / environment, Path.cwd())
+    pin_image(stack, reference)
+    write_manifests(environment, Path("deploy") / environment, Path.cwd())
     digest, told = reference.rpartition(":")[2][:12], ""
     if push:
         text = f"Pins `{reference}` in {environment}. `vigil doctor change --from origin/main --to HEAD` says what that does."
@@ -74,7 +74,7 @@ def image(environment: str, reference: str, push: bool, as_json: bool) -> None:
         click.echo(told or f"{stack} and deploy/{environment} are changed")
 
 
-def pin(stack: Path, reference: str) -> None:
+def pin_image(stack: Path, reference: str) -> None:
     """Set `vigil:image` in the file of a stack, comments and order kept."""
     if not stack.exists():
         raise BadSettings(f"{stack} is not there: the environment has no settings")
@@ -88,7 +88,7 @@ def pin(stack: Path, reference: str) -> None:
     stack.write_text(text)
 
 
-@ship.command()
+@ship.command("model")
 @environment_option
 @click.option(
     "--result",
@@ -100,7 +100,7 @@ def pin(stack: Path, reference: str) -> None:
 @push_option
 @json_option
 @command
-def model(environment: str, result: Path, reason: str, push: bool, as_json: bool) -> None:
+def model_command(environment: str, result: Path, reason: str, push: bool, as_json: bool) -> None:
     """Show the verdict on a trained version, and propose it: models/ENV.json, whose merge promotes it."""
     try:
         trained: dict[str, Any] = json.loads(result.read_text())
@@ -109,7 +109,7 @@ def model(environment: str, result: Path, reason: str, push: bool, as_json: bool
         raise ShippingFailed(
             f"{result} is not what `vigil train --json` writes: {error}"
         ) from error
-    text = summary(trained, reason)
+    text = verdict_summary(trained, reason)
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(path).open("a") as file:
             file.write(text)
@@ -132,7 +132,7 @@ def model(environment: str, result: Path, reason: str, push: bool, as_json: bool
     ) if as_json else click.echo(told or text)
 
 
-def summary(trained: dict[str, Any], reason: str) -> str:
+def verdict_summary(trained: dict[str, Any], reason: str) -> str:
     """The verdict on a version, as Markdown."""
     verdict = trained["verdict"]
     lines = [
@@ -150,7 +150,7 @@ def summary(trained: dict[str, Any], reason: str) -> str:
     return "\n".join([*lines, "", f"Digest `{trained['digest']}`", ""])
 
 
-@ship.command()
+@ship.command("comment")
 @click.option("--pr", type=int, required=True, help="number of the pull request")
 @click.option("--mark", required=True, help="which comment: it is replaced when it is there")
 @click.option("--title", required=True)
@@ -161,17 +161,19 @@ def summary(trained: dict[str, Any], reason: str) -> str:
     help="text, shown as a block",
 )
 @command
-def comment(pr: int, mark: str, title: str, file: Path) -> None:
+def comment_command(pr: int, mark: str, title: str, file: Path) -> None:
     """Put a text, such as a preview, into a comment of a pull request."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", file.read_text(errors="replace"))
     kept = text if len(text) < 50_000 else f"... the last 50,000 characters\n{text[-50_000:]}"
     fence = "`" * (max((len(run) for run in re.findall("`+", kept)), default=2) + 1)
     click.echo(
-        GitHub(GitHubSettings()).comment(pr, mark, f"### {title}\n\n{fence}text\n{kept}\n{fence}\n")
+        GitHubClient(GitHubSettings()).comment(
+            pr, mark, f"### {title}\n\n{fence}text\n{kept}\n{fence}\n"
+        )
     )
 
 
-@ship.command()
+@ship.command("chart")
 @environment_option
 @click.option("--version", required=True, help="SemVer of the chart")
 @click.option(
@@ -183,16 +185,18 @@ def comment(pr: int, mark: str, title: str, file: Path) -> None:
 @click.option("--bucket", help="S3 bucket of the chart repository: publish there")
 @json_option
 @command
-def chart(environment: str, version: str, out: Path, bucket: str | None, as_json: bool) -> None:
+def chart_command(
+    environment: str, version: str, out: Path, bucket: str | None, as_json: bool
+) -> None:
     """Package the manifests of an environment as a Helm chart, and publish it."""
-    package = charts.pack(charts.chart(read_files(environment), version))
+    package = charts.pack_chart(charts.chart_files(read_files(environment), version))
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{charts.NAME}-{version}.tgz"
+    path = out / f"{charts.CHART_NAME}-{version}.tgz"
     path.write_bytes(package)
     if bucket:
         import boto3
 
-        charts.publish(package, version, bucket, boto3.client("s3"))
+        charts.publish_chart(package, version, bucket, boto3.client("s3"))
     show({"package": str(path), "bucket": bucket}) if as_json else click.echo(
         f"{path}{f', in {bucket}' if bucket else ''}"
     )
@@ -207,11 +211,11 @@ def _propose(branch: str, title: str, text: str, paths: list[str]) -> str:
         if not _git("status", "--porcelain", "--", *paths):
             say("nothing changes: no pull request")
             return ""
-        _git(*AUTHOR, "commit", "--message", title, "--", *paths)
+        _git(*_AUTHOR, "commit", "--message", title, "--", *paths)
         _git("push", "--force", "origin", f"HEAD:refs/heads/{branch}")
     finally:
         _git("checkout", base)
-    return GitHub(GitHubSettings()).pull_request(branch, base, title, text)
+    return GitHubClient(GitHubSettings()).pull_request(branch, base, title, text)
 
 
 def _git(*arguments: str) -> str:

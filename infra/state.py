@@ -16,13 +16,13 @@ from botocore.exceptions import ClientError
 from infra import grants
 from infra.tags import Tags
 
-ALIAS = "alias/pulumi-state"
-NONCURRENT_DAYS = 365
-LOCKS = ".pulumi/locks/"
+KEY_ALIAS = "alias/pulumi-state"
+_OLD_STATE_DAYS = 365
+STATE_LOCKS = ".pulumi/locks/"
 
 
 @dataclass(frozen=True)
-class State:
+class StateBackend:
     """What `pulumi login` and `pulumi stack init` are told."""
 
     bucket: str
@@ -35,10 +35,10 @@ class State:
 
     @property
     def secrets_provider(self) -> str:
-        return f"awskms://{ALIAS}?region={self.region}"
+        return f"awskms://{KEY_ALIAS}?region={self.region}"
 
 
-def bootstrap(bucket: str, region: str, tags: Tags) -> State:
+def bootstrap(bucket: str, region: str, tags: Tags) -> StateBackend:
     """Make what is missing and set what differs; running it again changes nothing."""
     session = boto3.Session(region_name=region)
     key = _key(session.client("kms"), tags)
@@ -72,7 +72,7 @@ def bootstrap(bucket: str, region: str, tags: Tags) -> State:
     s3.put_bucket_tagging(
         Bucket=bucket, Tagging={"TagSet": _pairs(tags.of(bucket), "Key", "Value")}
     )
-    return State(bucket, key, region)
+    return StateBackend(bucket, key, region)
 
 
 def _lifecycle() -> list[dict[str, Any]]:
@@ -92,18 +92,18 @@ def _lifecycle() -> list[dict[str, Any]]:
         "Filter": {"Prefix": ""},
         "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
     }
-    return [rule("state", ".pulumi/stacks/", NONCURRENT_DAYS), rule("locks", LOCKS, 1), tidy]
+    return [rule("state", ".pulumi/stacks/", _OLD_STATE_DAYS), rule("locks", STATE_LOCKS, 1), tidy]
 
 
 def _key(kms: Any, tags: Tags) -> str:
     """The ARN of the key behind ALIAS; made with yearly rotation where there is none."""
     try:
-        return kms.describe_key(KeyId=ALIAS)["KeyMetadata"]["Arn"]
+        return kms.describe_key(KeyId=KEY_ALIAS)["KeyMetadata"]["Arn"]
     except kms.exceptions.NotFoundException:
         pairs = _pairs(tags.of("pulumi-state"), "TagKey", "TagValue")
         made = kms.create_key(Description="Pulumi: state and secrets", Tags=pairs)["KeyMetadata"]
         kms.enable_key_rotation(KeyId=made["KeyId"])
-        kms.create_alias(AliasName=ALIAS, TargetKeyId=made["KeyId"])
+        kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=made["KeyId"])
         return made["Arn"]
 
 

@@ -13,7 +13,7 @@ from infra import grants
 from infra.tags import Tags
 
 LOG_DAYS = 365
-NONCURRENT_DAYS = 90
+_OLD_VERSION_DAYS = 90
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ class Buckets(pulumi.ComponentResource):
                 "status": "Enabled",
                 "filter": {"prefix": ""},
                 "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
-                "noncurrent_version_expiration": {"noncurrent_days": NONCURRENT_DAYS},
+                "noncurrent_version_expiration": {"noncurrent_days": _OLD_VERSION_DAYS},
             }
         ]
         if days := self._args.expire_days.get(purpose):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-REQUIRED = ("Project", "Environment", "Owner", "CostCenter")
+REQUIRED_TAGS = ("Project", "Environment", "Owner", "CostCenter")
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Tags:
     def common(self) -> dict[str, str]:
         """The required tags, also the provider's default tags: children of remote components get them too."""
         values = (self.project, self.environment, self.owner, self.cost_center)
-        return {**dict(zip(REQUIRED, values, strict=True)), "ManagedBy": "pulumi"}
+        return {**dict(zip(REQUIRED_TAGS, values, strict=True)), "ManagedBy": "pulumi"}
 
     def of(self, name: str, **more: str) -> dict[str, str]:
         """The tags of one resource: `Name`, the required ones, and `more`."""

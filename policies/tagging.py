@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.tags import REQUIRED
+from infra.tags import REQUIRED_TAGS
 from policies.pods import PODS
 from policies.rule import Context, Found, Props, rule
 
@@ -46,7 +46,7 @@ TAGGED = (
         "tags": {
             "type": "array",
             "items": {"type": "string"},
-            "default": list(REQUIRED),
+            "default": list(REQUIRED_TAGS),
             "description": "tags that every resource bears",
         }
     },

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from infra.manifests import base, delivery, monitoring, pools, ray, tracking
 from infra.manifests.bindings import Bindings
-from infra.manifests.parts import Object
+from infra.manifests.parts import Manifest
 from infra.settings import PlatformSettings
 
 
-def all_objects(settings: PlatformSettings, bindings: Bindings) -> dict[str, list[Object]]:
+def all_objects(settings: PlatformSettings, bindings: Bindings) -> dict[str, list[Manifest]]:
     """Every object by the folder that it is rendered into, in the order in which it is applied."""
     found = {
-        "foundation": base.foundation(settings, bindings),
-        "nodes": pools.objects(settings),
-        "tracking": tracking.objects(settings),
-        "ray": ray.objects(settings, bindings),
-        "delivery": delivery.ingress(settings),
-        "monitoring": monitoring.objects(settings),
+        "foundation": base.foundation_manifests(settings, bindings),
+        "nodes": pools.node_pool_manifests(settings),
+        "tracking": tracking.tracking_manifests(settings),
+        "ray": ray.ray_manifests(settings, bindings),
+        "delivery": delivery.ingress_manifests(settings),
+        "monitoring": monitoring.monitoring_manifests(settings),
     }
     return (
-        {folder: delivery.in_wave(folder, objects) for folder, objects in found.items()}
+        {folder: delivery.with_sync_wave(folder, objects) for folder, objects in found.items()}
         if argocd(settings)
         else found
     )

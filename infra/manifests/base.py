@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from infra.manifests.bindings import ARGOCD, MONITORING, OPERATORS, RAY, TRACKING, Bindings
+from infra.manifests.bindings import (
+    ARGOCD_NAMESPACE,
+    MONITORING_NAMESPACE,
+    OPERATORS_NAMESPACE,
+    RAY_NAMESPACE,
+    TRACKING_NAMESPACE,
+    Bindings,
+)
 from infra.manifests.parts import (
-    Object,
-    anywhere,
-    blocks,
+    Manifest,
+    allow_dns,
+    any_address,
     deny_all,
-    dns,
     in_namespace,
+    ip_blocks,
+    kube_manifest,
     network_policy,
-    object_,
-    ports,
+    policy_ports,
 )
 from infra.settings import PlatformSettings
 
 # Node exporters must see their node; everything else runs restricted.
-LEVELS = {
-    RAY: "restricted",
-    TRACKING: "restricted",
-    OPERATORS: "restricted",
-    MONITORING: "privileged",
-    ARGOCD: "baseline",
+_SECURITY_LEVELS = {
+    RAY_NAMESPACE: "restricted",
+    TRACKING_NAMESPACE: "restricted",
+    OPERATORS_NAMESPACE: "restricted",
+    MONITORING_NAMESPACE: "privileged",
+    ARGOCD_NAMESPACE: "baseline",
 }
 # A claim of a class that waits for its first pod is bound only after `pulumi up` has gone on.
 NO_WAIT = {"pulumi.com/skipAwait": "true"}
@@ -31,7 +38,7 @@ DATABASE_CONFIG = "database"
 PLATFORM_PRIORITY, TRAINING_PRIORITY = "vigil-platform", "vigil-training"
 
 
-def priorities() -> list[Object]:
+def priority_classes() -> list[Manifest]:
     """Who gets a node that two want: what serves, watches and keeps records, before what trains. A training worker that has to
     go costs a retry of its job; a scale-up that has to wait costs requests."""
     wanted = {
@@ -39,7 +46,7 @@ def priorities() -> list[Object]:
         TRAINING_PRIORITY: (1_000, "Never", "trains: makes way for the platform"),
     }
     return [
-        object_(
+        kube_manifest(
             "scheduling.k8s.io/v1",
             "PriorityClass",
             name,
@@ -52,40 +59,46 @@ def priorities() -> list[Object]:
     ]
 
 
-def namespaces(settings: PlatformSettings) -> list[Object]:
+def namespace_manifests(settings: PlatformSettings) -> list[Manifest]:
     """The namespaces that these settings use; the API server itself enforces their Pod Security level."""
-    used = [RAY, TRACKING, OPERATORS]
-    used += [MONITORING] if settings.monitoring else []
-    used += [ARGOCD] if settings.delivery == "argocd" else []
+    used = [RAY_NAMESPACE, TRACKING_NAMESPACE, OPERATORS_NAMESPACE]
+    used += [MONITORING_NAMESPACE] if settings.monitoring else []
+    used += [ARGOCD_NAMESPACE] if settings.delivery == "argocd" else []
     return [_namespace(name, settings.name) for name in used]
 
 
-def _namespace(name: str, stack: str) -> Object:
+def _namespace(name: str, stack: str) -> Manifest:
     levels = {
-        f"pod-security.kubernetes.io/{mode}": LEVELS[name] for mode in ("enforce", "audit", "warn")
+        f"pod-security.kubernetes.io/{mode}": _SECURITY_LEVELS[name]
+        for mode in ("enforce", "audit", "warn")
     }
     labels = {"app.kubernetes.io/instance": stack, **levels}
-    return object_("v1", "Namespace", name, None, labels=labels)
+    return kube_manifest("v1", "Namespace", name, None, labels=labels)
 
 
-def service_accounts(settings: PlatformSettings) -> list[Object]:
+def service_accounts(settings: PlatformSettings) -> list[Manifest]:
     """One per workload; none carries a token that its pods did not ask for."""
-    names = [(RAY, "vigil-serve"), (RAY, "vigil-train"), (RAY, "vigil-drift"), (TRACKING, "mlflow")]
+    names = [
+        (RAY_NAMESPACE, "vigil-serve"),
+        (RAY_NAMESPACE, "vigil-train"),
+        (RAY_NAMESPACE, "vigil-drift"),
+        (TRACKING_NAMESPACE, "mlflow"),
+    ]
     if settings.serve.stream_source:
-        names.append((RAY, "vigil-stream"))
+        names.append((RAY_NAMESPACE, "vigil-stream"))
     return [
-        object_("v1", "ServiceAccount", name, namespace, automountServiceAccountToken=False)
+        kube_manifest("v1", "ServiceAccount", name, namespace, automountServiceAccountToken=False)
         for namespace, name in names
     ]
 
 
-def storage(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
+def storage_manifests(settings: PlatformSettings, bindings: Bindings) -> list[Manifest]:
     """The shared folder of both Ray clusters, and on AWS its class (EFS) and the default disk (gp3)."""
-    found: list[Object] = []
+    found: list[Manifest] = []
     if settings.on_aws:
         parameters = {"type": "gp3", "encrypted": "true"}
         found.append(
-            object_(
+            kube_manifest(
                 "storage.k8s.io/v1",
                 "StorageClass",
                 "gp3",
@@ -108,7 +121,7 @@ def storage(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
                 "gid": "1000",
             }
             found.append(
-                object_(
+                kube_manifest(
                     "storage.k8s.io/v1",
                     "StorageClass",
                     "vigil-home",
@@ -126,90 +139,110 @@ def storage(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
             "resources": {"requests": {"storage": f"{settings.home_size_gib}Gi"}},
         }
         found.append(
-            object_("v1", "PersistentVolumeClaim", "home", RAY, annotations=NO_WAIT, spec=spec)
+            kube_manifest(
+                "v1", "PersistentVolumeClaim", "home", RAY_NAMESPACE, annotations=NO_WAIT, spec=spec
+            )
         )
     return found
 
 
-def database_config(bindings: Bindings) -> list[Object]:
+def database_config(bindings: Bindings) -> list[Manifest]:
     """Where MLflow's database is and which secret opens it; no secret itself."""
     if bindings.database_host is None:
         return []
     data = {"host": bindings.database_host, "secret": bindings.database_secret}
-    return [object_("v1", "ConfigMap", DATABASE_CONFIG, TRACKING, data=data)]
+    return [kube_manifest("v1", "ConfigMap", DATABASE_CONFIG, TRACKING_NAMESPACE, data=data)]
 
 
-def network_policies(settings: PlatformSettings) -> list[Object]:
+def network_policy_manifests(settings: PlatformSettings) -> list[Manifest]:
     """Default deny in both namespaces of Vigil, and the flows that the platform is made of."""
     ray: dict[str, str] = {"app.kubernetes.io/part-of": "vigil"}
     own = {"podSelector": {}}
     aws = (
         [
-            {"to": [anywhere()], "ports": ports(443)},
-            {"to": blocks([POD_IDENTITY]), "ports": ports(80)},
+            {"to": [any_address()], "ports": policy_ports(443)},
+            {"to": ip_blocks([POD_IDENTITY]), "ports": policy_ports(80)},
         ]
         if settings.on_aws
         else []
     )
-    api = [{"to": [anywhere()], "ports": ports(443, 6443)}]
+    api = [{"to": [any_address()], "ports": policy_ports(443, 6443)}]
     found = [
-        deny_all(RAY),
-        dns(RAY),
-        deny_all(TRACKING),
-        dns(TRACKING),
-        network_policy("ray", RAY, {}, ingress=[{"from": [own]}], egress=[{"to": [own]}, *aws]),
+        deny_all(RAY_NAMESPACE),
+        allow_dns(RAY_NAMESPACE),
+        deny_all(TRACKING_NAMESPACE),
+        allow_dns(TRACKING_NAMESPACE),
+        network_policy(
+            "ray", RAY_NAMESPACE, {}, ingress=[{"from": [own]}], egress=[{"to": [own]}, *aws]
+        ),
         # The autoscaler in each head asks the API server for pods.
-        network_policy("ray-autoscaler", RAY, {"ray.io/node-type": "head"}, egress=api),
+        network_policy("ray-autoscaler", RAY_NAMESPACE, {"ray.io/node-type": "head"}, egress=api),
         network_policy(
             "ray-to-mlflow",
-            RAY,
+            RAY_NAMESPACE,
             {},
             egress=[
                 {
-                    "to": [in_namespace(TRACKING, {"app.kubernetes.io/name": "mlflow"})],
-                    "ports": ports(5000),
+                    "to": [in_namespace(TRACKING_NAMESPACE, {"app.kubernetes.io/name": "mlflow"})],
+                    "ports": policy_ports(5000),
                 }
             ],
         ),
         network_policy(
             "operator-to-ray",
-            RAY,
+            RAY_NAMESPACE,
             {},
-            ingress=[{"from": [in_namespace(OPERATORS)], "ports": ports(8265, 8000, 52365)}],
+            ingress=[
+                {
+                    "from": [in_namespace(OPERATORS_NAMESPACE)],
+                    "ports": policy_ports(8265, 8000, 52365),
+                }
+            ],
         ),
         network_policy(
             "mlflow",
-            TRACKING,
+            TRACKING_NAMESPACE,
             {"app.kubernetes.io/name": "mlflow"},
-            ingress=[{"from": [in_namespace(RAY)], "ports": ports(5000)}],
+            ingress=[{"from": [in_namespace(RAY_NAMESPACE)], "ports": policy_ports(5000)}],
             egress=aws,
         ),
     ]
     if settings.on_aws:
-        vpc = blocks([settings.vpc_cidr])
+        vpc = ip_blocks([settings.vpc_cidr])
         found.append(
             network_policy(
-                "mlflow-to-database", TRACKING, {}, egress=[{"to": vpc, "ports": ports(5432)}]
+                "mlflow-to-database",
+                TRACKING_NAMESPACE,
+                {},
+                egress=[{"to": vpc, "ports": policy_ports(5432)}],
             )
         )
     if settings.gcs_fault_tolerance == "redis":
         found.append(
             network_policy(
-                "ray-to-redis", RAY, {}, egress=[{"to": [anywhere()], "ports": ports(6379)}]
+                "ray-to-redis",
+                RAY_NAMESPACE,
+                {},
+                egress=[{"to": [any_address()], "ports": policy_ports(6379)}],
             )
         )
     if settings.monitoring:
         found.append(
             network_policy(
                 "prometheus",
-                RAY,
+                RAY_NAMESPACE,
                 {},
-                ingress=[{"from": [in_namespace(MONITORING)], "ports": ports(8000, 8080, 9101)}],
+                ingress=[
+                    {
+                        "from": [in_namespace(MONITORING_NAMESPACE)],
+                        "ports": policy_ports(8000, 8080, 9101),
+                    }
+                ],
             )
         )
     if settings.ingress != "none":
         sources = (
-            blocks([settings.vpc_cidr])
+            ip_blocks([settings.vpc_cidr])
             if settings.ingress == "alb"
             else [{"namespaceSelector": {}}]
         )
@@ -217,21 +250,21 @@ def network_policies(settings: PlatformSettings) -> list[Object]:
         found.append(
             network_policy(
                 "ingress",
-                RAY,
+                RAY_NAMESPACE,
                 ray | {"ray.io/node-type": "worker"},
-                ingress=[{"from": sources, "ports": ports(8000)}],
+                ingress=[{"from": sources, "ports": policy_ports(8000)}],
             )
         )
     return found
 
 
-def foundation(settings: PlatformSettings, bindings: Bindings) -> list[Object]:
+def foundation_manifests(settings: PlatformSettings, bindings: Bindings) -> list[Manifest]:
     """All of the above; always applied by Pulumi, also where Argo CD applies the rest."""
     return [
-        *priorities(),
-        *namespaces(settings),
+        *priority_classes(),
+        *namespace_manifests(settings),
         *service_accounts(settings),
-        *storage(settings, bindings),
+        *storage_manifests(settings, bindings),
         *database_config(bindings),
-        *network_policies(settings),
+        *network_policy_manifests(settings),
     ]

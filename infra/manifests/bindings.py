@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-RAY, TRACKING, MONITORING, OPERATORS, ARGOCD = (
+RAY_NAMESPACE, TRACKING_NAMESPACE, MONITORING_NAMESPACE, OPERATORS_NAMESPACE, ARGOCD_NAMESPACE = (
     "vigil",
     "vigil-tracking",
     "vigil-monitoring",

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from infra.manifests.bindings import ARGOCD, RAY
-from infra.manifests.parts import Object, object_
-from infra.manifests.ray_config import PORT, SERVICE
+from infra.manifests.bindings import ARGOCD_NAMESPACE, RAY_NAMESPACE
+from infra.manifests.parts import Manifest, kube_manifest
+from infra.manifests.ray_config import RAY_SERVICE, SERVE_PORT
 from infra.settings import PlatformSettings
 
-BACKEND = f"{SERVICE}-serve-svc"  # KubeRay keeps it on the cluster that serves
-IDLE_S = 60  # less than the 90 s for which Serve keeps a connection: the balancer closes first
+SERVE_SERVICE = f"{RAY_SERVICE}-serve-svc"  # KubeRay keeps it on the cluster that serves
+BALANCER_IDLE_S = (
+    60  # less than the 90 s for which Serve keeps a connection: the balancer closes first
+)
 
 
 # CRDs and operators are Helm releases of Pulumi's: they are there before Argo CD's first sync.
-WAVES = {"foundation": -3, "nodes": -2, "tracking": -1, "ray": 0, "delivery": 1, "monitoring": 1}
-DEGRADED, FAILED = "on-health-degraded", "on-sync-failed"
+SYNC_WAVES = {
+    "foundation": -3,
+    "nodes": -2,
+    "tracking": -1,
+    "ray": 0,
+    "delivery": 1,
+    "monitoring": 1,
+}
+_DEGRADED_TRIGGER, _FAILED_TRIGGER = "on-health-degraded", "on-sync-failed"
 
 
-def in_wave(folder: str, objects: list[Object]) -> list[Object]:
+def with_sync_wave(folder: str, objects: list[Manifest]) -> list[Manifest]:
     """The objects with the wave of their folder: a wave is synced when the one before is healthy."""
-    wave = {"argocd.argoproj.io/sync-wave": str(WAVES[folder])}
+    wave = {"argocd.argoproj.io/sync-wave": str(SYNC_WAVES[folder])}
     return [
         {
             **one,
@@ -31,7 +40,7 @@ def in_wave(folder: str, objects: list[Object]) -> list[Object]:
     ]
 
 
-def ingress(settings: PlatformSettings) -> list[Object]:
+def ingress_manifests(settings: PlatformSettings) -> list[Manifest]:
     """Port 8000 and nothing else; the Ray dashboard is for `kubectl port-forward`."""
     if settings.ingress == "alb":
         return _alb(settings)
@@ -40,7 +49,7 @@ def ingress(settings: PlatformSettings) -> list[Object]:
     return []
 
 
-def _alb(settings: PlatformSettings) -> list[Object]:
+def _alb(settings: PlatformSettings) -> list[Manifest]:
     prefix = "alb.ingress.kubernetes.io"
     annotations = {
         f"{prefix}/scheme": "internal",
@@ -52,7 +61,7 @@ def _alb(settings: PlatformSettings) -> list[Object]:
         f"{prefix}/healthcheck-path": "/-/healthz",
         f"{prefix}/load-balancer-attributes": ",".join(
             (
-                f"idle_timeout.timeout_seconds={IDLE_S}",
+                f"idle_timeout.timeout_seconds={BALANCER_IDLE_S}",
                 "routing.http.drop_invalid_header_fields.enabled=true",
             )
         ),
@@ -64,18 +73,25 @@ def _alb(settings: PlatformSettings) -> list[Object]:
     path = {
         "path": "/",
         "pathType": "Prefix",
-        "backend": {"service": {"name": BACKEND, "port": {"number": PORT}}},
+        "backend": {"service": {"name": SERVE_SERVICE, "port": {"number": SERVE_PORT}}},
     }
     spec = {
         "ingressClassName": "alb",
         "rules": [{"host": settings.hostname, "http": {"paths": [path]}}],
     }
     found = [
-        object_("networking.k8s.io/v1", "Ingress", SERVICE, RAY, spec=spec, annotations=annotations)
+        kube_manifest(
+            "networking.k8s.io/v1",
+            "Ingress",
+            RAY_SERVICE,
+            RAY_NAMESPACE,
+            spec=spec,
+            annotations=annotations,
+        )
     ]
     if settings.nodes == "auto":
         found.append(
-            object_(
+            kube_manifest(
                 "networking.k8s.io/v1",
                 "IngressClass",
                 "alb",
@@ -86,7 +102,7 @@ def _alb(settings: PlatformSettings) -> list[Object]:
     return found
 
 
-def _gateway(settings: PlatformSettings) -> list[Object]:
+def _gateway(settings: PlatformSettings) -> list[Manifest]:
     api = "gateway.networking.k8s.io/v1"
     listener = {
         "name": "http",
@@ -96,23 +112,23 @@ def _gateway(settings: PlatformSettings) -> list[Object]:
         "allowedRoutes": {"namespaces": {"from": "Same"}},
     }
     route = {
-        "parentRefs": [{"name": SERVICE}],
+        "parentRefs": [{"name": RAY_SERVICE}],
         "hostnames": [settings.hostname],
-        "rules": [{"backendRefs": [{"name": BACKEND, "port": PORT}]}],
+        "rules": [{"backendRefs": [{"name": SERVE_SERVICE, "port": SERVE_PORT}]}],
     }
     return [
-        object_(
+        kube_manifest(
             api,
             "Gateway",
-            SERVICE,
-            RAY,
+            RAY_SERVICE,
+            RAY_NAMESPACE,
             spec={"gatewayClassName": settings.gateway_class, "listeners": [listener]},
         ),
-        object_(api, "HTTPRoute", SERVICE, RAY, spec=route),
+        kube_manifest(api, "HTTPRoute", RAY_SERVICE, RAY_NAMESPACE, spec=route),
     ]
 
 
-def root_application(settings: PlatformSettings) -> list[Object]:
+def root_application(settings: PlatformSettings) -> list[Manifest]:
     """What Pulumi gives Argo CD: one project and one application over the folder that `vigil render` writes."""
     if settings.delivery != "argocd":
         return []
@@ -145,7 +161,7 @@ def root_application(settings: PlatformSettings) -> list[Object]:
     ]
     application = {
         "project": "vigil",
-        "destination": {"server": here, "namespace": RAY},
+        "destination": {"server": here, "namespace": RAY_NAMESPACE},
         "ignoreDifferences": ignored,
         "source": {
             "repoURL": settings.git_url,
@@ -159,16 +175,16 @@ def root_application(settings: PlatformSettings) -> list[Object]:
         },
     }
     return [
-        object_(api, "AppProject", "vigil", ARGOCD, spec=project),
-        object_(
+        kube_manifest(api, "AppProject", "vigil", ARGOCD_NAMESPACE, spec=project),
+        kube_manifest(
             api,
             "Application",
             "vigil",
-            ARGOCD,
+            ARGOCD_NAMESPACE,
             spec=application,
             annotations={
                 f"notifications.argoproj.io/subscribe.{trigger}.vigil": ""
-                for trigger in (DEGRADED, FAILED)
+                for trigger in (_DEGRADED_TRIGGER, _FAILED_TRIGGER)
             },
         ),
     ]

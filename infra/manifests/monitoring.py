@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from infra.dashboards import pages, rules
 from infra.dashboards.scrape import JOB
-from infra.manifests.bindings import MONITORING, RAY
-from infra.manifests.delivery import BACKEND
-from infra.manifests.parts import Object, object_
-from infra.manifests.ray_config import PORT
+from infra.manifests.bindings import MONITORING_NAMESPACE, RAY_NAMESPACE
+from infra.manifests.delivery import SERVE_SERVICE
+from infra.manifests.parts import Manifest, kube_manifest
+from infra.manifests.ray_config import SERVE_PORT
 from infra.settings import PlatformSettings
 
 METRICS_KEY = (
@@ -15,7 +15,7 @@ METRICS_KEY = (
 )
 
 
-def objects(settings: PlatformSettings) -> list[Object]:
+def monitoring_manifests(settings: PlatformSettings) -> list[Manifest]:
     """None without monitoring: the kinds are those of kube-prometheus-stack."""
     if not settings.monitoring:
         return []
@@ -29,50 +29,52 @@ def objects(settings: PlatformSettings) -> list[Object]:
     return [
         _application(),
         _ray(),
-        object_("monitoring.coreos.com/v1", "PrometheusRule", "vigil", MONITORING, spec=spec),
+        kube_manifest(
+            "monitoring.coreos.com/v1", "PrometheusRule", "vigil", MONITORING_NAMESPACE, spec=spec
+        ),
         *(_dashboard(uid, text) for uid, text in pages.render_dashboards().items()),
     ]
 
 
-def _dashboard(uid: str, text: str) -> Object:
+def _dashboard(uid: str, text: str) -> Manifest:
     """Grafana's sidecar shows every ConfigMap with this label; one for each dashboard, as a ConfigMap holds at most 1 MiB."""
     name = f"dashboard-{uid.lower()}"
-    return object_(
+    return kube_manifest(
         "v1",
         "ConfigMap",
         name,
-        MONITORING,
+        MONITORING_NAMESPACE,
         labels={"grafana_dashboard": "1"},
         data={f"{uid}.json": text},
     )
 
 
-def _application() -> Object:
+def _application() -> Manifest:
     """One target behind the Service, not one per pod: whichever replica answers, `/metrics` is the sum over all."""
-    return object_(
+    return kube_manifest(
         "monitoring.coreos.com/v1alpha1",
         "ScrapeConfig",
         "vigil",
-        MONITORING,
+        MONITORING_NAMESPACE,
         spec={
             "jobName": JOB,
             "metricsPath": "/metrics",
             "scrapeInterval": "15s",
-            "staticConfigs": [{"targets": [f"{BACKEND}.{RAY}.svc:{PORT}"]}],
+            "staticConfigs": [{"targets": [f"{SERVE_SERVICE}.{RAY_NAMESPACE}.svc:{SERVE_PORT}"]}],
             "authorization": {"type": "Bearer", "credentials": {"name": METRICS_KEY, "key": "key"}},
         },
     )
 
 
-def _ray() -> Object:
+def _ray() -> Manifest:
     """Ray's and HAProxy's own metrics, from each pod."""
-    return object_(
+    return kube_manifest(
         "monitoring.coreos.com/v1",
         "PodMonitor",
         "ray",
-        MONITORING,
+        MONITORING_NAMESPACE,
         spec={
-            "namespaceSelector": {"matchNames": [RAY]},
+            "namespaceSelector": {"matchNames": [RAY_NAMESPACE]},
             "selector": {"matchExpressions": [{"key": "ray.io/cluster", "operator": "Exists"}]},
             "podMetricsEndpoints": [
                 {"port": port, "interval": "30s"} for port in ("metrics", "haproxy")

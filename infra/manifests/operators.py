@@ -7,14 +7,19 @@ from typing import Any
 
 import yaml
 
-from infra.manifests.bindings import ARGOCD, MONITORING, OPERATORS, RAY
+from infra.manifests.bindings import (
+    ARGOCD_NAMESPACE,
+    MONITORING_NAMESPACE,
+    OPERATORS_NAMESPACE,
+    RAY_NAMESPACE,
+)
 from infra.settings import PlatformSettings
 
 KUBERAY, KUBERAY_VERSION = "kuberay-operator", "1.7.0"
 
 
 @dataclass(frozen=True)
-class Chart:
+class HelmChart:
     """One Helm release. `repository` is empty for OCI charts, whose `chart` is a URL.
 
     `needs` names the releases that must stand before this one.
@@ -29,7 +34,7 @@ class Chart:
     needs: tuple[str, ...] = ()
 
 
-def charts(settings: PlatformSettings) -> list[Chart]:
+def helm_charts(settings: PlatformSettings) -> list[HelmChart]:
     """What these settings install; a release stands behind those that it needs."""
     found = [_kuberay(settings)]
     if settings.on_aws and settings.nodes == "karpenter":
@@ -43,7 +48,7 @@ def charts(settings: PlatformSettings) -> list[Chart]:
     return [_mirrored(chart, settings.chart_repository) for chart in found]
 
 
-def _mirrored(chart: Chart, repository: str) -> Chart:
+def _mirrored(chart: HelmChart, repository: str) -> HelmChart:
     """The same chart from the stack's own repository, where it names one."""
     if not repository:
         return chart
@@ -52,17 +57,17 @@ def _mirrored(chart: Chart, repository: str) -> Chart:
     return replace(chart, chart=chart.name, repository=repository)
 
 
-def image(settings: PlatformSettings, name: str) -> str:
+def mirrored_image(settings: PlatformSettings, name: str) -> str:
     """The image `name` (REGISTRY/PATH) as the stack gets it: from its mirror, where it names one."""
     _, _, path = name.partition("/")
     return f"{settings.image_registry}/{path}" if settings.image_registry else name
 
 
-def _kuberay(settings: PlatformSettings) -> Chart:
+def _kuberay(settings: PlatformSettings) -> HelmChart:
     values: dict[str, Any] = {
         # Rights in Vigil's namespace alone, which is the one that it watches.
         "singleNamespaceInstall": True,
-        "watchNamespace": [RAY],
+        "watchNamespace": [RAY_NAMESPACE],
         # A key that is missing here would be the chart's own: a limit of 100m.
         "resources": {
             "requests": {"cpu": "100m", "memory": "512Mi"},
@@ -79,19 +84,19 @@ def _kuberay(settings: PlatformSettings) -> Chart:
             "runAsNonRoot": True,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "image": {"repository": image(settings, "quay.io/kuberay/operator")},
+        "image": {"repository": mirrored_image(settings, "quay.io/kuberay/operator")},
     }
-    return Chart(
+    return HelmChart(
         name=KUBERAY,
         chart=KUBERAY,
         version=KUBERAY_VERSION,
         repository="https://ray-project.github.io/kuberay-helm/",
-        namespace=OPERATORS,
+        namespace=OPERATORS_NAMESPACE,
         values=values,
     )
 
 
-def _karpenter(settings: PlatformSettings) -> list[Chart]:
+def _karpenter(settings: PlatformSettings) -> list[HelmChart]:
     version, registry = "1.11.1", "oci://public.ecr.aws/karpenter"
     values: dict[str, Any] = {
         "settings": {
@@ -110,12 +115,14 @@ def _karpenter(settings: PlatformSettings) -> list[Chart]:
     }
     if settings.image_registry:
         values["controller"]["image"] = {
-            "repository": image(settings, "public.ecr.aws/karpenter/controller")
+            "repository": mirrored_image(settings, "public.ecr.aws/karpenter/controller")
         }
     return [
-        Chart("karpenter-crd", f"{registry}/karpenter-crd", version, "", namespace="kube-system"),
+        HelmChart(
+            "karpenter-crd", f"{registry}/karpenter-crd", version, "", namespace="kube-system"
+        ),
         # It carries the same CRDs as karpenter-crd: both at once would fight over them.
-        Chart(
+        HelmChart(
             name="karpenter",
             chart=f"{registry}/karpenter",
             version=version,
@@ -127,7 +134,7 @@ def _karpenter(settings: PlatformSettings) -> list[Chart]:
     ]
 
 
-def _load_balancers(settings: PlatformSettings) -> Chart:
+def _load_balancers(settings: PlatformSettings) -> HelmChart:
     values: dict[str, Any] = {
         "clusterName": settings.name,
         "region": settings.region,
@@ -137,9 +144,9 @@ def _load_balancers(settings: PlatformSettings) -> Chart:
     }
     if settings.image_registry:
         name = "public.ecr.aws/eks/aws-load-balancer-controller"
-        values["image"] = {"repository": image(settings, name)}
+        values["image"] = {"repository": mirrored_image(settings, name)}
     repository = "https://aws.github.io/eks-charts"
-    return Chart(
+    return HelmChart(
         "aws-load-balancer-controller",
         "aws-load-balancer-controller",
         "1.14.0",
@@ -149,7 +156,7 @@ def _load_balancers(settings: PlatformSettings) -> Chart:
     )
 
 
-def _prometheus(settings: PlatformSettings) -> Chart:
+def _prometheus(settings: PlatformSettings) -> HelmChart:
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "50Gi"}}}
     everything = {
         f"{kind}SelectorNilUsesHelmValues": False
@@ -175,7 +182,7 @@ def _prometheus(settings: PlatformSettings) -> Chart:
                 "dashboards": {
                     "enabled": True,
                     "label": "grafana_dashboard",
-                    "searchNamespace": MONITORING,
+                    "searchNamespace": MONITORING_NAMESPACE,
                 }
             },
         },
@@ -190,12 +197,17 @@ def _prometheus(settings: PlatformSettings) -> Chart:
     if settings.image_registry:
         values["global"] = {"imageRegistry": settings.image_registry}
     repository = "https://prometheus-community.github.io/helm-charts"
-    return Chart(
-        "kube-prometheus-stack", "kube-prometheus-stack", "81.6.9", repository, MONITORING, values
+    return HelmChart(
+        "kube-prometheus-stack",
+        "kube-prometheus-stack",
+        "81.6.9",
+        repository,
+        MONITORING_NAMESPACE,
+        values,
     )
 
 
-SERVICE_HEALTH = """hs = { status = "Progressing", message = "waiting for Ray" }
+RAY_SERVICE_HEALTH = """hs = { status = "Progressing", message = "waiting for Ray" }
 if obj.status ~= nil and obj.status.conditions ~= nil then
   for _, condition in ipairs(obj.status.conditions) do
     if condition.type == "Ready" and condition.status == "True" then
@@ -205,7 +217,7 @@ if obj.status ~= nil and obj.status.conditions ~= nil then
 end
 return hs
 """
-JOB_HEALTH = """hs = { status = "Progressing", message = "the job has not ended" }
+RAY_JOB_HEALTH = """hs = { status = "Progressing", message = "the job has not ended" }
 if obj.status ~= nil then
   local said = obj.status.message or ""
   if obj.status.jobStatus == "SUCCEEDED" then
@@ -218,18 +230,18 @@ if obj.status ~= nil then
 end
 return hs
 """
-TOLD = """{"application": "{{.app.metadata.name}}", "health": "{{.app.status.health.status}}",
+_NOTIFICATION = """{"application": "{{.app.metadata.name}}", "health": "{{.app.status.health.status}}",
 "sync": "{{.app.status.sync.status}}", "message": {{toJson (default "" .app.status.operationState.message)}}}"""
 
 
-def _argocd(settings: PlatformSettings) -> Chart:
-    webhook = {"webhook": {"vigil": {"method": "POST", "body": TOLD}}}
+def _argocd(settings: PlatformSettings) -> HelmChart:
+    webhook = {"webhook": {"vigil": {"method": "POST", "body": _NOTIFICATION}}}
     values: dict[str, Any] = {
         "dex": {"enabled": False},
         "configs": {
             "cm": {
-                "resource.customizations.health.ray.io_RayService": SERVICE_HEALTH,
-                "resource.customizations.health.ray.io_RayJob": JOB_HEALTH,
+                "resource.customizations.health.ray.io_RayService": RAY_SERVICE_HEALTH,
+                "resource.customizations.health.ray.io_RayJob": RAY_JOB_HEALTH,
             }
         },
         # Somebody who runs the cluster puts the key `webhook-url` into the Secret; without it nobody is told, and nothing fails.
@@ -246,11 +258,18 @@ def _argocd(settings: PlatformSettings) -> Chart:
         },
     }
     if settings.image_registry:
-        values["global"] = {"image": {"repository": image(settings, "quay.io/argoproj/argocd")}}
+        values["global"] = {
+            "image": {"repository": mirrored_image(settings, "quay.io/argoproj/argocd")}
+        }
         name = "public.ecr.aws/docker/library/redis"
-        values["redis"] = {"image": {"repository": image(settings, name)}}
-    return Chart(
-        "argo-cd", "argo-cd", "9.4.2", "https://argoproj.github.io/argo-helm", ARGOCD, values
+        values["redis"] = {"image": {"repository": mirrored_image(settings, name)}}
+    return HelmChart(
+        "argo-cd",
+        "argo-cd",
+        "9.4.2",
+        "https://argoproj.github.io/argo-helm",
+        ARGOCD_NAMESPACE,
+        values,
     )
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from infra.manifests.parts import Object, object_
+from infra.manifests.parts import Manifest, kube_manifest
 from infra.settings import PlatformSettings
 
-CLASS = "vigil"
+_NODE_CLASS = "vigil"
 POOLS = ("ray-head", "ray-serve", "ray-train")
 
 
-def objects(settings: PlatformSettings) -> list[Object]:
+def node_pool_manifests(settings: PlatformSettings) -> list[Manifest]:
     """None where nodes are static or the cluster is not ours."""
     if not settings.on_aws or settings.nodes == "static":
         return []
     return [_node_class(settings), *(_pool(settings, name) for name in POOLS)]
 
 
-def _pool(settings: PlatformSettings, name: str) -> Object:
+def _pool(settings: PlatformSettings, name: str) -> Manifest:
     """Heads on demand and left alone; serving mixed and consolidated slowly; training on spot and gone when empty."""
     auto = settings.nodes == "auto"
     capacity = {
@@ -37,8 +37,12 @@ def _pool(settings: PlatformSettings, name: str) -> Object:
         {"key": f"{prefix}/instance-generation", "operator": "Gt", "values": ["5"]},
         {"key": f"{prefix}/instance-cpu", "operator": "In", "values": ["4", "8", "16", "32"]},
     ]
-    reference = {"group": prefix, "kind": "NodeClass" if auto else "EC2NodeClass", "name": CLASS}
-    return object_(
+    reference = {
+        "group": prefix,
+        "kind": "NodeClass" if auto else "EC2NodeClass",
+        "name": _NODE_CLASS,
+    }
+    return kube_manifest(
         "karpenter.sh/v1",
         "NodePool",
         name,
@@ -66,14 +70,14 @@ def _pool(settings: PlatformSettings, name: str) -> Object:
     )
 
 
-def _node_class(settings: PlatformSettings) -> Object:
+def _node_class(settings: PlatformSettings) -> Manifest:
     found = [{"tags": {"karpenter.sh/discovery": settings.name}}]
     group = [{"tags": {"aws:eks:cluster-name": settings.name}}]
     if settings.nodes == "auto":
-        return object_(
+        return kube_manifest(
             "eks.amazonaws.com/v1",
             "NodeClass",
-            CLASS,
+            _NODE_CLASS,
             None,
             spec={
                 "subnetSelectorTerms": found,
@@ -90,10 +94,10 @@ def _node_class(settings: PlatformSettings) -> Object:
         "encrypted": True,
         "deleteOnTermination": True,
     }
-    return object_(
+    return kube_manifest(
         "karpenter.k8s.aws/v1",
         "EC2NodeClass",
-        CLASS,
+        _NODE_CLASS,
         None,
         spec={
             "amiSelectorTerms": [{"alias": "al2023@latest"}],

@@ -9,37 +9,42 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 from drift.settings import DriftSettings
-from infra.manifests.bindings import RAY, TRACKING
-from infra.manifests.parts import HOME, Object, environment, object_
+from infra.manifests.bindings import RAY_NAMESPACE, TRACKING_NAMESPACE
+from infra.manifests.parts import HOME_PATH, Manifest, environment_variables, kube_manifest
 from infra.settings import PlatformSettings
 from serve.settings import ServeSettings
 from vigil.options import FILE, FILE_VARIABLE, SECRETS_VARIABLE, Effect, RoomSettings
 
 RAY_VERSION = "2.60.0"
-SERVICE, TRAINING = "vigil", "vigil-train"
-STREAM = "stream"  # the resource of a pod that has room for one consumer
-PORT = 8000
+RAY_SERVICE, TRAINING_CLUSTER = "vigil", "vigil-train"
+STREAM_RESOURCE = "stream"  # the resource of a pod that has room for one consumer
+SERVE_PORT = 8000
 DRAIN_S = 120  # HAProxy lets go of its connections, and a replica of its requests, within this
 # Of each log of Ray's: half a gigabyte and five by default. A worker that outlives its head writes 100,000 lines a minute into
 # the next one's ("Wrong cluster ID token").
-LOG_BYTES, LOG_FILES = 64 * 2**20, 3
-TRACKING_URI = f"http://mlflow.{TRACKING}.svc.cluster.local:5000"
-TRAINING_URL = f"http://{TRAINING}-head-svc.{RAY}.svc.cluster.local:8265"
-SERVICE_URL = f"http://{SERVICE}-serve-svc.{RAY}.svc.cluster.local:{PORT}"
+MAX_RAY_LOG_BYTES, MAX_RAY_LOG_FILES = 64 * 2**20, 3
+TRACKING_URI = f"http://mlflow.{TRACKING_NAMESPACE}.svc.cluster.local:5000"
+TRAINING_URL = f"http://{TRAINING_CLUSTER}-head-svc.{RAY_NAMESPACE}.svc.cluster.local:8265"
+SERVICE_URL = f"http://{RAY_SERVICE}-serve-svc.{RAY_NAMESPACE}.svc.cluster.local:{SERVE_PORT}"
 # Names of Secrets.
-RAY_TOKEN, MLFLOW_LOGIN = "ray-token", "mlflow-login"
-REDIS_SECRET, API_KEYS = "redis-password", "api-keys"
+RAY_TOKEN_SECRET, MLFLOW_LOGIN_SECRET = "ray-token", "mlflow-login"
+REDIS_SECRET, API_KEYS_SECRET = "redis-password", "api-keys"
 KEY_FILE = Path("/etc/vigil/keys.json")  # hashes; a changed Secret reaches it without a new pod
 # What training is told, and the rooms' secrets, one file each; changed ones reach pods that run.
 SETTINGS_MAP, SETTINGS_FOLDER = "settings", Path("/etc/vigil-settings")
-ROOM_SECRETS_NAME, SECRETS_FOLDER = "room-secrets", Path("/etc/vigil-secrets")
+ROOM_SECRETS_SECRET, SECRETS_FOLDER = "room-secrets", Path("/etc/vigil-secrets")
 LATENCY_BUCKETS_MS = "0.5,1,2,3,5,10,25,50,100,250,1000,5000"
 
 
 def serve_settings(settings: PlatformSettings) -> ServeSettings:
     """What serving is told: the stack's settings, and where its parts are."""
     # Nobody is let in unseen, whatever the address is: by a key of the Secret, or by a token of the provider.
-    here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "host": "0.0.0.0", "port": PORT}
+    here = {
+        "home": Path(HOME_PATH),
+        "tracking_uri": TRACKING_URI,
+        "host": "0.0.0.0",
+        "port": SERVE_PORT,
+    }
     told = settings.serve.model_copy(
         update={**here, "keys_file": settings.serve.keys_file or KEY_FILE}
     )
@@ -54,7 +59,7 @@ def serve_settings(settings: PlatformSettings) -> ServeSettings:
 def drift_settings(settings: PlatformSettings) -> DriftSettings:
     """What drift monitoring is told: its retrainings run on the training cluster, never beside the replicas. On aws it keeps its
     state, and the rows, in the bucket that is made for them."""
-    here = {"home": Path(HOME), "tracking_uri": TRACKING_URI, "jobs_url": TRAINING_URL}
+    here = {"home": Path(HOME_PATH), "tracking_uri": TRACKING_URI, "jobs_url": TRAINING_URL}
     told = settings.drift.model_copy(update=here)
     if not settings.on_aws:
         return told
@@ -66,12 +71,12 @@ def drift_settings(settings: PlatformSettings) -> DriftSettings:
     return told.model_copy(update=kept)
 
 
-def settings_file(settings: PlatformSettings) -> Object:
+def settings_config_map(settings: PlatformSettings) -> Manifest:
     """The file that training reads each time it begins, wherever and by whomever it is started; a changed one reaches pods that
     run. It has every value, so that a newer image does not change one unseen."""
     told = {room.room: _keys(room) for room in (settings.serve, settings.drift, settings.train)}
     text = yaml.safe_dump(told, sort_keys=True)
-    return object_("v1", "ConfigMap", SETTINGS_MAP, RAY, data={FILE: text})
+    return kube_manifest("v1", "ConfigMap", SETTINGS_MAP, RAY_NAMESPACE, data={FILE: text})
 
 
 def _keys(room: RoomSettings) -> dict[str, Any]:
@@ -93,13 +98,13 @@ def serve_config(settings: PlatformSettings) -> dict[str, Any]:
         if application["name"] == "drift":
             deployment["ray_actor_options"] = {"num_cpus": 0, "resources": {"drift": 1}}
         elif application["name"] == "stream":
-            deployment["ray_actor_options"] = {"num_cpus": 0, "resources": {STREAM: 1}}
-        elif application["name"] == SERVICE:
+            deployment["ray_actor_options"] = {"num_cpus": 0, "resources": {STREAM_RESOURCE: 1}}
+        elif application["name"] == RAY_SERVICE:
             deployment["max_replicas_per_node"] = settings.most_per_worker
     return config
 
 
-def variables(settings: PlatformSettings) -> list[Object]:
+def ray_variables(settings: PlatformSettings) -> list[Manifest]:
     """The environment of every Ray container, head and workers alike: Ray reads these when it is imported."""
     on = "1" if settings.haproxy else "0"
     plain = {
@@ -110,11 +115,11 @@ def variables(settings: PlatformSettings) -> list[Object]:
         **serve_settings(settings).environment,
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN_S),
         "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": LATENCY_BUCKETS_MS,
-        "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES),
-        "RAY_ROTATION_BACKUP_COUNT": str(LOG_FILES),
+        "RAY_ROTATION_MAX_BYTES": str(MAX_RAY_LOG_BYTES),
+        "RAY_ROTATION_BACKUP_COUNT": str(MAX_RAY_LOG_FILES),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "VIGIL_HOME": HOME,
+        "VIGIL_HOME": HOME_PATH,
         "VIGIL_URL": SERVICE_URL,  # whom `vigil promote` in a job waits for, with a key in VIGIL_API_KEY
         "VIGIL_TRAIN_TRACKING_URI": TRACKING_URI,
         FILE_VARIABLE: str(SETTINGS_FOLDER / FILE),
@@ -126,7 +131,7 @@ def variables(settings: PlatformSettings) -> list[Object]:
     if settings.on_aws:
         plain |= {"AWS_REGION": settings.region}
     login = {
-        "MLFLOW_TRACKING_USERNAME": (MLFLOW_LOGIN, "username"),
-        "MLFLOW_TRACKING_PASSWORD": (MLFLOW_LOGIN, "password"),
+        "MLFLOW_TRACKING_USERNAME": (MLFLOW_LOGIN_SECRET, "username"),
+        "MLFLOW_TRACKING_PASSWORD": (MLFLOW_LOGIN_SECRET, "password"),
     }
-    return environment(plain, login)
+    return environment_variables(plain, login)

@@ -8,47 +8,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.manifests.base import PLATFORM_PRIORITY, TRAINING_PRIORITY
-from infra.manifests.parts import CONTAINER_SECURITY, HOME, POD_SECURITY, Object, resources
+from infra.manifests.parts import CONTAINER_SECURITY, HOME_PATH, POD_SECURITY, Manifest, resources
 from infra.manifests.ray_config import (
-    API_KEYS,
+    API_KEYS_SECRET,
     DRAIN_S,
     KEY_FILE,
-    PORT,
-    ROOM_SECRETS_NAME,
+    ROOM_SECRETS_SECRET,
     SECRETS_FOLDER,
+    SERVE_PORT,
     SETTINGS_FOLDER,
     SETTINGS_MAP,
-    variables,
+    ray_variables,
 )
 from infra.settings import PlatformSettings
 
-GRACE_S = DRAIN_S + 60
+WORKER_GRACE_S = DRAIN_S + 60
 # A head has no request to finish, but its autoscaler ignores SIGTERM while the GCS lives, and KubeRay makes no new head before
 # the old one is gone. A training worker that makes way has nothing to finish either: its job is tried again.
 HEAD_GRACE_S, TRAIN_GRACE_S = 20, 30
-TMP_SIZE, LOGS_SIZE = "10Gi", "10Gi"
+_TMP_SIZE, _LOGS_SIZE = "10Gi", "10Gi"
 API_TOKEN, API_TOKEN_S = "api-token", 3600
 API_TOKEN_MOUNT = {
     "name": API_TOKEN,
     "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
     "readOnly": True,
 }
-COMPONENT = "app.kubernetes.io/component"
+COMPONENT_LABEL = "app.kubernetes.io/component"
 SERVE_WORKER, SERVE_HEAD, TRAIN_HEAD = "serve-worker", "serve-head", "train-head"
-SERVER = "vigil-serve"  # service account of the pods with replicas
-WORKER_PORTS = {"metrics": 8080, "haproxy": 9101, "serve": PORT}
+SERVE_ACCOUNT = "vigil-serve"  # service account of the pods with replicas
+WORKER_PORTS = {"metrics": 8080, "haproxy": 9101, "serve": SERVE_PORT}
 TRAIN_PORTS = {"metrics": 8080}
 HEAD_PORTS = {"metrics": 8080, "gcs-server": 6379, "dashboard": 8265, "client": 10001}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Role:
+class PodKind:
     """What a kind of pod is: `serves` says that it is ready when its proxy answers, `secrets` that it may read the rooms'."""
 
     component: str
     pool: str
     account: str | None
-    amounts: Object
+    amounts: Manifest
     ports: Mapping[str, int]
     grace_s: int
     priority: str = PLATFORM_PRIORITY
@@ -56,43 +56,43 @@ class Role:
     secrets: bool = False
 
 
-def serve_worker(settings: PlatformSettings) -> Role:
-    return Role(
+def serve_worker(settings: PlatformSettings) -> PodKind:
+    return PodKind(
         component=SERVE_WORKER,
         pool="ray-serve",
-        account=SERVER,
+        account=SERVE_ACCOUNT,
         amounts=resources(settings.worker_cpu, f"{settings.worker_memory_gib}Gi"),
         ports=WORKER_PORTS,
-        grace_s=GRACE_S,
+        grace_s=WORKER_GRACE_S,
         serves=True,
     )
 
 
-def monitor() -> Role:
+def monitor_worker() -> PodKind:
     return _one_actor("monitor", "vigil-drift")
 
 
-def stream_worker() -> Role:
+def stream_worker() -> PodKind:
     """One consumer of a stream, with rights of its own."""
     return _one_actor("stream", "vigil-stream")
 
 
-def _one_actor(component: str, account: str) -> Role:
+def _one_actor(component: str, account: str) -> PodKind:
     """A worker with room for one actor beside the proxy, which may read the rooms' secrets."""
-    return Role(
+    return PodKind(
         component=component,
         pool="ray-serve",
         account=account,
         amounts=resources("500m", "1536Mi"),  # the monitor takes 722 MiB
         ports=WORKER_PORTS,
-        grace_s=GRACE_S,
+        grace_s=WORKER_GRACE_S,
         serves=True,
         secrets=True,
     )
 
 
-def train_worker(settings: PlatformSettings) -> Role:
-    return Role(
+def train_worker(settings: PlatformSettings) -> PodKind:
+    return PodKind(
         component="train-worker",
         pool="ray-train",
         account="vigil-train",
@@ -103,20 +103,20 @@ def train_worker(settings: PlatformSettings) -> Role:
     )
 
 
-def serve_head(settings: PlatformSettings) -> Role:
+def serve_head(settings: PlatformSettings) -> PodKind:
     """KubeRay makes the service of port 8000 only where the head names a port `serve`, though no request goes to the head."""
-    return _head(settings, SERVE_HEAD, account=None, ports={**HEAD_PORTS, "serve": PORT})
+    return _head(settings, SERVE_HEAD, account=None, ports={**HEAD_PORTS, "serve": SERVE_PORT})
 
 
-def train_head(settings: PlatformSettings) -> Role:
+def train_head(settings: PlatformSettings) -> PodKind:
     """Jobs' drivers run on it, under the account that may write models."""
     return _head(settings, TRAIN_HEAD, account="vigil-train", ports=HEAD_PORTS)
 
 
 def _head(
     settings: PlatformSettings, component: str, *, account: str | None, ports: Mapping[str, int]
-) -> Role:
-    return Role(
+) -> PodKind:
+    return PodKind(
         component=component,
         pool="ray-head",
         account=account,
@@ -126,16 +126,16 @@ def _head(
     )
 
 
-def pod_template(settings: PlatformSettings, role: Role) -> Object:
+def pod_template(settings: PlatformSettings, role: PodKind) -> Manifest:
     """A restricted pod of the Vigil image, without rights in the cluster."""
-    spec: Object = {
+    spec: Manifest = {
         "containers": [_container(settings, role)],
         "securityContext": POD_SECURITY,
         "priorityClassName": role.priority,
         "terminationGracePeriodSeconds": role.grace_s,
         "automountServiceAccountToken": False,
         "volumes": [
-            {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}},
             _home(settings),
             {"name": "settings", "configMap": {"name": SETTINGS_MAP}},
         ],
@@ -144,11 +144,11 @@ def pod_template(settings: PlatformSettings, role: Role) -> Object:
     if role.account is not None:
         spec["serviceAccountName"] = role.account
     if role.secrets:
-        held = {"secretName": ROOM_SECRETS_NAME, "defaultMode": 0o440, "optional": True}
+        held = {"secretName": ROOM_SECRETS_SECRET, "defaultMode": 0o440, "optional": True}
         spec["volumes"].append({"name": "secrets", "secret": held})
-    if role.account == SERVER:
+    if role.account == SERVE_ACCOUNT:
         # Where an issuer's tokens open the service there may be none; who needs one is asked for it before anything is made.
-        keys = {"secretName": API_KEYS, "defaultMode": 0o440, "optional": True}
+        keys = {"secretName": API_KEYS_SECRET, "defaultMode": 0o440, "optional": True}
         spec["volumes"].append({"name": "keys", "secret": keys})
     if settings.on_aws:
         toleration = {"key": "vigil/pool", "operator": "Equal", "value": role.pool}
@@ -156,28 +156,28 @@ def pod_template(settings: PlatformSettings, role: Role) -> Object:
         spec["tolerations"] = [{**toleration, "effect": "NoSchedule"}]
     if role.serves:
         spec["topologySpreadConstraints"] = _spread()
-    labels = {"app.kubernetes.io/part-of": "vigil", COMPONENT: role.component}
+    labels = {"app.kubernetes.io/part-of": "vigil", COMPONENT_LABEL: role.component}
     return {"metadata": {"labels": labels}, "spec": spec}
 
 
-def _container(settings: PlatformSettings, role: Role) -> Object:
+def _container(settings: PlatformSettings, role: PodKind) -> Manifest:
     raylet = {"httpGet": {"path": "/api/local_raylet_healthz", "port": 52365}}
-    proxy = {"httpGet": {"path": "/-/healthz", "port": PORT}}
+    proxy = {"httpGet": {"path": "/-/healthz", "port": SERVE_PORT}}
     ready = proxy if role.serves else raylet
-    mounts: list[Object] = [
+    mounts: list[Manifest] = [
         {"name": "tmp", "mountPath": "/tmp"},
-        {"name": "home", "mountPath": HOME},
+        {"name": "home", "mountPath": HOME_PATH},
         {"name": "settings", "mountPath": str(SETTINGS_FOLDER), "readOnly": True},
     ]
     if role.secrets:
         mounts.append({"name": "secrets", "mountPath": str(SECRETS_FOLDER), "readOnly": True})
-    if role.account == SERVER:
+    if role.account == SERVE_ACCOUNT:
         mounts.append({"name": "keys", "mountPath": str(KEY_FILE.parent), "readOnly": True})
     return {
         "name": "ray",
         "image": settings.image_ref,
         "imagePullPolicy": "IfNotPresent",
-        "env": variables(settings),
+        "env": ray_variables(settings),
         "resources": role.amounts,
         "securityContext": CONTAINER_SECURITY,
         "ports": [{"name": name, "containerPort": port} for name, port in role.ports.items()],
@@ -193,13 +193,13 @@ def _container(settings: PlatformSettings, role: Role) -> Object:
     }
 
 
-def _home(settings: PlatformSettings) -> Object:
+def _home(settings: PlatformSettings) -> Manifest:
     if settings.shared_folder:
         return {"name": "home", "persistentVolumeClaim": {"claimName": "home"}}
-    return {"name": "home", "emptyDir": {"sizeLimit": TMP_SIZE}}
+    return {"name": "home", "emptyDir": {"sizeLimit": _TMP_SIZE}}
 
 
-def _spread() -> list[Object]:
+def _spread() -> list[Manifest]:
     """Replicas over zones and machines, as far as it goes."""
     same = {"matchLabels": {"ray.io/group": "serve"}}
     return [
@@ -213,20 +213,20 @@ def _spread() -> list[Object]:
     ]
 
 
-def head_group(settings: PlatformSettings, role: Role) -> Object:
+def head_group(settings: PlatformSettings, role: PodKind) -> Manifest:
     """No replica and no actor of ours on the head: it has nothing to do but lead."""
     pod = pod_template(settings, role)
     pod["metadata"]["annotations"] = {"karpenter.sh/do-not-disrupt": "true"}
     # KubeRay mounts the volume of this name where Ray writes its logs.
     pod["spec"]["volumes"] += [
-        {"name": "ray-logs", "emptyDir": {"sizeLimit": LOGS_SIZE}},
+        {"name": "ray-logs", "emptyDir": {"sizeLimit": _LOGS_SIZE}},
         {"name": API_TOKEN, "projected": {"defaultMode": 0o440, "sources": _api_token()}},
     ]
     params = {"num-cpus": "0", "dashboard-host": "0.0.0.0"}
     return {"rayStartParams": params, "serviceType": "ClusterIP", "template": pod}
 
 
-def _api_token() -> list[Object]:
+def _api_token() -> list[Manifest]:
     """What a pod is given to ask the API server, for the autoscaler's container alone: jobs run on the head too, and have
     no business with pods."""
     field = {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}

@@ -8,44 +8,49 @@ from pathlib import Path
 from typing import Any
 
 from infra.manifests.base import DATABASE_CONFIG, NO_WAIT, PLATFORM_PRIORITY
-from infra.manifests.bindings import TRACKING
+from infra.manifests.bindings import TRACKING_NAMESPACE
 from infra.manifests.parts import (
     CONTAINER_SECURITY,
     POD_SECURITY,
-    Object,
-    environment,
-    object_,
+    Manifest,
+    environment_variables,
+    kube_manifest,
     resources,
 )
 from infra.settings import PlatformSettings
 
 MLFLOW_VERSION = "3.17.2"  # that of the lock file; policies refuse one with known holes
-NAME, PORT = "mlflow", 5000
+_MLFLOW, MLFLOW_PORT = "mlflow", 5000
 ADMIN_SECRET = "mlflow-admin"  # noqa: S105  # name of a Secret: password, secret-key
-LABELS = {"app.kubernetes.io/part-of": "vigil", "app.kubernetes.io/name": NAME}
-COMPONENT = "app.kubernetes.io/component"
+_LABELS = {"app.kubernetes.io/part-of": "vigil", "app.kubernetes.io/name": _MLFLOW}
+_COMPONENT_LABEL = "app.kubernetes.io/component"
 # What the Service selects: a pod that migrates answers no requests.
-SERVER = LABELS | {COMPONENT: "server"}
-MIGRATION = LABELS | {COMPONENT: "migration"}
-TMP_SIZE = "2Gi"
-PATIENCE_S = 900  # where an update does not wait for the service
-PGPASS = "/run/database/pgpass"
-DRIVER = "postgresql+psycopg2"  # SQLAlchemy 2.1 takes another one, which MLflow does not bring, where none is named
+_SERVER_LABELS = _LABELS | {_COMPONENT_LABEL: "server"}
+_MIGRATION_LABELS = _LABELS | {_COMPONENT_LABEL: "migration"}
+_TMP_SIZE = "2Gi"
+DEFAULT_WAIT_S = 900  # where an update does not wait for the service
+_PGPASS_PATH = "/run/database/pgpass"
+_DRIVER = "postgresql+psycopg2"  # SQLAlchemy 2.1 takes another one, which MLflow does not bring, where none is named
 
 
-def _database_uri(settings: PlatformSettings) -> str:
+def database_uri(settings: PlatformSettings) -> str:
     """No password: libpq takes it from PGPASSFILE. `$(HOST)` is expanded by the kubelet."""
     return (
-        f"{DRIVER}://mlflow@$(DATABASE_HOST):5432/mlflow?sslmode=require"
+        f"{_DRIVER}://mlflow@$(DATABASE_HOST):5432/mlflow?sslmode=require"
         if settings.on_aws
         else "sqlite:////data/mlflow.db"
     )
 
 
-def _command(settings: PlatformSettings) -> list[str]:
+def mlflow_command(settings: PlatformSettings) -> list[str]:
     hosts = [
-        f"{NAME}{suffix}:{PORT}"
-        for suffix in (f".{TRACKING}.svc.cluster.local", f".{TRACKING}.svc", f".{TRACKING}", "")
+        f"{_MLFLOW}{suffix}:{MLFLOW_PORT}"
+        for suffix in (
+            f".{TRACKING_NAMESPACE}.svc.cluster.local",
+            f".{TRACKING_NAMESPACE}.svc",
+            f".{TRACKING_NAMESPACE}",
+            "",
+        )
     ]
     artifacts = (
         [
@@ -62,11 +67,11 @@ def _command(settings: PlatformSettings) -> list[str]:
         "--host",
         "0.0.0.0",
         "--port",
-        str(PORT),
+        str(MLFLOW_PORT),
         "--workers",
         "2",
         "--backend-store-uri",
-        _database_uri(settings),
+        database_uri(settings),
         *artifacts,
         "--app-name",
         "basic-auth",
@@ -75,7 +80,7 @@ def _command(settings: PlatformSettings) -> list[str]:
     ]
 
 
-def _variables(settings: PlatformSettings) -> list[Object]:
+def _variables(settings: PlatformSettings) -> list[Manifest]:
     plain = {
         "HOME": "/tmp",
         "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini",
@@ -88,29 +93,29 @@ def _variables(settings: PlatformSettings) -> list[Object]:
         "MLFLOW_AUTH_ADMIN_PASSWORD": (ADMIN_SECRET, "password"),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": (ADMIN_SECRET, "secret-key"),
     }
-    return [*_database_variables(settings), *environment(plain, secrets)]
+    return [*_database_variables(settings), *environment_variables(plain, secrets)]
 
 
-def _database_variables(settings: PlatformSettings) -> list[Object]:
+def _database_variables(settings: PlatformSettings) -> list[Manifest]:
     """First among a container's variables: what comes after may refer to them."""
     if not settings.on_aws:
         return []
     keys = {"DATABASE_HOST": "host", "DATABASE_SECRET": "secret"}
-    known: list[Object] = [
+    known: list[Manifest] = [
         {"name": name, "valueFrom": {"configMapKeyRef": {"name": DATABASE_CONFIG, "key": key}}}
         for name, key in keys.items()
     ]
     return [
         *known,
-        {"name": "PGPASSFILE", "value": PGPASS},
+        {"name": "PGPASSFILE", "value": _PGPASS_PATH},
         {"name": "AWS_REGION", "value": settings.region},
     ]
 
 
 def _container(
-    settings: PlatformSettings, name: str, command: list[str], amounts: Object, **more: Any
-) -> Object:
-    mounts: list[Object] = [
+    settings: PlatformSettings, name: str, command: list[str], amounts: Manifest, **more: Any
+) -> Manifest:
+    mounts: list[Manifest] = [
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "config", "mountPath": "/etc/mlflow", "readOnly": True},
     ]
@@ -131,18 +136,18 @@ def _container(
 
 
 def _pod(
-    settings: PlatformSettings, labels: dict[str, str], containers: list[Object], **more: Any
-) -> Object:
-    volumes: list[Object] = [
-        {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
+    settings: PlatformSettings, labels: dict[str, str], containers: list[Manifest], **more: Any
+) -> Manifest:
+    volumes: list[Manifest] = [
+        {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}},
         {"name": "config", "configMap": {"name": "mlflow"}},
     ]
-    first: list[Object] = []
+    first: list[Manifest] = []
     if settings.on_aws:
         volumes.append({"name": "database", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
         small, known = (
             resources("50m", "192Mi"),
-            _database_variables(settings) + environment({"HOME": "/tmp"}),
+            _database_variables(settings) + environment_variables({"HOME": "/tmp"}),
         )
         run = ["python", "/etc/mlflow/pgpass.py"]
         # The first makes the file before anything connects; the second, a sidecar, follows the rotation.
@@ -152,8 +157,8 @@ def _pod(
         ]
     else:
         volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": "mlflow"}})
-    spec: Object = {
-        "serviceAccountName": NAME,
+    spec: Manifest = {
+        "serviceAccountName": _MLFLOW,
         "securityContext": POD_SECURITY,
         "containers": containers,
         "volumes": volumes,
@@ -165,7 +170,7 @@ def _pod(
     return {"metadata": {"labels": labels | version}, "spec": {**spec, **more}}
 
 
-def config(settings: PlatformSettings) -> Object:
+def mlflow_config(settings: PlatformSettings) -> Manifest:
     """MLflow's authentication settings (users are in its database, no password is here), and what keeps the password file."""
     lines = [
         "[mlflow]",
@@ -178,29 +183,31 @@ def config(settings: PlatformSettings) -> Object:
     data = {"auth.ini": "\n".join(lines) + "\n"}
     if settings.on_aws:
         data["pgpass.py"] = Path(__file__).with_name("pgpass.py").read_text()
-    return object_("v1", "ConfigMap", "mlflow", TRACKING, data=data)
+    return kube_manifest("v1", "ConfigMap", "mlflow", TRACKING_NAMESPACE, data=data)
 
 
 def _auth_database_uri(settings: PlatformSettings) -> str:
     """libpq takes host, user and TLS mode from its own variables (PGHOST...): a file cannot refer to variables."""
-    return f"{DRIVER}:///mlflow" if settings.on_aws else "sqlite:////data/auth.db"
+    return f"{_DRIVER}:///mlflow" if settings.on_aws else "sqlite:////data/auth.db"
 
 
-def server(settings: PlatformSettings) -> Object:
+def mlflow_deployment(settings: PlatformSettings) -> Manifest:
     """The servers. Each checks the schema when it starts and refuses to run on an old one."""
-    health = {"httpGet": {"path": "/health", "port": PORT}}
+    health = {"httpGet": {"path": "/health", "port": MLFLOW_PORT}}
     libpq = (
-        environment({"PGUSER": "mlflow", "PGSSLMODE": "require", "PGHOST": "$(DATABASE_HOST)"})
+        environment_variables(
+            {"PGUSER": "mlflow", "PGSSLMODE": "require", "PGHOST": "$(DATABASE_HOST)"}
+        )
         if settings.on_aws
         else []
     )
     container = _container(
         settings,
-        NAME,
-        _command(settings),
+        _MLFLOW,
+        mlflow_command(settings),
         resources("500m", "1536Mi"),
         env=[*_variables(settings), *libpq],
-        ports=[{"name": "http", "containerPort": PORT}],
+        ports=[{"name": "http", "containerPort": MLFLOW_PORT}],
         startupProbe={**health, "periodSeconds": 5, "failureThreshold": 48},
         livenessProbe={**health, "periodSeconds": 20, "timeoutSeconds": 10},
         # One that registers a model answers late: a second would take it out of service for that.
@@ -210,73 +217,91 @@ def server(settings: PlatformSettings) -> Object:
         "maxSkew": 1,
         "topologyKey": "topology.kubernetes.io/zone",
         "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": SERVER},
+        "labelSelector": {"matchLabels": _SERVER_LABELS},
     }
     # Two servers on one SQLite file, or on one volume of one node, cannot overlap.
-    strategy: Object = (
+    strategy: Manifest = (
         {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}}
         if settings.on_aws
         else {"type": "Recreate"}
     )
     template = _pod(
         settings,
-        SERVER,
+        _SERVER_LABELS,
         [container],
         priorityClassName=PLATFORM_PRIORITY,
         topologySpreadConstraints=[spread],
         terminationGracePeriodSeconds=60,
     )
     # A server reads its files once: a change of them has to make new pods.
-    text = json.dumps(config(settings)["data"], sort_keys=True)
+    text = json.dumps(mlflow_config(settings)["data"], sort_keys=True)
     template["metadata"]["annotations"] = {
         "vigil/config": hashlib.sha256(text.encode()).hexdigest()[:16]
     }
     spec = {
         "replicas": settings.mlflow_replicas,
-        "selector": {"matchLabels": SERVER},
+        "selector": {"matchLabels": _SERVER_LABELS},
         "strategy": strategy,
         "template": template,
     }
     patience = {"pulumi.com/timeoutSeconds": str(_patience_s(settings))}
-    return object_("apps/v1", "Deployment", NAME, TRACKING, annotations=patience, spec=spec)
+    return kube_manifest(
+        "apps/v1", "Deployment", _MLFLOW, TRACKING_NAMESPACE, annotations=patience, spec=spec
+    )
 
 
 def _patience_s(settings: PlatformSettings) -> int:
     """How long an update waits for what cannot start."""
-    return settings.ready_timeout_s or PATIENCE_S
+    return settings.ready_timeout_s or DEFAULT_WAIT_S
 
 
-def migration(settings: PlatformSettings) -> Object:
+def mlflow_migration(settings: PlatformSettings) -> Manifest:
     """`mlflow db upgrade`, once per image: a Job cannot be changed, so its name carries the image."""
     digest = hashlib.sha256(settings.image_ref.encode()).hexdigest()[:8]
     container = _container(
         settings,
         "migrate",
-        ["mlflow", "db", "upgrade", _database_uri(settings)],
+        ["mlflow", "db", "upgrade", database_uri(settings)],
         resources("250m", "1Gi"),
-        env=[*_database_variables(settings), *environment({"HOME": "/tmp"})],
+        env=[*_database_variables(settings), *environment_variables({"HOME": "/tmp"})],
     )
-    template = _pod(settings, MIGRATION, [container], restartPolicy="OnFailure")
+    template = _pod(settings, _MIGRATION_LABELS, [container], restartPolicy="OnFailure")
     spec = {"backoffLimit": 6, "activeDeadlineSeconds": _patience_s(settings), "template": template}
     # One that has failed, on a quota or an image that was not there, is made anew by the next update.
     again = {"pulumi.com/replaceUnready": "true"}
     name = f"mlflow-migrate-{digest}"
-    return object_("batch/v1", "Job", name, TRACKING, annotations=again, spec=spec)
+    return kube_manifest("batch/v1", "Job", name, TRACKING_NAMESPACE, annotations=again, spec=spec)
 
 
-def objects(settings: PlatformSettings) -> list[Object]:
+def tracking_manifests(settings: PlatformSettings) -> list[Manifest]:
     """Everything of MLflow, in the order in which it is made: what comes after the migration waits for its end, so what the
     migration mounts comes before."""
-    ports = [{"name": "http", "port": PORT, "targetPort": PORT}]
-    service = object_("v1", "Service", NAME, TRACKING, spec={"selector": SERVER, "ports": ports})
-    found = [*_claim(settings), config(settings), service, migration(settings), server(settings)]
+    ports = [{"name": "http", "port": MLFLOW_PORT, "targetPort": MLFLOW_PORT}]
+    service = kube_manifest(
+        "v1",
+        "Service",
+        _MLFLOW,
+        TRACKING_NAMESPACE,
+        spec={"selector": _SERVER_LABELS, "ports": ports},
+    )
+    found = [
+        *_claim(settings),
+        mlflow_config(settings),
+        service,
+        mlflow_migration(settings),
+        mlflow_deployment(settings),
+    ]
     if settings.mlflow_replicas > 1:
-        spec = {"maxUnavailable": 1, "selector": {"matchLabels": SERVER}}
-        found.append(object_("policy/v1", "PodDisruptionBudget", NAME, TRACKING, spec=spec))
+        spec = {"maxUnavailable": 1, "selector": {"matchLabels": _SERVER_LABELS}}
+        found.append(
+            kube_manifest(
+                "policy/v1", "PodDisruptionBudget", _MLFLOW, TRACKING_NAMESPACE, spec=spec
+            )
+        )
     return found
 
 
-def _claim(settings: PlatformSettings) -> list[Object]:
+def _claim(settings: PlatformSettings) -> list[Manifest]:
     """Where SQLite and the artifacts lie; on AWS they are in RDS and S3."""
     if settings.on_aws:
         return []
@@ -285,4 +310,13 @@ def _claim(settings: PlatformSettings) -> list[Object]:
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": "2Gi"}},
     }
-    return [object_("v1", "PersistentVolumeClaim", NAME, TRACKING, annotations=NO_WAIT, spec=spec)]
+    return [
+        kube_manifest(
+            "v1",
+            "PersistentVolumeClaim",
+            _MLFLOW,
+            TRACKING_NAMESPACE,
+            annotations=NO_WAIT,
+            spec=spec,
+        )
+    ]

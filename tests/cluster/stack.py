@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from infra.render import rendered
+from infra.render import render_manifests
 from infra.settings import settings_from
 from tests.quiet_uv import without_sync
 from tests.running import ROOT
@@ -143,7 +143,7 @@ class Stack:
 def foretold(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> set[str]:
     """The effects that `vigil doctor change` names, between two stacks."""
     for name, config in (("old", old), ("new", new)):
-        for path, text in rendered(settings_from("cluster", config)).items():
+        for path, text in render_manifests(settings_from("cluster", config)).items():
             file = folder / name / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)

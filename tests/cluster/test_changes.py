@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from infra.manifests.bindings import TRACKING
+from infra.manifests.bindings import TRACKING_NAMESPACE
 from tests.cluster.kube import eventually, name_of
 from tests.cluster.platform import Platform
 from tests.cluster.proxy import way_to
@@ -209,7 +209,7 @@ def test_another_image_is_a_second_cluster_that_takes_over(
 def beside(platform: Platform) -> set[str]:
     """The pods of MLflow and the training cluster's head: they too run the image."""
     servers = platform.cluster.list(
-        "pods", "app.kubernetes.io/component=server", namespace=TRACKING
+        "pods", "app.kubernetes.io/component=server", namespace=TRACKING_NAMESPACE
     )
     return {name_of(pod) for pod in (*servers, *platform.cluster.pods("train-head"))}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.manifests.bindings import OPERATORS, RAY, TRACKING
+from infra.manifests.bindings import OPERATORS_NAMESPACE, RAY_NAMESPACE, TRACKING_NAMESPACE
 from tests.cluster.kube import eventually
 from tests.cluster.platform import Platform
 
@@ -12,7 +12,7 @@ def test_destroy_leaves_nothing(platform: Platform) -> None:
     with platform.timed("destroy"):
         platform.stack.destroy()
     assert not platform.stack.state()["deployment"].get("resources")
-    for namespace in (RAY, TRACKING, OPERATORS):
+    for namespace in (RAY_NAMESPACE, TRACKING_NAMESPACE, OPERATORS_NAMESPACE):
         eventually(
             f"namespace {namespace} is gone",
             lambda name=namespace: not platform.cluster.exists("namespace", name),

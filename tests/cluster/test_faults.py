@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.manifests.bindings import TRACKING
+from infra.manifests.bindings import TRACKING_NAMESPACE
 from tests.cluster.kube import NAMESPACE, Cluster, KubectlFailed, eventually, is_ready, name_of
 from tests.cluster.platform import Platform
 
@@ -91,7 +91,7 @@ def test_a_worker_that_is_born_while_mlflow_is_away_serves_the_last_known_good(
 ) -> None:
     first, _ = platform.workers(2)
     served = platform.served()
-    scale = ["scale", "deployment/mlflow", "-n", TRACKING]
+    scale = ["scale", "deployment/mlflow", "-n", TRACKING_NAMESPACE]
     with platform.load(RATE) as load:
         platform.cluster.kubectl(*scale, "--replicas=0")
         try:
@@ -99,7 +99,9 @@ def test_a_worker_that_is_born_while_mlflow_is_away_serves_the_last_known_good(
                 "MLflow is away",
                 lambda: (
                     not platform.cluster.list(
-                        "pods", namespace=TRACKING, selector="app.kubernetes.io/component=server"
+                        "pods",
+                        namespace=TRACKING_NAMESPACE,
+                        selector="app.kubernetes.io/component=server",
                     )
                 ),
                 120,
@@ -114,7 +116,7 @@ def test_a_worker_that_is_born_while_mlflow_is_away_serves_the_last_known_good(
             "status",
             "deployment/mlflow",
             "-n",
-            TRACKING,
+            TRACKING_NAMESPACE,
             "--timeout=240s",
             timeout_s=260,
         )
@@ -124,17 +126,19 @@ def test_a_worker_that_is_born_while_mlflow_is_away_serves_the_last_known_good(
 
 def test_a_killed_mlflow_comes_back_with_all_that_it_knew(platform: Platform) -> None:
     served = platform.served()
-    (pod,) = platform.cluster.list("pods", "app.kubernetes.io/component=server", namespace=TRACKING)
+    (pod,) = platform.cluster.list(
+        "pods", "app.kubernetes.io/component=server", namespace=TRACKING_NAMESPACE
+    )
     with platform.load(RATE) as load:
         platform.cluster.kubectl(
-            "delete", "pod", name_of(pod), "-n", TRACKING, "--force", "--grace-period=0"
+            "delete", "pod", name_of(pod), "-n", TRACKING_NAMESPACE, "--force", "--grace-period=0"
         )
         platform.cluster.kubectl(
             "rollout",
             "status",
             "deployment/mlflow",
             "-n",
-            TRACKING,
+            TRACKING_NAMESPACE,
             "--timeout=240s",
             timeout_s=260,
         )

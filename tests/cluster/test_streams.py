@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infra.manifests.parts import HOME
+from infra.manifests.parts import HOME_PATH
 from tests.cluster.kube import eventually
 from tests.cluster.platform import Platform
 from tests.cluster.stack import foretold
@@ -15,7 +15,7 @@ from tests.cluster.stack import foretold
 def test_a_stream_is_scored_by_settings_alone(
     platform: Platform, current: dict[str, Any], tmp_path: Path
 ) -> None:
-    folder = f"{HOME}/stream"
+    folder = f"{HOME_PATH}/stream"
     files = {name: f"file:{folder}/{name}" for name in ("source", "scores", "refused")}
     streams = {
         "streamSource": files["source"],

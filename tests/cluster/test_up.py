@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.manifests.bindings import OPERATORS, RAY, TRACKING
+from infra.manifests.bindings import OPERATORS_NAMESPACE, RAY_NAMESPACE, TRACKING_NAMESPACE
 from tests.cluster.kube import name_of
 from tests.cluster.platform import Platform
 
@@ -27,7 +27,7 @@ def test_a_refresh_finds_nothing_to_change(platform: Platform) -> None:
 
 
 def test_no_pod_was_restarted_and_none_is_about_to_be(platform: Platform) -> None:
-    for namespace in (RAY, TRACKING, OPERATORS):
+    for namespace in (RAY_NAMESPACE, TRACKING_NAMESPACE, OPERATORS_NAMESPACE):
         for pod in platform.cluster.list("pods", namespace=namespace):
             for container in pod["status"].get("containerStatuses", []):
                 assert container["restartCount"] == 0, name_of(pod)
@@ -42,7 +42,7 @@ def test_every_budget_can_be_computed(platform: Platform) -> None:
 def test_mlflow_serves_from_one_pod_alone(platform: Platform) -> None:
     """The pod of the migration has the same name; it must be no endpoint."""
     slices = platform.cluster.list(
-        "endpointslices", "kubernetes.io/service-name=mlflow", namespace=TRACKING
+        "endpointslices", "kubernetes.io/service-name=mlflow", namespace=TRACKING_NAMESPACE
     )
     targets = [one["targetRef"]["name"] for each in slices for one in each.get("endpoints") or []]
     assert len(targets) == 1
@@ -50,9 +50,9 @@ def test_mlflow_serves_from_one_pod_alone(platform: Platform) -> None:
 
 
 def test_the_operator_can_do_nothing_outside_its_namespace(platform: Platform) -> None:
-    account = f"system:serviceaccount:{OPERATORS}:kuberay-operator"
-    assert platform.cluster.may(account, "create", "pods", RAY)
-    for namespace in (TRACKING, "kube-system"):
+    account = f"system:serviceaccount:{OPERATORS_NAMESPACE}:kuberay-operator"
+    assert platform.cluster.may(account, "create", "pods", RAY_NAMESPACE)
+    for namespace in (TRACKING_NAMESPACE, "kube-system"):
         assert not platform.cluster.may(account, "create", "pods", namespace)
 
 

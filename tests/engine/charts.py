@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from infra.manifests.operators import Chart
+from infra.manifests.operators import HelmChart
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -21,7 +21,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def repository(folder: Path, charts: Sequence[Chart]) -> Iterator[str]:
+def repository(folder: Path, charts: Sequence[HelmChart]) -> Iterator[str]:
     """Serve these charts from a folder; yields the URL that a stack names."""
     entries = {}
     for chart in charts:

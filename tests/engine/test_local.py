@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.manifests.operators import charts
+from infra.manifests.operators import helm_charts
 from infra.settings import read_files
 from tests.engine.charts import repository
 from tests.engine.home import DEADLINE_S, Engine
@@ -24,7 +24,7 @@ def preview(
 ) -> Iterator[Run]:
     """Its first preview, under the policies."""
     folder: Path = tmp_path_factory.mktemp("charts")
-    with repository(folder, charts(read_files("local"))) as url:
+    with repository(folder, helm_charts(read_files("local"))) as url:
         new_stack(engine_with_kubernetes, "local")
         configure(engine_with_kubernetes, "local", {"chartRepository": url})
         yield engine_with_kubernetes.under_policies("preview", "local")

@@ -65,7 +65,7 @@ def test_the_state_lies_in_the_bucket_and_its_secrets_under_the_key(
 ) -> None:
     s3 = boto3.client("s3", region_name=REGION)
     body = s3.get_object(Bucket=BUCKET, Key=STATE)["Body"].read().decode()
-    assert f"awskms://{state.ALIAS}" in body
+    assert f"awskms://{state.KEY_ALIAS}" in body
     assert "kubernetes:ray.io/v1:RayService" in body
     assert CANARY not in body
     own = (stored[0].project / "Pulumi.local.yaml").read_text()
@@ -77,6 +77,6 @@ def test_the_lock_is_given_back_and_the_next_preview_changes_nothing(
     stored: tuple[Engine, Run],
 ) -> None:
     s3 = boto3.client("s3", region_name=REGION)
-    assert s3.list_objects_v2(Bucket=BUCKET, Prefix=state.LOCKS)["KeyCount"] == 0
+    assert s3.list_objects_v2(Bucket=BUCKET, Prefix=state.STATE_LOCKS)["KeyCount"] == 0
     again = stored[0].must("preview", "--stack", "local", "--expect-no-changes")
     assert again.changes == {}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from infra.manifests.parts import HOME, USER
+from infra.manifests.parts import HOME_PATH, VIGIL_USER_ID
 
 IMAGE = os.environ.get("VIGIL_TEST_IMAGE", "")
 BUILD = os.environ.get("VIGIL_TEST_BUILD", "")
@@ -30,7 +30,7 @@ CONFINED = [
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
     "--shm-size=64m",
-    f"--user={USER}:{USER}",
+    f"--user={VIGIL_USER_ID}:{VIGIL_USER_ID}",
     "--network=none",
     "--no-healthcheck",
 ]
@@ -86,7 +86,7 @@ def volume() -> Iterator[list[str]]:
     name = f"vigil-{uuid.uuid4().hex}"
     call("volume", "create", name)
     try:
-        yield [f"--volume={name}:{HOME}"]
+        yield [f"--volume={name}:{HOME_PATH}"]
     finally:
         call("volume", "rm", name)
 

@@ -108,8 +108,8 @@ def test_no_frontend_is_pulled() -> None:
 def test_an_image_is_not_root_and_its_home_may_be_written(target: str) -> None:
     assert last(target, "USER").words == ["1000:1000"]
     home = variables(target)["VIGIL_HOME"]
-    assert home == parts.HOME
-    made = f"install --directory --owner={parts.USER} --group={parts.USER} {home}"
+    assert home == parts.HOME_PATH
+    made = f"install --directory --owner={parts.VIGIL_USER_ID} --group={parts.VIGIL_USER_ID} {home}"
     assert made in last(target, "RUN").rest
     assert last(target, "WORKDIR").words == [home]
 

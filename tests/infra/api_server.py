@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from infra.observe import GLOBAL, NAMESPACED
+from infra.observe import CLUSTER_KINDS, NAMESPACED_KINDS
 
 Object = dict[str, Any]
 Reply = tuple[int, Object | str]
@@ -74,12 +74,12 @@ class FakeApi:
     def shows(self, objects: Mapping[str, list[Object]]) -> None:
         """Answer with these objects wherever they are asked for."""
         spaces = [one["metadata"]["name"] for one in objects.get("Namespace", [])]
-        for kind, (api, plural) in NAMESPACED.items():
+        for kind, (api, plural) in NAMESPACED_KINDS.items():
             for space in spaces:
                 some = objects.get(kind, [])
                 own = [one for one in some if one["metadata"].get("namespace") == space]
                 self.replies[f"{api}/namespaces/{space}/{plural}"] = 200, {"items": own}
-        for kind, path in GLOBAL.items():
+        for kind, path in CLUSTER_KINDS.items():
             self.replies[path] = 200, {"items": objects.get(kind, [])}
         for one in objects.get("Namespace", []):
             self.replies[f"/api/v1/namespaces/{one['metadata']['name']}"] = 200, one

@@ -22,7 +22,7 @@ from infra.settings import PlatformSettings
 
 ROOT = Path(__file__).parent.parent.parent
 CANARY = "canary-7f3a"
-SECRETS = {key: f"{CANARY}-{key}" for key in settings.SECRETS}
+SECRETS = {key: f"{CANARY}-{key}" for key in settings.SECRET_KEYS}
 STACKS = ("dev", "prod", "local")
 
 

@@ -17,8 +17,8 @@ import yaml
 from moto import mock_aws
 
 from infra import chart as charts
-from infra.chart import ChartFailed, chart, pack, publish, render
-from infra.render import SETTINGS, rendered
+from infra.chart import ChartFailed, chart_files, pack_chart, publish_chart, render_chart
+from infra.render import SETTINGS_JSON, render_manifests
 from infra.settings import read_files
 
 
@@ -29,27 +29,27 @@ def environment(request: pytest.FixtureRequest) -> str:
 
 def test_with_its_defaults_it_gives_exactly_the_rendered_manifests(environment: str) -> None:
     settings = read_files(environment)
-    files = chart(settings, "1.2.3")
+    files = chart_files(settings, "1.2.3")
     wanted = {
         path: text
-        for path, text in rendered(settings).items()
-        if path != SETTINGS and not path.startswith("foundation/")
+        for path, text in render_manifests(settings).items()
+        if path != SETTINGS_JSON and not path.startswith("foundation/")
     }
-    assert render(files) == wanted
+    assert render_chart(files) == wanted
     about = yaml.safe_load(files["Chart.yaml"])
     assert (about["name"], about["version"]) == ("vigil", "1.2.3")
 
 
 def test_values_reach_every_place() -> None:
-    files = chart(read_files("prod"), "1.2.3")
+    files = chart_files(read_files("prod"), "1.2.3")
     given = {
         "image": "mine/vigil@sha256:1",
         "minReplicas": 1234,
         "maxReplicas": 5678,
         "host": "here.example",
     }
-    made = "".join(render(files, given).values())
-    before = "".join(render(files).values())
+    made = "".join(render_chart(files, given).values())
+    before = "".join(render_chart(files).values())
     defaults = yaml.safe_load(files["values.yaml"])
     assert defaults.keys() == given.keys()
     for name in ("image", "host"):
@@ -61,8 +61,8 @@ def test_values_reach_every_place() -> None:
 
 @pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not here")
 def test_helm_makes_the_same(environment: str, tmp_path: Path) -> None:
-    files = chart(read_files(environment), "1.2.3")
-    (tmp_path / "vigil.tgz").write_bytes(pack(files))
+    files = chart_files(read_files(environment), "1.2.3")
+    (tmp_path / "vigil.tgz").write_bytes(pack_chart(files))
     # A build of Helm that names no version of Kubernetes takes a very old one.
     command = [
         "helm",
@@ -74,7 +74,7 @@ def test_helm_makes_the_same(environment: str, tmp_path: Path) -> None:
         [*command, "vigil", str(tmp_path / "vigil.tgz")], capture_output=True, text=True, check=True
     )
     made = [one for one in yaml.safe_load_all(ran.stdout) if one]
-    wanted = [yaml.safe_load(text) for text in render(files).values()]
+    wanted = [yaml.safe_load(text) for text in render_chart(files).values()]
     key = str
     assert sorted(made, key=key) == sorted(wanted, key=key)
 
@@ -90,15 +90,18 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def index(client: Any) -> dict[str, Any]:
-    return yaml.safe_load(client.get_object(Bucket="charts", Key=charts.INDEX)["Body"].read())
+    return yaml.safe_load(client.get_object(Bucket="charts", Key=charts.CHART_INDEX)["Body"].read())
 
 
 def test_the_repository_lists_each_version_with_its_digest(bucket: Any) -> None:
-    packages = {version: pack(chart(read_files("dev"), version)) for version in ("0.1.0", "0.2.0")}
+    packages = {
+        version: pack_chart(chart_files(read_files("dev"), version))
+        for version in ("0.1.0", "0.2.0")
+    }
     for version, package in packages.items():
-        key = publish(package, version, "charts", bucket)
+        key = publish_chart(package, version, "charts", bucket)
         assert bucket.get_object(Bucket="charts", Key=key)["Body"].read() == package
-        publish(package, version, "charts", bucket)  # a workflow that runs again
+        publish_chart(package, version, "charts", bucket)  # a workflow that runs again
     found = index(bucket)
     assert found["apiVersion"] == "v1"
     assert [(one["version"], one["digest"], one["urls"]) for one in found["entries"]["vigil"]] == [
@@ -106,13 +109,13 @@ def test_the_repository_lists_each_version_with_its_digest(bucket: Any) -> None:
         for version in ("0.2.0", "0.1.0")
     ]
     with pytest.raises(ChartFailed, match="raise the version"):
-        publish(packages["0.1.0"], "0.2.0", "charts", bucket)
+        publish_chart(packages["0.1.0"], "0.2.0", "charts", bucket)
 
 
 def test_the_package_is_helms_and_the_same_each_time() -> None:
-    files = chart(read_files("dev"), "0.1.0")
-    assert pack(files) == pack(dict(reversed(files.items())))
-    with tarfile.open(fileobj=io.BytesIO(pack(files))) as tar:
+    files = chart_files(read_files("dev"), "0.1.0")
+    assert pack_chart(files) == pack_chart(dict(reversed(files.items())))
+    with tarfile.open(fileobj=io.BytesIO(pack_chart(files))) as tar:
         assert {
             "vigil/Chart.yaml",
             "vigil/values.yaml",
@@ -123,4 +126,4 @@ def test_the_package_is_helms_and_the_same_each_time() -> None:
 @pytest.mark.parametrize("version", ["1", "v1.0.0", "1.0.0/../x", ""])
 def test_a_version_that_is_none_is_refused(version: str) -> None:
     with pytest.raises(ChartFailed, match="SemVer"):
-        chart(read_files("dev"), version)
+        chart_files(read_files("dev"), version)

@@ -16,7 +16,7 @@ def test_blocks_lie_in_the_vpc_and_apart(second: int, prefix: int, zones: int) -
     vpc = ipaddress.IPv4Network(f"10.{second}.0.0/{prefix}")
     found = [
         ipaddress.IPv4Network(one)
-        for zone in cidr.split(str(vpc), zones)
+        for zone in cidr.split_vpc(str(vpc), zones)
         for one in (zone.public, zone.private, zone.intra)
     ]
     assert all(one.subnet_of(vpc) for one in found)
@@ -25,7 +25,7 @@ def test_blocks_lie_in_the_vpc_and_apart(second: int, prefix: int, zones: int) -
 
 
 def test_a_third_zone_leaves_the_first_two_where_they_are() -> None:
-    assert cidr.split("10.0.0.0/16", 3)[:2] == cidr.split("10.0.0.0/16", 2)
+    assert cidr.split_vpc("10.0.0.0/16", 3)[:2] == cidr.split_vpc("10.0.0.0/16", 2)
 
 
 @pytest.mark.parametrize(
@@ -39,11 +39,11 @@ def test_a_third_zone_leaves_the_first_two_where_they_are() -> None:
 )
 def test_what_does_not_fit_is_refused(block: str, zones: int, complaint: str) -> None:
     with pytest.raises(cidr.BadNetwork, match=complaint):
-        cidr.split(block, zones)
+        cidr.split_vpc(block, zones)
 
 
 def test_overlaps_are_named() -> None:
     with pytest.raises(
         cidr.BadNetwork, match=r"vpcCidr: 10\.0\.0\.0/16 overlaps serviceCidr: 10\.0\.128\.0/20"
     ):
-        cidr.apart({"vpcCidr": "10.0.0.0/16", "serviceCidr": "10.0.128.0/20"})
+        cidr.require_disjoint({"vpcCidr": "10.0.0.0/16", "serviceCidr": "10.0.128.0/20"})

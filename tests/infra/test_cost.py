@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from infra.cost import BREAKS, document, load, monthly
+from infra.cost import BREAKS, capacity, cost_page, monthly_bill
 from infra.settings import read_files
 from tests.infra.recorded import ROOT, changed
 
 
 def total(stack: str, **changes: Any) -> float:
-    return sum(item.usd for item in monthly(changed(stack, **changes)))
+    return sum(item.usd for item in monthly_bill(changed(stack, **changes)))
 
 
 def test_the_document_is_current() -> None:
-    expected = document({name: read_files(name) for name in ("dev", "prod")})
+    expected = cost_page({name: read_files(name) for name in ("dev", "prod")})
     assert (ROOT / "docs" / "cost.md").read_text() == expected, "run `python -m infra.cost`"
 
 
@@ -39,7 +39,7 @@ def test_more_costs_more(more: dict[str, Any]) -> None:
 
 
 def test_ten_times_the_load_takes_about_ten_times_the_replicas() -> None:
-    loads = [load(rps) for rps in BREAKS]
+    loads = [capacity(rps) for rps in BREAKS]
     assert [m.replicas for m in loads] == [2, 2, 2, 14, 134, 1334]
     assert [m.shards for m in loads] == [1, 1, 1, 10, 100, 1000]
     assert loads[-1].polls == 667

@@ -20,8 +20,8 @@ from infra.dashboards.names import (
     check_metrics,
     exposed_metrics,
 )
-from infra.manifests.bindings import MONITORING
-from infra.render import rendered
+from infra.manifests.bindings import MONITORING_NAMESPACE
+from infra.render import render_manifests
 from infra.settings import read_files
 from tests.prometheus import needs_prometheus, promtool, queries
 
@@ -109,7 +109,7 @@ def test_every_expression_parses(tmp_path: Path) -> None:
 def test_each_dashboard_is_a_config_map_that_grafana_finds() -> None:
     objects = [
         yaml.safe_load(text)
-        for path, text in rendered(read_files("prod")).items()
+        for path, text in render_manifests(read_files("prod")).items()
         if path.startswith("monitoring/")
     ]
     maps = [one for one in objects if one["kind"] == "ConfigMap"]
@@ -118,7 +118,7 @@ def test_each_dashboard_is_a_config_map_that_grafana_finds() -> None:
     }
     for one in maps:
         assert one["metadata"]["labels"]["grafana_dashboard"] == "1"
-        assert one["metadata"]["namespace"] == MONITORING
+        assert one["metadata"]["namespace"] == MONITORING_NAMESPACE
         assert len(json.dumps(one)) < CLIENT_SIDE_LIMIT, one["metadata"]["name"]
 
 

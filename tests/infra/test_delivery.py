@@ -16,8 +16,8 @@ from lupa import LuaRuntime
 
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
-from infra.manifests.delivery import WAVES, root_application
-from infra.manifests.operators import JOB_HEALTH, SERVICE_HEALTH, charts
+from infra.manifests.delivery import SYNC_WAVES, root_application
+from infra.manifests.operators import RAY_JOB_HEALTH, RAY_SERVICE_HEALTH, helm_charts
 from infra.settings import ROOT, PlatformSettings, settings_from
 from tests.infra.github_double import REPOSITORY, github
 
@@ -35,7 +35,9 @@ def followed() -> PlatformSettings:
 
 def test_every_object_is_in_the_wave_of_its_folder(followed: PlatformSettings) -> None:
     for folder, objects in all_objects(followed, Bindings()).items():
-        assert {one["metadata"]["annotations"][WAVE] for one in objects} <= {str(WAVES[folder])}
+        assert {one["metadata"]["annotations"][WAVE] for one in objects} <= {
+            str(SYNC_WAVES[folder])
+        }
     own = all_objects(followed.model_copy(update={"delivery": "pulumi"}), Bindings())
     assert not any(
         WAVE in one["metadata"].get("annotations", {})
@@ -65,7 +67,7 @@ def test_the_application_syncs_on_the_server_and_leaves_the_autoscalers_fields(
 
 
 def test_notifications_name_what_is_there(followed: PlatformSettings) -> None:
-    values = next(chart for chart in charts(followed) if chart.name == "argo-cd").values[
+    values = next(chart for chart in helm_charts(followed) if chart.name == "argo-cd").values[
         "notifications"
     ]
     _, application = root_application(followed)
@@ -101,7 +103,7 @@ def health(script: str, found: dict[str, Any]) -> str:
     ],
 )
 def test_the_health_of_a_ray_service(found: dict[str, Any], status: str) -> None:
-    assert health(SERVICE_HEALTH, found) == status
+    assert health(RAY_SERVICE_HEALTH, found) == status
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_the_health_of_a_ray_service(found: dict[str, Any], status: str) -> None
     ],
 )
 def test_the_health_of_a_ray_job(found: dict[str, Any], status: str) -> None:
-    assert health(JOB_HEALTH, found) == status
+    assert health(RAY_JOB_HEALTH, found) == status
 
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from infra.cli import doctor
 from infra.kube import connect
-from infra.observe import SERVE, Observer
+from infra.observe import READYZ_PATH, ClusterObserver
 from tests.infra import api_server
 from tests.infra import cluster_objects as given
 from tests.infra.api_server import READYZ, FakeApi, kubeconfig, kubeconfig_file, status
@@ -87,7 +87,7 @@ def test_what_else_a_stack_has_made_is_looked_into(api: FakeApi) -> None:
     pods = "/api/v1/namespaces/{}/pods"
     api.replies["/api/v1/namespaces"] = 200, {"items": [{"metadata": {"name": "vigil-monitoring"}}]}
     api.replies[pods.format("vigil-monitoring")] = 200, {"items": [given.pod(name="grafana")]}
-    seen = Observer(connect(kubeconfig(api.url))).look().seen
+    seen = ClusterObserver(connect(kubeconfig(api.url))).look().seen
     assert "grafana" in [one["metadata"]["name"] for one in seen.of("Pod")]
 
 
@@ -98,7 +98,7 @@ def test_the_logs_of_what_crashes_are_read(api: FakeApi) -> None:
     )
     api.shows({**given.WELL, "Pod": [given.pod(statuses=[crashing])]})
     api.replies["/api/v1/namespaces/vigil/pods/vigil-serve-abc/log"] = 200, "no such table\n"
-    seen = Observer(connect(kubeconfig(api.url))).look().seen
+    seen = ClusterObserver(connect(kubeconfig(api.url))).look().seen
     assert list(seen.logs.values()) == ["no such table\n"]
 
 
@@ -107,7 +107,7 @@ def test_memory_comes_from_the_metrics_server_or_else_from_the_kubelets(api: Fak
     measured = {"name": "ray", "memory": {"workingSetBytes": 5}}
     elsewhere = {"podRef": {"namespace": "x", "name": "y"}, "containers": [measured]}
     api.replies[SUMMARY] = 200, {"pods": [{"podRef": about, "containers": [measured]}, elsewhere]}
-    observer = Observer(connect(kubeconfig(api.url)))
+    observer = ClusterObserver(connect(kubeconfig(api.url)))
     key = ("vigil", "vigil-serve-abc", "ray")
     assert observer.look().seen.usage == {key: 5}
     usage = [{"name": "ray", "usage": {"memory": "2Ki"}}]
@@ -118,8 +118,8 @@ def test_memory_comes_from_the_metrics_server_or_else_from_the_kubelets(api: Fak
 
 
 def test_readyz_is_asked_through_the_api_server(api: FakeApi) -> None:
-    observer = Observer(connect(kubeconfig(api.url)))
-    assert SERVE == READYZ
+    observer = ClusterObserver(connect(kubeconfig(api.url)))
+    assert READYZ_PATH == READYZ
     reached = observer.readiness()
     assert reached is not None
     assert (reached.status, reached.reached) == (200, True)

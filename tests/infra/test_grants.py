@@ -213,7 +213,7 @@ def test_workflows_are_pinned_to_one_repository_and_environment() -> None:
             .inputs["assumeRolePolicy"]
         )
         subjects[verb] = trust["Statement"][0]["Condition"]
-    name = grants.GITHUB
+    name = grants.GITHUB_ISSUER
     assert subjects["plan"] == {
         "StringEquals": {
             f"{name}:aud": "sts.amazonaws.com",

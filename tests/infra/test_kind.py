@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from infra.kind import Step, StepFailed, carry_out, check, down_steps, needs, up_steps
+from infra.kind import (
+    ShellStep,
+    StepFailed,
+    carry_out,
+    check_prerequisites,
+    down_steps,
+    resources_needed,
+    up_steps,
+)
 from infra.settings import read_files
 from tests.infra.recorded import ROOT
 
@@ -23,12 +31,14 @@ def a_ready_machine(command: Sequence[str]) -> tuple[int, str]:
 
 def test_a_ready_machine_lacks_nothing_but_perhaps_room() -> None:
     assert [
-        one.what for one in check(read_files("local"), a_ready_machine)[:-1] if not one.ok
+        one.what
+        for one in check_prerequisites(read_files("local"), a_ready_machine)[:-1]
+        if not one.ok
     ] == []
 
 
 def test_what_is_missing_says_how_to_get_it() -> None:
-    found = check(read_files("local"), lambda command: (1, ""))
+    found = check_prerequisites(read_files("local"), lambda command: (1, ""))
     fixes = {one.what: one.fix for one in found if not one.ok}
     assert fixes["kubectl points at a kind cluster"] == "kind create cluster --name vigil"
     assert fixes["image vigil:dev is on the node"].startswith(
@@ -72,12 +82,12 @@ def test_secrets_are_in_no_argument() -> None:
 
 def test_a_step_that_fails_says_that_it_can_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(StepFailed, match="`false` has failed"):
-        carry_out(iter([Step(["true"]), Step(["false"]), Step(["never"])]))
+        carry_out(iter([ShellStep(["true"]), ShellStep(["false"]), ShellStep(["never"])]))
     assert "$ true" in capsys.readouterr().err
 
 
 def test_the_room_is_what_the_pods_ask_for() -> None:
     """Two heads with their autoscalers, a worker, the monitor, MLflow; a training worker, the operator, Kubernetes."""
-    cpu, memory = needs(read_files("local"))
+    cpu, memory = resources_needed(read_files("local"))
     assert memory == pytest.approx(2 * (2 + 0.5) + 2 + 1.5 + 1.5 + 3 + 0.5 + 0.3)
     assert cpu == pytest.approx(2 * (1 + 0.2) + 1 + 0.5 + 0.5 + 2 + 0.1 + 0.95)

@@ -13,14 +13,14 @@ import pytest
 
 from infra import kube
 from infra.kube import (
-    ClusterAway,
     ClusterError,
+    ClusterUnreachable,
     NoKubeconfig,
     NotAllowed,
     NotLoggedIn,
     UnknownContext,
     connect,
-    find,
+    find_kubeconfig,
 )
 from tests.infra import api_server
 from tests.infra.api_server import FakeApi, kubeconfig, kubeconfig_file, status
@@ -47,37 +47,36 @@ def test_without_a_kubeconfig_the_message_names_the_file_that_was_looked_for(
     missing = str(tmp_path / "nowhere")
     monkeypatch.setenv("KUBECONFIG", missing)
     with pytest.raises(NoKubeconfig, match=r"nowhere does not exist.*KUBECONFIG"):
-        find()
+        find_kubeconfig()
     monkeypatch.delenv("KUBECONFIG")
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(NoKubeconfig, match=r"~/.kube/config does not exist"):
-        find()
+        find_kubeconfig()
     with pytest.raises(NoKubeconfig, match="nowhere"):
-        find(missing)
+        find_kubeconfig(missing)
 
 
 def test_in_a_pod_its_own_account_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = tmp_path / "token"
     token.write_text("x")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(kube, "POD_ACCOUNT", token)
-    assert find() is None
+    assert find_kubeconfig(pod_account=token) is None
 
 
 @pytest.mark.parametrize("text", ["just: words", "a: [", "42"])
 def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(NoKubeconfig, match="is no kubeconfig"):
-        find(kubeconfig_file(tmp_path, text))
+        find_kubeconfig(kubeconfig_file(tmp_path, text))
 
 
 def test_a_context_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     file = kubeconfig_file(tmp_path, kubeconfig("http://127.0.0.1:1"))
     with pytest.raises(UnknownContext, match=r"no context 'prod' \(it has kind-vigil, other\)"):
-        find(file, "prod")
+        find_kubeconfig(file, "prod")
     with pytest.raises(UnknownContext, match=r"chooses no context \(it has kind-vigil, other\)"):
-        find(kubeconfig_file(tmp_path, kubeconfig("http://127.0.0.1:1", current=None)))
+        find_kubeconfig(kubeconfig_file(tmp_path, kubeconfig("http://127.0.0.1:1", current=None)))
     with pytest.raises(UnknownContext, match="the stack's kubeconfig has no context"):
-        find(kubeconfig("http://127.0.0.1:1"), "prod")
+        find_kubeconfig(kubeconfig("http://127.0.0.1:1"), "prod")
 
 
 def test_several_files_are_one_kubeconfig_as_for_kubectl(
@@ -86,7 +85,7 @@ def test_several_files_are_one_kubeconfig_as_for_kubectl(
 ) -> None:
     file = kubeconfig_file(tmp_path, kubeconfig("http://127.0.0.1:1"))
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'gone'}:{file}")
-    found = find(context="other")
+    found = find_kubeconfig(context="other")
     assert found is not None
     assert (found.source, found.context) == (file, "other")
 
@@ -96,7 +95,9 @@ def test_several_files_are_one_kubeconfig_as_for_kubectl(
 
 def test_a_text_and_a_file_reach_the_same_cluster(api: FakeApi, tmp_path: Path) -> None:
     text = kubeconfig(api.url)
-    as_json = json.dumps({"apiVersion": "v1", **kube._parsed("here", text)})  # as EKS gives it
+    as_json = json.dumps(
+        {"apiVersion": "v1", **kube.parse_kubeconfig("here", text)}
+    )  # as EKS gives it
     for one in (text, as_json, kubeconfig_file(tmp_path, text)):
         assert connect(one).get("/version") == {"minor": "35"}
     assert set(api.tokens) == {"Bearer t0ken"}
@@ -138,7 +139,7 @@ def test_a_log_is_text_and_one_that_is_not_there_is_empty(api: FakeApi) -> None:
 
 def test_an_api_server_that_is_away_is_named_with_its_context() -> None:
     url = f"http://127.0.0.1:{closed_port()}"
-    with pytest.raises(ClusterAway, match=r"Connection refused") as caught:
+    with pytest.raises(ClusterUnreachable, match=r"Connection refused") as caught:
         connect(kubeconfig(url), "other").get("/version")
     assert url in caught.value.message
     assert "context 'other'" in caught.value.message
@@ -147,7 +148,7 @@ def test_an_api_server_that_is_away_is_named_with_its_context() -> None:
 
 def test_an_api_server_that_hangs_ends_at_the_deadline(api: FakeApi) -> None:
     api.hang.set()
-    with pytest.raises(ClusterAway, match="timed out"):
+    with pytest.raises(ClusterUnreachable, match="timed out"):
         connect(kubeconfig(api.url), timeout_s=0.3).get("/version")
 
 
@@ -171,7 +172,7 @@ def test_a_program_for_credentials_is_run_and_its_failure_is_told(api: FakeApi) 
         connect(failing)
     api.hang.set()  # the program ends with this server
     slow = f"import urllib.request as r; r.urlopen({api.url!r})"
-    with pytest.raises(ClusterAway, match=r"credentials has not ended in 0.3 s"):
+    with pytest.raises(ClusterUnreachable, match=r"credentials has not ended in 0.3 s"):
         connect(kubeconfig(api.url, user(slow)), timeout_s=0.3)
 
 

@@ -18,9 +18,9 @@ from ray.serve.schema import ServeDeploySchema
 
 from drift.settings import DriftSettings
 from infra.manifests import all_objects, ray, ray_config
-from infra.manifests.bindings import RAY, TRACKING, Bindings
-from infra.manifests.operators import charts
-from infra.manifests.parts import Object
+from infra.manifests.bindings import RAY_NAMESPACE, TRACKING_NAMESPACE, Bindings
+from infra.manifests.operators import helm_charts
+from infra.manifests.parts import Manifest
 from infra.settings import PlatformSettings
 from serve.settings import ServeSettings
 from tests.infra.recorded import ROOT, STACKS, changed
@@ -82,7 +82,7 @@ def settings(request: pytest.FixtureRequest) -> PlatformSettings:
     return settings_of(stack, **changes)
 
 
-def objects_of(settings: PlatformSettings) -> list[Object]:
+def objects_of(settings: PlatformSettings) -> list[Manifest]:
     return [one for group in all_objects(settings, BOUND).values() for one in group]
 
 
@@ -135,7 +135,7 @@ def _strict(schema: Any) -> Any:
     return found
 
 
-def _errors(validator: Draft202012Validator, one: Object) -> list[str]:
+def _errors(validator: Draft202012Validator, one: Manifest) -> list[str]:
     return [
         f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}"
         for e in validator.iter_errors(one)
@@ -224,7 +224,7 @@ def test_the_console_links_to_what_the_stack_names() -> None:
 
 def test_haproxy_keeps_the_limits_of_the_settings() -> None:
     platform = settings_of("prod")
-    values = {one["name"]: one.get("value") for one in ray_config.variables(platform)}
+    values = {one["name"]: one.get("value") for one in ray_config.ray_variables(platform)}
     assert values.items() >= ray_config.serve_settings(platform).environment.items()
 
 
@@ -240,7 +240,7 @@ def test_the_drift_monitor_has_a_worker_group_of_its_own() -> None:
     assert "class DriftMonitor:" in source  # the deployment that serveConfigV2 names
 
 
-def _pods(one: Object) -> list[Object]:
+def _pods(one: Manifest) -> list[Manifest]:
     """Every pod template in an object."""
     spec = one.get("spec", {})
     cluster = spec.get("rayClusterConfig", spec)
@@ -292,7 +292,7 @@ def test_head_and_workers_have_one_environment(settings: PlatformSettings) -> No
 
 
 def test_the_environment_names_variables_that_exist() -> None:
-    names = {variable["name"] for variable in ray_config.variables(settings_of("prod"))}
+    names = {variable["name"] for variable in ray_config.ray_variables(settings_of("prod"))}
     constants = (Path(_module_file("ray.serve._private.constants"))).read_text()
     serve = {name for name in names if name.startswith("RAY_SERVE_")}
     assert serve
@@ -327,7 +327,7 @@ def test_the_ray_version_is_the_one_that_is_installed() -> None:
 def test_namespaces_deny_by_default_and_nothing_but_port_8000_comes_in_from_outside() -> None:
     found = objects_of(settings_of("prod"))
     policies = [one for one in found if one["kind"] == "NetworkPolicy"]
-    for namespace in (RAY, TRACKING):
+    for namespace in (RAY_NAMESPACE, TRACKING_NAMESPACE):
         denied = [
             p
             for p in policies
@@ -354,7 +354,7 @@ def test_the_restricted_level_is_enforced_where_our_pods_run() -> None:
         for one in objects_of(settings_of("prod"))
         if one["kind"] == "Namespace"
     }
-    for namespace in (RAY, TRACKING):
+    for namespace in (RAY_NAMESPACE, TRACKING_NAMESPACE):
         assert labels[namespace]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
@@ -414,7 +414,7 @@ def test_node_pools_are_bounded_and_heads_stay_on_demand() -> None:
 
 
 def test_charts_are_pinned() -> None:
-    for chart in charts(
+    for chart in helm_charts(
         settings_of("prod", delivery="argocd", git_url="https://git.example/v.git")
     ):
         assert re.fullmatch(r"\d+\.\d+\.\d+", chart.version), chart.name

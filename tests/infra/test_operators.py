@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from infra.manifests.operators import Chart, charts
+from infra.manifests.operators import HelmChart, helm_charts
 from infra.settings import read_files
 
 STACKS = ("dev", "prod", "local")
 
 
-def of(stack: str, **changes: str) -> dict[str, Chart]:
+def of(stack: str, **changes: str) -> dict[str, HelmChart]:
     settings = read_files(stack).model_copy(update=changes)
-    return {chart.name: chart for chart in charts(settings)}
+    return {chart.name: chart for chart in helm_charts(settings)}
 
 
 @pytest.mark.parametrize("stack", STACKS)

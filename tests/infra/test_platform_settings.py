@@ -12,7 +12,7 @@ from infra import declare
 from infra.settings import (
     PLATFORM_SECRETS,
     BadSettings,
-    declared,
+    declared_keys,
     needed_secrets,
     read_files,
     settings_from,
@@ -39,10 +39,10 @@ KUBERNETES = {
 
 
 def test_pulumi_yaml_and_the_table_of_settings_are_as_the_fields_declare_them() -> None:
-    for file, text in declare.written():
+    for file, text in declare.generated_files():
         assert file.read_text() == text, f"{file} is stale: `make settings`"
     project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    assert {key.removeprefix("vigil:") for key in project} == declared().keys()
+    assert {key.removeprefix("vigil:") for key in project} == declared_keys().keys()
 
 
 def test_the_engine_takes_every_default() -> None:

@@ -13,14 +13,16 @@ from infra.diagnosis.finding import Diagnosis
 from infra.kube import connect
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
-from infra.preflight import Room, Wanted, check, preflight, rooms
+from infra.preflight import PodTotals, StackNeeds, find_obstacles, preflight, totals_by_namespace
 from infra.settings import read_files
 from tests.infra import api_server
 from tests.infra import cluster_objects as given
 from tests.infra.api_server import FakeApi, kubeconfig, status
 
 OURS = {"app.kubernetes.io/part-of": "vigil"}
-WANTED = Wanted(namespaces=("vigil", "vigil-tracking", "vigil-operators"), storage_class="standard")
+WANTED = StackNeeds(
+    namespaces=("vigil", "vigil-tracking", "vigil-operators"), storage_class="standard"
+)
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 QUOTAS = "/api/v1/namespaces/vigil/resourcequotas"
 
@@ -32,8 +34,8 @@ def api() -> Iterator[FakeApi]:
         yield server
 
 
-def found(api: FakeApi, wanted: Wanted = WANTED) -> list[Diagnosis]:
-    return check(connect(kubeconfig(api.url)), wanted)
+def found(api: FakeApi, wanted: StackNeeds = WANTED) -> list[Diagnosis]:
+    return find_obstacles(connect(kubeconfig(api.url)), wanted)
 
 
 def test_an_empty_cluster_is_ready_to_be_filled(api: FakeApi) -> None:
@@ -44,8 +46,8 @@ def test_an_empty_cluster_is_ready_to_be_filled(api: FakeApi) -> None:
 def test_namespaces_of_this_platform_are_no_obstacle(api: FakeApi) -> None:
     labels = {**OURS, "app.kubernetes.io/instance": "local"}
     api.shows({"Namespace": [given.namespace("vigil", labels=labels)]})
-    assert found(api, Wanted(namespaces=("vigil",), stack="local")) == []
-    (other,) = found(api, Wanted(namespaces=("vigil",), stack="dev"))
+    assert found(api, StackNeeds(namespaces=("vigil",), stack="local")) == []
+    (other,) = found(api, StackNeeds(namespaces=("vigil",), stack="dev"))
     assert "belongs to another stack, local" in other.why
 
 
@@ -65,7 +67,7 @@ def test_a_namespace_that_is_being_deleted_is_refused(api: FakeApi) -> None:
 
 
 def test_a_storage_class_that_is_not_there_is_named_with_those_that_are(api: FakeApi) -> None:
-    (one,) = found(api, Wanted(namespaces=(), storage_class="nosuch"))
+    (one,) = found(api, StackNeeds(namespaces=(), storage_class="nosuch"))
     assert one.what == "storage class 'nosuch'"
     assert one.fix.endswith("vigil:homeStorageClass NAME` with one of: fast, standard")
 
@@ -109,15 +111,15 @@ def test_a_quota_that_the_pods_at_rest_do_not_fit_into(
     api.shows({"Namespace": [given.namespace("vigil", labels=OURS)]})
     api.replies[QUOTAS] = 200, {"items": [quota(hard), quota(hard, scopes=["Terminating"])]}
     sums = {("requests", "cpu"): 2.0, ("requests", "memory"): 3.0 * 2**30}
-    room = Room(3, {**sums, ("limits", "memory"): 6.0 * 2**30})
-    told = [one.why for one in found(api, Wanted(namespaces=("vigil",), rooms={"vigil": room}))]
+    room = PodTotals(3, {**sums, ("limits", "memory"): 6.0 * 2**30})
+    told = [one.why for one in found(api, StackNeeds(namespaces=("vigil",), rooms={"vigil": room}))]
     assert told == ([f"is too small for the pods at rest: {short}"] if short else [])
 
 
 def test_what_a_stack_asks_for_at_rest_is_counted_from_its_manifests() -> None:
     settings = read_files("local")
     groups = all_objects(settings, Bindings())
-    room = rooms([one for some in groups.values() for one in some])["vigil"]
+    room = totals_by_namespace([one for some in groups.values() for one in some])["vigil"]
     # Two heads, the workers at rest and the monitor; none that trains.
     assert room.pods == 2 + settings.min_workers + 1
     memory = 2 * (settings.head_memory_gib + 1) + settings.min_workers * settings.worker_memory_gib

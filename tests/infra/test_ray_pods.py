@@ -10,7 +10,7 @@ import yaml
 from infra.manifests import all_objects, ray
 from infra.manifests.base import PLATFORM_PRIORITY, TRAINING_PRIORITY
 from infra.manifests.bindings import Bindings
-from infra.manifests.parts import Object
+from infra.manifests.parts import Manifest
 from infra.settings import PlatformSettings, read_files
 
 STACKS = ("dev", "prod", "local")
@@ -23,15 +23,15 @@ def settings(request: pytest.FixtureRequest) -> PlatformSettings:
     return read_files(request.param)
 
 
-def groups_of(settings: PlatformSettings) -> dict[str, list[Object]]:
+def groups_of(settings: PlatformSettings) -> dict[str, list[Manifest]]:
     return all_objects(settings, Bindings("db.example", "arn:secret", "fs-1", "rediss://r:6379"))
 
 
-def objects_of(settings: PlatformSettings) -> list[Object]:
+def objects_of(settings: PlatformSettings) -> list[Manifest]:
     return [one for group in groups_of(settings).values() for one in group]
 
 
-def templates(one: Object) -> Iterator[Object]:
+def templates(one: Manifest) -> Iterator[Manifest]:
     """Every pod template in an object."""
     spec = one.get("spec", {})
     cluster = spec.get("rayClusterConfig", spec)
@@ -44,13 +44,13 @@ def templates(one: Object) -> Iterator[Object]:
         yield spec["template"]
 
 
-def clusters(settings: PlatformSettings) -> tuple[Object, Object]:
+def clusters(settings: PlatformSettings) -> tuple[Manifest, Manifest]:
     """The specs of the RayClusters that serve and train."""
     service = ray.ray_service(settings, Bindings())
     return service["spec"]["rayClusterConfig"], ray.training_cluster(settings)["spec"]
 
 
-def selects(selector: dict[str, str], template: Object) -> bool:
+def selects(selector: dict[str, str], template: Manifest) -> bool:
     return selector.items() <= template["metadata"]["labels"].items()
 
 

@@ -15,10 +15,17 @@ from typing import Any
 import pulumi
 import pytest
 
-from infra import observe, readiness
+from infra import readiness
 from infra.diagnosis.finding import Diagnosis
-from infra.kube import Cluster, connect
-from infra.readiness import MLFLOW, SERVICE, Persisting, Watch, settled
+from infra.kube import ClusterClient, connect
+from infra.readiness import (
+    MLFLOW_PATH,
+    RAY_SERVICE_PATH,
+    ClusterWatch,
+    PersistentFindings,
+    PlatformProbe,
+    unsettled_reason,
+)
 from tests.infra import api_server
 from tests.infra import cluster_objects as given
 from tests.infra.api_server import READYZ, FakeApi, kubeconfig, status
@@ -32,13 +39,13 @@ def api() -> Iterator[FakeApi]:
     with api_server.api() as server:
         server.shows(given.WELL)
         available = [given.condition("Available", "True", "MinimumReplicasAvailable")]
-        server.replies[MLFLOW] = 200, {"status": {"conditions": available}}
-        server.replies[SERVICE] = 200, given.ray_service()
+        server.replies[MLFLOW_PATH] = 200, {"status": {"conditions": available}}
+        server.replies[RAY_SERVICE_PATH] = 200, given.ray_service()
         server.replies[READYZ] = 200, {"status": "ready"}
         yield server
 
 
-def to(api: FakeApi) -> Callable[[], Cluster]:
+def to(api: FakeApi) -> Callable[[], ClusterClient]:
     return lambda: connect(kubeconfig(api.url), timeout_s=2)
 
 
@@ -50,7 +57,8 @@ def in_turn(*replies: api_server.Reply) -> Callable[[], api_server.Reply]:
 
 async def waited(api: FakeApi, timeout_s: float = 30) -> tuple[str, list[str]]:
     told: list[str] = []
-    state = await readiness.wait(to(api), timeout_s, tell=told.append, poll_s=0.01)
+    probe = PlatformProbe(to(api), proxy_timeout_s=0.2)
+    state = await readiness.wait_until_ready(probe, timeout_s, tell=told.append, poll_s=0.01)
     return state.reached, told
 
 
@@ -58,7 +66,7 @@ async def waited(api: FakeApi, timeout_s: float = 30) -> tuple[str, list[str]]:
 
 
 async def test_it_waits_until_readyz_answers_and_tells_how_far_it_is(api: FakeApi) -> None:
-    api.replies[SERVICE] = in_turn(
+    api.replies[RAY_SERVICE_PATH] = in_turn(
         status(404, "no such thing"),
         (200, given.starting(60)),
         (200, given.ray_service()),
@@ -94,9 +102,7 @@ async def test_where_the_api_server_is_kept_out_the_operators_word_has_to_do(
 
 async def test_where_the_api_servers_packets_are_dropped_the_operators_word_has_to_do(
     api: FakeApi,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(observe, "PROXY_S", 0.2)
     api.drops.add(READYZ)
     assert (await waited(api))[0] == "the operator counts endpoints that serve"
 
@@ -126,19 +132,22 @@ async def test_an_answer_of_500_is_not_ready(api: FakeApi) -> None:
 
 async def test_mlflow_is_waited_for(api: FakeApi) -> None:
     down = {"status": {"conditions": [given.condition("Available", "False")]}}
-    api.replies[MLFLOW] = in_turn((200, down), api.replies[MLFLOW])  # type: ignore[arg-type]
+    api.replies[MLFLOW_PATH] = in_turn((200, down), api.replies[MLFLOW_PATH])  # type: ignore[arg-type]
     assert (await waited(api))[1] == ["MLflow is not available yet", "ready"]
 
 
 async def test_one_good_look_between_two_bad_ones_is_not_enough(api: FakeApi) -> None:
     """The operator writes the generation that it has seen before the states that follow from it."""
     good, bad = (200, given.ray_service()), (200, given.starting(5))
-    api.replies[SERVICE] = in_turn(good, bad, good, good)
-    assert (await waited(api))[1][-2:] == [f"RayService: {settled(given.starting(5))}", "ready"]
+    api.replies[RAY_SERVICE_PATH] = in_turn(good, bad, good, good)
+    assert (await waited(api))[1][-2:] == [
+        f"RayService: {unsettled_reason(given.starting(5))}",
+        "ready",
+    ]
 
 
 async def test_an_api_server_that_is_away_for_a_while_is_waited_for(api: FakeApi) -> None:
-    api.replies[SERVICE] = in_turn(status(500, "etcd is away"), (200, given.ray_service()))
+    api.replies[RAY_SERVICE_PATH] = in_turn(status(500, "etcd is away"), (200, given.ray_service()))
     reached, told = await waited(api)
     assert reached
     assert "etcd is away" in told[0]
@@ -149,7 +158,7 @@ async def test_at_the_deadline_the_causes_are_told_with_what_helps(api: FakeApi)
     sick = given.pod(statuses=[given.container_status(state=pull)])
     service = given.starting(600)
     api.shows({**given.WELL, "Pod": [sick], "RayService": [service]})
-    api.replies[SERVICE] = 200, service
+    api.replies[RAY_SERVICE_PATH] = 200, service
     with pytest.raises(pulumi.RunError) as caught:
         await waited(api, timeout_s=0.1)
     lines = str(caught.value).splitlines()
@@ -159,7 +168,7 @@ async def test_at_the_deadline_the_causes_are_told_with_what_helps(api: FakeApi)
 
 
 async def test_at_the_deadline_without_a_cause_the_doctor_is_named(api: FakeApi) -> None:
-    api.replies[SERVICE] = status(404, "not there, and not in the list either")
+    api.replies[RAY_SERVICE_PATH] = status(404, "not there, and not in the list either")
     api.shows({**given.WELL, "RayService": []})
     with pytest.raises(pulumi.RunError, match="`vigil doctor cluster` looks again"):
         await waited(api, timeout_s=0.1)
@@ -169,25 +178,27 @@ async def test_at_the_deadline_an_api_server_that_is_away_is_the_cause(api: Fake
     api.hang.set()
     api.replies.clear()
 
-    def short() -> Cluster:
+    def short() -> ClusterClient:
         return connect(kubeconfig(api.url), timeout_s=0.1)
 
     with pytest.raises(pulumi.RunError, match=r"the cluster: the API server .* does not answer"):
-        await readiness.wait(short, 0.2, tell=[].append, poll_s=0.01)
+        await readiness.wait_until_ready(PlatformProbe(short), 0.2, tell=[].append, poll_s=0.01)
 
 
 def test_a_change_that_the_operator_has_not_seen_or_finished_is_not_settled() -> None:
     service = given.ray_service()
-    assert settled(service) is None
+    assert unsettled_reason(service) is None
     service["metadata"]["generation"] = 4
-    assert settled(service) == "the operator has not seen the change yet"
+    assert unsettled_reason(service) == "the operator has not seen the change yet"
     swapping = [
         given.condition("Ready", "True", "NonZeroServeEndpoints"),
         given.condition("UpgradeInProgress", "True", "BothActivePendingClustersExist"),
     ]
-    assert str(settled(given.ray_service(conditions=swapping))).startswith("a second cluster")
+    assert str(unsettled_reason(given.ray_service(conditions=swapping))).startswith(
+        "a second cluster"
+    )
     half = {"vigil": given.application(), "drift": given.application("DEPLOYING")}
-    assert "drift DEPLOYING" in str(settled(given.ray_service(half)))
+    assert "drift DEPLOYING" in str(unsettled_reason(given.ray_service(half)))
 
 
 # --- watching ---
@@ -205,7 +216,7 @@ def finding(what: str) -> Diagnosis:
 
 
 def test_a_finding_is_told_once_when_it_has_stayed() -> None:
-    seen = Persisting(20)
+    seen = PersistentFindings(20)
     assert seen.update([finding("a")], 0) == []
     assert seen.update([finding("a"), finding("b")], 15) == []
     assert [one.what for one in seen.update([finding("a"), finding("b")], 20)] == ["a"]
@@ -214,7 +225,7 @@ def test_a_finding_is_told_once_when_it_has_stayed() -> None:
 
 
 def test_a_finding_that_comes_back_after_a_while_is_new() -> None:
-    seen = Persisting(20)
+    seen = PersistentFindings(20)
     seen.update([finding("a")], 0)
     seen.update([], 15)  # a container that crashes again and again is well in between
     assert [one.what for one in seen.update([finding("a")], 20)] == ["a"]
@@ -239,8 +250,8 @@ class Warned:
         return self.told
 
 
-def watched(api: FakeApi, warned: Callable[[str], None]) -> Watch:
-    return Watch(to(api), warned, poll_s=0.01, persists_s=0.05)
+def watched(api: FakeApi, warned: Callable[[str], None]) -> ClusterWatch:
+    return ClusterWatch(to(api), warned, poll_s=0.01, persists_s=0.05)
 
 
 def now_broken() -> dict[str, list[dict[str, Any]]]:
@@ -303,9 +314,9 @@ asyncio.set_event_loop(loop)
 mocks.set_mocks(Mocks(), preview=asked["preview"])
 
 def program():
-    readiness.watch(asked["kubeconfig"], timeout_s=asked["timeout_s"])
+    readiness.start_watch(asked["kubeconfig"], timeout_s=asked["timeout_s"])
     made = pulumi.CustomResource("test:index:Thing", "thing", {})
-    readiness.ready([made], asked["kubeconfig"], timeout_s=asked["timeout_s"])
+    readiness.await_platform([made], asked["kubeconfig"], timeout_s=asked["timeout_s"])
 
 try:
     loop.run_until_complete(run_pulumi_func(program))
@@ -337,9 +348,9 @@ def test_a_program_ends_once_the_platform_serves(api: FakeApi) -> None:
 
 
 def test_a_program_whose_platform_does_not_serve_ends_with_the_cause(api: FakeApi) -> None:
-    """Nobody exports or uses what `ready` returns: the error must reach Pulumi all the same."""
+    """Nobody exports or uses what `await_platform` returns: the error must reach Pulumi all the same."""
     api.shows({**given.WELL, "RayService": [given.starting(600)]})
-    api.replies[SERVICE] = 200, given.starting(600)
+    api.replies[RAY_SERVICE_PATH] = 200, given.starting(600)
     told = run(api, timeout_s=0.2)
     assert "refused: the platform does not serve after 0.2 s" in told
     assert "- RayService vigil/vigil: is not ready" in told

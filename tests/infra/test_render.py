@@ -11,8 +11,8 @@ import yaml
 from click.testing import CliRunner
 
 from infra.cli import doctor, render
-from infra.doctor import EFFECTS, Change, changes
-from infra.render import rendered, write
+from infra.doctor import EFFECTS, RenderedChange, compare_renderings
+from infra.render import render_manifests, write_manifests
 from infra.settings import read_files
 from serve.settings import ServeSettings
 from tests.infra.recorded import CANARY, STACKS, changed, recorded
@@ -21,7 +21,7 @@ LOCAL_ONLY = {"Secret", "Release"}
 
 
 def with_(stack: str = "prod", **values: Any) -> dict[str, str]:
-    return rendered(changed(stack, **values))
+    return render_manifests(changed(stack, **values))
 
 
 def edited(path: str, old: str, new: str) -> dict[str, str]:
@@ -32,11 +32,11 @@ def edited(path: str, old: str, new: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_a_rendering_repeats_and_leaves_no_stale_file(stack: str, tmp_path: Path) -> None:
-    files = write(stack, tmp_path)
+    files = write_manifests(stack, tmp_path)
     first = {file: file.read_bytes() for file in files}
     stale = tmp_path / "ray" / "old.yaml"
     stale.write_text("kind: Old")
-    assert {file: file.read_bytes() for file in write(stack, tmp_path)} == first
+    assert {file: file.read_bytes() for file in write_manifests(stack, tmp_path)} == first
     assert not stale.exists()
 
 
@@ -54,7 +54,7 @@ def test_what_is_rendered_is_what_pulumi_applies(stack: str) -> None:
     }
     files = [
         yaml.safe_load(text)
-        for path, text in rendered(read_files(stack)).items()
+        for path, text in render_manifests(read_files(stack)).items()
         if path.endswith(".yaml")
     ]
     written = {(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]): o for o in files}
@@ -75,17 +75,17 @@ def test_no_secret_is_rendered(stack: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv(
         "VIGIL_SERVE_MODEL_NAME", CANARY
     )  # nor does the shell of who renders leak in
-    text = "\n".join(rendered(read_files(stack)).values())
+    text = "\n".join(render_manifests(read_files(stack)).values())
     assert CANARY not in text
     assert "kind: Secret\n" not in text
 
 
-def only(found: list[Change], effect: str) -> list[Change]:
+def only(found: list[RenderedChange], effect: str) -> list[RenderedChange]:
     return [change for change in found if change.effect == effect]
 
 
 def test_a_new_image_makes_a_second_cluster() -> None:
-    found = changes(with_(), with_(image_tag="0.2.0"))
+    found = compare_renderings(with_(), with_(image_tag="0.2.0"))
     (second,) = only(found, "second cluster")
     assert second.where == "RayService/vigil/vigil"
     assert second.doubles == "6 pods, 15 CPU, 35 GiB"
@@ -113,7 +113,7 @@ def test_a_new_image_makes_a_second_cluster() -> None:
 def test_each_kind_of_change_has_its_effect(
     values: dict[str, Any], where: str, effect: str
 ) -> None:
-    found = changes(with_(), with_(**values))
+    found = compare_renderings(with_(), with_(**values))
     assert effect in {change.effect for change in found if change.where == where}
     assert [list(EFFECTS).index(c.effect) for c in found] == sorted(
         (list(EFFECTS).index(c.effect) for c in found), reverse=True
@@ -121,7 +121,7 @@ def test_each_kind_of_change_has_its_effect(
 
 
 def test_user_config_is_reconfigured_and_nothing_else_restarts() -> None:
-    found = changes(
+    found = compare_renderings(
         with_(), edited("ray/rayservice-vigil-vigil.yaml", "poll_s: 2.0", "poll_s: 5.0")
     )
     assert [(c.effect, c.what) for c in found] == [
@@ -130,15 +130,17 @@ def test_user_config_is_reconfigured_and_nothing_else_restarts() -> None:
 
 
 def test_no_difference_is_no_change_and_an_added_zone_replaces_nothing() -> None:
-    assert changes(with_(), with_()) == []
+    assert compare_renderings(with_(), with_()) == []
     dev = with_("dev")
-    assert not only(changes(dev, with_("dev", zones=["a", "b", "c"])), "replacement")
+    assert not only(compare_renderings(dev, with_("dev", zones=["a", "b", "c"])), "replacement")
 
 
 def test_a_removed_claim_is_a_replacement() -> None:
     files = with_()
     assert only(
-        changes(files, {k: v for k, v in files.items() if "persistentvolumeclaim" not in k}),
+        compare_renderings(
+            files, {k: v for k, v in files.items() if "persistentvolumeclaim" not in k}
+        ),
         "replacement",
     )
 
@@ -148,7 +150,7 @@ def test_the_commands_render_and_compare_folders_and_revisions(tmp_path: Path) -
     done = runner.invoke(render, ["--env", "prod", "--out", str(tmp_path / "a"), "--json"])
     assert done.exit_code == 0, done.output
     service = tmp_path / "b" / "ray" / "rayservice-vigil-vigil.yaml"
-    write("prod", tmp_path / "b")
+    write_manifests("prod", tmp_path / "b")
     service.write_text(service.read_text().replace(":0.1.0", ":0.2.0"))
     done = runner.invoke(
         doctor, ["change", "--from", str(tmp_path / "a"), "--to", str(tmp_path / "b"), "--json"]

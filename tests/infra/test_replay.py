@@ -435,7 +435,7 @@ def test_the_state_bucket_is_made_once_and_guarded(aws: str) -> None:
         1,
     }
     aliases = [one["AliasName"] for one in client("kms").list_aliases()["Aliases"]]
-    assert aliases.count(state.ALIAS) == 1
+    assert aliases.count(state.KEY_ALIAS) == 1
     assert client("kms").get_key_rotation_status(KeyId=first.key_arn)["KeyRotationEnabled"]
     assert first.login == "s3://vigil-state-test?region=eu-west-1&awssdk=v2"
 

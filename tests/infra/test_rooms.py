@@ -14,10 +14,10 @@ from pydantic import SecretStr
 from pydantic.alias_generators import to_camel
 
 from drift.settings import DriftSettings
-from infra.doctor import changes
+from infra.doctor import compare_renderings
 from infra.manifests import ray
 from infra.manifests.bindings import Bindings
-from infra.settings import ROOM_SECRETS, ROOMS, BadSettings, PlatformSettings, settings_from
+from infra.settings import ROOM_SECRETS, ROOM_SETTINGS, BadSettings, PlatformSettings, settings_from
 from serve.settings import ServeSettings
 from tests.infra.test_platform_settings import KUBERNETES
 from train.settings import TrainSettings
@@ -25,7 +25,7 @@ from vigil.options import LIVE, Effect, RoomSettings
 
 FIELDS = [
     pytest.param(cls, name, id=cls.key(name))
-    for cls in ROOMS.values()
+    for cls in ROOM_SETTINGS.values()
     for name in cls.model_fields
     if not cls.is_internal(name) and not cls.is_secret(name)
 ]
@@ -42,14 +42,14 @@ BASE: dict[str, Any] = {
 
 def test_few_fields_are_the_platforms_own() -> None:
     internal = {
-        name for cls in ROOMS.values() for name in cls.model_fields if cls.is_internal(name)
+        name for cls in ROOM_SETTINGS.values() for name in cls.model_fields if cls.is_internal(name)
     }
     assert len(internal) <= 5, internal
 
 
 def test_a_default_is_declared_once_and_infrastructure_is_apart() -> None:
-    own = PlatformSettings.model_fields.keys() - ROOMS.keys()
-    both = {name for cls in ROOMS.values() for name in own & cls.model_fields.keys()}
+    own = PlatformSettings.model_fields.keys() - ROOM_SETTINGS.keys()
+    both = {name for cls in ROOM_SETTINGS.values() for name in own & cls.model_fields.keys()}
     assert both == {
         "github_repository"
     }  # whose workflows apply the stack, and whose retrain: two things
@@ -85,10 +85,10 @@ def candidates(cls: type[RoomSettings], name: str) -> Iterator[Any]:
 
 def stack_with(cls: type[RoomSettings], values: dict[str, Any]) -> PlatformSettings:
     """A stack that says so; a field that other rooms have too must be the same in all of them."""
-    told = {room: dict(BASE.get(room, {})) for room in ROOMS}
+    told = {room: dict(BASE.get(room, {})) for room in ROOM_SETTINGS}
     for name, value in values.items():
         rooms = (
-            [one for one in ROOMS.values() if name in one.model_fields]
+            [one for one in ROOM_SETTINGS.values() if name in one.model_fields]
             if name == "model_name"
             else [cls]
         )
@@ -119,7 +119,7 @@ def changed(cls: type[RoomSettings], name: str) -> tuple[PlatformSettings, dict[
 
 def ray_files(settings: PlatformSettings) -> dict[str, str]:
     """The rendered objects of the Ray clusters."""
-    made = ray.objects(settings, Bindings())
+    made = ray.ray_manifests(settings, Bindings())
     return {
         f"ray/{place}.yaml": yaml.dump(one, Dumper=yaml.CSafeDumper)
         for place, one in enumerate(made)
@@ -191,7 +191,7 @@ def test_a_value_of_a_stack_reaches_the_process_that_reads_it(
     if cls.effect_of(name) is Effect.SECOND_CLUSTER:
         environment = pod_environment(service["spec"]["rayClusterConfig"])
         assert settings.serve.environment.items() <= environment.items()
-    effects = {change.effect for change in changes(before, files)}
+    effects = {change.effect for change in compare_renderings(before, files)}
     assert cls.effect_of(name).value in effects
     if cls.effect_of(name) in LIVE and len(values) == 1 and name != "model_name":
         assert effects <= {*LIVE, "in place"}
@@ -211,7 +211,10 @@ def test_a_secret_of_a_room_is_none_of_its_keys(key: str) -> None:
 def test_every_secret_of_a_room_has_a_key_of_the_stack() -> None:
     held = {(cls, name) for cls, name in ROOM_SECRETS.values()}
     assert held == {
-        (cls, name) for cls in ROOMS.values() for name in cls.model_fields if cls.is_secret(name)
+        (cls, name)
+        for cls in ROOM_SETTINGS.values()
+        for name in cls.model_fields
+        if cls.is_secret(name)
     }
 
 

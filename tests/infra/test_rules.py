@@ -12,7 +12,7 @@ import yaml
 from infra.dashboards.names import HAPROXY_METRICS, METRIC_NAME, RAY_METRICS, exposed_metrics
 from infra.dashboards.rules import ALERTS, RUNBOOKS, rule_groups
 from infra.dashboards.slo import FAULTS
-from infra.manifests.monitoring import objects
+from infra.manifests.monitoring import monitoring_manifests
 from serve.http import app, auth, gateway
 from serve.model import reporting as reports
 from tests.infra.recorded import ROOT
@@ -299,7 +299,7 @@ def test_the_link_leads_to_the_repository_where_it_is_known() -> None:
     def links(**changes: Any) -> set[str]:
         (rule,) = (
             one
-            for one in objects(settings_of("prod", **changes))
+            for one in monitoring_manifests(settings_of("prod", **changes))
             if one["kind"] == "PrometheusRule"
         )
         return {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from infra.render import rendered
+from infra.render import render_manifests
 from infra.settings import ROOT, read_files
 from infra.ship import ship
 from tests.infra.github_double import REPOSITORY, Double, github
@@ -211,6 +211,6 @@ def test_without_a_token_it_is_said_how_to_get_one(
 def test_a_new_environment_is_one_file(checkout: Path) -> None:
     """`Pulumi.staging.yaml` alone makes an environment that renders."""
     shutil.copy("Pulumi.dev.yaml", "Pulumi.staging.yaml")
-    files = rendered(read_files("staging", checkout))
-    assert len(files) == len(rendered(read_files("dev", checkout)))
+    files = render_manifests(read_files("staging", checkout))
+    assert len(files) == len(render_manifests(read_files("dev", checkout)))
     assert "staging" in files["settings.json"]

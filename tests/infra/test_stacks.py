@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from infra.tags import REQUIRED
+from infra.tags import REQUIRED_TAGS
 from tests.infra.recorded import CANARY, STACKS, Resource, Stack, recorded, run
 
 ENTRY = "aws:eks/accessEntry:AccessEntry"
@@ -99,7 +99,10 @@ def test_every_resource_but_the_components_has_a_parent_component(stack: Stack) 
 def test_aws_goes_through_one_provider_for_one_account_with_the_required_tags(prod: Stack) -> None:
     provider = prod.one("pulumi:providers:aws")
     assert json.loads(provider.inputs["allowedAccountIds"]) == ["111122223333"]
-    assert tuple(json.loads(provider.inputs["defaultTags"])["tags"])[: len(REQUIRED)] >= REQUIRED
+    assert (
+        tuple(json.loads(provider.inputs["defaultTags"])["tags"])[: len(REQUIRED_TAGS)]
+        >= REQUIRED_TAGS
+    )
     for resource in [*prod.of("aws:"), *prod.of("eks:")]:
         assert "pulumi:providers:aws::aws" in resource.provider, resource
 
@@ -111,7 +114,9 @@ def test_whatever_can_carry_tags_carries_the_required_ones(name: str) -> None:
             assert "tags" not in resource.inputs
             continue
         tags = resource.inputs.get("tags", {})
-        assert all(tags.get(key) for key in REQUIRED), f"{resource.type} {resource.name}: {tags}"
+        assert all(tags.get(key) for key in REQUIRED_TAGS), (
+            f"{resource.type} {resource.name}: {tags}"
+        )
 
 
 @pytest.mark.parametrize(("name", "kept"), [("dev", False), ("prod", True)])

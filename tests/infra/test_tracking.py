@@ -47,7 +47,7 @@ class Stores:
 
     def command(self, rendered: list[str]) -> list[str]:
         """A command of a rendered container, in this machine's places."""
-        known = {tracking._database_uri(self.settings): self.database, "0.0.0.0": "127.0.0.1"}
+        known = {tracking.database_uri(self.settings): self.database, "0.0.0.0": "127.0.0.1"}
         return [
             str(Path(sys.executable).with_name("mlflow")),
             *(known.get(word, word) for word in rendered[1:]),
@@ -84,7 +84,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
             ).close()  # its servers share one memory
             s3: Any = boto3.resource("s3")
             bucket = s3.create_bucket(Bucket=settings.bucket("models"))
-            (folder / "auth.ini").write_text(tracking.config(settings)["data"]["auth.ini"])
+            (folder / "auth.ini").write_text(tracking.mlflow_config(settings)["data"]["auth.ini"])
             server = urlsplit(database)
             environment = {
                 **os.environ,
@@ -110,7 +110,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
 @contextmanager
 def serving(stores: Stores, log: Path) -> Iterator[str]:
     port = free_port()
-    words = stores.command(tracking._command(stores.settings))
+    words = stores.command(tracking.mlflow_command(stores.settings))
     words[words.index("--port") + 1] = str(port)
     words[words.index("--workers") + 1] = "1"
     with log.open("wb") as out:
@@ -158,7 +158,7 @@ def test_an_old_database_is_migrated_and_carries_the_whole_registry(
         " 'FINISHED', 1600000000000, 'active', 's3://old/7/run')"
     )
 
-    job = tracking.migration(stores.settings)["spec"]["template"]["spec"]["containers"][0]
+    job = tracking.mlflow_migration(stores.settings)["spec"]["template"]["spec"]["containers"][0]
     for _ in range(2):  # a Job may run twice
         done = subprocess.run(
             stores.command(job["command"]),
