@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from train.settings import TrainSettings
-from vigil.service import Named, service_options
+from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
-from vigil.terminal import command, json_option, plain, say, show, table
+from vigil.terminal import json_option, print_json, print_table, printable, report_errors, say
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
@@ -20,14 +20,14 @@ def drift() -> None:
 @drift.command("status")
 @service_options
 @json_option
-@command
-def drift_status(service: Named, as_json: bool) -> None:
+@report_errors
+def drift_status(service: ServiceOptions, as_json: bool) -> None:
     """The last window against its floors, and what the governor does."""
-    found = service.need(HomeSettings().open()).get("/drift")
+    found = service.require(HomeSettings().open()).get("/drift")
     if as_json:
-        show(found)
+        print_json(found)
         return
-    table(
+    print_table(
         ("feature", "KS", "floor", "effect (sd)", "PSI", "trend"),
         [
             (
@@ -43,12 +43,12 @@ def drift_status(service: Named, as_json: bool) -> None:
     )
     governor = found["governor"]
     click.echo(
-        plain(
+        printable(
             f"verdict: {found['verdict']['sentence'] if found['verdict'] else 'no full window yet'}"
         )
     )
     said = f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {found['retrains']} retrainings"
-    click.echo(plain(said))
+    click.echo(printable(said))
 
 
 def spark(trend: list[float]) -> str:
@@ -59,15 +59,15 @@ def spark(trend: list[float]) -> str:
 @drift.command("mode")
 @click.argument("to", type=click.Choice(["observe", "suggest", "auto", "settings"]))
 @service_options
-@command
-def drift_mode(to: str, service: Named) -> None:
+@report_errors
+def drift_mode(to: str, service: ServiceOptions) -> None:
     """Switch retraining off (observe), to suggestions, or on again (auto); `settings`: as it was configured.
 
     A retraining that runs goes on, but promotes nothing any more once the mode is not auto.
     """
     asked = {"mode": None if to == "settings" else to}
-    state = service.need(HomeSettings().open()).post("/drift/mode", body=asked)
-    click.echo(plain(f"governor: {state['phase']}: {state['reason']}"))
+    state = service.require(HomeSettings().open()).post("/drift/mode", body=asked)
+    click.echo(printable(f"governor: {state['phase']}: {state['reason']}"))
 
 
 @drift.command("check")
@@ -77,7 +77,7 @@ def drift_mode(to: str, service: Named) -> None:
     "--alpha", type=float, default=0.01, show_default=True, help="family-wise significance"
 )
 @json_option
-@command
+@report_errors
 def drift_check(reference: str, window: str, alpha: float, as_json: bool) -> None:
     """Judge one window against a reference, both from files, without debounce."""
     import numpy as np
@@ -99,12 +99,12 @@ def drift_check(reference: str, window: str, alpha: float, as_json: bool) -> Non
     verdict = judge_window(ref, compare(ref, new.X), alpha)
     calibration = ref.calibration
     if as_json:
-        show(verdict.to_json() | {"calibration": vars(calibration)})
+        print_json(verdict.to_json() | {"calibration": vars(calibration)})
         return
     if not calibration.promised:
         say(f"these floors promise no false-alarm budget: {calibration.note}")
-    click.echo(plain(f"{verdict.kind}: {verdict.sentence}"))
-    table(
+    click.echo(printable(f"{verdict.kind}: {verdict.sentence}"))
+    print_table(
         ("feature", "statistic", "value", "limit"),
         [(f.feature, f.statistic, f"{f.value:.3f}", f"{f.limit:.3f}") for f in verdict.findings],
     )

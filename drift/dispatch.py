@@ -29,7 +29,7 @@ def dispatch(payload: dict[str, str], settings: DriftSettings) -> None:
     if settings.github_workflow:
         url = f"{base}/actions/workflows/{settings.github_workflow}/dispatches"
         body = {"ref": settings.github_ref, "inputs": payload}
-    token = DriftSettings.secret_now(
+    token = DriftSettings.read_secret(
         "github_token"
     )  # it may have been renewed since the monitor began
     if not token.get_secret_value():

@@ -38,7 +38,7 @@ class DriftMonitor:
 
     async def __init__(self, args: dict[str, Any]) -> None:  # pyright: ignore[reportGeneralTypeIssues]
         """Serve awaits it: the loop is also that of Ray's own part of the replica, and the state may be far away."""
-        self.settings = DriftSettings.given(**args)
+        self.settings = DriftSettings.from_values(**args)
         self._watch = await asyncio.to_thread(Watch, self.settings)
         self._registry = Registry(
             self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open()
@@ -56,7 +56,7 @@ class DriftMonitor:
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Take what may change while the monitor runs."""
-        self.settings = self.settings.with_live(config)
+        self.settings = self.settings.with_live_values(config)
         await asyncio.to_thread(self._watch.follow_settings, self.settings)
 
     async def ingest(self, report: dict[str, Any]) -> dict[str, float | None]:

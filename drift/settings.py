@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from vigil.options import Effect, RoomSettings, setting
+from vigil.room_settings import Effect, RoomSettings, setting
 
 Mode = Literal["observe", "suggest", "auto"]
 

@@ -15,7 +15,7 @@ from infra import doctor as doctors
 from infra.diagnosis.finding import Diagnosis
 from infra.render import SETTINGS_JSON, write_manifests
 from infra.settings import ROOT, BadSettings
-from vigil.terminal import command, json_option, plain, show, table
+from vigil.terminal import json_option, print_json, print_table, printable, report_errors
 
 # Runs in a checkout of any revision; `write` is what older ones call it.
 RENDER_CODE = """
@@ -33,7 +33,7 @@ write({environment!r}, Path({out!r}))
 )
 @json_option
 @click.pass_context
-@command
+@report_errors
 def render(ctx: click.Context, environment: str | None, out: Path | None, as_json: bool) -> None:
     """Write the Kubernetes manifests of an environment as YAML, without a cluster and without secrets."""
     if ctx.invoked_subcommand is not None:
@@ -76,7 +76,7 @@ def render(ctx: click.Context, environment: str | None, out: Path | None, as_jso
     help="HOST:PORT of a stream consumer's --metrics-port; several",
 )
 @json_option
-@command
+@report_errors
 def dashboards_command(
     out: Path,
     url: str,
@@ -105,7 +105,7 @@ def dashboards_command(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="file to write"
 )
 @json_option
-@command
+@report_errors
 def settings_command(environment: str, out: Path, as_json: bool) -> None:
     """Write the settings file that the pods of a stack read: VIGIL_CONFIG names it to a training that runs elsewhere."""
     from infra.manifests.ray_config import settings_config_map
@@ -113,14 +113,16 @@ def settings_command(environment: str, out: Path, as_json: bool) -> None:
 
     (text,) = settings_config_map(read_files(environment))["data"].values()
     out.write_text(text)
-    show({"environment": environment, "out": str(out)}) if as_json else click.echo(
+    print_json({"environment": environment, "out": str(out)}) if as_json else click.echo(
         f"settings of {environment} in {out}"
     )
 
 
 def _wrote(files: list[Path], out: Path, as_json: bool, **told: str) -> None:
     if as_json:
-        show({**told, "out": str(out), "files": [str(file.relative_to(out)) for file in files]})
+        print_json(
+            {**told, "out": str(out), "files": [str(file.relative_to(out)) for file in files]}
+        )
     else:
         click.echo(f"{len(files)} files in {out}")
 
@@ -141,14 +143,14 @@ def doctor() -> None:
     help="environment to render of git revisions",
 )
 @json_option
-@command
+@report_errors
 def change_command(old: str, new: str, environment: str, as_json: bool) -> None:
     """What applying TO over FROM does to a running platform: swap, reconfigure, rolling, second cluster, replacement."""
     found = doctors.compare_renderings(_files(old, environment), _files(new, environment))
     if as_json:
-        show({"changes": [one.to_json() for one in found]})
+        print_json({"changes": [one.to_json() for one in found]})
         return
-    table(
+    print_table(
         ("effect", "object", "what", "runs twice", "for at most"),
         [
             (c.effect, c.where, c.what, c.doubles, f"{c.seconds} s" if c.seconds else "")
@@ -165,7 +167,7 @@ def change_command(old: str, new: str, environment: str, as_json: bool) -> None:
 @click.option("--context", help="context of the kubeconfig; without it the current one")
 @click.option("--kubeconfig", help="its file; without it $KUBECONFIG, or else ~/.kube/config")
 @json_option
-@command
+@report_errors
 def cluster_command(context: str | None, kubeconfig: str | None, as_json: bool) -> None:
     """What is wrong with the platform in a cluster, the worst first, and what helps.
 
@@ -182,7 +184,7 @@ def cluster_command(context: str | None, kubeconfig: str | None, as_json: bool) 
     if as_json:
         findings = [one.to_json() for one in found]
         where = {"cluster": reader.server, "where": reader.where}
-        show({"ok": ok, **where, "findings": findings, "unread": list(look.unread)})
+        print_json({"ok": ok, **where, "findings": findings, "unread": list(look.unread)})
     else:
         _tell(found, look.unread)
     if not ok:
@@ -192,9 +194,9 @@ def cluster_command(context: str | None, kubeconfig: str | None, as_json: bool) 
 def _tell(found: list[Diagnosis], unread: tuple[str, ...]) -> None:
     """A block of lines for each finding: its grade and object, the cause, what helps."""
     for one in found:
-        click.echo(plain(f"{one.grade:8} {one.what}\n         {one.why}\n      -> {one.fix}"))
+        click.echo(printable(f"{one.grade:8} {one.what}\n         {one.why}\n      -> {one.fix}"))
     for line in dict.fromkeys(unread):
-        click.echo(plain(f"not read {line}"), err=True)
+        click.echo(printable(f"not read {line}"), err=True)
     if not found:
         click.echo("nothing is wrong")
 

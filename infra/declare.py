@@ -20,7 +20,7 @@ from infra.settings import (
     PlatformSettings,
     declared_keys,
 )
-from vigil.options import RoomSettings
+from vigil.room_settings import RoomSettings
 
 _CONFIG_SECTION = "config:\n"
 _SECRET_DESCRIPTIONS = {

@@ -15,7 +15,7 @@ from infra.manifests.ray_config import SETTINGS_MAP
 from infra.render import SETTINGS_JSON
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
-from vigil.options import FILE, Effect, from_keys
+from vigil.room_settings import SETTINGS_FILE, Effect, fields_from_keys
 
 # From harmless to not: what each effect means to who is served meanwhile.
 EFFECTS = {
@@ -217,10 +217,10 @@ def _serve_effect(path: tuple[str, ...]) -> str:
 
 def _settings_file(key: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[RenderedChange]:
     """The file that training reads; what serving and the monitor read of it comes by the Serve configuration."""
-    old, new = (yaml.safe_load(one["data"].get(FILE, "")) or {} for one in (a, b))
+    old, new = (yaml.safe_load(one["data"].get(SETTINGS_FILE, "")) or {} for one in (a, b))
     for path in differing_paths(old, new):
         if path[0] == TrainSettings.room:
-            name = from_keys(TrainSettings, {path[1]: None}).popitem()[0]
+            name = fields_from_keys(TrainSettings, {path[1]: None}).popitem()[0]
             yield RenderedChange(key, TrainSettings.effect_of(name), ".".join(path))
 
 

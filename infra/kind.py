@@ -19,7 +19,7 @@ from infra.manifests.bindings import Bindings
 from infra.preflight import PodTotals, totals_by_namespace
 from infra.settings import PROJECT, ROOT, PlatformSettings, read_files
 from vigil.errors import VigilError
-from vigil.terminal import command
+from vigil.terminal import report_errors
 
 CommandRunner = Callable[[Sequence[str]], tuple[int, str]]
 _TOOLS = {
@@ -54,7 +54,7 @@ class Prerequisite:
 class ShellStep:
     """One command of docs/deploy.md; `text` goes to its standard input. `done` says that it need not be run again."""
 
-    command: Sequence[str]
+    report_errors: Sequence[str]
     text: str | None = None
     done: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -66,7 +66,9 @@ class ShellStep:
 def run_command(command: Sequence[str]) -> tuple[int, str]:
     """Exit code and output of a command that may be absent or hang."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(
+            report_errors, capture_output=True, text=True, check=False, timeout=20
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return 1, str(error)
     return done.returncode, done.stdout
@@ -245,7 +247,7 @@ def main() -> None:
 
 
 @main.command("check")
-@command
+@report_errors
 def check_command() -> None:
     """Print what is there and what is not; exit 0 when nothing is missing."""
     found = check_prerequisites(read_files(_TEMPLATE_STACK))
@@ -254,7 +256,7 @@ def check_command() -> None:
 
 
 @main.command("up")
-@command
+@report_errors
 def up_command() -> None:
     """Cluster, image, stack, secrets, `pulumi up`."""
     if missing := [one for one in check_tools() if not one.ok]:
@@ -265,7 +267,7 @@ def up_command() -> None:
 
 
 @main.command("down")
-@command
+@report_errors
 def down_command() -> None:
     """`pulumi destroy`, and the cluster goes."""
     carry_out(down_steps())

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import yaml
 
-from vigil.deadline import within
+from vigil.deadline import call_with_timeout
 from vigil.errors import VigilError
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def connect(
     found = find_kubeconfig(kubeconfig, context)
     where = str(found) if found else "the pod's own account"
     try:
-        client = within(timeout_s, lambda: _client(found, where))
+        client = call_with_timeout(timeout_s, lambda: _client(found, where))
     except TimeoutError as error:
         late = f"{where}: the program that gets its credentials has not ended in {timeout_s:g} s"
         raise ClusterUnreachable(late) from error

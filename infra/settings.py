@@ -19,7 +19,7 @@ from infra.conflicts import find_conflicts
 from infra.tags import Tags
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
-from vigil.options import BadSettings, RoomSettings, from_keys
+from vigil.room_settings import BadSettings, RoomSettings, fields_from_keys
 
 ROOT = Path(__file__).parent.parent
 PROJECT = "vigil"
@@ -75,13 +75,13 @@ class PlatformSettings(BaseModel):
     )
 
     serve: ServeSettings = Field(
-        default_factory=ServeSettings.given, description="what serving and streams are told"
+        default_factory=ServeSettings.from_values, description="what serving and streams are told"
     )
     drift: DriftSettings = Field(
-        default_factory=DriftSettings.given, description="what drift monitoring is told"
+        default_factory=DriftSettings.from_values, description="what drift monitoring is told"
     )
     train: TrainSettings = Field(
-        default_factory=TrainSettings.given, description="what training is told"
+        default_factory=TrainSettings.from_values, description="what training is told"
     )
 
     environment: str = Field(pattern=r"^[a-z][a-z0-9-]{1,15}$", description="name of the stack")
@@ -454,12 +454,12 @@ def settings_from(environment: str, values: Mapping[str, Any]) -> PlatformSettin
 def room_from(cls: type[RoomSettings], values: Any) -> RoomSettings:
     """The settings of a room from its object in a stack file; raises BadSettings."""
     if values is None:
-        return cls.given()
+        return cls.from_values()
     if not isinstance(values, Mapping):
         raise BadSettings(
             f"{cls.room} = {values!r}: it must be an object with keys of docs/settings.md"
         )
-    told = from_keys(cls, values)
+    told = fields_from_keys(cls, values)
     held = {field: key for key, (of, field) in ROOM_SECRETS.items() if of is cls}
     lines = []
     for name in [name for name in told if name in cls.model_fields]:
@@ -473,7 +473,7 @@ def room_from(cls: type[RoomSettings], values: Any) -> RoomSettings:
             continue
         del told[name]
     try:
-        found = cls.given(**told)
+        found = cls.from_values(**told)
     except BadSettings as error:
         lines.extend(error.lines)
     else:

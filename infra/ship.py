@@ -16,7 +16,7 @@ from infra.github import GitHubClient, GitHubSettings
 from infra.render import write_manifests
 from infra.settings import BadSettings, read_files
 from vigil.errors import VigilError
-from vigil.terminal import command, json_option, say, show
+from vigil.terminal import json_option, print_json, report_errors, say
 
 _PINNED = re.compile(r"[\w.:/-]+@sha256:[0-9a-f]{64}")
 EXISTING = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -51,7 +51,7 @@ push_option = click.option(
 @click.option("--image", "reference", required=True, help="REPOSITORY@sha256:DIGEST")
 @push_option
 @json_option
-@command
+@report_errors
 def image_command(environment: str, reference: str, push: bool, as_json: bool) -> None:
     """Pin the image of an environment: in its Pulumi file, and in deploy/ENV, which Argo CD follows."""
     if not _PINNED.fullmatch(reference):
@@ -69,7 +69,7 @@ def image_command(environment: str, reference: str, push: bool, as_json: bool) -
             [str(stack), "deploy"],
         )
     if as_json:
-        show({"environment": environment, "image": reference, "pull_request": told})
+        print_json({"environment": environment, "image": reference, "pull_request": told})
     else:
         click.echo(told or f"{stack} and deploy/{environment} are changed")
 
@@ -99,7 +99,7 @@ def pin_image(stack: Path, reference: str) -> None:
 @click.option("--reason", default="", help="why it was trained")
 @push_option
 @json_option
-@command
+@report_errors
 def model_command(environment: str, result: Path, reason: str, push: bool, as_json: bool) -> None:
     """Show the verdict on a trained version, and propose it: models/ENV.json, whose merge promotes it."""
     try:
@@ -127,7 +127,7 @@ def model_command(environment: str, result: Path, reason: str, push: bool, as_js
         told = (
             _propose(f"model/{environment}-{version}", title, text, [str(wanted)]) if push else ""
         )
-    show(
+    print_json(
         {"version": version, "passed": verdict["passed"], "pull_request": told}
     ) if as_json else click.echo(told or text)
 
@@ -160,7 +160,7 @@ def verdict_summary(trained: dict[str, Any], reason: str) -> str:
     required=True,
     help="text, shown as a block",
 )
-@command
+@report_errors
 def comment_command(pr: int, mark: str, title: str, file: Path) -> None:
     """Put a text, such as a preview, into a comment of a pull request."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", file.read_text(errors="replace"))
@@ -184,7 +184,7 @@ def comment_command(pr: int, mark: str, title: str, file: Path) -> None:
 )
 @click.option("--bucket", help="S3 bucket of the chart repository: publish there")
 @json_option
-@command
+@report_errors
 def chart_command(
     environment: str, version: str, out: Path, bucket: str | None, as_json: bool
 ) -> None:
@@ -197,7 +197,7 @@ def chart_command(
         import boto3
 
         charts.publish_chart(package, version, bucket, boto3.client("s3"))
-    show({"package": str(path), "bucket": bucket}) if as_json else click.echo(
+    print_json({"package": str(path), "bucket": bucket}) if as_json else click.echo(
         f"{path}{f', in {bucket}' if bucket else ''}"
     )
 

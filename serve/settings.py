@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from vigil.options import Effect, RoomSettings, setting
+from vigil.room_settings import Effect, RoomSettings, setting
 
 KEPT_BYTES = 4 * 1024 * 1024
 HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
@@ -267,15 +267,15 @@ class ServeSettings(RoomSettings):
                 "name": "vigil",
                 "route_prefix": "/",
                 "import_path": "serve.http.app:build",
-                "args": _but_streams(self.at_start()),
+                "args": _but_streams(self.values_at_start()),
                 "deployments": [self._detector()],
             },
             {
                 "name": "drift",
                 "route_prefix": None,
                 "import_path": "drift.monitor:build",
-                "args": drift.at_start(),
-                "deployments": [{"name": "DriftMonitor", "user_config": drift.live()}],
+                "args": drift.values_at_start(),
+                "deployments": [{"name": "DriftMonitor", "user_config": drift.live_values()}],
             },
         ]
         if self.stream_source:
@@ -311,7 +311,7 @@ class ServeSettings(RoomSettings):
                 "downscale_delay_s": 300,
             },
             "ray_actor_options": {"num_cpus": self.cpus_per_replica},
-            "user_config": _but_streams(self.live()),
+            "user_config": _but_streams(self.live_values()),
         }
 
     def _streams(self) -> dict[str, Any]:
@@ -326,13 +326,13 @@ class ServeSettings(RoomSettings):
         consumer = {
             "name": "StreamConsumer",
             "autoscaling_config": scaling,
-            "user_config": _of_streams(self.live()),
+            "user_config": _of_streams(self.live_values()),
         }
         return {
             "name": "stream",
             "route_prefix": None,
             "import_path": "serve.stream.app:build",
-            "args": home | _of_streams(self.at_start()),
+            "args": home | _of_streams(self.values_at_start()),
             "deployments": [consumer],
         }
 

@@ -24,7 +24,7 @@ import yaml
 from infra.dashboards.rules import rule_groups
 from infra.dashboards.scrape import scrape_configuration
 from tests.running import eventually, free_port
-from vigil.home import Platform
+from vigil.home import RunningPlatform
 
 HERE = bool(shutil.which("prometheus") and shutil.which("promtool"))
 needs_prometheus = pytest.mark.skipif(
@@ -174,7 +174,7 @@ def _first(variable: dict[str, Any]) -> str:
 
 
 @contextmanager
-def scraping(platform: Platform) -> Iterator[Watched | None]:
+def scraping(platform: RunningPlatform) -> Iterator[Watched | None]:
     """Scrapes a platform that begins, its Ray, and a stream consumer that may come, every second; None where there is none."""
     if not HERE and not os.environ.get("CI"):
         yield None

@@ -19,7 +19,7 @@ from typing import Any, Self
 import psutil
 
 from vigil import reaper
-from vigil.home import Home, Platform
+from vigil.home import Home, RunningPlatform
 
 ROOT = Path(__file__).parent.parent
 
@@ -94,7 +94,7 @@ class Vigil:
         )
 
     @property
-    def platform(self) -> Platform:
+    def platform(self) -> RunningPlatform:
         """The platform that runs in its home."""
         found = Home(self.home).platform()
         assert found is not None
@@ -104,7 +104,7 @@ class Vigil:
     def running(self, data: Path | None = None) -> Iterator[Self]:
         """Its platform, trained on `data`, for the length of a block; it ends also when this process is killed in it."""
         self.run("up", "-d", *(("--data", str(data)) if data else ()))
-        with reaper.start(self.platform.id):
+        with reaper.start_reaper(self.platform.id):
             try:
                 yield self
             finally:
@@ -146,7 +146,7 @@ class Vigil:
     def processes(self, name: str = "") -> list[psutil.Process]:
         """The living processes of its platform whose command line holds `name`."""
         found = []
-        for process in reaper.members(self.platform.id):
+        for process in reaper.marked_processes(self.platform.id):
             with suppress(psutil.Error):  # it may end while it is looked at
                 if name in " ".join(process.cmdline()):
                     found.append(process)

@@ -18,9 +18,16 @@ from train.registry.canary import parse_canary_steps
 from train.settings import TrainSettings
 from vigil.errors import PlatformError, RegistryError
 from vigil.home import Home
-from vigil.service import NO_KEY, Named, Service, Unanswered, service_options
+from vigil.service import KEY_REFUSED, Service, ServiceOptions, Unanswered, service_options
 from vigil.settings import HomeSettings
-from vigil.terminal import Steps, command, json_option, show, steps, table
+from vigil.terminal import (
+    ProgressSteps,
+    json_option,
+    print_json,
+    print_table,
+    report_errors,
+    show_progress,
+)
 
 if TYPE_CHECKING:
     from train.registry.versions import Registry
@@ -78,7 +85,7 @@ def _plain_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
     help="idempotency key: a second job with it returns the first one's version",
 )
 @json_option
-@command
+@report_errors
 def train(
     data: str,
     label: str | None,
@@ -108,7 +115,7 @@ def train(
         preview(
             data, roles
         )  # a bad file fails before anything is started; another machine may have other files
-    with steps("training", total=6) as step:
+    with show_progress("training", total=6) as step:
         result = _train(
             JobSpec(data, label, captured, since, trigger, key, roles, over_time, tune or 0.0),
             settings,
@@ -116,7 +123,7 @@ def train(
             step,
         )
     if as_json:
-        show(result.to_json())
+        print_json(result.to_json())
         return
     click.echo(
         f"version {result.version.version} is registered as challenger (run {result.version.run_id})"
@@ -128,7 +135,7 @@ def train(
     )
 
 
-def _train(spec: JobSpec, settings: TrainSettings, home: Home, step: Steps) -> JobResult:
+def _train(spec: JobSpec, settings: TrainSettings, home: Home, step: ProgressSteps) -> JobResult:
     """In a Ray job where a platform runs or a job server is named, unless this is that job; else here, with a Ray of its own."""
     from train.connect import connected, inside_job, open_registry
     from train.job import run_job
@@ -162,13 +169,13 @@ def models(context: click.Context, at: str | None, as_json: bool) -> None:
         _champion_at(at=at, as_json=as_json) if at else _versions(as_json=as_json)
 
 
-@command
+@report_errors
 def _versions(as_json: bool) -> None:
     registry = _registry()
     found, canary = registry.versions(), registry.desired().canary
     if as_json:
         listed = [{**vars(v), "created": _iso(v.created)} for v in found]
-        show({"models": listed, "canary": json.loads(canary.to_json()) if canary else None})
+        print_json({"models": listed, "canary": json.loads(canary.to_json()) if canary else None})
         return
     columns = (
         "version",
@@ -180,7 +187,7 @@ def _versions(as_json: bool) -> None:
         "planted AUROC",
         "digest",
     )
-    table(
+    print_table(
         columns,
         [
             (
@@ -199,7 +206,7 @@ def _versions(as_json: bool) -> None:
     )
 
 
-@command
+@report_errors
 def _champion_at(at: str, as_json: bool) -> None:
     try:
         moment = datetime.fromisoformat(at)
@@ -213,7 +220,7 @@ def _champion_at(at: str, as_json: bool) -> None:
     if found is None:
         raise RegistryError(f"there was no champion at {at}")
     if as_json:
-        show(
+        print_json(
             {
                 "version": found.to,
                 "digest": found.digest,
@@ -229,12 +236,12 @@ def _champion_at(at: str, as_json: bool) -> None:
 
 @models.command()
 @json_option
-@command
+@report_errors
 def history(as_json: bool) -> None:
     """The promotion ledger: who moved what, when and why."""
     moves = promotion.completed_moves(_registry())
     if as_json:
-        show(
+        print_json(
             {
                 "moves": [
                     {**vars(move), "at": _iso(move.at), "gates": dict(move.gates)} for move in moves
@@ -242,7 +249,7 @@ def history(as_json: bool) -> None:
             }
         )
     else:
-        table(
+        print_table(
             ("at", "what", "from", "to", "by", "reason"),
             [(_iso(m.at), m.kind, m.former or "none", m.to, m.actor, m.reason) for m in moves],
         )
@@ -259,9 +266,9 @@ def history(as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="also a version that failed its gate")
 @service_options
 @json_option
-@command
+@report_errors
 def promote(
-    version: str, reason: str, plan: str | None, force: bool, service: Named, as_json: bool
+    version: str, reason: str, plan: str | None, force: bool, service: ServiceOptions, as_json: bool
 ) -> None:
     """Make VERSION the champion; returns when every replica serves it, with --canary once the canary has begun.
 
@@ -291,7 +298,7 @@ def promote(
     )
     moving.hurry()
     if as_json:
-        show({"canary": json.loads(canary.to_json())})
+        print_json({"canary": json.loads(canary.to_json())})
     else:
         click.echo(
             f"version {version} is a canary; the monitor promotes it at the end, or stops it: see `vigil models history`"
@@ -303,8 +310,8 @@ def promote(
 @click.option("--reason", default="rolled back by hand")
 @service_options
 @json_option
-@command
-def rollback(to: str | None, reason: str, service: Named, as_json: bool) -> None:
+@report_errors
+def rollback(to: str | None, reason: str, service: ServiceOptions, as_json: bool) -> None:
     """Make a former champion champion again and end a canary; returns when every replica serves it."""
     moving = _Moving(service)
     promotion.roll_back(moving.registry, reason=reason, actor=getpass.getuser(), to=to)
@@ -320,7 +327,7 @@ def rollback(to: str | None, reason: str, service: Named, as_json: bool) -> None
     help="alert budget (default: its own)",
 )
 @json_option
-@command
+@report_errors
 def recalibrate(
     since: float, captured: str | None, alert_rate: float | None, as_json: bool
 ) -> None:
@@ -329,7 +336,7 @@ def recalibrate(
 
     made = run(_registry(), HomeSettings().open(), since, alert_rate, captured)
     if as_json:
-        show({"version": made.version, "digest": made.digest, "metrics": dict(made.metrics)})
+        print_json({"version": made.version, "digest": made.digest, "metrics": dict(made.metrics)})
     else:
         click.echo(
             f"version {made.version} has the champion's forest and a new threshold: `vigil promote {made.version}` serves it"
@@ -348,7 +355,7 @@ class _Moving:
     Raises PlatformError for a service elsewhere whose registry nobody has named: the local one is not it.
     """
 
-    def __init__(self, named: Named) -> None:
+    def __init__(self, named: ServiceOptions) -> None:
         self._elsewhere = TrainSettings().tracking_uri is not None
         if named.url is not None and not self._elsewhere:
             raise PlatformError(
@@ -370,7 +377,9 @@ class _Moving:
         self.hurry()
         replicas, where = self._served(champion.version)
         if as_json:
-            show({"version": champion.version, "digest": champion.digest, "replicas": replicas})
+            print_json(
+                {"version": champion.version, "digest": champion.digest, "replicas": replicas}
+            )
         else:
             click.echo(f"version {champion.version} is champion{where}")
 
@@ -396,7 +405,7 @@ def _converge(service: Service, version: str) -> list[str]:
         try:
             replicas = service.get("/drift", timeout_s=5)["replicas"]
         except Unanswered as error:
-            if error.code in NO_KEY:
+            if error.code in KEY_REFUSED:
                 raise
             replicas, lagging = [], [error.message]
         if replicas:

@@ -41,7 +41,7 @@ def connected(address: str | None) -> Iterator[None]:
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
         more["runtime_env"] = {"env_vars": {"RAY_worker_niceness": str(NICENESS)}}
     own = address is None and "RAY_ADDRESS" not in os.environ
-    with reaper.guarded(uuid.uuid4().hex) if own else nullcontext():
+    with reaper.reap_at_exit(uuid.uuid4().hex) if own else nullcontext():
         if own:
             local_ray.start(
                 reserved=TRAINING_CPUS,

@@ -37,7 +37,7 @@ from train.table.training_data import TrainingData, load_training_data
 from train.tune import TRANSFORMS, TuneTrial, search
 from vigil.errors import RegistryError
 from vigil.home import Home
-from vigil.revision import commit
+from vigil.revision import checked_out_commit
 
 REGISTER_S = 90.0  # longer than the lock of a driver that has died is respected
 LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")
@@ -100,7 +100,7 @@ def run_job(
         verdict.to_json(),
         rows.fingerprint,
         draw_plots(model, rows.held_out, rows.test or rows.held_out),
-        settings.revision or commit(),
+        settings.revision or checked_out_commit(),
         trials,
     )
     with progress.phase("register"):

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from train.registry.signature import Trust
-from vigil.options import Effect, RoomSettings, setting
+from vigil.room_settings import Effect, RoomSettings, setting
 
 
 class TrustSettings(BaseSettings):

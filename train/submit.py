@@ -23,7 +23,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from train.registry.versions import Registry
 from train.spec import JobResult, JobSpec
 from vigil import errors
-from vigil.deadline import within
+from vigil.deadline import call_with_timeout
 from vigil.errors import JobsUnavailable, VigilError
 
 POLL_S, ANSWER_S, READY_S = 1.0, 60.0, 120.0
@@ -187,8 +187,10 @@ class Jobs:
 
     def _ask(self, what: str, *args: Any, **named: Any) -> Any:
         try:
-            self._client = self._client or within(ANSWER_S, partial(JobServer, self._url))
-            return within(ANSWER_S, partial(getattr(self._client, what), *args, **named))
+            self._client = self._client or call_with_timeout(
+                ANSWER_S, partial(JobServer, self._url)
+            )
+            return call_with_timeout(ANSWER_S, partial(getattr(self._client, what), *args, **named))
         except TimeoutError as error:  # its agent is stuck, and Ray's client would wait for ever
             raise JobsUnavailable(
                 f"Ray's job server {self._url} does not answer within {ANSWER_S:g} s"

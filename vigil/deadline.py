@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-def within(seconds: float, work: Callable[[], T]) -> T:
+def call_with_timeout(seconds: float, work: Callable[[], _T]) -> _T:
     """The result of `work`; raises TimeoutError after `seconds`, and leaves it behind in a thread that no exit waits for."""
-    done: list[T] = []
+    done: list[_T] = []
     failed: list[BaseException] = []
 
     def run() -> None:

@@ -26,7 +26,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def writing(root: Path) -> Generator[None]:
+def explain_write_errors(root: Path) -> Generator[None]:
     """Raises PlatformError, which says what helps, where the block cannot write to `root`."""
     try:
         yield
@@ -45,7 +45,7 @@ def use_ray_token(home: Home) -> Path:
     """
     path = home.state / "ray-token"
     if not path.exists():
-        with writing(home.root):
+        with explain_write_errors(home.root):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.{os.getpid()}")
             temporary.touch(mode=0o600)
@@ -58,7 +58,7 @@ def use_ray_token(home: Home) -> Path:
 
 
 @dataclass(frozen=True)
-class Platform:
+class RunningPlatform:
     """What another process needs to know to use the running platform; written by `vigil up`."""
 
     id: str
@@ -120,20 +120,20 @@ class Home:
 
     def create(self) -> Home:
         """Make the folders; return self. Raises PlatformError where they cannot be made."""
-        with writing(self.root):
+        with explain_write_errors(self.root):
             for folder in (self.artifacts, self.cache, self.captured, self.logs, self.state):
                 folder.mkdir(parents=True, exist_ok=True)
                 if not os.access(folder, os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return self
 
-    def write_platform(self, platform: Platform) -> None:
+    def write_platform(self, platform: RunningPlatform) -> None:
         write_json(self.record, asdict(platform))
 
-    def platform(self) -> Platform | None:
+    def platform(self) -> RunningPlatform | None:
         """The platform whose process is alive, or None."""
         try:
-            platform = Platform(**json.loads(self.record.read_text()))
+            platform = RunningPlatform(**json.loads(self.record.read_text()))
         except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, TypeError):
             return None
         import psutil  # only callers that look for a platform need it

@@ -16,27 +16,27 @@ from contextlib import contextmanager
 
 import psutil
 
-MARK = "VIGIL_PLATFORM"
-TERM_S = 5.0
+PLATFORM_VARIABLE = "VIGIL_PLATFORM"
+TERMINATE_TIMEOUT_S = 5.0
 # A process that is just being replaced by another program shows no environment for a moment.
 EXEC_S = 0.1
 
 
 @contextmanager
-def guarded(platform: str) -> Iterator[None]:
+def reap_at_exit(platform: str) -> Iterator[None]:
     """All that is started in the block ends with it, also when this process is killed."""
-    os.environ[MARK] = platform
-    with start(platform):  # leaving closes its standard input, and waits for it
+    os.environ[PLATFORM_VARIABLE] = platform
+    with start_reaper(platform):  # leaving closes its standard input, and waits for it
         try:
             yield
         finally:
             reap(platform)
-            del os.environ[MARK]
+            del os.environ[PLATFORM_VARIABLE]
 
 
-def start(platform: str) -> subprocess.Popen[bytes]:
+def start_reaper(platform: str) -> subprocess.Popen[bytes]:
     """Start the reaper of `platform`; it waits for this process to close its standard input or to die."""
-    environment = {key: value for key, value in os.environ.items() if key != MARK}
+    environment = {key: value for key, value in os.environ.items() if key != PLATFORM_VARIABLE}
     return subprocess.Popen(
         [sys.executable, "-m", "vigil.reaper", platform],
         stdin=subprocess.PIPE,
@@ -45,14 +45,14 @@ def start(platform: str) -> subprocess.Popen[bytes]:
     )
 
 
-def members(platform: str) -> list[psutil.Process]:
+def marked_processes(platform: str) -> list[psutil.Process]:
     """The living processes that carry the mark of `platform`, but for the caller."""
     found = []
     for process in psutil.process_iter():
         try:
             if (
                 process.pid != os.getpid()
-                and process.environ().get(MARK) == platform
+                and process.environ().get(PLATFORM_VARIABLE) == platform
                 and process.status() != psutil.STATUS_ZOMBIE
             ):
                 found.append(process)
@@ -65,23 +65,23 @@ def reap(platform: str) -> int:
     """Ask, then kill; return how many processes there were. Repeats while others appear: they restart one another."""
     count = 0
     for _ in range(10):
-        found = members(platform) or _at_second_sight(platform)
+        found = marked_processes(platform) or _at_second_sight(platform)
         if not found:
             break
         count += len(found)
         for process in found:
             _signal(process, kill=False)
-        _, alive = psutil.wait_procs(found, TERM_S)
+        _, alive = psutil.wait_procs(found, TERMINATE_TIMEOUT_S)
         for process in alive:
             _signal(process, kill=True)
-        psutil.wait_procs(alive, TERM_S)
+        psutil.wait_procs(alive, TERMINATE_TIMEOUT_S)
     return count
 
 
 def _at_second_sight(platform: str) -> list[psutil.Process]:
     """The members that the first look could not see, as they were between two programs."""
     time.sleep(EXEC_S)
-    return members(platform)
+    return marked_processes(platform)
 
 
 def _signal(process: psutil.Process, *, kill: bool) -> None:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 
-def commit() -> str:
+def checked_out_commit() -> str:
     """The commit that is checked out; empty where there is no checkout, as in an image."""
     root, git = Path(__file__).parent.parent, shutil.which("git")
     if git is None or not (root / ".git").exists():

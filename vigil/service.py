@@ -19,11 +19,11 @@ from vigil.errors import PlatformError, VigilError
 if TYPE_CHECKING:
     from vigil.home import Home
 
-NOWHERE = (
+_NO_SERVICE = (
     "no platform runs here: start one with `vigil up`, or name a service elsewhere with --url "
     "(VIGIL_URL), and its key with VIGIL_API_KEY"
 )
-NO_KEY = (401, 403)
+KEY_REFUSED = (401, 403)
 
 
 class Unanswered(VigilError, OSError):
@@ -78,13 +78,13 @@ class Service:
         with suppress(OSError, ValueError, LookupError, TypeError):
             answer = json.load(error)
             said = answer["error"]["message"]
-        if error.code in NO_KEY:
+        if error.code in KEY_REFUSED:
             said += " (commands show the key of VIGIL_API_KEY, or of the file VIGIL_API_KEY_FILE)"
         return Unanswered(f"{self.url} answers {error.code}: {said}", error.code, answer)
 
 
 @dataclass(frozen=True)
-class Named:
+class ServiceOptions:
     """The service that somebody has named, by options or by the environment; `url` None: nobody has."""
 
     url: str | None = None
@@ -104,11 +104,11 @@ class Named:
             return platform.service if platform else None
         return Service(platform.url, key)
 
-    def need(self, home: Home) -> Service:
+    def require(self, home: Home) -> Service:
         """The same; raises PlatformError where there is none."""
         found = self.find(home)
         if found is None:
-            raise PlatformError(NOWHERE)
+            raise PlatformError(_NO_SERVICE)
         return found
 
     def _key(self) -> str | None:
@@ -140,7 +140,7 @@ def service_options(function: Callable[..., None]) -> Callable[..., None]:
         *args: Any, url: str | None, api_key: str | None, api_key_file: Path | None, **named: Any
     ) -> None:
         # An empty variable is one that somebody did not set.
-        service = Named(url or None, api_key or None, api_key_file or None)
+        service = ServiceOptions(url or None, api_key or None, api_key_file or None)
         function(*args, service=service, **named)
 
     return asked

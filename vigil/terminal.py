@@ -17,17 +17,19 @@ from rich.table import Table
 from rich.text import Text
 
 from vigil.errors import VigilError
-from vigil.options import BadSettings
+from vigil.room_settings import BadSettings
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stdout_console = Console(
+    highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200
+)
 
 PART_S = 5.0
 P = ParamSpec("P")
 json_option = click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
 
 
-def plain(value: object) -> str:
+def printable(value: object) -> str:
     """What a terminal shows and does not obey: feature names and reasons come from outside."""
     return "".join(
         c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value)
@@ -36,10 +38,10 @@ def plain(value: object) -> str:
 
 def say(message: str) -> None:
     """One line of progress."""
-    err.print(plain(message), markup=False)
+    _stderr.print(printable(message), markup=False)
 
 
-class Steps:
+class ProgressSteps:
     """Shows steps of some work: called with a message when one is done. `part` tells how far the present one is."""
 
     def __init__(self, title: str, bar: Progress | None, total: int) -> None:
@@ -64,36 +66,36 @@ class Steps:
 
 
 @contextmanager
-def steps(title: str, total: int) -> Iterator[Steps]:
+def show_progress(title: str, total: int) -> Iterator[ProgressSteps]:
     """Progress over about `total` steps: on a terminal a bar, elsewhere lines."""
-    if not err.is_terminal:
-        yield Steps(title, None, total)
+    if not _stderr.is_terminal:
+        yield ProgressSteps(title, None, total)
         return
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         TimeElapsedColumn(),
-        console=err,
+        console=_stderr,
         transient=True,
     ) as bar:
-        yield Steps(title, bar, total)
+        yield ProgressSteps(title, bar, total)
 
 
-def show(value: Any) -> None:
+def print_json(value: Any) -> None:
     """One JSON object on stdout."""
     print(json.dumps(value, default=str), flush=True)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout."""
     made = Table(*columns)
     for row in rows:
-        made.add_row(*(Text(plain(value)) for value in row))
-    out.print(made)
+        made.add_row(*(Text(printable(value)) for value in row))
+    stdout_console.print(made)
 
 
-def command(function: Callable[P, None]) -> Callable[P, None]:
+def report_errors(function: Callable[P, None]) -> Callable[P, None]:
     """Expected errors become one message on stderr (with --json an object on stdout) and exit 1; wrong settings exit 2."""
 
     @functools.wraps(function)
@@ -101,13 +103,13 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         try:
             function(*args, **kwargs)
         except BadSettings as error:
-            err.print(plain(f"error: {error.message}"), style="bold red", markup=False)
+            _stderr.print(printable(f"error: {error.message}"), style="bold red", markup=False)
             sys.exit(2)
         except VigilError as error:
             if kwargs.get("as_json"):
-                show(error.body())
+                print_json(error.body())
             else:
-                err.print(plain(f"error: {error.message}"), style="bold red", markup=False)
+                _stderr.print(printable(f"error: {error.message}"), style="bold red", markup=False)
             sys.exit(1)
 
     return guarded

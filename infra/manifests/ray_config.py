@@ -13,7 +13,13 @@ from infra.manifests.bindings import RAY_NAMESPACE, TRACKING_NAMESPACE
 from infra.manifests.parts import HOME_PATH, Manifest, environment_variables, kube_manifest
 from infra.settings import PlatformSettings
 from serve.settings import ServeSettings
-from vigil.options import FILE, FILE_VARIABLE, SECRETS_VARIABLE, Effect, RoomSettings
+from vigil.room_settings import (
+    SECRETS_VARIABLE,
+    SETTINGS_FILE,
+    SETTINGS_FILE_VARIABLE,
+    Effect,
+    RoomSettings,
+)
 
 RAY_VERSION = "2.60.0"
 RAY_SERVICE, TRAINING_CLUSTER = "vigil", "vigil-train"
@@ -76,12 +82,12 @@ def settings_config_map(settings: PlatformSettings) -> Manifest:
     run. It has every value, so that a newer image does not change one unseen."""
     told = {room.room: _keys(room) for room in (settings.serve, settings.drift, settings.train)}
     text = yaml.safe_dump(told, sort_keys=True)
-    return kube_manifest("v1", "ConfigMap", SETTINGS_MAP, RAY_NAMESPACE, data={FILE: text})
+    return kube_manifest("v1", "ConfigMap", SETTINGS_MAP, RAY_NAMESPACE, data={SETTINGS_FILE: text})
 
 
 def _keys(room: RoomSettings) -> dict[str, Any]:
     """What a stack may say of a room, by its keys."""
-    values = room.told(*Effect)
+    values = room.json_values(*Effect)
     return {to_camel(name): value for name, value in values.items() if not room.is_internal(name)}
 
 
@@ -122,7 +128,7 @@ def ray_variables(settings: PlatformSettings) -> list[Manifest]:
         "VIGIL_HOME": HOME_PATH,
         "VIGIL_URL": SERVICE_URL,  # whom `vigil promote` in a job waits for, with a key in VIGIL_API_KEY
         "VIGIL_TRAIN_TRACKING_URI": TRACKING_URI,
-        FILE_VARIABLE: str(SETTINGS_FOLDER / FILE),
+        SETTINGS_FILE_VARIABLE: str(SETTINGS_FOLDER / SETTINGS_FILE),
         SECRETS_VARIABLE: str(SECRETS_FOLDER),
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "HOME": "/tmp",

@@ -59,7 +59,7 @@ class Detector:
     def __init__(self, args: dict[str, Any]) -> None:
         # While a thread reads the registry or verifies a bundle, requests wait this long for the interpreter, not 5 ms.
         sys.setswitchinterval(SWITCH_S)
-        self.settings = ServeSettings.given(**args)
+        self.settings = ServeSettings.from_values(**args)
         self.metrics = ServeMetrics()
         self.replica = f"{os.getpid()}-{uuid.uuid4().hex[:6]}"
         registry = Registry(
@@ -83,7 +83,7 @@ class Detector:
 
         Serve awaits this before it routes traffic here: the first model is loaded in it.
         """
-        self.settings = self.settings.with_live(config)
+        self.settings = self.settings.with_live_values(config)
         followers = (self.watch, self.capture, self.observer, self._gateway)
         for follower in followers:
             if follower is not None:

@@ -19,11 +19,19 @@ from serve.local.status_view import status_lines, timestamp
 from serve.settings import ServeSettings
 from serve.stream.cli import consume
 from vigil.errors import PlatformError
-from vigil.home import Home, Platform
-from vigil.options import FILE, FILE_VARIABLE
-from vigil.service import Named, service_options
+from vigil.home import Home, RunningPlatform
+from vigil.room_settings import SETTINGS_FILE, SETTINGS_FILE_VARIABLE
+from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
-from vigil.terminal import command, json_option, plain, say, show, steps, table
+from vigil.terminal import (
+    json_option,
+    print_json,
+    print_table,
+    printable,
+    report_errors,
+    say,
+    show_progress,
+)
 
 data_option = click.option("--data", help="CSV, Parquet or .npz")
 label_option = click.option("--label", help="column (array) of labels, 1 = anomaly")
@@ -39,7 +47,7 @@ def config_option(function: Any) -> Any:
     return click.option(
         "--config",
         type=click.Path(path_type=Path, dir_okay=False, exists=True),
-        help=f"settings file (default: {FILE} in the home); followed while the platform runs",
+        help=f"settings file (default: {SETTINGS_FILE} in the home); followed while the platform runs",
         expose_value=False,
         callback=_name_config,
     )(function)
@@ -48,7 +56,7 @@ def config_option(function: Any) -> Any:
 def _name_config(context: click.Context, parameter: click.Parameter, file: Path | None) -> None:
     """Every process of the platform inherits the name."""
     if file is not None:
-        os.environ[FILE_VARIABLE] = str(file.absolute())
+        os.environ[SETTINGS_FILE_VARIABLE] = str(file.absolute())
 
 
 @click.command()
@@ -58,7 +66,7 @@ def _name_config(context: click.Context, parameter: click.Parameter, file: Path 
 @config_option
 @click.option("-d", "--detach", is_flag=True, help="return once the service is ready")
 @json_option
-@command
+@report_errors
 def up(data: str | None, label: str | None, port: int | None, detach: bool, as_json: bool) -> None:
     """Start the platform; with --data train a version first. Stays in front until Ctrl-C."""
     settings, home = _settings(port), HomeSettings().open().create()
@@ -67,13 +75,13 @@ def up(data: str | None, label: str | None, port: int | None, detach: bool, as_j
     if detach:
         platform = _detached(settings, home, data, label)
         if as_json:
-            show(vars(platform))
+            print_json(vars(platform))
         else:
             _urls(platform)
         return
     with local.running(settings, home, say, _trainer(home, data, label)) as platform:
         if as_json:
-            show(vars(platform))
+            print_json(vars(platform))
         else:
             _urls(platform)
             say("Ctrl-C stops it")
@@ -83,14 +91,14 @@ def up(data: str | None, label: str | None, port: int | None, detach: bool, as_j
 
 @click.command()
 @json_option
-@command
+@report_errors
 def down(as_json: bool) -> None:
     """Stop the platform of this home, and whatever is left of one that crashed."""
     home = HomeSettings().open()
     ran = home.record.exists()
     left = local.down(home)
     if as_json:
-        show({"stopped": ran, "ended_by_force": left})
+        print_json({"stopped": ran, "ended_by_force": left})
     else:
         click.echo("stopped" if ran else f"no platform runs in {home.root}")
 
@@ -98,21 +106,21 @@ def down(as_json: bool) -> None:
 @click.command()
 @service_options
 @json_option
-@command
-def status(service: Named, as_json: bool) -> None:
+@report_errors
+def status(service: ServiceOptions, as_json: bool) -> None:
     """The parts of the platform, which replica serves which version, and what monitor and governor make of the data."""
     found = local.status(HomeSettings().open(), service)
     if as_json:
-        show(found)
+        print_json(found)
         return
-    table(("part", "answers"), list(found["parts"].items()))
+    print_table(("part", "answers"), list(found["parts"].items()))
     rows = [
         (r["replica"], r["version"], str(r["digest"])[:12], timestamp(r["since"]), r["source"])
         for r in found["replicas"] or []
     ]
-    table(("replica", "version", "digest", "since", "from"), rows)
+    print_table(("replica", "version", "digest", "since", "from"), rows)
     for line in status_lines(found):
-        click.echo(plain(line))
+        click.echo(printable(line))
 
 
 @click.group(invoke_without_command=True)
@@ -152,7 +160,7 @@ def status(service: Named, as_json: bool) -> None:
 @service_options
 @json_option
 @click.pass_context
-@command
+@report_errors
 def stream(
     ctx: click.Context,
     data: str | None,
@@ -165,7 +173,7 @@ def stream(
     scenario: Path | None,
     truth: Path | None,
     to: str | None,
-    service: Named,
+    service: ServiceOptions,
     as_json: bool,
 ) -> None:
     """Replay a table, or the built-in telemetry, as a live stream; `consume` scores one."""
@@ -181,15 +189,15 @@ def stream(
     if to is not None and to.startswith("csv:"):
         file = Path(to.removeprefix("csv:"))
         simulate.write_table(demo.live_rows(data, label), rows, file)
-        show({"rows": rows, "file": str(file)}) if as_json else say(f"{rows} rows in {file}")
+        print_json({"rows": rows, "file": str(file)}) if as_json else say(f"{rows} rows in {file}")
         return
     if to is not None:
         written = replay.write_to(to, rate, rows)
-        show(written) if as_json else table(("figure", "value"), list(written.items()))
+        print_json(written) if as_json else print_table(("figure", "value"), list(written.items()))
         return
-    target = service.need(HomeSettings().open())
+    target = service.require(HomeSettings().open())
     tally = simulate.Tally()
-    with steps("streaming", total=10) as step:
+    with show_progress("streaming", total=10) as step:
         marks = {rows * k // 10 for k in range(1, 10)}
 
         def finished(sent: int) -> bool:
@@ -210,7 +218,9 @@ def stream(
             )
         )
         replay.close()
-    show(tally.to_json()) if as_json else table(("figure", "value"), list(tally.to_json().items()))
+    print_json(tally.to_json()) if as_json else print_table(
+        ("figure", "value"), list(tally.to_json().items())
+    )
     if tally.failed:
         say(f"{tally.failed} of {tally.rows} requests failed")
         sys.exit(1)
@@ -226,7 +236,7 @@ stream.add_command(consume)
 @config_option
 @click.option("--exit", "leave", is_flag=True, help="stop at the end instead of staying up")
 @json_option
-@command
+@report_errors
 def demo(data: str | None, label: str | None, port: int | None, leave: bool, as_json: bool) -> None:
     """The whole loop: train, serve, stream, drift, retrain, gate, swap."""
     from serve.local import demo as demos
@@ -243,9 +253,9 @@ def demo(data: str | None, label: str | None, port: int | None, leave: bool, as_
         _urls(platform)
         summary = demos.play(platform, data, label, say)
         if as_json:
-            show(summary)
+            print_json(summary)
         else:
-            table(("figure", "value"), list(summary.items()))
+            print_table(("figure", "value"), list(summary.items()))
         if not leave:
             _urls(platform)
             say("the platform stays up; Ctrl-C stops it")
@@ -271,7 +281,7 @@ def _trainer(home: Home, data: str | None, label: str | None) -> Any:
     if data is None:
         return None
 
-    def prepare(platform: Platform) -> None:
+    def prepare(platform: RunningPlatform) -> None:
         from serve.local.first_model import train_first_model
 
         train_first_model(platform, home, data, label)
@@ -279,7 +289,9 @@ def _trainer(home: Home, data: str | None, label: str | None) -> Any:
     return prepare
 
 
-def _detached(settings: ServeSettings, home: Home, data: str | None, label: str | None) -> Platform:
+def _detached(
+    settings: ServeSettings, home: Home, data: str | None, label: str | None
+) -> RunningPlatform:
     """Start `vigil up` in the background and wait until it is ready; its output goes to logs/up.log."""
     arguments = (
         ["up", "--port", str(settings.port)]
@@ -321,7 +333,7 @@ def _last_line(path: Path) -> str:
     return lines[-1] if lines else "no output"
 
 
-def _urls(platform: Platform) -> None:
+def _urls(platform: RunningPlatform) -> None:
     say(f"console        {platform.url}/")
     say(
         f"running at     {platform.url}  (API docs {platform.url}/docs, drift {platform.url}/drift)"

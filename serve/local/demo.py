@@ -19,7 +19,7 @@ from serve.local.simulate import Drift, Tally
 from train.table.dataset import read_table
 from train.table.table import Table
 from vigil.errors import PlatformError
-from vigil.home import Home, Platform
+from vigil.home import Home, RunningPlatform
 
 Say = Callable[[str], None]
 TRAIN_ROWS = 12_000  # six weeks of built-in telemetry
@@ -50,7 +50,7 @@ def live_rows(path: str | None, label: str | None) -> Table:
 class DemoRun:
     """The streaming part of the demo: it sends rows, watches `/drift`, and notes when what happened."""
 
-    platform: Platform
+    platform: RunningPlatform
     table: Table
     say: Say
     tally: Tally = field(default_factory=Tally)
@@ -183,7 +183,9 @@ class DemoRun:
         }
 
 
-def play(platform: Platform, path: str | None, label: str | None, say: Say) -> dict[str, Any]:
+def play(
+    platform: RunningPlatform, path: str | None, label: str | None, say: Say
+) -> dict[str, Any]:
     """Stream, drift, retrain, swap; returns the summary."""
     table = live_rows(path, label)
     source = "the built-in telemetry" if path is None else Path(path).name

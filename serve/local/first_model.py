@@ -12,13 +12,13 @@ from multiprocessing import get_context
 
 from train.settings import TrainSettings
 from vigil.errors import PlatformError, VigilError
-from vigil.home import Home, Platform
-from vigil.terminal import say, steps
+from vigil.home import Home, RunningPlatform
+from vigil.terminal import say, show_progress
 
 KILLED = "the training was killed: there is most likely too little memory (a limit below 3 GiB?)"
 
 
-def train_first_model(platform: Platform, home: Home, data: str, label: str | None) -> None:
+def train_first_model(platform: RunningPlatform, home: Home, data: str, label: str | None) -> None:
     """Train on `data` and promote what passes its gate.
 
     Raises VigilError where the data are bad, or where there is nothing to serve in the end.
@@ -30,7 +30,7 @@ def train_first_model(platform: Platform, home: Home, data: str, label: str | No
             raise PlatformError(KILLED) from error
 
 
-def _train(platform: Platform, home: Home, data: str, label: str | None) -> None:
+def _train(platform: RunningPlatform, home: Home, data: str, label: str | None) -> None:
     from train.connect import connected
     from train.job import JobSpec, run_job
     from train.registry.promotion import promote_version
@@ -38,7 +38,7 @@ def _train(platform: Platform, home: Home, data: str, label: str | None) -> None
 
     settings = TrainSettings()
     registry = Registry(settings.tracking_uri or platform.tracking_uri, settings.model_name)
-    with connected(platform.ray_address), steps("training", total=4) as step:
+    with connected(platform.ray_address), show_progress("training", total=4) as step:
         result = run_job(JobSpec(data, label), settings, registry, home, step)
     if result.verdict["passed"]:
         version, why = result.version.version, result.verdict["reason"]

@@ -11,8 +11,8 @@ from serve.local import platform as local
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
 from vigil.errors import VigilError
-from vigil.home import Home, Platform
-from vigil.options import BadSettings, Effect, RoomSettings, read_all, settings_file
+from vigil.home import Home, RunningPlatform
+from vigil.room_settings import BadSettings, Effect, RoomSettings, read_all_settings, settings_path
 
 _RETRY_STAMP = (
     -1,
@@ -41,7 +41,7 @@ def read_settings(port: int | None = None) -> AllSettings:
         DriftSettings,
         TrainSettings,
     ]
-    serve, drift, train = read_all(readers)
+    serve, drift, train = read_all_settings(readers)
     if drift.backend == "github" and not drift.github_token.get_secret_value():
         wanted = DriftSettings.variable("github_token")
         raise BadSettings(
@@ -88,7 +88,11 @@ class SettingsFollower:
     """The settings of one running platform. `look` is called now and then."""
 
     def __init__(
-        self, platform: Platform, home: Home, settings: ServeSettings, tell: Callable[[str], None]
+        self,
+        platform: RunningPlatform,
+        home: Home,
+        settings: ServeSettings,
+        tell: Callable[[str], None],
     ) -> None:
         self._platform, self._home, self._tell = platform, home, tell
         self._told = replace(read_settings(), serve=settings)
@@ -130,7 +134,7 @@ class SettingsFollower:
     @staticmethod
     def _file_stamp() -> tuple[int, int] | None:
         try:
-            found = settings_file().stat()
+            found = settings_path().stat()
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size

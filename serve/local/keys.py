@@ -9,9 +9,9 @@ import click
 from serve.http.auth import KeyRing
 from serve.settings import ServeSettings
 from train.registry.signature import create_signing_key
-from vigil.home import writing
+from vigil.home import explain_write_errors
 from vigil.settings import HomeSettings
-from vigil.terminal import command, json_option, show
+from vigil.terminal import json_option, print_json, report_errors
 
 
 @click.group()
@@ -33,14 +33,14 @@ def _ring() -> KeyRing:
     help="the key may also promote, roll back and switch the governor's mode",
 )
 @json_option
-@command
+@report_errors
 def new(name: str, operator: bool, as_json: bool) -> None:
     """Make a key called NAME and print it, this one time."""
     ring = _ring()
-    with writing(ring.file.parent):
+    with explain_write_errors(ring.file.parent):
         key = ring.new(name, operator=operator)
     if as_json:
-        show({"name": name, "key": key, "operator": operator})
+        print_json({"name": name, "key": key, "operator": operator})
     else:
         click.echo(key)
 
@@ -48,7 +48,7 @@ def new(name: str, operator: bool, as_json: bool) -> None:
 @keys.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @json_option
-@command
+@report_errors
 def signing(file: Path, as_json: bool) -> None:
     """Make a key that signs models at FILE, and its public part beside it as .pub.
 
@@ -56,19 +56,19 @@ def signing(file: Path, as_json: bool) -> None:
     """
     made = create_signing_key(file)
     if as_json:
-        show({"id": made, "private": str(file), "public": str(file.with_suffix(".pub"))})
+        print_json({"id": made, "private": str(file), "public": str(file.with_suffix(".pub"))})
     else:
         click.echo(f"key {made}: {file} signs, {file.with_suffix('.pub')} is for those who verify")
 
 
 @keys.command("list")
 @json_option
-@command
+@report_errors
 def list_keys(as_json: bool) -> None:
     """Names of the keys."""
     found = sorted(_ring().read().items())
     if as_json:
-        show(
+        print_json(
             {
                 "keys": [name for name, _ in found],
                 "operators": [name for name, key in found if key.operator],
@@ -84,13 +84,13 @@ def list_keys(as_json: bool) -> None:
 @keys.command()
 @click.argument("name")
 @json_option
-@command
+@report_errors
 def revoke(name: str, as_json: bool) -> None:
     """Take the key called NAME out."""
     ring = _ring()
-    with writing(ring.file.parent):
+    with explain_write_errors(ring.file.parent):
         ring.revoke(name)
     if as_json:
-        show({"revoked": name})
+        print_json({"revoked": name})
     else:
         click.echo(f"revoked {name}")

@@ -32,8 +32,8 @@ from train import local_ray
 from train.settings import TrainSettings
 from vigil import reaper
 from vigil.errors import PlatformError, VigilError
-from vigil.home import Home, Platform, use_ray_token
-from vigil.service import NO_KEY, Named, Service, Unanswered
+from vigil.home import Home, RunningPlatform, use_ray_token
+from vigil.service import KEY_REFUSED, Service, ServiceOptions, Unanswered
 
 Progress = Callable[[str], None]
 OWN_KEY = "this-machine"
@@ -57,8 +57,8 @@ def running(
     settings: ServeSettings,
     home: Home,
     progress: Progress,
-    prepare: Callable[[Platform], None] | None = None,
-) -> Iterator[Platform]:
+    prepare: Callable[[RunningPlatform], None] | None = None,
+) -> Iterator[RunningPlatform]:
     """The platform for the length of a block. `prepare` runs when Ray and MLflow are up, before anything is served.
 
     Raises PlatformError when the port is taken, a platform runs already in this home, or a part does not start.
@@ -67,7 +67,7 @@ def running(
     with _only_one(home), _short_folder() as sockets:
         found = ports.choose_ports(settings.port, settings.host)
         platform = _describe(settings, home, found)
-        with reaper.guarded(platform.id):
+        with reaper.reap_at_exit(platform.id):
             try:
                 os.environ |= environment(settings, found, home, Path(sockets))
                 progress("starting Ray and MLflow")
@@ -123,7 +123,7 @@ def environment(settings: ServeSettings, found: Ports, home: Home, folder: Path)
     }
 
 
-def deploy(platform: Platform, settings: ServeSettings, home: Home) -> None:
+def deploy(platform: RunningPlatform, settings: ServeSettings, home: Home) -> None:
     """Put the Serve configuration, the same that a RayService holds, and wait until all applications run."""
     put(platform, settings, DriftSettings(), home)
     url = f"{platform.dashboard_url}{APPLICATIONS}"
@@ -145,7 +145,9 @@ def deploy(platform: Platform, settings: ServeSettings, home: Home) -> None:
     wait_for(serving, START_TIMEOUT_S, "the Serve applications do not start")
 
 
-def put(platform: Platform, settings: ServeSettings, drift: DriftSettings, home: Home) -> None:
+def put(
+    platform: RunningPlatform, settings: ServeSettings, drift: DriftSettings, home: Home
+) -> None:
     """Give Serve the configuration of these settings; what has not changed goes on.
 
     On a busy machine Ray's dashboard answers 5xx while it starts Serve: it is asked again. The request is idempotent.
@@ -186,13 +188,13 @@ def down(home: Home) -> int:
     return 0
 
 
-def status(home: Home, named: Named) -> dict[str, Any]:
+def status(home: Home, named: ServiceOptions) -> dict[str, Any]:
     """The parts of the platform that is named, or runs here, and what each replica serves.
 
     Of one elsewhere only the service can be asked. Raises PlatformError when there is none, and Unanswered when that service
     asks for another key, or does not answer at all.
     """
-    service = named.need(home)
+    service = named.require(home)
     ready, drift = _answer(service, "/readyz"), _answer(service, "/drift")
     shown: dict[str, Any] = {"url": service.url}
     parts = {"serve": "status" in ready, "monitor": "governor" in drift}
@@ -225,13 +227,13 @@ def _answer(service: Service, path: str) -> dict[str, Any]:
     try:
         return service.get(path, timeout_s=30)
     except Unanswered as error:
-        if error.code is None or error.code in NO_KEY:
+        if error.code is None or error.code in KEY_REFUSED:
             raise
         return error.answer
 
 
 def call(
-    method: str, url: str, platform: Platform, body: Any = None, *, errors: bool = False
+    method: str, url: str, platform: RunningPlatform, body: Any = None, *, errors: bool = False
 ) -> dict[str, Any]:
     """JSON over HTTP with the credentials of the part that is asked; with `errors` an error's body is returned like any other."""
     request = urllib.request.Request(
@@ -252,14 +254,14 @@ def call(
         raise PlatformError(f"{url} does not answer: {error}") from error
 
 
-def _credentials(url: str, platform: Platform) -> dict[str, str]:
+def _credentials(url: str, platform: RunningPlatform) -> dict[str, str]:
     """The service wants its API key, Ray's dashboard its token."""
     if url.startswith(f"{platform.url}/"):
         return platform.headers
     return {"Authorization": f"Bearer {Path(platform.token_path).read_text().strip()}"}
 
 
-def answers(url: str, platform: Platform | None = None) -> bool:
+def answers(url: str, platform: RunningPlatform | None = None) -> bool:
     """Whether a GET is answered with a 2xx."""
     request = urllib.request.Request(url)
     if platform is not None:
@@ -304,10 +306,10 @@ def _only_one(home: Home) -> Iterator[None]:
         yield
 
 
-def _describe(settings: ServeSettings, home: Home, found: Ports) -> Platform:
+def _describe(settings: ServeSettings, home: Home, found: Ports) -> RunningPlatform:
     local = "http://127.0.0.1"
     here = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
-    return Platform(
+    return RunningPlatform(
         id=uuid.uuid4().hex,
         pid=os.getpid(),
         started=psutil.Process().create_time(),

@@ -11,7 +11,7 @@ from serve.http.protocols import reasons_by_row
 from train.settings import TrainSettings
 from vigil.errors import DataError
 from vigil.settings import HomeSettings
-from vigil.terminal import command, json_option, show, table
+from vigil.terminal import json_option, print_json, print_table, report_errors
 
 TOLERANCE = 1e-9
 
@@ -20,7 +20,7 @@ TOLERANCE = 1e-9
 @click.argument("request_id")
 @click.option("--captured", help="folder or s3:// URL of captured rows (default: the home's)")
 @json_option
-@command
+@report_errors
 def replay(request_id: str, captured: str | None, as_json: bool) -> None:
     """Reproduce the scores of the request with REQUEST_ID (X-Request-Id of its answer) from its captured rows."""
     from serve.model.loaded import LoadedModel
@@ -43,7 +43,7 @@ def replay(request_id: str, captured: str | None, as_json: bool) -> None:
     reasons = reasons_by_row(model, rows.X, anomalous, 3)
     same = bool((np.abs(again - scores) <= TOLERANCE).all())
     if as_json:
-        show(
+        print_json(
             {
                 "request_id": request_id,
                 "model_version": version,
@@ -58,7 +58,7 @@ def replay(request_id: str, captured: str | None, as_json: bool) -> None:
             }
         )
     else:
-        table(
+        print_table(
             ("row", "captured score", "score again", "anomaly", "reasons"),
             [
                 (

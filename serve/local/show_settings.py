@@ -9,8 +9,8 @@ import click
 from drift.settings import DriftSettings
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
-from vigil.options import RoomSettings
-from vigil.terminal import command, json_option, show, table
+from vigil.room_settings import RoomSettings
+from vigil.terminal import json_option, print_json, print_table, report_errors
 
 SETTINGS: tuple[type[RoomSettings], ...] = (ServeSettings, DriftSettings, TrainSettings)
 
@@ -19,16 +19,16 @@ SETTINGS: tuple[type[RoomSettings], ...] = (ServeSettings, DriftSettings, TrainS
 @click.argument("room", required=False, type=click.Choice([cls.room for cls in SETTINGS]))
 @click.option("--changed", is_flag=True, help="only what is not the default")
 @json_option
-@command
+@report_errors
 def settings(room: str | None, changed: bool, as_json: bool) -> None:
     """Settings with their values, where each came from, and what changing it does (docs/settings.md)."""
     asked = [cls for cls in SETTINGS if room in (None, cls.room)]
     found = [one for cls in asked for one in rows(cls) if not changed or one["from"] != "default"]
     if as_json:
-        show({"settings": found})
+        print_json({"settings": found})
         return
     columns = ("key", "value", "from", "effect")
-    table(columns, [[one[column] for column in columns] for one in found])
+    print_table(columns, [[one[column] for column in columns] for one in found])
 
 
 def rows(cls: type[RoomSettings]) -> list[dict[str, Any]]:

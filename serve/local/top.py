@@ -25,9 +25,9 @@ from rich.text import Text
 
 from serve.local.status_view import Scrape, parse_scrape, percent, timestamp, top_view
 from vigil.errors import PlatformError
-from vigil.service import Named, service_options
+from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
-from vigil.terminal import command, json_option, out, plain, show
+from vigil.terminal import json_option, print_json, printable, report_errors, stdout_console
 
 REFRESH_S, ONCE_S = (
     1.0,
@@ -71,16 +71,16 @@ class ServicePoller:
 )
 @service_options
 @json_option
-@command
-def top(once: bool, service: Named, as_json: bool) -> None:
+@report_errors
+def top(once: bool, service: ServiceOptions, as_json: bool) -> None:
     """Traffic, latency, anomalies, drift, governor and replicas, live; q or Ctrl-C ends it."""
-    asked = service.need(HomeSettings().open())
+    asked = service.require(HomeSettings().open())
     source = ServicePoller(asked.url, asked.headers)
-    if as_json or once or not out.is_terminal:
+    if as_json or once or not stdout_console.is_terminal:
         source.look()
         time.sleep(ONCE_S)
         found = source.look()
-        show(found) if as_json else out.print(frame(found))
+        print_json(found) if as_json else stdout_console.print(frame(found))
         return
     try:
         _live(source)
@@ -90,7 +90,7 @@ def top(once: bool, service: Named, as_json: bool) -> None:
 
 def _live(source: ServicePoller) -> None:
     shown: dict[str, Any] | None = None
-    with _keys() as pressed, Live(console=out, screen=True, auto_refresh=False) as live:
+    with _keys() as pressed, Live(console=stdout_console, screen=True, auto_refresh=False) as live:
         while True:
             problem = ""
             try:
@@ -98,7 +98,8 @@ def _live(source: ServicePoller) -> None:
             except PlatformError as error:  # what was seen last stays, and is said to be old
                 problem = error.message
             live.update(
-                frame(shown, problem) if shown else Text(plain(problem), "bold red"), refresh=True
+                frame(shown, problem) if shown else Text(printable(problem), "bold red"),
+                refresh=True,
             )
             if pressed(REFRESH_S) == "q":
                 return
@@ -127,8 +128,10 @@ def _keys() -> Iterator[Callable[[float], str]]:
 
 def frame(found: dict[str, Any], problem: str = "") -> RenderableType:
     """One picture of the figures; whatever is in their names and reasons is shown, not obeyed."""
-    title = Text(plain(f"Vigil {found['url']}  version {found['model_version'] or 'none'}"), "bold")
-    old = [Text(plain(f"not as of now: {problem}"), "bold red")] if problem else []
+    title = Text(
+        printable(f"Vigil {found['url']}  version {found['model_version'] or 'none'}"), "bold"
+    )
+    old = [Text(printable(f"not as of now: {problem}"), "bold red")] if problem else []
     return Group(title, *old, _traffic(found), _drift(found), _replicas(found), _events(found))
 
 
@@ -162,15 +165,17 @@ def _drift(found: dict[str, Any]) -> RenderableType:
         ratio = feature["ks"] / max(feature["floor"], 1e-12)
         style = "red" if ratio >= 1 else "green"
         made.add_row(
-            Text(plain(feature["feature"])),
+            Text(printable(feature["feature"])),
             Text(bar(ratio), style),
             Text(f"{feature['ks']:.3f} of {feature['floor']:.3f}"),
         )
     if more := len(found["features"]) - FEATURES:
         made.add_row(Text(f"and {more} more, nearer to the reference") if more > 0 else Text(""))
     governor = found["governor"]
-    told = Text(plain(found["verdict"] or "no full window yet"))
-    said = Text(plain(f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}"))
+    told = Text(printable(found["verdict"] or "no full window yet"))
+    said = Text(
+        printable(f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}")
+    )
     return Panel(
         Group(told, said, made), title="drift: KS distance against its floor", title_align="left"
     )
@@ -192,7 +197,7 @@ def _replicas(found: dict[str, Any]) -> RenderableType:
             replica["source"] or "",
             replica["canary"] or "",
         )
-        made.add_row(*(Text(plain(cell), style) for cell in cells))
+        made.add_row(*(Text(printable(cell), style) for cell in cells))
     return made
 
 
@@ -201,7 +206,7 @@ def _events(found: dict[str, Any]) -> RenderableType:
     for event in found["events"]:
         made.add_row(
             Text(timestamp(event["at"]), "dim"),
-            Text(plain(event["phase"]), "bold"),
-            Text(plain(event["reason"])),
+            Text(printable(event["phase"]), "bold"),
+            Text(printable(event["reason"])),
         )
     return Panel(made, title="events", title_align="left")

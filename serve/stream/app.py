@@ -68,7 +68,7 @@ class StreamConsumer:
     async def __init__(self, args: dict[str, Any]) -> None:  # pyright: ignore[reportGeneralTypeIssues]
         """Serve awaits it: the loop is also that of Ray's own part of the replica, and sinks,
         sources and leases may be far away."""
-        settings = ServeSettings.given(**args)
+        settings = ServeSettings.from_values(**args)
         self._consumer = await asyncio.to_thread(_consumer, settings)
         self._thread = threading.Thread(target=self._consumer.run, daemon=True)
         self._thread.start()

@@ -23,9 +23,9 @@ from serve.stream.records import Sink, Source, StreamError
 from serve.stream.scorer import HttpScorer, Scorer
 from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook
 from vigil.home import Home
-from vigil.service import Named, Service, service_options
+from vigil.service import Service, ServiceOptions, service_options
 from vigil.settings import HomeSettings
-from vigil.terminal import command, json_option, say, show, table
+from vigil.terminal import json_option, print_json, print_table, report_errors, say
 
 FORMS = "file:DIR, kinesis:NAME, parquet:DIR, parquet:s3://BUCKET/PREFIX or webhook:URL"
 
@@ -58,7 +58,7 @@ def sink_of(name: str) -> Sink:
         "kinesis": lambda: KinesisSink(aws("kinesis"), rest),
         "parquet": lambda: ParquetSink(_store(rest)),
         "webhook": lambda: Webhook(
-            rest, ServeSettings.secret_now("stream_webhook_secret").get_secret_value()
+            rest, ServeSettings.read_secret("stream_webhook_secret").get_secret_value()
         ),
     }
     if kind not in makers or not rest:
@@ -131,14 +131,14 @@ def build_consumer(
 @click.option("--metrics-port", type=int, help="where to answer Prometheus, on 127.0.0.1")
 @click.option("--until-end", is_flag=True, help="stop when all that is there is read")
 @json_option
-@command
+@report_errors
 def consume(
     source: str,
     sinks: tuple[str, ...],
     dead_letters: str,
     leases: str | None,
     port: int | None,
-    service: Named,
+    service: ServiceOptions,
     metrics_port: int | None,
     until_end: bool,
     as_json: bool,
@@ -159,14 +159,14 @@ def consume(
     began = time.monotonic()
     counts = consumer.run(until_end=until_end)
     summary: dict[str, Any] = {**counts, "seconds": round(time.monotonic() - began, 3)}
-    show(summary) if as_json else table(("figure", "value"), list(summary.items()))
+    print_json(summary) if as_json else print_table(("figure", "value"), list(summary.items()))
 
 
-def _service(home: Home, port: int | None, named: Named) -> Service:
+def _service(home: Home, port: int | None, named: ServiceOptions) -> Service:
     """The service on `port` of this machine, else the one that is named, else the platform's."""
     if port is None:
-        return named.need(home)
+        return named.require(home)
     platform = home.platform()
     if named.key is None and platform is not None and urlsplit(platform.url).port == port:
         return platform.service
-    return replace(named, url=f"http://127.0.0.1:{port}").need(home)
+    return replace(named, url=f"http://127.0.0.1:{port}").require(home)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from vigil.terminal import command, json_option, say, show, table
+from vigil.terminal import json_option, print_json, print_table, report_errors, say
 
 NAMES = (
     "score",
@@ -72,7 +72,7 @@ LONG = ("quality", "training", "faults", "soak", "load")  # only by name
     help="training: most rows",
 )
 @json_option
-@command
+@report_errors
 def bench(
     name: str | None,
     seconds: float,
@@ -109,7 +109,7 @@ def bench(
     if out is not None:
         out.write_text(json.dumps(found, indent=1))
     if as_json:
-        show(found)
+        print_json(found)
 
 
 def _measure(name: str, as_json: bool) -> list[dict[str, Any]]:
@@ -211,4 +211,4 @@ def _swap(seconds: float, write_docs: bool, as_json: bool) -> list[dict[str, Any
 def _tables(as_json: bool, *tables: list[dict[str, Any]]) -> None:
     """For people; who asked for JSON gets that alone."""
     for rows in () if as_json else tables:
-        table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+        print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])

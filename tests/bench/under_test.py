@@ -15,7 +15,7 @@ import psutil
 from serve.local import platform as local
 from tests.running import Vigil, free_port
 from vigil.errors import PlatformError
-from vigil.home import Platform
+from vigil.home import RunningPlatform
 
 T = TypeVar("T")
 START_S, SETTLE_S = 120.0, 3.0
@@ -36,7 +36,7 @@ class UnderTest:
     vigil: Vigil
 
     @property
-    def platform(self) -> Platform:
+    def platform(self) -> RunningPlatform:
         return self.vigil.platform
 
     @property

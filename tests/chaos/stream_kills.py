@@ -100,7 +100,7 @@ def _consume(folder: Path, url: str) -> None:
         f"{kind}:{folder / name}"
         for kind, name in (("file", "in"), ("file", "out"), ("file", "dead"))
     ]
-    settings = ServeSettings.given(stream_batch=40, stream_checkpoint_s=0.05)
+    settings = ServeSettings.from_values(stream_batch=40, stream_checkpoint_s=0.05)
     build_consumer(
         names[0], [names[1]], names[2], None, HttpScorer(url), Home(folder), settings
     ).run(until_end=True)

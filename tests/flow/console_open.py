@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page
 from serve.local.platform import answers
 from tests.browser import Looked, chromium
 from tests.running import eventually
-from vigil.home import Platform
+from vigil.home import RunningPlatform
 
 STEP_S = 0.5
 READ = """() => {
@@ -110,7 +110,7 @@ def point_at_one(page: Page) -> None:
 
 
 @contextmanager
-def console(platform: Platform) -> Iterator[Showing | None]:
+def console(platform: RunningPlatform) -> Iterator[Showing | None]:
     """What the console shows of `platform`, from its first answer on; None without a browser."""
     if shutil.which("chromium") is None:
         assert "CI" not in os.environ, "chromium is not installed: apt-get install chromium"

@@ -22,12 +22,12 @@ from tests.running import Vigil, eventually, free_port, left_of, listening
 from train.registry.canary import parse_canary_steps
 from train.registry.promotion import start_canary, stop_canary
 from train.registry.versions import Registry
-from vigil.home import Home, Platform
+from vigil.home import Home, RunningPlatform
 
 pytestmark = pytest.mark.timeout(420)
 
 # Who looks on, by name: each is entered when Ray and MLflow are up and nothing is served yet, and left before Ctrl-C.
-WATCHERS: dict[str, Callable[[Platform], AbstractContextManager[Any]]] = {
+WATCHERS: dict[str, Callable[[RunningPlatform], AbstractContextManager[Any]]] = {
     "prometheus": scraping,
     "console": console,
 }
@@ -43,7 +43,7 @@ class Demo:
     """A demo that has told its summary and stays up; `seen` has what each of WATCHERS gave."""
 
     vigil: Vigil
-    platform: Platform
+    platform: RunningPlatform
     summary: dict[str, Any]
     seen: dict[str, Any]
 
@@ -66,7 +66,7 @@ def demo(
     process = vigil.start("demo", "--json", *data_arguments(request))
     assert process.stdout is not None
 
-    def up() -> Platform | None:
+    def up() -> RunningPlatform | None:
         assert process.poll() is None, f"the demo ended early: {process.communicate()[1]}"
         return Home(vigil.home).platform()
 

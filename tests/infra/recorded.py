@@ -37,7 +37,7 @@ def changed(
         "train": (found.train, train),
     }
     told: dict[str, Any] = {
-        name: type(room).given(**(dict(room) | (more or {})))
+        name: type(room).from_values(**(dict(room) | (more or {})))
         for name, (room, more) in rooms.items()
     }
     return PlatformSettings.model_validate(dict(found) | told | values)

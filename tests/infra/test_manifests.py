@@ -181,12 +181,12 @@ def test_the_serve_configuration_is_what_serve_reads(settings: PlatformSettings)
     assert (serve.import_path, drift.import_path) == ("serve.http.app:build", "drift.monitor:build")
     # The arguments are the classes' own: what is rendered can be read back by the code.
     assert (
-        ServeSettings.given(**serve.args).model_name
-        == DriftSettings.given(**drift.args).model_name
+        ServeSettings.from_values(**serve.args).model_name
+        == DriftSettings.from_values(**drift.args).model_name
         == "vigil"
     )
     assert (
-        DriftSettings.given(**drift.args).jobs_url
+        DriftSettings.from_values(**drift.args).jobs_url
         == "http://vigil-train-head-svc.vigil.svc.cluster.local:8265"
     )
     detector = serve.deployments[0]
@@ -200,7 +200,9 @@ def test_nobody_calls_without_a_key_of_the_secret_or_a_token_of_the_provider(
 ) -> None:
     audience = issuer and "vigil"
     platform = changed("prod", serve={"oidc_issuer": issuer, "oidc_audience": audience})
-    serve = ServeSettings.given(**ray_config.serve_config(platform)["applications"][0]["args"])
+    serve = ServeSettings.from_values(
+        **ray_config.serve_config(platform)["applications"][0]["args"]
+    )
     assert serve.auth_required
     assert (serve.oidc_issuer, serve.oidc_audience) == (issuer, audience)
     pod = ray.ray_service(platform, BOUND)["spec"]["rayClusterConfig"]["workerGroupSpecs"][0][
@@ -214,7 +216,7 @@ def test_nobody_calls_without_a_key_of_the_secret_or_a_token_of_the_provider(
 
 
 def test_the_console_links_to_what_the_stack_names() -> None:
-    serve = ServeSettings.given(
+    serve = ServeSettings.from_values(
         **ray_config.serve_config(settings_of("prod"))["applications"][0]["deployments"][0][
             "user_config"
         ]

@@ -21,7 +21,7 @@ from infra.settings import ROOM_SECRETS, ROOM_SETTINGS, BadSettings, PlatformSet
 from serve.settings import ServeSettings
 from tests.infra.test_platform_settings import KUBERNETES
 from train.settings import TrainSettings
-from vigil.options import LIVE, Effect, RoomSettings
+from vigil.room_settings import LIVE_EFFECTS, Effect, RoomSettings
 
 FIELDS = [
     pytest.param(cls, name, id=cls.key(name))
@@ -172,7 +172,9 @@ def read_back(
     ]
     found = applications(files)[application]
     (deployment,) = found["deployments"]
-    return getattr(cls.given(**found["args"]).with_live(deployment.get("user_config", {})), name)
+    return getattr(
+        cls.from_values(**found["args"]).with_live_values(deployment.get("user_config", {})), name
+    )
 
 
 @pytest.mark.parametrize(("cls", "name"), FIELDS)
@@ -193,8 +195,8 @@ def test_a_value_of_a_stack_reaches_the_process_that_reads_it(
         assert settings.serve.environment.items() <= environment.items()
     effects = {change.effect for change in compare_renderings(before, files)}
     assert cls.effect_of(name).value in effects
-    if cls.effect_of(name) in LIVE and len(values) == 1 and name != "model_name":
-        assert effects <= {*LIVE, "in place"}
+    if cls.effect_of(name) in LIVE_EFFECTS and len(values) == 1 and name != "model_name":
+        assert effects <= {*LIVE_EFFECTS, "in place"}
 
 
 @pytest.mark.parametrize("key", ROOM_SECRETS)
@@ -235,7 +237,7 @@ def test_the_github_backend_and_streams_are_switched_on_by_a_stack_alone() -> No
     }
     files = ray_files(settings_from("test", {**KUBERNETES, **GITHUB, "serve": streams}))
     found = applications(files)
-    drift = DriftSettings.given(**found["drift"]["args"]).with_live(
+    drift = DriftSettings.from_values(**found["drift"]["args"]).with_live_values(
         found["drift"]["deployments"][0]["user_config"]
     )
     assert (drift.backend, drift.github_repository, drift.github_workflow) == (
@@ -243,7 +245,7 @@ def test_the_github_backend_and_streams_are_switched_on_by_a_stack_alone() -> No
         "acme/vigil",
         "train-model.yml",
     )
-    assert ServeSettings.given(**found["stream"]["args"]).stream_source == "kinesis:rows"
+    assert ServeSettings.from_values(**found["stream"]["args"]).stream_source == "kinesis:rows"
 
 
 @pytest.mark.parametrize(

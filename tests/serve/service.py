@@ -37,7 +37,7 @@ class Service:
         # What Serve's decorator adds to the class needs Ray; the class below it does not.
         plain: Any = next(c for c in reversed(Detector.__mro__) if c.__name__ == "Detector")
         self.detector = plain.__new__(plain)
-        self.detector.settings = ServeSettings.given(**{"home": Path("/nowhere"), **settings})
+        self.detector.settings = ServeSettings.from_values(**{"home": Path("/nowhere"), **settings})
         self.detector.metrics, self.detector.replica = ServeMetrics(), "r"
         self.detector.capture = Capture(1000)
         self.detector.observer = RequestObserver(self.detector.settings, self.detector.metrics, "r")

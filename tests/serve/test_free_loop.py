@@ -64,7 +64,7 @@ def _following(service: Service, registry: Any, tmp_path: Path) -> ModelWatch:
         cast(Registry, registry),
         tmp_path,
         service.detector.metrics,
-        ServeSettings.given(poll_s=0.001),
+        ServeSettings.from_values(poll_s=0.001),
     )
     watch.model, service.detector.watch = service.detector.watch.model, watch
     return watch
@@ -81,7 +81,7 @@ async def downloading_a_version(service: Service, stuck: Stuck, tmp_path: Path) 
 
 
 async def writing_the_request_log(service: Service, stuck: Stuck, tmp_path: Path) -> None:
-    observer = RequestObserver(ServeSettings.given(home=tmp_path), ServeMetrics(), "r")
+    observer = RequestObserver(ServeSettings.from_values(home=tmp_path), ServeMetrics(), "r")
     kept: Any = observer._log
     kept.write = stuck
     kept.add({"path": "/predict"})

@@ -19,9 +19,9 @@ from drift.settings import DriftSettings
 from serve.local.keys import keys
 from serve.settings import ServeSettings
 from serve.stream.app import by_lag
-from vigil.options import BadSettings, Effect
+from vigil.room_settings import BadSettings, Effect
 
-DRIFT = DriftSettings.given(
+DRIFT = DriftSettings.from_values(
     home=Path("/h"), tracking_uri="http://t", model_name="m", jobs_url="http://d"
 )
 
@@ -70,11 +70,11 @@ def test_no_model_version_is_in_what_restarts_replicas() -> None:
 def test_args_are_the_settings_that_a_replica_reads() -> None:
     settings = ServeSettings(home=Path("/h"), max_rows=7, reasons=1, score_threads=3, poll_s=9)
     found = applications(settings)
-    again = ServeSettings.given(**found["vigil"]["args"]).with_live(
+    again = ServeSettings.from_values(**found["vigil"]["args"]).with_live_values(
         found["vigil"]["deployments"][0]["user_config"]
     )
     assert again == settings
-    drift = DriftSettings.given(**found["drift"]["args"]).with_live(
+    drift = DriftSettings.from_values(**found["drift"]["args"]).with_live_values(
         found["drift"]["deployments"][0]["user_config"]
     )
     assert drift == DRIFT
@@ -119,7 +119,7 @@ def test_settings_come_from_the_environment_and_wrong_ones_are_named(
 
 
 def test_streams_have_an_application_of_their_own_that_scales_by_their_lag() -> None:
-    settings = ServeSettings.given(
+    settings = ServeSettings.from_values(
         stream_source="file:in", stream_consumers=2, stream_max_consumers=5, stream_lag=100
     )
     schema = ServeDeploySchema.model_validate(json.loads(json.dumps(settings.serve_config(DRIFT))))

@@ -9,7 +9,7 @@ import pytest
 from train import progress
 from train.progress import PHASES, JobProgress
 from vigil import terminal
-from vigil.terminal import Steps
+from vigil.terminal import ProgressSteps
 
 
 class Gauge:
@@ -50,7 +50,7 @@ def test_without_a_terminal_what_takes_long_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terminal, "say", print)
-    shown = Steps("training", None, 3)
+    shown = ProgressSteps("training", None, 3)
     shown("begun")
     shown.part("1 of 9", 1 / 9)
     monkeypatch.setattr(terminal, "PART_S", -1.0)

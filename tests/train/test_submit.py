@@ -21,7 +21,7 @@ from train.spec import JobSpec
 from train.submit import Jobs, NotAdmitted
 from train.table.schema import Columns
 from vigil.errors import DataError, JobsUnavailable, VigilError
-from vigil.options import BadSettings
+from vigil.room_settings import BadSettings
 
 DONE, RUNS, FAILED = JobStatus.SUCCEEDED, JobStatus.RUNNING, JobStatus.FAILED
 SPEC = JobSpec("t.csv", key="k")

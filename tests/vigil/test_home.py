@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from vigil.errors import PlatformError
-from vigil.home import Home, Platform, use_ray_token, write_json
+from vigil.home import Home, RunningPlatform, use_ray_token, write_json
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home").create()
 
 
-def this_process() -> Platform:
+def this_process() -> RunningPlatform:
     started = psutil.Process().create_time()
-    return Platform(
+    return RunningPlatform(
         "id", os.getpid(), started, "http://x", "127.0.0.1:1", "http://d", "http://m", "/token"
     )
 

@@ -32,7 +32,7 @@ DEAF = (
 UP = f"""
 import subprocess, sys
 from vigil import reaper
-with reaper.guarded(sys.argv[1]):
+with reaper.reap_at_exit(sys.argv[1]):
     child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=True)
     print(child.pid, flush=True)
     child.wait()
@@ -55,8 +55,8 @@ def spawn() -> Iterator[Spawn]:
     def start(
         program: str, mark: str | None, *args: str
     ) -> tuple[subprocess.Popen[str], psutil.Process]:
-        environment = {k: v for k, v in os.environ.items() if k != reaper.MARK} | (
-            {reaper.MARK: mark} if mark else {}
+        environment = {k: v for k, v in os.environ.items() if k != reaper.PLATFORM_VARIABLE} | (
+            {reaper.PLATFORM_VARIABLE: mark} if mark else {}
         )
         process = subprocess.Popen(
             [sys.executable, "-c", program, *args],
@@ -88,7 +88,9 @@ def test_a_marked_tree_ends_and_others_live(platform: str, spawn: Spawn) -> None
     starter, child = spawn(TREE, platform)
     parent = psutil.Process(starter.pid)
     other, unmarked = spawn(TREE, uuid.uuid4().hex)[1], spawn(TREE, None)[1]
-    eventually(lambda: {p.pid for p in reaper.members(platform)} == {parent.pid, child.pid}, 20)
+    eventually(
+        lambda: {p.pid for p in reaper.marked_processes(platform)} == {parent.pid, child.pid}, 20
+    )
     assert reaper.reap(platform) >= 2
     assert not alive(parent)
     assert not alive(child)
@@ -100,7 +102,7 @@ def test_a_marked_tree_ends_and_others_live(platform: str, spawn: Spawn) -> None
 def test_one_that_does_not_listen_is_killed(
     platform: str, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reaper, "TERM_S", 0.3)
+    monkeypatch.setattr(reaper, "TERMINATE_TIMEOUT_S", 0.3)
     _, itself = spawn(DEAF, platform)
     assert reaper.reap(platform) == 1
     assert not alive(itself)
@@ -110,7 +112,7 @@ def test_the_death_of_the_starter_ends_its_platform(platform: str, spawn: Spawn)
     starter, child = spawn(UP, None, platform)
     guards = [p for p in psutil.Process(starter.pid).children() if p.pid != child.pid]
     eventually(
-        lambda: [p.pid for p in reaper.members(platform)] == [child.pid], 20
+        lambda: [p.pid for p in reaper.marked_processes(platform)] == [child.pid], 20
     )  # not in the moment of its exec
     starter.kill()
     eventually(lambda: not alive(child), 20)

@@ -19,8 +19,8 @@ from train import cli
 from train.registry.promotion import completed_moves, promote_version
 from vigil import __main__ as vigil
 from vigil.errors import PlatformError
-from vigil.home import Home, Platform
-from vigil.service import Named, Service, Unanswered
+from vigil.home import Home, RunningPlatform
+from vigil.service import Service, ServiceOptions, Unanswered
 
 KEY = "vigil_secret"
 NAMES = ("VIGIL_URL", "VIGIL_API_KEY", "VIGIL_API_KEY_FILE", "VIGIL_TRAIN_TRACKING_URI")
@@ -104,12 +104,12 @@ def run(*words: str, code: int = 0) -> Result:
     return done
 
 
-def platform(home: Path, url: str) -> Platform:
+def platform(home: Path, url: str) -> RunningPlatform:
     """The record of one that runs in `home`, as this process."""
     (home / "state").mkdir(parents=True, exist_ok=True)
     (home / "state" / "api-key").write_text(f"{KEY}\n")
     own = psutil.Process()
-    made = Platform(
+    made = RunningPlatform(
         id="i",
         pid=own.pid,
         started=own.create_time(),
@@ -126,19 +126,21 @@ def platform(home: Path, url: str) -> Platform:
 
 def test_who_is_named_comes_before_who_runs_here(tmp_path: Path) -> None:
     home, file = Home(tmp_path), tmp_path / "key"
-    assert Named().find(home) is None
+    assert ServiceOptions().find(home) is None
     with pytest.raises(PlatformError, match=r"VIGIL_URL.*VIGIL_API_KEY"):
-        Named().need(home)
+        ServiceOptions().require(home)
     platform(tmp_path, "http://here")
-    assert Named().need(home) == Service("http://here", KEY)
-    assert Named(key="k").need(home) == Service("http://here", "k")
+    assert ServiceOptions().require(home) == Service("http://here", KEY)
+    assert ServiceOptions(key="k").require(home) == Service("http://here", "k")
     file.write_text("from a file\n")
-    assert Named("http://far/", key_file=file).need(home) == Service("http://far", "from a file")
-    assert Named("http://far", "k", file).need(home) == Service("http://far", "k")
-    assert Named("http://far").need(home).headers == {}
+    assert ServiceOptions("http://far/", key_file=file).require(home) == Service(
+        "http://far", "from a file"
+    )
+    assert ServiceOptions("http://far", "k", file).require(home) == Service("http://far", "k")
+    assert ServiceOptions("http://far").require(home).headers == {}
     with pytest.raises(PlatformError, match="key file"):
-        Named("http://far", key_file=tmp_path / "none").need(home)
-    assert KEY not in repr(Service("http://far", KEY)) + repr(Named("http://far", KEY))
+        ServiceOptions("http://far", key_file=tmp_path / "none").require(home)
+    assert KEY not in repr(Service("http://far", KEY)) + repr(ServiceOptions("http://far", KEY))
 
 
 def test_a_refusal_is_told_in_the_services_words(far: Far) -> None:

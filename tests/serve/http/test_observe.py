@@ -35,7 +35,7 @@ async def test_the_log_is_switched_on_and_off_while_the_replica_runs(
     service = Service(model, home=tmp_path)
     for rate, seen in ((0.0, 0), (1.0, 1), (0.0, 1)):
         service.detector.observer.follow_settings(
-            service.detector.settings.with_live({"request_log_rate": rate})
+            service.detector.settings.with_live_values({"request_log_rate": rate})
         )
         await service.ask("POST", "/predict", ROW)
         assert len(await lines(service)) == seen

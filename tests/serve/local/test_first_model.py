@@ -10,9 +10,9 @@ import pytest
 
 from serve.local import first_model
 from vigil.errors import PlatformError
-from vigil.home import Home, Platform
+from vigil.home import Home, RunningPlatform
 
-PLATFORM = Platform("id", 1, 0.0, "x", "x", "x", "x", "x")
+PLATFORM = RunningPlatform("id", 1, 0.0, "x", "x", "x", "x", "x")
 
 
 class Killer:

@@ -14,7 +14,7 @@ import pytest
 
 from serve.local import healthcheck
 from tests.running import free_port
-from vigil.home import Home, Platform
+from vigil.home import Home, RunningPlatform
 
 
 @dataclass
@@ -60,7 +60,7 @@ def nobody() -> str:
 def runs(home: Home, url: str) -> None:
     """A platform of this process serves at `url`."""
     started = psutil.Process().create_time()
-    home.write_platform(Platform("id", os.getpid(), started, url, "x", "x", "x", "x"))
+    home.write_platform(RunningPlatform("id", os.getpid(), started, url, "x", "x", "x", "x"))
 
 
 def test_a_platform_is_asked_and_not_a_raylet(home: Home, part: Part) -> None:

@@ -25,7 +25,7 @@ from serve.local.status_view import histogram_quantile, parse_scrape, status_lin
 from serve.local.top import HALF, bar, frame, top
 from serve.metrics import ServeMetrics, collect_metrics, render_exposition
 from tests.running import ROOT
-from vigil.terminal import table
+from vigil.terminal import print_table
 
 HOSTILE = "disk\x1b[2J\x1b]0;owned\x07[bold]\u202e\x9b"
 STATUS: dict[str, Any] = {
@@ -178,7 +178,7 @@ def run(url: str, *arguments: str) -> Any:
 def test_a_table_shows_what_is_in_it_and_obeys_none_of_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    table(("feature",), [(HOSTILE,), ("[/nothing] to close",)])
+    print_table(("feature",), [(HOSTILE,), ("[/nothing] to close",)])
     shown = capsys.readouterr().out
     assert ORDERS.findall(shown) == []
     assert "[bold]" in shown

@@ -116,7 +116,7 @@ def replica(versions: Versions, cache: Path, clock: ManualClock) -> Callable[...
             cast(Registry, versions),
             cache,
             ServeMetrics(),
-            ServeSettings.given(**defaults | settings),
+            ServeSettings.from_values(**defaults | settings),
             limits=limits,
             clock=clock,
         )

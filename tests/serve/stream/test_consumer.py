@@ -57,7 +57,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 def consumer(folder: Path, url: str, batch: int = 100, **more: Any) -> Consumer:
     (folder / "in").mkdir(exist_ok=True)
-    settings = ServeSettings.given(
+    settings = ServeSettings.from_values(
         stream_batch=batch, stream_idle_s=0.01, stream_share_s=0.01, **more
     )
     into = [f"file:{folder / 'out'}"]
@@ -263,7 +263,7 @@ def test_a_refused_batch_is_halved_until_the_bad_records_stand_alone(tmp_path: P
         [FileSink(tmp_path / "out")],
         DeadLetters(tmp_path / "dead"),
         FileLeases(tmp_path / "leases"),
-        ServeSettings.given(),
+        ServeSettings.from_values(),
     ).run(until_end=True)
     assert done == {"scored": 98, "duplicate": 0, "dead": 2}
     assert [letter["id"] for letter in read(tmp_path / "dead")] == [17, 63]
@@ -334,7 +334,7 @@ def test_history_is_that_of_the_entity_and_survives_a_restart(
             [FileSink(tmp_path / "out")],
             DeadLetters(tmp_path / "dead"),
             FileLeases(tmp_path / "leases"),
-            ServeSettings.given(stream_batch=7),
+            ServeSettings.from_values(stream_batch=7),
             history=lambda: EntityHistory(since_last, 2),
         ).run(until_end=True)
 

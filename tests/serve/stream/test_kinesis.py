@@ -151,7 +151,7 @@ def test_resharding_1_4_2_loses_nothing_and_keeps_the_order_of_each_key(
             [sink],
             DeadLetters(tmp_path / "dead"),
             FileLeases(tmp_path / "leases"),
-            ServeSettings.given(stream_batch=30, stream_share_s=0.01, stream_idle_s=0.01),
+            ServeSettings.from_values(stream_batch=30, stream_share_s=0.01, stream_idle_s=0.01),
         ).run(until_end=True)
 
     for reshard in (split, split, merge, None):
@@ -220,7 +220,7 @@ def test_leases_of_a_cluster_are_taken_over_when_their_holder_is_silent_and_fenc
 
 
 def run(source: KinesisSource, sink: Sink, folder: Path) -> dict[str, int]:
-    settings = ServeSettings.given(stream_batch=20, stream_share_s=0.01, stream_idle_s=0.01)
+    settings = ServeSettings.from_values(stream_batch=20, stream_share_s=0.01, stream_idle_s=0.01)
     return Consumer(
         source, Zero(), [sink], DeadLetters(folder / "dead"), FileLeases(folder / "l"), settings
     ).run(until_end=True)

@@ -16,7 +16,7 @@ from serve.local.show_settings import settings
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
 from vigil.errors import PlatformError
-from vigil.options import BadSettings, Effect
+from vigil.room_settings import BadSettings, Effect
 
 CANARY = "canary-5d1c"
 
@@ -46,7 +46,7 @@ def test_what_is_given_wins_over_the_environment_and_that_over_the_file(
     found = ServeSettings(max_rows=6)
     assert (found.max_rows, found.reasons, found.poll_s, found.flush_s) == (6, 7, 1.5, 1.0)
     assert found.links == {"A": "https://a.example"}
-    assert ServeSettings.given(max_rows=6).reasons == 3
+    assert ServeSettings.from_values(max_rows=6).reasons == 3
     origins = {name: str(origin) for name, origin in ServeSettings.origins().items()}
     assert origins["reasons"] == "environment VIGIL_SERVE_REASONS"
     assert origins["poll_s"] == f"file {home / 'vigil.yaml'}"
@@ -106,14 +106,14 @@ def test_a_secret_is_read_anew_from_its_file_and_never_shown(
     folder = home / "secrets"
     folder.mkdir()
     monkeypatch.setenv("VIGIL_SECRETS", str(folder))
-    assert not DriftSettings.secret_now("github_token").get_secret_value()
+    assert not DriftSettings.read_secret("github_token").get_secret_value()
     (folder / "VIGIL_DRIFT_GITHUB_TOKEN").write_text(f"{CANARY}\n")
     (folder / "VIGIL_SERVE_STREAM_WEBHOOK_SECRET").write_text(CANARY)
-    assert DriftSettings.secret_now("github_token").get_secret_value() == CANARY
+    assert DriftSettings.read_secret("github_token").get_secret_value() == CANARY
     found = read_settings()
     assert found.serve.stream_webhook_secret.get_secret_value() == CANARY
     for room in (found.serve, found.drift, found.train):
-        assert CANARY not in json.dumps([room.at_start(), room.live()])
+        assert CANARY not in json.dumps([room.values_at_start(), room.live_values()])
         assert CANARY not in repr(room)
     assert CANARY not in json.dumps(found.serve.serve_config(found.drift))
     shown = CliRunner().invoke(settings, [])
@@ -152,11 +152,11 @@ def test_every_field_says_what_changing_it_does() -> None:
 
 
 def test_live_values_are_checked_and_others_are_not_taken() -> None:
-    before: Any = ServeSettings.given(home=Path("/h"), auth="required")
-    after = before.with_live({"max_rows": 4, "auth": "off"})
+    before: Any = ServeSettings.from_values(home=Path("/h"), auth="required")
+    after = before.with_live_values({"max_rows": 4, "auth": "off"})
     assert (after.max_rows, after.auth, after.home) == (4, "required", Path("/h"))
     with pytest.raises(BadSettings, match=r"serve\.maxRows = 0"):
-        before.with_live({"max_rows": 0})
+        before.with_live_values({"max_rows": 0})
 
 
 def test_the_github_backend_is_refused_without_a_token_before_anything_starts(

@@ -29,9 +29,9 @@ from pydantic_settings import (
 
 from vigil.errors import VigilError
 
-T = TypeVar("T")
-ROOMS = ("serve", "drift", "train")
-FILE, FILE_VARIABLE = "vigil.yaml", "VIGIL_CONFIG"
+_T = TypeVar("_T")
+ROOM_NAMES = ("serve", "drift", "train")
+SETTINGS_FILE, SETTINGS_FILE_VARIABLE = "vigil.yaml", "VIGIL_CONFIG"
 SECRETS_VARIABLE = (
     "VIGIL_SECRETS"  # a folder with one file for each secret: a mounted Secret, which follows it
 )
@@ -50,7 +50,7 @@ class Effect(StrEnum):
     REPLACEMENT = "replacement"
 
 
-LIVE = (Effect.IN_PROCESS, Effect.RECONFIGURE)
+LIVE_EFFECTS = (Effect.IN_PROCESS, Effect.RECONFIGURE)
 
 
 class BadSettings(VigilError):
@@ -92,7 +92,7 @@ def setting(
     return Field(default=default, description=description, json_schema_extra=more, **bounds)
 
 
-def extra(field: FieldInfo, key: str) -> Any:
+def metadata(field: FieldInfo, key: str) -> Any:
     """One of effect, secret and internal of a field."""
     told = field.json_schema_extra
     assert isinstance(told, dict), "declared without setting()"
@@ -109,7 +109,7 @@ class RoomSettings(BaseSettings):
     room: ClassVar[str]
 
     def __init__(self, **values: Any) -> None:
-        with refusing(type(self)):
+        with _explain_refusals(type(self)):
             super().__init__(**values)
 
     @classmethod
@@ -126,22 +126,22 @@ class RoomSettings(BaseSettings):
         return init_settings, env_settings, _SecretFiles(cls), _File(cls)
 
     @classmethod
-    def given(cls, **values: Any) -> Self:
+    def from_values(cls, **values: Any) -> Self:
         """From these values alone, whatever environment and files of this process say."""
-        with alone():
+        with without_environment():
             return cls(**values)
 
     @classmethod
     def effect_of(cls, name: str) -> Effect:
-        return Effect(extra(cls.model_fields[name], "effect"))
+        return Effect(metadata(cls.model_fields[name], "effect"))
 
     @classmethod
     def is_secret(cls, name: str) -> bool:
-        return bool(extra(cls.model_fields[name], "secret"))
+        return bool(metadata(cls.model_fields[name], "secret"))
 
     @classmethod
     def is_internal(cls, name: str) -> bool:
-        return bool(extra(cls.model_fields[name], "internal"))
+        return bool(metadata(cls.model_fields[name], "internal"))
 
     @classmethod
     def variable(cls, name: str) -> str:
@@ -162,25 +162,25 @@ class RoomSettings(BaseSettings):
             if cls.effect_of(name) in effects and not cls.is_secret(name)
         ]
 
-    def told(self, *effects: Effect) -> dict[str, Any]:
+    def json_values(self, *effects: Effect) -> dict[str, Any]:
         """The values of the fields with these effects as JSON, without secrets."""
         return self.model_dump(mode="json", include=set(self.names(*effects)))
 
-    def at_start(self) -> dict[str, Any]:
+    def values_at_start(self) -> dict[str, Any]:
         """What a process is started with: a change restarts it."""
-        return self.told(*(effect for effect in Effect if effect not in LIVE))
+        return self.json_values(*(effect for effect in Effect if effect not in LIVE_EFFECTS))
 
-    def live(self) -> dict[str, Any]:
+    def live_values(self) -> dict[str, Any]:
         """What a process takes while it runs."""
-        return self.told(*LIVE)
+        return self.json_values(*LIVE_EFFECTS)
 
-    def with_live(self, config: Mapping[str, Any]) -> Self:
+    def with_live_values(self, config: Mapping[str, Any]) -> Self:
         """These settings with other values of what may change while the process runs; raises BadSettings."""
-        known = {name: value for name, value in config.items() if name in self.names(*LIVE)}
-        return self.given(**(dict(self) | known))
+        known = {name: value for name, value in config.items() if name in self.names(*LIVE_EFFECTS)}
+        return self.from_values(**(dict(self) | known))
 
     @classmethod
-    def secret_now(cls, name: str) -> SecretStr:
+    def read_secret(cls, name: str) -> SecretStr:
         """A secret as it is now: it may have been changed since the process began. Empty where nobody has set it."""
         found = EnvSettingsSource(cls)().get(name) or _SecretFiles(cls)().get(name) or ""
         return SecretStr(str(found))
@@ -188,12 +188,12 @@ class RoomSettings(BaseSettings):
     @classmethod
     def origins(cls) -> dict[str, Origin]:
         """Where the value of each field comes from, in this process."""
-        file = settings_file()
+        file = settings_path()
         by_source = (
             (EnvSettingsSource(cls)(), lambda name: Origin("environment", cls.variable(name))),
             (
                 _SecretFiles(cls)(),
-                lambda name: Origin("secret", str(secrets_folder() / cls.variable(name))),
+                lambda name: Origin("secret", str(_secrets_folder() / cls.variable(name))),
             ),
             (_File(cls)(), lambda name: Origin("file", str(file))),
         )
@@ -204,9 +204,9 @@ class RoomSettings(BaseSettings):
         return found
 
 
-def read_all(readers: Iterable[Callable[[], T]]) -> list[T]:
+def read_all_settings(readers: Iterable[Callable[[], _T]]) -> list[_T]:
     """What each reader gives; raises BadSettings with the mistakes of all of them."""
-    found: list[T] = []
+    found: list[_T] = []
     lines: list[str] = []
     for reader in readers:
         try:
@@ -219,7 +219,7 @@ def read_all(readers: Iterable[Callable[[], T]]) -> list[T]:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def without_environment() -> Iterator[None]:
     """Within the block settings are made of what is given and of defaults."""
     token = _alone.set(True)
     try:
@@ -228,14 +228,14 @@ def alone() -> Iterator[None]:
         _alone.reset(token)
 
 
-def settings_file() -> Path:
+def settings_path() -> Path:
     """The settings file of this process: that of VIGIL_CONFIG, else vigil.yaml in the home. It need not exist."""
-    named = os.environ.get(FILE_VARIABLE)
+    named = os.environ.get(SETTINGS_FILE_VARIABLE)
     home = os.environ.get("VIGIL_HOME") or ".vigil"
-    return Path(named) if named else Path(home).expanduser() / FILE
+    return Path(named) if named else Path(home).expanduser() / SETTINGS_FILE
 
 
-def secrets_folder() -> Path:
+def _secrets_folder() -> Path:
     return Path(os.environ.get(SECRETS_VARIABLE) or "/nonexistent")
 
 
@@ -248,7 +248,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         cls: Any = self.settings_cls
         secrets = [name for name in cls.model_fields if cls.is_secret(name)]
-        files = {name: secrets_folder() / cls.variable(name) for name in secrets}
+        files = {name: _secrets_folder() / cls.variable(name) for name in secrets}
         return {name: file.read_text().strip() for name, file in files.items() if file.is_file()}
 
 
@@ -260,21 +260,21 @@ class _File(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         cls: Any = self.settings_cls
-        return from_keys(cls, read_file(settings_file()).get(cls.room, {}))
+        return fields_from_keys(cls, _read_settings_file(settings_path()).get(cls.room, {}))
 
 
-def from_keys(cls: type[RoomSettings], values: Mapping[str, Any]) -> dict[str, Any]:
+def fields_from_keys(cls: type[RoomSettings], values: Mapping[str, Any]) -> dict[str, Any]:
     """camelCase keys as field names. One that names no field is passed on with its room, to be refused: it may look like one."""
     names = {to_camel(name): name for name in cls.model_fields}
     return {names.get(key, f"{cls.room}.{key}"): value for key, value in values.items()}
 
 
-def read_file(file: Path) -> dict[str, dict[str, Any]]:
+def _read_settings_file(file: Path) -> dict[str, dict[str, Any]]:
     """The objects of a settings file by room; nothing where there is none. Raises BadSettings."""
-    named = os.environ.get(FILE_VARIABLE) is not None
+    named = os.environ.get(SETTINGS_FILE_VARIABLE) is not None
     if not file.is_file():
         if named:
-            raise BadSettings(f"{FILE_VARIABLE}: there is no file {file}")
+            raise BadSettings(f"{SETTINGS_FILE_VARIABLE}: there is no file {file}")
         return {}
     try:
         found = yaml.safe_load(file.read_text()) or {}
@@ -283,14 +283,14 @@ def read_file(file: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(found, dict) or any(
         not isinstance(one or {}, dict) for one in found.values()
     ):
-        raise BadSettings(f"{file}: it must have an object each for {', '.join(ROOMS)}")
-    if odd := [str(name) for name in found if name not in ROOMS]:
-        raise BadSettings(f"{file}: {', '.join(odd)}: the objects are {', '.join(ROOMS)}")
+        raise BadSettings(f"{file}: it must have an object each for {', '.join(ROOM_NAMES)}")
+    if odd := [str(name) for name in found if name not in ROOM_NAMES]:
+        raise BadSettings(f"{file}: {', '.join(odd)}: the objects are {', '.join(ROOM_NAMES)}")
     return {room: one or {} for room, one in found.items()}
 
 
 @contextmanager
-def refusing(cls: type[RoomSettings]) -> Iterator[None]:
+def _explain_refusals(cls: type[RoomSettings]) -> Iterator[None]:
     """What pydantic refuses in the block is BadSettings with all mistakes: name, value, what is allowed."""
     try:
         yield
