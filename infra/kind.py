@@ -54,7 +54,7 @@ class Prerequisite:
 class ShellStep:
     """One command of docs/deploy.md; `text` goes to its standard input. `done` says that it need not be run again."""
 
-    report_errors: Sequence[str]
+    command: Sequence[str]
     text: str | None = None
     done: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -67,7 +67,7 @@ def run_command(command: Sequence[str]) -> tuple[int, str]:
     """Exit code and output of a command that may be absent or hang."""
     try:
         done = subprocess.run(
-            report_errors, capture_output=True, text=True, check=False, timeout=20
+            command, capture_output=True, text=True, check=False, timeout=20
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return 1, str(error)
