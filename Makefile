@@ -66,7 +66,7 @@ fmt: dev ## format
 	@$(RUN)ruff format --quiet .
 
 bench: dev ## all benchmarks, as ratios
-	@$(RUN)vigil bench $(ARGS)
+	@$(RUN)python -m tests.bench $(ARGS)
 
 kind: dev ## the platform on a kind cluster, each step printed as the command that it is
 	@$(RUN)python -m infra.kind up

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import shutil
 import sys
@@ -31,43 +30,43 @@ COMMANDS = {
     "rollback": "train.cli",
     "recalibrate": "train.cli",
     "drift": "drift.cli",
-    "bench": "tests.bench.cli",
     "render": "infra.cli",
     "ship": "infra.ship",
     "doctor": "infra.cli",
 }
 
 
-def _there(name: str) -> bool:
-    """An installed wheel has no benchmarks: they are beside the tests."""
-    return importlib.util.find_spec(COMMANDS[name].partition(".")[0]) is not None
-
-
-class _Rooms(click.Group):
+class _RoomCommands(click.Group):
     """Imports a room when one of its commands is called: `vigil --help` should not wait for Ray."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in COMMANDS if _there(name)]
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS or not _there(cmd_name):
+        module = COMMANDS.get(cmd_name)
+        if module is None:
             return None
-        return getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        return getattr(importlib.import_module(module), cmd_name)
 
 
-@click.command(cls=_Rooms)
+@click.command(cls=_RoomCommands)
 def main() -> None:
     """Vigil: real-time anomaly detection on Ray."""
-    _below_an_init()
+    below_init = command_below_init(os.getpid(), shutil.which("dumb-init"))
+    if below_init is not None:
+        os.execv(below_init[0], below_init)  # noqa: S606
     with suppress(PlatformError):  # a command that must write to the home says so itself
         use_ray_token(HomeSettings().open())
 
 
-def _below_an_init() -> None:
-    """As process 1 of a container run below an init, where there is one: it reaps orphans."""
-    init = shutil.which("dumb-init")
-    if os.getpid() == 1 and init is not None:
-        os.execv(init, [init, "--single-child", "--", *sys.orig_argv])  # noqa: S606
+def command_below_init(pid: int, init: str | None) -> list[str] | None:
+    """Command line of this process below the program `init`, which reaps orphans.
+
+    Only process 1 of a container needs one; None for any other process, and where there is no init.
+    """
+    if pid != 1 or init is None:
+        return None
+    return [init, "--single-child", "--", *sys.orig_argv]
 
 
 if __name__ == "__main__":

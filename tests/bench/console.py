@@ -1,4 +1,4 @@
-"""`vigil bench console`: predictions a second with no console open, with one and metrics scraped, with a thousand, in turn.
+"""`make bench ARGS=console`: predictions a second with no console open, with one and metrics scraped, with a thousand, in turn.
 
 And the CPU that one takes. Both vary by more than the console costs; so what it and counting take is measured alone as well:
 the CPU of a platform that nobody asks for predictions, with one console open and without, and of the counters of one answer.

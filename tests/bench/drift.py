@@ -1,4 +1,4 @@
-"""`vigil bench drift`: false episodes and power of the drift rule, beside naive rules, on generated and on real data."""
+"""`make bench ARGS=drift`: false episodes and power of the drift rule, beside naive rules, on generated and on real data."""
 
 from __future__ import annotations
 

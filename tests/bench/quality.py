@@ -1,4 +1,4 @@
-"""`vigil bench quality`: a distributed fit beside a plain one on all rows, and features over time beside the rows alone."""
+"""`make bench ARGS=quality`: a distributed fit beside a plain one on all rows, and features over time beside the rows alone."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ def write(found: dict[str, list[dict[str, Any]]]) -> None:
 
 PAGE = """# Quality
 
-Measured by `vigil bench quality --write-docs`, which writes this page. {date}; {versions}.
+Measured by `make bench ARGS="quality --write-docs"`, which writes this page. {date}; {versions}.
 Forests of 100 trees of 256 rows, {seeds} seeds each: a figure is their mean, after ± their standard deviation.
 
 {ratios}

@@ -1,4 +1,4 @@
-"""`vigil bench reasons`: how often the features named as reasons are among those that labelled the anomaly."""
+"""`make bench ARGS=reasons`: how often the features named as reasons are among those that labelled the anomaly."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import psutil
 DOCS = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
 PREFACE = """# Benchmarks
 
-Measured by `vigil bench NAME --write-docs`, which writes this page; each section is one run on one machine. What is compared
+Measured by `make bench ARGS="NAME --write-docs"`, which writes this page; each section is one run on one machine. What is compared
 ran side by side in that run, so the ratios mean more than the figures: those are the machine's.
 """
 
@@ -102,7 +102,8 @@ def measured(name: str) -> str:
     """The line that begins a section: by which command, when, on what, of which versions."""
     where = machine()
     return (
-        f"`vigil bench {name} --write-docs`, {where['date']}, {where['cpu']}, {where['cores']} cores, "
+        f'`make bench ARGS="{name} --write-docs"`, {where["date"]}, {where["cpu"]}, '
+        f"{where['cores']} cores, "
         f"{where['memory_gb']} GB; {where['versions']}."
     )
 

@@ -1,4 +1,4 @@
-"""`vigil bench score`: CompiledForest.score beside scikit-learn, ONNX Runtime and treelite, and two threads beside one."""
+"""`make bench ARGS=score`: CompiledForest.score beside scikit-learn, ONNX Runtime and treelite, and two threads beside one."""
 
 from __future__ import annotations
 

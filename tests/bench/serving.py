@@ -1,4 +1,4 @@
-"""`vigil bench serving`: Vigil over HTTP beside the do-nothing handler and other servers, in one run, with one forest."""
+"""`make bench ARGS=serving`: Vigil over HTTP beside the do-nothing handler and other servers, in one run, with one forest."""
 
 from __future__ import annotations
 
@@ -340,7 +340,7 @@ def _v2_binary(rows: Rows) -> bytes:
 def page(found: Found) -> str:
     """The section of docs/benchmarks.md."""
     where, replica = machine(), {key: f"{value:.1f}" for key, value in found.replica.items()}
-    return f"""`vigil bench serving --write-docs`, {where["date"]}, {where["cpu"]}, {where["cores"]} cores,
+    return f"""`make bench ARGS="serving --write-docs"`, {where["date"]}, {where["cpu"]}, {where["cores"]} cores,
 {where["memory_gb"]} GB; {where["system"]}, Python {where["python"]}; {where["versions"]}.
 
 {markdown([ratio.row() for ratio in ratios(found)])}

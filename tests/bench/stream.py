@@ -1,4 +1,4 @@
-"""`vigil bench stream`: how fast the consumer reads a file log through a running platform, and what 20 SIGKILLs do to it."""
+"""`make bench ARGS=stream`: how fast the consumer reads a file log through a running platform, and what 20 SIGKILLs do to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vigil bench swap`: what swaps and the shadow cost the slowest requests, in HAProxy and in default proxy mode."""
+"""`make bench ARGS=swap`: what swaps and the shadow cost the slowest requests, in HAProxy and in default proxy mode."""
 
 from __future__ import annotations
 

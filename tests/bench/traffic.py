@@ -1,4 +1,4 @@
-"""`vigil bench load`: an open loop of so many requests a second against a running platform, and what it did."""
+"""`make bench ARGS=load`: an open loop of so many requests a second against a running platform, and what it did."""
 
 from __future__ import annotations
 

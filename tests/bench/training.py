@@ -1,4 +1,4 @@
-"""`vigil bench training`: memory and time of `vigil train` on generated Parquet, for a million rows and for many more."""
+"""`make bench ARGS=training`: memory and time of `vigil train` on generated Parquet, for a million rows and for many more."""
 
 from __future__ import annotations
 

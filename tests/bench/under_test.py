@@ -1,4 +1,4 @@
-"""The platform that `vigil bench serving` starts: Vigil, the do-nothing handler beside it, and what its replicas cost."""
+"""The platform that `make bench ARGS=serving` starts: Vigil, the do-nothing handler beside it, and what its replicas cost."""
 
 from __future__ import annotations
 

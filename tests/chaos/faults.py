@@ -1,4 +1,4 @@
-"""`vigil bench faults`: one platform under a steady open loop of requests, one fault after the other, and what it costs.
+"""`make bench ARGS=faults`: one platform under a steady open loop of requests, one fault after the other, and what it costs.
 
 Each experiment says beforehand what must hold. Traffic goes to this machine only, and every experiment ends by itself.
 """
@@ -432,7 +432,7 @@ def page(rows: list[dict[str, Any]], seconds: float) -> str:
     held = "\n".join(f"- **{e.name}**: {e.holds}" for e in EXPERIMENTS)
     return f"""# Reliability
 
-`vigil bench faults --seconds {seconds:g} --write-docs`, {where["date"]}, {where["cpu"]}, {where["cores"]} cores: one platform
+`make bench ARGS="faults --seconds {seconds:g} --write-docs"`, {where["date"]}, {where["cpu"]}, {where["cores"]} cores: one platform
 with two replicas on this machine, an open loop of {RATE:g} requests a second over {CONNECTIONS} connections, one fault after
 the other.
 {met["yes"]} of {sum(met.values())} bounds are met.
@@ -445,6 +445,6 @@ What was seen:
 
 {markdown(rows)}
 
-A clock that jumps is tried in the governor's property tests only, not on a running platform. Streams: `vigil bench stream`.
-Memory, descriptors and threads over time: `vigil bench soak`.
+A clock that jumps is tried in the governor's property tests only, not on a running platform. Streams: `make bench ARGS=stream`.
+Memory, descriptors and threads over time: `make bench ARGS=soak`.
 """

@@ -1,4 +1,4 @@
-"""`vigil bench soak`: mixed load with swaps and faults for a long time; nothing that a process holds may trend upward."""
+"""`make bench ARGS=soak`: mixed load with swaps and faults for a long time; nothing that a process holds may trend upward."""
 
 from __future__ import annotations
 

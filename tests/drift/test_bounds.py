@@ -1,4 +1,4 @@
-"""A reduced, seeded form of the table that `vigil bench drift` measures: counts, not times."""
+"""A reduced, seeded form of the table that `make bench ARGS=drift` measures: counts, not times."""
 
 from __future__ import annotations
 

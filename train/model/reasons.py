@@ -16,7 +16,7 @@ def weigh_reasons(gains: Floats, z: Floats) -> Floats:
     """How much each feature counts as a reason: its path gain times its robust z, by size.
 
     The gain says what the model went by, but it is coarse: chance splits on ordinary features come first in some rows. z
-    alone misleads on heavy tails and where the model does not use the feature (`vigil bench reasons`).
+    alone misleads on heavy tails and where the model does not use the feature (`make bench ARGS=reasons`).
     """
     return np.maximum(gains, 0) * np.abs(z)
 

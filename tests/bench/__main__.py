@@ -1,4 +1,4 @@
-"""`vigil bench`: measurements side by side in one run, told as ratios. No part of the tests."""
+"""`make bench`: measurements side by side in one run, as ratios. They are no tests."""
 
 from __future__ import annotations
 
@@ -212,3 +212,7 @@ def _tables(as_json: bool, *tables: list[dict[str, Any]]) -> None:
     """For people; who asked for JSON gets that alone."""
     for rows in () if as_json else tables:
         print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+
+
+if __name__ == "__main__":
+    bench()
