@@ -21,7 +21,7 @@ from serve.model.reporting import CountedMetrics, MonitorClient
 from serve.settings import ServeSettings
 from serve.stream.cli import build_consumer
 from serve.stream.consumer import Consumer
-from serve.stream.scorer import Busy, Refused, Scored
+from serve.stream.scorer import Busy, Refused, ScoredRows
 from vigil.arrays import Floats
 from vigil.errors import VigilError
 from vigil.home import Home
@@ -43,9 +43,9 @@ class HandleScorer:
     def names(self) -> tuple[str, ...]:
         return tuple(self._ask("features"))
 
-    def score(self, X: Floats) -> Scored:
+    def score(self, X: Floats) -> ScoredRows:
         scores, predictions, version = self._ask("score_rows", X)
-        return Scored(scores, predictions, version)
+        return ScoredRows(scores, predictions, version)
 
     def _ask(self, method: str, *args: Any) -> Any:
         try:

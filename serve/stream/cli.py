@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import click
 
-from serve.metrics import StreamMetrics
 from serve.settings import ServeSettings
 from serve.stream.consumer import Consumer
 from serve.stream.file_log import DeadLetters, FileLog, FileSink
@@ -73,7 +72,7 @@ def _store(where: str) -> Folder | Bucket:
     return Bucket(aws("s3"), parts.netloc, parts.path)
 
 
-def leases_of(name: str | None, source: str, sinks: list[str], home: Home) -> ShardLeases:
+def leases_of(name: str | None, source: str, sinks: list[str], *, home: Home) -> ShardLeases:
     """`file:DIR`, `dynamodb:TABLE`, or where None is given a folder beside the output: the two belong together."""
     kind, _, rest = (name or "").partition(":")
     if kind == "dynamodb" and rest:
@@ -93,6 +92,7 @@ def build_consumer(
     source: str,
     sinks: list[str],
     dead_letters: str,
+    *,
     leases: str | None,
     scorer: Scorer,
     home: Home,
@@ -104,10 +104,15 @@ def build_consumer(
         raise StreamError(f"dead letters {dead_letters!r}: it must be file:DIR")
     if len({sink.partition(":")[0] for sink in sinks}) < len(sinks):
         raise StreamError("two sinks of one kind: name each kind once")
-    made = [sink_of(sink) for sink in sinks]
-    held = leases_of(leases, source, sinks, home)
+    open_sinks = [sink_of(sink) for sink in sinks]
+    shard_leases = leases_of(leases, source, sinks, home=home)
     return Consumer(
-        source_of(source), scorer, made, DeadLetters(Path(folder)), held, settings, StreamMetrics()
+        source_of(source),
+        scorer,
+        open_sinks,
+        dead_letters=DeadLetters(Path(folder)),
+        leases=shard_leases,
+        settings=settings,
     )
 
 
@@ -148,7 +153,15 @@ def consume(
     target = _service(home, port, service)
     settings = ServeSettings()
     scorer = HttpScorer(target.url, target.headers, settings.model_name)
-    consumer = build_consumer(source, list(sinks), dead_letters, leases, scorer, home, settings)
+    consumer = build_consumer(
+        source,
+        list(sinks),
+        dead_letters,
+        leases=leases,
+        scorer=scorer,
+        home=home,
+        settings=settings,
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: consumer.stop())
     if metrics_port is not None:

@@ -14,7 +14,7 @@ from serve.stream.records import (
     MAX_RECORD_BYTES,
     DeadLetter,
     Id,
-    Raw,
+    RawRecord,
     RecentIds,
     RecordBatch,
     Result,
@@ -42,7 +42,7 @@ class FileLog:
             p.name for p in self._folder.iterdir() if p.is_file() and not p.name.startswith(".")
         )
 
-    def read(self, shard: str, position: str | None, most: int) -> RecordBatch:
+    def read(self, shard: str, position: str | None, max_records: int) -> RecordBatch:
         start = int(position or 0)
         with (self._folder / shard).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -54,9 +54,9 @@ class FileLog:
             if len(data) == READ_BYTES and b"\n" not in data:
                 return _overlong(file, start, size, data)
         records, at = [], 0
-        while len(records) < most and (end := data.find(b"\n", at)) >= 0:
+        while len(records) < max_records and (end := data.find(b"\n", at)) >= 0:
             if line := data[at:end].strip():
-                records.append(Raw(str(start + at), line))
+                records.append(RawRecord(str(start + at), line))
             at = end + 1
         return RecordBatch(records, str(start + at), float(size - start - at))
 
@@ -67,7 +67,7 @@ def _overlong(file: IO[bytes], start: int, size: int, data: bytes) -> RecordBatc
     while block := file.read(READ_BYTES):
         if (end := block.find(b"\n")) >= 0:
             after = at + end + 1
-            return RecordBatch([Raw(str(start), data)], str(after), float(size - after))
+            return RecordBatch([RawRecord(str(start), data)], str(after), float(size - after))
         at += len(block)
     return RecordBatch([], str(start), float(size - start))
 

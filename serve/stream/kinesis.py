@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from serve.stream.records import Id, Raw, RecordBatch, Result, StreamError
-from serve.stream.scorer import Busy, Patience
+from serve.stream.records import Id, RawRecord, RecordBatch, Result, StreamError
+from serve.stream.scorer import Backoff, Busy
 
 READ_PAUSE_S = 0.25  # a shard allows five reads a second
 PUT_RECORDS, PUT_BYTES = 500, 4 * 2**20  # of one PutRecords call; Kinesis takes 5 MiB
@@ -73,7 +73,7 @@ class KinesisSource:
             )
         ]
 
-    def read(self, shard: str, position: str | None, most: int) -> RecordBatch:
+    def read(self, shard: str, position: str | None, max_records: int) -> RecordBatch:
         at = position or ""
         if (
             time.monotonic() < self._rest.get(shard, 0.0)
@@ -83,12 +83,14 @@ class KinesisSource:
         with translated(self._stream):
             iterator = self._iterator(shard, at)
             try:
-                got = self._client.get_records(ShardIterator=iterator, Limit=min(most, 10_000))
+                got = self._client.get_records(
+                    ShardIterator=iterator, Limit=min(max_records, 10_000)
+                )
             except BaseException:
                 self._iterators.pop(shard, None)
                 raise
         records = [
-            Raw(record["SequenceNumber"], record["Data"].strip()) for record in got["Records"]
+            RawRecord(record["SequenceNumber"], record["Data"].strip()) for record in got["Records"]
         ]
         after, following = (records[-1].position if records else at), got.get("NextShardIterator")
         if following:
@@ -182,7 +184,7 @@ def put_records(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> N
 
 
 def _put_all(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None:
-    patience, left = Patience(), [{"PartitionKey": key, "Data": data} for key, data in entries]
+    backoff, left = Backoff(), [{"PartitionKey": key, "Data": data} for key, data in entries]
     for _ in range(MAX_PUT_ATTEMPTS):
         with translated(stream):
             answer = client.put_records(StreamName=stream, Records=left)
@@ -193,5 +195,5 @@ def _put_all(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None
             for entry, told in zip(left, answer["Records"], strict=True)
             if told.get("ErrorCode")
         ]
-        patience.pause()
+        backoff.pause()
     raise Busy(f"{stream} refuses {len(left)} records again and again: it needs more shards")

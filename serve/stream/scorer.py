@@ -18,11 +18,15 @@ from vigil.arrays import Floats
 from vigil.errors import VigilError
 
 _LENGTH_HEADER = "inference-header-content-length"
-FIRST_WAIT_S, MOST_WAIT_S = 0.05, 10.0
+MIN_BACKOFF_S = 0.05
+MAX_BACKOFF_S = 10.0
+MAX_RETRY_AFTER_S = 60.0
+_TRANSIENT = {408, 425, 429}  # and every 5xx
+_REFUSED = {400, 413, 422}
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredRows:
     """Scores [n] and labels [n] of a batch, and the version that gave them."""
 
     scores: Floats
@@ -31,7 +35,8 @@ class Scored:
 
 
 class Busy(VigilError):
-    """The service is overloaded or away: the same batch again after `retry_after` seconds (None: it did not say)."""
+    """The service is overloaded or away: the same batch again after `retry_after` seconds
+    (None: it did not say)."""
 
     status = 503
 
@@ -53,7 +58,7 @@ class Scorer(Protocol):
         """The features of the model, in order."""
         ...
 
-    def score(self, X: Floats) -> Scored:
+    def score(self, X: Floats) -> ScoredRows:
         """Score rows [n, d]."""
         ...
 
@@ -72,14 +77,17 @@ class HttpScorer:
         model: str = "vigil",
         timeout_s: float = 60.0,
     ) -> None:
-        self._parts, self._headers, self._timeout_s = urlsplit(url), headers or {}, timeout_s
+        self._url = urlsplit(url)
+        self._headers = headers or {}
+        self._timeout_s = timeout_s
         self._path = f"/v2/models/{model}/infer"
         self._connection: http.client.HTTPConnection | None = None
 
     def names(self) -> tuple[str, ...]:
-        return tuple(msgspec.json.decode(self._ask("GET", "/readyz", b"", {})[0])["features"])
+        body, _ = self._ask("GET", "/readyz", b"", headers={})
+        return tuple(msgspec.json.decode(body)["features"])
 
-    def score(self, X: Floats) -> Scored:
+    def score(self, X: Floats) -> ScoredRows:
         data = X.astype("<f8").tobytes()
         tensor = {
             "name": "features",
@@ -89,48 +97,51 @@ class HttpScorer:
         }
         head = msgspec.json.encode({"inputs": [tensor], "parameters": {"binary_data_output": True}})
         headers = {"content-type": "application/octet-stream", _LENGTH_HEADER: str(len(head))}
-        body, length = self._ask("POST", self._path, head + data, headers)
-        if length is None:
+        body, json_length = self._ask("POST", self._path, head + data, headers=headers)
+        if json_length is None:
             raise VigilError(f"{self._path} did not answer in binary: is this Vigil's service?")
-        about, n = msgspec.json.decode(body[:length]), len(X)
-        scores, labels = (
-            np.frombuffer(body, "<f8", n, length),
-            np.frombuffer(body, "<i8", n, length + 8 * n),
-        )
-        return Scored(scores, labels, about["model_version"])
+        rows = len(X)
+        metadata = msgspec.json.decode(body[:json_length])
+        scores = np.frombuffer(body, "<f8", rows, offset=json_length)
+        labels = np.frombuffer(body, "<i8", rows, offset=json_length + 8 * rows)
+        return ScoredRows(scores, labels, metadata["model_version"])
 
     def _ask(
-        self, method: str, path: str, body: bytes, headers: dict[str, str]
+        self, method: str, path: str, body: bytes, *, headers: dict[str, str]
     ) -> tuple[bytes, int | None]:
+        """The body of the answer, and how much of it is JSON where it is binary."""
         try:
-            if self._connection is None:
-                kind = (
-                    http.client.HTTPSConnection
-                    if self._parts.scheme == "https"
-                    else http.client.HTTPConnection
-                )
-                self._connection = kind(self._parts.netloc, timeout=self._timeout_s)
-            self._connection.request(method, path, body, {**self._headers, **headers})
-            answer = self._connection.getresponse()
-            text, status = answer.read(), answer.status
+            connection = self._connected()
+            connection.request(method, path, body, headers={**self._headers, **headers})
+            response = connection.getresponse()
+            text = response.read()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise Busy(
-                f"the service at {self._parts.netloc} does not answer: {error or type(error).__name__}"
-            ) from error
-        if status == 200:
-            length = answer.getheader(_LENGTH_HEADER)
-            return text, int(length) if length else None
-        told = f"{path} answered {status}: {text[:500].decode(errors='replace')}"
-        if status in (408, 425, 429) or status >= 500:
-            if answer.will_close:
+            reason = error or type(error).__name__
+            raise Busy(f"the service at {self._url.netloc} does not answer: {reason}") from error
+        if response.status == 200:
+            json_length = response.getheader(_LENGTH_HEADER)
+            return text, int(json_length) if json_length else None
+        raise self._failure(path, response, text)
+
+    def _connected(self) -> http.client.HTTPConnection:
+        if self._connection is None:
+            is_secure = self._url.scheme == "https"
+            kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
+            self._connection = kind(self._url.netloc, timeout=self._timeout_s)
+        return self._connection
+
+    def _failure(self, path: str, response: http.client.HTTPResponse, text: bytes) -> VigilError:
+        status = response.status
+        message = f"{path} answered {status}: {text[:500].decode(errors='replace')}"
+        if status in _TRANSIENT or status >= 500:
+            if response.will_close:
                 self.close()
-            raise Busy(told, _seconds(answer.getheader("retry-after")))
-        if status in (400, 413, 422):
-            raise Refused(told)
-        raise VigilError(
-            f"{told}. Show a key with --api-key, or name the model with VIGIL_SERVE_MODEL_NAME"
-        )
+            return Busy(message, _seconds(response.getheader("retry-after")))
+        if status in _REFUSED:
+            return Refused(message)
+        hint = "Show a key with --api-key, or name the model with VIGIL_SERVE_MODEL_NAME"
+        return VigilError(f"{message}. {hint}")
 
     def close(self) -> None:
         if self._connection is not None:
@@ -145,21 +156,22 @@ def _seconds(value: str | None) -> float | None:
         return None
 
 
-class Patience:
-    """How long to wait before the next try: what the service asked for, else doubling; both with jitter."""
+class Backoff:
+    """How long to wait before the next try: what the service asked for, else doubling; both with
+    jitter."""
 
     def __init__(self, wait: Callable[[float], Any] = time.sleep) -> None:
-        self._wait, self._next = wait, FIRST_WAIT_S
+        self._wait = wait
+        self._next_s = MIN_BACKOFF_S
 
     def pause(self, retry_after: float | None = None) -> None:
-        seconds = self._next if retry_after is None else min(retry_after, 60.0)
-        self._next = min(self._next * 2, MOST_WAIT_S)
-        # Of a full queue's clients each comes back at another time; never before it was asked to.
-        self._wait(
-            seconds * random.uniform(0.5, 1.0)
-            if retry_after is None
-            else seconds * random.uniform(1.0, 1.5)
-        )
+        """Wait. Of a full queue's clients each comes back at another time, and never before it
+        was asked to."""
+        seconds = self._next_s * random.uniform(0.5, 1.0)
+        if retry_after is not None:
+            seconds = min(retry_after, MAX_RETRY_AFTER_S) * random.uniform(1.0, 1.5)
+        self._next_s = min(self._next_s * 2, MAX_BACKOFF_S)
+        self._wait(seconds)
 
     def reset(self) -> None:
-        self._next = FIRST_WAIT_S
+        self._next_s = MIN_BACKOFF_S

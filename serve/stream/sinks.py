@@ -18,7 +18,7 @@ import msgspec
 
 from serve.stream.kinesis import translated
 from serve.stream.records import Id, Result, ShardLeaseLost, StreamError
-from serve.stream.scorer import Patience
+from serve.stream.scorer import Backoff
 
 RECENT_OBJECTS = 20  # whose ids are read when a shard is taken up
 FORBIDDEN = {"PreconditionFailed", "ConditionalRequestConflict"}
@@ -189,7 +189,7 @@ class Webhook:
 
     def _deliver(self, result: Result) -> str | None:
         """None when it was taken, else why not."""
-        patience, why = Patience(self._wait), ""
+        backoff, why = Backoff(self._wait), ""
         for n in range(self._tries):
             status, why = self._post(msgspec.json.encode(result), str(result.id))
             if 200 <= status < 300:
@@ -197,7 +197,7 @@ class Webhook:
             if 400 <= status < 500 and status not in (408, 425, 429):
                 return why
             if n + 1 < self._tries:
-                patience.pause()
+                backoff.pause()
         return f"{why}, {self._tries} times"
 
     def _post(self, body: bytes, delivery: str) -> tuple[int, str]:

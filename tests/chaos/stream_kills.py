@@ -96,14 +96,16 @@ def _lines(folder: Path) -> list[str]:
 
 
 def _consume(folder: Path, url: str) -> None:
-    names = [
-        f"{kind}:{folder / name}"
-        for kind, name in (("file", "in"), ("file", "out"), ("file", "dead"))
-    ]
-    settings = ServeSettings.from_values(stream_batch=40, stream_checkpoint_s=0.05)
-    build_consumer(
-        names[0], [names[1]], names[2], None, HttpScorer(url), Home(folder), settings
-    ).run(until_end=True)
+    consumer = build_consumer(
+        f"file:{folder / 'in'}",
+        [f"file:{folder / 'out'}"],
+        f"file:{folder / 'dead'}",
+        leases=None,
+        scorer=HttpScorer(url),
+        home=Home(folder),
+        settings=ServeSettings.from_values(stream_batch=40, stream_checkpoint_s=0.05),
+    )
+    consumer.run(until_end=True)
 
 
 def _written(folder: Path) -> int:

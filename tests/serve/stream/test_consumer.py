@@ -16,13 +16,19 @@ from hypothesis import strategies as st
 
 from serve.model.context import EntityHistory
 from serve.settings import ServeSettings
-from serve.stream import scorer as scorers
 from serve.stream.cli import build_consumer, source_of
 from serve.stream.consumer import Consumer
 from serve.stream.file_log import DeadLetters, FileLog, FileSink, LogWriter
 from serve.stream.leases import FileLeases
-from serve.stream.records import MAX_RECORD_BYTES, Raw, RecentIds, StreamError, decode, readable_id
-from serve.stream.scorer import HttpScorer, Refused, Scored
+from serve.stream.records import (
+    MAX_RECORD_BYTES,
+    RawRecord,
+    RecentIds,
+    StreamError,
+    decode,
+    readable_id,
+)
+from serve.stream.scorer import MIN_BACKOFF_S, HttpScorer, Refused, ScoredRows, Scorer
 from tests.scoring import ScoringServer, scoring, small_model
 from vigil.home import Home
 
@@ -60,16 +66,26 @@ def consumer(folder: Path, url: str, batch: int = 100, **more: Any) -> Consumer:
     settings = ServeSettings.from_values(
         stream_batch=batch, stream_idle_s=0.01, stream_share_s=0.01, **more
     )
-    into = [f"file:{folder / 'out'}"]
     return build_consumer(
         f"file:{folder / 'in'}",
-        into,
+        [f"file:{folder / 'out'}"],
         f"file:{folder / 'dead'}",
-        None,
-        HttpScorer(url),
-        Home(folder),
-        settings,
+        leases=None,
+        scorer=HttpScorer(url),
+        home=Home(folder),
+        settings=settings,
     )
+
+
+def own_consumer(folder: Path, scorer: Scorer, **arguments: Any) -> Consumer:
+    """A consumer that is put together by hand, with leases of its own."""
+    defaults = {
+        "dead_letters": DeadLetters(folder / "dead"),
+        "leases": FileLeases(folder / "leases"),
+        "settings": ServeSettings.from_values(),
+    }
+    sinks = arguments.pop("sinks", None) or [FileSink(folder / "out")]
+    return Consumer(FileLog(folder / "in"), scorer, sinks, **defaults | arguments)
 
 
 def test_each_record_becomes_one_result_in_order(tmp_path: Path, served: ScoringServer) -> None:
@@ -214,38 +230,34 @@ def test_a_busy_service_is_waited_for(
     served: ScoringServer,
     status: int,
     after: str | None,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     waits: list[float] = []
     write(tmp_path, rows(10))
-    work = consumer(tmp_path, served.url)
-    monkeypatch.setattr(work, "_wait", waits.append)
+    work = own_consumer(tmp_path, HttpScorer(served.url), wait=waits.append)
     served.refusals.extend([(status, after)] * 3)
     assert work.run(until_end=True)["scored"] == 10
     assert len(waits) == 3
     if after:
         assert all(0.2 <= wait <= 0.3 for wait in waits)
     else:
-        assert all(0.5 <= wait / (scorers.FIRST_WAIT_S * 2**k) <= 1 for k, wait in enumerate(waits))
-    assert work.metrics.busy._value.get() == 3
+        assert all(0.5 <= wait / (MIN_BACKOFF_S * 2**k) <= 1 for k, wait in enumerate(waits))
+    assert work.metrics.registry.get_sample_value("vigil_stream_busy_total") == 3
 
 
 class Picky:
     """Refuses every batch that has a negative first value, as a service with stricter rules would."""
 
     def __init__(self) -> None:
-        self.known: tuple[str, ...] = NAMES[
-            ::-1
-        ]  # changes once, as after a swap to a model with another order
+        # Changes once, as after a swap to a model with another order.
+        self._orders = [NAMES[::-1], NAMES]
 
     def names(self) -> tuple[str, ...]:
-        known, self.known = self.known, NAMES
-        return known
+        return self._orders.pop(0) if len(self._orders) > 1 else NAMES
 
-    def score(self, X: np.ndarray[Any, Any]) -> Scored:
+    def score(self, X: np.ndarray[Any, Any]) -> ScoredRows:
         if (X[:, 0] < 0).any():
             raise Refused("no negatives")
-        return Scored(X[:, 0].copy(), np.ones(len(X), np.int64), "1")
+        return ScoredRows(X[:, 0].copy(), np.ones(len(X), np.int64), "1")
 
     def close(self) -> None:
         pass
@@ -257,37 +269,39 @@ def test_a_refused_batch_is_halved_until_the_bad_records_stand_alone(tmp_path: P
         for i in range(100)
     ]
     write(tmp_path, records)
-    done = Consumer(
-        FileLog(tmp_path / "in"),
-        Picky(),
-        [FileSink(tmp_path / "out")],
-        DeadLetters(tmp_path / "dead"),
-        FileLeases(tmp_path / "leases"),
-        ServeSettings.from_values(),
-    ).run(until_end=True)
+    done = own_consumer(tmp_path, Picky()).run(until_end=True)
     assert done == {"scored": 98, "duplicate": 0, "dead": 2}
     assert [letter["id"] for letter in read(tmp_path / "dead")] == [17, 63]
     assert all(r["anomaly_score"] == r["id"] for r in read(tmp_path / "out"))
 
 
+class FullDisk(LogWriter):
+    """A writer whose second and third append find no space for all of it."""
+
+    appends = 0
+
+    def append(self, shard: str, lines: bytes) -> None:
+        self.appends += 1
+        if self.appends in (2, 3):
+            super().append(shard, lines[: len(lines) // 2])  # a part fits
+            raise OSError(28, "No space left on device")
+        super().append(shard, lines)
+
+
 def test_a_full_disk_stops_the_shard_until_there_is_space(
-    tmp_path: Path, served: ScoringServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, served: ScoringServer
 ) -> None:
     write(tmp_path, rows(100))
-    append, calls = LogWriter.append, Counter[str]()
-
-    def full(self: LogWriter, shard: str, lines: bytes) -> None:
-        calls["n"] += 1
-        if lines and calls["n"] in (2, 3):
-            append(self, shard, lines[: len(lines) // 2])  # a part fits
-            raise OSError(28, "No space left on device")
-        append(self, shard, lines)
-
-    monkeypatch.setattr(LogWriter, "append", full)
-    work = consumer(tmp_path, served.url, batch=20)
+    sink = FileSink(tmp_path / "out")
+    sink.writer = FullDisk(tmp_path / "out")
+    settings = ServeSettings.from_values(stream_batch=20)
+    work = own_consumer(tmp_path, HttpScorer(served.url), sinks=[sink], settings=settings)
     work.run(until_end=True)
     assert [r["id"] for r in read(tmp_path / "out")] == [f"r{i}" for i in range(100)]
-    assert work.metrics.failures.labels("OSError")._value.get() == 2
+    failures = work.metrics.registry.get_sample_value(
+        "vigil_stream_failures_total", {"error": "OSError"}
+    )
+    assert failures == 2
 
 
 def test_consumers_share_the_shards(tmp_path: Path) -> None:
@@ -309,13 +323,13 @@ def test_a_consumer_gives_up_shards_that_are_more_than_its_part(
     for k in range(4):
         write(tmp_path, rows(10, first=10 * k), str(k))
     work = consumer(tmp_path, served.url)
-    work._share()
-    assert len(work._shards) == 4
+    work.share_shards()
+    assert len(work.shards) == 4
     other = consumer(tmp_path, served.url)
-    work._share()
-    other._share()
-    assert (len(work._shards), len(other._shards)) == (2, 2)
-    assert not work._shards.keys() & other._shards.keys()
+    work.share_shards()
+    other.share_shards()
+    assert (len(work.shards), len(other.shards)) == (2, 2)
+    assert not work.shards.keys() & other.shards.keys()
     for each in (work, other):
         each.run(until_end=True)
     assert len({r["id"] for r in read(tmp_path / "out")}) == len(read(tmp_path / "out")) == 40
@@ -328,15 +342,13 @@ def test_history_is_that_of_the_entity_and_survives_a_restart(
         return row - past[-1] if len(past) else row
 
     def run() -> None:
-        Consumer(
-            FileLog(tmp_path / "in"),
+        work = own_consumer(
+            tmp_path,
             Picky(),
-            [FileSink(tmp_path / "out")],
-            DeadLetters(tmp_path / "dead"),
-            FileLeases(tmp_path / "leases"),
-            ServeSettings.from_values(stream_batch=7),
+            settings=ServeSettings.from_values(stream_batch=7),
             history=lambda: EntityHistory(since_last, 2),
-        ).run(until_end=True)
+        )
+        work.run(until_end=True)
 
     records = [
         {"id": i, "entity": f"e{i % 3}", "features": dict.fromkeys(NAMES, i * i)} for i in range(60)
@@ -353,8 +365,8 @@ def test_history_is_that_of_the_entity_and_survives_a_restart(
 def test_metrics_tell_lag_and_outcomes(tmp_path: Path, served: ScoringServer) -> None:
     write(tmp_path, [*rows(5), "poison"])
     work = consumer(tmp_path, served.url, batch=2)
-    work._share()
-    work._turn(work._shards["0.jsonl"])
+    work.share_shards()
+    work.take_turn(work.shards["0.jsonl"])
     sample = work.metrics.registry.get_sample_value
     first_two = sum(len(json.dumps(r)) + 1 for r in rows(5)[:2])
     assert (
@@ -374,11 +386,26 @@ def test_a_source_must_be_named_in_a_known_way(name: str) -> None:
         source_of(name)
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_are_sorted_without_an_error(data: bytes) -> None:
-    good, dead = decode([Raw("0", data)], NAMES, "s")
-    assert len(good.ids) + len(dead) == 1
-    assert dead or good.X.shape == (1, 4)
+VALID = json.dumps({"id": "r1", "entity": "e1", "features": [1.5, -2.0, 3e5, 4.25]}).encode()
+
+
+@st.composite
+def damaged_records(draw: st.DrawFn) -> bytes:
+    """A valid record in which some pieces are cut out, doubled or replaced."""
+    data = VALID
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(data)))
+        end = draw(st.integers(start, min(start + 12, len(data))))
+        piece = draw(st.sampled_from([b"", data[start:end] * 2, b"1e400", b"null", b"\xff", b'"']))
+        data = data[:start] + piece + data[end:]
+    return data
+
+
+@given(damaged_records())
+def test_a_damaged_record_is_sorted_without_an_error(data: bytes) -> None:
+    decoded, dead = decode([RawRecord("0", data)], NAMES, "s")
+    assert len(decoded.ids) + len(dead) == 1
+    assert dead or decoded.X.shape == (1, 4)
 
 
 @given(st.text(min_size=1))

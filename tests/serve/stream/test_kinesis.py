@@ -23,7 +23,7 @@ from serve.stream.file_log import DeadLetters, FileSink
 from serve.stream.kinesis import KinesisSink, KinesisSource, put_records
 from serve.stream.leases import Checkpoint, DynamoLeases, FileLeases
 from serve.stream.records import Result, ShardLeaseLost, Sink
-from serve.stream.scorer import Scored
+from serve.stream.scorer import ScoredRows
 from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook, signature
 
 
@@ -52,8 +52,8 @@ class Zero:
     def names(self) -> tuple[str, ...]:
         return ("n",)
 
-    def score(self, X: np.ndarray[Any, Any]) -> Scored:
-        return Scored(X[:, 0].copy(), np.where(X[:, 0] < 0, -1, 1), "1")
+    def score(self, X: np.ndarray[Any, Any]) -> ScoredRows:
+        return ScoredRows(X[:, 0].copy(), np.where(X[:, 0] < 0, -1, 1), "1")
 
     def close(self) -> None:
         pass
@@ -149,9 +149,9 @@ def test_resharding_1_4_2_loses_nothing_and_keeps_the_order_of_each_key(
             KinesisSource(kinesis, stream),
             Zero(),
             [sink],
-            DeadLetters(tmp_path / "dead"),
-            FileLeases(tmp_path / "leases"),
-            ServeSettings.from_values(stream_batch=30, stream_share_s=0.01, stream_idle_s=0.01),
+            dead_letters=DeadLetters(tmp_path / "dead"),
+            leases=FileLeases(tmp_path / "leases"),
+            settings=ServeSettings.from_values(stream_batch=30, stream_share_s=0.01, stream_idle_s=0.01),
         ).run(until_end=True)
 
     for reshard in (split, split, merge, None):
@@ -221,9 +221,15 @@ def test_leases_of_a_cluster_are_taken_over_when_their_holder_is_silent_and_fenc
 
 def run(source: KinesisSource, sink: Sink, folder: Path) -> dict[str, int]:
     settings = ServeSettings.from_values(stream_batch=20, stream_share_s=0.01, stream_idle_s=0.01)
-    return Consumer(
-        source, Zero(), [sink], DeadLetters(folder / "dead"), FileLeases(folder / "l"), settings
-    ).run(until_end=True)
+    consumer = Consumer(
+        source,
+        Zero(),
+        [sink],
+        dead_letters=DeadLetters(folder / "dead"),
+        leases=FileLeases(folder / "l"),
+        settings=settings,
+    )
+    return consumer.run(until_end=True)
 
 
 def crash_before_checkpoint(folder: Path) -> None:

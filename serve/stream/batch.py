@@ -1,0 +1,159 @@
+"""One batch of records through the model: decode, leave out what came before, score."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve.metrics import StreamMetrics
+from serve.stream.records import (
+    DeadLetter,
+    DecodedRecords,
+    Id,
+    RawRecord,
+    RecentIds,
+    RecordBatch,
+    Result,
+    dead_letter,
+    decode,
+)
+from serve.stream.scorer import Backoff, Busy, Refused, ScoredRows, Scorer
+from serve.stream.shard import OwnedShard, RefusedResult
+from vigil.arrays import Floats
+
+log = logging.getLogger("vigil.stream")
+_T = TypeVar("_T")
+
+
+class ConsumerStopped(Exception):
+    """The consumer was stopped while the service was busy: the batch is read again later."""
+
+
+class ModelChanged(Exception):
+    """The model has other features than when the batch was decoded."""
+
+
+@dataclass
+class BatchOutcome:
+    """What became of the records of a batch; `duplicates` came before."""
+
+    results: list[Result] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    duplicates: int = 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Decoded records, the rows [n, d] that the model gets for them, and where results go."""
+
+    records: DecodedRecords
+    X: Floats
+    shard: str
+    outcome: BatchOutcome
+
+
+class BatchScorer:
+    """Scores batches, however long the service is busy. `wait` sleeps between two tries."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        metrics: StreamMetrics,
+        stopped: threading.Event,
+        wait: Callable[[float], None],
+    ) -> None:
+        self._scorer = scorer
+        self._metrics = metrics
+        self._stopped = stopped
+        self._wait = wait
+        self._names: tuple[str, ...] = ()
+
+    def score(self, batch: RecordBatch, shard: OwnedShard) -> BatchOutcome:
+        """Raises ConsumerStopped, ModelChanged, or what the scorer raises when nothing helps."""
+        if not batch.records:
+            return BatchOutcome()
+        if not self._names:
+            self._names = self._ask(self._scorer.names)
+        records, dead_letters = decode(batch.records, self._names, shard.name)
+        rows = _first_seen(records.ids, list(shard.recent_ids.values()))
+        duplicates = len(records.ids) - len(rows)
+        outcome = BatchOutcome(dead_letters=dead_letters, duplicates=duplicates)
+        X = records.X
+        if shard.history is not None:
+            # What is read again passes the history too: the rows behind it need the same past.
+            X = shard.history.apply(records.entities, X)
+        self._score_rows(_Job(records, X, shard.name, outcome), rows)
+        return outcome
+
+    def _score_rows(self, job: _Job, rows: NDArray[np.intp]) -> None:
+        if not len(rows):
+            return
+        try:
+            scored = self._ask(lambda: self._scorer.score(job.X[rows]))
+        except Refused as error:
+            self._require_same_features(error)
+            self._score_halves(job, rows, error)
+            return
+        job.outcome.results += _results(job.records, rows, scored)
+
+    def _score_halves(self, job: _Job, rows: NDArray[np.intp], refusal: Refused) -> None:
+        """Halve a refused batch until the records that the service refuses stand alone."""
+        if len(rows) == 1:
+            raw = job.records.raw[rows[0]]
+            job.outcome.dead_letters.append(dead_letter(raw, job.shard, refusal.message))
+            return
+        middle = len(rows) // 2
+        self._score_rows(job, rows[:middle])
+        self._score_rows(job, rows[middle:])
+
+    def _require_same_features(self, refusal: Refused) -> None:
+        names = self._names
+        self._names = self._ask(self._scorer.names)
+        if self._names != names:
+            raise ModelChanged from refusal
+
+    def _ask(self, question: Callable[[], _T]) -> _T:
+        """The service's answer, however long it is busy."""
+        backoff = Backoff(self._wait)
+        while not self._stopped.is_set():
+            try:
+                return question()
+            except Busy as error:
+                log.warning("%s", error)
+                self._metrics.busy.inc()
+                backoff.pause(error.retry_after)
+        raise ConsumerStopped
+
+
+def _first_seen(ids: list[Id], written: list[RecentIds]) -> NDArray[np.intp]:
+    """Indices of the records that some sink does not have yet, each id once."""
+    in_batch: set[Id] = set()
+    rows: list[int] = []
+    for row, key in enumerate(ids):
+        if key not in in_batch and not all(key in recent for recent in written):
+            in_batch.add(key)
+            rows.append(row)
+    return np.array(rows, np.intp)
+
+
+def _results(records: DecodedRecords, rows: NDArray[np.intp], scored: ScoredRows) -> list[Result]:
+    ids = records.ids
+    version = scored.version
+    columns = zip(rows, scored.scores.tolist(), scored.predictions.tolist(), strict=True)
+    return [Result(ids[row], score, label, model_version=version) for row, score, label in columns]
+
+
+def refusal_letter(refused: RefusedResult, shard: str, batch: RecordBatch) -> DeadLetter:
+    """The dead letter of a result that a sink refuses, with the record where it can be told."""
+    quoted_id = b'"%s"' % str(refused.result.id).encode()
+    sources = (raw for raw in batch.records if quoted_id in raw.data)
+    raw = next(sources, RawRecord(batch.position, b""))
+    letter = dead_letter(raw, shard, f"{refused.sink}: {refused.reason}")
+    letter.id = refused.result.id
+    return letter

@@ -1,0 +1,94 @@
+"""A shard while this consumer has it, and the outputs that its records go to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from serve.model.context import EntityHistory
+from serve.stream.file_log import DeadLetters
+from serve.stream.leases import Checkpoint
+from serve.stream.records import DeadLetter, RecentIds, Result, Sink
+from serve.stream.scorer import Backoff
+
+DEAD_LETTERS = "dead"  # the name of the dead letters' state in a checkpoint
+
+
+@dataclass
+class OwnedShard:
+    """A shard that is ours, and how far it is. `recent_ids` are those that each sink has."""
+
+    name: str
+    checkpoint: Checkpoint
+    recent_ids: dict[str, RecentIds]
+    history: EntityHistory | None
+    backoff: Backoff
+    position: str | None
+    is_ended: bool
+    saved_at: float  # monotonic
+    has_changed: bool = False  # since the checkpoint
+
+    def is_checkpoint_due(self, interval_s: float) -> bool:
+        return self.has_changed and time.monotonic() > self.saved_at + interval_s
+
+    def note_saved(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.saved_at = time.monotonic()
+        self.has_changed = False
+
+
+@dataclass(frozen=True)
+class RefusedResult:
+    """A result that a sink does not take."""
+
+    result: Result
+    sink: str
+    reason: str
+
+
+class Outputs:
+    """All sinks of a consumer and its dead letters: recovered, flushed and closed together."""
+
+    def __init__(self, sinks: Iterable[Sink], dead_letters: DeadLetters) -> None:
+        self._sinks = list(sinks)
+        self._dead_letters = dead_letters
+
+    def recover(self, shard: str, states: dict[str, Any], max_ids: int) -> dict[str, RecentIds]:
+        """Make every output of the shard ready for writing; return the ids that each sink has."""
+        recent_ids: dict[str, RecentIds] = {}
+        for sink in self._sinks:
+            written = RecentIds(max_ids)
+            written.add(sink.recover(shard, states.get(sink.name)))
+            recent_ids[sink.name] = written
+        self._dead_letters.recover(shard, states.get(DEAD_LETTERS))
+        return recent_ids
+
+    def write(self, shard: OwnedShard, results: list[Result]) -> list[RefusedResult]:
+        """Give each sink the results that it does not have; return what it refuses for good."""
+        refused: list[RefusedResult] = []
+        for sink in self._sinks:
+            written = shard.recent_ids[sink.name]
+            fresh = [result for result in results if result.id not in written]
+            if not fresh:
+                continue
+            for result, reason in sink.write(shard.name, fresh):
+                refused.append(RefusedResult(result, sink.name, reason))
+            written.add(result.id for result in fresh)
+        return refused
+
+    def bury(self, shard: OwnedShard, letters: list[DeadLetter]) -> int:
+        """Write the dead letters that are not there yet; return how many these were."""
+        return self._dead_letters.write(shard.name, letters)
+
+    def flush(self, shard: str) -> dict[str, Any]:
+        """Make all that was written durable; return the states for the checkpoint."""
+        states = {sink.name: sink.flush(shard) for sink in self._sinks}
+        states[DEAD_LETTERS] = self._dead_letters.flush(shard)
+        return states
+
+    def close(self, shard: str) -> None:
+        """Drop what is not flushed: another consumer may have the shard."""
+        for output in (*self._sinks, self._dead_letters):
+            output.close(shard)
