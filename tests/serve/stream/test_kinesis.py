@@ -151,7 +151,9 @@ def test_resharding_1_4_2_loses_nothing_and_keeps_the_order_of_each_key(
             [sink],
             dead_letters=DeadLetters(tmp_path / "dead"),
             leases=FileLeases(tmp_path / "leases"),
-            settings=ServeSettings.from_values(stream_batch=30, stream_share_s=0.01, stream_idle_s=0.01),
+            settings=ServeSettings.from_values(
+                stream_batch=30, stream_share_s=0.01, stream_idle_s=0.01
+            ),
         ).run(until_end=True)
 
     for reshard in (split, split, merge, None):
