@@ -19,6 +19,7 @@ from drift.retrain import Retraining, retrain
 from drift.rollout import REGISTRY_POLL_INTERVAL_S
 from drift.settings import DriftSettings, Mode
 from drift.watch import Watch
+from serve.applications import SCORING_APPLICATION
 from serve.metrics import MetricFamilies, RayMirror
 from serve.model.handles import Application
 from train.registry.promotion import completed_moves
@@ -27,7 +28,6 @@ from train.settings import TrustSettings
 from vigil.errors import JobsUnavailable, RegistryUnavailable, VigilError
 
 log = logging.getLogger("ray.serve")
-_SCORING_APPLICATION = "vigil"  # the Serve application that scores
 CANARY_S, MIRROR_S = 0.5, 1.0
 _REFRESH_TIMEOUT_S = 10.0  # a replica that does not answer by then looks by itself
 LEDGER_S, LOOKING_S, MOST_MOVES, MOST_VERSIONS = 15.0, 60.0, 50, 20
@@ -43,7 +43,7 @@ class DriftMonitor:
         self._registry = Registry(
             self.settings.tracking_uri, self.settings.model_name, trust=TrustSettings().open()
         )
-        self._service = Application(_SCORING_APPLICATION)
+        self._service = Application(SCORING_APPLICATION)
         self._looked = 0.0  # when a console was shown last
         self._tasks = [
             asyncio.get_running_loop().create_task(self._follow_loop()),

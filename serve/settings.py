@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from serve.applications import MONITOR_APPLICATION, SCORING_APPLICATION, STREAM_APPLICATION
 from vigil.room_settings import Effect, RoomSettings, setting
 
 KEPT_BYTES = 4 * 1024 * 1024
@@ -264,14 +265,14 @@ class ServeSettings(RoomSettings):
         """
         applications: list[dict[str, Any]] = [
             {
-                "name": "vigil",
+                "name": SCORING_APPLICATION,
                 "route_prefix": "/",
                 "import_path": "serve.http.app:build",
                 "args": _but_streams(self.values_at_start()),
                 "deployments": [self._detector()],
             },
             {
-                "name": "drift",
+                "name": MONITOR_APPLICATION,
                 "route_prefix": None,
                 "import_path": "drift.monitor:build",
                 "args": drift.values_at_start(),
@@ -329,7 +330,7 @@ class ServeSettings(RoomSettings):
             "user_config": _of_streams(self.live_values()),
         }
         return {
-            "name": "stream",
+            "name": STREAM_APPLICATION,
             "route_prefix": None,
             "import_path": "serve.stream.app:build",
             "args": home | _of_streams(self.values_at_start()),

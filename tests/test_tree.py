@@ -18,7 +18,7 @@ ALLOWED = {
     "vigil": set(),
     "train": set(),
     "serve": {"train", "drift.settings"},
-    "drift": {"train", "serve.metrics", "serve.model.handles"},
+    "drift": {"train", "serve.metrics", "serve.model.handles", "serve.applications"},
     "infra": {"serve.metrics", *SETTINGS},
     "policies": {"infra.tags"},
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from serve.applications import MONITOR_APPLICATION
 from serve.metrics import MetricFamilies, RayMirror, ServeMetrics, collect_metrics
 from serve.model.capture import Capture
 from serve.model.handles import Application
@@ -14,7 +15,6 @@ from serve.model.vitals import Vitals
 from serve.model.watch import ModelWatch
 from vigil.errors import VigilError
 
-MONITOR_APPLICATION = "drift"  # the Serve application of the drift monitor
 MONITOR_TIMEOUT_S = 5.0
 
 

@@ -16,6 +16,7 @@ from ray import serve
 from ray.serve.config import AutoscalingContext
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from serve.applications import SCORING_APPLICATION
 from serve.model.handles import Application
 from serve.model.reporting import CountedMetrics, MonitorClient
 from serve.settings import ServeSettings
@@ -26,7 +27,6 @@ from vigil.arrays import Floats
 from vigil.errors import VigilError
 from vigil.home import Home
 
-SERVICE = "vigil"  # the Serve application that scores
 TIMEOUT_S = 60.0
 CPUS = 0.1
 REPORT_S = 1.0
@@ -38,7 +38,7 @@ class HandleScorer:
     """The service by its handle. Used in a thread, which waits."""
 
     def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
-        self._service, self._timeout_s = Application(SERVICE), timeout_s
+        self._service, self._timeout_s = Application(SCORING_APPLICATION), timeout_s
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._ask("features"))
