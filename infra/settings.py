@@ -19,7 +19,8 @@ from infra.conflicts import find_conflicts
 from infra.tags import Tags
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
-from vigil.room_settings import BadSettings, RoomSettings, fields_from_keys
+from vigil.errors import BadSettings
+from vigil.room_settings import RoomSettings, fields_from_keys
 
 ROOT = Path(__file__).parent.parent
 PROJECT = "vigil"
@@ -438,7 +439,7 @@ def settings_from(environment: str, values: Mapping[str, Any]) -> PlatformSettin
         try:
             rooms[name] = room_from(cls, values.get(name))
         except BadSettings as error:
-            lines.extend(error.lines)
+            lines.extend(error.mistakes)
     try:
         found = PlatformSettings.model_validate({"environment": environment, **rooms, **own})
     except ValidationError as error:
@@ -446,9 +447,7 @@ def settings_from(environment: str, values: Mapping[str, Any]) -> PlatformSettin
     else:
         if not lines:
             return found
-    raise BadSettings(
-        f"wrong configuration of stack {environment!r}: " + "; ".join(lines), lines=lines
-    )
+    raise BadSettings(*lines, about=f"wrong configuration of stack {environment!r}: ")
 
 
 def room_from(cls: type[RoomSettings], values: Any) -> RoomSettings:
@@ -475,11 +474,11 @@ def room_from(cls: type[RoomSettings], values: Any) -> RoomSettings:
     try:
         found = cls.from_values(**told)
     except BadSettings as error:
-        lines.extend(error.lines)
+        lines.extend(error.mistakes)
     else:
         if not lines:
             return found
-    raise BadSettings("; ".join(lines), lines=lines)
+    raise BadSettings(*lines)
 
 
 def _mistake(one: dict[str, Any]) -> str:

@@ -1,10 +1,16 @@
-"""The errors that Vigil raises on purpose: each has an HTTP status and a message that says what to do."""
+"""The errors that Vigil raises on purpose.
+
+Each has an HTTP status and a message that says what to do.
+"""
 
 from __future__ import annotations
 
 
 class VigilError(Exception):
-    """Base of every expected failure. `field` and `row` locate it in the caller's input where that makes sense."""
+    """Base of every expected failure.
+
+    `field` and `row` locate it in the caller's input where that makes sense.
+    """
 
     status = 500
 
@@ -22,6 +28,19 @@ class VigilError(Exception):
         if self.row is not None:
             error["row"] = self.row
         return {"error": error}
+
+
+class BadSettings(VigilError):
+    """Settings that are refused. Each mistake names a setting, its value, and what is allowed.
+
+    `about` says of what they are, before the mistakes.
+    """
+
+    status = 422
+
+    def __init__(self, *mistakes: str, about: str = "") -> None:
+        super().__init__(about + "; ".join(mistakes))
+        self.mistakes = mistakes
 
 
 class DataError(VigilError):

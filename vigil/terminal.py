@@ -16,8 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from vigil.errors import VigilError
-from vigil.room_settings import BadSettings
+from vigil.errors import BadSettings, VigilError
 
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 stdout_console = Console(

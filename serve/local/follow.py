@@ -10,9 +10,9 @@ from drift.settings import DriftSettings
 from serve.local import platform as local
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
-from vigil.errors import VigilError
+from vigil.errors import BadSettings, VigilError
 from vigil.home import Home, RunningPlatform
-from vigil.room_settings import BadSettings, Effect, RoomSettings, read_all_settings, settings_path
+from vigil.room_settings import Effect, RoomSettings, read_all_settings, settings_path
 
 _RETRY_STAMP = (
     -1,

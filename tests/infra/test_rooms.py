@@ -365,4 +365,4 @@ def test_all_mistakes_are_told_at_once() -> None:
         settings_from("test", {**KUBERNETES, **wrong})
     for key in ("serve.maxRows", "serve.x", "drift.alpha", "train.seed", "minWorkers", "driftMode"):
         assert key in refused.value.message
-    assert len(refused.value.lines) == 6
+    assert len(refused.value.mistakes) == 6

@@ -19,7 +19,8 @@ from drift.settings import DriftSettings
 from serve.local.keys import keys
 from serve.settings import ServeSettings
 from serve.stream.app import by_lag
-from vigil.room_settings import BadSettings, Effect
+from vigil.errors import BadSettings
+from vigil.room_settings import Effect
 
 DRIFT = DriftSettings.from_values(
     home=Path("/h"), tracking_uri="http://t", model_name="m", jobs_url="http://d"

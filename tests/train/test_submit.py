@@ -20,8 +20,7 @@ from train.settings import TrainSettings
 from train.spec import JobSpec
 from train.submit import Jobs, NotAdmitted
 from train.table.schema import Columns
-from vigil.errors import DataError, JobsUnavailable, VigilError
-from vigil.room_settings import BadSettings
+from vigil.errors import BadSettings, DataError, JobsUnavailable, VigilError
 
 DONE, RUNS, FAILED = JobStatus.SUCCEEDED, JobStatus.RUNNING, JobStatus.FAILED
 SPEC = JobSpec("t.csv", key="k")

@@ -15,8 +15,8 @@ from serve.local.follow import read_settings
 from serve.local.show_settings import settings
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
-from vigil.errors import PlatformError
-from vigil.room_settings import BadSettings, Effect
+from vigil.errors import BadSettings, PlatformError
+from vigil.room_settings import Effect
 
 CANARY = "canary-5d1c"
 
@@ -92,7 +92,7 @@ def test_the_mistakes_of_all_rooms_are_told_at_once_by_the_names_that_were_used(
     monkeypatch.setenv("VIGIL_SERVE_LINKS", "{")
     with pytest.raises(BadSettings) as refused:
         read_settings()
-    assert len(refused.value.lines) == 3  # links stop the reading of what is beside them
+    assert len(refused.value.mistakes) == 3  # links stop the reading of what is beside them
     for told in ('"links"', "drift.alpha = 3", "train.seed = -1"):
         assert told in refused.value.message
     monkeypatch.delenv("VIGIL_SERVE_LINKS")
