@@ -18,6 +18,11 @@ hypothesis.settings.register_profile("vigil", deadline=None)
 hypothesis.settings.load_profile("vigil")
 
 
+def pytest_configure() -> None:
+    # MLflow reads this when it is imported, which some tests do before a registry is made.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast tests first: a mistake shows in seconds, before anything is started. Then what starts a platform of its own, so
     that it does not share the cores with the one that stays up until the end."""

@@ -17,7 +17,8 @@ import numpy as np
 from tests.running import Vigil, eventually
 from train.model import forest
 from train.model.bundle import ModelBundle
-from train.registry.versions import Candidate, Registry, Version
+from train.registry.candidate import Candidate
+from train.registry.versions import Registry, Version
 from vigil.home import Home
 
 CONNECTIONS = 16

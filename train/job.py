@@ -27,8 +27,9 @@ from train.model.forest import CompiledForest
 from train.model.gate import GateVerdict
 from train.model.plots import draw_plots
 from train.progress import JobProgress, Listener
+from train.registry.candidate import Candidate
 from train.registry.describe import run_parameters
-from train.registry.versions import Candidate, Registry, Version
+from train.registry.versions import Registry, Version
 from train.settings import TrainSettings
 from train.spec import JobResult, JobSpec
 from train.table.source import is_s3

@@ -9,7 +9,8 @@ import numpy as np
 
 from train.model import forest, threshold
 from train.model.gate import Check, GateVerdict
-from train.registry.versions import Candidate, Registry, Version
+from train.registry.candidate import Candidate
+from train.registry.versions import Registry, Version
 from train.table.captured import read_captured
 from vigil.errors import DataError, RegistryError
 from vigil.home import Home

@@ -27,8 +27,9 @@ from tests.postgres import postgres
 from tests.running import eventually, free_port
 from tests.train.conftest import model  # noqa: F401  # a fixture
 from train.model.bundle import ModelBundle
+from train.registry.candidate import Candidate
 from train.registry.promotion import completed_moves, promote_version
-from train.registry.versions import Candidate, Registry
+from train.registry.versions import Registry
 from vigil.errors import RegistryUnavailable
 
 Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
@@ -174,7 +175,7 @@ def test_an_old_database_is_migrated_and_carries_the_whole_registry(
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         registry = Registry(url, "vigil")
-        assert registry._client.get_run(OLD_RUN).info.experiment_id == "7"
+        assert registry.server.client.get_run(OLD_RUN).info.experiment_id == "7"
         first, second = (
             registry.register(
                 Candidate(

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
 
-import mlflow
 import numpy as np
 import pytest
 from sklearn.ensemble import IsolationForest
@@ -54,6 +53,8 @@ def model() -> Callable[[int], Model]:
 @pytest.fixture(scope="session")
 def vigil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry whose database is made once, for that takes seconds."""
+    import mlflow
+
     folder = tmp_path_factory.mktemp("mlflow")
     before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as patch:  # MLflow hands its address on in the environment
@@ -65,4 +66,4 @@ def vigil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 @pytest.fixture
 def registry(vigil: Registry) -> Registry:
     """The same database with a registered model of the test's own."""
-    return Registry(vigil.tracking_uri, f"vigil-{uuid.uuid4().hex}", vigil._artifacts)
+    return Registry(vigil.tracking_uri, f"vigil-{uuid.uuid4().hex}", vigil.server.artifacts)

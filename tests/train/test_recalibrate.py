@@ -15,8 +15,9 @@ from sklearn.ensemble import IsolationForest
 
 from train.model.bundle import ModelBundle
 from train.recalibrate import MIN_ROWS, recalibrate
+from train.registry.candidate import Candidate
 from train.registry.promotion import promote_version
-from train.registry.versions import Candidate, Registry
+from train.registry.versions import Registry
 from train.table.captured import window_name
 from vigil.errors import DataError, RegistryError
 from vigil.home import Home

@@ -1,13 +1,15 @@
 """ModelBundle: the folder in which a model travels. Write it, digest it, read it back verified.
 
-It holds no pickle and is safe to read from a hostile source: arrays as safetensors, everything else as JSON, and nothing
-is believed before digest, sizes, shapes, bounds and golden scores are checked.
+It holds no pickle and is safe to read from a hostile source: arrays as safetensors, everything
+else as JSON, and nothing is believed before digest, sizes, shapes, bounds and golden scores are
+checked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -28,33 +30,74 @@ from vigil.arrays import Floats
 from vigil.errors import BundleError, DataError
 
 BUNDLE_FORMAT = 2  # 2: the drift reference knows correlations and what its floors promise
-MAX_JSON_BYTES = 8 * 2**20
-MAX_ARRAY_BYTES = 512 * 2**20
 GOLDEN_TOLERANCE = 1e-9
-FOREST_ARRAYS = {
+FOREST_FILE = "forest.safetensors"
+GOLDEN_FILE = "golden.json"
+MODEL_FILE = "model.json"
+REFERENCE_FILE = "reference.json"
+REFERENCE_ARRAYS_FILE = "reference.safetensors"
+THRESHOLD_FILE = "threshold.json"
+BUNDLE_FILES = (
+    FOREST_FILE,
+    GOLDEN_FILE,
+    MODEL_FILE,
+    REFERENCE_FILE,
+    REFERENCE_ARRAYS_FILE,
+    THRESHOLD_FILE,
+)
+_FOREST_ARRAYS = {
     "roots": np.int32,
     "feature": np.int32,
     "threshold": np.float32,
     "left": np.int32,
     "length": np.float64,
 }
-BUNDLE_FILES = (
-    "forest.safetensors",
-    "golden.json",
-    "model.json",
-    "reference.json",
-    "reference.safetensors",
-    "threshold.json",
+# What the readers of JSON, of safetensors and of the parts raise for a file that is damaged.
+_DAMAGE = (
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    OSError,
+    RecursionError,
+    SafetensorError,
 )
+
+
+@dataclass(frozen=True)
+class BundleLimits:
+    """Largest files of a bundle that are read, in bytes."""
+
+    json_bytes: int = 8 * 2**20
+    array_bytes: int = 512 * 2**20
+
+    def check_listing(self, sizes: Mapping[str, int]) -> None:
+        """Refuse what says by its file names or sizes that it is no bundle, before a byte of it
+        is fetched. Raises BundleError."""
+        if missing := set(BUNDLE_FILES) - set(sizes):
+            raise BundleError(f"the bundle lacks {', '.join(sorted(missing))}")
+        if extra := set(sizes) - set(BUNDLE_FILES):
+            raise BundleError(
+                f"the bundle has files it should not have: {', '.join(sorted(extra))}"
+            )
+        for name, size in sizes.items():
+            limit = self.json_bytes if name.endswith(".json") else self.array_bytes
+            if size > limit:
+                raise BundleError(f"{name} has {size} bytes, the limit is {limit}")
+
+
+DEFAULT_LIMITS = BundleLimits()
 
 
 @dataclass(frozen=True)
 class ModelBundle:
     """A model and all that serving and watching it needs.
 
-    info: library versions, data fingerprint, training window and the like; for people and audits
     golden: rows [k, d] that must score as they did when the bundle was written
-    transform: makes the model's rows, whose features are `names`, from what callers have, where it looks back in time
+    info: library versions, data fingerprint, training window and the like; for people and audits
+    transform: makes the model's rows, whose features are `names`, from what callers have, where
+        it looks back in time
     """
 
     names: tuple[str, ...]
@@ -67,181 +110,216 @@ class ModelBundle:
 
     @cached_property
     def schema_hash(self) -> str:
-        """sha256 of the feature names in order: rows made for one hash fit every model that has it."""
+        """sha256 of the feature names in order: rows made for one hash fit every model that has
+        it."""
         return hashlib.sha256(json.dumps(self.names).encode()).hexdigest()
 
 
 def write_bundle(bundle: ModelBundle, folder: Path) -> str:
-    """Write the bundle into the empty `folder`; return its digest."""
+    """Write the bundle into the empty `folder`; returns its digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: getattr(bundle.forest, name) for name in FOREST_ARRAYS},
-        folder / "forest.safetensors",
-    )
-    arrays, plain = reference_to_arrays(bundle.reference)
-    save_file(arrays, folder / "reference.safetensors")
-    model = {
-        "format": BUNDLE_FORMAT,
-        "names": list(bundle.names),
-        "max_samples": bundle.forest.max_samples,
-        "trees": bundle.forest.trees,
-        "info": bundle.info,
-    }
-    if bundle.transform is not None:
-        model["over_time"] = {
-            "names": list(bundle.transform.names),
-            "steps": [list(step) for step in bundle.transform.steps],
-        }
-    golden = {"rows": bundle.golden.tolist(), "scores": bundle.forest.score(bundle.golden).tolist()}
-    texts = {
-        "model.json": model,
-        "reference.json": plain,
-        "threshold.json": asdict(bundle.threshold),
-        "golden.json": golden,
-    }
-    for name, value in texts.items():
-        (folder / name).write_text(json.dumps(value, sort_keys=True, indent=1))
+    forest = {name: getattr(bundle.forest, name) for name in _FOREST_ARRAYS}
+    arrays, values = reference_to_arrays(bundle.reference)
+    save_file(forest, folder / FOREST_FILE)
+    save_file(arrays, folder / REFERENCE_ARRAYS_FILE)
+    _write_json(folder / REFERENCE_FILE, values)
+    _write_json(folder / MODEL_FILE, _model_values(bundle))
+    _write_json(folder / THRESHOLD_FILE, asdict(bundle.threshold))
+    _write_json(folder / GOLDEN_FILE, _golden_values(bundle))
     return bundle_digest(folder)
 
 
 def forest_digest(folder: Path) -> str:
-    """sha256 of the forest alone: equal for versions that differ in their threshold only."""
-    return hashlib.sha256((folder / "forest.safetensors").read_bytes()).hexdigest()
+    """Return the sha256 of the forest alone: equal for versions that differ in their threshold
+    only."""
+    return hashlib.sha256((folder / FOREST_FILE).read_bytes()).hexdigest()
 
 
 def bundle_digest(folder: Path) -> str:
-    """sha256 over the sorted list of (name, sha256) of the files of the bundle."""
+    """Return the sha256 over the sorted list of (name, sha256) of the files of the bundle."""
     whole = hashlib.sha256()
     for name in sorted(BUNDLE_FILES):
         with (folder / name).open("rb") as file:
-            whole.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{name} {digest}\n".encode())
     return whole.hexdigest()
 
 
-def read_bundle(folder: Path, expected_digest: str | None) -> ModelBundle:
-    """Read and verify the bundle in `folder`; `expected_digest` None skips only the comparison of digests.
+def read_bundle(
+    folder: Path, expected_digest: str | None, limits: BundleLimits = DEFAULT_LIMITS
+) -> ModelBundle:
+    """Read and verify the bundle in `folder`.
 
-    Raises BundleError, saying what is wrong, for anything but a sound bundle.
+    `expected_digest` None skips only the comparison of digests. Raises BundleError, saying what
+    is wrong, for anything but a sound bundle.
     """
-    _check_files(folder)
-    if expected_digest is not None and (found := bundle_digest(folder)) != expected_digest:
-        raise BundleError(
-            f"bundle digest is {found[:12]}, the registry says {expected_digest[:12]}: refuse to load it"
-        )
+    _check_files(folder, limits)
+    if expected_digest is not None:
+        _check_digest(folder, expected_digest)
     try:
-        texts = {
-            name: json.loads((folder / name).read_text())
-            for name in BUNDLE_FILES
-            if name.endswith(".json")
-        }
-        arrays = {
-            name: load_file(folder / name) for name in BUNDLE_FILES if name.endswith(".safetensors")
-        }
-        bundle = _assemble(texts, arrays)
+        parts = _Parts.read(folder)
+        bundle = parts.bundle()
         bundle.forest.check()
-        _check_golden(bundle, texts["golden.json"]["scores"])
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        AttributeError,
-        OSError,
-        RecursionError,
-        SafetensorError,
-    ) as error:
+        _check_golden(bundle, parts.golden_scores)
+    except _DAMAGE as error:
         raise BundleError(
             f"the bundle is damaged ({type(error).__name__}: {error}); use another version"
         ) from error
     return bundle
 
 
-def check_listing(sizes: Mapping[str, int]) -> None:
-    """Refuse, before a byte of it is fetched, what says by its names or sizes that it is no bundle."""
-    if missing := set(BUNDLE_FILES) - set(sizes):
-        raise BundleError(f"the bundle lacks {', '.join(sorted(missing))}")
-    if extra := set(sizes) - set(BUNDLE_FILES):
-        raise BundleError(f"the bundle has files it should not have: {', '.join(sorted(extra))}")
-    for name, size in sizes.items():
-        limit = MAX_JSON_BYTES if name.endswith(".json") else MAX_ARRAY_BYTES
-        if size > limit:
-            raise BundleError(f"{name} has {size} bytes, the limit is {limit}")
+@dataclass(frozen=True)
+class _Parts:
+    """Contents of the files of a bundle by file name; what is read from them is checked."""
+
+    texts: dict[str, Any]
+    arrays: dict[str, dict[str, NDArray[Any]]]
+
+    @classmethod
+    def read(cls, folder: Path) -> _Parts:
+        texts = {}
+        arrays = {}
+        for name in BUNDLE_FILES:
+            if name.endswith(".json"):
+                texts[name] = json.loads((folder / name).read_text())
+            else:
+                arrays[name] = load_file(folder / name)
+        return cls(texts, arrays)
+
+    def bundle(self) -> ModelBundle:
+        if self.model["format"] != BUNDLE_FORMAT:
+            raise BundleError(
+                f"bundle format {self.model['format']!r}; this Vigil reads format {BUNDLE_FORMAT}"
+            )
+        return ModelBundle(
+            names=self.names,
+            forest=self.forest(),
+            threshold=self.threshold(),
+            reference=self.reference(),
+            golden=np.array(self.texts[GOLDEN_FILE]["rows"], dtype=np.float64),
+            info=dict(self.model["info"]),
+            transform=self.transform(),
+        )
+
+    @property
+    def model(self) -> dict[str, Any]:
+        return self.texts[MODEL_FILE]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(str(name) for name in self.model["names"])
+
+    @property
+    def golden_scores(self) -> list[float]:
+        return self.texts[GOLDEN_FILE]["scores"]
+
+    def forest(self) -> CompiledForest:
+        stored = self.arrays[FOREST_FILE]
+        arrays: dict[str, Any] = {name: stored[name] for name in _FOREST_ARRAYS}
+        _check_types(arrays)
+        samples = int(self.model["max_samples"])
+        forest = CompiledForest(**arrays, n_features=len(self.names), max_samples=samples)
+        if samples < 2 or forest.trees != self.model["trees"]:
+            raise BundleError(
+                f"model.json says {self.model['trees']} trees of {samples} rows, "
+                f"the arrays hold {forest.trees}"
+            )
+        return forest
+
+    def threshold(self) -> Threshold:
+        threshold = Threshold(**self.texts[THRESHOLD_FILE])
+        if not 0 < threshold.value <= 1:
+            raise BundleError(f"the threshold is {threshold.value}; scores lie in (0, 1]")
+        return threshold
+
+    def reference(self) -> Reference:
+        arrays = self.arrays[REFERENCE_ARRAYS_FILE]
+        reference = reference_from_arrays(arrays, self.texts[REFERENCE_FILE])
+        reference.check(self.names)
+        return reference
+
+    def transform(self) -> Transform | None:
+        values = self.model.get("over_time")
+        if values is None:
+            return None
+        transform = _transform(values)
+        if transform.outputs != self.names:
+            raise BundleError(
+                f"the bundle's transform makes {len(transform.outputs)} features, "
+                f"not the model's {len(self.names)}"
+            )
+        return transform
 
 
-def _check_files(folder: Path) -> None:
-    found = {file.name: file.lstat() for file in folder.iterdir()} if folder.is_dir() else {}
-    check_listing({name: status.st_size for name, status in found.items()})
-    for name, status in found.items():
+def _transform(values: dict[str, Any]) -> Transform:
+    try:
+        names = tuple(map(str, values["names"]))
+        steps = tuple((str(kind), int(rows)) for kind, rows in values["steps"])
+        return Transform(names, steps)
+    except DataError as error:
+        raise BundleError(f"the bundle's transform is damaged: {error.message}") from error
+
+
+def _write_json(file: Path, value: dict[str, Any]) -> None:
+    file.write_text(json.dumps(value, sort_keys=True, indent=1))
+
+
+def _model_values(bundle: ModelBundle) -> dict[str, Any]:
+    values = {
+        "format": BUNDLE_FORMAT,
+        "names": list(bundle.names),
+        "max_samples": bundle.forest.max_samples,
+        "trees": bundle.forest.trees,
+        "info": bundle.info,
+    }
+    transform = bundle.transform
+    if transform is not None:
+        steps = [list(step) for step in transform.steps]
+        values["over_time"] = {"names": list(transform.names), "steps": steps}
+    return values
+
+
+def _golden_values(bundle: ModelBundle) -> dict[str, Any]:
+    scores = bundle.forest.score(bundle.golden)
+    return {"rows": bundle.golden.tolist(), "scores": scores.tolist()}
+
+
+def _check_files(folder: Path, limits: BundleLimits) -> None:
+    files = _list_files(folder)
+    limits.check_listing({name: status.st_size for name, status in files.items()})
+    for name, status in files.items():
         if not stat.S_ISREG(status.st_mode):
             raise BundleError(f"{name} in the bundle is not a plain file")
 
 
-def _assemble(texts: dict[str, Any], arrays: dict[str, dict[str, NDArray[Any]]]) -> ModelBundle:
-    model = texts["model.json"]
-    if model["format"] != BUNDLE_FORMAT:
-        raise BundleError(
-            f"bundle format {model['format']!r}; this Vigil reads format {BUNDLE_FORMAT}"
-        )
-    names = tuple(str(name) for name in model["names"])
-    columns = arrays["forest.safetensors"]
-    for name, dtype in FOREST_ARRAYS.items():
-        if columns[name].dtype != dtype or columns[name].ndim != 1:
-            raise BundleError(
-                f"forest array {name} has type {columns[name].dtype} and shape {columns[name].shape}"
-            )
-    forest = CompiledForest(
-        **{name: columns[name] for name in FOREST_ARRAYS},
-        n_features=len(names),
-        max_samples=int(model["max_samples"]),
-    )
-    if forest.max_samples < 2 or forest.trees != model["trees"]:
-        raise BundleError(
-            f"model.json says {model['trees']} trees of {forest.max_samples} rows, the arrays hold {forest.trees}"
-        )
-    threshold = Threshold(**texts["threshold.json"])
-    if not 0 < threshold.value <= 1:
-        raise BundleError(f"the threshold is {threshold.value}; scores lie in (0, 1]")
-    ref = reference_from_arrays(arrays["reference.safetensors"], texts["reference.json"])
-    ref.check(names)
-    golden = np.array(texts["golden.json"]["rows"], dtype=np.float64)
-    return ModelBundle(
-        names,
-        forest,
-        threshold,
-        ref,
-        golden,
-        dict(model["info"]),
-        _transform(model.get("over_time"), names),
-    )
+def _list_files(folder: Path) -> dict[str, os.stat_result]:
+    """Status by file name; a link is not followed."""
+    if not folder.is_dir():
+        return {}
+    return {file.name: file.lstat() for file in folder.iterdir()}
 
 
-def _transform(found: dict[str, Any] | None, names: tuple[str, ...]) -> Transform | None:
-    if found is None:
-        return None
-    try:
-        made = Transform(
-            tuple(map(str, found["names"])),
-            tuple((str(kind), int(rows)) for kind, rows in found["steps"]),
-        )
-    except DataError as error:
-        raise BundleError(f"the bundle's transform is damaged: {error.message}") from error
-    if made.outputs != names:
+def _check_digest(folder: Path, expected: str) -> None:
+    digest = bundle_digest(folder)
+    if digest != expected:
         raise BundleError(
-            f"the bundle's transform makes {len(made.outputs)} features, not the model's {len(names)}"
+            f"bundle digest is {digest[:12]}, the registry says {expected[:12]}: refuse to load it"
         )
-    return made
+
+
+def _check_types(forest: dict[str, NDArray[Any]]) -> None:
+    for name, dtype in _FOREST_ARRAYS.items():
+        array = forest[name]
+        if array.dtype != dtype or array.ndim != 1:
+            raise BundleError(f"forest array {name} has type {array.dtype} and shape {array.shape}")
 
 
 def _check_golden(bundle: ModelBundle, expected: list[float]) -> None:
-    if (
-        bundle.golden.ndim != 2
-        or bundle.golden.shape != (len(expected), len(bundle.names))
-        or not len(expected)
-    ):
-        raise BundleError(f"golden rows of shape {bundle.golden.shape} for {len(expected)} scores")
-    worst = float(
-        np.abs(bundle.forest.score(bundle.golden) - np.array(expected, dtype=np.float64)).max()
-    )
+    rows = bundle.golden
+    if not expected or rows.shape != (len(expected), len(bundle.names)):
+        raise BundleError(f"golden rows of shape {rows.shape} for {len(expected)} scores")
+    differences = bundle.forest.score(rows) - np.array(expected, dtype=np.float64)
+    worst = float(np.abs(differences).max())
     if not worst <= GOLDEN_TOLERANCE:
         raise BundleError(
             f"golden rows score {worst:.2e} away from what they must: refuse to load the model"

@@ -1,6 +1,8 @@
-"""Fit an IsolationForest on Ray Train workers: each fits its share of the trees on a random shard, the driver merges them.
+"""Fit an IsolationForest on Ray Train workers: each fits its share of the trees on a random
+shard, the driver merges them.
 
-Workers import this module and little else, so it stays light: their imports are most of the time a fit takes.
+Workers import this module and little else, so it stays light: their imports are most of the time
+a fit takes.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from typing import Any
 import numpy as np
 import ray
 import ray.train
-import skops.io
 from numpy.typing import NDArray
 from ray._raylet import PlacementGroupID
 from ray.exceptions import RayActorError
@@ -26,93 +27,121 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 from sklearn.ensemble import IsolationForest
 
+from train.model.skops_forest import dump_forest, load_forest
 from train.settings import TrainSettings
 from vigil.arrays import Floats
 from vigil.errors import DataError, VigilError
 
-# skops refuses what it does not know. The tree is a C struct, so a hostile file could still read out of bounds: parts
-# come from our own workers, and serving reads the verified bundle instead.
-SKOPS_TRUSTED = ["sklearn.tree._tree.Tree"]
 MAX_FIT_RETRIES = 2  # of a run in which a worker died
-MAX_START_FAILURES = (
-    5  # times that a group of workers may fail to start: each waits up to a minute for CPUs
-)
+# Times that a group of workers may fail to start: each waits up to a minute for CPUs.
+MAX_START_FAILURES = 5
 PROGRESS_POLL_INTERVAL_S = 0.5
+_REPORTS = 10  # of the progress of a part
+_MERGED = (
+    "estimators_",
+    "estimators_features_",
+    "_decision_path_lengths",
+    "_average_path_length_per_tree",
+)
+TreesListener = Callable[[int], Any]  # is told how many trees there are
+
+
+def _ignore(trees: int) -> None:
+    """Listen to nothing."""
 
 
 def fit(
     X: Floats,
     settings: TrainSettings,
     storage: Path,
-    fitted: Callable[[int], None] = lambda _: None,
+    fitted: TreesListener = _ignore,
 ) -> IsolationForest:
-    """The merged forest of a Ray Train run over the rows `X` [n, d]; `storage` holds the parts meanwhile, and `fitted` is told
-    how many trees there are.
+    """Return the merged forest of a Ray Train run over the rows `X` [n, d].
 
-    A worker that dies costs a retry. Raises VigilError when the run fails for good.
+    `storage` holds the parts meanwhile, and `fitted` is told how many trees there are. A worker
+    that dies costs a retry. Raises VigilError when the run fails for good.
     """
-    rows, reserved = ray.put(X.astype(np.float32)), _reserved()
+    rows = ray.put(X.astype(np.float32))
+    reserved = _reserved_groups()
     for retries in reversed(range(MAX_FIT_RETRIES + 1)):
         folder = storage / uuid.uuid4().hex
         try:
-            return merge_forests(
-                _attended(_trainer(len(X), rows, settings, folder), folder, fitted)
-            )
+            trainer = _trainer(len(X), rows, settings, folder)
+            return merge_forests(_run(trainer, folder, fitted))
         except (ray.train.TrainingFailedError, RayActorError) as error:
-            if not retries or not _died(error):
+            if not retries or not _is_death(error):
                 raise VigilError(f"the training job failed: {error}") from error
-            for group in (
-                _reserved() - reserved
-            ):  # Ray would let go of them when the job ends: a retry would get no CPUs
-                remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
+            _release_groups(_reserved_groups() - reserved)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     raise AssertionError("unreachable")
 
 
-def _reserved() -> set[str]:
+def _reserved_groups() -> set[str]:
     """The placement groups that this job holds; the id of one ends with that of its job."""
     job = ray.get_runtime_context().get_job_id()
     return {
         group
-        for group, told in placement_group_table().items()
-        if group.endswith(job) and told["state"] != "REMOVED"
+        for group, entry in placement_group_table().items()
+        if group.endswith(job) and entry["state"] != "REMOVED"
     }
 
 
-def _died(error: Exception) -> bool:
-    """Whether it is a death that Ray Train does not try again by itself: of its controller, or of a worker that is only just
-    being handed the function (in Ray 2.60 that is an error of the controller, which is final)."""
-    return isinstance(error, RayActorError) or isinstance(
-        getattr(error, "controller_failure", None), RayActorError
-    )
+def _release_groups(groups: set[str]) -> None:
+    """Release what Ray would only when the job ends: a retry would get no CPUs."""
+    for group in groups:
+        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
+
+
+def _is_death(error: Exception) -> bool:
+    """Whether it is a death that Ray Train does not try again by itself.
+
+    That of its controller, or of a worker that is only just being handed the function (in Ray
+    2.60 that is an error of the controller, which is final).
+    """
+    cause = getattr(error, "controller_failure", None)
+    return isinstance(error, RayActorError) or isinstance(cause, RayActorError)
 
 
 def _trainer(n: int, rows: Any, settings: TrainSettings, folder: Path) -> DataParallelTrainer:
     # Every shard needs max_samples rows, every worker at least one tree.
     workers = max(1, min(settings.workers, n // settings.max_samples, settings.n_estimators))
     config = settings.model_dump(include={"n_estimators", "max_samples", "max_features", "seed"})
+    failures = ray.train.FailureConfig(
+        max_failures=MAX_FIT_RETRIES, controller_failure_limit=MAX_START_FAILURES
+    )
     return DataParallelTrainer(
         _fit_shard,
-        train_loop_config={**config, "rows": rows, "told": str(folder)},
+        train_loop_config={**config, "rows": rows, "progress": str(folder)},
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, resources_per_worker={"CPU": settings.cpus_per_worker}
         ),
         run_config=ray.train.RunConfig(
-            name=folder.name,
-            storage_path=str(folder.parent),
-            failure_config=ray.train.FailureConfig(
-                max_failures=MAX_FIT_RETRIES, controller_failure_limit=MAX_START_FAILURES
-            ),
+            name=folder.name, storage_path=str(folder.parent), failure_config=failures
         ),
     )
 
 
-def _attended(
-    trainer: DataParallelTrainer, folder: Path, fitted: Callable[[int], None]
+def _run(
+    trainer: DataParallelTrainer, folder: Path, fitted: TreesListener
 ) -> list[IsolationForest]:
-    """The parts of a run. It runs in a thread, so that this one can tell how far it is, and takes Ctrl-C itself: Ray Train's
-    own handler of that would end the process as if all were well."""
+    """The parts of a run; `fitted` is told how far it is."""
+    result = _start(trainer)
+    reported = 0
+    while not wait([result], PROGRESS_POLL_INTERVAL_S).done:
+        trees = sum(map(_read_count, folder.glob("trees-*")))
+        if trees != reported:  # fewer, after a retry
+            reported = trees
+            fitted(trees)
+    checkpoint = result.result().checkpoint
+    assert checkpoint is not None
+    with checkpoint.as_directory() as parts:
+        return [load_forest(part) for part in sorted(Path(parts).glob("part-*.skops"))]
+
+
+def _start(trainer: DataParallelTrainer) -> Future[ray.train.Result]:
+    """Run in a thread, so that this one can tell how far it is, and takes Ctrl-C itself: Ray
+    Train's own handler of that would end the process as if all were well."""
     result: Future[ray.train.Result] = Future()
 
     def run() -> None:
@@ -122,47 +151,41 @@ def _attended(
             result.set_exception(error)
 
     Thread(target=run, daemon=True).start()
-    told = 0
-    while not wait([result], PROGRESS_POLL_INTERVAL_S).done:
-        if (trees := sum(map(_count, folder.glob("trees-*")))) != told:  # fewer, after a retry
-            fitted(told := trees)
-    checkpoint = result.result().checkpoint
-    assert checkpoint is not None
-    with checkpoint.as_directory() as parts:
-        return [
-            skops.io.load(part, trusted=SKOPS_TRUSTED)
-            for part in sorted(Path(parts).glob("part-*.skops"))
-        ]
+    return result
 
 
-def _count(file: Path) -> int:
+def _read_count(file: Path) -> int:
     with suppress(OSError, ValueError):  # being written
         return int(file.read_text())
     return 0
 
 
 def _fit_shard(config: dict[str, Any]) -> None:
-    """One worker: all ranks report their file under one checkpoint name, which gathers the parts in storage."""
+    """Fit the part of one worker: all ranks report their file under one checkpoint name, which
+    gathers the parts in storage."""
     context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
+    rank = context.get_world_rank()
+    workers = context.get_world_size()
     rows = ray.get(config["rows"])
-    shard = np.random.default_rng(config["seed"]).permutation(len(rows))[rank::world]
-    trees = len(range(rank, config["n_estimators"], world))
-    told = Path(config["told"]) / f"trees-{rank:05d}"
+    shard = np.random.default_rng(config["seed"]).permutation(len(rows))[rank::workers]
+    trees = len(range(rank, config["n_estimators"], workers))
+    progress = Path(config["progress"]) / f"trees-{rank:05d}"
     part = fit_part(
         rows[shard],
         trees=trees,
         max_samples=config["max_samples"],
         max_features=config["max_features"],
         seed=config["seed"] + rank,
-        fitted=lambda done: told.write_text(str(done)),
+        fitted=lambda done: progress.write_text(str(done)),
     )
+    _report(part, rank, {"rows": len(shard), "trees": trees})
+
+
+def _report(part: IsolationForest, rank: int, metrics: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        skops.io.dump(part, Path(folder) / f"part-{rank:05d}.skops")
+        dump_forest(part, Path(folder) / f"part-{rank:05d}.skops")
         checkpoint = ray.train.Checkpoint.from_directory(folder)
-        ray.train.report(
-            {"rows": len(shard), "trees": trees}, checkpoint=checkpoint, checkpoint_dir_name="parts"
-        )
+        ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name="parts")
 
 
 def fit_part(
@@ -172,13 +195,14 @@ def fit_part(
     max_samples: int,
     max_features: float,
     seed: int,
-    fitted: Callable[[int], Any] = lambda _: None,
+    fitted: TreesListener = _ignore,
 ) -> IsolationForest:
-    """Fit `trees` trees on the shard `X` [n, d]. `fitted` is told after each tenth of them how many there are; scikit-learn draws
-    the same trees as if it fitted them at once.
+    """Return a forest of `trees` trees that is fitted on the shard `X` [n, d].
 
-    Raises DataError when the shard has fewer than `max_samples` rows: scikit-learn would silently use fewer, and parts
-    with different `max_samples` cannot be merged.
+    `fitted` is told after each tenth of them how many there are; scikit-learn draws the same
+    trees as if it fitted them at once. Raises DataError when the shard has fewer than
+    `max_samples` rows: scikit-learn would silently use fewer, and parts with different
+    `max_samples` cannot be merged.
     """
     if len(X) < max_samples:
         raise DataError(
@@ -194,29 +218,31 @@ def fit_part(
         n_jobs=1,
         warm_start=True,
     )
-    for done in sorted({-(-trees * tenth // 10) for tenth in range(1, 11)}):
+    for done in _milestones(trees):
         part.set_params(n_estimators=done).fit(rows)
         fitted(done)
     return part.set_params(warm_start=False)
 
 
+def _milestones(trees: int) -> list[int]:
+    """Counts of trees after each tenth of them, rounded up."""
+    tenths = range(1, _REPORTS + 1)
+    return sorted({-(-trees * tenth // _REPORTS) for tenth in tenths})
+
+
 def merge_forests(parts: Sequence[IsolationForest]) -> IsolationForest:
     """Join forests fitted on random shards into one plain scikit-learn IsolationForest.
 
-    Every tree sees `max_samples` random rows either way, so on random shards the merged forest is as good as one fit.
-    It touches private attributes of scikit-learn, which is why its version is pinned.
+    Every tree sees `max_samples` random rows either way, so on random shards the merged forest is
+    as good as one fit. It touches private attributes of scikit-learn, which is why its version is
+    pinned.
     """
     members: Sequence[Any] = parts
     kinds = {(part._max_samples, part._max_features, part.n_features_in_) for part in members}
     if len(kinds) != 1:
         raise ValueError(f"parts differ in (max_samples, max_features, features): {sorted(kinds)}")
-    whole: Any = parts[0]
-    for name in (
-        "estimators_",
-        "estimators_features_",
-        "_decision_path_lengths",
-        "_average_path_length_per_tree",
-    ):
-        setattr(whole, name, [item for part in parts for item in getattr(part, name)])
+    whole: Any = members[0]
+    for name in _MERGED:
+        setattr(whole, name, [item for part in members for item in getattr(part, name)])
     whole.n_estimators = len(whole.estimators_)
     return whole

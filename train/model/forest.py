@@ -1,33 +1,31 @@
 """CompiledForest: an IsolationForest as flat arrays, scored exactly and fast.
 
-Isolation forest: F. T. Liu, K. M. Ting, Z.-H. Zhou, "Isolation Forest", ICDM 2008. The score of a row is
-s(x) = 2 ** (-E[h(x)] / c(max_samples)) in (0, 1]; higher is more anomalous.
+Isolation forest: F. T. Liu, K. M. Ting, Z.-H. Zhou, "Isolation Forest", ICDM 2008. The score of
+a row is s(x) = 2 ** (-E[h(x)] / c(max_samples)) in (0, 1]; higher is more anomalous.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from train.model.kernels import exponents, padded_exponents, path_gains
 from vigil.arrays import Floats
 from vigil.errors import BundleError
 
-if (
-    TYPE_CHECKING
-):  # what serves a forest needs no scikit-learn: it would be a fifth of a replica's memory
+# What serves a forest needs no scikit-learn: it would be a fifth of a replica's memory.
+if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest
 
 LEAF = -1
-BLOCK_ROWS = 128  # rows; their values of 30 features fill a third of the fastest cache
-DENSE_LEVELS = 3
 ROWS_PER_THREAD = 256  # fewer are done before another thread wakes
 BATCH_ROWS = 5  # from so many rows on the padded trees are faster
 MAX_PADDED_LEAVES = 2**24  # of all trees together; a padded tree has 2 ** depth of them
@@ -38,81 +36,18 @@ def set_threshold(forest: IsolationForest, threshold: float) -> None:
     forest.offset_ = -threshold
 
 
-# The kernels write -E[h(x)] / c(max_samples), the exponent of the score. Rows are float64 and become float32 where they are
-# read, as in scikit-learn, so that no copy of them is made. Unsigned indices spare numba's wraparound of negative ones.
-
-
-@njit(cache=True, nogil=True)
-def _exponents(X, roots, feature, threshold, left, length, scale, out):  # type: ignore[no-untyped-def]  # pragma: no cover
-    for i in range(X.shape[0]):
-        total = 0.0
-        for tree in range(roots.shape[0]):
-            node = np.uint32(roots[tree])
-            while feature[node] >= 0:
-                node = np.uint32(
-                    left[node] + (np.float32(X[i, np.uint32(feature[node])]) > threshold[node])
-                )
-            total += length[node]
-        out[i] = -total / scale
-
-
-@njit(cache=True, nogil=True)
-def _descend(columns, rows, feature, threshold, depth, node):  # type: ignore[no-untyped-def]  # pragma: no cover
-    # Near the root all rows are tried at every node, which vectorises; below, where nodes are many, each row looks up its own.
-    dense = min(depth, DENSE_LEVELS)
-    node[:] = 0
-    for n in range((1 << dense) - 1):
-        column, limit = columns[feature[n]], threshold[n]
-        for r in range(rows):
-            node[r] = 2 * n + 1 + (column[r] > limit) if node[r] == n else node[r]
-    for _ in range(dense, depth):
-        for r in range(rows):
-            i = node[r]
-            node[r] = 2 * i + 1 + (columns[feature[i], r] > threshold[i])
-
-
-@njit(cache=True, nogil=True)
-def _padded_exponents(X, feature, threshold, length, depth, scale, out):  # type: ignore[no-untyped-def]  # pragma: no cover
-    # BLOCK rows abreast, tree by tree: the rows of a block lie side by side per feature, and no step depends on another
-    # row's, so the processor overlaps them.
-    first = np.uint32((1 << depth) - 1)
-    columns = np.empty((X.shape[1], BLOCK_ROWS), np.float32)
-    node = np.empty(BLOCK_ROWS, np.uint32)
-    total = np.empty(BLOCK_ROWS, np.float64)
-    for start in range(0, X.shape[0], BLOCK_ROWS):
-        rows = min(BLOCK_ROWS, X.shape[0] - start)
-        for r in range(rows):
-            for j in range(X.shape[1]):
-                columns[j, r] = X[start + r, j]
-            total[r] = 0.0
-        for tree in range(feature.shape[0]):
-            _descend(columns, rows, feature[tree], threshold[tree], depth, node)
-            for r in range(rows):
-                total[r] += length[tree, node[r] - first]
-        for r in range(rows):
-            out[start + r] = -total[r] / scale
-
-
-@njit(cache=True, nogil=True)
-def _path_gains(X, roots, feature, threshold, left, length, out):  # type: ignore[no-untyped-def]  # pragma: no cover
-    for i in range(X.shape[0]):
-        for tree in range(roots.shape[0]):
-            node = roots[tree]
-            while feature[node] >= 0:
-                child = left[node] + (np.float32(X[i, feature[node]]) > threshold[node])
-                out[i, feature[node]] += length[node] - length[child]
-                node = child
-
-
 @dataclass(frozen=True)
 class CompiledForest:
-    """An IsolationForest as flat arrays over all nodes of all trees, children side by side (right = left + 1).
+    """An IsolationForest as flat arrays over all nodes of all trees.
+
+    Children are side by side: right = left + 1.
 
     roots     int32   [trees]  index of each root, ascending
     feature   int32   [nodes]  split feature; LEAF for a leaf
     threshold float32 [nodes]  go left where x <= threshold
     left      int32   [nodes]  index of the left child; 0 for a leaf
-    length    float64 [nodes]  depth + c(rows in the node): at a leaf its path length, above it the length expected there
+    length    float64 [nodes]  depth + c(rows in the node): at a leaf its path length, above it
+                               the length expected there
     """
 
     roots: NDArray[np.int32]
@@ -129,118 +64,92 @@ class CompiledForest:
 
     @classmethod
     def compile(cls, fitted: IsolationForest) -> CompiledForest:
-        """The same forest, node by node in breadth-first order."""
+        """Return the same forest, node by node in breadth-first order."""
         forest: Any = fitted  # its private attributes are not typed
-        columns: list[list[NDArray[Any]]] = [[], [], [], []]
-        roots, base = [], 0
-        for i, estimator in enumerate(forest.estimators_):
-            tree = estimator.tree_
-            lengths = (
-                np.asarray(forest._decision_path_lengths[i])
-                + forest._average_path_length_per_tree[i]
-                - 1.0
-            )
-            order, left = _breadth_first(tree.children_left, tree.children_right)
-            split = tree.children_left[order] >= 0
-            columns[0].append(
-                np.where(
-                    split, forest.estimators_features_[i][np.maximum(tree.feature[order], 0)], LEAF
-                )
-            )
-            columns[1].append(np.where(split, _round_down(tree.threshold[order]), np.float32(0)))
-            columns[2].append(np.where(split, left + base, 0))
-            columns[3].append(lengths[order])
-            roots.append(base)
-            base += len(order)
-        feature, threshold, left_all, length = (np.concatenate(column) for column in columns)
+        trees = [_flatten_tree(forest, index) for index in range(len(forest.estimators_))]
+        roots = np.cumsum([0, *(len(tree.feature) for tree in trees[:-1])])
+        left = [tree.left_from(root) for tree, root in zip(trees, roots, strict=True)]
         return cls(
-            np.array(roots, np.int32),
-            feature.astype(np.int32),
-            threshold.astype(np.float32),
-            left_all.astype(np.int32),
-            length.astype(np.float64),
-            int(forest.n_features_in_),
-            int(forest._max_samples),
+            roots=roots.astype(np.int32),
+            feature=_join([tree.feature for tree in trees], np.int32),
+            threshold=_join([tree.threshold for tree in trees], np.float32),
+            left=_join(left, np.int32),
+            length=_join([tree.length for tree in trees], np.float64),
+            n_features=int(forest.n_features_in_),
+            max_samples=int(forest._max_samples),
         )
 
     def score(self, X: NDArray[Any], threads: int = 1) -> Floats:
-        """Anomaly scores [n] of the rows [n, d]: `-IsolationForest.score_samples(X)` to 1e-6, with identical labels.
+        """Return the anomaly scores [n] of the rows [n, d].
 
-        Large batches are split over at most `threads` threads.
+        They are `-IsolationForest.score_samples(X)` to 1e-6, with identical labels. Large
+        batches are split over at most `threads` threads.
         """
         rows = self._rows(X)
         scores = np.empty(len(rows))
         parts = min(threads, len(rows) // ROWS_PER_THREAD)
         if parts < 2:
             self._score(rows, scores)
-            return scores
-        _ = self._padded  # made once, before the threads would each make it
-        first, *others = pairwise(len(rows) * part // parts for part in range(parts + 1))
-        running = [
-            _pool(os.getpid()).submit(self._score, rows[i:j], scores[i:j]) for i, j in others
-        ]
-        self._score(rows[slice(*first)], scores[slice(*first)])
-        for part in running:
-            part.result()
+        else:
+            self._score_in_threads(rows, scores, parts)
         return scores
 
-    def _score(self, rows: Floats, out: Floats) -> None:
-        scale = self.trees * self._normaliser
-        padded = self._padded if len(rows) >= BATCH_ROWS else None
-        if padded is not None:
-            _padded_exponents(rows, *padded, scale, out)
-        else:
-            _exponents(
-                rows, self.roots, self.feature, self.threshold, self.left, self.length, scale, out
-            )
-        # Not exp2: it differs from scikit-learn by a unit in the last place, and a threshold may be a score itself.
-        np.power(2.0, out, out=out)
-
     def attribute(self, X: NDArray[Any]) -> Floats:
-        """Path gains [n, d]: how far splits on each feature shortened the path, as a mean over the trees.
+        """Return the path gains [n, d] of the rows [n, d]: how far splits on each feature
+        shortened the path, as a mean over the trees.
 
-        They add up to c(max_samples) - E[h(x)], the path-length deficit; positive means more anomalous. With bootstrap a tree
-        holds fewer distinct rows, and c is that of these, as a mean over the trees.
+        They add up to c(max_samples) - E[h(x)], the path-length deficit; positive means more
+        anomalous. With bootstrap a tree holds fewer distinct rows, and c is that of these, as a
+        mean over the trees.
         """
         rows = self._rows(X)
         gains = np.zeros(rows.shape)
-        _path_gains(rows, self.roots, self.feature, self.threshold, self.left, self.length, gains)
+        path_gains(rows, *self._nodes, gains)
         return gains / self.trees
 
     def check(self) -> None:
-        """Raise BundleError unless every walk from every root stays in bounds and ends: no cycle, no foreign feature."""
-        nodes = len(self.feature)
-        inner = self.feature != LEAF
-        index = np.arange(nodes)
-        end = np.append(self.roots[1:], nodes)
-        ends = (
-            np.repeat(end, end - self.roots)
-            if self.trees and (end > self.roots).all()
-            else np.empty(0)
-        )
-        problems = {
-            "arrays of different length": not (
-                len(self.threshold) == len(self.left) == len(self.length) == nodes
-            ),
-            "no tree": not self.trees or self.roots[0] != 0 or len(ends) != nodes,
-            "a feature out of range": bool(
-                (self.feature < LEAF).any() or (self.feature >= self.n_features).any()
-            ),
-            "values that are not finite": not (
-                np.isfinite(self.threshold).all() and np.isfinite(self.length).all()
-            ),
-        }
-        for problem, found in problems.items():
-            if found:
-                raise BundleError(
-                    f"the forest has {problem}: the bundle is damaged, use another version"
-                )
-        if bool(
-            (self.left[inner] <= index[inner]).any() or (self.left[inner] >= ends[inner] - 1).any()
-        ):
+        """Raise BundleError unless every walk from every root stays in bounds and ends: no cycle,
+        no foreign feature."""
+        problem = self._problem()
+        if problem:
             raise BundleError(
-                "the forest has a child out of range: the bundle is damaged, use another version"
+                f"the forest has {problem}: the bundle is damaged, use another version"
             )
+
+    def _problem(self) -> str:
+        if not self._has_equal_lengths():
+            return "arrays of different length"
+        if not self._has_whole_trees():
+            return "no tree"
+        if (self.feature < LEAF).any() or (self.feature >= self.n_features).any():
+            return "a feature out of range"
+        if not (np.isfinite(self.threshold).all() and np.isfinite(self.length).all()):
+            return "values that are not finite"
+        if not self._has_children_in_range():
+            return "a child out of range"
+        return ""
+
+    def _has_equal_lengths(self) -> bool:
+        arrays = (self.threshold, self.left, self.length)
+        return all(len(array) == len(self.feature) for array in arrays)
+
+    def _has_whole_trees(self) -> bool:
+        """Whether the trees lie one behind the other, and every node is in one."""
+        if not self.trees or self.roots[0] != 0:
+            return False
+        return bool((self._ends() > self.roots).all())
+
+    def _has_children_in_range(self) -> bool:
+        """Whether both children of every split are behind it, in the same tree."""
+        inner = np.flatnonzero(self.feature != LEAF)
+        left = self.left[inner]
+        ends = self._ends()
+        end_of_node = np.repeat(ends, ends - self.roots)
+        return bool((left > inner).all() and (left < end_of_node[inner] - 1).all())
+
+    def _ends(self) -> NDArray[Any]:
+        """Index [trees] of the node behind the last one of each tree."""
+        return np.append(self.roots[1:], len(self.feature))
 
     def _rows(self, X: NDArray[Any]) -> Floats:
         """The rows as the kernels take them, copied only where they must be."""
@@ -248,56 +157,141 @@ class CompiledForest:
             X = X.astype(np.float32)  # a whole number is rounded once, as in scikit-learn
         rows = np.ascontiguousarray(X, dtype=np.float64)
         if not rows.flags.carray:
-            rows = rows.copy()  # the kernels are compiled for writeable, aligned rows: for others they would be compiled anew
+            # The kernels are compiled for writeable, aligned rows: for others they would be
+            # compiled anew.
+            rows = rows.copy()
         if rows.ndim != 2 or rows.shape[1] != self.n_features:
             raise ValueError(f"rows of shape {rows.shape}, expected [n, {self.n_features}]")
         return rows
 
+    def _score(self, rows: Floats, out: Floats) -> None:
+        scale = self.trees * self._normaliser
+        padded = self._padded if len(rows) >= BATCH_ROWS else None
+        if padded is not None:
+            padded_exponents(rows, *padded, scale, out)
+        else:
+            exponents(rows, *self._nodes, scale, out)
+        # Not exp2: it differs from scikit-learn by a unit in the last place, and a threshold may
+        # be a score itself.
+        np.power(2.0, out, out=out)
+
+    def _score_in_threads(self, rows: Floats, out: Floats, parts: int) -> None:
+        """Score all parts but the first in threads, the first here."""
+        _ = self._padded  # computed once, before the threads would each compute it
+        first, *others = pairwise(len(rows) * part // parts for part in range(parts + 1))
+        pool = _pool(os.getpid())
+        running = [pool.submit(self._score, rows[i:j], out[i:j]) for i, j in others]
+        self._score(rows[slice(*first)], out[slice(*first)])
+        for part in running:
+            part.result()
+
+    @property
+    def _nodes(
+        self,
+    ) -> tuple[
+        NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.int32], Floats
+    ]:
+        """The arrays as the kernels take them."""
+        return self.roots, self.feature, self.threshold, self.left, self.length
+
     @cached_property
-    def _padded(self) -> tuple[NDArray[np.uint32], NDArray[np.float32], Floats, int] | None:
-        """The trees padded to perfect binary heaps, (feature, threshold, leaf length, depth); None where they are too deep."""
-        levels = [(self.roots.astype(np.int64)[:, None])]
+    def _padded(self) -> _PaddedTrees | None:
+        """The trees padded to perfect binary heaps; None where they are too deep."""
+        levels = [self.roots.astype(np.int64)[:, None]]
         while (self.feature[levels[-1]] != LEAF).any():
             if 2 * levels[-1].size > MAX_PADDED_LEAVES:
                 return None
-            nodes = levels[-1]
-            inner = self.feature[nodes] != LEAF
-            # A leaf's place below is taken by itself: it is reached whichever way the walk goes.
-            children = (
-                np.where(inner, self.left[nodes], nodes),
-                np.where(inner, self.left[nodes] + 1, nodes),
-            )
-            levels.append(np.stack(children, axis=2).reshape(self.trees, -1))
-        walked = np.concatenate([np.empty((self.trees, 0), np.int64), *levels[:-1]], axis=1)
-        feature = np.maximum(self.feature[walked], 0).astype(np.uint32)
-        return feature, self.threshold[walked], self.length[levels[-1]], len(levels) - 1
+            levels.append(self._level_below(levels[-1]))
+        none = np.empty((self.trees, 0), np.int64)
+        inner = np.concatenate([none, *levels[:-1]], axis=1)
+        return _PaddedTrees(
+            feature=np.maximum(self.feature[inner], 0).astype(np.uint32),
+            threshold=self.threshold[inner],
+            length=self.length[levels[-1]],
+            depth=len(levels) - 1,
+        )
+
+    def _level_below(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The children [trees, 2 k] of the nodes [trees, k].
+
+        A leaf's place below is taken by itself: it is reached whichever way the walk goes.
+        """
+        is_inner = self.feature[nodes] != LEAF
+        left = np.where(is_inner, self.left[nodes], nodes)
+        right = np.where(is_inner, self.left[nodes] + 1, nodes)
+        return np.stack((left, right), axis=2).reshape(self.trees, -1)
 
     @cached_property
     def _normaliser(self) -> float:
-        """c(max_samples): the mean path length of an unsuccessful search, to the bit as scikit-learn computes it."""
+        """c(max_samples): the mean path length of an unsuccessful search, to the bit as
+        scikit-learn computes it."""
         n = self.max_samples
-        return (
-            2.0 * (float(np.log(n - 1.0)) + float(np.euler_gamma)) - 2.0 * (n - 1.0) / n
-            if n > 2
-            else float(n == 2)
-        )
+        if n <= 2:
+            return float(n == 2)
+        harmonic = float(np.log(n - 1.0)) + float(np.euler_gamma)
+        return 2.0 * harmonic - 2.0 * (n - 1.0) / n
+
+
+class _PaddedTrees(NamedTuple):
+    """Trees padded to perfect binary heaps.
+
+    feature, threshold [trees, 2 ** depth - 1]; length [trees, 2 ** depth] of the leaves
+    """
+
+    feature: NDArray[np.uint32]
+    threshold: NDArray[np.float32]
+    length: Floats
+    depth: int
+
+
+@dataclass(frozen=True)
+class _FlatTree:
+    """Arrays [nodes] of one tree in breadth-first order; `left` counts from its root."""
+
+    feature: NDArray[Any]
+    threshold: NDArray[np.float32]
+    left: NDArray[np.intp]
+    length: Floats
+
+    def left_from(self, root: int) -> NDArray[np.intp]:
+        """Index of each left child in a forest where the tree begins at `root`."""
+        return np.where(self.feature != LEAF, self.left + root, 0)
 
 
 @cache
 def _pool(process: int) -> ThreadPoolExecutor:
     """The threads of this process; a forked child, whose pid differs, starts its own.
 
-    Plain threads do, as the kernels release the GIL. numba's parallel loops would bring a threading layer of their own:
-    the one that is always there aborts when two threads call it at once, OpenMP's does not survive a fork.
+    Plain threads do, as the kernels release the GIL. numba's parallel loops would bring a
+    threading layer of their own: the one that is always there aborts when two threads call it at
+    once, OpenMP's does not survive a fork.
     """
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="score")
+
+
+def _flatten_tree(forest: Any, index: int) -> _FlatTree:
+    tree = forest.estimators_[index].tree_
+    order, left = _breadth_first(tree.children_left, tree.children_right)
+    is_split = tree.children_left[order] >= 0
+    # A tree that sees some of the features numbers those from 0.
+    features = forest.estimators_features_[index][np.maximum(tree.feature[order], 0)]
+    depths = np.asarray(forest._decision_path_lengths[index])
+    lengths = depths + forest._average_path_length_per_tree[index] - 1.0
+    return _FlatTree(
+        feature=np.where(is_split, features, LEAF),
+        threshold=np.where(is_split, _round_down(tree.threshold[order]), np.float32(0)),
+        left=left,
+        length=lengths[order],
+    )
 
 
 def _breadth_first(
     left: NDArray[Any], right: NDArray[Any]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The nodes in breadth-first order, and for each its left child's new position (children are neighbours)."""
-    order, position = [0], []
+    """The nodes in breadth-first order, and for each its left child's new position (children are
+    neighbours)."""
+    order = [0]
+    position = []
     for node in order:  # grows while it is read
         position.append(len(order))
         if left[node] >= 0:
@@ -306,6 +300,12 @@ def _breadth_first(
 
 
 def _round_down(threshold: Floats) -> NDArray[np.float32]:
-    """The largest float32 not above each threshold: then `x <= t` is the same for every float32 x."""
+    """The largest float32 not above each threshold: then `x <= t` is the same for every float32
+    x."""
     rounded = threshold.astype(np.float32)
-    return np.where(rounded > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+    below = np.nextafter(rounded, np.float32(-np.inf))
+    return np.where(rounded > threshold, below, rounded)
+
+
+def _join(arrays: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
+    return np.concatenate(arrays).astype(dtype)

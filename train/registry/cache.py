@@ -16,8 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from train.model import bundle as bundles
-from train.model.bundle import ModelBundle
+from train.model.bundle import ModelBundle, read_bundle
 from vigil.errors import BundleError
 from vigil.home import write_json
 
@@ -51,7 +50,7 @@ class BundleCache:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._folder, prefix=".download-") as temporary:
                 downloaded = download(Path(temporary))
-                verified = bundles.read_bundle(downloaded, digest)
+                verified = read_bundle(downloaded, digest)
                 self._publish(downloaded, digest, Path(temporary) / "replaced")
             self._trim()
         except OSError as error:
@@ -71,7 +70,7 @@ class BundleCache:
             return None
 
     def _read(self, digest: str) -> ModelBundle:
-        found = bundles.read_bundle(self._folder / digest, digest)
+        found = read_bundle(self._folder / digest, digest)
         with suppress(OSError):
             os.utime(self._folder / digest)  # in use: the last to be trimmed
         return found

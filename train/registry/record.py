@@ -1,14 +1,12 @@
-"""What a training run leaves in MLflow: parameters, metrics, plots, the data as an input, bundle and scikit-learn model.
-
-With train/registry/versions.py and train/registry/ledger.py the only module that talks to MLflow.
-"""
+"""Record of a training run in MLflow: parameters, metrics, plots, the data as an input, the
+bundle and the scikit-learn model."""
 
 from __future__ import annotations
 
 import platform
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,98 +17,125 @@ from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.types import ColSpec, Schema
 
-from train.model.fit import SKOPS_TRUSTED
-from train.registry.versions import Candidate
+from train.model.skops_forest import SKOPS_TRUSTED
+from train.registry.candidate import Candidate
 from train.table.dataset import Fingerprint
 from train.table.source import is_s3
 
-EXAMPLE_ROWS = 4
-MAX_PARAMETER_CHARACTERS = (
-    500  # characters of one parameter: MLflow's own limit is larger, but its pages show no more
-)
-MAX_DIGEST_CHARACTERS = 32  # MLflow refuses more than 36 characters
+_EXAMPLE_ROWS = 4
+# MLflow's own limit of one parameter is larger, but its pages show no more.
+_MAX_PARAMETER_CHARACTERS = 500
+_MAX_DIGEST_CHARACTERS = 32  # MLflow refuses more than 36
+_REQUIREMENTS = ("scikit-learn", "numpy", "skops")
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run, and the model that was logged with it."""
+
+    run_id: str
+    model_uri: str
+    model_id: str
 
 
 def record_run(
-    candidate: Candidate, bundle: Path, experiment: str, tags: Mapping[str, str], about: str
-) -> tuple[str, str, str]:
-    """One run in `experiment`, described as `about`, with the bundle of the folder `bundle`; returns its id, and URI and id of
-    the logged model.
+    candidate: Candidate,
+    bundle: Path,
+    *,
+    tracking_uri: str,
+    experiment: str,
+    tags: Mapping[str, str],
+    about: str,
+) -> RecordedRun:
+    """Record one run in the experiment with the id `experiment`, described as `about`, with the
+    bundle of the folder `bundle`.
 
     Raises MlflowException when the server does not take it; the run is then marked as failed.
     """
-    libraries = {"python": platform.python_version(), **candidate.bundle.info.get("libraries", {})}
-    more = {f"version.{name}": str(version) for name, version in libraries.items()}
-    more |= {"mlflow.source.git.commit": candidate.commit} if candidate.commit else {}
-    with mlflow.start_run(
-        experiment_id=experiment, tags={**more, **tags}, description=about
-    ) as run:
-        mlflow.log_params(
-            {
-                key: str(value)[:MAX_PARAMETER_CHARACTERS]
-                for key, value in flatten_parameters(candidate.params).items()
-            }
-        )
-        mlflow.log_metrics(dict(candidate.metrics))
-        mlflow.log_dict(dict(candidate.gate), "gate.json")
-        for name, figure in candidate.plots.items():
-            mlflow.log_figure(figure, f"plots/{name}")
+    mlflow.set_tracking_uri(tracking_uri)
+    all_tags = {**_software_tags(candidate), **tags}
+    with mlflow.start_run(experiment_id=experiment, tags=all_tags, description=about) as run:
+        _log_results(candidate)
         if candidate.data is not None:
-            _log_data(
-                str(candidate.bundle.info.get("data", "")), candidate.data, candidate.bundle.names
-            )
+            _log_data(candidate, candidate.data)
         mlflow.log_artifacts(str(bundle), "bundle")
         model = _log_sklearn(candidate)
-        for trial in candidate.trials:
-            with mlflow.start_run(experiment_id=experiment, run_name=trial.name, nested=True):
-                mlflow.log_params(trial.params)
-                mlflow.log_metrics({**trial.metrics, "seconds": trial.seconds})
-    return run.info.run_id, model.model_uri, model.model_id
+        _log_trials(candidate, experiment)
+    return RecordedRun(run.info.run_id, model.model_uri, model.model_id)
 
 
 def flatten_parameters(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Groups of parameters as dotted names, `{"forest": {"seed": 0}}` as `forest.seed`; what is not set is left out."""
-    found: dict[str, Any] = {}
+    """Return groups of parameters by dotted names, `{"forest": {"seed": 0}}` as `forest.seed`.
+
+    What is not set is left out.
+    """
+    flat: dict[str, Any] = {}
     for key, value in params.items():
         if isinstance(value, Mapping):
-            found |= flatten_parameters(value, f"{prefix}{key}.")
+            flat |= flatten_parameters(value, f"{prefix}{key}.")
         elif value is not None and value != "":
-            found[f"{prefix}{key}"] = value
-    return found
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
-def _log_data(path: str, used: Fingerprint, names: tuple[str, ...]) -> None:
-    """The table as an input of the run, by which its other runs are found, and what tells its content apart as data.json."""
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # MLflow has two readers of local files, and says so each time
-        source = resolve_dataset_source(path if is_s3(path) else Path(path).as_uri())
-    columns = Schema([ColSpec("double", name) for name in names])
-    mlflow.log_input(
-        MetaDataset(source, Path(path).name, used.digest[:MAX_DIGEST_CHARACTERS], columns),
-        context="training",
+def _software_tags(candidate: Candidate) -> dict[str, str]:
+    libraries = {"python": platform.python_version(), **candidate.bundle.info.get("libraries", {})}
+    tags = {f"version.{name}": str(version) for name, version in libraries.items()}
+    if candidate.commit:
+        tags["mlflow.source.git.commit"] = candidate.commit
+    return tags
+
+
+def _log_results(candidate: Candidate) -> None:
+    parameters = flatten_parameters(candidate.params)
+    mlflow.log_params(
+        {name: str(value)[:_MAX_PARAMETER_CHARACTERS] for name, value in parameters.items()}
     )
-    mlflow.log_dict({"path": path, **asdict(used)}, "data.json")
+    mlflow.log_metrics(dict(candidate.metrics))
+    mlflow.log_dict(dict(candidate.gate), "gate.json")
+    for name, figure in candidate.plots.items():
+        mlflow.log_figure(figure, f"plots/{name}")
+
+
+def _log_data(candidate: Candidate, data: Fingerprint) -> None:
+    """Log the table as an input of the run, by which its other runs are found, and what tells
+    its content apart as data.json."""
+    path = str(candidate.bundle.info.get("data", ""))
+    with warnings.catch_warnings():
+        # MLflow has two readers of local files, and says so each time.
+        warnings.simplefilter("ignore")
+        source = resolve_dataset_source(path if is_s3(path) else Path(path).as_uri())
+    schema = Schema([ColSpec("double", name) for name in candidate.bundle.names])
+    digest = data.digest[:_MAX_DIGEST_CHARACTERS]
+    dataset = MetaDataset(source, Path(path).name, digest, schema)
+    mlflow.log_input(dataset, context="training")
+    mlflow.log_dict({"path": path, **asdict(data)}, "data.json")
 
 
 def _log_sklearn(candidate: Candidate) -> Any:
-    """The plain model: whoever calls it by name is told of a missing column, and one in another place is put right."""
+    """Log the plain model: whoever calls it by name is told of a missing column, and one in
+    another place is put right."""
     names = candidate.bundle.names
     forest: Any = candidate.forest
     forest.feature_names_in_ = np.array(names, dtype=object)
-    example = pd.DataFrame(candidate.bundle.golden[:EXAMPLE_ROWS], columns=pd.Index(names))
-    signature = mlflow.models.infer_signature(example, forest.predict(example))
+    example = pd.DataFrame(candidate.bundle.golden[:_EXAMPLE_ROWS], columns=pd.Index(names))
+    libraries = candidate.bundle.info["libraries"]
     return mlflow.sklearn.log_model(
         forest,
         name="model",
         serialization_format="skops",
-        # MLflow's own client reads this list from the model; Vigil's reader has its own (train/registry/versions.py).
+        # MLflow's own client reads this list from the model; Vigil's reader has its own
+        # (train/registry/versions.py).
         skops_trusted_types=SKOPS_TRUSTED,
-        signature=signature,
+        signature=mlflow.models.infer_signature(example, forest.predict(example)),
         input_example=example,
-        pip_requirements=[
-            f"{name}=={candidate.bundle.info['libraries'][name]}"
-            for name in ("scikit-learn", "numpy", "skops")
-        ],
+        pip_requirements=[f"{name}=={libraries[name]}" for name in _REQUIREMENTS],
     )
+
+
+def _log_trials(candidate: Candidate, experiment: str) -> None:
+    """Log the trials of the search for the parameters as child runs."""
+    for trial in candidate.trials:
+        with mlflow.start_run(experiment_id=experiment, run_name=trial.name, nested=True):
+            mlflow.log_params(trial.params)
+            mlflow.log_metrics({**trial.metrics, "seconds": trial.seconds})

@@ -15,8 +15,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from sklearn.ensemble import IsolationForest
 
-from train.model import bundle as bundles
-from train.model.bundle import BUNDLE_FILES, ModelBundle
+from train.model.bundle import (
+    BUNDLE_FILES,
+    BundleLimits,
+    ModelBundle,
+    bundle_digest,
+    read_bundle,
+    write_bundle,
+)
 from vigil.errors import BundleError
 
 Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
@@ -29,7 +35,7 @@ few = settings(
 def written(model: Models, tmp_path: Path) -> tuple[Path, str]:
     """A fresh bundle's folder and digest."""
     folder = tmp_path / "bundle"
-    return folder, bundles.write_bundle(model(0)[1], folder)
+    return folder, write_bundle(model(0)[1], folder)
 
 
 def edit(folder: Path, name: str, **changes: Any) -> None:
@@ -70,19 +76,19 @@ def assert_same(found: ModelBundle, expected: ModelBundle) -> None:
 def test_a_bundle_comes_back_as_it_was_written(model: Models, written: tuple[Path, str]) -> None:
     folder, digest = written
     assert {file.name for file in folder.iterdir()} == set(BUNDLE_FILES)
-    assert_same(bundles.read_bundle(folder, digest), model(0)[1])
-    assert_same(bundles.read_bundle(folder, None), model(0)[1])
+    assert_same(read_bundle(folder, digest), model(0)[1])
+    assert_same(read_bundle(folder, None), model(0)[1])
 
 
 def test_the_digest_is_of_the_content_alone(
     model: Models, written: tuple[Path, str], tmp_path: Path
 ) -> None:
     assert (
-        bundles.write_bundle(model(0)[1], tmp_path / "again")
+        write_bundle(model(0)[1], tmp_path / "again")
         == written[1]
-        == bundles.bundle_digest(tmp_path / "again")
+        == bundle_digest(tmp_path / "again")
     )
-    assert bundles.write_bundle(model(1)[1], tmp_path / "other") != written[1]
+    assert write_bundle(model(1)[1], tmp_path / "other") != written[1]
 
 
 @few
@@ -93,9 +99,9 @@ def test_any_flipped_bit_changes_the_digest_and_is_refused(
     folder, digest = written
     before = flip(folder / name, position, bit)
     try:
-        assert bundles.bundle_digest(folder) != digest
+        assert bundle_digest(folder) != digest
         with pytest.raises(BundleError, match="refuse to load"):
-            bundles.read_bundle(folder, digest)
+            read_bundle(folder, digest)
     finally:
         (folder / name).write_bytes(before)
 
@@ -133,27 +139,29 @@ def test_a_damaged_file_is_refused_whatever_the_digest(
 ) -> None:
     damage(written[0] / name)
     with pytest.raises(BundleError, match=said.format(name)):
-        bundles.read_bundle(written[0], None)
+        read_bundle(written[0], None)
+
+
+def largest(folder: Path, kind: str) -> int:
+    return max(file.stat().st_size for file in folder.glob(f"*.{kind}"))
 
 
 @pytest.mark.parametrize("name", BUNDLE_FILES)
-def test_a_file_over_its_limit_is_refused_unread(
-    written: tuple[Path, str], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit = "MAX_JSON_BYTES" if name.endswith(".json") else "MAX_ARRAY_BYTES"
-    alike = [file.stat().st_size for file in written[0].glob(f"*{Path(name).suffix}")]
-    monkeypatch.setattr(bundles, limit, max(alike))
-    bundles.read_bundle(written[0], written[1])
-    with (written[0] / name).open("ab") as file:
-        file.write(b" " * max(alike))
-    with pytest.raises(BundleError, match=f"{name} has [0-9]+ bytes, the limit is {max(alike)}"):
-        bundles.read_bundle(written[0], None)
+def test_a_file_over_its_limit_is_refused_unread(written: tuple[Path, str], name: str) -> None:
+    folder, digest = written
+    limits = BundleLimits(largest(folder, "json"), largest(folder, "safetensors"))
+    limit = limits.json_bytes if name.endswith(".json") else limits.array_bytes
+    read_bundle(folder, digest, limits)
+    with (folder / name).open("ab") as file:
+        file.write(b" " * limit)
+    with pytest.raises(BundleError, match=f"{name} has [0-9]+ bytes, the limit is {limit}"):
+        read_bundle(folder, None, limits)
 
 
 def test_a_file_too_many_is_refused(written: tuple[Path, str]) -> None:
     (written[0] / "model.pkl").write_bytes(b"")
     with pytest.raises(BundleError, match=r"should not have: model\.pkl"):
-        bundles.read_bundle(*written)
+        read_bundle(*written)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +170,7 @@ def test_a_file_too_many_is_refused(written: tuple[Path, str]) -> None:
 def test_a_place_without_bundle_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "place")
     with pytest.raises(BundleError, match="lacks"):
-        bundles.read_bundle(tmp_path / "place", None)
+        read_bundle(tmp_path / "place", None)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +201,7 @@ def test_values_that_no_bundle_has_are_refused(
 ) -> None:
     edit(written[0], name, **changes)
     with pytest.raises(BundleError, match=said):
-        bundles.read_bundle(written[0], None)
+        read_bundle(written[0], None)
 
 
 @pytest.mark.parametrize("off", [1e-6, -1e-6])
@@ -204,7 +212,7 @@ def test_golden_rows_that_score_otherwise_are_refused(
     scores[-1] += off
     edit(written[0], "golden.json", scores=scores)
     with pytest.raises(BundleError, match=r"golden rows score 1\.00e-06 away"):
-        bundles.read_bundle(written[0], None)
+        read_bundle(written[0], None)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +231,7 @@ def test_a_reference_that_does_not_fit_is_refused(
 ) -> None:
     edit_array(written[0], "reference.safetensors", **changes)
     with pytest.raises(BundleError, match=said):
-        bundles.read_bundle(written[0], None)
+        read_bundle(written[0], None)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +249,7 @@ def test_a_forest_that_is_none_is_refused(
 ) -> None:
     edit_array(written[0], "forest.safetensors", **{array: value})
     with pytest.raises(BundleError, match=said):
-        bundles.read_bundle(written[0], None)
+        read_bundle(written[0], None)
 
 
 def test_another_forest_is_refused_by_its_golden_rows(
@@ -249,7 +257,7 @@ def test_another_forest_is_refused_by_its_golden_rows(
 ) -> None:
     edit_array(written[0], "forest.safetensors", length=model(0)[1].forest.length[::-1].copy())
     with pytest.raises(BundleError, match="golden rows score"):
-        bundles.read_bundle(written[0], None)
+        read_bundle(written[0], None)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +277,7 @@ def test_values_of_another_kind_are_refused(
 ) -> None:
     edit(written[0], name, **changes)
     with pytest.raises(BundleError):
-        bundles.read_bundle(written[0], None)
+        read_bundle(written[0], None)
 
 
 @pytest.mark.parametrize(
@@ -278,4 +286,4 @@ def test_values_of_another_kind_are_refused(
 def test_json_of_another_form_is_refused(written: tuple[Path, str], name: str, text: str) -> None:
     (written[0] / name).write_text(text)
     with pytest.raises(BundleError):
-        bundles.read_bundle(written[0], None)
+        read_bundle(written[0], None)

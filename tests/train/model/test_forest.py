@@ -196,12 +196,12 @@ def test_a_single_row_is_scored_without_a_copy_of_it(dtype: Any) -> None:
 NEW_PROCESS = """
 import numpy as np
 from sklearn.ensemble import IsolationForest
-from train.model import forest
+from train.model import forest, kernels
 X = np.random.default_rng(0).normal(size=(32, 3))
 compiled = forest.CompiledForest.compile(IsolationForest(n_estimators=2, max_samples=32).fit(X))
 X.flags.writeable = False
 compiled.score(X), compiled.score(X[:1]), compiled.attribute(X)
-for kernel in (forest._exponents, forest._padded_exponents, forest._path_gains):
+for kernel in (kernels.exponents, kernels.padded_exponents, kernels.path_gains):
     print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
 """
 

@@ -19,7 +19,8 @@ from sklearn.ensemble import IsolationForest
 
 from train.model.bundle import ModelBundle
 from train.model.plots import draw_plots
-from train.registry.versions import Candidate, Registry
+from train.registry.candidate import Candidate
+from train.registry.versions import Registry
 from train.table.dataset import Fingerprint
 from train.table.source import File
 from train.table.table import Table
@@ -51,7 +52,7 @@ def test_a_run_tells_a_team_what_it_was(registry: Registry, model: Models, tmp_p
             "c0ffee",
         )
     )
-    client: Any = registry._client  # descriptions may be None, these must not
+    client: Any = registry.server.client  # descriptions may be None, these must not
     run = client.get_run(made.run_id)
     assert run.data.params == {"forest.seed": "0", "forest.trees": "10", "data.path": "x" * 500}
     assert run.data.tags["mlflow.source.git.commit"] == "c0ffee"
@@ -95,7 +96,7 @@ def test_what_may_be_in_a_model_is_the_readers_list_and_not_the_artifacts(
 ) -> None:
     version = registry.register(Candidate(*model(0), {}, {}, {}, {"passed": True}))
     assert type(registry.forest(version)) is IsolationForest
-    client: Any = registry._client
+    client: Any = registry.server.client
     logged = client.get_model_version(registry.model_name, version.version).source.removeprefix(
         "models:/"
     )

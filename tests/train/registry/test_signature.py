@@ -13,6 +13,7 @@ from moto import mock_aws
 from sklearn.ensemble import IsolationForest
 
 from train.model.bundle import ModelBundle
+from train.registry.candidate import Candidate
 from train.registry.signature import (
     SIGNATURE_TAG,
     SigningFailed,
@@ -20,7 +21,7 @@ from train.registry.signature import (
     create_signing_key,
     sign_digest,
 )
-from train.registry.versions import Candidate, Registry
+from train.registry.versions import Registry
 from vigil.errors import BundleError
 
 DIGEST, OTHER = "a" * 64, "b" * 64

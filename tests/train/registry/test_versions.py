@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from threading import Barrier
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import ANY
 
 import mlflow
@@ -20,11 +21,11 @@ from mlflow.exceptions import MlflowException
 from sklearn.ensemble import IsolationForest
 
 from train import job
-from train.model import bundle as bundles
-from train.model.bundle import ModelBundle
-from train.registry import ledger, promotion
+from train.model.bundle import BundleLimits, ModelBundle
+from train.registry import promotion
+from train.registry.candidate import Candidate
 from train.registry.promotion import Move, promote_version
-from train.registry.versions import Candidate, Desired, Registry, Version
+from train.registry.versions import Desired, Registry, Version
 from train.tune import TuneTrial
 from vigil.errors import BundleError, RegistryError, RegistryUnavailable
 
@@ -53,6 +54,12 @@ def register(registry: Registry, model: Models) -> Register:
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
+
+
+def another(registry: Registry, **options: Any) -> Registry:
+    """Another client of the same registered model."""
+    server = registry.server
+    return Registry(server.tracking_uri, registry.model_name, server.artifacts, **options)
 
 
 def moves(registry: Registry) -> list[tuple[str, str]]:
@@ -164,21 +171,21 @@ def test_a_canary_is_read_with_the_aliases_it_belongs_to(
     assert registry.desired().canary is None
     registry.set_canary(None)
     assert (registry.canary(), registry.set_canary(None)) == (None, None)
-    registry._client.set_registered_model_tag(registry.model_name, "canary", "{nonsense")
+    registry.server.client.set_registered_model_tag(registry.model_name, "canary", "{nonsense")
     assert registry.canary() is None
 
 
 def test_one_promoter_at_a_time_and_a_crashed_ones_lock_is_taken_over(
-    registry: Registry, register: Register, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, register: Register
 ) -> None:
     register()
     with registry.exclusive("ann"), pytest.raises(RegistryError, match=r"under way \(by ann"):
         promote_version(registry, "1", reason="", actor="bob")
     assert (registry.champion(), registry.moves()) == (None, [])
+    later = another(registry, lock_timeout_s=0.0)
     with registry.exclusive("ann"):
-        monkeypatch.setattr(ledger, "LOCK_TIMEOUT_S", 0.0)
-        promote_version(registry, "1", reason="", actor="bob")
-        with registry.exclusive("bob"):
+        promote_version(later, "1", reason="", actor="bob")
+        with later.exclusive("bob"):
             pass
     with registry.exclusive("bob"):
         pass
@@ -190,27 +197,26 @@ def test_of_two_that_find_a_crashed_ones_lock_the_later_leaves_the_new_lock(
 ) -> None:
     """bob reads the lock that ann left; carl takes it over before bob does."""
     register()
-    other = Registry(registry.tracking_uri, registry.model_name, registry._artifacts)
+    other = another(registry)
+    later = another(registry, lock_timeout_s=0.0)
     with ExitStack() as held:
         held.enter_context(registry.exclusive("ann"))
-        read = other._client.get_registered_model
+        read = other.server.client.get_registered_model
 
         def read_slowly(name: str) -> object:
             found = read(name)
             if found.tags.get("actor") == "ann" and name.endswith(".promoting"):
-                with monkeypatch.context() as patch:
-                    patch.setattr(ledger, "LOCK_TIMEOUT_S", 0.0)
-                    held.enter_context(registry.exclusive("carl"))
+                held.enter_context(later.exclusive("carl"))
                 return SimpleNamespace(tags=found.tags, creation_timestamp=0)
             return found
 
-        monkeypatch.setattr(other._client, "get_registered_model", read_slowly)
+        monkeypatch.setattr(other.server.client, "get_registered_model", read_slowly)
         with pytest.raises(RegistryError, match=r"another promotion"), other.exclusive("bob"):
             pass
         assert read(f"{registry.model_name}.promoting").tags["actor"] == "carl"
     assert not [
         m
-        for m in registry._client.search_registered_models()
+        for m in registry.server.client.search_registered_models()
         if m.name.startswith(f"{registry.model_name}.")
     ]
 
@@ -245,9 +251,9 @@ def test_of_many_promoters_at_once_one_wins_and_the_others_are_told(
 
 def test_the_report_of_an_episode_is_kept_as_a_run(registry: Registry) -> None:
     registry.log_report("17-3", "<html>drift</html>")
-    experiment = registry._client.get_experiment_by_name("vigil-drift")
+    experiment = registry.server.client.get_experiment_by_name("vigil-drift")
     assert experiment is not None
-    found = registry._client.search_runs(
+    found = registry.server.client.search_runs(
         [experiment.experiment_id], f"tags.model = '{registry.model_name}'"
     )
     (run,) = found
@@ -302,7 +308,7 @@ def test_a_bundle_that_is_not_what_was_registered_is_refused(
 
 def of(registry: Registry, version: Version) -> Path:
     """The folder of the version's bundle in the artifact store."""
-    uri = registry._client.get_run(version.run_id).info.artifact_uri
+    uri = registry.server.client.get_run(version.run_id).info.artifact_uri
     assert uri is not None
     return Path(uri.removeprefix("file://")) / "bundle"
 
@@ -326,15 +332,14 @@ def test_a_stored_bundle_that_is_not_sound_leaves_nothing_behind(
     registry: Registry,
     register: Register,
     cache: Path,
-    monkeypatch: pytest.MonkeyPatch,
     change: Callable[[Path], object],
     said: str,
 ) -> None:
     version = register()
-    monkeypatch.setattr(bundles, "MAX_JSON_BYTES", 90_000)
+    limited = another(registry, limits=BundleLimits(json_bytes=90_000))
     change(of(registry, version))
     with pytest.raises((BundleError, RegistryUnavailable), match=said):
-        registry.fetch(version, cache)
+        limited.fetch(version, cache)
     assert list(cache.iterdir()) == []
 
 
@@ -390,7 +395,7 @@ def test_two_drivers_of_one_job_register_one_version(registry: Registry, model: 
     both = Barrier(2)
 
     def drive(seed: int) -> Version:
-        own = Registry(registry.tracking_uri, registry.model_name, registry._artifacts)
+        own = another(registry)
         both.wait()
         return job._register("once", candidate(model(seed), "once"), own)
 
@@ -406,8 +411,8 @@ def test_the_trials_of_a_search_are_child_runs(registry: Registry, model: Models
         for i in range(2)
     )
     version = registry.register(replace(candidate(model(0)), trials=trials))
-    experiment = registry._client.get_run(version.run_id).info.experiment_id
-    runs = registry._client.search_runs(
+    experiment = registry.server.client.get_run(version.run_id).info.experiment_id
+    runs = registry.server.client.search_runs(
         [experiment], f"tags.mlflow.parentRunId = '{version.run_id}'"
     )
     found = {
