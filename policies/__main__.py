@@ -1,4 +1,7 @@
-"""The pack, as Pulumi starts it (`pulumi preview --policy-pack policies`); `python -m policies report` runs it without Pulumi."""
+"""The pack, as Pulumi starts it: `pulumi preview --policy-pack policies`.
+
+`python -m policies report` runs it without Pulumi.
+"""
 
 import sys
 
@@ -8,4 +11,7 @@ from policies.cli import main
 from policies.rules import POLICIES
 
 if __name__ == "__main__":
-    main() if sys.argv[1:2] and sys.argv[1] in main.commands else PolicyPack("vigil", POLICIES)
+    if set(sys.argv[1:2]) & main.commands.keys():
+        main()
+    else:
+        PolicyPack("vigil", POLICIES)

@@ -1,213 +1,238 @@
-"""Where the pods of Ray land, and whether there is room for them, twice where an upgrade makes a second cluster."""
+"""Where the pods of Ray land, and whether there is room for them.
+
+An upgrade makes a second cluster, which needs the same room again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from policies.pods import RAY, Group, namespace_of, quantity, ray_groups
-from policies.ray_cluster import SERVE, groups, heads
-from policies.rule import Context, Found, Props, Resource, Stack, rule
+from policies.params import integer, number
+from policies.pods import Group, namespace_of, quantity_to_number, ray_groups
+from policies.ray_cluster import each_group, each_head
+from policies.resource_types import EKS_NODE_GROUP, KARPENTER_NODE_POOL, RAY_SERVICE, RAY_TYPES
+from policies.rule import Violation, rule
+from policies.subjects import Context, Props, Resource, Stack, list_at, props_at, value_at
 
-POOL = "kubernetes:karpenter.sh/*:NodePool"
-NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
-CAPACITY = {
+_ON_DEMAND = {
     "karpenter.sh/capacity-type": "on-demand",
     "eks.amazonaws.com/capacityType": "ON_DEMAND",
 }
+_REQUIRED_AFFINITY = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
 
 
 @rule(
-    *RAY,
-    each=heads,
+    *RAY_TYPES,
+    each=each_head,
     message="it may land on a spot node: select nodes that are on demand",
-    fix='Set nodeSelector {"karpenter.sh/capacity-type": "on-demand"}, or a pool that is on demand only.',
+    fix='Set nodeSelector {"karpenter.sh/capacity-type": "on-demand"}, or a pool that is on demand'
+    " only.",
     severity="high",
     stack=True,
 )
-def ray_head_on_demand(head: Group, context: Context) -> Found:
+def ray_head_on_demand(head: Group, context: Context) -> Violation:
     """Ray's head, whose loss stops the cluster, runs on demand."""
-    pod = head.template.get("spec") or {}
-    selector = pod.get("nodeSelector") or {}
-    if any(selector.get(key) == value for key, value in CAPACITY.items()) or _asks_on_demand(pod):
+    selector = head.node_selector
+    if _selects_on_demand(selector) or _demands_affinity(head.pod):
         return None
-    pools = [pool for pool in context.stack.of(POOL) if selector and _takes(pool, selector)]
-    if pools:
-        return not all(_on_demand_only(pool) for pool in pools)
-    matching = [
-        each for each in context.stack.of(NODE_GROUP) if selector and _labelled(each, selector)
-    ]
-    return not matching or any(each.props.get("capacityType") == "SPOT" for each in matching)
+    if not selector:
+        return True
+    if pools := _pools_for(selector, context.stack):
+        return not all(map(_is_on_demand, pools))
+    node_groups = _node_groups_for(selector, context.stack)
+    return not node_groups or any(map(_is_spot, node_groups))
 
 
-def _asks_on_demand(pod: Props) -> bool:
-    affinity = ((pod.get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    ) or {}
-    terms = list(affinity.get("nodeSelectorTerms") or ())
-    return bool(terms) and all(_demands(term.get("matchExpressions") or ()) for term in terms)
+def _selects_on_demand(selector: Props) -> bool:
+    return any(selector.get(key) == value for key, value in _ON_DEMAND.items())
 
 
-def _demands(requirements: Any) -> bool:
-    return any(
-        each.get("operator", "In") == "In"
-        and list(each.get("values") or ()) == [CAPACITY.get(each["key"])]
-        for each in requirements
-        if each["key"] in CAPACITY
-    )
+def _demands_affinity(pod: Props) -> bool:
+    terms = list(list_at(pod, f"{_REQUIRED_AFFINITY}.nodeSelectorTerms"))
+    return bool(terms) and all(_demand(list_at(term, "matchExpressions")) for term in terms)
 
 
-def _pool_template(pool: Resource) -> Props:
-    return (pool.props.get("spec") or {}).get("template") or {}
+def _demand(requirements: Sequence[Props]) -> bool:
+    """Return whether one of the requirements admits nodes on demand alone."""
+    return any(map(_demands, requirements))
 
 
-def _on_demand_only(pool: Resource) -> bool:
-    return _demands((_pool_template(pool).get("spec") or {}).get("requirements") or ())
+def _demands(requirement: Props) -> bool:
+    capacity = _ON_DEMAND.get(requirement["key"])
+    if capacity is None or requirement.get("operator", "In") != "In":
+        return False
+    return list(list_at(requirement, "values")) == [capacity]
 
 
-def _takes(pool: Resource, selector: Props) -> bool:
-    """Whether the pool can make nodes that the selector accepts."""
-    template = _pool_template(pool)
-    labels = dict((template.get("metadata") or {}).get("labels") or {})
-    labels["karpenter.sh/nodepool"] = (pool.props.get("metadata") or {}).get("name") or pool.name
-    offered = {
-        each["key"]: list(each.get("values") or ())
-        for each in (template.get("spec") or {}).get("requirements") or ()
-    }
+def _requirements(pool: Resource) -> Sequence[Props]:
+    return list_at(pool.props, "spec.template.spec.requirements")
+
+
+def _is_on_demand(pool: Resource) -> bool:
+    return _demand(_requirements(pool))
+
+
+def _is_spot(node_group: Resource) -> bool:
+    return node_group.props.get("capacityType") == "SPOT"
+
+
+def _pools_for(selector: Props, stack: Stack) -> list[Resource]:
+    """Return the pools that can make nodes which the selector accepts."""
+    return [pool for pool in stack.of(KARPENTER_NODE_POOL) if _can_match(pool, selector)]
+
+
+def _can_match(pool: Resource, selector: Props) -> bool:
+    labels = dict(props_at(pool.props, "spec.template.metadata.labels"))
+    labels["karpenter.sh/nodepool"] = pool.value("metadata.name") or pool.name
+    offered = {each["key"]: list(list_at(each, "values")) for each in _requirements(pool)}
     return all(
         labels.get(key) == value or value in offered.get(key, ()) for key, value in selector.items()
     )
 
 
-def _labelled(group: Resource, selector: Props) -> bool:
-    labels = group.props.get("labels") or {}
+def _node_groups_for(selector: Props, stack: Stack) -> list[Resource]:
+    node_groups = stack.of(EKS_NODE_GROUP)
+    return [each for each in node_groups if _has_labels(props_at(each.props, "labels"), selector)]
+
+
+def _has_labels(labels: Props, selector: Props) -> bool:
     return all(labels.get(key) == value for key, value in selector.items())
 
 
-def _bounds(group: Group) -> tuple[int, int]:
-    lowest = int(group.props.get("minReplicas") or 0)
-    return lowest, int(group.props.get("maxReplicas") or group.props.get("replicas") or 0)
+def _min_replicas(group: Group) -> int:
+    return int(group.props.get("minReplicas") or 0)
+
+
+def _max_replicas(group: Group) -> int:
+    return int(group.props.get("maxReplicas") or group.props.get("replicas") or 0)
 
 
 @rule(
-    *RAY,
-    each=groups,
-    message="replica bounds {}: set minReplicas <= maxReplicas, and maxReplicas within the parameter `most`",
+    *RAY_TYPES,
+    each=each_group,
+    message="replica bounds {}: set minReplicas <= maxReplicas, and maxReplicas within the"
+    " parameter `most`",
     fix="Set both bounds on every worker group.",
     severity="medium",
-    params={
-        "most": {
-            "type": "integer",
-            "minimum": 1,
-            "default": 100,
-            "description": "most workers of one group",
-        }
-    },
+    params={"most": integer("most workers of one group", 100, minimum=1)},
 )
-def ray_replicas_bounded(group: Group, context: Context) -> Found:
+def ray_replicas_bounded(group: Group, context: Context) -> Violation:
     """Every worker group has a floor and a ceiling that make sense."""
-    if group.head:
+    if group.is_head:
         return None
-    lowest, highest = _bounds(group)
-    return (
-        None
-        if lowest <= highest and 0 < highest <= context.params["most"]
-        else f"{lowest}..{highest} are wrong"
-    )
+    lowest = _min_replicas(group)
+    highest = _max_replicas(group)
+    is_bounded = lowest <= highest and 0 < highest <= context.params["most"]
+    return None if is_bounded else f"{lowest}..{highest} are wrong"
 
 
-def _cpus(group: Group) -> float:
-    """CPUs that one pod of the group asks for."""
-    asked = 0.0
-    for container in (group.template.get("spec") or {}).get("containers") or ():
-        resources = container.get("resources") or {}
-        asked += quantity(
-            (resources.get("requests") or {}).get("cpu")
-            or (resources.get("limits") or {}).get("cpu")
-            or 0
-        )
-    return asked
+def _requested_cpus(container: Props) -> float:
+    requested = value_at(container, "resources.requests.cpu")
+    return quantity_to_number(requested or value_at(container, "resources.limits.cpu") or 0)
 
 
-def _most_cpus(group: Group) -> float:
-    return _cpus(group) * (1 if group.head else _bounds(group)[1])
+def _max_cpus(group: Group) -> float:
+    """Return the CPUs that a group asks for at its largest."""
+    cpus = sum(map(_requested_cpus, list_at(group.pod, "containers")))
+    return cpus if group.is_head else cpus * _max_replicas(group)
 
 
 @rule(
-    *RAY,
+    *RAY_TYPES,
     message="at its largest the cluster asks for {}: raise the quota, or lower maxReplicas",
-    fix="Make room in the ResourceQuota for the largest cluster; a RayService upgrade needs it twice.",
+    fix="Make room in the ResourceQuota for the largest cluster; a RayService upgrade needs it"
+    " twice.",
     severity="medium",
     stack=True,
 )
-def ray_within_quota(_: Props, context: Context) -> Found:
+def ray_within_quota(_: Props, context: Context) -> Violation:
     """The largest cluster fits into the quota of its namespace."""
-    asked = sum(_most_cpus(group) for group in ray_groups(context.resource))
-    for quota in context.stack.of("kubernetes:core/*:ResourceQuota"):
-        if namespace_of(quota.props) != namespace_of(context.resource.props):
-            continue
-        hard = (quota.props.get("spec") or {}).get("hard") or {}
-        allowed = [hard[key] for key in ("requests.cpu", "cpu") if hard.get(key) is not None]
-        if allowed and asked > quantity(allowed[0]):
-            return f"{asked:g} CPUs of a quota of {quantity(allowed[0]):g}"
-    return None
+    needed = sum(map(_max_cpus, ray_groups(context.resource)))
+    namespace = namespace_of(context.resource.props)
+    quotas = context.stack.of("kubernetes:core/*:ResourceQuota")
+    own = [quota for quota in quotas if namespace_of(quota.props) == namespace]
+    exceeded = [limit for limit in map(_cpu_limit, own) if limit is not None and needed > limit]
+    return f"{needed:g} CPUs of a quota of {exceeded[0]:g}" if exceeded else None
+
+
+def _cpu_limit(quota: Resource) -> float | None:
+    """Return the CPUs that a quota allows; None where it does not limit them."""
+    hard = props_at(quota.props, "spec.hard")
+    limits = [hard[key] for key in ("requests.cpu", "cpu") if hard.get(key) is not None]
+    return quantity_to_number(limits[0]) if limits else None
 
 
 @rule(
-    SERVE,
+    RAY_SERVICE,
     message="an upgrade needs {}, or set upgradeStrategy.type to None",
-    fix="Any change of rayClusterConfig but replica counts starts a second cluster beside the first: leave room for both.",
+    fix="Any change of rayClusterConfig but replica counts starts a second cluster beside the"
+    " first: leave room for both.",
     severity="high",
     stack=True,
     params={
-        "nodeCpus": {
-            "type": "number",
-            "minimum": 0,
-            "default": 0,
-            "description": "CPUs that nodes outside Karpenter's pools offer; 0 counts NodePool limits alone",
-        }
+        "nodeCpus": number(
+            "CPUs that nodes outside Karpenter's pools offer; 0 counts NodePool limits alone",
+            0,
+            minimum=0,
+        )
     },
 )
-def ray_upgrade_has_room(_: Props, context: Context) -> Found:
+def ray_upgrade_has_room(_: Props, context: Context) -> Violation:
     """A second cluster is made on upgrade only where the nodes have room for two."""
-    strategy = (context.resource.props.get("spec") or {}).get("upgradeStrategy") or {}
+    share = _second_cluster_share(props_at(context.resource.props, "spec.upgradeStrategy"))
+    if share is None:
+        return None
+    needed: dict[frozenset[str], float] = {}
+    for group in ray_groups(context.resource):
+        pools = frozenset(pool.name for pool in _pools_for(group.node_selector, context.stack))
+        needed[pools] = needed.get(pools, 0.0) + _max_cpus(group) * (1 + share)
+    return _shortage(needed, context)
+
+
+def _second_cluster_share(strategy: Props) -> float | None:
+    """Return the share of a second cluster that runs beside the first; None: there is none."""
     kind = strategy.get("type") or "NewCluster"
     if kind == "None":
         return None
-    surge = (
-        (strategy.get("clusterUpgradeOptions") or {}).get("maxSurgePercent", 100)
-        if kind != "NewCluster"
-        else 100
-    )
-    asked: dict[frozenset[str], float] = {}
-    for group in ray_groups(context.resource):
-        pools = _pools_for(group, context.stack)
-        asked[pools] = asked.get(pools, 0.0) + _most_cpus(group) * (1 + float(surge) / 100)
-    return _short_of(asked, context)
+    if kind == "NewCluster":
+        return 1.0
+    return float(props_at(strategy, "clusterUpgradeOptions").get("maxSurgePercent", 100)) / 100
 
 
-def _short_of(asked: Mapping[frozenset[str], float], context: Context) -> Found:
-    """What is asked for of pools (by name) that do not have it. Without any pool the nodes are made
-    elsewhere, and only the parameter tells what they offer."""
-    limits = {pool.name: _limit(pool) for pool in context.stack.of(POOL)}
-    elsewhere = float(context.params["nodeCpus"])
-    for pools, needed in asked.items():
-        room = sum(limits[name] for name in pools) + elsewhere
-        if needed > room and limits:
+@dataclass(frozen=True)
+class NodeRoom:
+    """CPUs that nodes offer: `limits` of pools by name, and those `elsewhere`.
+
+    Without any pool the nodes are made elsewhere, and only the parameter says what they offer.
+    """
+
+    limits: Mapping[str, float]
+    elsewhere: float
+
+    def cpus(self, pools: frozenset[str]) -> float:
+        """Return the CPUs of these pools and of the nodes elsewhere."""
+        return sum(self.limits[name] for name in pools) + self.elsewhere
+
+    def describe_shortage(self, pools: frozenset[str], needed: float) -> str:
+        """Return what is needed of these pools, and what there is."""
+        if self.limits:
             where = " and ".join(sorted(pools)) or "no node pool"
-            return f"{needed:g} CPUs where the limits ({where}) allow {room:g}: raise the limits"
-        if needed > room and elsewhere:
-            return f"{needed:g} CPUs where the nodes offer {room:g} (nodeCpus): add nodes"
-        if needed > room:
-            told = "say how many they offer in the parameter nodeCpus"
-            return f"{needed:g} CPUs of nodes that this stack does not limit: {told}"
-    return None
+            room = f"the limits ({where}) allow {self.cpus(pools):g}: raise the limits"
+            return f"{needed:g} CPUs where {room}"
+        if self.elsewhere:
+            return f"{needed:g} CPUs where the nodes offer {self.elsewhere:g} (nodeCpus): add nodes"
+        hint = "say how many they offer in the parameter nodeCpus"
+        return f"{needed:g} CPUs of nodes that this stack does not limit: {hint}"
 
 
-def _pools_for(group: Group, stack: Stack) -> frozenset[str]:
-    selector = (group.template.get("spec") or {}).get("nodeSelector") or {}
-    return frozenset(pool.name for pool in stack.of(POOL) if _takes(pool, selector))
+def _shortage(needed: Mapping[frozenset[str], float], context: Context) -> Violation:
+    """Return what is needed of pools (by name) that do not have it."""
+    limits = {pool.name: _cpus_of(pool) for pool in context.stack.of(KARPENTER_NODE_POOL)}
+    room = NodeRoom(limits, elsewhere=float(context.params["nodeCpus"]))
+    short = [(pools, cpus) for pools, cpus in needed.items() if cpus > room.cpus(pools)]
+    return room.describe_shortage(*short[0]) if short else None
 
 
-def _limit(pool: Resource) -> float:
-    return quantity(((pool.props.get("spec") or {}).get("limits") or {}).get("cpu") or 0)
+def _cpus_of(pool: Resource) -> float:
+    return quantity_to_number(pool.value("spec.limits.cpu") or 0)

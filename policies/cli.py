@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from policies.docs import page
-from policies.recorded import UnreadableFile, read
-from policies.report import FORMS, run
-from policies.rule import Rule
-from policies.rules import RULES
-
-ENVIRONMENTS = Path(__file__).parent / "environments"
-Configured = tuple[list[tuple[Rule, str]], dict[str, dict[str, Any]]]
-
-
-def configured(config: dict[str, Any]) -> Configured:
-    """Levels and parameters under a configuration of the form that `pulumi --policy-pack-config` reads. Raises ValueError."""
-    if unknown := config.keys() - RULES.keys() - {"all"}:
-        raise ValueError(
-            f"no rule is named {', '.join(sorted(unknown))}: `python -m policies docs` lists them"
-        )
-    entries = {
-        name: {"enforcementLevel": each} if isinstance(each, str) else dict(each)
-        for name, each in config.items()
-    }
-    everywhere = entries.pop("all", {}).get("enforcementLevel")
-    levels = {
-        name: entries.get(name, {}).pop("enforcementLevel", None) or everywhere or level
-        for name, (_, level) in RULES.items()
-    }
-    return [(rule, levels[name]) for name, (rule, _) in RULES.items()], entries
+from policies.docs import render_policies_page
+from policies.formats import REPORT_FORMATS
+from policies.levels import PolicyConfig
+from policies.recorded import UnreadableFile, read_resources
+from policies.report import Report, judge_all
 
 
 @click.group()
@@ -52,7 +29,9 @@ def main() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="the same, from another file",
 )
-@click.option("--form", type=click.Choice(list(FORMS)), default="table", help="how to print it")
+@click.option(
+    "--form", type=click.Choice(list(REPORT_FORMATS)), default="table", help="how to print it"
+)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -73,41 +52,50 @@ def report(
     output: Path | None,
     skip_budget: float,
 ) -> None:
-    """Judge RECORDED: an exported state, `pulumi preview --json`, a recorded program, or a folder of manifests.
+    """Judge RECORDED: an exported state, `pulumi preview --json`, a recorded program, or a folder
+    of manifests.
 
     Exit 1 on a mandatory violation, or where more than the skip budget could not be judged.
     """
+    judged = _judge(recorded, environment, config)
+    _print(REPORT_FORMATS[form](judged), output)
+    click.echo(_summary(judged, skip_budget), err=True)
+    is_broken = bool(judged.of("violated", "mandatory"))
+    sys.exit(1 if is_broken or judged.skip_share > skip_budget else 0)
+
+
+def _judge(recorded: Path, environment: str | None, config: Path | None) -> Report:
     try:
-        rules, params = configured(_config(environment, config))
-        found = run(read(recorded), rules, params)
+        policies = _read_config(environment, config)
+        return judge_all(read_resources(recorded), policies.rules())
     except (UnreadableFile, ValueError) as error:
         raise click.UsageError(str(error)) from error
-    text = FORMS[form](found)
+
+
+def _read_config(environment: str | None, config: Path | None) -> PolicyConfig:
+    if config:
+        return PolicyConfig.read(config)
+    return PolicyConfig.of_environment(environment) if environment else PolicyConfig({})
+
+
+def _print(text: str, output: Path | None) -> None:
     if output:
         output.write_text(text)
     else:
         click.echo(text)
-    broken, share = found.of("violated", "mandatory"), found.skip_share
-    click.echo(
-        f"{len(broken)} mandatory and {len(found.of('violated', 'advisory'))} advisory violations, "
-        f"{len(found.of('skipped'))} skipped ({share:.1%} of a budget of {skip_budget:.1%}), {len(found.of('passed'))} passed",
-        err=True,
+
+
+def _summary(report: Report, skip_budget: float) -> str:
+    mandatory = len(report.of("violated", "mandatory"))
+    advisory = len(report.of("violated", "advisory"))
+    budget = f"{report.skip_share:.1%} of a budget of {skip_budget:.1%}"
+    return (
+        f"{mandatory} mandatory and {advisory} advisory violations, "
+        f"{len(report.of('skipped'))} skipped ({budget}), {len(report.of('passed'))} passed"
     )
-    sys.exit(1 if broken or share > skip_budget else 0)
-
-
-def _config(environment: str | None, config: Path | None) -> dict[str, Any]:
-    file = config or (ENVIRONMENTS / f"{environment}.json" if environment else None)
-    if file is None:
-        return {}
-    if not file.is_file():
-        raise ValueError(
-            f"there is no {file.name}: known environments are {', '.join(sorted(e.stem for e in ENVIRONMENTS.iterdir()))}"
-        )
-    return json.loads(file.read_text())
 
 
 @main.command()
 def docs() -> None:
     """Print docs/policies.md."""
-    click.echo(page(), nl=False)
+    click.echo(render_policies_page(), nl=False)

@@ -2,82 +2,88 @@
 
 from __future__ import annotations
 
-from policies.rule import Context, Found, Props, rule
+from collections.abc import Sequence
 
-APPLICATION = "kubernetes:argoproj.io/*:Application"
+from policies.params import strings
+from policies.rule import Violation, rule
+from policies.subjects import Context, Props, list_at, value_at
 
-
-@rule(
-    APPLICATION,
-    message="it follows {}: set targetRevision to a branch that is protected, a tag or a chart version",
-    fix="Name a revision; HEAD and * deploy whatever was pushed last.",
-    severity="medium",
-)
-def argocd_revision_named(application: Props, _: Context) -> Found:
-    """An application follows a revision that somebody chose."""
-    spec = application.get("spec") or {}
-    sources = [*([spec["source"]] if spec.get("source") else ()), *(spec.get("sources") or ())]
-    wrong = {str(each.get("targetRevision") or "HEAD") for each in sources}
-    return ", ".join(sorted(revision for revision in wrong if revision in ("HEAD", "*", "latest")))
-
-
-def _delivers_ray(application: Props, charts: list[str]) -> bool:
-    spec = application.get("spec") or {}
-    sources = [*([spec["source"]] if spec.get("source") else ()), *(spec.get("sources") or ())]
-    return any(each.get("path") or each.get("chart") in charts for each in sources)
-
-
-CHARTS = {
-    "charts": {
-        "type": "array",
-        "items": {"type": "string"},
-        "default": ["vigil"],
-        "description": "charts that hold Ray objects; applications from a folder of manifests are always judged",
-    }
+_APPLICATION = "kubernetes:argoproj.io/*:Application"
+_MOVING_REVISIONS = ("HEAD", "*", "latest")
+_CHARTS = {
+    "charts": strings(
+        "charts that hold Ray objects; applications from a folder of manifests are always judged",
+        ["vigil"],
+    )
 }
 
 
+def _sources(application: Props) -> list[Props]:
+    sources = (value_at(application, "spec.source"), *list_at(application, "spec.sources"))
+    return [source for source in sources if source]
+
+
 @rule(
-    APPLICATION,
-    message="Argo CD would fight Ray's autoscaler: add {}",
-    fix="Ignore /spec/rayClusterConfig/workerGroupSpecs/*/replicas of RayService and respect that on sync.",
-    severity="high",
-    params=CHARTS,
+    _APPLICATION,
+    message="it follows {}: set targetRevision to a branch that is protected, a tag or a chart"
+    " version",
+    fix="Name a revision; HEAD and * deploy whatever was pushed last.",
+    severity="medium",
 )
-def argocd_leaves_replicas(application: Props, context: Context) -> Found:
+def argocd_revision_named(application: Props, _: Context) -> Violation:
+    """An application follows a revision that somebody chose."""
+    sources = _sources(application)
+    revisions = {str(source.get("targetRevision") or "HEAD") for source in sources}
+    return ", ".join(sorted(revisions.intersection(_MOVING_REVISIONS)))
+
+
+def _delivers_ray(application: Props, context: Context) -> bool:
+    charts = list(context.params["charts"])
+    sources = _sources(application)
+    return any(source.get("path") or source.get("chart") in charts for source in sources)
+
+
+def _sync_options(application: Props) -> Sequence[str]:
+    return list(list_at(application, "spec.syncPolicy.syncOptions"))
+
+
+@rule(
+    _APPLICATION,
+    message="Argo CD would fight Ray's autoscaler: add {}",
+    fix="Ignore /spec/rayClusterConfig/workerGroupSpecs/*/replicas of RayService and respect that"
+    " on sync.",
+    severity="high",
+    params=_CHARTS,
+)
+def argocd_leaves_replicas(application: Props, context: Context) -> Violation:
     """Argo CD leaves alone what Ray's autoscaler writes."""
-    if not _delivers_ray(application, list(context.params["charts"])):
+    if not _delivers_ray(application, context):
         return None
-    spec = application.get("spec") or {}
-    ignored = any(
-        each.get("group") == "ray.io"
-        and any(
-            "replicas" in path
-            for path in [*(each.get("jsonPointers") or ()), *(each.get("jqPathExpressions") or ())]
-        )
-        for each in spec.get("ignoreDifferences") or ()
-    )
-    missing = [] if ignored else ["ignoreDifferences of ray.io for the replicas of worker groups"]
-    if "RespectIgnoreDifferences=true" not in list(
-        (spec.get("syncPolicy") or {}).get("syncOptions") or ()
-    ):
+    missing: list[str] = []
+    if not any(map(_ignores_replicas, list_at(application, "spec.ignoreDifferences"))):
+        missing.append("ignoreDifferences of ray.io for the replicas of worker groups")
+    if "RespectIgnoreDifferences=true" not in _sync_options(application):
         missing.append("the sync option RespectIgnoreDifferences=true")
     return " and ".join(missing)
 
 
+def _ignores_replicas(difference: Props) -> bool:
+    if difference.get("group") != "ray.io":
+        return False
+    expressions = list_at(difference, "jqPathExpressions")
+    paths = (*list_at(difference, "jsonPointers"), *expressions)
+    return any("replicas" in path for path in paths)
+
+
 @rule(
-    APPLICATION,
-    message="KubeRay's CRDs exceed the annotation of client-side apply: add the sync option ServerSideApply=true",
+    _APPLICATION,
+    message="KubeRay's CRDs exceed the annotation of client-side apply: add the sync option"
+    " ServerSideApply=true",
     fix="Add ServerSideApply=true to spec.syncPolicy.syncOptions.",
     severity="medium",
-    params=CHARTS,
+    params=_CHARTS,
 )
-def argocd_server_side(application: Props, context: Context) -> Found:
+def argocd_server_side(application: Props, context: Context) -> Violation:
     """Argo CD applies on the server."""
-    options = list(
-        ((application.get("spec") or {}).get("syncPolicy") or {}).get("syncOptions") or ()
-    )
-    return (
-        _delivers_ray(application, list(context.params["charts"]))
-        and "ServerSideApply=true" not in options
-    )
+    options = _sync_options(application)
+    return _delivers_ray(application, context) and "ServerSideApply=true" not in options

@@ -4,152 +4,161 @@ from __future__ import annotations
 
 import re
 
-from policies.pods import PODS, Container, containers
-from policies.rule import Context, Found, Props, rule
+from policies.params import strings
+from policies.pods import Container, each_container
+from policies.resource_types import ECR_REPOSITORY, HELM_RELEASE, POD_TYPES
+from policies.rule import Violation, forbids, requires, rule
+from policies.subjects import Context, Props, list_at
 
-REPOSITORY = "aws:ecr/repository:Repository"
-RELEASE = "kubernetes:helm.sh/*:Release"
-CHART = "kubernetes:helm.sh/*:Chart"
-DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
-EXACT = re.compile(r"v?\d+\.\d+\.\d+([-+][0-9A-Za-z.-]+)?")
-COMMIT = re.compile(r"(?:sha-|git-)?[0-9a-f]{7,40}")
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+_EXACT_VERSION = re.compile(r"v?\d+\.\d+\.\d+([-+][0-9A-Za-z.-]+)?")
+_COMMIT = re.compile(r"(?:sha-|git-)?[0-9a-f]{7,40}")
 
-
-@rule(
-    REPOSITORY,
+ecr_scanned = requires(
+    ECR_REPOSITORY,
+    "imageScanningConfiguration.scanOnPush",
+    True,
+    name="ecr-scanned",
+    description="Images are scanned when they are pushed.",
     message="images are not scanned: set imageScanningConfiguration.scanOnPush to true",
     fix="Set scan_on_push=True, or turn on enhanced scanning for the registry.",
     severity="medium",
     standard=("AWS FSBP ECR.1", "CIS EKS 1.7.0 5.1.1"),
 )
-def ecr_scanned(repository: Props, _: Context) -> Found:
-    """Images are scanned when they are pushed."""
-    return (repository.get("imageScanningConfiguration") or {}).get("scanOnPush") is not True
 
-
-@rule(
-    REPOSITORY,
+ecr_immutable = requires(
+    ECR_REPOSITORY,
+    "imageTagMutability",
+    "IMMUTABLE",
+    name="ecr-immutable",
+    description="A tag always means the same image.",
     message="a tag can be moved to another image: set imageTagMutability to IMMUTABLE",
     fix='Set image_tag_mutability="IMMUTABLE".',
     severity="high",
     standard="AWS FSBP ECR.2",
 )
-def ecr_immutable(repository: Props, _: Context) -> Found:
-    """A tag always means the same image."""
-    return repository.get("imageTagMutability") != "IMMUTABLE"
 
 
 @rule(
-    REPOSITORY,
+    ECR_REPOSITORY,
     message="images pile up: add an aws.ecr.LifecyclePolicy",
     fix="Expire untagged images after days, and keep the last tens of tagged ones.",
     severity="low",
     standard="AWS FSBP ECR.3",
     stack=True,
+    level="advisory",
 )
-def ecr_lifecycle(_: Props, context: Context) -> Found:
+def ecr_lifecycle(_: Props, context: Context) -> Violation:
     """Old images are removed."""
-    return not context.stack.referring(
-        "repository", context.resource, "aws:ecr/lifecyclePolicy:LifecyclePolicy"
-    )
+    type_ = "aws:ecr/lifecyclePolicy:LifecyclePolicy"
+    return not context.stack.referring("repository", context.resource, type_)
 
 
 @rule(
-    REPOSITORY,
-    message="images are not encrypted with a KMS key: set encryptionConfigurations to encryptionType KMS",
-    fix='Set encryption_configurations=[{"encryption_type": "KMS", "kms_key": key.arn}] at creation.',
+    ECR_REPOSITORY,
+    message="images are not encrypted with a KMS key: set encryptionConfigurations to"
+    " encryptionType KMS",
+    fix='Set encryption_configurations=[{"encryption_type": "KMS", "kms_key": key.arn}] at'
+    " creation.",
     severity="low",
     standard="AWS Security Hub ECR.5",
+    level="advisory",
 )
-def ecr_encrypted(repository: Props, _: Context) -> Found:
+def ecr_encrypted(repository: Props, _: Context) -> Violation:
     """Images are encrypted with a key of the account."""
-    return not any(
-        each.get("encryptionType") == "KMS"
-        for each in repository.get("encryptionConfigurations") or ()
-    )
+    encryptions = list_at(repository, "encryptionConfigurations")
+    return not any(each.get("encryptionType") == "KMS" for each in encryptions)
 
 
-@rule(
-    REPOSITORY,
+ecr_not_force_deleted = forbids(
+    ECR_REPOSITORY,
+    "forceDelete",
+    True,
+    name="ecr-not-force-deleted",
+    description="A repository with images in it cannot be destroyed.",
     message="forceDelete is true: a destroy would delete every image; set it to false",
     fix="Leave force_delete out in stacks that people depend on.",
     severity="medium",
 )
-def ecr_not_force_deleted(repository: Props, _: Context) -> Found:
-    """A repository with images in it cannot be destroyed."""
-    return repository.get("forceDelete") is True
 
 
-def tag(image: str) -> str:
-    """The tag of an image name, or nothing."""
+def image_tag(image: str) -> str:
+    """Return the tag of an image name, or nothing."""
     name = image.split("@", 1)[0].rsplit("/", 1)[-1]
     return name.partition(":")[2]
 
 
 @rule(
-    *PODS,
-    each=containers,
+    *POD_TYPES,
+    each=each_container,
     message="image {} may change under its name: name it by digest, or by a full version or commit",
     fix="Write image@sha256:..., as the build reports it; a tag such as latest or 2.60 moves.",
     severity="high",
 )
-def image_pinned(container: Container, _: Context) -> Found:
+def image_pinned(container: Container, _: Context) -> Violation:
     """An image name always means the same image."""
-    image = str(container.props.get("image"))
-    if DIGEST.search(image) or EXACT.fullmatch(tag(image)) or COMMIT.fullmatch(tag(image)):
-        return None
-    return image
+    image = container.image
+    tag = image_tag(image)
+    is_pinned = _DIGEST.search(image) or _EXACT_VERSION.fullmatch(tag) or _COMMIT.fullmatch(tag)
+    return None if is_pinned else image
 
 
 @rule(
-    *PODS,
-    each=containers,
-    message="image {} comes from a registry that is not in the list: copy it to ECR, or allow its registry",
-    fix="Mirror the image (an ECR pull-through cache does), or add the registry to the parameter `registries`.",
+    *POD_TYPES,
+    each=each_container,
+    message="image {} comes from a registry that is not in the list: copy it to ECR, or allow its"
+    " registry",
+    fix="Mirror the image (an ECR pull-through cache does), or add the registry to the parameter"
+    " `registries`.",
     severity="high",
     standard="CIS EKS 1.7.0 5.1.4",
     params={
-        "registries": {
-            "type": "array",
-            "items": {"type": "string"},
-            "default": [
+        "registries": strings(
+            "allowed registries, as regular expressions of the host",
+            [
                 r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com",
                 r"public\.ecr\.aws",
                 r"quay\.io",
                 r"registry\.k8s\.io",
             ],
-            "description": "allowed registries, as regular expressions of the host",
-        }
+        )
     },
 )
-def image_from_allowed_registry(container: Container, context: Context) -> Found:
+def image_from_allowed_registry(container: Container, context: Context) -> Violation:
     """Images come from registries that were chosen."""
-    image = str(container.props.get("image"))
-    host = image.split("/", 1)[0] if "/" in image else ""
-    if "." not in host and ":" not in host and host != "localhost":
-        host = "docker.io"
-    return None if any(re.fullmatch(each, host) for each in context.params["registries"]) else image
+    host = _registry_of(container.image)
+    is_allowed = any(re.fullmatch(each, host) for each in context.params["registries"])
+    return None if is_allowed else container.image
+
+
+def _registry_of(image: str) -> str:
+    """Return the host of an image name; Docker Hub's where it names none."""
+    host, slash, _ = image.partition("/")
+    is_host = host == "localhost" or "." in host or ":" in host
+    return host if slash and is_host else "docker.io"
 
 
 @rule(
-    RELEASE,
-    CHART,
+    HELM_RELEASE,
+    "kubernetes:helm.sh/*:Chart",
     message="chart version {} is not exact: set version to a full version",
     fix="Pin the version of the chart, and raise it by a pull request.",
     severity="high",
 )
-def chart_pinned(release: Props, _: Context) -> Found:
+def chart_pinned(release: Props, _: Context) -> Violation:
     """A chart is installed in one exact version."""
     version = str(release.get("version") or "(none)")
-    return None if EXACT.fullmatch(version) else version
+    return None if _EXACT_VERSION.fullmatch(version) else version
 
 
-@rule(
-    RELEASE,
+chart_atomic = requires(
+    HELM_RELEASE,
+    "atomic",
+    True,
+    name="chart-atomic",
+    description="A failed upgrade of a chart is rolled back.",
     message="a failed upgrade would stay half done: set atomic to true",
     fix="Set atomic=True and a timeout.",
     severity="low",
+    level="advisory",
 )
-def chart_atomic(release: Props, _: Context) -> Found:
-    """A failed upgrade of a chart is rolled back."""
-    return release.get("atomic") is not True

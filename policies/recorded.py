@@ -1,6 +1,7 @@
-"""Resources from files: an exported state, a preview, a recorded program, or rendered Kubernetes manifests.
+"""Resources from files: an exported state, a preview, a recorded program, or rendered manifests.
 
-- `pulumi stack export` and recorded programs: `{"deployment": {"resources": [{"urn", "type", "inputs", "outputs", ...}]}}`
+- `pulumi stack export` and recorded programs:
+  `{"deployment": {"resources": [{"urn", "type", "inputs", "outputs", ...}]}}`
 - `pulumi preview --json`: `{"steps": [{"op", "newState": {...}}]}`
 - a folder of YAML, as `vigil render` writes it
 """
@@ -8,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +17,55 @@ import yaml
 from pulumi_policy.deserialize import deserialize_properties
 from pulumi_policy.proxy import unknown_checking_proxy
 
-from policies.rule import Resource
+from policies.subjects import Resource
+
+RecordedState = Mapping[str, Any]
 
 
 class UnreadableFile(ValueError):
     """The file is none of the forms above; the message says which are."""
 
 
-def read(path: Path) -> tuple[Resource, ...]:
-    """The resources of a file or folder. Raises UnreadableFile."""
+def read_resources(path: Path) -> tuple[Resource, ...]:
+    """Return the resources of a file or folder. Raises UnreadableFile."""
     if path.is_dir():
-        files = sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
-        return tuple(
-            manifest(each)
-            for file in files
-            for each in yaml.safe_load_all(file.read_text())
-            if each
-        )
+        return tuple(map(resource_of_manifest, _manifests(path)))
+    return resources_of_states(_states(_read_json(path), path))
+
+
+def _manifests(folder: Path) -> Iterator[dict[str, Any]]:
+    for file in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
+        yield from filter(None, yaml.safe_load_all(file.read_text()))
+
+
+def _read_json(file: Path) -> Any:
     try:
-        content = json.loads(path.read_text())
+        return json.loads(file.read_text())
     except ValueError as error:
-        raise UnreadableFile(
-            f"{path} is not JSON: give an exported state, a preview or a folder of manifests ({error})"
-        ) from error
+        forms = "give an exported state, a preview or a folder of manifests"
+        raise UnreadableFile(f"{file} is not JSON: {forms} ({error})") from error
+
+
+def _states(content: Any, file: Path) -> list[RecordedState]:
     if "steps" in content:
-        return from_states(
-            step["newState"]
-            for step in content["steps"]
-            if step.get("newState") and step["op"] != "delete"
-        )
+        steps = [step for step in content["steps"] if step["op"] != "delete"]
+        return [step["newState"] for step in steps if step.get("newState")]
     states = (content.get("deployment") or content).get("resources")
     if states is None:
-        raise UnreadableFile(
-            f"{path} holds neither deployment.resources nor steps: export it with `pulumi stack export`"
-        )
-    return from_states(state for state in states if not state.get("delete"))
+        hint = "export it with `pulumi stack export`"
+        raise UnreadableFile(f"{file} holds neither deployment.resources nor steps: {hint}")
+    return [state for state in states if not state.get("delete")]
 
 
-def from_states(states: Iterable[Mapping[str, Any]]) -> tuple[Resource, ...]:
-    """Resources of states as the engine writes them; what a provider added (outputs) lies over what was asked for (inputs)."""
+def resources_of_states(states: Iterable[RecordedState]) -> tuple[Resource, ...]:
+    """Return the resources of states as the engine writes them.
+
+    What a provider added (outputs) lies over what was asked for (inputs).
+    """
     return tuple(_resource(state) for state in states if not state["type"].startswith("pulumi:"))
 
 
-def _resource(state: Mapping[str, Any]) -> Resource:
+def _resource(state: RecordedState) -> Resource:
     props = deserialize_properties({**(state.get("inputs") or {}), **(state.get("outputs") or {})})
     return Resource(
         type=state["type"],
@@ -70,14 +77,20 @@ def _resource(state: Mapping[str, Any]) -> Resource:
     )
 
 
-def manifest(item: Mapping[str, Any]) -> Resource:
-    """A Kubernetes object as the resource that Pulumi would make of it."""
-    version = item["apiVersion"] if "/" in item["apiVersion"] else f"core/{item['apiVersion']}"
-    type_, metadata = f"kubernetes:{version}:{item['kind']}", item.get("metadata") or {}
-    name = "/".join(part for part in (metadata.get("namespace"), metadata.get("name")) if part)
+def resource_of_manifest(manifest: Mapping[str, Any]) -> Resource:
+    """Return a Kubernetes object as the resource that Pulumi would make of it."""
+    version = manifest["apiVersion"]
+    group = version if "/" in version else f"core/{version}"
+    type_ = f"kubernetes:{group}:{manifest['kind']}"
+    name = _manifest_name(manifest.get("metadata") or {})
     return Resource(
         type_,
         name,
-        f"urn:pulumi:rendered::vigil::{type_}::{name}",
-        unknown_checking_proxy(dict(item)),
+        urn=f"urn:pulumi:rendered::vigil::{type_}::{name}",
+        props=unknown_checking_proxy(dict(manifest)),
     )
+
+
+def _manifest_name(metadata: Mapping[str, Any]) -> str:
+    parts = (metadata.get("namespace"), metadata.get("name"))
+    return "/".join(part for part in parts if part)

@@ -1,8 +1,8 @@
-"""All policies, with the level at which a stack that people depend on enforces them. `environments/` says what others relax."""
+"""All policies, by topic; a rule is listed by being in its topic's module."""
 
 from __future__ import annotations
 
-from pulumi_policy import EnforcementLevel
+from types import ModuleType
 
 from policies import (
     capacity,
@@ -22,151 +22,35 @@ from policies import (
     tracking,
     workload,
 )
-from policies.pack import policy
+from policies.pack import as_policy
+from policies.rule import Rule
 
-MANDATORY = (
-    storage.s3_public_access_blocked,
-    storage.s3_tls_only,
-    storage.s3_policy_not_public,
-    storage.s3_versioned,
-    storage.s3_lifecycle,
-    storage.s3_encrypted_with_kms,
-    storage.s3_acls_off,
-    storage.s3_not_force_destroyed,
-    storage.ebs_volume_encrypted,
-    storage.node_disks_encrypted,
-    storage.efs_encrypted,
-    cluster.eks_endpoint_not_open,
-    cluster.eks_endpoint_private,
-    cluster.eks_version_supported,
-    cluster.eks_standard_support,
-    cluster.eks_secrets_encrypted,
-    cluster.eks_control_plane_logged,
-    cluster.eks_access_by_api,
-    cluster.eks_no_hidden_admin,
-    cluster.eks_deletion_protected,
-    cluster.eks_nodes_private,
-    cluster.eks_no_ssh,
-    cluster.imds_v2_only,
-    cluster.karpenter_imds_v2_only,
-    cluster.node_pool_limited,
-    cluster.guardduty_watches,
-    database.rds_not_public,
-    database.rds_encrypted,
-    database.rds_multi_az,
-    database.rds_deletion_protected,
-    database.rds_final_snapshot,
-    database.rds_backed_up,
-    database.rds_minor_upgrades,
-    database.rds_logged,
-    database.rds_tls_only,
-    database.rds_own_parameters,
-    database.rds_password_managed,
-    database.redis_encrypted,
-    database.redis_asks_for_a_password,
-    network.sg_ports_not_open,
-    network.default_sg_closed,
-    network.vpc_flow_logged,
-    network.vpc_default_sg_managed,
-    network.subnet_no_public_addresses,
-    network.service_not_public,
-    network.ingress_tls,
-    network.namespace_denies_by_default,
-    identity.iam_no_admin,
-    identity.iam_no_service_wildcard,
-    identity.iam_no_data_wildcard,
-    identity.iam_no_decrypt_everywhere,
-    identity.iam_no_wide_managed_policy,
-    identity.iam_no_users,
-    identity.iam_trust_named,
-    identity.oidc_trust_pinned,
-    identity.pod_role_not_shared,
-    identity.kms_rotated,
-    identity.kms_not_public,
-    identity.kms_deleted_slowly,
-    identity.secret_recoverable,
-    images.ecr_scanned,
-    images.ecr_immutable,
-    images.ecr_not_force_deleted,
-    images.image_pinned,
-    images.image_from_allowed_registry,
-    images.chart_pinned,
-    delivery.argocd_revision_named,
-    stream.kinesis_encrypted,
-    stream.kinesis_retained,
-    stream.sqs_encrypted,
-    stream.logs_retained,
-    stream.logs_encrypted,
-    stream.service_logs_have_groups,
-    workload.pod_not_privileged,
-    workload.pod_no_host_namespaces,
-    workload.pod_no_host_paths,
-    workload.pod_no_host_ports,
-    workload.pod_no_privilege_escalation,
-    workload.pod_capabilities_dropped,
-    workload.pod_non_root,
-    workload.pod_seccomp,
-    workload.pod_resources,
-    workload.not_in_default_namespace,
-    workload.namespace_restricted,
-    static_keys.no_static_keys_in_env,
-    static_keys.no_static_keys_stored,
-    ray_cluster.ray_ports_inside,
-    ray_cluster.ray_head_inside,
-    ray_cluster.ray_version_supported,
-    ray_cluster.ray_asks_for_a_token,
-    ray_cluster.ray_one_image,
-    capacity.ray_head_on_demand,
-    ray_cluster.ray_head_not_evicted,
-    ray_cluster.ray_drains_in_peace,
-    ray_cluster.ray_haproxy_agrees,
-    ray_cluster.ray_autoscaler_has_token,
-    ray_cluster.ray_head_names_serve_port,
-    ray_cluster.ray_budget_counts_pods,
-    capacity.ray_replicas_bounded,
-    capacity.ray_within_quota,
-    capacity.ray_upgrade_has_room,
-    serve_config.serve_config_readable,
-    serve_config.serve_config_without_versions,
-    serve_config.serve_queue_bounded,
-    serve_config.serve_survives_a_node,
-    delivery.argocd_leaves_replicas,
-    delivery.argocd_server_side,
-    tracking.mlflow_version_supported,
-    tracking.mlflow_asks_who_is_there,
-    tracking.mlflow_no_default_password,
-    tracking.mlflow_on_a_database,
-    tracking.mlflow_artifacts_in_a_bucket,
-    tracking.mlflow_hosts_named,
-    tracking.models_never_unpickled,
-    tracking.drift_reference_configured,
-    tracking.alert_budget_configured,
-    tagging.tags_complete,
-    cost.machine_type_allowed,
-    cost.node_group_bounded,
-    cost.node_pool_bounded,
-    cost.budget_watched,
-)
-ADVISORY = (
-    storage.s3_access_logged,
-    database.rds_iam_login,
-    images.ecr_lifecycle,
-    images.ecr_encrypted,
-    images.chart_atomic,
-    workload.pod_read_only,
-    workload.pod_scratch_bounded,
-    workload.pod_no_idle_token,
-    ray_cluster.ray_head_without_work,
-    ray_cluster.ray_head_recovers,
-    tagging.labels_complete,
-    cost.nat_gateways_bounded,
-    cost.s3_traffic_stays_inside,
-    cost.volumes_gp3,
+_MODULES = (
+    storage,
+    cluster,
+    database,
+    network,
+    identity,
+    images,
+    stream,
+    workload,
+    static_keys,
+    ray_cluster,
+    capacity,
+    serve_config,
+    delivery,
+    tracking,
+    tagging,
+    cost,
 )
 
-RULES = {
-    rule.name: (rule, level)
-    for level, rules in (("mandatory", MANDATORY), ("advisory", ADVISORY))
-    for rule in rules
-}
-POLICIES = [policy(rule, EnforcementLevel(level)) for rule, level in RULES.values()]
+
+def _rules_of(module: ModuleType) -> list[Rule]:
+    """Return the rules of a module, those that are mandatory first."""
+    rules = [value for value in vars(module).values() if isinstance(value, Rule)]
+    return sorted(rules, key=lambda rule: rule.level == "advisory")
+
+
+TOPICS = {module.__name__.rsplit(".", 1)[-1]: _rules_of(module) for module in _MODULES}
+RULES = {rule.name: rule for rules in TOPICS.values() for rule in rules}
+POLICIES = [as_policy(rule) for rule in RULES.values()]

@@ -8,116 +8,124 @@ from typing import Any
 
 import yaml
 
-from policies.ray_cluster import SERVE
-from policies.rule import Context, Found, Props, Resource, Subjects, rule
+from policies.params import strings
+from policies.resource_types import RAY_SERVICE
+from policies.rule import Violation, rule
+from policies.subjects import Context, Props, Resource, Subjects, list_at, props_at
+
+_MODEL_VERSION_URI = re.compile(r"models:/[^/@]+/\d+")
 
 
-def _config(resource: Resource) -> Any:
-    """The parsed serveConfigV2; None where it is no YAML."""
+def _serve_config(resource: Resource) -> Any:
+    """Return the parsed serveConfigV2; None where it is no YAML."""
     try:
-        return yaml.safe_load(str((resource.props.get("spec") or {}).get("serveConfigV2") or ""))
+        return yaml.safe_load(str(resource.value("spec.serveConfigV2") or ""))
     except yaml.YAMLError:
         return None
 
 
-def applications(resource: Resource) -> list[Props]:
-    """The applications of serveConfigV2."""
-    config = _config(resource)
+def serve_applications(resource: Resource) -> list[Props]:
+    """Return the applications of serveConfigV2."""
+    config = _serve_config(resource)
     return list(config.get("applications") or ()) if isinstance(config, dict) else []
 
 
-def deployments(resource: Resource) -> Subjects:
-    """(place, deployment) of every deployment that serveConfigV2 sets up, in applications that answer HTTP."""
-    for application in applications(resource):
-        for each in (
-            application.get("deployments") or () if application.get("route_prefix", "/") else ()
-        ):
-            yield f"deployment {each.get('name')}", each
+def each_deployment(resource: Resource) -> Subjects:
+    """Yield (place, deployment) of what serveConfigV2 sets up in applications that answer HTTP."""
+    applications = serve_applications(resource)
+    answering = [
+        application for application in applications if application.get("route_prefix", "/")
+    ]
+    for application in answering:
+        for deployment in list_at(application, "deployments"):
+            yield f"deployment {deployment.get('name')}", deployment
 
 
 @rule(
-    SERVE,
+    RAY_SERVICE,
     message="serveConfigV2 holds no applications: write YAML with a list of them",
     fix="Render it from the settings and check it with ray.serve.schema.ServeDeploySchema.",
     severity="high",
 )
-def serve_config_readable(_: Props, context: Context) -> Found:
+def serve_config_readable(_: Props, context: Context) -> Violation:
     """The Serve configuration can be read, and says what to serve."""
-    return not applications(context.resource)
+    return not serve_applications(context.resource)
 
 
 @rule(
-    SERVE,
-    message="serveConfigV2 names a model version in {}: a promotion would restart or unroute replicas; move the alias instead",
-    fix="Leave versions, digests and models:/name/N out of args and user_config; replicas follow the registry alias.",
+    RAY_SERVICE,
+    message="serveConfigV2 names a model version in {}: a promotion would restart or unroute"
+    " replicas; move the alias instead",
+    fix="Leave versions, digests and models:/name/N out of args and user_config; replicas follow"
+    " the registry alias.",
     severity="high",
     params={
-        "keys": {
-            "type": "array",
-            "items": {"type": "string"},
-            "default": ["model_version", "version", "model_digest", "digest"],
-            "description": "keys that name one version of a model",
-        }
+        "keys": strings(
+            "keys that name one version of a model",
+            ["model_version", "version", "model_digest", "digest"],
+        )
     },
 )
-def serve_config_without_versions(_: Props, context: Context) -> Found:
+def serve_config_without_versions(_: Props, context: Context) -> Violation:
     """A new model never edits the Serve configuration."""
     keys = set(context.params["keys"])
-    found = [
-        path
-        for each in applications(context.resource)
-        for path in _versions(each, str(each.get("name")), keys)
-    ]
-    return ", ".join(found)
+    paths: list[str] = []
+    for application in serve_applications(context.resource):
+        paths.extend(_version_paths(application, str(application.get("name")), keys))
+    return ", ".join(paths)
 
 
-def _versions(value: Any, path: str, keys: set[str]) -> Iterator[str]:
+def _version_paths(value: Any, path: str, keys: set[str]) -> Iterator[str]:
+    """Yield the path of everything below a value that names one version of a model."""
+    for key, child in _children(value):
+        child_path = f"{path}.{key}"
+        if key in keys or _is_version_uri(child):
+            yield child_path
+        else:
+            yield from _version_paths(child, child_path, keys)
+
+
+def _children(value: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(value, dict):
-        for key, each in value.items():
-            if key in keys:
-                yield f"{path}.{key}"
-            else:
-                yield from _versions(each, f"{path}.{key}", keys)
+        yield from value.items()
     elif isinstance(value, list):
-        for number, each in enumerate(value):
-            yield from _versions(each, f"{path}.{number}", keys)
-    elif isinstance(value, str) and re.search(r"models:/[^/@]+/\d+", value):
-        yield path
+        yield from enumerate(value)
+
+
+def _is_version_uri(value: Any) -> bool:
+    return isinstance(value, str) and _MODEL_VERSION_URI.search(value) is not None
 
 
 @rule(
-    SERVE,
-    each=deployments,
+    RAY_SERVICE,
+    each=each_deployment,
     message="requests may queue without end: set max_queued_requests",
-    fix="Set max_queued_requests; more requests then get 503 with Retry-After instead of a timeout.",
+    fix="Set max_queued_requests; more requests then get 503 with Retry-After instead of a"
+    " timeout.",
     severity="medium",
 )
-def serve_queue_bounded(deployment: Props, _: Context) -> Found:
+def serve_queue_bounded(deployment: Props, _: Context) -> Violation:
     """Overload is answered, not queued without end."""
     return int(deployment.get("max_queued_requests") or -1) < 1
 
 
 @rule(
-    SERVE,
-    each=deployments,
+    RAY_SERVICE,
+    each=each_deployment,
     message="{} replicas serve: set autoscaling_config.min_replicas to 2 or more",
     fix="Keep two replicas at rest, on two nodes; a node can then go without a failed request.",
     severity="medium",
-    params={
-        "deployments": {
-            "type": "array",
-            "items": {"type": "string"},
-            "default": ["Detector"],
-            "description": "deployments that answer requests",
-        }
-    },
+    params={"deployments": strings("deployments that answer requests", ["Detector"])},
 )
-def serve_survives_a_node(deployment: Props, context: Context) -> Found:
+def serve_survives_a_node(deployment: Props, context: Context) -> Violation:
     """Requests are answered while one node is lost."""
     if deployment.get("name") not in context.params["deployments"]:
         return None
-    scaling = deployment.get("autoscaling_config") or {}
-    replicas = int(
-        scaling.get("min_replicas", 1) if scaling else deployment.get("num_replicas") or 1
-    )
+    replicas = _replicas_at_rest(deployment)
     return str(replicas) if replicas < 2 else None
+
+
+def _replicas_at_rest(deployment: Props) -> int:
+    if scaling := props_at(deployment, "autoscaling_config"):
+        return int(scaling.get("min_replicas", 1))
+    return int(deployment.get("num_replicas") or 1)

@@ -1,72 +1,93 @@
-"""AWS keys that were written down: in an environment, a Secret, a ConfigMap or the values of a chart."""
+"""AWS keys that were written down: in an environment, a Secret, a ConfigMap or a chart's values."""
 
 from __future__ import annotations
 
 import base64
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from policies.pods import PODS, Container, Env, containers
-from policies.rule import Context, Found, Resource, Subjects, rule
+from policies.pods import Container, each_container
+from policies.resource_types import HELM_RELEASE, KUBE_CONFIG_MAP, KUBE_SECRETS, POD_TYPES
+from policies.rule import Violation, rule
+from policies.subjects import Context, Props, Resource, props_at
 
-KEY_NAMES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
-KEY_VALUE = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
+_KEY_NAMES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+_KEY_VALUE = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 
 
 @rule(
-    *PODS,
-    each=containers,
+    *POD_TYPES,
+    each=each_container,
     message="{} is in its environment: remove it and give the service account a Pod Identity",
-    fix="Delete the key; associate an IAM role with the service account (aws.eks.PodIdentityAssociation).",
+    fix="Delete the key; associate an IAM role with the service account"
+    " (aws.eks.PodIdentityAssociation).",
     severity="critical",
 )
-def no_static_keys_in_env(container: Container, _: Context) -> Found:
+def no_static_keys_in_env(container: Container, _: Context) -> Violation:
     """No container is handed AWS keys."""
-    found = Env(container.props)
-    return ", ".join(
-        name for name, value in found.items() if name in KEY_NAMES or KEY_VALUE.search(str(value))
-    )
+    variables = container.env.items()
+    return ", ".join(name for name, value in variables if _is_key(name, str(value)))
 
 
-def entries(resource: Resource) -> Subjects:
-    """(key, text) of everything that a Secret, ConfigMap or Helm release holds, decoded."""
+def _is_key(name: str, value: str) -> bool:
+    return name in _KEY_NAMES or _KEY_VALUE.search(value) is not None
+
+
+@dataclass(frozen=True)
+class StoredText:
+    """One text that a Secret, ConfigMap or Helm release holds, decoded."""
+
+    key: str
+    text: str
+
+
+def each_stored_text(resource: Resource) -> Iterator[tuple[str, StoredText]]:
+    """Yield (place, text) of everything that a Secret, ConfigMap or Helm release holds."""
     if resource.kind == "Release":
-        yield from _leaves(resource.props.get("values") or {})
+        yield from _leaves(props_at(resource.props, "values"), "values")
         return
     for part in ("data", "stringData", "binaryData"):
-        for key, value in (resource.props.get(part) or {}).items():
-            text = str(value)
-            if resource.kind == "Secret" and part == "data":
-                text = base64.b64decode(text, validate=False).decode(errors="replace")
-            yield key, (key, text)
+        is_encoded = resource.kind == "Secret" and part == "data"
+        yield from _entries(props_at(resource.props, part), is_encoded=is_encoded)
 
 
-def _leaves(value: Any, path: str = "values") -> Iterator[tuple[str, tuple[str, str]]]:
+def _entries(part: Props, *, is_encoded: bool) -> Iterator[tuple[str, StoredText]]:
+    for key, value in part.items():
+        text = str(value)
+        if is_encoded:
+            text = base64.b64decode(text, validate=False).decode(errors="replace")
+        yield key, StoredText(key, text)
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, StoredText]]:
+    """Yield every text below a value of a chart, with its path."""
+    if isinstance(value, str):
+        yield path, StoredText(path.rsplit(".", 1)[-1], value)
+    for key in _keys(value):
+        yield from _leaves(value[key], f"{path}.{key}")
+
+
+def _keys(value: Any) -> Any:
+    """Return keys or positions of a collection, which the SDK may have wrapped; none of a leaf."""
     if hasattr(value, "items"):
-        for key in value:
-            yield from _leaves(value[key], f"{path}.{key}")
-    elif isinstance(value, str):
-        yield path, (path.rsplit(".", 1)[-1], value)
-    elif hasattr(value, "__len__"):
-        for number in range(len(value)):
-            yield from _leaves(value[number], f"{path}.{number}")
+        return list(value)
+    if isinstance(value, str) or not hasattr(value, "__len__"):
+        return ()
+    return range(len(value))
 
 
 @rule(
-    "kubernetes:core/*:Secret",
-    "kubernetes:core/*:ConfigMap",
-    "kubernetes:helm.sh/*:Release",
-    each=entries,
+    KUBE_SECRETS,
+    KUBE_CONFIG_MAP,
+    HELM_RELEASE,
+    each=each_stored_text,
     message="it holds a static AWS key: remove it and use Pod Identity",
     fix="Delete the key in IAM as well: whoever could read the stack's state has it.",
     severity="critical",
 )
-def no_static_keys_stored(entry: tuple[str, str], _: Context) -> Found:
+def no_static_keys_stored(stored: StoredText, _: Context) -> Violation:
     """No Secret, ConfigMap or chart value holds AWS keys."""
-    key, text = entry
-    return (
-        key.upper() in KEY_NAMES
-        or bool(KEY_VALUE.search(text))
-        or any(name in text for name in KEY_NAMES)
-    )
+    names_key = any(name in stored.text for name in _KEY_NAMES)
+    return names_key or _is_key(stored.key.upper(), stored.text)

@@ -3,75 +3,93 @@
 from __future__ import annotations
 
 from infra.tags import REQUIRED_TAGS
-from policies.pods import PODS
-from policies.rule import Context, Found, Props, rule
+from policies.checks import unset_in
+from policies.params import strings
+from policies.resource_types import (
+    AWS_SECRETS,
+    EBS_VOLUME,
+    EC2_INSTANCE,
+    ECR_REPOSITORY,
+    EFS_FILE_SYSTEM,
+    EKS_CLUSTER,
+    EKS_NODE_GROUP,
+    IAM_POLICY,
+    IAM_ROLE,
+    KINESIS_STREAM,
+    KMS_KEY,
+    LAUNCH_TEMPLATE,
+    LOG_GROUP,
+    NAT_GATEWAY,
+    POD_TYPES,
+    RDS_INSTANCE,
+    RDS_PARAMETER_GROUP,
+    REDIS_GROUP,
+    S3_BUCKETS,
+    SECURITY_GROUP,
+    SQS_QUEUE,
+    SUBNET,
+    VPC,
+    VPC_ENDPOINT,
+)
+from policies.rule import Violation, rule
+from policies.subjects import Context, Props, props_at
 
-TAGGED = (
-    "aws:s3/bucket:Bucket",
-    "aws:s3/bucketV2:BucketV2",
-    "aws:eks/cluster:Cluster",
-    "aws:eks/nodeGroup:NodeGroup",
-    "aws:rds/instance:Instance",
-    "aws:rds/parameterGroup:ParameterGroup",
+_TAGGED = (
+    *S3_BUCKETS,
+    EKS_CLUSTER,
+    EKS_NODE_GROUP,
+    RDS_INSTANCE,
+    RDS_PARAMETER_GROUP,
     "aws:rds/subnetGroup:SubnetGroup",
-    "aws:kinesis/stream:Stream",
-    "aws:ecr/repository:Repository",
-    "aws:kms/key:Key",
-    "aws:sqs/queue:Queue",
-    "aws:ec2/vpc:Vpc",
-    "aws:ec2/subnet:Subnet",
-    "aws:ec2/natGateway:NatGateway",
+    KINESIS_STREAM,
+    ECR_REPOSITORY,
+    KMS_KEY,
+    SQS_QUEUE,
+    VPC,
+    SUBNET,
+    NAT_GATEWAY,
     "aws:ec2/eip:Eip",
-    "aws:ec2/vpcEndpoint:VpcEndpoint",
-    "aws:ec2/securityGroup:SecurityGroup",
-    "aws:ec2/launchTemplate:LaunchTemplate",
-    "aws:ec2/instance:Instance",
-    "aws:ebs/volume:Volume",
-    "aws:efs/fileSystem:FileSystem",
-    "aws:iam/role:Role",
-    "aws:iam/policy:Policy",
-    "aws:cloudwatch/logGroup:LogGroup",
-    "aws:secretsmanager/secret:Secret",
-    "aws:elasticache/replicationGroup:ReplicationGroup",
+    VPC_ENDPOINT,
+    SECURITY_GROUP,
+    LAUNCH_TEMPLATE,
+    EC2_INSTANCE,
+    EBS_VOLUME,
+    EFS_FILE_SYSTEM,
+    IAM_ROLE,
+    IAM_POLICY,
+    LOG_GROUP,
+    AWS_SECRETS,
+    REDIS_GROUP,
     "aws:lb/loadBalancer:LoadBalancer",
 )
 
 
 @rule(
-    *TAGGED,
+    *_TAGGED,
     message="tags {} are missing or empty: add them",
     fix="Take the tags from infra.tags, which cannot leave one out.",
     severity="medium",
-    params={
-        "tags": {
-            "type": "array",
-            "items": {"type": "string"},
-            "default": list(REQUIRED_TAGS),
-            "description": "tags that every resource bears",
-        }
-    },
+    params={"tags": strings("tags that every resource bears", REQUIRED_TAGS)},
 )
-def tags_complete(resource: Props, context: Context) -> Found:
+def tags_complete(resource: Props, context: Context) -> Violation:
     """Every resource says to which project and environment it belongs, who owns it and who pays."""
-    tags = resource.get("tags") or {}
-    return ", ".join(tag for tag in context.params["tags"] if not tags.get(tag))
+    return unset_in(props_at(resource, "tags"), context.params["tags"])
 
 
 @rule(
-    *PODS,
+    *POD_TYPES,
     message="labels {} are missing: add them to metadata.labels",
-    fix="Use Kubernetes' recommended labels; dashboards, network policies and costs are cut along them.",
+    fix="Use Kubernetes' recommended labels; dashboards, network policies and costs are cut along"
+    " them.",
     severity="low",
     params={
-        "labels": {
-            "type": "array",
-            "items": {"type": "string"},
-            "default": ["app.kubernetes.io/name", "app.kubernetes.io/part-of"],
-            "description": "labels that every workload bears",
-        }
+        "labels": strings(
+            "labels that every workload bears",
+            ["app.kubernetes.io/name", "app.kubernetes.io/part-of"],
+        )
     },
+    level="advisory",
 )
-def labels_complete(workload: Props, context: Context) -> Found:
+def labels_complete(workload: Props, context: Context) -> Violation:
     """Every workload bears Kubernetes' recommended labels."""
-    labels = (workload.get("metadata") or {}).get("labels") or {}
-    return ", ".join(label for label in context.params["labels"] if not labels.get(label))
+    return unset_in(props_at(workload, "metadata.labels"), context.params["labels"])

@@ -10,9 +10,9 @@ def policies(size: int = 500) -> list[dict[str, Any]]:
     """The whole pack over `size` resources: the rules alone, and the real process over gRPC as the engine asks it."""
     from dataclasses import replace
 
-    from policies.cli import configured
-    from policies.recorded import from_states
-    from policies.report import run
+    from policies.levels import PolicyConfig
+    from policies.recorded import resources_of_states
+    from policies.report import judge_all
     from tests.policies.engine import running_pack
     from tests.policies.good import GOOD
 
@@ -22,7 +22,7 @@ def policies(size: int = 500) -> list[dict[str, Any]]:
     ]
     states = [{"urn": each.urn, "type": each.type, "inputs": each.props} for each in given]
     began = time.perf_counter()
-    report = run(from_states(states), configured({})[0])
+    report = judge_all(resources_of_states(states), PolicyConfig({}).rules())
     alone = time.perf_counter() - began
     with running_pack() as pack:
         pack.info()

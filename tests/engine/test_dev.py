@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from policies.rule import matches
 from policies.rules import RULES
+from policies.subjects import matches
 from tests.engine.home import DEADLINE_S, Engine
 from tests.engine.provider import DRIFT
 from tests.engine.run import Run, kind
@@ -86,7 +86,7 @@ def test_a_policy_over_objects_without_properties_says_that_it_could_not_judge(
 ) -> None:
     """The cluster is not there yet: policies of a stack see its objects with nothing in them."""
     types = {kind(urn) for _, urn in life.first.steps if ":kubernetes:" in f":{kind(urn)}"}
-    of_stacks = [rule for rule, _ in RULES.values() if rule.stack]
+    of_stacks = [rule for rule in RULES.values() if rule.stack]
     over_objects: set[str] = set()
     for rule in of_stacks:
         if any(matches(rule.types, each) for each in types):

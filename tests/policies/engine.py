@@ -17,6 +17,7 @@ from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.proto import analyzer_pb2 as proto
 from pulumi.runtime.proto import analyzer_pb2_grpc, engine_pb2_grpc
 
+from policies.levels import PolicyConfig
 from tests.policies.harness import Given
 
 PACK = Path(__file__).parent.parent.parent / "policies"
@@ -51,6 +52,11 @@ class Pack:
             for name, (level, params) in config.items()
         }
         self._stub.Configure(proto.ConfigureAnalyzerRequest(policyConfig=policies), timeout=20)
+
+    def configure_for(self, config: PolicyConfig) -> None:
+        """Set level and parameters of all policies as an environment does."""
+        rules = config.rules()
+        self.configure({each.rule.name: (each.rule.level, each.params) for each in rules})
 
     def ask(self, resources: Sequence[Given]) -> list[Any]:
         """The diagnostics of resource policies on each resource, then of stack policies on all."""

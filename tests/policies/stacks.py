@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from policies.cli import ENVIRONMENTS, configured
-from policies.recorded import from_states
-from policies.report import Report, run
+from policies.levels import PolicyConfig
+from policies.recorded import resources_of_states
+from policies.report import Report, judge_all
 from tests.infra import recorded
 from tests.infra.shapes import state
 from tests.policies.harness import UNKNOWN
@@ -40,8 +39,8 @@ def for_stack_policies(stack: str) -> list[State]:
 
 def judged(states: Sequence[State], environment: str) -> Report:
     """The rules of an environment over resources."""
-    rules, params = configured(json.loads((ENVIRONMENTS / f"{environment}.json").read_text()))
-    return run(from_states(states), rules, params)
+    rules = PolicyConfig.of_environment(environment).rules()
+    return judge_all(resources_of_states(states), rules)
 
 
 def judged_at_first_preview(stack: str) -> Report:

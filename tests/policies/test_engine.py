@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from pulumi.runtime.proto import analyzer_pb2 as proto
 
-from policies.cli import ENVIRONMENTS, configured
+from policies.levels import PolicyConfig
 from policies.rules import POLICIES, RULES
 from tests.infra import recorded
 from tests.policies.engine import Pack, running_pack
@@ -37,7 +36,7 @@ def test_it_lists_every_policy_with_its_level_and_what_the_standard_says(pack: P
     levels = {proto.MANDATORY: "mandatory", proto.ADVISORY: "advisory"}
     assert info.name == "vigil"
     assert {each.name: levels[each.enforcementLevel] for each in info.policies} == {
-        name: level for name, (_, level) in RULES.items()
+        name: rule.level for name, rule in RULES.items()
     }
     found = {each.name: each for each in info.policies}
     tls = found["s3-tls-only"]
@@ -93,8 +92,7 @@ def test_an_unknown_value_is_said_to_be_one_and_hides_no_violation(pack: Pack) -
 @pytest.mark.parametrize("stack", recorded.STACKS)
 def test_a_first_preview_is_not_refused_and_counts_what_it_skips(pack: Pack, stack: str) -> None:
     """Nothing exists, not even the cluster: stack policies see Kubernetes objects without properties."""
-    rules, params = configured(json.loads((ENVIRONMENTS / f"{stack}.json").read_text()))
-    pack.configure({rule.name: (level, params.get(rule.name, {})) for rule, level in rules})
+    pack.configure_for(PolicyConfig.of_environment(stack))
     each, whole = (
         deployment(stack, preview=True)["deployment"]["resources"],
         for_stack_policies(stack),
@@ -114,8 +112,7 @@ def test_a_first_preview_is_not_refused_and_counts_what_it_skips(pack: Pack, sta
 
 
 def test_levels_and_parameters_of_an_environment_hold(pack: Pack) -> None:
-    rules, params = configured(json.loads((ENVIRONMENTS / "dev.json").read_text()))
-    pack.configure({rule.name: (level, params.get(rule.name, {})) for rule, level in rules})
+    pack.configure_for(PolicyConfig.of_environment("dev"))
     found = pack.ask(with_database(multiAz=False, backupRetentionPeriod=1))
     assert [(each.policyName, each.enforcementLevel) for each in found] == [
         ("rds-multi-az", proto.ADVISORY)

@@ -15,8 +15,9 @@ from jsonschema import Draft202012Validator
 from pulumi_policy.proxy import UnknownValueError, unknown_checking_proxy
 
 from policies import rules as listed
-from policies.rule import NoPropertiesYet, Resource, Rule, Stack, rule
-from policies.rules import ADVISORY, MANDATORY, RULES
+from policies.rule import Rule, rule
+from policies.rules import RULES, TOPICS
+from policies.subjects import NoPropertiesYet, Resource, Stack
 from tests.policies.harness import UNKNOWN
 
 PACK = Path(listed.__file__).parent
@@ -37,19 +38,19 @@ def test_every_rule_of_every_file_is_listed_once() -> None:
     written = {
         each.name for module in modules for each in vars(module).values() if isinstance(each, Rule)
     }
-    names = [each.name for each in (*MANDATORY, *ADVISORY)]
+    names = [each.name for rules in TOPICS.values() for each in rules]
     assert sorted(names) == sorted(written)
     assert len(RULES) == len(names) >= 45
 
 
-@pytest.mark.parametrize("found", [each for each, _ in RULES.values()], ids=lambda each: each.name)
+@pytest.mark.parametrize("found", RULES.values(), ids=lambda each: each.name)
 def test_a_rule_is_complete(found: Rule) -> None:
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", found.name)
     assert re.fullmatch(r"[A-Z][^\n]*[a-zA-Z)]\.", found.description), found.description
     assert found.message[0] != " "
     assert not found.message.endswith(".")
     assert found.fix.endswith((".", '".'))
-    assert all(re.fullmatch("|".join(STANDARDS), each) for each in found.standard), found.standard
+    assert all(re.fullmatch("|".join(STANDARDS), each) for each in found.standards), found.standards
     for name, schema in found.params.items():
         assert schema["description"], name
         Draft202012Validator(schema).validate(schema["default"])
@@ -64,8 +65,8 @@ def test_an_environment_names_rules_and_parameters_that_exist(file: Path) -> Non
         level = settings.pop("enforcementLevel")
         assert level in ("mandatory", "advisory", "disabled")
         for key, value in settings.items():
-            Draft202012Validator(RULES[name][0].params[key]).validate(value)
-        assert settings or level != RULES[name][1], f"{name} changes nothing"
+            Draft202012Validator(RULES[name].params[key]).validate(value)
+        assert settings or level != RULES[name].level, f"{name} changes nothing"
 
 
 def test_no_file_bears_the_name_of_a_library() -> None:

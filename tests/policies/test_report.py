@@ -14,8 +14,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from policies.cli import main
-from policies.docs import page
-from policies.recorded import manifest, read
+from policies.docs import render_policies_page
+from policies.recorded import read_resources, resource_of_manifest
 from policies.rules import RULES
 from tests.policies.good import AWS, GOOD, KUBERNETES
 from tests.policies.harness import UNKNOWN, Given, changed
@@ -216,7 +216,7 @@ def test_a_preview_is_read(tmp_path: Path) -> None:
             {"steps": [{"op": "create", "newState": new}, {"op": "delete", "oldState": new}]}
         )
     )
-    found = read(file)
+    found = read_resources(file)
     assert [(each.name, each.props["publiclyAccessible"]) for each in found] == [("database", True)]
 
 
@@ -232,9 +232,9 @@ def test_rendered_manifests_are_read_as_pulumi_would_make_them(tmp_path: Path) -
         if not each.type.startswith("kubernetes:helm.sh")
     ]
     (tmp_path / "part" / "all.yaml").write_text(yaml.safe_dump_all(objects))
-    assert {each.type for each in read(tmp_path)} == {each.type for each in KUBERNETES} - {
-        "kubernetes:helm.sh/v3:Release"
-    }
+    assert {each.type for each in read_resources(tmp_path)} == {
+        each.type for each in KUBERNETES
+    } - {"kubernetes:helm.sh/v3:Release"}
     pools = [each for each in AWS if each.type.endswith(":NodePool")]
     assert pools  # a folder without them leaves an upgrade no room, and that is said
     result = CliRunner().invoke(main, ["report", str(tmp_path), "--form", "json"])
@@ -243,7 +243,9 @@ def test_rendered_manifests_are_read_as_pulumi_would_make_them(tmp_path: Path) -
 
 
 def test_a_manifest_without_a_namespace_has_its_bare_name() -> None:
-    found = manifest({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vigil"}})
+    found = resource_of_manifest(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vigil"}}
+    )
     assert (found.type, found.name) == ("kubernetes:core/v1:Namespace", "vigil")
 
 
@@ -272,6 +274,6 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
 
 
 def test_the_documentation_is_current() -> None:
-    assert (ROOT / "docs" / "policies.md").read_text() == page(), (
+    assert (ROOT / "docs" / "policies.md").read_text() == render_policies_page(), (
         "run `python -m policies docs > docs/policies.md`"
     )
