@@ -20,7 +20,7 @@ COMMANDS = {
     "status": "serve.local.cli",
     "top": "serve.local.top",
     "demo": "serve.local.cli",
-    "stream": "serve.local.cli",
+    "stream": "serve.local.stream_command",
     "settings": "serve.local.show_settings",
     "keys": "serve.local.keys",
     "replay": "serve.local.replay",

@@ -94,6 +94,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     stdout_console.print(made)
 
 
+def print_figures(figures: dict[str, Any], *, as_json: bool) -> None:
+    """Figures on stdout: one JSON object, or a table of two columns."""
+    if as_json:
+        print_json(figures)
+    else:
+        print_table(("figure", "value"), list(figures.items()))
+
+
 def report_errors(function: Callable[P, None]) -> Callable[P, None]:
     """Expected errors become one message on stderr (with --json an object on stdout) and exit 1; wrong settings exit 2."""
 

@@ -9,16 +9,23 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 from train.settings import TrainSettings
 from vigil.errors import PlatformError, VigilError
 from vigil.home import Home, RunningPlatform
 from vigil.terminal import say, show_progress
 
-KILLED = "the training was killed: there is most likely too little memory (a limit below 3 GiB?)"
+if TYPE_CHECKING:
+    from train.registry.versions import Registry
+    from train.spec import JobResult
+
+_KILLED = "the training was killed: there is most likely too little memory (a limit below 3 GiB?)"
 
 
-def train_first_model(platform: RunningPlatform, home: Home, data: str, label: str | None) -> None:
+def train_first_model(
+    platform: RunningPlatform, home: Home, data: str, *, label: str | None
+) -> None:
     """Train on `data` and promote what passes its gate.
 
     Raises VigilError where the data are bad, or where there is nothing to serve in the end.
@@ -27,32 +34,39 @@ def train_first_model(platform: RunningPlatform, home: Home, data: str, label: s
         try:
             pool.submit(_train, platform, home, data, label).result()
         except BrokenProcessPool as error:
-            raise PlatformError(KILLED) from error
+            raise PlatformError(_KILLED) from error
 
 
 def _train(platform: RunningPlatform, home: Home, data: str, label: str | None) -> None:
     from train.connect import connected
     from train.job import JobSpec, run_job
-    from train.registry.promotion import promote_version
     from train.registry.versions import Registry
 
     settings = TrainSettings()
     registry = Registry(settings.tracking_uri or platform.tracking_uri, settings.model_name)
     with connected(platform.ray_address), show_progress("training", total=4) as step:
         result = run_job(JobSpec(data, label), settings, registry, home, step)
-    if result.verdict["passed"]:
-        version, why = result.version.version, result.verdict["reason"]
+    _serve_if_better(result, registry)
+
+
+def _serve_if_better(result: JobResult, registry: Registry) -> None:
+    """Promote what passes its gate; raises VigilError where nothing could be served."""
+    from train.registry.promotion import promote_version
+
+    verdict = result.verdict
+    if verdict["passed"]:
+        version = result.version.version
         promote_version(
             registry,
             version,
-            reason=why,
+            reason=verdict["reason"],
             actor="vigil up",
-            gates=result.verdict,
+            gates=verdict,
             new_schema=True,
         )
         say(f"version {version} is champion")
     elif registry.champion() is None:
-        why = result.verdict["reason"]
-        raise VigilError(f"the first model failed its gate, there is nothing to serve: {why}")
+        reason = verdict["reason"]
+        raise VigilError(f"the first model failed its gate, there is nothing to serve: {reason}")
     else:
         say("the new version failed its gate; the champion stays")

@@ -1,4 +1,5 @@
-"""Follows the settings file while a platform runs: what may change goes to Serve, what may not waits for the next start."""
+"""Follows the settings file while a platform runs: what may change goes to Serve, what may not
+waits for the next start."""
 
 from __future__ import annotations
 
@@ -7,21 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from drift.settings import DriftSettings
-from serve.local import platform as local
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
 from vigil.errors import BadSettings, VigilError
-from vigil.home import Home, RunningPlatform
 from vigil.room_settings import Effect, RoomSettings, read_all_settings, settings_path
 
-_RETRY_STAMP = (
-    -1,
-    -1,
-)  # the stamp of no file: what Serve could not take is tried again at the next look
-_NEEDS_RESTART = (
-    Effect.SECOND_CLUSTER,
-    Effect.REPLACEMENT,
-)  # they are in the environment of every Ray process
+# The stamp of no file: what Serve could not take is tried again at the next look.
+_RETRY_STAMP = (-1, -1)
+# These are in the environment of every Ray process.
+_NEEDS_RESTART = (Effect.SECOND_CLUSTER, Effect.REPLACEMENT)
 
 
 @dataclass(frozen=True)
@@ -43,9 +38,9 @@ def read_settings(port: int | None = None) -> AllSettings:
     ]
     serve, drift, train = read_all_settings(readers)
     if drift.backend == "github" and not drift.github_token.get_secret_value():
-        wanted = DriftSettings.variable("github_token")
+        variable = DriftSettings.variable("github_token")
         raise BadSettings(
-            f"drift.backend = 'github': it needs a token that may dispatch the workflow: {wanted}"
+            f"drift.backend = 'github': it needs a token that may dispatch the workflow: {variable}"
         )
     return AllSettings(serve, drift, train)
 
@@ -63,78 +58,101 @@ class SettingChange:
     def effect(self) -> Effect:
         return self.settings.effect_of(self.name)
 
+    @property
+    def needs_restart(self) -> bool:
+        return self.effect in _NEEDS_RESTART
+
+    @property
+    def is_served(self) -> bool:
+        """Whether Serve takes it while it runs; trainings read their settings when they start."""
+        return self.settings is not TrainSettings and not self.needs_restart
+
     def __str__(self) -> str:
-        told = f"{self.settings.key(self.name)}: {self.old} -> {self.new}"
-        return (
-            f"{told} (at the next `vigil up`)"
-            if self.effect in _NEEDS_RESTART
-            else f"{told} ({self.effect})"
-        )
+        when = "at the next `vigil up`" if self.needs_restart else self.effect
+        return f"{self.settings.key(self.name)}: {self.old} -> {self.new} ({when})"
 
 
-def setting_changes(old: RoomSettings, new: RoomSettings) -> list[SettingChange]:
-    """What differs between two settings of one room; a secret's values are not shown."""
-    cls = type(old)
-    found = []
-    for name in cls.model_fields:
-        before, after = getattr(old, name), getattr(new, name)
-        if before != after:
-            shown = ("a secret", "another") if cls.is_secret(name) else (before, after)
-            found.append(SettingChange(cls, name, *shown))
-    return found
+def setting_changes(old: AllSettings, new: AllSettings) -> list[SettingChange]:
+    """What differs between two readings; a secret's values are not shown."""
+    rooms = ((old.serve, new.serve), (old.drift, new.drift), (old.train, new.train))
+    return [change for before, after in rooms for change in _room_changes(before, after)]
+
+
+def _room_changes(old: RoomSettings, new: RoomSettings) -> list[SettingChange]:
+    room = type(old)
+    changes = []
+    for name in room.model_fields:
+        before = getattr(old, name)
+        after = getattr(new, name)
+        if before == after:
+            continue
+        if room.is_secret(name):
+            before = "a secret"
+            after = "another"
+        changes.append(SettingChange(room, name, before, new=after))
+    return changes
 
 
 class SettingsFollower:
-    """The settings of one running platform. `look` is called now and then."""
+    """The settings of one running platform. `look` is called now and then.
+
+    `apply` gives Serve what has changed, and raises VigilError where it cannot take it; `tell`
+    gets a line for each change and each trouble.
+    """
 
     def __init__(
         self,
-        platform: RunningPlatform,
-        home: Home,
         settings: ServeSettings,
+        *,
+        apply: Callable[[AllSettings], None],
         tell: Callable[[str], None],
     ) -> None:
-        self._platform, self._home, self._tell = platform, home, tell
-        self._told = replace(read_settings(), serve=settings)
-        self._stamp: tuple[int, int] | None = self._file_stamp()
+        self._apply = apply
+        self._tell = tell
+        self._settings = replace(read_settings(), serve=settings)
+        self._stamp = _file_stamp()
 
     def look(self) -> None:
-        """Take what has changed in the file since the last look. A file that is wrong changes nothing, and is told of."""
-        stamp = self._file_stamp()
+        """Take what has changed in the file since the last look.
+
+        A file that is wrong changes nothing, and is told of.
+        """
+        stamp = _file_stamp()
         if stamp == self._stamp:
             return
         self._stamp = stamp
         try:
-            told = read_settings(self._told.serve.port)
+            settings = read_settings(self._settings.serve.port)
         except BadSettings as error:
             self._tell(f"settings are not taken: {error.message}")
             return
-        was = self._told
-        found = [
-            *setting_changes(was.serve, told.serve),
-            *setting_changes(was.drift, told.drift),
-            *setting_changes(was.train, told.train),
-        ]
-        for change in found:
+        self._take(settings)
+
+    def _take(self, settings: AllSettings) -> None:
+        changes = setting_changes(self._settings, settings)
+        for change in changes:
             self._tell(str(change))
-        fixed = {name: getattr(was.serve, name) for name in ServeSettings.names(*_NEEDS_RESTART)}
-        told = replace(told, serve=told.serve.model_copy(update=fixed))
+        settings = self._without_restarts(settings)
         try:
-            if any(
-                change.settings is not TrainSettings and change.effect not in _NEEDS_RESTART
-                for change in found
-            ):
-                local.put(self._platform, told.serve, told.drift, self._home)
+            if any(change.is_served for change in changes):
+                self._apply(settings)
         except VigilError as error:
             self._tell(f"settings are not taken: {error.message}")
             self._stamp = _RETRY_STAMP
             return
-        self._told = told
+        self._settings = settings
 
-    @staticmethod
-    def _file_stamp() -> tuple[int, int] | None:
-        try:
-            found = settings_path().stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size
+    def _without_restarts(self, settings: AllSettings) -> AllSettings:
+        """With the values of now for what only a new start of Ray can change."""
+        running = self._settings.serve
+        kept = {name: getattr(running, name) for name in ServeSettings.names(*_NEEDS_RESTART)}
+        return replace(settings, serve=settings.serve.model_copy(update=kept))
+
+
+def _file_stamp() -> tuple[int, int] | None:
+    """Time and size of the settings file, None where there is none."""
+    try:
+        status = settings_path().stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

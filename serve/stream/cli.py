@@ -24,7 +24,7 @@ from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook
 from vigil.home import Home
 from vigil.service import Service, ServiceOptions, service_options
 from vigil.settings import HomeSettings
-from vigil.terminal import json_option, print_json, print_table, report_errors, say
+from vigil.terminal import json_option, print_figures, report_errors, say
 
 FORMS = "file:DIR, kinesis:NAME, parquet:DIR, parquet:s3://BUCKET/PREFIX or webhook:URL"
 
@@ -172,7 +172,7 @@ def consume(
     began = time.monotonic()
     counts = consumer.run(until_end=until_end)
     summary: dict[str, Any] = {**counts, "seconds": round(time.monotonic() - began, 3)}
-    print_json(summary) if as_json else print_table(("figure", "value"), list(summary.items()))
+    print_figures(summary, as_json=as_json)
 
 
 def _service(home: Home, port: int | None, named: ServiceOptions) -> Service:

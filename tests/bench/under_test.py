@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from serve.local import platform as local
+from serve.local.parts import request_json, wait_until
 from tests.running import Vigil, free_port
 from vigil.errors import PlatformError
 from vigil.home import RunningPlatform
@@ -123,7 +123,7 @@ class UnderTest:
         raise PlatformError(f"no second replica answered within {START_S:.0f} s")
 
     def _deployed(self) -> list[dict[str, Any]]:
-        applications = local.call("GET", self._applications, self.platform)["applications"]
+        applications = request_json("GET", self._applications, self.platform)["applications"]
         return sorted(
             (a["deployed_app_config"] for a in applications.values()),
             key=lambda a: a["name"] != "vigil",
@@ -135,16 +135,16 @@ class UnderTest:
             "applications": applications,
             "logging_config": applications[0].get("logging_config"),
         }
-        local.call("PUT", self._applications, self.platform, config)
+        request_json("PUT", self._applications, self.platform, body=config)
 
         def running() -> bool:
-            found = local.call("GET", self._applications, self.platform)["applications"]
+            found = request_json("GET", self._applications, self.platform)["applications"]
             return {a["name"] for a in applications} <= {
                 name for name, a in found.items() if a["status"] == "RUNNING"
             }
 
         if wait:
-            local.wait_for(running, START_S, "the do-nothing handler does not start")
+            wait_until(running, START_S, "the do-nothing handler does not start")
 
 
 @contextmanager

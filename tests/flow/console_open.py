@@ -14,7 +14,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page
 
-from serve.local.platform import answers
+from serve.local.parts import is_answering
 from tests.browser import Looked, chromium
 from tests.running import eventually
 from vigil.home import RunningPlatform
@@ -70,7 +70,7 @@ class Showing:
     def watch(self, url: str) -> None:
         """Look on, in a thread of its own: Playwright's pages belong to the thread that opened them."""
         try:
-            eventually(lambda: self.over.is_set() or answers(f"{url}/healthz"), 240)
+            eventually(lambda: self.over.is_set() or is_answering(f"{url}/healthz"), 240)
             with chromium() as browser:
                 page = browser.new_page()
                 looked = Looked(

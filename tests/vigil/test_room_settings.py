@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from drift.settings import DriftSettings
-from serve.local import follow
-from serve.local.follow import read_settings
+from serve.local.follow import AllSettings, SettingsFollower, read_settings
 from serve.local.show_settings import settings
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
@@ -171,24 +170,21 @@ def test_the_github_backend_is_refused_without_a_token_before_anything_starts(
     assert read_settings().drift.backend == "github"
 
 
-def test_what_serve_could_not_take_is_tried_again(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    away, taken, told = [True], list[int](), list[str]()
+def test_what_serve_could_not_take_is_tried_again(home: Path) -> None:
+    is_away = True
+    taken: list[int] = []
+    told: list[str] = []
 
-    def put(platform: Any, serve: ServeSettings, *_: Any) -> None:
-        if away:
+    def apply(settings: AllSettings) -> None:
+        if is_away:
             raise PlatformError("it is away")
-        taken.append(serve.max_rows)
+        taken.append(settings.serve.max_rows)
 
-    monkeypatch.setattr(follow.local, "put", put)
-    followed = follow.SettingsFollower(
-        cast(Any, None), cast(Any, None), read_settings().serve, told.append
-    )
+    follower = SettingsFollower(read_settings().serve, apply=apply, tell=told.append)
     say(home, "serve: {maxRows: 3}")
-    followed.look()
+    follower.look()
     assert told == ["serve.maxRows: 50000 -> 3 (reconfigure)", "settings are not taken: it is away"]
-    away.clear()
-    followed.look()
-    followed.look()
+    is_away = False
+    follower.look()
+    follower.look()
     assert taken == [3]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from serve.local import platform as local
+from serve.local.mlflow_server import SupervisedProcess
+from serve.local.platform import is_deployed, socket_folder, stop_platform
+from serve.local.ray_node import SCAN_TASK_CPUS, reserved_cpus
 from serve.settings import ServeSettings
 from tests.running import eventually
 from train.settings import TrainSettings
 from vigil.errors import PlatformError
+from vigil.home import Home, RunningPlatform, write_json
 
 NAME = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"
 ASK = f"import os, time; print(os.environ['{NAME}'], flush=True); time.sleep(60)"
@@ -25,7 +28,7 @@ def test_mlflow_runs_without_its_job_runner_unless_that_is_asked_for(
     monkeypatch.delenv(NAME, raising=False)
     if given is not None:
         monkeypatch.setenv(NAME, given)
-    server = local._Server([sys.executable, "-c", ASK], tmp_path / "log")
+    server = SupervisedProcess([sys.executable, "-c", ASK], tmp_path / "log")
     server.start()
     assert server.process is not None
     try:
@@ -38,18 +41,36 @@ def test_mlflow_runs_without_its_job_runner_unless_that_is_asked_for(
 def test_ray_is_asked_for_all_replicas_and_one_training_at_once() -> None:
     settings = ServeSettings(min_replicas=2, max_replicas=4, cpus_per_replica=0.25)
     training = TrainSettings(workers=4, cpus_per_worker=0.5)
-    assert local.reserved_cpus(settings, training) == pytest.approx(4 * 0.25 + 0.2 + 4 * 0.5)
+    assert reserved_cpus(settings, training) == pytest.approx(4 * 0.25 + 0.2 + 4 * 0.5)
     streams = {"stream_source": "file:x", "stream_consumers": 2, "stream_max_consumers": 3}
     more = settings.model_copy(update={"min_replicas": 8, **streams})
-    assert local.reserved_cpus(more, training) == pytest.approx(8 * 0.25 + 0.5 + 4 * 0.5)
+    assert reserved_cpus(more, training) == pytest.approx(8 * 0.25 + 0.5 + 4 * 0.5)
     small = TrainSettings(workers=1, cpus_per_worker=0.5)  # a task that reads a table takes more
-    assert local.reserved_cpus(settings, small) == pytest.approx(1.2 + local.SCAN_CPUS)
+    assert reserved_cpus(settings, small) == pytest.approx(1.2 + SCAN_TASK_CPUS)
 
 
-def test_no_folder_for_sockets_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_only(**_: object) -> None:
+def test_no_folder_for_sockets_is_a_sentence() -> None:
+    def read_only(**_: object) -> Any:
         raise FileNotFoundError(2, "No usable temporary directory found")
 
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", read_only)
     with pytest.raises(PlatformError, match="--tmpfs /tmp"):
-        local._short_folder()
+        socket_folder(read_only)
+
+
+def test_a_platform_is_deployed_when_its_own_record_says_so(tmp_path: Path) -> None:
+    home = Home(tmp_path).create()
+    platform = RunningPlatform("this", 1, 0.0, "x", "x", "x", "x", "x")
+    assert not is_deployed(home, platform)
+    write_json(home.state / "deployed.json", {"id": "of one that crashed"})
+    assert not is_deployed(home, platform)
+    write_json(home.state / "deployed.json", {"id": "this"})
+    assert is_deployed(home, platform)
+
+
+def test_down_removes_what_says_that_a_platform_runs(tmp_path: Path) -> None:
+    home = Home(tmp_path).create()
+    assert stop_platform(home) == 0
+    home.write_platform(RunningPlatform("gone", 1, 0.0, "x", "x", "x", "x", "x"))
+    write_json(home.state / "deployed.json", {"id": "gone"})
+    assert stop_platform(home) == 0
+    assert not list(home.state.glob("*.json"))

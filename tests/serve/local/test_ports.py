@@ -11,8 +11,7 @@ from itertools import chain
 
 import pytest
 
-from serve.local import ports
-from serve.local.ports import REPLICA_PORTS, Ports
+from serve.local.ports import REPLICA_PORTS, PortPicker, Ports, choose_ports
 from vigil.errors import PlatformError
 
 
@@ -44,45 +43,44 @@ def every(found: Ports) -> list[int]:
 
 def test_a_port_in_use_is_refused_and_its_holder_named() -> None:
     with listening(0) as (port,), pytest.raises(PlatformError) as caught:
-        ports.choose_ports(port, "127.0.0.1")
+        choose_ports(port, "127.0.0.1")
     assert f"port {port} is in use by pid {os.getpid()} (" in caught.value.message
     assert "--port" in caught.value.message
 
 
 def test_the_wanted_port_is_given() -> None:
     port = free()
-    assert ports.choose_ports(port, "127.0.0.1").http == port
+    assert choose_ports(port, "127.0.0.1").http == port
 
 
 def test_what_a_first_platform_listens_on_is_not_given_to_a_second() -> None:
-    first = ports.choose_ports(free(), "127.0.0.1")
+    first = choose_ports(free(), "127.0.0.1")
     with listening(*set(every(first))):
-        second = ports.choose_ports(free(), "127.0.0.1")
+        second = choose_ports(free(), "127.0.0.1")
     assert not set(every(first)) & set(every(second))
 
 
-def test_well_known_ports_are_kept_where_they_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "_free", lambda port, host="": port != 5000)
-    found = ports.choose_ports(8000, "127.0.0.1")
+def test_well_known_ports_are_kept_where_they_are_free() -> None:
+    found = choose_ports(free(), "127.0.0.1", is_free=lambda port: port != 5000)
     assert found.dashboard == 8265
     assert found.tracking != 5000
 
 
-def test_no_free_range_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "_free", lambda port, host="": not 20_000 <= port < 32_000)
-    with pytest.raises(PlatformError, match="no 64 free ports in a row"):
-        ports.choose_ports(8000, "127.0.0.1")
+def test_no_free_range_is_said() -> None:
+    picker = PortPicker(set(), is_free=lambda port: not 20_000 <= port < 32_000)
+    with pytest.raises(PlatformError, match="no 64 free ports in a row between 20000 and 32000"):
+        picker.range()
 
 
-def test_a_well_known_port_as_http_is_not_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "_free", lambda *_: True)
-    assert ports._one(set(), 5000) == 5000
-    assert ports._one({5000}, 5000) != 5000
+def test_a_well_known_port_as_http_is_not_given_twice() -> None:
+    def is_free(port: int) -> bool:
+        return True
+
+    assert PortPicker(set(), is_free=is_free).port(5000) == 5000
+    assert PortPicker({5000}, is_free=is_free).port(5000) != 5000
 
 
-def test_the_two_ranges_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = iter([20_000, 20_000, 20_064])
-    monkeypatch.setattr(ports, "_free", lambda *_: True)
-    monkeypatch.setattr(ports.random, "randrange", lambda *_: next(first))
-    taken: set[int] = set()
-    assert ports._range(taken) != ports._range(taken)
+def test_the_two_ranges_differ() -> None:
+    firsts = iter([20_000, 20_000, 20_064])
+    picker = PortPicker(set(), is_free=lambda port: True, randrange=lambda *_: next(firsts))
+    assert picker.range() != picker.range()
