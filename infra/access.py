@@ -1,7 +1,8 @@
-"""Who may enter the cluster: one EKS access entry for each principal, so that each can be taken away alone.
+"""Who may enter the cluster: an EKS access entry for each principal.
 
-They are resources of our own, not arguments of `pulumi_eks.Cluster`: the component hands its
-protection down to its children, and an entry that is protected can never be removed.
+So each can be taken away alone. They are resources of our own, not arguments of `pulumi_eks.Cluster`:
+the component hands its protection down to its children, and an entry that is protected can never be
+removed.
 """
 
 from __future__ import annotations
@@ -15,16 +16,23 @@ import pulumi_aws as aws
 
 from infra.tags import Tags
 
-_CLUSTER_POLICY = "arn:aws:eks::aws:cluster-access-policy"
-_ADMIN_POLICY, _VIEW_POLICY = (
-    f"{_CLUSTER_POLICY}/AmazonEKSClusterAdminPolicy",
-    f"{_CLUSTER_POLICY}/AmazonEKSAdminViewPolicy",
-)
+_POLICIES = "arn:aws:eks::aws:cluster-access-policy"
+_ADMIN_POLICY = f"{_POLICIES}/AmazonEKSClusterAdminPolicy"
+_VIEW_POLICY = f"{_POLICIES}/AmazonEKSAdminViewPolicy"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A role that enters the cluster, under a label of its own, with a policy of EKS."""
+
+    label: str
+    role_arn: pulumi.Input[str]
+    policy: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccessArgs:
-    """`admins`, `viewers`: label -> role ARN; `nodes`: the role of nodes that join by themselves."""
+    """`admins`, `viewers`: label -> role ARN; `nodes`: role of nodes that join by themselves."""
 
     cluster: str
     admins: Mapping[str, pulumi.Input[str]]
@@ -32,53 +40,74 @@ class AccessArgs:
     nodes: pulumi.Input[str] | None
     tags: Tags
 
+    def people(self) -> Iterator[Principal]:
+        """Whoever enters with a policy."""
+        for label, role_arn in self.admins.items():
+            yield Principal(label, role_arn, _ADMIN_POLICY)
+        for label, role_arn in self.viewers.items():
+            yield Principal(label, role_arn, _VIEW_POLICY)
+
 
 def label_principals(arns: tuple[str, ...]) -> dict[str, pulumi.Input[str]]:
-    """Principals by what their ARN says of them, `111122223333-role.admin`: not by their place in the
-    list, as whoever is taken out of it would move those who follow."""
-    paths = {arn: arn.split(":", 4)[-1].replace("/", ".") for arn in arns}
-    return {re.sub(r"[^\w.-]+", "-", path): arn for arn, path in paths.items()}
+    """Label principals by their ARN, `111122223333-role.admin`.
+
+    Not by their place in the list, as whoever is taken out of it would move those who follow.
+    """
+    return {_label(arn): arn for arn in arns}
+
+
+def _label(arn: str) -> str:
+    path = arn.split(":", 4)[-1].replace("/", ".")
+    return re.sub(r"[^\w.-]+", "-", path)
 
 
 def grant_access(
-    name: str, args: AccessArgs, opts: pulumi.ResourceOptions
+    name: str,
+    args: AccessArgs,
+    opts: pulumi.ResourceOptions,
 ) -> list[pulumi.Resource]:
     """The entries and their policies. A principal keeps its entry when its policy changes."""
-    made: list[pulumi.Resource] = []
-    for label, principal, policy in _people(args):
-        entry = _entry(f"{name}-{label}", args, principal, "STANDARD", opts=opts)
-        association = aws.eks.AccessPolicyAssociation(
-            f"{name}-{label}",
-            cluster_name=args.cluster,
-            principal_arn=principal,
-            policy_arn=policy,
-            access_scope={"type": "cluster"},
-            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[entry])),
-        )
-        made += [entry, association]
+    resources: list[pulumi.Resource] = []
+    for principal in args.people():
+        entry = _entry(f"{name}-{principal.label}", args, principal.role_arn, opts=opts)
+        resources += [entry, _association(name, args, principal, entry, opts=opts)]
     if args.nodes is not None:
-        made.append(_entry(f"{name}-nodes", args, args.nodes, "EC2_LINUX", opts=opts))
-    return made
-
-
-def _people(args: AccessArgs) -> Iterator[tuple[str, pulumi.Input[str], str]]:
-    for found, policy in ((args.admins, _ADMIN_POLICY), (args.viewers, _VIEW_POLICY)):
-        yield from ((label, principal, policy) for label, principal in found.items())
+        resources.append(_entry(f"{name}-nodes", args, args.nodes, "EC2_LINUX", opts=opts))
+    return resources
 
 
 def _entry(
     name: str,
     args: AccessArgs,
-    principal: pulumi.Input[str],
-    kind: str,
+    role_arn: pulumi.Input[str],
+    kind: str = "STANDARD",
     *,
     opts: pulumi.ResourceOptions,
 ) -> aws.eks.AccessEntry:
     return aws.eks.AccessEntry(
         name,
         cluster_name=args.cluster,
-        principal_arn=principal,
+        principal_arn=role_arn,
         type=kind,
         tags=args.tags.of(name),
         opts=opts,
+    )
+
+
+def _association(
+    name: str,
+    args: AccessArgs,
+    principal: Principal,
+    entry: aws.eks.AccessEntry,
+    *,
+    opts: pulumi.ResourceOptions,
+) -> aws.eks.AccessPolicyAssociation:
+    after_entry = pulumi.ResourceOptions(depends_on=[entry])
+    return aws.eks.AccessPolicyAssociation(
+        f"{name}-{principal.label}",
+        cluster_name=args.cluster,
+        principal_arn=principal.role_arn,
+        policy_arn=principal.policy,
+        access_scope={"type": "cluster"},
+        opts=pulumi.ResourceOptions.merge(opts, after_entry),
     )

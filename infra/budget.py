@@ -7,35 +7,37 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from infra.component import Component
 from infra.tags import Tags
 
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetArgs:
-    """`usd` a month, of everything that carries the environment's tag; `email` is told."""
+    """`usd` a month, of everything that carries the environment's tag; `email` is alarmed."""
 
     usd: int
     email: str
     tags: Tags
 
+    def alarm(self, percent: int, kind: str) -> aws.budgets.BudgetNotificationArgs:
+        """A message at a share of the budget that is spent or forecast."""
+        return aws.budgets.BudgetNotificationArgs(
+            comparison_operator="GREATER_THAN",
+            threshold_type="PERCENTAGE",
+            threshold=percent,
+            notification_type=kind,
+            subscriber_email_addresses=[self.email],
+        )
 
-class Budget(pulumi.ComponentResource):
+
+class Budget(Component):
     """Alarms at 80 % spent and at a forecast of 100 %."""
 
     def __init__(
         self, name: str, args: BudgetArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:Budget", name, {}, opts)
-        notifications = [
-            aws.budgets.BudgetNotificationArgs(
-                comparison_operator="GREATER_THAN",
-                threshold_type="PERCENTAGE",
-                threshold=threshold,
-                notification_type=kind,
-                subscriber_email_addresses=[args.email],
-            )
-            for threshold, kind in ((80, "ACTUAL"), (100, "FORECASTED"))
-        ]
+        environment = f"user:Environment${args.tags.environment}"
         budget = aws.budgets.Budget(
             name,
             name=name,
@@ -43,11 +45,9 @@ class Budget(pulumi.ComponentResource):
             limit_amount=str(args.usd),
             limit_unit="USD",
             time_unit="MONTHLY",
-            cost_filters=[
-                {"name": "TagKeyValue", "values": [f"user:Environment${args.tags.environment}"]}
-            ],
-            notifications=notifications,
+            cost_filters=[{"name": "TagKeyValue", "values": [environment]}],
+            notifications=[args.alarm(80, "ACTUAL"), args.alarm(100, "FORECASTED")],
             tags=args.tags.of(name),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=self.child,
         )
         self.register_outputs({"name": budget.name})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -12,29 +12,36 @@ import pulumi_aws as aws
 import pulumi_eks as eks
 import pulumi_kubernetes as k8s
 
-from infra import grants
 from infra.access import AccessArgs, grant_access
+from infra.arns import AwsPlace, managed_policy
+from infra.component import Component
+from infra.grants import Document, mount_files, policy_document
 from infra.identity import PodRole, PodRoleArgs, node_role
+from infra.node_groups import NodeGroupArgs, PoolSize, launch_template, node_group
 from infra.tags import Tags
+from infra.trust import trust_service
 
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
-AUTO_MODE = (
+_CLUSTER_POLICY = "AmazonEKSClusterPolicy"
+_AUTO_MODE_POLICIES = (
     "AmazonEKSBlockStoragePolicy",
     "AmazonEKSComputePolicy",
     "AmazonEKSLoadBalancingPolicy",
     "AmazonEKSNetworkingPolicy",
 )
-DISK_GIB = 50
+_DISK_POLICY = managed_policy("service-role/AmazonEBSCSIDriverPolicy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
-    """`public_cidrs`: who may reach the API from outside; none leaves it private. `admins`, `viewers`: label -> role ARN."""
+    """`public_cidrs`: who may reach the API from outside; none leaves it private.
+
+    `admins`, `viewers`: label -> role ARN.
+    """
 
     name: str
     version: str
-    account: str
-    region: str
+    place: AwsPlace
     auto_mode: bool
     vpc: pulumi.Input[str]
     subnets: list[pulumi.Output[str]]
@@ -51,8 +58,60 @@ class ClusterArgs:
     protect: bool
     tags: Tags
 
+    @property
+    def identifier(self) -> str:
+        """The cluster as Pulumi tells it from others."""
+        return f"eks/{self.place.account}/{self.place.region}/{self.name}"
 
-class Cluster(pulumi.ComponentResource):
+    @property
+    def control_plane_policies(self) -> list[str]:
+        """ARNs of what the control plane's role needs."""
+        modes = _AUTO_MODE_POLICIES if self.auto_mode else ()
+        return [managed_policy(name) for name in (_CLUSTER_POLICY, *modes)]
+
+    def access(self) -> AccessArgs:
+        """Who enters the cluster."""
+        return AccessArgs(
+            cluster=self.name,
+            admins=self.admins,
+            viewers=self.viewers,
+            nodes=self.ray_node_role,
+            tags=self.tags,
+        )
+
+    def endpoint(self) -> dict[str, Any]:
+        """How the API is reached."""
+        return {
+            "endpoint_private_access": True,
+            "endpoint_public_access": bool(self.public_cidrs),
+            "public_access_cidrs": list(self.public_cidrs) or None,
+        }
+
+    def node_mode(self) -> dict[str, Any]:
+        """Who adds nodes, as far as EKS does."""
+        if not self.auto_mode:
+            return {}
+        return {"auto_mode": {"enabled": True, "create_node_role": True}}
+
+
+@dataclass(frozen=True)
+class Addon:
+    """An add-on of EKS. Nodes are not ready without those that come `before_nodes`."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    role: PodRole | None = None
+    before_nodes: bool = False
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the resource is given besides its name."""
+        if self.role is None:
+            return self.settings
+        return self.settings | {"pod_identity_associations": [self.role.association]}
+
+
+class Cluster(Component):
     """Access by IAM alone (access entries), secrets encrypted, every control-plane log on.
 
     The control plane comes from `pulumi_eks`; access entries, node groups, add-ons and roles are
@@ -64,50 +123,36 @@ class Cluster(pulumi.ComponentResource):
         self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:Cluster", name, {}, opts)
-        self._args, self._child = args, pulumi.ResourceOptions(parent=self)
+        self._args = args
         self.eks = self._control_plane(name)
         self.security_group = self.eks.cluster_security_group_id
-        admitted = grant_access(name, self._access(), self._after(self.eks))
-        # Nobody is let in before, whoever made the cluster included. And a change of the kubeconfig
-        # (a new endpoint, another way to log in) must not replace every object in the cluster.
-        self.provider = k8s.Provider(
-            name,
-            kubeconfig=self.eks.kubeconfig_json,
-            cluster_identifier=f"eks/{args.account}/{args.region}/{args.name}",
-            enable_server_side_apply=True,
-            delete_unreachable=False,
-            opts=self._after(self.eks, *admitted),
-        )
+        admitted = grant_access(name, args.access(), self.after(self.eks))
+        self.provider = self._kubernetes(name, admitted)
         nodes = [] if args.auto_mode else [self._system_nodes(name)]
-        self.ready: list[pulumi.Resource] = [
-            self.eks,
-            *admitted,
-            *nodes,
-            *self._addons(name, nodes),
-        ]
+        addons = [self._addon(name, addon, nodes) for addon in self._wanted_addons(name)]
+        self.ready: list[pulumi.Resource] = [self.eks, *admitted, *nodes, *addons]
         self.register_outputs({"name": args.name, "security_group": self.security_group})
 
-    def _after(self, *resources: pulumi.Resource) -> pulumi.ResourceOptions:
-        return pulumi.ResourceOptions(parent=self, depends_on=list(resources))
+    def _kubernetes(self, name: str, admitted: list[pulumi.Resource]) -> k8s.Provider:
+        """The provider of what is in the cluster.
 
-    def _access(self) -> AccessArgs:
-        args = self._args
-        return AccessArgs(
-            cluster=args.name,
-            admins=args.admins,
-            viewers=args.viewers,
-            nodes=args.ray_node_role,
-            tags=args.tags,
+        Nobody is let in before, whoever made the cluster included. And a change of the kubeconfig
+        (a new endpoint, another way to log in) must not replace every object in the cluster.
+        """
+        return k8s.Provider(
+            name,
+            kubeconfig=self.eks.kubeconfig_json,
+            cluster_identifier=self._args.identifier,
+            enable_server_side_apply=True,
+            delete_unreachable=False,
+            opts=self.after(self.eks, *admitted),
         )
 
     def _control_plane(self, name: str) -> eks.Cluster:
         args = self._args
         role, attached = self._service_role(name)
-        logs = self._logs(name)
-        public = bool(args.public_cidrs)
-        mode: dict[str, Any] = {}
-        if args.auto_mode:
-            mode = {"auto_mode": {"enabled": True, "create_node_role": True}}
+        before = self.after(self._logs(name), *attached)
+        opts = pulumi.ResourceOptions(transforms=[without_hidden_admin])
         return eks.Cluster(
             name,
             name=args.name,
@@ -117,9 +162,6 @@ class Cluster(pulumi.ComponentResource):
             private_subnet_ids=args.subnets,
             node_associate_public_ip_address=False,
             kubernetes_service_ip_address_range=args.service_cidr,
-            endpoint_private_access=True,
-            endpoint_public_access=public,
-            public_access_cidrs=list(args.public_cidrs) if public else None,
             authentication_mode=eks.AuthenticationMode.API,
             encryption_config_key_arn=args.secrets_key,
             enabled_cluster_log_types=list(LOG_TYPES),
@@ -128,147 +170,141 @@ class Cluster(pulumi.ComponentResource):
             skip_default_node_group=True,
             create_instance_role=False,
             skip_default_security_groups=True,
-            # The add-ons below take the place of what EKS or the component would install by themselves.
+            # The add-ons below take the place of what EKS or the component would install.
             bootstrap_self_managed_addons=False,
             use_default_vpc_cni=True,
             coredns_addon_options={"enabled": False},
             kube_proxy_addon_options={"enabled": False},
             create_oidc_provider=False,
             tags=args.tags.of(args.name),
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[logs, *attached],
-                transforms=[without_hidden_admin],
-            ),
-            **mode,
+            opts=pulumi.ResourceOptions.merge(before, opts),
+            **args.endpoint(),
+            **args.node_mode(),
         )
 
     def _logs(self, name: str) -> aws.cloudwatch.LogGroup:
-        """Made before the cluster and deleted after it: EKS makes the group, without end and key,
-        whenever it writes and finds none, and the next `up` would find one that exists."""
-        label, args = f"{name}-control-plane", self._args
+        """The log group of the control plane, made before the cluster and deleted after it.
+
+        EKS makes the group, without end and key, whenever it writes and finds none, and the next
+        `up` would find one that exists.
+        """
+        label = f"{name}-control-plane"
+        args = self._args
         return aws.cloudwatch.LogGroup(
             label,
             name=f"/aws/eks/{args.name}/cluster",
             retention_in_days=args.log_days,
             kms_key_id=args.log_key,
             tags=args.tags.of(label),
-            opts=self._child,
+            opts=self.child,
         )
 
     def _service_role(self, name: str) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
-        """The control plane's role, and what is attached to it: EKS needs both for as long as there
-        is a cluster, to take its network interfaces away too."""
-        label, args = f"{name}-control-plane", self._args
+        """The control plane's role, and what is attached to it.
+
+        EKS needs both for as long as there is a cluster, to take its network interfaces away too.
+        """
+        label = f"{name}-control-plane"
+        args = self._args
         actions = ("sts:AssumeRole", "sts:TagSession")
-        trust = grants.trust_service("eks.amazonaws.com", actions, args.account)
+        trust = trust_service("eks.amazonaws.com", actions, args.place.account)
         role = aws.iam.Role(
             label,
             assume_role_policy=json.dumps(trust),
             tags=args.tags.of(label),
-            opts=self._child,
+            opts=self.child,
         )
-        attached: list[pulumi.Resource] = [
-            aws.iam.RolePolicyAttachment(
-                f"{name}-{policy}",
-                role=role.name,
-                policy_arn=f"arn:aws:iam::aws:policy/{policy}",
-                opts=self._child,
-            )
-            for policy in ("AmazonEKSClusterPolicy", *(AUTO_MODE if args.auto_mode else ()))
-        ]
-        return role, attached
+        attached = [self._attach(name, role, arn) for arn in args.control_plane_policies]
+        return role, [*attached]
+
+    def _attach(
+        self, name: str, role: aws.iam.Role, policy_arn: str
+    ) -> aws.iam.RolePolicyAttachment:
+        return aws.iam.RolePolicyAttachment(
+            f"{name}-{policy_arn.rpartition('/')[2]}",
+            role=role.name,
+            policy_arn=policy_arn,
+            opts=self.child,
+        )
 
     def _system_nodes(self, name: str) -> aws.eks.NodeGroup:
         """Two on-demand nodes for operators and controllers; never for Ray."""
-        args, label = self._args, f"{name}-system"
-        made = node_role(label, args.tags, self._child)
-        return node_group(
-            label,
-            args.name,
-            made.role.arn,
-            args.subnets,
-            args.instance_types,
-            launch_template(label, args.tags, self._child),
-            (2, 2, 4),
-            {"vigil/pool": "system"},
-            args.tags,
-            self._after(self.eks, *made.attached),
-        )
-
-    def _addons(self, name: str, nodes: list[aws.eks.NodeGroup]) -> list[aws.eks.Addon]:
         args = self._args
-        wanted: dict[str, dict[str, Any]] = {"metrics-server": {}}
-        roles: dict[str, PodRole] = {}
-        if not args.auto_mode:  # Auto Mode brings these along
-            settings = {"configuration_values": json.dumps({"enableNetworkPolicy": "true"})}
-            wanted |= {"vpc-cni": settings, "kube-proxy": {}, "coredns": {}}
-            wanted["eks-pod-identity-agent"] = {}
-            disks = ("AmazonEBSCSIDriverPolicy",)
-            roles["aws-ebs-csi-driver"] = self._driver("ebs-csi-controller-sa", name, disks)
-        if args.file_system_arn is not None:
-            files = pulumi.Output.from_input(args.file_system_arn).apply(
-                lambda arn: grants.policy_document(grants.mount_files(arn, "true"))
-            )
-            roles["aws-efs-csi-driver"] = self._driver(
-                "efs-csi-controller-sa",
-                name,
-                document=files,
-            )
-        for addon, role in roles.items():
-            wanted[addon] = {"pod_identity_associations": [role.association]}
-        # Nodes are ready only with these.
-        before = {"vpc-cni", "kube-proxy", "eks-pod-identity-agent"}
-        made = []
-        for addon, more in wanted.items():
-            needs = [self.eks, *([] if addon in before else nodes)]
-            if addon in roles:
-                needs.append(roles[addon])
-            made.append(self._addon(name, addon, more, self._after(*needs)))
-        return made
+        label = f"{name}-system"
+        nodes = node_role(label, args.tags, self.child)
+        group = NodeGroupArgs(
+            cluster=args.name,
+            pool="system",
+            role=nodes.role.arn,
+            subnets=args.subnets,
+            instance_types=args.instance_types,
+            template=launch_template(label, args.tags, self.child),
+            size=PoolSize(min=2, desired=2, max=4),
+            tags=args.tags,
+        )
+        return node_group(label, group, self.after(self.eks, *nodes.attached))
 
-    def _addon(
-        self,
-        name: str,
-        addon: str,
-        more: dict[str, Any],
-        opts: pulumi.ResourceOptions,
-    ) -> aws.eks.Addon:
+    def _wanted_addons(self, name: str) -> Iterator[Addon]:
+        yield Addon("metrics-server")
+        if not self._args.auto_mode:
+            yield from self._addons_of_own_nodes(name)
+        if self._args.file_system_arn is not None:
+            yield Addon("aws-efs-csi-driver", role=self._file_driver(name))
+
+    def _addons_of_own_nodes(self, name: str) -> Iterator[Addon]:
+        """What Auto Mode brings along."""
+        policies = {"configuration_values": json.dumps({"enableNetworkPolicy": "true"})}
+        yield Addon("vpc-cni", policies, before_nodes=True)
+        yield Addon("kube-proxy", before_nodes=True)
+        yield Addon("coredns")
+        yield Addon("eks-pod-identity-agent", before_nodes=True)
+        yield Addon("aws-ebs-csi-driver", role=self._disk_driver(name))
+
+    def _addon(self, name: str, addon: Addon, nodes: list[aws.eks.NodeGroup]) -> aws.eks.Addon:
+        before: list[pulumi.Resource] = [self.eks]
+        if not addon.before_nodes:
+            before.extend(nodes)
+        if addon.role is not None:
+            before.append(addon.role)
         return aws.eks.Addon(
-            f"{name}-{addon}",
+            f"{name}-{addon.name}",
             cluster_name=self._args.name,
-            addon_name=addon,
+            addon_name=addon.name,
             resolve_conflicts_on_create="OVERWRITE",
             resolve_conflicts_on_update="OVERWRITE",
-            tags=self._args.tags.of(addon),
-            opts=opts,
-            **more,
+            tags=self._args.tags.of(addon.name),
+            opts=self.after(*before),
+            **addon.arguments,
         )
+
+    def _disk_driver(self, name: str) -> PodRole:
+        return self._driver(name, "ebs-csi", managed=[_DISK_POLICY])
+
+    def _file_driver(self, name: str) -> PodRole:
+        document = pulumi.Output.from_input(self._args.file_system_arn).apply(
+            lambda arn: policy_document(mount_files(str(arn), "true"))
+        )
+        return self._driver(name, "efs-csi", document=document)
 
     def _driver(
         self,
-        service_account: str,
         name: str,
-        managed: tuple[str, ...] = (),
-        document: Any = None,
+        driver: str,
+        *,
+        managed: list[str] | None = None,
+        document: pulumi.Output[Document] | None = None,
     ) -> PodRole:
-        args = self._args
-        arns = [f"arn:aws:iam::aws:policy/service-role/{policy}" for policy in managed]
-        return PodRole(
-            f"{name}-{service_account.removesuffix('-controller-sa')}",
-            PodRoleArgs(
-                account=args.account,
-                region=args.region,
-                cluster=args.name,
-                namespace="kube-system",
-                service_account=service_account,
-                tags=args.tags,
-                document=document,
-                managed=arns,
-                associate=False,
-            ),
-            self._child,
+        args = PodRoleArgs(
+            place=self._args.place,
+            cluster=self._args.name,
+            namespace="kube-system",
+            service_account=f"{driver}-controller-sa",
+            tags=self._args.tags,
+            document=document,
+            managed=managed or [],
+            associate=False,
         )
+        return PodRole(f"{name}-{driver}", args, self.child)
 
 
 def without_hidden_admin(
@@ -286,67 +322,3 @@ def without_hidden_admin(
         "bootstrapClusterCreatorAdminPermissions": False,
     }
     return pulumi.ResourceTransformResult({**args.props, "accessConfig": access_config}, args.opts)
-
-
-def launch_template(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> aws.ec2.LaunchTemplate:
-    """Encrypted gp3 disk, metadata by session token only and not for pods."""
-    return aws.ec2.LaunchTemplate(
-        name,
-        update_default_version=True,
-        tags=tags.of(name),
-        opts=opts,
-        metadata_options={
-            "http_endpoint": "enabled",
-            "http_tokens": "required",
-            "http_put_response_hop_limit": 1,
-        },
-        block_device_mappings=[
-            {
-                "device_name": "/dev/xvda",
-                "ebs": {
-                    "volume_size": DISK_GIB,
-                    "volume_type": "gp3",
-                    "encrypted": "true",
-                    "delete_on_termination": "true",
-                },
-            }
-        ],
-        tag_specifications=[
-            {"resource_type": kind, "tags": tags.of(name)} for kind in ("instance", "volume")
-        ],
-    )
-
-
-def node_group(
-    name: str,
-    cluster: pulumi.Input[str],
-    role: pulumi.Input[str],
-    subnets: list[pulumi.Output[str]],
-    types: tuple[str, ...],
-    template: aws.ec2.LaunchTemplate,
-    sizes: tuple[int, int, int],
-    labels: dict[str, str],
-    tags: Tags,
-    opts: pulumi.ResourceOptions,
-    taint: str | None = None,
-) -> aws.eks.NodeGroup:
-    """On-demand nodes in private subnets, without SSH; `sizes` are least, wanted, most."""
-    taints: Any = (
-        [{"key": "vigil/pool", "value": taint, "effect": "NO_SCHEDULE"}] if taint else None
-    )
-    return aws.eks.NodeGroup(
-        name,
-        cluster_name=cluster,
-        node_role_arn=role,
-        subnet_ids=subnets,
-        instance_types=list(types),
-        capacity_type="ON_DEMAND",
-        ami_type="AL2023_x86_64_STANDARD",
-        launch_template={"id": template.id, "version": template.latest_version.apply(str)},
-        scaling_config={"min_size": sizes[0], "desired_size": sizes[1], "max_size": sizes[2]},
-        update_config={"max_unavailable": 1},
-        labels=labels,
-        taints=taints,
-        tags=tags.of(name),
-        opts=opts,
-    )

@@ -1,146 +1,161 @@
-"""RDS PostgreSQL for MLflow, and ElastiCache for Ray's cluster state where fault tolerance is wanted."""
+"""RDS PostgreSQL for MLflow, and ElastiCache for Ray's cluster state where it is wanted."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 import pulumi
 import pulumi_aws as aws
 
-from infra.tags import Tags
+from infra.component import Component
+from infra.security_groups import PlacementArgs, open_port
 
-ENGINE = "17"  # the minor version is AWS' to raise
-PORT, REDIS_PORT = 5432, 6379
-LOGS = ("postgresql", "upgrade")
+POSTGRES_VERSION = "17"  # the minor version is AWS' to raise
+POSTGRES_PORT = 5432
+REDIS_PORT = 6379
+EXPORTED_LOGS = ("postgresql", "upgrade")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseArgs:
-    """Lives in `subnets`, answers members of the security group `clients` only. `gib` is where storage begins."""
+    """`gib` is where storage begins."""
 
     instance_class: str
     gib: int
     multi_az: bool
     backup_days: int
     log_days: int
-    vpc: pulumi.Input[str]
-    subnets: list[pulumi.Output[str]]
-    clients: pulumi.Input[str]
-    key: pulumi.Input[str]
     protect: bool
-    tags: Tags
+    place: PlacementArgs
 
 
-class Database(pulumi.ComponentResource):
-    """Private and encrypted; RDS makes, keeps and rotates the password in Secrets Manager, so no one ever types it."""
+class Database(Component):
+    """Private and encrypted.
+
+    RDS makes, keeps and rotates the password in Secrets Manager, so no one ever types it.
+    """
 
     def __init__(
         self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:Database", name, {}, opts)
-        self._args, self._child = args, pulumi.ResourceOptions(parent=self)
-        group = _open_to(name, "PostgreSQL", PORT, args.vpc, args.clients, args.tags, self._child)
+        self._args = args
+        self._place = args.place
+        group = open_port(
+            name,
+            "PostgreSQL",
+            POSTGRES_PORT,
+            place=args.place,
+            opts=self.child,
+        )
         self.instance = self._instance(name, group)
         self.address = self.instance.address
-        self.secret_arn = self.instance.master_user_secrets.apply(
-            lambda secrets: str(secrets[0].secret_arn) if secrets else ""
-        )
+        self.secret_arn = self.instance.master_user_secrets.apply(_first_secret)
         self.register_outputs({"address": self.address, "secret_arn": self.secret_arn})
 
     def _instance(self, name: str, group: aws.ec2.SecurityGroup) -> aws.rds.Instance:
-        args, tags = self._args, self._args.tags
-        subnets = aws.rds.SubnetGroup(
-            name,
-            name=name,
-            subnet_ids=args.subnets,
-            tags=tags.of(name),
-            opts=self._child,
-        )
-        parameters = aws.rds.ParameterGroup(
-            name,
-            family=f"postgres{ENGINE}",
-            description="TLS for everyone",
-            parameters=[
-                {"name": "rds.force_ssl", "value": "1"},
-                {"name": "log_min_duration_statement", "value": "1000"},
-            ],
-            tags=tags.of(name),
-            opts=self._child,
-        )
+        args = self._args
         return aws.rds.Instance(
             name,
             identifier=name,
             engine="postgres",
-            engine_version=ENGINE,
+            engine_version=POSTGRES_VERSION,
             instance_class=args.instance_class,
             db_name="mlflow",
             username="mlflow",
             manage_master_user_password=True,
-            master_user_secret_kms_key_id=args.key,
+            master_user_secret_kms_key_id=self._place.key,
             allocated_storage=args.gib,
             max_allocated_storage=args.gib * 4,
             storage_type="gp3",
             storage_encrypted=True,
-            kms_key_id=args.key,
-            db_subnet_group_name=subnets.name,
+            kms_key_id=self._place.key,
+            db_subnet_group_name=self._subnets(name).name,
             vpc_security_group_ids=[group.id],
-            parameter_group_name=parameters.name,
+            parameter_group_name=self._parameters(name).name,
             publicly_accessible=False,
             multi_az=args.multi_az,
             backup_retention_period=args.backup_days,
             copy_tags_to_snapshot=True,
             deletion_protection=args.protect,
             skip_final_snapshot=False,
-            final_snapshot_identifier=_last_snapshot(name, group.id, args.key),
+            final_snapshot_identifier=_last_snapshot(name, group.id, self._place.key),
             auto_minor_version_upgrade=True,
             iam_database_authentication_enabled=True,
             apply_immediately=False,
-            enabled_cloudwatch_logs_exports=list(LOGS),
+            enabled_cloudwatch_logs_exports=list(EXPORTED_LOGS),
             performance_insights_enabled=True,
-            performance_insights_kms_key_id=args.key,
-            tags=tags.of(name),
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                protect=args.protect,
-                retain_on_delete=args.protect,
-                depends_on=self._log_groups(name),
-            ),
+            performance_insights_kms_key_id=self._place.key,
+            tags=self._place.tags.of(name),
+            opts=self._kept_after(self._log_groups(name)),
         )
 
-    def _log_groups(self, name: str) -> list[pulumi.Resource]:
-        """One for each exported log, before the database writes to it: RDS would make them without
-        end and without a key, and leave them behind."""
-        args = self._args
-        return [
-            aws.cloudwatch.LogGroup(
-                f"{name}-{log}",
-                name=f"/aws/rds/instance/{name}/{log}",
-                retention_in_days=args.log_days,
-                kms_key_id=args.key,
-                tags=args.tags.of(f"{name}-{log}"),
-                opts=self._child,
-            )
-            for log in LOGS
-        ]
+    def _kept_after(self, resources: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
+        kept = self.keeping(self._args.protect)
+        return pulumi.ResourceOptions.merge(kept, self.after(*resources))
+
+    def _subnets(self, name: str) -> aws.rds.SubnetGroup:
+        return aws.rds.SubnetGroup(
+            name,
+            name=name,
+            subnet_ids=self._place.subnets,
+            tags=self._place.tags.of(name),
+            opts=self.child,
+        )
+
+    def _parameters(self, name: str) -> aws.rds.ParameterGroup:
+        return aws.rds.ParameterGroup(
+            name,
+            family=f"postgres{POSTGRES_VERSION}",
+            description="TLS for everyone",
+            parameters=[
+                {"name": "rds.force_ssl", "value": "1"},
+                {"name": "log_min_duration_statement", "value": "1000"},
+            ],
+            tags=self._place.tags.of(name),
+            opts=self.child,
+        )
+
+    def _log_groups(self, name: str) -> list[aws.cloudwatch.LogGroup]:
+        """One for each exported log, before the database writes to it.
+
+        RDS would make them without end and without a key, and leave them behind.
+        """
+        return [self._log_group(name, log) for log in EXPORTED_LOGS]
+
+    def _log_group(self, name: str, log: str) -> aws.cloudwatch.LogGroup:
+        label = f"{name}-{log}"
+        return aws.cloudwatch.LogGroup(
+            label,
+            name=f"/aws/rds/instance/{name}/{log}",
+            retention_in_days=self._args.log_days,
+            kms_key_id=self._place.key,
+            tags=self._place.tags.of(label),
+            opts=self.child,
+        )
+
+
+def _first_secret(secrets: Sequence[aws.rds.outputs.InstanceMasterUserSecret]) -> str:
+    return str(secrets[0].secret_arn) if secrets else ""
 
 
 def _last_snapshot(
-    name: str,
-    group: pulumi.Output[str],
-    key: pulumi.Input[str],
+    name: str, group: pulumi.Output[str], key: pulumi.Input[str]
 ) -> pulumi.Output[str]:
-    """What the snapshot is called that is taken on delete: another for each database that is made,
-    as the last one's is kept. Its security group is new with each environment, and its key wherever
-    AWS would replace the database alone.
-    """
+    """The name of the snapshot that is taken on delete.
 
+    Another for each database that is made, as the last one's is kept. Its security group is new with
+    each environment, and its key wherever AWS would replace the database alone.
+    """
     return pulumi.Output.all(group, key).apply(lambda made: last_snapshot(name, made))
 
 
-def last_snapshot(name: str, made: list[str]) -> str:
+def last_snapshot(name: str, made_with: Sequence[str]) -> str:
     """A name for the last snapshot, told apart by what was made with the database."""
-    return f"{name}-last-{sha256('|'.join(made).encode()).hexdigest()[:10]}"
+    digest = sha256("|".join(made_with).encode()).hexdigest()
+    return f"{name}-last-{digest[:10]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,74 +165,66 @@ class ClusterStateArgs:
     node_type: str
     replicas: int
     password: pulumi.Input[str]
-    vpc: pulumi.Input[str]
-    subnets: list[pulumi.Output[str]]
-    clients: pulumi.Input[str]
-    key: pulumi.Input[str]
-    tags: Tags
+    place: PlacementArgs
+
+    @property
+    def nodes(self) -> int:
+        return 1 + self.replicas
+
+    @property
+    def fails_over(self) -> bool:
+        return self.replicas > 0
 
 
-class ClusterState(pulumi.ComponentResource):
-    """Redis (Valkey) that holds what Ray's head knows, so that a new head goes on where the old one died."""
+class ClusterState(Component):
+    """Redis (Valkey) that holds what Ray's head knows.
+
+    So a new head goes on where the old one died.
+    """
 
     def __init__(
         self, name: str, args: ClusterStateArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:ClusterState", name, {}, opts)
-        child, tags = pulumi.ResourceOptions(parent=self), args.tags
-        subnets = aws.elasticache.SubnetGroup(
-            name, name=name, subnet_ids=args.subnets, tags=tags.of(name), opts=child
+        self._args = args
+        self.group = self._group(name)
+        self.address = self.group.primary_endpoint_address.apply(
+            lambda host: f"rediss://{host}:{REDIS_PORT}"
         )
-        group = _open_to(name, "Redis", REDIS_PORT, args.vpc, args.clients, tags, child)
-        self.group = aws.elasticache.ReplicationGroup(
+        self.register_outputs({"address": self.address})
+
+    def _group(self, name: str) -> aws.elasticache.ReplicationGroup:
+        args = self._args
+        place = args.place
+        subnets = self._subnets(name)
+        group = open_port(name, "Redis", REDIS_PORT, place=place, opts=self.child)
+        return aws.elasticache.ReplicationGroup(
             name,
             replication_group_id=name,
             description="Ray's cluster state",
             engine="valkey",
             engine_version="8.0",
             node_type=args.node_type,
-            num_cache_clusters=1 + args.replicas,
-            automatic_failover_enabled=args.replicas > 0,
-            multi_az_enabled=args.replicas > 0,
+            num_cache_clusters=args.nodes,
+            automatic_failover_enabled=args.fails_over,
+            multi_az_enabled=args.fails_over,
             subnet_group_name=subnets.name,
             security_group_ids=[group.id],
             at_rest_encryption_enabled=True,
-            kms_key_id=args.key,
+            kms_key_id=place.key,
             transit_encryption_enabled=True,
             auth_token=args.password,
             snapshot_retention_limit=1,
-            tags=tags.of(name),
-            opts=child,
+            tags=place.tags.of(name),
+            opts=self.child,
         )
-        self.address = self.group.primary_endpoint_address.apply(
-            lambda host: f"rediss://{host}:{REDIS_PORT}"
+
+    def _subnets(self, name: str) -> aws.elasticache.SubnetGroup:
+        place = self._args.place
+        return aws.elasticache.SubnetGroup(
+            name,
+            name=name,
+            subnet_ids=place.subnets,
+            tags=place.tags.of(name),
+            opts=self.child,
         )
-        self.register_outputs({"address": self.address})
-
-
-def _open_to(
-    name: str,
-    what: str,
-    port: int,
-    vpc: pulumi.Input[str],
-    clients: pulumi.Input[str],
-    tags: Tags,
-    opts: pulumi.ResourceOptions,
-) -> aws.ec2.SecurityGroup:
-    return aws.ec2.SecurityGroup(
-        name,
-        description=f"{what} from the nodes",
-        vpc_id=vpc,
-        egress=[],
-        tags=tags.of(name),
-        opts=opts,
-        ingress=[
-            {
-                "description": f"{what} from the nodes",
-                "protocol": "tcp",
-                "from_port": port,
-                "to_port": port,
-                "security_groups": [clients],
-            }
-        ],
-    )

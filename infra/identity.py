@@ -1,4 +1,4 @@
-"""Who acts: one IAM role per workload through EKS Pod Identity, and the roles of the delivery workflows."""
+"""Who acts: an IAM role for each workload (EKS Pod Identity), and roles of the delivery workflows."""
 
 from __future__ import annotations
 
@@ -9,54 +9,52 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from infra import grants
+from infra.arns import AwsPlace, managed_policy
+from infra.component import Component
+from infra.delivery_grants import boundary, lock_state, manage_roles, use_state
+from infra.grants import Document, Statement, policy_document
 from infra.tags import Tags
+from infra.trust import GITHUB_ISSUER, trust_github, trust_pods, trust_service
+
+_NODE_POLICIES = (
+    "AmazonEKSWorkerNodePolicy",
+    "AmazonEKS_CNI_Policy",
+    "AmazonEC2ContainerRegistryPullOnly",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PodRoleArgs:
-    """A role for the pods of `service_account` in `namespace`; `document` is its only policy, `managed` AWS' own ones by ARN."""
+    """A role for the pods of `service_account` in `namespace`.
 
-    account: str
-    region: str
+    `document` is its only policy, `managed` AWS' own ones by ARN.
+    """
+
+    place: AwsPlace
     cluster: str
     namespace: str
     service_account: str
     tags: Tags
-    document: pulumi.Input[grants.Document] | None = None
+    document: pulumi.Input[Document] | None = None
     managed: Sequence[str] = ()
     associate: bool = True  # EKS add-ons associate by themselves
 
 
-class PodRole(pulumi.ComponentResource):
-    """A role, its policy, and its tie to one service account: no key anywhere, and no other pod can take it."""
+class PodRole(Component):
+    """A role, its policy, and its association with one service account.
+
+    No key anywhere, and no other pod can take it.
+    """
 
     def __init__(
         self, name: str, args: PodRoleArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:PodRole", name, {}, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        cluster_arn = f"arn:aws:eks:{args.region}:{args.account}:cluster/{args.cluster}"
-        trust = grants.trust_pods(args.account, cluster_arn, args.namespace, args.service_account)
-        self.role = aws.iam.Role(
-            name, assume_role_policy=json.dumps(trust), tags=args.tags.of(name), opts=child
-        )
-        ready: list[pulumi.Resource] = [
-            _attach(name, self.role, arn, child) for arn in args.managed
-        ]
-        if args.document is not None:
-            policy = pulumi.Output.from_input(args.document).apply(json.dumps)
-            ready.append(aws.iam.RolePolicy(name, role=self.role.name, policy=policy, opts=child))
+        self._args = args
+        self.role = self._role(name)
+        rights = self._rights(name)
         if args.associate:
-            aws.eks.PodIdentityAssociation(
-                name,
-                cluster_name=args.cluster,
-                namespace=args.namespace,
-                service_account=args.service_account,
-                role_arn=self.role.arn,
-                tags=args.tags.of(name),
-                opts=pulumi.ResourceOptions(parent=self, depends_on=ready),
-            )
+            self._associate(name, rights)
         # What an add-on is told, to associate by itself.
         self.association = {
             "role_arn": self.role.arn,
@@ -64,100 +62,156 @@ class PodRole(pulumi.ComponentResource):
         }
         self.register_outputs({"arn": self.role.arn})
 
+    def _role(self, name: str) -> aws.iam.Role:
+        args = self._args
+        trust = trust_pods(
+            args.place,
+            args.cluster,
+            args.namespace,
+            service_account=args.service_account,
+        )
+        return aws.iam.Role(
+            name,
+            assume_role_policy=json.dumps(trust),
+            tags=args.tags.of(name),
+            opts=self.child,
+        )
+
+    def _rights(self, name: str) -> list[pulumi.Resource]:
+        args = self._args
+        rights: list[pulumi.Resource] = [
+            _attach(name, self.role, arn, opts=self.child) for arn in args.managed
+        ]
+        if args.document is not None:
+            policy = pulumi.Output.from_input(args.document).apply(json.dumps)
+            rights.append(
+                aws.iam.RolePolicy(name, role=self.role.name, policy=policy, opts=self.child)
+            )
+        return rights
+
+    def _associate(self, name: str, rights: list[pulumi.Resource]) -> None:
+        args = self._args
+        aws.eks.PodIdentityAssociation(
+            name,
+            cluster_name=args.cluster,
+            namespace=args.namespace,
+            service_account=args.service_account,
+            role_arn=self.role.arn,
+            tags=args.tags.of(name),
+            opts=self.after(*rights),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class GitHubArgs:
-    """`repository` is OWNER/NAME; `environment` the GitHub environment whose protection rules guard `up`."""
+    """`repository` is OWNER/NAME.
+
+    `environment` is the GitHub environment whose protection rules guard `up`.
+    """
 
     name: str
-    account: str
-    region: str
+    place: AwsPlace
     repository: str
     environment: str
     state_bucket: str
     tags: Tags
 
+    @property
+    def prefix(self) -> str:
+        """What the names of the stack's resources begin with."""
+        return f"{self.name}-"
 
-class GitHub(pulumi.ComponentResource):
-    """A plan role that looks (pull requests), an apply role that changes (one environment of one repository)."""
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowRole:
+    """What a workflow of GitHub may do; `subject` is the claim that its token must have."""
+
+    verb: str
+    subject: str
+    statements: Sequence[Statement]
+    managed: Sequence[str]
+    boundary: pulumi.Input[str] | None = None
+
+
+class GitHub(Component):
+    """A plan role that looks (pull requests), an apply role that changes (one environment)."""
 
     def __init__(
         self, name: str, args: GitHubArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:GitHub", name, {}, opts)
-        self._args, self._child = args, pulumi.ResourceOptions(parent=self)
-        provider = aws.iam.OpenIdConnectProvider(
+        self._args = args
+        self._issuer = aws.iam.OpenIdConnectProvider(
             name,
-            url=f"https://{grants.GITHUB_ISSUER}",
+            url=f"https://{GITHUB_ISSUER}",
             client_id_lists=["sts.amazonaws.com"],
             tags=args.tags.of(name),
-            opts=self._child,
+            opts=self.child,
         )
-        where = (args.state_bucket, args.account, args.region)
-        self.plan = self._role(
-            provider,
-            "plan",
-            "pull_request",
-            grants.lock_state(*where),
-            ("job-function/ViewOnlyAccess", "SecurityAudit"),
-        )
-        self.apply = self._role(
-            provider,
-            "apply",
-            f"environment:{args.environment}",
-            [*grants.use_state(*where), *grants.manage_roles(args.account, f"{args.name}-")],
-            ("PowerUserAccess",),
-            aws.iam.Policy(
-                f"{args.name}-apply-boundary",
-                description="The most that a deployment may do, whatever else is attached to it",
-                policy=json.dumps(
-                    grants.policy_document(
-                        grants.boundary(
-                            args.account, args.region, f"{args.name}-", args.state_bucket
-                        )
-                    )
-                ),
-                tags=args.tags.of(f"{args.name}-apply-boundary"),
-                opts=self._child,
-            ).arn,
-        )
+        self.plan = self._role(self._planner())
+        self.apply = self._role(self._applier())
         self.register_outputs({"plan": self.plan.arn, "apply": self.apply.arn})
 
-    def _role(
-        self,
-        provider: aws.iam.OpenIdConnectProvider,
-        verb: str,
-        subject: str,
-        statements: list[grants.Statement],
-        managed: tuple[str, ...],
-        boundary: pulumi.Input[str] | None = None,
-    ) -> aws.iam.Role:
-        args, name = self._args, f"{self._args.name}-{verb}"
-        trust = provider.arn.apply(
-            lambda arn: json.dumps(grants.trust_github(arn, f"repo:{args.repository}:{subject}"))
+    def _planner(self) -> WorkflowRole:
+        args = self._args
+        return WorkflowRole(
+            verb="plan",
+            subject="pull_request",
+            statements=lock_state(args.state_bucket, args.place),
+            managed=("job-function/ViewOnlyAccess", "SecurityAudit"),
         )
+
+    def _applier(self) -> WorkflowRole:
+        args = self._args
+        state = use_state(args.state_bucket, args.place)
+        return WorkflowRole(
+            verb="apply",
+            subject=f"environment:{args.environment}",
+            statements=[*state, *manage_roles(args.place, args.prefix)],
+            managed=("PowerUserAccess",),
+            boundary=self._boundary().arn,
+        )
+
+    def _boundary(self) -> aws.iam.Policy:
+        args = self._args
+        name = f"{args.name}-apply-boundary"
+        limit = policy_document(boundary(args.place, args.prefix, args.state_bucket))
+        return aws.iam.Policy(
+            name,
+            description="The most that a deployment may do, whatever else is attached to it",
+            policy=json.dumps(limit),
+            tags=args.tags.of(name),
+            opts=self.child,
+        )
+
+    def _role(self, workflow: WorkflowRole) -> aws.iam.Role:
+        name = f"{self._args.name}-{workflow.verb}"
         role = aws.iam.Role(
             name,
             name=name,
-            assume_role_policy=trust,
+            assume_role_policy=self._trust(workflow.subject),
             max_session_duration=3600,
-            permissions_boundary=boundary,
-            tags=args.tags.of(name),
-            opts=self._child,
+            permissions_boundary=workflow.boundary,
+            tags=self._args.tags.of(name),
+            opts=self.child,
         )
-        for policy in managed:
-            _attach(name, role, f"arn:aws:iam::aws:policy/{policy}", self._child)
-        aws.iam.RolePolicy(
-            name,
-            role=role.name,
-            policy=json.dumps(grants.policy_document(statements)),
-            opts=self._child,
-        )
+        for policy in workflow.managed:
+            _attach(name, role, managed_policy(policy), opts=self.child)
+        rights = json.dumps(policy_document(workflow.statements))
+        aws.iam.RolePolicy(name, role=role.name, policy=rights, opts=self.child)
         return role
+
+    def _trust(self, subject: str) -> pulumi.Output[str]:
+        claim = f"repo:{self._args.repository}:{subject}"
+        return self._issuer.arn.apply(lambda arn: json.dumps(trust_github(arn, claim)))
 
 
 def _attach(
-    name: str, role: aws.iam.Role, policy_arn: str, opts: pulumi.ResourceOptions
+    name: str,
+    role: aws.iam.Role,
+    policy_arn: str,
+    *,
+    opts: pulumi.ResourceOptions,
 ) -> aws.iam.RolePolicyAttachment:
     label = f"{name}-{policy_arn.split('/')[-1]}"
     return aws.iam.RolePolicyAttachment(label, role=role.name, policy_arn=policy_arn, opts=opts)
@@ -172,13 +226,17 @@ class NodeRole:
 
 
 def node_role(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> NodeRole:
-    """The role of a node: join the cluster, wire up pods, pull images. Pods cannot reach it (one hop to the metadata service)."""
-    trust = json.dumps(grants.trust_service("ec2.amazonaws.com"))
-    role = aws.iam.Role(name, name=name, assume_role_policy=trust, tags=tags.of(name), opts=opts)
-    policies = (
-        "AmazonEKSWorkerNodePolicy",
-        "AmazonEKS_CNI_Policy",
-        "AmazonEC2ContainerRegistryPullOnly",
+    """The role of a node: join the cluster, wire up pods, pull images.
+
+    Pods cannot reach it (one hop to the metadata service).
+    """
+    trust = json.dumps(trust_service("ec2.amazonaws.com"))
+    role = aws.iam.Role(
+        name,
+        name=name,
+        assume_role_policy=trust,
+        tags=tags.of(name),
+        opts=opts,
     )
-    arns = [f"arn:aws:iam::aws:policy/{policy}" for policy in policies]
-    return NodeRole(role, [_attach(name, role, arn, opts) for arn in arns])
+    arns = [managed_policy(policy) for policy in _NODE_POLICIES]
+    return NodeRole(role, [_attach(name, role, arn, opts=opts) for arn in arns])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
+from infra.component import Component
 from infra.tags import Tags
 
-KEPT_IMAGES = 50
+MAX_IMAGES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,55 +25,68 @@ class ImagesArgs:
     tags: Tags
 
 
-class Images(pulumi.ComponentResource):
-    """A tag, once pushed, means one image for ever: a rollout can be repeated and a rollback finds what it names."""
+class Images(Component):
+    """A tag, once pushed, means one image for ever.
+
+    A rollout can be repeated, and a rollback finds what it names.
+    """
 
     def __init__(
         self, name: str, args: ImagesArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:Images", name, {}, opts)
+        self._args = args
         self.urls: dict[str, pulumi.Output[str]] = {}
         for repository in args.repositories:
-            made = aws.ecr.Repository(
-                repository,
-                name=repository,
-                image_tag_mutability="IMMUTABLE",
-                image_scanning_configuration={"scan_on_push": True},
-                encryption_configurations=[{"encryption_type": "KMS", "kms_key": args.key}],
-                force_delete=False,
-                tags=args.tags.of(repository),
-                opts=pulumi.ResourceOptions(
-                    parent=self, protect=args.protect, retain_on_delete=args.protect
-                ),
-            )
-            aws.ecr.LifecyclePolicy(
-                repository,
-                repository=made.name,
-                policy=json.dumps(lifecycle()),
-                opts=pulumi.ResourceOptions(parent=self),
-            )
-            self.urls[repository] = made.repository_url
+            self.urls[repository] = self._repository(repository).repository_url
         self.register_outputs({"urls": self.urls})
 
+    def _repository(self, name: str) -> aws.ecr.Repository:
+        args = self._args
+        repository = aws.ecr.Repository(
+            name,
+            name=name,
+            image_tag_mutability="IMMUTABLE",
+            image_scanning_configuration={"scan_on_push": True},
+            encryption_configurations=[{"encryption_type": "KMS", "kms_key": args.key}],
+            force_delete=False,
+            tags=args.tags.of(name),
+            opts=self.keeping(args.protect),
+        )
+        self._expire_images(name, repository)
+        return repository
 
-def lifecycle() -> dict[str, object]:
-    """Untagged images go after a week; of the others the latest KEPT_IMAGES stay."""
-    old = {
+    def _expire_images(self, name: str, repository: aws.ecr.Repository) -> None:
+        aws.ecr.LifecyclePolicy(
+            name,
+            repository=repository.name,
+            policy=json.dumps(image_lifecycle()),
+            opts=self.child,
+        )
+
+
+def image_lifecycle() -> dict[str, list[Any]]:
+    """Untagged images go after a week; of the others the latest MAX_IMAGES stay."""
+    untagged = {
         "tagStatus": "untagged",
         "countType": "sinceImagePushed",
         "countUnit": "days",
         "countNumber": 7,
     }
-    many = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": KEPT_IMAGES}
-    descriptions = ("untagged for a week", f"all but the latest {KEPT_IMAGES}")
+    too_many = {
+        "tagStatus": "any",
+        "countType": "imageCountMoreThan",
+        "countNumber": MAX_IMAGES,
+    }
+    first = _expiry(1, "untagged for a week", untagged)
+    second = _expiry(2, f"all but the latest {MAX_IMAGES}", too_many)
+    return {"rules": [first, second]}
+
+
+def _expiry(priority: int, description: str, selection: dict[str, Any]) -> dict[str, Any]:
     return {
-        "rules": [
-            {
-                "rulePriority": i,
-                "description": text,
-                "selection": selection,
-                "action": {"type": "expire"},
-            }
-            for i, (text, selection) in enumerate(zip(descriptions, (old, many), strict=True), 1)
-        ]
+        "rulePriority": priority,
+        "description": description,
+        "selection": selection,
+        "action": {"type": "expire"},
     }

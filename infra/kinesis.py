@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from infra.component import Component
 from infra.tags import Tags
 
 
@@ -21,8 +22,13 @@ class StreamArgs:
     protect: bool
     tags: Tags
 
+    @property
+    def shard_count(self) -> int | None:
+        """Shards to ask for; None: Kinesis scales by itself."""
+        return self.shards if self.mode == "PROVISIONED" else None
 
-class Stream(pulumi.ComponentResource):
+
+class Stream(Component):
     """Encrypted with the platform's key; kept long enough to replay what a bad model saw."""
 
     def __init__(
@@ -32,16 +38,14 @@ class Stream(pulumi.ComponentResource):
         self.stream = aws.kinesis.Stream(
             name,
             name=name,
-            shard_count=args.shards if args.mode == "PROVISIONED" else None,
+            shard_count=args.shard_count,
             retention_period=args.hours,
             stream_mode_details={"stream_mode": args.mode},
             encryption_type="KMS",
             kms_key_id=args.key,
             enforce_consumer_deletion=False,
             tags=args.tags.of(name),
-            opts=pulumi.ResourceOptions(
-                parent=self, protect=args.protect, retain_on_delete=args.protect
-            ),
+            opts=self.keeping(args.protect),
         )
         self.register_outputs({"name": self.stream.name, "arn": self.stream.arn})
 
@@ -55,9 +59,12 @@ class LeaseTableArgs:
     tags: Tags
 
 
-class LeaseTable(pulumi.ComponentResource):
-    """A DynamoDB table with a lease and a checkpoint for each shard. It can be lost: a stream is then read from its beginning,
-    and what the output already holds is known from the output."""
+class LeaseTable(Component):
+    """A DynamoDB table with a lease and a checkpoint for each shard.
+
+    It can be lost: a stream is then read from its beginning, and what the output already holds is
+    known from the output.
+    """
 
     def __init__(
         self, name: str, args: LeaseTableArgs, opts: pulumi.ResourceOptions | None = None
@@ -72,6 +79,6 @@ class LeaseTable(pulumi.ComponentResource):
             server_side_encryption={"enabled": True, "kms_key_arn": args.key},
             point_in_time_recovery={"enabled": True},
             tags=args.tags.of(name),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=self.child,
         )
         self.register_outputs({"name": self.table.name})

@@ -8,128 +8,158 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from infra import grants, karpenter_grants
-from infra.cluster import launch_template, node_group
+from infra.arns import AwsPlace
+from infra.component import Component
 from infra.identity import PodRole, PodRoleArgs, node_role
+from infra.karpenter_grants import KarpenterNames, karpenter_controller
+from infra.node_groups import NodeGroupArgs, PoolSize, launch_template, node_group
+from infra.resource_policies import queue_policy
 from infra.tags import Tags
 
-# What EC2 tells before it takes a node away: rule -> (source, detail type).
-_INTERRUPTION_EVENTS = {
-    "health": ("aws.health", "AWS Health Event"),
-    "spot": ("aws.ec2", "EC2 Spot Instance Interruption Warning"),
-    "rebalance": ("aws.ec2", "EC2 Instance Rebalance Recommendation"),
-    "state": ("aws.ec2", "EC2 Instance State-change Notification"),
-}
+
+@dataclass(frozen=True)
+class InterruptionEvent:
+    """What EC2 tells before it takes a node away."""
+
+    rule: str
+    source: str
+    kind: str
+
+    def pattern(self) -> str:
+        """The event as EventBridge matches it."""
+        return json.dumps({"source": [self.source], "detail-type": [self.kind]})
+
+
+_INTERRUPTION_EVENTS = (
+    InterruptionEvent("health", "aws.health", "AWS Health Event"),
+    InterruptionEvent("spot", "aws.ec2", "EC2 Spot Instance Interruption Warning"),
+    InterruptionEvent("rebalance", "aws.ec2", "EC2 Instance Rebalance Recommendation"),
+    InterruptionEvent("state", "aws.ec2", "EC2 Instance State-change Notification"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KarpenterArgs:
-    """`cluster` is the name of the EKS cluster and the value of the discovery tag; `role` the role of the nodes it makes."""
+    """`cluster` is the name of the EKS cluster and the value of the discovery tag.
+
+    `role` is that of the nodes that it makes.
+    """
 
     cluster: str
-    account: str
-    region: str
+    place: AwsPlace
     role: aws.iam.Role
     tags: Tags
 
 
-class Karpenter(pulumi.ComponentResource):
-    """The controller's role, the nodes' profile, and the queue on which interruptions are announced."""
+class Karpenter(Component):
+    """The controller's role, the nodes' profile, and the queue that announces interruptions."""
 
     def __init__(
         self, name: str, args: KarpenterArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:Karpenter", name, {}, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        profile = aws.iam.InstanceProfile(
-            name, name=name, role=args.role.name, tags=args.tags.of(name), opts=child
-        )
-        queue = self._queue(name, args, child)
-        document = pulumi.Output.all(args.role.arn, profile.arn, queue.arn).apply(
-            lambda arns: karpenter_grants.karpenter_controller(
-                args.account, args.region, args.cluster, arns[0], arns[1], arns[2]
-            )
-        )
-        self.controller = PodRole(
-            f"{name}-controller",
-            PodRoleArgs(
-                account=args.account,
-                region=args.region,
-                cluster=args.cluster,
-                namespace="kube-system",
-                service_account="karpenter",
-                tags=args.tags,
-                document=document,
-            ),
-            child,
-        )
+        self._args = args
+        profile = self._profile(name)
+        queue = self._queue(name)
+        self._announce_interruptions(name, queue)
+        self.controller = self._controller(name, profile, queue)
         self.register_outputs({"queue": queue.name, "profile": profile.name})
 
-    def _queue(
-        self, name: str, args: KarpenterArgs, child: pulumi.ResourceOptions
-    ) -> aws.sqs.Queue:
-        queue = aws.sqs.Queue(
+    def _profile(self, name: str) -> aws.iam.InstanceProfile:
+        args = self._args
+        return aws.iam.InstanceProfile(
+            name,
+            name=name,
+            role=args.role.name,
+            tags=args.tags.of(name),
+            opts=self.child,
+        )
+
+    def _controller(
+        self, name: str, profile: aws.iam.InstanceProfile, queue: aws.sqs.Queue
+    ) -> PodRole:
+        args = self._args
+        document = pulumi.Output.all(args.role.arn, profile.arn, queue.arn).apply(
+            lambda arns: karpenter_controller(
+                args.place, args.cluster, KarpenterNames(*map(str, arns))
+            )
+        )
+        role = PodRoleArgs(
+            place=args.place,
+            cluster=args.cluster,
+            namespace="kube-system",
+            service_account="karpenter",
+            tags=args.tags,
+            document=document,
+        )
+        return PodRole(f"{name}-controller", role, self.child)
+
+    def _queue(self, name: str) -> aws.sqs.Queue:
+        return aws.sqs.Queue(
             name,
             name=name,
             message_retention_seconds=300,
             sqs_managed_sse_enabled=True,
-            tags=args.tags.of(name),
-            opts=child,
+            tags=self._args.tags.of(name),
+            opts=self.child,
         )
-        rules = []
-        for event, (source, kind) in _INTERRUPTION_EVENTS.items():
-            pattern = json.dumps({"source": [source], "detail-type": [kind]})
-            rule = aws.cloudwatch.EventRule(
-                f"{name}-{event}",
-                event_pattern=pattern,
-                tags=args.tags.of(f"{name}-{event}"),
-                opts=child,
-            )
-            aws.cloudwatch.EventTarget(f"{name}-{event}", rule=rule.name, arn=queue.arn, opts=child)
-            rules.append(rule.arn)
+
+    def _announce_interruptions(self, name: str, queue: aws.sqs.Queue) -> None:
+        rules = [self._rule(name, event, queue).arn for event in _INTERRUPTION_EVENTS]
         policy = pulumi.Output.all(queue.arn, *rules).apply(
-            lambda arns: json.dumps(grants.queue_policy(arns[0], arns[1:]))
+            lambda arns: json.dumps(queue_policy(arns[0], arns[1:]))
         )
-        aws.sqs.QueuePolicy(name, queue_url=queue.url, policy=policy, opts=child)
-        return queue
+        aws.sqs.QueuePolicy(name, queue_url=queue.url, policy=policy, opts=self.child)
+
+    def _rule(
+        self, name: str, event: InterruptionEvent, queue: aws.sqs.Queue
+    ) -> aws.cloudwatch.EventRule:
+        label = f"{name}-{event.rule}"
+        rule = aws.cloudwatch.EventRule(
+            label,
+            event_pattern=event.pattern(),
+            tags=self._args.tags.of(label),
+            opts=self.child,
+        )
+        aws.cloudwatch.EventTarget(label, rule=rule.name, arn=queue.arn, opts=self.child)
+        return rule
 
 
 @dataclass(frozen=True, kw_only=True)
 class StaticNodesArgs:
-    """`pools`: name -> (least, wanted, most)."""
+    """`pools`: name -> size."""
 
     cluster: str
     subnets: list[pulumi.Output[str]]
     instance_types: tuple[str, ...]
-    pools: dict[str, tuple[int, int, int]]
+    pools: dict[str, PoolSize]
     tags: Tags
 
 
-class StaticNodes(pulumi.ComponentResource):
+class StaticNodes(Component):
     """One managed node group per pool. Nobody changes their sizes but this program."""
 
     def __init__(
         self, name: str, args: StaticNodesArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:StaticNodes", name, {}, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        nodes = node_role(name, args.tags, child)
-        template = launch_template(name, args.tags, child)
-        ready = pulumi.ResourceOptions(parent=self, depends_on=nodes.attached)
-        groups = [
-            node_group(
-                f"{name}-{pool}",
-                args.cluster,
-                nodes.role.arn,
-                args.subnets,
-                args.instance_types,
-                template,
-                sizes,
-                {"vigil/pool": pool},
-                args.tags,
-                ready,
-                taint=pool,
-            )
-            for pool, sizes in args.pools.items()
-        ]
+        self._args = args
+        self._role = node_role(name, args.tags, self.child)
+        self._template = launch_template(name, args.tags, self.child)
+        groups = [self._group(name, pool, size) for pool, size in args.pools.items()]
         self.register_outputs({"groups": [group.arn for group in groups]})
+
+    def _group(self, name: str, pool: str, size: PoolSize) -> aws.eks.NodeGroup:
+        args = self._args
+        group = NodeGroupArgs(
+            cluster=args.cluster,
+            pool=pool,
+            role=self._role.role.arn,
+            subnets=args.subnets,
+            instance_types=args.instance_types,
+            template=self._template,
+            size=size,
+            tags=args.tags,
+            tainted=True,
+        )
+        return node_group(f"{name}-{pool}", group, self.after(*self._role.attached))

@@ -7,13 +7,14 @@ import re
 from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from drift.settings import DriftSettings
+from infra.arns import AwsPlace
 from infra.cidr import BadNetwork, parse_block
 from infra.conflicts import find_conflicts
 from infra.tags import Tags
@@ -336,6 +337,18 @@ class PlatformSettings(BaseModel):
     def lease_table(self) -> str:
         """Name of the DynamoDB table by which consumers share the shards of a stream."""
         return f"{self.name}-leases"
+
+    @property
+    def place(self) -> AwsPlace:
+        """The account and region of everything on AWS."""
+        return AwsPlace(self.account_id, self.region)
+
+    @property
+    def needs_balancer_controller(self) -> bool:
+        """Whether a controller of ours makes load balancers: Auto Mode brings one."""
+        return self.ingress == "alb" and self.nodes != "auto"
+
+    bucket_purposes: ClassVar[tuple[str, ...]] = ("models", "data", "captured", "charts", "logs")
 
     def bucket(self, purpose: str) -> str:
         """Name of a bucket: known before it exists, and unique by the account."""

@@ -13,7 +13,7 @@ import boto3
 import click
 from botocore.exceptions import ClientError
 
-from infra import grants
+from infra.resource_policies import tls_only
 from infra.tags import Tags
 
 KEY_ALIAS = "alias/pulumi-state"
@@ -65,7 +65,7 @@ def bootstrap(bucket: str, region: str, tags: Tags) -> StateBackend:
             "Rules": [{"ApplyServerSideEncryptionByDefault": by_default, "BucketKeyEnabled": True}]
         },
     )
-    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(grants.tls_only(bucket)))
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(tls_only(bucket)))
     s3.put_bucket_lifecycle_configuration(
         Bucket=bucket, LifecycleConfiguration={"Rules": _lifecycle()}
     )

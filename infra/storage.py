@@ -9,16 +9,27 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from infra import grants
+from infra.component import Component
+from infra.grants import Document
+from infra.resource_policies import access_logs, tls_only
+from infra.security_groups import PlacementArgs, open_port
 from infra.tags import Tags
 
-LOG_DAYS = 365
-_OLD_VERSION_DAYS = 90
+NFS_PORT = 2049
+_LOGS = "logs"
+_TIDY_RULE: aws.s3.BucketLifecycleConfigurationRuleArgsDict = {
+    "id": "tidy",
+    "status": "Enabled",
+    "filter": {"prefix": ""},
+    "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
+    "noncurrent_version_expiration": {"noncurrent_days": 90},
+}
+_Encryption = aws.s3.BucketServerSideEncryptionConfigurationRuleArgsDict
 
 
 @dataclass(frozen=True, kw_only=True)
 class BucketsArgs:
-    """`buckets`: purpose -> physical name; `expire_days`: purpose -> days after which objects are deleted."""
+    """`buckets`: purpose -> name in S3; `expire_days`: purpose -> days until objects go."""
 
     buckets: Mapping[str, str]
     expire_days: Mapping[str, int]
@@ -27,38 +38,92 @@ class BucketsArgs:
     protect: bool
     tags: Tags
 
+    def policy(self, purpose: str) -> Document:
+        """Who may come to a bucket."""
+        name = self.buckets[purpose]
+        if purpose == _LOGS:
+            return access_logs(name, self.account)
+        return tls_only(name)
 
-class Buckets(pulumi.ComponentResource):
-    """Private, versioned, encrypted, TLS only, logged buckets; `logs` receives the access logs of the others."""
+    def encryption(self, purpose: str) -> _Encryption:
+        """S3 delivers access logs only to buckets with S3's own keys."""
+        if purpose == _LOGS:
+            return {
+                "apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"},
+                "bucket_key_enabled": False,
+            }
+        return {
+            "apply_server_side_encryption_by_default": {
+                "sse_algorithm": "aws:kms",
+                "kms_master_key_id": self.key,
+            },
+            "bucket_key_enabled": True,
+        }
+
+    def lifecycle(self, purpose: str) -> list[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:
+        """What is deleted by itself: old versions, half uploads, objects of a certain age."""
+        days = self.expire_days.get(purpose)
+        if not days:
+            return [_TIDY_RULE]
+        expire: aws.s3.BucketLifecycleConfigurationRuleArgsDict = {
+            "id": "expire",
+            "status": "Enabled",
+            "filter": {"prefix": ""},
+            "expiration": {"days": days},
+        }
+        return [_TIDY_RULE, expire]
+
+
+class Buckets(Component):
+    """Private, versioned, encrypted, TLS only, logged buckets.
+
+    `logs` receives the access logs of the others.
+    """
 
     def __init__(
         self, name: str, args: BucketsArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:Buckets", name, {}, opts)
         self._args = args
-        self._child = pulumi.ResourceOptions(parent=self)
-        self.logs, may_write = self._bucket("logs")
-        purposes = [purpose for purpose in args.buckets if purpose != "logs"]
-        self.buckets = {purpose: self._bucket(purpose)[0] for purpose in purposes}
-        for purpose, bucket in self.buckets.items():
-            aws.s3.BucketLogging(
-                purpose,
-                bucket=bucket.bucket,
-                target_bucket=self.logs.bucket,
-                target_prefix=f"{purpose}/",
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[may_write]),
-            )
+        self.logs = self._bucket(_LOGS)
+        may_write = self._policy(_LOGS, self.logs)
+        self.buckets: dict[str, aws.s3.Bucket] = {}
+        for purpose in args.buckets:
+            if purpose != _LOGS:
+                self.buckets[purpose] = self._data_bucket(purpose, may_write)
         self.register_outputs({purpose: bucket.bucket for purpose, bucket in self.buckets.items()})
 
-    def _bucket(self, purpose: str) -> tuple[aws.s3.Bucket, aws.s3.BucketPolicy]:
-        """A bucket with all its guards, and the policy that says who may write to it."""
-        args, physical, child = self._args, self._args.buckets[purpose], self._child
-        kept = pulumi.ResourceOptions(
-            parent=self, protect=args.protect, retain_on_delete=args.protect
+    def _data_bucket(self, purpose: str, logs_policy: aws.s3.BucketPolicy) -> aws.s3.Bucket:
+        """A bucket whose access is logged."""
+        bucket = self._bucket(purpose)
+        self._policy(purpose, bucket)
+        aws.s3.BucketLogging(
+            purpose,
+            bucket=bucket.bucket,
+            target_bucket=self.logs.bucket,
+            target_prefix=f"{purpose}/",
+            opts=self.after(logs_policy),
         )
+        return bucket
+
+    def _bucket(self, purpose: str) -> aws.s3.Bucket:
+        """A bucket with its guards, but for the policy that says who may come."""
+        args = self._args
+        name = args.buckets[purpose]
         bucket = aws.s3.Bucket(
-            purpose, bucket=physical, force_destroy=False, tags=args.tags.of(physical), opts=kept
+            purpose,
+            bucket=name,
+            force_destroy=False,
+            tags=args.tags.of(name),
+            opts=self.keeping(args.protect),
         )
+        self._close_to_public(purpose, bucket)
+        self._keep_versions(purpose, bucket)
+        self._encrypt(purpose, bucket)
+        self._expire(purpose, bucket)
+        return bucket
+
+    def _close_to_public(self, purpose: str, bucket: aws.s3.Bucket) -> None:
         aws.s3.BucketPublicAccessBlock(
             purpose,
             bucket=bucket.bucket,
@@ -66,140 +131,103 @@ class Buckets(pulumi.ComponentResource):
             block_public_policy=True,
             ignore_public_acls=True,
             restrict_public_buckets=True,
-            opts=child,
+            opts=self.child,
         )
         aws.s3.BucketOwnershipControls(
             purpose,
             bucket=bucket.bucket,
             rule={"object_ownership": "BucketOwnerEnforced"},
-            opts=child,
+            opts=self.child,
         )
+
+    def _keep_versions(self, purpose: str, bucket: aws.s3.Bucket) -> None:
         aws.s3.BucketVersioning(
             purpose,
             bucket=bucket.bucket,
             versioning_configuration={"status": "Enabled"},
-            opts=child,
+            opts=self.child,
         )
-        # S3 delivers access logs only to buckets with S3's own keys.
-        by_default: aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgsDict = (
-            {"sse_algorithm": "AES256"}
-            if purpose == "logs"
-            else {"sse_algorithm": "aws:kms", "kms_master_key_id": args.key}
-        )
+
+    def _encrypt(self, purpose: str, bucket: aws.s3.Bucket) -> None:
         aws.s3.BucketServerSideEncryptionConfiguration(
             purpose,
             bucket=bucket.bucket,
-            opts=child,
-            rules=[
-                {
-                    "apply_server_side_encryption_by_default": by_default,
-                    "bucket_key_enabled": purpose != "logs",
-                }
-            ],
+            rules=[self._args.encryption(purpose)],
+            opts=self.child,
         )
-        policy = (
-            grants.access_logs(physical, args.account)
-            if purpose == "logs"
-            else grants.tls_only(physical)
-        )
-        guard = aws.s3.BucketPolicy(
+
+    def _expire(self, purpose: str, bucket: aws.s3.Bucket) -> None:
+        aws.s3.BucketLifecycleConfiguration(
             purpose,
             bucket=bucket.bucket,
-            policy=json.dumps(policy),
-            opts=child,
+            rules=self._args.lifecycle(purpose),
+            opts=self.child,
         )
-        aws.s3.BucketLifecycleConfiguration(
-            purpose, bucket=bucket.bucket, rules=self._lifecycle(purpose), opts=child
-        )
-        return bucket, guard
 
-    def _lifecycle(self, purpose: str) -> list[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:
-        rules: list[aws.s3.BucketLifecycleConfigurationRuleArgsDict] = [
-            {
-                "id": "tidy",
-                "status": "Enabled",
-                "filter": {"prefix": ""},
-                "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
-                "noncurrent_version_expiration": {"noncurrent_days": _OLD_VERSION_DAYS},
-            }
-        ]
-        if days := self._args.expire_days.get(purpose):
-            rules.append(
-                {
-                    "id": "expire",
-                    "status": "Enabled",
-                    "filter": {"prefix": ""},
-                    "expiration": {"days": days},
-                }
-            )
-        return rules
+    def _policy(self, purpose: str, bucket: aws.s3.Bucket) -> aws.s3.BucketPolicy:
+        return aws.s3.BucketPolicy(
+            purpose,
+            bucket=bucket.bucket,
+            policy=json.dumps(self._args.policy(purpose)),
+            opts=self.child,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedFolderArgs:
-    """Mount targets go into `subnets`; `clients` is the security group whose members may mount."""
+    """Mount targets go into the subnets of `place`, one for each of `zones`."""
 
-    vpc: pulumi.Input[str]
-    subnets: list[pulumi.Output[str]]
     zones: tuple[str, ...]
-    clients: pulumi.Input[str]
-    key: pulumi.Input[str]
     protect: bool
-    tags: Tags
+    place: PlacementArgs
 
 
-class SharedFolder(pulumi.ComponentResource):
-    """An EFS file system: captured rows, the monitor's state and bundles, for the pods of both Ray clusters."""
+class SharedFolder(Component):
+    """An EFS file system for the pods of both Ray clusters.
+
+    Captured rows, the monitor's state and bundles are on it.
+    """
 
     def __init__(
         self, name: str, args: SharedFolderArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:SharedFolder", name, {}, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        kept = pulumi.ResourceOptions(
-            parent=self, protect=args.protect, retain_on_delete=args.protect
-        )
-        self.files = aws.efs.FileSystem(
+        self._args = args
+        self.files = self._file_system(name)
+        targets = self._mount_targets(name)
+        # Only once the targets stand can a pod mount it.
+        ids = pulumi.Output.all(self.files.id, *(target.id for target in targets))
+        self.id = ids.apply(lambda values: str(values[0]))
+        self.register_outputs({"id": self.id})
+
+    def _file_system(self, name: str) -> aws.efs.FileSystem:
+        args = self._args
+        files = aws.efs.FileSystem(
             name,
             encrypted=True,
-            kms_key_id=args.key,
+            kms_key_id=args.place.key,
             throughput_mode="elastic",
-            tags=args.tags.of(name),
-            opts=kept,
             lifecycle_policies=[{"transition_to_ia": "AFTER_30_DAYS"}],
+            tags=args.place.tags.of(name),
+            opts=self.keeping(args.protect),
         )
-        aws.efs.BackupPolicy(
-            name, file_system_id=self.files.id, backup_policy={"status": "ENABLED"}, opts=child
+        backup: aws.efs.BackupPolicyBackupPolicyArgsDict = {"status": "ENABLED"}
+        aws.efs.BackupPolicy(name, file_system_id=files.id, backup_policy=backup, opts=self.child)
+        return files
+
+    def _mount_targets(self, name: str) -> list[aws.efs.MountTarget]:
+        args = self._args
+        group = open_port(name, "NFS", NFS_PORT, place=args.place, opts=self.child)
+        zones = zip(args.zones, args.place.subnets, strict=True)
+        return [self._mount_target(f"{name}-{zone[-1]}", subnet, group) for zone, subnet in zones]
+
+    def _mount_target(
+        self, label: str, subnet: pulumi.Output[str], group: aws.ec2.SecurityGroup
+    ) -> aws.efs.MountTarget:
+        return aws.efs.MountTarget(
+            label,
+            file_system_id=self.files.id,
+            subnet_id=subnet,
+            security_groups=[group.id],
+            opts=self.child,
         )
-        group = aws.ec2.SecurityGroup(
-            name,
-            description="NFS from the nodes",
-            vpc_id=args.vpc,
-            egress=[],
-            tags=args.tags.of(name),
-            opts=child,
-            ingress=[
-                {
-                    "description": "NFS from the nodes",
-                    "protocol": "tcp",
-                    "from_port": 2049,
-                    "to_port": 2049,
-                    "security_groups": [args.clients],
-                }
-            ],
-        )
-        targets = [
-            aws.efs.MountTarget(
-                f"{name}-{zone[-1]}",
-                file_system_id=self.files.id,
-                subnet_id=subnet,
-                security_groups=[group.id],
-                opts=child,
-            )
-            for zone, subnet in zip(args.zones, args.subnets, strict=True)
-        ]
-        # Only once the targets stand can a pod mount it.
-        self.id = pulumi.Output.all(self.files.id, *(target.id for target in targets)).apply(
-            lambda ids: str(ids[0])
-        )
-        self.register_outputs({"id": self.id})

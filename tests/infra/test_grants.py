@@ -16,7 +16,7 @@ from jsonschema import Draft7Validator, ValidationError, validators
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
-from infra import grants
+from infra import trust
 from tests.infra.recorded import recorded
 
 DATA = Path(cfnlint.__file__).parent / "data"
@@ -207,13 +207,13 @@ def test_service_accounts_with_a_role_are_those_that_exist() -> None:
 def test_workflows_are_pinned_to_one_repository_and_environment() -> None:
     subjects = {}
     for verb in ("plan", "apply"):
-        trust = json.loads(
+        document = json.loads(
             recorded("prod")
             .one("aws:iam/role:Role", f"vigil-prod-{verb}")
             .inputs["assumeRolePolicy"]
         )
-        subjects[verb] = trust["Statement"][0]["Condition"]
-    name = grants.GITHUB_ISSUER
+        subjects[verb] = document["Statement"][0]["Condition"]
+    name = trust.GITHUB_ISSUER
     assert subjects["plan"] == {
         "StringEquals": {
             f"{name}:aud": "sts.amazonaws.com",

@@ -1,0 +1,26 @@
+"""What the components of the stack share: the options of their children."""
+
+from __future__ import annotations
+
+import pulumi
+
+
+class Component(pulumi.ComponentResource):
+    """A component whose resources are its children."""
+
+    @property
+    def child(self) -> pulumi.ResourceOptions:
+        """Options of a child."""
+        return pulumi.ResourceOptions(parent=self)
+
+    def after(self, *resources: pulumi.Resource) -> pulumi.ResourceOptions:
+        """Options of a child that is made after these resources."""
+        return pulumi.ResourceOptions(parent=self, depends_on=list(resources))
+
+    def keeping(self, protect: bool) -> pulumi.ResourceOptions:
+        """Options of a child that holds data: in a protected stack it is neither deleted nor lost."""
+        return pulumi.ResourceOptions(
+            parent=self,
+            protect=protect,
+            retain_on_delete=protect,
+        )
