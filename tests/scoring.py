@@ -92,7 +92,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.server.sizes.append(len(request.rows))
         answer, head = encode_infer(
-            request, "vigil", model, model.bundle.forest.score(request.rows), "r", 0
+            request,
+            "vigil",
+            model,
+            scores=model.bundle.forest.score(request.rows),
+            request_id="r",
+            max_reasons=0,
         )
         self._answer(200, answer, {JSON_LENGTH_HEADER: str(head)} if head else {})
 

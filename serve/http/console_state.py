@@ -1,6 +1,7 @@
 """`/console/state`: what the console shows, at a cost that does not grow with the number of consoles.
 
-Polled, not streamed: an open stream would hold one of the requests that a replica may work on at once.
+Polled, not streamed: an open stream would hold one of the requests that a replica may work on at
+once.
 """
 
 from __future__ import annotations
@@ -14,116 +15,162 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from prometheus_client import Counter
 
-from serve.http.gateway import NOT_MODIFIED, Request, Response
+from serve.http.messages import NOT_MODIFIED, Headers, Request, Response
 from vigil.errors import VigilError
 
-FRESH_S = 1.0
-PATIENCE_S = 0.5  # a poll waits no longer for the monitor once there is something to show
-FIRST_PATIENCE_S = 5.0
-LEAST_POLL_S, MOST_POLL_S, POLLS_A_SECOND = 2.0, 120.0, 20.0
-COMPRESSION = 3
+MIN_POLL_S = 2.0
+MAX_POLL_S = 120.0
+POLLS_A_SECOND = 20.0
+_GZIP_LEVEL = 3
 
 
 class PollPace:
-    """How long consoles should wait between polls, so that together they ask at most POLLS_A_SECOND times a second.
+    """How long consoles should wait between polls.
 
-    It is set anew after a time in which each of them has asked about once: only then is the number of polls that of consoles.
+    Together they ask at most POLLS_A_SECOND times a second. The pace is set anew after a time in
+    which each of them has asked about once: only then is the number of polls that of consoles.
     """
 
     def __init__(self) -> None:
-        self.poll_s = LEAST_POLL_S
-        self._since, self._polls = 0.0, 0
+        self.poll_s = MIN_POLL_S
+        self._since = 0.0
+        self._polls = 0
 
     def count(self, now: float) -> float:
-        """One poll at `now` (monotonic seconds); returns how long to wait for the next."""
-        if now - self._since >= self.poll_s:
-            rate = self._polls / (now - self._since)
-            self.poll_s = min(max(LEAST_POLL_S, self.poll_s * rate / POLLS_A_SECOND), MOST_POLL_S)
-            self._since, self._polls = now, 0
+        """Count one poll at `now` (monotonic seconds); return how long to wait for the next."""
+        elapsed_s = now - self._since
+        if elapsed_s >= self.poll_s:
+            rate = self._polls / elapsed_s
+            poll_s = self.poll_s * rate / POLLS_A_SECOND
+            self.poll_s = min(max(MIN_POLL_S, poll_s), MAX_POLL_S)
+            self._since = now
+            self._polls = 0
         self._polls += 1
         return self.poll_s
 
 
 @dataclass(frozen=True)
-class State:
-    """One version of the document, ready to be sent."""
+class StateLimits:
+    """How old a state may be, and how long a poll waits for the monitor.
+
+    `timeout_s` holds once there is a state to show, `first_timeout_s` before.
+    """
+
+    max_age_s: float = 1.0
+    timeout_s: float = 0.5
+    first_timeout_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class _Document:
+    """One version of the state, ready to be sent."""
 
     body: bytes
     packed: bytes
     etag: bytes
 
     @classmethod
-    def of(cls, body: bytes) -> State:
+    def pack(cls, body: bytes) -> _Document:
         digest = hashlib.sha256(body).hexdigest()[:32]
-        return cls(body, gzip.compress(body, COMPRESSION, mtime=0), f'"{digest}"'.encode())
+        packed = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+        return cls(body, packed, f'"{digest}"'.encode())
 
 
 class ConsoleState:
-    """The state as the monitor told it last. `ask` has the monitor tell it; `about` is what the replica knows by itself."""
+    """The state as the monitor gave it last.
+
+    `ask` asks the monitor for it; `facts` are what the replica knows by itself; `polls` counts.
+    """
 
     def __init__(
-        self, ask: Callable[[], Awaitable[bytes]], about: Callable[[], dict[str, Any]], polls: Any
+        self,
+        ask: Callable[[], Awaitable[bytes]],
+        facts: Callable[[], dict[str, Any]],
+        polls: Counter,
+        limits: StateLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask, self._about, self._polls = ask, about, polls
+        self._ask = ask
+        self._facts = facts
+        self._polls = polls
+        self._limits = limits or StateLimits()
+        self._clock = clock
         self._pace = PollPace()
-        self._monitor: bytes | None = None
-        self._told = 0.0  # monotonic: when the monitor answered last
-        self._tried = float("-inf")
-        self._away = ""
-        self._state: State | None = None
-        self._asking: asyncio.Task[None] | None = None
+        self._monitor_state = b"null"
+        self._answered_at: float | None = None  # when the monitor answered last
+        self._tried_at = float("-inf")
+        self._error = ""
+        self._document: _Document | None = None
+        self._refreshing: asyncio.Task[None] | None = None
 
-    async def answer(self, call: Request) -> Response:
-        """GET /console/state. Headers tell what would change the document all the time: X-Vigil-Time (Unix seconds), how old
-        the state is (X-Vigil-Age-S), when to ask again (X-Vigil-Poll-S), and whether the caller is an operator."""
+    async def answer(self, request: Request) -> Response:
+        """GET /console/state.
+
+        Headers have what would change the document all the time: X-Vigil-Time (Unix seconds), how
+        old the state is (X-Vigil-Age-S), when to ask again (X-Vigil-Poll-S), and whether the
+        caller is an operator (X-Vigil-Operator).
+        """
         self._polls.inc()
-        wait_s = self._pace.count(time.monotonic())
-        state = await self._fresh()
-        age_s = time.monotonic() - self._told if self._told else 0.0
-        operator = call.caller is None or call.caller.operator
-        head = (
-            (b"x-vigil-operator", b"1" if operator else b"0"),
-            (b"etag", state.etag),
+        poll_s = self._pace.count(self._clock())
+        document = await self._current()
+        headers = (*self._headers(request, poll_s), (b"etag", document.etag))
+        if request.headers.get(b"if-none-match") == document.etag:
+            return Response(b"", headers=headers, status=NOT_MODIFIED)
+        if request.accepts_gzip:
+            headers = (*headers, (b"content-encoding", b"gzip"))
+            return Response(document.packed, headers=headers)
+        return Response(document.body, headers=headers)
+
+    def _headers(self, request: Request, poll_s: float) -> Headers:
+        is_operator = request.caller is None or request.caller.operator
+        return (
+            (b"x-vigil-operator", b"%d" % is_operator),
             (b"cache-control", b"no-store"),
             (b"vary", b"accept-encoding"),
-            (b"x-vigil-poll-s", b"%.1f" % wait_s),
+            (b"x-vigil-poll-s", b"%.1f" % poll_s),
             (b"x-vigil-time", b"%.3f" % time.time()),
-            (b"x-vigil-age-s", b"%.1f" % age_s),
+            (b"x-vigil-age-s", b"%.1f" % self._age_s()),
         )
-        if call.headers.get(b"if-none-match") == state.etag:
-            return Response(b"", headers=head, status=NOT_MODIFIED)
-        if b"gzip" in call.headers.get(b"accept-encoding", b""):
-            return Response(state.packed, headers=(*head, (b"content-encoding", b"gzip")))
-        return Response(state.body, headers=head)
 
-    async def _fresh(self) -> State:
-        """The state, not older than FRESH_S where the monitor answers in time; however many ask, it is asked once."""
-        if time.monotonic() - self._tried > FRESH_S and (
-            self._asking is None or self._asking.done()
-        ):
-            self._asking = asyncio.create_task(self._refresh())
-        if self._asking is not None and not self._asking.done():
-            await asyncio.wait(
-                [self._asking], timeout=PATIENCE_S if self._state else FIRST_PATIENCE_S
-            )
-        return self._state or await self._make()
+    def _age_s(self) -> float:
+        return 0.0 if self._answered_at is None else self._clock() - self._answered_at
+
+    async def _current(self) -> _Document:
+        """The state, not older than the limit where the monitor answers in time.
+
+        However many ask, the monitor is asked once.
+        """
+        if self._clock() - self._tried_at > self._limits.max_age_s and not self._is_refreshing:
+            self._refreshing = asyncio.create_task(self._refresh())
+        if self._refreshing is not None and self._is_refreshing:
+            await asyncio.wait([self._refreshing], timeout=self._timeout_s)
+        return self._document or await self._encode()
+
+    @property
+    def _is_refreshing(self) -> bool:
+        return self._refreshing is not None and not self._refreshing.done()
+
+    @property
+    def _timeout_s(self) -> float:
+        return self._limits.timeout_s if self._document else self._limits.first_timeout_s
 
     async def _refresh(self) -> None:
         try:
-            self._monitor, self._away = await self._ask(), ""
-            self._told = time.monotonic()
+            self._monitor_state = await self._ask()
+            self._error = ""
+            self._answered_at = self._clock()
         except VigilError as error:
-            self._away = error.message
-        await self._make()
-        self._tried = time.monotonic()
+            self._error = error.message
+        await self._encode()
+        self._tried_at = self._clock()
 
-    async def _make(self) -> State:
-        about = self._about() | {
-            "away": self._away,
-            "monitor": msgspec.Raw(self._monitor or b"null"),
-        }
-        body = msgspec.json.encode(about)
-        if self._state is None or self._state.body != body:
-            self._state = await asyncio.to_thread(State.of, body)
-        return self._state
+    async def _encode(self) -> _Document:
+        facts = self._facts()
+        facts["away"] = self._error
+        facts["monitor"] = msgspec.Raw(self._monitor_state)
+        body = msgspec.json.encode(facts)
+        if self._document is None or self._document.body != body:
+            self._document = await asyncio.to_thread(_Document.pack, body)
+        return self._document

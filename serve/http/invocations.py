@@ -1,146 +1,220 @@
-"""MLflow's scoring protocol (`/invocations`): dataframe_split, dataframe_records, instances, inputs, text/csv."""
+"""MLflow's scoring protocol (`/invocations`): JSON in one of four forms, or text/csv. Pure."""
 
 from __future__ import annotations
 
 import csv
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 
-from serve.http.protocols import refuse_duplicate_names, to_matrix
-from serve.model.loaded import LoadedModel
+from serve.http.fields import Label, ModelDigest, SchemaHash, Score, Threshold
+from serve.http.rows import (
+    DECODE_ERRORS,
+    JsonRows,
+    ListRow,
+    NamedRow,
+    check_row_count,
+    refuse_duplicate_names,
+    to_matrix,
+)
 from vigil.arrays import Floats
-from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
+from vigil.errors import InvalidFeatures, MalformedRequest
 
-FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+if TYPE_CHECKING:
+    from serve.model.loaded import LoadedModel
+
+_FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_NOT_EMPTY = msgspec.Meta(extra_json_schema={"minItems": 1})
+_DISTINCT = msgspec.Meta(extra_json_schema={"uniqueItems": True})
+_Columns = Annotated[
+    dict[str, ListRow], msgspec.Meta(extra_json_schema={"minProperties": 1})
+]  # values of each feature
+
+
+class SplitFrame(TypedDict):
+    """A DataFrame as names of columns and rows of values, as pandas writes it with `split`."""
+
+    data: Annotated[list[ListRow], _NOT_EMPTY]
+    columns: NotRequired[Annotated[list[str], _DISTINCT]]
+    index: NotRequired[Any]
+
+
+class InvocationsBody(TypedDict, total=False):
+    """Exactly one of the forms."""
+
+    dataframe_split: SplitFrame
+    dataframe_records: Annotated[list[NamedRow], _NOT_EMPTY]
+    instances: JsonRows
+    inputs: JsonRows | _Columns
+
+
+class ScoredRow(msgspec.Struct):
+    """The answer to one row."""
+
+    prediction: Label
+    is_anomaly: bool
+    anomaly_score: Score
+
+
+class InvocationsResult(msgspec.Struct):
+    """The answer to all rows, with the model that scored them."""
+
+    predictions: list[ScoredRow]
+    threshold: Threshold
+    model_version: str
+    model_digest: ModelDigest
+    schema_hash: SchemaHash
+
+
+_decode_typed = msgspec.json.Decoder(InvocationsBody).decode
+_decode_loose = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 
 
 def decode_invocations(
     body: bytes, content_type: str, names: tuple[str, ...], max_rows: int
 ) -> Floats:
-    """The rows [n, d]; `content_type` is text/csv or JSON's.
+    """Return the rows [n, d]; `content_type` is text/csv or JSON's.
 
     Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
     """
-    document = None if content_type == "text/csv" else _read(body)
-    rows = _from_csv(body) if document is None else _from_json(document)
-    if not rows:
-        raise MalformedRequest("there is no row to score")
-    if len(rows) > max_rows:
-        raise BodyTooLarge(
-            f"{len(rows)} rows in one request, the limit is {max_rows}: send several requests"
-        )
-    X = to_matrix(rows, names)
-    if document is not None:
-        _no_name_twice(body, document)
+    if content_type == "text/csv":
+        rows = _csv_rows(body)
+        _check_rows(rows, max_rows)
+        return to_matrix(rows, names)
+    document, is_typed = _decode(body)
+    form = _given_form(document)
+    rows = _json_rows(form, document[form])
+    _check_rows(rows, max_rows)
+    X = to_matrix(rows, names, is_typed)
+    _refuse_duplicate_names(body, document, form)
     return X
 
 
-def _read(body: bytes) -> dict[str, Any]:
+def _check_rows(rows: list[Any], max_rows: int) -> None:
+    if not rows:
+        raise MalformedRequest("there is no row to score")
+    check_row_count(len(rows), max_rows)
+
+
+def _decode(body: bytes) -> tuple[Any, bool]:
+    """The document, and whether all its values are known to be of their types.
+
+    Where they are not, the rows can say which is not.
+    """
     try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _decode_typed(body), True
+    except DECODE_ERRORS:
+        pass
+    try:
+        return _decode_loose(body), False
+    except DECODE_ERRORS as error:
         raise MalformedRequest(f"the body is not valid JSON: {error}") from error
-    if not isinstance(document, dict) or len(document.keys() & set(FORMS)) != 1:
-        raise MalformedRequest(f"send one of {', '.join(FORMS)}")
-    return document
 
 
-def _form(document: dict[str, Any]) -> tuple[str, Any]:
-    return next((form, document[form]) for form in FORMS if form in document)
+def _given_form(document: Any) -> str:
+    forms = [form for form in _FORMS if form in document] if isinstance(document, dict) else []
+    if len(forms) != 1:
+        raise MalformedRequest(f"send one of {', '.join(_FORMS)}")
+    return forms[0]
 
 
-def _no_name_twice(body: bytes, document: dict[str, Any]) -> None:
-    form, value = _form(document)
+def _refuse_duplicate_names(body: bytes, document: dict[str, Any], form: str) -> None:
+    value = document[form]
     if form == "dataframe_split":
         colons = sum(name.count(":") for name in value.get("columns") or ())
         refuse_duplicate_names(body, len(document) + len(value) + colons, [None])
     else:
-        refuse_duplicate_names(body, len(document), [value] if isinstance(value, dict) else value)
+        objects = [value] if isinstance(value, dict) else value
+        refuse_duplicate_names(body, len(document), objects)
 
 
-def _from_json(document: dict[str, Any]) -> list[Any]:
-    form, value = _form(document)
+def _json_rows(form: str, value: Any) -> list[Any]:
     if form == "dataframe_split":
-        return _from_split(value)
-    if form == "inputs" and isinstance(value, dict):  # columns by name
-        return _from_columns(value)
+        return _rows_of_split(value)
+    if form == "inputs" and isinstance(value, dict):
+        return _rows_of_columns(value)
     if not isinstance(value, list):
         raise MalformedRequest(f"{form} must be a list of rows")
     return value
 
 
-def _from_split(value: Any) -> list[Any]:
+def _rows_of_split(value: Any) -> list[Any]:
     if not isinstance(value, dict) or not isinstance(value.get("data"), list):
         raise MalformedRequest('dataframe_split must be {"columns": [..], "data": [[..], ..]}')
     columns = value.get("columns")
     if columns is None:
         return value["data"]
-    return _named(columns, value["data"])
+    return _named_rows(columns, value["data"])
 
 
-def _from_columns(value: dict[str, Any]) -> list[Any]:
+def _rows_of_columns(value: dict[str, Any]) -> list[Any]:
     columns = list(value.values())
-    if (
-        not all(isinstance(column, list) for column in columns)
-        or len({len(column) for column in columns}) != 1
-    ):
+    if not _are_lists_of_one_length(columns):
         raise MalformedRequest("inputs by column must be lists of the same length")
-    return _named(list(value), [list(row) for row in zip(*columns, strict=True)])
+    return _named_rows(list(value), [list(row) for row in zip(*columns, strict=True)])
 
 
-def _named(columns: Any, data: list[Any]) -> list[Any]:
-    if (
-        not isinstance(columns, list)
-        or not all(isinstance(name, str) for name in columns)
-        or len(set(columns)) != len(columns)
-    ):
+def _are_lists_of_one_length(columns: list[Any]) -> bool:
+    are_lists = all(isinstance(column, list) for column in columns)
+    return are_lists and len({len(column) for column in columns}) == 1
+
+
+def _named_rows(columns: Any, data: list[Any]) -> list[Any]:
+    if not _are_different_names(columns):
         raise MalformedRequest("columns must be different names")
+    width = len(columns)
     for i, row in enumerate(data):
-        if not isinstance(row, list) or len(row) != len(columns):
+        if not isinstance(row, list) or len(row) != width:
             raise InvalidFeatures(
-                f"row {i} does not have {len(columns)} values, one for each column", row=i
+                f"row {i} does not have {width} values, one for each column", row=i
             )
     return [dict(zip(columns, row, strict=True)) for row in data]
 
 
-def _from_csv(body: bytes) -> list[Any]:
+def _are_different_names(columns: Any) -> bool:
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        return False
+    return len(set(columns)) == len(columns)
+
+
+def _csv_rows(body: bytes) -> list[Any]:
     try:
-        lines = [line for line in csv.reader(io.StringIO(body.decode("utf-8-sig"))) if line]
+        text = body.decode("utf-8-sig")
+        lines = [line for line in csv.reader(io.StringIO(text)) if line]
     except (UnicodeDecodeError, csv.Error) as error:
         raise MalformedRequest(f"the body is not CSV: {error}") from error
     if not lines:
         return []
-    return _named(
-        [name.strip() for name in lines[0]],
-        [[_number(cell) for cell in line] for line in lines[1:]],
-    )
+    header, *cells = lines
+    names = [name.strip() for name in header]
+    return _named_rows(names, [[_number(cell) for cell in line] for line in cells])
 
 
-def _number(cell: str) -> Any:
+def _number(cell: str) -> float | str:
+    """The cell's number, or its text: the matrix says which feature and row it is."""
+    if "_" in cell:
+        return cell  # Python's own 1_000 is nobody's CSV
     try:
-        return float(cell) if "_" not in cell else cell  # Python's own 1_000 is nobody's CSV
+        return float(cell)
     except ValueError:
-        return cell  # the matrix says which feature and row it is
+        return cell
 
 
-def encode_invocations(snapshot: LoadedModel, scores: Floats) -> bytes:
-    """`{"predictions": [{"prediction", "is_anomaly", "anomaly_score"}, ..]}` with the model that made them."""
-    limit = snapshot.bundle.threshold.value
-    return msgspec.json.encode(
-        {
-            "predictions": [
-                {
-                    "prediction": -1 if score > limit else 1,
-                    "is_anomaly": bool(score > limit),
-                    "anomaly_score": score,
-                }
-                for score in scores.tolist()
-            ],
-            "threshold": limit,
-            "model_version": snapshot.version,
-            "model_digest": snapshot.digest,
-            "schema_hash": snapshot.bundle.schema_hash,
-        }
+def encode_invocations(model: LoadedModel, scores: Floats) -> bytes:
+    """Return the JSON answer, an InvocationsResult."""
+    bundle = model.bundle
+    threshold = bundle.threshold.value
+    predictions: list[ScoredRow] = []
+    for score in scores.tolist():
+        is_anomaly = score > threshold
+        predictions.append(ScoredRow(-1 if is_anomaly else 1, is_anomaly, score))
+    result = InvocationsResult(
+        predictions,
+        threshold,
+        model_version=model.version,
+        model_digest=model.digest,
+        schema_hash=bundle.schema_hash,
     )
+    return _encode(result)

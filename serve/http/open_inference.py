@@ -1,8 +1,9 @@
-"""The Open Inference Protocol v2 over HTTP: metadata, and infer in JSON and with the binary tensor extension.
+"""The Open Inference Protocol v2 over HTTP: metadata, and infer in JSON and with binary tensors.
 
-Source: the protocol's `predict-api-v2/required_api` and `extension_binary_data`, as KServe and Triton implement them. One
-input `features`, FP32 or FP64, shape [n, d]; outputs `anomaly_score` FP64 [n], `prediction` INT64 [n] and, when it is asked
-for, `reasons` BYTES [n]: for each row the JSON of what `/predict` calls its reasons.
+Source: the protocol's `predict-api-v2/required_api` and `extension_binary_data`, as KServe and
+Triton implement them. One input `features`, FP32 or FP64, shape [n, d]; outputs `anomaly_score`
+FP64 [n], `prediction` INT64 [n] and, when it is asked for, `reasons` BYTES [n]: for each row the
+JSON of what `/predict` calls its reasons. Pure.
 """
 
 from __future__ import annotations
@@ -10,222 +11,302 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from serve.http.protocols import FLOAT32_MAX, abbreviate, reasons_by_row
-from serve.model.loaded import LoadedModel
+from serve.http.fields import ModelDigest, SchemaHash, Threshold
+from serve.http.predict import reasons_by_row
+from serve.http.rows import DECODE_ERRORS, FLOAT32_MAX, abbreviate, check_row_count
 from vigil.arrays import Floats
-from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
+from vigil.errors import InvalidFeatures, MalformedRequest
+
+if TYPE_CHECKING:
+    from serve.model.loaded import LoadedModel
 
 JSON_LENGTH_HEADER = "inference-header-content-length"
-LENGTH = re.compile("[0-9]{1,15}")
-INPUT = "features"
-INPUT_TYPES = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
-OUTPUT_TYPES = {"anomaly_score": "FP64", "prediction": "INT64", "reasons": "BYTES"}
-USUAL_OUTPUTS = ("anomaly_score", "prediction")
+_LENGTH = re.compile("[0-9]{1,15}")
+_INPUT = "features"
+_INPUT_TYPES = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
+_OUTPUT_TYPES = {"anomaly_score": "FP64", "prediction": "INT64", "reasons": "BYTES"}
+_DEFAULT_OUTPUTS = ("anomaly_score", "prediction")
+
+# What a refusal says better than the decoder would is in the document alone.
+_ONE_INPUT = msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": 1})
+_InputName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [_INPUT]})]
+_InputType = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(_INPUT_TYPES)})]
+_OutputName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(_OUTPUT_TYPES)})]
+_Length = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1})]
+_InputShape = Annotated[
+    list[_Length], msgspec.Meta(extra_json_schema={"minItems": 2, "maxItems": 2})
+]
 
 
-class _Tensor(msgspec.Struct):
-    name: str
-    datatype: str
-    shape: list[int]
+class InputTensor(msgspec.Struct):
+    """Rows [n, d]; without `data` they follow the JSON, `binary_data_size` bytes of them."""
+
+    name: _InputName
+    datatype: _InputType
+    shape: _InputShape
     data: list[float | list[float]] | None = None
     parameters: dict[str, Any] = {}
 
 
-class _Output(msgspec.Struct):
-    name: str
+class RequestedOutput(msgspec.Struct):
+    """An output that the client wants; its parameter `binary_data` says how."""
+
+    name: _OutputName
     parameters: dict[str, Any] = {}
 
 
-class _Infer(msgspec.Struct):
-    inputs: list[_Tensor]
+class InferBody(msgspec.Struct):
+    """A request of the protocol."""
+
+    inputs: Annotated[list[InputTensor], _ONE_INPUT]
     id: str | None = None
-    outputs: list[_Output] | None = None
+    outputs: list[RequestedOutput] | None = None
     parameters: dict[str, Any] = {}
 
 
-_decoder = msgspec.json.Decoder(_Infer)
+class ModelParameters(msgspec.Struct):
+    """What the answer says of the model."""
+
+    threshold: Threshold
+    model_digest: ModelDigest
+    schema_hash: SchemaHash
+
+
+class OutputTensor(msgspec.Struct):
+    """A column of the answer; without `data` it follows the JSON."""
+
+    name: _OutputName
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, Any] | UnsetType = UNSET
+    data: list[Any] | UnsetType = UNSET
+
+
+class InferResult(msgspec.Struct):
+    """An answer of the protocol."""
+
+    model_name: str
+    model_version: str
+    id: str
+    parameters: ModelParameters
+    outputs: list[OutputTensor]
 
 
 @dataclass(frozen=True)
 class InferRequest:
-    """rows [n, d]; `outputs` are (name, whether as binary) in the order asked for."""
+    """A decoded request: rows [n, d]; `outputs` are (name, whether as binary) in their order."""
 
     rows: Floats
     id: str | None
     outputs: tuple[tuple[str, bool], ...]
 
 
+_decode = msgspec.json.Decoder(InferBody).decode
+_encode = msgspec.json.Encoder().encode
+
+
 def server_metadata(version: str) -> dict[str, Any]:
+    """Return the metadata of the server."""
     return {"name": "vigil", "version": version, "extensions": ["binary_tensor_data"]}
 
 
-def model_metadata(name: str, snapshot: LoadedModel) -> dict[str, Any]:
-    d = len(snapshot.bundle.names)
+def model_metadata(name: str, model: LoadedModel) -> dict[str, Any]:
+    """Return the metadata of the model that is served under `name`."""
+    names = list(model.bundle.names)
+    features = {
+        "name": _INPUT,
+        "datatype": "FP64",
+        "shape": [-1, len(names)],
+        "parameters": {"names": names},
+    }
+    outputs = [
+        {"name": output, "datatype": datatype, "shape": [-1]}
+        for output, datatype in _OUTPUT_TYPES.items()
+    ]
     return {
         "name": name,
-        "versions": [snapshot.version],
+        "versions": [model.version],
         "platform": "vigil-isolation-forest",
-        "inputs": [
-            {
-                "name": INPUT,
-                "datatype": "FP64",
-                "shape": [-1, d],
-                "parameters": {"names": list(snapshot.bundle.names)},
-            }
-        ],
-        "outputs": [
-            {"name": output, "datatype": kind, "shape": [-1]}
-            for output, kind in OUTPUT_TYPES.items()
-        ],
+        "inputs": [features],
+        "outputs": outputs,
     }
 
 
 def decode_infer(
     body: bytes, json_length: str | None, names: tuple[str, ...], max_rows: int
 ) -> InferRequest:
-    """Decode an infer request; `json_length` is the header Inference-Header-Content-Length when tensors are binary.
+    """Return the decoded request.
 
+    `json_length` is the header Inference-Header-Content-Length when tensors are binary.
     Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
     """
-    end = len(body)
-    if json_length is not None:
-        if not LENGTH.fullmatch(json_length) or int(json_length) > len(body):
-            raise MalformedRequest(
-                f"{JSON_LENGTH_HEADER} is {abbreviate(json_length)}, the body has {len(body)} bytes"
-            )
-        end = int(json_length)
+    end = len(body) if json_length is None else _json_end(json_length, len(body))
     try:
-        request = _decoder.decode(memoryview(body)[:end])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        document = _decode(memoryview(body)[:end])
+    except DECODE_ERRORS as error:
         raise MalformedRequest(f"not a v2 inference request: {error}") from error
-    if len(request.inputs) != 1 or request.inputs[0].name != INPUT:
-        raise MalformedRequest(f"there must be one input, {INPUT!r}")
-    rows = _tensor(request.inputs[0], memoryview(body)[end:], len(names), max_rows)
-    bad = ~(np.abs(rows) <= FLOAT32_MAX)
-    if bad.any():
-        i, j = (int(k) for k in np.argwhere(bad)[0])
-        raise InvalidFeatures(
-            f"row {i}, feature {names[j]!r}: {rows[i, j]} is not a finite float32 number",
-            field=names[j],
-            row=i,
-        )
-    return InferRequest(rows, request.id, _outputs(request))
+    if len(document.inputs) != 1 or document.inputs[0].name != _INPUT:
+        raise MalformedRequest(f"there must be one input, {_INPUT!r}")
+    tensor = document.inputs[0]
+    dtype = _check_tensor(tensor, len(names), max_rows)
+    rows = _tensor_rows(tensor, memoryview(body)[end:], dtype)
+    _check_finite(rows, names)
+    return InferRequest(rows, document.id, _requested_outputs(document))
 
 
-def _tensor(tensor: _Tensor, binary: memoryview, d: int, max_rows: int) -> Floats:
-    dtype, shape = INPUT_TYPES.get(tensor.datatype), tensor.shape
-    if dtype is None:
+def _json_end(json_length: str, body_length: int) -> int:
+    if not _LENGTH.fullmatch(json_length) or int(json_length) > body_length:
+        length = abbreviate(json_length)
         raise MalformedRequest(
-            f"datatype {abbreviate(tensor.datatype)} of {INPUT!r}; it must be {' or '.join(INPUT_TYPES)}"
+            f"{JSON_LENGTH_HEADER} is {length}, the body has {body_length} bytes"
         )
-    if len(shape) != 2 or shape[0] < 1 or shape[1] != d:
+    return int(json_length)
+
+
+def _check_tensor(tensor: InputTensor, features: int, max_rows: int) -> np.dtype[Any]:
+    """Check type and shape; return the type of the values."""
+    dtype = _INPUT_TYPES.get(tensor.datatype)
+    if dtype is None:
+        allowed = " or ".join(_INPUT_TYPES)
+        raise MalformedRequest(
+            f"datatype {abbreviate(tensor.datatype)} of {_INPUT!r}; it must be {allowed}"
+        )
+    shape = tensor.shape
+    if len(shape) != 2 or shape[0] < 1 or shape[1] != features:
         raise InvalidFeatures(
-            f"shape {abbreviate(shape)} of {INPUT!r}; it must be [n, {d}] with n at least 1",
-            field=INPUT,
+            f"shape {abbreviate(shape)} of {_INPUT!r}; "
+            f"it must be [n, {features}] with n at least 1",
+            field=_INPUT,
         )
-    if shape[0] > max_rows:
-        raise BodyTooLarge(
-            f"{shape[0]} rows in one request, the limit is {max_rows}: send several requests"
-        )
+    check_row_count(shape[0], max_rows)
+    return dtype
+
+
+def _tensor_rows(tensor: InputTensor, binary: memoryview, dtype: np.dtype[Any]) -> Floats:
+    """The rows [n, d], from the JSON or from the bytes that follow it."""
     size = tensor.parameters.get("binary_data_size")
     if size is not None:
-        expected = shape[0] * d * dtype.itemsize
-        if not isinstance(size, int) or size != expected or len(binary) != expected:
-            raise MalformedRequest(
-                f"binary_data_size {abbreviate(size)}, {len(binary)} bytes follow the JSON; shape and datatype need {expected}"
-            )
-        return np.frombuffer(binary, dtype).reshape(shape).astype(np.float64)
+        _check_binary_size(size, len(binary), tensor.shape, itemsize=dtype.itemsize)
+        return np.frombuffer(binary, dtype).reshape(tensor.shape).astype(np.float64)
     if len(binary):
         raise MalformedRequest(
-            f"{len(binary)} bytes follow the JSON, but {INPUT!r} has no binary_data_size"
+            f"{len(binary)} bytes follow the JSON, but {_INPUT!r} has no binary_data_size"
         )
-    try:
-        values = np.array(tensor.data or [], np.float64)
-        if values.size != shape[0] * d:
-            raise ValueError(f"there are {values.size}")
-    except ValueError as error:
-        raise InvalidFeatures(
-            f"data of {INPUT!r} are not {shape[0]} x {d} numbers: {error}", field=INPUT
-        ) from error
+    values = _json_values(tensor).reshape(tensor.shape)
     # What the client called FP32 is rounded to it, so that JSON and binary give the same score.
     with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
-        return values.reshape(shape).astype(dtype, copy=False).astype(np.float64, copy=False)
+        return values.astype(dtype, copy=False).astype(np.float64, copy=False)
 
 
-def _outputs(request: _Infer) -> tuple[tuple[str, bool], ...]:
-    all_binary = bool(request.parameters.get("binary_data_output", False))
-    asked = request.outputs or [_Output(name) for name in USUAL_OUTPUTS]
-    for output in asked:
-        if output.name not in OUTPUT_TYPES:
-            raise MalformedRequest(
-                f"there is no output {abbreviate(output.name)}; there are {', '.join(OUTPUT_TYPES)}"
-            )
-    if len({output.name for output in asked}) != len(asked):
-        raise MalformedRequest("an output is asked for twice")
-    return tuple(
-        (output.name, bool(output.parameters.get("binary_data", all_binary))) for output in asked
+def _check_binary_size(size: Any, follow: int, shape: list[int], *, itemsize: int) -> None:
+    expected = shape[0] * shape[1] * itemsize
+    if not isinstance(size, int) or size != expected or follow != expected:
+        raise MalformedRequest(
+            f"binary_data_size {abbreviate(size)}, {follow} bytes follow the JSON; "
+            f"shape and datatype need {expected}"
+        )
+
+
+def _json_values(tensor: InputTensor) -> Floats:
+    rows, features = tensor.shape
+    try:
+        values = np.array(tensor.data or [], np.float64)
+        if values.size != rows * features:
+            raise ValueError(f"there are {values.size}")
+    except ValueError as error:
+        message = f"data of {_INPUT!r} are not {rows} x {features} numbers: {error}"
+        raise InvalidFeatures(message, field=_INPUT) from error
+    return values
+
+
+def _check_finite(rows: Floats, names: tuple[str, ...]) -> None:
+    is_bad = ~(np.abs(rows) <= FLOAT32_MAX)
+    if not is_bad.any():
+        return
+    i, j = (int(k) for k in np.argwhere(is_bad)[0])
+    raise InvalidFeatures(
+        f"row {i}, feature {names[j]!r}: {rows[i, j]} is not a finite float32 number",
+        field=names[j],
+        row=i,
     )
+
+
+def _requested_outputs(document: InferBody) -> tuple[tuple[str, bool], ...]:
+    all_binary = document.parameters.get("binary_data_output", False)
+    outputs = document.outputs or [RequestedOutput(name) for name in _DEFAULT_OUTPUTS]
+    requested: dict[str, bool] = {}
+    for output in outputs:
+        if output.name not in _OUTPUT_TYPES:
+            known = ", ".join(_OUTPUT_TYPES)
+            raise MalformedRequest(
+                f"there is no output {abbreviate(output.name)}; there are {known}"
+            )
+        requested[output.name] = bool(output.parameters.get("binary_data", all_binary))
+    if len(requested) != len(outputs):
+        raise MalformedRequest("an output is asked for twice")
+    return tuple(requested.items())
 
 
 def encode_infer(
     request: InferRequest,
     name: str,
-    snapshot: LoadedModel,
+    model: LoadedModel,
+    *,
     scores: Floats,
     request_id: str,
-    reasons: int,
+    max_reasons: int,
 ) -> tuple[bytes, int | None]:
-    """The body of the answer, and the length of its JSON part when binary tensors follow it."""
-    anomalous = scores > snapshot.bundle.threshold.value
-    values: dict[str, NDArray[Any] | list[bytes]] = {
-        "anomaly_score": scores,
-        "prediction": np.where(anomalous, -1, 1),
-    }
-    if "reasons" in dict(request.outputs):
-        values["reasons"] = [
-            msgspec.json.encode(told)
-            for told in reasons_by_row(snapshot, request.rows, anomalous, reasons)
-        ]
-    outputs, tail = [], []
-    for output, binary in request.outputs:
-        column = values[output]
-        tensor: dict[str, Any] = {
-            "name": output,
-            "datatype": OUTPUT_TYPES[output],
-            "shape": [len(scores)],
-        }
-        if binary:
-            tail.append(_bytes(column))
-            tensor["parameters"] = {"binary_data_size": len(tail[-1])}
+    """Return the body of the answer, and the length of its JSON when binary tensors follow it."""
+    bundle = model.bundle
+    threshold = bundle.threshold.value
+    outputs: list[OutputTensor] = []
+    tensors: list[bytes] = []
+    for output, is_binary in request.outputs:
+        column = _output_column(output, request.rows, scores, model=model, max_reasons=max_reasons)
+        tensor = OutputTensor(output, _OUTPUT_TYPES[output], [len(scores)])
+        if is_binary:
+            tensors.append(_to_bytes(column))
+            tensor.parameters = {"binary_data_size": len(tensors[-1])}
         else:
-            tensor["data"] = (
-                [text.decode() for text in column] if isinstance(column, list) else column.tolist()
-            )
+            tensor.data = _to_list(column)
         outputs.append(tensor)
-    about = {
-        "threshold": snapshot.bundle.threshold.value,
-        "model_digest": snapshot.digest,
-        "schema_hash": snapshot.bundle.schema_hash,
-    }
-    head = msgspec.json.encode(
-        {
-            "model_name": name,
-            "model_version": snapshot.version,
-            "id": request.id or request_id,
-            "parameters": about,
-            "outputs": outputs,
-        }
+    result = InferResult(
+        name,
+        model.version,
+        id=request.id or request_id,
+        parameters=ModelParameters(threshold, model.digest, bundle.schema_hash),
+        outputs=outputs,
     )
-    return b"".join([head, *tail]), len(head) if tail else None
+    head = _encode(result)
+    return b"".join([head, *tensors]), len(head) if tensors else None
 
 
-def _bytes(column: NDArray[Any] | list[bytes]) -> bytes:
+def _output_column(
+    output: str, rows: Floats, scores: Floats, *, model: LoadedModel, max_reasons: int
+) -> NDArray[Any] | list[bytes]:
+    if output == "anomaly_score":
+        return scores
+    anomalous = scores > model.bundle.threshold.value
+    if output == "prediction":
+        return np.where(anomalous, -1, 1)
+    reasons = reasons_by_row(model, rows, anomalous, max_reasons)
+    return [_encode(reasons_of_row) for reasons_of_row in reasons]
+
+
+def _to_list(column: NDArray[Any] | list[bytes]) -> list[Any]:
+    if isinstance(column, list):
+        return [text.decode() for text in column]
+    return column.tolist()
+
+
+def _to_bytes(column: NDArray[Any] | list[bytes]) -> bytes:
     """Little-endian numbers; of BYTES each element after its length in four bytes."""
     if isinstance(column, list):
         return b"".join(struct.pack("<I", len(text)) + text for text in column)

@@ -7,7 +7,7 @@ import sys
 import click
 import numpy as np
 
-from serve.http.protocols import reasons_by_row
+from serve.http.predict import reasons_by_row
 from train.settings import TrainSettings
 from vigil.errors import DataError
 from vigil.settings import HomeSettings

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from serve.http.protocols import FLOAT32_MAX, to_matrix
+from serve.http.rows import FLOAT32_MAX, to_matrix
 from vigil.arrays import Floats
 from vigil.errors import VigilError
 

@@ -97,7 +97,7 @@ def _counting_ms() -> float:
     metrics = ServeMetrics()
     ok = metrics.requests.labels("ok")
 
-    def count() -> None:  # what serve/http/gateway.py and serve/http/app.py do for each
+    def count() -> None:  # what serve/http/gateway.py and serve/http/scoring.py do for each
         ok.inc()
         metrics.latency.observe(0.0003)
         metrics.rows.inc(1)

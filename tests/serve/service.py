@@ -1,22 +1,27 @@
-"""The service without Ray and without a socket: a Detector whose gateway is driven as the ASGI callable that it is."""
+"""The service without Ray and without a socket: a replica whose gateway is called as ASGI."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from serve.http.app import Detector
+from serve.http.endpoints import build_gateway
 from serve.http.observe import RequestObserver
+from serve.http.replica import AskMonitor, RefreshReplicas, Replica, ReplicaGroup
+from serve.http.scoring import ModelScorer
 from serve.metrics import ServeMetrics
 from serve.model.capture import Capture
 from serve.model.loaded import LoadedModel
 from serve.settings import ServeSettings
 
 INFER = "/v2/models/vigil/infer"
-DOORS = ("/predict", "/invocations", INFER)
+SCORING = ("/predict", "/invocations", INFER)
 
 
 @dataclass
@@ -33,23 +38,35 @@ class Reply:
 class Service:
     """`ask` gives the answer to one request; `model` None is a service that has none yet."""
 
-    def __init__(self, model: LoadedModel | None, registry: Any = None, **settings: Any) -> None:
-        # What Serve's decorator adds to the class needs Ray; the class below it does not.
-        plain: Any = next(c for c in reversed(Detector.__mro__) if c.__name__ == "Detector")
-        self.detector = plain.__new__(plain)
-        self.detector.settings = ServeSettings.from_values(**{"home": Path("/nowhere"), **settings})
-        self.detector.metrics, self.detector.replica = ServeMetrics(), "r"
-        self.detector.capture = Capture(1000)
-        self.detector.observer = RequestObserver(self.detector.settings, self.detector.metrics, "r")
-        self.detector.reports = type("Reports", (), {"drift_score": 0.25})()
-        self.detector.watch = type(
-            "Watch", (), {"model": model, "canary": None, "shadow": None, "source": "registry"}
-        )()
-        self.detector._ask_monitor = self._monitor
-        self.detector.registry = registry
-        self.gateway = self.detector.__serve_build_asgi_app__()
+    def __init__(
+        self,
+        model: LoadedModel | None,
+        registry: Any = None,
+        *,
+        ask_monitor: AskMonitor | None = None,
+        refresh_replicas: RefreshReplicas | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        **settings: Any,
+    ) -> None:
+        given = ServeSettings.from_values(**{"home": Path("/nowhere"), **settings})
+        metrics = ServeMetrics()
+        watch: Any = SimpleNamespace(model=model, canary=None, shadow=None, source="registry")
+        reporter: Any = SimpleNamespace(drift_score=0.25)
+        self.replica = Replica(
+            name="r",
+            settings=given,
+            metrics=metrics,
+            watch=watch,
+            capture=Capture(1000),
+            reporter=reporter,
+            observer=RequestObserver.from_settings(given, metrics, "r"),
+            registry=registry,
+            ask_monitor=ask_monitor or self._monitor,
+            refresh_replicas=refresh_replicas or ReplicaGroup("vigil").refresh,
+        )
+        self.gateway = build_gateway(self.replica, ModelScorer(self.replica), clock=clock)
 
-    async def _monitor(self, method: str) -> Any:
+    async def _monitor(self, method: str, *args: Any) -> Any:
         return {
             "status": {"governor": {}},
             "exposition": b"vigil_rows_scored_total 0\n",

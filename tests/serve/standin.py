@@ -102,7 +102,9 @@ class Standin:
     def __init__(self, bundle: ModelBundle, registry: Shelf | None = None, **settings: Any) -> None:
         self.port, self.state, self.asked = free_port(), b"", []
         self.registry = registry or Shelf()
-        self._snapshot, self._settings = LoadedModel.warm("1", "1" * 64, bundle), settings
+        self._model = LoadedModel.warm("1", "1" * 64, bundle)
+        self._settings = settings
+        self._passed_s = 0.0
         self._server: uvicorn.Server | None = None
 
     @property
@@ -121,15 +123,19 @@ class Standin:
         return [{"replica": "700-ab12c0", "version": self.registry.alias["champion"]}]
 
     def start(self) -> None:
-        service = Service(self._snapshot, self.registry, port=self.port, **self._settings)
-        service.detector._ask_monitor, service.detector._refreshed = self._monitor, self._refreshed
-        gateway = service.detector.__serve_build_asgi_app__()
-        self._board: Any = (
-            service.detector._gateway._routes["/console/state"].methods["GET"].__self__
+        service = Service(
+            self._model,
+            self.registry,
+            ask_monitor=self._monitor,
+            refresh_replicas=self._refreshed,
+            clock=lambda: time.monotonic() + self._passed_s,
+            port=self.port,
+            **self._settings,
         )
-        self._server = uvicorn.Server(
-            uvicorn.Config(gateway, port=self.port, log_level="warning", ws="none", lifespan="off")
+        config = uvicorn.Config(
+            service.gateway, port=self.port, log_level="warning", ws="none", lifespan="off"
         )
+        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
         eventually(lambda: self._server and self._server.started, 10)
@@ -137,7 +143,7 @@ class Standin:
     def go_away(self, for_s: float) -> None:
         """The monitor is away, since so many seconds."""
         self.state = b""
-        self._board._told -= for_s
+        self._passed_s += for_s
 
     def stop(self) -> None:
         if self._server is not None:

@@ -13,10 +13,10 @@ from typing import Any, cast
 import pytest
 
 from serve.http.observe import RequestObserver
+from serve.http.request_log import RequestLog
 from serve.metrics import ServeMetrics
 from serve.model import handles
 from serve.model.capture import Capture
-from serve.model.handles import Application
 from serve.model.loaded import LoadedModel
 from serve.model.reporting import MonitorClient, Reporter
 from serve.model.watch import ModelWatch
@@ -34,7 +34,7 @@ Waits = Callable[[Service, Stuck, Path], Coroutine[Any, Any, Any]]
 
 
 async def asking_the_monitor(service: Service, stuck: Stuck, tmp_path: Path) -> None:
-    service.detector._ask_monitor = MonitorClient().ask
+    service.replica.ask_monitor = MonitorClient().ask
     await service.ask("GET", "/drift")
 
 
@@ -45,17 +45,18 @@ async def reporting_to_the_monitor(service: Service, stuck: Stuck, tmp_path: Pat
 
 
 async def telling_all_replicas(service: Service, stuck: Stuck, tmp_path: Path) -> None:
-    service.detector._replicas = Application("vigil")
     await service.ask("POST", "/models/refresh")
 
 
 async def promoting(service: Service, stuck: Stuck, tmp_path: Path) -> None:
-    service.detector.registry.get = stuck
+    registry: Any = service.replica.registry
+    registry.get = stuck
     await service.ask("POST", "/models/promote", {"version": "2"}, **JSON)
 
 
 async def rolling_back(service: Service, stuck: Stuck, tmp_path: Path) -> None:
-    service.detector.registry.exclusive = stuck
+    registry: Any = service.replica.registry
+    registry.exclusive = stuck
     await service.ask("POST", "/models/rollback", {}, **JSON)
 
 
@@ -63,10 +64,11 @@ def _following(service: Service, registry: Any, tmp_path: Path) -> ModelWatch:
     watch = ModelWatch(
         cast(Registry, registry),
         tmp_path,
-        service.detector.metrics,
+        service.replica.metrics,
         ServeSettings.from_values(poll_s=0.001),
     )
-    watch.model, service.detector.watch = service.detector.watch.model, watch
+    watch.model = service.replica.watch.model
+    service.replica.watch = watch
     return watch
 
 
@@ -81,11 +83,10 @@ async def downloading_a_version(service: Service, stuck: Stuck, tmp_path: Path) 
 
 
 async def writing_the_request_log(service: Service, stuck: Stuck, tmp_path: Path) -> None:
-    observer = RequestObserver(ServeSettings.from_values(home=tmp_path), ServeMetrics(), "r")
-    kept: Any = observer._log
-    kept.write = stuck
-    kept.add({"path": "/predict"})
-    await observer.flush()
+    hanging: Any = RequestLog(tmp_path / "r.jsonl", ServeMetrics())
+    hanging.write = stuck
+    hanging.add({"path": "/predict"})
+    await RequestObserver(hanging, log_rate=1.0).flush()
 
 
 CONTROLLER = (asking_the_monitor, reporting_to_the_monitor, telling_all_replicas)

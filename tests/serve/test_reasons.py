@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from serve.http.protocols import reasons_by_row
+from serve.http.predict import reasons_by_row
 from serve.model.loaded import LoadedModel
 from train.model import reference, threshold
 from train.model.bundle import ModelBundle

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
+import msgspec
 import numpy as np
 
 from vigil.arrays import Floats
 
 if TYPE_CHECKING:
     from train.model.bundle import ModelBundle
+
+
+class Reason(TypedDict):
+    """What one feature says of a row."""
+
+    feature: str
+    share: Annotated[
+        float,
+        msgspec.Meta(description="share of the path-length deficit that this feature explains"),
+    ]
+    value: float
+    z: Annotated[
+        float,
+        msgspec.Meta(description="robust z: (value - median) / spread of the training window"),
+    ]
 
 
 def weigh_reasons(gains: Floats, z: Floats) -> Floats:
@@ -21,7 +37,7 @@ def weigh_reasons(gains: Floats, z: Floats) -> Floats:
     return np.maximum(gains, 0) * np.abs(z)
 
 
-def explain_rows(bundle: ModelBundle, rows: Floats, most: int) -> list[list[dict[str, Any]]]:
+def explain_rows(bundle: ModelBundle, rows: Floats, most: int) -> list[list[Reason]]:
     """For each of the rows [n, d] the `most` features that count most as reasons (`weigh`).
 
     `share` is the feature's part of the path gains of the row.

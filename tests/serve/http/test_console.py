@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from serve.http import console
-from serve.http import console_state as board
 from serve.http.auth import KeyRing
+from serve.http.console import CONSOLE_FOLDER, console_routes
 from serve.http.console_state import (
-    LEAST_POLL_S,
-    MOST_POLL_S,
+    MAX_POLL_S,
+    MIN_POLL_S,
     POLLS_A_SECOND,
     ConsoleState,
     PollPace,
+    StateLimits,
 )
-from serve.http.gateway import Request
+from serve.http.messages import Request, Response
 from serve.metrics import ServeMetrics
 from serve.model.loaded import LoadedModel
 from tests.serve.service import Service
@@ -54,112 +54,103 @@ async def test_the_page_needs_no_key_and_runs_only_its_own_files(
 
 
 def test_every_file_of_the_console_is_served() -> None:
-    there = {
-        f.relative_to(console.FOLDER).as_posix() for f in console.FOLDER.rglob("*") if f.is_file()
-    }
-    served = {path.removeprefix("/console/") for path in console.console_routes()} - {"/"}
+    files = [file for file in CONSOLE_FOLDER.rglob("*") if file.is_file()]
+    there = {file.relative_to(CONSOLE_FOLDER).as_posix() for file in files}
+    served = {path.removeprefix("/console/") for path in console_routes()} - {"/"}
     assert there - served == {"index.html", "vendor/LICENSE", "vendor/README"}
 
 
 class Monitor:
-    """What a ConsoleState asks."""
+    """A monitor that is asked for its state, and the time that has passed since it began."""
 
-    def __init__(self) -> None:
-        self.asked, self.away, self.state = 0, False, b'{"epoch": "e"}'
+    def __init__(self, limits: StateLimits) -> None:
+        self.asked = 0
+        self.is_away = False
+        self.state = b'{"epoch": "e"}'
         self.slow: Awaitable[Any] | None = None
+        self.now = 1000.0
+        self.metrics = ServeMetrics()
+        self._console = ConsoleState(
+            ask=self._answer,
+            facts=lambda: {"version": "7"},
+            polls=self.metrics.console_polls,
+            limits=limits,
+            clock=lambda: self.now,
+        )
 
-    async def console(self) -> bytes:
+    async def _answer(self) -> bytes:
         self.asked += 1
         if self.slow is not None:
             await self.slow
-        if self.away:
+        if self.is_away:
             raise VigilError("the drift monitor does not answer (Gone); scoring goes on without it")
         return self.state
 
+    async def poll(self, **headers: bytes) -> Response:
+        """What a console gets; the time goes on by more than a state is good for."""
+        self.now += 2.0
+        return await self.poll_at_once(**headers)
 
-Made = tuple[ConsoleState, Monitor, ServeMetrics]
+    async def poll_at_once(self, **headers: bytes) -> Response:
+        sent = {name.replace("_", "-").encode(): value for name, value in headers.items()}
+        return await self._console.answer(Request(sent))
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Made:
-    monitor, metrics = Monitor(), ServeMetrics()
-    monkeypatch.setattr(board, "FRESH_S", 0.0)
-    return (
-        ConsoleState(monitor.console, lambda: {"version": "7"}, metrics.console_polls),
-        monitor,
-        metrics,
-    )
+def monitor() -> Monitor:
+    return Monitor(StateLimits())
 
 
-async def ask(made: ConsoleState, **headers: bytes) -> Any:
-    return await made.answer(
-        Request({name.replace("_", "-").encode(): value for name, value in headers.items()})
-    )
+def header(response: Response, name: bytes) -> str:
+    return dict(response.headers)[name].decode()
 
 
-def head(answer: Any) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in answer.headers}
-
-
-async def test_however_many_ask_the_monitor_is_asked_once(
-    made: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, monitor, metrics = made
-    monkeypatch.setattr(board, "FRESH_S", 60.0)
+async def test_however_many_ask_the_monitor_is_asked_once(monitor: Monitor) -> None:
     monitor.slow = asyncio.sleep(0.05)
-    answers = await asyncio.gather(*(ask(asked) for _ in range(200)))
-    answers += [await ask(asked) for _ in range(200)]
+    responses = await asyncio.gather(*(monitor.poll_at_once() for _ in range(200)))
+    responses += [await monitor.poll_at_once() for _ in range(200)]
     assert monitor.asked == 1
-    assert len({answer.body for answer in answers}) == 1
-    assert json.loads(answers[0].body) == {"version": "7", "away": "", "monitor": {"epoch": "e"}}
-    assert [
-        s.value
-        for m in metrics.console_polls.collect()
-        for s in m.samples
-        if s.name.endswith("_total")
-    ] == [400]
+    assert len({response.body for response in responses}) == 1
+    state = json.loads(responses[0].body)
+    assert state == {"version": "7", "away": "", "monitor": {"epoch": "e"}}
+    assert monitor.metrics.registry.get_sample_value("vigil_console_polls_total") == 400
 
 
-async def test_what_has_not_changed_is_not_sent_again(made: Made) -> None:
-    asked, monitor, _ = made
-    first = await ask(asked)
-    again = await ask(asked, if_none_match=head(first)["etag"].encode())
+async def test_what_has_not_changed_is_not_sent_again(monitor: Monitor) -> None:
+    etag = header(await monitor.poll(), b"etag").encode()
+    again = await monitor.poll(if_none_match=etag)
     assert (again.status, again.body) == (304, b"")
-    assert {"x-vigil-poll-s", "x-vigil-time", "x-vigil-age-s"} <= head(again).keys()
+    assert {b"x-vigil-poll-s", b"x-vigil-time", b"x-vigil-age-s"} <= dict(again.headers).keys()
     monitor.state = b'{"epoch": "f"}'
-    changed = await ask(asked, if_none_match=head(first)["etag"].encode(), accept_encoding=b"gzip")
+    changed = await monitor.poll(if_none_match=etag, accept_encoding=b"gzip")
     assert changed.status == 200
     assert json.loads(gzip.decompress(changed.body))["monitor"] == {"epoch": "f"}
 
 
-async def test_with_the_monitor_away_the_last_state_is_shown_with_its_age(
-    made: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, monitor, _ = made
-    monitor.away = True
-    before = json.loads((await ask(asked)).body)
+async def test_with_the_monitor_away_the_last_state_is_shown_with_its_age(monitor: Monitor) -> None:
+    monitor.is_away = True
+    before = json.loads((await monitor.poll()).body)
     assert (before["monitor"], before["version"]) == (None, "7")
     assert "does not answer" in before["away"]
-    monitor.away = False
-    assert json.loads((await ask(asked)).body)["monitor"] == {"epoch": "e"}
-    monitor.away = True
-    monkeypatch.setattr(asked, "_told", asked._told - 12)
-    answer = await ask(asked)
-    assert json.loads(answer.body)["monitor"] == {"epoch": "e"}
-    assert json.loads(answer.body)["away"]
-    assert float(head(answer)["x-vigil-age-s"]) >= 12
+    monitor.is_away = False
+    assert json.loads((await monitor.poll()).body)["monitor"] == {"epoch": "e"}
+    monitor.is_away = True
+    monitor.now += 10.0
+    response = await monitor.poll()
+    state = json.loads(response.body)
+    assert state["monitor"] == {"epoch": "e"}
+    assert state["away"]
+    assert header(response, b"x-vigil-age-s") == "12.0"
 
 
-async def test_a_slow_monitor_holds_no_poll_that_can_be_answered(
-    made: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, monitor, _ = made
-    await ask(asked)
-    monkeypatch.setattr(board, "PATIENCE_S", 0.01)
+async def test_a_slow_monitor_holds_no_poll_that_can_be_answered() -> None:
+    monitor = Monitor(StateLimits(timeout_s=0.01))
+    await monitor.poll()
     never = asyncio.Event()
     monitor.slow = never.wait()
-    answers = await asyncio.wait_for(asyncio.gather(*(ask(asked) for _ in range(100))), 5)
-    assert {answer.status for answer in answers} == {200}
+    polls = [monitor.poll() for _ in range(100)]
+    responses = await asyncio.wait_for(asyncio.gather(*polls), 5)
+    assert {response.status for response in responses} == {200}
     assert monitor.asked == 2
     never.set()
 
@@ -174,11 +165,11 @@ def test_a_thousand_consoles_poll_no_more_often_than_allowed(consoles: int) -> N
             if at <= now:
                 due[k] = now + pace.count(now) * (0.75 + 0.5 * ((k * 7919) % 101) / 101)
                 polls += now >= 100
-    assert LEAST_POLL_S <= pace.poll_s <= MOST_POLL_S
+    assert MIN_POLL_S <= pace.poll_s <= MAX_POLL_S
     assert polls / 200 <= 1.5 * POLLS_A_SECOND
-    assert pace.poll_s == pytest.approx(max(LEAST_POLL_S, consoles / POLLS_A_SECOND), rel=0.4)
+    assert pace.poll_s == pytest.approx(max(MIN_POLL_S, consoles / POLLS_A_SECOND), rel=0.4)
     pace.count(10_000.0)
-    assert pace.count(20_000.0) == LEAST_POLL_S
+    assert pace.count(20_000.0) == MIN_POLL_S
 
 
 PROMOTE = {"version": "2", "reason": "because"}
@@ -198,21 +189,25 @@ def shelf() -> Shelf:
 
 
 def acting(model: LoadedModel, **settings: Any) -> tuple[Service, Shelf]:
-    """A service whose registry is in memory, and whose replicas are told nothing."""
+    """A service whose registry is in memory, of which one replica lags."""
     registry = shelf()
-    service = Service(model, registry, **settings)
 
-    async def monitor(method: str, *args: Any) -> Any:
+    async def ask_monitor(method: str, *args: Any) -> Any:
         return {method: args}
 
-    async def refreshed() -> list[dict[str, Any]]:
+    async def refresh_replicas() -> list[dict[str, Any]]:
         return [
             {"replica": "r1", "version": registry.alias["champion"]},
             {"replica": "r2", "version": "1"},
         ]
 
-    service.detector._ask_monitor, service.detector._refreshed = monitor, refreshed
-    service.gateway = service.detector.__serve_build_asgi_app__()
+    service = Service(
+        model,
+        registry,
+        ask_monitor=ask_monitor,
+        refresh_replicas=refresh_replicas,
+        **settings,
+    )
     return service, registry
 
 

@@ -16,7 +16,7 @@ from serve.metrics import collect_metrics, render_exposition
 from serve.model.loaded import LoadedModel
 from serve.model.reporting import NoMonitor
 from tests.serve.linted import lint
-from tests.serve.service import DOORS, INFER, Service, told
+from tests.serve.service import INFER, SCORING, Service, told
 
 ROW = [10.0, 10.0, 90.0, 10.0]
 TENSOR = {"name": "features", "datatype": "FP64", "shape": [1, 4], "data": ROW}
@@ -41,7 +41,7 @@ READS = (
 )
 
 
-async def test_the_same_row_has_one_score_at_every_door(
+async def test_the_same_row_has_one_score_at_every_endpoint(
     service: Service, model: LoadedModel
 ) -> None:
     expected = float(model.bundle.forest.score(np.array([ROW]))[0])
@@ -50,14 +50,14 @@ async def test_the_same_row_has_one_score_at_every_door(
     assert answers["/predict"].json["anomaly_score"] == expected
     assert answers["/invocations"].json["predictions"][0]["anomaly_score"] == expected
     assert answers[INFER].json["outputs"][0]["data"] == [expected]
-    assert len(service.detector.capture) == 3
+    assert len(service.replica.capture) == 3
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("path", SCORING)
 async def test_answers_say_which_model_gave_them(
-    service: Service, model: LoadedModel, door: str
+    service: Service, model: LoadedModel, path: str
 ) -> None:
-    reply = await service.ask("POST", door, GOOD[door], X_Request_Id="mine")
+    reply = await service.ask("POST", path, GOOD[path], X_Request_Id="mine")
     assert reply.headers["x-vigil-model-version"] == "7"
     assert reply.headers["x-vigil-model-digest"] == "d" * 64
     assert float(reply.headers["x-vigil-threshold"]) == model.bundle.threshold.value
@@ -67,7 +67,7 @@ async def test_answers_say_which_model_gave_them(
         model.bundle.threshold.value,
         model.bundle.schema_hash,
     )
-    assert [request for _, _, _, request in service.detector.capture.take()] == [["mine"]]
+    assert [request for _, _, _, request in service.replica.capture.take()] == [["mine"]]
 
 
 @pytest.mark.parametrize("path", OPEN + READS)
@@ -113,7 +113,7 @@ async def test_models_and_versions_that_are_not_served(service: Service, path: s
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("GET", path, "POST") for path in DOORS]
+    [("GET", path, "POST") for path in SCORING]
     + [("HEAD", "/predict", "POST"), ("DELETE", "/predict", "POST"), ("\u00e9", "/predict", "POST")]
     + [("POST", path, "GET, HEAD") for path in ("/healthz", "/ping", "/v2", "/drift", "/docs")],
 )
@@ -126,8 +126,8 @@ async def test_methods_that_a_path_does_not_have(
         assert told(path, reply)
 
 
-def malformed(door: str, body: bytes, status: int = 400, **headers: str) -> Any:
-    return pytest.param(door, body, status, headers, id=f"{door} {body[:30]!r} {headers}")
+def malformed(path: str, body: bytes, status: int = 400, **headers: str) -> Any:
+    return pytest.param(path, body, status, headers, id=f"{path} {body[:30]!r} {headers}")
 
 
 DEEP = b"[" * 100_000
@@ -149,8 +149,8 @@ EVERYWHERE = [
 
 
 @pytest.mark.parametrize(
-    ("door", "body", "status", "headers"),
-    [malformed(door, body) for door in DOORS for body in EVERYWHERE]
+    ("path", "body", "status", "headers"),
+    [malformed(path, body) for path in SCORING for body in EVERYWHERE]
     + [
         malformed("/predict", b'{"features": [' + value + b", 1, 1, 1]}")
         for value in (b"NaN", b"-Infinity", b"1e999")
@@ -215,12 +215,12 @@ EVERYWHERE = [
     ],
 )
 async def test_malformed_bodies(
-    service: Service, door: str, body: bytes, status: int, headers: dict[str, str]
+    service: Service, path: str, body: bytes, status: int, headers: dict[str, str]
 ) -> None:
-    reply = await service.ask("POST", door, body, **headers)
+    reply = await service.ask("POST", path, body, **headers)
     assert reply.status == status
-    assert told(door, reply)
-    assert len(service.detector.capture) == 0
+    assert told(path, reply)
+    assert len(service.replica.capture) == 0
 
 
 async def test_a_long_string_among_many_rows_takes_no_memory(service: Service) -> None:
@@ -232,34 +232,34 @@ async def test_a_long_string_among_many_rows_takes_no_memory(service: Service) -
         + b', ["a", 1, 1, 1]' * 10_000
         + b"]}"
     )
-    for door in ("/predict", "/invocations"):
-        assert (await service.ask("POST", door, rows)).status == 422
+    for path in ("/predict", "/invocations"):
+        assert (await service.ask("POST", path, rows)).status == 422
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("path", SCORING)
 @pytest.mark.parametrize(
     "kind",
     ["text/xml", "application/x-ndjson", "multipart/form-data; boundary=x", "\u00e9", ";", "json"],
 )
-async def test_content_types_that_a_door_does_not_read(
-    service: Service, door: str, kind: str
+async def test_content_types_that_an_endpoint_does_not_read(
+    service: Service, path: str, kind: str
 ) -> None:
-    reply = await service.ask("POST", door, GOOD[door], content_type=kind)
+    reply = await service.ask("POST", path, GOOD[path], content_type=kind)
     if kind == ";":  # says nothing
         assert reply.status == 200
     else:
-        assert (reply.status, bool(told(door, reply))) == (415, True)
+        assert (reply.status, bool(told(path, reply))) == (415, True)
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_compressed_bodies_are_refused(service: Service, door: str) -> None:
-    reply = await service.ask("POST", door, GOOD[door], content_encoding="gzip")
+@pytest.mark.parametrize("path", SCORING)
+async def test_compressed_bodies_are_refused(service: Service, path: str) -> None:
+    reply = await service.ask("POST", path, GOOD[path], content_encoding="gzip")
     assert reply.status == 415
-    assert "compressed" in told(door, reply)
-    assert (await service.ask("POST", door, GOOD[door], content_encoding="Identity")).status == 200
+    assert "compressed" in told(path, reply)
+    assert (await service.ask("POST", path, GOOD[path], content_encoding="Identity")).status == 200
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("path", SCORING)
 @pytest.mark.parametrize(
     ("body", "declared"),
     [
@@ -271,14 +271,14 @@ async def test_compressed_bodies_are_refused(service: Service, door: str) -> Non
     ],
 )
 async def test_bodies_over_the_limit(
-    model: LoadedModel, door: str, body: Any, declared: str
+    model: LoadedModel, path: str, body: Any, declared: str
 ) -> None:
     """By what they say of themselves, and by what comes when that was nothing or not true."""
     reply = await Service(model, max_body_bytes=1024).ask(
-        "POST", door, body, content_length=declared
+        "POST", path, body, content_length=declared
     )
     assert reply.status == 413
-    assert "1024 bytes" in told(door, reply)
+    assert "1024 bytes" in told(path, reply)
 
 
 async def test_a_body_of_just_the_limit_is_read(model: LoadedModel) -> None:
@@ -289,16 +289,16 @@ async def test_a_body_of_just_the_limit_is_read(model: LoadedModel) -> None:
     ).status == 200
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_rows_over_the_limit(model: LoadedModel, door: str) -> None:
+@pytest.mark.parametrize("path", SCORING)
+async def test_rows_over_the_limit(model: LoadedModel, path: str) -> None:
     many = {
         "/predict": {"instances": [ROW] * 3},
         "/invocations": {"instances": [ROW] * 3},
         INFER: {"inputs": [TENSOR | {"shape": [3, 4], "data": [ROW] * 3}]},
     }
-    reply = await Service(model, max_rows=2).ask("POST", door, many[door])
+    reply = await Service(model, max_rows=2).ask("POST", path, many[path])
     assert reply.status == 413
-    assert "3 rows" in told(door, reply)
+    assert "3 rows" in told(path, reply)
 
 
 async def test_slow_bodies_never_take_all_slots(model: LoadedModel) -> None:
@@ -319,14 +319,14 @@ async def test_slow_bodies_never_take_all_slots(model: LoadedModel) -> None:
     again.cancel()
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("path", SCORING)
 async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_the_limit(
-    model: LoadedModel, door: str
+    model: LoadedModel, path: str
 ) -> None:
     slow = Service(model, body_timeout_s=0.01)
-    reply = await asyncio.wait_for(slow.ask("POST", door, [b'{"features": ['], stuck=True), 5)
+    reply = await asyncio.wait_for(slow.ask("POST", path, [b'{"features": ['], stuck=True), 5)
     assert reply.status == 408
-    assert "0.01 s" in told(door, reply)
+    assert "0.01 s" in told(path, reply)
 
 
 async def test_more_bytes_than_can_be_scored_soon_are_refused_and_one_row_is_not(
@@ -355,9 +355,9 @@ async def test_more_bytes_than_can_be_scored_soon_are_refused_and_one_row_is_not
     assert (await ask(1200)).status == 200
 
 
-@pytest.mark.parametrize("path", [*DOORS, "/healthz"])
+@pytest.mark.parametrize("path", [*SCORING, "/healthz"])
 async def test_headers_over_the_limit(model: LoadedModel, path: str) -> None:
-    method = "POST" if path in DOORS else "GET"
+    method = "POST" if path in SCORING else "GET"
     small = Service(model, max_header_bytes=2048)
     reply = await small.ask(method, path, GOOD.get(path, b""), x_long="x" * 2048)
     assert reply.status == 431
@@ -383,17 +383,23 @@ async def test_a_client_that_goes_away_is_counted_not_logged(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("path", [*DOORS, "/v2/models/vigil"])
-async def test_a_fault_is_logged_and_not_shown(
-    service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
-    def fail(*_: Any) -> Any:
+class Faulty:
+    """A watch that has no model to give because it has a fault."""
+
+    @property
+    def model(self) -> Any:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(service.detector, "_model", fail)
+
+@pytest.mark.parametrize("path", [*SCORING, "/v2/models/vigil"])
+async def test_a_fault_is_logged_and_not_shown(
+    service: Service, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    faulty: Any = Faulty()
+    service.replica.watch = faulty
     with caplog.at_level(logging.ERROR, "ray.serve"):
         logging.getLogger("ray.serve").addHandler(caplog.handler)
-        reply = await service.ask("POST" if path in DOORS else "GET", path, GOOD.get(path, b""))
+        reply = await service.ask("POST" if path in SCORING else "GET", path, GOOD.get(path, b""))
         logging.getLogger("ray.serve").removeHandler(caplog.handler)
     assert reply.status == 500
     assert "secret" not in told(path, reply)
@@ -401,29 +407,29 @@ async def test_a_fault_is_logged_and_not_shown(
 
 
 @pytest.mark.parametrize(
-    "door", [*DOORS, "/readyz", "/ping", "/v2/health/ready", "/v2/models/vigil"]
+    "path", [*SCORING, "/readyz", "/ping", "/v2/health/ready", "/v2/models/vigil"]
 )
-async def test_without_a_model(door: str) -> None:
-    reply = await Service(None).ask("POST" if door in DOORS else "GET", door, GOOD.get(door, b""))
+async def test_without_a_model(path: str) -> None:
+    reply = await Service(None).ask("POST" if path in SCORING else "GET", path, GOOD.get(path, b""))
     assert (reply.status, reply.headers["retry-after"]) == (503, "2")
-    assert "vigil train" in told(door, reply)
+    assert "vigil train" in told(path, reply)
 
 
 async def test_requests_are_counted_by_how_they_ended(service: Service) -> None:
     for body in (GOOD["/predict"], {"features": [1]}):
         await service.ask("POST", "/predict", body)
-    text = render_exposition([collect_metrics(service.detector.metrics.registry)]).decode()
+    text = render_exposition([collect_metrics(service.replica.metrics.registry)]).decode()
     assert 'outcome="ok"} 1.0' in text
     assert 'outcome="InvalidFeatures"} 1.0' in text
 
 
 async def test_while_the_monitor_is_away_a_replica_tells_its_counts_under_its_name(
-    service: Service,
+    model: LoadedModel,
 ) -> None:
-    async def away(method: str) -> Any:
+    async def away(method: str, *args: Any) -> Any:
         raise NoMonitor("away")
 
-    service.detector._ask_monitor = away
+    service = Service(model, ask_monitor=away)
     await service.ask("POST", "/predict", GOOD["/predict"])
     reply = await service.ask("GET", "/metrics")
     told = [line for line in reply.body.decode().splitlines() if not line.startswith("#")]
@@ -442,10 +448,10 @@ def locked(model: LoadedModel, tmp_path: Path) -> tuple[Service, str]:
     return Service(model, auth="required", keys_file=file), key
 
 
-@pytest.mark.parametrize("path", [*DOORS, *READS])
+@pytest.mark.parametrize("path", [*SCORING, *READS])
 async def test_who_shows_no_key_is_not_let_in(locked: tuple[Service, str], path: str) -> None:
     service, key = locked
-    method, body = ("POST", GOOD[path]) if path in DOORS else ("GET", b"")
+    method, body = ("POST", GOOD[path]) if path in SCORING else ("GET", b"")
     for wrong in (
         {},
         {"authorization": "Bearer "},

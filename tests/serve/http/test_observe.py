@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -34,16 +35,16 @@ async def test_the_log_is_switched_on_and_off_while_the_replica_runs(
 ) -> None:
     service = Service(model, home=tmp_path)
     for rate, seen in ((0.0, 0), (1.0, 1), (0.0, 1)):
-        service.detector.observer.follow_settings(
-            service.detector.settings.with_live_values({"request_log_rate": rate})
+        service.replica.observer.follow_settings(
+            service.replica.settings.with_live_values({"request_log_rate": rate})
         )
         await service.ask("POST", "/predict", ROW)
         assert len(await lines(service)) == seen
 
 
 async def lines(service: Service) -> list[dict[str, Any]]:
-    await service.detector.observer.flush()
-    file = service.detector.settings.home / "logs" / "requests" / "r.jsonl"
+    await service.replica.observer.flush()
+    file = service.replica.settings.home / "logs" / "requests" / "r.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
@@ -90,13 +91,14 @@ async def test_whatever_a_caller_sends_it_stays_one_line(logging: Service) -> No
     )
 
 
-async def test_a_fault_is_one_line_of_json_with_request_and_trace(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: Any) -> None:
+class BrokenForest:
+    def score(self, rows: Any, threads: int = 1) -> Any:
         raise ArithmeticError("no\n{score}")
 
-    monkeypatch.setattr(service.detector, "_score", broken)
+
+async def test_a_fault_is_one_line_of_json_with_request_and_trace(model: LoadedModel) -> None:
+    broken: Any = BrokenForest()
+    service = Service(replace(model, bundle=replace(model.bundle, forest=broken)))
     out = io.StringIO()
     handler = logs.StreamHandler(out)
     handler.setFormatter(JSONFormatter())
@@ -230,7 +232,7 @@ async def test_spans_from_the_door_through_decode_score_and_encode(
         "POST", "/predict", ROW, x_request_id="r-1", traceparent=f"00-{TRACE}-{PARENT}-01"
     )
     await service.ask("POST", INFER, b"{", traceparent=f"00-{TRACE}-{PARENT}-01")
-    service.detector.observer.close()
+    service.replica.observer.close()
     door, refused = collector.named("POST /predict")[0], collector.named("POST /v2")[0]
     assert collector.paths == {"/v1/traces"}
     assert {span.trace_id.hex() for span in collector.spans.values()} == {TRACE}
@@ -262,4 +264,4 @@ async def test_spans_from_the_door_through_decode_score_and_encode(
 async def test_a_collector_that_is_away_costs_no_answer(model: LoadedModel) -> None:
     service = Service(model, traces_endpoint="http://127.0.0.1:9", traces_rate=1.0)
     assert (await service.ask("POST", "/predict", ROW)).status == 200
-    service.detector.observer.close()
+    service.replica.observer.close()

@@ -122,16 +122,21 @@ def test_answers_in_json_and_binary(model: LoadedModel) -> None:
         InferRequest(np.zeros((2, 4)), "mine", (("anomaly_score", False),)),
         "vigil",
         model,
-        scores,
-        "new",
-        3,
+        scores=scores,
+        request_id="new",
+        max_reasons=3,
     )
     assert length is None
     assert json.loads(as_json)["id"] == "mine"
     assert json.loads(as_json)["outputs"][0]["data"] == [0.4, 0.99]
     both = (("prediction", True), ("anomaly_score", True))
     body, length = encode_infer(
-        InferRequest(np.zeros((2, 4)), None, both), "vigil", model, scores, "new", 3
+        InferRequest(np.zeros((2, 4)), None, both),
+        "vigil",
+        model,
+        scores=scores,
+        request_id="new",
+        max_reasons=3,
     )
     assert length is not None
     assert json.loads(body[:length])["id"] == "new"

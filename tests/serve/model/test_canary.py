@@ -13,7 +13,7 @@ import pytest
 from serve.model.canary import RunningCanary
 from serve.model.loaded import LoadedModel
 from serve.model.shadow import MAX_SHADOW_ROWS, Shadow
-from tests.serve.service import DOORS, INFER, Service
+from tests.serve.service import INFER, SCORING, Service
 from train.model.bundle import ModelBundle
 from train.model.forest import CompiledForest
 from train.registry.canary import Canary, parse_canary_steps
@@ -43,7 +43,7 @@ def broken(rival: LoadedModel, answer: Any) -> LoadedModel:
 
 def trial(service: Service, candidate: LoadedModel, share: float) -> RunningCanary:
     made = RunningCanary(Canary(candidate.version, "7", time.time(), ((share, 3600.0),)), candidate)
-    service.detector.watch.canary = made
+    service.replica.watch.canary = made
     return made
 
 
@@ -80,7 +80,7 @@ async def test_an_answer_of_the_canary_is_all_of_the_canary(
     assert reply.headers["x-vigil-model-version"] == "8"
     assert reply.json["threshold"] == rival.bundle.threshold.value
     assert reply.json["anomaly_score"] == rival.bundle.forest.score(np.array([ROW]))[0]
-    assert service.detector.capture.take()[0][0] == "8"
+    assert service.replica.capture.take()[0][0] == "8"
 
 
 @pytest.mark.parametrize("answer", [None, np.nan], ids=["raises", "nan"])
@@ -88,9 +88,9 @@ async def test_where_the_canary_fails_the_champion_answers(
     service: Service, rival: LoadedModel, answer: Any
 ) -> None:
     running = trial(service, broken(rival, answer), 1.0)
-    for door in DOORS[:2]:
-        body = {"features": ROW} if door == "/predict" else {"instances": [ROW]}
-        reply = await service.ask("POST", door, body)
+    for path in SCORING[:2]:
+        body = {"features": ROW} if path == "/predict" else {"instances": [ROW]}
+        reply = await service.ask("POST", path, body)
         assert (reply.status, reply.headers["x-vigil-model-version"]) == (200, "7")
     report = running.report()
     assert (
@@ -142,8 +142,8 @@ def test_steps_that_are_none_are_refused(text: str) -> None:
 async def test_the_shadow_scores_a_sample_of_the_champions_rows(
     service: Service, model: LoadedModel, rival: LoadedModel
 ) -> None:
-    service.detector.settings = service.detector.settings.model_copy(update={"shadow_rate": 0.5})
-    shadow = service.detector.watch.shadow = Shadow(model, rival)
+    service.replica.settings = service.replica.settings.model_copy(update={"shadow_rate": 0.5})
+    shadow = service.replica.watch.shadow = Shadow(model, rival)
     for body in bodies(100):
         await service.ask("POST", "/predict", body)
     taken = shadow.take()

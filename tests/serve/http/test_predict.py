@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.http.protocols import decode_predict, encode_predict
+from serve.http.predict import decode_predict, encode_predict
 from serve.model.loaded import LoadedModel
 from train.table.transform import parse
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest, VigilError
@@ -143,7 +143,16 @@ def encode(
     reasons: int = 3,
 ) -> dict[str, Any]:
     given = model.bundle.forest.score(rows) if scores is None else np.array(scores)
-    return json.loads(encode_predict(model, rows, given, single, 0.25, "abc", reasons))
+    answer = encode_predict(
+        model,
+        rows,
+        given,
+        is_single=single,
+        drift_score=0.25,
+        request_id="abc",
+        max_reasons=reasons,
+    )
+    return json.loads(answer)
 
 
 def test_one_row_gives_values_and_many_give_columns(model: LoadedModel) -> None:

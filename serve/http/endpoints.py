@@ -1,0 +1,90 @@
+"""The table of all endpoints of a replica, and the gateway in front of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from serve.http.console import console_routes
+from serve.http.console_state import ConsoleState
+from serve.http.docs import docs_routes
+from serve.http.gateway import Gateway
+from serve.http.model_info import ModelInfoEndpoints
+from serve.http.monitoring import MonitorEndpoints
+from serve.http.operators import OperatorEndpoints
+from serve.http.replica import Replica
+from serve.http.routes import (
+    MODEL_PATH,
+    VERSION_PATH,
+    Route,
+    RouteTable,
+    action_route,
+    open_route,
+    scoring_route,
+)
+from serve.http.scoring import ModelScorer, ScoringEndpoints
+
+
+def build_gateway(
+    replica: Replica, scorer: ModelScorer, clock: Callable[[], float] = time.monotonic
+) -> Gateway:
+    """Return the ASGI application of a replica; `clock` tells how old the console's state is."""
+    info = ModelInfoEndpoints(replica)
+    routes = RouteTable(
+        [
+            *_scoring_routes(ScoringEndpoints(replica, scorer)),
+            *_info_routes(info),
+            *_monitor_routes(MonitorEndpoints(replica), OperatorEndpoints(replica)),
+            *_console_routes(replica, info, clock),
+        ]
+    )
+    return Gateway(routes, replica.settings, replica.metrics, observer=replica.observer)
+
+
+def _scoring_routes(scoring: ScoringEndpoints) -> Iterator[Route]:
+    yield scoring_route("/predict", scoring.predict)
+    yield scoring_route("/invocations", scoring.invocations)
+    yield scoring_route(f"{MODEL_PATH}/infer", scoring.infer)
+    yield scoring_route(f"{VERSION_PATH}/infer", scoring.infer)
+
+
+def _info_routes(info: ModelInfoEndpoints) -> Iterator[Route]:
+    yield open_route("/healthz", info.healthz)
+    yield open_route("/readyz", info.readyz)
+    yield open_route("/ping", info.readyz)
+    yield open_route("/v2/health/live", info.healthz)
+    yield open_route("/v2/health/ready", info.readyz)
+    yield Route("/version", info.version)
+    yield Route("/v2", info.server)
+    yield Route(MODEL_PATH, info.model)
+    yield Route(VERSION_PATH, info.model)
+    yield Route(f"{MODEL_PATH}/ready", info.model)
+    yield Route(f"{VERSION_PATH}/ready", info.model)
+    yield Route("/openapi.json", info.openapi)
+    for path, handler in docs_routes().items():
+        yield Route(path, handler)
+
+
+def _monitor_routes(monitor: MonitorEndpoints, operators: OperatorEndpoints) -> Iterator[Route]:
+    yield Route("/drift", monitor.drift)
+    yield Route("/metrics", monitor.metrics)
+    yield action_route("/feedback", monitor.feedback, operators.require_own_page)
+    yield action_route("/drift/mode", monitor.drift_mode, operators.require_operator)
+    yield action_route("/models/refresh", operators.refresh, operators.require_own_page)
+    yield action_route("/models/promote", operators.promote, operators.require_operator)
+    yield action_route("/models/rollback", operators.rollback, operators.require_operator)
+
+
+def _console_routes(
+    replica: Replica, info: ModelInfoEndpoints, clock: Callable[[], float]
+) -> Iterator[Route]:
+    state = ConsoleState(
+        ask=lambda: replica.ask_monitor("console"),
+        facts=info.console_facts,
+        polls=replica.metrics.console_polls,
+        clock=clock,
+    )
+    yield Route("/console/state", state.answer)
+    yield open_route("/console/about", info.console_about)
+    for path, handler in console_routes().items():
+        yield open_route(path, handler)

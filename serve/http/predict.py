@@ -1,0 +1,206 @@
+"""`/predict`: one row or many, by position or by name, or the history of one entity. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, UnsetType
+from numpy.typing import NDArray
+
+from serve.http.fields import (
+    DriftScore,
+    Label,
+    ModelDigest,
+    Reasons,
+    RequestId,
+    SchemaHash,
+    Score,
+    Threshold,
+)
+from serve.http.rows import (
+    DECODE_ERRORS,
+    AnyRow,
+    JsonRows,
+    check_row_count,
+    refuse_duplicate_names,
+    to_matrix,
+)
+from train.model.reasons import Reason, explain_rows
+from vigil.arrays import Floats
+from vigil.errors import MalformedRequest
+
+if TYPE_CHECKING:  # a client of the endpoints needs neither numba nor MLflow
+    from serve.model.loaded import LoadedModel
+    from train.table.transform import Transform
+
+_HINT = (
+    'send {"features": [..]}, {"features": {"name": value}}, {"instances": [[..], ..]} '
+    'or {"history": [[..], ..]}'
+)
+
+
+class PredictBody(msgspec.Struct):
+    """Exactly one of the fields."""
+
+    features: Annotated[
+        AnyRow | UnsetType,
+        msgspec.Meta(title="One row: values in the model's order, or by name"),
+    ] = UNSET
+    instances: Annotated[JsonRows | UnsetType, msgspec.Meta(title="Many rows")] = UNSET
+    history: Annotated[
+        JsonRows | UnsetType,
+        msgspec.Meta(
+            title="The rows of one entity, oldest first: the last is scored in the light of the "
+            "others"
+        ),
+    ] = UNSET
+
+
+class _LooseBody(msgspec.Struct):
+    """The same where not all values are numbers: the rows can say which is not."""
+
+    features: Any = UNSET
+    instances: Any = UNSET
+    history: Any = UNSET
+
+
+class Prediction(msgspec.Struct):
+    """The answer to one row."""
+
+    prediction: Label
+    is_anomaly: bool
+    anomaly_score: Score
+    reasons: Reasons
+    threshold: Threshold
+    drift_score: DriftScore
+    model_version: str
+    model_digest: ModelDigest
+    schema_hash: SchemaHash
+    request_id: RequestId
+
+
+class PredictionColumns(msgspec.Struct):
+    """The answer to many rows: a list for each column, with an entry for each row."""
+
+    prediction: list[Label]
+    is_anomaly: list[bool]
+    anomaly_score: list[Score]
+    reasons: list[Reasons]
+    threshold: Threshold
+    drift_score: DriftScore
+    model_version: str
+    model_digest: ModelDigest
+    schema_hash: SchemaHash
+    request_id: RequestId
+
+
+_decode_typed = msgspec.json.Decoder(PredictBody).decode
+_decode_loose = msgspec.json.Decoder(_LooseBody).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_predict(
+    body: bytes, names: tuple[str, ...], max_rows: int, transform: Transform | None = None
+) -> tuple[Floats, bool]:
+    """Return the rows [n, d] of a body, and whether it is a single row.
+
+    A `history` is the rows of one entity, oldest first: its last row is scored, as `transform`
+    makes it with those before it.
+
+    Raises MalformedRequest (400), InvalidFeatures (422, with feature and row) or BodyTooLarge (413).
+    """
+    document, is_typed = _decode(body)
+    is_single = document.features is not UNSET
+    has_history = document.history is not UNSET
+    if is_single + has_history + (document.instances is not UNSET) != 1:
+        raise MalformedRequest(_HINT)
+    if has_history:
+        rows = _checked_rows("history", document.history, max_rows)
+        return _last_row(body, rows, is_typed, transform=transform, names=names), True
+    rows: list[Any] = [document.features]
+    if not is_single:
+        rows = _checked_rows("instances", document.instances, max_rows)
+    X = to_matrix(rows, names, is_typed)
+    refuse_duplicate_names(body, 1, rows)
+    return X, is_single
+
+
+def _decode(body: bytes) -> tuple[PredictBody | _LooseBody, bool]:
+    """The document, and whether all its values are known to be numbers."""
+    try:
+        return _decode_typed(body), True
+    except DECODE_ERRORS:
+        pass
+    try:
+        return _decode_loose(body), False
+    except msgspec.ValidationError as error:
+        raise MalformedRequest(_HINT) from error
+    except DECODE_ERRORS as error:
+        raise MalformedRequest(f"the body is not valid JSON: {error}") from error
+
+
+def _checked_rows(name: str, rows: Any, max_rows: int) -> list[Any]:
+    if not isinstance(rows, list) or not rows:
+        raise MalformedRequest(f"`{name}` must be a list of at least one row")
+    check_row_count(len(rows), max_rows)
+    return rows
+
+
+def _last_row(
+    body: bytes,
+    rows: list[Any],
+    is_typed: bool,
+    *,
+    transform: Transform | None,
+    names: tuple[str, ...],
+) -> Floats:
+    """The model's row [1, d] of the last of the rows, in the light of the others."""
+    X = to_matrix(rows, transform.names if transform else names, is_typed)
+    refuse_duplicate_names(body, 1, rows)
+    if transform is None:
+        return X[-1:]
+    return transform.row(X[:-1], X[-1])[None, :]
+
+
+def encode_predict(
+    model: LoadedModel,
+    rows: Floats,
+    scores: Floats,
+    *,
+    is_single: bool,
+    drift_score: float,
+    request_id: str,
+    max_reasons: int,
+) -> bytes:
+    """Return the JSON answer: a Prediction for a single row, else PredictionColumns."""
+    bundle = model.bundle
+    threshold = bundle.threshold.value
+    about = (threshold, drift_score, model.version, model.digest, bundle.schema_hash, request_id)
+    if is_single:
+        score = float(scores[0])
+        is_anomaly = score > threshold
+        reasons = explain_rows(bundle, rows, max_reasons)[0] if is_anomaly else []
+        return _encode(Prediction(-1 if is_anomaly else 1, is_anomaly, score, reasons, *about))
+    anomalous = scores > threshold
+    columns = PredictionColumns(
+        np.where(anomalous, -1, 1).tolist(),
+        anomalous.tolist(),
+        scores.tolist(),
+        reasons_by_row(model, rows, anomalous, max_reasons),
+        *about,
+    )
+    return _encode(columns)
+
+
+def reasons_by_row(
+    model: LoadedModel, rows: Floats, anomalous: NDArray[np.bool_], max_reasons: int
+) -> list[list[Reason]]:
+    """Return for each anomalous row its first reasons; an empty list for the others."""
+    reasons: list[list[Reason]] = [[] for _ in rows]
+    where = np.flatnonzero(anomalous)
+    explained = explain_rows(model.bundle, rows[where], max_reasons)
+    for i, reasons_of_row in zip(where, explained, strict=True):
+        reasons[i] = reasons_of_row
+    return reasons
