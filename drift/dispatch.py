@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from typing import Any
 
 from drift.settings import DriftSettings
+from vigil import http
 from vigil.errors import JobsUnavailable, VigilError
 
 RETRAIN_EVENT = "vigil-retrain"
@@ -43,17 +42,15 @@ def dispatch(payload: dict[str, str], settings: DriftSettings) -> None:
         "Content-Type": "application/json",
         "Authorization": f"Bearer {token.get_secret_value()}",
     }
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
-            return
-    except urllib.error.HTTPError as error:
-        error.close()
-        told = f"GitHub answered {error.code} to {url}"
-        if error.code == 429 or error.code >= 500:
-            raise JobsUnavailable(told) from error
-        raise DispatchRefused(
-            f"{told}: look at VIGIL_DRIFT_GITHUB_REPOSITORY, _WORKFLOW and _TOKEN"
-        ) from error
+        response = http.request(
+            "POST", url, headers=headers, content=json.dumps(body).encode(), timeout_s=_TIMEOUT_S
+        )
     except OSError as error:
         raise JobsUnavailable(f"{url} does not answer: {error}") from error
+    if response.is_success:
+        return
+    message = f"GitHub answered {response.status_code} to {url}"
+    if response.status_code == 429 or response.status_code >= 500:
+        raise JobsUnavailable(message)
+    raise DispatchRefused(f"{message}: look at VIGIL_DRIFT_GITHUB_REPOSITORY, _WORKFLOW and _TOKEN")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.parse
-import urllib.request
 from typing import Any
+from urllib.parse import urlencode
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
+from vigil import http
 from vigil.errors import VigilError
 
 GITHUB_TIMEOUT_S = 30.0
@@ -52,7 +51,7 @@ class GitHubClient:
     def pull_request(self, branch: str, base: str, title: str, text: str) -> str:
         """Have an open pull request from `branch` to `base`; returns its URL."""
         owner = self._settings.github_repository.partition("/")[0]
-        query = urllib.parse.urlencode({"head": f"{owner}:{branch}", "base": base, "state": "open"})
+        query = urlencode({"head": f"{owner}:{branch}", "base": base, "state": "open"})
         found: list[dict[str, Any]] = self._ask("GET", f"pulls?{query}")
         body = {"title": title, "body": text[:MAX_COMMENT_CHARACTERS]}
         if found:
@@ -69,19 +68,17 @@ class GitHubClient:
             "Content-Type": "application/json",
             "Authorization": f"Bearer {settings.github_token.get_secret_value()}",
         }
-        request = urllib.request.Request(
-            url, json.dumps(body).encode() if body else None, headers, method=method
-        )
+        content = json.dumps(body).encode() if body else None
+        resource = path.partition("?")[0]
         try:
-            with urllib.request.urlopen(request, timeout=GITHUB_TIMEOUT_S) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                told = error.read()[:300].decode(errors="replace")
-            raise GitHubFailed(
-                f"GitHub answered {error.code} to {method} {path.partition('?')[0]}: {told}"
-            ) from error
+            response = http.request(
+                method, url, headers=headers, content=content, timeout_s=GITHUB_TIMEOUT_S
+            )
+            if response.is_success:
+                return response.json()
         except (OSError, ValueError) as error:
-            raise GitHubFailed(
-                f"GitHub does not answer {method} {path.partition('?')[0]}: {error}"
-            ) from error
+            raise GitHubFailed(f"GitHub does not answer {method} {resource}: {error}") from error
+        message = response.content[:300].decode(errors="replace")
+        raise GitHubFailed(
+            f"GitHub answered {response.status_code} to {method} {resource}: {message}"
+        )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vigil import http
 from vigil.errors import PlatformError, VigilError
 
 if TYPE_CHECKING:
+    import httpx
+
     from vigil.home import Home
 
 _NO_SERVICE = (
@@ -52,35 +53,34 @@ class Service:
 
     def get(self, path: str, timeout_s: float = 10.0) -> dict[str, Any]:
         """The JSON that the service answers to a GET; raises Unanswered."""
-        request = urllib.request.Request(self.url + path, headers=self.headers)
-        return self._ask(request, timeout_s)
+        return self._ask("GET", path, timeout_s, headers=self.headers)
 
     def post(self, path: str, timeout_s: float = 10.0, body: Any = None) -> dict[str, Any]:
         """The JSON that it answers to a POST of `body` as JSON, or of nothing; raises Unanswered."""
-        data = b"" if body is None else json.dumps(body).encode()
+        content = b"" if body is None else json.dumps(body).encode()
         headers = {**self.headers, "Content-Type": "application/json"}
-        request = urllib.request.Request(self.url + path, data, headers, method="POST")
-        return self._ask(request, timeout_s)
+        return self._ask("POST", path, timeout_s, headers=headers, content=content)
 
-    def _ask(self, request: urllib.request.Request, timeout_s: float) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, timeout_s: float, **request: Any) -> dict[str, Any]:
         try:
-            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refusal(error) from error
+            response = http.request(method, self.url + path, timeout_s=timeout_s, **request)
+            if response.is_success:
+                return response.json()
         except (OSError, ValueError) as error:
             raise Unanswered(f"{self.url} does not answer: {error}") from error
+        raise self._refusal(response)
 
-    def _refusal(self, error: urllib.error.HTTPError) -> Unanswered:
+    def _refusal(self, response: httpx.Response) -> Unanswered:
         """What an answer that is an error says, and what to do where a key is missing."""
-        answer, said = {}, error.reason
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            answer = json.load(error)
-            said = answer["error"]["message"]
-        if error.code in KEY_REFUSED:
-            said += " (commands show the key of VIGIL_API_KEY, or of the file VIGIL_API_KEY_FILE)"
-        return Unanswered(f"{self.url} answers {error.code}: {said}", error.code, answer)
+        code = response.status_code
+        answer: dict[str, Any] = {}
+        reason = response.reason_phrase
+        with suppress(ValueError, LookupError, TypeError):
+            answer = response.json()
+            reason = answer["error"]["message"]
+        if code in KEY_REFUSED:
+            reason += " (commands show the key of VIGIL_API_KEY, or of the file VIGIL_API_KEY_FILE)"
+        return Unanswered(f"{self.url} answers {code}: {reason}", code, answer)
 
 
 @dataclass(frozen=True)

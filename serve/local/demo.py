@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import numpy as np
 import pandas as pd
 
@@ -20,6 +18,7 @@ from train.table.dataset import read_table
 from train.table.table import Table
 from vigil.errors import PlatformError
 from vigil.home import Home, RunningPlatform
+from vigil.service import Unanswered
 
 Say = Callable[[str], None]
 TRAIN_ROWS = 12_000  # six weeks of built-in telemetry
@@ -106,22 +105,18 @@ class DemoRun:
 
     async def _watch(self) -> None:
         phase = ""
-        async with aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=5), headers=self.platform.headers
-        ) as session:
-            while True:
-                await asyncio.sleep(_POLL_INTERVAL_S)
-                try:
-                    async with session.get(f"{self.platform.url}/drift") as answer:
-                        found = json.loads(await answer.text())
-                except (aiohttp.ClientError, TimeoutError):
-                    continue
-                if "governor" not in found:
-                    continue
-                self._note(found)
-                if found["governor"]["phase"] != phase:
-                    phase = found["governor"]["phase"]
-                    self._narrate(phase, found)
+        while True:
+            await asyncio.sleep(_POLL_INTERVAL_S)
+            try:
+                status = await asyncio.to_thread(self.platform.service.get, "/drift", 5.0)
+            except Unanswered:
+                continue
+            if "governor" not in status:
+                continue
+            self._note(status)
+            if status["governor"]["phase"] != phase:
+                phase = status["governor"]["phase"]
+                self._narrate(phase, status)
 
     def _note(self, found: dict[str, Any]) -> None:
         now, version = time.monotonic(), found["model_version"]

@@ -7,9 +7,8 @@ a training, or a `vigil stream`, ends with its process. Kubernetes has probes of
 from __future__ import annotations
 
 import sys
-import urllib.error
-import urllib.request
 
+from vigil import http
 from vigil.home import Home
 from vigil.settings import HomeSettings
 
@@ -22,11 +21,12 @@ def trouble(home: Home, raylet: str = RAYLET) -> str | None:
     platform = home.platform()
     url = raylet if platform is None else f"{platform.url}/healthz"
     try:
-        urllib.request.urlopen(url, timeout=TIMEOUT_S).close()
+        with http.open_response("GET", url, timeout_s=TIMEOUT_S, follow_redirects=True) as response:
+            http.check_status(response)
+    except ConnectionRefusedError as error:
+        return None if platform is None else f"{url}: {error}"
     except OSError as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        nobody = isinstance(reason, ConnectionRefusedError)
-        return None if platform is None and nobody else f"{url}: {error}"
+        return f"{url}: {error}"
     return None
 
 

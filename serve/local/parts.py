@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vigil import http
 from vigil.errors import PlatformError
 from vigil.home import RunningPlatform
 
@@ -36,31 +35,34 @@ def request_json(
     With `accept_errors` an error's body is returned like any other. Raises PartUnready for a 5xx,
     and PlatformError for other errors and where nobody answers.
     """
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, method=method)
-    request.headers.update(_credentials(url, platform) | {"Content-type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S) as response:
-            return json.loads(response.read() or b"{}")
-    except urllib.error.HTTPError as error:
-        text = error.read().decode(errors="replace")
-        if accept_errors:
-            with contextlib.suppress(json.JSONDecodeError):
-                return json.loads(text)
-        kind = PartUnready if error.code >= 500 else PlatformError
-        raise kind(f"{method} {url} answered {error.code}: {text[-500:]}") from error
+        response = http.request(
+            method,
+            url,
+            headers={**_credentials(url, platform), "Content-Type": "application/json"},
+            content=None if body is None else json.dumps(body).encode(),
+            timeout_s=REQUEST_TIMEOUT_S,
+        )
     except OSError as error:
         raise PlatformError(f"{url} does not answer: {error}") from error
+    if response.is_success:
+        return json.loads(response.content or b"{}")
+    if accept_errors:
+        with contextlib.suppress(ValueError):
+            return response.json()
+    kind = PartUnready if response.status_code >= 500 else PlatformError
+    text = response.content.decode(errors="replace")
+    raise kind(f"{method} {url} answered {response.status_code}: {text[-500:]}")
 
 
 def is_answering(url: str, platform: RunningPlatform | None = None) -> bool:
     """Whether a GET, with the credentials of `platform`, is answered with a 2xx."""
-    request = urllib.request.Request(url)
-    if platform is not None:
-        request.headers.update(_credentials(url, platform))
+    headers = _credentials(url, platform) if platform is not None else None
     try:
-        with urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S):
-            return True
+        with http.open_response(
+            "GET", url, headers=headers, timeout_s=PROBE_TIMEOUT_S, follow_redirects=True
+        ) as response:
+            return response.is_success
     except OSError:
         return False
 

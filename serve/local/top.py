@@ -9,8 +9,6 @@ import sys
 import termios
 import time
 import tty
-import urllib.error
-import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from serve.local.status_view import Scrape, parse_scrape, percent, timestamp, top_view
+from vigil import http
 from vigil.errors import PlatformError
 from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
@@ -56,13 +55,9 @@ class ServicePoller:
         return {"url": self.url, **top_view(status, after, before, max(now - then, 1e-3))}
 
     def _get(self, path: str) -> bytes:
-        request = urllib.request.Request(self.url + path, headers=self._headers)
-        try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-                return answer.read()
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise
+        response = http.request("GET", self.url + path, headers=self._headers, timeout_s=TIMEOUT_S)
+        http.check_status(response)
+        return response.content
 
 
 @click.command()

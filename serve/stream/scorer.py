@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import http.client
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vigil import http
 from vigil.arrays import Floats
 from vigil.errors import VigilError
+
+if TYPE_CHECKING:
+    import httpx
 
 _LENGTH_HEADER = "inference-header-content-length"
 MIN_BACKOFF_S = 0.05
@@ -77,11 +80,13 @@ class HttpScorer:
         model: str = "vigil",
         timeout_s: float = 60.0,
     ) -> None:
-        self._url = urlsplit(url)
-        self._headers = headers or {}
-        self._timeout_s = timeout_s
+        parts = urlsplit(url)
+        self._host = parts.netloc
+        self._url = f"{parts.scheme}://{parts.netloc}"
         self._path = f"/v2/models/{model}/infer"
-        self._connection: http.client.HTTPConnection | None = None
+        self._client = http.open_client(
+            self._url, headers=headers, timeout_s=timeout_s, use_proxy=False
+        )
 
     def names(self) -> tuple[str, ...]:
         body, _ = self._ask("GET", "/readyz", b"", headers={})
@@ -111,42 +116,31 @@ class HttpScorer:
     ) -> tuple[bytes, int | None]:
         """The body of the answer, and how much of it is JSON where it is binary."""
         try:
-            connection = self._connected()
-            connection.request(method, path, body, headers={**self._headers, **headers})
-            response = connection.getresponse()
-            text = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            reason = error or type(error).__name__
-            raise Busy(f"the service at {self._url.netloc} does not answer: {reason}") from error
-        if response.status == 200:
-            json_length = response.getheader(_LENGTH_HEADER)
-            return text, int(json_length) if json_length else None
-        raise self._failure(path, response, text)
-
-    def _connected(self) -> http.client.HTTPConnection:
-        if self._connection is None:
-            is_secure = self._url.scheme == "https"
-            kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
-            self._connection = kind(self._url.netloc, timeout=self._timeout_s)
-        return self._connection
-
-    def _failure(self, path: str, response: http.client.HTTPResponse, text: bytes) -> VigilError:
-        status = response.status
-        message = f"{path} answered {status}: {text[:500].decode(errors='replace')}"
-        if status in _TRANSIENT or status >= 500:
-            if response.will_close:
-                self.close()
-            return Busy(message, _seconds(response.getheader("retry-after")))
-        if status in _REFUSED:
-            return Refused(message)
-        hint = "Show a key with --api-key, or name the model with VIGIL_SERVE_MODEL_NAME"
-        return VigilError(f"{message}. {hint}")
+            with http.os_errors():
+                response = self._client.request(
+                    method, self._url + path, content=body, headers=headers
+                )
+        except OSError as error:
+            reason = str(error) or type(error).__name__
+            raise Busy(f"the service at {self._host} does not answer: {reason}") from error
+        if response.status_code == 200:
+            json_length = response.headers.get(_LENGTH_HEADER)
+            return response.content, int(json_length) if json_length else None
+        raise _failure(path, response)
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._client.close()
+
+
+def _failure(path: str, response: httpx.Response) -> VigilError:
+    status = response.status_code
+    message = f"{path} answered {status}: {response.content[:500].decode(errors='replace')}"
+    if status in _TRANSIENT or status >= 500:
+        return Busy(message, _seconds(response.headers.get("retry-after")))
+    if status in _REFUSED:
+        return Refused(message)
+    hint = "Show a key with --api-key, or name the model with VIGIL_SERVE_MODEL_NAME"
+    return VigilError(f"{message}. {hint}")
 
 
 def _seconds(value: str | None) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import http.client
 import os
 import re
 import time
@@ -19,6 +18,7 @@ import msgspec
 from serve.stream.kinesis import translated
 from serve.stream.records import Id, Result, ShardLeaseLost, StreamError
 from serve.stream.scorer import Backoff
+from vigil import http
 
 RECENT_OBJECTS = 20  # whose ids are read when a shard is taken up
 FORBIDDEN = {"PreconditionFailed", "ConditionalRequestConflict"}
@@ -167,12 +167,10 @@ class Webhook:
             raise StreamError(
                 "a webhook is signed: set VIGIL_SERVE_STREAM_WEBHOOK_SECRET to a secret that its receiver knows"
             )
-        self._parts, self._secret, self._tries, self._wait = (
-            urlsplit(url),
-            secret.encode(),
-            tries,
-            wait,
-        )
+        self._url = url
+        self._secret = secret.encode()
+        self._tries = tries
+        self._wait = wait
 
     def recover(self, shard: str, state: Any) -> Iterable[Id]:
         return []
@@ -208,20 +206,11 @@ class Webhook:
             "x-vigil-delivery": quote(delivery),
             "x-vigil-signature": signature(self._secret, now, body),
         }
-        kind = (
-            http.client.HTTPSConnection
-            if self._parts.scheme == "https"
-            else http.client.HTTPConnection
-        )
-        connection = kind(self._parts.netloc, timeout=10)
+        host = urlsplit(self._url).netloc
         try:
-            target = (self._parts.path or "/") + (
-                f"?{self._parts.query}" if self._parts.query else ""
-            )
-            connection.request("POST", target, body, headers)
-            status = connection.getresponse().status
-            return status, f"{self._parts.netloc} answered {status}"
-        except (OSError, http.client.HTTPException) as error:
-            return 0, f"{self._parts.netloc} does not answer: {type(error).__name__}"
-        finally:
-            connection.close()
+            with http.open_response(
+                "POST", self._url, headers=headers, content=body, timeout_s=10, use_proxy=False
+            ) as response:
+                return response.status_code, f"{host} answered {response.status_code}"
+        except OSError as error:
+            return 0, f"{host} does not answer: {type(error).__name__}"
