@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from drift.capture import Captured
 from serve.metrics import DriftMetrics
+from train.table.captured import CapturedWindows
 from vigil.home import write_json
 
 log = logging.getLogger("ray.serve")
@@ -77,7 +77,7 @@ class Feedback:
             if found:
                 self._save()
 
-    def tell(self, labels: list[Label], captured: Captured | None = None) -> dict[str, int]:
+    def tell(self, labels: list[Label], captured: CapturedWindows | None = None) -> dict[str, int]:
         """Take in labels; the last word on a row counts. Says how many were matched, and how many wait for their rows.
 
         What is not remembered here is looked for among the `captured` rows.

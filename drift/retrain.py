@@ -19,7 +19,6 @@ from train.registry.promotion import completed_moves, promote_version, start_can
 from train.registry.versions import Registry, Version
 from train.spec import JobSpec
 from train.submit import JobLost, Jobs
-from train.table.schema import Columns
 from vigil.home import Home
 
 log = logging.getLogger("ray.serve")
@@ -114,21 +113,12 @@ def _run(
     One that is lost with its machine, or with the head of its cluster, is submitted once more. It gets the champion's
     parameters and no other variable: rights and paths are those of the cluster that it runs on.
     """
-    told: dict[str, Any] = info.get("columns", {})
-    features = tuple(told["features"]) if told.get("features") else None
-    columns = Columns(
-        info["label"], told.get("time"), told.get("entity"), features, told.get("schema")
-    )
-    captured = settings.captured_url or str(Home(settings.home).captured)
-    spec = JobSpec(
-        str(info["data"]),
-        None,
-        captured,
-        since,
-        trigger_of(episode),
-        episode,
-        columns,
-        str(info.get("over_time", "")),
+    spec = JobSpec.of_bundle(
+        info,
+        captured=settings.captured_url or str(Home(settings.home).captured),
+        since=since,
+        trigger=trigger_of(episode),
+        key=episode,
     )
     server, job = Jobs(settings.jobs_url), f"retrain-{episode}"
     # It may be a search that found them: a retraining begins where the champion stands.
@@ -146,11 +136,11 @@ def _run(
         log.warning("retraining %s%s", job, note)
 
     try:
-        status, lines = server.follow(job, left_s, again=again)
+        state = server.follow(job, left_s, submit_again=again)
     except JobLost as error:
         return _Job(f"was submitted twice, and lost twice: {error.message}", note)
-    last = lines[-1][:300] if lines else "no output"
-    return _Job(f"ended {status} without a version: {last}{note}", note)
+    last_line = state.last_line or "no output"
+    return _Job(f"ended {state.status} without a version: {last_line}{note}", note)
 
 
 def _roll_out(

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from drift import governor
-from drift.capture import Captured
 from drift.comparison import NOTHING, Comparison
 from drift.feedback import Feedback, Label
 from drift.governor import Governor, retrains_left
@@ -29,6 +28,8 @@ from serve.metrics import DriftMetrics, MetricFamilies, collect_metrics, render_
 from train.model.bundle import ModelBundle
 from train.registry.promotion import Move
 from train.registry.versions import Version
+from train.table.captured import AnsweredRows, CapturedWindows
+from train.table.table import Table
 from vigil.home import Home
 
 log = logging.getLogger("ray.serve")
@@ -51,8 +52,8 @@ class Watch:
             Move
         ] = []  # the latest entries, and versions, as the monitor read them last
         self.versions: list[Version] = []
-        self._captured = Captured(
-            settings.captured_url or self.home.captured, settings.keep_windows, self.metrics
+        self._captured = CapturedWindows(
+            settings.captured_url or self.home.captured, settings.keep_windows
         )
         self._store = open_state_store(settings.state_url, self.home.state)
         self.is_leader = False
@@ -279,16 +280,22 @@ class Watch:
             else self.following
         )
 
+    def _capture(self, comparison: Comparison, window: Window) -> None:
+        """A full disk, or an S3 that is away, costs the window, not the service."""
+        rows = Table(window.rows, comparison.bundle.names)
+        alerts = comparison.alerts(window.scores)
+        answered = AnsweredRows(window.requests, alerts, comparison.champion.version)
+        try:
+            self._captured.write(rows, window.scores, answered, window.since)
+        except OSError as error:
+            self.metrics.capture_failures.inc()
+            log.warning("a window of captured rows is lost: %s", error)
+
     def _judge(self, comparison: Comparison, window: Window, now: float) -> None:
         before = comparison.last["verdict"] if comparison.last else "none"
         verdict = comparison.judge(window, self.settings.alpha)
         if verdict.kind != "data break":
-            self._captured.write(
-                window,
-                comparison.bundle.names,
-                comparison.champion.version,
-                comparison.alerts(window.scores),
-            )
+            self._capture(comparison, window)
         moved, go = governor.on_window(
             self.state, verdict.kind, window.since, len(window.rows), now, self.settings
         )

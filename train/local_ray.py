@@ -13,12 +13,11 @@ from vigil.errors import PlatformError
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray's object store is, when it fits
 MIB = 2**20
-UNWRITABLE = "It must be able to write to"
-LATE = "It gives itself 30 s. Try again, or give it more: below 2 CPUs and 3 GiB it is slow."
+_LATE = "It gives itself 30 s. Try again, or give it more: below 2 CPUs and 3 GiB it is slow."
 
 
-def cpus(reserved: float) -> int:
-    """The CPUs to tell Ray of: what its affinity and control group (version 1 or 2) allow.
+def usable_cpus(reserved: float) -> int:
+    """Return the CPUs for Ray: what its affinity and control group (version 1 or 2) allow.
 
     Never fewer than are `reserved`: what does not fit into Ray's CPUs waits for ever.
     """
@@ -27,49 +26,65 @@ def cpus(reserved: float) -> int:
     return max(cpu_count(), math.ceil(reserved))
 
 
-def no_room(objects: int, folder: Path = SHARED_MEMORY) -> str | None:
-    """What is lost and what helps where `folder` has no room for `objects` bytes; else None."""
+def missing_room(objects: int, folder: Path = SHARED_MEMORY) -> str | None:
+    """Return what is lost and what helps where `folder` has no room for `objects` bytes."""
     if not folder.is_dir():
         return None
-    found = os.statvfs(folder)
-    free = found.f_bavail * found.f_frsize
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
     if free >= objects:
         return None
     return (
         f"{folder} has {free // MIB} MB free and Ray's object store takes {objects // MIB}: "
-        f"it is a file in {_temporary()} instead, which is slower. "
+        f"it is a file in {_temporary_folder()} instead, which is slower. "
         f"In a container pass --shm-size={2 * objects // MIB}m; "
         "in a pod mount an emptyDir with `medium: Memory` there"
     )
 
 
-def start(*, reserved: float, objects: int, tell: Callable[[str], None], **more: Any) -> None:
-    """Start Ray with an object store of `objects` bytes; `more` are arguments of `ray.init`.
+def start_local_ray(
+    *,
+    reserved: float,
+    objects: int,
+    on_warning: Callable[[str], None],
+    room: Callable[[int], str | None] = missing_room,
+    **arguments: Any,
+) -> None:
+    """Start Ray with an object store of `objects` bytes; `arguments` are those of `ray.init`.
 
     Raises PlatformError where it does not come up. What is left of it then is the reaper's.
     """
     import ray  # reads its environment when it is imported
 
-    if (lost := no_room(objects)) is not None:
-        tell(lost)
-    count = cpus(reserved)
+    warning = room(objects)
+    if warning is not None:
+        on_warning(warning)
+    cpus = usable_cpus(reserved)
     try:
         ray.init(
             address="local",
             namespace="vigil",
-            num_cpus=count,
+            num_cpus=cpus,
             object_store_memory=objects,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            **more,
+            **arguments,
         )
     except OSError as error:
-        raise PlatformError(f"Ray did not start: {error}. {UNWRITABLE} {_temporary()}") from error
+        folder = _temporary_folder()
+        raise PlatformError(
+            f"Ray did not start: {error}. It must be able to write to {folder}"
+        ) from error
     except Exception as error:  # Ray raises plain ones when a part of it is late
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        logs = _temporary() / "ray" / "session_latest" / "logs"
-        raise PlatformError(f"Ray did not start: {why} {LATE} Its logs: {logs}") from error
+        raise _not_started(error) from error
 
 
-def _temporary() -> Path:
+def _not_started(error: Exception) -> PlatformError:
+    lines = str(error).strip().splitlines()
+    reason = lines[0] if lines else type(error).__name__
+    logs = _temporary_folder() / "ray" / "session_latest" / "logs"
+    return PlatformError(f"Ray did not start: {reason} {_LATE} Its logs: {logs}")
+
+
+def _temporary_folder() -> Path:
     return Path(os.environ.get("RAY_TMPDIR", "/tmp"))  # noqa: S108

@@ -1,17 +1,22 @@
-"""A threshold as its own change: the champion's forest with a threshold that fits the alert budget on recent rows."""
+"""A threshold as its own change: the champion's forest with one that fits recent rows."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from sklearn.ensemble import IsolationForest
 
 from train.model import forest, threshold
+from train.model.bundle import ModelBundle
 from train.model.gate import Check, GateVerdict
+from train.model.threshold import Threshold
 from train.registry.candidate import Candidate
 from train.registry.versions import Registry, Version
 from train.table.captured import read_captured
+from train.table.table import Table
 from vigil.errors import DataError, RegistryError
 from vigil.home import Home
 
@@ -22,11 +27,14 @@ def recalibrate(
     registry: Registry,
     home: Home,
     since: float,
-    alert_rate: float | None,
+    *,
+    alert_rate: float | None = None,
     captured: str | None = None,
 ) -> Version:
-    """Register a version with the forest of the champion and a threshold at which `alert_rate` (default: its own budget) of the
-    rows captured since `since` (Unix seconds) alert; it becomes the challenger. `captured`: where they are, if not in the home.
+    """Register a version with the forest of the champion and a threshold for captured rows.
+
+    `alert_rate` (default: its own budget) of the rows captured since `since` (Unix seconds) alert;
+    the version becomes the challenger. `captured`: where the rows are, if not in the home.
 
     Raises RegistryError when there is no champion, DataError when too few rows were captured.
     """
@@ -36,32 +44,71 @@ def recalibrate(
     bundle = registry.fetch(champion, home.cache)
     rows = read_captured(captured or home.captured, since)
     if rows is None or rows.names != bundle.names or len(rows) < MIN_ROWS:
-        found = 0 if rows is None else len(rows)
+        count = 0 if rows is None else len(rows)
         raise DataError(
-            f"{found} captured rows of the champion's features since {since:.0f}; {MIN_ROWS} are needed"
+            f"{count} captured rows of the champion's features since {since:.0f}; "
+            f"{MIN_ROWS} are needed"
         )
-    scores = bundle.forest.score(rows.X)
-    limit = threshold.to_alert_rate(scores, alert_rate or bundle.threshold.budget)
-    before = float(np.mean(scores > bundle.threshold.value))
+    budget = alert_rate or bundle.threshold.budget
+    recalibrated = _Recalibrated(champion, bundle, rows, budget)
     fitted = registry.forest(champion)
-    forest.set_threshold(fitted, limit.value)
-    info = bundle.info | {"recalibrated": time.time(), "recalibrated_from": champion.version}
-    made = replace(bundle, threshold=limit, info=info)
-    sentence = (
-        f"alert rate {limit.expected_rate:.4f} on {len(rows)} captured rows, {before:.4f} before"
-    )
-    verdict = GateVerdict((Check("alert_rate", limit.expected_rate, limit.budget, True, sentence),))
-    tags = {
-        "trigger": "recalibrate",
-        "job": f"recalibrate-{time.time_ns()}",
-        "verdict": "passed",
-        "data_fingerprint": champion.tags.get("data_fingerprint", ""),
-    }
-    metrics = {
-        "alert_rate": limit.expected_rate,
-        "champion_alert_rate": before,
-        "rows": float(len(rows)),
-    }
-    return registry.register(
-        Candidate(fitted, made, {"threshold": limit.value}, metrics, tags, verdict.to_json())
-    )
+    forest.set_threshold(fitted, recalibrated.threshold.value)
+    return registry.register(recalibrated.candidate(fitted))
+
+
+class _Recalibrated:
+    """The champion with a threshold at which `budget` of `rows` alert."""
+
+    def __init__(self, champion: Version, bundle: ModelBundle, rows: Table, budget: float) -> None:
+        scores = bundle.forest.score(rows.X)
+        self._champion = champion
+        self._bundle = bundle
+        self._rows = len(rows)
+        self._rate_before = float(np.mean(scores > bundle.threshold.value))
+        self.threshold: Threshold = threshold.to_alert_rate(scores, budget)
+
+    def candidate(self, fitted: IsolationForest) -> Candidate:
+        """What is registered, with the forest `fitted` that scikit-learn loads."""
+        return Candidate(
+            fitted,
+            self._new_bundle(),
+            params={"threshold": self.threshold.value},
+            metrics=self._metrics(),
+            tags=self._tags(),
+            gate=self._verdict().to_json(),
+        )
+
+    def _new_bundle(self) -> ModelBundle:
+        about = {
+            "recalibrated": time.time(),
+            "recalibrated_from": self._champion.version,
+        }
+        return replace(
+            self._bundle,
+            threshold=self.threshold,
+            info=self._bundle.info | about,
+        )
+
+    def _verdict(self) -> GateVerdict:
+        limit = self.threshold
+        reason = (
+            f"alert rate {limit.expected_rate:.4f} on {self._rows} captured rows, "
+            f"{self._rate_before:.4f} before"
+        )
+        check = Check("alert_rate", limit.expected_rate, limit.budget, True, reason)
+        return GateVerdict((check,))
+
+    def _tags(self) -> Mapping[str, str]:
+        return {
+            "trigger": "recalibrate",
+            "job": f"recalibrate-{time.time_ns()}",
+            "verdict": "passed",
+            "data_fingerprint": self._champion.tags.get("data_fingerprint", ""),
+        }
+
+    def _metrics(self) -> Mapping[str, float]:
+        return {
+            "alert_rate": self.threshold.expected_rate,
+            "champion_alert_rate": self._rate_before,
+            "rows": float(self._rows),
+        }

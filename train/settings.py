@@ -1,4 +1,4 @@
-"""TrainSettings: everything that training reads from the environment (`VIGIL_TRAIN_*`, `train:` in vigil.yaml), once."""
+"""Settings of training: everything that it reads from `VIGIL_TRAIN_*` and `train:` in vigil.yaml."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from vigil.room_settings import Effect, RoomSettings, setting
 
 
 class TrustSettings(BaseSettings):
-    """`VIGIL_TRUSTED_KEYS`, `VIGIL_REQUIRE_SIGNATURE`: whose bundles are read, by every process that reads one."""
+    """Whose bundles are read, by every process that reads one.
+
+    They are `VIGIL_TRUSTED_KEYS` and `VIGIL_REQUIRE_SIGNATURE`.
+    """
 
     model_config = SettingsConfigDict(env_prefix="VIGIL_", frozen=True, extra="ignore")
 
@@ -25,7 +28,10 @@ class TrustSettings(BaseSettings):
     )
 
     def open(self) -> Trust:
-        """Raises SigningFailed when a key cannot be read, or none is there and one is required."""
+        """Return the trusted keys.
+
+        Raises SigningFailed when a key cannot be read, or none is there and one is required.
+        """
         return Trust.load(self.trusted_keys, self.require_signature)
 
 
@@ -53,8 +59,8 @@ class TrainSettings(RoomSettings):
     jobs_url: str | None = setting(
         None,
         Effect.IN_PROCESS,
-        "Ray job server of another cluster to train on (http://HOST:8265), with `tracking_uri` for its MLflow; "
-        "default: the running platform's, else this machine",
+        "Ray job server of another cluster to train on (http://HOST:8265), with `tracking_uri` "
+        "for its MLflow; default: the running platform's, else this machine",
         internal=True,
     )
     n_estimators: int = setting(
@@ -197,32 +203,39 @@ class TrainSettings(RoomSettings):
     )
 
     @model_validator(mode="after")
-    def _go_together(self) -> TrainSettings:
+    def _check_fields_together(self) -> TrainSettings:
         if (self.alerts_per_day is None) != (self.rows_per_day is None):
             raise ValueError("alerts_per_day and rows_per_day go together")
         if self.jobs_url is not None and self.tracking_uri is None:
             raise ValueError(
-                "VIGIL_TRAIN_JOBS_URL needs VIGIL_TRAIN_TRACKING_URI: the MLflow that its jobs register in"
+                "VIGIL_TRAIN_JOBS_URL needs VIGIL_TRAIN_TRACKING_URI: "
+                "the MLflow that its jobs register in"
             )
         if not 0 < self.budget < 0.5:
             raise ValueError(
-                f"{self.alerts_per_day} alerts in {self.rows_per_day} rows a day: half of all would alert"
+                f"{self.alerts_per_day} alerts in {self.rows_per_day} rows a day: "
+                "half of all would alert"
             )
         return self
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that make these settings in another process, as far as they are not the defaults. Another cluster has
-        its own way to MLflow."""
+        """Variables that make these settings in another process, as far as they were set.
+
+        Another cluster has its own way to MLflow.
+        """
         own = {"jobs_url", "tracking_uri"} if self.jobs_url else set[str]()
-        told = self.model_dump(mode="json", exclude_unset=True, exclude=own, exclude_none=True)
-        return {f"VIGIL_TRAIN_{name.upper()}": str(value) for name, value in told.items()}
+        values = self.model_dump(
+            mode="json",
+            exclude_unset=True,
+            exclude=own,
+            exclude_none=True,
+        )
+        return {self.variable(name): str(value) for name, value in values.items()}
 
     @property
     def budget(self) -> float:
         """The share of rows that may alert."""
-        return (
-            self.alerts_per_day / self.rows_per_day
-            if self.alerts_per_day and self.rows_per_day
-            else self.alert_rate
-        )
+        if self.alerts_per_day and self.rows_per_day:
+            return self.alerts_per_day / self.rows_per_day
+        return self.alert_rate

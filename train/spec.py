@@ -1,66 +1,202 @@
-"""What a training job is asked for, and what it answers: the same in this process, and as a Ray job somewhere else."""
+"""One training job: what is asked for, and what comes of it.
+
+The fields of JobSpec are the options of `vigil train`, the arguments of a Ray job, and what the
+bundle of a model keeps for its retraining. A new option is a new field.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from train.table.s3 import is_s3
 from train.table.schema import Columns
-from train.table.source import is_s3
 
 if TYPE_CHECKING:
     from train.registry.versions import Version
 
+Trigger = Literal["manual", "schedule", "volume", "drift"]
+_REQUIRED: Any = ...
+_KEY = re.compile(r"[\w.:-]{1,100}")
+# Fields that the bundle keeps, and MLflow shows, as one group.
+_ROLES = {
+    "label": "label",
+    "time": "time",
+    "entity": "entity",
+    "features": "features",
+    "schema_file": "schema",
+}
 
-@dataclass(frozen=True)
-class JobSpec:
+
+def _option(default: Any, description: str, **about: Any) -> Any:
+    """A field of JobSpec, which is an option of `vigil train`.
+
+    about: `option`, its name there; `metavar`; `value_alone`, that of the option without a value;
+    `above`, a bound; `is_path`, made absolute for another folder; `is_kept`, in the bundle
+    """
+    return Field(default=default, description=description, json_schema_extra=about)
+
+
+def _check_key(key: str | None) -> str | None:
+    if key is not None and not _KEY.fullmatch(key):
+        raise ValueError("letters, digits and _ . : - only, at most 100")
+    return key
+
+
+def _split_names(names: Any) -> Any:
+    """Names as the command line has them, with commas between."""
+    if not isinstance(names, str):
+        return names
+    return tuple(name.strip() for name in names.split(",")) if names else None
+
+
+class JobSpec(BaseModel):
     """One training job.
 
-    data: the baseline table; captured/since: live rows from that Unix time on are trained on as well, and become the
-    reference; key: a second job with the same key returns the version of the first; tune: seconds to search for the parameters
-    of the forest, and the transform where none is named.
+    data: the baseline table; captured/since: live rows from that Unix time on are trained on as
+    well, and become the reference; key: a second job with the same key returns the version of the
+    first; tune: seconds to search for the parameters of the forest, and the transform where none is
+    named.
     """
 
-    data: str
-    label: str | None = None
-    captured: str | None = None
-    since: float = 0.0
-    trigger: str = "manual"  # | schedule | volume | drift
-    key: str | None = None
-    columns: Columns = field(default_factory=Columns)
-    over_time: str = ""  # a transform, see train/table/transform.py
-    tune: float = 0.0
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def absolute(self) -> JobSpec:
-        """The same in whatever folder it is run."""
-        captured = self.captured and _absolute(self.captured)
-        schema = self.columns.schema and _absolute(self.columns.schema)
-        return replace(
-            self,
-            data=_absolute(self.data),
-            captured=captured,
-            columns=replace(self.columns, schema=schema),
+    data: str = _option(
+        _REQUIRED,
+        "CSV, Parquet or .npz: a file, folder or glob, local or s3://",
+        is_path=True,
+    )
+    label: str | None = _option(
+        None,
+        "column (array) of labels, 1 = anomaly",
+    )
+    time: str | None = _option(
+        None,
+        "column of times, which must rise",
+    )
+    entity: str | None = _option(
+        None,
+        "column that says whose row it is: time rises, and a transform looks back, within one",
+    )
+    features: Annotated[tuple[str, ...] | None, BeforeValidator(_split_names)] = _option(
+        None,
+        "features to learn from, with commas between (default: all other columns)",
+        option="columns",
+    )
+    schema_file: str | None = _option(
+        None,
+        "file of the schema: written if it is not there, else enforced",
+        option="schema",
+        is_path=True,
+    )
+    over_time: str = _option(
+        "",
+        "transform, as diff:1,mean:10,sd:10 (also min, max), of the rows before",
+    )
+    tune: float = _option(
+        0.0,
+        "search trees, max_samples, max_features and, with labels, a transform for so long "
+        "(default of the option: 120)",
+        metavar="SECONDS",
+        value_alone=120.0,
+        above=0,
+        is_kept=False,
+    )
+    captured: str | None = _option(
+        None,
+        "folder or s3:// URL of captured live rows to train on as well",
+        is_path=True,
+        is_kept=False,
+    )
+    since: float = _option(
+        0.0,
+        "captured rows from this Unix time on",
+    )
+    trigger: Trigger = _option(
+        "manual",
+        "",
+    )
+    key: Annotated[str | None, AfterValidator(_check_key)] = _option(
+        None,
+        "idempotency key: a second job with it returns the first one's version",
+        is_kept=False,
+    )
+
+    @classmethod
+    def about(cls, name: str) -> dict[str, Any]:
+        """Return what is declared of a field besides its type and default."""
+        about = cls.model_fields[name].json_schema_extra
+        assert isinstance(about, dict), "declared without _option()"
+        return about
+
+    @classmethod
+    def option(cls, name: str) -> str:
+        """Return the name of a field on the command line, without dashes before it."""
+        return cls.about(name).get("option", name.replace("_", "-"))
+
+    @classmethod
+    def of_bundle(cls, info: Mapping[str, Any], **values: Any) -> Self:
+        """Return the job that trained a model, given the `info` of its bundle, with other `values`.
+
+        That of an older Vigil lacks fields, or has the label in `columns` alone.
+        """
+        columns = info.get("columns") or {}
+        kept = {name: columns[role] for name, role in _ROLES.items() if columns.get(role)}
+        for name in cls._kept_fields():
+            if info.get(name) is not None:
+                kept[name] = info[name]
+        return cls(**(kept | values))
+
+    @classmethod
+    def _kept_fields(cls) -> list[str]:
+        return [name for name in cls.model_fields if cls.about(name).get("is_kept", True)]
+
+    @property
+    def columns(self) -> Columns:
+        """What it says of the columns of the table."""
+        return Columns(**{role: getattr(self, name) for name, role in _ROLES.items()})
+
+    def grouped(self) -> dict[str, Any]:
+        """Return the fields as MLflow shows them: the roles of columns are one group."""
+        groups = self.model_dump(exclude={"time", "entity", "features", "schema_file"})
+        return groups | {"columns": asdict(self.columns)}
+
+    def kept(self) -> dict[str, Any]:
+        """Return what the bundle keeps of the job, as JSON: see `of_bundle`."""
+        groups = self.absolute().grouped()
+        names = [name for name in self._kept_fields() if name in groups]
+        roles = {role: value for role, value in groups["columns"].items() if value is not None}
+        since = self.since or None
+        return {name: groups[name] for name in names} | {"columns": roles, "since": since}
+
+    def absolute(self) -> Self:
+        """Return the same job for whatever folder it is run in."""
+        paths = [name for name in type(self).model_fields if self.about(name).get("is_path")]
+        values = {name: getattr(self, name) for name in paths}
+        return self.model_copy(
+            update={name: _absolute(path) for name, path in values.items() if path}
         )
 
     def arguments(self) -> list[str]:
-        """The `vigil` command line that does this job."""
-        columns = self.columns
-        told = {
-            "data": self.data,
-            "label": self.label or columns.label,
-            "time": columns.time,
-            "entity": columns.entity,
-            "columns": ",".join(columns.features or ()),
-            "schema": columns.schema,
-            "over-time": self.over_time,
-            "captured": self.captured,
-            "since": repr(self.since) if self.since else None,
-            "trigger": self.trigger,
-            "key": self.key,
-            "tune": repr(self.tune) if self.tune else None,
-        }
-        return ["train", *(f"--{name}={value}" for name, value in told.items() if value), "--json"]
+        """Return the `vigil` command line that does this job."""
+        words = ["train"]
+        for name, value in self:
+            if value:
+                words.append(_argument(self.option(name), value))
+        return [*words, "--json"]
+
+
+def _argument(option: str, value: Any) -> str:
+    if value is True:
+        return f"--{option}"
+    if isinstance(value, tuple):
+        return f"--{option}={','.join(value)}"
+    return f"--{option}={value}"
 
 
 def _absolute(path: str) -> str:
@@ -69,17 +205,18 @@ def _absolute(path: str) -> str:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a training job made: the registered version, and the gate's verdict on it."""
+    """The registered version of a job, and the gate's verdict on it."""
 
     version: Version
     verdict: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        v = self.version
+        """Return what `vigil train --json` prints."""
+        version = self.version
         return {
-            "version": v.version,
-            "run_id": v.run_id,
-            "digest": v.digest,
-            "metrics": dict(v.metrics),
+            "version": version.version,
+            "run_id": version.run_id,
+            "digest": version.digest,
+            "metrics": dict(version.metrics),
             "verdict": self.verdict,
         }

@@ -1,5 +1,6 @@
-"""Training as a Ray job: submit it, follow what it says, wait for its end. So does `vigil train` where a platform runs, and so
-does a retraining.
+"""Training as a Ray job: submit it, follow its progress, wait for its end.
+
+So does `vigil train` where a platform runs, and so does a retraining.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,16 +21,19 @@ from ray.dashboard.modules.dashboard_sdk import SubmissionClient
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from train.job_log import ProgressLine, decode_line
+from train.progress import Listener, Silent
 from train.registry.versions import Registry
 from train.spec import JobResult, JobSpec
 from vigil import errors
 from vigil.deadline import call_with_timeout
 from vigil.errors import JobsUnavailable, VigilError
 
-POLL_S, ANSWER_S, READY_S = 1.0, 60.0, 120.0
-LOG_S = 10.0  # in which the log of a job that has ended is asked for again
-DRIVER_CPUS = 0.1  # it waits most of the time
-NICENESS = 19  # what trains beside replicas takes the cores that they leave: theirs is 15, and that of jobs 0 if nothing is said
+START_TIMEOUT_S = 120.0  # of a job server that is away when a person trains
+NICENESS = 19  # training takes the CPUs that replicas leave: theirs is 15, a job's own is 0
+_LOG_TIMEOUT_S = 10.0  # of the log of a job that has ended
+_DRIVER_CPUS = 0.1  # it waits most of the time
+_MAX_LINE = 300  # characters of a line in an error
 
 
 class NotAdmitted(VigilError):
@@ -58,42 +62,83 @@ class JobServer(JobSubmissionClient):
         self._check_connection_and_version(min_version="2.2")
 
 
-class Jobs:
-    """Ray's job server at `url`. One that is away, stuck or not ready yet is asked again for `patience_s`; then JobsUnavailable
-    is raised."""
+@dataclass(frozen=True)
+class JobState:
+    """How a job stands or has ended, with the finished lines of its log."""
 
-    def __init__(self, url: str, patience_s: float = 0.0) -> None:
-        self._url, self._patience_s = url, patience_s
-        self._client: JobServer | None = None
+    status: JobStatus
+    log: tuple[str, ...]
+
+    @property
+    def last_line(self) -> str:
+        """The last line that it wrote, for an error; empty where it wrote nothing."""
+        if not self.log:
+            return ""
+        progress = decode_line(self.log[-1])
+        line = progress.message if progress else self.log[-1]
+        return line[:_MAX_LINE]
+
+
+class Jobs:
+    """Ray's job server at `url`.
+
+    One that is away, stuck or not ready yet is asked again for `patience_s`; then JobsUnavailable
+    is raised. It is asked every `poll_interval_s`, and has `timeout_s` to answer.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        patience_s: float = 0.0,
+        *,
+        poll_interval_s: float = 1.0,
+        timeout_s: float = 60.0,
+        connect: Callable[[str], JobSubmissionClient] = JobServer,
+    ) -> None:
+        self._url = url
+        self._patience_s = patience_s
+        self._poll_interval_s = poll_interval_s
+        self._timeout_s = timeout_s
+        self._connect = connect
+        self._client: JobSubmissionClient | None = None
 
     @property
     def python(self) -> str:
-        """The interpreter of its jobs: this one on this machine, else what another machine calls so."""
-        here = urlsplit(self._url).hostname in ("127.0.0.1", "::1", "localhost")
-        return sys.executable if here else "python"
+        """The interpreter of its jobs: this one here, `python` on another machine."""
+        is_here = urlsplit(self._url).hostname in ("127.0.0.1", "::1", "localhost")
+        return sys.executable if is_here else "python"
 
     def start(self, job: str, spec: JobSpec, environment: Mapping[str, str]) -> bool:
-        """Submit the job unless Ray knows it; whether it was submitted.
+        """Submit the job unless Ray knows it; return whether it was submitted.
 
         It gets the variables of `environment` and no other of this process.
         """
-        settings = [f"{name}={value}" for name, value in environment.items()]
-        command = ["env", *settings, "nice", f"-n{NICENESS}", self.python, "-m", "vigil"]
+        variables = [f"{name}={value}" for name, value in environment.items()]
+        command = ["env", *variables, "nice", f"-n{NICENESS}", self.python, "-m", "vigil"]
         entrypoint = shlex.join([*command, *spec.arguments()])
-        return self._patiently(lambda: self._start(job, entrypoint))
+        return self._patiently(lambda: self._submit(job, entrypoint))
 
-    def _start(self, job: str, command: str) -> bool:
-        if job in self._known():
+    def _submit(self, job: str, entrypoint: str) -> bool:
+        if job in self._statuses():
             return False
-        self._ask(
-            "submit_job", entrypoint=command, submission_id=job, entrypoint_num_cpus=DRIVER_CPUS
+        self._request(
+            lambda client: client.submit_job(
+                entrypoint=entrypoint,
+                submission_id=job,
+                entrypoint_num_cpus=_DRIVER_CPUS,
+            )
         )
         return True
 
-    def next(self, job: str) -> str:
-        """The name `job` if it is free or its job runs, else one with a number: Ray takes no name twice."""
-        known, number, name = self._patiently(self._known), 1, job
-        while name in known and known[name].is_terminal():
+    def free_name(self, job: str) -> str:
+        """Return `job` if the name is free or its job runs, else the name with a number.
+
+        Ray takes no name twice.
+        """
+        statuses = self._patiently(self._statuses)
+        name = job
+        number = 1
+        while name in statuses and statuses[name].is_terminal():
             number += 1
             name = f"{job}.{number}"
         return name
@@ -102,102 +147,114 @@ class Jobs:
         self,
         job: str,
         timeout_s: float = math.inf,
-        tell: Callable[[str], None] = lambda _: None,
-        again: Callable[[str], object] | None = None,
-    ) -> tuple[JobStatus, list[str]]:
-        """Wait for the end of a job, which is stopped after `timeout_s`; how it ended, and all lines that it wrote.
+        *,
+        listener: Listener | None = None,
+        submit_again: Callable[[str], object] | None = None,
+    ) -> JobState:
+        """Wait for the end of a job, which is stopped after `timeout_s`; tell its progress.
 
         A job server that is away meanwhile is waited for: for `patience_s`, or until `timeout_s` is
-        over where there is one. A head that is replaced takes its jobs and their list along, a machine
-        that dies the job that ran on it: `again` then submits it anew, once, under the name that it
-        is told. Raises JobLost when that is no help, and JobsUnavailable.
+        over where there is one. A head that is replaced takes its jobs and their list along, a
+        machine that dies the job that ran on it: `submit_again` then submits it anew, once, under
+        the name that it gets. Raises JobLost when that is no help, and JobsUnavailable.
         """
-        told, until = 0, time.monotonic() + timeout_s
-        while time.monotonic() < until:
-            try:
-                status, lines = self._patiently(partial(self._look, job), until)
-            except JobLost as error:
-                if again is None:
-                    raise
-                tell(f"{error.message}: it is submitted again")
-                job = self._patiently(partial(self._again, again, job), until)
-                again, told = None, 0
-                continue
-            for line in lines[told:]:
-                if not line.startswith(
-                    ("{", "Running entrypoint")
-                ):  # its answer is for whoever asked
-                    tell(line)
-            told = len(lines)
-            if status.is_terminal():
-                return status, lines
-            time.sleep(POLL_S)
-        self.stop(job)
-        return JobStatus.STOPPED, self._look(job)[1]
+        deadline = time.monotonic() + timeout_s
+        followed = _Followed(job, listener or Silent(), submit_again)
+        while time.monotonic() < deadline:
+            state = self._look_or_submit_again(followed, deadline)
+            if state is not None and state.status.is_terminal():
+                return state
+            time.sleep(self._poll_interval_s)
+        self.stop(followed.job)
+        return JobState(JobStatus.STOPPED, self._look(followed.job).log)
+
+    def _look_or_submit_again(self, followed: _Followed, deadline: float) -> JobState | None:
+        """Its state, with its progress told; None where it was lost, and submitted again."""
+        try:
+            state = self._patiently(partial(self._look, followed.job), deadline)
+        except JobLost as error:
+            if followed.submit_again is None:
+                raise
+            followed.listener(f"{error.message}: it is submitted again")
+            name = self._patiently(partial(self.free_name, followed.job), deadline)
+            self._patiently(partial(followed.submit_again, name), deadline)
+            followed.restart(name)
+            return None
+        followed.tell(state.log)
+        return state
 
     def stop(self, job: str) -> None:
         """End a job."""
-        self._patiently(lambda: self._ask("stop_job", job))
+        self._patiently(lambda: self._request(lambda client: client.stop_job(job)))
 
-    def _known(self) -> dict[str | None, JobStatus]:
-        return {job.submission_id: job.status for job in self._ask("list_jobs")}
+    def _statuses(self) -> dict[str | None, JobStatus]:
+        jobs = self._request(lambda client: client.list_jobs())
+        return {job.submission_id: job.status for job in jobs}
 
-    def _again(self, submit: Callable[[str], object], job: str) -> str:
-        name = self.next(job)
-        submit(name)
-        return name
+    def _look(self, job: str) -> JobState:
+        """Its present status and finished lines.
 
-    def _look(self, job: str) -> tuple[JobStatus, list[str]]:
-        """Status and finished lines; raises JobLost where neither it nor its machine is there any more."""
+        Raises JobLost where neither it nor its machine is there any more.
+        """
         try:
-            status = self._ask("get_job_status", job)
+            status = self._request(lambda client: client.get_job_status(job))
         except JobsUnavailable as error:
-            if job not in self._known():
+            if job not in self._statuses():
                 raise JobLost(
-                    f"Ray's job server {self._url} no longer knows the job {job}; its head was replaced"
+                    f"Ray's job server {self._url} no longer knows the job {job}; "
+                    "its head was replaced"
                 ) from error
             raise
         log = self._log(job, status)
-        return status, (log if status.is_terminal() else log[: log.rfind("\n") + 1]).splitlines()
+        if not status.is_terminal():
+            log = log[: log.rfind("\n") + 1]
+        lines = [line for line in log.split("\n") if line]
+        return JobState(status, tuple(lines))
 
     def _log(self, job: str, status: JobStatus) -> str:
-        """What a job wrote. It lies on the machine of its driver: one that has ended may have lost it."""
-        ended = status.is_terminal()
+        """What a job wrote.
+
+        It lies on the machine of its driver: a job that has ended may have lost it.
+        """
+        patience_s = _LOG_TIMEOUT_S if status.is_terminal() else 0.0
         try:
             return self._patiently(
-                partial(self._ask, "get_job_logs", job), time.monotonic() + LOG_S * ended
+                lambda: self._request(lambda client: client.get_job_logs(job)),
+                time.monotonic() + patience_s,
             )
         except JobsUnavailable as error:
             if status == JobStatus.FAILED:
                 raise JobLost(f"the job {job} has ended with the machine that it ran on") from error
-            if ended:
+            if status.is_terminal():
                 return ""
             raise
 
-    def _patiently(self, call: Callable[[], Any], until: float = math.inf) -> Any:
-        """What `call` answers, asked again while the job server is away, up to `until` (monotonic)."""
-        deadline = time.monotonic() + self._patience_s if math.isinf(until) else until
+    def _patiently(self, call: Callable[[], Any], deadline: float = math.inf) -> Any:
+        """What `call` returns, called again while the job server is away, up to `deadline`."""
+        if math.isinf(deadline):
+            deadline = time.monotonic() + self._patience_s
         while True:
             try:
                 return call()
             except JobsUnavailable:
                 if time.monotonic() >= deadline:
                     raise
-                time.sleep(POLL_S)
+                time.sleep(self._poll_interval_s)
 
-    def _ask(self, what: str, *args: Any, **named: Any) -> Any:
+    def _request(self, send: Callable[[Any], Any]) -> Any:
+        """What the job server answers; raises JobsUnavailable and NotAdmitted."""
         try:
-            self._client = self._client or call_with_timeout(
-                ANSWER_S, partial(JobServer, self._url)
-            )
-            return call_with_timeout(ANSWER_S, partial(getattr(self._client, what), *args, **named))
+            if self._client is None:
+                self._client = call_with_timeout(self._timeout_s, partial(self._connect, self._url))
+            return call_with_timeout(self._timeout_s, partial(send, self._client))
         except TimeoutError as error:  # its agent is stuck, and Ray's client would wait for ever
             raise JobsUnavailable(
-                f"Ray's job server {self._url} does not answer within {ANSWER_S:g} s"
+                f"Ray's job server {self._url} does not answer within {self._timeout_s:g} s"
             ) from error
         except AuthenticationError as error:
             raise NotAdmitted(
-                f"Ray's job server {self._url} takes another token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's"
+                f"Ray's job server {self._url} takes another token: "
+                "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's"
             ) from error
         except (RuntimeError, OSError) as error:  # which is all that Ray's client says of a failure
             raise JobsUnavailable(
@@ -205,48 +262,100 @@ class Jobs:
             ) from error
 
 
+@dataclass
+class _Followed:
+    """A job whose progress is told as its log grows; `submit_again` submits it anew, once."""
+
+    job: str
+    listener: Listener
+    submit_again: Callable[[str], object] | None
+    lines_read: int = 0
+
+    def tell(self, log: tuple[str, ...]) -> None:
+        """Tell the progress in the lines that are new."""
+        lines = log[self.lines_read :]
+        self.lines_read = len(log)
+        for line in lines:
+            progress = decode_line(line)
+            # Other lines are Ray's, a library's, or the answer of the command.
+            if progress is not None:
+                self._tell(progress)
+
+    def _tell(self, progress: ProgressLine) -> None:
+        if progress.share is None:
+            self.listener(progress.message)
+        else:
+            self.listener.part(progress.message, progress.share)
+
+    def restart(self, job: str) -> None:
+        """Follow the job that was submitted in its place."""
+        self.job = job
+        self.submit_again = None
+        self.lines_read = 0
+
+
 def train_in_job(
     server: Jobs,
     spec: JobSpec,
     environment: Mapping[str, str],
     registry: Registry,
-    tell: Callable[[str], None],
+    listener: Listener,
 ) -> JobResult:
-    """Train in a job and wait for the version; `tell` gets what the job says, line by line.
+    """Train in a job and wait for the version, telling its progress.
 
-    The job is named by the key of `spec`, so that a second call joins the one that runs. Ctrl-C stops the job, but not one that
-    was joined. Raises what the job raised.
+    The job is named by the key of `spec`, so that a second call joins the one that runs. Ctrl-C
+    stops the job, but not one that was joined. Raises what the job raised.
     """
     key = spec.key or uuid.uuid4().hex
-    if (done := registry.of_job(key)) is not None:
-        return JobResult(done, registry.gate(done))
-    job, keyed = server.next(f"train-{key}"), replace(spec, key=key)
-    mine = server.start(job, keyed, environment)
-    tell(f"{'training' if mine else 'joining what trains'} as Ray job {job}")
-
-    def again(name: str) -> None:
-        nonlocal mine
-        mine = server.start(name, keyed, environment)
-
-    try:
-        status, lines = server.follow(job, tell=tell, again=again)
-    except KeyboardInterrupt:
-        if mine:
-            server.stop(job)
-        raise
+    version = registry.of_job(key)
+    if version is not None:
+        return JobResult(version, registry.gate(version))
+    keyed = spec.model_copy(update={"key": key})
+    job = _Submitted(server, server.free_name(f"train-{key}"), keyed, environment)
+    end = job.wait(listener)
     version = registry.of_job(key)
     if version is None:
-        raise _failure(job, status, lines)
+        raise _failure(job.name, end)
     return JobResult(version, registry.gate(version))
 
 
-def _failure(job: str, status: JobStatus, lines: list[str]) -> VigilError:
-    """What the job said before it ended without a version."""
-    last = lines[-1] if lines else "it wrote nothing"
+@dataclass
+class _Submitted:
+    """A job that this process has submitted, or joined."""
+
+    server: Jobs
+    name: str
+    spec: JobSpec
+    environment: Mapping[str, str]
+    is_joined: bool = False
+
+    def wait(self, listener: Listener) -> JobState:
+        """Submit it, and wait for its end."""
+        self._start(self.name)
+        verb = "joining what trains" if self.is_joined else "training"
+        listener(f"{verb} as Ray job {self.name}")
+        try:
+            return self.server.follow(self.name, listener=listener, submit_again=self._start)
+        except KeyboardInterrupt:
+            if not self.is_joined:
+                self.server.stop(self.name)
+            raise
+
+    def _start(self, name: str) -> None:
+        self.is_joined = not self.server.start(name, self.spec, self.environment)
+
+
+def _failure(job: str, end: JobState) -> VigilError:
+    """The error that the job ended with instead of a version."""
     try:
-        told = json.loads(last)["error"]
-        return getattr(errors, told["type"], VigilError)(
-            told["message"], field=told.get("field"), row=told.get("row")
-        )
+        return _decode_error(end.log[-1])
     except (ValueError, TypeError, LookupError):
-        return VigilError(f"the job {job} ended {status} without a version: {last[:300]}")
+        last_line = end.last_line or "it wrote nothing"
+        return VigilError(f"the job {job} ended {end.status} without a version: {last_line}")
+
+
+def _decode_error(line: str) -> VigilError:
+    """The error in the object that a command prints with --json."""
+    error = json.loads(line)["error"]
+    kind = getattr(errors, error["type"], VigilError)
+    return kind(error["message"], field=error.get("field"), row=error.get("row"))

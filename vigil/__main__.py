@@ -14,6 +14,7 @@ from vigil.errors import PlatformError
 from vigil.home import use_ray_token
 from vigil.settings import HomeSettings
 
+# The module of each command, and the function where it has another name.
 COMMANDS = {
     "up": "serve.local.cli",
     "down": "serve.local.cli",
@@ -24,11 +25,11 @@ COMMANDS = {
     "settings": "serve.local.show_settings",
     "keys": "serve.local.keys",
     "replay": "serve.local.replay",
-    "train": "train.cli",
-    "models": "train.cli",
-    "promote": "train.cli",
-    "rollback": "train.cli",
-    "recalibrate": "train.cli",
+    "train": "train.cli:train_command",
+    "models": "train.versions_cli:models_command",
+    "promote": "train.versions_cli:promote_command",
+    "rollback": "train.versions_cli:rollback_command",
+    "recalibrate": "train.versions_cli:recalibrate_command",
     "drift": "drift.cli",
     "render": "infra.cli",
     "ship": "infra.ship",
@@ -43,10 +44,11 @@ class _RoomCommands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = COMMANDS.get(cmd_name)
-        if module is None:
+        place = COMMANDS.get(cmd_name)
+        if place is None:
             return None
-        return getattr(importlib.import_module(module), cmd_name)
+        module, _, function = place.partition(":")
+        return getattr(importlib.import_module(module), function or cmd_name)
 
 
 @click.command(cls=_RoomCommands)

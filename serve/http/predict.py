@@ -33,7 +33,7 @@ from vigil.errors import MalformedRequest
 
 if TYPE_CHECKING:  # a client of the endpoints needs neither numba nor MLflow
     from serve.model.loaded import LoadedModel
-    from train.table.transform import Transform
+    from train.table.transform import RollingTransform
 
 _HINT = (
     'send {"features": [..]}, {"features": {"name": value}}, {"instances": [[..], ..]} '
@@ -102,7 +102,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode_predict(
-    body: bytes, names: tuple[str, ...], max_rows: int, transform: Transform | None = None
+    body: bytes, names: tuple[str, ...], max_rows: int, transform: RollingTransform | None = None
 ) -> tuple[Floats, bool]:
     """Return the rows [n, d] of a body, and whether it is a single row.
 
@@ -153,7 +153,7 @@ def _last_row(
     rows: list[Any],
     is_typed: bool,
     *,
-    transform: Transform | None,
+    transform: RollingTransform | None,
     names: tuple[str, ...],
 ) -> Floats:
     """The model's row [1, d] of the last of the rows, in the light of the others."""

@@ -15,6 +15,7 @@ import pandas as pd
 from serve.local import simulate
 from serve.local.simulate import Drift, Tally
 from train.table.dataset import read_table
+from train.table.schema import Columns
 from train.table.table import Table
 from vigil.errors import PlatformError
 from vigil.home import Home, RunningPlatform
@@ -41,7 +42,7 @@ def live_rows(path: str | None, label: str | None) -> Table:
     """What the demo streams: the test rows of the file, else its rows again; fresh telemetry when there is no file."""
     if path is None:
         return simulate.telemetry(6000, seed=2)
-    dataset = read_table(path, label=label)
+    dataset = read_table(path, columns=Columns(label=label))
     return dataset.test or dataset.train
 
 

@@ -39,13 +39,14 @@ def train_first_model(
 
 def _train(platform: RunningPlatform, home: Home, data: str, label: str | None) -> None:
     from train.connect import connected
-    from train.job import JobSpec, run_job
+    from train.job import run_job
     from train.registry.versions import Registry
+    from train.spec import JobSpec
 
     settings = TrainSettings()
     registry = Registry(settings.tracking_uri or platform.tracking_uri, settings.model_name)
     with connected(platform.ray_address), show_progress("training", total=4) as step:
-        result = run_job(JobSpec(data, label), settings, registry, home, step)
+        result = run_job(JobSpec(data=data, label=label), settings, registry, home, step)
     _serve_if_better(result, registry)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from serve.local.ports import REPLICA_PORTS, Ports
 from serve.settings import ServeSettings
-from train import local_ray
+from train.local_ray import start_local_ray
 from train.settings import TrainSettings
 from vigil.home import Home
 
@@ -68,10 +68,10 @@ def ray_node(ports: Ports, reserved: float, progress: Callable[[str], None]) -> 
     import ray  # reads its environment when it is imported
 
     with _agent_on(ports.agent):
-        local_ray.start(
+        start_local_ray(
             reserved=reserved,
             objects=OBJECT_STORE_BYTES,
-            tell=progress,
+            on_warning=progress,
             include_dashboard=True,
             dashboard_host="127.0.0.1",
             dashboard_port=ports.dashboard,

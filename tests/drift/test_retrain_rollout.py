@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from ray.job_submission import JobStatus
 
 from drift import retrain
 from drift.retrain import Retraining
@@ -16,12 +18,10 @@ from drift.rollout import Rollout
 from drift.settings import DriftSettings
 from serve.metrics import DriftMetrics
 from tests.train.registry.test_promotion import Shelf
-from train import submit
 from train.registry.promotion import completed_moves, promote_version, start_canary, stop_canary
 from train.registry.versions import Registry, Version
 from train.spec import JobSpec
-from train.submit import JobLost
-from train.table.schema import Columns
+from train.submit import JobLost, Jobs, JobState
 from vigil.errors import JobsUnavailable
 
 GATE = {"passed": True, "reason": "better"}
@@ -123,7 +123,7 @@ def test_a_job_server_that_is_not_ready_is_asked_again_later(
             )
 
     bundle = SimpleNamespace(info={"data": "table.csv", "label": None})
-    monkeypatch.setattr(submit, "JobServer", NotReady)
+    monkeypatch.setattr(retrain, "Jobs", partial(Jobs, connect=cast(Any, NotReady)))
     monkeypatch.setattr(shelf, "fetch", lambda version, cache: bundle, raising=False)
     rollout = Rollout(DriftSettings(), DriftMetrics())
     with pytest.raises(JobsUnavailable, match="No available agent"):
@@ -141,8 +141,8 @@ def test_a_retraining_is_asked_for_what_the_champion_was_made_of(
         def start(self, *args: Any) -> None:
             asked.extend(args)
 
-        def follow(self, job: str, timeout_s: float, again: Any) -> tuple[str, list[str]]:
-            return "FAILED", ["starting", "no rows"]
+        def follow(self, job: str, timeout_s: float, submit_again: Any) -> JobState:
+            return JobState(JobStatus.FAILED, ("starting", "no rows"))
 
     monkeypatch.setattr(retrain, "Jobs", Known)
     info = {
@@ -158,9 +158,16 @@ def test_a_retraining_is_asked_for_what_the_champion_was_made_of(
     assert ran.ended == "ended FAILED without a version: no rows"
     job, spec, environment = asked
     assert job == "retrain-17-volume"
-    columns = Columns("y", "t", None, ("a", "b"))
     assert spec == JobSpec(
-        "/t.csv", None, str(tmp_path / "captured"), 5.0, "volume", "17-volume", columns, "diff:1"
+        data="/t.csv",
+        label="y",
+        time="t",
+        features=("a", "b"),
+        over_time="diff:1",
+        captured=str(tmp_path / "captured"),
+        since=5.0,
+        trigger="volume",
+        key="17-volume",
     )
     assert environment == {"VIGIL_TRAIN_N_ESTIMATORS": "400", "VIGIL_TRAIN_MAX_FEATURES": "0.5"}
 
@@ -174,13 +181,13 @@ class Lost:
     def start(self, *args: Any) -> None:
         self.started += 1
 
-    def follow(self, job: str, timeout_s: float, again: Any) -> tuple[str, list[str]]:
+    def follow(self, job: str, timeout_s: float, submit_again: Any) -> JobState:
         self.waited.append(timeout_s)
         for _ in range(min(self.times, 1)):
-            again(f"{job}.2")
+            submit_again(f"{job}.2")
         if self.times > 1:
             raise JobLost(f"Ray's job server no longer knows the job {job}")
-        return "SUCCEEDED", []
+        return JobState(JobStatus.SUCCEEDED, ())
 
 
 @pytest.mark.parametrize("times", [0, 1, 2])

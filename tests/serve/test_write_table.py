@@ -13,7 +13,7 @@ from train.table.dataset import read_table
 def test_what_is_written_is_read_back_as_it_was(tmp_path: Path) -> None:
     table = telemetry(300, seed=3)
     write_table(table, 700, tmp_path / "telemetry.csv")
-    read = read_table(str(tmp_path / "telemetry.csv"), label=None)
+    read = read_table(str(tmp_path / "telemetry.csv"))
     rows = np.vstack([part.X for part in (read.train, read.test) if part is not None])
     assert read.train.names == FEATURES
     assert len(rows) == 700

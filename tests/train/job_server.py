@@ -13,13 +13,15 @@ from tests.answering import answering
 
 
 class JobServer:
-    """`jobs` by name with their status, `submitted` bodies in order, `asked` the paths of all requests."""
+    """`jobs` by name with their status, `submitted` bodies in order, `asked` paths of requests."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, str] = {}
         self.submitted: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.without_machine: set[str] = set()
+        self.away = 0  # requests that it does not answer
+        self.jobs_end = False  # at once
         self.url = ""
 
     def replaced(self) -> None:
@@ -33,12 +35,15 @@ class JobServer:
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         self.asked.append(path)
+        if self.away:
+            self.away -= 1
+            return 503, "starting"
         if path == "/api/version":
             return 200, {"version": "4", "ray_version": ray.__version__, "ray_commit": "c"}
         if path == "/api/jobs/" and method == "POST":
             asked = json.loads(body)
             self.submitted.append(asked)
-            self.jobs[asked["submission_id"]] = "RUNNING"
+            self.jobs[asked["submission_id"]] = "SUCCEEDED" if self.jobs_end else "RUNNING"
             return 200, {"job_id": asked["submission_id"], "submission_id": asked["submission_id"]}
         if path == "/api/jobs/":
             return 200, [self._about(job) for job in self.jobs]

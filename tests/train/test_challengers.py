@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from train import job
+from train.challenger import TrainingSetup, assemble_challenger, judge
 from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
 from train.model.gate import GateVerdict
@@ -23,24 +23,34 @@ SETTINGS = TrainSettings(n_estimators=60)
 SCALES = np.array([1.0, 30.0, 0.1, 5.0, 200.0, 1.0, 12.0, 0.5])
 
 
-def rows_of(X: Floats) -> TrainingData:
+def training_data(X: Floats) -> TrainingData:
     table = Table(X, tuple("abcdefgh"), ordered=True)
     fit, held_out = split_holdout(table, 0.2, 0)
-    return TrainingData(fit, fit, table, held_out, None, Fingerprint("digest", len(X)), None)
+    return TrainingData(
+        fit=fit,
+        calibration=fit,
+        reference_rows=table,
+        held_out=held_out,
+        test=None,
+        fingerprint=Fingerprint("digest", len(X)),
+        transform=None,
+    )
 
 
 def train(
-    X: Floats, prior: ModelBundle | None = None, settings: TrainSettings = SETTINGS
-) -> tuple[ModelBundle, TrainingData]:
-    rows = rows_of(X)
+    X: Floats,
+    prior: ModelBundle | None = None,
+    settings: TrainSettings = SETTINGS,
+) -> tuple[ModelBundle, TrainingSetup]:
+    setup = TrainingSetup(JobSpec(data="t.csv"), settings, training_data(X))
     forest = fit_part(
-        rows.fit.X,
+        setup.data.fit.X,
         trees=settings.n_estimators,
         max_samples=settings.max_samples,
         max_features=1.0,
         seed=1,
     )
-    return job._assemble(forest, rows, JobSpec("t.csv"), settings, prior), rows
+    return assemble_challenger(forest, setup, prior), setup
 
 
 def world(seed: int) -> Floats:
@@ -74,8 +84,8 @@ def half_constant(X: Floats) -> Floats:
 def test_a_challenger_from_a_spoilt_table_is_refused(
     champion: ModelBundle, spoil: Callable[[Floats], Floats], gate: str
 ) -> None:
-    model, rows = train(spoil(world(1)), champion)
-    verdict = job._judge(model, champion, rows, SETTINGS, drifted=False)[1]
+    model, setup = train(spoil(world(1)), champion)
+    verdict = judge(model, champion, setup)[1]
     assert gate in refused(verdict)
 
 
@@ -83,9 +93,9 @@ def test_a_challenger_from_a_spoilt_table_is_refused(
 def test_a_challenger_whose_threshold_is_off_is_refused(
     champion: ModelBundle, factor: float
 ) -> None:
-    model, rows = train(world(1), champion)
+    model, setup = train(world(1), champion)
     off = replace(model, threshold=replace(model.threshold, value=model.threshold.value * factor))
-    verdict = job._judge(off, champion, rows, SETTINGS, drifted=False)[1]
+    verdict = judge(off, champion, setup)[1]
     assert "calibration_error" in refused(verdict)
     assert ("alert_rate" in refused(verdict)) == (factor < 1)
 
@@ -93,7 +103,7 @@ def test_a_challenger_whose_threshold_is_off_is_refused(
 def test_a_better_challenger_passes_every_gate(champion: ModelBundle) -> None:
     small = train(world(0), settings=TrainSettings(n_estimators=5))[0]
     for prior in (champion, small):
-        model, rows = train(world(1), prior)
-        metrics, verdict = job._judge(model, prior, rows, SETTINGS, drifted=False)
+        model, setup = train(world(1), prior)
+        metrics, verdict = judge(model, prior, setup)
         assert verdict.passed, verdict.text()
         assert metrics["rank_agreement"] > 0.6

@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 import pytest
+from ray.job_submission import JobStatus
 
 from tests.train.job_server import JobServer, job_server
-from tests.train.test_submit import SPEC, Shelf
-from train import submit
+from tests.train.test_submit import SPEC, Remembering, Shelf
 from train.registry.versions import Registry
-from train.submit import JobLost, Jobs
+from train.submit import JobLost, Jobs, JobState, train_in_job
 from vigil.errors import JobsUnavailable
 
 
-@pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "POLL_S", 0.0)
+def jobs_at(url: str) -> Jobs:
+    return Jobs(url, poll_interval_s=0.0)
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def test_jobs_go_where_they_are_sent_whatever_cluster_the_pod_is_of(
     with job_server() as serving:
         for name in names:
             monkeypatch.setenv(name, form.format(serving.url))
-        jobs = Jobs(training.url)
+        jobs = jobs_at(training.url)
         assert jobs.start("retrain-1", SPEC, {"VIGIL_TRAIN_SEED": "3"})
         assert not jobs.start("retrain-1", SPEC, {})
         training.jobs["retrain-1"] = "SUCCEEDED"
@@ -59,7 +58,7 @@ def test_a_job_gets_the_variables_that_are_told_and_no_other_of_this_process(
     }
     for name, value in rights.items():
         monkeypatch.setenv(name, value)
-    Jobs(training.url).start("retrain-1", SPEC, {"VIGIL_TRAIN_SEED": "3"})
+    jobs_at(training.url).start("retrain-1", SPEC, {"VIGIL_TRAIN_SEED": "3"})
     (asked,) = training.submitted
     assert asked["entrypoint"].startswith("env VIGIL_TRAIN_SEED=3 nice ")
     assert not asked.get("runtime_env", {}).get("env_vars")
@@ -81,8 +80,8 @@ def test_another_machine_has_its_own_interpreter(url: str, python: str) -> None:
 def test_a_job_that_is_lost_with_its_head_is_told_and_submitted_once_more(
     training: JobServer,
 ) -> None:
-    told: list[str] = []
-    jobs = Jobs(training.url)
+    listener = Remembering()
+    jobs = jobs_at(training.url)
     jobs.start("retrain-1", SPEC, {})
     training.replaced()
 
@@ -90,9 +89,9 @@ def test_a_job_that_is_lost_with_its_head_is_told_and_submitted_once_more(
         jobs.start(name, SPEC, {})
         training.jobs[name] = "SUCCEEDED"
 
-    assert jobs.follow("retrain-1", tell=told.append, again=again)[0] == "SUCCEEDED"
+    assert jobs.follow("retrain-1", listener=listener, submit_again=again).status == "SUCCEEDED"
     assert len(training.submitted) == 2
-    (line,) = told
+    (line,) = listener.messages
     assert "no longer knows the job retrain-1; its head was replaced: it is submitted again" in line
 
 
@@ -101,7 +100,7 @@ def test_a_job_that_dies_with_its_machine_is_submitted_once_more_under_another_n
 ) -> None:
     """Its log lies there: Ray's job server can only say that it has failed."""
     names: list[str] = []
-    jobs = Jobs(training.url)
+    jobs = jobs_at(training.url)
     jobs.start("retrain-1", SPEC, {})
     training.machine_dies("retrain-1")
 
@@ -110,70 +109,55 @@ def test_a_job_that_dies_with_its_machine_is_submitted_once_more_under_another_n
         jobs.start(name, SPEC, {})
         training.jobs[name] = "SUCCEEDED"
 
-    assert jobs.follow("retrain-1", timeout_s=60.0, again=again)[0] == "SUCCEEDED"
+    assert jobs.follow("retrain-1", timeout_s=60.0, submit_again=again).status == "SUCCEEDED"
     assert names == ["retrain-1.2"]
     with pytest.raises(JobLost, match="retrain-1 has ended with the machine"):
         jobs.follow("retrain-1")
 
 
 def test_a_job_that_has_done_its_work_may_lose_its_log(training: JobServer) -> None:
-    jobs = Jobs(training.url)
+    jobs = jobs_at(training.url)
     jobs.start("retrain-1", SPEC, {})
     training.machine_dies("retrain-1", "SUCCEEDED")
-    assert jobs.follow("retrain-1", timeout_s=60.0) == ("SUCCEEDED", [])
+    assert jobs.follow("retrain-1", timeout_s=60.0) == JobState(JobStatus.SUCCEEDED, ())
 
 
 def test_a_job_that_is_lost_twice_is_given_up(training: JobServer) -> None:
-    jobs = Jobs(training.url)
+    jobs = jobs_at(training.url)
 
     def again(name: str) -> None:
         jobs.start(name, SPEC, {})
         training.replaced()
 
     with pytest.raises(JobLost, match="no longer knows the job retrain-1"):
-        jobs.follow("retrain-1", timeout_s=60.0, again=again)
+        jobs.follow("retrain-1", timeout_s=60.0, submit_again=again)
     assert len(training.submitted) == 1
     with pytest.raises(JobLost):
         jobs.follow("retrain-1")
 
 
-def test_a_head_that_is_away_while_it_is_replaced_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch, training: JobServer
-) -> None:
-    jobs, away = Jobs(training.url), [True] * 3
+def test_a_head_that_is_away_while_it_is_replaced_is_waited_for(training: JobServer) -> None:
+    jobs = jobs_at(training.url)
     jobs.start("retrain-1", SPEC, {})
     training.jobs["retrain-1"] = "SUCCEEDED"
-    answer = training.answer
-
-    def sometimes(method: str, path: str, body: bytes) -> tuple[int, Any]:
-        return (503, "starting") if away and away.pop() else answer(method, path, body)
-
-    monkeypatch.setattr(training, "answer", sometimes)
-    assert jobs.follow("retrain-1", timeout_s=60.0)[0] == "SUCCEEDED"
-    away += [True] * 1000
+    training.away = 3
+    assert jobs.follow("retrain-1", timeout_s=60.0).status == "SUCCEEDED"
+    training.away = 1000
     with pytest.raises(JobsUnavailable, match="503"):
         jobs.follow("retrain-1")
 
 
 def test_training_goes_on_after_its_head_was_replaced(training: JobServer) -> None:
-    told: list[str] = []
-
-    def tell(line: str) -> None:
-        told.append(line)
-        if line.startswith("training as"):
+    def on_message(message: str) -> None:
+        if message.startswith("training as"):
             training.replaced()
         else:
             # The new head's job ends at once: its version is on the shelf.
-            training.answer = ended  # type: ignore[method-assign]
+            training.jobs_end = True
 
-    answer = training.answer
-
-    def ended(method: str, path: str, body: bytes) -> tuple[int, Any]:
-        found = answer(method, path, body)
-        training.jobs = dict.fromkeys(training.jobs, "SUCCEEDED")
-        return found
-
-    result = submit.train_in_job(Jobs(training.url), SPEC, {}, cast(Registry, Shelf()), tell)
+    listener = Remembering(on_message)
+    registry = cast(Registry, Shelf())
+    result = train_in_job(jobs_at(training.url), SPEC, {}, registry, listener)
     assert result.version.version == "7"
     assert len(training.submitted) == 2
-    assert [line for line in told if "submitted again" in line]
+    assert [message for message in listener.messages if "submitted again" in message]

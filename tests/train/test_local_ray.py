@@ -23,7 +23,7 @@ def test_ray_is_told_what_the_container_may_use_and_never_less_than_is_reserved(
 ) -> None:
     monkeypatch.setattr(joblib, "cpu_count", lambda: allowed)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    assert local_ray.cpus(reserved) == told
+    assert local_ray.usable_cpus(reserved) == told
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_both_versions_of_control_groups_are_read(
     monkeypatch.setattr(context, "_cpu_count_affinity", lambda _: 64)
     monkeypatch.setattr(context.os, "cpu_count", lambda: 64)
     monkeypatch.setattr(context.mp, "cpu_count", lambda: 64)
-    assert local_ray.cpus(1) == 3
+    assert local_ray.usable_cpus(1) == 3
 
 
 def free(monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
@@ -69,7 +69,7 @@ def test_shared_memory_that_is_too_small_is_told_with_what_helps(
     tmp_path: Path,
 ) -> None:
     free(monkeypatch, 64 * 256)
-    told = local_ray.no_room(256 * local_ray.MIB, tmp_path)
+    told = local_ray.missing_room(256 * local_ray.MIB, tmp_path)
     assert told is not None
     assert f"{tmp_path} has 64 MB free" in told
     assert "--shm-size=512m" in told
@@ -80,13 +80,19 @@ def test_shared_memory_that_is_large_enough_or_absent_is_not_spoken_of(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    assert local_ray.no_room(2**60, tmp_path / "absent") is None
+    assert local_ray.missing_room(2**60, tmp_path / "absent") is None
     free(monkeypatch, 256 * 256)
-    assert local_ray.no_room(256 * local_ray.MIB, tmp_path) is None
+    assert local_ray.missing_room(256 * local_ray.MIB, tmp_path) is None
 
 
-def start(told: list[str]) -> None:
-    local_ray.start(reserved=1, objects=2**60, tell=told.append, include_dashboard=False)
+def start(warnings: list[str]) -> None:
+    local_ray.start_local_ray(
+        reserved=1,
+        objects=2**60,
+        on_warning=warnings.append,
+        room=lambda _: "small",
+        include_dashboard=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +122,6 @@ def test_ray_gets_the_numbers_and_the_user_the_line(monkeypatch: pytest.MonkeyPa
     given: dict[str, Any] = {}
     told: list[str] = []
     monkeypatch.setattr(ray, "init", given.update)
-    monkeypatch.setattr(local_ray, "no_room", lambda _: "small")
     monkeypatch.setattr(joblib, "cpu_count", lambda: 5)
     start(told)
     assert told == ["small"]

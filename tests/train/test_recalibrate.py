@@ -44,7 +44,7 @@ def test_the_new_version_has_the_same_forest_and_alerts_as_often_as_asked(
 ) -> None:
     home, (forest, bundle) = Home(tmp_path), model(0)
     with pytest.raises(RegistryError, match="no champion"):
-        recalibrate(registry, home, 0.0, None)
+        recalibrate(registry, home, 0.0)
     champion = registry.register(
         Candidate(forest, bundle, {}, {}, {"job": "a", "trigger": "manual"}, {"passed": True})
     )
@@ -52,7 +52,7 @@ def test_the_new_version_has_the_same_forest_and_alerts_as_often_as_asked(
     world = np.random.default_rng(5).normal(scale=1.5, size=(4 * MIN_ROWS, len(bundle.names)))
     capture(home, world[: MIN_ROWS - 1], bundle.names, 1000.0)
     with pytest.raises(DataError, match=f"{MIN_ROWS - 1} captured rows"):
-        recalibrate(registry, home, 0.0, None)
+        recalibrate(registry, home, 0.0)
     capture(home, world, bundle.names, 2000.0)
 
     made = recalibrate(registry, home, since=1500.0, alert_rate=0.02)

@@ -10,33 +10,31 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from click.testing import CliRunner
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus
 
-from train import cli, submit
+from train.job_log import ProgressLine
+from train.progress import Listener, Silent
 from train.registry.versions import Registry, Version
 from train.settings import TrainSettings
-from train.spec import JobSpec
-from train.submit import Jobs, NotAdmitted
-from train.table.schema import Columns
+from train.spec import JobResult, JobSpec
+from train.submit import Jobs, NotAdmitted, train_in_job
 from vigil.errors import BadSettings, DataError, JobsUnavailable, VigilError
 
 DONE, RUNS, FAILED = JobStatus.SUCCEEDED, JobStatus.RUNNING, JobStatus.FAILED
-SPEC = JobSpec("t.csv", key="k")
+SPEC = JobSpec(data="t.csv", key="k")
 
 
 class Server:
-    """A job server: `jobs` it knows, what each look at one finds (status, log), and how often it first says that it cannot."""
+    """A job server: `jobs` it knows, what each look at one finds (status, log), and how often it
+    first says that it cannot."""
 
     def __init__(self, looks: list[tuple[JobStatus, str]], away: int = 0) -> None:
         self.jobs: dict[str, JobStatus] = {}
-        self.looks, self.away, self.stopped, self.entrypoints = (
-            looks,
-            away,
-            list[str](),
-            list[str](),
-        )
+        self.looks = looks
+        self.away = away
+        self.stopped: list[str] = []
+        self.entrypoints: list[str] = []
 
     def __call__(self, url: str) -> Server:
         if self.away:
@@ -80,61 +78,63 @@ class Shelf:
         return {"passed": True}
 
 
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], Jobs]:
-    def made(server: Server) -> Jobs:
-        monkeypatch.setattr(submit, "JobServer", server)
-        monkeypatch.setattr(submit, "POLL_S", 0.0)
-        return Jobs("http://x", patience_s=5.0)
+class Remembering(Silent):
+    """A listener that keeps what it gets; `on_message` may do more with a message."""
 
-    return made
+    def __init__(self, on_message: Callable[[str], None] = lambda _: None) -> None:
+        self.messages: list[str] = []
+        self.parts: list[tuple[str, float]] = []
+        self._on_message = on_message
+
+    def __call__(self, message: str) -> None:
+        self.messages.append(message)
+        self._on_message(message)
+
+    def part(self, message: str, share: float) -> None:
+        self.parts.append((message, share))
 
 
-def train(
-    jobs: Jobs, shelf: Shelf, tell: Callable[[str], None] = lambda _: None
-) -> submit.JobResult:
-    return submit.train_in_job(jobs, SPEC, {"VIGIL_TRAIN_SEED": "3"}, cast(Registry, shelf), tell)
+def jobs_of(server: Any, timeout_s: float = 60.0, patience_s: float = 5.0) -> Jobs:
+    return Jobs(
+        "http://x",
+        patience_s,
+        poll_interval_s=0.0,
+        timeout_s=timeout_s,
+        connect=cast(Any, server),
+    )
 
 
-def test_a_job_is_submitted_followed_line_by_line_and_answered_with_its_version(
-    serve: Callable[[Server], Jobs],
-) -> None:
+def train(jobs: Jobs, shelf: Shelf, listener: Listener | None = None) -> JobResult:
+    environment = {"VIGIL_TRAIN_SEED": "3"}
+    registry = cast(Registry, shelf)
+    return train_in_job(jobs, SPEC, environment, registry, listener or Silent())
+
+
+def log(*lines: str) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+STARTING = ProgressLine("starting").encode()
+HALF = ProgressLine("half of the trees", 0.5).encode()
+
+
+def test_a_job_is_submitted_followed_line_by_line_and_answered_with_its_version() -> None:
     server = Server(
         [
-            (RUNS, "starting\nhal"),
-            (RUNS, "starting\nhalf\n"),
-            (DONE, 'starting\nhalf\n{"version": "7"}'),
+            (RUNS, STARTING + "\n" + HALF[:9]),
+            (RUNS, log(STARTING, HALF)),
+            (DONE, log(STARTING, HALF, "a library warns", '{"version": "7"}')),
         ],
         away=2,
     )
-    told: list[str] = []
-    result = train(serve(server), Shelf(), told.append)
+    listener = Remembering()
+    result = train(jobs_of(server), Shelf(), listener)
     assert (result.version.version, result.verdict) == ("7", {"passed": True})
-    assert told == ["training as Ray job train-k", "starting", "half"]
+    assert listener.messages == ["training as Ray job train-k", "starting"]
+    assert listener.parts == [("half of the trees", 0.5)]
     words = shlex.split(server.entrypoints[0])
     assert words[:4] == ["env", "VIGIL_TRAIN_SEED=3", "nice", "-n19"]
     assert words[-5:] == ["train", "--data=t.csv", "--trigger=manual", "--key=k", "--json"]
-
-
-def test_the_arguments_of_a_job_make_the_same_job(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    columns = Columns("y", "t", "e", ("a", "b"), str(tmp_path / "s.json"))
-    spec = JobSpec(
-        str(tmp_path / "-x y.csv"), None, str(tmp_path), 12.5, "volume", "k", columns, "diff:1"
-    )
-    asked: list[JobSpec] = []
-    monkeypatch.setattr(
-        cli,
-        "_train",
-        lambda spec, *_: asked.append(spec) or submit.JobResult(Version("1", "r", "d", 0.0), {}),
-    )
-    monkeypatch.setattr("train.table.dataset.preview", lambda *_: None)
-    monkeypatch.setenv("VIGIL_HOME", str(tmp_path))
-    CliRunner().invoke(cli.train, spec.absolute().arguments()[1:], catch_exceptions=False)
-    (found,) = asked
-    assert found.arguments() == spec.arguments()
-    assert found.columns == columns
 
 
 def test_settings_travel_as_far_as_they_were_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,77 +153,79 @@ def test_another_cluster_has_its_own_way_to_mlflow_and_this_machine_must_know_on
         TrainSettings(jobs_url="http://x")
 
 
-def test_a_wrong_token_is_told_at_once(
-    serve: Callable[[Server], Jobs], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jobs = serve(Server([]))
-
+def test_a_wrong_token_is_told_at_once() -> None:
     def refuse(url: str) -> Server:
         raise AuthenticationError("Forbidden")
 
-    monkeypatch.setattr(submit, "JobServer", refuse)
     with pytest.raises(NotAdmitted, match=r"http://x takes another token: set RAY_AUTH_MODE=token"):
-        train(jobs, Shelf())
+        train(jobs_of(refuse), Shelf())
 
 
-def test_a_second_call_joins_what_runs_and_one_after_a_failure_takes_another_name(
-    serve: Callable[[Server], Jobs],
-) -> None:
+def test_a_second_call_joins_what_runs_and_one_after_a_failure_takes_another_name() -> None:
     server = Server([(DONE, "")])
     server.jobs = {"train-k": RUNS}
-    train(serve(server), Shelf())
+    train(jobs_of(server), Shelf())
     assert server.entrypoints == []
     server.jobs = {"train-k": FAILED, "train-k.2": JobStatus.STOPPED}
-    train(serve(server), Shelf())
+    train(jobs_of(server), Shelf())
     assert list(server.jobs)[2:] == ["train-k.3"]
 
 
-def test_what_was_done_before_needs_no_job(serve: Callable[[Server], Jobs]) -> None:
-    assert train(serve(Server([], away=10**6)), Shelf(1)).version.version == "7"
+def test_what_was_done_before_needs_no_job() -> None:
+    assert train(jobs_of(Server([], away=10**6)), Shelf(1)).version.version == "7"
 
 
-def test_what_the_job_raised_is_raised(serve: Callable[[Server], Jobs]) -> None:
+def test_what_the_job_raised_is_raised() -> None:
     body = json.dumps(DataError("t.csv line 3: no number", field="b", row=3).body())
     with pytest.raises(DataError, match="line 3") as caught:
-        train(serve(Server([(FAILED, f"starting\n{body}\n")])), Shelf(9))
+        train(jobs_of(Server([(FAILED, log(STARTING, body))])), Shelf(9))
     assert (caught.value.field, caught.value.row) == ("b", 3)
-    with pytest.raises(VigilError, match="ended FAILED without a version: Killed"):
-        train(serve(Server([(FAILED, "Killed")])), Shelf(9))
+
+
+@pytest.mark.parametrize(
+    ("written", "last_line"),
+    [("Killed", "Killed"), (log(STARTING), "starting"), ("", "it wrote nothing")],
+)
+def test_a_job_that_ends_without_a_version_is_told_with_its_last_line(
+    written: str, last_line: str
+) -> None:
+    with pytest.raises(VigilError, match=f"ended FAILED without a version: {last_line}"):
+        train(jobs_of(Server([(FAILED, written)])), Shelf(9))
 
 
 @pytest.mark.parametrize("joined", [False, True])
-def test_ctrl_c_stops_the_job_but_not_one_that_was_joined(
-    serve: Callable[[Server], Jobs], joined: bool
-) -> None:
-    server = Server([(RUNS, "starting\n")])
+def test_ctrl_c_stops_the_job_but_not_one_that_was_joined(joined: bool) -> None:
+    server = Server([(RUNS, log(STARTING))])
     server.jobs = {"train-k": RUNS} if joined else {}
 
-    def interrupt(line: str) -> None:
-        if line == "starting":
+    def interrupt(message: str) -> None:
+        if message == "starting":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(serve(server), Shelf(9), interrupt)
+        train(jobs_of(server), Shelf(9), Remembering(interrupt))
     assert server.stopped == ([] if joined else ["train-k"])
 
 
-def test_a_job_server_that_hangs_or_stays_away_is_given_up(
-    monkeypatch: pytest.MonkeyPatch, serve: Callable[[Server], Jobs]
-) -> None:
-    server = Server([], away=10**6)
-    serve(server)
+def test_a_job_server_that_stays_away_is_given_up() -> None:
     with pytest.raises(JobsUnavailable, match="No available agent"):
-        Jobs("http://x").next("job")
-    monkeypatch.setattr(submit, "ANSWER_S", 0.05)
+        jobs_of(Server([], away=10**6), patience_s=0.01).free_name("job")
+
+
+def test_a_job_server_that_hangs_is_given_up() -> None:
     stuck = threading.Event()
-    monkeypatch.setattr(server, "list_jobs", lambda: stuck.wait(30))
-    server.away = 0
+
+    class Stuck(Server):
+        def list_jobs(self) -> list[Any]:
+            stuck.wait(30)
+            return []
+
     with pytest.raises(JobsUnavailable, match="does not answer"):
-        Jobs("http://x").next("job")
+        jobs_of(Stuck([]), timeout_s=0.05, patience_s=0.0).free_name("job")
     stuck.set()
 
 
-def test_a_job_that_takes_too_long_is_stopped(serve: Callable[[Server], Jobs]) -> None:
+def test_a_job_that_takes_too_long_is_stopped() -> None:
     server = Server([(RUNS, "")])
-    assert serve(server).follow("job", timeout_s=0.0)[0] == JobStatus.STOPPED
+    assert jobs_of(server).follow("job", timeout_s=0.0).status == JobStatus.STOPPED
     assert server.stopped == ["job"]

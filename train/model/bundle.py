@@ -25,7 +25,7 @@ from safetensors.numpy import load_file, save_file
 from train.model.forest import CompiledForest
 from train.model.reference import Reference, reference_from_arrays, reference_to_arrays
 from train.model.threshold import Threshold
-from train.table.transform import Transform
+from train.table.transform import RollingTransform
 from vigil.arrays import Floats
 from vigil.errors import BundleError, DataError
 
@@ -106,7 +106,7 @@ class ModelBundle:
     reference: Reference
     golden: Floats
     info: dict[str, Any]
-    transform: Transform | None = None
+    transform: RollingTransform | None = None
 
     @cached_property
     def schema_hash(self) -> str:
@@ -238,7 +238,7 @@ class _Parts:
         reference.check(self.names)
         return reference
 
-    def transform(self) -> Transform | None:
+    def transform(self) -> RollingTransform | None:
         values = self.model.get("over_time")
         if values is None:
             return None
@@ -251,11 +251,11 @@ class _Parts:
         return transform
 
 
-def _transform(values: dict[str, Any]) -> Transform:
+def _transform(values: dict[str, Any]) -> RollingTransform:
     try:
         names = tuple(map(str, values["names"]))
         steps = tuple((str(kind), int(rows)) for kind, rows in values["steps"])
-        return Transform(names, steps)
+        return RollingTransform(names, steps)
     except DataError as error:
         raise BundleError(f"the bundle's transform is damaged: {error.message}") from error
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest
 
     from train.table.dataset import Fingerprint
-    from train.tune import TuneTrial
+    from train.trial import TuneTrial
 
 
 @dataclass(frozen=True)

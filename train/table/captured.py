@@ -1,218 +1,169 @@
-"""Files of captured windows, in a folder or below an s3:// URL: named by their time, put there whole, read by whoever trains."""
+"""Captured rows: live rows in windows, with what they were answered, written and read.
+
+The monitor writes them; training, feedback and `vigil replay` read them. A window is a Parquet
+file with a column for each feature, and four that begin with _: score, request, version, alert.
+"""
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Protocol
-from urllib.parse import urlsplit
+from typing import IO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from train.table.reader import Chunk, check
-from train.table.source import File, is_s3
+from train.table.reader import check_values
+from train.table.source import File
 from train.table.table import Table
+from train.table.window_store import WindowStore, open_store, window_ms, window_name
 from vigil.arrays import Floats
 from vigil.errors import DataError
 
-_FILES = "date=*/window-*.parquet"
-_ANSWER_TIMEOUT_S = 10.0  # of S3
+_ANSWER_COLUMNS = ["_request", "_alert", "_version"]
 
 
-class Windows(Protocol):
-    """Parquet files `date=YYYY-MM-DD/window-MILLISECONDS.parquet`; whatever fails raises OSError."""
+class AnsweredRows(NamedTuple):
+    """What rows were answered: the request of each [n], which of them alert [n], and by whom."""
 
-    def names(self) -> list[str]:
-        """All of them, in the order of their time."""
-        ...
-
-    def read(self, name: str) -> IO[bytes]:
-        """One, to be read and sought in; raises FileNotFoundError when it is gone."""
-        ...
-
-    def write(self, name: str, table: pa.Table) -> None:
-        """Put one there: whole, or not at all."""
-        ...
-
-    def remove(self, name: str) -> None:
-        """Take one away, if it is there."""
-        ...
+    requests: list[str]
+    alerts: NDArray[np.bool_]
+    version: str
 
 
-def windows(where: str | Path) -> Windows:
-    """Those in a folder, or below an s3:// URL."""
-    return _Bucket(str(where)) if is_s3(str(where)) else _Folder(Path(where))
+class ScoredRows(NamedTuple):
+    """Rows of one request with the scores [n] that they got, and the version that gave them."""
+
+    rows: Table
+    scores: Floats
+    version: str
 
 
-def window_name(stamp: float) -> str:
-    """The name of the window whose first row was seen at `stamp` (Unix seconds); sorts by time."""
-    return f"date={datetime.fromtimestamp(stamp, UTC):%Y-%m-%d}/window-{int(stamp * 1000):015d}.parquet"
+class CapturedWindows:
+    """The windows in a folder or below an s3:// URL, of which the latest `keep` are kept."""
+
+    def __init__(self, where: str | Path, keep: int) -> None:
+        self.keep = keep
+        self._store = open_store(where)
+        self._last_ms = 0
+
+    def write(self, rows: Table, scores: Floats, answered: AnsweredRows, since: float) -> None:
+        """Write a window whose first row was seen at `since` (Unix seconds); raises OSError."""
+        columns = {name: rows.X[:, j] for j, name in enumerate(rows.names)}
+        provenance = {
+            "_score": scores,
+            "_request": answered.requests,
+            "_version": [answered.version] * len(rows),
+            "_alert": answered.alerts,
+        }
+        self._store.write(window_name(self._distinct(since)), pa.table(columns | provenance))
+        for name in self._store.names()[: -self.keep]:
+            self._store.remove(name)
+
+    def _distinct(self, since: float) -> float:
+        """`since` to the millisecond, later than any before.
+
+        Windows of one report begin at once, and their files must differ.
+        """
+        self._last_ms = max(int(since * 1000), self._last_ms + 1)
+        return self._last_ms / 1000
+
+    def answers(self, requests: Iterable[str]) -> list[AnsweredRows]:
+        """Return what the rows of these requests were answered, window by window."""
+        wanted = pa.array(list(requests), pa.string())
+        answers: list[AnsweredRows] = []
+        for name in self._store.names():
+            with (
+                suppress(OSError, pa.ArrowInvalid, pa.ArrowKeyError),
+                self._store.read(name) as file,
+            ):
+                answers += _read_answers(file, wanted)
+        return answers
 
 
-def window_ms(name: str) -> int:
-    """Milliseconds, as the name has them; -1 for what is no window."""
-    digits = name.rpartition("/")[2].removeprefix("window-").removesuffix(".parquet")
-    return int(digits) if digits.isdigit() else -1
+def _read_answers(file: IO[bytes], requests: pa.Array) -> list[AnsweredRows]:
+    window = pq.ParquetFile(file).read(_ANSWER_COLUMNS)
+    if window.num_columns < len(_ANSWER_COLUMNS):  # an older Vigil's
+        return []
+    window = window.filter(pc.field("_request").isin(requests))
+    if not len(window):
+        return []
+    alerts = window["_alert"].to_numpy().astype(bool)
+    version = window["_version"][0].as_py()
+    return [AnsweredRows(window["_request"].to_pylist(), alerts, version)]
 
 
 def read_captured(where: str | Path, since: float) -> Table | None:
-    """The live rows that the monitor captured from `since` (Unix seconds) on, in time order; None when there are none.
+    """Return the rows captured from `since` (Unix seconds) on, in time order; None without any.
 
-    `where`: a folder or an s3:// URL. Raises DataError when it cannot be read.
+    `where`: a folder or an s3:// URL. Raises DataError when they cannot be read.
     """
-    kept, tables = windows(where), []
     try:
-        for name in kept.names():
-            if window_ms(name) < int(since * 1000):
-                continue
-            with (
-                suppress(FileNotFoundError),
-                kept.read(name) as file,
-            ):  # the monitor's retention was faster
-                whole = _whole(file, f"{name} in {where}")
-                tables.append(
-                    whole.select([name for name in whole.column_names if not name.startswith("_")])
-                )
+        windows = list(_windows_since(open_store(where), where, since))
     except OSError as error:
         raise DataError(f"the captured rows in {where} cannot be read: {error}") from error
-    if not tables:
+    if not windows:
         return None
     try:
-        whole = pa.concat_tables(tables)
+        table = _features(pa.concat_tables(windows))
     except pa.ArrowInvalid as error:
         raise DataError(f"the captured rows since then are not of one schema: {error}") from error
-    columns = tuple(whole.column_names)
-    table = Table(
-        np.column_stack([whole[name].to_numpy().astype(np.float64) for name in columns]), columns
-    )
-    check(Chunk(table.X, columns, 0), File(str(where), 0, ""), allow_missing=False)
+    check_values(table, File(str(where), 0, ""), allow_missing=False)
     return table
 
 
-def _whole(file: IO[bytes], where: str) -> pa.Table:
+def _windows_since(store: WindowStore, where: str | Path, since: float) -> Iterator[pa.Table]:
+    for name in store.names():
+        if window_ms(name) < int(since * 1000):
+            continue
+        # The retention of the monitor may have been faster.
+        with suppress(FileNotFoundError), store.read(name) as file:
+            window = _read_window(file, f"{name} in {where}")
+            yield window.select(_feature_names(window))
+
+
+def _read_window(file: IO[bytes], place: str) -> pa.Table:
     try:
         return pq.ParquetFile(file).read()
     except pa.ArrowInvalid as error:
-        raise DataError(f"{where} is not a readable Parquet file: {error}") from error
+        raise DataError(f"{place} is not a readable Parquet file: {error}") from error
 
 
-def read_request(where: str | Path, request: str) -> tuple[Table, Floats, str] | None:
-    """The captured rows of one request, with the scores [n] they got and the version that gave them.
+def read_request(where: str | Path, request: str) -> ScoredRows | None:
+    """Return the captured rows of one request; None where there are none.
 
-    A request may lie in several windows. Where a client has given one id to requests of several versions, it is the latest.
+    A request may lie in several windows. Where a client has given one id to requests of several
+    versions, it is the latest.
     """
-    parts: list[pa.Table] = []
-    kept = windows(where)
-    for name in kept.names():
-        with suppress(FileNotFoundError, pa.ArrowInvalid), kept.read(name) as file:
-            part = pq.ParquetFile(file).read().filter(pc.field("_request") == request)
-            if len(part):
-                parts.append(part)
+    parts = list(_windows_of_request(open_store(where), request))
     if not parts:
         return None
-    version = parts[-1]["_version"][-1].as_py()
-    found = pa.concat_tables([part for part in parts if part["_version"][-1].as_py() == version])
-    names = tuple(name for name in found.column_names if not name.startswith("_"))
-    X = np.column_stack([found[name].to_numpy() for name in names])
-    return Table(X, names), found["_score"].to_numpy(), version
+    version = _last_version(parts[-1])
+    window = pa.concat_tables([part for part in parts if _last_version(part) == version])
+    return ScoredRows(_features(window), window["_score"].to_numpy(), version)
 
 
-class _Folder:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def names(self) -> list[str]:
-        return sorted(str(file.relative_to(self._folder)) for file in self._folder.glob(_FILES))
-
-    def read(self, name: str) -> IO[bytes]:
-        return (self._folder / name).open("rb")
-
-    def write(self, name: str, table: pa.Table) -> None:
-        file = self._folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}")
-        try:
-            _write(table, temporary)
-            temporary.replace(file)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def remove(self, name: str) -> None:
-        (self._folder / name).unlink(missing_ok=True)
+def _windows_of_request(store: WindowStore, request: str) -> Iterator[pa.Table]:
+    for name in store.names():
+        with suppress(FileNotFoundError, pa.ArrowInvalid), store.read(name) as file:
+            window = pq.ParquetFile(file).read().filter(pc.field("_request") == request)
+            if len(window):
+                yield window
 
 
-class _Bucket:
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._bucket, self._prefix = parts.netloc, f"{parts.path.strip('/')}/".lstrip("/")
-        self._client: Any = None
-
-    def names(self) -> list[str]:
-        pages = self._ask(lambda client: list(self._pages(client)))
-        keys = [
-            found["Key"].removeprefix(self._prefix)
-            for page in pages
-            for found in page.get("Contents", ())
-        ]
-        return sorted(key for key in keys if window_ms(key) >= 0)
-
-    def _pages(self, client: Any) -> Any:
-        return client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=f"{self._prefix}date="
-        )
-
-    def read(self, name: str) -> IO[bytes]:
-        found = self._ask(
-            lambda client: client.get_object(Bucket=self._bucket, Key=self._prefix + name)[
-                "Body"
-            ].read()
-        )
-        return io.BytesIO(found)
-
-    def write(self, name: str, table: pa.Table) -> None:
-        buffer = io.BytesIO()
-        _write(table, buffer)
-        body = buffer.getvalue()
-        self._ask(
-            lambda client: client.put_object(
-                Bucket=self._bucket, Key=self._prefix + name, Body=body
-            )
-        )
-
-    def remove(self, name: str) -> None:
-        self._ask(lambda client: client.delete_object(Bucket=self._bucket, Key=self._prefix + name))
-
-    def _ask(self, question: Any) -> Any:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        if self._client is None:
-            import boto3
-            from botocore.config import Config
-
-            patience = Config(
-                connect_timeout=_ANSWER_TIMEOUT_S,
-                read_timeout=_ANSWER_TIMEOUT_S,
-                retries={"total_max_attempts": 3},
-            )
-            self._client = boto3.client("s3", config=patience)
-        try:
-            return question(self._client)
-        except ClientError as error:
-            kind = (
-                FileNotFoundError
-                if error.response["Error"]["Code"] in ("NoSuchKey", "404")
-                else OSError
-            )
-            raise kind(f"s3://{self._bucket}/{self._prefix}: {error}") from error
-        except BotoCoreError as error:
-            raise OSError(f"s3://{self._bucket}/{self._prefix}: {error}") from error
+def _last_version(window: pa.Table) -> str:
+    return window["_version"][-1].as_py()
 
 
-def _write(table: pa.Table, to: Any) -> None:
-    # Measured values hardly repeat: to look for it takes longer than to write them.
-    pq.write_table(table, to, use_dictionary=False)
+def _feature_names(window: pa.Table) -> list[str]:
+    return [name for name in window.column_names if not name.startswith("_")]
+
+
+def _features(window: pa.Table) -> Table:
+    names = _feature_names(window)
+    columns = [window[name].to_numpy().astype(np.float64) for name in names]
+    return Table(np.column_stack(columns), tuple(names))

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from train.table import reader as chunks
-from train.table import scan, schema
-from train.table.schema import Columns
+from train.table.reader import CHUNK_VALUES, SPLIT_ROWS, read_split, split_files
+from train.table.scan import scan_table
+from train.table.schema import Columns, Schema, save_schema
 from train.table.source import File, find_files
+from train.table.split_scan import ScanPlan, ScanResult
 from train.table.table import Table
+from train.table.transform import RollingTransform, parse_steps
 from vigil.errors import DataError
+
+_ALL_ROWS = 2**62
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What was read. digest: sha256 over names, rows and the hashes of all columns, wherever the files lie."""
+    """What was read.
+
+    digest: sha256 over names, rows and the hashes of all columns, wherever the files lie
+    """
 
     digest: str
     rows: int
@@ -30,86 +37,108 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a table holds: rows to train on and, where the files have them, rows to test on.
+    """Rows to train on and, where the files have them, rows to test on.
 
-    train: all rows, or a random sample of them in their order; recent: as many of the latest, without gaps
+    train: all rows, or a random sample of them in their order; recent: as many of the latest,
+    without gaps; transform: what made their features from those of the files
     """
 
     train: Table
     test: Table | None = None
     recent: Table | None = None
     fingerprint: Fingerprint = Fingerprint("", 0)
+    transform: RollingTransform | None = None
 
 
 def read_table(
     path: str | Path,
     *,
     columns: Columns | None = None,
-    label: str | None = None,
     allow_missing: bool = False,
-    most: int = 2**62,
+    max_rows: int = _ALL_ROWS,
     seed: int = 0,
     over_time: str = "",
     tasks: int = 1,
-    progress: Callable[[int], None] = lambda _: None,
+    on_rows: Callable[[int], None] = lambda _: None,
+    split_rows: int = SPLIT_ROWS,
+    chunk_values: int = CHUNK_VALUES,
 ) -> Dataset:
-    """Read CSV, Parquet or .npz (arrays `train` or `X`; `test` with `label`, or `y`, where present): a file, folder or glob,
-    local or s3://. At most `most` random rows and `most` latest ones are kept; the whole table is scanned and fingerprinted.
+    """Read a file, folder or glob, local or s3://, of CSV, Parquet or .npz.
 
-    `over_time` declares a transform (train/table/transform.py), which is applied before rows are chosen.
-    Raises DataError that names file, line or row, and column of what is wrong. NaN is an error unless `allow_missing`.
+    An .npz file has the arrays `train` or `X`; `test` with `label`, or `y`, where present. At most
+    `max_rows` random rows and as many latest ones are kept; the whole table is scanned and
+    fingerprinted, `split_rows` in a task, `chunk_values` at once. `over_time` declares a transform
+    (train/table/transform.py), which is applied before rows are chosen. `on_rows` gets the number
+    of rows that were read so far.
+
+    Raises DataError that names file, line or row, and column of what is wrong. NaN is an error
+    unless `allow_missing`.
     """
-    columns = columns or Columns(label=label)
+    columns = columns or Columns()
     files = find_files(path)
-    pieces = chunks.pieces(files)
-    found = scan.scan(
-        pieces,
-        scan.Plan(columns, most, seed, over_time, allow_missing),
-        tasks=tasks,
-        progress=progress,
+    plan = ScanPlan(
+        columns,
+        max_rows,
+        seed=seed,
+        steps=parse_steps(over_time) if over_time else (),
+        allow_missing=allow_missing,
+        chunk_values=chunk_values,
     )
+    result = scan_table(split_files(files, split_rows), plan, tasks=tasks, on_rows=on_rows)
     name = files[0].path if len(files) == 1 else str(path)
-    test = found.test and Table(found.test.X, found.names, found.test.labels)
-    if found.rows and not len(found.sample.X):
-        raise DataError(
-            f"{name}: none of its {found.rows} rows has as many before it as the transform {over_time!r} looks back on"
-        )
-    train = Table(found.sample.X, found.names, found.sample.labels, found.ordered)
-    for table in (train, test):
-        if table is not None:
-            _check(table, name)
-    _check_leak(found, name)
-    raw = (
-        next(chunks.read(pieces[0], columns, allow_missing=allow_missing)).names
-        if columns.schema
-        else ()
-    )
-    if columns.schema:
-        schema.keep(schema.Schema(raw, columns.label, columns.time, columns.entity), columns)
-    recent = Table(found.tail.X, found.names, found.tail.labels) if found.ordered else train
-    return Dataset(train, test, recent, _fingerprint(found, files))
+    _check_result(result, name, over_time)
+    save_schema(Schema(result.raw_names, columns.label, columns.time, columns.entity), columns)
+    return _dataset(result, files)
 
 
 def preview(path: str | Path, columns: Columns) -> None:
-    """Raise DataError for what the first rows of a table already show; takes a second, whatever its size."""
-    read = (
-        chunk for piece in chunks.pieces(find_files(path)) for chunk in chunks.read(piece, columns)
-    )
-    first = next(read)
-    found = first if len(first.X) else next((chunk for chunk in read if len(chunk.X)), first)
-    _check(Table(found.X, found.names), str(path))
+    """Raise DataError for what the first rows of a table already show.
+
+    It takes a second, whatever the size of the table.
+    """
+    chunks = _chunks(path, columns)
+    first = next(chunks)
+    if not len(first):
+        first = next((chunk for chunk in chunks if len(chunk)), first)
+    _check_columns(first, str(path))
 
 
-def _fingerprint(found: scan.Shard, files: Sequence[File]) -> Fingerprint:
-    hashes = {
-        name: hashlib.sha256("".join(parts).encode()).hexdigest()
-        for name, parts in found.digests.items()
+def _chunks(path: str | Path, columns: Columns) -> Iterator[Table]:
+    for split in split_files(find_files(path)):
+        yield from read_split(split, columns)
+
+
+def _dataset(result: ScanResult, files: Sequence[File]) -> Dataset:
+    train = result.sample.rows
+    recent = result.tail if train.ordered else train
+    fingerprint = _fingerprint(result, files)
+    return Dataset(train, result.test, recent, fingerprint=fingerprint, transform=result.transform)
+
+
+def _fingerprint(result: ScanResult, files: Sequence[File]) -> Fingerprint:
+    columns = {
+        name: hashlib.sha256("".join(digests).encode()).hexdigest()
+        for name, digests in result.digests.items()
     }
-    digest = hashlib.sha256(json.dumps([found.rows, *sorted(hashes.items())]).encode()).hexdigest()
-    return Fingerprint(digest, found.rows, tuple(files), hashes)
+    content = json.dumps([result.rows, *sorted(columns.items())])
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return Fingerprint(digest, result.rows, tuple(files), columns)
 
 
-def _check(table: Table, name: str) -> None:
+def _check_result(result: ScanResult, name: str, over_time: str) -> None:
+    train = result.sample.rows
+    if result.rows and not len(train):
+        raise DataError(
+            f"{name}: none of its {result.rows} rows has as many before it as the transform "
+            f"{over_time!r} looks back on"
+        )
+    _check_columns(train, name)
+    if result.test is not None:
+        _check_columns(result.test, name)
+    _check_leak(result, name)
+
+
+def _check_columns(table: Table, name: str) -> None:
     n, d = table.X.shape
     if n == 0 or d == 0:
         raise DataError(f"{name} has {n} rows and {d} feature columns; both must be at least 1")
@@ -117,25 +146,22 @@ def _check(table: Table, name: str) -> None:
         raise DataError(f"{name}: two columns have the same name")
 
 
-def _check_leak(found: scan.Shard, name: str) -> None:
-    """A feature that has one value for all anomalies and another for all other rows is the label under another name."""
-    if found.extremes is None:
-        return
-    smallest, largest = (
-        found.extremes[:, 0],
-        found.extremes[:, 1],
-    )  # [2, d]; infinite where a class has no row
-    told = (smallest == largest).all(axis=0) & (smallest[0] != smallest[1])
-    if told.any():
-        leak = found.names[int(np.argmax(told))]
+def _check_leak(result: ScanResult, name: str) -> None:
+    column = result.extremes.leaking_column() if result.extremes else None
+    if column is not None:
+        leak = result.raw_names[column]
         raise DataError(
-            f"{name}: column {leak!r} tells the label: the model would learn the answer; leave it out",
+            f"{name}: column {leak!r} tells the label: the model would learn the answer; "
+            "leave it out",
             field=leak,
         )
 
 
 def split_holdout(table: Table, holdout: float, seed: int) -> tuple[Table, Table]:
-    """Rows to fit on and rows held out: the latest share where rows are in time order, else a random one."""
+    """Return rows to fit on and rows held out.
+
+    Held out is the share `holdout`: the latest rows where they are in time order, else random ones.
+    """
     n = len(table)
     cut = n - max(1, round(n * holdout))
     if table.ordered:

@@ -1,4 +1,7 @@
-"""What the columns of a table are: inferred once, then enforced, so that a table that has changed is noticed and not learnt."""
+"""Columns of a table by their role: inferred once, then enforced.
+
+A table that has changed is noticed, and not learnt.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from vigil.errors import DataError
 from vigil.home import write_json
 
-LABEL_COLUMNS = (
-    "label",
-    "is_anomaly",
-    "y",
-)  # recognised in CSV and Parquet when no label column is named
+# Recognised in CSV and Parquet when no label column is named.
+LABEL_COLUMNS = ("label", "is_anomaly", "y")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the caller says of a table's columns. features: those to learn from (None: all that have no other part);
-    label: 1 marks an anomaly; time: strictly rising (per entity); entity: whose row it is; schema: file of the Schema."""
+    """What the caller says of the columns of a table.
+
+    label: 1 marks an anomaly; time: strictly rising (per entity); entity: whose row it is;
+    features: those to learn from (None: all that have no other role); schema: file of the Schema
+    """
 
     label: str | None = None
     time: str | None = None
@@ -31,7 +35,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a table: `features` are numbers and in the model's order; the others have their part or are None."""
+    """Columns of a table: `features` are numbers, in the model's order; the others have a role."""
 
     features: tuple[str, ...]
     label: str | None = None
@@ -39,88 +43,135 @@ class Schema:
     entity: str | None = None
 
     @property
+    def roles(self) -> tuple[str, ...]:
+        """Columns that are no features."""
+        roles = (self.label, self.time, self.entity)
+        return tuple(name for name in roles if name is not None)
+
+    @property
     def used(self) -> tuple[str, ...]:
-        return (
-            *self.features,
-            *(name for name in (self.label, self.time, self.entity) if name is not None),
-        )
+        """All columns that are read."""
+        return (*self.features, *self.roles)
 
 
-def infer(names: Sequence[str], columns: Columns, file: str) -> Schema:
-    """The schema of a table with the columns `names`, held against the schema file where there is one.
+def infer_schema(names: Sequence[str], columns: Columns, file: str) -> Schema:
+    """Return the schema of a table with the columns `names`, held against the schema file.
 
-    Raises DataError that names the column which is missing, has two parts, or was not there before.
+    Raises DataError that names the column which is missing, has two roles, or was not there before.
     """
     if len(set(names)) != len(names):
         raise DataError(f"{file}: two columns have the same name")
-    saved = _saved(columns)
-    label = columns.label or (
-        saved.label if saved else next((n for n in LABEL_COLUMNS if n in names), None)
-    )
-    time, entity = (
-        columns.time or (saved.time if saved else None),
-        columns.entity or (saved.entity if saved else None),
-    )
-    parts = [name for name in (label, time, entity) if name is not None]
-    for name in (*parts, *(columns.features or ())):
-        if name not in names:
-            if saved and name == saved.label and columns.label is None:
-                continue  # a table without labels may follow one with them
-            raise DataError(f"{file} has no column {name!r}; it has {', '.join(names)}", field=name)
-    label = label if label in names else None
-    twice = [name for name in parts if parts.count(name) > 1 or name in (columns.features or ())]
-    if twice:
-        leak = (
-            "is the label and among the features: the model would learn the answer"
-            if twice[0] == label
-            else "has two parts"
-        )
-        raise DataError(f"{file}: column {twice[0]!r} {leak}", field=twice[0])
-    features = columns.features or tuple(name for name in names if name not in parts)
-    if "" in features:
-        what = "if it holds the row numbers that pandas writes, use to_csv(index=False), or choose --columns"
-        raise DataError(f"{file}: column {list(names).index('') + 1} has no name; {what}")
-    if saved:
-        features = _enforce(saved, features, file, columns)
-    return Schema(tuple(features), label, time, entity)
+    return _Inference(names, columns, file, _read_schema_file(columns)).schema()
 
 
-def _enforce(
-    saved: Schema, features: tuple[str, ...], file: str, columns: Columns
-) -> tuple[str, ...]:
-    lacks, extra = set(saved.features) - set(features), set(features) - set(saved.features)
-    if lacks or extra:
-        told = " and ".join(
-            [f"lacks {', '.join(sorted(lacks))}"] * bool(lacks)
-            + [f"has {', '.join(sorted(extra))} beside it"] * bool(extra)
-        )
-        raise DataError(
-            f"{file} is not of the schema {columns.schema}: it {told}. Mend the table, choose --columns, or remove the schema "
-            "file to train another detector",
-            field=min(lacks or extra),
-        )
-    return saved.features
+@dataclass(frozen=True)
+class _Inference:
+    """What a schema is inferred from: column names, the caller's word, and the saved schema."""
+
+    names: Sequence[str]
+    columns: Columns
+    file: str
+    saved: Schema | None
+
+    def schema(self) -> Schema:
+        roles = self._roles()
+        self._check_present(roles)
+        self._check_one_role(roles)
+        features = self._features(roles)
+        self._check_named(features)
+        if self.saved is not None:
+            features = self._enforced(self.saved, features)
+        label = roles.label if roles.label in self.names else None
+        return Schema(features, label, roles.time, roles.entity)
+
+    def _roles(self) -> Schema:
+        """The columns that are no features: as named by the caller, saved, or recognised."""
+        columns = self.columns
+        saved = self.saved or Schema(())
+        label = columns.label or saved.label
+        if label is None and self.saved is None:
+            label = next((name for name in LABEL_COLUMNS if name in self.names), None)
+        time = columns.time or saved.time
+        entity = columns.entity or saved.entity
+        return Schema((), label, time, entity)
+
+    def _check_present(self, roles: Schema) -> None:
+        for name in (*roles.roles, *(self.columns.features or ())):
+            if name not in self.names and not self._may_be_absent(name):
+                names = ", ".join(self.names)
+                raise DataError(f"{self.file} has no column {name!r}; it has {names}", field=name)
+
+    def _may_be_absent(self, name: str) -> bool:
+        """A table without labels may follow one with them."""
+        saved_label = self.saved is not None and name == self.saved.label
+        return saved_label and self.columns.label is None
+
+    def _check_one_role(self, roles: Schema) -> None:
+        features = self.columns.features or ()
+        for name in roles.roles:
+            if name not in features and roles.roles.count(name) == 1:
+                continue
+            mistake = "has two parts"
+            if name == roles.label:
+                mistake = "is the label and among the features: the model would learn the answer"
+            raise DataError(f"{self.file}: column {name!r} {mistake}", field=name)
+
+    def _features(self, roles: Schema) -> tuple[str, ...]:
+        if self.columns.features:
+            return self.columns.features
+        return tuple(name for name in self.names if name not in roles.roles)
+
+    def _check_named(self, features: tuple[str, ...]) -> None:
+        if "" in features:
+            raise DataError(
+                f"{self.file}: column {list(self.names).index('') + 1} has no name; "
+                "if it holds the row numbers that pandas writes, use to_csv(index=False), "
+                "or choose --columns"
+            )
+
+    def _enforced(self, saved: Schema, features: tuple[str, ...]) -> tuple[str, ...]:
+        lacking = set(saved.features) - set(features)
+        extra = set(features) - set(saved.features)
+        if lacking or extra:
+            raise DataError(
+                f"{self.file} is not of the schema {self.columns.schema}: "
+                f"it {_difference(lacking, extra)}. Mend the table, choose --columns, "
+                "or remove the schema file to train another detector",
+                field=min(lacking or extra),
+            )
+        return saved.features
 
 
-def _saved(columns: Columns) -> Schema | None:
+def _difference(lacking: set[str], extra: set[str]) -> str:
+    differences: list[str] = []
+    if lacking:
+        differences.append(f"lacks {', '.join(sorted(lacking))}")
+    if extra:
+        differences.append(f"has {', '.join(sorted(extra))} beside it")
+    return " and ".join(differences)
+
+
+def _read_schema_file(columns: Columns) -> Schema | None:
     if columns.schema is None or not Path(columns.schema).exists():
         return None
     try:
-        found = json.loads(Path(columns.schema).read_text())
-        features = found["features"]
-        if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
-            raise TypeError("`features` must be a list of names")
-        return Schema(**{**found, "features": tuple(features)})
+        return _parse_schema(json.loads(Path(columns.schema).read_text()))
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise DataError(f"the schema file {columns.schema} cannot be read: {error}") from error
 
 
-def keep(schema: Schema, columns: Columns) -> None:
-    """Write the schema file, where one is asked for and there is none yet."""
-    if columns.schema is not None and not Path(columns.schema).exists():
-        try:
-            write_json(Path(columns.schema), asdict(schema))
-        except OSError as error:
-            raise DataError(
-                f"the schema file {columns.schema} cannot be written: {error}"
-            ) from error
+def _parse_schema(document: dict[str, Any]) -> Schema:
+    features = document["features"]
+    if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
+        raise TypeError("`features` must be a list of names")
+    return Schema(**{**document, "features": tuple(features)})
+
+
+def save_schema(schema: Schema, columns: Columns) -> None:
+    """Write the schema file, where one is wanted and there is none yet."""
+    if columns.schema is None or Path(columns.schema).exists():
+        return
+    try:
+        write_json(Path(columns.schema), asdict(schema))
+    except OSError as error:
+        raise DataError(f"the schema file {columns.schema} cannot be written: {error}") from error

@@ -1,4 +1,7 @@
-"""Where a table is: the files of a path, folder, glob or s3:// prefix, with what tells their content apart."""
+"""Where a table is: the files of a path, folder, glob or s3:// prefix.
+
+Each has what tells its content apart.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
 from pathlib import Path
-from typing import IO, Any, NoReturn
-from urllib.parse import urlsplit
+from typing import IO, Any
 
+from train.table import s3
+from train.table.s3 import S3Object, is_s3
 from vigil.errors import DataError
 
 _FILE_KINDS = (".csv", ".parquet", ".npz")
-WILD = set("*?[")
-DENIED = {"AccessDenied", "403", "AllAccessDisabled", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_WILDCARDS = set("*?[")
 
 
 @dataclass(frozen=True)
 class File:
-    """One file; `path` is local or s3://bucket/key. etag: S3's, or the time of the last change of a local file."""
+    """One file; `path` is local or s3://bucket/key.
+
+    size: in bytes; etag: S3's, or the time of the last change of a local file
+    """
 
     path: str
     size: int
@@ -29,149 +34,135 @@ class File:
 
     @property
     def kind(self) -> str:
+        """Its ending, as .csv."""
         return Path(self.path).suffix.lower()
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The file for reading and seeking; raises DataError that names it when it cannot be read."""
+        """Open the file to read and seek in; raises DataError that names it when it cannot be."""
         try:
-            found = self._open()
+            stream = self._open()
         except OSError as error:
-            denied = isinstance(error, PermissionError) or "ACCESS_DENIED" in str(error)
-            told = (
-                f"access is denied{' (the job needs s3:GetObject)' * is_s3(self.path)}"
-                if denied
-                else str(error)
-            )
-            raise DataError(f"{self.path} cannot be read: {told}") from error
-        with found as opened:
-            yield opened
+            reason = self._why_not(error)
+            raise DataError(f"{self.path} cannot be read: {reason}") from error
+        with stream:
+            yield stream
 
     def _open(self) -> Any:
+        return s3.open_object(self.path) if is_s3(self.path) else Path(self.path).open("rb")
+
+    def _why_not(self, error: OSError) -> str:
+        if not isinstance(error, PermissionError) and "ACCESS_DENIED" not in str(error):
+            return str(error)
         if is_s3(self.path):
-            return _filesystem().open_input_file(self.path.removeprefix("s3://"))
-        return Path(self.path).open("rb")
+            return "access is denied (the job needs s3:GetObject)"
+        return "access is denied"
 
 
-def is_s3(path: str) -> bool:
-    return path.startswith("s3://")
+@dataclass(frozen=True)
+class FileSplit:
+    """What one task reads: a file, or some row groups of a Parquet file.
+
+    first_row: number of its first row in the file; rows: how many, where the file says so without
+    being read
+    """
+
+    file: File
+    row_groups: tuple[int, ...] = ()
+    first_row: int = 0
+    rows: int | None = None
 
 
 def find_files(path: str | Path) -> list[File]:
-    """The files of `path` by name: one file, the files of a folder and its folders, or what matches a glob.
+    """Return the files of `path` by name: one file, those of a folder, or what matches a glob.
 
-    Raises DataError when there are none, when one is empty, or when they are of unknown or of several kinds.
+    Raises DataError when there are none, when one is empty, or when they are of unknown or of
+    several kinds.
     """
     text = str(path)
-    files = _find_s3(text) if is_s3(text) else _find_local(text)
+    files = _find_in_s3(text) if is_s3(text) else _find_local(text)
     if not files:
         raise DataError(f"no such data file: {text}")
-    if empty := next((file for file in files if file.size == 0), None):
-        raise DataError(f"{empty.path} is empty")
-    kinds = sorted({file.kind for file in files})
-    if len(kinds) > 1:
-        raise DataError(
-            f"{text} has files of the kinds {', '.join(kinds)}: name those of one kind, as in {text}/*{kinds[0]}"
-        )
-    if kinds[0] not in _FILE_KINDS:
-        raise DataError(
-            f"{files[0].path}: unknown kind of file {kinds[0]!r}; use .csv, .parquet or .npz"
-        )
+    for file in files:
+        if file.size == 0:
+            raise DataError(f"{file.path} is empty")
+    _check_kinds(files, text)
     return files
 
 
+def _check_kinds(files: list[File], text: str) -> None:
+    kinds = sorted({file.kind for file in files})
+    first = kinds[0]
+    if len(kinds) > 1:
+        raise DataError(
+            f"{text} has files of the kinds {', '.join(kinds)}: "
+            f"name those of one kind, as in {text}/*{first}"
+        )
+    if first not in _FILE_KINDS:
+        raise DataError(
+            f"{files[0].path}: unknown kind of file {first!r}; use .csv, .parquet or .npz"
+        )
+
+
 def _find_local(text: str) -> list[File]:
-    root = Path(text).expanduser()
     try:
-        if WILD & set(text) and not root.exists():
-            found = [Path(match) for match in glob.glob(str(root), recursive=True)]  # noqa: PTH207  # it takes absolute globs
-        elif root.is_dir():
-            found = [file for file in root.rglob("*") if not _hidden(str(file.relative_to(root)))]
-        else:
-            found = [root]
-        # Links may lead to one file by many ways, or in a circle.
-        found.sort(key=lambda file: (len(str(file)), str(file)), reverse=True)
-        files = sorted({file.resolve(): file for file in found if file.is_file()}.values(), key=str)
-        return [
-            File(str(file), file.stat().st_size, str(file.stat().st_mtime_ns)) for file in files
-        ]
+        return [_local_file(path) for path in _distinct(_matching_paths(text))]
     except OSError as error:
         raise DataError(f"{text} cannot be read: {error}") from error
 
 
-def _hidden(name: str) -> bool:
+def _matching_paths(text: str) -> list[Path]:
+    root = Path(text).expanduser()
+    if _WILDCARDS & set(text) and not root.exists():
+        matches = glob.glob(str(root), recursive=True)  # noqa: PTH207  # it takes absolute globs
+        return [Path(match) for match in matches]
+    if root.is_dir():
+        return [path for path in root.rglob("*") if not _is_hidden(str(path.relative_to(root)))]
+    return [root]
+
+
+def _distinct(paths: list[Path]) -> list[Path]:
+    """Files by name, each once: links may lead to one by many ways, or in a circle."""
+    longest_first = sorted(paths, key=lambda path: (len(str(path)), str(path)), reverse=True)
+    by_target = {path.resolve(): path for path in longest_first if path.is_file()}
+    return sorted(by_target.values(), key=str)
+
+
+def _local_file(path: Path) -> File:
+    status = path.stat()
+    return File(str(path), status.st_size, str(status.st_mtime_ns))
+
+
+def _is_hidden(name: str) -> bool:
     """Markers such as _SUCCESS, and files that are being written."""
     return any(part.startswith((".", "_")) for part in name.split("/"))
 
 
-def _find_s3(text: str) -> list[File]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    bucket, _, wanted = text.removeprefix("s3://").partition("/")
+def _find_in_s3(text: str) -> list[File]:
+    bucket, _, pattern = text.removeprefix("s3://").partition("/")
     if not bucket:
         raise DataError(f"{text} names no bucket: write s3://BUCKET/KEY")
-    fixed = wanted[: next((i for i, letter in enumerate(wanted) if letter in WILD), len(wanted))]
-    try:
-        pages = list(
-            _session()
-            .client("s3")
-            .get_paginator("list_objects_v2")
-            .paginate(Bucket=bucket, Prefix=fixed)
-        )
-    except ClientError as error:
-        _refuse(error, text, bucket)
-    except BotoCoreError as error:
-        raise DataError(f"{text} cannot be listed: {error}") from error
-    objects = [
-        found
-        for page in pages
-        for found in page.get("Contents", ())
-        if not found["Key"].endswith("/")
-    ]
-    if fixed != wanted:
-        chosen = [o for o in objects if fnmatchcase(o["Key"], wanted)]
+    prefix = _before_wildcards(pattern)
+    objects = s3.list_objects(text, bucket, prefix)
+    if prefix != pattern:
+        chosen = [found for found in objects if fnmatchcase(found.key, pattern)]
     else:
-        folder = wanted if not wanted or wanted.endswith("/") else f"{wanted}/"
-        inside = [
-            o
-            for o in objects
-            if o["Key"].startswith(folder) and not _hidden(o["Key"].removeprefix(folder))
-        ]
-        chosen = [o for o in objects if o["Key"] == wanted] or inside
-    return [File(f"s3://{bucket}/{o['Key']}", o["Size"], o["ETag"].strip('"')) for o in chosen]
+        chosen = _object_or_folder(objects, pattern)
+    return [File(f"s3://{bucket}/{one.key}", one.size, one.etag) for one in chosen]
 
 
-def _refuse(error: Any, text: str, bucket: str) -> NoReturn:
-    code = error.response.get("Error", {}).get("Code", "")
-    if code == "NoSuchBucket":
-        raise DataError(f"{text}: there is no bucket {bucket!r}") from error
-    if code in DENIED:
-        raise DataError(
-            f"{text}: access to the bucket {bucket!r} is denied ({code}): the job needs s3:ListBucket and s3:GetObject on it"
-        ) from error
-    raise DataError(f"{text} cannot be listed: {error}") from error
+def _before_wildcards(pattern: str) -> str:
+    for place, letter in enumerate(pattern):
+        if letter in _WILDCARDS:
+            return pattern[:place]
+    return pattern
 
 
-@cache
-def _session() -> Any:
-    """One for the process: it takes long to make, and renews its credentials by itself."""
-    import boto3
-
-    return boto3.Session()
-
-
-def _filesystem() -> Any:
-    """pyarrow's S3 with the credentials, region and endpoint that boto3 finds (AWS_ENDPOINT_URL and the like)."""
-    from pyarrow.fs import S3FileSystem
-
-    client = _session().client("s3")
-    found, endpoint = _session().get_credentials(), urlsplit(client.meta.endpoint_url)
-    keys = found.get_frozen_credentials() if found else None
-    return S3FileSystem(
-        access_key=keys.access_key if keys else None,
-        secret_key=keys.secret_key if keys else None,
-        session_token=keys.token if keys else None,
-        region=client.meta.region_name,
-        scheme=endpoint.scheme,
-        endpoint_override=endpoint.netloc,
-    )
+def _object_or_folder(objects: list[S3Object], key: str) -> list[S3Object]:
+    """The object of this key, else those below it as a folder."""
+    exact = [one for one in objects if one.key == key]
+    if exact:
+        return exact
+    folder = key if not key or key.endswith("/") else f"{key}/"
+    inside = [one for one in objects if one.key.startswith(folder)]
+    return [one for one in inside if not _is_hidden(one.key.removeprefix(folder))]

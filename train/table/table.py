@@ -54,6 +54,18 @@ class Table:
         """Return the last `n` rows, or all where there are fewer."""
         return self.take(slice(max(0, len(self) - n), None))
 
+    def by_entity(self) -> list[tuple[str, NDArray[np.intp]]]:
+        """Return each entity with the numbers of its rows, in order; "" where none is said."""
+        if not len(self):
+            return []
+        if self.entities is None:
+            return [("", np.arange(len(self)))]
+        entities, which = np.unique(self.entities, return_inverse=True)
+        order = np.argsort(which, kind="stable")
+        ends = np.cumsum(np.bincount(which))
+        parts = np.split(order, ends[:-1])
+        return [(str(entity), rows) for entity, rows in zip(entities, parts, strict=True)]
+
     def select(self, names: Sequence[str]) -> Table:
         """Return the columns of these names, in their order."""
         columns = [self.names.index(name) for name in names]
@@ -62,6 +74,11 @@ class Table:
     def with_features(self, X: Floats, names: tuple[str, ...]) -> Table:
         """Return the same rows with other features, without times and entities."""
         return replace(self, X=X, names=names, times=None, entities=None)
+
+    def with_index_from(self, offset: int) -> Table:
+        """Return the same rows with their index counted from `offset` on."""
+        index = np.arange(len(self)) if self.index is None else self.index
+        return replace(self, index=index + offset)
 
     @property
     def mixed_labels(self) -> Labels | None:
@@ -94,7 +111,8 @@ def empty_like(table: Table) -> Table:
 def concat(tables: Sequence[Table]) -> Table:
     """Return the rows of all tables, one after the other.
 
-    Labels and the like are kept where every table has them; the rest is that of the first table.
+    Labels and the like are kept where every table has them. They are in the order of time where
+    all tables are.
     """
     first = tables[0]
     if len(tables) == 1:
@@ -102,6 +120,7 @@ def concat(tables: Sequence[Table]) -> Table:
     return replace(
         first,
         X=np.concatenate([table.X for table in tables]),
+        ordered=all(table.ordered for table in tables),
         labels=_joined([table.labels for table in tables]),
         index=_joined([table.index for table in tables]),
         times=_joined([table.times for table in tables]),

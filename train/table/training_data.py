@@ -1,4 +1,4 @@
-"""Which rows a job is fitted, calibrated and judged on: of its table, and of those that were captured since."""
+"""Rows that a job is fitted, calibrated and judged on: of its table, and captured since."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from train.spec import JobSpec
 from train.table.captured import read_captured
 from train.table.dataset import Dataset, Fingerprint, read_table, split_holdout
 from train.table.table import Table
-from train.table.transform import Transform, parse
+from train.table.transform import RollingTransform
 from vigil.errors import DataError
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The rows of one job: what is fitted on, the recent ones that calibrate, all the world as it is now in its order
-    (the drift reference), and what is held out."""
+    """The tables of one job.
+
+    fit: rows to fit on; calibration: the recent ones of them, that the threshold is fitted to;
+    reference_rows: recent rows in their order, for the drift reference; held_out: rows to judge by,
+    that no forest is fitted on; test: labelled rows to test on, where the table has them
+    """
 
     fit: Table
     calibration: Table
@@ -28,58 +32,89 @@ class TrainingData:
     held_out: Table
     test: Table | None
     fingerprint: Fingerprint
-    transform: Transform | None
+    transform: RollingTransform | None
 
 
 def load_training_data(
     spec: JobSpec, settings: TrainSettings, progress: JobProgress
 ) -> TrainingData:
-    """Read what the job asks for; raises DataError where it cannot be learnt from."""
-    dataset = _read(spec, settings, progress)
-    reference_rows = dataset.recent or dataset.train
-    fit, held_out = split_holdout(dataset.train, settings.holdout, settings.seed)
-    calibration, fingerprint = fit, dataset.fingerprint
-    if spec.captured is not None:
-        live = read_captured(spec.captured, spec.since)
-        if live is None or live.names != fit.names:
-            raise DataError(
-                f"no captured rows with the features of {spec.data} in {spec.captured} since {spec.since:.0f}"
-            )
-        # A random share is held out: live rows span too little time for their last part to stand for all of them.
-        calibration, held_out = split_holdout(
-            replace(live, ordered=False), settings.holdout, settings.seed
-        )
-        # By default as many old rows as new ones: the model learns the new world and does not forget the old one.
-        rng = np.random.default_rng(settings.seed)
-        most = min(len(fit), round(len(calibration) / settings.captured_weight))
-        old = fit.take(np.sort(rng.choice(len(fit), most, replace=False)))
-        fit, reference_rows = Table(np.concatenate([old.X, calibration.X]), fit.names), live
-        both = hashlib.sha256(f"{fingerprint.digest} {live.fingerprint}".encode()).hexdigest()
-        fingerprint = replace(fingerprint, digest=both, rows=fingerprint.rows + len(live))
-    if len(fit) < settings.max_samples:
-        raise DataError(
-            f"{len(fit)} rows are left to fit on after {settings.holdout:.0%} are held out, fewer than "
-            f"max_samples={settings.max_samples}: give more rows, or set VIGIL_TRAIN_MAX_SAMPLES lower"
-        )
-    if len(fit.constant) == len(fit.names):
-        raise DataError(f"every feature of {spec.data} is constant: there is nothing to learn")
-    transform = None
-    if spec.over_time:
-        steps = len(spec.over_time.split(","))
-        transform = parse(spec.over_time, fit.names[: len(fit.names) // (steps + 1)])
-    return TrainingData(
-        fit, calibration, reference_rows, held_out, dataset.test, fingerprint, transform
-    )
-
-
-def _read(spec: JobSpec, settings: TrainSettings, progress: JobProgress) -> Dataset:
-    columns = spec.columns if spec.columns.label else replace(spec.columns, label=spec.label)
-    return read_table(
+    """Read the rows that `spec` names; raises DataError where they cannot be learnt from."""
+    dataset = read_table(
         spec.data,
-        columns=columns,
-        most=settings.sample_rows,
+        columns=spec.columns,
+        max_rows=settings.sample_rows,
         seed=settings.seed,
         over_time=spec.over_time,
         tasks=settings.workers,
-        progress=progress.rows,
+        on_rows=progress.rows,
     )
+    data = _from_table(dataset, settings)
+    if spec.captured is not None:
+        data = _with_captured(data, _read_live(spec, data.fit.names), settings)
+    _check_learnable(data, spec, settings)
+    return data
+
+
+def _from_table(dataset: Dataset, settings: TrainSettings) -> TrainingData:
+    fit, held_out = split_holdout(dataset.train, settings.holdout, settings.seed)
+    return TrainingData(
+        fit=fit,
+        calibration=fit,
+        reference_rows=dataset.recent or dataset.train,
+        held_out=held_out,
+        test=dataset.test,
+        fingerprint=dataset.fingerprint,
+        transform=dataset.transform,
+    )
+
+
+def _read_live(spec: JobSpec, names: tuple[str, ...]) -> Table:
+    assert spec.captured is not None
+    live = read_captured(spec.captured, spec.since)
+    if live is None or live.names != names:
+        raise DataError(
+            f"no captured rows with the features of {spec.data} in {spec.captured} "
+            f"since {spec.since:.0f}"
+        )
+    return live
+
+
+def _with_captured(data: TrainingData, live: Table, settings: TrainSettings) -> TrainingData:
+    # Live rows span too little time for their last part to stand for all: a random share is held
+    # out.
+    shuffled = replace(live, ordered=False)
+    calibration, held_out = split_holdout(shuffled, settings.holdout, settings.seed)
+    old = _baseline_share(data.fit, len(calibration), settings)
+    return replace(
+        data,
+        fit=Table(np.concatenate([old.X, calibration.X]), data.fit.names),
+        calibration=calibration,
+        reference_rows=live,
+        held_out=held_out,
+        fingerprint=_joined_fingerprint(data.fingerprint, live),
+    )
+
+
+def _baseline_share(fit: Table, live_rows: int, settings: TrainSettings) -> Table:
+    """By default as many old rows as new ones: a model learns the new, and forgets no old ones."""
+    rng = np.random.default_rng(settings.seed)
+    count = min(len(fit), round(live_rows / settings.captured_weight))
+    return fit.take(np.sort(rng.choice(len(fit), count, replace=False)))
+
+
+def _joined_fingerprint(fingerprint: Fingerprint, live: Table) -> Fingerprint:
+    digests = f"{fingerprint.digest} {live.fingerprint}"
+    digest = hashlib.sha256(digests.encode()).hexdigest()
+    return replace(fingerprint, digest=digest, rows=fingerprint.rows + len(live))
+
+
+def _check_learnable(data: TrainingData, spec: JobSpec, settings: TrainSettings) -> None:
+    fit = data.fit
+    if len(fit) < settings.max_samples:
+        raise DataError(
+            f"{len(fit)} rows are left to fit on after {settings.holdout:.0%} are held out, "
+            f"fewer than max_samples={settings.max_samples}: give more rows, "
+            "or set VIGIL_TRAIN_MAX_SAMPLES lower"
+        )
+    if len(fit.constant) == len(fit.names):
+        raise DataError(f"every feature of {spec.data} is constant: there is nothing to learn")

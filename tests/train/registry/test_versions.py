@@ -20,13 +20,13 @@ import pytest
 from mlflow.exceptions import MlflowException
 from sklearn.ensemble import IsolationForest
 
-from train import job
+from train.job import register_once
 from train.model.bundle import BundleLimits, ModelBundle
 from train.registry import promotion
 from train.registry.candidate import Candidate
 from train.registry.promotion import Move, promote_version
 from train.registry.versions import Desired, Registry, Version
-from train.tune import TuneTrial
+from train.trial import TuneTrial
 from vigil.errors import BundleError, RegistryError, RegistryUnavailable
 
 Model = tuple[IsolationForest, ModelBundle]
@@ -397,7 +397,7 @@ def test_two_drivers_of_one_job_register_one_version(registry: Registry, model: 
     def drive(seed: int) -> Version:
         own = another(registry)
         both.wait()
-        return job._register("once", candidate(model(seed), "once"), own)
+        return register_once("once", candidate(model(seed), "once"), own)
 
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(drive, (0, 1))

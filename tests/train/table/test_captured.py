@@ -12,21 +12,24 @@ import pyarrow.parquet as pq
 import pytest
 from moto import mock_aws
 
-from drift.capture import Captured
-from drift.window import Window
-from serve.metrics import DriftMetrics
 from train.table.captured import (
-    Windows,
+    AnsweredRows,
+    CapturedWindows,
     read_captured,
     read_request,
-    window_ms,
-    window_name,
-    windows,
 )
+from train.table.table import Table
+from train.table.window_store import WindowStore, open_store, window_ms, window_name
 from vigil.errors import DataError
 
 TABLE = pa.table({"a": [1.0, 2.0], "_request": ["r", "s"]})
 URL = "s3://captured/prod/rows"
+
+
+def use_test_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -36,12 +39,7 @@ def where(
     if request.param == "folder":
         yield str(tmp_path / "captured")
         return
-    for name, value in (
-        ("ACCESS_KEY_ID", "testing"),
-        ("SECRET_ACCESS_KEY", "testing"),
-        ("DEFAULT_REGION", "us-east-1"),
-    ):
-        monkeypatch.setenv(f"AWS_{name}", value)
+    use_test_credentials(monkeypatch)
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="captured")
         boto3.client("s3").put_object(
@@ -51,63 +49,93 @@ def where(
 
 
 @pytest.fixture
-def kept(where: str) -> Windows:
-    return windows(where)
+def store(where: str) -> WindowStore:
+    return open_store(where)
 
 
-def test_what_is_written_is_read_in_the_order_of_its_time_and_removed(kept: Windows) -> None:
-    assert kept.names() == []
-    stamps = [86_400.5, 3.25, 86_400.0]
-    for stamp in stamps:
-        kept.write(window_name(stamp), TABLE)
-    names = kept.names()
-    assert names == [window_name(stamp) for stamp in sorted(stamps)]
+def test_what_is_written_is_read_in_the_order_of_its_time_and_removed(store: WindowStore) -> None:
+    assert store.names() == []
+    times = [86_400.5, 3.25, 86_400.0]
+    for time in times:
+        store.write(window_name(time), TABLE)
+    names = store.names()
+    assert names == [window_name(time) for time in sorted(times)]
     assert [window_ms(name) for name in names] == [3250, 86_400_000, 86_400_500]
-    with kept.read(names[0]) as file:
+    with store.read(names[0]) as file:
         assert pq.ParquetFile(file).read() == TABLE
-    kept.remove(names[0])
-    kept.remove(names[0])
-    assert kept.names() == names[1:]
+    store.remove(names[0])
+    store.remove(names[0])
+    assert store.names() == names[1:]
     with pytest.raises(FileNotFoundError):
-        kept.read(names[0])
+        store.read(names[0])
 
 
-def test_the_monitor_keeps_the_latest_and_training_reads_them(where: str) -> None:
-    metrics = DriftMetrics()
-    captured = Captured(where, 2, metrics)
+def write_window(captured: CapturedWindows, since: float, version: str = "7") -> None:
+    """Three rows of the value `since`, each of a request of its own; the first one alerts."""
+    rows = Table(np.full((3, 2), since), ("a", "b"))
+    requests = [f"{since:.0f}-{place}" for place in range(3)]
+    answered = AnsweredRows(requests, np.array([True, False, False]), version)
+    captured.write(rows, np.full(3, 0.5), answered, since)
+
+
+@pytest.fixture
+def captured(where: str) -> CapturedWindows:
+    """Three windows, of which two are kept."""
+    captured = CapturedWindows(where, 2)
     for since in (10.0, 20.0, 30.0):
-        rows, requests = np.full((3, 2), since), [f"{since:.0f}-{place}" for place in range(3)]
-        captured.write(
-            Window(rows, np.full(3, 0.5), requests, since),
-            ("a", "b"),
-            "7",
-            np.array([True, False, False]),
-        )
+        write_window(captured, since)
+    return captured
+
+
+def test_the_latest_windows_are_kept_and_training_reads_them(
+    captured: CapturedWindows, where: str
+) -> None:
     table = read_captured(where, 0)
     assert table is not None
+    assert table.names == ("a", "b")
     assert sorted(set(table.X[:, 0])) == [20.0, 30.0]
-    ((requests, alerts, version),) = captured.answers(["20-0", "nobody"])
-    assert (requests, alerts.tolist(), version) == (["20-0"], [True], "7")
-    found = read_request(where, "30-1")
-    assert found is not None
-    assert (found[0].X.tolist(), found[2]) == ([[30.0, 30.0]], "7")
 
 
-def test_a_bucket_that_is_not_there_costs_the_window_and_is_told(
-    monkeypatch: pytest.MonkeyPatch,
+def test_what_requests_were_answered_is_found(captured: CapturedWindows) -> None:
+    (answered,) = captured.answers(["20-0", "nobody"])
+    assert (answered.requests, answered.version) == (["20-0"], "7")
+    assert answered.alerts.tolist() == [True]
+
+
+def test_the_rows_of_a_request_are_read_with_their_scores(
+    captured: CapturedWindows, where: str
 ) -> None:
-    for name, value in (
-        ("ACCESS_KEY_ID", "testing"),
-        ("SECRET_ACCESS_KEY", "testing"),
-        ("DEFAULT_REGION", "us-east-1"),
-    ):
-        monkeypatch.setenv(f"AWS_{name}", value)
-    metrics = DriftMetrics()
+    scored = read_request(where, "30-1")
+    assert scored is not None
+    assert scored.rows.X.tolist() == [[30.0, 30.0]]
+    assert (scored.scores.tolist(), scored.version) == ([0.5], "7")
+    assert read_request(where, "nobody") is None
+
+
+def test_of_an_id_that_was_used_twice_the_latest_version_counts(where: str) -> None:
+    captured = CapturedWindows(where, 9)
+    write_window(captured, 10.0, version="7")
+    write_window(captured, 10.0, version="8")
+    scored = read_request(where, "10-0")
+    assert scored is not None
+    assert (len(scored.rows), scored.version) == (1, "8")
+
+
+def test_windows_that_begin_at_once_are_two_files(where: str) -> None:
+    captured = CapturedWindows(where, 9)
+    write_window(captured, 10.0)
+    write_window(captured, 10.0)
+    table = read_captured(where, 0)
+    assert table is not None
+    assert len(table) == 6
+
+
+def test_a_bucket_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_test_credentials(monkeypatch)
     with mock_aws():
-        window = Window(np.ones((1, 1)), np.ones(1), ["r"], 1.0)
-        Captured(URL, 2, metrics).write(window, ("a",), "7", np.array([False]))
+        with pytest.raises(OSError, match=r"s3://captured/prod/rows/: .*NoSuchBucket"):
+            write_window(CapturedWindows(URL, 2), 1.0)
         with pytest.raises(
             DataError, match="the captured rows in s3://captured/prod/rows cannot be read"
         ):
             read_captured(URL, 0)
-    assert metrics.registry.get_sample_value("vigil_capture_write_failures_total") == 1

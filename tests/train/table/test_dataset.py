@@ -52,7 +52,7 @@ def frame(label: str) -> pd.DataFrame:
 def test_tabular_files_give_rows_names_and_labels(tmp_path: Path, kind: str, label: str) -> None:
     rows = frame(label)
     file = parquet(tmp_path, rows) if kind == "parquet" else csv(tmp_path, rows.to_csv(index=False))
-    table = read_table(file, label="broken" if label == "broken" else None).train
+    table = read_table(file, columns=Columns(label="broken" if label == "broken" else None)).train
     assert (table.names, table.ordered, len(table)) == (("a", "b"), True, 3)
     np.testing.assert_array_equal(table.X, X)
     np.testing.assert_array_equal(table.labels, Y)
@@ -72,7 +72,9 @@ def test_npz_of_train_and_test_rows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("array", "label"), [("y", None), ("label", None), ("broken", "broken")])
 def test_npz_of_one_unordered_table(tmp_path: Path, array: str, label: str | None) -> None:
-    table = read_table(npz(tmp_path, X=X.astype(np.float32), **{array: Y}), label=label).train
+    table = read_table(
+        npz(tmp_path, X=X.astype(np.float32), **{array: Y}), columns=Columns(label=label)
+    ).train
     assert (table.names, table.ordered, table.X.dtype) == (("f0", "f1"), False, np.float64)
     np.testing.assert_array_equal(table.labels, Y)
 
@@ -235,7 +237,7 @@ def test_a_file_that_cannot_be_read_is_refused(
 
 def test_a_label_column_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column 'broken'; it has a, b") as caught:
-        read_table(csv(tmp_path, "a,b\n1,2\n"), label="broken")
+        read_table(csv(tmp_path, "a,b\n1,2\n"), columns=Columns(label="broken"))
     assert caught.value.field == "broken"
 
 
@@ -360,4 +362,4 @@ def test_npz_whose_parts_do_not_fit_is_refused(
 ) -> None:
     np.savez(tmp_path / "t.npz", **arrays)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DataError, match=told):
-        read_table(tmp_path / "t.npz", label=label)
+        read_table(tmp_path / "t.npz", columns=Columns(label=label))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from train.table import source
 from train.table.dataset import preview, read_table
+from train.table.s3 import forget_session
 from train.table.schema import Columns
 from vigil.errors import DataError
 
@@ -41,19 +42,14 @@ def parts(tmp_path: Path, frame: pd.DataFrame) -> Path:
     return folder
 
 
-@pytest.fixture
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.table.reader.PIECE_ROWS", 600)
-    monkeypatch.setattr("train.table.reader.CHUNK_VALUES", 1)  # chunks of 1000 rows
-
-
 TIME = Columns(time="at")
+# Splits of 600 rows, in chunks of 1000 rows at most.
+read_in_parts = partial(read_table, columns=TIME, split_rows=600, chunk_values=1)
 
 
-@pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("where", ["", "/*.parquet", "/part-[0-4].parquet"])
 def test_folders_and_globs_are_one_table(parts: Path, frame: pd.DataFrame, where: str) -> None:
-    found = read_table(f"{parts}{where}", columns=TIME)
+    found = read_in_parts(f"{parts}{where}")
     np.testing.assert_array_equal(found.train.X, frame[["a", "b"]])
     assert found.recent is not None
     np.testing.assert_array_equal(found.recent.X, found.train.X)
@@ -64,9 +60,8 @@ def test_folders_and_globs_are_one_table(parts: Path, frame: pd.DataFrame, where
     ) == (ROWS, 5, {"a", "b"})
 
 
-@pytest.mark.usefixtures("small_pieces")
 def test_a_sample_is_random_bounded_in_order_and_repeats(parts: Path) -> None:
-    found = read_table(parts, columns=TIME, most=400, seed=1)
+    found = read_in_parts(parts, max_rows=400, seed=1)
     order = found.train.X[:, 0]
     assert len(found.train) == 400
     assert (np.diff(order) > 0).all()
@@ -74,17 +69,17 @@ def test_a_sample_is_random_bounded_in_order_and_repeats(parts: Path) -> None:
     assert (np.abs(np.histogram(order, 5, (0, ROWS))[0] - 80) < 40).all()
     assert found.recent is not None
     np.testing.assert_array_equal(found.recent.X[:, 0], np.arange(ROWS - 400, ROWS))
-    again, other = (read_table(parts, columns=TIME, most=400, seed=seed) for seed in (1, 2))
+    again, other = (read_in_parts(parts, max_rows=400, seed=seed) for seed in (1, 2))
     np.testing.assert_array_equal(again.train.X, found.train.X)
     assert set(other.train.X[:, 0]) != set(order)
     assert again.fingerprint == found.fingerprint == other.fingerprint
 
 
 def test_the_fingerprint_sees_every_value(parts: Path, frame: pd.DataFrame) -> None:
-    before = read_table(parts, columns=TIME, most=1000).fingerprint
+    before = read_table(parts, columns=TIME, max_rows=1000).fingerprint
     frame.loc[1234, "b"] += 1e-9
     frame[1000:2000].to_parquet(parts / "part-1.parquet", row_group_size=300, index=False)
-    after = read_table(parts, columns=TIME, most=1000).fingerprint
+    after = read_table(parts, columns=TIME, max_rows=1000).fingerprint
     assert before.digest != after.digest
     assert [name for name in "ab" if before.columns[name] != after.columns[name]] == ["b"]
 
@@ -184,10 +179,10 @@ def test_a_leak_is_seen_in_all_rows_not_in_the_sample_alone(
     leaking = frame.assign(copy=3 - 5 * label, label=label)
     leaking.to_parquet(tmp_path / "t.parquet", index=False)
     with pytest.raises(DataError, match=r"column 'copy' tells the label"):
-        read_table(tmp_path / "t.parquet", most=1000)
+        read_table(tmp_path / "t.parquet", max_rows=1000)
     leaking.loc[4000, "copy"] = 2
     leaking.to_parquet(tmp_path / "t.parquet", index=False)
-    assert "copy" in read_table(tmp_path / "t.parquet", most=1000).train.names
+    assert "copy" in read_table(tmp_path / "t.parquet", max_rows=1000).train.names
 
 
 def test_parts_without_rows_and_files_that_links_show_twice_change_nothing(
@@ -304,9 +299,9 @@ def test_tables_in_s3(s3: Any, parts: Path, frame: pd.DataFrame) -> None:
 
 @pytest.fixture(autouse=True)
 def no_credentials_of_other_tests() -> Iterator[None]:
-    source._session.cache_clear()
+    forget_session()
     yield
-    source._session.cache_clear()
+    forget_session()
 
 
 @pytest.fixture
@@ -349,7 +344,7 @@ def test_who_may_list_and_not_read_is_told_which_object(
         read_table("s3://tables/t.csv")
     for name, value in lister.items():
         monkeypatch.setenv(name, value)
-    source._session.cache_clear()
+    forget_session()
     with pytest.raises(
         DataError,
         match=r"s3://tables/closed/t\.parquet cannot be read: access is denied .*s3:GetObject",
@@ -364,7 +359,7 @@ def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, "/nowhere")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    source._session.cache_clear()
+    forget_session()
     with pytest.raises(DataError, match=r"s3://tables/t\.csv cannot be listed: .*credentials"):
         read_table("s3://tables/t.csv")
 

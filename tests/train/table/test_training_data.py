@@ -30,7 +30,7 @@ def test_captured_rows_weigh_as_the_settings_say(tmp_path: Path, weight: float, 
     pq.write_table(
         pa.table({"a": live[:, 0], "b": live[:, 1]}), folder / Path(window_name(1000.0)).name
     )
-    spec = JobSpec(str(tmp_path / "old.csv"), captured=str(tmp_path / "captured"), since=500.0)
+    spec = JobSpec(data=str(tmp_path / "old.csv"), captured=str(tmp_path / "captured"), since=500.0)
     rows = load_training_data(spec, TrainSettings(captured_weight=weight), JobProgress())
     new = rows.fit.X[:, 0] > 50
     assert (int(new.sum()), int((~new).sum())) == (800, old)
@@ -53,4 +53,4 @@ def test_what_no_forest_can_be_fitted_on_is_refused(
 ) -> None:
     np.savez(tmp_path / "t.npz", train=rows)
     with pytest.raises(DataError, match=said):
-        load_training_data(JobSpec(str(tmp_path / "t.npz")), TrainSettings(), JobProgress())
+        load_training_data(JobSpec(data=str(tmp_path / "t.npz")), TrainSettings(), JobProgress())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from train.table.transform import STEP_KINDS, Transform, parse
+from train.table.transform import STEP_KINDS, RollingTransform
 from vigil.errors import DataError
 
 NAMES = ("a", "b")
@@ -25,7 +25,7 @@ steps = st.lists(
 def test_a_row_with_its_past_gives_the_bits_that_the_table_gives(
     X: np.ndarray, steps: tuple[tuple[str, int], ...]
 ) -> None:
-    transform = Transform(NAMES, steps)
+    transform = RollingTransform(NAMES, steps)
     whole = transform.apply(X)
     assert whole.shape == (len(X), len(transform.outputs))
     for i in range(len(X)):
@@ -38,7 +38,7 @@ def test_a_row_with_its_past_gives_the_bits_that_the_table_gives(
 
 def test_the_steps_are_those_of_pandas() -> None:
     X = np.random.default_rng(0).normal(size=(30, 2))
-    found = parse("diff:2,mean:4,sd:4,min:3,max:3", NAMES).apply(X)
+    found = RollingTransform.parse("diff:2,mean:4,sd:4,min:3,max:3", NAMES).apply(X)
     frame = pd.DataFrame(X)
     rolling = frame.rolling(4, min_periods=1)
     expected = [
@@ -54,12 +54,12 @@ def test_the_steps_are_those_of_pandas() -> None:
 
 
 def test_names_and_length() -> None:
-    transform = parse("diff:1, mean:10", NAMES)
+    transform = RollingTransform.parse("diff:1, mean:10", NAMES)
     assert transform.outputs == ("a", "b", "a:diff1", "b:diff1", "a:mean10", "b:mean10")
     assert (
         transform.length,
-        parse("diff:12,max:3", NAMES).length,
-        parse("min:1", NAMES).length,
+        RollingTransform.parse("diff:12,max:3", NAMES).length,
+        RollingTransform.parse("min:1", NAMES).length,
     ) == (9, 12, 0)
 
 
@@ -68,4 +68,4 @@ def test_names_and_length() -> None:
 )
 def test_what_is_no_transform_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="transform"):
-        parse(text, NAMES)
+        RollingTransform.parse(text, NAMES)

@@ -1,0 +1,238 @@
+"""The challenger that a job trains: its bundle, what is measured of it, and the gate's verdict."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import IsolationForest
+
+from train.model import bundle, forest, gate, reference, threshold
+from train.model.bundle import ModelBundle
+from train.model.evaluate import (
+    evaluate,
+    golden_rates,
+    measure_row_microseconds,
+    plant_anomalies,
+    score_agreement,
+)
+from train.model.fit import fit_part
+from train.model.forest import CompiledForest
+from train.model.gate import GateVerdict
+from train.model.reference import Reference
+from train.model.threshold import Threshold
+from train.settings import TrainSettings
+from train.spec import JobSpec
+from train.table.table import Table
+from train.table.training_data import TrainingData
+from train.trial import TuneTrial
+from vigil.arrays import Floats
+
+_LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")
+_FOREST_PARAMETERS = {"n_estimators", "max_samples", "max_features"}
+_OTHER_SEED = 7919
+_GOLDEN_ROWS = 24
+_GOLDEN_ANOMALIES = 8
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What a forest is fitted with; `trials` are those of the search for it, if there was one."""
+
+    spec: JobSpec
+    settings: TrainSettings
+    data: TrainingData
+    trials: tuple[TuneTrial, ...] = ()
+
+    @property
+    def is_retraining(self) -> bool:
+        """Whether live rows are trained on as well, as after drift."""
+        return self.spec.captured is not None
+
+
+def assemble_challenger(
+    fitted: IsolationForest,
+    setup: TrainingSetup,
+    champion: ModelBundle | None,
+) -> ModelBundle:
+    """Return the bundle of a forest: with its threshold, reference, and golden rows.
+
+    The threshold is set in `fitted` as well.
+    """
+    data = setup.data
+    compiled = CompiledForest.compile(fitted)
+    scores = compiled.score(data.calibration.X)
+    limit = fit_threshold(scores, data.calibration.mixed_labels, setup.settings)
+    forest.set_threshold(fitted, limit.value)
+    drift_reference = _build_reference(scores, setup, champion)
+    return ModelBundle(
+        names=data.fit.names,
+        forest=compiled,
+        threshold=limit,
+        reference=drift_reference,
+        golden=_golden_rows(data.held_out, drift_reference),
+        info=_describe(setup),
+        transform=data.transform,
+    )
+
+
+def fit_threshold(
+    scores: Floats,
+    labels: NDArray[np.int64] | None,
+    settings: TrainSettings,
+) -> Threshold:
+    """Return the threshold for the alert budget or, where there are labels, for the label goal."""
+    if labels is None:
+        return threshold.to_alert_rate(scores, settings.budget)
+    if settings.label_goal == "precision_at_k":
+        return threshold.to_count(scores, settings.alerts_k, settings.budget)
+    return threshold.to_labels(scores, labels, settings.budget, settings.beta)
+
+
+def _build_reference(
+    scores: Floats,
+    setup: TrainingSetup,
+    champion: ModelBundle | None,
+) -> Reference:
+    settings = setup.settings
+    rows = setup.data.reference_rows
+    prior = champion.reference if champion and setup.is_retraining else None
+    return reference.build_reference(
+        rows.X,
+        rows.names,
+        scores,
+        window_rows=settings.window_rows,
+        max_rows=settings.reference_rows,
+        prior=prior,
+        budget=settings.drift_budget,
+    )
+
+
+def _golden_rows(held_out: Table, drift_reference: Reference) -> Floats:
+    planted = plant_anomalies(held_out.X, drift_reference.scale, most=_GOLDEN_ANOMALIES)
+    return np.concatenate([held_out.X[:_GOLDEN_ROWS], planted])
+
+
+def _describe(setup: TrainingSetup) -> dict[str, Any]:
+    """What the bundle says of its training; a retraining begins with it."""
+    data = setup.data
+    about = {
+        "forest": setup.settings.model_dump(include=_FOREST_PARAMETERS),
+        "rows": len(data.fit),
+        "trained": time.time(),
+        "data_fingerprint": data.fingerprint.digest,
+        "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+    }
+    return setup.spec.kept() | about
+
+
+def judge(
+    challenger: ModelBundle,
+    champion: ModelBundle | None,
+    setup: TrainingSetup,
+) -> tuple[Metrics, GateVerdict]:
+    """Return the metrics of a challenger, and what the gate makes of them."""
+    data = setup.data
+    metrics = _evaluate_on(data.held_out, challenger, challenger)
+    metrics |= standalone_metrics(challenger, setup)
+    rival: Metrics | None = None
+    # Another table is another detector: its rows mean nothing to the champion.
+    if champion and champion.names == challenger.names:
+        rival = _evaluate_on(data.held_out, champion, challenger)
+        metrics |= compare_with_champion(challenger, champion, data.held_out)
+    verdict = gate.judge_challenger(metrics, rival, setup.settings, drifted=setup.is_retraining)
+    if data.test is not None and data.test.labels is not None:
+        metrics |= _prefixed("test_", _evaluate_on(data.test, challenger, challenger))
+    return metrics | _prefixed("champion_", rival or {}), verdict
+
+
+def _evaluate_on(rows: Table, model: ModelBundle, challenger: ModelBundle) -> Metrics:
+    """Both models are measured with anomalies of the challenger's scale."""
+    scale = challenger.reference.scale
+    return evaluate(model.forest, model.threshold.value, rows, scale)
+
+
+def _prefixed(prefix: str, metrics: Metrics) -> Metrics:
+    return {f"{prefix}{name}": value for name, value in metrics.items()}
+
+
+def standalone_metrics(model: ModelBundle, setup: TrainingSetup) -> Metrics:
+    """Return what only this model can tell.
+
+    Does its threshold do what it says, does another seed's forest agree, is it small and fast?
+    """
+    held_out = setup.data.held_out
+    calibration = model.forest.score(setup.data.calibration.X)
+    alert_rate = float(np.mean(calibration > model.threshold.value))
+    return {
+        "calibration_error": abs(alert_rate - model.threshold.expected_rate),
+        "seed_agreement": _seed_agreement(model, setup),
+        "bundle_mb": _bundle_bytes(model) / 2**20,
+        "row_us": measure_row_microseconds(model.forest, held_out.X),
+    }
+
+
+def _seed_agreement(model: ModelBundle, setup: TrainingSetup) -> float:
+    """Rank correlation of the scores of held-out rows with those of a forest of another seed."""
+    settings = setup.settings
+    held_out = setup.data.held_out
+    other = fit_part(
+        setup.data.fit.X,
+        trees=settings.n_estimators,
+        max_samples=settings.max_samples,
+        max_features=settings.max_features,
+        seed=settings.seed + _OTHER_SEED,
+    )
+    scores = model.forest.score(held_out.X)
+    return score_agreement(scores, CompiledForest.compile(other).score(held_out.X))
+
+
+def _bundle_bytes(model: ModelBundle) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        bundle.write_bundle(model, Path(folder))
+        return sum(file.stat().st_size for file in Path(folder).iterdir())
+
+
+def compare_with_champion(
+    challenger: ModelBundle,
+    champion: ModelBundle,
+    held_out: Table,
+) -> Metrics:
+    """Return how a model differs from the champion.
+
+    It does on the same rows, on the champion's golden ones, and in what it was fitted on.
+    """
+    alerts = champion.forest.score(champion.golden) > champion.threshold.value
+    metrics = golden_rates(
+        challenger.forest,
+        challenger.threshold.value,
+        champion.golden,
+        alerts,
+    )
+    metrics["rank_agreement"] = score_agreement(
+        challenger.forest.score(held_out.X),
+        champion.forest.score(held_out.X),
+    )
+    return metrics | _reference_changes(challenger.reference, champion.reference)
+
+
+def _reference_changes(ours: Reference, theirs: Reference) -> Metrics:
+    """The share of features that became constant, and the median change of spread of the others."""
+    varied = np.ptp(theirs.samples, axis=0) > 0
+    lost = varied & (np.ptp(ours.samples, axis=0) == 0)
+    both = varied & ~lost
+    factors = np.ones(1)
+    if both.any():
+        factors = np.exp(np.abs(np.log(ours.scale[both] / theirs.scale[both])))
+    return {
+        "features_lost": float(lost.mean()),
+        "scale_change": float(np.median(factors)),
+    }

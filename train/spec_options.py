@@ -1,0 +1,76 @@
+"""Options of `vigil train`, one for each field of JobSpec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from train.spec import JobSpec
+
+Command = Callable[..., None]
+_SCALARS = {bool: click.BOOL, int: click.INT, float: click.FLOAT}
+
+
+def spec_options(command: Command) -> Command:
+    """Give a command the options of a job, in the order of the fields."""
+    for name, field in reversed(JobSpec.model_fields.items()):
+        command = _click_option(name, field)(command)
+    return command
+
+
+def parse_spec(values: Mapping[str, Any]) -> JobSpec:
+    """Return the job that the options say; raises click.BadParameter that names the wrong one."""
+    given = {name: value for name, value in values.items() if value is not None}
+    try:
+        return JobSpec(**given)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        message = str(mistake["msg"]).removeprefix("Value error, ")
+        context = click.get_current_context()
+        raise click.BadParameter(
+            message,
+            ctx=context,
+            param=_parameter(context, str(mistake["loc"][0])),
+        ) from error
+
+
+def _parameter(context: click.Context, name: str) -> click.Parameter | None:
+    parameters = context.command.params
+    return next((parameter for parameter in parameters if parameter.name == name), None)
+
+
+def _click_option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
+    about = JobSpec.about(name)
+    settings: dict[str, Any] = {
+        "type": _click_type(field, about),
+        "required": field.is_required(),
+        "default": None,  # that of the field is the field's own
+        "help": field.description or None,
+        "metavar": about.get("metavar"),
+    }
+    if field.annotation is bool:
+        settings["is_flag"] = True
+    if "value_alone" in about:
+        settings |= {"is_flag": False, "flag_value": about["value_alone"]}
+    return click.option(f"--{JobSpec.option(name)}", name, **settings)
+
+
+def _click_type(field: FieldInfo, about: Mapping[str, Any]) -> click.ParamType:
+    annotation = _without_none(field.annotation)
+    if get_origin(annotation) is Literal:
+        return click.Choice(get_args(annotation))
+    if "above" in about:
+        return click.FloatRange(min=about["above"], min_open=True)
+    return _SCALARS.get(annotation, click.STRING)
+
+
+def _without_none(annotation: Any) -> Any:
+    """The type of a field that may be absent."""
+    if not isinstance(annotation, UnionType):
+        return annotation
+    return next(kind for kind in get_args(annotation) if kind is not type(None))

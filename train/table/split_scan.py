@@ -1,0 +1,197 @@
+"""One pass over the rows of a split: what is kept of them, and what identifies the rest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.table.label_leak import ClassExtremes
+from train.table.reader import CHUNK_VALUES, read_split
+from train.table.sample import Reservoir, Sample, Tail
+from train.table.schema import Columns
+from train.table.source import FileSplit
+from train.table.table import Table, concat
+from train.table.time_order import TimeOrder
+from train.table.transform import RollingTransform, Step
+from vigil.arrays import Floats
+from vigil.errors import DataError
+
+_STRIDE = 2**40  # of row indices from split to split
+
+
+@dataclass(frozen=True)
+class ScanPlan:
+    """What every task of a scan does.
+
+    max_rows: rows to keep, of the sample and of the last ones; steps: of the transform;
+    key_limit: only rows with a smaller random key are kept
+    """
+
+    columns: Columns
+    max_rows: int
+    seed: int = 0
+    steps: tuple[Step, ...] = ()
+    allow_missing: bool = False
+    key_limit: float = 1.0
+    chunk_values: int = CHUNK_VALUES
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What a pass over one or more splits has found.
+
+    raw_names: of the features in the files; rows: how many there are; sample: rows with the
+    smallest keys; tail: the last rows, in order; digests: sha256 by column, one for each split;
+    test: rows to judge by
+    """
+
+    raw_names: tuple[str, ...]
+    transform: RollingTransform | None
+    rows: int
+    sample: Sample
+    tail: Table
+    digests: Mapping[str, tuple[str, ...]]
+    time_order: TimeOrder
+    test: Table | None
+    extremes: ClassExtremes | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Features of the model."""
+        return self.sample.rows.names
+
+    @property
+    def is_labelled(self) -> bool:
+        return self.sample.rows.labels is not None
+
+
+def scan_split(split: FileSplit, number: int, plan: ScanPlan, tail_rows: int) -> ScanResult:
+    """Read one split, keeping at most `plan.max_rows` random rows and its last `tail_rows` rows.
+
+    Raises DataError for rows that cannot be learnt from.
+    """
+    scanner: _SplitScanner | None = None
+    chunks = read_split(
+        split,
+        plan.columns,
+        allow_missing=plan.allow_missing,
+        chunk_values=plan.chunk_values,
+    )
+    for rows in chunks:
+        if scanner is None:
+            scanner = _SplitScanner(rows, split, number, plan=plan, tail_rows=tail_rows)
+        scanner.add(rows)
+    if scanner is None:
+        raise DataError(f"{split.file.path} has 0 rows")
+    return scanner.result()
+
+
+class _SplitScanner:
+    """Gathers the chunks of one split; `first` is the first of them."""
+
+    def __init__(
+        self, first: Table, split: FileSplit, number: int, *, plan: ScanPlan, tail_rows: int
+    ) -> None:
+        self._raw_names = first.names
+        self._split = split
+        self._offset = number * _STRIDE
+        self._rows = 0
+        self._features = _ModelFeatures(first.names, plan.steps)
+        model_rows = self._features.empty(first)
+        rng = np.random.default_rng([plan.seed, number])
+        self._reservoir = Reservoir(model_rows, plan.max_rows, rng, key_limit=plan.key_limit)
+        self._tail = Tail(model_rows, tail_rows)
+        self._tests: list[Table] = []
+        self._digests = _ColumnDigests(first)
+        self._time_order = TimeOrder()
+        self._extremes: ClassExtremes | None = None
+        if first.labels is not None:
+            self._extremes = ClassExtremes.of_columns(len(first.names))
+
+    def add(self, rows: Table) -> None:
+        """Take in the rows that follow."""
+        if rows.is_test:
+            self._tests.append(self._features.of_test(rows))
+            return
+        self._digests.add(rows)
+        if self._extremes is not None:
+            self._extremes.add(rows)
+        self._time_order.add(rows, self._split.file)
+        self._rows += len(rows)
+        model_rows = self._features.of_training(rows, self._offset)
+        self._reservoir.add(model_rows)
+        self._tail.add(model_rows)
+
+    def result(self) -> ScanResult:
+        return ScanResult(
+            raw_names=self._raw_names,
+            transform=self._features.transform,
+            rows=self._rows,
+            sample=self._reservoir.sample(),
+            tail=self._tail.rows(),
+            digests=self._digests.by_column(),
+            time_order=self._time_order,
+            test=concat(self._tests) if self._tests else None,
+            extremes=self._extremes,
+        )
+
+
+class _ModelFeatures:
+    """Computes the rows of the model, chunk by chunk, from raw rows and those before them."""
+
+    def __init__(self, names: tuple[str, ...], steps: tuple[Step, ...]) -> None:
+        self.transform = RollingTransform(names, steps) if steps else None
+        self.names = self.transform.outputs if self.transform else names
+        self._none = np.empty((0, len(names)))
+        self._past: dict[str, Floats] = {}
+
+    def empty(self, rows: Table) -> Table:
+        """No rows, with the columns of the model."""
+        none = rows.take(slice(0, 0))
+        return none.with_features(np.empty((0, len(self.names))), self.names)
+
+    def of_test(self, rows: Table) -> Table:
+        """All rows: those to test on follow those to train on."""
+        return self._compute(rows)[0]
+
+    def of_training(self, rows: Table, offset: int) -> Table:
+        """The rows that have all the earlier ones that they need: only these are learnt from."""
+        model_rows, is_complete = self._compute(rows)
+        model_rows = model_rows.with_index_from(offset)
+        return model_rows if is_complete.all() else model_rows.take(is_complete)
+
+    def _compute(self, rows: Table) -> tuple[Table, NDArray[np.bool_]]:
+        is_complete = np.ones(len(rows), bool)
+        if self.transform is None:
+            return rows.with_features(rows.X, self.names), is_complete
+        length = self.transform.length
+        X = np.empty((len(rows), len(self.names)))
+        for entity, numbers in rows.by_entity():
+            raw = rows.X[numbers]
+            past = self._past.get(entity, self._none)
+            X[numbers] = self.transform.apply(raw, past)
+            is_complete[numbers] = np.arange(len(numbers)) + len(past) >= length
+            self._past[entity] = np.concatenate([past, raw])[-max(length, 1) :]
+        return rows.with_features(X, self.names), is_complete
+
+
+class _ColumnDigests:
+    """sha256 of each column, and of the labels, over the chunks of a split."""
+
+    def __init__(self, first: Table) -> None:
+        self._columns = {name: hashlib.sha256() for name in first.names}
+        if first.labels is not None:
+            self._columns["label"] = hashlib.sha256()
+
+    def add(self, rows: Table) -> None:
+        for j, name in enumerate(rows.names):
+            self._columns[name].update(np.ascontiguousarray(rows.X[:, j]).data)
+        if rows.labels is not None:
+            self._columns["label"].update(np.ascontiguousarray(rows.labels).data)
+
+    def by_column(self) -> dict[str, tuple[str, ...]]:
+        return {name: (digest.hexdigest(),) for name, digest in self._columns.items()}
