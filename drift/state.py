@@ -5,16 +5,16 @@ On one machine, or a shared folder, the lease is a locked file; in S3 it is an o
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 import uuid
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from vigil.errors import VigilError
 from vigil.home import write_json
+from vigil.locks import HeldLock, try_lock
 
 _DOCUMENT = "monitor.json"
 LEASE_S = 15.0
@@ -52,19 +52,13 @@ class FileState:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock: IO[str] | None = None
+        self._lock: HeldLock | None = None
 
     def acquire_lease(self) -> bool:
         if self._lock is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            lock = (self._folder / "monitor.lock").open("a")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.close()
-                return False
-            self._lock = lock
-        return True
+            self._lock = try_lock(self._folder / "monitor.lock")
+        return self._lock is not None
 
     def load(self) -> Any:
         path = self._folder / _DOCUMENT
@@ -77,7 +71,7 @@ class FileState:
 
     def release(self) -> None:
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import hmac
 import json
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from serve.settings import ServeSettings, is_secure_url
 from vigil.errors import VigilError
 from vigil.home import write_json
+from vigil.locks import hold_lock
 
 if TYPE_CHECKING:
     import jwt
@@ -173,8 +173,7 @@ class KeyRing:
     def _change(self) -> Iterator[dict[str, StoredKey]]:
         """The keys, written back at the end of the block; one change at a time, so that none undoes another."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.with_name(f".{self.file.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with hold_lock(self.file.with_name(f".{self.file.name}.lock")):
             known = self.read()
             yield known
             write_json(self.file, {name: key.to_json() for name, key in known.items()})

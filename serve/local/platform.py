@@ -4,7 +4,6 @@ stopped together."""
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import tempfile
@@ -27,6 +26,7 @@ from train.settings import TrainSettings
 from vigil import reaper
 from vigil.errors import PlatformError, VigilError
 from vigil.home import Home, RunningPlatform, use_ray_token, write_json
+from vigil.locks import try_lock
 
 STOP_TIMEOUT_S = 30.0
 _OWN_KEY_NAME = "this-machine"
@@ -152,17 +152,18 @@ def socket_folder(
 
 @contextmanager
 def _only_one(home: Home) -> Iterator[None]:
-    with (home.state / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            platform = home.platform()
-            where = f" (pid {platform.pid}, {platform.url})" if platform else ""
-            raise PlatformError(
-                f"a platform runs already in {home.root}{where}: `vigil down` stops it, "
-                "VIGIL_HOME names another home"
-            ) from error
+    lock = try_lock(home.state / "lock")
+    if lock is None:
+        platform = home.platform()
+        where = f" (pid {platform.pid}, {platform.url})" if platform else ""
+        raise PlatformError(
+            f"a platform runs already in {home.root}{where}: `vigil down` stops it, "
+            "VIGIL_HOME names another home"
+        )
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _describe(settings: ServeSettings, home: Home, ports: Ports) -> RunningPlatform:

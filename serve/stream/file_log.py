@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +20,7 @@ from serve.stream.records import (
     Result,
     StreamError,
 )
+from vigil.locks import HeldLock, try_lock
 
 READ_BYTES = 4 * MAX_RECORD_BYTES
 REMEMBERED_LETTERS = 50_000
@@ -78,7 +79,7 @@ class LogWriter:
     def __init__(self, folder: Path, *, drop_torn: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._drop_torn = folder, drop_torn
-        self._files: dict[str, IO[bytes]] = {}
+        self._files: dict[str, _LockedFile] = {}
 
     def path(self, shard: str) -> Path:
         return self._folder / (shard if shard.endswith(SUFFIX) else shard + SUFFIX)
@@ -96,21 +97,17 @@ class LogWriter:
         return file.seek(0, os.SEEK_END)
 
     def _file(self, shard: str) -> IO[bytes]:
-        return self._files[shard] if shard in self._files else self.open(shard)
+        return self._files[shard].file if shard in self._files else self.open(shard)
 
     def open(self, shard: str) -> IO[bytes]:
         """Take the file anew. Raises StreamError when another process writes it."""
         self.close(shard)
         path = self.path(shard)
+        lock = try_lock(path)
+        if lock is None:
+            raise StreamError(f"another process writes {path}: give each stream folders of its own")
         file = path.open("ab", buffering=0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise StreamError(
-                f"another process writes {path}: give each stream folders of its own"
-            ) from error
-        self._files[shard] = file
+        self._files[shard] = _LockedFile(file, lock)
         if torn := _torn(path):
             if self._drop_torn:
                 file.truncate(path.stat().st_size - torn)
@@ -122,6 +119,18 @@ class LogWriter:
         """Let go of the file: another consumer writes it from now on."""
         if shard in self._files:
             self._files.pop(shard).close()
+
+
+@dataclass(frozen=True)
+class _LockedFile:
+    """A file that one process appends to. The lock is that of the file itself, and changes nothing in it."""
+
+    file: IO[bytes]
+    lock: HeldLock
+
+    def close(self) -> None:
+        self.file.close()
+        self.lock.release()
 
 
 def _torn(path: Path) -> int:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
 from serve.stream.records import ShardLeaseLost
 from vigil.home import write_json
+from vigil.locks import HeldLock, try_lock
 
 
 @dataclass
@@ -65,10 +65,10 @@ class FileLeases:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._held: dict[str, IO[str]] = {}
+        self._held: dict[str, HeldLock] = {}
         (folder / "consumers").mkdir(parents=True, exist_ok=True)
         self._own = folder / "consumers" / uuid.uuid4().hex
-        presence = _locked(self._own)
+        presence = try_lock(self._own)
         assert presence is not None  # the name is new
         self._presence = presence
 
@@ -76,7 +76,7 @@ class FileLeases:
         return self._folder / f"{quote(shard, safe='')}.{suffix}"
 
     def acquire(self, shard: str) -> Checkpoint | None:
-        lock = _locked(self._path(shard, "lock"))
+        lock = try_lock(self._path(shard, "lock"))
         if lock is None:
             return None
         self._held[shard] = lock
@@ -87,7 +87,7 @@ class FileLeases:
         write_json(self._path(shard, "checkpoint"), asdict(checkpoint))
 
     def release(self, shard: str) -> None:
-        self._held.pop(shard).close()
+        self._held.pop(shard).release()
 
     def renew(self) -> None:
         """Nothing to do: the lock lasts as long as the process."""
@@ -101,29 +101,18 @@ class FileLeases:
         for path in (self._folder / "consumers").iterdir():
             if path == self._own:
                 continue
-            if (lock := _locked(path)) is None:
+            if (lock := try_lock(path)) is None:
                 living += 1
             else:
                 path.unlink(missing_ok=True)
-                lock.close()
+                lock.release()
         return living
 
     def close(self) -> None:
         for shard in list(self._held):
             self.release(shard)
         self._own.unlink(missing_ok=True)
-        self._presence.close()
-
-
-def _locked(path: Path) -> IO[str] | None:
-    """The file, locked, or None when another process has the lock."""
-    file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+        self._presence.release()
 
 
 class DynamoLeases:
