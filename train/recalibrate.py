@@ -91,11 +91,14 @@ class _Recalibrated:
 
     def _verdict(self) -> GateVerdict:
         limit = self.threshold
-        reason = (
-            f"alert rate {limit.expected_rate:.4f} on {self._rows} captured rows, "
-            f"{self._rate_before:.4f} before"
+        check = Check(
+            name="alert_rate",
+            value=limit.expected_rate,
+            limit=limit.budget,
+            passed=True,
+            finding=_finding(self._rows, limit.expected_rate, self._rate_before),
+            subject="alert rate",
         )
-        check = Check("alert_rate", limit.expected_rate, limit.budget, True, reason)
         return GateVerdict((check,))
 
     def _tags(self) -> Mapping[str, str]:
@@ -112,3 +115,7 @@ class _Recalibrated:
             "champion_alert_rate": self._rate_before,
             "rows": float(self._rows),
         }
+
+
+def _finding(rows: int, rate: float, rate_before: float) -> str:
+    return f"{rate:.4f} on {rows} captured rows, {rate_before:.4f} before"

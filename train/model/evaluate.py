@@ -1,4 +1,4 @@
-"""How good a model is on rows it was not fitted on: with labels, and without."""
+"""Quality of a model on rows that it was not fitted on: with labels, and without."""
 
 from __future__ import annotations
 
@@ -11,38 +11,42 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from train.model.forest import CompiledForest
-from train.table.table import Table
+from train.table.table import Labels, Table
 from vigil.arrays import Floats
 
 PLANTED_SHIFT = 6.0  # robust standard deviations
 PLANTED_SHARE = 0.25  # of the features
-TIMED_ROWS = 200
+_TIMED_ROWS = 200
+Alerts = NDArray[np.bool_]
 
 
 def evaluate(
     forest: CompiledForest, threshold: float, held_out: Table, scale: Floats
 ) -> dict[str, float]:
-    """Metrics on `held_out`: always the alert rate, how well planted anomalies are told from the rows they were planted in
-    (`planted_auroc`) and the share of them that alert; with labels of both classes also the labelled ones.
+    """Return metrics on `held_out`.
 
-    `scale` [d] is the robust spread of each feature: the unit in which anomalies are planted.
+    Always the alert rate, how well planted anomalies are told from the rows they were planted in
+    (`planted_auroc`) and the share of them that alert; with labels of both classes also the
+    labelled ones. `scale` [d] is the robust spread of each feature: the unit in which anomalies
+    are planted.
     """
-    scores, planted = forest.score(held_out.X), forest.score(plant_anomalies(held_out.X, scale))
+    scores = forest.score(held_out.X)
     alerts = scores > threshold
-    metrics = {
-        "rows": float(len(held_out)),
-        "alert_rate": float(alerts.mean()),
-        "planted_auroc": _auroc(scores, planted),
-        "planted_recall": float((planted > threshold).mean()),
-    }
-    if (labels := held_out.mixed_labels) is not None:
-        metrics |= _labelled(scores, alerts, labels)
-        metrics |= _delays(alerts, labels) if held_out.ordered else {}
+    metrics = {"rows": float(len(held_out)), "alert_rate": float(alerts.mean())}
+    planted = forest.score(plant_anomalies(held_out.X, scale))
+    metrics["planted_auroc"] = _auroc(scores, planted)
+    metrics["planted_recall"] = float((planted > threshold).mean())
+    labels = held_out.mixed_labels
+    if labels is not None:
+        metrics |= _labelled_metrics(scores, alerts, labels)
+        if held_out.ordered:
+            metrics |= _segment_metrics(alerts, labels)
     return metrics
 
 
 def plant_anomalies(X: Floats, scale: Floats, *, most: int = 1000, seed: int = 0) -> Floats:
-    """Copies of up to `most` rows of `X` with a quarter of the features moved by six robust standard deviations."""
+    """Return copies of up to `most` rows of `X` [n, d] with a quarter of the features moved by
+    six robust standard deviations."""
     rng = np.random.default_rng(seed)
     rows = X[rng.choice(len(X), min(most, len(X)), replace=False)].copy()
     count = max(1, round(PLANTED_SHARE * X.shape[1]))
@@ -52,35 +56,45 @@ def plant_anomalies(X: Floats, scale: Floats, *, most: int = 1000, seed: int = 0
     return rows
 
 
-def score_agreement(one: Floats, other: Floats) -> float:
-    """Spearman's rank correlation of two scores [n] of the same rows; 0 where one of them is constant."""
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
+def score_agreement(scores: Floats, others: Floats) -> float:
+    """Return Spearman's rank correlation of two scores [n] of the same rows; 0 where one of them
+    is constant."""
+    if np.ptp(scores) == 0 or np.ptp(others) == 0:
         return 0.0
-    found: Any = spearmanr(one, other)
-    return float(found.statistic)
+    result: Any = spearmanr(scores, others)
+    return float(result.statistic)
 
 
 def golden_rates(
-    forest: CompiledForest, threshold: float, rows: Floats, expected: NDArray[np.bool_]
+    forest: CompiledForest, threshold: float, rows: Floats, expected: Alerts
 ) -> dict[str, float]:
-    """What `forest` says of another model's golden rows [k, d], of which that one alerts on `expected` [k]: the share of
-    those that alert here too (`golden_recall`), and the share of the others that alert (`golden_alerts`)."""
+    """Return how `forest` judges another model's golden rows [k, d], of which that one alerts on
+    `expected` [k].
+
+    golden_recall: the share of those that alert here too
+    golden_alerts: the share of the others that alert
+    """
     alerts = forest.score(rows) > threshold
-    told = {"golden_recall": alerts[expected]} if expected.any() else {}
-    told |= {"golden_alerts": alerts[~expected]} if (~expected).any() else {}
-    return {name: float(part.mean()) for name, part in told.items()}
+    rates = {}
+    if expected.any():
+        rates["golden_recall"] = float(alerts[expected].mean())
+    if not expected.all():
+        rates["golden_alerts"] = float(alerts[~expected].mean())
+    return rates
 
 
 def measure_row_microseconds(forest: CompiledForest, rows: Floats) -> float:
-    """Median time to score one row alone."""
+    """Return the median time to score one row alone."""
     forest.score(rows[:1])  # compiles on the first call
-    spent = []
-    for i in range(TIMED_ROWS):
-        row = rows[i % len(rows)][None, :]
-        began = time.perf_counter()
-        forest.score(row)
-        spent.append(time.perf_counter() - began)
-    return float(np.median(spent) * 1e6)
+    seconds = [_score_seconds(forest, rows[i % len(rows)]) for i in range(_TIMED_ROWS)]
+    return float(np.median(seconds) * 1e6)
+
+
+def _score_seconds(forest: CompiledForest, row: Floats) -> float:
+    rows = row[None, :]
+    began = time.perf_counter()
+    forest.score(rows)
+    return time.perf_counter() - began
 
 
 def _auroc(normal: Floats, anomalous: Floats) -> float:
@@ -88,7 +102,7 @@ def _auroc(normal: Floats, anomalous: Floats) -> float:
     return float(roc_auc_score(labels, np.concatenate([normal, anomalous])))
 
 
-def _labelled(scores: Floats, alerts: NDArray[np.bool_], labels: NDArray[Any]) -> dict[str, float]:
+def _labelled_metrics(scores: Floats, alerts: Alerts, labels: Labels) -> dict[str, float]:
     hits = float((alerts & (labels == 1)).sum())
     return {
         "auroc": float(roc_auc_score(labels, scores)),
@@ -98,9 +112,21 @@ def _labelled(scores: Floats, alerts: NDArray[np.bool_], labels: NDArray[Any]) -
     }
 
 
-def _delays(alerts: NDArray[np.bool_], labels: NDArray[Any]) -> dict[str, float]:
-    """Anomalous segments of time-ordered rows: the share in which a row alerts, and how many rows into it the first does."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], labels, [0]])))
-    found = [int(np.argmax(alerts[a:b])) for a, b in edges.reshape(-1, 2) if alerts[a:b].any()]
-    told = {"segment_recall": len(found) / (len(edges) / 2)}
-    return told | ({"alert_delay_rows": float(np.median(found))} if found else {})
+def _segment_metrics(alerts: Alerts, labels: Labels) -> dict[str, float]:
+    """Metrics of the anomalous segments of time-ordered rows.
+
+    segment_recall: the share in which a row alerts
+    alert_delay_rows: how many rows into a segment the first alert is, in the median
+    """
+    segments = [alerts[start:end] for start, end in _segments(labels)]
+    delays = [int(np.argmax(segment)) for segment in segments if segment.any()]
+    metrics = {"segment_recall": len(delays) / len(segments)}
+    if delays:
+        metrics["alert_delay_rows"] = float(np.median(delays))
+    return metrics
+
+
+def _segments(labels: Labels) -> NDArray[np.intp]:
+    """Start and end [segments, 2] of each run of anomalous rows."""
+    changes = np.diff(np.concatenate([[0], labels, [0]]))
+    return np.flatnonzero(changes).reshape(-1, 2)

@@ -1,30 +1,48 @@
-"""The champion/challenger verdict: pure, on metrics of the same held-out rows."""
+"""Gate between a challenger and the champion: pure, on metrics of the same held-out rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from train.settings import TrainSettings
 
 Metrics = Mapping[str, float]
+SHADOW_SLOWDOWN = 4  # times the champion's time a row that a challenger may take
 
 
 @dataclass(frozen=True)
 class Check:
-    """One gate: `value` is compared with `limit` as the sentence says."""
+    """One check of the gate: `value` is compared with `limit` as `finding` says.
+
+    subject: what the sentence is about, where it is not the name
+    """
 
     name: str
     value: float
     limit: float
     passed: bool
-    sentence: str
+    finding: str
+    subject: str = ""
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.subject or self.name} {self.finding}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "value": self.value,
+            "limit": self.limit,
+            "passed": self.passed,
+            "sentence": self.sentence,
+        }
 
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """Passed when every check did."""
+    """Verdict of the gate: passed when every check did."""
 
     checks: tuple[Check, ...]
 
@@ -35,178 +53,190 @@ class GateVerdict:
     @property
     def reason(self) -> str:
         """The deciding sentences: those that failed, or all when none did."""
-        failed = [check.sentence for check in self.checks if not check.passed]
-        return "; ".join(failed or [check.sentence for check in self.checks])
+        failed = [check for check in self.checks if not check.passed]
+        return "; ".join(check.sentence for check in failed or self.checks)
 
     def text(self) -> str:
-        """Every gate on a line of its own."""
-        wide = max(len(check.name) for check in self.checks)
-        lines = [
-            f"{'pass' if c.passed else 'FAIL'}  {c.name:<{wide}}  {c.sentence.removeprefix(c.name).strip()}"
-            for c in self.checks
-        ]
-        return "\n".join([f"gate {'passed' if self.passed else 'failed'}", *lines])
+        """Return the verdict with every check on a line of its own."""
+        width = max(len(check.name) for check in self.checks)
+        lines = [f"gate {'passed' if self.passed else 'failed'}"]
+        for check in self.checks:
+            word = "pass" if check.passed else "FAIL"
+            lines.append(f"{word}  {check.name:<{width}}  {check.finding}")
+        return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "passed": self.passed,
             "reason": self.reason,
-            "checks": [asdict(check) for check in self.checks],
+            "checks": [check.to_json() for check in self.checks],
         }
 
 
 def judge_challenger(
     challenger: Metrics, champion: Metrics | None, settings: TrainSettings, *, drifted: bool = False
 ) -> GateVerdict:
-    """Judge the challenger by its own metrics and, where there is a champion, against that one's on the same rows.
+    """Judge the challenger by its own metrics and, where there is a champion, against that one's
+    on the same rows.
 
-    After drift the two should disagree: then agreement, golden rows, scales and recall are measured, and decide nothing. A
-    metric that is not there is not judged.
+    After drift the two should disagree: then agreement, golden rows, scales and recall are
+    measured, and decide nothing. A metric that is not there is not judged.
     """
-    checks = [
-        _at_most(
-            "alert_rate",
-            challenger["alert_rate"],
-            settings.budget * settings.alert_band,
-            "its alert budget band",
-        ),
-        _at_least(
-            "planted_auroc",
-            challenger["planted_auroc"],
-            settings.min_planted_auroc,
-            "the least for any model",
-        ),
-    ]
-    for name, limit, what in (
-        (
-            "calibration_error",
-            settings.max_calibration_error * settings.budget,
-            "how far the threshold may miss its budget",
-        ),
-        ("bundle_mb", settings.max_bundle_mb, "the most for any model"),
-        ("row_us", settings.max_row_us, "the most to score one row"),
-    ):
-        checks += [_at_most(name, challenger[name], limit, what)] if name in challenger else []
-    if "seed_agreement" in challenger:
-        checks.append(
-            _at_least(
-                "seed_agreement",
-                challenger["seed_agreement"],
-                settings.min_seed_agreement,
-                "between two seeds",
-            )
-        )
+    checks = _own_checks(challenger, settings)
     if champion is not None:
-        checks += [] if drifted else _same_world(challenger, settings)
-        # After drift a champion that alerts on nearly every row finds what is planted among them, too.
-        for name in (
-            "planted_auroc",
-            *(() if drifted else ("planted_recall",)),
-            "auroc",
-            "average_precision",
-        ):
-            if name in challenger and name in champion:
-                checks.append(
-                    _at_least(
-                        f"{name}_vs_champion",
-                        challenger[name],
-                        champion[name] - settings.auroc_tolerance,
-                        "the champion's less the tolerance",
-                    )
-                )
-        # A challenger that alerts further from the budget than the champion on the live data solves nothing.
-        limit = max(abs(champion["alert_rate"] - settings.budget), settings.budget)
-        distance = abs(challenger["alert_rate"] - settings.budget)
-        checks.append(
-            _at_most(
-                "alert_rate_error", distance, limit, "the champion's distance from the alert budget"
-            )
-        )
+        if not drifted:
+            checks += _agreement_checks(challenger, settings)
+        checks += _comparison_checks(challenger, champion, settings, drifted=drifted)
+        checks.append(_budget_check(challenger, champion, settings.budget))
     return GateVerdict(tuple(checks))
 
 
-def _same_world(challenger: Metrics, settings: TrainSettings) -> list[Check]:
-    """A challenger from the champion's own world sees that world as the champion does."""
-    limits = (
-        ("rank_agreement", _at_least, settings.min_rank_agreement, "with the champion's scores"),
-        (
-            "golden_recall",
-            _at_least,
-            settings.min_golden_recall,
-            "of the champion's golden anomalies",
-        ),
-        (
-            "golden_alerts",
-            _at_most,
-            settings.max_golden_alerts,
-            "of the champion's other golden rows",
-        ),
-        (
-            "features_lost",
-            _at_most,
-            settings.max_features_lost,
-            "of the features, which varied for the champion",
-        ),
-        (
-            "scale_change",
-            _at_most,
-            settings.max_scale_change,
-            "for the spread of a feature: is a unit wrong?",
-        ),
+def judge_shadow(evidence: Mapping[str, Any], min_rows: int, alert_limit: float) -> GateVerdict:
+    """Judge what the challenger did in the shadow of the champion on live rows (drift/shadow.py).
+
+    After drift the two should disagree: how far they do is kept in the ledger, and decides
+    nothing.
+    """
+    errors = _at_most("shadow_errors", evidence["errors"], 0, "what a shadow may fail on")
+    rows = _at_least("shadow_rows", evidence["rows"], min_rows, "the rows asked for")
+    alert_rate = _at_most(
+        "shadow_alert_rate",
+        evidence["challenger_alert_rate"],
+        max(alert_limit, evidence["champion_alert_rate"]),
+        "the alert budget band or the champion's rate",
     )
+    time_a_row = _at_most(
+        "shadow_us_per_row",
+        evidence["challenger_us_per_row"],
+        SHADOW_SLOWDOWN * evidence["champion_us_per_row"],
+        "four times the champion's",
+    )
+    return GateVerdict((errors, rows, alert_rate, time_a_row))
+
+
+class _Limit(NamedTuple):
+    """Limit of one metric; `check` compares with it."""
+
+    metric: str
+    check: Callable[[str, float, float, str], Check]
+    value: float
+    meaning: str
+
+
+def _at_most(name: str, value: float, limit: float, meaning: str) -> Check:
+    passed = value <= limit
+    comparison = "within" if passed else "over"
+    return Check(name, value, limit, passed, _finding(value, comparison, limit, meaning))
+
+
+def _at_least(name: str, value: float, limit: float, meaning: str) -> Check:
+    passed = value >= limit
+    comparison = "at least" if passed else "below"
+    return Check(name, value, limit, passed, _finding(value, comparison, limit, meaning))
+
+
+def _finding(value: float, comparison: str, limit: float, meaning: str) -> str:
+    return f"{value:.4f} is {comparison} {limit:.4f}, {meaning}"
+
+
+def _measured(metrics: Metrics, limits: Iterable[_Limit]) -> list[Check]:
+    """The checks of the metrics that are there."""
     return [
-        check(name, challenger[name], limit, what)
-        for name, check, limit, what in limits
-        if name in challenger
+        limit.check(limit.metric, metrics[limit.metric], limit.value, limit.meaning)
+        for limit in limits
+        if limit.metric in metrics
     ]
 
 
-def judge_shadow(found: Mapping[str, Any], least_rows: int, alert_limit: float) -> GateVerdict:
-    """Judge what the challenger did in the shadow of the champion on live rows (drift/shadow.py).
-
-    After drift the two should disagree: how far they do is told in the ledger, and decides nothing.
-    """
-    limit, slowest = (
-        max(alert_limit, found["champion_alert_rate"]),
-        4 * found["champion_us_per_row"],
+def _own_checks(challenger: Metrics, settings: TrainSettings) -> list[Check]:
+    """Checks of a model by itself."""
+    alert_limit = settings.budget * settings.alert_band
+    alert_rate = _at_most(
+        "alert_rate", challenger["alert_rate"], alert_limit, "its alert budget band"
     )
-    return GateVerdict(
-        (
-            _at_most("shadow_errors", found["errors"], 0, "what a shadow may fail on"),
-            _at_least("shadow_rows", found["rows"], least_rows, "the rows asked for"),
-            _at_most(
-                "shadow_alert_rate",
-                found["challenger_alert_rate"],
-                limit,
-                "the alert budget band or the champion's rate",
-            ),
-            _at_most(
-                "shadow_us_per_row",
-                found["challenger_us_per_row"],
-                slowest,
-                "four times the champion's",
-            ),
+    planted_auroc = _at_least(
+        "planted_auroc",
+        challenger["planted_auroc"],
+        settings.min_planted_auroc,
+        "the least for any model",
+    )
+    return [alert_rate, planted_auroc, *_measured(challenger, _own_limits(settings))]
+
+
+def _own_limits(settings: TrainSettings) -> tuple[_Limit, ...]:
+    return (
+        _Limit(
+            "calibration_error",
+            _at_most,
+            settings.max_calibration_error * settings.budget,
+            "how far the threshold may miss its budget",
+        ),
+        _Limit("bundle_mb", _at_most, settings.max_bundle_mb, "the most for any model"),
+        _Limit("row_us", _at_most, settings.max_row_us, "the most to score one row"),
+        _Limit("seed_agreement", _at_least, settings.min_seed_agreement, "between two seeds"),
+    )
+
+
+def _agreement_checks(challenger: Metrics, settings: TrainSettings) -> list[Check]:
+    """Checks of a challenger on the champion's own population: it sees that as the champion
+    does."""
+    rank_agreement = _Limit(
+        "rank_agreement", _at_least, settings.min_rank_agreement, "with the champion's scores"
+    )
+    golden_recall = _Limit(
+        "golden_recall",
+        _at_least,
+        settings.min_golden_recall,
+        "of the champion's golden anomalies",
+    )
+    golden_alerts = _Limit(
+        "golden_alerts",
+        _at_most,
+        settings.max_golden_alerts,
+        "of the champion's other golden rows",
+    )
+    features_lost = _Limit(
+        "features_lost",
+        _at_most,
+        settings.max_features_lost,
+        "of the features, which varied for the champion",
+    )
+    scale_change = _Limit(
+        "scale_change",
+        _at_most,
+        settings.max_scale_change,
+        "for the spread of a feature: is a unit wrong?",
+    )
+    limits = (rank_agreement, golden_recall, golden_alerts, features_lost, scale_change)
+    return _measured(challenger, limits)
+
+
+def _comparison_checks(
+    challenger: Metrics, champion: Metrics, settings: TrainSettings, *, drifted: bool
+) -> list[Check]:
+    """Checks of metrics that both have: the challenger's may fall behind by the tolerance."""
+    metrics = ["planted_auroc", "planted_recall", "auroc", "average_precision"]
+    if drifted:
+        # After drift a champion that alerts on nearly every row finds what is planted, too.
+        metrics.remove("planted_recall")
+    return [
+        _at_least(
+            f"{metric}_vs_champion",
+            challenger[metric],
+            champion[metric] - settings.auroc_tolerance,
+            "the champion's less the tolerance",
         )
-    )
+        for metric in metrics
+        if metric in challenger and metric in champion
+    ]
 
 
-def _at_most(name: str, value: float, limit: float, what: str) -> Check:
-    passed = value <= limit
-    return Check(
-        name,
-        value,
-        limit,
-        passed,
-        f"{name} {value:.4f} is {'within' if passed else 'over'} {limit:.4f}, {what}",
-    )
+def _budget_check(challenger: Metrics, champion: Metrics, budget: float) -> Check:
+    """Check of the distance from the alert budget.
 
-
-def _at_least(name: str, value: float, limit: float, what: str) -> Check:
-    passed = value >= limit
-    return Check(
-        name,
-        value,
-        limit,
-        passed,
-        f"{name} {value:.4f} is {'at least' if passed else 'below'} {limit:.4f}, {what}",
-    )
+    A challenger that alerts further from it than the champion on the live data solves nothing.
+    """
+    limit = max(abs(champion["alert_rate"] - budget), budget)
+    distance = abs(challenger["alert_rate"] - budget)
+    meaning = "the champion's distance from the alert budget"
+    return _at_most("alert_rate_error", distance, limit, meaning)

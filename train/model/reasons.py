@@ -1,4 +1,7 @@
-"""Why a row is an anomaly: the features that say most. Used by answers to callers, and by the monitor for people."""
+"""Reasons why a row is an anomaly: the features that say most.
+
+Answers to callers hold them, and the monitor shows them to people.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +32,17 @@ class Reason(TypedDict):
 
 
 def weigh_reasons(gains: Floats, z: Floats) -> Floats:
-    """How much each feature counts as a reason: its path gain times its robust z, by size.
+    """Return how much each feature counts as a reason: its path gain times its robust z, by size.
 
-    The gain says what the model went by, but it is coarse: chance splits on ordinary features come first in some rows. z
-    alone misleads on heavy tails and where the model does not use the feature (`make bench ARGS=reasons`).
+    The gain says what the model went by, but it is coarse: chance splits on ordinary features
+    come first in some rows. z alone misleads on heavy tails and where the model does not use the
+    feature (`make bench ARGS=reasons`).
     """
     return np.maximum(gains, 0) * np.abs(z)
 
 
 def explain_rows(bundle: ModelBundle, rows: Floats, most: int) -> list[list[Reason]]:
-    """For each of the rows [n, d] the `most` features that count most as reasons (`weigh`).
+    """Return for each of the rows [n, d] the `most` features that count most as reasons.
 
     `share` is the feature's part of the path gains of the row.
     """
@@ -49,14 +53,15 @@ def explain_rows(bundle: ModelBundle, rows: Floats, most: int) -> list[list[Reas
     z = (rows - bundle.reference.median) / bundle.reference.scale
     first = np.argsort(-weigh_reasons(gains, z), axis=1)[:, :most]
     return [
-        [
-            {
-                "feature": bundle.names[j],
-                "share": round(float(shares[i, j]), 4),
-                "value": float(rows[i, j]),
-                "z": round(float(z[i, j]), 2),
-            }
-            for j in chosen
-        ]
-        for i, chosen in enumerate(first)
+        [_reason(bundle.names[j], shares[i, j], rows[i, j], z[i, j]) for j in features]
+        for i, features in enumerate(first)
     ]
+
+
+def _reason(feature: str, share: float, value: float, z: float) -> Reason:
+    return {
+        "feature": feature,
+        "share": round(float(share), 4),
+        "value": float(value),
+        "z": round(float(z), 2),
+    }

@@ -10,58 +10,84 @@ from numpy.typing import NDArray
 
 from vigil.arrays import Floats
 
+_BLOCKS = 50
+_RESAMPLES = 2000
+_RULE_OF_THREE = 3  # no event in n trials: a rate up to 3 / n is possible, with 95 % confidence
+
 
 @dataclass(frozen=True)
 class Threshold:
-    """A row is anomalous where its score is above `value`; `expected_rate` is the share of such rows when calibrated, which
-    lies between `low` and `high` with 95 % confidence (None for a threshold that was made before there were intervals)."""
+    """Score above which a row is anomalous.
+
+    value: in (0, 1]
+    policy: alert_rate, labels or precision_at_k
+    expected_rate: share of rows above it when it was calibrated
+    low, high: between which that lies with 95 % confidence (None for a threshold that was made
+        before there were intervals)
+    """
 
     value: float
-    policy: str  # "alert_rate" | "labels" | "precision_at_k"
+    policy: str
     budget: float
     expected_rate: float
     low: float | None = None
     high: float | None = None
 
 
-BLOCKS, RESAMPLES = 50, 2000
-
-
 def to_alert_rate(scores: Floats, budget: float) -> Threshold:
-    """The lowest observed score that at most `budget` of the rows exceed."""
-    return _made(
-        scores, float(np.quantile(scores, 1 - budget, method="inverted_cdf")), "alert_rate", budget
-    )
+    """Return the lowest observed score that at most `budget` of the rows exceed."""
+    value = float(np.quantile(scores, 1 - budget, method="inverted_cdf"))
+    return _calibrated(scores, value, "alert_rate", budget)
 
 
 def to_labels(scores: Floats, labels: NDArray[Any], budget: float, beta: float = 1.0) -> Threshold:
-    """The threshold of the best F-beta against `labels` (1 = anomaly); both classes must occur."""
-    from sklearn.metrics import (
-        precision_recall_curve,
-    )  # not at the top: a replica reads thresholds and fits none
+    """Return the threshold of the best F-beta against `labels` (1 = anomaly); both classes must
+    occur."""
+    # Not at the top: a replica reads thresholds and fits none.
+    from sklearn.metrics import precision_recall_curve
 
     precision, recall, cuts = precision_recall_curve(labels, scores)
-    f = (1 + beta**2) * precision * recall / np.maximum(beta**2 * precision + recall, 1e-12)
+    best = int(np.argmax(_f_beta(precision, recall, beta)[:-1]))
     # scikit-learn counts score >= cut; Vigil alerts on score > threshold.
-    return _made(scores, float(np.nextafter(cuts[int(np.argmax(f[:-1]))], 0)), "labels", budget)
+    value = float(np.nextafter(cuts[best], 0))
+    return _calibrated(scores, value, "labels", budget)
 
 
 def to_count(scores: Floats, k: int, budget: float) -> Threshold:
-    """The threshold that the `k` highest scores exceed, fewer where scores are equal: what precision at k is measured on."""
-    return _made(
-        scores, float(np.sort(scores)[max(0, len(scores) - k - 1)]), "precision_at_k", budget
-    )
+    """Return the threshold that the `k` highest scores exceed, fewer where scores are equal: what
+    precision at k is measured on."""
+    position = max(0, len(scores) - k - 1)
+    return _calibrated(scores, float(np.sort(scores)[position]), "precision_at_k", budget)
 
 
-def _made(scores: Floats, value: float, policy: str, budget: float) -> Threshold:
+def alert_rate_interval(alerts: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of `alerts` [n], by the block bootstrap (Kuensch,
+    Annals of Statistics 17, 1989).
+
+    Whole blocks of neighbours are drawn: alerts come in bursts, and single rows would make the
+    interval too narrow. No alert in n rows still leaves a rate of 3 / n possible.
+    """
+    parts = np.array_split(alerts, min(_BLOCKS, len(alerts)))
+    blocks = np.array([part.mean() for part in parts])
+    draws = np.random.default_rng(0).choice(blocks, (_RESAMPLES, len(blocks)))
+    low, high = np.percentile(draws.mean(axis=1), [2.5, 97.5])
+    highest = max(high, _RULE_OF_THREE / len(alerts))
+    return float(low), float(min(1.0, highest))
+
+
+def _f_beta(precision: Floats, recall: Floats, beta: float) -> Floats:
+    weight = beta**2
+    return (1 + weight) * precision * recall / np.maximum(weight * precision + recall, 1e-12)
+
+
+def _calibrated(scores: Floats, value: float, policy: str, budget: float) -> Threshold:
     alerts = scores > value
-    return Threshold(value, policy, budget, float(np.mean(alerts)), *interval(alerts))
-
-
-def interval(alerts: NDArray[np.bool_]) -> tuple[float, float]:
-    """The 95 % interval of the mean of `alerts` [n]. Whole blocks of neighbours are drawn: alerts come in bursts, and single
-    rows would make the interval too narrow. No alert in n rows still leaves a rate of 3 / n possible."""
-    blocks = np.array([part.mean() for part in np.array_split(alerts, min(BLOCKS, len(alerts)))])
-    drawn = np.random.default_rng(0).choice(blocks, (RESAMPLES, len(blocks))).mean(axis=1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(min(1.0, max(high, 3 / len(alerts))))
+    low, high = alert_rate_interval(alerts)
+    return Threshold(
+        value=value,
+        policy=policy,
+        budget=budget,
+        expected_rate=float(np.mean(alerts)),
+        low=low,
+        high=high,
+    )

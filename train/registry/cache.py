@@ -1,7 +1,9 @@
-"""The bundles on a node's disk: addressed by digest, bounded, shared by all replicas, and the last one known to be good.
+"""Bundles on a node's disk: addressed by digest, bounded, shared by all replicas, and the last one
+known to be good.
 
-Nothing in it is believed: a bundle is verified each time it is read. Folders appear by one rename, so a reader sees a whole
-bundle or none; one that is torn or tampered with is replaced by the next download.
+Nothing in it is believed: a bundle is verified each time it is read. Folders appear by one rename,
+so a reader sees a whole bundle or none; one that is torn or tampered with is replaced by the next
+download.
 """
 
 from __future__ import annotations
@@ -12,18 +14,30 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from train.model.bundle import ModelBundle, read_bundle
 from vigil.errors import BundleError
 from vigil.home import write_json
 
-_DIGEST_PATTERN = re.compile("[0-9a-f]{64}")  # it becomes a path
 MAX_CACHED_BUNDLES = 8
-ABANDONED_S = 3600.0  # a download takes less: what is older was left by a process that died
 LAST_KNOWN_GOOD_FILE = "last-known-good.json"
+# A download takes less: what is older was left by a process that died.
+_ABANDONED_S = 3600.0
+_DOWNLOAD_PREFIX = ".download-"
+_DIGEST_PATTERN = re.compile("[0-9a-f]{64}")  # it becomes a path
+Download = Callable[[Path], Path]
+
+
+class LastKnownGood(NamedTuple):
+    """Bundle that was served last."""
+
+    version: str
+    digest: str
+    bundle: ModelBundle
 
 
 class BundleCache:
@@ -33,63 +47,88 @@ class BundleCache:
         self._folder = folder
         self._keep = keep
 
-    def get(self, digest: str, download: Callable[[Path], Path]) -> ModelBundle:
-        """The verified bundle with this digest; `download` brings it into an empty folder and says where in that it is.
+    def get(self, digest: str, download: Download) -> ModelBundle:
+        """Return the verified bundle with this digest.
 
-        Raises BundleError when what it brings is not sound, or not this bundle; then nothing of it stays on the disk.
+        `download` brings it into an empty folder and says where in that it is. Raises BundleError
+        when what it brings is not sound, or not this bundle; then nothing of it stays on the
+        disk.
         """
         if not _DIGEST_PATTERN.fullmatch(digest):
             raise BundleError(
                 f"{digest!r} is no digest of a bundle: the version was not registered by Vigil"
             )
-        try:
-            return self._read(digest)
-        except BundleError:
-            pass  # absent, torn or tampered with: get it anew
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self._folder, prefix=".download-") as temporary:
-                downloaded = download(Path(temporary))
-                verified = read_bundle(downloaded, digest)
-                self._publish(downloaded, digest, Path(temporary) / "replaced")
-            self._trim()
-        except OSError as error:
-            raise BundleError(f"the bundle cache {self._folder} cannot be used: {error}") from error
-        return verified
+        bundle = self._find(digest)
+        if bundle is None:
+            return self._renew(digest, download)
+        return bundle
 
     def remember(self, version: str, digest: str) -> None:
-        """Note the bundle that is served: a replica that cannot reach the registry starts from it. Raises OSError."""
+        """Note the bundle that is served: a replica that cannot reach the registry starts from it.
+
+        Raises OSError.
+        """
         write_json(self._folder / LAST_KNOWN_GOOD_FILE, {"version": version, "digest": digest})
 
-    def last_known_good(self) -> tuple[str, str, ModelBundle] | None:
-        """(version, digest, bundle) of what was served last, or None when that is not sound."""
+    def last_known_good(self) -> LastKnownGood | None:
+        """Return what was served last, or None when that is not sound."""
         try:
-            version, digest = self._known()
-            return version, digest, self._read(digest)
+            version, digest = self._read_note()
+            return LastKnownGood(version, digest, self._read(digest))
         except BundleError:
             return None
 
     def _read(self, digest: str) -> ModelBundle:
-        found = read_bundle(self._folder / digest, digest)
+        bundle = read_bundle(self._folder / digest, digest)
         with suppress(OSError):
             os.utime(self._folder / digest)  # in use: the last to be trimmed
-        return found
+        return bundle
+
+    def _find(self, digest: str) -> ModelBundle | None:
+        """The bundle, or None where it is absent, torn or tampered with."""
+        try:
+            return self._read(digest)
+        except BundleError:
+            return None
+
+    def _renew(self, digest: str, download: Download) -> ModelBundle:
+        with self._disk_errors():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            bundle = self._download(digest, download)
+            self._trim()
+        return bundle
+
+    def _download(self, digest: str, download: Download) -> ModelBundle:
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix=_DOWNLOAD_PREFIX) as temporary:
+            downloaded = download(Path(temporary))
+            bundle = read_bundle(downloaded, digest)
+            self._publish(downloaded, digest, Path(temporary) / "replaced")
+        return bundle
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BundleError(f"the bundle cache {self._folder} cannot be used: {error}") from error
 
     def _publish(self, downloaded: Path, digest: str, aside: Path) -> None:
+        """Move the bundle to its place; what is there already is moved aside, if it is damaged."""
         folder = self._folder / digest
         try:
             downloaded.rename(folder)
         except OSError:
-            try:
-                self._read(digest)  # another replica was first, and its copy is sound
-            except BundleError:
-                folder.rename(aside)
-                downloaded.rename(folder)
+            if self._find(digest) is not None:
+                return  # another replica was first
+            folder.rename(aside)
+            downloaded.rename(folder)
 
-    def _known(self) -> tuple[str, str]:
+    def _read_note(self) -> tuple[str, str]:
+        """Version and digest of the last known good bundle."""
         try:
-            found = json.loads((self._folder / LAST_KNOWN_GOOD_FILE).read_text())
-            version, digest = str(found["version"]), str(found["digest"])
+            note = json.loads((self._folder / LAST_KNOWN_GOOD_FILE).read_text())
+            version = str(note["version"])
+            digest = str(note["digest"])
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise BundleError("no last known good bundle is noted") from error
         if not _DIGEST_PATTERN.fullmatch(digest):
@@ -97,23 +136,49 @@ class BundleCache:
         return version, digest
 
     def _trim(self) -> None:
-        """Drop the least recently used bundles beyond `keep`, never the last known good, and what died half-way."""
-        try:
-            good = self._known()[1]
-        except BundleError:
-            good = ""
-        ages: list[tuple[float, Path]] = []
+        """Drop the least recently used bundles beyond `keep`, never the last known good, and what
+        died half-way."""
+        entries = self._entries()
+        for entry in [*_abandoned(entries), *self._surplus(entries)]:
+            shutil.rmtree(entry.folder, ignore_errors=True)
+
+    def _entries(self) -> list[_Entry]:
+        """Everything in the folder, the least recently used first."""
+        entries = []
         for folder in self._folder.iterdir():
-            with suppress(OSError):
-                ages.append((folder.stat().st_mtime, folder))
-        kept = sorted(
-            (age, f) for age, f in ages if _DIGEST_PATTERN.fullmatch(f.name) and f.name != good
-        )
-        abandoned = [
-            f
-            for age, f in ages
-            if f.name.startswith(".download-") and age < time.time() - ABANDONED_S
-        ]
-        surplus = len(kept) - self._keep + bool(good)
-        for folder in abandoned + [f for _, f in kept[: max(0, surplus)]]:
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # it has gone meanwhile
+                entries.append(_Entry(folder.stat().st_mtime, folder))
+        return sorted(entries)
+
+    def _surplus(self, entries: list[_Entry]) -> list[_Entry]:
+        good = self._last_known_good_digest()
+        bundles = [entry for entry in entries if entry.is_bundle and entry.folder.name != good]
+        surplus = len(bundles) - self._keep + bool(good)
+        return bundles[: max(0, surplus)]
+
+    def _last_known_good_digest(self) -> str:
+        """Digest of the last known good bundle; empty where none is noted."""
+        try:
+            return self._read_note()[1]
+        except BundleError:
+            return ""
+
+
+class _Entry(NamedTuple):
+    """A folder in the cache, and when it was used last, in Unix seconds."""
+
+    used: float
+    folder: Path
+
+    @property
+    def is_bundle(self) -> bool:
+        return _DIGEST_PATTERN.fullmatch(self.folder.name) is not None
+
+    @property
+    def is_download(self) -> bool:
+        return self.folder.name.startswith(_DOWNLOAD_PREFIX)
+
+
+def _abandoned(entries: list[_Entry]) -> list[_Entry]:
+    limit = time.time() - _ABANDONED_S
+    return [entry for entry in entries if entry.is_download and entry.used < limit]

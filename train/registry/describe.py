@@ -1,86 +1,121 @@
-"""What a run and a model version say of themselves in MLflow: parameters in groups, and a text for a person."""
+"""Description of a run and of a model version in MLflow: parameters in groups, and a text for a
+person."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from train.model.bundle import ModelBundle
+from train.model.threshold import Threshold
 from train.settings import TrainSettings
 
 MODEL_DESCRIPTION = (
-    "Isolation forests that Vigil trains, judges and serves. The alias `champion` is what production answers with, `challenger` "
-    "the newest version, `previous` the one to go back to. `vigil promote` and `vigil rollback` move them; each move is a run in "
-    "the experiment `vigil-promotions`."
+    "Isolation forests that Vigil trains, judges and serves. "
+    "The alias `champion` is what production answers with, `challenger` the newest version, "
+    "`previous` the one to go back to. `vigil promote` and `vigil rollback` move them; "
+    "each move is a run in the experiment `vigil-promotions`."
 )
+_FOREST = {
+    "n_estimators",
+    "max_samples",
+    "max_features",
+    "seed",
+    "workers",
+    "sample_rows",
+    "captured_weight",
+}
+_DRIFT = {"window_rows", "drift_budget", "reference_rows"}
+_OTHER_GATE = {"alert_band", "auroc_tolerance"}
+_LABELLED = {"auroc": "AUROC", "average_precision": "average precision"}
+_SHOWN_METRICS = 2
+_FINGERPRINT_CHARACTERS = 16
 
 
 def run_parameters(
     spec: Mapping[str, Any], settings: TrainSettings, model: ModelBundle
 ) -> dict[str, Any]:
-    """Those of a run of the job `spec`, in groups: runs are compared by what they are about."""
-    of_forest = {
-        "n_estimators",
-        "max_samples",
-        "max_features",
-        "seed",
-        "workers",
-        "sample_rows",
-        "captured_weight",
-    }
-    of_gate = {
-        name for name in type(settings).model_fields if name.startswith(("min_", "max_"))
-    } - of_forest
+    """Return the parameters of a run of the job `spec`, in groups: runs are compared by what they
+    are about."""
     chosen = {key: value for key, value in spec.items() if key not in ("key", "trigger")}
+    threshold = {
+        "value": model.threshold.value,
+        "policy": model.threshold.policy,
+        "budget": settings.budget,
+    }
     return {
         "data": {**chosen, "holdout": settings.holdout},
-        "forest": settings.model_dump(include=of_forest),
-        "threshold": {
-            "value": model.threshold.value,
-            "policy": model.threshold.policy,
-            "budget": settings.budget,
-        },
-        "drift": settings.model_dump(include={"window_rows", "drift_budget", "reference_rows"}),
-        "gate": settings.model_dump(include={*of_gate, "alert_band", "auroc_tolerance"}),
+        "forest": settings.model_dump(include=_FOREST),
+        "threshold": threshold,
+        "drift": settings.model_dump(include=_DRIFT),
+        "gate": settings.model_dump(include=_gate_fields(settings)),
     }
+
+
+def _gate_fields(settings: TrainSettings) -> set[str]:
+    limits = {name for name in type(settings).model_fields if name.startswith(("min_", "max_"))}
+    return (limits - _FOREST) | _OTHER_GATE
 
 
 def describe_version(
     model: ModelBundle, metrics: Mapping[str, float], verdict: Mapping[str, Any], trigger: str
 ) -> str:
-    """The description of one version."""
-    info, limit, forest = model.info, model.threshold, model.forest
-    told = [
-        f"Isolation forest of {forest.trees} trees, each of {forest.max_samples} rows, fitted on {info.get('rows', 0)} rows of "
-        f"{_code(info.get('data'))} with {len(model.names)} features; trigger: {trigger}.",
-        f"It alerts on scores above {limit.value:.4f}: {limit.expected_rate:.2%} of the rows it was calibrated on"
-        + (
-            f" (95 % interval {limit.low:.2%} to {limit.high:.2%})"
-            if limit.low is not None and limit.high is not None
-            else ""
-        )
-        + f", with a budget of {limit.budget:.2%}.",
+    """Return the description of one version, in Markdown."""
+    outcome = "passed" if verdict.get("passed") else "FAILED"
+    fingerprint = str(model.info.get("data_fingerprint", ""))[:_FINGERPRINT_CHARACTERS]
+    paragraphs = [
+        _describe_forest(model, trigger),
+        _describe_threshold(model.threshold),
+        *_describe_transform(model),
+        *_describe_labelled(metrics),
+        f"The gate {outcome}: {verdict.get('reason', '')}.",
+        f"Data fingerprint {_code(fingerprint)}.",
     ]
-    if model.transform is not None:
-        told.append(
-            f"Features over time: {_code(info.get('over_time'))}; callers send the rows before as `history`."
-        )
-    labelled = [
-        f"{name} {metrics[key]:.3f}"
-        for prefix in ("test_", "")
-        for key, name in (
-            (f"{prefix}auroc", "AUROC"),
-            (f"{prefix}average_precision", "average precision"),
-        )
-        if key in metrics
-    ][:2]
-    if labelled:
-        told.append(f"On labelled rows that it has not seen: {', '.join(labelled)}.")
-    told.append(
-        f"The gate {'passed' if verdict.get('passed') else 'FAILED'}: {verdict.get('reason', '')}."
+    return "\n\n".join(paragraphs)
+
+
+def _describe_forest(model: ModelBundle, trigger: str) -> str:
+    forest = model.forest
+    rows = model.info.get("rows", 0)
+    return (
+        f"Isolation forest of {forest.trees} trees, each of {forest.max_samples} rows, "
+        f"fitted on {rows} rows of {_code(model.info.get('data'))} "
+        f"with {len(model.names)} features; trigger: {trigger}."
     )
-    told.append(f"Data fingerprint {_code(str(info.get('data_fingerprint', ''))[:16])}.")
-    return "\n\n".join(told)
+
+
+def _describe_threshold(threshold: Threshold) -> str:
+    return (
+        f"It alerts on scores above {threshold.value:.4f}: {threshold.expected_rate:.2%} "
+        f"of the rows it was calibrated on{_describe_interval(threshold)}, "
+        f"with a budget of {threshold.budget:.2%}."
+    )
+
+
+def _describe_interval(threshold: Threshold) -> str:
+    if threshold.low is None or threshold.high is None:
+        return ""
+    return f" (95 % interval {threshold.low:.2%} to {threshold.high:.2%})"
+
+
+def _describe_transform(model: ModelBundle) -> Iterator[str]:
+    if model.transform is not None:
+        steps = _code(model.info.get("over_time"))
+        yield f"Features over time: {steps}; callers send the rows before as `history`."
+
+
+def _describe_labelled(metrics: Mapping[str, float]) -> Iterator[str]:
+    shown = list(_labelled_metrics(metrics))[:_SHOWN_METRICS]
+    if shown:
+        yield f"On labelled rows that it has not seen: {', '.join(shown)}."
+
+
+def _labelled_metrics(metrics: Mapping[str, float]) -> Iterator[str]:
+    """Those of the rows that were set apart as a test first."""
+    for prefix in ("test_", ""):
+        for key, name in _LABELLED.items():
+            if f"{prefix}{key}" in metrics:
+                yield f"{name} {metrics[f'{prefix}{key}']:.3f}"
 
 
 def _code(value: object) -> str:

@@ -86,7 +86,7 @@ def test_the_interval_covers_the_rate_of_bursts_and_of_none() -> None:
     covered = 0
     for _ in range(60):  # 20 bursts of 25 rows in 10,000, on average
         alerts = np.repeat(rng.random(400) < 0.05, 25)
-        low, high = threshold.interval(alerts)
+        low, high = threshold.alert_rate_interval(alerts)
         covered += low <= 0.05 <= high
     assert covered >= 50
-    assert threshold.interval(np.zeros(300, bool)) == (0.0, 0.01)
+    assert threshold.alert_rate_interval(np.zeros(300, bool)) == (0.0, 0.01)
