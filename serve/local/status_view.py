@@ -1,121 +1,155 @@
-"""What a person asks of a running platform, out of `/drift` and two looks at `/metrics`: pure."""
+"""What `vigil top` and `vigil status` show, out of `/drift` and two scrapes of `/metrics`: pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-Scrape = dict[str, dict[tuple[str, ...], float]]  # by name and label values
+Scrape = dict[str, dict[tuple[str, ...], float]]  # values by sample name and label values
 _MAX_EVENTS = 6
 
 
 def parse_scrape(text: str) -> Scrape:
     """The samples of a Prometheus exposition."""
-    found: Scrape = {}
+    scrape: Scrape = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
-    return found
+            series = scrape.setdefault(sample.name, {})
+            series[tuple(sample.labels.values())] = sample.value
+    return scrape
 
 
 def histogram_quantile(q: float, buckets: Mapping[float, float]) -> float | None:
-    """The q-quantile of a histogram, cumulative counts by upper bound, as Prometheus' histogram_quantile gives it."""
+    """The q-quantile of a histogram (cumulative counts by upper bound), as Prometheus'
+    histogram_quantile gives it."""
     bounds = sorted(buckets)
     if not bounds or buckets[bounds[-1]] <= 0:
         return None
-    rank, below, low = q * buckets[bounds[-1]], 0.0, 0.0
+    rank = q * buckets[bounds[-1]]
+    below = 0.0
+    low = 0.0
     for bound in bounds:
         if buckets[bound] >= rank:
             inside = buckets[bound] - below
-            return (
-                low
-                if math.isinf(bound)
-                else low + (bound - low) * ((rank - below) / inside if inside else 1.0)
-            )
-        below, low = buckets[bound], bound
+            share = (rank - below) / inside if inside else 1.0
+            return low if math.isinf(bound) else low + (bound - low) * share
+        below = buckets[bound]
+        low = bound
     return low
 
 
-def top_view(
-    status: Mapping[str, Any], now: Scrape, before: Scrape, seconds: float
-) -> dict[str, Any]:
-    """Traffic and latency over the `seconds` between both looks, and the state as of now; all of it JSON."""
-    gone = {
-        name: {key: v - before.get(name, {}).get(key, 0.0) for key, v in found.items()}
-        for name, found in now.items()
-    }
-    outcomes = gone.get("vigil_requests_total", {})
-    buckets = {
-        float(le): count for (le,), count in gone.get("vigil_request_seconds_bucket", {}).items()
-    }
+@dataclass(frozen=True)
+class Traffic:
+    """What was counted between two scrapes, `seconds` apart."""
+
+    before: Scrape
+    after: Scrape
+    seconds: float
+
+    def view(self) -> dict[str, Any]:
+        outcomes = self._increases("vigil_requests_total")
+        answered = outcomes.pop(("ok",), 0.0)
+        buckets = self._buckets("vigil_request_seconds_bucket")
+        return {
+            "requests_per_s": self._per_second(answered),
+            "refused_per_s": self._per_second(sum(outcomes.values())),
+            "rows_per_s": self._rate("vigil_rows_scored_total"),
+            "anomalies_per_s": self._rate("vigil_anomalies_total"),
+            "anomalies": sum(self.after.get("vigil_anomalies_total", {}).values()),
+            "p50_ms": _milliseconds(histogram_quantile(0.5, buckets)),
+            "p99_ms": _milliseconds(histogram_quantile(0.99, buckets)),
+        }
+
+    def _increases(self, name: str) -> dict[tuple[str, ...], float]:
+        former = self.before.get(name, {})
+        series = self.after.get(name, {})
+        return {labels: value - former.get(labels, 0.0) for labels, value in series.items()}
+
+    def _buckets(self, name: str) -> dict[float, float]:
+        return {float(bound): count for (bound,), count in self._increases(name).items()}
+
+    def _rate(self, name: str) -> float:
+        return self._per_second(sum(self._increases(name).values()))
+
+    def _per_second(self, increase: float) -> float:
+        return max(0.0, increase) / self.seconds
+
+
+def top_view(status: Mapping[str, Any], traffic: Traffic) -> dict[str, Any]:
+    """Traffic and latency, and the state (`/drift`) as of now; all of it JSON."""
     scores = status.get("scores") or {}
+    verdict = status.get("verdict") or {}
+    events = status.get("timeline") or []
+    governor = ("mode", "phase", "reason", "retrains_left")
+    replica = ("replica", "version", "source", "canary")
     return {
-        "requests_per_s": max(0.0, outcomes.get(("ok",), 0.0)) / seconds,
-        "refused_per_s": max(
-            0.0, sum(count for outcome, count in outcomes.items() if outcome != ("ok",))
-        )
-        / seconds,
-        "rows_per_s": max(0.0, _sum(gone, "vigil_rows_scored_total")) / seconds,
-        "anomalies_per_s": max(0.0, _sum(gone, "vigil_anomalies_total")) / seconds,
-        "anomalies": _sum(now, "vigil_anomalies_total"),
-        "p50_ms": _ms(histogram_quantile(0.5, buckets)),
-        "p99_ms": _ms(histogram_quantile(0.99, buckets)),
+        **traffic.view(),
         "alert_rate": scores.get("alert_rate"),
         "alert_budget": status.get("alert_budget"),
         "model_version": status.get("model_version"),
-        "verdict": (status.get("verdict") or {}).get("sentence"),
-        "features": [
-            {key: f[key] for key in ("feature", "ks", "floor")} for f in _furthest(status)
-        ],
-        "governor": {
-            key: (status.get("governor") or {}).get(key)
-            for key in ("mode", "phase", "reason", "retrains_left")
-        },
-        "replicas": [
-            {key: r.get(key) for key in ("replica", "version", "source", "canary")}
-            for r in status.get("replicas") or []
-        ],
+        "verdict": verdict.get("sentence"),
+        "features": _each(_furthest(status), ("feature", "ks", "floor")),
+        "governor": _pick(status.get("governor") or {}, governor),
+        "replicas": _each(status.get("replicas") or [], replica),
         "lagging": status.get("lagging") or [],
-        "events": [
-            {key: e.get(key) for key in ("at", "phase", "reason")}
-            for e in (status.get("timeline") or [])[-_MAX_EVENTS:]
-        ],
+        "events": _each(events[-_MAX_EVENTS:], ("at", "phase", "reason")),
     }
 
 
-def _sum(found: Scrape, name: str) -> float:
-    return sum(found.get(name, {}).values())
+def _each(objects: list[dict[str, Any]], keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [_pick(each, keys) for each in objects]
 
 
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds * 1000
+def _pick(values: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: values.get(key) for key in keys}
 
 
 def _furthest(status: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return sorted(status.get("features") or [], key=lambda f: f["floor"] / max(f["ks"], 1e-12))
+    """The features, the one that is furthest over its floor first."""
+    features = status.get("features") or []
+    return sorted(features, key=lambda feature: feature["floor"] / max(feature["ks"], 1e-12))
 
 
-def status_lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """What `vigil status` says in words; `found` is what the parts answered, None where one is away."""
-    yield f"desired version {found['desired_version'] or 'none'}; lagging: {', '.join(found['lagging'] or []) or 'none'}"
-    for replica in found["replicas"] or []:
-        for version, reason in (replica["refused"] or {}).items():
-            yield f"{replica['replica']} refuses version {version}: {reason}"
-    if canary := found["canary"]:
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
+
+
+def status_lines(state: Mapping[str, Any]) -> Iterator[str]:
+    """`vigil status` in words; of `state` is None what a part that is away did not answer."""
+    yield _version_line(state)
+    yield from _refusal_lines(state)
+    if canary := state["canary"]:
         yield f"canary {canary['version']} answers {canary['share']:.0%} of the requests"
-    yield f"drift: {found['verdict']['sentence'] if found['verdict'] else 'no full window yet'}"
-    if found["scores"]:
-        rate, budget = percent(found["scores"]["alert_rate"]), percent(found["alert_budget"])
+    verdict = state["verdict"]
+    yield f"drift: {verdict['sentence'] if verdict else 'no full window yet'}"
+    if scores := state["scores"]:
+        rate = percent(scores["alert_rate"])
+        budget = percent(state["alert_budget"])
         yield f"alerts: {rate} of the last window's rows; the budget is {budget}"
-    if governor := found["governor"]:
+    if governor := state["governor"]:
         left = f"{governor['retrains_left']} retrainings left today"
         yield f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {left}"
-    if last := found["last_retraining"]:
-        yield f"last retraining: {last['outcome']} at {timestamp(last['at'])}: {last['reason']}; its cause: {last['cause']}"
+    if last := state["last_retraining"]:
+        at = timestamp(last["at"])
+        outcome = f"{last['outcome']} at {at}: {last['reason']}"
+        yield f"last retraining: {outcome}; its cause: {last['cause']}"
+
+
+def _version_line(state: Mapping[str, Any]) -> str:
+    desired = state["desired_version"] or "none"
+    lagging = ", ".join(state["lagging"] or []) or "none"
+    return f"desired version {desired}; lagging: {lagging}"
+
+
+def _refusal_lines(state: Mapping[str, Any]) -> Iterator[str]:
+    for replica in state["replicas"] or []:
+        for version, reason in (replica["refused"] or {}).items():
+            yield f"{replica['replica']} refuses version {version}: {reason}"
 
 
 def percent(value: float | None) -> str:

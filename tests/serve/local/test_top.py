@@ -21,8 +21,14 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from serve.local.status_view import histogram_quantile, parse_scrape, status_lines, top_view
-from serve.local.top import HALF, bar, frame, top
+from serve.local.status_view import (
+    Traffic,
+    histogram_quantile,
+    parse_scrape,
+    status_lines,
+    top_view,
+)
+from serve.local.top import HALF_BAR, ServicePoller, bar, frame, print_once, top
 from serve.metrics import ServeMetrics, collect_metrics, render_exposition
 from tests.running import ROOT
 from vigil.terminal import print_table
@@ -81,9 +87,8 @@ def counted(requests: int, seconds: float = 0.002) -> str:
 
 
 def test_rates_and_latency_are_of_what_came_between_two_looks() -> None:
-    found = top_view(
-        STATUS, parse_scrape(counted(120)), parse_scrape(counted(20, seconds=1.0)), 10.0
-    )
+    before = parse_scrape(counted(20, seconds=1.0))
+    found = top_view(STATUS, Traffic(before, parse_scrape(counted(120)), 10.0))
     assert (found["requests_per_s"], found["refused_per_s"], found["rows_per_s"]) == (10, 1, 30)
     assert (found["anomalies_per_s"], found["anomalies"]) == (5, 60)
     assert found["alert_rate"] == 0.05
@@ -93,7 +98,8 @@ def test_rates_and_latency_are_of_what_came_between_two_looks() -> None:
 
 
 def test_a_monitor_that_begins_anew_gives_no_negative_rates() -> None:
-    found = top_view({}, parse_scrape(counted(10)), parse_scrape(counted(50)), 1.0)
+    before = parse_scrape(counted(50))
+    found = top_view({}, Traffic(before, parse_scrape(counted(10)), 1.0))
     assert (found["requests_per_s"], found["rows_per_s"], found["p99_ms"], found["features"]) == (
         0,
         0,
@@ -118,10 +124,10 @@ def test_of_nothing_there_is_no_quantile() -> None:
 
 
 def test_a_bar_reaches_its_mark_at_the_floor() -> None:
-    assert bar(0.5) == "█" * (HALF // 2) + "·" * (HALF // 2) + "|"
-    assert bar(1.0) == "█" * HALF + "|"
-    assert bar(1.5) == "█" * HALF + "|" + "█" * (HALF // 2)
-    assert len(bar(1e9)) == 2 * HALF + 1
+    assert bar(0.5) == "█" * (HALF_BAR // 2) + "·" * (HALF_BAR // 2) + "|"
+    assert bar(1.0) == "█" * HALF_BAR + "|"
+    assert bar(1.5) == "█" * HALF_BAR + "|" + "█" * (HALF_BAR // 2)
+    assert len(bar(1e9)) == 2 * HALF_BAR + 1
 
 
 def test_status_says_what_a_person_asks() -> None:
@@ -171,8 +177,9 @@ def url() -> Iterator[str]:
         thread.join()
 
 
-def run(url: str, *arguments: str) -> Any:
-    return CliRunner().invoke(top, ["--url", url, "--api-key", "k", *arguments])
+@pytest.fixture
+def poller(url: str) -> ServicePoller:
+    return ServicePoller(url, {"Authorization": "Bearer k"})
 
 
 def test_a_table_shows_what_is_in_it_and_obeys_none_of_it(
@@ -186,22 +193,23 @@ def test_a_table_shows_what_is_in_it_and_obeys_none_of_it(
 
 
 def test_without_a_terminal_one_frame_is_printed_that_gives_no_orders(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    poller: ServicePoller, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("serve.local.top.ONCE_S", 0.01)
-    result = run(url)
-    assert result.exit_code == 0
-    assert "version 3" in result.output
-    assert "█|" in result.output
-    assert "[bold]" in result.output
-    assert ORDERS.findall(result.output) == []
+    print_once(poller, as_json=False, interval_s=0.01)
+    shown = capsys.readouterr().out
+    assert "version 3" in shown
+    assert "█|" in shown
+    assert "[bold]" in shown
+    assert ORDERS.findall(shown) == []
 
 
-def test_as_json_it_is_one_object(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.local.top.ONCE_S", 0.01)
-    found = json.loads(run(url, "--json").output)
-    assert found["requests_per_s"] > 0
-    assert found["governor"]["reason"] == HOSTILE
+def test_as_json_it_is_one_object(
+    poller: ServicePoller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_once(poller, as_json=True, interval_s=0.01)
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["requests_per_s"] > 0
+    assert figures["governor"]["reason"] == HOSTILE
 
 
 def test_a_service_that_refuses_or_is_away_is_named(url: str) -> None:
