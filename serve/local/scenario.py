@@ -1,6 +1,8 @@
-"""What happens to a simulated stream, and when: drift, broken columns, bad records, anomalies and bursts, written down as truth.
+"""What happens to a simulated stream, and when: drift, broken columns, bad records, anomalies and
+bursts, written down as truth.
 
-A scenario is a JSON list of events such as `{"kind": "drift", "at": 2000, "rows": 1000}`; `at` and `rows` count rows.
+A scenario is a JSON list of events such as `{"kind": "drift", "at": 2000, "rows": 1000}`; `at` and
+`rows` count rows.
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,9 +20,9 @@ import numpy as np
 from msgspec import Meta
 
 from serve.local.simulate import Drift, DriftKind, write_records
-from serve.stream import kinesis
 from serve.stream.cli import aws
 from serve.stream.file_log import LogWriter
+from serve.stream.kinesis import put_records
 from serve.stream.records import StreamError
 from train.table.table import Table
 from vigil.arrays import Floats
@@ -27,11 +31,20 @@ from vigil.errors import DataError
 Count = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 BreakKind = Literal["null", "stuck", "unit", "sign", "swap"]
-_BAD_RECORDS: tuple[Callable[[str, list[float]], str], ...] = (
-    lambda id_, row: f"not json {id_}",
-    lambda id_, row: msgspec.json.encode({"id": id_, "features": row[:-1]}).decode(),
-    lambda id_, row: msgspec.json.encode({"id": id_, "features": ["x", *row[1:]]}).decode(),
-    lambda id_, row: msgspec.json.encode({"id": id_}).decode(),
+LOG_SHARD = "simulated"
+_ANOMALOUS_FEATURES = 3
+
+
+def _record(id_: str, **fields: Any) -> bytes:
+    return msgspec.json.encode({"id": id_, **fields})
+
+
+# Records that cannot be scored, each in a way of its own.
+_BAD_RECORDS: tuple[Callable[[str, list[float]], bytes], ...] = (
+    lambda id_, row: f"not json {id_}".encode(),
+    lambda id_, row: _record(id_, features=row[:-1]),
+    lambda id_, row: _record(id_, features=["x", *row[1:]]),
+    lambda id_, row: _record(id_),
 )
 
 
@@ -40,7 +53,8 @@ class ScenarioEvent(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     drift: `how` shift, scale or mix by `size` in `share` of the features
     break: `how` null, stuck, unit, sign or swap of one column (`swap` of two), chosen by `seed`
-    bad, anomaly: `share` of the rows are no records that can be scored, or stray by `size` sd in three features
+    bad, anomaly: `share` of the rows are no records that can be scored, or stray by `size` sd in
+        three features
     burst: the rate times `size`
     """
 
@@ -54,7 +68,13 @@ class ScenarioEvent(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     def covers(self, i: int) -> bool:
         """Whether row `i` is part of it."""
-        return i >= self.at and (not self.rows or i < self.at + self.rows)
+        is_over = self.rows and i >= self.at + self.rows
+        return i >= self.at and not is_over
+
+    @property
+    def label(self) -> str:
+        """Its name in the truth of a row."""
+        return f"{self.kind} {self.how or ''}".strip()
 
 
 class Truth(msgspec.Struct):
@@ -66,79 +86,113 @@ class Truth(msgspec.Struct):
     events: list[str]
 
 
+@dataclass
+class _Row:
+    """A row while the events change it; `broken` are its values where a column is."""
+
+    values: Floats
+    label: int
+    events: list[str]
+    broken: list[Any] | None = None
+
+    @property
+    def features(self) -> list[Any]:
+        return self.broken or self.values.tolist()
+
+
 class Scenario:
-    """The rows of `table`, again and again, as the events change them. Row `i` is the same in every run."""
+    """The rows of `table`, again and again, as the events change them.
+
+    Row `i` is the same in every run.
+    """
 
     def __init__(self, table: Table, events: Iterable[ScenarioEvent]) -> None:
-        self._table, self._events = table, list(events)
+        self._table = table
+        self._events = list(events)
+        self._spread = table.X.std(axis=0)
         self._drifted = {
-            e: Drift(e.how or "shift", e.size, e.share, e.seed).apply(table.X)  # type: ignore[arg-type]
-            for e in self._events
-            if e.kind == "drift"
+            event: _drift_of(event).apply(table.X)
+            for event in self._events
+            if event.kind == "drift"
         }
-        self._sd = table.X.std(axis=0)
 
     def rate(self, i: int) -> float:
         """How many times faster than usual row `i` follows."""
-        return float(
-            np.prod(
-                [e.size for e in self._events if e.kind == "burst" and e.covers(i)], initial=1.0
-            )
-        )
+        rate = 1.0
+        for event in self._events:
+            if event.kind == "burst" and event.covers(i):
+                rate *= event.size
+        return rate
 
     def record(self, i: int, id_: str) -> tuple[bytes, Truth]:
         """Row `i` as the bytes of a record `{"id", "features"}`, and the truth about it."""
-        now = [event for event in self._events if event.covers(i)]
-        source, k = self._table, i % len(self._table)
-        row = next((self._drifted[e][k] for e in now if e.kind == "drift"), source.X[k]).copy()
-        label, rng = (
-            int(source.labels[k]) if source.labels is not None else 0,
-            np.random.default_rng([7, i]),
-        )
-        told = [f"{e.kind} {e.how or ''}".strip() for e in now if e.kind not in ("bad", "anomaly")]
-        values: list[Any] | None = None
-        for event in now:
+        active = [event for event in self._events if event.covers(i)]
+        rng = np.random.default_rng([7, i])
+        row = self._row(i, active)
+        for event in active:
             if event.kind == "anomaly" and rng.random() < event.share:
-                columns = rng.choice(len(row), min(3, len(row)), replace=False)
-                row[columns] += (
-                    rng.choice((-1.0, 1.0), len(columns)) * event.size * self._sd[columns]
-                )
-                label, told = 1, [*told, "anomaly"]
+                self._stray(row, event, rng)
             elif event.kind == "break":
-                values = self._broken(row, event)
-        for event in now:
+                row.broken = self._broken(row.values, event)
+        for event in active:
             if event.kind == "bad" and rng.random() < event.share:
-                line = _BAD_RECORDS[int(rng.integers(len(_BAD_RECORDS)))](id_, row.tolist())
-                return line.encode(), Truth(id_, i, 0, [*told, "bad"])
-        return msgspec.json.encode({"id": id_, "features": values or row.tolist()}), Truth(
-            id_, i, label, told
-        )
+                make_bad = _BAD_RECORDS[int(rng.integers(len(_BAD_RECORDS)))]
+                truth = Truth(id_, i, label=0, events=[*row.events, "bad"])
+                return make_bad(id_, row.values.tolist()), truth
+        return _record(id_, features=row.features), Truth(id_, i, row.label, events=row.events)
 
-    def _broken(self, row: Floats, event: ScenarioEvent) -> list[Any]:
-        columns = np.random.default_rng(event.seed).choice(
-            len(row), min(2, len(row)), replace=False
-        )
-        j, other = int(columns[0]), int(columns[-1])
-        values: list[Any] = row.tolist()
-        how = event.how or "stuck"
-        if how == "swap":
-            values[j], values[other] = values[other], values[j]
-        else:
-            stuck = float(self._table.X[event.at % len(self._table), j])
-            values[j] = {
-                "null": None,
-                "stuck": stuck,
-                "unit": values[j] * 1000,
-                "sign": -values[j],
-            }[how]
-        return values
+    def _row(self, i: int, active: list[ScenarioEvent]) -> _Row:
+        """Row `i` of the table, drifted where a drift is on."""
+        k = i % len(self._table)
+        labels = self._table.labels
+        source = self._table.X
+        for event in active:
+            if event.kind == "drift":
+                source = self._drifted[event]
+                break
+        events = [event.label for event in active if event.kind not in ("bad", "anomaly")]
+        return _Row(source[k].copy(), 0 if labels is None else int(labels[k]), events)
+
+    def _stray(self, row: _Row, event: ScenarioEvent, rng: np.random.Generator) -> None:
+        """Make the row an anomaly: some of its features stray."""
+        count = min(_ANOMALOUS_FEATURES, len(row.values))
+        columns = rng.choice(len(row.values), count, replace=False)
+        signs = rng.choice((-1.0, 1.0), count)
+        row.values[columns] += signs * event.size * self._spread[columns]
+        row.label = 1
+        row.events.append("anomaly")
+
+    def _broken(self, values: Floats, event: ScenarioEvent) -> list[Any]:
+        rng = np.random.default_rng(event.seed)
+        columns = rng.choice(len(values), min(2, len(values)), replace=False)
+        first = int(columns[0])
+        last = int(columns[-1])
+        features: list[Any] = values.tolist()
+        if event.how == "swap":
+            features[first], features[last] = features[last], features[first]
+            return features
+        stuck = float(self._table.X[event.at % len(self._table), first])
+        broken = {
+            "null": None,
+            "stuck": stuck,
+            "unit": features[first] * 1000,
+            "sign": -features[first],
+        }
+        features[first] = broken[event.how or "stuck"]
+        return features
+
+
+def _drift_of(event: ScenarioEvent) -> Drift:
+    kind: Any = event.how or "shift"
+    return Drift(kind, event.size, event.share, seed=event.seed)
 
 
 class Replay:
     """A run of a scenario: names its records, and writes the truth as lines of `truth`."""
 
     def __init__(self, scenario: Scenario, truth: Path | None = None) -> None:
-        self.scenario, self._run = scenario, uuid.uuid4().hex[:8]
+        self.scenario = scenario
+        self._run = uuid.uuid4().hex[:8]
         self._truth = truth.open("wb") if truth else None
 
     def name(self, i: int) -> str:
@@ -153,32 +207,39 @@ class Replay:
         return record
 
     def write_to(self, target: str, rate: float, rows: int) -> dict[str, Any]:
-        """Write `rows` records at `rate` a second to `file:DIR` or `kinesis:NAME`; what was done."""
+        """Write `rows` records at `rate` a second to `file:DIR` or `kinesis:NAME`.
+
+        Returns the figures of what was done. Raises StreamError for another target.
+        """
         kind, _, where = target.partition(":")
-        log: LogWriter | None = None
         if kind == "file" and where:
-            log = writer = LogWriter(Path(where))
+            return self._write_log(LogWriter(Path(where)), rate, rows)
+        if kind == "kinesis" and where:
+            return self._write(partial(put_records, aws("kinesis"), where), rate, rows)
+        raise StreamError(f"--to {target!r}: it must be file:DIR or kinesis:NAME")
 
-            def put(records: list[tuple[str, bytes]]) -> None:
-                writer.append("simulated", b"".join(record + b"\n" for _, record in records))
+    def _write_log(self, log: LogWriter, rate: float, rows: int) -> dict[str, Any]:
+        def append(records: list[tuple[str, bytes]]) -> None:
+            log.append(LOG_SHARD, b"".join(record + b"\n" for _, record in records))
 
-        elif kind == "kinesis" and where:
-            client = aws("kinesis")
+        figures = self._write(append, rate, rows)
+        log.close(LOG_SHARD)
+        return figures
 
-            def put(records: list[tuple[str, bytes]]) -> None:
-                kinesis.put_records(client, where, records)
-
-        else:
-            raise StreamError(f"--to {target!r}: it must be file:DIR or kinesis:NAME")
+    def _write(
+        self, put: Callable[[list[tuple[str, bytes]]], None], rate: float, rows: int
+    ) -> dict[str, Any]:
         began = time.monotonic()
-        late = write_records(
-            lambda i: (self.name(i), self.body(i)), rate, put, rows, self.scenario.rate
+        late_s = write_records(
+            lambda i: (self.name(i), self.body(i)),
+            rate,
+            put,
+            rows=rows,
+            times=self.scenario.rate,
         )
         self.close()
-        if log is not None:
-            log.close("simulated")
-        seconds = time.monotonic() - began
-        return {"records": rows, "seconds": round(seconds, 2), "last_late_s": round(late, 3)}
+        seconds = round(time.monotonic() - began, 2)
+        return {"records": rows, "seconds": seconds, "last_late_s": round(late_s, 3)}
 
     def close(self) -> None:
         """The truth is complete."""

@@ -1,4 +1,5 @@
-"""A live stream to test with: built-in server telemetry or a table, replayed at a rate, with drift injected on request."""
+"""A live stream to test with: built-in server telemetry or a table, replayed at a rate, with drift
+injected on request."""
 
 from __future__ import annotations
 
@@ -33,59 +34,84 @@ FEATURES = (
     "queue",
 )
 ROWS_PER_DAY = 288  # one row every five minutes
-MAX_RECORDS_AT_ONCE = 500  # records handed to a log in one go
+SERVER_SEED = 20_240_501  # of the one server that all telemetry is of
+MAX_RECORDS_AT_ONCE = 500  # handed to a log in one go
+REQUEST_TIMEOUT_S = 30.0
+_MAX_PAUSE_S = 0.05
+_ANOMALOUS_FEATURES = 4
 DriftKind = Literal["shift", "scale", "mix"]
 
 
 def telemetry(rows: int, seed: int = 0, anomaly_rate: float = 0.01) -> Table:
-    """Seeded telemetry of one server: a daily cycle, features that move together, noise that remembers, and labelled
-    anomalies (spikes, level shifts of some minutes, broken correlation) in about `anomaly_rate` of the rows."""
-    structure, rng = np.random.default_rng(20_240_501), np.random.default_rng(seed)
-    d = len(FEATURES)
-    mixing = structure.normal(size=(3, d)) / np.sqrt(3)
-    cycle = structure.uniform(0.2, 0.7, d)
-    phase = structure.uniform(-0.6, 0.6, d)
+    """Seeded telemetry of one server.
+
+    A daily cycle, features that move together, noise that remembers, and labelled anomalies
+    (spikes, level shifts of some minutes, broken correlation) in about `anomaly_rate` of the rows.
+    """
+    server = np.random.default_rng(SERVER_SEED)
+    rng = np.random.default_rng(seed)
+    X = _ordinary_rows(rows, server, rng)
+    labels = _plant_anomalies(X, anomaly_rate, rng)
+    scale = server.uniform(1, 40, len(FEATURES))
+    offset = scale * server.uniform(4, 8, len(FEATURES))
+    return Table(X * scale + offset, FEATURES, labels)
+
+
+def _ordinary_rows(rows: int, server: np.random.Generator, rng: np.random.Generator) -> Floats:
+    features = len(FEATURES)
+    mixing = server.normal(size=(3, features)) / np.sqrt(3)
+    amplitude = server.uniform(0.2, 0.7, features)
+    phase = server.uniform(-0.6, 0.6, features)
     time_of_day = 2 * np.pi * (np.arange(rows) + rng.integers(ROWS_PER_DAY)) / ROWS_PER_DAY
     common = _autoregressive(rng.normal(size=(rows, 3)), 0.8)
-    X = (
-        np.sin(time_of_day[:, None] + phase) * cycle
-        + common @ mixing
-        + 0.5 * _autoregressive(rng.normal(size=(rows, d)), 0.5)
-    )
-    labels = np.zeros(rows, np.int64)
-    while labels.mean() < anomaly_rate:
-        start, kind = int(rng.integers(rows)), rng.integers(3)
+    cycle = np.sin(time_of_day[:, None] + phase) * amplitude
+    noise = _autoregressive(rng.normal(size=(rows, features)), 0.5)
+    return cycle + common @ mixing + 0.5 * noise
+
+
+def _plant_anomalies(X: Floats, rate: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Change some rows of `X`; return the labels, 1 = anomaly."""
+    labels = np.zeros(len(X), np.int64)
+    while labels.mean() < rate:
+        start = int(rng.integers(len(X)))
+        kind = rng.integers(3)
         length = 1 if kind == 0 else int(rng.integers(2, 8))
-        where, which = slice(start, start + length), rng.choice(d, 4, replace=False)
-        signs = rng.choice((-1.0, 1.0), 4)
+        rows = slice(start, start + length)
+        columns = rng.choice(X.shape[1], _ANOMALOUS_FEATURES, replace=False)
+        signs = rng.choice((-1.0, 1.0), _ANOMALOUS_FEATURES)
         if kind == 2:  # each value is ordinary, their combination is not
-            X[where, which] = -X[where, which] + signs * 2.5
+            X[rows, columns] = -X[rows, columns] + signs * 2.5
         else:
-            X[where, which] += signs * rng.uniform(5, 9, 4)
-        labels[where] = 1
-    scale = structure.uniform(1, 40, d)
-    return Table(X * scale + scale * structure.uniform(4, 8, d), FEATURES, labels)
-
-
-def write_table(table: Table, rows: int, file: Path) -> None:
-    """The first `rows` rows of a table as CSV with a header, over and over where it has fewer; labels stay out."""
-    lines = [",".join(table.names)]
-    lines += [",".join(map(repr, table.X[i % len(table)].tolist())) for i in range(rows)]
-    file.write_text("\n".join(lines) + "\n")
+            X[rows, columns] += signs * rng.uniform(5, 9, _ANOMALOUS_FEATURES)
+        labels[rows] = 1
+    return labels
 
 
 def _autoregressive(noise: Floats, memory: float) -> Floats:
-    out = np.empty_like(noise)
-    out[0] = noise[0]
+    series = np.empty_like(noise)
+    series[0] = noise[0]
     for i in range(1, len(noise)):
-        out[i] = memory * out[i - 1] + np.sqrt(1 - memory**2) * noise[i]
-    return out
+        series[i] = memory * series[i - 1] + np.sqrt(1 - memory**2) * noise[i]
+    return series
+
+
+def write_table(table: Table, rows: int, file: Path) -> None:
+    """The first `rows` rows of a table as CSV with a header, over and over where it has fewer;
+    labels stay out."""
+    lines = [",".join(table.names)]
+    for i in range(rows):
+        values = table.X[i % len(table)].tolist()
+        lines.append(",".join(map(repr, values)))
+    file.write_text("\n".join(lines) + "\n")
 
 
 @dataclass(frozen=True)
 class Drift:
-    """A change of the world in some features: `shift` by `size` sd, `scale` of the spread by `size`, or a `mix` in which
-    the share `size` / 10 of the rows are shifted by three sd."""
+    """A change of the world in some features.
+
+    `shift` by `size` standard deviations, `scale` of the spread by `size`, or a `mix` in which the
+    share `size` / 10 of the rows are shifted by three standard deviations.
+    """
 
     kind: DriftKind = "shift"
     size: float = 3.0
@@ -94,30 +120,35 @@ class Drift:
 
     def features(self, d: int) -> NDArray[np.intp]:
         """Indices of the features that change."""
-        return np.sort(
-            np.random.default_rng(self.seed).choice(d, max(1, round(self.share * d)), replace=False)
-        )
+        count = max(1, round(self.share * d))
+        return np.sort(np.random.default_rng(self.seed).choice(d, count, replace=False))
 
     def apply(self, X: Floats) -> Floats:
         """A copy of the rows [n, d], changed; centre and spread are those of `X` itself."""
         rng = np.random.default_rng(self.seed)
-        changed, columns = X.copy(), self.features(X.shape[1])
+        columns = self.features(X.shape[1])
         signs = rng.choice((-1.0, 1.0), len(columns))
-        part, sd = X[:, columns], X[:, columns].std(axis=0)
+        values = X[:, columns]
+        spread = values.std(axis=0)
+        changed = X.copy()
         if self.kind == "shift":
-            changed[:, columns] = part + signs * self.size * sd
+            changed[:, columns] = values + signs * self.size * spread
         elif self.kind == "scale":
-            changed[:, columns] = part.mean(axis=0) + (part - part.mean(axis=0)) * self.size
+            centre = values.mean(axis=0)
+            changed[:, columns] = centre + (values - centre) * self.size
         else:
-            hit = rng.random(len(X)) < min(self.size / 10, 1)
-            changed[np.ix_(hit, columns)] += signs * 3 * sd
+            is_shifted = rng.random(len(X)) < min(self.size / 10, 1)
+            changed[np.ix_(is_shifted, columns)] += signs * 3 * spread
         return changed
 
 
 @dataclass
 class Tally:
-    """What a stream has seen so far. Latency counts from the moment a row was due, so a slow answer is not hidden by
-    rows that then start late (coordinated omission)."""
+    """What a stream has seen so far.
+
+    Latency counts from the moment a row was due, so a slow answer is not hidden by rows that then
+    start late (coordinated omission).
+    """
 
     rows: int = 0
     failed: int = 0
@@ -125,11 +156,21 @@ class Tally:
     by_status: Counter[str] = field(default_factory=Counter)
     by_version: Counter[str] = field(default_factory=Counter)
     due: list[float] = field(default_factory=list)  # seconds, monotonic
-    sent: list[float] = field(
-        default_factory=list
-    )  # the same clock; later than due where the sender could not keep up
+    # The same clock; later than due where the sender could not keep up.
+    sent: list[float] = field(default_factory=list)
     latency: list[float] = field(default_factory=list)  # seconds
     version: list[str] = field(default_factory=list)
+
+    def add(self, due: float, sent: float, answer: _Answer) -> None:
+        self.rows += 1
+        self.failed += answer.status != "200"
+        self.anomalies += answer.is_anomaly
+        self.by_status[answer.status] += 1
+        self.by_version[answer.version] += 1
+        self.due.append(due)
+        self.sent.append(sent)
+        self.latency.append(time.monotonic() - due)
+        self.version.append(answer.version)
 
     def quantile_ms(self, q: float) -> float:
         return float(np.quantile(self.latency, q) * 1e3) if self.latency else float("nan")
@@ -146,10 +187,20 @@ class Tally:
         }
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """The HTTP status of one answer (or the name of an error), and what a good one says."""
+
+    status: str
+    version: str = ""
+    is_anomaly: bool = False
+
+
 async def send_rows(
     url: str,
     row: Callable[[int], Floats | bytes],
     rate: float,
+    *,
     tally: Tally,
     stop: Callable[[int], bool],
     headers: dict[str, str] | None = None,
@@ -157,91 +208,139 @@ async def send_rows(
     times: Callable[[int], float] = lambda _: 1.0,
     name: Callable[[int], str] | None = None,
 ) -> None:
-    """POST row after row to `url`/predict at `rate` rows a second until `stop(rows sent)`: open loop.
+    """POST row after row to `url`/predict at `rate` rows a second until `stop(rows sent)`: open
+    loop.
 
-    `row` gives the values of a row or a body as it is, `times` how many times faster it follows, `name` its request id.
+    `row` gives the values of a row or a body as it is, `times` how many times faster it follows,
+    `name` its request id.
     """
-    due, sent = time.monotonic(), 0
-    limit = asyncio.Semaphore(connections)
-    running: set[asyncio.Task[None]] = set()
-    connector, timeout = aiohttp.TCPConnector(limit=connections), aiohttp.ClientTimeout(total=30)
-    about = {"Content-Type": "application/json", **(headers or {})}
-    async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, headers=about
-    ) as session:
+    due = time.monotonic()
+    sent = 0
+    async with _session(connections, headers or {}) as session:
+        sender = _Sender(session, f"{url}/predict", tally, limit=asyncio.Semaphore(connections))
         while not stop(sent):
             due += 1 / (rate * times(sent))
-            if (ahead := due - time.monotonic()) > 0:
+            ahead = due - time.monotonic()
+            if ahead > 0:
                 await asyncio.sleep(ahead)
-            await limit.acquire()
-            named = {"X-Request-Id": name(sent)} if name else {}
-            task = asyncio.create_task(
-                _send(session, f"{url}/predict", row(sent), due, tally, named)
-            )
-            running.add(task)
-            task.add_done_callback(lambda done: (running.discard(done), limit.release()))
+            await sender.start(row(sent), due, request_id=name(sent) if name else None)
             sent += 1
-        if running:
-            await asyncio.gather(*running)
+        await sender.finish()
+
+
+def _session(connections: int, headers: dict[str, str]) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections),
+        timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+        headers={"Content-Type": "application/json", **headers},
+    )
+
+
+# No answer, or one that is none of Vigil's.
+_FAILURES = (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, LookupError, TypeError)
+
+
+@dataclass
+class _Sender:
+    """Sends one row a request, and tallies what comes back."""
+
+    session: aiohttp.ClientSession
+    url: str
+    tally: Tally
+    limit: asyncio.Semaphore  # of requests at once
+    running: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def start(self, row: Floats | bytes, due: float, *, request_id: str | None) -> None:
+        """Begin a request as soon as one more is allowed."""
+        await self.limit.acquire()
+        request = asyncio.create_task(self._send(row, due, request_id))
+        self.running.add(request)
+        request.add_done_callback(self._release)
+
+    def _release(self, request: asyncio.Task[None]) -> None:
+        self.running.discard(request)
+        self.limit.release()
+
+    async def finish(self) -> None:
+        """Wait for the answers that are still to come."""
+        await asyncio.gather(*self.running)
+
+    async def _send(self, row: Floats | bytes, due: float, request_id: str | None) -> None:
+        body = row if isinstance(row, bytes) else msgspec.json.encode({"features": row.tolist()})
+        headers = {} if request_id is None else {"X-Request-Id": request_id}
+        sent = time.monotonic()
+        try:
+            answer = await self._post(body, headers)
+        except _FAILURES as error:
+            answer = _Answer(type(error).__name__)
+        self.tally.add(due, sent, answer)
+
+    async def _post(self, body: bytes, headers: dict[str, str]) -> _Answer:
+        async with self.session.post(self.url, data=body, headers=headers) as response:
+            text = await response.read()
+        if response.status != 200:
+            return _Answer(str(response.status))
+        scored = msgspec.json.decode(text)
+        alerts = scored["is_anomaly"]
+        is_anomaly = alerts if isinstance(alerts, bool) else any(alerts)
+        return _Answer("200", scored["model_version"], is_anomaly)
+
+
+class _Pace:
+    """The schedule of records at `rate` a second; record `i` follows `times(i)` times faster."""
+
+    def __init__(
+        self, rate: float, times: Callable[[int], float], clock: Callable[[], float]
+    ) -> None:
+        self._rate = rate
+        self._times = times
+        self._clock = clock
+        self._due = clock()
+
+    def seconds_until(self, i: int) -> float:
+        """Until record `i` is due; negative when it is late."""
+        return self._next(i) - self._clock()
+
+    def take(self, i: int) -> None:
+        """Record `i` is handed on."""
+        self._due = self._next(i)
+
+    @property
+    def lateness(self) -> float:
+        """Seconds since the record that was handed on last was due."""
+        return self._clock() - self._due
+
+    def _next(self, i: int) -> float:
+        return self._due + 1 / (self._rate * self._times(i))
 
 
 def write_records(
     records: Callable[[int], tuple[str, bytes]],
     rate: float,
     put: Callable[[list[tuple[str, bytes]]], None],
+    *,
     rows: int,
     times: Callable[[int], float] = lambda _: 1.0,
     stop: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Any] = time.sleep,
 ) -> float:
-    """Hand (id, record) after (id, record) to `put` at `rate` a second; return by how many seconds the last came late."""
-    due, sent, late = time.monotonic(), 0, 0.0
+    """Hand (id, record) after (id, record) to `put` at `rate` a second.
+
+    Returns by how many seconds the last came late.
+    """
+    pace = _Pace(rate, times, clock)
+    sent = 0
+    lateness = 0.0
     while sent < rows and not stop():
-        ready: list[tuple[str, bytes]] = []
-        while sent < rows and (due + 1 / (rate * times(sent))) <= time.monotonic():
-            due += 1 / (rate * times(sent))
-            ready.append(records(sent))
+        due: list[tuple[str, bytes]] = []
+        while sent < rows and len(due) < MAX_RECORDS_AT_ONCE and pace.seconds_until(sent) <= 0:
+            pace.take(sent)
+            due.append(records(sent))
             sent += 1
-            if len(ready) == MAX_RECORDS_AT_ONCE:
-                break
-        if ready:
-            put(ready)
-            late = time.monotonic() - due
+        if due:
+            put(due)
+            lateness = pace.lateness
         else:
-            time.sleep(max(0.0, min(due + 1 / (rate * times(sent)) - time.monotonic(), 0.05)))
-    return late
-
-
-async def _send(
-    session: aiohttp.ClientSession,
-    url: str,
-    row: Floats | bytes,
-    due: float,
-    tally: Tally,
-    headers: dict[str, str],
-) -> None:
-    body = row if isinstance(row, bytes) else msgspec.json.encode({"features": row.tolist()})
-    status, version, anomaly, sent = "error", "", False, time.monotonic()
-    try:
-        async with session.post(url, data=body, headers=headers) as answer:
-            text, status = await answer.read(), str(answer.status)
-            if answer.status == 200:
-                found = msgspec.json.decode(text)
-                version, alerts = found["model_version"], found["is_anomaly"]
-                anomaly = alerts if isinstance(alerts, bool) else any(alerts)
-    except (
-        aiohttp.ClientError,
-        TimeoutError,
-        msgspec.DecodeError,
-        LookupError,
-        TypeError,
-    ) as error:
-        status = type(error).__name__
-    tally.rows += 1
-    tally.failed += status != "200"
-    tally.anomalies += anomaly
-    tally.by_status[status] += 1
-    tally.by_version[version] += 1
-    tally.due.append(due)
-    tally.sent.append(sent)
-    tally.latency.append(time.monotonic() - due)
-    tally.version.append(version)
+            sleep(min(max(0.0, pace.seconds_until(sent)), _MAX_PAUSE_S))
+    return lateness

@@ -31,10 +31,10 @@ def traffic(rate: float, seconds: float) -> list[dict[str, Any]]:
         platform.url,
         lambda i: rows[i % len(rows)],
         rate,
-        tally,
-        lambda _: time.monotonic() > ends,
-        platform.headers,
-        64,
+        tally=tally,
+        stop=lambda _: time.monotonic() > ends,
+        headers=platform.headers,
+        connections=64,
     )
     thread = threading.Thread(target=lambda: asyncio.run(loop))
     thread.start()

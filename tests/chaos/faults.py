@@ -102,7 +102,12 @@ class World:
         tally, stop = Tally(), threading.Event()
         row = (lambda _: body) if body else (lambda i: self.rows[i % len(self.rows)])
         task = simulate.send_rows(
-            self.vigil.url, row, rate, tally, lambda _: stop.is_set(), connections=connections
+            self.vigil.url,
+            row,
+            rate,
+            tally=tally,
+            stop=lambda _: stop.is_set(),
+            connections=connections,
         )
         thread = threading.Thread(target=lambda: asyncio.run(task))
         thread.start()
