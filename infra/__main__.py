@@ -13,7 +13,8 @@ from infra.manifests.base import namespace_manifests
 from infra.manifests.bindings import RAY_NAMESPACE, Bindings
 from infra.preflight import StackNeeds, preflight, totals_by_namespace
 from infra.readiness import await_platform, start_watch
-from infra.settings import PlatformSettings, read_config, read_secrets
+from infra.settings import PlatformSettings
+from infra.stack_settings import read_config, read_secrets
 from vigil.errors import VigilError
 
 

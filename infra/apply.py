@@ -28,7 +28,8 @@ from infra.manifests.ray_config import (
     ROOM_SECRETS_SECRET,
 )
 from infra.manifests.tracking import ADMIN_SECRET
-from infra.settings import ROOM_SECRETS, PlatformSettings
+from infra.settings import PlatformSettings
+from infra.stack_keys import ROOM_SECRETS
 
 HELM_TIMEOUT_S = 900
 # What the autoscaler writes is not the stack's: a refresh would find it changed, and an `up` take workers from a training.

@@ -153,7 +153,7 @@ def _marked(settings: PlatformSettings) -> PlatformSettings:
         "serve": settings.serve.model_copy(
             update={"min_replicas": _MARKED_MIN, "max_replicas": _MARKED_MAX}
         ),
-        "replicas_per_worker": settings.most_per_worker,
+        "replicas_per_worker": settings.max_per_worker,
     }
     return settings.model_copy(
         update=marks | ({"hostname": _MARKED_HOST} if settings.hostname else {})

@@ -14,7 +14,8 @@ import click
 from infra import doctor as doctors
 from infra.diagnosis.finding import Diagnosis
 from infra.render import SETTINGS_JSON, write_manifests
-from infra.settings import ROOT, BadSettings
+from infra.stack_settings import ROOT
+from vigil.errors import BadSettings
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors
 
 # Runs in a checkout of any revision; `write` is what older ones call it.
@@ -109,7 +110,7 @@ def dashboards_command(
 def settings_command(environment: str, out: Path, as_json: bool) -> None:
     """Write the settings file that the pods of a stack read: VIGIL_CONFIG names it to a training that runs elsewhere."""
     from infra.manifests.ray_config import settings_config_map
-    from infra.settings import read_files
+    from infra.stack_settings import read_files
 
     (text,) = settings_config_map(read_files(environment))["data"].values()
     out.write_text(text)

@@ -1,177 +1,271 @@
-"""What no setting can tell alone: values that contradict each other, or that a target needs. Pure; one line per mistake."""
+"""What no setting can tell alone: values that contradict each other, or that a target needs.
+
+Pure. Each check yields a line per mistake, which begins with the key to change.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from infra.cidr import BadNetwork, require_disjoint, split_vpc
+from infra.fields import PlatformFields
 
-if TYPE_CHECKING:
-    from infra.settings import PlatformSettings
+Check = Callable[[PlatformFields], Iterator[str]]
 
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]+")
 _CRON = re.compile(r"(\S+\s+){4}\S+")
+_REDIS_URL = re.compile(r"rediss?://")
+_PRINCIPAL_KEYS = "adminPrincipals, viewerPrincipals"
 
 
-def find_conflicts(settings: PlatformSettings) -> list[str]:
+def find_conflicts(settings: PlatformFields) -> list[str]:
     """Every mistake, each beginning with the key to change."""
-    return [
-        *_bounds(settings),
-        *_needs(settings),
-        *(_on_aws(settings) if settings.on_aws else _on_kubernetes(settings)),
-    ]
+    target = _ON_AWS if settings.on_aws else _ON_KUBERNETES
+    lines = _sizes(settings)
+    for check in (*_ANYWHERE, *target):
+        lines.extend(check(settings))
+    return lines
 
 
-def _needs(settings: PlatformSettings) -> list[str]:
-    """What a choice asks for besides itself."""
-    found = []
-    if settings.train_schedule and not (
-        _CRON.fullmatch(settings.train_schedule) and settings.train_data
-    ):
-        found.append("trainSchedule: five cron fields and a trainData are needed")
-    if not settings.shared_folder:
-        found += _without_folder(settings)
-    if settings.ingress != "none" and not settings.hostname:
-        found.append(f"hostname: needed with ingress {settings.ingress}")
-    if settings.serve.auth == "off" and settings.ingress != "none":
-        found.append(f"serve.auth = 'off': with ingress {settings.ingress} anybody could call")
-    names = {
-        f"{room.room}.modelName": room.model_name
-        for room in (settings.serve, settings.drift, settings.train)
-    }
-    if len(set(names.values())) > 1:
-        found.append(
-            "; ".join(f"{key} = {name!r}" for key, name in names.items())
-            + ": they must name one model"
+# --- sizes ---
+
+
+def _sizes(settings: PlatformFields) -> list[str]:
+    lines = [*_bounds(settings), *_room_for_replicas(settings)]
+    return lines or list(_idle_workers(settings))
+
+
+def _bounds(settings: PlatformFields) -> Iterator[str]:
+    serve = settings.serve
+    if settings.min_workers > settings.max_workers:
+        yield _too_large("Workers", settings.min_workers, settings.max_workers)
+    if serve.min_replicas > serve.max_replicas:
+        yield _too_large("Replicas", serve.min_replicas, serve.max_replicas, room="serve.")
+
+
+def _too_large(what: str, low: int, high: int, *, room: str = "") -> str:
+    return f"{room}min{what}: {low} is more than {room}max{what}, {high}"
+
+
+def _room_for_replicas(settings: PlatformFields) -> Iterator[str]:
+    serve = settings.serve
+    if serve.cpus_per_replica > settings.worker_cpu:
+        yield (
+            f"serve.cpusPerReplica: {serve.cpus_per_replica} does not fit into a worker of"
+            f" workerCpu {settings.worker_cpu}"
         )
-    if settings.delivery == "argocd" and not settings.git_url:
-        found.append("gitUrl: needed with delivery argocd")
-    return found
+        return
+    on_a_worker = int(settings.worker_cpu // serve.cpus_per_replica)
+    room = on_a_worker * settings.max_workers
+    if serve.max_replicas > room:
+        yield (
+            f"serve.maxReplicas: {serve.max_replicas}, but maxWorkers of workerCpu hold only {room}"
+        )
 
 
-def _without_folder(settings: PlatformSettings) -> list[str]:
+def _idle_workers(settings: PlatformFields) -> Iterator[str]:
+    least = (settings.min_workers - 1) * settings.max_per_worker + 1
+    if settings.serve.min_replicas < least:
+        yield (
+            f"serve.minReplicas: {settings.serve.min_replicas} leave one of minWorkers"
+            f" {settings.min_workers} without a replica, where each holds up to"
+            f" {settings.max_per_worker}: {least} are needed, or fewer minWorkers"
+        )
+
+
+# --- what a choice asks for besides itself ---
+
+
+def _schedule(settings: PlatformFields) -> Iterator[str]:
+    schedule = settings.train_schedule
+    if schedule and not (_CRON.fullmatch(schedule) and settings.train_data):
+        yield "trainSchedule: five cron fields and a trainData are needed"
+
+
+@dataclass(frozen=True)
+class _Location:
+    """Where something is kept, by the key that says so."""
+
+    key: str
+    ends_with_pod: bool
+
+
+def _without_folder(settings: PlatformFields) -> Iterator[str]:
     """What would lie in a folder that ends with its pod."""
-    serve, drift = settings.serve, settings.drift
-    streams = [
+    if settings.shared_folder:
+        return
+    for location in _locations(settings):
+        if location.ends_with_pod:
+            yield f"{location.key}: without sharedFolder it must be in S3 or Kinesis"
+
+
+def _locations(settings: PlatformFields) -> Iterator[_Location]:
+    drift = settings.drift
+    elsewhere = not settings.on_aws
+    in_s3 = settings.train_data.startswith("s3://")
+    yield _Location("trainData", bool(settings.train_data) and not in_s3)
+    yield _Location(
+        "serve.streamSource (and sinks, dead letters, leases)", _streams_files(settings)
+    )
+    yield _Location("drift.stateUrl", elsewhere and not drift.state_url)
+    yield _Location("drift.capturedUrl", elsewhere and not drift.captured_url)
+
+
+def _streams_files(settings: PlatformFields) -> bool:
+    """Whether a stream reads or writes files."""
+    serve = settings.serve
+    ends = [
         serve.stream_source,
         *serve.stream_sinks.split(","),
         serve.stream_dead_letters,
         serve.stream_leases,
     ]
-    told = {
-        "trainData": settings.train_data and not settings.train_data.startswith("s3://"),
-        "serve.streamSource (and sinks, dead letters, leases)": any(
-            one.startswith(("file:", "parquet:/")) for one in streams
-        ),
-        "drift.stateUrl": not settings.on_aws and not drift.state_url,
-        "drift.capturedUrl": not settings.on_aws and not drift.captured_url,
+    return any(end.startswith(("file:", "parquet:/")) for end in ends)
+
+
+def _ingress(settings: PlatformFields) -> Iterator[str]:
+    if settings.ingress == "none":
+        return
+    if not settings.hostname:
+        yield f"hostname: needed with ingress {settings.ingress}"
+    if settings.serve.auth == "off":
+        yield f"serve.auth = 'off': with ingress {settings.ingress} anybody could call"
+
+
+def _model_names(settings: PlatformFields) -> Iterator[str]:
+    rooms = (settings.serve, settings.drift, settings.train)
+    if len({room.model_name for room in rooms}) > 1:
+        names = "; ".join(f"{room.room}.modelName = {room.model_name!r}" for room in rooms)
+        yield f"{names}: they must name one model"
+
+
+def _delivery(settings: PlatformFields) -> Iterator[str]:
+    if settings.delivery == "argocd" and not settings.git_url:
+        yield "gitUrl: needed with delivery argocd"
+
+
+# --- on AWS ---
+
+
+def _required_on_aws(settings: PlatformFields) -> Iterator[str]:
+    values = {
+        "accountId": settings.account_id,
+        "owner": settings.owner,
+        "costCenter": settings.cost_center,
+        "imageTag (or image)": settings.image or settings.image_tag,
     }
-    return [
-        f"{key}: without sharedFolder it must be in S3 or Kinesis"
-        for key, wrong in told.items()
-        if wrong
-    ]
+    for key, value in values.items():
+        if not value:
+            yield f"{key}: required with target aws"
 
 
-def _bounds(settings: PlatformSettings) -> list[str]:
-    serve = settings.serve
-    found = [
-        f"{low_key}: {low} is more than {high_key}, {high}"
-        for low_key, low, high_key, high in (
-            ("minWorkers", settings.min_workers, "maxWorkers", settings.max_workers),
-            ("serve.minReplicas", serve.min_replicas, "serve.maxReplicas", serve.max_replicas),
-        )
-        if low > high
-    ]
-    if serve.cpus_per_replica > settings.worker_cpu:
-        found.append(
-            f"serve.cpusPerReplica: {serve.cpus_per_replica} does not fit into a worker of workerCpu {settings.worker_cpu}"
-        )
-    elif serve.max_replicas > (
-        room := int(settings.worker_cpu // serve.cpus_per_replica) * settings.max_workers
-    ):
-        found.append(
-            f"serve.maxReplicas: {serve.max_replicas}, but maxWorkers of workerCpu hold only {room}"
-        )
-    if not found and serve.min_replicas < (
-        least := (settings.min_workers - 1) * settings.most_per_worker + 1
-    ):
-        found.append(
-            f"serve.minReplicas: {serve.min_replicas} leave one of minWorkers {settings.min_workers} without a replica,"
-            f" where each holds up to {settings.most_per_worker}: {least} are needed, or fewer minWorkers"
-        )
-    return found
-
-
-def _on_aws(settings: PlatformSettings) -> list[str]:
-    found = [
-        f"{key}: required with target aws"
-        for key, value in {
-            "accountId": settings.account_id,
-            "owner": settings.owner,
-            "costCenter": settings.cost_center,
-            "imageTag (or image)": settings.image or settings.image_tag,
-        }.items()
-        if not value
-    ]
+def _network(settings: PlatformFields) -> Iterator[str]:
+    blocks = {"vpcCidr": settings.vpc_cidr, "serviceCidr": settings.service_cidr}
+    for index, peer in enumerate(settings.peer_cidrs):
+        blocks[f"peerCidrs[{index}]"] = peer
     try:
         split_vpc(settings.vpc_cidr, len(settings.zones))
-        require_disjoint(
-            {
-                "vpcCidr": settings.vpc_cidr,
-                "serviceCidr": settings.service_cidr,
-                **{f"peerCidrs[{i}]": cidr for i, cidr in enumerate(settings.peer_cidrs)},
-            }
-        )
+        require_disjoint(blocks)
     except BadNetwork as error:
-        found.append(error.message)
-    if settings.serve.stream_source not in ("", f"kinesis:{settings.name}"):
-        found.append(
-            f"serve.streamSource = {settings.serve.stream_source!r}: on aws consumers may read the stack's own stream,"
-            f" kinesis:{settings.name}"
+        yield error.message
+
+
+def _stream_of_the_stack(settings: PlatformFields) -> Iterator[str]:
+    source = settings.serve.stream_source
+    own = f"kinesis:{settings.name}"
+    if source not in ("", own):
+        yield (
+            f"serve.streamSource = {source!r}: on aws consumers may read the stack's own stream,"
+            f" {own}"
         )
+
+
+def _for_kubernetes_only(settings: PlatformFields) -> Iterator[str]:
     if settings.delete_crds:
-        found.append("deleteCrds: for target kubernetes only; on aws they go with the cluster")
+        yield "deleteCrds: for target kubernetes only; on aws they go with the cluster"
     if settings.mlflow_store == "sqlite":
-        found.append("mlflowStore: sqlite is for target kubernetes only")
+        yield "mlflowStore: sqlite is for target kubernetes only"
+
+
+def _needed_on_aws(settings: PlatformFields) -> Iterator[str]:
     if settings.ingress == "alb" and not settings.certificate_arn:
-        found.append("certificateArn: needed with ingress alb")
+        yield "certificateArn: needed with ingress alb"
     if settings.github_repository and not settings.state_bucket:
-        found.append("stateBucket: needed with githubRepository")
-    return [*found, *_access(settings)]
+        yield "stateBucket: needed with githubRepository"
 
 
-def _access(settings: PlatformSettings) -> list[str]:
+def _access(settings: PlatformFields) -> Iterator[str]:
     """The cluster lets nobody in who is not named, whoever runs `pulumi up` included."""
-    named = [*settings.admin_principals, *settings.viewer_principals]
-    if settings.github_repository:
-        role = f"arn:aws:iam::{settings.account_id}:role/{settings.name}"
-        named += [f"{role}-apply", f"{role}-plan"]
-    elif not settings.admin_principals:
-        return [
+    if not (settings.github_repository or settings.admin_principals):
+        yield (
             "adminPrincipals: the ARN of the IAM role that runs `pulumi up` is needed on target aws"
             " (without it the cluster lets nobody in), or githubRepository, whose role runs it then"
-        ]
-    keys = "adminPrincipals, viewerPrincipals"
-    twice = sorted({arn for arn in named if named.count(arn) > 1})
-    odd = sorted({arn for arn in named if not _PRINCIPAL.fullmatch(arn)})
-    return [
-        *(f"{keys}: {arn} may be named once only" for arn in twice),
-        *(f"{keys}: {arn} is no arn:aws:iam::ACCOUNT:role/NAME (and no session)" for arn in odd),
-    ]
+        )
+        return
+    counts = Counter(_principals(settings))
+    for arn in sorted(counts):
+        if counts[arn] > 1:
+            yield f"{_PRINCIPAL_KEYS}: {arn} may be named once only"
+    for arn in sorted(counts):
+        if not _PRINCIPAL.fullmatch(arn):
+            yield f"{_PRINCIPAL_KEYS}: {arn} is no arn:aws:iam::ACCOUNT:role/NAME (and no session)"
 
 
-def _on_kubernetes(settings: PlatformSettings) -> list[str]:
-    found = [] if settings.image else ["image: required with target kubernetes"]
+def _principals(settings: PlatformFields) -> Iterator[str]:
+    yield from settings.admin_principals
+    yield from settings.viewer_principals
+    if settings.github_repository:
+        role = settings.place.iam_arn(f"role/{settings.name}")
+        yield f"{role}-apply"
+        yield f"{role}-plan"
+
+
+# --- on a cluster that exists ---
+
+
+def _required_on_kubernetes(settings: PlatformFields) -> Iterator[str]:
+    if not settings.image:
+        yield "image: required with target kubernetes"
+
+
+def _mlflow_on_kubernetes(settings: PlatformFields) -> Iterator[str]:
     if settings.mlflow_store == "postgres":
-        found.append("mlflowStore: postgres is made on aws only; set sqlite")
+        yield "mlflowStore: postgres is made on aws only; set sqlite"
     elif settings.mlflow_replicas != 1:
-        found.append("mlflowReplicas: sqlite serves one replica only")
-    if settings.gcs_fault_tolerance == "redis" and not re.match(
-        r"rediss?://", settings.redis_address
-    ):
-        found.append("redisAddress: redis://host:port is needed with gcsFaultTolerance redis")
+        yield "mlflowReplicas: sqlite serves one replica only"
+
+
+def _redis_on_kubernetes(settings: PlatformFields) -> Iterator[str]:
+    if settings.gcs_fault_tolerance == "redis" and not _REDIS_URL.match(settings.redis_address):
+        yield "redisAddress: redis://host:port is needed with gcsFaultTolerance redis"
+
+
+def _balancer_on_kubernetes(settings: PlatformFields) -> Iterator[str]:
     if settings.ingress == "alb":
-        found.append("ingress: alb exists with target aws only")
-    return found
+        yield "ingress: alb exists with target aws only"
+
+
+_ANYWHERE: tuple[Check, ...] = (
+    _schedule,
+    _without_folder,
+    _ingress,
+    _model_names,
+    _delivery,
+)
+_ON_AWS: tuple[Check, ...] = (
+    _required_on_aws,
+    _network,
+    _stream_of_the_stack,
+    _for_kubernetes_only,
+    _needed_on_aws,
+    _access,
+)
+_ON_KUBERNETES: tuple[Check, ...] = (
+    _required_on_kubernetes,
+    _mlflow_on_kubernetes,
+    _redis_on_kubernetes,
+    _balancer_on_kubernetes,
+)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.prices import HOURS_PER_MONTH, PRICE_DATE, PRICE_SOURCE, PRICES, price
-from infra.settings import ROOT, PlatformSettings, read_files
+from infra.settings import PlatformSettings
+from infra.stack_settings import ROOT, read_files
 
 # Assumptions that are not settings; the table in docs/cost.md states them.
 REPLICA_RPS = 1500.0  # one-row requests a second that one replica is planned for

@@ -11,15 +11,10 @@ import click
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
-from infra.settings import (
-    PROJECT,
-    ROOM_SECRETS,
-    ROOM_SETTINGS,
-    ROOT,
-    SECRET_KEYS,
-    PlatformSettings,
-    declared_keys,
-)
+from infra.fields import PROJECT, ROOM_SETTINGS
+from infra.settings import PlatformSettings
+from infra.stack_keys import ROOM_SECRETS, SECRET_KEYS, declared_keys
+from infra.stack_settings import ROOT
 from vigil.room_settings import RoomSettings
 
 _CONFIG_SECTION = "config:\n"
@@ -45,7 +40,7 @@ _BOUND_SIGNS = {
 _PAGE_HEAD = """# Settings
 
 Written by `make settings` from the fields of `serve/settings.py`, `drift/settings.py`, `train/settings.py` and
-`infra/settings.py`; a test fails when it is stale.
+`infra/fields.py`; a test fails when it is stale.
 
 A setting of a room has three names: its key in a stack (`pulumi config set --path vigil:serve.maxRows 100`) and, without
 `vigil:`, in the settings file of a machine (`vigil.yaml` in the home, or `vigil up --config FILE`); and its environment variable.
@@ -181,7 +176,7 @@ def _type(field: FieldInfo) -> str:
 
 
 def _bounds(field: FieldInfo) -> str:
-    return ", ".join(_bound(one) for one in field.metadata)
+    return ", ".join(filter(None, map(_bound, field.metadata)))
 
 
 def _bound(one: Any) -> str:

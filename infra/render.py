@@ -15,7 +15,8 @@ import yaml
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
 from infra.manifests.parts import Manifest
-from infra.settings import ROOT, PlatformSettings, read_files
+from infra.settings import PlatformSettings
+from infra.stack_settings import ROOT, read_files
 
 SETTINGS_JSON = "settings.json"
 

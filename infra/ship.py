@@ -14,8 +14,8 @@ import click
 from infra import chart as charts
 from infra.github import GitHubClient, GitHubSettings
 from infra.render import write_manifests
-from infra.settings import BadSettings, read_files
-from vigil.errors import VigilError
+from infra.stack_settings import read_files
+from vigil.errors import BadSettings, VigilError
 from vigil.terminal import json_option, print_json, report_errors, say
 
 _PINNED = re.compile(r"[\w.:/-]+@sha256:[0-9a-f]{64}")

@@ -106,7 +106,7 @@ def serve_config(settings: PlatformSettings) -> dict[str, Any]:
         elif application["name"] == "stream":
             deployment["ray_actor_options"] = {"num_cpus": 0, "resources": {STREAM_RESOURCE: 1}}
         elif application["name"] == RAY_SERVICE:
-            deployment["max_replicas_per_node"] = settings.most_per_worker
+            deployment["max_replicas_per_node"] = settings.max_per_worker
     return config
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.manifests.operators import helm_charts
-from infra.settings import read_files
+from infra.stack_settings import read_files
 from tests.engine.charts import repository
 from tests.engine.home import DEADLINE_S, Engine
 from tests.engine.run import Run, kind

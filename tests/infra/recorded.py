@@ -17,12 +17,13 @@ from typing import Any
 
 import yaml
 
-from infra import settings
 from infra.settings import PlatformSettings
+from infra.stack_keys import SECRET_KEYS
+from infra.stack_settings import read_files
 
 ROOT = Path(__file__).parent.parent.parent
 CANARY = "canary-7f3a"
-SECRETS = {key: f"{CANARY}-{key}" for key in settings.SECRET_KEYS}
+SECRETS = {key: f"{CANARY}-{key}" for key in SECRET_KEYS}
 STACKS = ("dev", "prod", "local")
 
 
@@ -30,7 +31,7 @@ def changed(
     stack: str, *, serve: Any = None, drift: Any = None, train: Any = None, **values: Any
 ) -> PlatformSettings:
     """The settings of a stack with other values, by the names of the fields; those of a room are validated with the others."""
-    found = settings.read_files(stack)
+    found = read_files(stack)
     rooms = {
         "serve": (found.serve, serve),
         "drift": (found.drift, drift),

@@ -19,7 +19,7 @@ from moto import mock_aws
 from infra import chart as charts
 from infra.chart import ChartFailed, chart_files, pack_chart, publish_chart, render_chart
 from infra.render import SETTINGS_JSON, render_manifests
-from infra.settings import read_files
+from infra.stack_settings import read_files
 
 
 @pytest.fixture(scope="module", params=["dev", "prod"])

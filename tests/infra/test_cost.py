@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.cost import BREAKS, capacity, cost_page, monthly_bill
-from infra.settings import read_files
+from infra.stack_settings import read_files
 from tests.infra.recorded import ROOT, changed
 
 

@@ -22,7 +22,7 @@ from infra.dashboards.names import (
 )
 from infra.manifests.bindings import MONITORING_NAMESPACE
 from infra.render import render_manifests
-from infra.settings import read_files
+from infra.stack_settings import read_files
 from tests.prometheus import needs_prometheus, promtool, queries
 
 CLIENT_SIDE_LIMIT = 262_144  # what `kubectl apply` keeps of an object in an annotation; a ConfigMap itself holds 1 MiB

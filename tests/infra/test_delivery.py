@@ -18,7 +18,8 @@ from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
 from infra.manifests.delivery import SYNC_WAVES, root_application
 from infra.manifests.operators import RAY_JOB_HEALTH, RAY_SERVICE_HEALTH, helm_charts
-from infra.settings import ROOT, PlatformSettings, settings_from
+from infra.settings import PlatformSettings, settings_from
+from infra.stack_settings import ROOT
 from tests.infra.github_double import REPOSITORY, github
 
 WAVE = "argocd.argoproj.io/sync-wave"

@@ -11,7 +11,7 @@ from infra.diagnosis.finding import Readiness
 from infra.diagnosis.grounds import NETWORK_POLICIES
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
-from infra.settings import read_files
+from infra.stack_settings import read_files
 from tests.infra import cluster_objects as given
 from tests.infra.cluster_objects import only, says, snapshot
 

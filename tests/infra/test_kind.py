@@ -16,7 +16,7 @@ from infra.kind import (
     resources_needed,
     up_steps,
 )
-from infra.settings import read_files
+from infra.stack_settings import read_files
 from tests.infra.recorded import ROOT
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra.manifests.operators import HelmChart, helm_charts
-from infra.settings import read_files
+from infra.stack_settings import read_files
 
 STACKS = ("dev", "prod", "local")
 

@@ -9,15 +9,11 @@ import pytest
 import yaml
 
 from infra import declare
-from infra.settings import (
-    PLATFORM_SECRETS,
-    BadSettings,
-    declared_keys,
-    needed_secrets,
-    read_files,
-    settings_from,
-)
+from infra.settings import settings_from
+from infra.stack_keys import PLATFORM_SECRETS, declared_keys, needed_secrets
+from infra.stack_settings import read_files
 from tests.infra.recorded import ROOT, STACKS
+from vigil.errors import BadSettings
 
 ADMIN = "arn:aws:iam::111122223333:role/admin"
 APPLY = "arn:aws:iam::111122223333:role/vigil-dev-apply"

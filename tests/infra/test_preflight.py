@@ -14,7 +14,7 @@ from infra.kube import connect
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
 from infra.preflight import PodTotals, StackNeeds, find_obstacles, preflight, totals_by_namespace
-from infra.settings import read_files
+from infra.stack_settings import read_files
 from tests.infra import api_server
 from tests.infra import cluster_objects as given
 from tests.infra.api_server import FakeApi, kubeconfig, status

@@ -11,7 +11,8 @@ from infra.manifests import all_objects, ray
 from infra.manifests.base import PLATFORM_PRIORITY, TRAINING_PRIORITY
 from infra.manifests.bindings import Bindings
 from infra.manifests.parts import Manifest
-from infra.settings import PlatformSettings, read_files
+from infra.settings import PlatformSettings
+from infra.stack_settings import read_files
 
 STACKS = ("dev", "prod", "local")
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from infra.cli import doctor, render
 from infra.doctor import EFFECTS, RenderedChange, compare_renderings
 from infra.render import render_manifests, write_manifests
-from infra.settings import read_files
+from infra.stack_settings import read_files
 from serve.settings import ServeSettings
 from tests.infra.recorded import CANARY, STACKS, changed, recorded
 

@@ -15,12 +15,15 @@ from pydantic.alias_generators import to_camel
 
 from drift.settings import DriftSettings
 from infra.doctor import compare_renderings
+from infra.fields import ROOM_SETTINGS
 from infra.manifests import ray
 from infra.manifests.bindings import Bindings
-from infra.settings import ROOM_SECRETS, ROOM_SETTINGS, BadSettings, PlatformSettings, settings_from
+from infra.settings import PlatformSettings, settings_from
+from infra.stack_keys import ROOM_SECRETS
 from serve.settings import ServeSettings
 from tests.infra.test_platform_settings import KUBERNETES
 from train.settings import TrainSettings
+from vigil.errors import BadSettings
 from vigil.room_settings import LIVE_EFFECTS, Effect, RoomSettings
 
 FIELDS = [

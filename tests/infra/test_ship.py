@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from infra.render import render_manifests
-from infra.settings import ROOT, read_files
 from infra.ship import ship
+from infra.stack_settings import ROOT, read_files
 from tests.infra.github_double import REPOSITORY, Double, github
 
 TOKEN = "ghs_very-secret"

@@ -22,7 +22,8 @@ from moto.server import ThreadedMotoServer
 from sklearn.ensemble import IsolationForest
 
 from infra.manifests import tracking
-from infra.settings import PlatformSettings, read_files
+from infra.settings import PlatformSettings
+from infra.stack_settings import read_files
 from tests.postgres import postgres
 from tests.running import eventually, free_port
 from tests.train.conftest import model  # noqa: F401  # a fixture

@@ -1,0 +1,352 @@
+"""The fields of an environment's settings: types, defaults, bounds, descriptions. Pure.
+
+Pulumi.yaml declares the same keys, types and defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from drift.settings import DriftSettings
+from infra.arns import AwsPlace
+from infra.field_types import Blocks, ClosedBlocks, InstanceTypes, RetentionDays, Zones
+from infra.tags import Tags
+from serve.settings import ServeSettings
+from train.settings import TrainSettings
+from vigil.room_settings import RoomSettings
+
+PROJECT = "vigil"
+ROOM_SETTINGS: Mapping[str, type[RoomSettings]] = {
+    "serve": ServeSettings,
+    "drift": DriftSettings,
+    "train": TrainSettings,
+}
+
+
+class PlatformFields(BaseModel):
+    """Fields of one environment: its infrastructure, and what the rooms in it are told.
+
+    Each is checked by itself; `PlatformSettings` checks them together.
+
+    Keys in Pulumi's configuration are the camelCase of these names.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+    serve: ServeSettings = Field(
+        default_factory=ServeSettings.from_values, description="what serving and streams are told"
+    )
+    drift: DriftSettings = Field(
+        default_factory=DriftSettings.from_values, description="what drift monitoring is told"
+    )
+    train: TrainSettings = Field(
+        default_factory=TrainSettings.from_values, description="what training is told"
+    )
+
+    environment: str = Field(pattern=r"^[a-z][a-z0-9-]{1,15}$", description="name of the stack")
+    target: Literal["aws", "kubernetes"] = Field(
+        default="aws",
+        description="aws: all from nothing; kubernetes: the cluster of the kubeconfig",
+    )
+    owner: str = Field(
+        default="", description="tag Owner: who answers for the platform (required on aws)"
+    )
+    cost_center: str = Field(default="", description="tag CostCenter: who pays (required on aws)")
+    protect: bool = Field(
+        default=False,
+        description="refuse to delete or replace what holds data; deletion protection",
+    )
+    chart_repository: str = Field(
+        default="",
+        pattern=r"^((https?|oci)://\S+)?$",
+        description=(
+            "repository (https:// or oci://) that has all Helm charts; empty: each from its"
+            " project's own"
+        ),
+    )
+    image_registry: str = Field(
+        default="",
+        pattern=r"^([a-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?)?$",
+        description=(
+            "registry that mirrors the images of the charts, such as mirror.example.com/hub;"
+            " empty: their own"
+        ),
+    )
+    delete_crds: bool = Field(
+        default=False,
+        description=(
+            "target kubernetes: KubeRay's kinds go with the stack, and all Ray objects of the"
+            " cluster with them"
+        ),
+    )
+    ready_timeout_s: int = Field(
+        default=900,
+        ge=0,
+        description=(
+            "seconds in which an update waits until the service answers; 0: it does not wait"
+        ),
+    )
+
+    account_id: str = Field(
+        default="",
+        pattern=r"^(\d{12})?$",
+        description="AWS account; the provider refuses any other (required on aws)",
+    )
+    region: str = Field(
+        default="eu-west-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region"
+    )
+    zones: Zones = Field(
+        default=("a", "b"), description="letters of two or three availability zones"
+    )
+    vpc_cidr: str = Field(default="10.20.0.0/16", description="addresses of the VPC, /16 to /20")
+    service_cidr: str = Field(
+        default="172.20.0.0/16", description="addresses of Kubernetes services"
+    )
+    peer_cidrs: Blocks = Field(
+        default=(), description="blocks that the VPC will be connected to; must not overlap it"
+    )
+    nat_per_zone: bool = Field(default=False, description="a NAT gateway per zone instead of one")
+    interface_endpoints: tuple[str, ...] = Field(
+        default=("ecr.api", "ecr.dkr", "sts", "logs"),
+        description="AWS services that are reached inside the VPC (S3 always is)",
+    )
+    log_retention_days: RetentionDays = Field(
+        default=30, description="days that flow logs and control-plane logs are kept"
+    )
+
+    kubernetes_version: str = Field(
+        default="1.35", pattern=r"^1\.\d+$", description="version of the EKS control plane"
+    )
+    public_access_cidrs: ClosedBlocks = Field(
+        default=(), description="who may reach the cluster's API from outside; none: private only"
+    )
+    admin_principals: tuple[str, ...] = Field(
+        default=(),
+        description="ARNs of IAM roles that administer the cluster, that of whoever runs `pulumi up` included "
+        "(required on aws without githubRepository)",
+    )
+    viewer_principals: tuple[str, ...] = Field(
+        default=(), description="ARNs of IAM roles that may look into the cluster"
+    )
+    nodes: Literal["karpenter", "auto", "static"] = Field(
+        default="karpenter", description="who adds nodes: Karpenter, EKS Auto Mode, nobody"
+    )
+    system_instance_types: InstanceTypes = Field(
+        default=("m6i.large",), description="instance types of the system node group"
+    )
+    ray_instance_types: InstanceTypes = Field(
+        default=("m6i.2xlarge",), description="instance types of the static Ray node groups"
+    )
+    ray_node_cpu_limit: int = Field(
+        default=64, ge=4, description="most CPUs that Karpenter buys per node pool"
+    )
+    spot_serving: bool = Field(
+        default=True,
+        description="serving replicas may run on spot capacity beside on-demand capacity",
+    )
+
+    image: str = Field(
+        default="", description="the Vigil image; empty: the stack's own ECR repository at imageTag"
+    )
+    image_tag: str = Field(
+        default="",
+        description="immutable tag in the stack's ECR repository (required on aws without image)",
+    )
+    head_cpu: int = Field(default=2, ge=1, description="CPUs of a Ray head pod")
+    head_memory_gib: int = Field(default=8, ge=2, description="memory of a Ray head pod")
+    worker_cpu: int = Field(default=4, ge=1, description="CPUs of a Ray worker pod that serves")
+    worker_memory_gib: int = Field(
+        default=8, ge=2, description="memory of a Ray worker pod that serves"
+    )
+    min_workers: int = Field(default=2, ge=1, description="serving worker pods at rest")
+    max_workers: int = Field(default=8, ge=1, description="serving worker pods under load")
+    train_cpu: int = Field(default=4, ge=1, description="CPUs of a training worker pod")
+    train_memory_gib: int = Field(default=16, ge=2, description="memory of a training worker pod")
+    max_train_workers: int = Field(
+        default=4, ge=1, description="training worker pods; none runs at rest"
+    )
+    replicas_per_worker: int = Field(
+        default=0,
+        ge=0,
+        description="most replicas on one serving worker; 0: its share at rest, or under load if that is more (another one"
+        " restarts replicas in turn)",
+    )
+    haproxy: bool = Field(
+        default=True, description="Ray Serve's HAProxy mode; off: its default proxy"
+    )
+    train_schedule: str = Field(
+        default="",
+        description="cron schedule of retraining in UTC; empty: on drift and by hand only",
+    )
+    train_data: str = Field(
+        default="",
+        description=(
+            "table on the shared folder that scheduled retraining reads (required with"
+            " trainSchedule)"
+        ),
+    )
+    gcs_fault_tolerance: Literal["none", "redis"] = Field(
+        default="none", description="where Ray keeps cluster state across a head's death"
+    )
+    redis_address: str = Field(
+        default="",
+        description="redis://host:6379 for target kubernetes; on aws ElastiCache is made",
+    )
+    redis_node_type: str = Field(
+        default="cache.t4g.small",
+        pattern=r"^cache\.[a-z0-9]+\.[a-z0-9]+$",
+        description="ElastiCache node type",
+    )
+
+    shared_folder: bool = Field(
+        default=True,
+        description=(
+            "a folder that all Ray pods share (aws: EFS): last known good models, tables,"
+            " streams; off: each has its own"
+        ),
+    )
+    home_storage_class: str = Field(
+        default="standard",
+        description="target kubernetes: storage class of the shared folder (aws: EFS)",
+    )
+    home_access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = Field(
+        default="ReadWriteMany",
+        description=(
+            "access mode of the shared folder; ReadWriteOnce only where all pods share a node"
+        ),
+    )
+    home_size_gib: int = Field(
+        default=50, ge=1, description="size that the shared folder is claimed with"
+    )
+    mlflow_store: Literal["postgres", "sqlite"] = Field(
+        default="postgres", description="MLflow's database; sqlite: one replica, files on a volume"
+    )
+    mlflow_replicas: int = Field(default=2, ge=1, description="MLflow servers")
+    database_class: str = Field(
+        default="db.t4g.small",
+        pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$",
+        description="RDS instance class",
+    )
+    database_gib: int = Field(
+        default=20,
+        ge=20,
+        le=16_384,
+        description="RDS storage; it grows by itself to four times that",
+    )
+    database_multi_az: bool = Field(default=False, description="a standby in a second zone")
+    backup_days: int = Field(default=7, ge=1, le=35, description="days of RDS backups")
+    captured_days: int = Field(
+        default=90, ge=7, description="days that captured rows are kept in S3"
+    )
+
+    stream_mode: Literal["ON_DEMAND", "PROVISIONED"] = Field(
+        default="ON_DEMAND", description="how Kinesis is billed and scaled"
+    )
+    stream_shards: int = Field(
+        default=1, ge=1, le=500, description="shards of a PROVISIONED stream"
+    )
+    stream_hours: int = Field(
+        default=168, ge=24, le=8760, description="hours that the stream keeps records"
+    )
+
+    ingress: Literal["none", "alb", "gateway"] = Field(
+        default="none", description="how port 8000 is reached from outside the cluster"
+    )
+    hostname: str = Field(
+        default="", description="host name of the service (required with an ingress)"
+    )
+    certificate_arn: str = Field(
+        default="", description="ACM certificate of hostname (required with ingress alb)"
+    )
+    ingress_cidrs: Blocks = Field(
+        default=("10.0.0.0/8",), description="who may reach the load balancer"
+    )
+    gateway_class: str = Field(default="envoy", description="GatewayClass for ingress gateway")
+    monitoring: bool = Field(
+        default=True, description="install kube-prometheus-stack, rules and dashboards"
+    )
+    delivery: Literal["pulumi", "argocd"] = Field(
+        default="pulumi", description="who applies the workloads: this program, or Argo CD from git"
+    )
+    git_url: str = Field(
+        default="",
+        description="repository with the rendered manifests (required with delivery argocd)",
+    )
+    git_revision: str = Field(default="main", description="branch that Argo CD follows")
+    github_repository: str = Field(
+        default="",
+        pattern=r"^([\w.-]+/[\w.-]+)?$",
+        description="OWNER/NAME whose workflows may plan and apply; empty: none",
+    )
+    state_bucket: str = Field(
+        default="", description="bucket of Pulumi's state, which the workflows read and lock"
+    )
+    budget_usd: int = Field(
+        default=1000, ge=1, description="monthly budget; 80 % spent or 100 % forecast alarms"
+    )
+    budget_email: str = Field(default="", description="who is alarmed; empty: no budget is made")
+
+    bucket_purposes: ClassVar[tuple[str, ...]] = ("models", "data", "captured", "charts", "logs")
+
+    @property
+    def name(self) -> str:
+        """Prefix of every name: `vigil-dev`."""
+        return f"{PROJECT}-{self.environment}"
+
+    @property
+    def on_aws(self) -> bool:
+        return self.target == "aws"
+
+    @property
+    def place(self) -> AwsPlace:
+        """The account and region of everything on AWS."""
+        return AwsPlace(self.account_id, self.region)
+
+    @property
+    def tags(self) -> Tags:
+        return Tags(self.environment, self.owner, self.cost_center)
+
+    @property
+    def zone_names(self) -> tuple[str, ...]:
+        return tuple(f"{self.region}{letter}" for letter in self.zones)
+
+    @property
+    def image_ref(self) -> str:
+        """The image that all pods of Vigil run."""
+        registry = f"{self.account_id}.dkr.ecr.{self.region}.amazonaws.com"
+        return self.image or f"{registry}/{self.name}/vigil:{self.image_tag}"
+
+    @property
+    def lease_table(self) -> str:
+        """Name of the DynamoDB table by which consumers share the shards of a stream."""
+        return f"{self.name}-leases"
+
+    @property
+    def needs_balancer_controller(self) -> bool:
+        """Whether a controller of ours makes load balancers: Auto Mode brings one."""
+        return self.ingress == "alb" and self.nodes != "auto"
+
+    @property
+    def max_per_worker(self) -> int:
+        """Most replicas that one serving worker holds.
+
+        Its share at rest, or under load if that is more.
+        """
+        at_rest = ceil(self.serve.min_replicas / self.min_workers)
+        under_load = ceil(self.serve.max_replicas / self.max_workers)
+        return self.replicas_per_worker or max(at_rest, under_load)
+
+    def bucket(self, purpose: str) -> str:
+        """Name of a bucket: known before it exists, and unique by the account."""
+        return f"{self.name}-{purpose}-{self.account_id}-{self.region}"

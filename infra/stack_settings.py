@@ -1,0 +1,126 @@
+"""Reads the settings of a stack: from its files, or from the program that Pulumi runs.
+
+The only reader of `pulumi.Config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from infra.fields import PROJECT
+from infra.settings import PlatformSettings, settings_from
+from infra.stack_keys import SECRET_KEYS, declared_keys, needed_secrets
+from vigil.errors import BadSettings
+
+if TYPE_CHECKING:
+    import pulumi
+
+ROOT = Path(__file__).parent.parent
+_PREFIX = f"{PROJECT}:"
+
+
+def read_files(environment: str, root: Path = ROOT) -> PlatformSettings:
+    """The settings of a stack from its files alone: no Pulumi, no secrets."""
+    file = root / f"Pulumi.{environment}.yaml"
+    if not file.is_file():
+        raise BadSettings(f"there is no {file.name}; environments here: {_environments(root)}")
+    config = (yaml.safe_load(file.read_text()) or {}).get("config", {})
+    values = {key: config[f"{_PREFIX}{key}"] for key in _own_keys(config)}
+    for key in SECRET_KEYS:
+        values.pop(key, None)
+    return settings_from(environment, values)
+
+
+def _environments(root: Path) -> str:
+    return ", ".join(sorted(path.suffixes[0][1:] for path in root.glob("Pulumi.*.yaml")))
+
+
+def _own_keys(names: Iterable[str]) -> list[str]:
+    """Keys of this project, without its name."""
+    return [name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)]
+
+
+def read_config() -> PlatformSettings:
+    """The settings of the stack that Pulumi runs."""
+    import pulumi
+
+    config = pulumi.Config(PROJECT)
+    known = declared_keys()
+    values: dict[str, Any] = {}
+    for key, kind in known.items():
+        text = config.get(key)
+        if text is not None and key not in SECRET_KEYS:
+            values[key] = _parse(text, kind)
+    # A key that is misspelt would otherwise be ignored, and its default used.
+    unknown = {key: config.get(key) for key in _keys_of_stack() if key not in known}
+    return settings_from(pulumi.get_stack(), values | unknown)
+
+
+def _parse(text: str, kind: str) -> Any:
+    """A value that Pulumi hands over as text.
+
+    pydantic turns scalars into their type; lists and objects are YAML.
+    """
+    if kind in ("array", "object"):
+        return yaml.safe_load(text)
+    return text
+
+
+def _keys_of_stack() -> list[str]:
+    """Every key of this project that the stack sets.
+
+    `pulumi.Config` itself can only be asked for keys one knows.
+    """
+    from pulumi.runtime.config import CONFIG, get_config_env
+
+    return _own_keys({**get_config_env(), **CONFIG.get()})
+
+
+def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
+    """The secrets that these settings need, as secret Outputs.
+
+    Raises BadSettings that names all that are not set, and all that the stack file holds as plain
+    text.
+    """
+    import pulumi
+
+    config = pulumi.Config(PROJECT)
+    keys = _keys_to_read(settings, config)
+    missing = [key for key in keys if not config.get(key)]
+    plain = [key for key in SECRET_KEYS if config.get(key) and not _is_encrypted(key)]
+    complaints = [
+        *_complaint("not set", missing),
+        *_complaint("stored as plain text", plain),
+    ]
+    if complaints:
+        raise BadSettings(". ".join(complaints))
+    return {key: config.get_secret(key) for key in keys}
+
+
+def _keys_to_read(settings: PlatformSettings, config: pulumi.Config) -> list[str]:
+    """Secrets that are needed, and a password of Redis for as long as it is set.
+
+    A cluster that kept its state there removes it when it goes.
+    """
+    keys = list(needed_secrets(settings))
+    if config.get("redisPassword") and "redisPassword" not in keys:
+        keys.append("redisPassword")
+    return keys
+
+
+def _complaint(what: str, keys: list[str]) -> list[str]:
+    if not keys:
+        return []
+    commands = "; ".join(f"`pulumi config set --secret {_PREFIX}{key} VALUE`" for key in keys)
+    return [f"{what}: {commands}"]
+
+
+def _is_encrypted(key: str) -> bool:
+    from pulumi.runtime.config import get_config_secret_keys_env, is_config_secret
+
+    name = f"{_PREFIX}{key}"
+    return is_config_secret(name) or name in get_config_secret_keys_env()
