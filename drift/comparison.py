@@ -1,4 +1,4 @@
-"""One champion's live rows against its reference: the window that fills, and what the last ones were found to be."""
+"""One champion's live rows against its reference: the window that fills, and the last verdicts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drift.statistics import Statistics, compare
-from drift.verdict import Verdict, judge_window
+from drift.verdict import Verdict, VerdictKind, judge_window
 from drift.window import TumblingWindow, Window
 from train.model.bundle import ModelBundle
 from train.registry.versions import Version
 from vigil.arrays import Floats
 
-REMEMBERED_VERDICTS, TREND = 50, 20
+MAX_VERDICTS = 50
+MAX_TREND = 20  # windows
 # Of /drift, while there is no champion to compare with.
 NOTHING: dict[str, Any] = {
     "model_version": None,
@@ -34,71 +35,90 @@ NOTHING: dict[str, Any] = {
 
 
 class Comparison:
-    """Of the windows that were judged the last verdicts and trends are kept, and the statistics of the last one."""
+    """Keeps the last verdicts and trends, and the statistics of the last window."""
 
     def __init__(self, champion: Version, bundle: ModelBundle) -> None:
-        self.champion, self.bundle = champion, bundle
+        self.champion = champion
+        self.bundle = bundle
         self.window = TumblingWindow(bundle.reference.window_rows)
         self._statistics: Statistics | None = None
-        self._verdicts: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_VERDICTS)
-        self._trends: deque[Floats] = deque(maxlen=TREND)
+        self._verdicts: deque[Verdict] = deque(maxlen=MAX_VERDICTS)
+        self._trends: deque[Floats] = deque(maxlen=MAX_TREND)
 
     @property
-    def last(self) -> dict[str, Any] | None:
+    def last(self) -> Verdict | None:
         """The last verdict."""
         return self._verdicts[-1] if self._verdicts else None
 
     @property
+    def last_kind(self) -> VerdictKind:
+        return self.last.kind if self.last else "none"
+
+    @property
     def severity(self) -> float:
-        """Of the last window: the largest KS distance over its floor."""
-        return float(self.last["severity"]) if self.last else 0.0
+        """Severity of the last window, as `/drift` shows it."""
+        return self.last.shown_severity if self.last else 0.0
 
     def alerts(self, scores: Floats) -> NDArray[np.bool_]:
-        """Which of the scores [n] are over the threshold."""
+        """Return which of the scores [n] are over the threshold."""
         return scores > self.bundle.threshold.value
 
     def judge(self, window: Window, alpha: float) -> Verdict:
-        """What the window is, at the family-wise significance `alpha`."""
+        """Judge the window, at the family-wise significance `alpha`."""
         reference = self.bundle.reference.of_window(len(window.rows))
-        self._statistics = compare(
-            reference, window.rows, window.scores, self.bundle.threshold.value
-        )
-        self._trends.append(self._statistics.ks / reference.floors)
-        verdict = judge_window(reference, self._statistics, alpha)
-        self._verdicts.append(verdict.to_json())
+        statistics = compare(reference, window.rows, window.scores, self.bundle.threshold.value)
+        verdict = judge_window(reference, statistics, alpha)
+        self._statistics = statistics
+        self._trends.append(statistics.ks / reference.floors)
+        self._verdicts.append(verdict)
         return verdict
 
     def status(self) -> dict[str, Any]:
-        """What `/drift` says of it."""
-        found, bundle = self._statistics, self.bundle
+        """Return the part of `/drift` about it."""
         return {
             "model_version": self.champion.version,
             "model_digest": self.champion.digest,
-            "verdict": self.last,
-            "verdicts": [v["verdict"] for v in self._verdicts],
+            "verdict": self.last.to_json() if self.last else None,
+            "verdicts": [verdict.kind for verdict in self._verdicts],
             "drift_score": self.severity,
-            "features": self._features(found) if found else [],
-            "scores": asdict(found.scores) if found and found.scores else None,
-            "calibration": asdict(bundle.reference.calibration),
-            "alert_budget": bundle.threshold.budget,
+            "features": self._features(),
+            "scores": self._scores(),
+            "calibration": asdict(self.bundle.reference.calibration),
+            "alert_budget": self.bundle.threshold.budget,
             "rows_in_window": len(self.window),
             "window_rows": self.window.size,
         }
 
-    def _features(self, found: Statistics) -> list[dict[str, Any]]:
+    def _scores(self) -> dict[str, float] | None:
+        if self._statistics is None or self._statistics.scores is None:
+            return None
+        return asdict(self._statistics.scores)
+
+    def _features(self) -> list[dict[str, Any]]:
+        if self._statistics is None:
+            return []
+        columns = self._columns(self._statistics)
+        trends = [_rounded(trend) for trend in np.array(self._trends).T.tolist()]
+        rows = zip(*columns.values(), strict=True)
+        return [
+            {"feature": name, "trend": trend, **dict(zip(columns, row, strict=True))}
+            for name, trend, row in zip(self.bundle.names, trends, rows, strict=True)
+        ]
+
+    def _columns(self, statistics: Statistics) -> dict[str, list[float]]:
+        """What is shown of each feature, by its name in `/drift`."""
         reference = self.bundle.reference
         columns = {
-            "ks": found.ks,
+            "ks": statistics.ks,
             "floor": reference.floors,
             "alone": reference.single_feature_floors,
-            "wasserstein": found.wasserstein,
-            "psi": found.psi,
-            "correlation": found.correlation_shift,
+            "wasserstein": statistics.wasserstein,
+            "psi": statistics.psi,
+            "correlation": statistics.correlation_shift,
             "correlation_floor": reference.correlation_floors,
         }
-        trends = np.array(self._trends).T
-        return [
-            {"feature": name, "trend": [round(float(t), 3) for t in trends[j]]}
-            | {key: float(values[j]) for key, values in columns.items()}
-            for j, name in enumerate(self.bundle.names)
-        ]
+        return {name: values.tolist() for name, values in columns.items()}
+
+
+def _rounded(trend: list[float]) -> list[float]:
+    return [round(over_floor, 3) for over_floor in trend]

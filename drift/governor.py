@@ -1,13 +1,16 @@
-"""When to retrain: a pure state machine over the verdicts of successive windows, the clock and a person's word.
+"""When to retrain: a pure state machine over verdicts of windows, the clock and a person's word.
 
-watching -> (drift in two of three windows) -> collecting -> (enough new rows) -> retraining -> cooling -> watching
-watching -> (the schedule, or enough new rows) -> retraining -> ...
+watching -> (drift in two of three windows) -> collecting -> (enough new rows) -> retraining
+watching -> (the schedule, or enough new rows) -> retraining
+retraining -> (it has ended) -> cooling -> watching
 
-One episode leads to at most one retraining, and one retraining runs at a time. The clock is passed in.
+One episode leads to at most one retraining, and one retraining runs at a time. The clock is passed
+in. Every function takes a state and returns the next one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -16,18 +19,24 @@ from drift.verdict import VerdictKind
 
 Phase = Literal["watching", "collecting", "retraining", "cooling"]
 Outcome = Literal["promoted", "kept", "failed"]
+EpisodeTrigger = Literal["drift", "schedule", "volume"]
 DAY_S = 86_400.0
 _STATE_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Governor:
-    """The whole state; serialisable.
+    """State of the governor; serialisable.
 
-    recent: (drifted, since) of the last three windows; episode: id of the open one; since: when its drift began (Unix s);
-    rows: captured since then; cooldown, until: windows and Unix time of quiet; retrains: (start, seconds) of the latest;
-    renewed: end of the last one, or when this began, and fresh: rows since then, for the schedule; mode: a person's choice,
-    before the settings'; reason: of the last transition
+    recent: (drifted, since) of the last three windows
+    quiet, windows: windows without drift in a row, and all
+    cooldown, until: windows and Unix time of quiet
+    episode: id of the open one; since: when its drift began (Unix s); trigger: what opened it
+    rows: captured since then
+    retrains: (start, seconds) of the latest retrainings; retrained: how many there were
+    renewed, fresh: end of the last one, or when this began, and rows since then, for the schedule
+    mode: a person's choice, before the settings'
+    reason: of the last transition, for people
     """
 
     phase: Phase = "watching"
@@ -45,89 +54,92 @@ class Governor:
     fresh: int = 0
     mode: Mode | None = None
     reason: str = "no window yet"
+    trigger: EpisodeTrigger = "drift"
 
     def to_json(self) -> dict[str, Any]:
+        """Return what is stored."""
         return {**asdict(self), "format": _STATE_FORMAT}
 
+    def status(self) -> dict[str, Any]:
+        """Return what `/drift` shows."""
+        stored = self.to_json()
+        del stored["trigger"]
+        return stored
+
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Governor:
-        """The inverse of `to_json`, also of what an older Vigil wrote; raises ValueError for a newer one's."""
-        if int(value.get("format", 1)) > _STATE_FORMAT:
-            raise ValueError(f"format {value['format']} is of a newer Vigil")
-        known: dict[str, Any] = {
-            field.name: value[field.name] for field in fields(cls) if field.name in value
+    def from_json(cls, stored: Mapping[str, Any]) -> Governor:
+        """Return the state that was stored, also by an older Vigil.
+
+        Raises ValueError for a newer one's.
+        """
+        if int(stored.get("format", 1)) > _STATE_FORMAT:
+            raise ValueError(f"format {stored['format']} is of a newer Vigil")
+        values: dict[str, Any] = {
+            field.name: stored[field.name] for field in fields(cls) if field.name in stored
         }
-        recent = tuple((bool(drifted), float(since)) for drifted, since in value["recent"])
-        retrains = [
-            (start, 0.0) if isinstance(start, float | int) else tuple(start)
-            for start in value["retrains"]
-        ]
-        known |= {"recent": recent, "retrains": tuple(retrains)}
-        return cls(**known)
+        values["recent"] = tuple((bool(drifted), float(at)) for drifted, at in stored["recent"])
+        values["retrains"] = tuple(_stored_retrain(retrain) for retrain in stored["retrains"])
+        values.setdefault("trigger", _stored_trigger(values.get("episode")))
+        return cls(**values)
 
 
 def on_window(
-    state: Governor, kind: VerdictKind, since: float, rows: int, now: float, settings: DriftSettings
-) -> tuple[Governor, bool]:
-    """Take in the verdict on a window of `rows` rows that began at `since`; return the new state and whether to retrain now."""
-    drifted = kind == "population drift"
-    state = replace(
-        _at(state, now),
-        windows=state.windows + 1,
-        recent=(*state.recent, (drifted, since))[-3:],
-        quiet=0 if drifted else state.quiet + 1,
-        fresh=state.fresh + (0 if kind == "data break" else rows),
-    )
+    state: Governor,
+    kind: VerdictKind,
+    *,
+    since: float,
+    rows: int,
+    now: float,
+    settings: DriftSettings,
+) -> Governor:
+    """Take in the verdict on a window of `rows` rows that began at `since`."""
+    state = _count_window(_at(state, now), kind, since, rows)
     if state.phase == "cooling":
-        return _cool(state, now, settings), False
+        return _cool(state, now, settings)
     if state.phase == "watching":
-        return _watch(state, rows, now, settings), False
+        return _watch(state, rows, now, settings)
     if state.phase == "collecting":
-        return _collect(state, kind, rows, now, settings)
-    return state, False
+        return _collect(state, kind, rows, now=now, settings=settings)
+    return state
 
 
-def on_time(state: Governor, now: float, settings: DriftSettings) -> tuple[Governor, bool]:
-    """Retrain without drift, when the schedule or the volume of new rows says so; return the new state and whether to do it."""
+def on_time(state: Governor, now: float, settings: DriftSettings) -> Governor:
+    """Begin a retraining without drift, when the schedule or the volume of new rows says so."""
     state = _at(state, now)
     if not state.renewed:
         state = replace(state, renewed=now)
-    by_time = settings.schedule_hours > 0 and now - state.renewed >= settings.schedule_hours * 3600
-    by_rows = settings.schedule_rows > 0 and state.fresh >= settings.schedule_rows
-    if state.phase != "watching" or _mode(state, settings) != "auto" or not (by_time or by_rows):
-        return state, False
+    trigger = _due(state, now, settings)
+    if trigger is None or state.phase != "watching" or _mode(state, settings) != "auto":
+        return state
     spent = _spent(state, now, settings)
     if spent is not None:
-        return replace(state, reason=spent), False
-    why, what = (
-        (f"{(now - state.renewed) / 3600:.1f} hours", "schedule")
-        if by_time
-        else (f"{state.fresh} new rows", "volume")
+        return replace(state, reason=spent)
+    episode = f"{int(now * 1000)}-{trigger}"
+    opened = replace(state, episode=episode, since=state.renewed, rows=state.fresh, trigger=trigger)
+    since_last = _since_last(state, trigger, now)
+    return _begin(
+        opened, now, settings, f"retraining by {trigger}: {since_last} since the last one"
     )
-    state = replace(
-        state, episode=f"{int(now * 1000)}-{what}", since=state.renewed, rows=state.fresh
-    )
-    return _begin(state, now, settings, f"retraining by {what}: {why} since the last one"), True
 
 
-def trigger_of(episode: str) -> Literal["schedule", "volume", "drift"]:
-    """What began an episode, as the tag `trigger` of its version has it."""
-    return (
-        "schedule"
-        if episode.endswith("-schedule")
-        else "volume"
-        if episode.endswith("-volume")
-        else "drift"
-    )
+def begins_retraining(before: Governor, after: Governor) -> bool:
+    """Whether this transition begins a retraining."""
+    return after.phase == "retraining" and before.phase != "retraining"
+
+
+def opens_episode(before: Governor, after: Governor) -> bool:
+    """Whether this transition opens an episode."""
+    return after.episode is not None and after.episode != before.episode
 
 
 def on_retrained(
     state: Governor, outcome: Outcome, reason: str, now: float, settings: DriftSettings
 ) -> Governor:
-    """The retraining of the open episode has ended at `now`, one way or the other."""
+    """End the retraining of the open episode at `now`, one way or the other."""
     if state.phase != "retraining":
         return state
     *former, (start, _) = state.retrains
+    ended = (min(start, now), max(0.0, now - start))
     return replace(
         state,
         phase="cooling",
@@ -137,44 +149,69 @@ def on_retrained(
         quiet=0,
         rows=0,
         episode=None,
-        retrains=(*former, (min(start, now), max(0.0, now - start))),
+        retrains=(*former, ended),
         renewed=now,
         fresh=0,
-        reason=f"{outcome}: {reason}; quiet for {settings.cooldown_windows} windows and {settings.cooldown_s:g} s",
+        reason=f"{outcome}: {reason}; {cooldown_of(settings)}",
     )
 
 
-def on_champion(state: Governor, *, own: bool) -> Governor:
-    """Another model is champion: what was seen against the former reference no longer counts.
+def cooldown_of(settings: DriftSettings) -> str:
+    """Return for how long no episode opens after a retraining, for people."""
+    return f"quiet for {settings.cooldown_windows} windows and {settings.cooldown_s:g} s"
 
-    `own` says that it is the one this governor's retraining made: then the cooldown stands, else a person has decided.
+
+def on_champion(state: Governor, *, own: bool) -> Governor:
+    """Forget what was seen against the reference of the former champion.
+
+    `own` says that the new one is of this governor's retraining: then the cooldown stands. Else a
+    person has decided.
     """
     state = replace(state, recent=(), quiet=0)
-    if state.phase == "collecting" or (state.phase == "cooling" and not own):
-        return replace(
-            state,
-            phase="watching",
-            episode=None,
-            rows=0,
-            cooldown=0,
-            reason="another champion: watching anew",
-        )
-    return state
+    is_over = state.phase == "collecting" or (state.phase == "cooling" and not own)
+    if not is_over:
+        return state
+    watching = _close_episode(state, "another champion: watching anew")
+    return replace(watching, cooldown=0)
 
 
 def on_mode(state: Governor, mode: Mode | None) -> Governor:
-    """A person switches the mode (None: back to the settings'). `observe` ends an episode that is still collecting."""
+    """Switch the mode by hand (None: back to the settings').
+
+    `observe` ends an episode that is still collecting.
+    """
     state = replace(state, mode=mode)
     if mode == "observe" and state.phase == "collecting":
-        return replace(
-            state,
-            phase="watching",
-            episode=None,
-            rows=0,
-            recent=(),
-            reason="switched to observe by hand",
-        )
+        return _close_episode(state, "switched to observe by hand")
     return replace(state, reason=f"switched to {mode or 'the mode of the settings'} by hand")
+
+
+def retrains_left(state: Governor, now: float, settings: DriftSettings) -> int:
+    """Return how many retrainings the budget of the last 24 hours has left."""
+    return max(0, settings.max_retrains_per_day - len(_today(state, now)))
+
+
+def seconds_left(state: Governor, now: float, settings: DriftSettings) -> float:
+    """Return how many seconds of retraining the budget of the last 24 hours has left."""
+    return max(0.0, settings.max_retrain_seconds_per_day - sum(_today(state, now)))
+
+
+def _stored_retrain(stored: Any) -> tuple[float, float]:
+    """Start and seconds; the first format had the start alone."""
+    if isinstance(stored, float | int):
+        return stored, 0.0
+    start, seconds = stored
+    return start, seconds
+
+
+def _stored_trigger(episode: str | None) -> EpisodeTrigger:
+    """What opened an episode that was stored without it: its id ends with that."""
+    ending = (episode or "").rpartition("-")[2]
+    if ending == "schedule":
+        return "schedule"
+    if ending == "volume":
+        return "volume"
+    return "drift"
 
 
 def _mode(state: Governor, settings: DriftSettings) -> Mode:
@@ -182,19 +219,42 @@ def _mode(state: Governor, settings: DriftSettings) -> Mode:
 
 
 def _at(state: Governor, now: float) -> Governor:
-    """A clock that went back refills no budget."""
+    """The state at `now`: a clock that went back refills no budget."""
+    retrains = tuple((min(start, now), seconds) for start, seconds in state.retrains)
+    return replace(state, retrains=retrains, renewed=min(state.renewed, now))
+
+
+def _count_window(state: Governor, kind: VerdictKind, since: float, rows: int) -> Governor:
+    drifted = kind == "population drift"
+    broken = kind == "data break"
     return replace(
         state,
-        retrains=tuple((min(start, now), seconds) for start, seconds in state.retrains),
-        renewed=min(state.renewed, now),
+        windows=state.windows + 1,
+        recent=(*state.recent, (drifted, since))[-3:],
+        quiet=0 if drifted else state.quiet + 1,
+        fresh=state.fresh if broken else state.fresh + rows,
     )
 
 
+def _due(state: Governor, now: float, settings: DriftSettings) -> EpisodeTrigger | None:
+    """What asks for a retraining without drift."""
+    age_s = now - state.renewed
+    if 0 < settings.schedule_hours * 3600 <= age_s:
+        return "schedule"
+    if 0 < settings.schedule_rows <= state.fresh:
+        return "volume"
+    return None
+
+
+def _since_last(state: Governor, trigger: EpisodeTrigger, now: float) -> str:
+    if trigger == "schedule":
+        return f"{(now - state.renewed) / 3600:.1f} hours"
+    return f"{state.fresh} new rows"
+
+
 def _cool(state: Governor, now: float, settings: DriftSettings) -> Governor:
-    left, until = (
-        max(0, state.cooldown - 1),
-        min(state.until, now + settings.cooldown_s),
-    )  # the clock may have gone back
+    left = max(0, state.cooldown - 1)
+    until = min(state.until, now + settings.cooldown_s)  # the clock may have gone back
     if left > 0 or now < until:
         return replace(state, cooldown=left, until=until)
     return replace(state, phase="watching", cooldown=0, recent=(), reason="the cooldown is over")
@@ -203,16 +263,16 @@ def _cool(state: Governor, now: float, settings: DriftSettings) -> Governor:
 def _watch(state: Governor, rows: int, now: float, settings: DriftSettings) -> Governor:
     onset = [since for drifted, since in state.recent if drifted]
     if len(onset) < 2:
-        return replace(
-            state,
-            reason="one window has drifted, a second decides" if state.recent[-1][0] else "quiet",
-        )
+        drifted, _ = state.recent[-1]
+        reason = "one window has drifted, a second decides" if drifted else "quiet"
+        return replace(state, reason=reason)
     if _mode(state, settings) == "observe":
         return replace(state, reason="drift in two of three windows; mode observe only reports")
     return replace(
         state,
         phase="collecting",
         episode=f"{int(now * 1000)}-{state.windows}",
+        trigger="drift",
         since=onset[0],
         rows=rows * len(onset),
         reason="drift in two of three windows: an episode is open, collecting rows of it",
@@ -220,56 +280,46 @@ def _watch(state: Governor, rows: int, now: float, settings: DriftSettings) -> G
 
 
 def _collect(
-    state: Governor, kind: VerdictKind, rows: int, now: float, settings: DriftSettings
-) -> tuple[Governor, bool]:
+    state: Governor, kind: VerdictKind, rows: int, *, now: float, settings: DriftSettings
+) -> Governor:
     if state.quiet >= settings.clear_windows:
-        return replace(
-            state,
-            phase="watching",
-            episode=None,
-            rows=0,
-            recent=(),
-            reason="the drift went away by itself",
-        ), False
+        return _close_episode(state, "the drift went away by itself")
     if kind == "data break":
-        return replace(state, reason="the data are broken: nothing is retrained"), False
+        return replace(state, reason="the data are broken: nothing is retrained")
     state = replace(state, rows=state.rows + rows)
+    waits = _waits_for(state, now, settings)
+    if waits is not None:
+        return replace(state, reason=waits)
+    return _begin(state, now, settings, "retraining")
+
+
+def _waits_for(state: Governor, now: float, settings: DriftSettings) -> str | None:
+    """Why the retraining of a collecting episode does not begin yet."""
     if state.rows < settings.retrain_rows:
-        return replace(
-            state,
-            reason=f"collected {state.rows} of {settings.retrain_rows} rows since the drift began",
-        ), False
+        return f"collected {state.rows} of {settings.retrain_rows} rows since the drift began"
     if _mode(state, settings) != "auto":
-        return replace(
-            state, reason="a retraining is suggested: `vigil train`, then `vigil promote`"
-        ), False
-    spent = _spent(state, now, settings)
-    if spent is not None:
-        return replace(state, reason=spent), False
-    return _begin(state, now, settings, "retraining"), True
+        return "a retraining is suggested: `vigil train`, then `vigil promote`"
+    return _spent(state, now, settings)
 
 
-def retrains_left(state: Governor, now: float, settings: DriftSettings) -> int:
-    """How many retrainings the budget of the last 24 hours has left."""
-    return max(0, settings.max_retrains_per_day - len(_today(state, now)))
-
-
-def seconds_left(state: Governor, now: float, settings: DriftSettings) -> float:
-    """How many seconds of retraining the budget of the last 24 hours has left."""
-    return max(0.0, settings.max_retrain_seconds_per_day - sum(_today(state, now)))
+def _close_episode(state: Governor, reason: str) -> Governor:
+    return replace(state, phase="watching", episode=None, rows=0, recent=(), reason=reason)
 
 
 def _today(state: Governor, now: float) -> list[float]:
+    """Seconds of each retraining of the last 24 hours."""
     return [seconds for start, seconds in state.retrains if start > now - DAY_S]
 
 
 def _spent(state: Governor, now: float, settings: DriftSettings) -> str | None:
     """Which budget of the last 24 hours is used up."""
     today = _today(state, now)
-    if len(today) >= settings.max_retrains_per_day:
-        return f"the budget of {settings.max_retrains_per_day} retrainings a day is used up"
-    if sum(today) >= settings.max_retrain_seconds_per_day:
-        return f"the budget of {settings.max_retrain_seconds_per_day:g} s of retraining a day is used up"
+    retrains = settings.max_retrains_per_day
+    seconds = settings.max_retrain_seconds_per_day
+    if len(today) >= retrains:
+        return f"the budget of {retrains} retrainings a day is used up"
+    if sum(today) >= seconds:
+        return f"the budget of {seconds:g} s of retraining a day is used up"
     return None
 
 
@@ -277,5 +327,9 @@ def _begin(state: Governor, now: float, settings: DriftSettings, reason: str) ->
     # Also old starts are kept: the clock may go back to their day.
     retrains = (*state.retrains, (now, 0.0))[-settings.max_retrains_per_day :]
     return replace(
-        state, phase="retraining", retrains=retrains, retrained=state.retrained + 1, reason=reason
+        state,
+        phase="retraining",
+        retrains=retrains,
+        retrained=state.retrained + 1,
+        reason=reason,
     )

@@ -1,149 +1,198 @@
-"""How a version reaches the replicas: who lags, what the shadow found, and whether a canary goes on.
+"""How a version reaches the replicas: who lags, what the shadow found, whether a canary goes on.
 
-Without Ray and without a clock of its own; the monitor feeds it reports and carries out what it decides.
+Without Ray and without a clock of its own; the monitor feeds it reports and carries out what it
+decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from drift.guard import ArmTotals, reason_to_stop
+from msgspec import structs
+
+from drift.guard import CanaryGuard, sum_arms
 from drift.settings import DriftSettings
 from drift.shadow import ShadowEvidence
 from serve.metrics import DriftMetrics
+from serve.model.report import ArmCounts, CanaryReport, ReplicaReport, ServedModel
 from train.registry.canary import Canary
 from train.registry.promotion import promote_version, stop_canary
 from train.registry.versions import Desired, Registry
 
+CanaryAction = Literal["stop", "promote"]
 REGISTRY_POLL_INTERVAL_S = 2.0
-ACTOR = "canary-guard"
+GUARD_ACTOR = "canary-guard"
 
 
 class Rollout:
-    """Replicas beside what they should have. An alert means that one has lagged for more polls than allowed."""
+    """Replicas beside what they should have.
+
+    An alert means that one has lagged for more polls than the settings allow.
+
+    budget: the champion's, of alerts; stopped: start of the canary that the guard has stopped
+    """
 
     def __init__(self, settings: DriftSettings, metrics: DriftMetrics) -> None:
         self.settings = settings
-        self._metrics = metrics
+        self.metrics = metrics
         self.desired = Desired()
-        self.budget = 0.0  # of alerts, the champion's
+        self.budget = 0.0
         self.shadow = ShadowEvidence()
-        self.stopped: float | None = None  # the canary that the guard has stopped, by its start
+        self.stopped: float | None = None
         self._reason = ""
-        self._trials: dict[
-            str, Mapping[str, Any]
-        ] = {}  # of the present canary, by replica; a dead one's stays in the sums
-        self._lags: dict[str, float] = {}  # since when a replica lags
+        # Of the present canary, by replica; a dead one's stays in the sums.
+        self._reports: dict[str, CanaryReport] = {}
+        self._lagging_since: dict[str, float] = {}
 
     @property
     def canary(self) -> Canary | None:
         return self.desired.canary
 
+    def desired_version(self, followed: str | None) -> str | None:
+        """Return the version that replicas should serve.
+
+        That is the one `followed`, while the registry has not been asked.
+        """
+        champion = self.desired.champion
+        return champion.version if champion else followed
+
     def follow(self, desired: Desired) -> None:
-        """What the registry says now."""
+        """Take in what the registry wants now."""
         if desired.canary != self.canary:
-            self._trials = {}
+            self._reports = {}
         self.desired = desired
 
-    def ingest(self, report: Mapping[str, Any]) -> None:
-        """Take in one replica's trial and shadow, and judge the canary."""
-        if report.get("shadow"):
-            self.shadow.add(report["shadow"])
-        trial, canary = report.get("trial"), self.canary
-        if (
-            trial is None
-            or canary is None
-            or trial["started"] != canary.started
-            or self.stopped == canary.started
-        ):
-            return
-        self._trials[str(report["replica"])] = trial
-        reason = reason_to_stop(
-            *self._arms, float(trial["budget"]), self.settings.canary_alert_band
-        )
-        if reason is not None:
-            self.stopped, self._reason = canary.started, reason
-            self._metrics.canary_stops.inc()
+    def ingest(self, report: ReplicaReport) -> None:
+        """Take in one replica's canary and shadow, and judge the canary."""
+        if report.shadow is not None:
+            self.shadow.add(report.shadow)
+        if report.canary is not None and self._is_judged(report.canary):
+            self._reports[report.served.replica] = report.canary
+            self._judge(report.canary.budget)
 
-    @property
-    def _arms(self) -> tuple[ArmTotals, ArmTotals]:
-        trials = list(self._trials.values())  # reports come in from other threads
-        champion, canary = (
-            ArmTotals.total(trial[arm] for trial in trials) for arm in ("champion", "canary")
-        )
+    def _is_judged(self, report: CanaryReport) -> bool:
+        """Whether the report is of the present canary, and that one still runs."""
+        canary = self.canary
+        if canary is None or self.stopped == canary.started:
+            return False
+        return report.started == canary.started
+
+    def _judge(self, budget: float) -> None:
+        champion, canary = self._arms()
+        band = self.settings.canary_alert_band
+        reason = CanaryGuard(champion, canary, budget=budget, band=band).reason_to_stop()
+        if reason is not None and self.canary is not None:
+            self.stopped = self.canary.started
+            self._reason = reason
+            self.metrics.canary_stops.inc()
+
+    def _arms(self) -> tuple[ArmCounts, ArmCounts]:
+        """Counts of champion and canary over all replicas."""
+        reports = list(self._reports.values())  # reports come in from other threads
+        champion = sum_arms(report.champion for report in reports)
+        canary = sum_arms(report.canary for report in reports)
         return champion, canary
 
-    def due(self, now: float) -> str | None:
-        """What has to be done about the canary: "stop", "promote" or nothing."""
+    def due(self, now: float) -> CanaryAction | None:
+        """Return what has to be done about the canary."""
         canary = self.canary
         if canary is None:
             return None
         if self.stopped == canary.started:
             return "stop"
-        return (
-            "promote"
-            if canary.over(now) and self._arms[1].requests >= self.settings.canary_requests
-            else None
-        )
+        if canary.over(now) and self._has_answered_enough():
+            return "promote"
+        return None
 
-    def carry_out(self, what: str, registry: Registry) -> None:
-        """Move the registry as was decided; raises VigilError when it is away or somebody else is promoting."""
+    def _has_answered_enough(self) -> bool:
+        _, canary = self._arms()
+        return canary.requests >= self.settings.canary_requests
+
+    def carry_out(self, action: CanaryAction, registry: Registry) -> None:
+        """End the canary.
+
+        Raises VigilError when the registry is away or somebody else is promoting.
+        """
         canary = self.canary
         if canary is None:
             return
-        if what == "stop":
-            stop_canary(registry, canary, reason=self._reason, actor=ACTOR)
+        if action == "stop":
+            stop_canary(registry, canary, reason=self._reason, actor=GUARD_ACTOR)
         else:
-            _, tried = self._arms
-            gates = {
-                "canary": {
-                    "requests": tried.requests,
-                    "rows": tried.rows,
-                    "alerts": tried.alerts,
-                    "errors": tried.errors,
-                }
+            self._promote(canary, registry)
+
+    def _promote(self, canary: Canary, registry: Registry) -> None:
+        reason = f"canary passed: {canary.reason}" if canary.reason else "canary passed"
+        # Whoever began the canary of a version that had failed its gate has forced that.
+        promote_version(
+            registry,
+            canary.version,
+            reason=reason,
+            actor=GUARD_ACTOR,
+            gates=self._evidence(canary),
+            force=True,
+        )
+
+    def _evidence(self, canary: Canary) -> dict[str, Any]:
+        """What the ledger keeps of the canary."""
+        _, counts = self._arms()
+        evidence: dict[str, Any] = {
+            "canary": {
+                "requests": counts.requests,
+                "rows": counts.rows,
+                "alerts": counts.alerts,
+                "errors": counts.errors,
             }
-            gates |= {"shadow": found} if (found := self.shadow.found(canary.version)) else {}
-            reason = f"canary passed: {canary.reason}" if canary.reason else "canary passed"
-            # Whoever began the canary of a version that had failed its gate has forced that.
-            promote_version(
-                registry, canary.version, reason=reason, actor=ACTOR, gates=gates, force=True
-            )
+        }
+        shadow = self.shadow.summary(canary.version)
+        if shadow:
+            evidence["shadow"] = shadow
+        return evidence
 
     def status(
-        self, live: Sequence[Mapping[str, Any]], now: float, followed: str | None = None
+        self, live: Sequence[ServedModel], now: float, followed: str | None = None
     ) -> dict[str, Any]:
-        """The part of `/drift` about it. `followed` is desired while the registry has not been asked."""
-        desired = self.desired.champion.version if self.desired.champion else followed
-        lagging = [
-            str(r["replica"]) for r in live if desired is not None and r["version"] != desired
-        ]
-        self._lags = {replica: self._lags.get(replica, now) for replica in lagging}
-        lag = max((now - since for since in self._lags.values()), default=0.0)
-        alert = lag > self.settings.disagreement_polls * REGISTRY_POLL_INTERVAL_S
+        """Return the part of `/drift` about it."""
+        desired = self.desired_version(followed)
+        lagging = _lagging(live, desired)
         return {
             "desired_version": desired,
             "lagging": lagging,
-            "disagreement": {
-                "alert": alert,
-                "seconds": lag,
-                "allowed_polls": self.settings.disagreement_polls,
-            },
-            "canary": self._canary(now),
-            "shadow": self.shadow.found(),
+            "disagreement": self._disagreement(lagging, now),
+            "canary": self._canary_status(now),
+            "shadow": self.shadow.summary(),
         }
 
-    def _canary(self, now: float) -> dict[str, Any] | None:
+    def _disagreement(self, lagging: Sequence[str], now: float) -> dict[str, Any]:
+        former = self._lagging_since
+        self._lagging_since = {replica: former.get(replica, now) for replica in lagging}
+        lag_s = max((now - since for since in self._lagging_since.values()), default=0.0)
+        polls = self.settings.disagreement_polls
+        is_alert = lag_s > polls * REGISTRY_POLL_INTERVAL_S
+        return {"alert": is_alert, "seconds": lag_s, "allowed_polls": polls}
+
+    def _canary_status(self, now: float) -> dict[str, Any] | None:
         canary = self.canary
         if canary is None:
             return None
-        champion, tried = self._arms
+        champion_arm, canary_arm = self._arms()
+        is_stopped = self.stopped == canary.started
         return {
             "version": canary.version,
             "champion": canary.champion,
             "share": canary.share(now),
             "started": canary.started,
-            "stopped": self._reason if self.stopped == canary.started else None,
-            "arms": {"champion": vars(champion), "canary": vars(tried)},
+            "stopped": self._reason if is_stopped else None,
+            "arms": {
+                "champion": structs.asdict(champion_arm),
+                "canary": structs.asdict(canary_arm),
+            },
         }
+
+
+def _lagging(live: Sequence[ServedModel], desired: str | None) -> list[str]:
+    """Replicas that serve another version than the desired one."""
+    if desired is None:
+        return []
+    return [served.replica for served in live if served.version != desired]

@@ -1,86 +1,128 @@
-"""How far the challenger agrees with the champion on the same live rows, gathered from all replicas."""
+"""How far the challenger agrees with the champion on the same live rows, of all replicas."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy.stats import kendalltau
 
+from serve.model.report import ShadowReport
 from vigil.arrays import Floats
 
 MAX_RANKED_ROWS = 5000  # the latest; ranks of so many take a few milliseconds
-TOP = 0.02  # share of the rows that count as the top
+TOP_SHARE = 0.02  # of the rows that count as the top
+
+
+class _PairEvidence:
+    """Sums for one champion and one challenger, and the scores of the latest rows.
+
+    alerts, seconds: [2], the champion's first; kept_rows: rows whose scores are kept
+    """
+
+    def __init__(self, champion: str, challenger: str) -> None:
+        self.champion = champion
+        self.challenger = challenger
+        self.rows = 0
+        self.errors = 0
+        self.dropped = 0
+        self.alerts = np.zeros(2)
+        self.seconds = np.zeros(2)
+        self.kept_rows = 0
+        self._scores: deque[Floats] = deque()
+        # Of the latest rows; they are asked for each second.
+        self._ranks: dict[str, float | None] | None = None
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        return self.champion, self.challenger
+
+    def add(self, report: ShadowReport) -> None:
+        self.errors += report.errors
+        self.dropped += report.dropped
+        if report.scores is None or report.alerts is None or report.seconds is None:
+            return
+        self._add_scores(np.asarray(report.scores, dtype=np.float64))
+        self.alerts += report.alerts.sum(axis=1)
+        self.seconds += report.seconds
+
+    def _add_scores(self, scores: Floats) -> None:
+        self._scores.append(scores)
+        self.rows += scores.shape[1]
+        self.kept_rows += scores.shape[1]
+        self._ranks = None
+        while len(self._scores) > 1 and self._is_full_without_oldest():
+            self.kept_rows -= self._scores.popleft().shape[1]
+
+    def _is_full_without_oldest(self) -> bool:
+        return self.kept_rows - self._scores[0].shape[1] >= MAX_RANKED_ROWS
+
+    def summary(self) -> dict[str, Any]:
+        rows = max(self.rows, 1)
+        champion_rate, challenger_rate = (self.alerts / rows).tolist()
+        champion_us, challenger_us = (self.seconds / rows * 1e6).tolist()
+        return {
+            "champion": self.champion,
+            "challenger": self.challenger,
+            "rows": self.rows,
+            "errors": self.errors,
+            "dropped": self.dropped,
+            "champion_alert_rate": champion_rate,
+            "challenger_alert_rate": challenger_rate,
+            "alert_rate_ratio": challenger_rate / champion_rate if champion_rate else None,
+            "champion_us_per_row": champion_us,
+            "challenger_us_per_row": challenger_us,
+            **self._agreement(),
+        }
+
+    def _agreement(self) -> dict[str, float | None]:
+        if self.rows < 2:
+            return {"kendall_tau": None, "top_overlap": None}
+        if self._ranks is None:
+            champion, challenger = np.concatenate(list(self._scores), axis=1)
+            self._ranks = compare_ranks(champion, challenger)
+        return self._ranks
 
 
 class ShadowEvidence:
-    """What the replicas' shadows found for one champion and one challenger; another pair begins anew."""
+    """Evidence of the replicas' shadows; another pair of models begins anew."""
 
     def __init__(self) -> None:
-        self._pair: tuple[str, str] | None = None
-        self._clear()
+        self._evidence: _PairEvidence | None = None
 
-    def _clear(self) -> None:
-        self._scores: deque[Floats] = deque()
-        self._rows, self._kept, self._errors, self._dropped = 0, 0, 0, 0
-        self._alerts, self._seconds = np.zeros(2), np.zeros(2)
-        self._ranks: dict[str, float | None] | None = (
-            None  # as of the latest rows: they are asked for each second
-        )
+    @property
+    def kept_rows(self) -> int:
+        """Rows whose scores are kept."""
+        return self._evidence.kept_rows if self._evidence else 0
 
-    def add(self, report: Mapping[str, Any]) -> None:
-        """One replica's report (serve/model/shadow.py)."""
-        pair = (str(report["champion"]), str(report["challenger"]))
-        if pair != self._pair:
-            self._pair = pair
-            self._clear()
-        self._errors += int(report["errors"])
-        self._dropped += int(report["dropped"])
-        if "scores" not in report:
-            return
-        scores = np.asarray(report["scores"], dtype=np.float64)
-        self._scores.append(scores)
-        self._ranks = None
-        self._rows += scores.shape[1]
-        self._kept += scores.shape[1]
-        self._alerts += np.asarray(report["alerts"]).sum(axis=1)
-        self._seconds += np.asarray(report["seconds"])
-        while len(self._scores) > 1 and self._kept - self._scores[0].shape[1] >= MAX_RANKED_ROWS:
-            self._kept -= self._scores.popleft().shape[1]
+    def add(self, report: ShadowReport) -> None:
+        """Take in one replica's report."""
+        evidence = self._evidence
+        if evidence is None or evidence.pair != (report.champion, report.challenger):
+            evidence = _PairEvidence(report.champion, report.challenger)
+            self._evidence = evidence
+        evidence.add(report)
 
-    def found(self, challenger: str | None = None) -> dict[str, Any] | None:
-        """The evidence as plain values; None while there is none (for this challenger)."""
-        if self._pair is None or (challenger is not None and self._pair[1] != challenger):
+    def summary(self, challenger: str | None = None) -> dict[str, Any] | None:
+        """Return the evidence as plain values; None while there is none (for this challenger)."""
+        evidence = self._evidence
+        if evidence is None or challenger not in (None, evidence.challenger):
             return None
-        rows = max(self._rows, 1)
-        rates, microseconds = self._alerts / rows, self._seconds / rows * 1e6
-        found: dict[str, Any] = {
-            "champion": self._pair[0],
-            "challenger": self._pair[1],
-            "rows": self._rows,
-            "errors": self._errors,
-            "dropped": self._dropped,
-            "champion_alert_rate": float(rates[0]),
-            "challenger_alert_rate": float(rates[1]),
-            "alert_rate_ratio": float(rates[1] / rates[0]) if rates[0] else None,
-            "champion_us_per_row": float(microseconds[0]),
-            "challenger_us_per_row": float(microseconds[1]),
-        }
-        if self._rows < 2:
-            return found | {"kendall_tau": None, "top_overlap": None}
-        self._ranks = self._ranks or self._compared()
-        return found | self._ranks
+        return evidence.summary()
 
-    def _compared(self) -> dict[str, float | None]:
-        ours, theirs = np.concatenate(list(self._scores), axis=1)
-        top = max(1, round(len(ours) * TOP))
-        both = set(np.argsort(-ours, kind="stable")[:top].tolist()) & set(
-            np.argsort(-theirs, kind="stable")[:top].tolist()
-        )
-        tau: Any = kendalltau(ours, theirs)
-        return {"kendall_tau": _finite(tau.statistic), "top_overlap": len(both) / top}
+
+def compare_ranks(champion: Floats, challenger: Floats) -> dict[str, float | None]:
+    """Return Kendall's tau of two models' scores [n], and how far their top rows are the same."""
+    count = max(1, round(len(champion) * TOP_SHARE))
+    shared = _top(champion, count) & _top(challenger, count)
+    tau: Any = kendalltau(champion, challenger)
+    return {"kendall_tau": _finite(tau.statistic), "top_overlap": len(shared) / count}
+
+
+def _top(scores: Floats, count: int) -> set[int]:
+    """Rows with the highest scores."""
+    return set(np.argsort(-scores, kind="stable")[:count].tolist())
 
 
 def _finite(value: float) -> float | None:

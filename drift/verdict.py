@@ -37,6 +37,11 @@ class Verdict:
     sentence: str
 
     @property
+    def shown_severity(self) -> float:
+        """The severity as `/drift` and the metrics have it."""
+        return round(self.severity, 4)
+
+    @property
     def features(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(finding.feature for finding in self.findings))
 
@@ -44,7 +49,7 @@ class Verdict:
         return {
             "verdict": self.kind,
             "features": list(self.features),
-            "severity": round(self.severity, 4),
+            "severity": self.shown_severity,
             "sentence": self.sentence,
             "findings": [asdict(finding) for finding in self.findings],
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 
 from vigil.arrays import Floats
 
+MIN_PART = 5  # an unfinished window is judged when it has a fifth of its rows
+
 
 @dataclass(frozen=True)
 class Window:
-    """`rows` [size, d], their anomaly `scores` [size] and the `requests` [size] that brought them; the first arrived at
-    `since` (Unix seconds)."""
+    """`rows` [size, d], their anomaly `scores` [size] and the `requests` [size] that brought them.
+
+    since: when the first of them arrived (Unix seconds)
+    """
 
     rows: Floats
     scores: Floats
@@ -22,58 +26,65 @@ class Window:
     since: float
 
 
-@dataclass
 class TumblingWindow:
-    """Collects rows and hands out full windows of `size` rows; holds less than one window at any time."""
+    """Collects rows and hands out full windows of `size` rows; holds less than one at any time."""
 
-    size: int
-    _rows: list[NDArray[Any]] = field(default_factory=list)
-    _scores: list[NDArray[Any]] = field(default_factory=list)
-    _requests: list[str] = field(default_factory=list)
-    _count: int = 0
-    _since: float = 0.0
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._since = 0.0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._rows: list[NDArray[Any]] = []
+        self._scores: list[NDArray[Any]] = []
+        self._requests: list[str] = []
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._requests)
 
     def add(
-        self, rows: NDArray[Any], scores: NDArray[Any], requests: list[str], now: float
+        self, rows: NDArray[Any], scores: NDArray[Any], requests: list[str], *, now: float
     ) -> list[Window]:
-        """Add rows [n, d] with their scores and requests [n] that arrived at `now`; return the windows that they complete."""
+        """Add rows [n, d] with their scores and requests [n] that arrived at `now`.
+
+        Return the windows that they complete.
+        """
         full = []
-        while len(rows):
-            if not self._count:
-                self._since = now
-            take = min(self.size - self._count, len(rows))
-            self._rows.append(rows[:take])
-            self._scores.append(scores[:take])
-            self._requests += requests[:take]
-            self._count += take
-            rows, scores, requests = rows[take:], scores[take:], requests[take:]
-            if self._count == self.size:
-                full.append(
-                    Window(
-                        np.concatenate(self._rows),
-                        np.concatenate(self._scores),
-                        self._requests,
-                        self._since,
-                    )
-                )
-                self.reset()
+        begin = 0
+        while begin < len(rows):
+            end = begin + self.size - len(self)
+            self._append(rows[begin:end], scores[begin:end], requests[begin:end], now=now)
+            begin = end
+            if len(self) == self.size:
+                full.append(self._finish())
         return full
 
-    def flush_if_older_than(self, at: float) -> Window | None:
-        """The unfinished window, when it began before `at` (Unix seconds) and has a fifth of its rows; it begins anew then."""
-        if self._since >= at or self._count < max(1, self.size // 5):
-            return None
-        made = Window(
-            np.concatenate(self._rows), np.concatenate(self._scores), self._requests, self._since
-        )
-        self.reset()
-        return made
+    def _append(
+        self, rows: NDArray[Any], scores: NDArray[Any], requests: list[str], *, now: float
+    ) -> None:
+        if not len(self):
+            self._since = now
+        self._rows.append(rows)
+        self._scores.append(scores)
+        self._requests += requests
 
-    def reset(self) -> int:
-        """Forget the rows of the unfinished window; return how many."""
-        dropped, self._count = self._count, 0
-        self._rows, self._scores, self._requests = [], [], []
-        return dropped
+    def _finish(self) -> Window:
+        """The window as it is; the next one begins."""
+        window = Window(
+            rows=np.concatenate(self._rows),
+            scores=np.concatenate(self._scores),
+            requests=self._requests,
+            since=self._since,
+        )
+        self._clear()
+        return window
+
+    def flush_if_older_than(self, at: float) -> Window | None:
+        """Return the unfinished window when it began before `at` (Unix seconds), and begin anew.
+
+        None when it is younger, or has too few rows to say anything.
+        """
+        min_rows = max(1, self.size // MIN_PART)
+        if self._since >= at or len(self) < min_rows:
+            return None
+        return self._finish()

@@ -18,7 +18,13 @@ ALLOWED = {
     "vigil": set(),
     "train": set(),
     "serve": {"train", "drift.settings"},
-    "drift": {"train", "serve.metrics", "serve.model.handles", "serve.applications"},
+    "drift": {
+        "train",
+        "serve.applications",
+        "serve.metrics",
+        "serve.model.handles",
+        "serve.model.report",
+    },
     "infra": {"serve.metrics", *SETTINGS},
     "policies": {"infra.tags"},
 }

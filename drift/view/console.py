@@ -2,174 +2,210 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from drift.comparison import Comparison
+from drift.events import Transition
 from drift.governor import Governor, seconds_left
 from drift.settings import DriftSettings
 from drift.view.live import Live
-from drift.view.timeline import timeline
+from drift.view.timeline import TimelineEntry, timeline
 from train.registry.promotion import Move
 from train.registry.versions import Desired, Version
 
 MAX_FEATURES_SHOWN = 50
-REPLICA = ("replica", "version", "digest", "since", "source", "canary", "refused")
+_REPLICA = ("replica", "version", "digest", "since", "source", "canary", "refused")
+_VERDICT = ("verdict", "severity", "sentence", "features")
+_CANARY = ("version", "champion", "share", "started", "stopped", "arms")
+_GOVERNOR = (
+    "phase",
+    "mode",
+    "reason",
+    "episode",
+    "cooldown",
+    "until",
+    "rows",
+    "retrains_left",
+)
 
 
 @dataclass(frozen=True)
 class RegistryView:
-    """What the registry has told last: what rows are compared with, what replicas should have, the latest versions and moves."""
+    """What the registry has said last.
 
-    comparison: Comparison | None
+    desired: what replicas should have; versions, ledger: the latest versions and moves
+    """
+
     desired: Desired
     versions: Sequence[Version] = ()
     ledger: Sequence[Move] = ()
 
 
-def console_document(
-    status: Mapping[str, Any],
-    live: Live,
-    known: RegistryView,
-    governor: Governor,
-    settings: DriftSettings,
-    now: float,
-) -> dict[str, Any]:
-    """`status` is what `/drift` answers. Nothing in it changes with the clock alone, so that a quiet page is not sent anew."""
-    features = status["features"]
-    drifting = sorted((_feature(feature) for feature in features), key=lambda f: -f["nearness"])
-    return {
-        "epoch": live.epoch,
-        "standby": status["standby"],
-        "status": _state(status),
-        "sentence": status["verdict"]["sentence"] if status["verdict"] else "",
-        "traffic": live.traffic.columns(now),
-        "totals": live.traffic.totals(now),
-        "points": live.points.columns(),
-        "features": drifting[:MAX_FEATURES_SHOWN],
-        "feature_count": len(features)
-        or (len(known.comparison.bundle.names) if known.comparison else 0),
-        "verdict": status["verdict"]
-        and {
-            key: status["verdict"][key] for key in ("verdict", "severity", "sentence", "features")
-        },
-        "verdicts": status["verdicts"],
-        "window": {"rows": status["rows_in_window"], "size": status["window_rows"]},
-        "rows_seen": status["rows_seen"],
-        "governor": _governor(status["governor"], governor, settings, now),
-        "models": _models(status, known),
-        "feedback": status["feedback"],
-        "timeline": timeline(status["timeline"], known.ledger, live.told.events, status["cause"]),
-    }
+@dataclass(frozen=True)
+class ConsoleView:
+    """What the document is made of; `status` is what `/drift` answers.
+
+    Nothing in the document changes with the clock alone, so that a quiet page is not sent anew.
+    """
+
+    status: Mapping[str, Any]
+    live: Live
+    comparison: Comparison | None
+    registry: RegistryView
+    governor: Governor
+    transitions: Iterable[Transition]
+    observations: Iterable[TimelineEntry]
+    settings: DriftSettings
+
+    def document(self, now: float) -> dict[str, Any]:
+        """Return the document, to be encoded as JSON."""
+        status = self.status
+        return {
+            "epoch": self.live.epoch,
+            "standby": status["standby"],
+            "status": console_status(status),
+            "sentence": status["verdict"]["sentence"] if status["verdict"] else "",
+            "traffic": self.live.traffic.columns(now),
+            "totals": self.live.traffic.totals(now),
+            "points": self.live.points.columns(),
+            **self._window(),
+            "rows_seen": status["rows_seen"],
+            "governor": self._governor(now),
+            "models": self._models(),
+            "feedback": status["feedback"],
+            "timeline": self._timeline(),
+        }
+
+    def _window(self) -> dict[str, Any]:
+        status = self.status
+        verdict = status["verdict"]
+        features = [_feature(feature) for feature in status["features"]]
+        features.sort(key=lambda feature: -feature["nearness"])
+        return {
+            "features": features[:MAX_FEATURES_SHOWN],
+            "feature_count": len(features) or self._model_features(),
+            "verdict": verdict and _part(verdict, _VERDICT),
+            "verdicts": status["verdicts"],
+            "window": {"rows": status["rows_in_window"], "size": status["window_rows"]},
+        }
+
+    def _model_features(self) -> int:
+        return len(self.comparison.bundle.names) if self.comparison else 0
+
+    def _governor(self, now: float) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            **_part(self.status["governor"], _GOVERNOR),
+            "rows_wanted": settings.retrain_rows,
+            "settings_mode": settings.mode,
+            "retrains_a_day": settings.max_retrains_per_day,
+            "seconds_left": round(seconds_left(self.governor, now, settings)),
+        }
+
+    def _models(self) -> dict[str, Any]:
+        status = self.status
+        canary = status["canary"]
+        challenger = self.registry.desired.challenger
+        return {
+            "desired": status["desired_version"],
+            "champion": self.comparison and _version(self.comparison.champion),
+            "challenger": challenger and _version(challenger),
+            "versions": [_version(version) for version in self.registry.versions],
+            "canary": canary and _part(canary, _CANARY),
+            "shadow": status["shadow"],
+            "threshold": self._threshold(),
+            **self._alert_rates(),
+            "replicas": _replicas(status),
+            "lagging": status["lagging"],
+            "convergence": _convergence(status),
+        }
+
+    def _threshold(self) -> dict[str, Any] | None:
+        if self.comparison is None:
+            return None
+        threshold = self.comparison.bundle.threshold
+        return {
+            "value": threshold.value,
+            "policy": threshold.policy,
+            "budget": threshold.budget,
+        }
+
+    def _alert_rates(self) -> dict[str, float | None]:
+        scores = self.status["scores"]
+        return {
+            "alert_rate": scores["alert_rate"] if scores else None,
+            "usual_alert_rate": scores["usual"] if scores else None,
+        }
+
+    def _timeline(self) -> list[TimelineEntry]:
+        cause = self.status["cause"]
+        return timeline(self.transitions, self.registry.ledger, self.observations, cause=cause)
 
 
-def _state(status: Mapping[str, Any]) -> str:
-    """At a glance: what a person should look at first."""
+def console_status(status: Mapping[str, Any]) -> str:
+    """Return what a person should look at first."""
     if status["model_version"] is None:
         return "no model"
     verdict = status["verdict"]["verdict"] if status["verdict"] else "none"
     if verdict == "data break":
         return "data break"
-    if verdict == "population drift" or status["governor"]["phase"] in ("collecting", "retraining"):
+    is_episode = status["governor"]["phase"] in ("collecting", "retraining")
+    if verdict == "population drift" or is_episode:
         return "drift"
     return "replicas differ" if status["disagreement"]["alert"] else "ok"
 
 
+def _part(document: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: document[key] for key in keys}
+
+
 def _feature(feature: Mapping[str, Any]) -> dict[str, Any]:
-    shift = (
-        feature["correlation"] / feature["correlation_floor"]
-        if feature["correlation_floor"]
-        else 0.0
-    )
-    ratio = feature["ks"] / feature["floor"] if feature["floor"] else 0.0
+    ratio = _ratio(feature["ks"], feature["floor"])
+    correlation = _ratio(feature["correlation"], feature["correlation_floor"])
+    moved = correlation if correlation >= 1 else 0.0
     return {
         "feature": feature["feature"],
         "trend": feature["trend"],
         "ks": round(feature["ks"], 4),
         "floor": round(feature["floor"], 4),
         "ratio": round(ratio, 3),
-        "correlation": round(shift, 3),
+        "correlation": round(correlation, 3),
         "effect": round(feature["wasserstein"], 3),
-        "nearness": round(max(ratio, shift if shift >= 1 else 0.0), 3),
+        "nearness": round(max(ratio, moved), 3),
     }
 
 
-def _governor(
-    shown: Mapping[str, Any], state: Governor, settings: DriftSettings, now: float
-) -> dict[str, Any]:
-    return {
-        **{
-            key: shown[key]
-            for key in (
-                "phase",
-                "mode",
-                "reason",
-                "episode",
-                "cooldown",
-                "until",
-                "rows",
-                "retrains_left",
-            )
-        },
-        "rows_wanted": settings.retrain_rows,
-        "settings_mode": settings.mode,
-        "retrains_a_day": settings.max_retrains_per_day,
-        "seconds_left": round(seconds_left(state, now, settings)),
-    }
+def _ratio(value: float, floor: float) -> float:
+    return value / floor if floor else 0.0
 
 
-def _models(status: Mapping[str, Any], known: RegistryView) -> dict[str, Any]:
-    comparison, challenger, canary, scores = (
-        known.comparison,
-        known.desired.challenger,
-        status["canary"],
-        status["scores"],
-    )
-    threshold = comparison and comparison.bundle.threshold
-    replicas = [{key: replica.get(key) for key in REPLICA} for replica in status["replicas"]]
-    return {
-        "desired": status["desired_version"],
-        "champion": comparison and _version(comparison.champion),
-        "challenger": challenger and _version(challenger),
-        "versions": [_version(version) for version in known.versions],
-        "canary": canary
-        and {
-            key: canary[key]
-            for key in ("version", "champion", "share", "started", "stopped", "arms")
-        },
-        "shadow": status["shadow"],
-        "threshold": threshold
-        and {"value": threshold.value, "policy": threshold.policy, "budget": threshold.budget},
-        "alert_rate": scores["alert_rate"] if scores else None,
-        "usual_alert_rate": scores["usual"] if scores else None,
-        "replicas": sorted(replicas, key=lambda r: str(r["replica"])),
-        "lagging": status["lagging"],
-        "convergence": _convergence(status),
-    }
+def _replicas(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    replicas = [_part(replica, _REPLICA) for replica in status["replicas"]]
+    return sorted(replicas, key=lambda replica: str(replica["replica"]))
 
 
 def _version(version: Version) -> dict[str, Any]:
-    tags = {key: version.tags.get(key, "") for key in ("trigger", "verdict")}
     return {
         "version": version.version,
         "digest": version.digest,
         "created": version.created,
-        **tags,
+        "trigger": version.tags.get("trigger", ""),
+        "verdict": version.tags.get("verdict", ""),
     }
 
 
 def _convergence(status: Mapping[str, Any]) -> str:
-    replicas, lagging, desired = status["replicas"], status["lagging"], status["desired_version"]
-    if not replicas:
+    count = len(status["replicas"])
+    lagging = status["lagging"]
+    desired = status["desired_version"]
+    if not count:
         return "no replica has reported lately"
     if desired is None:
         return "there is no champion yet"
     if not lagging:
-        who = (
-            "the one replica serves"
-            if len(replicas) == 1
-            else f"all {len(replicas)} replicas serve"
-        )
+        who = "the one replica serves" if count == 1 else f"all {count} replicas serve"
         return f"{who} version {desired}"
-    return f"{len(replicas) - len(lagging)} of {len(replicas)} replicas serve version {desired}; {', '.join(lagging)} lag"
+    serving = count - len(lagging)
+    return f"{serving} of {count} replicas serve version {desired}; {', '.join(lagging)} lag"

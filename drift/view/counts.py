@@ -1,50 +1,83 @@
-"""What replicas and stream consumers have counted: of those that live one by one, of those that are gone in one sum, which never
-goes back."""
+"""What replicas and stream consumers have counted.
+
+Those that live are kept one by one, those that are gone in one sum, which never goes back.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from drift.replicas import REPLICA_TIMEOUT_S
 from serve.metrics import MetricFamilies, sum_metrics
 
-REPLICA_TIMEOUT_S = 6.0  # a replica that has not reported for so long is gone
-# So often another replica has reported, about once a second, when Serve has long ended one that has not. It is not a time: when
-# a machine wakes up, all its replicas have been silent for hours, and go on.
+# So often another replica has reported, about once a second, when Serve has long ended one that has
+# not. It is not a time: when a machine wakes up, all its replicas have been silent for hours, and go
+# on.
 MAX_SILENT_ROUNDS = 300
 
 
+@dataclass(frozen=True)
+class _Latest:
+    """The counts of a replica's last report: in which round of reports it came, and when."""
+
+    counts: MetricFamilies
+    round: int
+    at: float
+
+
 class ReplicaCounters:
-    """Holds as much for a thousand dead replicas as for one. Begins at nothing, as every counter of a new process does: what was
-    told to a former monitor is not told again, or Prometheus would take it for new."""
+    """Holds as much for a thousand dead replicas as for one.
+
+    It begins at nothing, as every counter of a new process does: what was delivered to a former
+    monitor is not counted again, or Prometheus would take it for new.
+    """
 
     def __init__(self) -> None:
-        self._latest: dict[str, tuple[MetricFamilies, int, float]] = {}
-        self._round, self._heard = (
-            0,
-            set[str](),
-        )  # who has reported in this round; who does again begins the next
+        self._latest: dict[str, _Latest] = {}
+        self._round = 0
+        self._heard: set[str] = set()  # in this round; who reports again begins the next
         self._gone: MetricFamilies = []
 
-    def report(self, name: str, counts: MetricFamilies, told: MetricFamilies, now: float) -> None:
-        """The counts of a replica or a consumer since its start, and those of its last report that a monitor took."""
-        if name in self._heard:
-            self._round, self._heard = self._round + 1, set()
-        self._heard.add(name)
-        if name not in self._latest:
-            self._gone = sum_metrics([self._gone, _negative(_without_gauges(told))])
-        self._latest[name] = (counts, self._round, now)
-        for other in [
-            other
-            for other, (_, last, _) in self._latest.items()
-            if self._round - last > MAX_SILENT_ROUNDS
-        ]:
-            self._gone = sum_metrics([self._gone, _without_gauges(self._latest.pop(other)[0])])
+    def report(
+        self, name: str, counts: MetricFamilies, delivered: MetricFamilies, now: float
+    ) -> None:
+        """Take in the counts of a replica or a consumer since its start.
 
-    def snapshots(self, now: float) -> list[MetricFamilies]:
-        """To be summed; of who is silent without its gauges: the dead are in no state."""
-        latest = [
-            counts if now - at < REPLICA_TIMEOUT_S else _without_gauges(counts)
-            for counts, _, at in self._latest.values()
-        ]
-        return [self._gone, *latest]
+        delivered: those of its last report that a monitor took
+        """
+        self._turn(name)
+        if name not in self._latest:
+            self._add_gone(_negative(delivered))
+        self._latest[name] = _Latest(counts, self._round, now)
+        self._bury_silent()
+
+    def _turn(self, name: str) -> None:
+        """Begin the next round when this one has reported in the present."""
+        if name in self._heard:
+            self._round += 1
+            self._heard = set()
+        self._heard.add(name)
+
+    def _bury_silent(self) -> None:
+        for name, latest in list(self._latest.items()):
+            if self._round - latest.round > MAX_SILENT_ROUNDS:
+                self._add_gone(latest.counts)
+                del self._latest[name]
+
+    def _add_gone(self, counts: MetricFamilies) -> None:
+        self._gone = sum_metrics([self._gone, _without_gauges(counts)])
+
+    def families(self, now: float) -> list[MetricFamilies]:
+        """Return what is to be summed.
+
+        Of who is silent without its gauges: the dead are in no state.
+        """
+        living = [self._shown(latest, now) for latest in self._latest.values()]
+        return [self._gone, *living]
+
+    def _shown(self, latest: _Latest, now: float) -> MetricFamilies:
+        is_silent = now - latest.at >= REPLICA_TIMEOUT_S
+        return _without_gauges(latest.counts) if is_silent else latest.counts
 
 
 def _without_gauges(counts: MetricFamilies) -> MetricFamilies:

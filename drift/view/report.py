@@ -1,45 +1,104 @@
-"""A page for people on one episode: what moved, how far, and what the governor made of it. Plain HTML, without scripts."""
+"""A page for people on one episode: what moved, how far, and what the governor made of it.
+
+Plain HTML, without scripts; kept in MLflow.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-BAR = 240  # px of a bar that reaches the floor twice
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color-scheme:light dark}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .75rem;border-bottom:1px solid #8884}
-td.n{text-align:right;font-variant-numeric:tabular-nums}i{display:inline-block;height:.7em;background:#3b82f6}
+BAR_PX = 240  # of a bar that reaches the floor twice
+MAX_PENDING = 3
+STYLE = """\
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;\
+color-scheme:light dark}
+table{border-collapse:collapse;width:100%}\
+th,td{text-align:left;padding:.25rem .75rem;border-bottom:1px solid #8884}
+td.n{text-align:right;font-variant-numeric:tabular-nums}\
+i{display:inline-block;height:.7em;background:#3b82f6}
 i.over{background:#dc2626}"""
-
-
-def episode_page(status: Mapping[str, Any], at: float) -> str:
-    """The page of what `/drift` told at the time `at` (Unix seconds), features that strayed furthest first."""
-    verdict, governor = status["verdict"] or {}, status["governor"]
-    features = sorted(status["features"], key=lambda f: -f["ks"] / f["floor"])
-    rows = "".join(_row(feature) for feature in features)
-    when = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    title = f"Drift of {escape(str(governor['episode'] or verdict.get('verdict', 'no episode')))}"
-    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>
-<h1>{title}</h1><p>{escape(str(verdict.get("sentence", "")))}</p>
-<p>{when}; model version {escape(str(status["model_version"]))}; severity {verdict.get("severity", 0)};
-governor {escape(governor["phase"])}: {escape(governor["reason"])}</p>
-<table><tr><th>feature</th><th>KS over its floor</th><th></th><th>effect (sd)</th><th>PSI</th><th>correlation</th></tr>
+_PAGE = """\
+<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style>
+<h1>{title}</h1><p>{sentence}</p>
+<p>{when}; model version {version}; severity {severity};
+governor {phase}: {reason}</p>
+<table><tr><th>feature</th><th>KS over its floor</th><th></th><th>effect (sd)</th>\
+<th>PSI</th><th>correlation</th></tr>
 {rows}</table></html>
 """
 
 
+@dataclass(frozen=True)
+class EpisodeReport:
+    """A page on one episode, or on one data break."""
+
+    episode: str
+    page: str
+
+
+class PendingReports:
+    """Reports that are not in MLflow yet, the latest ones."""
+
+    def __init__(self) -> None:
+        self._reports: deque[EpisodeReport] = deque(maxlen=MAX_PENDING)
+
+    def put(self, report: EpisodeReport) -> None:
+        self._reports.append(report)
+
+    def take(self) -> EpisodeReport | None:
+        return self._reports.popleft() if self._reports else None
+
+
+def episode_page(status: Mapping[str, Any], at: float) -> str:
+    """Return the page of what `/drift` answered at the time `at` (Unix seconds).
+
+    Features that strayed furthest come first.
+    """
+    verdict = status["verdict"] or {}
+    governor = status["governor"]
+    subject = governor["episode"] or verdict.get("verdict", "no episode")
+    features = sorted(status["features"], key=lambda feature: -_over_floor(feature))
+    return _PAGE.format(
+        style=STYLE,
+        title=f"Drift of {escape(str(subject))}",
+        sentence=escape(str(verdict.get("sentence", ""))),
+        when=f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC",
+        version=escape(str(status["model_version"])),
+        severity=verdict.get("severity", 0),
+        phase=escape(governor["phase"]),
+        reason=escape(governor["reason"]),
+        rows="".join(_row(feature) for feature in features),
+    )
+
+
+def _over_floor(feature: Mapping[str, Any]) -> float:
+    return feature["ks"] / feature["floor"]
+
+
 def _row(feature: Mapping[str, Any]) -> str:
-    over = feature["ks"] / feature["floor"]
-    width, kind = min(1.0, over / 2) * BAR, "over" if over >= 1 else "under"
-    numbers = (
-        feature["wasserstein"],
-        feature["psi"],
-        feature["correlation"] / feature["correlation_floor"],
+    name = escape(feature["feature"])
+    distance = f"{feature['ks']:.3f} / {feature['floor']:.3f}"
+    cells = (
+        f"<td>{name}</td>",
+        f'<td class="n">{distance}</td>',
+        f"<td>{_bar(_over_floor(feature))}</td>",
+        _number(feature["wasserstein"]),
+        _number(feature["psi"]),
+        _number(feature["correlation"] / feature["correlation_floor"]),
     )
-    cells = "".join(f'<td class="n">{number:.2f}</td>' for number in numbers)
-    return (
-        f'<tr><td>{escape(feature["feature"])}</td><td class="n">{feature["ks"]:.3f} / {feature["floor"]:.3f}</td>'
-        f'<td><i class="{kind}" style="width:{width:.0f}px"></i></td>{cells}</tr>\n'
-    )
+    return f"<tr>{''.join(cells)}</tr>\n"
+
+
+def _bar(over_floor: float) -> str:
+    kind = "over" if over_floor >= 1 else "under"
+    width = min(1.0, over_floor / 2) * BAR_PX
+    return f'<i class="{kind}" style="width:{width:.0f}px"></i>'
+
+
+def _number(value: float) -> str:
+    return f'<td class="n">{value:.2f}</td>'

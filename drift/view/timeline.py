@@ -1,159 +1,183 @@
-"""What happened, in words: the governor's moves, the ledger's, and what the monitor itself saw. Pure."""
+"""What happened, in words: the governor's transitions, the ledger's moves, and what was observed.
+
+Pure.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from train.registry.promotion import Move
+import msgspec
 
-MOST, MOST_SEEN, MOST_DETAILS = 100, 50, 12
+from drift.events import Event, ReportReceived, Transition, WindowJudged
+from drift.verdict import Finding, Verdict, VerdictKind
+from serve.model.report import ServedModel
+from train.registry.promotion import Move, MoveKind
+
+MAX_ENTRIES = 100
+MAX_OBSERVATIONS = 50
+MAX_DETAILS = 12
 SETTLED_S = 2.0  # so long after the last replica's swap: more may be starting
-TimelineEntry = dict[str, Any]  # at (Unix seconds), kind, text, detail (sentences), id
+_KINDS = {"collecting": "episode", "retraining": "retrain", "cooling": "gate", "watching": "quiet"}
+_VERDICT_KINDS = {"none": "quiet", "data break": "break", "population drift": "drift"}
+_VERDICT_TITLES = {"data break": "Data break", "population drift": "Drift in a window"}
+_STATISTICS = {"ks": "distance", "correlation": "correlation"}
+_MOVES: dict[MoveKind, str] = {
+    "promote": "Version {to} became champion{after}",
+    "rollback": "Rolled back to version {to}, from {former}",
+    "canary": "Version {to} is a canary beside {former}",
+    "canary stopped": "The canary {former} was stopped, version {to} answers everybody",
+    "outside": "Version {to} became champion{after}: the alias was moved by other means",
+}
 
 
-def event(at: float, kind: str, text: str, detail: Iterable[str] = ()) -> TimelineEntry:
-    """One entry of the timeline."""
-    return {
-        "id": f"{kind}-{at:.3f}",
-        "at": round(at, 3),
-        "kind": kind,
-        "text": text,
-        "detail": list(detail)[:MOST_DETAILS],
-    }
+class TimelineEntry(msgspec.Struct, frozen=True):
+    """One thing that happened; `at` is Unix seconds, `detail` sentences."""
+
+    id: str
+    at: float
+    kind: str
+    text: str
+    detail: list[str]
+
+    @classmethod
+    def of(cls, at: float, kind: str, text: str, detail: Iterable[str] = ()) -> TimelineEntry:
+        details = list(detail)[:MAX_DETAILS]
+        return cls(f"{kind}-{at:.3f}", round(at, 3), kind, text=text, detail=details)
 
 
 class Observations:
-    """What the monitor saw by itself: windows of another kind than the one before, and versions that all replicas serve."""
+    """What the monitor saw by itself.
+
+    Windows of another kind than the one before, and versions that all replicas serve.
+    """
 
     def __init__(self) -> None:
-        self.events: deque[TimelineEntry] = deque(maxlen=MOST_SEEN)
-        self._verdict, self._served = "none", ""
+        self.entries: deque[TimelineEntry] = deque(maxlen=MAX_OBSERVATIONS)
+        self._kind: VerdictKind = "none"
+        self._served: str | None = None
 
-    def judged(self, verdict: Mapping[str, Any], now: float) -> None:
-        """A window was judged; only what differs from the window before is told."""
-        kind, former = verdict["verdict"], self._verdict
-        self._verdict = kind
-        if kind == former:
+    def observe(self, event: Event) -> None:
+        """Take in an event, if there is something to say of it."""
+        if isinstance(event, WindowJudged):
+            self._judged(event)
+        elif isinstance(event, ReportReceived):
+            self._reported(event)
+
+    def _judged(self, event: WindowJudged) -> None:
+        verdict = event.verdict
+        former = self._kind
+        self._kind = verdict.kind
+        if verdict.kind == former:
             return
-        detail = [_finding(finding) for finding in verdict["findings"]]
-        if kind == "none":
-            text = (
-                "The data are whole again"
-                if former == "data break"
-                else "The latest window is like the reference again"
-            )
-        else:
-            text = f"{'Data break' if kind == 'data break' else 'Drift in a window'}: {verdict['sentence']}"
-        self.events.append(
-            event(now, {"none": "quiet", "data break": "break"}.get(kind, "drift"), text, detail)
-        )
+        detail = [_finding(finding) for finding in verdict.findings]
+        kind = _VERDICT_KINDS[verdict.kind]
+        text = _verdict_text(verdict, former)
+        self.entries.append(TimelineEntry.of(event.at, kind, text, detail))
 
-    def serving(
-        self, replicas: Sequence[Mapping[str, Any]], desired: str | None, now: float
-    ) -> None:
-        """Which replicas live and what they serve, and what they should."""
-        if (
-            desired is None
-            or desired == self._served
-            or not replicas
-            or any(r["version"] != desired for r in replicas)
-        ):
+    def _reported(self, event: ReportReceived) -> None:
+        desired = event.desired
+        if desired is None or desired == self._served:
             return
-        last = max(float(r["since"] or 0.0) for r in replicas)
-        if now - last < SETTLED_S:
+        if not _all_serve(event.replicas, desired):
             return
-        text = (
-            f"{_all(len(replicas))} version {desired}: the swap is complete"
-            if self._served
-            else f"Version {desired} is served"
-        )
-        self._served = desired
-        self.events.append(event(last, "swap", text))
-
-
-def _all(replicas: int) -> str:
-    return "The one replica serves" if replicas == 1 else f"All {replicas} replicas serve"
-
-
-def _finding(finding: Mapping[str, Any]) -> str:
-    what = {"ks": "distance", "correlation": "correlation"}.get(
-        finding["statistic"], finding["statistic"]
-    )
-    return f"{finding['feature']}: {what} {finding['value']:.3g}, ordinary up to {finding['limit']:.3g}"
+        last = max(served.since or 0.0 for served in event.replicas)
+        if event.at - last >= SETTLED_S:
+            text = _swap_text(desired, len(event.replicas), is_first=self._served is None)
+            self._served = desired
+            self.entries.append(TimelineEntry.of(last, "swap", text))
 
 
 def timeline(
-    moves: Iterable[Mapping[str, Any]],
+    transitions: Iterable[Transition],
     ledger: Iterable[Move],
-    seen: Iterable[TimelineEntry],
+    observations: Iterable[TimelineEntry],
     cause: str,
 ) -> list[TimelineEntry]:
-    """All of it, latest first. `moves` are the governor's, `cause` is why the last retraining began."""
-    events = [*_governor(list(moves), cause), *(_promotion(move) for move in ledger), *seen]
-    return sorted(events, key=lambda e: -e["at"])[:MOST]
-
-
-def _governor(moves: Sequence[Mapping[str, Any]], cause: str) -> Iterable[TimelineEntry]:
-    began = max((k for k, move in enumerate(moves) if move["phase"] == "retraining"), default=-1)
-    former = "watching"
-    for k, move in enumerate(moves):
-        at, phase, reason = float(move["at"]), str(move["phase"]), str(move["reason"])
-        if phase == former and phase != "retraining":
-            yield event(
-                at,
-                "mode",
-                f"The governor was {reason}" if reason.startswith("switched") else _upper(reason),
-            )
-        elif phase == "collecting":
-            yield event(at, "episode", _upper(reason))
-        elif phase == "retraining":
-            yield event(
-                at,
-                "retrain",
-                "Retraining began" if reason == "retraining" else _upper(reason),
-                [cause] * (k == began),
-            )
-        elif phase == "cooling":
-            outcome, _, said = reason.partition(": ")
-            said, _, rest = said.rpartition("; quiet for ")
-            yield event(
-                at,
-                "gate",
-                _outcome(outcome, said),
-                [*said.partition(": ")[2].split("; "), f"quiet for {rest}"],
-            )
-        else:
-            yield event(at, "quiet", _upper(reason))
-        former = phase
-
-
-def _outcome(outcome: str, said: str) -> str:
-    verdict = said.partition(": ")[0]
-    return {"promoted": f"The gate: {verdict}", "kept": f"The champion stays: {verdict}"}.get(
-        outcome, f"Retraining failed: {said}"
-    )
-
-
-def _promotion(move: Move) -> TimelineEntry:
-    former = f", after {move.former}" if move.former else ""
-    text = {
-        "promote": f"Version {move.to} became champion{former}",
-        "rollback": f"Rolled back to version {move.to}, from {move.former}",
-        "canary": f"Version {move.to} is a canary beside {move.former}",
-        "canary stopped": f"The canary {move.former} was stopped, version {move.to} answers everybody",
-        "outside": f"Version {move.to} became champion{former}: the alias was moved by other means",
-    }[move.kind]
-    checks = [
-        str(check["sentence"])
-        for check in move.gates.get("checks", ())
-        if isinstance(check, dict) and "sentence" in check
+    """Return all of it, latest first; `cause` is why the last retraining began."""
+    entries = [
+        *_governor_entries(list(transitions), cause),
+        *(_ledger_entry(move) for move in ledger),
+        *observations,
     ]
-    return event(
-        move.at, move.kind.replace(" ", "-"), f"{text} (by {move.actor})", [move.reason, *checks]
-    )
+    return sorted(entries, key=lambda entry: -entry.at)[:MAX_ENTRIES]
 
 
-def _upper(text: str) -> str:
+def _verdict_text(verdict: Verdict, former: VerdictKind) -> str:
+    title = _VERDICT_TITLES.get(verdict.kind)
+    if title is not None:
+        return f"{title}: {verdict.sentence}"
+    if former == "data break":
+        return "The data are whole again"
+    return "The latest window is like the reference again"
+
+
+def _finding(finding: Finding) -> str:
+    statistic = _STATISTICS.get(finding.statistic, finding.statistic)
+    return f"{finding.feature}: {statistic} {finding.value:.3g}, ordinary up to {finding.limit:.3g}"
+
+
+def _all_serve(replicas: Sequence[ServedModel], version: str) -> bool:
+    return len(replicas) > 0 and all(served.version == version for served in replicas)
+
+
+def _swap_text(version: str, replicas: int, *, is_first: bool) -> str:
+    if is_first:
+        return f"Version {version} is served"
+    who = "The one replica serves" if replicas == 1 else f"All {replicas} replicas serve"
+    return f"{who} version {version}: the swap is complete"
+
+
+def _governor_entries(transitions: Sequence[Transition], cause: str) -> Iterator[TimelineEntry]:
+    last = _last_retraining(transitions)
+    for transition in transitions:
+        detail = [cause] if transition is last else transition.detail
+        kind = "mode" if transition.is_mode_switch else _KINDS[transition.phase]
+        yield TimelineEntry.of(transition.at, kind, _transition_text(transition), detail)
+
+
+def _last_retraining(transitions: Sequence[Transition]) -> Transition | None:
+    for transition in reversed(transitions):
+        if transition.phase == "retraining" and not transition.is_mode_switch:
+            return transition
+    return None
+
+
+def _transition_text(transition: Transition) -> str:
+    if transition.is_mode_switch:
+        return f"The governor was {transition.reason}"
+    if transition.former is None:  # stored by an older Vigil: its reason is all that there is
+        return _capitalised(transition.reason)
+    if transition.phase == "retraining" and transition.trigger == "drift":
+        return "Retraining began"
+    if transition.outcome is not None:
+        return _outcome_text(transition)
+    return _capitalised(transition.reason)
+
+
+def _outcome_text(transition: Transition) -> str:
+    if transition.outcome == "promoted":
+        return f"The gate: {transition.summary}"
+    if transition.outcome == "kept":
+        return f"The champion stays: {transition.summary}"
+    return f"Retraining failed: {transition.summary}"
+
+
+def _ledger_entry(move: Move) -> TimelineEntry:
+    after = f", after {move.former}" if move.former else ""
+    text = _MOVES[move.kind].format(to=move.to, former=move.former, after=after)
+    detail = [move.reason, *_check_sentences(move)]
+    kind = move.kind.replace(" ", "-")
+    return TimelineEntry.of(move.at, kind, f"{text} (by {move.actor})", detail)
+
+
+def _check_sentences(move: Move) -> Iterator[str]:
+    """What the gates said; the ledger may hold anything."""
+    for check in move.gates.get("checks", ()):
+        if isinstance(check, dict) and "sentence" in check:
+            yield str(check["sentence"])
+
+
+def _capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]

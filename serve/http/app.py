@@ -78,7 +78,7 @@ class Detector:
             await asyncio.sleep(replica.settings.flush_s * random.uniform(0.8, 1.2))
             replica.watch.check_guard()
             await replica.observer.flush()
-            await replica.reporter.send(replica.status())
+            await replica.reporter.send(replica.served())
 
     async def refresh(self) -> dict[str, Any]:
         """Look at the registry now (broadcast after a promotion); return what is served then."""

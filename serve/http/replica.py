@@ -8,11 +8,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from serve.http.observe import RequestObserver
 from serve.metrics import ServeMetrics
 from serve.model.capture import Capture
 from serve.model.handles import Application
 from serve.model.loaded import LoadedModel
+from serve.model.report import ServedModel
 from serve.model.reporting import Reporter
 from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
@@ -90,21 +93,25 @@ class Replica:
         asked = name if version is None else f"{name} version {version}"
         raise UnknownModel(f"{asked!r} is not served; {served_name!r} version {model.version} is")
 
-    def status(self) -> dict[str, Any]:
+    def served(self) -> ServedModel:
         """Return what this replica serves, what it should, and why it does not."""
         watch = self.watch
         model = watch.model
-        return {
-            "replica": self.name,
-            "pid": os.getpid(),
-            "version": model.version if model else None,
-            "digest": model.digest if model else None,
-            "since": model.since if model else None,
-            "desired": watch.desired,
-            "source": watch.source,
-            "canary": watch.canary.candidate.version if watch.canary else None,
-            "refused": {version: refusal.reason for version, refusal in watch.refusals.items()},
-        }
+        return ServedModel(
+            replica=self.name,
+            pid=os.getpid(),
+            version=model.version if model else None,
+            digest=model.digest if model else None,
+            since=model.since if model else None,
+            desired=watch.desired,
+            source=watch.source,
+            canary=watch.canary.candidate.version if watch.canary else None,
+            refused={version: refusal.reason for version, refusal in watch.refusals.items()},
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Return it as plain values, for whoever asks by handle or over HTTP."""
+        return msgspec.to_builtins(self.served())
 
 
 class ReplicaGroup:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from serve.model.loaded import LoadedModel
+from serve.model.report import ArmCounts, CanaryReport
 from train.registry.canary import Canary
 from vigil.arrays import Floats
 
@@ -32,6 +32,16 @@ class Arm:
         self.rows += rows
         self.alerts += alerts
         self.latency[min(int(seconds * 1e6).bit_length(), LATENCY_BUCKETS - 1)] += 1
+
+    def counts(self) -> ArmCounts:
+        """Return what was counted until now."""
+        return ArmCounts(
+            requests=self.requests,
+            errors=self.errors,
+            rows=self.rows,
+            alerts=self.alerts,
+            latency=tuple(self.latency),
+        )
 
 
 class RunningCanary:
@@ -66,10 +76,14 @@ class RunningCanary:
         """Answered so far, by arm."""
         return {name: arm.requests for name, arm in self._arms.items()}
 
-    def report(self) -> dict[str, Any]:
-        """The counts since the canary began on this replica."""
-        about = {"started": self.plan.started, "budget": self.candidate.bundle.threshold.budget}
-        return about | {name: asdict(arm) for name, arm in self._arms.items()}
+    def report(self) -> CanaryReport:
+        """Return the counts since the canary began on this replica."""
+        return CanaryReport(
+            started=self.plan.started,
+            budget=self.candidate.bundle.threshold.budget,
+            champion=self._arms["champion"].counts(),
+            canary=self._arms["canary"].counts(),
+        )
 
     @staticmethod
     def _score(model: LoadedModel, rows: Floats, threads: int, arm: Arm) -> Floats:

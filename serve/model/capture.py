@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.model.report import CapturedRows
 from serve.settings import ServeSettings
 
-CapturedRows = tuple[
-    str, NDArray[Any], NDArray[Any], list[str]
-]  # model version, rows [n, d], scores [n], request ids [n]
+# Model version, rows [n, d], scores [n], request ids [n]: a request adds one, so it is a tuple.
+_Batch = tuple[str, NDArray[Any], NDArray[Any], list[str]]
 
 
 class Capture:
@@ -21,7 +21,7 @@ class Capture:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._batches: deque[CapturedRows] = deque()
+        self._batches: deque[_Batch] = deque()
         self._count = 0
         self.dropped = 0
 
@@ -65,9 +65,10 @@ class Capture:
         """Return what could not be delivered; it is older than what has come since, and the first to be dropped."""
         newer = self.take()
         for batch in (*batches, *newer):
-            self.add(*batch)
+            self.add(batch.version, batch.rows, batch.scores, batch.requests)
 
 
-def _joined(batches: list[CapturedRows]) -> CapturedRows:
+def _joined(batches: list[_Batch]) -> CapturedRows:
     rows, scores = (np.concatenate([batch[part] for batch in batches]) for part in (1, 2))
-    return batches[0][0], rows, scores, [request for batch in batches for request in batch[3]]
+    requests = [request for batch in batches for request in batch[3]]
+    return CapturedRows(batches[0][0], rows, scores, requests)

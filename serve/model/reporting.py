@@ -1,4 +1,7 @@
-"""What a replica asks of the drift monitor, and what it tells it about once a second. Scoring depends on neither."""
+"""Client of the drift monitor, and what a replica reports to it about once a second.
+
+Scoring depends on neither.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,13 @@ from serve.applications import MONITOR_APPLICATION
 from serve.metrics import MetricFamilies, RayMirror, ServeMetrics, collect_metrics
 from serve.model.capture import Capture
 from serve.model.handles import Application
+from serve.model.report import (
+    CapturedRows,
+    MonitorAnswer,
+    ReplicaReport,
+    ServedModel,
+    ShadowReport,
+)
 from serve.model.vitals import Vitals
 from serve.model.watch import ModelWatch
 from vigil.errors import VigilError
@@ -25,78 +35,107 @@ class NoMonitor(VigilError):
 
 
 class MonitorClient:
-    """The drift monitor, as whoever tells it something or asks it sees it."""
+    """Calls methods of the drift monitor."""
 
-    def __init__(self, patience_s: float = MONITOR_TIMEOUT_S) -> None:
+    def __init__(self, timeout_s: float = MONITOR_TIMEOUT_S) -> None:
         self._application = Application(MONITOR_APPLICATION)
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
 
     async def ask(self, method: str, *args: Any) -> Any:
-        """What a method of the monitor answers.
+        """Return the answer of a method of the monitor.
 
-        Raises NoMonitor when there is no answer within the patience, and what the method raised.
+        Raises NoMonitor when there is none within the timeout, and the error that the method raised.
         """
+        call = self._application.ask(method, *args)
         try:
-            return await asyncio.wait_for(self._application.ask(method, *args), self._patience_s)
+            return await asyncio.wait_for(call, self._timeout_s)
         except Exception as error:  # absent, restarting or slow
-            if isinstance(said := getattr(error, "cause", None), VigilError):
-                raise said from error
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, VigilError):
+                raise cause from error
+            name = type(error).__name__
             raise NoMonitor(
-                f"the drift monitor does not answer ({type(error).__name__}); scoring goes on without it"
+                f"the drift monitor does not answer ({name}); scoring goes on without it"
             ) from error
 
 
 class CountedMetrics:
-    """What a process has counted, on its way to Ray and to the monitor."""
+    """Metrics of a process on their way to Ray and to the monitor.
+
+    counts: those of the last sample; delivered: those that a monitor took last
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry, self._mirror = registry, RayMirror()
+        self._registry = registry
+        self._mirror = RayMirror()
         self.counts: MetricFamilies = []
-        self.told: MetricFamilies = []  # those that a monitor took last
+        self.delivered: MetricFamilies = []
 
     def sample(self) -> None:
-        """Count up to now, and tell Ray."""
+        """Collect the metrics, and pass them to Ray."""
         self.counts = collect_metrics(self._registry)
         self._mirror.update(self.counts)
 
-    def taken(self) -> None:
-        """The monitor has the counts of the last sample."""
-        self.told = self.counts
+    def mark_delivered(self) -> None:
+        """Note that the monitor has the counts of the last sample."""
+        self.delivered = self.counts
 
 
 class Reporter:
-    """Hands captured rows, counts and what is served to the monitor, and the counts to Ray."""
+    """Reports of one replica: captured rows, metrics and what it serves; `drift_score` is the answer."""
 
     def __init__(
         self, watch: ModelWatch, capture: Capture, metrics: ServeMetrics, monitor: MonitorClient
     ) -> None:
-        self._watch, self._capture, self._metrics = watch, capture, metrics
+        self._watch = watch
+        self._capture = capture
+        self._metrics = metrics
         self._monitor = monitor
-        self._vitals, self._counted = Vitals(metrics), CountedMetrics(metrics.registry)
-        self.drift_score = 0.0  # severity of the last window, as the monitor said it last
+        self._vitals = Vitals(metrics)
+        self._counted = CountedMetrics(metrics.registry)
+        self.drift_score = 0.0  # severity of the last window
 
-    async def send(self, served: dict[str, Any]) -> None:
-        """Tell the monitor; while it is away the rows are kept for the next time."""
-        trial, shadow, batches = self._watch.canary, self._watch.shadow, self._capture.take()
+    async def send(self, served: ServedModel) -> None:
+        """Report to the monitor; while it is away the rows are kept for the next time."""
+        report = await self._report(served)
+        try:
+            answer = await self._monitor.ask("ingest", report.to_wire())
+        except VigilError:
+            self._capture.put_back(report.rows)
+            return
+        self._counted.mark_delivered()
+        self._vitals.delivered(report.rows)
+        self._take(MonitorAnswer.from_wire(answer))
+
+    async def _report(self, served: ServedModel) -> ReplicaReport:
+        canary = self._watch.canary
+        rows = self._captured()
+        shadow = await self._shadow()
+        self._vitals.sample(canary, shadow)
+        self._counted.sample()
+        return ReplicaReport(
+            served=served,
+            counts=self._counted.counts,
+            delivered=self._counted.delivered,
+            rows=rows,
+            canary=canary.report() if canary else None,
+            shadow=shadow,
+        )
+
+    def _captured(self) -> list[CapturedRows]:
+        rows = self._capture.take()
         self._metrics.capture_dropped.inc(self._capture.dropped)
         self._capture.dropped = 0
-        sampled = shadow.take() if shadow else []
-        found = await asyncio.to_thread(shadow.score, sampled) if shadow and sampled else None
-        self._vitals.sample(trial, found)
-        self._counted.sample()
-        about = {
-            "rows": batches,
-            "counts": self._counted.counts,
-            "told": self._counted.told,
-            "shadow": found,
-        }
-        about["trial"] = trial.report() if trial else None
-        try:
-            answer = await self._monitor.ask("ingest", served | about)
-        except VigilError:
-            self._capture.put_back(batches)
-            return
-        self._counted.taken()
-        self._vitals.delivered(batches)
-        self._watch.confirm_guard(answer["stopped_canary"])
-        self.drift_score = answer["drift_score"]
+        return rows
+
+    async def _shadow(self) -> ShadowReport | None:
+        """Score what waits for the challenger, in a thread."""
+        shadow = self._watch.shadow
+        waiting = shadow.take() if shadow else []
+        if shadow is None or not waiting:
+            return None
+        return await asyncio.to_thread(shadow.score, waiting)
+
+    def _take(self, answer: MonitorAnswer) -> None:
+        self._watch.confirm_guard(answer.stopped_canary)
+        self.drift_score = answer.drift_score

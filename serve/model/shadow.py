@@ -6,9 +6,11 @@ import time
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from serve.model.loaded import LoadedModel
+from serve.model.report import ShadowReport
 from vigil.arrays import Floats
 
 MAX_SHADOW_ROWS = 1000  # between two reports, about a second: more are dropped and counted, so that the cost is bounded
@@ -37,17 +39,14 @@ class Shadow:
         taken, self._queue, self._room = self._queue, [], MAX_SHADOW_ROWS
         return taken
 
-    def score(self, taken: list[tuple[NDArray[Any], NDArray[Any]]]) -> dict[str, Any]:
+    def score(self, taken: list[tuple[NDArray[Any], NDArray[Any]]]) -> ShadowReport:
         """Score what was taken: both models' scores and alerts, the seconds each takes for these rows, what failed."""
         rows = np.concatenate([rows for rows, _ in taken])
         ours = np.concatenate([scores for _, scores in taken])
         dropped, self._dropped = self._dropped, 0
-        report = {
-            "champion": self.champion.version,
-            "challenger": self.challenger.version,
-            "dropped": dropped,
-            "errors": 0,
-        }
+        report = ShadowReport(
+            champion=self.champion.version, challenger=self.challenger.version, dropped=dropped
+        )
         try:
             began = time.perf_counter()
             theirs = self.challenger.bundle.forest.score(rows)
@@ -57,13 +56,11 @@ class Shadow:
             if not np.isfinite(theirs).all():
                 raise ArithmeticError("scores that are not finite")
         except Exception:  # it is what the shadow is there to find out
-            return report | {"errors": len(rows)}
+            return structs.replace(report, errors=len(rows))
         alerts = [
             scores > model.bundle.threshold.value
             for scores, model in ((ours, self.champion), (theirs, self.challenger))
         ]
-        return report | {
-            "scores": np.stack([ours, theirs]),
-            "alerts": np.stack(alerts),
-            "seconds": seconds,
-        }
+        return structs.replace(
+            report, scores=np.stack([ours, theirs]), alerts=np.stack(alerts), seconds=seconds
+        )

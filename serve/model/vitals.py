@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import psutil
 
 from serve.metrics import ServeMetrics
 from serve.model.canary import RunningCanary
-from serve.model.capture import CapturedRows
+from serve.model.report import CapturedRows, ShadowReport
 
 
 class Vitals:
@@ -23,11 +22,12 @@ class Vitals:
         self._answered: dict[str, int] = {}
         metrics.memory.set_function(lambda: psutil.Process().memory_info().rss)
 
-    def sample(self, trial: RunningCanary | None, shadow: Mapping[str, Any] | None) -> None:
+    def sample(self, trial: RunningCanary | None, shadow: ShadowReport | None) -> None:
         """Count what has happened since the last call: by the canary that runs now, and in the shadow by its report."""
         if shadow is not None:
-            self._metrics.shadow_rows.inc(len(shadow["scores"][0]) if "scores" in shadow else 0)
-            self._metrics.shadow_errors.inc(shadow["errors"])
+            if shadow.scores is not None:
+                self._metrics.shadow_rows.inc(shadow.scores.shape[1])
+            self._metrics.shadow_errors.inc(shadow.errors)
         used = time.process_time()
         self._metrics.cpu.inc(used - self._cpu_s)
         self._cpu_s = used
@@ -40,8 +40,8 @@ class Vitals:
 
     def delivered(self, batches: Iterable[CapturedRows]) -> None:
         """The monitor has these rows."""
-        for _, _, scores, _ in batches:
-            self._metrics.scores.observe(scores)
+        for batch in batches:
+            self._metrics.scores.observe(batch.scores)
 
     def _count(self, trial: RunningCanary) -> None:
         for arm, requests in trial.requests.items():

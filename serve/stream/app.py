@@ -18,6 +18,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 
 from serve.applications import SCORING_APPLICATION
 from serve.model.handles import Application
+from serve.model.report import ConsumerReport
 from serve.model.reporting import CountedMetrics, MonitorClient
 from serve.settings import ServeSettings
 from serve.stream.cli import build_consumer
@@ -76,14 +77,16 @@ class StreamConsumer:
         self._reports = asyncio.create_task(self._report_loop(name))
 
     async def _report_loop(self, name: str) -> None:
-        """Tell Ray and the monitor what was counted; while the monitor is away, it hears the sum the next time."""
-        counted, monitor = CountedMetrics(self._consumer.metrics.registry), MonitorClient()
+        """Report what was counted to Ray and the monitor; one that is away gets the sum next time."""
+        counted = CountedMetrics(self._consumer.metrics.registry)
+        monitor = MonitorClient()
         while True:
             await asyncio.sleep(REPORT_S)
             counted.sample()
+            report = ConsumerReport(name, counted.counts, counted.delivered)
             with suppress(VigilError):
-                await monitor.ask("count", name, counted.counts, counted.told)
-                counted.taken()
+                await monitor.ask("count", *report.to_wire())
+                counted.mark_delivered()
 
     def reconfigure(self, config: dict[str, Any]) -> None:
         """How many consumers there are is for Serve's autoscaler: what runs goes on."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import norm
 
-from drift.governor import Governor, on_window
+from drift.governor import Governor, on_window, opens_episode
 from drift.settings import DriftSettings
 from drift.statistics import compare
 from drift.verdict import VerdictKind, judge_window
@@ -82,16 +82,16 @@ class Rule:
     def take(self, window: Floats) -> None:
         self.windows += 1
         self.kinds.append(self.says(window))
-        before = self.governor.episode
-        self.governor, _ = on_window(
-            self.governor,
+        before = self.governor
+        self.governor = on_window(
+            before,
             self.kinds[-1],
-            float(self.windows),
-            len(window),
-            float(self.windows),
-            SETTINGS,
+            since=float(self.windows),
+            rows=len(window),
+            now=float(self.windows),
+            settings=SETTINGS,
         )
-        if self.governor.episode is not None and self.governor.episode != before:
+        if opens_episode(before, self.governor):
             self.opened.append(self.windows)
 
 

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from drift.settings import DriftSettings
+from drift.state import StateStore
+from drift.view.display import Display
 from drift.watch import Watch
 from serve.metrics import ServeMetrics, collect_metrics
+from serve.model.report import CapturedRows, ReplicaReport, ServedModel
 from train.model import reference, threshold
 from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
@@ -48,45 +51,64 @@ def version() -> Callable[[str], Version]:
     return lambda number: Version(number, f"run-{number}", f"digest-{number}", 0.0)
 
 
+class ShownWatch(Watch):
+    """A watch, and what is shown of it."""
+
+    def __init__(self, settings: DriftSettings, store: StateStore | None = None) -> None:
+        super().__init__(settings, store)
+        self.display = Display(self)
+
+
 @pytest.fixture
 def watch(
     tmp_path: Path, bundle: ModelBundle, version: Callable[[str], Version]
-) -> Iterator[Callable[..., Watch]]:
-    """watch(**settings): a Watch on the test's own home that follows version 1; a second call is a restarted one."""
+) -> Iterator[Callable[..., ShownWatch]]:
+    """watch(store=None, **settings): a watch on the test's own home that follows version 1.
 
-    made: list[Watch] = []
+    A second call is a restarted one.
+    """
+    watches: list[ShownWatch] = []
 
-    def make(**settings: Any) -> Watch:
-        for former in made:
+    def make(store: StateStore | None = None, **settings: Any) -> ShownWatch:
+        for former in watches:
             former.close()
-        made.append(Watch(DriftSettings(home=tmp_path, retrain_rows=300, **settings)))
-        made[-1].follow(version("1"), bundle, 0.0)
-        return made[-1]
+        chosen = DriftSettings(home=tmp_path, retrain_rows=300, **settings)
+        present = ShownWatch(chosen, store)
+        watches.append(present)
+        present.follow(version("1"), bundle, 0.0)
+        return present
 
     yield make
-    for former in made:
+    for former in watches:
         former.close()
 
 
 @pytest.fixture(scope="session")
-def report() -> Callable[..., dict[str, Any]]:
-    """report(rows, version="1", replica="r1", scored=0): what a replica sends."""
+def report() -> Callable[..., ReplicaReport]:
+    """report(rows, version="1", replica="r1", scored=0, since=0.0, **more): what a replica sends.
+
+    `more` are fields of the report.
+    """
 
     def make(
-        rows: np.ndarray[Any, Any], version: str = "1", replica: str = "r1", scored: int = 0
-    ) -> dict[str, Any]:
+        rows: np.ndarray[Any, Any],
+        /,
+        version: str = "1",
+        replica: str = "r1",
+        scored: int = 0,
+        since: float = 0.0,
+        **more: Any,
+    ) -> ReplicaReport:
         metrics = ServeMetrics()
         metrics.rows.inc(scored)
-        batch = (version, rows, np.full(len(rows), 0.5), ["r"] * len(rows))
-        return {
-            "replica": replica,
-            "pid": 1,
-            "version": version,
-            "digest": f"digest-{version}",
-            "since": 0.0,
-            "told": [],
+        served = ServedModel(
+            replica=replica, pid=1, version=version, digest=f"digest-{version}", since=since
+        )
+        batch = CapturedRows(version, rows, np.full(len(rows), 0.5), ["r"] * len(rows))
+        fields: dict[str, Any] = {
             "counts": collect_metrics(metrics.registry),
             "rows": [batch] if len(rows) else [],
         }
+        return ReplicaReport(served=served, **(fields | more))
 
     return make

@@ -12,12 +12,13 @@ from typing import Any, cast
 
 import pytest
 
-from drift import retrain
 from drift.dispatch import DispatchRefused, dispatch
+from drift.release import Retraining
+from drift.retrain import Retrainer
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
+from drift.training_job import Episode
 from serve.metrics import DriftMetrics
-from train.registry.versions import Registry
 from vigil.errors import JobsUnavailable
 
 TOKEN = "ghp_very-secret"
@@ -94,11 +95,17 @@ def test_a_refusal_is_told_without_the_token(
     assert TOKEN not in chosen(github).model_dump_json()
 
 
+def retrain(registry: Any, settings: DriftSettings) -> Retraining:
+    """A retraining of episode 17-3, while retraining is switched off."""
+    rollout = Rollout(settings, DriftMetrics())
+    retrainer = Retrainer(settings, registry, rollout, poll_interval_s=0.0)
+    return retrainer.run(Episode("17-3", 0.0, "drift"), may_promote=lambda: False)
+
+
 @pytest.mark.parametrize("passed", [True, False])
 def test_a_retraining_is_dispatched_once_and_ends_with_the_version_of_its_episode(
-    github: GitHub, monkeypatch: pytest.MonkeyPatch, passed: bool
+    github: GitHub, passed: bool
 ) -> None:
-    monkeypatch.setattr(retrain, "_POLL_INTERVAL_S", 0.0)
     champion = SimpleNamespace(version="1")
     made = SimpleNamespace(version="2")
     registry = SimpleNamespace(
@@ -108,36 +115,21 @@ def test_a_retraining_is_dispatched_once_and_ends_with_the_version_of_its_episod
         gate=lambda _: {"passed": passed, "reason": "why"},
     )
     for _ in range(2):  # a monitor that restarts asks again
-        settings = chosen(github)
-        found = retrain.retrain(
-            "17-3",
-            0.0,
-            "drift",
-            settings,
-            cast(Registry, registry),
-            Rollout(settings, DriftMetrics()),
-            lambda: False,
-        )
-        assert (found.outcome, found.version) == ("kept", "2")
-        assert ("switched off" if passed else "failed the gate") in found.reason
+        ended = retrain(registry, chosen(github))
+        assert (ended.outcome, ended.version) == ("kept", "2")
+        assert ("switched off" if passed else "failed the gate") in ended.reason
     assert [body["client_payload"]["episode"] for _, _, body in github.seen] == ["17-3"]
 
 
-def test_a_workflow_that_registers_nothing_has_failed(
-    github: GitHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retrain, "_POLL_INTERVAL_S", 0.0)
+def test_a_workflow_that_registers_nothing_has_failed(github: GitHub) -> None:
     registry = SimpleNamespace(
         champion=lambda: SimpleNamespace(version="1"),
         fetch=lambda *_: SimpleNamespace(info={"data": "rows.csv"}),
         of_job=lambda _: None,
     )
-    settings = chosen(github, retrain_timeout_s=0.05)
-    found = retrain.retrain(
-        "17-3", 0.0, "drift", settings, cast(Registry, registry), Rollout(settings, DriftMetrics())
-    )
-    assert found.outcome == "failed"
-    assert "no version within 0.05 s" in found.reason
+    ended = retrain(registry, chosen(github, retrain_timeout_s=0.05))
+    assert ended.outcome == "failed"
+    assert "no version within 0.05 s" in ended.reason
 
 
 def test_without_a_token_nobody_is_asked(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,12 @@ from drift.governor import (
     DAY_S,
     Governor,
     Outcome,
+    begins_retraining,
     on_champion,
     on_mode,
     on_retrained,
     on_time,
     on_window,
-    trigger_of,
 )
 from drift.settings import DriftSettings, Mode
 from drift.verdict import VerdictKind
@@ -32,17 +32,32 @@ AUTO = DriftSettings(
 DAY_BEGINS = 1_700_000_000.0
 
 
+def judged(
+    state: Governor, kind: str, since: float, now: float, settings: DriftSettings
+) -> tuple[Governor, bool]:
+    """State after a window of 100 rows, and whether a retraining begins with it."""
+    following = on_window(state, KINDS[kind], since=since, rows=100, now=now, settings=settings)
+    return following, begins_retraining(state, following)
+
+
+def looked(state: Governor, now: float, settings: DriftSettings) -> tuple[Governor, bool]:
+    """State after a look at the clock, and whether a retraining begins with it."""
+    following = on_time(state, now, settings)
+    return following, begins_retraining(state, following)
+
+
 def feed(
     kinds: str,
     state: Governor | None = None,
     settings: DriftSettings = AUTO,
     now: float = DAY_BEGINS,
 ) -> Iterator[tuple[Governor, bool]]:
-    """State and decision after each window of 100 rows, one a minute."""
+    """State after each window of 100 rows, one a minute, and whether a retraining begins with it."""
     state = state or Governor()
     for i, kind in enumerate(kinds):
-        state, go = on_window(state, KINDS[kind], now + 60 * i, 100, now + 60 * i + 59, settings)
-        yield state, go
+        since = now + 60 * i
+        state, begins = judged(state, kind, since, since + 59, settings)
+        yield state, begins
 
 
 def after(
@@ -57,7 +72,7 @@ def after(
 def decisions(
     kinds: str, state: Governor | None = None, settings: DriftSettings = AUTO
 ) -> list[bool]:
-    return [go for _, go in feed(kinds, state, settings)]
+    return [begins for _, begins in feed(kinds, state, settings)]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +98,7 @@ def test_an_episode_opens_on_drift_in_two_of_three_windows(kinds: str, opens: bo
 def test_an_episode_begins_with_its_first_drifted_window_and_retrains_once_there_are_rows() -> None:
     found = [*feed("NDNDDD")]
     assert found[3][0].since == DAY_BEGINS + 60
-    assert [go for _, go in found] == [False] * 4 + [True, False]
+    assert [begins for _, begins in found] == [False] * 4 + [True, False]
     assert found[-1][0].retrained == 1
 
 
@@ -108,17 +123,18 @@ def test_drift_that_remains_after_the_cooldown_leads_to_exactly_one_more(outcome
     assert outcome in cooling.reason
     found = [*feed("D" * 12, cooling)]
     assert [state.phase for state, _ in found[:3]] == ["cooling", "cooling", "watching"]
-    assert [i for i, (_, go) in enumerate(found) if go] == [5]
+    assert [i for i, (_, begins) in enumerate(found) if begins] == [5]
     assert found[-1][0].phase == "retraining"
 
 
 def test_a_used_up_budget_waits_for_the_next_day() -> None:
     state, begun = Governor(), 0
     for hour in range(1, 60):
-        state, go = on_window(state, KINDS["D"], DAY_BEGINS, 100, DAY_BEGINS + 3600 * hour, AUTO)
-        begun += go
-        if go:
-            state = on_retrained(state, "kept", "", DAY_BEGINS + 3600 * hour, AUTO)
+        now = DAY_BEGINS + 3600 * hour
+        state, begins = judged(state, "D", DAY_BEGINS, now, AUTO)
+        begun += begins
+        if begins:
+            state = on_retrained(state, "kept", "", now, AUTO)
         if hour == 23:
             assert begun == 2
             assert "budget" in state.reason
@@ -156,7 +172,7 @@ def test_a_clock_that_ran_ahead_for_a_while_refills_nothing() -> None:
         "NNNDD", state, now=DAY_BEGINS + 2 * DAY_S
     )  # the first start is long ago, says the clock
     found = [*feed("D" * 3, state, now=DAY_BEGINS + 3600)]
-    assert [go for _, go in found] == [True, False, False]
+    assert [begins for _, begins in found] == [True, False, False]
     state = on_retrained(found[-1][0], "kept", "", DAY_BEGINS + 3660, AUTO)
     assert not any(decisions("D" * 12, state))
 
@@ -168,8 +184,8 @@ def test_five_hundred_signals_in_an_hour_are_one_retraining_and_what_remains_the
     state, begun, now = Governor(), list[float](), DAY_BEGINS
     for signal in range(700):
         now = DAY_BEGINS + 7.2 * signal
-        state, go = on_window(state, KINDS["D"], now - 7.2, 100, now, settings)
-        if go:
+        state, begins = judged(state, "D", now - 7.2, now, settings)
+        if begins:
             begun.append(now - DAY_BEGINS)
             state = on_retrained(state, "kept", "", now + 1, settings)
         if signal % 100 == 0:  # the monitor is killed, and goes on from what it wrote
@@ -206,11 +222,12 @@ def test_time_or_volume_retrain_without_drift(
 ) -> None:
     settings, state, begun = AUTO.model_copy(update=schedule), Governor(), None
     for second in range(0, 7200, 60):
-        state, go = on_time(state, DAY_BEGINS + second, settings)
-        if go:
+        now = DAY_BEGINS + second
+        state, begins = looked(state, now, settings)
+        if begins:
             assert begun is None  # it does not end in this test: no second one begins
             begun = second
-        state, _ = on_window(state, "none", DAY_BEGINS + second, 100, DAY_BEGINS + second, settings)
+        state, _ = judged(state, "N", now, now, settings)
     assert begun == (due if due is None else pytest.approx(due, abs=60))
     if due:
         assert (state.phase, state.since, state.episode is not None) == (
@@ -218,7 +235,7 @@ def test_time_or_volume_retrain_without_drift(
             DAY_BEGINS,
             True,
         )
-        assert trigger_of(str(state.episode)) == trigger
+        assert state.trigger == trigger
         assert f"retraining by {trigger}" in state.reason
         state = on_retrained(state, "promoted", "", DAY_BEGINS + 7200, settings)
         assert (state.renewed, state.fresh) == (DAY_BEGINS + 7200, 0)
@@ -228,10 +245,9 @@ def test_a_person_can_switch_retraining_off_and_on_again() -> None:
     state = on_mode(after("DD"), "observe")
     assert (state.phase, state.episode) == ("watching", None)
     assert not any(decisions("D" * 9, state))
-    assert on_time(state, DAY_BEGINS + DAY_S, AUTO.model_copy(update={"schedule_hours": 1.0})) == (
-        replace(state, renewed=DAY_BEGINS + DAY_S),
-        False,
-    )
+    hourly = AUTO.model_copy(update={"schedule_hours": 1.0})
+    later = DAY_BEGINS + DAY_S
+    assert on_time(state, later, hourly) == replace(state, renewed=later)
     assert any(decisions("D" * 9, on_mode(state, None)))
     assert (
         on_mode(after("DDD"), "observe").phase == "retraining"
@@ -247,6 +263,23 @@ def test_the_state_of_an_older_vigil_is_read_and_of_a_newer_refused() -> None:
     assert Governor.from_json({**old, "retrains": [5.0]}).retrains == ((5.0, 0.0),)
     with pytest.raises(ValueError, match="newer"):
         Governor.from_json({**after("D").to_json(), "format": 3})
+
+
+@pytest.mark.parametrize(
+    ("episode", "trigger"),
+    [("17-schedule", "schedule"), ("17-volume", "volume"), ("17-3", "drift"), (None, "drift")],
+)
+def test_what_opened_the_episode_of_an_older_vigil_is_in_its_id(
+    episode: str | None, trigger: str
+) -> None:
+    old = {**after("DDD").to_json(), "episode": episode}
+    del old["trigger"]
+    assert Governor.from_json(old).trigger == trigger
+
+
+def test_the_status_has_what_it_always_had() -> None:
+    state = after("DDD")
+    assert state.to_json().keys() - state.status().keys() == {"trigger"}
 
 
 LIFE = AUTO.model_copy(update={"schedule_hours": 30.0, "schedule_rows": 2000, "cooldown_s": 5000.0})
@@ -266,8 +299,8 @@ class Life(RuleBasedStateMachine):
     def window(self, kind: str, seconds: float) -> None:
         self.jump(seconds)
         before = self.state
-        self.state, go = on_window(self.state, KINDS[kind], self.now - 60, 100, self.now, LIFE)
-        if not go:
+        self.state, begins = judged(self.state, kind, self.now - 60, self.now, LIFE)
+        if not begins:
             return
         assert before.phase == "collecting"
         self.began()
@@ -286,8 +319,8 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def look_at_the_clock(self) -> None:
-        self.state, go = on_time(self.state, self.now, LIFE)
-        if go:
+        self.state, begins = looked(self.state, self.now, LIFE)
+        if begins:
             self.began()
 
     @rule(mode=st.sampled_from(["observe", "auto", None]))

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 
-from drift import guard
-from drift.guard import ArmTotals, evidence, reason_to_stop
+from drift.guard import MAX_ERROR_RATE, CanaryGuard, evidence, sum_arms
 from serve.model.canary import LATENCY_BUCKETS, Arm
+from serve.model.report import ArmCounts
 
 BUDGET, BAND = 0.01, 4.0
 
 
 def counts(
     requests: int, errors: int = 0, alerts: int = 0, microseconds: float = 50.0, slow: int = 0
-) -> ArmTotals:
+) -> ArmCounts:
     """One row a request; `slow` of them took a hundred times as long."""
     arm = Arm(errors=errors)
     for i in range(requests):
         arm.add(1, i < alerts, microseconds * (100 if i < slow else 1) / 1e6)
-    return ArmTotals.total([vars(arm)])
+    return arm.counts()
 
 
-def stop(champion: ArmTotals, canary: ArmTotals) -> str:
-    return reason_to_stop(champion, canary, BUDGET, BAND) or ""
+def stop(champion: ArmCounts, canary: ArmCounts) -> str:
+    return CanaryGuard(champion, canary, BUDGET, BAND).reason_to_stop() or ""
 
 
 def test_evidence_is_the_mixture_over_higher_rates_against_the_tolerated_one() -> None:
@@ -37,17 +36,19 @@ def test_evidence_is_the_mixture_over_higher_rates_against_the_tolerated_one() -
     assert evidence(1, 0, 0.1) == evidence(0, 9, 1.0) == -math.inf
 
 
-def test_at_the_tolerated_rate_a_guard_that_always_looks_is_seldom_wrong(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(guard, "ALPHA", 0.05)
-    rng, wrong = np.random.default_rng(0), 0
+def test_at_the_tolerated_rate_a_guard_that_always_looks_is_seldom_wrong() -> None:
+    alpha = 0.05
+    rng = np.random.default_rng(0)
+    wrong = 0
     for _ in range(200):
-        hits = np.cumsum(rng.random(300) < 0.1)
+        hits = np.cumsum(rng.random(300) < MAX_ERROR_RATE).tolist()
         wrong += any(
-            evidence(int(k), n, 0.1) > -math.log(guard.ALPHA) for n, k in enumerate(hits, 1)
+            CanaryGuard(
+                counts(0), ArmCounts(requests=n - errors, errors=errors), BUDGET, BAND, alpha
+            ).reason_to_stop()
+            for n, errors in enumerate(hits, 1)
         )
-    assert wrong <= 0.05 * 200
+    assert wrong <= alpha * 200
 
 
 def test_two_failures_in_a_row_are_enough_and_one_is_not() -> None:
@@ -79,13 +80,11 @@ def test_a_slow_canary_ends_but_a_slow_machine_does_not() -> None:
 
 
 def test_nothing_seen_is_no_reason() -> None:
-    assert stop(ArmTotals.total([]), ArmTotals.total([])) == ""
+    assert stop(sum_arms([]), sum_arms([])) == ""
     assert stop(counts(0), counts(0)) == ""
 
 
 def test_replicas_add_up() -> None:
-    arms: list[dict[str, Any]] = [
-        vars(Arm(2, 1, 5, 1, [1] * LATENCY_BUCKETS)),
-        vars(Arm(3, 0, 7, 2, [2] * LATENCY_BUCKETS)),
-    ]
-    assert ArmTotals.total(arms) == ArmTotals(5, 1, 12, 3, (3,) * LATENCY_BUCKETS)
+    first = ArmCounts(2, 1, 5, 1, (1,) * LATENCY_BUCKETS)
+    second = ArmCounts(3, 0, 7, 2, (2,) * LATENCY_BUCKETS)
+    assert sum_arms([first, second]) == ArmCounts(5, 1, 12, 3, (3,) * LATENCY_BUCKETS)

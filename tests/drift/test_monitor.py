@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from drift import monitor as monitors
-from drift import watch as watches
+from drift.loops import Pace
 from drift.monitor import DriftMonitor
+from drift.view.report import EpisodeReport
 from serve.model import handles
 from tests.stuck import Stuck
 from train.registry.versions import Desired, Version
@@ -56,14 +56,10 @@ class Quiet:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The registry and the store of the next monitor."""
-    made = SimpleNamespace(registry=Quiet(), store=Stored())
-    monkeypatch.setattr(monitors, "Registry", lambda *_, **__: made.registry)
-    monkeypatch.setattr(watches, "open_state_store", lambda *_: made.store)
-    for pace in ("REGISTRY_POLL_INTERVAL_S", "CANARY_S", "MIRROR_S"):
-        monkeypatch.setattr(monitors, pace, 0.001)
-    return made
+def world() -> SimpleNamespace:
+    """The registry, the store and the pace of the next monitor."""
+    pace = Pace(registry=0.001, canary=0.001, mirror=0.001, refresh_timeout=10.0)
+    return SimpleNamespace(registry=Quiet(), store=Stored(), pace=pace)
 
 
 @pytest.fixture
@@ -73,7 +69,7 @@ async def start(world: SimpleNamespace, tmp_path: Path) -> AsyncIterator[Start]:
 
     async def starting() -> Any:
         monitor: Any = DriftMonitor.__new__(DriftMonitor)
-        await monitor.__init__({"home": tmp_path})
+        await monitor.__init__({"home": tmp_path}, **vars(world))
         made.append(monitor)
         return monitor
 
@@ -160,7 +156,7 @@ async def test_a_registry_that_hangs_stops_no_loop(
         monitor._watch.follow = lambda *_: None
         world.registry.fetch = lambda *_: None
     if method == "log_report":
-        monitor._watch.put_back(("episode", "page"))
+        monitor._display.reports.put(EpisodeReport("episode", "page"))
     if method in ("moves", "latest"):
         await monitor.console()  # somebody looks
     await goes_on(stuck, monitor)
@@ -173,7 +169,7 @@ async def test_a_controller_that_hangs_stops_no_loop(
     stuck = Stuck(RuntimeError("it hung"))
     monkeypatch.setattr(handles.serve, "get_app_handle", stuck)
     monitor = await start()
-    hurrying = asyncio.ensure_future(monitor._refresh_replicas())
+    hurrying = asyncio.ensure_future(monitor._loops.refresh_replicas())
     await goes_on(stuck, monitor)
     assert not hurrying.done()
     stuck.let_go()
@@ -181,7 +177,7 @@ async def test_a_controller_that_hangs_stops_no_loop(
 
 
 async def test_replicas_that_do_not_answer_hold_up_nothing_for_long(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    world: SimpleNamespace, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def never() -> list[Any]:
         await asyncio.Event().wait()
@@ -191,5 +187,5 @@ async def test_replicas_that_do_not_answer_hold_up_nothing_for_long(
         is_initialized=True, broadcast=lambda _: SimpleNamespace(results_async=never)
     )
     monkeypatch.setattr(handles.serve, "get_app_handle", lambda name: handle)
-    monkeypatch.setattr(monitors, "_REFRESH_TIMEOUT_S", 0.01)
-    await (await start())._refresh_replicas()
+    world.pace = Pace(refresh_timeout=0.01)
+    await (await start())._loops.refresh_replicas()

@@ -1,10 +1,9 @@
-"""What becomes of a retrained version that passed its gate: straight, through the shadow, or through a canary."""
+"""What becomes of a retrained version that passed its gate: straight, by shadow, or by canary."""
 
 from __future__ import annotations
 
-import math
 import time
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,19 +11,22 @@ from typing import Any, cast
 import pytest
 from ray.job_submission import JobStatus
 
-from drift import retrain
-from drift.retrain import Retraining
+from drift.release import Release, Retraining
+from drift.retrain import Retrainer
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
+from drift.training_job import Episode, RayTraining
 from serve.metrics import DriftMetrics
 from tests.train.registry.test_promotion import Shelf
-from train.registry.promotion import completed_moves, promote_version, start_canary, stop_canary
+from train.registry.canary import Canary
+from train.registry.promotion import completed_moves, promote_version, stop_canary
 from train.registry.versions import Registry, Version
 from train.spec import JobSpec
 from train.submit import JobLost, Jobs, JobState
 from vigil.errors import JobsUnavailable
 
 GATE = {"passed": True, "reason": "better"}
+EPISODE = Episode("1", 0.0, "drift")
 SHADOW = {
     "errors": 0,
     "rows": 100,
@@ -36,26 +38,41 @@ SHADOW = {
 
 
 class Shelved(Shelf):
-    """With what a retraining asks of the registry besides; `end` says how a canary that is asked about ends."""
+    """With what a retraining asks of the registry besides; `end` says how its canary ends."""
 
     end = ""
+    registered: Version | None = None
 
     def champion(self) -> Version | None:
         version = self.alias.get("champion")
         return Version(version, "run", "digest", 0.0) if version else None
 
-    def canary(self) -> Any:
-        running, self.end, end = self.trial, "", self.end
-        if running is not None and end == "stop":
+    def fetch(self, version: Version, cache: Path) -> Any:
+        return SimpleNamespace(info={"data": "table.csv", "label": None})
+
+    def of_job(self, job: str) -> Version | None:
+        return self.registered
+
+    def gate(self, version: Version) -> dict[str, Any]:
+        return GATE
+
+    def canary(self) -> Canary | None:
+        running = self.trial
+        if running is None or self.holder is not None or not self.is_started(running):
+            return running
+        if self.end == "stop":
             stop_canary(self, running, reason="too many alerts", actor="guard")
-        elif running is not None and end == "promote":
+        elif self.end == "promote":
             promote_version(self, running.version, reason="canary passed", actor="guard")
         return self.trial
 
+    def is_started(self, running: Canary) -> bool:
+        moves = completed_moves(self)
+        return any(move.kind == "canary" and move.to == running.version for move in moves)
+
 
 @pytest.fixture
-def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelved:
-    monkeypatch.setattr(retrain, "_POLL_INTERVAL_S", 0.0)
+def shelf() -> Shelved:
     made = Shelved()
     promote_version(made, "1", reason="", actor="")
     return made
@@ -65,10 +82,15 @@ def roll_out(shelf: Shelved, found: dict[str, Any] | None = None, **settings: An
     chosen = DriftSettings(retrain_timeout_s=0.01, **settings)
     rollout = Rollout(chosen, DriftMetrics())
     rollout.budget = 0.01
-    rollout.shadow.found = lambda challenger=None: found  # type: ignore[method-assign]
-    return retrain._roll_out(
-        Version("2", "run", "digest", 0.0), GATE, "drift: x", chosen, cast(Registry, shelf), rollout
-    )
+    rollout.shadow.summary = lambda challenger=None: found  # type: ignore[method-assign]
+    release = Release(chosen, cast(Registry, shelf), rollout, poll_interval_s=0.0)
+    return release.run("2", GATE, "drift: x")
+
+
+def retrainer(shelf: Shelved, connect: Callable[[str], Any] = Jobs, **settings: Any) -> Retrainer:
+    chosen = DriftSettings(**settings)
+    rollout = Rollout(chosen, DriftMetrics())
+    return Retrainer(chosen, cast(Registry, shelf), rollout, connect=connect)
 
 
 def test_by_default_the_gate_alone_decides(shelf: Shelved) -> None:
@@ -94,57 +116,51 @@ def test_a_challenger_that_fails_in_the_shadow_is_kept_back(
     ("end", "outcome", "champion"), [("promote", "promoted", "2"), ("stop", "kept", "1")]
 )
 def test_a_canary_decides_where_the_settings_ask_for_one(
-    shelf: Shelved, monkeypatch: pytest.MonkeyPatch, end: str, outcome: str, champion: str
+    shelf: Shelved, end: str, outcome: str, champion: str
 ) -> None:
-    def start(*args: Any, **named: Any) -> None:
-        start_canary(*args, **named)
-        shelf.end = end
-
-    monkeypatch.setattr(retrain, "start_canary", start)
-    found = roll_out(shelf, canary_steps="5:60,25:60")
-    assert (found.outcome, shelf.alias["champion"]) == (outcome, champion)
-    assert ("too many alerts" if end == "stop" else "canary passed") in found.reason
+    shelf.end = end
+    ended = roll_out(shelf, canary_steps="5:60,25:60")
+    assert (ended.outcome, shelf.alias["champion"]) == (outcome, champion)
+    assert ("too many alerts" if end == "stop" else "canary passed") in ended.reason
     again = roll_out(shelf, canary_steps="5:60,25:60")  # a monitor that restarts repeats nothing
     assert (again.outcome, [m.kind for m in completed_moves(shelf)].count("canary")) == (outcome, 1)
 
 
-def test_a_job_server_that_is_not_ready_is_asked_again_later(
-    shelf: Shelved, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class NotReady:
-        def __init__(self, url: str) -> None: ...
+def test_the_reason_is_the_summary_and_the_sentences_that_decided() -> None:
+    ended = Retraining.decided(
+        "kept", "version 2 failed the gate", ["a is over", "b is under"], "2"
+    )
+    assert ended.reason == "version 2 failed the gate: a is over; b is under"
+    noted = ended.with_note("it was submitted again")
+    assert noted.reason == f"{ended.reason}; it was submitted again"
+    assert noted.detail == ("a is over", "b is under", "it was submitted again")
+    assert ended.with_note("") is ended
 
-        def list_jobs(self) -> list[Any]:
-            return []
 
-        def submit_job(self, **job: str) -> None:
-            raise RuntimeError(
-                "Request failed with status code 500: No available agent to submit job"
-            )
+def test_a_job_server_that_is_not_ready_is_asked_again_later(shelf: Shelved) -> None:
+    def refuse(*job: Any) -> bool:
+        raise JobsUnavailable("No available agent to submit job")
 
-    bundle = SimpleNamespace(info={"data": "table.csv", "label": None})
-    monkeypatch.setattr(retrain, "Jobs", partial(Jobs, connect=cast(Any, NotReady)))
-    monkeypatch.setattr(shelf, "fetch", lambda version, cache: bundle, raising=False)
-    rollout = Rollout(DriftSettings(), DriftMetrics())
     with pytest.raises(JobsUnavailable, match="No available agent"):
-        retrain.retrain("1", 0.0, "drift", DriftSettings(), cast(Registry, shelf), rollout)
+        retrainer(shelf, lambda _: SimpleNamespace(start=refuse)).run(EPISODE)
 
 
-def test_a_retraining_is_asked_for_what_the_champion_was_made_of(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    asked: list[Any] = []
+class Remembering:
+    """A job server that remembers what it was asked for, and whose jobs fail."""
 
-    class Known:
-        def __init__(self, url: str) -> None: ...
+    def __init__(self, url: str) -> None:
+        self.started: list[Any] = []
 
-        def start(self, *args: Any) -> None:
-            asked.extend(args)
+    def start(self, *job: Any) -> bool:
+        self.started.append(job)
+        return True
 
-        def follow(self, job: str, timeout_s: float, submit_again: Any) -> JobState:
-            return JobState(JobStatus.FAILED, ("starting", "no rows"))
+    def follow(self, job: str, timeout_s: float, submit_again: Any) -> JobState:
+        return JobState(JobStatus.FAILED, ("starting", "no rows"))
 
-    monkeypatch.setattr(retrain, "Jobs", Known)
+
+def test_a_retraining_is_asked_for_what_the_champion_was_made_of(tmp_path: Path) -> None:
+    server = Remembering("")
     info = {
         "data": "/t.csv",
         "label": "y",
@@ -152,22 +168,21 @@ def test_a_retraining_is_asked_for_what_the_champion_was_made_of(
         "over_time": "diff:1",
         "forest": {"n_estimators": 400, "max_features": 0.5},
     }
-    ran = retrain._run(
-        "17-volume", 5.0, info, settings=DriftSettings(home=tmp_path), until=math.inf
-    )
-    assert ran.ended == "ended FAILED without a version: no rows"
-    job, spec, environment = asked
+    episode = Episode("17-volume", 5.0, "volume", trigger="volume")
+    training = RayTraining(DriftSettings(home=tmp_path), episode, lambda _: cast(Jobs, server))
+    assert training.run(info).ended == "ended FAILED without a version: no rows"
+    ((job, spec, environment),) = server.started
     assert job == "retrain-17-volume"
     assert spec == JobSpec(
         data="/t.csv",
-        label="y",
-        time="t",
-        features=("a", "b"),
-        over_time="diff:1",
         captured=str(tmp_path / "captured"),
         since=5.0,
         trigger="volume",
         key="17-volume",
+        label="y",
+        time="t",
+        features=("a", "b"),
+        over_time="diff:1",
     )
     assert environment == {"VIGIL_TRAIN_N_ESTIMATORS": "400", "VIGIL_TRAIN_MAX_FEATURES": "0.5"}
 
@@ -192,22 +207,14 @@ class Lost:
 
 @pytest.mark.parametrize("times", [0, 1, 2])
 def test_whoever_reads_of_the_retraining_is_told_that_its_job_was_lost(
-    shelf: Shelved, monkeypatch: pytest.MonkeyPatch, times: int
+    shelf: Shelved, times: int
 ) -> None:
     server = Lost(times)
-    made = Version("2", "run", "digest", 0.0) if times < 2 else None
-    monkeypatch.setattr(retrain, "Jobs", lambda url: server)
-    bundle = SimpleNamespace(info={"data": "table.csv", "label": None})
-    answers = {"fetch": lambda *_: bundle, "of_job": lambda _: made, "gate": lambda _: GATE}
-    for name, answer in answers.items():
-        monkeypatch.setattr(shelf, name, answer, raising=False)
-    settings, until = DriftSettings(retrain_timeout_s=900), time.time() + 60
-    rollout = Rollout(settings, DriftMetrics())
-    done = retrain.retrain(
-        "1", 0.0, "drift", settings, cast(Registry, shelf), rollout=rollout, until=until
-    )
-    assert done.outcome == ("promoted" if made else "failed")
-    assert ("submitted again" in done.reason) == (times == 1)
-    assert ("submitted twice, and lost twice" in done.reason) == (times == 2)
+    shelf.registered = Version("2", "run", "digest", 0.0) if times < 2 else None
+    retraining = retrainer(shelf, lambda _: server, retrain_timeout_s=900)
+    ended = retraining.run(EPISODE, until=time.time() + 60)
+    assert ended.outcome == ("promoted" if shelf.registered else "failed")
+    assert ("submitted again" in ended.reason) == (times == 1)
+    assert ("submitted twice, and lost twice" in ended.reason) == (times == 2)
     assert server.started == min(times, 1) + 1
     assert all(waited <= 60 for waited in server.waited)  # what is left, not the whole time anew

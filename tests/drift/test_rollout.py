@@ -12,6 +12,7 @@ from drift.settings import DriftSettings
 from drift.shadow import MAX_RANKED_ROWS, ShadowEvidence
 from serve.metrics import DriftMetrics
 from serve.model.canary import Arm
+from serve.model.report import CanaryReport, ReplicaReport, ServedModel, ShadowReport
 from tests.train.registry.test_promotion import Shelf
 from train.model.gate import judge_shadow
 from train.registry.canary import Canary
@@ -44,14 +45,19 @@ def desired(version: str, canary: Canary | None = None) -> Desired:
     return Desired(Version(version, "run", "digest", 0.0), canary=canary)
 
 
-def report(canary: Canary, replica: str = "r1", **arm: Any) -> dict[str, Any]:
+def report(canary: Canary, replica: str = "r1", **arm: Any) -> ReplicaReport:
     """The canary's arm as given, beside a champion that does what it should."""
-    arms = {"champion": vars(Arm(1000, 0, 1000, 10)), "canary": vars(Arm(**arm))}
-    return {"replica": replica, "trial": {"started": canary.started, "budget": 0.01, **arms}}
+    running = CanaryReport(
+        started=canary.started,
+        budget=0.01,
+        champion=Arm(1000, 0, 1000, 10).counts(),
+        canary=Arm(**arm).counts(),
+    )
+    return ReplicaReport(served=ServedModel(replica=replica), canary=running)
 
 
 def test_a_replica_that_lags_longer_than_allowed_is_an_alert(rollout: Rollout) -> None:
-    live = [{"replica": "a", "version": "1"}, {"replica": "b", "version": "0"}]
+    live = [ServedModel(replica="a", version="1"), ServedModel(replica="b", version="0")]
     first = rollout.status(live, 100.0)
     assert (first["desired_version"], first["lagging"], first["disagreement"]["alert"]) == (
         "1",
@@ -64,7 +70,7 @@ def test_a_replica_that_lags_longer_than_allowed_is_an_alert(rollout: Rollout) -
         "allowed_polls": 3,
     }
     assert rollout.status(live, 106.1)["disagreement"]["alert"] is True
-    agreed = [{"replica": "a", "version": "1"}, {"replica": "b", "version": "1"}]
+    agreed = [ServedModel(replica="a", version="1"), ServedModel(replica="b", version="1")]
     assert rollout.status(agreed, 107.0)["lagging"] == []
     assert rollout.status(live, 108.0)["disagreement"]["seconds"] == 0.0
 
@@ -88,7 +94,7 @@ def test_a_bad_canary_is_stopped_with_the_reason_in_the_ledger(
     )
     rollout.follow(desired("1"))
     assert (rollout.due(canary.started), rollout.status([], 0.0)["canary"]) == (None, None)
-    assert rollout._metrics.registry.get_sample_value("vigil_canary_stops_total") == 1
+    assert rollout.metrics.registry.get_sample_value("vigil_canary_stops_total") == 1
 
 
 def test_a_good_canary_is_promoted_at_its_end_and_not_before_it_was_used(
@@ -119,26 +125,23 @@ def test_reports_of_another_canary_count_nothing(rollout: Rollout, canary: Canar
     assert rollout.due(canary.started + 200) is None
 
 
-def shadow(ours: Any, theirs: Any, challenger: str = "2", **changes: Any) -> dict[str, Any]:
+def shadow(ours: Any, theirs: Any, challenger: str = "2") -> ShadowReport:
     scores = np.stack([ours, theirs])
-    return {
-        "champion": "1",
-        "challenger": challenger,
-        "errors": 0,
-        "dropped": 0,
-        "scores": scores,
-        "alerts": scores > 0.9,
-        "seconds": (0.001, 0.002),
-        **changes,
-    }
+    return ShadowReport(
+        champion="1",
+        challenger=challenger,
+        scores=scores,
+        alerts=scores > 0.9,
+        seconds=(0.001, 0.002),
+    )
 
 
 def test_the_shadow_says_how_far_two_models_agree() -> None:
     found, scores = ShadowEvidence(), np.random.default_rng(0).permutation(np.arange(1, 101) / 100)
-    assert found.found() is None
+    assert found.summary() is None
     found.add(shadow(scores[:50], scores[:50]))
     found.add(shadow(scores[50:], scores[50:]))
-    same = found.found("2")
+    same = found.summary("2")
     assert same is not None
     assert (same["rows"], same["kendall_tau"], same["top_overlap"], same["alert_rate_ratio"]) == (
         100,
@@ -150,9 +153,9 @@ def test_the_shadow_says_how_far_two_models_agree() -> None:
         pytest.approx(20),
         pytest.approx(40),
     )
-    assert (same["champion_alert_rate"], found.found("3")) == (pytest.approx(0.1), None)
+    assert (same["champion_alert_rate"], found.summary("3")) == (pytest.approx(0.1), None)
     found.add(shadow(scores, 1 - scores, challenger="3"))
-    opposite = found.found()
+    opposite = found.summary()
     assert opposite is not None
     assert (
         opposite["challenger"],
@@ -169,8 +172,8 @@ def test_the_shadow_says_how_far_two_models_agree() -> None:
 
 def test_the_shadow_counts_failures_and_remembers_a_bounded_number_of_rows() -> None:
     found = ShadowEvidence()
-    found.add({"champion": "1", "challenger": "2", "errors": 7, "dropped": 3})
-    empty = found.found()
+    found.add(ShadowReport(champion="1", challenger="2", errors=7, dropped=3))
+    empty = found.summary()
     assert empty is not None
     assert (empty["errors"], empty["dropped"], empty["rows"], empty["kendall_tau"]) == (
         7,
@@ -180,10 +183,10 @@ def test_the_shadow_counts_failures_and_remembers_a_bounded_number_of_rows() -> 
     )
     for _ in range(20):
         found.add(shadow(np.linspace(0, 1, 1000), np.linspace(0, 1, 1000)))
-    full = found.found()
+    full = found.summary()
     assert full is not None
     assert full["rows"] == 20_000
-    assert sum(part.shape[1] for part in found._scores) == MAX_RANKED_ROWS
+    assert found.kept_rows == MAX_RANKED_ROWS
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from drift.feedback import Label
-from drift.retrain import Retraining
+from drift.release import Retraining
+from drift.replicas import REPLICA_TIMEOUT_S
 from drift.state import LostLease
 from drift.statistics import compare
 from drift.verdict import judge_window
-from drift.view.counts import REPLICA_TIMEOUT_S
-from drift.watch import Watch
 from serve.metrics import ServeMetrics, collect_metrics
 from serve.model.canary import Arm
+from serve.model.report import CanaryReport, CapturedRows, ShadowReport
+from tests.drift.conftest import ShownWatch
 from train.registry.canary import Canary
 from train.registry.versions import Desired, Version
 from train.table.captured import read_captured
@@ -31,9 +32,9 @@ NOW = 1_700_000_000.0
 WINDOW = 100
 
 
-def samples(watch: Watch, now: float = NOW) -> dict[tuple[str, ...], float]:
+def samples(watch: ShownWatch, now: float = NOW) -> dict[tuple[str, ...], float]:
     """Every sample of the exposition by its name and label values."""
-    families = text_string_to_metric_families(watch.exposition(now).decode())
+    families = text_string_to_metric_families(watch.display.exposition(now).decode())
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
@@ -51,7 +52,7 @@ def test_rows_of_another_version_are_skipped_and_counted(
 def test_rows_before_the_first_champion_are_skipped(watch: Make, report: Make, live: Make) -> None:
     former = watch()
     former.close()
-    never = Watch(former.settings)
+    never = ShownWatch(former.settings)
     never.ingest(report(live(10)), NOW)
     assert samples(never)["vigil_drift_skipped_rows_total",] == 10
     assert never.status(NOW)["features"] == []
@@ -139,7 +140,7 @@ def test_the_status_of_a_judged_window_can_be_answered(
     }
 
 
-def drifted(seen: Watch, report: Make, live: Make) -> None:
+def drifted(seen: ShownWatch, report: Make, live: Make) -> None:
     """Three windows of another world, a second apart: enough for a retraining."""
     for i in range(3):
         seen.ingest(report(live(WINDOW, shift=3, seed=i)), NOW + i)
@@ -217,7 +218,7 @@ def test_replicas_expire_and_laggards_are_named(watch: Make, report: Make, live:
 def test_a_dead_replica_is_in_no_state_any_more(watch: Make, report: Make, live: Make) -> None:
     seen, metrics = watch(), ServeMetrics()
     metrics.last_known_good.set(1)
-    seen.ingest({**report(live(0)), "counts": collect_metrics(metrics.registry)}, NOW)
+    seen.ingest(report(live(0), counts=collect_metrics(metrics.registry)), NOW)
     assert samples(seen, NOW)["vigil_model_last_known_good",] == 1
     assert ("vigil_model_last_known_good",) not in samples(seen, NOW + REPLICA_TIMEOUT_S)
 
@@ -228,9 +229,11 @@ def test_a_report_judges_the_canary_and_feeds_the_shadow(
     seen = watch()
     canary = Canary("2", "1", 5.0, ((0.1, 60.0),))
     seen.rollout.follow(Desired(version("1"), canary=canary))
-    trial = {"started": 5.0, "budget": 0.01, "champion": vars(Arm()), "canary": vars(Arm(errors=2))}
-    shadow = {"champion": "1", "challenger": "2", "errors": 1, "dropped": 0}
-    seen.ingest({**report(live(0)), "trial": trial, "shadow": shadow}, NOW)
+    running = CanaryReport(
+        started=5.0, budget=0.01, champion=Arm().counts(), canary=Arm(errors=2).counts()
+    )
+    shadow = ShadowReport(champion="1", challenger="2", errors=1)
+    seen.ingest(report(live(0), canary=running, shadow=shadow), NOW)
     status = seen.status(NOW)
     assert (seen.rollout.stopped, status["canary"]["stopped"]) == (
         5.0,
@@ -281,7 +284,7 @@ def test_of_two_monitors_with_one_state_one_decides(
     watch: Make, report: Make, live: Make, bundle: Any, version: Any
 ) -> None:
     first = watch()
-    second = Watch(first.settings)
+    second = ShownWatch(first.settings)
     second.follow(version("1"), bundle, NOW)
     for seen in (first, second):
         drifted(seen, report, live)
@@ -337,13 +340,13 @@ def test_switched_to_observe_nothing_is_promoted_any_more(
 ) -> None:
     seen = watch()
     drifted(seen, report, live)
-    assert seen.retrains
+    assert seen.may_promote
     seen.switch("observe", NOW)
-    assert (seen.state.phase, seen.retrains) == ("retraining", False)
+    assert (seen.state.phase, seen.may_promote) == ("retraining", False)
     again = watch()
-    assert not again.retrains  # a restart does not switch it on again
+    assert not again.may_promote  # a restart does not switch it on again
     again.switch(None, NOW)
-    assert again.retrains
+    assert again.may_promote
 
 
 def test_transitions_are_remembered_with_their_reasons(
@@ -361,26 +364,25 @@ def test_transitions_are_remembered_with_their_reasons(
 def test_an_episode_and_a_data_break_have_a_report(watch: Make, report: Make, live: Make) -> None:
     seen = watch()
     drifted(seen, report, live)
-    episode, told = seen.take_page()
-    assert episode == seen.state.episode
-    assert "6 of 6 features have drifted" in told
-    assert told.count('class="over"') == 6
+    written = seen.display.reports.take()
+    assert written.episode == seen.state.episode
+    assert "6 of 6 features have drifted" in written.page
+    assert written.page.count('class="over"') == 6
     stuck = live(WINDOW)
     stuck[:, 0] = 1.0
     for i in range(2):
         seen.ingest(report(stuck), NOW + 10 + i)
-    assert "the data are broken in a (stuck)" in seen.take_page()[1]
-    assert seen.take_page() is None
+    assert "the data are broken in a (stuck)" in seen.display.reports.take().page
+    assert seen.display.reports.take() is None
 
 
 def test_a_label_finds_its_row_after_a_restart_in_what_was_captured(
     watch: Make, report: Make, live: Make
 ) -> None:
-    sent = report(live(WINDOW))
     scores = np.zeros(WINDOW)
     scores[7] = 1.0
-    sent["rows"] = [("1", sent["rows"][0][1], scores, [f"r{i}" for i in range(WINDOW)])]
-    watch().ingest(sent, NOW)
+    batch = CapturedRows("1", live(WINDOW), scores, [f"r{i}" for i in range(WINDOW)])
+    watch().ingest(report(live(0), rows=[batch]), NOW)
     again = watch()
     assert again.label([Label("r7", True), Label("r8", True), Label("unheard", False)]) == {
         "matched": 2,

@@ -16,9 +16,9 @@ def test_batches_give_the_same_windows_as_one_batch(batches: list[int], size: in
     window, made, start = TumblingWindow(size), [], 0
     for now, batch in enumerate(batches):
         part = slice(start, start := start + batch)
-        made += window.add(rows[part], rows[part, 0], [str(now)] * len(rows[part]), float(now))
+        made += window.add(rows[part], rows[part, 0], [str(now)] * len(rows[part]), now=float(now))
         assert len(window) < size
-    whole = TumblingWindow(size).add(rows, rows[:, 0], ["r"] * len(rows), 0.0)
+    whole = TumblingWindow(size).add(rows, rows[:, 0], ["r"] * len(rows), now=0.0)
     assert [(w.rows.tolist(), w.scores.tolist()) for w in made] == [
         (w.rows.tolist(), w.scores.tolist()) for w in whole
     ]
@@ -28,11 +28,3 @@ def test_batches_give_the_same_windows_as_one_batch(batches: list[int], size: in
     assert [request for w in made for request in w.requests] == [
         str(k) for k in arrived[: len(made) * size]
     ]
-
-
-def test_reset_forgets_and_counts_the_unfinished_window() -> None:
-    window = TumblingWindow(3)
-    window.add(np.zeros((2, 1)), np.zeros(2), ["r"] * 2, 1.0)
-    assert (window.reset(), len(window), window.reset()) == (2, 0, 0)
-    (full,) = window.add(np.ones((3, 1)), np.ones(3), ["r"] * 3, 5.0)
-    assert (full.rows.min(), full.since) == (1.0, 5.0)

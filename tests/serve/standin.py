@@ -16,10 +16,12 @@ import numpy as np
 import uvicorn
 
 from drift.settings import DriftSettings
+from drift.view.display import Display
 from drift.watch import Watch
 from serve.local.simulate import Drift, telemetry
 from serve.metrics import ServeMetrics, collect_metrics
 from serve.model.loaded import LoadedModel
+from serve.model.report import CapturedRows, ReplicaReport, ServedModel
 from serve.model.reporting import NoMonitor
 from tests.running import eventually, free_port
 from tests.serve.service import Service
@@ -51,6 +53,7 @@ class World:
 
     def __init__(self, home: Path, bundle: ModelBundle, **settings: Any) -> None:
         self.watch = Watch(DriftSettings(home=home, retrain_rows=600, **settings))
+        self.display = Display(self.watch)
         self.bundle, self.version = bundle, "1"
         self.replicas = [ServeMetrics(), ServeMetrics()]
         self.rows, self.sent = telemetry(20_000, seed=7, anomaly_rate=0.012).X, 0
@@ -80,20 +83,25 @@ class World:
                 for i in range(len(rows)):
                     metrics.latency.observe(0.0008 * (1 + (i % 17 == 0) * 5))
                 ids = [f"{self.sent - rate + i:08x}" for i in range(len(rows))]
-                batch = [(self.version, rows, scores, ids)] if len(rows) else []
-                about = {
-                    "replica": f"70{k}-ab12c{k}",
-                    "pid": 1,
-                    "version": self.version,
-                    "digest": self.version * 64,
-                }
-                about |= {"since": self.at - 60, "source": "registry", "refused": {}, "rows": batch}
-                self.watch.ingest(
-                    {**about, "told": [], "counts": collect_metrics(metrics.registry)}, self.at
+                served = ServedModel(
+                    replica=f"70{k}-ab12c{k}",
+                    pid=1,
+                    version=self.version,
+                    digest=self.version * 64,
+                    since=self.at - 60,
+                    source="registry",
+                    refused={},
                 )
+                batch = CapturedRows(self.version, rows, scores, ids)
+                report = ReplicaReport(
+                    served=served,
+                    counts=collect_metrics(metrics.registry),
+                    rows=[batch] if len(rows) else [],
+                )
+                self.watch.ingest(report, self.at)
 
     def state(self) -> bytes:
-        return self.watch.console(self.at)
+        return self.display.console(self.at)
 
 
 class Standin:

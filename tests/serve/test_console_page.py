@@ -40,7 +40,7 @@ def world(bundle: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> Iter
     made = World(tmp_path_factory.mktemp("world"), bundle)
     made.at -= 150
     made.follow("1", bundle)
-    made.watch.ledger = [promoted(made.at, "1", "", "first model", "vigil up")]
+    made.display.ledger = [promoted(made.at, "1", "", "first model", "vigil up")]
     made.live(120)
     made.live(24, drift=True, refused=1)
     yield made
@@ -131,7 +131,7 @@ def test_hostile_names_run_nothing(look: Open, tmp_path: Path) -> None:
     world.follow("1", bundle)
     world.live(10)
     world.live(30, drift=True)
-    world.watch.ledger = [promoted(world.at, "2", "1", HOSTILE, HOSTILE)]
+    world.display.ledger = [promoted(world.at, "2", "1", HOSTILE, HOSTILE)]
     made = Standin(bundle, links={HOSTILE: 'https://x.example/"onmouseover=alert(1)'})
     with standing(made):
         made.state = world.state()
@@ -204,7 +204,7 @@ def operated(
     registry.alias = {"champion": "1", "previous": "3"}
     keys = {"ada": ring.new("ada", operator=True), "client": ring.new("client")}
     with standing(Standin(bundle, registry, auth="required", keys_file=ring.file)) as made:
-        world.watch.versions = [
+        world.display.versions = [
             Version(v, "run", v * 64, world.at, (), {"verdict": "passed"}) for v in ("2", "1")
         ]
         made.state = world.state()

@@ -18,6 +18,7 @@ from serve.metrics import ServeMetrics
 from serve.model import handles
 from serve.model.capture import Capture
 from serve.model.loaded import LoadedModel
+from serve.model.report import ServedModel
 from serve.model.reporting import MonitorClient, Reporter
 from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
@@ -41,7 +42,7 @@ async def asking_the_monitor(service: Service, stuck: Stuck, tmp_path: Path) -> 
 async def reporting_to_the_monitor(service: Service, stuck: Stuck, tmp_path: Path) -> None:
     watch = SimpleNamespace(canary=None, shadow=None)
     reports = Reporter(cast(ModelWatch, watch), Capture(10), ServeMetrics(), MonitorClient())
-    await reports.send({"replica": "r"})
+    await reports.send(ServedModel(replica="r"))
 
 
 async def telling_all_replicas(service: Service, stuck: Stuck, tmp_path: Path) -> None:

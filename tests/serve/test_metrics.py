@@ -20,6 +20,7 @@ from serve.metrics import (
     sum_metrics,
 )
 from serve.model.canary import RunningCanary
+from serve.model.report import ShadowReport
 from serve.model.vitals import Vitals
 from tests.serve.linted import lint, populate
 from vigil.errors import VigilError
@@ -141,9 +142,10 @@ def test_sums_of_sums_are_sums() -> None:
 def test_a_canary_is_counted_to_its_last_request() -> None:
     metrics = ServeMetrics()
     vitals, running = Vitals(metrics), SimpleNamespace(requests={"champion": 3, "canary": 1})
-    vitals.sample(cast(RunningCanary, running), {"scores": np.zeros((2, 5)), "errors": 0})
+    shadow = ShadowReport(champion="1", challenger="2", scores=np.zeros((2, 5)))
+    vitals.sample(cast(RunningCanary, running), shadow)
     running.requests = {"champion": 9, "canary": 2}
-    vitals.sample(None, {"errors": 4})
+    vitals.sample(None, ShadowReport(champion="1", challenger="2", errors=4))
     vitals.sample(None, None)
     found = parsed(collect_metrics(metrics.registry))
     arms = [found["vigil_canary_requests_total", arm] for arm in ("champion", "canary")]

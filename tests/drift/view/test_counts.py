@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drift.view.counts import MAX_SILENT_ROUNDS, REPLICA_TIMEOUT_S, ReplicaCounters
+from drift.replicas import REPLICA_TIMEOUT_S
+from drift.view.counts import MAX_SILENT_ROUNDS, ReplicaCounters
 from serve.metrics import MetricFamilies, ServeMetrics, collect_metrics, render_exposition
 
 
@@ -42,7 +43,7 @@ def test_replicas_that_come_and_go_cost_nothing_and_take_nothing_back() -> None:
     for i in range(30):
         for told in ([], *(one for _ in range(MAX_SILENT_ROUNDS))):
             counts.report(f"r{i}", one, told, i * REPLICA_TIMEOUT_S)
-        found = counts.snapshots(i * REPLICA_TIMEOUT_S)
+        found = counts.families(i * REPLICA_TIMEOUT_S)
         assert (total_rows(found), bytes_held(found)) == (
             i + 1,
             5,
@@ -57,9 +58,9 @@ def test_a_replica_that_was_asleep_with_all_others_is_counted_once() -> None:
     for told in ([], *(counted(1) for _ in range(MAX_SILENT_ROUNDS - 1))):
         counts.report("a", counted(1), told, 0)
     counts.report("b", counted(2), [], 0)
-    assert total_rows(counts.snapshots(0)) == 3
+    assert total_rows(counts.families(0)) == 3
     counts.report("a", counted(4), counted(1), REPLICA_TIMEOUT_S)
-    assert total_rows(counts.snapshots(0)) == 6
+    assert total_rows(counts.families(0)) == 6
 
 
 def test_a_replica_that_was_silent_for_too_long_is_counted_once() -> None:
@@ -69,8 +70,8 @@ def test_a_replica_that_was_silent_for_too_long_is_counted_once() -> None:
         counts.report("b", counted(2), told, 0)
     counts.report("a", counted(4), counted(1), REPLICA_TIMEOUT_S)
     assert (
-        total_rows(counts.snapshots(REPLICA_TIMEOUT_S)),
-        bytes_held(counts.snapshots(REPLICA_TIMEOUT_S)),
+        total_rows(counts.families(REPLICA_TIMEOUT_S)),
+        bytes_held(counts.families(REPLICA_TIMEOUT_S)),
     ) == (
         6,
         5,
@@ -105,7 +106,7 @@ def test_prometheus_never_sees_more_than_was_counted(
             counts.report(str(replica), now, told.get(replica, []), 0)
             told |= {replica: now} if answered else {}
             heard = heard and answered
-        value = total_rows(counts.snapshots(0))
+        value = total_rows(counts.families(0))
         increase += value - before if value >= before else value  # as Prometheus reads a counter
         before = value
     assert increase >= 0

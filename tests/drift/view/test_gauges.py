@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
-from drift.retrain import Retraining
+from drift.release import Retraining
 from drift.view.gauges import MAX_FEATURE_SERIES, Gauges
 from serve.metrics import DriftMetrics
 from serve.model.canary import Arm
+from serve.model.report import CanaryReport, ShadowReport
 from tests.drift.test_watch import NOW, WINDOW, Make, drifted, samples
 from tests.serve.linted import lint
 from train.registry.canary import Canary
@@ -90,13 +92,15 @@ def test_an_episode_from_its_first_window_to_the_cost_of_its_retraining(
 def test_replicas_canary_and_shadow(watch: Make, report: Make, live: Make, version: Make) -> None:
     seen = watch()
     seen.rollout.follow(Desired(version("1"), canary=Canary("2", "1", NOW, ((0.1, 60.0),))))
-    trial = {"started": NOW, "budget": 0.01, "champion": vars(Arm()), "canary": vars(Arm())}
-    shadow = {"champion": "1", "challenger": "2", "errors": 0, "dropped": 0, "seconds": (1.0, 1.0)}
-    shadow |= {
-        "scores": [[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]],
-        "alerts": [[False, False, True], [True, True, True]],
-    }
-    seen.ingest({**report(live(0)), "trial": trial, "shadow": shadow}, NOW)
+    running = CanaryReport(started=NOW, budget=0.01, champion=Arm().counts(), canary=Arm().counts())
+    shadow = ShadowReport(
+        champion="1",
+        challenger="2",
+        scores=np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]]),
+        alerts=np.array([[False, False, True], [True, True, True]]),
+        seconds=(1.0, 1.0),
+    )
+    seen.ingest(report(live(0), canary=running, shadow=shadow), NOW)
     seen.ingest(report(live(0), version="0", replica="old"), NOW)
     samples(seen, NOW)
     found = samples(seen, NOW + 4)
@@ -125,19 +129,19 @@ def test_gates_are_of_the_version_judged_last_and_training_of_the_champion(
 ) -> None:
     seen, registry = watch(), cast(Registry, shelf)
     shelf.away = True
-    seen.gauges.follow(registry, "1")
+    seen.display.gauges.follow(registry, "1")
     assert math.isnan(samples(seen)["vigil_gate_passed",])
     shelf.away = False
     for _ in range(2):
-        seen.gauges.follow(registry, "1")
+        seen.display.gauges.follow(registry, "1")
         found = samples(seen)
         assert (found["vigil_gate_passed",], found["vigil_gate_value", "alert_rate"]) == (1, 0.01)
         assert (
             found["vigil_gate_limit", "alert_rate"],
             found["vigil_training_phase_seconds", "fit"],
         ) == (0.04, 1)
-    seen.gauges.judge(registry, "2")
-    seen.gauges.follow(registry, "1")
+    seen.display.gauges.judge(registry, "2")
+    seen.display.gauges.follow(registry, "1")
     found = samples(seen)
     assert (found["vigil_gate_passed",], found["vigil_training_phase_seconds", "fit"]) == (0, 1)
 
@@ -148,7 +152,7 @@ def test_gates_are_of_the_version_judged_last_and_training_of_the_champion(
 )
 def test_a_gate_that_cannot_be_read_is_not_told(shelf: Shelf, watch: Make, gate: Any) -> None:
     seen, shelf.gates["1"] = watch(), gate
-    seen.gauges.follow(cast(Registry, shelf), "1")
+    seen.display.gauges.follow(cast(Registry, shelf), "1")
     assert math.isnan(samples(seen)["vigil_gate_passed",])
 
 
@@ -170,4 +174,4 @@ def test_of_many_features_the_furthest_are_told(watch: Make) -> None:
 def test_the_whole_exposition_passes_the_linter(watch: Make, report: Make, live: Make) -> None:
     seen = watch()
     seen.ingest(report(live(WINDOW)), NOW)
-    assert lint(seen.exposition(NOW)) == ""
+    assert lint(seen.display.exposition(NOW)) == ""

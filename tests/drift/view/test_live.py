@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drift.view.live import MAX_ANOMALY_POINTS, MAX_NORMAL_POINTS, SPAN_S, STEP_S, Live
+from drift.release import Retraining
+from drift.view.live import Live
+from drift.view.points import MAX_ANOMALY_POINTS, MAX_NORMAL_POINTS
 from drift.view.timeline import timeline
+from drift.view.traffic import SPAN_S, STEP_S
 from serve.metrics import ServeMetrics, collect_metrics
+from serve.model.report import CapturedRows, ReplicaReport, ServedModel
 from train.model.bundle import ModelBundle
 from train.registry.promotion import Move
 from train.registry.versions import Desired, Version
@@ -41,13 +45,12 @@ class Replica:
         for _ in range(ok):
             self.metrics.latency.observe(seconds)
 
-    def report(self, rows: Any = ()) -> dict[str, Any]:
-        return {
-            "replica": self.name,
-            "told": [],
-            "counts": collect_metrics(self.metrics.registry),
-            "rows": list(rows),
-        }
+    def report(self, *rows: CapturedRows) -> ReplicaReport:
+        return ReplicaReport(
+            served=ServedModel(replica=self.name),
+            counts=collect_metrics(self.metrics.registry),
+            rows=list(rows),
+        )
 
 
 def test_rates_are_even_however_reports_fall_into_steps() -> None:
@@ -104,7 +107,8 @@ def test_points_are_bounded_spread_over_time_and_anomalies_have_reasons(
         scores = bundle.forest.score(rows)
         seen.ingest(
             replica.report(
-                [("1", rows, scores, [f"q{k}"] * 40), ("9", rows, scores, ["other"] * 40)]
+                CapturedRows("1", rows, scores, [f"q{k}"] * 40),
+                CapturedRows("9", rows, scores, ["other"] * 40),
             ),
             NOW + 2 * k,
         )
@@ -133,7 +137,7 @@ def test_a_flood_of_anomalies_costs_no_more_than_a_few(bundle: ModelBundle, live
     seen.points.follow("1", bundle)
     rows = live(5000, shift=30.0)
     scores = bundle.forest.score(rows)
-    seen.ingest(Replica().report([("1", rows, scores, ["q"] * len(rows))]), NOW)
+    seen.ingest(Replica().report(CapturedRows("1", rows, scores, ["q"] * len(rows))), NOW)
     found = seen.points.columns()["anomalies"]
     assert len(found) == 50
     assert sum(bool(a["reasons"]) for a in found) == 20
@@ -142,18 +146,18 @@ def test_a_flood_of_anomalies_costs_no_more_than_a_few(bundle: ModelBundle, live
 def test_the_timeline_tells_of_drift_retraining_gate_promotion_and_swap_in_order(
     watch: Make, report: Make, live: Make, bundle: ModelBundle, version: Callable[[str], Version]
 ) -> None:
-    from drift.retrain import Retraining
-
     seen, at = watch(), NOW
     for k in range(8):
         seen.ingest(report(live(100, shift=3.0, seed=k)), at := at + 10)
     assert seen.state.phase == "retraining"
     seen.finish(
-        Retraining("promoted", "version 2 passed the gate: a is within 1; b is at least 2", "2"),
+        Retraining.decided(
+            "promoted", "version 2 passed the gate", ["a is within 1", "b is at least 2"], "2"
+        ),
         at := at + 10,
     )
     gates = {"passed": True, "checks": [{"sentence": "a is within 1"}]}
-    seen.ledger = [
+    seen.display.ledger = [
         Move(
             "promote",
             "1",
@@ -169,8 +173,8 @@ def test_the_timeline_tells_of_drift_retraining_gate_promotion_and_swap_in_order
     ]
     seen.rollout.follow(Desired(version("2")))
     seen.follow(version("2"), bundle, at)
-    seen.ingest(report(live(10), version="2") | {"since": at + 1}, at := at + 5)
-    told = json.loads(seen.console(at))["timeline"]
+    seen.ingest(report(live(10), version="2", since=at + 1), at := at + 5)
+    told = json.loads(seen.display.console(at))["timeline"]
     assert [event["kind"] for event in reversed(told)] == [
         "swap",
         "drift",
@@ -195,15 +199,15 @@ def test_every_kind_of_move_has_its_words(kind: Any) -> None:
     (event,) = timeline(
         [], [Move(kind, "1", "2", "d", "why", "me", {"checks": "no list"}, 5.0)], [], ""
     )
-    assert "2" in event["text"]
-    assert event["detail"] == ["why"]
+    assert "2" in event.text
+    assert event.detail == ["why"]
 
 
 def test_the_document_before_the_first_window_and_with_broken_data(
     watch: Make, report: Make, live: Make
 ) -> None:
     seen = watch()
-    document = json.loads(seen.console(NOW))
+    document = json.loads(seen.display.console(NOW))
     assert (
         document["status"],
         document["features"],
@@ -214,10 +218,10 @@ def test_the_document_before_the_first_window_and_with_broken_data(
     broken = live(100)
     broken[:, 1] = 7.0
     seen.ingest(report(broken), NOW)
-    document = json.loads(seen.console(NOW))
+    document = json.loads(seen.display.console(NOW))
     assert document["status"] == "data break"
     assert document["timeline"][0]["kind"] == "break"
     assert document["features"][0]["feature"] == "b"
     assert document["governor"]["retrains_left"] == 4
     assert document["models"]["convergence"] == "the one replica serves version 1"
-    assert json.loads(watch().console(NOW))["epoch"] != document["epoch"]
+    assert json.loads(watch().display.console(NOW))["epoch"] != document["epoch"]

@@ -67,7 +67,7 @@ async def test_answers_say_which_model_gave_them(
         model.bundle.threshold.value,
         model.bundle.schema_hash,
     )
-    assert [request for _, _, _, request in service.replica.capture.take()] == [["mine"]]
+    assert [batch.requests for batch in service.replica.capture.take()] == [["mine"]]
 
 
 @pytest.mark.parametrize("path", OPEN + READS)

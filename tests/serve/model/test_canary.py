@@ -12,6 +12,7 @@ import pytest
 
 from serve.model.canary import RunningCanary
 from serve.model.loaded import LoadedModel
+from serve.model.report import ShadowReport
 from serve.model.shadow import MAX_SHADOW_ROWS, Shadow
 from tests.serve.service import INFER, SCORING, Service
 from train.model.bundle import ModelBundle
@@ -64,11 +65,9 @@ async def test_a_canary_answers_its_share_and_a_retry_meets_the_same_model(
     assert answered == again
     assert 60 <= answered.count("8") <= 140
     report = running.report()
-    assert report["canary"]["requests"] == 2 * answered.count("8")
-    assert report["champion"]["requests"] == 2 * answered.count("7")
-    assert (
-        sum(report["canary"]["latency"]) == report["canary"]["rows"] == report["canary"]["requests"]
-    )
+    assert report.canary.requests == 2 * answered.count("8")
+    assert report.champion.requests == 2 * answered.count("7")
+    assert sum(report.canary.latency) == report.canary.rows == report.canary.requests
 
 
 async def test_an_answer_of_the_canary_is_all_of_the_canary(
@@ -80,7 +79,7 @@ async def test_an_answer_of_the_canary_is_all_of_the_canary(
     assert reply.headers["x-vigil-model-version"] == "8"
     assert reply.json["threshold"] == rival.bundle.threshold.value
     assert reply.json["anomaly_score"] == rival.bundle.forest.score(np.array([ROW]))[0]
-    assert service.replica.capture.take()[0][0] == "8"
+    assert service.replica.capture.take()[0].version == "8"
 
 
 @pytest.mark.parametrize("answer", [None, np.nan], ids=["raises", "nan"])
@@ -94,9 +93,9 @@ async def test_where_the_canary_fails_the_champion_answers(
         assert (reply.status, reply.headers["x-vigil-model-version"]) == (200, "7")
     report = running.report()
     assert (
-        report["canary"]["errors"],
-        report["canary"]["requests"],
-        report["champion"]["requests"],
+        report.canary.errors,
+        report.canary.requests,
+        report.champion.requests,
     ) == (2, 0, 2)
 
 
@@ -151,11 +150,11 @@ async def test_the_shadow_scores_a_sample_of_the_champions_rows(
     report = shadow.score(taken)
     rows = np.concatenate([rows for rows, _ in taken])
     np.testing.assert_array_equal(
-        report["scores"], np.stack([m.bundle.forest.score(rows) for m in (model, rival)])
+        report.scores, np.stack([m.bundle.forest.score(rows) for m in (model, rival)])
     )
     limits = np.array([[m.bundle.threshold.value] for m in (model, rival)])
-    np.testing.assert_array_equal(report["alerts"], report["scores"] > limits)
-    assert (report["champion"], report["challenger"], report["errors"]) == ("7", "8", 0)
+    np.testing.assert_array_equal(report.alerts, report.scores > limits)
+    assert (report.champion, report.challenger, report.errors) == ("7", "8", 0)
     assert shadow.take() == []
 
 
@@ -166,7 +165,8 @@ def test_the_shadow_takes_only_so_many_rows_and_counts_the_others(
     for _ in range(2):
         shadow.offer(rows, np.ones(len(rows)))
     report = shadow.score(shadow.take())
-    assert (report["scores"].shape, report["dropped"]) == (
+    assert report.scores is not None
+    assert (report.scores.shape, report.dropped) == (
         (2, MAX_SHADOW_ROWS),
         MAX_SHADOW_ROWS - 20,
     )
@@ -178,9 +178,4 @@ def test_a_challenger_that_fails_in_the_shadow_is_only_counted(
 ) -> None:
     shadow = Shadow(model, broken(rival, answer))
     shadow.offer(np.ones((3, 4)), np.ones(3))
-    assert shadow.score(shadow.take()) == {
-        "champion": "7",
-        "challenger": "8",
-        "dropped": 0,
-        "errors": 3,
-    }
+    assert shadow.score(shadow.take()) == ShadowReport(champion="7", challenger="8", errors=3)

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.model.capture import Capture, CapturedRows
+from serve.model.capture import Capture
+from serve.model.report import CapturedRows
 
 
 def fill(ring: Capture, sizes: list[int], first: int = 0) -> int:
@@ -19,11 +20,10 @@ def fill(ring: Capture, sizes: list[int], first: int = 0) -> int:
 
 def numbers(batches: list[CapturedRows]) -> list[float]:
     """Of the rows, whose scores and requests must be their own."""
-    for _, rows, scores, requests in batches:
-        assert (
-            rows[:, 0].tolist() == scores.tolist() == [float(request[1:]) for request in requests]
-        )
-    return [float(row[0]) for _, rows, _, _ in batches for row in rows]
+    for batch in batches:
+        numbered = [float(request[1:]) for request in batch.requests]
+        assert batch.rows[:, 0].tolist() == batch.scores.tolist() == numbered
+    return [float(row[0]) for batch in batches for row in batch.rows]
 
 
 @settings(max_examples=50, deadline=None)
@@ -66,7 +66,7 @@ def test_versions_and_requests_stay_with_their_rows() -> None:
     for version in ("1", "2", "2", "1"):
         ring.add(version, np.zeros((2, 1)), np.zeros(2), [f"request {version}"] * 2)
     taken = ring.take()
-    assert [(version, len(rows), requests) for version, rows, _, requests in taken] == [
+    assert [(batch.version, len(batch.rows), batch.requests) for batch in taken] == [
         ("1", 2, ["request 1"] * 2),
         ("2", 4, ["request 2"] * 4),
         ("1", 2, ["request 1"] * 2),

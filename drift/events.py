@@ -1,0 +1,119 @@
+"""Events of the drift monitor, for whatever shows, counts or logs them.
+
+The watch decides and publishes. Subscribers take what they show from the fields of an event, and
+never from its texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from drift.governor import EpisodeTrigger, Governor, Outcome, Phase
+from drift.verdict import Verdict, VerdictKind
+from serve.model.report import ReplicaReport, ServedModel
+from train.model.bundle import ModelBundle
+
+
+@dataclass(frozen=True)
+class ReportReceived:
+    """A replica has reported.
+
+    replicas: all that have reported lately; desired: the version that they should serve
+    """
+
+    at: float
+    report: ReplicaReport
+    replicas: Sequence[ServedModel]
+    desired: str | None
+
+
+@dataclass(frozen=True)
+class ChampionFollowed:
+    """Windows are compared with the reference of this champion from now on."""
+
+    version: str
+    bundle: ModelBundle
+
+
+@dataclass(frozen=True)
+class WindowJudged:
+    """A window was judged.
+
+    former: the kind of the window before; governor: the state after it
+    is_onset: whether it has opened an episode
+    """
+
+    at: float
+    verdict: Verdict
+    former: VerdictKind
+    governor: Governor
+    is_onset: bool
+
+    @property
+    def is_break_onset(self) -> bool:
+        """Whether the data broke with this window."""
+        return self.verdict.kind == "data break" and self.former != "data break"
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """The governor went from phase `former` to `phase`, or a person has switched its mode.
+
+    at: Unix seconds; reason: for people; trigger: what opened the episode
+    outcome, summary, detail: how a retraining ended, and the sentences that decided it
+
+    It is stored. An older Vigil stored neither `former` nor what comes after it: then only the
+    reason says what happened.
+    """
+
+    at: float
+    phase: Phase
+    episode: str | None
+    reason: str
+    former: Phase | None = None
+    trigger: EpisodeTrigger = "drift"
+    outcome: Outcome | None = None
+    summary: str = ""
+    detail: tuple[str, ...] = ()
+
+    @property
+    def is_mode_switch(self) -> bool:
+        return self.phase == self.former
+
+    def status(self) -> dict[str, Any]:
+        """Return what `/drift` shows."""
+        return {
+            "at": self.at,
+            "phase": self.phase,
+            "episode": self.episode,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class RetrainingEnded:
+    """A retraining has ended after so many seconds."""
+
+    outcome: Outcome
+    seconds: float
+
+
+Event = ReportReceived | ChampionFollowed | WindowJudged | Transition | RetrainingEnded
+Subscriber = Callable[[Event], None]
+
+
+class Events:
+    """Hands every event to every subscriber, in the order in which they subscribed."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Subscriber] = []
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        self._subscribers.append(subscriber)
+
+    def publish(self, event: Event) -> None:
+        for subscriber in self._subscribers:
+            subscriber(event)

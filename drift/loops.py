@@ -1,0 +1,206 @@
+"""Loops that drive a watch: each turn takes one step, and waits in threads for what is far away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from drift.governor import Governor
+from drift.release import Retraining
+from drift.retrain import Retrainer
+from drift.rollout import REGISTRY_POLL_INTERVAL_S
+from drift.training_job import Episode
+from drift.view.display import Display
+from drift.watch import Watch
+from serve.metrics import RayMirror
+from serve.model.handles import Application
+from train.registry.promotion import completed_moves
+from train.registry.versions import Registry, Version
+from vigil.errors import JobsUnavailable, RegistryUnavailable, VigilError
+
+log = logging.getLogger("ray.serve")
+MAX_MOVES = 50
+MAX_VERSIONS = 20
+Turn = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often the loops turn, in seconds.
+
+    refresh_timeout: a replica that does not answer by then looks at the registry by itself
+    ledger: the age at which the ledger is read anew, while a console was open in the last `open_console`
+    """
+
+    registry: float = REGISTRY_POLL_INTERVAL_S
+    retraining: float = 0.5
+    canary: float = 0.5
+    mirror: float = 1.0
+    refresh_timeout: float = 10.0
+    ledger: float = 15.0
+    open_console: float = 60.0
+
+
+class MonitorLoops:
+    """The loops of one monitor; `service` is the application that scores."""
+
+    def __init__(
+        self,
+        watch: Watch,
+        display: Display,
+        registry: Registry,
+        *,
+        service: Application,
+        pace: Pace,
+    ) -> None:
+        self._watch = watch
+        self._display = display
+        self._registry = registry
+        self._service = service
+        self._pace = pace
+        self._mirror = RayMirror()
+        self._console_opened = 0.0
+        self._ledger_read = 0.0
+        self._ledger_champion: str | None = None
+
+    def start(self) -> list[asyncio.Task[None]]:
+        """Start all loops in the running event loop."""
+        pace = self._pace
+        turns: list[tuple[Turn, float]] = [
+            (self._follow_registry, pace.registry),
+            (self._retrain, pace.retraining),
+            (self._end_canary, pace.canary),
+            (self._tick, pace.registry),
+            (self._read_ledger, pace.registry),
+            (self._update_mirror, pace.mirror),
+        ]
+        return [asyncio.create_task(_repeat(turn, interval_s)) for turn, interval_s in turns]
+
+    def note_console(self) -> None:
+        """Note that somebody looks at a console: the ledger is read anew meanwhile."""
+        self._console_opened = time.time()
+
+    async def refresh_replicas(self) -> None:
+        """Have the replicas look at the registry now; they would anyway within their poll period."""
+        with contextlib.suppress(Exception):
+            refreshing = self._service.ask_all("refresh")
+            await asyncio.wait_for(refreshing, self._pace.refresh_timeout)
+
+    async def _follow_registry(self) -> None:
+        try:
+            desired = await asyncio.to_thread(self._registry.desired)
+            self._watch.rollout.follow(desired)
+            if desired.champion is not None:
+                await asyncio.to_thread(self._follow_champion, desired.champion)
+        except VigilError as error:
+            log.warning("the monitor keeps its reference: %s", error.message)
+
+    def _follow_champion(self, champion: Version) -> None:
+        if champion.version != self._watch.following:
+            bundle = self._registry.fetch(champion, self._watch.home.cache)
+            self._watch.follow(champion, bundle, time.time())
+        self._display.gauges.follow(self._registry, champion.version)
+
+    async def _retrain(self) -> None:
+        """Run the retraining that the governor has decided on, also one that a former monitor began."""
+        state = self._watch.state
+        if not self._watch.is_leader or state.phase != "retraining" or state.episode is None:
+            return
+        result = await self._run_retraining(state)
+        if result is None:
+            await asyncio.sleep(self._pace.registry)
+            return
+        await asyncio.to_thread(self._watch.finish, result, time.time())
+        if result.version is not None:
+            await asyncio.to_thread(self._display.gauges.judge, self._registry, result.version)
+        if result.outcome == "promoted":
+            await self.refresh_replicas()
+
+    async def _run_retraining(self, state: Governor) -> Retraining | None:
+        """How it has ended; None when it must be tried again."""
+        begin, _ = state.retrains[-1]
+        until = begin + self._watch.settings.retrain_timeout_s
+        try:
+            return await asyncio.to_thread(self._run_episode, state, until)
+        except (JobsUnavailable, RegistryUnavailable) as error:
+            if time.time() >= until:
+                return Retraining("failed", error.message)
+            log.warning("retraining waits: %s", error.message)
+            return None
+        except Exception as error:  # whatever went wrong, the episode must end
+            log.exception("retraining failed")
+            return Retraining("failed", f"{type(error).__name__}: {error}")
+
+    def _run_episode(self, state: Governor, until: float) -> Retraining:
+        watch = self._watch
+        episode = Episode(str(state.episode), state.since, watch.cause, trigger=state.trigger)
+        retrainer = Retrainer(watch.settings, self._registry, watch.rollout)
+        return retrainer.run(episode, may_promote=lambda: watch.may_promote, until=until)
+
+    async def _end_canary(self) -> None:
+        """Stop or promote the canary, as the rollout decides."""
+        rollout = self._watch.rollout
+        action = rollout.due(time.time()) if self._watch.is_leader else None
+        if action is None:
+            return
+        try:
+            await asyncio.to_thread(rollout.carry_out, action, self._registry)
+            await self.refresh_replicas()
+            rollout.follow(await asyncio.to_thread(self._registry.desired))
+        except VigilError as error:
+            log.warning("the canary cannot be ended yet (%s): %s", action, error.message)
+
+    async def _tick(self) -> None:
+        """Keep the lease, watch the clock, and put reports into MLflow."""
+        await asyncio.to_thread(self._watch.acquire_lease)
+        await asyncio.to_thread(self._watch.tick, time.time())
+        await asyncio.to_thread(self._store_report)
+
+    def _store_report(self) -> None:
+        report = self._display.reports.take()
+        if report is None:
+            return
+        try:
+            self._registry.log_report(report.episode, report.page)
+        except VigilError as error:
+            self._display.reports.put(report)
+            log.warning("the drift report waits: %s", error.message)
+
+    async def _read_ledger(self) -> None:
+        """Read the latest moves and versions for the console.
+
+        When the champion changes, and now and then while a console is open.
+        """
+        champion = self._watch.following
+        if champion == self._ledger_champion and not self._is_ledger_old():
+            return
+        self._ledger_read = time.time()
+        try:
+            await asyncio.to_thread(self._update_ledger)
+            self._ledger_champion = champion
+        except VigilError as error:
+            log.warning("the promotion ledger cannot be read now: %s", error.message)
+
+    def _is_ledger_old(self) -> bool:
+        now = time.time()
+        is_open = now - self._console_opened < self._pace.open_console
+        return is_open and now - self._ledger_read > self._pace.ledger
+
+    def _update_ledger(self) -> None:
+        self._display.ledger = completed_moves(self._registry, MAX_MOVES)
+        self._display.versions = self._registry.latest(MAX_VERSIONS)
+
+    async def _update_mirror(self) -> None:
+        """Pass what the monitor has counted to Ray."""
+        metrics = await asyncio.to_thread(self._display.own_metrics, time.time())
+        self._mirror.update(metrics)
+
+
+async def _repeat(turn: Turn, interval_s: float) -> None:
+    while True:
+        await turn()
+        await asyncio.sleep(interval_s)

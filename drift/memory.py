@@ -1,0 +1,81 @@
+"""What a monitor remembers over a restart, and hands to the one that takes over."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from drift.events import Transition
+from drift.governor import Governor, Outcome
+
+MAX_TRANSITIONS = 50  # the latest
+_Stored = TypeVar("_Stored", bound=msgspec.Struct)
+
+
+class LastRetraining(msgspec.Struct, frozen=True):
+    """How the last retraining ended, why it began, and when it ended (Unix seconds)."""
+
+    outcome: Outcome
+    reason: str
+    version: str | None
+    cause: str
+    at: float
+
+
+@dataclass
+class MonitorMemory:
+    """State of the governor, and what `/drift` tells of the past.
+
+    cause: why the last retraining began; followed: the champion that windows were compared with
+    """
+
+    governor: Governor = field(default_factory=Governor)
+    cause: str = ""
+    last_retraining: LastRetraining | None = None
+    followed: str | None = None
+    transitions: deque[Transition] = field(default_factory=lambda: deque(maxlen=MAX_TRANSITIONS))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "governor": self.governor.to_json(),
+            "cause": self.cause,
+            "last_retraining": msgspec.to_builtins(self.last_retraining),
+            "followed": self.followed,
+            "timeline": [msgspec.to_builtins(transition) for transition in self.transitions],
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> MonitorMemory:
+        """Return what was stored, also by an older Vigil.
+
+        Raises ValueError, TypeError, LookupError or AttributeError for something else.
+        """
+        last = stored["last_retraining"]
+        transitions = _readable(stored.get("timeline", []))
+        return cls(
+            governor=Governor.from_json(stored["governor"]),
+            cause=str(stored["cause"]),
+            last_retraining=_read(last, LastRetraining) if last is not None else None,
+            followed=stored["followed"],
+            transitions=deque(transitions, maxlen=MAX_TRANSITIONS),
+        )
+
+
+def _readable(stored: Iterable[Any]) -> Iterator[Transition]:
+    """Transitions without those that cannot be read: the governor's state is worth more."""
+    for transition in stored:
+        try:
+            yield _read(transition, Transition)
+        except ValueError:
+            continue
+
+
+def _read(stored: Any, kind: type[_Stored]) -> _Stored:
+    try:
+        return msgspec.convert(stored, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"a stored {kind.__name__} cannot be read: {error}") from error

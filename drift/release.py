@@ -1,0 +1,153 @@
+"""How a retrained version that has passed its gate becomes champion: shadow, canary, promotion."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from drift.governor import Outcome
+from drift.rollout import Rollout
+from drift.settings import DriftSettings
+from train.model.gate import judge_shadow
+from train.registry.canary import parse_canary_steps
+from train.registry.promotion import Move, completed_moves, promote_version, start_canary
+from train.registry.versions import Registry
+
+ACTOR = "drift-monitor"
+NO_EVIDENCE: Mapping[str, Any] = {
+    "errors": 0,
+    "rows": 0,
+    "champion_alert_rate": 0.0,
+    "challenger_alert_rate": 0.0,
+    "champion_us_per_row": 0.0,
+    "challenger_us_per_row": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """How a retraining ended; `version` is the one that it registered, if any.
+
+    reason: the whole of it, for people; summary, detail: the same in parts, where there are some
+    """
+
+    outcome: Outcome
+    reason: str
+    version: str | None = None
+    summary: str = ""
+    detail: tuple[str, ...] = ()
+
+    @classmethod
+    def decided(
+        cls, outcome: Outcome, summary: str, detail: Sequence[str], version: str
+    ) -> Retraining:
+        """Return the end of a retraining that these sentences have decided."""
+        reason = f"{summary}: {'; '.join(detail)}"
+        return cls(outcome, reason, version, summary=summary, detail=tuple(detail))
+
+    def with_note(self, note: str) -> Retraining:
+        """Return it with one more sentence."""
+        if not note:
+            return self
+        return replace(
+            self,
+            reason=f"{self.reason}; {note}",
+            summary=self.summary or self.reason,
+            detail=(*self.detail, note),
+        )
+
+
+class Release:
+    """Takes one version that has passed its gate to the replicas.
+
+    A monitor that restarts joins what runs, and repeats nothing.
+    """
+
+    def __init__(
+        self,
+        settings: DriftSettings,
+        registry: Registry,
+        rollout: Rollout,
+        poll_interval_s: float = 1.0,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._rollout = rollout
+        self._poll_interval_s = poll_interval_s
+
+    def run(self, version: str, gate: Mapping[str, Any], reason: str) -> Retraining:
+        """Promote the version, after shadow and canary where the settings ask for them.
+
+        Blocks until it has ended. `reason` is for the ledger.
+        """
+        gates = dict(gate)
+        if self._settings.shadow_rows:
+            evidence = self._wait_for_shadow(version)
+            failed = self._fails_in_shadow(version, evidence)
+            if failed is not None:
+                return failed
+            gates["shadow"] = evidence
+        if self._settings.canary_steps:
+            return self._run_canary(version, gate, reason)
+        promote_version(self._registry, version, reason=reason, actor=ACTOR, gates=gates)
+        return _promoted(version, deciding_sentences(gate))
+
+    def _fails_in_shadow(self, version: str, evidence: Mapping[str, Any]) -> Retraining | None:
+        settings = self._settings
+        alert_limit = self._rollout.budget * settings.canary_alert_band
+        verdict = judge_shadow(evidence, settings.shadow_rows, alert_limit)
+        if verdict.passed:
+            return None
+        summary = f"version {version} failed in the shadow"
+        return Retraining.decided("kept", summary, deciding_sentences(verdict.to_json()), version)
+
+    def _wait_for_shadow(self, version: str) -> Mapping[str, Any]:
+        """The evidence of the shadow, complete or as far as it came in time."""
+        deadline = time.monotonic() + self._settings.retrain_timeout_s
+        while time.monotonic() < deadline:
+            evidence = self._rollout.shadow.summary(version)
+            if evidence is not None and self._is_complete(evidence):
+                return evidence
+            time.sleep(self._poll_interval_s)
+        return self._rollout.shadow.summary(version) or NO_EVIDENCE
+
+    def _is_complete(self, evidence: Mapping[str, Any]) -> bool:
+        return evidence["errors"] > 0 or evidence["rows"] >= self._settings.shadow_rows
+
+    def _run_canary(self, version: str, gate: Mapping[str, Any], reason: str) -> Retraining:
+        if not self._was_canary(version):
+            steps = parse_canary_steps(self._settings.canary_steps)
+            start_canary(self._registry, version, steps, reason=reason, actor=ACTOR)
+        while self._registry.canary() is not None:
+            time.sleep(self._poll_interval_s)
+        last = self._last_move(version)
+        champion = self._registry.champion()
+        if champion is not None and champion.version == version:
+            return _promoted(version, [*deciding_sentences(gate), last.reason])
+        summary = f"version {version} was a canary, and stopped"
+        return Retraining.decided("kept", summary, [last.reason], version)
+
+    def _was_canary(self, version: str) -> bool:
+        moves = completed_moves(self._registry)
+        return any(move.kind == "canary" and move.to == version for move in moves)
+
+    def _last_move(self, version: str) -> Move:
+        moves = completed_moves(self._registry)
+        return next(move for move in moves if version in (move.to, move.former))
+
+
+def deciding_sentences(gate: Mapping[str, Any]) -> list[str]:
+    """Return the sentences of the checks that failed, or of all when none did.
+
+    They are those of the reason of the gate (train/model/gate.py).
+    """
+    checks = gate.get("checks", ())
+    failed = [check["sentence"] for check in checks if not check["passed"]]
+    sentences = failed or [check["sentence"] for check in checks]
+    return sentences or [gate["reason"]]
+
+
+def _promoted(version: str, detail: Sequence[str]) -> Retraining:
+    return Retraining.decided("promoted", f"version {version} passed the gate", detail, version)

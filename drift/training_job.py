@@ -1,0 +1,154 @@
+"""The training of a retraining, elsewhere: a Ray job here, or a workflow of GitHub.
+
+It is keyed by the episode: whoever asks twice trains once.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from drift.dispatch import dispatch
+from drift.governor import EpisodeTrigger
+from drift.settings import DriftSettings
+from train.registry.versions import Registry
+from train.spec import JobSpec
+from train.submit import JobLost, Jobs
+from vigil.home import Home
+
+log = logging.getLogger("ray.serve")
+SUBMITTED_AGAIN = (
+    "the training cluster lost the job with the machine that it ran on, or with its head; "
+    "it was submitted again"
+)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What a retraining is for.
+
+    since: Unix seconds from which on captured rows are trained on; cause: for people
+    """
+
+    id: str
+    since: float
+    cause: str
+    trigger: EpisodeTrigger = "drift"
+
+    @property
+    def job(self) -> str:
+        """Name of its Ray job."""
+        return f"retrain-{self.id}"
+
+
+@dataclass(frozen=True)
+class EndedJob:
+    """How a training ended, in words that are used where it has registered no version.
+
+    note: what people must know of it all the same
+    """
+
+    ended: str
+    note: str = ""
+
+
+class RayTraining:
+    """Trains as a Ray job, which is joined when Ray knows it already.
+
+    A job that is lost with its machine, or with the head of its cluster, is submitted once more. It
+    gets the parameters of the champion and no other variable: rights and paths are those of the
+    cluster that it runs on.
+    """
+
+    def __init__(
+        self, settings: DriftSettings, episode: Episode, connect: Callable[[str], Jobs] = Jobs
+    ) -> None:
+        self._settings = settings
+        self._episode = episode
+        self._jobs = connect(settings.jobs_url)
+        self._note = ""
+
+    def run(self, info: Mapping[str, Any], until: float = math.inf) -> EndedJob:
+        """Train as the champion of this `info` was trained, until `until` (Unix seconds) at most."""
+        spec = self._spec(info)
+        environment = forest_environment(info)
+        job = self._episode.job
+
+        def submit_again(name: str) -> None:
+            self._jobs.start(name, spec, environment)
+            self._note = SUBMITTED_AGAIN
+            log.warning("retraining %s; %s", job, SUBMITTED_AGAIN)
+
+        self._jobs.start(job, spec, environment)
+        timeout_s = min(self._settings.retrain_timeout_s, until - time.time())
+        try:
+            state = self._jobs.follow(job, timeout_s, submit_again=submit_again)
+        except JobLost as error:
+            ended = f"was submitted twice, and lost twice: {error.message}"
+            return EndedJob(ended, self._note)
+        last_line = state.last_line or "no output"
+        ended = f"ended {state.status} without a version: {last_line}"
+        if self._note:
+            ended = f"{ended}; {self._note}"
+        return EndedJob(ended, self._note)
+
+    def _spec(self, info: Mapping[str, Any]) -> JobSpec:
+        settings = self._settings
+        return JobSpec.of_bundle(
+            info,
+            captured=settings.captured_url or str(Home(settings.home).captured),
+            since=self._episode.since,
+            trigger=self._episode.trigger,
+            key=self._episode.id,
+        )
+
+
+class GithubTraining:
+    """Trains as a workflow of GitHub, which registers a version that is keyed by the episode."""
+
+    def __init__(
+        self,
+        settings: DriftSettings,
+        episode: Episode,
+        registry: Registry,
+        poll_interval_s: float = 1.0,
+    ) -> None:
+        self._settings = settings
+        self._episode = episode
+        self._registry = registry
+        self._poll_interval_s = poll_interval_s
+
+    def run(self, info: Mapping[str, Any], until: float = math.inf) -> EndedJob:
+        """Dispatch the workflow, unless it has ended already, and wait for its version."""
+        if not self._is_registered:
+            dispatch(self._payload(info), self._settings)
+        timeout_s = self._settings.retrain_timeout_s
+        deadline = time.monotonic() + timeout_s
+        while not self._is_registered and time.monotonic() < deadline:
+            time.sleep(self._poll_interval_s)
+        return EndedJob(f"has registered no version within {timeout_s:g} s of its dispatch")
+
+    @property
+    def _is_registered(self) -> bool:
+        return self._registry.of_job(self._episode.id) is not None
+
+    def _payload(self, info: Mapping[str, Any]) -> dict[str, str]:
+        return {
+            "model": self._settings.model_name,
+            "reason": self._episode.cause,
+            "episode": self._episode.id,
+            "data": str(info["data"]),
+        }
+
+
+def forest_environment(info: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables that set the parameters of the champion's forest.
+
+    A search may have found them: a retraining begins where the champion stands.
+    """
+    forest: Mapping[str, Any] = info.get("forest", {})
+    return {f"VIGIL_TRAIN_{name.upper()}": str(value) for name, value in forest.items()}

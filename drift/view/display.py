@@ -1,0 +1,95 @@
+"""What people and Prometheus see of one watch: it subscribes to the events of that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from drift.events import ChampionFollowed, Event, ReportReceived, WindowJudged
+from drift.view.console import ConsoleView, RegistryView
+from drift.view.counts import ReplicaCounters
+from drift.view.gauges import Gauges
+from drift.view.live import Live
+from drift.view.report import EpisodeReport, PendingReports, episode_page
+from drift.view.timeline import Observations
+from drift.watch import Watch
+from serve.metrics import MetricFamilies, collect_metrics, render_exposition
+from serve.model.report import ConsumerReport
+from train.registry.promotion import Move
+from train.registry.versions import Version
+
+
+class Display:
+    """Thread-safe by the lock of its watch.
+
+    ledger, versions: the latest moves and versions, as the monitor has read them last
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self.gauges = Gauges(watch.metrics)
+        self.reports = PendingReports()
+        self.ledger: Sequence[Move] = ()
+        self.versions: Sequence[Version] = ()
+        self._live = Live()
+        self._counters = ReplicaCounters()
+        self._observations = Observations()
+        for subscriber in (self.gauges.count, self._observations.observe, self._take):
+            watch.events.subscribe(subscriber)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, ReportReceived):
+            self._take_report(event)
+        elif isinstance(event, ChampionFollowed):
+            self._live.points.follow(event.version, event.bundle)
+        elif isinstance(event, WindowJudged):
+            self._write_report(event)
+
+    def _take_report(self, event: ReportReceived) -> None:
+        report = event.report
+        name = report.served.replica
+        self._counters.report(name, report.counts, report.delivered, event.at)
+        self._live.ingest(report, event.at)
+
+    def _write_report(self, event: WindowJudged) -> None:
+        """Write a page when an episode opens, or the data break."""
+        if event.is_onset or event.is_break_onset:
+            episode = event.governor.episode or f"{int(event.at * 1000)}-data-break"
+            page = episode_page(self._watch.status(event.at), event.at)
+            self.reports.put(EpisodeReport(episode, page))
+
+    def count(self, report: ConsumerReport, now: float) -> None:
+        """Take in the metrics of a stream consumer."""
+        with self._watch.lock:
+            self._counters.report(report.consumer, report.counts, report.delivered, now)
+
+    def console(self, now: float) -> bytes:
+        """Return what the console shows, as JSON."""
+        with self._watch.lock:
+            return msgspec.json.encode(self._console_view(now).document(now))
+
+    def _console_view(self, now: float) -> ConsoleView:
+        watch = self._watch
+        return ConsoleView(
+            status=watch.status(now),
+            live=self._live,
+            comparison=watch.comparison,
+            registry=RegistryView(watch.rollout.desired, self.versions, self.ledger),
+            governor=watch.state,
+            transitions=watch.memory.transitions,
+            observations=self._observations.entries,
+            settings=watch.settings,
+        )
+
+    def exposition(self, now: float) -> bytes:
+        """Return the Prometheus text of all replicas and consumers and of the monitor."""
+        with self._watch.lock:
+            own = self.own_metrics(now)
+            return render_exposition([*self._counters.families(now), own])
+
+    def own_metrics(self, now: float) -> MetricFamilies:
+        """Return the monitor's own metrics."""
+        with self._watch.lock:
+            self.gauges.update(self._watch.status(now))
+            return collect_metrics(self._watch.metrics.registry)

@@ -1,0 +1,183 @@
+"""Scored rows of the last ten minutes that people see one by one. Bounded."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drift.view.traffic import SPAN_S
+from serve.model.report import CapturedRows
+from train.model.bundle import ModelBundle
+from train.model.reasons import explain_rows
+from vigil.arrays import Floats
+
+MAX_NORMAL_POINTS = 300
+MAX_ANOMALY_POINTS = 300
+LATEST_ANOMALIES = 30  # are all kept
+NORMAL_A_REPORT = 8
+ANOMALIES_A_REPORT = 50
+EXPLAINED_A_REPORT = 20
+MAX_REASONS = 3
+_MAX_MODELS = 2  # a replica that lags a little still sends rows of the former one
+
+
+@dataclass(frozen=True)
+class Point:
+    """One scored row; `reasons` are those of an anomaly that was explained."""
+
+    at: float
+    score: float
+    threshold: float
+    version: str
+    request: str = ""
+    reasons: Sequence[Mapping[str, Any]] = ()
+
+    def status(self) -> dict[str, Any]:
+        """Return an anomaly as the console shows it."""
+        return {
+            "at": self.at,
+            "score": round(self.score, 4),
+            "threshold": round(self.threshold, 4),
+            "version": self.version,
+            "request_id": self.request,
+            "reasons": list(self.reasons),
+        }
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A point with its lot: of too many those with the largest go, so what stays is even over time."""
+
+    lot: float
+    point: Point
+
+
+@dataclass(frozen=True)
+class _ScoredBatch:
+    """Captured rows of one version whose model is known, with the time at which each came."""
+
+    rows: CapturedRows
+    bundle: ModelBundle
+    at: Floats
+
+    @property
+    def threshold(self) -> float:
+        return float(self.bundle.threshold.value)
+
+    def point(self, i: Any, **more: Any) -> Point:
+        at = float(self.at[i])
+        score = float(self.rows.scores[i])
+        return Point(at, score, self.threshold, self.rows.version, **more)
+
+    def anomalies(self) -> list[Point]:
+        """Its furthest anomalies; the latest of them are explained, as people look at those."""
+        where = self._furthest()
+        explained = where[-EXPLAINED_A_REPORT:]
+        unexplained: list[Any] = [()] * (len(where) - len(explained))
+        reasons = unexplained + self._reasons(explained)
+        requests = self.rows.requests
+        return [
+            self.point(i, request=requests[i], reasons=reason)
+            for i, reason in zip(where, reasons, strict=True)
+        ]
+
+    def _furthest(self) -> NDArray[np.intp]:
+        """Numbers of the rows over the threshold with the highest scores, in order of time."""
+        where = np.flatnonzero(self._is_over())
+        if len(where) <= ANOMALIES_A_REPORT:
+            return where
+        furthest = np.argsort(-self.rows.scores[where])[:ANOMALIES_A_REPORT]
+        return np.sort(where[furthest])
+
+    def _is_over(self) -> NDArray[np.bool_]:
+        return self.rows.scores > self.bundle.threshold.value
+
+    def _reasons(self, where: NDArray[np.intp]) -> list[Any]:
+        rows = np.asarray(self.rows.rows[where], np.float64)
+        return list(explain_rows(self.bundle, rows, MAX_REASONS))
+
+    def normal(self) -> list[Point]:
+        """A sample of its other rows."""
+        where = np.flatnonzero(~self._is_over())
+        sample = random.sample(list(where), min(NORMAL_A_REPORT, len(where)))
+        return [self.point(i) for i in sorted(sample)]
+
+
+class Points:
+    """The anomalies of the last ten minutes, and a sample of the other rows.
+
+    A flood of anomalies becomes a sample too.
+    """
+
+    def __init__(self) -> None:
+        self._anomalies: list[_Drawn] = []
+        self._normal: list[_Drawn] = []
+        self._models: dict[str, ModelBundle] = {}
+
+    def follow(self, version: str, bundle: ModelBundle) -> None:
+        """Know this version's rows from now on."""
+        self._models.pop(version, None)
+        self._models[version] = bundle
+        while len(self._models) > _MAX_MODELS:
+            del self._models[next(iter(self._models))]
+
+    def ingest(self, batches: Sequence[CapturedRows], since: float, now: float) -> None:
+        """Take in captured rows, which came between `since` and `now`."""
+        for rows in batches:
+            bundle = self._models.get(rows.version)
+            if bundle is None or rows.rows.shape[1] != len(bundle.names):
+                continue
+            batch = _ScoredBatch(rows, bundle, _arrivals(len(rows.rows), since, now))
+            self._anomalies += _draw(batch.anomalies())
+            self._normal += _draw(batch.normal())
+        self._forget(now)
+
+    def _forget(self, now: float) -> None:
+        self._normal = _kept(self._normal, MAX_NORMAL_POINTS, now)
+        in_order = sorted(self._anomalies, key=lambda drawn: drawn.point.at)
+        latest = in_order[-LATEST_ANOMALIES:]
+        earlier = in_order[:-LATEST_ANOMALIES]
+        sample = _kept(earlier, MAX_ANOMALY_POINTS - LATEST_ANOMALIES, now)
+        self._anomalies = sample + _kept(latest, LATEST_ANOMALIES, now)
+
+    def columns(self) -> dict[str, Any]:
+        """Return the normal points as columns in order of time, the anomalies as objects, latest first."""
+        normal = _in_order(self._normal)
+        anomalies = _in_order(self._anomalies, latest_first=True)
+        return {
+            "at": [point.at for point in normal],
+            "score": [round(point.score, 4) for point in normal],
+            "threshold": [round(point.threshold, 4) for point in normal],
+            "version": [point.version for point in normal],
+            "anomalies": [point.status() for point in anomalies],
+        }
+
+
+def _arrivals(count: int, since: float, now: float) -> Floats:
+    """When each of `count` rows came, evenly spread up to `now`."""
+    part = (np.arange(count) + 1) / count
+    return np.round(now - (now - since) * (1 - part), 2)
+
+
+def _draw(points: Sequence[Point]) -> list[_Drawn]:
+    return [_Drawn(random.random(), point) for point in points]
+
+
+def _kept(drawn: Sequence[_Drawn], count: int, now: float) -> list[_Drawn]:
+    """The points of the last ten minutes, at most so many."""
+    recent = [one for one in drawn if one.point.at >= now - SPAN_S]
+    if len(recent) <= count:
+        return recent
+    largest = sorted(one.lot for one in recent)[count - 1]
+    return [one for one in recent if one.lot <= largest]
+
+
+def _in_order(drawn: Sequence[_Drawn], *, latest_first: bool = False) -> list[Point]:
+    points = [one.point for one in drawn]
+    sign = -1.0 if latest_first else 1.0
+    return sorted(points, key=lambda point: sign * point.at)

@@ -1,0 +1,205 @@
+"""Requests, rows and latencies of the last ten minutes, from what replicas count. Bounded."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from serve.metrics import MetricFamilies
+
+SPAN_S = 600.0
+STEP_S = 2.0
+MAX_GAP_S = 30.0  # of a replica's reports; what came in a longer one is not spread over it
+MAX_REFUSALS = 10  # kinds of refusals that are shown
+_REQUESTS = "vigil_requests_total"
+_ROWS = "vigil_rows_scored_total"
+_ANOMALIES = "vigil_anomalies_total"
+_LATENCY = "vigil_request_seconds_bucket"
+_FAMILIES = ("vigil_requests", "vigil_rows_scored", "vigil_anomalies", "vigil_request_seconds")
+_COUNTED = {_REQUESTS: "ok", _ROWS: "rows", _ANOMALIES: "anomalies"}
+_Sums = defaultdict[str, float]
+_Sample = tuple[str, str]  # name, and the value of its one label
+_Samples = dict[_Sample, float]
+
+
+@dataclass
+class TrafficStep:
+    """Sums of STEP_S seconds.
+
+    counts: by name; refused: by error; latency: requests by upper bound of their seconds
+    """
+
+    counts: _Sums = field(default_factory=lambda: defaultdict(float))
+    refused: _Sums = field(default_factory=lambda: defaultdict(float))
+    latency: defaultdict[float, float] = field(default_factory=lambda: defaultdict(float))
+
+    def add(self, increases: Mapping[_Sample, float], share: float) -> None:
+        """Add this share of what counters have increased by."""
+        for (name, label), increase in increases.items():
+            if name == _REQUESTS and label != "ok":
+                self.refused[label] += increase * share
+            elif name in _COUNTED:
+                self.counts[_COUNTED[name]] += increase * share
+        self._add_latency(increases, share)
+
+    def _add_latency(self, increases: Mapping[_Sample, float], share: float) -> None:
+        below = 0.0
+        for bound, increase in _latency_buckets(increases):
+            self.latency[bound] += (increase - below) * share
+            below = increase
+
+    @property
+    def refusals(self) -> float:
+        return sum(self.refused.values())
+
+
+@dataclass(frozen=True)
+class _Reported:
+    """Samples of a replica's last report."""
+
+    at: float
+    samples: _Samples
+
+
+class Traffic:
+    """Requests, rows and latencies by step, from the differences of what replicas count."""
+
+    def __init__(self) -> None:
+        # By when they begin (Unix seconds); without traffic there is none.
+        self._steps: dict[float, TrafficStep] = {}
+        self._reported: dict[str, _Reported] = {}
+
+    def ingest(self, replica: str, counts: MetricFamilies, now: float) -> float:
+        """Take in what a replica has counted until `now`; return since when that is new.
+
+        A first report only says where its counters stand.
+        """
+        samples = _samples(counts)
+        former = self._reported.get(replica, _Reported(now - 1.0, samples))
+        self._reported[replica] = _Reported(now, samples)
+        self._forget_silent(now)
+        since = former.at if 0 < now - former.at < MAX_GAP_S else now - 1.0
+        self._add(_increases(former.samples, samples), since, now)
+        return since
+
+    def _forget_silent(self, now: float) -> None:
+        self._reported = {
+            name: reported
+            for name, reported in self._reported.items()
+            if now - reported.at < SPAN_S
+        }
+
+    def _add(self, increases: _Samples, since: float, now: float) -> None:
+        if any(increase > 0 for increase in increases.values()):
+            for at, share in _shares(since, now):
+                self._steps.setdefault(at, TrafficStep()).add(increases, share)
+        self._steps = {at: step for at, step in self._steps.items() if at >= now - SPAN_S}
+
+    def columns(self, now: float) -> dict[str, Any]:
+        """Return the steps as columns, in order; rates are per second.
+
+        Steps of which some replicas have not reported yet are left out.
+        """
+        complete = [
+            (at, step)
+            for at, step in sorted(self._steps.items())
+            if now - SPAN_S <= at <= now - 2 * STEP_S
+        ]
+        steps = [step for _, step in complete]
+        return {
+            "step_s": STEP_S,
+            "at": [at for at, _ in complete],
+            "ok": _rates(steps, "ok"),
+            "refused": [round(step.refusals / STEP_S, 2) for step in steps],
+            "rows": _rates(steps, "rows"),
+            "anomalies": _rates(steps, "anomalies"),
+            "p50_ms": [_quantile_ms(step.latency, 0.5) for step in steps],
+            "p99_ms": [_quantile_ms(step.latency, 0.99) for step in steps],
+            "refused_by": _refused_by(steps),
+        }
+
+    def totals(self, now: float) -> dict[str, int]:
+        """Return sums over the last ten minutes."""
+        steps = [step for at, step in self._steps.items() if at >= now - SPAN_S]
+        return {
+            "ok": _total(steps, "ok"),
+            "rows": _total(steps, "rows"),
+            "anomalies": _total(steps, "anomalies"),
+            "refused": round(sum(step.refusals for step in steps)),
+        }
+
+
+def _total(steps: list[TrafficStep], name: str) -> int:
+    return round(sum(step.counts[name] for step in steps))
+
+
+def _rates(steps: list[TrafficStep], name: str) -> list[float]:
+    return [round(step.counts[name] / STEP_S, 2) for step in steps]
+
+
+def _refused_by(steps: list[TrafficStep]) -> dict[str, int]:
+    """Refusals by error, the most frequent ones first."""
+    sums: _Sums = defaultdict(float)
+    for step in steps:
+        for error, count in step.refused.items():
+            sums[error] += count
+    frequent = sorted(sums, key=lambda error: -sums[error])
+    return {error: round(sums[error]) for error in frequent[:MAX_REFUSALS]}
+
+
+def _samples(counts: MetricFamilies) -> _Samples:
+    """The samples that traffic is made of."""
+    samples: _Samples = {}
+    for family, _, _, family_samples in counts:
+        if family in _FAMILIES:
+            for name, labels, value in family_samples:
+                samples[name, labels[0][1] if labels else ""] = value
+    return samples
+
+
+def _increases(former: _Samples, samples: _Samples) -> _Samples:
+    return {sample: value - former.get(sample, 0.0) for sample, value in samples.items()}
+
+
+def _shares(since: float, now: float) -> Iterator[tuple[float, float]]:
+    """The steps that a report covers, each with its part of it.
+
+    Replicas report about as often as there are steps.
+    """
+    first = int(since // STEP_S)
+    last = int(now // STEP_S)
+    for number in range(first, last + 1):
+        begin = number * STEP_S
+        overlap = min(now, begin + STEP_S) - max(since, begin)
+        if overlap > 0:
+            yield begin, overlap / (now - since)
+
+
+def _latency_buckets(increases: Mapping[_Sample, float]) -> list[tuple[float, float]]:
+    """Increases of the cumulative buckets of latency, by their upper bounds in order."""
+    return sorted(
+        (float(label), increase)
+        for (name, label), increase in increases.items()
+        if name == _LATENCY
+    )
+
+
+def _quantile_ms(latency: Mapping[float, float], q: float) -> float | None:
+    """The quantile of a histogram in milliseconds, linear within its bucket as in Prometheus.
+
+    None for an empty histogram.
+    """
+    rank = q * sum(latency.values())
+    below = 0.0
+    lower = 0.0
+    for bound in sorted(latency):
+        count = latency[bound]
+        upper = lower if math.isinf(bound) else bound
+        if count and below + count >= rank:
+            return round(1e3 * (lower + (upper - lower) * (rank - below) / count), 3)
+        below += count
+        lower = upper
+    return None

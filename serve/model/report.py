@@ -1,0 +1,158 @@
+"""Messages of replicas and stream consumers to the drift monitor, and its answer.
+
+During a rolling update an old replica reports to a new monitor, and a new replica to an old one. So
+these classes never leave their process: `to_wire` gives builtins with the keys that every release
+knows, and NumPy arrays, which Ray moves without a copy. `from_wire` ignores unknown fields and takes
+the defaults for missing ones. Both take microseconds, about once a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from serve.metrics import MetricFamilies
+
+
+class ArmCounts(msgspec.Struct, frozen=True):
+    """Counts of one model since the canary began.
+
+    latency: requests by the bit length of the microseconds that they took
+    """
+
+    requests: int = 0
+    errors: int = 0
+    rows: int = 0
+    alerts: int = 0
+    latency: tuple[int, ...] = ()
+
+
+class CanaryReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of both models while a canary runs on one replica.
+
+    started: Unix seconds, identifies the canary; budget: the alert budget of its model
+    """
+
+    started: float
+    budget: float
+    champion: ArmCounts
+    canary: ArmCounts
+
+
+class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Scores of champion and challenger for the same rows; without arrays when the challenger failed.
+
+    scores, alerts: [2, n], the champion's first; seconds: that each of them took
+    errors: rows that the challenger failed on; dropped: rows over the bound of the queue
+    """
+
+    champion: str
+    challenger: str
+    errors: int = 0
+    dropped: int = 0
+    scores: NDArray[Any] | None = None
+    alerts: NDArray[Any] | None = None
+    seconds: tuple[float, float] | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        fields = msgspec.structs.asdict(self)
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
+    """Rows [n, d] that `version` scored, their scores [n] and the requests [n] that brought them."""
+
+    version: str
+    rows: NDArray[Any]
+    scores: NDArray[Any]
+    requests: list[str]
+
+
+class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """Model that a replica serves, the one that it should serve, and why it does not.
+
+    since: Unix seconds; source: `registry` or `last-known-good`; canary: version that runs as one
+    refused: reasons by version
+    """
+
+    replica: str
+    pid: int | None = None
+    version: str | None = None
+    digest: str | None = None
+    since: float | None = None
+    desired: str | None = None
+    source: str | None = None
+    canary: str | None = None
+    refused: dict[str, str] | None = None
+
+
+class ReplicaReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Report of a replica: what it serves, its metrics, and the rows that it has captured.
+
+    counts: its metrics since its start; delivered: those that a monitor took last
+    """
+
+    served: ServedModel
+    counts: MetricFamilies = msgspec.field(default_factory=list)
+    delivered: MetricFamilies = msgspec.field(name="told", default_factory=list)
+    rows: list[CapturedRows] = msgspec.field(default_factory=list)
+    canary: CanaryReport | None = msgspec.field(name="trial", default=None)
+    shadow: ShadowReport | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            **msgspec.to_builtins(self.served),
+            "counts": self.counts,
+            "told": self.delivered,
+            "rows": [msgspec.structs.astuple(batch) for batch in self.rows],
+            "trial": msgspec.to_builtins(self.canary),
+            "shadow": self.shadow.to_wire() if self.shadow else None,
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> ReplicaReport:
+        """Return the report; raises msgspec.ValidationError when it is none."""
+        return msgspec.convert({**wire, "served": wire}, cls, dec_hook=_as_array)
+
+
+class ConsumerReport(msgspec.Struct, frozen=True, array_like=True):
+    """Metrics of a stream consumer since its start; `delivered` are those that a monitor took last."""
+
+    consumer: str
+    counts: MetricFamilies = msgspec.field(default_factory=list)
+    delivered: MetricFamilies = msgspec.field(default_factory=list)
+
+    def to_wire(self) -> tuple[str, MetricFamilies, MetricFamilies]:
+        return self.consumer, self.counts, self.delivered
+
+    @classmethod
+    def from_wire(cls, wire: Sequence[Any]) -> ConsumerReport:
+        """Return the report; raises msgspec.ValidationError when it is none."""
+        return msgspec.convert(wire, cls)
+
+
+class MonitorAnswer(msgspec.Struct, frozen=True):
+    """Answer to a replica's report.
+
+    drift_score: severity of the last window; stopped_canary: the start of the canary that is over
+    """
+
+    drift_score: float = 0.0
+    stopped_canary: float | None = None
+
+    def to_wire(self) -> dict[str, float | None]:
+        return msgspec.to_builtins(self)
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> MonitorAnswer:
+        """Return the answer; raises msgspec.ValidationError when it is none."""
+        return msgspec.convert(wire, cls)
+
+
+def _as_array(kind: type, value: Any) -> NDArray[Any]:
+    """Return the value as an array; msgspec knows no arrays."""
+    return np.asarray(value)
