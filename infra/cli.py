@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from infra import doctor as doctors
-from infra.diagnosis.finding import Diagnosis
+from infra.diagnosis.report import Diagnosis
 from infra.render import SETTINGS_JSON, write_manifests
 from infra.stack_settings import ROOT
 from vigil.errors import BadSettings

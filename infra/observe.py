@@ -7,15 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from infra.diagnosis import NAMESPACES
-from infra.diagnosis.finding import (
-    ClusterSnapshot,
-    ContainerLog,
-    KubeObject,
-    Readiness,
-    parse_quantity,
-    qualified_name,
-)
-from infra.diagnosis.pods import logs_to_read
+from infra.diagnosis.containers import logs_to_read
+from infra.diagnosis.objects import KubeObject, RawObject, parse_quantity
+from infra.diagnosis.snapshot import ClusterSnapshot, ContainerLog, Readiness
 from infra.kube import ApiResponse, ClusterClient, ClusterError, ClusterUnreachable, NotLoggedIn
 
 Usage = tuple[tuple[str, str, str], int]  # namespace, pod, container; bytes
@@ -86,10 +80,9 @@ class ClusterObserver:
         Raises ClusterAway or NotLoggedIn where the API server cannot be asked.
         """
         self._unread = []
-        objects: dict[str, Sequence[KubeObject]] = {"Namespace": self._own_namespaces()}
-        self._namespaces = list(
-            dict.fromkeys([*NAMESPACES, *map(qualified_name, objects["Namespace"])])
-        )
+        objects: dict[str, Sequence[RawObject]] = {"Namespace": self._own_namespaces()}
+        names = [one["metadata"]["name"] for one in objects["Namespace"]]
+        self._namespaces = list(dict.fromkeys([*NAMESPACES, *names]))
         for kind in kinds:
             if (found := self._in_namespaces(kind)) is not None:
                 objects[kind] = found
@@ -119,9 +112,9 @@ class ClusterObserver:
             return Readiness(504, error.message, reached=False)
         return None if answer.status == 403 and _of_api(answer) else readiness_of(answer)
 
-    def _in_namespaces(self, kind: str) -> list[KubeObject] | None:
+    def _in_namespaces(self, kind: str) -> list[RawObject] | None:
         api, plural = NAMESPACED_KINDS[kind]
-        found: list[KubeObject] = []
+        found: list[RawObject] = []
         for namespace in self._namespaces:
             items = self._try(kind, f"{api}/namespaces/{namespace}/{plural}")
             if items is None:
@@ -129,7 +122,7 @@ class ClusterObserver:
             found.extend(items)
         return found
 
-    def _try(self, kind: str, path: str, labels: str = "") -> list[KubeObject] | None:
+    def _try(self, kind: str, path: str, labels: str = "") -> list[RawObject] | None:
         try:
             return self._cluster.list(path, labels)
         except (ClusterUnreachable, NotLoggedIn):
@@ -138,7 +131,7 @@ class ClusterObserver:
             self._unread.append(f"{kind}: {error.message}")
             return None
 
-    def _get(self, path: str) -> KubeObject | None:
+    def _get(self, path: str) -> RawObject | None:
         try:
             return self._cluster.get(path)
         except (ClusterUnreachable, NotLoggedIn):
@@ -147,20 +140,22 @@ class ClusterObserver:
             self._unread.append(error.message)
             return None
 
-    def _own_namespaces(self) -> list[KubeObject]:
+    def _own_namespaces(self) -> list[RawObject]:
         named = [self._get(f"/api/v1/namespaces/{name}") for name in NAMESPACES]
         made = self._quietly("/api/v1/namespaces", _STACK_LABEL)
-        found = {qualified_name(one): one for one in (*named, *made) if one is not None}
+        found = {one["metadata"]["name"]: one for one in (*named, *made) if one is not None}
         return list(found.values())
 
-    def _operators(self, seen: ClusterSnapshot) -> list[KubeObject]:
+    def _operators(self, seen: ClusterSnapshot) -> list[RawObject]:
         """KubeRay's operator wherever it is installed, and the deployments of the platform."""
-        own = list(seen.of("Deployment"))
+        own = seen.of("Deployment")
         everywhere = (
             self._try("Deployment", f"{_APPS_API}/deployments", labels=_OPERATOR_LABEL) or []
         )
-        names = {qualified_name(one) for one in own}
-        return [*own, *(one for one in everywhere if qualified_name(one) not in names)]
+        names = {one.qualified_name for one in own}
+        more = [KubeObject("Deployment", raw) for raw in everywhere]
+        others = [one for one in more if one.qualified_name not in names]
+        return [one.raw for one in (*own, *others)]
 
     def _logs(self, wanted: Sequence[ContainerLog]) -> Iterator[tuple[ContainerLog, str]]:
         for one in wanted[:MAX_LOGS]:
@@ -186,7 +181,7 @@ class ClusterObserver:
         if not measured:
             yield from self._kubelets()
 
-    def _quietly(self, path: str, labels: str = "") -> list[KubeObject]:
+    def _quietly(self, path: str, labels: str = "") -> list[RawObject]:
         """A list that need not be had: there is another way to what it tells."""
         try:
             return self._cluster.list(path, labels)
@@ -204,7 +199,7 @@ class ClusterObserver:
                 yield from _container_usage(pod, self._namespaces)
 
 
-def _container_usage(pod: KubeObject, namespaces: Sequence[str]) -> Iterator[Usage]:
+def _container_usage(pod: RawObject, namespaces: Sequence[str]) -> Iterator[Usage]:
     about = pod["podRef"]
     for one in pod.get("containers") or []:
         if about["namespace"] in namespaces and "memory" in one:

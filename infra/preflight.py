@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pulumi
 
-from infra.diagnosis.finding import Diagnosis, KubeObject, labels_of, parse_quantity
+from infra.diagnosis.objects import RawObject, parse_quantity
+from infra.diagnosis.report import Diagnosis
 from infra.kube import (
     ClusterClient,
     ClusterError,
@@ -52,7 +53,7 @@ class PodTotals:
     pods: int = 0
     sums: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
-    def with_pod(self, containers: Sequence[KubeObject], count: int) -> PodTotals:
+    def with_pod(self, containers: Sequence[RawObject], count: int) -> PodTotals:
         """This and `count` pods of these containers."""
         sums = dict(self.sums)
         for kind in set(_QUOTA_KEYS.values()):
@@ -62,7 +63,7 @@ class PodTotals:
         return PodTotals(self.pods + count, sums)
 
 
-def totals_by_namespace(objects: Sequence[KubeObject]) -> dict[str, PodTotals]:
+def totals_by_namespace(objects: Sequence[RawObject]) -> dict[str, PodTotals]:
     """What rendered objects ask for at rest, by namespace."""
     found: dict[str, PodTotals] = {}
     for one in objects:
@@ -72,7 +73,7 @@ def totals_by_namespace(objects: Sequence[KubeObject]) -> dict[str, PodTotals]:
     return found
 
 
-def _pods(one: KubeObject) -> Iterator[tuple[list[KubeObject], int]]:
+def _pods(one: RawObject) -> Iterator[tuple[list[RawObject], int]]:
     spec = one.get("spec") or {}
     if one["kind"] in ("Deployment", "StatefulSet"):
         yield spec["template"]["spec"]["containers"], spec.get("replicas", 1)
@@ -82,7 +83,7 @@ def _pods(one: KubeObject) -> Iterator[tuple[list[KubeObject], int]]:
         yield from _ray_pods(spec)
 
 
-def _ray_pods(cluster: KubeObject) -> Iterator[tuple[list[KubeObject], int]]:
+def _ray_pods(cluster: RawObject) -> Iterator[tuple[list[RawObject], int]]:
     head = list(cluster["headGroupSpec"]["template"]["spec"]["containers"])
     if cluster.get("enableInTreeAutoscaling"):
         head.append({"resources": (cluster.get("autoscalerOptions") or {}).get("resources") or {}})
@@ -106,7 +107,7 @@ def find_obstacles(cluster: ClusterClient, wanted: StackNeeds) -> list[Diagnosis
     return found
 
 
-def _read(cluster: ClusterClient, path: str) -> KubeObject | None:
+def _read(cluster: ClusterClient, path: str) -> RawObject | None:
     """An object; None where it may not be read either: then nothing is said about it."""
     try:
         return cluster.get(path)
@@ -116,7 +117,7 @@ def _read(cluster: ClusterClient, path: str) -> KubeObject | None:
         return None
 
 
-def _listed(cluster: ClusterClient, path: str, labels: str = "") -> list[KubeObject]:
+def _listed(cluster: ClusterClient, path: str, labels: str = "") -> list[RawObject]:
     try:
         return cluster.list(path, labels)
     except (ClusterUnreachable, NotLoggedIn):
@@ -142,9 +143,9 @@ def _operators(cluster: ClusterClient, wanted: StackNeeds) -> Iterator[Diagnosis
             yield Diagnosis(f"{namespace}/{one['metadata']['name']}", why, fix, "risk")
 
 
-def _namespace(name: str, there: KubeObject, stack: str) -> Iterator[Diagnosis]:
+def _namespace(name: str, there: RawObject, stack: str) -> Iterator[Diagnosis]:
     what = f"namespace {name!r}"
-    labels = labels_of(there)
+    labels = there["metadata"].get("labels") or {}
     if (there.get("status") or {}).get("phase") == "Terminating":
         fix = "wait until it is gone; `vigil doctor cluster` says what holds it"
         yield Diagnosis(what, "is still being deleted", fix)

@@ -16,8 +16,10 @@ from typing import Any
 import pulumi
 
 from infra.diagnosis import diagnose
-from infra.diagnosis.finding import Diagnosis, KubeObject, Readiness, is_true
+from infra.diagnosis.objects import KubeObject, RawObject
 from infra.diagnosis.ray import describe_progress, is_running
+from infra.diagnosis.report import Diagnosis
+from infra.diagnosis.snapshot import Readiness
 from infra.kube import ClusterClient, ClusterError, connect
 from infra.observe import PROXY_TIMEOUT_S, STARTUP_KINDS, ClusterObserver
 
@@ -182,19 +184,19 @@ def _leads_nowhere(answer: Readiness) -> bool:
     return answer.status == 404 or any(part in answer.error for part in _UNREACHED_MESSAGES)
 
 
-def unsettled_reason(service: KubeObject) -> str | None:
+def unsettled_reason(raw: RawObject) -> str | None:
     """Why a RayService is not yet what its spec asks for; None: it is."""
-    status = service.get("status") or {}
-    if status.get("observedGeneration", 0) < service["metadata"].get("generation", 0):
+    service = KubeObject("RayService", raw)
+    if service.status.get("observedGeneration", 0) < service.metadata.get("generation", 0):
         return "the operator has not seen the change yet"
-    if is_true(service, "UpgradeInProgress"):
+    if service.is_true("UpgradeInProgress"):
         return f"a second cluster takes over ({describe_progress(service)})"
     return None if is_running(service) else describe_progress(service)
 
 
-def _available(deployment: KubeObject | None) -> bool:
+def _available(deployment: RawObject | None) -> bool:
     """Whether there is none (somebody else's MLflow), or it has a pod that answers."""
-    return deployment is None or is_true(deployment, "Available")
+    return deployment is None or KubeObject("Deployment", deployment).is_true("Available")
 
 
 async def wait_until_ready(

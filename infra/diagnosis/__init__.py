@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infra.diagnosis import grounds, pods, ray, workloads
-from infra.diagnosis.finding import ClusterSnapshot, Diagnosis, worst_first
+from infra.diagnosis import grounds, kuberay, pods, ray, storage, workloads
+from infra.diagnosis.report import Diagnosis, failure, worst_first
+from infra.diagnosis.snapshot import ClusterSnapshot
 
 NAMESPACES = ("vigil", "vigil-tracking", "vigil-operators")
 
 
-def diagnose(seen: ClusterSnapshot, expected: tuple[str, ...] = NAMESPACES) -> list[Diagnosis]:
-    """Every finding, the worst first; `expected`: namespaces that must be there."""
-    if "Namespace" in seen.objects and not seen.of("Namespace"):
+def diagnose(snapshot: ClusterSnapshot, expected: tuple[str, ...] = NAMESPACES) -> list[Diagnosis]:
+    """Return every diagnosis, the worst first; `expected`: namespaces that must be there."""
+    if snapshot.has("Namespace") and not snapshot.of("Namespace"):
         why = f"is not in this cluster: no namespace {', '.join(expected)}"
-        return [Diagnosis("Vigil", why, "`pulumi up` brings it; or choose another --context")]
-    return worst_first(list(_all(seen, expected)))
+        return [failure("Vigil", why, "`pulumi up` brings it; or choose another --context")]
+    return worst_first(list(_diagnoses(snapshot, expected)))
 
 
-def _all(seen: ClusterSnapshot, expected: tuple[str, ...]) -> Iterator[Diagnosis]:
-    """Causes before what follows from them."""
-    yield from grounds.diagnose_namespaces(seen, expected)
-    yield from grounds.diagnose_nodes(seen)
-    yield from ray.diagnose_operator(seen)
-    yield from workloads.diagnose_claims(seen)
-    yield from workloads.diagnose_refusals(seen)
-    yield from pods.diagnose_pods(seen)
-    yield from workloads.diagnose_jobs(seen)
-    yield from grounds.diagnose_network_policies(seen)
-    yield from ray.diagnose_ray_services(seen)
-    yield from ray.diagnose_ray_clusters(seen)
-    yield from workloads.diagnose_services(seen)
-    yield from workloads.diagnose_budgets(seen)
-    yield from ray.diagnose_champion(seen)
+def _diagnoses(snapshot: ClusterSnapshot, expected: tuple[str, ...]) -> Iterator[Diagnosis]:
+    """Yield causes before what follows from them."""
+    yield from grounds.diagnose_namespaces(snapshot, expected)
+    yield from grounds.diagnose_nodes(snapshot)
+    yield from kuberay.diagnose_operator(snapshot)
+    yield from storage.diagnose_claims(snapshot)
+    yield from workloads.diagnose_refusals(snapshot)
+    yield from pods.diagnose_pods(snapshot)
+    yield from workloads.diagnose_jobs(snapshot)
+    yield from grounds.diagnose_network_policies(snapshot)
+    yield from ray.diagnose_ray_services(snapshot)
+    yield from ray.diagnose_ray_clusters(snapshot)
+    yield from workloads.diagnose_services(snapshot)
+    yield from workloads.diagnose_budgets(snapshot)
+    yield from ray.diagnose_champion(snapshot)

@@ -1,279 +1,206 @@
-"""What is wrong with Ray: services, clusters, the operator, and what it was installed with."""
+"""What is wrong with Ray: services, their applications, clusters."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from infra.diagnosis.finding import (
-    STARTUP_GRACE_S,
-    ClusterSnapshot,
+from infra.diagnosis.objects import KubeObject, RawObject
+from infra.diagnosis.report import (
     Diagnosis,
-    KubeObject,
+    failure,
     format_duration,
-    get_condition,
-    is_true,
-    kubectl_command,
-    labels_of,
     last_lines,
-    qualified_name,
+    note,
     quote,
+    risk,
 )
+from infra.diagnosis.snapshot import ClusterSnapshot, SeenObject
 
 _UNHEALTHY = ("UNHEALTHY", "DEPLOY_FAILED")
 _INVALID_SERVICE = ("InvalidRayServiceSpec", "InvalidRayServiceMetadata", "RollbackImpossible")
+_INVALID_CLUSTER = ("InvalidRayClusterSpec", "InvalidRayClusterMetadata", "InvalidRayClusterStatus")
 _FAILED_UPDATE = (
     "FailedToCreateService",
     "FailedToUpdateServeApplications",
     "FailedToUpdateService",
 )
-_INVALID_CLUSTER = ("InvalidRayClusterSpec", "InvalidRayClusterMetadata", "InvalidRayClusterStatus")
+_RESUME = """ --type merge -p '{"spec": {"suspend": false}}'"""
 _UPGRADE_TIMEOUT_S = 1200.0  # a second cluster that is not ready after this will hardly get there
-_CRDS = ("rayclusters.ray.io", "rayservices.ray.io")
-# A field of the RayCluster by the version of the operator that brought it.
-_MARK_FIELD, _MARK_VERSION = ("headGroupSpec", "ingressOptions"), (1, 7)
+_HEAD_CONTAINERS = "spec.rayClusterConfig.headGroupSpec.template.spec.containers"
 
 
 # --- the serving cluster ---
 
 
-def diagnose_ray_services(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
-    """What keeps a RayService from serving; a note while it starts."""
-    for service in seen.of("RayService"):
-        found = [*_refused_spec(seen, service), *_suspended(service), *_head_port(service)]
-        found += _applications(service)
-        yield from found
-        yield from _upgrade(seen, service)
-        yield from _readiness(seen, service, explained=bool(found))
+def diagnose_ray_services(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+    """Yield what keeps a RayService from serving; a note while it starts."""
+    for service in snapshot.of("RayService"):
+        causes = list(_causes(service))
+        yield from causes
+        yield from _upgrade(service)
+        yield from _not_ready(service, is_explained=bool(causes))
 
 
-def _what(service: KubeObject) -> str:
-    return f"RayService {qualified_name(service)}"
+def _causes(service: SeenObject) -> Iterator[Diagnosis]:
+    yield from _refused(service, _INVALID_SERVICE)
+    yield from _suspended(service)
+    yield from _unnamed_port(service)
+    for name, application in _applications(service):
+        if application.get("status") in _UNHEALTHY:
+            yield _unhealthy(service, name, application)
 
 
-def _describe(service: KubeObject) -> str:
-    return kubectl_command(service, "describe rayservice")
-
-
-def _refused_spec(seen: ClusterSnapshot, service: KubeObject) -> Iterator[Diagnosis]:
-    metadata = service["metadata"]
-    for event in seen.events(
-        "RayService", metadata["namespace"], metadata["name"], _INVALID_SERVICE
-    )[:1]:
-        why = f"the operator refuses it: {quote(event.get('message'))}"
-        yield Diagnosis(_what(service), why, "correct the stack's settings and `pulumi up`")
+def _refused(subject: SeenObject, reasons: tuple[str, ...]) -> Iterator[Diagnosis]:
+    """Yield the operator's refusal of a RayService or RayCluster."""
+    for event in subject.events(reasons)[:1]:
+        why = f"the operator refuses it: {quote(event.message)}"
+        yield failure(subject, why, "correct the stack's settings and `pulumi up`")
 
 
 def _suspended(service: KubeObject) -> Iterator[Diagnosis]:
-    if service["spec"].get("suspend") or is_true(service, "Suspended"):
-        resume = """ --type merge -p '{"spec": {"suspend": false}}'"""
-        fix = kubectl_command(service, "patch rayservice", resume)
-        yield Diagnosis(_what(service), "is suspended", fix)
+    if service.value("spec.suspend") or service.is_true("Suspended"):
+        resume = service.kubectl("patch rayservice", _RESUME)
+        yield failure(service, "is suspended", resume)
 
 
-def _head_port(service: KubeObject) -> Iterator[Diagnosis]:
-    template = service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]
-    head = template["spec"]["containers"][0]
-    names = [port.get("name", "") for port in head.get("ports") or []]
-    if not any(name == "serve" or name.startswith("serve-") for name in names):
+def _unnamed_port(service: KubeObject) -> Iterator[Diagnosis]:
+    head = service.items(_HEAD_CONTAINERS)[0]
+    if not any(map(_is_serve_port, head.get("ports") or [])):
         why = "its head names no port `serve`, so the operator makes no service for it"
         fix = "add the port {name: serve, containerPort: 8000} to the head's container"
-        yield Diagnosis(_what(service), why, fix)
+        yield failure(service, why, fix)
 
 
-def _statuses(service: KubeObject) -> list[KubeObject]:
-    """Of the cluster that serves, and of one that is to take its place."""
-    status = service.get("status") or {}
-    parts = (status.get("activeServiceStatus"), status.get("pendingServiceStatus"))
-    return [part for part in parts if part]
+def _is_serve_port(port: RawObject) -> bool:
+    name = port.get("name", "")
+    return name == "serve" or name.startswith("serve-")
 
 
-def _applications(service: KubeObject) -> Iterator[Diagnosis]:
-    for part in _statuses(service):
-        for name, application in (part.get("applicationStatuses") or {}).items():
-            if application.get("status") in _UNHEALTHY:
-                yield _application(service, name, application)
+def _statuses(service: KubeObject) -> list[RawObject]:
+    """Return the status of the cluster that serves, and of one that is to take its place."""
+    active = service.status.get("activeServiceStatus")
+    pending = service.status.get("pendingServiceStatus")
+    return list(filter(None, (active, pending)))
 
 
-def _application(service: KubeObject, name: str, application: KubeObject) -> Diagnosis:
+def _applications(service: KubeObject) -> Iterator[tuple[str, RawObject]]:
+    for status in _statuses(service):
+        applications = status.get("applicationStatuses") or {}
+        yield from applications.items()
+
+
+def _unhealthy(service: KubeObject, name: str, application: RawObject) -> Diagnosis:
+    cause = _deployment_messages(application) or _end_of(application.get("message"))
+    why = f"application {name} is {application['status']}: {cause or 'it gives no reason'}"
+    logs = f"`kubectl -n {service.namespace} logs -l ray.io/group=serve -c ray`"
+    return failure(service, why, f"the replicas' logs say more: {logs}")
+
+
+def _deployment_messages(application: RawObject) -> str:
+    """Return what the deployments of an application that are not well say."""
     deployments = application.get("serveDeploymentStatuses") or {}
-    bad = {key: one for key, one in deployments.items() if one.get("status") in _UNHEALTHY}
-    told = [f"{key}: {_said(one.get('message'))}" for key, one in bad.items() if one.get("message")]
-    said = "; ".join(told) or _said(application.get("message"))
-    why = f"application {name} is {application['status']}: {said or 'it gives no reason'}"
-    namespace = service["metadata"]["namespace"]
-    fix = f"the replicas' logs say more: `kubectl -n {namespace} logs -l ray.io/group=serve -c ray`"
-    return Diagnosis(_what(service), why, fix)
+    messages = [
+        f"{name}: {_end_of(deployment['message'])}"
+        for name, deployment in deployments.items()
+        if deployment.get("status") in _UNHEALTHY and deployment.get("message")
+    ]
+    return "; ".join(messages)
 
 
-def _said(message: str | None) -> str:
-    """Of a traceback the end, which names the error."""
+def _end_of(message: str | None) -> str:
+    """Return a message; of a traceback its end, which names the error."""
     text = message or ""
     return last_lines(text, 2) if "Traceback" in text else quote(text)
 
 
-def _upgrade(seen: ClusterSnapshot, service: KubeObject) -> Iterator[Diagnosis]:
-    upgrade = get_condition(service, "UpgradeInProgress")
-    if upgrade is None or upgrade.get("status") != "True":
+def _upgrade(service: SeenObject) -> Iterator[Diagnosis]:
+    upgrade = service.condition("UpgradeInProgress")
+    since = service.age(upgrade.changed_at)
+    if not upgrade.is_true or since < _UPGRADE_TIMEOUT_S:
         return
-    since = seen.age(upgrade.get("lastTransitionTime"))
-    if since < _UPGRADE_TIMEOUT_S:
-        return
-    pending = (service["status"].get("pendingServiceStatus") or {}).get("rayClusterName", "")
-    why = f"a second cluster, {pending}, is not ready for {format_duration(since)}; the first one still serves"
-    yield Diagnosis(_what(service), why, f"{_describe(service)}, and its pods", "risk")
+    pending = service.value("status.pendingServiceStatus.rayClusterName") or ""
+    duration = format_duration(since)
+    why = f"a second cluster, {pending}, is not ready for {duration}; the first one still serves"
+    yield risk(service, why, f"{service.kubectl('describe rayservice')}, and its pods")
 
 
-def _readiness(
-    seen: ClusterSnapshot, service: KubeObject, *, explained: bool
-) -> Iterator[Diagnosis]:
-    if is_true(service, "Ready"):
+def _not_ready(service: SeenObject, *, is_explained: bool) -> Iterator[Diagnosis]:
+    ready = service.condition("Ready")
+    if ready.is_true:
         return
-    ready = get_condition(service, "Ready") or {}
-    made = service["metadata"].get("creationTimestamp")
-    since = seen.age(ready.get("lastTransitionTime") or made)
-    why = f"is not ready for {format_duration(since)} ({describe_progress(service)})"
-    if not explained and since < STARTUP_GRACE_S:
-        yield Diagnosis(_what(service), why, "wait: it starts", "note")
+    began = ready.changed_at or service.created_at
+    since = format_duration(service.age(began))
+    why = f"is not ready for {since} ({describe_progress(service)})"
+    if service.is_starting(began) and not is_explained:
+        yield note(service, why, "wait: it starts")
         return
-    key = service["metadata"]["namespace"], service["metadata"]["name"]
-    if events := seen.events("RayService", *key, _FAILED_UPDATE):
-        why += f": {quote(events[0].get('message'))}"
-    yield Diagnosis(_what(service), why, _describe(service))
+    if event := service.newest_event(_FAILED_UPDATE):
+        why += f": {quote(event.message)}"
+    yield failure(service, why, service.kubectl("describe rayservice"))
 
 
 def describe_progress(service: KubeObject) -> str:
-    """How far it is, in Ray's and the operator's words."""
-    if not service.get("status"):
+    """Return how far a RayService is, in Ray's and the operator's words."""
+    if not service.status:
         return "no operator has looked at it yet"
-    ready = get_condition(service, "Ready") or {}
-    parts = [ready.get("reason") or "no condition yet"]
+    reason = service.condition("Ready").reason or "no condition yet"
+    endpoints = f"{service.status.get('numServeEndpoints', 0)} endpoints"
+    return ", ".join([reason, *_application_states(service), endpoints])
+
+
+def _application_states(service: KubeObject) -> Iterator[str]:
     for status in _statuses(service):
-        for name, one in sorted((status.get("applicationStatuses") or {}).items()):
-            parts.append(f"{name} {one.get('status', '?')}")
-    parts.append(f"{service['status'].get('numServeEndpoints', 0)} endpoints")
-    return ", ".join(parts)
+        applications = status.get("applicationStatuses") or {}
+        for name in sorted(applications):
+            yield f"{name} {applications[name].get('status', '?')}"
 
 
 def is_running(service: KubeObject) -> bool:
-    """Whether the operator calls it ready and every application of the active cluster runs."""
-    active = (service.get("status") or {}).get("activeServiceStatus") or {}
-    applications = (active.get("applicationStatuses") or {}).values()
-    states = [one.get("status") for one in applications]
-    return is_true(service, "Ready") and bool(states) and set(states) == {"RUNNING"}
+    """Return whether the operator calls it ready and every application of its cluster runs."""
+    applications = service.value("status.activeServiceStatus.applicationStatuses") or {}
+    states = {application.get("status") for application in applications.values()}
+    return service.is_true("Ready") and states == {"RUNNING"}
 
 
-def diagnose_champion(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
-    """The service is up and has no model: nothing is wrong, and nothing is served."""
-    answer = seen.readiness
+def diagnose_champion(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+    """Yield a service that is up and has no model: nothing is wrong, and nothing is served."""
+    answer = snapshot.readiness
     if answer is None or not answer.reached:
         return
     if answer.status == 503 and answer.error == "NoModel":
         why = "runs and has no champion yet: /readyz answers 503"
-        fix = "`vigil train` a model, then `vigil promote VERSION`"
-        yield Diagnosis("the service", why, fix, "note")
+        yield note("the service", why, "`vigil train` a model, then `vigil promote VERSION`")
     elif answer.status >= 500:
         why = f"/readyz answers {answer.status} {answer.error}".rstrip()
-        yield Diagnosis("the service", why, "read the replicas' logs")
+        yield failure("the service", why, "read the replicas' logs")
 
 
 # --- clusters ---
 
 
-def diagnose_ray_clusters(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
-    """Ray clusters whose head is not there."""
-    for cluster in seen.of("RayCluster"):
-        metadata = cluster["metadata"]
-        key = metadata["namespace"], metadata["name"]
-        if events := seen.events("RayCluster", *key, _INVALID_CLUSTER):
-            why = f"the operator refuses it: {quote(events[0].get('message'))}"
-            fix = "correct the stack's settings and `pulumi up`"
-            yield Diagnosis(f"RayCluster {qualified_name(cluster)}", why, fix)
-        elif not metadata.get("deletionTimestamp"):
-            yield from _head(seen, cluster)
+def diagnose_ray_clusters(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+    """Yield Ray clusters whose head is not there."""
+    for cluster in snapshot.of("RayCluster"):
+        refusals = list(_refused(cluster, _INVALID_CLUSTER))
+        yield from refusals
+        if not refusals and not cluster.deleted_at:
+            yield from _head(cluster)
 
 
-def _head(seen: ClusterSnapshot, cluster: KubeObject) -> Iterator[Diagnosis]:
-    ready = get_condition(cluster, "HeadPodReady")
-    metadata = cluster["metadata"]
-    started = (ready or {}).get("lastTransitionTime") or metadata.get("creationTimestamp")
-    since = seen.age(started)
-    if since < STARTUP_GRACE_S or (ready is not None and ready.get("status") == "True"):
+def _head(cluster: SeenObject) -> Iterator[Diagnosis]:
+    ready = cluster.condition("HeadPodReady")
+    began = ready.changed_at or cluster.created_at
+    if cluster.is_starting(began) or _has_head(cluster):
         return
-    if ready is None and (cluster.get("status") or {}).get("state") == "ready":
-        return
-    said = quote((ready or {}).get("message")) or "the operator has not looked at it"
-    reason = (ready or {}).get("reason", "no status")
-    why = f"its head is not ready for {format_duration(since)} ({reason}): {said}"
-    yield Diagnosis(
-        f"RayCluster {qualified_name(cluster)}",
-        why,
-        kubectl_command(cluster, "describe raycluster"),
-    )
+    since = format_duration(cluster.age(began))
+    cause = quote(ready.message) or "the operator has not looked at it"
+    why = f"its head is not ready for {since} ({ready.reason or 'no status'}): {cause}"
+    yield failure(cluster, why, cluster.kubectl("describe raycluster"))
 
 
-# --- the operator ---
-
-
-def diagnose_operator(seen: ClusterSnapshot) -> Iterator[Diagnosis]:
-    """The operator and the kinds that it serves: there, and of one version."""
-    if "CustomResourceDefinition" not in seen.objects:
-        return
-    there = {one["metadata"]["name"]: one for one in seen.of("CustomResourceDefinition")}
-    if missing := [name for name in _CRDS if name not in there]:
-        why = f"the cluster does not know {', '.join(missing)}"
-        yield Diagnosis("KubeRay", why, "`pulumi up` installs the chart kuberay-operator")
-        return
-    operators = [one for one in seen.of("Deployment") if _is_operator(one)]
-    if not operators:
-        why = "its CRDs are there and no operator is: nothing makes Ray's pods"
-        yield Diagnosis("KubeRay", why, "`pulumi up` installs the chart kuberay-operator")
-    for one in operators:
-        yield from _operator(one, there["rayclusters.ray.io"])
-
-
-def _is_operator(deployment: KubeObject) -> bool:
-    return labels_of(deployment).get("app.kubernetes.io/name") == "kuberay-operator"
-
-
-def _operator(deployment: KubeObject, crd: KubeObject) -> Iterator[Diagnosis]:
-    what = f"KubeRay operator {qualified_name(deployment)}"
-    wanted = deployment["spec"].get("replicas", 1)
-    if not (deployment.get("status") or {}).get("availableReplicas"):
-        namespace = deployment["metadata"]["namespace"]
-        why = f"0 of {wanted} pods are available: nothing makes or mends Ray's pods"
-        yield Diagnosis(what, why, f"`kubectl -n {namespace} describe pods`")
-    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
-    version = _version(image)
-    if version is None:
-        return
-    newer = _has_mark(crd)
-    mark = ".".join(map(str, _MARK_VERSION))
-    told = f"{image} against CRDs {'of' if newer else 'older than'} {mark}"
-    if newer and version < _MARK_VERSION:
-        fix = "`pulumi up` brings the operator of the chart; it must not be older than the CRDs"
-        yield Diagnosis(
-            what, f"is older than its CRDs ({told}): new fields are ignored", fix, "risk"
-        )
-    elif not newer and version >= _MARK_VERSION:
-        fix = (
-            "Helm never upgrades CRDs: `kubectl apply --server-side --force-conflicts -k"
-            ' "github.com/ray-project/kuberay/ray-operator/config/crd?ref=vVERSION"`'
-        )
-        yield Diagnosis(
-            what, f"is newer than its CRDs ({told}): new fields are dropped", fix, "risk"
-        )
-
-
-def _version(image: str) -> tuple[int, int] | None:
-    """Major and minor of an image's tag; None where the tag is no version."""
-    found = re.search(r":v?(\d+)\.(\d+)(?:\.\d+)?(?:@|-|$)", image)
-    return (int(found[1]), int(found[2])) if found else None
-
-
-def _has_mark(crd: KubeObject) -> bool:
-    versions = [one for one in crd["spec"]["versions"] if one["name"] == "v1"]
-    part = versions[0]["schema"]["openAPIV3Schema"] if versions else {}
-    for name in ("spec", *_MARK_FIELD):
-        part = (part.get("properties") or {}).get(name) or {}
-    return bool(part)
+def _has_head(cluster: KubeObject) -> bool:
+    """Return whether its head is ready; an older operator says it of the whole cluster alone."""
+    ready = cluster.condition("HeadPodReady")
+    if ready.is_stated:
+        return ready.is_true
+    return cluster.status.get("state") == "ready"

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from infra.diagnosis import diagnose
-from infra.diagnosis.finding import ClusterSnapshot, Diagnosis
+from infra.diagnosis.report import Diagnosis
+from infra.diagnosis.snapshot import ClusterSnapshot
 
 Object = dict[str, Any]
 NOW = datetime(2026, 11, 1, 18, 0, tzinfo=UTC)

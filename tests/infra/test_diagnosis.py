@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from infra.diagnosis import diagnose
-from infra.diagnosis.finding import ContainerLog, Diagnosis, parse_quantity, worst_first
-from infra.diagnosis.pods import logs_to_read
+from infra.diagnosis.containers import logs_to_read
+from infra.diagnosis.objects import parse_quantity
+from infra.diagnosis.report import Diagnosis, worst_first
+from infra.diagnosis.snapshot import ContainerLog
 from tests.infra import cluster_objects as given
 from tests.infra.cluster_objects import only, says, snapshot
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from infra.diagnosis import diagnose
-from infra.diagnosis.finding import Readiness
 from infra.diagnosis.grounds import NETWORK_POLICIES
+from infra.diagnosis.snapshot import Readiness
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
 from infra.stack_settings import read_files

@@ -88,7 +88,7 @@ def test_what_else_a_stack_has_made_is_looked_into(api: FakeApi) -> None:
     api.replies["/api/v1/namespaces"] = 200, {"items": [{"metadata": {"name": "vigil-monitoring"}}]}
     api.replies[pods.format("vigil-monitoring")] = 200, {"items": [given.pod(name="grafana")]}
     seen = ClusterObserver(connect(kubeconfig(api.url))).look().seen
-    assert "grafana" in [one["metadata"]["name"] for one in seen.of("Pod")]
+    assert "grafana" in [one.name for one in seen.of("Pod")]
 
 
 def test_the_logs_of_what_crashes_are_read(api: FakeApi) -> None:

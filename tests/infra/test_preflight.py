@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from infra.diagnosis.finding import Diagnosis
+from infra.diagnosis.report import Diagnosis
 from infra.kube import connect
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings

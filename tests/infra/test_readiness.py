@@ -16,7 +16,7 @@ import pulumi
 import pytest
 
 from infra import readiness
-from infra.diagnosis.finding import Diagnosis
+from infra.diagnosis.report import Diagnosis
 from infra.kube import ClusterClient, connect
 from infra.readiness import (
     MLFLOW_PATH,

@@ -1,0 +1,107 @@
+"""What is wrong with KubeRay's operator, and with the kinds that it serves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from infra.diagnosis.objects import KubeObject, RawObject
+from infra.diagnosis.report import Diagnosis, failure, risk
+from infra.diagnosis.snapshot import ClusterSnapshot
+
+_DEFINITIONS = ("rayclusters.ray.io", "rayservices.ray.io")
+# A field of the RayCluster by the version of the operator that brought it.
+_MARK_FIELD = ("headGroupSpec", "ingressOptions")
+_MARK_VERSION = (1, 7)
+_INSTALL = "`pulumi up` installs the chart kuberay-operator"
+_TAG_VERSION = re.compile(r":v?(\d+)\.(\d+)(?:\.\d+)?(?:@|-|$)")
+
+
+def diagnose_operator(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+    """Yield what the operator and the kinds that it serves lack; both have to be of one version."""
+    if not snapshot.has("CustomResourceDefinition"):
+        return
+    definitions = snapshot.by_name("CustomResourceDefinition")
+    missing = [name for name in _DEFINITIONS if name not in definitions]
+    if missing:
+        yield failure("KubeRay", f"the cluster does not know {', '.join(missing)}", _INSTALL)
+        return
+    deployments = snapshot.of("Deployment")
+    operators = [Operator(each) for each in deployments if _is_operator(each)]
+    if not operators:
+        why = "its CRDs are there and no operator is: nothing makes Ray's pods"
+        yield failure("KubeRay", why, _INSTALL)
+    for operator in operators:
+        yield from _unavailable(operator)
+        yield from _version_mismatch(operator, _has_mark(definitions[_DEFINITIONS[0]]))
+
+
+def _is_operator(deployment: KubeObject) -> bool:
+    return deployment.labels.get("app.kubernetes.io/name") == "kuberay-operator"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A deployment of KubeRay's operator."""
+
+    deployment: KubeObject
+
+    def __str__(self) -> str:
+        return f"KubeRay operator {self.deployment.qualified_name}"
+
+    @property
+    def image(self) -> str:
+        """Its image."""
+        return self.deployment.items("spec.template.spec.containers")[0]["image"]
+
+    @property
+    def version(self) -> tuple[int, int] | None:
+        """Major and minor of the image's tag; None where the tag is no version."""
+        match = _TAG_VERSION.search(self.image)
+        if match is None:
+            return None
+        return int(match[1]), int(match[2])
+
+
+def _unavailable(operator: Operator) -> Iterator[Diagnosis]:
+    deployment = operator.deployment
+    if deployment.status.get("availableReplicas"):
+        return
+    replicas = deployment.raw["spec"].get("replicas", 1)
+    why = f"0 of {replicas} pods are available: nothing makes or mends Ray's pods"
+    yield failure(str(operator), why, f"`kubectl -n {deployment.namespace} describe pods`")
+
+
+def _version_mismatch(operator: Operator, has_mark: bool) -> Iterator[Diagnosis]:
+    version = operator.version
+    if version is None or has_mark == (version >= _MARK_VERSION):
+        return
+    mark = ".".join(map(str, _MARK_VERSION))
+    if has_mark:
+        against = f"({operator.image} against CRDs of {mark})"
+        fix = "`pulumi up` brings the operator of the chart; it must not be older than the CRDs"
+        yield risk(str(operator), f"is older than its CRDs {against}: new fields are ignored", fix)
+    else:
+        against = f"({operator.image} against CRDs older than {mark})"
+        fix = (
+            "Helm never upgrades CRDs: `kubectl apply --server-side --force-conflicts -k"
+            ' "github.com/ray-project/kuberay/ray-operator/config/crd?ref=vVERSION"`'
+        )
+        yield risk(str(operator), f"is newer than its CRDs {against}: new fields are dropped", fix)
+
+
+def _has_mark(definition: KubeObject) -> bool:
+    """Return whether the definition of RayCluster has the field of the mark's version."""
+    schema = _schema(definition)
+    for name in ("spec", *_MARK_FIELD):
+        properties = schema.get("properties") or {}
+        schema = properties.get(name) or {}
+    return bool(schema)
+
+
+def _schema(definition: KubeObject) -> RawObject:
+    for version in definition.items("spec.versions"):
+        if version["name"] == "v1":
+            return version["schema"]["openAPIV3Schema"]
+    return {}

@@ -1,0 +1,111 @@
+"""What a diagnosis says: its causes, the worst first, in few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from infra.diagnosis.objects import KubeObject
+
+Grade = Literal["failure", "risk", "note"]
+Subject = KubeObject | str
+_GRADES: tuple[Grade, ...] = ("failure", "risk", "note")
+_MAX_NAMED_OBJECTS = 3
+_MAX_QUOTED_CHARACTERS = 300  # of somebody else's sentence
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One thing that is wrong: which object, the cause in its own words, what helps.
+
+    `failure`: something does not work; `risk`: it works, and will not for long or when it counts;
+    `note`: nothing is wrong, and something is left to be done.
+    """
+
+    what: str
+    why: str
+    fix: str
+    grade: Grade = "failure"
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}. {self.fix[:1].upper()}{self.fix[1:]}"
+
+    def to_json(self) -> dict[str, str]:
+        """Return it as `vigil doctor cluster --json` prints it."""
+        return {
+            "grade": self.grade,
+            "what": self.what,
+            "why": self.why,
+            "fix": self.fix,
+        }
+
+
+def failure(what: Subject, why: str, fix: str) -> Diagnosis:
+    """Say that something does not work."""
+    return Diagnosis(str(what), why, fix, grade="failure")
+
+
+def risk(what: Subject, why: str, fix: str) -> Diagnosis:
+    """Say that something works, and will not for long or when it counts."""
+    return Diagnosis(str(what), why, fix, grade="risk")
+
+
+def note(what: Subject, why: str, fix: str) -> Diagnosis:
+    """Say that nothing is wrong, and something is left to be done."""
+    return Diagnosis(str(what), why, fix, grade="note")
+
+
+def worst_first(diagnoses: Sequence[Diagnosis]) -> list[Diagnosis]:
+    """Merge and sort by grade; within a grade causes stay before what follows from them."""
+    merged = merge_diagnoses(diagnoses)
+    return sorted(merged, key=lambda each: _GRADES.index(each.grade))
+
+
+def merge_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[Diagnosis]:
+    """Make one of those that differ in their object alone; it names the objects."""
+    alike: dict[Diagnosis, list[str]] = {}
+    for each in diagnoses:
+        names = alike.setdefault(replace(each, what=""), [])
+        if each.what not in names:
+            names.append(each.what)
+    return [replace(each, what=_name_some(names)) for each, names in alike.items()]
+
+
+def _name_some(names: Sequence[str]) -> str:
+    named = ", ".join(names[:_MAX_NAMED_OBJECTS])
+    more = len(names) - _MAX_NAMED_OBJECTS
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def quote(text: str | None, max_characters: int = _MAX_QUOTED_CHARACTERS) -> str:
+    """Return somebody else's sentence on one line, shortened, without its full stop."""
+    words = (text or "").split()
+    line = " ".join(words).rstrip(".")
+    return line if len(line) <= max_characters else f"{line[: max_characters - 3]}..."
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time that has passed, as one says it."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 3 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def format_labels(labels: Mapping[str, str]) -> str:
+    """Return labels as a selector of kubectl."""
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def last_lines(log: str, lines: int = 3) -> str:
+    """Return the last lines of a log that say something."""
+    stripped = map(str.strip, log.splitlines())
+    spoken = list(filter(None, stripped))
+    return quote(" | ".join(spoken[-lines:]))
+
+
+def last_words(log: str) -> str:
+    """Return the end of a log as the end of a sentence; nothing of an empty log."""
+    words = last_lines(log)
+    return f", its last words: {words}" if words else ""
