@@ -11,7 +11,8 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.running import ROOT, Vigil, free_port, left_of, listening
+from tests.running import Vigil, free_port, left_of, listening
+from tests.tables import labelled_tables, real_data_folder
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("vigil", deadline=None)
@@ -48,16 +49,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Files:
     return _Files(config, log)
 
 
-def real_data_folder() -> Path:
-    return Path(os.environ.get("VIGIL_TEST_DATA", ROOT.parent / "shared" / "data"))
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `real_table` runs for every real table; where there are none it is skipped by `real_data`."""
-    if "real_table" in metafunc.fixturenames:
-        folder = real_data_folder()
-        names = sorted(str(file.relative_to(folder)) for file in folder.glob("*/*.npz"))
-        metafunc.parametrize("real_table", names or ["none"])
+    """A test that takes `labelled_table` runs for the two small tables and for every real one."""
+    if "labelled_table" in metafunc.fixturenames:
+        tables = labelled_tables()
+        names = [f"{table.parent.name}/{table.name}" for table in tables]
+        metafunc.parametrize("labelled_table", tables, ids=names)
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from tests.tables import SMALL_TABLES, read_labelled
+from train.model.distances import robust_spread
 from train.model.evaluate import PLANTED_SHIFT, evaluate, plant_anomalies
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
+from train.model.threshold import to_alert_rate
 from train.table.table import Table
 from vigil.arrays import Floats
 
@@ -79,3 +84,16 @@ def test_no_alert_has_no_precision(forest: CompiledForest, rows: Floats) -> None
     labels = np.arange(300) % 2
     metrics = evaluate(forest, 1.0, Table(rows, NAMES, labels), np.ones(4))
     assert (metrics["alert_rate"], metrics["precision"], metrics["recall"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("table", SMALL_TABLES, ids=lambda table: table.stem)
+def test_a_forest_tells_the_anomalies_of_a_labelled_table(table: Path) -> None:
+    rows = read_labelled(table).train
+    assert rows.labels is not None
+    fitted = fit_part(rows.X, trees=50, max_samples=256, max_features=1.0, seed=0)
+    compiled = CompiledForest.compile(fitted)
+    limit = to_alert_rate(compiled.score(rows.X), 0.05).value
+    metrics = evaluate(compiled, limit, rows, robust_spread(rows.X))
+    assert metrics["auroc"] > 0.9
+    assert metrics["average_precision"] > 5 * rows.labels.mean()
+    assert metrics["alert_rate"] <= 0.05

@@ -18,9 +18,9 @@ from sklearn.ensemble import IsolationForest
 from sklearn.ensemble._iforest import _average_path_length
 
 from tests.running import ROOT
+from tests.tables import read_labelled
 from train.model.fit import fit_part, merge_forests
 from train.model.forest import BATCH_ROWS, LEAF, ROWS_PER_THREAD, CompiledForest, set_threshold
-from train.table.dataset import read_table
 from vigil.arrays import Floats
 from vigil.errors import BundleError, DataError
 
@@ -373,25 +373,19 @@ def test_check_refuses_a_child_that_is_an_ancestor_itself_or_of_another_tree(
         changed(compiled, "left", node, child).check()
 
 
-def test_every_row_of_real_tables_scores_as_in_scikit_learn(
-    real_data: Path, real_table: str
-) -> None:
-    dataset = read_table(real_data / real_table)
-    X = (
-        dataset.train.X
-        if dataset.test is None
-        else np.concatenate([dataset.train.X, dataset.test.X])
-    )
-    forest = fit_part(dataset.train.X, trees=30, max_samples=256, max_features=1.0, seed=0)
+def test_every_row_of_a_table_scores_as_in_scikit_learn(labelled_table: Path) -> None:
+    dataset = read_labelled(labelled_table)
+    train, test = dataset.train, dataset.test
+    X = train.X if test is None else np.concatenate([train.X, test.X])
+    forest = fit_part(train.X, trees=30, max_samples=256, max_features=1.0, seed=0)
     compiled = CompiledForest.compile(forest)
     scores = compiled.score(X, threads=2)
     np.testing.assert_allclose(scores, -forest.score_samples(X), rtol=0, atol=1e-6)
     limit = float(np.quantile(scores, 0.99, method="inverted_cdf"))
     set_threshold(forest, limit)
     some = X[:: max(1, len(X) // 10_000)]
-    np.testing.assert_array_equal(
-        np.where(compiled.score(some) > limit, -1, 1), forest.predict(some)
-    )
+    labels = np.where(compiled.score(some) > limit, -1, 1)
+    np.testing.assert_array_equal(labels, forest.predict(some))
 
 
 @few
