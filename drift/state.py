@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from vigil.aws import AwsError, aws_client, aws_errors
 from vigil.errors import VigilError
 from vigil.home import write_json
 from vigil.locks import HeldLock, try_lock
@@ -131,52 +132,41 @@ class S3State:
             self._etag = None
 
     def _get(self) -> tuple[dict[str, Any] | None, str | None]:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
-            found = self._s3().get_object(Bucket=self._bucket, Key=self._key)
-            return json.loads(found["Body"].read()), found["ETag"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            with aws_errors(self._place):
+                answer = self._s3().get_object(Bucket=self._bucket, Key=self._key)
+                return json.loads(answer["Body"].read()), answer["ETag"]
+        except AwsError as error:
+            if error.code in ("NoSuchKey", "404"):
                 return None, None
-            raise OSError(f"s3://{self._bucket}/{self._key}: {error}") from error
-        except BotoCoreError as error:
-            raise OSError(f"s3://{self._bucket}/{self._key}: {error}") from error
+            raise
 
     def _put(self, etag: str | None, lease_s: float = LEASE_S) -> None:
         """Replace the object that has this `etag`; None: there is none."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         until = time.time() + lease_s
         body = json.dumps({"holder": self._me, "until": until, "state": self._document}).encode()
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         try:
-            self._etag = self._s3().put_object(
-                Bucket=self._bucket, Key=self._key, Body=body, **condition
-            )["ETag"]
-            self._until = until
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 409, 412):
+            with aws_errors(self._place):
+                answer = self._s3().put_object(
+                    Bucket=self._bucket, Key=self._key, Body=body, **condition
+                )
+        except AwsError as error:
+            if error.status in (404, 409, 412):
                 self._etag = None
                 raise LostLease("another monitor has taken the state over") from error
-            raise OSError(f"s3://{self._bucket}/{self._key}: {error}") from error
-        except BotoCoreError as error:
-            raise OSError(f"s3://{self._bucket}/{self._key}: {error}") from error
+            raise
+        self._etag = answer["ETag"]
+        self._until = until
+
+    @property
+    def _place(self) -> str:
+        return f"s3://{self._bucket}/{self._key}"
 
     def _s3(self) -> Any:
         if self._client is None:
-            import boto3
-            from botocore.config import Config
-
             # Who hears nothing within the lease has lost it, and all who report wait meanwhile.
-            self._client = boto3.client(
-                "s3",
-                config=Config(
-                    connect_timeout=ANSWER_S,
-                    read_timeout=ANSWER_S,
-                    retries={"total_max_attempts": 2},
-                ),
-            )
+            self._client = aws_client("s3", timeout_s=ANSWER_S, max_attempts=2)
         return self._client
 
 

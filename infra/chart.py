@@ -18,6 +18,7 @@ import yaml
 
 from infra.render import SETTINGS_JSON, render_manifests
 from infra.settings import PlatformSettings
+from vigil.aws import AwsError, aws_errors
 from vigil.errors import VigilError
 
 CHART_NAME = "vigil"
@@ -94,8 +95,6 @@ def publish_chart(
 
     Raises ChartFailed when the version is there with other content, or somebody else has changed the index meanwhile.
     """
-    from botocore.exceptions import ClientError
-
     key, digest = f"{CHART_NAME}-{version}.tgz", hashlib.sha256(package).hexdigest()
     try:
         found = client.get_object(Bucket=bucket, Key=CHART_INDEX)
@@ -122,14 +121,15 @@ def publish_chart(
     versions.insert(0, about)
     client.put_object(Bucket=bucket, Key=key, Body=package, ContentType="application/gzip")
     try:
-        client.put_object(
-            Bucket=bucket,
-            Key=CHART_INDEX,
-            Body=_yaml(index),
-            ContentType="application/yaml",
-            **condition,
-        )
-    except ClientError as error:
+        with aws_errors():
+            client.put_object(
+                Bucket=bucket,
+                Key=CHART_INDEX,
+                Body=_yaml(index),
+                ContentType="application/yaml",
+                **condition,
+            )
+    except AwsError as error:
         raise ChartFailed(
             f"the index of {bucket} was changed meanwhile, or cannot be written: {error}"
         ) from error

@@ -15,6 +15,7 @@ from infra import chart as charts
 from infra.github import GitHubClient, GitHubSettings
 from infra.render import write_manifests
 from infra.stack_settings import read_files
+from vigil.aws import aws_client
 from vigil.errors import BadSettings, VigilError
 from vigil.terminal import json_option, print_json, report_errors, say
 
@@ -194,9 +195,7 @@ def chart_command(
     path = out / f"{charts.CHART_NAME}-{version}.tgz"
     path.write_bytes(package)
     if bucket:
-        import boto3
-
-        charts.publish_chart(package, version, bucket, boto3.client("s3"))
+        charts.publish_chart(package, version, bucket, aws_client("s3"))
     print_json({"package": str(path), "bucket": bucket}) if as_json else click.echo(
         f"{path}{f', in {bucket}' if bucket else ''}"
     )

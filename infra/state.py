@@ -9,12 +9,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import click
-from botocore.exceptions import ClientError
 
 from infra.resource_policies import tls_only
 from infra.tags import Tags
+from vigil.aws import AwsError, aws_client, aws_errors
 
 KEY_ALIAS = "alias/pulumi-state"
 _OLD_STATE_DAYS = 365
@@ -40,9 +39,8 @@ class StateBackend:
 
 def bootstrap(bucket: str, region: str, tags: Tags) -> StateBackend:
     """Make what is missing and set what differs; running it again changes nothing."""
-    session = boto3.Session(region_name=region)
-    key = _key(session.client("kms"), tags)
-    s3 = session.client("s3")
+    key = _key(aws_client("kms", region=region), tags)
+    s3 = aws_client("s3", region=region)
     if not _exists(s3, bucket):
         where: dict[str, Any] = (
             {}
@@ -109,9 +107,10 @@ def _key(kms: Any, tags: Tags) -> str:
 
 def _exists(s3: Any, bucket: str) -> bool:
     try:
-        s3.head_bucket(Bucket=bucket)
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+        with aws_errors():
+            s3.head_bucket(Bucket=bucket)
+    except AwsError as error:
+        if error.status == 404:
             return False
         raise click.ClickException(
             f"bucket {bucket} exists and is not yours to use: choose another name ({error})"

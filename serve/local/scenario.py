@@ -20,7 +20,7 @@ import numpy as np
 from msgspec import Meta
 
 from serve.local.simulate import Drift, DriftKind, write_records
-from serve.stream.cli import aws
+from serve.stream.cli import stream_client
 from serve.stream.file_log import LogWriter
 from serve.stream.kinesis import put_records
 from serve.stream.records import StreamError
@@ -215,7 +215,7 @@ class Replay:
         if kind == "file" and where:
             return self._write_log(LogWriter(Path(where)), rate, rows)
         if kind == "kinesis" and where:
-            return self._write(partial(put_records, aws("kinesis"), where), rate, rows)
+            return self._write(partial(put_records, stream_client("kinesis"), where), rate, rows)
         raise StreamError(f"--to {target!r}: it must be file:DIR or kinesis:NAME")
 
     def _write_log(self, log: LogWriter, rate: float, rows: int) -> dict[str, Any]:

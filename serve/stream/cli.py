@@ -21,6 +21,7 @@ from serve.stream.leases import DynamoLeases, FileLeases, ShardLeases
 from serve.stream.records import Sink, Source, StreamError
 from serve.stream.scorer import HttpScorer, Scorer
 from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook
+from vigil.aws import aws_client
 from vigil.home import Home
 from vigil.service import Service, ServiceOptions, service_options
 from vigil.settings import HomeSettings
@@ -29,14 +30,9 @@ from vigil.terminal import json_option, print_figures, report_errors, say
 FORMS = "file:DIR, kinesis:NAME, parquet:DIR, parquet:s3://BUCKET/PREFIX or webhook:URL"
 
 
-def aws(service: str) -> Any:
-    """A client as the environment configures it; AWS_ENDPOINT_URL names another endpoint."""
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        service, config=Config(retries={"mode": "standard", "max_attempts": 5}, read_timeout=20)
-    )
+def stream_client(service: str) -> Any:
+    """A client that gives up on an answer while a lease still lasts."""
+    return aws_client(service, timeout_s=20, max_attempts=6)
 
 
 def source_of(name: str) -> Source:
@@ -45,7 +41,7 @@ def source_of(name: str) -> Source:
     if kind == "file" and rest:
         return FileLog(Path(rest))
     if kind == "kinesis" and rest:
-        return KinesisSource(aws("kinesis"), rest)
+        return KinesisSource(stream_client("kinesis"), rest)
     raise StreamError(f"source {name!r}: it must be file:DIR or kinesis:NAME")
 
 
@@ -54,7 +50,7 @@ def sink_of(name: str) -> Sink:
     kind, _, rest = name.partition(":")
     makers: dict[str, Callable[[], Sink]] = {
         "file": lambda: FileSink(Path(rest)),
-        "kinesis": lambda: KinesisSink(aws("kinesis"), rest),
+        "kinesis": lambda: KinesisSink(stream_client("kinesis"), rest),
         "parquet": lambda: ParquetSink(_store(rest)),
         "webhook": lambda: Webhook(
             rest, ServeSettings.read_secret("stream_webhook_secret").get_secret_value()
@@ -69,14 +65,14 @@ def _store(where: str) -> Folder | Bucket:
     if not where.startswith("s3://"):
         return Folder(Path(where))
     parts = urlsplit(where)
-    return Bucket(aws("s3"), parts.netloc, parts.path)
+    return Bucket(stream_client("s3"), parts.netloc, parts.path)
 
 
 def leases_of(name: str | None, source: str, sinks: list[str], *, home: Home) -> ShardLeases:
     """`file:DIR`, `dynamodb:TABLE`, or where None is given a folder beside the output: the two belong together."""
     kind, _, rest = (name or "").partition(":")
     if kind == "dynamodb" and rest:
-        return DynamoLeases(aws("dynamodb"), rest, source)
+        return DynamoLeases(stream_client("dynamodb"), rest, source)
     if kind == "file" and rest:
         return FileLeases(Path(rest))
     if name:

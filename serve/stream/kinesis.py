@@ -11,6 +11,7 @@ import msgspec
 
 from serve.stream.records import Id, RawRecord, RecordBatch, Result, StreamError
 from serve.stream.scorer import Backoff, Busy
+from vigil.aws import AwsError, aws_errors
 
 READ_PAUSE_S = 0.25  # a shard allows five reads a second
 PUT_RECORDS, PUT_BYTES = 500, 4 * 2**20  # of one PutRecords call; Kinesis takes 5 MiB
@@ -30,20 +31,14 @@ RETRYABLE_ERRORS = {
 @contextmanager
 def translated(stream: str) -> Iterator[None]:
     """AWS's errors as ours: what passes is Busy, what does not is StreamError."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     try:
-        yield
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in RETRYABLE_ERRORS or status >= 500:
-            raise Busy(f"{stream}: {error}") from error
-        raise StreamError(
-            f"{stream}: {error}. Does it exist, and may this identity use it?"
-        ) from error
-    except BotoCoreError as error:  # no network, no endpoint, no credentials yet
-        raise Busy(f"{stream}: {error}") from error
+        with aws_errors(stream):
+            yield
+    except AwsError as error:
+        # Without a status: no network, no endpoint, no credentials yet.
+        if not error.status or error.code in RETRYABLE_ERRORS or error.status >= 500:
+            raise Busy(str(error)) from error
+        raise StreamError(f"{error}. Does it exist, and may this identity use it?") from error
 
 
 class KinesisSource:

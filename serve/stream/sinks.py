@@ -19,6 +19,7 @@ from serve.stream.kinesis import translated
 from serve.stream.records import Id, Result, ShardLeaseLost, StreamError
 from serve.stream.scorer import Backoff
 from vigil import http
+from vigil.aws import AwsError, aws_errors
 
 RECENT_OBJECTS = 20  # whose ids are read when a shard is taken up
 FORBIDDEN = {"PreconditionFailed", "ConditionalRequestConflict"}
@@ -62,15 +63,15 @@ class Bucket:
         )
 
     def put(self, key: str, data: bytes) -> None:
-        from botocore.exceptions import ClientError
-
-        with translated(f"s3://{self._bucket}"):
+        place = f"s3://{self._bucket}"
+        with translated(place):
             try:
-                self._client.put_object(
-                    Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*"
-                )
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") not in FORBIDDEN:
+                with aws_errors(place):
+                    self._client.put_object(
+                        Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*"
+                    )
+            except AwsError as error:
+                if error.code not in FORBIDDEN:
                     raise
                 raise ShardLeaseLost(
                     f"s3://{self._bucket}/{self._prefix}{key} is there: another consumer wrote it"

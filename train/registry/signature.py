@@ -13,12 +13,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from vigil.aws import AwsError, aws_client, aws_errors
 from vigil.errors import BundleError, VigilError
 
 SIGNATURE_TAG = "signature"
@@ -151,20 +151,17 @@ def _read_public_key(file: Path) -> PublicKey:
 
 
 def _sign_with_kms(key: str, message: bytes) -> tuple[PublicKey, bytes]:
-    # Not at the top: most keys are files.
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
     try:
-        client: Any = boto3.client("kms")
-        answer = client.sign(
-            KeyId=key,
-            Message=message,
-            MessageType="RAW",
-            SigningAlgorithm="ECDSA_SHA_256",
-        )
-        public = client.get_public_key(KeyId=key)["PublicKey"]
-    except (BotoCoreError, ClientError) as error:
+        with aws_errors():
+            client = aws_client("kms")
+            answer = client.sign(
+                KeyId=key,
+                Message=message,
+                MessageType="RAW",
+                SigningAlgorithm="ECDSA_SHA_256",
+            )
+            public = client.get_public_key(KeyId=key)["PublicKey"]
+    except AwsError as error:
         raise SigningFailed(f"AWS KMS does not sign with {key}: {error}") from error
     return _supported(serialization.load_der_public_key(public), key), answer["Signature"]
 

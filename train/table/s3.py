@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
+from vigil.aws import AwsError, aws_client, aws_errors, aws_session
 from vigil.errors import DataError
 
 _DENIED = {
@@ -36,14 +36,11 @@ def list_objects(url: str, bucket: str, prefix: str) -> list[S3Object]:
 
     Raises DataError that speaks of `url`: there is no such bucket, or no right to list it.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
     try:
-        entries = _entries(bucket, prefix)
-    except ClientError as error:
-        _refuse(error, url, bucket)
-    except BotoCoreError as error:
-        raise DataError(f"{url} cannot be listed: {error}") from error
+        with aws_errors():
+            entries = _entries(bucket, prefix)
+    except AwsError as error:
+        raise _refusal(error, url, bucket) from error
     return [_object(entry) for entry in entries if not entry["Key"].endswith("/")]
 
 
@@ -53,7 +50,7 @@ def open_object(url: str) -> Any:
 
 
 def _entries(bucket: str, prefix: str) -> list[dict[str, Any]]:
-    paginator = _session().client("s3").get_paginator("list_objects_v2")
+    paginator = aws_client("s3").get_paginator("list_objects_v2")
     entries: list[dict[str, Any]] = []
     for page in paginator.paginate(Bucket=bucket, Prefix=prefix):
         entries += page.get("Contents", ())
@@ -64,36 +61,22 @@ def _object(entry: dict[str, Any]) -> S3Object:
     return S3Object(entry["Key"], entry["Size"], entry["ETag"].strip('"'))
 
 
-def _refuse(error: Any, url: str, bucket: str) -> NoReturn:
-    code = error.response.get("Error", {}).get("Code", "")
-    if code == "NoSuchBucket":
-        raise DataError(f"{url}: there is no bucket {bucket!r}") from error
-    if code in _DENIED:
-        raise DataError(
-            f"{url}: access to the bucket {bucket!r} is denied ({code}): "
+def _refusal(error: AwsError, url: str, bucket: str) -> DataError:
+    if error.code == "NoSuchBucket":
+        return DataError(f"{url}: there is no bucket {bucket!r}")
+    if error.code in _DENIED:
+        return DataError(
+            f"{url}: access to the bucket {bucket!r} is denied ({error.code}): "
             "the job needs s3:ListBucket and s3:GetObject on it"
-        ) from error
-    raise DataError(f"{url} cannot be listed: {error}") from error
-
-
-@cache
-def _session() -> Any:
-    """The session of this process: it takes long to make, and renews its credentials itself."""
-    import boto3
-
-    return boto3.Session()
-
-
-def forget_session() -> None:
-    """Have the next call look for credentials anew."""
-    _session.cache_clear()
+        )
+    return DataError(f"{url} cannot be listed: {error}")
 
 
 def _filesystem() -> Any:
     """pyarrow's S3 with the credentials, region and endpoint of boto3 (AWS_ENDPOINT_URL, ..)."""
     from pyarrow.fs import S3FileSystem
 
-    client = _session().client("s3")
+    client = aws_client("s3")
     endpoint = urlsplit(client.meta.endpoint_url)
     return S3FileSystem(
         **_keys(),
@@ -104,7 +87,7 @@ def _filesystem() -> Any:
 
 
 def _keys() -> dict[str, str | None]:
-    credentials = _session().get_credentials()
+    credentials = aws_session().get_credentials()
     if credentials is None:
         return {}
     keys = credentials.get_frozen_credentials()

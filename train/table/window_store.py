@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from train.table.s3 import is_s3
+from vigil.aws import AwsError, aws_client, aws_errors
 
 _PATTERN = "date=*/window-*.parquet"
 _S3_TIMEOUT_S = 10.0
@@ -129,35 +130,21 @@ class _BucketStore:
     def _call(self, request: Callable[[Any], Any]) -> Any:
         """Return what S3 answers to a request; raises OSError."""
         if self._client is None:
-            self._client = _new_client()
-        with _raising_os_error(f"s3://{self._bucket}/{self._prefix}"):
+            self._client = aws_client("s3", timeout_s=_S3_TIMEOUT_S, max_attempts=_S3_ATTEMPTS)
+        with _missing_objects(f"s3://{self._bucket}/{self._prefix}"):
             return request(self._client)
 
 
-def _new_client() -> Any:
-    import boto3
-    from botocore.config import Config
-
-    config = Config(
-        connect_timeout=_S3_TIMEOUT_S,
-        read_timeout=_S3_TIMEOUT_S,
-        retries={"total_max_attempts": _S3_ATTEMPTS},
-    )
-    return boto3.client("s3", config=config)
-
-
 @contextmanager
-def _raising_os_error(place: str) -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
+def _missing_objects(place: str) -> Iterator[None]:
+    """What S3 refuses in the block is an OSError, and FileNotFoundError for an object that is gone."""
     try:
-        yield
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        kind = FileNotFoundError if code in _GONE else OSError
-        raise kind(f"{place}: {error}") from error
-    except BotoCoreError as error:
-        raise OSError(f"{place}: {error}") from error
+        with aws_errors(place):
+            yield
+    except AwsError as error:
+        if error.code in _GONE:
+            raise FileNotFoundError(str(error)) from error
+        raise
 
 
 def _write_parquet(table: pa.Table, target: Any) -> None:

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from train.table.dataset import preview, read_table
-from train.table.s3 import forget_session
 from train.table.schema import Columns
+from vigil.aws import forget_session
 from vigil.errors import DataError
 
 ROWS = 5000
