@@ -40,8 +40,6 @@ _OTHER_SEED = 7919
 _GOLDEN_ROWS = 24
 _GOLDEN_ANOMALIES = 8
 
-Metrics = dict[str, float]
-
 
 @dataclass(frozen=True)
 class TrainingSetup:
@@ -94,7 +92,12 @@ def fit_threshold(
         return threshold.to_alert_rate(scores, settings.budget)
     if settings.label_goal == "precision_at_k":
         return threshold.to_count(scores, settings.alerts_k, settings.budget)
-    return threshold.to_labels(scores, labels, settings.budget, settings.beta)
+    return threshold.to_labels(
+        scores,
+        labels,
+        settings.budget,
+        settings.beta,
+    )
 
 
 def _build_reference(
@@ -134,37 +137,63 @@ def _describe(setup: TrainingSetup) -> dict[str, Any]:
     return setup.spec.kept() | about
 
 
+@dataclass(frozen=True)
+class Assessment:
+    """What was measured of a challenger, and what the gate makes of it."""
+
+    metrics: dict[str, float]
+    verdict: GateVerdict
+
+
 def judge(
     challenger: ModelBundle,
     champion: ModelBundle | None,
     setup: TrainingSetup,
-) -> tuple[Metrics, GateVerdict]:
-    """Return the metrics of a challenger, and what the gate makes of them."""
-    data = setup.data
-    metrics = _evaluate_on(data.held_out, challenger, challenger)
+) -> Assessment:
+    """Measure a challenger, alone and beside the champion, and have the gate judge it."""
+    metrics = _evaluate_on(setup.data.held_out, challenger, challenger)
     metrics |= standalone_metrics(challenger, setup)
-    rival: Metrics | None = None
+    rival: dict[str, float] | None = None
     # Another table is another detector: its rows mean nothing to the champion.
     if champion and champion.names == challenger.names:
-        rival = _evaluate_on(data.held_out, champion, challenger)
-        metrics |= compare_with_champion(challenger, champion, data.held_out)
-    verdict = gate.judge_challenger(metrics, rival, setup.settings, drifted=setup.is_retraining)
-    if data.test is not None and data.test.labels is not None:
-        metrics |= _prefixed("test_", _evaluate_on(data.test, challenger, challenger))
-    return metrics | _prefixed("champion_", rival or {}), verdict
+        rival = _evaluate_on(setup.data.held_out, champion, challenger)
+        metrics |= compare_with_champion(challenger, champion, setup.data.held_out)
+    verdict = gate.judge_challenger(
+        metrics,
+        rival,
+        setup.settings,
+        drifted=setup.is_retraining,
+    )
+    metrics |= _test_metrics(challenger, setup.data.test)
+    return Assessment(metrics | _prefixed("champion_", rival or {}), verdict)
 
 
-def _evaluate_on(rows: Table, model: ModelBundle, challenger: ModelBundle) -> Metrics:
+def _test_metrics(challenger: ModelBundle, test: Table | None) -> dict[str, float]:
+    if test is None or test.labels is None:
+        return {}
+    return _prefixed("test_", _evaluate_on(test, challenger, challenger))
+
+
+def _evaluate_on(
+    rows: Table,
+    model: ModelBundle,
+    challenger: ModelBundle,
+) -> dict[str, float]:
     """Both models are measured with anomalies of the challenger's scale."""
     scale = challenger.reference.scale
-    return evaluate(model.forest, model.threshold.value, rows, scale)
+    return evaluate(
+        model.forest,
+        model.threshold.value,
+        rows,
+        scale,
+    )
 
 
-def _prefixed(prefix: str, metrics: Metrics) -> Metrics:
+def _prefixed(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
     return {f"{prefix}{name}": value for name, value in metrics.items()}
 
 
-def standalone_metrics(model: ModelBundle, setup: TrainingSetup) -> Metrics:
+def standalone_metrics(model: ModelBundle, setup: TrainingSetup) -> dict[str, float]:
     """Return what only this model can tell.
 
     Does its threshold do what it says, does another seed's forest agree, is it small and fast?
@@ -205,7 +234,7 @@ def compare_with_champion(
     challenger: ModelBundle,
     champion: ModelBundle,
     held_out: Table,
-) -> Metrics:
+) -> dict[str, float]:
     """Return how a model differs from the champion.
 
     It does on the same rows, on the champion's golden ones, and in what it was fitted on.
@@ -224,7 +253,7 @@ def compare_with_champion(
     return metrics | _reference_changes(challenger.reference, champion.reference)
 
 
-def _reference_changes(ours: Reference, theirs: Reference) -> Metrics:
+def _reference_changes(ours: Reference, theirs: Reference) -> dict[str, float]:
     """The share of features that became constant, and the median change of spread of the others."""
     varied = np.ptp(theirs.samples, axis=0) > 0
     lost = varied & (np.ptp(ours.samples, axis=0) == 0)

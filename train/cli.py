@@ -38,7 +38,12 @@ def train_command(as_json: bool, **options: Any) -> None:
     home = HomeSettings().open().create()
     _preview(spec, settings)
     with _progress() as listener:
-        result = train_version(spec, settings, home, listener)
+        result = train_version(
+            spec,
+            settings,
+            home,
+            listener,
+        )
     if as_json:
         print_json(result.to_json())
     else:
@@ -84,15 +89,27 @@ def train_version(
     """
     from train.connect import connected, open_registry
     from train.job import run_job
-    from train.submit import START_TIMEOUT_S, Jobs, train_in_job
+    from train.submit import JOB_SERVER_TIMEOUT_S, Jobs, train_in_job
 
     registry = open_registry(home, settings)
     platform = home.platform()
     url = settings.jobs_url or (platform.dashboard_url if platform else None)
     if url is not None and not inside_job():
         submitted = spec if settings.jobs_url else spec.absolute()
-        server = Jobs(url, START_TIMEOUT_S)
-        return train_in_job(server, submitted, settings.environment, registry, listener)
+        server = Jobs(url, JOB_SERVER_TIMEOUT_S)
+        return train_in_job(
+            server,
+            submitted,
+            settings.environment,
+            registry,
+            listener,
+        )
     listener("starting Ray" if platform is None else "connecting to Ray")
     with connected(platform.ray_address if platform else None):
-        return run_job(spec, settings, registry, home, listener)
+        return run_job(
+            spec,
+            settings,
+            registry,
+            home,
+            listener,
+        )

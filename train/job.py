@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from sklearn.ensemble import IsolationForest
 
-from train.challenger import Metrics, TrainingSetup, assemble_challenger, judge
+from train.challenger import Assessment, TrainingSetup, assemble_challenger, judge
 from train.model.bundle import ModelBundle
 from train.model.fit import fit
 from train.model.gate import GateVerdict
@@ -45,7 +45,14 @@ def run_job(
     key = spec.key or uuid.uuid4().hex
     version = registry.of_job(key)
     if version is None:
-        job = _Job(spec, settings, registry, home, JobProgress(listener), key)
+        job = _Job(
+            spec,
+            settings,
+            registry,
+            home,
+            JobProgress(listener),
+            key,
+        )
         version = job.run()
     return JobResult(version, registry.gate(version))
 
@@ -68,22 +75,34 @@ class _Job:
 
     def run(self) -> Version:
         """Train, judge and register the version."""
-        progress = self.progress
-        with progress.phase("read"):
-            setup = TrainingSetup(self.spec, self.settings, self._load(self.spec))
-        if self.spec.tune:
-            with progress.phase("tune"):
-                setup = self._tune(setup)
+        setup = self._set_up()
         fitted = self._fit(setup)
-        with progress.phase("calibrate"):
+        with self.progress.phase("calibrate"):
             challenger = assemble_challenger(fitted, setup, self.champion)
-        with progress.phase("evaluate"):
-            metrics, verdict = judge(challenger, self.champion, setup)
-        progress.say(verdict.text())
-        candidate = self._candidate(fitted, challenger, setup, metrics=metrics, verdict=verdict)
-        with progress.phase("register"):
+        with self.progress.phase("evaluate"):
+            assessment = judge(challenger, self.champion, setup)
+        self.progress.say(assessment.verdict.text())
+        candidate = self._candidate(
+            fitted,
+            challenger,
+            setup,
+            assessment=assessment,
+        )
+        return self._register(candidate)
+
+    def _set_up(self) -> TrainingSetup:
+        """Read the rows, and search for the parameters where the job asks for it."""
+        with self.progress.phase("read"):
+            setup = TrainingSetup(self.spec, self.settings, self._load(self.spec))
+        if not self.spec.tune:
+            return setup
+        with self.progress.phase("tune"):
+            return self._tune(setup)
+
+    def _register(self, candidate: Candidate) -> Version:
+        with self.progress.phase("register"):
             version = register_once(self.key, candidate, self.registry)
-        progress.say(f"registered version {version.version}")
+        self.progress.say(f"registered version {version.version}")
         return version
 
     def _load(self, spec: JobSpec) -> TrainingData:
@@ -122,7 +141,12 @@ class _Job:
             self.progress.trees(trees, settings.n_estimators)
 
         with self.progress.phase("fit"):
-            fitted = fit(setup.data.fit.X, settings, self.home.state / "train", on_trees)
+            fitted = fit(
+                setup.data.fit.X,
+                settings,
+                self.home.state / "train",
+                on_trees,
+            )
         self.progress.say(f"fitted {fitted.n_estimators} trees on {settings.workers} workers")
         return fitted
 
@@ -143,27 +167,30 @@ class _Job:
         challenger: ModelBundle,
         setup: TrainingSetup,
         *,
-        metrics: Metrics,
-        verdict: GateVerdict,
+        assessment: Assessment,
     ) -> Candidate:
         data = setup.data
         return Candidate(
             fitted,
             challenger,
             params=run_parameters(setup.spec.grouped(), setup.settings, challenger),
-            metrics=metrics | self._seconds(),
-            tags=self._tags(setup, verdict),
-            gate=verdict.to_json(),
+            metrics=assessment.metrics | self._seconds(),
+            tags=self._tags(setup, assessment.verdict),
+            gate=assessment.verdict.to_json(),
             data=data.fingerprint,
             plots=draw_plots(challenger, data.held_out, data.test or data.held_out),
             commit=setup.settings.revision or checked_out_commit(),
             trials=setup.trials,
         )
 
-    def _seconds(self) -> Metrics:
+    def _seconds(self) -> dict[str, float]:
         return {f"seconds_{phase}": took for phase, took in self.progress.seconds.items()}
 
-    def _tags(self, setup: TrainingSetup, verdict: GateVerdict) -> dict[str, str]:
+    def _tags(
+        self,
+        setup: TrainingSetup,
+        verdict: GateVerdict,
+    ) -> dict[str, str]:
         return {
             "data_fingerprint": setup.data.fingerprint.digest,
             "trigger": setup.spec.trigger,
@@ -181,7 +208,11 @@ def _transforms_to_try(setup: TrainingSetup) -> tuple[str, ...]:
     return TRANSFORMS if is_labelled and data.fit.ordered else ()
 
 
-def register_once(key: str, candidate: Candidate, registry: Registry) -> Version:
+def register_once(
+    key: str,
+    candidate: Candidate,
+    registry: Registry,
+) -> Version:
     """Register the version of a job, or return the one that another driver of it has registered.
 
     Two drivers may have come this far: the lock lets one of them register, the other waits for it.
@@ -192,12 +223,23 @@ def register_once(key: str, candidate: Candidate, registry: Registry) -> Version
         if version is not None:
             return version
         with ExitStack() as stack:
-            if _acquire_lock(stack, key, registry, is_last_try=time.monotonic() > deadline):
+            if _acquire_lock(
+                stack,
+                key,
+                registry,
+                is_last_try=time.monotonic() > deadline,
+            ):
                 return registry.of_job(key) or registry.register(candidate)
         time.sleep(_REGISTER_POLL_INTERVAL_S)
 
 
-def _acquire_lock(stack: ExitStack, key: str, registry: Registry, *, is_last_try: bool) -> bool:
+def _acquire_lock(
+    stack: ExitStack,
+    key: str,
+    registry: Registry,
+    *,
+    is_last_try: bool,
+) -> bool:
     """Return whether the lock of the job is held, until `stack` ends; raises on the last try."""
     try:
         stack.enter_context(registry.exclusive("vigil train", f"job-{key}"))

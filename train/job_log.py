@@ -53,7 +53,11 @@ class JobLog:
     def __call__(self, message: str) -> None:
         self._write(ProgressLine(message))
 
-    def part(self, message: str, share: float) -> None:
+    def part(
+        self,
+        message: str,
+        share: float,
+    ) -> None:
         if time.monotonic() - self._written > self._part_interval_s:
             self._write(ProgressLine(message, share))
 

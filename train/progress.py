@@ -21,7 +21,11 @@ class Listener(Protocol):
 
     def __call__(self, message: str) -> None: ...
 
-    def part(self, message: str, share: float) -> None: ...
+    def part(
+        self,
+        message: str,
+        share: float,
+    ) -> None: ...
 
 
 class Silent:
@@ -29,7 +33,11 @@ class Silent:
 
     def __call__(self, message: str) -> None: ...
 
-    def part(self, message: str, share: float) -> None: ...
+    def part(
+        self,
+        message: str,
+        share: float,
+    ) -> None: ...
 
 
 class JobProgress:
@@ -39,7 +47,10 @@ class JobProgress:
     """
 
     def __init__(
-        self, listener: Listener | None = None, *, gauge: Callable[..., Any] = Gauge
+        self,
+        listener: Listener | None = None,
+        *,
+        gauge: Callable[..., Any] = Gauge,
     ) -> None:
         self.say: Listener = listener or Silent()
         self.seconds: dict[str, float] = {}
@@ -68,7 +79,11 @@ class JobProgress:
         self._rows.set(read)
         self.say.part(f"{read} rows read", 0.0)
 
-    def trees(self, fitted: int, whole: int) -> None:
+    def trees(
+        self,
+        fitted: int,
+        whole: int,
+    ) -> None:
         """Tell how many trees of `whole` are fitted."""
         self._trees.set(fitted)
         self.say.part(f"{fitted} of {whole} trees fitted", fitted / whole)

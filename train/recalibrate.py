@@ -50,7 +50,12 @@ def recalibrate(
             f"{MIN_ROWS} are needed"
         )
     budget = alert_rate or bundle.threshold.budget
-    recalibrated = _Recalibrated(champion, bundle, rows, budget)
+    recalibrated = _Recalibrated(
+        champion,
+        bundle,
+        rows,
+        budget,
+    )
     fitted = registry.forest(champion)
     forest.set_threshold(fitted, recalibrated.threshold.value)
     return registry.register(recalibrated.candidate(fitted))
@@ -59,7 +64,13 @@ def recalibrate(
 class _Recalibrated:
     """The champion with a threshold at which `budget` of `rows` alert."""
 
-    def __init__(self, champion: Version, bundle: ModelBundle, rows: Table, budget: float) -> None:
+    def __init__(
+        self,
+        champion: Version,
+        bundle: ModelBundle,
+        rows: Table,
+        budget: float,
+    ) -> None:
         scores = bundle.forest.score(rows.X)
         self._champion = champion
         self._bundle = bundle
@@ -117,5 +128,9 @@ class _Recalibrated:
         }
 
 
-def _finding(rows: int, rate: float, rate_before: float) -> str:
+def _finding(
+    rows: int,
+    rate: float,
+    rate_before: float,
+) -> str:
     return f"{rate:.4f} on {rows} captured rows, {rate_before:.4f} before"

@@ -1,4 +1,4 @@
-"""Settings of training: everything that it reads from `VIGIL_TRAIN_*` and `train:` in vigil.yaml."""
+"""Settings of training: all that it reads from `VIGIL_TRAIN_*` and `train:` in vigil.yaml."""
 
 from __future__ import annotations
 
@@ -64,29 +64,61 @@ class TrainSettings(RoomSettings):
         internal=True,
     )
     n_estimators: int = setting(
-        100, Effect.IN_PROCESS, "trees in the merged forest", ge=1, le=10_000
+        100,
+        Effect.IN_PROCESS,
+        "trees in the merged forest",
+        ge=1,
+        le=10_000,
     )
     max_samples: int = setting(
-        256, Effect.IN_PROCESS, "rows each tree sees; every shard needs at least so many", ge=2
+        256,
+        Effect.IN_PROCESS,
+        "rows each tree sees; every shard needs at least so many",
+        ge=2,
     )
     max_features: float = setting(
-        1.0, Effect.IN_PROCESS, "share of the features each tree sees", gt=0, le=1
+        1.0,
+        Effect.IN_PROCESS,
+        "share of the features each tree sees",
+        gt=0,
+        le=1,
     )
     seed: int = setting(
-        0, Effect.IN_PROCESS, "seed; a run repeats for one seed and one number of workers", ge=0
+        0,
+        Effect.IN_PROCESS,
+        "seed; a run repeats for one seed and one number of workers",
+        ge=0,
     )
-    workers: int = setting(2, Effect.IN_PROCESS, "Ray Train workers", ge=1)
+    workers: int = setting(
+        2,
+        Effect.IN_PROCESS,
+        "Ray Train workers",
+        ge=1,
+    )
     cpus_per_worker: float = setting(
-        0.5, Effect.IN_PROCESS, "CPUs that Ray reserves for one worker", gt=0
+        0.5,
+        Effect.IN_PROCESS,
+        "CPUs that Ray reserves for one worker",
+        gt=0,
     )
     alert_rate: float = setting(
-        0.01, Effect.IN_PROCESS, "alert budget: share of normal rows that may alert", gt=0, lt=0.5
+        0.01,
+        Effect.IN_PROCESS,
+        "alert budget: share of normal rows that may alert",
+        gt=0,
+        lt=0.5,
     )
     alerts_per_day: float | None = setting(
-        None, Effect.IN_PROCESS, "alert budget at an expected traffic of `rows_per_day`", gt=0
+        None,
+        Effect.IN_PROCESS,
+        "alert budget at an expected traffic of `rows_per_day`",
+        gt=0,
     )
     rows_per_day: float | None = setting(
-        None, Effect.IN_PROCESS, "expected traffic; with `alerts_per_day` only", gt=0
+        None,
+        Effect.IN_PROCESS,
+        "expected traffic; with `alerts_per_day` only",
+        gt=0,
     )
     label_goal: Literal["f_beta", "precision_at_k"] = setting(
         "f_beta",
@@ -94,10 +126,16 @@ class TrainSettings(RoomSettings):
         "where there are labels: the threshold of the best F-beta, or of the k highest scores",
     )
     beta: float = setting(
-        1.0, Effect.IN_PROCESS, "F-beta: recall counts so much more than precision", gt=0
+        1.0,
+        Effect.IN_PROCESS,
+        "F-beta: recall counts so much more than precision",
+        gt=0,
     )
     alerts_k: int = setting(
-        100, Effect.IN_PROCESS, "precision at k: alerts among the calibration rows", ge=1
+        100,
+        Effect.IN_PROCESS,
+        "precision at k: alerts among the calibration rows",
+        ge=1,
     )
     holdout: float = setting(
         0.2,
@@ -126,7 +164,10 @@ class TrainSettings(RoomSettings):
         le=100,
     )
     reference_rows: int = setting(
-        10_000, Effect.IN_PROCESS, "most rows the drift reference keeps", ge=200
+        10_000,
+        Effect.IN_PROCESS,
+        "most rows the drift reference keeps",
+        ge=200,
     )
     alert_band: float = setting(
         4.0,
@@ -135,7 +176,11 @@ class TrainSettings(RoomSettings):
         gt=1,
     )
     min_planted_auroc: float = setting(
-        0.7, Effect.IN_PROCESS, "gate: AUROC of planted anomalies, at least", ge=0.5, le=1
+        0.7,
+        Effect.IN_PROCESS,
+        "gate: AUROC of planted anomalies, at least",
+        ge=0.5,
+        le=1,
     )
     max_calibration_error: float = setting(
         0.5,
@@ -190,9 +235,17 @@ class TrainSettings(RoomSettings):
         "gate: factor by which the spread of half the features changed (not after drift)",
         gt=1,
     )
-    max_bundle_mb: float = setting(64.0, Effect.IN_PROCESS, "gate: size of the bundle", gt=0)
+    max_bundle_mb: float = setting(
+        64.0,
+        Effect.IN_PROCESS,
+        "gate: size of the bundle",
+        gt=0,
+    )
     max_row_us: float = setting(
-        5000.0, Effect.IN_PROCESS, "gate: microseconds to score one row", gt=0
+        5000.0,
+        Effect.IN_PROCESS,
+        "gate: microseconds to score one row",
+        gt=0,
     )
     auroc_tolerance: float = setting(
         0.05,

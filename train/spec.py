@@ -33,7 +33,11 @@ _ROLES = {
 }
 
 
-def _option(default: Any, description: str, **about: Any) -> Any:
+def _option(
+    default: Any,
+    description: str,
+    **about: Any,
+) -> Any:
     """A field of JobSpec, which is an option of `vigil train`.
 
     about: `option`, its name there; `metavar`; `value_alone`, that of the option without a value;
@@ -140,7 +144,11 @@ class JobSpec(BaseModel):
         return cls.about(name).get("option", name.replace("_", "-"))
 
     @classmethod
-    def of_bundle(cls, info: Mapping[str, Any], **values: Any) -> Self:
+    def of_bundle(
+        cls,
+        info: Mapping[str, Any],
+        **values: Any,
+    ) -> Self:
         """Return the job that trained a model, given the `info` of its bundle, with other `values`.
 
         That of an older Vigil lacks fields, or has the label in `columns` alone.
@@ -172,7 +180,10 @@ class JobSpec(BaseModel):
         names = [name for name in self._kept_fields() if name in groups]
         roles = {role: value for role, value in groups["columns"].items() if value is not None}
         since = self.since or None
-        return {name: groups[name] for name in names} | {"columns": roles, "since": since}
+        return {name: groups[name] for name in names} | {
+            "columns": roles,
+            "since": since,
+        }
 
     def absolute(self) -> Self:
         """Return the same job for whatever folder it is run in."""

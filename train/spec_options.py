@@ -13,7 +13,11 @@ from pydantic.fields import FieldInfo
 from train.spec import JobSpec
 
 Command = Callable[..., None]
-_SCALARS = {bool: click.BOOL, int: click.INT, float: click.FLOAT}
+_SCALARS = {
+    bool: click.BOOL,
+    int: click.INT,
+    float: click.FLOAT,
+}
 
 
 def spec_options(command: Command) -> Command:
@@ -56,7 +60,10 @@ def _click_option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
     if field.annotation is bool:
         settings["is_flag"] = True
     if "value_alone" in about:
-        settings |= {"is_flag": False, "flag_value": about["value_alone"]}
+        settings |= {
+            "is_flag": False,
+            "flag_value": about["value_alone"],
+        }
     return click.option(f"--{JobSpec.option(name)}", name, **settings)
 
 

@@ -29,7 +29,7 @@ from vigil import errors
 from vigil.deadline import call_with_timeout
 from vigil.errors import JobsUnavailable, VigilError
 
-START_TIMEOUT_S = 120.0  # of a job server that is away when a person trains
+JOB_SERVER_TIMEOUT_S = 120.0  # of a job server that is away when a person trains
 NICENESS = 19  # training takes the CPUs that replicas leave: theirs is 15, a job's own is 0
 _LOG_TIMEOUT_S = 10.0  # of the log of a job that has ended
 _DRIVER_CPUS = 0.1  # it waits most of the time
@@ -108,7 +108,12 @@ class Jobs:
         is_here = urlsplit(self._url).hostname in ("127.0.0.1", "::1", "localhost")
         return sys.executable if is_here else "python"
 
-    def start(self, job: str, spec: JobSpec, environment: Mapping[str, str]) -> bool:
+    def start(
+        self,
+        job: str,
+        spec: JobSpec,
+        environment: Mapping[str, str],
+    ) -> bool:
         """Submit the job unless Ray knows it; return whether it was submitted.
 
         It gets the variables of `environment` and no other of this process.
@@ -118,7 +123,11 @@ class Jobs:
         entrypoint = shlex.join([*command, *spec.arguments()])
         return self._patiently(lambda: self._submit(job, entrypoint))
 
-    def _submit(self, job: str, entrypoint: str) -> bool:
+    def _submit(
+        self,
+        job: str,
+        entrypoint: str,
+    ) -> bool:
         if job in self._statuses():
             return False
         self._request(
@@ -168,7 +177,11 @@ class Jobs:
         self.stop(followed.job)
         return JobState(JobStatus.STOPPED, self._look(followed.job).log)
 
-    def _look_or_submit_again(self, followed: _Followed, deadline: float) -> JobState | None:
+    def _look_or_submit_again(
+        self,
+        followed: _Followed,
+        deadline: float,
+    ) -> JobState | None:
         """Its state, with its progress told; None where it was lost, and submitted again."""
         try:
             state = self._patiently(partial(self._look, followed.job), deadline)
@@ -211,7 +224,11 @@ class Jobs:
         lines = [line for line in log.split("\n") if line]
         return JobState(status, tuple(lines))
 
-    def _log(self, job: str, status: JobStatus) -> str:
+    def _log(
+        self,
+        job: str,
+        status: JobStatus,
+    ) -> str:
         """What a job wrote.
 
         It lies on the machine of its driver: a job that has ended may have lost it.
@@ -229,7 +246,11 @@ class Jobs:
                 return ""
             raise
 
-    def _patiently(self, call: Callable[[], Any], deadline: float = math.inf) -> Any:
+    def _patiently(
+        self,
+        call: Callable[[], Any],
+        deadline: float = math.inf,
+    ) -> Any:
         """What `call` returns, called again while the job server is away, up to `deadline`."""
         if math.isinf(deadline):
             deadline = time.monotonic() + self._patience_s
@@ -311,7 +332,12 @@ def train_in_job(
     if version is not None:
         return JobResult(version, registry.gate(version))
     keyed = spec.model_copy(update={"key": key})
-    job = _Submitted(server, server.free_name(f"train-{key}"), keyed, environment)
+    job = _Submitted(
+        server,
+        server.free_name(f"train-{key}"),
+        keyed,
+        environment,
+    )
     end = job.wait(listener)
     version = registry.of_job(key)
     if version is None:

@@ -44,8 +44,6 @@ _TUNE_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
-Metrics = dict[str, float]
-
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -115,7 +113,12 @@ class Search:
         began = time.monotonic()
         tables = self._load_tables(load, over_time, seconds)
         rows = {transform: len(table.fit) for transform, table in tables.items()}
-        choices = order_choices(self.settings, self.space, over_time, rows=rows)
+        choices = order_choices(
+            self.settings,
+            self.space,
+            over_time,
+            rows=rows,
+        )
         left_s = seconds - (time.monotonic() - began)
         trials = self._try_all(choices, tables, left_s) if left_s > 0 else {}
         if 0 not in trials:
@@ -123,10 +126,20 @@ class Search:
                 f"the first trial did not end within {seconds:g} s: give --tune more seconds"
             )
         best = max(trials, key=lambda number: (trials[number].metrics["objective"], -number))
-        self._tell_best(choices[best], trials[0], trials[best], len(trials))
+        self._tell_best(
+            choices[best],
+            trials[0],
+            trials[best],
+            len(trials),
+        )
         return choices[best], tuple(trial for _, trial in sorted(trials.items()))
 
-    def _load_tables(self, load: Load, over_time: str, seconds: float) -> dict[str, TrialTables]:
+    def _load_tables(
+        self,
+        load: Load,
+        over_time: str,
+        seconds: float,
+    ) -> dict[str, TrialTables]:
         """The rows under each transform, as far as there is time to read them."""
         deadline = time.monotonic() + _READ_SHARE * seconds
         tables = {over_time: load(over_time)}
@@ -139,7 +152,13 @@ class Search:
                 self.listener(f"transform {transform} is not tried: {error.message}")
         return tables
 
-    def _tell_best(self, choice: Choice, first: TuneTrial, best: TuneTrial, trials: int) -> None:
+    def _tell_best(
+        self,
+        choice: Choice,
+        first: TuneTrial,
+        best: TuneTrial,
+        trials: int,
+    ) -> None:
         before = first.metrics["objective"]
         after = best.metrics["objective"]
         self.listener(
@@ -156,7 +175,12 @@ class Search:
         callback = _TrialProgress(len(choices), seconds, self.listener)
         try:
             with _environment(_TUNE_ENVIRONMENT):
-                results = self._tuner(choices, tables, seconds, callback=callback).fit()
+                results = self._tuner(
+                    choices,
+                    tables,
+                    seconds,
+                    callback=callback,
+                ).fit()
         finally:
             shutil.rmtree(self.storage, ignore_errors=True)
         trials: dict[int, TuneTrial] = {}
@@ -222,7 +246,12 @@ def order_choices(
         settings.max_features,
         over_time=over_time,
     )
-    grid = product(space.n_estimators, space.max_samples, space.max_features, rows)
+    grid = product(
+        space.n_estimators,
+        space.max_samples,
+        space.max_features,
+        rows,
+    )
     others = [Choice(*values) for values in grid]
     fitting = [
         choice
@@ -245,14 +274,23 @@ def _trial(choice: Choice, reported: Mapping[str, Any]) -> TuneTrial:
 class _TrialProgress(tune.Callback):
     """Tells how many trials are done."""
 
-    def __init__(self, trials: int, seconds: float, listener: Listener) -> None:
+    def __init__(
+        self,
+        trials: int,
+        seconds: float,
+        listener: Listener,
+    ) -> None:
         self._trials = trials
         self._seconds = seconds
         self._listener = listener
         self._done = 0
         self._began = time.monotonic()
 
-    def on_trial_complete(self, *_: Any, **__: Any) -> None:
+    def on_trial_complete(
+        self,
+        *_: Any,
+        **__: Any,
+    ) -> None:
         self._done += 1
         time_share = (time.monotonic() - self._began) / self._seconds
         share = max(self._done / self._trials, time_share)
@@ -287,17 +325,34 @@ def _try(
         "number": number,
         "seconds": time.monotonic() - began,
     }
-    tune.report({**metrics, **about})
+    tune.report(
+        {
+            **metrics,
+            **about,
+        }
+    )
 
 
-def measure_choice(choice: Choice, tables: TrialTables, seed: int) -> Metrics:
+def measure_choice(
+    choice: Choice,
+    tables: TrialTables,
+    seed: int,
+) -> dict[str, float]:
     """Return how good a configuration is: its `objective`, and what that is made of."""
     held_out = tables.held_out
     forest = CompiledForest.compile(_fit(choice, tables.fit, seed))
-    metrics = evaluate(forest, np.inf, held_out, robust_spread(tables.fit.X))
+    metrics = evaluate(
+        forest,
+        np.inf,
+        held_out,
+        robust_spread(tables.fit.X),
+    )
     if "average_precision" in metrics:
         precision = metrics["average_precision"]
-        return {"objective": precision, "average_precision": precision}
+        return {
+            "objective": precision,
+            "average_precision": precision,
+        }
     other = CompiledForest.compile(_fit(choice, tables.fit, seed + 1))
     agreement = score_agreement(forest.score(held_out.X), other.score(held_out.X))
     agreement = max(0.0, agreement)
@@ -309,7 +364,11 @@ def measure_choice(choice: Choice, tables: TrialTables, seed: int) -> Metrics:
     }
 
 
-def _fit(choice: Choice, rows: Table, seed: int) -> IsolationForest:
+def _fit(
+    choice: Choice,
+    rows: Table,
+    seed: int,
+) -> IsolationForest:
     return fit_part(
         rows.X,
         trees=choice.n_estimators,

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import getpass
 import json
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from train.followed_registry import FollowedRegistry, local_registry
 from train.registry import promotion
 from train.registry.canary import Canary, parse_canary_steps
-from train.settings import TrainSettings
-from vigil.errors import PlatformError, RegistryError
-from vigil.service import KEY_REFUSED, Service, ServiceOptions, Unanswered, service_options
+from vigil.errors import RegistryError
+from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, report_errors
 
 if TYPE_CHECKING:
     from train.registry.promotion import Move
-    from train.registry.versions import Registry, Version
+    from train.registry.versions import Version
 
-_CONVERGE_TIMEOUT_S = 20.0
-_CONVERGE_POLL_INTERVAL_S = 0.2
-_DRIFT_TIMEOUT_S = 5
 _VERSION_COLUMNS = (
     "version",
     "aliases",
@@ -38,17 +33,17 @@ _VERSION_COLUMNS = (
     "digest",
 )
 _MOVE_COLUMNS = ("at", "what", "from", "to", "by", "reason")
-_NOT_WAITED = (
-    "; nobody was waited for: replicas follow the registry by themselves within their poll period "
-    "(VIGIL_URL and VIGIL_API_KEY name a service to wait for)"
-)
 
 
 @click.group("models", invoke_without_command=True)
 @click.option("--at", help="time (ISO 8601): the version that was champion then")
 @json_option
 @click.pass_context
-def models_command(context: click.Context, at: str | None, as_json: bool) -> None:
+def models_command(
+    context: click.Context,
+    at: str | None,
+    as_json: bool,
+) -> None:
     """Registered versions: aliases, metrics, digests; with --at the champion of that time."""
     if context.invoked_subcommand is not None:
         return
@@ -60,7 +55,7 @@ def models_command(context: click.Context, at: str | None, as_json: bool) -> Non
 
 @report_errors
 def _show_versions(as_json: bool) -> None:
-    registry = _registry()
+    registry = local_registry()
     versions = registry.versions()
     canary = registry.desired().canary
     if as_json:
@@ -75,7 +70,10 @@ def _show_versions(as_json: bool) -> None:
 
 
 def _version_json(version: Version) -> dict[str, Any]:
-    return {**vars(version), "created": _iso(version.created)}
+    return {
+        **vars(version),
+        "created": _iso(version.created),
+    }
 
 
 def _canary_json(canary: Canary) -> dict[str, Any]:
@@ -100,7 +98,7 @@ def _version_row(version: Version, canary: Canary | None) -> tuple[str, ...]:
 
 @report_errors
 def _show_champion_at(at: str, as_json: bool) -> None:
-    move = promotion.champion_at(_registry(), _unix_time(at))
+    move = promotion.champion_at(local_registry(), _unix_time(at))
     if move is None:
         raise RegistryError(f"there was no champion at {at}")
     since = _iso(move.at)
@@ -132,7 +130,7 @@ def _unix_time(at: str) -> float:
 @report_errors
 def history_command(as_json: bool) -> None:
     """The promotion ledger: who moved what, when and why."""
-    moves = promotion.completed_moves(_registry())
+    moves = promotion.completed_moves(local_registry())
     if as_json:
         print_json({"moves": [_move_json(move) for move in moves]})
     else:
@@ -140,7 +138,11 @@ def history_command(as_json: bool) -> None:
 
 
 def _move_json(move: Move) -> dict[str, Any]:
-    return {**vars(move), "at": _iso(move.at), "gates": dict(move.gates)}
+    return {
+        **vars(move),
+        "at": _iso(move.at),
+        "gates": dict(move.gates),
+    }
 
 
 def _move_row(move: Move) -> tuple[str, ...]:
@@ -180,7 +182,7 @@ def promote_command(
     A version that failed its gate is refused without --force. Where no service runs here and none
     is named, nobody is waited for: replicas follow the registry by themselves.
     """
-    followed = _FollowedRegistry(service)
+    followed = FollowedRegistry(service, local_registry)
     if plan is None:
         # Who names a version by hand may change the features with it; replicas refuse that of an
         # alias moved by other means.
@@ -222,20 +224,40 @@ def _tell_canary(canary: Canary, as_json: bool) -> None:
 @service_options
 @json_option
 @report_errors
-def rollback_command(to: str | None, reason: str, service: ServiceOptions, as_json: bool) -> None:
+def rollback_command(
+    to: str | None,
+    reason: str,
+    service: ServiceOptions,
+    as_json: bool,
+) -> None:
     """Make a former champion champion again and end a canary; returns when every
     replica serves it."""
-    followed = _FollowedRegistry(service)
-    promotion.roll_back(followed.registry, reason=reason, actor=getpass.getuser(), to=to)
+    followed = FollowedRegistry(service, local_registry)
+    promotion.roll_back(
+        followed.registry,
+        reason=reason,
+        actor=getpass.getuser(),
+        to=to,
+    )
     followed.wait_and_tell(as_json)
 
 
 @click.command("recalibrate")
-@click.option("--since", type=float, default=0.0, help="captured rows from this Unix time on")
+@click.option(
+    "--since",
+    type=float,
+    default=0.0,
+    help="captured rows from this Unix time on",
+)
 @click.option("--captured", help="folder or s3:// URL of captured rows (default: the home's)")
 @click.option(
     "--alert-rate",
-    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    type=click.FloatRange(
+        0,
+        0.5,
+        min_open=True,
+        max_open=True,
+    ),
     help="alert budget (default: its own)",
 )
 @json_option
@@ -251,7 +273,13 @@ def recalibrate_command(
     from train.recalibrate import recalibrate
 
     home = HomeSettings().open()
-    version = recalibrate(_registry(), home, since, alert_rate=alert_rate, captured=captured)
+    version = recalibrate(
+        local_registry(),
+        home,
+        since,
+        alert_rate=alert_rate,
+        captured=captured,
+    )
     if as_json:
         print_json(
             {
@@ -265,96 +293,6 @@ def recalibrate_command(
             f"version {version.version} has the champion's forest and a new threshold: "
             f"`vigil promote {version.version}` serves it"
         )
-
-
-def _registry() -> Registry:
-    from train.connect import open_registry
-
-    return open_registry(HomeSettings().open(), TrainSettings())
-
-
-class _FollowedRegistry:
-    """The registry in which a model is moved, and the service that follows it, if there is one.
-
-    Raises PlatformError for a service elsewhere whose registry nobody has named: the local one is
-    not it.
-    """
-
-    def __init__(self, named: ServiceOptions) -> None:
-        self._is_elsewhere = TrainSettings().tracking_uri is not None
-        if named.url is not None and not self._is_elsewhere:
-            raise PlatformError(
-                f"{named.url} is a service elsewhere: name its registry as well, "
-                "with VIGIL_TRAIN_TRACKING_URI"
-            )
-        self.registry = _registry()
-        self._service = named.find(HomeSettings().open())
-
-    def refresh_replicas(self) -> None:
-        """Have the replicas look at the registry now; else they do within their poll period."""
-        if self._service is not None:
-            with suppress(Unanswered):
-                self._service.post("/models/refresh")
-
-    def wait_and_tell(self, as_json: bool) -> None:
-        """Wait until every replica serves the champion; say so, or why nobody was waited for."""
-        champion = self.registry.champion()
-        assert champion is not None
-        self.refresh_replicas()
-        replicas, where = self._wait(champion.version)
-        if as_json:
-            print_json(
-                {
-                    "version": champion.version,
-                    "digest": champion.digest,
-                    "replicas": replicas,
-                }
-            )
-        else:
-            click.echo(f"version {champion.version} is champion{where}")
-
-    def _wait(self, version: str) -> tuple[list[str], str]:
-        """The replicas that serve it, all of them, and what to say of that."""
-        if self._service is None:
-            return [], _NOT_WAITED if self._is_elsewhere else "; no platform runs here"
-        try:
-            replicas = _wait_for_replicas(self._service, version)
-        except Unanswered as error:
-            return [], f"{_NOT_WAITED}; {error.message}"
-        return replicas, f" on {len(replicas)} replicas"
-
-
-def _wait_for_replicas(service: Service, version: str) -> list[str]:
-    """Wait until every replica serves `version`; return them.
-
-    Raises RegistryError that names those that lag, and Unanswered where the service wants another
-    key.
-    """
-    deadline = time.monotonic() + _CONVERGE_TIMEOUT_S
-    lagging = ["no replica has reported"]
-    while time.monotonic() < deadline:
-        try:
-            served = _served_versions(service)
-        except Unanswered as error:
-            if error.code in KEY_REFUSED:
-                raise
-            served = {}
-            lagging = [error.message]
-        if served:
-            lagging = [replica for replica in served if served[replica] != version]
-            if not lagging:
-                return list(served)
-        time.sleep(_CONVERGE_POLL_INTERVAL_S)
-    raise RegistryError(
-        f"version {version} is champion, but not served everywhere after "
-        f"{_CONVERGE_TIMEOUT_S:.0f} s: {', '.join(lagging)}"
-    )
-
-
-def _served_versions(service: Service) -> dict[str, str]:
-    """Version by replica, as the monitor has it."""
-    replicas = service.get("/drift", timeout_s=_DRIFT_TIMEOUT_S)["replicas"]
-    return {replica["replica"]: replica["version"] for replica in replicas}
 
 
 def _iso(at: float) -> str:

@@ -1,4 +1,4 @@
-"""Deliberately worse challengers are each refused by the gate that should refuse them; a better one passes."""
+"""Worse challengers are each refused by the gate that should refuse them; a better one passes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_challenger_from_a_spoilt_table_is_refused(
     champion: ModelBundle, spoil: Callable[[Floats], Floats], gate: str
 ) -> None:
     model, setup = train(spoil(world(1)), champion)
-    verdict = judge(model, champion, setup)[1]
+    verdict = judge(model, champion, setup).verdict
     assert gate in refused(verdict)
 
 
@@ -95,7 +95,7 @@ def test_a_challenger_whose_threshold_is_off_is_refused(
 ) -> None:
     model, setup = train(world(1), champion)
     off = replace(model, threshold=replace(model.threshold, value=model.threshold.value * factor))
-    verdict = judge(off, champion, setup)[1]
+    verdict = judge(off, champion, setup).verdict
     assert "calibration_error" in refused(verdict)
     assert ("alert_rate" in refused(verdict)) == (factor < 1)
 
@@ -104,6 +104,6 @@ def test_a_better_challenger_passes_every_gate(champion: ModelBundle) -> None:
     small = train(world(0), settings=TrainSettings(n_estimators=5))[0]
     for prior in (champion, small):
         model, setup = train(world(1), prior)
-        metrics, verdict = judge(model, prior, setup)
-        assert verdict.passed, verdict.text()
-        assert metrics["rank_agreement"] > 0.6
+        assessment = judge(model, prior, setup)
+        assert assessment.verdict.passed, assessment.verdict.text()
+        assert assessment.metrics["rank_agreement"] > 0.6

@@ -1,4 +1,4 @@
-"""Ray's own client against a job server over HTTP: which one it asks, and what it says of a job that is gone."""
+"""Ray's own client of a job server: which one it asks, and what it says of a job that is gone."""
 
 from __future__ import annotations
 

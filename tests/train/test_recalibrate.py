@@ -1,4 +1,4 @@
-"""train/recalibrate.py against a local MLflow database: the champion's forest, a threshold for what is live now."""
+"""A recalibration against a local MLflow database: the champion's forest, a new threshold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training as a Ray job, without Ray: names, joining, waiting for a job server, what is told, and what Ctrl-C does."""
+"""Training as a Ray job, without Ray: names, joining, waiting, progress, and Ctrl-C."""
 
 from __future__ import annotations
 

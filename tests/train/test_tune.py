@@ -1,4 +1,4 @@
-"""The search for a forest's parameters: what is tried in which order, what is best, and Ray Tune within its budget."""
+"""The search for a forest's parameters: order, objective, and Ray Tune within its budget."""
 
 from __future__ import annotations
 

@@ -15,10 +15,11 @@ from click.testing import CliRunner, Result
 from tests.answering import Asked, answering
 from tests.running import free_port
 from tests.train.registry.test_promotion import Known, Shelf
-from train import cli
+from train import versions_cli
+from train.followed_registry import wait_for_replicas
 from train.registry.promotion import completed_moves, promote_version
 from vigil import __main__ as vigil
-from vigil.errors import PlatformError
+from vigil.errors import PlatformError, RegistryError
 from vigil.home import Home, RunningPlatform
 from vigil.service import Service, ServiceOptions, Unanswered
 
@@ -83,7 +84,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     made = Shelf()
     made.champion = lambda: made.get(made.alias["champion"])  # type: ignore[attr-defined]
     promote_version(made, "1", reason="first", actor="ann")
-    monkeypatch.setattr(cli, "_registry", lambda: made)
+    monkeypatch.setattr(versions_cli, "local_registry", lambda: made)
     monkeypatch.setenv("VIGIL_TRAIN_TRACKING_URI", "http://mlflow")
     return made
 
@@ -211,12 +212,18 @@ def test_promote_and_rollback_wait_for_the_replicas_of_the_service_that_is_named
     assert len(completed_moves(shelf)) == 3
 
 
-def test_replicas_that_lag_are_named(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "CONVERGE_S", 0.5)
+def test_replicas_that_lag_are_named(far: Far) -> None:
     far.after = 1000
-    assert "not served everywhere" in run("promote", "2", code=1).output
+    service = Service(os.environ["VIGIL_URL"], KEY)
+    with pytest.raises(RegistryError, match="not served everywhere after 0 s: r"):
+        wait_for_replicas(service, "2", timeout_s=0.3)
+
+
+def test_a_monitor_that_stays_away_is_named(far: Far) -> None:
     far.away = {"/drift"}
-    assert "the drift monitor is away" in run("promote", "3", code=1).output
+    service = Service(os.environ["VIGIL_URL"], KEY)
+    with pytest.raises(RegistryError, match="the drift monitor is away"):
+        wait_for_replicas(service, "3", timeout_s=0.3)
 
 
 def test_without_a_service_it_is_said_that_nobody_was_waited_for(shelf: Shelf) -> None:

@@ -35,7 +35,7 @@ class AnsweredRows(NamedTuple):
     version: str
 
 
-class ScoredRows(NamedTuple):
+class CapturedRequest(NamedTuple):
     """Rows of one request with the scores [n] that they got, and the version that gave them."""
 
     rows: Table
@@ -46,12 +46,22 @@ class ScoredRows(NamedTuple):
 class CapturedWindows:
     """The windows in a folder or below an s3:// URL, of which the latest `keep` are kept."""
 
-    def __init__(self, where: str | Path, keep: int) -> None:
+    def __init__(
+        self,
+        where: str | Path,
+        keep: int,
+    ) -> None:
         self.keep = keep
         self._store = open_store(where)
         self._last_ms = 0
 
-    def write(self, rows: Table, scores: Floats, answered: AnsweredRows, since: float) -> None:
+    def write(
+        self,
+        rows: Table,
+        scores: Floats,
+        answered: AnsweredRows,
+        since: float,
+    ) -> None:
         """Write a window whose first row was seen at `since` (Unix seconds); raises OSError."""
         columns = {name: rows.X[:, j] for j, name in enumerate(rows.names)}
         provenance = {
@@ -116,7 +126,11 @@ def read_captured(where: str | Path, since: float) -> Table | None:
     return table
 
 
-def _windows_since(store: WindowStore, where: str | Path, since: float) -> Iterator[pa.Table]:
+def _windows_since(
+    store: WindowStore,
+    where: str | Path,
+    since: float,
+) -> Iterator[pa.Table]:
     for name in store.names():
         if window_ms(name) < int(since * 1000):
             continue
@@ -133,7 +147,7 @@ def _read_window(file: IO[bytes], place: str) -> pa.Table:
         raise DataError(f"{place} is not a readable Parquet file: {error}") from error
 
 
-def read_request(where: str | Path, request: str) -> ScoredRows | None:
+def read_request(where: str | Path, request: str) -> CapturedRequest | None:
     """Return the captured rows of one request; None where there are none.
 
     A request may lie in several windows. Where a client has given one id to requests of several
@@ -144,7 +158,7 @@ def read_request(where: str | Path, request: str) -> ScoredRows | None:
         return None
     version = _last_version(parts[-1])
     window = pa.concat_tables([part for part in parts if _last_version(part) == version])
-    return ScoredRows(_features(window), window["_score"].to_numpy(), version)
+    return CapturedRequest(_features(window), window["_score"].to_numpy(), version)
 
 
 def _windows_of_request(store: WindowStore, request: str) -> Iterator[pa.Table]:

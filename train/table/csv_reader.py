@@ -27,7 +27,11 @@ _BAD_CSV = (
 )
 
 
-def read_csv(split: FileSplit, columns: Columns, chunk_values: int) -> Iterator[Table]:
+def read_csv(
+    split: FileSplit,
+    columns: Columns,
+    chunk_values: int,
+) -> Iterator[Table]:
     """Return the rows of a file in chunks of about `chunk_values` values.
 
     Raises DataError for what is no CSV, or has no names of columns.
@@ -60,7 +64,12 @@ def _frames(stream: Any, rows: int) -> Iterator[pd.DataFrame]:
     with warnings.catch_warnings():
         # Rows that are longer than the header.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        yield from pd.read_csv(stream, index_col=False, chunksize=rows, low_memory=False)
+        yield from pd.read_csv(
+            stream,
+            index_col=False,
+            chunksize=rows,
+            low_memory=False,
+        )
 
 
 def _read_header(stream: Any, file: File) -> list[str]:

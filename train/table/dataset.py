@@ -84,10 +84,23 @@ def read_table(
         allow_missing=allow_missing,
         chunk_values=chunk_values,
     )
-    result = scan_table(split_files(files, split_rows), plan, tasks=tasks, on_rows=on_rows)
+    result = scan_table(
+        split_files(files, split_rows),
+        plan,
+        tasks=tasks,
+        on_rows=on_rows,
+    )
     name = files[0].path if len(files) == 1 else str(path)
     _check_result(result, name, over_time)
-    save_schema(Schema(result.raw_names, columns.label, columns.time, columns.entity), columns)
+    save_schema(
+        Schema(
+            result.raw_names,
+            columns.label,
+            columns.time,
+            columns.entity,
+        ),
+        columns,
+    )
     return _dataset(result, files)
 
 
@@ -112,7 +125,13 @@ def _dataset(result: ScanResult, files: Sequence[File]) -> Dataset:
     train = result.sample.rows
     recent = result.tail if train.ordered else train
     fingerprint = _fingerprint(result, files)
-    return Dataset(train, result.test, recent, fingerprint=fingerprint, transform=result.transform)
+    return Dataset(
+        train,
+        result.test,
+        recent,
+        fingerprint=fingerprint,
+        transform=result.transform,
+    )
 
 
 def _fingerprint(result: ScanResult, files: Sequence[File]) -> Fingerprint:
@@ -122,10 +141,19 @@ def _fingerprint(result: ScanResult, files: Sequence[File]) -> Fingerprint:
     }
     content = json.dumps([result.rows, *sorted(columns.items())])
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return Fingerprint(digest, result.rows, tuple(files), columns)
+    return Fingerprint(
+        digest,
+        result.rows,
+        tuple(files),
+        columns,
+    )
 
 
-def _check_result(result: ScanResult, name: str, over_time: str) -> None:
+def _check_result(
+    result: ScanResult,
+    name: str,
+    over_time: str,
+) -> None:
     train = result.sample.rows
     if result.rows and not len(train):
         raise DataError(
@@ -157,7 +185,11 @@ def _check_leak(result: ScanResult, name: str) -> None:
         )
 
 
-def split_holdout(table: Table, holdout: float, seed: int) -> tuple[Table, Table]:
+def split_holdout(
+    table: Table,
+    holdout: float,
+    seed: int,
+) -> tuple[Table, Table]:
     """Return rows to fit on and rows held out.
 
     Held out is the share `holdout`: the latest rows where they are in time order, else random ones.

@@ -23,7 +23,11 @@ def chunk_rows(chunk_values: int, columns: int) -> int:
     return max(_MIN_CHUNK_ROWS, chunk_values // max(columns, 1))
 
 
-def frame_to_table(frame: pd.DataFrame, schema: Schema, origin: RowOrigin) -> Table:
+def frame_to_table(
+    frame: pd.DataFrame,
+    schema: Schema,
+    origin: RowOrigin,
+) -> Table:
     """Return the columns of `schema` as numbers, labels, times and entities.
 
     Raises DataError that names the row, as `origin` counts it, and the column of what is none.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from train.table.table import Table
 from vigil.arrays import Floats
@@ -29,10 +30,16 @@ class ClassExtremes:
         """Take in labelled rows."""
         assert rows.labels is not None
         for label in (0, 1):
-            X = rows.X[rows.labels == label]
-            if len(X):
-                extremes = np.stack([X.min(axis=0), X.max(axis=0)])
-                self.values[label] = _wider(self.values[label], extremes)
+            self._widen(label, rows.X[rows.labels == label])
+
+    def _widen(
+        self,
+        label: int,
+        X: Floats,
+    ) -> None:
+        if len(X):
+            extremes = np.stack([X.min(axis=0), X.max(axis=0)])
+            self.values[label] = _wider(self.values[label], extremes)
 
     def merged(self, other: ClassExtremes) -> ClassExtremes:
         """Return the extremes over both."""
@@ -40,15 +47,21 @@ class ClassExtremes:
 
     def leaking_column(self) -> int | None:
         """Return a column with one value for all anomalies and another for all other rows."""
-        smallest = self.values[:, 0]
-        largest = self.values[:, 1]
-        has_one_value = (smallest == largest).all(axis=0)
-        leaks = has_one_value & (smallest[0] != smallest[1])
-        return int(np.argmax(leaks)) if leaks.any() else None
+        leaks = np.flatnonzero(self._have_one_value() & self._differ())
+        return int(leaks[0]) if len(leaks) else None
+
+    def _have_one_value(self) -> NDArray[np.bool_]:
+        """Columns with one value in each class."""
+        smallest, largest = np.moveaxis(self.values, 1, 0)
+        return (smallest == largest).all(axis=0)
+
+    def _differ(self) -> NDArray[np.bool_]:
+        """Columns with another smallest value in each class."""
+        normal, anomalous = self.values[:, 0]
+        return normal != anomalous
 
 
 def _wider(extremes: Floats, others: Floats) -> Floats:
     """Extremes [.., 2, d] over both."""
-    smallest = np.fmin(extremes[..., 0, :], others[..., 0, :])
-    largest = np.fmax(extremes[..., 1, :], others[..., 1, :])
-    return np.stack([smallest, largest], axis=-2)
+    smallest, largest = np.moveaxis(np.stack([extremes, others]), -2, 0)
+    return np.stack([np.fmin.reduce(smallest), np.fmax.reduce(largest)], axis=-2)

@@ -22,7 +22,11 @@ _BAD_ARCHIVE = (ValueError, TypeError, AttributeError, OSError, EOFError, zipfil
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def read_npz(split: FileSplit, columns: Columns, chunk_values: int) -> Iterator[Table]:
+def read_npz(
+    split: FileSplit,
+    columns: Columns,
+    chunk_values: int,
+) -> Iterator[Table]:
     """Return the rows to train on, then those to test on. An archive is read whole.
 
     Raises DataError that says which array is missing, or what is wrong with it.
@@ -90,7 +94,11 @@ class _Archive:
                 )
             yield replace(test, is_test=True)
 
-    def _table(self, array: str, labels: NDArray[Any] | None) -> Table:
+    def _table(
+        self,
+        array: str,
+        labels: NDArray[Any] | None,
+    ) -> Table:
         X = self.arrays[array]
         path = self.file.path
         if X.ndim != 2 or X.dtype.kind not in "iufb":
@@ -106,7 +114,12 @@ class _Archive:
         features = self._features(names)
         chosen = X.astype(np.float64)[:, [names.index(name) for name in features]]
         numbers = None if labels is None else parse_labels(labels, RowOrigin(self.file))
-        return Table(chosen, features, numbers, index=np.arange(len(X)))
+        return Table(
+            chosen,
+            features,
+            numbers,
+            index=np.arange(len(X)),
+        )
 
     def _names(self, features: int) -> tuple[str, ...]:
         if "names" not in self.arrays:

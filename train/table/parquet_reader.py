@@ -32,7 +32,14 @@ def split_by_row_groups(file: File, split_rows: int) -> list[FileSplit]:
         if splits and begun + rows <= split_rows:
             splits[-1] = replace(last, row_groups=(*last.row_groups, group), rows=begun + rows)
         else:
-            splits.append(FileSplit(file, (group,), last.first_row + begun, rows=rows))
+            splits.append(
+                FileSplit(
+                    file,
+                    (group,),
+                    last.first_row + begun,
+                    rows=rows,
+                )
+            )
     return splits or [FileSplit(file, rows=0)]
 
 
@@ -42,7 +49,11 @@ def _row_group_sizes(file: File) -> list[int]:
         return [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
 
 
-def read_parquet(split: FileSplit, columns: Columns, chunk_values: int) -> Iterator[Table]:
+def read_parquet(
+    split: FileSplit,
+    columns: Columns,
+    chunk_values: int,
+) -> Iterator[Table]:
     """Return the rows of a split in chunks of about `chunk_values` values.
 
     Raises DataError for what is no Parquet file.
@@ -53,11 +64,19 @@ def read_parquet(split: FileSplit, columns: Columns, chunk_values: int) -> Itera
         if not split.rows:
             empty = _to_frame(file.schema_arrow.empty_table())
             yield frame_to_table(empty, schema, RowOrigin(split.file))
-        yield from _chunks(file, split, schema, chunk_values)
+        yield from _chunks(
+            file,
+            split,
+            schema,
+            chunk_values,
+        )
 
 
 def _chunks(
-    file: pq.ParquetFile, split: FileSplit, schema: Schema, chunk_values: int
+    file: pq.ParquetFile,
+    split: FileSplit,
+    schema: Schema,
+    chunk_values: int,
 ) -> Iterator[Table]:
     first_row = split.first_row
     batches = file.iter_batches(

@@ -21,7 +21,11 @@ from vigil.errors import DataError
 SPLIT_ROWS = 2**20  # of Parquet, read by one task
 CHUNK_VALUES = 2**20  # of one chunk: 8 MB as float64
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-_READERS = {".csv": read_csv, ".parquet": read_parquet, ".npz": read_npz}
+_READERS = {
+    ".csv": read_csv,
+    ".parquet": read_parquet,
+    ".npz": read_npz,
+}
 
 
 def split_files(files: Sequence[File], split_rows: int = SPLIT_ROWS) -> list[FileSplit]:
@@ -52,7 +56,12 @@ def read_split(
         yield chunk
 
 
-def check_values(rows: Table, file: File, *, allow_missing: bool) -> None:
+def check_values(
+    rows: Table,
+    file: File,
+    *,
+    allow_missing: bool,
+) -> None:
     """Raise DataError for the first value that no forest can take."""
     if any(name.startswith("_") for name in rows.names):
         raise DataError(
@@ -69,7 +78,11 @@ def check_values(rows: Table, file: File, *, allow_missing: bool) -> None:
         )
 
 
-def _check_finite(rows: Table, file: File, allow_missing: bool) -> None:
+def _check_finite(
+    rows: Table,
+    file: File,
+    allow_missing: bool,
+) -> None:
     bad = np.isinf(rows.X) if allow_missing else ~np.isfinite(rows.X)
     if not bad.any():
         return

@@ -22,7 +22,7 @@ from train.table.split_scan import ScanPlan, ScanResult, scan_split
 from train.table.table import Table, concat
 from vigil.errors import DataError
 
-_REMOTE_BYTES = 256 * 2**20  # smaller tables are read faster than tasks start
+MIN_TASK_BYTES = 256 * 2**20  # smaller tables are read faster than tasks start
 _TASK_RETRIES = 3  # of a split whose worker died
 _SAMPLE_MARGIN = 6  # standard deviations
 
@@ -33,20 +33,30 @@ def scan_table(
     *,
     tasks: int = 1,
     on_rows: Callable[[int], None] = lambda _: None,
+    min_task_bytes: int = MIN_TASK_BYTES,
 ) -> ScanResult:
     """Scan all splits together; in `tasks` tasks at once where Ray runs and the table is large.
 
-    `on_rows` gets the number of rows that were read so far. Raises DataError for rows that cannot
-    be learnt from.
+    A table is large from `min_task_bytes` on. `on_rows` gets the number of rows that were read so
+    far. Raises DataError for rows that cannot be learnt from.
     """
     plan = replace(plan, key_limit=_key_limit(splits, plan))
-    if _is_worth_tasks(splits):
+    if _is_worth_tasks(splits, min_task_bytes):
         results: Iterable[ScanResult] = _scan_on_ray(splits, plan, tasks)
     else:
         results = (_scan(splits, number, plan) for number in range(len(splits)))
     whole: ScanResult | None = None
     for split, result in zip(splits, results, strict=True):
-        whole = result if whole is None else merge_results(whole, result, split, plan.max_rows)
+        whole = (
+            result
+            if whole is None
+            else merge_results(
+                whole,
+                result,
+                split,
+                plan.max_rows,
+            )
+        )
         on_rows(whole.rows)
     assert whole is not None
     return replace(whole, sample=whole.sample.in_order())
@@ -62,24 +72,41 @@ def _key_limit(splits: Sequence[FileSplit], plan: ScanPlan) -> float:
     return min(1.0, enough / rows)
 
 
-def _is_worth_tasks(splits: Sequence[FileSplit]) -> bool:
+def _is_worth_tasks(splits: Sequence[FileSplit], min_bytes: int) -> bool:
     if len(splits) == 1 or not ray.is_initialized():
         return False
     files = {split.file for split in splits}
-    return sum(file.size for file in files) > _REMOTE_BYTES
+    return sum(file.size for file in files) > min_bytes
 
 
-def _scan(splits: Sequence[FileSplit], number: int, plan: ScanPlan) -> ScanResult:
-    return scan_split(splits[number], number, plan, _tail_rows(splits, number, plan))
+def _scan(
+    splits: Sequence[FileSplit],
+    number: int,
+    plan: ScanPlan,
+) -> ScanResult:
+    return scan_split(
+        splits[number],
+        number,
+        plan,
+        _tail_rows(splits, number, plan),
+    )
 
 
-def _tail_rows(splits: Sequence[FileSplit], number: int, plan: ScanPlan) -> int:
+def _tail_rows(
+    splits: Sequence[FileSplit],
+    number: int,
+    plan: ScanPlan,
+) -> int:
     """How many of the last rows of a split can be among the last of all."""
     after = sum(split.rows or 0 for split in splits[number + 1 :])
     return max(0, plan.max_rows - after)
 
 
-def _scan_on_ray(splits: Sequence[FileSplit], plan: ScanPlan, tasks: int) -> Iterator[ScanResult]:
+def _scan_on_ray(
+    splits: Sequence[FileSplit],
+    plan: ScanPlan,
+    tasks: int,
+) -> Iterator[ScanResult]:
     """In the order of the splits, each in a task that Ray tries again when its worker dies.
 
     Of results that wait for their turn there are at most as many as tasks.
@@ -91,17 +118,37 @@ def _scan_on_ray(splits: Sequence[FileSplit], plan: ScanPlan, tasks: int) -> Ite
             if len(waiting) == 2 * tasks:
                 yield waiting.popleft().result()
             tail_rows = _tail_rows(splits, number, plan)
-            waiting.append(pool.submit(_scan_in_task, split, number, plan, tail_rows))
+            waiting.append(
+                pool.submit(
+                    _scan_in_task,
+                    split,
+                    number,
+                    plan,
+                    tail_rows,
+                )
+            )
         while waiting:
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _scan_in_task(split: FileSplit, number: int, plan: ScanPlan, tail_rows: int) -> ScanResult:
+def _scan_in_task(
+    split: FileSplit,
+    number: int,
+    plan: ScanPlan,
+    tail_rows: int,
+) -> ScanResult:
     task = ray.remote(num_cpus=1, max_retries=_TASK_RETRIES)(scan_split)
     try:
-        return ray.get(task.remote(split, number, plan, tail_rows))
+        return ray.get(
+            task.remote(
+                split,
+                number,
+                plan,
+                tail_rows,
+            )
+        )
     except RayTaskError as error:
         if isinstance(error.cause, DataError):
             raise error.cause from None
@@ -109,7 +156,10 @@ def _scan_in_task(split: FileSplit, number: int, plan: ScanPlan, tail_rows: int)
 
 
 def merge_results(
-    former: ScanResult, later: ScanResult, split: FileSplit, max_rows: int
+    former: ScanResult,
+    later: ScanResult,
+    split: FileSplit,
+    max_rows: int,
 ) -> ScanResult:
     """Return what was found in both; `later` is that of `split`, which follows.
 
@@ -128,7 +178,11 @@ def merge_results(
     )
 
 
-def _check_same_columns(former: ScanResult, later: ScanResult, split: FileSplit) -> None:
+def _check_same_columns(
+    former: ScanResult,
+    later: ScanResult,
+    split: FileSplit,
+) -> None:
     path = split.file.path
     if former.names != later.names:
         differing = ", ".join(sorted(set(former.names) ^ set(later.names)))

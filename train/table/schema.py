@@ -54,14 +54,23 @@ class Schema:
         return (*self.features, *self.roles)
 
 
-def infer_schema(names: Sequence[str], columns: Columns, file: str) -> Schema:
+def infer_schema(
+    names: Sequence[str],
+    columns: Columns,
+    file: str,
+) -> Schema:
     """Return the schema of a table with the columns `names`, held against the schema file.
 
     Raises DataError that names the column which is missing, has two roles, or was not there before.
     """
     if len(set(names)) != len(names):
         raise DataError(f"{file}: two columns have the same name")
-    return _Inference(names, columns, file, _read_schema_file(columns)).schema()
+    return _Inference(
+        names,
+        columns,
+        file,
+        _read_schema_file(columns),
+    ).schema()
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,12 @@ class _Inference:
         if self.saved is not None:
             features = self._enforced(self.saved, features)
         label = roles.label if roles.label in self.names else None
-        return Schema(features, label, roles.time, roles.entity)
+        return Schema(
+            features,
+            label,
+            roles.time,
+            roles.entity,
+        )
 
     def _roles(self) -> Schema:
         """The columns that are no features: as named by the caller, saved, or recognised."""
@@ -93,7 +107,12 @@ class _Inference:
             label = next((name for name in LABEL_COLUMNS if name in self.names), None)
         time = columns.time or saved.time
         entity = columns.entity or saved.entity
-        return Schema((), label, time, entity)
+        return Schema(
+            (),
+            label,
+            time,
+            entity,
+        )
 
     def _check_present(self, roles: Schema) -> None:
         for name in (*roles.roles, *(self.columns.features or ())):
@@ -129,7 +148,11 @@ class _Inference:
                 "or choose --columns"
             )
 
-    def _enforced(self, saved: Schema, features: tuple[str, ...]) -> tuple[str, ...]:
+    def _enforced(
+        self,
+        saved: Schema,
+        features: tuple[str, ...],
+    ) -> tuple[str, ...]:
         lacking = set(saved.features) - set(features)
         extra = set(features) - set(saved.features)
         if lacking or extra:
@@ -164,7 +187,12 @@ def _parse_schema(document: dict[str, Any]) -> Schema:
     features = document["features"]
     if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
         raise TypeError("`features` must be a list of names")
-    return Schema(**{**document, "features": tuple(features)})
+    return Schema(
+        **{
+            **document,
+            "features": tuple(features),
+        }
+    )
 
 
 def save_schema(schema: Schema, columns: Columns) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from train.table.label_leak import ClassExtremes
 from train.table.reader import CHUNK_VALUES, read_split
-from train.table.sample import Reservoir, Sample, Tail
+from train.table.sample import RandomSample, Reservoir, Tail
 from train.table.schema import Columns
 from train.table.source import FileSplit
 from train.table.table import Table, concat
@@ -52,7 +52,7 @@ class ScanResult:
     raw_names: tuple[str, ...]
     transform: RollingTransform | None
     rows: int
-    sample: Sample
+    sample: RandomSample
     tail: Table
     digests: Mapping[str, tuple[str, ...]]
     time_order: TimeOrder
@@ -69,7 +69,12 @@ class ScanResult:
         return self.sample.rows.labels is not None
 
 
-def scan_split(split: FileSplit, number: int, plan: ScanPlan, tail_rows: int) -> ScanResult:
+def scan_split(
+    split: FileSplit,
+    number: int,
+    plan: ScanPlan,
+    tail_rows: int,
+) -> ScanResult:
     """Read one split, keeping at most `plan.max_rows` random rows and its last `tail_rows` rows.
 
     Raises DataError for rows that cannot be learnt from.
@@ -83,7 +88,13 @@ def scan_split(split: FileSplit, number: int, plan: ScanPlan, tail_rows: int) ->
     )
     for rows in chunks:
         if scanner is None:
-            scanner = _SplitScanner(rows, split, number, plan=plan, tail_rows=tail_rows)
+            scanner = _SplitScanner(
+                rows,
+                split,
+                number,
+                plan=plan,
+                tail_rows=tail_rows,
+            )
         scanner.add(rows)
     if scanner is None:
         raise DataError(f"{split.file.path} has 0 rows")
@@ -94,7 +105,13 @@ class _SplitScanner:
     """Gathers the chunks of one split; `first` is the first of them."""
 
     def __init__(
-        self, first: Table, split: FileSplit, number: int, *, plan: ScanPlan, tail_rows: int
+        self,
+        first: Table,
+        split: FileSplit,
+        number: int,
+        *,
+        plan: ScanPlan,
+        tail_rows: int,
     ) -> None:
         self._raw_names = first.names
         self._split = split
@@ -103,7 +120,12 @@ class _SplitScanner:
         self._features = _ModelFeatures(first.names, plan.steps)
         model_rows = self._features.empty(first)
         rng = np.random.default_rng([plan.seed, number])
-        self._reservoir = Reservoir(model_rows, plan.max_rows, rng, key_limit=plan.key_limit)
+        self._reservoir = Reservoir(
+            model_rows,
+            plan.max_rows,
+            rng,
+            key_limit=plan.key_limit,
+        )
         self._tail = Tail(model_rows, tail_rows)
         self._tests: list[Table] = []
         self._digests = _ColumnDigests(first)
@@ -143,7 +165,11 @@ class _SplitScanner:
 class _ModelFeatures:
     """Computes the rows of the model, chunk by chunk, from raw rows and those before them."""
 
-    def __init__(self, names: tuple[str, ...], steps: tuple[Step, ...]) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        steps: tuple[Step, ...],
+    ) -> None:
         self.transform = RollingTransform(names, steps) if steps else None
         self.names = self.transform.outputs if self.transform else names
         self._none = np.empty((0, len(names)))
@@ -158,7 +184,11 @@ class _ModelFeatures:
         """All rows: those to test on follow those to train on."""
         return self._compute(rows)[0]
 
-    def of_training(self, rows: Table, offset: int) -> Table:
+    def of_training(
+        self,
+        rows: Table,
+        offset: int,
+    ) -> Table:
         """The rows that have all the earlier ones that they need: only these are learnt from."""
         model_rows, is_complete = self._compute(rows)
         model_rows = model_rows.with_index_from(offset)

@@ -14,6 +14,8 @@ from vigil.arrays import Floats
 
 Labels = NDArray[np.int64]
 RowChoice = slice | NDArray[Any]
+# Fields of a Table with a value for each row.
+_FACTS = ("labels", "index", "times", "entities")
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,15 @@ class Table:
 
     def take(self, rows: RowChoice) -> Table:
         """Return these rows with what is known of them."""
-        return replace(
-            self,
-            # A copy, not a view: a few rows of a chunk must not keep all of it in memory.
-            X=np.ascontiguousarray(self.X[rows]),
-            labels=_taken(self.labels, rows),
-            index=_taken(self.index, rows),
-            times=_taken(self.times, rows),
-            entities=_taken(self.entities, rows),
-        )
+        facts = {name: values[rows] for name, values in self._facts().items()}
+        # A copy, not a view: a few rows of a chunk must not keep all of it in memory.
+        X = np.ascontiguousarray(self.X[rows])
+        return replace(self, X=X, **facts)
+
+    def _facts(self) -> dict[str, NDArray[Any]]:
+        """What is known of each row, by the name of the field."""
+        facts = {name: getattr(self, name) for name in _FACTS}
+        return {name: values for name, values in facts.items() if values is not None}
 
     def tail(self, n: int) -> Table:
         """Return the last `n` rows, or all where there are fewer."""
@@ -60,45 +62,51 @@ class Table:
             return []
         if self.entities is None:
             return [("", np.arange(len(self)))]
-        entities, which = np.unique(self.entities, return_inverse=True)
-        order = np.argsort(which, kind="stable")
-        ends = np.cumsum(np.bincount(which))
-        parts = np.split(order, ends[:-1])
-        return [(str(entity), rows) for entity, rows in zip(entities, parts, strict=True)]
+        return _group(self.entities)
 
-    def select(self, names: Sequence[str]) -> Table:
+    def select(self, names: tuple[str, ...]) -> Table:
         """Return the columns of these names, in their order."""
-        columns = [self.names.index(name) for name in names]
-        return replace(self, X=self.X[:, columns], names=tuple(names))
+        columns = list(map(self.names.index, names))
+        return replace(self, X=self.X[:, columns], names=names)
 
-    def with_features(self, X: Floats, names: tuple[str, ...]) -> Table:
+    def with_features(
+        self,
+        X: Floats,
+        names: tuple[str, ...],
+    ) -> Table:
         """Return the same rows with other features, without times and entities."""
-        return replace(self, X=X, names=names, times=None, entities=None)
+        return replace(
+            self,
+            X=X,
+            names=names,
+            times=None,
+            entities=None,
+        )
 
     def with_index_from(self, offset: int) -> Table:
-        """Return the same rows with their index counted from `offset` on."""
-        index = np.arange(len(self)) if self.index is None else self.index
-        return replace(self, index=index + offset)
+        """Return the same rows, their index counted from `offset` on."""
+        assert self.index is not None
+        return replace(self, index=self.index + offset)
 
     @property
     def mixed_labels(self) -> Labels | None:
         """The labels where both classes occur: only then can they say how good a score is."""
         if self.labels is None:
             return None
-        anomalies = self.labels.sum()
-        return self.labels if 0 < anomalies < len(self.labels) else None
+        is_mixed = 0 < self.labels.sum() < len(self.labels)
+        return self.labels if is_mixed else None
 
     @property
     def constant(self) -> tuple[str, ...]:
         """Features with one value only: kept, worth a warning."""
-        spans = np.ptp(self.X, axis=0)
-        return tuple(name for name, span in zip(self.names, spans, strict=True) if span == 0)
+        places = np.flatnonzero(np.ptp(self.X, axis=0) == 0)
+        return tuple(self.names[place] for place in places)
 
     @property
     def fingerprint(self) -> str:
         """sha256 over names, shape and values."""
-        header = "\0".join((*self.names, str(self.X.shape)))
-        digest = hashlib.sha256(header.encode())
+        header = (*self.names, str(self.X.shape))
+        digest = hashlib.sha256("\0".join(header).encode())
         digest.update(np.ascontiguousarray(self.X).tobytes())
         return digest.hexdigest()
 
@@ -114,24 +122,32 @@ def concat(tables: Sequence[Table]) -> Table:
     Labels and the like are kept where every table has them. They are in the order of time where
     all tables are.
     """
-    first = tables[0]
-    if len(tables) == 1:
-        return first
+    X = np.concatenate([table.X for table in tables])
+    is_ordered = all(table.ordered for table in tables)
+    facts = {name: _joined(tables, name) for name in _FACTS}
     return replace(
-        first,
-        X=np.concatenate([table.X for table in tables]),
-        ordered=all(table.ordered for table in tables),
-        labels=_joined([table.labels for table in tables]),
-        index=_joined([table.index for table in tables]),
-        times=_joined([table.times for table in tables]),
-        entities=_joined([table.entities for table in tables]),
+        tables[0],
+        X=X,
+        ordered=is_ordered,
+        **facts,
     )
 
 
-def _taken(values: NDArray[Any] | None, rows: RowChoice) -> NDArray[Any] | None:
-    return None if values is None else values[rows]
+def _joined(tables: Sequence[Table], fact: str) -> NDArray[Any] | None:
+    parts = [getattr(table, fact) for table in tables]
+    is_known = all(part is not None for part in parts)
+    return np.concatenate(parts) if is_known else None
 
 
-def _joined(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
-    present = [part for part in parts if part is not None]
-    return np.concatenate(present) if len(present) == len(parts) else None
+def _group(entities: NDArray[Any]) -> list[tuple[str, NDArray[np.intp]]]:
+    """Each entity with the numbers of its rows, in order."""
+    names, which = np.unique(entities, return_inverse=True)
+    groups = _numbers_by_group(which)
+    return list(zip(map(str, names), groups, strict=True))
+
+
+def _numbers_by_group(which: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Numbers of the rows of each group, given the group of each row."""
+    order = np.argsort(which, kind="stable")
+    ends = np.cumsum(np.bincount(which))
+    return np.split(order, ends[:-1])

@@ -13,60 +13,105 @@ from train.table.table import Table
 from train.table.values import RowOrigin
 from vigil.errors import DataError
 
+Times = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TimeSpan:
+    """First and last time of an entity."""
+
+    first: Any
+    last: Any
+
 
 @dataclass
 class TimeOrder:
-    """First and last time of each entity in the rows so far; raises DataError where one falls."""
+    """The time span of each entity in the rows so far; raises DataError where a time falls."""
 
-    spans: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    spans: dict[str, TimeSpan] = field(default_factory=dict)
 
-    def add(self, rows: Table, file: File) -> None:
+    def add(
+        self,
+        rows: Table,
+        file: File,
+    ) -> None:
         """Take in the rows of `file` that follow; does nothing where they have no times."""
         if rows.times is None:
             return
         for entity, numbers in rows.by_entity():
-            self._add_entity(entity, rows, numbers, file)
+            times = rows.times[numbers]
+            self._check(entity, times, _Places(file, rows, numbers))
+            self._extend(entity, TimeSpan(times[0], times[-1]))
 
-    def _add_entity(self, entity: str, rows: Table, numbers: NDArray[np.intp], file: File) -> None:
-        assert rows.times is not None
-        times = rows.times[numbers]
-        first, last = self.spans.get(entity, (times[0], None))
-        wrong = _first_not_later(times, last)
-        if wrong is not None:
-            before = last if wrong == 0 else times[wrong - 1]
-            place = _place(file, rows, int(numbers[wrong]))
-            raise _not_later(place, entity, is_same=bool(times[wrong] == before))
-        self.spans[entity] = (first, times[-1])
+    def _check(
+        self,
+        entity: str,
+        times: Times,
+        places: _Places,
+    ) -> None:
+        span = self.spans.get(entity)
+        if span is not None and times[0] <= span.last:
+            raise _not_later(places.name(0), entity, is_same=bool(times[0] == span.last))
+        falls = np.flatnonzero(np.diff(times) <= 0)
+        if len(falls):
+            before, wrong = times[falls[0] :][:2]
+            place = places.name(int(falls[0]) + 1)
+            raise _not_later(place, entity, is_same=bool(wrong == before))
 
-    def follow(self, later: TimeOrder, split: FileSplit) -> None:
+    def _extend(
+        self,
+        entity: str,
+        later: TimeSpan,
+    ) -> None:
+        span = self.spans.get(entity, later)
+        self.spans[entity] = TimeSpan(span.first, later.last)
+
+    def follow(
+        self,
+        later: TimeOrder,
+        split: FileSplit,
+    ) -> None:
         """Take in the times of `split`, which follows; only its first row can be named."""
-        for entity, (first, last) in later.spans.items():
-            before = self.spans.get(entity)
-            if before is not None and first <= before[1]:
-                place = f"{split.file.path}, row {split.first_row + 1}"
-                raise _not_later(place, entity, is_same=bool(first == before[1]))
-            self.spans[entity] = (before[0] if before else first, last)
+        for entity, span in later.spans.items():
+            self._check_follows(entity, span, split)
+            self._extend(entity, span)
+
+    def _check_follows(
+        self,
+        entity: str,
+        later: TimeSpan,
+        split: FileSplit,
+    ) -> None:
+        span = self.spans.get(entity)
+        if span is not None and later.first <= span.last:
+            place = f"{split.file.path}, row {split.first_row + 1}"
+            raise _not_later(place, entity, is_same=bool(later.first == span.last))
 
 
-def _first_not_later(times: NDArray[Any], last: Any) -> int | None:
-    """The first of the times that is not later than the one before it; `last` is before them."""
-    if last is not None and times[0] <= last:
-        return 0
-    falls = np.diff(times) <= 0
-    return int(np.argmax(falls)) + 1 if falls.any() else None
+@dataclass(frozen=True)
+class _Places:
+    """Where the rows of these numbers lie in a file."""
+
+    file: File
+    rows: Table
+    numbers: NDArray[np.intp]
+
+    def name(self, row: int) -> str:
+        """How a message names one of them."""
+        assert self.rows.index is not None
+        first_row = int(self.rows.index[0])
+        return RowOrigin(self.file, first_row).name(int(self.numbers[row]))
 
 
-def _place(file: File, rows: Table, row: int) -> str:
-    first_row = 0 if rows.index is None else int(rows.index[0])
-    return RowOrigin(file, first_row).name(row)
-
-
-def _not_later(place: str, entity: str, *, is_same: bool) -> DataError:
+def _not_later(
+    place: str,
+    entity: str,
+    *,
+    is_same: bool,
+) -> DataError:
     whose = f" of {entity!r}" if entity else ""
-    mistake = f"is earlier than the row{whose} before it"
-    if is_same:
-        mistake = f"has the time of the row{whose} before it"
+    mistake = "has the time of" if is_same else "is earlier than"
     return DataError(
-        f"{place} {mistake}: sort the table by time and drop duplicates "
+        f"{place} {mistake} the row{whose} before it: sort the table by time and drop duplicates "
         "(or name whose rows they are with --entity)"
     )

@@ -36,7 +36,9 @@ class TrainingData:
 
 
 def load_training_data(
-    spec: JobSpec, settings: TrainSettings, progress: JobProgress
+    spec: JobSpec,
+    settings: TrainSettings,
+    progress: JobProgress,
 ) -> TrainingData:
     """Read the rows that `spec` names; raises DataError where they cannot be learnt from."""
     dataset = read_table(
@@ -79,7 +81,11 @@ def _read_live(spec: JobSpec, names: tuple[str, ...]) -> Table:
     return live
 
 
-def _with_captured(data: TrainingData, live: Table, settings: TrainSettings) -> TrainingData:
+def _with_captured(
+    data: TrainingData,
+    live: Table,
+    settings: TrainSettings,
+) -> TrainingData:
     # Live rows span too little time for their last part to stand for all: a random share is held
     # out.
     shuffled = replace(live, ordered=False)
@@ -95,7 +101,11 @@ def _with_captured(data: TrainingData, live: Table, settings: TrainSettings) -> 
     )
 
 
-def _baseline_share(fit: Table, live_rows: int, settings: TrainSettings) -> Table:
+def _baseline_share(
+    fit: Table,
+    live_rows: int,
+    settings: TrainSettings,
+) -> Table:
     """By default as many old rows as new ones: a model learns the new, and forgets no old ones."""
     rng = np.random.default_rng(settings.seed)
     count = min(len(fit), round(live_rows / settings.captured_weight))
@@ -108,7 +118,11 @@ def _joined_fingerprint(fingerprint: Fingerprint, live: Table) -> Fingerprint:
     return replace(fingerprint, digest=digest, rows=fingerprint.rows + len(live))
 
 
-def _check_learnable(data: TrainingData, spec: JobSpec, settings: TrainSettings) -> None:
+def _check_learnable(
+    data: TrainingData,
+    spec: JobSpec,
+    settings: TrainSettings,
+) -> None:
     fit = data.fit
     if len(fit) < settings.max_samples:
         raise DataError(

@@ -41,7 +41,11 @@ class RollingTransform:
         check_steps(self.steps)
 
     @classmethod
-    def parse(cls, text: str, names: tuple[str, ...]) -> RollingTransform:
+    def parse(
+        cls,
+        text: str,
+        names: tuple[str, ...],
+    ) -> RollingTransform:
         """Return the transform of the features `names` that `text` declares; see parse_steps."""
         return cls(names, parse_steps(text))
 
@@ -56,7 +60,11 @@ class RollingTransform:
         """Earlier rows that are needed; of fewer the features are computed over those there are."""
         return max((_rows_before(step) for step in self.steps), default=0)
 
-    def apply(self, X: Floats, past: Floats | None = None) -> Floats:
+    def apply(
+        self,
+        X: Floats,
+        past: Floats | None = None,
+    ) -> Floats:
         """Return the model's rows [n, D] of consecutive rows `X` [n, d] of one entity.
 
         `past` [k, d] are the rows before them.
@@ -70,7 +78,11 @@ class RollingTransform:
             features.append(_STEPS[kind](whole, rows)[len(before) :])
         return np.hstack(features)
 
-    def row(self, past: Floats, row: Floats) -> Floats:
+    def row(
+        self,
+        past: Floats,
+        row: Floats,
+    ) -> Floats:
         """Return the model's row [D] of one row [d] and those before it [k, d]."""
         return self.apply(row[None, :], past)[0]
 
@@ -150,7 +162,11 @@ def _max(X: Floats, rows: int) -> Floats:
     return _extreme(X, rows, np.maximum)
 
 
-def _extreme(X: Floats, rows: int, ufunc: np.ufunc) -> Floats:
+def _extreme(
+    X: Floats,
+    rows: int,
+    ufunc: np.ufunc,
+) -> Floats:
     extreme = X.copy()
     for lag in range(1, min(rows, len(X))):
         ufunc(extreme[lag:], X[:-lag], out=extreme[lag:])

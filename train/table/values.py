@@ -66,7 +66,11 @@ def _filled_lines(text: IO[str]) -> Iterator[int]:
             yield reader.line_num
 
 
-def parse_numbers(column: Any, name: str, origin: RowOrigin) -> Floats:
+def parse_numbers(
+    column: Any,
+    name: str,
+    origin: RowOrigin,
+) -> Floats:
     """Return the column as float64; raises DataError that names the first value that is none."""
     _refuse_times(column, name, origin.file)
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
@@ -76,11 +80,21 @@ def parse_numbers(column: Any, name: str, origin: RowOrigin) -> Floats:
     if column.dtype == object:
         wrong |= _are_bytes(column)
     if wrong.any():
-        raise _not_a_number(column, name, origin, values, wrong)
+        raise _not_a_number(
+            column,
+            name,
+            origin,
+            values,
+            wrong,
+        )
     return values
 
 
-def _refuse_times(column: Any, name: str, file: File) -> None:
+def _refuse_times(
+    column: Any,
+    name: str,
+    file: File,
+) -> None:
     types = pd.api.types
     if types.is_datetime64_any_dtype(column) or types.is_timedelta64_dtype(column):
         raise DataError(
@@ -90,7 +104,11 @@ def _refuse_times(column: Any, name: str, file: File) -> None:
         )
 
 
-def _to_floats(column: Any, name: str, file: File) -> Floats:
+def _to_floats(
+    column: Any,
+    name: str,
+    file: File,
+) -> Floats:
     """The values as float64, NaN for what is no number."""
     try:
         values = pd.to_numeric(column.astype(object), errors="coerce")
@@ -108,7 +126,11 @@ def _are_bytes(column: Any) -> NDArray[np.bool_]:
 
 
 def _not_a_number(
-    column: Any, name: str, origin: RowOrigin, values: Floats, wrong: NDArray[np.bool_]
+    column: Any,
+    name: str,
+    origin: RowOrigin,
+    values: Floats,
+    wrong: NDArray[np.bool_],
 ) -> DataError:
     row = int(np.argmax(wrong))
     value = _short.repr(column.iloc[row])
@@ -122,7 +144,11 @@ def _not_a_number(
     )
 
 
-def parse_times(column: Any, name: str, origin: RowOrigin) -> NDArray[Any]:
+def parse_times(
+    column: Any,
+    name: str,
+    origin: RowOrigin,
+) -> NDArray[Any]:
     """Return times as whole nanoseconds, or as the numbers that they are.
 
     Raises DataError that names the first value that is none.
@@ -153,10 +179,19 @@ def _numeric_times(column: Any) -> NDArray[Any]:
 def _to_dates(column: Any) -> Any:
     """The dates of a column, NaT for what is none."""
     form = None if column.dtype.kind == "M" else "ISO8601"
-    return pd.to_datetime(column, utc=True, errors="coerce", format=form)
+    return pd.to_datetime(
+        column,
+        utc=True,
+        errors="coerce",
+        format=form,
+    )
 
 
-def _nanoseconds(dates: Any, name: str, file: File) -> NDArray[np.int64]:
+def _nanoseconds(
+    dates: Any,
+    name: str,
+    file: File,
+) -> NDArray[np.int64]:
     try:
         return dates.dt.as_unit("ns").astype("int64").to_numpy()
     except pd.errors.OutOfBoundsDatetime as error:

@@ -36,7 +36,11 @@ class WindowStore(Protocol):
         """Open a file to read and seek in; raises FileNotFoundError when it is gone."""
         ...
 
-    def write(self, name: str, table: pa.Table) -> None:
+    def write(
+        self,
+        name: str,
+        table: pa.Table,
+    ) -> None:
         """Put a file there: whole, or not at all."""
         ...
 
@@ -76,7 +80,11 @@ class _FolderStore:
     def read(self, name: str) -> IO[bytes]:
         return (self._folder / name).open("rb")
 
-    def write(self, name: str, table: pa.Table) -> None:
+    def write(
+        self,
+        name: str,
+        table: pa.Table,
+    ) -> None:
         file = self._folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}")
@@ -115,7 +123,11 @@ class _BucketStore:
 
         return io.BytesIO(self._call(get))
 
-    def write(self, name: str, table: pa.Table) -> None:
+    def write(
+        self,
+        name: str,
+        table: pa.Table,
+    ) -> None:
         buffer = io.BytesIO()
         _write_parquet(table, buffer)
         body = buffer.getvalue()
@@ -125,7 +137,10 @@ class _BucketStore:
         self._call(lambda client: client.delete_object(**self._object(name)))
 
     def _object(self, name: str) -> dict[str, str]:
-        return {"Bucket": self._bucket, "Key": self._prefix + name}
+        return {
+            "Bucket": self._bucket,
+            "Key": self._prefix + name,
+        }
 
     def _call(self, request: Callable[[Any], Any]) -> Any:
         """Return what S3 answers to a request; raises OSError."""

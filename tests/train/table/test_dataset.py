@@ -1,4 +1,4 @@
-"""train/table/dataset.py: what is read, what is refused and how the refusal is located, captured rows, splits."""
+"""Tables that are read, and what is refused and how the refusal is located; splits."""
 
 from __future__ import annotations
 

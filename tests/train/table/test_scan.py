@@ -1,4 +1,4 @@
-"""train/table/source.py, schema.py and scan.py: where tables are, what their columns are, and what one bounded pass keeps."""
+"""Where tables are, what their columns are, and what one bounded pass keeps of them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def test_a_sample_is_random_bounded_in_order_and_repeats(parts: Path) -> None:
     order = found.train.X[:, 0]
     assert len(found.train) == 400
     assert (np.diff(order) > 0).all()
-    # Each fifth of the table has a fifth of the sample: a hypergeometric count is within 5 sd of its mean.
+    # Each fifth of the table has a fifth of the sample: a hypergeometric count is within 5 sd of
+    # its mean.
     assert (np.abs(np.histogram(order, 5, (0, ROWS))[0] - 80) < 40).all()
     assert found.recent is not None
     np.testing.assert_array_equal(found.recent.X[:, 0], np.arange(ROWS - 400, ROWS))

@@ -1,4 +1,4 @@
-"""Which rows a retraining is fitted on: the baseline, and those that were captured since the world changed."""
+"""Rows that a retraining is fitted on: the baseline, and those that were captured since."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from vigil.errors import DataError
 
 @pytest.mark.parametrize(("weight", "old"), [(1.0, 800), (4.0, 200), (0.25, 1600)])
 def test_captured_rows_weigh_as_the_settings_say(tmp_path: Path, weight: float, old: int) -> None:
-    """2,000 old rows and 1,000 captured ones, of each a fifth held out; no more old rows than there are."""
+    """2,000 old rows and 1,000 captured ones, a fifth of each held out; not more old ones than
+    there are."""
     rng = np.random.default_rng(0)
     (tmp_path / "old.csv").write_text(
         "a,b\n" + "".join(f"{x},{y}\n" for x, y in rng.normal(size=(2000, 2)))

@@ -1,4 +1,4 @@
-"""train/table/transform.py: what the steps compute, and that one row with its past gives the bits that a table gives."""
+"""Steps of a transform; one row with its past gives the bits that a table gives."""
 
 from __future__ import annotations
 
