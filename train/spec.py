@@ -121,6 +121,11 @@ class JobSpec(BaseModel):
         0.0,
         "captured rows from this Unix time on",
     )
+    until: float | None = _option(
+        None,
+        "captured rows before this Unix time",
+        is_kept=False,
+    )
     trigger: Trigger = _option(
         "manual",
         "",

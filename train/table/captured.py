@@ -6,6 +6,7 @@ file with a column for each feature, and four that begin with _: score, request,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -107,13 +108,17 @@ def _read_answers(file: IO[bytes], requests: pa.Array) -> list[AnsweredRows]:
     return [AnsweredRows(window["_request"].to_pylist(), alerts, version)]
 
 
-def read_captured(where: str | Path, since: float) -> Table | None:
+def read_captured(
+    where: str | Path,
+    since: float,
+    until: float = math.inf,
+) -> Table | None:
     """Return the rows captured from `since` (Unix seconds) on, in time order; None without any.
 
-    `where`: a folder or an s3:// URL. Raises DataError when they cannot be read.
+    Windows that begin at `until` or later are left out. `where`: a folder or an s3:// URL. Raises DataError when they cannot be read.
     """
     try:
-        windows = list(_windows_since(open_store(where), where, since))
+        windows = list(_windows_between(open_store(where), where, since, until))
     except OSError as error:
         raise DataError(f"the captured rows in {where} cannot be read: {error}") from error
     if not windows:
@@ -126,13 +131,14 @@ def read_captured(where: str | Path, since: float) -> Table | None:
     return table
 
 
-def _windows_since(
+def _windows_between(
     store: WindowStore,
     where: str | Path,
     since: float,
+    until: float,
 ) -> Iterator[pa.Table]:
     for name in store.names():
-        if window_ms(name) < int(since * 1000):
+        if not int(since * 1000) <= window_ms(name) < until * 1000:
             continue
         # The retention of the monitor may have been faster.
         with suppress(FileNotFoundError), store.read(name) as file:

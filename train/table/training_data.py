@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,7 +73,8 @@ def _from_table(dataset: Dataset, settings: TrainSettings) -> TrainingData:
 
 def _read_live(spec: JobSpec, names: tuple[str, ...]) -> Table:
     assert spec.captured is not None
-    live = read_captured(spec.captured, spec.since)
+    until = math.inf if spec.until is None else spec.until
+    live = read_captured(spec.captured, spec.since, until)
     if live is None or live.names != names:
         raise DataError(
             f"no captured rows with the features of {spec.data} in {spec.captured} "

@@ -12,7 +12,8 @@ import pytest
 from train.progress import JobProgress
 from train.settings import TrainSettings
 from train.spec import JobSpec
-from train.table.captured import window_name
+from train.table.captured import AnsweredRows, CapturedWindows, window_name
+from train.table.table import Table
 from train.table.training_data import load_training_data
 from vigil.errors import DataError
 
@@ -36,6 +37,25 @@ def test_captured_rows_weigh_as_the_settings_say(tmp_path: Path, weight: float, 
     new = rows.fit.X[:, 0] > 50
     assert (int(new.sum()), int((~new).sum())) == (800, old)
     assert len(rows.reference_rows) == 1000
+
+
+def test_rows_that_were_captured_too_late_are_left_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "old.npz", train=rng.normal(size=(2000, 2)), names=["a", "b"])
+    captured = CapturedWindows(tmp_path / "captured", keep=9)
+    for at in (1000.0, 2000.0, 3000.0):
+        live = Table(np.full((500, 2), at) + rng.normal(size=(500, 2)), ("a", "b"))
+        answered = AnsweredRows(["r"] * 500, np.zeros(500, bool), "1")
+        captured.write(live, np.zeros(500), answered, at)
+    spec = JobSpec(
+        data=str(tmp_path / "old.npz"),
+        captured=str(tmp_path / "captured"),
+        since=1500.0,
+        until=3000.0,
+    )
+    data = load_training_data(spec, TrainSettings(), JobProgress())
+    assert len(data.reference_rows) == 500
+    assert abs(data.reference_rows.X.mean() - 2000.0) < 1.0
 
 
 @pytest.mark.parametrize(
