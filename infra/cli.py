@@ -90,14 +90,14 @@ def dashboards_command(
     """Write dashboards, rules and prometheus.yml for a Grafana and a Prometheus that you have."""
     from infra.dashboards import pages, scrape
 
-    token, key_file = str(ray_token.resolve()), str(key.resolve()) if key else None
-    _wrote(
-        pages.write_dashboards(
-            out, scrape.scrape_configuration(url, ray_url, token, key_file, streams)
-        ),
-        out,
-        as_json,
+    prometheus = scrape.scrape_configuration(
+        url,
+        ray_url,
+        ray_token_file=str(ray_token.resolve()),
+        key_file=str(key.resolve()) if key else None,
+        streams=streams,
     )
+    _wrote(pages.write_dashboards(out, prometheus), out, as_json)
 
 
 @render.command("settings")

@@ -184,9 +184,8 @@ def scraping(platform: RunningPlatform) -> Iterator[Watched | None]:
         platform.url,
         platform.dashboard_url,
         platform.token_path,
-        None,
-        (f"127.0.0.1:{stream}",),
-        "1s",
+        streams=(f"127.0.0.1:{stream}",),
+        every="1s",
     )
     with (
         TemporaryDirectory() as folder,

@@ -1,1 +1,1 @@
-"""Prometheus rules and Grafana dashboards, generated from the metric names that the code itself declares."""
+"""Prometheus rules and Grafana dashboards, from the metric names that the code itself declares."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from infra.dashboards.layout import Mark, Page
 from infra.dashboards.models import PROMOTION_MARK
-from infra.dashboards.panels import Page, Panel
+from infra.dashboards.panels import RATE_WINDOW, Panel
 
-_EACH = "[$__rate_interval]"
-EPISODE_MARK = {"episode": ("max(vigil_drift_episode_open) == 1", "a drift episode is open")}
+EPISODE_MARK = Mark("episode", "max(vigil_drift_episode_open) == 1", "a drift episode is open")
+
+_ANOMALIES_A_SECOND = f"sum(rate(vigil_anomalies_total{RATE_WINDOW}))"
+_ROWS_A_SECOND = f"sum(rate(vigil_rows_scored_total{RATE_WINDOW}))"
+_DISTANCE = "max by (feature) (vigil_drift_statistic)"
+_FLOOR = "max by (feature) (vigil_drift_floor)"
 
 _ANOMALIES = [
     Panel(
         "Share of anomalies",
-        "Rows over the threshold, live and in the last window that was judged, beside the share that the "
-        "champion is meant to alert on.",
+        "Rows over the threshold, live and in the last window that was judged, beside the share"
+        " that the champion is meant to alert on.",
         "percentunit",
-        {
-            "live": f"sum(rate(vigil_anomalies_total{_EACH})) / sum(rate(vigil_rows_scored_total{_EACH}))",
+        queries={
+            "live": f"{_ANOMALIES_A_SECOND} / {_ROWS_A_SECOND}",
             "last window": "max(vigil_alert_rate)",
             "budget": "max(vigil_alert_budget)",
         },
@@ -25,29 +30,27 @@ _ANOMALIES = [
         "Anomalies",
         "Rows over the threshold, a second.",
         "short",
-        {"anomalies": f"sum(rate(vigil_anomalies_total{_EACH}))"},
+        queries={"anomalies": _ANOMALIES_A_SECOND},
         width=12,
     ),
     Panel(
         "Scores",
         "Rows by their anomaly score s(x), of those that went to the monitor.",
         "short",
-        {"{{le}}": f"sum by (le) (increase(vigil_anomaly_score_bucket{_EACH}))"},
-        "heatmap",
-        24,
+        queries={"{{le}}": f"sum by (le) (increase(vigil_anomaly_score_bucket{RATE_WINDOW}))"},
+        kind="heatmap",
+        width=24,
     ),
 ]
 
 _DRIFT = [
     Panel(
         "Distance over the floor, by feature",
-        "Kolmogorov-Smirnov distance between the last window and the champion's "
-        "reference, as a multiple of what is ordinary for that feature. Over 1 the feature has moved; two of three windows "
-        "decide.",
+        "Kolmogorov-Smirnov distance between the last window and the champion's reference, as a"
+        " multiple of what is ordinary for that feature. Over 1 the feature has moved; two of"
+        " three windows decide.",
         "short",
-        {
-            "{{feature}}": "max by (feature) (vigil_drift_statistic) / on (feature) max by (feature) (vigil_drift_floor)"
-        },
+        queries={"{{feature}}": f"{_DISTANCE} / on (feature) {_FLOOR}"},
         width=16,
         height=10,
         bad=1,
@@ -56,7 +59,7 @@ _DRIFT = [
         "Largest of them",
         "The severity that every answer carries as `drift_score`.",
         "short",
-        {"severity": "max(vigil_drift_severity)"},
+        queries={"severity": "max(vigil_drift_severity)"},
         height=10,
         bad=1,
     ),
@@ -64,7 +67,7 @@ _DRIFT = [
         "Distance, by feature",
         "The same distances, of at most 1.",
         "short",
-        {"{{feature}}": "max by (feature) (vigil_drift_statistic)"},
+        queries={"{{feature}}": _DISTANCE},
         width=12,
         most=1,
     ),
@@ -72,7 +75,7 @@ _DRIFT = [
         "Floor, by feature",
         "What is ordinary: the champion's reference against itself, block by block.",
         "short",
-        {"{{feature}}": "max by (feature) (vigil_drift_floor)"},
+        queries={"{{feature}}": _FLOOR},
         width=12,
         most=1,
     ),
@@ -83,14 +86,14 @@ _WINDOWS = [
         "Windows by verdict",
         "Judged in the last hour.",
         "short",
-        {"{{verdict}}": "sum by (verdict) (increase(vigil_drift_windows_total[1h]))"},
+        queries={"{{verdict}}": "sum by (verdict) (increase(vigil_drift_windows_total[1h]))"},
         stack=True,
     ),
     Panel(
         "Episode",
         "1 while a drift episode is open.",
         "short",
-        {"open": "max(vigil_drift_episode_open)"},
+        queries={"open": "max(vigil_drift_episode_open)"},
         most=1,
         warn=1,
     ),
@@ -98,7 +101,7 @@ _WINDOWS = [
         "Episodes",
         "Begun in the last day.",
         "short",
-        {"episodes": "sum(increase(vigil_drift_episodes_total[1d]))"},
+        queries={"episodes": "sum(increase(vigil_drift_episodes_total[1d]))"},
     ),
 ]
 
@@ -108,9 +111,9 @@ _CAPTURE = [
         "A second: dropped by a replica whose ring was full, or scored by another version than "
         "the champion.",
         "short",
-        {
-            "dropped": f"sum(rate(vigil_capture_dropped_rows_total{_EACH}))",
-            "of another version": f"sum(rate(vigil_drift_skipped_rows_total{_EACH}))",
+        queries={
+            "dropped": f"sum(rate(vigil_capture_dropped_rows_total{RATE_WINDOW}))",
+            "of another version": f"sum(rate(vigil_drift_skipped_rows_total{RATE_WINDOW}))",
         },
         width=12,
     ),
@@ -118,7 +121,7 @@ _CAPTURE = [
         "Windows that were not written",
         "In the last hour; retraining will miss them.",
         "short",
-        {"windows": "sum(increase(vigil_capture_write_failures_total[1h]))"},
+        queries={"windows": "sum(increase(vigil_capture_write_failures_total[1h]))"},
         width=12,
         warn=1,
     ),
@@ -127,24 +130,25 @@ _CAPTURE = [
 _FEEDBACK = [
     Panel(
         "Precision",
-        "Of the rows that people labelled and the model called anomalies, how many were; with the bounds of its "
-        "95 % interval.",
+        "Of the rows that people labelled and the model called anomalies, how many were; with the"
+        " bounds of its 95 % interval.",
         "percentunit",
-        {"{{bound}}": "max by (bound) (vigil_feedback_precision)"},
+        queries={"{{bound}}": "max by (bound) (vigil_feedback_precision)"},
         most=1,
     ),
     Panel(
         "Recall",
-        "Of the labelled anomalies, how many the model found; with the bounds of its 95 % interval.",
+        "Of the labelled anomalies, how many the model found; with the bounds of its 95 %"
+        " interval.",
         "percentunit",
-        {"{{bound}}": "max by (bound) (vigil_feedback_recall)"},
+        queries={"{{bound}}": "max by (bound) (vigil_feedback_recall)"},
         most=1,
     ),
     Panel(
         "Labelled rows",
         "By what the model had said of them.",
         "short",
-        {"{{outcome}}": "max by (outcome) (vigil_feedback_labels)"},
+        queries={"{{outcome}}": "max by (outcome) (vigil_feedback_labels)"},
         stack=True,
     ),
 ]
@@ -153,13 +157,13 @@ DATA_PAGE = Page(
     "data",
     "Data",
     "What the rows look like, and whether that is still what the champion was trained on.",
-    {
+    rows={
         "Anomalies": _ANOMALIES,
         "Drift": _DRIFT,
         "Windows and episodes": _WINDOWS,
         "Capture": _CAPTURE,
         "Feedback": _FEEDBACK,
     },
-    {**EPISODE_MARK, **PROMOTION_MARK},
+    marks=(EPISODE_MARK, PROMOTION_MARK),
     since="now-6h",
 )

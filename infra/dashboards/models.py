@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from infra.dashboards.panels import Page, Panel
+from infra.dashboards.layout import Mark, Page
+from infra.dashboards.panels import RATE_WINDOW, Panel
 
-_EACH = "[$__rate_interval]"
 _BECAME = (
     "max by (version) (vigil_model_desired) unless max by (version) (vigil_model_desired offset 1m)"
 )
-PROMOTION_MARK = {"promotion": (_BECAME, "version {{version}} is champion")}
+_SWAP_BUCKETS = "sum by (le) (increase(vigil_model_swap_seconds_bucket[1h]))"
+PROMOTION_MARK = Mark("promotion", _BECAME, "version {{version}} is champion")
 
 _VERSIONS = [
     Panel(
         "Replicas by version",
         "Which version the replicas serve. While two are drawn, a swap is under way.",
         "short",
-        {"version {{version}}": "sum by (version) (vigil_model_replicas)"},
+        queries={"version {{version}}": "sum by (version) (vigil_model_replicas)"},
         stack=True,
         width=12,
     ),
@@ -23,25 +24,25 @@ _VERSIONS = [
         "Desired and served",
         "The version of the alias `champion`, and the one that the monitor compares with.",
         "short",
-        {
+        queries={
             "desired {{version}}": "max by (version) (vigil_model_desired)",
             "compared with {{version}} ({{digest}})": "max by (version, digest) (vigil_model_info)",
         },
-        "state-timeline",
-        12,
+        kind="state-timeline",
+        width=12,
     ),
     Panel(
         "Behind",
         "Since when some replica has not served the desired version; 0 while all do.",
         "s",
-        {"lag": "max(vigil_model_lag_seconds)"},
+        queries={"lag": "max(vigil_model_lag_seconds)"},
         warn=6,
     ),
     Panel(
         "Replicas that lag",
         "Replicas that do not serve the desired version.",
         "short",
-        {
+        queries={
             "replicas": "max(vigil_model_lagging_replicas)",
             "for too long": "max(vigil_model_disagreement)",
         },
@@ -51,7 +52,7 @@ _VERSIONS = [
         "From the last known good",
         "Replicas that started while the registry was away, from the bundle on their node.",
         "short",
-        {"replicas": "sum(vigil_model_last_known_good)"},
+        queries={"replicas": "sum(vigil_model_last_known_good)"},
         warn=1,
     ),
 ]
@@ -61,9 +62,9 @@ _SWAPS = [
         "How long a swap takes",
         "In a replica, from noticing a version to serving it.",
         "s",
-        {
-            name: f"histogram_quantile({q}, sum by (le) (increase(vigil_model_swap_seconds_bucket[1h])))"
-            for name, q in (("half", 0.5), ("99 %", 0.99))
+        queries={
+            "half": f"histogram_quantile(0.5, {_SWAP_BUCKETS})",
+            "99 %": f"histogram_quantile(0.99, {_SWAP_BUCKETS})",
         },
         bad=30,
     ),
@@ -71,17 +72,17 @@ _SWAPS = [
         "Swaps",
         "Models that replicas have published in the last hour, the first ones included.",
         "short",
-        {
+        queries={
             "swaps": "sum(increase(vigil_model_swaps_total[1h]))",
             "timed": "sum(increase(vigil_model_swap_seconds_count[1h]))",
         },
     ),
     Panel(
         "What went wrong",
-        "In the last hour: versions that could not be loaded or verified, and polls of the registry that "
-        "failed.",
+        "In the last hour: versions that could not be loaded or verified, and polls of the"
+        " registry that failed.",
         "short",
-        {
+        queries={
             "failed swaps": "sum(increase(vigil_model_swap_failures_total[1h]))",
             "failed polls": "sum(increase(vigil_registry_failures_total[1h]))",
         },
@@ -94,21 +95,21 @@ _CANARY = [
         "Share of the canary",
         "Share of the requests that a canary answers; 0: there is none.",
         "percentunit",
-        {"share": "max(vigil_canary_share)"},
+        queries={"share": "max(vigil_canary_share)"},
         most=1,
     ),
     Panel(
         "Requests by arm",
         "While a canary runs, who answers.",
         "reqps",
-        {"{{arm}}": f"sum by (arm) (rate(vigil_canary_requests_total{_EACH}))"},
+        queries={"{{arm}}": f"sum by (arm) (rate(vigil_canary_requests_total{RATE_WINDOW}))"},
         stack=True,
     ),
     Panel(
         "Canaries stopped",
         "By the guard, in the last day: it failed, was slow, or alerted outside its band.",
         "short",
-        {"stopped": "sum(increase(vigil_canary_stops_total[1d]))"},
+        queries={"stopped": "sum(increase(vigil_canary_stops_total[1d]))"},
         warn=1,
     ),
 ]
@@ -116,9 +117,10 @@ _CANARY = [
 _SHADOW = [
     Panel(
         "Agreement",
-        "Rank correlation of champion's and challenger's scores of the same rows; 1: the same order.",
+        "Rank correlation of champion's and challenger's scores of the same rows; 1: the same"
+        " order.",
         "short",
-        {"rank correlation": "max(vigil_shadow_rank_correlation)"},
+        queries={"rank correlation": "max(vigil_shadow_rank_correlation)"},
         bad=0.5,
         warn=0.8,
         low=True,
@@ -129,15 +131,15 @@ _SHADOW = [
         "Alert rates",
         "Share of the same rows over each model's own threshold.",
         "percentunit",
-        {"{{model}}": "max by (model) (vigil_shadow_alert_rate)"},
+        queries={"{{model}}": "max by (model) (vigil_shadow_alert_rate)"},
     ),
     Panel(
         "Rows in the shadow",
         "Rows a second that the challenger scored, and failed on.",
         "short",
-        {
-            "scored": f"sum(rate(vigil_shadow_rows_total{_EACH}))",
-            "failed": f"sum(rate(vigil_shadow_errors_total{_EACH}))",
+        queries={
+            "scored": f"sum(rate(vigil_shadow_rows_total{RATE_WINDOW}))",
+            "failed": f"sum(rate(vigil_shadow_errors_total{RATE_WINDOW}))",
         },
     ),
 ]
@@ -146,7 +148,7 @@ MODELS_PAGE = Page(
     "models",
     "Models",
     "Which version answers where, how it got there, and what is tried beside it.",
-    {"Versions": _VERSIONS, "Swaps": _SWAPS, "Canary": _CANARY, "Shadow": _SHADOW},
-    PROMOTION_MARK,
+    rows={"Versions": _VERSIONS, "Swaps": _SWAPS, "Canary": _CANARY, "Shadow": _SHADOW},
+    marks=(PROMOTION_MARK,),
     since="now-6h",
 )

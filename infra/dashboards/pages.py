@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from infra.dashboards import cost, data, models, rules, service, stream, training
-from infra.dashboards.panels import RAY_TAG, VIGIL_TAG, Page, dashboard_menu
+from infra.dashboards.layout import RAY_TAG, VIGIL_TAG, Page, dashboard_menu
 
 _PAGES: tuple[Page, ...] = (
     service.SERVICE_PAGE,
@@ -25,45 +25,51 @@ _RAY_PAGES = ("default", "serve", "serve_deployment", "train")  # of those that 
 
 
 def vigil_dashboards() -> list[dict[str, Any]]:
-    """Vigil's dashboards, as Grafana's JSON."""
+    """Return Vigil's dashboards, as Grafana's JSON."""
     return [page.json() for page in _PAGES]
 
 
 @cache
 def render_dashboards() -> dict[str, str]:
-    """uid -> text of every dashboard: Vigil's own, and Ray's as the pinned release makes them."""
-    return {
-        one["uid"]: json.dumps(one, indent=1, sort_keys=True) + "\n"
-        for one in [*vigil_dashboards(), *_of_ray()]
+    """Return the text of every dashboard by uid: Vigil's own, and those of the pinned Ray."""
+    dashboards = [*vigil_dashboards(), *map(_ray_dashboard, _RAY_PAGES)]
+    return {dashboard["uid"]: _as_text(dashboard) for dashboard in dashboards}
+
+
+def _as_text(dashboard: dict[str, Any]) -> str:
+    return json.dumps(dashboard, indent=1, sort_keys=True) + "\n"
+
+
+def _ray_dashboard(name: str) -> dict[str, Any]:
+    """Return a dashboard of Ray as it makes it, under a title and a menu that fit Vigil's."""
+    # Only who renders waits for Ray.
+    from ray.dashboard.modules.metrics import grafana_dashboard_factory as factory
+
+    generate = getattr(factory, f"generate_{name}_grafana_dashboard")
+    # Ray leaves its template open.
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        dashboard = json.loads(generate()[0])
+    own = {
+        "title": f"Ray / {dashboard['title']}",
+        "tags": [*dashboard["tags"], RAY_TAG],
+        "links": [dashboard_menu("Vigil", VIGIL_TAG)],
     }
+    return dashboard | own
 
 
-def _of_ray() -> list[dict[str, Any]]:
-    from ray.dashboard.modules.metrics import (
-        grafana_dashboard_factory as factory,
-    )  # only who renders waits for Ray
+def write_dashboards(out: Path, prometheus: dict[str, Any]) -> list[Path]:
+    """Write `dashboards/UID.json`, `rules.yml` and `prometheus.yml` below `out`; return the files.
 
-    found = []
-    for name in _RAY_PAGES:
-        with warnings.catch_warnings(
-            action="ignore", category=ResourceWarning
-        ):  # it leaves its template open
-            made = json.loads(getattr(factory, f"generate_{name}_grafana_dashboard")()[0])
-        told = {
-            "title": f"Ray / {made['title']}",
-            "tags": [*made["tags"], RAY_TAG],
-            "links": [dashboard_menu("Vigil", VIGIL_TAG)],
-        }
-        found.append(made | told)
-    return found
-
-
-def write_dashboards(out: Path, configuration: dict[str, Any]) -> list[Path]:
-    """Write `dashboards/UID.json`, `rules.yml` and `prometheus.yml` below `out`; return the files."""
+    `prometheus` is the configuration of the Prometheus that reads them.
+    """
     texts = {f"dashboards/{uid}.json": text for uid, text in render_dashboards().items()}
-    texts["rules.yml"] = yaml.safe_dump({"groups": rules.rule_groups()}, sort_keys=False, width=130)
-    texts["prometheus.yml"] = yaml.safe_dump(configuration, sort_keys=False)
-    for name, text in texts.items():
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (out / name).write_text(text)
-    return [out / name for name in texts]
+    groups = {"groups": rules.rule_groups()}
+    texts["rules.yml"] = yaml.safe_dump(groups, sort_keys=False, width=130)
+    texts["prometheus.yml"] = yaml.safe_dump(prometheus, sort_keys=False)
+    return [_write(out / name, text) for name, text in texts.items()]
+
+
+def _write(file: Path, text: str) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file

@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 from infra.dashboards.data import EPISODE_MARK
+from infra.dashboards.layout import Mark, Page
 from infra.dashboards.models import PROMOTION_MARK
-from infra.dashboards.panels import Page, Panel
+from infra.dashboards.panels import Panel
 
-_RETRAINING_MARK = {
-    "retraining": ('max(vigil_governor_phase{phase="retraining"}) == 1', "a retraining runs")
-}
+_RETRAININGS = "sum(increase(vigil_retrains_total[1d]))"
+_RETRAINING_SECONDS = "sum(increase(vigil_retrain_seconds_total[1d]))"
+_RETRAINING_MARK = Mark(
+    "retraining", 'max(vigil_governor_phase{phase="retraining"}) == 1', "a retraining runs"
+)
 
 _GOVERNOR = [
     Panel(
         "Phase",
         "watching, collecting rows of a new world, retraining, or cooling down after it.",
         "short",
-        {"{{phase}}": "max by (phase) (vigil_governor_phase)"},
-        "state-timeline",
-        12,
+        queries={"{{phase}}": "max by (phase) (vigil_governor_phase)"},
+        kind="state-timeline",
+        width=12,
     ),
     Panel(
         "Mode",
         "What the governor may do: observe reports, suggest opens episodes, auto retrains.",
         "short",
-        {"{{mode}}": "max by (mode) (vigil_governor_mode)"},
-        "state-timeline",
-        12,
+        queries={"{{mode}}": "max by (mode) (vigil_governor_mode)"},
+        kind="state-timeline",
+        width=12,
     ),
     Panel(
         "Retrainings by outcome",
         "In the last day.",
         "short",
-        {"{{outcome}}": "sum by (outcome) (increase(vigil_retrains_total[1d]))"},
+        queries={"{{outcome}}": "sum by (outcome) (increase(vigil_retrains_total[1d]))"},
         stack=True,
     ),
     Panel(
         "Retrainings left",
         "That the budget of 24 hours still allows.",
         "short",
-        {"left": "max(vigil_governor_retrains_left)"},
+        queries={"left": "max(vigil_governor_retrains_left)"},
         bad=1,
         low=True,
     ),
@@ -46,9 +49,9 @@ _GOVERNOR = [
         "How long they take",
         "Seconds of the retrainings of the last day, and of one of them.",
         "s",
-        {
-            "all": "sum(increase(vigil_retrain_seconds_total[1d]))",
-            "each": "sum(increase(vigil_retrain_seconds_total[1d])) / (sum(increase(vigil_retrains_total[1d])) > 0)",
+        queries={
+            "all": _RETRAINING_SECONDS,
+            "each": f"{_RETRAINING_SECONDS} / ({_RETRAININGS} > 0)",
         },
     ),
 ]
@@ -58,9 +61,9 @@ _GATE = [
         "Passed",
         "Whether the newest version that was judged passed the gate.",
         "short",
-        {"passed": "min(vigil_gate_passed)"},
-        "stat",
-        4,
+        queries={"passed": "min(vigil_gate_passed)"},
+        kind="stat",
+        width=4,
         bad=1,
         low=True,
     ),
@@ -68,7 +71,7 @@ _GATE = [
         "Values",
         "What the gate measured, by check.",
         "short",
-        {"{{check}}": "max by (check) (vigil_gate_value)"},
+        queries={"{{check}}": "max by (check) (vigil_gate_value)"},
         width=10,
         least=None,
     ),
@@ -76,7 +79,7 @@ _GATE = [
         "Limits",
         "What it asks for, by check; which side is good, `gate.json` of the run in MLflow says.",
         "short",
-        {"{{check}}": "max by (check) (vigil_gate_limit)"},
+        queries={"{{check}}": "max by (check) (vigil_gate_limit)"},
         width=10,
         least=None,
     ),
@@ -87,26 +90,26 @@ _TRAINING_JOB = [
         "Rows read",
         "By the training job that runs.",
         "short",
-        {"rows": "sum(ray_vigil_training_rows_read)"},
+        queries={"rows": "sum(ray_vigil_training_rows_read)"},
     ),
     Panel(
         "Trees fitted",
         "On all of its workers.",
         "short",
-        {"trees": "sum(ray_vigil_training_trees_fitted)"},
+        queries={"trees": "sum(ray_vigil_training_trees_fitted)"},
     ),
     Panel(
         "Phase of the job",
         "What it does now.",
         "short",
-        {"{{phase}}": "max by (phase) (ray_vigil_training_phase)"},
-        "state-timeline",
+        queries={"{{phase}}": "max by (phase) (ray_vigil_training_phase)"},
+        kind="state-timeline",
     ),
     Panel(
         "Where the champion's time went",
         "Seconds of its training run, by phase.",
         "s",
-        {"{{phase}}": "max by (phase) (vigil_training_phase_seconds)"},
+        queries={"{{phase}}": "max by (phase) (vigil_training_phase_seconds)"},
         width=12,
         stack=True,
     ),
@@ -114,7 +117,7 @@ _TRAINING_JOB = [
         "Processors of Ray",
         "Reserved by what runs, of what there is: a job that waits for processors stands still.",
         "short",
-        {
+        queries={
             "reserved": 'sum(ray_resources{Name="CPU",State="USED"})',
             "all": 'sum(ray_resources{Name="CPU"})',
         },
@@ -126,7 +129,7 @@ TRAINING_PAGE = Page(
     "training",
     "Training",
     "What the governor decided, how retrainings went, and what one is doing now.",
-    {"Governor": _GOVERNOR, "Gate": _GATE, "Training job": _TRAINING_JOB},
-    {**_RETRAINING_MARK, **EPISODE_MARK, **PROMOTION_MARK},
+    rows={"Governor": _GOVERNOR, "Gate": _GATE, "Training job": _TRAINING_JOB},
+    marks=(_RETRAINING_MARK, EPISODE_MARK, PROMOTION_MARK),
     since="now-6h",
 )

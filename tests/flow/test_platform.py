@@ -17,7 +17,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from infra.dashboards.names import HAPROXY_METRICS
+from infra.dashboards.metric_names import HAPROXY_METRICS
 from serve.local.simulate import telemetry
 from tests.running import Vigil, eventually
 from train.table.dataset import read_table

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from infra.cli import render
 from infra.dashboards import pages, rules
-from infra.dashboards.names import (
+from infra.dashboards.metric_names import (
     HAPROXY_METRICS,
     METRIC_NAME,
     RAY_METRICS,

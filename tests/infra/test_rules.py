@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from infra.dashboards.names import HAPROXY_METRICS, METRIC_NAME, RAY_METRICS, exposed_metrics
+from infra.dashboards.metric_names import HAPROXY_METRICS, METRIC_NAME, RAY_METRICS, exposed_metrics
 from infra.dashboards.rules import ALERTS, RUNBOOKS, rule_groups
 from infra.dashboards.slo import FAULTS
 from infra.manifests.monitoring import monitoring_manifests

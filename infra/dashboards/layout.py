@@ -1,0 +1,174 @@
+"""From a page of panels to Grafana's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.dashboards.metric_names import check_metrics
+from infra.dashboards.panels import DATASOURCE, Panel
+
+VIGIL_TAG = "vigil"  # of Vigil's own dashboards
+RAY_TAG = "ray"  # of those that Ray makes
+_GRID_COLUMNS = 24
+_HEADING_HEIGHT = 1
+_MARK_COLOURS = ("blue", "orange", "purple")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is drawn over all panels of a page while `expression` has a value."""
+
+    name: str
+    expression: str
+    text: str
+
+    def json(self, number: int) -> dict[str, Any]:
+        """Return Grafana's annotation."""
+        return {
+            "name": self.name,
+            "datasource": DATASOURCE,
+            "enable": True,
+            "hide": False,
+            "iconColor": _MARK_COLOURS[number % len(_MARK_COLOURS)],
+            "expr": check_metrics(self.expression),
+            "titleFormat": self.name,
+            "textFormat": self.text,
+            "step": "10s",
+        }
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A number that the reader may set, `$name` in queries."""
+
+    name: str
+    label: str
+    value: str
+
+    def json(self) -> dict[str, Any]:
+        """Return Grafana's variable."""
+        chosen = {"text": self.value, "value": self.value, "selected": True}
+        return {
+            "name": self.name,
+            "label": self.label,
+            "type": "textbox",
+            "query": self.value,
+            "current": chosen,
+            "options": [chosen],
+            "hide": 0,
+        }
+
+
+@dataclass(frozen=True)
+class Page:
+    """One dashboard. `rows`: heading -> panels."""
+
+    name: str
+    title: str
+    description: str
+    rows: Mapping[str, Sequence[Panel]]
+    marks: Sequence[Mark] = ()
+    constants: Sequence[Constant] = ()
+    since: str = "now-1h"
+
+    def json(self) -> dict[str, Any]:
+        """Return Grafana's dashboard."""
+        constants = [constant.json() for constant in self.constants]
+        marks = [mark.json(number) for number, mark in enumerate(self.marks)]
+        return {
+            "uid": f"vigil-{self.name}",
+            "title": f"Vigil / {self.title}",
+            "description": self.description,
+            "tags": [VIGIL_TAG],
+            "schemaVersion": 39,
+            "version": 1,
+            "editable": True,
+            "graphTooltip": 1,
+            "timezone": "browser",
+            "refresh": "10s",
+            "time": {"from": self.since, "to": "now"},
+            "panels": self._panels(),
+            "links": [dashboard_menu("Vigil", VIGIL_TAG), dashboard_menu("Ray", RAY_TAG)],
+            "templating": {"list": [_DATASOURCE_VARIABLE, *constants]},
+            "annotations": {"list": marks},
+        }
+
+    def _panels(self) -> list[dict[str, Any]]:
+        grid = PanelGrid()
+        for heading, panels in self.rows.items():
+            grid.add_heading(heading)
+            for panel in panels:
+                grid.add(panel)
+        return grid.panels
+
+
+@dataclass
+class PanelGrid:
+    """Panels in lines of a page, from left to right and top to bottom."""
+
+    panels: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    x: int = 0
+    y: int = 0
+    line_height: int = 0
+
+    def add_heading(self, title: str) -> None:
+        """Begin a line with a heading."""
+        self._break_line()
+        heading = {
+            "id": self._next_id(),
+            "type": "row",
+            "title": title,
+            "collapsed": False,
+            "panels": [],
+            "gridPos": {"w": _GRID_COLUMNS, "h": _HEADING_HEIGHT, "x": 0, "y": self.y},
+        }
+        self.panels.append(heading)
+        self.line_height = _HEADING_HEIGHT
+        self._break_line()
+
+    def add(self, panel: Panel) -> None:
+        """Place a panel on the present line, or on the next where it does not fit."""
+        if self.x + panel.width > _GRID_COLUMNS:
+            self._break_line()
+        self.panels.append(panel.json(self._next_id(), self.x, self.y))
+        self.x += panel.width
+        self.line_height = max(self.line_height, panel.height)
+
+    def _next_id(self) -> int:
+        return len(self.panels) + 1
+
+    def _break_line(self) -> None:
+        self.x = 0
+        self.y += self.line_height
+        self.line_height = 0
+
+
+_DATASOURCE_VARIABLE = {
+    "name": "datasource",
+    "label": "Prometheus",
+    "type": "datasource",
+    "query": "prometheus",
+    "hide": 0,
+    "current": {},
+    "includeAll": False,
+    "multi": False,
+    "options": [],
+    "refresh": 1,
+    "regex": "",
+}
+
+
+def dashboard_menu(title: str, tag: str) -> dict[str, Any]:
+    """Return a menu of the dashboards with a tag."""
+    return {
+        "title": title,
+        "type": "dashboards",
+        "tags": [tag],
+        "asDropdown": True,
+        "includeVars": False,
+        "keepTime": True,
+        "targetBlank": False,
+        "icon": "external link",
+    }
