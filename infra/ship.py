@@ -1,36 +1,39 @@
-"""`vigil ship`: what the workflows do, so that anyone can do it by hand: pin an image, propose a model, publish the chart."""
+"""`vigil ship`: what the workflows do, so that anyone can do it by hand.
+
+Pin an image, propose a model, comment a preview, publish the chart.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import click
 
-from infra import chart as charts
+from infra.chart import CHART_NAME, chart_files, pack_chart
+from infra.chart_repository import publish_chart
 from infra.github import GitHubClient, GitHubSettings
+from infra.proposal import Proposal, ShippingFailed
 from infra.render import write_manifests
 from infra.stack_settings import read_files
+from infra.trained_version import TrainedVersion
 from vigil.aws import aws_client
-from vigil.errors import BadSettings, VigilError
-from vigil.terminal import json_option, print_json, report_errors, say
+from vigil.errors import BadSettings
+from vigil.terminal import json_option, print_json, report_errors
 
+MAX_PREVIEW_CHARACTERS = 50_000
 _PINNED = re.compile(r"[\w.:/-]+@sha256:[0-9a-f]{64}")
-EXISTING = click.Path(path_type=Path, exists=True, dir_okay=False)
-_AUTHOR = ("-c", "user.name=vigil", "-c", "user.email=vigil@users.noreply.github.com")
-
-
-class ShippingFailed(VigilError):
-    """A step of delivery cannot be done."""
+_IMAGE_LINE = re.compile(r"^  vigil:image:.*$", re.MULTILINE)
+_CONFIG_LINE = re.compile(r"^config:\s*$", re.MULTILINE)
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_EXISTING_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.group()
 def ship() -> None:
-    """Steps of delivery. Pull requests need GITHUB_TOKEN and GITHUB_REPOSITORY; without --push nothing leaves this folder."""
+    """Steps of delivery. Pull requests need GITHUB_TOKEN and GITHUB_REPOSITORY; without --push
+    nothing leaves this folder."""
 
 
 def _environment(ctx: click.Context, option: click.Parameter, value: str) -> str:
@@ -54,36 +57,44 @@ push_option = click.option(
 @json_option
 @report_errors
 def image_command(environment: str, reference: str, push: bool, as_json: bool) -> None:
-    """Pin the image of an environment: in its Pulumi file, and in deploy/ENV, which Argo CD follows."""
+    """Pin the image of an environment: in its Pulumi file, and in deploy/ENV, which Argo CD
+    follows."""
     if not _PINNED.fullmatch(reference):
         raise ShippingFailed(f"{reference!r} is not pinned: name it as REPOSITORY@sha256:DIGEST")
     stack = Path(f"Pulumi.{environment}.yaml")
     pin_image(stack, reference)
     write_manifests(environment, Path("deploy") / environment, Path.cwd())
-    digest, told = reference.rpartition(":")[2][:12], ""
-    if push:
-        text = f"Pins `{reference}` in {environment}. `vigil doctor change --from origin/main --to HEAD` says what that does."
-        told = _propose(
-            f"image/{environment}-{digest}",
-            f"{environment}: image {digest}",
-            text,
-            [str(stack), "deploy"],
-        )
+    url = _image_proposal(environment, reference, stack).open() if push else ""
     if as_json:
-        print_json({"environment": environment, "image": reference, "pull_request": told})
+        print_json({"environment": environment, "image": reference, "pull_request": url})
     else:
-        click.echo(told or f"{stack} and deploy/{environment} are changed")
+        click.echo(url or f"{stack} and deploy/{environment} are changed")
+
+
+def _image_proposal(environment: str, reference: str, stack: Path) -> Proposal:
+    digest = reference.rpartition(":")[2][:12]
+    text = (
+        f"Pins `{reference}` in {environment}."
+        " `vigil doctor change --from origin/main --to HEAD` says what that does."
+    )
+    return Proposal(
+        branch=f"image/{environment}-{digest}",
+        title=f"{environment}: image {digest}",
+        text=text,
+        paths=(str(stack), "deploy"),
+    )
 
 
 def pin_image(stack: Path, reference: str) -> None:
     """Set `vigil:image` in the file of a stack, comments and order kept."""
     if not stack.exists():
         raise BadSettings(f"{stack} is not there: the environment has no settings")
-    text, line = stack.read_text(), f"  vigil:image: {reference}"
-    if re.search(r"^  vigil:image:.*$", text, re.MULTILINE):
-        text = re.sub(r"^  vigil:image:.*$", line, text, flags=re.MULTILINE)
-    elif re.search(r"^config:\s*$", text, re.MULTILINE):
-        text = re.sub(r"^config:\s*$", f"config:\n{line}", text, count=1, flags=re.MULTILINE)
+    text = stack.read_text()
+    line = f"  vigil:image: {reference}"
+    if _IMAGE_LINE.search(text):
+        text = _IMAGE_LINE.sub(line, text)
+    elif _CONFIG_LINE.search(text):
+        text = _CONFIG_LINE.sub(f"config:\n{line}", text, count=1)
     else:
         text += f"config:\n{line}\n"
     stack.write_text(text)
@@ -91,87 +102,70 @@ def pin_image(stack: Path, reference: str) -> None:
 
 @ship.command("model")
 @environment_option
-@click.option(
-    "--result",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="of `vigil train --json`",
-)
+@click.option("--result", type=_EXISTING_FILE, required=True, help="of `vigil train --json`")
 @click.option("--reason", default="", help="why it was trained")
 @push_option
 @json_option
 @report_errors
 def model_command(environment: str, result: Path, reason: str, push: bool, as_json: bool) -> None:
-    """Show the verdict on a trained version, and propose it: models/ENV.json, whose merge promotes it."""
-    try:
-        trained: dict[str, Any] = json.loads(result.read_text())
-        verdict, version = trained["verdict"], str(trained["version"])
-    except (ValueError, LookupError, TypeError) as error:
-        raise ShippingFailed(
-            f"{result} is not what `vigil train --json` writes: {error}"
-        ) from error
-    text = verdict_summary(trained, reason)
-    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+    """Show the verdict on a trained version, and propose it: models/ENV.json, whose merge promotes
+    it."""
+    trained = TrainedVersion.read(result)
+    text = trained.summary(reason)
+    _show_in_workflow(text)
+    url = ""
+    if trained.has_passed:
+        proposal = _model_proposal(environment, trained, reason)
+        url = proposal.open() if push else ""
+    if as_json:
+        outcome = {"version": trained.version, "passed": trained.has_passed}
+        print_json({**outcome, "pull_request": url})
+    else:
+        click.echo(url or text)
+
+
+def _show_in_workflow(text: str) -> None:
+    """Add a text to the summary of a workflow of GitHub, where one runs."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if path:
         with Path(path).open("a") as file:
             file.write(text)
-    told = ""
-    if verdict["passed"]:
-        wanted = Path("models") / f"{environment}.json"
-        wanted.parent.mkdir(exist_ok=True)
-        about = {
-            "version": version,
-            "digest": trained["digest"],
-            "reason": reason or verdict["reason"],
-        }
-        wanted.write_text(json.dumps(about, indent=1) + "\n")
-        title = f"{environment}: promote model version {version}"
-        told = (
-            _propose(f"model/{environment}-{version}", title, text, [str(wanted)]) if push else ""
-        )
-    print_json(
-        {"version": version, "passed": verdict["passed"], "pull_request": told}
-    ) if as_json else click.echo(told or text)
 
 
-def verdict_summary(trained: dict[str, Any], reason: str) -> str:
-    """The verdict on a version, as Markdown."""
-    verdict = trained["verdict"]
-    lines = [
-        f"## Model version {trained['version']}: {'passed' if verdict['passed'] else 'refused'}",
-        "",
-        verdict["reason"],
-        "",
-    ]
-    lines += [f"Trained because: {reason}", ""] if reason else []
-    lines += ["| gate | value | limit | passed |", "| --- | --- | --- | --- |"]
-    for check in verdict.get("checks", []):
-        lines.append(
-            f"| {check['name']} | {check['value']} | {check['limit']} | {'yes' if check['passed'] else '**no**'} |"
-        )
-    return "\n".join([*lines, "", f"Digest `{trained['digest']}`", ""])
+def _model_proposal(environment: str, trained: TrainedVersion, reason: str) -> Proposal:
+    """Write what an environment should serve, and propose it."""
+    wanted = Path("models") / f"{environment}.json"
+    wanted.parent.mkdir(exist_ok=True)
+    wanted.write_text(trained.wanted(reason))
+    return Proposal(
+        branch=f"model/{environment}-{trained.version}",
+        title=f"{environment}: promote model version {trained.version}",
+        text=trained.summary(reason),
+        paths=(str(wanted),),
+    )
 
 
 @ship.command("comment")
 @click.option("--pr", type=int, required=True, help="number of the pull request")
 @click.option("--mark", required=True, help="which comment: it is replaced when it is there")
 @click.option("--title", required=True)
-@click.option(
-    "--file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="text, shown as a block",
-)
+@click.option("--file", type=_EXISTING_FILE, required=True, help="text, shown as a block")
 @report_errors
 def comment_command(pr: int, mark: str, title: str, file: Path) -> None:
     """Put a text, such as a preview, into a comment of a pull request."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", file.read_text(errors="replace"))
-    kept = text if len(text) < 50_000 else f"... the last 50,000 characters\n{text[-50_000:]}"
-    fence = "`" * (max((len(run) for run in re.findall("`+", kept)), default=2) + 1)
-    click.echo(
-        GitHubClient(GitHubSettings()).comment(
-            pr, mark, f"### {title}\n\n{fence}text\n{kept}\n{fence}\n"
-        )
-    )
+    preview = _COLOURS.sub("", file.read_text(errors="replace"))
+    if len(preview) >= MAX_PREVIEW_CHARACTERS:
+        end = preview[-MAX_PREVIEW_CHARACTERS:]
+        preview = f"... the last {MAX_PREVIEW_CHARACTERS:,} characters\n{end}"
+    fence = _fence(preview)
+    text = f"### {title}\n\n{fence}text\n{preview}\n{fence}\n"
+    click.echo(GitHubClient(GitHubSettings()).comment(pr, mark, text))
+
+
+def _fence(text: str) -> str:
+    """A fence of Markdown that no line of the text closes."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=2)
+    return "`" * (longest + 1)
 
 
 @ship.command("chart")
@@ -190,35 +184,13 @@ def chart_command(
     environment: str, version: str, out: Path, bucket: str | None, as_json: bool
 ) -> None:
     """Package the manifests of an environment as a Helm chart, and publish it."""
-    package = charts.pack_chart(charts.chart_files(read_files(environment), version))
+    package = pack_chart(chart_files(read_files(environment), version))
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{charts.CHART_NAME}-{version}.tgz"
+    path = out / f"{CHART_NAME}-{version}.tgz"
     path.write_bytes(package)
     if bucket:
-        charts.publish_chart(package, version, bucket, aws_client("s3"))
-    print_json({"package": str(path), "bucket": bucket}) if as_json else click.echo(
-        f"{path}{f', in {bucket}' if bucket else ''}"
-    )
-
-
-def _propose(branch: str, title: str, text: str, paths: list[str]) -> str:
-    """Commit the paths on `branch`, push it over what is there, and open a pull request to the branch that was checked out."""
-    base = _git("rev-parse", "--abbrev-ref", "HEAD")
-    _git("checkout", "-B", branch)
-    try:
-        _git("add", "--all", "--", *paths)
-        if not _git("status", "--porcelain", "--", *paths):
-            say("nothing changes: no pull request")
-            return ""
-        _git(*_AUTHOR, "commit", "--message", title, "--", *paths)
-        _git("push", "--force", "origin", f"HEAD:refs/heads/{branch}")
-    finally:
-        _git("checkout", base)
-    return GitHubClient(GitHubSettings()).pull_request(branch, base, title, text)
-
-
-def _git(*arguments: str) -> str:
-    ran = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S607
-    if ran.returncode:
-        raise ShippingFailed(f"git {arguments[0]}: {ran.stderr.strip()[-300:]}")
-    return ran.stdout.strip()
+        publish_chart(package, version, bucket, aws_client("s3"))
+    if as_json:
+        print_json({"package": str(path), "bucket": bucket})
+    else:
+        click.echo(f"{path}, in {bucket}" if bucket else str(path))

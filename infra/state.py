@@ -1,4 +1,6 @@
-"""Where Pulumi keeps its state: a bucket and a key, made once per account, outside of any stack: `python -m infra.state --help`.
+"""Where Pulumi keeps its state: a bucket and a key, made once per account, outside of any stack.
+
+`python -m infra.state --help`.
 
 Never managed by the stack that is stored in it: destroying that stack would destroy the record of what to destroy.
 """
@@ -18,6 +20,18 @@ from vigil.aws import AwsError, aws_client, aws_errors
 KEY_ALIAS = "alias/pulumi-state"
 _OLD_STATE_DAYS = 365
 STATE_LOCKS = ".pulumi/locks/"
+_PUBLIC_ACCESS = (
+    "BlockPublicAcls",
+    "IgnorePublicAcls",
+    "BlockPublicPolicy",
+    "RestrictPublicBuckets",
+)
+_TIDY_RULE = {
+    "ID": "tidy",
+    "Status": "Enabled",
+    "Filter": {"Prefix": ""},
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+}
 
 
 @dataclass(frozen=True)
@@ -42,55 +56,57 @@ def bootstrap(bucket: str, region: str, tags: Tags) -> StateBackend:
     key = _key(aws_client("kms", region=region), tags)
     s3 = aws_client("s3", region=region)
     if not _exists(s3, bucket):
-        where: dict[str, Any] = (
-            {}
-            if region == "us-east-1"
-            else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        )
-        s3.create_bucket(Bucket=bucket, ObjectOwnership="BucketOwnerEnforced", **where)
-    s3.put_public_access_block(
-        Bucket=bucket,
-        PublicAccessBlockConfiguration=dict.fromkeys(
-            ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"),
-            True,
-        ),
-    )
-    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    by_default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
-    s3.put_bucket_encryption(
-        Bucket=bucket,
-        ServerSideEncryptionConfiguration={
-            "Rules": [{"ApplyServerSideEncryptionByDefault": by_default, "BucketKeyEnabled": True}]
-        },
-    )
-    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(tls_only(bucket)))
-    s3.put_bucket_lifecycle_configuration(
-        Bucket=bucket, LifecycleConfiguration={"Rules": _lifecycle()}
-    )
-    s3.put_bucket_tagging(
-        Bucket=bucket, Tagging={"TagSet": _pairs(tags.of(bucket), "Key", "Value")}
-    )
+        _create(s3, bucket, region)
+    _close(s3, bucket)
+    _encrypt(s3, bucket, key)
+    _keep_versions(s3, bucket)
+    pairs = _pairs(tags.of(bucket), "Key", "Value")
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": pairs})
     return StateBackend(bucket, key, region)
+
+
+def _create(s3: Any, bucket: str, region: str) -> None:
+    location: dict[str, Any] = {}
+    if region != "us-east-1":
+        location = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    s3.create_bucket(Bucket=bucket, ObjectOwnership="BucketOwnerEnforced", **location)
+
+
+def _close(s3: Any, bucket: str) -> None:
+    """Nobody from outside the account, and nobody without TLS."""
+    blocked = dict.fromkeys(_PUBLIC_ACCESS, True)
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=blocked)
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(tls_only(bucket)))
+
+
+def _encrypt(s3: Any, bucket: str, key: str) -> None:
+    by_default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    rule = {"ApplyServerSideEncryptionByDefault": by_default, "BucketKeyEnabled": True}
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+
+
+def _keep_versions(s3: Any, bucket: str) -> None:
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    lifecycle = {"Rules": _lifecycle()}
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=lifecycle)
 
 
 def _lifecycle() -> list[dict[str, Any]]:
     """Old versions of the state stay a year, those of locks a day."""
+    return [
+        _expire_versions("state", ".pulumi/stacks/", _OLD_STATE_DAYS),
+        _expire_versions("locks", STATE_LOCKS, 1),
+        _TIDY_RULE,
+    ]
 
-    def rule(name: str, prefix: str, days: int) -> dict[str, Any]:
-        return {
-            "ID": name,
-            "Status": "Enabled",
-            "Filter": {"Prefix": prefix},
-            "NoncurrentVersionExpiration": {"NoncurrentDays": days},
-        }
 
-    tidy = {
-        "ID": "tidy",
+def _expire_versions(name: str, prefix: str, days: int) -> dict[str, Any]:
+    return {
+        "ID": name,
         "Status": "Enabled",
-        "Filter": {"Prefix": ""},
-        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+        "Filter": {"Prefix": prefix},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": days},
     }
-    return [rule("state", ".pulumi/stacks/", _OLD_STATE_DAYS), rule("locks", STATE_LOCKS, 1), tidy]
 
 
 def _key(kms: Any, tags: Tags) -> str:
@@ -98,11 +114,16 @@ def _key(kms: Any, tags: Tags) -> str:
     try:
         return kms.describe_key(KeyId=KEY_ALIAS)["KeyMetadata"]["Arn"]
     except kms.exceptions.NotFoundException:
-        pairs = _pairs(tags.of("pulumi-state"), "TagKey", "TagValue")
-        made = kms.create_key(Description="Pulumi: state and secrets", Tags=pairs)["KeyMetadata"]
-        kms.enable_key_rotation(KeyId=made["KeyId"])
-        kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=made["KeyId"])
-        return made["Arn"]
+        return _create_key(kms, tags)
+
+
+def _create_key(kms: Any, tags: Tags) -> str:
+    pairs = _pairs(tags.of("pulumi-state"), "TagKey", "TagValue")
+    response = kms.create_key(Description="Pulumi: state and secrets", Tags=pairs)
+    key = response["KeyMetadata"]
+    kms.enable_key_rotation(KeyId=key["KeyId"])
+    kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=key["KeyId"])
+    return key["Arn"]
 
 
 def _exists(s3: Any, bucket: str) -> bool:

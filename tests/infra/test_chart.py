@@ -16,8 +16,8 @@ import pytest
 import yaml
 from moto import mock_aws
 
-from infra import chart as charts
-from infra.chart import ChartFailed, chart_files, pack_chart, publish_chart, render_chart
+from infra.chart import ChartFailed, chart_files, pack_chart, render_chart
+from infra.chart_repository import CHART_INDEX, publish_chart
 from infra.render import SETTINGS_JSON, render_manifests
 from infra.stack_settings import read_files
 
@@ -90,7 +90,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def index(client: Any) -> dict[str, Any]:
-    return yaml.safe_load(client.get_object(Bucket="charts", Key=charts.CHART_INDEX)["Body"].read())
+    return yaml.safe_load(client.get_object(Bucket="charts", Key=CHART_INDEX)["Body"].read())
 
 
 def test_the_repository_lists_each_version_with_its_digest(bucket: Any) -> None:
