@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from serve.metrics import DriftMetrics
 from train.table.captured import CapturedWindows
 from vigil.home import write_json
+from vigil.statistics import share_interval
 
 log = logging.getLogger("ray.serve")
 ANSWERED, LABELS, WAITING = 50_000, 20_000, 10_000  # of each so many are remembered, the latest
@@ -114,8 +114,8 @@ class Feedback:
             "labelled": sum(counts.values()),
             "waiting": len(self._waiting),
             **counts,
-            "precision": wilson(right, right + counts["false_positive"]),
-            "recall": wilson(right, right + counts["false_negative"]),
+            "precision": _share(right, right + counts["false_positive"]),
+            "recall": _share(right, right + counts["false_negative"]),
         }
 
     def _tell_metrics(self) -> None:
@@ -175,14 +175,12 @@ def _rows(
     return found
 
 
-def wilson(right: int, of: int, level: float = 0.95) -> dict[str, float] | None:
-    """A share with its confidence interval (Wilson 1927), None of nothing."""
-    if not of:
+def _share(hits: int, trials: int) -> dict[str, float] | None:
+    """A share with its 95 % confidence interval; None without trials."""
+    if not trials:
         return None
-    z, share = float(norm.ppf((1 + level) / 2)), right / of
-    centre = (share + z * z / (2 * of)) / (1 + z * z / of)
-    half = z / (1 + z * z / of) * float(np.sqrt(share * (1 - share) / of + z * z / (4 * of * of)))
-    return {"value": share, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
+    bounds = share_interval(hits, trials)
+    return {"value": hits / trials, "low": bounds.low, "high": bounds.high}
 
 
 def _put(store: OrderedDict[Key, Any], key: Key, value: Any, most: int) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from scipy.special import betaincc, betaln
 
 from serve.model.report import ArmCounts
+from vigil.statistics import THREE_SIGMA_LEVEL, share_interval
 
 ALPHA = 1e-3
 MAX_ERROR_RATE = 0.01  # share of failed requests that is tolerated
@@ -94,9 +95,9 @@ class CanaryGuard:
         highest = self.budget * self.band
         lowest = self.budget
         if self.champion.rows >= MIN_COMPARED:
-            champion_low, champion_high = _wilson(self.champion.alerts, self.champion.rows)
-            highest = max(highest, MAX_ALERT_RATIO * champion_high)
-            lowest = min(lowest, champion_low)
+            champion = share_interval(self.champion.alerts, self.champion.rows, THREE_SIGMA_LEVEL)
+            highest = max(highest, MAX_ALERT_RATIO * champion.high)
+            lowest = min(lowest, champion.low)
         return highest, lowest / self.band
 
     def _alert_reason(self, side: str, bound: float) -> str:
@@ -135,13 +136,3 @@ def usual_bucket(arm: ArmCounts) -> int:
 def _milliseconds(bucket: int) -> float:
     """Upper end of a bucket of latency."""
     return 2**bucket / 1000
-
-
-def _wilson(hits: int, trials: int, z: float = 3.0) -> tuple[float, float]:
-    """An interval for a rate (Wilson, 1927)."""
-    if trials == 0:
-        return 0.0, 1.0
-    rate, spread = hits / trials, z * z / trials
-    middle = (rate + spread / 2) / (1 + spread)
-    half = math.sqrt(rate * (1 - rate) * spread + spread * spread / 4) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from serve.metrics import MetricFamilies
+from vigil.statistics import histogram_quantile
 
 SPAN_S = 600.0
 STEP_S = 2.0
@@ -188,18 +189,8 @@ def _latency_buckets(increases: Mapping[_Sample, float]) -> list[tuple[float, fl
 
 
 def _quantile_ms(latency: Mapping[float, float], q: float) -> float | None:
-    """The quantile of a histogram in milliseconds, linear within its bucket as in Prometheus.
-
-    None for an empty histogram.
-    """
-    rank = q * sum(latency.values())
-    below = 0.0
-    lower = 0.0
-    for bound in sorted(latency):
-        count = latency[bound]
-        upper = lower if math.isinf(bound) else bound
-        if count and below + count >= rank:
-            return round(1e3 * (lower + (upper - lower) * (rank - below) / count), 3)
-        below += count
-        lower = upper
-    return None
+    """The quantile of a histogram of seconds, in milliseconds."""
+    bounds = sorted(latency)
+    counts = accumulate(latency[bound] for bound in bounds)
+    seconds = histogram_quantile(q, dict(zip(bounds, counts, strict=True)))
+    return None if seconds is None else round(1e3 * seconds, 3)

@@ -10,6 +10,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from vigil.statistics import histogram_quantile
+
 Scrape = dict[str, dict[tuple[str, ...], float]]  # values by sample name and label values
 _MAX_EVENTS = 6
 
@@ -22,25 +24,6 @@ def parse_scrape(text: str) -> Scrape:
             series = scrape.setdefault(sample.name, {})
             series[tuple(sample.labels.values())] = sample.value
     return scrape
-
-
-def histogram_quantile(q: float, buckets: Mapping[float, float]) -> float | None:
-    """The q-quantile of a histogram (cumulative counts by upper bound), as Prometheus'
-    histogram_quantile gives it."""
-    bounds = sorted(buckets)
-    if not bounds or buckets[bounds[-1]] <= 0:
-        return None
-    rank = q * buckets[bounds[-1]]
-    below = 0.0
-    low = 0.0
-    for bound in bounds:
-        if buckets[bound] >= rank:
-            inside = buckets[bound] - below
-            share = (rank - below) / inside if inside else 1.0
-            return low if math.isinf(bound) else low + (bound - low) * share
-        below = buckets[bound]
-        low = bound
-    return low
 
 
 @dataclass(frozen=True)

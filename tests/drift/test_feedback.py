@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from drift import feedback as feedbacks
-from drift.feedback import Feedback, Label, wilson
+from drift.feedback import Feedback, Label
 from serve.metrics import DriftMetrics
 
 
@@ -74,11 +73,3 @@ def test_what_is_remembered_is_bounded(make, monkeypatch: pytest.MonkeyPatch) ->
 def test_an_unreadable_file_is_begun_anew(make, tmp_path: Path) -> None:
     (tmp_path / "feedback.json").write_text('{"labels": [[1]]}')
     assert make().figures()["labelled"] == 0
-
-
-@pytest.mark.parametrize(("right", "of"), [(0, 1), (1, 1), (9, 10), (40, 400)])
-def test_the_interval_is_wilsons(right: int, of: int) -> None:
-    found, known = wilson(right, of), binomtest(right, of).proportion_ci(method="wilson")
-    assert found is not None
-    assert (found["low"], found["high"]) == pytest.approx((known.low, known.high), abs=1e-12)
-    assert wilson(0, 0) is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import pty
 import re
@@ -23,7 +22,6 @@ from rich.console import Console
 
 from serve.local.status_view import (
     Traffic,
-    histogram_quantile,
     parse_scrape,
     status_lines,
     top_view,
@@ -109,18 +107,6 @@ def test_a_monitor_that_begins_anew_gives_no_negative_rates() -> None:
     shown = io.StringIO()
     Console(file=shown, width=100).print(frame({"url": "u", **found}))
     assert "no full window yet" in shown.getvalue()
-
-
-@pytest.mark.parametrize(("q", "expected"), [(0.25, 0.5), (0.5, 0.75), (0.95, 2.0), (1.0, 2.0)])
-def test_quantiles_are_those_of_prometheus(q: float, expected: float) -> None:
-    assert histogram_quantile(q, {0.5: 10, 1.0: 30, 2.0: 38, math.inf: 40}) == pytest.approx(
-        expected
-    )
-
-
-def test_of_nothing_there_is_no_quantile() -> None:
-    assert histogram_quantile(0.5, {}) is None
-    assert histogram_quantile(0.5, {1.0: 0, math.inf: 0}) is None
 
 
 def test_a_bar_reaches_its_mark_at_the_floor() -> None:
