@@ -63,7 +63,7 @@ class BrokenColumns:
         units = np.ones(self.count)
         factors = self._factors()
         for j in np.flatnonzero(self._is_scaled(factors)):
-            units[j] = self._unit(j, float(factors[j]))
+            units[j] = self._unit(int(j), float(factors[j]))
         return units
 
     def _factors(self) -> Floats:
