@@ -12,8 +12,7 @@ import pytest
 from policies.rules import RULES, TOPICS
 from tests.engine.home import DEADLINE_S, Engine
 from tests.engine.run import Run
-from tests.policies.cases.aws import AWS_CASES
-from tests.policies.cases.kubernetes import KUBERNETES_CASES
+from tests.policies.cases.every import CASES
 from tests.policies.good import GOOD
 from tests.policies.harness import REMOVED, Given
 from tests.policies.table import Break, broken
@@ -21,7 +20,7 @@ from tests.running import ROOT
 
 pytestmark = pytest.mark.timeout(DEADLINE_S)  # of the runs that its tests read
 
-CASES = {case.rule: case for case in (*AWS_CASES, *KUBERNETES_CASES)}
+
 APART = {
     "eks-nodes-private",  # follows the id of a subnet, which is known after an update
     "ray-upgrade-has-room",  # adds up the limits of all pools, and every mistake brings its own

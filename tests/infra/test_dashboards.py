@@ -25,7 +25,8 @@ from infra.render import render_manifests
 from infra.stack_settings import read_files
 from tests.prometheus import needs_prometheus, promtool, queries
 
-CLIENT_SIDE_LIMIT = 262_144  # what `kubectl apply` keeps of an object in an annotation; a ConfigMap itself holds 1 MiB
+# What `kubectl apply` keeps of an object in an annotation; a ConfigMap itself holds 1 MiB.
+CLIENT_SIDE_LIMIT = 262_144
 OWN = {one["uid"]: one for one in pages.vigil_dashboards()}
 
 

@@ -58,7 +58,8 @@ WANTED, TARGET = (
     for name in ("desired", "target")
 )
 
-# A platform of which there is nothing to tell: the first value of each series, and what it grows by in a step.
+# A platform of which there is nothing to tell: the first value of each series, and what it grows by
+# in a step.
 HEALTHY: dict[str, tuple[float, float]] = {
     UP: (1, 0),
     PROXIED: (0, 6000),
@@ -94,7 +95,9 @@ HEALTHY: dict[str, tuple[float, float]] = {
 
 @dataclass
 class Case:
-    """`alert` fires at minute `at` of a platform that is healthy but for `fires`, and does not but for `quiet`.
+    """`alert` fires at minute `at` of a platform that is healthy but for `fires`.
+
+    It does not fire where `quiet` is what differs.
 
     Both as promtool writes series, a value every `step` minutes; None: there is no such series.
     """
@@ -109,11 +112,13 @@ class Case:
 
 
 CASES = [
-    # Three scrapes in a row fail, which is an outage of 45 s, and all is well again when it is told; two do.
+    # Three scrapes in a row fail, which is an outage of 45 s, and all is well again when it is
+    # told; two do.
     Case("VigilDown", 6.5, {UP: "1x20 0x2 1x20"}, {UP: "1x20 0x1 1x20"}, step=0.25),
     Case("VigilDown", 9, {UP: "1x20 0x20"}, {UP: "0x20 1x20"}, step=0.25),
     Case("VigilDown", 9, {UP: None}, {UP: "_x33 1x5"}, step=0.25),
-    # In 45 s 100 requests a second fail, then replicas answer again; or they had told so themselves, or HAProxy retried.
+    # In 45 s 100 requests a second fail, then replicas answer again; or they had told so
+    # themselves, or HAProxy retried.
     Case(
         "VigilProxyErrors",
         6.5,

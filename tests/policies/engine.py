@@ -1,4 +1,7 @@
-"""The engine's side of the Analyzer protocol: starts the real pack as Pulumi's language host does, and asks it over gRPC."""
+"""The engine's side of the Analyzer protocol.
+
+Starts the real pack as Pulumi's language host does, and asks it over gRPC.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,7 @@ class Pack:
         return [*self.ask_each(states), *self.ask_whole(states)]
 
     def ask_each(self, states: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """The diagnostics of resource policies on each resource, in the form of an exported state."""
+        """Return the diagnostics of resource policies on each resource of an exported state."""
         found = []
         for each in states:
             request = proto.AnalyzeRequest(**_asked(each))
@@ -119,7 +122,10 @@ def _struct(value: Mapping[str, Any]) -> struct_pb2.Struct:
 
 @contextmanager
 def running_pack() -> Iterator[Pack]:
-    """The pack in a process of its own, started as `python -u FOLDER ENGINE`; it prints its port first."""
+    """The pack in a process of its own, started as `python -u FOLDER ENGINE`.
+
+    It prints its port first.
+    """
     server = grpc.server(futures.ThreadPoolExecutor(2))
     engine_pb2_grpc.add_EngineServicer_to_server(_Log(), server)
     engine = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

@@ -1,4 +1,7 @@
-"""A stack without a fault: every rule finds something to judge in it, and passes. Tests break one property of it at a time."""
+"""A stack without a fault: every rule finds something to judge in it, and passes.
+
+Tests break one property of it at a time.
+"""
 
 from __future__ import annotations
 

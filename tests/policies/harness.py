@@ -1,4 +1,4 @@
-"""Runs Python policies without the engine: arguments from plain dicts, unknown values, the stack view, exact messages.
+"""Runs Python policies without the engine: plain dicts, unknown values, the stack, messages.
 
 Nothing here knows Vigil's rules: it works for any policy of `pulumi_policy`.
 """
@@ -29,7 +29,10 @@ REMOVED = object()
 
 @dataclass(frozen=True)
 class Given:
-    """A resource of a test. `links` names, per property, the resources that the property was computed from."""
+    """A resource of a test.
+
+    `links` names, per property, the resources that the property was computed from.
+    """
 
     type: str
     name: str
@@ -43,7 +46,10 @@ class Given:
 
 
 def changed(given: Given, path: str, value: Any) -> Given:
-    """The resource with one property set (or REMOVED): `spec.containers.0.image`. Keys may be quoted by backticks if dotted."""
+    """The resource with one property set (or REMOVED): `spec.containers.0.image`.
+
+    Keys may be quoted by backticks if dotted.
+    """
     props = copy.deepcopy(given.props)
     at: Any = props
     *parents, last = _keys(path)
@@ -69,7 +75,10 @@ def _keys(path: str) -> list[str]:
 
 @dataclass
 class Result:
-    """What a policy said: violations as (resource name, message), what was unknown, and whether anything was judged."""
+    """What a policy said.
+
+    Violations as (resource name, message), what was unknown, and whether anything was judged.
+    """
 
     violations: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     unknown: list[str] = field(default_factory=list[str])
@@ -86,7 +95,7 @@ class Result:
 def run(
     policy: Policy, resources: Sequence[Given], config: Mapping[str, Any] | None = None
 ) -> Result:
-    """Run a resource policy on each resource, or a stack policy on all of them, as the engine would at preview."""
+    """Run a policy as the engine does at a preview: on each resource, or on the whole stack."""
     result = Result()
     calls = _stack_calls if isinstance(policy, StackValidationPolicy) else _resource_calls
     names = {given.urn: given.name for given in resources}

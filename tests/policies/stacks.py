@@ -1,4 +1,7 @@
-"""Vigil's own stacks as the engine would hand them to the pack: after an update, and at the first preview."""
+"""Vigil's own stacks as the engine would hand them to the pack.
+
+After an update, and at the first preview.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +59,10 @@ def _waits(provider: State) -> bool:
 
 
 def as_deployment(registered: Sequence[recorded.Resource], preview: bool) -> dict[str, Any]:
-    """Recorded resources in the form of `pulumi stack export`. At the first preview nothing exists: whatever was computed from
-    an id, an ARN or another value that AWS makes is unknown, and only where it came from is known.
+    """Return recorded resources in the form of `pulumi stack export`.
+
+    At the first preview nothing exists: whatever was computed from an id, an ARN or another value
+    that AWS makes is unknown, and only where it came from is known.
     """
     made = {each.urn: list(_made(each)) for each in registered}
     resources = []
@@ -82,7 +87,7 @@ def as_deployment(registered: Sequence[recorded.Resource], preview: bool) -> dic
 
 
 def _made(resource: recorded.Resource) -> Iterator[str]:
-    """The values that AWS, not the program, chooses for a resource, where they can be told from other text."""
+    """Yield the values that AWS chooses for a resource, where other text does not hold them."""
     if resource.custom:
         yield f"{resource.name}-id"
     for key, value in state(resource.type, resource.name, resource.inputs).items():

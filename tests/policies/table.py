@@ -1,4 +1,7 @@
-"""What a case is: a rule, the single changes of the good stack that break it, and a value that it cannot do without."""
+"""What a case is.
+
+A rule, the single changes of the good stack that break it, and a value that it cannot do without.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,11 @@ from tests.policies.harness import REMOVED, UNKNOWN, Given, changed
 
 @dataclass(frozen=True)
 class Break:
-    """One property of one resource, set to a value (an empty path and REMOVED take the whole resource away), and what the rule
-    says about it; `on` is the resource it says it about, where that is another."""
+    """A change of one property of one resource, and what the rule says about it.
+
+    An empty path and REMOVED take the whole resource away. `on` is the resource that the message is
+    about, where that is another.
+    """
 
     resource: str
     path: str
@@ -24,7 +30,10 @@ class Break:
 
 @dataclass(frozen=True)
 class Case:
-    """All of a rule. `unknown` is (resource, path) of a value that it needs; None where it needs none."""
+    """All of a rule.
+
+    `unknown` is (resource, path) of a value that it needs; None where it needs none.
+    """
 
     rule: str
     unknown: tuple[str, str] | None

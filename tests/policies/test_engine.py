@@ -91,7 +91,10 @@ def test_an_unknown_value_is_said_to_be_one_and_hides_no_violation(pack: Pack) -
 
 @pytest.mark.parametrize("stack", recorded.STACKS)
 def test_a_first_preview_is_not_refused_and_counts_what_it_skips(pack: Pack, stack: str) -> None:
-    """Nothing exists, not even the cluster: stack policies see Kubernetes objects without properties."""
+    """Nothing exists, not even the cluster.
+
+    Stack policies see Kubernetes objects without properties.
+    """
     pack.configure_for(PolicyConfig.of_environment(stack))
     each, whole = (
         deployment(stack, preview=True)["deployment"]["resources"],

@@ -1,4 +1,7 @@
-"""The pack over whole programs: Vigil's own stacks pass, a hurried platform is refused mistake by mistake."""
+"""The pack over whole programs.
+
+Vigil's own stacks pass, a hurried platform is refused mistake by mistake.
+"""
 
 from __future__ import annotations
 

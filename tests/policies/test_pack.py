@@ -1,4 +1,7 @@
-"""The pack as a whole: nothing is forgotten, every rule is complete, and no file hides a library."""
+"""The pack as a whole.
+
+Nothing is forgotten, every rule is complete, and no file hides a library.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Every rule: it passes the good stack, says exactly this of each single broken property, and skips what it cannot know."""
+"""Every rule.
+
+It passes the good stack, says exactly this of each single broken property, and skips what it cannot
+know.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,14 @@ from typing import Any
 import pytest
 
 from policies.rules import POLICIES, RULES
-from tests.policies.cases.aws import AWS_CASES
+from tests.policies.cases.every import CASES
 from tests.policies.cases.fine import FINE
-from tests.policies.cases.kubernetes import KUBERNETES_CASES
 from tests.policies.good import GOOD, TAGS
 from tests.policies.harness import UNKNOWN, Given, changed, run
-from tests.policies.table import Break, Case, broken, linked, varied
+from tests.policies.table import Break, broken, linked, varied
 
 POLICY = {policy.name: policy for policy in POLICIES}
-CASES: dict[str, Case] = {case.rule: case for case in (*AWS_CASES, *KUBERNETES_CASES)}
+
 CAPACITY = "karpenter.sh/capacity-type"
 WORKERS = "spec.rayClusterConfig.workerGroupSpecs.0.template.spec"
 KMS_KEY = "rules.0.applyServerSideEncryptionByDefault.kmsMasterKeyId"
@@ -188,7 +191,10 @@ def test_bare_pods_and_pools_never_break_a_rule(template: dict[str, Any]) -> Non
 def test_an_upgrade_needs_room_for_what_it_adds(
     strategy: dict[str, Any], limit: int, needed: int | None
 ) -> None:
-    """The worker group of the good stack asks for 8 CPUs at most; its pool is found by the label of its nodes, too."""
+    """The worker group of the good stack asks for 8 CPUs at most.
+
+    Its pool is found by the label of its nodes, too.
+    """
     pool = {
         "limits": {"cpu": str(limit)},
         "template": {"metadata": {"labels": {"vigil/pool": "serve"}}},
@@ -224,7 +230,10 @@ def test_room_outside_karpenter_is_a_parameter() -> None:
 
 def test_a_group_counts_by_its_limits_where_it_requests_nothing() -> None:
     resources = broken("serve", f"{WORKERS}.containers.0.resources", {"limits": {"cpu": "5500m"}})
-    message = "at its largest the cluster asks for 24 CPUs of a quota of 22: raise the quota, or lower maxReplicas"
+    message = (
+        "at its largest the cluster asks for 24 CPUs of a quota of 22: raise the quota, or lower"
+        " maxReplicas"
+    )
     small = [
         changed(each, "spec.hard", {"requests.cpu": "22"}) if each.name == "quota" else each
         for each in resources
@@ -236,7 +245,10 @@ def test_a_group_counts_by_its_limits_where_it_requests_nothing() -> None:
 def test_the_drain_of_the_default_proxy_counts_without_haproxy() -> None:
     drain = {"name": "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", "value": "145"}
     resources = broken("serve", f"{WORKERS}.containers.0.env", [drain])
-    message = "worker group serve: it is killed while it still drains: set terminationGracePeriodSeconds to 155 or more"
+    message = (
+        "worker group serve: it is killed while it still drains: set terminationGracePeriodSeconds"
+        " to 155 or more"
+    )
     assert run(POLICY["ray-drains-in-peace"], resources).violations == [("serve", message)]
 
 
@@ -346,7 +358,10 @@ def test_an_mlflow_server_is_known_by_its_command_or_its_image(
 
 
 def test_mlflow_tells_its_version_by_the_tag_where_no_label_does() -> None:
-    message = "container mlflow: MLflow v3.15.0 is too old: run the minimum or later, and say so in the label app.kubernetes.io/version"
+    message = (
+        "container mlflow: MLflow v3.15.0 is too old: run the minimum or later, and say so in the"
+        " label app.kubernetes.io/version"
+    )
     bare = broken("mlflow", "spec.template.metadata.labels", {})
     image = "spec.template.spec.containers.0.image"
     old = [
@@ -388,14 +403,20 @@ def test_a_closed_port_is_seen_through_the_service_that_renames_it(
     )
     path = "spec.rules.0.http.paths.0.backend.service"
     resources = [*broken("ingress", path, {"name": "ray", "port": backend}), service]
-    text = "can be reached from outside, and whoever reaches it runs code here: route to the Serve port alone"
+    text = (
+        "can be reached from outside, and whoever reaches it runs code here: route to the Serve"
+        " port alone"
+    )
     assert run(POLICY["ray-ports-inside"], resources).violations == (
         [("ingress", f"port {said} {text}")] if said else []
     )
 
 
 def test_a_head_is_held_to_the_pools_that_its_selector_can_meet() -> None:
-    """A label may be one that the pool's requirements give; without any selector the head may land anywhere."""
+    """A label may be one that the pool's requirements give.
+
+    Without any selector the head may land anywhere.
+    """
     pod, arm = (
         "spec.rayClusterConfig.headGroupSpec.template.spec.nodeSelector",
         {"kubernetes.io/arch": "arm64"},
@@ -439,7 +460,10 @@ def test_a_separate_rule_of_a_security_group_counts_where_it_lets_in(
     )
 
 
-USERS = "it makes long-lived credentials: use a role (Pod Identity for pods, OIDC for CI, Identity Center for people)"
+USERS = (
+    "it makes long-lived credentials: use a role (Pod Identity for pods, OIDC for CI, Identity"
+    " Center for people)"
+)
 
 
 @pytest.mark.parametrize("kind", ["aws:iam/user:User", "aws:iam/accessKey:AccessKey"])
@@ -449,7 +473,7 @@ def test_iam_no_users(kind: str) -> None:
 
 
 def test_pod_role_not_shared() -> None:
-    """A role is recognised as the same by its ARN, and by where it came from while the ARN is unknown."""
+    """Roles are the same by their ARN, or by where it came from while it is unknown."""
     policy, message = (
         POLICY["pod-role-not-shared"],
         "vigil/{} uses the same role: give each workload a role of its own",

@@ -1,4 +1,7 @@
-"""Resources that the engine hands over without a single property, as on a first preview: nobody judges them."""
+"""Resources that the engine hands over without a single property, as on a first preview.
+
+Nobody judges them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ def test_objects_without_properties_are_skipped_not_passed_nor_violated(name: st
 
 
 def test_a_stack_policy_counts_and_names_what_it_skips() -> None:
-    """One policy may raise only once: the message stands for all judgements that were not possible."""
+    """One policy may raise only once.
+
+    The message stands for all judgements that were not possible.
+    """
     names = ["serve", "second", "third", "fourth"]
     service = next(each for each in GOOD if each.name == "serve")
     unknown = [replace(service, name=name, props={}) for name in names]

@@ -1,4 +1,7 @@
-"""Other ways of doing right: changes of the good stack that a rule has to let pass. (rule, resource, path, value)"""
+"""Other ways of doing right: changes of the good stack that a rule has to let pass.
+
+(rule, resource, path, value).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A platform as it is often put together in a hurry. Every resource here is a mistake that the pack has to refuse."""
+"""A platform as it is often put together in a hurry.
+
+Every resource here is a mistake that the pack has to refuse.
+"""
 
 from __future__ import annotations
 
