@@ -18,7 +18,7 @@ from drift.view.display import Display
 from drift.watch import Watch
 from serve.metrics import RayMirror
 from serve.model.handles import Application
-from train.registry.promotion import completed_moves
+from train.registry.moves import completed_moves
 from train.registry.versions import Registry, Version
 from vigil.errors import JobsUnavailable, RegistryUnavailable, VigilError
 

@@ -12,7 +12,8 @@ from drift.rollout import Rollout
 from drift.settings import DriftSettings
 from train.model.gate import judge_shadow
 from train.registry.canary import parse_canary_steps
-from train.registry.promotion import Move, completed_moves, promote_version, start_canary
+from train.registry.moves import Move, completed_moves
+from train.registry.promotion import promote_version, start_canary
 from train.registry.versions import Registry
 
 ACTOR = "drift-monitor"

@@ -13,13 +13,14 @@ import click
 from train.followed_registry import FollowedRegistry, local_registry
 from train.registry import promotion
 from train.registry.canary import Canary, parse_canary_steps
+from train.registry.moves import champion_at, completed_moves
 from vigil.errors import RegistryError
 from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, report_errors
 
 if TYPE_CHECKING:
-    from train.registry.promotion import Move
+    from train.registry.moves import Move
     from train.registry.versions import Version
 
 _VERSION_COLUMNS = (
@@ -98,7 +99,7 @@ def _version_row(version: Version, canary: Canary | None) -> tuple[str, ...]:
 
 @report_errors
 def _show_champion_at(at: str, as_json: bool) -> None:
-    move = promotion.champion_at(local_registry(), _unix_time(at))
+    move = champion_at(local_registry(), _unix_time(at))
     if move is None:
         raise RegistryError(f"there was no champion at {at}")
     since = _iso(move.at)
@@ -130,7 +131,7 @@ def _unix_time(at: str) -> float:
 @report_errors
 def history_command(as_json: bool) -> None:
     """The promotion ledger: who moved what, when and why."""
-    moves = promotion.completed_moves(local_registry())
+    moves = completed_moves(local_registry())
     if as_json:
         print_json({"moves": [_move_json(move) for move in moves]})
     else:

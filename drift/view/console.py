@@ -12,7 +12,7 @@ from drift.governor import Governor, seconds_left
 from drift.settings import DriftSettings
 from drift.view.live import Live
 from drift.view.timeline import TimelineEntry, timeline
-from train.registry.promotion import Move
+from train.registry.moves import Move
 from train.registry.versions import Desired, Version
 
 MAX_FEATURES_SHOWN = 50

@@ -16,7 +16,7 @@ from drift.view.timeline import Observations
 from drift.watch import Watch
 from serve.metrics import MetricFamilies, collect_metrics, render_exposition
 from serve.model.report import ConsumerReport
-from train.registry.promotion import Move
+from train.registry.moves import Move
 from train.registry.versions import Version
 
 

@@ -13,7 +13,7 @@ import msgspec
 from drift.events import Event, ReportReceived, Transition, WindowJudged
 from drift.verdict import Finding, Verdict, VerdictKind
 from serve.model.report import ServedModel
-from train.registry.promotion import Move, MoveKind
+from train.registry.moves import Move, MoveKind
 
 MAX_ENTRIES = 100
 MAX_OBSERVATIONS = 50

@@ -19,7 +19,7 @@ from serve.model.report import ServedModel
 from serve.model.reporting import Reporter
 from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
-from train.registry.promotion import Promotable
+from train.registry.moves import Promotable
 from vigil.errors import NoModel, VigilError
 
 REFRESH_TIMEOUT_S = 10.0

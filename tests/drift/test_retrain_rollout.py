@@ -19,7 +19,8 @@ from drift.training_job import Episode, RayTraining
 from serve.metrics import DriftMetrics
 from tests.train.registry.test_promotion import Shelf
 from train.registry.canary import Canary
-from train.registry.promotion import completed_moves, promote_version, stop_canary
+from train.registry.moves import completed_moves
+from train.registry.promotion import promote_version, stop_canary
 from train.registry.versions import Registry, Version
 from train.spec import JobSpec
 from train.submit import JobLost, Jobs, JobState

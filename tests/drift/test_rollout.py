@@ -16,7 +16,8 @@ from serve.model.report import CanaryReport, ReplicaReport, ServedModel, ShadowR
 from tests.train.registry.test_promotion import Shelf
 from train.model.gate import judge_shadow
 from train.registry.canary import Canary
-from train.registry.promotion import completed_moves, promote_version, start_canary
+from train.registry.moves import completed_moves
+from train.registry.promotion import promote_version, start_canary
 from train.registry.versions import Desired, Version
 
 STEPS = ((0.1, 60.0), (0.5, 60.0))

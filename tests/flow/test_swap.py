@@ -19,7 +19,8 @@ import pytest
 
 from tests.running import Vigil, eventually
 from tests.swapping import CONNECTIONS, Alias, Answered, Traffic
-from train.registry.promotion import completed_moves, roll_back, start_canary
+from train.registry.moves import completed_moves
+from train.registry.promotion import roll_back, start_canary
 from train.registry.versions import Version
 from vigil.home import Home
 

@@ -29,7 +29,8 @@ from tests.running import eventually, free_port
 from tests.train.conftest import model  # noqa: F401  # a fixture
 from train.model.bundle import ModelBundle
 from train.registry.candidate import Candidate
-from train.registry.promotion import completed_moves, promote_version
+from train.registry.moves import completed_moves
+from train.registry.promotion import promote_version
 from train.registry.versions import Registry
 from vigil.errors import RegistryUnavailable
 

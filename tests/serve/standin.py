@@ -30,7 +30,7 @@ from train.model import reference, threshold
 from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
-from train.registry.promotion import Move
+from train.registry.moves import Move
 from train.registry.versions import Version
 
 WINDOW, RATE = 200, 20  # rows, rows a second of each replica

@@ -17,7 +17,8 @@ from tests.running import free_port
 from tests.train.registry.test_promotion import Known, Shelf
 from train import versions_cli
 from train.followed_registry import wait_for_replicas
-from train.registry.promotion import completed_moves, promote_version
+from train.registry.moves import completed_moves
+from train.registry.promotion import promote_version
 from vigil import __main__ as vigil
 from vigil.errors import PlatformError, RegistryError
 from vigil.home import Home, RunningPlatform

@@ -45,6 +45,8 @@ BUNDLE_FILES = (
     REFERENCE_ARRAYS_FILE,
     THRESHOLD_FILE,
 )
+_TEXT_FILES = tuple(name for name in BUNDLE_FILES if name.endswith(".json"))
+_ARRAY_FILES = tuple(name for name in BUNDLE_FILES if name.endswith(".safetensors"))
 _FOREST_ARRAYS = {
     "roots": np.int32,
     "feature": np.int32,
@@ -75,16 +77,14 @@ class BundleLimits:
     def check_listing(self, sizes: Mapping[str, int]) -> None:
         """Refuse what says by its file names or sizes that it is no bundle, before a byte of it
         is fetched. Raises BundleError."""
-        if missing := set(BUNDLE_FILES) - set(sizes):
-            raise BundleError(f"the bundle lacks {', '.join(sorted(missing))}")
-        if extra := set(sizes) - set(BUNDLE_FILES):
-            raise BundleError(
-                f"the bundle has files it should not have: {', '.join(sorted(extra))}"
-            )
+        _check_names(set(sizes))
         for name, size in sizes.items():
-            limit = self.json_bytes if name.endswith(".json") else self.array_bytes
+            limit = self.of_file(name)
             if size > limit:
                 raise BundleError(f"{name} has {size} bytes, the limit is {limit}")
+
+    def of_file(self, name: str) -> int:
+        return self.json_bytes if name.endswith(".json") else self.array_bytes
 
 
 DEFAULT_LIMITS = BundleLimits()
@@ -118,11 +118,8 @@ class ModelBundle:
 def write_bundle(bundle: ModelBundle, folder: Path) -> str:
     """Write the bundle into the empty `folder`; returns its digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    forest = {name: getattr(bundle.forest, name) for name in _FOREST_ARRAYS}
-    arrays, values = reference_to_arrays(bundle.reference)
-    save_file(forest, folder / FOREST_FILE)
-    save_file(arrays, folder / REFERENCE_ARRAYS_FILE)
-    _write_json(folder / REFERENCE_FILE, values)
+    _write_forest(bundle.forest, folder)
+    _write_reference(bundle.reference, folder)
     _write_json(folder / MODEL_FILE, _model_values(bundle))
     _write_json(folder / THRESHOLD_FILE, asdict(bundle.threshold))
     _write_json(folder / GOLDEN_FILE, _golden_values(bundle))
@@ -132,17 +129,21 @@ def write_bundle(bundle: ModelBundle, folder: Path) -> str:
 def forest_digest(folder: Path) -> str:
     """Return the sha256 of the forest alone: equal for versions that differ in their threshold
     only."""
-    return hashlib.sha256((folder / FOREST_FILE).read_bytes()).hexdigest()
+    return _file_digest(folder / FOREST_FILE)
 
 
 def bundle_digest(folder: Path) -> str:
     """Return the sha256 over the sorted list of (name, sha256) of the files of the bundle."""
     whole = hashlib.sha256()
     for name in sorted(BUNDLE_FILES):
-        with (folder / name).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{name} {digest}\n".encode())
+        line = f"{name} {_file_digest(folder / name)}\n"
+        whole.update(line.encode())
     return whole.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_bundle(
@@ -157,14 +158,17 @@ def read_bundle(
     if expected_digest is not None:
         _check_digest(folder, expected_digest)
     try:
-        parts = _Parts.read(folder)
-        bundle = parts.bundle()
-        bundle.forest.check()
-        _check_golden(bundle, parts.golden_scores)
+        return _verified(_Parts.read(folder))
     except _DAMAGE as error:
         raise BundleError(
             f"the bundle is damaged ({type(error).__name__}: {error}); use another version"
         ) from error
+
+
+def _verified(parts: _Parts) -> ModelBundle:
+    bundle = parts.bundle()
+    bundle.forest.check()
+    _check_golden(bundle, parts.golden_scores)
     return bundle
 
 
@@ -177,29 +181,29 @@ class _Parts:
 
     @classmethod
     def read(cls, folder: Path) -> _Parts:
-        texts = {}
-        arrays = {}
-        for name in BUNDLE_FILES:
-            if name.endswith(".json"):
-                texts[name] = json.loads((folder / name).read_text())
-            else:
-                arrays[name] = load_file(folder / name)
+        texts = {name: json.loads((folder / name).read_text()) for name in _TEXT_FILES}
+        arrays = {name: load_file(folder / name) for name in _ARRAY_FILES}
         return cls(texts, arrays)
 
     def bundle(self) -> ModelBundle:
-        if self.model["format"] != BUNDLE_FORMAT:
-            raise BundleError(
-                f"bundle format {self.model['format']!r}; this Vigil reads format {BUNDLE_FORMAT}"
-            )
+        self._check_format()
         return ModelBundle(
             names=self.names,
             forest=self.forest(),
             threshold=self.threshold(),
             reference=self.reference(),
-            golden=np.array(self.texts[GOLDEN_FILE]["rows"], dtype=np.float64),
+            golden=self.golden_rows(),
             info=dict(self.model["info"]),
             transform=self.transform(),
         )
+
+    def _check_format(self) -> None:
+        found = self.model["format"]
+        if found != BUNDLE_FORMAT:
+            raise BundleError(f"bundle format {found!r}; this Vigil reads format {BUNDLE_FORMAT}")
+
+    def golden_rows(self) -> Floats:
+        return np.array(self.texts[GOLDEN_FILE]["rows"], dtype=np.float64)
 
     @property
     def model(self) -> dict[str, Any]:
@@ -217,13 +221,12 @@ class _Parts:
         stored = self.arrays[FOREST_FILE]
         arrays: dict[str, Any] = {name: stored[name] for name in _FOREST_ARRAYS}
         _check_types(arrays)
-        samples = int(self.model["max_samples"])
-        forest = CompiledForest(**arrays, n_features=len(self.names), max_samples=samples)
-        if samples < 2 or forest.trees != self.model["trees"]:
-            raise BundleError(
-                f"model.json says {self.model['trees']} trees of {samples} rows, "
-                f"the arrays hold {forest.trees}"
-            )
+        forest = CompiledForest(
+            **arrays,
+            n_features=len(self.names),
+            max_samples=int(self.model["max_samples"]),
+        )
+        _check_size(forest, self.model["trees"])
         return forest
 
     def threshold(self) -> Threshold:
@@ -260,6 +263,17 @@ def _transform(values: dict[str, Any]) -> RollingTransform:
         raise BundleError(f"the bundle's transform is damaged: {error.message}") from error
 
 
+def _write_forest(forest: CompiledForest, folder: Path) -> None:
+    arrays = {name: getattr(forest, name) for name in _FOREST_ARRAYS}
+    save_file(arrays, folder / FOREST_FILE)
+
+
+def _write_reference(reference: Reference, folder: Path) -> None:
+    arrays, values = reference_to_arrays(reference)
+    save_file(arrays, folder / REFERENCE_ARRAYS_FILE)
+    _write_json(folder / REFERENCE_FILE, values)
+
+
 def _write_json(file: Path, value: dict[str, Any]) -> None:
     file.write_text(json.dumps(value, sort_keys=True, indent=1))
 
@@ -282,6 +296,16 @@ def _model_values(bundle: ModelBundle) -> dict[str, Any]:
 def _golden_values(bundle: ModelBundle) -> dict[str, Any]:
     scores = bundle.forest.score(bundle.golden)
     return {"rows": bundle.golden.tolist(), "scores": scores.tolist()}
+
+
+def _check_names(names: set[str]) -> None:
+    expected = set(BUNDLE_FILES)
+    missing = sorted(expected - names)
+    extra = sorted(names - expected)
+    if missing:
+        raise BundleError(f"the bundle lacks {', '.join(missing)}")
+    if extra:
+        raise BundleError(f"the bundle has files it should not have: {', '.join(extra)}")
 
 
 def _check_files(folder: Path, limits: BundleLimits) -> None:
@@ -307,6 +331,14 @@ def _check_digest(folder: Path, expected: str) -> None:
         )
 
 
+def _check_size(forest: CompiledForest, trees: int) -> None:
+    if forest.max_samples < 2 or forest.trees != trees:
+        raise BundleError(
+            f"model.json says {trees} trees of {forest.max_samples} rows, "
+            f"the arrays hold {forest.trees}"
+        )
+
+
 def _check_types(forest: dict[str, NDArray[Any]]) -> None:
     for name, dtype in _FOREST_ARRAYS.items():
         array = forest[name]
@@ -315,12 +347,16 @@ def _check_types(forest: dict[str, NDArray[Any]]) -> None:
 
 
 def _check_golden(bundle: ModelBundle, expected: list[float]) -> None:
-    rows = bundle.golden
-    if not expected or rows.shape != (len(expected), len(bundle.names)):
-        raise BundleError(f"golden rows of shape {rows.shape} for {len(expected)} scores")
-    differences = bundle.forest.score(rows) - np.array(expected, dtype=np.float64)
-    worst = float(np.abs(differences).max())
+    shape = bundle.golden.shape
+    if not expected or shape != (len(expected), len(bundle.names)):
+        raise BundleError(f"golden rows of shape {shape} for {len(expected)} scores")
+    worst = _largest_difference(bundle, expected)
     if not worst <= GOLDEN_TOLERANCE:
         raise BundleError(
             f"golden rows score {worst:.2e} away from what they must: refuse to load the model"
         )
+
+
+def _largest_difference(bundle: ModelBundle, expected: list[float]) -> float:
+    scores = bundle.forest.score(bundle.golden)
+    return float(np.abs(scores - np.array(expected, dtype=np.float64)).max())

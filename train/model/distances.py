@@ -47,7 +47,11 @@ def _counts(a: Floats, b: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     if not is_equal.any():  # of continuous samples half the search is saved
         return below, below
     not_above = below.copy()
-    not_above[is_equal] = np.searchsorted(a, b[is_equal], side="right")
+    not_above[is_equal] = np.searchsorted(
+        a,
+        b[is_equal],
+        side="right",
+    )
     return below, not_above
 
 
@@ -61,7 +65,11 @@ def rank_correlation(X: Floats) -> Floats:
     ranks = _column_ranks(X)
     ranks -= ranks.mean(axis=0)
     norm = np.sqrt((ranks * ranks).sum(axis=0))
-    ranks /= np.where(norm > 0, norm, np.inf)
+    ranks /= np.where(
+        norm > 0,
+        norm,
+        np.inf,
+    )
     return ranks.T @ ranks
 
 
@@ -101,10 +109,18 @@ def _positive_median(values: Floats) -> float:
 def robust_spread(X: Floats) -> Floats:
     """Return the robust spread [d] of each feature: of its middle half where that varies, else
     its standard deviation, else 1."""
-    low, high = np.percentile(X, [25, 75], axis=0)
+    low, high = np.percentile(
+        X,
+        [25, 75],
+        axis=0,
+    )
     sd = X.std(axis=0)
     fallback = np.where(sd > 0, sd, 1.0)
-    return np.where(high > low, (high - low) / _NORMAL_IQR, fallback)
+    return np.where(
+        high > low,
+        (high - low) / _NORMAL_IQR,
+        fallback,
+    )
 
 
 def autocorrelation_time(values: Floats) -> float:
@@ -130,7 +146,10 @@ def _indicator_time(indicator: NDArray[np.bool_]) -> float:
     covariance = _autocovariance(deviations)
     sums = 1 + 2 * np.cumsum(covariance[1:] / covariance[0])
     ends = np.flatnonzero(np.arange(1, n) >= _WINDOW_TIMES * sums)
-    return max(1.0, float(sums[ends[0]] if len(ends) else n))
+    return max(
+        1.0,
+        float(sums[ends[0]] if len(ends) else n),
+    )
 
 
 def _autocovariance(deviations: Floats) -> Floats:

@@ -44,14 +44,30 @@ def evaluate(
     return metrics
 
 
-def plant_anomalies(X: Floats, scale: Floats, *, most: int = 1000, seed: int = 0) -> Floats:
+def plant_anomalies(
+    X: Floats,
+    scale: Floats,
+    *,
+    most: int = 1000,
+    seed: int = 0,
+) -> Floats:
     """Return copies of up to `most` rows of `X` [n, d] with a quarter of the features moved by
     six robust standard deviations."""
     rng = np.random.default_rng(seed)
-    rows = X[rng.choice(len(X), min(most, len(X)), replace=False)].copy()
+    rows = X[
+        rng.choice(
+            len(X),
+            min(most, len(X)),
+            replace=False,
+        )
+    ].copy()
     count = max(1, round(PLANTED_SHARE * X.shape[1]))
     for row in rows:
-        moved = rng.choice(X.shape[1], count, replace=False)
+        moved = rng.choice(
+            X.shape[1],
+            count,
+            replace=False,
+        )
         row[moved] += rng.choice((-1, 1), count) * PLANTED_SHIFT * scale[moved]
     return rows
 
@@ -98,7 +114,10 @@ def _score_seconds(forest: CompiledForest, row: Floats) -> float:
 
 
 def _auroc(normal: Floats, anomalous: Floats) -> float:
-    labels = np.repeat([0, 1], [len(normal), len(anomalous)])
+    labels = np.repeat(
+        [0, 1],
+        [len(normal), len(anomalous)],
+    )
     return float(roc_auc_score(labels, np.concatenate([normal, anomalous])))
 
 

@@ -66,15 +66,24 @@ def fit(
     for retries in reversed(range(MAX_FIT_RETRIES + 1)):
         folder = storage / uuid.uuid4().hex
         try:
-            trainer = _trainer(len(X), rows, settings, folder)
-            return merge_forests(_run(trainer, folder, fitted))
+            return _fit_once(
+                _trainer(len(X), rows, settings, folder),
+                folder,
+                fitted,
+            )
         except (ray.train.TrainingFailedError, RayActorError) as error:
             if not retries or not _is_death(error):
                 raise VigilError(f"the training job failed: {error}") from error
             _release_groups(_reserved_groups() - reserved)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
     raise AssertionError("unreachable")
+
+
+def _fit_once(trainer: DataParallelTrainer, folder: Path, fitted: TreesListener) -> IsolationForest:
+    """The forest of one run, which keeps its parts in `folder` meanwhile."""
+    try:
+        return merge_forests(_run(trainer, folder, fitted))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _reserved_groups() -> set[str]:
@@ -103,22 +112,43 @@ def _is_death(error: Exception) -> bool:
     return isinstance(error, RayActorError) or isinstance(cause, RayActorError)
 
 
-def _trainer(n: int, rows: Any, settings: TrainSettings, folder: Path) -> DataParallelTrainer:
-    # Every shard needs max_samples rows, every worker at least one tree.
-    workers = max(1, min(settings.workers, n // settings.max_samples, settings.n_estimators))
+def _trainer(
+    n: int,
+    rows: Any,
+    settings: TrainSettings,
+    folder: Path,
+) -> DataParallelTrainer:
     config = settings.model_dump(include={"n_estimators", "max_samples", "max_features", "seed"})
-    failures = ray.train.FailureConfig(
-        max_failures=MAX_FIT_RETRIES, controller_failure_limit=MAX_START_FAILURES
-    )
     return DataParallelTrainer(
         _fit_shard,
         train_loop_config={**config, "rows": rows, "progress": str(folder)},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=workers, resources_per_worker={"CPU": settings.cpus_per_worker}
-        ),
-        run_config=ray.train.RunConfig(
-            name=folder.name, storage_path=str(folder.parent), failure_config=failures
-        ),
+        scaling_config=_scaling(n, settings),
+        run_config=_run_config(folder),
+    )
+
+
+def _scaling(n: int, settings: TrainSettings) -> ray.train.ScalingConfig:
+    # Every shard needs max_samples rows, every worker at least one tree.
+    workers = min(
+        settings.workers,
+        n // settings.max_samples,
+        settings.n_estimators,
+    )
+    return ray.train.ScalingConfig(
+        num_workers=max(1, workers),
+        resources_per_worker={"CPU": settings.cpus_per_worker},
+    )
+
+
+def _run_config(folder: Path) -> ray.train.RunConfig:
+    failures = ray.train.FailureConfig(
+        max_failures=MAX_FIT_RETRIES,
+        controller_failure_limit=MAX_START_FAILURES,
+    )
+    return ray.train.RunConfig(
+        name=folder.name,
+        storage_path=str(folder.parent),
+        failure_config=failures,
     )
 
 
@@ -129,11 +159,20 @@ def _run(
     result = _start(trainer)
     reported = 0
     while not wait([result], PROGRESS_POLL_INTERVAL_S).done:
-        trees = sum(map(_read_count, folder.glob("trees-*")))
+        trees = _count_trees(folder)
         if trees != reported:  # fewer, after a retry
             reported = trees
             fitted(trees)
-    checkpoint = result.result().checkpoint
+    return _load_parts(result.result())
+
+
+def _count_trees(folder: Path) -> int:
+    """Trees that all workers have fitted so far."""
+    return sum(map(_read_count, folder.glob("trees-*")))
+
+
+def _load_parts(result: ray.train.Result) -> list[IsolationForest]:
+    checkpoint = result.checkpoint
     assert checkpoint is not None
     with checkpoint.as_directory() as parts:
         return [load_forest(part) for part in sorted(Path(parts).glob("part-*.skops"))]
@@ -166,26 +205,44 @@ def _fit_shard(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     workers = context.get_world_size()
-    rows = ray.get(config["rows"])
-    shard = np.random.default_rng(config["seed"]).permutation(len(rows))[rank::workers]
+    rows = _shard(config, rank, workers)
     trees = len(range(rank, config["n_estimators"], workers))
-    progress = Path(config["progress"]) / f"trees-{rank:05d}"
     part = fit_part(
-        rows[shard],
+        rows,
         trees=trees,
         max_samples=config["max_samples"],
         max_features=config["max_features"],
         seed=config["seed"] + rank,
-        fitted=lambda done: progress.write_text(str(done)),
+        fitted=_progress_writer(config, rank),
     )
-    _report(part, rank, {"rows": len(shard), "trees": trees})
+    _report(
+        part,
+        rank,
+        {"rows": len(rows), "trees": trees},
+    )
+
+
+def _shard(config: dict[str, Any], rank: int, workers: int) -> NDArray[np.float32]:
+    """The rows of one worker: a random share of all."""
+    rows = ray.get(config["rows"])
+    order = np.random.default_rng(config["seed"]).permutation(len(rows))
+    return rows[order[rank::workers]]
+
+
+def _progress_writer(config: dict[str, Any], rank: int) -> TreesListener:
+    file = Path(config["progress"]) / f"trees-{rank:05d}"
+    return lambda trees: file.write_text(str(trees))
 
 
 def _report(part: IsolationForest, rank: int, metrics: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         dump_forest(part, Path(folder) / f"part-{rank:05d}.skops")
         checkpoint = ray.train.Checkpoint.from_directory(folder)
-        ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name="parts")
+        ray.train.report(
+            metrics,
+            checkpoint=checkpoint,
+            checkpoint_dir_name="parts",
+        )
 
 
 def fit_part(
@@ -204,11 +261,7 @@ def fit_part(
     `max_samples` rows: scikit-learn would silently use fewer, and parts with different
     `max_samples` cannot be merged.
     """
-    if len(X) < max_samples:
-        raise DataError(
-            f"{len(X)} rows are fewer than max_samples={max_samples}: "
-            "give more rows, or set VIGIL_TRAIN_MAX_SAMPLES lower, or use fewer workers"
-        )
+    _check_rows(len(X), max_samples)
     rows = X.astype(np.float32, copy=False)  # as scikit-learn would, each time
     estimator: Any = IsolationForest
     part = estimator(
@@ -222,6 +275,14 @@ def fit_part(
         part.set_params(n_estimators=done).fit(rows)
         fitted(done)
     return part.set_params(warm_start=False)
+
+
+def _check_rows(rows: int, max_samples: int) -> None:
+    if rows < max_samples:
+        raise DataError(
+            f"{rows} rows are fewer than max_samples={max_samples}: "
+            "give more rows, or set VIGIL_TRAIN_MAX_SAMPLES lower, or use fewer workers"
+        )
 
 
 def _milestones(trees: int) -> list[int]:
@@ -238,11 +299,20 @@ def merge_forests(parts: Sequence[IsolationForest]) -> IsolationForest:
     pinned.
     """
     members: Sequence[Any] = parts
-    kinds = {(part._max_samples, part._max_features, part.n_features_in_) for part in members}
-    if len(kinds) != 1:
-        raise ValueError(f"parts differ in (max_samples, max_features, features): {sorted(kinds)}")
+    _check_alike(members)
     whole: Any = members[0]
     for name in _MERGED:
-        setattr(whole, name, [item for part in members for item in getattr(part, name)])
+        setattr(whole, name, _joined(members, name))
     whole.n_estimators = len(whole.estimators_)
     return whole
+
+
+def _check_alike(parts: Sequence[Any]) -> None:
+    kinds = {(part._max_samples, part._max_features, part.n_features_in_) for part in parts}
+    if len(kinds) != 1:
+        raise ValueError(f"parts differ in (max_samples, max_features, features): {sorted(kinds)}")
+
+
+def _joined(parts: Sequence[Any], name: str) -> list[Any]:
+    """The items of a list that each part has."""
+    return [item for part in parts for item in getattr(part, name)]

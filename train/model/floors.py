@@ -9,23 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from train.model.distances import (
-    autocorrelation_time,
-    correlation_shifts,
-    ks_distances,
-    rank_correlation,
-)
+from train.model.blocks import BlockDistances, measure_blocks
 from vigil.arrays import Floats
 
 MIN_FLOOR = 0.08  # a KS distance below this is of no practical size, however significant
 MIN_CORRELATION_FLOOR = 0.25  # the same for the shift of a feature's rank correlations
 MAX_RAISE = 1.5  # floors are raised by at most so much to keep the budget; more would see nothing
 MIN_BLOCKS = 8  # fewer tell too little of the stream's own restlessness to promise anything
-_MAX_BLOCKS = 20
-_MIN_BLOCKS_OF_PREDICTION = 3
+_MIN_PREDICTING_BLOCKS = 3
 
 # Floors stand so far above the largest distance that a block of the reference showed.
 _MARGIN = 1.2
@@ -36,21 +29,19 @@ _CORRELATION_DEVIATIONS = 7.0  # and so many standard deviations above the mean 
 # by itself. A Kolmogorov variable is above 3 times its mean once in 400,000.
 _TOGETHER = 1.8
 _SINGLE = 3.0
-_KOLMOGOROV_MEAN = 0.8687  # of the Kolmogorov distribution: sqrt(pi / 2) * log(2)
 
 # The mean block distance that is believed: at least the first share of what the autocorrelation
 # of the stream makes expect, at most the second multiple of what was observed.
 _EXPECTED_SHARE = 0.9
 _MAX_OBSERVED_MULTIPLE = 1.7
 
-_MAX_CORRELATION_ROWS = 5000  # enough for a correlation
-_LONG_RUN_SHARE = 3  # a feature that kept one value for a third of a window may for a whole one
 # On telemetry that is not i.i.d. fewer drifted features than this share happen by themselves.
 _ORDINARY_SHARE = 0.2
 
 # An episode needs two drifted windows of three (drift/governor.py). With a share q of windows
 # over their floors about 3 q^2 of the windows open one.
 _EPISODES_PER_1000 = 3000
+_MIN_NEARNESS = 1e-6  # its logarithm is taken
 _TOO_SHORT_TO_CALIBRATE = "the reference is too short to calibrate: give it more rows"
 _TOO_SHORT = f"the reference is shorter than {MIN_BLOCKS} windows: too short to promise the budget"
 _TOO_RESTLESS = "the stream strays further by itself than the floors may be raised"
@@ -70,37 +61,6 @@ class Calibration:
     expected: float
     promised: bool
     note: str
-
-
-@dataclass(frozen=True)
-class BlockDistances:
-    """Distances of contiguous blocks of a series to all rows outside them.
-
-    ks                [blocks, d]  Kolmogorov-Smirnov distance of each feature
-    correlation_shift [blocks, d]  shift of each feature's rank correlations with all others
-    has_long_run      [d]          a feature kept one value for a third of a block
-    expected_ks       [d]          mean KS distance of a block by the stream's autocorrelation
-    """
-
-    ks: Floats
-    correlation_shift: Floats
-    has_long_run: NDArray[np.bool_]
-    expected_ks: Floats
-
-    def __len__(self) -> int:
-        return len(self.ks)
-
-    @property
-    def features(self) -> int:
-        return self.ks.shape[1]
-
-    def without(self, block: int) -> BlockDistances:
-        """Return the distances of all other blocks."""
-        return replace(
-            self,
-            ks=np.delete(self.ks, block, axis=0),
-            correlation_shift=np.delete(self.correlation_shift, block, axis=0),
-        )
 
 
 @dataclass(frozen=True)
@@ -125,9 +85,15 @@ class Floors:
         or by two features whose correlations have moved (one alone cannot).
         """
         single = (ks / self.single_feature).max()
-        together = _nth_largest(ks / self.ks, self.max_features_over_floor)
-        correlated = _nth_largest(correlation_shift / self.correlation, 1)
-        return float(max(single, together, correlated, 1e-6))
+        together = self._together(ks)
+        correlated = self._correlated(correlation_shift)
+        return float(max(single, together, correlated, _MIN_NEARNESS))
+
+    def _together(self, ks: Floats) -> float:
+        return _nth_largest(ks / self.ks, self.max_features_over_floor)
+
+    def _correlated(self, shift: Floats) -> float:
+        return _nth_largest(shift / self.correlation, 1)
 
     def raised(self, factor: float) -> Floors:
         """Return the floors raised by a factor, but those that are at their minimum."""
@@ -164,8 +130,21 @@ class _NextBlock:
     def after(cls, nearness: Floats) -> _NextBlock:
         """Return the prediction from the nearness [blocks] of the blocks before."""
         logs = np.log(nearness)
-        deviation = float(logs.std(ddof=1) * np.sqrt(1 + 1 / len(logs)))
-        return cls(logs.mean(), deviation or 1e-9, len(logs) - 1)
+        return cls(
+            logs.mean(),
+            _prediction_deviation(logs),
+            len(logs) - 1,
+        )
+
+    def factor_for(self, budget: float) -> float:
+        """Return the factor by which floors are raised so that the budget is kept."""
+        drifted_share = float(np.sqrt(budget / _EPISODES_PER_1000))
+        needed = self.quantile(1 - drifted_share)
+        return float(np.clip(needed, 1.0, MAX_RAISE))
+
+    def episodes(self, factor: float) -> float:
+        """Return the false episodes per 1000 windows with floors raised by a factor."""
+        return min(1000.0, _EPISODES_PER_1000 * self.exceedance(factor) ** 2)
 
     def quantile(self, share: float) -> float:
         """Return the nearness that the next block stays below with probability `share`."""
@@ -175,26 +154,6 @@ class _NextBlock:
         """Return the probability that the next block is above `nearness`."""
         distance = (self.mean - np.log(nearness)) / self.deviation
         return float(stdtr(self.freedom, distance))
-
-
-def measure_blocks(X: Floats, window_rows: int) -> BlockDistances:
-    """Compare contiguous blocks of `X` [n, d] of at most `window_rows` with all other rows."""
-    n, d = X.shape
-    # A short reference is cut finer: its distances are larger, never smaller.
-    rows = min(window_rows, max(n // 4, 1))
-    count = min(_MAX_BLOCKS, n // rows)
-    expected = _expected_ks(X, rows)
-    if count < 2:
-        none = np.zeros((0, d))
-        return BlockDistances(none, none, np.zeros(d, bool), expected)
-    starts = np.linspace(0, n - rows, count).astype(int)
-    distances = [_compare_block(X, start, rows) for start in starts]
-    return BlockDistances(
-        ks=np.array([ks for ks, _ in distances]),
-        correlation_shift=np.array([shift for _, shift in distances]),
-        has_long_run=_has_long_run(X, rows),
-        expected_ks=expected,
-    )
 
 
 def calibrate_floors(
@@ -207,59 +166,80 @@ def calibrate_floors(
     """
     floors = _with_ordinary_count(_floors(blocks), blocks)
     nearness = _nearness_to_others(blocks, floors.max_features_over_floor)
-    if len(nearness) < _MIN_BLOCKS_OF_PREDICTION:
-        return floors.capped(), Calibration(budget, 1000.0, False, _TOO_SHORT_TO_CALIBRATE)
+    if len(nearness) < _MIN_PREDICTING_BLOCKS:
+        return floors.capped(), _no_promise(budget)
     prediction = _NextBlock.after(nearness)
-    needed = prediction.quantile(1 - float(np.sqrt(budget / _EPISODES_PER_1000)))
-    factor = float(np.clip(needed, 1.0, MAX_RAISE))
-    expected = min(1000.0, _EPISODES_PER_1000 * prediction.exceedance(factor) ** 2)
-    note = _shortcoming(expected, budget, is_short=is_short)
-    calibration = Calibration(budget, round(expected, 3), promised=not note, note=note)
+    factor = prediction.factor_for(budget)
+    calibration = _promise(
+        prediction.episodes(factor),
+        budget,
+        is_short=is_short,
+    )
     return floors.raised(factor).capped(), calibration
 
 
 def score_floor(scores: Floats, window_rows: int) -> float:
     """Return the KS distance of anomaly scores [n] up to which a window is ordinary."""
     blocks = measure_blocks(scores[:, None], window_rows)
-    return float(min(1.0, max(MIN_FLOOR, _MARGIN * blocks.ks.max(initial=0))))
+    return float(
+        min(
+            1.0,
+            max(MIN_FLOOR, _MARGIN * blocks.ks.max(initial=0)),
+        )
+    )
 
 
-def _expected_ks(X: Floats, rows: int) -> Floats:
-    """Mean KS distance [d] of a block of so many rows to `X` [n, d]."""
-    times = np.array([autocorrelation_time(column) for column in X.T])
-    return _KOLMOGOROV_MEAN * np.sqrt(times * (1 / rows + 1 / len(X)))
+def _no_promise(budget: float) -> Calibration:
+    return Calibration(
+        budget,
+        expected=1000.0,
+        promised=False,
+        note=_TOO_SHORT_TO_CALIBRATE,
+    )
 
 
-def _compare_block(X: Floats, start: int, rows: int) -> tuple[Floats, Floats]:
-    """KS distances [d] and correlation shifts [d] of one block to the rows outside it."""
-    block = X[start : start + rows]
-    rest = np.concatenate([X[:start], X[start + rows :]])
-    thinned = rest[:: max(1, len(X) // _MAX_CORRELATION_ROWS)]
-    shifts = correlation_shifts(rank_correlation(thinned), rank_correlation(block))
-    return ks_distances(np.sort(rest, axis=0), block), shifts
+def _promise(expected: float, budget: float, *, is_short: bool) -> Calibration:
+    note = _shortcoming(expected, budget, is_short=is_short)
+    return Calibration(
+        budget,
+        expected=round(expected, 3),
+        promised=not note,
+        note=note,
+    )
 
 
-def _has_long_run(X: Floats, rows: int) -> NDArray[np.bool_]:
-    """Whether each feature kept one value for a third of a block."""
-    return np.array([_longest_run(column) * _LONG_RUN_SHARE >= rows for column in X.T])
-
-
-def _longest_run(column: Floats) -> int:
-    """Most rows in sequence that have one value."""
-    changes = np.concatenate([[True], np.diff(column) != 0, [True]])
-    return int(np.diff(np.flatnonzero(changes)).max())
+def _prediction_deviation(logs: Floats) -> float:
+    """Standard deviation of the difference between the next value and the mean of `logs`."""
+    deviation = logs.std(ddof=1) * np.sqrt(1 + 1 / len(logs))
+    return float(deviation) or 1e-9
 
 
 def _floors(blocks: BlockDistances) -> Floors:
     """Floors by the distances of the blocks, before the budget is looked at."""
-    d = blocks.features
     if not len(blocks):
-        lowest = np.full(d, MIN_FLOOR)
-        return Floors(lowest, lowest, np.full(d, np.sqrt(d)))
+        return _lowest_floors(blocks.features)
     mean = _mean_ks(blocks)
-    highest = np.maximum(_MARGIN * blocks.ks.max(axis=0), _TOGETHER * mean)
-    ks = np.maximum(MIN_FLOOR, highest)
-    return Floors(ks, np.maximum(ks, _SINGLE * mean), _correlation_floors(blocks))
+    ks = _ks_floors(blocks, mean)
+    return Floors(
+        ks,
+        single_feature=np.maximum(ks, _SINGLE * mean),
+        correlation=_correlation_floors(blocks),
+    )
+
+
+def _lowest_floors(d: int) -> Floors:
+    """Floors where nothing is known of the stream; no correlation of `d` features moves further."""
+    lowest = np.full(d, MIN_FLOOR)
+    return Floors(
+        lowest,
+        lowest,
+        correlation=np.full(d, np.sqrt(d)),
+    )
+
+
+def _ks_floors(blocks: BlockDistances, mean: Floats) -> Floats:
+    largest = _MARGIN * blocks.ks.max(axis=0)
+    return np.maximum(MIN_FLOOR, np.maximum(largest, _TOGETHER * mean))
 
 
 def _mean_ks(blocks: BlockDistances) -> Floats:
@@ -275,18 +255,26 @@ def _mean_ks(blocks: BlockDistances) -> Floats:
 
 def _correlation_floors(blocks: BlockDistances) -> Floats:
     shift = blocks.correlation_shift
-    usual = shift.mean(axis=0) + _CORRELATION_DEVIATIONS * shift.std(axis=0)
-    highest = np.maximum(_CORRELATION_MARGIN * shift.max(axis=0), usual)
-    return np.maximum(MIN_CORRELATION_FLOOR, highest)
+    largest = _CORRELATION_MARGIN * shift.max(axis=0)
+    return np.maximum(MIN_CORRELATION_FLOOR, np.maximum(largest, _usual_shift(shift)))
+
+
+def _usual_shift(shift: Floats) -> Floats:
+    """Mean of the shifts [blocks, d] and some standard deviations."""
+    return shift.mean(axis=0) + _CORRELATION_DEVIATIONS * shift.std(axis=0)
 
 
 def _with_ordinary_count(floors: Floors, blocks: BlockDistances) -> Floors:
     """The floors with the count of features that are over them at once by themselves."""
     count = _ordinary_count(blocks.ks)
     if (floors.ks > MIN_FLOOR).any():
-        share = int(np.ceil(_ORDINARY_SHARE * blocks.features)) - 1
-        count = max(count, share)
+        count = max(count, _ordinary_share(blocks.features))
     return replace(floors, max_features_over_floor=count)
+
+
+def _ordinary_share(features: int) -> int:
+    """Drifted features that happen by themselves on telemetry that is not i.i.d."""
+    return int(np.ceil(_ORDINARY_SHARE * features)) - 1
 
 
 def _ordinary_count(ks: Floats) -> int:
@@ -296,24 +284,36 @@ def _ordinary_count(ks: Floats) -> int:
     whole rule.
     """
     counts = [_count_over_others(ks, block) for block in range(len(ks))]
-    triples = zip(counts, counts[1:], counts[2:], strict=False)
+    triples = zip(
+        counts,
+        counts[1:],
+        counts[2:],
+        strict=False,
+    )
     return max((sorted(triple)[1] for triple in triples), default=0)
 
 
 def _count_over_others(ks: Floats, block: int) -> int:
-    largest = np.delete(ks, block, axis=0).max(axis=0, initial=0)
+    largest = np.delete(ks, block, axis=0).max(
+        axis=0,
+        initial=0,
+    )
     floors = np.maximum(MIN_FLOOR, _MARGIN * largest)
     return int((ks[block] >= floors).sum())
 
 
 def _nearness_to_others(blocks: BlockDistances, max_features_over_floor: int) -> Floats:
     """For each block how near it comes to drift over floors made from the *other* blocks."""
-    nearness = []
-    for block in range(len(blocks)):
-        floors = _floors(blocks.without(block))
-        floors = replace(floors, max_features_over_floor=max_features_over_floor)
-        nearness.append(floors.nearness(blocks.ks[block], blocks.correlation_shift[block]))
-    return np.array(nearness)
+    numbers = range(len(blocks))
+    return np.array([_nearness(blocks, block, max_features_over_floor) for block in numbers])
+
+
+def _nearness(blocks: BlockDistances, block: int, max_features_over_floor: int) -> float:
+    floors = replace(
+        _floors(blocks.without(block)),
+        max_features_over_floor=max_features_over_floor,
+    )
+    return floors.nearness(blocks.ks[block], blocks.correlation_shift[block])
 
 
 def _shortcoming(expected: float, budget: float, *, is_short: bool) -> str:

@@ -67,14 +67,14 @@ class CompiledForest:
         """Return the same forest, node by node in breadth-first order."""
         forest: Any = fitted  # its private attributes are not typed
         trees = [_flatten_tree(forest, index) for index in range(len(forest.estimators_))]
-        roots = np.cumsum([0, *(len(tree.feature) for tree in trees[:-1])])
-        left = [tree.left_from(root) for tree, root in zip(trees, roots, strict=True)]
+        roots = _roots(trees)
+        nodes = _join(trees, roots)
         return cls(
             roots=roots.astype(np.int32),
-            feature=_join([tree.feature for tree in trees], np.int32),
-            threshold=_join([tree.threshold for tree in trees], np.float32),
-            left=_join(left, np.int32),
-            length=_join([tree.length for tree in trees], np.float64),
+            feature=nodes.feature.astype(np.int32),
+            threshold=nodes.threshold.astype(np.float32),
+            left=nodes.left.astype(np.int32),
+            length=nodes.length.astype(np.float64),
             n_features=int(forest.n_features_in_),
             max_samples=int(forest._max_samples),
         )
@@ -121,9 +121,9 @@ class CompiledForest:
             return "arrays of different length"
         if not self._has_whole_trees():
             return "no tree"
-        if (self.feature < LEAF).any() or (self.feature >= self.n_features).any():
+        if not self._has_known_features():
             return "a feature out of range"
-        if not (np.isfinite(self.threshold).all() and np.isfinite(self.length).all()):
+        if not self._has_finite_values():
             return "values that are not finite"
         if not self._has_children_in_range():
             return "a child out of range"
@@ -139,13 +139,24 @@ class CompiledForest:
             return False
         return bool((self._ends() > self.roots).all())
 
+    def _has_known_features(self) -> bool:
+        is_known = (self.feature >= LEAF) & (self.feature < self.n_features)
+        return bool(is_known.all())
+
+    def _has_finite_values(self) -> bool:
+        return bool(np.isfinite(self.threshold).all() and np.isfinite(self.length).all())
+
     def _has_children_in_range(self) -> bool:
         """Whether both children of every split are behind it, in the same tree."""
         inner = np.flatnonzero(self.feature != LEAF)
         left = self.left[inner]
+        last = self._end_of_tree()[inner] - 1
+        return bool((left > inner).all() and (left < last).all())
+
+    def _end_of_tree(self) -> NDArray[Any]:
+        """For each node the index [nodes] behind the last node of its tree."""
         ends = self._ends()
-        end_of_node = np.repeat(ends, ends - self.roots)
-        return bool((left > inner).all() and (left < end_of_node[inner] - 1).all())
+        return np.repeat(ends, ends - self.roots)
 
     def _ends(self) -> NDArray[Any]:
         """Index [trees] of the node behind the last one of each tree."""
@@ -175,15 +186,20 @@ class CompiledForest:
         # be a score itself.
         np.power(2.0, out, out=out)
 
-    def _score_in_threads(self, rows: Floats, out: Floats, parts: int) -> None:
+    def _score_in_threads(
+        self,
+        rows: Floats,
+        out: Floats,
+        parts: int,
+    ) -> None:
         """Score all parts but the first in threads, the first here."""
         _ = self._padded  # computed once, before the threads would each compute it
-        first, *others = pairwise(len(rows) * part // parts for part in range(parts + 1))
+        first, *others = _slices(len(rows), parts)
         pool = _pool(os.getpid())
-        running = [pool.submit(self._score, rows[i:j], out[i:j]) for i, j in others]
-        self._score(rows[slice(*first)], out[slice(*first)])
-        for part in running:
-            part.result()
+        running = [pool.submit(self._score, rows[part], out[part]) for part in others]
+        self._score(rows[first], out[first])
+        for future in running:
+            future.result()
 
     @property
     def _nodes(
@@ -202,13 +218,18 @@ class CompiledForest:
             if 2 * levels[-1].size > MAX_PADDED_LEAVES:
                 return None
             levels.append(self._level_below(levels[-1]))
+        return self._heaps(levels)
+
+    def _heaps(self, levels: list[NDArray[np.int64]]) -> _PaddedTrees:
+        """The trees whose nodes are those [trees, 2 ** level] of each level."""
+        *inner, leaves = levels
         none = np.empty((self.trees, 0), np.int64)
-        inner = np.concatenate([none, *levels[:-1]], axis=1)
+        splits = np.concatenate([none, *inner], axis=1)
         return _PaddedTrees(
-            feature=np.maximum(self.feature[inner], 0).astype(np.uint32),
-            threshold=self.threshold[inner],
-            length=self.length[levels[-1]],
-            depth=len(levels) - 1,
+            feature=np.maximum(self.feature[splits], 0).astype(np.uint32),
+            threshold=self.threshold[splits],
+            length=self.length[leaves],
+            depth=len(inner),
         )
 
     def _level_below(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -216,10 +237,20 @@ class CompiledForest:
 
         A leaf's place below is taken by itself: it is reached whichever way the walk goes.
         """
+        left = self._child(nodes, 0)
+        right = self._child(nodes, 1)
+        return np.stack((left, right), axis=2).reshape(
+            self.trees,
+            -1,
+        )
+
+    def _child(self, nodes: NDArray[np.int64], side: int) -> NDArray[np.int64]:
         is_inner = self.feature[nodes] != LEAF
-        left = np.where(is_inner, self.left[nodes], nodes)
-        right = np.where(is_inner, self.left[nodes] + 1, nodes)
-        return np.stack((left, right), axis=2).reshape(self.trees, -1)
+        return np.where(
+            is_inner,
+            self.left[nodes] + side,
+            nodes,
+        )
 
     @cached_property
     def _normaliser(self) -> float:
@@ -253,9 +284,43 @@ class _FlatTree:
     left: NDArray[np.intp]
     length: Floats
 
+    def __len__(self) -> int:
+        return len(self.feature)
+
     def left_from(self, root: int) -> NDArray[np.intp]:
         """Index of each left child in a forest where the tree begins at `root`."""
-        return np.where(self.feature != LEAF, self.left + root, 0)
+        return np.where(
+            self.feature != LEAF,
+            self.left + root,
+            0,
+        )
+
+
+def _roots(trees: Sequence[_FlatTree]) -> NDArray[np.intp]:
+    """Index of each tree's root, when the trees lie one behind the other."""
+    return np.cumsum(
+        [
+            0,
+            *map(len, trees[:-1]),
+        ]
+    )
+
+
+def _join(trees: Sequence[_FlatTree], roots: NDArray[np.intp]) -> _FlatTree:
+    """The nodes of all trees, one behind the other."""
+    left = [tree.left_from(root) for tree, root in zip(trees, roots, strict=True)]
+    return _FlatTree(
+        feature=np.concatenate([tree.feature for tree in trees]),
+        threshold=np.concatenate([tree.threshold for tree in trees]),
+        left=np.concatenate(left),
+        length=np.concatenate([tree.length for tree in trees]),
+    )
+
+
+def _slices(n: int, parts: int) -> list[slice]:
+    """`n` rows in so many parts of about one size."""
+    bounds = [n * part // parts for part in range(parts + 1)]
+    return [slice(start, end) for start, end in pairwise(bounds)]
 
 
 @cache
@@ -273,16 +338,33 @@ def _flatten_tree(forest: Any, index: int) -> _FlatTree:
     tree = forest.estimators_[index].tree_
     order, left = _breadth_first(tree.children_left, tree.children_right)
     is_split = tree.children_left[order] >= 0
-    # A tree that sees some of the features numbers those from 0.
-    features = forest.estimators_features_[index][np.maximum(tree.feature[order], 0)]
-    depths = np.asarray(forest._decision_path_lengths[index])
-    lengths = depths + forest._average_path_length_per_tree[index] - 1.0
+    features = _split_features(forest, index)[order]
+    thresholds = _round_down(tree.threshold[order])
     return _FlatTree(
         feature=np.where(is_split, features, LEAF),
-        threshold=np.where(is_split, _round_down(tree.threshold[order]), np.float32(0)),
+        threshold=np.where(
+            is_split,
+            thresholds,
+            np.float32(0),
+        ),
         left=left,
-        length=lengths[order],
+        length=_path_lengths(forest, index)[order],
     )
+
+
+def _split_features(forest: Any, index: int) -> NDArray[Any]:
+    """Feature of each split of a tree; anything for a leaf.
+
+    A tree that sees some of the features numbers those from 0.
+    """
+    numbers = np.maximum(forest.estimators_[index].tree_.feature, 0)
+    return forest.estimators_features_[index][numbers]
+
+
+def _path_lengths(forest: Any, index: int) -> Floats:
+    """Depth + c(rows in the node) of each node of a tree."""
+    depths = np.asarray(forest._decision_path_lengths[index])
+    return depths + forest._average_path_length_per_tree[index] - 1.0
 
 
 def _breadth_first(
@@ -305,7 +387,3 @@ def _round_down(threshold: Floats) -> NDArray[np.float32]:
     rounded = threshold.astype(np.float32)
     below = np.nextafter(rounded, np.float32(-np.inf))
     return np.where(rounded > threshold, below, rounded)
-
-
-def _join(arrays: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
-    return np.concatenate(arrays).astype(dtype)

@@ -123,19 +123,46 @@ class _Limit(NamedTuple):
     meaning: str
 
 
-def _at_most(name: str, value: float, limit: float, meaning: str) -> Check:
+def _at_most(
+    name: str,
+    value: float,
+    limit: float,
+    meaning: str,
+) -> Check:
     passed = value <= limit
     comparison = "within" if passed else "over"
-    return Check(name, value, limit, passed, _finding(value, comparison, limit, meaning))
+    return Check(
+        name,
+        value,
+        limit,
+        passed,
+        _finding(value, comparison, limit, meaning),
+    )
 
 
-def _at_least(name: str, value: float, limit: float, meaning: str) -> Check:
+def _at_least(
+    name: str,
+    value: float,
+    limit: float,
+    meaning: str,
+) -> Check:
     passed = value >= limit
     comparison = "at least" if passed else "below"
-    return Check(name, value, limit, passed, _finding(value, comparison, limit, meaning))
+    return Check(
+        name,
+        value,
+        limit,
+        passed,
+        _finding(value, comparison, limit, meaning),
+    )
 
 
-def _finding(value: float, comparison: str, limit: float, meaning: str) -> str:
+def _finding(
+    value: float,
+    comparison: str,
+    limit: float,
+    meaning: str,
+) -> str:
     return f"{value:.4f} is {comparison} {limit:.4f}, {meaning}"
 
 
@@ -160,7 +187,11 @@ def _own_checks(challenger: Metrics, settings: TrainSettings) -> list[Check]:
         settings.min_planted_auroc,
         "the least for any model",
     )
-    return [alert_rate, planted_auroc, *_measured(challenger, _own_limits(settings))]
+    return [
+        alert_rate,
+        planted_auroc,
+        *_measured(challenger, _own_limits(settings)),
+    ]
 
 
 def _own_limits(settings: TrainSettings) -> tuple[_Limit, ...]:

@@ -62,12 +62,23 @@ def padded_exponents(  # pragma: no cover
     columns = np.empty((X.shape[1], BLOCK_ROWS), np.float32)
     node = np.empty(BLOCK_ROWS, np.uint32)
     total = np.empty(BLOCK_ROWS, np.float64)
-    for start in range(0, X.shape[0], BLOCK_ROWS):
+    for start in range(
+        0,
+        X.shape[0],
+        BLOCK_ROWS,
+    ):
         rows = min(BLOCK_ROWS, X.shape[0] - start)
         _load_block(X, start, rows, columns)
         total[:] = 0.0
         for tree in range(feature.shape[0]):
-            _descend(columns, rows, feature[tree], threshold[tree], depth, node)
+            _descend(
+                columns,
+                rows,
+                feature[tree],
+                threshold[tree],
+                depth,
+                node,
+            )
             for r in range(rows):
                 total[r] += length[tree, node[r] - first]
         for r in range(rows):

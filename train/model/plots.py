@@ -27,7 +27,10 @@ def draw_plots(model: ModelBundle, held_out: Table, labelled: Table) -> Mapping[
     `held_out` are the rows that the gate looked at; of `labelled` rows the curves are drawn where
     both classes occur.
     """
-    plots = {"scores.png": _plot_scores(model, held_out), "drift-floors.png": _plot_floors(model)}
+    plots = {
+        "scores.png": _plot_scores(model, held_out),
+        "drift-floors.png": _plot_floors(model),
+    }
     labels = labelled.mixed_labels
     if labels is not None:
         scores = model.forest.score(labelled.X)
@@ -37,11 +40,20 @@ def draw_plots(model: ModelBundle, held_out: Table, labelled: Table) -> Mapping[
     return plots
 
 
-def _axes(title: str, x: str, y: str, height: float = _HEIGHT) -> tuple[Figure, Any]:
+def _axes(
+    title: str,
+    x: str,
+    y: str,
+    height: float = _HEIGHT,
+) -> tuple[Figure, Any]:
     # Without pyplot: nothing global, nothing to close.
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     axes = figure.subplots()
-    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.set(
+        title=title,
+        xlabel=x,
+        ylabel=y,
+    )
     axes.grid(alpha=0.25)
     return figure, axes
 
@@ -52,10 +64,20 @@ def _plot_scores(model: ModelBundle, held_out: Table) -> Figure:
     threshold = model.threshold.value
     edges = np.histogram_bin_edges(np.append(scores, threshold), _BINS)
     for name, values in _by_label(scores, held_out.labels).items():
-        axes.hist(values, edges, alpha=0.7, label=f"{name} ({len(values)})")
+        axes.hist(
+            values,
+            edges,
+            alpha=0.7,
+            label=f"{name} ({len(values)})",
+        )
     alert_rate = np.mean(scores > threshold)
     label = f"threshold {threshold:.3f}: {alert_rate:.2%} alert"
-    axes.axvline(threshold, color="black", linestyle="--", label=label)
+    axes.axvline(
+        threshold,
+        color="black",
+        linestyle="--",
+        label=label,
+    )
     axes.set_yscale("symlog")
     axes.legend()
     return figure
@@ -75,11 +97,25 @@ def _plot_floors(model: ModelBundle) -> Figure:
     figure, axes = _axes(title, "Kolmogorov-Smirnov distance", "", height)
     at = np.arange(len(order))
     together = "ordinary together with others up to here"
-    axes.barh(at, reference.floors[order], label=together)
+    axes.barh(
+        at,
+        reference.floors[order],
+        label=together,
+    )
     single = reference.single_feature_floors[order]
-    axes.plot(single, at, "k|", markersize=10, label="drift by itself above")
+    axes.plot(
+        single,
+        at,
+        "k|",
+        markersize=10,
+        label="drift by itself above",
+    )
     names = [model.names[i] for i in order]
-    axes.set_yticks(at, names, parse_math=False)  # a name may hold a $
+    axes.set_yticks(
+        at,
+        names,
+        parse_math=False,
+    )  # a name may hold a $
     axes.invert_yaxis()
     axes.legend()
     return figure
@@ -92,7 +128,12 @@ def _plot_precision_recall(scores: Floats, labels: Labels, threshold: float) -> 
     axes.plot(recall, precision)
     point = _recall_and_precision(scores > threshold, labels)
     axes.plot(*point, "ko", label=f"threshold {threshold:.3f}")
-    axes.axhline(float(np.mean(labels)), color="grey", linestyle=":", label="chance")
+    axes.axhline(
+        float(np.mean(labels)),
+        color="grey",
+        linestyle=":",
+        label="chance",
+    )
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     axes.legend()
     return figure
@@ -108,6 +149,12 @@ def _plot_roc(scores: Floats, labels: Labels) -> Figure:
     title = f"ROC: area {auc(false, true):.3f}"
     figure, axes = _axes(title, "false positive rate", "true positive rate")
     axes.plot(false, true)
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="chance")
+    axes.plot(
+        [0, 1],
+        [0, 1],
+        color="grey",
+        linestyle=":",
+        label="chance",
+    )
     axes.legend()
     return figure

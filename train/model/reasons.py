@@ -49,16 +49,27 @@ def explain_rows(bundle: ModelBundle, rows: Floats, most: int) -> list[list[Reas
     if not len(rows) or not most:
         return [[] for _ in rows]
     gains = np.maximum(bundle.forest.attribute(rows), 0)
-    shares = gains / np.maximum(gains.sum(axis=1, keepdims=True), 1e-12)
+    shares = gains / np.maximum(
+        gains.sum(axis=1, keepdims=True),
+        1e-12,
+    )
     z = (rows - bundle.reference.median) / bundle.reference.scale
-    first = np.argsort(-weigh_reasons(gains, z), axis=1)[:, :most]
+    first = np.argsort(
+        -weigh_reasons(gains, z),
+        axis=1,
+    )[:, :most]
     return [
         [_reason(bundle.names[j], shares[i, j], rows[i, j], z[i, j]) for j in features]
         for i, features in enumerate(first)
     ]
 
 
-def _reason(feature: str, share: float, value: float, z: float) -> Reason:
+def _reason(
+    feature: str,
+    share: float,
+    value: float,
+    z: float,
+) -> Reason:
     return {
         "feature": feature,
         "share": round(float(share), 4),

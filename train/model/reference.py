@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from train.model.blocks import measure_blocks
 from train.model.distances import (
     bin_shares,
     rank_correlation,
@@ -25,13 +26,16 @@ from train.model.floors import (
     Calibration,
     Floors,
     calibrate_floors,
-    measure_blocks,
     score_floor,
 )
 from vigil.arrays import Floats
 from vigil.errors import BundleError
 
-_PSI_BINS = 10
+_INNER_DECILES = np.linspace(
+    0,
+    1,
+    11,
+)[1:-1]
 _PERCENTILES = np.arange(101)
 
 # Fields by the names under which a bundle stores them: old bundles stay readable.
@@ -132,12 +136,12 @@ class Reference:
         """
         if rows >= self.window_rows:
             return self
-        factor = np.sqrt(self.window_rows / max(rows, 1))
+        factor = float(np.sqrt(self.window_rows / max(rows, 1)))
         return replace(
             self,
-            floors=np.minimum(self.floors * factor, 1.0),
-            single_feature_floors=np.minimum(self.single_feature_floors * factor, 1.0),
-            score_floor=min(1.0, self.score_floor * float(factor)),
+            floors=_scale_capped(self.floors, factor),
+            single_feature_floors=_scale_capped(self.single_feature_floors, factor),
+            score_floor=min(1.0, self.score_floor * factor),
         )
 
     def with_floors_of(self, prior: Reference) -> Reference:
@@ -163,12 +167,19 @@ class Reference:
 
     def _check_shapes(self, names: tuple[str, ...]) -> None:
         d = len(names)
-        wrong = [name for name, shape in _shapes(d).items() if self._stored(name).shape != shape]
-        is_table = self.samples.ndim == 2 and self.samples.shape[1] == d and len(self.samples) > 0
-        if self.names != names or not is_table or wrong:
+        wrong = self._misshapen(d)
+        if self.names != names or not self._has_samples_of(d) or wrong:
             raise BundleError(
                 f"the drift reference does not fit the model's {d} features {wrong or ''}"
             )
+
+    def _misshapen(self, d: int) -> list[str]:
+        """Stored names of the arrays that are not of `d` features."""
+        shapes = _shapes(d).items()
+        return [name for name, shape in shapes if self._stored(name).shape != shape]
+
+    def _has_samples_of(self, d: int) -> bool:
+        return self.samples.ndim == 2 and self.samples.shape[1] == d and len(self.samples) > 0
 
     def _check_finite(self) -> None:
         for name in _ARRAYS:
@@ -177,14 +188,18 @@ class Reference:
 
     def _check_ranges(self) -> None:
         is_sorted = (np.diff(self.samples, axis=0) >= 0).all()
-        is_positive = all((getattr(self, field) > 0).all() for field in _POSITIVE)
-        has_flags = self.can_stick.dtype == np.bool_
-        has_counts = self.window_rows >= 1 and self.max_features_over_floor >= 0
-        if not (is_sorted and is_positive and has_flags and has_counts):
+        if not (is_sorted and self._has_positive_floors() and self._has_counts()):
             raise BundleError(
                 "the drift reference is not sorted, or has a spread, a window or a count "
                 "out of range"
             )
+
+    def _has_positive_floors(self) -> bool:
+        return all((getattr(self, field) > 0).all() for field in _POSITIVE)
+
+    def _has_counts(self) -> bool:
+        has_flags = self.can_stick.dtype == np.bool_
+        return has_flags and self.window_rows >= 1 and self.max_features_over_floor >= 0
 
     def _stored(self, name: str) -> NDArray[Any]:
         return getattr(self, _ARRAYS[name])
@@ -227,9 +242,14 @@ def build_reference(
         blocks=len(blocks),
         calibration=calibration,
     )
-    if prior is not None and prior.names == names:
-        return reference.with_floors_of(prior)
-    return reference
+    return _not_below(reference, prior)
+
+
+def _not_below(reference: Reference, prior: Reference | None) -> Reference:
+    """The reference with floors of at least those of the one before it, on the same features."""
+    if prior is None or prior.names != reference.names:
+        return reference
+    return reference.with_floors_of(prior)
 
 
 def reference_to_arrays(
@@ -239,12 +259,16 @@ def reference_to_arrays(
     arrays = {
         name: np.ascontiguousarray(getattr(reference, field)) for name, field in _ARRAYS.items()
     }
+    return arrays, _values(reference)
+
+
+def _values(reference: Reference) -> dict[str, Any]:
     values: dict[str, Any] = {
         name: getattr(reference, field) for name, (field, _) in _VALUES.items()
     }
     values["names"] = list(reference.names)
     values["calibration"] = asdict(reference.calibration)
-    return arrays, values
+    return values
 
 
 def reference_from_arrays(
@@ -254,13 +278,15 @@ def reference_from_arrays(
 
     Raises KeyError or TypeError on a missing part.
     """
-    fields: dict[str, Any] = {field: arrays[name] for name, field in _ARRAYS.items()}
-    for name, (field, kind) in _VALUES.items():
-        fields[field] = kind(values[name])
+    stored_arrays: dict[str, Any] = {field: arrays[name] for name, field in _ARRAYS.items()}
+    stored_values: dict[str, Any] = {
+        field: kind(values[name]) for name, (field, kind) in _VALUES.items()
+    }
     return Reference(
         names=tuple(values["names"]),
         calibration=Calibration(**values["calibration"]),
-        **fields,
+        **stored_arrays,
+        **stored_values,
     )
 
 
@@ -285,7 +311,10 @@ def _thin(X: Floats, max_rows: int) -> Floats:
     return X[np.linspace(0, len(X) - 1, max_rows).astype(int)]
 
 
+def _scale_capped(floors: Floats, factor: float) -> Floats:
+    return np.minimum(floors * factor, 1.0)
+
+
 def _decile_bins(column: Floats) -> tuple[Floats, Floats]:
-    quantiles = np.linspace(0, 1, _PSI_BINS + 1)[1:-1]
-    edges = np.unique(np.quantile(column, quantiles))
+    edges = np.unique(np.quantile(column, _INNER_DECILES))
     return edges, bin_shares(edges, column)

@@ -40,7 +40,12 @@ def to_alert_rate(scores: Floats, budget: float) -> Threshold:
     return _calibrated(scores, value, "alert_rate", budget)
 
 
-def to_labels(scores: Floats, labels: NDArray[Any], budget: float, beta: float = 1.0) -> Threshold:
+def to_labels(
+    scores: Floats,
+    labels: NDArray[Any],
+    budget: float,
+    beta: float = 1.0,
+) -> Threshold:
     """Return the threshold of the best F-beta against `labels` (1 = anomaly); both classes must
     occur."""
     # Not at the top: a replica reads thresholds and fits none.
@@ -57,7 +62,12 @@ def to_count(scores: Floats, k: int, budget: float) -> Threshold:
     """Return the threshold that the `k` highest scores exceed, fewer where scores are equal: what
     precision at k is measured on."""
     position = max(0, len(scores) - k - 1)
-    return _calibrated(scores, float(np.sort(scores)[position]), "precision_at_k", budget)
+    return _calibrated(
+        scores,
+        float(np.sort(scores)[position]),
+        "precision_at_k",
+        budget,
+    )
 
 
 def alert_rate_interval(alerts: NDArray[np.bool_]) -> tuple[float, float]:
@@ -69,8 +79,14 @@ def alert_rate_interval(alerts: NDArray[np.bool_]) -> tuple[float, float]:
     """
     parts = np.array_split(alerts, min(_BLOCKS, len(alerts)))
     blocks = np.array([part.mean() for part in parts])
-    draws = np.random.default_rng(0).choice(blocks, (_RESAMPLES, len(blocks)))
-    low, high = np.percentile(draws.mean(axis=1), [2.5, 97.5])
+    draws = np.random.default_rng(0).choice(
+        blocks,
+        (_RESAMPLES, len(blocks)),
+    )
+    low, high = np.percentile(
+        draws.mean(axis=1),
+        [2.5, 97.5],
+    )
     highest = max(high, _RULE_OF_THREE / len(alerts))
     return float(low), float(min(1.0, highest))
 
@@ -80,7 +96,12 @@ def _f_beta(precision: Floats, recall: Floats, beta: float) -> Floats:
     return (1 + weight) * precision * recall / np.maximum(weight * precision + recall, 1e-12)
 
 
-def _calibrated(scores: Floats, value: float, policy: str, budget: float) -> Threshold:
+def _calibrated(
+    scores: Floats,
+    value: float,
+    policy: str,
+    budget: float,
+) -> Threshold:
     alerts = scores > value
     low, high = alert_rate_interval(alerts)
     return Threshold(

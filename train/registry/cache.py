@@ -112,7 +112,12 @@ class BundleCache:
         except OSError as error:
             raise BundleError(f"the bundle cache {self._folder} cannot be used: {error}") from error
 
-    def _publish(self, downloaded: Path, digest: str, aside: Path) -> None:
+    def _publish(
+        self,
+        downloaded: Path,
+        digest: str,
+        aside: Path,
+    ) -> None:
         """Move the bundle to its place; what is there already is moved aside, if it is damaged."""
         folder = self._folder / digest
         try:
@@ -126,9 +131,7 @@ class BundleCache:
     def _read_note(self) -> tuple[str, str]:
         """Version and digest of the last known good bundle."""
         try:
-            note = json.loads((self._folder / LAST_KNOWN_GOOD_FILE).read_text())
-            version = str(note["version"])
-            digest = str(note["digest"])
+            version, digest = _parse_note((self._folder / LAST_KNOWN_GOOD_FILE).read_text())
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise BundleError("no last known good bundle is noted") from error
         if not _DIGEST_PATTERN.fullmatch(digest):
@@ -152,9 +155,9 @@ class BundleCache:
 
     def _surplus(self, entries: list[_Entry]) -> list[_Entry]:
         good = self._last_known_good_digest()
-        bundles = [entry for entry in entries if entry.is_bundle and entry.folder.name != good]
-        surplus = len(bundles) - self._keep + bool(good)
-        return bundles[: max(0, surplus)]
+        kept = self._keep - 1 if good else self._keep
+        others = [entry for entry in entries if entry.is_bundle and entry.folder.name != good]
+        return others[: max(0, len(others) - kept)]
 
     def _last_known_good_digest(self) -> str:
         """Digest of the last known good bundle; empty where none is noted."""
@@ -177,6 +180,11 @@ class _Entry(NamedTuple):
     @property
     def is_download(self) -> bool:
         return self.folder.name.startswith(_DOWNLOAD_PREFIX)
+
+
+def _parse_note(text: str) -> tuple[str, str]:
+    note = json.loads(text)
+    return str(note["version"]), str(note["digest"])
 
 
 def _abandoned(entries: list[_Entry]) -> list[_Entry]:

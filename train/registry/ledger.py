@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from train.registry.canary import Canary
 from train.registry.lock import LOCK_TIMEOUT_S, RegistryLock
-from train.registry.promotion import Move
+from train.registry.moves import Move
 from train.registry.server import MlflowServer
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import RegisteredModel
 
 PROMOTIONS_EXPERIMENT = "vigil-promotions"
 DRIFT_REPORTS_EXPERIMENT = "vigil-drift"
@@ -55,13 +56,13 @@ class Ledger:
     def aliases(self) -> dict[str, str]:
         """Return the versions by alias."""
         with self._translate_mlflow_errors():
-            model = self._client.get_registered_model(self.model_name)
-            return {alias: str(version) for alias, version in model.aliases.items()}
+            aliases = self._model().aliases
+        return {alias: str(version) for alias, version in aliases.items()}
 
     def canary(self) -> Canary | None:
         """Return the canary that runs."""
         with self._translate_mlflow_errors():
-            return read_canary(self._client.get_registered_model(self.model_name).tags)
+            return read_canary(self._model().tags)
 
     def set_alias(self, alias: str, version: str | None) -> None:
         """Move an alias; None takes it away."""
@@ -79,7 +80,7 @@ class Ledger:
         with self._translate_mlflow_errors():
             if canary is not None:
                 self._set_tag(CANARY_TAG, canary.to_json())
-            elif CANARY_TAG in self._client.get_registered_model(self.model_name).tags:
+            elif CANARY_TAG in self._model().tags:
                 self._client.delete_registered_model_tag(self.model_name, CANARY_TAG)
 
     def set_schema(self, schema: str) -> None:
@@ -91,11 +92,8 @@ class Ledger:
     def open_move(self, move: Move) -> str:
         """Enter a move that is about to be made; returns its id."""
         title = f"{move.kind}: {move.former or 'none'} to {move.to}"
-        tags = {"model": self.model_name, **_move_tags(move)}
         with self._translate_mlflow_errors():
-            experiment = self.server.experiment_id(PROMOTIONS_EXPERIMENT)
-            run = self._client.create_run(experiment, run_name=title, tags=tags)
-            return run.info.run_id
+            return self._create_run(PROMOTIONS_EXPERIMENT, title, _move_tags(move))
 
     def close_move(self, move: str, done: bool) -> None:
         """Enter how the move with this id ended."""
@@ -109,12 +107,15 @@ class Ledger:
 
     def log_report(self, episode: str, page: str) -> None:
         """Keep the report of a drift episode, an HTML page, as a run of its own."""
-        tags = {"model": self.model_name, "episode": episode}
+        title = f"drift {episode}"
         with self._translate_mlflow_errors():
-            experiment = self.server.experiment_id(DRIFT_REPORTS_EXPERIMENT)
-            run = self._client.create_run(experiment, run_name=f"drift {episode}", tags=tags)
-            self._client.log_text(run.info.run_id, page, "drift.html")
-            self._client.set_terminated(run.info.run_id)
+            run = self._create_run(
+                DRIFT_REPORTS_EXPERIMENT,
+                title,
+                {"episode": episode},
+            )
+            self._client.log_text(run, page, "drift.html")
+            self._client.set_terminated(run)
 
     def exclusive(self, actor: str, what: str = "promoting") -> AbstractContextManager[None]:
         """Hold the promotion lock (or another).
@@ -123,6 +124,23 @@ class Ledger:
         """
         name = f"{self.model_name}.{what}"
         return RegistryLock(self.server, name, actor, self._lock_timeout_s).held()
+
+    def _model(self) -> RegisteredModel:
+        return self._client.get_registered_model(self.model_name)
+
+    def _create_run(
+        self,
+        experiment: str,
+        title: str,
+        tags: Mapping[str, str],
+    ) -> str:
+        """Create a run of the model; returns its id."""
+        run = self._client.create_run(
+            self.server.experiment_id(experiment),
+            run_name=title,
+            tags={"model": self.model_name, **tags},
+        )
+        return run.info.run_id
 
     def _set_tag(self, tag: str, value: str) -> None:
         self._client.set_registered_model_tag(self.model_name, tag, value)

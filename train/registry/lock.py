@@ -25,7 +25,13 @@ class RegistryLock:
     One that is older than `timeout_s` was left by a crash and is taken over.
     """
 
-    def __init__(self, server: MlflowServer, name: str, actor: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        server: MlflowServer,
+        name: str,
+        actor: str,
+        timeout_s: float,
+    ) -> None:
         self._server = server
         self._name = name
         self._actor = actor
@@ -48,7 +54,11 @@ class RegistryLock:
     def _acquire(self) -> None:
         tags = {"owner": self._owner, "actor": self._actor}
         for _ in range(_ATTEMPTS):
-            if self._server.create_model(self._name, _DESCRIPTION, tags):
+            if self._server.create_model(
+                self._name,
+                _DESCRIPTION,
+                tags,
+            ):
                 return
             self._remove_if_stale()
         raise RegistryError(

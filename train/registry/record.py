@@ -13,10 +13,12 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.types import ColSpec, Schema
 
+from train.model.bundle import ModelBundle
 from train.model.skops_forest import SKOPS_TRUSTED
 from train.registry.candidate import Candidate
 from train.table.dataset import Fingerprint
@@ -54,14 +56,22 @@ def record_run(
     """
     mlflow.set_tracking_uri(tracking_uri)
     all_tags = {**_software_tags(candidate), **tags}
-    with mlflow.start_run(experiment_id=experiment, tags=all_tags, description=about) as run:
+    with mlflow.start_run(
+        experiment_id=experiment,
+        tags=all_tags,
+        description=about,
+    ) as run:
         _log_results(candidate)
         if candidate.data is not None:
             _log_data(candidate, candidate.data)
         mlflow.log_artifacts(str(bundle), "bundle")
         model = _log_sklearn(candidate)
         _log_trials(candidate, experiment)
-    return RecordedRun(run.info.run_id, model.model_uri, model.model_id)
+    return RecordedRun(
+        run.info.run_id,
+        model.model_uri,
+        model.model_id,
+    )
 
 
 def flatten_parameters(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -71,15 +81,19 @@ def flatten_parameters(params: Mapping[str, Any], prefix: str = "") -> dict[str,
     """
     flat: dict[str, Any] = {}
     for key, value in params.items():
+        name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            flat |= flatten_parameters(value, f"{prefix}{key}.")
-        elif value is not None and value != "":
-            flat[f"{prefix}{key}"] = value
+            flat |= flatten_parameters(value, f"{name}.")
+        elif value not in (None, ""):
+            flat[name] = value
     return flat
 
 
 def _software_tags(candidate: Candidate) -> dict[str, str]:
-    libraries = {"python": platform.python_version(), **candidate.bundle.info.get("libraries", {})}
+    libraries = {
+        "python": platform.python_version(),
+        **candidate.bundle.info.get("libraries", {}),
+    }
     tags = {f"version.{name}": str(version) for name, version in libraries.items()}
     if candidate.commit:
         tags["mlflow.source.git.commit"] = candidate.commit
@@ -87,39 +101,50 @@ def _software_tags(candidate: Candidate) -> dict[str, str]:
 
 
 def _log_results(candidate: Candidate) -> None:
-    parameters = flatten_parameters(candidate.params)
-    mlflow.log_params(
-        {name: str(value)[:_MAX_PARAMETER_CHARACTERS] for name, value in parameters.items()}
-    )
+    mlflow.log_params(_short_parameters(candidate))
     mlflow.log_metrics(dict(candidate.metrics))
     mlflow.log_dict(dict(candidate.gate), "gate.json")
     for name, figure in candidate.plots.items():
         mlflow.log_figure(figure, f"plots/{name}")
 
 
+def _short_parameters(candidate: Candidate) -> dict[str, str]:
+    parameters = flatten_parameters(candidate.params).items()
+    return {name: str(value)[:_MAX_PARAMETER_CHARACTERS] for name, value in parameters}
+
+
 def _log_data(candidate: Candidate, data: Fingerprint) -> None:
     """Log the table as an input of the run, by which its other runs are found, and what tells
     its content apart as data.json."""
     path = str(candidate.bundle.info.get("data", ""))
+    dataset = MetaDataset(
+        _source(path),
+        Path(path).name,
+        digest=data.digest[:_MAX_DIGEST_CHARACTERS],
+        schema=_schema(candidate.bundle.names),
+    )
+    mlflow.log_input(dataset, context="training")
+    mlflow.log_dict({"path": path, **asdict(data)}, "data.json")
+
+
+def _source(path: str) -> DatasetSource:
+    uri = path if is_s3(path) else Path(path).as_uri()
     with warnings.catch_warnings():
         # MLflow has two readers of local files, and says so each time.
         warnings.simplefilter("ignore")
-        source = resolve_dataset_source(path if is_s3(path) else Path(path).as_uri())
-    schema = Schema([ColSpec("double", name) for name in candidate.bundle.names])
-    digest = data.digest[:_MAX_DIGEST_CHARACTERS]
-    dataset = MetaDataset(source, Path(path).name, digest, schema)
-    mlflow.log_input(dataset, context="training")
-    mlflow.log_dict({"path": path, **asdict(data)}, "data.json")
+        return resolve_dataset_source(uri)
+
+
+def _schema(names: tuple[str, ...]) -> Schema:
+    return Schema([ColSpec("double", name) for name in names])
 
 
 def _log_sklearn(candidate: Candidate) -> Any:
     """Log the plain model: whoever calls it by name is told of a missing column, and one in
     another place is put right."""
-    names = candidate.bundle.names
     forest: Any = candidate.forest
-    forest.feature_names_in_ = np.array(names, dtype=object)
-    example = pd.DataFrame(candidate.bundle.golden[:_EXAMPLE_ROWS], columns=pd.Index(names))
-    libraries = candidate.bundle.info["libraries"]
+    forest.feature_names_in_ = np.array(candidate.bundle.names, dtype=object)
+    example = _example(candidate.bundle)
     return mlflow.sklearn.log_model(
         forest,
         name="model",
@@ -129,13 +154,29 @@ def _log_sklearn(candidate: Candidate) -> Any:
         skops_trusted_types=SKOPS_TRUSTED,
         signature=mlflow.models.infer_signature(example, forest.predict(example)),
         input_example=example,
-        pip_requirements=[f"{name}=={libraries[name]}" for name in _REQUIREMENTS],
+        pip_requirements=_requirements(candidate.bundle),
     )
+
+
+def _example(bundle: ModelBundle) -> pd.DataFrame:
+    return pd.DataFrame(
+        bundle.golden[:_EXAMPLE_ROWS],
+        columns=pd.Index(bundle.names),
+    )
+
+
+def _requirements(bundle: ModelBundle) -> list[str]:
+    libraries = bundle.info["libraries"]
+    return [f"{name}=={libraries[name]}" for name in _REQUIREMENTS]
 
 
 def _log_trials(candidate: Candidate, experiment: str) -> None:
     """Log the trials of the search for the parameters as child runs."""
     for trial in candidate.trials:
-        with mlflow.start_run(experiment_id=experiment, run_name=trial.name, nested=True):
+        with mlflow.start_run(
+            experiment_id=experiment,
+            run_name=trial.name,
+            nested=True,
+        ):
             mlflow.log_params(trial.params)
             mlflow.log_metrics({**trial.metrics, "seconds": trial.seconds})

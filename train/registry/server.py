@@ -62,12 +62,21 @@ class MlflowServer:
                 return None
             raise
 
-    def create_model(self, name: str, description: str, tags: dict[str, str] | None = None) -> bool:
+    def create_model(
+        self,
+        name: str,
+        description: str,
+        tags: dict[str, str] | None = None,
+    ) -> bool:
         """Create a registered model; returns False where there is one of this name already."""
         from mlflow.exceptions import MlflowException
 
         try:
-            self.client.create_registered_model(name, tags=tags, description=description)
+            self.client.create_registered_model(
+                name,
+                tags=tags,
+                description=description,
+            )
         except MlflowException as error:
             if error.error_code == "RESOURCE_ALREADY_EXISTS":
                 return False

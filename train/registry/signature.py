@@ -42,11 +42,12 @@ def create_signing_key(path: Path) -> str:
     if path.exists():
         raise SigningFailed(f"{path} is there already: a key is never overwritten")
     key = ed25519.Ed25519PrivateKey.generate()
+    public = key.public_key()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_bytes(_private_pem(key))
-    path.with_suffix(".pub").write_bytes(_public_pem(key.public_key()))
-    return key_id(key.public_key())
+    path.with_suffix(".pub").write_bytes(_public_pem(public))
+    return key_id(public)
 
 
 def sign_digest(digest: str, key: str) -> str:
@@ -58,9 +59,7 @@ def sign_digest(digest: str, key: str) -> str:
     if key.startswith(KMS_SCHEME):
         public, signature = _sign_with_kms(key.removeprefix(KMS_SCHEME), message)
     else:
-        private = _read_private_key(key)
-        public = private.public_key()
-        signature = private.sign(message)
+        public, signature = _sign_with_file(key, message)
     return f"{key_id(public)}:{base64.b64encode(signature).decode()}"
 
 
@@ -106,17 +105,25 @@ class Trust:
 
     def _verify(self, digest: str, signature: str) -> None:
         signer, _, encoded = signature.partition(":")
+        key = self._key_of(signer)
+        try:
+            _verify(
+                key,
+                base64.b64decode(encoded, validate=True),
+                _message(digest),
+            )
+        except (InvalidSignature, ValueError) as error:
+            raise BundleError(
+                f"the signature of the version is not {signer}'s: it or the digest was changed"
+            ) from error
+
+    def _key_of(self, signer: str) -> PublicKey:
         key = self.keys.get(signer)
         if key is None:
             raise BundleError(
                 f"the version is signed by {signer[:_ID_CHARACTERS]!r}, which is not trusted here"
             )
-        try:
-            _verify(key, base64.b64decode(encoded, validate=True), _message(digest))
-        except (InvalidSignature, ValueError) as error:
-            raise BundleError(
-                f"the signature of the version is not {signer}'s: it or the digest was changed"
-            ) from error
+        return key
 
 
 def _message(digest: str) -> bytes:
@@ -127,7 +134,16 @@ def _verify(key: PublicKey, signature: bytes, message: bytes) -> None:
     if isinstance(key, ed25519.Ed25519PublicKey):
         key.verify(signature, message)
     else:
-        key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+        key.verify(
+            signature,
+            message,
+            ec.ECDSA(hashes.SHA256()),
+        )
+
+
+def _sign_with_file(file: str, message: bytes) -> tuple[PublicKey, bytes]:
+    private = _read_private_key(file)
+    return private.public_key(), private.sign(message)
 
 
 def _read_private_key(file: str) -> ed25519.Ed25519PrivateKey:

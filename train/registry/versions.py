@@ -56,10 +56,6 @@ class Version:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def number(self) -> int:
-        return int(self.version)
-
-    @property
     def schema(self) -> str:
         """Hash of the feature names; empty for a version that does not say."""
         return self.tags.get("schema_hash", "")
@@ -71,8 +67,11 @@ class Version:
 
     def with_aliases(self, aliases: Mapping[str, str]) -> Version:
         """Return the version with those of the model's aliases that name it."""
-        own = {alias for alias, version in aliases.items() if str(version) == self.version}
-        return replace(self, aliases=tuple(sorted({*self.aliases, *own})))
+        own = [alias for alias, version in aliases.items() if str(version) == self.version]
+        return replace(
+            self,
+            aliases=tuple(sorted({*self.aliases, *own})),
+        )
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,18 @@ class Desired:
     canary: Canary | None = None
     candidate: Version | None = None
     schema: str = ""
+
+    def is_followed_by(self, canary: Canary) -> bool:
+        """Return whether the canary is one for this champion, not for a former one."""
+        return self.champion is not None and self.champion.version == canary.champion
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Tags and description of a version that is registered, and of its run."""
+
+    tags: dict[str, str]
+    about: str
 
 
 class Registry(Ledger):
@@ -110,7 +121,12 @@ class Registry(Ledger):
         limits: BundleLimits = DEFAULT_LIMITS,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
     ) -> None:
-        super().__init__(tracking_uri, model_name, artifacts, lock_timeout_s=lock_timeout_s)
+        super().__init__(
+            tracking_uri,
+            model_name,
+            artifacts,
+            lock_timeout_s=lock_timeout_s,
+        )
         self._trust = trust or Trust()
         self._signing_key = signing_key
         self._limits = limits
@@ -126,8 +142,7 @@ class Registry(Ledger):
 
         with self._translate_mlflow_errors():
             try:
-                registered = self._client.get_model_version(self.model_name, version)
-                return self._with_metrics(registered)
+                return self._with_metrics(self._registered(version))
             except MlflowException as error:
                 if error.error_code not in _NOT_THERE:
                     raise
@@ -135,17 +150,24 @@ class Registry(Ledger):
                     f"model {self.model_name!r} has no version {version}; see `vigil models`"
                 ) from error
 
+    def _registered(self, version: str) -> ModelVersion:
+        return self._client.get_model_version(self.model_name, version)
+
     def versions(self) -> list[Version]:
         """Return every version, latest first, with aliases and metrics."""
         with self._translate_mlflow_errors():
             model = self.server.find_model(self.model_name)
             if model is None:
                 return []
-            found = self._client.search_model_versions(f"name='{self.model_name}'")
-            versions = [self._with_metrics(version) for version in found]
+            versions = self._search(f"name='{self.model_name}'")
         # Search results carry no aliases: they are on the model.
         aliased = [version.with_aliases(model.aliases) for version in versions]
-        return sorted(aliased, key=lambda version: version.number, reverse=True)
+        return sorted(aliased, key=_number, reverse=True)
+
+    def _search(self, condition: str) -> list[Version]:
+        """The versions that meet a condition, with metrics."""
+        found = self._client.search_model_versions(condition)
+        return [self._with_metrics(version) for version in found]
 
     def latest(self, most: int) -> list[Version]:
         """Return the latest `most` versions without aliases and metrics, latest first.
@@ -162,15 +184,18 @@ class Registry(Ledger):
 
     def of_job(self, job: str) -> Version | None:
         """Return the version that the training job `job` registered, or None."""
-        of_job = f"name='{self.model_name}' and tags.job='{job}'"
         with self._translate_mlflow_errors():
-            found = self._client.search_model_versions(of_job)
-            return self._with_metrics(found[0]) if found else None
+            versions = self._search(f"name='{self.model_name}' and tags.job='{job}'")
+        return versions[0] if versions else None
 
     def gate(self, version: Version) -> dict[str, Any]:
         """Return the gate verdict that was logged with the version."""
         with self._translate_mlflow_errors(), tempfile.TemporaryDirectory() as folder:
-            path = self._client.download_artifacts(version.run_id, "gate.json", folder)
+            path = self._client.download_artifacts(
+                version.run_id,
+                "gate.json",
+                folder,
+            )
             return json.loads(Path(path).read_text())
 
     def forest(self, version: Version) -> IsolationForest:
@@ -200,18 +225,21 @@ class Registry(Ledger):
         began = time.perf_counter()
         with self._translate_mlflow_errors(), tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / _BUNDLE_FOLDER
-            tags = self._write_candidate(candidate, bundle)
-            about = _description(candidate)
+            entry = self._write_candidate(candidate, bundle)
             run = record_run(
                 candidate,
                 bundle,
                 tracking_uri=self.tracking_uri,
                 experiment=self.server.experiment_id(TRAINING_EXPERIMENT),
-                tags=tags,
-                about=about,
+                tags=entry.tags,
+                about=entry.about,
             )
-            version = self._create_version(run, tags, about)
-            self._client.log_metric(run.run_id, "seconds_register", time.perf_counter() - began)
+            version = self._create_version(run, entry)
+            self._client.log_metric(
+                run.run_id,
+                "seconds_register",
+                time.perf_counter() - began,
+            )
         return self.get(version)
 
     def desired(self) -> Desired:
@@ -226,10 +254,13 @@ class Registry(Ledger):
             schema=model.tags.get(SCHEMA_TAG, ""),
         )
         canary = read_canary(model.tags)
-        champion = desired.champion
-        if canary is None or champion is None or canary.champion != champion.version:
+        if canary is None or not desired.is_followed_by(canary):
             return desired
-        return replace(desired, canary=canary, candidate=self._cached(canary.version))
+        return replace(
+            desired,
+            canary=canary,
+            candidate=self._cached(canary.version),
+        )
 
     def fetch(self, version: Version, cache: Path) -> ModelBundle:
         """Return the verified bundle of `version`; downloaded once per node into the BundleCache
@@ -251,34 +282,38 @@ class Registry(Ledger):
         """A version without metrics; what replicas need of it never changes."""
         if version not in self._versions:
             with self._translate_mlflow_errors():
-                registered = self._client.get_model_version(self.model_name, version)
-            self._versions[version] = _version(registered)
+                self._versions[version] = _version(self._registered(version))
         return self._versions[version]
 
     def _with_metrics(self, registered: ModelVersion) -> Version:
         version = _version(registered)
         if not registered.run_id:
             return version
-        return replace(version, metrics=self._client.get_run(registered.run_id).data.metrics)
+        run = self._client.get_run(registered.run_id)
+        return replace(version, metrics=run.data.metrics)
 
     def _download_bundle(self, version: Version, folder: Path) -> Path:
         with self._translate_mlflow_errors():
-            files = self._client.list_artifacts(version.run_id, _BUNDLE_FOLDER)
-            if not files:
-                raise RegistryUnavailable(
-                    f"the artifacts of version {version.version} cannot be read: there are none"
-                )
-            self._limits.check_listing(
-                {
-                    file.path.removeprefix(f"{_BUNDLE_FOLDER}/"): file.file_size or 0
-                    for file in files
-                }
+            self._limits.check_listing(self._artifact_sizes(version))
+            path = self._client.download_artifacts(
+                version.run_id,
+                _BUNDLE_FOLDER,
+                str(folder),
             )
-            path = self._client.download_artifacts(version.run_id, _BUNDLE_FOLDER, str(folder))
             return Path(path)
 
-    def _write_candidate(self, candidate: Candidate, folder: Path) -> dict[str, str]:
-        """Write the bundle into `folder`; returns the tags of the version."""
+    def _artifact_sizes(self, version: Version) -> dict[str, int]:
+        """Sizes of the files of the bundle by name, in bytes."""
+        files = self._client.list_artifacts(version.run_id, _BUNDLE_FOLDER)
+        if not files:
+            raise RegistryUnavailable(
+                f"the artifacts of version {version.version} cannot be read: there are none"
+            )
+        prefix = f"{_BUNDLE_FOLDER}/"
+        return {file.path.removeprefix(prefix): file.file_size or 0 for file in files}
+
+    def _write_candidate(self, candidate: Candidate, folder: Path) -> _Entry:
+        """Write the bundle into `folder`; returns what is entered with it."""
         digest = write_bundle(candidate.bundle, folder)
         tags = {
             **candidate.tags,
@@ -288,21 +323,29 @@ class Registry(Ledger):
         }
         if self._signing_key:
             tags[SIGNATURE_TAG] = sign_digest(digest, self._signing_key)
-        return tags
+        return _Entry(tags, _description(candidate))
 
-    def _create_version(self, run: RecordedRun, tags: dict[str, str], about: str) -> str:
+    def _create_version(self, run: RecordedRun, entry: _Entry) -> str:
         """Register the model of the run as the challenger; returns its number."""
         self.server.create_model(self.model_name, MODEL_DESCRIPTION)
         created = self._client.create_model_version(
             self.model_name,
             run.model_uri,
-            run.run_id,
-            tags,
+            run_id=run.run_id,
+            tags=entry.tags,
             model_id=run.model_id,
-            description=about,
+            description=entry.about,
         )
-        self._client.set_registered_model_alias(self.model_name, "challenger", created.version)
+        self._client.set_registered_model_alias(
+            self.model_name,
+            "challenger",
+            created.version,
+        )
         return str(created.version)
+
+
+def _number(version: Version) -> int:
+    return int(version.version)
 
 
 def _version(registered: ModelVersion) -> Version:
@@ -318,7 +361,12 @@ def _version(registered: ModelVersion) -> Version:
 
 def _description(candidate: Candidate) -> str:
     trigger = candidate.tags.get("trigger", "manual")
-    return describe_version(candidate.bundle, candidate.metrics, candidate.gate, trigger)
+    return describe_version(
+        candidate.bundle,
+        candidate.metrics,
+        candidate.gate,
+        trigger,
+    )
 
 
 def _load_forest(file: Path, version: Version) -> IsolationForest:

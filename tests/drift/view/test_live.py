@@ -17,7 +17,7 @@ from drift.view.traffic import SPAN_S, STEP_S
 from serve.metrics import ServeMetrics, collect_metrics
 from serve.model.report import CapturedRows, ReplicaReport, ServedModel
 from train.model.bundle import ModelBundle
-from train.registry.promotion import Move
+from train.registry.moves import Move
 from train.registry.versions import Desired, Version
 
 Make = Callable[..., Any]

@@ -12,19 +12,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from train.registry import promotion
 from train.registry.canary import Canary
+from train.registry.moves import CHAMPION_MOVES, Move, champion_at, completed_moves
 from train.registry.promotion import (
     GateFailed,
-    Move,
-    champion_at,
-    completed_moves,
     promote_version,
     roll_back,
-    settle_moves,
     start_canary,
     stop_canary,
 )
+from train.registry.settle import settle_moves
 from vigil.errors import RegistryError
 
 STEPS = ((0.05, 60.0), (0.25, 60.0))
@@ -132,7 +129,7 @@ class Shelf:
 def assert_one_story(shelf: Shelf) -> None:
     """After settling aliases, canary and ledger say the same, and settling again changes nothing."""
     settle_moves(shelf)
-    moves = [m for m in completed_moves(shelf) if m.kind in promotion.CHAMPION_MOVES]
+    moves = [m for m in completed_moves(shelf) if m.kind in CHAMPION_MOVES]
     assert all(m.state != "open" for m in shelf.entries)
     assert (moves[0].to if moves else "") == shelf.alias.get("champion", "")
     if moves:

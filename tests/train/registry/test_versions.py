@@ -24,7 +24,8 @@ from train.job import register_once
 from train.model.bundle import BundleLimits, ModelBundle
 from train.registry import promotion
 from train.registry.candidate import Candidate
-from train.registry.promotion import Move, promote_version
+from train.registry.moves import Move, champion_at, completed_moves
+from train.registry.promotion import promote_version
 from train.registry.versions import Desired, Registry, Version
 from train.trial import TuneTrial
 from vigil.errors import BundleError, RegistryError, RegistryUnavailable
@@ -63,7 +64,7 @@ def another(registry: Registry, **options: Any) -> Registry:
 
 
 def moves(registry: Registry) -> list[tuple[str, str]]:
-    return [(move.former, move.to) for move in promotion.completed_moves(registry)]
+    return [(move.former, move.to) for move in completed_moves(registry)]
 
 
 def test_before_the_first_version_there_is_nothing(registry: Registry) -> None:
@@ -115,8 +116,8 @@ def test_a_promotion_moves_the_aliases_and_is_entered_in_the_ledger(
     desired = registry.desired()
     assert desired.champion is not None
     assert (desired.champion.digest, desired.schema) == (second.digest, second.schema)
-    latest, earliest = promotion.completed_moves(registry)
-    assert promotion.completed_moves(registry, 1) == [latest]
+    latest, earliest = completed_moves(registry)
+    assert completed_moves(registry, 1) == [latest]
     assert latest.at >= earliest.at >= first.created
     assert replace(latest, at=0.0, id="") == Move(
         "promote", "1", "2", second.digest, "drift", "bob", {"passed": True}, state="done"
@@ -128,7 +129,7 @@ def test_a_promotion_moves_the_aliases_and_is_entered_in_the_ledger(
         (latest.at, latest),
         (latest.at + 9, latest),
     ):
-        assert promotion.champion_at(registry, moment) == expected
+        assert champion_at(registry, moment) == expected
 
 
 def test_a_rollback_goes_to_the_former_champion_and_back(

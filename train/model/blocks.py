@@ -1,0 +1,136 @@
+"""Contiguous blocks of a time series, compared with all rows outside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.model.distances import (
+    autocorrelation_time,
+    correlation_shifts,
+    ks_distances,
+    rank_correlation,
+)
+from vigil.arrays import Floats
+
+_MAX_BLOCKS = 20
+_MIN_COMPARED_BLOCKS = 2
+_KOLMOGOROV_MEAN = 0.8687  # of the Kolmogorov distribution: sqrt(pi / 2) * log(2)
+_MAX_CORRELATION_ROWS = 5000  # enough for a correlation
+_LONG_RUN_SHARE = 3  # a feature that kept one value for a third of a window may for a whole one
+
+
+@dataclass(frozen=True)
+class BlockDistances:
+    """Distances of contiguous blocks of a series to all rows outside them.
+
+    ks                [blocks, d]  Kolmogorov-Smirnov distance of each feature
+    correlation_shift [blocks, d]  shift of each feature's rank correlations with all others
+    has_long_run      [d]          a feature kept one value for a third of a block
+    expected_ks       [d]          mean KS distance of a block by the stream's autocorrelation
+    """
+
+    ks: Floats
+    correlation_shift: Floats
+    has_long_run: NDArray[np.bool_]
+    expected_ks: Floats
+
+    def __len__(self) -> int:
+        return len(self.ks)
+
+    @property
+    def features(self) -> int:
+        return self.ks.shape[1]
+
+    def without(self, block: int) -> BlockDistances:
+        """Return the distances of all other blocks."""
+        return replace(
+            self,
+            ks=np.delete(
+                self.ks,
+                block,
+                axis=0,
+            ),
+            correlation_shift=np.delete(
+                self.correlation_shift,
+                block,
+                axis=0,
+            ),
+        )
+
+
+def measure_blocks(X: Floats, window_rows: int) -> BlockDistances:
+    """Compare contiguous blocks of `X` [n, d] of at most `window_rows` with all other rows."""
+    rows = _block_rows(len(X), window_rows)
+    blocks = _blocks(len(X), rows)
+    expected = _expected_ks(X, rows)
+    if len(blocks) < _MIN_COMPARED_BLOCKS:
+        return _no_blocks(expected)
+    return BlockDistances(
+        ks=np.array([_block_ks(X, block) for block in blocks]),
+        correlation_shift=np.array([_block_shift(X, block) for block in blocks]),
+        has_long_run=_has_long_run(X, rows),
+        expected_ks=expected,
+    )
+
+
+def _block_rows(n: int, window_rows: int) -> int:
+    """Rows of a block of `n` rows.
+
+    A short reference is cut finer: its distances are larger, never smaller.
+    """
+    return min(window_rows, max(n // 4, 1))
+
+
+def _blocks(n: int, rows: int) -> list[slice]:
+    """Contiguous blocks of so many rows, evenly spaced over `n` rows."""
+    count = min(_MAX_BLOCKS, n // rows)
+    starts = np.linspace(0, n - rows, count).astype(int)
+    return [slice(start, start + rows) for start in starts]
+
+
+def _no_blocks(expected_ks: Floats) -> BlockDistances:
+    d = len(expected_ks)
+    none = np.zeros((0, d))
+    return BlockDistances(
+        ks=none,
+        correlation_shift=none,
+        has_long_run=np.zeros(d, bool),
+        expected_ks=expected_ks,
+    )
+
+
+def _expected_ks(X: Floats, rows: int) -> Floats:
+    """Mean KS distance [d] of a block of so many rows to `X` [n, d]."""
+    times = np.array([autocorrelation_time(column) for column in X.T])
+    return _KOLMOGOROV_MEAN * np.sqrt(times * (1 / rows + 1 / len(X)))
+
+
+def _block_ks(X: Floats, block: slice) -> Floats:
+    """KS distances [d] of one block to the rows outside it."""
+    rest = np.delete(X, block, axis=0)
+    return ks_distances(np.sort(rest, axis=0), X[block])
+
+
+def _block_shift(X: Floats, block: slice) -> Floats:
+    """Correlation shifts [d] of one block to the rows outside it."""
+    step = max(1, len(X) // _MAX_CORRELATION_ROWS)
+    thinned = np.delete(
+        X,
+        block,
+        axis=0,
+    )[::step]
+    return correlation_shifts(rank_correlation(thinned), rank_correlation(X[block]))
+
+
+def _has_long_run(X: Floats, rows: int) -> NDArray[np.bool_]:
+    """Whether each feature kept one value for a third of a block."""
+    return np.array([_longest_run(column) * _LONG_RUN_SHARE >= rows for column in X.T])
+
+
+def _longest_run(column: Floats) -> int:
+    """Most rows in sequence that have one value."""
+    changes = np.concatenate([[True], np.diff(column) != 0, [True]])
+    return int(np.diff(np.flatnonzero(changes)).max())
