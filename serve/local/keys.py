@@ -16,7 +16,8 @@ from vigil.terminal import json_option, print_json, report_errors
 
 @click.group()
 def keys() -> None:
-    """API keys of the service, of which only hashes are stored and changes take effect at once; and the key that signs models."""
+    """API keys of the service, of which only hashes are stored and changes take effect at once;
+    and the key that signs models."""
 
 
 def _ring() -> KeyRing:
@@ -52,13 +53,15 @@ def new(name: str, operator: bool, as_json: bool) -> None:
 def signing(file: Path, as_json: bool) -> None:
     """Make a key that signs models at FILE, and its public part beside it as .pub.
 
-    Sign with VIGIL_TRAIN_SIGNING_KEY=FILE; put the .pub into the folder VIGIL_TRUSTED_KEYS of whoever serves.
+    Sign with VIGIL_TRAIN_SIGNING_KEY=FILE; put the .pub into the folder VIGIL_TRUSTED_KEYS of
+    whoever serves.
     """
-    made = create_signing_key(file)
+    key_id = create_signing_key(file)
+    public = file.with_suffix(".pub")
     if as_json:
-        print_json({"id": made, "private": str(file), "public": str(file.with_suffix(".pub"))})
+        print_json({"id": key_id, "private": str(file), "public": str(public)})
     else:
-        click.echo(f"key {made}: {file} signs, {file.with_suffix('.pub')} is for those who verify")
+        click.echo(f"key {key_id}: {file} signs, {public} is for those who verify")
 
 
 @keys.command("list")
@@ -66,19 +69,13 @@ def signing(file: Path, as_json: bool) -> None:
 @report_errors
 def list_keys(as_json: bool) -> None:
     """Names of the keys."""
-    found = sorted(_ring().read().items())
+    by_name = dict(sorted(_ring().read().items()))
+    operators = [name for name, key in by_name.items() if key.operator]
     if as_json:
-        print_json(
-            {
-                "keys": [name for name, _ in found],
-                "operators": [name for name, key in found if key.operator],
-            }
-        )
-    else:
-        click.echo(
-            "\n".join(f"{name}{' (operator)' * key.operator}" for name, key in found)
-            or "there are no keys"
-        )
+        print_json({"keys": list(by_name), "operators": operators})
+        return
+    lines = [f"{name} (operator)" if name in operators else name for name in by_name]
+    click.echo("\n".join(lines) or "there are no keys")
 
 
 @keys.command()

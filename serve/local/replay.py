@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from serve.http.predict import reasons_by_row
+from train.model.reasons import Reason
 from train.settings import TrainSettings
+from vigil.arrays import Floats
 from vigil.errors import DataError
+from vigil.home import Home
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, report_errors
 
+if TYPE_CHECKING:  # their libraries take their time to be imported
+    from serve.model.loaded import LoadedModel
+    from train.table.captured import ScoredRows
+
 TOLERANCE = 1e-9
+MAX_REASONS = 3
 
 
 @click.command()
@@ -22,57 +35,87 @@ TOLERANCE = 1e-9
 @json_option
 @report_errors
 def replay(request_id: str, captured: str | None, as_json: bool) -> None:
-    """Reproduce the scores of the request with REQUEST_ID (X-Request-Id of its answer) from its captured rows."""
-    from serve.model.loaded import LoadedModel
-    from train.connect import open_registry
-    from train.table.captured import read_request
-
+    """Reproduce the scores of the request with REQUEST_ID (X-Request-Id of its answer) from its
+    captured rows."""
     home = HomeSettings().open()
-    found = read_request(captured or home.captured, request_id)
-    if found is None:
-        raise DataError(
-            f"no captured row of request {request_id!r} in {captured or home.captured}: rows are captured in full windows, as a "
-            "sample (VIGIL_SERVE_CAPTURE_RATE), and kept for a while (VIGIL_DRIFT_KEEP_WINDOWS)"
-        )
-    rows, scores, version = found
-    registry = open_registry(home, TrainSettings())
-    known = registry.get(version)
-    model = LoadedModel.warm(version, known.digest, registry.fetch(known, home.cache))
-    again = model.bundle.forest.score(rows.X)
-    anomalous = again > model.bundle.threshold.value
-    reasons = reasons_by_row(model, rows.X, anomalous, 3)
-    same = bool((np.abs(again - scores) <= TOLERANCE).all())
+    request = _find_request(captured or home.captured, request_id)
+    replayed = _Replayed.by(_load_model(home, request.version), request)
     if as_json:
-        print_json(
-            {
-                "request_id": request_id,
-                "model_version": version,
-                "model_digest": known.digest,
-                "rows": rows.X.tolist(),
-                "features": rows.names,
-                "captured_scores": scores.tolist(),
-                "scores": again.tolist(),
-                "prediction": np.where(anomalous, -1, 1).tolist(),
-                "reasons": reasons,
-                "reproduced": same,
-            }
-        )
+        print_json(replayed.to_json(request_id))
     else:
         print_table(
             ("row", "captured score", "score again", "anomaly", "reasons"),
-            [
-                (
-                    i,
-                    f"{scores[i]:.12f}",
-                    f"{again[i]:.12f}",
-                    bool(anomalous[i]),
-                    ", ".join(r["feature"] for r in reasons[i]),
-                )
-                for i in range(len(scores))
-            ],
+            list(replayed.table_rows()),
         )
-        click.echo(
-            f"version {version} ({known.digest[:12]}): {'reproduced' if same else 'NOT reproduced'}"
-        )
-    if not same:
+        click.echo(replayed.summary())
+    if not replayed.is_reproduced:
         sys.exit(1)
+
+
+def _find_request(where: str | Path, request_id: str) -> ScoredRows:
+    from train.table.captured import read_request
+
+    request = read_request(where, request_id)
+    if request is None:
+        raise DataError(
+            f"no captured row of request {request_id!r} in {where}: rows are captured in full "
+            "windows, as a sample (VIGIL_SERVE_CAPTURE_RATE), and kept for a while "
+            "(VIGIL_DRIFT_KEEP_WINDOWS)"
+        )
+    return request
+
+
+def _load_model(home: Home, number: str) -> LoadedModel:
+    from serve.model.loaded import LoadedModel
+    from train.connect import open_registry
+
+    registry = open_registry(home, TrainSettings())
+    version = registry.get(number)
+    return LoadedModel.warm(number, version.digest, registry.fetch(version, home.cache))
+
+
+@dataclass(frozen=True)
+class _Replayed:
+    """The rows of a request with their captured scores, and what the same model says now."""
+
+    request: ScoredRows
+    model: LoadedModel
+    scores: Floats
+    is_anomaly: NDArray[np.bool_]
+    reasons: list[list[Reason]]
+
+    @classmethod
+    def by(cls, model: LoadedModel, request: ScoredRows) -> _Replayed:
+        rows = request.rows.X
+        scores = model.bundle.forest.score(rows)
+        is_anomaly = scores > model.bundle.threshold.value
+        reasons = reasons_by_row(model, rows, is_anomaly, MAX_REASONS)
+        return cls(request, model, scores, is_anomaly=is_anomaly, reasons=reasons)
+
+    @property
+    def is_reproduced(self) -> bool:
+        return bool((np.abs(self.scores - self.request.scores) <= TOLERANCE).all())
+
+    def to_json(self, request_id: str) -> dict[str, Any]:
+        return {
+            "request_id": request_id,
+            "model_version": self.model.version,
+            "model_digest": self.model.digest,
+            "rows": self.request.rows.X.tolist(),
+            "features": self.request.rows.names,
+            "captured_scores": self.request.scores.tolist(),
+            "scores": self.scores.tolist(),
+            "prediction": np.where(self.is_anomaly, -1, 1).tolist(),
+            "reasons": self.reasons,
+            "reproduced": self.is_reproduced,
+        }
+
+    def table_rows(self) -> Iterator[tuple[object, ...]]:
+        for i, captured in enumerate(self.request.scores):
+            features = ", ".join(reason["feature"] for reason in self.reasons[i])
+            is_anomaly = bool(self.is_anomaly[i])
+            yield i, f"{captured:.12f}", f"{self.scores[i]:.12f}", is_anomaly, features
+
+    def summary(self) -> str:
+        outcome = "reproduced" if self.is_reproduced else "NOT reproduced"
+        return f"version {self.model.version} ({self.model.digest[:12]}): {outcome}"

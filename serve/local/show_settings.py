@@ -12,42 +12,47 @@ from train.settings import TrainSettings
 from vigil.room_settings import RoomSettings
 from vigil.terminal import json_option, print_json, print_table, report_errors
 
-SETTINGS: tuple[type[RoomSettings], ...] = (ServeSettings, DriftSettings, TrainSettings)
+ROOM_SETTINGS: tuple[type[RoomSettings], ...] = (ServeSettings, DriftSettings, TrainSettings)
+_COLUMNS = ("key", "value", "from", "effect")
 
 
 @click.command()
-@click.argument("room", required=False, type=click.Choice([cls.room for cls in SETTINGS]))
+@click.argument("room", required=False, type=click.Choice([each.room for each in ROOM_SETTINGS]))
 @click.option("--changed", is_flag=True, help="only what is not the default")
 @json_option
 @report_errors
 def settings(room: str | None, changed: bool, as_json: bool) -> None:
-    """Settings with their values, where each came from, and what changing it does (docs/settings.md)."""
-    asked = [cls for cls in SETTINGS if room in (None, cls.room)]
-    found = [one for cls in asked for one in rows(cls) if not changed or one["from"] != "default"]
+    """Settings with their values, where each came from, and what changing it does
+    (docs/settings.md)."""
+    shown: list[dict[str, Any]] = []
+    for room_settings in ROOM_SETTINGS:
+        if room in (None, room_settings.room):
+            shown += _describe_fields(room_settings)
+    if changed:
+        shown = [field for field in shown if field["from"] != "default"]
     if as_json:
-        print_json({"settings": found})
+        print_json({"settings": shown})
         return
-    columns = ("key", "value", "from", "effect")
-    print_table(columns, [[one[column] for column in columns] for one in found])
+    print_table(_COLUMNS, [[field[column] for column in _COLUMNS] for field in shown])
 
 
-def rows(cls: type[RoomSettings]) -> list[dict[str, Any]]:
-    """One for each field; of a secret it is told whether it is set."""
-    told, origins = cls(), cls.origins()
-    values = told.model_dump(mode="json")
+def _describe_fields(room: type[RoomSettings]) -> list[dict[str, Any]]:
+    """One object for each field; of a secret it says whether it is set."""
+    values = room()
+    origins = room.origins()
+    as_json = values.model_dump(mode="json")
     return [
         {
-            "key": cls.key(name),
-            "variable": cls.variable(name),
-            "value": _shown(cls, name, getattr(told, name), values[name]),
+            "key": room.key(name),
+            "variable": room.variable(name),
+            "value": _is_set(values, name) if room.is_secret(name) else as_json[name],
             "from": str(origins[name]),
-            "effect": cls.effect_of(name).value,
+            "effect": room.effect_of(name).value,
         }
-        for name in cls.model_fields
+        for name in room.model_fields
     ]
 
 
-def _shown(cls: type[RoomSettings], name: str, value: Any, as_json: Any) -> Any:
-    if not cls.is_secret(name):
-        return as_json
-    return "set" if value.get_secret_value() else "not set"
+def _is_set(values: RoomSettings, name: str) -> str:
+    secret = getattr(values, name).get_secret_value()
+    return "set" if secret else "not set"

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serve.local import healthcheck
+from serve.local.healthcheck import find_trouble, main
 from tests.running import free_port
 from vigil.home import Home, RunningPlatform
 
@@ -65,25 +65,25 @@ def runs(home: Home, url: str) -> None:
 
 def test_a_platform_is_asked_and_not_a_raylet(home: Home, part: Part) -> None:
     runs(home, part.url)
-    assert healthcheck.trouble(home, nobody()) is None
+    assert find_trouble(home, nobody()) is None
     part.status = 503
-    assert "503" in (healthcheck.trouble(home, nobody()) or "")
+    assert "503" in (find_trouble(home, nobody()) or "")
 
 
 def test_a_platform_that_does_not_answer_is_not_well(home: Home) -> None:
     runs(home, nobody())
-    assert "refused" in (healthcheck.trouble(home, nobody()) or "")
+    assert "refused" in (find_trouble(home, nobody()) or "")
 
 
 def test_without_a_platform_the_raylet_is_asked(home: Home, part: Part) -> None:
     url = f"{part.url}/healthz"
-    assert healthcheck.trouble(home, url) is None
+    assert find_trouble(home, url) is None
     part.status = 500
-    assert "500" in (healthcheck.trouble(home, url) or "")
+    assert "500" in (find_trouble(home, url) or "")
 
 
 def test_where_nothing_runs_nothing_is_wrong(home: Home) -> None:
-    assert healthcheck.trouble(home, nobody()) is None
+    assert find_trouble(home, nobody()) is None
 
 
 def test_it_exits_with_what_docker_reads(
@@ -91,7 +91,7 @@ def test_it_exits_with_what_docker_reads(
 ) -> None:
     monkeypatch.setenv("VIGIL_HOME", str(home.root))
     runs(home, part.url)
-    assert healthcheck.main() == 0
+    assert main() == 0
     part.status = 500
-    assert healthcheck.main() == 1
+    assert main() == 1
     assert part.url in capsys.readouterr().out
