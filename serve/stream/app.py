@@ -1,4 +1,5 @@
-"""The stream consumer as an application on the Ray cluster: it scores through the service's handle, Serve keeps it alive.
+"""The stream consumer as an application on the Ray cluster: it scores through the service's handle,
+and Serve keeps it alive.
 
 Each replica is one consumer; they share shards by their leases.
 """
@@ -9,6 +10,7 @@ import asyncio
 import os
 import threading
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -23,30 +25,34 @@ from serve.model.reporting import CountedMetrics, MonitorClient
 from serve.settings import ServeSettings
 from serve.stream.cli import build_consumer
 from serve.stream.consumer import Consumer
-from serve.stream.scorer import Busy, Refused, ScoredRows
+from serve.stream.scorer import BatchScores, Busy, Refused
 from vigil.arrays import Floats
 from vigil.errors import VigilError
 from vigil.home import Home
 
-TIMEOUT_S = 60.0
-CPUS = 0.1
-REPORT_S = 1.0
-LAG = "lag"
-CALM = 0.25  # of the bound: below it a consumer is one too many
+SCORE_TIMEOUT_S = 60.0
+CONSUMER_CPUS = 0.1
+REPORT_INTERVAL_S = 1.0
+HEALTH_INTERVAL_S = 5.0
+STOP_TIMEOUT_S = 10.0
+LAG_METRIC = "lag"
+IDLE_SHARE = 0.25  # of the lag bound: below it a consumer is one too many
+_REFUSED = (400, 413, 422)
 
 
 class HandleScorer:
     """The service by its handle. Used in a thread, which waits."""
 
-    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
-        self._service, self._timeout_s = Application(SCORING_APPLICATION), timeout_s
+    def __init__(self, timeout_s: float = SCORE_TIMEOUT_S) -> None:
+        self._service = Application(SCORING_APPLICATION)
+        self._timeout_s = timeout_s
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._ask("features"))
 
-    def score(self, X: Floats) -> ScoredRows:
+    def score(self, X: Floats) -> BatchScores:
         scores, predictions, version = self._ask("score_rows", X)
-        return ScoredRows(scores, predictions, version)
+        return BatchScores(scores, predictions, version)
 
     def _ask(self, method: str, *args: Any) -> Any:
         try:
@@ -54,68 +60,17 @@ class HandleScorer:
         except (BackPressureError, RayServeException, TimeoutError) as error:
             raise Busy(f"the service does not answer: {error or type(error).__name__}") from error
         except Exception as error:
-            said = getattr(error, "cause", None)
-            if isinstance(said, VigilError) and said.status in (400, 413, 422):
-                raise Refused(said.message) from error
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, VigilError) and cause.status in _REFUSED:
+                raise Refused(cause.message) from error
             raise Busy(f"the service does not answer: {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         """A handle holds nothing."""
 
 
-class StreamConsumer:
-    """One consumer in a thread; Serve restarts it when the thread has ended."""
-
-    async def __init__(self, args: dict[str, Any]) -> None:  # pyright: ignore[reportGeneralTypeIssues]
-        """Serve awaits it: the loop is also that of Ray's own part of the replica, and sinks,
-        sources and leases may be far away."""
-        settings = ServeSettings.from_values(**args)
-        self._consumer = await asyncio.to_thread(_consumer, settings)
-        self._thread = threading.Thread(target=self._consumer.run, daemon=True)
-        self._thread.start()
-        name = f"stream-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self._reports = asyncio.create_task(self._report_loop(name))
-
-    async def _report_loop(self, name: str) -> None:
-        """Report what was counted to Ray and the monitor; one that is away gets the sum next time."""
-        counted = CountedMetrics(self._consumer.metrics.registry)
-        monitor = MonitorClient()
-        while True:
-            await asyncio.sleep(REPORT_S)
-            counted.sample()
-            report = ConsumerReport(name, counted.counts, counted.delivered)
-            with suppress(VigilError):
-                await monitor.ask("count", *report.to_wire())
-                counted.mark_delivered()
-
-    def reconfigure(self, config: dict[str, Any]) -> None:
-        """How many consumers there are is for Serve's autoscaler: what runs goes on."""
-
-    def record_autoscaling_stats(self) -> dict[str, float]:
-        """How far behind the worst of this consumer's shards is; Serve collects it."""
-        samples = [
-            sample.value
-            for metric in self._consumer.metrics.lag.collect()
-            for sample in metric.samples
-        ]
-        return {LAG: max(samples, default=0.0)}
-
-    def check_health(self) -> None:
-        """Serve asks; a consumer never ends by itself."""
-        if not self._thread.is_alive() or self._reports.done():
-            raise RuntimeError("the stream consumer has ended: the log of this replica says why")
-
-    async def counts(self) -> dict[str, int]:
-        """Records by outcome since the start."""
-        return self._consumer.counts
-
-    def __del__(self) -> None:
-        if hasattr(self, "_thread"):
-            self._consumer.stop()
-            self._thread.join(10)
-
-
-def _consumer(settings: ServeSettings) -> Consumer:
+def consumer_by_settings(settings: ServeSettings) -> Consumer:
+    """The consumer of the settings' stream, which scores through the service's handle. Blocks."""
     return build_consumer(
         settings.stream_source,
         settings.stream_sinks.split(","),
@@ -127,19 +82,90 @@ def _consumer(settings: ServeSettings) -> Consumer:
     )
 
 
+class StreamConsumer:
+    """One consumer in a thread; Serve restarts it when the thread has ended."""
+
+    async def __init__(  # pyright: ignore[reportGeneralTypeIssues]
+        self,
+        args: dict[str, Any],
+        make_consumer: Callable[[ServeSettings], Consumer] = consumer_by_settings,
+    ) -> None:
+        """Serve awaits it: the loop is also that of Ray's own part of the replica, and sinks,
+        sources and leases may be far away."""
+        settings = ServeSettings.from_values(**args)
+        self._consumer = await asyncio.to_thread(make_consumer, settings)
+        self._thread = threading.Thread(target=self._consumer.run, daemon=True)
+        self._thread.start()
+        name = f"stream-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._reports = asyncio.create_task(self._report_loop(name))
+
+    async def _report_loop(self, name: str) -> None:
+        """Report what was counted to Ray and the monitor; one that is away gets the sum next
+        time."""
+        counted = CountedMetrics(self._consumer.metrics.registry)
+        monitor = MonitorClient()
+        while True:
+            await asyncio.sleep(REPORT_INTERVAL_S)
+            counted.sample()
+            report = ConsumerReport(name, counted.counts, counted.delivered)
+            with suppress(VigilError):
+                await monitor.ask("count", *report.to_wire())
+                counted.mark_delivered()
+
+    def reconfigure(self, config: dict[str, Any]) -> None:
+        """How many consumers there are is for Serve's autoscaler: what runs goes on."""
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """How far behind the worst of this consumer's shards is; Serve collects it."""
+        (family,) = self._consumer.metrics.lag.collect()
+        lags = [sample.value for sample in family.samples]
+        return {LAG_METRIC: max(lags, default=0.0)}
+
+    def check_health(self) -> None:
+        """Serve asks; a consumer never ends by itself."""
+        if not self._thread.is_alive() or self._reports.done():
+            raise RuntimeError("the stream consumer has ended: the log of this replica says why")
+
+    async def counts(self) -> dict[str, int]:
+        """Records by outcome since the start."""
+        return self._consumer.counts
+
+    async def close(self) -> None:
+        """Save the checkpoints and end the thread and the reports."""
+        self._reports.cancel()
+        self._consumer.stop()
+        await asyncio.to_thread(self._thread.join)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_thread"):
+            self._consumer.stop()
+            self._thread.join(STOP_TIMEOUT_S)
+
+
 def by_lag(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
-    """How many consumers there should be: one more while a shard is further behind than the bound, one fewer once none is
-    anywhere near it. Serve applies bounds and delays (ray.serve.autoscaling_policy)."""
-    now, lags = context.current_num_replicas, (context.aggregated_metrics or {}).get(LAG, {})
+    """How many consumers there should be (a policy of ray.serve.autoscaling_policy).
+
+    One more while a shard is further behind than the bound, one fewer once none is anywhere near
+    it. Serve applies bounds and delays.
+    """
+    consumers = context.current_num_replicas
+    lags = (context.aggregated_metrics or {}).get(LAG_METRIC, {})
     if context.config is None or not lags:
-        return now, {}  # nobody has told yet
-    worst, bound = max(lags.values()), context.config.target_ongoing_requests
-    return now + (1 if worst > bound else -1 if worst < CALM * bound else 0), {}
+        return consumers, {}  # nobody has reported yet
+    worst = max(lags.values())
+    bound = context.config.target_ongoing_requests
+    if worst > bound:
+        return consumers + 1, {}
+    if worst < IDLE_SHARE * bound:
+        return consumers - 1, {}
+    return consumers, {}
 
 
 def build(args: dict[str, Any]) -> serve.Application:
     """The Serve application `stream`; `args` are ServeSettings."""
     deployment: Any = serve.deployment(
-        StreamConsumer, ray_actor_options={"num_cpus": CPUS}, health_check_period_s=5
+        StreamConsumer,
+        ray_actor_options={"num_cpus": CONSUMER_CPUS},
+        health_check_period_s=HEALTH_INTERVAL_S,
     )
     return deployment.bind(args)

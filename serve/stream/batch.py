@@ -23,7 +23,7 @@ from serve.stream.records import (
     dead_letter,
     decode,
 )
-from serve.stream.scorer import Backoff, Busy, Refused, ScoredRows, Scorer
+from serve.stream.scorer import Backoff, BatchScores, Busy, Refused, Scorer
 from serve.stream.shard import OwnedShard, RefusedResult
 from vigil.arrays import Floats
 
@@ -142,7 +142,7 @@ def _first_seen(ids: list[Id], written: list[RecentIds]) -> NDArray[np.intp]:
     return np.array(rows, np.intp)
 
 
-def _results(records: DecodedRecords, rows: NDArray[np.intp], scored: ScoredRows) -> list[Result]:
+def _results(records: DecodedRecords, rows: NDArray[np.intp], scored: BatchScores) -> list[Result]:
     ids = records.ids
     version = scored.version
     columns = zip(rows, scored.scores.tolist(), scored.predictions.tolist(), strict=True)

@@ -1,4 +1,5 @@
-"""The embedded log: a folder of append-only JSON-lines files, each of them a shard; as a source, a sink and for dead letters."""
+"""The embedded log: a folder of append-only JSON-lines files, each of them a shard; as a source, a
+sink and for dead letters."""
 
 from __future__ import annotations
 
@@ -23,13 +24,15 @@ from serve.stream.records import (
 from vigil.locks import HeldLock, try_lock
 
 READ_BYTES = 4 * MAX_RECORD_BYTES
-REMEMBERED_LETTERS = 50_000
+MAX_REMEMBERED_LETTERS = 50_000
 TAIL_BYTES = 64 * 2**20  # of an output that is read for recent ids
+SEEK_BYTES = 2**16
 SUFFIX = ".jsonl"
 
 
 class FileLog:
-    """A folder as a source. A position is the offset of a line in its file; a line counts once its newline is there."""
+    """A folder as a source. A position is the offset of a line in its file; a line counts once its
+    newline is there."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,34 +42,49 @@ class FileLog:
             )
 
     def shards(self, finished: set[str]) -> list[str]:
-        return sorted(
-            p.name for p in self._folder.iterdir() if p.is_file() and not p.name.startswith(".")
-        )
+        files = (path for path in self._folder.iterdir() if path.is_file())
+        return sorted(path.name for path in files if not path.name.startswith("."))
 
     def read(self, shard: str, position: str | None, max_records: int) -> RecordBatch:
         start = int(position or 0)
-        with (self._folder / shard).open("rb") as file:
+        path = self._folder / shard
+        with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if size < start:
-                told = f"{self._folder / shard} has {size} bytes, {start} were read before: a log is only appended to"
-                raise StreamError(f"{told}. Put the file back, or write on under another name")
+                raise _shrunk(path, size, start)
             file.seek(start)
             data = file.read(READ_BYTES)
             if len(data) == READ_BYTES and b"\n" not in data:
-                return _overlong(file, start, size, data)
-        records, at = [], 0
-        while len(records) < max_records and (end := data.find(b"\n", at)) >= 0:
-            if line := data[at:end].strip():
-                records.append(RawRecord(str(start + at), line))
-            at = end + 1
-        return RecordBatch(records, str(start + at), float(size - start - at))
+                return _read_overlong(file, start, size, data=data)
+        records, length = _split_lines(data, start, max_records)
+        return RecordBatch(records, str(start + length), float(size - start - length))
 
 
-def _overlong(file: IO[bytes], start: int, size: int, data: bytes) -> RecordBatch:
-    """A line that is longer than a read: one record, which will be a dead letter, once its end is there."""
+def _shrunk(path: Path, size: int, start: int) -> StreamError:
+    return StreamError(
+        f"{path} has {size} bytes, {start} were read before: a log is only appended to. "
+        "Put the file back, or write on under another name"
+    )
+
+
+def _split_lines(data: bytes, start: int, max_records: int) -> tuple[list[RawRecord], int]:
+    """The records of whole lines in `data`, which begins at `start`, and how long these are."""
+    records: list[RawRecord] = []
+    at = 0
+    while len(records) < max_records and (end := data.find(b"\n", at)) >= 0:
+        if line := data[at:end].strip():
+            records.append(RawRecord(str(start + at), line))
+        at = end + 1
+    return records, at
+
+
+def _read_overlong(file: IO[bytes], start: int, size: int, *, data: bytes) -> RecordBatch:
+    """A line that is longer than a read: one record, which will be a dead letter, once its end is
+    there."""
     at = start + len(data)
     while block := file.read(READ_BYTES):
-        if (end := block.find(b"\n")) >= 0:
+        end = block.find(b"\n")
+        if end >= 0:
             after = at + end + 1
             return RecordBatch([RawRecord(str(start), data)], str(after), float(size - after))
         at += len(block)
@@ -74,18 +92,21 @@ def _overlong(file: IO[bytes], start: int, size: int, data: bytes) -> RecordBatc
 
 
 class LogWriter:
-    """Appends whole lines to the files of a folder. One writer a file; a torn last line is dealt with before the first."""
+    """Appends whole lines to the files of a folder. One writer a file; a torn last line is dealt
+    with before the first."""
 
     def __init__(self, folder: Path, *, drop_torn: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._drop_torn = folder, drop_torn
+        self._folder = folder
+        self._drop_torn = drop_torn
         self._files: dict[str, _LockedFile] = {}
 
     def path(self, shard: str) -> Path:
         return self._folder / (shard if shard.endswith(SUFFIX) else shard + SUFFIX)
 
     def append(self, shard: str, lines: bytes) -> None:
-        """Hand `lines`, each with its newline, to the operating system: they outlive this process."""
+        """Hand `lines`, each with its newline, to the operating system: they outlive this
+        process."""
         left = memoryview(lines)
         while left:  # a full disk may take a part
             left = left[self._file(shard).write(left) :]
@@ -108,11 +129,11 @@ class LogWriter:
             raise StreamError(f"another process writes {path}: give each stream folders of its own")
         file = path.open("ab", buffering=0)
         self._files[shard] = _LockedFile(file, lock)
-        if torn := _torn(path):
-            if self._drop_torn:
-                file.truncate(path.stat().st_size - torn)
-            else:
-                file.write(b"\n")
+        torn = _torn_bytes(path)
+        if torn and self._drop_torn:
+            file.truncate(path.stat().st_size - torn)
+        elif torn:
+            file.write(b"\n")
         return file
 
     def close(self, shard: str) -> None:
@@ -123,7 +144,8 @@ class LogWriter:
 
 @dataclass(frozen=True)
 class _LockedFile:
-    """A file that one process appends to. The lock is that of the file itself, and changes nothing in it."""
+    """A file that one process appends to. The lock is that of the file itself, and changes nothing
+    in it."""
 
     file: IO[bytes]
     lock: HeldLock
@@ -133,18 +155,20 @@ class _LockedFile:
         self.lock.release()
 
 
-def _torn(path: Path) -> int:
+def _torn_bytes(path: Path) -> int:
     """How many bytes follow the last newline."""
     if not path.exists():
         return 0
     with path.open("rb") as file:
-        size = at = file.seek(0, os.SEEK_END)
+        size = file.seek(0, os.SEEK_END)
+        at = size
         while at > 0:
-            step = min(at, 2**16)
+            step = min(at, SEEK_BYTES)
             at -= step
             file.seek(at)
-            if (found := file.read(step).rfind(b"\n")) >= 0:
-                return size - at - found - 1
+            newline = file.read(step).rfind(b"\n")
+            if newline >= 0:
+                return size - at - newline - 1
         return size
 
 
@@ -173,14 +197,13 @@ class FileSink:
 
     def __init__(self, folder: Path) -> None:
         self.writer = LogWriter(folder)
-        self._encoder, self._decoder = msgspec.json.Encoder(), msgspec.json.Decoder(_IdOnly)
+        self._encoder = msgspec.json.Encoder()
+        self._decoder = msgspec.json.Decoder(_IdOnly)
 
     def recover(self, shard: str, state: Any) -> Iterable[Id]:
         self.writer.open(shard)
-        return [
-            self._decoder.decode(line).id
-            for line in read_tail(self.writer.path(shard), int(state or 0))
-        ]
+        lines = read_tail(self.writer.path(shard), int(state or 0))
+        return [self._decoder.decode(line).id for line in lines]
 
     def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
         self.writer.append(shard, self._encoder.encode_lines(results))
@@ -198,22 +221,23 @@ class DeadLetters:
 
     def __init__(self, folder: Path) -> None:
         self.writer = LogWriter(folder)
-        self._written: dict[str, RecentIds] = {}
+        self._written: dict[str, RecentIds] = {}  # positions
+        self._encoder = msgspec.json.Encoder()
+        self._decoder = msgspec.json.Decoder(DeadLetter)
 
     def recover(self, shard: str, state: Any) -> None:
         """Learn from the file what was written since the checkpoint."""
         self.writer.open(shard)
         lines = read_tail(self.writer.path(shard), int(state or 0))
-        self._written[shard] = RecentIds(REMEMBERED_LETTERS)
-        self._written[shard].add(
-            msgspec.json.decode(line, type=DeadLetter).position for line in lines
-        )
+        written = RecentIds(MAX_REMEMBERED_LETTERS)
+        written.add(self._decoder.decode(line).position for line in lines)
+        self._written[shard] = written
 
     def write(self, shard: str, letters: list[DeadLetter]) -> int:
         """Write those that are not there yet; return how many these were."""
         new = [letter for letter in letters if letter.position not in self._written[shard]]
         if new:
-            self.writer.append(shard, msgspec.json.Encoder().encode_lines(new))
+            self.writer.append(shard, self._encoder.encode_lines(new))
         return len(new)
 
     def flush(self, shard: str) -> int:

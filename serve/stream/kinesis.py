@@ -1,10 +1,14 @@
-"""Kinesis as a source and as a sink. A shard of a resharding is read once its parents are: order is kept within a key."""
+"""Kinesis as a source and as a sink.
+
+A shard of a resharding is read once its parents are: order is kept within a key.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -14,9 +18,11 @@ from serve.stream.scorer import Backoff, Busy
 from vigil.aws import AwsError, aws_errors
 
 READ_PAUSE_S = 0.25  # a shard allows five reads a second
-PUT_RECORDS, PUT_BYTES = 500, 4 * 2**20  # of one PutRecords call; Kinesis takes 5 MiB
-CLOCKS_MS = 60_000  # by which our clock may be wrong
+MAX_READ_RECORDS = 10_000  # of one GetRecords call
+MAX_PUT_RECORDS = 500  # of one PutRecords call
+MAX_PUT_BYTES = 4 * 2**20  # of one PutRecords call; Kinesis takes 5 MiB
 MAX_PUT_ATTEMPTS = 10
+MAX_CLOCK_ERROR_MS = 60_000  # by which our clock may be wrong
 RETRYABLE_ERRORS = {
     "ProvisionedThroughputExceededException",
     "LimitExceededException",
@@ -29,7 +35,7 @@ RETRYABLE_ERRORS = {
 
 
 @contextmanager
-def translated(stream: str) -> Iterator[None]:
+def translate_aws_errors(stream: str) -> Iterator[None]:
     """AWS's errors as ours: what passes is Busy, what does not is StreamError."""
     try:
         with aws_errors(stream):
@@ -41,69 +47,85 @@ def translated(stream: str) -> Iterator[None]:
         raise StreamError(f"{error}. Does it exist, and may this identity use it?") from error
 
 
+def _list_shards(client: Any, stream: str) -> list[dict[str, Any]]:
+    pages = client.get_paginator("list_shards").paginate(StreamName=stream)
+    return [shard for page in pages for shard in page["Shards"]]
+
+
+@dataclass(frozen=True)
+class _Cursor:
+    """An iterator of Kinesis, and the position that it reads on from."""
+
+    position: str
+    iterator: str
+
+
 class KinesisSource:
-    """A stream as a source. A position is the sequence number of the last record read; empty is the oldest record kept."""
+    """A stream as a source. A position is the sequence number of the last record read; empty is
+    the oldest record kept."""
 
     def __init__(self, client: Any, stream: str) -> None:
-        self._client, self._stream = client, stream
-        self._iterators: dict[
-            str, tuple[str, str]
-        ] = {}  # shard -> position, iterator that reads on from it
-        self._rest: dict[str, float] = {}  # shard that had no record -> when it may be asked again
+        self._client = client
+        self._stream = stream
+        self._cursors: dict[str, _Cursor] = {}  # by shard
+        self._rests_until: dict[str, float] = {}  # shards that had no record, monotonic
 
     def shards(self, finished: set[str]) -> list[str]:
-        with translated(self._stream):
-            pages = self._client.get_paginator("list_shards").paginate(StreamName=self._stream)
-            found = [shard for page in pages for shard in page["Shards"]]
-        kept = {
-            shard["ShardId"] for shard in found
-        }  # a parent that has expired has nothing left to wait for
-        return [
-            shard["ShardId"]
-            for shard in found
-            if all(
-                parent not in kept or parent in finished
-                for parent in (shard.get("ParentShardId"), shard.get("AdjacentParentShardId"))
-                if parent
-            )
-        ]
+        with translate_aws_errors(self._stream):
+            shards = _list_shards(self._client, self._stream)
+        # A parent that has expired has nothing left to wait for.
+        unread = {shard["ShardId"] for shard in shards} - finished
+        return [shard["ShardId"] for shard in shards if unread.isdisjoint(_parents(shard))]
 
     def read(self, shard: str, position: str | None, max_records: int) -> RecordBatch:
         at = position or ""
-        if (
-            time.monotonic() < self._rest.get(shard, 0.0)
-            and self._iterators.get(shard, ("",))[0] == at
-        ):
+        if self._is_resting(shard, at):
             return RecordBatch([], at, 0.0)
-        with translated(self._stream):
+        answer = self._get_records(shard, at, min(max_records, MAX_READ_RECORDS))
+        records = [
+            RawRecord(record["SequenceNumber"], record["Data"].strip())
+            for record in answer["Records"]
+        ]
+        after = records[-1].position if records else at
+        iterator = answer.get("NextShardIterator")
+        if iterator:
+            self._cursors[shard] = _Cursor(after, iterator)
+        lag = float(answer.get("MillisBehindLatest", 0))
+        if not records and not lag:
+            self._rests_until[shard] = time.monotonic() + READ_PAUSE_S
+        return RecordBatch(records, after, lag, ended=not iterator)
+
+    def _is_resting(self, shard: str, at: str) -> bool:
+        """Whether the shard had no record a moment ago, and is asked for the same again."""
+        if time.monotonic() >= self._rests_until.get(shard, 0.0):
+            return False
+        cursor = self._cursors.get(shard)
+        return at == (cursor.position if cursor else "")
+
+    def _get_records(self, shard: str, at: str, limit: int) -> dict[str, Any]:
+        with translate_aws_errors(self._stream):
             iterator = self._iterator(shard, at)
             try:
-                got = self._client.get_records(
-                    ShardIterator=iterator, Limit=min(max_records, 10_000)
-                )
+                return self._client.get_records(ShardIterator=iterator, Limit=limit)
             except BaseException:
-                self._iterators.pop(shard, None)
+                self._cursors.pop(shard, None)
                 raise
-        records = [
-            RawRecord(record["SequenceNumber"], record["Data"].strip()) for record in got["Records"]
-        ]
-        after, following = (records[-1].position if records else at), got.get("NextShardIterator")
-        if following:
-            self._iterators[shard] = after, following
-        lag = float(got.get("MillisBehindLatest", 0))
-        if not records and not lag:
-            self._rest[shard] = time.monotonic() + READ_PAUSE_S
-        return RecordBatch(records, after, lag, ended=not following)
 
     def _iterator(self, shard: str, at: str) -> str:
-        known, iterator = self._iterators.get(shard, ("", ""))
-        if iterator and known == at:
-            return iterator
-        where = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": at}
-        asked = where if at else {"ShardIteratorType": "TRIM_HORIZON"}
-        return self._client.get_shard_iterator(StreamName=self._stream, ShardId=shard, **asked)[
-            "ShardIterator"
-        ]
+        cursor = self._cursors.get(shard)
+        if cursor is not None and cursor.position == at:
+            return cursor.iterator
+        start = {"ShardIteratorType": "TRIM_HORIZON"}
+        if at:
+            start = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": at}
+        answer = self._client.get_shard_iterator(StreamName=self._stream, ShardId=shard, **start)
+        return answer["ShardIterator"]
+
+
+def _parents(shard: dict[str, Any]) -> list[str]:
+    """The shards that this one was split from or merged of."""
+    parents = (shard.get("ParentShardId"), shard.get("AdjacentParentShardId"))
+    return [parent for parent in parents if parent]
 
 
 class _IdOnly(msgspec.Struct):
@@ -111,47 +133,50 @@ class _IdOnly(msgspec.Struct):
 
 
 class KinesisSink:
-    """Results as records of a stream, each under its id as partition key. The stream itself tells which ids it has.
+    """Results as records of a stream, each under its id as partition key. The stream itself tells
+    which ids it has.
 
-    A put whose answer is lost on the network may be there twice: Kinesis cannot tell, readers go by the id.
+    A put whose answer is lost on the network may be there twice: Kinesis cannot tell, readers go
+    by the id.
     """
 
     name = "kinesis"
 
     def __init__(self, client: Any, stream: str) -> None:
-        self._client, self._stream = client, stream
+        self._client = client
+        self._stream = stream
 
     def recover(self, shard: str, state: Any) -> Iterable[Id]:
         """The ids since the time `state` (ms), whichever shard of the source they came from."""
         if state is None:
             return []
-        found: list[Id] = []
-        with translated(self._stream):
-            pages = self._client.get_paginator("list_shards").paginate(StreamName=self._stream)
-            for output in [one["ShardId"] for page in pages for one in page["Shards"]]:
-                found += self._ids(output, (int(state) - CLOCKS_MS) / 1000)
-        return found
+        since = (int(state) - MAX_CLOCK_ERROR_MS) / 1000
+        ids: list[Id] = []
+        with translate_aws_errors(self._stream):
+            for output in _list_shards(self._client, self._stream):
+                ids += self.ids_since(output["ShardId"], since)
+        return ids
 
-    def _ids(self, output: str, since: float) -> Iterator[Id]:
-        asked = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": since}
-        iterator = self._client.get_shard_iterator(
-            StreamName=self._stream, ShardId=output, **asked
-        )["ShardIterator"]
+    def ids_since(self, output: str, since: float) -> Iterator[Id]:
+        """The ids in the shard `output` of this stream, from `since` (Unix seconds) on."""
+        start = self._client.get_shard_iterator(
+            StreamName=self._stream,
+            ShardId=output,
+            ShardIteratorType="AT_TIMESTAMP",
+            Timestamp=since,
+        )
+        iterator = start["ShardIterator"]
         while iterator:
-            got = self._client.get_records(ShardIterator=iterator, Limit=10_000)
-            yield from (
-                msgspec.json.decode(record["Data"], type=_IdOnly).id for record in got["Records"]
-            )
-            if not got["Records"] and not got.get("MillisBehindLatest"):
+            answer = self._client.get_records(ShardIterator=iterator, Limit=MAX_READ_RECORDS)
+            for record in answer["Records"]:
+                yield msgspec.json.decode(record["Data"], type=_IdOnly).id
+            if not answer["Records"] and not answer.get("MillisBehindLatest"):
                 return
-            iterator = got.get("NextShardIterator")
+            iterator = answer.get("NextShardIterator")
 
     def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
-        put_records(
-            self._client,
-            self._stream,
-            [(str(result.id), msgspec.json.encode(result)) for result in results],
-        )
+        entries = [(str(result.id), msgspec.json.encode(result)) for result in results]
+        put_records(self._client, self._stream, entries)
         return []
 
     def flush(self, shard: str) -> int:
@@ -162,33 +187,40 @@ class KinesisSink:
 
 
 def put_records(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None:
-    """Put (partition key, data) in order, as large calls as Kinesis takes; what it refuses for now is tried again.
+    """Put (partition key, data) in order, in calls as large as Kinesis takes; what it refuses for
+    now is tried again.
 
     Raises Busy when it refuses for long.
     """
-    at = 0
-    while at < len(entries):
-        size, end = 0, at
-        while end < len(entries) and end - at < PUT_RECORDS:
-            size += len(entries[end][0]) + len(entries[end][1])
-            if size > PUT_BYTES and end > at:
-                break
-            end += 1
-        _put_all(client, stream, entries[at:end])
-        at = end
+    start = 0
+    while start < len(entries):
+        end = _end_of_call(entries, start)
+        _put_call(client, stream, entries[start:end])
+        start = end
 
 
-def _put_all(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None:
-    backoff, left = Backoff(), [{"PartitionKey": key, "Data": data} for key, data in entries]
+def _end_of_call(entries: list[tuple[str, bytes]], start: int) -> int:
+    """Up to where the entries from `start` on fit into one call; at least one does."""
+    size = 0
+    end = start
+    while end < len(entries) and end - start < MAX_PUT_RECORDS:
+        key, data = entries[end]
+        size += len(key) + len(data)
+        if size > MAX_PUT_BYTES and end > start:
+            break
+        end += 1
+    return end
+
+
+def _put_call(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None:
+    backoff = Backoff()
+    left = [{"PartitionKey": key, "Data": data} for key, data in entries]
     for _ in range(MAX_PUT_ATTEMPTS):
-        with translated(stream):
+        with translate_aws_errors(stream):
             answer = client.put_records(StreamName=stream, Records=left)
         if not answer["FailedRecordCount"]:
             return
-        left = [
-            entry
-            for entry, told in zip(left, answer["Records"], strict=True)
-            if told.get("ErrorCode")
-        ]
+        outcomes = zip(left, answer["Records"], strict=True)
+        left = [entry for entry, outcome in outcomes if outcome.get("ErrorCode")]
         backoff.pause()
     raise Busy(f"{stream} refuses {len(left)} records again and again: it needs more shards")

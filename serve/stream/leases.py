@@ -1,10 +1,12 @@
-"""Who reads which shard, and up to where: checkpoints under a lease, in files on one machine or in DynamoDB."""
+"""Who reads which shard, and up to where: checkpoints under a lease, in files on one machine or in
+DynamoDB."""
 
 from __future__ import annotations
 
 import json
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,10 +16,13 @@ from serve.stream.records import ShardLeaseLost
 from vigil.home import write_json
 from vigil.locks import HeldLock, try_lock
 
+_NEW_OR_SEEN = "attribute_not_exists(#c) OR #c = :c"
+
 
 @dataclass
 class Checkpoint:
-    """All before `position` is scored and safe in every sink. `states` are the sinks' own, by their names."""
+    """All before `position` is scored and safe in every sink. `states` are the sinks' own, by
+    their names."""
 
     position: str | None = None
     ended: bool = False
@@ -29,7 +34,8 @@ class ShardLeases(Protocol):
     """Shards are shared out: each belongs to one consumer at a time."""
 
     def acquire(self, shard: str) -> Checkpoint | None:
-        """The checkpoint of the shard, which is ours from now on; None while another consumer has it."""
+        """The checkpoint of the shard, which is ours from now on; None while another consumer has
+        it."""
         ...
 
     def save(self, shard: str, checkpoint: Checkpoint) -> None:
@@ -58,9 +64,11 @@ class ShardLeases(Protocol):
 
 
 class FileLeases:
-    """ShardLeases of one machine: a file lock ends with its process, however that ends, and at no other time.
+    """Leases of one machine: a file lock ends with its process, however that ends, and at no other
+    time.
 
-    A consumer that is stopped (SIGSTOP) therefore keeps its shards: nobody writes beside it when it wakes.
+    A consumer that is stopped (SIGSTOP) therefore keeps its shards: nobody writes beside it when
+    it wakes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,15 +101,19 @@ class FileLeases:
         """Nothing to do: the lock lasts as long as the process."""
 
     def finished(self) -> set[str]:
-        found = self._folder.glob("*.checkpoint")
-        return {unquote(path.stem) for path in found if json.loads(path.read_text())["ended"]}
+        shards: set[str] = set()
+        for path in self._folder.glob("*.checkpoint"):
+            if json.loads(path.read_text())["ended"]:
+                shards.add(unquote(path.stem))
+        return shards
 
     def consumers(self) -> int:
         living = 1
         for path in (self._folder / "consumers").iterdir():
             if path == self._own:
                 continue
-            if (lock := try_lock(path)) is None:
+            lock = try_lock(path)
+            if lock is None:
                 living += 1
             else:
                 path.unlink(missing_ok=True)
@@ -115,36 +127,73 @@ class FileLeases:
         self._presence.release()
 
 
-class DynamoLeases:
-    """ShardLeases of a cluster: items of a DynamoDB table (partition key `key`, a string).
+@dataclass(frozen=True)
+class _LeaseItem:
+    """A lease, or the presence of a consumer, as DynamoDB has it."""
 
-    No clock is compared with another: a lease is free when its counter has stood still for `seconds` of our own clock, and
-    every change is conditional on the counter that we saw. Source: the lease table of the Kinesis Client Library.
+    key: str
+    owner: str
+    counter: int
+    checkpoint: dict[str, Any]
+
+    @classmethod
+    def read(cls, item: dict[str, Any]) -> _LeaseItem:
+        checkpoint = item["checkpoint"]["S"] if "checkpoint" in item else "{}"
+        return cls(
+            item["key"]["S"],
+            item["owner"]["S"],
+            int(item["counter"]["N"]),
+            checkpoint=json.loads(checkpoint),
+        )
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """A counter of another consumer, and since when (monotonic) it has had this value."""
+
+    counter: int
+    since: float
+
+
+class DynamoLeases:
+    """Leases of a cluster: items of a DynamoDB table (partition key `key`, a string).
+
+    No clock is compared with another: a lease is free when its counter has stood still for
+    `seconds` of our own clock, and every change is conditional on the counter that we saw. Source:
+    the lease table of the Kinesis Client Library.
     """
 
-    def __init__(self, client: Any, table: str, stream: str, seconds: float = 15.0) -> None:
-        self._client, self._table, self._stream, self._seconds = client, table, stream, seconds
+    def __init__(
+        self,
+        client: Any,
+        table: str,
+        stream: str,
+        *,
+        seconds: float = 15.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._stream = stream
+        self._seconds = seconds
+        self._clock = clock
         self._id = uuid.uuid4().hex
-        self._held: dict[str, int] = {}
-        self._seen: dict[str, tuple[int, float]] = {}
-        self._renewed = float("-inf")
-        self._beat = 0
+        self._held: dict[str, int] = {}  # counters of our shards
+        self._sightings: dict[str, _Sighting] = {}
+        self._renewed_at = float("-inf")
+        self._heartbeat = 0
 
     def acquire(self, shard: str) -> Checkpoint | None:
         key = self._key("shard", shard)
-        found = self._client.get_item(
-            TableName=self._table, Key={"key": {"S": key}}, ConsistentRead=True
-        ).get("Item")
-        counter = int(found["counter"]["N"]) if found else 0
-        if found and found["owner"]["S"] not in ("", self._id) and not self._still(key, counter):
+        item = self._get(key)
+        if item.owner not in ("", self._id) and not self._is_still(item):
             return None
-        checkpoint = json.loads(found["checkpoint"]["S"]) if found else {}
         try:
-            self._put(key, self._id, counter, checkpoint)
+            self._put(key, self._id, item.counter, checkpoint=item.checkpoint)
         except ShardLeaseLost:
             return None
-        self._held[shard] = counter + 1
-        return Checkpoint(**checkpoint)
+        self._held[shard] = item.counter + 1
+        return Checkpoint(**item.checkpoint)
 
     def save(self, shard: str, checkpoint: Checkpoint) -> None:
         if shard not in self._held:
@@ -152,103 +201,113 @@ class DynamoLeases:
         self._change(shard, self._id, asdict(checkpoint))
 
     def release(self, shard: str) -> None:
-        if shard in self._held:
-            try:
-                self._change(shard, "")
-            except ShardLeaseLost:
-                return
-            del self._held[shard]
+        if shard not in self._held:
+            return
+        try:
+            self._change(shard, "")
+        except ShardLeaseLost:
+            return
+        del self._held[shard]
 
     def renew(self) -> None:
-        if time.monotonic() < self._renewed + self._seconds / 5:
+        if self._clock() < self._renewed_at + self._seconds / 5:
             return
-        self._renewed, self._beat = time.monotonic(), self._beat + 1
+        self._renewed_at = self._clock()
+        self._heartbeat += 1
         for shard in list(self._held):
             try:
                 self._change(shard, self._id)
             except ShardLeaseLost:
                 continue  # forgotten: the next save says so
-        item = {
+        presence = {
             "key": {"S": self._key("consumer", self._id)},
-            "counter": {"N": str(self._beat)},
+            "counter": {"N": str(self._heartbeat)},
             "owner": {"S": self._id},
         }
-        self._client.put_item(TableName=self._table, Item=item)
+        self._client.put_item(TableName=self._table, Item=presence)
 
     def finished(self) -> set[str]:
-        prefix, found = self._key("shard", ""), set()
-        for item in self._items(prefix):
-            if json.loads(item["checkpoint"]["S"]).get("ended"):
-                found.add(item["key"]["S"].removeprefix(prefix))
-        return found
+        prefix = self._key("shard", "")
+        ended = (item for item in self._items(prefix) if item.checkpoint.get("ended"))
+        return {item.key.removeprefix(prefix) for item in ended}
 
     def consumers(self) -> int:
         living = 1
         for item in self._items(self._key("consumer", "")):
-            key, counter = item["key"]["S"], int(item["counter"]["N"])
-            if item["owner"]["S"] == self._id:
+            if item.owner == self._id:
                 continue
-            if self._still(key, counter):
-                self._client.delete_item(TableName=self._table, Key={"key": {"S": key}})
+            if self._is_still(item):
+                self._delete(item.key)
             else:
                 living += 1
         return living
 
     def close(self) -> None:
-        self._client.delete_item(
-            TableName=self._table, Key={"key": {"S": self._key("consumer", self._id)}}
-        )
+        self._delete(self._key("consumer", self._id))
 
     def _key(self, kind: str, name: str) -> str:
         return f"{self._stream}#{kind}#{name}"
 
-    def _items(self, prefix: str) -> list[dict[str, Any]]:
-        asked = {
-            "TableName": self._table,
-            "ConsistentRead": True,
-            "FilterExpression": "begins_with(#k, :p)",
-            "ExpressionAttributeNames": {"#k": "key"},
-            "ExpressionAttributeValues": {":p": {"S": prefix}},
-        }
-        return [
-            item
-            for page in self._client.get_paginator("scan").paginate(**asked)
-            for item in page["Items"]
-        ]
+    def _get(self, key: str) -> _LeaseItem:
+        """The lease under `key`; one of nobody where there is none yet."""
+        answer = self._client.get_item(
+            TableName=self._table, Key={"key": {"S": key}}, ConsistentRead=True
+        )
+        if "Item" not in answer:
+            return _LeaseItem(key, "", 0, checkpoint={})
+        return _LeaseItem.read(answer["Item"])
 
-    def _still(self, key: str, counter: int) -> bool:
+    def _delete(self, key: str) -> None:
+        self._client.delete_item(TableName=self._table, Key={"key": {"S": key}})
+
+    def _items(self, prefix: str) -> list[_LeaseItem]:
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._table,
+            ConsistentRead=True,
+            FilterExpression="begins_with(#k, :p)",
+            ExpressionAttributeNames={"#k": "key"},
+            ExpressionAttributeValues={":p": {"S": prefix}},
+        )
+        return [_LeaseItem.read(item) for page in pages for item in page["Items"]]
+
+    def _is_still(self, item: _LeaseItem) -> bool:
         """Whether the counter has not moved for the length of a lease."""
-        known, since = self._seen.get(key, (-1, 0.0))
-        if known != counter:
-            self._seen[key] = counter, time.monotonic()
+        sighting = self._sightings.get(item.key)
+        if sighting is None or sighting.counter != item.counter:
+            self._sightings[item.key] = _Sighting(item.counter, since=self._clock())
             return False
-        return time.monotonic() > since + self._seconds
+        return self._clock() > sighting.since + self._seconds
 
     def _change(self, shard: str, owner: str, checkpoint: dict[str, Any] | None = None) -> None:
         """Write our item if it is still ours, else forget it and raise ShardLeaseLost."""
         try:
-            self._put(self._key("shard", shard), owner, self._held[shard], checkpoint)
+            key = self._key("shard", shard)
+            self._put(key, owner, self._held[shard], checkpoint=checkpoint)
         except ShardLeaseLost:
             del self._held[shard]
             raise
         self._held[shard] += 1
 
-    def _put(self, key: str, owner: str, counter: int, checkpoint: dict[str, Any] | None) -> None:
-        change, names = "SET #o = :o, #c = :n", {"#o": "owner", "#c": "counter"}
+    def _put(
+        self, key: str, owner: str, counter: int, *, checkpoint: dict[str, Any] | None
+    ) -> None:
+        """Change the item where its counter is still `counter`; without a `checkpoint` that stays.
+
+        Raises ShardLeaseLost where it is not.
+        """
+        change = "SET #o = :o, #c = :n"
+        names = {"#o": "owner", "#c": "counter"}
         values = {":o": {"S": owner}, ":n": {"N": str(counter + 1)}, ":c": {"N": str(counter)}}
         if checkpoint is not None:
-            change, names, values = (
-                f"{change}, #p = :p",
-                names | {"#p": "checkpoint"},
-                values | {":p": {"S": json.dumps(checkpoint)}},
-            )
-        condition = "#c = :c" if counter else "attribute_not_exists(#c) OR #c = :c"
+            change += ", #p = :p"
+            names["#p"] = "checkpoint"
+            values[":p"] = {"S": json.dumps(checkpoint)}
         try:
             self._client.update_item(
                 TableName=self._table,
                 Key={"key": {"S": key}},
                 UpdateExpression=change,
-                ConditionExpression=condition,
+                ConditionExpression="#c = :c" if counter else _NEW_OR_SEEN,
                 ExpressionAttributeNames=names,
                 ExpressionAttributeValues=values,
             )

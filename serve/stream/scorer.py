@@ -29,7 +29,7 @@ _REFUSED = {400, 413, 422}
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredRows:
+class BatchScores:
     """Scores [n] and labels [n] of a batch, and the version that gave them."""
 
     scores: Floats
@@ -61,7 +61,7 @@ class Scorer(Protocol):
         """The features of the model, in order."""
         ...
 
-    def score(self, X: Floats) -> ScoredRows:
+    def score(self, X: Floats) -> BatchScores:
         """Score rows [n, d]."""
         ...
 
@@ -92,7 +92,7 @@ class HttpScorer:
         body, _ = self._ask("GET", "/readyz", b"", headers={})
         return tuple(msgspec.json.decode(body)["features"])
 
-    def score(self, X: Floats) -> ScoredRows:
+    def score(self, X: Floats) -> BatchScores:
         data = X.astype("<f8").tobytes()
         tensor = {
             "name": "features",
@@ -109,7 +109,7 @@ class HttpScorer:
         metadata = msgspec.json.decode(body[:json_length])
         scores = np.frombuffer(body, "<f8", rows, offset=json_length)
         labels = np.frombuffer(body, "<i8", rows, offset=json_length + 8 * rows)
-        return ScoredRows(scores, labels, metadata["model_version"])
+        return BatchScores(scores, labels, metadata["model_version"])
 
     def _ask(
         self, method: str, path: str, body: bytes, *, headers: dict[str, str]

@@ -8,21 +8,37 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from serve.stream.kinesis import translated
+from serve.stream.kinesis import translate_aws_errors
 from serve.stream.records import Id, Result, ShardLeaseLost, StreamError
 from serve.stream.scorer import Backoff
 from vigil import http
 from vigil.aws import AwsError, aws_errors
 
 RECENT_OBJECTS = 20  # whose ids are read when a shard is taken up
-FORBIDDEN = {"PreconditionFailed", "ConditionalRequestConflict"}
+MAX_DELIVERIES = 6
+DELIVERY_TIMEOUT_S = 10.0
+_EXISTS_ALREADY = {"PreconditionFailed", "ConditionalRequestConflict"}
+_TRANSIENT = (408, 425, 429)  # and every 5xx
+
+
+class ObjectStore(Protocol):
+    """Objects by key, in which nothing is written twice."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Raises ShardLeaseLost when the object is there."""
+        ...
+
+    def get(self, key: str) -> bytes | None:
+        """The object, or None where there is none."""
+        ...
 
 
 class Folder:
@@ -32,7 +48,6 @@ class Folder:
         self._root = root
 
     def put(self, key: str, data: bytes) -> None:
-        """Raises ShardLeaseLost when the object is there."""
         path = self._root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -56,89 +71,100 @@ class Bucket:
     """An S3 prefix in which nothing is written twice (If-None-Match)."""
 
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:
-        self._client, self._bucket, self._prefix = (
-            client,
-            bucket,
-            f"{prefix.strip('/')}/" if prefix.strip("/") else "",
-        )
+        folder = prefix.strip("/")
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{folder}/" if folder else ""
+        self._place = f"s3://{bucket}"
 
     def put(self, key: str, data: bytes) -> None:
-        place = f"s3://{self._bucket}"
-        with translated(place):
+        name = self._prefix + key
+        with translate_aws_errors(self._place):
             try:
-                with aws_errors(place):
+                with aws_errors(self._place):
                     self._client.put_object(
-                        Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*"
+                        Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*"
                     )
             except AwsError as error:
-                if error.code not in FORBIDDEN:
+                if error.code not in _EXISTS_ALREADY:
                     raise
                 raise ShardLeaseLost(
-                    f"s3://{self._bucket}/{self._prefix}{key} is there: another consumer wrote it"
+                    f"{self._place}/{name} is there: another consumer wrote it"
                 ) from error
 
     def get(self, key: str) -> bytes | None:
-        with translated(f"s3://{self._bucket}"):
+        with translate_aws_errors(self._place):
             try:
-                return self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)[
-                    "Body"
-                ].read()
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
             except self._client.exceptions.NoSuchKey:
                 return None
+            return answer["Body"].read()
 
 
 class ParquetSink:
-    """Results as objects `<shard>/<n>.parquet`, one a checkpoint. The objects themselves tell what was written.
+    """Results as objects `<shard>/<n>.parquet`, one a checkpoint. The objects themselves tell what
+    was written.
 
     Ids are strings in the column, so 5 and "5" are the same id here.
     """
 
     name = "parquet"
 
-    def __init__(self, store: Folder | Bucket) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._next: dict[str, int] = {}
         self._held: dict[str, list[Result]] = {}
 
     def recover(self, shard: str, state: Any) -> Iterable[Id]:
-        at, found = max(0, int(state or 0) - RECENT_OBJECTS), []
-        while (data := self._store.get(_key(shard, at))) is not None or at < int(state or 0):
-            found += _ids(data) if data else []
-            at += 1
-        self._next[shard], self._held[shard] = at, []
-        return found
+        written = int(state or 0)
+        n = max(0, written - RECENT_OBJECTS)
+        ids: list[Id] = []
+        while True:
+            data = self._store.get(_object_key(shard, n))
+            if data is not None:
+                ids += _ids_in(data)
+            elif n >= written:
+                break
+            n += 1
+        self._next[shard] = n
+        self._held[shard] = []
+        return ids
 
     def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
         self._held[shard] += results
         return []
 
     def flush(self, shard: str) -> int:
-        if self._held[shard]:
-            self._store.put(_key(shard, self._next[shard]), _parquet(self._held[shard]))
-            self._next[shard], self._held[shard] = self._next[shard] + 1, []
+        held = self._held[shard]
+        if held:
+            self._store.put(_object_key(shard, self._next[shard]), _as_parquet(held))
+            self._next[shard] += 1
+            self._held[shard] = []
         return self._next[shard]
 
     def close(self, shard: str) -> None:
         self._held.pop(shard, None)
 
 
-def _key(shard: str, n: int) -> str:
+def _object_key(shard: str, n: int) -> str:
     return f"{shard}/{n:09d}.parquet"
 
 
-def _parquet(results: list[Result]) -> bytes:
+def _as_parquet(results: list[Result]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    out, columns = (
-        BytesIO(),
-        {name: [getattr(r, name) for r in results] for name in Result.__struct_fields__},
-    )
-    pq.write_table(pa.table(columns | {"id": [str(r.id) for r in results]}), out)
-    return out.getvalue()
+    columns: dict[str, list[Any]] = {}
+    for name in Result.__struct_fields__:
+        columns[name] = [getattr(result, name) for result in results]
+    columns["id"] = [str(key) for key in columns["id"]]
+    buffer = BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
 
 
-def _ids(data: bytes) -> Iterable[Id]:
+def _ids_in(data: bytes) -> Iterable[Id]:
+    """The ids of an object, as text and, where they may have been one, as number."""
     import pyarrow.parquet as pq
 
     for text in pq.read_table(BytesIO(data), columns=["id"])["id"].to_pylist():
@@ -147,28 +173,57 @@ def _ids(data: bytes) -> Iterable[Id]:
             yield int(text)
 
 
-def signature(secret: bytes, timestamp: str, body: bytes) -> str:
-    """The header X-Vigil-Signature: HMAC-SHA256 over "<timestamp>.<body>". Receivers compare it in constant time and refuse
-    old timestamps."""
-    return f"v1={hmac.new(secret, timestamp.encode() + b'.' + body, hashlib.sha256).hexdigest()}"
+def webhook_signature(secret: bytes, timestamp: str, body: bytes) -> str:
+    """The header X-Vigil-Signature: HMAC-SHA256 over "<timestamp>.<body>".
+
+    Receivers compare it in constant time and refuse old timestamps.
+    """
+    signed = timestamp.encode() + b"." + body
+    return f"v1={hmac.new(secret, signed, hashlib.sha256).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class _Delivery:
+    """How an attempt at a delivery ended. `status` 0: nobody answered."""
+
+    status: int
+    reason: str
+
+    @property
+    def is_taken(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether another attempt would end the same way."""
+        return 400 <= self.status < 500 and self.status not in _TRANSIENT
 
 
 class Webhook:
-    """Anomalies as signed POSTs, one each, in order; after `tries` in vain the result is refused, to the dead letters.
+    """Anomalies as signed POSTs, one each, in order; after `tries` in vain the result is refused,
+    to the dead letters.
 
-    After a crash an anomaly may come again, under the same X-Vigil-Delivery: only the receiver can tell.
+    After a crash an anomaly may come again, under the same X-Vigil-Delivery: only the receiver can
+    tell.
     """
 
     name = "webhook"
 
     def __init__(
-        self, url: str, secret: str, tries: int = 6, wait: Callable[[float], Any] = time.sleep
+        self,
+        url: str,
+        secret: str,
+        tries: int = MAX_DELIVERIES,
+        *,
+        wait: Callable[[float], Any] = time.sleep,
     ) -> None:
         if not secret:
             raise StreamError(
-                "a webhook is signed: set VIGIL_SERVE_STREAM_WEBHOOK_SECRET to a secret that its receiver knows"
+                "a webhook is signed: set VIGIL_SERVE_STREAM_WEBHOOK_SECRET to a secret that its "
+                "receiver knows"
             )
         self._url = url
+        self._host = urlsplit(url).netloc
         self._secret = secret.encode()
         self._tries = tries
         self._wait = wait
@@ -177,8 +232,12 @@ class Webhook:
         return []
 
     def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
-        told = ((result, self._deliver(result)) for result in results if result.prediction == -1)
-        return [(result, why) for result, why in told if why]
+        refused: list[tuple[Result, str]] = []
+        for result in results:
+            refusal = self._deliver(result) if result.prediction == -1 else None
+            if refusal is not None:
+                refused.append((result, refusal))
+        return refused
 
     def flush(self, shard: str) -> None:
         return None
@@ -188,30 +247,39 @@ class Webhook:
 
     def _deliver(self, result: Result) -> str | None:
         """None when it was taken, else why not."""
-        backoff, why = Backoff(self._wait), ""
-        for n in range(self._tries):
-            status, why = self._post(msgspec.json.encode(result), str(result.id))
-            if 200 <= status < 300:
-                return None
-            if 400 <= status < 500 and status not in (408, 425, 429):
-                return why
-            if n + 1 < self._tries:
+        backoff = Backoff(self._wait)
+        body = msgspec.json.encode(result)
+        reason = ""
+        for attempt in range(self._tries):
+            if attempt:
                 backoff.pause()
-        return f"{why}, {self._tries} times"
+            delivery = self._post(body, str(result.id))
+            if delivery.is_taken:
+                return None
+            reason = delivery.reason
+            if delivery.is_refused:
+                return reason
+        return f"{reason}, {self._tries} times"
 
-    def _post(self, body: bytes, delivery: str) -> tuple[int, str]:
+    def _post(self, body: bytes, delivery_id: str) -> _Delivery:
         now = str(int(time.time()))
         headers = {
             "content-type": "application/json",
             "x-vigil-timestamp": now,
-            "x-vigil-delivery": quote(delivery),
-            "x-vigil-signature": signature(self._secret, now, body),
+            "x-vigil-delivery": quote(delivery_id),
+            "x-vigil-signature": webhook_signature(self._secret, now, body),
         }
-        host = urlsplit(self._url).netloc
+        exchange = http.open_response(
+            "POST",
+            self._url,
+            headers=headers,
+            content=body,
+            timeout_s=DELIVERY_TIMEOUT_S,
+            use_proxy=False,
+        )
         try:
-            with http.open_response(
-                "POST", self._url, headers=headers, content=body, timeout_s=10, use_proxy=False
-            ) as response:
-                return response.status_code, f"{host} answered {response.status_code}"
+            with exchange as response:
+                status = response.status_code
         except OSError as error:
-            return 0, f"{host} does not answer: {type(error).__name__}"
+            return _Delivery(0, f"{self._host} does not answer: {type(error).__name__}")
+        return _Delivery(status, f"{self._host} answered {status}")

@@ -22,7 +22,6 @@ from serve.model.report import ServedModel
 from serve.model.reporting import MonitorClient, Reporter
 from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
-from serve.stream import app as stream_app
 from serve.stream.app import HandleScorer, StreamConsumer
 from serve.stream.scorer import Busy
 from tests.serve.service import Service
@@ -124,12 +123,14 @@ async def test_requests_are_answered_while_something_else_hangs(
     await asyncio.gather(waiting, return_exceptions=True)
 
 
-async def test_a_stream_consumer_is_healthy_while_its_stores_hang(
-    monkeypatch: pytest.MonkeyPatch, stuck: Stuck
-) -> None:
-    monkeypatch.setattr(stream_app, "build_consumer", stuck)
-    consumer: Any = StreamConsumer.__new__(StreamConsumer)
-    starting = asyncio.create_task(consumer.__init__(ServeSettings().model_dump(mode="json")))
+def unstarted_consumer() -> Any:
+    """Serve makes one, and awaits its constructor."""
+    return StreamConsumer.__new__(StreamConsumer)
+
+
+async def test_a_stream_consumer_is_healthy_while_its_stores_hang(stuck: Stuck) -> None:
+    args = ServeSettings().model_dump(mode="json")
+    starting = asyncio.create_task(unstarted_consumer().__init__(args, stuck))
     await stuck.reached()
     await asyncio.sleep(0)
     assert stuck.holds
@@ -138,9 +139,7 @@ async def test_a_stream_consumer_is_healthy_while_its_stores_hang(
         await starting
 
 
-async def test_a_stream_consumer_is_healthy_while_the_controller_hangs(
-    monkeypatch: pytest.MonkeyPatch, stuck: Stuck
-) -> None:
+async def test_a_stream_consumer_is_healthy_while_the_controller_hangs(stuck: Stuck) -> None:
     def run() -> None:
         with suppress(Busy):
             HandleScorer().names()
@@ -153,16 +152,13 @@ async def test_a_stream_consumer_is_healthy_while_the_controller_hangs(
         stop=ended.set,
         metrics=ServeMetrics(),
     )
-    monkeypatch.setattr(stream_app, "build_consumer", lambda *_, **__: consumes)
-    consumer: Any = StreamConsumer.__new__(StreamConsumer)
-    await consumer.__init__(ServeSettings().model_dump(mode="json"))
+    consumer = unstarted_consumer()
+    await consumer.__init__(ServeSettings().model_dump(mode="json"), lambda _: consumes)
     await stuck.reached()
     for _ in range(20):
         consumer.check_health()
         assert await consumer.counts() == {"scored": 0}
         await asyncio.sleep(0.001)
     assert stuck.holds
-    consumer._reports.cancel()
     stuck.let_go()
-    ended.set()
-    await asyncio.to_thread(consumer._thread.join)
+    await consumer.close()

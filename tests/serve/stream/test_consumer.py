@@ -28,7 +28,7 @@ from serve.stream.records import (
     decode,
     readable_id,
 )
-from serve.stream.scorer import MIN_BACKOFF_S, HttpScorer, Refused, ScoredRows, Scorer
+from serve.stream.scorer import MIN_BACKOFF_S, BatchScores, HttpScorer, Refused, Scorer
 from tests.scoring import ScoringServer, scoring, small_model
 from vigil.home import Home
 
@@ -254,10 +254,10 @@ class Picky:
     def names(self) -> tuple[str, ...]:
         return self._orders.pop(0) if len(self._orders) > 1 else NAMES
 
-    def score(self, X: np.ndarray[Any, Any]) -> ScoredRows:
+    def score(self, X: np.ndarray[Any, Any]) -> BatchScores:
         if (X[:, 0] < 0).any():
             raise Refused("no negatives")
-        return ScoredRows(X[:, 0].copy(), np.ones(len(X), np.int64), "1")
+        return BatchScores(X[:, 0].copy(), np.ones(len(X), np.int64), "1")
 
     def close(self) -> None:
         pass

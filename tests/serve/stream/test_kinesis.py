@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -23,8 +22,8 @@ from serve.stream.file_log import DeadLetters, FileSink
 from serve.stream.kinesis import KinesisSink, KinesisSource, put_records
 from serve.stream.leases import Checkpoint, DynamoLeases, FileLeases
 from serve.stream.records import Result, ShardLeaseLost, Sink
-from serve.stream.scorer import ScoredRows
-from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook, signature
+from serve.stream.scorer import BatchScores
+from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook, webhook_signature
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +51,8 @@ class Zero:
     def names(self) -> tuple[str, ...]:
         return ("n",)
 
-    def score(self, X: np.ndarray[Any, Any]) -> ScoredRows:
-        return ScoredRows(X[:, 0].copy(), np.where(X[:, 0] < 0, -1, 1), "1")
+    def score(self, X: np.ndarray[Any, Any]) -> BatchScores:
+        return BatchScores(X[:, 0].copy(), np.where(X[:, 0] < 0, -1, 1), "1")
 
     def close(self) -> None:
         pass
@@ -196,11 +195,21 @@ def test_a_child_is_read_once_its_parents_are_finished_or_gone() -> None:
     assert source.shards({"1", "2", "3"}) == ["1", "2", "3", "4"]
 
 
+class ManualClock:
+    """Monotonic seconds that pass when a test says so."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def test_leases_of_a_cluster_are_taken_over_when_their_holder_is_silent_and_fence_it(
     aws: Any,
 ) -> None:
     client = table(aws, "leases")
-    one, two = (DynamoLeases(client, "leases", "s", seconds=0.2) for _ in range(2))
+    clock = ManualClock()
+    one, two = (DynamoLeases(client, "leases", "s", seconds=15.0, clock=clock) for _ in range(2))
     mine = one.acquire("a")
     assert mine == Checkpoint()
     one.renew()
@@ -208,10 +217,10 @@ def test_leases_of_a_cluster_are_taken_over_when_their_holder_is_silent_and_fenc
     assert (one.consumers(), two.consumers()) == (2, 2)
     one.save("a", Checkpoint("17", states={"x": 1}))
     assert two.acquire("a") is None
-    time.sleep(0.25)  # the length of a lease is what is tested
+    clock.now += 16
     one.renew()
     assert two.acquire("a") is None  # its holder lives
-    time.sleep(0.25)
+    clock.now += 16
     assert two.acquire("a") == Checkpoint("17", states={"x": 1})
     with pytest.raises(ShardLeaseLost):
         one.save("a", Checkpoint("18"))
@@ -278,11 +287,10 @@ def test_what_the_output_has_is_not_written_again(aws: Any, tmp_path: Path, kind
         "dead": 0,
     }
     if kind == "kinesis":
-        ids = [
-            i
-            for shard in open_shards(kinesis, results)
-            for i in KinesisSink(kinesis, results)._ids(shard["ShardId"], 0)
-        ]
+        sink_of_results = KinesisSink(kinesis, results)
+        ids = []
+        for shard in open_shards(kinesis, results):
+            ids += sink_of_results.ids_since(shard["ShardId"], 0)
     elif kind == "s3":
         pages = s3.list_objects_v2(Bucket=results)["Contents"]
         bodies = [tmp_path / str(n) for n, _ in enumerate(pages)]
@@ -358,7 +366,7 @@ def test_anomalies_are_told_signed_and_tried_again(statuses: list[int], refused:
     assert len(waits) == len(receiver.got) - 1
     for headers, body in receiver.got:
         assert json.loads(body)["id"] == "wild é"
-        assert headers["x-vigil-signature"] == signature(
+        assert headers["x-vigil-signature"] == webhook_signature(
             b"secret", headers["x-vigil-timestamp"], body
         )
         assert headers["x-vigil-delivery"] == "wild%20%C3%A9"
