@@ -13,7 +13,7 @@ from vigil import http
 from vigil.errors import PlatformError
 from vigil.home import RunningPlatform
 
-REQUEST_TIMEOUT_S = 30.0
+_REQUEST_TIMEOUT_S = 30.0
 PROBE_TIMEOUT_S = 5.0
 _PROBE_INTERVAL_S = 0.25
 
@@ -41,7 +41,7 @@ def request_json(
             url,
             headers={**_credentials(url, platform), "Content-Type": "application/json"},
             content=None if body is None else json.dumps(body).encode(),
-            timeout_s=REQUEST_TIMEOUT_S,
+            timeout_s=_REQUEST_TIMEOUT_S,
         )
     except OSError as error:
         raise PlatformError(f"{url} does not answer: {error}") from error

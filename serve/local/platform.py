@@ -28,7 +28,7 @@ from vigil.errors import PlatformError, VigilError
 from vigil.home import Home, RunningPlatform, use_ray_token, write_json
 from vigil.locks import try_lock
 
-STOP_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 30.0
 _OWN_KEY_NAME = "this-machine"
 _EVERY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 _LOCAL = "http://127.0.0.1"
@@ -95,7 +95,7 @@ def stop_platform(home: Home) -> int:
         with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
             process = psutil.Process(platform.pid)
             process.terminate()
-            process.wait(STOP_TIMEOUT_S)
+            process.wait(_STOP_TIMEOUT_S)
     try:
         recorded = json.loads(home.record.read_text())
     except (FileNotFoundError, json.JSONDecodeError):

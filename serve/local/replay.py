@@ -23,10 +23,10 @@ from vigil.terminal import json_option, print_json, print_table, report_errors
 
 if TYPE_CHECKING:  # their libraries take their time to be imported
     from serve.model.loaded import LoadedModel
-    from train.table.captured import ScoredRows
+    from train.table.captured import CapturedRequest
 
 TOLERANCE = 1e-9
-MAX_REASONS = 3
+_MAX_REASONS = 3
 
 
 @click.command()
@@ -52,7 +52,7 @@ def replay(request_id: str, captured: str | None, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _find_request(where: str | Path, request_id: str) -> ScoredRows:
+def _find_request(where: str | Path, request_id: str) -> CapturedRequest:
     from train.table.captured import read_request
 
     request = read_request(where, request_id)
@@ -78,18 +78,18 @@ def _load_model(home: Home, number: str) -> LoadedModel:
 class _Replayed:
     """The rows of a request with their captured scores, and what the same model says now."""
 
-    request: ScoredRows
+    request: CapturedRequest
     model: LoadedModel
     scores: Floats
     is_anomaly: NDArray[np.bool_]
     reasons: list[list[Reason]]
 
     @classmethod
-    def by(cls, model: LoadedModel, request: ScoredRows) -> _Replayed:
+    def by(cls, model: LoadedModel, request: CapturedRequest) -> _Replayed:
         rows = request.rows.X
         scores = model.bundle.forest.score(rows)
         is_anomaly = scores > model.bundle.threshold.value
-        reasons = reasons_by_row(model, rows, is_anomaly, MAX_REASONS)
+        reasons = reasons_by_row(model, rows, is_anomaly, _MAX_REASONS)
         return cls(request, model, scores, is_anomaly=is_anomaly, reasons=reasons)
 
     @property

@@ -12,12 +12,12 @@ from train.settings import TrainSettings
 from vigil.room_settings import RoomSettings
 from vigil.terminal import json_option, print_json, print_table, report_errors
 
-ROOM_SETTINGS: tuple[type[RoomSettings], ...] = (ServeSettings, DriftSettings, TrainSettings)
+_ROOM_SETTINGS: tuple[type[RoomSettings], ...] = (ServeSettings, DriftSettings, TrainSettings)
 _COLUMNS = ("key", "value", "from", "effect")
 
 
 @click.command()
-@click.argument("room", required=False, type=click.Choice([each.room for each in ROOM_SETTINGS]))
+@click.argument("room", required=False, type=click.Choice([each.room for each in _ROOM_SETTINGS]))
 @click.option("--changed", is_flag=True, help="only what is not the default")
 @json_option
 @report_errors
@@ -25,7 +25,7 @@ def settings(room: str | None, changed: bool, as_json: bool) -> None:
     """Settings with their values, where each came from, and what changing it does
     (docs/settings.md)."""
     shown: list[dict[str, Any]] = []
-    for room_settings in ROOM_SETTINGS:
+    for room_settings in _ROOM_SETTINGS:
         if room in (None, room_settings.room):
             shown += _describe_fields(room_settings)
     if changed:

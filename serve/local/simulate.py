@@ -36,7 +36,7 @@ FEATURES = (
 ROWS_PER_DAY = 288  # one row every five minutes
 SERVER_SEED = 20_240_501  # of the one server that all telemetry is of
 MAX_RECORDS_AT_ONCE = 500  # handed to a log in one go
-REQUEST_TIMEOUT_S = 30.0
+_REQUEST_TIMEOUT_S = 30.0
 _MAX_PAUSE_S = 0.05
 _ANOMALOUS_FEATURES = 4
 DriftKind = Literal["shift", "scale", "mix"]
@@ -231,7 +231,7 @@ async def send_rows(
 def _session(connections: int, headers: dict[str, str]) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),
-        timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+        timeout=aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S),
         headers={"Content-Type": "application/json", **headers},
     )
 

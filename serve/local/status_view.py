@@ -27,7 +27,7 @@ def parse_scrape(text: str) -> Scrape:
 
 
 @dataclass(frozen=True)
-class Traffic:
+class ScrapedTraffic:
     """What was counted between two scrapes, `seconds` apart."""
 
     before: Scrape
@@ -63,8 +63,8 @@ class Traffic:
         return max(0.0, increase) / self.seconds
 
 
-def top_view(status: Mapping[str, Any], traffic: Traffic) -> dict[str, Any]:
-    """Traffic and latency, and the state (`/drift`) as of now; all of it JSON."""
+def top_view(status: Mapping[str, Any], traffic: ScrapedTraffic) -> dict[str, Any]:
+    """ScrapedTraffic and latency, and the state (`/drift`) as of now; all of it JSON."""
     scores = status.get("scores") or {}
     verdict = status.get("verdict") or {}
     events = status.get("timeline") or []

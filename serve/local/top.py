@@ -21,7 +21,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from serve.local.status_view import Scrape, Traffic, parse_scrape, percent, timestamp, top_view
+from serve.local.status_view import (
+    Scrape,
+    ScrapedTraffic,
+    parse_scrape,
+    percent,
+    timestamp,
+    top_view,
+)
 from vigil import http
 from vigil.errors import PlatformError
 from vigil.service import ServiceOptions, service_options
@@ -56,7 +63,7 @@ class ServicePoller:
         now = time.monotonic()
         self._scrapes.append((now, scrape))
         then, before = self._scrapes[0]
-        traffic = Traffic(before, scrape, seconds=max(now - then, 1e-3))
+        traffic = ScrapedTraffic(before, scrape, seconds=max(now - then, 1e-3))
         return {"url": self._url, **top_view(status, traffic)}
 
     def _get(self, path: str) -> bytes:
@@ -75,7 +82,7 @@ class ServicePoller:
 @json_option
 @report_errors
 def top(once: bool, service: ServiceOptions, as_json: bool) -> None:
-    """Traffic, latency, anomalies, drift, governor and replicas, live; q or Ctrl-C ends it."""
+    """ScrapedTraffic, latency, anomalies, drift, governor and replicas, live; q or Ctrl-C ends it."""
     target = service.require(HomeSettings().open())
     poller = ServicePoller(target.url, target.headers)
     if as_json or once or not stdout_console.is_terminal:

@@ -34,7 +34,7 @@ SCORE_TIMEOUT_S = 60.0
 CONSUMER_CPUS = 0.1
 REPORT_INTERVAL_S = 1.0
 HEALTH_INTERVAL_S = 5.0
-STOP_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 10.0
 LAG_METRIC = "lag"
 IDLE_SHARE = 0.25  # of the lag bound: below it a consumer is one too many
 _REFUSED = (400, 413, 422)
@@ -139,7 +139,7 @@ class StreamConsumer:
     def __del__(self) -> None:
         if hasattr(self, "_thread"):
             self._consumer.stop()
-            self._thread.join(STOP_TIMEOUT_S)
+            self._thread.join(_STOP_TIMEOUT_S)
 
 
 def by_lag(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from serve.local.status_view import (
-    Traffic,
+    ScrapedTraffic,
     parse_scrape,
     status_lines,
     top_view,
@@ -86,7 +86,7 @@ def counted(requests: int, seconds: float = 0.002) -> str:
 
 def test_rates_and_latency_are_of_what_came_between_two_looks() -> None:
     before = parse_scrape(counted(20, seconds=1.0))
-    found = top_view(STATUS, Traffic(before, parse_scrape(counted(120)), 10.0))
+    found = top_view(STATUS, ScrapedTraffic(before, parse_scrape(counted(120)), 10.0))
     assert (found["requests_per_s"], found["refused_per_s"], found["rows_per_s"]) == (10, 1, 30)
     assert (found["anomalies_per_s"], found["anomalies"]) == (5, 60)
     assert found["alert_rate"] == 0.05
@@ -97,7 +97,7 @@ def test_rates_and_latency_are_of_what_came_between_two_looks() -> None:
 
 def test_a_monitor_that_begins_anew_gives_no_negative_rates() -> None:
     before = parse_scrape(counted(50))
-    found = top_view({}, Traffic(before, parse_scrape(counted(10)), 1.0))
+    found = top_view({}, ScrapedTraffic(before, parse_scrape(counted(10)), 1.0))
     assert (found["requests_per_s"], found["rows_per_s"], found["p99_ms"], found["features"]) == (
         0,
         0,
