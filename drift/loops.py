@@ -16,7 +16,7 @@ from drift.rollout import REGISTRY_POLL_INTERVAL_S
 from drift.training_job import Episode
 from drift.view.display import Display
 from drift.watch import Watch
-from serve.metrics import RayMirror
+from serve.exposition import RayMirror
 from serve.model.handles import Application
 from train.registry.moves import completed_moves
 from train.registry.versions import Registry, Version

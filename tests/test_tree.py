@@ -21,6 +21,7 @@ ALLOWED = {
     "drift": {
         "train",
         "serve.applications",
+        "serve.exposition",
         "serve.metrics",
         "serve.model.handles",
         "serve.model.report",

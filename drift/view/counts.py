@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from drift.replicas import REPLICA_TIMEOUT_S
-from serve.metrics import MetricFamilies, sum_metrics
+from serve.exposition import MetricFamilies, MetricFamily, sum_metrics
 
 # So often another replica has reported, about once a second, when Serve has long ended one that has
 # not. It is not a time: when a machine wakes up, all its replicas have been silent for hours, and go
@@ -81,11 +81,13 @@ class ReplicaCounters:
 
 
 def _without_gauges(counts: MetricFamilies) -> MetricFamilies:
-    return [family for family in counts if family[1] != "gauge"]
+    return [family for family in counts if family.kind != "gauge"]
 
 
 def _negative(counts: MetricFamilies) -> MetricFamilies:
-    return [
-        (name, kind, documentation, [(sample, labels, -value) for sample, labels, value in samples])
-        for name, kind, documentation, samples in counts
-    ]
+    return [_negative_family(family) for family in counts]
+
+
+def _negative_family(family: MetricFamily) -> MetricFamily:
+    samples = [sample._replace(value=-sample.value) for sample in family.samples]
+    return family._replace(samples=samples)

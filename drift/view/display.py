@@ -14,7 +14,7 @@ from drift.view.live import Live
 from drift.view.report import EpisodeReport, PendingReports, episode_page
 from drift.view.timeline import Observations
 from drift.watch import Watch
-from serve.metrics import MetricFamilies, collect_metrics, render_exposition
+from serve.exposition import MetricFamilies, collect_metrics, render_exposition
 from serve.model.report import ConsumerReport
 from train.registry.moves import Move
 from train.registry.versions import Version

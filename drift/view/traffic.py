@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from serve.metrics import MetricFamilies
+from serve.exposition import MetricFamilies
 from vigil.statistics import histogram_quantile
 
 SPAN_S = 600.0

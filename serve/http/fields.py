@@ -8,7 +8,7 @@ import msgspec
 
 from train.model.reasons import Reason
 
-Label = Annotated[
+PredictedLabel = Annotated[
     Literal[1, -1],
     msgspec.Meta(
         description="scikit-learn's label: -1 is an anomaly", extra_json_schema={"type": "integer"}
@@ -25,7 +25,9 @@ Reasons = Annotated[
         "else nothing"
     ),
 ]
-Threshold = Annotated[float, msgspec.Meta(description="rows with a score above it are anomalies")]
+AlertThreshold = Annotated[
+    float, msgspec.Meta(description="rows with a score above it are anomalies")
+]
 ModelDigest = Annotated[str, msgspec.Meta(description="sha256 of the model bundle")]
 SchemaHash = Annotated[str, msgspec.Meta(description="sha256 of the feature names in order")]
 DriftScore = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 
-from serve.http.fields import Label, ModelDigest, SchemaHash, Score, Threshold
+from serve.http.fields import AlertThreshold, ModelDigest, PredictedLabel, SchemaHash, Score
 from serve.http.rows import (
     DECODE_ERRORS,
     JsonRows,
@@ -52,7 +52,7 @@ class InvocationsBody(TypedDict, total=False):
 class ScoredRow(msgspec.Struct):
     """The answer to one row."""
 
-    prediction: Label
+    prediction: PredictedLabel
     is_anomaly: bool
     anomaly_score: Score
 
@@ -61,7 +61,7 @@ class InvocationsResult(msgspec.Struct):
     """The answer to all rows, with the model that scored them."""
 
     predictions: list[ScoredRow]
-    threshold: Threshold
+    threshold: AlertThreshold
     model_version: str
     model_digest: ModelDigest
     schema_hash: SchemaHash

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from serve.http.auth import Caller
-from serve.http.observation import Observation
+from serve.http.observation import RequestObservation
 
 Headers = tuple[tuple[bytes, bytes], ...]
 Message = dict[str, Any]
@@ -38,7 +38,7 @@ class Request:
     model_name: str = ""
     model_version: str | None = None
     caller: Caller | None = None
-    observation: Observation | None = None
+    observation: RequestObservation | None = None
     began: float = field(default_factory=time.perf_counter)
 
     @property

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from serve.exposition import collect_metrics, label_metrics, render_exposition
 from serve.http.feedback import decode_feedback, decode_mode
 from serve.http.messages import Request, Response, json_response
 from serve.http.replica import Replica
-from serve.metrics import collect_metrics, label_metrics, render_exposition
 from vigil.errors import VigilError
 
 _EXPOSITION_TYPE = b"text/plain; version=0.0.4; charset=utf-8"

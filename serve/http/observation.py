@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Observation:
+class RequestObservation:
     """One request under observation. Times are Unix nanoseconds, 0 where it did not get so far."""
 
     is_logged: bool

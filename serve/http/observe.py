@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from serve.http.messages import Request
-from serve.http.observation import Observation
+from serve.http.observation import RequestObservation
 from serve.http.request_log import RequestLog
 from serve.metrics import ServeMetrics
 from serve.settings import ServeSettings
@@ -52,7 +52,7 @@ class RequestObserver:
         if self._traces is not None:
             self._traces.sample(settings.traces_rate)
 
-    def begin(self, request: Request) -> Observation | None:
+    def begin(self, request: Request) -> RequestObservation | None:
         """Return the observation of a request that begins; None when nobody observes it."""
         log_rate = self._log_rate
         is_logged = log_rate > 0 and random.random() < log_rate
@@ -60,19 +60,19 @@ class RequestObserver:
             return None
         if request.method in _UNOBSERVED_METHODS:
             return None
-        observation = Observation(is_logged, began=time.time_ns())
+        observation = RequestObservation(is_logged, began=time.time_ns())
         if self._traces is not None:
             observation.span = self._traces.begin(
                 _span_name(request), _trace_context(request), observation.began
             )
         return observation
 
-    def end(self, request: Request, observation: Observation) -> None:
+    def end(self, request: Request, observation: RequestObservation) -> None:
         """Write down a request whose response was sent."""
         ended = time.time_ns()
         if self._traces is not None and observation.span is not None:
             attributes = _span_attributes(request, observation)
-            self._traces.end(observation.span, attributes, observation.stages, ended)
+            self._traces.end(observation.span, attributes, observation.stages, at_ns=ended)
         if observation.is_logged:
             self._log.add(_log_line(request, observation, ended))
 
@@ -97,7 +97,7 @@ def _open_traces(settings: ServeSettings, replica: str) -> Traces:
     return Traces(settings.traces_endpoint, settings.traces_rate, resource)
 
 
-def _log_line(request: Request, observation: Observation, ended: int) -> dict[str, Any]:
+def _log_line(request: Request, observation: RequestObservation, ended: int) -> dict[str, Any]:
     began = observation.began
     return {
         "time": began / 1e9,
@@ -110,14 +110,14 @@ def _log_line(request: Request, observation: Observation, ended: int) -> dict[st
     }
 
 
-def _trace_id(request: Request, observation: Observation) -> str | None:
+def _trace_id(request: Request, observation: RequestObservation) -> str | None:
     """The trace that the request was recorded in, else the one that its caller names."""
     if observation.span is None:
         return request.trace_id
     return f"{observation.span.get_span_context().trace_id:032x}"
 
 
-def _span_attributes(request: Request, observation: Observation) -> dict[str, Any]:
+def _span_attributes(request: Request, observation: RequestObservation) -> dict[str, Any]:
     attributes = {
         "http.request.method": request.method,
         "url.path": request.path[:MAX_LOGGED_PATH],

@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from serve.http.fields import ModelDigest, SchemaHash, Threshold
+from serve.http.fields import AlertThreshold, ModelDigest, SchemaHash
 from serve.http.predict import reasons_by_row
 from serve.http.rows import DECODE_ERRORS, FLOAT32_MAX, abbreviate, check_row_count
 from vigil.arrays import Floats
@@ -74,7 +74,7 @@ class InferBody(msgspec.Struct):
 class ModelParameters(msgspec.Struct):
     """What the answer says of the model."""
 
-    threshold: Threshold
+    threshold: AlertThreshold
     model_digest: ModelDigest
     schema_hash: SchemaHash
 

@@ -10,14 +10,14 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from serve.http.fields import (
+    AlertThreshold,
     DriftScore,
-    Label,
     ModelDigest,
+    PredictedLabel,
     Reasons,
     RequestId,
     SchemaHash,
     Score,
-    Threshold,
 )
 from serve.http.rows import (
     DECODE_ERRORS,
@@ -69,11 +69,11 @@ class _LooseBody(msgspec.Struct):
 class Prediction(msgspec.Struct):
     """The answer to one row."""
 
-    prediction: Label
+    prediction: PredictedLabel
     is_anomaly: bool
     anomaly_score: Score
     reasons: Reasons
-    threshold: Threshold
+    threshold: AlertThreshold
     drift_score: DriftScore
     model_version: str
     model_digest: ModelDigest
@@ -84,11 +84,11 @@ class Prediction(msgspec.Struct):
 class PredictionColumns(msgspec.Struct):
     """The answer to many rows: a list for each column, with an entry for each row."""
 
-    prediction: list[Label]
+    prediction: list[PredictedLabel]
     is_anomaly: list[bool]
     anomaly_score: list[Score]
     reasons: list[Reasons]
-    threshold: Threshold
+    threshold: AlertThreshold
     drift_score: DriftScore
     model_version: str
     model_digest: ModelDigest

@@ -1,4 +1,7 @@
-"""The request log: of sampled requests one JSON line each, so many a second at most, in a file that does not grow for ever."""
+"""The request log: one JSON line for each sampled request.
+
+So many a second at most, in a file that does not grow for ever.
+"""
 
 from __future__ import annotations
 
@@ -11,53 +14,69 @@ from typing import Any
 from serve.metrics import ServeMetrics
 
 log = logging.getLogger("ray.serve")
-LINES = 100  # between two writes, about a second: more are dropped and counted
-MOST_BYTES = 16 * 2**20  # then the file becomes the former one, and the one before is gone
-KEPT_S = 7 * 86_400.0  # files of replicas that are gone
-FORMER = ".former"
+MAX_LINES = 100  # between two writes, about a second: more are dropped and counted
+MAX_BYTES = 16 * 2**20  # then the file becomes the former one, and the one before is gone
+KEEP_FILES_S = 7 * 86_400.0  # files of replicas that are gone
+FORMER_SUFFIX = ".former"
 
 
 class RequestLog:
     """`add` is cheap and never waits; `write` belongs into a thread."""
 
-    def __init__(self, file: Path, metrics: ServeMetrics) -> None:
-        self._file, self._dropped = file, metrics.log_dropped
+    def __init__(
+        self,
+        file: Path,
+        metrics: ServeMetrics,
+        max_lines: int = MAX_LINES,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._file = file
+        self._dropped = metrics.log_dropped
+        self._max_lines = max_lines
+        self._max_bytes = max_bytes
         self._lines: list[bytes] = []
-        self._forgot = False
+        self._is_cleaned = False
 
     def add(self, line: dict[str, Any]) -> None:
         """Remember one request; what is in it is escaped, so that it stays one line."""
-        if len(self._lines) < LINES:
-            self._lines.append(
-                json.dumps(line).encode() + b"\n"
-            )  # ASCII: no reader finds a line end in a value
-        else:
+        if len(self._lines) >= self._max_lines:
             self._dropped.inc()
+            return
+        # ASCII: no reader finds a line end in a value
+        self._lines.append(json.dumps(line).encode() + b"\n")
 
     def take(self) -> list[bytes]:
-        """What is to be written."""
-        taken, self._lines = self._lines, []
-        return taken
+        """Return the lines that are to be written."""
+        lines = self._lines
+        self._lines = []
+        return lines
 
     def write(self, lines: list[bytes]) -> None:
-        """Append; what cannot be written is dropped and counted. The first one removes files of replicas that are long gone."""
-        if not self._forgot:
-            self._forgot = True
-            self._forget_old()
+        """Append the lines; what cannot be written is dropped and counted.
+
+        The first call removes files of replicas that are long gone.
+        """
+        if not self._is_cleaned:
+            self._is_cleaned = True
+            self._remove_old_files()
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("ab") as out:
-                out.write(b"".join(lines))
-            if self._file.stat().st_size > MOST_BYTES:
-                self._file.replace(self._file.with_name(self._file.name + FORMER))
+            self._append(lines)
         except OSError as error:
             self._dropped.inc(len(lines))
             log.warning("the request log %s cannot be written: %s", self._file, error)
 
-    def _forget_old(self) -> None:
+    def _append(self, lines: list[bytes]) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("ab") as file:
+            file.write(b"".join(lines))
+        if self._file.stat().st_size > self._max_bytes:
+            self._file.replace(self._file.with_name(self._file.name + FORMER_SUFFIX))
+
+    def _remove_old_files(self) -> None:
+        oldest = time.time() - KEEP_FILES_S
         try:
             for other in self._file.parent.glob(f"*{self._file.suffix}*"):
-                if other.stat().st_mtime < time.time() - KEPT_S:
+                if other.stat().st_mtime < oldest:
                     other.unlink(missing_ok=True)
         except OSError as error:
             log.warning("old request logs cannot be removed: %s", error)

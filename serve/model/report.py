@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.metrics import MetricFamilies
+from serve.exposition import MetricFamilies
 
 
 class ArmCounts(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from serve.applications import MONITOR_APPLICATION
-from serve.metrics import MetricFamilies, RayMirror, ServeMetrics, collect_metrics
+from serve.exposition import MetricFamilies, RayMirror, collect_metrics
+from serve.metrics import ServeMetrics
 from serve.model.capture import Capture
 from serve.model.handles import Application
 from serve.model.report import (

@@ -13,7 +13,8 @@ from drift.settings import DriftSettings
 from drift.state import StateStore
 from drift.view.display import Display
 from drift.watch import Watch
-from serve.metrics import ServeMetrics, collect_metrics
+from serve.exposition import collect_metrics
+from serve.metrics import ServeMetrics
 from serve.model.report import CapturedRows, ReplicaReport, ServedModel
 from train.model import reference, threshold
 from train.model.bundle import ModelBundle

@@ -19,7 +19,8 @@ from drift.replicas import REPLICA_TIMEOUT_S
 from drift.state import LostLease
 from drift.statistics import compare
 from drift.verdict import judge_window
-from serve.metrics import ServeMetrics, collect_metrics
+from serve.exposition import collect_metrics
+from serve.metrics import ServeMetrics
 from serve.model.canary import Arm
 from serve.model.report import CanaryReport, CapturedRows, ShadowReport
 from tests.drift.conftest import ShownWatch

@@ -18,8 +18,9 @@ import uvicorn
 from drift.settings import DriftSettings
 from drift.view.display import Display
 from drift.watch import Watch
+from serve.exposition import collect_metrics
 from serve.local.simulate import Drift, telemetry
-from serve.metrics import ServeMetrics, collect_metrics
+from serve.metrics import ServeMetrics
 from serve.model.loaded import LoadedModel
 from serve.model.report import CapturedRows, ReplicaReport, ServedModel
 from serve.model.reporting import NoMonitor

@@ -10,15 +10,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve.metrics import (
-    DriftMetrics,
-    MetricFamilies,
-    ServeMetrics,
-    StreamMetrics,
-    collect_metrics,
-    render_exposition,
-    sum_metrics,
-)
+from serve.exposition import MetricFamilies, collect_metrics, render_exposition, sum_metrics
+from serve.metrics import DriftMetrics, ServeMetrics, StreamMetrics
 from serve.model.canary import RunningCanary
 from serve.model.report import ShadowReport
 from serve.model.vitals import Vitals

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from drift.replicas import REPLICA_TIMEOUT_S
 from drift.view.counts import MAX_SILENT_ROUNDS, ReplicaCounters
-from serve.metrics import MetricFamilies, ServeMetrics, collect_metrics, render_exposition
+from serve.exposition import MetricFamilies, collect_metrics, render_exposition
+from serve.metrics import ServeMetrics
 
 
 def counted(rows: int) -> MetricFamilies:

@@ -14,7 +14,8 @@ from drift.view.live import Live
 from drift.view.points import MAX_ANOMALY_POINTS, MAX_NORMAL_POINTS
 from drift.view.timeline import timeline
 from drift.view.traffic import SPAN_S, STEP_S
-from serve.metrics import ServeMetrics, collect_metrics
+from serve.exposition import collect_metrics
+from serve.metrics import ServeMetrics
 from serve.model.report import CapturedRows, ReplicaReport, ServedModel
 from train.model.bundle import ModelBundle
 from train.registry.moves import Move

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serve.exposition import collect_metrics, render_exposition
 from serve.http.auth import KeyRing
-from serve.metrics import collect_metrics, render_exposition
 from serve.model.loaded import LoadedModel
 from serve.model.reporting import NoMonitor
 from tests.serve.linted import lint

@@ -20,8 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from ray._common.formatters import JSONFormatter
 
-from serve.http import request_log
-from serve.http.request_log import FORMER, KEPT_S, LINES, RequestLog
+from serve.http.request_log import FORMER_SUFFIX, KEEP_FILES_S, RequestLog
 from serve.metrics import ServeMetrics
 from serve.model.loaded import LoadedModel
 from tests.serve.service import INFER, Service
@@ -129,8 +128,8 @@ def dropped(metrics: ServeMetrics) -> float:
 
 def test_lines_over_the_bound_are_dropped_and_counted(tmp_path: Path) -> None:
     metrics = ServeMetrics()
-    log = RequestLog(tmp_path / "r.jsonl", metrics)
-    for i in range(LINES + 7):
+    log = RequestLog(tmp_path / "r.jsonl", metrics, max_lines=10)
+    for i in range(17):
         log.add({"request_id": i})
     log.write(log.take())
     log.add({"request_id": "next"})
@@ -138,26 +137,25 @@ def test_lines_over_the_bound_are_dropped_and_counted(tmp_path: Path) -> None:
     told = [
         json.loads(line)["request_id"] for line in (tmp_path / "r.jsonl").read_text().splitlines()
     ]
-    assert (told, dropped(metrics)) == ([*range(LINES), "next"], 7)
+    assert (told, dropped(metrics)) == ([*range(10), "next"], 7)
 
 
 def test_the_files_are_bounded_and_those_of_replicas_long_gone_are_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    old, young = tmp_path / "old.jsonl", tmp_path / f"young.jsonl{FORMER}"
+    old, young = tmp_path / "old.jsonl", tmp_path / f"young.jsonl{FORMER_SUFFIX}"
     for file in (old, young):
         file.write_text("")
-    os.utime(old, (0, time.time() - KEPT_S - 1))
-    monkeypatch.setattr(request_log, "MOST_BYTES", 1000)
-    log = RequestLog(tmp_path / "r.jsonl", ServeMetrics())
+    os.utime(old, (0, time.time() - KEEP_FILES_S - 1))
+    log = RequestLog(tmp_path / "r.jsonl", ServeMetrics(), max_bytes=1000)
     for _ in range(50):
         log.write([b"x" * 99 + b"\n"])
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "r.jsonl",
-        f"r.jsonl{FORMER}",
+        f"r.jsonl{FORMER_SUFFIX}",
         young.name,
     ]
-    assert (tmp_path / f"r.jsonl{FORMER}").stat().st_size == 1100
+    assert (tmp_path / f"r.jsonl{FORMER_SUFFIX}").stat().st_size == 1100
 
 
 def test_a_disk_that_takes_nothing_is_counted(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from serve.exposition import collect_metrics, render_exposition
 from serve.local.status_view import (
     ScrapedTraffic,
     parse_scrape,
@@ -27,7 +28,7 @@ from serve.local.status_view import (
     top_view,
 )
 from serve.local.top import HALF_BAR, ServicePoller, bar, frame, print_once, top
-from serve.metrics import ServeMetrics, collect_metrics, render_exposition
+from serve.metrics import ServeMetrics
 from tests.running import ROOT
 from vigil.terminal import print_table
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.metrics import ServeMetrics, collect_metrics
+from serve.exposition import collect_metrics
+from serve.metrics import ServeMetrics
 from serve.model.report import (
     ArmCounts,
     CanaryReport,
