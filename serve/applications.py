@@ -1,7 +1,160 @@
-"""Names of the Serve applications: who deploys one and who asks one by its handle agree here."""
+"""The Serve applications of a platform: their names, and their configuration.
+
+Who deploys one and who asks one by its handle agree on the names here.
+"""
 
 from __future__ import annotations
+
+import math
+from typing import Any
+
+from serve.settings import ServeSettings
+from vigil.room_settings import RoomSettings
 
 SCORING_APPLICATION = "vigil"
 MONITOR_APPLICATION = "drift"
 STREAM_APPLICATION = "stream"
+DOWNSCALE_DELAY_S = 300
+KEPT_HEAP_BYTES = 4 * 2**20
+HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
+_STREAM_PREFIX = "stream_"
+
+
+def platform_config(settings: ServeSettings, monitor: RoomSettings) -> dict[str, Any]:
+    """Return the Serve configuration (`ray.serve.schema.ServeDeploySchema`) of the platform.
+
+    The effect of each field says where it is: `args` restart a replica, `user_config` does not.
+    The model version is in neither: a change of either would restart or unroute replicas.
+    """
+    applications = [_scoring_application(settings), _monitor_application(monitor)]
+    if settings.stream_source:
+        applications.append(_stream_application(settings))
+    return {
+        "http_options": {
+            "host": settings.host,
+            "port": settings.port,
+            "request_timeout_s": settings.request_timeout_s,
+        },
+        # At INFO the record of every request is built even where the access log is off: a tenth of
+        # a request's time.
+        "logging_config": {
+            "encoding": settings.log_encoding,
+            "log_level": "WARNING",
+            "enable_access_log": False,
+        },
+        "applications": applications,
+    }
+
+
+def _scoring_application(settings: ServeSettings) -> dict[str, Any]:
+    return {
+        "name": SCORING_APPLICATION,
+        "route_prefix": "/",
+        "import_path": "serve.http.app:build",
+        "args": _without_streams(settings.values_at_start()),
+        "deployments": [_detector(settings)],
+    }
+
+
+def _monitor_application(monitor: RoomSettings) -> dict[str, Any]:
+    return {
+        "name": MONITOR_APPLICATION,
+        "route_prefix": None,
+        "import_path": "drift.monitor:build",
+        "args": monitor.values_at_start(),
+        "deployments": [{"name": "DriftMonitor", "user_config": monitor.live_values()}],
+    }
+
+
+def _stream_application(settings: ServeSettings) -> dict[str, Any]:
+    home = {"home": str(settings.home)}
+    return {
+        "name": STREAM_APPLICATION,
+        "route_prefix": None,
+        "import_path": "serve.stream.app:build",
+        "args": home | _of_streams(settings.values_at_start()),
+        "deployments": [_stream_consumer(settings)],
+    }
+
+
+def _detector(settings: ServeSettings) -> dict[str, Any]:
+    return {
+        "name": "Detector",
+        "max_ongoing_requests": settings.max_ongoing_requests,
+        "max_queued_requests": settings.max_queued_requests,
+        "backpressure_config": {
+            "status_code": settings.overload_status,
+            "retry_after_s": settings.retry_after_s,
+        },
+        "autoscaling_config": {
+            "min_replicas": settings.min_replicas,
+            "max_replicas": max(settings.min_replicas, settings.max_replicas),
+            "target_ongoing_requests": settings.target_ongoing_requests,
+            "downscale_delay_s": DOWNSCALE_DELAY_S,
+        },
+        "ray_actor_options": {"num_cpus": settings.cpus_per_replica},
+        "user_config": _without_streams(settings.live_values()),
+    }
+
+
+def _stream_consumer(settings: ServeSettings) -> dict[str, Any]:
+    return {
+        "name": "StreamConsumer",
+        "autoscaling_config": {
+            "min_replicas": settings.stream_consumers,
+            "max_replicas": settings.max_consumers,
+            "target_ongoing_requests": settings.stream_lag,
+            "policy": {"policy_function": "serve.stream.app:by_lag"},
+            "downscale_delay_s": DOWNSCALE_DELAY_S,
+        },
+        "user_config": _of_streams(settings.live_values()),
+    }
+
+
+def _of_streams(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the application that scores streams."""
+    return {name: value for name, value in values.items() if name.startswith(_STREAM_PREFIX)}
+
+
+def _without_streams(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the replicas that score requests."""
+    return {name: value for name, value in values.items() if not name.startswith(_STREAM_PREFIX)}
+
+
+def ray_process_environment(settings: ServeSettings) -> dict[str, str]:
+    """Return the environment of every Ray process, on one machine and in a pod."""
+    return {
+        **_haproxy_environment(settings),
+        # Three checks that fail and HAProxy is started anew: at the default period nobody is
+        # served for half a minute.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+        # Serve would write a replica's log a thousand lines at a time; at WARNING a line is no
+        # request, and wanted at once.
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+        # The body and the matrix of a batch would be new pages for each request: what is free is
+        # kept instead.
+        "MALLOC_MMAP_THRESHOLD_": str(KEPT_HEAP_BYTES),
+        "MALLOC_TRIM_THRESHOLD_": str(KEPT_HEAP_BYTES),
+    }
+
+
+def _haproxy_environment(settings: ServeSettings) -> dict[str, str]:
+    """How Serve's HAProxy treats clients.
+
+    A request goes to a replica when its body is there, or fills the buffer: a client that is slow
+    with a small one holds no slot of a replica. Serve has no setting for that, but the value of
+    RETRY_ON is put into HAProxy's `defaults` as it is.
+    """
+    timeout_s = max(settings.header_timeout_s, math.ceil(settings.body_timeout_s))
+    defaults = (
+        "conn-failure",
+        "    option http-buffer-request",
+        f"    timeout http-request {timeout_s}s",
+    )
+    buffer_bytes = settings.max_header_bytes + HAPROXY_RESERVE_BYTES
+    return {
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(settings.header_timeout_s),
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(buffer_bytes),
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": str(int(settings.haproxy_metrics)),
+        "RAY_SERVE_HAPROXY_RETRY_ON": "\n".join(defaults),
+    }

@@ -1,25 +1,20 @@
-"""ServeSettings: everything that serving and streams are told (`VIGIL_SERVE_*`, `serve:` in vigil.yaml), once."""
+"""ServeSettings: what serving and streams are told (`VIGIL_SERVE_*`, `serve:` in vigil.yaml)."""
 
 from __future__ import annotations
 
-import math
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from serve.applications import MONITOR_APPLICATION, SCORING_APPLICATION, STREAM_APPLICATION
 from vigil.room_settings import Effect, RoomSettings, setting
-
-KEPT_BYTES = 4 * 1024 * 1024
-HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
 
 
 class ServeSettings(RoomSettings):
-    """The scoring service: what it loads, what it accepts, how it scales; and the streams that it scores."""
+    """The scoring service: what it loads, what it accepts, how it scales; and its streams."""
 
     room: ClassVar[str] = "serve"
     model_config = SettingsConfigDict(env_prefix="VIGIL_SERVE_", frozen=True, extra="forbid")
@@ -75,7 +70,8 @@ class ServeSettings(RoomSettings):
     haproxy_metrics: bool = setting(
         False,
         Effect.SECOND_CLUSTER,
-        "Ray's own metrics of each request (serve_num_http_requests): a quarter of a core under load",
+        "Ray's own metrics of each request (serve_num_http_requests): "
+        "a quarter of a core under load",
     )
     max_header_bytes: int = setting(
         16_384, Effect.SECOND_CLUSTER, "largest request line and headers together", ge=2048
@@ -127,8 +123,8 @@ class ServeSettings(RoomSettings):
     hosts: str = setting(
         "",
         Effect.RECONFIGURE,
-        "names of this service, separated by commas, whose pages may act on it while it asks for no key; "
-        "addresses and localhost always may",
+        "names of this service, separated by commas, whose pages may act on it while it asks for "
+        "no key; addresses and localhost always may",
     )
     links: dict[str, str] = setting(
         {}, Effect.RECONFIGURE, 'what the console links to: JSON {"Grafana": "https://.."}'
@@ -158,7 +154,8 @@ class ServeSettings(RoomSettings):
     traces_endpoint: str = setting(
         "",
         Effect.ROLLING,
-        "collector of OpenTelemetry traces by OTLP/HTTP, as http://collector:4318; empty: no traces",
+        "collector of OpenTelemetry traces by OTLP/HTTP, as http://collector:4318; "
+        "empty: no traces",
     )
     traces_rate: float = setting(
         0.1,
@@ -198,7 +195,8 @@ class ServeSettings(RoomSettings):
     stream_lag: float = setting(
         60_000,
         Effect.IN_PROCESS,
-        "unread part of a shard beyond which a consumer is added: ms of Kinesis, bytes of a file log",
+        "unread part of a shard beyond which a consumer is added: "
+        "ms of Kinesis, bytes of a file log",
         gt=0,
     )
     stream_batch: int = setting(1000, Effect.ROLLING, "most records in one request", ge=1)
@@ -216,28 +214,31 @@ class ServeSettings(RoomSettings):
     )
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_oidc(self) -> Self:
         if bool(self.oidc_issuer) != bool(self.oidc_audience):
             raise ValueError(
-                "oidc_issuer and oidc_audience go together: a token for another audience must not open this door"
+                "oidc_issuer and oidc_audience go together: "
+                "a token for another audience must not open this door"
             )
         for url in (self.oidc_issuer, self.oidc_jwks_url):
             if url and not is_secure_url(url):
                 raise ValueError(
-                    f"{url} must begin with https://: keys that travel in the clear can be exchanged"
+                    f"{url} must begin with https://: "
+                    "keys that travel in the clear can be exchanged"
                 )
         return self
 
     @field_validator("overload_status")
     @classmethod
-    def _overload(cls, value: int) -> int:  # not a Literal: from the environment it comes as text
+    def _check_overload_status(cls, value: int) -> int:
+        # Not a Literal: from the environment it comes as text.
         if value not in (429, 503):
             raise ValueError("must be 429 or 503")
         return value
 
     @field_validator("links")
     @classmethod
-    def _links(cls, value: dict[str, str]) -> dict[str, str]:
+    def _check_links(cls, value: dict[str, str]) -> dict[str, str]:
         for url in value.values():
             if urlsplit(url).scheme not in ("http", "https"):
                 raise ValueError(f"{url} must begin with https:// or http://")
@@ -246,137 +247,32 @@ class ServeSettings(RoomSettings):
     @property
     def auth_required(self) -> bool:
         """Whether a caller must show a key or a token."""
-        return self.auth == "required" or (self.auth == "auto" and not _loopback(self.host))
+        if self.auth == "auto":
+            return not _is_loopback(self.host)
+        return self.auth == "required"
 
     @property
     def max_consumers(self) -> int:
         """Consumers of the stream where it is behind; none without a stream."""
-        return max(self.stream_consumers, self.stream_max_consumers) if self.stream_source else 0
+        if not self.stream_source:
+            return 0
+        return max(self.stream_consumers, self.stream_max_consumers)
 
     @property
     def key_file(self) -> Path:
+        """The file of the API keys."""
         return self.keys_file or self.home / "keys.json"
-
-    def serve_config(self, drift: RoomSettings) -> dict[str, Any]:
-        """The Serve configuration (`ray.serve.schema.ServeDeploySchema`) of the platform; `drift`: the monitor's settings.
-
-        The effect of each field says where it is: `args` restart a replica, `user_config` does not. The model version is in
-        neither: a change of either would restart or unroute replicas.
-        """
-        applications: list[dict[str, Any]] = [
-            {
-                "name": SCORING_APPLICATION,
-                "route_prefix": "/",
-                "import_path": "serve.http.app:build",
-                "args": _but_streams(self.values_at_start()),
-                "deployments": [self._detector()],
-            },
-            {
-                "name": MONITOR_APPLICATION,
-                "route_prefix": None,
-                "import_path": "drift.monitor:build",
-                "args": drift.values_at_start(),
-                "deployments": [{"name": "DriftMonitor", "user_config": drift.live_values()}],
-            },
-        ]
-        if self.stream_source:
-            applications.append(self._streams())
-        return {
-            "http_options": {
-                "host": self.host,
-                "port": self.port,
-                "request_timeout_s": self.request_timeout_s,
-            },
-            # At INFO the record of every request is built even where the access log is off: a tenth of a request's time.
-            "logging_config": {
-                "encoding": self.log_encoding,
-                "log_level": "WARNING",
-                "enable_access_log": False,
-            },
-            "applications": applications,
-        }
-
-    def _detector(self) -> dict[str, Any]:
-        return {
-            "name": "Detector",
-            "max_ongoing_requests": self.max_ongoing_requests,
-            "max_queued_requests": self.max_queued_requests,
-            "backpressure_config": {
-                "status_code": self.overload_status,
-                "retry_after_s": self.retry_after_s,
-            },
-            "autoscaling_config": {
-                "min_replicas": self.min_replicas,
-                "max_replicas": max(self.min_replicas, self.max_replicas),
-                "target_ongoing_requests": self.target_ongoing_requests,
-                "downscale_delay_s": 300,
-            },
-            "ray_actor_options": {"num_cpus": self.cpus_per_replica},
-            "user_config": _but_streams(self.live_values()),
-        }
-
-    def _streams(self) -> dict[str, Any]:
-        home = {"home": str(self.home)}
-        scaling = {
-            "min_replicas": self.stream_consumers,
-            "max_replicas": self.max_consumers,
-            "target_ongoing_requests": self.stream_lag,
-            "policy": {"policy_function": "serve.stream.app:by_lag"},
-            "downscale_delay_s": 300,
-        }
-        consumer = {
-            "name": "StreamConsumer",
-            "autoscaling_config": scaling,
-            "user_config": _of_streams(self.live_values()),
-        }
-        return {
-            "name": STREAM_APPLICATION,
-            "route_prefix": None,
-            "import_path": "serve.stream.app:build",
-            "args": home | _of_streams(self.values_at_start()),
-            "deployments": [consumer],
-        }
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Of every Ray process, on one machine and in a pod: how Serve's HAProxy treats clients, how malloc keeps memory.
-
-        A request goes to a replica when its body is there, or fills the buffer: a client that is slow with a small one holds no
-        slot of a replica. Serve has no setting for that, but the value of RETRY_ON is put into HAProxy's `defaults` as it is.
-        The body and the matrix of a batch would be new pages for each request: what is free is kept instead.
-        """
-        wait_s = max(self.header_timeout_s, math.ceil(self.body_timeout_s))
-        return {
-            "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(self.header_timeout_s),
-            "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(self.max_header_bytes + HAPROXY_RESERVE_BYTES),
-            "RAY_SERVE_HAPROXY_METRICS_ENABLED": str(int(self.haproxy_metrics)),
-            "RAY_SERVE_HAPROXY_RETRY_ON": f"conn-failure\n    option http-buffer-request\n    timeout http-request {wait_s}s",
-            # Three checks that fail and HAProxy is started anew: at the default period nobody is served for half a minute.
-            "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
-            # Serve would write a replica's log a thousand lines at a time; at WARNING a line is no request, and wanted at once.
-            "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
-            "MALLOC_MMAP_THRESHOLD_": str(KEPT_BYTES),
-            "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
-        }
-
-
-def _of_streams(told: dict[str, Any]) -> dict[str, Any]:
-    """What the application that scores streams is told."""
-    return {name: value for name, value in told.items() if name.startswith("stream_")}
-
-
-def _but_streams(told: dict[str, Any]) -> dict[str, Any]:
-    """What is no matter of the replicas that score."""
-    return {name: value for name, value in told.items() if not name.startswith("stream_")}
 
 
 def is_secure_url(url: str) -> bool:
     """Whether what comes from this URL cannot be exchanged on its way."""
     parts = urlsplit(url)
-    return parts.scheme == "https" or (parts.scheme == "http" and _loopback(parts.hostname or ""))
+    if parts.scheme == "http":
+        return _is_loopback(parts.hostname or "")
+    return parts.scheme == "https"
 
 
-def _loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -26,7 +26,7 @@ ALLOWED = {
         "serve.model.handles",
         "serve.model.report",
     },
-    "infra": {"serve.metrics", *SETTINGS},
+    "infra": {"serve.applications", "serve.metrics", *SETTINGS},
     "policies": {"infra.tags"},
 }
 

@@ -12,6 +12,7 @@ from drift.settings import DriftSettings
 from infra.manifests.bindings import RAY_NAMESPACE, TRACKING_NAMESPACE
 from infra.manifests.parts import HOME_PATH, Manifest, environment_variables, kube_manifest
 from infra.settings import PlatformSettings
+from serve.applications import platform_config, ray_process_environment
 from serve.settings import ServeSettings
 from vigil.room_settings import (
     SECRETS_VARIABLE,
@@ -98,7 +99,7 @@ def serve_config(settings: PlatformSettings) -> dict[str, Any]:
     Serve moves no replica that runs: after the loss of a worker all would be on the other one, and the next one that starts
     would have none, and so no proxy, and never be ready.
     """
-    config = serve_settings(settings).serve_config(drift_settings(settings))
+    config = platform_config(serve_settings(settings), drift_settings(settings))
     for application in config["applications"]:
         (deployment,) = application["deployments"]
         if application["name"] == "drift":
@@ -118,7 +119,7 @@ def ray_variables(settings: PlatformSettings) -> list[Manifest]:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": on,
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:10514",  # the default, 514, is not for those who are not root
-        **serve_settings(settings).environment,
+        **ray_process_environment(serve_settings(settings)),
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN_S),
         "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": LATENCY_BUCKETS_MS,
         "RAY_ROTATION_MAX_BYTES": str(MAX_RAY_LOG_BYTES),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drift.settings import DriftSettings
+from serve.applications import platform_config
 from serve.local.parts import PartUnready, is_answering, request_json, wait_until
 from serve.settings import ServeSettings
 from vigil.errors import PlatformError
@@ -60,7 +61,7 @@ def _serve_config(
             "jobs_url": platform.dashboard_url,
         }
     )
-    return serving.serve_config(monitoring)
+    return platform_config(serving, monitoring)
 
 
 @dataclass(frozen=True)

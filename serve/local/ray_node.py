@@ -9,6 +9,7 @@ from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
+from serve.applications import ray_process_environment
 from serve.local.ports import REPLICA_PORTS, Ports
 from serve.settings import ServeSettings
 from train.local_ray import start_local_ray
@@ -46,7 +47,7 @@ def ray_environment(
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.replicas + REPLICA_PORTS - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(ports.grpc),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(ports.grpc + REPLICA_PORTS - 1),
-        **settings.environment,
+        **ray_process_environment(settings),
         "RAY_worker_maximum_startup_concurrency": "4",
         "VIGIL_HOME": str(home.root),
         # Workers use this interpreter, not a `uv run` of their own.

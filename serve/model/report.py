@@ -106,8 +106,8 @@ class ReplicaReport(msgspec.Struct, frozen=True, kw_only=True):
     def to_wire(self) -> dict[str, Any]:
         return {
             **msgspec.to_builtins(self.served),
-            "counts": self.counts,
-            "told": self.delivered,
+            "counts": msgspec.to_builtins(self.counts),
+            "told": msgspec.to_builtins(self.delivered),
             "rows": [msgspec.structs.astuple(batch) for batch in self.rows],
             "trial": msgspec.to_builtins(self.canary),
             "shadow": self.shadow.to_wire() if self.shadow else None,
@@ -126,8 +126,12 @@ class ConsumerReport(msgspec.Struct, frozen=True, array_like=True):
     counts: MetricFamilies = msgspec.field(default_factory=list)
     delivered: MetricFamilies = msgspec.field(default_factory=list)
 
-    def to_wire(self) -> tuple[str, MetricFamilies, MetricFamilies]:
-        return self.consumer, self.counts, self.delivered
+    def to_wire(self) -> tuple[str, Any, Any]:
+        return (
+            self.consumer,
+            msgspec.to_builtins(self.counts),
+            msgspec.to_builtins(self.delivered),
+        )
 
     @classmethod
     def from_wire(cls, wire: Sequence[Any]) -> ConsumerReport:

@@ -22,6 +22,7 @@ from infra.manifests.bindings import RAY_NAMESPACE, TRACKING_NAMESPACE, Bindings
 from infra.manifests.operators import helm_charts
 from infra.manifests.parts import Manifest
 from infra.settings import PlatformSettings
+from serve.applications import ray_process_environment
 from serve.settings import ServeSettings
 from tests.infra.recorded import ROOT, STACKS, changed
 
@@ -227,7 +228,7 @@ def test_the_console_links_to_what_the_stack_names() -> None:
 def test_haproxy_keeps_the_limits_of_the_settings() -> None:
     platform = settings_of("prod")
     values = {one["name"]: one.get("value") for one in ray_config.ray_variables(platform)}
-    assert values.items() >= ray_config.serve_settings(platform).environment.items()
+    assert values.items() >= ray_process_environment(ray_config.serve_settings(platform)).items()
 
 
 def test_the_drift_monitor_has_a_worker_group_of_its_own() -> None:

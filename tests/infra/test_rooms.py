@@ -20,6 +20,7 @@ from infra.manifests import ray
 from infra.manifests.bindings import Bindings
 from infra.settings import PlatformSettings, settings_from
 from infra.stack_keys import ROOM_SECRETS
+from serve.applications import ray_process_environment
 from serve.settings import ServeSettings
 from tests.infra.test_platform_settings import KUBERNETES
 from train.settings import TrainSettings
@@ -195,7 +196,7 @@ def test_a_value_of_a_stack_reaches_the_process_that_reads_it(
     (service,) = objects(files, "RayService")
     if cls.effect_of(name) is Effect.SECOND_CLUSTER:
         environment = pod_environment(service["spec"]["rayClusterConfig"])
-        assert settings.serve.environment.items() <= environment.items()
+        assert ray_process_environment(settings.serve).items() <= environment.items()
     effects = {change.effect for change in compare_renderings(before, files)}
     assert cls.effect_of(name).value in effects
     if cls.effect_of(name) in LIVE_EFFECTS and len(values) == 1 and name != "model_name":

@@ -16,6 +16,7 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from drift.settings import DriftSettings
+from serve.applications import platform_config, ray_process_environment
 from serve.local.keys import keys
 from serve.settings import ServeSettings
 from serve.stream.app import by_lag
@@ -28,13 +29,15 @@ DRIFT = DriftSettings.from_values(
 
 
 def applications(settings: ServeSettings) -> dict[str, Any]:
-    config: dict[str, Any] = settings.serve_config(DRIFT)
+    config: dict[str, Any] = platform_config(settings, DRIFT)
     return {application["name"]: application for application in config["applications"]}
 
 
 def test_serve_accepts_the_configuration() -> None:
     settings = ServeSettings(home=Path("/h"), port=8123, min_replicas=3)
-    schema = ServeDeploySchema.model_validate(json.loads(json.dumps(settings.serve_config(DRIFT))))
+    schema = ServeDeploySchema.model_validate(
+        json.loads(json.dumps(platform_config(settings, DRIFT)))
+    )
     assert schema.http_options.port == 8123
     assert {a.name: a.import_path for a in schema.applications} == {
         "vigil": "serve.http.app:build",
@@ -45,12 +48,16 @@ def test_serve_accepts_the_configuration() -> None:
 
 def test_logs_are_json_and_written_at_once() -> None:
     schema = ServeDeploySchema.model_validate(
-        json.loads(json.dumps(ServeSettings().serve_config(DRIFT)))
+        json.loads(json.dumps(platform_config(ServeSettings(), DRIFT)))
     )
     assert schema.logging_config is not None
     assert (schema.logging_config.encoding, schema.logging_config.log_level) == ("JSON", "WARNING")
     code = "from ray.serve._private import constants; print(constants.RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE)"
-    environment = os.environ | ServeSettings().environment | {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+    environment = (
+        os.environ
+        | ray_process_environment(ServeSettings())
+        | {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
     )
@@ -123,7 +130,9 @@ def test_streams_have_an_application_of_their_own_that_scales_by_their_lag() -> 
     settings = ServeSettings.from_values(
         stream_source="file:in", stream_consumers=2, stream_max_consumers=5, stream_lag=100
     )
-    schema = ServeDeploySchema.model_validate(json.loads(json.dumps(settings.serve_config(DRIFT))))
+    schema = ServeDeploySchema.model_validate(
+        json.loads(json.dumps(platform_config(settings, DRIFT)))
+    )
     streams = schema.applications[2]
     scaling: Any = streams.deployments[0].autoscaling_config
     config = AutoscalingConfig.model_validate(scaling)

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from drift.settings import DriftSettings
+from serve.applications import platform_config
 from serve.local.follow import AllSettings, SettingsFollower, read_settings
 from serve.local.show_settings import settings
 from serve.settings import ServeSettings
@@ -114,7 +115,7 @@ def test_a_secret_is_read_anew_from_its_file_and_never_shown(
     for room in (found.serve, found.drift, found.train):
         assert CANARY not in json.dumps([room.values_at_start(), room.live_values()])
         assert CANARY not in repr(room)
-    assert CANARY not in json.dumps(found.serve.serve_config(found.drift))
+    assert CANARY not in json.dumps(platform_config(found.serve, found.drift))
     shown = CliRunner().invoke(settings, [])
     assert shown.exit_code == 0
     assert CANARY not in shown.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import msgspec
@@ -95,6 +96,12 @@ def plain(value: Any) -> Any:
 
 def test_an_old_monitor_finds_every_key_in_a_new_report() -> None:
     assert plain(new_report().to_wire()) == plain(old_report())
+
+
+def test_what_is_sent_has_no_class_of_this_release() -> None:
+    consumer = ConsumerReport("stream-1", COUNTS, COUNTS)
+    for sent in (new_report().to_wire(), consumer.to_wire()):
+        assert b"serve." not in pickle.dumps(sent)
 
 
 def test_a_new_monitor_reads_what_an_old_replica_sends() -> None:
