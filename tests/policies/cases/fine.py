@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tests.policies.good import KEY_ARN, TLS_ONLY, allow, document, github, serve_config, trust
+from tests.policies.parts import KEY_ARN, TLS_ONLY, allow, document, github, serve_config, trust
 from tests.policies.table import REMOVED
 
 EVERYONE = {"Principal": "*", "Action": "s3:GetObject", "Resource": "*"}

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from tests.policies.good import (
-    allow,
-    document,
-    github,
-    trust,
-)
+from tests.policies.parts import allow, document, github, trust
 from tests.policies.table import REMOVED, Break, Case
 
 ADMIN = (

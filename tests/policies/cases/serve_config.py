@@ -6,9 +6,7 @@ from typing import Any
 
 import yaml
 
-from tests.policies.good import (
-    serve_config,
-)
+from tests.policies.parts import serve_config
 from tests.policies.table import REMOVED, Break, Case
 
 NAMED = (

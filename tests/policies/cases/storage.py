@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from tests.policies.good import (
-    TLS_ONLY,
-    document,
-)
+from tests.policies.parts import TLS_ONLY, document
 from tests.policies.table import REMOVED, Break, Case
 
 EVERYONE = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"}

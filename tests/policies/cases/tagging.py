@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from tests.policies.good import (
-    LABELS,
-    metadata,
-)
+from tests.policies.parts import LABELS, metadata
 from tests.policies.table import REMOVED, Break, Case
 
 TAGGING_CASES = [

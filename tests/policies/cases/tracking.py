@@ -7,9 +7,7 @@ import base64
 import yaml
 
 from tests.policies.cases.paths import BOX, WORKER_BOX
-from tests.policies.good import (
-    serve_config,
-)
+from tests.policies.parts import serve_config
 from tests.policies.table import REMOVED, Break, Case
 
 OLD = (
