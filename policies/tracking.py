@@ -34,7 +34,7 @@ _DEFAULT_PASSWORD = re.compile(
 
 
 @dataclass(frozen=True)
-class MlflowServer:
+class TrackingServer:
     """An MLflow server: its container, the words of its command, and the labels of its pod."""
 
     container: Container
@@ -56,14 +56,14 @@ class MlflowServer:
         return None
 
 
-def each_mlflow_server(resource: Resource) -> Iterator[tuple[str, MlflowServer]]:
+def each_mlflow_server(resource: Resource) -> Iterator[tuple[str, TrackingServer]]:
     """Yield (place, server) of every container that runs `mlflow server`."""
     labels = [props_at(template, "metadata.labels") for _, template in each_template(resource)]
     for place, container in each_container(resource):
         words = _command_words(container)
         is_mlflow = "mlflow" in words or "mlflow" in _image_name(container)
         if is_mlflow and ("server" in words or not words):
-            yield place, MlflowServer(container, words, labels[0])
+            yield place, TrackingServer(container, words, labels[0])
 
 
 def _command_words(container: Container) -> list[str]:
@@ -86,7 +86,7 @@ def _image_name(container: Container) -> str:
     severity="critical",
     params={"minimum": text("first MLflow version that may run", "3.16.1")},
 )
-def mlflow_version_supported(server: MlflowServer, context: Context) -> Violation:
+def mlflow_version_supported(server: TrackingServer, context: Context) -> Violation:
     """MLflow is new enough to refuse to start without a password of its own."""
     label = server.labels.get("app.kubernetes.io/version")
     stated = str(label or image_tag(server.container.image))
@@ -105,7 +105,7 @@ def mlflow_version_supported(server: MlflowServer, context: Context) -> Violatio
     severity="critical",
     params={"apps": strings("values of --app-name that ask who is there", ["basic-auth"])},
 )
-def mlflow_asks_who_is_there(server: MlflowServer, context: Context) -> Violation:
+def mlflow_asks_who_is_there(server: TrackingServer, context: Context) -> Violation:
     """MLflow asks for a user and a password."""
     return server.option("--app-name") not in list(context.params["apps"])
 
@@ -145,7 +145,7 @@ def mlflow_no_default_password(entry: str, _: Context) -> Violation:
     fix="Use the RDS database, its address by MLFLOW_BACKEND_STORE_URI from a Secret.",
     severity="high",
 )
-def mlflow_on_a_database(server: MlflowServer, _: Context) -> Violation:
+def mlflow_on_a_database(server: TrackingServer, _: Context) -> Violation:
     """MLflow keeps its records in a database that outlives its pod."""
     uri = server.option("--backend-store-uri")
     if uri is None:
@@ -166,7 +166,7 @@ def mlflow_on_a_database(server: MlflowServer, _: Context) -> Violation:
     fix="Set --artifacts-destination s3://BUCKET/PREFIX.",
     severity="high",
 )
-def mlflow_artifacts_in_a_bucket(server: MlflowServer, _: Context) -> Violation:
+def mlflow_artifacts_in_a_bucket(server: TrackingServer, _: Context) -> Violation:
     """Models outlive MLflow's pod."""
     env = server.env
     places = (
@@ -190,7 +190,7 @@ def _is_in_a_bucket(place: Any) -> bool:
     fix="Name the Service and ingress hosts; the middleware guards against DNS rebinding.",
     severity="medium",
 )
-def mlflow_hosts_named(server: MlflowServer, _: Context) -> Violation:
+def mlflow_hosts_named(server: TrackingServer, _: Context) -> Violation:
     """MLflow answers to its own names alone."""
     if _is_unprotected(server):
         return "the security middleware is off"
@@ -201,7 +201,7 @@ def mlflow_hosts_named(server: MlflowServer, _: Context) -> Violation:
     return None if is_named else "it answers to any host, or to localhost alone"
 
 
-def _is_unprotected(server: MlflowServer) -> bool:
+def _is_unprotected(server: TrackingServer) -> bool:
     if "--disable-security-middleware" in server.words:
         return True
     return server.env.is_true("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE")

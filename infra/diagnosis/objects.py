@@ -158,7 +158,7 @@ class KubeObject:
 
 
 @dataclass(frozen=True)
-class Event:
+class KubeEvent:
     """What somebody told the API server of an object."""
 
     reason: str
@@ -166,7 +166,7 @@ class Event:
     time: str | None
 
     @classmethod
-    def parse(cls, raw: RawObject) -> Event:
+    def parse(cls, raw: RawObject) -> KubeEvent:
         """Read an event; the newer events API keeps its last time in `series`."""
         last = nested(raw, "series.lastObservedTime") or raw.get("lastTimestamp")
         return cls(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from infra.diagnosis.containers import GIB, diagnose_containers, diagnose_memory, size_setting
-from infra.diagnosis.objects import Condition, Event, KubeObject, nested, parse_quantity
+from infra.diagnosis.objects import Condition, KubeEvent, KubeObject, nested, parse_quantity
 from infra.diagnosis.report import (
     Diagnosis,
     failure,
@@ -154,7 +154,7 @@ def _not_ready(pod: SeenObject) -> Iterator[Diagnosis]:
         yield failure(pod, why, _shows(pod, "its probes and events"))
 
 
-def _pull_under_way(pod: SeenObject) -> Event | None:
+def _pull_under_way(pod: SeenObject) -> KubeEvent | None:
     """Return the event of a pull that has not ended; None where none is under way."""
     pull = pod.newest_event(_PULL_EVENTS)
     return pull if pull and pull.reason == "Pulling" else None

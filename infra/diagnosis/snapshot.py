@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from infra.diagnosis.objects import Event, KubeObject, RawObject
+from infra.diagnosis.objects import KubeEvent, KubeObject, RawObject
 
 STARTUP_GRACE_S = 180.0  # what is not ready yet is not called broken before
 _MAX_EVENT_AGE_S = 900.0  # an event that has not come again for so long is history
@@ -89,20 +89,20 @@ class SeenObject(KubeObject):
         """Return whether what began then is not called broken yet."""
         return self.age(stamp) < STARTUP_GRACE_S
 
-    def events(self, reasons: Sequence[str]) -> list[Event]:
+    def events(self, reasons: Sequence[str]) -> list[KubeEvent]:
         """Return its fresh events with one of these reasons, the newest first."""
         fresh = filter(self._is_fresh, self._events(reasons))
         return sorted(fresh, key=_time_of, reverse=True)
 
-    def newest_event(self, reasons: Sequence[str]) -> Event | None:
+    def newest_event(self, reasons: Sequence[str]) -> KubeEvent | None:
         """Return its newest fresh event with one of these reasons."""
         events = self.events(reasons)
         return events[0] if events else None
 
-    def _events(self, reasons: Sequence[str]) -> Iterator[Event]:
+    def _events(self, reasons: Sequence[str]) -> Iterator[KubeEvent]:
         for raw in self.snapshot.raw("Event"):
             if raw.get("reason") in reasons and self._is_named_by(raw):
-                yield Event.parse(raw)
+                yield KubeEvent.parse(raw)
 
     def _is_named_by(self, event: RawObject) -> bool:
         about = event.get("involvedObject") or {}
@@ -110,9 +110,9 @@ class SeenObject(KubeObject):
         is_own_name = about.get("name") == self.name
         return is_own_kind and is_own_name and about.get("namespace", "") == self.namespace
 
-    def _is_fresh(self, event: Event) -> bool:
+    def _is_fresh(self, event: KubeEvent) -> bool:
         return self.age(event.time) < _MAX_EVENT_AGE_S
 
 
-def _time_of(event: Event) -> str:
+def _time_of(event: KubeEvent) -> str:
     return event.time or ""

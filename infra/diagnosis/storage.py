@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from infra.diagnosis.objects import Event, KubeObject
+from infra.diagnosis.objects import KubeEvent, KubeObject
 from infra.diagnosis.report import Diagnosis, failure, format_duration, quote
 from infra.diagnosis.snapshot import ClusterSnapshot, SeenObject
 
@@ -35,7 +35,7 @@ def _pending(claim: SeenObject) -> Iterator[Diagnosis]:
         yield _unexplained(claim)
 
 
-def _unprovisioned(claim: SeenObject, event: Event) -> Diagnosis:
+def _unprovisioned(claim: SeenObject, event: KubeEvent) -> Diagnosis:
     why = f"gets no volume: {quote(event.message)}"
     mode = "an access mode that its class cannot give: vigil:homeAccessMode"
     return failure(claim, why, f"{claim.kubectl('describe pvc')}; {mode}")
