@@ -1,7 +1,8 @@
-"""Whether the objects of Prometheus, Karpenter, Argo CD and Gateway API fit their custom resource definitions.
+"""Check objects of Prometheus, Karpenter, Argo CD and Gateway API against their definitions.
 
-@kubernetes-models publishes these as TypeScript: the compiler finds fields that do not exist, are missing or of another type, of
-all objects that the stacks would create. Run it as `.venv/bin/python .ci/schemas.py`; it needs npm.
+@kubernetes-models publishes these as TypeScript. The compiler finds fields that do not exist, are
+missing or of another type, of all objects that the stacks would create. Run it as
+`.venv/bin/python .ci/schemas.py`; it needs npm.
 """
 
 from __future__ import annotations

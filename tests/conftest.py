@@ -1,4 +1,4 @@
-"""What all tests share: the real data, the `vigil` command, and one running platform for all that need one."""
+"""What all tests share: real data, the `vigil` command, and one running platform."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first: a mistake shows in seconds, before anything is started. Then what starts a platform of its own, so
-    that it does not share the cores with the one that stays up until the end."""
+    """Run fast tests first, then those that start a platform of their own.
+
+    A mistake shows in seconds, before anything is started. The shared platform, which stays up
+    until the end, comes last: so it shares the cores with no other.
+    """
 
     def cost(item: pytest.Item) -> int:
         slow = "flow" in item.path.parts or "engine" in item.path.parts
@@ -36,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _Files(LoadScopeScheduling):
-    """One file after the other on every core, in the order above; all that starts a platform in one process."""
+    """One file after the other on every core; all that starts a platform in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
@@ -44,13 +47,13 @@ class _Files(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Files:
-    # Of the options of pytest-xdist 3.8, "loadfile" knows no groups, and "loadgroup" loses them under pytest 9.2.
+    # Of pytest-xdist 3.8 "loadfile" knows no groups; "loadgroup" loses them under pytest 9.2.
     config.option.loadscopereorder = False
     return _Files(config, log)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `labelled_table` runs for the two small tables and for every real one."""
+    """Run what takes `labelled_table` for the two small tables and for every real one."""
     if "labelled_table" in metafunc.fixturenames:
         tables = labelled_tables()
         names = [f"{table.parent.name}/{table.name}" for table in tables]
@@ -70,8 +73,8 @@ def real_data() -> Path:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
     """One running platform with a champion trained on built-in telemetry.
 
-    It only observes drift: what tests send is not what the model was trained on, and a retraining in between would move the
-    champion that they are about.
+    It only observes drift: what tests send is not what the model was trained on, and a retraining
+    in between would move the champion that they are about.
     """
     import pandas as pd
 

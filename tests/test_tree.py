@@ -6,12 +6,29 @@ import ast
 import importlib.metadata
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from tests.tree_figures import (
+    FMT_SKIP,
+    MAX_COMPLEXITY,
+    MAX_LINES,
+    MAX_NODES_MEDIAN,
+    MAX_STATEMENTS,
+    MAX_TOKENS_A_LINE,
+    ROOMS,
+    complexity,
+    functions,
+    is_packed,
+    measure,
+    shared_names,
+    sources,
+    statements,
+)
+
 ROOT = Path(__file__).parent.parent
-ROOMS = ("vigil", "train", "serve", "drift", "infra", "policies")
 # infra renders the settings that the code reads, and shows the metrics that it counts.
 SETTINGS = {"train.settings", "serve.settings", "drift.settings"}
 ALLOWED = {
@@ -29,6 +46,13 @@ ALLOWED = {
     "infra": {"serve.applications", "serve.metrics", *SETTINGS},
     "policies": {"infra.tags"},
 }
+
+# Tables of plain data, or kernels: splitting them would hide what they are.
+WHOLE: set[str] = set()
+# Every module has its own: an entry point, a logger, what Serve builds.
+EVERYWHERE = {"main", "log", "build"}
+ALL_FILES = sorted(file for room in (*ROOMS, "tests") for file in (ROOT / room).rglob("*.py"))
+ROOM_FILES = [file for file in ALL_FILES if file.relative_to(ROOT).parts[0] in ROOMS]
 
 
 def imports(file: Path) -> set[str]:
@@ -69,7 +93,7 @@ def test_manifests_know_no_pulumi_and_few_know_the_settings_of_other_rooms() -> 
 
 
 def test_nothing_at_the_top_of_infra_bears_the_name_of_a_library() -> None:
-    # Pulumi runs infra/ as a folder: it stands first on the path, and its modules would hide others.
+    # Pulumi runs infra/ as a folder: it stands first on the path, and would hide libraries.
     taken = set(sys.stdlib_module_names) | set(importlib.metadata.packages_distributions())
     assert {file.stem for file in (ROOT / "infra").iterdir()} & (
         taken - {"__init__", "__main__"}
@@ -87,12 +111,13 @@ def test_only_the_registry_talks_to_mlflow() -> None:
 
 
 def test_help_imports_no_room_that_is_slow() -> None:
-    code = "import sys, vigil.__main__; sys.exit(bool({'ray', 'mlflow', 'sklearn', 'numba'} & sys.modules.keys()))"
+    slow = {"ray", "mlflow", "sklearn", "numba"}
+    code = f"import sys, vigil.__main__; sys.exit(bool({slow} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_a_replica_imports_no_library_that_only_training_needs() -> None:
-    """Each would cost every replica tens of megabytes, and seconds of its start. Nor what sends traces, where there are none."""
+    """Each costs tens of megabytes and seconds of a start; so does what sends traces."""
     unwanted = {
         "sklearn",
         "skops",
@@ -118,3 +143,66 @@ def test_every_test_file_is_collected(request: pytest.FixtureRequest) -> None:
         pytest.skip("only a part of the suite was asked for")
     collected = {item.path for item in request.session.items}
     assert set((ROOT / "tests").rglob("test_*.py")) == collected
+
+
+def name_of(file: Path) -> str:
+    """The dotted name of a module."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_files_are_short_and_formatted_without_exceptions() -> None:
+    assert [str(f) for f in ALL_FILES if len(f.read_text().splitlines()) > MAX_LINES] == []
+    assert [str(f) for f in ALL_FILES if FMT_SKIP.search(f.read_text())] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_functions_do_one_thing(room: str) -> None:
+    for file in sources(ROOT / room):
+        for function in functions(ast.parse(file.read_text())):
+            where = f"{name_of(file)}.{function.name}"
+            if where not in WHOLE:
+                assert complexity(function) <= MAX_COMPLEXITY, where
+                assert statements(function) <= MAX_STATEMENTS, where
+
+
+def test_one_assignment_a_line() -> None:
+    packed = [
+        f"{file}:{node.lineno}"
+        for file in ROOM_FILES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Assign) and is_packed(node)
+    ]
+    assert packed == []
+
+
+def test_the_tree_reads_as_easily_as_it_should() -> None:
+    figures = measure(ROOM_FILES)
+    assert figures.nodes_median <= MAX_NODES_MEDIAN
+    assert figures.tokens_a_line <= MAX_TOKENS_A_LINE
+
+
+def test_public_names_are_unique() -> None:
+    assert shared_names(ROOM_FILES).keys() - EVERYWHERE == set()
+
+
+def test_no_two_files_import_each_other() -> None:
+    modules = {name_of(file): file for file in ROOM_FILES}
+    order: TopologicalSorter[str] = TopologicalSorter()
+    for name, file in modules.items():
+        found = imports(file)
+        found |= {one.rpartition(".")[0] for one in found}
+        order.add(name, *(found & modules.keys() - {name}))
+    order.prepare()  # raises CycleError, which names the circle
+
+
+def test_an_import_sets_no_environment_and_reads_no_file() -> None:
+    modules = [name_of(file) for file in ROOM_FILES if file.name != "__main__.py"]
+    audit = [sys.executable, "-W", "ignore", "-m", "tests.import_audit", str(ROOT), *modules]
+    done = subprocess.run(
+        audit,
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from train.job_log import JobLog, inside_job
+from train.job_log import JobLog, inside_job, is_followed
 from train.settings import TrainSettings
 from train.spec import JobResult, JobSpec
 from train.spec_options import parse_spec, spec_options
@@ -60,8 +60,8 @@ def _preview(spec: JobSpec, settings: TrainSettings) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Listener]:
-    """Progress for people or, inside a job, for the process that has submitted it."""
-    if inside_job():
+    """Progress for people or, where it is followed, for the process that submitted the job."""
+    if is_followed():
         yield JobLog()
     else:
         with show_progress("training", total=_STEPS) as steps:

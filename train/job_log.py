@@ -14,6 +14,7 @@ import msgspec
 
 from vigil.terminal import PART_S
 
+FOLLOWED_VARIABLE = "VIGIL_FOLLOWED"  # set for a job whose submitter reads its log
 _MARKER = "vigil-progress "
 
 
@@ -41,6 +42,11 @@ def decode_line(line: str) -> ProgressLine | None:
 def inside_job() -> bool:
     """Return whether this process is the driver of a Ray job that was submitted."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def is_followed() -> bool:
+    """Return whether whoever submitted this job reads marked lines; else people read its log."""
+    return FOLLOWED_VARIABLE in os.environ
 
 
 class JobLog:

@@ -21,7 +21,7 @@ from ray.dashboard.modules.dashboard_sdk import SubmissionClient
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from train.job_log import ProgressLine, decode_line
+from train.job_log import FOLLOWED_VARIABLE, ProgressLine, decode_line
 from train.progress import Listener, Silent
 from train.registry.versions import Registry
 from train.spec import JobResult, JobSpec
@@ -119,7 +119,16 @@ class Jobs:
         It gets the variables of `environment` and no other of this process.
         """
         variables = [f"{name}={value}" for name, value in environment.items()]
-        command = ["env", *variables, "nice", f"-n{NICENESS}", self.python, "-m", "vigil"]
+        command = [
+            "env",
+            f"{FOLLOWED_VARIABLE}=1",
+            *variables,
+            "nice",
+            f"-n{NICENESS}",
+            self.python,
+            "-m",
+            "vigil",
+        ]
         entrypoint = shlex.join([*command, *spec.arguments()])
         return self._patiently(lambda: self._submit(job, entrypoint))
 

@@ -133,7 +133,7 @@ def test_a_job_is_submitted_followed_line_by_line_and_answered_with_its_version(
     assert listener.messages == ["training as Ray job train-k", "starting"]
     assert listener.parts == [("half of the trees", 0.5)]
     words = shlex.split(server.entrypoints[0])
-    assert words[:4] == ["env", "VIGIL_TRAIN_SEED=3", "nice", "-n19"]
+    assert words[:5] == ["env", "VIGIL_FOLLOWED=1", "VIGIL_TRAIN_SEED=3", "nice", "-n19"]
     assert words[-5:] == ["train", "--data=t.csv", "--trigger=manual", "--key=k", "--json"]
 
 

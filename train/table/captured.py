@@ -115,7 +115,8 @@ def read_captured(
 ) -> Table | None:
     """Return the rows captured from `since` (Unix seconds) on, in time order; None without any.
 
-    Windows that begin at `until` or later are left out. `where`: a folder or an s3:// URL. Raises DataError when they cannot be read.
+    Windows that begin at `until` or later are left out. `where`: a folder or an s3:// URL. Raises
+    DataError when they cannot be read.
     """
     try:
         windows = list(_windows_between(open_store(where), where, since, until))

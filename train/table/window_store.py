@@ -152,7 +152,7 @@ class _BucketStore:
 
 @contextmanager
 def _missing_objects(place: str) -> Iterator[None]:
-    """What S3 refuses in the block is an OSError, and FileNotFoundError for an object that is gone."""
+    """Raise what S3 refuses as OSError, and FileNotFoundError for an object that is gone."""
     try:
         with aws_errors(place):
             yield

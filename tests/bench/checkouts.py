@@ -1,0 +1,138 @@
+"""Two checkouts side by side: one request, one swap, one training run, as ratios.
+
+`python -m tests.bench.checkouts OTHER` compares this checkout with the one in folder OTHER, which
+has a `.venv` of its own. Only the command and HTTP are used, so the two may differ in all else.
+The platforms run in turns, never at once: A B, A B, ..
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.running import ROOT, free_port
+
+ROUNDS = 3
+REQUESTS = 4000
+SWAPS = 6
+ROWS = 20_000
+GOAL = 1.03
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """The `vigil` command of one checkout, in a home of its own."""
+
+    name: str
+    root: Path
+    home: Path
+
+    def run(self, *words: str) -> dict[str, object]:
+        """Run a command to its end; return what it says as JSON."""
+        vigil = self.root / ".venv" / "bin" / "vigil"
+        environment = os.environ | {"VIGIL_HOME": str(self.home), "VIGIL_DRIFT_MODE": "observe"}
+        done = subprocess.run(
+            [str(vigil), *words, "--json"],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
+    @contextmanager
+    def platform(self, table: Path) -> Iterator[str]:
+        """A running platform with a champion, and its URL."""
+        port = free_port()
+        self.run("up", "-d", "--data", str(table), "--port", str(port))
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            self.run("down")
+
+
+def request_seconds(url: str, row: list[float]) -> float:
+    """The median of sequential requests of one row over one connection."""
+    connection = http.client.HTTPConnection(str(urlsplit(url).netloc))
+    body = json.dumps({"features": row})
+    took = []
+    for _ in range(REQUESTS):
+        began = time.perf_counter()
+        connection.request("POST", "/predict", body)
+        connection.getresponse().read()
+        took.append(time.perf_counter() - began)
+    connection.close()
+    return statistics.median(took[REQUESTS // 10 :])
+
+
+def swap_seconds(url: str) -> float:
+    """The mean time of a swap, as the replicas have counted it."""
+    host, _, port = urlsplit(url).netloc.partition(":")
+    connection = http.client.HTTPConnection(host, int(port))
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    values = {
+        line.split()[0]: float(line.split()[1])
+        for line in text.splitlines()
+        if line.startswith("vigil_model_swap_seconds_")
+    }
+    return values["vigil_model_swap_seconds_sum"] / values["vigil_model_swap_seconds_count"]
+
+
+def measure(checkout: Checkout, table: Path, row: list[float]) -> dict[str, float]:
+    """One round: a platform, requests, swaps and a training run on it."""
+    with checkout.platform(table) as url:
+        figures = {"request": request_seconds(url, row)}
+        began = time.perf_counter()
+        trained = checkout.run("train", "--data", str(table))
+        figures["training"] = time.perf_counter() - began
+        began = time.perf_counter()
+        for i in range(SWAPS):
+            version = str(trained["version"]) if i % 2 == 0 else "1"
+            checkout.run("promote", version, "--force", "--reason", "bench")
+        figures["promotion"] = (time.perf_counter() - began) / SWAPS
+        figures["swap"] = swap_seconds(url)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("other", type=Path)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments = parser.parse_args()
+    taken: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        table = folder / "telemetry.csv"
+        checkouts = [
+            Checkout("other", arguments.other.resolve(), folder / "other"),
+            Checkout("this", ROOT, folder / "this"),
+        ]
+        checkouts[1].run("stream", "--to", f"csv:{table}", "--rows", str(ROWS))
+        row = [float(value) for value in table.read_text().splitlines()[1].split(",")[:12]]
+        for i in range(arguments.rounds):
+            for checkout in checkouts:
+                for name, seconds in measure(checkout, table, row).items():
+                    taken[name][checkout.name].append(seconds)
+                    print(f"round {i + 1}, {checkout.name}: {name} {1000 * seconds:.3f} ms")
+    for name, found in taken.items():
+        ratio = statistics.median(found["this"]) / statistics.median(found["other"])
+        print(f"{name}: this / other = {ratio:.3f} (at most {GOAL})")
+
+
+if __name__ == "__main__":
+    main()
