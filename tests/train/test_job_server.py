@@ -60,7 +60,7 @@ def test_a_job_gets_the_variables_that_are_told_and_no_other_of_this_process(
         monkeypatch.setenv(name, value)
     jobs_at(training.url).start("retrain-1", SPEC, {"VIGIL_TRAIN_SEED": "3"})
     (asked,) = training.submitted
-    assert asked["entrypoint"].startswith("env VIGIL_TRAIN_SEED=3 nice ")
+    assert asked["entrypoint"].startswith("env VIGIL_FOLLOWED=1 VIGIL_TRAIN_SEED=3 nice ")
     assert not asked.get("runtime_env", {}).get("env_vars")
     assert not any(value in json.dumps(asked) for value in rights.values())
 
