@@ -88,7 +88,8 @@ def drift_check(reference: str, window: str, alpha: float, as_json: bool) -> Non
     from train.table.dataset import read_table
     from vigil.errors import DataError
 
-    old, new = read_table(reference).train, read_table(window, allow_missing=True).train
+    old = read_table(reference).train
+    new = read_table(window, allow_missing=True).train
     if old.names != new.names:
         odd = sorted(set(old.names) ^ set(new.names)) or ["their order"]
         raise DataError(f"the tables differ in {', '.join(odd)}")

@@ -22,7 +22,9 @@ from vigil.home import write_json
 from vigil.statistics import share_interval
 
 log = logging.getLogger("ray.serve")
-ANSWERED, LABELS, WAITING = 50_000, 20_000, 10_000  # of each so many are remembered, the latest
+ANSWERED = 50_000
+LABELS = 20_000
+WAITING = 10_000  # of each so many are remembered, the latest
 _LABEL_OUTCOMES = {
     (True, True): "true_positive",
     (True, False): "false_positive",
@@ -49,7 +51,8 @@ class Feedback:
     """Labels beside what was answered; kept in `file`."""
 
     def __init__(self, file: Path, metrics: DriftMetrics) -> None:
-        self._file, self._metrics = file, metrics
+        self._file = file
+        self._metrics = metrics
         # As they came, and looked into only when somebody says something: most rows nobody ever labels.
         self._answered: deque[tuple[list[str], NDArray[np.bool_], str]] = (
             deque()
@@ -143,7 +146,8 @@ class Feedback:
         except (OSError, ValueError, TypeError, LookupError) as error:
             log.warning("the feedback %s cannot be read, it starts anew: %s", self._file, error)
             return
-        self._labels, self._waiting = OrderedDict(labels), OrderedDict(waiting)
+        self._labels = OrderedDict(labels)
+        self._waiting = OrderedDict(waiting)
         self._tell_metrics()
 
     def _save(self) -> None:
@@ -166,7 +170,8 @@ def _rows(
     """Alert and version of the rows of the `wanted` requests."""
     found: dict[Key, tuple[bool, str]] = {}
     for requests, alerts, version in batches:
-        before, row = None, 0
+        before = None
+        row = 0
         for i, request in enumerate(requests):
             row = row + 1 if request == before else 0
             before = request

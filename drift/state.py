@@ -84,8 +84,10 @@ class S3State:
 
     def __init__(self, url: str, client: Any = None) -> None:
         parts = urlsplit(url)
-        self._bucket, self._key = parts.netloc, f"{parts.path.strip('/')}/{_DOCUMENT}".lstrip("/")
-        self._client, self._me = client, uuid.uuid4().hex
+        self._bucket = parts.netloc
+        self._key = f"{parts.path.strip('/')}/{_DOCUMENT}".lstrip("/")
+        self._client = client
+        self._me = uuid.uuid4().hex
         self._etag: str | None = None  # of the object that is ours
         self._until = 0.0
         self._document: Any = None

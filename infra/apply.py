@@ -77,7 +77,9 @@ class KubernetesPlatform(pulumi.ComponentResource):
 
     def _object(self, manifest: Manifest, before: list[pulumi.Resource]) -> pulumi.Resource:
         """One object as one resource of its own kind: previews and policies see it whole."""
-        api, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]
+        api = manifest["apiVersion"]
+        kind = manifest["kind"]
+        metadata = manifest["metadata"]
         group = api if "/" in api else f"core/{api}"
         opts = pulumi.ResourceOptions(
             parent=self,

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from vigil.errors import VigilError
 
-_MIN_PREFIX, _MAX_PREFIX = (
-    16,
-    20,
-)  # the prefixes for which pods, load balancers and databases all have room
+_MIN_PREFIX = 16
+_MAX_PREFIX = 20  # the prefixes for which pods, load balancers and databases all have room
 
 
 class BadNetwork(VigilError):

@@ -207,7 +207,8 @@ def _files(where: str, environment: str) -> dict[str, str]:
     if folder.is_dir():
         return _read(folder)
     with tempfile.TemporaryDirectory() as temporary:
-        checkout, out = Path(temporary) / "tree", Path(temporary) / "out"
+        checkout = Path(temporary) / "tree"
+        out = Path(temporary) / "out"
         archive = subprocess.run(
             ["git", "archive", where],  # noqa: S607
             cwd=ROOT,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from infra.cidr import BadNetwork, require_disjoint, split_vpc
 from infra.fields import PlatformFields
 
-Check = Callable[[PlatformFields], Iterator[str]]
+_Check = Callable[[PlatformFields], Iterator[str]]
 
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]+")
 _CRON = re.compile(r"(\S+\s+){4}\S+")
@@ -248,14 +248,14 @@ def _balancer_on_kubernetes(settings: PlatformFields) -> Iterator[str]:
         yield "ingress: alb exists with target aws only"
 
 
-_ANYWHERE: tuple[Check, ...] = (
+_ANYWHERE: tuple[_Check, ...] = (
     _schedule,
     _without_folder,
     _ingress,
     _model_names,
     _delivery,
 )
-_ON_AWS: tuple[Check, ...] = (
+_ON_AWS: tuple[_Check, ...] = (
     _required_on_aws,
     _network,
     _stream_of_the_stack,
@@ -263,7 +263,7 @@ _ON_AWS: tuple[Check, ...] = (
     _needed_on_aws,
     _access,
 )
-_ON_KUBERNETES: tuple[Check, ...] = (
+_ON_KUBERNETES: tuple[_Check, ...] = (
     _required_on_kubernetes,
     _mlflow_on_kubernetes,
     _redis_on_kubernetes,

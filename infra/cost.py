@@ -15,7 +15,8 @@ REPLICA_RPS = 1500.0  # one-row requests a second that one replica is planned fo
 HAPROXY_RPS = 30_000.0  # requests a second that one HAProxy (2 threads, one per serving node) is planned for; not measured here
 POLLS_PER_S = 0.5  # a replica asks MLflow for the champion every 2 s
 MLFLOW_POLLS = 100.0  # alias look-ups a second that one MLflow server is planned for: a database query each; not measured here
-SHARD_RPS, SHARD_MB = 1000.0, 1.0  # what Kinesis takes per shard and second
+SHARD_RPS = 1000.0
+SHARD_MB = 1.0  # what Kinesis takes per shard and second
 RECORD_KB = 0.5  # a row of 30 features as JSON
 NODE_CPUS = 16  # of the nodes that Karpenter buys at scale
 STORED_GB = {"dev": 50.0, "prod": 500.0}  # in all buckets
@@ -39,7 +40,8 @@ def _vcpus(instance_type: str) -> int:
 
 def monthly_bill(settings: PlatformSettings) -> list[BillItem]:
     """The bill of an environment at rest: nothing scaled out, no traffic to speak of."""
-    zones, size = len(settings.zones), "prod" if settings.protect else "dev"
+    zones = len(settings.zones)
+    size = "prod" if settings.protect else "dev"
     nats = zones if settings.nat_per_zone else 1
     system = 2 * _vcpus(settings.system_instance_types[0])
     heads = 2 * settings.head_cpu

@@ -153,7 +153,8 @@ def settings_md() -> str:
 
 def _row(cls: type[RoomSettings], name: str) -> str:
     field = cls.model_fields[name]
-    secret, internal = cls.is_secret(name), cls.is_internal(name)
+    secret = cls.is_secret(name)
+    internal = cls.is_internal(name)
     default = "" if secret else f"`{json.dumps(field.default, default=str)}`"
     effect = f"{cls.effect_of(name)}{'; a stack sets it itself' if internal else ''}{'; a secret' if secret else ''}"
     names = f"`{cls.key(name)}`", f"`{cls.variable(name)}`"

@@ -30,7 +30,9 @@ _TOOLS = {
     "kubectl": "https://kubernetes.io/docs/tasks/tools",
     "pulumi": "https://www.pulumi.com/docs/install",
 }
-KIND_CLUSTER, KIND_STACK, _TEMPLATE_STACK = "vigil", "kind", "local"
+KIND_CLUSTER = "vigil"
+KIND_STACK = "kind"
+_TEMPLATE_STACK = "local"
 _RANDOM_SECRETS = ("rayToken", "mlflowPassword", "mlflowSecretKey")
 # The state of a trial is in the checkout, and its secrets are locked with a word that everybody knows.
 _STATE_BACKEND = {
@@ -133,7 +135,8 @@ def _storage(settings: PlatformSettings, run: CommandRunner) -> Prerequisite:
 
 
 def _image(settings: PlatformSettings, cluster: str, run: CommandRunner) -> Prerequisite:
-    image, node = settings.image_ref, f"{cluster}-control-plane"
+    image = settings.image_ref
+    node = f"{cluster}-control-plane"
     loaded = image in run(["docker", "exec", node, "crictl", "images", "-o", "json"])[1]
     fix = f"docker build -t {image} . && kind load docker-image {image} --name {cluster}"
     return Prerequisite(f"image {image} is on the node", loaded, fix)
@@ -229,7 +232,8 @@ def create_operator_key(root: Path = ROOT) -> str:
 
     Raises StepFailed where the home has a key `me` already, which nobody can read any more.
     """
-    home, file = root / ".vigil", root / "key"
+    home = root / ".vigil"
+    file = root / "key"
     if not file.exists():
         step = ShellStep(
             ["vigil", "keys", "new", "me", "--operator"], environment={"VIGIL_HOME": str(home)}

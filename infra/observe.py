@@ -18,7 +18,9 @@ LOG_LINES = 12
 MAX_LOGS = 20  # of more pods than this nobody reads the last words
 _STACK_LABEL = "app.kubernetes.io/part-of=vigil"
 READYZ_PATH = "/api/v1/namespaces/vigil/services/vigil-serve-svc:8000/proxy/readyz"
-_RAY_API, _APPS_API, _BATCH_API = "/apis/ray.io/v1", "/apis/apps/v1", "/apis/batch/v1"
+_RAY_API = "/apis/ray.io/v1"
+_APPS_API = "/apis/apps/v1"
+_BATCH_API = "/apis/batch/v1"
 NAMESPACED_KINDS = {
     "Pod": ("/api/v1", "pods"),
     "Event": ("/api/v1", "events"),

@@ -19,7 +19,8 @@ from infra.kube import (
 )
 
 PREFLIGHT_TIMEOUT_S = 10.0
-_PART_OF_LABEL, _INSTANCE_LABEL = "app.kubernetes.io/part-of", "app.kubernetes.io/instance"
+_PART_OF_LABEL = "app.kubernetes.io/part-of"
+_INSTANCE_LABEL = "app.kubernetes.io/instance"
 _OPERATOR_LABEL = "app.kubernetes.io/name=kuberay-operator"
 # What a quota may call the sums that a pod adds to.
 _QUOTA_KEYS = {

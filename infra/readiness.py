@@ -211,7 +211,8 @@ async def wait_until_ready(
     Blocks no event loop; a look that is under way ends within the deadlines of `probe`.
     """
     deadline = time.monotonic() + timeout_s
-    good, last = 0, PlatformState("nothing has been asked yet")
+    good = 0
+    last = PlatformState("nothing has been asked yet")
     while good < MIN_READY_LOOKS:
         if good == 0 and time.monotonic() >= deadline:
             found = await asyncio.to_thread(probe.findings)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 def checked_out_commit() -> str:
     """The commit that is checked out; empty where there is no checkout, as in an image."""
-    root, git = Path(__file__).parent.parent, shutil.which("git")
+    root = Path(__file__).parent.parent
+    git = shutil.which("git")
     if git is None or not (root / ".git").exists():
         return ""
     asked = subprocess.run(

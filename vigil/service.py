@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -18,7 +18,6 @@ from vigil.errors import PlatformError, VigilError
 if TYPE_CHECKING:
     import httpx
 
-    from vigil.home import Home
 
 _NO_SERVICE = (
     "no platform runs here: start one with `vigil up`, or name a service elsewhere with --url "
@@ -36,7 +35,8 @@ class Unanswered(VigilError, OSError):
         self, message: str, code: int | None = None, answer: dict[str, Any] | None = None
     ) -> None:
         super().__init__(message)
-        self.code, self.answer = code, answer or {}
+        self.code = code
+        self.answer = answer or {}
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,20 @@ class Service:
         return Unanswered(f"{self.url} answers {code}: {reason}", code, answer)
 
 
+class _RunningPlatform(Protocol):
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def service(self) -> Service: ...
+
+
+class _Home(Protocol):
+    """A `Home`, as far as it is asked here: vigil/home.py imports this module."""
+
+    def platform(self) -> _RunningPlatform | None: ...
+
+
 @dataclass(frozen=True)
 class ServiceOptions:
     """The service that somebody has named, by options or by the environment; `url` None: nobody has."""
@@ -91,7 +105,7 @@ class ServiceOptions:
     key: str | None = field(default=None, repr=False)
     key_file: Path | None = None
 
-    def find(self, home: Home) -> Service | None:
+    def find(self, home: _Home) -> Service | None:
         """The service that is named, else that of the platform that runs in `home`, if one does.
 
         A key that is named is shown to either. Raises PlatformError for a key that cannot be read.
@@ -104,7 +118,7 @@ class ServiceOptions:
             return platform.service if platform else None
         return Service(platform.url, key)
 
-    def require(self, home: Home) -> Service:
+    def require(self, home: _Home) -> Service:
         """The same; raises PlatformError where there is none."""
         found = self.find(home)
         if found is None:
@@ -121,7 +135,7 @@ class ServiceOptions:
 
 
 def service_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command --url, --api-key and --api-key-file; it gets them as `service`, a Named."""
+    """Give a command --url, --api-key and --api-key-file; it gets them as `service`: ServiceOptions."""
 
     @click.option(
         "--url",

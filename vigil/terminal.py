@@ -44,12 +44,16 @@ class ProgressSteps:
     """Shows steps of some work: called with a message when one is done. `part` tells how far the present one is."""
 
     def __init__(self, title: str, bar: Progress | None, total: int) -> None:
-        self._title, self._bar, self._done, self._told = title, bar, 0, time.monotonic()
+        self._title = title
+        self._bar = bar
+        self._done = 0
+        self._told = time.monotonic()
         self._task = bar.add_task(title, total=total) if bar else None
 
     def __call__(self, message: str) -> None:
         say(message)
-        self._done, self._told = self._done + 1, time.monotonic()
+        self._done = self._done + 1
+        self._told = time.monotonic()
         self._show(self._title, self._done)
 
     def part(self, message: str, share: float) -> None:

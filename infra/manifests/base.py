@@ -35,7 +35,8 @@ _SECURITY_LEVELS = {
 NO_WAIT = {"pulumi.com/skipAwait": "true"}
 POD_IDENTITY = "169.254.170.23/32"
 DATABASE_CONFIG = "database"
-PLATFORM_PRIORITY, TRAINING_PRIORITY = "vigil-platform", "vigil-training"
+PLATFORM_PRIORITY = "vigil-platform"
+TRAINING_PRIORITY = "vigil-training"
 
 
 def priority_classes() -> list[Manifest]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-RAY_NAMESPACE, TRACKING_NAMESPACE, MONITORING_NAMESPACE, OPERATORS_NAMESPACE, ARGOCD_NAMESPACE = (
-    "vigil",
-    "vigil-tracking",
-    "vigil-monitoring",
-    "vigil-operators",
-    "argocd",
-)
+RAY_NAMESPACE = "vigil"
+TRACKING_NAMESPACE = "vigil-tracking"
+MONITORING_NAMESPACE = "vigil-monitoring"
+OPERATORS_NAMESPACE = "vigil-operators"
+ARGOCD_NAMESPACE = "argocd"
 
 
 @dataclass(frozen=True)

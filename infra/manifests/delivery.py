@@ -22,7 +22,8 @@ SYNC_WAVES = {
     "delivery": 1,
     "monitoring": 1,
 }
-_DEGRADED_TRIGGER, _FAILED_TRIGGER = "on-health-degraded", "on-sync-failed"
+_DEGRADED_TRIGGER = "on-health-degraded"
+_FAILED_TRIGGER = "on-sync-failed"
 
 
 def with_sync_wave(folder: str, objects: list[Manifest]) -> list[Manifest]:
@@ -132,7 +133,8 @@ def root_application(settings: PlatformSettings) -> list[Manifest]:
     """What Pulumi gives Argo CD: one project and one application over the folder that `vigil render` writes."""
     if settings.delivery != "argocd":
         return []
-    api, here = "argoproj.io/v1alpha1", "https://kubernetes.default.svc"
+    api = "argoproj.io/v1alpha1"
+    here = "https://kubernetes.default.svc"
     allowed = [
         {"server": here, "namespace": namespace}
         for namespace in ("vigil", "vigil-tracking", "vigil-monitoring")

@@ -15,7 +15,8 @@ from infra.manifests.bindings import (
 )
 from infra.settings import PlatformSettings
 
-KUBERAY, KUBERAY_VERSION = "kuberay-operator", "1.7.0"
+KUBERAY = "kuberay-operator"
+KUBERAY_VERSION = "1.7.0"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def _kuberay(settings: PlatformSettings) -> HelmChart:
 
 
 def _karpenter(settings: PlatformSettings) -> list[HelmChart]:
-    version, registry = "1.11.1", "oci://public.ecr.aws/karpenter"
+    version = "1.11.1"
+    registry = "oci://public.ecr.aws/karpenter"
     values: dict[str, Any] = {
         "settings": {
             "clusterName": settings.name,

@@ -23,23 +23,29 @@ from vigil.room_settings import (
 )
 
 RAY_VERSION = "2.60.0"
-RAY_SERVICE, TRAINING_CLUSTER = "vigil", "vigil-train"
+RAY_SERVICE = "vigil"
+TRAINING_CLUSTER = "vigil-train"
 STREAM_RESOURCE = "stream"  # the resource of a pod that has room for one consumer
 SERVE_PORT = 8000
 DRAIN_S = 120  # HAProxy lets go of its connections, and a replica of its requests, within this
 # Of each log of Ray's: half a gigabyte and five by default. A worker that outlives its head writes 100,000 lines a minute into
 # the next one's ("Wrong cluster ID token").
-MAX_RAY_LOG_BYTES, MAX_RAY_LOG_FILES = 64 * 2**20, 3
+MAX_RAY_LOG_BYTES = 64 * 2**20
+MAX_RAY_LOG_FILES = 3
 TRACKING_URI = f"http://mlflow.{TRACKING_NAMESPACE}.svc.cluster.local:5000"
 TRAINING_URL = f"http://{TRAINING_CLUSTER}-head-svc.{RAY_NAMESPACE}.svc.cluster.local:8265"
 SERVICE_URL = f"http://{RAY_SERVICE}-serve-svc.{RAY_NAMESPACE}.svc.cluster.local:{SERVE_PORT}"
 # Names of Secrets.
-RAY_TOKEN_SECRET, MLFLOW_LOGIN_SECRET = "ray-token", "mlflow-login"
-REDIS_SECRET, API_KEYS_SECRET = "redis-password", "api-keys"
+RAY_TOKEN_SECRET = "ray-token"
+MLFLOW_LOGIN_SECRET = "mlflow-login"
+REDIS_SECRET = "redis-password"
+API_KEYS_SECRET = "api-keys"
 KEY_FILE = Path("/etc/vigil/keys.json")  # hashes; a changed Secret reaches it without a new pod
 # What training is told, and the rooms' secrets, one file each; changed ones reach pods that run.
-SETTINGS_MAP, SETTINGS_FOLDER = "settings", Path("/etc/vigil-settings")
-ROOM_SECRETS_SECRET, SECRETS_FOLDER = "room-secrets", Path("/etc/vigil-secrets")
+SETTINGS_MAP = "settings"
+SETTINGS_FOLDER = Path("/etc/vigil-settings")
+ROOM_SECRETS_SECRET = "room-secrets"
+SECRETS_FOLDER = Path("/etc/vigil-secrets")
 LATENCY_BUCKETS_MS = "0.5,1,2,3,5,10,25,50,100,250,1000,5000"
 
 

@@ -25,16 +25,21 @@ from infra.settings import PlatformSettings
 WORKER_GRACE_S = DRAIN_S + 60
 # A head has no request to finish, but its autoscaler ignores SIGTERM while the GCS lives, and KubeRay makes no new head before
 # the old one is gone. A training worker that makes way has nothing to finish either: its job is tried again.
-HEAD_GRACE_S, TRAIN_GRACE_S = 20, 30
-_TMP_SIZE, _LOGS_SIZE = "10Gi", "10Gi"
-API_TOKEN, API_TOKEN_S = "api-token", 3600
+HEAD_GRACE_S = 20
+TRAIN_GRACE_S = 30
+_TMP_SIZE = "10Gi"
+_LOGS_SIZE = "10Gi"
+API_TOKEN = "api-token"
+API_TOKEN_S = 3600
 API_TOKEN_MOUNT = {
     "name": API_TOKEN,
     "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
     "readOnly": True,
 }
 COMPONENT_LABEL = "app.kubernetes.io/component"
-SERVE_WORKER, SERVE_HEAD, TRAIN_HEAD = "serve-worker", "serve-head", "train-head"
+SERVE_WORKER = "serve-worker"
+SERVE_HEAD = "serve-head"
+TRAIN_HEAD = "train-head"
 SERVE_ACCOUNT = "vigil-serve"  # service account of the pods with replicas
 WORKER_PORTS = {"metrics": 8080, "haproxy": 9101, "serve": SERVE_PORT}
 TRAIN_PORTS = {"metrics": 8080}

@@ -20,8 +20,9 @@ from infra.manifests.parts import (
 from infra.settings import PlatformSettings
 
 MLFLOW_VERSION = "3.17.2"  # that of the lock file; policies refuse one with known holes
-_MLFLOW, MLFLOW_PORT = "mlflow", 5000
-ADMIN_SECRET = "mlflow-admin"  # noqa: S105  # name of a Secret: password, secret-key
+_MLFLOW = "mlflow"
+MLFLOW_PORT = 5000
+ADMIN_SECRET = "mlflow-admin"  # name of a Secret: password, secret-key
 _LABELS = {"app.kubernetes.io/part-of": "vigil", "app.kubernetes.io/name": _MLFLOW}
 _COMPONENT_LABEL = "app.kubernetes.io/component"
 # What the Service selects: a pod that migrates answers no requests.
@@ -145,10 +146,8 @@ def _pod(
     first: list[Manifest] = []
     if settings.on_aws:
         volumes.append({"name": "database", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
-        small, known = (
-            resources("50m", "192Mi"),
-            _database_variables(settings) + environment_variables({"HOME": "/tmp"}),
-        )
+        small = resources("50m", "192Mi")
+        known = _database_variables(settings) + environment_variables({"HOME": "/tmp"})
         run = ["python", "/etc/mlflow/pgpass.py"]
         # The first makes the file before anything connects; the second, a sidecar, follows the rotation.
         first = [

@@ -147,7 +147,8 @@ class KeyRing:
     def owner(self, key: str) -> Caller | None:
         """Whose key it is, or None. Compares with all of them, in constant time."""
         self._refresh()
-        digest, found = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest(), None
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+        found = None
         for name, known in self._known.items():
             if hmac.compare_digest(digest, bytes.fromhex(known.sha256)):
                 found = Caller(name, known.operator)
@@ -192,12 +193,10 @@ class TokenVerifier:
         import jwt  # here: most services have no provider, and need not hold its libraries in memory
 
         self._jwt = jwt
-        self._issuer, self._audience, self._jwks_url, self._operator = (
-            issuer,
-            audience,
-            jwks_url,
-            operator,
-        )
+        self._issuer = issuer
+        self._audience = audience
+        self._jwks_url = jwks_url
+        self._operator = operator
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._fetched = float("-inf")
         self._fetching = asyncio.Lock()

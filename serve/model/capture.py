@@ -38,11 +38,9 @@ class Capture:
         """Remember rows [n, d] that `version` scored, and the requests [n] that brought them."""
         if len(rows) > self._capacity:
             self.dropped += len(rows) - self._capacity
-            rows, scores, requests = (
-                rows[-self._capacity :],
-                scores[-self._capacity :],
-                requests[-self._capacity :],
-            )
+            rows = rows[-self._capacity :]
+            scores = scores[-self._capacity :]
+            requests = requests[-self._capacity :]
         self._batches.append((version, rows, scores, requests))
         self._count += len(rows)
         while self._count > self._capacity:
@@ -55,7 +53,9 @@ class Capture:
 
         Neighbours of one version become one batch: thousands of small ones cost more to send than they cost to score.
         """
-        taken, self._batches, self._count = self._batches, deque(), 0
+        taken = self._batches
+        self._batches = deque()
+        self._count = 0
         return [
             _joined(list(batches))
             for _, batches in groupby(taken, lambda batch: (batch[0], batch[1].shape[1]))

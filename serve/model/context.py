@@ -20,7 +20,9 @@ class EntityHistory:
     """The last `length` rows of at most `entities` entities; the one that was silent longest is forgotten first."""
 
     def __init__(self, transform: Transform, length: int, entities: int = 10_000) -> None:
-        self._transform, self._length, self._most = transform, length, entities
+        self._transform = transform
+        self._length = length
+        self._most = entities
         self._rows: OrderedDict[str, deque[list[float]]] = OrderedDict()
 
     def apply(self, entities: list[Id | None], X: Floats) -> Floats:

@@ -36,14 +36,17 @@ class Shadow:
 
     def take(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         """What waits; the queue is empty afterwards."""
-        taken, self._queue, self._room = self._queue, [], MAX_SHADOW_ROWS
+        taken = self._queue
+        self._queue = []
+        self._room = MAX_SHADOW_ROWS
         return taken
 
     def score(self, taken: list[tuple[NDArray[Any], NDArray[Any]]]) -> ShadowReport:
         """Score what was taken: both models' scores and alerts, the seconds each takes for these rows, what failed."""
         rows = np.concatenate([rows for rows, _ in taken])
         ours = np.concatenate([scores for _, scores in taken])
-        dropped, self._dropped = self._dropped, 0
+        dropped = self._dropped
+        self._dropped = 0
         report = ShadowReport(
             champion=self.champion.version, challenger=self.challenger.version, dropped=dropped
         )

@@ -34,7 +34,8 @@ class Vitals:
         if self._canary is not None:
             self._count(self._canary)  # also what came to one that has ended since
         if trial is not self._canary:
-            self._canary, self._answered = trial, {}
+            self._canary = trial
+            self._answered = {}
             if trial is not None:
                 self._count(trial)
 
