@@ -47,7 +47,10 @@ def drift_status(service: ServiceOptions, as_json: bool) -> None:
             f"verdict: {found['verdict']['sentence'] if found['verdict'] else 'no full window yet'}"
         )
     )
-    said = f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {found['retrains']} retrainings"
+    said = (
+        f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; "
+        f"{found['retrains']} retrainings"
+    )
     click.echo(printable(said))
 
 
@@ -61,7 +64,8 @@ def spark(trend: list[float]) -> str:
 @service_options
 @report_errors
 def drift_mode(to: str, service: ServiceOptions) -> None:
-    """Switch retraining off (observe), to suggestions, or on again (auto); `settings`: as it was configured.
+    """Switch retraining off (observe), to suggestions, or on again (auto);
+    `settings`: as it was configured.
 
     A retraining that runs goes on, but promotes nothing any more once the mode is not auto.
     """

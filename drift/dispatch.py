@@ -1,4 +1,7 @@
-"""Retraining by GitHub Actions instead of a Ray job: a `repository_dispatch`, or a `workflow_dispatch` of one workflow."""
+"""Retraining by GitHub Actions instead of a Ray job.
+
+It sends a `repository_dispatch`, or a `workflow_dispatch` of one workflow.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class DispatchRefused(VigilError):
 def dispatch(payload: dict[str, str], settings: DriftSettings) -> None:
     """Send the event with this payload.
 
-    Raises JobsUnavailable when GitHub is away or asks for patience, DispatchRefused when it says no.
+    Raises JobsUnavailable when GitHub is away or asks for patience, DispatchRefused when it
+    says no.
     """
     base = f"{settings.github_url.rstrip('/')}/repos/{settings.github_repository}"
     body: dict[str, Any] = {"event_type": RETRAIN_EVENT, "client_payload": payload}
@@ -33,7 +37,8 @@ def dispatch(payload: dict[str, str], settings: DriftSettings) -> None:
     )  # it may have been renewed since the monitor began
     if not token.get_secret_value():
         raise DispatchRefused(
-            f"backend github needs a token that may dispatch: {DriftSettings.variable('github_token')}"
+            "backend github needs a token that may dispatch: "
+            f"{DriftSettings.variable('github_token')}"
         )
     headers = {
         "Accept": "application/vnd.github+json",

@@ -1,6 +1,7 @@
-"""What people say of scored requests, late, twice or early, and what precision and recall follow from it.
+"""What people say of scored requests, late, twice or early: it gives precision and recall.
 
-Only what was labelled counts. Who labels alerts alone learns the precision; a recall needs labels of rows that did not alert.
+Only what was labelled counts. Who labels alerts alone learns the precision; a recall needs labels
+of rows that did not alert.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Feedback:
     def __init__(self, file: Path, metrics: DriftMetrics) -> None:
         self._file = file
         self._metrics = metrics
-        # As they came, and looked into only when somebody says something: most rows nobody ever labels.
+        # As they came, and looked into only when somebody says something: most rows nobody ever
+        # labels.
         self._answered: deque[tuple[list[str], NDArray[np.bool_], str]] = (
             deque()
         )  # requests, alerts, version
@@ -81,7 +83,9 @@ class Feedback:
                 self._save()
 
     def tell(self, labels: list[Label], captured: CapturedWindows | None = None) -> dict[str, int]:
-        """Take in labels; the last word on a row counts. Says how many were matched, and how many wait for their rows.
+        """Take in labels; the last word on a row counts.
+
+        Says how many were matched, and how many wait for their rows.
 
         What is not remembered here is looked for among the `captured` rows.
         """
@@ -102,7 +106,7 @@ class Feedback:
         return {"matched": len(labels) - waiting, "waiting": waiting}
 
     def figures(self, version: str | None = None) -> dict[str, Any]:
-        """Counts, precision and recall of `version` (default: of all), with Wilson's 95 % intervals."""
+        """Counts, precision and recall of `version` (default: all), with Wilson's 95 % interval."""
         if version not in self._figures:
             self._figures[version] = self._count_up(version)
         return self._figures[version]

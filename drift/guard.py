@@ -118,7 +118,8 @@ class CanaryGuard:
         if not self._is_above(slow, self.canary.requests, MAX_SLOW_RATE):
             return None
         return (
-            f"{slow} of {self.canary.requests} requests took more than {_milliseconds(limit):g} ms, "
+            f"{slow} of {self.canary.requests} requests took more than "
+            f"{_milliseconds(limit):g} ms, "
             f"the champion's take {_milliseconds(usual):g}"
         )
 

@@ -33,7 +33,8 @@ class Pace:
     """How often the loops turn, in seconds.
 
     refresh_timeout: a replica that does not answer by then looks at the registry by itself
-    ledger: the age at which the ledger is read anew, while a console was open in the last `open_console`
+    ledger: the age at which the ledger is read anew, while a console was open in the last
+        `open_console`
     """
 
     registry: float = REGISTRY_POLL_INTERVAL_S
@@ -85,7 +86,7 @@ class MonitorLoops:
         self._console_opened = time.time()
 
     async def refresh_replicas(self) -> None:
-        """Have the replicas look at the registry now; they would anyway within their poll period."""
+        """Have the replicas look at the registry now, and not only after their poll period."""
         with contextlib.suppress(Exception):
             refreshing = self._service.ask_all("refresh")
             await asyncio.wait_for(refreshing, self._pace.refresh_timeout)
@@ -106,7 +107,7 @@ class MonitorLoops:
         self._display.gauges.follow(self._registry, champion.version)
 
     async def _retrain(self) -> None:
-        """Run the retraining that the governor has decided on, also one that a former monitor began."""
+        """Run the retraining that the governor decided on, also one that a former monitor began."""
         state = self._watch.state
         if not self._watch.is_leader or state.phase != "retraining" or state.episode is None:
             return

@@ -38,8 +38,10 @@ class DriftMonitor:
         registry: Registry | None = None,
         store: StateStore | None = None,
     ) -> None:
-        """Serve awaits it: its loop is also that of Ray's own part of the replica, and the state may
-        be far away. Serve gives `args`, the settings, alone."""
+        """Serve awaits it, and gives `args`, the settings, alone.
+
+        Its loop is also that of Ray's own part of the replica, and the state may be far away.
+        """
         self.settings = DriftSettings.from_values(**args)
         self._watch = await asyncio.to_thread(Watch, self.settings, store)
         self._display = Display(self._watch)

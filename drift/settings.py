@@ -1,4 +1,7 @@
-"""DriftSettings: everything that drift monitoring reads from the environment (`VIGIL_DRIFT_*`, `drift:` in vigil.yaml), once."""
+"""DriftSettings: everything that drift monitoring reads from the environment, once.
+
+Its variables are `VIGIL_DRIFT_*`; in vigil.yaml it is `drift:`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ Mode = Literal["observe", "suggest", "auto"]
 
 
 class DriftSettings(RoomSettings):
-    """When a window is drift, and what the governor may do about it. The window size is the champion reference's own."""
+    """When a window is drift, and what the governor may do about it.
+
+    The size of a window is that of the champion's reference.
+    """
 
     room: ClassVar[str] = "drift"
     model_config = SettingsConfigDict(env_prefix="VIGIL_DRIFT_", frozen=True, extra="forbid")
@@ -86,7 +92,8 @@ class DriftSettings(RoomSettings):
     canary_steps: str = setting(
         "",
         Effect.RECONFIGURE,
-        'steps of a canary before a retrained challenger is promoted, as "5:60,25:60" (percent:seconds)',
+        'steps of a canary before a retrained challenger is promoted, as "5:60,25:60" '
+        "(percent:seconds)",
     )
     canary_requests: int = setting(
         20,

@@ -1,6 +1,9 @@
-"""Where the monitor keeps its state, under a lease: of several monitors with one state, one acts and the others stand by.
+"""Where the monitor keeps its state, under a lease.
 
-On one machine, or a shared folder, the lease is a locked file; in S3 it is an object that only its holder can replace.
+Of several monitors with one state, one acts and the others stand by.
+
+On one machine, or a shared folder, the lease is a locked file; in S3 it is an object that only its
+holder can replace.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ class StateStore(Protocol):
     """One JSON document."""
 
     def acquire_lease(self) -> bool:
-        """Become, or stay, the one monitor; call it several times within LEASE_S. Raises OSError when it cannot be known."""
+        """Become, or stay, the one monitor; call it several times within LEASE_S.
+
+        Raises OSError when it cannot be known.
+        """
         ...
 
     def load(self) -> Any:
@@ -40,7 +46,10 @@ class StateStore(Protocol):
         ...
 
     def save(self, document: dict[str, Any]) -> None:
-        """Replace the document in one step; raises LostLease, or OSError when it cannot be written now."""
+        """Replace the document in one step.
+
+        Raises LostLease, or OSError when it cannot be written now.
+        """
         ...
 
     def release(self) -> None:
@@ -77,7 +86,9 @@ class FileState:
 
 
 class S3State:
-    """In the object `monitor.json` under an S3 URL. Each put is conditional on the object that was seen last.
+    """In the object `monitor.json` under an S3 URL.
+
+    Each put is conditional on the object that was seen last.
 
     Who stops for longer than LEASE_S loses it: its next put finds another object, and fails.
     """

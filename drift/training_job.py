@@ -73,7 +73,7 @@ class RayTraining:
         self._note = ""
 
     def run(self, info: Mapping[str, Any], until: float = math.inf) -> EndedJob:
-        """Train as the champion of this `info` was trained, until `until` (Unix seconds) at most."""
+        """Train as the champion of this `info` was trained, until `until` (Unix seconds)."""
         spec = self._spec(info)
         environment = forest_environment(info)
         job = self._episode.job

@@ -74,7 +74,10 @@ class Watch:
             self._captured.keep = settings.keep_windows
 
     def acquire_lease(self) -> bool:
-        """Become, or stay, the leader, where nobody else is; a new leader goes on where the former stopped."""
+        """Become, or stay, the leader, where nobody else is.
+
+        A new leader goes on where the former stopped.
+        """
         with self.lock:
             was_leader = self.is_leader
             self.is_leader = self._try_lease()
@@ -123,7 +126,7 @@ class Watch:
         return self.is_leader and self.mode == "auto"
 
     def ingest(self, report: ReplicaReport, now: float) -> None:
-        """Take in one replica's report: what it serves, its metrics, and the rows that it captured."""
+        """Take in one replica's report: what it serves, its metrics, and its captured rows."""
         with self.lock:
             self._replicas.take(report.served, now)
             self.rollout.ingest(report)
@@ -150,7 +153,7 @@ class Watch:
             self._judge(comparison, window, now)
 
     def tick(self, now: float) -> None:
-        """Do what time alone brings: judge a window that nobody fills any more, follow the schedule."""
+        """Do what time alone brings: judge a window that nobody fills, follow the schedule."""
         with self.lock:
             if not self.is_leader or self.comparison is None:
                 return
@@ -307,7 +310,7 @@ class Watch:
         )
 
     def _load(self) -> None:
-        """Go on where a former leader stopped; a state of another form is begun anew, not died of."""
+        """Go on where a former leader stopped; a state of another form is begun anew."""
         try:
             stored = self._store.load()
             if stored is not None:

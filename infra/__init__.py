@@ -1,1 +1,1 @@
-"""What provisions the platform: Pulumi components, Kubernetes manifests as pure functions, and what explains them."""
+"""What provisions the platform: Pulumi components, pure manifests, and what explains them."""

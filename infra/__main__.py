@@ -1,4 +1,7 @@
-"""The Pulumi program: reads the settings, makes AWS (or takes the cluster of the kubeconfig), applies the Kubernetes part."""
+"""The Pulumi program: reads the settings, makes AWS, applies the Kubernetes part.
+
+Instead of AWS it may take the cluster of the kubeconfig.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +57,11 @@ def _on_aws(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) 
 
 
 def _here(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) -> Destination:
-    """The cluster of kubectl. It is named by its stack: another kubeconfig or context for it updates objects, and replaces none.
-    Its context is kept in the state: a `destroy` goes there, wherever kubectl points by then."""
+    """The cluster of kubectl.
+
+    It is named by its stack: another kubeconfig or context for it updates objects, and replaces
+    none. Its context is kept in the state: a `destroy` goes there, wherever kubectl points by then.
+    """
     bindings = Bindings(redis_address=settings.redis_address or None)
     context = preflight(_wanted(settings, bindings))
     provider = k8s.Provider(

@@ -1,8 +1,8 @@
 """Who may enter the cluster: an EKS access entry for each principal.
 
-So each can be taken away alone. They are resources of our own, not arguments of `pulumi_eks.Cluster`:
-the component hands its protection down to its children, and an entry that is protected can never be
-removed.
+So each can be taken away alone. They are resources of our own, not arguments of
+`pulumi_eks.Cluster`: the component hands its protection down to its children, and an entry that is
+protected can never be removed.
 """
 
 from __future__ import annotations

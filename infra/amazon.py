@@ -1,4 +1,4 @@
-"""Wires the AWS components of one environment together, in the order that `pulumi up` makes them."""
+"""Wires the AWS components of one environment together, in the order of `pulumi up`."""
 
 from __future__ import annotations
 

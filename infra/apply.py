@@ -1,4 +1,7 @@
-"""Applies the manifests: operators as Helm releases, secrets, then every object; or hands the workloads to Argo CD."""
+"""Applies the manifests: operators as Helm releases, secrets, then every object.
+
+Or hands the workloads to Argo CD.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ from infra.settings import PlatformSettings
 from infra.stack_keys import ROOM_SECRETS
 
 HELM_TIMEOUT_S = 900
-# What the autoscaler writes is not the stack's: a refresh would find it changed, and an `up` take workers from a training.
+# What the autoscaler writes is not the stack's: a refresh would find it changed, and an `up` take
+# workers from a training.
 _AUTOSCALED = {
     kind: [f"{path}.workerGroupSpecs[*].{field}" for field in ("replicas", "scaleStrategy")]
     for kind, path in (("RayService", "spec.rayClusterConfig"), ("RayCluster", "spec"))
@@ -41,7 +45,7 @@ _AUTOSCALED = {
 
 @dataclass(frozen=True)
 class KubernetesPlatformArgs:
-    """`secrets` are the values of `needed_secrets`; `ready`: what must stand before the first pod can run."""
+    """`secrets`: the values of `needed_secrets`; `ready`: what must stand before any pod runs."""
 
     settings: PlatformSettings
     bindings: Bindings
@@ -50,7 +54,7 @@ class KubernetesPlatformArgs:
 
 
 class KubernetesPlatform(pulumi.ComponentResource):
-    """The Kubernetes part: the same on EKS and on a cluster that exists. `applied` is all that it made."""
+    """The Kubernetes part, on EKS and on a cluster that exists. `applied` is all that it made."""
 
     def __init__(
         self, name: str, args: KubernetesPlatformArgs, opts: pulumi.ResourceOptions | None = None
@@ -154,7 +158,10 @@ class KubernetesPlatform(pulumi.ComponentResource):
 
 
 def _release(chart: HelmChart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
-    """A Helm release: undone as a whole where it fails. Helm leaves the definitions of its kinds behind for ever."""
+    """A Helm release: undone as a whole where it fails.
+
+    Helm leaves the definitions of its kinds behind for ever.
+    """
     return k8s.helm.v3.Release(
         chart.name,
         **_arguments(chart),
@@ -166,7 +173,10 @@ def _release(chart: HelmChart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
 
 
 def _chart(chart: HelmChart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
-    """Every object of a chart as one of the stack's, the definitions of its kinds too: they go with the stack."""
+    """Every object of a chart as one of the stack's.
+
+    The definitions of its kinds too: they go with the stack.
+    """
     return k8s.helm.v4.Chart(
         chart.name,
         **_arguments(chart),

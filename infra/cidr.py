@@ -1,4 +1,4 @@
-"""How a VPC's addresses are divided. Pure: zone i gets the same blocks however many zones there are."""
+"""How a VPC's addresses are divided. Pure: zone i gets the same blocks, however many zones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ class BadNetwork(VigilError):
 
 @dataclass(frozen=True)
 class ZoneBlocks:
-    """The blocks of one availability zone: public (NAT, load balancer), private (nodes and pods), intra (no way out)."""
+    """The blocks of one availability zone.
+
+    public (NAT, load balancer), private (nodes and pods), intra (no way out).
+    """
 
     public: str
     private: str
@@ -35,9 +38,10 @@ def parse_block(cidr: str, key: str) -> ipaddress.IPv4Network:
 
 
 def split_vpc(cidr: str, zones: int) -> tuple[ZoneBlocks, ...]:
-    """Three quarters of the block are the private subnets of up to three zones; the last quarter holds the small ones.
+    """Three quarters of the block are private subnets of up to three zones.
 
-    For a /16: private /18, public and intra /22. Raises BadNetwork when it does not fit.
+    The last quarter holds the small ones. For a /16: private /18, public and intra /22.
+    Raises BadNetwork when it does not fit.
     """
     network = parse_block(cidr, "vpcCidr")
     if not _MIN_PREFIX <= network.prefixlen <= _MAX_PREFIX:

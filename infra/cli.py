@@ -36,7 +36,8 @@ write({environment!r}, Path({out!r}))
 @click.pass_context
 @report_errors
 def render(ctx: click.Context, environment: str | None, out: Path | None, as_json: bool) -> None:
-    """Write the Kubernetes manifests of an environment as YAML, without a cluster and without secrets."""
+    """Write the Kubernetes manifests of an environment as YAML, without a cluster and without
+    secrets."""
     if ctx.invoked_subcommand is not None:
         return
     if environment is None or out is None:
@@ -108,7 +109,8 @@ def dashboards_command(
 @json_option
 @report_errors
 def settings_command(environment: str, out: Path, as_json: bool) -> None:
-    """Write the settings file that the pods of a stack read: VIGIL_CONFIG names it to a training that runs elsewhere."""
+    """Write the settings file that the pods of a stack read: VIGIL_CONFIG names it to a training
+    that runs elsewhere."""
     from infra.manifests.ray_config import settings_config_map
     from infra.stack_settings import read_files
 
@@ -146,7 +148,8 @@ def doctor() -> None:
 @json_option
 @report_errors
 def change_command(old: str, new: str, environment: str, as_json: bool) -> None:
-    """What applying TO over FROM does to a running platform: swap, reconfigure, rolling, second cluster, replacement."""
+    """What applying TO over FROM does to a running platform: swap, reconfigure, rolling, second
+    cluster, replacement."""
     found = doctors.compare_renderings(_files(old, environment), _files(new, environment))
     if as_json:
         print_json({"changes": [one.to_json() for one in found]})
@@ -217,7 +220,8 @@ def _files(where: str, environment: str) -> dict[str, str]:
         )
         if archive.returncode:
             raise BadSettings(
-                f"{where!r} is neither a folder nor a git revision: {archive.stderr.decode().strip()}"
+                f"{where!r} is neither a folder nor a git revision: "
+                f"{archive.stderr.decode().strip()}"
             )
         with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
             tar.extractall(checkout, filter="data")
@@ -237,6 +241,7 @@ def _read(folder: Path) -> dict[str, str]:
     files = [*folder.glob("*/*.yaml"), *folder.glob(SETTINGS_JSON)]
     if not files:
         raise BadSettings(
-            f"{folder} holds no rendered manifests: `vigil render --env E --out {folder}` writes them"
+            f"{folder} holds no rendered manifests: "
+            f"`vigil render --env E --out {folder}` writes them"
         )
     return {str(file.relative_to(folder)): file.read_text() for file in files}

@@ -18,7 +18,7 @@ class Component(pulumi.ComponentResource):
         return pulumi.ResourceOptions(parent=self, depends_on=list(resources))
 
     def keeping(self, protect: bool) -> pulumi.ResourceOptions:
-        """Options of a child that holds data: in a protected stack it is neither deleted nor lost."""
+        """Options of a child that holds data: a protected stack neither deletes nor loses it."""
         return pulumi.ResourceOptions(
             parent=self,
             protect=protect,

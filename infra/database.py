@@ -146,8 +146,8 @@ def _last_snapshot(
 ) -> pulumi.Output[str]:
     """The name of the snapshot that is taken on delete.
 
-    Another for each database that is made, as the last one's is kept. Its security group is new with
-    each environment, and its key wherever AWS would replace the database alone.
+    Another for each database that is made, as the last one's is kept. Its security group is new
+    with each environment, and its key wherever AWS would replace the database alone.
     """
     return pulumi.Output.all(group, key).apply(lambda made: last_snapshot(name, made))
 

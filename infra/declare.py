@@ -20,14 +20,25 @@ from vigil.room_settings import RoomSettings
 _CONFIG_SECTION = "config:\n"
 _SECRET_DESCRIPTIONS = {
     "rayToken": "token that the Ray clusters and their clients share",
-    "apiKeys": "keys.json of `vigil keys`: hashes of the API keys (required without serve.oidcIssuer, and with monitoring)",
+    "apiKeys": (
+        "keys.json of `vigil keys`: hashes of the API keys "
+        "(required without serve.oidcIssuer, and with monitoring)"
+    ),
     "mlflowPassword": "password of MLflow's admin, which Vigil's pods use",
     "mlflowSecretKey": "key that MLflow's web pages sign their forms with",
     "redisPassword": "AUTH token of Redis (required with gcsFaultTolerance redis)",
     "grafanaPassword": "password of Grafana's admin (required with monitoring)",
-    "metricsKey": "API key with which Prometheus asks for /metrics; its hash is among apiKeys (required with monitoring)",
-    "githubToken": "token that may dispatch the workflow that retrains (required with drift.backend github)",
-    "streamWebhookSecret": "what a webhook's messages are signed with (required with a webhook among serve.streamSinks)",
+    "metricsKey": (
+        "API key with which Prometheus asks for /metrics; its hash is among apiKeys "
+        "(required with monitoring)"
+    ),
+    "githubToken": (
+        "token that may dispatch the workflow that retrains (required with drift.backend github)"
+    ),
+    "streamWebhookSecret": (
+        "what a webhook's messages are signed with "
+        "(required with a webhook among serve.streamSinks)"
+    ),
 }
 _BOUND_SIGNS = {
     "ge": ">=",
@@ -39,25 +50,33 @@ _BOUND_SIGNS = {
 }
 _PAGE_HEAD = """# Settings
 
-Written by `make settings` from the fields of `serve/settings.py`, `drift/settings.py`, `train/settings.py` and
+Written by `make settings` from the fields of `serve/settings.py`, `drift/settings.py`, \
+`train/settings.py` and
 `infra/fields.py`; a test fails when it is stale.
 
-A setting of a room has three names: its key in a stack (`pulumi config set --path vigil:serve.maxRows 100`) and, without
-`vigil:`, in the settings file of a machine (`vigil.yaml` in the home, or `vigil up --config FILE`); and its environment variable.
-What is given on the command line wins over the environment, that over the file, that over the default; in a stack only the
+A setting of a room has three names: its key in a stack (`pulumi config set --path \
+vigil:serve.maxRows 100`) and, without
+`vigil:`, in the settings file of a machine (`vigil.yaml` in the home, or `vigil up --config \
+FILE`); and its environment variable.
+What is given on the command line wins over the environment, that over the file, that over the \
+default; in a stack only the
 stack counts. `vigil settings` shows each value, where it came from and its effect.
 
 What a change does to a platform that runs:
 
 | effect | means |
 |---|---|
-| in-process | followed live: by Serve's autoscaler, or by the next training, or read anew each time |
-| reconfigure | replicas (or the monitor) take it in turn, without a restart (Serve's `user_config`) |
+| in-process | followed live: by Serve's autoscaler, or by the next training, or read anew \
+each time |
+| reconfigure | replicas (or the monitor) take it in turn, without a restart \
+(Serve's `user_config`) |
 | rolling restart | replicas, the monitor or stream consumers restart in turn (Serve's `args`) |
-| second cluster | on a cluster a second RayCluster takes over; on one machine at the next `vigil up` |
+| second cluster | on a cluster a second RayCluster takes over; on one machine at the next \
+`vigil up` |
 | replacement | what holds it is made anew |
 
-On a machine `vigil up` follows the file and takes what has changed within a second. On a cluster a `pulumi up` does; training
+On a machine `vigil up` follows the file and takes what has changed within a second. On a \
+cluster a `pulumi up` does; training
 reads its settings from a ConfigMap that reaches pods about a minute later.
 """
 
@@ -121,7 +140,8 @@ def settings_md() -> str:
     for name, cls in ROOM_SETTINGS.items():
         parts.append(f"\n## {name}\n\n{_first_line(cls)}\n\n")
         parts.append(
-            "| key | environment | type | default | bounds | effect | description |\n|---|---|---|---|---|---|---|\n"
+            "| key | environment | type | default | bounds | effect | description |\n"
+            "|---|---|---|---|---|---|---|\n"
         )
         parts.extend(_row(cls, field) for field in cls.model_fields)
     parts.append(
@@ -156,7 +176,10 @@ def _row(cls: type[RoomSettings], name: str) -> str:
     secret = cls.is_secret(name)
     internal = cls.is_internal(name)
     default = "" if secret else f"`{json.dumps(field.default, default=str)}`"
-    effect = f"{cls.effect_of(name)}{'; a stack sets it itself' if internal else ''}{'; a secret' if secret else ''}"
+    effect = (
+        f"{cls.effect_of(name)}{'; a stack sets it itself' if internal else ''}"
+        f"{'; a secret' if secret else ''}"
+    )
     names = f"`{cls.key(name)}`", f"`{cls.variable(name)}`"
     return _line(*names, _type(field), default, _bounds(field), effect, field.description)
 

@@ -9,8 +9,8 @@ from infra.arns import AwsPlace, BucketName
 from infra.grants import Statement, allow, service_actions
 from infra.trust import GITHUB_ISSUER
 
-# What a stack is made of, and the verbs by which it is made. Data has names (`boundary`); these have
-# none before they exist.
+# What a stack is made of, and the verbs by which it is made. Data has names (`boundary`); these
+# have none before they exist.
 STACK_VERBS = {
     "autoscaling": ("Create", "Delete", "Describe", "Update"),
     "budgets": ("Describe", "List", "Modify", "Tag", "Untag", "View"),
@@ -199,8 +199,8 @@ def _use_state_key(place: AwsPlace) -> Statement:
 def boundary(place: AwsPlace, prefix: str, state_bucket: str) -> list[Statement]:
     """The outer limit of the role that deploys, whatever else is attached to it.
 
-    This platform's services in its region, data and roles of its own names, the keys of its account;
-    nothing of users.
+    This platform's services in its region, data and roles of its own names, the keys of its
+    account; nothing of users.
     """
     return [
         _make_stack(place.region),

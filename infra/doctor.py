@@ -1,4 +1,4 @@
-"""What a change of the rendered manifests will do to a running platform, before it does it. Pure."""
+"""What a change of the manifests will do to a running platform, before it does it. Pure."""
 
 from __future__ import annotations
 

@@ -133,7 +133,8 @@ class PlatformFields(BaseModel):
     )
     admin_principals: tuple[str, ...] = Field(
         default=(),
-        description="ARNs of IAM roles that administer the cluster, that of whoever runs `pulumi up` included "
+        description="ARNs of IAM roles that administer the cluster, "
+        "that of whoever runs `pulumi up` included "
         "(required on aws without githubRepository)",
     )
     viewer_principals: tuple[str, ...] = Field(
@@ -179,7 +180,8 @@ class PlatformFields(BaseModel):
     replicas_per_worker: int = Field(
         default=0,
         ge=0,
-        description="most replicas on one serving worker; 0: its share at rest, or under load if that is more (another one"
+        description="most replicas on one serving worker; 0: its share at rest, "
+        "or under load if that is more (another one"
         " restarts replicas in turn)",
     )
     haproxy: bool = Field(

@@ -94,7 +94,10 @@ def _list_bucket(bucket: BucketName, prefix: str) -> Statement:
 
 
 def _label(bucket: BucketName) -> str:
-    return bucket.purpose.capitalize()
+    """Return the end of a Sid: letters and digits alone, and another one for each bucket."""
+    if bucket.purpose:
+        return bucket.purpose.capitalize()
+    return "".join(filter(str.isalnum, bucket.name.title()))
 
 
 def use_key(key_arn: str, region: str, *services: str) -> Statement:

@@ -1,4 +1,4 @@
-"""Who acts: an IAM role for each workload (EKS Pod Identity), and roles of the delivery workflows."""
+"""Who acts: an IAM role per workload (EKS Pod Identity), and roles of the delivery workflows."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ DELETION_WINDOW_DAYS = 30  # to think better of a deletion
 class KeysArgs:
     """`name` is the platform's.
 
-    Log groups below `/vigil/NAME`, `/aws/eks/NAME` and those of RDS instances `NAME-...` may use the
-    data key.
+    Log groups below `/vigil/NAME`, `/aws/eks/NAME` and those of RDS instances `NAME-...` may use
+    the data key.
     """
 
     name: str

@@ -1,4 +1,7 @@
-"""Vigil on a kind cluster: `python -m infra.kind check` says what is missing, `up` and `down` do what docs/deploy.md has step by step."""
+"""Vigil on a kind cluster: `python -m infra.kind check` says what is missing.
+
+`up` and `down` do what docs/deploy.md has step by step.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ KIND_CLUSTER = "vigil"
 KIND_STACK = "kind"
 _TEMPLATE_STACK = "local"
 _RANDOM_SECRETS = ("rayToken", "mlflowPassword", "mlflowSecretKey")
-# The state of a trial is in the checkout, and its secrets are locked with a word that everybody knows.
+# The state of a trial is in the checkout, and its secrets are locked with a word that
+# everybody knows.
 _STATE_BACKEND = {
     "PULUMI_BACKEND_URL": f"file://{ROOT / 'state'}",
     "PULUMI_CONFIG_PASSPHRASE": "local",
@@ -56,7 +60,10 @@ class Prerequisite:
 
 @dataclass(frozen=True)
 class ShellStep:
-    """One command of docs/deploy.md; `text` goes to its standard input. `done` says that it need not be run again."""
+    """One command of docs/deploy.md; `text` goes to its standard input.
+
+    `done` says that it need not be run again.
+    """
 
     command: Sequence[str]
     text: str | None = None
@@ -83,7 +90,7 @@ def resources_needed(settings: PlatformSettings) -> tuple[float, float]:
             [one for group in all_objects(settings, Bindings()).values() for one in group]
         )
     )
-    # And KubeRay's operator (.1 and .5), and what Kubernetes itself asks for on kind's node (.95 and .3).
+    # And KubeRay's operator (.1 and .5), and what Kubernetes asks for on kind's node (.95 and .3).
     cpu = room["cpu"] + settings.train_cpu + 0.1 + 0.95
     memory = room["memory"] / 2**30 + settings.train_memory_gib + 0.5 + 0.3
     return cpu, memory
@@ -154,7 +161,10 @@ def _room(settings: PlatformSettings) -> Prerequisite:
 def up_steps(
     image: str, keys: Callable[[], str], run: CommandRunner = run_command, root: Path = ROOT
 ) -> Iterator[ShellStep]:
-    """From nothing to a platform that answers. `keys` makes an API key and gives the file that knows it."""
+    """From nothing to a platform that answers.
+
+    `keys` makes an API key and gives the file that knows it.
+    """
     clusters = run(["kind", "get", "clusters"])[1].split()
     yield ShellStep(
         ["kind", "create", "cluster", "--name", KIND_CLUSTER], done=KIND_CLUSTER in clusters
@@ -223,14 +233,16 @@ def _run(step: ShellStep, stdout: IO[str] | None = None) -> None:
     )
     if done.returncode:
         raise StepFailed(
-            f"`{step}` has failed: mend what it says, then run this again; what is done is not done twice"
+            f"`{step}` has failed: mend what it says, then run this again; "
+            "what is done is not done twice"
         )
 
 
 def create_operator_key(root: Path = ROOT) -> str:
-    """An operator's API key, in the file `key` that only its owner reads; the hashes among which its own is.
+    """An operator's API key, in the file `key` that only its owner reads.
 
-    Raises StepFailed where the home has a key `me` already, which nobody can read any more.
+    Gives the hashes among which its own is. Raises StepFailed where the home has a key `me`
+    already, which nobody can read any more.
     """
     home = root / ".vigil"
     file = root / "key"

@@ -154,7 +154,8 @@ def _namespace(name: str, there: RawObject, stack: str) -> Iterator[Diagnosis]:
         why = f"exists already and is not Vigil's (no label {_PART_OF_LABEL}=vigil)"
         fix = (
             f"use another cluster or context, or `kubectl delete namespace {name}` if nobody"
-            f" needs it; to hand it over: `kubectl label namespace {name} {_PART_OF_LABEL}=vigil` and"
+            f" needs it; to hand it over: "
+            f"`kubectl label namespace {name} {_PART_OF_LABEL}=vigil` and"
             f" `pulumi import kubernetes:core/v1:Namespace {name} {name}`"
         )
         yield Diagnosis(what, why, fix)
@@ -198,8 +199,9 @@ def preflight(
     *,
     timeout_s: float = PREFLIGHT_TIMEOUT_S,
 ) -> str | None:
-    """The context that was looked at; raise pulumi.RunError with all that stands in the way, before the first resource.
+    """The context that was looked at.
 
+    Raise pulumi.RunError with all that stands in the way, before the first resource.
     `kubeconfig`: its text or file; None: that of kubectl. What is only a risk is a warning.
     """
     try:

@@ -1,10 +1,16 @@
-"""List prices that the cost model uses, in US dollars. To update: change numbers and DATE, run `python -m infra.cost`."""
+"""List prices that the cost model uses, in US dollars.
+
+To update: change numbers and DATE, run `python -m infra.cost`.
+"""
 
 from __future__ import annotations
 
-# AWS' public on-demand list prices for us-east-1, written down from memory as they were in mid-2025. Other regions cost
-# some per cent more; discounts, support and taxes are not in them.
-PRICE_SOURCE = "AWS list prices, us-east-1, on demand, as of mid-2025 from memory; not checked against AWS' price list since"
+# AWS' public on-demand list prices for us-east-1, written down from memory as they were in
+# mid-2025. Other regions cost some per cent more; discounts, support and taxes are not in them.
+PRICE_SOURCE = (
+    "AWS list prices, us-east-1, on demand, as of mid-2025 from memory; "
+    "not checked against AWS' price list since"
+)
 PRICE_DATE = "2025-07"
 HOURS_PER_MONTH = 730.0  # in a month
 

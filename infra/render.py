@@ -1,6 +1,7 @@
-"""Writes an environment's manifests as YAML: the same objects that `pulumi up` applies, without a cluster and without secrets.
+"""Writes an environment's manifests as YAML: the same objects that `pulumi up` applies.
 
-What only AWS knows (the database's address, the file system's id) is left out; Pulumi applies the folder `foundation` itself.
+Without a cluster and without secrets. What only AWS knows (the database's address, the file
+system's id) is left out; Pulumi applies the folder `foundation` itself.
 """
 
 from __future__ import annotations
@@ -53,8 +54,10 @@ def render_manifests(settings: PlatformSettings) -> dict[str, str]:
 
 
 def write_manifests(environment: str, out: Path, root: Path = ROOT) -> list[Path]:
-    """Write the files of `environment`, whose settings are in `root`, below `out`; files of an earlier rendering that are no
-    more are removed."""
+    """Write the files of `environment`, whose settings are in `root`, below `out`.
+
+    Files of an earlier rendering that are no more are removed.
+    """
     files = render_manifests(read_files(environment, root))
     for old in [*out.glob("*/*.yaml"), out / SETTINGS_JSON]:
         if old.is_file() and str(old.relative_to(out)) not in files:

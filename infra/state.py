@@ -2,7 +2,8 @@
 
 `python -m infra.state --help`.
 
-Never managed by the stack that is stored in it: destroying that stack would destroy the record of what to destroy.
+Never managed by the stack that is stored in it: destroying that stack would destroy the
+record of what to destroy.
 """
 
 from __future__ import annotations

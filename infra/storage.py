@@ -1,4 +1,4 @@
-"""Buckets (models, data, captured rows, charts, access logs) and the file system that pods share."""
+"""Buckets (models, data, captured rows, charts, access logs) and the pods' file system."""
 
 from __future__ import annotations
 

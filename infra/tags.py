@@ -17,7 +17,7 @@ class Tags:
     project: str = "vigil"
 
     def common(self) -> dict[str, str]:
-        """The required tags, also the provider's default tags: children of remote components get them too."""
+        """The required tags, also the provider's defaults: remote components' children get them."""
         values = (self.project, self.environment, self.owner, self.cost_center)
         return {**dict(zip(REQUIRED_TAGS, values, strict=True)), "ManagedBy": "pulumi"}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from policies.params import integer, number
 from policies.pods import Group, namespace_of, quantity_to_number, ray_groups
 from policies.ray_cluster import each_group, each_head
-from policies.resource_types import EKS_NODE_GROUP, KARPENTER_NODE_POOL, RAY_SERVICE, RAY_TYPES
+from policies.resource_types import EKS_NODE_GROUP, KARPENTER_NODE_POOL, RAY_SERVICE_TYPE, RAY_TYPES
 from policies.rule import Violation, rule
 from policies.subjects import Context, Props, Resource, Stack, list_at, props_at, value_at
 
@@ -164,7 +164,7 @@ def _cpu_limit(quota: Resource) -> float | None:
 
 
 @rule(
-    RAY_SERVICE,
+    RAY_SERVICE_TYPE,
     message="an upgrade needs {}, or set upgradeStrategy.type to None",
     fix="Any change of rayClusterConfig but replica counts starts a second cluster beside the"
     " first: leave room for both.",

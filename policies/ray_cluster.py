@@ -10,7 +10,7 @@ from typing import Any
 from policies.network import backend_ports, is_exposed
 from policies.params import integer, integers_or_strings, strings, text
 from policies.pods import Env, Group, autoscales, namespace_of, ray_cluster, ray_groups
-from policies.resource_types import KUBE_INGRESS, KUBE_SERVICE, RAY_SERVICE, RAY_TYPES
+from policies.resource_types import KUBE_INGRESS, KUBE_SERVICE, RAY_SERVICE_TYPE, RAY_TYPES
 from policies.rule import Violation, requires, rule
 from policies.subjects import Context, Props, Resource, Subjects, list_at, props_at, value_at
 
@@ -180,7 +180,7 @@ def ray_head_not_evicted(head: Group, _: Context) -> Violation:
 
 
 @rule(
-    RAY_SERVICE,
+    RAY_SERVICE_TYPE,
     each=each_worker_group,
     message="it is killed while it still drains: set terminationGracePeriodSeconds to {} or more",
     fix=f"Give the pod longer than {_MIN_DRAINING} and {_HARD_STOP}.",
@@ -203,7 +203,7 @@ def _drain_s(env: Env) -> float:
 
 
 @rule(
-    RAY_SERVICE,
+    RAY_SERVICE_TYPE,
     each=each_group,
     message="{} differs from the head's: set it alike on the head and on every worker group",
     fix="Render the environment of all groups from one place; not in runtime_env, which the"
@@ -269,7 +269,7 @@ def _account(pod: Props, context: Context) -> Props:
 
 
 @rule(
-    RAY_SERVICE,
+    RAY_SERVICE_TYPE,
     each=each_head,
     message="no port of its container is named serve: KubeRay makes the serve service from it, and"
     " without one the RayService is never ready",
@@ -325,7 +325,7 @@ def ray_head_without_work(head: Group, _: Context) -> Violation:
 
 
 @rule(
-    RAY_SERVICE,
+    RAY_SERVICE_TYPE,
     message="the loss of the head's pod takes every replica along: set gcsFaultToleranceOptions",
     fix="Give the GCS a Redis (ElastiCache) in gcsFaultToleranceOptions.",
     severity="medium",

@@ -34,8 +34,8 @@ KUBE_NAMESPACE = "kubernetes:core/*:Namespace"
 KUBE_SECRETS = "kubernetes:core/*:Secret"
 KUBE_SERVICE = "kubernetes:core/*:Service"
 
-RAY_SERVICE = "kubernetes:ray.io/*:RayService"
-RAY_TYPES = (RAY_SERVICE, "kubernetes:ray.io/*:RayCluster", "kubernetes:ray.io/*:RayJob")
+RAY_SERVICE_TYPE = "kubernetes:ray.io/*:RayService"
+RAY_TYPES = (RAY_SERVICE_TYPE, "kubernetes:ray.io/*:RayCluster", "kubernetes:ray.io/*:RayJob")
 WORKLOAD_TYPES = (
     "kubernetes:core/*:Pod",
     "kubernetes:apps/*:Deployment",

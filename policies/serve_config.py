@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from policies.params import strings
-from policies.resource_types import RAY_SERVICE
+from policies.resource_types import RAY_SERVICE_TYPE
 from policies.rule import Violation, rule
 from policies.subjects import Context, Props, Resource, Subjects, list_at, props_at
 
@@ -42,7 +42,7 @@ def each_deployment(resource: Resource) -> Subjects:
 
 
 @rule(
-    RAY_SERVICE,
+    RAY_SERVICE_TYPE,
     message="serveConfigV2 holds no applications: write YAML with a list of them",
     fix="Render it from the settings and check it with ray.serve.schema.ServeDeploySchema.",
     severity="high",
@@ -53,7 +53,7 @@ def serve_config_readable(_: Props, context: Context) -> Violation:
 
 
 @rule(
-    RAY_SERVICE,
+    RAY_SERVICE_TYPE,
     message="serveConfigV2 names a model version in {}: a promotion would restart or unroute"
     " replicas; move the alias instead",
     fix="Leave versions, digests and models:/name/N out of args and user_config; replicas follow"
@@ -97,7 +97,7 @@ def _is_version_uri(value: Any) -> bool:
 
 
 @rule(
-    RAY_SERVICE,
+    RAY_SERVICE_TYPE,
     each=each_deployment,
     message="requests may queue without end: set max_queued_requests",
     fix="Set max_queued_requests; more requests then get 503 with Retry-After instead of a"
@@ -110,7 +110,7 @@ def serve_queue_bounded(deployment: Props, _: Context) -> Violation:
 
 
 @rule(
-    RAY_SERVICE,
+    RAY_SERVICE_TYPE,
     each=each_deployment,
     message="{} replicas serve: set autoscaling_config.min_replicas to 2 or more",
     fix="Keep two replicas at rest, on two nodes; a node can then go without a failed request.",

@@ -19,7 +19,7 @@ from policies.resource_types import (
     KUBE_CONFIG_MAP,
     KUBE_SECRETS,
     POD_TYPES,
-    RAY_SERVICE,
+    RAY_SERVICE_TYPE,
     RAY_TYPES,
     WORKLOAD_TYPES,
 )
@@ -236,7 +236,7 @@ def _application_args(resource: Resource, import_path: str) -> Props | None:
 
 
 @rule(
-    RAY_SERVICE,
+    RAY_SERVICE_TYPE,
     message="{}: run drift.monitor:build beside the service, on the same model_name and"
     " tracking_uri",
     fix="Add the drift application to serveConfigV2; its reference is the one in the champion's"

@@ -1,4 +1,4 @@
-"""An HTTP server of a test's own at a free port of 127.0.0.1, which answers JSON as it is told to."""
+"""A test's own HTTP server at a free port of 127.0.0.1; it answers JSON as it is told to."""
 
 from __future__ import annotations
 

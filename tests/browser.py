@@ -26,7 +26,7 @@ ARGUMENTS = [
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The browser for the length of a block; tests that need it are skipped where it is absent, except in CI."""
+    """The browser for the length of a block; without it tests skip, but not in CI."""
     found = shutil.which("chromium")
     if found is None:
         assert "CI" not in os.environ, "chromium is not installed: apt-get install chromium"
@@ -41,7 +41,10 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Looked:
-    """What a page does wrong. `away`: the server refuses or goes away, which the browser itself reports as an error."""
+    """What a page does wrong.
+
+    `away`: the server refuses or goes away, which the browser itself reports as an error.
+    """
 
     page: Page
     url: str

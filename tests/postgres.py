@@ -20,7 +20,10 @@ USER = "mlflow"
 
 
 def _binaries() -> Path:
-    """Where `initdb` and `postgres` are: Debian keeps them out of the path. Skips where there are none, but not in CI."""
+    """Where `initdb` and `postgres` are: Debian keeps them out of the path.
+
+    Skips where there are none, but not in CI.
+    """
     found = shutil.which("initdb")
     folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not folders:
@@ -32,7 +35,10 @@ def _binaries() -> Path:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The URI of an empty database; PostgreSQL refuses to run as root, which becomes the user of Debian's package then."""
+    """The URI of an empty database.
+
+    PostgreSQL refuses to run as root, which becomes the user of Debian's package then.
+    """
     binaries, folder, port = _binaries(), Path(tempfile.mkdtemp(prefix="vigil-pg-")), free_port()
     become = (
         ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]

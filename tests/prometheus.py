@@ -81,7 +81,7 @@ class Watched(Prometheus):
     since: float
 
     def history(self, expression: str) -> list[dict[str, Any]]:
-        """What a panel that shows the whole run is given: every series with a value that is a number."""
+        """What a panel of the whole run is given: every series with a value that is a number."""
         now = time.time()
         step = max(1.0, (now - self.since) / 300)
         since = now - (now - self.since) // step * step  # so that the last of the steps is now
@@ -131,7 +131,10 @@ def promtool(*arguments: str | Path, code: int = 0, given: bytes | None = None) 
 
 
 def queries(dashboard: dict[str, Any]) -> list[tuple[str, str]]:
-    """Title and PromQL of a dashboard's panels and annotations as Grafana would send it, with variables filled in."""
+    """Title and PromQL of a dashboard's panels and annotations.
+
+    They are as Grafana would send them, with variables filled in.
+    """
     known = {
         "__rate_interval": "1m",
         "__interval": "15s",
@@ -175,7 +178,10 @@ def _first(variable: dict[str, Any]) -> str:
 
 @contextmanager
 def scraping(platform: RunningPlatform) -> Iterator[Watched | None]:
-    """Scrapes a platform that begins, its Ray, and a stream consumer that may come, every second; None where there is none."""
+    """Scrapes a platform that begins, its Ray, and a stream consumer that may come.
+
+    It scrapes every second; None where there is none.
+    """
     if not HERE and not os.environ.get("CI"):
         yield None
         return

@@ -102,7 +102,10 @@ class Vigil:
 
     @contextmanager
     def running(self, data: Path | None = None) -> Iterator[Self]:
-        """Its platform, trained on `data`, for the length of a block; it ends also when this process is killed in it."""
+        """Its platform, trained on `data`, for the length of a block.
+
+        It ends also when this process is killed in it.
+        """
         self.run("up", "-d", *(("--data", str(data)) if data else ()))
         with reaper.start_reaper(self.platform.id):
             try:
@@ -111,7 +114,10 @@ class Vigil:
                 self.run("down")
 
     def run(self, *arguments: str, code: int = 0) -> str:
-        """Standard output of a command that must exit with `code`; of a failing one standard error too."""
+        """Standard output of a command that must exit with `code`.
+
+        Of a failing one it is standard error too.
+        """
         process = self.start(*arguments)
         out, err = process.communicate(timeout=420)
         assert process.returncode == code, (
@@ -132,7 +138,10 @@ class Vigil:
         )
 
     def drift(self) -> dict[str, Any]:
-        """`/drift`, or nothing while it cannot be had: this very request may be in flight on what was killed."""
+        """`/drift`, or nothing while it cannot be had.
+
+        This very request may be in flight on what was killed.
+        """
         with suppress(OSError):
             status, answer = self.get("/drift")
             if status == 200:

@@ -1,4 +1,7 @@
-"""A scoring service without Ray: the real protocol code behind a plain HTTP server, that can be told to be busy."""
+"""A scoring service without Ray: the real protocol code behind a plain HTTP server.
+
+It can be told to be busy.
+"""
 
 from __future__ import annotations
 

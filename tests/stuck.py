@@ -1,4 +1,4 @@
-"""A call that hangs for as long as the test wants, to show that nobody waits for it who should not."""
+"""A call that hangs as long as the test wants: nobody waits for it who should not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Traffic that remembers which version answered when, and cheap versions to swap: for the tests and the benchmark of swaps."""
+"""Traffic that remembers which version answered when, and cheap versions to swap.
+
+It is for the tests and the benchmark of swaps.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ FORGIVEN_S = 5.0  # so long after it was replaced a version may still answer
 
 @dataclass(frozen=True)
 class Answered:
-    """One answer: when it was asked for and came (Unix seconds), its status, and the version, row and score of a good one."""
+    """One answer: when it was asked for and came (Unix seconds), and its status.
+
+    Of a good one also the version, row and score.
+    """
 
     asked: float
     came: float
@@ -39,7 +45,10 @@ class Answered:
 
 @dataclass
 class Traffic:
-    """Rows near `row` over kept-alive connections, each as fast as it is answered, or with a `pause` between."""
+    """Rows near `row` over kept-alive connections, each as fast as it is answered.
+
+    With a `pause` there is one between.
+    """
 
     url: str
     row: list[float]
@@ -115,7 +124,10 @@ class Traffic:
 
 
 class Alias:
-    """The champion alias of a running platform, moved straight in MLflow, as any other tool would; it remembers when."""
+    """The champion alias of a running platform, moved straight in MLflow.
+
+    Any other tool would do it so; this one remembers when.
+    """
 
     def __init__(self, vigil: Vigil) -> None:
         self.vigil = vigil
@@ -130,7 +142,10 @@ class Alias:
     def variants(
         self, count: int, change: Callable[[ModelBundle], ModelBundle] = lambda bundle: bundle
     ) -> list[Version]:
-        """Versions with the champion's forest and a threshold of their own; the alias `challenger` stays where it was."""
+        """Versions with the champion's forest and a threshold of their own.
+
+        The alias `challenger` stays where it was.
+        """
         fitted = self.registry.forest(self.champion)
         challenger = self.registry.aliases().get("challenger")
         made = []
@@ -160,7 +175,10 @@ class Alias:
         return answer["replicas"]
 
     def converge(self, version: str, replicas: int = 2) -> float:
-        """Wait until every replica says that it serves `version`; seconds since the alias moved, by the replicas' clocks."""
+        """Wait until every replica says that it serves `version`.
+
+        Returns seconds since the alias moved, by the replicas' clocks.
+        """
 
         def served() -> list[dict[str, Any]]:
             found = list(self.vigil.replicas().values())

@@ -10,7 +10,10 @@ _T = TypeVar("_T")
 
 
 def call_with_timeout(seconds: float, work: Callable[[], _T]) -> _T:
-    """The result of `work`; raises TimeoutError after `seconds`, and leaves it behind in a thread that no exit waits for."""
+    """The result of `work`; raises TimeoutError after `seconds`.
+
+    Then `work` is left behind in a thread that no exit waits for.
+    """
     done: list[_T] = []
     failed: list[BaseException] = []
 

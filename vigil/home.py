@@ -1,4 +1,7 @@
-"""Where local state lives (`VIGIL_HOME`, default `.vigil`), and the record of the platform that runs there."""
+"""Where local state lives (`VIGIL_HOME`, default `.vigil`), with the record of the platform.
+
+The platform is the one that runs there.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ def explain_write_errors(root: Path) -> Generator[None]:
 
 
 def use_ray_token(home: Home) -> Path:
-    """Have this process and its children use the Ray token of `home`; made on first use, readable by its owner only.
+    """Have this process and its children use the Ray token of `home`.
+
+    It is made on first use, readable by its owner only.
 
     Call it before `ray` is first imported: Ray reads its authentication mode then.
     Raises PlatformError where nothing can be written.

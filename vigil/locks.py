@@ -1,8 +1,8 @@
 """Locks between processes: flock on a file, by filelock.
 
-The operating system lets go of such a lock when its process ends, however that ends, and at no other
-time. The file stays, with what is in it: whether it exists says nothing. It may be on a file system
-that machines share. Processes that call flock by themselves are excluded as well.
+The operating system lets go of such a lock when its process ends, however that ends, and at no
+other time. The file stays, with what is in it: whether it exists says nothing. It may be on a file
+system that machines share. Processes that call flock by themselves are excluded as well.
 """
 
 from __future__ import annotations

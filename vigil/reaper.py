@@ -1,8 +1,11 @@
-"""Ends every process of a platform, or of a training that has a Ray of its own, whatever became of the one that started it.
+"""Ends every process of a platform, or of a training that has a Ray of its own.
 
-All of them inherit `VIGIL_PLATFORM=<id>` in their environment: Ray, its workers, HAProxy, MLflow. `vigil up` and `vigil train`
-start this module with the write end of a pipe in hand; when the pipe closes, they are gone, however they ended. Ray by itself
-ends most of its processes when its driver is killed, but an agent that is just starting stays for more than a minute.
+It does so whatever became of the process that started it.
+
+All of them inherit `VIGIL_PLATFORM=<id>` in their environment: Ray, its workers, HAProxy, MLflow.
+`vigil up` and `vigil train` start this module with the write end of a pipe in hand; when the pipe
+closes, they are gone, however they ended. Ray by itself ends most of its processes when its driver
+is killed, but an agent that is just starting stays for more than a minute.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ def reap_at_exit(platform: str) -> Iterator[None]:
 
 
 def start_reaper(platform: str) -> subprocess.Popen[bytes]:
-    """Start the reaper of `platform`; it waits for this process to close its standard input or to die."""
+    """Start the reaper of `platform`; it waits until this process closes its stdin or dies."""
     environment = {key: value for key, value in os.environ.items() if key != PLATFORM_VARIABLE}
     return subprocess.Popen(
         [sys.executable, "-m", "vigil.reaper", platform],
@@ -62,7 +65,10 @@ def marked_processes(platform: str) -> list[psutil.Process]:
 
 
 def reap(platform: str) -> int:
-    """Ask, then kill; return how many processes there were. Repeats while others appear: they restart one another."""
+    """Ask, then kill; return how many processes there were.
+
+    Repeats while others appear: they restart one another.
+    """
     count = 0
     for _ in range(10):
         found = marked_processes(platform) or _at_second_sight(platform)

@@ -56,7 +56,7 @@ class Service:
         return self._ask("GET", path, timeout_s, headers=self.headers)
 
     def post(self, path: str, timeout_s: float = 10.0, body: Any = None) -> dict[str, Any]:
-        """The JSON that it answers to a POST of `body` as JSON, or of nothing; raises Unanswered."""
+        """The JSON that it answers to a POST of `body` (or nothing); raises Unanswered."""
         content = b"" if body is None else json.dumps(body).encode()
         headers = {**self.headers, "Content-Type": "application/json"}
         return self._ask("POST", path, timeout_s, headers=headers, content=content)
@@ -99,7 +99,10 @@ class _Home(Protocol):
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """The service that somebody has named, by options or by the environment; `url` None: nobody has."""
+    """The service that somebody has named, by options or by the environment.
+
+    `url` None: nobody has.
+    """
 
     url: str | None = None
     key: str | None = field(default=None, repr=False)
@@ -135,7 +138,7 @@ class ServiceOptions:
 
 
 def service_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command --url, --api-key and --api-key-file; it gets them as `service`: ServiceOptions."""
+    """Give a command --url, --api-key and --api-key-file, as `service`: ServiceOptions."""
 
     @click.option(
         "--url",

@@ -1,4 +1,7 @@
-"""What a command shows: progress on stderr (a bar on a terminal, lines elsewhere), one JSON object or a table on stdout."""
+"""What a command shows.
+
+Progress on stderr (a bar on a terminal, lines elsewhere), one JSON object or a table on stdout.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ def say(message: str) -> None:
 
 
 class ProgressSteps:
-    """Shows steps of some work: called with a message when one is done. `part` tells how far the present one is."""
+    """Shows steps of some work: called with a message when one is done.
+
+    `part` tells how far the present one is.
+    """
 
     def __init__(self, title: str, bar: Progress | None, total: int) -> None:
         self._title = title
@@ -57,7 +63,10 @@ class ProgressSteps:
         self._show(self._title, self._done)
 
     def part(self, message: str, share: float) -> None:
-        """Of the present step this `share` is done; where there is no terminal it is a line every few seconds."""
+        """Of the present step this `share` is done.
+
+        Where there is no terminal it is a line every few seconds.
+        """
         if self._bar is None and time.monotonic() - self._told > PART_S:
             say(message)
             self._told = time.monotonic()
@@ -107,7 +116,10 @@ def print_figures(figures: dict[str, Any], *, as_json: bool) -> None:
 
 
 def report_errors(function: Callable[P, None]) -> Callable[P, None]:
-    """Expected errors become one message on stderr (with --json an object on stdout) and exit 1; wrong settings exit 2."""
+    """Expected errors become one message on stderr (with --json an object on stdout) and exit 1.
+
+    Wrong settings exit 2.
+    """
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:

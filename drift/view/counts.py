@@ -11,8 +11,8 @@ from drift.replicas import REPLICA_TIMEOUT_S
 from serve.exposition import MetricFamilies, MetricFamily, sum_metrics
 
 # So often another replica has reported, about once a second, when Serve has long ended one that has
-# not. It is not a time: when a machine wakes up, all its replicas have been silent for hours, and go
-# on.
+# not. It is not a time: when a machine wakes up, all its replicas have been silent for hours, and
+# go on.
 MAX_SILENT_ROUNDS = 300
 
 

@@ -31,7 +31,7 @@ PHASE_PREFIX = "seconds_"  # of the metrics of its phases, in train/job.py
 
 @dataclass(frozen=True)
 class _Gate:
-    """What the gate said: value and limit by check; passed is 1 or 0, or nan while nothing is known."""
+    """What the gate said: value and limit by check; passed is 1 or 0, or nan if unknown."""
 
     values: Mapping[str, float] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)

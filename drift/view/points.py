@@ -51,7 +51,7 @@ class Point:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A point with its lot: of too many those with the largest go, so what stays is even over time."""
+    """A point with its lot: of too many, those with the largest go, so the rest is even in time."""
 
     lot: float
     point: Point
@@ -146,7 +146,10 @@ class Points:
         self._anomalies = sample + _kept(latest, LATEST_ANOMALIES, now)
 
     def columns(self) -> dict[str, Any]:
-        """Return the normal points as columns in order of time, the anomalies as objects, latest first."""
+        """Return the normal points as columns in order of time, the anomalies as objects.
+
+        The latest anomaly comes first.
+        """
         normal = _in_order(self._normal)
         anomalies = _in_order(self._anomalies, latest_first=True)
         return {

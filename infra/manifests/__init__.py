@@ -1,4 +1,7 @@
-"""Kubernetes objects as plain dicts: pure functions of the settings, without Pulumi. apply.py applies, render.py writes them."""
+"""Kubernetes objects as plain dicts: pure functions of the settings, without Pulumi.
+
+apply.py applies them, render.py writes them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the workloads stand on: namespaces, who may talk to whom, service accounts, storage, and what only AWS knows."""
+"""What the workloads stand on.
+
+Namespaces, who may talk to whom, service accounts, storage, and what only AWS knows.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +43,11 @@ TRAINING_PRIORITY = "vigil-training"
 
 
 def priority_classes() -> list[Manifest]:
-    """Who gets a node that two want: what serves, watches and keeps records, before what trains. A training worker that has to
-    go costs a retry of its job; a scale-up that has to wait costs requests."""
+    """Who gets a node that two want: what serves, watches and keeps records, before what trains.
+
+    A training worker that has to go costs a retry of its job; a scale-up that has to wait costs
+    requests.
+    """
     wanted = {
         PLATFORM_PRIORITY: (100_000, "PreemptLowerPriority", "serves, watches or keeps records"),
         TRAINING_PRIORITY: (1_000, "Never", "trains: makes way for the platform"),
@@ -61,7 +67,7 @@ def priority_classes() -> list[Manifest]:
 
 
 def namespace_manifests(settings: PlatformSettings) -> list[Manifest]:
-    """The namespaces that these settings use; the API server itself enforces their Pod Security level."""
+    """The namespaces that these settings use; the API server enforces their Pod Security level."""
     used = [RAY_NAMESPACE, TRACKING_NAMESPACE, OPERATORS_NAMESPACE]
     used += [MONITORING_NAMESPACE] if settings.monitoring else []
     used += [ARGOCD_NAMESPACE] if settings.delivery == "argocd" else []
@@ -94,7 +100,7 @@ def service_accounts(settings: PlatformSettings) -> list[Manifest]:
 
 
 def storage_manifests(settings: PlatformSettings, bindings: Bindings) -> list[Manifest]:
-    """The shared folder of both Ray clusters, and on AWS its class (EFS) and the default disk (gp3)."""
+    """The shared folder of both Ray clusters; on AWS its class (EFS) and the default disk (gp3)."""
     found: list[Manifest] = []
     if settings.on_aws:
         parameters = {"type": "gp3", "encrypted": "true"}
@@ -247,7 +253,7 @@ def network_policy_manifests(settings: PlatformSettings) -> list[Manifest]:
             if settings.ingress == "alb"
             else [{"namespaceSelector": {}}]
         )
-        # Whoever reaches the load balancer is decided there; here only it may come, and only to port 8000.
+        # Who reaches the load balancer is decided there; here only it may come, only to port 8000.
         found.append(
             network_policy(
                 "ingress",

@@ -14,7 +14,10 @@ ARGOCD_NAMESPACE = "argocd"
 
 @dataclass(frozen=True)
 class Bindings:
-    """Leaves of the manifests: strings, or Outputs while Pulumi runs. None leaves out the objects that need them."""
+    """Leaves of the manifests: strings, or Outputs while Pulumi runs.
+
+    None leaves out the objects that need them.
+    """
 
     database_host: Any = None
     database_secret: Any = None  # ARN of the secret in which RDS keeps the password

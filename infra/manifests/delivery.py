@@ -27,7 +27,7 @@ _FAILED_TRIGGER = "on-sync-failed"
 
 
 def with_sync_wave(folder: str, objects: list[Manifest]) -> list[Manifest]:
-    """The objects with the wave of their folder: a wave is synced when the one before is healthy."""
+    """The objects with the wave of their folder: a wave waits until the one before is healthy."""
     wave = {"argocd.argoproj.io/sync-wave": str(SYNC_WAVES[folder])}
     return [
         {
@@ -130,7 +130,10 @@ def _gateway(settings: PlatformSettings) -> list[Manifest]:
 
 
 def root_application(settings: PlatformSettings) -> list[Manifest]:
-    """What Pulumi gives Argo CD: one project and one application over the folder that `vigil render` writes."""
+    """What Pulumi gives Argo CD: one project and one application.
+
+    The application is over the folder that `vigil render` writes.
+    """
     if settings.delivery != "argocd":
         return []
     api = "argoproj.io/v1alpha1"

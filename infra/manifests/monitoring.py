@@ -37,7 +37,10 @@ def monitoring_manifests(settings: PlatformSettings) -> list[Manifest]:
 
 
 def _dashboard(uid: str, text: str) -> Manifest:
-    """Grafana's sidecar shows every ConfigMap with this label; one for each dashboard, as a ConfigMap holds at most 1 MiB."""
+    """Grafana's sidecar shows every ConfigMap with this label.
+
+    One for each dashboard, as a ConfigMap holds at most 1 MiB.
+    """
     name = f"dashboard-{uid.lower()}"
     return kube_manifest(
         "v1",
@@ -50,7 +53,10 @@ def _dashboard(uid: str, text: str) -> Manifest:
 
 
 def _application() -> Manifest:
-    """One target behind the Service, not one per pod: whichever replica answers, `/metrics` is the sum over all."""
+    """One target behind the Service, not one per pod.
+
+    Whichever replica answers, `/metrics` is the sum over all.
+    """
     return kube_manifest(
         "monitoring.coreos.com/v1alpha1",
         "ScrapeConfig",

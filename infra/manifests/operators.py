@@ -1,4 +1,7 @@
-"""The Helm releases that the platform stands on, each pinned to one version. Data only: apply.py hands them to Pulumi."""
+"""The Helm releases that the platform stands on, each pinned to one version.
+
+Data only: apply.py hands them to Pulumi.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ def _mirrored(chart: HelmChart, repository: str) -> HelmChart:
 
 
 def mirrored_image(settings: PlatformSettings, name: str) -> str:
-    """The image `name` (REGISTRY/PATH) as the stack gets it: from its mirror, where it names one."""
+    """The image `name` (REGISTRY/PATH) as the stack gets it: from its mirror, if it has one."""
     _, _, path = name.partition("/")
     return f"{settings.image_registry}/{path}" if settings.image_registry else name
 
@@ -173,7 +176,8 @@ def _prometheus(settings: PlatformSettings) -> HelmChart:
                 "storageSpec": {"volumeClaimTemplate": {"spec": claim}},
             }
         },
-        # The password comes from a Secret that Pulumi makes; the sidecar shows every ConfigMap that carries the label.
+        # The password comes from a Secret that Pulumi makes; the sidecar shows every ConfigMap that
+        # carries the label.
         "grafana": {
             "admin": {
                 "existingSecret": "grafana-admin",
@@ -224,7 +228,8 @@ if obj.status ~= nil then
   local said = obj.status.message or ""
   if obj.status.jobStatus == "SUCCEEDED" then
     hs = { status = "Healthy", message = said }
-  elseif obj.status.jobStatus == "FAILED" or obj.status.jobStatus == "STOPPED" or obj.status.jobDeploymentStatus == "Failed" then
+  elseif obj.status.jobStatus == "FAILED" or obj.status.jobStatus == "STOPPED" or \
+obj.status.jobDeploymentStatus == "Failed" then
     hs = { status = "Degraded", message = said }
   elseif obj.spec ~= nil and obj.spec.suspend then
     hs = { status = "Suspended", message = "suspended" }
@@ -232,8 +237,10 @@ if obj.status ~= nil then
 end
 return hs
 """
-_NOTIFICATION = """{"application": "{{.app.metadata.name}}", "health": "{{.app.status.health.status}}",
-"sync": "{{.app.status.sync.status}}", "message": {{toJson (default "" .app.status.operationState.message)}}}"""
+_NOTIFICATION = """{"application": "{{.app.metadata.name}}", \
+"health": "{{.app.status.health.status}}",
+"sync": "{{.app.status.sync.status}}", \
+"message": {{toJson (default "" .app.status.operationState.message)}}}"""
 
 
 def _argocd(settings: PlatformSettings) -> HelmChart:
@@ -246,7 +253,8 @@ def _argocd(settings: PlatformSettings) -> HelmChart:
                 "resource.customizations.health.ray.io_RayJob": RAY_JOB_HEALTH,
             }
         },
-        # Somebody who runs the cluster puts the key `webhook-url` into the Secret; without it nobody is told, and nothing fails.
+        # Somebody who runs the cluster puts the key `webhook-url` into the Secret; without it
+        # nobody is told, and nothing fails.
         "notifications": {
             "secret": {"create": False},
             "notifiers": {"service.webhook.vigil": "url: $webhook-url\n"},

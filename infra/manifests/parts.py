@@ -50,7 +50,10 @@ def environment_variables(
 
 
 def resources(cpu: float | str, memory: str, *, limit_cpu: bool = True) -> Manifest:
-    """Requests, and the same as limits: a pod that is promised memory gets it, and is not the first to be evicted."""
+    """Requests, and the same as limits.
+
+    A pod that is promised memory gets it, and is not the first to be evicted.
+    """
     limits: Manifest = {"memory": memory}
     if limit_cpu:
         limits["cpu"] = str(cpu)

@@ -1,5 +1,6 @@
-"""Keeps libpq's password file fresh: RDS rotates the password, and libpq reads this file at every new connection.
+"""Keeps libpq's password file fresh.
 
+RDS rotates the password, and libpq reads this file at every new connection.
 Mounted into the MLflow pod and run beside it. Imports nothing of Vigil.
 """
 

@@ -1,4 +1,7 @@
-"""Where Ray's pods find nodes: three NodePools of Karpenter or of EKS Auto Mode, each with a limit that caps what it can cost."""
+"""Where Ray's pods find nodes: three NodePools of Karpenter or of EKS Auto Mode.
+
+Each has a limit that caps what it can cost.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,11 @@ def node_pool_manifests(settings: PlatformSettings) -> list[Manifest]:
 
 
 def _pool(settings: PlatformSettings, name: str) -> Manifest:
-    """Heads on demand and left alone; serving mixed and consolidated slowly; training on spot and gone when empty."""
+    """One pool of nodes.
+
+    Heads on demand and left alone; serving mixed and consolidated slowly; training on spot and gone
+    when empty.
+    """
     auto = settings.nodes == "auto"
     capacity = {
         "ray-head": ["on-demand"],

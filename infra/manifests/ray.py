@@ -1,4 +1,7 @@
-"""The Ray clusters: a RayService that serves and watches, and a RayCluster that trains and rests at zero workers."""
+"""The Ray clusters: a RayService that serves and watches, and a RayCluster that trains.
+
+The second rests at zero workers.
+"""
 
 from __future__ import annotations
 
@@ -45,12 +48,17 @@ from infra.manifests.ray_pods import (
 )
 from infra.settings import PlatformSettings
 
-# What operator and autoscaler have written once is theirs for server-side apply; the rest of the same list is the stack's.
+# What operator and autoscaler have written once is theirs for server-side apply; the rest of the
+# same list is the stack's.
 _FORCE_PATCH = {"pulumi.com/patchForce": "true"}
 
 
 def ray_service(settings: PlatformSettings, bindings: Bindings) -> Manifest:
-    """The serving cluster. A change of serveConfigV2 is applied in place; any other but worker counts makes a second cluster."""
+    """The serving cluster.
+
+    A change of serveConfigV2 is applied in place; any other but worker counts makes a second
+    cluster.
+    """
     counts = settings.min_workers, settings.max_workers
     workers = [
         _group("serve", counts, pod_template(settings, serve_worker(settings))),
@@ -136,8 +144,9 @@ def _fault_tolerance(settings: PlatformSettings, bindings: Bindings) -> Manifest
     # Rendered without a cluster, the address of a Redis that does not exist yet is not known.
     address = bindings.redis_address or settings.redis_address or "rediss://redis.invalid:6379"
     password = {"valueFrom": {"secretKeyRef": {"name": REDIS_SECRET, "key": "password"}}}
-    # No externalStorageNamespace: by default it is the cluster's own. With one name for all, the second cluster of a change would
-    # begin with the state of the first, and lose its own when KubeRay removes what the first had kept.
+    # No externalStorageNamespace: by default it is the cluster's own. With one name for all, the
+    # second cluster of a change would begin with the state of the first, and lose its own when
+    # KubeRay removes what the first had kept.
     return {"backend": "redis", "redisAddress": address, "redisPassword": password}
 
 
@@ -147,11 +156,13 @@ def _literal(value: dict[str, int]) -> str:
 
 
 def disruption_budgets(settings: PlatformSettings) -> list[Manifest]:
-    """A drain leaves all serving workers but one of those at rest, and does not take a serving head that cannot be replaced
-    without loss. A RayCluster has no scale subresource, so nothing but a whole number of pods that stay can be asked for.
+    """A drain leaves all serving workers but one of those at rest.
 
-    Where one worker serves alone there is no budget, as it could only forbid the drain of its node; nor is there one for the
-    training head, whose jobs are submitted again.
+    It does not take a serving head that cannot be replaced without loss. A RayCluster has no scale
+    subresource, so nothing but a whole number of pods that stay can be asked for.
+
+    Where one worker serves alone there is no budget, as it could only forbid the drain of its node;
+    nor is there one for the training head, whose jobs are submitted again.
     """
     wanted = {SERVE_WORKER: settings.min_workers - 1}
     if settings.gcs_fault_tolerance != "redis":
@@ -178,7 +189,7 @@ def disruption_budgets(settings: PlatformSettings) -> list[Manifest]:
 
 
 def scheduled_training(settings: PlatformSettings) -> list[Manifest]:
-    """Hands `vigil train` to the training cluster on a schedule (RayCronJob is alpha in KubeRay 1.7)."""
+    """Schedules `vigil train` on the training cluster (RayCronJob is alpha in KubeRay 1.7)."""
     if not settings.train_schedule:
         return []
     job = ["vigil", "train", "--data", settings.train_data, "--trigger", "schedule", "--json"]

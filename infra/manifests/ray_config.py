@@ -1,4 +1,4 @@
-"""What the Ray pods are told: the Serve configuration and the environment, from the settings of the rooms."""
+"""What the Ray pods are told: Serve's configuration and the environment, from the settings."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ TRAINING_CLUSTER = "vigil-train"
 STREAM_RESOURCE = "stream"  # the resource of a pod that has room for one consumer
 SERVE_PORT = 8000
 DRAIN_S = 120  # HAProxy lets go of its connections, and a replica of its requests, within this
-# Of each log of Ray's: half a gigabyte and five by default. A worker that outlives its head writes 100,000 lines a minute into
-# the next one's ("Wrong cluster ID token").
+# Of each log of Ray's: half a gigabyte and five by default. A worker that outlives its head writes
+# 100,000 lines a minute into the next one's ("Wrong cluster ID token").
 MAX_RAY_LOG_BYTES = 64 * 2**20
 MAX_RAY_LOG_FILES = 3
 TRACKING_URI = f"http://mlflow.{TRACKING_NAMESPACE}.svc.cluster.local:5000"
@@ -51,7 +51,8 @@ LATENCY_BUCKETS_MS = "0.5,1,2,3,5,10,25,50,100,250,1000,5000"
 
 def serve_settings(settings: PlatformSettings) -> ServeSettings:
     """What serving is told: the stack's settings, and where its parts are."""
-    # Nobody is let in unseen, whatever the address is: by a key of the Secret, or by a token of the provider.
+    # Nobody is let in unseen, whatever the address is: by a key of the Secret, or by a token of the
+    # provider.
     here = {
         "home": Path(HOME_PATH),
         "tracking_uri": TRACKING_URI,
@@ -70,8 +71,11 @@ def serve_settings(settings: PlatformSettings) -> ServeSettings:
 
 
 def drift_settings(settings: PlatformSettings) -> DriftSettings:
-    """What drift monitoring is told: its retrainings run on the training cluster, never beside the replicas. On aws it keeps its
-    state, and the rows, in the bucket that is made for them."""
+    """What drift monitoring is told.
+
+    Its retrainings run on the training cluster, never beside the replicas. On aws it keeps its
+    state, and the rows, in the bucket that is made for them.
+    """
     here = {"home": Path(HOME_PATH), "tracking_uri": TRACKING_URI, "jobs_url": TRAINING_URL}
     told = settings.drift.model_copy(update=here)
     if not settings.on_aws:
@@ -85,8 +89,11 @@ def drift_settings(settings: PlatformSettings) -> DriftSettings:
 
 
 def settings_config_map(settings: PlatformSettings) -> Manifest:
-    """The file that training reads each time it begins, wherever and by whomever it is started; a changed one reaches pods that
-    run. It has every value, so that a newer image does not change one unseen."""
+    """The file that training reads each time it begins, wherever and by whomever it is started.
+
+    A changed one reaches pods that run. It has every value, so that a newer image does not change
+    one unseen.
+    """
     told = {room.room: _keys(room) for room in (settings.serve, settings.drift, settings.train)}
     text = yaml.safe_dump(told, sort_keys=True)
     return kube_manifest("v1", "ConfigMap", SETTINGS_MAP, RAY_NAMESPACE, data={SETTINGS_FILE: text})
@@ -99,11 +106,13 @@ def _keys(room: RoomSettings) -> dict[str, Any]:
 
 
 def serve_config(settings: PlatformSettings) -> dict[str, Any]:
-    """The Serve configuration as the code itself declares it; who runs where is the cluster's: the monitor on its own worker
-    group, and so few replicas on a worker that none of those at rest is without one.
+    """The Serve configuration as the code itself declares it.
 
-    Serve moves no replica that runs: after the loss of a worker all would be on the other one, and the next one that starts
-    would have none, and so no proxy, and never be ready.
+    Who runs where is the cluster's: the monitor on its own worker group, and so few replicas on a
+    worker that none of those at rest is without one.
+
+    Serve moves no replica that runs: after the loss of a worker all would be on the other one, and
+    the next one that starts would have none, and so no proxy, and never be ready.
     """
     config = platform_config(serve_settings(settings), drift_settings(settings))
     for application in config["applications"]:
@@ -118,13 +127,14 @@ def serve_config(settings: PlatformSettings) -> dict[str, Any]:
 
 
 def ray_variables(settings: PlatformSettings) -> list[Manifest]:
-    """The environment of every Ray container, head and workers alike: Ray reads these when it is imported."""
+    """The environment of every Ray container, of head and workers: Ray reads it at import."""
     on = "1" if settings.haproxy else "0"
     plain = {
         "RAY_SERVE_ENABLE_HA_PROXY": on,
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": on,
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
-        "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:10514",  # the default, 514, is not for those who are not root
+        # The default, 514, is not for those who are not root.
+        "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:10514",
         **ray_process_environment(serve_settings(settings)),
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN_S),
         "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": LATENCY_BUCKETS_MS,
@@ -133,7 +143,8 @@ def ray_variables(settings: PlatformSettings) -> list[Manifest]:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "VIGIL_HOME": HOME_PATH,
-        "VIGIL_URL": SERVICE_URL,  # whom `vigil promote` in a job waits for, with a key in VIGIL_API_KEY
+        # Whom `vigil promote` in a job waits for, with a key in VIGIL_API_KEY.
+        "VIGIL_URL": SERVICE_URL,
         "VIGIL_TRAIN_TRACKING_URI": TRACKING_URI,
         SETTINGS_FILE_VARIABLE: str(SETTINGS_FOLDER / SETTINGS_FILE),
         SECRETS_VARIABLE: str(SECRETS_FOLDER),

@@ -1,5 +1,6 @@
-"""The pods of the Ray clusters: heads that lead, workers that serve, watch or train; all restricted, none with rights in the
-cluster but the autoscaler's container.
+"""The pods of the Ray clusters: heads that lead, workers that serve, watch or train.
+
+All are restricted, none with rights in the cluster but the autoscaler's container.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from infra.manifests.ray_config import (
 from infra.settings import PlatformSettings
 
 WORKER_GRACE_S = DRAIN_S + 60
-# A head has no request to finish, but its autoscaler ignores SIGTERM while the GCS lives, and KubeRay makes no new head before
-# the old one is gone. A training worker that makes way has nothing to finish either: its job is tried again.
+# A head has no request to finish, but its autoscaler ignores SIGTERM while the GCS lives, and
+# KubeRay makes no new head before the old one is gone. A training worker that makes way has nothing
+# to finish either: its job is tried again.
 HEAD_GRACE_S = 20
 TRAIN_GRACE_S = 30
 _TMP_SIZE = "10Gi"
@@ -48,7 +50,10 @@ HEAD_PORTS = {"metrics": 8080, "gcs-server": 6379, "dashboard": 8265, "client": 
 
 @dataclass(frozen=True, kw_only=True)
 class PodKind:
-    """What a kind of pod is: `serves` says that it is ready when its proxy answers, `secrets` that it may read the rooms'."""
+    """What a kind of pod is.
+
+    `serves` says that it is ready when its proxy answers, `secrets` that it may read the rooms'.
+    """
 
     component: str
     pool: str
@@ -109,7 +114,10 @@ def train_worker(settings: PlatformSettings) -> PodKind:
 
 
 def serve_head(settings: PlatformSettings) -> PodKind:
-    """KubeRay makes the service of port 8000 only where the head names a port `serve`, though no request goes to the head."""
+    """KubeRay makes the service of port 8000 only where the head names a port `serve`.
+
+    No request goes to the head.
+    """
     return _head(settings, SERVE_HEAD, account=None, ports={**HEAD_PORTS, "serve": SERVE_PORT})
 
 
@@ -152,7 +160,8 @@ def pod_template(settings: PlatformSettings, role: PodKind) -> Manifest:
         held = {"secretName": ROOM_SECRETS_SECRET, "defaultMode": 0o440, "optional": True}
         spec["volumes"].append({"name": "secrets", "secret": held})
     if role.account == SERVE_ACCOUNT:
-        # Where an issuer's tokens open the service there may be none; who needs one is asked for it before anything is made.
+        # Where an issuer's tokens open the service there may be none; who needs one is asked for it
+        # before anything is made.
         keys = {"secretName": API_KEYS_SECRET, "defaultMode": 0o440, "optional": True}
         spec["volumes"].append({"name": "keys", "secret": keys})
     if settings.on_aws:
@@ -232,8 +241,10 @@ def head_group(settings: PlatformSettings, role: PodKind) -> Manifest:
 
 
 def _api_token() -> list[Manifest]:
-    """What a pod is given to ask the API server, for the autoscaler's container alone: jobs run on the head too, and have
-    no business with pods."""
+    """What a pod is given to ask the API server, for the autoscaler's container alone.
+
+    Jobs run on the head too, and have no business with pods.
+    """
     field = {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
     certificate = {"key": "ca.crt", "path": "ca.crt"}
     return [

@@ -1,4 +1,4 @@
-"""MLflow: servers behind one name, their database and artifacts, the migration that goes before them."""
+"""MLflow: servers behind one name, their database and artifacts, the migration before them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ _MIGRATION_LABELS = _LABELS | {_COMPONENT_LABEL: "migration"}
 _TMP_SIZE = "2Gi"
 DEFAULT_WAIT_S = 900  # where an update does not wait for the service
 _PGPASS_PATH = "/run/database/pgpass"
-_DRIVER = "postgresql+psycopg2"  # SQLAlchemy 2.1 takes another one, which MLflow does not bring, where none is named
+# SQLAlchemy 2.1 takes another one, which MLflow does not bring, where none is named.
+_DRIVER = "postgresql+psycopg2"
 
 
 def database_uri(settings: PlatformSettings) -> str:
@@ -149,7 +150,7 @@ def _pod(
         small = resources("50m", "192Mi")
         known = _database_variables(settings) + environment_variables({"HOME": "/tmp"})
         run = ["python", "/etc/mlflow/pgpass.py"]
-        # The first makes the file before anything connects; the second, a sidecar, follows the rotation.
+        # The first makes the file before anything connects; the second, a sidecar, keeps it fresh.
         first = [
             _container(settings, "password", [*run, "once"], small, env=known),
             _container(settings, "password-refresh", run, small, env=known, restartPolicy="Always"),
@@ -170,7 +171,10 @@ def _pod(
 
 
 def mlflow_config(settings: PlatformSettings) -> Manifest:
-    """MLflow's authentication settings (users are in its database, no password is here), and what keeps the password file."""
+    """MLflow's authentication settings, and what keeps the password file.
+
+    Users are in its database, no password is here.
+    """
     lines = [
         "[mlflow]",
         "default_permission = READ",
@@ -186,7 +190,10 @@ def mlflow_config(settings: PlatformSettings) -> Manifest:
 
 
 def _auth_database_uri(settings: PlatformSettings) -> str:
-    """libpq takes host, user and TLS mode from its own variables (PGHOST...): a file cannot refer to variables."""
+    """libpq takes host, user and TLS mode from its own variables (PGHOST...).
+
+    A file cannot refer to variables.
+    """
     return f"{_DRIVER}:///mlflow" if settings.on_aws else "sqlite:////data/auth.db"
 
 
@@ -255,7 +262,7 @@ def _patience_s(settings: PlatformSettings) -> int:
 
 
 def mlflow_migration(settings: PlatformSettings) -> Manifest:
-    """`mlflow db upgrade`, once per image: a Job cannot be changed, so its name carries the image."""
+    """`mlflow db upgrade`, once per image: a Job cannot change, so its name carries the image."""
     digest = hashlib.sha256(settings.image_ref.encode()).hexdigest()[:8]
     container = _container(
         settings,
@@ -266,15 +273,17 @@ def mlflow_migration(settings: PlatformSettings) -> Manifest:
     )
     template = _pod(settings, _MIGRATION_LABELS, [container], restartPolicy="OnFailure")
     spec = {"backoffLimit": 6, "activeDeadlineSeconds": _patience_s(settings), "template": template}
-    # One that has failed, on a quota or an image that was not there, is made anew by the next update.
+    # One that failed, on a quota or an image that was not there, is made anew by the next update.
     again = {"pulumi.com/replaceUnready": "true"}
     name = f"mlflow-migrate-{digest}"
     return kube_manifest("batch/v1", "Job", name, TRACKING_NAMESPACE, annotations=again, spec=spec)
 
 
 def tracking_manifests(settings: PlatformSettings) -> list[Manifest]:
-    """Everything of MLflow, in the order in which it is made: what comes after the migration waits for its end, so what the
-    migration mounts comes before."""
+    """Everything of MLflow, in the order in which it is made.
+
+    What comes after the migration waits for its end, so what the migration mounts comes before.
+    """
     ports = [{"name": "http", "port": MLFLOW_PORT, "targetPort": MLFLOW_PORT}]
     service = kube_manifest(
         "v1",

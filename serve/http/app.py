@@ -1,4 +1,4 @@
-"""The Detector deployment. `build(args)` is the one application builder, local and on the cluster."""
+"""The Detector deployment. `build(args)` is the one application builder, local and cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Who may call: API keys, of which only hashes are stored, and bearer tokens of an OpenID Connect provider."""
+"""Who may call.
+
+API keys, of which only hashes are stored, and bearer tokens of an OpenID Connect provider.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,8 @@ ALGORITHMS = (
 )
 LEEWAY_S = 30.0
 REFETCH_S = 10.0  # an unknown key id asks the provider at most this often
-MAX_AGE_S = 300.0  # a key that the provider has withdrawn is believed no longer than this, while the provider answers
+# A key that the provider has withdrawn is believed no longer than this, while the provider answers.
+MAX_AGE_S = 300.0
 FETCH_TIMEOUT_S = 5.0
 MAX_JWKS_BYTES = 2**20
 GRANTS = ("scope", "scp", "roles", "groups")  # claims that say what a token's subject may do
@@ -68,7 +72,10 @@ class ProviderUnavailable(VigilError):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the name of a key, or the subject of a token. An operator may also move models and switch the governor."""
+    """Who asks: the name of a key, or the subject of a token.
+
+    An operator may also move models and switch the governor.
+    """
 
     name: str
     operator: bool = False
@@ -100,8 +107,8 @@ class StoredKey:
 class KeyRing:
     """API keys by name in a JSON file; read anew when the file changes, so that keys rotate.
 
-    A value is the sha256 of a client's key, or {"sha256": .., "role": "operator"}. A key has 256 random bits: one round of
-    SHA-256 is enough, there is nothing to guess.
+    A value is the sha256 of a client's key, or {"sha256": .., "role": "operator"}. A key has 256
+    random bits: one round of SHA-256 is enough, there is nothing to guess.
     """
 
     def __init__(self, file: Path) -> None:
@@ -110,7 +117,10 @@ class KeyRing:
         self._known: dict[str, StoredKey] = {}
 
     def new(self, name: str, *, operator: bool = False) -> str:
-        """Make a key called `name` and return it; it cannot be shown again. Raises VigilError when there is one already."""
+        """Make a key called `name` and return it; it cannot be shown again.
+
+        Raises VigilError when there is one already.
+        """
         key = PREFIX + secrets.token_urlsafe(32)
         with self._change() as known:
             if not name:
@@ -119,7 +129,8 @@ class KeyRing:
                 )
             if name in known:
                 raise VigilError(
-                    f"there is a key called {name!r} already: revoke it first, or choose another name"
+                    f"there is a key called {name!r} already: "
+                    "revoke it first, or choose another name"
                 )
             known[name] = StoredKey(hashlib.sha256(key.encode()).hexdigest(), operator)
         return key
@@ -172,7 +183,10 @@ class KeyRing:
 
     @contextmanager
     def _change(self) -> Iterator[dict[str, StoredKey]]:
-        """The keys, written back at the end of the block; one change at a time, so that none undoes another."""
+        """The keys, written back at the end of the block.
+
+        One change at a time, so that none undoes another.
+        """
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with hold_lock(self.file.with_name(f".{self.file.name}.lock")):
             known = self.read()
@@ -183,14 +197,15 @@ class KeyRing:
 class TokenVerifier:
     """Bearer tokens (JWT) of one OpenID Connect issuer, for one audience.
 
-    Keys come from the JWKS that the issuer publishes; they are fetched when a token names one that is not known, at most
-    every REFETCH_S. When the provider is away the known keys go on working.
+    Keys come from the JWKS that the issuer publishes; they are fetched when a token names one that
+    is not known, at most every REFETCH_S. When the provider is away the known keys go on working.
     """
 
     def __init__(
         self, issuer: str, audience: str, jwks_url: str | None = None, operator: str | None = None
     ) -> None:
-        import jwt  # here: most services have no provider, and need not hold its libraries in memory
+        # Here: most services have no provider, and need not hold its libraries in memory.
+        import jwt
 
         self._jwt = jwt
         self._issuer = issuer
@@ -264,7 +279,10 @@ class TokenVerifier:
 
 
 def _granted(claims: dict[str, Any]) -> set[str]:
-    """Scopes, roles and groups of a token: text with spaces, as OAuth has it, or a list, as many providers have it."""
+    """Scopes, roles and groups of a token.
+
+    They are text with spaces, as OAuth has it, or a list, as many providers have it.
+    """
     found: set[str] = set()
     for value in (claims.get(name) for name in GRANTS):
         listed = (
@@ -317,7 +335,8 @@ class Authenticator:
         secret = secret.strip()
         if not secret:
             raise Unauthorized(
-                "send `Authorization: Bearer KEY` or `X-API-Key: KEY`; `vigil keys new NAME` makes a key"
+                "send `Authorization: Bearer KEY` or `X-API-Key: KEY`; "
+                "`vigil keys new NAME` makes a key"
             )
         if self._verifier is not None and not secret.startswith(PREFIX) and secret.count(".") == 2:
             return await self._verifier.caller(secret)

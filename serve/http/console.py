@@ -1,4 +1,7 @@
-"""`/` and `/console/...`: the live console, static files that ask for no key; what they show does."""
+"""`/` and `/console/...`: the live console.
+
+Its static files ask for no key; what they show does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/console/state`: what the console shows, at a cost that does not grow with the number of consoles.
+"""`/console/state`: what the console shows, at a cost that many consoles do not raise.
 
 Polled, not streamed: an open stream would hold one of the requests that a replica may work on at
 once.

@@ -1,4 +1,4 @@
-"""The endpoints that say what is served: probes, metadata of the protocols, the OpenAPI document."""
+"""The endpoints that say what is served: probes, metadata of the protocols, OpenAPI document."""
 
 from __future__ import annotations
 

@@ -109,7 +109,8 @@ def decode_predict(
     A `history` is the rows of one entity, oldest first: its last row is scored, as `transform`
     makes it with those before it.
 
-    Raises MalformedRequest (400), InvalidFeatures (422, with feature and row) or BodyTooLarge (413).
+    Raises MalformedRequest (400), InvalidFeatures (422, with feature and row) or BodyTooLarge
+    (413).
     """
     document, is_typed = _decode(body)
     is_single = document.features is not UNSET

@@ -31,7 +31,7 @@ JsonRows = Annotated[list[AnyRow], msgspec.Meta(extra_json_schema={"minItems": 1
 
 
 def abbreviate(value: Any) -> str:
-    """Return what the caller sent for an error message, which does not grow with a hostile value."""
+    """Return what the caller sent for an error message; a hostile value does not make it long."""
     return _short.repr(value)
 
 
@@ -77,7 +77,7 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
 
 
 def to_matrix(rows: list[Any], names: tuple[str, ...], is_typed: bool = False) -> Floats:
-    """Return the rows as [n, d] in the order of `names`; `is_typed` says that all values are floats.
+    """Return the rows as [n, d] in the order of `names`; `is_typed`: all values are floats.
 
     Raises InvalidFeatures (422) that names the feature and the row.
     """

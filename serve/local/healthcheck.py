@@ -1,7 +1,7 @@
 """The container image's HEALTHCHECK: asks whatever runs in this container whether it is well.
 
-`python -m serve.local.healthcheck` exits with 0 when it is, or when nothing runs that could be asked:
-a training, or a `vigil stream`, ends with its process. Kubernetes has probes of its own.
+`python -m serve.local.healthcheck` exits with 0 when it is, or when nothing runs that could be
+asked: a training, or a `vigil stream`, ends with its process. Kubernetes has probes of its own.
 """
 
 from __future__ import annotations

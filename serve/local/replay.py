@@ -1,4 +1,4 @@
-"""`vigil replay`: score the rows of an answered request again, with the version that answered it."""
+"""`vigil replay`: score the rows of an answered request again, with the same version."""
 
 from __future__ import annotations
 

@@ -82,7 +82,9 @@ class ServicePoller:
 @json_option
 @report_errors
 def top(once: bool, service: ServiceOptions, as_json: bool) -> None:
-    """ScrapedTraffic, latency, anomalies, drift, governor and replicas, live; q or Ctrl-C ends it."""
+    """ScrapedTraffic, latency, anomalies, drift, governor and replicas, live;
+    q or Ctrl-C ends it.
+    """
     target = service.require(HomeSettings().open())
     poller = ServicePoller(target.url, target.headers)
     if as_json or once or not stdout_console.is_terminal:

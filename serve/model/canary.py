@@ -19,7 +19,10 @@ LATENCY_BUCKETS = 24  # each twice as long as the one before; the last begins at
 
 @dataclass
 class Arm:
-    """What one of the two models did since the canary began; latency counts requests by the bits of their microseconds."""
+    """What one of the two models did since the canary began.
+
+    latency counts requests by the bits of their microseconds.
+    """
 
     requests: int = 0
     errors: int = 0
@@ -45,7 +48,10 @@ class Arm:
 
 
 class RunningCanary:
-    """The `candidate` answers its share of the requests by the plan; where it fails the champion answers."""
+    """The `candidate` answers its share of the requests by the plan.
+
+    Where it fails the champion answers.
+    """
 
     def __init__(self, plan: Canary, candidate: LoadedModel) -> None:
         self.plan = plan

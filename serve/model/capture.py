@@ -51,7 +51,8 @@ class Capture:
     def take(self) -> list[CapturedRows]:
         """Everything remembered, oldest first; the ring is empty afterwards.
 
-        Neighbours of one version become one batch: thousands of small ones cost more to send than they cost to score.
+        Neighbours of one version become one batch: thousands of small ones cost more to send than
+        they cost to score.
         """
         taken = self._batches
         self._batches = deque()
@@ -62,7 +63,10 @@ class Capture:
         ]
 
     def put_back(self, batches: list[CapturedRows]) -> None:
-        """Return what could not be delivered; it is older than what has come since, and the first to be dropped."""
+        """Return what could not be delivered.
+
+        It is older than what has come since, and the first to be dropped.
+        """
         newer = self.take()
         for batch in (*batches, *newer):
             self.add(batch.version, batch.rows, batch.scores, batch.requests)

@@ -17,7 +17,10 @@ Transform = Callable[
 
 
 class EntityHistory:
-    """The last `length` rows of at most `entities` entities; the one that was silent longest is forgotten first."""
+    """The last `length` rows of at most `entities` entities.
+
+    The one that was silent longest is forgotten first.
+    """
 
     def __init__(self, transform: Transform, length: int, entities: int = 10_000) -> None:
         self._transform = transform
@@ -26,7 +29,10 @@ class EntityHistory:
         self._rows: OrderedDict[str, deque[list[float]]] = OrderedDict()
 
     def apply(self, entities: list[Id | None], X: Floats) -> Floats:
-        """Each row with the earlier ones of its entity, through the transform; records without an entity share one."""
+        """Each row with the earlier ones of its entity, through the transform.
+
+        Records without an entity share one.
+        """
         made = []
         for entity, row in zip(entities, X, strict=True):
             key = str(entity)

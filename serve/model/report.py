@@ -2,8 +2,8 @@
 
 During a rolling update an old replica reports to a new monitor, and a new replica to an old one. So
 these classes never leave their process: `to_wire` gives builtins with the keys that every release
-knows, and NumPy arrays, which Ray moves without a copy. `from_wire` ignores unknown fields and takes
-the defaults for missing ones. Both take microseconds, about once a second.
+knows, and NumPy arrays, which Ray moves without a copy. `from_wire` ignores unknown fields and
+takes the defaults for missing ones. Both take microseconds, about once a second.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class CanaryReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Scores of champion and challenger for the same rows; without arrays when the challenger failed.
+    """Scores of champion and challenger for the same rows; no arrays when the challenger failed.
 
     scores, alerts: [2, n], the champion's first; seconds: that each of them took
     errors: rows that the challenger failed on; dropped: rows over the bound of the queue
@@ -64,7 +64,7 @@ class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
-    """Rows [n, d] that `version` scored, their scores [n] and the requests [n] that brought them."""
+    """Rows [n, d] that `version` scored, their scores [n] and the requests [n] they came from."""
 
     version: str
     rows: NDArray[Any]
@@ -120,7 +120,7 @@ class ReplicaReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumerReport(msgspec.Struct, frozen=True, array_like=True):
-    """Metrics of a stream consumer since its start; `delivered` are those that a monitor took last."""
+    """Metrics of a stream consumer since its start; a monitor took `delivered` last."""
 
     consumer: str
     counts: MetricFamilies = msgspec.field(default_factory=list)

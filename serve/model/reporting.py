@@ -45,7 +45,8 @@ class MonitorClient:
     async def ask(self, method: str, *args: Any) -> Any:
         """Return the answer of a method of the monitor.
 
-        Raises NoMonitor when there is none within the timeout, and the error that the method raised.
+        Raises NoMonitor when there is none within the timeout, and the error that the method
+        raised.
         """
         call = self._application.ask(method, *args)
         try:
@@ -83,7 +84,7 @@ class CountedMetrics:
 
 
 class Reporter:
-    """Reports of one replica: captured rows, metrics and what it serves; `drift_score` is the answer."""
+    """Reports of one replica: captured rows, metrics, what it serves; `drift_score` answers."""
 
     def __init__(
         self, watch: ModelWatch, capture: Capture, metrics: ServeMetrics, monitor: MonitorClient

@@ -1,4 +1,7 @@
-"""The challenger in the shadow of the champion: it scores a sample of the same rows, off the response path."""
+"""The challenger in the shadow of the champion.
+
+It scores a sample of the same rows, off the response path.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from serve.model.loaded import LoadedModel
 from serve.model.report import ShadowReport
 from vigil.arrays import Floats
 
-MAX_SHADOW_ROWS = 1000  # between two reports, about a second: more are dropped and counted, so that the cost is bounded
+# Between two reports, about a second: more are dropped and counted, so that the cost is bounded.
+MAX_SHADOW_ROWS = 1000
 
 
 class Shadow:
@@ -42,7 +46,10 @@ class Shadow:
         return taken
 
     def score(self, taken: list[tuple[NDArray[Any], NDArray[Any]]]) -> ShadowReport:
-        """Score what was taken: both models' scores and alerts, the seconds each takes for these rows, what failed."""
+        """Score what was taken.
+
+        Gives both models' scores and alerts, the seconds each takes for these rows, what failed.
+        """
         rows = np.concatenate([rows for rows, _ in taken])
         ours = np.concatenate([scores for _, scores in taken])
         dropped = self._dropped

@@ -1,4 +1,7 @@
-"""What a replica is doing, sampled into its metrics about once a second: a request pays for none of it."""
+"""What a replica is doing, sampled into its metrics about once a second.
+
+A request pays for none of it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ class Vitals:
         metrics.memory.set_function(lambda: psutil.Process().memory_info().rss)
 
     def sample(self, trial: RunningCanary | None, shadow: ShadowReport | None) -> None:
-        """Count what has happened since the last call: by the canary that runs now, and in the shadow by its report."""
+        """Count what has happened since the last call.
+
+        By the canary that runs now, and in the shadow by its report.
+        """
         if shadow is not None:
             if shadow.scores is not None:
                 self._metrics.shadow_rows.inc(shadow.scores.shape[1])

@@ -69,7 +69,10 @@ def _store(where: str) -> Folder | Bucket:
 
 
 def leases_of(name: str | None, source: str, sinks: list[str], *, home: Home) -> ShardLeases:
-    """`file:DIR`, `dynamodb:TABLE`, or where None is given a folder beside the output: the two belong together."""
+    """`file:DIR`, `dynamodb:TABLE`, or for None a folder beside the output.
+
+    Those two belong together.
+    """
     kind, _, rest = (name or "").partition(":")
     if kind == "dynamodb" and rest:
         return DynamoLeases(stream_client("dynamodb"), rest, source)
@@ -144,7 +147,9 @@ def consume(
     until_end: bool,
     as_json: bool,
 ) -> None:
-    """Score a stream: each record {"id", "features"} of the source gives one result, or one dead letter with the reason."""
+    """Score a stream: each record {"id", "features"} of the source gives one result,
+    or one dead letter with the reason.
+    """
     home = HomeSettings().open()
     target = _service(home, port, service)
     settings = ServeSettings()

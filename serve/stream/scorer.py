@@ -1,4 +1,4 @@
-"""Batches to the service over HTTP, by the Open Inference Protocol in binary; patient with overload."""
+"""Batches to the service, by the binary Open Inference Protocol; patient with overload."""
 
 from __future__ import annotations
 

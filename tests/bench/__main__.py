@@ -84,13 +84,16 @@ def bench(
     rows: int,
     as_json: bool,
 ) -> None:
-    """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite), reasons (the features named for an
-    anomaly beside labelled ones), policies (the policy pack over 500 resources), drift (beside naive rules), serving (HTTP
-    beside a do-nothing handler and other servers), console (HTTP with none, one and a thousand consoles open), swap (fifty swaps
-    under load, and the shadow), stream (records a second, and what is lost or doubled when the consumer is killed). Only by
-    name: quality (a distributed fit, and features over time, on real tables), training (memory and time for 1 and 20 million
-    rows), load (an open loop against the platform that runs), faults (one after the other on a platform of their own), soak
-    (trends of what processes hold; give it --seconds 3600). Peers are installed into environments of their own."""
+    """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite),
+    reasons (the features named for an anomaly beside labelled ones), policies (the policy pack
+    over 500 resources), drift (beside naive rules), serving (HTTP beside a do-nothing handler and
+    other servers), console (HTTP with none, one and a thousand consoles open), swap (fifty swaps
+    under load, and the shadow), stream (records a second, and what is lost or doubled when the
+    consumer is killed). Only by name: quality (a distributed fit, and features over time, on real
+    tables), training (memory and time for 1 and 20 million rows), load (an open loop against the
+    platform that runs), faults (one after the other on a platform of their own), soak (trends of
+    what processes hold; give it --seconds 3600). Peers are installed into environments of their
+    own."""
     own: dict[str, Callable[[], Any]] = {
         "serving": lambda: _serving(seconds, write_docs, as_json),
         "console": lambda: _console(seconds, write_docs, as_json),

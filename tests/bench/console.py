@@ -1,7 +1,9 @@
-"""`make bench ARGS=console`: predictions a second with no console open, with one and metrics scraped, with a thousand, in turn.
+"""`make bench ARGS=console`: predictions a second with no console open, one, and a thousand.
 
-And the CPU that one takes. Both vary by more than the console costs; so what it and counting take is measured alone as well:
-the CPU of a platform that nobody asks for predictions, with one console open and without, and of the counters of one answer.
+They take turns, and with one open the metrics are scraped. The CPU that one takes is measured
+too. Both vary by more than the console costs; so what it and counting take is measured alone as
+well: the CPU of a platform that nobody asks for predictions, with one console open and without,
+and of the counters of one answer.
 """
 
 from __future__ import annotations
@@ -80,7 +82,8 @@ def run(seconds: float) -> Found:
                         )
                     found.cpu_ms[what].append(1e3 * spent / load.rate)
                     say(
-                        f"{what}: {load.rate:.0f} requests/s, p99 {load.p99_ms} ms, {load.failed} failed"
+                        f"{what}: {load.rate:.0f} requests/s, p99 {load.p99_ms} ms, "
+                        f"{load.failed} failed"
                     )
                     found.loads[what].append(load)
             for what in (NONE, ONE) * ALONE_ROUNDS:
@@ -109,8 +112,10 @@ def _counting_ms() -> float:
 
 @contextmanager
 def _opened(port: int, what: str, found: Found) -> Iterator[None]:
-    """So many consoles in a process of their own, and with one /metrics is scraped. One alone is told to wait the least, whatever
-    was said to a thousand before."""
+    """So many consoles in a process of their own; with one, /metrics is scraped.
+
+    One alone is told to wait the least, whatever was said to a thousand before.
+    """
     if what == NONE:
         yield
         return
@@ -189,7 +194,7 @@ def ratios(found: Found) -> list[Ratio]:
 
 
 def figures(found: Found) -> list[dict[str, Any]]:
-    """One row for each number of consoles: medians over its runs, the consoles' own counts as sums."""
+    """One row for each number of consoles: medians over its runs, sums of their own counts."""
     made = []
     for name, loads in found.loads.items():
         seen = found.consoles[name]
@@ -221,9 +226,11 @@ def page(rows: list[dict[str, Any]], found: list[Ratio]) -> str:
 
 {markdown(rows)}
 
-One replica behind HAProxy, one row a request over {CONNECTIONS} connections of a load generator on the same cores;
-{ROUNDS} rounds, medians, in turn. A rate varies by more from run to run than a console costs, so its cost is measured alone
-as well: of a platform that nobody asks for predictions, the CPU of replicas, monitor and proxy with one console open, which asks
-every two seconds, and /metrics scraped every {SCRAPE_S:.0f} s, less that without; to it is added the CPU of counting one answer
-as a share of a prediction's. Of {MANY} consoles each is told to wait so long that together they ask as often as a few.
+One replica behind HAProxy, one row a request over {CONNECTIONS} connections of a load generator
+on the same cores; {ROUNDS} rounds, medians, in turn. A rate varies by more from run to run than a
+console costs, so its cost is measured alone as well: of a platform that nobody asks for
+predictions, the CPU of replicas, monitor and proxy with one console open, which asks every two
+seconds, and /metrics scraped every {SCRAPE_S:.0f} s, less that without; to it is added the CPU of
+counting one answer as a share of a prediction's. Of {MANY} consoles each is told to wait so long
+that together they ask as often as a few.
 """

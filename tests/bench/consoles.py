@@ -1,6 +1,7 @@
-"""So many open consoles in one process, standard library only: each polls as it is told to, until this is terminated.
+"""So many open consoles in one process, with the standard library only.
 
-`python consoles.py PORT NUMBER [SECONDS]`: with SECONDS each waits so long instead. Prints what it saw as JSON in the end.
+Each polls as it is told to, until this is terminated. `python consoles.py PORT NUMBER
+[SECONDS]`: with SECONDS each waits so long instead. Prints what it saw as JSON in the end.
 """
 
 from __future__ import annotations
@@ -59,11 +60,15 @@ async def console(port: int, seen: Seen, fixed_s: float | None) -> None:
 
 
 async def ask(port: int, etag: str) -> tuple[int, dict[str, str], int]:
-    """Status, headers and size of an answer; on a connection of its own, as a browser's has been closed when it waited long."""
+    """Status, headers and size of an answer, on a connection of its own.
+
+    A browser's connection has been closed too when it waited long.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(
-            f"GET /console/state HTTP/1.1\r\nhost: 127.0.0.1\r\naccept-encoding: gzip\r\nif-none-match: {etag}\r\n"
+            "GET /console/state HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+            f"accept-encoding: gzip\r\nif-none-match: {etag}\r\n"
             "connection: close\r\n\r\n".encode()
         )
         raw = await reader.read()

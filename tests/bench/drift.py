@@ -1,4 +1,7 @@
-"""`make bench ARGS=drift`: false episodes and power of the drift rule, beside naive rules, on generated and on real data."""
+"""`make bench ARGS=drift`: false episodes and power of the drift rule, beside naive rules.
+
+On generated and on real data.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ WITHIN = 5
 
 @dataclass
 class World:
-    """An endless stream of correlated features, each with a centre, a spread and a memory of its own."""
+    """Endless correlated features, each with a centre, a spread and a memory of its own."""
 
     seed: int
     memory: float = 0.0
@@ -71,7 +74,10 @@ class World:
 
 @dataclass
 class Rule:
-    """A rule that says of each window whether it is drift; `open` counts the episodes that the governor opened by it."""
+    """A rule that says of each window whether it is drift.
+
+    `open` counts the episodes that the governor opened by it.
+    """
 
     says: Callable[[Floats], VerdictKind]
     governor: Governor = field(default_factory=Governor)
@@ -221,7 +227,10 @@ def found(
 def power(
     kind: str, trials: int, within: int, memory: float = 0.0, seed: int = 100
 ) -> dict[str, Any]:
-    """Share of changes, each in a world of its own every ten, that open an episode within so many windows."""
+    """Share of changes that open an episode within so many windows.
+
+    Every ten changes have a world of their own.
+    """
     hits: dict[str, int] = {}
     world, X, base = World(seed, memory), np.zeros((0, 0)), dict[str, Rule]()
     for trial in range(trials):
@@ -246,7 +255,10 @@ def power(
 
 
 def broken(kind: str, trials: int, memory: float = 0.0, seed: int = 500) -> dict[str, Any]:
-    """Share of windows called a data break, and episodes opened, while a column of a generated world is broken."""
+    """Share of windows called a data break, and episodes opened.
+
+    A column of a generated world is broken meanwhile.
+    """
     called = opened = 0
     world = World(seed, memory)
     says: Callable[[Floats], VerdictKind] = lambda _: "none"  # noqa: E731
@@ -269,7 +281,10 @@ def broken(kind: str, trials: int, memory: float = 0.0, seed: int = 500) -> dict
 
 
 def real_tables() -> Iterator[tuple[str, Floats, int]]:
-    """Name, rows and window size of the real, time-ordered tables; raises DataError where the folder is absent."""
+    """Name, rows and window size of the real, time-ordered tables.
+
+    Raises DataError where the folder is absent.
+    """
     folder = Path(os.environ.get("VIGIL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
     if not folder.is_dir():
         raise DataError(f"set VIGIL_TEST_DATA to the folder of the real tables: {folder} is absent")
@@ -279,7 +294,10 @@ def real_tables() -> Iterator[tuple[str, Floats, int]]:
 
 
 def stream(X: Floats, rows: int, trials: int, seed: int = 0) -> dict[str, Any]:
-    """The first 60 % are the reference, the rest is streamed in order: as it was, and with changes put in."""
+    """The first 60 % are the reference, the rest is streamed in order.
+
+    It is streamed as it was, and with changes put in.
+    """
     start = int(0.6 * len(X))
     reference_rows = X[:start]
     windows = [X[i : i + rows] for i in range(start, len(X) - rows + 1, rows)]
@@ -338,7 +356,7 @@ def check_ms(repeats: int = 50) -> float:
 
 
 def drift(windows: int, trials: int) -> list[dict[str, Any]]:
-    """The table: false episodes of `windows` windows, and power and data breaks in `trials` trials, as rows."""
+    """The table: false episodes of `windows` windows, power and data breaks in `trials` trials."""
     rows: list[dict[str, Any]] = []
     for name, memory in (("i.i.d.", 0.0), ("AR(0.9)", 0.9)):
         false = quiet(memory, windows, 10)
@@ -408,4 +426,7 @@ def _row(ratio: Ratio, beside: dict[str, Any]) -> dict[str, Any]:
 
 def page(rows: list[dict[str, Any]]) -> str:
     """The section of the docs."""
-    return f"{machine()['date']}, {machine()['cores']} cores. Windows of 1,000 rows (asd: 500).\n\n{markdown(rows)}"
+    return (
+        f"{machine()['date']}, {machine()['cores']} cores. Windows of 1,000 rows (asd: 500).\n\n"
+        f"{markdown(rows)}"
+    )

@@ -1,7 +1,8 @@
-"""The load generator: a process of its own, standard library only, one thread that waits on all connections at once.
+"""The load generator: a process of its own, with the standard library only.
 
-`python load.py` reads a plan as JSON on standard input and prints what it saw as JSON. It must cost little, as it shares
-the cores with what it measures: the requests are ready bytes, and of an answer only status and length are read.
+One thread waits on all connections at once. `python load.py` reads a plan as JSON on standard
+input and prints what it saw as JSON. It must cost little, as it shares the cores with what it
+measures: the requests are ready bytes, and of an answer only status and length are read.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Load:
 
 
 def request(path: str, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> bytes:
-    """One HTTP/1.1 POST as it goes over the wire; JSON unless `headers` name another content type."""
+    """One HTTP/1.1 POST as it goes over the wire; JSON unless `headers` name another type."""
     named = {
         "host": "127.0.0.1",
         "content-type": "application/json",
@@ -57,7 +58,10 @@ def request(path: str, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> 
 def measure(
     port: int, requests: Sequence[bytes], *, connections: int, seconds: float, most: int = 1_000_000
 ) -> Load:
-    """Send `requests` round and round in a process of its own, until `most` are answered or `seconds` are over."""
+    """Send `requests` round and round in a process of its own.
+
+    It ends when `most` are answered or `seconds` are over.
+    """
     plan = {
         "port": port,
         "connections": connections,
@@ -100,7 +104,10 @@ class _Connection:
         self.socket.sendall(message)
 
     def receive(self) -> int | None:
-        """The status of the answer (0 when the connection broke), or None while it is not complete."""
+        """The status of the answer, or None while it is not complete.
+
+        It is 0 when the connection broke.
+        """
         try:
             chunk = self.socket.recv(262_144)
         except OSError:
@@ -114,7 +121,10 @@ class _Connection:
 
 
 def answered(buffer: bytearray) -> int | None:
-    """The status of a complete answer, or None while a part is missing. Understands Content-Length and chunks."""
+    """The status of a complete answer, or None while a part is missing.
+
+    Understands Content-Length and chunks.
+    """
     end = buffer.find(b"\r\n\r\n")
     if end < 0:
         return None
@@ -148,7 +158,7 @@ class _Run:
         connection.send(next(self._messages))
 
     def until(self, end: float, most: float) -> float:
-        """Keep all connections busy until `end`, or until `most` answers; return the seconds spent."""
+        """Keep all connections busy until `end` or `most` answers; return the seconds spent."""
         self._took, self._failed = [], 0
         now = began = time.perf_counter()
         while now < end and len(self._took) + self._failed < most:

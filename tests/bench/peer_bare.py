@@ -1,4 +1,7 @@
-"""Answers every request with the same bytes, without HTTP parsing: what is measured against it is the load generator itself."""
+"""Answers every request with the same bytes, without HTTP parsing.
+
+What is measured against it is the load generator itself.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The plain app that Vigil replaces: FastAPI, a request model, scikit-learn called for every request. Runs on its own."""
+"""The plain app that Vigil replaces: FastAPI, a request model, and scikit-learn.
+
+scikit-learn is called for every request. The app runs on its own.
+"""
 
 from __future__ import annotations
 

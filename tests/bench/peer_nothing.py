@@ -1,4 +1,4 @@
-"""The do-nothing handler: what a request costs in Ray Serve itself, in whatever mode the platform runs."""
+"""The do-nothing handler: what a request costs in Ray Serve itself, in any platform mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The servers that Vigil is compared with, as processes: how each is installed, started and stopped."""
+"""The servers that Vigil is compared with: how each is installed, started and stopped.
+
+Each is a process.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Model:
-    """The forest that Vigil logged, as its peers take it: a joblib file, and the folder of the MLflow model."""
+    """The forest that Vigil logged, as its peers take it.
+
+    A joblib file, and the folder of the MLflow model.
+    """
 
     forest: Path
     mlflow: Path
@@ -86,7 +92,8 @@ def mlflow(model: Model, port: int) -> Command:
 
 def mlserver(model: Model, port: int) -> Command:
     """MLServer with its scikit-learn runtime, and its default of one worker process."""
-    # From 0.22 on uvloop makes no event loop when it is asked for the present one, and MLServer 1.7's workers die of it.
+    # From 0.22 on uvloop makes no event loop when it is asked for the present one, and the workers
+    # of MLServer 1.7 die of it.
     wanted = ("mlserver>=1.7,<2", "mlserver-sklearn>=1.7,<2", "uvloop<0.22")
     python = peers.interpreter("mlserver", *wanted, *_same(*FOREST))
     home = model.forest.parent / "mlserver"
@@ -103,7 +110,10 @@ def mlserver(model: Model, port: int) -> Command:
 
 
 def _same(*names: str) -> list[str]:
-    """These packages in the versions of this environment: peers differ from Vigil in how they serve, in nothing else."""
+    """These packages in the versions of this environment.
+
+    Peers differ from Vigil in how they serve, in nothing else.
+    """
     return [f"{name}=={version(name)}" for name in names]
 
 
@@ -111,7 +121,8 @@ def _same(*names: str) -> list[str]:
 def serving(peer: Peer, model: Model, path: str, body: bytes) -> Iterator[int]:
     """The port of a peer that has answered `body` at `path` with 200, until the end of the block.
 
-    Raises PeerUnavailable, with the peer's last words, when it cannot be installed or does not answer.
+    Raises PeerUnavailable, with the peer's last words, when it cannot be installed or does not
+    answer.
     """
     port = free_port()
     command, log = peer(model, port), model.forest.with_name(f"{peer.__name__}.log")
@@ -130,7 +141,8 @@ def serving(peer: Peer, model: Model, path: str, body: bytes) -> Iterator[int]:
         while not _answers(port, path, body):
             if started.poll() is not None or time.monotonic() > end:
                 raise PeerUnavailable(
-                    f"it does not answer: {' '.join(log.read_text(errors='replace').split())[-400:]}"
+                    "it does not answer: "
+                    f"{' '.join(log.read_text(errors='replace').split())[-400:]}"
                 )
             time.sleep(0.2)
         yield port

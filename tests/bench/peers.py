@@ -1,4 +1,7 @@
-"""Peers that Vigil is measured against, each in an environment of its own: they are no dependencies of the project."""
+"""Peers that Vigil is measured against, each in an environment of its own.
+
+They are no dependencies of the project.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,17 @@ INSTALL_TIMEOUT_S = 900
 
 
 class PeerUnavailable(VigilError):
-    """A peer cannot be installed here: report it beside the results, do not leave it out in silence."""
+    """A peer cannot be installed here.
+
+    Report it beside the results, do not leave it out in silence.
+    """
 
 
 def interpreter(name: str, *requirements: str) -> Path:
-    """The Python of an environment with the `requirements` of pip, of this interpreter's version; made on first use.
+    """The Python of an environment with the `requirements` of pip; made on first use.
 
-    It lies in `VIGIL_HOME/cache/peers` and is kept for the next run. Raises PeerUnavailable with the installer's last words.
+    It has this interpreter's version, lies in `VIGIL_HOME/cache/peers` and is kept for the next
+    run. Raises PeerUnavailable with the installer's last words.
     """
     key = hashlib.sha256(
         "\n".join([platform.python_version(), *requirements]).encode()

@@ -7,7 +7,10 @@ from typing import Any
 
 
 def policies(size: int = 500) -> list[dict[str, Any]]:
-    """The whole pack over `size` resources: the rules alone, and the real process over gRPC as the engine asks it."""
+    """The whole pack over `size` resources.
+
+    The rules alone, and the real process over gRPC as the engine asks it.
+    """
     from dataclasses import replace
 
     from policies.levels import PolicyConfig

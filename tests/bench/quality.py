@@ -1,4 +1,7 @@
-"""`make bench ARGS=quality`: a distributed fit beside a plain one on all rows, and features over time beside the rows alone."""
+"""`make bench ARGS=quality`: a distributed fit beside a plain one on all rows.
+
+And features over time beside the rows alone.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,10 @@ def quality() -> dict[str, list[dict[str, Any]]]:
 
 
 def against_plain() -> Iterator[dict[str, Any]]:
-    """Each ADBench table: its rows fitted in parts on random shards and merged, and by scikit-learn alone."""
+    """Each ADBench table: fitted in parts that are merged, and by scikit-learn alone.
+
+    The parts are fitted on random shards of its rows.
+    """
     settings = TrainSettings(workers=WORKERS)
     files = sorted(
         (folder() / "adbench").glob("*.npz"), key=lambda file: int(file.stem.split("_")[0])
@@ -98,12 +104,16 @@ def against_plain() -> Iterator[dict[str, Any]]:
                 "Ray Train: same scores": "yes" if same else "NO",
             }
             say(
-                f"{file.stem}: plain {plain['auroc'].mean():.4f}, distributed {merged['auroc'].mean():.4f}"
+                f"{file.stem}: plain {plain['auroc'].mean():.4f}, "
+                f"distributed {merged['auroc'].mean():.4f}"
             )
 
 
 def _in_parts(X: Floats, settings: TrainSettings, seed: int) -> Floats:
-    """The scores that a Ray Train run gives, which takes seconds more to start: same shards, same parts, same merge."""
+    """The scores that a Ray Train run gives: same shards, same parts, same merge.
+
+    Such a run takes seconds more to start.
+    """
     order, parts = np.random.default_rng(seed).permutation(len(X)), []
     for rank in range(WORKERS):
         trees = len(range(rank, settings.n_estimators, WORKERS))
@@ -191,7 +201,10 @@ def choice(
 
 
 def watched(name: str, over_time: str, seeds: Sequence[int] = SEEDS) -> Found:
-    """A forest fitted on a machine's training rows, judged by its labelled test rows, which follow them."""
+    """A forest fitted on a machine's training rows, judged by its labelled test rows.
+
+    The test rows follow the training rows.
+    """
     settings, found = TrainSettings(), read_table(folder() / f"{name}.npz", over_time=over_time)
     assert found.test is not None
     runs = []
@@ -308,33 +321,40 @@ def write(found: dict[str, list[dict[str, Any]]]) -> None:
 PAGE = """# Quality
 
 Measured by `make bench ARGS="quality --write-docs"`, which writes this page. {date}; {versions}.
-Forests of 100 trees of 256 rows, {seeds} seeds each: a figure is their mean, after ± their standard deviation.
+Forests of 100 trees of 256 rows, {seeds} seeds each: a figure is their mean, after ± their
+standard deviation.
 
 {ratios}
 
 ## A distributed fit beside a plain one
 
-Ten tables of ADBench, fitted on all rows and judged on them, as is usual for tables without a training part. *Plain* is
-scikit-learn's IsolationForest with the same parameters. *Distributed* is what Vigil does: {workers} workers fit half of the
-trees each on a random shard, and the parts are merged. One seed of each table went through Ray Train; as its scores were those of
-the same parts fitted in this process, bit by bit ("Ray Train: same scores"), the other seeds were fitted here.
+Ten tables of ADBench, fitted on all rows and judged on them, as is usual for tables without a
+training part. *Plain* is scikit-learn's IsolationForest with the same parameters. *Distributed*
+is what Vigil does: {workers} workers fit half of the trees each on a random shard, and the parts
+are merged. One seed of each table went through Ray Train; as its scores were those of the same
+parts fitted in this process, bit by bit ("Ray Train: same scores"), the other seeds were fitted
+here.
 
 {distributed}
 
 ## Features over time
 
-Labelled server telemetry: asd (8 nodes) and smd (4 machines). A forest is fitted on the unlabelled training rows of one machine
-and judged on its test rows; with `--over-time {best}` it sees the features of the rows before as well.
+Labelled server telemetry: asd (8 nodes) and smd (4 machines). A forest is fitted on the
+unlabelled training rows of one machine and judged on its test rows; with `--over-time {best}` it
+sees the features of the rows before as well.
 
-How the transform was chosen: it is one for all machines of both sets. The candidates were compared on half of the machines
+How the transform was chosen: it is one for all machines of both sets. The candidates were
+compared on half of the machines
 ({chosen}; 2 seeds)
-by AUROC plus average precision, and the best of them was then held against the other half, marked *confirming* below. The
-candidates themselves were listed after a first look at all twelve machines, so what is confirmed is the choice, not the list.
+by AUROC plus average precision, and the best of them was then held against the other half, marked
+*confirming* below. The candidates themselves were listed after a first look at all twelve
+machines, so what is confirmed is the choice, not the list.
 
 {candidates}
 
-An alert is a score above the threshold for an alert rate of 1 % of the training rows. *Segments found* is the share of the
-labelled segments with at least one alert in them; *alerts* is the share of all test rows that alert, anomalous ones among them.
+An alert is a score above the threshold for an alert rate of 1 % of the training rows. *Segments
+found* is the share of the labelled segments with at least one alert in them; *alerts* is the
+share of all test rows that alert, anomalous ones among them.
 
 {machines}
 """

@@ -1,4 +1,4 @@
-"""`make bench ARGS=reasons`: how often the features named as reasons are among those that labelled the anomaly."""
+"""`make bench ARGS=reasons`: how often the reasons are features that labelled the anomaly."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ RANKINGS: dict[str, Callable[[Floats, Floats], Floats]] = {
 
 
 def reasons() -> list[dict[str, Any]]:
-    """Labelled segments of server telemetry with a row over the threshold: is the first feature a labelled culprit, and
-    what share of the first three? Means over segments, of the means over their rows over the threshold."""
+    """Labelled segments of server telemetry with a row over the threshold.
+
+    Is the first feature a labelled culprit, and what share of the first three? Means over
+    segments, of the means over their rows over the threshold.
+    """
     folder = Path(os.environ.get("VIGIL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
     if not folder.is_dir():
         raise DataError(
@@ -54,7 +57,10 @@ def _agreement(name: str, files: list[Path]) -> dict[str, Any]:
 
 
 def _segments(file: Path) -> Iterator[tuple[NDArray[np.bool_], Floats, Floats] | None]:
-    """For each labelled segment which features caused it [d], and gains and z [rows, d] of its rows over the threshold."""
+    """For each labelled segment which features caused it [d], and gains and z [rows, d].
+
+    Gains and z are of its rows over the threshold.
+    """
     dataset = read_table(file)
     assert dataset.test is not None
     fitted, held = split_holdout(dataset.train, 0.2, seed=0)

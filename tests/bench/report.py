@@ -1,4 +1,7 @@
-"""What a benchmark found: figures and ratios with their bounds, as a table, as JSON, and as a section of docs/benchmarks.md."""
+"""What a benchmark found: figures, and ratios with their bounds.
+
+As a table, as JSON, and as a section of docs/benchmarks.md.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,18 @@ import psutil
 DOCS = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
 PREFACE = """# Benchmarks
 
-Measured by `make bench ARGS="NAME --write-docs"`, which writes this page; each section is one run on one machine. What is compared
-ran side by side in that run, so the ratios mean more than the figures: those are the machine's.
+Measured by `make bench ARGS="NAME --write-docs"`, which writes this page; each section is one run
+on one machine. What is compared ran side by side in that run, so the ratios mean more than the
+figures: those are the machine's.
 """
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """One thing that must hold. `value` is None where it could not be measured, and `note` says why."""
+    """One thing that must hold.
+
+    `value` is None where it could not be measured, and `note` says why.
+    """
 
     what: str
     value: float | None
@@ -109,7 +116,10 @@ def measured(name: str) -> str:
 
 
 def write_section(path: Path, title: str, text: str) -> None:
-    """Put `text` under the heading `title` of the page, in place of what stood there; other sections stay."""
+    """Put `text` under the heading `title` of the page, in place of what stood there.
+
+    Other sections stay.
+    """
     page = path.read_text() if path.exists() else PREFACE
     head, *sections = re.split(r"^(?=## )", page, flags=re.MULTILINE)
     written = {section.split("\n", 1)[0]: section for section in sections}

@@ -1,4 +1,7 @@
-"""`make bench ARGS=score`: CompiledForest.score beside scikit-learn, ONNX Runtime and treelite, and two threads beside one."""
+"""`make bench ARGS=score`: CompiledForest.score beside its peers, and two threads beside one.
+
+The peers are scikit-learn, ONNX Runtime and treelite.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +39,11 @@ RATIOS = {
 
 
 def score() -> list[dict[str, Any]]:
-    """100 trees of 256 rows, 30 features: microseconds of the shortest call, all on one thread but for the last line.
+    """100 trees of 256 rows, 30 features: microseconds of the shortest call.
 
-    `scikit-learn / vigil` and `fastest peer / vigil` are how many times faster Vigil is, `1 thread / these` what the
-    threads of that line bring. `missing` says which peer could not be measured, and why.
+    All on one thread but for the last line. `scikit-learn / vigil` and `fastest peer / vigil`
+    are how many times faster Vigil is, `1 thread / these` what the threads of that line bring.
+    `missing` says which peer could not be measured, and why.
     """
     X = np.random.default_rng(0).normal(size=(max(SIZES), 30))
     forest = fit_part(X, trees=100, max_samples=256, max_features=1.0, seed=0)
@@ -86,7 +90,10 @@ def _us(seconds: float | None) -> float | None:
 
 
 def _measure(peer: str, forest: Any, X: np.ndarray[Any, Any]) -> dict[int, float]:
-    """Seconds of the shortest call by number of rows; raises PeerUnavailable also where the peer cannot take the forest."""
+    """Seconds of the shortest call by number of rows.
+
+    Raises PeerUnavailable also where the peer cannot take the forest.
+    """
     python = interpreter(peer, *PEERS[peer])
     with tempfile.TemporaryDirectory() as folder:
         joblib.dump(forest, Path(folder) / "forest.joblib")

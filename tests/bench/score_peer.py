@@ -1,8 +1,9 @@
 # pyright: reportMissingImports=false
-"""Times one peer in its own environment: `score_peer.py PEER FOLDER SIZE...`, with FOLDER/forest.joblib and FOLDER/X.npy.
+"""Times one peer in its own environment: `score_peer.py PEER FOLDER SIZE...`.
 
-Prints JSON: for each size the shortest call in seconds, and the largest difference to scikit-learn's scores. It imports
-nothing of Vigil, whose libraries are not there.
+FOLDER holds forest.joblib and X.npy. Prints JSON: for each size the shortest call in seconds,
+and the largest difference to scikit-learn's scores. It imports nothing of Vigil, whose
+libraries are not there.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""`make bench ARGS=serving`: Vigil over HTTP beside the do-nothing handler and other servers, in one run, with one forest."""
+"""`make bench ARGS=serving`: Vigil over HTTP beside the do-nothing handler and other servers.
+
+All in one run, with one forest.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ Rows = Floats
 
 @dataclass
 class Found:
-    """What was measured: runs by (rows a request, server), why a server has none, and what a replica costs."""
+    """What was measured.
+
+    Runs by (rows a request, server), why a server has none, and what a replica costs.
+    """
 
     loads: dict[tuple[str, str], list[Load]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -55,12 +61,16 @@ class Found:
 
     def add(self, rows: str, server: str, load: Load) -> None:
         say(
-            f"{server}, {rows}: {load.rate:.0f} requests/s, p50 {load.p50_ms} ms, {load.failed} failed"
+            f"{server}, {rows}: {load.rate:.0f} requests/s, p50 {load.p50_ms} ms, "
+            f"{load.failed} failed"
         )
         self.loads.setdefault((rows, server), []).append(load)
 
     def middle(self, rows: str, server: str, of: Callable[[Load], float]) -> float | None:
-        """The median over the runs, or None without any. A run of which a request in a hundred failed is none."""
+        """The median over the runs, or None without any.
+
+        A run of which more than a request in a hundred failed is none.
+        """
         runs = [
             of(load)
             for load in self.loads.get((rows, server), [])
@@ -73,7 +83,10 @@ class Found:
 
 
 def beside(server: str, peer: str) -> str:
-    """The name of the runs of `server` that took turns with those of `peer`: only these are compared."""
+    """The name of the runs of `server` that took turns with those of `peer`.
+
+    Only these are compared.
+    """
     return f"{server} (in turn with {peer})"
 
 
@@ -175,7 +188,10 @@ def _number(value: float | None, digits: int = 0) -> str:
 
 
 def run(seconds: float) -> Found:
-    """Start, measure and stop everything; about ten minutes with the default of ten seconds a run, installations aside."""
+    """Start, measure and stop everything.
+
+    It takes about ten minutes with the default of ten seconds a run, installations aside.
+    """
     rng, found = np.random.default_rng(0), Found(load_before=os.getloadavg()[0])
     singles, batches = (
         rng.normal(size=(SINGLE_ROWS, FEATURES)),
@@ -215,7 +231,10 @@ Turns = dict[str, tuple[int, list[bytes]]]
 
 
 def take_turns(found: Found, rows: str, servers: Turns, seconds: float) -> None:
-    """Measure the servers one after the other, ROUNDS times: a machine that others use is then as busy for each of them."""
+    """Measure the servers one after the other, ROUNDS times.
+
+    A machine that others use is then as busy for each of them.
+    """
     connections = SINGLE_CONNECTIONS if rows == SINGLE else BATCH_CONNECTIONS
     for _ in range(ROUNDS):
         for server, (port, messages) in servers.items():
@@ -287,7 +306,10 @@ def measure_replica(found: Found, running: UnderTest, row: Rows) -> None:
 
 
 def _logged_model(folder: Path, running: UnderTest) -> Model:
-    """The MLflow model of version 1, copied out of the platform, and its forest as peers without MLflow load it."""
+    """The MLflow model of version 1, copied out of the platform, and its forest.
+
+    The forest is as peers without MLflow load it.
+    """
     import joblib  # type: ignore[import-untyped]
     import mlflow
 
@@ -340,25 +362,29 @@ def _v2_binary(rows: Rows) -> bytes:
 def page(found: Found) -> str:
     """The section of docs/benchmarks.md."""
     where, replica = machine(), {key: f"{value:.1f}" for key, value in found.replica.items()}
-    return f"""`make bench ARGS="serving --write-docs"`, {where["date"]}, {where["cpu"]}, {where["cores"]} cores,
-{where["memory_gb"]} GB; {where["system"]}, Python {where["python"]}; {where["versions"]}.
+    return f"""`make bench ARGS="serving --write-docs"`, {where["date"]}, {where["cpu"]},
+{where["cores"]} cores, {where["memory_gb"]} GB; {where["system"]}, Python {where["python"]};
+{where["versions"]}.
 
 {markdown([ratio.row() for ratio in ratios(found)])}
 
 {markdown(figures(found))}
 
-One forest (100 trees, max_samples 256, {FEATURES} features) and the same rows for all; the load generator shares the cores
-with what it measures. {ROUNDS} rounds, medians. What is compared takes turns within a round, as the machine may be busy with
-other work: its load average was {found.load_before:.1f} before the run. Vigil and the do-nothing handler run on one platform,
-one replica each, in HAProxy and throughput mode; each peer in its own environment, with its default of one worker, at the
-niceness that Ray gives its workers. The platform stays up beside the peers and takes {found.replica.get("idle_cpu", 0):.0%} of a
-core when idle. One row a request over {SINGLE_CONNECTIONS} connections, {BATCH_ROWS} rows over {BATCH_CONNECTIONS}; a warm-up
-goes before each run.
+One forest (100 trees, max_samples 256, {FEATURES} features) and the same rows for all; the load
+generator shares the cores with what it measures. {ROUNDS} rounds, medians. What is compared takes
+turns within a round, as the machine may be busy with other work: its load average was
+{found.load_before:.1f} before the run. Vigil and the do-nothing handler run on one platform, one
+replica each, in HAProxy and throughput mode; each peer in its own environment, with its default
+of one worker, at the niceness that Ray gives its workers. The platform stays up beside the peers
+and takes {found.replica.get("idle_cpu", 0):.0%} of a core when idle. One row a request over
+{SINGLE_CONNECTIONS} connections, {BATCH_ROWS} rows over {BATCH_CONNECTIONS}; a warm-up goes
+before each run.
 
-A replica holds {replica.get("rss_mb")} MB after the load ({replica.get("uss_mb")} MB of that are its own, not shared with
-other processes). A new one gave its first answer {replica.get("replica")} s after its process took the replica's name, which
-is when Ray has handed it over; {replica.get("process")} s after that process was forked; {replica.get("asked")} s after a
-second replica was asked for. The answer is taken from the new replica's own port.
+A replica holds {replica.get("rss_mb")} MB after the load ({replica.get("uss_mb")} MB of that are
+its own, not shared with other processes). A new one gave its first answer
+{replica.get("replica")} s after its process took the replica's name, which is when Ray has handed
+it over; {replica.get("process")} s after that process was forked; {replica.get("asked")} s after
+a second replica was asked for. The answer is taken from the new replica's own port.
 """
 
 

@@ -1,4 +1,7 @@
-"""`make bench ARGS=stream`: how fast the consumer reads a file log through a running platform, and what 20 SIGKILLs do to it."""
+"""`make bench ARGS=stream`: how fast the consumer reads a file log, and what 20 SIGKILLs do.
+
+It reads through a running platform.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def stream() -> list[dict[str, Any]]:
 
 
 def throughput(folder: Path) -> float:
-    """Records a second, from the first read to the last checkpoint, on a platform with one replica."""
+    """Records a second, from first read to last checkpoint, on a platform with one replica."""
     rng = np.random.default_rng(0)
     np.savez(folder / "rows.npz", train=rng.normal(size=(TRAINING_ROWS, FEATURES)))
     (folder / "in").mkdir()

@@ -1,4 +1,7 @@
-"""`make bench ARGS=swap`: what swaps and the shadow cost the slowest requests, in HAProxy and in default proxy mode."""
+"""`make bench ARGS=swap`: what swaps and the shadow cost the slowest requests.
+
+In HAProxy and in default proxy mode.
+"""
 
 from __future__ import annotations
 
@@ -63,9 +66,10 @@ def page(rows: list[dict[str, Any]]) -> str:
 
 {markdown(figures(rows))}
 
-{REPLICAS} replicas under a client that keeps asking from the same cores. The alias is moved in MLflow {SWAPS} times: four of five
-times the replicas are told at once, else they find it themselves. Steady is the run before. Then p99 without and with a
-challenger in the shadow, in {ROUNDS} rounds.
+{REPLICAS} replicas under a client that keeps asking from the same cores. The alias is moved in
+MLflow {SWAPS} times: four of five times the replicas are told at once, else they find it
+themselves. Steady is the run before. Then p99 without and with a challenger in the shadow, in
+{ROUNDS} rounds.
 """
 
 
@@ -75,7 +79,8 @@ def _mode(mode: str, seconds: float) -> dict[str, Any]:
         "RAY_SERVE_ENABLE_HA_PROXY": MODES[mode],
         "VIGIL_SERVE_MIN_REPLICAS": str(REPLICAS),
         "VIGIL_SERVE_MAX_REPLICAS": str(REPLICAS),
-        "VIGIL_DRIFT_MODE": "observe",  # one row again and again is drift: a retraining would move the champion too
+        # One row again and again is drift: a retraining would move the champion too.
+        "VIGIL_DRIFT_MODE": "observe",
     }
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "telemetry.csv"

@@ -1,4 +1,7 @@
-"""`make bench ARGS=load`: an open loop of so many requests a second against a running platform, and what it did."""
+"""`make bench ARGS=load`: an open loop of so many requests a second, and what it did.
+
+It runs against a running platform.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ QUANTILES = {"p50 ms": 0.5, "p90 ms": 0.9, "p99 ms": 0.99, "p99.9 ms": 0.999, "m
 
 
 def traffic(rate: float, seconds: float) -> list[dict[str, Any]]:
-    """One row; latencies count from when a request was due. `replicas` are those seen, with the second each count was new."""
+    """One row; latencies count from when a request was due.
+
+    `replicas` are those seen, with the second each count was new.
+    """
     platform = HomeSettings().open().platform()
     if platform is None:
         raise PlatformError("no platform runs here: start one with `vigil up`")

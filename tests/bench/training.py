@@ -1,4 +1,7 @@
-"""`make bench ARGS=training`: memory and time of `vigil train` on generated Parquet, for a million rows and for many more."""
+"""`make bench ARGS=training`: memory and time of `vigil train` on generated Parquet.
+
+For a million rows and for many more.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ MUCH = 200 * 2**20  # bytes
 
 @dataclass
 class Peaks:
-    """The most that any process of a run held. rss: resident bytes by name of the process; unique: what was its own alone."""
+    """The most that any process of a run held.
+
+    rss: resident bytes by name of the process; unique: what was its own alone.
+    """
 
     rss: dict[str, int] = field(default_factory=dict)
     unique: dict[str, int] = field(default_factory=dict)
@@ -94,7 +100,7 @@ class Run:
 
 
 def training(rows: int) -> dict[str, list[dict[str, Any]]]:
-    """One run of a million rows and one of `rows`: what they cost, the bounds, and who held the memory."""
+    """A run of a million rows and one of `rows`: costs, bounds, and who held the memory."""
     few, many = _run(FEW), _run(rows)
     longer = many.seconds - few.seconds  # not so where the machine was busier in the first run
     more = f"{(many.rows - few.rows) / longer:,.0f}" if longer > 0 else "-"
@@ -234,12 +240,13 @@ PAGE = """{head}
 
 {runs}
 
-`vigil train` with a home of its own, on Parquet of {features} float64 features: files of {file:,} rows in row groups of
-{group:,}. The time is that of the whole command, from Python's start to the registered version: Ray, the fit, the gate and MLflow
-are in it, and the smaller run, which goes first, finds files and caches cold. The memory is that of the heaviest
-process at any moment, looked at ten times a second over the command and all its children (resident, as psutil tells: pages of
-Ray's object store that a process has touched count for it too) and once a second for what is its own alone (USS). ray::Map are
-the tasks that read.
+`vigil train` with a home of its own, on Parquet of {features} float64 features: files of {file:,}
+rows in row groups of {group:,}. The time is that of the whole command, from Python's start to the
+registered version: Ray, the fit, the gate and MLflow are in it, and the smaller run, which goes
+first, finds files and caches cold. The memory is that of the heaviest process at any moment,
+looked at ten times a second over the command and all its children (resident, as psutil tells:
+pages of Ray's object store that a process has touched count for it too) and once a second for
+what is its own alone (USS). ray::Map are the tasks that read.
 
 {processes}
 """

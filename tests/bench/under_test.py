@@ -1,4 +1,7 @@
-"""The platform that `make bench ARGS=serving` starts: Vigil, the do-nothing handler beside it, and what its replicas cost."""
+"""The platform that `make bench ARGS=serving` starts, and what its replicas cost.
+
+Vigil, with the do-nothing handler beside it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ T = TypeVar("T")
 START_S, SETTLE_S = 120.0, 3.0
 REPLICA = "ServeReplica:vigil:Detector"
 ANSWERING = ("ServeReplica:", "haproxy")
-# One replica each. The rows of a benchmark are few and come again and again: that is no world to retrain on.
+# One replica each. The rows of a benchmark are few and come again and again: that is no world to
+# retrain on.
 ENVIRONMENT = {
     "VIGIL_SERVE_MIN_REPLICAS": "1",
     "VIGIL_SERVE_MAX_REPLICAS": "1",
@@ -31,7 +35,7 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class UnderTest:
-    """A running platform that serves Vigil at `/` and the do-nothing handler at `/nothing`, on one port."""
+    """A running platform: Vigil at `/`, the do-nothing handler at `/nothing`, on one port."""
 
     vigil: Vigil
 
@@ -48,7 +52,7 @@ class UnderTest:
         return f"{self.platform.dashboard_url}/api/serve/applications/"
 
     def add_nothing(self) -> None:
-        """Put the do-nothing handler beside Vigil: same proxy, same logging, same options of its replica."""
+        """Put the do-nothing handler beside Vigil: same proxy, logging and replica options."""
         vigil, *others = self._deployed()
         options = {k: v for k, v in vigil["deployments"][0].items() if k != "user_config"} | {
             "name": "Nothing"
@@ -78,7 +82,10 @@ class UnderTest:
         return self.vigil.processes(REPLICA)
 
     def answering(self, during: Callable[[], T]) -> tuple[T, float]:
-        """What `during` gives, and the share of one core that replicas, monitor and proxy took, without Ray's own processes."""
+        """What `during` gives, and the share of one core that was taken.
+
+        The share is that of replicas, monitor and proxy, without Ray's own processes.
+        """
         return self._share(ANSWERING, during)
 
     def cpu(self, seconds: float) -> float:
@@ -96,10 +103,11 @@ class UnderTest:
         return given, (used() - before) / (time.monotonic() - began)
 
     def new_replica(self, body: bytes) -> dict[str, float]:
-        """Ask for a second replica and watch the process table: seconds from three beginnings to its first answer.
+        """Ask for a second replica: seconds from three beginnings to its first answer.
 
-        `process`: Ray's worker process was forked; `replica`: it took the replica's name, which is when Ray hands it the
-        replica to construct; `asked`: the configuration was put. The answer is of the replica's own HTTP port, the one that
+        It watches the process table. `process`: Ray's worker process was forked; `replica`: it
+        took the replica's name, which is when Ray hands it the replica to construct; `asked`:
+        the configuration was put. The answer is of the replica's own HTTP port, the one that
         the proxy sends requests to, so that none of the old replica is taken for it.
         """
         known = {p.pid for p in self.detectors()}
@@ -176,7 +184,10 @@ def _listening(process: psutil.Process) -> list[int]:
 
 
 def _post(port: int, body: bytes) -> bool:
-    """Whether `/predict` on this port answers 200; any other port of the replica does not speak HTTP or knows no such path."""
+    """Whether `/predict` on this port answers 200.
+
+    Any other port of the replica does not speak HTTP or knows no such path.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
         connection.request("POST", "/predict", body)

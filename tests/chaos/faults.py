@@ -1,6 +1,7 @@
-"""`make bench ARGS=faults`: one platform under a steady open loop of requests, one fault after the other, and what it costs.
+"""`make bench ARGS=faults`: one fault after the other under steady traffic, and what each costs.
 
-Each experiment says beforehand what must hold. Traffic goes to this machine only, and every experiment ends by itself.
+There is one platform under an open loop of requests. Each experiment says beforehand what must
+hold. Traffic goes to this machine only, and every experiment ends by itself.
 """
 
 from __future__ import annotations
@@ -40,13 +41,19 @@ ENVIRONMENT = {
     "VIGIL_DRIFT_MODE": "observe",
 }
 HALF_OPEN = 500
-HALF = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{"
+HALF = (
+    b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    b"content-length: 90\r\n\r\n{"
+)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the requests of one experiment saw. worst_ms: slowest answer; bad_s: from the fault to the last request that failed or
-    took longer than SLOW_S; extra: what else the experiment measured."""
+    """What the requests of one experiment saw.
+
+    worst_ms: slowest answer; bad_s: from the fault to the last request that failed or took longer
+    than SLOW_S; extra: what else the experiment measured.
+    """
 
     requests: int
     failed: int
@@ -57,7 +64,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Experiment:
-    """`run(world, seconds)` does it; `bounds` are (what, figure of it, at most), judged afterwards."""
+    """`run(world, seconds)` does it; `bounds` are (what, figure of it, at most).
+
+    The bounds are judged afterwards.
+    """
 
     name: str
     holds: str
@@ -120,7 +130,7 @@ class World:
     def under_load(
         self, fault: Callable[[], None], back: Callable[[], bool] | None = None, rate: float = RATE
     ) -> Seen:
-        """Steady traffic before, while `fault` goes on, until things are `back`, and a little after."""
+        """Steady traffic before, while `fault` goes on, until things are `back`, and then some."""
         with self.traffic(rate) as tally:
             time.sleep(BEFORE_S)
             began = time.monotonic()
@@ -232,7 +242,10 @@ def burst(world: World, seconds: float) -> Seen:
 
 
 def batches(world: World, seconds: float) -> Seen:
-    """256 connections with batches of 1,000 rows, each as fast as it is answered: far more than two cores can score."""
+    """256 connections with batches of 1,000 rows, each as fast as it is answered.
+
+    That is far more than two cores can score.
+    """
     body = json.dumps(
         {"instances": np.resize(world.rows, (1000, world.rows.shape[1])).tolist()}
     ).encode()
@@ -252,7 +265,8 @@ def _storm(world: World, seconds: float, bodies: list[bytes], connections: int) 
         time.sleep(10)
     refused = found.failed if found.first_failure[9:12] in ("429", "503") else 0
     say(
-        f"{found.rate:.0f} answers a second, p99 {found.p99_ms:.0f} ms, {refused} refused: {found.first_failure[:60]!r}"
+        f"{found.rate:.0f} answers a second, p99 {found.p99_ms:.0f} ms, {refused} refused: "
+        f"{found.first_failure[:60]!r}"
     )
     extra = {
         "accepted_p99_ms": found.p99_ms,
@@ -404,7 +418,10 @@ def world(folder: Path) -> Iterator[World]:
 
 
 def faults(seconds: float = 60.0, only: str = "") -> list[dict[str, Any]]:
-    """Every experiment (or those whose name holds `only`), each fault as long as `seconds`; one row a bound."""
+    """Run the experiments (those whose name holds `only`); one row a bound.
+
+    Each fault lasts as long as `seconds`.
+    """
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="vigil-faults-") as name, world(Path(name)) as made:
         for experiment in EXPERIMENTS:
@@ -437,8 +454,10 @@ def page(rows: list[dict[str, Any]], seconds: float) -> str:
     held = "\n".join(f"- **{e.name}**: {e.holds}" for e in EXPERIMENTS)
     return f"""# Reliability
 
-`make bench ARGS="faults --seconds {seconds:g} --write-docs"`, {where["date"]}, {where["cpu"]}, {where["cores"]} cores: one platform
-with two replicas on this machine, an open loop of {RATE:g} requests a second over {CONNECTIONS} connections, one fault after
+`make bench ARGS="faults --seconds {seconds:g} --write-docs"`, {where["date"]}, {where["cpu"]}, \
+{where["cores"]} cores: one platform
+with two replicas on this machine, an open loop of {RATE:g} requests a second over \
+{CONNECTIONS} connections, one fault after
 the other.
 {met["yes"]} of {sum(met.values())} bounds are met.
 
@@ -450,6 +469,7 @@ What was seen:
 
 {markdown(rows)}
 
-A clock that jumps is tried in the governor's property tests only, not on a running platform. Streams: `make bench ARGS=stream`.
+A clock that jumps is tried in the governor's property tests only, not on a running platform. \
+Streams: `make bench ARGS=stream`.
 Memory, descriptors and threads over time: `make bench ARGS=soak`.
 """

@@ -1,4 +1,7 @@
-"""`make bench ARGS=soak`: mixed load with swaps and faults for a long time; nothing that a process holds may trend upward."""
+"""`make bench ARGS=soak`: mixed load with swaps and faults for a long time.
+
+Nothing that a process holds may trend upward.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ ALLOWED = 0.05  # a trend that adds less than this share over the whole run is n
 
 
 def soak(seconds: float = 3600.0) -> list[dict[str, Any]]:
-    """One row a kind of process and resource: what the trend would add over the run, as a share of the median."""
+    """One row a kind of process and resource.
+
+    A row holds what the trend would add over the run, as a share of the median.
+    """
     with TemporaryDirectory(prefix="vigil-soak-") as name, world(Path(name)) as made:
         alias = Alias(made.vigil)
         versions = [version.version for version in alias.variants(2)]
@@ -58,7 +64,8 @@ def soak(seconds: float = 3600.0) -> list[dict[str, Any]]:
                     kills += 1
                 time.sleep(SAMPLE_S)
         say(
-            f"{singles.rows + batches.rows} requests, {singles.failed + batches.failed} failed, {swaps} swaps, {kills} kills"
+            f"{singles.rows + batches.rows} requests, "
+            f"{singles.failed + batches.failed} failed, {swaps} swaps, {kills} kills"
         )
     rows = [
         _row(f"{kind} {what}", values, seconds)
@@ -104,8 +111,11 @@ def _row(name: str, values: list[tuple[float, float]], seconds: float) -> dict[s
 
 
 def trend(values: list[tuple[float, float]], seconds: float) -> float:
-    """What the trend adds over `seconds`, as a share of the median: the lower bound of the 95 % interval of the slope (Theil
-    1950, Sen 1968), so that noise alone is none; 0 for one that falls."""
+    """What the trend adds over `seconds`, as a share of the median; 0 for one that falls.
+
+    The slope is the lower bound of its 95 % interval (Theil 1950, Sen 1968), so that noise alone
+    is none.
+    """
     kept = np.array(values[int(SETTLED * len(values)) :])
     at, found = kept[:, 0], kept[:, 1]
     low = float(np.asarray(theilslopes(found, at))[2])

@@ -1,6 +1,7 @@
-"""A consumer that is SIGKILLed at random points: nothing lost, nothing twice, each poison record in the dead letters.
+"""A consumer that is SIGKILLed at random points: nothing is lost and nothing is there twice.
 
-Run as a program it is the executioner: it forks consumers, a third of a second cheaper than starting each anew.
+Each poison record is in the dead letters. Run as a program this file is the executioner: it forks
+consumers, a third of a second cheaper than starting each anew.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ POISON = (
 def write_log(
     folder: Path, records: int, poison_every: int, seed: int = 0
 ) -> tuple[set[str], set[str]]:
-    """Fill the folder with a log in SHARDS files; return the ids of good records and the lines of poison ones."""
+    """Fill the folder with a log in SHARDS files; return good ids and poison lines."""
     rng, good, poison = random.Random(seed), set(), set()
     lines: list[list[str]] = [[] for _ in range(SHARDS)]
     for i in range(records):
@@ -58,7 +59,7 @@ def write_log(
 def run(
     folder: Path, url: str, records: int, kills: int, poison_every: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """Consume `records` records with `kills` SIGKILLs among them; what was lost, doubled and buried."""
+    """Consume `records` records with `kills` SIGKILLs; return what was lost, doubled and buried."""
     good, poison = write_log(folder / "in", records, poison_every, seed)
     command = [
         sys.executable,
@@ -113,7 +114,10 @@ def _written(folder: Path) -> int:
 
 
 def _execute(folder: Path, url: str, records: int, kills: int, seed: int) -> int:
-    """Fork consumers and kill each when the output has grown to a random point; return how many were killed at work."""
+    """Fork consumers and kill each at work; return how many were killed.
+
+    A consumer is killed when the output has grown to a random point.
+    """
     rng, killed = random.Random(seed), 0
     points = sorted(rng.uniform(0, 0.97) for _ in range(kills))
     for point in [*points, None]:

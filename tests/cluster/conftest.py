@@ -1,7 +1,8 @@
-"""One platform on one real cluster for all tests here: made with the first of them, destroyed by the last.
+"""One platform on one real cluster for all tests here.
 
-They need a cluster that may be filled and emptied, named by $VIGIL_TEST_KUBECONFIG, with the image on its nodes, `kubectl`, and a
-`pulumi` with its Kubernetes provider; docs/cluster.md says how to get them.
+The first test makes it, and it is destroyed after the last. The tests need a cluster that may be
+filled and emptied, named by $VIGIL_TEST_KUBECONFIG, with the image on its nodes. They also need
+`kubectl`, and a `pulumi` with its Kubernetes provider; docs/cluster.md says how to get them.
 """
 
 from __future__ import annotations
@@ -101,7 +102,10 @@ def stack(
     keys: tuple[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
-    """The stack with its settings and secrets; not up yet. Whatever is left of it in the end is destroyed."""
+    """The stack with its settings and secrets; not up yet.
+
+    Whatever is left of it in the end is destroyed.
+    """
     folder = project(tmp_path_factory.mktemp("pulumi") / "project")
     made = Stack(folder, cluster.environment)
     made.init(

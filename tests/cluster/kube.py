@@ -1,4 +1,7 @@
-"""kubectl, as a test uses it: objects as dicts, conditions waited for with a deadline, what went wrong in the message."""
+"""kubectl, as a test uses it.
+
+Objects are dicts, each wait for a condition has a deadline, and a message says what went wrong.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,10 @@ class Cluster:
         return done.stdout.strip() == "yes"
 
     def pods(self, component: str) -> list[Object]:
-        """The live pods of a component of Vigil: serve-worker, serve-head, monitor, train-head, train-worker."""
+        """The live pods of a component of Vigil.
+
+        Components: serve-worker, serve-head, monitor, train-head, train-worker.
+        """
         found = self.list("pods", f"app.kubernetes.io/component={component}")
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 

@@ -1,7 +1,10 @@
-"""The load: runs in a pod beside the platform, an open loop of one-row requests, and says what became of each.
+"""The load: an open loop of one-row requests, that says what became of each.
 
-python load.py RATE SECONDS [SHIFT]: ends by itself after SECONDS, or when /tmp/load-stop is there. SHIFT moves some features by
-so many standard deviations. Prints `started` with the first answer, and a JSON object in the end.
+It runs in a pod beside the platform.
+
+python load.py RATE SECONDS [SHIFT]: ends by itself after SECONDS, or when /tmp/load-stop is there.
+SHIFT moves some features by so many standard deviations. Prints `started` with the first answer,
+and a JSON object in the end.
 """
 
 from __future__ import annotations

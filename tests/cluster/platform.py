@@ -1,4 +1,7 @@
-"""Vigil on a cluster, as its users meet it: train by a Ray job, promote, ask over HTTP, put it under load."""
+"""Vigil on a cluster, as its users meet it.
+
+Train by a Ray job, promote, ask over HTTP, put it under load.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ LOAD = Path(__file__).with_name("load.py").read_text()
 ASK = """
 import json, os, sys, urllib.error, urllib.request
 path, body = sys.argv[1], sys.argv[2].encode() if len(sys.argv) > 2 else None
-headers = {"Authorization": "Bearer " + os.environ["VIGIL_API_KEY"], "Content-Type": "application/json"}
+headers = {
+    "Authorization": "Bearer " + os.environ["VIGIL_API_KEY"],
+    "Content-Type": "application/json",
+}
 request = urllib.request.Request("http://vigil-serve-svc:8000" + path, body, headers)
 try:
     with urllib.request.urlopen(request, timeout=20) as answer:
@@ -56,7 +62,7 @@ class Load:
 
 @dataclass
 class Platform:
-    """A stack that is up on a cluster, with an operator's API key and the token of its Ray clusters."""
+    """A stack that is up on a cluster, with an operator's API key and its Ray clusters' token."""
 
     cluster: Cluster
     stack: Stack
@@ -98,7 +104,7 @@ class Platform:
         )
 
     def start_client(self) -> None:
-        """The pod that asks: in the namespace of the platform, as a caller of the same cluster would be."""
+        """The pod that asks: in the platform's namespace, as a caller in the cluster would be."""
         variable = {
             "name": "VIGIL_API_KEY",
             "valueFrom": {"secretKeyRef": {"name": CLIENT_KEY, "key": "key"}},
@@ -168,7 +174,10 @@ class Platform:
             yield local
 
     def job(self, *command: str, timeout_s: float = 600) -> str:
-        """`ray job submit` to the training cluster; what the job printed. Raises AssertionError where it fails."""
+        """`ray job submit` to the training cluster; what the job printed.
+
+        Raises AssertionError where it fails.
+        """
         with self.forwarded("vigil-train-head-svc", 8265) as port:
             done = subprocess.run(
                 ["ray", "job", "submit", "--address", f"http://127.0.0.1:{port}", "--", *command],
@@ -212,7 +221,7 @@ class Platform:
         self.job("vigil", "promote", version)
 
     def end_rest(self) -> None:
-        """A champion that is moved by hand ends the hour in which the governor rests after a retraining."""
+        """Move the champion by hand: that ends the governor's hour of rest after a retraining."""
         (last,) = self.served()
         self.job("vigil", "rollback")
         eventually("all replicas serve another", lambda: self.served().isdisjoint({last}), 60)
@@ -247,7 +256,10 @@ class Platform:
         return self.running()["status"]["activeServiceStatus"]["rayClusterName"]
 
     def pods_of(self, component: str) -> dict[str, str]:
-        """The pods of a component, with the start of their Ray container: a restart shows in neither name nor uid."""
+        """The pods of a component, with the start of their Ray container.
+
+        A restart shows in neither name nor uid.
+        """
         return {
             name_of(pod): pod["status"]["containerStatuses"][0]
             .get("state", {})
@@ -259,7 +271,8 @@ class Platform:
     def restarted(self, before: Mapping[str, str]) -> set[str]:
         """Serving workers that have been started again since `before` (as pods_of tells it).
 
-        Workers may come and go meanwhile: a new replica starts before an old one ends, and has one added where all are full.
+        Workers may come and go meanwhile: a new replica starts before an old one ends, and has a
+        worker added where all are full.
         """
         now = self.pods_of("serve-worker")
         return {name for name in now.keys() & before.keys() if now[name] != before[name]}

@@ -15,7 +15,7 @@ import yaml
 
 
 class Way:
-    """Connections to a port of this machine are led on to `target`; after `cut` there is nobody there."""
+    """Connections to a port of this machine are led on to `target`; after `cut` nobody is there."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target

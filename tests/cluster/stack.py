@@ -1,4 +1,7 @@
-"""A Pulumi project of its own over this checkout: its stacks and its state lie in a temporary folder."""
+"""A Pulumi project of its own over this checkout.
+
+Its stacks and its state lie in a temporary folder.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ class Stack:
         return self.folder / f"Pulumi.{self.name}.yaml"
 
     def set(self, config: Mapping[str, Any]) -> None:
-        """Write keys into the stack's file, as a user's editor does; None goes back to the default."""
+        """Write keys into the stack's file, as a user's editor does; None restores the default."""
         text = yaml.safe_load(self.file.read_text())
         for key, value in config.items():
             text["config"][f"vigil:{key}"] = value

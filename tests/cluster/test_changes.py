@@ -1,4 +1,7 @@
-"""What `vigil doctor change` foretells is what the operator does: one change of each effect, under load."""
+"""What `vigil doctor change` foretells is what the operator does.
+
+One change of each effect, under load.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +100,7 @@ def test_a_setting_of_the_replicas_restarts_them_in_turn(
 def test_a_scale_up_gets_its_worker_from_a_training(
     platform: Platform, current: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Training workers fill what is left of the node; a serving worker that starts takes the place of one."""
+    """Training workers fill what is left of the node; a new serving worker takes one's place."""
     change = {"minWorkers": 3, "serve": current["serve"] | {"minReplicas": 5}}
     assert foretold(current, current | change, tmp_path) == {"in place", "in-process"}
     platform.cluster.apply(_filler(platform))

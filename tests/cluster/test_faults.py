@@ -51,7 +51,10 @@ def test_an_evicted_worker_costs_nothing_and_the_next_one_stays(platform: Platfo
 
 
 def test_a_drained_node_gives_its_workers_away_one_by_one(platform: Platform) -> None:
-    """On one node: the drain takes a worker, the node is given back so that another can start, the drain goes on."""
+    """On one node: the drain takes a worker, and goes on when another has started.
+
+    The node is given back in between, so that the other can start.
+    """
     workers = platform.workers(2)
     (node,) = {pod["spec"]["nodeName"] for pod in platform.cluster.pods("serve-worker")}
     drain = ["drain", node, "--pod-selector=app.kubernetes.io/component=serve-worker"]
@@ -212,7 +215,7 @@ def lose_head(
 
 
 def led(platform: Platform, former: str) -> bool:
-    """Whether there is another head, that has been ready for long enough to have shown what it costs."""
+    """Whether there is another head, that has been ready long enough to have shown its cost."""
     found = [
         pod
         for pod in platform.cluster.pods("serve-head")
@@ -228,7 +231,7 @@ def led(platform: Platform, former: str) -> bool:
 
 
 def test_without_redis_a_lost_head_takes_the_service_away_for_a_while(platform: Platform) -> None:
-    """KubeRay replaces all workers with their head; docs/cluster.md has the seconds and the reason."""
+    """KubeRay replaces all workers with their head; docs/cluster.md has the seconds and why."""
     result = lose_head(platform, lambda head: kill(platform.cluster, head), workers_too=True)
     platform.figures["head lost without Redis"] = result
     assert result["away_s"] <= AWAY_S, result

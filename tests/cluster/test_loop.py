@@ -1,4 +1,7 @@
-"""The loop, as it is meant: drift leads to a retraining on the training cluster, and that to a swap that nobody notices."""
+"""The loop, as it is meant.
+
+Drift leads to a retraining on the training cluster, and that to a swap that nobody notices.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""With Redis a lost head costs nothing: what it knew is there for the next one, and no replica asks it for anything meanwhile."""
+"""With Redis a lost head costs nothing.
+
+What it knew is there for the next one, and no replica asks it for anything meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ def with_redis(platform: Platform) -> Iterator[Platform]:
     image = os.environ.get("VIGIL_TEST_REDIS_IMAGE")
     if not image:
         pytest.skip(
-            "no Redis: set VIGIL_TEST_REDIS_IMAGE to an image with `redis-server` that is on the nodes"
+            "no Redis: set VIGIL_TEST_REDIS_IMAGE to an image with `redis-server`"
+            " that is on the nodes"
         )
     password = secrets.token_hex(16)
     platform.cluster.apply(*_redis(image, password))

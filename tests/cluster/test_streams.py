@@ -1,4 +1,7 @@
-"""The stream application, switched on by settings alone. It stays: without it the cluster would be another one."""
+"""The stream application, switched on by settings alone.
+
+It stays: without it the cluster would be another one.
+"""
 
 from __future__ import annotations
 

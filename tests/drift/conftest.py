@@ -32,7 +32,10 @@ def _live(rows: int, shift: float = 0.0, seed: int = 1) -> np.ndarray[Any, Any]:
 
 @pytest.fixture(scope="session")
 def live() -> Callable[..., np.ndarray[Any, Any]]:
-    """live(rows, shift=0, seed=1): i.i.d. rows [rows, 6] of the world that the model was trained on, or of a shifted one."""
+    """live(rows, shift=0, seed=1): i.i.d. rows [rows, 6] of a world.
+
+    It is the world that the model was trained on, or a shifted one.
+    """
     return _live
 
 

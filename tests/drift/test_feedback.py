@@ -1,4 +1,4 @@
-"""Labels beside what was answered: late, early, twice; precision and recall with their intervals."""
+"""Labels beside what was answered: late, early, twice; precision, recall, their intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serve.metrics import DriftMetrics
 
 @pytest.fixture
 def make(tmp_path: Path):
-    """make() is the feedback of the test's own file; a second one is that of a restarted monitor."""
+    """make() is the feedback of the test's own file; a second one is a restarted monitor's."""
     return lambda: Feedback(tmp_path / "feedback.json", DriftMetrics())
 
 

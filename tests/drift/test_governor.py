@@ -1,4 +1,4 @@
-"""The governor: at most one retraining per episode, never two at once, within its budget, never stuck."""
+"""The governor: one retraining per episode at most, never two at once, within budget, not stuck."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def feed(
     settings: DriftSettings = AUTO,
     now: float = DAY_BEGINS,
 ) -> Iterator[tuple[Governor, bool]]:
-    """State after each window of 100 rows, one a minute, and whether a retraining begins with it."""
+    """State after each window of 100 rows, one a minute, and whether a retraining begins there."""
     state = state or Governor()
     for i, kind in enumerate(kinds):
         since = now + 60 * i
@@ -177,9 +177,9 @@ def test_a_clock_that_ran_ahead_for_a_while_refills_nothing() -> None:
     assert not any(decisions("D" * 12, state))
 
 
-def test_five_hundred_signals_in_an_hour_are_one_retraining_and_what_remains_then_exactly_one_more() -> (
-    None
-):
+def test_five_hundred_signals_in_an_hour_are_one_retraining_and_what_remains_then_exactly_one_more(
+    # A signal every 7.2 seconds is 500 an hour.
+) -> None:
     settings = AUTO.model_copy(update={"cooldown_s": 3600.0, "max_retrains_per_day": 24})
     state, begun, now = Governor(), list[float](), DAY_BEGINS
     for signal in range(700):

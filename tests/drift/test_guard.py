@@ -1,4 +1,4 @@
-"""The canary's guard: evidence that holds however often one looks, and reasons that say what was seen."""
+"""The canary's guard: evidence that holds however often one looks, and reasons for it."""
 
 from __future__ import annotations
 

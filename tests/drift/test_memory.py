@@ -1,4 +1,4 @@
-"""What a monitor remembers: it survives as JSON, and what an older Vigil stored is shown as it is."""
+"""What a monitor remembers: it survives as JSON; what an older Vigil stored is shown as it is."""
 
 from __future__ import annotations
 

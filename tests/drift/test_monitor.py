@@ -1,4 +1,7 @@
-"""The monitor's event loop waits for nobody: controller, registry and the store of its state hang, and it goes on."""
+"""The monitor's event loop waits for nobody.
+
+Controller, registry and the store of its state hang, and it goes on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rollout: who lags and for how long, a canary from its first report to its end, the shadow's evidence."""
+"""The rollout: who lags and for how long, a canary from start to end, the shadow's evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The console in a browser while the demo runs: what it showed, twice a second. VIGIL_SCREENSHOTS=FOLDER has pictures taken."""
+"""The console in a browser while the demo runs: what it showed, twice a second.
+
+VIGIL_SCREENSHOTS=FOLDER has pictures taken.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,13 @@ READ = """() => {
   const text = (id) => document.getElementById(id).textContent;
   const events = [...document.querySelectorAll("#timeline > li")].reverse();
   return {
-    status: document.body.dataset.state, age: text("age"), rate: Number(text("t-rate").replace(",", "")) || 0,
-    anomalies: document.querySelectorAll("#latest button").length, drifted: document.querySelectorAll("#features .over").length,
+    status: document.body.dataset.state, age: text("age"),
+    rate: Number(text("t-rate").replace(",", "")) || 0,
+    anomalies: document.querySelectorAll("#latest button").length,
+    drifted: document.querySelectorAll("#features .over").length,
     steady: document.querySelectorAll("#features .feature:not(.over)").length,
-    kinds: events.map((li) => li.className), told: events.map((li) => li.querySelector("p").textContent),
+    kinds: events.map((li) => li.className),
+    told: events.map((li) => li.querySelector("p").textContent),
     serving: text("serving"), convergence: text("convergence"),
   };
 }"""
@@ -56,7 +62,10 @@ def swapped(shown: dict[str, Any]) -> bool:
 
 @dataclass
 class Showing:
-    """`records` are what the page showed, with the time; it goes on until `over` is set. `failure` is what went wrong."""
+    """`records` are what the page showed, with the time.
+
+    It goes on until `over` is set. `failure` is what went wrong.
+    """
 
     records: list[dict[str, Any]] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
@@ -68,7 +77,7 @@ class Showing:
         return self.records[-1] if self.records else {}
 
     def watch(self, url: str) -> None:
-        """Look on, in a thread of its own: Playwright's pages belong to the thread that opened them."""
+        """Look on, in a thread of its own: a page of Playwright belongs to its thread."""
         try:
             eventually(lambda: self.over.is_set() or is_answering(f"{url}/healthz"), 240)
             with chromium() as browser:

@@ -1,4 +1,4 @@
-"""The clients that people already have speak to the running service, and all get the same scores."""
+"""The clients that people have speak to the running service; all get the same scores."""
 
 from __future__ import annotations
 
@@ -120,7 +120,10 @@ def test_csv_by_requests(
 def test_schemathesis_finds_no_fault_and_no_undocumented_answer(
     platform: Vigil, tmp_path: Path
 ) -> None:
-    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+    checks = (
+        "not_a_server_error,status_code_conformance,"
+        "content_type_conformance,response_schema_conformance"
+    )
     command = [
         sys.executable,
         "-m",

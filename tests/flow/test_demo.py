@@ -1,4 +1,7 @@
-"""The whole loop, as a newcomer runs it: train, serve, stream, drift, retrain, gate, swap; then Ctrl-C."""
+"""The whole loop, as a newcomer runs it, from the training to the swap; then Ctrl-C.
+
+It is train, serve, stream, drift, retrain, gate, swap.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ from vigil.home import Home, RunningPlatform
 
 pytestmark = pytest.mark.timeout(420)
 
-# Who looks on, by name: each is entered when Ray and MLflow are up and nothing is served yet, and left before Ctrl-C.
+# Who looks on, by name: each is entered when Ray and MLflow are up and nothing is served yet, and
+# left before Ctrl-C.
 WATCHERS: dict[str, Callable[[RunningPlatform], AbstractContextManager[Any]]] = {
     "prometheus": scraping,
     "console": console,
@@ -34,7 +38,9 @@ WATCHERS: dict[str, Callable[[RunningPlatform], AbstractContextManager[Any]]] = 
 
 # Panels that show nothing here, and why.
 EMPTY = {
-    "Vigil / Stream: Put off, and begun anew": "one of its queries counts errors by their name, and there are none"
+    "Vigil / Stream: Put off, and begun anew": (
+        "one of its queries counts errors by their name, and there are none"
+    )
 }
 
 
@@ -103,7 +109,10 @@ def test_the_demo_goes_through_the_loop(demo: Demo) -> None:
 
 @pytest.fixture(scope="module")
 def watched(demo: Demo, request: pytest.FixtureRequest) -> Iterator[Watched]:
-    """The Prometheus that has watched the demo, and then what a demo does not show: shadow, canary, feedback, a stream."""
+    """The Prometheus that has watched the demo, and then what a demo does not show.
+
+    That is shadow, canary, feedback, a stream.
+    """
     one: Watched | None = demo.seen["prometheus"]
     if one is None:
         pytest.skip("no `prometheus` here: Debian's package prometheus has it")

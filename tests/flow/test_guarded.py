@@ -1,4 +1,7 @@
-"""A platform that asks for keys, with narrow limits, beside another one: who comes in, who must wait, who is too slow."""
+"""A platform that asks for keys, with narrow limits, beside another one.
+
+Who comes in, who must wait, who is too slow.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +100,10 @@ def test_two_platforms_run_side_by_side(platform: Vigil, guarded: Vigil, client:
 def test_a_model_comes_from_elsewhere_while_it_runs(
     guarded: Vigil, client: Client, tmp_path: Path
 ) -> None:
-    """Whoever has the token trains on its job server. The commands of the machine itself need no key of the operator's."""
+    """Whoever has the token trains on its job server.
+
+    The commands of the machine itself need no key of the operator's.
+    """
     found = guarded.platform
     reached = {
         "VIGIL_TRAIN_JOBS_URL": found.dashboard_url,
@@ -186,7 +192,10 @@ def test_a_client_may_ask_for_less_time(guarded: Vigil, client: Client, key: str
         ).status_code
         == 200
     )
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nX-Request-Timeout-Seconds: 0.3\r\nContent-Length: 90000\r\n"
+    head = (
+        f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
+        "X-Request-Timeout-Seconds: 0.3\r\nContent-Length: 90000\r\n"
+    )
     with socket.create_connection(("127.0.0.1", guarded.port), 20) as stalled:
         stalled.sendall(
             f"{head}\r\n{'[' * 50_000}".encode()

@@ -183,7 +183,10 @@ def test_a_person_labels_an_answer_and_switches_the_governor(platform: Vigil) ->
 
 @pytest.mark.timeout(300)
 def test_scores_are_scikit_learns(platform: Vigil, real_data: Path) -> None:
-    """Train on a real table, promote, and compare every row over HTTP with what MLflow's own client loads as the champion."""
+    """Train on a real table, promote, and compare every row over HTTP with MLflow's own client.
+
+    That client loads the champion.
+    """
     table = (
         real_data / "asd" / "omi-1.npz"
     )  # tests/train/test_forest.py compares the scores of all tables
@@ -248,7 +251,10 @@ def test_second_up_and_taken_port_say_so(platform: Vigil, tmp_path: Path) -> Non
 
 @pytest.mark.timeout(240)
 def test_survives_killed_replica_monitor_and_mlflow(platform: Vigil) -> None:
-    """Under a stream: at most the killed replica's requests in flight fail, and everything comes back by itself."""
+    """Under a stream only the killed replica's requests in flight may fail.
+
+    Everything comes back by itself.
+    """
     before = platform.drift()
     with platform.start("stream", "--rate", "80", "--rows", "2000", "--json") as stream:
         eventually(lambda: platform.drift().get("rows_seen", 0) > before["rows_seen"])

@@ -1,4 +1,7 @@
-"""A changed settings file on the running platform: what is taken live restarts nothing, what restarts does so in turn."""
+"""A changed settings file on the running platform.
+
+What is taken live restarts nothing, what restarts does so in turn.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ ROLLED_S = 90.0
 
 @pytest.fixture
 def say(platform: Vigil) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Write the settings file of the shared platform; in the end it is gone, and its replicas are as they were."""
+    """Write the settings file of the shared platform; in the end all is as it was.
+
+    The file is gone then, and the replicas are as they were.
+    """
     file = platform.home / "vigil.yaml"
 
     def write(told: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Models change under load on the running platform: swaps, rollback, crashes, outages, a bad canary, the shadow."""
+"""Models change under load: swaps, rollback, crashes, outages, a bad canary, the shadow."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def assert_all_good(alias: Alias, answers: list[Answered], forgiven: int = 0) ->
 
 @contextmanager
 def nobody_at(port: int) -> Iterator[None]:
-    """Take the port from whoever serves there, and keep it: who is started again there cannot listen."""
+    """Take the port from whoever serves there, and keep it.
+
+    Who is started again there cannot listen.
+    """
 
     class Closed(socketserver.TCPServer):
         allow_reuse_address = True

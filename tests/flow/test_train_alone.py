@@ -1,4 +1,4 @@
-"""`vigil train` without a platform: it starts a Ray of its own and registers in the local database."""
+"""`vigil train` without a platform: a Ray of its own, and the local database."""
 
 from __future__ import annotations
 

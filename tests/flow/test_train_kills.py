@@ -1,4 +1,7 @@
-"""Workers and drivers of training jobs that die: a job ends well with exactly one version, or leaves none."""
+"""Workers and drivers of training jobs die: a job leaves exactly one version, or none.
+
+With one version it has ended well.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What `pulumi_eks.Cluster` makes of its arguments, which mocks never show: the cluster itself.
 
-As pulumi-eks 4 does it (nodejs/eks/cluster/cluster.ts): it says that whoever makes the cluster stays
-its administrator, and hands protection down. Transforms of the component see its children, as in the
-engine. What EKS adds is left out.
+As pulumi-eks 4 does it (nodejs/eks/cluster/cluster.ts): it says that whoever makes the cluster
+stays its administrator, and hands protection down. Transforms of the component see its children,
+as in the engine. What EKS adds is left out.
 """
 
 from __future__ import annotations

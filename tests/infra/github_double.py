@@ -1,4 +1,7 @@
-"""A local server that stands for GitHub's API: comments and pull requests of one repository, each request remembered."""
+"""A local server that stands for GitHub's API.
+
+It has comments and pull requests of one repository, and remembers each request.
+"""
 
 from __future__ import annotations
 

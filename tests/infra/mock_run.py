@@ -1,4 +1,7 @@
-"""The other process of recorded.py: reads what to run as JSON from stdin, writes what was registered as JSON to stdout."""
+"""The other process of recorded.py.
+
+It reads what to run as JSON from stdin, and writes what was registered as JSON to stdout.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ RESOURCE = "5cf8f73096256a8f31e491e813e4eb8e"  # and a reference to a resource
 
 
 def flatten(value: Any) -> None:
-    """Replace references to resources by their URNs, in place: reading one back would wait for the loop that waits for us."""
+    """Replace references to resources by their URNs, in place.
+
+    Reading one back would wait for the loop that waits for us.
+    """
     kind = value.WhichOneof("kind")
     if kind == "list_value":
         for one in value.list_value.values:
@@ -74,7 +80,8 @@ class Recorder(mocks.Mocks):
 
     def call(self, args: mocks.MockCallArgs) -> Any:
         raise AssertionError(
-            f"the program asks AWS or Kubernetes ({args.token}): a preview would depend on what it finds"
+            f"the program asks AWS or Kubernetes ({args.token}):"
+            " a preview would depend on what it finds"
         )
 
 
@@ -140,7 +147,7 @@ def main() -> None:
     preflight.preflight = lambda wanted: None
 
     def program() -> None:
-        # As Pulumi's language host does: the folder of the program is run, and stands first on the path.
+        # As Pulumi's language host does: the program's folder is run, and stands first on the path.
         runpy.run_path(asked["program"], run_name="__main__")
 
     try:

@@ -1,6 +1,7 @@
-"""Run a whole stack under Pulumi's mocks, in a process of its own, and read back every resource that it registers.
+"""Run a whole stack under Pulumi's mocks, and read back every resource that it registers.
 
-A process per stack: a failed run leaves Pulumi's runtime unusable for the next one, and no other test has to import Pulumi.
+Each stack has a process of its own: a failed run leaves Pulumi's runtime unusable for the next
+one, and no other test has to import Pulumi.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ STACKS = ("dev", "prod", "local")
 def changed(
     stack: str, *, serve: Any = None, drift: Any = None, train: Any = None, **values: Any
 ) -> PlatformSettings:
-    """The settings of a stack with other values, by the names of the fields; those of a room are validated with the others."""
+    """The settings of a stack with other values, by the names of the fields.
+
+    Those of a room are validated with the others.
+    """
     found = read_files(stack)
     rooms = {
         "serve": (found.serve, serve),
@@ -46,7 +50,10 @@ def changed(
 
 @dataclass(frozen=True)
 class Resource:
-    """One registration as the engine would see it. Secrets in `inputs` are unwrapped; their paths are in `secret_paths`."""
+    """One registration as the engine would see it.
+
+    Secrets in `inputs` are unwrapped; their paths are in `secret_paths`.
+    """
 
     type: str
     name: str
@@ -63,7 +70,10 @@ class Resource:
 
 @dataclass(frozen=True)
 class Stack:
-    """All that one run registered and exported; `secret_exports` names what Pulumi encrypts, `seconds` are of CPU."""
+    """All that one run registered and exported.
+
+    `secret_exports` names what Pulumi encrypts, `seconds` are of CPU.
+    """
 
     resources: tuple[Resource, ...]
     exports: Mapping[str, Any]
@@ -72,7 +82,10 @@ class Stack:
     error: str = field(default="")
 
     def of(self, type_: str) -> list[Resource]:
-        """The resources of one type, or of all types that begin so where `type_` ends with a colon or slash."""
+        """The resources of one type.
+
+        Where `type_` ends with a colon or slash: of all types that begin so.
+        """
         prefix = type_.endswith((":", "/"))
         return [
             r for r in self.resources if (r.type.startswith(type_) if prefix else r.type == type_)
@@ -93,8 +106,9 @@ def run(
     drop: tuple[str, ...] = (),
     root: Path = ROOT,
 ) -> Stack:
-    """Run `stack` with the defaults of Pulumi.yaml, its own file, canaries for secrets and `overrides`; `drop` unsets keys.
+    """Run `stack` with its settings, and canaries for secrets.
 
+    The settings are the defaults of Pulumi.yaml, its own file and `overrides`; `drop` unsets keys.
     A run that fails returns a Stack with its `error` and what it registered before.
     """
     config = {

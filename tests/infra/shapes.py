@@ -1,4 +1,4 @@
-"""What AWS answers: the values that it adds to each kind of resource, as far as the program uses them."""
+"""What AWS answers: the values that it adds to each kind of resource, if the program uses them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def state(typ: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
             "address": f"{name}.abc123.{REGION}.rds.amazonaws.com",
             "masterUserSecrets": [
                 {
-                    "secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-1a2b-AbCdEf"
+                    "secretArn": (
+                        f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-1a2b-AbCdEf"
+                    )
                 }
             ],
         },

@@ -1,4 +1,7 @@
-"""The Helm chart: its defaults are the rendered manifests, its repository is valid, a version is never replaced."""
+"""The Helm chart.
+
+Its defaults are the rendered manifests, its repository is valid, a version is never replaced.
+"""
 
 from __future__ import annotations
 

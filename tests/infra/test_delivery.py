@@ -152,7 +152,7 @@ def test_a_workflow_pins_its_actions_and_calls_what_is_here(workflow: Path) -> N
 
 
 class Tools:
-    """A copy of the scripts with `make`, `pulumi` and `vigil` that write down how they were called."""
+    """A copy of the scripts with `make`, `pulumi` and `vigil` that write down their calls."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, folder / "calls"
@@ -165,7 +165,8 @@ class Tools:
             path = folder / tool
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(
-                f'#!/usr/bin/env bash\necho "{path.name} $*" >> {self.log}\necho "{{}}"\nexit "${{FAILS:-0}}"\n'
+                f'#!/usr/bin/env bash\necho "{path.name} $*" >> {self.log}\n'
+                'echo "{}"\nexit "${FAILS:-0}"\n'
             )
             path.chmod(0o755)
 

@@ -1,4 +1,7 @@
-"""IAM documents against AWS' own grammar and list of actions (cfn-lint carries both), and against what least privilege means."""
+"""IAM documents against AWS' own rules, and against what least privilege means.
+
+The rules are the grammar and the list of actions; cfn-lint carries both.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from jsonschema import Draft7Validator, ValidationError, validators
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
-from infra import trust
+from infra import grants, trust
+from infra.arns import BucketName
 from tests.infra.recorded import recorded
 
 DATA = Path(cfnlint.__file__).parent / "data"
@@ -29,7 +33,10 @@ KINDS = {  # property of a resource -> which grammar it follows
     ("aws:sqs/queuePolicy:QueuePolicy", "policy"): "policy_resource",
 }
 # AWS knows no resource for these actions.
-EVERYWHERE = r"(ec2|elasticfilesystem|elasticloadbalancing):Describe\w+|ec2:GetSecurityGroupsForVpc|pricing:GetProducts"
+EVERYWHERE = (
+    r"(ec2|elasticfilesystem|elasticloadbalancing):Describe\w+"
+    r"|ec2:GetSecurityGroupsForVpc|pricing:GetProducts"
+)
 
 
 @cache
@@ -133,7 +140,8 @@ def test_every_right_names_its_resources(stack: str) -> None:
             continue
         for one, actions, resources in statements(document):
             assert not any(action.endswith(":*") for action in actions), where
-            # What a deployment makes has no name before; only in its region, and only as the outer limit of other rights.
+            # What a deployment makes has no name before.
+            # Only in its region, and only as the outer limit of other rights.
             limit = where.endswith("-apply-boundary") and "aws:RequestedRegion" in json.dumps(
                 one.get("Condition", {})
             )
@@ -261,7 +269,7 @@ def test_the_boundary_of_a_deployment_holds_it_to_its_own_names_and_out_of_ident
     assert may("ec2:RunInstances")
     assert may("eks:CreateCluster")
     assert may("iam:PassRole")
-    # Neither become what it makes, nor loosen its own limit, nor read others' secrets, nor make users.
+    # It may not become what it makes, loosen its own limit, read others' secrets or make users.
     refused = (
         "sts:AssumeRole",
         "iam:CreatePolicyVersion",
@@ -277,3 +285,10 @@ def test_the_boundary_of_a_deployment_holds_it_to_its_own_names_and_out_of_ident
         for one in recorded("prod").of("aws:iam/role:Role")
     }
     assert roles["vigil-prod-apply"] is not None
+
+
+def test_statements_on_buckets_of_others_have_names_of_their_own() -> None:
+    buckets = (BucketName("team-scores"), BucketName("team-archive"))
+    sids = [one["Sid"] for bucket in buckets for one in grants.write_objects(bucket)]
+    assert len(set(sids)) == len(sids)
+    assert all(sid.isalnum() for sid in sids)

@@ -87,7 +87,11 @@ def test_a_step_that_fails_says_that_it_can_be_repeated(capsys: pytest.CaptureFi
 
 
 def test_the_room_is_what_the_pods_ask_for() -> None:
-    """Two heads with their autoscalers, a worker, the monitor, MLflow; a training worker, the operator, Kubernetes."""
+    """All pods on the node.
+
+    Two heads with their autoscalers, a worker, the monitor, MLflow; a training worker, the
+    operator, Kubernetes.
+    """
     cpu, memory = resources_needed(read_files("local"))
     assert memory == pytest.approx(2 * (2 + 0.5) + 2 + 1.5 + 1.5 + 3 + 0.5 + 0.3)
     assert cpu == pytest.approx(2 * (1 + 0.2) + 1 + 0.5 + 0.5 + 2 + 0.1 + 0.95)

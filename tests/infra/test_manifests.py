@@ -41,7 +41,8 @@ CORE = (
     "scheduling.k8s.io/v1",
     "storage.k8s.io/v1",
 )
-WITH_SCHEMA_OF_OTHERS = {  # validated by their own operators only: their CRDs are not among the test data
+# Validated by their own operators only: their CRDs are not among the test data.
+WITH_SCHEMA_OF_OTHERS = {
     "karpenter.sh/v1",
     "karpenter.k8s.aws/v1",
     "eks.amazonaws.com/v1",
@@ -89,7 +90,7 @@ def objects_of(settings: PlatformSettings) -> list[Manifest]:
 
 @pytest.fixture(scope="session")
 def ray_schemas() -> dict[tuple[str, str], Draft202012Validator]:
-    """KubeRay's CRDs, with unknown fields as errors: the API server would drop them without a word."""
+    """KubeRay's CRDs, with unknown fields as errors: the API server would drop them silently."""
     folder = Path(os.environ.get("VIGIL_TEST_CRDS", ROOT.parent / "shared" / "crds"))
     if not folder.is_dir():
         pytest.skip(f"no KubeRay CRDs: set VIGIL_TEST_CRDS to their folder ({folder} is absent)")
@@ -424,7 +425,7 @@ def test_charts_are_pinned() -> None:
         assert chart.repository.startswith("https://") or chart.chart.startswith("oci://")
 
 
-def test_on_aws_the_monitor_keeps_state_and_rows_in_their_bucket_and_consumers_share_the_stacks_table() -> (
+def test_on_aws_the_monitor_keeps_state_and_rows_in_a_bucket_and_consumers_share_the_table() -> (
     None
 ):
     told = {stack: ray_config.drift_settings(settings_of(stack)) for stack in ("prod", "local")}

@@ -42,8 +42,11 @@ def test_pulumi_yaml_and_the_table_of_settings_are_as_the_fields_declare_them() 
 
 
 def test_the_engine_takes_every_default() -> None:
-    """Its own rules (workspace.Project.Validate): a default has the type that the key declares, and a key that is `secret` has no
-    default, for that would be plain text; without a default it would be required of every stack."""
+    """Its own rules (workspace.Project.Validate).
+
+    A default has the type that the key declares. A key that is `secret` has no default, for that
+    would be plain text; without a default it would be required of every stack.
+    """
     kinds = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
     for name, one in yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"].items():
         assert type(one["default"]) is kinds[one["type"]], name

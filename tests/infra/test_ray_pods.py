@@ -56,7 +56,7 @@ def selects(selector: dict[str, str], template: Manifest) -> bool:
 
 
 def test_what_a_job_mounts_is_made_before_it(settings: PlatformSettings) -> None:
-    """All that comes after a Job waits for its end: a claim among that would be waited for by both."""
+    """All that comes after a Job waits for its end: for a claim among that, both would wait."""
     made: set[tuple[str, str]] = set()
     for one in objects_of(settings):
         if one["kind"] == "Job":
@@ -181,7 +181,7 @@ def test_mlflow_runs_no_jobs(settings: PlatformSettings) -> None:
 
 
 def test_no_serving_worker_at_rest_is_without_a_replica(settings: PlatformSettings) -> None:
-    """Such a one is never ready: a budget would count it, and forbid the drain of those that are."""
+    """Such a one is never ready: a budget would count it, and forbid the drain of ready ones."""
     service = ray.ray_service(settings, Bindings())["spec"]
     detector = yaml.safe_load(service["serveConfigV2"])["applications"][0]["deployments"][0]
     most = detector["max_replicas_per_node"]

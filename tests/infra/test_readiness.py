@@ -348,7 +348,7 @@ def test_a_program_ends_once_the_platform_serves(api: FakeApi) -> None:
 
 
 def test_a_program_whose_platform_does_not_serve_ends_with_the_cause(api: FakeApi) -> None:
-    """Nobody exports or uses what `await_platform` returns: the error must reach Pulumi all the same."""
+    """Nobody exports or uses what `await_platform` returns: the error must still reach Pulumi."""
     api.shows({**given.WELL, "RayService": [given.starting(600)]})
     api.replies[RAY_SERVICE_PATH] = 200, given.starting(600)
     told = run(api, timeout_s=0.2)

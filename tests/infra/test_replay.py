@@ -1,4 +1,7 @@
-"""The recorded AWS inputs, created for real in a moto server: AWS' own validation of blocks, names, documents and values."""
+"""The recorded AWS inputs, created for real in a moto server.
+
+This is AWS' own validation of blocks, names, documents and values.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def client(name: str) -> Any:
 
 
 class Replay:
-    """Creates what a stack recorded, in order, translating the mocks' ids to those that moto gives."""
+    """Creates what a stack recorded, in order; translates the mocks' ids to those of moto."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -235,7 +238,10 @@ class Replay:
         return self.ids[recorded_id]
 
     def groups(self) -> None:
-        """Security groups and each of their rules; what pulumi-eks makes inside its component is not recorded."""
+        """Security groups and each of their rules.
+
+        What pulumi-eks makes inside its component is not recorded.
+        """
         ec2 = client("ec2")
         for one in self.stack.of("aws:ec2/securityGroup:SecurityGroup"):
             vpc = self._id(one.inputs["vpcId"])
@@ -265,7 +271,10 @@ class Replay:
             )
 
     def cluster(self) -> None:
-        """Control plane and node groups; access entries, add-ons and Pod Identity moto does not know."""
+        """Control plane and node groups.
+
+        Access entries, add-ons and Pod Identity moto does not know.
+        """
         eks, whole = client("eks"), self.stack.one("eks:index:Cluster").inputs
         subnets = [
             self._id(one)

@@ -1,4 +1,7 @@
-"""What a stack says of the rooms reaches the process that reads it: every field, by its declaration alone."""
+"""What a stack says of the rooms reaches the process that reads it.
+
+Every field, by its declaration alone.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,10 @@ def stack_with(cls: type[RoomSettings], values: dict[str, Any]) -> PlatformSetti
 
 
 def changed(cls: type[RoomSettings], name: str) -> tuple[PlatformSettings, dict[str, Any]]:
-    """A stack in which the field has another value; all values that were changed, where it may not change alone."""
+    """A stack in which the field has another value, and all values that were changed.
+
+    These are more than one where the field may not change alone.
+    """
     for value in candidates(cls, name):
         alone = {name: value}
         others = [

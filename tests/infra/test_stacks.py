@@ -1,4 +1,7 @@
-"""Whole stacks under Pulumi's mocks: what would be created, with which inputs, and what can never happen."""
+"""Whole stacks under Pulumi's mocks.
+
+What would be created, with which inputs, and what can never happen.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,8 @@ def test_a_stack_takes_seconds_and_names_everything_once(stack: Stack) -> None:
     assert [
         urn for urn, count in Counter(r.urn for r in stack.resources).items() if count > 1
     ] == []
-    # Two resources of one type and name under different parents are different URNs, but the same thing to a reader.
+    # Two resources of one type and name under different parents are different URNs,
+    # but the same thing to a reader.
     assert [
         key
         for key, n in Counter(

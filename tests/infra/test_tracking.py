@@ -1,4 +1,7 @@
-"""MLflow as the platform runs it: the rendered commands against a real PostgreSQL, with artifacts in S3 (moto's server)."""
+"""MLflow as the platform runs it.
+
+The rendered commands run against a real PostgreSQL, with artifacts in S3 (moto's server).
+"""
 
 from __future__ import annotations
 
@@ -156,8 +159,10 @@ def test_an_old_database_is_migrated_and_carries_the_whole_registry(
     engine.dispose()
     stores.run_sql("INSERT INTO experiments VALUES (7, 'from-before', 's3://old/7', 'active')")
     stores.run_sql(
-        "INSERT INTO runs (run_uuid, name, user_id, experiment_id, source_type, source_name, entry_point_name, source_version,"
-        f" status, start_time, lifecycle_stage, artifact_uri) VALUES ('{OLD_RUN}', 'old', 'ann', 7, 'LOCAL', 'train.py', '', '',"
+        "INSERT INTO runs (run_uuid, name, user_id, experiment_id, source_type, source_name,"
+        " entry_point_name, source_version,"
+        " status, start_time, lifecycle_stage, artifact_uri)"
+        f" VALUES ('{OLD_RUN}', 'old', 'ann', 7, 'LOCAL', 'train.py', '', '',"
         " 'FINISHED', 1600000000000, 'active', 's3://old/7/run')"
     )
 

@@ -1,7 +1,8 @@
-"""Load scenarios for Locust: single rows, batches, the Open Inference Protocol, bad input, keys; alone or mixed.
+"""Load scenarios for Locust: rows, batches, Open Inference Protocol, bad input, keys; or a mix.
 
-    uvx 'locust>=2.40,<3' -f tests/load/locustfile.py --host http://127.0.0.1:8000                 # with its page
-    uvx 'locust>=2.40,<3' -f tests/load/locustfile.py --host http://127.0.0.1:8000 --headless -u 8 -t 30s Single Batch
+    uvx 'locust>=2.40,<3' -f tests/load/locustfile.py --host http://127.0.0.1:8000
+
+has Locust's page; with `--headless -u 8 -t 30s Single Batch` behind it there is none.
 
 Rows are random numbers in the model's own columns; VIGIL_API_KEY is shown where it is set.
 """

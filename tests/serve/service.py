@@ -82,7 +82,10 @@ class Service:
         stuck: Any = False,
         **headers: Any,
     ) -> Reply:
-        """`body` as a list comes in chunks, of which the last never ends when `stuck`. x_name in `headers` is X-Name."""
+        """`body` as a list comes in chunks, of which the last never ends when `stuck`.
+
+        x_name in `headers` is X-Name.
+        """
         whole = json.dumps(body).encode() if isinstance(body, dict) else body
         chunks = list(whole) if isinstance(whole, list) else [whole]
         given = {name.replace("_", "-").lower(): value for name, value in headers.items()}
@@ -123,7 +126,10 @@ class Service:
 
 
 def told(path: str, reply: Reply) -> str:
-    """The message of an error, which must have the form of the protocol that `path` belongs to, and show nothing inside."""
+    """The message of an error.
+
+    It must have the form of the protocol that `path` belongs to, and show nothing inside.
+    """
     assert reply.headers["content-type"] == "application/json"
     assert int(reply.headers["content-length"]) == len(reply.body) < 2000
     assert b"Traceback" not in reply.body

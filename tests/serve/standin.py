@@ -1,4 +1,6 @@
-"""The service for a browser, without Ray: the real gateway and handlers under uvicorn, with a monitor that says what it is told.
+"""The service for a browser, without Ray: the real gateway and handlers under uvicorn.
+
+Its monitor says what it is told.
 
 What it says is made by a real Watch from the reports of made-up replicas.
 """
@@ -38,7 +40,7 @@ WINDOW, RATE = 200, 20  # rows, rows a second of each replica
 
 
 def model(names: tuple[str, ...] | None = None, seed: int = 1) -> ModelBundle:
-    """A small forest of the built-in telemetry, its features under other names where `names` are given."""
+    """A small forest of the built-in telemetry; `names` gives its features other names."""
     table = telemetry(3000, seed)
     forest = CompiledForest.compile(
         fit_part(table.X, trees=50, max_samples=128, max_features=1.0, seed=0)
@@ -106,7 +108,10 @@ class World:
 
 
 class Standin:
-    """`state` is what the monitor says (None: it is away); `stop` and `start` are a restart on the same port."""
+    """`state` is what the monitor says (None: it is away).
+
+    `stop` and `start` are a restart on the same port.
+    """
 
     def __init__(self, bundle: ModelBundle, registry: Shelf | None = None, **settings: Any) -> None:
         self.port, self.state, self.asked = free_port(), b"", []

@@ -1,4 +1,7 @@
-"""The console in a real browser, beside a stand-in for Ray and the monitor (tests/flow/test_demo.py has the real ones)."""
+"""The console in a real browser, beside a stand-in for Ray and the monitor.
+
+tests/flow/test_demo.py has the real ones.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,10 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def look(browser: Any) -> Iterator[Open]:
-    """look(url, **context): a page of a context of its own, in which nothing may have gone wrong in the end."""
+    """look(url, **context): a page of a context of its own.
+
+    In it nothing may have gone wrong in the end.
+    """
     opened: list[tuple[BrowserContext, Looked]] = []
 
     def make(url: str, away: bool = False, **options: Any) -> Page:
@@ -116,7 +122,8 @@ def test_reasons_come_by_pointer_and_by_keyboard(standin: Standin, look: Open) -
     page.locator("#theme").focus()
     expect(tip).to_be_hidden()
     ring = page.evaluate("""() => { document.querySelector('#latest button').focus();
-        const { left, top } = document.querySelector('#ring').getBoundingClientRect(); document.activeElement.blur();
+        const { left, top } = document.querySelector('#ring').getBoundingClientRect();
+        document.activeElement.blur();
         return [left + 10, top + 10]; }""")
     page.mouse.move(ring[0] + 1, ring[1] + 1)
     expect(tip).to_be_visible()

@@ -1,4 +1,7 @@
-"""A replica's event loop waits for nobody: controller, registry and stores hang, and it goes on answering."""
+"""A replica's event loop waits for nobody.
+
+Controller, registry and stores hang, and it goes on answering.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ from serve.model.vitals import Vitals
 from tests.serve.linted import lint, populate
 from vigil.errors import VigilError
 
-# Of one replica; each is stored for each replica on each scrape. Histograms are most of them: 17 + 16 + 12.
+# Of one replica; each is stored for each replica on each scrape.
+# Histograms are most of them: 17 + 16 + 12.
 SERIES_BUDGET = 100
 
 

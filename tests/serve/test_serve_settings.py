@@ -52,7 +52,10 @@ def test_logs_are_json_and_written_at_once() -> None:
     )
     assert schema.logging_config is not None
     assert (schema.logging_config.encoding, schema.logging_config.log_level) == ("JSON", "WARNING")
-    code = "from ray.serve._private import constants; print(constants.RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE)"
+    code = (
+        "from ray.serve._private import constants; "
+        "print(constants.RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE)"
+    )
     environment = (
         os.environ
         | ray_process_environment(ServeSettings())

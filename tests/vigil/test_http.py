@@ -1,4 +1,4 @@
-"""The HTTP client: proxies, redirects, and errors of connections as those of the operating system."""
+"""The HTTP client: proxies, redirects, and errors of connections as the system's own."""
 
 from __future__ import annotations
 

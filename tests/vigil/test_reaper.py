@@ -48,7 +48,10 @@ def platform() -> str:
 
 @pytest.fixture
 def spawn() -> Iterator[Spawn]:
-    """spawn(program, mark, *args): the process and the child whose pid it prints (itself when that is 0)."""
+    """spawn(program, mark, *args): the process and the child whose pid it prints.
+
+    A pid of 0 is the process itself.
+    """
     started: list[subprocess.Popen[str]] = []
     seen: list[psutil.Process] = []
 

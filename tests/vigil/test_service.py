@@ -1,4 +1,7 @@
-"""A command finds the service that is named, or the one that runs here; what it is told of one that refuses or is away."""
+"""A command finds the service that is named, or the one that runs here.
+
+What it is told of one that refuses or is away.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ NAMES = ("VIGIL_URL", "VIGIL_API_KEY", "VIGIL_API_KEY_FILE", "VIGIL_TRAIN_TRACKI
 
 
 class Far:
-    """A service elsewhere: it wants KEY, and its replicas serve the champion of `shelf` at the `after`th look."""
+    """A service elsewhere, which wants KEY.
+
+    Its replicas serve the champion of `shelf` at the `after`th look.
+    """
 
     def __init__(self, shelf: Shelf, after: int = 1) -> None:
         self.shelf, self.after, self.asked = shelf, after, list[Asked]()

@@ -88,7 +88,10 @@ def test_a_replica_that_was_silent_for_too_long_is_counted_once() -> None:
 def test_prometheus_never_sees_more_than_was_counted(
     events: list[tuple[int, int, bool] | None],
 ) -> None:
-    """Each event: rows of a replica, and whether it hears that its report was taken; None: the monitor begins anew."""
+    """Each event: rows of a replica, and whether it hears that its report was taken.
+
+    None: the monitor begins anew.
+    """
     counts, rows, told, heard, anew = (
         ReplicaCounters(),
         [0, 0, 0],

@@ -1,4 +1,7 @@
-"""What the monitor tells Prometheus: gauges from its status, and from MLflow what gates and training were like."""
+"""What the monitor tells Prometheus: gauges from its status.
+
+From MLflow come gauges of what gates and training were like.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the monitor keeps for people: rates, quantiles, points with reasons, and what happened in words. All bounded."""
+"""What the monitor keeps for people, all bounded.
+
+It keeps rates, quantiles, points with reasons, and what happened in words.
+"""
 
 from __future__ import annotations
 

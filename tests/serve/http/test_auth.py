@@ -1,4 +1,7 @@
-"""API keys and bearer tokens: who is let in, who is not, and what happens when files and providers misbehave."""
+"""API keys and bearer tokens: who is let in, and who is not.
+
+Also what happens when files and providers misbehave.
+"""
 
 from __future__ import annotations
 
@@ -147,7 +150,10 @@ def jwk(algorithm: str, name: str | None = None) -> dict[str, Any]:
 
 @dataclass
 class Provider:
-    """An OpenID Connect provider on this machine. `answers` replaces what a path gives: bytes, or a status."""
+    """An OpenID Connect provider on this machine.
+
+    `answers` replaces what a path gives: bytes, or a status.
+    """
 
     url: str = ""
     keys: list[dict[str, Any]] = field(

@@ -302,7 +302,10 @@ async def test_rows_over_the_limit(model: LoadedModel, path: str) -> None:
 
 
 async def test_slow_bodies_never_take_all_slots(model: LoadedModel) -> None:
-    """Half of the slots may wait for long; whoever comes then is waited for shortly, and ready bodies pass."""
+    """Half of the slots may wait for long.
+
+    Whoever comes then is waited for shortly, and ready bodies pass.
+    """
     service = Service(model, max_ongoing_requests=4, body_timeout_s=60)
     patient = [
         asyncio.create_task(service.ask("POST", "/predict", [b"{"], stuck=True)) for _ in range(3)

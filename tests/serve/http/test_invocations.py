@@ -1,4 +1,7 @@
-"""MLflow's scoring protocol: every form of the same rows decodes to them, every malformed one is refused."""
+"""MLflow's scoring protocol: every form of the same rows decodes to them.
+
+Every malformed one is refused.
+"""
 
 from __future__ import annotations
 

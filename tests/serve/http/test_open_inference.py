@@ -1,4 +1,7 @@
-"""The Open Inference Protocol v2: JSON and binary tensors say the same, malformed ones are refused."""
+"""The Open Inference Protocol v2: JSON and binary tensors say the same.
+
+Malformed ones are refused.
+"""
 
 from __future__ import annotations
 

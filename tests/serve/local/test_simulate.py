@@ -71,7 +71,7 @@ def test_tally_quantiles_are_in_milliseconds() -> None:
 
 
 class Service:
-    """Answers every fourth request with 503, and calls rows whose first value is negative anomalies."""
+    """Answers every fourth request with 503; a row is an anomaly if its first value is negative."""
 
     def __init__(self) -> None:
         self.got: list[list[float]] = []

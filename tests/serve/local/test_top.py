@@ -1,4 +1,7 @@
-"""`vigil top` and `vigil status`: what they make of a platform's answers, and that these give no orders to a terminal."""
+"""`vigil top` and `vigil status`: what they make of a platform's answers.
+
+The answers give no orders to a terminal.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A canary and a shadow on one replica: which requests they see, what they count, and that nobody pays for their faults."""
+"""A canary and a shadow on one replica.
+
+Which requests they see, what they count, and that nobody pays for their faults.
+"""
 
 from __future__ import annotations
 

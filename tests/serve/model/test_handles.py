@@ -1,4 +1,4 @@
-"""How handles are opened and kept: once, on a loop of their own, and anew when they lead nowhere."""
+"""How handles are opened and kept: once, on their own loop, and anew when they lead nowhere."""
 
 from __future__ import annotations
 

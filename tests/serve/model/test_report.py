@@ -1,4 +1,4 @@
-"""Messages to the monitor between releases: what is missing has a default, what is new is ignored."""
+"""Messages to the monitor between releases: the missing has a default, the new is ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The consumer on a file log: what it writes, what it buries, what it waits for, and what a restart finds."""
+"""The consumer on a file log.
+
+What it writes, what it buries, what it waits for, and what a restart finds.
+"""
 
 from __future__ import annotations
 
@@ -245,7 +248,7 @@ def test_a_busy_service_is_waited_for(
 
 
 class Picky:
-    """Refuses every batch that has a negative first value, as a service with stricter rules would."""
+    """Refuses every batch with a negative first value, as a service with stricter rules would."""
 
     def __init__(self) -> None:
         # Changes once, as after a swap to a model with another order.

@@ -1,4 +1,7 @@
-"""Kinesis, DynamoDB and S3 (moto's server): resharding, leases, results stream, Parquet, and the signed webhook."""
+"""Kinesis, DynamoDB and S3 (moto's server).
+
+Resharding, leases, results stream, Parquet, and the signed webhook.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +128,10 @@ class Recorder:
 def test_resharding_1_4_2_loses_nothing_and_keeps_the_order_of_each_key(
     aws: Any, tmp_path: Path, while_open: bool
 ) -> None:
-    """All written before anything is read, or read in between as well: a parent is always read before its children."""
+    """All written before anything is read, or read in between as well.
+
+    A parent is always read before its children.
+    """
     kinesis, stream, sink = aws("kinesis"), f"reshard-{while_open}", Recorder()
     kinesis.create_stream(StreamName=stream, ShardCount=1)
     sequence: dict[int, int] = defaultdict(int)
@@ -171,7 +177,10 @@ def test_resharding_1_4_2_loses_nothing_and_keeps_the_order_of_each_key(
 
 
 def test_a_child_is_read_once_its_parents_are_finished_or_gone() -> None:
-    """moto moves the records of a parent into its children, Kinesis does not: there only this keeps the order."""
+    """moto moves the records of a parent into its children, Kinesis does not.
+
+    There only this keeps the order.
+    """
 
     class Listing:
         def get_paginator(self, name: str) -> Any:
@@ -244,7 +253,7 @@ def run(source: KinesisSource, sink: Sink, folder: Path) -> dict[str, int]:
 
 
 def crash_before_checkpoint(folder: Path) -> None:
-    """Put the checkpoints back to the beginning, as a kill between sink and checkpoint leaves them."""
+    """Put the checkpoints back to the start, as a kill between sink and checkpoint leaves them."""
     for path in (folder / "l").glob("*.checkpoint"):
         kept = json.loads(path.read_text())
         first = {"recorder": None, "kinesis": 0, "parquet": 0, "file": 0}

@@ -36,7 +36,10 @@ def test_ks_distances_are_those_of_scipy(samples: Floats, choice: st.DataObject)
 
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
 def test_the_memory_of_a_stream_is_found(memory: float) -> None:
-    """Of an indicator at the median of an AR(1) series the autocorrelation at lag k is 2/pi asin(memory**k)."""
+    """The autocorrelation at lag k is 2/pi asin(memory**k).
+
+    It is that of an indicator at the median of an AR(1) series.
+    """
     noise = np.random.default_rng(0).normal(size=100_000)
     series = np.asarray(lfilter([1.0], [1, -memory], noise))
     lags = memory ** np.arange(1, 500)

@@ -1,4 +1,7 @@
-"""train/model/forest.py and the fit of parts: scikit-learn's scores and labels on every path, attributions, hostile arrays."""
+"""train/model/forest.py and the fit of parts, against scikit-learn on every path.
+
+Scores and labels are the same; also attributions and hostile arrays.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ def forests(
 ) -> tuple[IsolationForest, Floats]:
     """A fitted forest with its rows.
 
-    Few decimals make many duplicated rows, splits between equal values and stumps; some features hold extremes only.
+    Few decimals make many duplicated rows, splits between equal values and stumps; some features
+    hold extremes only.
     """
     d, max_samples = draw(st.integers(*features)), draw(st.integers(*samples))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -60,7 +64,10 @@ def forests(
 
 
 def at_thresholds(compiled: CompiledForest, X: Floats) -> Floats:
-    """Rows with one value on, just below or just above a split, or so little above that float32 rounds it down."""
+    """Rows with one value on, just below or just above a split.
+
+    Some are so little above that float32 rounds them down.
+    """
     splits = np.flatnonzero(compiled.feature != LEAF)[:50]
     rows = X[np.arange(4 * len(splits)) % len(X)].copy()
     for i, node in enumerate(splits):

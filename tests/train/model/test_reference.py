@@ -1,4 +1,7 @@
-"""train/model/reference.py: KS distances, floors from contiguous blocks, priors, short references."""
+"""train/model/reference.py: KS distances, floors from blocks, priors, short references.
+
+The blocks are contiguous.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +112,10 @@ def test_only_a_feature_that_was_never_constant_can_stick() -> None:
 
 
 def test_few_blocks_that_lie_near_by_chance_do_not_lower_the_floors() -> None:
-    """Among these streams are some whose blocks hardly differ by chance: without the memory a floor would be 0.14."""
+    """Some of these streams have blocks that hardly differ by chance.
+
+    Without the memory a floor would be 0.14.
+    """
     floors = []
     for seed in range(40):
         X = np.asarray(

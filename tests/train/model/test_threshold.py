@@ -1,4 +1,7 @@
-"""train/model/threshold.py: the alert budget is kept, the best F1 is found, and alerts are strictly above the threshold."""
+"""train/model/threshold.py: the alert budget is kept, and the best F1 is found.
+
+Alerts are strictly above the threshold.
+"""
 
 from __future__ import annotations
 

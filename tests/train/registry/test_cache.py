@@ -1,4 +1,7 @@
-"""train/registry/cache.py: bundles by digest, whatever else writes there at once, dies half-way or tampers."""
+"""train/registry/cache.py: bundles by digest.
+
+They are right whatever else writes there at once, dies half-way or tampers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""train/registry/promotion.py with a registry in memory that can be left at every step, as a killed promoter leaves it."""
+"""train/registry/promotion.py with a registry in memory.
+
+It can be left at every step, as a killed promoter leaves it.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ class Known:
 
 
 class Shelf:
-    """A registry in memory; `left` is after how many writes the promoter dies, before or after the deed."""
+    """A registry in memory that a promoter can leave.
+
+    `left` is after how many writes the promoter dies, before or after the deed.
+    """
 
     def __init__(self) -> None:
         self.alias: dict[str, str] = {}
@@ -127,7 +133,7 @@ class Shelf:
 
 
 def assert_one_story(shelf: Shelf) -> None:
-    """After settling aliases, canary and ledger say the same, and settling again changes nothing."""
+    """After settling, aliases, canary and ledger agree; settling again changes nothing."""
     settle_moves(shelf)
     moves = [m for m in completed_moves(shelf) if m.kind in CHAMPION_MOVES]
     assert all(m.state != "open" for m in shelf.entries)
@@ -147,7 +153,10 @@ def assert_one_story(shelf: Shelf) -> None:
 
 
 class Promoters(RuleBasedStateMachine):
-    """Promoters that die at any step, people who move the alias by hand, and what must be true whoever looks."""
+    """Promoters die at any step, people move the alias by hand.
+
+    Some things must be true whoever looks.
+    """
 
     @initialize()
     def begin(self) -> None:

@@ -1,4 +1,7 @@
-"""Signatures of bundles: tampered, unsigned, by a stranger, rotated; Ed25519 files and AWS KMS (moto)."""
+"""Signatures of bundles: tampered, unsigned, by a stranger, rotated.
+
+Ed25519 files and AWS KMS (moto).
+"""
 
 from __future__ import annotations
 

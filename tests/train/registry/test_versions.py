@@ -1,4 +1,7 @@
-"""train/registry/versions.py against a local MLflow database: versions, aliases, the ledger, verified downloads."""
+"""train/registry/versions.py against a local MLflow database.
+
+Versions, aliases, the ledger, verified downloads.
+"""
 
 from __future__ import annotations
 
