@@ -21,6 +21,7 @@ def test_the_request_of_the_readme_gets_the_answer_of_the_readme(platform: Vigil
     done = subprocess.run(["bash", "-c", here], capture_output=True, text=True, check=True)
     shown = json.loads(answer)
     received = json.loads(done.stdout)
+    print('RECEIVED', done.stdout)
     assert received.keys() == shown.keys()
     assert received["prediction"] == shown["prediction"]
     assert received["reasons"][0].keys() == shown["reasons"][0].keys()
