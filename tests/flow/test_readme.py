@@ -21,8 +21,8 @@ def test_the_request_of_the_readme_gets_the_answer_of_the_readme(platform: Vigil
     done = subprocess.run(["bash", "-c", here], capture_output=True, text=True, check=True)
     shown = json.loads(answer)
     received = json.loads(done.stdout)
-    print('RECEIVED', done.stdout)
     assert received.keys() == shown.keys()
     assert received["prediction"] == shown["prediction"]
     assert received["reasons"][0].keys() == shown["reasons"][0].keys()
-    assert received["reasons"][0]["feature"] == shown["reasons"][0]["feature"]
+    named = {reason["feature"] for reason in received["reasons"]}
+    assert {reason["feature"] for reason in shown["reasons"]} <= named
