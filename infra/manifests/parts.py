@@ -49,15 +49,13 @@ def environment_variables(
     return sorted([*plain, *hidden], key=lambda one: one["name"])
 
 
-def resources(cpu: float | str, memory: str, *, limit_cpu: bool = True) -> Manifest:
+def resources(cpu: float | str, memory: str) -> Manifest:
     """Requests, and the same as limits.
 
     A pod that is promised memory gets it, and is not the first to be evicted.
     """
-    limits: Manifest = {"memory": memory}
-    if limit_cpu:
-        limits["cpu"] = str(cpu)
-    return {"requests": {"cpu": str(cpu), "memory": memory}, "limits": limits}
+    amounts = {"cpu": str(cpu), "memory": memory}
+    return {"requests": dict(amounts), "limits": amounts}
 
 
 def network_policy(

@@ -47,16 +47,7 @@ def scan_table(
         results = (_scan(splits, number, plan) for number in range(len(splits)))
     whole: ScanResult | None = None
     for split, result in zip(splits, results, strict=True):
-        whole = (
-            result
-            if whole is None
-            else merge_results(
-                whole,
-                result,
-                split,
-                plan.max_rows,
-            )
-        )
+        whole = result if whole is None else merge_results(whole, result, split, plan.max_rows)
         on_rows(whole.rows)
     assert whole is not None
     return replace(whole, sample=whole.sample.in_order())
