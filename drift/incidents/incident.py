@@ -1,0 +1,77 @@
+"""Scored rows, incidents and their changes: the messages between the parts of this package."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from vigil.arrays import Floats
+
+IncidentState = Literal["open", "closed"]
+IncidentKind = Literal["rows", "drift"]
+ChangeKind = Literal["opened", "updated", "closed"]
+IncidentVerdict = Literal["confirmed", "dismissed"]
+Direction = Literal["up", "down"]
+
+
+class ScoredRows(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows [n, d] that one model version has scored, in the order in which they came.
+
+    threshold: the score over which a row alerts; names: of the d features
+    times: Unix seconds [n]: a row's own time where it has one, else its arrival
+    entities: [n], None where rows have none; requests: [n], that brought them
+    """
+
+    version: str
+    threshold: float
+    names: tuple[str, ...]
+    rows: Floats
+    scores: Floats
+    times: Floats
+    arrived: float
+    entities: list[str] | None = None
+    requests: list[str] | None = None
+
+
+class FeatureDeviation(msgspec.Struct, frozen=True):
+    """What a feature was in the worst row of an incident, and what was expected of it."""
+
+    feature: str
+    observed: float
+    expected: float
+    direction: Direction
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows that alerted together.
+
+    onset, last_seen, end: Unix seconds, of the first and the last row that alerted
+    rows: that alerted; peak_score: the highest of theirs; grade: 0-1, how grave it is
+    entities: the first of `entity_count`; features: those that explain the peak, the first most
+    model_version: that scored the peak; episode: of drift, of which this is a part
+    """
+
+    id: str
+    state: IncidentState
+    onset: float
+    last_seen: float
+    rows: int
+    peak_score: float
+    grade: float
+    model_version: str
+    kind: IncidentKind = "rows"
+    end: float | None = None
+    entities: tuple[str, ...] = ()
+    entity_count: int = 0
+    features: tuple[FeatureDeviation, ...] = ()
+    episode: str | None = None
+    verdict: IncidentVerdict | None = None
+
+
+class IncidentChange(msgspec.Struct, frozen=True):
+    """An incident as it is after it was opened, has become graver, or was closed, at `at`."""
+
+    kind: ChangeKind
+    incident: Incident
+    at: float
