@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from serve.http.auth import Caller
+from serve.http.caller import Caller
 from serve.http.observation import RequestObservation
 
 Headers = tuple[tuple[bytes, bytes], ...]

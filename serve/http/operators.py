@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from serve.http.auth import Forbidden
+from serve.http.caller import Forbidden
 from serve.http.messages import Request, Response, json_response
 from serve.http.refusals import UnsupportedMediaType
 from serve.http.replica import Replica

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from serve.http.auth import KeyRing
+from serve.http.api_keys import KeyRing
 from serve.settings import ServeSettings
 from train.registry.signature import create_signing_key
 from vigil.home import explain_write_errors

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from serve.http.auth import KeyRing
+from serve.http.api_keys import KeyRing
 from serve.local.deploy import START_TIMEOUT_S, deploy
 from serve.local.mlflow_server import mlflow_server
 from serve.local.parts import is_answering, wait_until

@@ -13,7 +13,7 @@ from infra.dashboards.metric_names import HAPROXY_METRICS, METRIC_NAME, RAY_METR
 from infra.dashboards.rules import ALERTS, RUNBOOKS, rule_groups
 from infra.dashboards.slo import FAULTS
 from infra.manifests.monitoring import monitoring_manifests
-from serve.http import auth, refusals, replica
+from serve.http import caller, refusals, replica
 from serve.model import reporting as reports
 from tests.infra.recorded import ROOT
 from tests.infra.test_manifests import settings_of
@@ -273,7 +273,7 @@ def test_what_counts_as_the_services_own_fault() -> None:
     """Every error of 5xx that a scoring request can be answered with, but for being overloaded."""
     found = {
         value.__name__
-        for module in (auth, refusals, replica, reports)
+        for module in (caller, refusals, replica, reports)
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, VigilError) and value.status >= 500
     }

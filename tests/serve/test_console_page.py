@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from serve.http.auth import KeyRing
+from serve.http.api_keys import KeyRing
 from tests.browser import Looked, chromium
 from tests.serve.standin import Standin, World, model, promoted, standing
 from tests.train.registry.test_promotion import Shelf

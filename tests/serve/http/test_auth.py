@@ -1,18 +1,14 @@
-"""API keys and bearer tokens: who is let in, and who is not.
-
-Also what happens when files and providers misbehave.
-"""
+"""Bearer tokens: who is let in, and who is not; also when the provider misbehaves."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import hashlib
 import hmac
 import json
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,115 +20,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from serve.http import auth
-from serve.http.auth import (
-    Authenticator,
-    Caller,
-    KeyRing,
-    ProviderUnavailable,
-    StoredKey,
-    TokenVerifier,
-    Unauthorized,
-)
+from serve.http.api_keys import KeyRing
+from serve.http.auth import Authenticator
+from serve.http.caller import Caller, ProviderUnavailable, Unauthorized
+from serve.http.provider_keys import KeyLimits, ProviderKeys
+from serve.http.tokens import TokenVerifier
 from serve.settings import ServeSettings
-from vigil.errors import VigilError
 
-
-@pytest.fixture
-def ring(tmp_path: Path) -> KeyRing:
-    return KeyRing(tmp_path / "state" / "keys.json")
-
-
-def test_a_key_is_known_by_its_name_until_it_is_revoked(ring: KeyRing) -> None:
-    first, second = ring.new("first"), ring.new("second")
-    assert [ring.owner(key) for key in (first, second)] == [Caller("first"), Caller("second")]
-    assert first.startswith("vigil_")
-    assert len(first) > 40
-    ring.revoke("first")
-    assert [ring.owner(key) for key in (first, second)] == [None, Caller("second")]
-
-
-def test_another_process_changes_the_file(ring: KeyRing) -> None:
-    assert ring.owner("vigil_x") is None
-    other = KeyRing(ring.file)
-    key = other.new("late")
-    assert ring.owner(key) == Caller("late")
-    ring.file.unlink()
-    assert ring.owner(key) is None
-
-
-@pytest.mark.parametrize("wrong", ["", " ", "vigil_", "vigil_x", "\udce9", "x" * 10_000])
-def test_unknown_keys(ring: KeyRing, wrong: str) -> None:
-    key = ring.new("mine")
-    for unknown in (wrong, key + wrong, key[:-1], key.upper(), f"{key}\0"):
-        assert (ring.owner(unknown) is None) == (unknown != key)
-
-
-def test_only_hashes_are_stored(ring: KeyRing) -> None:
-    key = ring.new("mine")
-    assert key not in ring.file.read_text()
-    assert key[6:] not in ring.file.read_text()
-    assert ring.read() == {"mine": StoredKey(hashlib.sha256(key.encode()).hexdigest())}
-    assert json.loads(ring.file.read_text()) == {"mine": hashlib.sha256(key.encode()).hexdigest()}
-
-
-def test_names_are_given_once_and_must_be(ring: KeyRing) -> None:
-    ring.new("mine")
-    for name in ("mine", ""):
-        with pytest.raises(VigilError):
-            ring.new(name)
-    with pytest.raises(VigilError, match="mine"):
-        ring.revoke("other")
-    assert list(ring.read()) == ["mine"]
-
-
-def test_no_change_undoes_another(ring: KeyRing) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        keys = list(pool.map(ring.new, [str(k) for k in range(24)]))
-        list(pool.map(ring.revoke, [str(k) for k in range(0, 24, 2)]))
-    assert sorted(caller.name for key in keys if (caller := ring.owner(key))) == sorted(
-        str(k) for k in range(1, 24, 2)
-    )
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "[]", '{"a": 3}', '{"a": "zz"}', '{"a": "abcd"}', '"x"', "null", "\udcff"]
-)
-def test_a_broken_file_lets_nobody_in_and_locks_nobody_out(ring: KeyRing, text: str) -> None:
-    key = ring.new("mine")
-    assert ring.owner(key) == Caller("mine")
-    ring.file.write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert ring.owner(key) == Caller("mine")
-    assert ring.owner("vigil_x") is None
-    for change in (ring.new, ring.revoke):
-        with pytest.raises(VigilError, match="not a key file"):
-            change("other")
-    assert KeyRing(ring.file).owner(key) is None
-
-
-def test_a_folder_that_cannot_be_entered_keeps_what_was_known(tmp_path: Path) -> None:
-    ring = KeyRing(tmp_path / "state" / "keys.json")
-    key = ring.new("mine")
-    assert ring.owner(key) == Caller("mine")
-    (tmp_path / "state").rename(tmp_path / "other")
-    (
-        tmp_path / "state"
-    ).touch()  # now a file: looking into it is an error of another kind than absence
-    assert ring.owner(key) == Caller("mine")
-
-
-def test_each_known_key_is_compared_in_constant_time(
-    ring: KeyRing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys = [ring.new(str(k)) for k in range(3)]
-    compared: list[bytes] = []
-    real = hmac.compare_digest
-    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append(b) or real(a, b))
-    assert ring.owner(keys[0]) == Caller("0")
-    assert len(compared) == 3
-
-
-# --- bearer tokens ---
+LIMITS = KeyLimits()
+DEADLINE_S = 10.0
 
 AUDIENCE = "vigil"
 KEYS: dict[str, Any] = {
@@ -204,8 +100,21 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.fixture
-def verifier(provider: Provider) -> TokenVerifier:
-    return TokenVerifier(provider.url, AUDIENCE)
+def clock() -> list[float]:
+    """Seconds that the verifier believes have passed."""
+    return [1000.0]
+
+
+@pytest.fixture
+def verifier(provider: Provider, clock: list[float]) -> TokenVerifier:
+    keys = ProviderKeys(provider.url, limits=LIMITS, clock=lambda: clock[0])
+    return TokenVerifier(provider.url, AUDIENCE, keys)
+
+
+def verifier_of(provider: Provider, operator: str | None = None) -> TokenVerifier:
+    """A verifier that is given the URL of the keys."""
+    keys = ProviderKeys(provider.url, f"{provider.url}/jwks")
+    return TokenVerifier(provider.url, AUDIENCE, keys, operator)
 
 
 def token(
@@ -223,6 +132,14 @@ def token(
 
 def b64(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+async def is_accepted(verifier: TokenVerifier, given: str) -> bool:
+    try:
+        await verifier.caller(given)
+    except Unauthorized:
+        return False
+    return True
 
 
 async def refused(verifier: TokenVerifier, bad: str) -> str:
@@ -335,14 +252,6 @@ async def test_a_key_that_is_not_for_signatures(
     assert "no key" in await refused(verifier, token(provider, "RS256"))
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that the verifier believes have passed."""
-    now = [1000.0]
-    monkeypatch.setattr(auth.time, "monotonic", lambda: now[0])
-    return now
-
-
 async def test_unknown_keys_ask_the_provider_now_and_then(
     provider: Provider, verifier: TokenVerifier, clock: list[float]
 ) -> None:
@@ -350,7 +259,7 @@ async def test_unknown_keys_ask_the_provider_now_and_then(
     for _ in range(20):
         assert "no key" in await refused(verifier, token(provider, kid="new"))
     assert provider.asked.count("/jwks") == 1
-    clock[0] += auth.REFETCH_S + 1
+    clock[0] += LIMITS.refetch_s + 1
     provider.keys.append(jwk("RS256", "new"))
     assert await verifier.caller(token(provider, kid="new")) == Caller("someone")
     assert provider.asked.count("/jwks") == 2
@@ -384,10 +293,10 @@ async def test_a_provider_that_fails_keeps_the_known_keys(
         await verifier.caller(token(provider))
     assert caught.value.status == 503
     del provider.answers["/jwks"]
-    clock[0] += auth.REFETCH_S + 1
+    clock[0] += LIMITS.refetch_s + 1
     assert await verifier.caller(token(provider)) == Caller("someone")
     provider.answers["/jwks"] = answer
-    clock[0] += auth.MAX_AGE_S + 1
+    clock[0] += LIMITS.max_age_s + 1
     assert await verifier.caller(token(provider)) == Caller("someone")
     assert provider.asked.count("/jwks") == 3
     assert "/elsewhere" not in provider.asked
@@ -398,9 +307,9 @@ async def test_a_withdrawn_key_is_not_believed_for_long(
 ) -> None:
     await verifier.caller(token(provider))
     provider.keys = [jwk("ES256")]
-    clock[0] += auth.MAX_AGE_S / 2 - 1
+    clock[0] += LIMITS.max_age_s / 2 - 1
     assert await verifier.caller(token(provider)) == Caller("someone")
-    clock[0] += auth.MAX_AGE_S / 2 + 2
+    clock[0] += LIMITS.max_age_s / 2 + 2
     await refused(verifier, token(provider))
 
 
@@ -409,12 +318,23 @@ async def test_with_traffic_keys_are_renewed_beside_the_requests(
 ) -> None:
     await verifier.caller(token(provider))
     provider.keys = [jwk("ES256")]
-    clock[0] += auth.MAX_AGE_S / 2 + 1
+    clock[0] += LIMITS.max_age_s / 2 + 1
     assert [await verifier.caller(token(provider)) for _ in range(3)] == [Caller("someone")] * 3
-    assert verifier._refreshing is not None
-    await verifier._refreshing
-    await refused(verifier, token(provider))
+    deadline = time.monotonic() + DEADLINE_S
+    while await is_accepted(verifier, token(provider)):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
     assert provider.asked.count("/jwks") == 2
+
+
+async def test_a_key_without_an_id_signs_tokens_without_one(
+    provider: Provider, verifier: TokenVerifier
+) -> None:
+    provider.keys = [{name: value for name, value in jwk("RS256").items() if name != "kid"}]
+    claims = {"iss": provider.url, "aud": AUDIENCE, "sub": "someone", "exp": time.time() + 60}
+    nameless = jwt.encode(claims, KEYS["RS256"], "RS256")
+    assert await verifier.caller(nameless) == Caller("someone")
+    assert "no key" in await refused(verifier, token(provider))
 
 
 @pytest.mark.parametrize(
@@ -438,9 +358,7 @@ async def test_a_discovery_document_of_another_issuer(
     provider.answers["/.well-known/openid-configuration"] = found
     with pytest.raises(ProviderUnavailable):
         await verifier.caller(token(provider))
-    assert await TokenVerifier(provider.url, AUDIENCE, f"{provider.url}/jwks").caller(
-        token(provider)
-    ) == Caller("someone")
+    assert await verifier_of(provider).caller(token(provider)) == Caller("someone")
 
 
 async def test_keys_and_tokens_side_by_side(provider: Provider, tmp_path: Path) -> None:
@@ -471,18 +389,6 @@ async def test_without_a_provider_a_token_is_just_a_wrong_key(
     assert not provider.asked
 
 
-def test_an_operators_key_is_one_and_the_file_of_before_is_read(ring: KeyRing) -> None:
-    old, new = ring.new("old"), ring.new("new", operator=True)
-    assert [ring.owner(key) for key in (old, new)] == [Caller("old"), Caller("new", operator=True)]
-    stored = json.loads(ring.file.read_text())
-    assert stored["old"] == hashlib.sha256(old.encode()).hexdigest()
-    assert stored["new"] == {"sha256": hashlib.sha256(new.encode()).hexdigest(), "role": "operator"}
-    for role in ("admin", None, "Operator"):
-        ring.file.write_text(json.dumps({"x": {**stored["new"], "role": role}}))
-        with pytest.raises(VigilError, match="not a key file"):
-            ring.read()
-
-
 OPERATE = "vigil:operate"
 
 
@@ -496,10 +402,10 @@ OPERATE = "vigil:operate"
     ],
 )
 async def test_tokens_of_operators_say_so(provider: Provider, claims: dict[str, Any]) -> None:
-    named = TokenVerifier(provider.url, AUDIENCE, f"{provider.url}/jwks", OPERATE)
+    named = verifier_of(provider, OPERATE)
     assert await named.caller(token(provider, **claims)) == Caller("someone", operator=True)
     assert await named.caller(
         token(provider, scope="vigil:operate2 vigil", roles={"vigil:operate": 1})
     ) == Caller("someone")
-    unnamed = TokenVerifier(provider.url, AUDIENCE, f"{provider.url}/jwks")
+    unnamed = verifier_of(provider)
     assert await unnamed.caller(token(provider, **claims)) == Caller("someone")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from serve.http.auth import KeyRing
+from serve.http.api_keys import KeyRing
 from serve.http.console import CONSOLE_FOLDER, console_routes
 from serve.http.console_state import (
     MAX_POLL_S,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from serve.exposition import collect_metrics, render_exposition
-from serve.http.auth import KeyRing
+from serve.http.api_keys import KeyRing
 from serve.model.loaded import LoadedModel
 from serve.model.reporting import NoMonitor
 from tests.serve.linted import lint
