@@ -1,15 +1,22 @@
-"""`vigil drift status` and `vigil drift check`."""
+"""`vigil drift status`, `vigil drift mode` and `vigil drift check`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from train.settings import TrainSettings
 from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors, say
 
+if TYPE_CHECKING:
+    from drift.verdict import Finding
+
 BLOCKS = " ▁▂▃▄▅▆▇█"
+_STATUS_COLUMNS = ("feature", "KS", "floor", "effect (sd)", "PSI", "trend")
+_CHECK_COLUMNS = ("feature", "statistic", "value", "limit")
 
 
 @click.group()
@@ -23,40 +30,42 @@ def drift() -> None:
 @report_errors
 def drift_status(service: ServiceOptions, as_json: bool) -> None:
     """The last window against its floors, and what the governor does."""
-    found = service.require(HomeSettings().open()).get("/drift")
+    status = service.require(HomeSettings().open()).get("/drift")
     if as_json:
-        print_json(found)
+        print_json(status)
         return
-    print_table(
-        ("feature", "KS", "floor", "effect (sd)", "PSI", "trend"),
-        [
-            (
-                f["feature"],
-                f"{f['ks']:.3f}",
-                f"{f['floor']:.3f}",
-                f"{f['wasserstein']:.2f}",
-                f"{f['psi']:.2f}",
-                spark(f["trend"]),
-            )
-            for f in found["features"]
-        ],
-    )
-    governor = found["governor"]
-    click.echo(
-        printable(
-            f"verdict: {found['verdict']['sentence'] if found['verdict'] else 'no full window yet'}"
-        )
-    )
-    said = (
-        f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; "
-        f"{found['retrains']} retrainings"
-    )
-    click.echo(printable(said))
+    print_table(_STATUS_COLUMNS, [_status_row(feature) for feature in status["features"]])
+    click.echo(printable(f"verdict: {_verdict_sentence(status)}"))
+    click.echo(printable(_governor_sentence(status)))
 
 
-def spark(trend: list[float]) -> str:
+def _status_row(feature: Mapping[str, Any]) -> Sequence[str]:
+    return (
+        feature["feature"],
+        f"{feature['ks']:.3f}",
+        f"{feature['floor']:.3f}",
+        f"{feature['wasserstein']:.2f}",
+        f"{feature['psi']:.2f}",
+        spark(feature["trend"]),
+    )
+
+
+def _verdict_sentence(status: Mapping[str, Any]) -> str:
+    verdict = status["verdict"]
+    return verdict["sentence"] if verdict else "no full window yet"
+
+
+def _governor_sentence(status: Mapping[str, Any]) -> str:
+    governor = status["governor"]
+    stands = f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}"
+    return f"{stands}; {status['retrains']} retrainings"
+
+
+def spark(trend: Sequence[float]) -> str:
     """How near each of the last windows came to the floor: a full block has reached it."""
-    return "".join(BLOCKS[min(int(over * (len(BLOCKS) - 1)), len(BLOCKS) - 1)] for over in trend)
+    highest = len(BLOCKS) - 1
+    levels = [min(int(over_floor * highest), highest) for over_floor in trend]
+    return "".join(BLOCKS[level] for level in levels)
 
 
 @drift.command("mode")
@@ -84,32 +93,24 @@ def drift_mode(to: str, service: ServiceOptions) -> None:
 @report_errors
 def drift_check(reference: str, window: str, alpha: float, as_json: bool) -> None:
     """Judge one window against a reference, both from files, without debounce."""
-    import numpy as np
+    from drift.check import check_window
 
-    from drift.statistics import compare
-    from drift.verdict import judge_window
-    from train.model.reference import build_reference
-    from train.table.dataset import read_table
-    from vigil.errors import DataError
-
-    old = read_table(reference).train
-    new = read_table(window, allow_missing=True).train
-    if old.names != new.names:
-        odd = sorted(set(old.names) ^ set(new.names)) or ["their order"]
-        raise DataError(f"the tables differ in {', '.join(odd)}")
-    size = min(TrainSettings().window_rows, len(new))
-    ref = build_reference(
-        old.X, old.names, np.zeros(1), window_rows=size, budget=TrainSettings().drift_budget
-    )
-    verdict = judge_window(ref, compare(ref, new.X), alpha)
-    calibration = ref.calibration
+    check = check_window(reference, window, alpha)
     if as_json:
-        print_json(verdict.to_json() | {"calibration": vars(calibration)})
+        print_json(check.to_json())
         return
+    calibration = check.calibration
     if not calibration.promised:
         say(f"these floors promise no false-alarm budget: {calibration.note}")
+    verdict = check.verdict
     click.echo(printable(f"{verdict.kind}: {verdict.sentence}"))
-    print_table(
-        ("feature", "statistic", "value", "limit"),
-        [(f.feature, f.statistic, f"{f.value:.3f}", f"{f.limit:.3f}") for f in verdict.findings],
+    print_table(_CHECK_COLUMNS, [_check_row(finding) for finding in verdict.findings])
+
+
+def _check_row(finding: Finding) -> Sequence[str]:
+    return (
+        finding.feature,
+        finding.statistic,
+        f"{finding.value:.3f}",
+        f"{finding.limit:.3f}",
     )

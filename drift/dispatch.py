@@ -6,7 +6,10 @@ It sends a `repository_dispatch`, or a `workflow_dispatch` of one workflow.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
+
+import httpx
 
 from drift.settings import DriftSettings
 from vigil import http
@@ -14,10 +17,42 @@ from vigil.errors import JobsUnavailable, VigilError
 
 RETRAIN_EVENT = "vigil-retrain"
 _TIMEOUT_S = 20.0
+_TOO_MANY_REQUESTS = 429
+_SERVER_ERROR = 500
 
 
 class DispatchRefused(VigilError):
     """GitHub does not take the event."""
+
+
+@dataclass(frozen=True)
+class _DispatchEvent:
+    """What is posted to GitHub."""
+
+    url: str
+    body: dict[str, Any]
+
+    @classmethod
+    def of(cls, payload: dict[str, str], settings: DriftSettings) -> _DispatchEvent:
+        api = settings.github_url.rstrip("/")
+        repository = f"{api}/repos/{settings.github_repository}"
+        workflow = settings.github_workflow
+        if workflow:
+            url = f"{repository}/actions/workflows/{workflow}/dispatches"
+            return cls(url, {"ref": settings.github_ref, "inputs": payload})
+        body = {"event_type": RETRAIN_EVENT, "client_payload": payload}
+        return cls(f"{repository}/dispatches", body)
+
+    def post(self, token: str) -> httpx.Response:
+        """Post it; raises JobsUnavailable when nobody answers."""
+        content = json.dumps(self.body).encode()
+        headers = _headers(token)
+        try:
+            return http.request(
+                "POST", self.url, headers=headers, content=content, timeout_s=_TIMEOUT_S
+            )
+        except OSError as error:
+            raise JobsUnavailable(f"{self.url} does not answer: {error}") from error
 
 
 def dispatch(payload: dict[str, str], settings: DriftSettings) -> None:
@@ -26,36 +61,34 @@ def dispatch(payload: dict[str, str], settings: DriftSettings) -> None:
     Raises JobsUnavailable when GitHub is away or asks for patience, DispatchRefused when it
     says no.
     """
-    base = f"{settings.github_url.rstrip('/')}/repos/{settings.github_repository}"
-    body: dict[str, Any] = {"event_type": RETRAIN_EVENT, "client_payload": payload}
-    url = f"{base}/dispatches"
-    if settings.github_workflow:
-        url = f"{base}/actions/workflows/{settings.github_workflow}/dispatches"
-        body = {"ref": settings.github_ref, "inputs": payload}
-    token = DriftSettings.read_secret(
-        "github_token"
-    )  # it may have been renewed since the monitor began
-    if not token.get_secret_value():
-        raise DispatchRefused(
-            "backend github needs a token that may dispatch: "
-            f"{DriftSettings.variable('github_token')}"
-        )
-    headers = {
+    event = _DispatchEvent.of(payload, settings)
+    response = event.post(_read_token())
+    if not response.is_success:
+        raise _refusal(event.url, response.status_code)
+
+
+def _read_token() -> str:
+    # It may have been renewed since the monitor began.
+    token = DriftSettings.read_secret("github_token").get_secret_value()
+    if not token:
+        variable = DriftSettings.variable("github_token")
+        raise DispatchRefused(f"backend github needs a token that may dispatch: {variable}")
+    return token
+
+
+def _headers(token: str) -> dict[str, str]:
+    return {
         "Accept": "application/vnd.github+json",
         "X-GitHub-Api-Version": "2022-11-28",
         "User-Agent": "vigil",
         "Content-Type": "application/json",
-        "Authorization": f"Bearer {token.get_secret_value()}",
+        "Authorization": f"Bearer {token}",
     }
-    try:
-        response = http.request(
-            "POST", url, headers=headers, content=json.dumps(body).encode(), timeout_s=_TIMEOUT_S
-        )
-    except OSError as error:
-        raise JobsUnavailable(f"{url} does not answer: {error}") from error
-    if response.is_success:
-        return
-    message = f"GitHub answered {response.status_code} to {url}"
-    if response.status_code == 429 or response.status_code >= 500:
-        raise JobsUnavailable(message)
-    raise DispatchRefused(f"{message}: look at VIGIL_DRIFT_GITHUB_REPOSITORY, _WORKFLOW and _TOKEN")
+
+
+def _refusal(url: str, status: int) -> VigilError:
+    message = f"GitHub answered {status} to {url}"
+    if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
+        return JobsUnavailable(message)
+    advice = "look at VIGIL_DRIFT_GITHUB_REPOSITORY, _WORKFLOW and _TOKEN"
+    return DispatchRefused(f"{message}: {advice}")

@@ -9,30 +9,61 @@ from __future__ import annotations
 import json
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import Gauge
 
 from serve.metrics import DriftMetrics
-from train.table.captured import CapturedWindows
+from train.table.captured import AnsweredRows, CapturedWindows
 from vigil.home import write_json
 from vigil.statistics import share_interval
 
 log = logging.getLogger("ray.serve")
-ANSWERED = 50_000
-LABELS = 20_000
-WAITING = 10_000  # of each so many are remembered, the latest
-_LABEL_OUTCOMES = {
-    (True, True): "true_positive",
-    (True, False): "false_positive",
-    (False, True): "false_negative",
-    (False, False): "true_negative",
-}
-Key = tuple[str, int]  # request id, row of the request
+_TRUE_POSITIVE = "true_positive"
+_FALSE_POSITIVE = "false_positive"
+_FALSE_NEGATIVE = "false_negative"
+_TRUE_NEGATIVE = "true_negative"
+_OUTCOMES = (_TRUE_POSITIVE, _FALSE_POSITIVE, _FALSE_NEGATIVE, _TRUE_NEGATIVE)
+_BOUNDS = ("value", "low", "high")
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError)
+_Stored = TypeVar("_Stored")
+_Requests = Collection[str]
+
+
+class RowKey(NamedTuple):
+    """A row of a request."""
+
+    request: str
+    row: int
+
+
+class AnsweredRow(NamedTuple):
+    """What a version said of a row: whether it alerts."""
+
+    alert: bool
+    version: str
+
+
+_AnswersByKey = dict[RowKey, AnsweredRow]
+
+
+class LabelledRow(NamedTuple):
+    """What a person said of a row, beside what the version had said."""
+
+    anomaly: bool
+    alert: bool
+    version: str
+
+    @property
+    def outcome(self) -> str:
+        if self.alert:
+            return _TRUE_POSITIVE if self.anomaly else _FALSE_POSITIVE
+        return _FALSE_NEGATIVE if self.anomaly else _TRUE_NEGATIVE
 
 
 @dataclass(frozen=True)
@@ -44,43 +75,88 @@ class Label:
     row: int = 0
 
     @property
-    def key(self) -> Key:
-        return self.request_id, self.row
+    def key(self) -> RowKey:
+        return RowKey(self.request_id, self.row)
+
+    def of(self, answer: AnsweredRow) -> LabelledRow:
+        return LabelledRow(self.anomaly, answer.alert, answer.version)
+
+
+@dataclass(frozen=True)
+class FeedbackLimits:
+    """How many of the latest are remembered: rows that were answered, labels, and labels that wait
+    for their rows."""
+
+    answered: int = 50_000
+    labels: int = 20_000
+    waiting: int = 10_000
+
+
+class _Answers:
+    """The latest answers as they came: most rows nobody ever labels."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._batches: deque[AnsweredRows] = deque()
+        self._rows = 0
+
+    def add(self, batch: AnsweredRows) -> None:
+        self._batches.append(batch)
+        self._rows += len(batch.requests)
+        while self._rows > self._limit:
+            oldest = self._batches.popleft()
+            self._rows -= len(oldest.requests)
+
+    def rows_of(self, requests: _Requests) -> _AnswersByKey:
+        return _rows_of(self._batches, requests)
+
+
+class _Latest(OrderedDict[RowKey, _Stored]):
+    """Rows by key, the latest `limit` of them."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def put(self, key: RowKey, value: _Stored) -> None:
+        self[key] = value
+        self.move_to_end(key)
+        while len(self) > self._limit:
+            self.popitem(last=False)
 
 
 class Feedback:
     """Labels beside what was answered; kept in `file`."""
 
-    def __init__(self, file: Path, metrics: DriftMetrics) -> None:
+    def __init__(
+        self, file: Path, metrics: DriftMetrics, limits: FeedbackLimits | None = None
+    ) -> None:
+        limits = limits or FeedbackLimits()
         self._file = file
         self._metrics = metrics
-        # As they came, and looked into only when somebody says something: most rows nobody ever
-        # labels.
-        self._answered: deque[tuple[list[str], NDArray[np.bool_], str]] = (
-            deque()
-        )  # requests, alerts, version
-        self._count = 0
-        self._labels: OrderedDict[Key, tuple[bool, bool, str]] = (
-            OrderedDict()
-        )  # anomaly, alert, version
-        self._waiting: OrderedDict[Key, bool] = OrderedDict()  # labels that came before their rows
-        self._figures: dict[
-            str | None, dict[str, Any]
-        ] = {}  # since the last word: they are asked for each second
+        self._answers = _Answers(limits.answered)
+        self._labels: _Latest[LabelledRow] = _Latest(limits.labels)
+        # Labels that came before their rows: whether it was an anomaly.
+        self._waiting: _Latest[bool] = _Latest(limits.waiting)
+        # By version, since the last label: they are asked for each second.
+        self._figures: dict[str | None, dict[str, Any]] = {}
         self._load()
 
     def answered(self, requests: list[str], alerts: NDArray[np.bool_], version: str) -> None:
         """Rows that `version` has scored, those of one request in sequence."""
-        self._answered.append((requests, alerts, version))
-        self._count += len(requests)
-        while self._count > ANSWERED:
-            self._count -= len(self._answered.popleft()[0])
+        batch = AnsweredRows(requests, alerts, version)
+        self._answers.add(batch)
         if self._waiting:
-            found = _rows([(requests, alerts, version)], {request for request, _ in self._waiting})
-            for key in found.keys() & self._waiting.keys():
-                _put(self._labels, key, (self._waiting.pop(key), *found[key]), LABELS)
-            if found:
-                self._save()
+            self._match_waiting(batch)
+
+    def _match_waiting(self, batch: AnsweredRows) -> None:
+        awaited = {key.request for key in self._waiting}
+        answers = _rows_of([batch], awaited)
+        for key in answers.keys() & self._waiting.keys():
+            label = Label(key.request, self._waiting.pop(key), key.row)
+            self._labels.put(key, label.of(answers[key]))
+        if answers:
+            self._save()
 
     def tell(self, labels: list[Label], captured: CapturedWindows | None = None) -> dict[str, int]:
         """Take in labels; the last word on a row counts.
@@ -89,21 +165,28 @@ class Feedback:
 
         What is not remembered here is looked for among the `captured` rows.
         """
-        known = {key: (alert, version) for key, (_, alert, version) in self._labels.items()}
-        known |= _rows(self._answered, {label.request_id for label in labels})
-        if captured is not None and (
-            missing := {label.request_id for label in labels if label.key not in known}
-        ):
-            known = _rows(captured.answers(missing), missing) | known
-        waiting = 0
-        for label in labels:
-            if label.key in known:
-                _put(self._labels, label.key, (label.anomaly, *known[label.key]), LABELS)
-            else:
-                _put(self._waiting, label.key, label.anomaly, WAITING)
-                waiting += 1
+        answers = self._answers_to(labels)
+        missing = {label.request_id for label in labels if label.key not in answers}
+        if captured is not None and missing:
+            answers = _rows_of(captured.answers(missing), missing) | answers
+        waiting = sum(not self._take(label, answers) for label in labels)
         self._save()
         return {"matched": len(labels) - waiting, "waiting": waiting}
+
+    def _answers_to(self, labels: Iterable[Label]) -> _AnswersByKey:
+        """What is remembered of the rows that are labelled."""
+        labelled = {key: AnsweredRow(row.alert, row.version) for key, row in self._labels.items()}
+        requests = {label.request_id for label in labels}
+        return labelled | self._answers.rows_of(requests)
+
+    def _take(self, label: Label, answers: _AnswersByKey) -> bool:
+        """Take in a label; return whether its row is among the answers."""
+        answer = answers.get(label.key)
+        if answer is None:
+            self._waiting.put(label.key, label.anomaly)
+            return False
+        self._labels.put(label.key, label.of(answer))
+        return True
 
     def figures(self, version: str | None = None) -> dict[str, Any]:
         """Counts, precision and recall of `version` (default: all), with Wilson's 95 % interval."""
@@ -112,76 +195,84 @@ class Feedback:
         return self._figures[version]
 
     def _count_up(self, version: str | None) -> dict[str, Any]:
-        counts = dict.fromkeys(_LABEL_OUTCOMES.values(), 0)
-        for anomaly, alert, by in self._labels.values():
-            if version is None or by == version:
-                counts[_LABEL_OUTCOMES[alert, anomaly]] += 1
-        right = counts["true_positive"]
+        counts = self._count_outcomes(version)
+        hits = counts[_TRUE_POSITIVE]
         return {
             "labelled": sum(counts.values()),
             "waiting": len(self._waiting),
             **counts,
-            "precision": _share(right, right + counts["false_positive"]),
-            "recall": _share(right, right + counts["false_negative"]),
+            "precision": _share(hits, hits + counts[_FALSE_POSITIVE]),
+            "recall": _share(hits, hits + counts[_FALSE_NEGATIVE]),
         }
+
+    def _count_outcomes(self, version: str | None) -> dict[str, int]:
+        counts: dict[str, int] = dict.fromkeys(_OUTCOMES, 0)
+        for row in self._labels.values():
+            if version in (None, row.version):
+                counts[row.outcome] += 1
+        return counts
 
     def _tell_metrics(self) -> None:
         self._figures = {}
-        found = self.figures()
-        for outcome in _LABEL_OUTCOMES.values():
-            self._metrics.feedback.labels(outcome).set(found[outcome])
-        for gauge, share in (
-            (self._metrics.precision, found["precision"]),
-            (self._metrics.recall, found["recall"]),
-        ):
-            for bound in ("value", "low", "high"):
-                if share is not None:
-                    gauge.labels(bound).set(share[bound])
+        figures = self.figures()
+        for outcome in _OUTCOMES:
+            self._metrics.feedback.labels(outcome).set(figures[outcome])
+        _set_share(self._metrics.precision, figures["precision"])
+        _set_share(self._metrics.recall, figures["recall"])
 
     def _load(self) -> None:
         try:
-            saved = json.loads(self._file.read_text())
-            labels = {
-                (str(r), int(i)): (bool(a), bool(b), str(v)) for r, i, a, b, v in saved["labels"]
-            }
-            waiting = {(str(r), int(i)): bool(a) for r, i, a in saved["waiting"]}
+            stored = json.loads(self._file.read_text())
+            labels = [_read_label(*fields) for fields in stored["labels"]]
+            waiting = [_read_waiting(*fields) for fields in stored["waiting"]]
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, LookupError) as error:
+        except _UNREADABLE as error:
             log.warning("the feedback %s cannot be read, it starts anew: %s", self._file, error)
             return
-        self._labels = OrderedDict(labels)
-        self._waiting = OrderedDict(waiting)
+        self._labels.update(labels)
+        self._waiting.update(waiting)
         self._tell_metrics()
 
     def _save(self) -> None:
         self._tell_metrics()
+        labels = [(*key, *row) for key, row in self._labels.items()]
+        waiting = [(*key, anomaly) for key, anomaly in self._waiting.items()]
         try:
-            write_json(
-                self._file,
-                {
-                    "labels": [(*key, *value) for key, value in self._labels.items()],
-                    "waiting": [(*key, value) for key, value in self._waiting.items()],
-                },
-            )
+            write_json(self._file, {"labels": labels, "waiting": waiting})
         except OSError as error:
             log.warning("the feedback cannot be written: %s", error)
 
 
-def _rows(
-    batches: Iterable[tuple[list[str], NDArray[np.bool_], str]], wanted: set[str]
-) -> dict[Key, tuple[bool, str]]:
-    """Alert and version of the rows of the `wanted` requests."""
-    found: dict[Key, tuple[bool, str]] = {}
-    for requests, alerts, version in batches:
-        before = None
-        row = 0
-        for i, request in enumerate(requests):
-            row = row + 1 if request == before else 0
-            before = request
-            if request in wanted:
-                found[request, row] = bool(alerts[i]), version
-    return found
+def _row_keys(requests: Iterable[str]) -> Iterator[RowKey]:
+    """The keys of rows, given the request of each; rows of one request follow each other."""
+    before = None
+    row = 0
+    for request in requests:
+        row = row + 1 if request == before else 0
+        before = request
+        yield RowKey(request, row)
+
+
+def _rows_of(batches: Iterable[AnsweredRows], requests: _Requests) -> _AnswersByKey:
+    """Answers to the rows of these requests."""
+    answers: _AnswersByKey = {}
+    for batch in batches:
+        for i, key in enumerate(_row_keys(batch.requests)):
+            if key.request in requests:
+                answers[key] = AnsweredRow(bool(batch.alerts[i]), batch.version)
+    return answers
+
+
+def _read_label(
+    request: str, row: int, anomaly: bool, alert: bool, version: str
+) -> tuple[RowKey, LabelledRow]:
+    key = RowKey(str(request), int(row))
+    return key, LabelledRow(bool(anomaly), bool(alert), str(version))
+
+
+def _read_waiting(request: str, row: int, anomaly: bool) -> tuple[RowKey, bool]:
+    return RowKey(str(request), int(row)), bool(anomaly)
 
 
 def _share(hits: int, trials: int) -> dict[str, float] | None:
@@ -192,8 +283,8 @@ def _share(hits: int, trials: int) -> dict[str, float] | None:
     return {"value": hits / trials, "low": bounds.low, "high": bounds.high}
 
 
-def _put(store: OrderedDict[Key, Any], key: Key, value: Any, most: int) -> None:
-    store[key] = value
-    store.move_to_end(key)
-    while len(store) > most:
-        store.popitem(last=False)
+def _set_share(gauge: Gauge, share: Mapping[str, float] | None) -> None:
+    if share is None:
+        return
+    for bound in _BOUNDS:
+        gauge.labels(bound).set(share[bound])

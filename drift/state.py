@@ -8,9 +8,12 @@ holder can replace.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -23,6 +26,8 @@ from vigil.locks import HeldLock, try_lock
 _DOCUMENT = "monitor.json"
 LEASE_S = 15.0
 ANSWER_S = 5.0  # of S3: twice that, with a second attempt, is within the lease
+_MISSING = ("NoSuchKey", "404")
+_REPLACED = (404, 409, 412)  # statuses of a conditional put whose object is another
 
 
 class LostLease(VigilError):
@@ -66,9 +71,12 @@ class FileState:
 
     def acquire_lease(self) -> bool:
         if self._lock is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = try_lock(self._folder / "monitor.lock")
+            self._lock = self._try_lock()
         return self._lock is not None
+
+    def _try_lock(self) -> HeldLock | None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return try_lock(self._folder / "monitor.lock")
 
     def load(self) -> Any:
         path = self._folder / _DOCUMENT
@@ -85,6 +93,41 @@ class FileState:
             self._lock = None
 
 
+@dataclass(frozen=True)
+class _LeasedDocument:
+    """The object in S3: the monitor's state, who holds it, and until when (Unix seconds)."""
+
+    holder: str
+    until: float
+    state: Any
+
+    @classmethod
+    def decode(cls, body: bytes) -> _LeasedDocument:
+        document = json.loads(body)
+        until = float(document.get("until", 0))
+        return cls(str(document.get("holder")), until, document.get("state"))
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+
+@dataclass(frozen=True)
+class _SeenDocument:
+    """What an S3 object held when it was read, with the tag of that; both None without one."""
+
+    document: _LeasedDocument | None = None
+    etag: str | None = None
+
+    @property
+    def state(self) -> Any:
+        return self.document.state if self.document else None
+
+    def is_free(self, holder: str, now: float) -> bool:
+        """Whether this holder may take it at `now`."""
+        document = self.document
+        return document is None or document.holder == holder or document.until <= now
+
+
 class S3State:
     """In the object `monitor.json` under an S3 URL.
 
@@ -93,39 +136,40 @@ class S3State:
     Who stops for longer than LEASE_S loses it: its next put finds another object, and fails.
     """
 
-    def __init__(self, url: str, client: Any = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        client: Any = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         parts = urlsplit(url)
+        folder = parts.path.strip("/")
         self._bucket = parts.netloc
-        self._key = f"{parts.path.strip('/')}/{_DOCUMENT}".lstrip("/")
+        self._key = f"{folder}/{_DOCUMENT}".lstrip("/")
         self._client = client
+        self._clock = clock
         self._me = uuid.uuid4().hex
         self._etag: str | None = None  # of the object that is ours
         self._until = 0.0
         self._document: Any = None
 
     def acquire_lease(self) -> bool:
-        now = time.time()
-        if self._etag is not None and now < self._until - 2 * LEASE_S / 3:
-            return True
-        if self._etag is not None:
-            try:
-                self._put(self._etag)
-            except LostLease:
-                return False
-            return True
-        seen, etag = self._get()
-        if (
-            seen is not None
-            and seen.get("holder") != self._me
-            and float(seen.get("until", 0)) > now
-        ):
+        if self._etag is None:
+            return self._take_over()
+        return self._is_fresh or self._try_put(self._etag)
+
+    @property
+    def _is_fresh(self) -> bool:
+        """Whether two thirds of the lease are left at least."""
+        renew_at = self._until - 2 * LEASE_S / 3
+        return self._clock() < renew_at
+
+    def _take_over(self) -> bool:
+        seen = self._get()
+        if not seen.is_free(self._me, self._clock()):
             return False
-        self._document = seen.get("state") if seen else None
-        try:
-            self._put(etag)
-        except LostLease:  # another was faster
-            return False
-        return True
+        self._document = seen.state
+        return self._try_put(seen.etag)
 
     def load(self) -> Any:
         return self._document
@@ -137,40 +181,54 @@ class S3State:
         self._put(self._etag)
 
     def release(self) -> None:
-        if self._etag is not None:
-            try:
-                self._put(self._etag, lease_s=0.0)
-            except (LostLease, OSError):
-                pass
-            self._etag = None
+        if self._etag is None:
+            return
+        with contextlib.suppress(LostLease, OSError):
+            self._put(self._etag, lease_s=0.0)
+        self._etag = None
 
-    def _get(self) -> tuple[dict[str, Any] | None, str | None]:
+    def _get(self) -> _SeenDocument:
         try:
             with aws_errors(self._place):
-                answer = self._s3().get_object(Bucket=self._bucket, Key=self._key)
-                return json.loads(answer["Body"].read()), answer["ETag"]
+                answer = self._s3().get_object(**self._object)
+                document = _LeasedDocument.decode(answer["Body"].read())
+                return _SeenDocument(document, answer["ETag"])
         except AwsError as error:
-            if error.code in ("NoSuchKey", "404"):
-                return None, None
+            if error.code in _MISSING:
+                return _SeenDocument()
             raise
+
+    def _try_put(self, etag: str | None) -> bool:
+        """Whether the object still had this `etag`: else another monitor was faster."""
+        try:
+            self._put(etag)
+        except LostLease:
+            return False
+        return True
 
     def _put(self, etag: str | None, lease_s: float = LEASE_S) -> None:
         """Replace the object that has this `etag`; None: there is none."""
-        until = time.time() + lease_s
-        body = json.dumps({"holder": self._me, "until": until, "state": self._document}).encode()
-        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        until = self._clock() + lease_s
+        document = _LeasedDocument(self._me, until, self._document)
         try:
-            with aws_errors(self._place):
-                answer = self._s3().put_object(
-                    Bucket=self._bucket, Key=self._key, Body=body, **condition
-                )
+            self._etag = self._put_if(etag, document.encode())
         except AwsError as error:
-            if error.status in (404, 409, 412):
-                self._etag = None
-                raise LostLease("another monitor has taken the state over") from error
-            raise
-        self._etag = answer["ETag"]
+            if error.status not in _REPLACED:
+                raise
+            self._etag = None
+            raise LostLease("another monitor has taken the state over") from error
         self._until = until
+
+    def _put_if(self, etag: str | None, body: bytes) -> str:
+        """Put the object where the present one has this `etag`; return the new one's."""
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        with aws_errors(self._place):
+            answer = self._s3().put_object(**self._object, Body=body, **condition)
+        return answer["ETag"]
+
+    @property
+    def _object(self) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._key}
 
     @property
     def _place(self) -> str:

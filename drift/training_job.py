@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from drift.dispatch import dispatch
@@ -17,7 +18,7 @@ from drift.governor import EpisodeTrigger
 from drift.settings import DriftSettings
 from train.registry.versions import Registry
 from train.spec import JobSpec
-from train.submit import JobLost, Jobs
+from train.submit import JobLost, Jobs, JobState
 from vigil.home import Home
 
 log = logging.getLogger("ray.serve")
@@ -74,37 +75,52 @@ class RayTraining:
 
     def run(self, info: Mapping[str, Any], until: float = math.inf) -> EndedJob:
         """Train as the champion of this `info` was trained, until `until` (Unix seconds)."""
-        spec = self._spec(info)
-        environment = forest_environment(info)
-        job = self._episode.job
-
-        def submit_again(name: str) -> None:
-            self._jobs.start(name, spec, environment)
-            self._note = SUBMITTED_AGAIN
-            log.warning("retraining %s; %s", job, SUBMITTED_AGAIN)
-
-        self._jobs.start(job, spec, environment)
-        timeout_s = min(self._settings.retrain_timeout_s, until - time.time())
+        submission = _Submission(self._jobs, self._spec(info), forest_environment(info))
+        submission.submit(self._episode.job)
         try:
-            state = self._jobs.follow(job, timeout_s, submit_again=submit_again)
+            state = self._follow(submission, until)
         except JobLost as error:
-            ended = f"was submitted twice, and lost twice: {error.message}"
-            return EndedJob(ended, self._note)
+            return self._ended(f"was submitted twice, and lost twice: {error.message}")
         last_line = state.last_line or "no output"
         ended = f"ended {state.status} without a version: {last_line}"
-        if self._note:
-            ended = f"{ended}; {self._note}"
+        return self._ended(f"{ended}; {self._note}" if self._note else ended)
+
+    def _follow(self, submission: _Submission, until: float) -> JobState:
+        job = self._episode.job
+        timeout_s = min(self._settings.retrain_timeout_s, until - time.time())
+        submit_again = partial(self._submit_again, submission)
+        return self._jobs.follow(job, timeout_s, submit_again=submit_again)
+
+    def _submit_again(self, submission: _Submission, name: str) -> None:
+        submission.submit(name)
+        self._note = SUBMITTED_AGAIN
+        log.warning("retraining %s; %s", self._episode.job, SUBMITTED_AGAIN)
+
+    def _ended(self, ended: str) -> EndedJob:
         return EndedJob(ended, self._note)
 
     def _spec(self, info: Mapping[str, Any]) -> JobSpec:
         settings = self._settings
+        captured = settings.captured_url or Home(settings.home).captured
         return JobSpec.of_bundle(
             info,
-            captured=settings.captured_url or str(Home(settings.home).captured),
+            captured=str(captured),
             since=self._episode.since,
             trigger=self._episode.trigger,
             key=self._episode.id,
         )
+
+
+@dataclass(frozen=True)
+class _Submission:
+    """What a job server is given, under one name or another."""
+
+    jobs: Jobs
+    spec: JobSpec
+    environment: Mapping[str, str]
+
+    def submit(self, name: str) -> None:
+        self.jobs.start(name, self.spec, self.environment)
 
 
 class GithubTraining:
@@ -127,10 +143,13 @@ class GithubTraining:
         if not self._is_registered:
             dispatch(self._payload(info), self._settings)
         timeout_s = self._settings.retrain_timeout_s
+        self._wait(timeout_s)
+        return EndedJob(f"has registered no version within {timeout_s:g} s of its dispatch")
+
+    def _wait(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not self._is_registered and time.monotonic() < deadline:
             time.sleep(self._poll_interval_s)
-        return EndedJob(f"has registered no version within {timeout_s:g} s of its dispatch")
 
     @property
     def _is_registered(self) -> bool:
@@ -151,4 +170,8 @@ def forest_environment(info: Mapping[str, Any]) -> dict[str, str]:
     A search may have found them: a retraining begins where the champion stands.
     """
     forest: Mapping[str, Any] = info.get("forest", {})
-    return {f"VIGIL_TRAIN_{name.upper()}": str(value) for name, value in forest.items()}
+    return {_variable(name): str(value) for name, value in forest.items()}
+
+
+def _variable(field: str) -> str:
+    return f"VIGIL_TRAIN_{field.upper()}"

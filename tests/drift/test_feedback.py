@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drift import feedback as feedbacks
-from drift.feedback import Feedback, Label
+from drift.feedback import Feedback, FeedbackLimits, Label
 from serve.metrics import DriftMetrics
 
 
 @pytest.fixture
 def make(tmp_path: Path):
     """make() is the feedback of the test's own file; a second one is a restarted monitor's."""
-    return lambda: Feedback(tmp_path / "feedback.json", DriftMetrics())
+    return lambda limits=None: Feedback(tmp_path / "feedback.json", DriftMetrics(), limits)
 
 
 def alerts(*values: int) -> np.ndarray:
@@ -59,10 +58,8 @@ def test_the_last_word_on_a_row_counts_and_only_once(make) -> None:
     }  # what was labelled once is known after a restart
 
 
-def test_what_is_remembered_is_bounded(make, monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit in ("ANSWERED", "LABELS", "WAITING"):
-        monkeypatch.setattr(feedbacks, limit, 3)
-    seen = make()
+def test_what_is_remembered_is_bounded(make) -> None:
+    seen = make(FeedbackLimits(answered=3, labels=3, waiting=3))
     for i in range(10):
         seen.answered([f"s{i}"], alerts(1), "1")
     assert seen.tell([Label("s6", True), Label("s9", True)]) == {"matched": 1, "waiting": 1}

@@ -12,8 +12,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from drift import state as states
-from drift.state import FileState, LostLease, S3State, StateStore
+from drift.state import LEASE_S, FileState, LostLease, S3State, StateStore
 
 Make = Callable[[], StateStore]
 
@@ -57,20 +56,19 @@ def test_one_holds_it_and_the_next_goes_on_where_it_stopped(make: Make) -> None:
     assert not first.acquire_lease()
 
 
-def test_in_s3_a_monitor_that_slept_too_long_has_lost_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_s3_a_monitor_that_slept_too_long_has_lost_it() -> None:
     clock = [1000.0]
-    monkeypatch.setattr(states.time, "time", lambda: clock[0])
     with mock_aws(), pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
         client = boto3.client("s3", region_name="us-east-1")
         client.create_bucket(Bucket="state")
-        sleeper, waker = S3State("s3://state", client), S3State("s3://state", client)
+        sleeper, waker = (S3State("s3://state", client, lambda: clock[0]) for _ in range(2))
         assert sleeper.acquire_lease()
         sleeper.save({"by": "sleeper"})
-        clock[0] += states.LEASE_S - 1
+        clock[0] += LEASE_S - 1
         assert sleeper.acquire_lease()  # renewed in time
-        clock[0] += states.LEASE_S - 1
+        clock[0] += LEASE_S - 1
         assert not waker.acquire_lease()
         clock[0] += 2
         assert waker.acquire_lease()
@@ -78,9 +76,8 @@ def test_in_s3_a_monitor_that_slept_too_long_has_lost_it(monkeypatch: pytest.Mon
         with pytest.raises(LostLease):
             sleeper.save({"by": "sleeper, too late"})
         assert not sleeper.acquire_lease()
-        assert json.loads(client.get_object(Bucket="state", Key="monitor.json")["Body"].read())[
-            "state"
-        ] == {"by": "sleeper"}
+        stored = client.get_object(Bucket="state", Key="monitor.json")["Body"].read()
+        assert json.loads(stored)["state"] == {"by": "sleeper"}
 
 
 def test_in_s3_who_cannot_ask_holds_nothing() -> None:
