@@ -20,7 +20,7 @@ from infra.manifests.bindings import (
 )
 from infra.manifests.delivery import root_application
 from infra.manifests.monitoring import METRICS_KEY
-from infra.manifests.operators import KUBERAY, HelmChart, helm_charts
+from infra.manifests.operators import GRAFANA_SECRET, KUBERAY, HelmChart, helm_charts
 from infra.manifests.parts import Manifest
 from infra.manifests.ray_config import (
     API_KEYS_SECRET,
@@ -35,6 +35,7 @@ from infra.settings import PlatformSettings
 from infra.stack_keys import ROOM_SECRETS
 
 HELM_TIMEOUT_S = 900
+_SecretContents = dict[tuple[str, str], dict[str, Any]]  # by namespace and name
 # What the autoscaler writes is not the stack's: a refresh would find it changed, and an `up` take
 # workers from a training.
 _AUTOSCALED = {
@@ -60,101 +61,162 @@ class KubernetesPlatform(pulumi.ComponentResource):
         self, name: str, args: KubernetesPlatformArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("vigil:infra:Platform", name, {}, opts)
-        settings = args.settings
-        groups = all_objects(settings, args.bindings)
+        groups = all_objects(args.settings, args.bindings)
         foundation = [self._object(one, args.ready) for one in groups.pop("foundation")]
-        secrets = self._secrets(args, foundation)
-        releases = self._releases(settings, [*args.ready, *foundation, *secrets])
-        if settings.delivery == "argocd":
-            groups = {"argocd": root_application(settings)}
+        secrets = self._secrets(args.secrets, foundation)
+        releases = self._releases(args.settings, [*args.ready, *foundation, *secrets])
         # A mutating webhook or a missing kind would refuse them earlier.
-        before = [*releases, *secrets]
+        workloads = self._workloads(_handed_over(args.settings, groups), [*releases, *secrets])
+        self.applied = [*foundation, *workloads]
+        self.register_outputs({"namespace": RAY_NAMESPACE, "objects": len(workloads)})
+
+    def _workloads(
+        self, groups: dict[str, list[Manifest]], before: list[pulumi.Resource]
+    ) -> list[pulumi.Resource]:
+        """`before`, and every object of the groups: each group behind those before it."""
         for objects in groups.values():
-            made: list[pulumi.Resource] = []
-            for one in objects:
-                made.append(self._object(one, before))
-                if one["kind"] == "Job":  # a migration: what follows needs its result
-                    before = [*before, *made]
-            before = [*before, *(one for one in made if one not in before)]
-        self.applied = [*foundation, *before]
-        self.register_outputs({"namespace": RAY_NAMESPACE, "objects": len(before)})
+            before = self._group(objects, before)
+        return before
+
+    def _group(
+        self, objects: list[Manifest], before: list[pulumi.Resource]
+    ) -> list[pulumi.Resource]:
+        applied = list(before)
+        awaited = list(before)
+        for manifest in objects:
+            applied.append(self._object(manifest, awaited))
+            if manifest["kind"] == "Job":  # a migration: what follows needs its result
+                awaited = list(applied)
+        return applied
 
     def _object(self, manifest: Manifest, before: list[pulumi.Resource]) -> pulumi.Resource:
         """One object as one resource of its own kind: previews and policies see it whole."""
-        api = manifest["apiVersion"]
         kind = manifest["kind"]
-        metadata = manifest["metadata"]
-        group = api if "/" in api else f"core/{api}"
         opts = pulumi.ResourceOptions(
             parent=self,
             depends_on=before,
             version=k8s._utilities.get_version(),
             ignore_changes=_AUTOSCALED.get(kind),
         )
-        namespace = metadata.get("namespace")
-        name = (
-            metadata["name"]
-            if namespace in (None, RAY_NAMESPACE)
-            else f"{namespace}/{metadata['name']}"
-        )
-        return pulumi.CustomResource(f"kubernetes:{group}:{kind}", name, manifest, opts)
+        token = f"kubernetes:{_api_group(manifest)}:{kind}"
+        return pulumi.CustomResource(token, _resource_name(manifest), manifest, opts)
 
     def _releases(
         self, settings: PlatformSettings, before: list[pulumi.Resource]
     ) -> list[pulumi.Resource]:
         """One Helm release a chart, each behind those that it needs."""
-        made: dict[str, pulumi.Resource] = {}
+        releases: dict[str, pulumi.Resource] = {}
         for chart in helm_charts(settings):
-            needed = [made[name] for name in chart.needs]
+            needed = [releases[name] for name in chart.needs]
             opts = pulumi.ResourceOptions(parent=self, depends_on=[*before, *needed])
-            owned = settings.delete_crds and chart.name == KUBERAY
-            made[chart.name] = (_chart if owned else _release)(chart, opts)
-        return list(made.values())
+            install = _chart if _is_owned(chart, settings) else _release
+            releases[chart.name] = install(chart, opts)
+        return list(releases.values())
 
     def _secrets(
-        self, args: KubernetesPlatformArgs, before: list[pulumi.Resource]
+        self, values: dict[str, Any], before: list[pulumi.Resource]
     ) -> list[pulumi.Resource]:
         """The only place where secrets become objects; they are never rendered, nor exported."""
-        values = args.secrets
-        wanted: dict[tuple[str, str], dict[str, Any]] = {
-            (RAY_NAMESPACE, RAY_TOKEN_SECRET): {"auth_token": values["rayToken"]},
-            (RAY_NAMESPACE, MLFLOW_LOGIN_SECRET): {
-                "username": "vigil",
-                "password": values["mlflowPassword"],
-            },
-            (TRACKING_NAMESPACE, ADMIN_SECRET): {
-                "password": values["mlflowPassword"],
-                "secret-key": values["mlflowSecretKey"],
-            },
-        }
-        if "apiKeys" in values:
-            wanted[RAY_NAMESPACE, API_KEYS_SECRET] = {KEY_FILE.name: values["apiKeys"]}
-        if "redisPassword" in values:
-            wanted[RAY_NAMESPACE, REDIS_SECRET] = {"password": values["redisPassword"]}
-        if held := {
-            cls.variable(name): values[key]
-            for key, (cls, name) in ROOM_SECRETS.items()
-            if key in values
-        }:
-            wanted[RAY_NAMESPACE, ROOM_SECRETS_SECRET] = held
-        if "grafanaPassword" in values:
-            wanted[MONITORING_NAMESPACE, "grafana-admin"] = {
-                "username": "admin",
-                "password": values["grafanaPassword"],
-            }
-            wanted[MONITORING_NAMESPACE, METRICS_KEY] = {"key": values["metricsKey"]}
-        return [
-            k8s.core.v1.Secret(
-                f"{namespace}/{name}",
-                metadata={"name": name, "namespace": namespace},
-                string_data=data,
-                type="Opaque",
-                opts=pulumi.ResourceOptions(
-                    parent=self, depends_on=before, additional_secret_outputs=["data", "stringData"]
-                ),
-            )
-            for (namespace, name), data in wanted.items()
-        ]
+        opts = pulumi.ResourceOptions(
+            parent=self,
+            depends_on=before,
+            additional_secret_outputs=["data", "stringData"],
+        )
+        contents = _secret_contents(values)
+        return [_secret(where, data, opts) for where, data in contents.items()]
+
+
+def _handed_over(
+    settings: PlatformSettings, groups: dict[str, list[Manifest]]
+) -> dict[str, list[Manifest]]:
+    """The groups that this program applies: with Argo CD, the one application that has them."""
+    if settings.delivery == "argocd":
+        return {"argocd": root_application(settings)}
+    return groups
+
+
+def _api_group(manifest: Manifest) -> str:
+    version = manifest["apiVersion"]
+    return version if "/" in version else f"core/{version}"
+
+
+def _resource_name(manifest: Manifest) -> str:
+    metadata = manifest["metadata"]
+    namespace = metadata.get("namespace")
+    if namespace in (None, RAY_NAMESPACE):
+        return metadata["name"]
+    return f"{namespace}/{metadata['name']}"
+
+
+# --- secrets ---
+
+
+def _secret_contents(values: dict[str, Any]) -> _SecretContents:
+    """What each Secret holds, by namespace and name."""
+    return {
+        **_logins(values),
+        **_optional_keys(values),
+        **_room_secrets(values),
+        **_monitoring_secrets(values),
+    }
+
+
+def _logins(values: dict[str, Any]) -> _SecretContents:
+    """Secrets that every platform has."""
+    password = values["mlflowPassword"]
+    admin = {"password": password, "secret-key": values["mlflowSecretKey"]}
+    return {
+        (RAY_NAMESPACE, RAY_TOKEN_SECRET): {"auth_token": values["rayToken"]},
+        (RAY_NAMESPACE, MLFLOW_LOGIN_SECRET): {"username": "vigil", "password": password},
+        (TRACKING_NAMESPACE, ADMIN_SECRET): admin,
+    }
+
+
+def _optional_keys(values: dict[str, Any]) -> _SecretContents:
+    contents: _SecretContents = {}
+    if "apiKeys" in values:
+        contents[RAY_NAMESPACE, API_KEYS_SECRET] = {KEY_FILE.name: values["apiKeys"]}
+    if "redisPassword" in values:
+        contents[RAY_NAMESPACE, REDIS_SECRET] = {"password": values["redisPassword"]}
+    return contents
+
+
+def _room_secrets(values: dict[str, Any]) -> _SecretContents:
+    """Secret settings of the rooms, by the variable that a pod reads."""
+    needed = {key: field for key, field in ROOM_SECRETS.items() if key in values}
+    data = {room.variable(name): values[key] for key, (room, name) in needed.items()}
+    return {(RAY_NAMESPACE, ROOM_SECRETS_SECRET): data} if data else {}
+
+
+def _monitoring_secrets(values: dict[str, Any]) -> _SecretContents:
+    if "grafanaPassword" not in values:
+        return {}
+    login = {"username": "admin", "password": values["grafanaPassword"]}
+    return {
+        (MONITORING_NAMESPACE, GRAFANA_SECRET): login,
+        (MONITORING_NAMESPACE, METRICS_KEY): {"key": values["metricsKey"]},
+    }
+
+
+def _secret(
+    where: tuple[str, str], data: dict[str, Any], opts: pulumi.ResourceOptions
+) -> pulumi.Resource:
+    namespace, name = where
+    return k8s.core.v1.Secret(
+        f"{namespace}/{name}",
+        metadata={"name": name, "namespace": namespace},
+        string_data=data,
+        type="Opaque",
+        opts=opts,
+    )
+
+
+# --- charts ---
+
+
+def _is_owned(chart: HelmChart, settings: PlatformSettings) -> bool:
+    """Whether the stack takes the definitions of the chart's kinds away with itself."""
+    return settings.delete_crds and chart.name == KUBERAY
 
 
 def _release(chart: HelmChart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
@@ -177,20 +239,17 @@ def _chart(chart: HelmChart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
 
     The definitions of its kinds too: they go with the stack.
     """
-    return k8s.helm.v4.Chart(
-        chart.name,
-        **_arguments(chart),
-        opts=opts,
-    )
+    return k8s.helm.v4.Chart(chart.name, **_arguments(chart), opts=opts)
 
 
 def _arguments(chart: HelmChart) -> dict[str, Any]:
-    """What a release and a chart are told alike."""
+    """Arguments of a release and of a chart alike."""
+    repository = {"repo": chart.repository} if chart.repository else None
     return {
         "name": chart.name,
         "chart": chart.chart,
         "version": chart.version,
         "namespace": chart.namespace,
         "values": chart.values,
-        "repository_opts": {"repo": chart.repository} if chart.repository else None,
+        "repository_opts": repository,
     }

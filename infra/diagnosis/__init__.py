@@ -14,9 +14,13 @@ NAMESPACES = ("vigil", "vigil-tracking", "vigil-operators")
 def diagnose(snapshot: ClusterSnapshot, expected: tuple[str, ...] = NAMESPACES) -> list[Diagnosis]:
     """Return every diagnosis, the worst first; `expected`: namespaces that must be there."""
     if snapshot.has("Namespace") and not snapshot.of("Namespace"):
-        why = f"is not in this cluster: no namespace {', '.join(expected)}"
-        return [failure("Vigil", why, "`pulumi up` brings it; or choose another --context")]
+        return [_absent(expected)]
     return worst_first(list(_diagnoses(snapshot, expected)))
+
+
+def _absent(namespaces: tuple[str, ...]) -> Diagnosis:
+    why = f"is not in this cluster: no namespace {', '.join(namespaces)}"
+    return failure("Vigil", why, "`pulumi up` brings it; or choose another --context")
 
 
 def _diagnoses(snapshot: ClusterSnapshot, expected: tuple[str, ...]) -> Iterator[Diagnosis]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from infra.diagnosis.objects import (
     ContainerStatus,
+    KubeEvent,
     KubeObject,
+    RawObject,
     Termination,
     containers_of,
     nested,
@@ -49,11 +51,20 @@ class PodContainer:
         return self.status.name
 
     @property
+    def spec(self) -> RawObject:
+        """Its spec."""
+        specs = {spec["name"]: spec for spec in containers_of(self.pod)}
+        return specs.get(self.name, {})
+
+    @property
     def memory_limit(self) -> str:
         """Its memory limit, as its spec states it."""
-        specs = {spec["name"]: spec for spec in containers_of(self.pod)}
-        limit = nested(specs.get(self.name, {}), "resources.limits.memory")
-        return limit or "the node"
+        return nested(self.spec, "resources.limits.memory") or "the node"
+
+    @property
+    def waits_for(self) -> str:
+        """Why it waits, as the end of a sentence."""
+        return f"({self.status.waiting_reason}): {quote(self.status.waiting_message)}"
 
     def log_key(self, *, previous: bool) -> ContainerLog:
         """Return whose log is its own, or that of the container before it."""
@@ -104,13 +115,12 @@ def _image(container: PodContainer) -> Diagnosis:
     image = container.status.image or "its image"
     cause = _registry_error(_pull_error(container))
     why = f"image {image} cannot be had ({reason}): {cause}"
-    fix = _image_fix(image)
+    return failure(container.pod, why, _image_fix(image, reason))
+
+
+def _image_fix(image: str, reason: str) -> str:
     if reason == "InvalidImageName":
-        fix = "correct vigil:image (REGISTRY/NAME:TAG)"
-    return failure(container.pod, why, fix)
-
-
-def _image_fix(image: str) -> str:
+        return "correct vigil:image (REGISTRY/NAME:TAG)"
     load = f"`kind load docker-image {image}`"
     return f"push it, or give it to the node ({load}), or set vigil:image to one that exists"
 
@@ -118,12 +128,17 @@ def _image_fix(image: str) -> str:
 def _pull_error(container: PodContainer) -> str:
     """Return what was said of a pull at the greatest length: later messages say less."""
     message = quote(container.status.waiting_message, _MAX_PULL_CHARACTERS)
-    for event in container.pod.events(_PULL_FAILURES):
-        detail = quote(event.message, _MAX_PULL_CHARACTERS)
-        is_longer = len(detail) > len(message)
-        if is_longer and "pull" in detail.lower():
-            return detail
-    return message
+    details = map(_pull_detail, container.pod.events(_PULL_FAILURES))
+    longer = (detail for detail in details if len(detail) > len(message))
+    return next(filter(_is_of_a_pull, longer), message)
+
+
+def _pull_detail(event: KubeEvent) -> str:
+    return quote(event.message, _MAX_PULL_CHARACTERS)
+
+
+def _is_of_a_pull(detail: str) -> bool:
+    return "pull" in detail.lower()
 
 
 def _registry_error(message: str) -> str:
@@ -135,10 +150,8 @@ def _registry_error(message: str) -> str:
 
 
 def _config(container: PodContainer) -> Diagnosis:
-    status = container.status
-    cause = f"({status.waiting_reason}): {quote(status.waiting_message)}"
     fix = "`pulumi up --refresh` makes Secrets and ConfigMaps of the platform that are missing"
-    return failure(container.pod, f"{container} cannot be made {cause}", fix)
+    return failure(container.pod, f"{container} cannot be made {container.waits_for}", fix)
 
 
 # --- how it ended ---
@@ -148,11 +161,13 @@ def _crashing(container: PodContainer) -> Diagnosis:
     ended = container.status.ended_before
     if ended and ended.is_out_of_memory:
         return _out_of_memory(container)
-    restarts = container.status.restarts or 0
-    count = f"exit code {_exit_code(ended)}, {restarts} restarts"
     log = container.last_words(previous=True)
-    why = f"{container} ends again and again ({count}){log}"
+    why = f"{container} ends again and again ({_count_of_ends(container.status)}){log}"
     return failure(container.pod, why, container.read_logs(previous=True))
+
+
+def _count_of_ends(status: ContainerStatus) -> str:
+    return f"exit code {_exit_code(status.ended_before)}, {status.restarts or 0} restarts"
 
 
 def _exit_code(ended: Termination | None) -> int | str:
@@ -166,9 +181,13 @@ def _ended(container: PodContainer, ended: Termination) -> Diagnosis:
     if ended.is_out_of_memory:
         return _out_of_memory(container)
     if container.name == "autoscaler":
-        why = f"its autoscaler has ended ({code}), so no worker is added{log}"
-        return failure(pod, why, f"mend the cause, then {pod.kubectl('delete pod')}")
+        return _without_autoscaler(pod, f"({code}), so no worker is added{log}")
     return failure(pod, f"{container} has ended with {code}{log}", container.read_logs())
+
+
+def _without_autoscaler(pod: KubeObject, what_follows: str) -> Diagnosis:
+    fix = f"mend the cause, then {pod.kubectl('delete pod')}"
+    return failure(pod, f"its autoscaler has ended {what_follows}", fix)
 
 
 def _restarted(container: PodContainer) -> Iterator[Diagnosis]:
@@ -184,30 +203,39 @@ def _restarted(container: PodContainer) -> Iterator[Diagnosis]:
 
 
 def _restarted_after(container: PodContainer, ended: Termination) -> Diagnosis:
-    restarts = container.status.restarts
-    count = 1 if restarts is None else restarts
     log = container.last_words(previous=True)
-    why = f"{container} was restarted {count} times, last after exit code {ended.exit_code}{log}"
+    last = f"last after exit code {ended.exit_code}{log}"
+    why = f"{container} was restarted {_restarts_of(container)} times, {last}"
     return risk(container.pod, why, container.read_logs(previous=True))
+
+
+def _restarts_of(container: PodContainer) -> int:
+    restarts = container.status.restarts
+    return 1 if restarts is None else restarts
 
 
 # --- memory ---
 
 
 def _out_of_memory(container: PodContainer) -> Diagnosis:
-    limit = container.memory_limit
-    why = f"{container} was killed at its memory limit of {limit} (OOMKilled)"
-    setting = size_setting(container.pod, "MemoryGib")
-    return failure(container.pod, why, f"give it more memory: {setting}")
+    why = f"{container} was killed at its memory limit of {container.memory_limit} (OOMKilled)"
+    return failure(container.pod, why, f"give it more memory: {_memory_setting(container.pod)}")
+
+
+def _memory_setting(pod: KubeObject) -> str:
+    return size_setting(pod, "MemoryGib")
 
 
 def size_setting(pod: KubeObject, *parts: str) -> str:
     """Return the keys of the stack that size a pod, or where its fixed size is written."""
-    group = pod.labels.get("ray.io/group", "")
-    prefix = _GROUP_PREFIXES.get(group)
+    prefix = _GROUP_PREFIXES.get(pod.labels.get("ray.io/group", ""))
     if prefix is None:
         return "the resources in its manifest"
-    return " or ".join(f"`pulumi config set vigil:{prefix}{part} N`" for part in parts)
+    return " or ".join(_size_command(f"{prefix}{part}") for part in parts)
+
+
+def _size_command(key: str) -> str:
+    return f"`pulumi config set vigil:{key} N`"
 
 
 def diagnose_memory(pod: SeenObject) -> Iterator[Diagnosis]:
@@ -228,8 +256,7 @@ def _nearly_full(
     pod: SeenObject, container: str, used_gib: float, *, limit_gib: float
 ) -> Diagnosis:
     why = f"container {container} uses {used_gib:.2f} of {limit_gib:.2f} GiB"
-    setting = size_setting(pod, "MemoryGib")
-    return risk(pod, why, f"give it more memory before it is killed: {setting}")
+    return risk(pod, why, f"give it more memory before it is killed: {_memory_setting(pod)}")
 
 
 # --- logs that a diagnosis quotes ---

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from infra.diagnosis.objects import KubeObject
-from infra.diagnosis.report import Diagnosis, failure, format_duration, quote, risk
+from infra.diagnosis.report import Diagnosis, failure, quote, risk
 from infra.diagnosis.snapshot import ClusterSnapshot, SeenObject
 
 # Without the first of each anything may talk to anything; without another something cannot talk.
@@ -13,6 +13,9 @@ NETWORK_POLICIES = {
     "vigil": ("deny-all", "dns", "ray", "ray-autoscaler", "ray-to-mlflow", "operator-to-ray"),
     "vigil-tracking": ("deny-all", "dns", "mlflow"),
 }
+_FINALIZERS_GO = "an object with a finalizer of ray.io goes once the operator runs"
+_PRESSURE_FIX = "pods will be evicted: give it room"
+_MAKE_ANEW = "`pulumi up --refresh` makes it anew"
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 _REMAINING_CONTENT = (
     "NamespaceContentRemaining",
@@ -25,9 +28,11 @@ def diagnose_namespaces(
     snapshot: ClusterSnapshot, expected: tuple[str, ...]
 ) -> Iterator[Diagnosis]:
     """Yield namespaces that are missing, or that cannot go."""
+    if not snapshot.has("Namespace"):
+        return
     present = snapshot.by_name("Namespace")
     for name in expected:
-        if snapshot.has("Namespace") and name not in present:
+        if name not in present:
             yield failure(f"namespace {name}", "is not there", "`pulumi up` makes it")
     for namespace in present.values():
         if namespace.phase == "Terminating":
@@ -35,20 +40,16 @@ def diagnose_namespaces(
 
 
 def _terminating(namespace: SeenObject) -> Diagnosis:
-    since = format_duration(namespace.age(namespace.deleted_at))
+    since = namespace.duration_since(namespace.deleted_at)
     why = f"is being deleted for {since}, nothing new can be made in it: {_remains(namespace)}"
     look = f"`kubectl -n {namespace.name} get rayservices,rayclusters,pods,pvc`"
-    fix = (
-        f"wait, or see what is left: {look};"
-        " an object with a finalizer of ray.io goes once the operator runs"
-    )
-    return failure(namespace, why, fix)
+    return failure(namespace, why, f"wait, or see what is left: {look}; {_FINALIZERS_GO}")
 
 
 def _remains(namespace: KubeObject) -> str:
     """Return what keeps a namespace from going."""
-    conditions = [namespace.condition(type_) for type_ in _REMAINING_CONTENT]
-    messages = [quote(condition.message) for condition in conditions if condition.is_true]
+    conditions = map(namespace.condition, _REMAINING_CONTENT)
+    messages = [quote(each.message) for each in conditions if each.is_true]
     return "; ".join(messages) or "its objects go"
 
 
@@ -57,17 +58,20 @@ def diagnose_nodes(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
     for node in snapshot.of("Node"):
         ready = node.condition("Ready")
         if not ready.is_true:
-            why = f"is not ready: {quote(ready.message) or 'it has not reported'}"
-            yield failure(node, why, f"`kubectl describe node {node.name}`")
+            yield _not_ready(node, quote(ready.message))
         yield from _pressures(node)
+
+
+def _not_ready(node: KubeObject, message: str) -> Diagnosis:
+    why = f"is not ready: {message or 'it has not reported'}"
+    return failure(node, why, f"`kubectl describe node {node.name}`")
 
 
 def _pressures(node: KubeObject) -> Iterator[Diagnosis]:
     for type_ in _PRESSURES:
         pressure = node.condition(type_)
         if pressure.is_true:
-            why = f"{type_}: {quote(pressure.message)}"
-            yield risk(node, why, "pods will be evicted: give it room")
+            yield risk(node, f"{type_}: {quote(pressure.message)}", _PRESSURE_FIX)
 
 
 def diagnose_network_policies(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
@@ -75,16 +79,21 @@ def diagnose_network_policies(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
     if not snapshot.has("NetworkPolicy"):
         return
     present = {policy.qualified_name for policy in snapshot.of("NetworkPolicy")}
+    for name in _expected_policies(snapshot):
+        if name not in present:
+            yield _missing_policy(name)
+
+
+def _expected_policies(snapshot: ClusterSnapshot) -> Iterator[str]:
+    """Yield NAMESPACE/NAME of the policies of those namespaces that are there."""
     namespaces = snapshot.by_name("Namespace").keys() & NETWORK_POLICIES.keys()
     for namespace in sorted(namespaces):
         for name in NETWORK_POLICIES[namespace]:
-            if f"{namespace}/{name}" not in present:
-                yield _missing_policy(namespace, name)
+            yield f"{namespace}/{name}"
 
 
-def _missing_policy(namespace: str, name: str) -> Diagnosis:
-    what = f"NetworkPolicy {namespace}/{name}"
-    fix = "`pulumi up --refresh` makes it anew"
-    if name == "deny-all":
-        return risk(what, "is not there: any pod may talk to these pods", fix)
-    return failure(what, "is not there: what it allows is refused", fix)
+def _missing_policy(name: str) -> Diagnosis:
+    what = f"NetworkPolicy {name}"
+    if name.endswith("/deny-all"):
+        return risk(what, "is not there: any pod may talk to these pods", _MAKE_ANEW)
+    return failure(what, "is not there: what it allows is refused", _MAKE_ANEW)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from infra.diagnosis.objects import KubeObject, RawObject
+from infra.diagnosis.objects import KubeObject, RawObject, nested
 from infra.diagnosis.report import Diagnosis, failure, risk
 from infra.diagnosis.snapshot import ClusterSnapshot
 
@@ -14,7 +14,14 @@ _DEFINITIONS = ("rayclusters.ray.io", "rayservices.ray.io")
 # A field of the RayCluster by the version of the operator that brought it.
 _MARK_FIELD = ("headGroupSpec", "ingressOptions")
 _MARK_VERSION = (1, 7)
+_MARK_RELEASE = "1.7"
 _INSTALL = "`pulumi up` installs the chart kuberay-operator"
+_NO_OPERATOR = "its CRDs are there and no operator is: nothing makes Ray's pods"
+_OPERATOR_FIX = "`pulumi up` brings the operator of the chart; it must not be older than the CRDs"
+_CRDS_FIX = (
+    "Helm never upgrades CRDs: `kubectl apply --server-side --force-conflicts -k"
+    ' "github.com/ray-project/kuberay/ray-operator/config/crd?ref=vVERSION"`'
+)
 _TAG_VERSION = re.compile(r":v?(\d+)\.(\d+)(?:\.\d+)?(?:@|-|$)")
 
 
@@ -26,15 +33,23 @@ def diagnose_operator(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
     missing = [name for name in _DEFINITIONS if name not in definitions]
     if missing:
         yield failure("KubeRay", f"the cluster does not know {', '.join(missing)}", _INSTALL)
-        return
-    deployments = snapshot.of("Deployment")
-    operators = [Operator(each) for each in deployments if _is_operator(each)]
+    else:
+        yield from _diagnose_operators(snapshot, _has_mark(definitions[_DEFINITIONS[0]]))
+
+
+def _diagnose_operators(snapshot: ClusterSnapshot, has_mark: bool) -> Iterator[Diagnosis]:
+    operators = list(_operators(snapshot))
     if not operators:
-        why = "its CRDs are there and no operator is: nothing makes Ray's pods"
-        yield failure("KubeRay", why, _INSTALL)
+        yield failure("KubeRay", _NO_OPERATOR, _INSTALL)
     for operator in operators:
         yield from _unavailable(operator)
-        yield from _version_mismatch(operator, _has_mark(definitions[_DEFINITIONS[0]]))
+        yield from _version_mismatch(operator, has_mark)
+
+
+def _operators(snapshot: ClusterSnapshot) -> Iterator[Operator]:
+    for deployment in snapshot.of("Deployment"):
+        if _is_operator(deployment):
+            yield Operator(deployment)
 
 
 def _is_operator(deployment: KubeObject) -> bool:
@@ -77,26 +92,29 @@ def _version_mismatch(operator: Operator, has_mark: bool) -> Iterator[Diagnosis]
     version = operator.version
     if version is None or has_mark == (version >= _MARK_VERSION):
         return
-    mark = ".".join(map(str, _MARK_VERSION))
     if has_mark:
-        against = f"({operator.image} against CRDs of {mark})"
-        fix = "`pulumi up` brings the operator of the chart; it must not be older than the CRDs"
-        yield risk(str(operator), f"is older than its CRDs {against}: new fields are ignored", fix)
+        yield _old_operator(operator)
     else:
-        against = f"({operator.image} against CRDs older than {mark})"
-        fix = (
-            "Helm never upgrades CRDs: `kubectl apply --server-side --force-conflicts -k"
-            ' "github.com/ray-project/kuberay/ray-operator/config/crd?ref=vVERSION"`'
-        )
-        yield risk(str(operator), f"is newer than its CRDs {against}: new fields are dropped", fix)
+        yield _old_definitions(operator)
+
+
+def _old_operator(operator: Operator) -> Diagnosis:
+    against = f"({operator.image} against CRDs of {_MARK_RELEASE})"
+    why = f"is older than its CRDs {against}: new fields are ignored"
+    return risk(str(operator), why, _OPERATOR_FIX)
+
+
+def _old_definitions(operator: Operator) -> Diagnosis:
+    against = f"({operator.image} against CRDs older than {_MARK_RELEASE})"
+    why = f"is newer than its CRDs {against}: new fields are dropped"
+    return risk(str(operator), why, _CRDS_FIX)
 
 
 def _has_mark(definition: KubeObject) -> bool:
     """Return whether the definition of RayCluster has the field of the mark's version."""
     schema = _schema(definition)
     for name in ("spec", *_MARK_FIELD):
-        properties = schema.get("properties") or {}
-        schema = properties.get(name) or {}
+        schema = nested(schema, f"properties.{name}") or {}
     return bool(schema)
 
 

@@ -15,7 +15,7 @@ _KIND_WORDS = {
     "PersistentVolumeClaim": "claim",
     "Pod": "pod",
 }
-_QUANTITY_POWERS = ("K", "M", "G", "T", "P")
+_QUANTITY_POWERS = ("", "K", "M", "G", "T", "P")
 
 
 def nested(raw: Mapping[str, Any], path: str) -> Any:
@@ -29,19 +29,15 @@ def nested(raw: Mapping[str, Any], path: str) -> Any:
 def parse_quantity(text: str | int | float | None) -> float:
     """Return a Kubernetes quantity as a number: `250m` is 0.25, `2Gi` is 2**31 (bytes)."""
     value = str(text or 0)
-    if value.endswith("m"):
-        return float(value[:-1]) / 1000
-    digits = value.rstrip("iKMGTPkgtp")
-    unit = value.removeprefix(digits)
-    return float(digits) * _unit_factor(unit)
+    digits = value.rstrip("imKMGTPkgtp")
+    return float(digits) * _unit_factor(value.removeprefix(digits))
 
 
-def _unit_factor(unit: str) -> int:
-    if not unit:
-        return 1
+def _unit_factor(unit: str) -> float:
+    if unit == "m":
+        return 0.001
     base = 1024 if unit.endswith("i") else 1000
-    power = _QUANTITY_POWERS.index(unit[0].upper())
-    return base ** (power + 1)
+    return base ** _QUANTITY_POWERS.index(unit[:1].upper())
 
 
 @dataclass(frozen=True)
@@ -168,12 +164,13 @@ class KubeEvent:
     @classmethod
     def parse(cls, raw: RawObject) -> KubeEvent:
         """Read an event; the newer events API keeps its last time in `series`."""
-        last = nested(raw, "series.lastObservedTime") or raw.get("lastTimestamp")
-        return cls(
-            reason=raw.get("reason") or "",
-            message=raw.get("message") or "",
-            time=last or raw.get("eventTime"),
-        )
+        reason = raw.get("reason") or ""
+        return cls(reason, raw.get("message") or "", _event_time(raw))
+
+
+def _event_time(raw: RawObject) -> str | None:
+    last = nested(raw, "series.lastObservedTime") or raw.get("lastTimestamp")
+    return last or raw.get("eventTime")
 
 
 @dataclass(frozen=True)
@@ -189,11 +186,8 @@ class Termination:
         """Read the state of a container that has ended; None of another."""
         if not raw:
             return None
-        return cls(
-            reason=raw.get("reason") or "",
-            exit_code=raw.get("exitCode"),
-            finished_at=raw.get("finishedAt"),
-        )
+        reason = raw.get("reason") or ""
+        return cls(reason, raw.get("exitCode"), raw.get("finishedAt"))
 
     @property
     def is_out_of_memory(self) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from infra.diagnosis.containers import GIB, diagnose_containers, diagnose_memory, size_setting
 from infra.diagnosis.objects import Condition, KubeEvent, KubeObject, nested, parse_quantity
 from infra.diagnosis.report import (
     Diagnosis,
     failure,
-    format_duration,
     format_labels,
     note,
     quote,
@@ -20,6 +19,7 @@ from infra.diagnosis.snapshot import ClusterSnapshot, SeenObject
 _MOUNT_ERRORS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox")
 _PULL_EVENTS = ("Pulling", "Pulled")
 _PROBE_EVENTS = ("Unhealthy",)
+_EVICTED_FIX = "give its node more room, or the pod a limit that it keeps to"
 _DELETION_TIMEOUT_S = 120.0  # what should be gone for so long is stuck
 
 
@@ -44,20 +44,22 @@ def _pod(pod: SeenObject) -> Iterator[Diagnosis]:
 
 
 def _deleted(pod: SeenObject) -> Iterator[Diagnosis]:
-    since = pod.age(pod.deleted_at)
-    if since < _DELETION_TIMEOUT_S:
+    if pod.age(pod.deleted_at) < _DELETION_TIMEOUT_S:
         return
-    finalizers = pod.metadata.get("finalizers") or []
-    cause = ", ".join(finalizers) or "its node has not confirmed its end"
-    why = f"should be gone for {format_duration(since)}: {cause}"
+    since = pod.duration_since(pod.deleted_at)
+    why = f"should be gone for {since}: {_what_holds(pod)}"
     yield risk(pod, why, f"{pod.kubectl('describe pod')}, then its node")
 
 
+def _what_holds(pod: KubeObject) -> str:
+    finalizers = pod.metadata.get("finalizers") or []
+    return ", ".join(finalizers) or "its node has not confirmed its end"
+
+
 def _failed(pod: KubeObject) -> Iterator[Diagnosis]:
-    if pod.status.get("reason") != "Evicted":  # its owner says what follows from a failed pod
-        return
-    why = f"evicted: {quote(pod.status.get('message'))}"
-    yield risk(pod, why, "give its node more room, or the pod a limit that it keeps to")
+    if pod.status.get("reason") == "Evicted":  # of others their owner says what follows
+        why = f"evicted: {quote(pod.status.get('message'))}"
+        yield risk(pod, why, _EVICTED_FIX)
 
 
 # --- scheduling ---
@@ -101,9 +103,9 @@ def _label_a_node(pod: KubeObject) -> str:
 
 
 def _more_room(pod: SeenObject) -> str:
-    sizes = f"{_request_of(pod)}{_largest_node(pod.snapshot)}"
     setting = size_setting(pod, "Cpu", "MemoryGib")
-    return f"add a node, or make the pod smaller with {setting} ({sizes})"
+    sizes = f"({_request_of(pod)}{_largest_node(pod.snapshot)})"
+    return f"add a node, or make the pod smaller with {setting} {sizes}"
 
 
 def _request_of(pod: KubeObject) -> str:
@@ -120,13 +122,14 @@ def _largest_node(snapshot: ClusterSnapshot) -> str:
     nodes = snapshot.of("Node")
     if not nodes:
         return ""
-    cpu = max(_allocatable(node, "cpu") for node in nodes)
-    memory = max(_allocatable(node, "memory") for node in nodes) / GIB
+    cpu = _most_allocatable(nodes, "cpu")
+    memory = _most_allocatable(nodes, "memory") / GIB
     return f", the largest node has {cpu:g} CPU and {memory:.3g} GiB in all"
 
 
-def _allocatable(node: KubeObject, resource: str) -> float:
-    return parse_quantity(node.value(f"status.allocatable.{resource}"))
+def _most_allocatable(nodes: Sequence[KubeObject], resource: str) -> float:
+    path = f"status.allocatable.{resource}"
+    return max(parse_quantity(node.value(path)) for node in nodes)
 
 
 # --- pods that have been scheduled ---
@@ -144,14 +147,22 @@ def _not_ready(pod: SeenObject) -> Iterator[Diagnosis]:
         return
     since = ready.changed_at or pod.created_at
     if mount := pod.newest_event(_MOUNT_ERRORS):
-        yield failure(pod, f"cannot start: {quote(mount.message)}", _shows(pod, "its volumes"))
+        yield _unmounted(pod, mount)
     elif pull := _pull_under_way(pod):
-        why = f"still pulls its image: {quote(pull.message)}"
-        yield note(pod, why, "wait, or put the image nearer")
+        yield _still_pulling(pod, pull)
     elif not pod.is_starting(since):
-        cause = _probe_message(pod, ready)
-        why = f"is not ready for {format_duration(pod.age(since))}: {cause}"
+        why = f"is not ready for {pod.duration_since(since)}: {_probe_message(pod, ready)}"
         yield failure(pod, why, _shows(pod, "its probes and events"))
+
+
+def _unmounted(pod: KubeObject, mount: KubeEvent) -> Diagnosis:
+    why = f"cannot start: {quote(mount.message)}"
+    return failure(pod, why, _shows(pod, "its volumes"))
+
+
+def _still_pulling(pod: KubeObject, pull: KubeEvent) -> Diagnosis:
+    why = f"still pulls its image: {quote(pull.message)}"
+    return note(pod, why, "wait, or put the image nearer")
 
 
 def _pull_under_way(pod: SeenObject) -> KubeEvent | None:
@@ -162,6 +173,6 @@ def _pull_under_way(pod: SeenObject) -> KubeEvent | None:
 
 def _probe_message(pod: SeenObject, ready: Condition) -> str:
     """Return what a probe said lately, or else the condition."""
-    probes = pod.events(_PROBE_EVENTS)
-    recent = [probe.message for probe in probes if pod.is_starting(probe.time)]
-    return quote(recent[0] if recent else ready.message)
+    probe = pod.newest_event(_PROBE_EVENTS)
+    is_recent = probe and pod.is_starting(probe.time)
+    return quote(probe.message if probe and is_recent else ready.message)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infra.diagnosis.objects import KubeObject, RawObject
+from infra.diagnosis.objects import Condition, KubeObject, RawObject
 from infra.diagnosis.report import (
     Diagnosis,
     failure,
-    format_duration,
     last_lines,
     note,
     quote,
@@ -26,6 +25,10 @@ _FAILED_UPDATE = (
 )
 _RESUME = """ --type merge -p '{"spec": {"suspend": false}}'"""
 _UPGRADE_TIMEOUT_S = 1200.0  # a second cluster that is not ready after this will hardly get there
+_NO_SERVE_PORT = "its head names no port `serve`, so the operator makes no service for it"
+_ADD_SERVE_PORT = "add the port {name: serve, containerPort: 8000} to the head's container"
+_NO_CHAMPION = "runs and has no champion yet: /readyz answers 503"
+_PROMOTE_A_CHAMPION = "`vigil train` a model, then `vigil promote VERSION`"
 _HEAD_CONTAINERS = "spec.rayClusterConfig.headGroupSpec.template.spec.containers"
 
 
@@ -46,29 +49,32 @@ def _causes(service: SeenObject) -> Iterator[Diagnosis]:
     yield from _suspended(service)
     yield from _unnamed_port(service)
     for name, application in _applications(service):
-        if application.get("status") in _UNHEALTHY:
+        if _is_unhealthy(application):
             yield _unhealthy(service, name, application)
+
+
+def _is_unhealthy(status: RawObject) -> bool:
+    """Return whether Serve calls an application or a deployment broken."""
+    return status.get("status") in _UNHEALTHY
 
 
 def _refused(subject: SeenObject, reasons: tuple[str, ...]) -> Iterator[Diagnosis]:
     """Yield the operator's refusal of a RayService or RayCluster."""
-    for event in subject.events(reasons)[:1]:
+    if event := subject.newest_event(reasons):
         why = f"the operator refuses it: {quote(event.message)}"
         yield failure(subject, why, "correct the stack's settings and `pulumi up`")
 
 
 def _suspended(service: KubeObject) -> Iterator[Diagnosis]:
     if service.value("spec.suspend") or service.is_true("Suspended"):
-        resume = service.kubectl("patch rayservice", _RESUME)
-        yield failure(service, "is suspended", resume)
+        yield failure(service, "is suspended", service.kubectl("patch rayservice", _RESUME))
 
 
 def _unnamed_port(service: KubeObject) -> Iterator[Diagnosis]:
     head = service.items(_HEAD_CONTAINERS)[0]
-    if not any(map(_is_serve_port, head.get("ports") or [])):
-        why = "its head names no port `serve`, so the operator makes no service for it"
-        fix = "add the port {name: serve, containerPort: 8000} to the head's container"
-        yield failure(service, why, fix)
+    ports = head.get("ports") or []
+    if not any(map(_is_serve_port, ports)):
+        yield failure(service, _NO_SERVE_PORT, _ADD_SERVE_PORT)
 
 
 def _is_serve_port(port: RawObject) -> bool:
@@ -78,9 +84,8 @@ def _is_serve_port(port: RawObject) -> bool:
 
 def _statuses(service: KubeObject) -> list[RawObject]:
     """Return the status of the cluster that serves, and of one that is to take its place."""
-    active = service.status.get("activeServiceStatus")
-    pending = service.status.get("pendingServiceStatus")
-    return list(filter(None, (active, pending)))
+    both = map(service.status.get, ("activeServiceStatus", "pendingServiceStatus"))
+    return list(filter(None, both))
 
 
 def _applications(service: KubeObject) -> Iterator[tuple[str, RawObject]]:
@@ -90,21 +95,23 @@ def _applications(service: KubeObject) -> Iterator[tuple[str, RawObject]]:
 
 
 def _unhealthy(service: KubeObject, name: str, application: RawObject) -> Diagnosis:
-    cause = _deployment_messages(application) or _end_of(application.get("message"))
-    why = f"application {name} is {application['status']}: {cause or 'it gives no reason'}"
+    why = f"application {name} is {application['status']}: {_cause_of(application)}"
     logs = f"`kubectl -n {service.namespace} logs -l ray.io/group=serve -c ray`"
     return failure(service, why, f"the replicas' logs say more: {logs}")
 
 
-def _deployment_messages(application: RawObject) -> str:
-    """Return what the deployments of an application that are not well say."""
+def _cause_of(application: RawObject) -> str:
+    """Return what its deployments say, or else the application itself."""
+    messages = "; ".join(_deployment_messages(application))
+    return messages or _end_of(application.get("message")) or "it gives no reason"
+
+
+def _deployment_messages(application: RawObject) -> Iterator[str]:
+    """Yield what the deployments of an application that are not well say."""
     deployments = application.get("serveDeploymentStatuses") or {}
-    messages = [
-        f"{name}: {_end_of(deployment['message'])}"
-        for name, deployment in deployments.items()
-        if deployment.get("status") in _UNHEALTHY and deployment.get("message")
-    ]
-    return "; ".join(messages)
+    for name, deployment in deployments.items():
+        if _is_unhealthy(deployment) and deployment.get("message"):
+            yield f"{name}: {_end_of(deployment['message'])}"
 
 
 def _end_of(message: str | None) -> str:
@@ -115,13 +122,14 @@ def _end_of(message: str | None) -> str:
 
 def _upgrade(service: SeenObject) -> Iterator[Diagnosis]:
     upgrade = service.condition("UpgradeInProgress")
-    since = service.age(upgrade.changed_at)
-    if not upgrade.is_true or since < _UPGRADE_TIMEOUT_S:
-        return
+    if upgrade.is_true and service.age(upgrade.changed_at) >= _UPGRADE_TIMEOUT_S:
+        yield _stuck_upgrade(service, service.duration_since(upgrade.changed_at))
+
+
+def _stuck_upgrade(service: KubeObject, duration: str) -> Diagnosis:
     pending = service.value("status.pendingServiceStatus.rayClusterName") or ""
-    duration = format_duration(since)
     why = f"a second cluster, {pending}, is not ready for {duration}; the first one still serves"
-    yield risk(service, why, f"{service.kubectl('describe rayservice')}, and its pods")
+    return risk(service, why, f"{service.kubectl('describe rayservice')}, and its pods")
 
 
 def _not_ready(service: SeenObject, *, is_explained: bool) -> Iterator[Diagnosis]:
@@ -129,37 +137,49 @@ def _not_ready(service: SeenObject, *, is_explained: bool) -> Iterator[Diagnosis
     if ready.is_true:
         return
     began = ready.changed_at or service.created_at
-    since = format_duration(service.age(began))
-    why = f"is not ready for {since} ({describe_progress(service)})"
+    why = f"is not ready for {service.duration_since(began)} ({describe_progress(service)})"
     if service.is_starting(began) and not is_explained:
         yield note(service, why, "wait: it starts")
-        return
-    if event := service.newest_event(_FAILED_UPDATE):
-        why += f": {quote(event.message)}"
-    yield failure(service, why, service.kubectl("describe rayservice"))
+    else:
+        fix = service.kubectl("describe rayservice")
+        yield failure(service, f"{why}{_failed_update(service)}", fix)
+
+
+def _failed_update(service: SeenObject) -> str:
+    """Return what the operator could not do, as the end of a sentence."""
+    event = service.newest_event(_FAILED_UPDATE)
+    return f": {quote(event.message)}" if event else ""
 
 
 def describe_progress(service: KubeObject) -> str:
     """Return how far a RayService is, in Ray's and the operator's words."""
     if not service.status:
         return "no operator has looked at it yet"
-    reason = service.condition("Ready").reason or "no condition yet"
-    endpoints = f"{service.status.get('numServeEndpoints', 0)} endpoints"
-    return ", ".join([reason, *_application_states(service), endpoints])
+    return ", ".join(_progress(service))
 
 
-def _application_states(service: KubeObject) -> Iterator[str]:
+def _progress(service: KubeObject) -> Iterator[str]:
+    yield service.condition("Ready").reason or "no condition yet"
     for status in _statuses(service):
-        applications = status.get("applicationStatuses") or {}
-        for name in sorted(applications):
-            yield f"{name} {applications[name].get('status', '?')}"
+        yield from _application_states(status)
+    yield f"{service.status.get('numServeEndpoints', 0)} endpoints"
+
+
+def _application_states(status: RawObject) -> Iterator[str]:
+    applications = status.get("applicationStatuses") or {}
+    for name in sorted(applications):
+        yield f"{name} {applications[name].get('status', '?')}"
 
 
 def is_running(service: KubeObject) -> bool:
     """Return whether the operator calls it ready and every application of its cluster runs."""
+    return service.is_true("Ready") and _active_states(service) == {"RUNNING"}
+
+
+def _active_states(service: KubeObject) -> set[str | None]:
+    """Return the states of the applications of the cluster that serves."""
     applications = service.value("status.activeServiceStatus.applicationStatuses") or {}
-    states = {application.get("status") for application in applications.values()}
-    return service.is_true("Ready") and states == {"RUNNING"}
+    return {application.get("status") for application in applications.values()}
 
 
 def diagnose_champion(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
@@ -167,9 +187,8 @@ def diagnose_champion(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
     answer = snapshot.readiness
     if answer is None or not answer.reached:
         return
-    if answer.status == 503 and answer.error == "NoModel":
-        why = "runs and has no champion yet: /readyz answers 503"
-        yield note("the service", why, "`vigil train` a model, then `vigil promote VERSION`")
+    if answer.is_without_model:
+        yield note("the service", _NO_CHAMPION, _PROMOTE_A_CHAMPION)
     elif answer.status >= 500:
         why = f"/readyz answers {answer.status} {answer.error}".rstrip()
         yield failure("the service", why, "read the replicas' logs")
@@ -182,20 +201,21 @@ def diagnose_ray_clusters(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
     """Yield Ray clusters whose head is not there."""
     for cluster in snapshot.of("RayCluster"):
         refusals = list(_refused(cluster, _INVALID_CLUSTER))
-        yield from refusals
-        if not refusals and not cluster.deleted_at:
-            yield from _head(cluster)
+        yield from refusals or _head(cluster)
 
 
 def _head(cluster: SeenObject) -> Iterator[Diagnosis]:
     ready = cluster.condition("HeadPodReady")
     began = ready.changed_at or cluster.created_at
-    if cluster.is_starting(began) or _has_head(cluster):
+    if cluster.deleted_at or cluster.is_starting(began) or _has_head(cluster):
         return
-    since = format_duration(cluster.age(began))
-    cause = quote(ready.message) or "the operator has not looked at it"
-    why = f"its head is not ready for {since} ({ready.reason or 'no status'}): {cause}"
+    why = f"its head is not ready for {cluster.duration_since(began)} {_head_state(ready)}"
     yield failure(cluster, why, cluster.kubectl("describe raycluster"))
+
+
+def _head_state(ready: Condition) -> str:
+    cause = quote(ready.message) or "the operator has not looked at it"
+    return f"({ready.reason or 'no status'}): {cause}"
 
 
 def _has_head(cluster: KubeObject) -> bool:

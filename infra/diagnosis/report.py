@@ -29,7 +29,7 @@ class Diagnosis:
     grade: Grade = "failure"
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.why}. {self.fix[:1].upper()}{self.fix[1:]}"
+        return f"{self.what}: {self.why}. {_as_sentence(self.fix)}"
 
     def to_json(self) -> dict[str, str]:
         """Return it as `vigil doctor cluster --json` prints it."""
@@ -39,6 +39,10 @@ class Diagnosis:
             "why": self.why,
             "fix": self.fix,
         }
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def failure(what: Subject, why: str, fix: str) -> Diagnosis:
@@ -80,16 +84,18 @@ def _name_some(names: Sequence[str]) -> str:
 
 def quote(text: str | None, max_characters: int = _MAX_QUOTED_CHARACTERS) -> str:
     """Return somebody else's sentence on one line, shortened, without its full stop."""
-    words = (text or "").split()
-    line = " ".join(words).rstrip(".")
-    return line if len(line) <= max_characters else f"{line[: max_characters - 3]}..."
+    line = " ".join((text or "").split()).rstrip(".")
+    if len(line) <= max_characters:
+        return line
+    return f"{line[: max_characters - 3]}..."
 
 
 def format_duration(seconds: float) -> str:
     """Return a time that has passed, as one says it."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 3 * size:
-            return f"{seconds / size:.0f} {unit}"
+    if seconds >= 3 * 3600:
+        return f"{seconds / 3600:.0f} h"
+    if seconds >= 3 * 60:
+        return f"{seconds / 60:.0f} min"
     return f"{seconds:.0f} s"
 
 
@@ -100,9 +106,12 @@ def format_labels(labels: Mapping[str, str]) -> str:
 
 def last_lines(log: str, lines: int = 3) -> str:
     """Return the last lines of a log that say something."""
+    return quote(" | ".join(_spoken_lines(log)[-lines:]))
+
+
+def _spoken_lines(log: str) -> list[str]:
     stripped = map(str.strip, log.splitlines())
-    spoken = list(filter(None, stripped))
-    return quote(" | ".join(spoken[-lines:]))
+    return list(filter(None, stripped))
 
 
 def last_words(log: str) -> str:

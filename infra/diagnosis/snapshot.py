@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from infra.diagnosis.objects import KubeEvent, KubeObject, RawObject
+from infra.diagnosis.report import format_duration
 
 STARTUP_GRACE_S = 180.0  # what is not ready yet is not called broken before
 _MAX_EVENT_AGE_S = 900.0  # an event that has not come again for so long is history
@@ -32,6 +33,11 @@ class Readiness:
     status: int
     error: str = ""
     reached: bool = True
+
+    @property
+    def is_without_model(self) -> bool:
+        """Whether the service runs and nothing has been promoted yet."""
+        return self.status == 503 and self.error == "NoModel"
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,10 @@ class SeenObject(KubeObject):
         """Return the seconds since a time stamp of it; 0 where there is none."""
         return self.snapshot.age(stamp)
 
+    def duration_since(self, stamp: str | None) -> str:
+        """Return the time since a time stamp of it, as one says it."""
+        return format_duration(self.age(stamp))
+
     def is_starting(self, stamp: str | None) -> bool:
         """Return whether what began then is not called broken yet."""
         return self.age(stamp) < STARTUP_GRACE_S
@@ -100,8 +110,8 @@ class SeenObject(KubeObject):
         return events[0] if events else None
 
     def _events(self, reasons: Sequence[str]) -> Iterator[KubeEvent]:
-        for raw in self.snapshot.raw("Event"):
-            if raw.get("reason") in reasons and self._is_named_by(raw):
+        for raw in filter(self._is_named_by, self.snapshot.raw("Event")):
+            if raw.get("reason") in reasons:
                 yield KubeEvent.parse(raw)
 
     def _is_named_by(self, event: RawObject) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from infra.diagnosis.objects import KubeEvent, KubeObject
-from infra.diagnosis.report import Diagnosis, failure, format_duration, quote
+from infra.diagnosis.report import Diagnosis, failure, quote
 from infra.diagnosis.snapshot import ClusterSnapshot, SeenObject
 
 _PROVISION_ERRORS = ("ProvisioningFailed", "FailedBinding")
+_RESTORE = "restore the volume from a backup, or make the claim anew"
+_OTHER_MODE = "an access mode that its class cannot give: vigil:homeAccessMode"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 StorageClasses = Mapping[str, KubeObject]
@@ -18,8 +20,7 @@ def diagnose_claims(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
     """Yield claims without a volume."""
     for claim in snapshot.of("PersistentVolumeClaim"):
         if claim.phase == "Lost":
-            fix = "restore the volume from a backup, or make the claim anew"
-            yield failure(claim, "its volume is gone", fix)
+            yield failure(claim, "its volume is gone", _RESTORE)
         elif claim.phase == "Pending":
             yield from _pending(claim)
 
@@ -37,15 +38,14 @@ def _pending(claim: SeenObject) -> Iterator[Diagnosis]:
 
 def _unprovisioned(claim: SeenObject, event: KubeEvent) -> Diagnosis:
     why = f"gets no volume: {quote(event.message)}"
-    mode = "an access mode that its class cannot give: vigil:homeAccessMode"
-    return failure(claim, why, f"{claim.kubectl('describe pvc')}; {mode}")
+    return failure(claim, why, f"{claim.kubectl('describe pvc')}; {_OTHER_MODE}")
 
 
 def _unexplained(claim: SeenObject) -> Diagnosis:
-    since = format_duration(claim.age(claim.created_at))
+    since = claim.duration_since(claim.created_at)
     provisioner = f"the provisioner of storage class {_class_of(claim)!r}"
-    fix = f"look at {provisioner}: `kubectl get pods -A`"
-    return failure(claim, f"is pending for {since}, and nobody says why", fix)
+    why = f"is pending for {since}, and nobody says why"
+    return failure(claim, why, f"look at {provisioner}: `kubectl get pods -A`")
 
 
 def _class_of(claim: KubeObject) -> str | None:
@@ -54,13 +54,12 @@ def _class_of(claim: KubeObject) -> str | None:
 
 def _wrong_class(claim: SeenObject, classes: StorageClasses) -> str:
     """Return what is wrong with the class that a claim names; nothing where it is there."""
+    name = _class_of(claim)
     if not claim.snapshot.has("StorageClass"):
         return ""
-    name = _class_of(claim)
     if name and name not in classes:
         return f"there is no storage class {name!r}"
-    has_default = any(map(_is_default, classes.values()))
-    if name is None and not has_default:
+    if name is None and not any(map(_is_default, classes.values())):
         return "it names no storage class, and none is the default"
     return ""
 
@@ -72,8 +71,10 @@ def _choose_from(classes: StorageClasses) -> str:
 
 def _may_wait(claim: SeenObject, classes: StorageClasses) -> bool:
     """Return whether it has just been made, or its volume is made once a pod asks for it."""
-    if claim.is_starting(claim.created_at):
-        return True
+    return claim.is_starting(claim.created_at) or _waits_for_a_pod(claim, classes)
+
+
+def _waits_for_a_pod(claim: KubeObject, classes: StorageClasses) -> bool:
     storage_class = classes.get(_class_of(claim) or "")
     mode = storage_class.value("volumeBindingMode") if storage_class else None
     return mode == "WaitForFirstConsumer"

@@ -20,15 +20,18 @@ _KEEP_TO_LEVEL = "pods have to keep to its level, pod-security.kubernetes.io/enf
 
 def diagnose_refusals(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
     """Yield pods that the API server refuses to make: quotas, Pod Security, missing accounts."""
-    replica_sets = snapshot.of("ReplicaSet")
-    for controller in (*replica_sets, *snapshot.of("RayCluster")):
+    for controller in (*snapshot.of("ReplicaSet"), *snapshot.of("RayCluster")):
         refusal = controller.condition("ReplicaFailure")
         if refusal.is_true:
             yield _refused(controller, refusal.message)
     for job in snapshot.of("Job"):
-        event = job.newest_event(_CREATION_ERRORS)
-        if event and not _has_pods(job):
-            yield _refused(job, event.message)
+        yield from _refused_job(job)
+
+
+def _refused_job(job: SeenObject) -> Iterator[Diagnosis]:
+    event = job.newest_event(_CREATION_ERRORS)
+    if event and not _has_pods(job):
+        yield _refused(job, event.message)
 
 
 def _has_pods(job: KubeObject) -> bool:
@@ -39,30 +42,34 @@ def _has_pods(job: KubeObject) -> bool:
 
 def _refused(controller: KubeObject, refusal: str) -> Diagnosis:
     message = quote(refusal, _MAX_REFUSAL_CHARACTERS)
-    if "exceeded quota" in message:
-        return _over_quota(controller, _from(message, "exceeded quota"))
-    if "violates PodSecurity" in message:
-        return _insecure(controller, _from(message, "violates PodSecurity"))
+    if quota := _from(message, "exceeded quota"):
+        return _over_quota(controller, quota)
+    if violation := _from(message, "violates PodSecurity"):
+        return _insecure(controller, violation)
     fix = controller.kubectl(f"describe {controller.kind.lower()}")
     return failure(controller, f"its pods are refused: {quote(message)}", fix)
 
 
 def _from(message: str, words: str) -> str:
-    """Return the part of a message that begins with these words."""
-    return message[message.index(words) :]
+    """Return the part of a message that begins with these words; nothing without them."""
+    _, begin, rest = message.partition(words)
+    return begin + rest
 
 
 def _over_quota(controller: KubeObject, message: str) -> Diagnosis:
-    quota = message.removeprefix("exceeded quota: ").split(",")[0]
-    edit = f"`kubectl -n {controller.namespace} edit resourcequota {quota}`"
+    edit = f"`kubectl -n {controller.namespace} edit resourcequota {_quota_of(message)}`"
     fix = f"raise it ({edit}), or make the pods smaller in the stack's settings"
     return failure(controller, f"its pods do not fit into the quota: {quote(message)}", fix)
 
 
+def _quota_of(message: str) -> str:
+    return message.removeprefix("exceeded quota: ").split(",")[0]
+
+
 def _insecure(controller: KubeObject, message: str) -> Diagnosis:
     why = f"Pod Security refuses its pods: {quote(message)}"
-    level = f"`kubectl get namespace {controller.namespace} --show-labels`"
-    return failure(controller, why, f"{_KEEP_TO_LEVEL}: {level}")
+    fix = f"{_KEEP_TO_LEVEL}: `kubectl get namespace {controller.namespace} --show-labels`"
+    return failure(controller, why, fix)
 
 
 # --- jobs ---
@@ -76,13 +83,16 @@ def diagnose_jobs(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
 
 
 def _failed_job(job: SeenObject) -> Diagnosis:
-    failed = job.condition("Failed")
-    log = last_words(_last_log(job))
-    why = f"has failed ({failed.reason}): {quote(failed.message)}{log}"
+    why = f"has failed {_end_of(job)}"
     if _is_scheduled(job):
         return risk(job, why, job.kubectl("describe job"))
     delete = job.kubectl("delete job")
     return failure(job, why, f"mend it, then {delete} and `pulumi up --refresh`")
+
+
+def _end_of(job: SeenObject) -> str:
+    failed = job.condition("Failed")
+    return f"({failed.reason}): {quote(failed.message)}{last_words(_last_log(job))}"
 
 
 def _is_scheduled(job: KubeObject) -> bool:
@@ -92,13 +102,16 @@ def _is_scheduled(job: KubeObject) -> bool:
 
 def _last_log(job: SeenObject) -> str:
     """Return the log of the last pod of a job."""
-    pods = job.neighbours("Pod")
-    own = {pod.name for pod in pods if pod.has_labels({_JOB_NAME: job.name})}
-    last = ""
-    for key, text in job.snapshot.logs.items():
-        if key.namespace == job.namespace and key.pod in own:
-            last = text
-    return last
+    own = {(pod.namespace, pod.name) for pod in _pods_of(job)}
+    logs = job.snapshot.logs.items()
+    texts = [text for key, text in logs if (key.namespace, key.pod) in own]
+    return texts[-1] if texts else ""
+
+
+def _pods_of(job: SeenObject) -> Iterator[KubeObject]:
+    for pod in job.neighbours("Pod"):
+        if pod.has_labels({_JOB_NAME: job.name}):
+            yield pod
 
 
 # --- services, budgets ---
@@ -121,9 +134,9 @@ def _leads_nowhere(service: SeenObject) -> bool:
 
 
 def _has_ready_endpoint(service: SeenObject) -> bool:
+    own = {_SERVICE_NAME: service.name}
     slices = service.neighbours("EndpointSlice")
-    own = [each for each in slices if each.has_labels({_SERVICE_NAME: service.name})]
-    return any(map(_has_ready, own))
+    return any(_has_ready(each) for each in slices if each.has_labels(own))
 
 
 def _has_ready(endpoints: KubeObject) -> bool:
@@ -137,9 +150,12 @@ def _may_be_ready(endpoint: RawObject) -> bool:
 def _without_endpoints(service: SeenObject, selector: dict[str, str]) -> Diagnosis:
     selected = [pod for pod in service.neighbours("Pod") if pod.has_labels(selector)]
     ready = sum(pod.is_true("Ready") for pod in selected)
-    labels = format_labels(selector)
     why = f"has no endpoints: of {len(selected)} pods with its labels {ready} are ready"
-    return failure(service, why, f"`kubectl -n {service.namespace} get pods -l {labels}`")
+    return failure(service, why, _list_pods(service.namespace, selector))
+
+
+def _list_pods(namespace: str, selector: dict[str, str]) -> str:
+    return f"`kubectl -n {namespace} get pods -l {format_labels(selector)}`"
 
 
 def diagnose_budgets(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
@@ -147,10 +163,10 @@ def diagnose_budgets(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
     for budget in snapshot.of("PodDisruptionBudget"):
         allowed = budget.condition("DisruptionAllowed")
         if allowed.reason == "SyncFailed":
-            yield _uncomputed(budget, quote(allowed.message))
+            yield _uncomputed(budget, allowed.message)
 
 
 def _uncomputed(budget: KubeObject, cause: str) -> Diagnosis:
-    why = f"cannot be computed, so no drain or node upgrade evicts its pods: {cause}"
+    why = f"cannot be computed, so no drain or node upgrade evicts its pods: {quote(cause)}"
     fix = "pods of a RayCluster need an integer `minAvailable`, for it has no scale subresource"
     return risk(budget, why, fix)

@@ -20,6 +20,7 @@ from infra.settings import PlatformSettings
 
 KUBERAY = "kuberay-operator"
 KUBERAY_VERSION = "1.7.0"
+GRAFANA_SECRET = "grafana-admin"
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _prometheus(settings: PlatformSettings) -> HelmChart:
         # carries the label.
         "grafana": {
             "admin": {
-                "existingSecret": "grafana-admin",
+                "existingSecret": GRAFANA_SECRET,
                 "userKey": "username",
                 "passwordKey": "password",
             },
