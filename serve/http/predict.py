@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,6 +19,12 @@ from serve.http.fields import (
     SchemaHash,
     Score,
 )
+from serve.http.row_context import (
+    ContextBody,
+    context_colons,
+    context_of_rows,
+    has_context,
+)
 from serve.http.rows import (
     DECODE_ERRORS,
     AnyRow,
@@ -27,6 +33,7 @@ from serve.http.rows import (
     refuse_duplicate_names,
     to_matrix,
 )
+from serve.model.report import RowContext
 from train.model.reasons import Reason, explain_rows
 from vigil.arrays import Floats
 from vigil.errors import MalformedRequest
@@ -41,8 +48,8 @@ _HINT = (
 )
 
 
-class PredictBody(msgspec.Struct):
-    """Exactly one of the fields."""
+class PredictBody(ContextBody):
+    """Exactly one of `features`, `instances` and `history`, and whose rows they are."""
 
     features: Annotated[
         AnyRow | UnsetType,
@@ -64,6 +71,18 @@ class _LooseBody(msgspec.Struct):
     features: Any = UNSET
     instances: Any = UNSET
     history: Any = UNSET
+    entity: Any = UNSET
+    time: Any = UNSET
+    entities: Any = UNSET
+    times: Any = UNSET
+
+
+class PredictRows(NamedTuple):
+    """Rows [n, d] of a body, whether it is a single row, and whose they are where it says so."""
+
+    X: Floats
+    is_single: bool
+    context: RowContext | None
 
 
 class Prediction(msgspec.Struct):
@@ -103,8 +122,8 @@ _encode = msgspec.json.Encoder().encode
 
 def decode_predict(
     body: bytes, names: tuple[str, ...], max_rows: int, transform: RollingTransform | None = None
-) -> tuple[Floats, bool]:
-    """Return the rows [n, d] of a body, and whether it is a single row.
+) -> PredictRows:
+    """Return the rows of a body.
 
     A `history` is the rows of one entity, oldest first: its last row is scored, as `transform`
     makes it with those before it.
@@ -113,19 +132,30 @@ def decode_predict(
     (413).
     """
     document, is_typed = _decode(body)
+    rows, is_single = _rows_of(document, max_rows)
+    if document.history is UNSET:
+        X = to_matrix(rows, names, is_typed)
+    else:
+        X = _last_row(rows, is_typed, transform, names=names)
+    if not has_context(document):
+        refuse_duplicate_names(body, 1, rows)
+        return PredictRows(X, is_single, None)
+    context = context_of_rows(document, len(X))
+    refuse_duplicate_names(body, 1 + context_colons(document), rows)
+    return PredictRows(X, is_single, context)
+
+
+def _rows_of(document: PredictBody | _LooseBody, max_rows: int) -> tuple[list[Any], bool]:
+    """The rows that a document has, and whether one is answered."""
     is_single = document.features is not UNSET
     has_history = document.history is not UNSET
     if is_single + has_history + (document.instances is not UNSET) != 1:
         raise MalformedRequest(_HINT)
+    if is_single:
+        return [document.features], True
     if has_history:
-        rows = _checked_rows("history", document.history, max_rows)
-        return _last_row(body, rows, is_typed, transform=transform, names=names), True
-    rows: list[Any] = [document.features]
-    if not is_single:
-        rows = _checked_rows("instances", document.instances, max_rows)
-    X = to_matrix(rows, names, is_typed)
-    refuse_duplicate_names(body, 1, rows)
-    return X, is_single
+        return _checked_rows("history", document.history, max_rows), True
+    return _checked_rows("instances", document.instances, max_rows), False
 
 
 def _decode(body: bytes) -> tuple[PredictBody | _LooseBody, bool]:
@@ -150,16 +180,14 @@ def _checked_rows(name: str, rows: Any, max_rows: int) -> list[Any]:
 
 
 def _last_row(
-    body: bytes,
     rows: list[Any],
     is_typed: bool,
-    *,
     transform: RollingTransform | None,
+    *,
     names: tuple[str, ...],
 ) -> Floats:
     """The model's row [1, d] of the last of the rows, in the light of the others."""
     X = to_matrix(rows, transform.names if transform else names, is_typed)
-    refuse_duplicate_names(body, 1, rows)
     if transform is None:
         return X[-1:]
     return transform.row(X[:-1], X[-1])[None, :]

@@ -13,6 +13,7 @@ from serve.http.predict import decode_predict, encode_predict
 from serve.http.replica import Replica
 from serve.http.routes import require_content_type
 from serve.model.loaded import LoadedModel
+from serve.model.report import CapturedRows, RowContext
 from vigil.arrays import Floats
 
 
@@ -25,11 +26,16 @@ class ModelScorer:
         self._anomalies = replica.metrics.anomalies
 
     def score(
-        self, model: LoadedModel, rows: Floats, request: Request
+        self,
+        model: LoadedModel,
+        rows: Floats,
+        request: Request,
+        *,
+        context: RowContext | None = None,
     ) -> tuple[LoadedModel, Floats]:
         """Return the scores [n] of rows [n, d], and the model that gave them.
 
-        It is `model`, or the canary where that takes the request.
+        It is `model`, or the canary where that takes the request. `context`: whose rows they are.
         """
         observation = request.observation
         if observation is not None:
@@ -38,7 +44,8 @@ class ModelScorer:
         anomalies = int(np.count_nonzero(scores > model.bundle.threshold.value))
         if observation is not None:
             observation.end_scoring(model.version, anomalies)
-        self._capture(model, rows, scores, request.request_id)
+        requests = [request.request_id] * len(rows)
+        self._capture(model, rows, scores, requests, context=context)
         self._rows.inc(len(rows))
         if anomalies:
             self._anomalies.inc(anomalies)
@@ -53,12 +60,22 @@ class ModelScorer:
             return model, model.bundle.forest.score(rows, threads)
         return canary.score(model, rows, request.body, threads)
 
-    def _capture(self, model: LoadedModel, rows: Floats, scores: Floats, request_id: str) -> None:
+    def _capture(
+        self,
+        model: LoadedModel,
+        rows: Floats,
+        scores: Floats,
+        requests: list[str],
+        *,
+        context: RowContext | None,
+    ) -> None:
         """Keep a sample for the drift monitor, and one for the challenger in the shadow."""
         replica = self._replica
         settings = replica.settings
         if settings.capture_rate >= 1 or random.random() < settings.capture_rate:
-            replica.capture.add(model.version, rows, scores, [request_id] * len(rows))
+            threshold = model.bundle.threshold.value
+            batch = CapturedRows(model.version, rows, scores, requests, threshold, context)
+            replica.capture.add(batch)
         shadow = replica.watch.shadow
         if shadow is None or model is not shadow.champion:
             return
@@ -81,10 +98,10 @@ class ScoringEndpoints:
         settings = replica.settings
         model = replica.model()
         bundle = model.bundle
-        rows, is_single = decode_predict(
+        rows, is_single, context = decode_predict(
             request.body, bundle.names, settings.max_rows, transform=bundle.transform
         )
-        model, scores = self._scorer.score(model, rows, request)
+        model, scores = self._scorer.score(model, rows, request, context=context)
         body = encode_predict(
             model,
             rows,

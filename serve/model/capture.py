@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from serve.model.report import CapturedRows
+from serve.model.report import CapturedRows, RowContext
 from serve.settings import ServeSettings
 
-# Model version, rows [n, d], scores [n], request ids [n]: a request adds one, so it is a tuple.
-_Batch = tuple[str, NDArray[Any], NDArray[Any], list[str]]
+_Value = TypeVar("_Value")
 
 
 class Capture:
@@ -21,7 +20,7 @@ class Capture:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._batches: deque[_Batch] = deque()
+        self._batches: deque[CapturedRows] = deque()
         self._count = 0
         self.dropped = 0
 
@@ -32,21 +31,17 @@ class Capture:
     def __len__(self) -> int:
         return self._count
 
-    def add(
-        self, version: str, rows: NDArray[Any], scores: NDArray[Any], requests: list[str]
-    ) -> None:
-        """Remember rows [n, d] that `version` scored, and the requests [n] that brought them."""
-        if len(rows) > self._capacity:
-            self.dropped += len(rows) - self._capacity
-            rows = rows[-self._capacity :]
-            scores = scores[-self._capacity :]
-            requests = requests[-self._capacity :]
-        self._batches.append((version, rows, scores, requests))
-        self._count += len(rows)
+    def add(self, batch: CapturedRows) -> None:
+        """Remember the rows that one model has scored."""
+        if len(batch.rows) > self._capacity:
+            self.dropped += len(batch.rows) - self._capacity
+            batch = _last(batch, self._capacity)
+        self._batches.append(batch)
+        self._count += len(batch.rows)
         while self._count > self._capacity:
             oldest = self._batches.popleft()
-            self._count -= len(oldest[1])
-            self.dropped += len(oldest[1])
+            self._count -= len(oldest.rows)
+            self.dropped += len(oldest.rows)
 
     def take(self) -> list[CapturedRows]:
         """Everything remembered, oldest first; the ring is empty afterwards.
@@ -57,10 +52,7 @@ class Capture:
         taken = self._batches
         self._batches = deque()
         self._count = 0
-        return [
-            _joined(list(batches))
-            for _, batches in groupby(taken, lambda batch: (batch[0], batch[1].shape[1]))
-        ]
+        return [_joined(list(batches)) for _, batches in groupby(taken, _kind)]
 
     def put_back(self, batches: list[CapturedRows]) -> None:
         """Return what could not be delivered.
@@ -69,10 +61,54 @@ class Capture:
         """
         newer = self.take()
         for batch in (*batches, *newer):
-            self.add(batch.version, batch.rows, batch.scores, batch.requests)
+            self.add(batch)
 
 
-def _joined(batches: list[_Batch]) -> CapturedRows:
-    rows, scores = (np.concatenate([batch[part] for batch in batches]) for part in (1, 2))
-    requests = [request for batch in batches for request in batch[3]]
-    return CapturedRows(batches[0][0], rows, scores, requests)
+def _kind(batch: CapturedRows) -> tuple[Any, ...]:
+    """What batches share that become one."""
+    context = batch.context
+    if context is None:
+        return (batch.version, batch.rows.shape[1])
+    parts = (context.entities is None, context.times is None)
+    return (batch.version, batch.rows.shape[1], *parts)
+
+
+def _last(batch: CapturedRows, count: int) -> CapturedRows:
+    """The last `count` rows of a batch."""
+    context = batch.context
+    if context is not None:
+        entities = context.entities and context.entities[-count:]
+        context = RowContext(entities, context.times and context.times[-count:])
+    return CapturedRows(
+        batch.version,
+        batch.rows[-count:],
+        batch.scores[-count:],
+        requests=batch.requests[-count:],
+        threshold=batch.threshold,
+        context=context,
+    )
+
+
+def _joined(batches: list[CapturedRows]) -> CapturedRows:
+    first = batches[0]
+    return CapturedRows(
+        first.version,
+        np.concatenate([batch.rows for batch in batches]),
+        np.concatenate([batch.scores for batch in batches]),
+        requests=_chained(batch.requests for batch in batches),
+        threshold=first.threshold,
+        context=first.context and _joined_contexts(batches),
+    )
+
+
+def _joined_contexts(batches: list[CapturedRows]) -> RowContext:
+    contexts = [batch.context or RowContext() for batch in batches]
+    first = contexts[0]
+    return RowContext(
+        first.entities and _chained(context.entities or () for context in contexts),
+        first.times and _chained(context.times or () for context in contexts),
+    )
+
+
+def _chained(lists: Iterable[Iterable[_Value]]) -> list[_Value]:
+    return [value for values in lists for value in values]

@@ -63,13 +63,25 @@ class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
         return {name: value for name, value in fields.items() if value is not None}
 
 
+class RowContext(msgspec.Struct, frozen=True, array_like=True):
+    """Entities [n] and times [n] (Unix seconds) of rows, each where the caller gave them."""
+
+    entities: list[str] | None = None
+    times: list[float] | None = None
+
+
 class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
-    """Rows [n, d] that `version` scored, their scores [n] and the requests [n] they came from."""
+    """Rows [n, d] that `version` scored, their scores [n] and the requests [n] they came from.
+
+    threshold: the score over which a row alerts; None from an older replica
+    """
 
     version: str
     rows: NDArray[Any]
     scores: NDArray[Any]
     requests: list[str]
+    threshold: float | None = None
+    context: RowContext | None = None
 
 
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +120,7 @@ class ReplicaReport(msgspec.Struct, frozen=True, kw_only=True):
             **msgspec.to_builtins(self.served),
             "counts": msgspec.to_builtins(self.counts),
             "told": msgspec.to_builtins(self.delivered),
-            "rows": [msgspec.structs.astuple(batch) for batch in self.rows],
+            "rows": [_batch_to_wire(batch) for batch in self.rows],
             "trial": msgspec.to_builtins(self.canary),
             "shadow": self.shadow.to_wire() if self.shadow else None,
         }
@@ -155,6 +167,14 @@ class MonitorAnswer(msgspec.Struct, frozen=True):
     def from_wire(cls, wire: Mapping[str, Any]) -> MonitorAnswer:
         """Return the answer; raises msgspec.ValidationError when it is none."""
         return msgspec.convert(wire, cls)
+
+
+def _batch_to_wire(batch: CapturedRows) -> tuple[Any, ...]:
+    """The tuple that every release knows, and what has come since."""
+    basis = (batch.version, batch.rows, batch.scores, batch.requests)
+    if batch.threshold is None:
+        return basis
+    return (*basis, batch.threshold, msgspec.to_builtins(batch.context))
 
 
 def _as_array(kind: type, value: Any) -> NDArray[Any]:

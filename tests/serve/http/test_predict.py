@@ -20,7 +20,9 @@ NUMBERS = st.floats(-3e38, 3e38) | st.integers(-(2**63), 2**64 - 1)
 
 
 def decode(body: Any) -> tuple[np.ndarray[Any, Any], bool]:
-    return decode_predict(body if isinstance(body, bytes) else json.dumps(body).encode(), NAMES, 3)
+    encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
+    rows = decode_predict(encoded, NAMES, 3)
+    return rows.X, rows.is_single
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def test_bodies_that_break_the_parser(body: bytes) -> None:
 def test_a_history_is_scored_by_its_last_row_in_the_light_of_the_others() -> None:
     transform = RollingTransform.parse("diff:1,mean:3", ("a", "b"))
     history = [[1.0, 2.0], [2.0, 2.0], [6.0, 5.0]]
-    rows, single = decode_predict(
+    rows, single, _ = decode_predict(
         json.dumps({"history": history}).encode(), transform.outputs, 9, transform
     )
     assert single
@@ -224,7 +226,7 @@ def test_a_history_is_scored_by_its_last_row_in_the_light_of_the_others() -> Non
         decode_predict(json.dumps({"history": named}).encode(), transform.outputs, 9, transform)[0],
         rows,
     )
-    plain, _ = decode_predict(json.dumps({"history": history}).encode(), ("a", "b"), 9)
+    plain, _, _ = decode_predict(json.dumps({"history": history}).encode(), ("a", "b"), 9)
     np.testing.assert_array_equal(plain, [history[-1]])
     for body, said in (
         ({"history": []}, "`history`"),

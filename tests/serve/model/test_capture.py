@@ -7,14 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.model.capture import Capture
-from serve.model.report import CapturedRows
+from serve.model.report import CapturedRows, RowContext
 
 
 def fill(ring: Capture, sizes: list[int], first: int = 0) -> int:
     """Add batches of such sizes whose rows are numbered from `first` on; return the next number."""
     for size in sizes:
         rows = np.arange(first, first := first + size, dtype=float)[:, None]
-        ring.add("1", rows, rows[:, 0], [f"r{row[0]:.0f}" for row in rows])
+        requests = [f"r{row[0]:.0f}" for row in rows]
+        ring.add(CapturedRows("1", rows, rows[:, 0], requests))
     return first
 
 
@@ -64,10 +65,36 @@ def test_what_is_put_back_comes_first_and_is_dropped_first(
 def test_versions_and_requests_stay_with_their_rows() -> None:
     ring = Capture(10)
     for version in ("1", "2", "2", "1"):
-        ring.add(version, np.zeros((2, 1)), np.zeros(2), [f"request {version}"] * 2)
+        requests = [f"request {version}"] * 2
+        ring.add(CapturedRows(version, np.zeros((2, 1)), np.zeros(2), requests))
     taken = ring.take()
     assert [(batch.version, len(batch.rows), batch.requests) for batch in taken] == [
         ("1", 2, ["request 1"] * 2),
         ("2", 4, ["request 2"] * 4),
         ("1", 2, ["request 1"] * 2),
     ]
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.booleans()), max_size=8),
+    capacity=st.integers(1, 30),
+)
+def test_entities_and_times_stay_with_their_rows(
+    sizes: list[tuple[int, bool, bool]], capacity: int
+) -> None:
+    ring = Capture(capacity)
+    given = iter(range(1000))
+    for size, has_entities, has_times in sizes:
+        rows = np.array([[float(next(given))] for _ in range(size)])
+        entities = [f"host-{row[0]:.0f}" for row in rows] if has_entities else None
+        times = [1000 + row[0] for row in rows] if has_times else None
+        context = RowContext(entities, times) if has_entities or has_times else None
+        requests = [f"r{row[0]:.0f}" for row in rows]
+        ring.add(CapturedRows("1", rows, rows[:, 0], requests, 0.5, context))
+    for batch in ring.take():
+        context = batch.context or RowContext()
+        if context.entities is not None:
+            assert context.entities == [f"host-{row[0]:.0f}" for row in batch.rows]
+        if context.times is not None:
+            assert context.times == [1000 + row[0] for row in batch.rows]
+        assert batch.threshold == 0.5

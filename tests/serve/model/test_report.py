@@ -20,6 +20,7 @@ from serve.model.report import (
     ConsumerReport,
     MonitorAnswer,
     ReplicaReport,
+    RowContext,
     ServedModel,
     ShadowReport,
 )
@@ -96,6 +97,14 @@ def plain(value: Any) -> Any:
 
 def test_an_old_monitor_finds_every_key_in_a_new_report() -> None:
     assert plain(new_report().to_wire()) == plain(old_report())
+
+
+def test_a_batch_keeps_its_threshold_and_whose_rows_they_are() -> None:
+    context = RowContext(["a", "a", "b"], [1.0, 2.0, 3.0])
+    batch = CapturedRows("3", ROWS, ROWS[:, 0], ["a", "a", "b"], 0.6, context)
+    report = msgspec.structs.replace(new_report(), rows=[batch])
+    read = ReplicaReport.from_wire(report.to_wire()).rows[0]
+    assert (read.threshold, read.context) == (0.6, context)
 
 
 def test_what_is_sent_has_no_class_of_this_release() -> None:
