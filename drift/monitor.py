@@ -23,8 +23,8 @@ from drift.watch import Watch
 from serve.applications import SCORING_APPLICATION
 from serve.model.handles import Application
 from serve.model.report import ConsumerReport, MonitorAnswer, ReplicaReport
+from train.registry.signature import Trust
 from train.registry.versions import Registry
-from train.settings import TrustSettings
 
 
 class DriftMonitor:
@@ -56,7 +56,7 @@ class DriftMonitor:
 
     def _open_registry(self) -> Registry:
         settings = self.settings
-        trust = TrustSettings().open()
+        trust = Trust.from_settings()
         return Registry(settings.tracking_uri, settings.model_name, trust=trust)
 
     async def reconfigure(self, config: dict[str, Any]) -> None:

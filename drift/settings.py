@@ -12,6 +12,7 @@ from pydantic import SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from vigil.room_settings import Effect, RoomSettings, setting
+from vigil.settings import home_setting, model_name_setting, tracking_uri_setting
 
 Mode = Literal["observe", "suggest", "auto"]
 
@@ -25,16 +26,9 @@ class DriftSettings(RoomSettings):
     room: ClassVar[str] = "drift"
     model_config = SettingsConfigDict(env_prefix="VIGIL_DRIFT_", frozen=True, extra="forbid")
 
-    home: Path = setting(
-        Path(".vigil"),
-        Effect.ROLLING,
-        "folder of captured rows and of the monitor's state",
-        internal=True,
-    )
-    tracking_uri: str = setting(
-        "http://127.0.0.1:5000", Effect.ROLLING, "MLflow server", internal=True
-    )
-    model_name: str = setting("vigil", Effect.ROLLING, "registered model to watch")
+    home: Path = home_setting("captured rows and of the monitor's state")
+    tracking_uri: str = tracking_uri_setting()
+    model_name: str = model_name_setting(Effect.ROLLING, "registered model to watch")
     jobs_url: str = setting(
         "http://127.0.0.1:8265", Effect.ROLLING, "Ray job server that retrains", internal=True
     )

@@ -11,6 +11,7 @@ from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from vigil.room_settings import Effect, RoomSettings, setting
+from vigil.settings import home_setting, model_name_setting, tracking_uri_setting
 
 
 class ServeSettings(RoomSettings):
@@ -19,13 +20,11 @@ class ServeSettings(RoomSettings):
     room: ClassVar[str] = "serve"
     model_config = SettingsConfigDict(env_prefix="VIGIL_SERVE_", frozen=True, extra="forbid")
 
-    home: Path = setting(
-        Path(".vigil"), Effect.ROLLING, "folder of the bundle cache", internal=True
+    home: Path = home_setting("the bundle cache")
+    tracking_uri: str = tracking_uri_setting()
+    model_name: str = model_name_setting(
+        Effect.ROLLING, "registered model whose champion is served"
     )
-    tracking_uri: str = setting(
-        "http://127.0.0.1:5000", Effect.ROLLING, "MLflow server", internal=True
-    )
-    model_name: str = setting("vigil", Effect.ROLLING, "registered model whose champion is served")
     host: str = setting("127.0.0.1", Effect.SECOND_CLUSTER, "address to listen on", internal=True)
     port: int = setting(8000, Effect.SECOND_CLUSTER, "HTTP port", ge=1, le=65_535, internal=True)
     min_replicas: int = setting(2, Effect.IN_PROCESS, "replicas at rest", ge=1)

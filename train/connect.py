@@ -17,8 +17,9 @@ import ray
 
 from train.job_log import inside_job
 from train.local_ray import start_local_ray
+from train.registry.signature import Trust
 from train.registry.versions import Registry
-from train.settings import TrainSettings, TrustSettings
+from train.settings import TrainSettings
 from train.submit import NICENESS
 from vigil import reaper
 from vigil.home import Home
@@ -98,6 +99,6 @@ def open_registry(home: Home, settings: TrainSettings) -> Registry:
         uri,
         settings.model_name,
         artifacts,
-        trust=TrustSettings().open(),
+        trust=Trust.from_settings(),
         signing_key=settings.signing_key,
     )

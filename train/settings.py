@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import model_validator
+from pydantic_settings import SettingsConfigDict
 
-from train.registry.signature import Trust
 from vigil.room_settings import Effect, RoomSettings, setting
-
-
-class TrustSettings(BaseSettings):
-    """Whose bundles are read, by every process that reads one.
-
-    They are `VIGIL_TRUSTED_KEYS` and `VIGIL_REQUIRE_SIGNATURE`.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="VIGIL_", frozen=True, extra="ignore")
-
-    trusted_keys: Path | None = Field(
-        default=None, description="folder of public keys (*.pub) whose bundles are read"
-    )
-    require_signature: bool = Field(
-        default=False, description="refuse versions that are not signed"
-    )
-
-    def open(self) -> Trust:
-        """Return the trusted keys.
-
-        Raises SigningFailed when a key cannot be read, or none is there and one is required.
-        """
-        return Trust.load(self.trusted_keys, self.require_signature)
+from vigil.settings import model_name_setting
 
 
 class TrainSettings(RoomSettings):
@@ -52,7 +28,9 @@ class TrainSettings(RoomSettings):
         "MLflow server; default: the running platform's, else the local database",
         internal=True,
     )
-    model_name: str = setting("vigil", Effect.IN_PROCESS, "registered model: one per detector")
+    model_name: str = model_name_setting(
+        Effect.IN_PROCESS, "registered model: one per detector"
+    )
     revision: str = setting(
         "", Effect.IN_PROCESS, "git commit of the code, for the run; default: the checkout's"
     )

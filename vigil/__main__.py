@@ -12,7 +12,9 @@ import click
 
 from vigil.errors import PlatformError
 from vigil.home import use_ray_token
+from vigil.model_names import check_given_model_names
 from vigil.settings import HomeSettings
+from vigil.terminal import report_errors
 
 # The module of each command, and the function where it has another name.
 COMMANDS = {
@@ -35,6 +37,19 @@ COMMANDS = {
     "ship": "infra.ship",
     "doctor": "infra.cli",
 }
+# They read the name of the model: one that is not that of the other rooms would go unseen.
+MODEL_COMMANDS = {
+    "up",
+    "demo",
+    "stream",
+    "replay",
+    "train",
+    "models",
+    "promote",
+    "rollback",
+    "recalibrate",
+    "drift",
+}
 
 
 class _RoomCommands(click.Group):
@@ -52,13 +67,17 @@ class _RoomCommands(click.Group):
 
 
 @click.command(cls=_RoomCommands)
-def main() -> None:
+@click.pass_context
+@report_errors
+def main(context: click.Context) -> None:
     """Vigil: real-time anomaly detection on Ray."""
     below_init = command_below_init(os.getpid(), shutil.which("dumb-init"))
     if below_init is not None:
         os.execv(below_init[0], below_init)  # noqa: S606
     with suppress(PlatformError):  # a command that must write to the home says so itself
         use_ray_token(HomeSettings().open())
+    if context.invoked_subcommand in MODEL_COMMANDS:
+        check_given_model_names()
 
 
 def command_below_init(pid: int, init: str | None) -> list[str] | None:

@@ -6,9 +6,10 @@ infra/manifests/pgpass.py has a client of its own: it runs in an image without V
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 # Those of botocore itself.
@@ -47,17 +48,18 @@ def aws_client(
     return aws_session().client(service, region_name=region, config=config)
 
 
-@cache
 def aws_session() -> Any:
-    """The session of this process: it takes long to make, and renews its credentials itself."""
+    """The session of the AWS_* variables as they are now; it renews its credentials itself."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return _session(tuple(sorted(variables.items())))
+
+
+@lru_cache(maxsize=1)
+def _session(variables: tuple[tuple[str, str], ...]) -> Any:
+    """Kept, as it takes long to make."""
     import boto3
 
     return boto3.Session()
-
-
-def forget_session() -> None:
-    """Have the next client look for credentials anew."""
-    aws_session.cache_clear()
 
 
 @contextmanager

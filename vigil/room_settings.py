@@ -32,6 +32,7 @@ from vigil.errors import BadSettings
 
 _T = TypeVar("_T")
 ROOM_NAMES = ("serve", "drift", "train")
+DEFAULT_MODEL_NAME = "vigil"
 SETTINGS_FILE = "vigil.yaml"
 SETTINGS_FILE_VARIABLE = "VIGIL_CONFIG"
 # A folder with one file for each secret: a mounted Secret, which follows it.
@@ -261,7 +262,7 @@ class _SettingsFile(_WholeSource):
 
     def __call__(self) -> dict[str, Any]:
         cls: Any = self.settings_cls
-        objects = _read_settings_file(settings_path())
+        objects = read_settings_file(settings_path())
         return fields_from_keys(cls, objects.get(cls.room, {}))
 
 
@@ -274,7 +275,7 @@ def fields_from_keys(cls: type[RoomSettings], values: Mapping[str, Any]) -> dict
     return {names.get(key, f"{cls.room}.{key}"): value for key, value in values.items()}
 
 
-def _read_settings_file(file: Path) -> dict[str, dict[str, Any]]:
+def read_settings_file(file: Path) -> dict[str, dict[str, Any]]:
     """The objects of a settings file by room; nothing where there is none. Raises BadSettings."""
     if not file.is_file():
         if os.environ.get(SETTINGS_FILE_VARIABLE) is not None:

@@ -1,13 +1,18 @@
-"""Settings that no room owns: where local state is."""
+"""Settings that more than one room has, each declared once: home, MLflow, model, trusted keys."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from vigil.home import Home
+from vigil.room_settings import DEFAULT_MODEL_NAME, Effect, setting
+
+_DEFAULT_HOME = Path(".vigil")
+_LOCAL_MLFLOW = "http://127.0.0.1:5000"
 
 
 class HomeSettings(BaseSettings):
@@ -15,8 +20,39 @@ class HomeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="VIGIL_", frozen=True, extra="ignore")
 
-    home: Path = Field(default=Path(".vigil"), description="folder of local state")
+    home: Path = Field(default=_DEFAULT_HOME, description="folder of local state")
 
     def open(self) -> Home:
         """The absolute home."""
         return Home(self.home.expanduser().absolute())
+
+
+class TrustSettings(BaseSettings):
+    """Whose bundles are read, by every process that reads one.
+
+    They are `VIGIL_TRUSTED_KEYS` and `VIGIL_REQUIRE_SIGNATURE`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="VIGIL_", frozen=True, extra="ignore")
+
+    trusted_keys: Path | None = Field(
+        default=None, description="folder of public keys (*.pub) whose bundles are read"
+    )
+    require_signature: bool = Field(
+        default=False, description="refuse versions that are not signed"
+    )
+
+
+def home_setting(content: str) -> Any:
+    """Declare a room's `home`: the folder of `content`."""
+    return setting(_DEFAULT_HOME, Effect.ROLLING, f"folder of {content}", internal=True)
+
+
+def tracking_uri_setting() -> Any:
+    """Declare a room's `tracking_uri`, where it serves beside an MLflow server."""
+    return setting(_LOCAL_MLFLOW, Effect.ROLLING, "MLflow server", internal=True)
+
+
+def model_name_setting(effect: Effect, description: str) -> Any:
+    """Declare a room's `model_name`: all rooms of a platform must name one model."""
+    return setting(DEFAULT_MODEL_NAME, effect, description)

@@ -25,8 +25,8 @@ from serve.model.capture import Capture
 from serve.model.reporting import MonitorClient, Reporter
 from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
+from train.registry.signature import Trust
 from train.registry.versions import Registry
-from train.settings import TrustSettings
 from vigil.arrays import Floats
 from vigil.errors import InvalidFeatures
 from vigil.home import Home
@@ -107,7 +107,7 @@ class Detector:
 def build_replica(settings: ServeSettings, application: str) -> Replica:
     """Return the parts of a replica of the Serve application with this name."""
     name = f"{os.getpid()}-{uuid.uuid4().hex[:6]}"
-    trust = TrustSettings().open()
+    trust = Trust.from_settings()
     registry = Registry(settings.tracking_uri, settings.model_name, trust=trust)
     metrics = ServeMetrics()
     watch = ModelWatch(registry, Home(settings.home).cache, metrics, settings=settings)

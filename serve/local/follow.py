@@ -11,6 +11,7 @@ from drift.settings import DriftSettings
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
 from vigil.errors import BadSettings, VigilError
+from vigil.model_names import check_model_names
 from vigil.room_settings import Effect, RoomSettings, read_all_settings, settings_path
 
 # The stamp of no file: what Serve could not take is tried again at the next look.
@@ -36,13 +37,19 @@ def read_settings(port: int | None = None) -> AllSettings:
         DriftSettings,
         TrainSettings,
     ]
-    serve, drift, train = read_all_settings(readers)
+    settings = AllSettings(*read_all_settings(readers))
+    _check_github_token(settings.drift)
+    rooms = (settings.train, settings.serve, settings.drift)
+    check_model_names({room.variable("model_name"): room.model_name for room in rooms})
+    return settings
+
+
+def _check_github_token(drift: DriftSettings) -> None:
     if drift.backend == "github" and not drift.github_token.get_secret_value():
-        variable = DriftSettings.variable("github_token")
+        variable = drift.variable("github_token")
         raise BadSettings(
             f"drift.backend = 'github': it needs a token that may dispatch the workflow: {variable}"
         )
-    return AllSettings(serve, drift, train)
 
 
 @dataclass(frozen=True)

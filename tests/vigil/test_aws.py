@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from vigil.aws import AwsError, aws_client, aws_errors
+from vigil.aws import AwsError, aws_client, aws_errors, aws_session
 
 
 def test_a_client_has_the_timeouts_and_retries_that_are_asked_for() -> None:
@@ -27,3 +27,13 @@ def test_where_nobody_is_reached_there_is_neither() -> None:
     with pytest.raises(AwsError, match=r"^Unable to locate credentials$") as caught, aws_errors():
         raise NoCredentialsError
     assert (caught.value.code, caught.value.status) == ("", 0)
+
+
+def test_credentials_are_those_of_the_environment_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for key in ("first", "second"):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        assert aws_session().get_credentials().access_key == key
+    assert aws_session() is aws_session()

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from vigil.aws import AwsError, aws_client, aws_errors
 from vigil.errors import BundleError, VigilError
+from vigil.settings import TrustSettings
 
 SIGNATURE_TAG = "signature"
 KMS_SCHEME = "awskms:///"
@@ -81,6 +82,15 @@ class Trust:
 
     keys: Mapping[str, PublicKey] = field(default_factory=dict)
     required: bool = False
+
+    @classmethod
+    def from_settings(cls) -> Trust:
+        """Return trust as VIGIL_TRUSTED_KEYS and VIGIL_REQUIRE_SIGNATURE have it.
+
+        Raises SigningFailed as `load` does.
+        """
+        settings = TrustSettings()
+        return cls.load(settings.trusted_keys, settings.require_signature)
 
     @classmethod
     def load(cls, folder: Path | None, required: bool) -> Trust:

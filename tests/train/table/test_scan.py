@@ -15,7 +15,6 @@ import pytest
 
 from train.table.dataset import preview, read_table
 from train.table.schema import Columns
-from vigil.aws import forget_session
 from vigil.errors import DataError
 
 ROWS = 5000
@@ -298,13 +297,6 @@ def test_tables_in_s3(s3: Any, parts: Path, frame: pd.DataFrame) -> None:
             read_table(where)
 
 
-@pytest.fixture(autouse=True)
-def no_credentials_of_other_tests() -> Iterator[None]:
-    forget_session()
-    yield
-    forget_session()
-
-
 @pytest.fixture
 def enforced(s3: Any) -> Iterator[None]:
     """From here on moto asks what a caller may do."""
@@ -345,7 +337,6 @@ def test_who_may_list_and_not_read_is_told_which_object(
         read_table("s3://tables/t.csv")
     for name, value in lister.items():
         monkeypatch.setenv(name, value)
-    forget_session()
     with pytest.raises(
         DataError,
         match=r"s3://tables/closed/t\.parquet cannot be read: access is denied .*s3:GetObject",
@@ -360,7 +351,6 @@ def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, "/nowhere")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    forget_session()
     with pytest.raises(DataError, match=r"s3://tables/t\.csv cannot be listed: .*credentials"):
         read_table("s3://tables/t.csv")
 
