@@ -28,9 +28,7 @@ class TrainSettings(RoomSettings):
         "MLflow server; default: the running platform's, else the local database",
         internal=True,
     )
-    model_name: str = model_name_setting(
-        Effect.IN_PROCESS, "registered model: one per detector"
-    )
+    model_name: str = model_name_setting(Effect.IN_PROCESS, "registered model: one per detector")
     revision: str = setting(
         "", Effect.IN_PROCESS, "git commit of the code, for the run; default: the checkout's"
     )
