@@ -1,7 +1,7 @@
 """The Open Inference Protocol v2 over HTTP: metadata, and infer in JSON and with binary tensors.
 
 Source: the protocol's `predict-api-v2/required_api` and `extension_binary_data`, as KServe and
-Triton implement them. One input `features`, FP32 or FP64, shape [n, d]; outputs `anomaly_score`
+Triton implement them. Inputs: serve/http/infer_inputs.py; outputs `anomaly_score`
 FP64 [n], `prediction` INT64 [n] and, when it is asked for, `reasons` BYTES [n]: for each row the
 JSON of what `/predict` calls its reasons. Pure.
 """
@@ -19,40 +19,22 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from serve.http.fields import AlertThreshold, ModelDigest, SchemaHash
+from serve.http.infer_inputs import InferInputs, decode_inputs
 from serve.http.predict import reasons_by_row
-from serve.http.rows import DECODE_ERRORS, FLOAT32_MAX, abbreviate, check_row_count
+from serve.http.rows import DECODE_ERRORS, abbreviate
+from serve.model.report import RowContext
 from vigil.arrays import Floats
-from vigil.errors import InvalidFeatures, MalformedRequest
+from vigil.errors import MalformedRequest
 
 if TYPE_CHECKING:
     from serve.model.loaded import LoadedModel
 
 JSON_LENGTH_HEADER = "inference-header-content-length"
 _LENGTH = re.compile("[0-9]{1,15}")
-_INPUT = "features"
-_INPUT_TYPES = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
 _OUTPUT_TYPES = {"anomaly_score": "FP64", "prediction": "INT64", "reasons": "BYTES"}
 _DEFAULT_OUTPUTS = ("anomaly_score", "prediction")
 
-# What a refusal says better than the decoder would is in the document alone.
-_ONE_INPUT = msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": 1})
-_InputName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [_INPUT]})]
-_InputType = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(_INPUT_TYPES)})]
 _OutputName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(_OUTPUT_TYPES)})]
-_Length = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1})]
-_InputShape = Annotated[
-    list[_Length], msgspec.Meta(extra_json_schema={"minItems": 2, "maxItems": 2})
-]
-
-
-class InputTensor(msgspec.Struct):
-    """Rows [n, d]; without `data` they follow the JSON, `binary_data_size` bytes of them."""
-
-    name: _InputName
-    datatype: _InputType
-    shape: _InputShape
-    data: list[float | list[float]] | None = None
-    parameters: dict[str, Any] = {}
 
 
 class RequestedOutput(msgspec.Struct):
@@ -65,7 +47,7 @@ class RequestedOutput(msgspec.Struct):
 class InferBody(msgspec.Struct):
     """A request of the protocol."""
 
-    inputs: Annotated[list[InputTensor], _ONE_INPUT]
+    inputs: InferInputs
     id: str | None = None
     outputs: list[RequestedOutput] | None = None
     parameters: dict[str, Any] = {}
@@ -101,9 +83,13 @@ class InferResult(msgspec.Struct):
 
 @dataclass(frozen=True)
 class InferRequest:
-    """A decoded request: rows [n, d]; `outputs` are (name, whether as binary) in their order."""
+    """A decoded request: rows [n, d], and whose they are where it says so.
+
+    outputs: (name, whether as binary) in their order
+    """
 
     rows: Floats
+    context: RowContext | None
     id: str | None
     outputs: tuple[tuple[str, bool], ...]
 
@@ -121,7 +107,7 @@ def model_metadata(name: str, model: LoadedModel) -> dict[str, Any]:
     """Return the metadata of the model that is served under `name`."""
     names = list(model.bundle.names)
     features = {
-        "name": _INPUT,
+        "name": "features",
         "datatype": "FP64",
         "shape": [-1, len(names)],
         "parameters": {"names": names},
@@ -152,13 +138,8 @@ def decode_infer(
         document = _decode(memoryview(body)[:end])
     except DECODE_ERRORS as error:
         raise MalformedRequest(f"not a v2 inference request: {error}") from error
-    if len(document.inputs) != 1 or document.inputs[0].name != _INPUT:
-        raise MalformedRequest(f"there must be one input, {_INPUT!r}")
-    tensor = document.inputs[0]
-    dtype = _check_tensor(tensor, len(names), max_rows)
-    rows = _tensor_rows(tensor, memoryview(body)[end:], dtype)
-    _check_finite(rows, names)
-    return InferRequest(rows, document.id, _requested_outputs(document))
+    rows, context = decode_inputs(document.inputs, memoryview(body)[end:], names, max_rows=max_rows)
+    return InferRequest(rows, context, document.id, outputs=_requested_outputs(document))
 
 
 def _json_end(json_length: str, body_length: int) -> int:
@@ -168,74 +149,6 @@ def _json_end(json_length: str, body_length: int) -> int:
             f"{JSON_LENGTH_HEADER} is {length}, the body has {body_length} bytes"
         )
     return int(json_length)
-
-
-def _check_tensor(tensor: InputTensor, features: int, max_rows: int) -> np.dtype[Any]:
-    """Check type and shape; return the type of the values."""
-    dtype = _INPUT_TYPES.get(tensor.datatype)
-    if dtype is None:
-        allowed = " or ".join(_INPUT_TYPES)
-        raise MalformedRequest(
-            f"datatype {abbreviate(tensor.datatype)} of {_INPUT!r}; it must be {allowed}"
-        )
-    shape = tensor.shape
-    if len(shape) != 2 or shape[0] < 1 or shape[1] != features:
-        raise InvalidFeatures(
-            f"shape {abbreviate(shape)} of {_INPUT!r}; "
-            f"it must be [n, {features}] with n at least 1",
-            field=_INPUT,
-        )
-    check_row_count(shape[0], max_rows)
-    return dtype
-
-
-def _tensor_rows(tensor: InputTensor, binary: memoryview, dtype: np.dtype[Any]) -> Floats:
-    """The rows [n, d], from the JSON or from the bytes that follow it."""
-    size = tensor.parameters.get("binary_data_size")
-    if size is not None:
-        _check_binary_size(size, len(binary), tensor.shape, itemsize=dtype.itemsize)
-        return np.frombuffer(binary, dtype).reshape(tensor.shape).astype(np.float64)
-    if len(binary):
-        raise MalformedRequest(
-            f"{len(binary)} bytes follow the JSON, but {_INPUT!r} has no binary_data_size"
-        )
-    values = _json_values(tensor).reshape(tensor.shape)
-    # What the client called FP32 is rounded to it, so that JSON and binary give the same score.
-    with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
-        return values.astype(dtype, copy=False).astype(np.float64, copy=False)
-
-
-def _check_binary_size(size: Any, follow: int, shape: list[int], *, itemsize: int) -> None:
-    expected = shape[0] * shape[1] * itemsize
-    if not isinstance(size, int) or size != expected or follow != expected:
-        raise MalformedRequest(
-            f"binary_data_size {abbreviate(size)}, {follow} bytes follow the JSON; "
-            f"shape and datatype need {expected}"
-        )
-
-
-def _json_values(tensor: InputTensor) -> Floats:
-    rows, features = tensor.shape
-    try:
-        values = np.array(tensor.data or [], np.float64)
-        if values.size != rows * features:
-            raise ValueError(f"there are {values.size}")
-    except ValueError as error:
-        message = f"data of {_INPUT!r} are not {rows} x {features} numbers: {error}"
-        raise InvalidFeatures(message, field=_INPUT) from error
-    return values
-
-
-def _check_finite(rows: Floats, names: tuple[str, ...]) -> None:
-    is_bad = ~(np.abs(rows) <= FLOAT32_MAX)
-    if not is_bad.any():
-        return
-    i, j = (int(k) for k in np.argwhere(is_bad)[0])
-    raise InvalidFeatures(
-        f"row {i}, feature {names[j]!r}: {rows[i, j]} is not a finite float32 number",
-        field=names[j],
-        row=i,
-    )
 
 
 def _requested_outputs(document: InferBody) -> tuple[tuple[str, bool], ...]:

@@ -47,6 +47,11 @@ def context_of_rows(document: Any, rows: int) -> RowContext | None:
     """
     entities = _for_each(document, "entity", "entities", rows=rows)
     times = _for_each(document, "time", "times", rows=rows)
+    return check_context(entities, times)
+
+
+def check_context(entities: list[Any] | None, times: list[Any] | None) -> RowContext | None:
+    """Return whose rows they are; None without any. Raises InvalidFeatures."""
     if entities is None and times is None:
         return None
     return RowContext(

@@ -132,7 +132,9 @@ class ScoringEndpoints:
         inference = decode_infer(
             request.body, _json_length(request), names, max_rows=settings.max_rows
         )
-        model, scores = self._scorer.score(model, inference.rows, request)
+        model, scores = self._scorer.score(
+            model, inference.rows, request, context=inference.context
+        )
         body, json_length = encode_infer(
             inference,
             settings.model_name,

@@ -122,7 +122,7 @@ def test_outputs_that_are_not_there(outputs: list[dict[str, str]]) -> None:
 def test_answers_in_json_and_binary(model: LoadedModel) -> None:
     scores = np.array([0.4, 0.99])
     as_json, length = encode_infer(
-        InferRequest(np.zeros((2, 4)), "mine", (("anomaly_score", False),)),
+        InferRequest(np.zeros((2, 4)), None, "mine", (("anomaly_score", False),)),
         "vigil",
         model,
         scores=scores,
@@ -134,7 +134,7 @@ def test_answers_in_json_and_binary(model: LoadedModel) -> None:
     assert json.loads(as_json)["outputs"][0]["data"] == [0.4, 0.99]
     both = (("prediction", True), ("anomaly_score", True))
     body, length = encode_infer(
-        InferRequest(np.zeros((2, 4)), None, both),
+        InferRequest(np.zeros((2, 4)), None, None, both),
         "vigil",
         model,
         scores=scores,

@@ -1,0 +1,243 @@
+"""Inputs of the Open Inference Protocol: rows, and whose they are, in JSON or binary. Pure.
+
+`features`, FP32 or FP64, shape [n, d]; and where the client has them `entity`, BYTES [n], and
+`time`, BYTES (ISO 8601) or INT64 (milliseconds since 1970) [n]. The bytes of binary inputs follow
+the JSON in the order of the inputs.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from serve.http.row_context import check_context
+from serve.http.rows import FLOAT32_MAX, abbreviate, check_row_count
+from serve.model.report import RowContext
+from vigil.arrays import Floats
+from vigil.errors import InvalidFeatures, MalformedRequest
+
+_INPUT = "features"
+_INPUT_TYPES = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
+_CONTEXT_TYPES = {"entity": ("BYTES",), "time": ("BYTES", "INT64")}
+
+# What a refusal says better than the decoder would is in the document alone.
+_Length = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1})]
+_FeaturesType = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(_INPUT_TYPES)})]
+_FeaturesShape = Annotated[
+    list[_Length], msgspec.Meta(extra_json_schema={"minItems": 2, "maxItems": 2})
+]
+_ColumnShape = Annotated[
+    list[_Length], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": 1})
+]
+_EntityType = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["BYTES"]})]
+_TimeType = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["BYTES", "INT64"]})]
+
+
+class FeaturesInput(msgspec.Struct, tag_field="name", tag="features"):
+    """Rows [n, d]; without `data` they follow the JSON, `binary_data_size` bytes of them."""
+
+    datatype: _FeaturesType
+    shape: _FeaturesShape
+    data: list[float | list[float]] | None = None
+    parameters: dict[str, Any] = {}
+
+
+class EntityInput(msgspec.Struct, tag_field="name", tag="entity"):
+    """The entity of each row."""
+
+    datatype: _EntityType
+    shape: _ColumnShape
+    data: list[str] | None = None
+    parameters: dict[str, Any] = {}
+
+
+class TimeInput(msgspec.Struct, tag_field="name", tag="time"):
+    """The time of each row."""
+
+    datatype: _TimeType
+    shape: _ColumnShape
+    data: list[str | int] | None = None
+    parameters: dict[str, Any] = {}
+
+
+_Input = FeaturesInput | EntityInput | TimeInput
+InferInputs = Annotated[
+    list[_Input], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": 3})
+]
+
+
+class _Tensor(NamedTuple):
+    """An input, and the bytes that follow the JSON for it."""
+
+    input: Any
+    binary: memoryview
+
+
+def decode_inputs(
+    inputs: list[_Input], binary: memoryview, names: tuple[str, ...], max_rows: int
+) -> tuple[Floats, RowContext | None]:
+    """Return the rows [n, d] of the inputs, and whose they are where the client says so.
+
+    binary: what follows the JSON. Raises MalformedRequest, InvalidFeatures or BodyTooLarge.
+    """
+    tensors = _by_name(inputs, binary)
+    if _INPUT not in tensors:
+        raise MalformedRequest(f"there must be one input, {_INPUT!r}")
+    features = tensors[_INPUT]
+    dtype = _check_tensor(features.input, len(names), max_rows)
+    rows = _tensor_rows(features.input, features.binary, dtype)
+    _check_finite(rows, names)
+    if len(tensors) == 1:
+        return rows, None
+    entities = _column(tensors.get("entity"), "entity", len(rows))
+    times = _column(tensors.get("time"), "time", len(rows))
+    return rows, check_context(entities, times)
+
+
+def _by_name(inputs: list[_Input], binary: memoryview) -> dict[str, _Tensor]:
+    """The inputs by name with their bytes; what is left belongs to the last that is binary."""
+    tensors: dict[str, _Tensor] = {}
+    last_binary = _last_binary(inputs)
+    for tensor in inputs:
+        name = str(tensor.__struct_config__.tag)
+        if name in tensors:
+            raise MalformedRequest(f"the input {name!r} is there twice")
+        size = len(binary) if tensor is last_binary else _size_of(tensor)
+        tensors[name] = _Tensor(tensor, binary[:size])
+        binary = binary[size:]
+    return tensors
+
+
+def _last_binary(inputs: list[_Input]) -> _Input | None:
+    binary = [tensor for tensor in inputs if "binary_data_size" in tensor.parameters]
+    features = [tensor for tensor in inputs if isinstance(tensor, FeaturesInput)]
+    return next(iter([*reversed(binary), *features]), None)
+
+
+def _size_of(tensor: _Input) -> int:
+    size = tensor.parameters.get("binary_data_size", 0)
+    return size if isinstance(size, int) and size > 0 else 0
+
+
+def _column(tensor: _Tensor | None, name: str, rows: int) -> list[Any] | None:
+    """The values of `entity` or `time`, one for each row."""
+    if tensor is None:
+        return None
+    given = tensor.input
+    allowed = _CONTEXT_TYPES[name]
+    if given.datatype not in allowed:
+        raise MalformedRequest(
+            f"datatype {abbreviate(given.datatype)} of {name!r}; it must be {' or '.join(allowed)}"
+        )
+    values = given.data
+    if "binary_data_size" in given.parameters:
+        values = _binary_values(tensor, name)
+    if given.shape != [rows] or len(values or []) != rows:
+        raise InvalidFeatures(
+            f"{name!r} must have shape [{rows}], a value for each row", field=name
+        )
+    return values
+
+
+def _binary_values(tensor: _Tensor, name: str) -> list[Any]:
+    if tensor.input.parameters["binary_data_size"] != len(tensor.binary):
+        raise MalformedRequest(
+            f"binary_data_size of {name!r} is not the {len(tensor.binary)} bytes that follow"
+        )
+    if tensor.input.datatype == "INT64":
+        return _integers(tensor.binary, name)
+    try:
+        return list(_texts(tensor.binary))
+    except (struct.error, UnicodeDecodeError, ValueError) as error:
+        raise MalformedRequest(f"the bytes of {name!r} are no texts: {error}") from error
+
+
+def _integers(binary: memoryview, name: str) -> list[int]:
+    if len(binary) % 8:
+        raise MalformedRequest(f"the {len(binary)} bytes of {name!r} are no INT64 numbers")
+    return np.frombuffer(binary, "<i8").tolist()
+
+
+def _texts(binary: memoryview) -> list[str]:
+    """Texts of BYTES: each after its length in four bytes."""
+    texts: list[str] = []
+    at = 0
+    while at < len(binary):
+        (length,) = struct.unpack_from("<I", binary, at)
+        at += 4
+        if at + length > len(binary):
+            raise ValueError("the last is cut off")
+        texts.append(str(binary[at : at + length], "utf-8"))
+        at += length
+    return texts
+
+
+def _check_tensor(tensor: FeaturesInput, features: int, max_rows: int) -> np.dtype[Any]:
+    """Check type and shape; return the type of the values."""
+    dtype = _INPUT_TYPES.get(tensor.datatype)
+    if dtype is None:
+        allowed = " or ".join(_INPUT_TYPES)
+        raise MalformedRequest(
+            f"datatype {abbreviate(tensor.datatype)} of {_INPUT!r}; it must be {allowed}"
+        )
+    shape = tensor.shape
+    if len(shape) != 2 or shape[0] < 1 or shape[1] != features:
+        raise InvalidFeatures(
+            f"shape {abbreviate(shape)} of {_INPUT!r}; "
+            f"it must be [n, {features}] with n at least 1",
+            field=_INPUT,
+        )
+    check_row_count(shape[0], max_rows)
+    return dtype
+
+
+def _tensor_rows(tensor: FeaturesInput, binary: memoryview, dtype: np.dtype[Any]) -> Floats:
+    """The rows [n, d], from the JSON or from the bytes that follow it."""
+    size = tensor.parameters.get("binary_data_size")
+    if size is not None:
+        _check_binary_size(size, len(binary), tensor.shape, itemsize=dtype.itemsize)
+        return np.frombuffer(binary, dtype).reshape(tensor.shape).astype(np.float64)
+    if len(binary):
+        raise MalformedRequest(
+            f"{len(binary)} bytes follow the JSON, but {_INPUT!r} has no binary_data_size"
+        )
+    values = _json_values(tensor).reshape(tensor.shape)
+    # What the client called FP32 is rounded to it, so that JSON and binary give the same score.
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
+        return values.astype(dtype, copy=False).astype(np.float64, copy=False)
+
+
+def _check_binary_size(size: Any, follow: int, shape: list[int], *, itemsize: int) -> None:
+    expected = shape[0] * shape[1] * itemsize
+    if not isinstance(size, int) or size != expected or follow != expected:
+        raise MalformedRequest(
+            f"binary_data_size {abbreviate(size)}, {follow} bytes follow the JSON; "
+            f"shape and datatype need {expected}"
+        )
+
+
+def _json_values(tensor: FeaturesInput) -> Floats:
+    rows, features = tensor.shape
+    try:
+        values = np.array(tensor.data or [], np.float64)
+        if values.size != rows * features:
+            raise ValueError(f"there are {values.size}")
+    except ValueError as error:
+        message = f"data of {_INPUT!r} are not {rows} x {features} numbers: {error}"
+        raise InvalidFeatures(message, field=_INPUT) from error
+    return values
+
+
+def _check_finite(rows: Floats, names: tuple[str, ...]) -> None:
+    is_bad = ~(np.abs(rows) <= FLOAT32_MAX)
+    if not is_bad.any():
+        return
+    i, j = (int(k) for k in np.argwhere(is_bad)[0])
+    raise InvalidFeatures(
+        f"row {i}, feature {names[j]!r}: {rows[i, j]} is not a finite float32 number",
+        field=names[j],
+        row=i,
+    )
