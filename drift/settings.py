@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import SecretStr, model_validator
+from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from vigil.room_settings import Effect, RoomSettings, setting
@@ -107,6 +108,15 @@ class DriftSettings(RoomSettings):
     state_url: str = setting(
         "", Effect.ROLLING, "s3:// URL of the monitor's state; empty: in the home"
     )
+    incidents_url: str = setting(
+        "",
+        Effect.ROLLING,
+        "postgresql:// URL of the database of incidents, without a password, which PGPASSFILE "
+        "has; empty: a file in the home",
+    )
+    keep_incidents: int = setting(
+        10_000, Effect.ROLLING, "closed incidents kept, the latest", ge=100
+    )
     backend: Literal["ray", "github"] = setting(
         "ray", Effect.RECONFIGURE, "who retrains: a Ray job here, or a GitHub workflow"
     )
@@ -122,6 +132,16 @@ class DriftSettings(RoomSettings):
     retrain_timeout_s: float = setting(
         900, Effect.RECONFIGURE, "a retraining that takes longer has failed", gt=0
     )
+
+    @field_validator("incidents_url")
+    @classmethod
+    def _has_no_password(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and parts.scheme != "postgresql":
+            raise ValueError("it must be postgresql://USER@HOST/DATABASE")
+        if parts.password:
+            raise ValueError("a password belongs into the file that PGPASSFILE names")
+        return url
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -335,8 +336,13 @@ def _mistake(
     if name not in cls.model_fields:
         return _unknown_key(cls, name.removeprefix(f"{cls.room}."))
     shown_name = cls.variable(name) if name in from_environment else cls.key(name)
-    shown_value = "a secret" if cls.is_secret(name) else repr(refusal.value)
+    shown_value = "a secret" if cls.is_secret(name) else _without_password(repr(refusal.value))
     return f"{shown_name} = {shown_value}: {message}"
+
+
+def _without_password(text: str) -> str:
+    """The text, with the password of a URL in it replaced."""
+    return re.sub(r"(://[^:/@\s]*:)[^@\s]*@", r"\1****@", text)
 
 
 def _unknown_key(cls: type[RoomSettings], name: str) -> str:

@@ -37,7 +37,14 @@ FIELDS = [
     if not cls.is_internal(name) and not cls.is_secret(name)
 ]
 # What the values of texts may have to look like; the first that a field takes is used.
-TEXTS = ("https://a.example.com", "acme/vigil", "file:/var/lib/vigil/x", "5:60,25:60", "JSON")
+TEXTS = (
+    "https://a.example.com",
+    "acme/vigil",
+    "file:/var/lib/vigil/x",
+    "postgresql://vigil@db.example.com/vigil",
+    "5:60,25:60",
+    "JSON",
+)
 # A stack with everything in it that reads a setting; a value is changed from this.
 BASE: dict[str, Any] = {
     **KUBERNETES,

@@ -75,6 +75,11 @@ def test_another_file_is_named_by_a_variable(
         ("serve: {maxRow: 5}", "serve.maxRow: no such key; did you mean serve.maxRows"),
         ("serve: {max_rows: 5}", "serve.max_rows: no such key; did you mean serve.maxRows"),
         ("serve: {maxRows: 0}", "serve.maxRows = 0: Input should be greater than or equal to 1"),
+        ("drift: {incidentsUrl: 'mysql://h/d'}", "drift.incidentsUrl = .*postgresql://USER@HOST"),
+        (
+            "drift: {incidentsUrl: 'postgresql://u:secret@h/d'}",
+            r"= 'postgresql://u:\*{4}@h/d': a password belongs into the file that PGPASSFILE",
+        ),
         ("train: {jobsUrl: 'http://x'}", "VIGIL_TRAIN_JOBS_URL needs VIGIL_TRAIN_TRACKING_URI"),
     ],
 )

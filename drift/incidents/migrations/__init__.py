@@ -1,0 +1,1 @@
+"""Migrations of the tables of incidents, by Alembic: files in versions/, run once, in order."""

@@ -1,0 +1,167 @@
+"""Where incidents, what people say of them, and the tracker's state are kept.
+
+One transaction writes all that belongs together. The leader alone writes: each transaction begins
+with its epoch, which a later leader has raised, and so transactions also wait for each other.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Engine, Select, func, select, update
+from sqlalchemy.orm import Session
+
+from drift.incidents.database import database_errors, open_database
+from drift.incidents.incident import Incident, IncidentState
+from drift.incidents.tables import IncidentRow, LeadershipRow, TrackerRow
+from drift.incidents.update import (
+    RECORD_TABLES,
+    TRACKER_NAME,
+    NumberedChange,
+    RecordKind,
+    StoreUpdate,
+    forget_old_incidents,
+    write_update,
+)
+from drift.state import LostLease
+from vigil.errors import VigilError
+
+MAX_PAGE = 1000
+_Stored = TypeVar("_Stored", bound=msgspec.Struct)
+
+
+class UnknownIncident(VigilError):
+    """No incident has this id, or it is older than what is kept."""
+
+    status = 404
+
+
+@dataclass(frozen=True)
+class IncidentPage:
+    """Incidents, the latest first; `next` is the cursor of the page after it."""
+
+    incidents: list[Incident]
+    next: str | None
+
+
+class IncidentStore:
+    """Incidents in a database; of closed ones the latest `keep`. Safe for threads.
+
+    Whatever it is asked raises IncidentStoreUnavailable while the database is away.
+    """
+
+    def __init__(self, database: Engine, *, keep: int) -> None:
+        self._database = database
+        self._keep = keep
+        self._epoch: int | None = None
+        self._writes = threading.Lock()
+
+    def close(self) -> None:
+        self._database.dispose()
+
+    def begin_epoch(self) -> None:
+        """Become the one who writes: call it when the lease was acquired, before reading."""
+        with self._session() as session:
+            session.execute(update(LeadershipRow).values(epoch=LeadershipRow.epoch + 1))
+            self._epoch = session.scalar(select(LeadershipRow.epoch))
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Write all or nothing. Raises LostLease where another leads."""
+        with self._writes, self._session() as session:
+            self._check_epoch(session)
+            yield session
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        engine = self._database
+        with database_errors(engine.url), Session(engine) as session, session.begin():
+            yield session
+
+    def _check_epoch(self, session: Session) -> None:
+        """Hold the leader's row until the transaction ends."""
+        is_ours = LeadershipRow.epoch == self._epoch
+        held = update(LeadershipRow).where(is_ours).values(epoch=LeadershipRow.epoch)
+        rows = session.execute(held.returning(LeadershipRow.id)).all()
+        if not rows:
+            raise LostLease("another monitor writes the incidents now")
+
+    def record(self, update: StoreUpdate) -> list[NumberedChange]:
+        """Write an update; its changes with their numbers."""
+        with self.transaction() as session:
+            numbered = write_update(session, update)
+            if any(change.kind == "closed" for change in update.changes):
+                forget_old_incidents(session, self._keep)
+            return numbered
+
+    def tracker_state(self) -> dict[str, Any] | None:
+        """The tracker's state as it was last recorded; None before the first."""
+        with self._session() as session:
+            row = session.get(TrackerRow, TRACKER_NAME)
+            return None if row is None else json.loads(row.document)
+
+    def incident(self, incident_id: str) -> Incident:
+        """Raises UnknownIncident."""
+        with self._session() as session:
+            row = session.get(IncidentRow, incident_id)
+            if row is None:
+                raise UnknownIncident(f"no incident {incident_id!r}: `vigil incidents` lists all")
+            return decode_incident(row.document)
+
+    def page(
+        self, state: IncidentState | None = None, limit: int = 50, after: str | None = None
+    ) -> IncidentPage:
+        """Up to `limit` incidents of a state, those after the cursor `after`."""
+        size = max(1, min(limit, MAX_PAGE))
+        incidents = self._incidents(_newest_first(state, after).limit(size + 1))
+        shown = incidents[:size]
+        return IncidentPage(shown, shown[-1].id if len(incidents) > size else None)
+
+    def _incidents(self, query: Select[Any]) -> list[Incident]:
+        with self._session() as session:
+            return [decode_incident(document) for document in session.scalars(query)]
+
+    def count(self, state: IncidentState) -> int:
+        query = select(func.count()).where(IncidentRow.state == state)
+        with self._session() as session:
+            return session.scalar(query) or 0
+
+    def records(
+        self, kind: RecordKind, form: type[_Stored], key: str | None = None
+    ) -> list[_Stored]:
+        """All verdicts, silences or rules, those of one `key` where it is given, oldest first."""
+        table = RECORD_TABLES[kind]
+        query = select(table.document).order_by(table.seq)
+        if key is not None:
+            query = query.where(table.key == key)
+        with self._session() as session:
+            return [msgspec.json.decode(text, type=form) for text in session.scalars(query)]
+
+
+def open_incident_store(url: str, folder: Path, *, keep: int) -> IncidentStore:
+    """The store at a PostgreSQL URL, or in `folder` when there is none, its tables up to date.
+
+    Raises IncidentStoreUnavailable or IncidentStoreRefused.
+    """
+    return IncidentStore(open_database(url, folder), keep=keep)
+
+
+def decode_incident(document: str) -> Incident:
+    """An incident as it is stored, also by another version of Vigil."""
+    return msgspec.json.decode(document, type=Incident)
+
+
+def _newest_first(state: IncidentState | None, after: str | None) -> Select[Any]:
+    query = select(IncidentRow.document).order_by(IncidentRow.id.desc())
+    if state is not None:
+        query = query.where(IncidentRow.state == state)
+    if after is not None:
+        query = query.where(IncidentRow.id < after)
+    return query

@@ -1,0 +1,72 @@
+"""Tables of incidents, as the latest migration leaves them.
+
+They may share a database with MLflow, whose tables have other names. What a query selects or sorts
+by has a column; the rest is JSON, so that a new field of an incident needs no migration.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Index, Integer, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+VERSION_TABLE = "incident_schema"  # MLflow has Alembic's usual one
+# SQLite numbers rows of a column that is INTEGER alone.
+_SEQUENCE = BigInteger().with_variant(Integer(), "sqlite")
+# Ids are in the order of their bytes in every database, whatever its language.
+_SORTED = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+class IncidentTable(DeclarativeBase):
+    """Base of all tables."""
+
+
+class IncidentRow(IncidentTable):
+    """An incident; `changes` counts what people were to hear of it."""
+
+    __tablename__ = "incidents"
+    __table_args__ = (Index("incidents_by_state", "state", "id"),)
+
+    id: Mapped[str] = mapped_column(_SORTED, primary_key=True)
+    state: Mapped[str] = mapped_column(Text)
+    changes: Mapped[int] = mapped_column(Integer, default=0)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class _RecordRow:
+    """What a person has said of `key`, after all that was said before; none is changed."""
+
+    __table_args__: tuple[dict[str, bool]] = ({"sqlite_autoincrement": True},)
+
+    seq: Mapped[int] = mapped_column(_SEQUENCE, primary_key=True, autoincrement=True)
+    key: Mapped[str] = mapped_column(Text, index=True)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class VerdictRow(_RecordRow, IncidentTable):
+    __tablename__ = "incident_verdicts"
+
+
+class SilenceRow(_RecordRow, IncidentTable):
+    __tablename__ = "incident_silences"
+
+
+class DismissalRuleRow(_RecordRow, IncidentTable):
+    __tablename__ = "incident_rules"
+
+
+class TrackerRow(IncidentTable):
+    """The tracker's state, one row."""
+
+    __tablename__ = "incident_tracker"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class LeadershipRow(IncidentTable):
+    """One row: its epoch is that of the leader, who alone may write."""
+
+    __tablename__ = "incident_leadership"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(BigInteger)

@@ -1,0 +1,136 @@
+"""What one transaction writes into the store of incidents, and how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from drift.incidents.incident import Incident, IncidentChange
+from drift.incidents.tables import (
+    DismissalRuleRow,
+    IncidentRow,
+    SilenceRow,
+    TrackerRow,
+    VerdictRow,
+)
+
+RecordKind = Literal["verdict", "silence", "rule"]
+RecordTable = type[VerdictRow] | type[SilenceRow] | type[DismissalRuleRow]
+RECORD_TABLES: dict[RecordKind, RecordTable] = {
+    "verdict": VerdictRow,
+    "silence": SilenceRow,
+    "rule": DismissalRuleRow,
+}
+TRACKER_NAME = "tracker"
+
+
+class StoredRecord(NamedTuple):
+    """A verdict on the incident `key`, or a silence or dismissal rule whose id is `key`."""
+
+    kind: RecordKind
+    key: str
+    value: msgspec.Struct
+
+
+class NumberedChange(NamedTuple):
+    """The n-th change of an incident."""
+
+    n: int
+    change: IncidentChange
+
+    @property
+    def id(self) -> str:
+        """Known to receivers: who gets it twice drops the second."""
+        return f"{self.change.incident.id}.{self.n}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreUpdate:
+    """What belongs together.
+
+    tracker: its state after the changes; None: as it is
+    changes: that people are to hear of, in order; amended: incidents that differ without one
+    records: what people have said
+    """
+
+    tracker: Mapping[str, Any] | None = None
+    changes: Sequence[IncidentChange] = ()
+    amended: Sequence[Incident] = ()
+    records: Sequence[StoredRecord] = ()
+
+
+def write_update(session: Session, update: StoreUpdate) -> list[NumberedChange]:
+    """Write all of it; its changes with their numbers."""
+    if update.tracker is not None:
+        session.merge(TrackerRow(name=TRACKER_NAME, document=json.dumps(update.tracker)))
+    session.add_all(map(_record_row, update.records))
+    incidents = [*update.amended, *(change.incident for change in update.changes)]
+    rows = _IncidentRows(session, incidents)
+    rows.put_all(update.amended)
+    numbered = [rows.number(change) for change in update.changes]
+    session.flush()
+    return numbered
+
+
+def _record_row(record: StoredRecord) -> VerdictRow | SilenceRow | DismissalRuleRow:
+    table = RECORD_TABLES[record.kind]
+    return table(key=record.key, document=encode_document(record.value))
+
+
+def encode_document(value: msgspec.Struct) -> str:
+    """A Struct as JSON."""
+    return msgspec.json.encode(value).decode()
+
+
+class _IncidentRows:
+    """Rows of the incidents of an update, read by one query."""
+
+    def __init__(self, session: Session, incidents: Iterable[Incident]) -> None:
+        ids = {incident.id for incident in incidents}
+        rows = session.scalars(select(IncidentRow).where(IncidentRow.id.in_(ids)))
+        self._session = session
+        self._rows = {row.id: row for row in rows}
+
+    def put_all(self, incidents: Iterable[Incident]) -> None:
+        for incident in incidents:
+            self._put(incident)
+
+    def number(self, change: IncidentChange) -> NumberedChange:
+        """Count on where the incident stopped."""
+        row = self._put(change.incident)
+        row.changes += 1
+        return NumberedChange(row.changes, change)
+
+    def _put(self, incident: Incident) -> IncidentRow:
+        row = self._rows.get(incident.id) or self._new(incident.id)
+        row.state = incident.state
+        row.document = encode_document(incident)
+        return row
+
+    def _new(self, incident_id: str) -> IncidentRow:
+        row = IncidentRow(id=incident_id, changes=0)
+        self._rows[incident_id] = row
+        self._session.add(row)
+        return row
+
+
+def forget_old_incidents(session: Session, keep: int) -> None:
+    """Delete closed incidents but the latest `keep`, with their verdicts."""
+    newest_forgotten = session.scalar(_closed_ids().offset(keep).limit(1))
+    if newest_forgotten is None:
+        return
+    old = _closed_ids().where(IncidentRow.id <= newest_forgotten)
+    session.execute(delete(VerdictRow).where(VerdictRow.key.in_(old)))
+    session.execute(delete(IncidentRow).where(IncidentRow.id.in_(old)))
+
+
+def _closed_ids() -> Any:
+    """The newest first."""
+    closed = select(IncidentRow.id).where(IncidentRow.state == "closed")
+    return closed.order_by(IncidentRow.id.desc())
