@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import Gauge
 
 from serve.metrics import DriftMetrics
@@ -142,9 +140,8 @@ class Feedback:
         self._figures: dict[str | None, dict[str, Any]] = {}
         self._load()
 
-    def answered(self, requests: list[str], alerts: NDArray[np.bool_], version: str) -> None:
-        """Rows that `version` has scored, those of one request in sequence."""
-        batch = AnsweredRows(requests, alerts, version)
+    def answered(self, batch: AnsweredRows) -> None:
+        """Take in rows that a version has scored."""
         self._answers.add(batch)
         if self._waiting:
             self._match_waiting(batch)
@@ -244,21 +241,16 @@ class Feedback:
             log.warning("the feedback cannot be written: %s", error)
 
 
-def _row_keys(requests: Iterable[str]) -> Iterator[RowKey]:
-    """The keys of rows, given the request of each; rows of one request follow each other."""
-    before = None
-    row = 0
-    for request in requests:
-        row = row + 1 if request == before else 0
-        before = request
-        yield RowKey(request, row)
+def _row_keys(batch: AnsweredRows) -> Iterator[RowKey]:
+    numbers = batch.numbering[:, 0].tolist()
+    return map(RowKey, batch.requests, numbers)
 
 
 def _rows_of(batches: Iterable[AnsweredRows], requests: _Requests) -> _AnswersByKey:
     """Answers to the rows of these requests."""
     answers: _AnswersByKey = {}
     for batch in batches:
-        for i, key in enumerate(_row_keys(batch.requests)):
+        for i, key in enumerate(_row_keys(batch)):
             if key.request in requests:
                 answers[key] = AnsweredRow(bool(batch.alerts[i]), batch.version)
     return answers

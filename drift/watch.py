@@ -148,8 +148,10 @@ class Watch:
             self.metrics.skipped.inc(len(batch.rows))
             return
         alerts = comparison.alerts(batch.scores)
-        self.feedback.answered(batch.requests, alerts, batch.version)
-        for window in comparison.window.add(batch.rows, batch.scores, batch.requests, now=now):
+        self.feedback.answered(
+            AnsweredRows(batch.requests, alerts, batch.version, batch.number_rows())
+        )
+        for window in comparison.window.add(batch, now):
             self._judge(comparison, window, now)
 
     def tick(self, now: float) -> None:
@@ -281,7 +283,8 @@ class Watch:
         """Keep the rows; a full disk, or an S3 that is away, costs the window, not the service."""
         rows = Table(window.rows, comparison.bundle.names)
         alerts = comparison.alerts(window.scores)
-        answered = AnsweredRows(window.requests, alerts, comparison.champion.version)
+        version = comparison.champion.version
+        answered = AnsweredRows(window.requests, alerts, version, window.numbering)
         try:
             self._captured.write(rows, window.scores, answered, window.since)
         except OSError as error:

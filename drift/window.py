@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from serve.model.report import CapturedRows
+from train.table.numbering import Numbering
 from vigil.arrays import Floats
 
 MIN_PART = 5  # an unfinished window is judged when it has a fifth of its rows
@@ -17,12 +17,14 @@ MIN_PART = 5  # an unfinished window is judged when it has a fifth of its rows
 class Window:
     """`rows` [size, d], their anomaly `scores` [size] and the `requests` [size] that brought them.
 
+    numbering: [size, 2], which row of its request each is, of how many
     since: when the first of them arrived (Unix seconds)
     """
 
     rows: Floats
     scores: Floats
     requests: list[str]
+    numbering: Numbering
     since: float
 
 
@@ -35,45 +37,38 @@ class TumblingWindow:
         self._clear()
 
     def _clear(self) -> None:
-        self._rows: list[NDArray[Any]] = []
-        self._scores: list[NDArray[Any]] = []
-        self._requests: list[str] = []
+        self._parts: list[CapturedRows] = []
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._requests)
+        return self._count
 
-    def add(
-        self, rows: NDArray[Any], scores: NDArray[Any], requests: list[str], *, now: float
-    ) -> list[Window]:
-        """Add rows [n, d] with their scores and requests [n] that arrived at `now`.
-
-        Return the windows that they complete.
-        """
-        full = []
+    def add(self, batch: CapturedRows, now: float) -> list[Window]:
+        """Add rows that arrived at `now`; return the windows that they complete."""
+        full: list[Window] = []
         begin = 0
-        while begin < len(rows):
+        while begin < len(batch.rows):
             end = begin + self.size - len(self)
-            self._append(rows[begin:end], scores[begin:end], requests[begin:end], now=now)
+            self._append(batch.part(slice(begin, end)), now)
             begin = end
             if len(self) == self.size:
                 full.append(self._finish())
         return full
 
-    def _append(
-        self, rows: NDArray[Any], scores: NDArray[Any], requests: list[str], *, now: float
-    ) -> None:
+    def _append(self, part: CapturedRows, now: float) -> None:
         if not len(self):
             self._since = now
-        self._rows.append(rows)
-        self._scores.append(scores)
-        self._requests += requests
+        self._parts.append(part)
+        self._count += len(part.rows)
 
     def _finish(self) -> Window:
         """The window as it is; the next one begins."""
+        parts = self._parts
         window = Window(
-            rows=np.concatenate(self._rows),
-            scores=np.concatenate(self._scores),
-            requests=self._requests,
+            rows=np.concatenate([part.rows for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
+            requests=[request for part in parts for request in part.requests],
+            numbering=np.concatenate([part.number_rows() for part in parts]),
             since=self._since,
         )
         self._clear()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from serve.http.predict import reasons_by_row
 from train.model.reasons import Reason
 from train.settings import TrainSettings
+from train.table.numbering import missing_rows
 from vigil.arrays import Floats
 from vigil.errors import DataError
 from vigil.home import Home
@@ -39,7 +40,7 @@ def replay(request_id: str, captured: str | None, as_json: bool) -> None:
     captured rows."""
     home = HomeSettings().open()
     request = _find_request(captured or home.captured, request_id)
-    replayed = _Replayed.by(_load_model(home, request.version), request)
+    replayed = Replayed.by(_load_model(home, request.version), request)
     if as_json:
         print_json(replayed.to_json(request_id))
     else:
@@ -75,7 +76,7 @@ def _load_model(home: Home, number: str) -> LoadedModel:
 
 
 @dataclass(frozen=True)
-class _Replayed:
+class Replayed:
     """The rows of a request with their captured scores, and what the same model says now."""
 
     request: CapturedRequest
@@ -85,12 +86,22 @@ class _Replayed:
     reasons: list[list[Reason]]
 
     @classmethod
-    def by(cls, model: LoadedModel, request: CapturedRequest) -> _Replayed:
+    def by(cls, model: LoadedModel, request: CapturedRequest) -> Replayed:
         rows = request.rows.X
         scores = model.bundle.forest.score(rows)
         is_anomaly = scores > model.bundle.threshold.value
         reasons = reasons_by_row(model, rows, is_anomaly, _MAX_REASONS)
         return cls(request, model, scores, is_anomaly=is_anomaly, reasons=reasons)
+
+    @property
+    def row_numbers(self) -> list[int]:
+        """The number of each row in its request, from 0 on."""
+        return self.request.numbering[:, 0].tolist()
+
+    @property
+    def missing_rows(self) -> list[tuple[int, int]]:
+        """The first and the last number of each stretch of the request that is not captured."""
+        return list(missing_rows(self.request.numbering))
 
     @property
     def is_reproduced(self) -> bool:
@@ -102,6 +113,8 @@ class _Replayed:
             "model_version": self.model.version,
             "model_digest": self.model.digest,
             "rows": self.request.rows.X.tolist(),
+            "row_numbers": self.row_numbers,
+            "missing_rows": self.missing_rows,
             "features": self.request.rows.names,
             "captured_scores": self.request.scores.tolist(),
             "scores": self.scores.tolist(),
@@ -111,11 +124,21 @@ class _Replayed:
         }
 
     def table_rows(self) -> Iterator[tuple[object, ...]]:
-        for i, captured in enumerate(self.request.scores):
+        for i, number in enumerate(self.row_numbers):
             features = ", ".join(reason["feature"] for reason in self.reasons[i])
-            is_anomaly = bool(self.is_anomaly[i])
-            yield i, f"{captured:.12f}", f"{self.scores[i]:.12f}", is_anomaly, features
+            captured = f"{self.request.scores[i]:.12f}"
+            yield number, captured, f"{self.scores[i]:.12f}", bool(self.is_anomaly[i]), features
 
     def summary(self) -> str:
         outcome = "reproduced" if self.is_reproduced else "NOT reproduced"
-        return f"version {self.model.version} ({self.model.digest[:12]}): {outcome}"
+        summary = f"version {self.model.version} ({self.model.digest[:12]}): {outcome}"
+        return f"{summary}{self._gap_note()}"
+
+    def _gap_note(self) -> str:
+        if not self.missing_rows:
+            return ""
+        stretches = ", ".join(f"{first}-{last}" for first, last in self.missing_rows)
+        return (
+            f"\nnot captured: rows {stretches} of this request. They lie in a window that is not "
+            "full yet, was judged a broken one (a data break), or is no longer kept"
+        )

@@ -35,7 +35,7 @@ class Capture:
         """Remember the rows that one model has scored."""
         if len(batch.rows) > self._capacity:
             self.dropped += len(batch.rows) - self._capacity
-            batch = _last(batch, self._capacity)
+            batch = batch.part(slice(-self._capacity, None))
         self._batches.append(batch)
         self._count += len(batch.rows)
         while self._count > self._capacity:
@@ -73,22 +73,6 @@ def _kind(batch: CapturedRows) -> tuple[Any, ...]:
     return (batch.version, batch.rows.shape[1], *parts)
 
 
-def _last(batch: CapturedRows, count: int) -> CapturedRows:
-    """The last `count` rows of a batch."""
-    context = batch.context
-    if context is not None:
-        entities = context.entities and context.entities[-count:]
-        context = RowContext(entities, context.times and context.times[-count:])
-    return CapturedRows(
-        batch.version,
-        batch.rows[-count:],
-        batch.scores[-count:],
-        requests=batch.requests[-count:],
-        threshold=batch.threshold,
-        context=context,
-    )
-
-
 def _joined(batches: list[CapturedRows]) -> CapturedRows:
     first = batches[0]
     return CapturedRows(
@@ -98,6 +82,7 @@ def _joined(batches: list[CapturedRows]) -> CapturedRows:
         requests=_chained(batch.requests for batch in batches),
         threshold=first.threshold,
         context=first.context and _joined_contexts(batches),
+        numbering=np.concatenate([batch.number_rows() for batch in batches]),
     )
 
 

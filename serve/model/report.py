@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.exposition import MetricFamilies
+from train.table.numbering import Numbering, number_rows
 
 
 class ArmCounts(msgspec.Struct, frozen=True):
@@ -69,11 +70,17 @@ class RowContext(msgspec.Struct, frozen=True, array_like=True):
     entities: list[str] | None = None
     times: list[float] | None = None
 
+    def part(self, rows: slice) -> RowContext:
+        """Return the context of these rows."""
+        return RowContext(self.entities and self.entities[rows], self.times and self.times[rows])
+
 
 class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
     """Rows [n, d] that `version` scored, their scores [n] and the requests [n] they came from.
 
     threshold: the score over which a row alerts; None from an older replica
+    numbering [n, 2]: which row of its request each was, of how many; None where all rows of each
+    request are there
     """
 
     version: str
@@ -82,6 +89,23 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
     requests: list[str]
     threshold: float | None = None
     context: RowContext | None = None
+    numbering: NDArray[Any] | None = None
+
+    def number_rows(self) -> Numbering:
+        """Return the numbering, counted off where there is none."""
+        return number_rows(self.requests) if self.numbering is None else self.numbering
+
+    def part(self, rows: slice) -> CapturedRows:
+        """Return these rows, numbered."""
+        return CapturedRows(
+            self.version,
+            self.rows[rows],
+            self.scores[rows],
+            requests=self.requests[rows],
+            threshold=self.threshold,
+            context=self.context and self.context.part(rows),
+            numbering=self.number_rows()[rows],
+        )
 
 
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,7 +198,7 @@ def _batch_to_wire(batch: CapturedRows) -> tuple[Any, ...]:
     basis = (batch.version, batch.rows, batch.scores, batch.requests)
     if batch.threshold is None:
         return basis
-    return (*basis, batch.threshold, msgspec.to_builtins(batch.context))
+    return (*basis, batch.threshold, msgspec.to_builtins(batch.context), batch.numbering)
 
 
 def _as_array(kind: type, value: Any) -> NDArray[Any]:

@@ -7,6 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drift.window import TumblingWindow
+from serve.model.report import CapturedRows
+
+
+def captured(rows: np.ndarray, request: str) -> CapturedRows:
+    return CapturedRows("1", rows, rows[:, 0], [request] * len(rows))
 
 
 @settings(max_examples=50, deadline=None)
@@ -16,9 +21,9 @@ def test_batches_give_the_same_windows_as_one_batch(batches: list[int], size: in
     window, made, start = TumblingWindow(size), [], 0
     for now, batch in enumerate(batches):
         part = slice(start, start := start + batch)
-        made += window.add(rows[part], rows[part, 0], [str(now)] * len(rows[part]), now=float(now))
+        made += window.add(captured(rows[part], str(now)), float(now))
         assert len(window) < size
-    whole = TumblingWindow(size).add(rows, rows[:, 0], ["r"] * len(rows), now=0.0)
+    whole = TumblingWindow(size).add(captured(rows, "r"), 0.0)
     assert [(w.rows.tolist(), w.scores.tolist()) for w in made] == [
         (w.rows.tolist(), w.scores.tolist()) for w in whole
     ]
@@ -28,3 +33,5 @@ def test_batches_give_the_same_windows_as_one_batch(batches: list[int], size: in
     assert [request for w in made for request in w.requests] == [
         str(k) for k in arrived[: len(made) * size]
     ]
+    numbering = [[row, rows] for rows in batches for row in range(rows)]
+    assert [row for w in made for row in w.numbering.tolist()] == numbering[: len(made) * size]

@@ -1,7 +1,8 @@
 """Captured rows: live rows in windows, with what they were answered, written and read.
 
 The monitor writes them; training, feedback and `vigil replay` read them. A window is a Parquet
-file with a column for each feature, and four that begin with _: score, request, version, alert.
+file with a column for each feature, and six that begin with _: score, request, version, alert, row
+(its number in the request) and rows (that the request had).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from train.table.numbering import Numbering, number_rows
 from train.table.reader import check_values
 from train.table.source import File
 from train.table.table import Table
@@ -25,23 +27,32 @@ from train.table.window_store import WindowStore, open_store, window_ms, window_
 from vigil.arrays import Floats
 from vigil.errors import DataError
 
-_ANSWER_COLUMNS = ["_request", "_alert", "_version"]
+_ANSWER_COLUMNS = ("_request", "_alert", "_version")
+_NUMBERING_COLUMNS = ("_row", "_rows")  # an older Vigil has not written them
 
 
 class AnsweredRows(NamedTuple):
-    """What rows were answered: the request of each [n], which of them alert [n], and by whom."""
+    """What rows were answered: the request of each [n], which of them alert [n], and by whom.
+
+    numbering [n, 2]: which row of its request each was, of how many
+    """
 
     requests: list[str]
     alerts: NDArray[np.bool_]
     version: str
+    numbering: Numbering
 
 
 class CapturedRequest(NamedTuple):
-    """Rows of one request with the scores [n] that they got, and the version that gave them."""
+    """Rows of one request with the scores [n] that they got, and the version that gave them.
+
+    numbering [n, 2]: which row of the request each was, of how many; not all need be there
+    """
 
     rows: Table
     scores: Floats
     version: str
+    numbering: Numbering
 
 
 class CapturedWindows:
@@ -70,6 +81,8 @@ class CapturedWindows:
             "_request": answered.requests,
             "_version": [answered.version] * len(rows),
             "_alert": answered.alerts,
+            "_row": answered.numbering[:, 0],
+            "_rows": answered.numbering[:, 1],
         }
         self._store.write(window_name(self._distinct(since)), pa.table(columns | provenance))
         for name in self._store.names()[: -self.keep]:
@@ -97,15 +110,23 @@ class CapturedWindows:
 
 
 def _read_answers(file: IO[bytes], requests: pa.Array) -> list[AnsweredRows]:
-    window = pq.ParquetFile(file).read(_ANSWER_COLUMNS)
-    if window.num_columns < len(_ANSWER_COLUMNS):  # an older Vigil's
+    window = pq.ParquetFile(file).read([*_ANSWER_COLUMNS, *_NUMBERING_COLUMNS])
+    if not set(_ANSWER_COLUMNS) <= set(window.column_names):  # an older Vigil's
         return []
     window = window.filter(pc.field("_request").isin(requests))
     if not len(window):
         return []
     alerts = window["_alert"].to_numpy().astype(bool)
     version = window["_version"][0].as_py()
-    return [AnsweredRows(window["_request"].to_pylist(), alerts, version)]
+    return [AnsweredRows(window["_request"].to_pylist(), alerts, version, _numbering(window))]
+
+
+def _numbering(window: pa.Table) -> Numbering:
+    """The numbering of rows; counted off where a window is of an older Vigil."""
+    names = set(window.column_names)
+    if not names.issuperset(_NUMBERING_COLUMNS) or window["_row"].null_count:
+        return number_rows(window["_request"].to_pylist())
+    return np.column_stack([window[name].to_numpy() for name in _NUMBERING_COLUMNS])
 
 
 def read_captured(
@@ -157,15 +178,17 @@ def _read_window(file: IO[bytes], place: str) -> pa.Table:
 def read_request(where: str | Path, request: str) -> CapturedRequest | None:
     """Return the captured rows of one request; None where there are none.
 
-    A request may lie in several windows. Where a client has given one id to requests of several
-    versions, it is the latest.
+    A request may lie in several windows, of which some need not be there: a data break is not
+    kept. Where a client has given one id to requests of several versions, it is the latest.
     """
     parts = list(_windows_of_request(open_store(where), request))
     if not parts:
         return None
     version = _last_version(parts[-1])
-    window = pa.concat_tables([part for part in parts if _last_version(part) == version])
-    return CapturedRequest(_features(window), window["_score"].to_numpy(), version)
+    parts = [part for part in parts if _last_version(part) == version]
+    window = pa.concat_tables(parts, promote_options="default")
+    scores = window["_score"].to_numpy()
+    return CapturedRequest(_features(window), scores, version, _numbering(window))
 
 
 def _windows_of_request(store: WindowStore, request: str) -> Iterator[pa.Table]:

@@ -27,6 +27,7 @@ from serve.model.report import (
 
 COUNTS = collect_metrics(ServeMetrics().registry)
 ROWS = np.arange(6.0).reshape(3, 2)
+REQUESTS = ["a", "a", "b"]
 
 
 def old_report() -> dict[str, Any]:
@@ -71,7 +72,7 @@ def new_report() -> ReplicaReport:
             source="registry",
             refused={"4": "it is damaged"},
         ),
-        rows=[CapturedRows("3", ROWS, ROWS[:, 0], ["a", "a", "b"])],
+        rows=[CapturedRows("3", ROWS, ROWS[:, 0], REQUESTS)],
         counts=COUNTS,
         canary=CanaryReport(started=1.0, budget=0.01, champion=arm, canary=arm),
         shadow=ShadowReport(
@@ -99,12 +100,14 @@ def test_an_old_monitor_finds_every_key_in_a_new_report() -> None:
     assert plain(new_report().to_wire()) == plain(old_report())
 
 
-def test_a_batch_keeps_its_threshold_and_whose_rows_they_are() -> None:
+def test_a_batch_keeps_its_threshold_its_numbering_and_whose_rows_they_are() -> None:
     context = RowContext(["a", "a", "b"], [1.0, 2.0, 3.0])
-    batch = CapturedRows("3", ROWS, ROWS[:, 0], ["a", "a", "b"], 0.6, context)
+    numbering = np.array([[1, 3], [2, 3], [0, 1]])
+    batch = CapturedRows("3", ROWS, ROWS[:, 0], REQUESTS, 0.6, context, numbering)
     report = msgspec.structs.replace(new_report(), rows=[batch])
     read = ReplicaReport.from_wire(report.to_wire()).rows[0]
     assert (read.threshold, read.context) == (0.6, context)
+    assert read.number_rows().tolist() == numbering.tolist()
 
 
 def test_what_is_sent_has_no_class_of_this_release() -> None:
@@ -116,6 +119,7 @@ def test_what_is_sent_has_no_class_of_this_release() -> None:
 def test_a_new_monitor_reads_what_an_old_replica_sends() -> None:
     report = ReplicaReport.from_wire(old_report())
     assert plain(report.to_wire()) == plain(old_report())
+    assert report.rows[0].number_rows().tolist() == [[0, 2], [1, 2], [0, 1]]
     assert report.canary is not None
     assert report.canary.canary.errors == 1
     assert report.rows[0].rows is ROWS  # no copy

@@ -18,6 +18,7 @@ from train.table.captured import (
     read_captured,
     read_request,
 )
+from train.table.numbering import missing_rows, number_rows
 from train.table.table import Table
 from train.table.window_store import WindowStore, open_store, window_ms, window_name
 from vigil.errors import DataError
@@ -74,7 +75,8 @@ def write_window(captured: CapturedWindows, since: float, version: str = "7") ->
     """Three rows of the value `since`, each of a request of its own; the first one alerts."""
     rows = Table(np.full((3, 2), since), ("a", "b"))
     requests = [f"{since:.0f}-{place}" for place in range(3)]
-    answered = AnsweredRows(requests, np.array([True, False, False]), version)
+    alerts = np.array([True, False, False])
+    answered = AnsweredRows(requests, alerts, version, number_rows(requests))
     captured.write(rows, np.full(3, 0.5), answered, since)
 
 
@@ -110,6 +112,38 @@ def test_the_rows_of_a_request_are_read_with_their_scores(
     assert scored.rows.X.tolist() == [[30.0, 30.0]]
     assert (scored.scores.tolist(), scored.version) == ([0.5], "7")
     assert read_request(where, "nobody") is None
+
+
+def write_rows(captured: CapturedWindows, numbers: list[int], rows: int) -> None:
+    """A window with these rows of the request `r`, which had so many; each has its number."""
+    numbering = np.array([(number, rows) for number in numbers])
+    table = Table(numbering[:, :1].astype(float), ("a",))
+    answered = AnsweredRows(["r"] * len(numbers), np.zeros(len(numbers), bool), "7", numbering)
+    captured.write(table, numbering[:, 0] / 1000, answered, 10.0)
+
+
+def test_rows_of_a_request_keep_their_numbers_where_a_window_is_missing(where: str) -> None:
+    captured = CapturedWindows(where, 9)
+    write_rows(captured, [2, 3], rows=9)
+    write_rows(captured, [6, 7], rows=9)
+    scored = read_request(where, "r")
+    assert scored is not None
+    assert scored.numbering[:, 0].tolist() == scored.rows.X[:, 0].tolist() == [2, 3, 6, 7]
+    assert list(missing_rows(scored.numbering)) == [(0, 1), (4, 5), (8, 8)]
+    (former, latter) = captured.answers(["r"])
+    assert former.numbering.tolist() == [[2, 9], [3, 9]]
+    assert latter.numbering.tolist() == [[6, 9], [7, 9]]
+
+
+def test_windows_of_an_older_release_are_numbered_in_sequence(where: str) -> None:
+    old = {"a": [0.0, 1.0, 2.0], "_score": [0.5] * 3, "_request": ["r"] * 3, "_version": ["7"] * 3}
+    store = open_store(where)
+    store.write(window_name(1.0), pa.table(old))
+    store.write(window_name(2.0), pa.table(old | {"_alert": [1, 0, 0]}))
+    scored = read_request(where, "r")
+    assert scored is not None
+    assert scored.numbering[:, 0].tolist() == list(range(6))
+    assert list(missing_rows(scored.numbering)) == []
 
 
 def test_of_an_id_that_was_used_twice_the_latest_version_counts(where: str) -> None:
