@@ -13,6 +13,7 @@ from train.progress import JobProgress
 from train.settings import TrainSettings
 from train.spec import JobSpec
 from train.table.captured import AnsweredRows, CapturedWindows, window_name
+from train.table.numbering import number_rows
 from train.table.table import Table
 from train.table.training_data import load_training_data
 from vigil.errors import DataError
@@ -45,7 +46,8 @@ def test_rows_that_were_captured_too_late_are_left_out(tmp_path: Path) -> None:
     captured = CapturedWindows(tmp_path / "captured", keep=9)
     for at in (1000.0, 2000.0, 3000.0):
         live = Table(np.full((500, 2), at) + rng.normal(size=(500, 2)), ("a", "b"))
-        answered = AnsweredRows(["r"] * 500, np.zeros(500, bool), "1")
+        requests = ["r"] * 500
+        answered = AnsweredRows(requests, np.zeros(500, bool), "1", number_rows(requests))
         captured.write(live, np.zeros(500), answered, at)
     spec = JobSpec(
         data=str(tmp_path / "old.npz"),
