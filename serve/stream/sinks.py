@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from serve.stream.kinesis import translate_aws_errors
 from serve.stream.records import Id, Result, ShardLeaseLost, StreamError
 from serve.stream.scorer import Backoff
-from vigil import http
 from vigil.aws import AwsError, aws_errors
+from vigil.webhook import Delivery, post_delivery, signed_headers
 
 RECENT_OBJECTS = 20  # whose ids are read when a shard is taken up
 MAX_DELIVERIES = 6
-DELIVERY_TIMEOUT_S = 10.0
 _EXISTS_ALREADY = {"PreconditionFailed", "ConditionalRequestConflict"}
-_TRANSIENT = (408, 425, 429)  # and every 5xx
 
 
 class ObjectStore(Protocol):
@@ -173,32 +167,6 @@ def _ids_in(data: bytes) -> Iterable[Id]:
             yield int(text)
 
 
-def webhook_signature(secret: bytes, timestamp: str, body: bytes) -> str:
-    """The header X-Vigil-Signature: HMAC-SHA256 over "<timestamp>.<body>".
-
-    Receivers compare it in constant time and refuse old timestamps.
-    """
-    signed = timestamp.encode() + b"." + body
-    return f"v1={hmac.new(secret, signed, hashlib.sha256).hexdigest()}"
-
-
-@dataclass(frozen=True)
-class _Delivery:
-    """How an attempt at a delivery ended. `status` 0: nobody answered."""
-
-    status: int
-    reason: str
-
-    @property
-    def is_taken(self) -> bool:
-        return 200 <= self.status < 300
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether another attempt would end the same way."""
-        return 400 <= self.status < 500 and self.status not in _TRANSIENT
-
-
 class Webhook:
     """Anomalies as signed POSTs, one each, in order; after `tries` in vain the result is refused,
     to the dead letters.
@@ -223,7 +191,6 @@ class Webhook:
                 "receiver knows"
             )
         self._url = url
-        self._host = urlsplit(url).netloc
         self._secret = secret.encode()
         self._tries = tries
         self._wait = wait
@@ -261,25 +228,7 @@ class Webhook:
                 return reason
         return f"{reason}, {self._tries} times"
 
-    def _post(self, body: bytes, delivery_id: str) -> _Delivery:
-        now = str(int(time.time()))
-        headers = {
-            "content-type": "application/json",
-            "x-vigil-timestamp": now,
-            "x-vigil-delivery": quote(delivery_id),
-            "x-vigil-signature": webhook_signature(self._secret, now, body),
-        }
-        exchange = http.open_response(
-            "POST",
-            self._url,
-            headers=headers,
-            content=body,
-            timeout_s=DELIVERY_TIMEOUT_S,
-            use_proxy=False,
-        )
-        try:
-            with exchange as response:
-                status = response.status_code
-        except OSError as error:
-            return _Delivery(0, f"{self._host} does not answer: {type(error).__name__}")
-        return _Delivery(status, f"{self._host} answered {status}")
+    def _post(self, body: bytes, delivery_id: str) -> Delivery:
+        headers = signed_headers(self._secret, body, delivery_id=delivery_id, now=time.time())
+        headers["content-type"] = "application/json"
+        return post_delivery(self._url, body, headers, use_proxy=False)

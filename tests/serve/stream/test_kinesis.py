@@ -26,7 +26,8 @@ from serve.stream.kinesis import KinesisSink, KinesisSource, put_records
 from serve.stream.leases import Checkpoint, DynamoLeases, FileLeases
 from serve.stream.records import Result, ShardLeaseLost, Sink
 from serve.stream.scorer import BatchScores
-from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook, webhook_signature
+from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook
+from vigil.webhook import webhook_signature
 
 
 @pytest.fixture(scope="module")
