@@ -9,11 +9,13 @@ from serve.http.console import console_routes
 from serve.http.console_state import ConsoleState
 from serve.http.docs import docs_routes
 from serve.http.gateway import Gateway
+from serve.http.incidents import IncidentEndpoints
 from serve.http.model_info import ModelInfoEndpoints
 from serve.http.monitoring import MonitorEndpoints
 from serve.http.operators import OperatorEndpoints
 from serve.http.replica import Replica
 from serve.http.routes import (
+    INCIDENT_PATH,
     MODEL_PATH,
     VERSION_PATH,
     Route,
@@ -35,6 +37,7 @@ def build_gateway(
             *_scoring_routes(ScoringEndpoints(replica, scorer)),
             *_info_routes(info),
             *_monitor_routes(MonitorEndpoints(replica), OperatorEndpoints(replica)),
+            *_incident_routes(IncidentEndpoints(replica), OperatorEndpoints(replica)),
             *_console_routes(replica, info, clock),
         ]
     )
@@ -73,6 +76,18 @@ def _monitor_routes(monitor: MonitorEndpoints, operators: OperatorEndpoints) -> 
     yield action_route("/models/refresh", operators.refresh, operators.require_own_page)
     yield action_route("/models/promote", operators.promote, operators.require_operator)
     yield action_route("/models/rollback", operators.rollback, operators.require_operator)
+
+
+def _incident_routes(incidents: IncidentEndpoints, operators: OperatorEndpoints) -> Iterator[Route]:
+    check = operators.require_operator
+    yield Route("/incidents", incidents.incidents)
+    yield Route(INCIDENT_PATH, incidents.incident)
+    yield Route("/silences", incidents.silences)
+    yield Route("/rules", incidents.rules)
+    yield action_route(f"{INCIDENT_PATH}/verdict", incidents.verdict, check)
+    yield action_route("/silences/add", incidents.add_silence, check)
+    yield action_route("/silences/remove", incidents.remove_silence, check)
+    yield action_route("/rules/remove", incidents.remove_rule, check)
 
 
 def _console_routes(

@@ -48,6 +48,7 @@ class Gateway:
             await _handle_other_scope(scope["type"], receive, send)
             return
         request = Request(dict(scope["headers"]), method=scope["method"], path=scope["path"])
+        request.query_string = scope.get("query_string", b"")
         observation = request.observation = self._observer.begin(request)
         try:
             response = await self._respond(request, scope["headers"], receive)

@@ -27,14 +27,17 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}
 class Request:
     """One HTTP request.
 
-    `model_name` and `model_version` are those of an Open Inference path; `caller` is None where
-    nobody is asked who it is; `observation` is None unless the request is logged or traced.
+    `model_name` and `model_version` are those of an Open Inference path, `incident_id` that of a
+    path below /incidents; `caller` is None where nobody is asked who it is; `observation` is None
+    unless the request is logged or traced.
     """
 
     headers: dict[bytes, bytes]
     body: bytes = b""
     method: str = "POST"
     path: str = ""
+    query_string: bytes = b""
+    incident_id: str = ""
     model_name: str = ""
     model_version: str | None = None
     caller: Caller | None = None
@@ -54,6 +57,11 @@ class Request:
         """The media type in lower case, without parameters; empty when there is none."""
         header = self.headers.get(b"content-type", b"").decode("latin-1")
         return header.partition(";")[0].strip().lower()
+
+    @property
+    def query(self) -> str:
+        """The query string, empty where there is none."""
+        return self.query_string.decode("latin-1")
 
     @property
     def accepts_gzip(self) -> bool:

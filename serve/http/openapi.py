@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from serve.http.feedback import FeedbackBody, ModeBody
+from serve.http.incidents import RecordIdBody, SilenceBody, VerdictBody
 from serve.http.invocations import InvocationsBody, InvocationsResult
 from serve.http.open_inference import InferBody, InferResult
 from serve.http.openapi_paths import ACTIONS, READS, STATUSES, ActionOperation, ReadOperation
@@ -36,6 +37,9 @@ _TYPES = (
     ModeBody,
     PromoteBody,
     RollbackBody,
+    VerdictBody,
+    SilenceBody,
+    RecordIdBody,
     ErrorBody,
     MlflowErrorBody,
     OpenInferenceErrorBody,
@@ -84,7 +88,7 @@ def openapi_document(settings: ServeSettings, row: dict[str, float] = _EXAMPLE_R
         "paths": {
             **_scoring_paths(settings, row),
             **{read.path: {"get": _read_operation(read, settings)} for read in READS},
-            **{action.path: {"post": _action_operation(action)} for action in ACTIONS},
+            **{action.path: {"post": _action_operation(action, settings)} for action in ACTIONS},
         },
         "components": {"schemas": _component_schemas()},
     }
@@ -103,15 +107,20 @@ def _component_schemas() -> _Json:
         properties = schema.pop("properties")
         schema.pop("required")
         schema.pop("type")
-        schema["oneOf"] = [_only(name, properties[name]) for name in exclusive.__annotations__]
+        names = exclusive.__annotations__
+        common = {name: properties[name] for name in properties if name not in names}
+        schema["oneOf"] = [_only(name, properties[name], common) for name in names]
     return components
 
 
-def _only(name: str, schema: _Json) -> _Json:
-    """The schema of an object with this property; a title is that of the object."""
+def _only(name: str, schema: _Json, common: _Json) -> _Json:
+    """The schema of an object with this property, and maybe those that all alternatives have.
+
+    A title is that of the object.
+    """
     alternative: _Json = {
         "type": "object",
-        "properties": {name: schema},
+        "properties": {name: schema, **common},
         "required": [name],
     }
     if "title" in schema:
@@ -231,7 +240,7 @@ def _read_operation(read: ReadOperation, settings: ServeSettings) -> _Json:
     operation: _Json = {
         "summary": read.summary,
         "responses": {"200": answer, **_refusals(_error_form(read.path), statuses)},
-        "parameters": _path_parameters(read.path, settings),
+        "parameters": [*_path_parameters(read.path, settings), *_query_parameters(read.query)],
     }
     if read.is_open:
         operation["security"] = []
@@ -244,18 +253,21 @@ def _error_form(path: str) -> type[Any]:
     return MlflowErrorBody if path == "/ping" else ErrorBody
 
 
-def _action_operation(action: ActionOperation) -> _Json:
+def _action_operation(action: ActionOperation, settings: ServeSettings) -> _Json:
     statuses = ["401", "403", "408", "413", "415", "431", "500", "503"]
     if action.path != "/models/refresh":
         statuses.append("409")
     if action.body is not None:
         statuses.append("400")
+    if "{id}" in action.path:
+        statuses += ["404", "422"]
     answer: _Json = {
         "description": action.answer,
         "content": {"application/json": {"schema": {}}},
     }
     operation: _Json = {
         "summary": action.summary,
+        "parameters": _path_parameters(action.path, settings),
         "responses": {"200": answer, **_refusals(ErrorBody, sorted(statuses))},
     }
     if action.body is not None:
@@ -276,9 +288,13 @@ def _refusal(error: type[Any], status: str) -> _Json:
 
 
 def _path_parameters(path: str, settings: ServeSettings) -> list[_Json]:
-    examples = {"name": settings.model_name, "version": "1"}
+    examples = {"name": settings.model_name, "version": "1", "id": "i-1"}
     return [
         {"name": part, "in": "path", "required": True, "schema": _TEXT, "example": example}
         for part, example in examples.items()
         if f"{{{part}}}" in path
     ]
+
+
+def _query_parameters(names: tuple[str, ...]) -> list[_Json]:
+    return [{"name": name, "in": "query", "schema": _TEXT} for name in names]

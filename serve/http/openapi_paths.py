@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve.http.feedback import FeedbackBody, ModeBody
+from serve.http.incidents import RecordIdBody, SilenceBody, VerdictBody
 from serve.http.operators import PromoteBody, RollbackBody
-from serve.http.routes import MODEL_PATH, VERSION_PATH
+from serve.http.routes import INCIDENT_PATH, MODEL_PATH, VERSION_PATH
 
 STATUSES = {
     "400": "The body is not of the documented form",
     "401": "The caller showed no key, or one that is not accepted",
     "403": "The caller is not an operator, or a page of another site asks",
-    "404": "There is no such model or version",
+    "404": "There is no such model, version or incident",
     "408": "The client did not send its body in time",
     "409": "The registry refuses the move, or another monitor holds the state",
     "413": "The body or the number of rows is over the limit",
@@ -35,6 +36,7 @@ class ReadOperation:
     statuses: tuple[str, ...] = ()
     is_open: bool = False
     content_type: str = "application/json"
+    query: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,19 @@ READS = (
         ("401", "503"),
     ),
     ReadOperation(
+        "/incidents",
+        "Incidents, the latest first; `next` is the cursor of the page after it",
+        ("400", "401", "503"),
+        query=("state", "limit", "next"),
+    ),
+    ReadOperation(
+        INCIDENT_PATH,
+        "An incident, the rows around it, and what people have said of it",
+        ("401", "404", "503"),
+    ),
+    ReadOperation("/silences", "Times in which rows open no incident", ("401", "503")),
+    ReadOperation("/rules", "What dismissals hold back", ("401", "503")),
+    ReadOperation(
         "/metrics",
         "Prometheus metrics, summed over the replicas",
         ("401",),
@@ -120,6 +135,39 @@ ACTIONS = (
                 {"request_id": "9a1e", "anomaly": False, "row": 2},
             ]
         },
+    ),
+    ActionOperation(
+        f"{INCIDENT_PATH}/verdict",
+        "Confirm or dismiss an incident (operators)",
+        "The incident, and the rule that the dismissal made",
+        VerdictBody,
+        {"verdict": "dismiss", "reason": "the nightly backup", "rule": {"until": None}},
+    ),
+    ActionOperation(
+        "/silences/add",
+        "Silence an entity, or all, for a time (operators)",
+        "The silence",
+        SilenceBody,
+        {
+            "from": "2026-12-01T22:00:00Z",
+            "to": "2026-12-02T02:00:00Z",
+            "entity": "host-1",
+            "reason": "a new disk",
+        },
+    ),
+    ActionOperation(
+        "/silences/remove",
+        "Take a silence back (operators)",
+        "The silence",
+        RecordIdBody,
+        {"id": "s1"},
+    ),
+    ActionOperation(
+        "/rules/remove",
+        "Undo a dismissal rule (operators)",
+        "The rule",
+        RecordIdBody,
+        {"id": "r1"},
     ),
     ActionOperation(
         "/drift/mode",

@@ -66,7 +66,7 @@ class OperatorEndpoints:
             self._replica.registry,
             order.version,
             reason=order.reason,
-            actor=_actor(request),
+            actor=actor_of(request),
             force=order.force,
         )
         return await self._move_champion(move)
@@ -75,7 +75,7 @@ class OperatorEndpoints:
         """Make the former champion champion again."""
         order = decode_body(request.body, RollbackBody, 'send {"reason": ".."}')
         registry = self._replica.registry
-        move = partial(roll_back, registry, reason=order.reason, actor=_actor(request))
+        move = partial(roll_back, registry, reason=order.reason, actor=actor_of(request))
         return await self._move_champion(move)
 
     async def refresh(self, request: Request) -> Response:
@@ -99,7 +99,8 @@ class OperatorEndpoints:
             return []
 
 
-def _actor(request: Request) -> str:
+def actor_of(request: Request) -> str:
+    """Return who asks, for whatever keeps a record of it."""
     return request.caller.name if request.caller else _ANYONE
 
 

@@ -16,6 +16,8 @@ from serve.http.refusals import MethodNotAllowed, NotFound, UnsupportedMediaType
 _MODEL_PATH_PATTERN = re.compile(r"(/v2/models/)([^/]+)((?:/versions/)([^/]+))?(/infer|/ready)?")
 MODEL_PATH = "/v2/models/{name}"  # of the Open Inference Protocol
 VERSION_PATH = "/v2/models/{name}/versions/{version}"
+_INCIDENT_PATH_PATTERN = re.compile(r"/incidents/([^/]+)(/verdict)?")
+INCIDENT_PATH = "/incidents/{id}"
 _GET = ("GET", "HEAD")
 _POST = ("POST",)
 
@@ -54,7 +56,7 @@ def open_route(path: str, handler: Handler) -> Route:
 
 
 class RouteTable:
-    """Routes by path; those of the Open Inference Protocol by `/v2/models/{name}/...`."""
+    """Routes by path; those with a name in it by `/v2/models/{name}/...`, `/incidents/{id}`."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.by_path = {route.path: route for route in routes}
@@ -62,16 +64,23 @@ class RouteTable:
     def find(self, request: Request) -> Route:
         """Return the route of a request; raises NotFound or MethodNotAllowed.
 
-        Sets name and version of the model where the path has them.
+        Sets name and version of the model, or the id of the incident, where the path has them.
         """
         path = request.path
-        route = self.by_path.get(path) or self._find_model_route(request)
+        route = self.by_path.get(path) or self._find_named_route(request)
         if request.method not in route.methods:
             allowed = ", ".join(route.methods)
             raise MethodNotAllowed(
                 f"{request.method} is not for {path}; it has {allowed}", route.methods
             )
         return route
+
+    def _find_named_route(self, request: Request) -> Route:
+        match = _INCIDENT_PATH_PATTERN.fullmatch(request.path)
+        if match is None:
+            return self._find_model_route(request)
+        request.incident_id = match[1]
+        return self.by_path[f"{INCIDENT_PATH}{match[2] or ''}"]
 
     def _find_model_route(self, request: Request) -> Route:
         match = _MODEL_PATH_PATTERN.fullmatch(request.path)

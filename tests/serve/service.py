@@ -79,6 +79,7 @@ class Service:
         path: str,
         body: bytes | dict[str, Any] | list[bytes] = b"",
         *,
+        query: Any = b"",
         stuck: Any = False,
         **headers: Any,
     ) -> Reply:
@@ -97,6 +98,7 @@ class Service:
             "type": "http",
             "method": method,
             "path": path,
+            "query_string": query,
             "headers": [
                 (name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()
             ],

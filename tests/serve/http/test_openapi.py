@@ -14,8 +14,17 @@ from serve.model.loaded import LoadedModel
 from serve.settings import ServeSettings
 from tests.serve.service import SCORING, Service
 
-ADDRESS = {"{name}": "vigil", "{version}": "7"}
-ANSWERED_BY_OTHERS = ("/feedback", "/drift/mode", "/models/promote", "/models/rollback")
+ADDRESS = {"{name}": "vigil", "{version}": "7", "{id}": "i-1"}
+ANSWERED_BY_OTHERS = (
+    "/feedback",
+    "/drift/mode",
+    "/models/promote",
+    "/models/rollback",
+    "/incidents/{id}/verdict",
+    "/silences/add",
+    "/silences/remove",
+    "/rules/remove",
+)
 
 
 def at(path: str) -> str:
