@@ -7,6 +7,7 @@ A scenario is a JSON list of events such as `{"kind": "drift", "at": 2000, "rows
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -76,6 +77,20 @@ class ScenarioEvent(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         """Its name in the truth of a row."""
         return f"{self.kind} {self.how or ''}".strip()
 
+    @property
+    def lasts(self) -> bool:
+        """Whether it is true of every row that it covers."""
+        return self.kind not in ("bad", "anomaly")
+
+    def hits(self, kind: str, rng: np.random.Generator) -> bool:
+        """Whether it is of this kind, and the row that is drawn for is in its share."""
+        return self.kind == kind and bool(rng.random() < self.share)
+
+
+def _bad_record(id_: str, row: _Row, rng: np.random.Generator) -> bytes:
+    make_bad = _BAD_RECORDS[int(rng.integers(len(_BAD_RECORDS)))]
+    return make_bad(id_, row.values.tolist())
+
 
 class Truth(msgspec.Struct):
     """What is known of one row: the line that `--truth` writes."""
@@ -118,40 +133,41 @@ class Scenario:
 
     def rate(self, i: int) -> float:
         """How many times faster than usual row `i` follows."""
-        rate = 1.0
-        for event in self._events:
-            if event.kind == "burst" and event.covers(i):
-                rate *= event.size
-        return rate
+        bursts = (event for event in self._events if event.kind == "burst")
+        return math.prod(event.size for event in bursts if event.covers(i))
 
     def record(self, i: int, id_: str) -> tuple[bytes, Truth]:
         """Row `i` as the bytes of a record `{"id", "features"}`, and the truth about it."""
         active = [event for event in self._events if event.covers(i)]
         rng = np.random.default_rng([7, i])
         row = self._row(i, active)
+        self._change(row, active, rng)
+        if any(event.hits("bad", rng) for event in active):
+            truth = Truth(id_, i, label=0, events=[*row.events, "bad"])
+            return _bad_record(id_, row, rng), truth
+        return _record(id_, features=row.features), Truth(id_, i, row.label, events=row.events)
+
+    def _change(self, row: _Row, active: list[ScenarioEvent], rng: np.random.Generator) -> None:
         for event in active:
-            if event.kind == "anomaly" and rng.random() < event.share:
+            if event.hits("anomaly", rng):
                 self._stray(row, event, rng)
             elif event.kind == "break":
                 row.broken = self._broken(row.values, event)
-        for event in active:
-            if event.kind == "bad" and rng.random() < event.share:
-                make_bad = _BAD_RECORDS[int(rng.integers(len(_BAD_RECORDS)))]
-                truth = Truth(id_, i, label=0, events=[*row.events, "bad"])
-                return make_bad(id_, row.values.tolist()), truth
-        return _record(id_, features=row.features), Truth(id_, i, row.label, events=row.events)
 
     def _row(self, i: int, active: list[ScenarioEvent]) -> _Row:
         """Row `i` of the table, drifted where a drift is on."""
         k = i % len(self._table)
         labels = self._table.labels
-        source = self._table.X
+        values = self._source(active)[k].copy()
+        label = 0 if labels is None else int(labels[k])
+        return _Row(values, label, [event.label for event in active if event.lasts])
+
+    def _source(self, active: list[ScenarioEvent]) -> Floats:
+        """All rows of the table, as the first drift that is on has them."""
         for event in active:
             if event.kind == "drift":
-                source = self._drifted[event]
-                break
-        events = [event.label for event in active if event.kind not in ("bad", "anomaly")]
-        return _Row(source[k].copy(), 0 if labels is None else int(labels[k]), events)
+                return self._drifted[event]
+        return self._table.X
 
     def _stray(self, row: _Row, event: ScenarioEvent, rng: np.random.Generator) -> None:
         """Make the row an anomaly: some of its features stray."""
@@ -163,23 +179,28 @@ class Scenario:
         row.events.append("anomaly")
 
     def _broken(self, values: Floats, event: ScenarioEvent) -> list[Any]:
+        """The features with one column broken; `swap` exchanges two."""
         rng = np.random.default_rng(event.seed)
-        columns = rng.choice(len(values), min(2, len(values)), replace=False)
-        first = int(columns[0])
-        last = int(columns[-1])
+        columns = rng.choice(len(values), min(2, len(values)), replace=False).tolist()
+        first = columns[0]
+        last = columns[-1]
         features: list[Any] = values.tolist()
         if event.how == "swap":
             features[first], features[last] = features[last], features[first]
-            return features
-        stuck = float(self._table.X[event.at % len(self._table), first])
-        broken = {
-            "null": None,
-            "stuck": stuck,
-            "unit": features[first] * 1000,
-            "sign": -features[first],
-        }
-        features[first] = broken[event.how or "stuck"]
+        else:
+            features[first] = self._broken_value(features[first], first, event)
         return features
+
+    def _broken_value(self, value: float, column: int, event: ScenarioEvent) -> float | None:
+        match event.how:
+            case "null":
+                return None
+            case "unit":
+                return value * 1000
+            case "sign":
+                return -value
+            case _:
+                return float(self._table.X[event.at % len(self._table), column])
 
 
 def _drift_of(event: ScenarioEvent) -> Drift:
@@ -215,14 +236,12 @@ class Replay:
         if kind == "file" and where:
             return self._write_log(LogWriter(Path(where)), rate, rows)
         if kind == "kinesis" and where:
-            return self._write(partial(put_records, stream_client("kinesis"), where), rate, rows)
+            put = partial(put_records, stream_client("kinesis"), where)
+            return self._write(put, rate, rows)
         raise StreamError(f"--to {target!r}: it must be file:DIR or kinesis:NAME")
 
     def _write_log(self, log: LogWriter, rate: float, rows: int) -> dict[str, Any]:
-        def append(records: list[tuple[str, bytes]]) -> None:
-            log.append(LOG_SHARD, b"".join(record + b"\n" for _, record in records))
-
-        figures = self._write(append, rate, rows)
+        figures = self._write(partial(_append, log), rate, rows)
         log.close(LOG_SHARD)
         return figures
 
@@ -230,21 +249,23 @@ class Replay:
         self, put: Callable[[list[tuple[str, bytes]]], None], rate: float, rows: int
     ) -> dict[str, Any]:
         began = time.monotonic()
-        late_s = write_records(
-            lambda i: (self.name(i), self.body(i)),
-            rate,
-            put,
-            rows=rows,
-            times=self.scenario.rate,
-        )
+        pace = self.scenario.rate
+        late_s = write_records(self._named_record, rate, put, rows=rows, times=pace)
         self.close()
         seconds = round(time.monotonic() - began, 2)
         return {"records": rows, "seconds": seconds, "last_late_s": round(late_s, 3)}
+
+    def _named_record(self, i: int) -> tuple[str, bytes]:
+        return self.name(i), self.body(i)
 
     def close(self) -> None:
         """The truth is complete."""
         if self._truth is not None:
             self._truth.close()
+
+
+def _append(log: LogWriter, records: list[tuple[str, bytes]]) -> None:
+    log.append(LOG_SHARD, b"".join(record + b"\n" for _, record in records))
 
 
 def read_events(path: Path) -> list[ScenarioEvent]:

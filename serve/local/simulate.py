@@ -40,6 +40,8 @@ MAX_RECORDS_AT_ONCE = 500  # handed to a log in one go
 _REQUEST_TIMEOUT_S = 30.0
 _MAX_PAUSE_S = 0.05
 _ANOMALOUS_FEATURES = 4
+_SPIKE = 0
+_BROKEN_CORRELATION = 2
 DriftKind = Literal["shift", "scale", "mix"]
 
 
@@ -61,13 +63,19 @@ def telemetry(rows: int, seed: int = 0, anomaly_rate: float = 0.01) -> Table:
 def _ordinary_rows(rows: int, server: np.random.Generator, rng: np.random.Generator) -> Floats:
     features = len(FEATURES)
     mixing = server.normal(size=(3, features)) / np.sqrt(3)
-    amplitude = server.uniform(0.2, 0.7, features)
-    phase = server.uniform(-0.6, 0.6, features)
-    time_of_day = 2 * np.pi * (np.arange(rows) + rng.integers(ROWS_PER_DAY)) / ROWS_PER_DAY
+    cycle = _daily_cycle(rows, server, rng)
     common = _autoregressive(rng.normal(size=(rows, 3)), 0.8)
-    cycle = np.sin(time_of_day[:, None] + phase) * amplitude
     noise = _autoregressive(rng.normal(size=(rows, features)), 0.5)
     return cycle + common @ mixing + 0.5 * noise
+
+
+def _daily_cycle(rows: int, server: np.random.Generator, rng: np.random.Generator) -> Floats:
+    """Each feature of the server has an amplitude and a phase of its own."""
+    amplitude = server.uniform(0.2, 0.7, len(FEATURES))
+    phase = server.uniform(-0.6, 0.6, len(FEATURES))
+    step = np.arange(rows) + rng.integers(ROWS_PER_DAY)
+    time_of_day = 2 * np.pi * step / ROWS_PER_DAY
+    return np.sin(time_of_day[:, None] + phase) * amplitude
 
 
 def _plant_anomalies(X: Floats, rate: float, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -75,17 +83,21 @@ def _plant_anomalies(X: Floats, rate: float, rng: np.random.Generator) -> NDArra
     labels = np.zeros(len(X), np.int64)
     while labels.mean() < rate:
         start = int(rng.integers(len(X)))
-        kind = rng.integers(3)
-        length = 1 if kind == 0 else int(rng.integers(2, 8))
+        kind = int(rng.integers(3))
+        length = 1 if kind == _SPIKE else int(rng.integers(2, 8))
         rows = slice(start, start + length)
-        columns = rng.choice(X.shape[1], _ANOMALOUS_FEATURES, replace=False)
-        signs = rng.choice((-1.0, 1.0), _ANOMALOUS_FEATURES)
-        if kind == 2:  # each value is ordinary, their combination is not
-            X[rows, columns] = -X[rows, columns] + signs * 2.5
-        else:
-            X[rows, columns] += signs * rng.uniform(5, 9, _ANOMALOUS_FEATURES)
+        _plant_anomaly(X, rows, kind, rng=rng)
         labels[rows] = 1
     return labels
+
+
+def _plant_anomaly(X: Floats, rows: slice, kind: int, *, rng: np.random.Generator) -> None:
+    columns = rng.choice(X.shape[1], _ANOMALOUS_FEATURES, replace=False)
+    signs = rng.choice((-1.0, 1.0), _ANOMALOUS_FEATURES)
+    if kind == _BROKEN_CORRELATION:  # each value is ordinary, their combination is not
+        X[rows, columns] = -X[rows, columns] + signs * 2.5
+    else:
+        X[rows, columns] += signs * rng.uniform(5, 9, _ANOMALOUS_FEATURES)
 
 
 def _autoregressive(noise: Floats, memory: float) -> Floats:
@@ -100,10 +112,12 @@ def write_table(table: Table, rows: int, file: Path) -> None:
     """The first `rows` rows of a table as CSV with a header, over and over where it has fewer;
     labels stay out."""
     lines = [",".join(table.names)]
-    for i in range(rows):
-        values = table.X[i % len(table)].tolist()
-        lines.append(",".join(map(repr, values)))
-    file.write_text("\n".join(lines) + "\n")
+    lines += (_csv_line(table.X[i % len(table)]) for i in range(rows))
+    file.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _csv_line(row: Floats) -> str:
+    return ",".join(map(repr, row.tolist()))
 
 
 @dataclass(frozen=True)
@@ -129,18 +143,20 @@ class Drift:
         rng = np.random.default_rng(self.seed)
         columns = self.features(X.shape[1])
         signs = rng.choice((-1.0, 1.0), len(columns))
-        values = X[:, columns]
-        spread = values.std(axis=0)
         changed = X.copy()
-        if self.kind == "shift":
-            changed[:, columns] = values + signs * self.size * spread
-        elif self.kind == "scale":
-            centre = values.mean(axis=0)
-            changed[:, columns] = centre + (values - centre) * self.size
-        else:
-            is_shifted = rng.random(len(X)) < min(self.size / 10, 1)
-            changed[np.ix_(is_shifted, columns)] += signs * 3 * spread
+        changed[:, columns] = self._change(X[:, columns], signs, rng)
         return changed
+
+    def _change(self, values: Floats, signs: Floats, rng: np.random.Generator) -> Floats:
+        """The values [n, k] of the features that change, as they are afterwards."""
+        if self.kind == "scale":
+            centre = values.mean(axis=0)
+            return centre + (values - centre) * self.size
+        spread = values.std(axis=0)
+        if self.kind == "shift":
+            return values + signs * self.size * spread
+        is_shifted = rng.random(len(values)) < min(self.size / 10, 1)
+        return values + is_shifted[:, None] * (signs * 3 * spread)
 
 
 @dataclass
@@ -164,28 +180,34 @@ class Tally:
 
     def add(self, due: float, sent: float, answer: _Answer) -> None:
         self.rows += 1
+        self.due.append(due)
+        self.sent.append(sent)
+        self.latency.append(time.monotonic() - due)
+        self._count(answer)
+
+    def _count(self, answer: _Answer) -> None:
         self.failed += answer.status != "200"
         self.anomalies += answer.is_anomaly
         self.by_status[answer.status] += 1
         self.by_version[answer.version] += 1
-        self.due.append(due)
-        self.sent.append(sent)
-        self.latency.append(time.monotonic() - due)
         self.version.append(answer.version)
 
     def quantile_ms(self, q: float) -> float:
         return float(np.quantile(self.latency, q) * 1e3) if self.latency else float("nan")
 
     def to_json(self) -> dict[str, Any]:
-        quantiles = {"p50_ms": 0.5, "p99_ms": 0.99, "max_ms": 1.0}
         return {
             "requests": self.rows,
             "failed_requests": self.failed,
             "anomalies": self.anomalies,
             "statuses": dict(self.by_status),
             "versions": dict(self.by_version),
-            **{name: round(self.quantile_ms(q), 2) for name, q in quantiles.items()},
+            **self._quantiles(),
         }
+
+    def _quantiles(self) -> dict[str, float]:
+        quantiles = {"p50_ms": 0.5, "p99_ms": 0.99, "max_ms": 1.0}
+        return {name: round(self.quantile_ms(q), 2) for name, q in quantiles.items()}
 
 
 @dataclass(frozen=True)
@@ -215,16 +237,14 @@ async def send_rows(
     `row` gives the values of a row or a body as it is, `times` how many times faster it follows,
     `name` its request id.
     """
-    due = time.monotonic()
+    pace = _Pace(rate, times, time.monotonic)
     sent = 0
     async with _session(connections, headers or {}) as session:
         sender = _Sender(session, f"{url}/predict", tally, limit=asyncio.Semaphore(connections))
         while not stop(sent):
-            due += 1 / (rate * times(sent))
-            ahead = due - time.monotonic()
-            if ahead > 0:
-                await asyncio.sleep(ahead)
-            await sender.start(row(sent), due, request_id=name(sent) if name else None)
+            await pace.wait_for(sent)
+            request_id = name(sent) if name else None
+            await sender.start(row(sent), pace.due, request_id=request_id)
             sent += 1
         await sender.finish()
 
@@ -235,6 +255,12 @@ def _session(connections: int, headers: dict[str, str]) -> aiohttp.ClientSession
         timeout=aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S),
         headers={"Content-Type": "application/json", **headers},
     )
+
+
+def _scored_answer(scored: dict[str, Any]) -> _Answer:
+    alerts = scored["is_anomaly"]
+    is_anomaly = alerts if isinstance(alerts, bool) else any(alerts)
+    return _Answer("200", scored["model_version"], is_anomaly)
 
 
 # No answer, or one that is none of Vigil's.
@@ -270,21 +296,20 @@ class _Sender:
         body = row if isinstance(row, bytes) else msgspec.json.encode({"features": row.tolist()})
         headers = {} if request_id is None else {"X-Request-Id": request_id}
         sent = time.monotonic()
+        self.tally.add(due, sent, await self._answer(body, headers))
+
+    async def _answer(self, body: bytes, headers: dict[str, str]) -> _Answer:
         try:
-            answer = await self._post(body, headers)
+            return await self._post(body, headers)
         except _FAILURES as error:
-            answer = _Answer(type(error).__name__)
-        self.tally.add(due, sent, answer)
+            return _Answer(type(error).__name__)
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> _Answer:
         async with self.session.post(self.url, data=body, headers=headers) as response:
             text = await response.read()
         if response.status != 200:
             return _Answer(str(response.status))
-        scored = msgspec.json.decode(text)
-        alerts = scored["is_anomaly"]
-        is_anomaly = alerts if isinstance(alerts, bool) else any(alerts)
-        return _Answer("200", scored["model_version"], is_anomaly)
+        return _scored_answer(msgspec.json.decode(text))
 
 
 class _Pace:
@@ -293,10 +318,17 @@ class _Pace:
     def __init__(
         self, rate: float, times: Callable[[int], float], clock: Callable[[], float]
     ) -> None:
+        self.due = clock()  # of the record that was handed on last
         self._rate = rate
         self._times = times
         self._clock = clock
-        self._due = clock()
+
+    async def wait_for(self, i: int) -> None:
+        """Sleep until record `i` is due, and take it."""
+        seconds = self.seconds_until(i)
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+        self.take(i)
 
     def seconds_until(self, i: int) -> float:
         """Until record `i` is due; negative when it is late."""
@@ -304,15 +336,15 @@ class _Pace:
 
     def take(self, i: int) -> None:
         """Record `i` is handed on."""
-        self._due = self._next(i)
+        self.due = self._next(i)
 
     @property
     def lateness(self) -> float:
         """Seconds since the record that was handed on last was due."""
-        return self._clock() - self._due
+        return self._clock() - self.due
 
     def _next(self, i: int) -> float:
-        return self._due + 1 / (self._rate * self._times(i))
+        return self.due + 1 / (self._rate * self._times(i))
 
 
 def write_records(
@@ -334,14 +366,21 @@ def write_records(
     sent = 0
     lateness = 0.0
     while sent < rows and not stop():
-        due: list[tuple[str, bytes]] = []
-        while sent < rows and len(due) < MAX_RECORDS_AT_ONCE and pace.seconds_until(sent) <= 0:
-            pace.take(sent)
-            due.append(records(sent))
-            sent += 1
-        if due:
-            put(due)
-            lateness = pace.lateness
-        else:
+        numbers = _due_numbers(pace, sent, rows)
+        if not numbers:
             sleep(min(max(0.0, pace.seconds_until(sent)), _MAX_PAUSE_S))
+            continue
+        put([records(i) for i in numbers])
+        sent += len(numbers)
+        lateness = pace.lateness
     return lateness
+
+
+def _due_numbers(pace: _Pace, start: int, rows: int) -> range:
+    """Take the records from `start` on that are due now."""
+    end = start
+    last = min(rows, start + MAX_RECORDS_AT_ONCE)
+    while end < last and pace.seconds_until(end) <= 0:
+        pace.take(end)
+        end += 1
+    return range(start, end)

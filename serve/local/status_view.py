@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,11 +19,10 @@ _MAX_EVENTS = 6
 
 def parse_scrape(text: str) -> Scrape:
     """The samples of a Prometheus exposition."""
-    scrape: Scrape = {}
+    scrape: Scrape = defaultdict(dict)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            series = scrape.setdefault(sample.name, {})
-            series[tuple(sample.labels.values())] = sample.value
+            scrape[sample.name][tuple(sample.labels.values())] = sample.value
     return scrape
 
 
@@ -35,15 +35,25 @@ class ScrapedTraffic:
     seconds: float
 
     def view(self) -> dict[str, Any]:
-        outcomes = self._increases("vigil_requests_total")
-        answered = outcomes.pop(("ok",), 0.0)
-        buckets = self._buckets("vigil_request_seconds_bucket")
         return {
-            "requests_per_s": self._per_second(answered),
-            "refused_per_s": self._per_second(sum(outcomes.values())),
+            **self._outcomes(),
             "rows_per_s": self._rate("vigil_rows_scored_total"),
             "anomalies_per_s": self._rate("vigil_anomalies_total"),
             "anomalies": sum(self.after.get("vigil_anomalies_total", {}).values()),
+            **self._latency(),
+        }
+
+    def _outcomes(self) -> dict[str, float]:
+        refused = self._increases("vigil_requests_total")
+        answered = refused.pop(("ok",), 0.0)
+        return {
+            "requests_per_s": self._per_second(answered),
+            "refused_per_s": self._per_second(sum(refused.values())),
+        }
+
+    def _latency(self) -> dict[str, float | None]:
+        buckets = self._buckets("vigil_request_seconds_bucket")
+        return {
             "p50_ms": _milliseconds(histogram_quantile(0.5, buckets)),
             "p99_ms": _milliseconds(histogram_quantile(0.99, buckets)),
         }
@@ -64,21 +74,34 @@ class ScrapedTraffic:
 
 
 def top_view(status: Mapping[str, Any], traffic: ScrapedTraffic) -> dict[str, Any]:
-    """ScrapedTraffic and latency, and the state (`/drift`) as of now; all of it JSON."""
+    """Traffic and latency, and the state (`/drift`) as of now; all of it JSON."""
+    return {**traffic.view(), **_model_view(status), **_drift_view(status), **_fleet_view(status)}
+
+
+def _model_view(status: Mapping[str, Any]) -> dict[str, Any]:
     scores = status.get("scores") or {}
-    verdict = status.get("verdict") or {}
-    events = status.get("timeline") or []
-    governor = ("mode", "phase", "reason", "retrains_left")
-    replica = ("replica", "version", "source", "canary")
     return {
-        **traffic.view(),
         "alert_rate": scores.get("alert_rate"),
         "alert_budget": status.get("alert_budget"),
         "model_version": status.get("model_version"),
+    }
+
+
+def _drift_view(status: Mapping[str, Any]) -> dict[str, Any]:
+    verdict = status.get("verdict") or {}
+    governor = status.get("governor") or {}
+    return {
         "verdict": verdict.get("sentence"),
         "features": _each(_furthest(status), ("feature", "ks", "floor")),
-        "governor": _pick(status.get("governor") or {}, governor),
-        "replicas": _each(status.get("replicas") or [], replica),
+        "governor": _pick(governor, ("mode", "phase", "reason", "retrains_left")),
+    }
+
+
+def _fleet_view(status: Mapping[str, Any]) -> dict[str, Any]:
+    replicas = status.get("replicas") or []
+    events = status.get("timeline") or []
+    return {
+        "replicas": _each(replicas, ("replica", "version", "source", "canary")),
         "lagging": status.get("lagging") or [],
         "events": _each(events[-_MAX_EVENTS:], ("at", "phase", "reason")),
     }
@@ -108,19 +131,32 @@ def status_lines(state: Mapping[str, Any]) -> Iterator[str]:
     yield from _refusal_lines(state)
     if canary := state["canary"]:
         yield f"canary {canary['version']} answers {canary['share']:.0%} of the requests"
-    verdict = state["verdict"]
-    yield f"drift: {verdict['sentence'] if verdict else 'no full window yet'}"
+    yield _verdict_line(state["verdict"])
     if scores := state["scores"]:
-        rate = percent(scores["alert_rate"])
-        budget = percent(state["alert_budget"])
-        yield f"alerts: {rate} of the last window's rows; the budget is {budget}"
+        yield _alert_line(scores["alert_rate"], state["alert_budget"])
     if governor := state["governor"]:
-        left = f"{governor['retrains_left']} retrainings left today"
-        yield f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {left}"
+        yield _governor_line(governor)
     if last := state["last_retraining"]:
-        at = timestamp(last["at"])
-        outcome = f"{last['outcome']} at {at}: {last['reason']}"
-        yield f"last retraining: {outcome}; its cause: {last['cause']}"
+        yield _retraining_line(last)
+
+
+def _verdict_line(verdict: Mapping[str, Any] | None) -> str:
+    return f"drift: {verdict['sentence'] if verdict else 'no full window yet'}"
+
+
+def _alert_line(rate: float | None, budget: float | None) -> str:
+    return f"alerts: {percent(rate)} of the last window's rows; the budget is {percent(budget)}"
+
+
+def _governor_line(governor: Mapping[str, Any]) -> str:
+    left = f"{governor['retrains_left']} retrainings left today"
+    return f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {left}"
+
+
+def _retraining_line(last: Mapping[str, Any]) -> str:
+    at = timestamp(last["at"])
+    outcome = f"{last['outcome']} at {at}: {last['reason']}"
+    return f"last retraining: {outcome}; its cause: {last['cause']}"
 
 
 def _version_line(state: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ import time
 import tty
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import click
@@ -55,16 +56,20 @@ class ServicePoller:
 
     def poll(self) -> dict[str, Any]:
         """The figures as of now; raises PlatformError when the service does not answer."""
+        status, scrape = self._ask()
+        return {"url": self._url, **top_view(status, self._traffic(scrape, time.monotonic()))}
+
+    def _ask(self) -> tuple[dict[str, Any], Scrape]:
         try:
             status = json.loads(self._get("/drift"))
-            scrape = parse_scrape(self._get("/metrics").decode())
+            return status, parse_scrape(self._get("/metrics").decode())
         except (OSError, ValueError) as error:
             raise PlatformError(f"{self._url} does not answer: {error}") from error
-        now = time.monotonic()
+
+    def _traffic(self, scrape: Scrape, now: float) -> ScrapedTraffic:
         self._scrapes.append((now, scrape))
         then, before = self._scrapes[0]
-        traffic = ScrapedTraffic(before, scrape, seconds=max(now - then, 1e-3))
-        return {"url": self._url, **top_view(status, traffic)}
+        return ScrapedTraffic(before, scrape, seconds=max(now - then, 1e-3))
 
     def _get(self, path: str) -> bytes:
         response = http.request(
@@ -82,18 +87,14 @@ class ServicePoller:
 @json_option
 @report_errors
 def top(once: bool, service: ServiceOptions, as_json: bool) -> None:
-    """ScrapedTraffic, latency, anomalies, drift, governor and replicas, live;
-    q or Ctrl-C ends it.
-    """
+    """Traffic, latency, anomalies, drift, governor and replicas, live; q or Ctrl-C ends it."""
     target = service.require(HomeSettings().open())
     poller = ServicePoller(target.url, target.headers)
     if as_json or once or not stdout_console.is_terminal:
         print_once(poller, as_json=as_json)
         return
-    try:
+    with suppress(KeyboardInterrupt):
         _show_live(poller)
-    except KeyboardInterrupt:
-        pass
 
 
 def print_once(
@@ -110,21 +111,22 @@ def print_once(
 
 
 def _show_live(poller: ServicePoller) -> None:
+    screen = Live(console=stdout_console, screen=True, auto_refresh=False)
     figures: dict[str, Any] | None = None
-    with (
-        _keyboard() as read_key,
-        Live(console=stdout_console, screen=True, auto_refresh=False) as live,
-    ):
+    with _keyboard() as read_key, screen as live:
         while True:
             problem = ""
             try:
                 figures = poller.poll()
             except PlatformError as error:  # what was seen last stays, and is said to be old
                 problem = error.message
-            picture = frame(figures, problem) if figures else Text(printable(problem), _ALARM)
-            live.update(picture, refresh=True)
+            live.update(_picture(figures, problem), refresh=True)
             if read_key(REFRESH_INTERVAL_S) == "q":
                 return
+
+
+def _picture(figures: dict[str, Any] | None, problem: str) -> RenderableType:
+    return frame(figures, problem) if figures else Text(printable(problem), _ALARM)
 
 
 @contextmanager
@@ -136,21 +138,20 @@ def _keyboard() -> Iterator[Callable[[float], str]]:
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     tty.setcbreak(fd)
-
-    def read_key(seconds: float) -> str:
-        ready, _, _ = select.select([fd], [], [], seconds)
-        return os.read(fd, 1).decode(errors="replace") if ready else ""
-
     try:
-        yield read_key
+        yield partial(_read_key, fd)
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
+def _read_key(fd: int, seconds: float) -> str:
+    ready, _, _ = select.select([fd], [], [], seconds)
+    return os.read(fd, 1).decode(errors="replace") if ready else ""
+
+
 def frame(figures: dict[str, Any], problem: str = "") -> RenderableType:
     """One picture of the figures; whatever is in their names and reasons is shown, not obeyed."""
-    version = figures["model_version"] or "none"
-    lines = [Text(printable(f"Vigil {figures['url']}  version {version}"), "bold")]
+    lines = [_heading(figures)]
     if problem:
         lines.append(Text(printable(f"not as of now: {problem}"), _ALARM))
     return Group(
@@ -158,26 +159,42 @@ def frame(figures: dict[str, Any], problem: str = "") -> RenderableType:
         _traffic_table(figures),
         _drift_panel(figures),
         _replica_table(figures),
-        _event_panel(figures),
+        _event_panel(figures["events"]),
     )
 
 
+def _heading(figures: dict[str, Any]) -> Text:
+    version = figures["model_version"] or "none"
+    return Text(printable(f"Vigil {figures['url']}  version {version}"), "bold")
+
+
 def _traffic_table(figures: dict[str, Any]) -> RenderableType:
-    is_over_budget = (figures["alert_rate"] or 0) > (figures["alert_budget"] or 1)
-    cells = {
+    cells = {**_rate_cells(figures), **_anomaly_cells(figures)}
+    table = Table(*cells, expand=True)
+    table.add_row(*cells.values())
+    return table
+
+
+def _rate_cells(figures: dict[str, Any]) -> dict[str, Text]:
+    return {
         "requests/s": Text(f"{figures['requests_per_s']:.1f}"),
         "refused/s": Text(f"{figures['refused_per_s']:.1f}"),
         "rows/s": Text(f"{figures['rows_per_s']:.1f}"),
         "p50 ms": Text(_number(figures["p50_ms"])),
         "p99 ms": Text(_number(figures["p99_ms"])),
+    }
+
+
+def _anomaly_cells(figures: dict[str, Any]) -> dict[str, Text]:
+    rate = figures["alert_rate"]
+    budget = figures["alert_budget"]
+    is_over_budget = (rate or 0) > (budget or 1)
+    return {
         "anomalies/s": Text(f"{figures['anomalies_per_s']:.2f}"),
         "anomalies": Text(f"{figures['anomalies']:.0f}"),
-        "alert rate": Text(percent(figures["alert_rate"]), _ALARM if is_over_budget else ""),
-        "budget": Text(percent(figures["alert_budget"])),
+        "alert rate": Text(percent(rate), _ALARM if is_over_budget else ""),
+        "budget": Text(percent(budget)),
     }
-    table = Table(*cells, expand=True)
-    table.add_row(*cells.values())
-    return table
 
 
 def _number(value: float | None) -> str:
@@ -185,31 +202,37 @@ def _number(value: float | None) -> str:
 
 
 def _drift_panel(figures: dict[str, Any]) -> RenderableType:
-    governor = figures["governor"]
-    state = f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}"
     content = Group(
         Text(printable(figures["verdict"] or "no full window yet")),
-        Text(printable(state)),
+        Text(printable(_governor_state(figures["governor"]))),
         _feature_grid(figures["features"]),
     )
     return Panel(content, title="drift: KS distance against its floor", title_align="left")
 
 
+def _governor_state(governor: dict[str, Any]) -> str:
+    return f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}"
+
+
 def _feature_grid(features: list[dict[str, Any]]) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     for feature in features[:_MAX_FEATURES]:
-        ratio = feature["ks"] / max(feature["floor"], 1e-12)
-        grid.add_row(
-            Text(printable(feature["feature"])),
-            Text(bar(ratio), "red" if ratio >= 1 else "green"),
-            Text(f"{feature['ks']:.3f} of {feature['floor']:.3f}"),
-        )
+        grid.add_row(*_feature_cells(feature))
     hidden = len(features) - _MAX_FEATURES
     if hidden > 0:
         grid.add_row(Text(f"and {hidden} more, nearer to the reference"))
     elif hidden < 0:
         grid.add_row(Text(""))
     return grid
+
+
+def _feature_cells(feature: dict[str, Any]) -> tuple[Text, Text, Text]:
+    ks = feature["ks"]
+    floor = feature["floor"]
+    ratio = ks / max(floor, 1e-12)
+    style = "red" if ratio >= 1 else "green"
+    name = Text(printable(feature["feature"]))
+    return name, Text(bar(ratio), style), Text(f"{ks:.3f} of {floor:.3f}")
 
 
 def bar(ratio: float) -> str:
@@ -225,22 +248,23 @@ def _replica_table(figures: dict[str, Any]) -> RenderableType:
     table = Table("replica", "version", "from", "canary", expand=True)
     for replica in figures["replicas"]:
         style = _ALARM if replica["replica"] in figures["lagging"] else ""
-        cells = (
-            replica["replica"],
-            replica["version"] or "none",
-            replica["source"] or "",
-            replica["canary"] or "",
-        )
-        table.add_row(*(Text(printable(cell), style) for cell in cells))
+        table.add_row(*(Text(printable(cell), style) for cell in _replica_cells(replica)))
     return table
 
 
-def _event_panel(figures: dict[str, Any]) -> RenderableType:
+def _replica_cells(replica: dict[str, Any]) -> tuple[str, ...]:
+    version = replica["version"] or "none"
+    return replica["replica"], version, replica["source"] or "", replica["canary"] or ""
+
+
+def _event_panel(events: list[dict[str, Any]]) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
-    for event in figures["events"]:
-        grid.add_row(
-            Text(timestamp(event["at"]), "dim"),
-            Text(printable(event["phase"]), "bold"),
-            Text(printable(event["reason"])),
-        )
+    for event in events:
+        grid.add_row(*_event_cells(event))
     return Panel(grid, title="events", title_align="left")
+
+
+def _event_cells(event: dict[str, Any]) -> tuple[Text, Text, Text]:
+    at = Text(timestamp(event["at"]), "dim")
+    phase = Text(printable(event["phase"]), "bold")
+    return at, phase, Text(printable(event["reason"]))
