@@ -58,12 +58,7 @@ TOO_LONG = {
     "infra.manifests.base.network_policy_manifests",
     "infra.manifests.ray_pods.pod_template",
     "infra.readiness._state",
-    "serve.http.gateway._respond",
     "serve.http.rows.to_matrix",
-    "serve.local.status_view.status_lines",
-    "serve.model.shadow.score",
-    "serve.model.watch.__init__",
-    "serve.model.watch._serve_champion",
 }
 # Every module has its own: an entry point, a logger, what Serve builds, what Alembic looks for.
 EVERYWHERE = {"main", "log", "build", "upgrade", "revision", "down_revision"}

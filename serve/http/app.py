@@ -95,9 +95,7 @@ class Detector:
         For callers by handle. Raises InvalidFeatures when the rows do not fit the model.
         """
         model = self._replica.model()
-        features = len(model.bundle.names)
-        if rows.ndim != 2 or rows.shape[1] != features:
-            raise InvalidFeatures(f"rows of shape {rows.shape}; the model has {features} features")
+        _check_shape(rows, len(model.bundle.names))
         request = Request({b"x-request-id": b"stream"}, rows.tobytes())
         model, scores = self._scorer.score(model, rows, request)
         labels = np.where(scores > model.bundle.threshold.value, -1, 1)
@@ -107,8 +105,7 @@ class Detector:
 def build_replica(settings: ServeSettings, application: str) -> Replica:
     """Return the parts of a replica of the Serve application with this name."""
     name = f"{os.getpid()}-{uuid.uuid4().hex[:6]}"
-    trust = Trust.from_settings()
-    registry = Registry(settings.tracking_uri, settings.model_name, trust=trust)
+    registry = _open_registry(settings)
     metrics = ServeMetrics()
     watch = ModelWatch(registry, Home(settings.home).cache, metrics, settings=settings)
     capture = Capture(settings.capture_rows)
@@ -125,6 +122,16 @@ def build_replica(settings: ServeSettings, application: str) -> Replica:
         ask_monitor=monitor.ask,
         refresh_replicas=ReplicaGroup(application).refresh,
     )
+
+
+def _open_registry(settings: ServeSettings) -> Registry:
+    trust = Trust.from_settings()
+    return Registry(settings.tracking_uri, settings.model_name, trust=trust)
+
+
+def _check_shape(rows: Floats, features: int) -> None:
+    if rows.ndim != 2 or rows.shape[1] != features:
+        raise InvalidFeatures(f"rows of shape {rows.shape}; the model has {features} features")
 
 
 def build(args: dict[str, Any]) -> serve.Application:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from serve.http.messages import Receive, Request
+from serve.http.messages import Message, Receive, Request
 from serve.http.refusals import Overloaded, TooSlow, UnsupportedMediaType
 from serve.metrics import ServeMetrics
 from serve.settings import ServeSettings
@@ -34,10 +34,7 @@ class BodyReader:
         A row costs little, a batch a thousand times that, so bytes say how long a new request
         would wait, and a number of requests does not.
         """
-        length = request.headers.get(b"content-length", b"")
-        size = 0
-        if MIN_COUNTED_DIGITS <= len(length) <= MAX_LENGTH_DIGITS and length.isdigit():
-            size = int(length)
+        size = _counted_size(request.headers.get(b"content-length", b""))
         settings = self._settings
         pending = self._pending_bytes
         if pending and pending + size > settings.max_pending_bytes:
@@ -95,17 +92,36 @@ class BodyReader:
         return timeout_s
 
     async def _receive_all(self, receive: Receive) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        has_more = True
-        while has_more:
+        message = await receive()
+        chunk = _chunk(message)
+        if not message.get("more_body", False):
+            return self._checked(chunk)
+        chunks = [chunk]
+        size = len(chunk)
+        while message.get("more_body", False):
             message = await receive()
-            if message["type"] == "http.disconnect":
-                raise TooSlow("the client went away")
-            chunk = message.get("body", b"")
+            chunk = _chunk(message)
             chunks.append(chunk)
             size += len(chunk)
             if size > self._settings.max_body_bytes:
                 raise self._too_large()
-            has_more = message.get("more_body", False)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return b"".join(chunks)
+
+    def _checked(self, body: bytes) -> bytes:
+        if len(body) > self._settings.max_body_bytes:
+            raise self._too_large()
+        return body
+
+
+def _chunk(message: Message) -> bytes:
+    """The part of the body that a message has; raises TooSlow when the client went away."""
+    if message["type"] == "http.disconnect":
+        raise TooSlow("the client went away")
+    return message.get("body", b"")
+
+
+def _counted_size(length: bytes) -> int:
+    """The bytes that a Content-Length says, 0 for what is not worth counting, or no number."""
+    if MIN_COUNTED_DIGITS <= len(length) <= MAX_LENGTH_DIGITS and length.isdigit():
+        return int(length)
+    return 0

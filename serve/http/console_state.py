@@ -40,15 +40,17 @@ class PollPace:
 
     def count(self, now: float) -> float:
         """Count one poll at `now` (monotonic seconds); return how long to wait for the next."""
-        elapsed_s = now - self._since
-        if elapsed_s >= self.poll_s:
-            rate = self._polls / elapsed_s
-            poll_s = self.poll_s * rate / POLLS_A_SECOND
-            self.poll_s = min(max(MIN_POLL_S, poll_s), MAX_POLL_S)
-            self._since = now
-            self._polls = 0
+        if now - self._since >= self.poll_s:
+            self._set_pace(now)
         self._polls += 1
         return self.poll_s
+
+    def _set_pace(self, now: float) -> None:
+        rate = self._polls / (now - self._since)
+        poll_s = self.poll_s * rate / POLLS_A_SECOND
+        self.poll_s = min(max(MIN_POLL_S, poll_s), MAX_POLL_S)
+        self._since = now
+        self._polls = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,16 @@ class _Document:
         digest = hashlib.sha256(body).hexdigest()[:32]
         packed = gzip.compress(body, _GZIP_LEVEL, mtime=0)
         return cls(body, packed, f'"{digest}"'.encode())
+
+    def response(self, request: Request, headers: Headers) -> Response:
+        """The document, or 304 where the browser has it already."""
+        headers = (*headers, (b"etag", self.etag))
+        if request.headers.get(b"if-none-match") == self.etag:
+            return Response(b"", headers=headers, status=NOT_MODIFIED)
+        if request.accepts_gzip:
+            headers = (*headers, (b"content-encoding", b"gzip"))
+            return Response(self.packed, headers=headers)
+        return Response(self.body, headers=headers)
 
 
 class ConsoleState:
@@ -115,13 +127,7 @@ class ConsoleState:
         self._polls.inc()
         poll_s = self._pace.count(self._clock())
         document = await self._current()
-        headers = (*self._headers(request, poll_s), (b"etag", document.etag))
-        if request.headers.get(b"if-none-match") == document.etag:
-            return Response(b"", headers=headers, status=NOT_MODIFIED)
-        if request.accepts_gzip:
-            headers = (*headers, (b"content-encoding", b"gzip"))
-            return Response(document.packed, headers=headers)
-        return Response(document.body, headers=headers)
+        return document.response(request, self._headers(request, poll_s))
 
     def _headers(self, request: Request, poll_s: float) -> Headers:
         is_operator = request.caller is None or request.caller.operator
@@ -142,11 +148,15 @@ class ConsoleState:
 
         However many ask, the monitor is asked once.
         """
-        if self._clock() - self._tried_at > self._limits.max_age_s and not self._is_refreshing:
+        if self._is_old and not self._is_refreshing:
             self._refreshing = asyncio.create_task(self._refresh())
         if self._refreshing is not None and self._is_refreshing:
             await asyncio.wait([self._refreshing], timeout=self._timeout_s)
         return self._document or await self._encode()
+
+    @property
+    def _is_old(self) -> bool:
+        return self._clock() - self._tried_at > self._limits.max_age_s
 
     @property
     def _is_refreshing(self) -> bool:
@@ -167,10 +177,13 @@ class ConsoleState:
         self._tried_at = self._clock()
 
     async def _encode(self) -> _Document:
-        facts = self._facts()
-        facts["away"] = self._error
-        facts["monitor"] = msgspec.Raw(self._monitor_state)
-        body = msgspec.json.encode(facts)
+        body = self._body()
         if self._document is None or self._document.body != body:
             self._document = await asyncio.to_thread(_Document.pack, body)
         return self._document
+
+    def _body(self) -> bytes:
+        facts = self._facts()
+        facts["away"] = self._error
+        facts["monitor"] = msgspec.Raw(self._monitor_state)
+        return msgspec.json.encode(facts)

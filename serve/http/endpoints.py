@@ -31,17 +31,23 @@ def build_gateway(
     replica: Replica, scorer: ModelScorer, clock: Callable[[], float] = time.monotonic
 ) -> Gateway:
     """Return the ASGI application of a replica; `clock` tells how old the console's state is."""
-    info = ModelInfoEndpoints(replica)
-    routes = RouteTable(
-        [
-            *_scoring_routes(ScoringEndpoints(replica, scorer)),
-            *_info_routes(info),
-            *_monitor_routes(MonitorEndpoints(replica), OperatorEndpoints(replica)),
-            *_incident_routes(IncidentEndpoints(replica), OperatorEndpoints(replica)),
-            *_console_routes(replica, info, clock),
-        ]
-    )
+    routes = RouteTable(_all_routes(replica, scorer, clock))
     return Gateway(routes, replica.settings, replica.metrics, observer=replica.observer)
+
+
+def _all_routes(
+    replica: Replica, scorer: ModelScorer, clock: Callable[[], float]
+) -> Iterator[Route]:
+    info = ModelInfoEndpoints(replica)
+    yield from _scoring_routes(ScoringEndpoints(replica, scorer))
+    yield from _probe_routes(info)
+    yield from _model_routes(info)
+    yield from _document_routes(info)
+    yield from _monitor_routes(MonitorEndpoints(replica))
+    yield from _operator_routes(OperatorEndpoints(replica))
+    yield from _incident_routes(IncidentEndpoints(replica), OperatorEndpoints(replica))
+    yield from _drift_mode_routes(MonitorEndpoints(replica), OperatorEndpoints(replica))
+    yield from _console_routes(info, _console_state(replica, info, clock))
 
 
 def _scoring_routes(scoring: ScoringEndpoints) -> Iterator[Route]:
@@ -51,28 +57,39 @@ def _scoring_routes(scoring: ScoringEndpoints) -> Iterator[Route]:
     yield scoring_route(f"{VERSION_PATH}/infer", scoring.infer)
 
 
-def _info_routes(info: ModelInfoEndpoints) -> Iterator[Route]:
+def _probe_routes(info: ModelInfoEndpoints) -> Iterator[Route]:
     yield open_route("/healthz", info.healthz)
     yield open_route("/readyz", info.readyz)
     yield open_route("/ping", info.readyz)
     yield open_route("/v2/health/live", info.healthz)
     yield open_route("/v2/health/ready", info.readyz)
+
+
+def _model_routes(info: ModelInfoEndpoints) -> Iterator[Route]:
     yield Route("/version", info.version)
     yield Route("/v2", info.server)
-    yield Route(MODEL_PATH, info.model)
-    yield Route(VERSION_PATH, info.model)
-    yield Route(f"{MODEL_PATH}/ready", info.model)
-    yield Route(f"{VERSION_PATH}/ready", info.model)
+    for path in (MODEL_PATH, VERSION_PATH):
+        yield Route(path, info.model)
+        yield Route(f"{path}/ready", info.model)
+
+
+def _document_routes(info: ModelInfoEndpoints) -> Iterator[Route]:
     yield Route("/openapi.json", info.openapi)
     for path, handler in docs_routes().items():
         yield Route(path, handler)
 
 
-def _monitor_routes(monitor: MonitorEndpoints, operators: OperatorEndpoints) -> Iterator[Route]:
+def _monitor_routes(monitor: MonitorEndpoints) -> Iterator[Route]:
     yield Route("/drift", monitor.drift)
     yield Route("/metrics", monitor.metrics)
+
+
+def _drift_mode_routes(monitor: MonitorEndpoints, operators: OperatorEndpoints) -> Iterator[Route]:
     yield action_route("/feedback", monitor.feedback, operators.require_own_page)
     yield action_route("/drift/mode", monitor.drift_mode, operators.require_operator)
+
+
+def _operator_routes(operators: OperatorEndpoints) -> Iterator[Route]:
     yield action_route("/models/refresh", operators.refresh, operators.require_own_page)
     yield action_route("/models/promote", operators.promote, operators.require_operator)
     yield action_route("/models/rollback", operators.rollback, operators.require_operator)
@@ -90,16 +107,19 @@ def _incident_routes(incidents: IncidentEndpoints, operators: OperatorEndpoints)
     yield action_route("/rules/remove", incidents.remove_rule, check)
 
 
-def _console_routes(
+def _console_routes(info: ModelInfoEndpoints, state: ConsoleState) -> Iterator[Route]:
+    yield Route("/console/state", state.answer)
+    yield open_route("/console/about", info.console_about)
+    for path, handler in console_routes().items():
+        yield open_route(path, handler)
+
+
+def _console_state(
     replica: Replica, info: ModelInfoEndpoints, clock: Callable[[], float]
-) -> Iterator[Route]:
-    state = ConsoleState(
+) -> ConsoleState:
+    return ConsoleState(
         ask=lambda: replica.ask_monitor("console"),
         facts=info.console_facts,
         polls=replica.metrics.console_polls,
         clock=clock,
     )
-    yield Route("/console/state", state.answer)
-    yield open_route("/console/about", info.console_about)
-    for path, handler in console_routes().items():
-        yield open_route(path, handler)

@@ -16,6 +16,7 @@ from serve.settings import ServeSettings
 from vigil.errors import VigilError
 
 RawHeaders = list[tuple[bytes, bytes]]  # as ASGI has them: a name may come twice
+_FAULT = "the service failed on this request; its log says why"
 
 log = logging.getLogger("ray.serve")
 
@@ -50,36 +51,39 @@ class Gateway:
         request = Request(dict(scope["headers"]), method=scope["method"], path=scope["path"])
         request.query_string = scope.get("query_string", b"")
         observation = request.observation = self._observer.begin(request)
+        if observation is None:
+            await _send_response(request, await self._respond(request, scope, receive), send)
+            return
         try:
-            response = await self._respond(request, scope["headers"], receive)
-            if observation is not None:
-                observation.status = response.status
-            await send(response.start_message)
-            body = b"" if request.method == "HEAD" else response.body
-            await send({"type": "http.response.body", "body": body})
+            response = await self._respond(request, scope, receive)
+            observation.status = response.status
+            await _send_response(request, response, send)
         finally:
-            if observation is not None:
-                self._observer.end(request, observation)
+            self._observer.end(request, observation)
 
-    async def _respond(self, request: Request, headers: RawHeaders, receive: Receive) -> Response:
-        held_bytes = 0
+    async def _respond(self, request: Request, scope: Message, receive: Receive) -> Response:
+        """The response, whatever the handler raises."""
         try:
             route = self.routes.find(request)
-            self._check_header_size(headers)
+            self._check_header_size(scope["headers"])
             if not route.is_open:
                 await self._check_caller(request, route)
             if request.method == "POST":
-                held_bytes = self._bodies.hold(request)
-                request.body = await self._bodies.read(request, receive)
-            if route.is_scoring:
-                return await self._score(request, route)
+                return await self._handle_body(request, route, receive)
             return await route.handler(request)
         except VigilError as error:
             return self._refuse(request, error)
         except Exception:
             log.exception("%s %r failed", request.method, request.path, extra=request.log_fields)
-            fault = InternalError("the service failed on this request; its log says why")
-            return self._refuse(request, fault)
+            return self._refuse(request, InternalError(_FAULT))
+
+    async def _handle_body(self, request: Request, route: Route, receive: Receive) -> Response:
+        held_bytes = self._bodies.hold(request)
+        try:
+            request.body = await self._bodies.read(request, receive)
+            if route.is_scoring:
+                return await self._score(request, route)
+            return await route.handler(request)
         finally:
             if held_bytes:
                 self._bodies.release(held_bytes)
@@ -112,6 +116,12 @@ class Gateway:
     def _refuse(self, request: Request, error: VigilError) -> Response:
         self._metrics.requests.labels(type(error).__name__).inc()
         return refusal(error, request.path)
+
+
+async def _send_response(request: Request, response: Response, send: Send) -> None:
+    await send(response.start_message)
+    body = b"" if request.method == "HEAD" else response.body
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _handle_other_scope(scope_type: str, receive: Receive, send: Send) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import structs
 
 from serve.http.observe import RequestObserver
 from serve.metrics import ServeMetrics
@@ -84,34 +85,41 @@ class Replica:
         A canary is served as well.
         """
         model = self.model()
-        canary = self.watch.canary
-        if canary is not None and version == canary.candidate.version:
-            model = canary.candidate
-        served_name = self.settings.model_name
-        if name == served_name and version in (None, model.version):
+        model = self._canary_of(version) or model
+        if name == self.settings.model_name and version in (None, model.version):
             return model
-        asked = name if version is None else f"{name} version {version}"
-        raise UnknownModel(f"{asked!r} is not served; {served_name!r} version {model.version} is")
+        raise self._unknown(name if version is None else f"{name} version {version}")
+
+    def _canary_of(self, version: str | None) -> LoadedModel | None:
+        canary = self.watch.canary
+        if canary is None or canary.candidate.version != version:
+            return None
+        return canary.candidate
+
+    def _unknown(self, asked: str) -> UnknownModel:
+        served = f"{self.settings.model_name!r} version {self.model().version}"
+        return UnknownModel(f"{asked!r} is not served; {served} is")
 
     def served(self) -> ServedModel:
         """Return what this replica serves, what it should, and why it does not."""
         watch = self.watch
-        model = watch.model
-        return ServedModel(
+        served = ServedModel(
             replica=self.name,
             pid=os.getpid(),
-            version=model.version if model else None,
-            digest=model.digest if model else None,
-            since=model.since if model else None,
             desired=watch.desired,
             source=watch.source,
             canary=watch.canary.candidate.version if watch.canary else None,
             refused={version: refusal.reason for version, refusal in watch.refusals.items()},
         )
+        return served if watch.model is None else _serving(served, watch.model)
 
     def status(self) -> dict[str, Any]:
         """Return it as plain values, for whoever asks by handle or over HTTP."""
         return msgspec.to_builtins(self.served())
+
+
+def _serving(served: ServedModel, model: LoadedModel) -> ServedModel:
+    return structs.replace(served, version=model.version, digest=model.digest, since=model.since)
 
 
 class ReplicaGroup:

@@ -34,7 +34,7 @@ class Arm:
         self.requests += 1
         self.rows += rows
         self.alerts += alerts
-        self.latency[min(int(seconds * 1e6).bit_length(), LATENCY_BUCKETS - 1)] += 1
+        self.latency[_bucket(seconds)] += 1
 
     def counts(self) -> ArmCounts:
         """Return what was counted until now."""
@@ -47,6 +47,12 @@ class Arm:
         )
 
 
+def _bucket(seconds: float) -> int:
+    """The place of a latency among the buckets."""
+    microseconds = int(seconds * 1e6)
+    return min(microseconds.bit_length(), LATENCY_BUCKETS - 1)
+
+
 class RunningCanary:
     """The `candidate` answers its share of the requests by the plan.
 
@@ -56,7 +62,8 @@ class RunningCanary:
     def __init__(self, plan: Canary, candidate: LoadedModel) -> None:
         self.plan = plan
         self.candidate = candidate
-        self._arms = {"champion": Arm(), "canary": Arm()}
+        self._champion_arm = Arm()
+        self._canary_arm = Arm()
 
     def score(
         self, champion: LoadedModel, rows: Floats, body: bytes, threads: int
@@ -64,39 +71,38 @@ class RunningCanary:
         """The model that answers the request with this body, and its scores."""
         if self.plan.takes(body, time.time()):
             try:
-                return self.candidate, self._score(
-                    self.candidate, rows, threads, self._arms["canary"]
-                )
+                return self.candidate, _score(self.candidate, rows, threads, arm=self._canary_arm)
             except Exception:  # whatever it is, the caller gets the champion's answer
-                self._arms["canary"].errors += 1
-                told = {"model_version": self.candidate.version}
-                log.exception(
-                    "the canary, version %s, failed; the champion answers",
-                    self.candidate.version,
-                    extra=told,
-                )
-        return champion, self._score(champion, rows, threads, self._arms["champion"])
+                self._note_failure()
+        return champion, _score(champion, rows, threads, arm=self._champion_arm)
+
+    def _note_failure(self) -> None:
+        self._canary_arm.errors += 1
+        version = self.candidate.version
+        fields = {"model_version": version}
+        log.exception("the canary, version %s, failed; the champion answers", version, extra=fields)
 
     @property
     def requests(self) -> dict[str, int]:
         """Answered so far, by arm."""
-        return {name: arm.requests for name, arm in self._arms.items()}
+        return {"champion": self._champion_arm.requests, "canary": self._canary_arm.requests}
 
     def report(self) -> CanaryReport:
         """Return the counts since the canary began on this replica."""
         return CanaryReport(
             started=self.plan.started,
             budget=self.candidate.bundle.threshold.budget,
-            champion=self._arms["champion"].counts(),
-            canary=self._arms["canary"].counts(),
+            champion=self._champion_arm.counts(),
+            canary=self._canary_arm.counts(),
         )
 
-    @staticmethod
-    def _score(model: LoadedModel, rows: Floats, threads: int, arm: Arm) -> Floats:
-        began = time.perf_counter()
-        scores = model.bundle.forest.score(rows, threads)
-        took = time.perf_counter() - began
-        if not np.isfinite(scores).all():
-            raise ArithmeticError("scores that are not finite")
-        arm.add(len(rows), int(np.count_nonzero(scores > model.bundle.threshold.value)), took)
-        return scores
+
+def _score(model: LoadedModel, rows: Floats, threads: int, *, arm: Arm) -> Floats:
+    began = time.perf_counter()
+    scores = model.bundle.forest.score(rows, threads)
+    took = time.perf_counter() - began
+    if not np.isfinite(scores).all():
+        raise ArithmeticError("scores that are not finite")
+    alerts = np.count_nonzero(scores > model.bundle.threshold.value)
+    arm.add(len(rows), int(alerts), took)
+    return scores

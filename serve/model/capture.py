@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
+from msgspec import structs
 
 from serve.model.report import CapturedRows, RowContext
 from serve.settings import ServeSettings
@@ -33,15 +34,19 @@ class Capture:
 
     def add(self, batch: CapturedRows) -> None:
         """Remember the rows that one model has scored."""
-        if len(batch.rows) > self._capacity:
-            self.dropped += len(batch.rows) - self._capacity
+        excess = len(batch.rows) - self._capacity
+        if excess > 0:
+            self.dropped += excess
             batch = batch.part(slice(-self._capacity, None))
         self._batches.append(batch)
         self._count += len(batch.rows)
         while self._count > self._capacity:
-            oldest = self._batches.popleft()
-            self._count -= len(oldest.rows)
-            self.dropped += len(oldest.rows)
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        rows = len(self._batches.popleft().rows)
+        self._count -= rows
+        self.dropped += rows
 
     def take(self) -> list[CapturedRows]:
         """Everything remembered, oldest first; the ring is empty afterwards.
@@ -75,12 +80,11 @@ def _kind(batch: CapturedRows) -> tuple[Any, ...]:
 
 def _joined(batches: list[CapturedRows]) -> CapturedRows:
     first = batches[0]
-    return CapturedRows(
-        first.version,
-        np.concatenate([batch.rows for batch in batches]),
-        np.concatenate([batch.scores for batch in batches]),
+    return structs.replace(
+        first,
+        rows=np.concatenate([batch.rows for batch in batches]),
+        scores=np.concatenate([batch.scores for batch in batches]),
         requests=_chained(batch.requests for batch in batches),
-        threshold=first.threshold,
         context=first.context and _joined_contexts(batches),
         numbering=np.concatenate([batch.number_rows() for batch in batches]),
     )

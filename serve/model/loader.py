@@ -18,6 +18,7 @@ from vigil.errors import BundleError, RegistryUnavailable, VigilError
 log = logging.getLogger("ray.serve")
 MAX_RETRY_DELAY_S = 60.0  # between two attempts at a version that was refused
 MAX_RESIDENT_MODELS = 2
+_OTHER_FEATURES = "has other features than callers send: `vigil promote` changes them"
 Clock = Callable[[], float]
 
 
@@ -51,10 +52,12 @@ class ResidentModels:
         self._until.pop(version, None)
 
     def discard_expired(self) -> None:
+        for version in self._expired():
+            self.discard(version)
+
+    def _expired(self) -> list[str]:
         now = self._clock()
-        for version, until in list(self._until.items()):
-            if until <= now:
-                self.discard(version)
+        return [version for version, until in self._until.items() if until <= now]
 
     def __iter__(self) -> Iterator[LoadedModel]:
         return iter(self._models.values())
@@ -91,6 +94,11 @@ class ModelLoader:
                 return replace(model, since=time.time())
         if self._must_wait(version.version):
             return None
+        return await self._try_to_load(version, schemas)
+
+    async def _try_to_load(
+        self, version: Version, schemas: Collection[str] | None
+    ) -> LoadedModel | None:
         try:
             model = await self._load_anew(version, schemas)
         except VigilError as error:
@@ -122,25 +130,18 @@ class ModelLoader:
         return refusal is not None and self._clock() < refusal.retry_at
 
     async def _load_anew(self, version: Version, schemas: Collection[str] | None) -> LoadedModel:
+        number = version.version
         bundle = await asyncio.to_thread(self._registry.fetch, version, self._cache)
         if schemas is not None and bundle.schema_hash not in schemas:
-            raise BundleError(
-                f"version {version.version} has other features than callers send: "
-                "`vigil promote` changes them"
-            )
-        return await asyncio.to_thread(LoadedModel.warm, version.version, version.digest, bundle)
+            raise BundleError(f"version {number} {_OTHER_FEATURES}")
+        return await asyncio.to_thread(LoadedModel.warm, number, version.digest, bundle)
 
     def _refuse(self, version: str, error: VigilError) -> None:
         self._metrics.swap_failures.inc()
         former = self.refusals.get(version)
         attempts = 1 if former is None else former.attempts + 1
         if attempts == 1:  # logged once per version, counted each time
-            log.error(
-                "version %s cannot be served, the model stays: %s",
-                version,
-                error.message,
-                extra={"model_version": version},
-            )
+            _log_refusal(version, error.message)
         retry_at = self._clock() + self._retry_delay_s(error, attempts)
         self.refusals[version] = Refusal(error.message, attempts, retry_at)
 
@@ -150,3 +151,8 @@ class ModelLoader:
         if isinstance(error, RegistryUnavailable):
             return 0.0
         return min(self.poll_s * 2 ** min(attempts, 10), MAX_RETRY_DELAY_S)
+
+
+def _log_refusal(version: str, reason: str) -> None:
+    fields = {"model_version": version}
+    log.error("version %s cannot be served, the model stays: %s", version, reason, extra=fields)

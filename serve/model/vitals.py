@@ -25,32 +25,42 @@ class Vitals:
         self._answered: dict[str, int] = {}
         metrics.memory.set_function(lambda: psutil.Process().memory_info().rss)
 
-    def sample(self, trial: RunningCanary | None, shadow: ShadowReport | None) -> None:
+    def sample(self, canary: RunningCanary | None, shadow: ShadowReport | None) -> None:
         """Count what has happened since the last call.
 
         By the canary that runs now, and in the shadow by its report.
         """
         if shadow is not None:
-            if shadow.scores is not None:
-                self._metrics.shadow_rows.inc(shadow.scores.shape[1])
-            self._metrics.shadow_errors.inc(shadow.errors)
+            self._count_shadow(shadow)
+        self._count_cpu()
+        if self._canary is not None:
+            self._count(self._canary)  # also what came to one that has ended since
+        if canary is not self._canary:
+            self._begin(canary)
+
+    def _count_shadow(self, shadow: ShadowReport) -> None:
+        if shadow.scores is not None:
+            self._metrics.shadow_rows.inc(shadow.scores.shape[1])
+        self._metrics.shadow_errors.inc(shadow.errors)
+
+    def _count_cpu(self) -> None:
         used = time.process_time()
         self._metrics.cpu.inc(used - self._cpu_s)
         self._cpu_s = used
-        if self._canary is not None:
-            self._count(self._canary)  # also what came to one that has ended since
-        if trial is not self._canary:
-            self._canary = trial
-            self._answered = {}
-            if trial is not None:
-                self._count(trial)
+
+    def _begin(self, canary: RunningCanary | None) -> None:
+        self._canary = canary
+        self._answered = {}
+        if canary is not None:
+            self._count(canary)
 
     def delivered(self, batches: Iterable[CapturedRows]) -> None:
         """The monitor has these rows."""
         for batch in batches:
             self._metrics.scores.observe(batch.scores)
 
-    def _count(self, trial: RunningCanary) -> None:
-        for arm, requests in trial.requests.items():
-            self._metrics.canary_requests.labels(arm).inc(requests - self._answered.get(arm, 0))
+    def _count(self, canary: RunningCanary) -> None:
+        for arm, requests in canary.requests.items():
+            counter = self._metrics.canary_requests.labels(arm)
+            counter.inc(requests - self._answered.get(arm, 0))
             self._answered[arm] = requests

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from serve.metrics import ServeMetrics
 from serve.model.canary import RunningCanary
+from serve.model.guard import CanaryGuard
 from serve.model.loaded import LoadedModel
 from serve.model.loader import Clock, ModelLoader, Refusal, ResidentModels
 from serve.model.shadow import Shadow
 from serve.settings import ServeSettings
-from train.registry.canary import Canary
 from train.registry.versions import Desired, Registry, Version
 from vigil.errors import VigilError
 
@@ -76,8 +76,7 @@ class ModelWatch:
         self._loader = ModelLoader(registry, cache, metrics, poll_s=settings.poll_s, clock=clock)
         self._resident = ResidentModels(clock)
         self._polling = asyncio.Lock()
-        self._guarded_at = float("-inf")  # when the monitor, which guards canaries, was heard last
-        self._stopped = 0.0  # the canary that it has stopped, by its start
+        self._guard = CanaryGuard(self._limits.guard_timeout_s, clock)
         self._noticed: _Noticed | None = None
 
     @property
@@ -94,11 +93,14 @@ class ModelWatch:
         """Poll for ever, with jitter so that replicas do not ask all at once."""
         while True:
             await asyncio.sleep(self._settings.poll_s * random.uniform(0.8, 1.2))
-            try:
-                await self.poll()
-            except Exception:  # the watch outlives whatever a library throws
-                self.metrics.swap_failures.inc()
-                log.exception("the model watch failed, the model stays")
+            await self._poll_whatever_happens()
+
+    async def _poll_whatever_happens(self) -> None:
+        try:
+            await self.poll()
+        except Exception:  # the watch outlives whatever a library throws
+            self.metrics.swap_failures.inc()
+            log.exception("the model watch failed, the model stays")
 
     async def poll(self) -> None:
         """Look at the registry and follow it. Never raises for an expected failure."""
@@ -112,19 +114,13 @@ class ModelWatch:
 
     def confirm_guard(self, stopped: float | None) -> None:
         """The monitor is there: canaries may run, but not the one that began at `stopped`."""
-        self._guarded_at = self._clock()
-        if stopped is not None:
-            self._stopped = stopped
+        self._guard.confirm(stopped)
         self.check_guard()
 
     def check_guard(self) -> None:
         """End the canary that the monitor has stopped, or that nobody guards."""
-        if self.canary is not None and not self._may_run(self.canary.plan):
+        if self.canary is not None and not self._guard.allows(self.canary.plan):
             self.canary = None
-
-    def _may_run(self, plan: Canary) -> bool:
-        is_guarded = self._clock() - self._guarded_at < self._limits.guard_timeout_s
-        return is_guarded and plan.started != self._stopped
 
     async def _follow_registry(self) -> Desired | None:
         """Serve the champion; after a slow load look again which one it is.
@@ -139,16 +135,19 @@ class ModelWatch:
         return desired
 
     async def _ask_registry(self) -> Desired | None:
-        # A registry that hangs must not keep a new replica from its last known good model.
-        timeout_s = self._limits.registry_timeout_s if self.model is None else None
         try:
-            desired = await asyncio.wait_for(asyncio.to_thread(self._registry.desired), timeout_s)
+            desired = await self._read_registry()
         except (VigilError, TimeoutError) as error:
             self.metrics.registry_failures.inc()
             log.warning("the registry does not answer, serving goes on: %s", error or "it hangs")
             return None
         self.desired = desired.champion.version if desired.champion else None
         return desired
+
+    async def _read_registry(self) -> Desired:
+        # A registry that hangs must not keep a new replica from its last known good model.
+        timeout_s = self._limits.registry_timeout_s if self.model is None else None
+        return await asyncio.wait_for(asyncio.to_thread(self._registry.desired), timeout_s)
 
     async def _serve_champion(self, desired: Desired) -> bool:
         """Serve the champion, if it can be had. False when its load was slow: it is not published,
@@ -159,41 +158,49 @@ class ModelWatch:
         if self._is_served(champion):
             self._confirm_source()
             return True
+        noticed = self._notice(champion)
         began = self._clock()
-        if self._noticed is None or self._noticed.version != champion.version:
-            self._noticed = _Noticed(champion.version, began)
         model = await self._load(champion, desired.schema)
-        if model is None:
-            return True
-        if self.model is not None and self._clock() - began > self._limits.slow_load_s:
+        if model is not None and self._was_slow(began):
             self._keep(model)
             return False
-        self._publish(model, noticed_at=self._noticed.at)
-        await asyncio.to_thread(self._loader.remember_last_known_good, model)
+        if model is not None:
+            await self._swap(model, noticed)
         return True
 
-    def _is_served(self, version: Version | None) -> bool:
-        return (
-            version is not None and self.model is not None and self.model.version == version.version
-        )
+    def _notice(self, champion: Version) -> _Noticed:
+        if self._noticed is None or self._noticed.version != champion.version:
+            self._noticed = _Noticed(champion.version, self._clock())
+        return self._noticed
 
-    def _publish(self, model: LoadedModel, noticed_at: float) -> None:
+    def _was_slow(self, began: float) -> bool:
+        """Whether the alias may have moved during a load, so that it is read again."""
+        return self.model is not None and self._clock() - began > self._limits.slow_load_s
+
+    async def _swap(self, model: LoadedModel, noticed: _Noticed) -> None:
+        self._publish(model)
+        self.metrics.swap.observe(self._clock() - noticed.at)
+        self._confirm_source()
+        await asyncio.to_thread(self._loader.remember_last_known_good, model)
+
+    def _is_served(self, version: Version | None) -> bool:
+        if version is None or self.model is None:
+            return False
+        return self.model.version == version.version
+
+    def _publish(self, model: LoadedModel) -> None:
         former = self.model
-        self.canary = None  # it was compared with the former one
-        self.shadow = None
+        self._end_trials()  # they were compared with the former one
         self.model = model
         self._resident.discard(model.version)
         if former is not None:
             self._keep(former)
         self.metrics.swaps.inc()
-        self.metrics.swap.observe(self._clock() - noticed_at)
-        self._confirm_source()
-        log.warning(
-            "serving version %s (%s)",
-            model.version,
-            model.digest[:12],
-            extra={"model_version": model.version},
-        )
+        _log_swap(model)
+
+    def _end_trials(self) -> None:
+        self.canary = None
+        self.shadow = None
 
     def _confirm_source(self) -> None:
         """The model is the one that the registry desires."""
@@ -222,38 +229,38 @@ class ModelWatch:
 
         The champion does not wait for them.
         """
-        desired_versions = (desired.champion, desired.candidate, desired.challenger)
-        self._loader.forget_refusals(but_of={v.version for v in desired_versions if v is not None})
+        self._loader.forget_refusals(but_of=_desired_versions(desired))
         champion = self.model
         if champion is None or not self._is_served(desired.champion):
-            self.canary = None
-            self.shadow = None
+            self._end_trials()
             return
         self.canary = await self._desired_canary(desired, champion)
-        self.shadow = await self._desired_shadow(desired, champion)
+        self.shadow = await self._desired_shadow(desired.challenger, champion)
 
     async def _desired_canary(
         self, desired: Desired, champion: LoadedModel
     ) -> RunningCanary | None:
         plan = desired.canary
         candidate = desired.candidate
-        if plan is None or candidate is None or not self._may_run(plan):
+        if plan is None or candidate is None or not self._guard.allows(plan):
             return None
         if self.canary is not None and self.canary.plan == plan:
             return self.canary
         model = await self._load(candidate, champion.bundle.schema_hash)
         return None if model is None else RunningCanary(plan, model)
 
-    async def _desired_shadow(self, desired: Desired, champion: LoadedModel) -> Shadow | None:
-        challenger = desired.challenger
-        if challenger is None or challenger.version == champion.version:
-            return None
-        if not self._settings.shadow_rate:
+    async def _desired_shadow(
+        self, challenger: Version | None, champion: LoadedModel
+    ) -> Shadow | None:
+        if challenger is None or not self._is_shadowed(challenger, champion):
             return None
         if self.shadow is not None and self.shadow.challenger.version == challenger.version:
             return self.shadow
         model = await self._load(challenger, champion.bundle.schema_hash)
         return None if model is None else Shadow(champion, model)
+
+    def _is_shadowed(self, challenger: Version, champion: LoadedModel) -> bool:
+        return self._settings.shadow_rate > 0 and challenger.version != champion.version
 
     async def _load(self, version: Version, schema: str) -> LoadedModel | None:
         """Return the warm model of a version, whose features must be those of `schema` or of the
@@ -268,3 +275,13 @@ class ModelWatch:
         if self.shadow is not None:
             models.append(self.shadow.challenger)
         return models
+
+
+def _desired_versions(desired: Desired) -> set[str]:
+    versions = (desired.champion, desired.candidate, desired.challenger)
+    return {version.version for version in versions if version is not None}
+
+
+def _log_swap(model: LoadedModel) -> None:
+    fields = {"model_version": model.version}
+    log.warning("serving version %s (%s)", model.version, model.digest[:12], extra=fields)
