@@ -6,9 +6,9 @@ Who deploys one and who asks one by its handle agree on the names here.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from serve.settings import ServeSettings
+from vigil.json_types import JsonObject
 from vigil.room_settings import RoomSettings
 
 SCORING_APPLICATION = "vigil"
@@ -20,7 +20,7 @@ HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewritin
 _STREAM_PREFIX = "stream_"
 
 
-def platform_config(settings: ServeSettings, monitor: RoomSettings) -> dict[str, Any]:
+def platform_config(settings: ServeSettings, monitor: RoomSettings) -> JsonObject:
     """Return the Serve configuration (`ray.serve.schema.ServeDeploySchema`) of the platform.
 
     The effect of each field says where it is: `args` restart a replica, `user_config` does not.
@@ -46,7 +46,7 @@ def platform_config(settings: ServeSettings, monitor: RoomSettings) -> dict[str,
     }
 
 
-def _scoring_application(settings: ServeSettings) -> dict[str, Any]:
+def _scoring_application(settings: ServeSettings) -> JsonObject:
     return {
         "name": SCORING_APPLICATION,
         "route_prefix": "/",
@@ -56,7 +56,7 @@ def _scoring_application(settings: ServeSettings) -> dict[str, Any]:
     }
 
 
-def _monitor_application(monitor: RoomSettings) -> dict[str, Any]:
+def _monitor_application(monitor: RoomSettings) -> JsonObject:
     return {
         "name": MONITOR_APPLICATION,
         "route_prefix": None,
@@ -66,7 +66,7 @@ def _monitor_application(monitor: RoomSettings) -> dict[str, Any]:
     }
 
 
-def _stream_application(settings: ServeSettings) -> dict[str, Any]:
+def _stream_application(settings: ServeSettings) -> JsonObject:
     home = {"home": str(settings.home)}
     return {
         "name": STREAM_APPLICATION,
@@ -77,7 +77,7 @@ def _stream_application(settings: ServeSettings) -> dict[str, Any]:
     }
 
 
-def _detector(settings: ServeSettings) -> dict[str, Any]:
+def _detector(settings: ServeSettings) -> JsonObject:
     return {
         "name": "Detector",
         "max_ongoing_requests": settings.max_ongoing_requests,
@@ -97,7 +97,7 @@ def _detector(settings: ServeSettings) -> dict[str, Any]:
     }
 
 
-def _stream_consumer(settings: ServeSettings) -> dict[str, Any]:
+def _stream_consumer(settings: ServeSettings) -> JsonObject:
     return {
         "name": "StreamConsumer",
         "autoscaling_config": {
@@ -111,12 +111,12 @@ def _stream_consumer(settings: ServeSettings) -> dict[str, Any]:
     }
 
 
-def _of_streams(values: dict[str, Any]) -> dict[str, Any]:
+def _of_streams(values: JsonObject) -> JsonObject:
     """Settings of the application that scores streams."""
     return {name: value for name, value in values.items() if name.startswith(_STREAM_PREFIX)}
 
 
-def _without_streams(values: dict[str, Any]) -> dict[str, Any]:
+def _without_streams(values: JsonObject) -> JsonObject:
     """Settings of the replicas that score requests."""
     return {name: value for name, value in values.items() if not name.startswith(_STREAM_PREFIX)}
 

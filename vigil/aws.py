@@ -80,4 +80,6 @@ def aws_errors(place: str = "") -> Iterator[None]:
 
 
 def _message(place: str, error: Exception) -> str:
-    return f"{place}: {error}" if place else str(error)
+    if place:
+        return f"{place}: {error}"
+    return str(error)

@@ -147,4 +147,6 @@ class Home:
             alive = abs(psutil.Process(platform.pid).create_time() - platform.started) < 1
         except psutil.NoSuchProcess:
             alive = False
-        return platform if alive else None
+        if alive:
+            return platform
+        return None

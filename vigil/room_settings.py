@@ -30,6 +30,7 @@ from pydantic_settings import (
 )
 
 from vigil.errors import BadSettings
+from vigil.json_types import JsonObject
 
 _T = TypeVar("_T")
 ROOM_NAMES = ("serve", "drift", "train")
@@ -138,7 +139,7 @@ class RoomSettings(BaseSettings):
         return cls._metadata(name)["internal"]
 
     @classmethod
-    def _metadata(cls, name: str) -> dict[str, Any]:
+    def _metadata(cls, name: str) -> JsonObject:
         metadata = cls.model_fields[name].json_schema_extra
         assert isinstance(metadata, dict), "declared without setting()"
         return metadata
@@ -159,15 +160,15 @@ class RoomSettings(BaseSettings):
         public = [name for name in cls.model_fields if not cls.is_secret(name)]
         return [name for name in public if cls.effect_of(name) in effects]
 
-    def json_values(self, *effects: Effect) -> dict[str, Any]:
+    def json_values(self, *effects: Effect) -> JsonObject:
         """The values of the fields with these effects as JSON, without secrets."""
         return self.model_dump(mode="json", include=set(self.names(*effects)))
 
-    def values_at_start(self) -> dict[str, Any]:
+    def values_at_start(self) -> JsonObject:
         """What a process is started with: a change restarts it."""
         return self.json_values(*_RESTART_EFFECTS)
 
-    def live_values(self) -> dict[str, Any]:
+    def live_values(self) -> JsonObject:
         """What a process takes while it runs."""
         return self.json_values(*LIVE_EFFECTS)
 
@@ -248,7 +249,7 @@ class _WholeSource(PydanticBaseSettingsSource):
 class _SecretFiles(_WholeSource):
     """Secrets by files that are named as their variables, in the folder of VIGIL_SECRETS."""
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> JsonObject:
         cls: Any = self.settings_cls
         secrets = [name for name in cls.model_fields if cls.is_secret(name)]
         files = {name: _secrets_folder() / cls.variable(name) for name in secrets}
@@ -261,13 +262,13 @@ class _SettingsFile(_WholeSource):
     Keys that are none are passed on, and refused with the others that are wrong.
     """
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> JsonObject:
         cls: Any = self.settings_cls
         objects = read_settings_file(settings_path())
         return fields_from_keys(cls, objects.get(cls.room, {}))
 
 
-def fields_from_keys(cls: type[RoomSettings], values: Mapping[str, Any]) -> dict[str, Any]:
+def fields_from_keys(cls: type[RoomSettings], values: Mapping[str, Any]) -> JsonObject:
     """camelCase keys as field names.
 
     One that names no field is passed on with its room, to be refused: it may look like one.
@@ -276,7 +277,7 @@ def fields_from_keys(cls: type[RoomSettings], values: Mapping[str, Any]) -> dict
     return {names.get(key, f"{cls.room}.{key}"): value for key, value in values.items()}
 
 
-def read_settings_file(file: Path) -> dict[str, dict[str, Any]]:
+def read_settings_file(file: Path) -> dict[str, JsonObject]:
     """The objects of a settings file by room; nothing where there is none. Raises BadSettings."""
     if not file.is_file():
         if os.environ.get(SETTINGS_FILE_VARIABLE) is not None:

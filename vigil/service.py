@@ -14,6 +14,7 @@ import click
 
 from vigil import http
 from vigil.errors import PlatformError, VigilError
+from vigil.json_types import JsonObject
 
 if TYPE_CHECKING:
     import httpx
@@ -32,7 +33,7 @@ class Unanswered(VigilError, OSError):
     status = 503
 
     def __init__(
-        self, message: str, code: int | None = None, answer: dict[str, Any] | None = None
+        self, message: str, code: int | None = None, answer: JsonObject | None = None
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -49,19 +50,21 @@ class Service:
     @property
     def headers(self) -> dict[str, str]:
         """What a request to the service must carry."""
-        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        if self.key:
+            return {"Authorization": f"Bearer {self.key}"}
+        return {}
 
-    def get(self, path: str, timeout_s: float = 10.0) -> dict[str, Any]:
+    def get(self, path: str, timeout_s: float = 10.0) -> JsonObject:
         """The JSON that the service answers to a GET; raises Unanswered."""
         return self._ask("GET", path, timeout_s, headers=self.headers)
 
-    def post(self, path: str, timeout_s: float = 10.0, body: Any = None) -> dict[str, Any]:
+    def post(self, path: str, timeout_s: float = 10.0, body: Any = None) -> JsonObject:
         """The JSON that it answers to a POST of `body` (or nothing); raises Unanswered."""
         content = b"" if body is None else json.dumps(body).encode()
         headers = {**self.headers, "Content-Type": "application/json"}
         return self._ask("POST", path, timeout_s, headers=headers, content=content)
 
-    def _ask(self, method: str, path: str, timeout_s: float, **request: Any) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, timeout_s: float, **request: Any) -> JsonObject:
         try:
             response = http.request(method, self.url + path, timeout_s=timeout_s, **request)
             if response.is_success:
@@ -73,7 +76,7 @@ class Service:
     def _refusal(self, response: httpx.Response) -> Unanswered:
         """What an answer that is an error says, and what to do where a key is missing."""
         code = response.status_code
-        answer: dict[str, Any] = {}
+        answer: JsonObject = {}
         reason = response.reason_phrase
         with suppress(ValueError, LookupError, TypeError):
             answer = response.json()
@@ -118,7 +121,9 @@ class ServiceOptions:
             return Service(self.url.rstrip("/"), key)
         platform = home.platform()
         if platform is None or key is None:
-            return platform.service if platform else None
+            if platform:
+                return platform.service
+            return None
         return Service(platform.url, key)
 
     def require(self, home: _Home) -> Service:

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vigil.errors import BadSettings, VigilError
+from vigil.json_types import JsonObject
 
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 stdout_console = Console(
@@ -107,7 +108,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     stdout_console.print(made)
 
 
-def print_figures(figures: dict[str, Any], *, as_json: bool) -> None:
+def print_figures(figures: JsonObject, *, as_json: bool) -> None:
     """Figures on stdout: one JSON object, or a table of two columns."""
     if as_json:
         print_json(figures)

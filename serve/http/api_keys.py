@@ -50,7 +50,9 @@ class StoredKey:
         return bytes.fromhex(self.sha256)
 
     def to_json(self) -> Any:
-        return {"sha256": self.sha256, "role": "operator"} if self.operator else self.sha256
+        if self.operator:
+            return {"sha256": self.sha256, "role": "operator"}
+        return self.sha256
 
 
 class KeyRing:

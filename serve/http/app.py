@@ -30,6 +30,7 @@ from train.registry.versions import Registry
 from vigil.arrays import Floats
 from vigil.errors import InvalidFeatures
 from vigil.home import Home
+from vigil.json_types import JsonObject
 
 # While a thread reads the registry or verifies a bundle, requests wait this long for the
 # interpreter, not Python's 5 ms.
@@ -40,7 +41,7 @@ SWITCH_INTERVAL_S = 0.0005
 class Detector:
     """Scores rows with the champion. A request is answered by one frozen model."""
 
-    def __init__(self, args: dict[str, Any]) -> None:
+    def __init__(self, args: JsonObject) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         application = serve.get_replica_context().app_name
         self._replica = build_replica(ServeSettings.from_values(**args), application)
@@ -51,7 +52,7 @@ class Detector:
     def __serve_build_asgi_app__(self) -> Gateway:
         return self._gateway
 
-    async def reconfigure(self, config: dict[str, Any]) -> None:
+    async def reconfigure(self, config: JsonObject) -> None:
         """Take what may change while the replica runs.
 
         Serve awaits this before it routes traffic here: the first model is loaded in it.
@@ -80,7 +81,7 @@ class Detector:
             await replica.observer.flush()
             await replica.reporter.send(replica.served())
 
-    async def refresh(self) -> dict[str, Any]:
+    async def refresh(self) -> JsonObject:
         """Look at the registry now (broadcast after a promotion); return what is served then."""
         await self._replica.watch.poll()
         return self._replica.status()
@@ -134,7 +135,7 @@ def _check_shape(rows: Floats, features: int) -> None:
         raise InvalidFeatures(f"rows of shape {rows.shape}; the model has {features} features")
 
 
-def build(args: dict[str, Any]) -> serve.Application:
+def build(args: JsonObject) -> serve.Application:
     """Return the Serve application `vigil`; `args` are ServeSettings.
 
     Scaling and limits are in the Serve configuration.

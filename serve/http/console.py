@@ -70,4 +70,6 @@ def console_routes() -> dict[str, Handler]:
 
 def _url_path(path: Path) -> str:
     name = path.relative_to(CONSOLE_FOLDER).as_posix()
-    return "/" if name == "index.html" else f"/console/{name}"
+    if name == "index.html":
+        return "/"
+    return f"/console/{name}"

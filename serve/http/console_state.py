@@ -12,13 +12,13 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from prometheus_client import Counter
 
 from serve.http.messages import NOT_MODIFIED, Headers, Request, Response
 from vigil.errors import VigilError
+from vigil.json_types import JsonObject
 
 MIN_POLL_S = 2.0
 MAX_POLL_S = 120.0
@@ -99,7 +99,7 @@ class ConsoleState:
     def __init__(
         self,
         ask: Callable[[], Awaitable[bytes]],
-        facts: Callable[[], dict[str, Any]],
+        facts: Callable[[], JsonObject],
         polls: Counter,
         limits: StateLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -141,7 +141,9 @@ class ConsoleState:
         )
 
     def _age_s(self) -> float:
-        return 0.0 if self._answered_at is None else self._clock() - self._answered_at
+        if self._answered_at is None:
+            return 0.0
+        return self._clock() - self._answered_at
 
     async def _current(self) -> _Document:
         """The state, not older than the limit where the monitor answers in time.
@@ -164,7 +166,9 @@ class ConsoleState:
 
     @property
     def _timeout_s(self) -> float:
-        return self._limits.timeout_s if self._document else self._limits.first_timeout_s
+        if self._document:
+            return self._limits.timeout_s
+        return self._limits.first_timeout_s
 
     async def _refresh(self) -> None:
         try:

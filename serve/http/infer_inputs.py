@@ -119,7 +119,9 @@ def _last_binary(inputs: list[_Input]) -> _Input | None:
 
 def _size_of(tensor: _Input) -> int:
     size = tensor.parameters.get("binary_data_size", 0)
-    return size if isinstance(size, int) and size > 0 else 0
+    if isinstance(size, int) and size > 0:
+        return size
+    return 0
 
 
 def _column(tensor: _Tensor | None, name: str, rows: int) -> list[Any] | None:

@@ -72,7 +72,9 @@ class Request:
     def trace_id(self) -> str | None:
         """The trace that the caller says the request belongs to."""
         match = _TRACEPARENT.fullmatch(self.headers.get(b"traceparent", b""))
-        return match[1].decode() if match else None
+        if match:
+            return match[1].decode()
+        return None
 
     @property
     def log_fields(self) -> dict[str, str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from serve.http.open_inference import model_metadata, server_metadata
 from serve.http.openapi import openapi_document
 from serve.http.replica import Replica
 from serve.model.loaded import LoadedModel
+from vigil.json_types import JsonObject
 
 
 class ModelInfoEndpoints:
@@ -65,7 +65,7 @@ class ModelInfoEndpoints:
         """What the console must know before anybody has shown a key."""
         return json_response({"auth": self._replica.settings.auth_required})
 
-    def console_facts(self) -> dict[str, Any]:
+    def console_facts(self) -> JsonObject:
         """What the console shows that the replica knows without the monitor."""
         replica = self._replica
         model = replica.watch.model

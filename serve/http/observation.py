@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vigil.json_types import JsonObject
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -56,7 +58,7 @@ class RequestObservation:
         return {name: times for name, times in stages.items() if all(times)}
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> JsonObject:
         """The outcome of scoring; empty when nothing was scored."""
         if self.model_version is None:
             return {}

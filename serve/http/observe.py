@@ -10,7 +10,7 @@ import asyncio
 import importlib.metadata
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from serve.http.messages import Request
 from serve.http.observation import RequestObservation
@@ -18,6 +18,7 @@ from serve.http.request_log import RequestLog
 from serve.metrics import ServeMetrics
 from serve.settings import ServeSettings
 from vigil.home import Home
+from vigil.json_types import JsonObject
 
 if TYPE_CHECKING:
     from serve.http.traces import Traces
@@ -97,7 +98,7 @@ def _open_traces(settings: ServeSettings, replica: str) -> Traces:
     return Traces(settings.traces_endpoint, settings.traces_rate, resource)
 
 
-def _log_line(request: Request, observation: RequestObservation, ended: int) -> dict[str, Any]:
+def _log_line(request: Request, observation: RequestObservation, ended: int) -> JsonObject:
     began = observation.began
     return {
         "time": began / 1e9,
@@ -117,7 +118,7 @@ def _trace_id(request: Request, observation: RequestObservation) -> str | None:
     return f"{observation.span.get_span_context().trace_id:032x}"
 
 
-def _span_attributes(request: Request, observation: RequestObservation) -> dict[str, Any]:
+def _span_attributes(request: Request, observation: RequestObservation) -> JsonObject:
     attributes = {
         "http.request.method": request.method,
         "url.path": request.path[:MAX_LOGGED_PATH],
@@ -138,7 +139,9 @@ def _span_name(request: Request) -> str:
 def _span_path(path: str) -> str:
     if path.startswith("/v2/"):
         return "/v2"
-    return path if path in _NAMED_PATHS else "other"
+    if path in _NAMED_PATHS:
+        return path
+    return "other"
 
 
 def _trace_context(request: Request) -> dict[str, str]:

@@ -20,10 +20,10 @@ from serve.http.predict import PredictBody, Prediction, PredictionColumns
 from serve.http.refusals import ErrorBody, MlflowErrorBody, OpenInferenceErrorBody
 from serve.http.routes import MODEL_PATH, VERSION_PATH
 from serve.settings import ServeSettings
+from vigil.json_types import JsonObject
 
-_Json = dict[str, Any]
-_TEXT: _Json = {"type": "string"}
-_BINARY: _Json = {"schema": {"type": "string", "format": "binary"}}
+_TEXT: JsonObject = {"type": "string"}
+_BINARY: JsonObject = {"schema": {"type": "string", "format": "binary"}}
 _EXAMPLE_ROW = {"cpu": 0.31, "latency": 7.2, "queue": 41.0}
 _EXCLUSIVE = (PredictBody, InvocationsBody)  # a body has exactly one of their fields
 _TYPES = (
@@ -45,7 +45,7 @@ _TYPES = (
     OpenInferenceErrorBody,
 )
 _PLAIN_TEXT_STATUSES = ("408", "429", "503")  # Serve answers before any protocol is known
-_MODEL_HEADERS: _Json = {
+_MODEL_HEADERS: JsonObject = {
     name: {"schema": _TEXT}
     for name in (
         "X-Vigil-Model-Version",
@@ -55,30 +55,30 @@ _MODEL_HEADERS: _Json = {
         "X-Request-Id",
     )
 }
-_TIMEOUT_PARAMETER: _Json = {
+_TIMEOUT_PARAMETER: JsonObject = {
     "name": "X-Request-Timeout-Seconds",
     "in": "header",
     "schema": {"type": "number"},
     "description": "give up after so long",
 }
-_JSON_LENGTH_PARAMETER: _Json = {
+_JSON_LENGTH_PARAMETER: JsonObject = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
     "schema": {"type": "integer", "minimum": 0},
     "description": "binary tensors: the length of the JSON that they follow",
 }
-_SECURITY_SCHEMES: _Json = {
+_SECURITY_SCHEMES: JsonObject = {
     "key": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 
 
-def openapi_document(settings: ServeSettings, row: dict[str, float] = _EXAMPLE_ROW) -> _Json:
+def openapi_document(settings: ServeSettings, row: dict[str, float] = _EXAMPLE_ROW) -> JsonObject:
     """Return the OpenAPI 3.1 document of the service.
 
     `row` (value by feature name) is what its examples are made of.
     """
-    document: _Json = {
+    document: JsonObject = {
         "openapi": "3.1.0",
         "info": {
             "title": "Vigil",
@@ -98,7 +98,7 @@ def openapi_document(settings: ServeSettings, row: dict[str, float] = _EXAMPLE_R
     return document
 
 
-def _component_schemas() -> _Json:
+def _component_schemas() -> JsonObject:
     _, components = msgspec.json.schema_components(
         _TYPES, ref_template="#/components/schemas/{name}"
     )
@@ -113,12 +113,12 @@ def _component_schemas() -> _Json:
     return components
 
 
-def _only(name: str, schema: _Json, common: _Json) -> _Json:
+def _only(name: str, schema: JsonObject, common: JsonObject) -> JsonObject:
     """The schema of an object with this property, and maybe those that all alternatives have.
 
     A title is that of the object.
     """
-    alternative: _Json = {
+    alternative: JsonObject = {
         "type": "object",
         "properties": {name: schema, **common},
         "required": [name],
@@ -128,11 +128,11 @@ def _only(name: str, schema: _Json, common: _Json) -> _Json:
     return alternative
 
 
-def _ref(of: type[Any]) -> _Json:
+def _ref(of: type[Any]) -> JsonObject:
     return {"$ref": f"#/components/schemas/{of.__name__}"}
 
 
-def _scoring_paths(settings: ServeSettings, row: dict[str, float]) -> _Json:
+def _scoring_paths(settings: ServeSettings, row: dict[str, float]) -> JsonObject:
     paths = {
         "/predict": _predict_operation(row),
         "/invocations": _invocations_operation(row),
@@ -142,9 +142,9 @@ def _scoring_paths(settings: ServeSettings, row: dict[str, float]) -> _Json:
     return {path: {"post": operation} for path, operation in paths.items()}
 
 
-def _predict_operation(row: dict[str, float]) -> _Json:
+def _predict_operation(row: dict[str, float]) -> JsonObject:
     values = list(row.values())
-    examples: _Json = {
+    examples: JsonObject = {
         "one row": {"features": values},
         "by name": {"features": row},
         "many rows": {"instances": [values, values]},
@@ -163,10 +163,10 @@ def _predict_operation(row: dict[str, float]) -> _Json:
     )
 
 
-def _invocations_operation(row: dict[str, float]) -> _Json:
+def _invocations_operation(row: dict[str, float]) -> JsonObject:
     names = list(row)
     values = list(row.values())
-    examples: _Json = {
+    examples: JsonObject = {
         "dataframe_split": {"dataframe_split": {"columns": names, "data": [values]}},
         "dataframe_records": {"dataframe_records": [row]},
         "instances": {"instances": [values]},
@@ -183,14 +183,14 @@ def _invocations_operation(row: dict[str, float]) -> _Json:
     )
 
 
-def _infer_operation(path: str, settings: ServeSettings, row: dict[str, float]) -> _Json:
+def _infer_operation(path: str, settings: ServeSettings, row: dict[str, float]) -> JsonObject:
     tensor = {
         "name": "features",
         "datatype": "FP64",
         "shape": [1, len(row)],
         "data": list(row.values()),
     }
-    examples: _Json = {
+    examples: JsonObject = {
         "one row": {"inputs": [tensor]},
         "with reasons": {"inputs": [tensor], "outputs": [{"name": "reasons"}]},
     }
@@ -208,12 +208,14 @@ def _infer_operation(path: str, settings: ServeSettings, row: dict[str, float]) 
     return operation
 
 
-def _json_content(body: type[Any], examples: _Json) -> _Json:
+def _json_content(body: type[Any], examples: JsonObject) -> JsonObject:
     shown = {name: {"value": value} for name, value in examples.items()}
     return {"application/json": {"schema": _ref(body), "examples": shown}}
 
 
-def _scoring_operation(summary: str, *, body: _Json, answer: _Json, error: type[Any]) -> _Json:
+def _scoring_operation(
+    summary: str, *, body: JsonObject, answer: JsonObject, error: type[Any]
+) -> JsonObject:
     scored = {
         "description": "Scored",
         "headers": _MODEL_HEADERS,
@@ -234,10 +236,10 @@ def _scoring_statuses(error: type[Any]) -> list[str]:
     return sorted(statuses)
 
 
-def _read_operation(read: ReadOperation, settings: ServeSettings) -> _Json:
+def _read_operation(read: ReadOperation, settings: ServeSettings) -> JsonObject:
     statuses = [*read.statuses, "431", "500"]
-    answer: _Json = {"description": "OK", "content": {read.content_type: {"schema": {}}}}
-    operation: _Json = {
+    answer: JsonObject = {"description": "OK", "content": {read.content_type: {"schema": {}}}}
+    operation: JsonObject = {
         "summary": read.summary,
         "responses": {"200": answer, **_refusals(_error_form(read.path), statuses)},
         "parameters": [*_path_parameters(read.path, settings), *_query_parameters(read.query)],
@@ -250,10 +252,12 @@ def _read_operation(read: ReadOperation, settings: ServeSettings) -> _Json:
 def _error_form(path: str) -> type[Any]:
     if path.startswith("/v2"):
         return OpenInferenceErrorBody
-    return MlflowErrorBody if path == "/ping" else ErrorBody
+    if path == "/ping":
+        return MlflowErrorBody
+    return ErrorBody
 
 
-def _action_operation(action: ActionOperation, settings: ServeSettings) -> _Json:
+def _action_operation(action: ActionOperation, settings: ServeSettings) -> JsonObject:
     statuses = ["401", "403", "408", "413", "415", "431", "500", "503"]
     if action.path != "/models/refresh":
         statuses.append("409")
@@ -261,11 +265,11 @@ def _action_operation(action: ActionOperation, settings: ServeSettings) -> _Json
         statuses.append("400")
     if "{id}" in action.path:
         statuses += ["404", "422"]
-    answer: _Json = {
+    answer: JsonObject = {
         "description": action.answer,
         "content": {"application/json": {"schema": {}}},
     }
-    operation: _Json = {
+    operation: JsonObject = {
         "summary": action.summary,
         "parameters": _path_parameters(action.path, settings),
         "responses": {"200": answer, **_refusals(ErrorBody, sorted(statuses))},
@@ -276,18 +280,18 @@ def _action_operation(action: ActionOperation, settings: ServeSettings) -> _Json
     return operation
 
 
-def _refusals(error: type[Any], statuses: list[str]) -> _Json:
+def _refusals(error: type[Any], statuses: list[str]) -> JsonObject:
     return {status: _refusal(error, status) for status in statuses}
 
 
-def _refusal(error: type[Any], status: str) -> _Json:
-    content: _Json = {"application/json": {"schema": _ref(error)}}
+def _refusal(error: type[Any], status: str) -> JsonObject:
+    content: JsonObject = {"application/json": {"schema": _ref(error)}}
     if status in _PLAIN_TEXT_STATUSES:
         content["text/plain"] = {"schema": _TEXT}
     return {"description": STATUSES[status], "content": content}
 
 
-def _path_parameters(path: str, settings: ServeSettings) -> list[_Json]:
+def _path_parameters(path: str, settings: ServeSettings) -> list[JsonObject]:
     examples = {"name": settings.model_name, "version": "1", "id": "i-1"}
     return [
         {"name": part, "in": "path", "required": True, "schema": _TEXT, "example": example}
@@ -296,5 +300,5 @@ def _path_parameters(path: str, settings: ServeSettings) -> list[_Json]:
     ]
 
 
-def _query_parameters(names: tuple[str, ...]) -> list[_Json]:
+def _query_parameters(names: tuple[str, ...]) -> list[JsonObject]:
     return [{"name": name, "in": "query", "schema": _TEXT} for name in names]

@@ -9,6 +9,7 @@ from serve.http.feedback import FeedbackBody, ModeBody
 from serve.http.incidents import RecordIdBody, SilenceBody, VerdictBody
 from serve.http.operators import PromoteBody, RollbackBody
 from serve.http.routes import INCIDENT_PATH, MODEL_PATH, VERSION_PATH
+from vigil.json_types import JsonObject
 
 STATUSES = {
     "400": "The body is not of the documented form",
@@ -47,7 +48,7 @@ class ActionOperation:
     summary: str
     answer: str
     body: type[Any] | None = None
-    example: dict[str, Any] | None = None
+    example: JsonObject | None = None
 
 
 READS = (

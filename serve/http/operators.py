@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +18,7 @@ from serve.http.replica import Replica
 from serve.http.rows import decode_body
 from train.registry.promotion import promote_version, roll_back
 from vigil.errors import VigilError
+from vigil.json_types import JsonObject
 
 _ANYONE = "anyone (no key is asked for)"  # the actor in the ledger
 _Reason = Annotated[str, msgspec.Meta(max_length=500, description="kept in the ledger")]
@@ -88,7 +89,7 @@ class OperatorEndpoints:
         lagging = [str(replica["replica"]) for replica in replicas if replica["version"] != version]
         return json_response({"version": version, "replicas": replicas, "lagging": lagging})
 
-    async def _refreshed(self) -> list[dict[str, Any]]:
+    async def _refreshed(self) -> list[JsonObject]:
         """The status of each replica; empty when they could not all be asked.
 
         The champion has moved all the same, and replicas look by themselves.
@@ -101,7 +102,9 @@ class OperatorEndpoints:
 
 def actor_of(request: Request) -> str:
     """Return who asks, for whatever keeps a record of it."""
-    return request.caller.name if request.caller else _ANYONE
+    if request.caller:
+        return request.caller.name
+    return _ANYONE
 
 
 def require_operator(request: Request) -> None:

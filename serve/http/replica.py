@@ -22,6 +22,7 @@ from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
 from train.registry.moves import Promotable
 from vigil.errors import NoModel, VigilError
+from vigil.json_types import JsonObject
 
 REFRESH_TIMEOUT_S = 10.0
 _NO_MODEL = (
@@ -29,7 +30,7 @@ _NO_MODEL = (
     "`vigil promote V`"
 )
 
-RefreshReplicas = Callable[[], Awaitable[list[dict[str, Any]]]]
+RefreshReplicas = Callable[[], Awaitable[list[JsonObject]]]
 
 
 class AskMonitor(Protocol):
@@ -111,9 +112,11 @@ class Replica:
             canary=watch.canary.candidate.version if watch.canary else None,
             refused={version: refusal.reason for version, refusal in watch.refusals.items()},
         )
-        return served if watch.model is None else _serving(served, watch.model)
+        if watch.model is None:
+            return served
+        return _serving(served, watch.model)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """Return it as plain values, for whoever asks by handle or over HTTP."""
         return msgspec.to_builtins(self.served())
 
@@ -128,7 +131,7 @@ class ReplicaGroup:
     def __init__(self, application: str) -> None:
         self._application = Application(application)
 
-    async def refresh(self) -> list[dict[str, Any]]:
+    async def refresh(self) -> list[JsonObject]:
         """Have every replica look at the registry now; return the status of each.
 
         Raises NotRefreshed when not all of them answer: they look by themselves within their poll

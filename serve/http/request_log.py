@@ -9,9 +9,9 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 from serve.metrics import ServeMetrics
+from vigil.json_types import JsonObject
 
 log = logging.getLogger("ray.serve")
 MAX_LINES = 100  # between two writes, about a second: more are dropped and counted
@@ -37,7 +37,7 @@ class RequestLog:
         self._lines: list[bytes] = []
         self._is_cleaned = False
 
-    def add(self, line: dict[str, Any]) -> None:
+    def add(self, line: JsonObject) -> None:
         """Remember one request; what is in it is escaped, so that it stays one line."""
         if len(self._lines) >= self._max_lines:
             self._dropped.inc()

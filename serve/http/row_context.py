@@ -72,7 +72,9 @@ def context_colons(document: Any) -> int:
 def _colons(value: Any) -> int:
     if isinstance(value, list):
         return sum(map(_colons, value))
-    return value.count(":") if isinstance(value, str) else 0
+    if isinstance(value, str):
+        return value.count(":")
+    return 0
 
 
 def _for_each(document: Any, singular: str, plural: str, *, rows: int) -> list[Any] | None:
@@ -80,7 +82,9 @@ def _for_each(document: Any, singular: str, plural: str, *, rows: int) -> list[A
     single = getattr(document, singular)
     values = getattr(document, plural)
     if _is_absent(values):
-        return None if _is_absent(single) else [single] * rows
+        if _is_absent(single):
+            return None
+        return [single] * rows
     if not _is_absent(single):
         raise MalformedRequest(f"send `{singular}` or `{plural}`, not both")
     if not isinstance(values, list) or len(values) != rows:

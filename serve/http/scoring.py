@@ -151,4 +151,6 @@ class ScoringEndpoints:
 
 def _json_length(request: Request) -> str | None:
     length = request.headers.get(JSON_LENGTH_HEADER.encode())
-    return length.decode("latin-1") if length else None
+    if length:
+        return length.decode("latin-1")
+    return None

@@ -7,6 +7,7 @@ from typing import Any
 from serve.http.caller import Caller, Unauthorized
 from serve.http.provider_keys import ProviderKeys
 from serve.settings import ServeSettings
+from vigil.json_types import JsonObject
 
 # None that shares a secret.
 ALGORITHMS = (
@@ -62,7 +63,7 @@ class TokenVerifier:
             raise Unauthorized(f"the bearer token is not accepted: {error}") from error
         return Caller(str(claims["sub"]), self._is_operator(claims))
 
-    async def _claims(self, token: str) -> dict[str, Any]:
+    async def _claims(self, token: str) -> JsonObject:
         header = self._jwt.get_unverified_header(token)
         return self._jwt.decode(
             token,
@@ -74,11 +75,11 @@ class TokenVerifier:
             options={"require": _REQUIRED_CLAIMS},
         )
 
-    def _is_operator(self, claims: dict[str, Any]) -> bool:
+    def _is_operator(self, claims: JsonObject) -> bool:
         return self._operator is not None and self._operator in _granted(claims)
 
 
-def _granted(claims: dict[str, Any]) -> set[str]:
+def _granted(claims: JsonObject) -> set[str]:
     """Scopes, roles and groups of a token."""
     return {str(grant) for name in GRANTS for grant in _listed(claims.get(name))}
 
@@ -87,4 +88,6 @@ def _listed(value: Any) -> list[Any]:
     """Text with spaces, as OAuth has it, or a list, as many providers have it."""
     if isinstance(value, str):
         return value.split()
-    return value if isinstance(value, list) else []
+    if isinstance(value, list):
+        return value
+    return []

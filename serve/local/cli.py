@@ -20,6 +20,7 @@ from serve.local.status import platform_status
 from serve.local.status_view import status_lines, timestamp
 from serve.settings import ServeSettings
 from vigil.home import Home, RunningPlatform
+from vigil.json_types import JsonObject
 from vigil.room_settings import SETTINGS_FILE, SETTINGS_FILE_VARIABLE
 from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
@@ -137,7 +138,7 @@ def status(service: ServiceOptions, as_json: bool) -> None:
         click.echo(printable(line))
 
 
-def _replica_row(replica: dict[str, Any]) -> tuple[Any, ...]:
+def _replica_row(replica: JsonObject) -> tuple[Any, ...]:
     return (
         replica["replica"],
         replica["version"],

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from train.table.table import Table
 from vigil.arrays import Floats
 from vigil.errors import PlatformError
 from vigil.home import Home, RunningPlatform
+from vigil.json_types import JsonObject
 from vigil.service import Unanswered
 
 TRAIN_ROWS = 12_000  # six weeks of built-in telemetry
@@ -53,7 +53,7 @@ def live_rows(path: str | None, label: str | None) -> Table:
 
 def play(
     platform: RunningPlatform, path: str | None, label: str | None, *, say: Callable[[str], None]
-) -> dict[str, Any]:
+) -> JsonObject:
     """Stream, drift, retrain, swap; returns the figures of the summary."""
     table = live_rows(path, label)
     source = "the built-in telemetry" if path is None else Path(path).name
@@ -86,12 +86,12 @@ class DemoRun:
     at: Milestones = field(default_factory=Milestones)
     first_version: str = ""
     final_version: str = ""
-    before: dict[str, Any] | None = None  # `/drift` before the drift: a home may have a history
+    before: JsonObject | None = None  # `/drift` before the drift: a home may have a history
     phase: str = ""  # of the governor
     retrains: int = 0
     failure: str = ""
 
-    async def play(self) -> dict[str, Any]:
+    async def play(self) -> JsonObject:
         """Stream until the new version has answered FINAL_ROWS rows; return the figures of the
         summary. Raises PlatformError when there is no better version."""
         watching = asyncio.create_task(self._watch())
@@ -154,7 +154,7 @@ class DemoRun:
             if "governor" in state:
                 self._note(state)
 
-    def _note(self, state: dict[str, Any]) -> None:
+    def _note(self, state: JsonObject) -> None:
         if self.before is None:
             self.before = state
         self.retrains = state["retrains"] - self.before["retrains"]
@@ -167,7 +167,7 @@ class DemoRun:
             self.phase = phase
             self._narrate(state)
 
-    def _note_version(self, state: dict[str, Any]) -> None:
+    def _note_version(self, state: JsonObject) -> None:
         version = state["model_version"]
         self.first_version = self.first_version or version
         if version != self.first_version and not self.at.promoted:
@@ -183,12 +183,14 @@ class DemoRun:
                 f"{self.tally.rows} requests, {self.tally.failed} failed"
             )
 
-    def _last_retraining(self, state: dict[str, Any]) -> dict[str, Any] | None:
+    def _last_retraining(self, state: JsonObject) -> JsonObject | None:
         """The retraining that has ended since the demo began."""
         last = state["last_retraining"]
-        return last if self.before is not None and last != self.before["last_retraining"] else None
+        if self.before is not None and last != self.before["last_retraining"]:
+            return last
+        return None
 
-    def _narrate(self, state: dict[str, Any]) -> None:
+    def _narrate(self, state: JsonObject) -> None:
         if self.phase == "collecting":
             self._narrate_detection(state)
         elif self.phase == "retraining":
@@ -198,14 +200,14 @@ class DemoRun:
         elif self.phase == "cooling" and (last := self._last_retraining(state)):
             self.say(f"the gate said: {last['reason']}")
 
-    def _narrate_detection(self, state: dict[str, Any]) -> None:
+    def _narrate_detection(self, state: JsonObject) -> None:
         if self.at.drift_from is not None and self.at.detected_after is None:
             self.at.detected_after = self.tally.rows - self.at.drift_from
         features = (state["verdict"] or {}).get("features", [])
         names = ", ".join(features[:_MAX_NAMED_FEATURES])
         self.say(f"drift is seen in {names}; collecting rows of the new world")
 
-    def _summary(self) -> dict[str, Any]:
+    def _summary(self) -> JsonObject:
         due = np.array(self.tally.due)
         latency_ms = np.array(self.tally.latency) * 1e3
         answered = due + latency_ms / 1e3

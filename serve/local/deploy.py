@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from drift.settings import DriftSettings
 from serve.applications import platform_config
@@ -12,6 +11,7 @@ from serve.local.parts import PartUnready, is_answering, request_json, wait_unti
 from serve.settings import ServeSettings
 from vigil.errors import PlatformError
 from vigil.home import Home, RunningPlatform
+from vigil.json_types import JsonObject
 
 APPLICATIONS_PATH = "/api/serve/applications/"
 START_TIMEOUT_S = 180.0
@@ -50,7 +50,7 @@ def apply_serve_config(
 
 def _serve_config(
     platform: RunningPlatform, settings: ServeSettings, drift: DriftSettings, *, home: Home
-) -> dict[str, Any]:
+) -> JsonObject:
     shared = {"home": home.root, "tracking_uri": platform.tracking_uri}
     links = {"Ray dashboard": platform.dashboard_url, "MLflow": platform.tracking_uri}
     serving = settings.model_copy(update={**shared, "links": links | settings.links})

@@ -64,4 +64,6 @@ class _BackgroundStart:
 
 def _last_line(path: Path) -> str:
     lines = path.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no output"
+    if lines:
+        return lines[-1]
+    return "no output"

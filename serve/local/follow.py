@@ -11,6 +11,7 @@ from drift.settings import DriftSettings
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
 from vigil.errors import BadSettings, VigilError
+from vigil.json_types import JsonObject
 from vigil.model_names import check_model_names
 from vigil.room_settings import Effect, RoomSettings, read_all_settings, settings_path
 
@@ -31,7 +32,7 @@ class AllSettings:
 
 def read_settings(port: int | None = None) -> AllSettings:
     """As environment and settings file have them; raises BadSettings with every mistake."""
-    given: dict[str, Any] = {} if port is None else {"port": port}
+    given: JsonObject = {} if port is None else {"port": port}
     readers: list[Callable[[], Any]] = [
         lambda: ServeSettings(**given),
         DriftSettings,

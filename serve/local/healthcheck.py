@@ -28,7 +28,9 @@ def find_trouble(home: Home, raylet: str = RAYLET_HEALTH_URL) -> str | None:
         ) as response:
             http.check_status(response)
     except ConnectionRefusedError as error:
-        return None if platform is None else f"{url}: {error}"
+        if platform is None:
+            return None
+        return f"{url}: {error}"
     except OSError as error:
         return f"{url}: {error}"
     return None

@@ -12,6 +12,7 @@ from typing import Any
 from vigil import http
 from vigil.errors import PlatformError
 from vigil.home import RunningPlatform
+from vigil.json_types import JsonObject
 
 _REQUEST_TIMEOUT_S = 30.0
 PROBE_TIMEOUT_S = 5.0
@@ -29,7 +30,7 @@ def request_json(
     *,
     body: Any = None,
     accept_errors: bool = False,
-) -> dict[str, Any]:
+) -> JsonObject:
     """JSON over HTTP with the credentials of the part that is asked.
 
     With `accept_errors` an error's body is returned like any other. Raises PartUnready for a 5xx,

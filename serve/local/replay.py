@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -19,6 +19,7 @@ from train.table.numbering import missing_rows
 from vigil.arrays import Floats
 from vigil.errors import DataError
 from vigil.home import Home
+from vigil.json_types import JsonObject
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, report_errors
 
@@ -107,7 +108,7 @@ class Replayed:
     def is_reproduced(self) -> bool:
         return bool((np.abs(self.scores - self.request.scores) <= TOLERANCE).all())
 
-    def to_json(self, request_id: str) -> dict[str, Any]:
+    def to_json(self, request_id: str) -> JsonObject:
         return {
             "request_id": request_id,
             "model_version": self.model.version,

@@ -28,6 +28,7 @@ from serve.stream.records import StreamError
 from train.table.table import Table
 from vigil.arrays import Floats
 from vigil.errors import DataError
+from vigil.json_types import JsonObject
 
 Count = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
@@ -227,7 +228,7 @@ class Replay:
             self._truth.write(msgspec.json.encode(truth) + b"\n")
         return record
 
-    def write_to(self, target: str, rate: float, rows: int) -> dict[str, Any]:
+    def write_to(self, target: str, rate: float, rows: int) -> JsonObject:
         """Write `rows` records at `rate` a second to `file:DIR` or `kinesis:NAME`.
 
         Returns the figures of what was done. Raises StreamError for another target.
@@ -240,14 +241,14 @@ class Replay:
             return self._write(put, rate, rows)
         raise StreamError(f"--to {target!r}: it must be file:DIR or kinesis:NAME")
 
-    def _write_log(self, log: LogWriter, rate: float, rows: int) -> dict[str, Any]:
+    def _write_log(self, log: LogWriter, rate: float, rows: int) -> JsonObject:
         figures = self._write(partial(_append, log), rate, rows)
         log.close(LOG_SHARD)
         return figures
 
     def _write(
         self, put: Callable[[list[tuple[str, bytes]]], None], rate: float, rows: int
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         began = time.monotonic()
         pace = self.scenario.rate
         late_s = write_records(self._named_record, rate, put, rows=rows, times=pace)

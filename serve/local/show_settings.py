@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from drift.settings import DriftSettings
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
+from vigil.json_types import JsonObject
 from vigil.room_settings import RoomSettings
 from vigil.terminal import json_option, print_json, print_table, report_errors
 
@@ -24,7 +23,7 @@ _COLUMNS = ("key", "value", "from", "effect")
 def settings(room: str | None, changed: bool, as_json: bool) -> None:
     """Settings with their values, where each came from, and what changing it does
     (docs/settings.md)."""
-    shown: list[dict[str, Any]] = []
+    shown: list[JsonObject] = []
     for room_settings in _ROOM_SETTINGS:
         if room in (None, room_settings.room):
             shown += _describe_fields(room_settings)
@@ -36,7 +35,7 @@ def settings(room: str | None, changed: bool, as_json: bool) -> None:
     print_table(_COLUMNS, [[field[column] for column in _COLUMNS] for field in shown])
 
 
-def _describe_fields(room: type[RoomSettings]) -> list[dict[str, Any]]:
+def _describe_fields(room: type[RoomSettings]) -> list[JsonObject]:
     """One object for each field; of a secret it says whether it is set."""
     values = room()
     origins = room.origins()
@@ -55,4 +54,6 @@ def _describe_fields(room: type[RoomSettings]) -> list[dict[str, Any]]:
 
 def _is_set(values: RoomSettings, name: str) -> str:
     secret = getattr(values, name).get_secret_value()
-    return "set" if secret else "not set"
+    if secret:
+        return "set"
+    return "not set"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from train.table.table import Table
 from vigil.arrays import Floats
+from vigil.json_types import JsonObject
 
 FEATURES = (
     "cpu",
@@ -193,9 +194,11 @@ class Tally:
         self.version.append(answer.version)
 
     def quantile_ms(self, q: float) -> float:
-        return float(np.quantile(self.latency, q) * 1e3) if self.latency else float("nan")
+        if self.latency:
+            return float(np.quantile(self.latency, q) * 1e3)
+        return float("nan")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "requests": self.rows,
             "failed_requests": self.failed,
@@ -257,7 +260,7 @@ def _session(connections: int, headers: dict[str, str]) -> aiohttp.ClientSession
     )
 
 
-def _scored_answer(scored: dict[str, Any]) -> _Answer:
+def _scored_answer(scored: JsonObject) -> _Answer:
     alerts = scored["is_anomaly"]
     is_anomaly = alerts if isinstance(alerts, bool) else any(alerts)
     return _Answer("200", scored["model_version"], is_anomaly)

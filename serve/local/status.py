@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from serve.local.parts import is_answering
 from vigil.home import Home, RunningPlatform
+from vigil.json_types import JsonObject
 from vigil.service import KEY_REFUSED, Service, ServiceOptions, Unanswered
 
 STATUS_TIMEOUT_S = 30.0
@@ -26,7 +25,7 @@ _FROM_MONITOR = (
 )
 
 
-def platform_status(home: Home, options: ServiceOptions) -> dict[str, Any]:
+def platform_status(home: Home, options: ServiceOptions) -> JsonObject:
     """The parts of the platform that is named, or runs here, and what each replica serves.
 
     Of one elsewhere only the service can be asked. Raises PlatformError when there is none, and
@@ -35,7 +34,7 @@ def platform_status(home: Home, options: ServiceOptions) -> dict[str, Any]:
     service = options.require(home)
     ready = _ask(service, "/readyz")
     drift = _ask(service, "/drift")
-    shown: dict[str, Any] = {"url": service.url}
+    shown: JsonObject = {"url": service.url}
     parts = {"serve": "status" in ready, "monitor": "governor" in drift}
     platform = None if options.url else home.platform()
     if platform is not None:
@@ -52,7 +51,7 @@ def _answering_parts(platform: RunningPlatform) -> dict[str, bool]:
     }
 
 
-def _ask(service: Service, path: str) -> dict[str, Any]:
+def _ask(service: Service, path: str) -> JsonObject:
     """What the service answers, or why a part of it does not."""
     try:
         return service.get(path, timeout_s=STATUS_TIMEOUT_S)

@@ -11,6 +11,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from vigil.json_types import JsonObject
 from vigil.statistics import histogram_quantile
 
 Scrape = dict[str, dict[tuple[str, ...], float]]  # values by sample name and label values
@@ -34,7 +35,7 @@ class ScrapedTraffic:
     after: Scrape
     seconds: float
 
-    def view(self) -> dict[str, Any]:
+    def view(self) -> JsonObject:
         return {
             **self._outcomes(),
             "rows_per_s": self._rate("vigil_rows_scored_total"),
@@ -73,12 +74,12 @@ class ScrapedTraffic:
         return max(0.0, increase) / self.seconds
 
 
-def top_view(status: Mapping[str, Any], traffic: ScrapedTraffic) -> dict[str, Any]:
+def top_view(status: Mapping[str, Any], traffic: ScrapedTraffic) -> JsonObject:
     """Traffic and latency, and the state (`/drift`) as of now; all of it JSON."""
     return {**traffic.view(), **_model_view(status), **_drift_view(status), **_fleet_view(status)}
 
 
-def _model_view(status: Mapping[str, Any]) -> dict[str, Any]:
+def _model_view(status: Mapping[str, Any]) -> JsonObject:
     scores = status.get("scores") or {}
     return {
         "alert_rate": scores.get("alert_rate"),
@@ -87,7 +88,7 @@ def _model_view(status: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _drift_view(status: Mapping[str, Any]) -> dict[str, Any]:
+def _drift_view(status: Mapping[str, Any]) -> JsonObject:
     verdict = status.get("verdict") or {}
     governor = status.get("governor") or {}
     return {
@@ -97,7 +98,7 @@ def _drift_view(status: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fleet_view(status: Mapping[str, Any]) -> dict[str, Any]:
+def _fleet_view(status: Mapping[str, Any]) -> JsonObject:
     replicas = status.get("replicas") or []
     events = status.get("timeline") or []
     return {
@@ -107,22 +108,24 @@ def _fleet_view(status: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _each(objects: list[dict[str, Any]], keys: tuple[str, ...]) -> list[dict[str, Any]]:
+def _each(objects: list[JsonObject], keys: tuple[str, ...]) -> list[JsonObject]:
     return [_pick(each, keys) for each in objects]
 
 
-def _pick(values: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+def _pick(values: Mapping[str, Any], keys: tuple[str, ...]) -> JsonObject:
     return {key: values.get(key) for key in keys}
 
 
-def _furthest(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _furthest(status: Mapping[str, Any]) -> list[JsonObject]:
     """The features, the one that is furthest over its floor first."""
     features = status.get("features") or []
     return sorted(features, key=lambda feature: feature["floor"] / max(feature["ks"], 1e-12))
 
 
 def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds * 1000
+    if seconds is None:
+        return None
+    return seconds * 1000
 
 
 def status_lines(state: Mapping[str, Any]) -> Iterator[str]:
@@ -172,9 +175,13 @@ def _refusal_lines(state: Mapping[str, Any]) -> Iterator[str]:
 
 
 def percent(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.2%}"
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.2%}"
 
 
 def timestamp(at: float | None) -> str:
     """A Unix time in words, empty for none."""
-    return "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    if at is None:
+        return ""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
 
 import click
 from rich.console import Group, RenderableType
@@ -32,6 +31,7 @@ from serve.local.status_view import (
 )
 from vigil import http
 from vigil.errors import PlatformError
+from vigil.json_types import JsonObject
 from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, printable, report_errors, stdout_console
@@ -54,12 +54,12 @@ class ServicePoller:
         self._headers = headers
         self._scrapes: deque[tuple[float, Scrape]] = deque(maxlen=MAX_SCRAPES)
 
-    def poll(self) -> dict[str, Any]:
+    def poll(self) -> JsonObject:
         """The figures as of now; raises PlatformError when the service does not answer."""
         status, scrape = self._ask()
         return {"url": self._url, **top_view(status, self._traffic(scrape, time.monotonic()))}
 
-    def _ask(self) -> tuple[dict[str, Any], Scrape]:
+    def _ask(self) -> tuple[JsonObject, Scrape]:
         try:
             status = json.loads(self._get("/drift"))
             return status, parse_scrape(self._get("/metrics").decode())
@@ -112,7 +112,7 @@ def print_once(
 
 def _show_live(poller: ServicePoller) -> None:
     screen = Live(console=stdout_console, screen=True, auto_refresh=False)
-    figures: dict[str, Any] | None = None
+    figures: JsonObject | None = None
     with _keyboard() as read_key, screen as live:
         while True:
             problem = ""
@@ -125,8 +125,10 @@ def _show_live(poller: ServicePoller) -> None:
                 return
 
 
-def _picture(figures: dict[str, Any] | None, problem: str) -> RenderableType:
-    return frame(figures, problem) if figures else Text(printable(problem), _ALARM)
+def _picture(figures: JsonObject | None, problem: str) -> RenderableType:
+    if figures:
+        return frame(figures, problem)
+    return Text(printable(problem), _ALARM)
 
 
 @contextmanager
@@ -146,10 +148,12 @@ def _keyboard() -> Iterator[Callable[[float], str]]:
 
 def _read_key(fd: int, seconds: float) -> str:
     ready, _, _ = select.select([fd], [], [], seconds)
-    return os.read(fd, 1).decode(errors="replace") if ready else ""
+    if ready:
+        return os.read(fd, 1).decode(errors="replace")
+    return ""
 
 
-def frame(figures: dict[str, Any], problem: str = "") -> RenderableType:
+def frame(figures: JsonObject, problem: str = "") -> RenderableType:
     """One picture of the figures; whatever is in their names and reasons is shown, not obeyed."""
     lines = [_heading(figures)]
     if problem:
@@ -163,19 +167,19 @@ def frame(figures: dict[str, Any], problem: str = "") -> RenderableType:
     )
 
 
-def _heading(figures: dict[str, Any]) -> Text:
+def _heading(figures: JsonObject) -> Text:
     version = figures["model_version"] or "none"
     return Text(printable(f"Vigil {figures['url']}  version {version}"), "bold")
 
 
-def _traffic_table(figures: dict[str, Any]) -> RenderableType:
+def _traffic_table(figures: JsonObject) -> RenderableType:
     cells = {**_rate_cells(figures), **_anomaly_cells(figures)}
     table = Table(*cells, expand=True)
     table.add_row(*cells.values())
     return table
 
 
-def _rate_cells(figures: dict[str, Any]) -> dict[str, Text]:
+def _rate_cells(figures: JsonObject) -> dict[str, Text]:
     return {
         "requests/s": Text(f"{figures['requests_per_s']:.1f}"),
         "refused/s": Text(f"{figures['refused_per_s']:.1f}"),
@@ -185,7 +189,7 @@ def _rate_cells(figures: dict[str, Any]) -> dict[str, Text]:
     }
 
 
-def _anomaly_cells(figures: dict[str, Any]) -> dict[str, Text]:
+def _anomaly_cells(figures: JsonObject) -> dict[str, Text]:
     rate = figures["alert_rate"]
     budget = figures["alert_budget"]
     is_over_budget = (rate or 0) > (budget or 1)
@@ -198,10 +202,12 @@ def _anomaly_cells(figures: dict[str, Any]) -> dict[str, Text]:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    if value is None:
+        return "-"
+    return f"{value:.2f}"
 
 
-def _drift_panel(figures: dict[str, Any]) -> RenderableType:
+def _drift_panel(figures: JsonObject) -> RenderableType:
     content = Group(
         Text(printable(figures["verdict"] or "no full window yet")),
         Text(printable(_governor_state(figures["governor"]))),
@@ -210,11 +216,11 @@ def _drift_panel(figures: dict[str, Any]) -> RenderableType:
     return Panel(content, title="drift: KS distance against its floor", title_align="left")
 
 
-def _governor_state(governor: dict[str, Any]) -> str:
+def _governor_state(governor: JsonObject) -> str:
     return f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}"
 
 
-def _feature_grid(features: list[dict[str, Any]]) -> RenderableType:
+def _feature_grid(features: list[JsonObject]) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     for feature in features[:_MAX_FEATURES]:
         grid.add_row(*_feature_cells(feature))
@@ -226,7 +232,7 @@ def _feature_grid(features: list[dict[str, Any]]) -> RenderableType:
     return grid
 
 
-def _feature_cells(feature: dict[str, Any]) -> tuple[Text, Text, Text]:
+def _feature_cells(feature: JsonObject) -> tuple[Text, Text, Text]:
     ks = feature["ks"]
     floor = feature["floor"]
     ratio = ks / max(floor, 1e-12)
@@ -244,7 +250,7 @@ def bar(ratio: float) -> str:
     return f"{below}{empty}|{above}"
 
 
-def _replica_table(figures: dict[str, Any]) -> RenderableType:
+def _replica_table(figures: JsonObject) -> RenderableType:
     table = Table("replica", "version", "from", "canary", expand=True)
     for replica in figures["replicas"]:
         style = _ALARM if replica["replica"] in figures["lagging"] else ""
@@ -252,19 +258,19 @@ def _replica_table(figures: dict[str, Any]) -> RenderableType:
     return table
 
 
-def _replica_cells(replica: dict[str, Any]) -> tuple[str, ...]:
+def _replica_cells(replica: JsonObject) -> tuple[str, ...]:
     version = replica["version"] or "none"
     return replica["replica"], version, replica["source"] or "", replica["canary"] or ""
 
 
-def _event_panel(events: list[dict[str, Any]]) -> RenderableType:
+def _event_panel(events: list[JsonObject]) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     for event in events:
         grid.add_row(*_event_cells(event))
     return Panel(grid, title="events", title_align="left")
 
 
-def _event_cells(event: dict[str, Any]) -> tuple[Text, Text, Text]:
+def _event_cells(event: JsonObject) -> tuple[Text, Text, Text]:
     at = Text(timestamp(event["at"]), "dim")
     phase = Text(printable(event["phase"]), "bold")
     return at, phase, Text(printable(event["reason"]))

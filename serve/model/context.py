@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from serve.stream.records import Id
 from vigil.arrays import Floats
+from vigil.json_types import JsonObject
 
 Transform = Callable[
     [Floats, Floats], Floats
@@ -46,11 +46,11 @@ class EntityHistory:
                 self._rows.popitem(last=False)
         return np.array(made, np.float64)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """For the checkpoint: what comes after a restart sees the same past."""
         return {key: list(rows) for key, rows in self._rows.items()}
 
-    def restore(self, state: dict[str, Any] | None) -> None:
+    def restore(self, state: JsonObject | None) -> None:
         for key, rows in (state or {}).items():
             self._rows[key] = deque(rows, self._length)
             self._rows.move_to_end(key)

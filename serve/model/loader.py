@@ -116,7 +116,9 @@ class ModelLoader:
     async def load_last_known_good(self) -> LoadedModel | None:
         """Return the warm model that this node served last, or None when there is no sound one."""
         last = await asyncio.to_thread(BundleCache(self._cache).last_known_good)
-        return None if last is None else await asyncio.to_thread(LoadedModel.warm, *last)
+        if last is None:
+            return None
+        return await asyncio.to_thread(LoadedModel.warm, *last)
 
     def remember_last_known_good(self, model: LoadedModel) -> None:
         """Note on the node's disk that `model` is sound. Blocks."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from serve.exposition import MetricFamilies
 from train.table.numbering import Numbering, number_rows
+from vigil.json_types import JsonObject
 
 
 class ArmCounts(msgspec.Struct, frozen=True):
@@ -59,7 +60,7 @@ class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
     alerts: NDArray[Any] | None = None
     seconds: tuple[float, float] | None = None
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_wire(self) -> JsonObject:
         fields = msgspec.structs.asdict(self)
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -93,7 +94,9 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
 
     def number_rows(self) -> Numbering:
         """Return the numbering, counted off where there is none."""
-        return number_rows(self.requests) if self.numbering is None else self.numbering
+        if self.numbering is None:
+            return number_rows(self.requests)
+        return self.numbering
 
     def part(self, rows: slice) -> CapturedRows:
         """Return these rows, numbered."""
@@ -139,7 +142,7 @@ class ReplicaReport(msgspec.Struct, frozen=True, kw_only=True):
     canary: CanaryReport | None = msgspec.field(name="trial", default=None)
     shadow: ShadowReport | None = None
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_wire(self) -> JsonObject:
         return {
             **msgspec.to_builtins(self.served),
             "counts": msgspec.to_builtins(self.counts),

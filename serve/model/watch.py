@@ -16,10 +16,10 @@ from pathlib import Path
 
 from serve.metrics import ServeMetrics
 from serve.model.canary import RunningCanary
-from serve.model.guard import CanaryGuard
 from serve.model.loaded import LoadedModel
 from serve.model.loader import Clock, ModelLoader, Refusal, ResidentModels
 from serve.model.shadow import Shadow
+from serve.model.watchdog import CanaryWatchdog
 from serve.settings import ServeSettings
 from train.registry.versions import Desired, Registry, Version
 from vigil.errors import VigilError
@@ -76,7 +76,7 @@ class ModelWatch:
         self._loader = ModelLoader(registry, cache, metrics, poll_s=settings.poll_s, clock=clock)
         self._resident = ResidentModels(clock)
         self._polling = asyncio.Lock()
-        self._guard = CanaryGuard(self._limits.guard_timeout_s, clock)
+        self._guard = CanaryWatchdog(self._limits.guard_timeout_s, clock)
         self._noticed: _Noticed | None = None
 
     @property
@@ -247,7 +247,9 @@ class ModelWatch:
         if self.canary is not None and self.canary.plan == plan:
             return self.canary
         model = await self._load(candidate, champion.bundle.schema_hash)
-        return None if model is None else RunningCanary(plan, model)
+        if model is None:
+            return None
+        return RunningCanary(plan, model)
 
     async def _desired_shadow(
         self, challenger: Version | None, champion: LoadedModel
@@ -257,7 +259,9 @@ class ModelWatch:
         if self.shadow is not None and self.shadow.challenger.version == challenger.version:
             return self.shadow
         model = await self._load(challenger, champion.bundle.schema_hash)
-        return None if model is None else Shadow(champion, model)
+        if model is None:
+            return None
+        return Shadow(champion, model)
 
     def _is_shadowed(self, challenger: Version, champion: LoadedModel) -> bool:
         return self._settings.shadow_rate > 0 and challenger.version != champion.version

@@ -6,7 +6,7 @@ from serve.model.loader import Clock
 from train.registry.canary import Canary
 
 
-class CanaryGuard:
+class CanaryWatchdog:
     """What the monitor said last; after `timeout_s` without a word of it no canary may run."""
 
     def __init__(self, timeout_s: float, clock: Clock) -> None:
