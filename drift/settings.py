@@ -5,6 +5,7 @@ Its variables are `VIGIL_DRIFT_*`; in vigil.yaml it is `drift:`.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
@@ -132,6 +133,72 @@ class DriftSettings(RoomSettings):
     retrain_timeout_s: float = setting(
         900, Effect.RECONFIGURE, "a retraining that takes longer has failed", gt=0
     )
+    incident_alerts: int = setting(
+        3,
+        Effect.RECONFIGURE,
+        "alerts among the last rows of an entity, or of all rows without entities, that open an "
+        "incident",
+        ge=1,
+        le=1000,
+    )
+    incident_window_rows: int = setting(
+        10, Effect.RECONFIGURE, "how many the last rows are for that", ge=1, le=100_000
+    )
+    incident_quiet_s: float = setting(
+        300,
+        Effect.RECONFIGURE,
+        "seconds without an alert that close an incident, or the time of `incidentWindowRows` rows "
+        "where that is longer; entities whose alerts begin so close together share one",
+        gt=0,
+        le=604_800,
+    )
+    incident_min_length_s: float = setting(
+        0, Effect.RECONFIGURE, "an incident that is shorter is told to nobody", ge=0
+    )
+    incident_grade_step: float = setting(
+        0.2, Effect.RECONFIGURE, "rise of the grade of an incident that is told", gt=0, le=1
+    )
+    incident_min_deviation: float = setting(
+        0.2,
+        Effect.RECONFIGURE,
+        "rows whose features differ from the expected value by a smaller share of it open nothing",
+        ge=0,
+    )
+    incident_feature_deviations: dict[str, float] = setting(
+        {}, Effect.RECONFIGURE, 'the same by feature: JSON {"latency": 0.5}'
+    )
+    incident_absolute_deviations: dict[str, float] = setting(
+        {}, Effect.RECONFIGURE, 'least difference in the unit of a feature: JSON {"latency": 30}'
+    )
+    incident_directions: dict[str, Literal["up", "down"]] = setting(
+        {},
+        Effect.RECONFIGURE,
+        'direction in which a feature is a reason, where only one is: JSON {"free_disk": "down"}',
+    )
+    maintenance_calendar: str = setting(
+        "",
+        Effect.RECONFIGURE,
+        "iCalendar file or URL, in whose events no incident opens; empty: none",
+    )
+    maintenance_poll_s: float = setting(
+        900, Effect.RECONFIGURE, "how often the calendar is read", ge=10
+    )
+
+    @field_validator("incident_feature_deviations", "incident_absolute_deviations")
+    @classmethod
+    def _check_deviations(cls, value: dict[str, float]) -> dict[str, float]:
+        for feature, deviation in value.items():
+            if not 0 <= deviation < math.inf:
+                raise ValueError(f"{feature}: must be 0 or more, not {deviation}")
+        return value
+
+    @model_validator(mode="after")
+    def _alerts_fit_in_their_rows(self) -> Self:
+        if self.incident_alerts > self.incident_window_rows:
+            raise ValueError(
+                "incidentAlerts must be at most incidentWindowRows, of which they are a part"
+            )
+        return self
 
     @field_validator("incidents_url")
     @classmethod

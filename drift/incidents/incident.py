@@ -19,8 +19,10 @@ class ScoredRows(msgspec.Struct, frozen=True, kw_only=True):
     """Rows [n, d] that one model version has scored, in the order in which they came.
 
     threshold: the score over which a row alerts; names: of the d features
-    times: Unix seconds [n]: a row's own time where it has one, else its arrival
+    times: Unix seconds [n]: a row's own time where it has one, else its arrival, which stays the
+    same when the row is sent again
     entities: [n], None where rows have none; requests: [n], that brought them
+    arrived: when the last of them came; of history the latest of its times
     """
 
     version: str
@@ -35,7 +37,10 @@ class ScoredRows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeatureDeviation(msgspec.Struct, frozen=True):
-    """What a feature was in the worst row of an incident, and what was expected of it."""
+    """What a feature was in the worst row of an incident, and what was expected of it.
+
+    expected: the median of the reference, the same for every entity
+    """
 
     feature: str
     observed: float
@@ -50,6 +55,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     rows: that alerted; peak_score: the highest of theirs; grade: 0-1, how grave it is
     entities: the first of `entity_count`; features: those that explain the peak, the first most
     model_version: that scored the peak; episode: of drift, of which this is a part
+    held_by: the dismissal rule that keeps it from people; title: one line for people
     """
 
     id: str
@@ -67,6 +73,30 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[FeatureDeviation, ...] = ()
     episode: str | None = None
     verdict: IncidentVerdict | None = None
+    held_by: str | None = None
+    title: str = ""
+
+
+class EvidenceRow(msgspec.Struct, frozen=True, array_like=True):
+    """A row that alerted in an incident, as a gate or a person can score it again.
+
+    values: [d], as `IncidentEvidence.names` has them; place: of the row in its request
+    """
+
+    at: float
+    score: float
+    values: tuple[float, ...]
+    entity: str = ""
+    request: str = ""
+    place: int = 0
+
+
+class IncidentEvidence(msgspec.Struct, frozen=True):
+    """The worst rows of an incident."""
+
+    incident: str
+    names: tuple[str, ...]
+    rows: tuple[EvidenceRow, ...]
 
 
 class IncidentChange(msgspec.Struct, frozen=True):

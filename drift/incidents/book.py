@@ -1,0 +1,244 @@
+"""The incidents that are open, the latest that are closed, and what people are told of them."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from drift.incidents.grouping import TrackedIncident
+from drift.incidents.incident import (
+    ChangeKind,
+    FeatureDeviation,
+    Incident,
+    IncidentChange,
+    IncidentEvidence,
+)
+from drift.incidents.rules import Rules
+from drift.settings import DriftSettings
+
+MAX_FEATURES_OF_DRIFT = 20
+
+
+class TouchedIncident(NamedTuple):
+    """An incident whose figures have changed, and the worst of its rows.
+
+    evidence: without rows where the stored ones are still the worst
+    """
+
+    incident: Incident
+    evidence: IncidentEvidence
+
+
+class DriftEpisode(msgspec.Struct, frozen=True):
+    """An episode of the governor.
+
+    since: when its drift began (Unix seconds); severity: 1 and above is drift
+    features: that moved, the first most
+    """
+
+    id: str
+    since: float
+    severity: float
+    version: str
+    features: tuple[FeatureDeviation, ...] = ()
+
+
+class IncidentBook:
+    """Opens, announces and closes incidents; holds at most so many that are open, or closed.
+
+    settings may be replaced; suppressed: rows by why nobody was told of them
+    """
+
+    def __init__(self, settings: DriftSettings, max_open: int, max_closed: int) -> None:
+        self.settings = settings
+        self.suppressed: Counter[str] = Counter()
+        self.open: dict[str, TrackedIncident] = {}
+        self.closed: OrderedDict[str, TrackedIncident] = OrderedDict()
+        self._max_open = max_open
+        self._max_closed = max_closed
+        self._count = 0
+        self._episodes = 0
+        self._touched_ids: dict[str, None] = {}
+        self._changes: list[IncidentChange] = []
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "open": msgspec.to_builtins(list(self.open.values())),
+            "closed": msgspec.to_builtins(list(self.closed.values())),
+            "count": self._count,
+            "episodes": self._episodes,
+            "suppressed": dict(self.suppressed),
+        }
+
+    def load(self, stored: Mapping[str, Any]) -> None:
+        """Take over what was stored. Raises ValueError, TypeError or LookupError."""
+        self.open = _by_id(stored["open"])
+        self.closed = OrderedDict(_by_id(stored["closed"]))
+        self._count = int(stored["count"])
+        self._episodes = int(stored["episodes"])
+        self.suppressed = Counter(msgspec.convert(stored["suppressed"], dict[str, int]))
+
+    def to_join(self, onset: float, held_by: str | None) -> TrackedIncident | None:
+        """Return the open incident of which alerts since `onset` are a part; None without one.
+
+        It is that of a drift episode, or one that entities have joined lately. Where no more may
+        be open, it is any.
+        """
+        alike = [incident for incident in self.open.values() if incident.held_by == held_by]
+        drift = [incident for incident in alike if incident.kind == "drift"]
+        near = [incident for incident in alike if incident.is_near(onset)]
+        candidates = drift or near
+        if len(self.open) >= self._max_open:
+            candidates = candidates or alike or list(self.open.values())
+        return max(candidates, key=lambda incident: incident.joined_at, default=None)
+
+    def create(
+        self, onset: float, quiet_s: float, arrived: float, *, held_by: str | None
+    ) -> TrackedIncident:
+        """Open an incident, of which nobody hears before it is announced."""
+        incident = TrackedIncident(
+            id=self._next_id(onset),
+            kind="rows",
+            onset=onset,
+            last_seen=onset,
+            arrived=arrived,
+            quiet_s=quiet_s,
+            joined_at=onset,
+            watermark=onset,
+            held_by=held_by,
+        )
+        self.open[incident.id] = incident
+        return incident
+
+    def _next_id(self, onset: float) -> str:
+        """An id that sorts by the onset (ms), and is unique by a counter."""
+        self._count += 1
+        return f"{int(max(0.0, onset) * 1000):013d}-{self._count:06d}"
+
+    def announce(self, incident: TrackedIncident, at: float) -> None:
+        """Say that an incident is there, or has become graver by a step."""
+        announced = incident.announced_grade
+        if incident.end is not None or incident.held_by is not None:
+            return
+        if announced is None and self._is_long_enough(incident):
+            self._change("opened", incident, at)
+        elif announced is not None and incident.grade >= announced + self._grade_step:
+            self._change("updated", incident, at)
+
+    @property
+    def _grade_step(self) -> float:
+        return self.settings.incident_grade_step
+
+    def _is_long_enough(self, incident: TrackedIncident) -> bool:
+        length_s = incident.last_seen - incident.onset
+        return incident.kind == "drift" or length_s >= self.settings.incident_min_length_s
+
+    def _change(self, kind: ChangeKind, incident: TrackedIncident, at: float) -> None:
+        incident.announced_grade = incident.grade
+        self.touch(incident)
+        self._changes.append(IncidentChange(kind, incident.snapshot(), at))
+
+    def touch(self, incident: TrackedIncident) -> None:
+        """Note that its figures have changed."""
+        self._touched_ids[incident.id] = None
+
+    def find(self, id: str | None) -> TrackedIncident | None:
+        """Return an incident that is remembered, None without one."""
+        if id is None:
+            return None
+        return self.open.get(id) or self.closed.get(id)
+
+    def release(self, rules: Rules, now: float) -> None:
+        """Announce what a rule has held back that does not hold any more."""
+        for incident in self.open.values():
+            if incident.held_by and not rules.is_active(incident.held_by, now):
+                incident.held_by = None
+                self.announce(incident, now)
+
+    def close_quiet(self, now: float) -> None:
+        """Close what has not alerted for its quiet time, by its own rows or by the clock."""
+        for incident in list(self.open.values()):
+            if incident.is_over_at(incident.watermark):
+                self.close(incident, incident.quiet_from)
+            elif incident.is_forgotten_at(now):
+                self.close(incident, now)
+
+    def close(self, incident: TrackedIncident, at: float) -> None:
+        """Close an incident; what was too short for anybody to hear of it is forgotten."""
+        del self.open[incident.id]
+        incident.end = incident.last_seen
+        if incident.kind == "drift":
+            incident.end = max(incident.last_seen, at)
+        if incident.is_announced:
+            self._change("closed", incident, at)
+        why = "rule" if incident.held_by else "length"
+        if not incident.is_announced:
+            self.suppressed[why] += incident.rows
+        self.closed[incident.id] = incident
+        self.touch(incident)
+
+    def take_changes(self) -> list[IncidentChange]:
+        """Hand out what people are to be told, once."""
+        changes = self._changes
+        self._changes = []
+        return changes
+
+    def take_touched(self) -> list[TouchedIncident]:
+        """Hand out what is to be stored, once; closed incidents need their worst rows no more."""
+        touched = [self.find(id) for id in self._touched_ids]
+        self._touched_ids = {}
+        visible = [incident for incident in touched if incident and incident.is_visible]
+        taken = [TouchedIncident(seen.snapshot(), seen.evidence_rows()) for seen in visible]
+        for incident in self.closed.values():
+            incident.evidence = []
+        while len(self.closed) > self._max_closed:
+            self.closed.popitem(last=False)
+        return taken
+
+    def begin_episode(self, episode: DriftEpisode, now: float) -> None:
+        """Open the incident of an episode; one that is open already changes nothing."""
+        if self._of_episode(episode.id) is not None:
+            return
+        self._episodes += 1
+        onset = min(episode.since, now)
+        drift = self.create(onset, 0.0, now, held_by=None)
+        drift.kind = "drift"
+        drift.version = episode.version
+        drift.moved = episode.features[:MAX_FEATURES_OF_DRIFT]
+        drift.grade = drift_grade(episode.severity)
+        drift.title = f"many features moved: drift episode {self._episodes}"
+        self._link(episode.id, onset)
+        self.announce(drift, now)
+
+    def _link(self, episode: str, onset: float) -> None:
+        """Link what has opened since the drift began to its episode."""
+        for incident in self.open.values():
+            if incident.onset >= onset:
+                incident.episode = episode
+                self.touch(incident)
+
+    def end_episode(self, episode: str, now: float) -> None:
+        """Close the incident of an episode; one that has none changes nothing."""
+        incident = self._of_episode(episode)
+        if incident is not None:
+            self.close(incident, now)
+
+    def _of_episode(self, episode: str) -> TrackedIncident | None:
+        for incident in self.open.values():
+            if incident.kind == "drift" and incident.episode == episode:
+                return incident
+        return None
+
+
+def drift_grade(severity: float) -> float:
+    """Return the grade of an episode: severity / (1 + severity), .5 where drift begins."""
+    severity = max(0.0, severity)
+    return severity / (1 + severity)
+
+
+def _by_id(stored: Any) -> dict[str, TrackedIncident]:
+    incidents = msgspec.convert(stored, list[TrackedIncident])
+    return {incident.id: incident for incident in incidents}

@@ -1,0 +1,226 @@
+"""Rows of one entity, and the incidents that they are part of: the state of the tracker."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+
+import msgspec
+
+from drift.incidents.alerts import RowAlert
+from drift.incidents.incident import (
+    EvidenceRow,
+    FeatureDeviation,
+    Incident,
+    IncidentEvidence,
+    IncidentKind,
+    IncidentVerdict,
+)
+
+MAX_QUIET_S = 86_400.0
+MAX_ENTITIES = 20  # that an incident names
+MAX_EVIDENCE = 5
+
+
+class PendingAlert(msgspec.Struct, frozen=True, array_like=True):
+    """An alert that is the `position`-th row of its entity, and part of no incident yet."""
+
+    position: int
+    alert: RowAlert
+
+
+class EntityStream(msgspec.Struct):
+    """The latest alerts of one entity.
+
+    position: its rows so far; incident: of which it was a part last
+    """
+
+    position: int = 0
+    pending: list[PendingAlert] = msgspec.field(default_factory=list)
+    incident: str | None = None
+
+    def add(self, alert: PendingAlert, window_rows: int, quiet_s: float) -> None:
+        """Add an alert, and forget those that are too old to be of the same incident."""
+        self.pending.append(alert)
+        self.forget(alert.position - window_rows)
+        quiet_s = self.quiet_s(window_rows, quiet_s)
+        latest = alert.alert.at
+        self.pending = [old for old in self.pending if abs(latest - old.alert.at) <= quiet_s]
+
+    def forget(self, position: int) -> None:
+        """Forget alerts up to this row."""
+        self.pending = [alert for alert in self.pending if alert.position > position]
+
+    def quiet_s(self, window_rows: int, least: float) -> float:
+        """Return after how long without an alert this entity is quiet: when so many rows came.
+
+        It is at least `least`, at most a day. The shortest time between two rows counts: an outage
+        of the sender says nothing of its pace.
+        """
+        usual_s = min(_intervals(self.pending), default=0.0)
+        longest = max(MAX_QUIET_S, least)
+        return min(longest, max(least, window_rows * usual_s))
+
+    @property
+    def unmatched(self) -> list[PendingAlert]:
+        """The alerts that no rule holds back."""
+        return [pending for pending in self.pending if pending.alert.rule is None]
+
+
+def _intervals(alerts: Iterable[PendingAlert]) -> list[float]:
+    """Seconds a row between alerts that follow each other."""
+    return [
+        abs(after.alert.at - before.alert.at) / (after.position - before.position)
+        for before, after in itertools.pairwise(alerts)
+        if after.alert.at != before.alert.at
+    ]
+
+
+class TrackedIncident(msgspec.Struct, kw_only=True):
+    """An incident while rows may still change it.
+
+    version, moved: of a drift incident, the champion and its features
+    arrived: when its last alert came; quiet_s: after how long without one it is over
+    joined_at: onset of the entity that joined last; watermark: latest time of its entities' rows
+    announced_grade: that people were told; None: they were told nothing
+    """
+
+    id: str
+    kind: IncidentKind
+    onset: float
+    last_seen: float
+    arrived: float
+    quiet_s: float
+    joined_at: float
+    watermark: float
+    peak: RowAlert | None = None
+    rows: int = 0
+    grade: float = 0.0
+    entities: list[str] = msgspec.field(default_factory=list)
+    entity_count: int = 0
+    names: tuple[str, ...] = ()
+    evidence: list[EvidenceRow] = msgspec.field(default_factory=list)
+    announced_grade: float | None = None
+    held_by: str | None = None
+    episode: str | None = None
+    verdict: IncidentVerdict | None = None
+    end: float | None = None
+    title: str = ""
+    version: str = ""
+    moved: tuple[FeatureDeviation, ...] = ()
+
+    @property
+    def is_announced(self) -> bool:
+        return self.announced_grade is not None
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether people may see it: it was announced, or a rule holds it back."""
+        return self.is_announced or self.held_by is not None
+
+    @property
+    def quiet_from(self) -> float:
+        """When it is over, if nothing alerts any more."""
+        return self.last_seen + self.quiet_s
+
+    def add(self, alert: RowAlert, arrived: float) -> None:
+        """Count a row."""
+        self.rows += 1
+        self.onset = min(self.onset, alert.at)
+        self.last_seen = max(self.last_seen, alert.at)
+        self.arrived = max(self.arrived, arrived)
+        self.watermark = max(self.watermark, alert.at)
+        if self.end is not None:
+            self.end = self.last_seen
+        if self.peak is None or alert.score > self.peak.score:
+            self.peak = alert
+        self.grade = max(self.grade, grade_of(alert.excess))
+
+    def join(self, entity: str, onset: float, quiet_s: float) -> None:
+        """Add an entity whose alerts began at `onset`."""
+        self.joined_at = max(self.joined_at, onset)
+        self.quiet_s = max(self.quiet_s, quiet_s)
+        if not entity:
+            return
+        self.entity_count += 1
+        if len(self.entities) < MAX_ENTITIES:
+            self.entities.append(entity)
+
+    def keep(self, evidence: EvidenceRow, names: tuple[str, ...]) -> None:
+        """Keep a row if it is among the worst; one that is missing a value cannot be scored again.
+
+        Of a closed incident they are stored already.
+        """
+        if self.end is not None or not all(map(math.isfinite, evidence.values)):
+            return
+        if names != self.names:
+            self.names = names
+            self.evidence = []
+        self.evidence.append(evidence)
+        if len(self.evidence) > MAX_EVIDENCE:
+            self.evidence.remove(min(self.evidence, key=lambda row: row.score))
+
+    def is_too_old(self, at: float) -> bool:
+        """Whether a row of this time was long before it."""
+        return at < self.onset - self.quiet_s
+
+    def is_over_at(self, at: float) -> bool:
+        """Whether nothing has alerted for so long that it is over at `at`."""
+        return self.kind == "rows" and at > self.quiet_from
+
+    def is_near(self, onset: float) -> bool:
+        """Whether alerts that began at `onset` began together with those of its latest entity."""
+        return abs(onset - self.joined_at) <= self.quiet_s
+
+    def is_forgotten_at(self, now: float) -> bool:
+        """Whether no alert has come for so long."""
+        return self.kind == "rows" and now - self.arrived > self.quiet_s
+
+    def snapshot(self) -> Incident:
+        """Return what people see of it."""
+        peak = self.peak
+        return Incident(
+            id=self.id,
+            state="open" if self.end is None else "closed",
+            kind=self.kind,
+            onset=self.onset,
+            last_seen=self.last_seen,
+            end=self.end,
+            rows=self.rows,
+            peak_score=peak.score if peak else 0.0,
+            grade=round(self.grade, 4),
+            entities=tuple(self.entities),
+            entity_count=self.entity_count,
+            features=self.moved or self._peak_features,
+            model_version=self.version or (peak.version if peak else ""),
+            episode=self.episode,
+            verdict=self.verdict,
+            held_by=self.held_by,
+            title=self.title or self._title(),
+        )
+
+    @property
+    def _peak_features(self) -> tuple[FeatureDeviation, ...]:
+        return self.peak.features if self.peak else ()
+
+    def _title(self) -> str:
+        features = self._peak_features
+        what = f"{features[0].feature} {features[0].direction}" if features else "rows alert"
+        if not self.entities:
+            return what
+        others = self.entity_count - 1
+        and_more = f" and {others} more" if others else ""
+        return f"{what} on {self.entities[0]}{and_more}"
+
+    def evidence_rows(self) -> IncidentEvidence:
+        return IncidentEvidence(self.id, self.names, tuple(self.evidence))
+
+
+def grade_of(excess: float) -> float:
+    """Return the grade, 0-1: the square root of how far the score is over the threshold.
+
+    excess: (score - threshold) / (1 - threshold), as a forest's scores are at most 1. They seldom
+    come far over the threshold; the root spreads them.
+    """
+    return excess**0.5
