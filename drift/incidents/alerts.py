@@ -63,14 +63,22 @@ class Screen:
     """Finds the alerts of a batch; most rows do not alert, and cost next to nothing."""
 
     def __init__(
-        self, limits: DeviationLimits, silences: Silences, rules: Rules, doubles: Doubles
+        self,
+        limits: DeviationLimits,
+        silences: Silences,
+        rules: Rules,
+        doubles: Doubles,
     ) -> None:
         self._limits = limits
         self._silences = silences
         self._rules = rules
         self._doubles = doubles
 
-    def screen(self, rows: ScoredRows, describe: Describe) -> ScreenedBatch:
+    def screen(
+        self,
+        rows: ScoredRows,
+        describe: Describe,
+    ) -> ScreenedBatch:
         """Return what counts of these rows; the expected values are those of `describe`."""
         doubled = self._doubles.repeated_prefix(rows)
         rows = _sound(_without_first(rows, doubled))
@@ -84,7 +92,10 @@ class Screen:
         return ScreenedBatch(alerts, places.passed(), suppressed)
 
     def _audible(
-        self, rows: ScoredRows, over: NDArray[np.int_], suppressed: dict[str, int]
+        self,
+        rows: ScoredRows,
+        over: NDArray[np.int_],
+        suppressed: dict[str, int],
     ) -> NDArray[np.int_]:
         """Alerts outside of all silences."""
         entities = None
@@ -95,14 +106,21 @@ class Screen:
         return over[~silenced]
 
     def _first_seen(
-        self, rows: ScoredRows, over: NDArray[np.int_], suppressed: dict[str, int]
+        self,
+        rows: ScoredRows,
+        over: NDArray[np.int_],
+        suppressed: dict[str, int],
     ) -> NDArray[np.int_]:
         doubled = self._doubles.seen_before(rows, over)
         suppressed["double"] += int(doubled.sum())
         return over[~doubled]
 
     def _described(
-        self, rows: ScoredRows, over: NDArray[np.int_], describe: Describe, places: _Places
+        self,
+        rows: ScoredRows,
+        over: NDArray[np.int_],
+        describe: Describe,
+        places: _Places,
     ) -> Iterator[PlacedAlert]:
         if not len(over):
             return
@@ -116,7 +134,10 @@ class Screen:
                 yield PlacedAlert(alert, place, _evidence(rows, row, alert))
 
     def _alert(
-        self, rows: ScoredRows, row: int, features: tuple[FeatureDeviation, ...]
+        self,
+        rows: ScoredRows,
+        row: int,
+        features: tuple[FeatureDeviation, ...],
     ) -> RowAlert:
         entity = bounded_name(rows.entities[row]) if rows.entities is not None else ""
         score = float(rows.scores[row])
@@ -202,7 +223,11 @@ def _excess(score: float, threshold: float) -> float:
     return float(min(1.0, max(0.0, share)))
 
 
-def _evidence(rows: ScoredRows, row: int, alert: RowAlert) -> EvidenceRow:
+def _evidence(
+    rows: ScoredRows,
+    row: int,
+    alert: RowAlert,
+) -> EvidenceRow:
     request = rows.requests[row] if rows.requests is not None else ""
     return EvidenceRow(
         alert.at,

@@ -52,7 +52,12 @@ class IncidentBook:
     settings may be replaced; suppressed: rows by why nobody was told of them
     """
 
-    def __init__(self, settings: DriftSettings, max_open: int, max_closed: int) -> None:
+    def __init__(
+        self,
+        settings: DriftSettings,
+        max_open: int,
+        max_closed: int,
+    ) -> None:
         self.settings = settings
         self.suppressed: Counter[str] = Counter()
         self.open: dict[str, TrackedIncident] = {}
@@ -81,7 +86,11 @@ class IncidentBook:
         self._episodes = int(stored["episodes"])
         self.suppressed = Counter(msgspec.convert(stored["suppressed"], dict[str, int]))
 
-    def to_join(self, onset: float, held_by: str | None) -> TrackedIncident | None:
+    def to_join(
+        self,
+        onset: float,
+        held_by: str | None,
+    ) -> TrackedIncident | None:
         """Return the open incident of which alerts since `onset` are a part; None without one.
 
         It is that of a drift episode, or one that entities have joined lately. Where no more may
@@ -96,7 +105,12 @@ class IncidentBook:
         return max(candidates, key=lambda incident: incident.joined_at, default=None)
 
     def create(
-        self, onset: float, quiet_s: float, arrived: float, *, held_by: str | None
+        self,
+        onset: float,
+        quiet_s: float,
+        arrived: float,
+        *,
+        held_by: str | None,
     ) -> TrackedIncident:
         """Open an incident, of which nobody hears before it is announced."""
         incident = TrackedIncident(
@@ -118,7 +132,11 @@ class IncidentBook:
         self._count += 1
         return f"{int(max(0.0, onset) * 1000):013d}-{self._count:06d}"
 
-    def announce(self, incident: TrackedIncident, at: float) -> None:
+    def announce(
+        self,
+        incident: TrackedIncident,
+        at: float,
+    ) -> None:
         """Say that an incident is there, or has become graver by a step."""
         announced = incident.announced_grade
         if incident.end is not None or incident.held_by is not None:
@@ -136,7 +154,12 @@ class IncidentBook:
         length_s = incident.last_seen - incident.onset
         return incident.kind == "drift" or length_s >= self.settings.incident_min_length_s
 
-    def _change(self, kind: ChangeKind, incident: TrackedIncident, at: float) -> None:
+    def _change(
+        self,
+        kind: ChangeKind,
+        incident: TrackedIncident,
+        at: float,
+    ) -> None:
         incident.announced_grade = incident.grade
         self.touch(incident)
         self._changes.append(IncidentChange(kind, incident.snapshot(), at))
@@ -151,7 +174,11 @@ class IncidentBook:
             return None
         return self.open.get(id) or self.closed.get(id)
 
-    def release(self, rules: Rules, now: float) -> None:
+    def release(
+        self,
+        rules: Rules,
+        now: float,
+    ) -> None:
         """Announce what a rule has held back that does not hold any more."""
         for incident in self.open.values():
             if incident.held_by and not rules.is_active(incident.held_by, now):
@@ -166,7 +193,11 @@ class IncidentBook:
             elif incident.is_forgotten_at(now):
                 self.close(incident, now)
 
-    def close(self, incident: TrackedIncident, at: float) -> None:
+    def close(
+        self,
+        incident: TrackedIncident,
+        at: float,
+    ) -> None:
         """Close an incident; what was too short for anybody to hear of it is forgotten."""
         del self.open[incident.id]
         incident.end = incident.last_seen
@@ -198,7 +229,11 @@ class IncidentBook:
             self.closed.popitem(last=False)
         return taken
 
-    def begin_episode(self, episode: DriftEpisode, now: float) -> None:
+    def begin_episode(
+        self,
+        episode: DriftEpisode,
+        now: float,
+    ) -> None:
         """Open the incident of an episode; one that is open already changes nothing."""
         if self._of_episode(episode.id) is not None:
             return
@@ -213,14 +248,22 @@ class IncidentBook:
         self._link(episode.id, onset)
         self.announce(drift, now)
 
-    def _link(self, episode: str, onset: float) -> None:
+    def _link(
+        self,
+        episode: str,
+        onset: float,
+    ) -> None:
         """Link what has opened since the drift began to its episode."""
         for incident in self.open.values():
             if incident.onset >= onset:
                 incident.episode = episode
                 self.touch(incident)
 
-    def end_episode(self, episode: str, now: float) -> None:
+    def end_episode(
+        self,
+        episode: str,
+        now: float,
+    ) -> None:
         """Close the incident of an episode; one that has none changes nothing."""
         incident = self._of_episode(episode)
         if incident is not None:

@@ -24,7 +24,11 @@ class Doubles:
     begins with the rows of a former one begins with doubles.
     """
 
-    def __init__(self, max_batches: int = MAX_BATCHES, max_alerts: int = MAX_ALERTS) -> None:
+    def __init__(
+        self,
+        max_batches: int = MAX_BATCHES,
+        max_alerts: int = MAX_ALERTS,
+    ) -> None:
         # Of each batch: rows, digest of the first row, digest of all.
         self._batches: deque[tuple[int, str, str]] = deque(maxlen=max_batches)
         self._alerts: OrderedDict[str, None] = OrderedDict()
@@ -41,7 +45,11 @@ class Doubles:
             self._batches.append((count, first, _digest_of_first(rows, count)))
         return repeated
 
-    def _longest_repeated(self, rows: ScoredRows, first: str) -> int:
+    def _longest_repeated(
+        self,
+        rows: ScoredRows,
+        first: str,
+    ) -> int:
         repeated = 0
         for length, begin, digest in self._batches:
             is_candidate = begin == first and repeated < length <= len(rows.scores)
@@ -49,7 +57,11 @@ class Doubles:
                 repeated = length
         return repeated
 
-    def seen_before(self, rows: ScoredRows, over: NDArray[np.int_]) -> NDArray[np.bool_]:
+    def seen_before(
+        self,
+        rows: ScoredRows,
+        over: NDArray[np.int_],
+    ) -> NDArray[np.bool_]:
         """Return which of the rows `over` the threshold came in a former batch; remember them.
 
         Rows of one batch that are the same are not doubles of each other.

@@ -40,7 +40,12 @@ class EntityStream(msgspec.Struct):
     pending: list[PendingAlert] = msgspec.field(default_factory=list)
     incident: str | None = None
 
-    def add(self, alert: PendingAlert, window_rows: int, quiet_s: float) -> None:
+    def add(
+        self,
+        alert: PendingAlert,
+        window_rows: int,
+        quiet_s: float,
+    ) -> None:
         """Add an alert, and forget those that are too old to be of the same incident."""
         self.pending.append(alert)
         self.forget(alert.position - window_rows)
@@ -52,7 +57,11 @@ class EntityStream(msgspec.Struct):
         """Forget alerts up to this row."""
         self.pending = [alert for alert in self.pending if alert.position > position]
 
-    def quiet_s(self, window_rows: int, least: float) -> float:
+    def quiet_s(
+        self,
+        window_rows: int,
+        least: float,
+    ) -> float:
         """Return after how long without an alert this entity is quiet: when so many rows came.
 
         It is at least `least`, at most a day. The shortest time between two rows counts: an outage
@@ -124,7 +133,11 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
         """When it is over, if nothing alerts any more."""
         return self.last_seen + self.quiet_s
 
-    def add(self, alert: RowAlert, arrived: float) -> None:
+    def add(
+        self,
+        alert: RowAlert,
+        arrived: float,
+    ) -> None:
         """Count a row."""
         self.rows += 1
         self.onset = min(self.onset, alert.at)
@@ -137,7 +150,12 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
             self.peak = alert
         self.grade = max(self.grade, grade_of(alert.excess))
 
-    def join(self, entity: str, onset: float, quiet_s: float) -> None:
+    def join(
+        self,
+        entity: str,
+        onset: float,
+        quiet_s: float,
+    ) -> None:
         """Add an entity whose alerts began at `onset`."""
         self.joined_at = max(self.joined_at, onset)
         self.quiet_s = max(self.quiet_s, quiet_s)
@@ -147,7 +165,11 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
         if len(self.entities) < MAX_ENTITIES:
             self.entities.append(entity)
 
-    def keep(self, evidence: EvidenceRow, names: tuple[str, ...]) -> None:
+    def keep(
+        self,
+        evidence: EvidenceRow,
+        names: tuple[str, ...],
+    ) -> None:
         """Keep a row if it is among the worst; one that is missing a value cannot be scored again.
 
         Of a closed incident they are stored already.

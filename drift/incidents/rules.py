@@ -53,7 +53,11 @@ class DismissalRule(msgspec.Struct, frozen=True, kw_only=True):
     def is_active(self, at: float) -> bool:
         return self.until is None or at < self.until
 
-    def matches(self, entity: str, features: Sequence[FeatureDeviation]) -> bool:
+    def matches(
+        self,
+        entity: str,
+        features: Sequence[FeatureDeviation],
+    ) -> bool:
         """Whether a row of this entity, with these deviations, is what was dismissed."""
         if not features or self.entity not in (None, entity):
             return False
@@ -82,7 +86,9 @@ def _is_within(limits: dict[str, RuleFeature], deviation: FeatureDeviation) -> b
 
 
 def rule_features(
-    incident: Incident, names: Iterable[str] = (), margin: float = SIZE_MARGIN
+    incident: Incident,
+    names: Iterable[str] = (),
+    margin: float = SIZE_MARGIN,
 ) -> tuple[RuleFeature, ...]:
     """Return the features of a rule that holds back incidents like this one.
 
@@ -123,14 +129,23 @@ class Rules:
         """Return all rules, the latest last."""
         return list(self._rules.values())
 
-    def match(self, entity: str, at: float, features: Sequence[FeatureDeviation]) -> str | None:
+    def match(
+        self,
+        entity: str,
+        at: float,
+        features: Sequence[FeatureDeviation],
+    ) -> str | None:
         """Return the id of the first rule that holds such a row at `at` back, None without one."""
         for rule in self._rules.values():
             if rule.is_active(at) and rule.matches(entity, features):
                 return rule.id
         return None
 
-    def is_active(self, id: str, at: float = -math.inf) -> bool:
+    def is_active(
+        self,
+        id: str,
+        at: float = -math.inf,
+    ) -> bool:
         """Whether there is such a rule, and it holds at `at`."""
         rule = self._rules.get(id)
         return rule is not None and rule.is_active(at)

@@ -109,7 +109,11 @@ class Silences:
     def _all(self) -> tuple[Silence, ...]:
         return (*self._added.values(), *self._calendar)
 
-    def mask(self, times: Floats, entities: Sequence[str] | None = None) -> NDArray[np.bool_]:
+    def mask(
+        self,
+        times: Floats,
+        entities: Sequence[str] | None = None,
+    ) -> NDArray[np.bool_]:
         """Return which of the rows [n] of these times and entities lie in a silence."""
         silenced = np.zeros(len(times), dtype=bool)
         if not len(times):
@@ -136,7 +140,11 @@ class Silences:
         self._count = int(stored["count"])
 
 
-def _rows_in(silence: Silence, times: Floats, entities: Sequence[str] | None) -> NDArray[np.bool_]:
+def _rows_in(
+    silence: Silence,
+    times: Floats,
+    entities: Sequence[str] | None,
+) -> NDArray[np.bool_]:
     inside = (silence.since <= times) & (times < silence.until)
     if silence.entity is None:
         return inside

@@ -48,7 +48,9 @@ class IncidentTracker:
     """
 
     def __init__(
-        self, settings: DriftSettings, bounds: TrackerBounds = DEFAULT_BOUNDS
+        self,
+        settings: DriftSettings,
+        bounds: TrackerBounds = DEFAULT_BOUNDS,
     ) -> None:
         self.silences = Silences()
         self.rules = Rules()
@@ -67,7 +69,11 @@ class IncidentTracker:
         limits = DeviationLimits(settings)
         self._screen = Screen(limits, self.silences, self.rules, self._doubles)
 
-    def observe(self, rows: ScoredRows, describe: Describe) -> list[IncidentChange]:
+    def observe(
+        self,
+        rows: ScoredRows,
+        describe: Describe,
+    ) -> list[IncidentChange]:
         """Take in a batch of one version; return what has changed, in its order.
 
         describe: gives the deviations of the rows that alert
@@ -87,12 +93,20 @@ class IncidentTracker:
         """
         return self._finish_step(now)
 
-    def follow_rules(self, rules: Sequence[DismissalRule], now: float) -> list[IncidentChange]:
+    def follow_rules(
+        self,
+        rules: Sequence[DismissalRule],
+        now: float,
+    ) -> list[IncidentChange]:
         """Take other dismissal rules; open incidents that none of them holds are released."""
         self.rules.follow(rules)
         return self._finish_step(now)
 
-    def begin_episode(self, episode: DriftEpisode, now: float) -> list[IncidentChange]:
+    def begin_episode(
+        self,
+        episode: DriftEpisode,
+        now: float,
+    ) -> list[IncidentChange]:
         """Open the incident of an episode of drift.
 
         Rows that alert during it are a part of it. One that is open already changes nothing.
@@ -100,12 +114,20 @@ class IncidentTracker:
         self._book.begin_episode(episode, now)
         return self._finish_step(now)
 
-    def end_episode(self, episode: str, now: float) -> list[IncidentChange]:
+    def end_episode(
+        self,
+        episode: str,
+        now: float,
+    ) -> list[IncidentChange]:
         """Close the incident of an episode; one that has none changes nothing."""
         self._book.end_episode(episode, now)
         return self._finish_step(now)
 
-    def set_verdict(self, id: str, verdict: IncidentVerdict | None) -> None:
+    def set_verdict(
+        self,
+        id: str,
+        verdict: IncidentVerdict | None,
+    ) -> None:
         """Note a person's word on an incident, which a later change of it then has, too."""
         incident = self._book.find(id)
         if incident is not None:
@@ -169,7 +191,11 @@ class IncidentTracker:
         self.rules.load(stored["rules"])
         self._doubles.load(stored["doubles"])
 
-    def _take(self, placed: PlacedAlert, rows: ScoredRows) -> None:
+    def _take(
+        self,
+        placed: PlacedAlert,
+        rows: ScoredRows,
+    ) -> None:
         """Take in one alert, which arrived with these rows."""
         alert = placed.alert
         stream = self._stream(alert.entity)
@@ -192,7 +218,11 @@ class IncidentTracker:
             self._streams.popitem(last=False)
         return stream
 
-    def _incident_at(self, stream: EntityStream, at: float) -> TrackedIncident | None:
+    def _incident_at(
+        self,
+        stream: EntityStream,
+        at: float,
+    ) -> TrackedIncident | None:
         """The incident of which a row of this time is a part: it is open, or the row is late."""
         incident = self._book.find(stream.incident)
         if incident is None:
@@ -205,7 +235,11 @@ class IncidentTracker:
         return incident
 
     def _extend(
-        self, incident: TrackedIncident, stream: EntityStream, alert: PendingAlert, arrived: float
+        self,
+        incident: TrackedIncident,
+        stream: EntityStream,
+        alert: PendingAlert,
+        arrived: float,
     ) -> TrackedIncident | None:
         """Add a row to an incident of its entity, unless it was long before that.
 
@@ -221,14 +255,21 @@ class IncidentTracker:
             incident.held_by = None
         return incident
 
-    def _remember(self, stream: EntityStream, alert: PendingAlert) -> bool:
+    def _remember(
+        self,
+        stream: EntityStream,
+        alert: PendingAlert,
+    ) -> bool:
         """Whether there are enough alerts now for an incident."""
         settings = self._settings
         stream.add(alert, settings.incident_window_rows, settings.incident_quiet_s)
         return len(stream.pending) >= settings.incident_alerts
 
     def _collect(
-        self, stream: EntityStream, alert: PendingAlert, arrived: float
+        self,
+        stream: EntityStream,
+        alert: PendingAlert,
+        arrived: float,
     ) -> TrackedIncident | None:
         """Remember an alert; with enough of them the entity has an incident."""
         if not self._remember(stream, alert):
@@ -241,7 +282,11 @@ class IncidentTracker:
         stream.pending = stream.unmatched if incident.held_by else []
         return incident
 
-    def _incident_of(self, stream: EntityStream, arrived: float) -> TrackedIncident:
+    def _incident_of(
+        self,
+        stream: EntityStream,
+        arrived: float,
+    ) -> TrackedIncident:
         """The incident that the pending alerts of an entity join, or open."""
         settings = self._settings
         first = min(pending.alert.at for pending in stream.pending)
@@ -269,7 +314,12 @@ class IncidentTracker:
                 stream.forget(stream.position - self._settings.incident_window_rows)
                 self._pass_time(rows.entity, stream, rows.latest)
 
-    def _pass_time(self, entity: str, stream: EntityStream, latest: float) -> None:
+    def _pass_time(
+        self,
+        entity: str,
+        stream: EntityStream,
+        latest: float,
+    ) -> None:
         incident = self._book.find(stream.incident)
         if incident is not None:
             incident.watermark = max(incident.watermark, latest)
