@@ -6,7 +6,8 @@ trained on, whatever their entity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Sequence
 
 from drift.incidents.incident import Direction, FeatureDeviation
 from drift.incidents.names import bounded_name
@@ -16,8 +17,10 @@ from train.model.reasons import Reason, explain_rows
 from vigil.arrays import Floats
 
 MAX_FEATURES = 5
-# Rows [m, d] to the deviations of each: those of the features that count most, the first most.
-Describe = Callable[[Floats], Sequence[Sequence[FeatureDeviation]]]
+# Of one row: those of the features that count most, the first most.
+Deviations = tuple[FeatureDeviation, ...]
+# Rows [m, d] to the deviations of each.
+Describe = Callable[[Floats], Sequence[Deviations]]
 _ROWS_AT_ONCE = 4096
 
 
@@ -34,18 +37,24 @@ class DeviationLimits:
         self._differences = settings.incident_absolute_deviations
         self._directions = settings.incident_directions
 
-    def significant(self, deviations: Iterable[FeatureDeviation]) -> tuple[FeatureDeviation, ...]:
+    def significant(self, deviations: Deviations) -> Deviations:
         """Return the deviations that are over their limits."""
-        return tuple(deviation for deviation in deviations if self._is_significant(deviation))
+        over = filter(self._is_significant, deviations)
+        return tuple(over)
 
     def _is_significant(self, deviation: FeatureDeviation) -> bool:
-        feature = deviation.feature
-        if self._directions.get(feature, deviation.direction) != deviation.direction:
+        direction = deviation.direction
+        counting = self._directions.get(deviation.feature, direction)
+        if counting != direction:
             return False
-        difference = abs(deviation.observed - deviation.expected)
+        return deviation.difference >= self._least(deviation)
+
+    def _least(self, deviation: FeatureDeviation) -> float:
+        feature = deviation.feature
         share = self._shares.get(feature, self._share)
-        least = max(share * abs(deviation.expected), self._differences.get(feature, 0.0))
-        return difference >= least
+        relative = share * abs(deviation.expected)
+        absolute = self._differences.get(feature, 0.0)
+        return max(relative, absolute)
 
 
 def direction_of(observed: float, expected: float) -> Direction:
@@ -53,22 +62,36 @@ def direction_of(observed: float, expected: float) -> Direction:
     return "up" if observed >= expected else "down"
 
 
-def describe_by(bundle: ModelBundle, most: int = MAX_FEATURES) -> Describe:
-    """Return what describes rows by the reasons of this model, and by its reference."""
-    medians = dict(zip(bundle.names, bundle.reference.median.tolist(), strict=True))
+class RowDescriber:
+    """Describes rows by the reasons that a model gives, and by its reference."""
 
-    def deviation(reason: Reason) -> FeatureDeviation:
-        feature = reason["feature"]
-        observed = reason["value"]
-        expected = medians[feature]
-        name = bounded_name(feature)
-        return FeatureDeviation(name, observed, expected, direction_of(observed, expected))
+    def __init__(self, bundle: ModelBundle, most: int = MAX_FEATURES) -> None:
+        medians = bundle.reference.median.tolist()
+        self._bundle = bundle
+        self._most = most
+        self._medians = dict(zip(bundle.names, medians, strict=True))
 
-    def describe(rows: Floats) -> list[list[FeatureDeviation]]:
-        described: list[list[FeatureDeviation]] = []
+    def __call__(self, rows: Floats) -> list[Deviations]:
+        """Return the deviations of each of the rows [m, d]."""
+        described: list[Deviations] = []
         for begin in range(0, len(rows), _ROWS_AT_ONCE):
-            reasons = explain_rows(bundle, rows[begin : begin + _ROWS_AT_ONCE], most)
-            described += [[deviation(reason) for reason in row] for row in reasons]
+            some = rows[begin : begin + _ROWS_AT_ONCE]
+            reasons = explain_rows(self._bundle, some, self._most)
+            described += map(self._deviations, reasons)
         return described
 
-    return describe
+    def _deviations(self, reasons: Sequence[Reason]) -> Deviations:
+        """Of a value that is missing nothing can be said."""
+        finite = (reason for reason in reasons if math.isfinite(reason["value"]))
+        return tuple(map(self._deviation, finite))
+
+    def _deviation(self, reason: Reason) -> FeatureDeviation:
+        feature = reason["feature"]
+        observed = reason["value"]
+        expected = self._medians[feature]
+        return FeatureDeviation(
+            bounded_name(feature),
+            observed,
+            expected,
+            direction_of(observed, expected),
+        )

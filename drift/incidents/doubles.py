@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, OrderedDict, deque
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from drift.incidents.batch import entity_of, request_of
 from drift.incidents.incident import ScoredRows
+from drift.incidents.places import Indices
 
 MAX_BATCHES = 64
 MAX_ALERTS = 2000
 _DIGEST = 8
+
+
+class _Batch(NamedTuple):
+    """A batch that was seen: its rows, and digests of the first and of all of them."""
+
+    rows: int
+    first: str
+    digest: str
 
 
 class Doubles:
@@ -29,8 +40,7 @@ class Doubles:
         max_batches: int = MAX_BATCHES,
         max_alerts: int = MAX_ALERTS,
     ) -> None:
-        # Of each batch: rows, digest of the first row, digest of all.
-        self._batches: deque[tuple[int, str, str]] = deque(maxlen=max_batches)
+        self._batches: deque[_Batch] = deque(maxlen=max_batches)
         self._alerts: OrderedDict[str, None] = OrderedDict()
         self._max_alerts = max_alerts
 
@@ -42,71 +52,85 @@ class Doubles:
         first = _digest_of_first(rows, 1)
         repeated = self._longest_repeated(rows, first)
         if repeated < count:
-            self._batches.append((count, first, _digest_of_first(rows, count)))
+            digest = _digest_of_first(rows, count)
+            self._batches.append(_Batch(count, first, digest))
         return repeated
 
-    def _longest_repeated(
-        self,
-        rows: ScoredRows,
-        first: str,
-    ) -> int:
+    def _longest_repeated(self, rows: ScoredRows, first: str) -> int:
         repeated = 0
-        for length, begin, digest in self._batches:
-            is_candidate = begin == first and repeated < length <= len(rows.scores)
-            if is_candidate and _digest_of_first(rows, length) == digest:
-                repeated = length
+        for batch in self._batches:
+            if batch.first != first or batch.rows <= repeated:
+                continue
+            if _begins_with(rows, batch):
+                repeated = batch.rows
         return repeated
 
-    def seen_before(
-        self,
-        rows: ScoredRows,
-        over: NDArray[np.int_],
-    ) -> NDArray[np.bool_]:
+    def seen_before(self, rows: ScoredRows, over: Indices) -> NDArray[np.bool_]:
         """Return which of the rows `over` the threshold came in a former batch; remember them.
 
         Rows of one batch that are the same are not doubles of each other.
         """
-        same: Counter[str] = Counter()
-        doubled = np.zeros(len(over), dtype=bool)
-        keys: list[str] = []
-        for place, row in enumerate(over.tolist()):
-            key = _digest_of_row(rows, row)
-            same[key] += 1
-            keys.append(f"{key}{same[key]}")
-            doubled[place] = keys[-1] in self._alerts
+        keys = list(_keys(rows, over))
+        doubled = [key in self._alerts for key in keys]
         self._remember(keys)
-        return doubled
+        return np.array(doubled, dtype=bool)
 
-    def _remember(self, keys: list[str]) -> None:
-        self._alerts |= dict.fromkeys(keys[-self._max_alerts :])
+    def _remember(self, keys: Sequence[str]) -> None:
+        latest = keys[-self._max_alerts :]
+        self._alerts |= dict.fromkeys(latest)
         while len(self._alerts) > self._max_alerts:
             self._alerts.popitem(last=False)
 
     def to_json(self) -> dict[str, Any]:
-        return {"batches": [list(batch) for batch in self._batches], "alerts": list(self._alerts)}
+        return {
+            "batches": msgspec.to_builtins(list(self._batches)),
+            "alerts": list(self._alerts),
+        }
 
     def load(self, stored: dict[str, Any]) -> None:
         """Take over what was stored."""
-        batches = msgspec.convert(stored["batches"], list[tuple[int, str, str]])
+        batches = msgspec.convert(stored["batches"], list[_Batch])
         self._batches.extend(batches)
-        self._remember([str(key) for key in stored["alerts"]])
+        keys = msgspec.convert(stored["alerts"], list[str])
+        self._remember(keys)
+
+
+def _begins_with(rows: ScoredRows, batch: _Batch) -> bool:
+    """Whether the first rows are those of this former batch."""
+    if batch.rows > len(rows.scores):
+        return False
+    return _digest_of_first(rows, batch.rows) == batch.digest
+
+
+def _keys(rows: ScoredRows, over: Indices) -> Iterator[str]:
+    """A digest of each row; rows that are the same are numbered."""
+    same: Counter[str] = Counter()
+    for row in over.tolist():
+        key = _digest_of_row(rows, row)
+        same[key] += 1
+        yield f"{key}{same[key]}"
 
 
 def _digest_of_first(rows: ScoredRows, count: int) -> str:
     """A digest of the first `count` rows and what is known of them."""
-    digest = hashlib.blake2b(rows.version.encode("utf-8", "replace"), digest_size=_DIGEST)
+    digest = hashlib.blake2b(digest_size=_DIGEST)
+    digest.update(_encoded([rows.version]))
     for values in (rows.rows, rows.scores, rows.times):
-        digest.update(np.ascontiguousarray(values[:count]).tobytes())
+        first = np.ascontiguousarray(values[:count])
+        digest.update(first.tobytes())
     for names in (rows.entities, rows.requests):
-        digest.update("\0".join(names[:count] if names else ()).encode("utf-8", "replace"))
+        digest.update(_encoded((names or [])[:count]))
     return digest.hexdigest()
 
 
 def _digest_of_row(rows: ScoredRows, row: int) -> str:
-    entity = rows.entities[row] if rows.entities else ""
-    request = rows.requests[row] if rows.requests else ""
-    names = f"{entity}\0{request}\0".encode("utf-8", "replace")
-    digest = hashlib.blake2b(names, digest_size=_DIGEST)
-    digest.update(rows.times[row].tobytes())
-    digest.update(rows.rows[row].tobytes())
+    digest = hashlib.blake2b(digest_size=_DIGEST)
+    names = [entity_of(rows, row), request_of(rows, row)]
+    digest.update(_encoded(names))
+    for values in (rows.times, rows.rows):
+        digest.update(values[row].tobytes())
     return digest.hexdigest()
+
+
+def _encoded(names: Sequence[str]) -> bytes:
+    return "\0".join(names).encode("utf-8", "replace")

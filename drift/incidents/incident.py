@@ -47,6 +47,11 @@ class FeatureDeviation(msgspec.Struct, frozen=True):
     expected: float
     direction: Direction
 
+    @property
+    def difference(self) -> float:
+        """How far the observed value is from the expected one."""
+        return abs(self.observed - self.expected)
+
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that alerted together.

@@ -6,6 +6,7 @@ import hashlib
 
 MAX_NAME = 200
 _DIGEST = 8
+_HEAD = MAX_NAME - 2 * _DIGEST - 1
 
 
 def bounded_name(name: str) -> str:
@@ -13,10 +14,13 @@ def bounded_name(name: str) -> str:
 
     What is cut off is replaced by a digest, so that two long names stay two.
     """
-    if len(name) <= MAX_NAME and name.isascii() and "\0" not in name:
-        return name
-    storable = name.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    storable = name
+    if not name.isascii():
+        encoded = name.encode("utf-8", "backslashreplace")
+        storable = encoded.decode()
+    if "\0" in storable:
+        storable = storable.replace("\0", "\\x00")
     if len(storable) <= MAX_NAME:
         return storable
-    digest = hashlib.blake2b(storable.encode(), digest_size=_DIGEST).hexdigest()
-    return f"{storable[: MAX_NAME - len(digest) - 1]}~{digest}"
+    digest = hashlib.blake2b(storable.encode(), digest_size=_DIGEST)
+    return f"{storable[:_HEAD]}~{digest.hexdigest()}"

@@ -8,11 +8,12 @@ rule allows. An incident of such rows alone is held back, and says by which rule
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from drift.incidents.deviation import Deviations
 from drift.incidents.incident import Direction, FeatureDeviation, Incident
 from vigil.errors import VigilError
 
@@ -53,17 +54,25 @@ class DismissalRule(msgspec.Struct, frozen=True, kw_only=True):
     def is_active(self, at: float) -> bool:
         return self.until is None or at < self.until
 
-    def matches(
-        self,
-        entity: str,
-        features: Sequence[FeatureDeviation],
-    ) -> bool:
+    def matches(self, entity: str, features: Deviations) -> bool:
         """Whether a row of this entity, with these deviations, is what was dismissed."""
-        if not features or self.entity not in (None, entity):
+        if self.entity is not None and self.entity != entity:
             return False
-        limits = {limit.feature: limit for limit in self.features}
-        leading = features[0].feature in limits
-        return leading and all(_is_within(limits, feature) for feature in features)
+        if not features or features[0].feature not in self._limits:
+            return False
+        return all(map(self._allows, features))
+
+    @property
+    def _limits(self) -> dict[str, RuleFeature]:
+        return {limit.feature: limit for limit in self.features}
+
+    def _allows(self, deviation: FeatureDeviation) -> bool:
+        """Whether a feature is not one of the rule's, or deviates as the rule allows."""
+        limit = self._limits.get(deviation.feature)
+        if limit is None:
+            return True
+        is_small = deviation.difference <= limit.size
+        return is_small and deviation.direction == limit.direction
 
     @property
     def sentence(self) -> str:
@@ -76,15 +85,6 @@ class DismissalRule(msgspec.Struct, frozen=True, kw_only=True):
         return f"{features} of {of}, as dismissed in incident {self.incident}"
 
 
-def _is_within(limits: dict[str, RuleFeature], deviation: FeatureDeviation) -> bool:
-    """Whether a feature is not one of the rule's, or deviates as the rule allows."""
-    limit = limits.get(deviation.feature)
-    if limit is None:
-        return True
-    is_small = abs(deviation.observed - deviation.expected) <= limit.size
-    return is_small and deviation.direction == limit.direction
-
-
 def rule_features(
     incident: Incident,
     names: Iterable[str] = (),
@@ -95,21 +95,27 @@ def rule_features(
     names: of which features; none: the leading ones. They may deviate `margin` times as far as in
     this incident. Raises RuleRefused when it has no such features.
     """
-    wanted = set(names)
-    features = [feature for feature in incident.features if feature.feature in wanted]
-    if not wanted:
-        features = list(incident.features[:MAX_RULE_FEATURES])
+    features = _features_of(incident, set(names))
     if not features:
-        known = ", ".join(feature.feature for feature in incident.features) or "none"
-        raise RuleRefused(f"the incident has no such features to make a rule of; it has {known}")
+        listed = ", ".join(feature.feature for feature in incident.features)
+        raise RuleRefused(
+            f"the incident has no such features to make a rule of; it has {listed or 'none'}"
+        )
     return tuple(
         RuleFeature(
             feature.feature,
             feature.direction,
-            margin * abs(feature.observed - feature.expected),
+            margin * feature.difference,
         )
         for feature in features
     )
+
+
+def _features_of(incident: Incident, wanted: set[str]) -> Deviations:
+    if not wanted:
+        return incident.features[:MAX_RULE_FEATURES]
+    features = incident.features
+    return tuple(feature for feature in features if feature.feature in wanted)
 
 
 class Rules:
@@ -133,7 +139,7 @@ class Rules:
         self,
         entity: str,
         at: float,
-        features: Sequence[FeatureDeviation],
+        features: Deviations,
     ) -> str | None:
         """Return the id of the first rule that holds such a row at `at` back, None without one."""
         for rule in self._rules.values():

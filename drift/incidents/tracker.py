@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from drift.incidents.alerts import PassedRows, PlacedAlert, Screen
+from drift.incidents.alerts import PlacedAlert, Screen
 from drift.incidents.book import DriftEpisode, IncidentBook, TouchedIncident
 from drift.incidents.deviation import Describe, DeviationLimits
 from drift.incidents.doubles import Doubles
 from drift.incidents.grouping import EntityStream, PendingAlert, TrackedIncident
 from drift.incidents.incident import Incident, IncidentChange, IncidentVerdict, ScoredRows
+from drift.incidents.places import PassedRows
 from drift.incidents.rules import DismissalRule, Rules
 from drift.incidents.silences import Silences
 from drift.settings import DriftSettings

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from drift.incidents.deviation import Deviations, direction_of
 from drift.incidents.incident import FeatureDeviation, IncidentChange, ScoredRows
 from drift.incidents.tracker import IncidentTracker
 from drift.settings import DriftSettings
@@ -46,10 +47,10 @@ def batch(
     )
 
 
-def describe(rows: Floats) -> list[list[FeatureDeviation]]:
+def describe(rows: Floats) -> list[Deviations]:
     """The first feature is the reason; 50 is expected of it."""
     return [
-        [FeatureDeviation("cpu", row[0], 50.0, "up" if row[0] >= 50 else "down")]
+        (FeatureDeviation("cpu", row[0], 50.0, direction_of(row[0], 50.0)),)
         for row in rows.tolist()
     ]
 
