@@ -19,7 +19,7 @@ from drift.incidents.batch import (
 from drift.incidents.deviation import Describe, DeviationLimits, Deviations
 from drift.incidents.doubles import Doubles
 from drift.incidents.incident import EvidenceRow, ScoredRows
-from drift.incidents.places import Indices, PassedRows, Places
+from drift.incidents.places import PassedRows, Places, RowIndices
 from drift.incidents.rules import Rules
 from drift.incidents.silences import Silences
 
@@ -101,9 +101,9 @@ class Screen:
     def _audible(
         self,
         rows: ScoredRows,
-        over: Indices,
+        over: RowIndices,
         suppressed: Counter[str],
-    ) -> Indices:
+    ) -> RowIndices:
         """Alerts outside of all silences."""
         times = rows.times[over]
         entities = [entity_of(rows, row) for row in over.tolist()]
@@ -114,9 +114,9 @@ class Screen:
     def _first_seen(
         self,
         rows: ScoredRows,
-        over: Indices,
+        over: RowIndices,
         suppressed: Counter[str],
-    ) -> Indices:
+    ) -> RowIndices:
         doubled = self._doubles.seen_before(rows, over)
         suppressed["double"] += int(doubled.sum())
         return over[~doubled]
@@ -124,7 +124,7 @@ class Screen:
     def _described(
         self,
         rows: ScoredRows,
-        over: Indices,
+        over: RowIndices,
         describe: Describe,
     ) -> Iterator[RowAlert | None]:
         """Each row as an alert, None where all its features are as expected."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from drift.incidents.batch import entity_of, request_of
 from drift.incidents.incident import ScoredRows
-from drift.incidents.places import Indices
+from drift.incidents.places import RowIndices
 
 MAX_BATCHES = 64
 MAX_ALERTS = 2000
@@ -65,7 +65,7 @@ class Doubles:
                 repeated = batch.rows
         return repeated
 
-    def seen_before(self, rows: ScoredRows, over: Indices) -> NDArray[np.bool_]:
+    def seen_before(self, rows: ScoredRows, over: RowIndices) -> NDArray[np.bool_]:
         """Return which of the rows `over` the threshold came in a former batch; remember them.
 
         Rows of one batch that are the same are not doubles of each other.
@@ -102,7 +102,7 @@ def _begins_with(rows: ScoredRows, batch: _Batch) -> bool:
     return _digest_of_first(rows, batch.rows) == batch.digest
 
 
-def _keys(rows: ScoredRows, over: Indices) -> Iterator[str]:
+def _keys(rows: ScoredRows, over: RowIndices) -> Iterator[str]:
     """A digest of each row; rows that are the same are numbered."""
     same: Counter[str] = Counter()
     for row in over.tolist():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from drift.incidents.incident import ScoredRows
 from drift.incidents.names import bounded_name
 
-Indices = NDArray[np.int64]
+RowIndices = NDArray[np.int64]
 
 
 class PassedRows(NamedTuple):
@@ -36,7 +36,7 @@ class Places:
         ends = np.cumsum(self._counts)
         self._starts = ends - self._counts
 
-    def of(self, rows: Indices) -> Sequence[int]:
+    def of(self, rows: RowIndices) -> Sequence[int]:
         """Return the place of each of these rows, from 1 on."""
         count = len(self._order)
         ranks = np.empty(count, dtype=np.int64)
@@ -66,7 +66,7 @@ class _Numbers:
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
 
-    def codes(self, rows: ScoredRows) -> Indices:
+    def codes(self, rows: ScoredRows) -> RowIndices:
         """The number of the entity of each row."""
         count = len(rows.scores)
         if rows.entities is None:
