@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from serve.metrics import StreamMetrics
@@ -41,9 +42,13 @@ class ModelChanged(Exception):
 
 @dataclass
 class BatchOutcome:
-    """What became of the records of a batch; `duplicates` came before."""
+    """What became of the records of a batch; `duplicates` came before.
+
+    sources: the records of the results, by their ids
+    """
 
     results: list[Result] = field(default_factory=list)
+    sources: dict[Id, RawRecord] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     duplicates: int = 0
 
@@ -57,9 +62,21 @@ class _Job:
     shard: str
     outcome: BatchOutcome
 
+    def add_results(self, rows: NDArray[np.intp], scored: BatchScores) -> None:
+        columns = zip(rows, scored.scores.tolist(), scored.predictions.tolist(), strict=True)
+        for row, score, label in columns:
+            result = Result(self.records.ids[row], score, label, scored.version)
+            result.entity = _or_unset(self.records.entities[row])
+            result.time = _or_unset(self.records.times[row])
+            self.outcome.results.append(result)
+            self.outcome.sources[result.id] = self.records.raw[row]
+
 
 class BatchScorer:
-    """Scores batches, however long the service is busy. `wait` sleeps between two tries."""
+    """Scores batches, at most `max_rows` at once, however long the service is busy.
+
+    `wait` sleeps between two tries.
+    """
 
     def __init__(
         self,
@@ -67,8 +84,10 @@ class BatchScorer:
         metrics: StreamMetrics,
         stopped: threading.Event,
         wait: Callable[[float], None],
+        max_rows: int,
     ) -> None:
         self._scorer = scorer
+        self._max_rows = max_rows
         self._metrics = metrics
         self._stopped = stopped
         self._wait = wait
@@ -88,7 +107,10 @@ class BatchScorer:
         if shard.history is not None:
             # What is read again passes the history too: the rows behind it need the same past.
             X = shard.history.apply(records.entities, X)
-        self._score_rows(_Job(records, X, shard.name, outcome), rows)
+        job = _Job(records, X, shard.name, outcome)
+        # A record may hold more rows than the service takes at once.
+        for begin in range(0, len(rows), self._max_rows):
+            self._score_rows(job, rows[begin : begin + self._max_rows])
         return outcome
 
     def _score_rows(self, job: _Job, rows: NDArray[np.intp]) -> None:
@@ -100,7 +122,7 @@ class BatchScorer:
             self._require_same_features(error)
             self._score_halves(job, rows, error)
             return
-        job.outcome.results += _results(job.records, rows, scored)
+        job.add_results(rows, scored)
 
     def _score_halves(self, job: _Job, rows: NDArray[np.intp], refusal: Refused) -> None:
         """Halve a refused batch until the records that the service refuses stand alone."""
@@ -131,6 +153,10 @@ class BatchScorer:
         raise ConsumerStopped
 
 
+def _or_unset(value: _T | None) -> _T | UnsetType:
+    return UNSET if value is None else value
+
+
 def _first_seen(ids: list[Id], written: list[RecentIds]) -> NDArray[np.intp]:
     """Indices of the records that some sink does not have yet, each id once."""
     in_batch: set[Id] = set()
@@ -142,18 +168,9 @@ def _first_seen(ids: list[Id], written: list[RecentIds]) -> NDArray[np.intp]:
     return np.array(rows, np.intp)
 
 
-def _results(records: DecodedRecords, rows: NDArray[np.intp], scored: BatchScores) -> list[Result]:
-    ids = records.ids
-    version = scored.version
-    columns = zip(rows, scored.scores.tolist(), scored.predictions.tolist(), strict=True)
-    return [Result(ids[row], score, label, model_version=version) for row, score, label in columns]
-
-
-def refusal_letter(refused: RefusedResult, shard: str, batch: RecordBatch) -> DeadLetter:
-    """The dead letter of a result that a sink refuses, with the record where it can be told."""
-    quoted_id = b'"%s"' % str(refused.result.id).encode()
-    sources = (raw for raw in batch.records if quoted_id in raw.data)
-    raw = next(sources, RawRecord(batch.position, b""))
-    letter = dead_letter(raw, shard, f"{refused.sink}: {refused.reason}")
+def refusal_letter(refused: RefusedResult, shard: str, outcome: BatchOutcome) -> DeadLetter:
+    """The dead letter of a result that a sink refuses, with the record that it is of."""
+    source = outcome.sources[refused.result.id]
+    letter = dead_letter(source, shard, f"{refused.sink}: {refused.reason}")
     letter.id = refused.result.id
     return letter

@@ -6,7 +6,7 @@ import hashlib
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from serve.stream.consumer import Consumer
 from serve.stream.file_log import DeadLetters, FileLog, FileSink
 from serve.stream.kinesis import KinesisSink, KinesisSource
 from serve.stream.leases import DynamoLeases, FileLeases, ShardLeases
+from serve.stream.ownership import claim_output, source_identity
 from serve.stream.records import Sink, Source, StreamError
 from serve.stream.scorer import HttpScorer, Scorer
 from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook
@@ -73,18 +74,69 @@ def leases_of(name: str | None, source: str, sinks: list[str], *, home: Home) ->
 
     Those two belong together.
     """
-    kind, _, rest = (name or "").partition(":")
+    if not name:
+        return FileLeases(_default_leases(source, sinks, home))
+    kind, _, rest = name.partition(":")
     if kind == "dynamodb" and rest:
         return DynamoLeases(stream_client("dynamodb"), rest, source)
     if kind == "file" and rest:
         return FileLeases(Path(rest))
-    if name:
-        raise StreamError(f"leases {name!r}: it must be file:DIR or dynamodb:TABLE")
-    beside = next(
-        (Path(sink.removeprefix("file:")) for sink in sinks if sink.startswith("file:")), None
-    )
-    mark = hashlib.sha256(" ".join([source, *sorted(sinks)]).encode()).hexdigest()[:16]
-    return FileLeases(beside / ".consumer" if beside else home.state / "stream" / mark)
+    raise StreamError(f"leases {name!r}: it must be file:DIR or dynamodb:TABLE")
+
+
+def _default_leases(source: str, sinks: list[str], home: Home) -> Path:
+    beside = _folders(sinks, "file")
+    if beside:
+        return beside[0] / ".consumer"
+    words = " ".join([source, *sorted(sinks)])
+    mark = hashlib.sha256(words.encode()).hexdigest()[:16]
+    return home.state / "stream" / mark
+
+
+def _folders(words: list[str], *kinds: str) -> list[Path]:
+    """The folders that words of these kinds name."""
+    parts = (word.partition(":") for word in words)
+    named = (rest for kind, _, rest in parts if kind in kinds)
+    return [Path(folder) for folder in named if not folder.startswith("s3://")]
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """The words that name a stream: where records come from, and where results go."""
+
+    source: str
+    sinks: list[str]
+    dead_letters: str
+    leases: str | None = None
+
+    def check(self) -> None:
+        """Raise StreamError for words that name nothing, or one place for two things."""
+        kind, _, folder = self.dead_letters.partition(":")
+        if kind != "file" or not folder:
+            raise StreamError(f"dead letters {self.dead_letters!r}: it must be file:DIR")
+        if len({sink.partition(":")[0] for sink in self.sinks}) < len(self.sinks):
+            raise StreamError("two sinks of one kind: name each kind once")
+        self._refuse_shared_places()
+
+    def _refuse_shared_places(self) -> None:
+        if self.source in self.sinks and self.source.startswith("kinesis:"):
+            raise StreamError(f"{self.source} is the source and a sink: results need another")
+        words = [self.source, *self.sinks, self.dead_letters]
+        places = [folder.resolve() for folder in _folders(words, "file", "parquet")]
+        for place in places:
+            if places.count(place) > 1:
+                raise StreamError(
+                    f"{place} is named for two things: source, sinks and dead letters need a "
+                    "folder each"
+                )
+
+    def claim_outputs(self) -> None:
+        """Mark each place that is written to as this source's; raises StreamError."""
+        source = source_identity(self.source)
+        for word in (*self.sinks, self.dead_letters, self.leases or ""):
+            kind, _, rest = word.partition(":")
+            if kind in ("file", "parquet"):
+                claim_output(_store(rest), source, rest)
 
 
 def build_consumer(
@@ -98,18 +150,17 @@ def build_consumer(
     settings: ServeSettings,
 ) -> Consumer:
     """A consumer of what the words name. Raises StreamError for words that name nothing."""
-    kind, _, folder = dead_letters.partition(":")
-    if kind != "file" or not folder:
-        raise StreamError(f"dead letters {dead_letters!r}: it must be file:DIR")
-    if len({sink.partition(":")[0] for sink in sinks}) < len(sinks):
-        raise StreamError("two sinks of one kind: name each kind once")
+    plan = StreamPlan(source, sinks, dead_letters, leases)
+    plan.check()
+    open_source = source_of(source)
     open_sinks = [sink_of(sink) for sink in sinks]
     shard_leases = leases_of(leases, source, sinks, home=home)
+    plan.claim_outputs()
     return Consumer(
-        source_of(source),
+        open_source,
         scorer,
         open_sinks,
-        dead_letters=DeadLetters(Path(folder)),
+        dead_letters=DeadLetters(*_folders([dead_letters], "file")),
         leases=shard_leases,
         settings=settings,
     )

@@ -64,7 +64,13 @@ class Consumer:
         self._history = history
         self._stopped = threading.Event()
         self._wait = wait or self._wait_with_leases
-        self._batches = BatchScorer(scorer, self.metrics, self._stopped, wait=self._wait)
+        self._batches = BatchScorer(
+            scorer,
+            self.metrics,
+            self._stopped,
+            wait=self._wait,
+            max_rows=settings.stream_batch,
+        )
         self._share_at = -math.inf  # monotonic
 
     def stop(self) -> None:
@@ -95,9 +101,20 @@ class Consumer:
                 self._share_at = -math.inf  # its children may be read now
                 self._retire_ended()
             elif until_end:
+                self._warn_of_torn_records()
                 return
             else:
                 self._wait_with_leases(self._settings.stream_idle_s)
+
+    def _warn_of_torn_records(self) -> None:
+        for shard in self.shards.values():
+            if shard.torn:
+                log.warning(
+                    "%s: the last %d bytes are no whole record, and no newline is behind them: they "
+                    "are read once one is",
+                    shard.name,
+                    shard.torn,
+                )
 
     def _share_when_due(self) -> None:
         if time.monotonic() <= self._share_at:
@@ -113,6 +130,10 @@ class Consumer:
         finished = self._leases.finished()
         readable = [name for name in self._source.shards(finished) if name not in finished]
         fair_share = math.ceil(len(readable) / self._leases.consumers())
+        for name, shard in list(self.shards.items()):
+            # A new file may have the name that this one's results have gone by.
+            if shard.output_name != self._source.output_name(name):
+                self._give_up(name)
         for name in list(self.shards)[fair_share:]:
             self._give_up(name)
         for name in readable:
@@ -130,19 +151,22 @@ class Consumer:
         try:
             self._open(name, checkpoint, Backoff(self._wait))
         except BaseException:
+            self._outputs.close(self._source.output_name(name))
             self._leases.release(name)
             raise
 
     def _open(self, name: str, checkpoint: Checkpoint, backoff: Backoff) -> None:
         max_ids = self._settings.stream_remember
-        recent_ids = self._outputs.recover(name, checkpoint.states, max_ids)
+        output_name = self._source.output_name(name)
+        recent_ids = self._outputs.recover(output_name, checkpoint.states, max_ids)
         if not checkpoint.states:  # from the first write on there must be something to recover by
-            checkpoint = replace(checkpoint, states=self._outputs.flush(name))
+            checkpoint = replace(checkpoint, states=self._outputs.flush(output_name))
             self._leases.save(name, checkpoint)
         shard = OwnedShard(
             name,
+            output_name,
             checkpoint,
-            recent_ids,
+            recent_ids=recent_ids,
             history=self._restored_history(checkpoint),
             backoff=backoff,
             position=checkpoint.position,
@@ -204,6 +228,7 @@ class Consumer:
         shard.has_changed |= has_new_position or batch.ended
         shard.position = batch.position
         shard.is_ended = batch.ended
+        shard.torn = batch.torn
         if batch.records:
             self.metrics.batch.observe(time.monotonic() - began)
         return bool(batch.records) or has_new_position
@@ -211,7 +236,7 @@ class Consumer:
     def _write(self, shard: OwnedShard, batch: RecordBatch, outcome: BatchOutcome) -> None:
         letters = outcome.dead_letters
         for refused in self._outputs.write(shard, outcome.results):
-            letters.append(refusal_letter(refused, shard.name, batch))
+            letters.append(refusal_letter(refused, shard.name, outcome))
         buried = self._outputs.bury(shard, letters)
         self._count("scored", len(outcome.results))
         self._count("duplicate", outcome.duplicates)
@@ -224,7 +249,7 @@ class Consumer:
     def _save(self, shard: OwnedShard) -> None:
         """Sinks first, then the checkpoint: what it says is done is done."""
         history = shard.history.state() if shard.history else None
-        states = self._outputs.flush(shard.name)
+        states = self._outputs.flush(shard.output_name)
         checkpoint = Checkpoint(shard.position, shard.is_ended, states, history=history)
         self._leases.save(shard.name, checkpoint)
         shard.note_saved(checkpoint)
@@ -254,8 +279,9 @@ class Consumer:
         self._leases.release(name)
 
     def _forget(self, name: str) -> None:
-        self._outputs.close(name)
-        if self.shards.pop(name, None):
+        shard = self.shards.pop(name, None)
+        if shard is not None:
+            self._outputs.close(shard.output_name)
             self.metrics.forget(name)
 
     def _wait_with_leases(self, seconds: float) -> None:

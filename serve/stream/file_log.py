@@ -3,6 +3,7 @@ sink and for dead letters."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import IO, Any
 
 import msgspec
 
+from serve.stream.json_values import is_whole
 from serve.stream.records import (
     MAX_RECORD_BYTES,
     DeadLetter,
@@ -28,22 +30,55 @@ MAX_REMEMBERED_LETTERS = 50_000
 TAIL_BYTES = 64 * 2**20  # of an output that is read for recent ids
 SEEK_BYTES = 2**16
 SUFFIX = ".jsonl"
+_HEAD_BYTES = 16
+_NO_TEXT = {
+    b"\x1f\x8b": "compressed by gzip",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"\xfd7zXZ\x00": "compressed by xz",
+    b"BZh": "compressed by bzip2",
+    b"PK\x03\x04": "a zip file",
+    b"PAR1": "a Parquet file",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
+log = logging.getLogger("vigil.stream")
 
 
 class FileLog:
-    """A folder as a source. A position is the offset of a line in its file; a line counts once its
-    newline is there."""
+    """A folder as a source. A position is the offset of a line in its file.
+
+    A line counts once its newline is there, or once it is made of whole JSON values. What is not
+    read is said once: sub-folders, and files that are no text.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._ignored: set[str] = set()
         if not folder.is_dir():
             raise StreamError(
                 f"{folder} is no folder: make it, or name the one that the records are in"
             )
 
+    def output_name(self, shard: str) -> str:
+        """The shard; with a mark where another file has the name that its results would have."""
+        name = shard
+        while not shard.endswith(SUFFIX) and (self._folder / f"{name}{SUFFIX}").exists():
+            name += "~"
+        return name
+
     def shards(self, finished: set[str]) -> list[str]:
-        files = (path for path in self._folder.iterdir() if path.is_file())
-        return sorted(path.name for path in files if not path.name.startswith("."))
+        paths = (path for path in self._folder.iterdir() if not path.name.startswith("."))
+        return sorted(path.name for path in paths if self._is_read(path))
+
+    def _is_read(self, path: Path) -> bool:
+        if path.name in self._ignored:
+            return False
+        reason = _why_ignored(path)
+        if reason is None:
+            return True
+        self._ignored.add(path.name)
+        log.warning("%s is not read: %s", path, reason)
+        return False
 
     def read(self, shard: str, position: str | None, max_records: int) -> RecordBatch:
         start = int(position or 0)
@@ -56,8 +91,31 @@ class FileLog:
             data = file.read(READ_BYTES)
             if len(data) == READ_BYTES and b"\n" not in data:
                 return _read_overlong(file, start, size, data=data)
-        records, length = _split_lines(data, start, max_records)
-        return RecordBatch(records, str(start + length), float(size - start - length))
+        return _read_lines(data, start, size, max_records=max_records)
+
+
+def _read_lines(data: bytes, start: int, size: int, *, max_records: int) -> RecordBatch:
+    """The first records of `data`, which begin at the offset `start` of a file of this size."""
+    lines = _Lines(data, start)
+    lines.split(max_records)
+    torn = 0
+    is_at_end = start + len(data) == size
+    if is_at_end and len(lines.records) < max_records:
+        lines.take_last()
+        torn = len(lines.rest)
+    return RecordBatch(lines.records, str(lines.end), float(size - lines.end), torn=torn)
+
+
+def _why_ignored(path: Path) -> str | None:
+    if path.is_dir():
+        return "it is a folder. Name it as a source of its own, or put its files into this one"
+    if not path.is_file():
+        return "it is no file"
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    kinds = (kind for magic, kind in _NO_TEXT.items() if head.startswith(magic))
+    kind = next(kinds, None)
+    return f"it is {kind}. Put its lines there as text" if kind else None
 
 
 def _shrunk(path: Path, size: int, start: int) -> StreamError:
@@ -67,15 +125,44 @@ def _shrunk(path: Path, size: int, start: int) -> StreamError:
     )
 
 
-def _split_lines(data: bytes, start: int, max_records: int) -> tuple[list[RawRecord], int]:
-    """The records of whole lines in `data`, which begins at `start`, and how long these are."""
-    records: list[RawRecord] = []
-    at = 0
-    while len(records) < max_records and (end := data.find(b"\n", at)) >= 0:
-        if line := data[at:end].strip():
-            records.append(RawRecord(str(start + at), line))
-        at = end + 1
-    return records, at
+class _Lines:
+    """The records in `data`, which begin at the offset `start` of a file."""
+
+    def __init__(self, data: bytes, start: int) -> None:
+        self.records: list[RawRecord] = []
+        self._data = data
+        self._start = start
+        self._at = 0
+
+    @property
+    def end(self) -> int:
+        """The offset behind what was taken."""
+        return self._start + self._at
+
+    @property
+    def rest(self) -> bytes:
+        """What is no whole line."""
+        return self._data[self._at :]
+
+    def split(self, max_records: int) -> None:
+        """Take whole lines; blank ones are no records."""
+        while len(self.records) < max_records:
+            end = self._data.find(b"\n", self._at)
+            if end < 0:
+                return
+            self._take(end)
+            self._at += 1
+
+    def take_last(self) -> None:
+        """Take a last line whose newline is missing, where nothing else of it can be."""
+        if is_whole(self.rest):
+            self._take(len(self._data))
+
+    def _take(self, end: int) -> None:
+        line = self._data[self._at : end].strip()
+        if line:
+            self.records.append(RawRecord(str(self.end), line))
+        self._at = end
 
 
 def _read_overlong(file: IO[bytes], start: int, size: int, *, data: bytes) -> RecordBatch:

@@ -5,6 +5,7 @@ A shard of a resharding is read once its parents are: order is kept within a key
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ MAX_READ_RECORDS = 10_000  # of one GetRecords call
 MAX_PUT_RECORDS = 500  # of one PutRecords call
 MAX_PUT_BYTES = 4 * 2**20  # of one PutRecords call; Kinesis takes 5 MiB
 MAX_PUT_ATTEMPTS = 10
+MAX_PARTITION_KEY_LENGTH = 256
+MAX_RESULT_BYTES = 2**20 - 4 * MAX_PARTITION_KEY_LENGTH  # the key counts
 MAX_CLOCK_ERROR_MS = 60_000  # by which our clock may be wrong
 RETRYABLE_ERRORS = {
     "ProvisionedThroughputExceededException",
@@ -70,6 +73,9 @@ class KinesisSource:
         self._cursors: dict[str, _Cursor] = {}  # by shard
         self._rests_until: dict[str, float] = {}  # shards that had no record, monotonic
 
+    def output_name(self, shard: str) -> str:
+        return shard
+
     def shards(self, finished: set[str]) -> list[str]:
         with translate_aws_errors(self._stream):
             shards = _list_shards(self._client, self._stream)
@@ -83,8 +89,7 @@ class KinesisSource:
             return RecordBatch([], at, 0.0)
         answer = self._get_records(shard, at, min(max_records, MAX_READ_RECORDS))
         records = [
-            RawRecord(record["SequenceNumber"], record["Data"].strip())
-            for record in answer["Records"]
+            RawRecord(record["SequenceNumber"], record["Data"]) for record in answer["Records"]
         ]
         after = records[-1].position if records else at
         iterator = answer.get("NextShardIterator")
@@ -175,15 +180,30 @@ class KinesisSink:
             iterator = answer.get("NextShardIterator")
 
     def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
-        entries = [(str(result.id), msgspec.json.encode(result)) for result in results]
+        entries: list[tuple[str, bytes]] = []
+        refused: list[tuple[Result, str]] = []
+        for result in results:
+            data = msgspec.json.encode(result)
+            if len(data) > MAX_RESULT_BYTES:
+                refused.append((result, f"a result of {len(data)} bytes is too long for Kinesis"))
+            else:
+                entries.append((_partition_key(result.id), data))
         put_records(self._client, self._stream, entries)
-        return []
+        return refused
 
     def flush(self, shard: str) -> int:
         return int(time.time() * 1000)  # each write has been answered
 
     def close(self, shard: str) -> None:
         """Nothing is held back."""
+
+
+def _partition_key(key: Id) -> str:
+    """The id, or its hash where Kinesis does not take it."""
+    text = str(key)
+    if 0 < len(text) <= MAX_PARTITION_KEY_LENGTH:
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def put_records(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None:

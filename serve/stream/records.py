@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
-from serve.http.rows import FLOAT32_MAX, to_matrix
+from serve.http.row_context import context_colons, context_of_rows, has_context
+from serve.http.rows import FLOAT32_MAX, refuse_duplicate_names, to_matrix
+from serve.model.report import RowContext
+from serve.stream.unpack import unpack
 from vigil.arrays import Floats
 from vigil.errors import VigilError
 
 Id = str | int
+Time = str | int | float  # ISO 8601, or milliseconds since 1970
 MAX_RECORD_BYTES = 2**20  # as Kinesis; a longer one is a dead letter
 MAX_LETTER_BYTES = 64 * 2**10  # of the raw text of a dead letter
 _READABLE_ID = re.compile(rb'"id"\s*:\s*("(?:[^"\\\x00-\x1f]|\\.)*"|-?\d{1,18}\b)')
@@ -41,22 +46,26 @@ class RecordBatch:
     """The records of one read, and where the next one starts (`position`).
 
     `lag` is how much is still unread, in the source's unit (bytes of a file log, milliseconds of
-    Kinesis); `ended`: a closed shard that is read to its end.
+    Kinesis); `ended`: a closed shard that is read to its end; `torn`: bytes behind `position` that
+    are no whole record yet.
     """
 
     records: list[RawRecord]
     position: str
     lag: float
     ended: bool = False
+    torn: int = 0
 
 
 class Result(msgspec.Struct):
-    """One line of the output."""
+    """One line of the output; `entity` and `time` are those of the record, where it has them."""
 
     id: Id
     anomaly_score: float
     prediction: int
     model_version: str
+    entity: Id | UnsetType = UNSET
+    time: Time | UnsetType = UNSET
 
 
 class DeadLetter(msgspec.Struct):
@@ -72,6 +81,10 @@ class DeadLetter(msgspec.Struct):
 
 class Source(Protocol):
     """An ordered log in shards. Positions are opaque strings; None is the beginning."""
+
+    def output_name(self, shard: str) -> str:
+        """The name under which the results of a shard go: no other shard has it."""
+        ...
 
     def shards(self, finished: set[str]) -> list[str]:
         """The shards that may be read now: a child of a resharding only once its parents are
@@ -116,7 +129,11 @@ class Sink(Protocol):
 class _Record(msgspec.Struct):
     id: Id
     features: list[float] | dict[str, float]
-    entity: Id | None = None
+    entity: Any = UNSET
+    time: Any = UNSET
+    # A record is one row: it has none of the lists that the body of a request may have.
+    entities: ClassVar[UnsetType] = UNSET
+    times: ClassVar[UnsetType] = UNSET
 
 
 _record_decoder = msgspec.json.Decoder(_Record)
@@ -126,40 +143,127 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 @dataclass(slots=True)
 class DecodedRecords:
-    """Records that fit the model: `X` is [n, d] in the order of its features."""
+    """Records [n] that fit the model: `X` is [n, d] in the order of its features.
+
+    entities, times: as they were sent, None where they were not; seconds: the times in Unix seconds
+    """
 
     raw: list[RawRecord]
     ids: list[Id]
     entities: list[Id | None]
+    times: list[Time | None]
+    seconds: list[float | None]
     X: Floats
+
+    def append(self, raw: RawRecord, record: _Record, context: RowContext | None) -> None:
+        """Add a record without its row."""
+        seconds = context and context.times
+        self.raw.append(raw)
+        self.ids.append(record.id)
+        self.entities.append(_sent(record.entity))
+        self.times.append(_sent(record.time))
+        self.seconds.append(seconds[0] if seconds else None)
+
+    def take(self, rows: Iterable[int]) -> DecodedRecords:
+        """Return these records."""
+        kept = list(rows)
+        return DecodedRecords(
+            raw=[self.raw[row] for row in kept],
+            ids=[self.ids[row] for row in kept],
+            entities=[self.entities[row] for row in kept],
+            times=[self.times[row] for row in kept],
+            seconds=[self.seconds[row] for row in kept],
+            X=self.X[kept],
+        )
 
 
 def decode(
     records: list[RawRecord], names: tuple[str, ...], shard: str
 ) -> tuple[DecodedRecords, list[DeadLetter]]:
-    """Sort records into those that can be scored and those that cannot, with the reason."""
-    decoded = DecodedRecords([], [], [], X=np.empty((0, len(names))))
-    dead_letters: list[DeadLetter] = []
-    rows: list[list[float]] = []
+    """Sort what is in the records into rows that can be scored, and dead letters with the reason.
+
+    A record may hold several of either, and each of them has a position of its own.
+    """
+    decoder = _BatchDecoder(names, shard)
     for raw in records:
+        decoder.add(raw)
+    return decoder.finish(), decoder.dead_letters
+
+
+class _BatchDecoder:
+    """Sorts records; `names` are the model's features."""
+
+    def __init__(self, names: tuple[str, ...], shard: str) -> None:
+        self.dead_letters: list[DeadLetter] = []
+        self._names = names
+        self._shard = shard
+        self._rows: list[list[float]] = []
+        self._decoded = DecodedRecords([], [], [], times=[], seconds=[], X=np.empty(0))
+
+    def add(self, raw: RawRecord) -> None:
+        """Take a record that is a row, or what is in it."""
+        if self._refusal(raw) is None:
+            return
+        for source, refusal in _open(raw):
+            refusal = refusal or self._refusal(source)
+            if refusal is not None:
+                self._bury(source, refusal)
+
+    def _refusal(self, source: RawRecord) -> str | None:
+        """Take a row; or return why it is none."""
         try:
-            record = _decode_record(raw)
-            row = _feature_row(record, names)
+            record = _decode_record(source.data)
+            row = _feature_row(record, self._names)
+            context = context_of_rows(record, 1)
         except (*_UNREADABLE, VigilError) as error:
-            dead_letters.append(dead_letter(raw, shard, str(error)))
-            continue
-        rows.append(row)
-        decoded.raw.append(raw)
-        decoded.ids.append(record.id)
-        decoded.entities.append(record.entity)
-    decoded.X = np.array(rows, np.float64).reshape(len(rows), len(names))
-    return _without_unfit_rows(decoded, names, shard, dead_letters=dead_letters), dead_letters
+            return str(error)
+        self._rows.append(row)
+        self._decoded.append(source, record, context)
+        return None
+
+    def _bury(self, source: RawRecord, reason: str) -> None:
+        self.dead_letters.append(dead_letter(source, self._shard, reason))
+
+    def finish(self) -> DecodedRecords:
+        """The rows whose values are finite as float32; the others become dead letters."""
+        decoded = self._decoded
+        decoded.X = np.array(self._rows, np.float64).reshape(len(self._rows), len(self._names))
+        fits = np.abs(decoded.X) <= FLOAT32_MAX
+        row_fits = fits.all(axis=1)
+        if row_fits.all():
+            return decoded
+        for row in np.flatnonzero(~row_fits):
+            column = int(np.argmin(fits[row]))
+            value = decoded.X[row, column]
+            reason = f"feature {self._names[column]!r}: {value} is not a finite float32 number"
+            self._bury(decoded.raw[row], reason)
+        return decoded.take(np.flatnonzero(row_fits))
 
 
-def _decode_record(raw: RawRecord) -> _Record:
-    if len(raw.data) > MAX_RECORD_BYTES:
+def _sent(value: Any) -> Any:
+    return None if value is UNSET else value
+
+
+def _open(raw: RawRecord) -> Iterator[tuple[RawRecord, str | None]]:
+    """What is in a record, each with why it cannot be read; one of several has a number."""
+    pieces = unpack(raw.data)
+    for number, piece in enumerate(pieces):
+        position = raw.position if len(pieces) == 1 else f"{raw.position}/{number}"
+        yield RawRecord(position, piece.data), piece.refusal
+
+
+def _decode_record(data: bytes) -> _Record:
+    if len(data) > MAX_RECORD_BYTES:
         raise StreamError(f"the record is longer than {MAX_RECORD_BYTES} bytes")
-    return _record_decoder.decode(raw.data)
+    record = _record_decoder.decode(data)
+    refuse_duplicate_names(data, _colons_beside_features(record), [record.features])
+    return record
+
+
+def _colons_beside_features(record: _Record) -> int:
+    """How many colons the JSON of a record has beside those of its features, at least."""
+    in_id = record.id.count(":") if isinstance(record.id, str) else 0
+    return 2 + in_id + (context_colons(record) if has_context(record) else 0)
 
 
 def _feature_row(record: _Record, names: tuple[str, ...]) -> list[float]:
@@ -167,32 +271,6 @@ def _feature_row(record: _Record, names: tuple[str, ...]) -> list[float]:
     if isinstance(row, list) and len(row) == len(names):
         return row
     return to_matrix([row], names)[0].tolist()
-
-
-def _without_unfit_rows(
-    decoded: DecodedRecords,
-    names: tuple[str, ...],
-    shard: str,
-    *,
-    dead_letters: list[DeadLetter],
-) -> DecodedRecords:
-    """The records whose values are finite as float32; the others become dead letters."""
-    fits = np.abs(decoded.X) <= FLOAT32_MAX
-    row_fits = fits.all(axis=1)
-    if row_fits.all():
-        return decoded
-    for row in np.flatnonzero(~row_fits):
-        column = int(np.argmin(fits[row]))
-        value = decoded.X[row, column]
-        reason = f"feature {names[column]!r}: {value} is not a finite float32 number"
-        dead_letters.append(dead_letter(decoded.raw[row], shard, reason))
-    kept = np.flatnonzero(row_fits)
-    return DecodedRecords(
-        [decoded.raw[row] for row in kept],
-        [decoded.ids[row] for row in kept],
-        [decoded.entities[row] for row in kept],
-        X=decoded.X[kept],
-    )
 
 
 def dead_letter(raw: RawRecord, shard: str, reason: str) -> DeadLetter:

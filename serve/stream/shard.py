@@ -21,6 +21,7 @@ class OwnedShard:
     """A shard that is ours, and how far it is. `recent_ids` are those that each sink has."""
 
     name: str
+    output_name: str  # under which its results go
     checkpoint: Checkpoint
     recent_ids: dict[str, RecentIds]
     history: EntityHistory | None
@@ -29,6 +30,7 @@ class OwnedShard:
     is_ended: bool
     saved_at: float  # monotonic
     has_changed: bool = False  # since the checkpoint
+    torn: int = 0  # bytes of a last record that is not whole yet
 
     def is_checkpoint_due(self, interval_s: float) -> bool:
         return self.has_changed and time.monotonic() > self.saved_at + interval_s
@@ -56,7 +58,10 @@ class Outputs:
         self._dead_letters = dead_letters
 
     def recover(self, shard: str, states: dict[str, Any], max_ids: int) -> dict[str, RecentIds]:
-        """Make every output of the shard ready for writing; return the ids that each sink has."""
+        """Make every output of the shard ready for writing; return the ids that each sink has.
+
+        Shards go here by their output names.
+        """
         recent_ids: dict[str, RecentIds] = {}
         for sink in self._sinks:
             written = RecentIds(max_ids)
@@ -73,14 +78,14 @@ class Outputs:
             fresh = [result for result in results if result.id not in written]
             if not fresh:
                 continue
-            for result, reason in sink.write(shard.name, fresh):
+            for result, reason in sink.write(shard.output_name, fresh):
                 refused.append(RefusedResult(result, sink.name, reason))
             written.add(result.id for result in fresh)
         return refused
 
     def bury(self, shard: OwnedShard, letters: list[DeadLetter]) -> int:
         """Write the dead letters that are not there yet; return how many these were."""
-        return self._dead_letters.write(shard.name, letters)
+        return self._dead_letters.write(shard.output_name, letters)
 
     def flush(self, shard: str) -> dict[str, Any]:
         """Make all that was written durable; return the states for the checkpoint."""

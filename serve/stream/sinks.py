@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from serve.stream.kinesis import translate_aws_errors
-from serve.stream.records import Id, Result, ShardLeaseLost, StreamError
+from serve.stream.records import Id, Result, ShardLeaseLost, StreamError, Time
 from serve.stream.scorer import Backoff
 from vigil.aws import AwsError, aws_errors
 from vigil.webhook import Delivery, post_delivery, signed_headers
 
+_AS_TEXT = ("id", "entity", "time")
+_NUMBERS_KEY = b"vigil.number_ids"
+_NUMBER = re.compile("-?[0-9]{1,30}")
 RECENT_OBJECTS = 20  # whose ids are read when a shard is taken up
 MAX_DELIVERIES = 6
 _EXISTS_ALREADY = {"PreconditionFailed", "ConditionalRequestConflict"}
@@ -99,7 +104,7 @@ class ParquetSink:
     """Results as objects `<shard>/<n>.parquet`, one a checkpoint. The objects themselves tell what
     was written.
 
-    Ids are strings in the column, so 5 and "5" are the same id here.
+    Ids, entities and times are text in their columns; which ids were numbers is in the metadata.
     """
 
     name = "parquet"
@@ -148,22 +153,58 @@ def _as_parquet(results: list[Result]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns: dict[str, list[Any]] = {}
-    for name in Result.__struct_fields__:
-        columns[name] = [getattr(result, name) for result in results]
-    columns["id"] = [str(key) for key in columns["id"]]
+    texts = {name: [_text(getattr(result, name)) for result in results] for name in _AS_TEXT}
+    columns = {
+        "id": texts["id"],
+        "anomaly_score": [result.anomaly_score for result in results],
+        "prediction": [result.prediction for result in results],
+        "model_version": [result.model_version for result in results],
+        "entity": pa.array(texts["entity"], pa.string()),
+        "time": pa.array(texts["time"], pa.string()),
+    }
+    runs = msgspec.json.encode(_runs_of_numbers(results))
+    table = pa.table(columns).replace_schema_metadata({_NUMBERS_KEY: runs})
     buffer = BytesIO()
-    pq.write_table(pa.table(columns), buffer)
+    pq.write_table(table, buffer)
     return buffer.getvalue()
 
 
-def _ids_in(data: bytes) -> Iterable[Id]:
-    """The ids of an object, as text and, where they may have been one, as number."""
+def _text(value: Id | Time | UnsetType) -> str | None:
+    return None if value is UNSET else str(value)
+
+
+def _runs_of_numbers(results: list[Result]) -> list[tuple[int, int]]:
+    """Begin and end of each run of results whose ids are numbers: the column has their text."""
+    runs: list[tuple[int, int]] = []
+    begin = 0
+    for is_number, run in groupby(isinstance(result.id, int) for result in results):
+        end = begin + len(list(run))
+        if is_number:
+            runs.append((begin, end))
+        begin = end
+    return runs
+
+
+def _ids_in(data: bytes) -> list[Id]:
+    """The ids of an object, as they were sent."""
     import pyarrow.parquet as pq
 
-    for text in pq.read_table(BytesIO(data), columns=["id"])["id"].to_pylist():
+    table = pq.read_table(BytesIO(data), columns=["id"])
+    texts = table["id"].to_pylist()
+    runs = (table.schema.metadata or {}).get(_NUMBERS_KEY)
+    if runs is None:
+        return list(_possible_ids(texts))
+    ids: list[Id] = list(texts)
+    for begin, end in msgspec.json.decode(runs):
+        ids[begin:end] = map(int, texts[begin:end])
+    return ids
+
+
+def _possible_ids(texts: list[str]) -> Iterator[Id]:
+    """Ids of an object of an older release: as text and, where they may have been one, as number."""
+    for text in texts:
         yield text
-        if re.fullmatch("-?[0-9]{1,30}", text):
+        if _NUMBER.fullmatch(text):
             yield int(text)
 
 

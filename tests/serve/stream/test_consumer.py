@@ -33,6 +33,7 @@ from serve.stream.records import (
 )
 from serve.stream.scorer import MIN_BACKOFF_S, BatchScores, HttpScorer, Refused, Scorer
 from tests.scoring import ScoringServer, scoring, small_model
+from tests.serve.stream.packing import gzipped
 from vigil.home import Home
 
 NAMES = ("f0", "f1", "f2", "f3")
@@ -203,6 +204,109 @@ def test_a_torn_line_waits_for_its_rest(tmp_path: Path, served: ScoringServer) -
         "duplicate": 0,
         "dead": 0,
     }
+
+
+def test_a_last_line_without_newline_is_read_once_it_is_whole(
+    tmp_path: Path, served: ScoringServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [json.dumps(record) for record in rows(4)]
+    write(tmp_path, lines[:2])
+    file = tmp_path / "in" / "0.jsonl"
+    with file.open("a") as log:
+        log.write(lines[2])
+    assert consumer(tmp_path, served.url).run(until_end=True)["scored"] == 3
+    assert "no whole record" not in caplog.text
+    with file.open("a") as log:
+        log.write("\r\n" + lines[3][:-1])
+    assert consumer(tmp_path, served.url).run(until_end=True)["scored"] == 0
+    assert f"0.jsonl: the last {len(lines[3]) - 1} bytes are no whole record" in caplog.text
+    with file.open("a") as log:
+        log.write("}")
+    assert consumer(tmp_path, served.url).run(until_end=True)["scored"] == 1
+    assert [r["id"] for r in read(tmp_path / "out")] == ["r0", "r1", "r2", "r3"]
+
+
+def test_several_values_in_a_line_are_several_records(
+    tmp_path: Path, served: ScoringServer
+) -> None:
+    one, two, three = (json.dumps(record) for record in rows(3))
+    write(tmp_path, [f"\ufeff{one}\r", "", f"[{two}, 5, {three}]", f"{one}{two}"])
+    work = consumer(tmp_path, served.url, batch=2)
+    assert work.run(until_end=True) == {"scored": 3, "duplicate": 2, "dead": 1}
+    assert [r["id"] for r in read(tmp_path / "out")] == ["r0", "r1", "r2"]
+
+
+def test_entity_and_time_are_in_the_result(tmp_path: Path, served: ScoringServer) -> None:
+    with_both = rows(1)[0] | {"entity": 7, "time": "2026-01-01T00:00:00Z"}
+    write(tmp_path, [with_both, *rows(1, first=1)])
+    consumer(tmp_path, served.url).run(until_end=True)
+    both, neither = read(tmp_path / "out")
+    assert (both["entity"], both["time"]) == (7, "2026-01-01T00:00:00Z")
+    assert neither.keys() == {"id", "anomaly_score", "prediction", "model_version"}
+
+
+def test_what_a_source_does_not_read_is_said_once(
+    tmp_path: Path, served: ScoringServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, rows(2))
+    (tmp_path / "in" / "older").mkdir()
+    (tmp_path / "in" / "1.jsonl.gz").write_bytes(gzipped(b"{}"))
+    assert consumer(tmp_path, served.url).run(until_end=True)["scored"] == 2
+    assert caplog.text.count("older is not read: it is a folder") == 1
+    assert caplog.text.count("1.jsonl.gz is not read: it is compressed by gzip") == 1
+
+
+def test_two_files_whose_results_would_have_one_name_have_two(
+    tmp_path: Path, served: ScoringServer
+) -> None:
+    write(tmp_path, [rows(1)[0], "poison"], "a.jsonl")
+    consumer(tmp_path, served.url).run(until_end=True)
+    (tmp_path / "in" / "a").write_text(json.dumps(rows(1)[0]) + "\npoison\n")
+    (tmp_path / "in" / "a~.jsonl").write_text(json.dumps(rows(1)[0]) + "\npoison\n")
+    done = consumer(tmp_path, served.url).run(until_end=True)
+    assert done == {"scored": 2, "duplicate": 0, "dead": 2}
+    for folder in ("out", "dead"):
+        names = sorted(path.name for path in (tmp_path / folder).glob("*.jsonl"))
+        assert names == ["a.jsonl", "a~.jsonl", "a~~.jsonl"]
+
+
+def words(folder: Path, **other: Any) -> dict[str, Any]:
+    """The words of a command line: a source, a sink, and a place for dead letters."""
+    named = {"source": "in", "sink": "out", "dead_letters": "dead"} | other
+    return {key: f"file:{folder / word}" for key, word in named.items()}
+
+
+def consumer_of(folder: Path, source: str, sink: str, dead_letters: str) -> Consumer:
+    (folder / "in").mkdir(exist_ok=True)
+    (folder / "other").mkdir(exist_ok=True)
+    settings = ServeSettings.from_values()
+    places = {"leases": None, "scorer": Picky(), "home": Home(folder), "settings": settings}
+    return build_consumer(source, [sink], dead_letters, **places)
+
+
+@pytest.mark.parametrize(
+    ("other", "place"),
+    [
+        ({"source": "other"}, "out"),
+        ({"source": "other", "sink": "out2"}, "dead"),
+    ],
+)
+def test_an_output_of_another_source_is_refused_at_start(
+    tmp_path: Path, other: dict[str, str], place: str
+) -> None:
+    """Its shards may have the same names, and their records the same positions."""
+    consumer_of(tmp_path, **words(tmp_path))
+    consumer_of(tmp_path, **words(tmp_path))  # the same source again
+    with pytest.raises(StreamError, match=rf"{place} has the results of file:.*/in: "):
+        consumer_of(tmp_path, **words(tmp_path, **other))
+
+
+@pytest.mark.parametrize("other", [{"sink": "in"}, {"dead_letters": "out"}, {"dead_letters": "in"}])
+def test_one_place_for_two_things_is_refused_at_start(
+    tmp_path: Path, other: dict[str, str]
+) -> None:
+    with pytest.raises(StreamError, match="named for two things"):
+        consumer_of(tmp_path, **words(tmp_path, **other))
 
 
 def test_a_log_that_shrank_is_an_error(tmp_path: Path, served: ScoringServer) -> None:
