@@ -52,6 +52,10 @@ class BatchOutcome:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     duplicates: int = 0
 
+    def add(self, result: Result, source: RawRecord) -> None:
+        self.results.append(result)
+        self.sources[result.id] = source
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -63,13 +67,15 @@ class _Job:
     outcome: BatchOutcome
 
     def add_results(self, rows: NDArray[np.intp], scored: BatchScores) -> None:
-        columns = zip(rows, scored.scores.tolist(), scored.predictions.tolist(), strict=True)
-        for row, score, label in columns:
-            result = Result(self.records.ids[row], score, label, scored.version)
-            result.entity = _or_unset(self.records.entities[row])
-            result.time = _or_unset(self.records.times[row])
-            self.outcome.results.append(result)
-            self.outcome.sources[result.id] = self.records.raw[row]
+        """Keep the scores of these rows as results."""
+        records = self.records
+        scores = scored.scores.tolist()
+        labels = scored.predictions.tolist()
+        for row, score, label in zip(rows, scores, labels, strict=True):
+            result = Result(records.ids[row], score, label, scored.version)
+            result.entity = _or_unset(records.entities[row])
+            result.time = _or_unset(records.times[row])
+            self.outcome.add(result, records.raw[row])
 
 
 class BatchScorer:

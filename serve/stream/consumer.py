@@ -110,8 +110,8 @@ class Consumer:
         for shard in self.shards.values():
             if shard.torn:
                 log.warning(
-                    "%s: the last %d bytes are no whole record, and no newline is behind them: they "
-                    "are read once one is",
+                    "%s: the last %d bytes are no whole record and have no newline: "
+                    "they are read once they have one",
                     shard.name,
                     shard.torn,
                 )

@@ -20,6 +20,7 @@ from serve.stream.records import (
     RawRecord,
     RecentIds,
     RecordBatch,
+    Refusals,
     Result,
     StreamError,
 )
@@ -292,7 +293,7 @@ class FileSink:
         lines = read_tail(self.writer.path(shard), int(state or 0))
         return [self._decoder.decode(line).id for line in lines]
 
-    def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
+    def write(self, shard: str, results: list[Result]) -> Refusals:
         self.writer.append(shard, self._encoder.encode_lines(results))
         return []
 

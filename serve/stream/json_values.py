@@ -1,4 +1,4 @@
-"""Where one JSON value ends and the next begins: lines, values in a row, elements of an array. Pure.
+"""Where one JSON value ends and the next begins. Pure.
 
 A record or a file may hold more than one value. Either all of it is whole values, which may then
 stretch over lines, or each line stands for itself: a damaged one takes no other with it.

@@ -14,7 +14,14 @@ from typing import Any
 
 import msgspec
 
-from serve.stream.records import Id, RawRecord, RecordBatch, Result, StreamError
+from serve.stream.records import (
+    Id,
+    RawRecord,
+    RecordBatch,
+    Refusals,
+    Result,
+    StreamError,
+)
 from serve.stream.scorer import Backoff, Busy
 from vigil.aws import AwsError, aws_errors
 
@@ -179,9 +186,9 @@ class KinesisSink:
                 return
             iterator = answer.get("NextShardIterator")
 
-    def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
+    def write(self, shard: str, results: list[Result]) -> Refusals:
         entries: list[tuple[str, bytes]] = []
-        refused: list[tuple[Result, str]] = []
+        refused: Refusals = []
         for result in results:
             data = msgspec.json.encode(result)
             if len(data) > MAX_RESULT_BYTES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -13,12 +13,12 @@ from msgspec import UNSET, UnsetType
 
 from serve.http.row_context import context_colons, context_of_rows, has_context
 from serve.http.rows import FLOAT32_MAX, refuse_duplicate_names, to_matrix
-from serve.model.report import RowContext
 from serve.stream.unpack import unpack
 from vigil.arrays import Floats
 from vigil.errors import VigilError
 
 Id = str | int
+FeatureNames = tuple[str, ...]
 Time = str | int | float  # ISO 8601, or milliseconds since 1970
 MAX_RECORD_BYTES = 2**20  # as Kinesis; a longer one is a dead letter
 MAX_LETTER_BYTES = 64 * 2**10  # of the raw text of a dead letter
@@ -79,6 +79,10 @@ class DeadLetter(msgspec.Struct):
     position: str
 
 
+# Results that a sink does not take, with the reason.
+Refusals = list[tuple[Result, str]]
+
+
 class Source(Protocol):
     """An ordered log in shards. Positions are opaque strings; None is the beginning."""
 
@@ -110,7 +114,7 @@ class Sink(Protocol):
         `state`, and recent ones."""
         ...
 
-    def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
+    def write(self, shard: str, results: list[Result]) -> Refusals:
         """Take the results; return those that the sink refuses for good, with the reason."""
         ...
 
@@ -148,37 +152,35 @@ class DecodedRecords:
     entities, times: as they were sent, None where they were not; seconds: the times in Unix seconds
     """
 
-    raw: list[RawRecord]
-    ids: list[Id]
-    entities: list[Id | None]
-    times: list[Time | None]
-    seconds: list[float | None]
     X: Floats
+    raw: list[RawRecord] = field(default_factory=list)
+    ids: list[Id] = field(default_factory=list)
+    entities: list[Id | None] = field(default_factory=list)
+    times: list[Time | None] = field(default_factory=list)
+    seconds: list[float | None] = field(default_factory=list)
 
-    def append(self, raw: RawRecord, record: _Record, context: RowContext | None) -> None:
-        """Add a record without its row."""
-        seconds = context and context.times
-        self.raw.append(raw)
+    def append(self, row: DecodedRow) -> None:
+        """Add a row; its features come into X when all are there."""
+        record = row.record
+        self.raw.append(row.source)
         self.ids.append(record.id)
         self.entities.append(_sent(record.entity))
         self.times.append(_sent(record.time))
-        self.seconds.append(seconds[0] if seconds else None)
+        self.seconds.append(row.seconds)
 
-    def take(self, rows: Iterable[int]) -> DecodedRecords:
-        """Return these records."""
-        kept = list(rows)
-        return DecodedRecords(
-            raw=[self.raw[row] for row in kept],
-            ids=[self.ids[row] for row in kept],
-            entities=[self.entities[row] for row in kept],
-            times=[self.times[row] for row in kept],
-            seconds=[self.seconds[row] for row in kept],
-            X=self.X[kept],
-        )
+
+@dataclass(frozen=True, slots=True)
+class DecodedRow:
+    """A record that is a row: its features in the model's order, its time in Unix seconds."""
+
+    source: RawRecord
+    record: _Record
+    features: list[float]
+    seconds: float | None
 
 
 def decode(
-    records: list[RawRecord], names: tuple[str, ...], shard: str
+    records: list[RawRecord], names: FeatureNames, shard: str
 ) -> tuple[DecodedRecords, list[DeadLetter]]:
     """Sort what is in the records into rows that can be scored, and dead letters with the reason.
 
@@ -187,57 +189,61 @@ def decode(
     decoder = _BatchDecoder(names, shard)
     for raw in records:
         decoder.add(raw)
-    return decoder.finish(), decoder.dead_letters
+    return decoder.decoded(), decoder.dead_letters
 
 
 class _BatchDecoder:
     """Sorts records; `names` are the model's features."""
 
-    def __init__(self, names: tuple[str, ...], shard: str) -> None:
+    def __init__(self, names: FeatureNames, shard: str) -> None:
         self.dead_letters: list[DeadLetter] = []
+        self._rows: list[DecodedRow] = []
         self._names = names
         self._shard = shard
-        self._rows: list[list[float]] = []
-        self._decoded = DecodedRecords([], [], [], times=[], seconds=[], X=np.empty(0))
 
     def add(self, raw: RawRecord) -> None:
         """Take a record that is a row, or what is in it."""
         if self._refusal(raw) is None:
             return
         for source, refusal in _open(raw):
-            refusal = refusal or self._refusal(source)
-            if refusal is not None:
-                self._bury(source, refusal)
+            reason = refusal or self._refusal(source)
+            if reason is not None:
+                self._bury(source, reason)
 
     def _refusal(self, source: RawRecord) -> str | None:
         """Take a row; or return why it is none."""
         try:
-            record = _decode_record(source.data)
-            row = _feature_row(record, self._names)
-            context = context_of_rows(record, 1)
+            self._rows.append(_decode_row(source, self._names))
         except (*_UNREADABLE, VigilError) as error:
             return str(error)
-        self._rows.append(row)
-        self._decoded.append(source, record, context)
         return None
 
     def _bury(self, source: RawRecord, reason: str) -> None:
-        self.dead_letters.append(dead_letter(source, self._shard, reason))
+        letter = dead_letter(source, self._shard, reason)
+        self.dead_letters.append(letter)
 
-    def finish(self) -> DecodedRecords:
+    def decoded(self) -> DecodedRecords:
         """The rows whose values are finite as float32; the others become dead letters."""
-        decoded = self._decoded
-        decoded.X = np.array(self._rows, np.float64).reshape(len(self._rows), len(self._names))
-        fits = np.abs(decoded.X) <= FLOAT32_MAX
-        row_fits = fits.all(axis=1)
-        if row_fits.all():
-            return decoded
-        for row in np.flatnonzero(~row_fits):
-            column = int(np.argmin(fits[row]))
-            value = decoded.X[row, column]
-            reason = f"feature {self._names[column]!r}: {value} is not a finite float32 number"
-            self._bury(decoded.raw[row], reason)
-        return decoded.take(np.flatnonzero(row_fits))
+        X = self._matrix()
+        fits = np.abs(X) <= FLOAT32_MAX
+        is_row_fit = fits.all(axis=1)
+        for i in np.flatnonzero(~is_row_fit):
+            self._bury_unfit(i, np.argmin(fits[i]))
+        decoded = DecodedRecords(X[is_row_fit])
+        for i in np.flatnonzero(is_row_fit):
+            decoded.append(self._rows[i])
+        return decoded
+
+    def _matrix(self) -> Floats:
+        shape = len(self._rows), len(self._names)
+        features = [row.features for row in self._rows]
+        return np.array(features, np.float64).reshape(shape)
+
+    def _bury_unfit(self, i: np.intp, column: np.intp) -> None:
+        row = self._rows[i]
+        name = self._names[column]
+        value = row.features[column]
+        self._bury(row.source, f"feature {name!r}: {value} is not a finite float32 number")
 
 
 def _sent(value: Any) -> Any:
@@ -247,26 +253,41 @@ def _sent(value: Any) -> Any:
 def _open(raw: RawRecord) -> Iterator[tuple[RawRecord, str | None]]:
     """What is in a record, each with why it cannot be read; one of several has a number."""
     pieces = unpack(raw.data)
+    is_single = len(pieces) == 1
     for number, piece in enumerate(pieces):
-        position = raw.position if len(pieces) == 1 else f"{raw.position}/{number}"
+        position = raw.position if is_single else f"{raw.position}/{number}"
         yield RawRecord(position, piece.data), piece.refusal
+
+
+def _decode_row(source: RawRecord, names: FeatureNames) -> DecodedRow:
+    """The row of a record; raises VigilError, or what the decoder raises."""
+    record = _decode_record(source.data)
+    features = _feature_row(record, names)
+    context = context_of_rows(record, 1)
+    times = context.times if context else None
+    return DecodedRow(source, record, features, seconds=times[0] if times else None)
 
 
 def _decode_record(data: bytes) -> _Record:
     if len(data) > MAX_RECORD_BYTES:
         raise StreamError(f"the record is longer than {MAX_RECORD_BYTES} bytes")
     record = _record_decoder.decode(data)
-    refuse_duplicate_names(data, _colons_beside_features(record), [record.features])
+    colons = _colons_beside_features(record)
+    refuse_duplicate_names(data, colons, [record.features])
     return record
 
 
 def _colons_beside_features(record: _Record) -> int:
     """How many colons the JSON of a record has beside those of its features, at least."""
-    in_id = record.id.count(":") if isinstance(record.id, str) else 0
-    return 2 + in_id + (context_colons(record) if has_context(record) else 0)
+    colons = 2  # of the names `id` and `features`
+    if isinstance(record.id, str):
+        colons += record.id.count(":")
+    if has_context(record):
+        colons += context_colons(record)
+    return colons
 
 
-def _feature_row(record: _Record, names: tuple[str, ...]) -> list[float]:
+def _feature_row(record: _Record, names: FeatureNames) -> list[float]:
     row = record.features
     if isinstance(row, list) and len(row) == len(names):
         return row
@@ -276,8 +297,13 @@ def _feature_row(record: _Record, names: tuple[str, ...]) -> list[float]:
 def dead_letter(raw: RawRecord, shard: str, reason: str) -> DeadLetter:
     """The letter of a record, with its id where it can be read."""
     data = raw.data[:MAX_LETTER_BYTES]
-    text = data.decode("utf-8", "backslashreplace")
-    return DeadLetter(readable_id(data), text, reason, shard=shard, position=raw.position)
+    return DeadLetter(
+        id=readable_id(data),
+        raw=data.decode("utf-8", "backslashreplace"),
+        reason=reason,
+        shard=shard,
+        position=raw.position,
+    )
 
 
 def readable_id(data: bytes) -> Id | None:

@@ -15,7 +15,14 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from serve.stream.kinesis import translate_aws_errors
-from serve.stream.records import Id, Result, ShardLeaseLost, StreamError, Time
+from serve.stream.records import (
+    Id,
+    Refusals,
+    Result,
+    ShardLeaseLost,
+    StreamError,
+    Time,
+)
 from serve.stream.scorer import Backoff
 from vigil.aws import AwsError, aws_errors
 from vigil.webhook import Delivery, post_delivery, signed_headers
@@ -129,7 +136,7 @@ class ParquetSink:
         self._held[shard] = []
         return ids
 
-    def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
+    def write(self, shard: str, results: list[Result]) -> Refusals:
         self._held[shard] += results
         return []
 
@@ -201,7 +208,7 @@ def _ids_in(data: bytes) -> list[Id]:
 
 
 def _possible_ids(texts: list[str]) -> Iterator[Id]:
-    """Ids of an object of an older release: as text and, where they may have been one, as number."""
+    """Ids of an older release's object: as text and, where they may have been one, as number."""
     for text in texts:
         yield text
         if _NUMBER.fullmatch(text):
@@ -239,8 +246,8 @@ class Webhook:
     def recover(self, shard: str, state: Any) -> Iterable[Id]:
         return []
 
-    def write(self, shard: str, results: list[Result]) -> list[tuple[Result, str]]:
-        refused: list[tuple[Result, str]] = []
+    def write(self, shard: str, results: list[Result]) -> Refusals:
+        refused: Refusals = []
         for result in results:
             refusal = self._deliver(result) if result.prediction == -1 else None
             if refusal is not None:

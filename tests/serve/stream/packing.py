@@ -1,4 +1,4 @@
-"""Records as producers pack them: aggregates of the Kinesis Producer Library, gzip, zlib, base64."""
+"""Records as producers pack them: KPL aggregates, gzip, zlib, base64."""
 
 from __future__ import annotations
 

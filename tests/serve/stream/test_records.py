@@ -85,7 +85,6 @@ def test_entity_and_time_are_carried_as_they_were_sent() -> None:
     assert rows.entities == ["pump 7", 0, None, None]
     assert rows.times == ["2026-01-01T00:00:00Z", 1_700_000_000_500, None, None]
     assert rows.seconds == [1_767_225_600.0, 1_700_000_000.5, None, None]
-    assert rows.take([1]).times == [1_700_000_000_500]
 
 
 @pytest.mark.parametrize(

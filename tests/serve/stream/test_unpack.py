@@ -1,4 +1,4 @@
-"""What is in one record: layers that are opened, values that are told apart, damage that is named."""
+"""What is in one record: layers are opened, values told apart, damage is named."""
 
 from __future__ import annotations
 
