@@ -14,7 +14,6 @@ from vigil.room_settings import RoomSettings
 SCORING_APPLICATION = "vigil"
 MONITOR_APPLICATION = "drift"
 STREAM_APPLICATION = "stream"
-DOWNSCALE_DELAY_S = 300
 KEPT_HEAP_BYTES = 4 * 2**20
 HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
 _STREAM_PREFIX = "stream_"
@@ -90,7 +89,7 @@ def _detector(settings: ServeSettings) -> JsonObject:
             "min_replicas": settings.min_replicas,
             "max_replicas": max(settings.min_replicas, settings.max_replicas),
             "target_ongoing_requests": settings.target_ongoing_requests,
-            "downscale_delay_s": DOWNSCALE_DELAY_S,
+            "downscale_delay_s": settings.downscale_delay_s,
         },
         "ray_actor_options": {"num_cpus": settings.cpus_per_replica},
         "user_config": _without_streams(settings.live_values()),
@@ -105,7 +104,7 @@ def _stream_consumer(settings: ServeSettings) -> JsonObject:
             "max_replicas": settings.max_consumers,
             "target_ongoing_requests": settings.stream_lag,
             "policy": {"policy_function": "serve.stream.app:by_lag"},
-            "downscale_delay_s": DOWNSCALE_DELAY_S,
+            "downscale_delay_s": settings.downscale_delay_s,
         },
         "user_config": _of_streams(settings.live_values()),
     }

@@ -32,6 +32,12 @@ class ServeSettings(RoomSettings):
     target_ongoing_requests: float = setting(
         5, Effect.IN_PROCESS, "autoscaling: requests in flight per replica", gt=0
     )
+    downscale_delay_s: float = setting(
+        300.0,
+        Effect.IN_PROCESS,
+        "autoscaling: how long the load is low before a replica or stream consumer goes",
+        ge=0,
+    )
     max_ongoing_requests: int = setting(
         64, Effect.RECONFIGURE, "requests that a replica works on at once", ge=1
     )

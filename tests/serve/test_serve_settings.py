@@ -167,3 +167,12 @@ def test_a_consumer_is_added_while_a_shard_is_behind_and_taken_away_when_none_is
         current_num_replicas=3,
     )
     assert by_lag(context) == (wanted, {})
+
+
+def test_replicas_and_consumers_go_after_the_delay_of_the_settings() -> None:
+    settings = ServeSettings(downscale_delay_s=60, stream_source="file:/in")
+    by_name = applications(settings)
+    for name in ("vigil", "stream"):
+        autoscaling = by_name[name]["deployments"][0]["autoscaling_config"]
+        assert autoscaling["downscale_delay_s"] == 60
+    assert ServeSettings().downscale_delay_s == 300
