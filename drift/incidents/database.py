@@ -40,9 +40,14 @@ def open_database(url: str, folder: Path) -> Engine:
 
     Raises IncidentStoreUnavailable or IncidentStoreRefused.
     """
-    engine = _postgres_engine(url) if url else _file_engine(folder / FILE_NAME)
+    engine = open_engine(url, folder)
     migrate(engine)
     return engine
+
+
+def open_engine(url: str, folder: Path) -> Engine:
+    """The same, with its tables as they are."""
+    return _postgres_engine(url) if url else _file_engine(folder / FILE_NAME)
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:

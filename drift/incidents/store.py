@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,8 @@ from sqlalchemy import Engine, Select, func, select, update
 from sqlalchemy.orm import Session
 
 from drift.incidents.database import database_errors, open_database
-from drift.incidents.incident import Incident, IncidentState
-from drift.incidents.tables import IncidentRow, LeadershipRow, TrackerRow
+from drift.incidents.incident import Incident, IncidentEvidence, IncidentState
+from drift.incidents.tables import EvidenceDocumentRow, IncidentRow, LeadershipRow, TrackerRow
 from drift.incidents.update import (
     RECORD_TABLES,
     TRACKER_NAME,
@@ -28,12 +28,15 @@ from drift.incidents.update import (
     RecordKind,
     StoreUpdate,
     forget_old_incidents,
+    forget_old_messages,
+    queue_messages,
     write_update,
 )
 from drift.state import LostLease
 from vigil.errors import VigilError
 
 MAX_PAGE = 1000
+MESSAGES_AN_INCIDENT = 3  # kept for each incident that is
 _Stored = TypeVar("_Stored", bound=msgspec.Struct)
 
 
@@ -80,6 +83,12 @@ class IncidentStore:
             yield session
 
     @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """See one state of the database."""
+        with self._session() as session:
+            yield session
+
+    @contextmanager
     def _session(self) -> Iterator[Session]:
         engine = self._database
         with database_errors(engine.url), Session(engine) as session, session.begin():
@@ -93,12 +102,14 @@ class IncidentStore:
         if not rows:
             raise LostLease("another monitor writes the incidents now")
 
-    def record(self, update: StoreUpdate) -> list[NumberedChange]:
-        """Write an update; its changes with their numbers."""
+    def record(self, update: StoreUpdate, channels: Sequence[str] = ()) -> list[NumberedChange]:
+        """Write an update, and a message for each of `channels` about each of its changes."""
         with self.transaction() as session:
             numbered = write_update(session, update)
+            queue_messages(session, numbered, channels)
             if any(change.kind == "closed" for change in update.changes):
                 forget_old_incidents(session, self._keep)
+                forget_old_messages(session, MESSAGES_AN_INCIDENT * self._keep)
             return numbered
 
     def tracker_state(self) -> dict[str, Any] | None:
@@ -115,6 +126,12 @@ class IncidentStore:
                 raise UnknownIncident(f"no incident {incident_id!r}: `vigil incidents` lists all")
             return decode_incident(row.document)
 
+    def evidence(self, incident_id: str) -> IncidentEvidence | None:
+        """The worst rows of an incident; None where none are kept."""
+        with self._session() as session:
+            row = session.get(EvidenceDocumentRow, incident_id)
+            return None if row is None else decode_evidence(row.document)
+
     def page(
         self, state: IncidentState | None = None, limit: int = 50, after: str | None = None
     ) -> IncidentPage:
@@ -123,6 +140,12 @@ class IncidentStore:
         incidents = self._incidents(_newest_first(state, after).limit(size + 1))
         shown = incidents[:size]
         return IncidentPage(shown, shown[-1].id if len(incidents) > size else None)
+
+    def announced_incidents(self) -> list[Incident]:
+        """The open incidents that people have heard of, the latest first, so many as a page has."""
+        is_announced = IncidentRow.changes > 0
+        incidents = self._incidents(_newest_first("open", None).where(is_announced).limit(MAX_PAGE))
+        return [incident for incident in incidents if incident.held_by is None]
 
     def _incidents(self, query: Select[Any]) -> list[Incident]:
         with self._session() as session:
@@ -156,6 +179,10 @@ def open_incident_store(url: str, folder: Path, *, keep: int) -> IncidentStore:
 def decode_incident(document: str) -> Incident:
     """An incident as it is stored, also by another version of Vigil."""
     return msgspec.json.decode(document, type=Incident)
+
+
+def decode_evidence(document: str) -> IncidentEvidence:
+    return msgspec.json.decode(document, type=IncidentEvidence)
 
 
 def _newest_first(state: IncidentState | None, after: str | None) -> Select[Any]:

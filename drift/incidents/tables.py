@@ -6,7 +6,7 @@ by has a column; the rest is JSON, so that a new field of an incident needs no m
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, Integer, Text
+from sqlalchemy import BigInteger, Double, Index, Integer, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 VERSION_TABLE = "incident_schema"  # MLflow has Alembic's usual one
@@ -70,3 +70,40 @@ class LeadershipRow(IncidentTable):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     epoch: Mapped[int] = mapped_column(BigInteger)
+
+
+class EvidenceDocumentRow(IncidentTable):
+    """The worst rows of an incident, for a gate or a person to score again."""
+
+    __tablename__ = "incident_evidence"
+
+    incident: Mapped[str] = mapped_column(_SORTED, primary_key=True)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class MessageRow(IncidentTable):
+    """A message; `seq` is its place in the order of all, `at` in Unix seconds."""
+
+    __tablename__ = "incident_messages"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    seq: Mapped[int] = mapped_column(_SEQUENCE, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    at: Mapped[float] = mapped_column(Double)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class DeliveryRow(IncidentTable):
+    """A message to one channel; without `ended` (Unix seconds) it waits.
+
+    outcome: delivered, summarized in a later message, or why it was given up
+    """
+
+    __tablename__ = "incident_deliveries"
+    __table_args__ = (Index("incident_deliveries_by_end", "channel", "ended"),)
+
+    channel: Mapped[str] = mapped_column(Text, primary_key=True)
+    seq: Mapped[int] = mapped_column(_SEQUENCE, primary_key=True, autoincrement=False)
+    ended: Mapped[float | None] = mapped_column(Double)
+    outcome: Mapped[str | None] = mapped_column(Text)

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
-from drift.incidents.incident import Incident, IncidentChange
+from drift.incidents.incident import Incident, IncidentChange, IncidentEvidence
 from drift.incidents.tables import (
+    DeliveryRow,
     DismissalRuleRow,
+    EvidenceDocumentRow,
     IncidentRow,
+    MessageRow,
     SilenceRow,
     TrackerRow,
     VerdictRow,
@@ -55,14 +58,21 @@ class StoreUpdate:
     """What belongs together.
 
     tracker: its state after the changes; None: as it is
-    changes: that people are to hear of, in order; amended: incidents that differ without one
+    changes: that people are to hear of, in order
+    amended: incidents as they are after the changes, where they differ without one
+    evidence: the worst rows of incidents, in place of former ones
     records: what people have said
     """
 
     tracker: Mapping[str, Any] | None = None
     changes: Sequence[IncidentChange] = ()
     amended: Sequence[Incident] = ()
+    evidence: Sequence[IncidentEvidence] = ()
     records: Sequence[StoredRecord] = ()
+
+    @property
+    def incidents(self) -> list[Incident]:
+        return [*self.amended, *(change.incident for change in self.changes)]
 
 
 def write_update(session: Session, update: StoreUpdate) -> list[NumberedChange]:
@@ -70,12 +80,38 @@ def write_update(session: Session, update: StoreUpdate) -> list[NumberedChange]:
     if update.tracker is not None:
         session.merge(TrackerRow(name=TRACKER_NAME, document=json.dumps(update.tracker)))
     session.add_all(map(_record_row, update.records))
-    incidents = [*update.amended, *(change.incident for change in update.changes)]
-    rows = _IncidentRows(session, incidents)
-    rows.put_all(update.amended)
+    _write_evidence(session, update.evidence)
+    rows = _IncidentRows(session, update.incidents)
     numbered = [rows.number(change) for change in update.changes]
-    session.flush()
+    rows.put_all(update.amended)
     return numbered
+
+
+def _write_evidence(session: Session, evidence: Iterable[IncidentEvidence]) -> None:
+    for worst in evidence:
+        document = encode_document(worst)
+        session.merge(EvidenceDocumentRow(incident=worst.incident, document=document))
+
+
+def queue_messages(
+    session: Session, numbered: Iterable[NumberedChange], channels: Sequence[str]
+) -> None:
+    """Have each channel told of each change, in their order."""
+    messages = [_message_row(change) for change in numbered]
+    session.add_all(messages)
+    session.flush()
+    for message in messages:
+        session.add_all(DeliveryRow(channel=name, seq=message.seq) for name in channels)
+
+
+def _message_row(numbered: NumberedChange) -> MessageRow:
+    change = numbered.change
+    return MessageRow(
+        id=numbered.id,
+        kind=change.kind,
+        at=change.at,
+        document=encode_document(change.incident),
+    )
 
 
 def _record_row(record: StoredRecord) -> VerdictRow | SilenceRow | DismissalRuleRow:
@@ -121,12 +157,13 @@ class _IncidentRows:
 
 
 def forget_old_incidents(session: Session, keep: int) -> None:
-    """Delete closed incidents but the latest `keep`, with their verdicts."""
+    """Delete closed incidents but the latest `keep`, with all that belongs to them."""
     newest_forgotten = session.scalar(_closed_ids().offset(keep).limit(1))
     if newest_forgotten is None:
         return
     old = _closed_ids().where(IncidentRow.id <= newest_forgotten)
     session.execute(delete(VerdictRow).where(VerdictRow.key.in_(old)))
+    session.execute(delete(EvidenceDocumentRow).where(EvidenceDocumentRow.incident.in_(old)))
     session.execute(delete(IncidentRow).where(IncidentRow.id.in_(old)))
 
 
@@ -134,3 +171,15 @@ def _closed_ids() -> Any:
     """The newest first."""
     closed = select(IncidentRow.id).where(IncidentRow.state == "closed")
     return closed.order_by(IncidentRow.id.desc())
+
+
+def forget_old_messages(session: Session, keep: int) -> None:
+    """Delete messages but the latest `keep`, and those that still wait."""
+    latest = select(MessageRow.seq).order_by(MessageRow.seq.desc())
+    last_forgotten = session.scalar(latest.offset(keep).limit(1))
+    if last_forgotten is None:
+        return
+    is_old = DeliveryRow.seq <= last_forgotten
+    session.execute(delete(DeliveryRow).where(is_old, DeliveryRow.ended.is_not(None)))
+    waits = exists().where(DeliveryRow.seq == MessageRow.seq)
+    session.execute(delete(MessageRow).where(MessageRow.seq <= last_forgotten, ~waits))

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import insert
 
 from drift.incidents.database import (
     FILE_NAME,
@@ -16,12 +17,14 @@ from drift.incidents.database import (
     IncidentStoreUnavailable,
     migrate,
     open_database,
+    open_engine,
     postgres_url,
 )
 from drift.incidents.incident import FeatureDeviation
+from drift.incidents.outbox import Outbox
 from drift.incidents.store import UnknownIncident, open_incident_store
-from drift.incidents.tables import VERSION_TABLE, IncidentTable
-from drift.incidents.update import StoredRecord, StoreUpdate
+from drift.incidents.tables import VERSION_TABLE, IncidentRow, IncidentTable
+from drift.incidents.update import StoredRecord, StoreUpdate, encode_document
 from drift.state import LostLease
 from tests.drift.incidents.examples import Open, change, incident
 from tests.running import free_port
@@ -164,6 +167,24 @@ def test_a_thousand_incidents_at_once(url: str, open_store: Open) -> None:
 
     assert store.count("open") == 0
     assert store.count("closed") == 100  # what this store keeps
+
+
+def test_a_database_of_the_former_version_keeps_what_is_in_it(url: str, tmp_path: Path) -> None:
+    database = open_engine(url, tmp_path)
+    migrate(database, "0001")
+    kept = incident(1, state="closed", end=2.0)
+    row = {"id": kept.id, "state": "closed", "changes": 2, "document": encode_document(kept)}
+    with database.begin() as connection:
+        connection.execute(insert(IncidentRow).values(row))
+    database.dispose()
+
+    store = open_incident_store(url, tmp_path, keep=10)
+    store.begin_epoch()
+    (again,) = store.record(StoreUpdate(changes=[change(1, "opened")]), ["inbox-1"])
+
+    assert again.id == "i000001.3"
+    assert [one.id for one in Outbox(store).waiting("inbox-1", 5)] == ["i000001.3"]
+    store.close()
 
 
 def test_migrations_lead_to_the_tables_that_the_code_uses(url: str, tmp_path: Path) -> None:
