@@ -56,6 +56,16 @@ class Governor:
     reason: str = "no window yet"
     trigger: EpisodeTrigger = "drift"
 
+    @property
+    def is_retraining(self) -> bool:
+        return self.phase == "retraining" and self.episode is not None
+
+    @property
+    def retraining_since(self) -> float:
+        """When the latest retraining began (Unix seconds)."""
+        start, _ = self.retrains[-1]
+        return start
+
     def to_json(self) -> dict[str, Any]:
         """Return what is stored."""
         return {**asdict(self), "format": _STATE_FORMAT}
@@ -74,11 +84,10 @@ class Governor:
         """
         if int(stored.get("format", 1)) > _STATE_FORMAT:
             raise ValueError(f"format {stored['format']} is of a newer Vigil")
-        values: dict[str, Any] = {
-            field.name: stored[field.name] for field in fields(cls) if field.name in stored
-        }
-        values["recent"] = tuple((bool(drifted), float(at)) for drifted, at in stored["recent"])
-        values["retrains"] = tuple(_stored_retrain(retrain) for retrain in stored["retrains"])
+        names = [field.name for field in fields(cls)]
+        values: dict[str, Any] = {name: stored[name] for name in names if name in stored}
+        values["recent"] = tuple(_stored_window(*window) for window in stored["recent"])
+        values["retrains"] = tuple(map(_stored_retrain, stored["retrains"]))
         values.setdefault("trigger", _stored_trigger(values.get("episode")))
         return cls(**values)
 
@@ -109,17 +118,14 @@ def on_time(state: Governor, now: float, settings: DriftSettings) -> Governor:
     if not state.renewed:
         state = replace(state, renewed=now)
     trigger = _due(state, now, settings)
-    if trigger is None or state.phase != "watching" or _mode(state, settings) != "auto":
+    if trigger is None or not _may_begin(state, settings):
         return state
     spent = _spent(state, now, settings)
     if spent is not None:
         return replace(state, reason=spent)
-    episode = f"{int(now * 1000)}-{trigger}"
-    opened = replace(state, episode=episode, since=state.renewed, rows=state.fresh, trigger=trigger)
     since_last = _since_last(state, trigger, now)
-    return _begin(
-        opened, now, settings, f"retraining by {trigger}: {since_last} since the last one"
-    )
+    reason = f"retraining by {trigger}: {since_last} since the last one"
+    return _begin(_opened_by(state, trigger, now), now, settings, reason)
 
 
 def begins_retraining(before: Governor, after: Governor) -> bool:
@@ -138,8 +144,6 @@ def on_retrained(
     """End the retraining of the open episode at `now`, one way or the other."""
     if state.phase != "retraining":
         return state
-    *former, (start, _) = state.retrains
-    ended = (min(start, now), max(0.0, now - start))
     return replace(
         state,
         phase="cooling",
@@ -149,11 +153,18 @@ def on_retrained(
         quiet=0,
         rows=0,
         episode=None,
-        retrains=(*former, ended),
+        retrains=_with_end(state, now),
         renewed=now,
         fresh=0,
         reason=f"{outcome}: {reason}; {cooldown_of(settings)}",
     )
+
+
+def _with_end(state: Governor, now: float) -> tuple[tuple[float, float], ...]:
+    """The retrainings, of which the last one ends at `now`."""
+    start = state.retraining_since
+    ended = (min(start, now), max(0.0, now - start))
+    return (*state.retrains[:-1], ended)
 
 
 def cooldown_of(settings: DriftSettings) -> str:
@@ -168,8 +179,8 @@ def on_champion(state: Governor, *, own: bool) -> Governor:
     person has decided.
     """
     state = replace(state, recent=(), quiet=0)
-    is_over = state.phase == "collecting" or (state.phase == "cooling" and not own)
-    if not is_over:
+    over = ("collecting",) if own else ("collecting", "cooling")
+    if state.phase not in over:
         return state
     watching = _close_episode(state, "another champion: watching anew")
     return replace(watching, cooldown=0)
@@ -194,6 +205,10 @@ def retrains_left(state: Governor, now: float, settings: DriftSettings) -> int:
 def seconds_left(state: Governor, now: float, settings: DriftSettings) -> float:
     """Return how many seconds of retraining the budget of the last 24 hours has left."""
     return max(0.0, settings.max_retrain_seconds_per_day - sum(_today(state, now)))
+
+
+def _stored_window(drifted: Any, since: Any) -> tuple[bool, float]:
+    return bool(drifted), float(since)
 
 
 def _stored_retrain(stored: Any) -> tuple[float, float]:
@@ -246,6 +261,21 @@ def _due(state: Governor, now: float, settings: DriftSettings) -> EpisodeTrigger
     return None
 
 
+def _may_begin(state: Governor, settings: DriftSettings) -> bool:
+    return state.phase == "watching" and _mode(state, settings) == "auto"
+
+
+def _opened_by(state: Governor, trigger: EpisodeTrigger, now: float) -> Governor:
+    """The episode that the schedule or the volume of new rows opens."""
+    return replace(
+        state,
+        episode=f"{int(now * 1000)}-{trigger}",
+        since=state.renewed,
+        rows=state.fresh,
+        trigger=trigger,
+    )
+
+
 def _since_last(state: Governor, trigger: EpisodeTrigger, now: float) -> str:
     if trigger == "schedule":
         return f"{(now - state.renewed) / 3600:.1f} hours"
@@ -263,9 +293,7 @@ def _cool(state: Governor, now: float, settings: DriftSettings) -> Governor:
 def _watch(state: Governor, rows: int, now: float, settings: DriftSettings) -> Governor:
     onset = [since for drifted, since in state.recent if drifted]
     if len(onset) < 2:
-        drifted, _ = state.recent[-1]
-        reason = "one window has drifted, a second decides" if drifted else "quiet"
-        return replace(state, reason=reason)
+        return replace(state, reason=_quiet_reason(state))
     if _mode(state, settings) == "observe":
         return replace(state, reason="drift in two of three windows; mode observe only reports")
     return replace(
@@ -277,6 +305,11 @@ def _watch(state: Governor, rows: int, now: float, settings: DriftSettings) -> G
         rows=rows * len(onset),
         reason="drift in two of three windows: an episode is open, collecting rows of it",
     )
+
+
+def _quiet_reason(state: Governor) -> str:
+    drifted, _ = state.recent[-1]
+    return "one window has drifted, a second decides" if drifted else "quiet"
 
 
 def _collect(

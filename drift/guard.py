@@ -9,33 +9,33 @@ logarithm", 1970). Two failed requests in a row are enough.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scipy.special import betaincc, betaln
 
 from serve.model.report import ArmCounts
-from vigil.statistics import THREE_SIGMA_LEVEL, share_interval
+from vigil.statistics import THREE_SIGMA_LEVEL, Interval, share_interval
 
 ALPHA = 1e-3
 MAX_ERROR_RATE = 0.01  # share of failed requests that is tolerated
 MAX_ALERT_RATIO = 1.5  # to the highest rate that the champion's may be at the same time
 MAX_SLOW_RATE = 0.05  # share of requests that may be slow
 SLOW_STEPS = 2  # slow: four times as long as all but a hundredth of the champion's
+_COUNTS = ("requests", "errors", "rows", "alerts")
 MIN_COMPARED = 50  # requests or rows of the champion before it is compared with
 
 
 def sum_arms(arms: Iterable[ArmCounts]) -> ArmCounts:
     """Return the sum over replicas."""
     counts = list(arms)
-    latency = zip(*(arm.latency for arm in counts), strict=True)
-    return ArmCounts(
-        requests=sum(arm.requests for arm in counts),
-        errors=sum(arm.errors for arm in counts),
-        rows=sum(arm.rows for arm in counts),
-        alerts=sum(arm.alerts for arm in counts),
-        latency=tuple(sum(bucket) for bucket in latency),
-    )
+    sums = {name: sum(getattr(arm, name) for arm in counts) for name in _COUNTS}
+    return ArmCounts(**sums, latency=_sum_latency(counts))
+
+
+def _sum_latency(arms: Sequence[ArmCounts]) -> tuple[int, ...]:
+    buckets = zip(*(arm.latency for arm in arms), strict=True)
+    return tuple(map(sum, buckets))
 
 
 def evidence(hits: int, trials: int, rate: float) -> float:
@@ -46,11 +46,18 @@ def evidence(hits: int, trials: int, rate: float) -> float:
     if not 0 <= hits <= trials or not 0 < rate < 1:
         return -math.inf
     misses = trials - hits
+    above = _log_likelihood_above(hits, misses, rate)
+    at_rate = hits * math.log(rate) + misses * math.log1p(-rate)
+    return above - at_rate
+
+
+def _log_likelihood_above(hits: int, misses: int, rate: float) -> float:
+    """Logarithm of the mean likelihood of all rates above `rate`."""
     tail = float(betaincc(hits + 1, misses + 1, rate))
     if tail <= 0:
         return -math.inf
-    above = float(betaln(hits + 1, misses + 1)) + math.log(tail) - math.log1p(-rate)
-    return above - hits * math.log(rate) - misses * math.log1p(-rate)
+    whole = float(betaln(hits + 1, misses + 1))
+    return whole + math.log(tail) - math.log1p(-rate)
 
 
 @dataclass(frozen=True)
@@ -82,23 +89,41 @@ class CanaryGuard:
         return f"it failed on {errors} of {attempts} requests"
 
     def _alerts(self) -> str | None:
-        canary = self.canary
-        highest, lowest = self._alert_bounds()
-        if self._is_above(canary.alerts, canary.rows, highest):
-            return self._alert_reason("over", highest)
-        if self._is_above(canary.rows - canary.alerts, canary.rows, 1 - lowest):
-            return self._alert_reason("under", lowest)
-        return None
+        return self._too_many_alerts() or self._too_few_alerts()
 
-    def _alert_bounds(self) -> tuple[float, float]:
-        """Highest and lowest alert rate that is tolerated."""
-        highest = self.budget * self.band
-        lowest = self.budget
-        if self.champion.rows >= MIN_COMPARED:
-            champion = share_interval(self.champion.alerts, self.champion.rows, THREE_SIGMA_LEVEL)
-            highest = max(highest, MAX_ALERT_RATIO * champion.high)
-            lowest = min(lowest, champion.low)
-        return highest, lowest / self.band
+    def _too_many_alerts(self) -> str | None:
+        canary = self.canary
+        highest = self._highest_alert_rate()
+        if not self._is_above(canary.alerts, canary.rows, highest):
+            return None
+        return self._alert_reason("over", highest)
+
+    def _too_few_alerts(self) -> str | None:
+        canary = self.canary
+        lowest = self._lowest_alert_rate()
+        silent = canary.rows - canary.alerts
+        if not self._is_above(silent, canary.rows, 1 - lowest):
+            return None
+        return self._alert_reason("under", lowest)
+
+    def _highest_alert_rate(self) -> float:
+        tolerated = self.budget * self.band
+        champion = self._champion_rate()
+        if champion is None:
+            return tolerated
+        return max(tolerated, MAX_ALERT_RATIO * champion.high)
+
+    def _lowest_alert_rate(self) -> float:
+        champion = self._champion_rate()
+        rate = self.budget if champion is None else min(self.budget, champion.low)
+        return rate / self.band
+
+    def _champion_rate(self) -> Interval | None:
+        """Where the champion's rate lies; None while it has scored too few rows."""
+        champion = self.champion
+        if champion.rows < MIN_COMPARED:
+            return None
+        return share_interval(champion.alerts, champion.rows, THREE_SIGMA_LEVEL)
 
     def _alert_reason(self, side: str, bound: float) -> str:
         canary = self.canary
@@ -115,13 +140,10 @@ class CanaryGuard:
         usual = usual_bucket(champion)
         limit = usual + SLOW_STEPS
         slow = sum(self.canary.latency[limit + 1 :])
-        if not self._is_above(slow, self.canary.requests, MAX_SLOW_RATE):
+        requests = self.canary.requests
+        if not self._is_above(slow, requests, MAX_SLOW_RATE):
             return None
-        return (
-            f"{slow} of {self.canary.requests} requests took more than "
-            f"{_milliseconds(limit):g} ms, "
-            f"the champion's take {_milliseconds(usual):g}"
-        )
+        return f"{slow} of {requests} requests {_slowness(limit, usual)}"
 
 
 def usual_bucket(arm: ArmCounts) -> int:
@@ -132,6 +154,11 @@ def usual_bucket(arm: ArmCounts) -> int:
         if above <= arm.requests / 100:
             return bucket
     raise ValueError("an arm without buckets of latency")
+
+
+def _slowness(limit: int, usual: int) -> str:
+    took = f"took more than {_milliseconds(limit):g} ms"
+    return f"{took}, the champion's take {_milliseconds(usual):g}"
 
 
 def _milliseconds(bucket: int) -> float:

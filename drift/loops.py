@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from drift.governor import Governor
 from drift.release import Retraining
 from drift.retrain import Retrainer
-from drift.rollout import REGISTRY_POLL_INTERVAL_S
+from drift.rollout import REGISTRY_POLL_INTERVAL_S, CanaryAction
 from drift.training_job import Episode
 from drift.view.display import Display
 from drift.watch import Watch
@@ -71,15 +72,16 @@ class MonitorLoops:
     def start(self) -> list[asyncio.Task[None]]:
         """Start all loops in the running event loop."""
         pace = self._pace
-        turns: list[tuple[Turn, float]] = [
-            (self._follow_registry, pace.registry),
-            (self._retrain, pace.retraining),
-            (self._end_canary, pace.canary),
-            (self._tick, pace.registry),
-            (self._read_ledger, pace.registry),
-            (self._update_mirror, pace.mirror),
-        ]
-        return [asyncio.create_task(_repeat(turn, interval_s)) for turn, interval_s in turns]
+        intervals_s: dict[Turn, float] = {
+            self._follow_registry: pace.registry,
+            self._retrain: pace.retraining,
+            self._end_canary: pace.canary,
+            self._tick: pace.registry,
+            self._read_ledger: pace.registry,
+            self._update_mirror: pace.mirror,
+        }
+        loops = itertools.starmap(_repeat, intervals_s.items())
+        return [asyncio.create_task(loop) for loop in loops]
 
     def note_console(self) -> None:
         """Note that somebody looks at a console: the ledger is read anew meanwhile."""
@@ -93,12 +95,15 @@ class MonitorLoops:
 
     async def _follow_registry(self) -> None:
         try:
-            desired = await asyncio.to_thread(self._registry.desired)
-            self._watch.rollout.follow(desired)
-            if desired.champion is not None:
-                await asyncio.to_thread(self._follow_champion, desired.champion)
+            await asyncio.to_thread(self._follow_desired)
         except VigilError as error:
             log.warning("the monitor keeps its reference: %s", error.message)
+
+    def _follow_desired(self) -> None:
+        desired = self._registry.desired()
+        self._watch.rollout.follow(desired)
+        if desired.champion is not None:
+            self._follow_champion(desired.champion)
 
     def _follow_champion(self, champion: Version) -> None:
         if champion.version != self._watch.following:
@@ -109,29 +114,29 @@ class MonitorLoops:
     async def _retrain(self) -> None:
         """Run the retraining that the governor decided on, also one that a former monitor began."""
         state = self._watch.state
-        if not self._watch.is_leader or state.phase != "retraining" or state.episode is None:
+        if not self._watch.is_leader or not state.is_retraining:
             return
         result = await self._run_retraining(state)
         if result is None:
             await asyncio.sleep(self._pace.registry)
-            return
+        else:
+            await self._finish(result)
+
+    async def _finish(self, result: Retraining) -> None:
         await asyncio.to_thread(self._watch.finish, result, time.time())
         if result.version is not None:
-            await asyncio.to_thread(self._display.gauges.judge, self._registry, result.version)
+            judge = self._display.gauges.judge
+            await asyncio.to_thread(judge, self._registry, result.version)
         if result.outcome == "promoted":
             await self.refresh_replicas()
 
     async def _run_retraining(self, state: Governor) -> Retraining | None:
         """How it has ended; None when it must be tried again."""
-        begin, _ = state.retrains[-1]
-        until = begin + self._watch.settings.retrain_timeout_s
+        until = state.retraining_since + self._watch.settings.retrain_timeout_s
         try:
             return await asyncio.to_thread(self._run_episode, state, until)
         except (JobsUnavailable, RegistryUnavailable) as error:
-            if time.time() >= until:
-                return Retraining("failed", error.message)
-            log.warning("retraining waits: %s", error.message)
-            return None
+            return _late(error, until)
         except Exception as error:  # whatever went wrong, the episode must end
             log.exception("retraining failed")
             return Retraining("failed", f"{type(error).__name__}: {error}")
@@ -144,14 +149,19 @@ class MonitorLoops:
 
     async def _end_canary(self) -> None:
         """Stop or promote the canary, as the rollout decides."""
-        rollout = self._watch.rollout
-        action = rollout.due(time.time()) if self._watch.is_leader else None
-        if action is None:
+        if not self._watch.is_leader:
             return
+        action = self._watch.rollout.due(time.time())
+        if action is not None:
+            await self._carry_out(action)
+
+    async def _carry_out(self, action: CanaryAction) -> None:
+        rollout = self._watch.rollout
         try:
             await asyncio.to_thread(rollout.carry_out, action, self._registry)
             await self.refresh_replicas()
-            rollout.follow(await asyncio.to_thread(self._registry.desired))
+            desired = await asyncio.to_thread(self._registry.desired)
+            rollout.follow(desired)
         except VigilError as error:
             log.warning("the canary cannot be ended yet (%s): %s", action, error.message)
 
@@ -199,6 +209,14 @@ class MonitorLoops:
         """Pass what the monitor has counted to Ray."""
         metrics = await asyncio.to_thread(self._display.own_metrics, time.time())
         self._mirror.update(metrics)
+
+
+def _late(error: VigilError, until: float) -> Retraining | None:
+    """The end of a retraining that an absent service holds up, once its time is over."""
+    if time.time() >= until:
+        return Retraining("failed", error.message)
+    log.warning("retraining waits: %s", error.message)
+    return None
 
 
 async def _repeat(turn: Turn, interval_s: float) -> None:
