@@ -5,7 +5,8 @@ Such a column is broken; of a changed world there is no such operation. Pure fun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -13,9 +14,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from train.model.distances import correlation_shifts, ks_distance, typical_magnitude
+from train.model.distances import correlation_shifts, ks_distance, positive_median
 from train.model.reference import Reference
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 
 MIN_FACTOR = 5.0  # a unit changes by more; a world that grew, by less
 UNDONE = 0.25  # a distance that falls to this share of itself was made by what has been undone
@@ -28,12 +29,12 @@ MAX_SUSPECTS = 6  # the furthest features are tried for a swap
 class BrokenColumns:
     """Tries operations on the columns of a window.
 
-    ordered: the window [m, d], each column sorted; correlation: [d, d] of its ranks
+    columns: [d] arrays, the sorted values of each; correlation: [d, d] of their ranks
     ks, correlation_shift: [d], distances to the reference
     """
 
     reference: Reference
-    ordered: Floats
+    columns: Sequence[Floats]
     correlation: Floats
     ks: Floats
     correlation_shift: Floats
@@ -60,106 +61,147 @@ class BrokenColumns:
 
     def unit(self) -> Floats:
         """Return the factors [d] that columns were multiplied with, 1.0 where there is none."""
-        units = np.ones(self.count)
-        factors = self._factors()
-        for j in np.flatnonzero(self._is_scaled(factors)):
-            units[j] = self._unit(int(j), float(factors[j]))
-        return units
+        units = [self._unit(j) for j in range(self.count)]
+        return np.array(units)
 
-    def _factors(self) -> Floats:
-        size = typical_magnitude(self.ordered)
-        usual = self.reference.size
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where((size > 0) & (usual > 0), size / usual, 1.0)
-
-    def _is_scaled(self, factors: Floats) -> NDArray[np.bool_]:
-        """Columns [d] that are so much larger or smaller that their unit may be another."""
-        is_wide = np.maximum(factors, 1 / factors) >= MIN_FACTOR
-        is_apart = self.ks >= self.reference.single_feature_floors
-        largest = self.reference.samples[-1]
-        is_far_beyond = (self.ordered[-1] > FAR_BEYOND * largest) & (largest > 0)
-        return is_wide & (is_apart | is_far_beyond)
-
-    def _unit(self, j: int, factor: float) -> float:
+    def _unit(self, j: int) -> float:
         """The factor, or the power of ten next to it, if that explains the column."""
-        power = float(10.0 ** np.round(np.log10(factor)))
-        left = {candidate: self._distance_without(j, candidate) for candidate in {factor, power}}
-        best = min(left, key=lambda candidate: left[candidate])
-        is_unit = max(best, 1 / best) >= MIN_FACTOR
-        is_back = left[best] <= max(self.reference.floors[j], UNDONE * self.ks[j])
-        return best if is_unit and is_back else 1.0
+        factor = self._factor(j)
+        if not self._is_scaled(j, factor):
+            return 1.0
+        candidates = {factor, _next_power_of_ten(factor)}
+        best = min(candidates, key=lambda unit: self._distance_without(j, unit))
+        return best if self._is_unit(j, best) else 1.0
 
-    def _distance_without(self, j: int, factor: float) -> float:
-        return ks_distance(self.reference.columns[j], self.ordered[:, j] / factor)
+    def _factor(self, j: int) -> float:
+        """How many times larger the values are than usual; 1 where that means nothing."""
+        size = positive_median(np.abs(self.columns[j]))
+        usual = float(self.reference.size[j])
+        has_sizes = size > 0 and usual > 0
+        return size / usual if has_sizes else 1.0
 
-    def flipped(self) -> NDArray[np.bool_]:
+    def _is_scaled(self, j: int, factor: float) -> bool:
+        """Whether the column is so much larger or smaller that its unit may be another."""
+        is_apart = self.ks_ratio[j] >= 1
+        return _is_wide(factor) and (is_apart or self._is_far_beyond(j))
+
+    def _is_far_beyond(self, j: int) -> bool:
+        largest = self.reference.samples[-1, j]
+        return largest > 0 and self.columns[j][-1] > FAR_BEYOND * largest
+
+    def _is_unit(self, j: int, unit: float) -> bool:
+        """Whether the column is like the reference again without this unit."""
+        bound = max(self.reference.floors[j], UNDONE * self.ks[j])
+        return _is_wide(unit) and self._distance_without(j, unit) <= bound
+
+    def _distance_without(self, j: int, unit: float) -> float:
+        return ks_distance(self.reference.columns[j], self.columns[j] / unit)
+
+    def flipped(self) -> Flags:
         """Return the columns [d] whose sign was turned."""
         flipped = np.zeros(self.count, bool)
         for j in self._suspects(self.count):
-            columns = {j: -self.ordered[::-1, j]}
-            flipped[j] = self._is_undone(columns, self._correlation_turned(j))
+            flipped[j] = self._without_sign(j).is_explanation()
         return flipped
 
-    def _correlation_turned(self, j: int) -> Floats:
-        turned = self.correlation.copy()
-        turned[j] *= -1
-        turned[:, j] *= -1
-        return turned
+    def _without_sign(self, j: int) -> _Undone:
+        columns = {j: -self.columns[j][::-1]}
+        sign = np.ones(self.count)
+        sign[j] = -1
+        return _Undone(self, columns, self.correlation * np.outer(sign, sign))
 
     def swapped(self) -> NDArray[np.int64]:
         """Return for each column [d] the one that it was exchanged with, or -1."""
         swapped = np.full(self.count, -1)
         for i, j in self._suspected_pairs():
-            columns = {i: self.ordered[:, j], j: self.ordered[:, i]}
-            if self._is_undone(columns, self._correlation_swapped(i, j)):
-                swapped[i] = j
-                swapped[j] = i
+            if self._exchanged(i, j).is_explanation():
+                swapped[[i, j]] = j, i
         return swapped
 
     def _suspected_pairs(self) -> Iterator[tuple[int, int]]:
         # A restless column may hide what was put into it, two may not.
         return combinations(self._suspects(MAX_SUSPECTS, least=0.5), 2)
 
-    def _correlation_swapped(self, i: int, j: int) -> Floats:
+    def _exchanged(self, i: int, j: int) -> _Undone:
+        columns = {i: self.columns[j], j: self.columns[i]}
         order = np.arange(self.count)
-        order[i] = j
-        order[j] = i
-        return self.correlation[np.ix_(order, order)]
+        order[[i, j]] = j, i
+        return _Undone(self, columns, self.correlation[np.ix_(order, order)])
 
     def _suspects(self, count: int, least: float = 1.0) -> list[int]:
         """Features that have moved by at least so much, the furthest first."""
         furthest = np.argsort(-self.moved)[:count]
         return [int(j) for j in furthest if self.moved[j] >= least]
 
-    def _is_undone(self, columns: Mapping[int, Floats], correlation: Floats) -> bool:
-        """Whether an operation explains the window.
 
-        columns: what it makes of the columns that it changes, sorted [m]; correlation: of all then
-        """
-        features = list(columns)
-        moved = self.moved[features]
-        if moved.max() < 1 or moved.min() < 0.5:
-            return False
-        ks = np.array([ks_distance(self.reference.columns[j], columns[j]) for j in features])
-        usual = self.reference.correlation[features]
-        shift = correlation_shifts(usual, correlation[features])
-        return (
-            self._is_near(ks, features)
-            and self._is_correlated(shift, features)
-            and self._is_better(ks, shift, features)
-        )
+@dataclass(frozen=True)
+class _Undone:
+    """A window after an operation.
 
-    def _is_near(self, ks: Floats, features: list[int]) -> bool:
-        bounds = np.maximum(self.reference.floors[features], UNDONE * self.ks[features])
-        return bool((ks <= bounds).all())
+    columns: sorted values of those that it changes, by number; correlation: [d, d] of all then
+    """
 
-    def _is_correlated(self, shift: Floats, features: list[int]) -> bool:
-        former = self.correlation_shift[features]
-        had_moved = self.correlation_ratio[features] >= 1
-        allowed = np.where(had_moved, 2 * UNDONE * former, former)
-        bounds = np.maximum(self.reference.correlation_floors[features], allowed)
-        return bool((shift <= bounds).all())
+    window: BrokenColumns
+    columns: Mapping[int, Floats]
+    correlation: Floats
 
-    def _is_better(self, ks: Floats, shift: Floats, features: list[int]) -> bool:
-        former = self.ks[features].sum() + self.correlation_shift[features].sum()
-        return bool(ks.sum() + shift.sum() <= MIN_GAIN * former)
+    @property
+    def reference(self) -> Reference:
+        return self.window.reference
+
+    @property
+    def features(self) -> list[int]:
+        return list(self.columns)
+
+    @cached_property
+    def ks(self) -> Floats:
+        distances = [ks_distance(self.reference.columns[j], self.columns[j]) for j in self.features]
+        return np.array(distances)
+
+    @cached_property
+    def shift(self) -> Floats:
+        usual = self.reference.correlation[self.features]
+        return correlation_shifts(usual, self.correlation[self.features])
+
+    @property
+    def former_ks(self) -> Floats:
+        return self.window.ks[self.features]
+
+    @property
+    def former_shift(self) -> Floats:
+        return self.window.correlation_shift[self.features]
+
+    def is_explanation(self) -> bool:
+        """Whether the operation explains the window."""
+        return self._had_moved() and self._is_near() and self._is_correlated() and self._is_better()
+
+    def _had_moved(self) -> bool:
+        moved = self.window.moved[self.features]
+        return moved.max() >= 1 and moved.min() >= 0.5
+
+    def _is_near(self) -> bool:
+        floors = self.reference.floors[self.features]
+        bounds = np.maximum(floors, UNDONE * self.former_ks)
+        return bool((self.ks <= bounds).all())
+
+    def _is_correlated(self) -> bool:
+        floors = self.reference.correlation_floors[self.features]
+        bounds = np.maximum(floors, self._shift_allowed())
+        return bool((self.shift <= bounds).all())
+
+    def _shift_allowed(self) -> Floats:
+        had_moved = self.window.correlation_ratio[self.features] >= 1
+        return np.where(had_moved, 2 * UNDONE, 1.0) * self.former_shift
+
+    def _is_better(self) -> bool:
+        former = self.former_ks.sum() + self.former_shift.sum()
+        left = self.ks.sum() + self.shift.sum()
+        return bool(left <= MIN_GAIN * former)
+
+
+def _is_wide(factor: float) -> bool:
+    return max(factor, 1 / factor) >= MIN_FACTOR
+
+
+def _next_power_of_ten(factor: float) -> float:
+    return 10.0 ** round(math.log10(factor))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +15,7 @@ from drift.verdict import Verdict, VerdictKind, judge_window
 from drift.window import TumblingWindow, Window
 from train.model.bundle import ModelBundle
 from train.registry.versions import Version
+from train.table.captured import AnsweredRows
 from vigil.arrays import Floats
 
 MAX_VERDICTS = 50
@@ -63,15 +65,21 @@ class Comparison:
         """Return which of the scores [n] are over the threshold."""
         return scores > self.bundle.threshold.value
 
+    def answered(self, window: Window) -> AnsweredRows:
+        """Return what the rows of the window were answered."""
+        alerts = self.alerts(window.scores)
+        version = self.champion.version
+        return AnsweredRows(window.requests, alerts, version, window.numbering)
+
     def judge(self, window: Window, alpha: float) -> Verdict:
         """Judge the window, at the family-wise significance `alpha`."""
         reference = self.bundle.reference.of_window(len(window.rows))
-        statistics = compare(reference, window.rows, window.scores, self.bundle.threshold.value)
-        verdict = judge_window(reference, statistics, alpha)
+        threshold = self.bundle.threshold.value
+        statistics = compare(reference, window.rows, window.scores, threshold)
         self._statistics = statistics
         self._trends.append(statistics.ks / reference.floors)
-        self._verdicts.append(verdict)
-        return verdict
+        self._verdicts.append(judge_window(reference, statistics, alpha))
+        return self._verdicts[-1]
 
     def status(self) -> dict[str, Any]:
         """Return the part of `/drift` about it."""
@@ -98,17 +106,25 @@ class Comparison:
         if self._statistics is None:
             return []
         columns = self._columns(self._statistics)
-        trends = [_rounded(trend) for trend in np.array(self._trends).T.tolist()]
         rows = zip(*columns.values(), strict=True)
-        return [
-            {"feature": name, "trend": trend, **dict(zip(columns, row, strict=True))}
-            for name, trend, row in zip(self.bundle.names, trends, rows, strict=True)
-        ]
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
-    def _columns(self, statistics: Statistics) -> dict[str, list[float]]:
-        """What is shown of each feature, by its name in `/drift`."""
+    def _trend_by_feature(self) -> list[list[float]]:
+        trends = np.array(self._trends)
+        return [_rounded(trend) for trend in trends.T.tolist()]
+
+    def _columns(self, statistics: Statistics) -> dict[str, Sequence[Any]]:
+        """What is shown of all features, by its name in `/drift`."""
+        numbers = self._numbers(statistics)
+        return {
+            "feature": self.bundle.names,
+            "trend": self._trend_by_feature(),
+            **{name: values.tolist() for name, values in numbers.items()},
+        }
+
+    def _numbers(self, statistics: Statistics) -> dict[str, Floats]:
         reference = self.bundle.reference
-        columns = {
+        return {
             "ks": statistics.ks,
             "floor": reference.floors,
             "alone": reference.single_feature_floors,
@@ -117,7 +133,6 @@ class Comparison:
             "correlation": statistics.correlation_shift,
             "correlation_floor": reference.correlation_floors,
         }
-        return {name: values.tolist() for name, values in columns.items()}
 
 
 def _rounded(trend: list[float]) -> list[float]:

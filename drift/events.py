@@ -54,6 +54,11 @@ class WindowJudged:
     is_onset: bool
 
     @property
+    def episode(self) -> str:
+        """The id of the open episode, or of the data break."""
+        return self.governor.episode or f"{int(self.at * 1000)}-data-break"
+
+    @property
     def is_break_onset(self) -> bool:
         """Whether the data broke with this window."""
         return self.verdict.kind == "data break" and self.former != "data break"
@@ -82,6 +87,16 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_mode_switch(self) -> bool:
         return self.phase == self.former
+
+    @property
+    def began_by_drift(self) -> bool:
+        """Whether a retraining began; an older Vigil did not store that."""
+        is_known = self.former is not None
+        return is_known and self.phase == "retraining" and self.trigger == "drift"
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.former} -> {self.phase}: {self.reason}"
 
     def status(self) -> dict[str, Any]:
         """Return what `/drift` shows."""

@@ -66,6 +66,11 @@ class Governor:
         start, _ = self.retrains[-1]
         return start
 
+    @property
+    def retrain_seconds(self) -> float:
+        """How long the latest retraining took; 0 without one."""
+        return self.retrains[-1][1] if self.retrains else 0.0
+
     def to_json(self) -> dict[str, Any]:
         """Return what is stored."""
         return {**asdict(self), "format": _STATE_FORMAT}

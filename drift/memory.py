@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -13,7 +13,6 @@ from drift.events import Transition
 from drift.governor import Governor, Outcome
 
 MAX_TRANSITIONS = 50  # the latest
-_Stored = TypeVar("_Stored", bound=msgspec.Struct)
 
 
 class LastRetraining(msgspec.Struct, frozen=True):
@@ -54,12 +53,11 @@ class MonitorMemory:
 
         Raises ValueError, TypeError, LookupError or AttributeError for something else.
         """
-        last = stored["last_retraining"]
         transitions = _readable(stored.get("timeline", []))
         return cls(
             governor=Governor.from_json(stored["governor"]),
             cause=str(stored["cause"]),
-            last_retraining=_read(last, LastRetraining) if last is not None else None,
+            last_retraining=_read(stored["last_retraining"], LastRetraining | None),
             followed=stored["followed"],
             transitions=deque(transitions, maxlen=MAX_TRANSITIONS),
         )
@@ -74,8 +72,8 @@ def _readable(stored: Iterable[Any]) -> Iterator[Transition]:
             continue
 
 
-def _read(stored: Any, kind: type[_Stored]) -> _Stored:
+def _read(stored: Any, kind: Any) -> Any:
     try:
         return msgspec.convert(stored, kind)
     except msgspec.ValidationError as error:
-        raise ValueError(f"a stored {kind.__name__} cannot be read: {error}") from error
+        raise ValueError(f"what was stored cannot be read: {error}") from error

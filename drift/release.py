@@ -10,7 +10,7 @@ from typing import Any
 from drift.governor import Outcome
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
-from train.model.gate import judge_shadow
+from train.model.gate import GateVerdict, judge_shadow
 from train.registry.canary import parse_canary_steps
 from train.registry.moves import Move, completed_moves
 from train.registry.promotion import promote_version, start_canary
@@ -83,35 +83,38 @@ class Release:
 
         Blocks until it has ended. `reason` is for the ledger.
         """
-        gates = dict(gate)
+        shadow: Mapping[str, Any] = {}
         if self._settings.shadow_rows:
-            evidence = self._wait_for_shadow(version)
-            failed = self._fails_in_shadow(version, evidence)
-            if failed is not None:
-                return failed
-            gates["shadow"] = evidence
+            shadow = self._wait_for_shadow(version)
+            verdict = self._judge_shadow(shadow)
+            if not verdict.passed:
+                return _kept(version, "failed in the shadow", deciding_sentences(verdict.to_json()))
         if self._settings.canary_steps:
             return self._run_canary(version, gate, reason)
-        promote_version(self._registry, version, reason=reason, actor=ACTOR, gates=gates)
+        self._promote(version, gate, shadow, reason=reason)
         return _promoted(version, deciding_sentences(gate))
 
-    def _fails_in_shadow(self, version: str, evidence: Mapping[str, Any]) -> Retraining | None:
+    def _promote(
+        self, version: str, gate: Mapping[str, Any], shadow: Mapping[str, Any], *, reason: str
+    ) -> None:
+        gates = {**gate, "shadow": shadow} if shadow else dict(gate)
+        promote_version(self._registry, version, reason=reason, actor=ACTOR, gates=gates)
+
+    def _judge_shadow(self, evidence: Mapping[str, Any]) -> GateVerdict:
         settings = self._settings
         alert_limit = self._rollout.budget * settings.canary_alert_band
-        verdict = judge_shadow(evidence, settings.shadow_rows, alert_limit)
-        if verdict.passed:
-            return None
-        summary = f"version {version} failed in the shadow"
-        return Retraining.decided("kept", summary, deciding_sentences(verdict.to_json()), version)
+        return judge_shadow(evidence, settings.shadow_rows, alert_limit)
 
     def _wait_for_shadow(self, version: str) -> Mapping[str, Any]:
         """The evidence of the shadow, complete or as far as it came in time."""
         deadline = time.monotonic() + self._settings.retrain_timeout_s
-        while time.monotonic() < deadline:
-            evidence = self._rollout.shadow.summary(version)
-            if evidence is not None and self._is_complete(evidence):
-                return evidence
+        evidence = self._evidence(version)
+        while not self._is_complete(evidence) and time.monotonic() < deadline:
             time.sleep(self._poll_interval_s)
+            evidence = self._evidence(version)
+        return evidence
+
+    def _evidence(self, version: str) -> Mapping[str, Any]:
         return self._rollout.shadow.summary(version) or NO_EVIDENCE
 
     def _is_complete(self, evidence: Mapping[str, Any]) -> bool:
@@ -119,16 +122,21 @@ class Release:
 
     def _run_canary(self, version: str, gate: Mapping[str, Any], reason: str) -> Retraining:
         if not self._was_canary(version):
-            steps = parse_canary_steps(self._settings.canary_steps)
-            start_canary(self._registry, version, steps, reason=reason, actor=ACTOR)
+            self._start_canary(version, reason)
         while self._registry.canary() is not None:
             time.sleep(self._poll_interval_s)
         last = self._last_move(version)
-        champion = self._registry.champion()
-        if champion is not None and champion.version == version:
+        if self._is_champion(version):
             return _promoted(version, [*deciding_sentences(gate), last.reason])
-        summary = f"version {version} was a canary, and stopped"
-        return Retraining.decided("kept", summary, [last.reason], version)
+        return _kept(version, "was a canary, and stopped", [last.reason])
+
+    def _start_canary(self, version: str, reason: str) -> None:
+        steps = parse_canary_steps(self._settings.canary_steps)
+        start_canary(self._registry, version, steps, reason=reason, actor=ACTOR)
+
+    def _is_champion(self, version: str) -> bool:
+        champion = self._registry.champion()
+        return champion is not None and champion.version == version
 
     def _was_canary(self, version: str) -> bool:
         moves = completed_moves(self._registry)
@@ -145,9 +153,13 @@ def deciding_sentences(gate: Mapping[str, Any]) -> list[str]:
     They are those of the reason of the gate (train/model/gate.py).
     """
     checks = gate.get("checks", ())
-    failed = [check["sentence"] for check in checks if not check["passed"]]
-    sentences = failed or [check["sentence"] for check in checks]
+    failed = [check for check in checks if not check["passed"]]
+    sentences = [check["sentence"] for check in failed or checks]
     return sentences or [gate["reason"]]
+
+
+def _kept(version: str, why: str, detail: Sequence[str]) -> Retraining:
+    return Retraining.decided("kept", f"version {version} {why}", detail, version)
 
 
 def _promoted(version: str, detail: Sequence[str]) -> Retraining:

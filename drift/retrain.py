@@ -75,9 +75,13 @@ class Retrainer:
         number = version.version
         gate = self._registry.gate(version)
         if not gate["passed"]:
-            summary = f"version {number} failed the gate"
-            return Retraining.decided("kept", summary, deciding_sentences(gate), number)
+            return _failed_gate(number, gate)
         if not may_promote():
             reason = f"version {number} passed the gate, but retraining was switched off"
             return Retraining("kept", reason, number)
         return self._release.run(number, gate, f"drift: {episode.cause}")
+
+
+def _failed_gate(version: str, gate: Mapping[str, Any]) -> Retraining:
+    summary = f"version {version} failed the gate"
+    return Retraining.decided("kept", summary, deciding_sentences(gate), version)

@@ -74,15 +74,20 @@ class Rollout:
     def _is_judged(self, report: CanaryReport) -> bool:
         """Whether the report is of the present canary, and that one still runs."""
         canary = self.canary
-        if canary is None or self.stopped == canary.started:
+        if canary is None or self._is_stopped(canary):
             return False
         return report.started == canary.started
 
     def _judge(self, budget: float) -> None:
         champion, canary = self._arms()
         band = self.settings.canary_alert_band
-        reason = CanaryGuard(champion, canary, budget=budget, band=band).reason_to_stop()
-        if reason is not None and self.canary is not None:
+        guard = CanaryGuard(champion, canary, budget=budget, band=band)
+        reason = guard.reason_to_stop()
+        if reason is not None:
+            self._stop(reason)
+
+    def _stop(self, reason: str) -> None:
+        if self.canary is not None:
             self.stopped = self.canary.started
             self._reason = reason
             self.metrics.canary_stops.inc()
@@ -90,20 +95,22 @@ class Rollout:
     def _arms(self) -> tuple[ArmCounts, ArmCounts]:
         """Counts of champion and canary over all replicas."""
         reports = list(self._reports.values())  # reports come in from other threads
-        champion = sum_arms(report.champion for report in reports)
-        canary = sum_arms(report.canary for report in reports)
-        return champion, canary
+        champions = [report.champion for report in reports]
+        canaries = [report.canary for report in reports]
+        return sum_arms(champions), sum_arms(canaries)
 
     def due(self, now: float) -> CanaryAction | None:
         """Return what has to be done about the canary."""
         canary = self.canary
         if canary is None:
             return None
-        if self.stopped == canary.started:
+        if self._is_stopped(canary):
             return "stop"
-        if canary.over(now) and self._has_answered_enough():
-            return "promote"
-        return None
+        is_over = canary.over(now) and self._has_answered_enough()
+        return "promote" if is_over else None
+
+    def _is_stopped(self, canary: Canary) -> bool:
+        return self.stopped == canary.started
 
     def _has_answered_enough(self) -> bool:
         _, canary = self._arms()
@@ -137,14 +144,7 @@ class Rollout:
     def _evidence(self, canary: Canary) -> dict[str, Any]:
         """What the ledger keeps of the canary."""
         _, counts = self._arms()
-        evidence: dict[str, Any] = {
-            "canary": {
-                "requests": counts.requests,
-                "rows": counts.rows,
-                "alerts": counts.alerts,
-                "errors": counts.errors,
-            }
-        }
+        evidence: dict[str, Any] = {"canary": _counted(counts)}
         shadow = self.shadow.summary(canary.version)
         if shadow:
             evidence["shadow"] = shadow
@@ -167,28 +167,41 @@ class Rollout:
     def _disagreement(self, lagging: Sequence[str], now: float) -> dict[str, Any]:
         former = self._lagging_since
         self._lagging_since = {replica: former.get(replica, now) for replica in lagging}
-        lag_s = max((now - since for since in self._lagging_since.values()), default=0.0)
+        lag_s = self._longest_lag(now)
         polls = self.settings.disagreement_polls
         is_alert = lag_s > polls * REGISTRY_POLL_INTERVAL_S
         return {"alert": is_alert, "seconds": lag_s, "allowed_polls": polls}
+
+    def _longest_lag(self, now: float) -> float:
+        """Seconds for which a replica has lagged."""
+        since = min(self._lagging_since.values(), default=now)
+        return now - since
 
     def _canary_status(self, now: float) -> dict[str, Any] | None:
         canary = self.canary
         if canary is None:
             return None
-        champion_arm, canary_arm = self._arms()
-        is_stopped = self.stopped == canary.started
         return {
             "version": canary.version,
             "champion": canary.champion,
             "share": canary.share(now),
             "started": canary.started,
-            "stopped": self._reason if is_stopped else None,
-            "arms": {
-                "champion": structs.asdict(champion_arm),
-                "canary": structs.asdict(canary_arm),
-            },
+            "stopped": self._reason if self._is_stopped(canary) else None,
+            "arms": self._arms_status(),
         }
+
+    def _arms_status(self) -> dict[str, Any]:
+        champion, canary = self._arms()
+        return {"champion": structs.asdict(champion), "canary": structs.asdict(canary)}
+
+
+def _counted(arm: ArmCounts) -> dict[str, int]:
+    return {
+        "requests": arm.requests,
+        "rows": arm.rows,
+        "alerts": arm.alerts,
+        "errors": arm.errors,
+    }
 
 
 def _lagging(live: Sequence[ServedModel], desired: str | None) -> list[str]:

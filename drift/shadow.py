@@ -13,6 +13,8 @@ from vigil.arrays import Floats
 
 MAX_RANKED_ROWS = 5000  # the latest; ranks of so many take a few milliseconds
 TOP_SHARE = 0.02  # of the rows that count as the top
+RankAgreement = dict[str, float | None]
+NO_AGREEMENT: RankAgreement = {"kendall_tau": None, "top_overlap": None}
 
 
 class _PairEvidence:
@@ -31,8 +33,7 @@ class _PairEvidence:
         self.seconds = np.zeros(2)
         self.kept_rows = 0
         self._scores: deque[Floats] = deque()
-        # Of the latest rows; they are asked for each second.
-        self._ranks: dict[str, float | None] | None = None
+        self._ranks: RankAgreement | None = None  # asked for each second
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -41,44 +42,56 @@ class _PairEvidence:
     def add(self, report: ShadowReport) -> None:
         self.errors += report.errors
         self.dropped += report.dropped
-        if report.scores is None or report.alerts is None or report.seconds is None:
-            return
-        self._add_scores(np.asarray(report.scores, dtype=np.float64))
-        self.alerts += report.alerts.sum(axis=1)
-        self.seconds += report.seconds
+        if report.scores is not None:
+            self._add_scores(np.asarray(report.scores, np.float64))
+        if report.alerts is not None:
+            self.alerts += report.alerts.sum(axis=1)
+        if report.seconds is not None:
+            self.seconds += report.seconds
 
     def _add_scores(self, scores: Floats) -> None:
+        rows = scores.shape[1]
+        self.rows += rows
+        self.kept_rows += rows
         self._scores.append(scores)
-        self.rows += scores.shape[1]
-        self.kept_rows += scores.shape[1]
         self._ranks = None
-        while len(self._scores) > 1 and self._is_full_without_oldest():
+        while self._is_full_without_oldest():
             self.kept_rows -= self._scores.popleft().shape[1]
 
     def _is_full_without_oldest(self) -> bool:
-        return self.kept_rows - self._scores[0].shape[1] >= MAX_RANKED_ROWS
+        oldest = self._scores[0].shape[1]
+        return self.kept_rows - oldest >= MAX_RANKED_ROWS
 
     def summary(self) -> dict[str, Any]:
-        rows = max(self.rows, 1)
-        champion_rate, challenger_rate = (self.alerts / rows).tolist()
-        champion_us, challenger_us = (self.seconds / rows * 1e6).tolist()
         return {
             "champion": self.champion,
             "challenger": self.challenger,
             "rows": self.rows,
             "errors": self.errors,
             "dropped": self.dropped,
-            "champion_alert_rate": champion_rate,
-            "challenger_alert_rate": challenger_rate,
-            "alert_rate_ratio": challenger_rate / champion_rate if champion_rate else None,
-            "champion_us_per_row": champion_us,
-            "challenger_us_per_row": challenger_us,
+            **self._alert_rates(),
+            **self._times_a_row(),
             **self._agreement(),
         }
 
-    def _agreement(self) -> dict[str, float | None]:
+    def _alert_rates(self) -> dict[str, float | None]:
+        champion, challenger = self._by_row(self.alerts)
+        return {
+            "champion_alert_rate": champion,
+            "challenger_alert_rate": challenger,
+            "alert_rate_ratio": challenger / champion if champion else None,
+        }
+
+    def _times_a_row(self) -> dict[str, float]:
+        champion, challenger = self._by_row(self.seconds * 1e6)
+        return {"champion_us_per_row": champion, "challenger_us_per_row": challenger}
+
+    def _by_row(self, sums: Floats) -> list[float]:
+        return (sums / max(self.rows, 1)).tolist()
+
+    def _agreement(self) -> RankAgreement:
         if self.rows < 2:
-            return {"kendall_tau": None, "top_overlap": None}
+            return NO_AGREEMENT
         if self._ranks is None:
             champion, challenger = np.concatenate(list(self._scores), axis=1)
             self._ranks = compare_ranks(champion, challenger)
@@ -98,11 +111,14 @@ class ShadowEvidence:
 
     def add(self, report: ShadowReport) -> None:
         """Take in one replica's report."""
+        self._evidence_of(report).add(report)
+
+    def _evidence_of(self, report: ShadowReport) -> _PairEvidence:
         evidence = self._evidence
         if evidence is None or evidence.pair != (report.champion, report.challenger):
             evidence = _PairEvidence(report.champion, report.challenger)
             self._evidence = evidence
-        evidence.add(report)
+        return evidence
 
     def summary(self, challenger: str | None = None) -> dict[str, Any] | None:
         """Return the evidence as plain values; None while there is none (for this challenger)."""
@@ -112,12 +128,17 @@ class ShadowEvidence:
         return evidence.summary()
 
 
-def compare_ranks(champion: Floats, challenger: Floats) -> dict[str, float | None]:
+def compare_ranks(champion: Floats, challenger: Floats) -> RankAgreement:
     """Return Kendall's tau of two models' scores [n], and how far their top rows are the same."""
+    tau: Any = kendalltau(champion, challenger)
+    overlap = _top_overlap(champion, challenger)
+    return {"kendall_tau": _finite(tau.statistic), "top_overlap": overlap}
+
+
+def _top_overlap(champion: Floats, challenger: Floats) -> float:
     count = max(1, round(len(champion) * TOP_SHARE))
     shared = _top(champion, count) & _top(challenger, count)
-    tau: Any = kendalltau(champion, challenger)
-    return {"kendall_tau": _finite(tau.statistic), "top_overlap": len(shared) / count}
+    return len(shared) / count
 
 
 def _top(scores: Floats, count: int) -> set[int]:

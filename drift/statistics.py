@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +15,10 @@ from train.model.distances import (
     bin_shares,
     correlation_shifts,
     ks_distance,
-    ks_sorted,
     rank_correlation,
 )
 from train.model.reference import Reference
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 
 MIN_STUCK_ROWS = 20  # fewer equal values prove nothing
 MIN_CORRELATED_ROWS = 3  # there is no correlation of fewer
@@ -65,9 +66,9 @@ class Statistics:
     outside: Floats
     correlation_shift: Floats
     missing: Floats
-    stuck: NDArray[np.bool_]
+    stuck: Flags
     unit: Floats
-    flipped: NDArray[np.bool_]
+    flipped: Flags
     swapped: NDArray[np.int64]
     scores: Scores | None = None
 
@@ -81,23 +82,23 @@ def compare(
     """Compare a window with the reference.
 
     rows: [m, d], which may hold NaN; scores: [m], of anomaly
+
+    A missing value says nothing: each feature is compared by the values that it has.
     """
-    missing = np.isnan(rows).mean(axis=0)
-    filled = _fill(reference, rows) if missing.any() else rows
-    ordered = np.sort(filled, axis=0)
-    ks = ks_sorted(reference.columns, np.ascontiguousarray(ordered.T))
-    correlation = _correlation(reference, filled)
+    window = _SortedWindow.of(reference, rows)
+    ks = window.ks()
+    correlation = _correlation(reference, rows)
     shift = _correlation_shift(reference, correlation, len(rows))
-    broken = BrokenColumns(reference, ordered, correlation, ks=ks, correlation_shift=shift)
+    broken = BrokenColumns(reference, window.columns, correlation, ks=ks, correlation_shift=shift)
     return Statistics(
         ks=ks,
-        p=_p_value(ks, len(reference.samples), len(rows)),
-        wasserstein=_wasserstein(reference, ordered),
-        psi=_psi(reference, ordered),
-        outside=_outside(reference, ordered),
+        p=window.p_values(ks),
+        wasserstein=window.wasserstein(),
+        psi=window.psi(),
+        outside=window.outside(),
         correlation_shift=shift,
-        missing=missing,
-        stuck=_stuck(reference, ordered) & (missing < 1),
+        missing=window.missing,
+        stuck=window.stuck(),
         unit=broken.unit(),
         flipped=broken.flipped(),
         swapped=broken.swapped(),
@@ -105,12 +106,85 @@ def compare(
     )
 
 
-def _fill(reference: Reference, rows: Floats) -> Floats:
-    return np.where(np.isnan(rows), reference.median, rows)
+@dataclass(frozen=True)
+class _SortedWindow:
+    """The values of a window, feature by feature.
+
+    columns: [d] arrays, each sorted and without NaN; that of a feature without a value is its
+    median in the reference, which is like nothing that a value would say
+    missing: [d], share of NaN
+    """
+
+    reference: Reference
+    columns: list[Floats]
+    missing: Floats
+
+    @classmethod
+    def of(cls, reference: Reference, rows: Floats) -> _SortedWindow:
+        is_missing = np.isnan(rows)
+        if not is_missing.any():
+            ordered = np.ascontiguousarray(np.sort(rows, axis=0).T)
+            return cls(reference, list(ordered), np.zeros(rows.shape[1]))
+        columns = [_sorted_values(column) for column in rows.T]
+        filled = [
+            values if len(values) else median
+            for values, median in zip(columns, reference.median[:, None], strict=True)
+        ]
+        return cls(reference, filled, is_missing.mean(axis=0))
+
+    def _of_each(self, statistic: Callable[[int, Floats], float]) -> Floats:
+        """A statistic [d] of the number and the values of each feature."""
+        return np.array([statistic(j, column) for j, column in enumerate(self.columns)])
+
+    def ks(self) -> Floats:
+        return self._of_each(lambda j, values: ks_distance(self.reference.columns[j], values))
+
+    def p_values(self, ks: Floats) -> Floats:
+        n = len(self.reference.samples)
+        m = np.array([len(values) for values in self.columns])
+        return kolmogorov(np.sqrt(n * m / (n + m)) * ks)
+
+    def wasserstein(self) -> Floats:
+        return self._of_each(self._quantile_shift) / self.reference.sd
+
+    def _quantile_shift(self, j: int, values: Floats) -> float:
+        """Mean distance of the values to the reference's at the same quantiles."""
+        n = len(self.reference.samples)
+        m = len(values)
+        ranks = ((np.arange(m) + 0.5) / m * n).astype(int)
+        return np.abs(values - self.reference.columns[j][ranks]).mean()
+
+    def outside(self) -> Floats:
+        return self._of_each(self._share_outside)
+
+    def _share_outside(self, j: int, values: Floats) -> float:
+        column = self.reference.columns[j]
+        is_outside = (values < column[0]) | (values > column[-1])
+        return is_outside.mean()
+
+    def stuck(self) -> Flags:
+        """Features [d] with one value in many rows, where the reference never stood still."""
+        is_still = self._of_each(lambda _, values: _is_still(values)).astype(bool)
+        return self.reference.can_stick & is_still & (self.missing < 1)
+
+    def psi(self) -> Floats:
+        """Population stability index [d] over the reference's deciles."""
+        return self._of_each(self._stability_index)
+
+    def _stability_index(self, j: int, values: Floats) -> float:
+        edges, shares = self.reference.bins[j]
+        expected = np.maximum(shares, MIN_BIN_SHARE)
+        actual = np.maximum(bin_shares(edges, values), MIN_BIN_SHARE)
+        return ((actual - expected) * np.log(actual / expected)).sum()
 
 
-def _p_value(ks: Floats, n: int, m: int) -> Floats:
-    return kolmogorov(np.sqrt(n * m / (n + m)) * ks)
+def _sorted_values(column: Floats) -> Floats:
+    """The values that are there, sorted."""
+    return np.sort(column[~np.isnan(column)])
+
+
+def _is_still(values: Floats) -> bool:
+    return len(values) >= MIN_STUCK_ROWS and values[0] == values[-1]
 
 
 def _correlation(reference: Reference, rows: Floats) -> Floats:
@@ -124,26 +198,8 @@ def _correlation_shift(reference: Reference, correlation: Floats, rows: int) -> 
     if rows < MIN_CORRELATED_ROWS:
         return np.zeros(len(reference.names))
     shifts = correlation_shifts(reference.correlation, correlation)
-    return shifts * np.sqrt(min(1.0, rows / reference.window_rows))
-
-
-def _wasserstein(reference: Reference, ordered: Floats) -> Floats:
-    n = len(reference.samples)
-    m = len(ordered)
-    ranks = ((np.arange(m) + 0.5) / m * n).astype(int)
-    return np.abs(ordered - reference.samples[ranks]).mean(axis=0) / reference.sd
-
-
-def _outside(reference: Reference, ordered: Floats) -> Floats:
-    is_below = ordered < reference.samples[0]
-    is_above = ordered > reference.samples[-1]
-    return (is_below | is_above).mean(axis=0)
-
-
-def _stuck(reference: Reference, ordered: Floats) -> NDArray[np.bool_]:
-    if len(ordered) < MIN_STUCK_ROWS:
-        return np.zeros(ordered.shape[1], bool)
-    return reference.can_stick & (ordered[0] == ordered[-1])
+    share = min(1.0, rows / reference.window_rows)
+    return shifts * np.sqrt(share)
 
 
 def _scores(reference: Reference, scores: Floats, threshold: float | None) -> Scores:
@@ -160,19 +216,11 @@ def _scores(reference: Reference, scores: Floats, threshold: float | None) -> Sc
 def _usual_alert_rate(reference: Reference, threshold: float) -> float:
     """Share of the reference's scores above the threshold; those are quantiles."""
     shares_above = np.linspace(1, 0, len(reference.scores))
-    return float(np.interp(threshold, reference.scores, shares_above))
+    rate = np.interp(threshold, reference.scores, shares_above)
+    return float(rate)
 
 
 def _standard_error(rate: float, rows: int) -> float:
-    expected = min(max(rate, MIN_ALERT_RATE), 1 - MIN_ALERT_RATE)
-    return float(np.sqrt(expected * (1 - expected) / rows))
-
-
-def _psi(reference: Reference, ordered: Floats) -> Floats:
-    """Population stability index over the reference's deciles."""
-    indices = np.empty(ordered.shape[1])
-    for j, (edges, shares) in enumerate(reference.bins):
-        expected = np.maximum(shares, MIN_BIN_SHARE)
-        actual = np.maximum(bin_shares(edges, ordered[:, j]), MIN_BIN_SHARE)
-        indices[j] = float(((actual - expected) * np.log(actual / expected)).sum())
-    return indices
+    expected = float(np.clip(rate, MIN_ALERT_RATE, 1 - MIN_ALERT_RATE))
+    variance = expected * (1 - expected)
+    return math.sqrt(variance / rows)

@@ -5,17 +5,16 @@ A verdict is none, population drift or data break.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drift.broken_columns import MIN_FACTOR
 from drift.statistics import Statistics
 from train.model.reference import Reference
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 
 VerdictKind = Literal["none", "population drift", "data break"]
 MAX_MISSING = 0.2
@@ -35,6 +34,10 @@ class Finding:
     value: float
     limit: float
     effect: float = 0.0
+
+    @property
+    def named(self) -> str:
+        return f"{self.feature} ({self.statistic})"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Verdict:
 
     @property
     def features(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(finding.feature for finding in self.findings))
+        return _names(self.findings)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -69,6 +72,83 @@ class Verdict:
         }
 
 
+@dataclass(frozen=True)
+class _Evidence:
+    """What a window shows against the reference.
+
+    ks: distances [d] that are no chance, else 0; over: features [d] over their floors
+    """
+
+    reference: Reference
+    statistics: Statistics
+    ks: Floats
+    over: Flags
+
+    @classmethod
+    def of(cls, reference: Reference, statistics: Statistics, alpha: float) -> _Evidence:
+        ks = _significant(reference, statistics, alpha)
+        return cls(reference, statistics, ks, ks >= reference.floors)
+
+    @property
+    def nearness(self) -> float:
+        return self.reference.nearness(self.ks, self.statistics.correlation_shift)
+
+    @property
+    def quiet_severity(self) -> float:
+        """The severity of a window without drift."""
+        ks_ratio = self.statistics.ks / self.reference.single_feature_floors
+        severity = max(self.nearness, float(ks_ratio.max()))
+        return min(severity, MAX_QUIET_SEVERITY)
+
+    @property
+    def quiet_sentence(self) -> str:
+        sentence = "the window is like the reference"
+        count = int(self.over.sum())
+        if not count:
+            return sentence
+        return f"{sentence}; {count} features over their floor are ordinary here"
+
+    def findings(self) -> tuple[Finding, ...]:
+        """The features over their floors, then those that have left their correlations."""
+        moved = map(self._moved, self._moved_features())
+        uncorrelated = map(self._uncorrelated, self._uncorrelated_features())
+        return (*moved, *uncorrelated)
+
+    def _moved_features(self) -> list[int]:
+        """The furthest first."""
+        order = np.argsort(-self.statistics.ks / self.reference.floors)
+        return [int(j) for j in order if self.over[j]]
+
+    def _moved(self, j: int) -> Finding:
+        return Finding(
+            feature=self.reference.names[j],
+            statistic="ks",
+            value=float(self.statistics.ks[j]),
+            limit=float(self.reference.floors[j]),
+            effect=float(self.statistics.wasserstein[j]),
+        )
+
+    def _uncorrelated_features(self) -> list[int]:
+        """Those that are not over their floors, the furthest first.
+
+        One by itself is none: there is no correlation of one.
+        """
+        shift = self.statistics.correlation_shift / self.reference.correlation_floors
+        is_apart = shift >= 1
+        if is_apart.sum() <= 1:
+            return []
+        is_shown = is_apart & ~self.over
+        return [int(j) for j in np.argsort(-shift) if is_shown[j]]
+
+    def _uncorrelated(self, j: int) -> Finding:
+        return Finding(
+            feature=self.reference.names[j],
+            statistic="correlation",
+            value=float(self.statistics.correlation_shift[j]),
+            limit=float(self.reference.correlation_floors[j]),
+        )
+
+
 def judge_window(reference: Reference, statistics: Statistics, alpha: float) -> Verdict:
     """Judge one window, at the family-wise significance `alpha`.
 
@@ -77,85 +157,42 @@ def judge_window(reference: Reference, statistics: Statistics, alpha: float) -> 
     broken = tuple(_Breaks(reference, statistics).findings())
     if broken:
         return _data_break(broken)
-    ks = _significant(statistics, alpha)
-    over = ks >= reference.floors
-    nearness = reference.nearness(ks, statistics.correlation_shift)
+    evidence = _Evidence.of(reference, statistics, alpha)
+    nearness = evidence.nearness
     if nearness < 1:
-        severity = _quiet_severity(reference, statistics, nearness)
-        return Verdict("none", (), severity, _quiet_sentence(over))
-    findings = (
-        *_moved_features(reference, statistics, over),
-        *_uncorrelated_features(reference, statistics, over),
-    )
-    sentence = _drift_sentence(findings, len(ks))
+        return Verdict("none", (), evidence.quiet_severity, evidence.quiet_sentence)
+    findings = evidence.findings()
+    sentence = _drift_sentence(findings, len(reference.names))
     return Verdict("population drift", findings, nearness, sentence)
 
 
-def _significant(statistics: Statistics, alpha: float) -> Floats:
-    """The distances [d] that are no chance (Bonferroni), else 0: few rows stray far by chance."""
-    is_significant = statistics.p * len(statistics.p) < alpha
+def _significant(reference: Reference, statistics: Statistics, alpha: float) -> Floats:
+    """The distances [d] that are no chance (Bonferroni), else 0: few rows stray far by chance.
+
+    A feature that never varies is no test: it makes the others no less significant.
+    """
+    tests = int((reference.varies | (statistics.ks > 0)).sum())
+    is_significant = statistics.p * tests < alpha
     return np.where(is_significant, statistics.ks, 0.0)
 
 
 def _data_break(broken: tuple[Finding, ...]) -> Verdict:
-    named = ", ".join(f"{found.feature} ({found.statistic})" for found in broken[:MAX_NAMED])
+    named = ", ".join(finding.named for finding in broken[:MAX_NAMED])
     sentence = f"the data are broken in {named}: check the source, nothing is retrained"
     return Verdict("data break", broken, 1.0, sentence)
 
 
-def _quiet_severity(reference: Reference, statistics: Statistics, nearness: float) -> float:
-    furthest = float((statistics.ks / reference.single_feature_floors).max())
-    return min(max(nearness, furthest), MAX_QUIET_SEVERITY)
-
-
-def _quiet_sentence(over: NDArray[np.bool_]) -> str:
-    sentence = "the window is like the reference"
-    if not over.any():
-        return sentence
-    return f"{sentence}; {int(over.sum())} features over their floor are ordinary here"
-
-
 def _drift_sentence(findings: Sequence[Finding], features: int) -> str:
-    names = list(dict.fromkeys(finding.feature for finding in findings))
+    names = _names(findings)
     named = ", ".join(names[:MAX_NAMED])
     is_moved = findings[0].statistic == "ks"
     what = "have drifted" if is_moved else "move otherwise together"
     return f"{len(names)} of {features} features {what}: {named}"
 
 
-def _moved_features(
-    reference: Reference, statistics: Statistics, over: NDArray[np.bool_]
-) -> Iterator[Finding]:
-    """The features over their floors, the furthest first."""
-    for j in np.argsort(-statistics.ks / reference.floors):
-        if over[j]:
-            yield Finding(
-                feature=reference.names[j],
-                statistic="ks",
-                value=float(statistics.ks[j]),
-                limit=float(reference.floors[j]),
-                effect=float(statistics.wasserstein[j]),
-            )
-
-
-def _uncorrelated_features(
-    reference: Reference, statistics: Statistics, over: NDArray[np.bool_]
-) -> Iterator[Finding]:
-    """The other features that have left their correlations, the furthest first.
-
-    One by itself is none: there is no correlation of one.
-    """
-    shift = statistics.correlation_shift / reference.correlation_floors
-    if (shift >= 1).sum() <= 1:
-        return
-    for j in np.argsort(-shift):
-        if shift[j] >= 1 and not over[j]:
-            yield Finding(
-                feature=reference.names[j],
-                statistic="correlation",
-                value=float(statistics.correlation_shift[j]),
-                limit=float(reference.correlation_floors[j]),
-            )
+def _names(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """The features, each once."""
+    return tuple(dict.fromkeys(finding.feature for finding in findings))
 
 
 @dataclass(frozen=True)
@@ -167,37 +204,54 @@ class _Breaks:
 
     def findings(self) -> Iterator[Finding]:
         for j in range(len(self.reference.names)):
-            finding = self._lost(j) or self._altered(j)
+            finding = self._broken(j)
             if finding is not None:
                 yield finding
 
+    def _broken(self, j: int) -> Finding | None:
+        """The column has no values or one alone, or another unit, place or sign."""
+        return (
+            self._lost(j)
+            or self._stuck(j)
+            or self._scaled(j)
+            or self._swapped(j)
+            or self._flipped(j)
+        )
+
     def _lost(self, j: int) -> Finding | None:
-        """The column has no values, or one alone."""
-        name = self.reference.names[j]
         missing = float(self.statistics.missing[j])
-        if missing > MAX_MISSING:
-            return Finding(name, "missing", missing, MAX_MISSING)
-        if self.statistics.stuck[j]:
-            return Finding(name, "stuck", 1.0, 0.0)
-        return None
+        if missing <= MAX_MISSING:
+            return None
+        return Finding(self.reference.names[j], "missing", missing, MAX_MISSING)
 
-    def _altered(self, j: int) -> Finding | None:
-        """The column has another unit, place or sign."""
-        statistics = self.statistics
-        if statistics.unit[j] != 1 and self._are_few(statistics.unit != 1):
-            return self._finding(j, "unit", float(statistics.unit[j]), MIN_FACTOR)
-        ks = float(statistics.ks[j])
-        limit = float(self.reference.single_feature_floors[j])
-        if statistics.swapped[j] >= 0:
-            return self._finding(j, "swapped", ks, limit)
-        if statistics.flipped[j] and self._are_few(statistics.flipped):
-            return self._finding(j, "sign", ks, limit)
-        return None
+    def _stuck(self, j: int) -> Finding | None:
+        if not self.statistics.stuck[j]:
+            return None
+        return Finding(self.reference.names[j], "stuck", 1.0, 0.0)
 
-    def _are_few(self, columns: NDArray[np.bool_]) -> bool:
+    def _scaled(self, j: int) -> Finding | None:
+        unit = self.statistics.unit
+        if unit[j] == 1 or not self._are_few(unit != 1):
+            return None
+        return self._altered(j, "unit", float(unit[j]), MIN_FACTOR)
+
+    def _swapped(self, j: int) -> Finding | None:
+        return self._apart(j, "swapped") if self.statistics.swapped[j] >= 0 else None
+
+    def _flipped(self, j: int) -> Finding | None:
+        flipped = self.statistics.flipped
+        return self._apart(j, "sign") if flipped[j] and self._are_few(flipped) else None
+
+    def _are_few(self, columns: Flags) -> bool:
         """Whether a fault explains so many: a world that changed, changes many features at once."""
-        return int(columns.sum()) <= max(1, len(self.reference.names) // 10)
+        varying = int(self.reference.varies.sum())
+        return int(columns.sum()) <= max(1, varying // 10)
 
-    def _finding(self, j: int, statistic: str, value: float, limit: float) -> Finding:
+    def _apart(self, j: int, statistic: str) -> Finding:
+        limit = float(self.reference.single_feature_floors[j])
+        return self._altered(j, statistic, float(self.statistics.ks[j]), limit)
+
+    def _altered(self, j: int, statistic: str, value: float, limit: float) -> Finding:
         effect = float(self.statistics.wasserstein[j])
-        return Finding(self.reference.names[j], statistic, value, limit=limit, effect=effect)
+        name = self.reference.names[j]
+        return Finding(name, statistic, value, limit=limit, effect=effect)

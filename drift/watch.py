@@ -30,6 +30,7 @@ from drift.replicas import Replicas
 from drift.rollout import Rollout
 from drift.settings import DriftSettings, Mode
 from drift.state import LostLease, StateStore, open_state_store
+from drift.verdict import VerdictKind
 from drift.window import Window
 from serve.metrics import DriftMetrics
 from serve.model.report import CapturedRows, ReplicaReport
@@ -146,7 +147,10 @@ class Watch:
         comparison = self.comparison
         if comparison is None or batch.version != comparison.champion.version:
             self.metrics.skipped.inc(len(batch.rows))
-            return
+        else:
+            self._compare(comparison, batch, now)
+
+    def _compare(self, comparison: Comparison, batch: CapturedRows, now: float) -> None:
         alerts = comparison.alerts(batch.scores)
         self.feedback.answered(
             AnsweredRows(batch.requests, alerts, batch.version, batch.number_rows())
@@ -160,20 +164,27 @@ class Watch:
             if not self.is_leader or self.comparison is None:
                 return
             self._judge_old_window(self.comparison, now)
-            before = self.state
-            after = governor.on_time(before, now, self.settings)
-            if governor.begins_retraining(before, after):
-                self.memory.cause = f"{after.reason} (episode {after.episode})"
-            if after != before:
-                self._move(after, now)
-                self._save()
+            self._follow_schedule(now)
 
     def _judge_old_window(self, comparison: Comparison, now: float) -> None:
-        if not self.settings.window_s:
-            return
-        window = comparison.window.flush_if_older_than(now - self.settings.window_s)
+        oldest = now - self.settings.window_s
+        is_judged = self.settings.window_s > 0
+        window = comparison.window.flush_if_older_than(oldest) if is_judged else None
         if window is not None:
             self._judge(comparison, window, now)
+
+    def _follow_schedule(self, now: float) -> None:
+        before = self.state
+        after = governor.on_time(before, now, self.settings)
+        if after != before:
+            self._note_cause(before, after, after.reason)
+            self._move(after, now)
+            self._save()
+
+    def _note_cause(self, before: Governor, after: Governor, cause: str) -> None:
+        """Remember why a retraining begins, if one does."""
+        if governor.begins_retraining(before, after):
+            self.memory.cause = f"{cause} (episode {after.episode})"
 
     def switch(self, mode: Mode | None, now: float) -> None:
         """Set the governor's mode by hand; None: the settings' one."""
@@ -195,14 +206,18 @@ class Watch:
     def follow(self, champion: Version, bundle: ModelBundle, now: float) -> None:
         """Compare with the reference of this champion from now on."""
         with self.lock:
-            if self.memory.followed not in (None, champion.version):
-                is_own = self._is_own(champion)
-                self._move(governor.on_champion(self.state, own=is_own), now)
+            self._forget_former(champion, now)
             self.memory.followed = champion.version
             self.comparison = Comparison(champion, bundle)
             self.rollout.budget = bundle.threshold.budget
             self.events.publish(ChampionFollowed(champion.version, bundle))
             self._save()
+
+    def _forget_former(self, champion: Version, now: float) -> None:
+        if self.memory.followed in (None, champion.version):
+            return
+        is_own = self._is_own(champion)
+        self._move(governor.on_champion(self.state, own=is_own), now)
 
     def _is_own(self, champion: Version) -> bool:
         """Whether the last retraining has made this champion."""
@@ -212,39 +227,53 @@ class Watch:
     def finish(self, result: Retraining, now: float) -> None:
         """End the retraining of the open episode."""
         with self.lock:
-            after = governor.on_retrained(
-                self.state, result.outcome, result.reason, now=now, settings=self.settings
-            )
-            self._move(after, now, result)
-            self.memory.last_retraining = LastRetraining(
-                outcome=result.outcome,
-                reason=result.reason,
-                version=result.version,
-                cause=self.cause,
-                at=now,
-            )
-            seconds = after.retrains[-1][1] if after.retrains else 0.0
-            self.events.publish(RetrainingEnded(result.outcome, seconds))
+            self._end_retraining(result, now)
+            self.memory.last_retraining = self._retraining_to_remember(result, now)
+            self.events.publish(RetrainingEnded(result.outcome, self.state.retrain_seconds))
             self._save()
+
+    def _end_retraining(self, result: Retraining, now: float) -> None:
+        after = governor.on_retrained(
+            self.state, result.outcome, result.reason, now=now, settings=self.settings
+        )
+        self._move(after, now, result)
+
+    def _retraining_to_remember(self, result: Retraining, now: float) -> LastRetraining:
+        return LastRetraining(
+            outcome=result.outcome,
+            reason=result.reason,
+            version=result.version,
+            cause=self.cause,
+            at=now,
+        )
 
     def status(self, now: float) -> dict[str, Any]:
         """Return what `/drift` answers."""
         with self.lock:
-            live = self._replicas.live(now)
-            served = [replica.served for replica in live]
             return {
                 **(self.comparison.status() if self.comparison else NOTHING),
                 "governor": self._governor_status(now),
                 "standby": not self.is_leader,
-                "timeline": [transition.status() for transition in self.memory.transitions],
+                **self._memory_status(),
                 "feedback": self._feedback_status(),
-                "cause": self.cause,
-                "last_retraining": msgspec.to_builtins(self.memory.last_retraining),
                 "retrains": self.state.retrained,
                 "rows_seen": self._rows_seen,
-                "replicas": [replica.status() for replica in live],
-                **self.rollout.status(served, now, self.following),
+                **self._replicas_status(now),
             }
+
+    def _memory_status(self) -> dict[str, Any]:
+        memory = self.memory
+        return {
+            "timeline": [transition.status() for transition in memory.transitions],
+            "cause": memory.cause,
+            "last_retraining": msgspec.to_builtins(memory.last_retraining),
+        }
+
+    def _replicas_status(self, now: float) -> dict[str, Any]:
+        live = self._replicas.live(now)
+        served = [replica.served for replica in live]
+        rollout = self.rollout.status(served, now, self.following)
+        return {"replicas": [replica.status() for replica in live], **rollout}
 
     def _governor_status(self, now: float) -> dict[str, Any]:
         left = retrains_left(self.state, now, self.settings)
@@ -264,27 +293,27 @@ class Watch:
         if verdict.kind != "none":
             log.warning("%s", verdict.sentence)
         before = self.state
-        after = governor.on_window(
-            before,
-            verdict.kind,
-            since=window.since,
-            rows=len(window.rows),
-            now=now,
-            settings=self.settings,
-        )
-        if governor.begins_retraining(before, after):
-            self.memory.cause = f"{verdict.sentence} (episode {after.episode})"
+        after = self._after_window(verdict.kind, window, now)
+        self._note_cause(before, after, verdict.sentence)
         self._move(after, now)
         is_onset = governor.opens_episode(before, after)
         self.events.publish(WindowJudged(now, verdict, former, after, is_onset))
         self._save()
 
+    def _after_window(self, kind: VerdictKind, window: Window, now: float) -> Governor:
+        return governor.on_window(
+            self.state,
+            kind,
+            since=window.since,
+            rows=len(window.rows),
+            now=now,
+            settings=self.settings,
+        )
+
     def _capture(self, comparison: Comparison, window: Window) -> None:
         """Keep the rows; a full disk, or an S3 that is away, costs the window, not the service."""
         rows = Table(window.rows, comparison.bundle.names)
-        alerts = comparison.alerts(window.scores)
-        version = comparison.champion.version
-        answered = AnsweredRows(window.requests, alerts, version, window.numbering)
+        answered = comparison.answered(window)
         try:
             self._captured.write(rows, window.scores, answered, window.since)
         except OSError as error:
@@ -297,10 +326,13 @@ class Watch:
         self.memory.governor = after
         if (before.phase, before.mode) == (after.phase, after.mode):
             return
-        log.warning("governor: %s -> %s: %s", before.phase, after.phase, after.reason)
         transition = _transition(before, after, now)
         if result is not None:
             transition = self._with_outcome(transition, result)
+        self._tell(transition)
+
+    def _tell(self, transition: Transition) -> None:
+        log.warning("governor: %s", transition.sentence)
         self.memory.transitions.append(transition)
         self.events.publish(transition)
 

@@ -50,9 +50,8 @@ class TumblingWindow:
         while begin < len(batch.rows):
             end = begin + self.size - len(self)
             self._append(batch.part(slice(begin, end)), now)
+            full += self._finish_full()
             begin = end
-            if len(self) == self.size:
-                full.append(self._finish())
         return full
 
     def _append(self, part: CapturedRows, now: float) -> None:
@@ -60,6 +59,10 @@ class TumblingWindow:
             self._since = now
         self._parts.append(part)
         self._count += len(part.rows)
+
+    def _finish_full(self) -> list[Window]:
+        """The window, if it is full."""
+        return [self._finish()] if len(self) == self.size else []
 
     def _finish(self) -> Window:
         """The window as it is; the next one begins."""
@@ -79,7 +82,9 @@ class TumblingWindow:
 
         None when it is younger, or has too few rows to say anything.
         """
-        min_rows = max(1, self.size // MIN_PART)
-        if self._since >= at or len(self) < min_rows:
-            return None
-        return self._finish()
+        is_old = self._since < at
+        return self._finish() if is_old and self._says_something else None
+
+    @property
+    def _says_something(self) -> bool:
+        return len(self) >= max(1, self.size // MIN_PART)

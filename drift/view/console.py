@@ -66,10 +66,8 @@ class ConsoleView:
             "epoch": self.live.epoch,
             "standby": status["standby"],
             "status": console_status(status),
-            "sentence": status["verdict"]["sentence"] if status["verdict"] else "",
-            "traffic": self.live.traffic.columns(now),
-            "totals": self.live.traffic.totals(now),
-            "points": self.live.points.columns(),
+            "sentence": self._verdict.get("sentence", ""),
+            **self._live(now),
             **self._window(),
             "rows_seen": status["rows_seen"],
             "governor": self._governor(now),
@@ -78,18 +76,34 @@ class ConsoleView:
             "timeline": self._timeline(),
         }
 
+    @property
+    def _verdict(self) -> Mapping[str, Any]:
+        """The last verdict, empty before the first."""
+        return self.status["verdict"] or {}
+
+    def _live(self, now: float) -> dict[str, Any]:
+        traffic = self.live.traffic
+        return {
+            "traffic": traffic.columns(now),
+            "totals": traffic.totals(now),
+            "points": self.live.points.columns(),
+        }
+
     def _window(self) -> dict[str, Any]:
         status = self.status
-        verdict = status["verdict"]
-        features = [_feature(feature) for feature in status["features"]]
-        features.sort(key=lambda feature: -feature["nearness"])
+        verdict = _part(self._verdict, _VERDICT) if self._verdict else None
         return {
-            "features": features[:MAX_FEATURES_SHOWN],
-            "feature_count": len(features) or self._model_features(),
-            "verdict": verdict and _part(verdict, _VERDICT),
+            **self._features(),
+            "verdict": verdict,
             "verdicts": status["verdicts"],
             "window": {"rows": status["rows_in_window"], "size": status["window_rows"]},
         }
+
+    def _features(self) -> dict[str, Any]:
+        features = [_feature(feature) for feature in self.status["features"]]
+        features.sort(key=lambda feature: -feature["nearness"])
+        count = len(features) or self._model_features()
+        return {"features": features[:MAX_FEATURES_SHOWN], "feature_count": count}
 
     def _model_features(self) -> int:
         return len(self.comparison.bundle.names) if self.comparison else 0
@@ -107,12 +121,9 @@ class ConsoleView:
     def _models(self) -> dict[str, Any]:
         status = self.status
         canary = status["canary"]
-        challenger = self.registry.desired.challenger
         return {
             "desired": status["desired_version"],
-            "champion": self.comparison and _version(self.comparison.champion),
-            "challenger": challenger and _version(challenger),
-            "versions": [_version(version) for version in self.registry.versions],
+            **self._versions(),
             "canary": canary and _part(canary, _CANARY),
             "shadow": status["shadow"],
             "threshold": self._threshold(),
@@ -120,6 +131,15 @@ class ConsoleView:
             "replicas": _replicas(status),
             "lagging": status["lagging"],
             "convergence": _convergence(status),
+        }
+
+    def _versions(self) -> dict[str, Any]:
+        registry = self.registry
+        challenger = registry.desired.challenger
+        return {
+            "champion": self.comparison and _version(self.comparison.champion),
+            "challenger": challenger and _version(challenger),
+            "versions": [_version(version) for version in registry.versions],
         }
 
     def _threshold(self) -> dict[str, Any] | None:
@@ -133,10 +153,10 @@ class ConsoleView:
         }
 
     def _alert_rates(self) -> dict[str, float | None]:
-        scores = self.status["scores"]
+        scores = self.status["scores"] or {}
         return {
-            "alert_rate": scores["alert_rate"] if scores else None,
-            "usual_alert_rate": scores["usual"] if scores else None,
+            "alert_rate": scores.get("alert_rate"),
+            "usual_alert_rate": scores.get("usual"),
         }
 
     def _timeline(self) -> list[TimelineEntry]:
@@ -164,7 +184,6 @@ def _part(document: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 def _feature(feature: Mapping[str, Any]) -> dict[str, Any]:
     ratio = _ratio(feature["ks"], feature["floor"])
     correlation = _ratio(feature["correlation"], feature["correlation_floor"])
-    moved = correlation if correlation >= 1 else 0.0
     return {
         "feature": feature["feature"],
         "trend": feature["trend"],
@@ -173,8 +192,13 @@ def _feature(feature: Mapping[str, Any]) -> dict[str, Any]:
         "ratio": round(ratio, 3),
         "correlation": round(correlation, 3),
         "effect": round(feature["wasserstein"], 3),
-        "nearness": round(max(ratio, moved), 3),
+        "nearness": round(_nearness(ratio, correlation), 3),
     }
+
+
+def _nearness(ratio: float, correlation: float) -> float:
+    """How near a feature comes to drift; a correlation says nothing below its floor."""
+    return max(ratio, correlation) if correlation >= 1 else ratio
 
 
 def _ratio(value: float, floor: float) -> float:
@@ -205,7 +229,10 @@ def _convergence(status: Mapping[str, Any]) -> str:
     if desired is None:
         return "there is no champion yet"
     if not lagging:
-        who = "the one replica serves" if count == 1 else f"all {count} replicas serve"
-        return f"{who} version {desired}"
+        return f"{_all_replicas_serve(count)} version {desired}"
     serving = count - len(lagging)
     return f"{serving} of {count} replicas serve version {desired}; {', '.join(lagging)} lag"
+
+
+def _all_replicas_serve(count: int) -> str:
+    return "the one replica serves" if count == 1 else f"all {count} replicas serve"

@@ -55,9 +55,8 @@ class Display:
     def _write_report(self, event: WindowJudged) -> None:
         """Write a page when an episode opens, or the data break."""
         if event.is_onset or event.is_break_onset:
-            episode = event.governor.episode or f"{int(event.at * 1000)}-data-break"
             page = episode_page(self._watch.status(event.at), event.at)
-            self.reports.put(EpisodeReport(episode, page))
+            self.reports.put(EpisodeReport(event.episode, page))
 
     def count(self, report: ConsumerReport, now: float) -> None:
         """Take in the metrics of a stream consumer."""

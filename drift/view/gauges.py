@@ -27,6 +27,7 @@ MAX_CHECKS = 50
 MAX_PHASES = 20
 MAX_JUDGED = 100  # versions whose gate is known: a champion that comes back was not judged last
 PHASE_PREFIX = "seconds_"  # of the metrics of its phases, in train/job.py
+_Described = Mapping[str, Any]  # something as `/drift` or the registry describes it
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,8 @@ class _Gate:
     def read(cls, stored: Mapping[str, Any]) -> _Gate:
         """Raises ValueError, TypeError or LookupError for what is no gate."""
         checks = stored["checks"][:MAX_CHECKS]
-        return cls(
-            values={str(check["name"]): float(check["value"]) for check in checks},
-            limits={str(check["name"]): float(check["limit"]) for check in checks},
-            passed=float(bool(stored["passed"])),
-        )
+        passed = bool(stored["passed"])
+        return cls(_by_name(checks, "value"), _by_name(checks, "limit"), float(passed))
 
 
 class Gauges:
@@ -60,13 +58,18 @@ class Gauges:
 
     def count(self, event: Event) -> None:
         """Count windows, episodes and retrainings."""
-        metrics = self._metrics
         if isinstance(event, WindowJudged):
-            metrics.windows.labels(event.verdict.kind).inc()
-            metrics.episodes.inc(event.is_onset)
+            self._count_window(event)
         elif isinstance(event, RetrainingEnded):
-            metrics.retrains.labels(event.outcome).inc()
-            metrics.retrain_seconds.inc(event.seconds)
+            self._count_retraining(event)
+
+    def _count_window(self, event: WindowJudged) -> None:
+        self._metrics.windows.labels(event.verdict.kind).inc()
+        self._metrics.episodes.inc(event.is_onset)
+
+    def _count_retraining(self, event: RetrainingEnded) -> None:
+        self._metrics.retrains.labels(event.outcome).inc()
+        self._metrics.retrain_seconds.inc(event.seconds)
 
     def update(self, status: Mapping[str, Any]) -> None:
         """Set what follows from a status (Watch.status)."""
@@ -88,8 +91,7 @@ class Gauges:
             metrics = registry.get(champion).metrics
         except VigilError:
             return
-        phases = sorted(name for name in metrics if name.startswith(PHASE_PREFIX))[:MAX_PHASES]
-        self._training = {name.removeprefix(PHASE_PREFIX): metrics[name] for name in phases}
+        self._training = _phase_seconds(metrics)
         self._champion = champion
         self.judge(registry, champion)
 
@@ -112,43 +114,54 @@ class Gauges:
         metrics.gate_passed.set(self._gate.passed)
 
     def _set_models(self, status: Mapping[str, Any]) -> None:
-        metrics = self._metrics
-        version = status["model_version"]
         desired = status["desired_version"]
-        metrics.info.clear()
+        versions = {} if desired is None else {desired: 1.0}
+        _set(self._metrics.desired, versions)
+        self._set_info(status["model_version"], str(status["model_digest"]))
+
+    def _set_info(self, version: str | None, digest: str) -> None:
+        self._metrics.info.clear()
         if version is not None:
-            digest = str(status["model_digest"])[:12]
-            metrics.info.labels(version, digest).set(1)
-        _set(metrics.desired, {desired: 1.0} if desired is not None else {})
+            self._metrics.info.labels(version, digest[:12]).set(1)
 
     def _set_replicas(self, status: Mapping[str, Any]) -> None:
-        metrics = self._metrics
-        metrics.replicas.clear()
-        for replica in status["replicas"]:
-            metrics.replicas.labels(str(replica["version"])).inc()
-        metrics.lagging.set(len(status["lagging"]))
-        metrics.lag.set(status["disagreement"]["seconds"])
-        metrics.disagreement.set(status["disagreement"]["alert"])
+        self._count_replicas(status["replicas"])
+        self._set_lag(status)
         canary = status["canary"]
-        metrics.canary_share.set(canary["share"] if canary else 0.0)
+        self._metrics.canary_share.set(canary["share"] if canary else 0.0)
+
+    def _count_replicas(self, replicas: Sequence[_Described]) -> None:
+        self._metrics.replicas.clear()
+        for replica in replicas:
+            self._metrics.replicas.labels(str(replica["version"])).inc()
+
+    def _set_lag(self, status: Mapping[str, Any]) -> None:
+        disagreement = status["disagreement"]
+        self._metrics.lagging.set(len(status["lagging"]))
+        self._metrics.lag.set(disagreement["seconds"])
+        self._metrics.disagreement.set(disagreement["alert"])
 
     def _set_shadow(self, shadow: Mapping[str, Any]) -> None:
         self._metrics.shadow_ranks.set(_or_nan(shadow.get("kendall_tau")))
-        rates = {}
-        if shadow:
-            rates["champion"] = shadow["champion_alert_rate"]
-            rates["challenger"] = shadow["challenger_alert_rate"]
+        arms = ("champion", "challenger") if shadow else ()
+        rates = {arm: shadow[f"{arm}_alert_rate"] for arm in arms}
         _set(self._metrics.shadow_alert_rate, rates)
 
     def _set_window(self, status: Mapping[str, Any]) -> None:
-        metrics = self._metrics
-        scores = status["scores"]
-        metrics.severity.set(status["drift_score"])
-        metrics.alert_rate.set(_or_nan(scores["alert_rate"] if scores else None))
-        metrics.alert_budget.set(_or_nan(status["alert_budget"]))
-        furthest = _furthest(status["features"])
-        _set(metrics.statistic, {feature["feature"]: feature["ks"] for feature in furthest})
-        _set(metrics.floor, {feature["feature"]: feature["floor"] for feature in furthest})
+        self._metrics.severity.set(status["drift_score"])
+        self._set_alert_rate(status)
+        self._set_features(_furthest(status["features"]))
+
+    def _set_alert_rate(self, status: Mapping[str, Any]) -> None:
+        scores = status["scores"] or {}
+        self._metrics.alert_rate.set(_or_nan(scores.get("alert_rate")))
+        self._metrics.alert_budget.set(_or_nan(status["alert_budget"]))
+
+    def _set_features(self, features: Sequence[_Described]) -> None:
+        distances = {feature["feature"]: feature["ks"] for feature in features}
+        floors = {feature["feature"]: feature["floor"] for feature in features}
+        _set(self._metrics.statistic, distances)
+        _set(self._metrics.floor, floors)
 
     def _set_governor(self, governor: Mapping[str, Any]) -> None:
         metrics = self._metrics
@@ -158,10 +171,24 @@ class Gauges:
         metrics.retrains_left.set(governor["retrains_left"])
 
 
-def _furthest(features: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _by_name(checks: Sequence[_Described], key: str) -> dict[str, float]:
+    return {str(check["name"]): float(check[key]) for check in checks}
+
+
+def _phase_seconds(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of each phase of a training, by its name."""
+    names = sorted(name for name in metrics if name.startswith(PHASE_PREFIX))
+    return {name.removeprefix(PHASE_PREFIX): metrics[name] for name in names[:MAX_PHASES]}
+
+
+def _furthest(features: Sequence[_Described]) -> list[_Described]:
     """The features that have strayed furthest, against their floors."""
-    by_distance = sorted(features, key=lambda feature: feature["floor"] / max(feature["ks"], 1e-12))
+    by_distance = sorted(features, key=_over_floor, reverse=True)
     return by_distance[:MAX_FEATURE_SERIES]
+
+
+def _over_floor(feature: _Described) -> float:
+    return feature["ks"] / feature["floor"]
 
 
 def _one_hot(values: Sequence[str], present: str) -> dict[str, float]:

@@ -76,36 +76,33 @@ class _ScoredBatch:
 
     def anomalies(self) -> list[Point]:
         """Its furthest anomalies; the latest of them are explained, as people look at those."""
-        where = self._furthest()
+        where = self._furthest().tolist()
         explained = where[-EXPLAINED_A_REPORT:]
-        unexplained: list[Any] = [()] * (len(where) - len(explained))
-        reasons = unexplained + self._reasons(explained)
-        requests = self.rows.requests
-        return [
-            self.point(i, request=requests[i], reasons=reason)
-            for i, reason in zip(where, reasons, strict=True)
-        ]
+        reasons = dict(zip(explained, self._reasons(explained), strict=True))
+        return [self._anomaly(i, reasons.get(i, ())) for i in where]
+
+    def _anomaly(self, i: int, reasons: Sequence[Any]) -> Point:
+        return self.point(i, request=self.rows.requests[i], reasons=reasons)
 
     def _furthest(self) -> NDArray[np.intp]:
         """Numbers of the rows over the threshold with the highest scores, in order of time."""
         where = np.flatnonzero(self._is_over())
-        if len(where) <= ANOMALIES_A_REPORT:
-            return where
-        furthest = np.argsort(-self.rows.scores[where])[:ANOMALIES_A_REPORT]
-        return np.sort(where[furthest])
+        by_score = np.argsort(-self.rows.scores[where])
+        furthest = where[by_score[:ANOMALIES_A_REPORT]]
+        return np.sort(furthest)
 
     def _is_over(self) -> NDArray[np.bool_]:
         return self.rows.scores > self.bundle.threshold.value
 
-    def _reasons(self, where: NDArray[np.intp]) -> list[Any]:
+    def _reasons(self, where: list[int]) -> list[Any]:
         rows = np.asarray(self.rows.rows[where], np.float64)
         return list(explain_rows(self.bundle, rows, MAX_REASONS))
 
     def normal(self) -> list[Point]:
         """A sample of its other rows."""
-        where = np.flatnonzero(~self._is_over())
-        sample = random.sample(list(where), min(NORMAL_A_REPORT, len(where)))
-        return [self.point(i) for i in sorted(sample)]
+        where = np.flatnonzero(~self._is_over()).tolist()
+        count = min(NORMAL_A_REPORT, len(where))
+        return [self.point(i) for i in sorted(random.sample(where, count))]
 
 
 class Points:
@@ -130,15 +127,17 @@ class Points:
         """Take in captured rows, which came between `since` and `now`."""
         for rows in batches:
             bundle = self._models.get(rows.version)
-            if bundle is None or rows.rows.shape[1] != len(bundle.names):
-                continue
-            batch = _ScoredBatch(rows, bundle, _arrivals(len(rows.rows), since, now))
-            self._anomalies += _draw(batch.anomalies())
-            self._normal += _draw(batch.normal())
-        self._forget(now)
-
-    def _forget(self, now: float) -> None:
+            if bundle is not None and _fits(rows, bundle):
+                at = _arrivals(len(rows.rows), since, now)
+                self._add(_ScoredBatch(rows, bundle, at))
         self._normal = _kept(self._normal, MAX_NORMAL_POINTS, now)
+        self._forget_anomalies(now)
+
+    def _add(self, batch: _ScoredBatch) -> None:
+        self._anomalies += _draw(batch.anomalies())
+        self._normal += _draw(batch.normal())
+
+    def _forget_anomalies(self, now: float) -> None:
         in_order = sorted(self._anomalies, key=lambda drawn: drawn.point.at)
         latest = in_order[-LATEST_ANOMALIES:]
         earlier = in_order[:-LATEST_ANOMALIES]
@@ -150,21 +149,30 @@ class Points:
 
         The latest anomaly comes first.
         """
-        normal = _in_order(self._normal)
-        anomalies = _in_order(self._anomalies, latest_first=True)
+        anomalies = reversed(_in_order(self._anomalies))
         return {
-            "at": [point.at for point in normal],
-            "score": [round(point.score, 4) for point in normal],
-            "threshold": [round(point.threshold, 4) for point in normal],
-            "version": [point.version for point in normal],
+            **_columns(_in_order(self._normal)),
             "anomalies": [point.status() for point in anomalies],
         }
 
 
+def _columns(points: Sequence[Point]) -> dict[str, list[Any]]:
+    return {
+        "at": [point.at for point in points],
+        "score": [round(point.score, 4) for point in points],
+        "threshold": [round(point.threshold, 4) for point in points],
+        "version": [point.version for point in points],
+    }
+
+
+def _fits(rows: CapturedRows, bundle: ModelBundle) -> bool:
+    return rows.rows.shape[1] == len(bundle.names)
+
+
 def _arrivals(count: int, since: float, now: float) -> Floats:
     """When each of `count` rows came, evenly spread up to `now`."""
-    part = (np.arange(count) + 1) / count
-    return np.round(now - (now - since) * (1 - part), 2)
+    at = np.linspace(since, now, count + 1)[1:]
+    return np.round(at, 2)
 
 
 def _draw(points: Sequence[Point]) -> list[_Drawn]:
@@ -174,13 +182,14 @@ def _draw(points: Sequence[Point]) -> list[_Drawn]:
 def _kept(drawn: Sequence[_Drawn], count: int, now: float) -> list[_Drawn]:
     """The points of the last ten minutes, at most so many."""
     recent = [one for one in drawn if one.point.at >= now - SPAN_S]
-    if len(recent) <= count:
-        return recent
-    largest = sorted(one.lot for one in recent)[count - 1]
-    return [one for one in recent if one.lot <= largest]
+    return recent if len(recent) <= count else _smallest_lots(recent, count)
 
 
-def _in_order(drawn: Sequence[_Drawn], *, latest_first: bool = False) -> list[Point]:
+def _smallest_lots(drawn: Sequence[_Drawn], count: int) -> list[_Drawn]:
+    lots = sorted(one.lot for one in drawn)
+    return [one for one in drawn if one.lot <= lots[count - 1]]
+
+
+def _in_order(drawn: Sequence[_Drawn]) -> list[Point]:
     points = [one.point for one in drawn]
-    sign = -1.0 if latest_first else 1.0
-    return sorted(points, key=lambda point: sign * point.at)
+    return sorted(points, key=lambda point: point.at)

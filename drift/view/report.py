@@ -6,7 +6,7 @@ Plain HTML, without scripts; kept in MLflow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -59,21 +59,35 @@ def episode_page(status: Mapping[str, Any], at: float) -> str:
 
     Features that strayed furthest come first.
     """
-    verdict = status["verdict"] or {}
-    governor = status["governor"]
-    subject = governor["episode"] or verdict.get("verdict", "no episode")
-    features = sorted(status["features"], key=lambda feature: -_over_floor(feature))
     return _PAGE.format(
         style=STYLE,
-        title=f"Drift of {escape(str(subject))}",
-        sentence=escape(str(verdict.get("sentence", ""))),
+        title=f"Drift of {escape(_subject(status))}",
         when=f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC",
         version=escape(str(status["model_version"])),
-        severity=verdict.get("severity", 0),
-        phase=escape(governor["phase"]),
-        reason=escape(governor["reason"]),
-        rows="".join(_row(feature) for feature in features),
+        **_verdict_fields(status["verdict"] or {}),
+        **_governor_fields(status["governor"]),
+        rows=_rows(status["features"]),
     )
+
+
+def _subject(status: Mapping[str, Any]) -> str:
+    verdict = status["verdict"] or {}
+    episode = status["governor"]["episode"]
+    return str(episode or verdict.get("verdict", "no episode"))
+
+
+def _verdict_fields(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    sentence = str(verdict.get("sentence", ""))
+    return {"sentence": escape(sentence), "severity": verdict.get("severity", 0)}
+
+
+def _governor_fields(governor: Mapping[str, Any]) -> dict[str, str]:
+    return {name: escape(governor[name]) for name in ("phase", "reason")}
+
+
+def _rows(features: Iterable[Mapping[str, Any]]) -> str:
+    furthest_first = sorted(features, key=_over_floor, reverse=True)
+    return "".join(map(_row, furthest_first))
 
 
 def _over_floor(feature: Mapping[str, Any]) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from drift.events import Event, ReportReceived, Transition, WindowJudged
+from drift.governor import Outcome
 from drift.verdict import Finding, Verdict, VerdictKind
 from serve.model.report import ServedModel
 from train.registry.moves import Move, MoveKind
@@ -23,6 +24,11 @@ _KINDS = {"collecting": "episode", "retraining": "retrain", "cooling": "gate", "
 _VERDICT_KINDS = {"none": "quiet", "data break": "break", "population drift": "drift"}
 _VERDICT_TITLES = {"data break": "Data break", "population drift": "Drift in a window"}
 _STATISTICS = {"ks": "distance", "correlation": "correlation"}
+_OUTCOMES: dict[Outcome, str] = {
+    "promoted": "The gate",
+    "kept": "The champion stays",
+    "failed": "Retraining failed",
+}
 _MOVES: dict[MoveKind, str] = {
     "promote": "Version {to} became champion{after}",
     "rollback": "Rolled back to version {to}, from {former}",
@@ -66,27 +72,24 @@ class Observations:
             self._reported(event)
 
     def _judged(self, event: WindowJudged) -> None:
-        verdict = event.verdict
         former = self._kind
-        self._kind = verdict.kind
-        if verdict.kind == former:
-            return
-        detail = [_finding(finding) for finding in verdict.findings]
-        kind = _VERDICT_KINDS[verdict.kind]
-        text = _verdict_text(verdict, former)
-        self.entries.append(TimelineEntry.of(event.at, kind, text, detail))
+        self._kind = event.verdict.kind
+        if former != self._kind:
+            self.entries.append(_verdict_entry(event, former))
 
     def _reported(self, event: ReportReceived) -> None:
         desired = event.desired
-        if desired is None or desired == self._served:
-            return
-        if not _all_serve(event.replicas, desired):
+        if desired in (None, self._served) or not _all_serve(event.replicas, desired):
             return
         last = max(served.since or 0.0 for served in event.replicas)
         if event.at - last >= SETTLED_S:
-            text = _swap_text(desired, len(event.replicas), is_first=self._served is None)
-            self._served = desired
-            self.entries.append(TimelineEntry.of(last, "swap", text))
+            self._settled(desired, len(event.replicas), last)
+
+    def _settled(self, version: str, replicas: int, at: float) -> None:
+        """Every replica serves the version."""
+        text = _swap_text(version, replicas, is_first=self._served is None)
+        self._served = version
+        self.entries.append(TimelineEntry.of(at, "swap", text))
 
 
 def timeline(
@@ -104,6 +107,13 @@ def timeline(
     return sorted(entries, key=lambda entry: -entry.at)[:MAX_ENTRIES]
 
 
+def _verdict_entry(event: WindowJudged, former: VerdictKind) -> TimelineEntry:
+    verdict = event.verdict
+    detail = map(_finding, verdict.findings)
+    kind = _VERDICT_KINDS[verdict.kind]
+    return TimelineEntry.of(event.at, kind, _verdict_text(verdict, former), detail)
+
+
 def _verdict_text(verdict: Verdict, former: VerdictKind) -> str:
     title = _VERDICT_TITLES.get(verdict.kind)
     if title is not None:
@@ -115,7 +125,8 @@ def _verdict_text(verdict: Verdict, former: VerdictKind) -> str:
 
 def _finding(finding: Finding) -> str:
     statistic = _STATISTICS.get(finding.statistic, finding.statistic)
-    return f"{finding.feature}: {statistic} {finding.value:.3g}, ordinary up to {finding.limit:.3g}"
+    evidence = f"{finding.feature}: {statistic} {finding.value:.3g}"
+    return f"{evidence}, ordinary up to {finding.limit:.3g}"
 
 
 def _all_serve(replicas: Sequence[ServedModel], version: str) -> bool:
@@ -147,29 +158,23 @@ def _last_retraining(transitions: Sequence[Transition]) -> Transition | None:
 def _transition_text(transition: Transition) -> str:
     if transition.is_mode_switch:
         return f"The governor was {transition.reason}"
-    if transition.former is None:  # stored by an older Vigil: its reason is all that there is
-        return _capitalised(transition.reason)
-    if transition.phase == "retraining" and transition.trigger == "drift":
+    if transition.began_by_drift:
         return "Retraining began"
     if transition.outcome is not None:
-        return _outcome_text(transition)
+        return f"{_OUTCOMES[transition.outcome]}: {transition.summary}"
+    # Of one that an older Vigil stored the reason is all that there is.
     return _capitalised(transition.reason)
 
 
-def _outcome_text(transition: Transition) -> str:
-    if transition.outcome == "promoted":
-        return f"The gate: {transition.summary}"
-    if transition.outcome == "kept":
-        return f"The champion stays: {transition.summary}"
-    return f"Retraining failed: {transition.summary}"
-
-
 def _ledger_entry(move: Move) -> TimelineEntry:
-    after = f", after {move.former}" if move.former else ""
-    text = _MOVES[move.kind].format(to=move.to, former=move.former, after=after)
-    detail = [move.reason, *_check_sentences(move)]
+    text = f"{_move_text(move)} (by {move.actor})"
     kind = move.kind.replace(" ", "-")
-    return TimelineEntry.of(move.at, kind, f"{text} (by {move.actor})", detail)
+    return TimelineEntry.of(move.at, kind, text, [move.reason, *_check_sentences(move)])
+
+
+def _move_text(move: Move) -> str:
+    after = f", after {move.former}" if move.former else ""
+    return _MOVES[move.kind].format(to=move.to, former=move.former, after=after)
 
 
 def _check_sentences(move: Move) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import itemgetter
 from typing import Any
 
 from serve.exposition import MetricFamilies
@@ -39,12 +40,15 @@ class TrafficStep:
 
     def add(self, increases: Mapping[_Sample, float], share: float) -> None:
         """Add this share of what counters have increased by."""
-        for (name, label), increase in increases.items():
-            if name == _REQUESTS and label != "ok":
-                self.refused[label] += increase * share
-            elif name in _COUNTED:
-                self.counts[_COUNTED[name]] += increase * share
+        for sample, increase in increases.items():
+            self._count(*sample, increase * share)
         self._add_latency(increases, share)
+
+    def _count(self, name: str, label: str, increase: float) -> None:
+        if name == _REQUESTS and label != "ok":
+            self.refused[label] += increase
+        elif name in _COUNTED:
+            self.counts[_COUNTED[name]] += increase
 
     def _add_latency(self, increases: Mapping[_Sample, float], share: float) -> None:
         below = 0.0
@@ -78,12 +82,12 @@ class Traffic:
 
         A first report only says where its counters stand.
         """
-        samples = _samples(counts)
-        former = self._reported.get(replica, _Reported(now - 1.0, samples))
-        self._reported[replica] = _Reported(now, samples)
+        reported = _Reported(now, _samples(counts))
+        former = self._reported.get(replica, reported)
+        self._reported[replica] = reported
         self._forget_silent(now)
-        since = former.at if 0 < now - former.at < MAX_GAP_S else now - 1.0
-        self._add(_increases(former.samples, samples), since, now)
+        since = _begin_of_report(former.at, now)
+        self._add(_increases(former.samples, reported.samples), since, now)
         return since
 
     def _forget_silent(self, now: float) -> None:
@@ -97,40 +101,38 @@ class Traffic:
         if any(increase > 0 for increase in increases.values()):
             for at, share in _shares(since, now):
                 self._steps.setdefault(at, TrafficStep()).add(increases, share)
-        self._steps = {at: step for at, step in self._steps.items() if at >= now - SPAN_S}
+        self._steps = dict(self._between(now - SPAN_S, now))
+
+    def _between(self, begin: float, end: float) -> list[tuple[float, TrafficStep]]:
+        """The steps that begin in this time, in order."""
+        steps = sorted(self._steps.items(), key=itemgetter(0))
+        return [(at, step) for at, step in steps if begin <= at <= end]
 
     def columns(self, now: float) -> dict[str, Any]:
         """Return the steps as columns, in order; rates are per second.
 
         Steps of which some replicas have not reported yet are left out.
         """
-        complete = [
-            (at, step)
-            for at, step in sorted(self._steps.items())
-            if now - SPAN_S <= at <= now - 2 * STEP_S
-        ]
+        complete = self._between(now - SPAN_S, now - 2 * STEP_S)
         steps = [step for _, step in complete]
         return {
             "step_s": STEP_S,
             "at": [at for at, _ in complete],
             "ok": _rates(steps, "ok"),
-            "refused": [round(step.refusals / STEP_S, 2) for step in steps],
+            "refused": [_rate(step.refusals) for step in steps],
             "rows": _rates(steps, "rows"),
             "anomalies": _rates(steps, "anomalies"),
-            "p50_ms": [_quantile_ms(step.latency, 0.5) for step in steps],
-            "p99_ms": [_quantile_ms(step.latency, 0.99) for step in steps],
+            "p50_ms": _quantiles_ms(steps, 0.5),
+            "p99_ms": _quantiles_ms(steps, 0.99),
             "refused_by": _refused_by(steps),
         }
 
     def totals(self, now: float) -> dict[str, int]:
         """Return sums over the last ten minutes."""
-        steps = [step for at, step in self._steps.items() if at >= now - SPAN_S]
-        return {
-            "ok": _total(steps, "ok"),
-            "rows": _total(steps, "rows"),
-            "anomalies": _total(steps, "anomalies"),
-            "refused": round(sum(step.refusals for step in steps)),
-        }
+        steps = [step for _, step in self._between(now - SPAN_S, now)]
+        totals = {name: _total(steps, name) for name in ("ok", "rows", "anomalies")}
+        refused = sum(step.refusals for step in steps)
+        return {**totals, "refused": round(refused)}
 
 
 def _total(steps: list[TrafficStep], name: str) -> int:
@@ -138,17 +140,29 @@ def _total(steps: list[TrafficStep], name: str) -> int:
 
 
 def _rates(steps: list[TrafficStep], name: str) -> list[float]:
-    return [round(step.counts[name] / STEP_S, 2) for step in steps]
+    return [_rate(step.counts[name]) for step in steps]
+
+
+def _rate(count: float) -> float:
+    return round(count / STEP_S, 2)
+
+
+def _quantiles_ms(steps: list[TrafficStep], q: float) -> list[float | None]:
+    return [_quantile_ms(step.latency, q) for step in steps]
+
+
+def _begin_of_report(former: float, now: float) -> float:
+    """When what a report counts began: after the former one, if that was lately."""
+    is_late = 0 < now - former < MAX_GAP_S
+    return former if is_late else now - 1.0
 
 
 def _refused_by(steps: list[TrafficStep]) -> dict[str, int]:
     """Refusals by error, the most frequent ones first."""
-    sums: _Sums = defaultdict(float)
+    sums: Counter[str] = Counter()
     for step in steps:
-        for error, count in step.refused.items():
-            sums[error] += count
-    frequent = sorted(sums, key=lambda error: -sums[error])
-    return {error: round(sums[error]) for error in frequent[:MAX_REFUSALS]}
+        sums.update(step.refused)  # pyright: ignore[reportArgumentType]
+    return {error: round(count) for error, count in sums.most_common(MAX_REFUSALS)}
 
 
 def _samples(counts: MetricFamilies) -> _Samples:
@@ -157,8 +171,13 @@ def _samples(counts: MetricFamilies) -> _Samples:
     for family, _, _, family_samples in counts:
         if family in _FAMILIES:
             for name, labels, value in family_samples:
-                samples[name, labels[0][1] if labels else ""] = value
+                samples[name, _label(labels)] = value
     return samples
+
+
+def _label(labels: Sequence[tuple[str, str]]) -> str:
+    """The value of the one label; empty without one."""
+    return labels[0][1] if labels else ""
 
 
 def _increases(former: _Samples, samples: _Samples) -> _Samples:
@@ -174,9 +193,14 @@ def _shares(since: float, now: float) -> Iterator[tuple[float, float]]:
     last = int(now // STEP_S)
     for number in range(first, last + 1):
         begin = number * STEP_S
-        overlap = min(now, begin + STEP_S) - max(since, begin)
+        overlap = _overlap(begin, since, now)
         if overlap > 0:
             yield begin, overlap / (now - since)
+
+
+def _overlap(begin: float, since: float, now: float) -> float:
+    """Seconds of a step that a report covers."""
+    return min(now, begin + STEP_S) - max(since, begin)
 
 
 def _latency_buckets(increases: Mapping[_Sample, float]) -> list[tuple[float, float]]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 
 MAX_AUTOCORRELATION_ROWS = 100_000  # enough to estimate the time by
 _QUARTILES = (0.25, 0.5, 0.75)
@@ -18,13 +18,8 @@ def ks_distances(reference: Floats, window: Floats) -> Floats:
     """Return the two-sample Kolmogorov-Smirnov distance [d] of each column of `window` [m, d] to
     the presorted `reference` [n, d]."""
     columns = np.ascontiguousarray(reference.T)
-    return ks_sorted(columns, np.sort(window.T, axis=1))
-
-
-def ks_sorted(reference: Floats, window: Floats) -> Floats:
-    """Return the KS distances [d] of the sorted rows of `window` [d, m] to those of `reference`
-    [d, n]."""
-    return np.array([ks_distance(a, b) for a, b in zip(reference, window, strict=True)])
+    windows = np.sort(window.T, axis=1)
+    return np.array([ks_distance(a, b) for a, b in zip(columns, windows, strict=True)])
 
 
 def ks_distance(a: Floats, b: Floats) -> float:
@@ -47,36 +42,43 @@ def _counts(a: Floats, b: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     if not is_equal.any():  # of continuous samples half the search is saved
         return below, below
     not_above = below.copy()
-    not_above[is_equal] = np.searchsorted(
-        a,
-        b[is_equal],
-        side="right",
-    )
+    not_above[is_equal] = np.searchsorted(a, b[is_equal], side="right")
     return below, not_above
 
 
 def rank_correlation(X: Floats) -> Floats:
-    """Return Spearman's rank correlation [d, d] of the columns of `X` [n, d]; 0 where a column is
-    constant.
+    """Return Spearman's rank correlation [d, d] of the columns of `X` [n, d], which may hold NaN;
+    0 where a column is constant.
 
     Ranks do not see what happens to a column by itself, so this changes only with the dependence
-    between columns.
+    between columns. Of two columns only the rows are compared that both have values in.
     """
+    is_present = ~np.isnan(X)
     ranks = _column_ranks(X)
-    ranks -= ranks.mean(axis=0)
+    ranks -= (is_present.sum(axis=0) + 1) / 2  # their mean
+    if not is_present.all():
+        return _correlation_of_pairs(np.where(is_present, ranks, 0.0), is_present)
     norm = np.sqrt((ranks * ranks).sum(axis=0))
-    ranks /= np.where(
-        norm > 0,
-        norm,
-        np.inf,
-    )
+    ranks /= _divisor(norm)
     return ranks.T @ ranks
 
 
 def _column_ranks(X: Floats) -> Floats:
     columns = np.ascontiguousarray(X.T)
-    ranks = np.asarray(rankdata(columns, axis=1), dtype=np.float64)
-    return np.ascontiguousarray(ranks.T)
+    ranks = rankdata(columns, axis=1, nan_policy="omit")
+    return np.ascontiguousarray(np.asarray(ranks, np.float64).T)
+
+
+def _correlation_of_pairs(ranks: Floats, is_present: Flags) -> Floats:
+    """Correlation of centred ranks [n, d], which are 0 where a value is missing."""
+    squares = (ranks * ranks).T @ is_present  # of each column, over the rows of each other one
+    norms = np.sqrt(squares * squares.T)
+    return ranks.T @ ranks / _divisor(norms)
+
+
+def _divisor(norm: Floats) -> Floats:
+    """The norm, or what makes a quotient 0 where that is 0."""
+    return np.where(norm > 0, norm, np.inf)
 
 
 def correlation_shifts(reference: Floats, window: Floats) -> Floats:
@@ -95,32 +97,25 @@ def bin_shares(edges: Floats, values: Floats) -> Floats:
 
 def typical_magnitude(X: Floats) -> Floats:
     """Return the median [d] of the absolute values that are not zero; 0 where all are."""
-    magnitudes = np.abs(X)
-    if (magnitudes > 0).all():
-        return np.median(magnitudes, axis=0)
-    return np.array([_positive_median(column) for column in magnitudes.T])
+    return np.array([positive_median(column) for column in np.abs(X.T)])
 
 
-def _positive_median(values: Floats) -> float:
+def positive_median(values: Floats) -> float:
+    """Return the median of the values that are above zero; 0 without any."""
     positive = values[values > 0]
-    return np.median(positive) if len(positive) else 0.0
+    return float(np.median(positive)) if len(positive) else 0.0
 
 
 def robust_spread(X: Floats) -> Floats:
     """Return the robust spread [d] of each feature: of its middle half where that varies, else
     its standard deviation, else 1."""
-    low, high = np.percentile(
-        X,
-        [25, 75],
-        axis=0,
-    )
-    sd = X.std(axis=0)
-    fallback = np.where(sd > 0, sd, 1.0)
-    return np.where(
-        high > low,
-        (high - low) / _NORMAL_IQR,
-        fallback,
-    )
+    low, high = np.percentile(X, [25, 75], axis=0)
+    spread = (high - low) / _NORMAL_IQR
+    return np.where(high > low, spread, _positive_or_one(X.std(axis=0)))
+
+
+def _positive_or_one(values: Floats) -> Floats:
+    return np.where(values > 0, values, 1.0)
 
 
 def autocorrelation_time(values: Floats) -> float:
@@ -139,17 +134,15 @@ def autocorrelation_time(values: Floats) -> float:
     return float(np.mean(times)) if times else 1.0
 
 
-def _indicator_time(indicator: NDArray[np.bool_]) -> float:
+def _indicator_time(indicator: Flags) -> float:
     """Integrated autocorrelation time of an indicator [n] that varies."""
     n = len(indicator)
     deviations = indicator.astype(np.float64) - float(np.mean(indicator))
     covariance = _autocovariance(deviations)
     sums = 1 + 2 * np.cumsum(covariance[1:] / covariance[0])
     ends = np.flatnonzero(np.arange(1, n) >= _WINDOW_TIMES * sums)
-    return max(
-        1.0,
-        float(sums[ends[0]] if len(ends) else n),
-    )
+    time = sums[ends[0]] if len(ends) else n
+    return max(1.0, float(time))
 
 
 def _autocovariance(deviations: Floats) -> Floats:

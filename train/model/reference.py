@@ -28,7 +28,7 @@ from train.model.floors import (
     calibrate_floors,
     score_floor,
 )
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 from vigil.errors import BundleError
 
 _INNER_DECILES = np.linspace(
@@ -101,6 +101,11 @@ class Reference:
         Each lies together in memory, or every search in it would copy it.
         """
         return np.ascontiguousarray(self.samples.T)
+
+    @cached_property
+    def varies(self) -> Flags:
+        """Whether each feature [d] has more than one value."""
+        return self.samples[0] < self.samples[-1]
 
     @cached_property
     def sd(self) -> Floats:
