@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 
 import numpy as np
@@ -70,7 +70,8 @@ class BrokenColumns:
         if not self._is_scaled(j, factor):
             return 1.0
         candidates = {factor, _next_power_of_ten(factor)}
-        best = min(candidates, key=lambda unit: self._distance_without(j, unit))
+        distance = partial(self._distance_without, j)
+        best = min(candidates, key=distance)
         return best if self._is_unit(j, best) else 1.0
 
     def _factor(self, j: int) -> float:
@@ -91,11 +92,15 @@ class BrokenColumns:
 
     def _is_unit(self, j: int, unit: float) -> bool:
         """Whether the column is like the reference again without this unit."""
-        bound = max(self.reference.floors[j], UNDONE * self.ks[j])
-        return _is_wide(unit) and self._distance_without(j, unit) <= bound
+        if not _is_wide(unit):
+            return False
+        allowed = UNDONE * self.ks[j]
+        bound = max(self.reference.floors[j], allowed)
+        return self._distance_without(j, unit) <= bound
 
     def _distance_without(self, j: int, unit: float) -> float:
-        return ks_distance(self.reference.columns[j], self.columns[j] / unit)
+        usual = self.reference.columns[j]
+        return ks_distance(usual, self.columns[j] / unit)
 
     def flipped(self) -> Flags:
         """Return the columns [d] whose sign was turned."""
@@ -108,7 +113,8 @@ class BrokenColumns:
         columns = {j: -self.columns[j][::-1]}
         sign = np.ones(self.count)
         sign[j] = -1
-        return _Undone(self, columns, self.correlation * np.outer(sign, sign))
+        correlation = self.correlation * np.outer(sign, sign)
+        return _Undone(self, columns, correlation)
 
     def swapped(self) -> NDArray[np.int64]:
         """Return for each column [d] the one that it was exchanged with, or -1."""
@@ -126,7 +132,8 @@ class BrokenColumns:
         columns = {i: self.columns[j], j: self.columns[i]}
         order = np.arange(self.count)
         order[[i, j]] = j, i
-        return _Undone(self, columns, self.correlation[np.ix_(order, order)])
+        correlation = self.correlation[np.ix_(order, order)]
+        return _Undone(self, columns, correlation)
 
     def _suspects(self, count: int, least: float = 1.0) -> list[int]:
         """Features that have moved by at least so much, the furthest first."""
@@ -155,8 +162,11 @@ class _Undone:
 
     @cached_property
     def ks(self) -> Floats:
-        distances = [ks_distance(self.reference.columns[j], self.columns[j]) for j in self.features]
-        return np.array(distances)
+        return np.array([self._distance(j) for j in self.features])
+
+    def _distance(self, j: int) -> float:
+        usual = self.reference.columns[j]
+        return ks_distance(usual, self.columns[j])
 
     @cached_property
     def shift(self) -> Floats:
@@ -173,7 +183,9 @@ class _Undone:
 
     def is_explanation(self) -> bool:
         """Whether the operation explains the window."""
-        return self._had_moved() and self._is_near() and self._is_correlated() and self._is_better()
+        if not self._had_moved():
+            return False
+        return self._is_near() and self._is_correlated() and self._is_better()
 
     def _had_moved(self) -> bool:
         moved = self.window.moved[self.features]

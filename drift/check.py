@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from train.settings import TrainSettings
 from train.table.dataset import read_table
 from train.table.table import Table
 from vigil.errors import DataError
+from vigil.json_types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class WindowCheck:
     verdict: Verdict
     calibration: Calibration
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return self.verdict.to_json() | {"calibration": asdict(self.calibration)}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
+from vigil.json_types import Fields
 from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors, say
@@ -30,7 +31,8 @@ def drift() -> None:
 @report_errors
 def drift_status(service: ServiceOptions, as_json: bool) -> None:
     """The last window against its floors, and what the governor does."""
-    status = service.require(HomeSettings().open()).get("/drift")
+    platform = service.require(HomeSettings().open())
+    status = platform.get("/drift")
     if as_json:
         print_json(status)
         return
@@ -39,7 +41,7 @@ def drift_status(service: ServiceOptions, as_json: bool) -> None:
     click.echo(printable(_governor_sentence(status)))
 
 
-def _status_row(feature: Mapping[str, Any]) -> Sequence[str]:
+def _status_row(feature: Fields) -> Sequence[str]:
     return (
         feature["feature"],
         f"{feature['ks']:.3f}",
@@ -50,12 +52,12 @@ def _status_row(feature: Mapping[str, Any]) -> Sequence[str]:
     )
 
 
-def _verdict_sentence(status: Mapping[str, Any]) -> str:
+def _verdict_sentence(status: Fields) -> str:
     verdict = status["verdict"]
     return verdict["sentence"] if verdict else "no full window yet"
 
 
-def _governor_sentence(status: Mapping[str, Any]) -> str:
+def _governor_sentence(status: Fields) -> str:
     governor = status["governor"]
     stands = f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}"
     return f"{stands}; {status['retrains']} retrainings"
@@ -79,7 +81,8 @@ def drift_mode(to: str, service: ServiceOptions) -> None:
     A retraining that runs goes on, but promotes nothing any more once the mode is not auto.
     """
     asked = {"mode": None if to == "settings" else to}
-    state = service.require(HomeSettings().open()).post("/drift/mode", body=asked)
+    platform = service.require(HomeSettings().open())
+    state = platform.post("/drift/mode", body=asked)
     click.echo(printable(f"governor: {state['phase']}: {state['reason']}"))
 
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drift.statistics import Statistics, compare
 from drift.verdict import Verdict, VerdictKind, judge_window
@@ -16,12 +15,13 @@ from drift.window import TumblingWindow, Window
 from train.model.bundle import ModelBundle
 from train.registry.versions import Version
 from train.table.captured import AnsweredRows
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
+from vigil.json_types import JsonObject
 
 MAX_VERDICTS = 50
 MAX_TREND = 20  # windows
 # Of /drift, while there is no champion to compare with.
-NOTHING: dict[str, Any] = {
+NOTHING: JsonObject = {
     "model_version": None,
     "model_digest": None,
     "verdict": None,
@@ -61,7 +61,7 @@ class Comparison:
         """Severity of the last window, as `/drift` shows it."""
         return self.last.shown_severity if self.last else 0.0
 
-    def alerts(self, scores: Floats) -> NDArray[np.bool_]:
+    def alerts(self, scores: Floats) -> Flags:
         """Return which of the scores [n] are over the threshold."""
         return scores > self.bundle.threshold.value
 
@@ -81,7 +81,7 @@ class Comparison:
         self._verdicts.append(judge_window(reference, statistics, alpha))
         return self._verdicts[-1]
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """Return the part of `/drift` about it."""
         return {
             "model_version": self.champion.version,
@@ -102,7 +102,7 @@ class Comparison:
             return None
         return asdict(self._statistics.scores)
 
-    def _features(self) -> list[dict[str, Any]]:
+    def _features(self) -> list[JsonObject]:
         if self._statistics is None:
             return []
         columns = self._columns(self._statistics)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
 from drift.settings import DriftSettings
 from vigil import http
 from vigil.errors import JobsUnavailable, VigilError
+from vigil.json_types import JsonObject
 
 RETRAIN_EVENT = "vigil-retrain"
 _TIMEOUT_S = 20.0
@@ -30,7 +30,7 @@ class _DispatchEvent:
     """What is posted to GitHub."""
 
     url: str
-    body: dict[str, Any]
+    body: JsonObject
 
     @classmethod
     def of(cls, payload: dict[str, str], settings: DriftSettings) -> _DispatchEvent:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -16,6 +15,7 @@ from drift.governor import EpisodeTrigger, Governor, Outcome, Phase
 from drift.verdict import Verdict, VerdictKind
 from serve.model.report import ReplicaReport, ServedModel
 from train.model.bundle import ModelBundle
+from vigil.json_types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         return f"{self.former} -> {self.phase}: {self.reason}"
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """Return what `/drift` shows."""
         return {
             "at": self.at,

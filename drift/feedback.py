@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from prometheus_client import Gauge
 
 from serve.metrics import DriftMetrics
 from train.table.captured import AnsweredRows, CapturedWindows
 from vigil.home import write_json
+from vigil.json_types import JsonObject, Numbers
 from vigil.statistics import share_interval
 
 log = logging.getLogger("ray.serve")
@@ -56,6 +57,10 @@ class LabelledRow(NamedTuple):
     anomaly: bool
     alert: bool
     version: str
+
+    @property
+    def answer(self) -> AnsweredRow:
+        return AnsweredRow(self.alert, self.version)
 
     @property
     def outcome(self) -> str:
@@ -137,7 +142,7 @@ class Feedback:
         # Labels that came before their rows: whether it was an anomaly.
         self._waiting: _Latest[bool] = _Latest(limits.waiting)
         # By version, since the last label: they are asked for each second.
-        self._figures: dict[str | None, dict[str, Any]] = {}
+        self._figures: dict[str | None, JsonObject] = {}
         self._load()
 
     def answered(self, batch: AnsweredRows) -> None:
@@ -150,7 +155,8 @@ class Feedback:
         awaited = {key.request for key in self._waiting}
         answers = _rows_of([batch], awaited)
         for key in answers.keys() & self._waiting.keys():
-            label = Label(key.request, self._waiting.pop(key), key.row)
+            anomaly = self._waiting.pop(key)
+            label = Label(key.request, anomaly, key.row)
             self._labels.put(key, label.of(answers[key]))
         if answers:
             self._save()
@@ -172,7 +178,7 @@ class Feedback:
 
     def _answers_to(self, labels: Iterable[Label]) -> _AnswersByKey:
         """What is remembered of the rows that are labelled."""
-        labelled = {key: AnsweredRow(row.alert, row.version) for key, row in self._labels.items()}
+        labelled = {key: row.answer for key, row in self._labels.items()}
         requests = {label.request_id for label in labels}
         return labelled | self._answers.rows_of(requests)
 
@@ -185,13 +191,13 @@ class Feedback:
         self._labels.put(label.key, label.of(answer))
         return True
 
-    def figures(self, version: str | None = None) -> dict[str, Any]:
+    def figures(self, version: str | None = None) -> JsonObject:
         """Counts, precision and recall of `version` (default: all), with Wilson's 95 % interval."""
         if version not in self._figures:
             self._figures[version] = self._count_up(version)
         return self._figures[version]
 
-    def _count_up(self, version: str | None) -> dict[str, Any]:
+    def _count_up(self, version: str | None) -> JsonObject:
         counts = self._count_outcomes(version)
         hits = counts[_TRUE_POSITIVE]
         return {
@@ -275,7 +281,7 @@ def _share(hits: int, trials: int) -> dict[str, float] | None:
     return {"value": hits / trials, "low": bounds.low, "high": bounds.high}
 
 
-def _set_share(gauge: Gauge, share: Mapping[str, float] | None) -> None:
+def _set_share(gauge: Gauge, share: Numbers | None) -> None:
     if share is None:
         return
     for bound in _BOUNDS:

@@ -10,12 +10,12 @@ in. Every function takes a state and returns the next one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from drift.settings import DriftSettings, Mode
 from drift.verdict import VerdictKind
+from vigil.json_types import Fields, JsonObject
 
 Phase = Literal["watching", "collecting", "retraining", "cooling"]
 Outcome = Literal["promoted", "kept", "failed"]
@@ -71,27 +71,26 @@ class Governor:
         """How long the latest retraining took; 0 without one."""
         return self.retrains[-1][1] if self.retrains else 0.0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return what is stored."""
         return {**asdict(self), "format": _STATE_FORMAT}
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """Return what `/drift` shows."""
         stored = self.to_json()
         del stored["trigger"]
         return stored
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Governor:
+    def from_json(cls, stored: Fields) -> Governor:
         """Return the state that was stored, also by an older Vigil.
 
         Raises ValueError for a newer one's.
         """
         if int(stored.get("format", 1)) > _STATE_FORMAT:
             raise ValueError(f"format {stored['format']} is of a newer Vigil")
-        names = [field.name for field in fields(cls)]
-        values: dict[str, Any] = {name: stored[name] for name in names if name in stored}
-        values["recent"] = tuple(_stored_window(*window) for window in stored["recent"])
+        values = _stored_values(cls, stored)
+        values["recent"] = tuple(map(_stored_window, stored["recent"]))
         values["retrains"] = tuple(map(_stored_retrain, stored["retrains"]))
         values.setdefault("trigger", _stored_trigger(values.get("episode")))
         return cls(**values)
@@ -212,7 +211,13 @@ def seconds_left(state: Governor, now: float, settings: DriftSettings) -> float:
     return max(0.0, settings.max_retrain_seconds_per_day - sum(_today(state, now)))
 
 
-def _stored_window(drifted: Any, since: Any) -> tuple[bool, float]:
+def _stored_values(kind: type[Governor], stored: Fields) -> JsonObject:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in stored.items() if name in names}
+
+
+def _stored_window(stored: Any) -> tuple[bool, float]:
+    drifted, since = stored
     return bool(drifted), float(since)
 
 
@@ -240,17 +245,19 @@ def _mode(state: Governor, settings: DriftSettings) -> Mode:
 
 def _at(state: Governor, now: float) -> Governor:
     """The state at `now`: a clock that went back refills no budget."""
-    retrains = tuple((min(start, now), seconds) for start, seconds in state.retrains)
-    return replace(state, retrains=retrains, renewed=min(state.renewed, now))
+    retrains = [(min(start, now), seconds) for start, seconds in state.retrains]
+    renewed = min(state.renewed, now)
+    return replace(state, retrains=tuple(retrains), renewed=renewed)
 
 
 def _count_window(state: Governor, kind: VerdictKind, since: float, rows: int) -> Governor:
     drifted = kind == "population drift"
     broken = kind == "data break"
+    recent = (*state.recent, (drifted, since))
     return replace(
         state,
         windows=state.windows + 1,
-        recent=(*state.recent, (drifted, since))[-3:],
+        recent=recent[-3:],
         quiet=0 if drifted else state.quiet + 1,
         fresh=state.fresh if broken else state.fresh + rows,
     )
@@ -363,11 +370,11 @@ def _spent(state: Governor, now: float, settings: DriftSettings) -> str | None:
 
 def _begin(state: Governor, now: float, settings: DriftSettings, reason: str) -> Governor:
     # Also old starts are kept: the clock may go back to their day.
-    retrains = (*state.retrains, (now, 0.0))[-settings.max_retrains_per_day :]
+    retrains = (*state.retrains, (now, 0.0))
     return replace(
         state,
         phase="retraining",
-        retrains=retrains,
+        retrains=retrains[-settings.max_retrains_per_day :],
         retrained=state.retrained + 1,
         reason=reason,
     )

@@ -29,8 +29,12 @@ MIN_COMPARED = 50  # requests or rows of the champion before it is compared with
 def sum_arms(arms: Iterable[ArmCounts]) -> ArmCounts:
     """Return the sum over replicas."""
     counts = list(arms)
-    sums = {name: sum(getattr(arm, name) for arm in counts) for name in _COUNTS}
+    sums = {name: _sum(counts, name) for name in _COUNTS}
     return ArmCounts(**sums, latency=_sum_latency(counts))
+
+
+def _sum(arms: Sequence[ArmCounts], name: str) -> int:
+    return sum(getattr(arm, name) for arm in arms)
 
 
 def _sum_latency(arms: Sequence[ArmCounts]) -> tuple[int, ...]:
@@ -115,8 +119,10 @@ class CanaryGuard:
 
     def _lowest_alert_rate(self) -> float:
         champion = self._champion_rate()
-        rate = self.budget if champion is None else min(self.budget, champion.low)
-        return rate / self.band
+        tolerated = self.budget / self.band
+        if champion is None:
+            return tolerated
+        return min(tolerated, champion.low / self.band)
 
     def _champion_rate(self) -> Interval | None:
         """Where the champion's rate lies; None while it has scored too few rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 
 from drift.events import Transition
 from drift.governor import Governor, Outcome
+from vigil.json_types import Fields, JsonObject
 
 MAX_TRANSITIONS = 50  # the latest
 
@@ -38,7 +39,7 @@ class MonitorMemory:
     followed: str | None = None
     transitions: deque[Transition] = field(default_factory=lambda: deque(maxlen=MAX_TRANSITIONS))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "governor": self.governor.to_json(),
             "cause": self.cause,
@@ -48,7 +49,7 @@ class MonitorMemory:
         }
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> MonitorMemory:
+    def from_json(cls, stored: Fields) -> MonitorMemory:
         """Return what was stored, also by an older Vigil.
 
         Raises ValueError, TypeError, LookupError or AttributeError for something else.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
@@ -25,6 +24,7 @@ from serve.model.handles import Application
 from serve.model.report import ConsumerReport, MonitorAnswer, ReplicaReport
 from train.registry.signature import Trust
 from train.registry.versions import Registry
+from vigil.json_types import Fields, JsonObject
 
 
 class DriftMonitor:
@@ -32,7 +32,7 @@ class DriftMonitor:
 
     async def __init__(  # pyright: ignore[reportGeneralTypeIssues]
         self,
-        args: Mapping[str, Any],
+        args: Fields,
         *,
         pace: Pace | None = None,
         registry: Registry | None = None,
@@ -59,24 +59,24 @@ class DriftMonitor:
         trust = Trust.from_settings()
         return Registry(settings.tracking_uri, settings.model_name, trust=trust)
 
-    async def reconfigure(self, config: dict[str, Any]) -> None:
+    async def reconfigure(self, config: JsonObject) -> None:
         """Take what may change while the monitor runs."""
         self.settings = self.settings.with_live_values(config)
         await asyncio.to_thread(self._watch.follow_settings, self.settings)
 
-    async def ingest(self, report: Mapping[str, Any]) -> dict[str, float | None]:
+    async def ingest(self, report: Fields) -> dict[str, float | None]:
         """Take in a replica's report; the answer has what every response says of drift."""
         await asyncio.to_thread(self._ingest, report)
         answer = MonitorAnswer(self._watch.severity, self._watch.rollout.stopped)
         return answer.to_wire()
 
-    def _ingest(self, report: Mapping[str, Any]) -> None:
+    def _ingest(self, report: Fields) -> None:
         self._watch.ingest(ReplicaReport.from_wire(report), time.time())
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> JsonObject:
         return await asyncio.to_thread(self._watch.status, time.time())
 
-    async def switch(self, mode: Mode | None) -> dict[str, Any]:
+    async def switch(self, mode: Mode | None) -> JsonObject:
         """Set the governor's mode; None: the settings' one."""
         await asyncio.to_thread(self._watch.switch, mode, time.time())
         return self._watch.state.status()
@@ -86,7 +86,8 @@ class DriftMonitor:
 
         Each label: request id, whether it was an anomaly, and which row of the request.
         """
-        return await asyncio.to_thread(self._watch.label, [Label(*label) for label in labels])
+        typed = [Label(*label) for label in labels]
+        return await asyncio.to_thread(self._watch.label, typed)
 
     async def count(self, *report: Any) -> None:
         """Take in the metrics of a stream consumer (ConsumerReport), for the exposition."""
@@ -110,7 +111,7 @@ class DriftMonitor:
                 raise RuntimeError(f"a loop of the drift monitor has ended: {task}")
 
 
-def build(args: dict[str, Any]) -> serve.Application:
+def build(args: JsonObject) -> serve.Application:
     """The Serve application `drift`; `args` are DriftSettings."""
     deployment: Any = serve.deployment(
         DriftMonitor,

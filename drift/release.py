@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from drift.governor import Outcome
 from drift.rollout import Rollout
@@ -15,9 +14,10 @@ from train.registry.canary import parse_canary_steps
 from train.registry.moves import Move, completed_moves
 from train.registry.promotion import promote_version, start_canary
 from train.registry.versions import Registry
+from vigil.json_types import Fields
 
 ACTOR = "drift-monitor"
-NO_EVIDENCE: Mapping[str, Any] = {
+NO_EVIDENCE: Fields = {
     "errors": 0,
     "rows": 0,
     "champion_alert_rate": 0.0,
@@ -78,12 +78,12 @@ class Release:
         self._rollout = rollout
         self._poll_interval_s = poll_interval_s
 
-    def run(self, version: str, gate: Mapping[str, Any], reason: str) -> Retraining:
+    def run(self, version: str, gate: Fields, reason: str) -> Retraining:
         """Promote the version, after shadow and canary where the settings ask for them.
 
         Blocks until it has ended. `reason` is for the ledger.
         """
-        shadow: Mapping[str, Any] = {}
+        shadow: Fields = {}
         if self._settings.shadow_rows:
             shadow = self._wait_for_shadow(version)
             verdict = self._judge_shadow(shadow)
@@ -94,18 +94,16 @@ class Release:
         self._promote(version, gate, shadow, reason=reason)
         return _promoted(version, deciding_sentences(gate))
 
-    def _promote(
-        self, version: str, gate: Mapping[str, Any], shadow: Mapping[str, Any], *, reason: str
-    ) -> None:
+    def _promote(self, version: str, gate: Fields, shadow: Fields, *, reason: str) -> None:
         gates = {**gate, "shadow": shadow} if shadow else dict(gate)
         promote_version(self._registry, version, reason=reason, actor=ACTOR, gates=gates)
 
-    def _judge_shadow(self, evidence: Mapping[str, Any]) -> GateVerdict:
+    def _judge_shadow(self, evidence: Fields) -> GateVerdict:
         settings = self._settings
         alert_limit = self._rollout.budget * settings.canary_alert_band
         return judge_shadow(evidence, settings.shadow_rows, alert_limit)
 
-    def _wait_for_shadow(self, version: str) -> Mapping[str, Any]:
+    def _wait_for_shadow(self, version: str) -> Fields:
         """The evidence of the shadow, complete or as far as it came in time."""
         deadline = time.monotonic() + self._settings.retrain_timeout_s
         evidence = self._evidence(version)
@@ -114,13 +112,13 @@ class Release:
             evidence = self._evidence(version)
         return evidence
 
-    def _evidence(self, version: str) -> Mapping[str, Any]:
+    def _evidence(self, version: str) -> Fields:
         return self._rollout.shadow.summary(version) or NO_EVIDENCE
 
-    def _is_complete(self, evidence: Mapping[str, Any]) -> bool:
+    def _is_complete(self, evidence: Fields) -> bool:
         return evidence["errors"] > 0 or evidence["rows"] >= self._settings.shadow_rows
 
-    def _run_canary(self, version: str, gate: Mapping[str, Any], reason: str) -> Retraining:
+    def _run_canary(self, version: str, gate: Fields, reason: str) -> Retraining:
         if not self._was_canary(version):
             self._start_canary(version, reason)
         while self._registry.canary() is not None:
@@ -143,11 +141,13 @@ class Release:
         return any(move.kind == "canary" and move.to == version for move in moves)
 
     def _last_move(self, version: str) -> Move:
-        moves = completed_moves(self._registry)
-        return next(move for move in moves if version in (move.to, move.former))
+        for move in completed_moves(self._registry):
+            if version in (move.to, move.former):
+                return move
+        raise LookupError(f"no move of version {version} is in the ledger")
 
 
-def deciding_sentences(gate: Mapping[str, Any]) -> list[str]:
+def deciding_sentences(gate: Fields) -> list[str]:
     """Return the sentences of the checks that failed, or of all when none did.
 
     They are those of the reason of the gate (train/model/gate.py).

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from serve.model.report import ServedModel
+from vigil.json_types import JsonObject
 
 REPLICA_TIMEOUT_S = 6.0  # a replica that has not reported for so long is gone
 
@@ -17,7 +17,7 @@ class LiveReplica:
     served: ServedModel
     seen: float
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """Return what `/drift` shows."""
         served = self.served
         return {

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from drift.release import Release, Retraining, deciding_sentences
 from drift.rollout import Rollout
@@ -13,6 +12,7 @@ from drift.training_job import EndedJob, Episode, GithubTraining, RayTraining
 from train.registry.versions import Registry, Version
 from train.submit import Jobs
 from vigil.home import Home
+from vigil.json_types import Fields
 
 
 class Retrainer:
@@ -59,7 +59,7 @@ class Retrainer:
 
     def _train(self, episode: Episode, champion: Version, until: float) -> EndedJob:
         cache = Home(self._settings.home).cache
-        info: Mapping[str, Any] = self._registry.fetch(champion, cache).info
+        info: Fields = self._registry.fetch(champion, cache).info
         return self._backend(episode).run(info, until)
 
     def _backend(self, episode: Episode) -> RayTraining | GithubTraining:
@@ -82,6 +82,6 @@ class Retrainer:
         return self._release.run(number, gate, f"drift: {episode.cause}")
 
 
-def _failed_gate(version: str, gate: Mapping[str, Any]) -> Retraining:
+def _failed_gate(version: str, gate: Fields) -> Retraining:
     summary = f"version {version} failed the gate"
     return Retraining.decided("kept", summary, deciding_sentences(gate), version)

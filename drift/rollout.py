@@ -7,7 +7,7 @@ decides.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import structs
 
@@ -19,6 +19,7 @@ from serve.model.report import ArmCounts, CanaryReport, ReplicaReport, ServedMod
 from train.registry.canary import Canary
 from train.registry.promotion import promote_version, stop_canary
 from train.registry.versions import Desired, Registry
+from vigil.json_types import JsonObject
 
 CanaryAction = Literal["stop", "promote"]
 REGISTRY_POLL_INTERVAL_S = 2.0
@@ -141,10 +142,10 @@ class Rollout:
             force=True,
         )
 
-    def _evidence(self, canary: Canary) -> dict[str, Any]:
+    def _evidence(self, canary: Canary) -> JsonObject:
         """What the ledger keeps of the canary."""
         _, counts = self._arms()
-        evidence: dict[str, Any] = {"canary": _counted(counts)}
+        evidence: JsonObject = {"canary": _counted(counts)}
         shadow = self.shadow.summary(canary.version)
         if shadow:
             evidence["shadow"] = shadow
@@ -152,7 +153,7 @@ class Rollout:
 
     def status(
         self, live: Sequence[ServedModel], now: float, followed: str | None = None
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Return the part of `/drift` about it."""
         desired = self.desired_version(followed)
         lagging = _lagging(live, desired)
@@ -164,7 +165,7 @@ class Rollout:
             "shadow": self.shadow.summary(),
         }
 
-    def _disagreement(self, lagging: Sequence[str], now: float) -> dict[str, Any]:
+    def _disagreement(self, lagging: Sequence[str], now: float) -> JsonObject:
         former = self._lagging_since
         self._lagging_since = {replica: former.get(replica, now) for replica in lagging}
         lag_s = self._longest_lag(now)
@@ -177,7 +178,7 @@ class Rollout:
         since = min(self._lagging_since.values(), default=now)
         return now - since
 
-    def _canary_status(self, now: float) -> dict[str, Any] | None:
+    def _canary_status(self, now: float) -> JsonObject | None:
         canary = self.canary
         if canary is None:
             return None
@@ -190,7 +191,7 @@ class Rollout:
             "arms": self._arms_status(),
         }
 
-    def _arms_status(self) -> dict[str, Any]:
+    def _arms_status(self) -> JsonObject:
         champion, canary = self._arms()
         return {"champion": structs.asdict(champion), "canary": structs.asdict(canary)}
 

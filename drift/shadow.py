@@ -10,6 +10,7 @@ from scipy.stats import kendalltau
 
 from serve.model.report import ShadowReport
 from vigil.arrays import Floats
+from vigil.json_types import JsonObject
 
 MAX_RANKED_ROWS = 5000  # the latest; ranks of so many take a few milliseconds
 TOP_SHARE = 0.02  # of the rows that count as the top
@@ -62,7 +63,7 @@ class _PairEvidence:
         oldest = self._scores[0].shape[1]
         return self.kept_rows - oldest >= MAX_RANKED_ROWS
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> JsonObject:
         return {
             "champion": self.champion,
             "challenger": self.challenger,
@@ -120,7 +121,7 @@ class ShadowEvidence:
             self._evidence = evidence
         return evidence
 
-    def summary(self, challenger: str | None = None) -> dict[str, Any] | None:
+    def summary(self, challenger: str | None = None) -> JsonObject | None:
         """Return the evidence as plain values; None while there is none (for this challenger)."""
         evidence = self._evidence
         if evidence is None or challenger not in (None, evidence.challenger):

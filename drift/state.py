@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from vigil.aws import AwsError, aws_client, aws_errors
 from vigil.errors import VigilError
 from vigil.home import write_json
+from vigil.json_types import JsonObject
 from vigil.locks import HeldLock, try_lock
 
 _DOCUMENT = "monitor.json"
@@ -50,7 +51,7 @@ class StateStore(Protocol):
         """The document, None before the first; raises ValueError when it cannot be read."""
         ...
 
-    def save(self, document: dict[str, Any]) -> None:
+    def save(self, document: JsonObject) -> None:
         """Replace the document in one step.
 
         Raises LostLease, or OSError when it cannot be written now.
@@ -82,7 +83,7 @@ class FileState:
         path = self._folder / _DOCUMENT
         return json.loads(path.read_text()) if path.exists() else None
 
-    def save(self, document: dict[str, Any]) -> None:
+    def save(self, document: JsonObject) -> None:
         if self._lock is None:
             raise LostLease("this monitor does not hold the state")
         write_json(self._folder / _DOCUMENT, document)
@@ -104,8 +105,9 @@ class _LeasedDocument:
     @classmethod
     def decode(cls, body: bytes) -> _LeasedDocument:
         document = json.loads(body)
+        holder = str(document.get("holder"))
         until = float(document.get("until", 0))
-        return cls(str(document.get("holder")), until, document.get("state"))
+        return cls(holder, until, document.get("state"))
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -174,7 +176,7 @@ class S3State:
     def load(self) -> Any:
         return self._document
 
-    def save(self, document: dict[str, Any]) -> None:
+    def save(self, document: JsonObject) -> None:
         if self._etag is None:
             raise LostLease("this monitor does not hold the state")
         self._document = document
@@ -223,7 +225,8 @@ class S3State:
         """Put the object where the present one has this `etag`; return the new one's."""
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         with aws_errors(self._place):
-            answer = self._s3().put_object(**self._object, Body=body, **condition)
+            client = self._s3()
+            answer = client.put_object(**self._object, Body=body, **condition)
         return answer["ETag"]
 
     @property

@@ -125,24 +125,25 @@ class _SortedWindow:
         if not is_missing.any():
             ordered = np.ascontiguousarray(np.sort(rows, axis=0).T)
             return cls(reference, list(ordered), np.zeros(rows.shape[1]))
-        columns = [_sorted_values(column) for column in rows.T]
-        filled = [
-            values if len(values) else median
-            for values, median in zip(columns, reference.median[:, None], strict=True)
-        ]
-        return cls(reference, filled, is_missing.mean(axis=0))
+        medians = reference.median[:, None]
+        columns = map(_sorted_values, rows.T, medians)
+        return cls(reference, list(columns), is_missing.mean(axis=0))
 
     def _of_each(self, statistic: Callable[[int, Floats], float]) -> Floats:
         """A statistic [d] of the number and the values of each feature."""
         return np.array([statistic(j, column) for j, column in enumerate(self.columns)])
 
     def ks(self) -> Floats:
-        return self._of_each(lambda j, values: ks_distance(self.reference.columns[j], values))
+        return self._of_each(self._distance)
+
+    def _distance(self, j: int, values: Floats) -> float:
+        return ks_distance(self.reference.columns[j], values)
 
     def p_values(self, ks: Floats) -> Floats:
         n = len(self.reference.samples)
         m = np.array([len(values) for values in self.columns])
-        return kolmogorov(np.sqrt(n * m / (n + m)) * ks)
+        root = np.sqrt(n * m / (n + m))
+        return kolmogorov(root * ks)
 
     def wasserstein(self) -> Floats:
         return self._of_each(self._quantile_shift) / self.reference.sd
@@ -151,21 +152,25 @@ class _SortedWindow:
         """Mean distance of the values to the reference's at the same quantiles."""
         n = len(self.reference.samples)
         m = len(values)
-        ranks = ((np.arange(m) + 0.5) / m * n).astype(int)
-        return np.abs(values - self.reference.columns[j][ranks]).mean()
+        shares = (np.arange(m) + 0.5) / m
+        ranks = (shares * n).astype(int)
+        usual = self.reference.columns[j][ranks]
+        return np.abs(values - usual).mean()
 
     def outside(self) -> Floats:
         return self._of_each(self._share_outside)
 
     def _share_outside(self, j: int, values: Floats) -> float:
         column = self.reference.columns[j]
-        is_outside = (values < column[0]) | (values > column[-1])
-        return is_outside.mean()
+        is_below = values < column[0]
+        is_above = values > column[-1]
+        return (is_below | is_above).mean()
 
     def stuck(self) -> Flags:
         """Features [d] with one value in many rows, where the reference never stood still."""
-        is_still = self._of_each(lambda _, values: _is_still(values)).astype(bool)
-        return self.reference.can_stick & is_still & (self.missing < 1)
+        is_still = np.array([_is_still(values) for values in self.columns])
+        is_there = self.missing < 1
+        return self.reference.can_stick & is_still & is_there
 
     def psi(self) -> Floats:
         """Population stability index [d] over the reference's deciles."""
@@ -175,12 +180,14 @@ class _SortedWindow:
         edges, shares = self.reference.bins[j]
         expected = np.maximum(shares, MIN_BIN_SHARE)
         actual = np.maximum(bin_shares(edges, values), MIN_BIN_SHARE)
-        return ((actual - expected) * np.log(actual / expected)).sum()
+        ratios = np.log(actual / expected)
+        return ((actual - expected) * ratios).sum()
 
 
-def _sorted_values(column: Floats) -> Floats:
-    """The values that are there, sorted."""
-    return np.sort(column[~np.isnan(column)])
+def _sorted_values(column: Floats, median: Floats) -> Floats:
+    """The values that are there, sorted; the median [1] where there are none."""
+    values = column[~np.isnan(column)]
+    return np.sort(values) if len(values) else median
 
 
 def _is_still(values: Floats) -> bool:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from drift.dispatch import dispatch
 from drift.governor import EpisodeTrigger
@@ -20,6 +19,7 @@ from train.registry.versions import Registry
 from train.spec import JobSpec
 from train.submit import JobLost, Jobs, JobState
 from vigil.home import Home
+from vigil.json_types import Fields
 
 log = logging.getLogger("ray.serve")
 SUBMITTED_AGAIN = (
@@ -73,7 +73,7 @@ class RayTraining:
         self._jobs = connect(settings.jobs_url)
         self._note = ""
 
-    def run(self, info: Mapping[str, Any], until: float = math.inf) -> EndedJob:
+    def run(self, info: Fields, until: float = math.inf) -> EndedJob:
         """Train as the champion of this `info` was trained, until `until` (Unix seconds)."""
         submission = _Submission(self._jobs, self._spec(info), forest_environment(info))
         submission.submit(self._episode.job)
@@ -99,7 +99,7 @@ class RayTraining:
     def _ended(self, ended: str) -> EndedJob:
         return EndedJob(ended, self._note)
 
-    def _spec(self, info: Mapping[str, Any]) -> JobSpec:
+    def _spec(self, info: Fields) -> JobSpec:
         settings = self._settings
         captured = settings.captured_url or Home(settings.home).captured
         return JobSpec.of_bundle(
@@ -138,7 +138,7 @@ class GithubTraining:
         self._registry = registry
         self._poll_interval_s = poll_interval_s
 
-    def run(self, info: Mapping[str, Any], until: float = math.inf) -> EndedJob:
+    def run(self, info: Fields, until: float = math.inf) -> EndedJob:
         """Dispatch the workflow, unless it has ended already, and wait for its version."""
         if not self._is_registered:
             dispatch(self._payload(info), self._settings)
@@ -155,7 +155,7 @@ class GithubTraining:
     def _is_registered(self) -> bool:
         return self._registry.of_job(self._episode.id) is not None
 
-    def _payload(self, info: Mapping[str, Any]) -> dict[str, str]:
+    def _payload(self, info: Fields) -> dict[str, str]:
         return {
             "model": self._settings.model_name,
             "reason": self._episode.cause,
@@ -164,12 +164,12 @@ class GithubTraining:
         }
 
 
-def forest_environment(info: Mapping[str, Any]) -> dict[str, str]:
+def forest_environment(info: Fields) -> dict[str, str]:
     """Return the variables that set the parameters of the champion's forest.
 
     A search may have found them: a retraining begins where the champion stands.
     """
-    forest: Mapping[str, Any] = info.get("forest", {})
+    forest: Fields = info.get("forest", {})
     return {_variable(name): str(value) for name, value in forest.items()}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from drift.broken_columns import MIN_FACTOR
 from drift.statistics import Statistics
 from train.model.reference import Reference
 from vigil.arrays import Flags, Floats
+from vigil.json_types import JsonObject
 
 VerdictKind = Literal["none", "population drift", "data break"]
 MAX_MISSING = 0.2
@@ -62,7 +63,7 @@ class Verdict:
     def features(self) -> tuple[str, ...]:
         return _names(self.findings)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "verdict": self.kind,
             "features": list(self.features),
@@ -133,11 +134,11 @@ class _Evidence:
 
         One by itself is none: there is no correlation of one.
         """
-        shift = self.statistics.correlation_shift / self.reference.correlation_floors
-        is_apart = shift >= 1
-        if is_apart.sum() <= 1:
+        floors = self.reference.correlation_floors
+        shift = self.statistics.correlation_shift / floors
+        if (shift >= 1).sum() <= 1:
             return []
-        is_shown = is_apart & ~self.over
+        is_shown = (shift >= 1) & ~self.over
         return [int(j) for j in np.argsort(-shift) if is_shown[j]]
 
     def _uncorrelated(self, j: int) -> Finding:
@@ -171,8 +172,8 @@ def _significant(reference: Reference, statistics: Statistics, alpha: float) -> 
 
     A feature that never varies is no test: it makes the others no less significant.
     """
-    tests = int((reference.varies | (statistics.ks > 0)).sum())
-    is_significant = statistics.p * tests < alpha
+    is_test = reference.varies | (statistics.ks > 0)
+    is_significant = statistics.p * is_test.sum() < alpha
     return np.where(is_significant, statistics.ks, 0.0)
 
 
@@ -236,11 +237,15 @@ class _Breaks:
         return self._altered(j, "unit", float(unit[j]), MIN_FACTOR)
 
     def _swapped(self, j: int) -> Finding | None:
-        return self._apart(j, "swapped") if self.statistics.swapped[j] >= 0 else None
+        if self.statistics.swapped[j] < 0:
+            return None
+        return self._apart(j, "swapped")
 
     def _flipped(self, j: int) -> Finding | None:
         flipped = self.statistics.flipped
-        return self._apart(j, "sign") if flipped[j] and self._are_few(flipped) else None
+        if not flipped[j] or not self._are_few(flipped):
+            return None
+        return self._apart(j, "sign")
 
     def _are_few(self, columns: Flags) -> bool:
         """Whether a fault explains so many: a world that changed, changes many features at once."""
@@ -248,8 +253,9 @@ class _Breaks:
         return int(columns.sum()) <= max(1, varying // 10)
 
     def _apart(self, j: int, statistic: str) -> Finding:
+        ks = float(self.statistics.ks[j])
         limit = float(self.reference.single_feature_floors[j])
-        return self._altered(j, statistic, float(self.statistics.ks[j]), limit)
+        return self._altered(j, statistic, ks, limit)
 
     def _altered(self, j: int, statistic: str, value: float, limit: float) -> Finding:
         effect = float(self.statistics.wasserstein[j])

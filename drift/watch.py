@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
 
 import msgspec
 
@@ -39,6 +38,7 @@ from train.registry.versions import Version
 from train.table.captured import AnsweredRows, CapturedWindows
 from train.table.table import Table
 from vigil.home import Home
+from vigil.json_types import JsonObject
 
 log = logging.getLogger("ray.serve")
 
@@ -247,7 +247,7 @@ class Watch:
             at=now,
         )
 
-    def status(self, now: float) -> dict[str, Any]:
+    def status(self, now: float) -> JsonObject:
         """Return what `/drift` answers."""
         with self.lock:
             return {
@@ -261,7 +261,7 @@ class Watch:
                 **self._replicas_status(now),
             }
 
-    def _memory_status(self) -> dict[str, Any]:
+    def _memory_status(self) -> JsonObject:
         memory = self.memory
         return {
             "timeline": [transition.status() for transition in memory.transitions],
@@ -269,17 +269,17 @@ class Watch:
             "last_retraining": msgspec.to_builtins(memory.last_retraining),
         }
 
-    def _replicas_status(self, now: float) -> dict[str, Any]:
+    def _replicas_status(self, now: float) -> JsonObject:
         live = self._replicas.live(now)
         served = [replica.served for replica in live]
         rollout = self.rollout.status(served, now, self.following)
         return {"replicas": [replica.status() for replica in live], **rollout}
 
-    def _governor_status(self, now: float) -> dict[str, Any]:
+    def _governor_status(self, now: float) -> JsonObject:
         left = retrains_left(self.state, now, self.settings)
         return {**self.state.status(), "mode": self.mode, "retrains_left": left}
 
-    def _feedback_status(self) -> dict[str, Any]:
+    def _feedback_status(self) -> JsonObject:
         return {
             "all": self.feedback.figures(),
             "champion": self.feedback.figures(self.following),

@@ -7,7 +7,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,7 @@ from train.table.table import Table
 from train.table.training_data import TrainingData
 from train.trial import TuneTrial
 from vigil.arrays import Floats
+from vigil.json_types import JsonObject
 
 _LIBRARIES = ("ray", "scikit-learn", "numpy", "mlflow", "skops", "safetensors")
 _FOREST_PARAMETERS = {"n_estimators", "max_samples", "max_features"}
@@ -124,7 +124,7 @@ def _golden_rows(held_out: Table, drift_reference: Reference) -> Floats:
     return np.concatenate([held_out.X[:_GOLDEN_ROWS], planted])
 
 
-def _describe(setup: TrainingSetup) -> dict[str, Any]:
+def _describe(setup: TrainingSetup) -> JsonObject:
     """What the bundle says of its training; a retraining begins with it."""
     data = setup.data
     about = {

@@ -11,7 +11,6 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
 
 import ray
 
@@ -23,6 +22,7 @@ from train.settings import TrainSettings
 from train.submit import NICENESS
 from vigil import reaper
 from vigil.home import Home
+from vigil.json_types import JsonObject
 from vigil.terminal import say
 
 _TRAINING_CPUS = 2.0  # reserved at once, at most, with the defaults
@@ -45,7 +45,7 @@ def connected(address: str | None) -> Iterator[None]:
         yield
 
 
-def _job_environment() -> dict[str, Any]:
+def _job_environment() -> JsonObject:
     """Arguments of ray.init by which workers take only the CPUs that replicas leave."""
     os.nice(NICENESS)  # who submitted it may have said nothing of that
     os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
@@ -53,7 +53,7 @@ def _job_environment() -> dict[str, Any]:
 
 
 @contextmanager
-def _own_ray(arguments: dict[str, Any]) -> Iterator[None]:
+def _own_ray(arguments: JsonObject) -> Iterator[None]:
     with reaper.reap_at_exit(uuid.uuid4().hex):
         start_local_ray(
             reserved=_TRAINING_CPUS,
@@ -67,7 +67,7 @@ def _own_ray(arguments: dict[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _cluster(address: str | None, arguments: dict[str, Any]) -> Iterator[None]:
+def _cluster(address: str | None, arguments: JsonObject) -> Iterator[None]:
     ray.init(
         address=address,
         namespace="vigil",

@@ -19,6 +19,7 @@ from train.table.captured import read_captured
 from train.table.table import Table
 from vigil.errors import DataError, RegistryError
 from vigil.home import Home
+from vigil.json_types import Numbers
 
 MIN_ROWS = 500
 
@@ -120,7 +121,7 @@ class _Recalibrated:
             "data_fingerprint": self._champion.tags.get("data_fingerprint", ""),
         }
 
-    def _metrics(self) -> Mapping[str, float]:
+    def _metrics(self) -> Numbers:
         return {
             "alert_rate": self.threshold.expected_rate,
             "champion_alert_rate": self._rate_before,

@@ -7,7 +7,6 @@ bundle of a model keeps for its retraining. A new option is a new field.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -16,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from train.table.s3 import is_s3
 from train.table.schema import Columns
+from vigil.json_types import Fields, JsonObject
 
 if TYPE_CHECKING:
     from train.registry.versions import Version
@@ -137,7 +137,7 @@ class JobSpec(BaseModel):
     )
 
     @classmethod
-    def about(cls, name: str) -> dict[str, Any]:
+    def about(cls, name: str) -> JsonObject:
         """Return what is declared of a field besides its type and default."""
         about = cls.model_fields[name].json_schema_extra
         assert isinstance(about, dict), "declared without _option()"
@@ -151,7 +151,7 @@ class JobSpec(BaseModel):
     @classmethod
     def of_bundle(
         cls,
-        info: Mapping[str, Any],
+        info: Fields,
         **values: Any,
     ) -> Self:
         """Return the job that trained a model, given the `info` of its bundle, with other `values`.
@@ -174,12 +174,12 @@ class JobSpec(BaseModel):
         """What it says of the columns of the table."""
         return Columns(**{role: getattr(self, name) for name, role in _ROLES.items()})
 
-    def grouped(self) -> dict[str, Any]:
+    def grouped(self) -> JsonObject:
         """Return the fields as MLflow shows them: the roles of columns are one group."""
         groups = self.model_dump(exclude={"time", "entity", "features", "schema_file"})
         return groups | {"columns": asdict(self.columns)}
 
-    def kept(self) -> dict[str, Any]:
+    def kept(self) -> JsonObject:
         """Return what the bundle keeps of the job, as JSON: see `of_bundle`."""
         groups = self.absolute().grouped()
         names = [name for name in self._kept_fields() if name in groups]
@@ -224,9 +224,9 @@ class JobResult:
     """The registered version of a job, and the gate's verdict on it."""
 
     version: Version
-    verdict: dict[str, Any]
+    verdict: JsonObject
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return what `vigil train --json` prints."""
         version = self.version
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from train.spec import JobSpec
+from vigil.json_types import Fields, JsonObject
 
 Command = Callable[..., None]
 _SCALARS = {
@@ -27,7 +28,7 @@ def spec_options(command: Command) -> Command:
     return command
 
 
-def parse_spec(values: Mapping[str, Any]) -> JobSpec:
+def parse_spec(values: Fields) -> JobSpec:
     """Return the job that the options say; raises click.BadParameter that names the wrong one."""
     given = {name: value for name, value in values.items() if value is not None}
     try:
@@ -50,7 +51,7 @@ def _parameter(context: click.Context, name: str) -> click.Parameter | None:
 
 def _click_option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
     about = JobSpec.about(name)
-    settings: dict[str, Any] = {
+    settings: JsonObject = {
         "type": _click_type(field, about),
         "required": field.is_required(),
         "default": None,  # that of the field is the field's own
@@ -67,7 +68,7 @@ def _click_option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
     return click.option(f"--{JobSpec.option(name)}", name, **settings)
 
 
-def _click_type(field: FieldInfo, about: Mapping[str, Any]) -> click.ParamType:
+def _click_type(field: FieldInfo, about: Fields) -> click.ParamType:
     annotation = _without_none(field.annotation)
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from vigil.json_types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,6 @@ class TuneTrial:
     """
 
     name: str
-    params: dict[str, Any]
+    params: JsonObject
     metrics: dict[str, float]
     seconds: float

@@ -33,6 +33,7 @@ from train.settings import TrainSettings
 from train.table.table import Table
 from train.trial import TuneTrial
 from vigil.errors import DataError, VigilError
+from vigil.json_types import Fields, JsonObject
 
 TRANSFORMS = ("diff:1", "mean:10,sd:10", "diff:1,mean:10,sd:10")
 _READ_SHARE = 0.3  # of the time, after which no further transform is read
@@ -262,7 +263,7 @@ def order_choices(
     return [present, *(fitting[number] for number in order)]
 
 
-def _trial(choice: Choice, reported: Mapping[str, Any]) -> TuneTrial:
+def _trial(choice: Choice, reported: Fields) -> TuneTrial:
     return TuneTrial(
         f"trial {reported['number']}",
         params=asdict(choice),
@@ -310,7 +311,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _try(
-    config: dict[str, Any],
+    config: JsonObject,
     *,
     choices: Sequence[Choice],
     tables: Mapping[str, TrialTables],

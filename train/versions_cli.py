@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +14,7 @@ from train.registry import promotion
 from train.registry.canary import Canary, parse_canary_steps
 from train.registry.moves import champion_at, completed_moves
 from vigil.errors import RegistryError
+from vigil.json_types import JsonObject, Numbers
 from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, report_errors
@@ -70,14 +70,14 @@ def _show_versions(as_json: bool) -> None:
         print_table(_VERSION_COLUMNS, [_version_row(version, canary) for version in versions])
 
 
-def _version_json(version: Version) -> dict[str, Any]:
+def _version_json(version: Version) -> JsonObject:
     return {
         **vars(version),
         "created": _iso(version.created),
     }
 
 
-def _canary_json(canary: Canary) -> dict[str, Any]:
+def _canary_json(canary: Canary) -> JsonObject:
     return json.loads(canary.to_json())
 
 
@@ -138,7 +138,7 @@ def history_command(as_json: bool) -> None:
         print_table(_MOVE_COLUMNS, [_move_row(move) for move in moves])
 
 
-def _move_json(move: Move) -> dict[str, Any]:
+def _move_json(move: Move) -> JsonObject:
     return {
         **vars(move),
         "at": _iso(move.at),
@@ -300,5 +300,5 @@ def _iso(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _metric(metrics: Mapping[str, float], name: str) -> str:
+def _metric(metrics: Numbers, name: str) -> str:
     return f"{metrics[name]:.4f}" if name in metrics else ""

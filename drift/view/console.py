@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from drift.comparison import Comparison
 from drift.events import Transition
@@ -14,6 +13,7 @@ from drift.view.live import Live
 from drift.view.timeline import TimelineEntry, timeline
 from train.registry.moves import Move
 from train.registry.versions import Desired, Version
+from vigil.json_types import Fields, JsonObject
 
 MAX_FEATURES_SHOWN = 50
 _REPLICA = ("replica", "version", "digest", "since", "source", "canary", "refused")
@@ -50,7 +50,7 @@ class ConsoleView:
     Nothing in the document changes with the clock alone, so that a quiet page is not sent anew.
     """
 
-    status: Mapping[str, Any]
+    status: Fields
     live: Live
     comparison: Comparison | None
     registry: RegistryView
@@ -59,7 +59,7 @@ class ConsoleView:
     observations: Iterable[TimelineEntry]
     settings: DriftSettings
 
-    def document(self, now: float) -> dict[str, Any]:
+    def document(self, now: float) -> JsonObject:
         """Return the document, to be encoded as JSON."""
         status = self.status
         return {
@@ -77,11 +77,11 @@ class ConsoleView:
         }
 
     @property
-    def _verdict(self) -> Mapping[str, Any]:
+    def _verdict(self) -> Fields:
         """The last verdict, empty before the first."""
         return self.status["verdict"] or {}
 
-    def _live(self, now: float) -> dict[str, Any]:
+    def _live(self, now: float) -> JsonObject:
         traffic = self.live.traffic
         return {
             "traffic": traffic.columns(now),
@@ -89,7 +89,7 @@ class ConsoleView:
             "points": self.live.points.columns(),
         }
 
-    def _window(self) -> dict[str, Any]:
+    def _window(self) -> JsonObject:
         status = self.status
         verdict = _part(self._verdict, _VERDICT) if self._verdict else None
         return {
@@ -99,7 +99,7 @@ class ConsoleView:
             "window": {"rows": status["rows_in_window"], "size": status["window_rows"]},
         }
 
-    def _features(self) -> dict[str, Any]:
+    def _features(self) -> JsonObject:
         features = [_feature(feature) for feature in self.status["features"]]
         features.sort(key=lambda feature: -feature["nearness"])
         count = len(features) or self._model_features()
@@ -108,7 +108,7 @@ class ConsoleView:
     def _model_features(self) -> int:
         return len(self.comparison.bundle.names) if self.comparison else 0
 
-    def _governor(self, now: float) -> dict[str, Any]:
+    def _governor(self, now: float) -> JsonObject:
         settings = self.settings
         return {
             **_part(self.status["governor"], _GOVERNOR),
@@ -118,7 +118,7 @@ class ConsoleView:
             "seconds_left": round(seconds_left(self.governor, now, settings)),
         }
 
-    def _models(self) -> dict[str, Any]:
+    def _models(self) -> JsonObject:
         status = self.status
         canary = status["canary"]
         return {
@@ -133,7 +133,7 @@ class ConsoleView:
             "convergence": _convergence(status),
         }
 
-    def _versions(self) -> dict[str, Any]:
+    def _versions(self) -> JsonObject:
         registry = self.registry
         challenger = registry.desired.challenger
         return {
@@ -142,7 +142,7 @@ class ConsoleView:
             "versions": [_version(version) for version in registry.versions],
         }
 
-    def _threshold(self) -> dict[str, Any] | None:
+    def _threshold(self) -> JsonObject | None:
         if self.comparison is None:
             return None
         threshold = self.comparison.bundle.threshold
@@ -164,7 +164,7 @@ class ConsoleView:
         return timeline(self.transitions, self.registry.ledger, self.observations, cause=cause)
 
 
-def console_status(status: Mapping[str, Any]) -> str:
+def console_status(status: Fields) -> str:
     """Return what a person should look at first."""
     if status["model_version"] is None:
         return "no model"
@@ -177,11 +177,11 @@ def console_status(status: Mapping[str, Any]) -> str:
     return "replicas differ" if status["disagreement"]["alert"] else "ok"
 
 
-def _part(document: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+def _part(document: Fields, keys: Iterable[str]) -> JsonObject:
     return {key: document[key] for key in keys}
 
 
-def _feature(feature: Mapping[str, Any]) -> dict[str, Any]:
+def _feature(feature: Fields) -> JsonObject:
     ratio = _ratio(feature["ks"], feature["floor"])
     correlation = _ratio(feature["correlation"], feature["correlation_floor"])
     return {
@@ -205,12 +205,12 @@ def _ratio(value: float, floor: float) -> float:
     return value / floor if floor else 0.0
 
 
-def _replicas(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _replicas(status: Fields) -> list[JsonObject]:
     replicas = [_part(replica, _REPLICA) for replica in status["replicas"]]
     return sorted(replicas, key=lambda replica: str(replica["replica"]))
 
 
-def _version(version: Version) -> dict[str, Any]:
+def _version(version: Version) -> JsonObject:
     return {
         "version": version.version,
         "digest": version.digest,
@@ -220,7 +220,7 @@ def _version(version: Version) -> dict[str, Any]:
     }
 
 
-def _convergence(status: Mapping[str, Any]) -> str:
+def _convergence(status: Fields) -> str:
     count = len(status["replicas"])
     lagging = status["lagging"]
     desired = status["desired_version"]

@@ -59,13 +59,13 @@ class ReplicaCounters:
         self._heard.add(name)
 
     def _bury_silent(self) -> None:
-        silent = [name for name, latest in self._latest.items() if self._is_silent(latest)]
-        for name in silent:
+        for name in list(filter(self._is_silent, self._latest)):
             gone = self._latest.pop(name)
             self._add_gone(gone.counts)
 
-    def _is_silent(self, latest: _Latest) -> bool:
-        return self._round - latest.round > MAX_SILENT_ROUNDS
+    def _is_silent(self, name: str) -> bool:
+        rounds = self._round - self._latest[name].round
+        return rounds > MAX_SILENT_ROUNDS
 
     def _add_gone(self, counts: MetricFamilies) -> None:
         self._gone = sum_metrics([self._gone, _without_gauges(counts)])

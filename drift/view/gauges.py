@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import get_args
 
 from prometheus_client import Gauge
 
@@ -20,6 +20,7 @@ from drift.settings import Mode
 from serve.metrics import DriftMetrics
 from train.registry.versions import Registry
 from vigil.errors import VigilError
+from vigil.json_types import Fields, Numbers
 
 log = logging.getLogger("ray.serve")
 MAX_FEATURE_SERIES = 50
@@ -27,23 +28,25 @@ MAX_CHECKS = 50
 MAX_PHASES = 20
 MAX_JUDGED = 100  # versions whose gate is known: a champion that comes back was not judged last
 PHASE_PREFIX = "seconds_"  # of the metrics of its phases, in train/job.py
-_Described = Mapping[str, Any]  # something as `/drift` or the registry describes it
+_Described = Fields  # something as `/drift` or the registry describes it
 
 
 @dataclass(frozen=True)
 class _Gate:
     """What the gate said: value and limit by check; passed is 1 or 0, or nan if unknown."""
 
-    values: Mapping[str, float] = field(default_factory=dict)
-    limits: Mapping[str, float] = field(default_factory=dict)
+    values: Numbers = field(default_factory=dict)
+    limits: Numbers = field(default_factory=dict)
     passed: float = math.nan
 
     @classmethod
-    def read(cls, stored: Mapping[str, Any]) -> _Gate:
+    def read(cls, stored: Fields) -> _Gate:
         """Raises ValueError, TypeError or LookupError for what is no gate."""
         checks = stored["checks"][:MAX_CHECKS]
+        values = _by_name(checks, "value")
+        limits = _by_name(checks, "limit")
         passed = bool(stored["passed"])
-        return cls(_by_name(checks, "value"), _by_name(checks, "limit"), float(passed))
+        return cls(values, limits, float(passed))
 
 
 class Gauges:
@@ -71,7 +74,7 @@ class Gauges:
         self._metrics.retrains.labels(event.outcome).inc()
         self._metrics.retrain_seconds.inc(event.seconds)
 
-    def update(self, status: Mapping[str, Any]) -> None:
+    def update(self, status: Fields) -> None:
         """Set what follows from a status (Watch.status)."""
         self._set_models(status)
         self._set_replicas(status)
@@ -100,7 +103,8 @@ class Gauges:
         if version in self._judged:
             return
         try:
-            self._gate = _Gate.read(registry.gate(registry.get(version)))
+            gate = registry.gate(registry.get(version))
+            self._gate = _Gate.read(gate)
         except (VigilError, ValueError, TypeError, LookupError) as error:
             log.warning("what the gates said of version %s cannot be read: %s", version, error)
             return
@@ -113,7 +117,7 @@ class Gauges:
         _set(metrics.gate_limit, self._gate.limits)
         metrics.gate_passed.set(self._gate.passed)
 
-    def _set_models(self, status: Mapping[str, Any]) -> None:
+    def _set_models(self, status: Fields) -> None:
         desired = status["desired_version"]
         versions = {} if desired is None else {desired: 1.0}
         _set(self._metrics.desired, versions)
@@ -124,7 +128,7 @@ class Gauges:
         if version is not None:
             self._metrics.info.labels(version, digest[:12]).set(1)
 
-    def _set_replicas(self, status: Mapping[str, Any]) -> None:
+    def _set_replicas(self, status: Fields) -> None:
         self._count_replicas(status["replicas"])
         self._set_lag(status)
         canary = status["canary"]
@@ -135,24 +139,24 @@ class Gauges:
         for replica in replicas:
             self._metrics.replicas.labels(str(replica["version"])).inc()
 
-    def _set_lag(self, status: Mapping[str, Any]) -> None:
+    def _set_lag(self, status: Fields) -> None:
         disagreement = status["disagreement"]
         self._metrics.lagging.set(len(status["lagging"]))
         self._metrics.lag.set(disagreement["seconds"])
         self._metrics.disagreement.set(disagreement["alert"])
 
-    def _set_shadow(self, shadow: Mapping[str, Any]) -> None:
+    def _set_shadow(self, shadow: Fields) -> None:
         self._metrics.shadow_ranks.set(_or_nan(shadow.get("kendall_tau")))
         arms = ("champion", "challenger") if shadow else ()
         rates = {arm: shadow[f"{arm}_alert_rate"] for arm in arms}
         _set(self._metrics.shadow_alert_rate, rates)
 
-    def _set_window(self, status: Mapping[str, Any]) -> None:
+    def _set_window(self, status: Fields) -> None:
         self._metrics.severity.set(status["drift_score"])
         self._set_alert_rate(status)
         self._set_features(_furthest(status["features"]))
 
-    def _set_alert_rate(self, status: Mapping[str, Any]) -> None:
+    def _set_alert_rate(self, status: Fields) -> None:
         scores = status["scores"] or {}
         self._metrics.alert_rate.set(_or_nan(scores.get("alert_rate")))
         self._metrics.alert_budget.set(_or_nan(status["alert_budget"]))
@@ -163,7 +167,7 @@ class Gauges:
         _set(self._metrics.statistic, distances)
         _set(self._metrics.floor, floors)
 
-    def _set_governor(self, governor: Mapping[str, Any]) -> None:
+    def _set_governor(self, governor: Fields) -> None:
         metrics = self._metrics
         _set(metrics.phase, _one_hot(get_args(Phase), governor["phase"]))
         _set(metrics.mode, _one_hot(get_args(Mode), governor["mode"]))
@@ -175,7 +179,7 @@ def _by_name(checks: Sequence[_Described], key: str) -> dict[str, float]:
     return {str(check["name"]): float(check[key]) for check in checks}
 
 
-def _phase_seconds(metrics: Mapping[str, float]) -> dict[str, float]:
+def _phase_seconds(metrics: Numbers) -> dict[str, float]:
     """Seconds of each phase of a training, by its name."""
     names = sorted(name for name in metrics if name.startswith(PHASE_PREFIX))
     return {name.removeprefix(PHASE_PREFIX): metrics[name] for name in names[:MAX_PHASES]}
@@ -199,7 +203,7 @@ def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _set(gauge: Gauge, values: Mapping[str, float]) -> None:
+def _set(gauge: Gauge, values: Numbers) -> None:
     """Exactly these values of a gauge with one label."""
     gauge.clear()
     for label, value in values.items():

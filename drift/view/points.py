@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from drift.view.traffic import SPAN_S
 from serve.model.report import CapturedRows
 from train.model.bundle import ModelBundle
 from train.model.reasons import explain_rows
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
+from vigil.json_types import Fields, JsonObject
 
 MAX_NORMAL_POINTS = 300
 MAX_ANOMALY_POINTS = 300
@@ -35,9 +36,9 @@ class Point:
     threshold: float
     version: str
     request: str = ""
-    reasons: Sequence[Mapping[str, Any]] = ()
+    reasons: Sequence[Fields] = ()
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """Return an anomaly as the console shows it."""
         return {
             "at": self.at,
@@ -78,7 +79,7 @@ class _ScoredBatch:
         """Its furthest anomalies; the latest of them are explained, as people look at those."""
         where = self._furthest().tolist()
         explained = where[-EXPLAINED_A_REPORT:]
-        reasons = dict(zip(explained, self._reasons(explained), strict=True))
+        reasons = self._reasons(explained)
         return [self._anomaly(i, reasons.get(i, ())) for i in where]
 
     def _anomaly(self, i: int, reasons: Sequence[Any]) -> Point:
@@ -91,18 +92,21 @@ class _ScoredBatch:
         furthest = where[by_score[:ANOMALIES_A_REPORT]]
         return np.sort(furthest)
 
-    def _is_over(self) -> NDArray[np.bool_]:
+    def _is_over(self) -> Flags:
         return self.rows.scores > self.bundle.threshold.value
 
-    def _reasons(self, where: list[int]) -> list[Any]:
+    def _reasons(self, where: list[int]) -> dict[int, Any]:
+        """The reasons of rows, by their numbers."""
         rows = np.asarray(self.rows.rows[where], np.float64)
-        return list(explain_rows(self.bundle, rows, MAX_REASONS))
+        reasons = explain_rows(self.bundle, rows, MAX_REASONS)
+        return dict(zip(where, reasons, strict=True))
 
     def normal(self) -> list[Point]:
         """A sample of its other rows."""
         where = np.flatnonzero(~self._is_over()).tolist()
         count = min(NORMAL_A_REPORT, len(where))
-        return [self.point(i) for i in sorted(random.sample(where, count))]
+        sample = sorted(random.sample(where, count))
+        return list(map(self.point, sample))
 
 
 class Points:
@@ -144,7 +148,7 @@ class Points:
         sample = _kept(earlier, MAX_ANOMALY_POINTS - LATEST_ANOMALIES, now)
         self._anomalies = sample + _kept(latest, LATEST_ANOMALIES, now)
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> JsonObject:
         """Return the normal points as columns in order of time, the anomalies as objects.
 
         The latest anomaly comes first.

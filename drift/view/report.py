@@ -6,11 +6,12 @@ Plain HTML, without scripts; kept in MLflow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
+
+from vigil.json_types import Fields, JsonObject
 
 BAR_PX = 240  # of a bar that reaches the floor twice
 MAX_PENDING = 3
@@ -54,7 +55,7 @@ class PendingReports:
         return self._reports.popleft() if self._reports else None
 
 
-def episode_page(status: Mapping[str, Any], at: float) -> str:
+def episode_page(status: Fields, at: float) -> str:
     """Return the page of what `/drift` answered at the time `at` (Unix seconds).
 
     Features that strayed furthest come first.
@@ -70,31 +71,31 @@ def episode_page(status: Mapping[str, Any], at: float) -> str:
     )
 
 
-def _subject(status: Mapping[str, Any]) -> str:
+def _subject(status: Fields) -> str:
     verdict = status["verdict"] or {}
     episode = status["governor"]["episode"]
     return str(episode or verdict.get("verdict", "no episode"))
 
 
-def _verdict_fields(verdict: Mapping[str, Any]) -> dict[str, Any]:
+def _verdict_fields(verdict: Fields) -> JsonObject:
     sentence = str(verdict.get("sentence", ""))
     return {"sentence": escape(sentence), "severity": verdict.get("severity", 0)}
 
 
-def _governor_fields(governor: Mapping[str, Any]) -> dict[str, str]:
+def _governor_fields(governor: Fields) -> dict[str, str]:
     return {name: escape(governor[name]) for name in ("phase", "reason")}
 
 
-def _rows(features: Iterable[Mapping[str, Any]]) -> str:
+def _rows(features: Iterable[Fields]) -> str:
     furthest_first = sorted(features, key=_over_floor, reverse=True)
     return "".join(map(_row, furthest_first))
 
 
-def _over_floor(feature: Mapping[str, Any]) -> float:
+def _over_floor(feature: Fields) -> float:
     return feature["ks"] / feature["floor"]
 
 
-def _row(feature: Mapping[str, Any]) -> str:
+def _row(feature: Fields) -> str:
     name = escape(feature["feature"])
     distance = f"{feature['ks']:.3f} / {feature['floor']:.3f}"
     cells = (

@@ -50,7 +50,8 @@ class TimelineEntry(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, at: float, kind: str, text: str, detail: Iterable[str] = ()) -> TimelineEntry:
         details = list(detail)[:MAX_DETAILS]
-        return cls(f"{kind}-{at:.3f}", round(at, 3), kind, text=text, detail=details)
+        number = f"{kind}-{at:.3f}"
+        return cls(number, round(at, 3), kind, text=text, detail=details)
 
 
 class Observations:
@@ -79,7 +80,9 @@ class Observations:
 
     def _reported(self, event: ReportReceived) -> None:
         desired = event.desired
-        if desired in (None, self._served) or not _all_serve(event.replicas, desired):
+        if desired is None or desired == self._served:
+            return
+        if not _all_serve(event.replicas, desired):
             return
         last = max(served.since or 0.0 for served in event.replicas)
         if event.at - last >= SETTLED_S:
@@ -111,7 +114,8 @@ def _verdict_entry(event: WindowJudged, former: VerdictKind) -> TimelineEntry:
     verdict = event.verdict
     detail = map(_finding, verdict.findings)
     kind = _VERDICT_KINDS[verdict.kind]
-    return TimelineEntry.of(event.at, kind, _verdict_text(verdict, former), detail)
+    text = _verdict_text(verdict, former)
+    return TimelineEntry.of(event.at, kind, text, detail)
 
 
 def _verdict_text(verdict: Verdict, former: VerdictKind) -> str:
@@ -169,7 +173,8 @@ def _transition_text(transition: Transition) -> str:
 def _ledger_entry(move: Move) -> TimelineEntry:
     text = f"{_move_text(move)} (by {move.actor})"
     kind = move.kind.replace(" ", "-")
-    return TimelineEntry.of(move.at, kind, text, [move.reason, *_check_sentences(move)])
+    detail = [move.reason, *_check_sentences(move)]
+    return TimelineEntry.of(move.at, kind, text, detail)
 
 
 def _move_text(move: Move) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import itemgetter
-from typing import Any
 
 from serve.exposition import MetricFamilies
+from vigil.json_types import JsonObject
 from vigil.statistics import histogram_quantile
 
 SPAN_S = 600.0
@@ -108,7 +108,7 @@ class Traffic:
         steps = sorted(self._steps.items(), key=itemgetter(0))
         return [(at, step) for at, step in steps if begin <= at <= end]
 
-    def columns(self, now: float) -> dict[str, Any]:
+    def columns(self, now: float) -> JsonObject:
         """Return the steps as columns, in order; rates are per second.
 
         Steps of which some replicas have not reported yet are left out.
@@ -181,7 +181,8 @@ def _label(labels: Sequence[tuple[str, str]]) -> str:
 
 
 def _increases(former: _Samples, samples: _Samples) -> _Samples:
-    return {sample: value - former.get(sample, 0.0) for sample, value in samples.items()}
+    names = samples.keys()
+    return {name: samples[name] - former.get(name, 0.0) for name in names}
 
 
 def _shares(since: float, now: float) -> Iterator[tuple[float, float]]:
@@ -216,5 +217,6 @@ def _quantile_ms(latency: Mapping[float, float], q: float) -> float | None:
     """The quantile of a histogram of seconds, in milliseconds."""
     bounds = sorted(latency)
     counts = accumulate(latency[bound] for bound in bounds)
-    seconds = histogram_quantile(q, dict(zip(bounds, counts, strict=True)))
+    cumulative = dict(zip(bounds, counts, strict=True))
+    seconds = histogram_quantile(q, cumulative)
     return None if seconds is None else round(1e3 * seconds, 3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from train.model.distances import (
     autocorrelation_time,
@@ -13,7 +12,7 @@ from train.model.distances import (
     ks_distances,
     rank_correlation,
 )
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 
 _MAX_BLOCKS = 20
 _MIN_COMPARED_BLOCKS = 2
@@ -34,7 +33,7 @@ class BlockDistances:
 
     ks: Floats
     correlation_shift: Floats
-    has_long_run: NDArray[np.bool_]
+    has_long_run: Flags
     expected_ks: Floats
 
     def __len__(self) -> int:
@@ -125,7 +124,7 @@ def _block_shift(X: Floats, block: slice) -> Floats:
     return correlation_shifts(rank_correlation(thinned), rank_correlation(X[block]))
 
 
-def _has_long_run(X: Floats, rows: int) -> NDArray[np.bool_]:
+def _has_long_run(X: Floats, rows: int) -> Flags:
     """Whether each feature kept one value for a third of a block."""
     return np.array([_longest_run(column) * _LONG_RUN_SHARE >= rows for column in X.T])
 

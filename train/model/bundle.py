@@ -28,6 +28,7 @@ from train.model.threshold import Threshold
 from train.table.transform import RollingTransform
 from vigil.arrays import Floats
 from vigil.errors import BundleError, DataError
+from vigil.json_types import JsonObject
 
 BUNDLE_FORMAT = 2  # 2: the drift reference knows correlations and what its floors promise
 GOLDEN_TOLERANCE = 1e-9
@@ -105,7 +106,7 @@ class ModelBundle:
     threshold: Threshold
     reference: Reference
     golden: Floats
-    info: dict[str, Any]
+    info: JsonObject
     transform: RollingTransform | None = None
 
     @cached_property
@@ -176,7 +177,7 @@ def _verified(parts: _Parts) -> ModelBundle:
 class _Parts:
     """Contents of the files of a bundle by file name; what is read from them is checked."""
 
-    texts: dict[str, Any]
+    texts: JsonObject
     arrays: dict[str, dict[str, NDArray[Any]]]
 
     @classmethod
@@ -206,7 +207,7 @@ class _Parts:
         return np.array(self.texts[GOLDEN_FILE]["rows"], dtype=np.float64)
 
     @property
-    def model(self) -> dict[str, Any]:
+    def model(self) -> JsonObject:
         return self.texts[MODEL_FILE]
 
     @cached_property
@@ -219,7 +220,7 @@ class _Parts:
 
     def forest(self) -> CompiledForest:
         stored = self.arrays[FOREST_FILE]
-        arrays: dict[str, Any] = {name: stored[name] for name in _FOREST_ARRAYS}
+        arrays: JsonObject = {name: stored[name] for name in _FOREST_ARRAYS}
         _check_types(arrays)
         forest = CompiledForest(
             **arrays,
@@ -254,7 +255,7 @@ class _Parts:
         return transform
 
 
-def _transform(values: dict[str, Any]) -> RollingTransform:
+def _transform(values: JsonObject) -> RollingTransform:
     try:
         names = tuple(map(str, values["names"]))
         steps = tuple((str(kind), int(rows)) for kind, rows in values["steps"])
@@ -274,11 +275,11 @@ def _write_reference(reference: Reference, folder: Path) -> None:
     _write_json(folder / REFERENCE_FILE, values)
 
 
-def _write_json(file: Path, value: dict[str, Any]) -> None:
+def _write_json(file: Path, value: JsonObject) -> None:
     file.write_text(json.dumps(value, sort_keys=True, indent=1))
 
 
-def _model_values(bundle: ModelBundle) -> dict[str, Any]:
+def _model_values(bundle: ModelBundle) -> JsonObject:
     values = {
         "format": BUNDLE_FORMAT,
         "names": list(bundle.names),
@@ -293,7 +294,7 @@ def _model_values(bundle: ModelBundle) -> dict[str, Any]:
     return values
 
 
-def _golden_values(bundle: ModelBundle) -> dict[str, Any]:
+def _golden_values(bundle: ModelBundle) -> JsonObject:
     scores = bundle.forest.score(bundle.golden)
     return {"rows": bundle.golden.tolist(), "scores": scores.tolist()}
 

@@ -12,12 +12,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from train.model.forest import CompiledForest
 from train.table.table import Labels, Table
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 
 PLANTED_SHIFT = 6.0  # robust standard deviations
 PLANTED_SHARE = 0.25  # of the features
 _TIMED_ROWS = 200
-Alerts = NDArray[np.bool_]
+Alerts = Flags
 
 
 def evaluate(

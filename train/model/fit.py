@@ -31,6 +31,7 @@ from train.model.skops_forest import dump_forest, load_forest
 from train.settings import TrainSettings
 from vigil.arrays import Floats
 from vigil.errors import DataError, VigilError
+from vigil.json_types import JsonObject
 
 MAX_FIT_RETRIES = 2  # of a run in which a worker died
 # Times that a group of workers may fail to start: each waits up to a minute for CPUs.
@@ -199,7 +200,7 @@ def _read_count(file: Path) -> int:
     return 0
 
 
-def _fit_shard(config: dict[str, Any]) -> None:
+def _fit_shard(config: JsonObject) -> None:
     """Fit the part of one worker: all ranks report their file under one checkpoint name, which
     gathers the parts in storage."""
     context = ray.train.get_context()
@@ -222,19 +223,19 @@ def _fit_shard(config: dict[str, Any]) -> None:
     )
 
 
-def _shard(config: dict[str, Any], rank: int, workers: int) -> NDArray[np.float32]:
+def _shard(config: JsonObject, rank: int, workers: int) -> NDArray[np.float32]:
     """The rows of one worker: a random share of all."""
     rows = ray.get(config["rows"])
     order = np.random.default_rng(config["seed"]).permutation(len(rows))
     return rows[order[rank::workers]]
 
 
-def _progress_writer(config: dict[str, Any], rank: int) -> TreesListener:
+def _progress_writer(config: JsonObject, rank: int) -> TreesListener:
     file = Path(config["progress"]) / f"trees-{rank:05d}"
     return lambda trees: file.write_text(str(trees))
 
 
-def _report(part: IsolationForest, rank: int, metrics: dict[str, Any]) -> None:
+def _report(part: IsolationForest, rank: int, metrics: JsonObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         dump_forest(part, Path(folder) / f"part-{rank:05d}.skops")
         checkpoint = ray.train.Checkpoint.from_directory(folder)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from train.settings import TrainSettings
+from vigil.json_types import Fields, JsonObject, Numbers
 
-Metrics = Mapping[str, float]
+Metrics = Numbers
 SHADOW_SLOWDOWN = 4  # times the champion's time a row that a challenger may take
 
 
@@ -30,7 +31,7 @@ class Check:
     def sentence(self) -> str:
         return f"{self.subject or self.name} {self.finding}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "name": self.name,
             "value": self.value,
@@ -65,7 +66,7 @@ class GateVerdict:
             lines.append(f"{word}  {check.name:<{width}}  {check.finding}")
         return "\n".join(lines)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "passed": self.passed,
             "reason": self.reason,
@@ -91,7 +92,7 @@ def judge_challenger(
     return GateVerdict(tuple(checks))
 
 
-def judge_shadow(evidence: Mapping[str, Any], min_rows: int, alert_limit: float) -> GateVerdict:
+def judge_shadow(evidence: Fields, min_rows: int, alert_limit: float) -> GateVerdict:
     """Judge what the challenger did in the shadow of the champion on live rows (drift/shadow.py).
 
     After drift the two should disagree: how far they do is kept in the ledger, and decides

@@ -30,6 +30,7 @@ from train.model.floors import (
 )
 from vigil.arrays import Flags, Floats
 from vigil.errors import BundleError
+from vigil.json_types import Fields, JsonObject
 
 _INNER_DECILES = np.linspace(
     0,
@@ -87,7 +88,7 @@ class Reference:
     correlation_floors: Floats
     median: Floats
     scale: Floats
-    can_stick: NDArray[np.bool_]
+    can_stick: Flags
     scores: Floats
     score_floor: float
     window_rows: int
@@ -259,7 +260,7 @@ def _not_below(reference: Reference, prior: Reference | None) -> Reference:
 
 def reference_to_arrays(
     reference: Reference,
-) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+) -> tuple[dict[str, NDArray[Any]], JsonObject]:
     """Return the reference as arrays and as plain JSON values, by their stored names."""
     arrays = {
         name: np.ascontiguousarray(getattr(reference, field)) for name, field in _ARRAYS.items()
@@ -267,24 +268,20 @@ def reference_to_arrays(
     return arrays, _values(reference)
 
 
-def _values(reference: Reference) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        name: getattr(reference, field) for name, (field, _) in _VALUES.items()
-    }
+def _values(reference: Reference) -> JsonObject:
+    values: JsonObject = {name: getattr(reference, field) for name, (field, _) in _VALUES.items()}
     values["names"] = list(reference.names)
     values["calibration"] = asdict(reference.calibration)
     return values
 
 
-def reference_from_arrays(
-    arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]
-) -> Reference:
+def reference_from_arrays(arrays: Mapping[str, NDArray[Any]], values: Fields) -> Reference:
     """Return the inverse of `reference_to_arrays`.
 
     Raises KeyError or TypeError on a missing part.
     """
-    stored_arrays: dict[str, Any] = {field: arrays[name] for name, field in _ARRAYS.items()}
-    stored_values: dict[str, Any] = {
+    stored_arrays: JsonObject = {field: arrays[name] for name, field in _ARRAYS.items()}
+    stored_values: JsonObject = {
         field: kind(values[name]) for name, (field, kind) in _VALUES.items()
     }
     return Reference(

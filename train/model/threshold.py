@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 
 _BLOCKS = 50
 _RESAMPLES = 2000
@@ -70,7 +70,7 @@ def to_count(scores: Floats, k: int, budget: float) -> Threshold:
     )
 
 
-def alert_rate_interval(alerts: NDArray[np.bool_]) -> tuple[float, float]:
+def alert_rate_interval(alerts: Flags) -> tuple[float, float]:
     """Return the 95 % interval of the mean of `alerts` [n], by the block bootstrap (Kuensch,
     Annals of Statistics 17, 1989).
 

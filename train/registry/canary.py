@@ -9,9 +9,9 @@ import json
 import math
 import zlib
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from vigil.errors import RegistryError
+from vigil.json_types import JsonObject
 
 HASHED_BYTES = 4096
 _BUCKETS = 10_000
@@ -64,7 +64,7 @@ class Canary:
 
         Raises ValueError, TypeError or LookupError for what is no canary.
         """
-        values: dict[str, Any] = json.loads(text)
+        values: JsonObject = json.loads(text)
         steps = tuple((float(share), float(seconds)) for share, seconds in values["steps"])
         return cls(**{**values, "steps": steps})
 

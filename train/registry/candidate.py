@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from train.model.bundle import ModelBundle
+from vigil.json_types import Fields, Numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,10 +32,10 @@ class Candidate:
 
     forest: IsolationForest
     bundle: ModelBundle
-    params: Mapping[str, Any]
-    metrics: Mapping[str, float]
+    params: Fields
+    metrics: Numbers
     tags: Mapping[str, str]
-    gate: Mapping[str, Any]
+    gate: Fields
     data: Fingerprint | None = None
     plots: Mapping[str, Figure] = field(default_factory=dict)
     commit: str = ""

@@ -3,12 +3,12 @@ person."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from train.model.bundle import ModelBundle
 from train.model.threshold import Threshold
 from train.settings import TrainSettings
+from vigil.json_types import Fields, JsonObject, Numbers
 
 MODEL_DESCRIPTION = (
     "Isolation forests that Vigil trains, judges and serves. "
@@ -32,9 +32,7 @@ _SHOWN_METRICS = 2
 _FINGERPRINT_CHARACTERS = 16
 
 
-def run_parameters(
-    spec: Mapping[str, Any], settings: TrainSettings, model: ModelBundle
-) -> dict[str, Any]:
+def run_parameters(spec: Fields, settings: TrainSettings, model: ModelBundle) -> JsonObject:
     """Return the parameters of a run of the job `spec`, in groups: runs are compared by what they
     are about."""
     chosen = {key: value for key, value in spec.items() if key not in ("key", "trigger")}
@@ -57,9 +55,7 @@ def _gate_fields(settings: TrainSettings) -> set[str]:
     return (limits - _FOREST) | _OTHER_GATE
 
 
-def describe_version(
-    model: ModelBundle, metrics: Mapping[str, float], verdict: Mapping[str, Any], trigger: str
-) -> str:
+def describe_version(model: ModelBundle, metrics: Numbers, verdict: Fields, trigger: str) -> str:
     """Return the description of one version, in Markdown."""
     outcome = "passed" if verdict.get("passed") else "FAILED"
     fingerprint = str(model.info.get("data_fingerprint", ""))[:_FINGERPRINT_CHARACTERS]
@@ -104,13 +100,13 @@ def _describe_transform(model: ModelBundle) -> Iterator[str]:
         yield f"Features over time: {steps}; callers send the rows before as `history`."
 
 
-def _describe_labelled(metrics: Mapping[str, float]) -> Iterator[str]:
+def _describe_labelled(metrics: Numbers) -> Iterator[str]:
     shown = list(_labelled_metrics(metrics))[:_SHOWN_METRICS]
     if shown:
         yield f"On labelled rows that it has not seen: {', '.join(shown)}."
 
 
-def _labelled_metrics(metrics: Mapping[str, float]) -> Iterator[str]:
+def _labelled_metrics(metrics: Numbers) -> Iterator[str]:
     """Those of the rows that were set apart as a test first."""
     for prefix in ("test_", ""):
         for key, name in _LABELLED.items():

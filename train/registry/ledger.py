@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from train.registry.canary import Canary
 from train.registry.lock import LOCK_TIMEOUT_S, RegistryLock
 from train.registry.moves import Move
 from train.registry.server import MlflowServer
+from vigil.json_types import JsonObject
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -25,7 +26,7 @@ DRIFT_REPORTS_EXPERIMENT = "vigil-drift"
 CANARY_TAG = "canary"  # of the registered model
 SCHEMA_TAG = "schema"
 _PAGE_RUNS = 1000
-_STATES: dict[str, Any] = {"FINISHED": "done", "FAILED": "failed"}
+_STATES: JsonObject = {"FINISHED": "done", "FAILED": "failed"}
 
 
 class Ledger:
@@ -192,7 +193,7 @@ def _move_tags(move: Move) -> dict[str, str]:
 
 
 def _move_of_run(run: Run) -> Move:
-    tags: dict[str, Any] = run.data.tags
+    tags: JsonObject = run.data.tags
     return Move(
         kind=tags.get("kind", "promote"),
         former=tags["from"],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from train.registry.canary import Canary
+from vigil.json_types import Fields
 
 # outside: an alias that was moved by other means
 MoveKind = Literal["promote", "rollback", "canary", "canary stopped", "outside"]
@@ -28,7 +28,7 @@ class Move:
     digest: str
     reason: str
     actor: str
-    gates: Mapping[str, Any] = field(default_factory=dict)
+    gates: Fields = field(default_factory=dict)
     at: float = 0.0
     id: str = ""
     state: Literal["open", "done", "failed"] = "open"

@@ -10,14 +10,13 @@ follow, the alias, changes in one step, so they never see half a move.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from train.registry.canary import Canary, CanarySteps
 from train.registry.moves import Move, Promotable, PromotableVersion, move_to
 from train.registry.settle import settle_moves
 from vigil.errors import RegistryError
+from vigil.json_types import Fields, JsonObject
 
 
 class GateFailed(RegistryError):
@@ -30,7 +29,7 @@ def promote_version(
     *,
     reason: str,
     actor: str,
-    gates: Mapping[str, Any] | None = None,
+    gates: Fields | None = None,
     new_schema: bool = False,
     force: bool = False,
 ) -> str:
@@ -233,6 +232,6 @@ def _check_gate(version: PromotableVersion, *, force: bool) -> None:
         )
 
 
-def _forced(version: PromotableVersion) -> dict[str, Any]:
+def _forced(version: PromotableVersion) -> JsonObject:
     """What the ledger keeps of a promotion that the gate spoke against."""
     return {"passed": False, "forced": True} if version.verdict == "failed" else {}

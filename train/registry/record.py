@@ -23,6 +23,7 @@ from train.model.skops_forest import SKOPS_TRUSTED
 from train.registry.candidate import Candidate
 from train.table.dataset import Fingerprint
 from train.table.source import is_s3
+from vigil.json_types import Fields, JsonObject
 
 _EXAMPLE_ROWS = 4
 # MLflow's own limit of one parameter is larger, but its pages show no more.
@@ -74,12 +75,12 @@ def record_run(
     )
 
 
-def flatten_parameters(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten_parameters(params: Fields, prefix: str = "") -> JsonObject:
     """Return groups of parameters by dotted names, `{"forest": {"seed": 0}}` as `forest.seed`.
 
     What is not set is left out.
     """
-    flat: dict[str, Any] = {}
+    flat: JsonObject = {}
     for key, value in params.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from train.model.bundle import (
     DEFAULT_LIMITS,
@@ -31,6 +31,7 @@ from train.registry.ledger import SCHEMA_TAG, Ledger, read_canary
 from train.registry.lock import LOCK_TIMEOUT_S
 from train.registry.signature import SIGNATURE_TAG, Trust, sign_digest
 from vigil.errors import BundleError, RegistryError, RegistryUnavailable
+from vigil.json_types import JsonObject, Numbers
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -53,7 +54,7 @@ class Version:
     created: float
     aliases: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Numbers = field(default_factory=dict)
 
     @property
     def schema(self) -> str:
@@ -188,7 +189,7 @@ class Registry(Ledger):
             versions = self._search(f"name='{self.model_name}' and tags.job='{job}'")
         return versions[0] if versions else None
 
-    def gate(self, version: Version) -> dict[str, Any]:
+    def gate(self, version: Version) -> JsonObject:
         """Return the gate verdict that was logged with the version."""
         with self._translate_mlflow_errors(), tempfile.TemporaryDirectory() as folder:
             path = self._client.download_artifacts(
