@@ -21,6 +21,7 @@ import psutil
 
 PLATFORM_VARIABLE = "VIGIL_PLATFORM"
 TERMINATE_TIMEOUT_S = 5.0
+_MAX_ROUNDS = 10
 # A process that is just being replaced by another program shows no environment for a moment.
 EXEC_S = 0.1
 
@@ -50,38 +51,40 @@ def start_reaper(platform: str) -> subprocess.Popen[bytes]:
 
 def marked_processes(platform: str) -> list[psutil.Process]:
     """The living processes that carry the mark of `platform`, but for the caller."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if (
-                process.pid != os.getpid()
-                and process.environ().get(PLATFORM_VARIABLE) == platform
-                and process.status() != psutil.STATUS_ZOMBIE
-            ):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
-    return found
+    return [process for process in psutil.process_iter() if _is_marked(process, platform)]
 
 
-def reap(platform: str) -> int:
-    """Ask, then kill; return how many processes there were.
+def _is_marked(process: psutil.Process, platform: str) -> bool:
+    try:
+        if process.pid == os.getpid() or process.environ().get(PLATFORM_VARIABLE) != platform:
+            return False
+        return process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        return False
+
+
+def reap(platform: str, timeout_s: float = TERMINATE_TIMEOUT_S) -> int:
+    """Ask, after `timeout_s` kill; return how many processes there were.
 
     Repeats while others appear: they restart one another.
     """
     count = 0
-    for _ in range(10):
-        found = marked_processes(platform) or _at_second_sight(platform)
-        if not found:
+    for _ in range(_MAX_ROUNDS):
+        members = marked_processes(platform) or _at_second_sight(platform)
+        if not members:
             break
-        count += len(found)
-        for process in found:
-            _signal(process, kill=False)
-        _, alive = psutil.wait_procs(found, TERMINATE_TIMEOUT_S)
-        for process in alive:
-            _signal(process, kill=True)
-        psutil.wait_procs(alive, TERMINATE_TIMEOUT_S)
+        count += len(members)
+        _end(members, timeout_s)
     return count
+
+
+def _end(processes: list[psutil.Process], timeout_s: float) -> None:
+    for process in processes:
+        _signal(process, kill=False)
+    _, alive = psutil.wait_procs(processes, timeout_s)
+    for process in alive:
+        _signal(process, kill=True)
+    psutil.wait_procs(alive, timeout_s)
 
 
 def _at_second_sight(platform: str) -> list[psutil.Process]:

@@ -9,7 +9,7 @@ long, so a handle is opened in a thread, kept, and routes on a loop of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,12 +17,12 @@ from ray import serve
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 
-def open_handle(name: str) -> Any:
+def open_handle(name: str, get: Callable[[str], Any] = serve.get_app_handle) -> Any:
     """A handle of the application `name` that waits for nobody when it is used. Blocks.
 
-    Raises RayServeException when there is no such application.
+    Raises RayServeException when there is no such application; `get` is what gives Serve's handle.
     """
-    handle: Any = serve.get_app_handle(name)
+    handle = get(name)
     if not handle.is_initialized:  # Serve gives one handle to all who ask in this process
         # By default its router would share the loop of whoever uses it first. Serve has no public
         # way to say otherwise but an environment variable for every handle of the cluster.
@@ -33,8 +33,9 @@ def open_handle(name: str) -> Any:
 class Application:
     """The Serve application `name`. The handle is opened once, and anew when it leads nowhere."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, get: Callable[[str], Any] | None = None) -> None:
         self._name = name
+        self._get = get
         self._handle: Any = None
         self._opening: asyncio.Future[Any] | None = None
 
@@ -58,16 +59,20 @@ class Application:
 
         Raises what `method` raised, or TimeoutError.
         """
-        self._handle = self._handle or open_handle(self._name)
+        self._handle = self._handle or self._open()
         with self._kept():
-            return getattr(self._handle, method).remote(*args).result(timeout_s=timeout_s)
+            answer = getattr(self._handle, method).remote(*args)
+            return answer.result(timeout_s=timeout_s)
+
+    def _open(self) -> Any:
+        return open_handle(self._name, self._get or serve.get_app_handle)
 
     async def _opened(self) -> Any:
         """The handle; of many who wait for the first one asks. Who gives up stops nobody else."""
         if self._handle is not None:
             return self._handle
         if self._opening is None:
-            self._opening = asyncio.ensure_future(asyncio.to_thread(open_handle, self._name))
+            self._opening = asyncio.ensure_future(asyncio.to_thread(self._open))
             self._opening.add_done_callback(self._keep)
         return await asyncio.shield(self._opening)
 

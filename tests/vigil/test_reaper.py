@@ -102,12 +102,9 @@ def test_a_marked_tree_ends_and_others_live(platform: str, spawn: Spawn) -> None
     assert reaper.reap(platform) == 0
 
 
-def test_one_that_does_not_listen_is_killed(
-    platform: str, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reaper, "TERMINATE_TIMEOUT_S", 0.3)
+def test_one_that_does_not_listen_is_killed(platform: str, spawn: Spawn) -> None:
     _, itself = spawn(DEAF, platform)
-    assert reaper.reap(platform) == 1
+    assert reaper.reap(platform, timeout_s=0.3) == 1
     assert not alive(itself)
 
 

@@ -13,7 +13,6 @@ import pytest
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from serve.model import handles
 from serve.model.handles import Application, open_handle
 from tests.stuck import Stuck
 
@@ -38,47 +37,49 @@ class Handle:
         return answer
 
 
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What Serve gives to those who ask for a handle, in order."""
-    found: list[Any] = []
+class Handles:
+    """Gives what it holds to those who ask for a handle, in order."""
 
-    def give(name: str) -> Any:
-        answer = found.pop(0)
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    def __call__(self, name: str) -> Any:
+        answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    monkeypatch.setattr(handles.serve, "get_app_handle", give)
-    return found
 
-
-async def test_of_many_who_ask_one_opens_the_handle(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_many_who_ask_one_opens_the_handle() -> None:
     stuck = Stuck(Handle(1, 2, 3))
-    monkeypatch.setattr(handles.serve, "get_app_handle", stuck)
-    application = Application("drift")
+    asked: list[str] = []
+
+    def get(name: str) -> Any:
+        asked.append(name)
+        return stuck(name)
+
+    application = Application("drift", get)
     hurried = asyncio.create_task(application.ask("status"))
     patient = [asyncio.create_task(application.ask("status")) for _ in range(2)]
     await stuck.reached()
     hurried.cancel()  # who gives up takes nothing from the others
     await asyncio.wait([hurried])
-    monkeypatch.setattr(handles.serve, "get_app_handle", None)
     stuck.let_go()
     assert sorted(await asyncio.gather(*patient)) == [1, 2]
     assert await application.ask("status") == 3
+    assert asked == ["drift"]
 
 
-async def test_an_application_that_is_not_there_yet_is_looked_for_again(opened: list[Any]) -> None:
-    opened += [RayServeException("does not exist"), Handle(7)]
-    application = Application("drift")
+async def test_an_application_that_is_not_there_yet_is_looked_for_again() -> None:
+    application = Application("drift", Handles(RayServeException("does not exist"), Handle(7)))
     with pytest.raises(RayServeException):
         await application.ask("status")
     assert await application.ask("status") == 7
 
 
-async def test_a_handle_that_leads_nowhere_is_opened_anew(opened: list[Any]) -> None:
-    opened += [Handle(1, RayServeException("deleted"), "never"), Handle(2)]
-    application = Application("drift")
+async def test_a_handle_that_leads_nowhere_is_opened_anew() -> None:
+    deleted = Handle(1, RayServeException("deleted"), "never")
+    application = Application("drift", Handles(deleted, Handle(2)))
     assert await application.ask("status") == 1
     with pytest.raises(RayServeException, match="deleted"):
         await application.ask("status")
@@ -86,17 +87,14 @@ async def test_a_handle_that_leads_nowhere_is_opened_anew(opened: list[Any]) -> 
 
 
 @pytest.mark.parametrize("error", [BackPressureError(1, 1), ValueError("its own"), TimeoutError()])
-async def test_what_a_replica_says_is_no_reason_to_ask_the_controller(
-    opened: list[Any], error: Exception
-) -> None:
-    opened += [Handle(error, 2)]
-    application = Application("drift")
+async def test_what_a_replica_says_is_no_reason_to_ask_the_controller(error: Exception) -> None:
+    application = Application("drift", Handles(Handle(error, 2)))
     with pytest.raises(type(error)):
         await application.ask("status")
     assert await application.ask("status") == 2
 
 
-def test_rays_own_handle_routes_on_a_loop_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rays_own_handle_routes_on_a_loop_of_its_own() -> None:
     asked: list[Any] = []
 
     class Router:
@@ -110,11 +108,11 @@ def test_rays_own_handle_routes_on_a_loop_of_its_own(monkeypatch: pytest.MonkeyP
 
     made: Any = Router
     handle: Any = DeploymentHandle("DriftMonitor", "drift", _create_router=made)
-    monkeypatch.setattr(handles.serve, "get_app_handle", lambda name: handle)
-    assert open_handle("drift") is open_handle("drift") is handle
+    get = Handles(handle, handle, handle)
+    assert open_handle("drift", get) is open_handle("drift", get) is handle
     assert asked == [True]
     # So a thread may wait for an answer, which Ray refuses to those whose router shares their loop.
-    assert Application("drift").wait_for(1.0, "status") == "answer"
+    assert Application("drift", get).wait_for(1.0, "status") == "answer"
 
 
 def test_handles_are_opened_in_one_place() -> None:
