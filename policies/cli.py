@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import click
 from policies.docs import render_policies_page
 from policies.formats import REPORT_FORMATS
 from policies.levels import PolicyConfig
-from policies.recorded import UnreadableFile, read_resources
+from policies.recorded import read_recording
 from policies.report import Report, judge_all
 
 
@@ -32,6 +33,7 @@ def main() -> None:
 @click.option(
     "--form", type=click.Choice(list(REPORT_FORMATS)), default="table", help="how to print it"
 )
+@click.option("--json", "form", flag_value="json", help="the same as --form json")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -52,24 +54,35 @@ def report(
     output: Path | None,
     skip_budget: float,
 ) -> None:
-    """Judge RECORDED: an exported state, `pulumi preview --json`, a recorded program, or a folder
-    of manifests.
+    """Judge RECORDED: an exported state, `pulumi preview --json`, a recorded program, a manifest,
+    or a folder of manifests. Each file is named as judged, skipped or broken.
 
-    Exit 1 on a mandatory violation, or where more than the skip budget could not be judged.
+    Exit 1 on a mandatory violation, on a file or an object that is broken, or where more than the
+    skip budget could not be judged; exit 2 where nothing was judged at all.
     """
     judged = _judge(recorded, environment, config)
     _print(REPORT_FORMATS[form](judged), output)
+    for file in judged.broken_files:
+        click.echo(str(file), err=True)
     click.echo(_summary(judged, skip_budget), err=True)
-    is_broken = bool(judged.of("violated", "mandatory"))
-    sys.exit(1 if is_broken or judged.skip_share > skip_budget else 0)
+    sys.exit(_exit_code(judged, skip_budget))
+
+
+def _exit_code(report: Report, skip_budget: float) -> int:
+    if report.of("violated", "mandatory") or report.skip_share > skip_budget:
+        return 1
+    if report.broken_files or report.of("malformed"):
+        return 1
+    return 0 if report.judged else 2
 
 
 def _judge(recorded: Path, environment: str | None, config: Path | None) -> Report:
     try:
         policies = _read_config(environment, config)
-        return judge_all(read_resources(recorded), policies.rules())
-    except (UnreadableFile, ValueError) as error:
+        recording = read_recording(recorded)
+    except ValueError as error:
         raise click.UsageError(str(error)) from error
+    return judge_all(recording.resources, policies.rules(), recording.files)
 
 
 def _read_config(environment: str | None, config: Path | None) -> PolicyConfig:
@@ -86,13 +99,35 @@ def _print(text: str, output: Path | None) -> None:
 
 
 def _summary(report: Report, skip_budget: float) -> str:
-    mandatory = len(report.of("violated", "mandatory"))
-    advisory = len(report.of("violated", "advisory"))
-    budget = f"{report.skip_share:.1%} of a budget of {skip_budget:.1%}"
-    return (
-        f"{mandatory} mandatory and {advisory} advisory violations, "
-        f"{len(report.of('skipped'))} skipped ({budget}), {len(report.of('passed'))} passed"
-    )
+    if not report.lines:
+        return _nothing_judged(report)
+    counts = [
+        f"{report.count('violated', 'mandatory')} mandatory and "
+        f"{report.count('violated', 'advisory')} advisory violations",
+        f"{report.count('skipped')} skipped ({_budget(report, skip_budget)})",
+        *_broken(report),
+        f"{report.count('passed')} passed",
+    ]
+    return ", ".join(counts)
+
+
+def _budget(report: Report, skip_budget: float) -> str:
+    return f"{report.skip_share:.1%} of a budget of {skip_budget:.1%}"
+
+
+def _broken(report: Report) -> Iterator[str]:
+    if malformed := report.of("malformed"):
+        yield f"{len(malformed)} not judged as their object is malformed"
+    if report.broken_files:
+        yield f"{len(report.broken_files)} files broken"
+
+
+def _nothing_judged(report: Report) -> str:
+    objects = sum(file.objects for file in report.files)
+    if objects:
+        return f"nothing was judged: no rule that is enabled applies to what was read ({objects})"
+    files = f"of {len(report.files)} files none" if report.files else "there is no file that"
+    return f"nothing was judged: {files} holds an object of Kubernetes or a resource of Pulumi"
 
 
 @main.command()

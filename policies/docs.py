@@ -34,6 +34,13 @@ python -m policies report state.json --env prod --skip-budget 0.05 --form sarif 
 python -m policies report rendered/prod --env prod
 ```
 
+A folder may hold YAML and JSON, in folders of its own, with lists of kubectl's and many documents a
+file. The report names each file: *judged*, with the number of its objects; *skipped*, and why
+(values of a chart, what is no object of Kubernetes); or *broken*, and why (no YAML, a template that
+is not rendered, a key that stands twice, half an object). It exits with 1 on a mandatory violation,
+on anything broken and where more than the budget was skipped, with 2 where nothing was judged: an
+empty folder passes no gate.
+
 A standard is named where its control was looked up: AWS FSBP is the AWS Foundational Security Best
 Practices standard, AWS Security Hub a control of Security Hub that is not part of it, CIS EKS the
 CIS Amazon EKS Benchmark. Other rules are our own.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
+from policies.manifest_files import FileOutcome
 from policies.report import Line, Report
 from policies.rule import Rule
 
@@ -16,10 +19,22 @@ _SARIF_LEVELS = {"mandatory": "error", "advisory": "warning"}
 
 
 def as_table(report: Report) -> str:
-    """Return counts per rule, then each violation and each skip."""
-    violated = [_paragraph(line.level, line) for line in report.of("violated")]
-    skipped = [_paragraph("skipped", line) for line in report.of("skipped")]
-    return "\n".join([*_count_rows(report), *violated, *skipped])
+    """Return counts per rule, then each violation, each skip and each file."""
+    return "\n".join(_table(report))
+
+
+def _table(report: Report) -> Iterator[str]:
+    yield from _count_rows(report)
+    for line in report.of("violated"):
+        yield _paragraph(line.level, line)
+    for line in report.of("malformed"):
+        yield _paragraph("malformed", line)
+    for line in report.of("skipped"):
+        yield _paragraph("skipped", line)
+    if report.files:
+        yield ""
+    for file in report.files:
+        yield str(file)
 
 
 def _count_rows(report: Report) -> list[str]:
@@ -40,14 +55,16 @@ def _paragraph(heading: str, line: Line) -> str:
 
 
 def as_json(report: Report) -> str:
-    """Return every line that is not a pass, and the sums."""
+    """Return every line that is not a pass, the sums, and what became of each file."""
     content: dict[str, Any] = {
-        "mandatory": len(report.of("violated", "mandatory")),
-        "advisory": len(report.of("violated", "advisory")),
-        "skipped": len(report.of("skipped")),
-        "passed": len(report.of("passed")),
+        "mandatory": report.count("violated", "mandatory"),
+        "advisory": report.count("violated", "advisory"),
+        "skipped": report.count("skipped"),
+        "passed": report.count("passed"),
         "skip_share": round(report.skip_share, 4),
+        "malformed": report.count("malformed"),
         "lines": [_line_to_json(line) for line in report.not_passed],
+        "files": [asdict(file) for file in report.files],
     }
     return json.dumps(content, indent=2)
 
@@ -78,9 +95,30 @@ def as_sarif(report: Report) -> str:
     content = {
         "$schema": _SARIF_SCHEMA,
         "version": "2.1.0",
-        "runs": [{"tool": {"driver": driver}, "results": results}],
+        "runs": [
+            {
+                "tool": {"driver": driver},
+                "results": results,
+                "invocations": [_sarif_invocation(report)],
+            }
+        ],
     }
     return json.dumps(content, indent=2)
+
+
+def _sarif_invocation(report: Report) -> dict[str, Any]:
+    """Say whether all files could be read."""
+    notes = [_sarif_notification(file) for file in report.broken_files]
+    return {"executionSuccessful": not notes, "toolExecutionNotifications": notes}
+
+
+def _sarif_notification(file: FileOutcome) -> dict[str, Any]:
+    place = {"physicalLocation": {"artifactLocation": {"uri": quote(file.file)}}}
+    return {
+        "level": "error",
+        "message": {"text": file.reason},
+        "locations": [place],
+    }
 
 
 def _sarif_rule(rule: Rule) -> dict[str, Any]:
@@ -93,13 +131,13 @@ def _sarif_rule(rule: Rule) -> dict[str, Any]:
 
 
 def _sarif_result(line: Line, names: Sequence[str]) -> dict[str, Any]:
-    is_violated = line.status == "violated"
+    is_failure = line.status in ("violated", "malformed")
     location = {"fullyQualifiedName": line.resource.urn, "kind": "resource"}
     return {
         "ruleId": line.rule.name,
         "ruleIndex": names.index(line.rule.name),
-        "level": _SARIF_LEVELS[line.level] if is_violated else "none",
-        "kind": "fail" if is_violated else "review",
+        "level": _SARIF_LEVELS[line.level] if is_failure else "none",
+        "kind": "fail" if is_failure else "review",
         "message": {"text": line.message},
         "locations": [{"logicalLocations": [location]}],
     }
@@ -113,13 +151,16 @@ def as_junit(report: Report) -> str:
     suite = ElementTree.Element(
         "testsuite",
         name="policies",
-        tests=str(len(report.lines)),
-        failures=str(len(report.of("violated", "mandatory"))),
-        errors="0",
-        skipped=str(len(report.of("skipped"))),
+        tests=str(len(report.lines) + len(report.broken_files)),
+        failures=str(report.count("violated", "mandatory")),
+        errors=str(report.count("malformed") + len(report.broken_files)),
+        skipped=str(report.count("skipped")),
     )
     for line in report.lines:
         _add_case(suite, line)
+    for file in report.broken_files:
+        case = ElementTree.SubElement(suite, "testcase", classname="file", name=file.file)
+        ElementTree.SubElement(case, "error", message=file.reason)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
@@ -128,6 +169,8 @@ def _add_case(suite: ElementTree.Element, line: Line) -> None:
     case = ElementTree.SubElement(suite, "testcase", names)
     if line.status == "skipped":
         ElementTree.SubElement(case, "skipped", message=line.message)
+    elif line.status == "malformed":
+        ElementTree.SubElement(case, "error", message=line.message)
     elif line.status == "violated" and line.level == "mandatory":
         details = {"message": line.message, "type": line.rule.severity}
         ElementTree.SubElement(case, "failure", details).text = line.rule.fix

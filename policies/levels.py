@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from policies.rule import Judgement, Level, Rule
 from policies.rules import RULES
 from policies.subjects import Resource, Stack
 
+LEVELS: tuple[Level, ...] = get_args(Level)
 _FOLDER = Path(__file__).parent / "environments"
 
 
@@ -42,9 +43,18 @@ class RuleSetting:
     @classmethod
     def parse(cls, value: str | Mapping[str, Any]) -> RuleSetting:
         """Read an entry: a level, or a level and parameters."""
-        entry: dict[str, Any] = {"enforcementLevel": value} if isinstance(value, str) else {**value}
+        entry = dict(value) if isinstance(value, Mapping) else {"enforcementLevel": value}
         level = entry.pop("enforcementLevel", None)
+        if level not in (None, *LEVELS):
+            raise ValueError(f"{level!r} is no level: {', '.join(LEVELS)} are")
         return cls(level, entry)
+
+    def require_params(self, rule: Rule) -> None:
+        """Raise ValueError where a parameter is none of the rule's."""
+        unknown = self.params.keys() - rule.params.keys()
+        if unknown:
+            names = ", ".join(sorted(unknown))
+            raise ValueError(f"{rule.name} has no parameter {names}")
 
 
 @dataclass(frozen=True)
@@ -55,11 +65,16 @@ class PolicyConfig:
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> PolicyConfig:
-        """Check that every entry names a rule. Raises ValueError."""
+        """Check that every entry names a rule, a level and parameters. Raises ValueError."""
+        if not isinstance(content, Mapping):
+            raise ValueError("a configuration is an object of rules and levels")
         if unknown := content.keys() - RULES.keys() - {"all"}:
             names = ", ".join(sorted(unknown))
             raise ValueError(f"no rule is named {names}: `python -m policies docs` lists them")
-        return cls({name: RuleSetting.parse(value) for name, value in content.items()})
+        settings = {name: RuleSetting.parse(value) for name, value in content.items()}
+        for name in settings.keys() & RULES.keys():
+            settings[name].require_params(RULES[name])
+        return cls(settings)
 
     @classmethod
     def read(cls, file: Path) -> PolicyConfig:
@@ -67,7 +82,11 @@ class PolicyConfig:
         if not file.is_file():
             known = ", ".join(environments())
             raise ValueError(f"there is no {file.name}: known environments are {known}")
-        return cls.parse(json.loads(file.read_text()))
+        try:
+            content = json.loads(file.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{file} is not JSON: {error}") from error
+        return cls.parse(content)
 
     @classmethod
     def of_environment(cls, name: str) -> PolicyConfig:

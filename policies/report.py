@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from policies.levels import ConfiguredRule
+from policies.manifest_files import FileOutcome
 from policies.rule import Judgement, Level, Rule
 from policies.subjects import Resource, Stack
 
-Status = Literal["violated", "skipped", "passed"]
+Status = Literal["violated", "malformed", "skipped", "passed"]
+# What a rule raises that looks into an object of a shape that no such object has.
+_SHAPE_ERRORS = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -30,41 +33,83 @@ class Line:
         """Level of the rule."""
         return self.rule.level
 
+    def has(self, status: Status, level: Level | None = None) -> bool:
+        """Return whether it has this status, and this level where one is named."""
+        return self.status == status and level in (None, self.level)
+
 
 @dataclass(frozen=True)
 class Report:
-    """All lines of a run."""
+    """All lines of a run, and what became of each file that was looked at."""
 
     lines: tuple[Line, ...]
+    files: tuple[FileOutcome, ...] = ()
 
     def of(self, status: Status, level: Level | None = None) -> list[Line]:
         """Return the lines with this status, of this level (of all where none is named)."""
-        lines = [line for line in self.lines if line.status == status]
-        return lines if level is None else [line for line in lines if line.level == level]
+        return [line for line in self.lines if line.has(status, level)]
+
+    def count(self, status: Status, level: Level | None = None) -> int:
+        """Return how many lines have this status."""
+        return len(self.of(status, level))
+
+    @property
+    def broken_files(self) -> list[FileOutcome]:
+        """Files that could not be read, or not all of them."""
+        return [file for file in self.files if file.status == "broken"]
+
+    @property
+    def judged(self) -> int:
+        """Judgements: what neither was skipped nor could not be looked into."""
+        return self.count("violated") + self.count("passed")
 
     @property
     def not_passed(self) -> list[Line]:
-        """Violations and skipped judgements."""
+        """Violations, and what could not be judged."""
         return [line for line in self.lines if line.status != "passed"]
 
     @property
     def skip_share(self) -> float:
         """Skipped judgements, as a share of all."""
-        return len(self.of("skipped")) / len(self.lines) if self.lines else 0.0
+        if not self.lines:
+            return 0.0
+        return self.count("skipped") / len(self.lines)
 
 
-def judge_all(resources: Sequence[Resource], rules: Iterable[ConfiguredRule]) -> Report:
+def judge_all(
+    resources: Sequence[Resource],
+    rules: Iterable[ConfiguredRule],
+    files: Sequence[FileOutcome] = (),
+) -> Report:
     """Judge every resource by every rule that applies; rules that are disabled are left out."""
     stack = Stack(tuple(resources))
-    enabled = [each for each in rules if each.rule.level != "disabled"]
-    return Report(tuple(line for each in enabled for line in _lines_of(each, stack)))
+    lines: list[Line] = []
+    for each in rules:
+        if each.rule.level != "disabled":
+            lines.extend(_lines_of(each, stack))
+    return Report(tuple(lines), tuple(files))
 
 
 def _lines_of(configured: ConfiguredRule, stack: Stack) -> Iterator[Line]:
     for resource in stack.resources:
         if configured.rule.applies(resource):
-            judgement = configured.judge(resource, stack)
-            yield from _lines(configured.rule, resource, judgement)
+            yield from _judge(configured, resource, stack)
+
+
+def _judge(configured: ConfiguredRule, resource: Resource, stack: Stack) -> Iterator[Line]:
+    try:
+        judgement = configured.judge(resource, stack)
+    except _SHAPE_ERRORS as error:
+        yield _malformed(configured.rule, resource, error)
+        return
+    yield from _lines(configured.rule, resource, judgement)
+
+
+def _malformed(rule: Rule, resource: Resource, error: Exception) -> Line:
+    """Say that an object is not of the shape that its kind has."""
+    cause = f"{type(error).__name__}: {error}"
+    message = f"a {resource.kind} is not of this shape ({cause}): `kubectl apply --dry-run=server`"
+    return Line(rule, resource, "malformed", message=message)
 
 
 def _lines(rule: Rule, resource: Resource, judgement: Judgement) -> Iterator[Line]:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from policies.cli import main
 from policies.docs import render_policies_page
-from policies.recorded import read_resources, resource_of_manifest
+from policies.recorded import read_recording, resource_of_manifest
 from policies.rules import RULES
 from tests.policies.good import AWS, GOOD, KUBERNETES
 from tests.policies.harness import UNKNOWN, Given, changed
@@ -216,7 +216,7 @@ def test_a_preview_is_read(tmp_path: Path) -> None:
             {"steps": [{"op": "create", "newState": new}, {"op": "delete", "oldState": new}]}
         )
     )
-    found = read_resources(file)
+    found = read_recording(file).resources
     assert [(each.name, each.props["publiclyAccessible"]) for each in found] == [("database", True)]
 
 
@@ -232,7 +232,7 @@ def test_rendered_manifests_are_read_as_pulumi_would_make_them(tmp_path: Path) -
         if not each.type.startswith("kubernetes:helm.sh")
     ]
     (tmp_path / "part" / "all.yaml").write_text(yaml.safe_dump_all(objects))
-    assert {each.type for each in read_resources(tmp_path)} == {
+    assert {each.type for each in read_recording(tmp_path).resources} == {
         each.type for each in KUBERNETES
     } - {"kubernetes:helm.sh/v3:Release"}
     pools = [each for each in AWS if each.type.endswith(":NodePool")]
