@@ -12,6 +12,7 @@ from train.model.floors import Calibration
 from train.model.reference import Reference, build_reference
 from train.settings import TrainSettings
 from train.table.dataset import read_table
+from train.table.schema import Columns
 from train.table.table import Table
 from vigil.errors import DataError
 from vigil.json_types import JsonObject
@@ -19,26 +20,36 @@ from vigil.json_types import JsonObject
 
 @dataclass(frozen=True)
 class WindowCheck:
-    """The verdict on a window, and what the floors promise that it was judged by."""
+    """The verdict on a window, and what the floors promise that it was judged by.
+
+    remarks: what people should know of the columns of the reference
+    """
 
     verdict: Verdict
     calibration: Calibration
+    remarks: tuple[str, ...] = ()
 
     def to_json(self) -> JsonObject:
         return self.verdict.to_json() | {"calibration": asdict(self.calibration)}
 
 
-def check_window(reference: str, window: str, alpha: float) -> WindowCheck:
+def check_window(
+    reference: str,
+    window: str,
+    alpha: float,
+    columns: Columns | None = None,
+) -> WindowCheck:
     """Judge the table `window` against the table `reference`.
 
     Both are read as `vigil train` reads tables, and may have their columns in any order. `alpha`
     is the family-wise significance. Raises DataError.
     """
-    world = read_table(reference).train
-    live = _in_order_of(world, read_table(window, allow_missing=True).train)
+    known = read_table(reference, columns=columns)
+    world = known.train
+    live = _in_order_of(world, read_table(window, columns=columns, allow_missing=True).train)
     built = _reference(world, len(live))
     verdict = judge_window(built, compare(built, live.X), alpha)
-    return WindowCheck(verdict, built.calibration)
+    return WindowCheck(verdict, built.calibration, known.remarks)
 
 
 def _in_order_of(world: Table, live: Table) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vigil.json_types import Fields
+from train.spec_options import column_options, parse_columns
 from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors, say
@@ -92,13 +93,27 @@ def drift_mode(to: str, service: ServiceOptions) -> None:
 @click.option(
     "--alpha", type=float, default=0.01, show_default=True, help="family-wise significance"
 )
+@column_options
 @json_option
 @report_errors
-def drift_check(reference: str, window: str, alpha: float, as_json: bool) -> None:
+def drift_check(
+    reference: str,
+    window: str,
+    alpha: float,
+    as_json: bool,
+    **roles: Any,
+) -> None:
     """Judge one window against a reference, both from files, without debounce."""
     from drift.check import check_window
 
-    check = check_window(reference, window, alpha)
+    check = check_window(
+        reference,
+        window,
+        alpha,
+        columns=parse_columns(roles),
+    )
+    for remark in check.remarks:
+        say(remark)
     if as_json:
         print_json(check.to_json())
         return

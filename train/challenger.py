@@ -132,6 +132,7 @@ def _describe(setup: TrainingSetup) -> JsonObject:
         "rows": len(data.fit),
         "trained": time.time(),
         "data_fingerprint": data.fingerprint.digest,
+        "unused_columns": data.unused,
         "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
     return setup.spec.kept() | about

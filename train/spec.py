@@ -7,12 +7,14 @@ bundle of a model keeps for its retraining. A new option is a new field.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from train.table.cells import join_names, split_names
 from train.table.s3 import is_s3
 from train.table.schema import Columns
 from vigil.json_types import Fields, JsonObject
@@ -30,6 +32,7 @@ _ROLES = {
     "entity": "entity",
     "features": "features",
     "schema_file": "schema",
+    "ignore": "ignore",
 }
 
 
@@ -52,11 +55,14 @@ def _check_key(key: str | None) -> str | None:
     return key
 
 
-def _split_names(names: Any) -> Any:
+def _split_option(names: Any) -> Any:
     """Names as the command line has them, with commas between."""
     if not isinstance(names, str):
         return names
-    return tuple(name.strip() for name in names.split(",")) if names else None
+    return split_names(names) if names.strip() else None
+
+
+_Names = Annotated[tuple[str, ...] | None, BeforeValidator(_split_option)]
 
 
 class JobSpec(BaseModel):
@@ -87,10 +93,14 @@ class JobSpec(BaseModel):
         None,
         "column that says whose row it is: time rises, and a transform looks back, within one",
     )
-    features: Annotated[tuple[str, ...] | None, BeforeValidator(_split_names)] = _option(
+    features: _Names = _option(
         None,
         "features to learn from, with commas between (default: all other columns)",
         option="columns",
+    )
+    ignore: _Names = _option(
+        None,
+        "columns to leave out, with commas between",
     )
     schema_file: str | None = _option(
         None,
@@ -149,6 +159,20 @@ class JobSpec(BaseModel):
         return cls.about(name).get("option", name.replace("_", "-"))
 
     @classmethod
+    def of_columns(
+        cls,
+        data: str,
+        columns: Columns,
+    ) -> Self:
+        """Return the job that trains on `data` with these roles of columns."""
+        return cls(data=data, **{name: getattr(columns, role) for name, role in _ROLES.items()})
+
+    @classmethod
+    def role_fields(cls) -> tuple[str, ...]:
+        """Return the fields that say the roles of columns."""
+        return tuple(_ROLES)
+
+    @classmethod
     def of_bundle(
         cls,
         info: Fields,
@@ -172,12 +196,13 @@ class JobSpec(BaseModel):
     @property
     def columns(self) -> Columns:
         """What it says of the columns of the table."""
-        return Columns(**{role: getattr(self, name) for name, role in _ROLES.items()})
+        roles = {role: getattr(self, name) for name, role in _ROLES.items()}
+        return Columns(**{role: value for role, value in roles.items() if value is not None})
 
     def grouped(self) -> JsonObject:
         """Return the fields as MLflow shows them: the roles of columns are one group."""
-        groups = self.model_dump(exclude={"time", "entity", "features", "schema_file"})
-        return groups | {"columns": asdict(self.columns)}
+        groups = self.model_dump(exclude={"time", "entity", "features", "schema_file", "ignore"})
+        return groups | {"columns": {role: getattr(self, name) for name, role in _ROLES.items()}}
 
     def kept(self) -> JsonObject:
         """Return what the bundle keeps of the job, as JSON: see `of_bundle`."""
@@ -200,18 +225,22 @@ class JobSpec(BaseModel):
 
     def arguments(self) -> list[str]:
         """Return the `vigil` command line that does this job."""
-        words = ["train"]
-        for name, value in self:
-            if value:
-                words.append(_argument(self.option(name), value))
-        return [*words, "--json"]
+        return ["train", *self._options(type(self).model_fields), "--json"]
+
+    def column_arguments(self) -> list[str]:
+        """Return the options of a command that reads a table with the same roles of columns."""
+        return self._options(_ROLES)
+
+    def _options(self, names: Iterable[str]) -> list[str]:
+        values = {name: getattr(self, name) for name in names}
+        return [_argument(self.option(name), value) for name, value in values.items() if value]
 
 
 def _argument(option: str, value: Any) -> str:
     if value is True:
         return f"--{option}"
     if isinstance(value, tuple):
-        return f"--{option}={','.join(value)}"
+        return f"--{option}={join_names(value)}"
     return f"--{option}={value}"
 
 

@@ -1,4 +1,4 @@
-"""Options of `vigil train`, one for each field of JobSpec."""
+"""Options of `vigil train`, one for each field of JobSpec, and of other commands that read tables."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from train.spec import JobSpec
 from vigil.json_types import Fields, JsonObject
+from train.table.schema import Columns
 
 Command = Callable[..., None]
 _SCALARS = {
@@ -26,6 +27,19 @@ def spec_options(command: Command) -> Command:
     for name, field in reversed(JobSpec.model_fields.items()):
         command = _click_option(name, field)(command)
     return command
+
+
+def column_options(command: Command) -> Command:
+    """Give a command that reads a table the options of `vigil train` that say its columns' roles."""
+    for name in reversed(JobSpec.role_fields()):
+        command = _click_option(name, JobSpec.model_fields[name])(command)
+    return command
+
+
+def parse_columns(values: Fields) -> Columns:
+    """Return the roles of columns that the options say; others are left alone."""
+    roles = {name: values[name] for name in JobSpec.role_fields()}
+    return parse_spec({"data": "", **roles}).columns
 
 
 def parse_spec(values: Fields) -> JobSpec:

@@ -19,6 +19,8 @@ from serve.local.platform import running_platform, stop_platform
 from serve.local.status import platform_status
 from serve.local.status_view import status_lines, timestamp
 from serve.settings import ServeSettings
+from train.spec import JobSpec
+from train.spec_options import column_options, parse_columns
 from vigil.home import Home, RunningPlatform
 from vigil.json_types import JsonObject
 from vigil.room_settings import SETTINGS_FILE, SETTINGS_FILE_VARIABLE
@@ -39,7 +41,6 @@ DEMO_RETRAINS_PER_DAY = "100"  # a demo may be repeated all day
 _Option = Callable[[Any], Any]
 
 data_option: _Option = click.option("--data", help="CSV, Parquet or .npz")
-label_option: _Option = click.option("--label", help="column (array) of labels, 1 = anomaly")
 port_option: _Option = click.option(
     "--port", type=int, help="HTTP port (default 8000, or VIGIL_SERVE_PORT)"
 )
@@ -64,21 +65,27 @@ config_option: _Option = click.option(
 
 @click.command()
 @data_option
-@label_option
+@column_options
 @port_option
 @config_option
 @click.option("-d", "--detach", is_flag=True, help="return once the service is ready")
 @json_option
 @report_errors
-def up(data: str | None, label: str | None, port: int | None, detach: bool, as_json: bool) -> None:
+def up(
+    data: str | None,
+    port: int | None,
+    detach: bool,
+    as_json: bool,
+    **roles: Any,
+) -> None:
     """Start the platform; with --data train a version first. Stays in front until Ctrl-C."""
     settings = read_settings(port).serve
     home = HomeSettings().open().create()
-    _check_table(data, label)
+    first_job = _first_job(data, roles)
     if detach:
-        _up_in_background(settings, home, data, label=label, as_json=as_json)
+        _up_in_background(settings, home, first_job, as_json=as_json)
         return
-    prepare = _first_training(home, data, label)
+    prepare = _first_training(home, first_job)
     with running_platform(settings, home, say, prepare=prepare) as platform:
         _show_platform(platform, as_json=as_json)
         if not as_json:
@@ -90,16 +97,13 @@ def up(data: str | None, label: str | None, port: int | None, detach: bool, as_j
 def _up_in_background(
     settings: ServeSettings,
     home: Home,
-    data: str | None,
+    first_job: JobSpec | None,
     *,
-    label: str | None,
     as_json: bool,
 ) -> None:
     arguments = ["--port", str(settings.port)]
-    if data:
-        arguments += ["--data", data]
-    if label:
-        arguments += ["--label", label]
+    if first_job:
+        arguments += ["--data", first_job.data, *first_job.column_arguments()]
     platform = start_in_background(home, arguments)
     if not is_answering(f"{platform.url}/readyz"):
         say("no model is loaded yet: `vigil train --data P`, then `vigil promote V`")
@@ -150,24 +154,30 @@ def _replica_row(replica: JsonObject) -> tuple[Any, ...]:
 
 @click.command()
 @data_option
-@label_option
+@column_options
 @port_option
 @config_option
 @click.option("--exit", "leave", is_flag=True, help="stop at the end instead of staying up")
 @json_option
 @report_errors
-def demo(data: str | None, label: str | None, port: int | None, leave: bool, as_json: bool) -> None:
+def demo(
+    data: str | None,
+    port: int | None,
+    leave: bool,
+    as_json: bool,
+    **roles: Any,
+) -> None:
     """The whole loop: train, serve, stream, drift, retrain, gate, swap."""
     from serve.local.demo import play, training_file
 
     settings = read_settings(port).serve
     home = HomeSettings().open().create()
-    _check_table(data, label)
+    first_job = _first_job(data, roles) or JobSpec(data=training_file(home))
     os.environ.setdefault("VIGIL_DRIFT_MAX_RETRAINS_PER_DAY", DEMO_RETRAINS_PER_DAY)
-    prepare = _first_training(home, data or training_file(home), label)
+    prepare = _first_training(home, first_job)
     with running_platform(settings, home, say, prepare=prepare) as platform:
         _say_addresses(platform)
-        print_figures(play(platform, data, label, say=say), as_json=as_json)
+        print_figures(play(platform, data, first_job.columns, say=say), as_json=as_json)
         if not leave:
             _say_addresses(platform)
             say("the platform stays up; Ctrl-C stops it")
@@ -175,28 +185,32 @@ def demo(data: str | None, label: str | None, port: int | None, leave: bool, as_
             say("stopping")
 
 
-def _check_table(data: str | None, label: str | None) -> None:
-    """A bad file should fail in a second, not after the platform has started."""
-    if data is None:
-        return
-    from train.table.dataset import preview
-    from train.table.schema import Columns
+def _first_job(data: str | None, roles: dict[str, Any]) -> JobSpec | None:
+    """The training on `data` before anything is served.
 
-    preview(data, Columns(label))
+    A bad file should fail in a second, not after the platform has started.
+    """
+    columns = parse_columns(roles)
+    if data is None:
+        return None
+    from train.table.dataset import preview
+
+    preview(data, columns)
+    return JobSpec.of_columns(data, columns)
 
 
 def _first_training(
-    home: Home, data: str | None, label: str | None
+    home: Home, first_job: JobSpec | None
 ) -> Callable[[RunningPlatform], None] | None:
-    """What happens between the start of Ray and the first request: train on `data`, and promote
-    what passes its gate."""
-    if data is None:
+    """What happens between the start of Ray and the first request: the training of `first_job`,
+    and the promotion of what passes its gate."""
+    if first_job is None:
         return None
 
     def prepare(platform: RunningPlatform) -> None:
         from serve.local.first_model import train_first_model
 
-        train_first_model(platform, home, data, label=label)
+        train_first_model(platform, home, first_job)
 
     return prepare
 

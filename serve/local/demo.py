@@ -42,20 +42,24 @@ def training_file(home: Home) -> str:
     return str(path)
 
 
-def live_rows(path: str | None, label: str | None) -> Table:
+def live_rows(
+    path: str | None, columns: Columns, say: Callable[[str], None] = lambda _: None
+) -> Table:
     """Rows for a stream: the test rows of the file, else its rows again; fresh telemetry when there
-    is no file."""
+    is no file. `say` gets what was taken for what in it."""
     if path is None:
         return telemetry(LIVE_ROWS, seed=2)
-    dataset = read_table(path, columns=Columns(label=label))
+    dataset = read_table(path, columns=columns)
+    for remark in dataset.remarks:
+        say(remark)
     return dataset.test or dataset.train
 
 
 def play(
-    platform: RunningPlatform, path: str | None, label: str | None, *, say: Callable[[str], None]
+    platform: RunningPlatform, path: str | None, columns: Columns, *, say: Callable[[str], None]
 ) -> JsonObject:
     """Stream, drift, retrain, swap; returns the figures of the summary."""
-    table = live_rows(path, label)
+    table = live_rows(path, columns)
     source = "the built-in telemetry" if path is None else Path(path).name
     say(f"streaming {RATE:.0f} rows a second of {source} to {platform.url}/predict")
     return asyncio.run(DemoRun(platform, table, say).play())

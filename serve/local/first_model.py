@@ -18,35 +18,32 @@ from vigil.terminal import say, show_progress
 
 if TYPE_CHECKING:
     from train.registry.versions import Registry
-    from train.spec import JobResult
+    from train.spec import JobResult, JobSpec
 
 _KILLED = "the training was killed: there is most likely too little memory (a limit below 3 GiB?)"
 
 
-def train_first_model(
-    platform: RunningPlatform, home: Home, data: str, *, label: str | None
-) -> None:
-    """Train on `data` and promote what passes its gate.
+def train_first_model(platform: RunningPlatform, home: Home, spec: JobSpec) -> None:
+    """Do the job `spec` and promote what passes its gate.
 
     Raises VigilError where the data are bad, or where there is nothing to serve in the end.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
-            pool.submit(_train, platform, home, data, label).result()
+            pool.submit(_train, platform, home, spec).result()
         except BrokenProcessPool as error:
             raise PlatformError(_KILLED) from error
 
 
-def _train(platform: RunningPlatform, home: Home, data: str, label: str | None) -> None:
+def _train(platform: RunningPlatform, home: Home, spec: JobSpec) -> None:
     from train.connect import connected
     from train.job import run_job
     from train.registry.versions import Registry
-    from train.spec import JobSpec
 
     settings = TrainSettings()
     registry = Registry(settings.tracking_uri or platform.tracking_uri, settings.model_name)
     with connected(platform.ray_address), show_progress("training", total=4) as step:
-        result = run_job(JobSpec(data=data, label=label), settings, registry, home, step)
+        result = run_job(spec, settings, registry, home, step)
     _serve_if_better(result, registry)
 
 

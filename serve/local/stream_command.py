@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import click
 
-from serve.local.cli import data_option, label_option
+from serve.local.cli import data_option
 from serve.stream.cli import consume
+from train.spec_options import column_options, parse_columns
+from train.table.schema import Columns
 from vigil.service import Service, ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_figures, print_json, report_errors, say, show_progress
@@ -24,7 +26,7 @@ class StreamOptions:
     """What is streamed, how fast, and to whom."""
 
     data: str | None
-    label: str | None
+    columns: Columns
     rate: float
     rows: int
     drift_after: int | None
@@ -39,7 +41,7 @@ class StreamOptions:
 
 @click.group(invoke_without_command=True)
 @data_option
-@label_option
+@column_options
 @click.option(
     "--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="rows a second"
 )
@@ -80,7 +82,7 @@ def stream(context: click.Context, **options: Any) -> None:
     """Replay a table, or the built-in telemetry, as a live stream; `consume` scores one."""
     if context.invoked_subcommand is not None:
         return
-    chosen = StreamOptions(**options)
+    chosen = _stream_options(options)
     replay = _replay(chosen)
     if chosen.to is None:
         _send(chosen, replay)
@@ -94,8 +96,13 @@ def stream(context: click.Context, **options: Any) -> None:
 stream.add_command(consume)
 
 
+def _stream_options(options: dict[str, Any]) -> StreamOptions:
+    names = {field.name for field in fields(StreamOptions)}
+    others = {name: value for name, value in options.items() if name in names}
+    return StreamOptions(columns=parse_columns(options), **others)
+
+
 def _replay(options: StreamOptions) -> Any:
-    from serve.local.demo import live_rows
     from serve.local.scenario import Replay, Scenario, ScenarioEvent, read_events
 
     events = read_events(options.scenario) if options.scenario else []
@@ -104,15 +111,20 @@ def _replay(options: StreamOptions) -> Any:
             "drift", options.drift_after, how=options.drift_kind, size=options.drift_size
         )
         events.append(drift)
-    table = live_rows(options.data, options.label)
+    table = _live_rows(options)
     return Replay(Scenario(table, events), options.truth)
 
 
-def _write_table(options: StreamOptions, file: Path) -> None:
+def _live_rows(options: StreamOptions) -> Any:
     from serve.local.demo import live_rows
+
+    return live_rows(options.data, options.columns, say)
+
+
+def _write_table(options: StreamOptions, file: Path) -> None:
     from serve.local.simulate import write_table
 
-    write_table(live_rows(options.data, options.label), options.rows, file)
+    write_table(_live_rows(options), options.rows, file)
     if options.as_json:
         print_json({"rows": options.rows, "file": str(file)})
     else:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from train.table.reader import CHUNK_VALUES, SPLIT_ROWS, read_split, split_files
+from train.table.reader import CHUNK_VALUES, SPLIT_ROWS, read_head, read_split, split_files
+from train.table.roles import TableRoles, clean_columns, recognise_roles
 from train.table.scan import scan_table
 from train.table.schema import Columns, Schema, save_schema
 from train.table.source import File, find_files
@@ -40,7 +41,8 @@ class Dataset:
     """Rows to train on and, where the files have them, rows to test on.
 
     train: all rows, or a random sample of them in their order; recent: as many of the latest,
-    without gaps; transform: what made their features from those of the files
+    without gaps; transform: what made their features from those of the files; unused: columns of
+    the files that are no features; remarks: what people should know of its columns and their order
     """
 
     train: Table
@@ -48,6 +50,8 @@ class Dataset:
     recent: Table | None = None
     fingerprint: Fingerprint = Fingerprint("", 0)
     transform: RollingTransform | None = None
+    unused: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def read_table(
@@ -74,15 +78,16 @@ def read_table(
     Raises DataError that names file, line or row, and column of what is wrong. NaN is an error
     unless `allow_missing`.
     """
-    columns = columns or Columns()
     files = find_files(path)
+    roles = table_roles(files, columns or Columns())
     plan = ScanPlan(
-        columns,
+        roles.columns,
         max_rows,
         seed=seed,
         steps=parse_steps(over_time) if over_time else (),
         allow_missing=allow_missing,
         chunk_values=chunk_values,
+        must_times_rise=roles.is_time_told,
     )
     result = scan_table(
         split_files(files, split_rows),
@@ -92,36 +97,60 @@ def read_table(
     )
     name = files[0].path if len(files) == 1 else str(path)
     _check_result(result, name, over_time)
-    save_schema(
-        Schema(
-            result.raw_names,
-            columns.label,
-            columns.time,
-            columns.entity,
-        ),
-        columns,
-    )
-    return _dataset(result, files)
+    save_schema(_schema_to_keep(result, roles), roles.columns)
+    return _dataset(result, files, roles)
 
 
-def preview(path: str | Path, columns: Columns) -> None:
-    """Raise DataError for what the first rows of a table already show.
+def table_roles(files: Sequence[File], columns: Columns) -> TableRoles:
+    """Return the roles of the columns, as said and as the first rows of the files show.
+
+    Raises DataError for a column that is not there, has two roles, or has no name.
+    """
+    heads = ((read_head(file, columns), file) for file in files)
+    first, file = next(heads)
+    while first is not None and not len(first):
+        first, file = next(heads, (None, file))
+    if first is None:
+        return TableRoles(clean_columns(columns))
+    return recognise_roles(first, columns, file.path)
+
+
+def preview(path: str | Path, columns: Columns) -> TableRoles:
+    """Return the roles of the columns; raises DataError for what the first rows already show.
 
     It takes a second, whatever the size of the table.
     """
-    chunks = _chunks(path, columns)
+    files = find_files(path)
+    roles = table_roles(files, columns)
+    chunks = _chunks(files, roles.columns)
     first = next(chunks)
     if not len(first):
         first = next((chunk for chunk in chunks if len(chunk)), first)
     _check_columns(first, str(path))
+    return roles
 
 
-def _chunks(path: str | Path, columns: Columns) -> Iterator[Table]:
-    for split in split_files(find_files(path)):
+def _schema_to_keep(result: ScanResult, roles: TableRoles) -> Schema:
+    """What is enforced from now on: times need not rise unless somebody said so."""
+    columns = roles.columns
+    return Schema(
+        result.raw_names,
+        columns.label,
+        columns.time if roles.is_time_told else None,
+        columns.entity,
+    )
+
+
+def _chunks(files: Sequence[File], columns: Columns) -> Iterator[Table]:
+    for split in split_files(files):
         yield from read_split(split, columns)
 
 
-def _dataset(result: ScanResult, files: Sequence[File]) -> Dataset:
+def _dataset(
+    result: ScanResult,
+    files: Sequence[File],
+    roles: TableRoles,
+) -> Dataset:
     train = result.sample.rows
     recent = result.tail if train.ordered else train
     fingerprint = _fingerprint(result, files)
@@ -131,7 +160,18 @@ def _dataset(result: ScanResult, files: Sequence[File]) -> Dataset:
         recent,
         fingerprint=fingerprint,
         transform=result.transform,
+        unused=roles.unused,
+        remarks=(*roles.remarks, *_remarks_on_order(result, roles)),
     )
+
+
+def _remarks_on_order(result: ScanResult, roles: TableRoles) -> Iterator[str]:
+    disorder = result.time_order.disorder
+    if disorder is not None:
+        yield (
+            f"warning: {disorder}: rows are taken in the order of the file, and the last are held "
+            f"out; sort the table, or say --time '{roles.columns.time}' to be told of every one"
+        )
 
 
 def _fingerprint(result: ScanResult, files: Sequence[File]) -> Fingerprint:
@@ -180,7 +220,7 @@ def _check_leak(result: ScanResult, name: str) -> None:
         leak = result.raw_names[column]
         raise DataError(
             f"{name}: column {leak!r} tells the label: the model would learn the answer; "
-            "leave it out",
+            f"leave it out with --ignore '{leak}'",
             field=leak,
         )
 

@@ -38,7 +38,7 @@ def frame_to_table(
         X[:, j] = parse_numbers(frame[name], name, origin)
     labels = None
     if schema.label is not None:
-        labels = parse_labels(frame[schema.label].to_numpy(), origin)
+        labels = parse_labels(frame[schema.label], schema.label, origin)
     times = None
     if schema.time is not None:
         times = parse_times(frame[schema.time], schema.time, origin)

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from train.table.cells import clean_name
 from train.table.schema import Columns, infer_schema
 from train.table.source import File, FileSplit
 from train.table.table import Table
@@ -113,7 +115,11 @@ class _Archive:
             )
         features = self._features(names)
         chosen = X.astype(np.float64)[:, [names.index(name) for name in features]]
-        numbers = None if labels is None else parse_labels(labels, RowOrigin(self.file))
+        numbers = (
+            None
+            if labels is None
+            else parse_labels(pd.Series(labels), "labels", RowOrigin(self.file))
+        )
         return Table(
             chosen,
             features,
@@ -124,13 +130,11 @@ class _Archive:
     def _names(self, features: int) -> tuple[str, ...]:
         if "names" not in self.arrays:
             return tuple(f"f{i}" for i in range(features))
-        names = tuple(str(name) for name in self.arrays["names"].ravel())
+        names = tuple(clean_name(str(name)) for name in self.arrays["names"].ravel())
         if len(names) != features:
             raise DataError(f"{self.file.path}: {len(names)} names for {features} features")
         return names
 
     def _features(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        chosen = Columns(features=self.columns.features, schema=self.columns.schema)
-        schema = infer_schema(names, chosen, self.file.path)
-        # An array's column may well be called y: no role is recognised by its name.
-        return schema.features if chosen.features or chosen.schema else names
+        chosen = replace(self.columns, label=None)
+        return infer_schema(names, chosen, self.file.path).features

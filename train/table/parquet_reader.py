@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from train.table.cells import clean_name
 from train.table.frame import chunk_rows, frame_to_table
 from train.table.schema import Columns, Schema, infer_schema
 from train.table.source import File, FileSplit
@@ -60,7 +61,8 @@ def read_parquet(
     """
     with _refusing_bad_parquet(split.file), split.file.open() as stream:
         file = pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES)
-        schema = infer_schema(_column_names(file), columns, split.file.path)
+        names = list(map(clean_name, _column_names(file)))
+        schema = infer_schema(names, columns, split.file.path)
         if not split.rows:
             empty = _to_frame(file.schema_arrow.empty_table())
             yield frame_to_table(empty, schema, RowOrigin(split.file))
@@ -72,6 +74,19 @@ def read_parquet(
         )
 
 
+def read_parquet_head(
+    file: File,
+    columns: Columns,
+    rows: int,
+) -> pd.DataFrame:
+    """Return the first rows of a file as they are; `columns` changes nothing of that."""
+    with _refusing_bad_parquet(file), file.open() as stream:
+        parquet = pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES)
+        empty = parquet.schema_arrow.empty_table()
+        batches = parquet.iter_batches(rows, use_threads=False, columns=_column_names(parquet))
+        return _to_frame(next(batches, empty.select(_column_names(parquet))))
+
+
 def _chunks(
     file: pq.ParquetFile,
     split: FileSplit,
@@ -79,10 +94,11 @@ def _chunks(
     chunk_values: int,
 ) -> Iterator[Table]:
     first_row = split.first_row
+    used = [name for name in _column_names(file) if clean_name(name) in schema.used]
     batches = file.iter_batches(
-        chunk_rows(chunk_values, len(schema.used)),
+        chunk_rows(chunk_values, len(used)),
         row_groups=list(split.row_groups),
-        columns=list(schema.used),
+        columns=used,
         use_threads=False,
     )
     for batch in batches:
@@ -96,7 +112,8 @@ def _column_names(file: pq.ParquetFile) -> list[str]:
 
 def _to_frame(batch: pa.Table | pa.RecordBatch) -> pd.DataFrame:
     """The columns as the file has them, also those that pandas would make its index again."""
-    return batch.to_pandas(ignore_metadata=True)
+    frame = batch.to_pandas(ignore_metadata=True)
+    return frame.set_axis(list(map(clean_name, frame.columns)), axis=1)
 
 
 @contextmanager

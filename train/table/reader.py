@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 
-from train.table.csv_reader import read_csv
+from train.table.cells import IS_MISSING, CellFlaw, find_flaw
+from train.table.csv_table import read_csv, read_csv_head
 from train.table.npz_reader import read_npz
-from train.table.parquet_reader import read_parquet, split_by_row_groups
+from train.table.parquet_reader import read_parquet, read_parquet_head, split_by_row_groups
 from train.table.schema import Columns
 from train.table.source import File, FileSplit
 from train.table.table import Table
@@ -20,7 +22,7 @@ from vigil.errors import DataError
 
 SPLIT_ROWS = 2**20  # of Parquet, read by one task
 CHUNK_VALUES = 2**20  # of one chunk: 8 MB as float64
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_HEAD_ROWS = 10_000
 _READERS = {
     ".csv": read_csv,
     ".parquet": read_parquet,
@@ -37,6 +39,14 @@ def split_files(files: Sequence[File], split_rows: int = SPLIT_ROWS) -> list[Fil
         else:
             splits.append(FileSplit(file))
     return splits
+
+
+def read_head(file: File, columns: Columns) -> pd.DataFrame | None:
+    """Return the first rows of a file as they are, None where it holds arrays."""
+    if file.kind == ".npz":
+        return None
+    read = read_parquet_head if file.kind == ".parquet" else read_csv_head
+    return read(file, columns, _HEAD_ROWS)
 
 
 def read_split(
@@ -67,33 +77,22 @@ def check_values(
         raise DataError(
             f"{file.path}: column names that begin with _ are reserved for captured rows"
         )
-    largest = max(-rows.X.min(initial=0), rows.X.max(initial=0))
-    if largest <= _FLOAT32_MAX:  # not so where it is NaN
+    flaw = find_flaw(rows.X, allow_missing=allow_missing)
+    if flaw is None:
         return
-    _check_finite(rows, file, allow_missing)
-    if np.nanmax(np.abs(rows.X)) > _FLOAT32_MAX:
-        raise DataError(
-            f"{file.path}: a value is beyond the float32 range that isolation forests work in; "
-            "rescale the column"
-        )
-
-
-def _check_finite(
-    rows: Table,
-    file: File,
-    allow_missing: bool,
-) -> None:
-    bad = np.isinf(rows.X) if allow_missing else ~np.isfinite(rows.X)
-    if not bad.any():
-        return
-    row, column = (int(place) for place in np.argwhere(bad)[0])
     first_row = 0 if rows.index is None else int(rows.index[0])
     origin = RowOrigin(file, first_row)
-    name = rows.names[column]
-    bad_rows = int(bad.any(axis=1).sum())
+    name = rows.names[flaw.column]
     raise DataError(
-        f"{origin.name(row)}, column {name!r}: {rows.X[row, column]} is not a finite "
-        f"number; fill or drop such rows ({bad_rows} of the {len(bad)} that were read with it)",
+        f"{origin.name(flaw.row)}, column {name!r}: {flaw.reason}{_extent(rows, flaw)}",
         field=name,
-        row=origin.number(row),
+        row=origin.number(flaw.row),
     )
+
+
+def _extent(rows: Table, flaw: CellFlaw) -> str:
+    """How many rows lack a value, and what can be done about them."""
+    if flaw.reason != IS_MISSING:
+        return ""
+    lacking = int(np.isnan(rows.X).any(axis=1).sum())
+    return f"; fill or drop such rows ({lacking} of the {len(rows)} that were read with it)"

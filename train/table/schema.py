@@ -14,16 +14,14 @@ from typing import Any
 from vigil.errors import DataError
 from vigil.home import write_json
 
-# Recognised in CSV and Parquet when no label column is named.
-LABEL_COLUMNS = ("label", "is_anomaly", "y")
-
 
 @dataclass(frozen=True)
 class Columns:
     """What the caller says of the columns of a table.
 
     label: 1 marks an anomaly; time: strictly rising (per entity); entity: whose row it is;
-    features: those to learn from (None: all that have no other role); schema: file of the Schema
+    features: those to learn from (None: all that have no other role); schema: file of the Schema;
+    ignore: those that are left out
     """
 
     label: str | None = None
@@ -31,6 +29,13 @@ class Columns:
     entity: str | None = None
     features: tuple[str, ...] | None = None
     schema: str | None = None
+    ignore: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All columns that the caller speaks of."""
+        roles = [name for name in (self.label, self.time, self.entity) if name is not None]
+        return (*roles, *(self.features or ()), *self.ignore)
 
 
 @dataclass(frozen=True)
@@ -61,16 +66,21 @@ def infer_schema(
 ) -> Schema:
     """Return the schema of a table with the columns `names`, held against the schema file.
 
-    Raises DataError that names the column which is missing, has two roles, or was not there before.
+    Raises DataError that names the column which is missing, has two roles, is there twice, or was
+    not there before.
     """
-    if len(set(names)) != len(names):
-        raise DataError(f"{file}: two columns have the same name")
-    return _Inference(
+    schema = _Inference(
         names,
         columns,
         file,
-        _read_schema_file(columns),
+        read_schema_file(columns),
     ).schema()
+    for name in schema.used:
+        if list(names).count(name) > 1:
+            raise DataError(
+                f"{file}: two columns have the same name, {name!r}: rename one", field=name
+            )
+    return schema
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,6 @@ class _Inference:
         self._check_present(roles)
         self._check_one_role(roles)
         features = self._features(roles)
-        self._check_named(features)
         if self.saved is not None:
             features = self._enforced(self.saved, features)
         label = roles.label if roles.label in self.names else None
@@ -103,8 +112,6 @@ class _Inference:
         columns = self.columns
         saved = self.saved or Schema(())
         label = columns.label or saved.label
-        if label is None and self.saved is None:
-            label = next((name for name in LABEL_COLUMNS if name in self.names), None)
         time = columns.time or saved.time
         entity = columns.entity or saved.entity
         return Schema(
@@ -138,15 +145,8 @@ class _Inference:
     def _features(self, roles: Schema) -> tuple[str, ...]:
         if self.columns.features:
             return self.columns.features
-        return tuple(name for name in self.names if name not in roles.roles)
-
-    def _check_named(self, features: tuple[str, ...]) -> None:
-        if "" in features:
-            raise DataError(
-                f"{self.file}: column {list(self.names).index('') + 1} has no name; "
-                "if it holds the row numbers that pandas writes, use to_csv(index=False), "
-                "or choose --columns"
-            )
+        left_out = {*roles.roles, *self.columns.ignore}
+        return tuple(name for name in self.names if name not in left_out)
 
     def _enforced(
         self,
@@ -174,7 +174,8 @@ def _difference(lacking: set[str], extra: set[str]) -> str:
     return " and ".join(differences)
 
 
-def _read_schema_file(columns: Columns) -> Schema | None:
+def read_schema_file(columns: Columns) -> Schema | None:
+    """Return the schema that is to be enforced, if there is one."""
     if columns.schema is None or not Path(columns.schema).exists():
         return None
     try:

@@ -6,6 +6,7 @@ Each has what tells its content apart.
 from __future__ import annotations
 
 import glob
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,12 +26,14 @@ _WILDCARDS = set("*?[")
 class File:
     """One file; `path` is local or s3://bucket/key.
 
-    size: in bytes; etag: S3's, or the time of the last change of a local file
+    size: in bytes; etag: S3's, or the time of the last change of a local file; encoding: what its
+    sender says of it, if anything
     """
 
     path: str
     size: int
     etag: str
+    encoding: str | None = None
 
     @property
     def kind(self) -> str:
@@ -57,6 +60,16 @@ class File:
         if is_s3(self.path):
             return "access is denied (the job needs s3:GetObject)"
         return "access is denied"
+
+
+@dataclass(frozen=True)
+class FileInMemory(File):
+    """A file that was sent, and lies nowhere."""
+
+    content: bytes = b""
+
+    def _open(self) -> Any:
+        return io.BytesIO(self.content)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class ScanPlan:
     """What every task of a scan does.
 
     max_rows: rows to keep, of the sample and of the last ones; steps: of the transform;
-    key_limit: only rows with a smaller random key are kept
+    key_limit: only rows with a smaller random key are kept; must_times_rise: see TimeOrder
     """
 
     columns: Columns
@@ -38,6 +38,7 @@ class ScanPlan:
     allow_missing: bool = False
     key_limit: float = 1.0
     chunk_values: int = CHUNK_VALUES
+    must_times_rise: bool = True
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class _SplitScanner:
         self._tail = Tail(model_rows, tail_rows)
         self._tests: list[Table] = []
         self._digests = _ColumnDigests(first)
-        self._time_order = TimeOrder()
+        self._time_order = TimeOrder(plan.must_times_rise)
         self._extremes: ClassExtremes | None = None
         if first.labels is not None:
             self._extremes = ClassExtremes.of_columns(len(first.names))

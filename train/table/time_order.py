@@ -14,6 +14,10 @@ from train.table.values import RowOrigin
 from vigil.errors import DataError
 
 Times = NDArray[Any]
+_ADVICE = (
+    "sort the table by time and drop duplicates (or name whose rows they are with --entity, or "
+    "leave the times out with --ignore)"
+)
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,14 @@ class TimeSpan:
 
 @dataclass
 class TimeOrder:
-    """The time span of each entity in the rows so far; raises DataError where a time falls."""
+    """The time span of each entity in the rows so far.
 
+    must_rise: raises DataError where a time does not; else `disorder` says where one first fell
+    """
+
+    must_rise: bool = True
     spans: dict[str, TimeSpan] = field(default_factory=dict)
+    disorder: str | None = None
 
     def add(
         self,
@@ -50,13 +59,17 @@ class TimeOrder:
         places: _Places,
     ) -> None:
         span = self.spans.get(entity)
-        if span is not None and times[0] <= span.last:
-            raise _not_later(places.name(0), entity, is_same=bool(times[0] == span.last))
-        falls = np.flatnonzero(np.diff(times) <= 0)
-        if len(falls):
-            before, wrong = times[falls[0] :][:2]
-            place = places.name(int(falls[0]) + 1)
-            raise _not_later(place, entity, is_same=bool(wrong == before))
+        earlier = [] if span is None else [span.last]
+        steps = np.diff([*earlier, *times])
+        wrong = np.flatnonzero(self._is_wrong(steps))
+        if len(wrong):
+            step = int(wrong[0])
+            row = step + 1 - len(earlier)
+            self._refuse(places.name(row), entity, is_same=bool(steps[step] == 0))
+
+    def _is_wrong(self, steps: Times) -> Times:
+        """Whether a time is too early: one that was only recognised may stand still."""
+        return steps <= 0 if self.must_rise else steps < 0
 
     def _extend(
         self,
@@ -72,6 +85,7 @@ class TimeOrder:
         split: FileSplit,
     ) -> None:
         """Take in the times of `split`, which follows; only its first row can be named."""
+        self.disorder = self.disorder or later.disorder
         for entity, span in later.spans.items():
             self._check_follows(entity, span, split)
             self._extend(entity, span)
@@ -83,9 +97,27 @@ class TimeOrder:
         split: FileSplit,
     ) -> None:
         span = self.spans.get(entity)
-        if span is not None and later.first <= span.last:
+        if span is None:
+            return
+        step = later.first - span.last
+        if self._is_wrong(step):
             place = f"{split.file.path}, row {split.first_row + 1}"
-            raise _not_later(place, entity, is_same=bool(later.first == span.last))
+            self._refuse(place, entity, is_same=bool(step == 0))
+
+    def _refuse(
+        self,
+        place: str,
+        entity: str,
+        *,
+        is_same: bool,
+    ) -> None:
+        """Raise for a time that must rise; of others the first is kept."""
+        whose = f" of {entity!r}" if entity else ""
+        mistake = "has the time of" if is_same else "is earlier than"
+        finding = f"{place} {mistake} the row{whose} before it"
+        if self.must_rise:
+            raise DataError(f"{finding}: {_ADVICE}")
+        self.disorder = self.disorder or finding
 
 
 @dataclass(frozen=True)
@@ -101,17 +133,3 @@ class _Places:
         assert self.rows.index is not None
         first_row = int(self.rows.index[0])
         return RowOrigin(self.file, first_row).name(int(self.numbers[row]))
-
-
-def _not_later(
-    place: str,
-    entity: str,
-    *,
-    is_same: bool,
-) -> DataError:
-    whose = f" of {entity!r}" if entity else ""
-    mistake = "has the time of" if is_same else "is earlier than"
-    return DataError(
-        f"{place} {mistake} the row{whose} before it: sort the table by time and drop duplicates "
-        "(or name whose rows they are with --entity)"
-    )

@@ -24,7 +24,8 @@ class TrainingData:
 
     fit: rows to fit on; calibration: the recent ones of them, that the threshold is fitted to;
     reference_rows: recent rows in their order, for the drift reference; held_out: rows to judge by,
-    that no forest is fitted on; test: labelled rows to test on, where the table has them
+    that no forest is fitted on; test: labelled rows to test on, where the table has them; unused:
+    columns of the table that are no features
     """
 
     fit: Table
@@ -34,6 +35,7 @@ class TrainingData:
     test: Table | None
     fingerprint: Fingerprint
     transform: RollingTransform | None
+    unused: tuple[str, ...] = ()
 
 
 def load_training_data(
@@ -51,6 +53,8 @@ def load_training_data(
         tasks=settings.workers,
         on_rows=progress.rows,
     )
+    for remark in dataset.remarks:
+        progress.say(remark)
     data = _from_table(dataset, settings)
     if spec.captured is not None:
         data = _with_captured(data, _read_live(spec, data.fit.names), settings)
@@ -68,6 +72,7 @@ def _from_table(dataset: Dataset, settings: TrainSettings) -> TrainingData:
         test=dataset.test,
         fingerprint=dataset.fingerprint,
         transform=dataset.transform,
+        unused=dataset.unused,
     )
 
 

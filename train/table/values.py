@@ -5,23 +5,25 @@ What is none of these is an error that names file, line and column.
 
 from __future__ import annotations
 
-import csv
-import io
 import reprlib
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from train.table.cells import parse_value, show_value, why_no_number
+from train.table.csv_reader import line_of
 from train.table.source import File
 from vigil.arrays import Floats
 from vigil.errors import DataError
 
 _SIGNED = (np.int64, np.int32, np.int16, np.int8)
+_ADVICE = (
+    "a forest learns from numbers: leave the column out (--ignore, --columns), encode it, "
+    "or say what it is with --label, --time, --entity"
+)
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 100
 
@@ -45,25 +47,33 @@ class RowOrigin:
         return f"{self.file.path}, row {number + 1}"
 
 
-def line_of(file: File, row: int) -> int:
-    """Return the line of the CSV `file` on which its data row `row` (from 0) ends.
+@dataclass(frozen=True)
+class ParsedColumn:
+    """A column as numbers [n], NaN where one is missing, and which values [n] are none."""
 
-    Blank lines and those within quotes count.
-    """
-    with file.open() as stream, suppress(csv.Error):  # a field that is too long for it
-        text = io.TextIOWrapper(io.BufferedReader(stream), newline="")  # type: ignore[type-var]
-        for number, line in enumerate(_filled_lines(text)):
-            if number == row + 1:
-                return line
-    return row + 2
+    numbers: Floats
+    is_wrong: NDArray[np.bool_]
 
 
-def _filled_lines(text: IO[str]) -> Iterator[int]:
-    """Numbers of the lines on which a record ends that is not blank; the header is the first."""
-    reader = csv.reader(text)
-    for fields in reader:
-        if fields and (len(fields) > 1 or fields[0].strip()):
-            yield reader.line_num
+def parse_column(column: Any) -> ParsedColumn:
+    """Return what the values of a column of a frame are as numbers; see train/table/cells.py."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
+        return ParsedColumn(column.to_numpy(np.float64), np.zeros(len(column), bool))
+    codes, values = _distinct(column)
+    parsed = [parse_value(value) for value in values]
+    # The code of a missing value is -1, the last of these.
+    numbers = np.array([np.nan if number is None else number for number in parsed] + [np.nan])
+    is_wrong = np.array([number is None for number in parsed] + [False])
+    return ParsedColumn(numbers[codes], is_wrong[codes])
+
+
+def _distinct(column: Any) -> tuple[NDArray[np.intp], list[Any]]:
+    """The number of each value among the distinct ones, and these."""
+    try:
+        codes, values = pd.factorize(column.astype(object))
+    except TypeError:  # lists and the like
+        return np.arange(len(column)), list(column)
+    return codes, list(values)
 
 
 def parse_numbers(
@@ -73,21 +83,17 @@ def parse_numbers(
 ) -> Floats:
     """Return the column as float64; raises DataError that names the first value that is none."""
     _refuse_times(column, name, origin.file)
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
-        return column.to_numpy(np.float64)
-    values = _to_floats(column, name, origin.file)
-    wrong = np.isnan(values) & column.notna().to_numpy()
-    if column.dtype == object:
-        wrong |= _are_bytes(column)
-    if wrong.any():
-        raise _not_a_number(
-            column,
-            name,
-            origin,
-            values,
-            wrong,
+    parsed = parse_column(column)
+    if parsed.is_wrong.any():
+        row = int(np.argmax(parsed.is_wrong))
+        others = "" if np.isnan(parsed.numbers).all() else "others are; "
+        raise DataError(
+            f"{origin.name(row)}, column {name!r}: {why_no_number(column.iloc[row])}; "
+            f"{others}{_ADVICE}",
+            field=name,
+            row=origin.number(row),
         )
-    return values
+    return parsed.numbers
 
 
 def _refuse_times(
@@ -99,49 +105,9 @@ def _refuse_times(
     if types.is_datetime64_any_dtype(column) or types.is_timedelta64_dtype(column):
         raise DataError(
             f"{file.path}, column {name!r} holds times, not numbers: "
-            "name it with --time, or leave it out",
+            "name it with --time, or leave it out with --ignore",
             field=name,
         )
-
-
-def _to_floats(
-    column: Any,
-    name: str,
-    file: File,
-) -> Floats:
-    """The values as float64, NaN for what is no number."""
-    try:
-        values = pd.to_numeric(column.astype(object), errors="coerce")
-        return np.asarray(values, dtype=np.float64)
-    except OverflowError as error:
-        raise DataError(
-            f"{file.path}, column {name!r}: a number has hundreds of digits; rescale the column",
-            field=name,
-        ) from error
-
-
-def _are_bytes(column: Any) -> NDArray[np.bool_]:
-    """Bytes of digits are no number."""
-    return np.fromiter((isinstance(value, bytes) for value in column), bool, len(column))
-
-
-def _not_a_number(
-    column: Any,
-    name: str,
-    origin: RowOrigin,
-    values: Floats,
-    wrong: NDArray[np.bool_],
-) -> DataError:
-    row = int(np.argmax(wrong))
-    value = _short.repr(column.iloc[row])
-    others = " (others are)" if (~np.isnan(values)).any() else ""
-    return DataError(
-        f"{origin.name(row)}, column {name!r}: {value} is not a number{others}; "
-        "a forest learns from numbers: leave the column out (--columns), encode it, "
-        "or use --label, --time, --entity",
-        field=name,
-        row=origin.number(row),
-    )
 
 
 def parse_times(
@@ -214,18 +180,21 @@ def parse_entities(column: Any, origin: RowOrigin) -> NDArray[Any]:
     return column.astype(str).to_numpy(object)
 
 
-def parse_labels(values: NDArray[Any], origin: RowOrigin) -> NDArray[np.int64]:
+def parse_labels(
+    column: Any,
+    name: str,
+    origin: RowOrigin,
+) -> NDArray[np.int64]:
     """Return 1 for an anomaly, 0 for all else; raises DataError for anything but these two."""
-    try:
-        labels = np.asarray(values, dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{origin.file.path}: labels must be 0 (normal) or 1 (anomaly)") from error
-    wrong = ~np.isin(labels, (0, 1))
-    if wrong.any():
-        row = int(np.argmax(wrong))
+    labels = parse_column(column).numbers
+    is_wrong = ~np.isin(labels, (0, 1))
+    if is_wrong.any():
+        row = int(np.argmax(is_wrong))
         raise DataError(
-            f"{origin.name(row)}: labels must be 0 (normal) or 1 (anomaly), "
-            f"found {labels[wrong][0]}",
+            f"{origin.name(row)}, column {name!r}: labels must be 0 (normal) or 1 (anomaly), "
+            f"found {show_value(column.iloc[row])}; if it holds no labels, leave it out with "
+            "--ignore, or list the features with --columns",
+            field=name,
             row=origin.number(row),
         )
     return labels.astype(np.int64)

@@ -23,6 +23,6 @@ class Killer:
 
 
 def test_a_training_that_is_killed_is_a_sentence(tmp_path: Path) -> None:
-    label: Any = Killer()
+    spec: Any = Killer()
     with pytest.raises(PlatformError, match="too little memory"):
-        first_model.train_first_model(PLATFORM, Home(tmp_path), "data.csv", label=label)
+        first_model.train_first_model(PLATFORM, Home(tmp_path), spec)

@@ -125,7 +125,7 @@ def test_rows_over_time_come_from_whole_histories_of_one_entity(tmp_path: Path) 
             Columns(time="at"),
             r"line 3, column 'at': 'soon' is not a time",
         ),
-        ("a,b\n1,2\n\n\n3,x\n", Columns(), r"line 5, column 'b': 'x' is not a number \(others are"),
+        ("a,b\n1,2\n\n\n3,x\n", Columns(), r"line 5, column 'b': 'x' is not a number; others are"),
         ('a,b\n1,2\n"3\n",x\n', Columns(), r"line 4, column"),
         (
             "a,kind\n1,red\n2,blue\n",
