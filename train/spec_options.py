@@ -1,4 +1,4 @@
-"""Options of `vigil train`, one for each field of JobSpec, and of other commands that read tables."""
+"""Options of `vigil train`, one for each field of JobSpec, and of all that reads tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def spec_options(command: Command) -> Command:
 
 
 def column_options(command: Command) -> Command:
-    """Give a command that reads a table the options of `vigil train` that say its columns' roles."""
+    """Give a command that reads a table the options that say the roles of its columns."""
     for name in reversed(JobSpec.role_fields()):
         command = _click_option(name, JobSpec.model_fields[name])(command)
     return command
