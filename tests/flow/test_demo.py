@@ -25,6 +25,7 @@ from tests.running import Vigil, eventually, free_port, left_of, listening
 from train.registry.canary import parse_canary_steps
 from train.registry.promotion import start_canary, stop_canary
 from train.registry.versions import Registry
+from train.table.schema import Columns
 from vigil.home import Home, RunningPlatform
 
 pytestmark = pytest.mark.timeout(420)
@@ -116,7 +117,7 @@ def watched(demo: Demo, request: pytest.FixtureRequest) -> Iterator[Watched]:
     one: Watched | None = demo.seen["prometheus"]
     if one is None:
         pytest.skip("no `prometheus` here: Debian's package prometheus has it")
-    rows = live_rows(next(iter(data_arguments(request)[1:]), None), None).X[:400]
+    rows = live_rows(next(iter(data_arguments(request)[1:]), None), Columns()).X[:400]
     answers = tried(demo, [*(rows[:10] * 100).tolist(), *rows.tolist()])
     judged = [
         answer
