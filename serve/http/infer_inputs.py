@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 
 from serve.http.row_context import check_context
-from serve.http.rows import FLOAT32_MAX, abbreviate, check_row_count
+from serve.http.rows import abbreviate, check_row_count
 from serve.model.report import RowContext
+from train.table.cells import FLOAT32_MAX
 from vigil.arrays import Floats
 from vigil.errors import InvalidFeatures, MalformedRequest
 

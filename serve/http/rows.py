@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from train.table.cells import FLOAT32_MAX
 from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 MAX_LISTED_NAMES = 20  # of features in an error message
 MAX_FIELD_LENGTH = 100
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

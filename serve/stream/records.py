@@ -12,7 +12,8 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from serve.http.row_context import context_colons, context_of_rows, has_context
-from serve.http.rows import FLOAT32_MAX, refuse_duplicate_names, to_matrix
+from serve.http.rows import refuse_duplicate_names, to_matrix
+from train.table.cells import FLOAT32_MAX
 from serve.stream.unpack import unpack
 from vigil.arrays import Floats
 from vigil.errors import VigilError

@@ -155,8 +155,8 @@ def _detect_separator(text: str) -> str:
 
 def _widths(text: str, separator: str) -> tuple[int, int]:
     """How many fields the first two lines have, without empty ones at their ends."""
-    header, values, *_ = (*_sample(text, separator), [], [])
-    return _filled_width(header), _filled_width(values)
+    records = [*_sample(text, separator), [], []]
+    return _filled_width(records[0]), _filled_width(records[1])
 
 
 def _filled_width(record: list[str]) -> int:
