@@ -13,8 +13,8 @@ from msgspec import UNSET, UnsetType
 
 from serve.http.row_context import context_colons, context_of_rows, has_context
 from serve.http.rows import refuse_duplicate_names, to_matrix
-from train.table.cells import FLOAT32_MAX
 from serve.stream.unpack import unpack
+from train.table.cells import FLOAT32_MAX
 from vigil.arrays import Floats
 from vigil.errors import VigilError
 
