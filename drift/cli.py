@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vigil.json_types import Fields
 from train.spec_options import column_options, parse_columns
+from vigil.json_types import Fields
 from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors, say

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from train.spec import JobSpec
-from vigil.json_types import Fields, JsonObject
 from train.table.schema import Columns
+from vigil.json_types import Fields, JsonObject
 
 Command = Callable[..., None]
 _SCALARS = {
