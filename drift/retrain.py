@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from drift.incidents.labels import JudgedIncident, judge_by_answers
 from drift.release import Release, Retraining, deciding_sentences
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
@@ -26,7 +27,10 @@ class Retrainer:
         *,
         connect: Callable[[str], Jobs] = Jobs,
         poll_interval_s: float = 1.0,
+        answered: Callable[[], Sequence[JudgedIncident]] = tuple,
     ) -> None:
+        """`answered` gives the incidents on which people have given a verdict."""
+        self._answered = answered
         self._settings = settings
         self._registry = registry
         self._connect = connect
@@ -76,10 +80,29 @@ class Retrainer:
         gate = self._registry.gate(version)
         if not gate["passed"]:
             return _failed_gate(number, gate)
+        failed = self._fails_by_answers(version)
+        if failed is not None:
+            return failed
         if not may_promote():
             reason = f"version {number} passed the gate, but retraining was switched off"
             return Retraining("kept", reason, number)
         return self._release.run(number, gate, f"drift: {episode.cause}")
+
+    def _fails_by_answers(self, version: Version) -> Retraining | None:
+        """The end of a retraining whose version loses, or brings back, what people have judged."""
+        judged = self._answered()
+        champion = self._registry.champion()
+        if not judged or champion is None:
+            return None
+        cache = Home(self._settings.home).cache
+        challenger_bundle = self._registry.fetch(version, cache)
+        champion_bundle = self._registry.fetch(champion, cache)
+        verdict = judge_by_answers(challenger_bundle, champion_bundle, judged)
+        if verdict is None or verdict.passed:
+            return None
+        summary = f"version {version.version} contradicts verdicts on incidents"
+        sentences = deciding_sentences(verdict.to_json())
+        return Retraining.decided("kept", summary, sentences, version.version)
 
 
 def _failed_gate(version: str, gate: Fields) -> Retraining:

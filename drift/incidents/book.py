@@ -89,20 +89,21 @@ class IncidentBook:
     def to_join(
         self,
         onset: float,
+        at: float,
         held_by: str | None,
     ) -> TrackedIncident | None:
-        """Return the open incident of which alerts since `onset` are a part; None without one.
+        """Return the open incident of which alerts from `onset` to `at` are a part; or None.
 
         It is that of a drift episode, or one that entities have joined lately. Where no more may
         be open, it is any.
         """
         alike = [incident for incident in self.open.values() if incident.held_by == held_by]
         drift = [incident for incident in alike if incident.kind == "drift"]
-        near = [incident for incident in alike if incident.is_near(onset)]
+        near = [incident for incident in alike if incident.is_near(onset, at)]
         candidates = drift or near
         if len(self.open) >= self._max_open:
             candidates = candidates or alike or list(self.open.values())
-        return max(candidates, key=lambda incident: incident.joined_at, default=None)
+        return max(candidates, key=_joined_at, default=None)
 
     def create(
         self,
@@ -274,6 +275,10 @@ class IncidentBook:
             if incident.kind == "drift" and incident.episode == episode:
                 return incident
         return None
+
+
+def _joined_at(incident: TrackedIncident) -> float:
+    return incident.joined_at
 
 
 def drift_grade(severity: float) -> float:

@@ -290,13 +290,22 @@ class IncidentTracker:
     ) -> TrackedIncident:
         """The incident that the pending alerts of an entity join, or open."""
         settings = self._settings
+        latest = stream.pending[-1].alert
         first = min(pending.alert.at for pending in stream.pending)
-        quiet_s = stream.quiet_s(settings.incident_window_rows, settings.incident_quiet_s)
+        quiet_s = stream.quiet_s(
+            settings.incident_window_rows,
+            settings.incident_quiet_s,
+        )
         held_by = self._holding_rule(stream)
-        incident = self._book.to_join(first, held_by)
+        incident = self._book.to_join(first, latest.at, held_by)
         if incident is None:
-            incident = self._book.create(first, quiet_s, arrived, held_by=held_by)
-        incident.join(stream.pending[-1].alert.entity, first, quiet_s)
+            incident = self._book.create(
+                first,
+                quiet_s,
+                arrived,
+                held_by=held_by,
+            )
+        incident.join(latest.entity, first, quiet_s)
         return incident
 
     def _holding_rule(self, stream: EntityStream) -> str | None:

@@ -10,6 +10,9 @@ from train.settings import TrainSettings
 from vigil.json_types import Fields, JsonObject, Numbers
 
 Metrics = Numbers
+# Shares of the incidents that people have confirmed, or dismissed, on which a model alerts.
+CONFIRMED_ALERTS = "confirmed_alerts"
+DISMISSED_ALERTS = "dismissed_alerts"
 SHADOW_SLOWDOWN = 4  # times the champion's time a row that a challenger may take
 
 
@@ -113,6 +116,29 @@ def judge_shadow(evidence: Fields, min_rows: int, alert_limit: float) -> GateVer
         "four times the champion's",
     )
     return GateVerdict((errors, rows, alert_rate, time_a_row))
+
+
+def judge_answers(challenger: Metrics, champion: Metrics) -> GateVerdict:
+    """Judge a challenger by the incidents that people have answered (drift/incidents/labels.py).
+
+    It may not lose what was confirmed, nor bring back what was dismissed. A share that is not
+    there is not judged.
+    """
+    limits = (
+        _Limit(
+            CONFIRMED_ALERTS,
+            _at_least,
+            champion.get(CONFIRMED_ALERTS, 0.0),
+            "the champion's share of the confirmed incidents",
+        ),
+        _Limit(
+            DISMISSED_ALERTS,
+            _at_most,
+            champion.get(DISMISSED_ALERTS, 1.0),
+            "the champion's share of the dismissed incidents",
+        ),
+    )
+    return GateVerdict(tuple(_measured(challenger, limits)))
 
 
 class _Limit(NamedTuple):
