@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 import msgspec
 import numpy as np
@@ -24,6 +25,7 @@ def without_first(rows: ScoredRows, count: int) -> ScoredRows:
         times=rows.times[count:],
         entities=_after(rows.entities, count),
         requests=_after(rows.requests, count),
+        numbering=None if rows.numbering is None else rows.numbering[count:],
     )
 
 
@@ -61,12 +63,16 @@ def _name_at(names: Sequence[str] | None, row: int) -> str:
 
 
 def place_in_request(rows: ScoredRows, row: int) -> int:
-    """Return how many rows of the same request stand right before a row."""
-    requests = rows.requests
-    if requests is None:
+    """Return which row of its request a row is, from 0 on."""
+    if rows.numbering is not None:
+        return int(rows.numbering[row, 0])
+    if rows.requests is None:
         return 0
-    request = requests[row]
-    first = row
-    while first and requests[first - 1] == request:
-        first -= 1
-    return row - first
+    return _run_before(rows.requests, row)
+
+
+def _run_before(names: Sequence[str], place: int) -> int:
+    """How many of the names right before a place are the one that stands there."""
+    before = reversed(names[:place])
+    same = takewhile(names[place].__eq__, before)
+    return sum(1 for _ in same)

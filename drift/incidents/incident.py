@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from train.table.numbering import Numbering
 from vigil.arrays import Floats
 
 IncidentState = Literal["open", "closed"]
@@ -22,6 +23,7 @@ class ScoredRows(msgspec.Struct, frozen=True, kw_only=True):
     times: Unix seconds [n]: a row's own time where it has one, else its arrival, which stays the
     same when the row is sent again
     entities: [n], None where rows have none; requests: [n], that brought them
+    numbering: [n, 2], which row of its request each is; None where each request is there as a whole
     arrived: when the last of them came; of history the latest of its times
     """
 
@@ -34,6 +36,7 @@ class ScoredRows(msgspec.Struct, frozen=True, kw_only=True):
     arrived: float
     entities: list[str] | None = None
     requests: list[str] | None = None
+    numbering: Numbering | None = None
 
 
 class FeatureDeviation(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,6 +12,8 @@ from typing import Any, cast
 import pytest
 from ray.job_submission import JobStatus
 
+from drift.incidents.incident import EvidenceRow, IncidentEvidence
+from drift.incidents.labels import JudgedIncident
 from drift.release import Release, Retraining
 from drift.retrain import Retrainer
 from drift.rollout import Rollout
@@ -18,6 +21,7 @@ from drift.settings import DriftSettings
 from drift.training_job import Episode, RayTraining
 from serve.metrics import DriftMetrics
 from tests.train.registry.test_promotion import Shelf
+from train.model.bundle import ModelBundle
 from train.registry.canary import Canary
 from train.registry.moves import completed_moves
 from train.registry.promotion import promote_version, stop_canary
@@ -219,3 +223,28 @@ def test_whoever_reads_of_the_retraining_is_told_that_its_job_was_lost(
     assert ("submitted twice, and lost twice" in ended.reason) == (times == 2)
     assert server.started == min(times, 1) + 1
     assert all(waited <= 60 for waited in server.waited)  # what is left, not the whole time anew
+
+
+@pytest.mark.parametrize(("value", "outcome"), [(0.0, "promoted"), (1.0, "kept")])
+def test_a_version_that_loses_a_confirmed_incident_is_kept(
+    shelf: Shelved, bundle: ModelBundle, value: float, outcome: str
+) -> None:
+    challenger = replace(bundle, threshold=replace(bundle.threshold, value=value))
+    champion = replace(bundle, info={"data": "table.csv"})
+    bundles = {"1": champion, "2": challenger}
+    shelf.fetch = lambda version, cache: bundles[version.version]  # type: ignore[method-assign]
+    shelf.registered = Version("2", "run", "digest", 0.0)
+    row = EvidenceRow(0.0, 0.9, (25.0, 25.0, 25.0, -5.0, -5.0, -5.0))
+    judged = JudgedIncident(IncidentEvidence("1", bundle.names, (row,)), "confirmed")
+    settings = DriftSettings()
+    ended = Retrainer(
+        settings,
+        cast(Registry, shelf),
+        Rollout(settings, DriftMetrics()),
+        connect=lambda _: cast(Jobs, Lost(0)),
+        answered=lambda: [judged],
+    ).run(EPISODE)
+    assert ended.outcome == outcome
+    if outcome == "kept":
+        assert ended.summary == "version 2 contradicts verdicts on incidents"
+        assert "confirmed_alerts 0.0000 is below 1.0000" in ended.reason
