@@ -14,7 +14,8 @@ from serve.http.messages import Request, Response, json_response
 from serve.http.operators import actor_of
 from serve.http.replica import Replica
 from serve.http.row_context import MAX_ENTITY_LENGTH
-from serve.http.rows import abbreviate, decode_body
+from serve.http.rows import decode_body
+from serve.http.sent_values import abbreviate
 from vigil.errors import MalformedRequest
 from vigil.timestamps import to_unix_seconds
 

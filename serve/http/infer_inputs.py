@@ -8,13 +8,16 @@ the JSON in the order of the inputs.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from serve.http.row_context import check_context
-from serve.http.rows import abbreviate, check_row_count
+from serve.http.rows import DECODE_ERRORS, check_row_count
+from serve.http.sent_values import OutOfRangeNumber, abbreviate, read_float
 from serve.model.report import RowContext
 from train.table.cells import FLOAT32_MAX
 from vigil.arrays import Floats
@@ -22,6 +25,7 @@ from vigil.errors import InvalidFeatures, MalformedRequest
 
 _INPUT = "features"
 _INPUT_TYPES = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
+_SIZE_PARAMETER = "binary_data_size"
 _CONTEXT_TYPES = {"entity": ("BYTES",), "time": ("BYTES", "INT64")}
 
 # What a refusal says better than the decoder would is in the document alone.
@@ -43,7 +47,7 @@ class FeaturesInput(msgspec.Struct, tag_field="name", tag="features"):
     datatype: _FeaturesType
     shape: _FeaturesShape
     data: list[float | list[float]] | None = None
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class EntityInput(msgspec.Struct, tag_field="name", tag="entity"):
@@ -52,7 +56,7 @@ class EntityInput(msgspec.Struct, tag_field="name", tag="entity"):
     datatype: _EntityType
     shape: _ColumnShape
     data: list[str] | None = None
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class TimeInput(msgspec.Struct, tag_field="name", tag="time"):
@@ -61,13 +65,16 @@ class TimeInput(msgspec.Struct, tag_field="name", tag="time"):
     datatype: _TimeType
     shape: _ColumnShape
     data: list[str | int] | None = None
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 _Input = FeaturesInput | EntityInput | TimeInput
 InferInputs = Annotated[
     list[_Input], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": 3})
 ]
+
+
+_decode_loose = msgspec.json.Decoder(float_hook=read_float).decode
 
 
 class _Tensor(NamedTuple):
@@ -112,14 +119,56 @@ def _by_name(inputs: list[_Input], binary: memoryview) -> dict[str, _Tensor]:
     return tensors
 
 
+def parameter(part: Any, name: str, default: Any = None) -> Any:
+    """Return a parameter of a request, an input or an output; null is what is not there."""
+    value = (part.parameters or {}).get(name)
+    return default if value is None else value
+
+
+def refuse_out_of_range(body: memoryview, names: tuple[str, ...]) -> None:
+    """Raise InvalidFeatures where a number of the features is larger than a float can be."""
+    for place, value in enumerate(_flat(_features_data(body))):
+        if _is_out_of_range(value):
+            row, column = divmod(place, len(names))
+            name = names[column]
+            message = f"row {row}, feature {name!r}: {abbreviate(value)} is not a finite number"
+            raise InvalidFeatures(message, field=name, row=row)
+
+
+def _is_out_of_range(value: Any) -> bool:
+    if isinstance(value, int):
+        return abs(value) > FLOAT32_MAX
+    return isinstance(value, OutOfRangeNumber)
+
+
+def _features_data(body: memoryview) -> Any:
+    with suppress(*DECODE_ERRORS, LookupError, TypeError):
+        for tensor in _decode_loose(body)["inputs"]:
+            if tensor["name"] == _INPUT:
+                return tensor["data"]
+    return []
+
+
+def _flat(rows: Any) -> Iterator[Any]:
+    """The values of a list, or of a list of lists."""
+    if not isinstance(rows, list):
+        return
+    for row in rows:
+        yield from row if isinstance(row, list) else [row]
+
+
 def _last_binary(inputs: list[_Input]) -> _Input | None:
-    binary = [tensor for tensor in inputs if "binary_data_size" in tensor.parameters]
+    binary = [tensor for tensor in inputs if _is_binary(tensor)]
     features = [tensor for tensor in inputs if isinstance(tensor, FeaturesInput)]
     return next(iter([*reversed(binary), *features]), None)
 
 
+def _is_binary(tensor: _Input) -> bool:
+    return parameter(tensor, _SIZE_PARAMETER) is not None
+
+
 def _size_of(tensor: _Input) -> int:
-    size = tensor.parameters.get("binary_data_size", 0)
+    size = parameter(tensor, _SIZE_PARAMETER, 0)
     if isinstance(size, int) and size > 0:
         return size
     return 0
@@ -136,7 +185,7 @@ def _column(tensor: _Tensor | None, name: str, rows: int) -> list[Any] | None:
             f"datatype {abbreviate(given.datatype)} of {name!r}; it must be {' or '.join(allowed)}"
         )
     values = given.data
-    if "binary_data_size" in given.parameters:
+    if _is_binary(given):
         values = _binary_values(tensor, name)
     if given.shape != [rows] or len(values or []) != rows:
         raise InvalidFeatures(
@@ -146,7 +195,7 @@ def _column(tensor: _Tensor | None, name: str, rows: int) -> list[Any] | None:
 
 
 def _binary_values(tensor: _Tensor, name: str) -> list[Any]:
-    if tensor.input.parameters["binary_data_size"] != len(tensor.binary):
+    if parameter(tensor.input, _SIZE_PARAMETER) != len(tensor.binary):
         raise MalformedRequest(
             f"binary_data_size of {name!r} is not the {len(tensor.binary)} bytes that follow"
         )
@@ -199,7 +248,7 @@ def _check_tensor(tensor: FeaturesInput, features: int, max_rows: int) -> np.dty
 
 def _tensor_rows(tensor: FeaturesInput, binary: memoryview, dtype: np.dtype[Any]) -> Floats:
     """The rows [n, d], from the JSON or from the bytes that follow it."""
-    size = tensor.parameters.get("binary_data_size")
+    size = parameter(tensor, _SIZE_PARAMETER)
     if size is not None:
         _check_binary_size(size, len(binary), tensor.shape, itemsize=dtype.itemsize)
         return np.frombuffer(binary, dtype).reshape(tensor.shape).astype(np.float64)

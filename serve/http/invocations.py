@@ -18,6 +18,7 @@ from serve.http.rows import (
     refuse_duplicate_names,
     to_matrix,
 )
+from serve.http.sent_values import read_float
 from vigil.arrays import Floats
 from vigil.errors import InvalidFeatures, MalformedRequest
 
@@ -68,7 +69,7 @@ class InvocationsResult(msgspec.Struct):
 
 
 _decode_typed = msgspec.json.Decoder(InvocationsBody).decode
-_decode_loose = msgspec.json.Decoder().decode
+_decode_loose = msgspec.json.Decoder(float_hook=read_float).decode
 _encode = msgspec.json.Encoder().encode
 
 

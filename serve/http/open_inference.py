@@ -19,9 +19,10 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from serve.http.fields import AlertThreshold, ModelDigest, SchemaHash
-from serve.http.infer_inputs import InferInputs, decode_inputs
+from serve.http.infer_inputs import InferInputs, decode_inputs, parameter, refuse_out_of_range
 from serve.http.predict import reasons_by_row
-from serve.http.rows import DECODE_ERRORS, abbreviate
+from serve.http.rows import DECODE_ERRORS
+from serve.http.sent_values import abbreviate
 from serve.model.report import RowContext
 from vigil.arrays import Floats
 from vigil.errors import MalformedRequest
@@ -41,7 +42,7 @@ class RequestedOutput(msgspec.Struct):
     """An output that the client wants; its parameter `binary_data` says how."""
 
     name: _OutputName
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class InferBody(msgspec.Struct):
@@ -50,7 +51,7 @@ class InferBody(msgspec.Struct):
     inputs: InferInputs
     id: str | None = None
     outputs: list[RequestedOutput] | None = None
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class ModelParameters(msgspec.Struct):
@@ -134,12 +135,17 @@ def decode_infer(
     Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
     """
     end = len(body) if json_length is None else _json_end(json_length, len(body))
-    try:
-        document = _decode(memoryview(body)[:end])
-    except DECODE_ERRORS as error:
-        raise MalformedRequest(f"not a v2 inference request: {error}") from error
+    document = _decode_body(memoryview(body)[:end], names)
     rows, context = decode_inputs(document.inputs, memoryview(body)[end:], names, max_rows=max_rows)
     return InferRequest(rows, context, document.id, outputs=_requested_outputs(document))
+
+
+def _decode_body(body: memoryview, names: tuple[str, ...]) -> InferBody:
+    try:
+        return _decode(body)
+    except DECODE_ERRORS as error:
+        refuse_out_of_range(body, names)
+        raise MalformedRequest(f"not a v2 inference request: {error}") from error
 
 
 def _json_end(json_length: str, body_length: int) -> int:
@@ -152,7 +158,7 @@ def _json_end(json_length: str, body_length: int) -> int:
 
 
 def _requested_outputs(document: InferBody) -> tuple[tuple[str, bool], ...]:
-    all_binary = document.parameters.get("binary_data_output", False)
+    all_binary = parameter(document, "binary_data_output", False)
     outputs = document.outputs or [RequestedOutput(name) for name in _DEFAULT_OUTPUTS]
     requested: dict[str, bool] = {}
     for output in outputs:
@@ -161,7 +167,7 @@ def _requested_outputs(document: InferBody) -> tuple[tuple[str, bool], ...]:
             raise MalformedRequest(
                 f"there is no output {abbreviate(output.name)}; there are {known}"
             )
-        requested[output.name] = bool(output.parameters.get("binary_data", all_binary))
+        requested[output.name] = bool(parameter(output, "binary_data", all_binary))
     if len(requested) != len(outputs):
         raise MalformedRequest("an output is asked for twice")
     return tuple(requested.items())

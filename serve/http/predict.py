@@ -33,6 +33,7 @@ from serve.http.rows import (
     refuse_duplicate_names,
     to_matrix,
 )
+from serve.http.sent_values import read_float
 from serve.model.report import RowContext
 from train.model.reasons import Reason, explain_rows
 from vigil.arrays import Floats
@@ -116,7 +117,7 @@ class PredictionColumns(msgspec.Struct):
 
 
 _decode_typed = msgspec.json.Decoder(PredictBody).decode
-_decode_loose = msgspec.json.Decoder(_LooseBody).decode
+_decode_loose = msgspec.json.Decoder(_LooseBody, float_hook=read_float).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -167,7 +168,7 @@ def _decode(body: bytes) -> tuple[PredictBody | _LooseBody, bool]:
     try:
         return _decode_loose(body), False
     except msgspec.ValidationError as error:
-        raise MalformedRequest(_HINT) from error
+        raise MalformedRequest(f"{_HINT} ({error})") from error
     except DECODE_ERRORS as error:
         raise MalformedRequest(f"the body is not valid JSON: {error}") from error
 

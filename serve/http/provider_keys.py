@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import reprlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from serve.http.caller import ProviderUnavailable, Unauthorized
+from serve.http.sent_values import abbreviate
 from serve.settings import is_secure_url
 from vigil import http
 
@@ -65,7 +65,7 @@ class ProviderKeys:
             raise ProviderUnavailable(f"the keys of {self._issuer} cannot be read now: try again")
         key = self._keys.get(key_id)
         if key is None:
-            shown_id = reprlib.repr(key_id)
+            shown_id = abbreviate(key_id)
             raise Unauthorized(
                 f"the bearer token is not accepted: {self._issuer} has no key {shown_id}"
             )

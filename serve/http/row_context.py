@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from serve.http.rows import abbreviate
+from serve.http.sent_values import abbreviate
 from serve.model.report import RowContext
 from vigil.errors import InvalidFeatures, MalformedRequest
 from vigil.timestamps import to_unix_seconds

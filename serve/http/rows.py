@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import reprlib
 from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
@@ -11,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.http.sent_values import abbreviate
 from train.table.cells import FLOAT32_MAX
 from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
@@ -19,8 +19,6 @@ MAX_LISTED_NAMES = 20  # of features in an error message
 MAX_FIELD_LENGTH = 100
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NUMBER_TYPES = {int, float}
-_short = reprlib.Repr()
-_short.maxstring = 100
 
 # Rows as the OpenAPI document describes them. A refusal says more than the decoder's own bounds
 # would: those that it does not check are in `extra_json_schema`.
@@ -28,11 +26,6 @@ ListRow = Annotated[list[float], msgspec.Meta(extra_json_schema={"minItems": 1})
 NamedRow = Annotated[dict[str, float], msgspec.Meta(extra_json_schema={"minProperties": 1})]
 AnyRow = ListRow | NamedRow
 JsonRows = Annotated[list[AnyRow], msgspec.Meta(extra_json_schema={"minItems": 1})]
-
-
-def abbreviate(value: Any) -> str:
-    """Return what the caller sent for an error message; a hostile value does not make it long."""
-    return _short.repr(value)
 
 
 def decode_body(body: bytes, form: type[Any], hint: str) -> Any:

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from serve.http.row_context import context_colons, context_of_rows, has_context
 from serve.http.rows import refuse_duplicate_names, to_matrix
+from serve.http.sent_values import read_float
 from serve.stream.unpack import unpack
 from train.table.cells import FLOAT32_MAX
 from vigil.arrays import Floats
@@ -142,7 +143,7 @@ class _Record(msgspec.Struct):
 
 
 _record_decoder = msgspec.json.Decoder(_Record)
-_object_decoder = msgspec.json.Decoder(dict[str, Any])
+_object_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=read_float)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -262,11 +263,22 @@ def _open(raw: RawRecord) -> Iterator[tuple[RawRecord, str | None]]:
 
 def _decode_row(source: RawRecord, names: FeatureNames) -> DecodedRow:
     """The row of a record; raises VigilError, or what the decoder raises."""
-    record = _decode_record(source.data)
+    try:
+        record = _decode_record(source.data)
+    except msgspec.ValidationError:
+        _refuse_features(source.data, names)
+        raise
     features = _feature_row(record, names)
     context = context_of_rows(record, 1)
     times = context.times if context else None
     return DecodedRow(source, record, features, seconds=times[0] if times else None)
+
+
+def _refuse_features(data: bytes, names: FeatureNames) -> None:
+    """Raise InvalidFeatures where it is a feature that is wrong, in the words of HTTP."""
+    features = _object_decoder.decode(data).get("features")
+    if isinstance(features, list | dict):
+        to_matrix([features], names)
 
 
 def _decode_record(data: bytes) -> _Record:

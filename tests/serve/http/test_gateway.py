@@ -153,11 +153,11 @@ EVERYWHERE = [
     [malformed(path, body) for path in SCORING for body in EVERYWHERE]
     + [
         malformed("/predict", b'{"features": [' + value + b", 1, 1, 1]}")
-        for value in (b"NaN", b"-Infinity", b"1e999")
+        for value in (b"NaN", b"-Infinity")
     ]
     + [
         malformed("/invocations", b'{"instances": [[' + value + b", 1, 1, 1]]}")
-        for value in (b"NaN", b"Infinity", b"1e999")
+        for value in (b"NaN", b"Infinity")
     ]
     + [
         malformed("/predict", b'{"features": "\xff"}'),
