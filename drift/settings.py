@@ -109,6 +109,24 @@ class DriftSettings(RoomSettings):
     state_url: str = setting(
         "", Effect.ROLLING, "s3:// URL of the monitor's state; empty: in the home"
     )
+    notify: SecretStr = setting(
+        SecretStr(""),
+        Effect.IN_PROCESS,
+        "URLs, separated by commas, that are told of incidents: cloudevents+https://HOST/PATH, "
+        "alertmanager+http://HOST:PORT, or one that apprise knows",
+        secret=True,
+    )
+    notify_secret: SecretStr = setting(
+        SecretStr(""),
+        Effect.IN_PROCESS,
+        "what CloudEvents about incidents are signed with (HMAC); empty: they are not signed",
+        secret=True,
+    )
+    console_url: str = setting(
+        "",
+        Effect.RECONFIGURE,
+        "address of the console, to which messages about incidents link; empty: they do not",
+    )
     incidents_url: str = setting(
         "",
         Effect.ROLLING,
@@ -199,6 +217,15 @@ class DriftSettings(RoomSettings):
                 "incidentAlerts must be at most incidentWindowRows, of which they are a part"
             )
         return self
+
+    @field_validator("notify")
+    @classmethod
+    def _names_channels(cls, urls: SecretStr) -> SecretStr:
+        if urls.get_secret_value():
+            from drift.incidents.channels.opening import open_channels  # libraries of services
+
+            open_channels(urls.get_secret_value())
+        return urls
 
     @field_validator("incidents_url")
     @classmethod

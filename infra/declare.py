@@ -35,6 +35,8 @@ _SECRET_DESCRIPTIONS = {
     "githubToken": (
         "token that may dispatch the workflow that retrains (required with drift.backend github)"
     ),
+    "notify": "URLs of whom is told of incidents, separated by commas: see drift.notify",
+    "notifySecret": "what CloudEvents about incidents are signed with",
     "streamWebhookSecret": (
         "what a webhook's messages are signed with "
         "(required with a webhook among serve.streamSinks)"

@@ -24,6 +24,8 @@ PLATFORM_SECRETS = (
 # Secrets of the rooms, by the key of the stack that holds each.
 ROOM_SECRETS: Mapping[str, tuple[type[RoomSettings], str]] = {
     "githubToken": (DriftSettings, "github_token"),
+    "notify": (DriftSettings, "notify"),
+    "notifySecret": (DriftSettings, "notify_secret"),
     "streamWebhookSecret": (ServeSettings, "stream_webhook_secret"),
 }
 SECRET_KEYS = (*PLATFORM_SECRETS, *ROOM_SECRETS)
@@ -59,6 +61,10 @@ def _kind(name: str) -> str:
     return {bool: "boolean", int: "integer"}.get(annotation, "string")
 
 
+# Read where they are set; nothing fails without them.
+OPTIONAL_SECRETS = ("redisPassword", "notify", "notifySecret")
+
+
 def needed_secrets(settings: PlatformFields) -> tuple[str, ...]:
     """Which of SECRET_KEYS these settings need."""
     optional = {
@@ -66,6 +72,8 @@ def needed_secrets(settings: PlatformFields) -> tuple[str, ...]:
         "redisPassword": settings.gcs_fault_tolerance == "redis",
         "grafanaPassword": settings.monitoring,
         "metricsKey": settings.monitoring,
+        "notify": False,
+        "notifySecret": False,
         "githubToken": settings.drift.backend == "github",
         "streamWebhookSecret": "webhook:" in settings.serve.stream_sinks,
     }

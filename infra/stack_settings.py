@@ -13,7 +13,7 @@ import yaml
 
 from infra.fields import PROJECT
 from infra.settings import PlatformSettings, settings_from
-from infra.stack_keys import SECRET_KEYS, declared_keys, needed_secrets
+from infra.stack_keys import OPTIONAL_SECRETS, SECRET_KEYS, declared_keys, needed_secrets
 from vigil.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -102,14 +102,13 @@ def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
 
 
 def _keys_to_read(settings: PlatformSettings, config: pulumi.Config) -> list[str]:
-    """Secrets that are needed, and a password of Redis for as long as it is set.
+    """Secrets that are needed, and optional ones that are set.
 
-    A cluster that kept its state there removes it when it goes.
+    A cluster that kept its state in Redis removes it when it goes, with the password.
     """
-    keys = list(needed_secrets(settings))
-    if config.get("redisPassword") and "redisPassword" not in keys:
-        keys.append("redisPassword")
-    return keys
+    keys = needed_secrets(settings)
+    optional = [key for key in OPTIONAL_SECRETS if key not in keys and config.get(key)]
+    return [*keys, *optional]
 
 
 def _complaint(what: str, keys: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from drift.incidents.channels.channel import ChannelContext
 from drift.incidents.channels.opening import open_channels
@@ -13,6 +14,7 @@ from drift.incidents.outbox import Outbox
 from drift.incidents.rate_limit import RateLimit
 from drift.incidents.sender import ChannelSender, ChannelStatus
 from drift.incidents.store import IncidentStore
+from drift.settings import DriftSettings
 from drift.state import LostLease
 from vigil.errors import VigilError
 
@@ -37,6 +39,7 @@ class Notifier:
         self._senders: list[ChannelSender] = []
         self._loops: list[_SenderLoop] = []
         self._followed: tuple[str, ChannelContext] | None = None
+        self._refusal = ""
 
     @property
     def channels(self) -> list[str]:
@@ -58,6 +61,27 @@ class Notifier:
         self._followed = (setting, context)
         if is_started:
             self.start()
+
+    def follow_settings(self, settings: DriftSettings) -> None:
+        """Send to whom the settings name, with secrets as they are now: they may be renewed.
+
+        A URL that is refused is logged, and the channels stay as they were.
+        """
+        context = ChannelContext(
+            detector=settings.model_name,
+            console_url=settings.console_url,
+            secret=_present_secret(settings, "notify_secret"),
+        )
+        try:
+            self.follow(_present_secret(settings, "notify"), context)
+        except ValueError as error:
+            self._complain(str(error))
+
+    def _complain(self, refusal: str) -> None:
+        """Log a refusal once."""
+        if refusal != self._refusal:
+            log.error("%s: %s", DriftSettings.variable("notify"), refusal)
+        self._refusal = refusal
 
     def start(self) -> None:
         """Begin to send; call it when the lease was acquired. Raises LostLease."""
@@ -84,6 +108,12 @@ class Notifier:
 
     def statuses(self) -> list[ChannelStatus]:
         return [sender.status() for sender in self._senders]
+
+
+def _present_secret(settings: DriftSettings, name: Literal["notify", "notify_secret"]) -> str:
+    """A secret as environment and files have it; else as the settings were given it."""
+    present = DriftSettings.read_secret(name).get_secret_value()
+    return present or getattr(settings, name).get_secret_value()
 
 
 class _SenderLoop(threading.Thread):

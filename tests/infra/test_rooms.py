@@ -92,7 +92,7 @@ def candidates(cls: type[RoomSettings], name: str) -> Iterator[Any]:
     elif Path in kinds:
         yield "/var/lib/vigil/other"
     elif get_origin(kind) is dict:
-        yield {"Grafana": "https://grafana.example.com"}
+        yield from ({"Grafana": "https://grafana.example.com"}, {"cpu": 0.5}, {"cpu": "up"})
     else:
         yield from (text for text in TEXTS if text != default)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ _TYPES: dict[MessageKind, apprise.NotifyType] = {
 
 def open_service(url: str) -> Any:
     """The service of a URL; None where apprise does not take it."""
+    logging.getLogger("apprise").disabled = True  # it logs URLs with their secrets
     return apprise.Apprise.instantiate(url)
 
 

@@ -33,7 +33,7 @@ class ChannelUrl(NamedTuple):
 
     @property
     def scheme(self) -> str:
-        return self.text.partition(":")[0].lower()
+        return _scheme(self.text)
 
 
 def split_channel_urls(setting: str) -> list[ChannelUrl]:
@@ -44,10 +44,16 @@ def split_channel_urls(setting: str) -> list[ChannelUrl]:
     counts = Counter[str]()
     urls: list[ChannelUrl] = []
     for text in filter(None, _NEXT_URL.split(setting.strip())):
-        kind = text.partition(":")[0].lower().partition("+")[0]
+        kind = _scheme(text).partition("+")[0]
         counts[kind] += 1
         urls.append(ChannelUrl(f"{kind}-{counts[kind]}", text))
     return urls
+
+
+def _scheme(text: str) -> str:
+    """The scheme of a URL; of what is none nothing is shown."""
+    scheme, separator, _ = text.partition("://")
+    return scheme.lower() if separator else "url"
 
 
 def open_channels(setting: str, context: ChannelContext | None = None) -> list[Channel]:
