@@ -9,7 +9,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 RUN := .venv/bin/
 ARGS ?=
 
-.PHONY: help setup dev demo up test check scan audit lock wheel docs settings fmt bench kind kind-down cluster clean
+.PHONY: help setup dev demo up test streams check scan audit lock wheel docs settings fmt bench kind kind-down cluster clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ up: setup ## the platform on this machine; DATA=path trains on it first
 
 test: dev ## all tests
 	@$(RUN)python -m pytest -n logical --maxprocesses 4 $(ARGS)
+
+streams: dev ## 10,000 random streams with deaths and errors: each row becomes one result or one dead letter
+	@$(RUN)python -m pytest tests/serve/stream/test_sum_rule.py -n 0 --timeout 7200 --hypothesis-profile thorough $(ARGS)
 
 check: dev ## ruff and pyright
 	@$(RUN)ruff check .

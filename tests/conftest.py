@@ -16,6 +16,7 @@ from tests.tables import labelled_tables, real_data_folder
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("vigil", deadline=None)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile("vigil")
 
 

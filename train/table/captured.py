@@ -84,8 +84,19 @@ class CapturedWindows:
             "_row": answered.numbering[:, 0],
             "_rows": answered.numbering[:, 1],
         }
-        self._store.write(window_name(self._distinct(since)), pa.table(columns | provenance))
-        for name in self._store.names()[: -self.keep]:
+        name = window_name(self._distinct(since))
+        self._store.write(name, pa.table(columns | provenance))
+        self._remove_oldest(name)
+
+    def _remove_oldest(self, latest: str) -> None:
+        """Keep so many windows, among them the one that was written last.
+
+        A window whose time is after it was written under a clock that ran ahead: it is older.
+        """
+        names = self._store.names()
+        ahead = [name for name in names if name > latest]
+        in_order = ahead + [name for name in names if name <= latest]
+        for name in in_order[: -self.keep]:
             self._store.remove(name)
 
     def _distinct(self, since: float) -> float:

@@ -155,6 +155,17 @@ def test_of_an_id_that_was_used_twice_the_latest_version_counts(where: str) -> N
     assert (len(scored.rows), scored.version) == (1, "8")
 
 
+def test_a_clock_that_was_ahead_costs_no_window_that_is_written_later(where: str) -> None:
+    for since in (9e9, 9e9 + 60):
+        write_window(CapturedWindows(where, 2), since)
+    captured = CapturedWindows(where, 2)
+    for since in (10.0, 20.0):
+        write_window(captured, since)
+    table = read_captured(where, 0)
+    assert table is not None
+    assert sorted(set(table.X[:, 0])) == [10.0, 20.0]
+
+
 def test_windows_that_begin_at_once_are_two_files(where: str) -> None:
     captured = CapturedWindows(where, 9)
     write_window(captured, 10.0)
