@@ -335,6 +335,11 @@ class StreamMetrics(_Metrics):
             "vigil_stream_batch_seconds", "From read to sink", LATENCY_BUCKETS_S
         )
 
+    def worst_lag(self) -> float:
+        """The lag of the shard that is furthest behind."""
+        (family,) = self.lag.collect()
+        return max((sample.value for sample in family.samples), default=0.0)
+
     def forget(self, shard: str) -> None:
         """Another consumer tells of this shard from now on."""
         for gauge in (self.lag, self.checkpoint_age):

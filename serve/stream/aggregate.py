@@ -27,22 +27,27 @@ _RECORD = f".{_PACKAGE}.Record"
 class DamagedAggregate(ValueError):
     """The aggregate is cut off or changed: none of its records can be trusted."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"a damaged aggregate of the Kinesis Producer Library: {reason}")
+
 
 def user_records(data: bytes) -> list[bytes]:
     """Return the records of an aggregate, in order. Raises DamagedAggregate."""
     message = data[len(AGGREGATE_MAGIC) : -_DIGEST_BYTES]
     digest = hashlib.md5(message, usedforsecurity=False).digest()
-    if data[-_DIGEST_BYTES:] != digest:
-        raise DamagedAggregate("an aggregate of the Kinesis Producer Library whose MD5 is wrong")
+    if not data.endswith(digest):
+        raise DamagedAggregate("its MD5 is wrong")
+    records = _decode(message).records
+    if not records:
+        raise DamagedAggregate("it has no record")
+    return [record.data for record in records]
+
+
+def _decode(message: bytes) -> Any:
     try:
-        aggregate = _aggregate_class().FromString(message)
+        return _aggregate_class().FromString(message)
     except DecodeError as error:
-        raise DamagedAggregate(
-            f"a damaged aggregate of the Kinesis Producer Library: {error}"
-        ) from error
-    if not aggregate.records:
-        raise DamagedAggregate("an aggregate of the Kinesis Producer Library without a record")
-    return [record.data for record in aggregate.records]
+        raise DamagedAggregate(str(error)) from error
 
 
 @cache

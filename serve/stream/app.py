@@ -60,13 +60,18 @@ class HandleScorer:
         except (BackPressureError, RayServeException, TimeoutError) as error:
             raise Busy(f"the service does not answer: {error or type(error).__name__}") from error
         except Exception as error:
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, VigilError) and cause.status in _REFUSED:
-                raise Refused(cause.message) from error
-            raise Busy(f"the service does not answer: {type(error).__name__}: {error}") from error
+            raise _failure_of(error) from error
 
     def close(self) -> None:
         """A handle holds nothing."""
+
+
+def _failure_of(error: Exception) -> VigilError:
+    """What the service says: that it refuses the rows, or nothing that can be relied on."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, VigilError) and cause.status in _REFUSED:
+        return Refused(cause.message)
+    return Busy(f"the service does not answer: {type(error).__name__}: {error}")
 
 
 def consumer_by_settings(settings: ServeSettings) -> Consumer:
@@ -96,30 +101,32 @@ class StreamConsumer:
         self._consumer = await asyncio.to_thread(make_consumer, settings)
         self._thread = threading.Thread(target=self._consumer.run, daemon=True)
         self._thread.start()
-        name = f"stream-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self._reports = asyncio.create_task(self._report_loop(name))
+        self._counted = CountedMetrics(self._consumer.metrics.registry)
+        loop = self._report_loop(_consumer_name())
+        self._reports = asyncio.create_task(loop)
 
     async def _report_loop(self, name: str) -> None:
         """Report what was counted to Ray and the monitor; one that is away gets the sum next
         time."""
-        counted = CountedMetrics(self._consumer.metrics.registry)
         monitor = MonitorClient()
         while True:
             await asyncio.sleep(REPORT_INTERVAL_S)
-            counted.sample()
-            report = ConsumerReport(name, counted.counts, counted.delivered)
             with suppress(VigilError):
-                await monitor.ask("count", *report.to_wire())
-                counted.mark_delivered()
+                await self._report(monitor, name)
+
+    async def _report(self, monitor: MonitorClient, name: str) -> None:
+        counted = self._counted
+        counted.sample()
+        report = ConsumerReport(name, counted.counts, counted.delivered)
+        await monitor.ask("count", *report.to_wire())
+        counted.mark_delivered()
 
     def reconfigure(self, config: dict[str, Any]) -> None:
         """How many consumers there are is for Serve's autoscaler: what runs goes on."""
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """How far behind the worst of this consumer's shards is; Serve collects it."""
-        (family,) = self._consumer.metrics.lag.collect()
-        lags = [sample.value for sample in family.samples]
-        return {LAG_METRIC: max(lags, default=0.0)}
+        return {LAG_METRIC: self._consumer.metrics.worst_lag()}
 
     def check_health(self) -> None:
         """Serve asks; a consumer never ends by itself."""
@@ -142,6 +149,12 @@ class StreamConsumer:
             self._thread.join(_STOP_TIMEOUT_S)
 
 
+def _consumer_name() -> str:
+    """A name that no other consumer has."""
+    number = uuid.uuid4().hex[:6]
+    return f"stream-{os.getpid()}-{number}"
+
+
 def by_lag(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
     """How many consumers there should be (a policy of ray.serve.autoscaling_policy).
 
@@ -152,13 +165,15 @@ def by_lag(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
     lags = (context.aggregated_metrics or {}).get(LAG_METRIC, {})
     if context.config is None or not lags:
         return consumers, {}  # nobody has reported yet
-    worst = max(lags.values())
     bound = context.config.target_ongoing_requests
+    change = _change_by_lag(max(lags.values()), bound)
+    return consumers + change, {}
+
+
+def _change_by_lag(worst: float, bound: float) -> int:
     if worst > bound:
-        return consumers + 1, {}
-    if worst < IDLE_SHARE * bound:
-        return consumers - 1, {}
-    return consumers, {}
+        return 1
+    return -1 if worst < IDLE_SHARE * bound else 0
 
 
 def build(args: dict[str, Any]) -> serve.Application:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from serve.metrics import StreamMetrics
 from serve.stream.records import (
     DeadLetter,
     DecodedRecords,
+    DecodedRow,
     Id,
     RawRecord,
     RecentIds,
@@ -30,6 +31,7 @@ from vigil.arrays import Floats
 
 log = logging.getLogger("vigil.stream")
 _T = TypeVar("_T")
+Rows = NDArray[np.intp]  # indices of rows
 
 
 class ConsumerStopped(Exception):
@@ -52,9 +54,12 @@ class BatchOutcome:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     duplicates: int = 0
 
-    def add(self, result: Result, source: RawRecord) -> None:
+    def add(self, row: DecodedRow, result: Result) -> None:
+        """Keep the result of a row, with the entity and the time that it was sent with."""
+        result.entity = _or_unset(row.entity)
+        result.time = _or_unset(row.time)
         self.results.append(result)
-        self.sources[result.id] = source
+        self.sources[result.id] = row.source
 
 
 @dataclass(frozen=True)
@@ -66,16 +71,19 @@ class _Job:
     shard: str
     outcome: BatchOutcome
 
-    def add_results(self, rows: NDArray[np.intp], scored: BatchScores) -> None:
+    def add_results(self, rows: Rows, scored: BatchScores) -> None:
         """Keep the scores of these rows as results."""
-        records = self.records
         scores = scored.scores.tolist()
         labels = scored.predictions.tolist()
         for row, score, label in zip(rows, scores, labels, strict=True):
-            result = Result(records.ids[row], score, label, scored.version)
-            result.entity = _or_unset(records.entities[row])
-            result.time = _or_unset(records.times[row])
-            self.outcome.add(result, records.raw[row])
+            decoded = self.records.rows[row]
+            result = Result(decoded.id, score, label, scored.version)
+            self.outcome.add(decoded, result)
+
+    def bury(self, row: int, reason: str) -> None:
+        source = self.records.raw[row]
+        letter = dead_letter(source, self.shard, reason)
+        self.outcome.dead_letters.append(letter)
 
 
 class BatchScorer:
@@ -104,45 +112,49 @@ class BatchScorer:
         if not batch.records:
             return BatchOutcome()
         if not self._names:
-            self._names = self._ask(self._scorer.names)
+            self._learn_names()
         records, dead_letters = decode(batch.records, self._names, shard.name)
         rows = _first_seen(records.ids, list(shard.recent_ids.values()))
         duplicates = len(records.ids) - len(rows)
         outcome = BatchOutcome(dead_letters=dead_letters, duplicates=duplicates)
-        X = records.X
-        if shard.history is not None:
-            # What is read again passes the history too: the rows behind it need the same past.
-            X = shard.history.apply(records.entities, X)
-        job = _Job(records, X, shard.name, outcome)
-        # A record may hold more rows than the service takes at once.
-        for begin in range(0, len(rows), self._max_rows):
-            self._score_rows(job, rows[begin : begin + self._max_rows])
+        job = _Job(records, _with_history(records, shard), shard.name, outcome)
+        self._score_in_parts(job, rows)
         return outcome
 
-    def _score_rows(self, job: _Job, rows: NDArray[np.intp]) -> None:
-        if not len(rows):
-            return
+    def _learn_names(self) -> None:
+        self._names = self._ask(self._scorer.names)
+
+    def _score_in_parts(self, job: _Job, rows: Rows) -> None:
+        """A record may hold more rows than the service takes at once."""
+        for part in _parts(rows, self._max_rows):
+            self._score_rows(job, part)
+
+    def _score_rows(self, job: _Job, rows: Rows) -> None:
+        X = job.X[rows]
         try:
-            scored = self._ask(lambda: self._scorer.score(job.X[rows]))
+            scored = self._ask(lambda: self._scorer.score(X))
         except Refused as error:
             self._require_same_features(error)
             self._score_halves(job, rows, error)
-            return
-        job.add_results(rows, scored)
+        else:
+            job.add_results(rows, scored)
 
-    def _score_halves(self, job: _Job, rows: NDArray[np.intp], refusal: Refused) -> None:
+    def _score_halves(
+        self,
+        job: _Job,
+        rows: Rows,
+        refusal: Refused,
+    ) -> None:
         """Halve a refused batch until the records that the service refuses stand alone."""
         if len(rows) == 1:
-            raw = job.records.raw[rows[0]]
-            job.outcome.dead_letters.append(dead_letter(raw, job.shard, refusal.message))
+            job.bury(rows[0], refusal.message)
             return
-        middle = len(rows) // 2
-        self._score_rows(job, rows[:middle])
-        self._score_rows(job, rows[middle:])
+        for half in np.array_split(rows, 2):
+            self._score_rows(job, half)
 
     def _require_same_features(self, refusal: Refused) -> None:
         names = self._names
-        self._names = self._ask(self._scorer.names)
+        self._learn_names()
         if self._names != names:
             raise ModelChanged from refusal
 
@@ -159,24 +171,48 @@ class BatchScorer:
         raise ConsumerStopped
 
 
+def _parts(rows: Rows, size: int) -> Iterator[Rows]:
+    for begin in range(0, len(rows), size):
+        yield rows[begin : begin + size]
+
+
+def _with_history(records: DecodedRecords, shard: OwnedShard) -> Floats:
+    """The rows that the model gets.
+
+    What is read again passes the history too: the rows behind it need the same past.
+    """
+    if shard.history is None:
+        return records.X
+    return shard.history.apply(records.entities, records.X)
+
+
 def _or_unset(value: _T | None) -> _T | UnsetType:
     return UNSET if value is None else value
 
 
-def _first_seen(ids: list[Id], written: list[RecentIds]) -> NDArray[np.intp]:
+def _first_seen(
+    ids: list[Id],
+    written: list[RecentIds],
+) -> Rows:
     """Indices of the records that some sink does not have yet, each id once."""
-    in_batch: set[Id] = set()
-    rows: list[int] = []
+    first: dict[Id, int] = {}
     for row, key in enumerate(ids):
-        if key not in in_batch and not all(key in recent for recent in written):
-            in_batch.add(key)
-            rows.append(row)
-    return np.array(rows, np.intp)
+        first.setdefault(key, row)
+    new = [row for key, row in first.items() if not _is_in_all(key, written)]
+    return np.array(new, np.intp)
 
 
-def refusal_letter(refused: RefusedResult, shard: str, outcome: BatchOutcome) -> DeadLetter:
+def _is_in_all(key: Id, written: list[RecentIds]) -> bool:
+    return all(key in recent for recent in written)
+
+
+def refusal_letter(
+    refused: RefusedResult,
+    shard: str,
+    outcome: BatchOutcome,
+) -> DeadLetter:
     """The dead letter of a result that a sink refuses, with the record that it is of."""
-    source = outcome.sources[refused.result.id]
-    letter = dead_letter(source, shard, f"{refused.sink}: {refused.reason}")
-    letter.id = refused.result.id
+    key = refused.result.id
+    letter = dead_letter(outcome.sources[key], shard, refused.words)
+    letter.id = key
     return letter

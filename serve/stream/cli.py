@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import signal
 import time
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from serve.stream.leases import DynamoLeases, FileLeases, ShardLeases
 from serve.stream.ownership import claim_output, source_identity
 from serve.stream.records import Sink, Source, StreamError
 from serve.stream.scorer import HttpScorer, Scorer
-from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook
+from serve.stream.sinks import Bucket, Folder, ObjectStore, ParquetSink, Webhook
 from vigil.aws import aws_client
 from vigil.home import Home
 from vigil.service import Service, ServiceOptions, service_options
@@ -36,68 +37,102 @@ def stream_client(service: str) -> Any:
     return aws_client(service, timeout_s=20, max_attempts=6)
 
 
+@dataclass(frozen=True)
+class StreamPlace:
+    """A word of the command line that names a place, `KIND:REST`."""
+
+    word: str
+    kind: str
+    rest: str
+
+    @classmethod
+    def parse(cls, word: str) -> StreamPlace:
+        kind, _, rest = word.partition(":")
+        return cls(word, kind if rest else "", rest)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what is written there stays there, as files or objects."""
+        return self.kind in ("file", "parquet")
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder on this machine that it is, if it is one."""
+        is_folder = self.is_kept and not self.rest.startswith("s3://")
+        return Path(self.rest) if is_folder else None
+
+    def store(self) -> ObjectStore:
+        """The place as a store of objects."""
+        if not self.rest.startswith("s3://"):
+            return Folder(Path(self.rest))
+        parts = urlsplit(self.rest)
+        client = stream_client("s3")
+        return Bucket(client, parts.netloc, parts.path)
+
+
 def source_of(name: str) -> Source:
     """`file:DIR` or `kinesis:NAME`."""
-    kind, _, rest = name.partition(":")
-    if kind == "file" and rest:
-        return FileLog(Path(rest))
-    if kind == "kinesis" and rest:
-        return KinesisSource(stream_client("kinesis"), rest)
+    place = StreamPlace.parse(name)
+    if place.kind == "file":
+        return FileLog(Path(place.rest))
+    if place.kind == "kinesis":
+        return KinesisSource(stream_client("kinesis"), place.rest)
     raise StreamError(f"source {name!r}: it must be file:DIR or kinesis:NAME")
 
 
 def sink_of(name: str) -> Sink:
     """One of FORMS."""
-    kind, _, rest = name.partition(":")
-    makers: dict[str, Callable[[], Sink]] = {
-        "file": lambda: FileSink(Path(rest)),
-        "kinesis": lambda: KinesisSink(stream_client("kinesis"), rest),
-        "parquet": lambda: ParquetSink(_store(rest)),
-        "webhook": lambda: Webhook(
-            rest, ServeSettings.read_secret("stream_webhook_secret").get_secret_value()
-        ),
-    }
-    if kind not in makers or not rest:
-        raise StreamError(f"sink {name!r}: it must be {FORMS}")
-    return makers[kind]()
+    place = StreamPlace.parse(name)
+    match place.kind:
+        case "file":
+            return FileSink(Path(place.rest))
+        case "kinesis":
+            return KinesisSink(stream_client("kinesis"), place.rest)
+        case "parquet":
+            return ParquetSink(place.store())
+        case "webhook":
+            return _webhook(place.rest)
+        case _:
+            raise StreamError(f"sink {name!r}: it must be {FORMS}")
 
 
-def _store(where: str) -> Folder | Bucket:
-    if not where.startswith("s3://"):
-        return Folder(Path(where))
-    parts = urlsplit(where)
-    return Bucket(stream_client("s3"), parts.netloc, parts.path)
+def _webhook(url: str) -> Webhook:
+    secret = ServeSettings.read_secret("stream_webhook_secret")
+    return Webhook(url, secret.get_secret_value())
 
 
-def leases_of(name: str | None, source: str, sinks: list[str], *, home: Home) -> ShardLeases:
+def leases_of(
+    name: str | None,
+    source: str,
+    sinks: list[str],
+    *,
+    home: Home,
+) -> ShardLeases:
     """`file:DIR`, `dynamodb:TABLE`, or for None a folder beside the output.
 
     Those two belong together.
     """
     if not name:
         return FileLeases(_default_leases(source, sinks, home))
-    kind, _, rest = name.partition(":")
-    if kind == "dynamodb" and rest:
-        return DynamoLeases(stream_client("dynamodb"), rest, source)
-    if kind == "file" and rest:
-        return FileLeases(Path(rest))
+    place = StreamPlace.parse(name)
+    if place.kind == "dynamodb":
+        return DynamoLeases(stream_client("dynamodb"), place.rest, source)
+    if place.kind == "file":
+        return FileLeases(Path(place.rest))
     raise StreamError(f"leases {name!r}: it must be file:DIR or dynamodb:TABLE")
 
 
-def _default_leases(source: str, sinks: list[str], home: Home) -> Path:
-    beside = _folders(sinks, "file")
-    if beside:
-        return beside[0] / ".consumer"
+def _default_leases(
+    source: str,
+    sinks: list[str],
+    home: Home,
+) -> Path:
+    for place in map(StreamPlace.parse, sinks):
+        if place.kind == "file":
+            return Path(place.rest) / ".consumer"
     words = " ".join([source, *sorted(sinks)])
-    mark = hashlib.sha256(words.encode()).hexdigest()[:16]
-    return home.state / "stream" / mark
-
-
-def _folders(words: list[str], *kinds: str) -> list[Path]:
-    """The folders that words of these kinds name."""
-    parts = (word.partition(":") for word in words)
-    named = (rest for kind, _, rest in parts if kind in kinds)
-    return [Path(folder) for folder in named if not folder.startswith("s3://")]
+    digest = hashlib.sha256(words.encode()).hexdigest()
+    return home.state / "stream" / digest[:16]
 
 
 @dataclass(frozen=True)
@@ -111,32 +146,44 @@ class StreamPlan:
 
     def check(self) -> None:
         """Raise StreamError for words that name nothing, or one place for two things."""
-        kind, _, folder = self.dead_letters.partition(":")
-        if kind != "file" or not folder:
+        if StreamPlace.parse(self.dead_letters).kind != "file":
             raise StreamError(f"dead letters {self.dead_letters!r}: it must be file:DIR")
-        if len({sink.partition(":")[0] for sink in self.sinks}) < len(self.sinks):
+        kinds = [place.kind for place in self._sinks()]
+        if len(set(kinds)) < len(kinds):
             raise StreamError("two sinks of one kind: name each kind once")
-        self._refuse_shared_places()
+        self._refuse_own_stream()
+        self._refuse_shared_folders()
 
-    def _refuse_shared_places(self) -> None:
-        if self.source in self.sinks and self.source.startswith("kinesis:"):
+    def _sinks(self) -> list[StreamPlace]:
+        return [StreamPlace.parse(sink) for sink in self.sinks]
+
+    def _refuse_own_stream(self) -> None:
+        is_stream = StreamPlace.parse(self.source).kind == "kinesis"
+        if is_stream and self.source in self.sinks:
             raise StreamError(f"{self.source} is the source and a sink: results need another")
+
+    def _refuse_shared_folders(self) -> None:
         words = [self.source, *self.sinks, self.dead_letters]
-        places = [folder.resolve() for folder in _folders(words, "file", "parquet")]
-        for place in places:
-            if places.count(place) > 1:
-                raise StreamError(
-                    f"{place} is named for two things: source, sinks and dead letters need a "
-                    "folder each"
-                )
+        folders = (StreamPlace.parse(word).folder for word in words)
+        uses = Counter(folder.resolve() for folder in folders if folder)
+        folder, count = max(uses.items(), key=itemgetter(1))
+        if count > 1:
+            raise StreamError(
+                f"{folder} is named for two things: source, sinks and dead letters need a folder "
+                "each"
+            )
 
     def claim_outputs(self) -> None:
         """Mark each place that is written to as this source's; raises StreamError."""
         source = source_identity(self.source)
-        for word in (*self.sinks, self.dead_letters, self.leases or ""):
-            kind, _, rest = word.partition(":")
-            if kind in ("file", "parquet"):
-                claim_output(_store(rest), source, rest)
+        words = [*self.sinks, self.dead_letters, self.leases or ""]
+        for place in map(StreamPlace.parse, words):
+            if place.is_kept:
+                claim_output(place.store(), source, place.rest)
+
+    def open_dead_letters(self) -> DeadLetters:
+        place = StreamPlace.parse(self.dead_letters)
+        return DeadLetters(Path(place.rest))
 
 
 def build_consumer(
@@ -160,7 +207,7 @@ def build_consumer(
         open_source,
         scorer,
         open_sinks,
-        dead_letters=DeadLetters(*_folders([dead_letters], "file")),
+        dead_letters=plan.open_dead_letters(),
         leases=shard_leases,
         settings=settings,
     )
@@ -227,7 +274,11 @@ def consume(
     print_figures(summary, as_json=as_json)
 
 
-def _service(home: Home, port: int | None, named: ServiceOptions) -> Service:
+def _service(
+    home: Home,
+    port: int | None,
+    named: ServiceOptions,
+) -> Service:
     """The service on `port` of this machine, else the one that is named, else the platform's."""
     if port is None:
         return named.require(home)

@@ -31,6 +31,10 @@ from serve.stream.scorer import Backoff, Busy, Scorer
 from serve.stream.shard import Outputs, OwnedShard
 
 log = logging.getLogger("vigil.stream")
+_TORN = (
+    "%s: the last %d bytes are no whole record and have no newline: they are read once they have "
+    "one"
+)
 RENEW_INTERVAL_S = 1.0  # of the leases, while the consumer waits
 
 
@@ -85,17 +89,19 @@ class Consumer:
         try:
             self._consume(until_end)
         finally:
-            for name in list(self.shards):
-                self._give_up(name)
-            self._leases.close()
-            self._scorer.close()
+            self._close()
         return self.counts
+
+    def _close(self) -> None:
+        for name in list(self.shards):
+            self._give_up(name)
+        self._leases.close()
+        self._scorer.close()
 
     def _consume(self, until_end: bool) -> None:
         while not self._stopped.is_set():
             self._share_when_due()
-            has_moved = [self.take_turn(shard) for shard in list(self.shards.values())]
-            if any(has_moved):
+            if self._take_turns():
                 continue
             if any(shard.is_ended for shard in self.shards.values()):
                 self._share_at = -math.inf  # its children may be read now
@@ -106,34 +112,33 @@ class Consumer:
             else:
                 self._wait_with_leases(self._settings.stream_idle_s)
 
+    def _take_turns(self) -> bool:
+        """One turn for each shard; whether any of them had something to do."""
+        shards = list(self.shards.values())
+        has_moved = [self.take_turn(shard) for shard in shards]
+        return any(has_moved)
+
     def _warn_of_torn_records(self) -> None:
         for shard in self.shards.values():
             if shard.torn:
-                log.warning(
-                    "%s: the last %d bytes are no whole record and have no newline: "
-                    "they are read once they have one",
-                    shard.name,
-                    shard.torn,
-                )
+                log.warning(_TORN, shard.name, shard.torn)
 
     def _share_when_due(self) -> None:
-        if time.monotonic() <= self._share_at:
-            return
+        if time.monotonic() > self._share_at:
+            self._try_to_share()
+            self._share_at = time.monotonic() + self._settings.stream_share_s
+
+    def _try_to_share(self) -> None:
         try:
             self.share_shards()
         except (OSError, Busy, ShardLeaseLost) as error:
             log.warning("shards cannot be shared out now: %s", error)
-        self._share_at = time.monotonic() + self._settings.stream_share_s
 
     def share_shards(self) -> None:
         """Take shards that are free, up to a fair part of them; give back what is more."""
-        finished = self._leases.finished()
-        readable = [name for name in self._source.shards(finished) if name not in finished]
+        readable = self._readable_shards()
         fair_share = math.ceil(len(readable) / self._leases.consumers())
-        for name, shard in list(self.shards.items()):
-            # A new file may have the name that this one's results have gone by.
-            if shard.output_name != self._source.output_name(name):
-                self._give_up(name)
+        self._give_up_renamed()
         for name in list(self.shards)[fair_share:]:
             self._give_up(name)
         for name in readable:
@@ -141,6 +146,20 @@ class Consumer:
                 break
             self._acquire(name)
         self.metrics.shards.set(len(self.shards))
+
+    def _readable_shards(self) -> list[str]:
+        finished = self._leases.finished()
+        names = self._source.shards(finished)
+        return [name for name in names if name not in finished]
+
+    def _give_up_renamed(self) -> None:
+        """Give up shards of which a new file has the name that their results have gone by."""
+        renamed = list(filter(self._is_renamed, self.shards.values()))
+        for shard in renamed:
+            self._give_up(shard.name)
+
+    def _is_renamed(self, shard: OwnedShard) -> bool:
+        return shard.output_name != self._source.output_name(shard.name)
 
     def _acquire(self, name: str) -> None:
         if name in self.shards:
@@ -155,7 +174,12 @@ class Consumer:
             self._leases.release(name)
             raise
 
-    def _open(self, name: str, checkpoint: Checkpoint, backoff: Backoff) -> None:
+    def _open(
+        self,
+        name: str,
+        checkpoint: Checkpoint,
+        backoff: Backoff,
+    ) -> None:
         max_ids = self._settings.stream_remember
         output_name = self._source.output_name(name)
         recent_ids = self._outputs.recover(output_name, checkpoint.states, max_ids)
@@ -174,8 +198,7 @@ class Consumer:
             saved_at=time.monotonic(),
         )
         self.shards[name] = shard
-        age = self.metrics.checkpoint_age.labels(name)
-        age.set_function(lambda: time.monotonic() - shard.saved_at)
+        self.metrics.checkpoint_age.labels(name).set_function(shard.age)
 
     def _restored_history(self, checkpoint: Checkpoint) -> EntityHistory | None:
         if self._history is None:
@@ -217,23 +240,24 @@ class Consumer:
 
     def _score_batch(self, shard: OwnedShard) -> bool:
         began = time.monotonic()
-        batch = self._source.read(shard.name, shard.position, self._settings.stream_batch)
-        self.metrics.lag.labels(shard.name).set(batch.lag)
+        batch = self._read(shard)
         try:
             outcome = self._batches.score(batch, shard)
         except ConsumerStopped:
             return False
-        self._write(shard, batch, outcome)
-        has_new_position = batch.position != shard.position
-        shard.has_changed |= has_new_position or batch.ended
-        shard.position = batch.position
-        shard.is_ended = batch.ended
-        shard.torn = batch.torn
+        self._write(shard, outcome)
+        has_new_position = shard.advance(batch)
         if batch.records:
             self.metrics.batch.observe(time.monotonic() - began)
         return bool(batch.records) or has_new_position
 
-    def _write(self, shard: OwnedShard, batch: RecordBatch, outcome: BatchOutcome) -> None:
+    def _read(self, shard: OwnedShard) -> RecordBatch:
+        max_records = self._settings.stream_batch
+        batch = self._source.read(shard.name, shard.position, max_records)
+        self.metrics.lag.labels(shard.name).set(batch.lag)
+        return batch
+
+    def _write(self, shard: OwnedShard, outcome: BatchOutcome) -> None:
         letters = outcome.dead_letters
         for refused in self._outputs.write(shard, outcome.results):
             letters.append(refusal_letter(refused, shard.name, outcome))
@@ -248,9 +272,8 @@ class Consumer:
 
     def _save(self, shard: OwnedShard) -> None:
         """Sinks first, then the checkpoint: what it says is done is done."""
-        history = shard.history.state() if shard.history else None
         states = self._outputs.flush(shard.output_name)
-        checkpoint = Checkpoint(shard.position, shard.is_ended, states, history=history)
+        checkpoint = shard.checkpoint_with(states)
         self._leases.save(shard.name, checkpoint)
         shard.note_saved(checkpoint)
 
@@ -265,18 +288,21 @@ class Consumer:
 
     def _retire_ended(self) -> None:
         for shard in list(self.shards.values()):
-            if shard.is_ended and not shard.has_changed:
+            if shard.is_finished:
                 self._give_up(shard.name)
 
     def _give_up(self, name: str) -> None:
-        shard = self.shards[name]
-        try:
-            if shard.has_changed:
-                self._save(shard)
-        except (OSError, Busy, ShardLeaseLost) as error:
-            log.warning("%s: no last checkpoint: %s", name, error)
+        self._save_last(self.shards[name])
         self._forget(name)
         self._leases.release(name)
+
+    def _save_last(self, shard: OwnedShard) -> None:
+        if not shard.has_changed:
+            return
+        try:
+            self._save(shard)
+        except (OSError, Busy, ShardLeaseLost) as error:
+            log.warning("%s: no last checkpoint: %s", shard.name, error)
 
     def _forget(self, name: str) -> None:
         shard = self.shards.pop(name, None)

@@ -62,30 +62,42 @@ class FileLog:
 
     def output_name(self, shard: str) -> str:
         """The shard; with a mark where another file has the name that its results would have."""
+        if shard.endswith(SUFFIX):
+            return shard
         name = shard
-        while not shard.endswith(SUFFIX) and (self._folder / f"{name}{SUFFIX}").exists():
+        while self._has_file(name + SUFFIX):
             name += "~"
         return name
 
+    def _has_file(self, name: str) -> bool:
+        return (self._folder / name).exists()
+
     def shards(self, finished: set[str]) -> list[str]:
-        paths = (path for path in self._folder.iterdir() if not path.name.startswith("."))
-        return sorted(path.name for path in paths if self._is_read(path))
+        paths = filter(self._is_read, self._folder.iterdir())
+        return sorted(path.name for path in paths)
 
     def _is_read(self, path: Path) -> bool:
-        if path.name in self._ignored:
+        if path.name.startswith(".") or path.name in self._ignored:
             return False
         reason = _why_ignored(path)
-        if reason is None:
-            return True
+        if reason is not None:
+            self._ignore(path, reason)
+        return reason is None
+
+    def _ignore(self, path: Path, reason: str) -> None:
         self._ignored.add(path.name)
         log.warning("%s is not read: %s", path, reason)
-        return False
 
-    def read(self, shard: str, position: str | None, max_records: int) -> RecordBatch:
+    def read(
+        self,
+        shard: str,
+        position: str | None,
+        max_records: int,
+    ) -> RecordBatch:
         start = int(position or 0)
         path = self._folder / shard
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
+            size = _size_of(file)
             if size < start:
                 raise _shrunk(path, size, start)
             file.seek(start)
@@ -95,7 +107,13 @@ class FileLog:
         return _read_lines(data, start, size, max_records=max_records)
 
 
-def _read_lines(data: bytes, start: int, size: int, *, max_records: int) -> RecordBatch:
+def _read_lines(
+    data: bytes,
+    start: int,
+    size: int,
+    *,
+    max_records: int,
+) -> RecordBatch:
     """The first records of `data`, which begin at the offset `start` of a file of this size."""
     lines = _Lines(data, start)
     lines.split(max_records)
@@ -112,14 +130,31 @@ def _why_ignored(path: Path) -> str | None:
         return "it is a folder. Name it as a source of its own, or put its files into this one"
     if not path.is_file():
         return "it is no file"
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    kinds = (kind for magic, kind in _NO_TEXT.items() if head.startswith(magic))
-    kind = next(kinds, None)
+    kind = _binary_kind(path)
     return f"it is {kind}. Put its lines there as text" if kind else None
 
 
-def _shrunk(path: Path, size: int, start: int) -> StreamError:
+def _binary_kind(path: Path) -> str | None:
+    """What a file is that is no text, by its first bytes."""
+    head = _read_head(path)
+    magics = filter(head.startswith, _NO_TEXT)
+    return next((_NO_TEXT[magic] for magic in magics), None)
+
+
+def _read_head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
+
+
+def _size_of(file: IO[bytes]) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _shrunk(
+    path: Path,
+    size: int,
+    start: int,
+) -> StreamError:
     return StreamError(
         f"{path} has {size} bytes, {start} were read before: a log is only appended to. "
         "Put the file back, or write on under another name"
@@ -162,51 +197,78 @@ class _Lines:
     def _take(self, end: int) -> None:
         line = self._data[self._at : end].strip()
         if line:
-            self.records.append(RawRecord(str(self.end), line))
+            record = RawRecord(str(self.end), line)
+            self.records.append(record)
         self._at = end
 
 
-def _read_overlong(file: IO[bytes], start: int, size: int, *, data: bytes) -> RecordBatch:
+def _read_overlong(
+    file: IO[bytes],
+    start: int,
+    size: int,
+    *,
+    data: bytes,
+) -> RecordBatch:
     """A line that is longer than a read: one record, which will be a dead letter, once its end is
     there."""
-    at = start + len(data)
+    record = RawRecord(str(start), data)
+    end = _next_line(file, start + len(data))
+    if end is None:
+        torn = size - start
+        return RecordBatch([], str(start), float(torn), torn=torn)
+    return RecordBatch([record], str(end), float(size - end))
+
+
+def _next_line(
+    file: IO[bytes],
+    at: int,
+) -> int | None:
+    """The offset of the next line, read on from the offset `at`; None where no newline is left."""
     while block := file.read(READ_BYTES):
-        end = block.find(b"\n")
-        if end >= 0:
-            after = at + end + 1
-            return RecordBatch([RawRecord(str(start), data)], str(after), float(size - after))
+        newline = block.find(b"\n")
+        if newline >= 0:
+            return at + newline + 1
         at += len(block)
-    return RecordBatch([], str(start), float(size - start))
+    return None
 
 
 class LogWriter:
     """Appends whole lines to the files of a folder. One writer a file; a torn last line is dealt
     with before the first."""
 
-    def __init__(self, folder: Path, *, drop_torn: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        drop_torn: bool = True,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._drop_torn = drop_torn
         self._files: dict[str, _LockedFile] = {}
 
     def path(self, shard: str) -> Path:
-        return self._folder / (shard if shard.endswith(SUFFIX) else shard + SUFFIX)
+        name = shard if shard.endswith(SUFFIX) else shard + SUFFIX
+        return self._folder / name
 
     def append(self, shard: str, lines: bytes) -> None:
         """Hand `lines`, each with its newline, to the operating system: they outlive this
         process."""
+        file = self._file(shard)
         left = memoryview(lines)
         while left:  # a full disk may take a part
-            left = left[self._file(shard).write(left) :]
+            written = file.write(left)
+            left = left[written:]
 
     def flush(self, shard: str) -> int:
         """Make all lines outlive the machine; return the length of the file."""
         file = self._file(shard)
         os.fsync(file.fileno())
-        return file.seek(0, os.SEEK_END)
+        return _size_of(file)
 
     def _file(self, shard: str) -> IO[bytes]:
-        return self._files[shard].file if shard in self._files else self.open(shard)
+        held = self._files.get(shard)
+        return held.file if held else self.open(shard)
 
     def open(self, shard: str) -> IO[bytes]:
         """Take the file anew. Raises StreamError when another process writes it."""
@@ -217,12 +279,30 @@ class LogWriter:
             raise StreamError(f"another process writes {path}: give each stream folders of its own")
         file = path.open("ab", buffering=0)
         self._files[shard] = _LockedFile(file, lock)
-        torn = _torn_bytes(path)
-        if torn and self._drop_torn:
-            file.truncate(path.stat().st_size - torn)
-        elif torn:
-            file.write(b"\n")
+        self._mend(file, _torn_bytes(path))
         return file
+
+    def _mend(
+        self,
+        file: IO[bytes],
+        torn: int,
+    ) -> None:
+        """Deal with a last line of which so many bytes are there, and no newline."""
+        if not torn:
+            return
+        if self._drop_torn:
+            file.truncate(_size_of(file) - torn)
+        else:
+            file.write(b"\n")
+
+    def reopen(
+        self,
+        shard: str,
+        length: int | None,
+    ) -> Iterator[bytes]:
+        """Take the file anew; yield its lines since it had this length, and some before them."""
+        self.open(shard)
+        return read_tail(self.path(shard), length or 0)
 
     def close(self, shard: str) -> None:
         """Let go of the file: another consumer writes it from now on."""
@@ -245,33 +325,34 @@ class _LockedFile:
 
 def _torn_bytes(path: Path) -> int:
     """How many bytes follow the last newline."""
-    if not path.exists():
-        return 0
     with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        at = size
-        while at > 0:
-            step = min(at, SEEK_BYTES)
-            at -= step
-            file.seek(at)
-            newline = file.read(step).rfind(b"\n")
-            if newline >= 0:
-                return size - at - newline - 1
-        return size
+        return _size_of(file) - _last_line(file)
+
+
+def _last_line(file: IO[bytes]) -> int:
+    """The offset behind the last newline."""
+    at = _size_of(file)
+    while at > 0:
+        step = min(at, SEEK_BYTES)
+        at -= step
+        file.seek(at)
+        newline = file.read(step).rfind(b"\n")
+        if newline >= 0:
+            return at + newline + 1
+    return 0
 
 
 def read_tail(path: Path, since: int) -> Iterator[bytes]:
     """The whole lines from the offset `since` on, and those of some megabytes before it."""
     if not path.exists():
         return
-    start = max(0, min(since, path.stat().st_size) - TAIL_BYTES)
     with path.open("rb") as file:
-        file.seek(start)
-        if start:
+        end = min(since, _size_of(file))
+        start = end - TAIL_BYTES
+        if start > 0:
+            file.seek(start)
             file.readline()
-        for line in file:
-            if line.endswith(b"\n"):
-                yield line
+        yield from (line for line in file if line.endswith(b"\n"))
 
 
 class _IdOnly(msgspec.Struct):
@@ -288,13 +369,21 @@ class FileSink:
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(_IdOnly)
 
-    def recover(self, shard: str, state: Any) -> Iterable[Id]:
-        self.writer.open(shard)
-        lines = read_tail(self.writer.path(shard), int(state or 0))
+    def recover(
+        self,
+        shard: str,
+        state: Any,
+    ) -> Iterable[Id]:
+        lines = self.writer.reopen(shard, state)
         return [self._decoder.decode(line).id for line in lines]
 
-    def write(self, shard: str, results: list[Result]) -> Refusals:
-        self.writer.append(shard, self._encoder.encode_lines(results))
+    def write(
+        self,
+        shard: str,
+        results: list[Result],
+    ) -> Refusals:
+        lines = self._encoder.encode_lines(results)
+        self.writer.append(shard, lines)
         return []
 
     def flush(self, shard: str) -> int:
@@ -315,18 +404,38 @@ class DeadLetters:
 
     def recover(self, shard: str, state: Any) -> None:
         """Learn from the file what was written since the checkpoint."""
-        self.writer.open(shard)
-        lines = read_tail(self.writer.path(shard), int(state or 0))
         written = RecentIds(MAX_REMEMBERED_LETTERS)
-        written.add(self._decoder.decode(line).position for line in lines)
+        written.add(self._positions(shard, state))
         self._written[shard] = written
 
-    def write(self, shard: str, letters: list[DeadLetter]) -> int:
+    def _positions(
+        self,
+        shard: str,
+        state: Any,
+    ) -> Iterator[str]:
+        lines = self.writer.reopen(shard, state)
+        for letter in map(self._decoder.decode, lines):
+            yield letter.position
+
+    def write(
+        self,
+        shard: str,
+        letters: list[DeadLetter],
+    ) -> int:
         """Write those that are not there yet; return how many these were."""
-        new = [letter for letter in letters if letter.position not in self._written[shard]]
+        new = self._not_written(shard, letters)
         if new:
-            self.writer.append(shard, self._encoder.encode_lines(new))
+            lines = self._encoder.encode_lines(new)
+            self.writer.append(shard, lines)
         return len(new)
+
+    def _not_written(
+        self,
+        shard: str,
+        letters: list[DeadLetter],
+    ) -> list[DeadLetter]:
+        written = self._written[shard]
+        return [letter for letter in letters if letter.position not in written]
 
     def flush(self, shard: str) -> int:
         return self.writer.flush(shard)

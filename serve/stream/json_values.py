@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
 
 import msgspec
 
@@ -30,8 +32,7 @@ def split_values(data: bytes) -> Iterator[bytes]:
     values = _whole_values(text)
     if values is None:
         values = _values_of_lines(text)
-    for value in values:
-        yield from _split_array(_encode(value))
+    yield from chain.from_iterable(map(_split_array, values))
 
 
 def is_whole(data: bytes) -> bool:
@@ -50,7 +51,9 @@ def _encode(text: str) -> bytes:
 def _values_of_lines(text: str) -> Iterator[str]:
     for line in text.split("\n"):
         values = _whole_values(line)
-        yield from [line.strip(_BLANKS)] if values is None else values
+        if values is None:
+            values = [line.strip(_BLANKS)]
+        yield from values
 
 
 def _whole_values(text: str) -> list[str] | None:
@@ -81,13 +84,18 @@ def _end_of_value(text: str, at: int) -> int | None:
         return None
 
 
-def _split_array(value: bytes) -> list[bytes]:
+def _split_array(value: str) -> list[bytes]:
     """The elements of an array that has an object; all else is one value."""
-    if not value.startswith(b"["):
-        return [value]
-    try:
-        elements = [bytes(element) for element in _elements.decode(value)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return [value]
+    data = _encode(value)
+    if not data.startswith(b"["):
+        return [data]
+    elements = _elements_of(data)
     has_object = any(element.startswith(b"{") for element in elements)
-    return elements if has_object else [value]
+    return elements if has_object else [data]
+
+
+def _elements_of(array: bytes) -> list[bytes]:
+    """The elements of an array, none where it is damaged."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return list(map(bytes, _elements.decode(array)))
+    return []

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, compress
 from typing import Any
 
 import msgspec
@@ -51,14 +52,24 @@ def translate_aws_errors(stream: str) -> Iterator[None]:
         with aws_errors(stream):
             yield
     except AwsError as error:
-        # Without a status: no network, no endpoint, no credentials yet.
-        if not error.status or error.code in RETRYABLE_ERRORS or error.status >= 500:
+        if _is_passing(error):
             raise Busy(str(error)) from error
         raise StreamError(f"{error}. Does it exist, and may this identity use it?") from error
 
 
-def _list_shards(client: Any, stream: str) -> list[dict[str, Any]]:
-    pages = client.get_paginator("list_shards").paginate(StreamName=stream)
+def _is_passing(error: AwsError) -> bool:
+    # Without a status: no network, no endpoint, no credentials yet.
+    if not error.status or error.status >= 500:
+        return True
+    return error.code in RETRYABLE_ERRORS
+
+
+def _list_shards(
+    client: Any,
+    stream: str,
+) -> list[dict[str, Any]]:
+    paginator = client.get_paginator("list_shards")
+    pages = paginator.paginate(StreamName=stream)
     return [shard for page in pages for shard in page["Shards"]]
 
 
@@ -88,33 +99,59 @@ class KinesisSource:
             shards = _list_shards(self._client, self._stream)
         # A parent that has expired has nothing left to wait for.
         unread = {shard["ShardId"] for shard in shards} - finished
-        return [shard["ShardId"] for shard in shards if unread.isdisjoint(_parents(shard))]
+        readable = (shard for shard in shards if unread.isdisjoint(_parents(shard)))
+        return [shard["ShardId"] for shard in readable]
 
-    def read(self, shard: str, position: str | None, max_records: int) -> RecordBatch:
+    def read(
+        self,
+        shard: str,
+        position: str | None,
+        max_records: int,
+    ) -> RecordBatch:
         at = position or ""
         if self._is_resting(shard, at):
             return RecordBatch([], at, 0.0)
-        answer = self._get_records(shard, at, min(max_records, MAX_READ_RECORDS))
-        records = [
-            RawRecord(record["SequenceNumber"], record["Data"]) for record in answer["Records"]
-        ]
+        limit = min(max_records, MAX_READ_RECORDS)
+        answer = self._get_records(shard, at, limit)
+        records = [_raw_record(record) for record in answer["Records"]]
         after = records[-1].position if records else at
-        iterator = answer.get("NextShardIterator")
-        if iterator:
-            self._cursors[shard] = _Cursor(after, iterator)
+        is_ended = not self._follow(shard, after, answer)
         lag = float(answer.get("MillisBehindLatest", 0))
         if not records and not lag:
-            self._rests_until[shard] = time.monotonic() + READ_PAUSE_S
-        return RecordBatch(records, after, lag, ended=not iterator)
+            self._rest(shard)
+        return RecordBatch(records, after, lag, ended=is_ended)
+
+    def _follow(
+        self,
+        shard: str,
+        position: str,
+        answer: dict[str, Any],
+    ) -> bool:
+        """Keep the iterator that an answer has; whether there is one."""
+        iterator = answer.get("NextShardIterator")
+        if iterator:
+            self._cursors[shard] = _Cursor(position, iterator)
+        return bool(iterator)
+
+    def _rest(self, shard: str) -> None:
+        now = time.monotonic()
+        self._rests_until[shard] = now + READ_PAUSE_S
 
     def _is_resting(self, shard: str, at: str) -> bool:
         """Whether the shard had no record a moment ago, and is asked for the same again."""
-        if time.monotonic() >= self._rests_until.get(shard, 0.0):
-            return False
-        cursor = self._cursors.get(shard)
-        return at == (cursor.position if cursor else "")
+        until = self._rests_until.get(shard, 0.0)
+        return time.monotonic() < until and at == self._position_of(shard)
 
-    def _get_records(self, shard: str, at: str, limit: int) -> dict[str, Any]:
+    def _position_of(self, shard: str) -> str:
+        cursor = self._cursors.get(shard)
+        return cursor.position if cursor else ""
+
+    def _get_records(
+        self,
+        shard: str,
+        at: str,
+        limit: int,
+    ) -> dict[str, Any]:
         with translate_aws_errors(self._stream):
             iterator = self._iterator(shard, at)
             try:
@@ -127,17 +164,32 @@ class KinesisSource:
         cursor = self._cursors.get(shard)
         if cursor is not None and cursor.position == at:
             return cursor.iterator
-        start = {"ShardIteratorType": "TRIM_HORIZON"}
-        if at:
-            start = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": at}
-        answer = self._client.get_shard_iterator(StreamName=self._stream, ShardId=shard, **start)
+        place = {"StreamName": self._stream, "ShardId": shard}
+        answer = self._client.get_shard_iterator(**place, **_start_at(at))
         return answer["ShardIterator"]
+
+
+def _raw_record(record: dict[str, Any]) -> RawRecord:
+    return RawRecord(record["SequenceNumber"], record["Data"])
+
+
+def _start_at(position: str) -> dict[str, str]:
+    """How Kinesis is asked for what comes after a position."""
+    if not position:
+        return {"ShardIteratorType": "TRIM_HORIZON"}
+    return {
+        "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
+        "StartingSequenceNumber": position,
+    }
 
 
 def _parents(shard: dict[str, Any]) -> list[str]:
     """The shards that this one was split from or merged of."""
     parents = (shard.get("ParentShardId"), shard.get("AdjacentParentShardId"))
     return [parent for parent in parents if parent]
+
+
+PutEntry = tuple[str, bytes]  # partition key and data
 
 
 class _IdOnly(msgspec.Struct):
@@ -158,7 +210,11 @@ class KinesisSink:
         self._client = client
         self._stream = stream
 
-    def recover(self, shard: str, state: Any) -> Iterable[Id]:
+    def recover(
+        self,
+        shard: str,
+        state: Any,
+    ) -> Iterable[Id]:
         """The ids since the time `state` (ms), whichever shard of the source they came from."""
         if state is None:
             return []
@@ -169,32 +225,43 @@ class KinesisSink:
                 ids += self.ids_since(output["ShardId"], since)
         return ids
 
-    def ids_since(self, output: str, since: float) -> Iterator[Id]:
+    def ids_since(
+        self,
+        output: str,
+        since: float,
+    ) -> Iterator[Id]:
         """The ids in the shard `output` of this stream, from `since` (Unix seconds) on."""
-        start = self._client.get_shard_iterator(
+        iterator = self._iterator_since(output, since)
+        while iterator:
+            answer = self._client.get_records(ShardIterator=iterator, Limit=MAX_READ_RECORDS)
+            yield from map(_id_of, answer["Records"])
+            if not answer["Records"] and not answer.get("MillisBehindLatest"):
+                return
+            iterator = answer.get("NextShardIterator")
+
+    def _iterator_since(self, output: str, since: float) -> str:
+        answer = self._client.get_shard_iterator(
             StreamName=self._stream,
             ShardId=output,
             ShardIteratorType="AT_TIMESTAMP",
             Timestamp=since,
         )
-        iterator = start["ShardIterator"]
-        while iterator:
-            answer = self._client.get_records(ShardIterator=iterator, Limit=MAX_READ_RECORDS)
-            for record in answer["Records"]:
-                yield msgspec.json.decode(record["Data"], type=_IdOnly).id
-            if not answer["Records"] and not answer.get("MillisBehindLatest"):
-                return
-            iterator = answer.get("NextShardIterator")
+        return answer["ShardIterator"]
 
-    def write(self, shard: str, results: list[Result]) -> Refusals:
-        entries: list[tuple[str, bytes]] = []
+    def write(
+        self,
+        shard: str,
+        results: list[Result],
+    ) -> Refusals:
+        entries: list[PutEntry] = []
         refused: Refusals = []
         for result in results:
             data = msgspec.json.encode(result)
             if len(data) > MAX_RESULT_BYTES:
-                refused.append((result, f"a result of {len(data)} bytes is too long for Kinesis"))
+                refused.append((result, f"{len(data)} bytes are too many for Kinesis"))
             else:
-                entries.append((_partition_key(result.id), data))
+                entry = _partition_key(result.id), data
+                entries.append(entry)
         put_records(self._client, self._stream, entries)
         return refused
 
@@ -205,6 +272,10 @@ class KinesisSink:
         """Nothing is held back."""
 
 
+def _id_of(record: dict[str, Any]) -> Id:
+    return msgspec.json.decode(record["Data"], type=_IdOnly).id
+
+
 def _partition_key(key: Id) -> str:
     """The id, or its hash where Kinesis does not take it."""
     text = str(key)
@@ -213,33 +284,37 @@ def _partition_key(key: Id) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def put_records(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None:
-    """Put (partition key, data) in order, in calls as large as Kinesis takes; what it refuses for
+def put_records(
+    client: Any,
+    stream: str,
+    entries: list[PutEntry],
+) -> None:
+    """Put them in order, in calls as large as Kinesis takes; what it refuses for
     now is tried again.
 
     Raises Busy when it refuses for long.
     """
     start = 0
     while start < len(entries):
-        end = _end_of_call(entries, start)
-        _put_call(client, stream, entries[start:end])
-        start = end
+        call = entries[start : start + MAX_PUT_RECORDS]
+        count = _count_fitting(call)
+        _put_call(client, stream, call[:count])
+        start += count
 
 
-def _end_of_call(entries: list[tuple[str, bytes]], start: int) -> int:
-    """Up to where the entries from `start` on fit into one call; at least one does."""
-    size = 0
-    end = start
-    while end < len(entries) and end - start < MAX_PUT_RECORDS:
-        key, data = entries[end]
-        size += len(key) + len(data)
-        if size > MAX_PUT_BYTES and end > start:
-            break
-        end += 1
-    return end
+def _count_fitting(entries: list[PutEntry]) -> int:
+    """How many of the entries fit into one call; at least one does."""
+    sizes = (len(key) + len(data) for key, data in entries)
+    totals = accumulate(sizes)
+    fitting = sum(total <= MAX_PUT_BYTES for total in totals)
+    return max(1, fitting)
 
 
-def _put_call(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> None:
+def _put_call(
+    client: Any,
+    stream: str,
+    entries: list[PutEntry],
+) -> None:
     backoff = Backoff()
     left = [{"PartitionKey": key, "Data": data} for key, data in entries]
     for _ in range(MAX_PUT_ATTEMPTS):
@@ -247,7 +322,14 @@ def _put_call(client: Any, stream: str, entries: list[tuple[str, bytes]]) -> Non
             answer = client.put_records(StreamName=stream, Records=left)
         if not answer["FailedRecordCount"]:
             return
-        outcomes = zip(left, answer["Records"], strict=True)
-        left = [entry for entry, outcome in outcomes if outcome.get("ErrorCode")]
+        left = _refused_entries(left, answer)
         backoff.pause()
     raise Busy(f"{stream} refuses {len(left)} records again and again: it needs more shards")
+
+
+def _refused_entries(
+    entries: list[dict[str, Any]],
+    answer: dict[str, Any],
+) -> list[dict[str, Any]]:
+    is_refused = (outcome.get("ErrorCode") for outcome in answer["Records"])
+    return list(compress(entries, is_refused))

@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,8 @@ from serve.stream.records import ShardLeaseLost
 from vigil.home import write_json
 from vigil.locks import HeldLock, try_lock
 
-_NEW_OR_SEEN = "attribute_not_exists(#c) OR #c = :c"
+_SEEN = "#c = :c"
+_NEW_OR_SEEN = f"attribute_not_exists(#c) OR {_SEEN}"
 
 
 @dataclass
@@ -74,14 +76,16 @@ class FileLeases:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._held: dict[str, HeldLock] = {}
-        (folder / "consumers").mkdir(parents=True, exist_ok=True)
-        self._own = folder / "consumers" / uuid.uuid4().hex
+        self._consumers = folder / "consumers"
+        self._consumers.mkdir(parents=True, exist_ok=True)
+        self._own = self._consumers / uuid.uuid4().hex
         presence = try_lock(self._own)
         assert presence is not None  # the name is new
         self._presence = presence
 
     def _path(self, shard: str, suffix: str) -> Path:
-        return self._folder / f"{quote(shard, safe='')}.{suffix}"
+        name = quote(shard, safe="")
+        return self._folder / f"{name}.{suffix}"
 
     def acquire(self, shard: str) -> Checkpoint | None:
         lock = try_lock(self._path(shard, "lock"))
@@ -89,10 +93,11 @@ class FileLeases:
             return None
         self._held[shard] = lock
         path = self._path(shard, "checkpoint")
-        return Checkpoint(**json.loads(path.read_text())) if path.exists() else Checkpoint()
+        return _read_checkpoint(path) if path.exists() else Checkpoint()
 
     def save(self, shard: str, checkpoint: Checkpoint) -> None:
-        write_json(self._path(shard, "checkpoint"), asdict(checkpoint))
+        path = self._path(shard, "checkpoint")
+        write_json(path, asdict(checkpoint))
 
     def release(self, shard: str) -> None:
         self._held.pop(shard).release()
@@ -101,30 +106,33 @@ class FileLeases:
         """Nothing to do: the lock lasts as long as the process."""
 
     def finished(self) -> set[str]:
-        shards: set[str] = set()
-        for path in self._folder.glob("*.checkpoint"):
-            if json.loads(path.read_text())["ended"]:
-                shards.add(unquote(path.stem))
-        return shards
+        paths = self._folder.glob("*.checkpoint")
+        return {unquote(path.stem) for path in paths if _read_checkpoint(path).ended}
 
     def consumers(self) -> int:
-        living = 1
-        for path in (self._folder / "consumers").iterdir():
-            if path == self._own:
-                continue
-            lock = try_lock(path)
-            if lock is None:
-                living += 1
-            else:
-                path.unlink(missing_ok=True)
-                lock.release()
-        return living
+        paths = list(self._consumers.iterdir())
+        return 1 + sum(path != self._own and _is_held(path) for path in paths)
 
     def close(self) -> None:
         for shard in list(self._held):
             self.release(shard)
         self._own.unlink(missing_ok=True)
         self._presence.release()
+
+
+def _read_checkpoint(path: Path) -> Checkpoint:
+    fields = json.loads(path.read_text())
+    return Checkpoint(**fields)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether the consumer of this file lives; the file of one that does not is removed."""
+    lock = try_lock(path)
+    if lock is None:
+        return True
+    path.unlink(missing_ok=True)
+    lock.release()
+    return False
 
 
 @dataclass(frozen=True)
@@ -136,14 +144,18 @@ class _LeaseItem:
     counter: int
     checkpoint: dict[str, Any]
 
+    @property
+    def has_ended(self) -> bool:
+        return self.checkpoint.get("ended", False)
+
     @classmethod
     def read(cls, item: dict[str, Any]) -> _LeaseItem:
-        checkpoint = item["checkpoint"]["S"] if "checkpoint" in item else "{}"
+        checkpoint = item.get("checkpoint", {"S": "{}"})
         return cls(
-            item["key"]["S"],
-            item["owner"]["S"],
-            int(item["counter"]["N"]),
-            checkpoint=json.loads(checkpoint),
+            key=item["key"]["S"],
+            owner=item["owner"]["S"],
+            counter=int(item["counter"]["N"]),
+            checkpoint=json.loads(checkpoint["S"]),
         )
 
 
@@ -186,7 +198,7 @@ class DynamoLeases:
     def acquire(self, shard: str) -> Checkpoint | None:
         key = self._key("shard", shard)
         item = self._get(key)
-        if item.owner not in ("", self._id) and not self._is_still(item):
+        if not self._is_free(item):
             return None
         try:
             self._put(key, self._id, item.counter, checkpoint=item.checkpoint)
@@ -195,10 +207,15 @@ class DynamoLeases:
         self._held[shard] = item.counter + 1
         return Checkpoint(**item.checkpoint)
 
+    def _is_free(self, item: _LeaseItem) -> bool:
+        is_ours = item.owner in ("", self._id)
+        return is_ours or self._is_still(item)
+
     def save(self, shard: str, checkpoint: Checkpoint) -> None:
         if shard not in self._held:
             raise ShardLeaseLost(f"the lease of {shard} is lost")
-        self._change(shard, self._id, asdict(checkpoint))
+        fields = asdict(checkpoint)
+        self._change(shard, self._id, fields)
 
     def release(self, shard: str) -> None:
         if shard not in self._held:
@@ -210,17 +227,20 @@ class DynamoLeases:
         del self._held[shard]
 
     def renew(self) -> None:
-        if self._clock() < self._renewed_at + self._seconds / 5:
+        due_at = self._renewed_at + self._seconds / 5
+        if self._clock() < due_at:
             return
         self._renewed_at = self._clock()
-        self._heartbeat += 1
         for shard in list(self._held):
-            try:
+            with suppress(ShardLeaseLost):  # forgotten: the next save says so
                 self._change(shard, self._id)
-            except ShardLeaseLost:
-                continue  # forgotten: the next save says so
+        self._show_presence()
+
+    def _show_presence(self) -> None:
+        self._heartbeat += 1
+        key = self._key("consumer", self._id)
         presence = {
-            "key": {"S": self._key("consumer", self._id)},
+            "key": {"S": key},
             "counter": {"N": str(self._heartbeat)},
             "owner": {"S": self._id},
         }
@@ -228,40 +248,45 @@ class DynamoLeases:
 
     def finished(self) -> set[str]:
         prefix = self._key("shard", "")
-        ended = (item for item in self._items(prefix) if item.checkpoint.get("ended"))
-        return {item.key.removeprefix(prefix) for item in ended}
+        items = self._items(prefix)
+        return {item.key.removeprefix(prefix) for item in items if item.has_ended}
 
     def consumers(self) -> int:
-        living = 1
-        for item in self._items(self._key("consumer", "")):
-            if item.owner == self._id:
-                continue
-            if self._is_still(item):
-                self._delete(item.key)
-            else:
-                living += 1
-        return living
+        items = self._items(self._key("consumer", ""))
+        return 1 + sum(self._is_other_living(item) for item in items)
+
+    def _is_other_living(self, item: _LeaseItem) -> bool:
+        """Whether the presence is that of another consumer that lives; one of a dead goes."""
+        if item.owner == self._id:
+            return False
+        is_dead = self._is_still(item)
+        if is_dead:
+            self._delete(item.key)
+        return not is_dead
 
     def close(self) -> None:
-        self._delete(self._key("consumer", self._id))
+        own = self._key("consumer", self._id)
+        self._delete(own)
 
     def _key(self, kind: str, name: str) -> str:
         return f"{self._stream}#{kind}#{name}"
 
     def _get(self, key: str) -> _LeaseItem:
         """The lease under `key`; one of nobody where there is none yet."""
-        answer = self._client.get_item(
-            TableName=self._table, Key={"key": {"S": key}}, ConsistentRead=True
-        )
+        answer = self._client.get_item(**self._place(key), ConsistentRead=True)
         if "Item" not in answer:
             return _LeaseItem(key, "", 0, checkpoint={})
         return _LeaseItem.read(answer["Item"])
 
+    def _place(self, key: str) -> dict[str, Any]:
+        return {"TableName": self._table, "Key": {"key": {"S": key}}}
+
     def _delete(self, key: str) -> None:
-        self._client.delete_item(TableName=self._table, Key={"key": {"S": key}})
+        self._client.delete_item(**self._place(key))
 
     def _items(self, prefix: str) -> list[_LeaseItem]:
-        pages = self._client.get_paginator("scan").paginate(
+        scan = self._client.get_paginator("scan")
+        pages = scan.paginate(
             TableName=self._table,
             ConsistentRead=True,
             FilterExpression="begins_with(#k, :p)",
@@ -272,13 +297,19 @@ class DynamoLeases:
 
     def _is_still(self, item: _LeaseItem) -> bool:
         """Whether the counter has not moved for the length of a lease."""
+        now = self._clock()
         sighting = self._sightings.get(item.key)
         if sighting is None or sighting.counter != item.counter:
-            self._sightings[item.key] = _Sighting(item.counter, since=self._clock())
+            self._sightings[item.key] = _Sighting(item.counter, since=now)
             return False
-        return self._clock() > sighting.since + self._seconds
+        return now > sighting.since + self._seconds
 
-    def _change(self, shard: str, owner: str, checkpoint: dict[str, Any] | None = None) -> None:
+    def _change(
+        self,
+        shard: str,
+        owner: str,
+        checkpoint: dict[str, Any] | None = None,
+    ) -> None:
         """Write our item if it is still ours, else forget it and raise ShardLeaseLost."""
         try:
             key = self._key("shard", shard)
@@ -295,21 +326,37 @@ class DynamoLeases:
 
         Raises ShardLeaseLost where it is not.
         """
-        change = "SET #o = :o, #c = :n"
-        names = {"#o": "owner", "#c": "counter"}
-        values = {":o": {"S": owner}, ":n": {"N": str(counter + 1)}, ":c": {"N": str(counter)}}
-        if checkpoint is not None:
-            change += ", #p = :p"
-            names["#p"] = "checkpoint"
-            values[":p"] = {"S": json.dumps(checkpoint)}
+        condition = _SEEN if counter else _NEW_OR_SEEN
+        change = _lease_change(owner, counter, checkpoint)
         try:
             self._client.update_item(
-                TableName=self._table,
-                Key={"key": {"S": key}},
-                UpdateExpression=change,
-                ConditionExpression="#c = :c" if counter else _NEW_OR_SEEN,
-                ExpressionAttributeNames=names,
-                ExpressionAttributeValues=values,
+                **self._place(key),
+                **change,
+                ConditionExpression=condition,
             )
         except self._client.exceptions.ConditionalCheckFailedException as error:
             raise ShardLeaseLost(f"another consumer has {key}") from error
+
+
+def _lease_change(
+    owner: str,
+    counter: int,
+    checkpoint: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """The arguments of an update that moves the counter on from `counter`."""
+    names = {"#o": "owner", "#c": "counter"}
+    values = {
+        ":o": {"S": owner},
+        ":n": {"N": str(counter + 1)},
+        ":c": {"N": str(counter)},
+    }
+    change = "SET #o = :o, #c = :n"
+    if checkpoint is not None:
+        change += ", #p = :p"
+        names["#p"] = "checkpoint"
+        values[":p"] = {"S": json.dumps(checkpoint)}
+    return {
+        "UpdateExpression": change,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }

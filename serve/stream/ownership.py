@@ -20,20 +20,25 @@ class _Owner(msgspec.Struct):
     source: str
 
 
-def claim_output(store: ObjectStore, source: str, place: str) -> None:
+def claim_output(
+    store: ObjectStore,
+    source: str,
+    place: str,
+) -> None:
     """Mark an output as that of `source`; raises StreamError where it is another's."""
+    mark = msgspec.json.encode(_Owner(source))
     try:
-        store.put(OWNER_KEY, msgspec.json.encode(_Owner(source)))
+        store.put(OWNER_KEY, mark)
     except ShardLeaseLost:
         _require_owner(store, source, place)
 
 
-def _require_owner(store: ObjectStore, source: str, place: str) -> None:
-    data = store.get(OWNER_KEY) or b""
-    try:
-        owner = msgspec.json.decode(data, type=_Owner).source
-    except msgspec.DecodeError as error:
-        raise StreamError(f"{place}/{OWNER_KEY} cannot be read: {error}. Remove it") from error
+def _require_owner(
+    store: ObjectStore,
+    source: str,
+    place: str,
+) -> None:
+    owner = _owner_of(store, place)
     if owner != source:
         raise StreamError(
             f"{place} has the results of {owner}: those of {source} would be taken for them. Name "
@@ -41,7 +46,17 @@ def _require_owner(store: ObjectStore, source: str, place: str) -> None:
         )
 
 
+def _owner_of(store: ObjectStore, place: str) -> str:
+    data = store.get(OWNER_KEY) or b""
+    try:
+        return msgspec.json.decode(data, type=_Owner).source
+    except msgspec.DecodeError as error:
+        raise StreamError(f"{place}/{OWNER_KEY} cannot be read: {error}. Remove it") from error
+
+
 def source_identity(source: str) -> str:
     """The name of a source that does not depend on the working directory."""
     kind, _, rest = source.partition(":")
-    return f"{kind}:{Path(rest).resolve()}" if kind == "file" else source
+    if kind != "file":
+        return source
+    return f"{kind}:{Path(rest).resolve()}"

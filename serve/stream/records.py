@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -97,7 +98,12 @@ class Source(Protocol):
         among the `finished`."""
         ...
 
-    def read(self, shard: str, position: str | None, max_records: int) -> RecordBatch:
+    def read(
+        self,
+        shard: str,
+        position: str | None,
+        max_records: int,
+    ) -> RecordBatch:
         """At most `max_records` records from `position` on; no record is no error.
 
         Raises StreamError.
@@ -111,12 +117,20 @@ class Sink(Protocol):
 
     name: str
 
-    def recover(self, shard: str, state: Any) -> Iterable[Id]:
+    def recover(
+        self,
+        shard: str,
+        state: Any,
+    ) -> Iterable[Id]:
         """Make the output of this shard ready for writing; return the ids in it: all since
         `state`, and recent ones."""
         ...
 
-    def write(self, shard: str, results: list[Result]) -> Refusals:
+    def write(
+        self,
+        shard: str,
+        results: list[Result],
+    ) -> Refusals:
         """Take the results; return those that the sink refuses for good, with the reason."""
         ...
 
@@ -145,30 +159,7 @@ class _Record(msgspec.Struct):
 _record_decoder = msgspec.json.Decoder(_Record)
 _object_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=read_float)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-@dataclass(slots=True)
-class DecodedRecords:
-    """Records [n] that fit the model: `X` is [n, d] in the order of its features.
-
-    entities, times: as they were sent, None where they were not; seconds: the times in Unix seconds
-    """
-
-    X: Floats
-    raw: list[RawRecord] = field(default_factory=list)
-    ids: list[Id] = field(default_factory=list)
-    entities: list[Id | None] = field(default_factory=list)
-    times: list[Time | None] = field(default_factory=list)
-    seconds: list[float | None] = field(default_factory=list)
-
-    def append(self, row: DecodedRow) -> None:
-        """Add a row; its features come into X when all are there."""
-        record = row.record
-        self.raw.append(row.source)
-        self.ids.append(record.id)
-        self.entities.append(_sent(record.entity))
-        self.times.append(_sent(record.time))
-        self.seconds.append(row.seconds)
+_NO_ROW = (*_UNREADABLE, VigilError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +170,52 @@ class DecodedRow:
     record: _Record
     features: list[float]
     seconds: float | None
+
+    @property
+    def id(self) -> Id:
+        return self.record.id
+
+    @property
+    def entity(self) -> Id | None:
+        """The entity as it was sent."""
+        return _sent(self.record.entity)
+
+    @property
+    def time(self) -> Time | None:
+        """The time as it was sent."""
+        return _sent(self.record.time)
+
+
+@dataclass(frozen=True)
+class DecodedRecords:
+    """Rows [n] that fit the model: `X` is [n, d] in the order of its features.
+
+    Entities and times are as they were sent, None where they were not; seconds: the times in Unix
+    seconds.
+    """
+
+    X: Floats
+    rows: list[DecodedRow]
+
+    @cached_property
+    def raw(self) -> list[RawRecord]:
+        return [row.source for row in self.rows]
+
+    @cached_property
+    def ids(self) -> list[Id]:
+        return [row.id for row in self.rows]
+
+    @cached_property
+    def entities(self) -> list[Id | None]:
+        return [row.entity for row in self.rows]
+
+    @cached_property
+    def times(self) -> list[Time | None]:
+        return [row.time for row in self.rows]
+
+    @cached_property
+    def seconds(self) -> list[float | None]:
+        return [row.seconds for row in self.rows]
 
 
 def decode(
@@ -205,8 +242,10 @@ class _BatchDecoder:
 
     def add(self, raw: RawRecord) -> None:
         """Take a record that is a row, or what is in it."""
-        if self._refusal(raw) is None:
-            return
+        if self._refusal(raw) is not None:
+            self._add_contents(raw)
+
+    def _add_contents(self, raw: RawRecord) -> None:
         for source, refusal in _open(raw):
             reason = refusal or self._refusal(source)
             if reason is not None:
@@ -216,7 +255,7 @@ class _BatchDecoder:
         """Take a row; or return why it is none."""
         try:
             self._rows.append(_decode_row(source, self._names))
-        except (*_UNREADABLE, VigilError) as error:
+        except _NO_ROW as error:
             return str(error)
         return None
 
@@ -231,17 +270,19 @@ class _BatchDecoder:
         is_row_fit = fits.all(axis=1)
         for i in np.flatnonzero(~is_row_fit):
             self._bury_unfit(i, np.argmin(fits[i]))
-        decoded = DecodedRecords(X[is_row_fit])
-        for i in np.flatnonzero(is_row_fit):
-            decoded.append(self._rows[i])
-        return decoded
+        rows = [self._rows[i] for i in np.flatnonzero(is_row_fit)]
+        return DecodedRecords(X[is_row_fit], rows)
 
     def _matrix(self) -> Floats:
         shape = len(self._rows), len(self._names)
         features = [row.features for row in self._rows]
         return np.array(features, np.float64).reshape(shape)
 
-    def _bury_unfit(self, i: np.intp, column: np.intp) -> None:
+    def _bury_unfit(
+        self,
+        i: np.intp,
+        column: np.intp,
+    ) -> None:
         row = self._rows[i]
         name = self._names[column]
         value = row.features[column]
@@ -255,9 +296,10 @@ def _sent(value: Any) -> Any:
 def _open(raw: RawRecord) -> Iterator[tuple[RawRecord, str | None]]:
     """What is in a record, each with why it cannot be read; one of several has a number."""
     pieces = unpack(raw.data)
-    is_single = len(pieces) == 1
-    for number, piece in enumerate(pieces):
-        position = raw.position if is_single else f"{raw.position}/{number}"
+    positions = [raw.position]
+    if len(pieces) > 1:
+        positions = [f"{raw.position}/{number}" for number in range(len(pieces))]
+    for position, piece in zip(positions, pieces, strict=True):
         yield RawRecord(position, piece.data), piece.refusal
 
 
@@ -269,9 +311,15 @@ def _decode_row(source: RawRecord, names: FeatureNames) -> DecodedRow:
         _refuse_features(source.data, names)
         raise
     features = _feature_row(record, names)
+    return DecodedRow(source, record, features, seconds=_seconds_of(record))
+
+
+def _seconds_of(record: _Record) -> float | None:
+    """The time of a record; raises VigilError where it is none, or the entity is none."""
     context = context_of_rows(record, 1)
-    times = context.times if context else None
-    return DecodedRow(source, record, features, seconds=times[0] if times else None)
+    if context is None or context.times is None:
+        return None
+    return context.times[0]
 
 
 def _refuse_features(data: bytes, names: FeatureNames) -> None:
@@ -307,7 +355,11 @@ def _feature_row(record: _Record, names: FeatureNames) -> list[float]:
     return to_matrix([row], names)[0].tolist()
 
 
-def dead_letter(raw: RawRecord, shard: str, reason: str) -> DeadLetter:
+def dead_letter(
+    raw: RawRecord,
+    shard: str,
+    reason: str,
+) -> DeadLetter:
     """The letter of a record, with its id where it can be read."""
     data = raw.data[:MAX_LETTER_BYTES]
     return DeadLetter(
@@ -325,8 +377,11 @@ def readable_id(data: bytes) -> Id | None:
         value = _object_decoder.decode(data).get("id")
     except _UNREADABLE:
         return _id_in_text(data)
-    is_id = isinstance(value, str | int) and not isinstance(value, bool)
-    return value if is_id else None
+    return value if _is_id(value) else None
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _id_in_text(data: bytes) -> Id | None:
@@ -353,5 +408,9 @@ class RecentIds:
     def add(self, keys: Iterable[Id]) -> None:
         self._new.update(keys)
         if len(self._new) > self._max_ids:
-            self._old = self._new
-            self._new = set()
+            self._turn()
+
+    def _turn(self) -> None:
+        """Forget the older generation."""
+        self._old = self._new
+        self._new = set()

@@ -43,7 +43,11 @@ class Busy(VigilError):
 
     status = 503
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
@@ -115,18 +119,17 @@ class HttpScorer:
         self, method: str, path: str, body: bytes, *, headers: dict[str, str]
     ) -> tuple[bytes, int | None]:
         """The body of the answer, and how much of it is JSON where it is binary."""
+        url = self._url + path
         try:
             with http.os_errors():
-                response = self._client.request(
-                    method, self._url + path, content=body, headers=headers
-                )
+                response = self._client.request(method, url, content=body, headers=headers)
         except OSError as error:
             reason = str(error) or type(error).__name__
             raise Busy(f"the service at {self._host} does not answer: {reason}") from error
-        if response.status_code == 200:
-            json_length = response.headers.get(_LENGTH_HEADER)
-            return response.content, int(json_length) if json_length else None
-        raise _failure(path, response)
+        if response.status_code != 200:
+            raise _failure(path, response)
+        json_length = response.headers.get(_LENGTH_HEADER)
+        return response.content, int(json_length) if json_length else None
 
     def close(self) -> None:
         self._client.close()
@@ -134,9 +137,11 @@ class HttpScorer:
 
 def _failure(path: str, response: httpx.Response) -> VigilError:
     status = response.status_code
-    message = f"{path} answered {status}: {response.content[:500].decode(errors='replace')}"
+    body = response.content[:500].decode(errors="replace")
+    message = f"{path} answered {status}: {body}"
     if status in _TRANSIENT or status >= 500:
-        return Busy(message, _seconds(response.headers.get("retry-after")))
+        retry_after = response.headers.get("retry-after")
+        return Busy(message, _seconds(retry_after))
     if status in _REFUSED:
         return Refused(message)
     hint = "Show a key with --api-key, or name the model with VIGIL_SERVE_MODEL_NAME"
@@ -161,11 +166,17 @@ class Backoff:
     def pause(self, retry_after: float | None = None) -> None:
         """Wait. Of a full queue's clients each comes back at another time, and never before it
         was asked to."""
-        seconds = self._next_s * random.uniform(0.5, 1.0)
-        if retry_after is not None:
-            seconds = min(retry_after, MAX_RETRY_AFTER_S) * random.uniform(1.0, 1.5)
+        seconds = self._own_seconds() if retry_after is None else _seconds_after(retry_after)
         self._next_s = min(self._next_s * 2, MAX_BACKOFF_S)
         self._wait(seconds)
 
+    def _own_seconds(self) -> float:
+        return self._next_s * random.uniform(0.5, 1.0)
+
     def reset(self) -> None:
         self._next_s = MIN_BACKOFF_S
+
+
+def _seconds_after(retry_after: float) -> float:
+    """At least what was asked for, up to a bound."""
+    return min(retry_after, MAX_RETRY_AFTER_S) * random.uniform(1.0, 1.5)

@@ -6,13 +6,14 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from io import BytesIO
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-from msgspec import UNSET, UnsetType
+import numpy as np
+from msgspec import UNSET
 
 from serve.stream.kinesis import translate_aws_errors
 from serve.stream.records import (
@@ -21,13 +22,11 @@ from serve.stream.records import (
     Result,
     ShardLeaseLost,
     StreamError,
-    Time,
 )
 from serve.stream.scorer import Backoff
 from vigil.aws import AwsError, aws_errors
 from vigil.webhook import Delivery, post_delivery, signed_headers
 
-_AS_TEXT = ("id", "entity", "time")
 _NUMBERS_KEY = b"vigil.number_ids"
 _NUMBER = re.compile("-?[0-9]{1,30}")
 RECENT_OBJECTS = 20  # whose ids are read when a shard is taken up
@@ -57,10 +56,7 @@ class Folder:
         path = self._root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_durably(temporary, data)
         try:
             os.link(temporary, path)  # unlike a rename, refuses to replace
         except FileExistsError as error:
@@ -73,10 +69,22 @@ class Folder:
         return path.read_bytes() if path.exists() else None
 
 
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 class Bucket:
     """An S3 prefix in which nothing is written twice (If-None-Match)."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+    def __init__(
+        self,
+        client: Any,
+        bucket: str,
+        prefix: str,
+    ) -> None:
         folder = prefix.strip("/")
         self._client = client
         self._bucket = bucket
@@ -84,27 +92,28 @@ class Bucket:
         self._place = f"s3://{bucket}"
 
     def put(self, key: str, data: bytes) -> None:
-        name = self._prefix + key
         with translate_aws_errors(self._place):
             try:
-                with aws_errors(self._place):
-                    self._client.put_object(
-                        Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*"
-                    )
+                self._put_new(key, data)
             except AwsError as error:
                 if error.code not in _EXISTS_ALREADY:
                     raise
                 raise ShardLeaseLost(
-                    f"{self._place}/{name} is there: another consumer wrote it"
+                    f"{self._place}/{self._prefix}{key} is there: another consumer wrote it"
                 ) from error
 
+    def _put_new(self, key: str, data: bytes) -> None:
+        with aws_errors(self._place):
+            self._client.put_object(**self._object(key), Body=data, IfNoneMatch="*")
+
     def get(self, key: str) -> bytes | None:
-        with translate_aws_errors(self._place):
-            try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-            except self._client.exceptions.NoSuchKey:
-                return None
+        with translate_aws_errors(self._place), suppress(self._client.exceptions.NoSuchKey):
+            answer = self._client.get_object(**self._object(key))
             return answer["Body"].read()
+        return None
+
+    def _object(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + key}
 
 
 class ParquetSink:
@@ -121,32 +130,49 @@ class ParquetSink:
         self._next: dict[str, int] = {}
         self._held: dict[str, list[Result]] = {}
 
-    def recover(self, shard: str, state: Any) -> Iterable[Id]:
+    def recover(
+        self,
+        shard: str,
+        state: Any,
+    ) -> Iterable[Id]:
         written = int(state or 0)
-        n = max(0, written - RECENT_OBJECTS)
         ids: list[Id] = []
-        while True:
-            data = self._store.get(_object_key(shard, n))
-            if data is not None:
-                ids += _ids_in(data)
-            elif n >= written:
-                break
-            n += 1
-        self._next[shard] = n
+        for n in range(max(0, written - RECENT_OBJECTS), written):
+            ids += self._ids_of(shard, n) or []
+        while (more := self._ids_of(shard, written)) is not None:
+            ids += more
+            written += 1
+        self._next[shard] = written
         self._held[shard] = []
         return ids
 
-    def write(self, shard: str, results: list[Result]) -> Refusals:
+    def _ids_of(
+        self,
+        shard: str,
+        n: int,
+    ) -> list[Id] | None:
+        """The ids in an object; None where there is none."""
+        data = self._store.get(_object_key(shard, n))
+        return None if data is None else _ids_in(data)
+
+    def write(
+        self,
+        shard: str,
+        results: list[Result],
+    ) -> Refusals:
         self._held[shard] += results
         return []
 
     def flush(self, shard: str) -> int:
-        held = self._held[shard]
-        if held:
-            self._store.put(_object_key(shard, self._next[shard]), _as_parquet(held))
-            self._next[shard] += 1
-            self._held[shard] = []
+        if self._held[shard]:
+            self._put(shard)
         return self._next[shard]
+
+    def _put(self, shard: str) -> None:
+        key = _object_key(shard, self._next[shard])
+        self._store.put(key, _as_parquet(self._held[shard]))
+        self._next[shard] += 1
+        self._held[shard] = []
 
     def close(self, shard: str) -> None:
         self._held.pop(shard, None)
@@ -160,15 +186,14 @@ def _as_parquet(results: list[Result]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    texts = {name: [_text(getattr(result, name)) for result in results] for name in _AS_TEXT}
-    columns = {
-        "id": texts["id"],
+    columns: dict[str, Any] = {
+        "id": [str(result.id) for result in results],
         "anomaly_score": [result.anomaly_score for result in results],
         "prediction": [result.prediction for result in results],
         "model_version": [result.model_version for result in results],
-        "entity": pa.array(texts["entity"], pa.string()),
-        "time": pa.array(texts["time"], pa.string()),
     }
+    for name in ("entity", "time"):
+        columns[name] = _texts(results, name)
     runs = msgspec.json.encode(_runs_of_numbers(results))
     table = pa.table(columns).replace_schema_metadata({_NUMBERS_KEY: runs})
     buffer = BytesIO()
@@ -176,20 +201,21 @@ def _as_parquet(results: list[Result]) -> bytes:
     return buffer.getvalue()
 
 
-def _text(value: Id | Time | UnsetType) -> str | None:
-    return None if value is UNSET else str(value)
+def _texts(results: list[Result], name: str) -> Any:
+    """A field that not all results have, as a column of text."""
+    import pyarrow as pa
+
+    values = (getattr(result, name) for result in results)
+    texts = [None if value is UNSET else str(value) for value in values]
+    return pa.array(texts, pa.string())
 
 
 def _runs_of_numbers(results: list[Result]) -> list[tuple[int, int]]:
     """Begin and end of each run of results whose ids are numbers: the column has their text."""
-    runs: list[tuple[int, int]] = []
-    begin = 0
-    for is_number, run in groupby(isinstance(result.id, int) for result in results):
-        end = begin + len(list(run))
-        if is_number:
-            runs.append((begin, end))
-        begin = end
-    return runs
+    is_number = [isinstance(result.id, int) for result in results]
+    edges = np.diff(is_number, prepend=False, append=False)
+    begins_and_ends = np.flatnonzero(edges).reshape(-1, 2)
+    return [(int(begin), int(end)) for begin, end in begins_and_ends]
 
 
 def _ids_in(data: bytes) -> list[Id]:
@@ -198,11 +224,11 @@ def _ids_in(data: bytes) -> list[Id]:
 
     table = pq.read_table(BytesIO(data), columns=["id"])
     texts = table["id"].to_pylist()
-    runs = (table.schema.metadata or {}).get(_NUMBERS_KEY)
-    if runs is None:
+    metadata = table.schema.metadata or {}
+    if _NUMBERS_KEY not in metadata:
         return list(_possible_ids(texts))
     ids: list[Id] = list(texts)
-    for begin, end in msgspec.json.decode(runs):
+    for begin, end in msgspec.json.decode(metadata[_NUMBERS_KEY]):
         ids[begin:end] = map(int, texts[begin:end])
     return ids
 
@@ -243,16 +269,22 @@ class Webhook:
         self._tries = tries
         self._wait = wait
 
-    def recover(self, shard: str, state: Any) -> Iterable[Id]:
+    def recover(
+        self,
+        shard: str,
+        state: Any,
+    ) -> Iterable[Id]:
         return []
 
-    def write(self, shard: str, results: list[Result]) -> Refusals:
-        refused: Refusals = []
-        for result in results:
-            refusal = self._deliver(result) if result.prediction == -1 else None
-            if refusal is not None:
-                refused.append((result, refusal))
-        return refused
+    def write(
+        self,
+        shard: str,
+        results: list[Result],
+    ) -> Refusals:
+        anomalies = [result for result in results if result.prediction == -1]
+        refusals = map(self._deliver, anomalies)
+        pairs = zip(anomalies, refusals, strict=True)
+        return [(result, reason) for result, reason in pairs if reason is not None]
 
     def flush(self, shard: str) -> None:
         return None
@@ -263,20 +295,18 @@ class Webhook:
     def _deliver(self, result: Result) -> str | None:
         """None when it was taken, else why not."""
         backoff = Backoff(self._wait)
-        body = msgspec.json.encode(result)
-        reason = ""
-        for attempt in range(self._tries):
-            if attempt:
-                backoff.pause()
-            delivery = self._post(body, str(result.id))
-            if delivery.is_taken:
-                return None
-            reason = delivery.reason
-            if delivery.is_refused:
-                return reason
-        return f"{reason}, {self._tries} times"
+        delivery = self._post(result)
+        for _ in range(self._tries - 1):
+            if delivery.is_taken or delivery.is_refused:
+                break
+            backoff.pause()
+            delivery = self._post(result)
+        if delivery.is_taken:
+            return None
+        return delivery.reason if delivery.is_refused else f"{delivery.reason}, {self._tries} times"
 
-    def _post(self, body: bytes, delivery_id: str) -> Delivery:
-        headers = signed_headers(self._secret, body, delivery_id=delivery_id, now=time.time())
+    def _post(self, result: Result) -> Delivery:
+        body = msgspec.json.encode(result)
+        headers = signed_headers(self._secret, body, delivery_id=str(result.id), now=time.time())
         headers["content-type"] = "application/json"
         return post_delivery(self._url, body, headers, use_proxy=False)

@@ -11,8 +11,10 @@ import binascii
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from serve.stream.aggregate import AGGREGATE_MAGIC, DamagedAggregate, user_records
 from serve.stream.json_values import split_values
@@ -33,9 +35,10 @@ _OTHER_FORMATS = {
     b"Obj\x01": "Avro",
     b"PAR1": "Parquet",
 }
+_PADDING = b"\x00\r\n"
 _ANY_HEADER = zlib.MAX_WBITS | 32  # zlib's and gzip's
 _BASE64 = re.compile(rb"[A-Za-z0-9+/\r\n]{8,}={0,2}[\r\n]*")
-_BASE64_HEAD = 16
+_BASE64_HEAD = 24
 _CONTENTS = (b"{", b"[", AGGREGATE_MAGIC, *_COMPRESSED_MAGICS)
 _Layer = Callable[[bytes], list[bytes]]
 
@@ -52,13 +55,17 @@ class Piece:
     refusal: str | None = None
 
 
-def unpack(data: bytes, max_bytes: int = MAX_UNPACKED_BYTES) -> list[Piece]:
+def unpack(
+    data: bytes,
+    max_bytes: int = MAX_UNPACKED_BYTES,
+) -> list[Piece]:
     """Return the pieces of a record, in order; at least one.
 
     A record that would unpack to more than `max_bytes`, or to too many pieces, is one refused
     piece.
     """
-    pieces = list(islice(_Unpacking(max_bytes).pieces(data), MAX_UNPACKED_VALUES + 1))
+    every = _Unpacking(max_bytes).pieces(data)
+    pieces = list(islice(every, MAX_UNPACKED_VALUES + 1))
     if len(pieces) > MAX_UNPACKED_VALUES:
         return [Piece(data, f"the record holds more than {MAX_UNPACKED_VALUES} values")]
     return pieces
@@ -71,7 +78,11 @@ class _Unpacking:
         self._max_bytes = max_bytes
         self._bytes_left = max_bytes
 
-    def pieces(self, data: bytes, layers: int = MAX_LAYERS) -> Iterator[Piece]:
+    def pieces(
+        self,
+        data: bytes,
+        layers: int = MAX_LAYERS,
+    ) -> Iterator[Piece]:
         try:
             contents = self._open(data, layers)
         except (DamagedLayer, DamagedAggregate) as error:
@@ -83,7 +94,11 @@ class _Unpacking:
         for content in contents:
             yield from self.pieces(content, layers - 1)
 
-    def _open(self, data: bytes, layers: int) -> list[bytes] | None:
+    def _open(
+        self,
+        data: bytes,
+        layers: int,
+    ) -> list[bytes] | None:
         """The contents of the outermost layer; None where there is none."""
         layer = self._layer(data)
         if layer is None:
@@ -109,23 +124,34 @@ class _Unpacking:
             contents.append(content)
             if not data.startswith(_COMPRESSED_MAGICS):
                 break
-        if data.strip(b"\x00\r\n"):  # padding
+        if data.strip(_PADDING):
             raise DamagedLayer("a compressed record with something else behind it")
         return [b"".join(contents)]
 
     def _inflate_member(self, data: bytes) -> tuple[bytes, bytes]:
         """The contents of a member, and what is behind it."""
         member = zlib.decompressobj(_ANY_HEADER)
-        try:
-            content = member.decompress(data, self._bytes_left + 1)
-        except zlib.error as error:
-            raise DamagedLayer(f"a compressed record that is damaged: {error}") from error
-        self._bytes_left -= len(content)
-        if self._bytes_left < 0:
-            raise DamagedLayer(f"the record unpacks to more than {self._max_bytes} bytes")
+        content = _decompress(member, data, self._bytes_left + 1)
+        self._spend(len(content))
         if not member.eof:
             raise DamagedLayer("a compressed record that is cut off")
         return content, member.unused_data
+
+    def _spend(self, size: int) -> None:
+        self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise DamagedLayer(f"the record unpacks to more than {self._max_bytes} bytes")
+
+
+def _decompress(
+    member: Any,
+    data: bytes,
+    max_bytes: int,
+) -> bytes:
+    try:
+        return member.decompress(data, max_bytes)
+    except zlib.error as error:
+        raise DamagedLayer(f"a compressed record that is damaged: {error}") from error
 
 
 def _values(data: bytes) -> Iterator[Piece]:
@@ -136,10 +162,10 @@ def _values(data: bytes) -> Iterator[Piece]:
 
 
 def _refuse_format(data: bytes) -> list[bytes]:
-    formats = (name for magic, name in _OTHER_FORMATS.items() if data.startswith(magic))
+    magic = next(filter(data.startswith, _OTHER_FORMATS))
     raise DamagedLayer(
-        f"the record is {next(formats)}: records are JSON in UTF-8, plain or compressed by gzip "
-        "or zlib"
+        f"the record is {_OTHER_FORMATS[magic]}: records are JSON in UTF-8, plain or compressed by "
+        "gzip or zlib"
     )
 
 
@@ -147,15 +173,20 @@ def _is_base64(data: bytes) -> bool:
     """Whether this is base64 of something that can be read."""
     if not _BASE64.fullmatch(data):
         return False
-    head = b"".join(data[: 2 * _BASE64_HEAD].split())[:_BASE64_HEAD]
-    try:
-        return base64.b64decode(head[: len(head) // 4 * 4]).startswith(_CONTENTS)
-    except binascii.Error:
-        return False
+    head = _without_breaks(data[:_BASE64_HEAD])
+    quads = len(head) // 4
+    with suppress(binascii.Error):
+        return base64.b64decode(head[: 4 * quads]).startswith(_CONTENTS)
+    return False
 
 
 def _decode_base64(data: bytes) -> list[bytes]:
+    text = _without_breaks(data)
     try:
-        return [base64.b64decode(b"".join(data.split()), validate=True)]
+        return [base64.b64decode(text, validate=True)]
     except binascii.Error as error:
         raise DamagedLayer(f"base64 that is damaged: {error}") from error
+
+
+def _without_breaks(data: bytes) -> bytes:
+    return b"".join(data.split())

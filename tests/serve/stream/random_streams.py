@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,81 +62,84 @@ def _bad(n: int, form: int) -> Row:
     return Row(texts[form].encode(), None, "dead", is_json=form > 2)
 
 
-class _Numbers:
-    """Numbers of rows, so that no two are alike."""
+class StreamMaker:
+    """Makes random records of a seed; an id comes again in its own shard alone."""
 
-    def __init__(self) -> None:
-        self.next = 0
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._rows = 0
+        self._earlier: list[Row] = []
 
-    def __call__(self) -> int:
-        self.next += 1
-        return self.next
+    def shard(self, records: int, make: Callable[[], Packed]) -> list[Packed]:
+        self._earlier = []
+        return [make() for _ in range(records)]
 
+    def line(self) -> Packed:
+        """A line of a file: a row, several, or none."""
+        form = self._random.choice(["row", "row", "row", "joined", "array", "base64", "blank"])
+        if form == "blank":
+            return Packed(self._random.choice([b"", b"  ", b"\r"]), ())
+        if form == "row":
+            row = self._row()
+            mark = self._random.choice([b"", b"", b"\xef\xbb\xbf"])
+            return Packed(mark + row.text + self._random.choice([b"", b"\r"]), (row,))
+        rows = [self._json_row() for _ in range(self._random.randint(1, 3))]
+        texts = [row.text for row in rows]
+        if form == "array":
+            return Packed(b"[" + b", ".join(texts) + b"]", tuple(rows))
+        joined = b" ".join(texts)
+        return Packed(LAYERS["base64"](joined) if form == "base64" else joined, tuple(rows))
 
-@st.composite
-def rows_of(draw: st.DrawFn, numbers: _Numbers, earlier: list[Row]) -> Row:
-    kind = draw(st.sampled_from("ggggbr"))
-    if kind == "r" and earlier:
-        return draw(st.sampled_from(earlier))  # an id that comes again
-    if kind == "b":
-        return _bad(numbers(), draw(st.integers(0, 7)))
-    value = draw(st.sampled_from([NORMAL, NORMAL, ANOMALY, UNWANTED, REFUSED]))
-    row = _good(numbers(), value, draw(st.integers(0, 5)))
-    if row.outcome == "result":
-        earlier.append(row)
-    return row
+    def record(self) -> Packed:
+        """A record of Kinesis: lines, packed in layers, or damaged in one."""
+        packed = self._lines()
+        layers = self._random.choices(("kpl", "gzip", "gzip members", "zlib"), k=2)
+        layers = layers[: self._random.randint(0, 2)]
+        data = packed.data
+        for layer in layers:
+            data = LAYERS[layer](data)
+        damage = self._random.randint(0, 5) if layers else 2
+        if damage == 0:
+            return Packed(data[:-1], (LOST,))
+        if damage == 1:
+            return Packed(aggregate([data, gzipped(data)[:-5]]), (*packed.rows, LOST))
+        return Packed(data, packed.rows)
 
-
-@st.composite
-def lines_of(draw: st.DrawFn, row: st.SearchStrategy[Row]) -> Packed:
-    """A line of a file: a row, several, or none."""
-    form = draw(st.sampled_from(["row", "row", "row", "joined", "array", "base64", "blank"]))
-    if form == "blank":
-        return Packed(draw(st.sampled_from([b"", b"  ", b"\r"])), ())
-    if form == "row":
-        one = draw(row)
-        mark = draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))
-        return Packed(mark + one.text + draw(st.sampled_from([b"", b"\r"])), (one,))
-    rows = draw(st.lists(row.filter(lambda one: one.is_json), min_size=1, max_size=3))
-    texts = [one.text for one in rows]
-    if form == "array":
-        return Packed(b"[" + b", ".join(texts) + b"]", tuple(rows))
-    joined = b" ".join(texts)
-    return Packed(LAYERS["base64"](joined) if form == "base64" else joined, tuple(rows))
-
-
-@st.composite
-def records_of(draw: st.DrawFn, row: st.SearchStrategy[Row]) -> Packed:
-    """A record of Kinesis: lines, packed in layers, or damaged in one."""
-    lines = draw(st.lists(lines_of(row).filter(lambda line: line.rows), min_size=1, max_size=3))
-    rows = tuple(row for line in lines for row in line.rows)
-    has_several = len(lines) > 1 and not any(line.data.endswith(b"=") for line in lines)
-    if not has_several:
-        data, rows = lines[0].data, lines[0].rows
-    else:
-        lines = [line for line in lines if line.data[:1] in b"{[\xefb"]
-        rows = tuple(row for line in lines for row in line.rows)
+    def _lines(self) -> Packed:
+        """Some lines that are rows, of which base64 stands alone."""
+        lines: list[Packed] = []
+        wanted = self._random.randint(1, 3)
+        while len(lines) < wanted:
+            line = self.line()
+            if line.rows and (wanted == 1 or b'"' in line.data or b" " in line.data):
+                lines.append(line)
         data = b"\n".join(line.data for line in lines)
-    layers = draw(st.lists(st.sampled_from(["kpl", "gzip", "gzip members", "zlib"]), max_size=2))
-    for layer in layers:
-        data = LAYERS[layer](data)
-    if layers and draw(st.booleans()):
-        return Packed(aggregate([data, gzipped(data)[:-5]]), (*rows, Row(b"", None, "dead")))
-    if layers and draw(st.booleans()):
-        return Packed(data[:-1], (Row(b"", None, "dead"),))
-    return Packed(data, rows)
+        return Packed(data, tuple(row for line in lines for row in line.rows))
+
+    def _json_row(self) -> Row:
+        while True:
+            row = self._row()
+            if row.is_json:
+                return row
+
+    def _row(self) -> Row:
+        self._rows += 1
+        kind = self._random.choice("ggggbr")
+        if kind == "r" and self._earlier:
+            return self._random.choice(self._earlier)  # an id that comes again
+        if kind == "b":
+            return _bad(self._rows, self._random.randint(0, 7))
+        value = self._random.choice([NORMAL, NORMAL, ANOMALY, UNWANTED, REFUSED])
+        row = _good(self._rows, value, self._random.randint(0, 5))
+        if row.outcome == "result":
+            self._earlier.append(row)
+        return row
 
 
-@st.composite
-def shards(
-    draw: st.DrawFn, packed: Callable[[st.SearchStrategy[Row]], st.SearchStrategy[Packed]]
-) -> list[list[Packed]]:
-    """The records of up to two shards. An id comes again in its own shard alone."""
-    numbers = _Numbers()
-    return [
-        draw(st.lists(packed(rows_of(numbers, [])), max_size=6))
-        for _ in range(draw(st.integers(1, 2)))
-    ]
+LOST = Row(b"", None, "dead")  # what a damaged layer holds: one dead letter
+
+seeds = st.integers(0, 2**32)
+sizes = st.lists(st.integers(0, 6), min_size=1, max_size=2)  # records of each shard
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def test_layers_are_opened_in_any_order(layers: list[str], rows: list[bytes]) ->
         (aggregate(ROWS)[:-1], "MD5"),
         (aggregate(ROWS)[:9] + b"X" + aggregate(ROWS)[10:], "MD5"),
         (aggregate(ROWS)[:4], "MD5"),
-        (aggregate([]), "without a record"),
+        (aggregate([]), "has no record"),
         (gzipped(ROWS[0])[:-9], "cut off"),
         (gzipped(ROWS[0])[:12] + b"\xff\xff" + gzipped(ROWS[0])[14:], "damaged"),
         (gzipped(ROWS[0]) + ROWS[0], "behind it"),
