@@ -22,8 +22,8 @@ from msgspec import Meta
 
 from serve.local.simulate import Drift, DriftKind, write_records
 from serve.stream.cli import stream_client
-from serve.stream.file_log import LogWriter
 from serve.stream.kinesis import put_records
+from serve.stream.log_writer import LogWriter
 from serve.stream.records import StreamError
 from train.table.table import Table
 from vigil.arrays import Floats

@@ -13,13 +13,13 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from serve.metrics import StreamMetrics
+from serve.stream.recent_ids import RecentIds
 from serve.stream.records import (
     DeadLetter,
     DecodedRecords,
     DecodedRow,
     Id,
     RawRecord,
-    RecentIds,
     RecordBatch,
     Result,
     dead_letter,

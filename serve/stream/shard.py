@@ -10,7 +10,8 @@ from typing import Any
 from serve.model.context import EntityHistory
 from serve.stream.file_log import DeadLetters
 from serve.stream.leases import Checkpoint
-from serve.stream.records import DeadLetter, RecentIds, RecordBatch, Result, Sink
+from serve.stream.recent_ids import RecentIds
+from serve.stream.records import DeadLetter, RecordBatch, Result, Sink
 from serve.stream.scorer import Backoff
 
 DEAD_LETTERS = "dead"  # the name of the dead letters' state in a checkpoint

@@ -12,7 +12,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from hypothesis import strategies as st
 
-from serve.stream.file_log import LogWriter
+from serve.stream.log_writer import LogWriter
 from serve.stream.scorer import BatchScores, Busy, Refused
 from tests.serve.stream.packing import LAYERS, aggregate, gzipped
 
