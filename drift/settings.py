@@ -160,7 +160,7 @@ class DriftSettings(RoomSettings):
         le=1000,
     )
     incident_window_rows: int = setting(
-        10, Effect.RECONFIGURE, "how many the last rows are for that", ge=1, le=100_000
+        10, Effect.RECONFIGURE, "how many the last rows are for that", ge=1, le=10_000
     )
     incident_quiet_s: float = setting(
         300,

@@ -42,16 +42,20 @@ class RowAlert(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PlacedAlert(NamedTuple):
-    """An alert that is the `place`-th row of its entity in the batch, from 1 on."""
+    """An alert: a row of the batch, and the `place`-th one of its entity in it, from 1 on."""
 
     alert: RowAlert
+    row: int
     place: int
-    evidence: EvidenceRow
 
 
 class ScreenedBatch(NamedTuple):
-    """Alerts of a batch in its order, rows by entity, and how many rows were suppressed, by why."""
+    """Alerts of a batch in its order, rows by entity, and how many rows were suppressed, by why.
 
+    rows: of the batch, without those that came before
+    """
+
+    rows: ScoredRows
     alerts: list[PlacedAlert]
     passed: list[PassedRows]
     suppressed: Counter[str]
@@ -82,12 +86,12 @@ class Screen:
         places = Places(rows)
         described = self._described(rows, over, describe)
         alerts = [
-            PlacedAlert(alert, place, _evidence(rows, row, alert))
+            PlacedAlert(alert, row, place)
             for row, place, alert in zip(over.tolist(), places.of(over), described, strict=True)
             if alert is not None
         ]
         suppressed["deviation"] += len(over) - len(alerts)
-        return ScreenedBatch(alerts, places.passed(), suppressed)
+        return ScreenedBatch(rows, alerts, places.passed(), suppressed=suppressed)
 
     def _without_doubles(
         self,
@@ -163,11 +167,10 @@ def _excess(score: float, threshold: float) -> float:
     return min(1.0, share)
 
 
-def _evidence(
-    rows: ScoredRows,
-    row: int,
-    alert: RowAlert,
-) -> EvidenceRow:
+def evidence_of(placed: PlacedAlert, rows: ScoredRows) -> EvidenceRow:
+    """Return what is kept of an alert of these rows."""
+    row = placed.row
+    alert = placed.alert
     values = rows.rows[row].tolist()
     return EvidenceRow(
         alert.at,

@@ -73,6 +73,7 @@ def place_in_request(rows: ScoredRows, row: int) -> int:
 
 def _run_before(names: Sequence[str], place: int) -> int:
     """How many of the names right before a place are the one that stands there."""
-    before = reversed(names[:place])
-    same = takewhile(names[place].__eq__, before)
+    name = names[place]
+    before = (names[other] for other in range(place - 1, -1, -1))
+    same = takewhile(name.__eq__, before)
     return sum(1 for _ in same)

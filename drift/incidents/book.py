@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -169,6 +169,14 @@ class IncidentBook:
         """Note that its figures have changed."""
         self._touched_ids[incident.id] = None
 
+    def announced(self) -> Iterator[TrackedIncident]:
+        """Yield the open incidents that people were told of, the oldest first."""
+        return (incident for incident in self.open.values() if incident.is_announced)
+
+    def held(self) -> Iterator[TrackedIncident]:
+        """Yield the open incidents that a dismissal rule holds back, the oldest first."""
+        return (incident for incident in self.open.values() if incident.held_by)
+
     def find(self, id: str | None) -> TrackedIncident | None:
         """Return an incident that is remembered, None without one."""
         if id is None:
@@ -192,7 +200,7 @@ class IncidentBook:
             if incident.is_over_at(incident.watermark):
                 self.close(incident, incident.quiet_from)
             elif incident.is_forgotten_at(now):
-                self.close(incident, now)
+                self.close(incident, incident.forgotten_from)
 
     def close(
         self,

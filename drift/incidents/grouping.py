@@ -1,10 +1,8 @@
-"""Rows of one entity, and the incidents that they are part of: the state of the tracker."""
+"""An incident while rows may still change it, and what people see of it."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable
 
 import msgspec
 
@@ -18,72 +16,8 @@ from drift.incidents.incident import (
     IncidentVerdict,
 )
 
-MAX_QUIET_S = 86_400.0
 MAX_ENTITIES = 20  # that an incident names
 MAX_EVIDENCE = 5
-
-
-class PendingAlert(msgspec.Struct, frozen=True, array_like=True):
-    """An alert that is the `position`-th row of its entity, and part of no incident yet."""
-
-    position: int
-    alert: RowAlert
-
-
-class EntityStream(msgspec.Struct):
-    """The latest alerts of one entity.
-
-    position: its rows so far; incident: of which it was a part last
-    """
-
-    position: int = 0
-    pending: list[PendingAlert] = msgspec.field(default_factory=list)
-    incident: str | None = None
-
-    def add(
-        self,
-        alert: PendingAlert,
-        window_rows: int,
-        quiet_s: float,
-    ) -> None:
-        """Add an alert, and forget those that are too old to be of the same incident."""
-        self.pending.append(alert)
-        self.forget(alert.position - window_rows)
-        quiet_s = self.quiet_s(window_rows, quiet_s)
-        latest = alert.alert.at
-        self.pending = [old for old in self.pending if abs(latest - old.alert.at) <= quiet_s]
-
-    def forget(self, position: int) -> None:
-        """Forget alerts up to this row."""
-        self.pending = [alert for alert in self.pending if alert.position > position]
-
-    def quiet_s(
-        self,
-        window_rows: int,
-        least: float,
-    ) -> float:
-        """Return after how long without an alert this entity is quiet: when so many rows came.
-
-        It is at least `least`, at most a day. The shortest time between two rows counts: an outage
-        of the sender says nothing of its pace.
-        """
-        usual_s = min(_intervals(self.pending), default=0.0)
-        longest = max(MAX_QUIET_S, least)
-        return min(longest, max(least, window_rows * usual_s))
-
-    @property
-    def unmatched(self) -> list[PendingAlert]:
-        """The alerts that no rule holds back."""
-        return [pending for pending in self.pending if pending.alert.rule is None]
-
-
-def _intervals(alerts: Iterable[PendingAlert]) -> list[float]:
-    """Seconds a row between alerts that follow each other."""
-    return [
-        abs(after.alert.at - before.alert.at) / (after.position - before.position)
-        for before, after in itertools.pairwise(alerts)
-        if after.alert.at != before.alert.at
-    ]
 
 
 class TrackedIncident(msgspec.Struct, kw_only=True):
@@ -165,23 +99,26 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
         if len(self.entities) < MAX_ENTITIES:
             self.entities.append(entity)
 
-    def keep(
-        self,
-        evidence: EvidenceRow,
-        names: tuple[str, ...],
-    ) -> None:
-        """Keep a row if it is among the worst; one that is missing a value cannot be scored again.
+    def wants(self, score: float) -> bool:
+        """Whether a row of this score is among the worst; of a closed incident they are stored."""
+        if self.end is not None:
+            return False
+        return len(self.evidence) < MAX_EVIDENCE or score > self._least_evidence.score
 
-        Of a closed incident they are stored already.
-        """
-        if self.end is not None or not all(map(math.isfinite, evidence.values)):
+    @property
+    def _least_evidence(self) -> EvidenceRow:
+        return min(self.evidence, key=_score_of_evidence)
+
+    def keep(self, evidence: EvidenceRow, names: tuple[str, ...]) -> None:
+        """Keep a row; one that is missing a value cannot be scored again."""
+        if not all(map(math.isfinite, evidence.values)):
             return
         if names != self.names:
             self.names = names
             self.evidence = []
+        if len(self.evidence) == MAX_EVIDENCE:
+            self.evidence.remove(self._least_evidence)
         self.evidence.append(evidence)
-        if len(self.evidence) > MAX_EVIDENCE:
-            self.evidence.remove(min(self.evidence, key=lambda row: row.score))
 
     def is_too_old(self, at: float) -> bool:
         """Whether a row of this time was long before it."""
@@ -198,7 +135,12 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
 
     def is_forgotten_at(self, now: float) -> bool:
         """Whether no alert has come for so long."""
-        return self.kind == "rows" and now - self.arrived > self.quiet_s
+        return self.kind == "rows" and now > self.forgotten_from
+
+    @property
+    def forgotten_from(self) -> float:
+        """When it is over by the clock, if no alert comes any more."""
+        return self.arrived + self.quiet_s
 
     def snapshot(self) -> Incident:
         """Return what people see of it."""
@@ -238,6 +180,10 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
 
     def evidence_rows(self) -> IncidentEvidence:
         return IncidentEvidence(self.id, self.names, tuple(self.evidence))
+
+
+def _score_of_evidence(evidence: EvidenceRow) -> float:
+    return evidence.score
 
 
 def grade_of(excess: float) -> float:

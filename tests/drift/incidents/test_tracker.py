@@ -87,6 +87,22 @@ def test_an_outage_of_many_entities_is_one_incident() -> None:
     assert incident.title == "cpu up on server-0 and 49 more"
 
 
+def test_an_outage_of_entities_that_send_seldom_shows_before_one_has_sent_enough() -> None:
+    tracker = IncidentTracker(settings())
+    meters = [f"meter-{number}" for number in range(1000)]
+    changes = watch(tracker, batch(alerts(1000), entities=meters))
+    assert kinds(changes) == ["opened"]
+    assert (changes[0].at, changes[0].incident.entity_count) == (4, 5)
+    (incident,) = tracker.open_incidents()
+    assert incident.rows == incident.entity_count == 1000
+
+
+def test_single_alerts_of_many_entities_are_no_outage() -> None:
+    tracker = IncidentTracker(settings())
+    meters = [f"meter-{number}" for number in range(1000)]
+    assert watch(tracker, batch([HIGH, *quiet(1), HIGH, *quiet(2)] * 200, entities=meters)) == []
+
+
 def test_an_entity_that_begins_long_after_the_others_has_an_incident_of_its_own() -> None:
     tracker = IncidentTracker(settings())
     long = alerts(1000)
