@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import tarfile
-import tempfile
-from io import BytesIO
 from pathlib import Path
 
 import click
 
 from infra import doctor as doctors
 from infra.diagnosis.report import Diagnosis
-from infra.render import SETTINGS_JSON, write_manifests
-from infra.stack_settings import ROOT
-from vigil.errors import BadSettings
+from infra.render import write_manifests
+from infra.revisions import read_rendering
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors
 
-# Runs in a checkout of any revision; `write` is what older ones call it.
-RENDER_CODE = """
-from pathlib import Path
-from infra import render
-write = getattr(render, "write_manifests", None) or render.write
-write({environment!r}, Path({out!r}))
-"""
+_CHANGE_COLUMNS = ("effect", "object", "what", "runs twice", "for at most")
 
 
 @click.group(invoke_without_command=True)
@@ -42,7 +31,8 @@ def render(ctx: click.Context, environment: str | None, out: Path | None, as_jso
         return
     if environment is None or out is None:
         raise click.UsageError("--env and --out are needed")
-    _wrote(write_manifests(environment, out), out, as_json, environment=environment)
+    files = write_manifests(environment, out)
+    _report_files(files, out, as_json, environment=environment)
 
 
 @render.command("dashboards")
@@ -91,14 +81,12 @@ def dashboards_command(
     """Write dashboards, rules and prometheus.yml for a Grafana and a Prometheus that you have."""
     from infra.dashboards import pages, scrape
 
+    key_file = str(key.resolve()) if key else None
+    token_file = str(ray_token.resolve())
     prometheus = scrape.scrape_configuration(
-        url,
-        ray_url,
-        ray_token_file=str(ray_token.resolve()),
-        key_file=str(key.resolve()) if key else None,
-        streams=streams,
+        url, ray_url, ray_token_file=token_file, key_file=key_file, streams=streams
     )
-    _wrote(pages.write_dashboards(out, prometheus), out, as_json)
+    _report_files(pages.write_dashboards(out, prometheus), out, as_json)
 
 
 @render.command("settings")
@@ -116,16 +104,16 @@ def settings_command(environment: str, out: Path, as_json: bool) -> None:
 
     (text,) = settings_config_map(read_files(environment))["data"].values()
     out.write_text(text)
-    print_json({"environment": environment, "out": str(out)}) if as_json else click.echo(
-        f"settings of {environment} in {out}"
-    )
-
-
-def _wrote(files: list[Path], out: Path, as_json: bool, **told: str) -> None:
     if as_json:
-        print_json(
-            {**told, "out": str(out), "files": [str(file.relative_to(out)) for file in files]}
-        )
+        print_json({"environment": environment, "out": str(out)})
+    else:
+        click.echo(f"settings of {environment} in {out}")
+
+
+def _report_files(files: list[Path], out: Path, as_json: bool, **more: str) -> None:
+    if as_json:
+        names = [str(file.relative_to(out)) for file in files]
+        print_json({**more, "out": str(out), "files": names})
     else:
         click.echo(f"{len(files)} files in {out}")
 
@@ -150,20 +138,21 @@ def doctor() -> None:
 def change_command(old: str, new: str, environment: str, as_json: bool) -> None:
     """What applying TO over FROM does to a running platform: swap, reconfigure, rolling, second
     cluster, replacement."""
-    found = doctors.compare_renderings(_files(old, environment), _files(new, environment))
+    before = read_rendering(old, environment)
+    after = read_rendering(new, environment)
+    changes = doctors.compare_renderings(before, after)
     if as_json:
-        print_json({"changes": [one.to_json() for one in found]})
-        return
-    print_table(
-        ("effect", "object", "what", "runs twice", "for at most"),
-        [
-            (c.effect, c.where, c.what, c.doubles, f"{c.seconds} s" if c.seconds else "")
-            for c in found
-        ],
-    )
-    for effect in dict.fromkeys(c.effect for c in found):
+        print_json({"changes": [change.to_json() for change in changes]})
+    else:
+        _print_changes(changes)
+
+
+def _print_changes(changes: list[doctors.RenderedChange]) -> None:
+    """A row for each, then what their effects mean."""
+    print_table(_CHANGE_COLUMNS, [change.row for change in changes])
+    for effect in dict.fromkeys(change.effect for change in changes):
         click.echo(f"{effect}: {doctors.EFFECTS[effect]}")
-    if not found:
+    if not changes:
         click.echo("nothing changes")
 
 
@@ -181,67 +170,29 @@ def cluster_command(context: str | None, kubeconfig: str | None, as_json: bool) 
     from infra.kube import connect
     from infra.observe import ClusterObserver
 
-    reader = connect(kubeconfig, context)
-    look = ClusterObserver(reader).look()
-    found = diagnose(look.seen)
-    ok = all(one.grade == "note" for one in found)
+    cluster = connect(kubeconfig, context)
+    look = ClusterObserver(cluster).look()
+    diagnoses = diagnose(look.seen)
+    ok = all(each.grade == "note" for each in diagnoses)
     if as_json:
-        findings = [one.to_json() for one in found]
-        where = {"cluster": reader.server, "where": reader.where}
+        where = {"cluster": cluster.server, "where": cluster.where}
+        findings = [each.to_json() for each in diagnoses]
         print_json({"ok": ok, **where, "findings": findings, "unread": list(look.unread)})
     else:
-        _tell(found, look.unread)
+        _print_diagnoses(diagnoses, look.unread)
     if not ok:
         sys.exit(1)
 
 
-def _tell(found: list[Diagnosis], unread: tuple[str, ...]) -> None:
-    """A block of lines for each finding: its grade and object, the cause, what helps."""
-    for one in found:
-        click.echo(printable(f"{one.grade:8} {one.what}\n         {one.why}\n      -> {one.fix}"))
+def _print_diagnoses(diagnoses: list[Diagnosis], unread: tuple[str, ...]) -> None:
+    for each in diagnoses:
+        click.echo(printable(_block(each)))
     for line in dict.fromkeys(unread):
         click.echo(printable(f"not read {line}"), err=True)
-    if not found:
+    if not diagnoses:
         click.echo("nothing is wrong")
 
 
-def _files(where: str, environment: str) -> dict[str, str]:
-    folder = Path(where)
-    if folder.is_dir():
-        return _read(folder)
-    with tempfile.TemporaryDirectory() as temporary:
-        checkout = Path(temporary) / "tree"
-        out = Path(temporary) / "out"
-        archive = subprocess.run(
-            ["git", "archive", where],  # noqa: S607
-            cwd=ROOT,
-            capture_output=True,
-            check=False,
-        )
-        if archive.returncode:
-            raise BadSettings(
-                f"{where!r} is neither a folder nor a git revision: "
-                f"{archive.stderr.decode().strip()}"
-            )
-        with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
-            tar.extractall(checkout, filter="data")
-        # Rendered by that revision's own code: that is what would have been applied.
-        code = RENDER_CODE.format(environment=environment, out=str(out))
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise BadSettings(
-                f"{where} does not render {environment}: {done.stderr.strip().splitlines()[-1]}"
-            )
-        return _read(out)
-
-
-def _read(folder: Path) -> dict[str, str]:
-    files = [*folder.glob("*/*.yaml"), *folder.glob(SETTINGS_JSON)]
-    if not files:
-        raise BadSettings(
-            f"{folder} holds no rendered manifests: "
-            f"`vigil render --env E --out {folder}` writes them"
-        )
-    return {str(file.relative_to(folder)): file.read_text() for file in files}
+def _block(each: Diagnosis) -> str:
+    """Its grade and object, the cause, what helps: a line for each."""
+    return f"{each.grade:8} {each.what}\n         {each.why}\n      -> {each.fix}"

@@ -42,6 +42,8 @@ _SECRET_DESCRIPTIONS = {
         "(required with a webhook among serve.streamSinks)"
     ),
 }
+_OBJECT_NOTE = ": an object, docs/settings.md has its keys"
+_PLAIN_TYPES = {"typing.": "", "pathlib.": "", "NoneType": "None", "SecretStr": "text"}
 _BOUND_SIGNS = {
     "ge": ">=",
     "gt": ">",
@@ -81,53 +83,71 @@ On a machine `vigil up` follows the file and takes what has changed within a sec
 cluster a `pulumi up` does; training
 reads its settings from a ConfigMap that reaches pods about a minute later.
 """
-
-
 _SECRETS_HEAD = """
 ## Secrets
 
 `pulumi config set --secret vigil:KEY`; none is ever in a render, an export or an argument.
 
+| key | reaches | description |
+|---|---|---|
+"""
+_ROOM_COLUMNS = """\
+| key | environment | type | default | bounds | effect | description |
+|---|---|---|---|---|---|---|
+"""
+_STACK_HEAD = """
+## The stack itself
+
+Keys of infrastructure: `pulumi config set vigil:KEY VALUE`.
+
+| key | type | default | bounds | description |
+|---|---|---|---|---|
 """
 
 
 def project_config() -> dict[str, dict[str, Any]]:
     """The section `config` of Pulumi.yaml."""
-    fields = {to_camel(name): field for name, field in PlatformSettings.model_fields.items()}
-    found = {}
-    for key, kind in declared_keys().items():
-        told: dict[str, Any] = {"description": _about(key, fields), "type": kind}
-        if kind == "array":
-            told["items"] = {"type": "string"}
-        found[f"{PROJECT}:{key}"] = told | {"default": _default(key, kind, fields)}
-    return found
+    return {f"{PROJECT}:{key}": _declaration(key, kind) for key, kind in declared_keys().items()}
 
 
-def _about(key: str, fields: dict[str, FieldInfo]) -> str:
+def _declaration(key: str, kind: str) -> dict[str, Any]:
+    items = {"items": {"type": "string"}} if kind == "array" else {}
+    return {"description": _describe(key), "type": kind, **items, "default": _default(key, kind)}
+
+
+def _field(key: str) -> FieldInfo:
+    return {to_camel(name): field for name, field in PlatformSettings.model_fields.items()}[key]
+
+
+def _describe(key: str) -> str:
     if key in SECRET_KEYS:
         return _SECRET_DESCRIPTIONS[key]
-    told = fields[key].description or ""
-    return f"{told}: an object, docs/settings.md has its keys" if key in ROOM_SETTINGS else told
+    description = _field(key).description or ""
+    return f"{description}{_OBJECT_NOTE}" if key in ROOM_SETTINGS else description
 
 
-def _default(key: str, kind: str, fields: dict[str, FieldInfo]) -> Any:
+def _default(key: str, kind: str) -> Any:
     if kind == "object":
         return {}
-    if key in SECRET_KEYS:
-        return ""
-    default = fields[key].default
-    # A project's keys have no type for numbers with a fraction: they are texts.
+    return "" if key in SECRET_KEYS else _as_json(_field(key).default)
+
+
+def _as_json(default: Any) -> Any:
+    """A default; a project's keys have no type for numbers with a fraction: they are texts."""
     return str(default) if isinstance(default, float) else json.loads(json.dumps(default))
 
 
 def pulumi_yaml(text: str) -> str:
     """Pulumi.yaml with the section `config` as the settings declare it."""
     head, _, _ = text.partition(_CONFIG_SECTION)
-    lines = [head, _CONFIG_SECTION]
-    for key, told in project_config().items():
-        lines.append(f"  {key}:\n")
-        lines.extend(f"    {name}: {_flow(name, value)}\n" for name, value in told.items())
-    return "".join(lines)
+    return "".join([head, _CONFIG_SECTION, *_config_lines()])
+
+
+def _config_lines() -> Iterator[str]:
+    for key, declaration in project_config().items():
+        yield f"  {key}:\n"
+        for name, value in declaration.items():
+            yield f"    {name}: {_flow(name, value)}\n"
 
 
 def _flow(name: str, value: Any) -> str:
@@ -138,79 +158,92 @@ def _flow(name: str, value: Any) -> str:
 
 def settings_md() -> str:
     """docs/settings.md."""
-    parts = [_PAGE_HEAD]
+    return "".join([_PAGE_HEAD, *_rooms(), *_stack(), *_secrets()])
+
+
+def _rooms() -> Iterator[str]:
     for name, cls in ROOM_SETTINGS.items():
-        parts.append(f"\n## {name}\n\n{_first_line(cls)}\n\n")
-        parts.append(
-            "| key | environment | type | default | bounds | effect | description |\n"
-            "|---|---|---|---|---|---|---|\n"
-        )
-        parts.extend(_row(cls, field) for field in cls.model_fields)
-    parts.append(
-        "\n## The stack itself\n\nKeys of infrastructure: `pulumi config set vigil:KEY VALUE`.\n\n"
-    )
-    parts.append("| key | type | default | bounds | description |\n|---|---|---|---|---|\n")
+        yield f"\n## {name}\n\n{_first_line(cls)}\n\n"
+        yield _ROOM_COLUMNS
+        for field in cls.model_fields:
+            yield _room_row(cls, field)
+
+
+def _room_row(cls: type[RoomSettings], name: str) -> str:
+    field = cls.model_fields[name]
+    default = "" if cls.is_secret(name) else f"`{json.dumps(field.default, default=str)}`"
+    names = (f"`{cls.key(name)}`", f"`{cls.variable(name)}`")
+    what = (_type(field), default, _bounds(field))
+    return _line(*names, *what, _effect(cls, name), field.description)
+
+
+def _effect(cls: type[RoomSettings], name: str) -> str:
+    parts = [cls.effect_of(name)]
+    if cls.is_internal(name):
+        parts.append("a stack sets it itself")
+    if cls.is_secret(name):
+        parts.append("a secret")
+    return "; ".join(parts)
+
+
+def _stack() -> Iterator[str]:
+    yield _STACK_HEAD
     for name, field in PlatformSettings.model_fields.items():
         if name not in ("environment", *ROOM_SETTINGS):
-            default = json.dumps(field.default, default=str)
-            parts.append(
-                _line(
-                    f"`{to_camel(name)}`",
-                    _type(field),
-                    f"`{default}`",
-                    _bounds(field),
-                    field.description,
-                )
-            )
-    parts.append(_SECRETS_HEAD)
-    parts.append("| key | reaches | description |\n|---|---|---|\n")
+            yield _stack_row(name, field)
+
+
+def _stack_row(name: str, field: FieldInfo) -> str:
+    default = f"`{json.dumps(field.default, default=str)}`"
+    what = (_type(field), default, _bounds(field))
+    return _line(f"`{to_camel(name)}`", *what, field.description)
+
+
+def _secrets() -> Iterator[str]:
+    yield _SECRETS_HEAD
     for key in SECRET_KEYS:
-        cls, field = ROOM_SECRETS.get(key, (None, ""))
-        reaches = (
-            f"`{cls.variable(field)}`, as a file in the pods that need it" if cls else "a Secret"
-        )
-        parts.append(_line(f"`{key}`", reaches, _SECRET_DESCRIPTIONS[key]))
-    return "".join(parts)
+        yield _line(f"`{key}`", _reach(key), _SECRET_DESCRIPTIONS[key])
 
 
-def _row(cls: type[RoomSettings], name: str) -> str:
-    field = cls.model_fields[name]
-    secret = cls.is_secret(name)
-    internal = cls.is_internal(name)
-    default = "" if secret else f"`{json.dumps(field.default, default=str)}`"
-    effect = (
-        f"{cls.effect_of(name)}{'; a stack sets it itself' if internal else ''}"
-        f"{'; a secret' if secret else ''}"
-    )
-    names = f"`{cls.key(name)}`", f"`{cls.variable(name)}`"
-    return _line(*names, _type(field), default, _bounds(field), effect, field.description)
+def _reach(key: str) -> str:
+    """Where a secret is read."""
+    if key not in ROOM_SECRETS:
+        return "a Secret"
+    cls, name = ROOM_SECRETS[key]
+    return f"`{cls.variable(name)}`, as a file in the pods that need it"
 
 
 def _line(*cells: str | None) -> str:
-    return "| " + " | ".join((cell or "").replace("|", "\\|") for cell in cells) + " |\n"
+    escaped = [(cell or "").replace("|", "\\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |\n"
 
 
 def _type(field: FieldInfo) -> str:
-    told = field.annotation
-    name = told.__name__ if isinstance(told, type) and "[" not in str(told) else str(told)
-    return (
-        name.replace("typing.", "")
-        .replace("pathlib.", "")
-        .replace("NoneType", "None")
-        .replace("SecretStr", "text")
-    )
+    name = _annotation_name(field.annotation)
+    for python, plain in _PLAIN_TYPES.items():
+        name = name.replace(python, plain)
+    return name
+
+
+def _annotation_name(annotation: Any) -> str:
+    is_plain = isinstance(annotation, type) and "[" not in str(annotation)
+    return annotation.__name__ if is_plain else str(annotation)
 
 
 def _bounds(field: FieldInfo) -> str:
     return ", ".join(filter(None, map(_bound, field.metadata)))
 
 
-def _bound(one: Any) -> str:
-    pattern = getattr(one, "pattern", None)
-    if pattern is not None:
-        return f"`{pattern}`"
-    pairs = ((sign, getattr(one, name, None)) for name, sign in _BOUND_SIGNS.items())
-    return ", ".join(f"{sign} {value}" for sign, value in pairs if value is not None)
+def _bound(constraint: Any) -> str:
+    pattern = getattr(constraint, "pattern", None)
+    return ", ".join(_limits(constraint)) if pattern is None else f"`{pattern}`"
+
+
+def _limits(constraint: Any) -> Iterator[str]:
+    for name, sign in _BOUND_SIGNS.items():
+        value = getattr(constraint, name, None)
+        if value is not None:
+            yield f"{sign} {value}"
 
 
 def _first_line(cls: type[RoomSettings]) -> str:
@@ -227,9 +260,13 @@ def generated_files(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
 def main() -> None:
     """Write the files that are stale."""
     for file, text in generated_files():
-        if not file.is_file() or file.read_text() != text:
+        if _is_stale(file, text):
             file.write_text(text)
             click.echo(f"wrote {file.relative_to(ROOT)}")
+
+
+def _is_stale(file: Path, text: str) -> bool:
+    return not file.is_file() or file.read_text() != text
 
 
 if __name__ == "__main__":

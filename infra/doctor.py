@@ -58,6 +58,10 @@ _REPLACED_BY_AWS = {  # settings whose change AWS cannot apply to what exists
     "environment": "everything",
     "target": "everything",
 }
+_WORKLOAD_EFFECTS: dict[ObjectPath, str] = {
+    ("spec", "template"): ROLLING_PODS,
+    ("spec", "selector"): Effect.REPLACEMENT,
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,12 @@ class RenderedChange:
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "meaning": EFFECTS[self.effect]}
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The cells of a table: effect, object, what, what runs twice, for how long."""
+        duration = f"{self.seconds} s" if self.seconds else ""
+        return self.effect, self.where, self.what, self.doubles, duration
 
     @property
     def order(self) -> tuple[int, str, str]:
@@ -96,30 +106,29 @@ def _settings_of(files: Mapping[str, str]) -> dict[str, Any]:
 def _objects_of(files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """The objects of a rendering, by KIND/NAMESPACE/NAME."""
     objects = {}
-    for path, text in files.items():
-        if path != SETTINGS_JSON:
-            manifest = yaml.load(text, yaml.CSafeLoader)  # it is the safe one
-            objects[_key(manifest)] = manifest
+    for path in files.keys() - {SETTINGS_JSON}:
+        manifest = yaml.load(files[path], yaml.CSafeLoader)  # it is the safe one
+        objects[_key(manifest)] = manifest
     return objects
 
 
 def _key(manifest: dict[str, Any]) -> str:
     metadata = manifest["metadata"]
     parts = (manifest["kind"], metadata.get("namespace"), metadata["name"])
-    return "/".join(part for part in parts if part)
+    return "/".join(filter(None, parts))
 
 
 def _settings_changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[RenderedChange]:
     """What the manifests do not show: AWS."""
     for key in sorted(old.keys() & new.keys() & _REPLACED_BY_AWS.keys()):
-        if old[key] == new[key] or _only_grows(key, old[key], new[key]):
-            continue
-        what = f"{old[key]} -> {new[key]}: {_REPLACED_BY_AWS[key]}"
-        yield RenderedChange(f"settings/{key}", Effect.REPLACEMENT, what)
+        if not _is_kept(key, old[key], new[key]):
+            what = f"{old[key]} -> {new[key]}: {_REPLACED_BY_AWS[key]}"
+            yield RenderedChange(f"settings/{key}", Effect.REPLACEMENT, what)
 
 
-def _only_grows(key: str, old: Any, new: Any) -> bool:
-    return key == "zones" and set(old) <= set(new)
+def _is_kept(key: str, old: Any, new: Any) -> bool:
+    """Whether nothing is replaced: zones may be added."""
+    return old == new or (key == "zones" and set(old) <= set(new))
 
 
 def _changes(
@@ -130,10 +139,14 @@ def _changes(
     if old is None:
         yield RenderedChange(key, IN_PLACE, "is new")
     elif new is None:
-        effect = Effect.REPLACEMENT if key.startswith(_HOLDS_DATA) else IN_PLACE
-        yield RenderedChange(key, effect, "is removed")
+        yield _removal(key)
     else:
         yield from _object_changes(key, old, new)
+
+
+def _removal(key: str) -> RenderedChange:
+    effect = Effect.REPLACEMENT if key.startswith(_HOLDS_DATA) else IN_PLACE
+    return RenderedChange(key, effect, "is removed")
 
 
 def _object_changes(key: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[RenderedChange]:
@@ -151,13 +164,7 @@ def _object_changes(key: str, old: dict[str, Any], new: dict[str, Any]) -> Itera
 
 def _at(key: str, changes: Iterator[RayChange]) -> Iterator[RenderedChange]:
     for change in changes:
-        yield RenderedChange(
-            where=key,
-            effect=change.effect,
-            what=change.what,
-            doubles=change.doubles,
-            seconds=change.seconds,
-        )
+        yield RenderedChange(key, **asdict(change))
 
 
 def _plain_effect(kind: str, path: ObjectPath) -> str:
@@ -170,17 +177,15 @@ def _plain_effect(kind: str, path: ObjectPath) -> str:
         return _claim_effect(path)
     if kind == "Job" and path[:2] == ("spec", "template"):
         return Effect.REPLACEMENT
-    if kind in _NODE_CLASSES or (kind == "NodePool" and "template" in path):
-        return ROLLING_NODES
-    return IN_PLACE
+    return ROLLING_NODES if _makes_new_nodes(kind, path) else IN_PLACE
+
+
+def _makes_new_nodes(kind: str, path: ObjectPath) -> bool:
+    return kind in _NODE_CLASSES or (kind == "NodePool" and "template" in path)
 
 
 def _workload_effect(path: ObjectPath) -> str:
-    effects: dict[ObjectPath, str] = {
-        ("spec", "template"): ROLLING_PODS,
-        ("spec", "selector"): Effect.REPLACEMENT,
-    }
-    return effects.get(path[:2], IN_PLACE)
+    return _WORKLOAD_EFFECTS.get(path[:2], IN_PLACE)
 
 
 def _claim_effect(path: ObjectPath) -> str:

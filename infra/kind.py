@@ -12,8 +12,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 
@@ -45,6 +46,11 @@ _STATE_BACKEND = {
 }
 
 
+# KubeRay's operator, and what Kubernetes asks for on kind's node.
+_OTHERS_CPU = 0.1 + 0.95
+_OTHERS_GIB = 0.5 + 0.3
+
+
 class StepFailed(VigilError):
     """A command of `up` or `down` has ended with an error, which it has printed."""
 
@@ -56,6 +62,9 @@ class Prerequisite:
     what: str
     ok: bool
     fix: str = ""
+
+    def __str__(self) -> str:
+        return f"ok       {self.what}" if self.ok else f"missing  {self.what}: {self.fix}"
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,11 @@ class ShellStep:
     def __str__(self) -> str:
         return shlex.join(self.command)
 
+    @property
+    def line(self) -> str:
+        """The step as it is printed."""
+        return f"$ {self}{'   # done before' if self.done else ''}"
+
 
 def run_command(command: Sequence[str]) -> tuple[int, str]:
     """Exit code and output of a command that may be absent or hang."""
@@ -85,23 +99,20 @@ def run_command(command: Sequence[str]) -> tuple[int, str]:
 
 def resources_needed(settings: PlatformSettings) -> tuple[float, float]:
     """CPUs and GiB of memory that all pods ask for at rest, and one training worker beside them."""
-    room = total_requests(
-        totals_by_namespace(
-            [one for group in all_objects(settings, Bindings()).values() for one in group]
-        )
-    )
-    # And KubeRay's operator (.1 and .5), and what Kubernetes asks for on kind's node (.95 and .3).
-    cpu = room["cpu"] + settings.train_cpu + 0.1 + 0.95
-    memory = room["memory"] / 2**30 + settings.train_memory_gib + 0.5 + 0.3
+    groups = all_objects(settings, Bindings()).values()
+    requests = total_requests(totals_by_namespace([*chain.from_iterable(groups)]))
+    cpu = requests["cpu"] + settings.train_cpu + _OTHERS_CPU
+    memory = requests["memory"] / 2**30 + settings.train_memory_gib + _OTHERS_GIB
     return cpu, memory
 
 
-def total_requests(found: Mapping[str, PodTotals]) -> dict[str, float]:
+def total_requests(totals: Mapping[str, PodTotals]) -> dict[str, float]:
     """What is requested over all namespaces, by resource."""
-    return {
-        kind: sum(room.sums.get(("requests", kind), 0.0) for room in found.values())
-        for kind in ("cpu", "memory")
-    }
+    return {resource: _requested(totals, resource) for resource in ("cpu", "memory")}
+
+
+def _requested(totals: Mapping[str, PodTotals], resource: str) -> float:
+    return sum(room.sums.get(("requests", resource), 0.0) for room in totals.values())
 
 
 def check_prerequisites(
@@ -109,13 +120,10 @@ def check_prerequisites(
 ) -> list[Prerequisite]:
     """Tools, cluster, image and room, in the order in which they are needed."""
     code, text = run(["kubectl", "config", "current-context"])
-    context = text.strip()
-    create = f"kind create cluster --name {KIND_CLUSTER}"
-    is_kind = code == 0 and context.startswith("kind-")
+    context = text.strip() if code == 0 else ""
     return [
         *check_tools(run),
-        Prerequisite("kubectl points at a kind cluster", is_kind, create),
-        Prerequisite("the cluster answers", run(["kubectl", "get", "nodes"])[0] == 0, create),
+        *_cluster(context, run),
         _storage(settings, run),
         _image(settings, context.removeprefix("kind-") or KIND_CLUSTER, run),
         _room(settings),
@@ -124,21 +132,33 @@ def check_prerequisites(
 
 def check_tools(run: CommandRunner = run_command) -> list[Prerequisite]:
     """The programs that have to be installed."""
-    found = [
-        Prerequisite(tool, run(["which", tool])[0] == 0, f"install it: {url}")
-        for tool, url in _TOOLS.items()
-    ]
-    return [
-        *found,
-        Prerequisite("docker runs", run(["docker", "info"])[0] == 0, "start the Docker daemon"),
-    ]
+    tools = [_tool(tool, url, run) for tool, url in _TOOLS.items()]
+    runs = _succeeds(run, "docker", "info")
+    return [*tools, Prerequisite("docker runs", runs, "start the Docker daemon")]
+
+
+def _succeeds(run: CommandRunner, *command: str) -> bool:
+    return run(command)[0] == 0
+
+
+def _tool(tool: str, url: str, run: CommandRunner) -> Prerequisite:
+    return Prerequisite(tool, _succeeds(run, "which", tool), f"install it: {url}")
+
+
+def _cluster(context: str, run: CommandRunner) -> Iterator[Prerequisite]:
+    create = f"kind create cluster --name {KIND_CLUSTER}"
+    is_kind = context.startswith("kind-")
+    yield Prerequisite("kubectl points at a kind cluster", is_kind, create)
+    answers = _succeeds(run, "kubectl", "get", "nodes")
+    yield Prerequisite("the cluster answers", answers, create)
 
 
 def _storage(settings: PlatformSettings, run: CommandRunner) -> Prerequisite:
-    names = run(["kubectl", "get", "storageclass", "-o", "name"])[1].split()
-    wanted = f"storageclass.storage.k8s.io/{settings.home_storage_class}"
-    fix = "set vigil:homeStorageClass to one of: " + " ".join(names)
-    return Prerequisite(f"storage class {settings.home_storage_class}", wanted in names, fix)
+    name = settings.home_storage_class
+    offered = run(["kubectl", "get", "storageclass", "-o", "name"])[1].split()
+    is_offered = f"storageclass.storage.k8s.io/{name}" in offered
+    fix = "set vigil:homeStorageClass to one of: " + " ".join(offered)
+    return Prerequisite(f"storage class {name}", is_offered, fix)
 
 
 def _image(settings: PlatformSettings, cluster: str, run: CommandRunner) -> Prerequisite:
@@ -151,11 +171,17 @@ def _image(settings: PlatformSettings, cluster: str, run: CommandRunner) -> Prer
 
 def _room(settings: PlatformSettings) -> Prerequisite:
     cpu, memory = resources_needed(settings)
-    have_cpu = os.cpu_count() or 1
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    what = f"{cpu:g} CPU and {memory:g} GiB of memory (here: {have_cpu} and {have:.0f})"
+    cpu_here, memory_here = _machine()
+    here = f"(here: {cpu_here} and {memory_here:.0f})"
+    what = f"{cpu:g} CPU and {memory:g} GiB of memory {here}"
     fix = "a larger machine, or smaller pods in the stack's file"
-    return Prerequisite(what, have_cpu >= cpu and have >= memory, fix)
+    return Prerequisite(what, cpu_here >= cpu and memory_here >= memory, fix)
+
+
+def _machine() -> tuple[int, float]:
+    """CPUs and GiB of memory of this machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return os.cpu_count() or 1, memory / 2**30
 
 
 def up_steps(
@@ -165,32 +191,62 @@ def up_steps(
 
     `keys` makes an API key and gives the file that knows it.
     """
-    clusters = run(["kind", "get", "clusters"])[1].split()
-    yield ShellStep(
-        ["kind", "create", "cluster", "--name", KIND_CLUSTER], done=KIND_CLUSTER in clusters
-    )
+    yield from _cluster_steps(_has_cluster(run))
+    yield from _image_steps(image)
+    file = root / f"Pulumi.{KIND_STACK}.yaml"
+    yield from _stack_steps(file)
+    text = file.read_text() if file.exists() else ""
+    yield from _secret_steps(text, keys)
+    yield _pulumi("up", "--yes", "--stack", KIND_STACK)
+
+
+def _has_cluster(run: CommandRunner) -> bool:
+    return KIND_CLUSTER in run(["kind", "get", "clusters"])[1].split()
+
+
+def _cluster_steps(exists: bool) -> Iterator[ShellStep]:
+    create = ["kind", "create", "cluster", "--name", KIND_CLUSTER]
+    yield ShellStep(create, done=exists)
     yield _use_context()
+
+
+def _image_steps(image: str) -> Iterator[ShellStep]:
     yield ShellStep(["docker", "build", "-t", image, "."])
     yield ShellStep(["kind", "load", "docker-image", image, "--name", KIND_CLUSTER])
-    file = root / f"Pulumi.{KIND_STACK}.yaml"
+
+
+def _stack_steps(file: Path) -> Iterator[ShellStep]:
     yield ShellStep(["mkdir", "-p", "state"])
-    yield ShellStep(["cp", f"Pulumi.{_TEMPLATE_STACK}.yaml", file.name], done=file.exists())
+    copy = ["cp", f"Pulumi.{_TEMPLATE_STACK}.yaml", file.name]
+    yield ShellStep(copy, done=file.exists())
     yield _pulumi("stack", "select", "--create", KIND_STACK)
-    text = file.read_text() if file.exists() else ""
+
+
+def _secret_steps(stack: str, keys: Callable[[], str]) -> Iterator[ShellStep]:
+    """Secrets that the text of the stack's file does not have yet."""
     for key in _RANDOM_SECRETS:
-        there = f"{PROJECT}:{key}:" in text
-        yield _secret(key, "" if there else secrets.token_hex(24), done=there)
-    there = f"{PROJECT}:apiKeys:" in text
-    yield _secret("apiKeys", "" if there else keys(), done=there)
-    yield _pulumi("up", "--yes", "--stack", KIND_STACK)
+        yield _secret_step(key, stack, _random_secret)
+    yield _secret_step("apiKeys", stack, keys)
+
+
+def _random_secret() -> str:
+    """A secret that nobody chose."""
+    return secrets.token_hex(24)
+
+
+def _secret_step(key: str, stack: str, create: Callable[[], str]) -> ShellStep:
+    """A secret is told by standard input: an argument can be read by everybody on the machine."""
+    exists = f"{PROJECT}:{key}:" in stack
+    set_secret = _pulumi("config", "set", "--secret", f"{PROJECT}:{key}", "--stack", KIND_STACK)
+    return replace(set_secret, text="" if exists else create(), done=exists)
 
 
 def down_steps(run: CommandRunner = run_command) -> Iterator[ShellStep]:
     """All of it again. A cluster that was deleted by hand takes what the stack made along."""
-    gone = KIND_CLUSTER not in run(["kind", "get", "clusters"])[1].split()
-    yield replace(_use_context(), done=gone)
-    yield replace(_pulumi("destroy", "--yes", "--stack", KIND_STACK), done=gone)
-    yield ShellStep(["kind", "delete", "cluster", "--name", KIND_CLUSTER], done=gone)
+    gone = not _has_cluster(run)
+    delete = ShellStep(["kind", "delete", "cluster", "--name", KIND_CLUSTER])
+    for step in (_use_context(), _pulumi("destroy", "--yes", "--stack", KIND_STACK), delete):
+        yield replace(step, done=gone)
 
 
 def _use_context() -> ShellStep:
@@ -202,40 +258,28 @@ def _pulumi(*arguments: str) -> ShellStep:
     return ShellStep(["pulumi", *arguments], environment=_STATE_BACKEND)
 
 
-def _secret(key: str, value: str, *, done: bool) -> ShellStep:
-    """A secret is told by standard input: an argument can be read by everybody on the machine."""
-    arguments = ["pulumi", "config", "set", "--secret", f"{PROJECT}:{key}", "--stack", KIND_STACK]
-    return ShellStep(arguments, text=value, done=done, environment=_STATE_BACKEND)
-
-
 def carry_out(steps: Iterator[ShellStep]) -> None:
     """Print each command and run it; raises StepFailed with the first that fails."""
     for name, value in _STATE_BACKEND.items():
         click.echo(f"$ export {name}={value}", err=True)
     for step in steps:
-        click.echo(f"$ {step}{'   # done before' if step.done else ''}", err=True)
+        click.echo(step.line, err=True)
         if not step.done:
             _run(step)
 
 
 def _run(step: ShellStep, stdout: IO[str] | None = None) -> None:
-    # The engine looks for uv on the PATH; `make dev` puts one into .tools where there is none.
-    path = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}:{ROOT / '.tools' / 'bin'}"
-    environment = {**os.environ, **step.environment, "PATH": path}
-    done = subprocess.run(
-        step.command,
-        input=step.text,
-        stdout=stdout,
-        env=environment,
-        cwd=ROOT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise StepFailed(
-            f"`{step}` has failed: mend what it says, then run this again; "
-            "what is done is not done twice"
-        )
+    environment = {**os.environ, **step.environment, "PATH": _search_path()}
+    how: dict[str, Any] = {"cwd": ROOT, "env": environment, "text": True, "check": False}
+    if subprocess.run(step.command, input=step.text, stdout=stdout, **how).returncode:
+        again = "mend what it says, then run this again; what is done is not done twice"
+        raise StepFailed(f"`{step}` has failed: {again}")
+
+
+def _search_path() -> str:
+    """The engine looks for uv on it; `make dev` puts one into .tools where there is none."""
+    folders = (ROOT / ".venv" / "bin", os.environ["PATH"], ROOT / ".tools" / "bin")
+    return ":".join(map(str, folders))
 
 
 def create_operator_key(root: Path = ROOT) -> str:
@@ -247,14 +291,17 @@ def create_operator_key(root: Path = ROOT) -> str:
     home = root / ".vigil"
     file = root / "key"
     if not file.exists():
-        step = ShellStep(
-            ["vigil", "keys", "new", "me", "--operator"], environment={"VIGIL_HOME": str(home)}
-        )
-        click.echo(f"$ {step} > key", err=True)
-        file.touch(mode=0o600)
-        with file.open("w") as written:
-            _run(step, written)
+        _write_key(file, home)
     return (home / "keys.json").read_text()
+
+
+def _write_key(file: Path, home: Path) -> None:
+    new_key = ["vigil", "keys", "new", "me", "--operator"]
+    step = ShellStep(new_key, environment={"VIGIL_HOME": str(home)})
+    click.echo(f"$ {step} > key", err=True)
+    file.touch(mode=0o600)
+    with file.open("w") as output:
+        _run(step, output)
 
 
 @click.group()
@@ -266,19 +313,20 @@ def main() -> None:
 @report_errors
 def check_command() -> None:
     """Print what is there and what is not; exit 0 when nothing is missing."""
-    found = check_prerequisites(read_files(_TEMPLATE_STACK))
-    _tell(found)
-    sys.exit(int(not all(one.ok for one in found)))
+    needed = check_prerequisites(read_files(_TEMPLATE_STACK))
+    _print_prerequisites(needed)
+    sys.exit(0 if all(each.ok for each in needed) else 1)
 
 
 @main.command("up")
 @report_errors
 def up_command() -> None:
     """Cluster, image, stack, secrets, `pulumi up`."""
-    if missing := [one for one in check_tools() if not one.ok]:
-        _tell(missing)
+    if missing := [tool for tool in check_tools() if not tool.ok]:
+        _print_prerequisites(missing)
         sys.exit(1)
-    carry_out(up_steps(read_files(_TEMPLATE_STACK).image_ref, create_operator_key))
+    image = read_files(_TEMPLATE_STACK).image_ref
+    carry_out(up_steps(image, create_operator_key))
     click.echo("it serves; docs/deploy.md, 'On kind', goes on with a table to train on", err=True)
 
 
@@ -289,11 +337,9 @@ def down_command() -> None:
     carry_out(down_steps())
 
 
-def _tell(found: Sequence[Prerequisite]) -> None:
-    for one in found:
-        click.echo(
-            f"{'ok     ' if one.ok else 'missing'}  {one.what}{'' if one.ok else f': {one.fix}'}"
-        )
+def _print_prerequisites(needed: Sequence[Prerequisite]) -> None:
+    for each in needed:
+        click.echo(str(each))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,16 @@ from vigil.deadline import call_with_timeout
 from vigil.errors import VigilError
 
 if TYPE_CHECKING:
-    from kubernetes.client import ApiClient
+    from kubernetes.client import ApiClient, Configuration
 
 ApiObject = dict[str, Any]
 DEFAULT_FILE = "~/.kube/config"
 API_TIMEOUT_S = 10.0
+MAX_LOG_BYTES = 16_384
+_GET_KUBECONFIG = (
+    "Make a cluster (`kind create cluster --name vigil`) or fetch the kubeconfig of yours, and"
+    " name its file in KUBECONFIG"
+)
 POD_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -84,10 +89,7 @@ class Kubeconfig:
 
 
 def find_kubeconfig(
-    kubeconfig: str | None = None,
-    context: str | None = None,
-    *,
-    pod_account: Path = POD_ACCOUNT,
+    kubeconfig: str | None = None, context: str | None = None, *, pod_account: Path = POD_ACCOUNT
 ) -> Kubeconfig | None:
     """The kubeconfig that is meant; None inside a pod that has none but its own account.
 
@@ -95,63 +97,87 @@ def find_kubeconfig(
     ~/.kube/config. Raises NoKubeconfig and UnknownContext.
     """
     if kubeconfig is not None and _is_text(kubeconfig):
-        return _chosen("the stack's kubeconfig", [kubeconfig], context, text=kubeconfig)
+        return _choose_context("the stack's kubeconfig", [kubeconfig], context, text=kubeconfig)
     named = kubeconfig or os.environ.get("KUBECONFIG") or DEFAULT_FILE
-    files = [Path(name).expanduser() for name in named.split(os.pathsep) if name]
-    there = [file for file in files if file.is_file()]
-    if not there and kubeconfig is None and pod_account.is_file():
+    files = _existing_files(named)
+    if files:
+        texts = [file.read_text() for file in files]
+        return _choose_context(os.pathsep.join(map(str, files)), texts, context)
+    if kubeconfig is None and pod_account.is_file():
         return None
-    if not there:
-        raise NoKubeconfig(
-            f"no kubeconfig: {named} does not exist. Make a cluster (`kind create cluster --name"
-            " vigil`) or fetch the kubeconfig of yours, and name its file in KUBECONFIG"
-        )
-    texts = [file.read_text() for file in there]
-    return _chosen(os.pathsep.join(map(str, there)), texts, context)
+    raise NoKubeconfig(f"no kubeconfig: {named} does not exist. {_GET_KUBECONFIG}")
 
 
 def _is_text(kubeconfig: str) -> bool:
     return "\n" in kubeconfig or kubeconfig.lstrip().startswith("{")
 
 
-def _chosen(
-    source: str,
-    texts: list[str],
-    context: str | None,
-    text: str | None = None,
+def _existing_files(named: str) -> list[Path]:
+    files = [Path(name).expanduser() for name in named.split(os.pathsep) if name]
+    return list(filter(Path.is_file, files))
+
+
+def _choose_context(
+    source: str, texts: list[str], context: str | None, text: str | None = None
 ) -> Kubeconfig:
-    parsed = [parse_kubeconfig(source, one) for one in texts]
-    names = [entry.get("name", "") for one in parsed for entry in one.get("contexts") or []]
-    current = next((one["current-context"] for one in parsed if one.get("current-context")), None)
-    wanted = context or current
-    has = f"it has {', '.join(names)}" if names else "it has none"
-    choose = f"({has}): `kubectl config use-context NAME` chooses one"
+    entries = KubeconfigEntries([parse_kubeconfig(source, one) for one in texts])
+    names = entries.contexts
+    wanted = context or entries.current_context
     if not wanted:
-        raise UnknownContext(f"{source} chooses no context {choose}")
+        raise UnknownContext(f"{source} chooses no context {_how_to_choose(names)}")
     if wanted not in names:
-        raise UnknownContext(f"{source} has no context {wanted!r} {choose}")
-    login = _login(parsed, wanted)
-    return Kubeconfig(source, contexts=tuple(names), context=wanted, login=login, text=text)
+        raise UnknownContext(f"{source} has no context {wanted!r} {_how_to_choose(names)}")
+    login = entries.login(wanted)
+    return Kubeconfig(source, contexts=names, context=wanted, login=login, text=text)
 
 
-def _login(parsed: list[dict[str, Any]], context: str) -> str:
-    def entry(kind: str, name: str) -> dict[str, Any]:
-        some = [one for file in parsed for one in file.get(f"{kind}s") or []]
-        return next((one.get(kind) or {} for one in some if one.get("name") == name), {})
-
-    plugin = entry("user", entry("context", context).get("user", "")).get("exec") or {}
-    return " ".join([plugin.get("command", ""), *(plugin.get("args") or [])])
+def _how_to_choose(names: Sequence[str]) -> str:
+    offered = f"it has {', '.join(names)}" if names else "it has none"
+    return f"({offered}): `kubectl config use-context NAME` chooses one"
 
 
-def parse_kubeconfig(source: str, text: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class KubeconfigEntries:
+    """The entries of one or more kubeconfig files, of which the first one counts."""
+
+    files: list[ApiObject]
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """The names of all contexts."""
+        return tuple(entry.get("name", "") for entry in self._all("contexts"))
+
+    @property
+    def current_context(self) -> str | None:
+        """The context that is used where none is named."""
+        chosen = (file.get("current-context") for file in self.files)
+        return next(filter(None, chosen), None)
+
+    def login(self, context: str) -> str:
+        """The program that gets the credentials of a context's user; empty where there is none."""
+        user = self._entry("user", self._entry("context", context).get("user", ""))
+        plugin = user.get("exec") or {}
+        return " ".join([plugin.get("command", ""), *(plugin.get("args") or [])])
+
+    def _entry(self, kind: str, name: str) -> ApiObject:
+        named = (entry for entry in self._all(f"{kind}s") if entry.get("name") == name)
+        return next(named, {}).get(kind) or {}
+
+    def _all(self, kind: str) -> Iterator[ApiObject]:
+        for file in self.files:
+            yield from file.get(kind) or []
+
+
+def parse_kubeconfig(source: str, text: str) -> ApiObject:
+    """The content of a kubeconfig; raises NoKubeconfig where it is none."""
     try:
-        found = yaml.safe_load(text)
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         where = str(error).splitlines()[0]
         raise NoKubeconfig(f"{source} is no kubeconfig (not YAML: {where})") from error
-    if not isinstance(found, dict) or "clusters" not in found:
+    if not isinstance(content, dict) or "clusters" not in content:
         raise NoKubeconfig(f"{source} is no kubeconfig: it has no `clusters`")
-    return found
+    return content
 
 
 class ClusterClient:
@@ -171,32 +197,37 @@ class ClusterClient:
     ) -> ApiResponse:
         """GET of a path of the API server, whatever the status.
 
-        Raises ClusterAway, NotLoggedIn.
+        Raises ClusterUnreachable, NotLoggedIn.
         """
+        target = f"{path}?{urlencode(query)}" if query else path
+        response = self._send(target, timeout_s or self.timeout_s)
+        if response.status == 401:
+            raise NotLoggedIn(
+                f"the API server {self.server} does not know who asks ({self.where}):"
+                " log in again, or fetch the kubeconfig anew"
+            )
+        return response
+
+    def _send(self, target: str, timeout_s: float) -> ApiResponse:
         from urllib3.exceptions import HTTPError, SSLError
 
-        target = f"{path}?{urlencode(query)}" if query else path
-        headers = {"Accept": "*/*"}
-        call = self._client.param_serialize(
-            "GET",
-            target,
-            header_params=headers,
-            auth_settings=["BearerToken"],
-        )
+        call = self._request_of(target)
         try:
-            response = self._client.call_api(*call, _request_timeout=timeout_s or self.timeout_s)
+            response = self._client.call_api(*call, _request_timeout=timeout_s)
             body = response.read() or b""
         except SSLError as error:
-            raise ClusterUnreachable(self._away(f"its certificate is refused: {error}")) from error
+            raise self._unreachable(f"its certificate is refused: {error}") from error
         except (HTTPError, OSError) as error:
-            raise ClusterUnreachable(self._away(_short(error))) from error
-        if response.status == 401:
-            asked = f"the API server {self.server} does not know who asks ({self.where})"
-            raise NotLoggedIn(f"{asked}: log in again, or fetch the kubeconfig anew")
+            raise self._unreachable(_last_cause(error)) from error
         return ApiResponse(response.status, body.decode(errors="replace"))
 
-    def _away(self, why: str) -> str:
-        return (
+    def _request_of(self, target: str) -> tuple[Any, ...]:
+        headers = {"Accept": "*/*"}
+        serialize = self._client.param_serialize
+        return serialize("GET", target, header_params=headers, auth_settings=["BearerToken"])
+
+    def _unreachable(self, why: str) -> ClusterUnreachable:
+        return ClusterUnreachable(
             f"the API server {self.server} ({self.where}) does not answer: {why}."
             " Is the cluster running, and this machine in its network?"
         )
@@ -206,24 +237,43 @@ class ClusterClient:
         answer = self.ask(path, query)
         if answer.status == 404:
             return None
-        if answer.status == 403:
-            raise NotAllowed(f"{answer.json().get('message', f'GET {path} is refused')}")
         if answer.status >= 400:
-            told = answer.json().get("message") or answer.body[:200]
-            raise ClusterError(f"GET {path}: the API server answers {answer.status}: {told}")
+            raise _refusal(path, answer)
         return answer.json()
 
     def list(self, path: str, labels: str = "", limit: int = 500) -> list[ApiObject]:
         """The objects of a collection, at most `limit`; none where the kind is unknown."""
         query: dict[str, str | int] = {"limit": limit}
-        found = self.get(path, query | ({"labelSelector": labels} if labels else {}))
-        return list((found or {}).get("items") or [])
+        if labels:
+            query["labelSelector"] = labels
+        collection = self.get(path, query) or {}
+        return list(collection.get("items") or [])
+
+    def list_if_allowed(self, path: str, labels: str = "") -> list[ApiObject]:
+        """The objects of a collection; none where it may not be read."""
+        try:
+            return self.list(path, labels)
+        except (ClusterUnreachable, NotLoggedIn):
+            raise
+        except ClusterError:
+            return []
+
+    def get_if_allowed(self, path: str) -> ApiObject | None:
+        """The object at a path; None where it may not be read either."""
+        try:
+            return self.get(path)
+        except (ClusterUnreachable, NotLoggedIn):
+            raise
+        except ClusterError:
+            return None
 
     def log(self, namespace: str, pod: str, container: str, *, previous: bool, lines: int) -> str:
         """The end of a container's log; empty where there is none."""
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
-        query = {"container": container, "tailLines": lines, "limitBytes": 16_384}
-        answer = self.ask(path, query | ({"previous": "true"} if previous else {}))
+        query = {"container": container, "tailLines": lines, "limitBytes": MAX_LOG_BYTES}
+        if previous:
+            query["previous"] = "true"
+        answer = self.ask(path, query)
         return answer.body if answer.status == 200 else ""
 
     def close(self) -> None:
@@ -231,64 +281,90 @@ class ClusterClient:
         self._client.rest_client.pool_manager.clear()
 
 
-def _short(error: BaseException) -> str:
+def _refusal(path: str, answer: ApiResponse) -> ClusterError:
+    message = answer.json().get("message")
+    if answer.status == 403:
+        return NotAllowed(message or f"GET {path} is refused")
+    said = message or answer.body[:200]
+    return ClusterError(f"GET {path}: the API server answers {answer.status}: {said}")
+
+
+def _last_cause(error: BaseException) -> str:
     """The last cause: urllib3 wraps each in a sentence about its pool."""
-    seen = error
-    while isinstance(inner := getattr(seen, "reason", None), BaseException):
-        seen = inner
-    return str(seen).rsplit("Failed to establish a new connection: ", 1)[-1]
+    inner = getattr(error, "reason", None)
+    if isinstance(inner, BaseException):
+        return _last_cause(inner)
+    return str(error).rsplit("Failed to establish a new connection: ", 1)[-1]
+
+
+# --- logging in ---
 
 
 def connect(
-    kubeconfig: str | None = None,
-    context: str | None = None,
-    timeout_s: float = API_TIMEOUT_S,
+    kubeconfig: str | None = None, context: str | None = None, timeout_s: float = API_TIMEOUT_S
 ) -> ClusterClient:
-    """A client of the cluster that `find` names. Raises NoKubeconfig, UnknownContext, NotLoggedIn.
+    """A client of the cluster that `find_kubeconfig` names.
 
     Nothing is asked of the API server yet; a program that gets credentials (EKS) is run, within
-    `timeout_s`.
+    `timeout_s`. Raises NoKubeconfig, UnknownContext, NotLoggedIn.
     """
-    found = find_kubeconfig(kubeconfig, context)
-    where = str(found) if found else "the pod's own account"
+    chosen = find_kubeconfig(kubeconfig, context)
+    where = str(chosen) if chosen else "the pod's own account"
     try:
-        client = call_with_timeout(timeout_s, lambda: _client(found, where))
+        client = call_with_timeout(timeout_s, lambda: _log_in(chosen, where))
     except TimeoutError as error:
         late = f"{where}: the program that gets its credentials has not ended in {timeout_s:g} s"
         raise ClusterUnreachable(late) from error
     return ClusterClient(client, where, timeout_s)
 
 
-def _client(found: Kubeconfig | None, where: str) -> ApiClient:
+def _log_in(chosen: Kubeconfig | None, where: str) -> ApiClient:
+    _require_kubernetes()
+    from kubernetes.client import ApiClient, Configuration
+
+    configuration = Configuration()
+    configuration.retries = False  # type: ignore[assignment]  # urllib3: raise what happened
+    _load_credentials(chosen, where, configuration)
+    if chosen and chosen.login and not _has_credentials(configuration):
+        # The library logs why, and goes on as nobody.
+        failed = f"`{chosen.login}` fails; log in again"
+        raise NotLoggedIn(f"{where} gives no credentials: {failed}")
+    return ApiClient(configuration=configuration)
+
+
+def _require_kubernetes() -> None:
     try:
-        from kubernetes import config
-        from kubernetes.client import ApiClient, Configuration
+        import kubernetes  # noqa: F401
     except ImportError as error:
         missing = "the package `kubernetes` is not installed"
         raise ClusterError(f"{missing}: `make dev`, or `pip install kubernetes`") from error
 
-    configuration = Configuration()
-    configuration.retries = False  # type: ignore[assignment]  # urllib3: raise what happened
+
+def _load_credentials(chosen: Kubeconfig | None, where: str, configuration: Configuration) -> None:
+    from kubernetes import config
+
     try:
-        if found is None:
+        if chosen is None:
             config.load_incluster_config(client_configuration=configuration)
-        elif found.text is not None:
-            config.load_kube_config_from_dict(
-                yaml.safe_load(found.text),
-                context=found.context,
-                client_configuration=configuration,
-                persist_config=False,
-            )
         else:
-            config.load_kube_config(
-                found.source,
-                context=found.context,
-                client_configuration=configuration,
-                persist_config=False,
-            )
+            _load_kubeconfig(chosen, configuration)
     except (config.ConfigException, OSError, ValueError, KeyError) as error:
         raise NotLoggedIn(f"{where} gives no credentials: {error}") from error
-    if found and found.login and not (configuration.api_key or configuration.cert_file):
-        # The library logs why, and goes on as nobody.
-        raise NotLoggedIn(f"{where} gives no credentials: `{found.login}` fails; log in again")
-    return ApiClient(configuration=configuration)
+
+
+def _load_kubeconfig(chosen: Kubeconfig, configuration: Configuration) -> None:
+    from kubernetes import config
+
+    use: dict[str, Any] = {
+        "context": chosen.context,
+        "client_configuration": configuration,
+        "persist_config": False,
+    }
+    if chosen.text is None:
+        config.load_kube_config(chosen.source, **use)
+    else:
+        config.load_kube_config_from_dict(yaml.safe_load(chosen.text), **use)
+
+
+def _has_credentials(configuration: Configuration) -> bool:
+    return bool(configuration.api_key or configuration.cert_file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from infra.diagnosis import NAMESPACES
 from infra.diagnosis.containers import logs_to_read
@@ -18,8 +19,11 @@ LOG_LINES = 12
 MAX_LOGS = 20  # of more pods than this nobody reads the last words
 _STACK_LABEL = "app.kubernetes.io/part-of=vigil"
 READYZ_PATH = "/api/v1/namespaces/vigil/services/vigil-serve-svc:8000/proxy/readyz"
+_NAMESPACES_PATH = "/api/v1/namespaces"
+_METRICS_PATH = "/apis/metrics.k8s.io/v1beta1/namespaces"
 _RAY_API = "/apis/ray.io/v1"
 _APPS_API = "/apis/apps/v1"
+_DEPLOYMENTS_PATH = f"{_APPS_API}/deployments"
 _BATCH_API = "/apis/batch/v1"
 NAMESPACED_KINDS = {
     "Pod": ("/api/v1", "pods"),
@@ -82,29 +86,28 @@ class ClusterObserver:
         Raises ClusterAway or NotLoggedIn where the API server cannot be asked.
         """
         self._unread = []
-        objects: dict[str, Sequence[RawObject]] = {"Namespace": self._own_namespaces()}
-        names = [one["metadata"]["name"] for one in objects["Namespace"]]
-        self._namespaces = list(dict.fromkeys([*NAMESPACES, *names]))
-        for kind in kinds:
-            if (found := self._in_namespaces(kind)) is not None:
-                objects[kind] = found
-        for kind, path in CLUSTER_KINDS.items():
-            if (items := self._try(kind, path)) is not None:
-                objects[kind] = items
-        seen = ClusterSnapshot(now=datetime.now(UTC), objects=objects)
+        seen = ClusterSnapshot(now=datetime.now(UTC), objects=self._objects(kinds))
         seen = replace(seen, logs=dict(self._logs(logs_to_read(seen))))
         return Observation(self._deep(seen) if deep else seen, tuple(self._unread))
 
+    def _objects(self, kinds: Sequence[str]) -> dict[str, Sequence[RawObject]]:
+        """What may be read, by kind."""
+        namespaces = self._own_namespaces()
+        self._namespaces = _names_of(namespaces)
+        read = {kind: self._in_namespaces(kind) for kind in kinds}
+        read |= {kind: self._list(kind, path) for kind, path in CLUSTER_KINDS.items()}
+        there = {kind: items for kind, items in read.items() if items is not None}
+        return {"Namespace": namespaces, **there}
+
     def _deep(self, seen: ClusterSnapshot) -> ClusterSnapshot:
-        definitions = [self._get(f"{_CRD_PATH}/{name}") for name in _RAY_CRDS]
-        operators = self._operators(seen)
-        objects = {
-            **seen.objects,
-            "Deployment": operators,
-            "CustomResourceDefinition": [one for one in definitions if one is not None],
-        }
+        more = {"Deployment": self._deployments(seen), "CustomResourceDefinition": self._crds()}
+        objects = {**seen.objects, **more}
         usage = dict(self._usage())
         return replace(seen, objects=objects, usage=usage, readiness=self.readiness())
+
+    def _crds(self) -> list[RawObject]:
+        definitions = (self._get(f"{_CRD_PATH}/{name}") for name in _RAY_CRDS)
+        return list(filter(None, definitions))
 
     def readiness(self) -> Readiness | None:
         """What `/readyz` answers through the API server; None where that may not be asked."""
@@ -112,19 +115,20 @@ class ClusterObserver:
             answer = self._cluster.ask(READYZ_PATH, timeout_s=self._proxy_timeout_s)
         except ClusterUnreachable as error:  # packets that a network policy drops are waited for
             return Readiness(504, error.message, reached=False)
-        return None if answer.status == 403 and _of_api(answer) else readiness_of(answer)
+        is_refused = answer.status == 403 and _is_of_api(answer)
+        return None if is_refused else readiness_of(answer)
 
     def _in_namespaces(self, kind: str) -> list[RawObject] | None:
         api, plural = NAMESPACED_KINDS[kind]
-        found: list[RawObject] = []
+        objects: list[RawObject] = []
         for namespace in self._namespaces:
-            items = self._try(kind, f"{api}/namespaces/{namespace}/{plural}")
+            items = self._list(kind, f"{api}/namespaces/{namespace}/{plural}")
             if items is None:
                 return None
-            found.extend(items)
-        return found
+            objects.extend(items)
+        return objects
 
-    def _try(self, kind: str, path: str, labels: str = "") -> list[RawObject] | None:
+    def _list(self, kind: str, path: str, labels: str = "") -> list[RawObject] | None:
         try:
             return self._cluster.list(path, labels)
         except (ClusterUnreachable, NotLoggedIn):
@@ -143,83 +147,89 @@ class ClusterObserver:
             return None
 
     def _own_namespaces(self) -> list[RawObject]:
-        named = [self._get(f"/api/v1/namespaces/{name}") for name in NAMESPACES]
-        made = self._quietly("/api/v1/namespaces", _STACK_LABEL)
-        found = {one["metadata"]["name"]: one for one in (*named, *made) if one is not None}
-        return list(found.values())
+        expected = [self._get(f"{_NAMESPACES_PATH}/{name}") for name in NAMESPACES]
+        labelled = self._cluster.list_if_allowed(_NAMESPACES_PATH, _STACK_LABEL)
+        by_name = {_name_of(one): one for one in (*expected, *labelled) if one is not None}
+        return list(by_name.values())
 
-    def _operators(self, seen: ClusterSnapshot) -> list[RawObject]:
-        """KubeRay's operator wherever it is installed, and the deployments of the platform."""
-        own = seen.of("Deployment")
-        everywhere = (
-            self._try("Deployment", f"{_APPS_API}/deployments", labels=_OPERATOR_LABEL) or []
-        )
-        names = {one.qualified_name for one in own}
-        more = [KubeObject("Deployment", raw) for raw in everywhere]
-        others = [one for one in more if one.qualified_name not in names]
-        return [one.raw for one in (*own, *others)]
+    def _deployments(self, seen: ClusterSnapshot) -> list[RawObject]:
+        """The deployments of the platform, and KubeRay's operator wherever it is installed."""
+        everywhere = self._list("Deployment", _DEPLOYMENTS_PATH, labels=_OPERATOR_LABEL) or []
+        operators = [KubeObject("Deployment", raw) for raw in everywhere]
+        by_name: dict[str, RawObject] = {}
+        for one in (*seen.of("Deployment"), *operators):
+            by_name.setdefault(one.qualified_name, one.raw)
+        return list(by_name.values())
 
     def _logs(self, wanted: Sequence[ContainerLog]) -> Iterator[tuple[ContainerLog, str]]:
         for one in wanted[:MAX_LOGS]:
-            text = self._cluster.log(
-                one.namespace,
-                one.pod,
-                one.container,
-                previous=one.previous,
-                lines=LOG_LINES,
-            )
-            yield one, text
+            whose = (one.namespace, one.pod, one.container)
+            yield one, self._cluster.log(*whose, previous=one.previous, lines=LOG_LINES)
 
     def _usage(self) -> Iterator[Usage]:
         """Memory by container: of the metrics server, or else of the kubelets."""
-        measured = False
-        for namespace in self._namespaces:
-            path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods"
-            for pod in self._quietly(path):
-                measured = True
-                for one in pod.get("containers") or []:
-                    key = namespace, pod["metadata"]["name"], one["name"]
-                    yield key, int(parse_quantity(one["usage"].get("memory")))
+        measured = list(self._measured_pods())
+        for namespace, pod in measured:
+            yield from _measured_usage(namespace, pod)
         if not measured:
-            yield from self._kubelets()
+            yield from self._kubelet_usage()
 
-    def _quietly(self, path: str, labels: str = "") -> list[RawObject]:
-        """A list that need not be had: there is another way to what it tells."""
-        try:
-            return self._cluster.list(path, labels)
-        except (ClusterUnreachable, NotLoggedIn):
-            raise
-        except ClusterError:
-            return []
+    def _measured_pods(self) -> Iterator[tuple[str, RawObject]]:
+        """Pods of the metrics server, with their namespace."""
+        for namespace in self._namespaces:
+            for pod in self._cluster.list_if_allowed(f"{_METRICS_PATH}/{namespace}/pods"):
+                yield namespace, pod
 
-    def _kubelets(self) -> Iterator[Usage]:
-        for node in self._try("Node", CLUSTER_KINDS["Node"]) or []:
-            path = f"/api/v1/nodes/{node['metadata']['name']}/proxy/stats/summary"
-            answer = self._cluster.ask(path)
-            pods = answer.json().get("pods") or [] if answer.status == 200 else []
-            for pod in pods:
-                yield from _container_usage(pod, self._namespaces)
+    def _kubelet_usage(self) -> Iterator[Usage]:
+        for node in self._list("Node", CLUSTER_KINDS["Node"]) or []:
+            for pod in self._pods_on(_name_of(node)):
+                if pod["podRef"]["namespace"] in self._namespaces:
+                    yield from _kubelet_usage_of(pod)
+
+    def _pods_on(self, node: str) -> list[RawObject]:
+        """Pods as the kubelet of a node measures them; none where it may not be asked."""
+        answer = self._cluster.ask(f"/api/v1/nodes/{node}/proxy/stats/summary")
+        return answer.json().get("pods") or [] if answer.status == 200 else []
 
 
-def _container_usage(pod: RawObject, namespaces: Sequence[str]) -> Iterator[Usage]:
+def _name_of(raw: RawObject) -> str:
+    return raw["metadata"]["name"]
+
+
+def _names_of(namespaces: Sequence[RawObject]) -> list[str]:
+    """Where the platform is: NAMESPACES, and what else the stack has."""
+    names = [*NAMESPACES, *map(_name_of, namespaces)]
+    return list(dict.fromkeys(names))
+
+
+def _measured_usage(namespace: str, pod: RawObject) -> Iterator[Usage]:
+    for container in pod.get("containers") or []:
+        key = (namespace, _name_of(pod), container["name"])
+        yield key, int(parse_quantity(container["usage"].get("memory")))
+
+
+def _kubelet_usage_of(pod: RawObject) -> Iterator[Usage]:
     about = pod["podRef"]
-    for one in pod.get("containers") or []:
-        if about["namespace"] in namespaces and "memory" in one:
-            key = about["namespace"], about["name"], one["name"]
-            yield key, int(one["memory"].get("workingSetBytes", 0))
+    for container in pod.get("containers") or []:
+        if memory := container.get("memory"):
+            key = (about["namespace"], about["name"], container["name"])
+            yield key, int(memory.get("workingSetBytes", 0))
 
 
-def _of_api(answer: ApiResponse) -> bool:
+def _is_of_api(answer: ApiResponse) -> bool:
     """Whether it is the API server's own answer, not that of the service behind it."""
-    body = answer.json()
-    return isinstance(body, dict) and body.get("kind") == "Status"
+    return _object_of(answer.json()).get("kind") == "Status"
 
 
 def readiness_of(answer: ApiResponse) -> Readiness:
     """What an answer through the API server's proxy says of the service."""
-    if _of_api(answer):
-        return Readiness(answer.status, str(answer.json().get("message", "")), reached=False)
-    body = answer.json()
-    error = body.get("error") if isinstance(body, dict) else None
-    kind = str(error.get("type", "")) if isinstance(error, dict) else ""
-    return Readiness(answer.status, kind)
+    body = _object_of(answer.json())
+    if _is_of_api(answer):
+        return Readiness(answer.status, str(body.get("message", "")), reached=False)
+    kind = _object_of(body.get("error")).get("type", "")
+    return Readiness(answer.status, str(kind))
+
+
+def _object_of(body: Any) -> RawObject:
+    """A JSON object; an empty one of anything else."""
+    return body if isinstance(body, dict) else {}

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import pulumi
 
-from infra.diagnosis.objects import RawObject, parse_quantity
-from infra.diagnosis.report import Diagnosis
-from infra.kube import (
-    ClusterClient,
-    ClusterError,
-    ClusterUnreachable,
-    NotLoggedIn,
-    connect,
-    find_kubeconfig,
-)
+from infra.diagnosis.objects import KubeObject, RawObject, nested, parse_quantity
+from infra.diagnosis.report import Diagnosis, failure, risk
+from infra.kube import ClusterClient, ClusterError, connect, find_kubeconfig
 
 PREFLIGHT_TIMEOUT_S = 10.0
 _PART_OF_LABEL = "app.kubernetes.io/part-of"
 _INSTANCE_LABEL = "app.kubernetes.io/instance"
 _OPERATOR_LABEL = "app.kubernetes.io/name=kuberay-operator"
+_SECOND_OPERATOR = "another KubeRay operator: where it watches Vigil's namespace too, both write"
+_WATCH_OWN = "let it watch its own namespaces alone (`watchNamespace` of its chart)"
+_WAIT_FOR_THE_END = "wait until it is gone; `vigil doctor cluster` says what holds it"
+_NOT_VIGILS = f"exists already and is not Vigil's (no label {_PART_OF_LABEL}=vigil)"
 # What a quota may call the sums that a pod adds to.
 _QUOTA_KEYS = {
     "cpu": ("requests", "cpu"),
@@ -58,39 +57,58 @@ class PodTotals:
         """This and `count` pods of these containers."""
         sums = dict(self.sums)
         for kind in set(_QUOTA_KEYS.values()):
-            asked = [one.get("resources", {}).get(kind[0]) or {} for one in containers]
-            each = sum(parse_quantity(one.get(kind[1])) for one in asked)
-            sums[kind] = sums.get(kind, 0.0) + count * each
+            sums[kind] = sums.get(kind, 0.0) + count * _sum_of(containers, *kind)
         return PodTotals(self.pods + count, sums)
+
+    def counted_by(self, quota_key: str) -> float:
+        """What a quota counts of these pods under a key; 0 of what is none of theirs."""
+        if quota_key in ("pods", "count/pods"):
+            return float(self.pods)
+        kind = _QUOTA_KEYS.get(quota_key)
+        return self.sums.get(kind, 0.0) if kind else 0.0
+
+
+def _sum_of(containers: Sequence[RawObject], bound: str, resource: str) -> float:
+    """The sum of `bound` (requests, limits) over the containers of a pod."""
+    path = f"resources.{bound}.{resource}"
+    return sum(parse_quantity(nested(each, path)) for each in containers)
 
 
 def totals_by_namespace(objects: Sequence[RawObject]) -> dict[str, PodTotals]:
     """What rendered objects ask for at rest, by namespace."""
-    found: dict[str, PodTotals] = {}
-    for one in objects:
-        namespace = one["metadata"].get("namespace", "")
-        for containers, count in _pods(one):
-            found[namespace] = found.get(namespace, PodTotals()).with_pod(containers, count)
-    return found
+    totals: dict[str, PodTotals] = defaultdict(PodTotals)
+    for manifest in objects:
+        namespace = manifest["metadata"].get("namespace", "")
+        for containers, count in _pods(manifest):
+            totals[namespace] = totals[namespace].with_pod(containers, count)
+    return totals
 
 
-def _pods(one: RawObject) -> Iterator[tuple[list[RawObject], int]]:
-    spec = one.get("spec") or {}
-    if one["kind"] in ("Deployment", "StatefulSet"):
-        yield spec["template"]["spec"]["containers"], spec.get("replicas", 1)
-    elif one["kind"] == "RayService":
+def _pods(manifest: RawObject) -> Iterator[tuple[list[RawObject], int]]:
+    spec = manifest.get("spec") or {}
+    kind = manifest["kind"]
+    if kind in ("Deployment", "StatefulSet"):
+        yield _containers(spec), spec.get("replicas", 1)
+    elif kind == "RayService":
         yield from _ray_pods(spec["rayClusterConfig"])
-    elif one["kind"] == "RayCluster":
+    elif kind == "RayCluster":
         yield from _ray_pods(spec)
 
 
+def _containers(workload: RawObject) -> list[RawObject]:
+    return workload["template"]["spec"]["containers"]
+
+
 def _ray_pods(cluster: RawObject) -> Iterator[tuple[list[RawObject], int]]:
-    head = list(cluster["headGroupSpec"]["template"]["spec"]["containers"])
-    if cluster.get("enableInTreeAutoscaling"):
-        head.append({"resources": (cluster.get("autoscalerOptions") or {}).get("resources") or {}})
-    yield head, 1
+    yield [*_containers(cluster["headGroupSpec"]), *_autoscalers(cluster)], 1
     for group in cluster.get("workerGroupSpecs") or []:
-        yield group["template"]["spec"]["containers"], group.get("replicas", 0)
+        yield _containers(group), group.get("replicas", 0)
+
+
+def _autoscalers(cluster: RawObject) -> Iterator[RawObject]:
+    """The container that KubeRay adds to a head."""
+    if cluster.get("enableInTreeAutoscaling"):
+        yield {"resources": nested(cluster, "autoscalerOptions.resources") or {}}
 
 
 # --- checks ---
@@ -99,95 +117,84 @@ def _ray_pods(cluster: RawObject) -> Iterator[tuple[list[RawObject], int]]:
 def find_obstacles(cluster: ClusterClient, wanted: StackNeeds) -> list[Diagnosis]:
     """What stands in the way, and risks; raises ClusterError where the cluster cannot be asked."""
     cluster.get("/version")
-    found = [*_storage(cluster, wanted.storage_class), *_operators(cluster, wanted)]
-    for name in wanted.namespaces:
-        namespace = _read(cluster, f"/api/v1/namespaces/{name}")
-        if namespace is not None:
-            found += _namespace(name, namespace, wanted.stack)
-            found += _quotas(cluster, name, wanted.rooms.get(name))
-    return found
-
-
-def _read(cluster: ClusterClient, path: str) -> RawObject | None:
-    """An object; None where it may not be read either: then nothing is said about it."""
-    try:
-        return cluster.get(path)
-    except (ClusterUnreachable, NotLoggedIn):
-        raise
-    except ClusterError:
-        return None
-
-
-def _listed(cluster: ClusterClient, path: str, labels: str = "") -> list[RawObject]:
-    try:
-        return cluster.list(path, labels)
-    except (ClusterUnreachable, NotLoggedIn):
-        raise
-    except ClusterError:
-        return []
+    return [
+        *_storage(cluster, wanted.storage_class),
+        *_operators(cluster, wanted),
+        *chain.from_iterable(_namespace(cluster, name, wanted) for name in wanted.namespaces),
+    ]
 
 
 def _storage(cluster: ClusterClient, name: str) -> Iterator[Diagnosis]:
-    classes = _listed(cluster, "/apis/storage.k8s.io/v1/storageclasses")
-    names = sorted(one["metadata"]["name"] for one in classes)
+    classes = cluster.list_if_allowed("/apis/storage.k8s.io/v1/storageclasses")
+    names = sorted(each["metadata"]["name"] for each in classes)
     if name and names and name not in names:
         fix = f"`pulumi config set vigil:homeStorageClass NAME` with one of: {', '.join(names)}"
-        yield Diagnosis(f"storage class {name!r}", "is not in the cluster", fix)
+        yield failure(f"storage class {name!r}", "is not in the cluster", fix)
 
 
 def _operators(cluster: ClusterClient, wanted: StackNeeds) -> Iterator[Diagnosis]:
-    for one in _listed(cluster, "/apis/apps/v1/deployments", _OPERATOR_LABEL):
-        namespace = one["metadata"]["namespace"]
-        if namespace not in wanted.namespaces:
-            why = "another KubeRay operator: where it watches Vigil's namespace too, both write"
-            fix = "let it watch its own namespaces alone (`watchNamespace` of its chart)"
-            yield Diagnosis(f"{namespace}/{one['metadata']['name']}", why, fix, "risk")
+    for raw in cluster.list_if_allowed("/apis/apps/v1/deployments", _OPERATOR_LABEL):
+        operator = KubeObject("Deployment", raw)
+        if operator.namespace not in wanted.namespaces:
+            yield risk(operator.qualified_name, _SECOND_OPERATOR, _WATCH_OWN)
 
 
-def _namespace(name: str, there: RawObject, stack: str) -> Iterator[Diagnosis]:
-    what = f"namespace {name!r}"
-    labels = there["metadata"].get("labels") or {}
-    if (there.get("status") or {}).get("phase") == "Terminating":
-        fix = "wait until it is gone; `vigil doctor cluster` says what holds it"
-        yield Diagnosis(what, "is still being deleted", fix)
-    elif labels.get(_PART_OF_LABEL) != "vigil":
-        why = f"exists already and is not Vigil's (no label {_PART_OF_LABEL}=vigil)"
-        fix = (
-            f"use another cluster or context, or `kubectl delete namespace {name}` if nobody"
-            f" needs it; to hand it over: "
-            f"`kubectl label namespace {name} {_PART_OF_LABEL}=vigil` and"
-            f" `pulumi import kubernetes:core/v1:Namespace {name} {name}`"
-        )
-        yield Diagnosis(what, why, fix)
-    elif stack and labels.get(_INSTANCE_LABEL, stack) != stack:
-        why = f"belongs to another stack, {labels[_INSTANCE_LABEL]}: a cluster holds one Vigil"
-        yield Diagnosis(what, why, "choose another cluster or context, or destroy that stack")
+# --- namespaces that exist already ---
 
 
-def _quotas(cluster: ClusterClient, name: str, room: PodTotals | None) -> Iterator[Diagnosis]:
-    if room is None:
-        return
-    for quota in _listed(cluster, f"/api/v1/namespaces/{name}/resourcequotas"):
-        spec = quota.get("spec") or {}
-        if spec.get("scopes") or spec.get("scopeSelector"):
-            continue  # counts some of the pods only
-        hard = spec.get("hard") or {}
-        if short := [*_short_of(hard, room)]:
-            own = quota["metadata"]["name"]
-            why = f"is too small for the pods at rest: {'; '.join(short)}"
-            edit = f"`kubectl -n {name} edit resourcequota {own}`"
-            fix = f"raise it ({edit}), or make the pods smaller"
-            yield Diagnosis(f"quota {own!r} of namespace {name!r}", why, fix)
+def _namespace(cluster: ClusterClient, name: str, wanted: StackNeeds) -> Iterator[Diagnosis]:
+    raw = cluster.get_if_allowed(f"/api/v1/namespaces/{name}")
+    if raw is not None:
+        yield from _ownership(KubeObject("Namespace", raw), wanted.stack)
+        yield from _quotas(cluster, name, wanted.rooms.get(name, PodTotals()))
+
+
+def _ownership(namespace: KubeObject, stack: str) -> Iterator[Diagnosis]:
+    what = f"namespace {namespace.name!r}"
+    owner = namespace.labels.get(_INSTANCE_LABEL, stack)
+    if namespace.phase == "Terminating":
+        yield failure(what, "is still being deleted", _WAIT_FOR_THE_END)
+    elif namespace.labels.get(_PART_OF_LABEL) != "vigil":
+        yield failure(what, _NOT_VIGILS, _take_over(namespace.name))
+    elif stack and owner != stack:
+        why = f"belongs to another stack, {owner}: a cluster holds one Vigil"
+        yield failure(what, why, "choose another cluster or context, or destroy that stack")
+
+
+def _take_over(name: str) -> str:
+    return (
+        f"use another cluster or context, or `kubectl delete namespace {name}` if nobody"
+        f" needs it; to hand it over: `kubectl label namespace {name} {_PART_OF_LABEL}=vigil` and"
+        f" `pulumi import kubernetes:core/v1:Namespace {name} {name}`"
+    )
+
+
+def _quotas(cluster: ClusterClient, namespace: str, room: PodTotals) -> Iterator[Diagnosis]:
+    for raw in cluster.list_if_allowed(f"/api/v1/namespaces/{namespace}/resourcequotas"):
+        quota = KubeObject("ResourceQuota", raw)
+        short = list(_short_of(quota.value("spec.hard") or {}, room))
+        if short and not _is_scoped(quota):
+            yield _small_quota(namespace, quota.name, "; ".join(short))
+
+
+def _is_scoped(quota: KubeObject) -> bool:
+    """Whether it counts some of the pods only."""
+    return bool(quota.value("spec.scopes") or quota.value("spec.scopeSelector"))
+
+
+def _small_quota(namespace: str, quota: str, short: str) -> Diagnosis:
+    what = f"quota {quota!r} of namespace {namespace!r}"
+    edit = f"`kubectl -n {namespace} edit resourcequota {quota}`"
+    fix = f"raise it ({edit}), or make the pods smaller"
+    return failure(what, f"is too small for the pods at rest: {short}", fix)
 
 
 def _short_of(hard: Mapping[str, str], room: PodTotals) -> Iterator[str]:
     for key, limit in hard.items():
-        needed = room.sums.get(_QUOTA_KEYS[key], 0.0) if key in _QUOTA_KEYS else 0.0
-        if key in ("pods", "count/pods"):
-            needed = float(room.pods)
+        needed = room.counted_by(key)
         if needed > parse_quantity(limit):
-            unit = f"{needed / 2**30:.3g}Gi" if "memory" in key else f"{needed:g}"
-            yield f"{key} {limit} of {unit}"
+            amount = f"{needed / 2**30:.3g}Gi" if "memory" in key else f"{needed:g}"
+            yield f"{key} {limit} of {amount}"
 
 
 # --- for the program ---
@@ -198,20 +205,26 @@ def preflight(
     kubeconfig: str | None = None,
     *,
     timeout_s: float = PREFLIGHT_TIMEOUT_S,
+    warn: Callable[[str], None] = pulumi.log.warn,
 ) -> str | None:
     """The context that was looked at.
 
     Raise pulumi.RunError with all that stands in the way, before the first resource.
-    `kubeconfig`: its text or file; None: that of kubectl. What is only a risk is a warning.
+    `kubeconfig`: its text or file; None: that of kubectl. What is only a risk goes to `warn`.
     """
     try:
         chosen = find_kubeconfig(kubeconfig)
-        found = find_obstacles(connect(kubeconfig, timeout_s=timeout_s), wanted)
+        obstacles = find_obstacles(connect(kubeconfig, timeout_s=timeout_s), wanted)
     except ClusterError as error:
         raise pulumi.RunError(error.message) from error
-    for one in found:
-        if one.grade != "failure":
-            pulumi.log.warn(str(one))
-    if refused := [one for one in found if one.grade == "failure"]:
-        raise pulumi.RunError("\n".join(str(one) for one in refused))
+    _refuse_failures(obstacles, warn)
     return chosen.context if chosen else None
+
+
+def _refuse_failures(obstacles: Sequence[Diagnosis], warn: Callable[[str], None]) -> None:
+    failures = [str(each) for each in obstacles if each.grade == "failure"]
+    for each in obstacles:
+        if each.grade != "failure":
+            warn(str(each))
+    if failures:
+        raise pulumi.RunError("\n".join(failures))

@@ -13,7 +13,14 @@ from infra.settings import PlatformSettings
 
 def all_objects(settings: PlatformSettings, bindings: Bindings) -> dict[str, list[Manifest]]:
     """Every object by the folder that it is rendered into, in the order in which it is applied."""
-    found = {
+    folders = _folders(settings, bindings)
+    if not argocd(settings):
+        return folders
+    return {folder: delivery.with_sync_wave(folder, each) for folder, each in folders.items()}
+
+
+def _folders(settings: PlatformSettings, bindings: Bindings) -> dict[str, list[Manifest]]:
+    return {
         "foundation": base.foundation_manifests(settings, bindings),
         "nodes": pools.node_pool_manifests(settings),
         "tracking": tracking.tracking_manifests(settings),
@@ -21,11 +28,6 @@ def all_objects(settings: PlatformSettings, bindings: Bindings) -> dict[str, lis
         "delivery": delivery.ingress_manifests(settings),
         "monitoring": monitoring.monitoring_manifests(settings),
     }
-    return (
-        {folder: delivery.with_sync_wave(folder, objects) for folder, objects in found.items()}
-        if argocd(settings)
-        else found
-    )
 
 
 def argocd(settings: PlatformSettings) -> bool:

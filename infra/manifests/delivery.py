@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from infra.manifests.bindings import ARGOCD_NAMESPACE, RAY_NAMESPACE
 from infra.manifests.parts import Manifest, kube_manifest
 from infra.manifests.ray_config import RAY_SERVICE, SERVE_PORT
 from infra.settings import PlatformSettings
 
 SERVE_SERVICE = f"{RAY_SERVICE}-serve-svc"  # KubeRay keeps it on the cluster that serves
-BALANCER_IDLE_S = (
-    60  # less than the 90 s for which Serve keeps a connection: the balancer closes first
-)
-
-
+# Less than the 90 s for which Serve keeps a connection: the balancer closes first.
+BALANCER_IDLE_S = 60
 # CRDs and operators are Helm releases of Pulumi's: they are there before Argo CD's first sync.
 SYNC_WAVES = {
     "foundation": -3,
@@ -22,23 +21,73 @@ SYNC_WAVES = {
     "delivery": 1,
     "monitoring": 1,
 }
-_DEGRADED_TRIGGER = "on-health-degraded"
-_FAILED_TRIGGER = "on-sync-failed"
+_SUBSCRIPTIONS = {
+    "notifications.argoproj.io/subscribe.on-health-degraded.vigil": "",
+    "notifications.argoproj.io/subscribe.on-sync-failed.vigil": "",
+}
+_DELIVERED_NAMESPACES = ("vigil", "vigil-tracking", "vigil-monitoring")
+_CLUSTER_KINDS = [
+    {"group": "karpenter.sh", "kind": "NodePool"},
+    {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass"},
+    {"group": "eks.amazonaws.com", "kind": "NodeClass"},
+]
+# The autoscaler writes these; a sync must not take workers away.
+_AUTOSCALED_COUNTS = [
+    {
+        "group": "ray.io",
+        "kind": "RayService",
+        "jqPathExpressions": [".spec.rayClusterConfig.workerGroupSpecs[]?.replicas"],
+    },
+    {
+        "group": "ray.io",
+        "kind": "RayCluster",
+        "jqPathExpressions": [".spec.workerGroupSpecs[]?.replicas"],
+    },
+]
+_SYNC_POLICY = {
+    "automated": {"prune": True, "selfHeal": True},
+    "syncOptions": ["ServerSideApply=true", "RespectIgnoreDifferences=true"],
+}
+_ALB = "alb.ingress.kubernetes.io"
+_BALANCER_OPTIONS = {
+    "scheme": "internal",
+    "target-type": "ip",
+    "listen-ports": '[{"HTTPS": 443}]',
+    "ssl-policy": "ELBSecurityPolicy-TLS13-1-2-2021-06",
+    "healthcheck-path": "/-/healthz",
+    "load-balancer-attributes": (
+        f"idle_timeout.timeout_seconds={BALANCER_IDLE_S},"
+        "routing.http.drop_invalid_header_fields.enabled=true"
+    ),
+    "target-group-attributes": "deregistration_delay.timeout_seconds=30",
+}
+_SERVE_PATH = {
+    "path": "/",
+    "pathType": "Prefix",
+    "backend": {"service": {"name": SERVE_SERVICE, "port": {"number": SERVE_PORT}}},
+}
+_LISTENER = {
+    "name": "http",
+    "protocol": "HTTP",
+    "port": 80,
+    "allowedRoutes": {"namespaces": {"from": "Same"}},
+}
+_GATEWAY_ROUTE = {
+    "parentRefs": [{"name": RAY_SERVICE}],
+    "rules": [{"backendRefs": [{"name": SERVE_SERVICE, "port": SERVE_PORT}]}],
+}
 
 
 def with_sync_wave(folder: str, objects: list[Manifest]) -> list[Manifest]:
     """The objects with the wave of their folder: a wave waits until the one before is healthy."""
     wave = {"argocd.argoproj.io/sync-wave": str(SYNC_WAVES[folder])}
-    return [
-        {
-            **one,
-            "metadata": {
-                **one["metadata"],
-                "annotations": {**one["metadata"].get("annotations", {}), **wave},
-            },
-        }
-        for one in objects
-    ]
+    return [_with_annotations(manifest, wave) for manifest in objects]
+
+
+def _with_annotations(manifest: Manifest, more: dict[str, str]) -> Manifest:
+    metadata = manifest["metadata"]
+    annotations = {**metadata.get("annotations", {}), **more}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
 def ingress_manifests(settings: PlatformSettings) -> list[Manifest]:
@@ -51,82 +100,53 @@ def ingress_manifests(settings: PlatformSettings) -> list[Manifest]:
 
 
 def _alb(settings: PlatformSettings) -> list[Manifest]:
-    prefix = "alb.ingress.kubernetes.io"
-    annotations = {
-        f"{prefix}/scheme": "internal",
-        f"{prefix}/target-type": "ip",
-        f"{prefix}/listen-ports": '[{"HTTPS": 443}]',
-        f"{prefix}/certificate-arn": settings.certificate_arn,
-        f"{prefix}/ssl-policy": "ELBSecurityPolicy-TLS13-1-2-2021-06",
-        f"{prefix}/inbound-cidrs": ",".join(settings.ingress_cidrs),
-        f"{prefix}/healthcheck-path": "/-/healthz",
-        f"{prefix}/load-balancer-attributes": ",".join(
-            (
-                f"idle_timeout.timeout_seconds={BALANCER_IDLE_S}",
-                "routing.http.drop_invalid_header_fields.enabled=true",
-            )
-        ),
-        f"{prefix}/target-group-attributes": "deregistration_delay.timeout_seconds=30",
-        f"{prefix}/tags": ",".join(
-            f"{key}={value}" for key, value in sorted(settings.tags.common().items())
-        ),
+    ingress = _networking("Ingress", RAY_SERVICE, RAY_NAMESPACE, **_balancer(settings))
+    if settings.nodes != "auto":
+        return [ingress]
+    controller = {"controller": "eks.amazonaws.com/alb"}
+    return [ingress, _networking("IngressClass", "alb", None, spec=controller)]
+
+
+def _networking(kind: str, name: str, namespace: str | None, **fields: Any) -> Manifest:
+    return kube_manifest("networking.k8s.io/v1", kind, name, namespace, **fields)
+
+
+def _balancer(settings: PlatformSettings) -> dict[str, Any]:
+    """What one name leads to, and how the balancer treats it."""
+    rule = {"host": settings.hostname, "http": {"paths": [_SERVE_PATH]}}
+    annotations = {f"{_ALB}/{key}": value for key, value in _balancer_options(settings).items()}
+    return {"spec": {"ingressClassName": "alb", "rules": [rule]}, "annotations": annotations}
+
+
+def _balancer_options(settings: PlatformSettings) -> dict[str, str]:
+    return {
+        **_BALANCER_OPTIONS,
+        "certificate-arn": settings.certificate_arn,
+        "inbound-cidrs": ",".join(settings.ingress_cidrs),
+        "tags": _balancer_tags(settings),
     }
-    path = {
-        "path": "/",
-        "pathType": "Prefix",
-        "backend": {"service": {"name": SERVE_SERVICE, "port": {"number": SERVE_PORT}}},
-    }
-    spec = {
-        "ingressClassName": "alb",
-        "rules": [{"host": settings.hostname, "http": {"paths": [path]}}],
-    }
-    found = [
-        kube_manifest(
-            "networking.k8s.io/v1",
-            "Ingress",
-            RAY_SERVICE,
-            RAY_NAMESPACE,
-            spec=spec,
-            annotations=annotations,
-        )
-    ]
-    if settings.nodes == "auto":
-        found.append(
-            kube_manifest(
-                "networking.k8s.io/v1",
-                "IngressClass",
-                "alb",
-                None,
-                spec={"controller": "eks.amazonaws.com/alb"},
-            )
-        )
-    return found
+
+
+def _balancer_tags(settings: PlatformSettings) -> str:
+    tags = sorted(settings.tags.common().items())
+    return ",".join(f"{key}={value}" for key, value in tags)
 
 
 def _gateway(settings: PlatformSettings) -> list[Manifest]:
+    gateway = {
+        "gatewayClassName": settings.gateway_class,
+        "listeners": [{**_LISTENER, "hostname": settings.hostname}],
+    }
+    route = {**_GATEWAY_ROUTE, "hostnames": [settings.hostname]}
+    return [_gateway_object("Gateway", gateway), _gateway_object("HTTPRoute", route)]
+
+
+def _gateway_object(kind: str, spec: Manifest) -> Manifest:
     api = "gateway.networking.k8s.io/v1"
-    listener = {
-        "name": "http",
-        "protocol": "HTTP",
-        "port": 80,
-        "hostname": settings.hostname,
-        "allowedRoutes": {"namespaces": {"from": "Same"}},
-    }
-    route = {
-        "parentRefs": [{"name": RAY_SERVICE}],
-        "hostnames": [settings.hostname],
-        "rules": [{"backendRefs": [{"name": SERVE_SERVICE, "port": SERVE_PORT}]}],
-    }
-    return [
-        kube_manifest(
-            api,
-            "Gateway",
-            RAY_SERVICE,
-            RAY_NAMESPACE,
-            spec={"gatewayClassName": settings.gateway_class, "listeners": [listener]},
-        ),
-        kube_manifest(api, "HTTPRoute", RAY_SERVICE, RAY_NAMESPACE, spec=route),
-    ]
+    return kube_manifest(api, kind, RAY_SERVICE, RAY_NAMESPACE, spec=spec)
+
+
+# --- Argo CD ---
 
 
 def root_application(settings: PlatformSettings) -> list[Manifest]:
@@ -136,60 +156,43 @@ def root_application(settings: PlatformSettings) -> list[Manifest]:
     """
     if settings.delivery != "argocd":
         return []
-    api = "argoproj.io/v1alpha1"
-    here = "https://kubernetes.default.svc"
-    allowed = [
-        {"server": here, "namespace": namespace}
-        for namespace in ("vigil", "vigil-tracking", "vigil-monitoring")
-    ]
-    cluster_kinds = [
-        {"group": group, "kind": kind}
-        for group, kind in (
-            ("karpenter.sh", "NodePool"),
-            ("karpenter.k8s.aws", "EC2NodeClass"),
-            ("eks.amazonaws.com", "NodeClass"),
-        )
-    ]
-    project = {
-        "sourceRepos": [settings.git_url],
-        "destinations": allowed,
-        "clusterResourceWhitelist": cluster_kinds,
-    }
-    # The autoscaler writes these; a sync must not take workers away.
-    ignored = [
-        {
-            "group": "ray.io",
-            "kind": kind,
-            "jqPathExpressions": [f"{path}.workerGroupSpecs[]?.replicas"],
-        }
-        for kind, path in (("RayService", ".spec.rayClusterConfig"), ("RayCluster", ".spec"))
-    ]
-    application = {
-        "project": "vigil",
-        "destination": {"server": here, "namespace": RAY_NAMESPACE},
-        "ignoreDifferences": ignored,
-        "source": {
-            "repoURL": settings.git_url,
-            "targetRevision": settings.git_revision,
-            "path": f"deploy/{settings.environment}",
-            "directory": {"recurse": True, "exclude": "{foundation/*,settings.json}"},
-        },
-        "syncPolicy": {
-            "automated": {"prune": True, "selfHeal": True},
-            "syncOptions": ["ServerSideApply=true", "RespectIgnoreDifferences=true"],
-        },
-    }
+    application = _argocd_object("Application", _application_spec(settings))
     return [
-        kube_manifest(api, "AppProject", "vigil", ARGOCD_NAMESPACE, spec=project),
-        kube_manifest(
-            api,
-            "Application",
-            "vigil",
-            ARGOCD_NAMESPACE,
-            spec=application,
-            annotations={
-                f"notifications.argoproj.io/subscribe.{trigger}.vigil": ""
-                for trigger in (_DEGRADED_TRIGGER, _FAILED_TRIGGER)
-            },
-        ),
+        _argocd_object("AppProject", _project_spec(settings)),
+        _with_annotations(application, _SUBSCRIPTIONS),
     ]
+
+
+def _argocd_object(kind: str, spec: Manifest) -> Manifest:
+    return kube_manifest("argoproj.io/v1alpha1", kind, "vigil", ARGOCD_NAMESPACE, spec=spec)
+
+
+def _project_spec(settings: PlatformSettings) -> Manifest:
+    return {
+        "sourceRepos": [settings.git_url],
+        "destinations": [_destination(namespace) for namespace in _DELIVERED_NAMESPACES],
+        "clusterResourceWhitelist": _CLUSTER_KINDS,
+    }
+
+
+def _destination(namespace: str) -> Manifest:
+    return {"server": "https://kubernetes.default.svc", "namespace": namespace}
+
+
+def _application_spec(settings: PlatformSettings) -> Manifest:
+    return {
+        "project": "vigil",
+        "destination": _destination(RAY_NAMESPACE),
+        "ignoreDifferences": _AUTOSCALED_COUNTS,
+        "source": _application_source(settings),
+        "syncPolicy": _SYNC_POLICY,
+    }
+
+
+def _application_source(settings: PlatformSettings) -> Manifest:
+    return {
+        "repoURL": settings.git_url,
+        "targetRevision": settings.git_revision,
+        "path": f"deploy/{settings.environment}",
+        "directory": {"recurse": True, "exclude": "{foundation/*,settings.json}"},
+    }

@@ -10,30 +10,49 @@ from infra.manifests.parts import Manifest, kube_manifest
 from infra.manifests.ray_config import SERVE_PORT
 from infra.settings import PlatformSettings
 
-METRICS_KEY = (
-    "vigil-metrics-key"  # name of the Secret with the API key that Prometheus shows to the service
-)
+# Name of the Secret with the API key that Prometheus shows to the service.
+METRICS_KEY = "vigil-metrics-key"
+_MONITORING_API = "monitoring.coreos.com/v1"
+_SCRAPE_SPEC = {
+    "jobName": JOB,
+    "metricsPath": "/metrics",
+    "scrapeInterval": "15s",
+    "staticConfigs": [{"targets": [f"{SERVE_SERVICE}.{RAY_NAMESPACE}.svc:{SERVE_PORT}"]}],
+    "authorization": {"type": "Bearer", "credentials": {"name": METRICS_KEY, "key": "key"}},
+}
+_RAY_PODS_SPEC = {
+    "namespaceSelector": {"matchNames": [RAY_NAMESPACE]},
+    "selector": {"matchExpressions": [{"key": "ray.io/cluster", "operator": "Exists"}]},
+    "podMetricsEndpoints": [
+        {"port": "metrics", "interval": "30s"},
+        {"port": "haproxy", "interval": "30s"},
+    ],
+}
 
 
 def monitoring_manifests(settings: PlatformSettings) -> list[Manifest]:
     """None without monitoring: the kinds are those of kube-prometheus-stack."""
     if not settings.monitoring:
         return []
-    repository = settings.github_repository
-    runbooks = (
-        f"https://github.com/{repository}/blob/HEAD/{rules.RUNBOOKS}"
-        if repository
-        else rules.RUNBOOKS
-    )
-    spec = {"groups": rules.rule_groups(runbooks)}
+    dashboards = pages.render_dashboards().items()
     return [
-        _application(),
-        _ray(),
-        kube_manifest(
-            "monitoring.coreos.com/v1", "PrometheusRule", "vigil", MONITORING_NAMESPACE, spec=spec
-        ),
-        *(_dashboard(uid, text) for uid, text in pages.render_dashboards().items()),
+        _scrape_service(),
+        _scrape_ray(),
+        _rules(settings),
+        *(_dashboard(uid, text) for uid, text in dashboards),
     ]
+
+
+def _rules(settings: PlatformSettings) -> Manifest:
+    return _monitor("PrometheusRule", "vigil", {"groups": rules.rule_groups(_runbooks(settings))})
+
+
+def _runbooks(settings: PlatformSettings) -> str:
+    """Where a rule's runbook can be read."""
+    repository = settings.github_repository
+    if not repository:
+        return rules.RUNBOOKS
+    return f"https://github.com/{repository}/blob/HEAD/{rules.RUNBOOKS}"
 
 
 def _dashboard(uid: str, text: str) -> Manifest:
@@ -42,48 +61,22 @@ def _dashboard(uid: str, text: str) -> Manifest:
     One for each dashboard, as a ConfigMap holds at most 1 MiB.
     """
     name = f"dashboard-{uid.lower()}"
-    return kube_manifest(
-        "v1",
-        "ConfigMap",
-        name,
-        MONITORING_NAMESPACE,
-        labels={"grafana_dashboard": "1"},
-        data={f"{uid}.json": text},
-    )
+    content = {"labels": {"grafana_dashboard": "1"}, "data": {f"{uid}.json": text}}
+    return kube_manifest("v1", "ConfigMap", name, MONITORING_NAMESPACE, **content)
 
 
-def _application() -> Manifest:
+def _monitor(kind: str, name: str, spec: Manifest, api: str = _MONITORING_API) -> Manifest:
+    return kube_manifest(api, kind, name, MONITORING_NAMESPACE, spec=spec)
+
+
+def _scrape_service() -> Manifest:
     """One target behind the Service, not one per pod.
 
     Whichever replica answers, `/metrics` is the sum over all.
     """
-    return kube_manifest(
-        "monitoring.coreos.com/v1alpha1",
-        "ScrapeConfig",
-        "vigil",
-        MONITORING_NAMESPACE,
-        spec={
-            "jobName": JOB,
-            "metricsPath": "/metrics",
-            "scrapeInterval": "15s",
-            "staticConfigs": [{"targets": [f"{SERVE_SERVICE}.{RAY_NAMESPACE}.svc:{SERVE_PORT}"]}],
-            "authorization": {"type": "Bearer", "credentials": {"name": METRICS_KEY, "key": "key"}},
-        },
-    )
+    return _monitor("ScrapeConfig", "vigil", _SCRAPE_SPEC, api="monitoring.coreos.com/v1alpha1")
 
 
-def _ray() -> Manifest:
+def _scrape_ray() -> Manifest:
     """Ray's and HAProxy's own metrics, from each pod."""
-    return kube_manifest(
-        "monitoring.coreos.com/v1",
-        "PodMonitor",
-        "ray",
-        MONITORING_NAMESPACE,
-        spec={
-            "namespaceSelector": {"matchNames": [RAY_NAMESPACE]},
-            "selector": {"matchExpressions": [{"key": "ray.io/cluster", "operator": "Exists"}]},
-            "podMetricsEndpoints": [
-                {"port": port, "interval": "30s"} for port in ("metrics", "haproxy")
-            ],
-        },
-    )
+    return _monitor("PodMonitor", "ray", _RAY_PODS_SPEC)

@@ -5,6 +5,7 @@ Data only: apply.py hands them to Pulumi.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,18 +40,96 @@ class HelmChart:
     needs: tuple[str, ...] = ()
 
 
+_KARPENTER_VERSION = "1.11.1"
+_KARPENTER_REGISTRY = "oci://public.ecr.aws/karpenter"
+KARPENTER_KINDS = HelmChart(
+    name="karpenter-crd",
+    chart=f"{_KARPENTER_REGISTRY}/karpenter-crd",
+    version=_KARPENTER_VERSION,
+    repository="",
+    namespace="kube-system",
+)
+_KARPENTER_RESOURCES = {
+    "requests": {"cpu": "250m", "memory": "512Mi"},
+    "limits": {"memory": "512Mi"},
+}
+_BALANCER_CONTROLLER = "aws-load-balancer-controller"
+_KUBERAY_VALUES: dict[str, Any] = {
+    # Rights in Vigil's namespace alone, which is the one that it watches.
+    "singleNamespaceInstall": True,
+    "watchNamespace": [RAY_NAMESPACE],
+    # A key that is missing here would be the chart's own: a limit of 100m.
+    "resources": {
+        "requests": {"cpu": "100m", "memory": "512Mi"},
+        "limits": {"cpu": "1", "memory": "512Mi"},
+    },
+    "podSecurityContext": {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+}
+_DISK_CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "50Gi"}}}
+_PROMETHEUS_VALUES: dict[str, Any] = {
+    "prometheus": {
+        "prometheusSpec": {
+            "podMonitorSelectorNilUsesHelmValues": False,
+            "ruleSelectorNilUsesHelmValues": False,
+            "scrapeConfigSelectorNilUsesHelmValues": False,
+            "serviceMonitorSelectorNilUsesHelmValues": False,
+            "retention": "15d",
+            "retentionSize": "45GB",
+            "storageSpec": {"volumeClaimTemplate": {"spec": _DISK_CLAIM}},
+        }
+    },
+    # The password comes from a Secret that Pulumi makes; the sidecar shows every ConfigMap that
+    # carries the label.
+    "grafana": {
+        "admin": {
+            "existingSecret": GRAFANA_SECRET,
+            "userKey": "username",
+            "passwordKey": "password",
+        },
+        "sidecar": {
+            "dashboards": {
+                "enabled": True,
+                "label": "grafana_dashboard",
+                "searchNamespace": MONITORING_NAMESPACE,
+            }
+        },
+    },
+    "alertmanager": {"alertmanagerSpec": {"retention": "120h"}},
+}
+# EKS does not let anyone look at these.
+_NOT_OF_EKS = {
+    "kubeControllerManager": {"enabled": False},
+    "kubeScheduler": {"enabled": False},
+    "kubeEtcd": {"enabled": False},
+}
+
+
 def helm_charts(settings: PlatformSettings) -> list[HelmChart]:
     """What these settings install; a release stands behind those that it needs."""
-    found = [_kuberay(settings)]
+    return [_mirrored(chart, settings.chart_repository) for chart in _charts(settings)]
+
+
+def _charts(settings: PlatformSettings) -> Iterator[HelmChart]:
     if settings.on_aws and settings.nodes == "karpenter":
-        found = [*_karpenter(settings), *found]
+        yield KARPENTER_KINDS
+        yield _karpenter(settings)
+    yield _kuberay(settings)
     if settings.ingress == "alb" and settings.nodes != "auto":
-        found.append(_load_balancers(settings))
+        yield _load_balancers(settings)
     if settings.monitoring:
-        found.append(_prometheus(settings))
+        yield _prometheus(settings)
     if settings.delivery == "argocd":
-        found.append(_argocd(settings))
-    return [_mirrored(chart, settings.chart_repository) for chart in found]
+        yield _argocd(settings)
 
 
 def _mirrored(chart: HelmChart, repository: str) -> HelmChart:
@@ -58,160 +137,109 @@ def _mirrored(chart: HelmChart, repository: str) -> HelmChart:
     if not repository:
         return chart
     if repository.startswith("oci://"):
-        return replace(chart, chart=f"{repository.rstrip('/')}/{chart.name}", repository="")
+        url = f"{repository.rstrip('/')}/{chart.name}"
+        return replace(chart, chart=url, repository="")
     return replace(chart, chart=chart.name, repository=repository)
 
 
 def mirrored_image(settings: PlatformSettings, name: str) -> str:
     """The image `name` (REGISTRY/PATH) as the stack gets it: from its mirror, if it has one."""
+    if not settings.image_registry:
+        return name
     _, _, path = name.partition("/")
-    return f"{settings.image_registry}/{path}" if settings.image_registry else name
+    return f"{settings.image_registry}/{path}"
+
+
+def _image(settings: PlatformSettings, name: str) -> dict[str, Any]:
+    """Values of a chart that name its image."""
+    return {"repository": mirrored_image(settings, name)}
 
 
 def _kuberay(settings: PlatformSettings) -> HelmChart:
-    values: dict[str, Any] = {
-        # Rights in Vigil's namespace alone, which is the one that it watches.
-        "singleNamespaceInstall": True,
-        "watchNamespace": [RAY_NAMESPACE],
-        # A key that is missing here would be the chart's own: a limit of 100m.
-        "resources": {
-            "requests": {"cpu": "100m", "memory": "512Mi"},
-            "limits": {"cpu": "1", "memory": "512Mi"},
-        },
-        "podSecurityContext": {
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "image": {"repository": mirrored_image(settings, "quay.io/kuberay/operator")},
-    }
+    image = {"image": _image(settings, "quay.io/kuberay/operator")}
     return HelmChart(
         name=KUBERAY,
         chart=KUBERAY,
         version=KUBERAY_VERSION,
         repository="https://ray-project.github.io/kuberay-helm/",
         namespace=OPERATORS_NAMESPACE,
-        values=values,
+        values={**_KUBERAY_VALUES, **image},
     )
 
 
-def _karpenter(settings: PlatformSettings) -> list[HelmChart]:
-    version = "1.11.1"
-    registry = "oci://public.ecr.aws/karpenter"
-    values: dict[str, Any] = {
-        "settings": {
-            "clusterName": settings.name,
-            "interruptionQueue": f"{settings.name}-karpenter",
-        },
+def _karpenter(settings: PlatformSettings) -> HelmChart:
+    return HelmChart(
+        name="karpenter",
+        chart=f"{_KARPENTER_REGISTRY}/karpenter",
+        version=_KARPENTER_VERSION,
+        repository="",
+        namespace="kube-system",
+        values=_karpenter_values(settings),
+        # It carries the same kinds: both at once would fight over them.
+        needs=(KARPENTER_KINDS.name,),
+    )
+
+
+def _karpenter_values(settings: PlatformSettings) -> dict[str, Any]:
+    queue = f"{settings.name}-karpenter"
+    return {
+        "settings": {"clusterName": settings.name, "interruptionQueue": queue},
         "serviceAccount": {"name": "karpenter"},
         "replicas": 2,
         "nodeSelector": {"vigil/pool": "system"},  # never on nodes that it manages
-        "controller": {
-            "resources": {
-                "requests": {"cpu": "250m", "memory": "512Mi"},
-                "limits": {"memory": "512Mi"},
-            }
-        },
+        "controller": {"resources": _KARPENTER_RESOURCES, **_karpenter_image(settings)},
     }
-    if settings.image_registry:
-        values["controller"]["image"] = {
-            "repository": mirrored_image(settings, "public.ecr.aws/karpenter/controller")
-        }
-    return [
-        HelmChart(
-            "karpenter-crd", f"{registry}/karpenter-crd", version, "", namespace="kube-system"
-        ),
-        # It carries the same CRDs as karpenter-crd: both at once would fight over them.
-        HelmChart(
-            name="karpenter",
-            chart=f"{registry}/karpenter",
-            version=version,
-            repository="",
-            namespace="kube-system",
-            values=values,
-            needs=("karpenter-crd",),
-        ),
-    ]
+
+
+def _karpenter_image(settings: PlatformSettings) -> dict[str, Any]:
+    """Nothing without a mirror: the chart pins its image by digest."""
+    if not settings.image_registry:
+        return {}
+    return {"image": _image(settings, "public.ecr.aws/karpenter/controller")}
 
 
 def _load_balancers(settings: PlatformSettings) -> HelmChart:
-    values: dict[str, Any] = {
+    return HelmChart(
+        name=_BALANCER_CONTROLLER,
+        chart=_BALANCER_CONTROLLER,
+        version="1.14.0",
+        repository="https://aws.github.io/eks-charts",
+        namespace="kube-system",
+        values=_balancer_values(settings),
+    )
+
+
+def _balancer_values(settings: PlatformSettings) -> dict[str, Any]:
+    values = {
         "clusterName": settings.name,
         "region": settings.region,
         "enableServiceMutatorWebhook": False,
-        "serviceAccount": {"name": "aws-load-balancer-controller"},
+        "serviceAccount": {"name": _BALANCER_CONTROLLER},
         "defaultTags": settings.tags.common(),
     }
     if settings.image_registry:
-        name = "public.ecr.aws/eks/aws-load-balancer-controller"
-        values["image"] = {"repository": mirrored_image(settings, name)}
-    repository = "https://aws.github.io/eks-charts"
-    return HelmChart(
-        "aws-load-balancer-controller",
-        "aws-load-balancer-controller",
-        "1.14.0",
-        repository,
-        "kube-system",
-        values,
-    )
+        values["image"] = _image(settings, f"public.ecr.aws/eks/{_BALANCER_CONTROLLER}")
+    return values
 
 
 def _prometheus(settings: PlatformSettings) -> HelmChart:
-    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "50Gi"}}}
-    everything = {
-        f"{kind}SelectorNilUsesHelmValues": False
-        for kind in ("podMonitor", "rule", "scrapeConfig", "serviceMonitor")
-    }
-    values: dict[str, Any] = {
-        "prometheus": {
-            "prometheusSpec": {
-                **everything,
-                "retention": "15d",
-                "retentionSize": "45GB",
-                "storageSpec": {"volumeClaimTemplate": {"spec": claim}},
-            }
-        },
-        # The password comes from a Secret that Pulumi makes; the sidecar shows every ConfigMap that
-        # carries the label.
-        "grafana": {
-            "admin": {
-                "existingSecret": GRAFANA_SECRET,
-                "userKey": "username",
-                "passwordKey": "password",
-            },
-            "sidecar": {
-                "dashboards": {
-                    "enabled": True,
-                    "label": "grafana_dashboard",
-                    "searchNamespace": MONITORING_NAMESPACE,
-                }
-            },
-        },
-        "alertmanager": {"alertmanagerSpec": {"retention": "120h"}},
-    }
-    if settings.on_aws:  # EKS does not let anyone look at these
-        values |= {
-            "kubeControllerManager": {"enabled": False},
-            "kubeScheduler": {"enabled": False},
-            "kubeEtcd": {"enabled": False},
-        }
+    return HelmChart(
+        name="kube-prometheus-stack",
+        chart="kube-prometheus-stack",
+        version="81.6.9",
+        repository="https://prometheus-community.github.io/helm-charts",
+        namespace=MONITORING_NAMESPACE,
+        values=_prometheus_values(settings),
+    )
+
+
+def _prometheus_values(settings: PlatformSettings) -> dict[str, Any]:
+    values = dict(_PROMETHEUS_VALUES)
+    if settings.on_aws:
+        values |= _NOT_OF_EKS
     if settings.image_registry:
         values["global"] = {"imageRegistry": settings.image_registry}
-    repository = "https://prometheus-community.github.io/helm-charts"
-    return HelmChart(
-        "kube-prometheus-stack",
-        "kube-prometheus-stack",
-        "81.6.9",
-        repository,
-        MONITORING_NAMESPACE,
-        values,
-    )
+    return values
 
 
 RAY_SERVICE_HEALTH = """hs = { status = "Progressing", message = "waiting for Ray" }
@@ -244,45 +272,54 @@ _NOTIFICATION = """{"application": "{{.app.metadata.name}}", \
 "message": {{toJson (default "" .app.status.operationState.message)}}}"""
 
 
-def _argocd(settings: PlatformSettings) -> HelmChart:
-    webhook = {"webhook": {"vigil": {"method": "POST", "body": _NOTIFICATION}}}
-    values: dict[str, Any] = {
-        "dex": {"enabled": False},
-        "configs": {
-            "cm": {
-                "resource.customizations.health.ray.io_RayService": RAY_SERVICE_HEALTH,
-                "resource.customizations.health.ray.io_RayJob": RAY_JOB_HEALTH,
-            }
-        },
-        # Somebody who runs the cluster puts the key `webhook-url` into the Secret; without it
-        # nobody is told, and nothing fails.
-        "notifications": {
-            "secret": {"create": False},
-            "notifiers": {"service.webhook.vigil": "url: $webhook-url\n"},
-            "templates": {"template.vigil": yaml.safe_dump(webhook)},
-            "triggers": {
-                "trigger.on-health-degraded": _trigger("app.status.health.status == 'Degraded'"),
-                "trigger.on-sync-failed": _trigger(
-                    "app.status.operationState.phase in ['Error', 'Failed']"
-                ),
-            },
-        },
-    }
-    if settings.image_registry:
-        values["global"] = {
-            "image": {"repository": mirrored_image(settings, "quay.io/argoproj/argocd")}
+def _trigger(when: str) -> str:
+    return yaml.safe_dump([{"when": when, "send": ["vigil"]}])
+
+
+# Somebody who runs the cluster puts the key `webhook-url` into the Secret; without it nobody is
+# told, and nothing fails.
+_NOTIFICATIONS = {
+    "secret": {"create": False},
+    "notifiers": {"service.webhook.vigil": "url: $webhook-url\n"},
+    "templates": {
+        "template.vigil": yaml.safe_dump(
+            {"webhook": {"vigil": {"method": "POST", "body": _NOTIFICATION}}}
+        )
+    },
+    "triggers": {
+        "trigger.on-health-degraded": _trigger("app.status.health.status == 'Degraded'"),
+        "trigger.on-sync-failed": _trigger(
+            "app.status.operationState.phase in ['Error', 'Failed']"
+        ),
+    },
+}
+_ARGOCD_VALUES: dict[str, Any] = {
+    "dex": {"enabled": False},
+    "configs": {
+        "cm": {
+            "resource.customizations.health.ray.io_RayService": RAY_SERVICE_HEALTH,
+            "resource.customizations.health.ray.io_RayJob": RAY_JOB_HEALTH,
         }
-        name = "public.ecr.aws/docker/library/redis"
-        values["redis"] = {"image": {"repository": mirrored_image(settings, name)}}
+    },
+    "notifications": _NOTIFICATIONS,
+}
+
+
+def _argocd(settings: PlatformSettings) -> HelmChart:
     return HelmChart(
-        "argo-cd",
-        "argo-cd",
-        "9.4.2",
-        "https://argoproj.github.io/argo-helm",
-        ARGOCD_NAMESPACE,
-        values,
+        name="argo-cd",
+        chart="argo-cd",
+        version="9.4.2",
+        repository="https://argoproj.github.io/argo-helm",
+        namespace=ARGOCD_NAMESPACE,
+        values={**_ARGOCD_VALUES, **_argocd_images(settings)},
     )
 
 
-def _trigger(when: str) -> str:
-    return yaml.safe_dump([{"when": when, "send": ["vigil"]}])
+def _argocd_images(settings: PlatformSettings) -> dict[str, Any]:
+    if not settings.image_registry:
+        return {}
+    return {
+        "global": {"image": _image(settings, "quay.io/argoproj/argocd")},
+        "redis": {"image": _image(settings, "public.ecr.aws/docker/library/redis")},
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 Manifest = dict[str, Any]
@@ -26,10 +27,7 @@ POD_SECURITY = {
 
 def kube_manifest(api: str, kind: str, name: str, namespace: str | None, **fields: Any) -> Manifest:
     """A Kubernetes object with the labels that all of Vigil's carry."""
-    labels = {"app.kubernetes.io/part-of": "vigil", "app.kubernetes.io/name": name} | fields.pop(
-        "labels", {}
-    )
-    metadata: Manifest = {"name": name, "labels": labels}
+    metadata = _metadata(name, fields.pop("labels", {}))
     if namespace is not None:
         metadata["namespace"] = namespace
     if annotations := fields.pop("annotations", None):
@@ -37,16 +35,22 @@ def kube_manifest(api: str, kind: str, name: str, namespace: str | None, **field
     return {"apiVersion": api, "kind": kind, "metadata": metadata, **fields}
 
 
+def _metadata(name: str, labels: dict[str, str]) -> Manifest:
+    common = {"app.kubernetes.io/part-of": "vigil", "app.kubernetes.io/name": name}
+    return {"name": name, "labels": common | labels}
+
+
 def environment_variables(
     values: Mapping[str, str], secrets: Mapping[str, tuple[str, str]] | None = None
 ) -> list[Manifest]:
     """Environment variables, sorted; `secrets`: variable -> (Secret, key)."""
     plain: list[Manifest] = [{"name": key, "value": value} for key, value in values.items()]
-    hidden: list[Manifest] = [
-        {"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": entry}}}
-        for key, (name, entry) in (secrets or {}).items()
-    ]
-    return sorted([*plain, *hidden], key=lambda one: one["name"])
+    hidden = [_from_secret(key, *where) for key, where in (secrets or {}).items()]
+    return sorted([*plain, *hidden], key=itemgetter("name"))
+
+
+def _from_secret(variable: str, secret: str, key: str) -> Manifest:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
 
 
 def resources(cpu: float | str, memory: str) -> Manifest:
@@ -66,23 +70,35 @@ def network_policy(
     egress: Iterable[Manifest] = (),
 ) -> Manifest:
     """What is allowed besides nothing. Directions without rules stay closed by `deny_all`."""
-    spec: Manifest = {"podSelector": {"matchLabels": dict(pods)} if pods else {}, "policyTypes": []}
-    for direction, rules in (("Ingress", list(ingress)), ("Egress", list(egress))):
-        if rules:
-            spec["policyTypes"].append(direction)
-            spec[direction.lower()] = rules
-    return kube_manifest("networking.k8s.io/v1", "NetworkPolicy", name, namespace, spec=spec)
+    directions = {"Ingress": list(ingress), "Egress": list(egress)}
+    used = {direction: rules for direction, rules in directions.items() if rules}
+    spec: Manifest = {"podSelector": _selector(pods), "policyTypes": list(used)}
+    spec |= {direction.lower(): rules for direction, rules in used.items()}
+    return _network_policy(name, namespace, spec)
+
+
+def _selector(pods: Mapping[str, str]) -> Manifest:
+    return {"matchLabels": dict(pods)} if pods else {}
 
 
 def deny_all(namespace: str) -> Manifest:
     """Nothing in, nothing out."""
-    return kube_manifest(
-        "networking.k8s.io/v1",
-        "NetworkPolicy",
-        "deny-all",
-        namespace,
-        spec={"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
-    )
+    spec: Manifest = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    return _network_policy("deny-all", namespace, spec)
+
+
+def _network_policy(name: str, namespace: str, spec: Manifest) -> Manifest:
+    return kube_manifest("networking.k8s.io/v1", "NetworkPolicy", name, namespace, spec=spec)
+
+
+def traffic_from(peers: list[Manifest], *ports: int) -> Manifest:
+    """A rule that lets these peers in, to these TCP ports."""
+    return {"from": peers, "ports": policy_ports(*ports)}
+
+
+def traffic_to(peers: list[Manifest], *ports: int) -> Manifest:
+    """A rule that lets pods reach these peers, at these TCP ports."""
+    return {"to": peers, "ports": policy_ports(*ports)}
 
 
 def policy_ports(*numbers: int, protocol: str = "TCP") -> list[Manifest]:
@@ -97,7 +113,10 @@ def in_namespace(name: str, pods: Mapping[str, str] | None = None) -> Manifest:
 
 def any_address(*excluded: str) -> Manifest:
     """A peer: every address but the excluded blocks."""
-    return {"ipBlock": {"cidr": "0.0.0.0/0", **({"except": list(excluded)} if excluded else {})}}
+    block: Manifest = {"cidr": "0.0.0.0/0"}
+    if excluded:
+        block["except"] = list(excluded)
+    return {"ipBlock": block}
 
 
 def ip_blocks(cidrs: Sequence[str]) -> list[Manifest]:
@@ -107,9 +126,5 @@ def ip_blocks(cidrs: Sequence[str]) -> list[Manifest]:
 def allow_dns(namespace: str) -> Manifest:
     """Names resolve, everywhere in the namespace."""
     peer = in_namespace("kube-system", {"k8s-app": "kube-dns"})
-    return network_policy(
-        "dns",
-        namespace,
-        {},
-        egress=[{"to": [peer], "ports": [*policy_ports(53), *policy_ports(53, protocol="UDP")]}],
-    )
+    ports = [*policy_ports(53), *policy_ports(53, protocol="UDP")]
+    return network_policy("dns", namespace, {}, egress=[{"to": [peer], "ports": ports}])

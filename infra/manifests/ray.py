@@ -6,6 +6,7 @@ The second rests at zero workers.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -51,6 +52,33 @@ from infra.settings import PlatformSettings
 # What operator and autoscaler have written once is theirs for server-side apply; the rest of the
 # same list is the stack's.
 _FORCE_PATCH = {"pulumi.com/patchForce": "true"}
+_TMP_MOUNT = {"name": "tmp", "mountPath": "/tmp"}
+_AUTOSCALER = {
+    "version": "v2",
+    "idleTimeoutSeconds": 120,
+    "upscalingMode": "Default",
+    "resources": resources("200m", "512Mi"),  # it takes 122 MiB
+    "securityContext": CONTAINER_SECURITY,
+    "volumeMounts": [_TMP_MOUNT, API_TOKEN_MOUNT],
+}
+# Rendered without a cluster, the address of a Redis that does not exist yet is not known.
+_UNKNOWN_REDIS = "rediss://redis.invalid:6379"
+_SUBMIT_VARIABLES = {"RAY_AUTH_MODE": "token", "HOME": "/tmp", "RAY_USAGE_STATS_ENABLED": "0"}
+_SUBMIT_SECRETS = {"RAY_AUTH_TOKEN": (RAY_TOKEN_SECRET, "auth_token")}
+_SUBMIT_POD = {
+    "restartPolicy": "Never",
+    "securityContext": POD_SECURITY,
+    "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+    "automountServiceAccountToken": False,
+    "priorityClassName": TRAINING_PRIORITY,
+}
+_SCHEDULE = {
+    "timeZone": "Etc/UTC",
+    "concurrencyPolicy": "Forbid",
+    "startingDeadlineSeconds": 3600,
+    "successfulJobsHistoryLimit": 3,
+    "failedJobsHistoryLimit": 3,
+}
 
 
 def ray_service(settings: PlatformSettings, bindings: Bindings) -> Manifest:
@@ -59,64 +87,68 @@ def ray_service(settings: PlatformSettings, bindings: Bindings) -> Manifest:
     A change of serveConfigV2 is applied in place; any other but worker counts makes a second
     cluster.
     """
-    counts = settings.min_workers, settings.max_workers
-    workers = [
-        _group("serve", counts, pod_template(settings, serve_worker(settings))),
-        _holding("monitor", (1, 1), pod_template(settings, monitor_worker()), "drift"),
-    ]
-    serve = settings.serve
-    if serve.stream_source:  # the last one: KubeRay adds it to the cluster that runs
-        consumers = serve.stream_consumers, serve.max_consumers
-        workers.append(
-            _holding("stream", consumers, pod_template(settings, stream_worker()), STREAM_RESOURCE)
-        )
-    cluster = _cluster(head=head_group(settings, serve_head(settings)), workers=workers)
+    cluster = _cluster(head_group(settings, serve_head(settings)), [*_serving_groups(settings)])
     if settings.gcs_fault_tolerance == "redis":
         cluster["gcsFaultToleranceOptions"] = _fault_tolerance(settings, bindings)
-    spec = {
+    return _ray_object("RayService", RAY_SERVICE, _service_spec(settings, cluster))
+
+
+def _ray_object(kind: str, name: str, spec: Manifest) -> Manifest:
+    return kube_manifest(
+        "ray.io/v1", kind, name, RAY_NAMESPACE, annotations=_FORCE_PATCH, spec=spec
+    )
+
+
+def _service_spec(settings: PlatformSettings, cluster: Manifest) -> Manifest:
+    return {
         "serveConfigV2": yaml.safe_dump(serve_config(settings), sort_keys=True),
         "upgradeStrategy": {"type": "NewCluster"},
         "rayClusterDeletionDelaySeconds": WORKER_GRACE_S,
         "excludeHeadPodFromServeSvc": True,  # the head runs no replica: through it is an extra hop
         "rayClusterConfig": cluster,
     }
-    return kube_manifest(
-        "ray.io/v1", "RayService", RAY_SERVICE, RAY_NAMESPACE, annotations=_FORCE_PATCH, spec=spec
-    )
+
+
+def _serving_groups(settings: PlatformSettings) -> Iterator[Manifest]:
+    yield _serve_group(settings)
+    yield _monitor_group(settings)
+    if settings.serve.stream_source:  # the last one: KubeRay adds it to the cluster that runs
+        yield _stream_group(settings)
+
+
+def _serve_group(settings: PlatformSettings) -> Manifest:
+    counts = (settings.min_workers, settings.max_workers)
+    return _group("serve", counts, pod_template(settings, serve_worker(settings)))
+
+
+def _monitor_group(settings: PlatformSettings) -> Manifest:
+    return _holding("monitor", (1, 1), pod_template(settings, monitor_worker()), "drift")
+
+
+def _stream_group(settings: PlatformSettings) -> Manifest:
+    counts = (settings.serve.stream_consumers, settings.serve.max_consumers)
+    return _holding("stream", counts, pod_template(settings, stream_worker()), STREAM_RESOURCE)
 
 
 def training_cluster(settings: PlatformSettings) -> Manifest:
     """A head that takes jobs, and workers that exist while a job needs them."""
-    group = _group(
-        "train", (0, settings.max_train_workers), pod_template(settings, train_worker(settings))
-    )
-    cluster = _cluster(head=head_group(settings, train_head(settings)), workers=[group])
+    cluster = _cluster(head_group(settings, train_head(settings)), [_train_group(settings)])
     # By default KubeRay leaves the pods of a changed RayCluster as they are.
     spec = {**cluster, "upgradeStrategy": {"type": "Recreate"}}
-    return kube_manifest(
-        "ray.io/v1",
-        "RayCluster",
-        TRAINING_CLUSTER,
-        RAY_NAMESPACE,
-        annotations=_FORCE_PATCH,
-        spec=spec,
-    )
+    return _ray_object("RayCluster", TRAINING_CLUSTER, spec)
+
+
+def _train_group(settings: PlatformSettings) -> Manifest:
+    counts = (0, settings.max_train_workers)
+    return _group("train", counts, pod_template(settings, train_worker(settings)))
 
 
 def _cluster(head: Manifest, workers: list[Manifest]) -> Manifest:
-    autoscaler = {
-        "version": "v2",
-        "idleTimeoutSeconds": 120,
-        "upscalingMode": "Default",
-        "resources": resources("200m", "512Mi"),  # it takes 122 MiB
-        "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, API_TOKEN_MOUNT],
-    }
     return {
         "rayVersion": RAY_VERSION,
         "enableInTreeAutoscaling": True,
         "authOptions": {"mode": "token", "secretName": RAY_TOKEN_SECRET},
-        "autoscalerOptions": autoscaler,
+        "autoscalerOptions": _AUTOSCALER,
         "headGroupSpec": head,
         "workerGroupSpecs": workers,
     }
@@ -141,8 +173,7 @@ def _holding(name: str, bounds: tuple[int, int], template: Manifest, resource: s
 
 
 def _fault_tolerance(settings: PlatformSettings, bindings: Bindings) -> Manifest:
-    # Rendered without a cluster, the address of a Redis that does not exist yet is not known.
-    address = bindings.redis_address or settings.redis_address or "rediss://redis.invalid:6379"
+    address = bindings.redis_address or settings.redis_address or _UNKNOWN_REDIS
     password = {"valueFrom": {"secretKeyRef": {"name": REDIS_SECRET, "key": "password"}}}
     # No externalStorageNamespace: by default it is the cluster's own. With one name for all, the
     # second cluster of a change would begin with the state of the first, and lose its own when
@@ -164,81 +195,49 @@ def disruption_budgets(settings: PlatformSettings) -> list[Manifest]:
     Where one worker serves alone there is no budget, as it could only forbid the drain of its node;
     nor is there one for the training head, whose jobs are submitted again.
     """
-    wanted = {SERVE_WORKER: settings.min_workers - 1}
+    remaining = {SERVE_WORKER: settings.min_workers - 1}
     if settings.gcs_fault_tolerance != "redis":
-        wanted[SERVE_HEAD] = 1
-    return [
-        kube_manifest(
-            "policy/v1",
-            "PodDisruptionBudget",
-            f"vigil-{component}",
-            RAY_NAMESPACE,
-            spec={
-                "minAvailable": stay,
-                "selector": {
-                    "matchLabels": {
-                        "app.kubernetes.io/part-of": "vigil",
-                        COMPONENT_LABEL: component,
-                    }
-                },
-            },
-        )
-        for component, stay in sorted(wanted.items())
-        if stay > 0
-    ]
+        remaining[SERVE_HEAD] = 1
+    return [_budget(component, pods) for component, pods in sorted(remaining.items()) if pods > 0]
+
+
+def _budget(component: str, remaining_pods: int) -> Manifest:
+    labels = {"app.kubernetes.io/part-of": "vigil", COMPONENT_LABEL: component}
+    spec = {"minAvailable": remaining_pods, "selector": {"matchLabels": labels}}
+    name = f"vigil-{component}"
+    return kube_manifest("policy/v1", "PodDisruptionBudget", name, RAY_NAMESPACE, spec=spec)
 
 
 def scheduled_training(settings: PlatformSettings) -> list[Manifest]:
     """Schedules `vigil train` on the training cluster (RayCronJob is alpha in KubeRay 1.7)."""
     if not settings.train_schedule:
         return []
-    job = ["vigil", "train", "--data", settings.train_data, "--trigger", "schedule", "--json"]
-    secrets = {"RAY_AUTH_TOKEN": (RAY_TOKEN_SECRET, "auth_token")}
-    container = {
+    pod = {**_SUBMIT_POD, "containers": [_submit_container(settings)]}
+    job = {"backoffLimit": 1, "activeDeadlineSeconds": 7200, "template": _submit_template(pod)}
+    schedule = {**_SCHEDULE, "schedule": settings.train_schedule}
+    spec = {**schedule, "jobTemplate": {"spec": job}}
+    return [kube_manifest("batch/v1", "CronJob", "vigil-train", RAY_NAMESPACE, spec=spec)]
+
+
+def _submit_template(pod: Manifest) -> Manifest:
+    return {"metadata": {"labels": {"app.kubernetes.io/part-of": "vigil"}}, "spec": pod}
+
+
+def _submit_container(settings: PlatformSettings) -> Manifest:
+    return {
         "name": "submit",
         "image": settings.image_ref,
-        "command": ["ray", "job", "submit", "--address", TRAINING_URL, "--", *job],
-        "env": environment_variables(
-            {"RAY_AUTH_MODE": "token", "HOME": "/tmp", "RAY_USAGE_STATS_ENABLED": "0"}, secrets
-        ),
+        "command": _submit_command(settings.train_data),
+        "env": environment_variables(_SUBMIT_VARIABLES, _SUBMIT_SECRETS),
         "resources": resources("250m", "512Mi"),
         "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [_TMP_MOUNT],
     }
-    pod = {
-        "containers": [container],
-        "restartPolicy": "Never",
-        "securityContext": POD_SECURITY,
-        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
-        "automountServiceAccountToken": False,
-        "priorityClassName": TRAINING_PRIORITY,
-    }
-    return [
-        kube_manifest(
-            "batch/v1",
-            "CronJob",
-            "vigil-train",
-            RAY_NAMESPACE,
-            spec={
-                "schedule": settings.train_schedule,
-                "timeZone": "Etc/UTC",
-                "concurrencyPolicy": "Forbid",
-                "startingDeadlineSeconds": 3600,
-                "successfulJobsHistoryLimit": 3,
-                "failedJobsHistoryLimit": 3,
-                "jobTemplate": {
-                    "spec": {
-                        "backoffLimit": 1,
-                        "activeDeadlineSeconds": 7200,
-                        "template": {
-                            "metadata": {"labels": {"app.kubernetes.io/part-of": "vigil"}},
-                            "spec": pod,
-                        },
-                    }
-                },
-            },
-        )
-    ]
+
+
+def _submit_command(data: str) -> list[str]:
+    train = ["vigil", "train", "--data", data, "--trigger", "schedule", "--json"]
+    return ["ray", "job", "submit", "--address", TRAINING_URL, "--", *train]
 
 
 def ray_manifests(settings: PlatformSettings, bindings: Bindings) -> list[Manifest]:

@@ -47,27 +47,54 @@ SETTINGS_FOLDER = Path("/etc/vigil-settings")
 ROOM_SECRETS_SECRET = "room-secrets"
 SECRETS_FOLDER = Path("/etc/vigil-secrets")
 LATENCY_BUCKETS_MS = "0.5,1,2,3,5,10,25,50,100,250,1000,5000"
+_RAY_VARIABLES = {
+    "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+    # The default, 514, is not for those who are not root.
+    "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:10514",
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN_S),
+    "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": LATENCY_BUCKETS_MS,
+    "RAY_ROTATION_MAX_BYTES": str(MAX_RAY_LOG_BYTES),
+    "RAY_ROTATION_BACKUP_COUNT": str(MAX_RAY_LOG_FILES),
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+_VIGIL_VARIABLES = {
+    "VIGIL_HOME": HOME_PATH,
+    # Whom `vigil promote` in a job waits for, with a key in VIGIL_API_KEY.
+    "VIGIL_URL": SERVICE_URL,
+    "VIGIL_TRAIN_TRACKING_URI": TRACKING_URI,
+    SETTINGS_FILE_VARIABLE: str(SETTINGS_FOLDER / SETTINGS_FILE),
+    SECRETS_VARIABLE: str(SECRETS_FOLDER),
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "HOME": "/tmp",
+    "NUMBA_CACHE_DIR": "/tmp/numba",  # the root file system is read-only
+}
+_MLFLOW_LOGIN = {
+    "MLFLOW_TRACKING_USERNAME": (MLFLOW_LOGIN_SECRET, "username"),
+    "MLFLOW_TRACKING_PASSWORD": (MLFLOW_LOGIN_SECRET, "password"),
+}
 
 
 def serve_settings(settings: PlatformSettings) -> ServeSettings:
     """What serving is told: the stack's settings, and where its parts are."""
-    # Nobody is let in unseen, whatever the address is: by a key of the Secret, or by a token of the
-    # provider.
-    here = {
+    room = settings.serve
+    place = {
         "home": Path(HOME_PATH),
         "tracking_uri": TRACKING_URI,
         "host": "0.0.0.0",
         "port": SERVE_PORT,
+        # Nobody is let in unseen, whatever the address is: by a key of the Secret, or by a token
+        # of the provider.
+        "keys_file": room.keys_file or KEY_FILE,
+        "stream_leases": room.stream_leases or _leases(settings),
     }
-    told = settings.serve.model_copy(
-        update={**here, "keys_file": settings.serve.keys_file or KEY_FILE}
-    )
-    leased = settings.on_aws and told.stream_source and not told.stream_leases
-    return (
-        told.model_copy(update={"stream_leases": f"dynamodb:{settings.lease_table}"})
-        if leased
-        else told
-    )
+    return room.model_copy(update=place)
+
+
+def _leases(settings: PlatformSettings) -> str:
+    """The table by which consumers share a stream, where the stack makes one for it."""
+    is_leased = settings.on_aws and settings.serve.stream_source
+    return f"dynamodb:{settings.lease_table}" if is_leased else ""
 
 
 def drift_settings(settings: PlatformSettings) -> DriftSettings:
@@ -76,16 +103,17 @@ def drift_settings(settings: PlatformSettings) -> DriftSettings:
     Its retrainings run on the training cluster, never beside the replicas. On aws it keeps its
     state, and the rows, in the bucket that is made for them.
     """
-    here = {"home": Path(HOME_PATH), "tracking_uri": TRACKING_URI, "jobs_url": TRAINING_URL}
-    told = settings.drift.model_copy(update=here)
-    if not settings.on_aws:
-        return told
+    place = {"home": Path(HOME_PATH), "tracking_uri": TRACKING_URI, "jobs_url": TRAINING_URL}
+    stores = _drift_stores(settings) if settings.on_aws else {}
+    return settings.drift.model_copy(update=place | stores)
+
+
+def _drift_stores(settings: PlatformSettings) -> dict[str, str]:
     bucket = f"s3://{settings.bucket('captured')}"
-    kept = {
-        "captured_url": told.captured_url or f"{bucket}/rows",
-        "state_url": told.state_url or f"{bucket}/state",
+    return {
+        "captured_url": settings.drift.captured_url or f"{bucket}/rows",
+        "state_url": settings.drift.state_url or f"{bucket}/state",
     }
-    return told.model_copy(update=kept)
 
 
 def settings_config_map(settings: PlatformSettings) -> Manifest:
@@ -94,15 +122,15 @@ def settings_config_map(settings: PlatformSettings) -> Manifest:
     A changed one reaches pods that run. It has every value, so that a newer image does not change
     one unseen.
     """
-    told = {room.room: _keys(room) for room in (settings.serve, settings.drift, settings.train)}
-    text = yaml.safe_dump(told, sort_keys=True)
+    rooms = (settings.serve, settings.drift, settings.train)
+    text = yaml.safe_dump({room.room: _own_keys(room) for room in rooms}, sort_keys=True)
     return kube_manifest("v1", "ConfigMap", SETTINGS_MAP, RAY_NAMESPACE, data={SETTINGS_FILE: text})
 
 
-def _keys(room: RoomSettings) -> dict[str, Any]:
+def _own_keys(room: RoomSettings) -> dict[str, Any]:
     """What a stack may say of a room, by its keys."""
-    values = room.json_values(*Effect)
-    return {to_camel(name): value for name, value in values.items() if not room.is_internal(name)}
+    values = room.json_values(*Effect).items()
+    return {to_camel(name): value for name, value in values if not room.is_internal(name)}
 
 
 def serve_config(settings: PlatformSettings) -> dict[str, Any]:
@@ -115,47 +143,35 @@ def serve_config(settings: PlatformSettings) -> dict[str, Any]:
     the next one that starts would have none, and so no proxy, and never be ready.
     """
     config = platform_config(serve_settings(settings), drift_settings(settings))
+    placements = {
+        "drift": _on_own_pods("drift"),
+        "stream": _on_own_pods(STREAM_RESOURCE),
+        RAY_SERVICE: {"max_replicas_per_node": settings.max_per_worker},
+    }
     for application in config["applications"]:
         (deployment,) = application["deployments"]
-        if application["name"] == "drift":
-            deployment["ray_actor_options"] = {"num_cpus": 0, "resources": {"drift": 1}}
-        elif application["name"] == "stream":
-            deployment["ray_actor_options"] = {"num_cpus": 0, "resources": {STREAM_RESOURCE: 1}}
-        elif application["name"] == RAY_SERVICE:
-            deployment["max_replicas_per_node"] = settings.max_per_worker
+        deployment |= placements.get(application["name"], {})
     return config
+
+
+def _on_own_pods(resource: str) -> dict[str, Any]:
+    """An actor that takes the one place on a pod which has this resource."""
+    return {"ray_actor_options": {"num_cpus": 0, "resources": {resource: 1}}}
 
 
 def ray_variables(settings: PlatformSettings) -> list[Manifest]:
     """The environment of every Ray container, of head and workers: Ray reads it at import."""
-    on = "1" if settings.haproxy else "0"
     plain = {
-        "RAY_SERVE_ENABLE_HA_PROXY": on,
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": on,
-        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
-        # The default, 514, is not for those who are not root.
-        "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:10514",
+        **_RAY_VARIABLES,
+        **_VIGIL_VARIABLES,
+        **_proxy_variables(settings),
         **ray_process_environment(serve_settings(settings)),
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN_S),
-        "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": LATENCY_BUCKETS_MS,
-        "RAY_ROTATION_MAX_BYTES": str(MAX_RAY_LOG_BYTES),
-        "RAY_ROTATION_BACKUP_COUNT": str(MAX_RAY_LOG_FILES),
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "VIGIL_HOME": HOME_PATH,
-        # Whom `vigil promote` in a job waits for, with a key in VIGIL_API_KEY.
-        "VIGIL_URL": SERVICE_URL,
-        "VIGIL_TRAIN_TRACKING_URI": TRACKING_URI,
-        SETTINGS_FILE_VARIABLE: str(SETTINGS_FOLDER / SETTINGS_FILE),
-        SECRETS_VARIABLE: str(SECRETS_FOLDER),
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        "HOME": "/tmp",
-        "NUMBA_CACHE_DIR": "/tmp/numba",  # the root file system is read-only
     }
     if settings.on_aws:
-        plain |= {"AWS_REGION": settings.region}
-    login = {
-        "MLFLOW_TRACKING_USERNAME": (MLFLOW_LOGIN_SECRET, "username"),
-        "MLFLOW_TRACKING_PASSWORD": (MLFLOW_LOGIN_SECRET, "password"),
-    }
-    return environment_variables(plain, login)
+        plain["AWS_REGION"] = settings.region
+    return environment_variables(plain, _MLFLOW_LOGIN)
+
+
+def _proxy_variables(settings: PlatformSettings) -> dict[str, str]:
+    on = "1" if settings.haproxy else "0"
+    return {"RAY_SERVE_ENABLE_HA_PROXY": on, "RAY_SERVE_THROUGHPUT_OPTIMIZED": on}

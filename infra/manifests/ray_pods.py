@@ -5,8 +5,9 @@ All are restricted, none with rights in the cluster but the autoscaler's contain
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from infra.manifests.base import PLATFORM_PRIORITY, TRAINING_PRIORITY
 from infra.manifests.parts import CONTAINER_SECURITY, HOME_PATH, POD_SECURITY, Manifest, resources
@@ -38,6 +39,23 @@ API_TOKEN_MOUNT = {
     "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
     "readOnly": True,
 }
+_NAMESPACE_FIELD = {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
+_CERTIFICATE = {"key": "ca.crt", "path": "ca.crt"}
+# What a pod is given to ask the API server, for the autoscaler's container alone: jobs run on the
+# head too, and have no business with pods.
+_API_TOKEN_VOLUME = {
+    "name": API_TOKEN,
+    "projected": {
+        "defaultMode": 0o440,
+        "sources": [
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": API_TOKEN_S}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [_CERTIFICATE]}},
+            {"downwardAPI": {"items": [_NAMESPACE_FIELD]}},
+        ],
+    },
+}
+# KubeRay mounts the volume of this name where Ray writes its logs.
+_LOGS_VOLUME = {"name": "ray-logs", "emptyDir": {"sizeLimit": _LOGS_SIZE}}
 COMPONENT_LABEL = "app.kubernetes.io/component"
 SERVE_WORKER = "serve-worker"
 SERVE_HEAD = "serve-head"
@@ -45,6 +63,9 @@ TRAIN_HEAD = "train-head"
 SERVE_ACCOUNT = "vigil-serve"  # service account of the pods with replicas
 WORKER_PORTS = {"metrics": 8080, "haproxy": 9101, "serve": SERVE_PORT}
 TRAIN_PORTS = {"metrics": 8080}
+# A pod is ready when its proxy answers; it lives as long as Ray on it does.
+_RAYLET = {"httpGet": {"path": "/api/local_raylet_healthz", "port": 52365}}
+_PROXY = {"httpGet": {"path": "/-/healthz", "port": SERVE_PORT}}
 HEAD_PORTS = {"metrics": 8080, "gcs-server": 6379, "dashboard": 8265, "client": 10001}
 
 
@@ -141,52 +162,60 @@ def _head(
 
 def pod_template(settings: PlatformSettings, role: PodKind) -> Manifest:
     """A restricted pod of the Vigil image, without rights in the cluster."""
-    spec: Manifest = {
+    labels = {"app.kubernetes.io/part-of": "vigil", COMPONENT_LABEL: role.component}
+    return {"metadata": {"labels": labels}, "spec": _pod_spec(settings, role)}
+
+
+def _pod_spec(settings: PlatformSettings, role: PodKind) -> Manifest:
+    return {
         "containers": [_container(settings, role)],
         "securityContext": POD_SECURITY,
         "priorityClassName": role.priority,
         "terminationGracePeriodSeconds": role.grace_s,
         "automountServiceAccountToken": False,
-        "volumes": [
-            {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}},
-            _home(settings),
-            {"name": "settings", "configMap": {"name": SETTINGS_MAP}},
-        ],
+        "volumes": [*_volumes(settings, role)],
         "enableServiceLinks": False,
+        **_account(role),
+        **_placement(settings, role),
     }
-    if role.account is not None:
-        spec["serviceAccountName"] = role.account
+
+
+def _account(role: PodKind) -> Manifest:
+    return {} if role.account is None else {"serviceAccountName": role.account}
+
+
+def _placement(settings: PlatformSettings, role: PodKind) -> Manifest:
+    """The nodes of its pool, where a stack has pools, and over how many of them."""
+    spread = {"topologySpreadConstraints": _spread()} if role.serves else {}
+    return {**spread, **_pool_of(role)} if settings.on_aws else spread
+
+
+def _pool_of(role: PodKind) -> Manifest:
+    toleration = {"key": "vigil/pool", "operator": "Equal", "value": role.pool}
+    return {
+        "nodeSelector": {"vigil/pool": role.pool},
+        "tolerations": [{**toleration, "effect": "NoSchedule"}],
+    }
+
+
+def _volumes(settings: PlatformSettings, role: PodKind) -> Iterator[Manifest]:
+    yield {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}}
+    yield _home(settings)
+    yield {"name": "settings", "configMap": {"name": SETTINGS_MAP}}
     if role.secrets:
-        held = {"secretName": ROOM_SECRETS_SECRET, "defaultMode": 0o440, "optional": True}
-        spec["volumes"].append({"name": "secrets", "secret": held})
+        yield _secret_volume("secrets", ROOM_SECRETS_SECRET)
     if role.account == SERVE_ACCOUNT:
         # Where an issuer's tokens open the service there may be none; who needs one is asked for it
         # before anything is made.
-        keys = {"secretName": API_KEYS_SECRET, "defaultMode": 0o440, "optional": True}
-        spec["volumes"].append({"name": "keys", "secret": keys})
-    if settings.on_aws:
-        toleration = {"key": "vigil/pool", "operator": "Equal", "value": role.pool}
-        spec["nodeSelector"] = {"vigil/pool": role.pool}
-        spec["tolerations"] = [{**toleration, "effect": "NoSchedule"}]
-    if role.serves:
-        spec["topologySpreadConstraints"] = _spread()
-    labels = {"app.kubernetes.io/part-of": "vigil", COMPONENT_LABEL: role.component}
-    return {"metadata": {"labels": labels}, "spec": spec}
+        yield _secret_volume("keys", API_KEYS_SECRET)
+
+
+def _secret_volume(name: str, secret: str) -> Manifest:
+    source = {"secretName": secret, "defaultMode": 0o440, "optional": True}
+    return {"name": name, "secret": source}
 
 
 def _container(settings: PlatformSettings, role: PodKind) -> Manifest:
-    raylet = {"httpGet": {"path": "/api/local_raylet_healthz", "port": 52365}}
-    proxy = {"httpGet": {"path": "/-/healthz", "port": SERVE_PORT}}
-    ready = proxy if role.serves else raylet
-    mounts: list[Manifest] = [
-        {"name": "tmp", "mountPath": "/tmp"},
-        {"name": "home", "mountPath": HOME_PATH},
-        {"name": "settings", "mountPath": str(SETTINGS_FOLDER), "readOnly": True},
-    ]
-    if role.secrets:
-        mounts.append({"name": "secrets", "mountPath": str(SECRETS_FOLDER), "readOnly": True})
-    if role.account == SERVE_ACCOUNT:
-        mounts.append({"name": "keys", "mountPath": str(KEY_FILE.parent), "readOnly": True})
     return {
         "name": "ray",
         "image": settings.image_ref,
@@ -195,15 +224,40 @@ def _container(settings: PlatformSettings, role: PodKind) -> Manifest:
         "resources": role.amounts,
         "securityContext": CONTAINER_SECURITY,
         "ports": [{"name": name, "containerPort": port} for name, port in role.ports.items()],
-        "volumeMounts": mounts,
-        "startupProbe": {**raylet, "periodSeconds": 5, "failureThreshold": 60, "timeoutSeconds": 5},
-        "livenessProbe": {
-            **raylet,
-            "periodSeconds": 10,
-            "failureThreshold": 12,
-            "timeoutSeconds": 5,
-        },
-        "readinessProbe": {**ready, "periodSeconds": 5, "failureThreshold": 2, "timeoutSeconds": 5},
+        "volumeMounts": [*_mounts(role)],
+        **_probes(role),
+    }
+
+
+def _mounts(role: PodKind) -> Iterator[Manifest]:
+    yield {"name": "tmp", "mountPath": "/tmp"}
+    yield {"name": "home", "mountPath": HOME_PATH}
+    yield _read_only("settings", SETTINGS_FOLDER)
+    if role.secrets:
+        yield _read_only("secrets", SECRETS_FOLDER)
+    if role.account == SERVE_ACCOUNT:
+        yield _read_only("keys", KEY_FILE.parent)
+
+
+def _read_only(volume: str, path: Path) -> Manifest:
+    return {"name": volume, "mountPath": str(path), "readOnly": True}
+
+
+def _probes(role: PodKind) -> Manifest:
+    ready = _PROXY if role.serves else _RAYLET
+    return {
+        "startupProbe": _probe(_RAYLET, 5, failures=60),
+        "livenessProbe": _probe(_RAYLET, 10, failures=12),
+        "readinessProbe": _probe(ready, 5, failures=2),
+    }
+
+
+def _probe(action: Manifest, period_s: int, *, failures: int) -> Manifest:
+    return {
+        **action,
+        "periodSeconds": period_s,
+        "failureThreshold": failures,
+        "timeoutSeconds": 5,
     }
 
 
@@ -231,24 +285,6 @@ def head_group(settings: PlatformSettings, role: PodKind) -> Manifest:
     """No replica and no actor of ours on the head: it has nothing to do but lead."""
     pod = pod_template(settings, role)
     pod["metadata"]["annotations"] = {"karpenter.sh/do-not-disrupt": "true"}
-    # KubeRay mounts the volume of this name where Ray writes its logs.
-    pod["spec"]["volumes"] += [
-        {"name": "ray-logs", "emptyDir": {"sizeLimit": _LOGS_SIZE}},
-        {"name": API_TOKEN, "projected": {"defaultMode": 0o440, "sources": _api_token()}},
-    ]
+    pod["spec"]["volumes"] += [_LOGS_VOLUME, _API_TOKEN_VOLUME]
     params = {"num-cpus": "0", "dashboard-host": "0.0.0.0"}
     return {"rayStartParams": params, "serviceType": "ClusterIP", "template": pod}
-
-
-def _api_token() -> list[Manifest]:
-    """What a pod is given to ask the API server, for the autoscaler's container alone.
-
-    Jobs run on the head too, and have no business with pods.
-    """
-    field = {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
-    certificate = {"key": "ca.crt", "path": "ca.crt"}
-    return [
-        {"serviceAccountToken": {"path": "token", "expirationSeconds": API_TOKEN_S}},
-        {"configMap": {"name": "kube-root-ca.crt", "items": [certificate]}},
-        {"downwardAPI": {"items": [field]}},
-    ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from infra.manifests.base import DATABASE_CONFIG, NO_WAIT, PLATFORM_PRIORITY
+from infra.manifests.base import DATABASE_CONFIG, PLATFORM_PRIORITY, volume_claim
 from infra.manifests.bindings import TRACKING_NAMESPACE
 from infra.manifests.parts import (
     CONTAINER_SECURITY,
@@ -33,36 +34,69 @@ DEFAULT_WAIT_S = 900  # where an update does not wait for the service
 _PGPASS_PATH = "/run/database/pgpass"
 # SQLAlchemy 2.1 takes another one, which MLflow does not bring, where none is named.
 _DRIVER = "postgresql+psycopg2"
+_ALLOWED_HOSTS = (
+    f"{_MLFLOW}.{TRACKING_NAMESPACE}.svc.cluster.local:{MLFLOW_PORT}",
+    f"{_MLFLOW}.{TRACKING_NAMESPACE}.svc:{MLFLOW_PORT}",
+    f"{_MLFLOW}.{TRACKING_NAMESPACE}:{MLFLOW_PORT}",
+    f"{_MLFLOW}:{MLFLOW_PORT}",
+    "localhost:*",
+    "127.0.0.1:*",
+)
+_PLAIN = {
+    "HOME": "/tmp",
+    "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_AUTH_ADMIN_USERNAME": "vigil",
+    # Its job runner and seven consumers take 1.2 GB, and nothing here uses them.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
+_SECRETS = {
+    "MLFLOW_AUTH_ADMIN_PASSWORD": (ADMIN_SECRET, "password"),
+    "MLFLOW_FLASK_SERVER_SECRET_KEY": (ADMIN_SECRET, "secret-key"),
+}
+# What libpq itself reads.
+_LIBPQ = {"PGUSER": "mlflow", "PGSSLMODE": "require", "PGHOST": "$(DATABASE_HOST)"}
+_REFRESH_PASSWORD = ["python", "/etc/mlflow/pgpass.py"]
+_HEALTH = {"httpGet": {"path": "/health", "port": MLFLOW_PORT}}
+_PROBES = {
+    "startupProbe": {**_HEALTH, "periodSeconds": 5, "failureThreshold": 48},
+    "livenessProbe": {**_HEALTH, "periodSeconds": 20, "timeoutSeconds": 10},
+    # One that registers a model answers late: a second would take it out of service for that.
+    "readinessProbe": {**_HEALTH, "periodSeconds": 10, "timeoutSeconds": 5},
+}
+_SERVER_PODS = {"matchLabels": _SERVER_LABELS}
+_SPREAD = {
+    "maxSkew": 1,
+    "topologyKey": "topology.kubernetes.io/zone",
+    "whenUnsatisfiable": "ScheduleAnyway",
+    "labelSelector": _SERVER_PODS,
+}
+_ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}}
+# Every poll of every replica signs in; without a cache each costs a slow password hash.
+_AUTH_SETTINGS = """[mlflow]
+default_permission = READ
+database_uri = {uri}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 30
+"""
 
 
 def database_uri(settings: PlatformSettings) -> str:
     """No password: libpq takes it from PGPASSFILE. `$(HOST)` is expanded by the kubelet."""
-    return (
-        f"{_DRIVER}://mlflow@$(DATABASE_HOST):5432/mlflow?sslmode=require"
-        if settings.on_aws
-        else "sqlite:////data/mlflow.db"
-    )
+    if settings.on_aws:
+        return f"{_DRIVER}://mlflow@$(DATABASE_HOST):5432/mlflow?sslmode=require"
+    return "sqlite:////data/mlflow.db"
+
+
+def _artifact_options(settings: PlatformSettings) -> list[str]:
+    if settings.on_aws:
+        root = f"s3://{settings.bucket('models')}/mlflow"
+        return ["--default-artifact-root", root, "--no-serve-artifacts"]
+    return ["--serve-artifacts", "--artifacts-destination", "/data/artifacts"]
 
 
 def mlflow_command(settings: PlatformSettings) -> list[str]:
-    hosts = [
-        f"{_MLFLOW}{suffix}:{MLFLOW_PORT}"
-        for suffix in (
-            f".{TRACKING_NAMESPACE}.svc.cluster.local",
-            f".{TRACKING_NAMESPACE}.svc",
-            f".{TRACKING_NAMESPACE}",
-            "",
-        )
-    ]
-    artifacts = (
-        [
-            "--default-artifact-root",
-            f"s3://{settings.bucket('models')}/mlflow",
-            "--no-serve-artifacts",
-        ]
-        if settings.on_aws
-        else ["--serve-artifacts", "--artifacts-destination", "/data/artifacts"]
-    )
+    """The command of a server."""
     return [
         "mlflow",
         "server",
@@ -74,58 +108,38 @@ def mlflow_command(settings: PlatformSettings) -> list[str]:
         "2",
         "--backend-store-uri",
         database_uri(settings),
-        *artifacts,
+        *_artifact_options(settings),
         "--app-name",
         "basic-auth",
         "--allowed-hosts",
-        ",".join([*hosts, "localhost:*", "127.0.0.1:*"]),
+        ",".join(_ALLOWED_HOSTS),
     ]
 
 
 def _variables(settings: PlatformSettings) -> list[Manifest]:
-    plain = {
-        "HOME": "/tmp",
-        "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_AUTH_ADMIN_USERNAME": "vigil",
-        # Its job runner and seven consumers take 1.2 GB, and nothing here uses them.
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
-    secrets = {
-        "MLFLOW_AUTH_ADMIN_PASSWORD": (ADMIN_SECRET, "password"),
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": (ADMIN_SECRET, "secret-key"),
-    }
-    return [*_database_variables(settings), *environment_variables(plain, secrets)]
+    return [*_database_variables(settings), *environment_variables(_PLAIN, _SECRETS)]
 
 
 def _database_variables(settings: PlatformSettings) -> list[Manifest]:
     """First among a container's variables: what comes after may refer to them."""
     if not settings.on_aws:
         return []
-    keys = {"DATABASE_HOST": "host", "DATABASE_SECRET": "secret"}
-    known: list[Manifest] = [
-        {"name": name, "valueFrom": {"configMapKeyRef": {"name": DATABASE_CONFIG, "key": key}}}
-        for name, key in keys.items()
-    ]
     return [
-        *known,
+        _from_config("DATABASE_HOST", "host"),
+        _from_config("DATABASE_SECRET", "secret"),
         {"name": "PGPASSFILE", "value": _PGPASS_PATH},
         {"name": "AWS_REGION", "value": settings.region},
     ]
 
 
+def _from_config(variable: str, key: str) -> Manifest:
+    reference = {"name": DATABASE_CONFIG, "key": key}
+    return {"name": variable, "valueFrom": {"configMapKeyRef": reference}}
+
+
 def _container(
     settings: PlatformSettings, name: str, command: list[str], amounts: Manifest, **more: Any
 ) -> Manifest:
-    mounts: list[Manifest] = [
-        {"name": "tmp", "mountPath": "/tmp"},
-        {"name": "config", "mountPath": "/etc/mlflow", "readOnly": True},
-    ]
-    mounts.append(
-        {"name": "database", "mountPath": "/run/database"}
-        if settings.on_aws
-        else {"name": "data", "mountPath": "/data"}
-    )
     return {
         "name": name,
         "image": settings.image_ref,
@@ -133,41 +147,61 @@ def _container(
         "command": command,
         "resources": amounts,
         "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": mounts,
+        "volumeMounts": _mounts(settings),
     } | more
+
+
+def _mounts(settings: PlatformSettings) -> list[Manifest]:
+    tmp = {"name": "tmp", "mountPath": "/tmp"}
+    config = {"name": "config", "mountPath": "/etc/mlflow", "readOnly": True}
+    if settings.on_aws:
+        return [tmp, config, {"name": "database", "mountPath": "/run/database"}]
+    return [tmp, config, {"name": "data", "mountPath": "/data"}]
 
 
 def _pod(
     settings: PlatformSettings, labels: dict[str, str], containers: list[Manifest], **more: Any
 ) -> Manifest:
-    volumes: list[Manifest] = [
-        {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}},
-        {"name": "config", "configMap": {"name": "mlflow"}},
-    ]
-    first: list[Manifest] = []
-    if settings.on_aws:
-        volumes.append({"name": "database", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
-        small = resources("50m", "192Mi")
-        known = _database_variables(settings) + environment_variables({"HOME": "/tmp"})
-        run = ["python", "/etc/mlflow/pgpass.py"]
-        # The first makes the file before anything connects; the second, a sidecar, keeps it fresh.
-        first = [
-            _container(settings, "password", [*run, "once"], small, env=known),
-            _container(settings, "password-refresh", run, small, env=known, restartPolicy="Always"),
-        ]
-    else:
-        volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": "mlflow"}})
     spec: Manifest = {
         "serviceAccountName": _MLFLOW,
         "securityContext": POD_SECURITY,
         "containers": containers,
-        "volumes": volumes,
+        "volumes": _volumes(settings),
         "enableServiceLinks": False,
     }
-    if first:
-        spec["initContainers"] = first
+    if settings.on_aws:
+        spec["initContainers"] = [*_password_containers(settings)]
     version = {"app.kubernetes.io/version": MLFLOW_VERSION}
     return {"metadata": {"labels": labels | version}, "spec": {**spec, **more}}
+
+
+def _volumes(settings: PlatformSettings) -> list[Manifest]:
+    tmp = {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}}
+    config = {"name": "config", "configMap": {"name": "mlflow"}}
+    if settings.on_aws:
+        memory = {"medium": "Memory", "sizeLimit": "1Mi"}
+        return [tmp, config, {"name": "database", "emptyDir": memory}]
+    return [tmp, config, {"name": "data", "persistentVolumeClaim": {"claimName": "mlflow"}}]
+
+
+def _password_containers(settings: PlatformSettings) -> Iterator[Manifest]:
+    """One makes the password file before anything connects; the other, a sidecar, keeps it."""
+    once = [*_REFRESH_PASSWORD, "once"]
+    yield _password_container(settings, "password", once)
+    always = {"restartPolicy": "Always"}
+    yield _password_container(settings, "password-refresh", _REFRESH_PASSWORD, **always)
+
+
+def _password_container(
+    settings: PlatformSettings, name: str, command: list[str], **more: Any
+) -> Manifest:
+    variables = _migration_variables(settings)
+    return _container(settings, name, command, resources("50m", "192Mi"), env=variables, **more)
+
+
+def _migration_variables(settings: PlatformSettings) -> list[Manifest]:
+    """Variables of whatever reaches the database and is no server."""
+    return [*_database_variables(settings), *environment_variables({"HOME": "/tmp"})]
 
 
 def mlflow_config(settings: PlatformSettings) -> Manifest:
@@ -175,15 +209,7 @@ def mlflow_config(settings: PlatformSettings) -> Manifest:
 
     Users are in its database, no password is here.
     """
-    lines = [
-        "[mlflow]",
-        "default_permission = READ",
-        f"database_uri = {_auth_database_uri(settings)}",
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth",
-        # Every poll of every replica signs in; without it each costs a slow password hash.
-        "auth_cache_ttl_seconds = 30",
-    ]
-    data = {"auth.ini": "\n".join(lines) + "\n"}
+    data = {"auth.ini": _AUTH_SETTINGS.format(uri=_auth_database_uri(settings))}
     if settings.on_aws:
         data["pgpass.py"] = Path(__file__).with_name("pgpass.py").read_text()
     return kube_manifest("v1", "ConfigMap", "mlflow", TRACKING_NAMESPACE, data=data)
@@ -199,60 +225,54 @@ def _auth_database_uri(settings: PlatformSettings) -> str:
 
 def mlflow_deployment(settings: PlatformSettings) -> Manifest:
     """The servers. Each checks the schema when it starts and refuses to run on an old one."""
-    health = {"httpGet": {"path": "/health", "port": MLFLOW_PORT}}
-    libpq = (
-        environment_variables(
-            {"PGUSER": "mlflow", "PGSSLMODE": "require", "PGHOST": "$(DATABASE_HOST)"}
-        )
-        if settings.on_aws
-        else []
+    spec = {
+        "replicas": settings.mlflow_replicas,
+        "selector": _SERVER_PODS,
+        "strategy": _strategy(settings),
+        "template": _server_template(settings),
+    }
+    patience = {"pulumi.com/timeoutSeconds": str(_patience_s(settings))}
+    return _tracking("apps/v1", "Deployment", _MLFLOW, spec=spec, annotations=patience)
+
+
+def _tracking(api: str, kind: str, name: str, **fields: Any) -> Manifest:
+    return kube_manifest(api, kind, name, TRACKING_NAMESPACE, **fields)
+
+
+def _strategy(settings: PlatformSettings) -> Manifest:
+    """Two servers on one SQLite file, or on one volume of one node, cannot overlap."""
+    return _ROLLING if settings.on_aws else {"type": "Recreate"}
+
+
+def _server_template(settings: PlatformSettings) -> Manifest:
+    template = _pod(
+        settings,
+        _SERVER_LABELS,
+        [_server_container(settings)],
+        priorityClassName=PLATFORM_PRIORITY,
+        topologySpreadConstraints=[_SPREAD],
+        terminationGracePeriodSeconds=60,
     )
-    container = _container(
+    # A server reads its files once: a change of them has to make new pods.
+    template["metadata"]["annotations"] = {"vigil/config": _config_digest(settings)}
+    return template
+
+
+def _config_digest(settings: PlatformSettings) -> str:
+    text = json.dumps(mlflow_config(settings)["data"], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _server_container(settings: PlatformSettings) -> Manifest:
+    libpq = environment_variables(_LIBPQ) if settings.on_aws else []
+    return _container(
         settings,
         _MLFLOW,
         mlflow_command(settings),
         resources("500m", "1536Mi"),
         env=[*_variables(settings), *libpq],
         ports=[{"name": "http", "containerPort": MLFLOW_PORT}],
-        startupProbe={**health, "periodSeconds": 5, "failureThreshold": 48},
-        livenessProbe={**health, "periodSeconds": 20, "timeoutSeconds": 10},
-        # One that registers a model answers late: a second would take it out of service for that.
-        readinessProbe={**health, "periodSeconds": 10, "timeoutSeconds": 5},
-    )
-    spread = {
-        "maxSkew": 1,
-        "topologyKey": "topology.kubernetes.io/zone",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": _SERVER_LABELS},
-    }
-    # Two servers on one SQLite file, or on one volume of one node, cannot overlap.
-    strategy: Manifest = (
-        {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}}
-        if settings.on_aws
-        else {"type": "Recreate"}
-    )
-    template = _pod(
-        settings,
-        _SERVER_LABELS,
-        [container],
-        priorityClassName=PLATFORM_PRIORITY,
-        topologySpreadConstraints=[spread],
-        terminationGracePeriodSeconds=60,
-    )
-    # A server reads its files once: a change of them has to make new pods.
-    text = json.dumps(mlflow_config(settings)["data"], sort_keys=True)
-    template["metadata"]["annotations"] = {
-        "vigil/config": hashlib.sha256(text.encode()).hexdigest()[:16]
-    }
-    spec = {
-        "replicas": settings.mlflow_replicas,
-        "selector": {"matchLabels": _SERVER_LABELS},
-        "strategy": strategy,
-        "template": template,
-    }
-    patience = {"pulumi.com/timeoutSeconds": str(_patience_s(settings))}
-    return kube_manifest(
-        "apps/v1", "Deployment", _MLFLOW, TRACKING_NAMESPACE, annotations=patience, spec=spec
+        **_PROBES,
     )
 
 
@@ -263,20 +283,27 @@ def _patience_s(settings: PlatformSettings) -> int:
 
 def mlflow_migration(settings: PlatformSettings) -> Manifest:
     """`mlflow db upgrade`, once per image: a Job cannot change, so its name carries the image."""
-    digest = hashlib.sha256(settings.image_ref.encode()).hexdigest()[:8]
-    container = _container(
+    template = _pod(
         settings,
-        "migrate",
-        ["mlflow", "db", "upgrade", database_uri(settings)],
-        resources("250m", "1Gi"),
-        env=[*_database_variables(settings), *environment_variables({"HOME": "/tmp"})],
+        _MIGRATION_LABELS,
+        [_migration_container(settings)],
+        restartPolicy="OnFailure",
     )
-    template = _pod(settings, _MIGRATION_LABELS, [container], restartPolicy="OnFailure")
     spec = {"backoffLimit": 6, "activeDeadlineSeconds": _patience_s(settings), "template": template}
     # One that failed, on a quota or an image that was not there, is made anew by the next update.
     again = {"pulumi.com/replaceUnready": "true"}
-    name = f"mlflow-migrate-{digest}"
-    return kube_manifest("batch/v1", "Job", name, TRACKING_NAMESPACE, annotations=again, spec=spec)
+    return _tracking("batch/v1", "Job", _migration_name(settings), spec=spec, annotations=again)
+
+
+def _migration_name(settings: PlatformSettings) -> str:
+    digest = hashlib.sha256(settings.image_ref.encode()).hexdigest()
+    return f"mlflow-migrate-{digest[:8]}"
+
+
+def _migration_container(settings: PlatformSettings) -> Manifest:
+    command = ["mlflow", "db", "upgrade", database_uri(settings)]
+    variables = _migration_variables(settings)
+    return _container(settings, "migrate", command, resources("250m", "1Gi"), env=variables)
 
 
 def tracking_manifests(settings: PlatformSettings) -> list[Manifest]:
@@ -284,47 +311,34 @@ def tracking_manifests(settings: PlatformSettings) -> list[Manifest]:
 
     What comes after the migration waits for its end, so what the migration mounts comes before.
     """
-    ports = [{"name": "http", "port": MLFLOW_PORT, "targetPort": MLFLOW_PORT}]
-    service = kube_manifest(
-        "v1",
-        "Service",
-        _MLFLOW,
-        TRACKING_NAMESPACE,
-        spec={"selector": _SERVER_LABELS, "ports": ports},
-    )
-    found = [
+    return [
         *_claim(settings),
         mlflow_config(settings),
-        service,
+        _service(),
         mlflow_migration(settings),
         mlflow_deployment(settings),
+        *_budget(settings),
     ]
+
+
+def _service() -> Manifest:
+    ports = [{"name": "http", "port": MLFLOW_PORT, "targetPort": MLFLOW_PORT}]
+    return _tracking("v1", "Service", _MLFLOW, spec={"selector": _SERVER_LABELS, "ports": ports})
+
+
+def _budget(settings: PlatformSettings) -> Iterator[Manifest]:
+    """A drain takes one server at a time, where there are several."""
     if settings.mlflow_replicas > 1:
-        spec = {"maxUnavailable": 1, "selector": {"matchLabels": _SERVER_LABELS}}
-        found.append(
-            kube_manifest(
-                "policy/v1", "PodDisruptionBudget", _MLFLOW, TRACKING_NAMESPACE, spec=spec
-            )
-        )
-    return found
+        spec = {"maxUnavailable": 1, "selector": _SERVER_PODS}
+        yield _tracking("policy/v1", "PodDisruptionBudget", _MLFLOW, spec=spec)
 
 
 def _claim(settings: PlatformSettings) -> list[Manifest]:
     """Where SQLite and the artifacts lie; on AWS they are in RDS and S3."""
     if settings.on_aws:
         return []
-    spec = {
-        "storageClassName": settings.home_storage_class,
-        "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": "2Gi"}},
-    }
-    return [
-        kube_manifest(
-            "v1",
-            "PersistentVolumeClaim",
-            _MLFLOW,
-            TRACKING_NAMESPACE,
-            annotations=NO_WAIT,
-            spec=spec,
-        )
-    ]
+    storage_class = settings.home_storage_class
+    claim = volume_claim(
+        _MLFLOW, TRACKING_NAMESPACE, storage_class, mode="ReadWriteOnce", size="2Gi"
+    )
+    return [claim]

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from infra.cost import BREAKS, capacity, cost_page, monthly_bill
+from infra.bill import monthly_bill
+from infra.cost import cost_page
+from infra.growth import BREAKS, Capacity
 from infra.stack_settings import read_files
 from tests.infra.recorded import ROOT, changed
 
@@ -39,7 +41,7 @@ def test_more_costs_more(more: dict[str, Any]) -> None:
 
 
 def test_ten_times_the_load_takes_about_ten_times_the_replicas() -> None:
-    loads = [capacity(rps) for rps in BREAKS]
+    loads = [Capacity(rate) for rate in BREAKS]
     assert [m.replicas for m in loads] == [2, 2, 2, 14, 134, 1334]
     assert [m.shards for m in loads] == [1, 1, 1, 10, 100, 1000]
     assert loads[-1].polls == 667

@@ -72,16 +72,12 @@ def test_a_storage_class_that_is_not_there_is_named_with_those_that_are(api: Fak
     assert one.fix.endswith("vigil:homeStorageClass NAME` with one of: fast, standard")
 
 
-def test_a_second_operator_is_a_warning_and_no_refusal(
-    api: FakeApi,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_second_operator_is_a_warning_and_no_refusal(api: FakeApi) -> None:
     own, theirs = given.deployment(), given.deployment()
     theirs["metadata"]["namespace"] = "kuberay"
     api.replies["/apis/apps/v1/deployments"] = 200, {"items": [own, theirs]}
     warned: list[str] = []
-    monkeypatch.setattr(pulumi.log, "warn", warned.append)
-    preflight(WANTED, kubeconfig(api.url))
+    preflight(WANTED, kubeconfig(api.url), warn=warned.append)
     assert len(warned) == 1
     assert warned[0].startswith("kuberay/kuberay-operator: another KubeRay operator")
 
