@@ -39,6 +39,20 @@ _MARKS = {
 }
 
 
+_MARKED_REPLICAS = {"min_replicas": _MARKED_MIN, "max_replicas": _MARKED_MAX}
+
+
+def _short(image: str) -> str:
+    return hashlib.sha256(image.encode()).hexdigest()[:8]
+
+
+# A Job cannot be changed, so the name of the migration carries the image.
+_EXPRESSIONS = {
+    _short(_MARKED_IMAGE): "{{ .Values.image | sha256sum | trunc 8 }}",
+    **{mark: f"{{{{ .Values.{name} }}}}" for mark, name in _MARKS.items()},
+}
+
+
 class ChartFailed(VigilError):
     """The chart cannot be made or published."""
 
@@ -47,15 +61,21 @@ def chart_files(settings: PlatformSettings, version: str) -> dict[str, bytes]:
     """Path -> bytes of the files of the chart."""
     if not _SEMVER.fullmatch(version):
         raise ChartFailed(f"{version!r} is no SemVer version, which a chart needs")
-    files = {
+    return {
         "Chart.yaml": to_yaml(_chart_yaml(version)),
         "values.yaml": to_yaml(_values(settings)),
+        **_templates(settings),
     }
-    for path, text in render_manifests(_marked(settings)).items():
-        if not path.startswith(_NOT_IN_CHART):
-            path = path.replace(_short(_MARKED_IMAGE), _short(settings.image_ref))
-            files[f"{_TEMPLATES}{path}"] = _template(text).encode()
-    return files
+
+
+def _templates(settings: PlatformSettings) -> dict[str, bytes]:
+    marked = render_manifests(_marked(settings))
+    own = {path: text for path, text in marked.items() if not path.startswith(_NOT_IN_CHART)}
+    return {_template_path(path, settings): _template(text).encode() for path, text in own.items()}
+
+
+def _template_path(path: str, settings: PlatformSettings) -> str:
+    return _TEMPLATES + path.replace(_short(_MARKED_IMAGE), _short(settings.image_ref))
 
 
 def _chart_yaml(version: str) -> dict[str, str]:
@@ -71,14 +91,13 @@ def _chart_yaml(version: str) -> dict[str, str]:
 
 
 def _values(settings: PlatformSettings) -> dict[str, Any]:
-    values = {
+    host = {"host": settings.hostname} if settings.hostname else {}
+    return {
         "image": settings.image_ref,
         "minReplicas": settings.serve.min_replicas,
         "maxReplicas": settings.serve.max_replicas,
+        **host,
     }
-    if settings.hostname:
-        values["host"] = settings.hostname
-    return values
 
 
 def _marked(settings: PlatformSettings) -> PlatformSettings:
@@ -86,23 +105,19 @@ def _marked(settings: PlatformSettings) -> PlatformSettings:
 
     What follows from the replicas stays that of the environment.
     """
-    replicas = {"min_replicas": _MARKED_MIN, "max_replicas": _MARKED_MAX}
     marks: dict[str, Any] = {
         "image": _MARKED_IMAGE,
-        "serve": settings.serve.model_copy(update=replicas),
+        "serve": settings.serve.model_copy(update=_MARKED_REPLICAS),
         "replicas_per_worker": settings.max_per_worker,
+        "hostname": _MARKED_HOST if settings.hostname else "",
     }
-    if settings.hostname:
-        marks["hostname"] = _MARKED_HOST
     return settings.model_copy(update=marks)
 
 
 def _template(text: str) -> str:
     text = text.replace("{{", '{{ "{{" }}')
-    # A Job cannot be changed, so the name of the migration carries the image.
-    text = text.replace(_short(_MARKED_IMAGE), "{{ .Values.image | sha256sum | trunc 8 }}")
-    for mark, name in _MARKS.items():
-        text = text.replace(mark, f"{{{{ .Values.{name} }}}}")
+    for mark, expression in _EXPRESSIONS.items():
+        text = text.replace(mark, expression)
     return text
 
 
@@ -110,10 +125,10 @@ def render_chart(files: dict[str, bytes], values: dict[str, Any] | None = None) 
     """What Helm makes of the templates, which use values and nothing else of its language."""
     defaults: dict[str, Any] = yaml.safe_load(files["values.yaml"])
     evaluate = _Evaluator(defaults | (values or {}))
+    templates = {path: text for path, text in files.items() if path.startswith(_TEMPLATES)}
     return {
-        path.removeprefix(_TEMPLATES): _EXPRESSION.sub(evaluate, text.decode())
-        for path, text in files.items()
-        if path.startswith(_TEMPLATES)
+        path.removeprefix(_TEMPLATES): evaluate.all_of(text.decode())
+        for path, text in templates.items()
     }
 
 
@@ -123,7 +138,11 @@ class _Evaluator:
     def __init__(self, values: dict[str, Any]) -> None:
         self._values = values
 
-    def __call__(self, expression: re.Match[str]) -> str:
+    def all_of(self, template: str) -> str:
+        """The text of a template with the values of its expressions."""
+        return _EXPRESSION.sub(self._value, template)
+
+    def _value(self, expression: re.Match[str]) -> str:
         name, is_short = expression.groups()
         if not name:
             return "{{"
@@ -136,15 +155,15 @@ def pack_chart(files: dict[str, bytes]) -> bytes:
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as tar:
         for path, data in sorted(files.items()):
-            member = tarfile.TarInfo(f"{CHART_NAME}/{path}")
-            member.size = len(data)
-            member.mode = 0o644
-            tar.addfile(member, io.BytesIO(data))
+            tar.addfile(_member(path, len(data)), io.BytesIO(data))
     return gzip.compress(raw.getvalue(), mtime=0)
 
 
-def _short(image: str) -> str:
-    return hashlib.sha256(image.encode()).hexdigest()[:8]
+def _member(path: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(f"{CHART_NAME}/{path}")
+    member.size = size
+    member.mode = 0o644
+    return member
 
 
 def to_yaml(value: Any) -> bytes:

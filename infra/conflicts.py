@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pydantic.alias_generators import to_camel
+
 from infra.cidr import BadNetwork, require_disjoint, split_vpc
 from infra.fields import PlatformFields
 
@@ -18,62 +20,64 @@ _Check = Callable[[PlatformFields], Iterator[str]]
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]+")
 _CRON = re.compile(r"(\S+\s+){4}\S+")
 _REDIS_URL = re.compile(r"rediss?://")
+_NO_ADMIN = (
+    "adminPrincipals: the ARN of the IAM role that runs `pulumi up` is needed on target aws"
+    " (without it the cluster lets nobody in), or githubRepository, whose role runs it then"
+)
 _PRINCIPAL_KEYS = "adminPrincipals, viewerPrincipals"
 
 
 def find_conflicts(settings: PlatformFields) -> list[str]:
     """Every mistake, each beginning with the key to change."""
     target = _ON_AWS if settings.on_aws else _ON_KUBERNETES
-    lines = _sizes(settings)
-    for check in (*_ANYWHERE, *target):
-        lines.extend(check(settings))
-    return lines
+    checks = (_sizes, *_ANYWHERE, *target)
+    return [line for check in checks for line in check(settings)]
 
 
 # --- sizes ---
 
 
-def _sizes(settings: PlatformFields) -> list[str]:
+def _sizes(settings: PlatformFields) -> Iterator[str]:
     lines = [*_bounds(settings), *_room_for_replicas(settings)]
-    return lines or list(_idle_workers(settings))
+    yield from lines or _idle_workers(settings)
 
 
 def _bounds(settings: PlatformFields) -> Iterator[str]:
     serve = settings.serve
-    if settings.min_workers > settings.max_workers:
-        yield _too_large("Workers", settings.min_workers, settings.max_workers)
-    if serve.min_replicas > serve.max_replicas:
-        yield _too_large("Replicas", serve.min_replicas, serve.max_replicas, room="serve.")
+    yield from _bound("{}Workers", settings.min_workers, settings.max_workers)
+    yield from _bound("serve.{}Replicas", serve.min_replicas, serve.max_replicas)
 
 
-def _too_large(what: str, low: int, high: int, *, room: str = "") -> str:
-    return f"{room}min{what}: {low} is more than {room}max{what}, {high}"
+def _bound(key: str, low: int, high: int) -> Iterator[str]:
+    """A least that is more than its most; `key` with {} for min and max."""
+    if low > high:
+        yield f"{key.format('min')}: {low} is more than {key.format('max')}, {high}"
 
 
 def _room_for_replicas(settings: PlatformFields) -> Iterator[str]:
     serve = settings.serve
-    if serve.cpus_per_replica > settings.worker_cpu:
-        yield (
-            f"serve.cpusPerReplica: {serve.cpus_per_replica} does not fit into a worker of"
-            f" workerCpu {settings.worker_cpu}"
-        )
-        return
     on_a_worker = int(settings.worker_cpu // serve.cpus_per_replica)
     room = on_a_worker * settings.max_workers
-    if serve.max_replicas > room:
-        yield (
-            f"serve.maxReplicas: {serve.max_replicas}, but maxWorkers of workerCpu hold only {room}"
-        )
+    if not on_a_worker:
+        worker = f"a worker of workerCpu {settings.worker_cpu}"
+        yield f"serve.cpusPerReplica: {serve.cpus_per_replica} does not fit into {worker}"
+    elif serve.max_replicas > room:
+        limit = f"maxWorkers of workerCpu hold only {room}"
+        yield f"serve.maxReplicas: {serve.max_replicas}, but {limit}"
 
 
 def _idle_workers(settings: PlatformFields) -> Iterator[str]:
-    least = (settings.min_workers - 1) * settings.max_per_worker + 1
-    if settings.serve.min_replicas < least:
-        yield (
-            f"serve.minReplicas: {settings.serve.min_replicas} leave one of minWorkers"
-            f" {settings.min_workers} without a replica, where each holds up to"
-            f" {settings.max_per_worker}: {least} are needed, or fewer minWorkers"
-        )
+    replicas = settings.serve.min_replicas
+    needed = (settings.min_workers - 1) * settings.max_per_worker + 1
+    if replicas < needed:
+        yield f"serve.minReplicas: {replicas} leave one {_idle_worker(settings, needed)}"
+
+
+def _idle_worker(settings: PlatformFields, needed: int) -> str:
+    return (
+        f"of minWorkers {settings.min_workers} without a replica, where each holds up to"
+        f" {settings.max_per_worker}: {needed} are needed, or fewer minWorkers"
+    )
 
 
 # --- what a choice asks for besides itself ---
@@ -103,27 +107,28 @@ def _without_folder(settings: PlatformFields) -> Iterator[str]:
 
 
 def _locations(settings: PlatformFields) -> Iterator[_Location]:
-    drift = settings.drift
-    elsewhere = not settings.on_aws
-    in_s3 = settings.train_data.startswith("s3://")
-    yield _Location("trainData", bool(settings.train_data) and not in_s3)
+    yield _Location("trainData", _is_file(settings.train_data))
     yield _Location(
         "serve.streamSource (and sinks, dead letters, leases)", _streams_files(settings)
     )
-    yield _Location("drift.stateUrl", elsewhere and not drift.state_url)
-    yield _Location("drift.capturedUrl", elsewhere and not drift.captured_url)
+    if not settings.on_aws:
+        yield _Location("drift.stateUrl", not settings.drift.state_url)
+        yield _Location("drift.capturedUrl", not settings.drift.captured_url)
+
+
+def _is_file(data: str) -> bool:
+    return bool(data) and not data.startswith("s3://")
 
 
 def _streams_files(settings: PlatformFields) -> bool:
     """Whether a stream reads or writes files."""
     serve = settings.serve
-    ends = [
-        serve.stream_source,
-        *serve.stream_sinks.split(","),
-        serve.stream_dead_letters,
-        serve.stream_leases,
-    ]
-    return any(end.startswith(("file:", "parquet:/")) for end in ends)
+    ends = (serve.stream_source, serve.stream_dead_letters, serve.stream_leases)
+    return any(map(_is_file_stream, (*ends, *serve.stream_sinks.split(","))))
+
+
+def _is_file_stream(end: str) -> bool:
+    return end.startswith(("file:", "parquet:/"))
 
 
 def _ingress(settings: PlatformFields) -> Iterator[str]:
@@ -138,8 +143,8 @@ def _ingress(settings: PlatformFields) -> Iterator[str]:
 def _model_names(settings: PlatformFields) -> Iterator[str]:
     rooms = (settings.serve, settings.drift, settings.train)
     if len({room.model_name for room in rooms}) > 1:
-        names = "; ".join(f"{room.room}.modelName = {room.model_name!r}" for room in rooms)
-        yield f"{names}: they must name one model"
+        names = [f"{room.room}.modelName = {room.model_name!r}" for room in rooms]
+        yield f"{'; '.join(names)}: they must name one model"
 
 
 def _delivery(settings: PlatformFields) -> Iterator[str]:
@@ -151,36 +156,33 @@ def _delivery(settings: PlatformFields) -> Iterator[str]:
 
 
 def _required_on_aws(settings: PlatformFields) -> Iterator[str]:
-    values = {
-        "accountId": settings.account_id,
-        "owner": settings.owner,
-        "costCenter": settings.cost_center,
-        "imageTag (or image)": settings.image or settings.image_tag,
-    }
-    for key, value in values.items():
-        if not value:
-            yield f"{key}: required with target aws"
+    for key in ("account_id", "owner", "cost_center"):
+        if not getattr(settings, key):
+            yield f"{to_camel(key)}: required with target aws"
+    if not (settings.image or settings.image_tag):
+        yield "imageTag (or image): required with target aws"
 
 
 def _network(settings: PlatformFields) -> Iterator[str]:
-    blocks = {"vpcCidr": settings.vpc_cidr, "serviceCidr": settings.service_cidr}
-    for index, peer in enumerate(settings.peer_cidrs):
-        blocks[f"peerCidrs[{index}]"] = peer
     try:
         split_vpc(settings.vpc_cidr, len(settings.zones))
-        require_disjoint(blocks)
+        require_disjoint(_blocks(settings))
     except BadNetwork as error:
         yield error.message
+
+
+def _blocks(settings: PlatformFields) -> dict[str, str]:
+    """Blocks of addresses that must not overlap, by the key that names each."""
+    peers = {f"peerCidrs[{index}]": peer for index, peer in enumerate(settings.peer_cidrs)}
+    return {"vpcCidr": settings.vpc_cidr, "serviceCidr": settings.service_cidr, **peers}
 
 
 def _stream_of_the_stack(settings: PlatformFields) -> Iterator[str]:
     source = settings.serve.stream_source
     own = f"kinesis:{settings.name}"
     if source not in ("", own):
-        yield (
-            f"serve.streamSource = {source!r}: on aws consumers may read the stack's own stream,"
-            f" {own}"
-        )
+        may_read = f"on aws consumers may read the stack's own stream, {own}"
+        yield f"serve.streamSource = {source!r}: {may_read}"
 
 
 def _for_kubernetes_only(settings: PlatformFields) -> Iterator[str]:
@@ -200,27 +202,22 @@ def _needed_on_aws(settings: PlatformFields) -> Iterator[str]:
 def _access(settings: PlatformFields) -> Iterator[str]:
     """The cluster lets nobody in who is not named, whoever runs `pulumi up` included."""
     if not (settings.github_repository or settings.admin_principals):
-        yield (
-            "adminPrincipals: the ARN of the IAM role that runs `pulumi up` is needed on target aws"
-            " (without it the cluster lets nobody in), or githubRepository, whose role runs it then"
-        )
-        return
+        yield _NO_ADMIN
     counts = Counter(_principals(settings))
-    for arn in sorted(counts):
-        if counts[arn] > 1:
-            yield f"{_PRINCIPAL_KEYS}: {arn} may be named once only"
-    for arn in sorted(counts):
-        if not _PRINCIPAL.fullmatch(arn):
-            yield f"{_PRINCIPAL_KEYS}: {arn} is no arn:aws:iam::ACCOUNT:role/NAME (and no session)"
+    repeated = [arn for arn, count in counts.items() if count > 1]
+    wrong = [arn for arn in counts if not _PRINCIPAL.fullmatch(arn)]
+    for arn in sorted(repeated):
+        yield f"{_PRINCIPAL_KEYS}: {arn} may be named once only"
+    for arn in sorted(wrong):
+        yield f"{_PRINCIPAL_KEYS}: {arn} is no arn:aws:iam::ACCOUNT:role/NAME (and no session)"
 
 
 def _principals(settings: PlatformFields) -> Iterator[str]:
     yield from settings.admin_principals
     yield from settings.viewer_principals
     if settings.github_repository:
-        role = settings.place.iam_arn(f"role/{settings.name}")
-        yield f"{role}-apply"
-        yield f"{role}-plan"
+        yield settings.place.iam_arn(f"role/{settings.name}-apply")
+        yield settings.place.iam_arn(f"role/{settings.name}-plan")
 
 
 # --- on a cluster that exists ---

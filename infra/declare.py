@@ -178,7 +178,7 @@ def _room_row(cls: type[RoomSettings], name: str) -> str:
 
 
 def _effect(cls: type[RoomSettings], name: str) -> str:
-    parts = [cls.effect_of(name)]
+    parts: list[str] = [cls.effect_of(name)]
     if cls.is_internal(name):
         parts.append("a stack sets it itself")
     if cls.is_secret(name):

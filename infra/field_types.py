@@ -12,6 +12,7 @@ from infra.cidr import BadNetwork, parse_block
 _INSTANCE_TYPE = re.compile(
     r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|\d+xlarge|metal)"
 )
+_ZONES = re.compile("[a-f]{2,3}")
 _LOG_RETENTION_DAYS = (
     *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
     *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
@@ -19,9 +20,8 @@ _LOG_RETENTION_DAYS = (
 
 
 def _check_zones(zones: tuple[str, ...]) -> tuple[str, ...]:
-    different = len(set(zones)) == len(zones)
-    letters = all(re.fullmatch("[a-f]", zone) for zone in zones)
-    if not (different and letters and 2 <= len(zones) <= 3):
+    is_repeated = len(set(zones)) < len(zones)
+    if is_repeated or not _ZONES.fullmatch("".join(zones)):
         raise ValueError("two or three different letters from a to f are needed")
     return zones
 
@@ -44,11 +44,10 @@ def _check_not_open(cidrs: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_instance_types(types: tuple[str, ...]) -> tuple[str, ...]:
-    odd = [name for name in types if not _INSTANCE_TYPE.fullmatch(name)]
-    if odd:
-        raise ValueError(f"{', '.join(odd)}: no instance type such as m6i.large")
     if not types:
         raise ValueError("at least one instance type is needed")
+    if odd := [name for name in types if not _INSTANCE_TYPE.fullmatch(name)]:
+        raise ValueError(f"{', '.join(odd)}: no instance type such as m6i.large")
     return types
 
 

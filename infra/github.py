@@ -6,7 +6,7 @@ A comment that is kept up to date, and a pull request.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from pydantic import Field, SecretStr
@@ -14,6 +14,9 @@ from pydantic_settings import BaseSettings
 
 from vigil import http
 from vigil.errors import VigilError
+
+if TYPE_CHECKING:
+    import httpx
 
 GITHUB_TIMEOUT_S = 30.0
 MAX_COMMENT_CHARACTERS = 60_000  # of a comment; GitHub takes 65,536
@@ -67,11 +70,16 @@ class GitHubClient:
         """
         hidden = f"<!-- {mark} -->"
         body = {"body": f"{hidden}\n{text[:MAX_COMMENT_CHARACTERS]}"}
-        comments: list[dict[str, Any]] = self._ask("GET", f"issues/{number}/comments?per_page=100")
-        for comment in comments:
-            if comment["body"].startswith(hidden):
-                return self._write("PATCH", f"issues/comments/{comment['id']}", body)
-        return self._write("POST", f"issues/{number}/comments", body)
+        comment = self._find_comment(number, hidden)
+        if comment is None:
+            return self._write("POST", f"issues/{number}/comments", body)
+        return self._write("PATCH", f"issues/comments/{comment}", body)
+
+    def _find_comment(self, number: int, begin: str) -> int | None:
+        """The id of the first comment that begins so."""
+        comments = self._ask("GET", f"issues/{number}/comments?per_page=100")
+        own = (each["id"] for each in comments if each["body"].startswith(begin))
+        return next(own, None)
 
     def pull_request(self, branch: str, base: str, *, title: str, text: str) -> str:
         """Have an open pull request from `branch` to `base`; returns its URL."""
@@ -91,20 +99,20 @@ class GitHubClient:
         return str(self._ask(method, path, body)["html_url"])
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        resource = path.partition("?")[0]
+        what = f"{method} {path.partition('?')[0]}"
+        content = json.dumps(body).encode() if body else None
         try:
-            response = http.request(
-                method,
-                self._settings.url(path),
-                headers=_HEADERS | {"Authorization": f"Bearer {self._settings.token}"},
-                content=json.dumps(body).encode() if body else None,
-                timeout_s=GITHUB_TIMEOUT_S,
-            )
+            response = self._send(method, path, content)
             if response.is_success:
                 return response.json()
         except (OSError, ValueError) as error:
-            raise GitHubFailed(f"GitHub does not answer {method} {resource}: {error}") from error
+            raise GitHubFailed(f"GitHub does not answer {what}: {error}") from error
         message = response.content[:300].decode(errors="replace")
-        raise GitHubFailed(
-            f"GitHub answered {response.status_code} to {method} {resource}: {message}"
+        raise GitHubFailed(f"GitHub answered {response.status_code} to {what}: {message}")
+
+    def _send(self, method: str, path: str, content: bytes | None) -> httpx.Response:
+        headers = _HEADERS | {"Authorization": f"Bearer {self._settings.token}"}
+        url = self._settings.url(path)
+        return http.request(
+            method, url, headers=headers, content=content, timeout_s=GITHUB_TIMEOUT_S
         )

@@ -30,6 +30,7 @@ MIN_READY_LOOKS = 2  # looks in a row: the operator writes generation and states
 RAY_SERVICE_PATH = "/apis/ray.io/v1/namespaces/vigil/rayservices/vigil"
 MLFLOW_PATH = "/apis/apps/v1/namespaces/vigil-tracking/deployments/mlflow"
 _UNREACHED_MESSAGES = ("no endpoints available", "no service port")
+_CLUSTER_AWAY = "the `up` goes on once it is back; if it has ended, `pulumi up` again mends it"
 Connect = Callable[[], ClusterClient]
 
 
@@ -44,26 +45,29 @@ class PersistentFindings:
 
     def update(self, found: Sequence[Diagnosis], now: float) -> list[Diagnosis]:
         """The findings of this look, at `now` in seconds, that have now stayed long enough."""
+        self._forget_what_is_gone(now)
+        for each in found:
+            self._since.setdefault(each.what, now)
+            self._last[each.what] = now
+        due = [each for each in found if self._is_due(each.what, now)]
+        self._told.update(each.what for each in due)
+        return due
+
+    def _forget_what_is_gone(self, now: float) -> None:
+        """A container that crashes again and again is well in between."""
         for name, last in list(self._last.items()):
-            # A container that crashes again and again is well in between.
             if now - last > self.persists_s:
                 del self._since[name], self._last[name]
                 self._told.discard(name)
-        for one in found:
-            self._since.setdefault(one.what, now)
-            self._last[one.what] = now
-        told = [one for one in found if self._is_due(one, now)]
-        self._told.update(one.what for one in told)
-        return told
 
-    def _is_due(self, one: Diagnosis, now: float) -> bool:
-        return one.what not in self._told and now - self._since[one.what] >= self.persists_s
+    def _is_due(self, name: str, now: float) -> bool:
+        return name not in self._told and now - self._since[name] >= self.persists_s
 
 
 def failures(observer: ClusterObserver) -> list[Diagnosis]:
     """What is broken now, that is neither at risk nor still to be done."""
-    found = diagnose(observer.look(STARTUP_KINDS, deep=False).seen, expected=())
-    return [one for one in found if one.grade == "failure"]
+    seen = observer.look(STARTUP_KINDS, deep=False).seen
+    return [each for each in diagnose(seen, expected=()) if each.grade == "failure"]
 
 
 class ClusterWatch:
@@ -84,6 +88,7 @@ class ClusterWatch:
         self._warn = warn
         self._poll_s = poll_s
         self._persisting = PersistentFindings(persists_s)
+        self._observer: ClusterObserver | None = None
         self._stop = threading.Event()
         context = contextvars.copy_context()  # Pulumi's settings are found by it
         self._thread = threading.Thread(target=context.run, args=(self._run,), daemon=True)
@@ -92,6 +97,10 @@ class ClusterWatch:
     def stop(self, timeout_s: float = 0.0) -> None:
         """Look no more; waits at most `timeout_s` for a look that is under way."""
         self._stop.set()
+        self.join(timeout_s)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until it has ended by itself, at most `timeout_s`."""
         self._thread.join(timeout_s)
 
     @property
@@ -100,24 +109,20 @@ class ClusterWatch:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        observer: ClusterObserver | None = None
         try:
             while not self._stop.wait(self._poll_s):
-                observer, found = self._look(observer)
-                for one in self._persisting.update(found, time.monotonic()):
-                    self._warn(str(one))
+                for each in self._persisting.update(self._look(), time.monotonic()):
+                    self._warn(str(each))
         except Exception as error:  # whatever it is, the program goes on without a watch
             pulumi.log.debug(f"the watch over the cluster has ended: {error!r}")
 
-    def _look(
-        self, observer: ClusterObserver | None
-    ) -> tuple[ClusterObserver | None, list[Diagnosis]]:
+    def _look(self) -> list[Diagnosis]:
         try:
-            observer = observer or ClusterObserver(self._connect())
-            return observer, failures(observer)
+            self._observer = self._observer or ClusterObserver(self._connect())
+            return failures(self._observer)
         except ClusterError as error:
-            fix = "the `up` goes on once it is back; if it has ended, `pulumi up` again mends it"
-            return None, [Diagnosis("the cluster", error.message, fix)]
+            self._observer = None
+            return [Diagnosis("the cluster", error.message, _CLUSTER_AWAY)]
 
 
 @dataclass(frozen=True)
@@ -159,24 +164,35 @@ class PlatformProbe:
         return self._cluster
 
     def _state(self, cluster: ClusterClient) -> PlatformState:
-        service = cluster.get(RAY_SERVICE_PATH)
-        if service is None:
-            return PlatformState("there is no RayService yet")
-        if (told := unsettled_reason(service)) is not None:
-            return PlatformState(f"RayService: {told}")
-        if not _available(cluster.get(MLFLOW_PATH)):
-            return PlatformState("MLflow is not available yet")
-        answer = self._observer().readiness()
-        if answer is not None and not answer.reached and _leads_nowhere(answer):
-            return PlatformState(f"the service: {answer.error}")
-        if answer is None or not answer.reached:
-            # Network policies keep the API server out: then the operator's word has to do.
-            return PlatformState("ready", "the operator counts endpoints that serve")
-        if answer.status == 200:
-            return PlatformState("ready", "/readyz answers 200")
-        if answer.error == "NoModel":
-            return PlatformState("ready", "/readyz answers 503: no champion yet")
-        return PlatformState(f"/readyz answers {answer.status}")
+        """What is missing, or else how far the service itself is."""
+        missing = _missing_service(cluster.get(RAY_SERVICE_PATH))
+        if missing is None and not _available(cluster.get(MLFLOW_PATH)):
+            missing = PlatformState("MLflow is not available yet")
+        return missing or _service_state(self._observer().readiness())
+
+
+def _missing_service(service: RawObject | None) -> PlatformState | None:
+    if service is None:
+        return PlatformState("there is no RayService yet")
+    reason = unsettled_reason(service)
+    return None if reason is None else PlatformState(f"RayService: {reason}")
+
+
+def _service_state(answer: Readiness | None) -> PlatformState:
+    if answer is None or not answer.reached:
+        return _unreached_state(answer)
+    if answer.status == 200:
+        return PlatformState("ready", "/readyz answers 200")
+    if answer.error == "NoModel":
+        return PlatformState("ready", "/readyz answers 503: no champion yet")
+    return PlatformState(f"/readyz answers {answer.status}")
+
+
+def _unreached_state(answer: Readiness | None) -> PlatformState:
+    """Where network policies keep the API server out, the operator's word has to do."""
+    if answer is not None and _leads_nowhere(answer):
+        return PlatformState(f"the service: {answer.error}")
+    return PlatformState("ready", "the operator counts endpoints that serve")
 
 
 def _leads_nowhere(answer: Readiness) -> bool:
@@ -211,20 +227,36 @@ async def wait_until_ready(
     Blocks no event loop; a look that is under way ends within the deadlines of `probe`.
     """
     deadline = time.monotonic() + timeout_s
-    good = 0
-    last = PlatformState("nothing has been asked yet")
-    while good < MIN_READY_LOOKS:
-        if good == 0 and time.monotonic() >= deadline:
-            found = await asyncio.to_thread(probe.findings)
-            raise pulumi.RunError(not_ready_message(timeout_s, last, found))
-        state = await asyncio.to_thread(probe.state)
-        good = good + 1 if state.reached else 0
-        if state.told != last.told:
-            tell(state.told)
-        last = state
-        if good < MIN_READY_LOOKS:
+    progress = _Progress(tell)
+    while not progress.is_settled:
+        if not progress.looks and time.monotonic() >= deadline:
+            causes = await asyncio.to_thread(probe.findings)
+            raise pulumi.RunError(not_ready_message(timeout_s, progress.last, causes))
+        progress.add(await asyncio.to_thread(probe.state))
+        if not progress.is_settled:
             await asyncio.sleep(poll_s)
-    return last
+    return progress.last
+
+
+@dataclass
+class _Progress:
+    """How often in a row the platform was ready; a change is told."""
+
+    tell: Callable[[str], None]
+    last: PlatformState = PlatformState("nothing has been asked yet")
+    looks: int = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has been ready often enough."""
+        return self.looks >= MIN_READY_LOOKS
+
+    def add(self, state: PlatformState) -> None:
+        """Count one look."""
+        if state.told != self.last.told:
+            self.tell(state.told)
+        self.looks = self.looks + 1 if state.reached else 0
+        self.last = state
 
 
 def not_ready_message(timeout_s: float, last: PlatformState, found: Sequence[Diagnosis]) -> str:
@@ -232,31 +264,32 @@ def not_ready_message(timeout_s: float, last: PlatformState, found: Sequence[Dia
     head = f"the platform does not serve after {timeout_s:g} s (vigil:readyTimeoutS): {last.told}"
     if not found:
         return f"{head}. No cause is to be seen: `vigil doctor cluster` looks again"
-    return "\n".join([head, *(f"- {one}" for one in found)])
+    causes = [f"- {each}" for each in found]
+    return "\n".join([head, *causes])
 
 
 # --- for the program ---
 
 
-def start_watch(
-    kubeconfig: pulumi.Input[str] | None = None,
-    *,
-    timeout_s: float,
-) -> None:
+def start_watch(kubeconfig: pulumi.Input[str] | None = None, *, timeout_s: float) -> None:
     """Warn of what stays wrong while this `up` runs; nothing at a preview, or with timeout_s 0.
 
     `kubeconfig`: the text of one, known now or later (EKS); None: that of kubectl.
     """
-    if pulumi.runtime.is_dry_run() or timeout_s <= 0:
+    if not _is_watched(timeout_s):
         return
-
-    def start(text: str | None) -> None:
-        ClusterWatch(lambda: connect(text), pulumi.log.warn)
-
     if kubeconfig is None:
-        start(None)
+        _watch(None)
     else:
-        pulumi.Output.from_input(kubeconfig).apply(start)
+        pulumi.Output.from_input(kubeconfig).apply(_watch)
+
+
+def _is_watched(timeout_s: float) -> bool:
+    return timeout_s > 0 and not pulumi.runtime.is_dry_run()
+
+
+def _watch(kubeconfig: str | None) -> None:
+    ClusterWatch(lambda: connect(kubeconfig), pulumi.log.warn)
 
 
 def await_platform(
@@ -271,7 +304,7 @@ def await_platform(
     At the deadline the program ends with pulumi.RunError, which names the causes. `resource`: in
     whose row progress is shown.
     """
-    if pulumi.runtime.is_dry_run() or timeout_s <= 0:
+    if not _is_watched(timeout_s):
         return pulumi.Output.from_input("")
     urns: list[Any] = [one.urn for one in done]
 
@@ -279,8 +312,8 @@ def await_platform(
         pulumi.log.info(message, resource, ephemeral=True)
 
     async def serve(values: list[Any]) -> str:
-        text = values[-1]
-        state = await wait_until_ready(PlatformProbe(lambda: connect(text)), timeout_s, tell=tell)
+        probe = PlatformProbe(lambda: connect(values[-1]))
+        state = await wait_until_ready(probe, timeout_s, tell=tell)
         pulumi.log.info(f"the platform serves: {state.reached}", resource)
         return state.reached
 

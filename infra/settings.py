@@ -34,11 +34,8 @@ def settings_from(environment: str, values: Mapping[str, Any]) -> PlatformSettin
 
     Raises BadSettings with every mistake at once.
     """
-    mistakes = [f"{key}: is {PROJECT}:{MOVED_KEYS[key]} now" for key in values if key in MOVED_KEYS]
-    rooms: dict[str, RoomSettings] = {}
-    for name, cls in ROOM_SETTINGS.items():
-        with _collected(mistakes):
-            rooms[name] = room_from(cls, values.get(name))
+    mistakes = list(_moved(values))
+    rooms = _rooms(values, mistakes)
     with _collected(mistakes):
         fields = {"environment": environment, **rooms, **_own_values(values)}
         settings = PlatformSettings.model_validate(fields)
@@ -47,10 +44,24 @@ def settings_from(environment: str, values: Mapping[str, Any]) -> PlatformSettin
     raise BadSettings(*mistakes, about=f"wrong configuration of stack {environment!r}: ")
 
 
+def _moved(values: Mapping[str, Any]) -> Iterator[str]:
+    for key in values:
+        if key in MOVED_KEYS:
+            yield f"{key}: is {PROJECT}:{MOVED_KEYS[key]} now"
+
+
+def _rooms(values: Mapping[str, Any], mistakes: list[str]) -> dict[str, RoomSettings]:
+    rooms: dict[str, RoomSettings] = {}
+    for name, cls in ROOM_SETTINGS.items():
+        with _collected(mistakes):
+            rooms[name] = room_from(cls, values.get(name))
+    return rooms
+
+
 def _own_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Keys of the infrastructure itself, unknown ones among them."""
-    others = ROOM_SETTINGS.keys() | MOVED_KEYS.keys()
-    return {key: value for key, value in values.items() if key not in others}
+    own = values.keys() - ROOM_SETTINGS.keys() - MOVED_KEYS.keys()
+    return {key: values[key] for key in own}
 
 
 def room_from(cls: type[RoomSettings], values: Any) -> RoomSettings:
@@ -58,15 +69,18 @@ def room_from(cls: type[RoomSettings], values: Any) -> RoomSettings:
     if values is None:
         return cls.from_values()
     if not isinstance(values, Mapping):
-        raise BadSettings(
-            f"{cls.room} = {values!r}: it must be an object with keys of docs/settings.md"
-        )
+        needed = "it must be an object with keys of docs/settings.md"
+        raise BadSettings(f"{cls.room} = {values!r}: {needed}")
     fields = fields_from_keys(cls, values)
     refused = {name: reason for name in fields if (reason := _refusal(cls, name))}
-    mistakes = list(refused.values())
+    allowed = {name: fields[name] for name in fields.keys() - refused.keys()}
+    return _room(cls, allowed, list(refused.values()))
+
+
+def _room(cls: type[RoomSettings], fields: dict[str, Any], mistakes: list[str]) -> RoomSettings:
+    """The settings of these fields; raises BadSettings with these mistakes, and theirs."""
     with _collected(mistakes):
-        allowed = {name: value for name, value in fields.items() if name not in refused}
-        settings = cls.from_values(**allowed)
+        settings = cls.from_values(**fields)
         if not mistakes:
             return settings
     raise BadSettings(*mistakes)
@@ -79,14 +93,14 @@ def _refusal(cls: type[RoomSettings], name: str) -> str:
     if cls.is_internal(name):
         return f"{cls.key(name)}: the stack itself sets it"
     if cls.is_secret(name):
-        command = f"pulumi config set --secret {PROJECT}:{_secret_key(cls, name)} VALUE"
-        return f"{cls.key(name)}: it is a secret: `{command}`"
+        return f"{cls.key(name)}: it is a secret: `{_set_secret(cls, name)}`"
     return ""
 
 
-def _secret_key(cls: type[RoomSettings], name: str) -> str:
-    """The key of the stack that holds a secret of a room."""
-    return next(key for key, secret in ROOM_SECRETS.items() if secret == (cls, name))
+def _set_secret(cls: type[RoomSettings], name: str) -> str:
+    """The command that sets a secret of a room."""
+    key = next(key for key, secret in ROOM_SECRETS.items() if secret == (cls, name))
+    return f"pulumi config set --secret {PROJECT}:{key} VALUE"
 
 
 @contextmanager

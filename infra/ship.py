@@ -23,6 +23,7 @@ from vigil.errors import BadSettings
 from vigil.terminal import json_option, print_json, report_errors
 
 MAX_PREVIEW_CHARACTERS = 50_000
+_WHAT_IT_DOES = "`vigil doctor change --from origin/main --to HEAD` says what that does."
 _PINNED = re.compile(r"[\w.:/-]+@sha256:[0-9a-f]{64}")
 _IMAGE_LINE = re.compile(r"^  vigil:image:.*$", re.MULTILINE)
 _CONFIG_LINE = re.compile(r"^config:\s*$", re.MULTILINE)
@@ -73,14 +74,10 @@ def image_command(environment: str, reference: str, push: bool, as_json: bool) -
 
 def _image_proposal(environment: str, reference: str, stack: Path) -> Proposal:
     digest = reference.rpartition(":")[2][:12]
-    text = (
-        f"Pins `{reference}` in {environment}."
-        " `vigil doctor change --from origin/main --to HEAD` says what that does."
-    )
     return Proposal(
         branch=f"image/{environment}-{digest}",
         title=f"{environment}: image {digest}",
-        text=text,
+        text=f"Pins `{reference}` in {environment}. {_WHAT_IT_DOES}",
         paths=(str(stack), "deploy"),
     )
 
@@ -89,15 +86,15 @@ def pin_image(stack: Path, reference: str) -> None:
     """Set `vigil:image` in the file of a stack, comments and order kept."""
     if not stack.exists():
         raise BadSettings(f"{stack} is not there: the environment has no settings")
-    text = stack.read_text()
-    line = f"  vigil:image: {reference}"
+    stack.write_text(_with_image(stack.read_text(), f"  vigil:image: {reference}"))
+
+
+def _with_image(text: str, line: str) -> str:
     if _IMAGE_LINE.search(text):
-        text = _IMAGE_LINE.sub(line, text)
-    elif _CONFIG_LINE.search(text):
-        text = _CONFIG_LINE.sub(f"config:\n{line}", text, count=1)
-    else:
-        text += f"config:\n{line}\n"
-    stack.write_text(text)
+        return _IMAGE_LINE.sub(line, text)
+    if _CONFIG_LINE.search(text):
+        return _CONFIG_LINE.sub(f"config:\n{line}", text, count=1)
+    return f"{text}config:\n{line}\n"
 
 
 @ship.command("model")
@@ -113,10 +110,7 @@ def model_command(environment: str, result: Path, reason: str, push: bool, as_js
     trained = TrainedVersion.read(result)
     text = trained.summary(reason)
     _show_in_workflow(text)
-    url = ""
-    if trained.has_passed:
-        proposal = _model_proposal(environment, trained, reason)
-        url = proposal.open() if push else ""
+    url = _propose_model(environment, trained, reason, push=push) if trained.has_passed else ""
     if as_json:
         outcome = {"version": trained.version, "passed": trained.has_passed}
         print_json({**outcome, "pull_request": url})
@@ -124,10 +118,14 @@ def model_command(environment: str, result: Path, reason: str, push: bool, as_js
         click.echo(url or text)
 
 
+def _propose_model(environment: str, trained: TrainedVersion, reason: str, *, push: bool) -> str:
+    proposal = _model_proposal(environment, trained, reason)
+    return proposal.open() if push else ""
+
+
 def _show_in_workflow(text: str) -> None:
     """Add a text to the summary of a workflow of GitHub, where one runs."""
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    if path:
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(path).open("a") as file:
             file.write(text)
 
@@ -153,19 +151,23 @@ def _model_proposal(environment: str, trained: TrainedVersion, reason: str) -> P
 @report_errors
 def comment_command(pr: int, mark: str, title: str, file: Path) -> None:
     """Put a text, such as a preview, into a comment of a pull request."""
-    preview = _COLOURS.sub("", file.read_text(errors="replace"))
-    if len(preview) >= MAX_PREVIEW_CHARACTERS:
-        end = preview[-MAX_PREVIEW_CHARACTERS:]
-        preview = f"... the last {MAX_PREVIEW_CHARACTERS:,} characters\n{end}"
-    fence = _fence(preview)
-    text = f"### {title}\n\n{fence}text\n{preview}\n{fence}\n"
+    preview = _shorten(_COLOURS.sub("", file.read_text(errors="replace")))
+    text = f"### {title}\n\n{_block(preview)}"
     click.echo(GitHubClient(GitHubSettings()).comment(pr, mark, text))
 
 
-def _fence(text: str) -> str:
-    """A fence of Markdown that no line of the text closes."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=2)
-    return "`" * (longest + 1)
+def _shorten(preview: str) -> str:
+    if len(preview) < MAX_PREVIEW_CHARACTERS:
+        return preview
+    end = preview[-MAX_PREVIEW_CHARACTERS:]
+    return f"... the last {MAX_PREVIEW_CHARACTERS:,} characters\n{end}"
+
+
+def _block(text: str) -> str:
+    """A block of Markdown with a fence that no line of the text closes."""
+    runs = map(len, re.findall("`+", text))
+    fence = "`" * (max(runs, default=2) + 1)
+    return f"{fence}text\n{text}\n{fence}\n"
 
 
 @ship.command("chart")
@@ -185,12 +187,16 @@ def chart_command(
 ) -> None:
     """Package the manifests of an environment as a Helm chart, and publish it."""
     package = pack_chart(chart_files(read_files(environment), version))
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{CHART_NAME}-{version}.tgz"
-    path.write_bytes(package)
+    path = _write_package(package, out / f"{CHART_NAME}-{version}.tgz")
     if bucket:
         publish_chart(package, version, bucket, aws_client("s3"))
     if as_json:
         print_json({"package": str(path), "bucket": bucket})
     else:
         click.echo(f"{path}, in {bucket}" if bucket else str(path))
+
+
+def _write_package(package: bytes, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(package)
+    return path

@@ -43,9 +43,11 @@ MOVED_KEYS = {
 
 def declared_keys() -> dict[str, str]:
     """Every key by its camelCase name, with its kind in Pulumi.yaml."""
-    kinds = {to_camel(name): _kind(name) for name in own_fields()}
-    kinds |= dict.fromkeys(ROOM_SETTINGS, "object")
-    return kinds | dict.fromkeys(SECRET_KEYS, "string")
+    return {
+        **{to_camel(name): _kind(name) for name in own_fields()},
+        **dict.fromkeys(ROOM_SETTINGS, "object"),
+        **dict.fromkeys(SECRET_KEYS, "string"),
+    }
 
 
 def own_fields() -> list[str]:
@@ -67,7 +69,12 @@ OPTIONAL_SECRETS = ("redisPassword", "notify", "notifySecret")
 
 def needed_secrets(settings: PlatformFields) -> tuple[str, ...]:
     """Which of SECRET_KEYS these settings need."""
-    optional = {
+    optional = _optional_secrets(settings)
+    return tuple(key for key in SECRET_KEYS if optional.get(key, True))
+
+
+def _optional_secrets(settings: PlatformFields) -> dict[str, bool]:
+    return {
         "apiKeys": not settings.serve.oidc_issuer or settings.monitoring,  # Prometheus shows one
         "redisPassword": settings.gcs_fault_tolerance == "redis",
         "grafanaPassword": settings.monitoring,
@@ -77,4 +84,3 @@ def needed_secrets(settings: PlatformFields) -> tuple[str, ...]:
         "githubToken": settings.drift.backend == "github",
         "streamWebhookSecret": "webhook:" in settings.serve.stream_sinks,
     }
-    return tuple(key for key in SECRET_KEYS if optional.get(key, True))

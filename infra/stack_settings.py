@@ -5,7 +5,7 @@ The only reader of `pulumi.Config`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,21 @@ def read_files(environment: str, root: Path = ROOT) -> PlatformSettings:
     file = root / f"Pulumi.{environment}.yaml"
     if not file.is_file():
         raise BadSettings(f"there is no {file.name}; environments here: {_environments(root)}")
-    config = (yaml.safe_load(file.read_text()) or {}).get("config", {})
-    values = {key: config[f"{_PREFIX}{key}"] for key in _own_keys(config)}
-    for key in SECRET_KEYS:
-        values.pop(key, None)
-    return settings_from(environment, values)
+    config = _config_of(file)
+    plain = [key for key in _own_keys(config) if key not in SECRET_KEYS]
+    return settings_from(environment, {key: config[f"{_PREFIX}{key}"] for key in plain})
+
+
+def _config_of(file: Path) -> dict[str, Any]:
+    """The section `config` of a stack's file; raises BadSettings where there can be none."""
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{file.name} is no YAML: {error}") from error
+    config = content.get("config") or {} if isinstance(content, dict) else content
+    if isinstance(config, dict):
+        return config
+    raise BadSettings(f"{file.name}: `config` must have keys such as {_PREFIX}image")
 
 
 def _environments(root: Path) -> str:
@@ -49,15 +59,16 @@ def read_config() -> PlatformSettings:
     import pulumi
 
     config = pulumi.Config(PROJECT)
-    known = declared_keys()
-    values: dict[str, Any] = {}
-    for key, kind in known.items():
+    # A key that is misspelt would otherwise be ignored, and its default used.
+    unknown = {key: config.get(key) for key in _keys_of_stack() if key not in declared_keys()}
+    return settings_from(pulumi.get_stack(), dict(_declared_values(config)) | unknown)
+
+
+def _declared_values(config: pulumi.Config) -> Iterator[tuple[str, Any]]:
+    for key, kind in declared_keys().items():
         text = config.get(key)
         if text is not None and key not in SECRET_KEYS:
-            values[key] = _parse(text, kind)
-    # A key that is misspelt would otherwise be ignored, and its default used.
-    unknown = {key: config.get(key) for key in _keys_of_stack() if key not in known}
-    return settings_from(pulumi.get_stack(), values | unknown)
+            yield key, _parse(text, kind)
 
 
 def _parse(text: str, kind: str) -> Any:
@@ -90,15 +101,18 @@ def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
 
     config = pulumi.Config(PROJECT)
     keys = _keys_to_read(settings, config)
-    missing = [key for key in keys if not config.get(key)]
-    plain = [key for key in SECRET_KEYS if config.get(key) and not _is_encrypted(key)]
-    complaints = [
-        *_complaint("not set", missing),
-        *_complaint("stored as plain text", plain),
-    ]
-    if complaints:
+    if complaints := [*_complaints(config, keys)]:
         raise BadSettings(". ".join(complaints))
     return {key: config.get_secret(key) for key in keys}
+
+
+def _complaints(config: pulumi.Config, keys: list[str]) -> Iterator[str]:
+    missing = [key for key in keys if not config.get(key)]
+    plain = [key for key in SECRET_KEYS if config.get(key) and not _is_encrypted(key)]
+    if missing:
+        yield f"not set: {_set_commands(missing)}"
+    if plain:
+        yield f"stored as plain text: {_set_commands(plain)}"
 
 
 def _keys_to_read(settings: PlatformSettings, config: pulumi.Config) -> list[str]:
@@ -111,11 +125,8 @@ def _keys_to_read(settings: PlatformSettings, config: pulumi.Config) -> list[str
     return [*keys, *optional]
 
 
-def _complaint(what: str, keys: list[str]) -> list[str]:
-    if not keys:
-        return []
-    commands = "; ".join(f"`pulumi config set --secret {_PREFIX}{key} VALUE`" for key in keys)
-    return [f"{what}: {commands}"]
+def _set_commands(keys: list[str]) -> str:
+    return "; ".join(f"`pulumi config set --secret {_PREFIX}{key} VALUE`" for key in keys)
 
 
 def _is_encrypted(key: str) -> bool:

@@ -21,12 +21,12 @@ from vigil.aws import AwsError, aws_client, aws_errors
 KEY_ALIAS = "alias/pulumi-state"
 _OLD_STATE_DAYS = 365
 STATE_LOCKS = ".pulumi/locks/"
-_PUBLIC_ACCESS = (
-    "BlockPublicAcls",
-    "IgnorePublicAcls",
-    "BlockPublicPolicy",
-    "RestrictPublicBuckets",
-)
+_BLOCKED = {
+    "BlockPublicAcls": True,
+    "IgnorePublicAcls": True,
+    "BlockPublicPolicy": True,
+    "RestrictPublicBuckets": True,
+}
 _TIDY_RULE = {
     "ID": "tidy",
     "Status": "Enabled",
@@ -61,22 +61,29 @@ def bootstrap(bucket: str, region: str, tags: Tags) -> StateBackend:
     _close(s3, bucket)
     _encrypt(s3, bucket, key)
     _keep_versions(s3, bucket)
-    pairs = _pairs(tags.of(bucket), "Key", "Value")
-    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": pairs})
+    _tag(s3, bucket, tags)
     return StateBackend(bucket, key, region)
 
 
+def _tag(s3: Any, bucket: str, tags: Tags) -> None:
+    pairs = _pairs(tags.of(bucket), "Key", "Value")
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": pairs})
+
+
 def _create(s3: Any, bucket: str, region: str) -> None:
-    location: dict[str, Any] = {}
-    if region != "us-east-1":
-        location = {"CreateBucketConfiguration": {"LocationConstraint": region}}
-    s3.create_bucket(Bucket=bucket, ObjectOwnership="BucketOwnerEnforced", **location)
+    s3.create_bucket(Bucket=bucket, ObjectOwnership="BucketOwnerEnforced", **_location(region))
+
+
+def _location(region: str) -> dict[str, Any]:
+    """S3 refuses the name of its first region as a place."""
+    if region == "us-east-1":
+        return {}
+    return {"CreateBucketConfiguration": {"LocationConstraint": region}}
 
 
 def _close(s3: Any, bucket: str) -> None:
     """Nobody from outside the account, and nobody without TLS."""
-    blocked = dict.fromkeys(_PUBLIC_ACCESS, True)
-    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=blocked)
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=_BLOCKED)
     s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(tls_only(bucket)))
 
 

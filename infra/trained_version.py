@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,10 @@ class TrainedVersion:
     def read(cls, result: Path) -> TrainedVersion:
         """What a training printed; raises ShippingFailed."""
         try:
-            trained: dict[str, Any] = json.loads(result.read_text())
-            return cls.from_json(trained)
+            return cls.from_json(json.loads(result.read_text()))
         except (ValueError, LookupError, TypeError) as error:
-            raise ShippingFailed(
-                f"{result} is not what `vigil train --json` writes: {error}"
-            ) from error
+            other = f"{result} is not what `vigil train --json` writes"
+            raise ShippingFailed(f"{other}: {error}") from error
 
     @classmethod
     def from_json(cls, trained: dict[str, Any]) -> TrainedVersion:
@@ -40,22 +39,27 @@ class TrainedVersion:
 
     def wanted(self, reason: str) -> str:
         """The file whose merge promotes the version."""
-        content = {
-            "version": self.version,
-            "digest": self.digest,
-            "reason": reason or self.verdict["reason"],
-        }
-        return json.dumps(content, indent=1) + "\n"
+        why = reason or self.verdict["reason"]
+        content = {"version": self.version, "digest": self.digest, "reason": why}
+        return f"{json.dumps(content, indent=1)}\n"
 
     def summary(self, reason: str) -> str:
         """The verdict, as Markdown."""
+        return "\n".join(self._lines(reason))
+
+    def _lines(self, reason: str) -> Iterator[str]:
         outcome = "passed" if self.has_passed else "refused"
-        lines = [f"## Model version {self.version}: {outcome}", "", self.verdict["reason"], ""]
+        yield f"## Model version {self.version}: {outcome}\n"
+        yield f"{self.verdict['reason']}\n"
         if reason:
-            lines += [f"Trained because: {reason}", ""]
-        lines += ["| gate | value | limit | passed |", "| --- | --- | --- | --- |"]
-        lines += [_row(check) for check in self.verdict.get("checks", [])]
-        return "\n".join([*lines, "", f"Digest `{self.digest}`", ""])
+            yield f"Trained because: {reason}\n"
+        yield from self._checks()
+        yield f"\nDigest `{self.digest}`\n"
+
+    def _checks(self) -> Iterator[str]:
+        yield "| gate | value | limit | passed |"
+        yield "| --- | --- | --- | --- |"
+        yield from map(_row, self.verdict.get("checks", []))
 
 
 def _row(check: dict[str, Any]) -> str:

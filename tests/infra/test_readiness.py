@@ -289,7 +289,7 @@ def test_a_watch_that_cannot_go_on_ends_and_harms_nobody(api: FakeApi) -> None:
 
     api.shows(now_broken())
     watch = watched(api, broken)
-    watch._thread.join(20)
+    watch.join(20)
     assert not watch.running
 
 
