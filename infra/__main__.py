@@ -6,6 +6,7 @@ Instead of AWS it may take the cluster of the kubeconfig.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -26,13 +27,7 @@ def main() -> None:
     settings = read_config()
     secrets = read_secrets(settings)
     provision = _on_aws if settings.on_aws else _here
-    cluster = provision(settings, secrets)
-    # Argo CD applies the workloads in its own time.
-    timeout_s = settings.ready_timeout_s if settings.delivery == "pulumi" else 0
-    start_watch(cluster.kubeconfig, timeout_s=timeout_s)
-    opts = pulumi.ResourceOptions(provider=cluster.provider)
-    platform = KubernetesPlatform(settings.name, cluster.args, opts)
-    await_platform(platform.applied, cluster.kubeconfig, timeout_s=timeout_s, resource=platform)
+    _apply(settings, provision(settings, secrets))
     pulumi.export("namespace", RAY_NAMESPACE)
     pulumi.export("image", settings.image_ref)
 
@@ -44,6 +39,16 @@ class Destination:
     provider: k8s.Provider
     args: KubernetesPlatformArgs
     kubeconfig: pulumi.Output[str] | None = None
+
+
+def _apply(settings: PlatformSettings, cluster: Destination) -> None:
+    """Give the cluster its workloads, and wait until they serve."""
+    # Argo CD applies them in its own time.
+    timeout_s = settings.ready_timeout_s if settings.delivery == "pulumi" else 0
+    start_watch(cluster.kubeconfig, timeout_s=timeout_s)
+    opts = pulumi.ResourceOptions(provider=cluster.provider)
+    platform = KubernetesPlatform(settings.name, cluster.args, opts)
+    await_platform(platform.applied, cluster.kubeconfig, timeout_s=timeout_s, resource=platform)
 
 
 def _on_aws(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) -> Destination:
@@ -75,13 +80,17 @@ def _here(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) ->
 
 def _wanted(settings: PlatformSettings, bindings: Bindings) -> StackNeeds:
     """What the stack needs of a cluster that exists."""
-    objects = [one for group in all_objects(settings, bindings).values() for one in group]
+    groups = all_objects(settings, bindings).values()
     return StackNeeds(
-        namespaces=tuple(one["metadata"]["name"] for one in namespace_manifests(settings)),
+        namespaces=_namespaces(settings),
         storage_class=settings.home_storage_class,
         stack=settings.name,
-        rooms=totals_by_namespace(objects),
+        rooms=totals_by_namespace([*chain.from_iterable(groups)]),
     )
+
+
+def _namespaces(settings: PlatformSettings) -> tuple[str, ...]:
+    return tuple(one["metadata"]["name"] for one in namespace_manifests(settings))
 
 
 try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from infra.component import Resources
 from infra.tags import Tags
 
 _POLICIES = "arn:aws:eks::aws:cluster-access-policy"
@@ -61,13 +62,9 @@ def _label(arn: str) -> str:
     return re.sub(r"[^\w.-]+", "-", path)
 
 
-def grant_access(
-    name: str,
-    args: AccessArgs,
-    opts: pulumi.ResourceOptions,
-) -> list[pulumi.Resource]:
+def grant_access(name: str, args: AccessArgs, opts: pulumi.ResourceOptions) -> Resources:
     """The entries and their policies. A principal keeps its entry when its policy changes."""
-    resources: list[pulumi.Resource] = []
+    resources: Resources = []
     for principal in args.people():
         entry = _entry(f"{name}-{principal.label}", args, principal.role_arn, opts=opts)
         resources += [entry, _association(name, args, principal, entry, opts=opts)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -12,9 +11,11 @@ import pulumi_kubernetes as k8s
 from infra.access import label_principals
 from infra.budget import Budget, BudgetArgs
 from infra.cluster import Cluster, ClusterArgs
+from infra.component import Resources
 from infra.database import ClusterState, ClusterStateArgs, Database, DatabaseArgs
 from infra.identity import GitHub, GitHubArgs, NodeRole, node_role
 from infra.images import Images, ImagesArgs
+from infra.json_object import JsonObject
 from infra.keys import Keys, KeysArgs
 from infra.kinesis import LeaseTable, LeaseTableArgs, Stream, StreamArgs
 from infra.manifests.bindings import Bindings
@@ -36,11 +37,11 @@ class Amazon:
     provider: k8s.Provider
     kubeconfig: pulumi.Output[str]
     bindings: Bindings
-    ready: list[pulumi.Resource]
-    exports: dict[str, Any]
+    ready: Resources
+    exports: JsonObject
 
 
-def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
+def provision(settings: PlatformSettings, secrets: JsonObject) -> Amazon:
     """Everything on AWS; `secrets` are the values of `needed_secrets`."""
     return _AmazonStack(settings, secrets).result()
 
@@ -48,7 +49,7 @@ def provision(settings: PlatformSettings, secrets: dict[str, Any]) -> Amazon:
 class _AmazonStack:
     """The components of a stack on AWS, each made from the settings and those before it."""
 
-    def __init__(self, settings: PlatformSettings, secrets: dict[str, Any]) -> None:
+    def __init__(self, settings: PlatformSettings, secrets: JsonObject) -> None:
         self._settings = settings
         self._secrets = secrets
         self._opts = pulumi.ResourceOptions(provider=_provider(settings))
@@ -88,7 +89,7 @@ class _AmazonStack:
             redis_address=self.redis,
         )
 
-    def _exports(self) -> dict[str, Any]:
+    def _exports(self) -> JsonObject:
         buckets = self.buckets.buckets.items()
         return {
             "cluster": self._settings.name,
@@ -124,10 +125,7 @@ class _AmazonStack:
     def _keys(self) -> Keys:
         settings = self._settings
         args = KeysArgs(
-            name=settings.name,
-            place=settings.place,
-            protect=settings.protect,
-            tags=settings.tags,
+            name=settings.name, place=settings.place, protect=settings.protect, tags=settings.tags
         )
         return Keys("keys", args, self._opts)
 
@@ -239,7 +237,7 @@ class _AmazonStack:
         )
         return GitHub(f"{settings.name}-github", args, self._opts)
 
-    def _nodes(self) -> list[pulumi.Resource]:
+    def _nodes(self) -> Resources:
         """What must stand before Ray's nodes can be made, or the nodes themselves."""
         if self.ray_nodes is not None:
             return [*self.ray_nodes.attached, self._karpenter(self.ray_nodes)]
@@ -255,10 +253,7 @@ class _AmazonStack:
     def _karpenter(self, nodes: NodeRole) -> Karpenter:
         settings = self._settings
         args = KarpenterArgs(
-            cluster=settings.name,
-            place=settings.place,
-            role=nodes.role,
-            tags=settings.tags,
+            cluster=settings.name, place=settings.place, role=nodes.role, tags=settings.tags
         )
         return Karpenter(f"{settings.name}-karpenter", args, self._after_cluster)
 
@@ -285,9 +280,7 @@ class _AmazonStack:
         if not settings.shared_folder:
             return None
         args = SharedFolderArgs(
-            zones=settings.zone_names,
-            protect=settings.protect,
-            place=self._intra,
+            zones=settings.zone_names, protect=settings.protect, place=self._intra
         )
         return SharedFolder(f"{settings.name}-home", args, self._opts).id
 
@@ -317,7 +310,7 @@ class _AmazonStack:
         )
         return ClusterState(f"{settings.name}-gcs", args, self._opts).address
 
-    def _roles(self) -> list[pulumi.Resource]:
+    def _roles(self) -> Resources:
         roles = WorkloadRoles(
             settings=self._settings,
             keys=self.keys,
@@ -331,11 +324,7 @@ class _AmazonStack:
         settings = self._settings
         if not settings.budget_email:
             return
-        args = BudgetArgs(
-            usd=settings.budget_usd,
-            email=settings.budget_email,
-            tags=settings.tags,
-        )
+        args = BudgetArgs(usd=settings.budget_usd, email=settings.budget_email, tags=settings.tags)
         Budget(settings.name, args, self._opts)
 
 

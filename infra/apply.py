@@ -6,11 +6,12 @@ Or hands the workloads to Argo CD.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
 
+from infra.component import Options, Resources
+from infra.json_object import JsonObject
 from infra.manifests import all_objects
 from infra.manifests.bindings import (
     MONITORING_NAMESPACE,
@@ -21,7 +22,7 @@ from infra.manifests.bindings import (
 from infra.manifests.delivery import root_application
 from infra.manifests.monitoring import METRICS_KEY
 from infra.manifests.operators import GRAFANA_SECRET, KUBERAY, HelmChart, helm_charts
-from infra.manifests.parts import Manifest
+from infra.manifests.parts import Manifest, Manifests
 from infra.manifests.ray_config import (
     API_KEYS_SECRET,
     KEY_FILE,
@@ -35,7 +36,7 @@ from infra.settings import PlatformSettings
 from infra.stack_keys import ROOM_SECRETS
 
 HELM_TIMEOUT_S = 900
-_SecretContents = dict[tuple[str, str], dict[str, Any]]  # by namespace and name
+_SecretContents = dict[tuple[str, str], JsonObject]  # by namespace and name
 # What the autoscaler writes is not the stack's: a refresh would find it changed, and an `up` take
 # workers from a training.
 _AUTOSCALED = {
@@ -50,15 +51,15 @@ class KubernetesPlatformArgs:
 
     settings: PlatformSettings
     bindings: Bindings
-    secrets: dict[str, Any]
-    ready: list[pulumi.Resource] = field(default_factory=list)
+    secrets: JsonObject
+    ready: Resources = field(default_factory=list)
 
 
 class KubernetesPlatform(pulumi.ComponentResource):
     """The Kubernetes part, on EKS and on a cluster that exists. `applied` is all that it made."""
 
     def __init__(
-        self, name: str, args: KubernetesPlatformArgs, opts: pulumi.ResourceOptions | None = None
+        self, name: str, args: KubernetesPlatformArgs, opts: Options | None = None
     ) -> None:
         super().__init__("vigil:infra:Platform", name, {}, opts)
         groups = all_objects(args.settings, args.bindings)
@@ -70,17 +71,13 @@ class KubernetesPlatform(pulumi.ComponentResource):
         self.applied = [*foundation, *workloads]
         self.register_outputs({"namespace": RAY_NAMESPACE, "objects": len(workloads)})
 
-    def _workloads(
-        self, groups: dict[str, list[Manifest]], before: list[pulumi.Resource]
-    ) -> list[pulumi.Resource]:
+    def _workloads(self, groups: dict[str, Manifests], before: Resources) -> Resources:
         """`before`, and every object of the groups: each group behind those before it."""
         for objects in groups.values():
             before = self._group(objects, before)
         return before
 
-    def _group(
-        self, objects: list[Manifest], before: list[pulumi.Resource]
-    ) -> list[pulumi.Resource]:
+    def _group(self, objects: Manifests, before: Resources) -> Resources:
         applied = list(before)
         awaited = list(before)
         for manifest in objects:
@@ -89,7 +86,7 @@ class KubernetesPlatform(pulumi.ComponentResource):
                 awaited = list(applied)
         return applied
 
-    def _object(self, manifest: Manifest, before: list[pulumi.Resource]) -> pulumi.Resource:
+    def _object(self, manifest: Manifest, before: Resources) -> pulumi.Resource:
         """One object as one resource of its own kind: previews and policies see it whole."""
         kind = manifest["kind"]
         opts = pulumi.ResourceOptions(
@@ -101,9 +98,7 @@ class KubernetesPlatform(pulumi.ComponentResource):
         token = f"kubernetes:{_api_group(manifest)}:{kind}"
         return pulumi.CustomResource(token, _resource_name(manifest), manifest, opts)
 
-    def _releases(
-        self, settings: PlatformSettings, before: list[pulumi.Resource]
-    ) -> list[pulumi.Resource]:
+    def _releases(self, settings: PlatformSettings, before: Resources) -> Resources:
         """One Helm release a chart, each behind those that it needs."""
         releases: dict[str, pulumi.Resource] = {}
         for chart in helm_charts(settings):
@@ -113,22 +108,16 @@ class KubernetesPlatform(pulumi.ComponentResource):
             releases[chart.name] = install(chart, opts)
         return list(releases.values())
 
-    def _secrets(
-        self, values: dict[str, Any], before: list[pulumi.Resource]
-    ) -> list[pulumi.Resource]:
+    def _secrets(self, values: JsonObject, before: Resources) -> Resources:
         """The only place where secrets become objects; they are never rendered, nor exported."""
         opts = pulumi.ResourceOptions(
-            parent=self,
-            depends_on=before,
-            additional_secret_outputs=["data", "stringData"],
+            parent=self, depends_on=before, additional_secret_outputs=["data", "stringData"]
         )
         contents = _secret_contents(values)
         return [_secret(where, data, opts) for where, data in contents.items()]
 
 
-def _handed_over(
-    settings: PlatformSettings, groups: dict[str, list[Manifest]]
-) -> dict[str, list[Manifest]]:
+def _handed_over(settings: PlatformSettings, groups: dict[str, Manifests]) -> dict[str, Manifests]:
     """The groups that this program applies: with Argo CD, the one application that has them."""
     if settings.delivery == "argocd":
         return {"argocd": root_application(settings)}
@@ -151,7 +140,7 @@ def _resource_name(manifest: Manifest) -> str:
 # --- secrets ---
 
 
-def _secret_contents(values: dict[str, Any]) -> _SecretContents:
+def _secret_contents(values: JsonObject) -> _SecretContents:
     """What each Secret holds, by namespace and name."""
     return {
         **_logins(values),
@@ -161,7 +150,7 @@ def _secret_contents(values: dict[str, Any]) -> _SecretContents:
     }
 
 
-def _logins(values: dict[str, Any]) -> _SecretContents:
+def _logins(values: JsonObject) -> _SecretContents:
     """Secrets that every platform has."""
     password = values["mlflowPassword"]
     admin = {"password": password, "secret-key": values["mlflowSecretKey"]}
@@ -172,7 +161,7 @@ def _logins(values: dict[str, Any]) -> _SecretContents:
     }
 
 
-def _optional_keys(values: dict[str, Any]) -> _SecretContents:
+def _optional_keys(values: JsonObject) -> _SecretContents:
     contents: _SecretContents = {}
     if "apiKeys" in values:
         contents[RAY_NAMESPACE, API_KEYS_SECRET] = {KEY_FILE.name: values["apiKeys"]}
@@ -181,14 +170,14 @@ def _optional_keys(values: dict[str, Any]) -> _SecretContents:
     return contents
 
 
-def _room_secrets(values: dict[str, Any]) -> _SecretContents:
+def _room_secrets(values: JsonObject) -> _SecretContents:
     """Secret settings of the rooms, by the variable that a pod reads."""
     needed = {key: field for key, field in ROOM_SECRETS.items() if key in values}
     data = {room.variable(name): values[key] for key, (room, name) in needed.items()}
     return {(RAY_NAMESPACE, ROOM_SECRETS_SECRET): data} if data else {}
 
 
-def _monitoring_secrets(values: dict[str, Any]) -> _SecretContents:
+def _monitoring_secrets(values: JsonObject) -> _SecretContents:
     if "grafanaPassword" not in values:
         return {}
     login = {"username": "admin", "password": values["grafanaPassword"]}
@@ -199,7 +188,7 @@ def _monitoring_secrets(values: dict[str, Any]) -> _SecretContents:
 
 
 def _secret(
-    where: tuple[str, str], data: dict[str, Any], opts: pulumi.ResourceOptions
+    where: tuple[str, str], data: JsonObject, opts: pulumi.ResourceOptions
 ) -> pulumi.Resource:
     namespace, name = where
     return k8s.core.v1.Secret(
@@ -242,7 +231,7 @@ def _chart(chart: HelmChart, opts: pulumi.ResourceOptions) -> pulumi.Resource:
     return k8s.helm.v4.Chart(chart.name, **_arguments(chart), opts=opts)
 
 
-def _arguments(chart: HelmChart) -> dict[str, Any]:
+def _arguments(chart: HelmChart) -> JsonObject:
     """Arguments of a release and of a chart alike."""
     repository = {"repo": chart.repository} if chart.repository else None
     return {

@@ -118,12 +118,7 @@ def _manage_balancers(balancers: list[str], cluster: str) -> Iterator[Statement]
         balancers,
         StringEquals=_requested(cluster),
     )
-    yield allow(
-        "Change",
-        _balancing(_BALANCER_CHANGES),
-        balancers,
-        StringEquals=_present(cluster),
-    )
+    yield allow("Change", _balancing(_BALANCER_CHANGES), balancers, StringEquals=_present(cluster))
 
 
 def _open_groups(place: AwsPlace, cluster: str) -> Iterator[Statement]:
@@ -132,17 +127,11 @@ def _open_groups(place: AwsPlace, cluster: str) -> Iterator[Statement]:
     creating = {"ec2:CreateAction": "CreateSecurityGroup"}
     yield allow("MakeGroups", ("ec2:CreateSecurityGroup",), [groups, networks])
     yield allow(
-        "TagGroups",
-        ("ec2:CreateTags",),
-        [groups],
-        StringEquals=creating | _requested(cluster),
+        "TagGroups", ("ec2:CreateTags",), [groups], StringEquals=creating | _requested(cluster)
     )
     # Rules also go into the cluster's own group, which carries another tag.
     rules = ("AuthorizeSecurityGroupIngress", "RevokeSecurityGroupIngress")
     yield allow("OpenGroups", service_actions("ec2", rules), [groups])
     yield allow(
-        "DropGroups",
-        ("ec2:DeleteSecurityGroup",),
-        [groups],
-        StringEquals=_present(cluster),
+        "DropGroups", ("ec2:DeleteSecurityGroup",), [groups], StringEquals=_present(cluster)
     )

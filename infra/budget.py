@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pulumi
 import pulumi_aws as aws
 
-from infra.component import Component
+from infra.component import Component, Options
 from infra.tags import Tags
 
 
@@ -33,9 +32,7 @@ class BudgetArgs:
 class Budget(Component):
     """Alarms at 80 % spent and at a forecast of 100 %."""
 
-    def __init__(
-        self, name: str, args: BudgetArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: BudgetArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:Budget", name, {}, opts)
         environment = f"user:Environment${args.tags.environment}"
         budget = aws.budgets.Budget(

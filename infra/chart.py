@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from infra.json_object import JsonObject
 from infra.render import SETTINGS_JSON, render_manifests
 from infra.settings import PlatformSettings
 from vigil.errors import VigilError
@@ -90,7 +91,7 @@ def _chart_yaml(version: str) -> dict[str, str]:
     }
 
 
-def _values(settings: PlatformSettings) -> dict[str, Any]:
+def _values(settings: PlatformSettings) -> JsonObject:
     host = {"host": settings.hostname} if settings.hostname else {}
     return {
         "image": settings.image_ref,
@@ -105,7 +106,7 @@ def _marked(settings: PlatformSettings) -> PlatformSettings:
 
     What follows from the replicas stays that of the environment.
     """
-    marks: dict[str, Any] = {
+    marks: JsonObject = {
         "image": _MARKED_IMAGE,
         "serve": settings.serve.model_copy(update=_MARKED_REPLICAS),
         "replicas_per_worker": settings.max_per_worker,
@@ -121,9 +122,9 @@ def _template(text: str) -> str:
     return text
 
 
-def render_chart(files: dict[str, bytes], values: dict[str, Any] | None = None) -> dict[str, str]:
+def render_chart(files: dict[str, bytes], values: JsonObject | None = None) -> dict[str, str]:
     """What Helm makes of the templates, which use values and nothing else of its language."""
-    defaults: dict[str, Any] = yaml.safe_load(files["values.yaml"])
+    defaults: JsonObject = yaml.safe_load(files["values.yaml"])
     evaluate = _Evaluator(defaults | (values or {}))
     templates = {path: text for path, text in files.items() if path.startswith(_TEMPLATES)}
     return {
@@ -135,7 +136,7 @@ def render_chart(files: dict[str, bytes], values: dict[str, Any] | None = None) 
 class _Evaluator:
     """The value of an expression in a template."""
 
-    def __init__(self, values: dict[str, Any]) -> None:
+    def __init__(self, values: JsonObject) -> None:
         self._values = values
 
     def all_of(self, template: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from infra.chart import CHART_NAME, ChartFailed, to_yaml
+from infra.json_object import JsonObject
 from vigil.aws import AwsError, aws_errors
 
 CHART_INDEX = "index.yaml"
@@ -22,11 +23,11 @@ class ChartIndex:
     `condition` lets it be written only as long as nobody else has changed it.
     """
 
-    content: dict[str, Any] = field(default_factory=lambda: {"apiVersion": "v1", "entries": {}})
+    content: JsonObject = field(default_factory=lambda: {"apiVersion": "v1", "entries": {}})
     condition: dict[str, str] = field(default_factory=lambda: {"IfNoneMatch": "*"})
 
     @property
-    def versions(self) -> list[dict[str, Any]]:
+    def versions(self) -> list[JsonObject]:
         """The entries of Vigil's chart, the latest first."""
         return self.content["entries"].setdefault(CHART_NAME, [])
 
@@ -53,7 +54,7 @@ class ChartPackage:
     def digest(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
 
-    def entry(self, created: datetime) -> dict[str, Any]:
+    def entry(self, created: datetime) -> JsonObject:
         """The package as an index lists it."""
         return {
             "apiVersion": "v2",
@@ -67,12 +68,7 @@ class ChartPackage:
 
 
 def publish_chart(
-    package: bytes,
-    version: str,
-    bucket: str,
-    client: Any,
-    *,
-    now: datetime | None = None,
+    package: bytes, version: str, bucket: str, client: Any, *, now: datetime | None = None
 ) -> str:
     """Put the package and the index with it into the bucket; returns the package's key.
 

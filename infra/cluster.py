@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -14,9 +13,10 @@ import pulumi_kubernetes as k8s
 
 from infra.access import AccessArgs, grant_access
 from infra.arns import AwsPlace, managed_policy
-from infra.component import Component
+from infra.component import Component, Options, Resources
 from infra.grants import Document, mount_files, policy_document
 from infra.identity import PodRole, PodRoleArgs, node_role
+from infra.json_object import JsonObject
 from infra.node_groups import NodeGroupArgs, PoolSize, launch_template, node_group
 from infra.tags import Tags
 from infra.trust import trust_service
@@ -79,7 +79,7 @@ class ClusterArgs:
             tags=self.tags,
         )
 
-    def endpoint(self) -> dict[str, Any]:
+    def endpoint(self) -> JsonObject:
         """How the API is reached."""
         return {
             "endpoint_private_access": True,
@@ -87,7 +87,7 @@ class ClusterArgs:
             "public_access_cidrs": list(self.public_cidrs) or None,
         }
 
-    def node_mode(self) -> dict[str, Any]:
+    def node_mode(self) -> JsonObject:
         """Who adds nodes, as far as EKS does."""
         if not self.auto_mode:
             return {}
@@ -99,12 +99,12 @@ class Addon:
     """An add-on of EKS. Nodes are not ready without those that come `before_nodes`."""
 
     name: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: JsonObject = field(default_factory=dict)
     role: PodRole | None = None
     before_nodes: bool = False
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> JsonObject:
         """What the resource is given besides its name."""
         if self.role is None:
             return self.settings
@@ -119,9 +119,7 @@ class Cluster(Component):
     protected, as it would hand that down to all that it makes: EKS' own deletion protection holds.
     """
 
-    def __init__(
-        self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: ClusterArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:Cluster", name, {}, opts)
         self._args = args
         self.eks = self._control_plane(name)
@@ -130,10 +128,10 @@ class Cluster(Component):
         self.provider = self._kubernetes(name, admitted)
         nodes = [] if args.auto_mode else [self._system_nodes(name)]
         addons = [self._addon(name, addon, nodes) for addon in self._wanted_addons(name)]
-        self.ready: list[pulumi.Resource] = [self.eks, *admitted, *nodes, *addons]
+        self.ready: Resources = [self.eks, *admitted, *nodes, *addons]
         self.register_outputs({"name": args.name, "security_group": self.security_group})
 
-    def _kubernetes(self, name: str, admitted: list[pulumi.Resource]) -> k8s.Provider:
+    def _kubernetes(self, name: str, admitted: Resources) -> k8s.Provider:
         """The provider of what is in the cluster.
 
         Nobody is let in before, whoever made the cluster included. And a change of the kubeconfig
@@ -199,7 +197,7 @@ class Cluster(Component):
             opts=self.child,
         )
 
-    def _service_role(self, name: str) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
+    def _service_role(self, name: str) -> tuple[aws.iam.Role, Resources]:
         """The control plane's role, and what is attached to it.
 
         EKS needs both for as long as there is a cluster, to take its network interfaces away too.
@@ -209,10 +207,7 @@ class Cluster(Component):
         actions = ("sts:AssumeRole", "sts:TagSession")
         trust = trust_service("eks.amazonaws.com", actions, args.place.account)
         role = aws.iam.Role(
-            label,
-            assume_role_policy=json.dumps(trust),
-            tags=args.tags.of(label),
-            opts=self.child,
+            label, assume_role_policy=json.dumps(trust), tags=args.tags.of(label), opts=self.child
         )
         attached = [self._attach(name, role, arn) for arn in args.control_plane_policies]
         return role, [*attached]
@@ -261,7 +256,7 @@ class Cluster(Component):
         yield Addon("aws-ebs-csi-driver", role=self._disk_driver(name))
 
     def _addon(self, name: str, addon: Addon, nodes: list[aws.eks.NodeGroup]) -> aws.eks.Addon:
-        before: list[pulumi.Resource] = [self.eks]
+        before: Resources = [self.eks]
         if not addon.before_nodes:
             before.extend(nodes)
         if addon.role is not None:

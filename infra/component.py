@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pulumi
 
+Options = pulumi.ResourceOptions
+Resources = list[pulumi.Resource]
+
 
 class Component(pulumi.ComponentResource):
     """A component whose resources are its children."""
@@ -19,8 +22,4 @@ class Component(pulumi.ComponentResource):
 
     def keeping(self, protect: bool) -> pulumi.ResourceOptions:
         """Options of a child that holds data: a protected stack neither deletes nor loses it."""
-        return pulumi.ResourceOptions(
-            parent=self,
-            protect=protect,
-            retain_on_delete=protect,
-        )
+        return pulumi.ResourceOptions(parent=self, protect=protect, retain_on_delete=protect)

@@ -9,7 +9,7 @@ from hashlib import sha256
 import pulumi
 import pulumi_aws as aws
 
-from infra.component import Component
+from infra.component import Component, Options
 from infra.security_groups import PlacementArgs, open_port
 
 POSTGRES_VERSION = "17"  # the minor version is AWS' to raise
@@ -37,19 +37,11 @@ class Database(Component):
     RDS makes, keeps and rotates the password in Secrets Manager, so no one ever types it.
     """
 
-    def __init__(
-        self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: DatabaseArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:Database", name, {}, opts)
         self._args = args
         self._place = args.place
-        group = open_port(
-            name,
-            "PostgreSQL",
-            POSTGRES_PORT,
-            place=args.place,
-            opts=self.child,
-        )
+        group = open_port(name, "PostgreSQL", POSTGRES_PORT, place=args.place, opts=self.child)
         self.instance = self._instance(name, group)
         self.address = self.instance.address
         self.secret_arn = self.instance.master_user_secrets.apply(_first_secret)
@@ -182,9 +174,7 @@ class ClusterState(Component):
     So a new head goes on where the old one died.
     """
 
-    def __init__(
-        self, name: str, args: ClusterStateArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: ClusterStateArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:ClusterState", name, {}, opts)
         self._args = args
         self.group = self._group(name)
@@ -222,9 +212,5 @@ class ClusterState(Component):
     def _subnets(self, name: str) -> aws.elasticache.SubnetGroup:
         place = self._args.place
         return aws.elasticache.SubnetGroup(
-            name,
-            name=name,
-            subnet_ids=place.subnets,
-            tags=place.tags.of(name),
-            opts=self.child,
+            name, name=name, subnet_ids=place.subnets, tags=place.tags.of(name), opts=self.child
         )

@@ -6,7 +6,7 @@ Pure functions of names; tests hold the documents to AWS' own grammar and list o
 from __future__ import annotations
 
 from infra.arns import AwsPlace, BucketName
-from infra.grants import Statement, allow, service_actions
+from infra.grants import Statement, Statements, allow, service_actions
 from infra.trust import GITHUB_ISSUER
 
 # What a stack is made of, and the verbs by which it is made. Data has names (`boundary`); these
@@ -156,7 +156,7 @@ _PROVIDER_ACTIONS = (
 )
 
 
-def use_state(state_bucket: str, place: AwsPlace) -> list[Statement]:
+def use_state(state_bucket: str, place: AwsPlace) -> Statements:
     """Read, write and lock Pulumi's state, and open its secrets.
 
     The key is that behind alias/pulumi-state.
@@ -169,14 +169,12 @@ def use_state(state_bucket: str, place: AwsPlace) -> list[Statement]:
     return [_list_state(state_bucket), objects, _use_state_key(place)]
 
 
-def lock_state(state_bucket: str, place: AwsPlace) -> list[Statement]:
+def lock_state(state_bucket: str, place: AwsPlace) -> Statements:
     """Read Pulumi's state and write its lock alone: what a preview needs."""
     bucket = BucketName(state_bucket)
     read = allow("ReadState", ("s3:GetObject",), [bucket.objects()])
     lock = allow(
-        "LockState",
-        ("s3:DeleteObject", "s3:PutObject"),
-        [bucket.objects(".pulumi/locks/")],
+        "LockState", ("s3:DeleteObject", "s3:PutObject"), [bucket.objects(".pulumi/locks/")]
     )
     return [_list_state(state_bucket), _use_state_key(place), read, lock]
 
@@ -196,7 +194,7 @@ def _use_state_key(place: AwsPlace) -> Statement:
     )
 
 
-def boundary(place: AwsPlace, prefix: str, state_bucket: str) -> list[Statement]:
+def boundary(place: AwsPlace, prefix: str, state_bucket: str) -> Statements:
     """The outer limit of the role that deploys, whatever else is attached to it.
 
     This platform's services in its region, data and roles of its own names, the keys of its
@@ -218,10 +216,7 @@ def _make_stack(region: str) -> Statement:
     # IAM's neighbours with one place for the world answer from us-east-1.
     regions = {"aws:RequestedRegion": [region, "us-east-1"]}
     return allow(
-        "MadeOf",
-        [*actions, "kms:CreateKey", "kms:ListAliases"],
-        ["*"],
-        StringEquals=regions,
+        "MadeOf", [*actions, "kms:CreateKey", "kms:ListAliases"], ["*"], StringEquals=regions
     )
 
 
@@ -229,13 +224,11 @@ def _manage_buckets(prefix: str, state_bucket: str) -> Statement:
     own = f"arn:aws:s3:::{prefix}*"
     state = f"arn:aws:s3:::{state_bucket}"
     return allow(
-        "Buckets",
-        service_actions("s3", _BUCKET_VERBS),
-        [own, f"{own}/*", state, f"{state}/*"],
+        "Buckets", service_actions("s3", _BUCKET_VERBS), [own, f"{own}/*", state, f"{state}/*"]
     )
 
 
-def _manage_keys(place: AwsPlace) -> list[Statement]:
+def _manage_keys(place: AwsPlace) -> Statements:
     keys = place.arn("kms", "key/*")
     aliases = place.arn("kms", "alias/*")
     return [
@@ -264,7 +257,7 @@ def _read_machine_images(region: str) -> Statement:
     return allow("Images", ("ssm:GetParameter*",), [parameters])
 
 
-def manage_roles(place: AwsPlace, prefix: str) -> list[Statement]:
+def manage_roles(place: AwsPlace, prefix: str) -> Statements:
     """Make, change and hand out roles and profiles whose names begin with `prefix`.
 
     And GitHub's identity provider.

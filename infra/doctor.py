@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from infra.differences import ObjectPath, differing_paths
+from infra.json_object import JsonObject
 from infra.manifests.bindings import RAY_NAMESPACE
 from infra.manifests.ray_config import SETTINGS_MAP
 from infra.ray_changes import (
@@ -74,7 +75,7 @@ class RenderedChange:
     doubles: str = "nothing"
     seconds: int = 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {**asdict(self), "meaning": EFFECTS[self.effect]}
 
     @property
@@ -99,11 +100,11 @@ def compare_renderings(old: Mapping[str, str], new: Mapping[str, str]) -> list[R
     return sorted(changes, key=lambda change: change.order)
 
 
-def _settings_of(files: Mapping[str, str]) -> dict[str, Any]:
+def _settings_of(files: Mapping[str, str]) -> JsonObject:
     return json.loads(files.get(SETTINGS_JSON, "{}"))
 
 
-def _objects_of(files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _objects_of(files: Mapping[str, str]) -> dict[str, JsonObject]:
     """The objects of a rendering, by KIND/NAMESPACE/NAME."""
     objects = {}
     for path in files.keys() - {SETTINGS_JSON}:
@@ -112,13 +113,13 @@ def _objects_of(files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return objects
 
 
-def _key(manifest: dict[str, Any]) -> str:
+def _key(manifest: JsonObject) -> str:
     metadata = manifest["metadata"]
     parts = (manifest["kind"], metadata.get("namespace"), metadata["name"])
     return "/".join(filter(None, parts))
 
 
-def _settings_changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[RenderedChange]:
+def _settings_changes(old: JsonObject, new: JsonObject) -> Iterator[RenderedChange]:
     """What the manifests do not show: AWS."""
     for key in sorted(old.keys() & new.keys() & _REPLACED_BY_AWS.keys()):
         if not _is_kept(key, old[key], new[key]):
@@ -131,9 +132,7 @@ def _is_kept(key: str, old: Any, new: Any) -> bool:
     return old == new or (key == "zones" and set(old) <= set(new))
 
 
-def _changes(
-    key: str, old: dict[str, Any] | None, new: dict[str, Any] | None
-) -> Iterator[RenderedChange]:
+def _changes(key: str, old: JsonObject | None, new: JsonObject | None) -> Iterator[RenderedChange]:
     if old == new:
         return
     if old is None:
@@ -149,7 +148,7 @@ def _removal(key: str) -> RenderedChange:
     return RenderedChange(key, effect, "is removed")
 
 
-def _object_changes(key: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[RenderedChange]:
+def _object_changes(key: str, old: JsonObject, new: JsonObject) -> Iterator[RenderedChange]:
     kind = key.partition("/")[0]
     if kind == "RayService":
         yield from _at(key, ray_service_changes(old, new))

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
+from infra.json_object import JsonObject
 from vigil import http
 from vigil.errors import VigilError
 
@@ -89,16 +90,16 @@ class GitHubClient:
             return self._write("PATCH", f"pulls/{requests[0]['number']}", body)
         return self._write("POST", "pulls", {**body, "head": branch, "base": base})
 
-    def _open_requests(self, branch: str, base: str) -> list[dict[str, Any]]:
+    def _open_requests(self, branch: str, base: str) -> list[JsonObject]:
         head = f"{self._settings.owner}:{branch}"
         query = urlencode({"head": head, "base": base, "state": "open"})
         return self._ask("GET", f"pulls?{query}")
 
-    def _write(self, method: str, path: str, body: dict[str, Any]) -> str:
+    def _write(self, method: str, path: str, body: JsonObject) -> str:
         """Make or change something; returns its URL."""
         return str(self._ask(method, path, body)["html_url"])
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _ask(self, method: str, path: str, body: JsonObject | None = None) -> Any:
         what = f"{method} {path.partition('?')[0]}"
         content = json.dumps(body).encode() if body else None
         try:

@@ -12,6 +12,7 @@ from typing import Any
 from infra.arns import BucketName
 
 Statement = dict[str, Any]
+Statements = list[Statement]
 Document = dict[str, Any]
 
 _OBJECT_WRITE = (
@@ -39,10 +40,7 @@ def policy_document(statements: Iterable[Statement]) -> Document:
 
 
 def allow(
-    sid: str,
-    actions: Sequence[str],
-    resources: Sequence[str],
-    **conditions: dict[str, Any],
+    sid: str, actions: Sequence[str], resources: Sequence[str], **conditions: dict[str, Any]
 ) -> Statement:
     """Return one statement; `conditions` by operator."""
     statement: Statement = {
@@ -61,36 +59,27 @@ def service_actions(service: str, names: Iterable[str]) -> list[str]:
     return [f"{service}:{name}" for name in names]
 
 
-def read_objects(bucket: BucketName, prefix: str = "") -> list[Statement]:
+def read_objects(bucket: BucketName, prefix: str = "") -> Statements:
     """Read a bucket, or the objects below `prefix`."""
-    objects = allow(
-        f"Read{_label(bucket)}",
-        ("s3:GetObject",),
-        [bucket.objects(prefix)],
-    )
-    return [_list_bucket(bucket, prefix), objects]
+    return _reach_objects("Read", ("s3:GetObject",), bucket, prefix=prefix)
 
 
-def write_objects(bucket: BucketName, prefix: str = "") -> list[Statement]:
+def write_objects(bucket: BucketName, prefix: str = "") -> Statements:
     """Read and write a bucket, or the objects below `prefix`."""
-    objects = allow(
-        f"Write{_label(bucket)}",
-        _OBJECT_WRITE,
-        [bucket.objects(prefix)],
-    )
+    return _reach_objects("Write", _OBJECT_WRITE, bucket, prefix=prefix)
+
+
+def _reach_objects(
+    verb: str, actions: Sequence[str], bucket: BucketName, *, prefix: str
+) -> Statements:
+    objects = allow(f"{verb}{_label(bucket)}", actions, [bucket.objects(prefix)])
     return [_list_bucket(bucket, prefix), objects]
 
 
 def _list_bucket(bucket: BucketName, prefix: str) -> Statement:
-    conditions = {}
-    if prefix:
-        conditions["StringLike"] = {"s3:prefix": [f"{prefix}*"]}
-    return allow(
-        f"List{_label(bucket)}",
-        ("s3:ListBucket",),
-        [bucket.arn],
-        **conditions,
-    )
+    sid = f"List{_label(bucket)}"
+    below = {"StringLike": {"s3:prefix": [f"{prefix}*"]}} if prefix else {}
+    return allow(sid, ("s3:ListBucket",), [bucket.arn], **below)
 
 
 def _label(bucket: BucketName) -> str:
@@ -103,12 +92,7 @@ def _label(bucket: BucketName) -> str:
 def use_key(key_arn: str, region: str, *services: str) -> Statement:
     """Use a KMS key through these services only."""
     hosts = [f"{service}.{region}.amazonaws.com" for service in services]
-    return allow(
-        "UseKey",
-        _KEY_USE,
-        [key_arn],
-        StringEquals={"kms:ViaService": hosts},
-    )
+    return allow("UseKey", _KEY_USE, [key_arn], StringEquals={"kms:ViaService": hosts})
 
 
 def read_stream(stream_arn: str) -> Statement:
@@ -131,7 +115,7 @@ def read_secret(secret_arn: str) -> Statement:
     return allow("ReadSecret", _SECRET_READ, [secret_arn])
 
 
-def mount_files(file_system_arn: str, access_point_tag: str) -> list[Statement]:
+def mount_files(file_system_arn: str, access_point_tag: str) -> Statements:
     """Let the EFS CSI driver look, and make and drop its own access points in one file system."""
     points = file_system_arn.split(":file-system/")[0] + ":access-point/*"
     create = allow(

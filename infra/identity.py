@@ -10,7 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.arns import AwsPlace, managed_policy
-from infra.component import Component
+from infra.component import Component, Options, Resources
 from infra.delivery_grants import boundary, lock_state, manage_roles, use_state
 from infra.grants import Document, Statement, policy_document
 from infra.tags import Tags
@@ -46,9 +46,7 @@ class PodRole(Component):
     No key anywhere, and no other pod can take it.
     """
 
-    def __init__(
-        self, name: str, args: PodRoleArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: PodRoleArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:PodRole", name, {}, opts)
         self._args = args
         self.role = self._role(name)
@@ -65,23 +63,15 @@ class PodRole(Component):
     def _role(self, name: str) -> aws.iam.Role:
         args = self._args
         trust = trust_pods(
-            args.place,
-            args.cluster,
-            args.namespace,
-            service_account=args.service_account,
+            args.place, args.cluster, args.namespace, service_account=args.service_account
         )
         return aws.iam.Role(
-            name,
-            assume_role_policy=json.dumps(trust),
-            tags=args.tags.of(name),
-            opts=self.child,
+            name, assume_role_policy=json.dumps(trust), tags=args.tags.of(name), opts=self.child
         )
 
-    def _rights(self, name: str) -> list[pulumi.Resource]:
+    def _rights(self, name: str) -> Resources:
         args = self._args
-        rights: list[pulumi.Resource] = [
-            _attach(name, self.role, arn, opts=self.child) for arn in args.managed
-        ]
+        rights: Resources = [_attach(name, self.role, arn, opts=self.child) for arn in args.managed]
         if args.document is not None:
             policy = pulumi.Output.from_input(args.document).apply(json.dumps)
             rights.append(
@@ -89,7 +79,7 @@ class PodRole(Component):
             )
         return rights
 
-    def _associate(self, name: str, rights: list[pulumi.Resource]) -> None:
+    def _associate(self, name: str, rights: Resources) -> None:
         args = self._args
         aws.eks.PodIdentityAssociation(
             name,
@@ -136,9 +126,7 @@ class WorkflowRole:
 class GitHub(Component):
     """A plan role that looks (pull requests), an apply role that changes (one environment)."""
 
-    def __init__(
-        self, name: str, args: GitHubArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: GitHubArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:GitHub", name, {}, opts)
         self._args = args
         self._issuer = aws.iam.OpenIdConnectProvider(
@@ -207,11 +195,7 @@ class GitHub(Component):
 
 
 def _attach(
-    name: str,
-    role: aws.iam.Role,
-    policy_arn: str,
-    *,
-    opts: pulumi.ResourceOptions,
+    name: str, role: aws.iam.Role, policy_arn: str, *, opts: pulumi.ResourceOptions
 ) -> aws.iam.RolePolicyAttachment:
     label = f"{name}-{policy_arn.split('/')[-1]}"
     return aws.iam.RolePolicyAttachment(label, role=role.name, policy_arn=policy_arn, opts=opts)
@@ -222,7 +206,7 @@ class NodeRole:
     """The role of nodes, and what is attached to it: nodes need both from their first minute on."""
 
     role: aws.iam.Role
-    attached: list[pulumi.Resource]
+    attached: Resources
 
 
 def node_role(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> NodeRole:
@@ -231,12 +215,6 @@ def node_role(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> NodeRole:
     Pods cannot reach it (one hop to the metadata service).
     """
     trust = json.dumps(trust_service("ec2.amazonaws.com"))
-    role = aws.iam.Role(
-        name,
-        name=name,
-        assume_role_policy=trust,
-        tags=tags.of(name),
-        opts=opts,
-    )
+    role = aws.iam.Role(name, name=name, assume_role_policy=trust, tags=tags.of(name), opts=opts)
     arns = [managed_policy(policy) for policy in _NODE_POLICIES]
     return NodeRole(role, [_attach(name, role, arn, opts=opts) for arn in arns])

@@ -9,10 +9,23 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from infra.component import Component
+from infra.component import Component, Options
 from infra.tags import Tags
 
 MAX_IMAGES = 50
+
+
+_UNTAGGED = {
+    "tagStatus": "untagged",
+    "countType": "sinceImagePushed",
+    "countUnit": "days",
+    "countNumber": 7,
+}
+_TOO_MANY = {
+    "tagStatus": "any",
+    "countType": "imageCountMoreThan",
+    "countNumber": MAX_IMAGES,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +44,7 @@ class Images(Component):
     A rollout can be repeated, and a rollback finds what it names.
     """
 
-    def __init__(
-        self, name: str, args: ImagesArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: ImagesArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:Images", name, {}, opts)
         self._args = args
         self.urls: dict[str, pulumi.Output[str]] = {}
@@ -58,29 +69,15 @@ class Images(Component):
 
     def _expire_images(self, name: str, repository: aws.ecr.Repository) -> None:
         aws.ecr.LifecyclePolicy(
-            name,
-            repository=repository.name,
-            policy=json.dumps(image_lifecycle()),
-            opts=self.child,
+            name, repository=repository.name, policy=json.dumps(image_lifecycle()), opts=self.child
         )
 
 
 def image_lifecycle() -> dict[str, list[Any]]:
     """Untagged images go after a week; of the others the latest MAX_IMAGES stay."""
-    untagged = {
-        "tagStatus": "untagged",
-        "countType": "sinceImagePushed",
-        "countUnit": "days",
-        "countNumber": 7,
-    }
-    too_many = {
-        "tagStatus": "any",
-        "countType": "imageCountMoreThan",
-        "countNumber": MAX_IMAGES,
-    }
-    first = _expiry(1, "untagged for a week", untagged)
-    second = _expiry(2, f"all but the latest {MAX_IMAGES}", too_many)
-    return {"rules": [first, second]}
+    untagged = _expiry(1, "untagged for a week", _UNTAGGED)
+    too_many = _expiry(2, f"all but the latest {MAX_IMAGES}", _TOO_MANY)
+    return {"rules": [untagged, too_many]}
 
 
 def _expiry(priority: int, description: str, selection: dict[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-import pulumi
 import pulumi_aws as aws
 
 from infra.arns import AwsPlace
-from infra.component import Component
+from infra.component import Component, Options
 from infra.resource_policies import key_policy
 from infra.tags import Tags
 
@@ -45,15 +44,11 @@ class Keys(Component):
     `secrets` encrypts the secrets in the cluster's etcd.
     """
 
-    def __init__(
-        self, name: str, args: KeysArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: KeysArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:Keys", name, {}, opts)
         self._args = args
         self.data = self._key(
-            "data",
-            "Vigil: buckets, database, stream, images, files, logs",
-            args.log_groups,
+            "data", "Vigil: buckets, database, stream, images, files, logs", args.log_groups
         )
         self.secrets = self._key("secrets", "Vigil: Kubernetes secrets")
         self.register_outputs({"data": self.data.arn, "secrets": self.secrets.arn})
@@ -74,9 +69,4 @@ class Keys(Component):
         return key
 
     def _alias(self, name: str, key: aws.kms.Key) -> None:
-        aws.kms.Alias(
-            name,
-            name=f"alias/{name}",
-            target_key_id=key.key_id,
-            opts=self.child,
-        )
+        aws.kms.Alias(name, name=f"alias/{name}", target_key_id=key.key_id, opts=self.child)

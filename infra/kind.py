@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import click
 
 from infra.fields import PROJECT
+from infra.json_object import JsonObject
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
 from infra.preflight import PodTotals, totals_by_namespace
@@ -270,7 +271,7 @@ def carry_out(steps: Iterator[ShellStep]) -> None:
 
 def _run(step: ShellStep, stdout: IO[str] | None = None) -> None:
     environment = {**os.environ, **step.environment, "PATH": _search_path()}
-    how: dict[str, Any] = {"cwd": ROOT, "env": environment, "text": True, "check": False}
+    how: JsonObject = {"cwd": ROOT, "env": environment, "text": True, "check": False}
     if subprocess.run(step.command, input=step.text, stdout=stdout, **how).returncode:
         again = "mend what it says, then run this again; what is done is not done twice"
         raise StepFailed(f"`{step}` has failed: {again}")

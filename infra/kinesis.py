@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from infra.component import Component
+from infra.component import Component, Options
 from infra.tags import Tags
 
 
@@ -31,9 +31,7 @@ class StreamArgs:
 class Stream(Component):
     """Encrypted with the platform's key; kept long enough to replay what a bad model saw."""
 
-    def __init__(
-        self, name: str, args: StreamArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: StreamArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:Stream", name, {}, opts)
         self.stream = aws.kinesis.Stream(
             name,
@@ -66,9 +64,7 @@ class LeaseTable(Component):
     known from the output.
     """
 
-    def __init__(
-        self, name: str, args: LeaseTableArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: LeaseTableArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:Leases", name, {}, opts)
         self.table = aws.dynamodb.Table(
             name,

@@ -13,7 +13,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import cidr
-from infra.component import Component
+from infra.component import Component, Options
 from infra.grants import allow, policy_document
 from infra.tags import Tags
 from infra.trust import trust_service
@@ -66,9 +66,7 @@ class Network(Component):
     `public` subnets are for load balancers.
     """
 
-    def __init__(
-        self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: NetworkArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:Network", name, {}, opts)
         self._prefix = name
         self._args = args
@@ -150,10 +148,7 @@ class Network(Component):
         Intra ones do not go out at all. Returned are the tables of private and intra subnets.
         """
         gateway = aws.ec2.InternetGateway(
-            self._prefix,
-            vpc_id=self.vpc.id,
-            tags=self._tags(self._prefix),
-            opts=self.child,
+            self._prefix, vpc_id=self.vpc.id, tags=self._tags(self._prefix), opts=self.child
         )
         public = self._table(f"{self._prefix}-public", self.public)
         self._way_out(f"{self._prefix}-public", public, gateway_id=gateway.id)
@@ -188,10 +183,7 @@ class Network(Component):
 
     def _table(self, label: str, subnets: list[aws.ec2.Subnet]) -> aws.ec2.RouteTable:
         table = aws.ec2.RouteTable(
-            label,
-            vpc_id=self.vpc.id,
-            tags=self._tags(label),
-            opts=self.child,
+            label, vpc_id=self.vpc.id, tags=self._tags(label), opts=self.child
         )
         for subnet in subnets:
             aws.ec2.RouteTableAssociation(
@@ -289,10 +281,7 @@ class Network(Component):
         label = f"{self._prefix}-flow"
         trust = trust_service("vpc-flow-logs.amazonaws.com", account=self._args.account)
         return aws.iam.Role(
-            label,
-            assume_role_policy=json.dumps(trust),
-            tags=self._tags(label),
-            opts=self.child,
+            label, assume_role_policy=json.dumps(trust), tags=self._tags(label), opts=self.child
         )
 
     def _flow_rights(self, logs: aws.cloudwatch.LogGroup, role: aws.iam.Role) -> aws.iam.RolePolicy:

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.arns import AwsPlace
-from infra.component import Component
+from infra.component import Component, Options
 from infra.identity import PodRole, PodRoleArgs, node_role
 from infra.karpenter_grants import KarpenterNames, karpenter_controller
 from infra.node_groups import NodeGroupArgs, PoolSize, launch_template, node_group
@@ -54,9 +54,7 @@ class KarpenterArgs:
 class Karpenter(Component):
     """The controller's role, the nodes' profile, and the queue that announces interruptions."""
 
-    def __init__(
-        self, name: str, args: KarpenterArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: KarpenterArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:Karpenter", name, {}, opts)
         self._args = args
         profile = self._profile(name)
@@ -68,11 +66,7 @@ class Karpenter(Component):
     def _profile(self, name: str) -> aws.iam.InstanceProfile:
         args = self._args
         return aws.iam.InstanceProfile(
-            name,
-            name=name,
-            role=args.role.name,
-            tags=args.tags.of(name),
-            opts=self.child,
+            name, name=name, role=args.role.name, tags=args.tags.of(name), opts=self.child
         )
 
     def _controller(
@@ -116,10 +110,7 @@ class Karpenter(Component):
     ) -> aws.cloudwatch.EventRule:
         label = f"{name}-{event.rule}"
         rule = aws.cloudwatch.EventRule(
-            label,
-            event_pattern=event.pattern(),
-            tags=self._args.tags.of(label),
-            opts=self.child,
+            label, event_pattern=event.pattern(), tags=self._args.tags.of(label), opts=self.child
         )
         aws.cloudwatch.EventTarget(label, rule=rule.name, arn=queue.arn, opts=self.child)
         return rule
@@ -139,9 +130,7 @@ class StaticNodesArgs:
 class StaticNodes(Component):
     """One managed node group per pool. Nobody changes their sizes but this program."""
 
-    def __init__(
-        self, name: str, args: StaticNodesArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: StaticNodesArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:StaticNodes", name, {}, opts)
         self._args = args
         self._role = node_role(name, args.tags, self.child)

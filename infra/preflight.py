@@ -10,7 +10,7 @@ from itertools import chain
 import pulumi
 
 from infra.diagnosis.objects import KubeObject, RawObject, nested, parse_quantity
-from infra.diagnosis.report import Diagnosis, failure, risk
+from infra.diagnosis.report import Diagnoses, Diagnosis, failure, risk
 from infra.kube import ClusterClient, ClusterError, connect, find_kubeconfig
 
 PREFLIGHT_TIMEOUT_S = 10.0
@@ -124,7 +124,7 @@ def find_obstacles(cluster: ClusterClient, wanted: StackNeeds) -> list[Diagnosis
     ]
 
 
-def _storage(cluster: ClusterClient, name: str) -> Iterator[Diagnosis]:
+def _storage(cluster: ClusterClient, name: str) -> Diagnoses:
     classes = cluster.list_if_allowed("/apis/storage.k8s.io/v1/storageclasses")
     names = sorted(each["metadata"]["name"] for each in classes)
     if name and names and name not in names:
@@ -132,7 +132,7 @@ def _storage(cluster: ClusterClient, name: str) -> Iterator[Diagnosis]:
         yield failure(f"storage class {name!r}", "is not in the cluster", fix)
 
 
-def _operators(cluster: ClusterClient, wanted: StackNeeds) -> Iterator[Diagnosis]:
+def _operators(cluster: ClusterClient, wanted: StackNeeds) -> Diagnoses:
     for raw in cluster.list_if_allowed("/apis/apps/v1/deployments", _OPERATOR_LABEL):
         operator = KubeObject("Deployment", raw)
         if operator.namespace not in wanted.namespaces:
@@ -142,14 +142,14 @@ def _operators(cluster: ClusterClient, wanted: StackNeeds) -> Iterator[Diagnosis
 # --- namespaces that exist already ---
 
 
-def _namespace(cluster: ClusterClient, name: str, wanted: StackNeeds) -> Iterator[Diagnosis]:
+def _namespace(cluster: ClusterClient, name: str, wanted: StackNeeds) -> Diagnoses:
     raw = cluster.get_if_allowed(f"/api/v1/namespaces/{name}")
     if raw is not None:
         yield from _ownership(KubeObject("Namespace", raw), wanted.stack)
         yield from _quotas(cluster, name, wanted.rooms.get(name, PodTotals()))
 
 
-def _ownership(namespace: KubeObject, stack: str) -> Iterator[Diagnosis]:
+def _ownership(namespace: KubeObject, stack: str) -> Diagnoses:
     what = f"namespace {namespace.name!r}"
     owner = namespace.labels.get(_INSTANCE_LABEL, stack)
     if namespace.phase == "Terminating":
@@ -169,7 +169,7 @@ def _take_over(name: str) -> str:
     )
 
 
-def _quotas(cluster: ClusterClient, namespace: str, room: PodTotals) -> Iterator[Diagnosis]:
+def _quotas(cluster: ClusterClient, namespace: str, room: PodTotals) -> Diagnoses:
     for raw in cluster.list_if_allowed(f"/api/v1/namespaces/{namespace}/resourcequotas"):
         quota = KubeObject("ResourceQuota", raw)
         short = list(_short_of(quota.value("spec.hard") or {}, room))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
 from drift.settings import DriftSettings
+from infra.diagnosis.objects import parse_quantity
 from infra.differences import ObjectPath, differing_paths
+from infra.json_object import JsonObject
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
 from vigil.room_settings import SETTINGS_FILE, Effect, fields_from_keys
@@ -18,8 +19,6 @@ CLUSTER_START_S = 600  # nodes, image and model of a second cluster, at most
 IN_PLACE = "in place"
 _WORKER_COUNTS = ("replicas", "minReplicas", "maxReplicas")
 _RECONFIGURED = ("status_code", "health_check_period_s", "graceful_shutdown_timeout_s")
-_UNITS = {"m": 1e-3, "Mi": 1 / 1024, "Gi": 1.0, "Ti": 1024.0}
-_Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -32,47 +31,58 @@ class RayChange:
     seconds: int = 0
 
 
-def ray_service_changes(old: _Object, new: _Object) -> Iterator[RayChange]:
+def ray_service_changes(old: JsonObject, new: JsonObject) -> Iterator[RayChange]:
     """What changes of a RayService."""
-    yield from _serve_changes(old["spec"], new["spec"])
-    yield from _second_cluster(old["spec"], new["spec"])
-    before = old["spec"]["rayClusterConfig"]
-    after = new["spec"]["rayClusterConfig"]
-    for path in filter(_is_count, differing_paths(before, after)):
-        yield RayChange(IN_PLACE, ".".join(path))
-    for group in _new_groups(before, after):
+    before = old["spec"]
+    after = new["spec"]
+    yield from _serve_changes(before, after)
+    yield from _second_cluster(before, after)
+    yield from _group_changes(before["rayClusterConfig"], after["rayClusterConfig"])
+    for path in differing_paths(_rest(before), _rest(after)):
+        yield _in_place(path)
+
+
+def _in_place(path: ObjectPath) -> RayChange:
+    return RayChange(IN_PLACE, ".".join(path))
+
+
+def _group_changes(old: JsonObject, new: JsonObject) -> Iterator[RayChange]:
+    """Counts of workers, and groups that are added at the end."""
+    yield from map(_in_place, filter(_is_count, differing_paths(old, new)))
+    for group in _new_groups(old, new):
         yield RayChange(IN_PLACE, f"worker group {group} is added")
-    for path in differing_paths(_rest(old["spec"]), _rest(new["spec"])):
-        yield RayChange(IN_PLACE, ".".join(path))
 
 
-def _serve_changes(old: _Object, new: _Object) -> Iterator[RayChange]:
-    before = yaml.safe_load(old["serveConfigV2"])
-    after = yaml.safe_load(new["serveConfigV2"])
-    for path in differing_paths(before, after):
-        yield RayChange(_serve_effect(path), "serveConfigV2: " + ".".join(path))
+def _serve_changes(old: JsonObject, new: JsonObject) -> Iterator[RayChange]:
+    for path in differing_paths(_serve_config(old), _serve_config(new)):
+        yield RayChange(_serve_effect(path), f"serveConfigV2: {'.'.join(path)}")
 
 
-def _rest(spec: _Object) -> _Object:
+def _serve_config(spec: JsonObject) -> JsonObject:
+    return yaml.safe_load(spec["serveConfigV2"])
+
+
+def _rest(spec: JsonObject) -> JsonObject:
     """A RayService but for what is compared by itself."""
     apart = ("serveConfigV2", "rayClusterConfig")
     return {key: value for key, value in spec.items() if key not in apart}
 
 
-def _second_cluster(old: _Object, new: _Object) -> Iterator[RayChange]:
+def _second_cluster(old: JsonObject, new: JsonObject) -> Iterator[RayChange]:
     """A second cluster, for all but counts of workers and groups at the end."""
     before = old["rayClusterConfig"]
-    after = new["rayClusterConfig"]
-    added = [("workerGroupSpecs", group) for group in _new_groups(before, after)]
-    paths = [
-        path
-        for path in differing_paths(before, after)
-        if not _is_count(path) and path[:2] not in added
-    ]
+    paths = list(_new_cluster_paths(before, new["rayClusterConfig"]))
     if paths:
         seconds = CLUSTER_START_S + int(new.get("rayClusterDeletionDelaySeconds", 60))
-        what = ", ".join(".".join(path) for path in paths)
+        what = ", ".join(map(".".join, paths))
         yield RayChange(Effect.SECOND_CLUSTER, what, _size(before), seconds)
+
+
+def _new_cluster_paths(old: JsonObject, new: JsonObject) -> Iterator[ObjectPath]:
+    added = [("workerGroupSpecs", group) for group in _new_groups(old, new)]
+    for path in differing_paths(old, new):
+        if not _is_count(path) and path[:2] not in added:
+            yield path
 
 
 def _serve_effect(path: ObjectPath) -> str:
@@ -85,14 +95,20 @@ def _serve_effect(path: ObjectPath) -> str:
         return IN_PLACE  # a whole application is added, or goes
     if path[0] == "http_options":
         return Effect.SECOND_CLUSTER  # Serve cannot change these while it runs
+    return _setting_effect(path) or _ray_effect(path)
+
+
+def _setting_effect(path: ObjectPath) -> Effect | None:
     settings = DriftSettings if path[:2] == ("applications", "drift") else ServeSettings
-    for name in path:
-        if name in settings.model_fields:
-            return settings.effect_of(name)
+    named = [name for name in path if name in settings.model_fields]
+    return settings.effect_of(named[0]) if named else None
+
+
+def _ray_effect(path: ObjectPath) -> Effect:
     return Effect.RECONFIGURE if path[-1] in _RECONFIGURED else Effect.ROLLING
 
 
-def settings_map_changes(old: _Object, new: _Object) -> Iterator[RayChange]:
+def settings_map_changes(old: JsonObject, new: JsonObject) -> Iterator[RayChange]:
     """What changes in the file that training reads.
 
     What serving and the monitor read of it comes by the Serve configuration.
@@ -103,25 +119,24 @@ def settings_map_changes(old: _Object, new: _Object) -> Iterator[RayChange]:
             yield RayChange(TrainSettings.effect_of(name), ".".join(path))
 
 
-def _settings_of(config_map: _Object) -> _Object:
+def _settings_of(config_map: JsonObject) -> JsonObject:
     return yaml.safe_load(config_map["data"].get(SETTINGS_FILE, "")) or {}
 
 
-def ray_cluster_changes(old: _Object, new: _Object) -> Iterator[RayChange]:
+def ray_cluster_changes(old: JsonObject, new: JsonObject) -> Iterator[RayChange]:
     """What changes of a RayCluster."""
     for path in differing_paths(old["spec"], new["spec"]):
-        what = ".".join(path)
         if _is_count(path):
-            yield RayChange(IN_PLACE, what)
+            yield _in_place(path)
         else:
-            yield RayChange(Effect.REPLACEMENT, f"{what} (jobs that run are lost)")
+            yield RayChange(Effect.REPLACEMENT, f"{'.'.join(path)} (jobs that run are lost)")
 
 
 def _is_count(path: ObjectPath) -> bool:
     return path[:1] == ("workerGroupSpecs",) and path[-1] in _WORKER_COUNTS
 
 
-def _new_groups(old: _Object, new: _Object) -> list[str]:
+def _new_groups(old: JsonObject, new: JsonObject) -> list[str]:
     """Groups appended at the end, which KubeRay adds to the cluster that runs."""
     before = _group_names(old)
     after = _group_names(new)
@@ -129,23 +144,25 @@ def _new_groups(old: _Object, new: _Object) -> list[str]:
     return after[count:] if after[:count] == before else []
 
 
-def _group_names(cluster: _Object) -> list[str]:
+def _group_names(cluster: JsonObject) -> list[str]:
     return [group["groupName"] for group in cluster["workerGroupSpecs"]]
 
 
-def _size(cluster: _Object) -> str:
+def _size(cluster: JsonObject) -> str:
     """What a cluster asks for at rest."""
-    pods = [(1, cluster["headGroupSpec"]["template"])]
-    pods += [(group["replicas"], group["template"]) for group in cluster["workerGroupSpecs"]]
-    count = sum(number for number, _ in pods)
-    cpu = sum(number * _amount(pod, "cpu") for number, pod in pods)
-    memory = sum(number * _amount(pod, "memory") for number, pod in pods)
-    return f"{count} pods, {cpu:g} CPU, {memory:g} GiB"
+    pods = list(_pods_at_rest(cluster))
+    cpu = sum(_amount(pod, "cpu") for pod in pods)
+    memory = sum(_amount(pod, "memory") for pod in pods)
+    return f"{len(pods)} pods, {cpu:g} CPU, {memory:g} GiB"
 
 
-def _amount(pod: _Object, kind: str) -> float:
-    text = str(pod["spec"]["containers"][0]["resources"]["requests"][kind])
-    for suffix, factor in _UNITS.items():
-        if text.endswith(suffix):
-            return float(text.removesuffix(suffix)) * factor
-    return float(text)
+def _pods_at_rest(cluster: JsonObject) -> Iterator[JsonObject]:
+    yield cluster["headGroupSpec"]["template"]
+    for group in cluster["workerGroupSpecs"]:
+        yield from [group["template"]] * group["replicas"]
+
+
+def _amount(pod: JsonObject, kind: str) -> float:
+    """CPUs, or GiB of memory, that the first container of a pod requests."""
+    amount = parse_quantity(pod["spec"]["containers"][0]["resources"]["requests"][kind])
+    return amount / 2**30 if kind == "memory" else amount

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from infra.manifests.parts import Manifest
 from infra.settings import PlatformSettings
 from infra.stack_settings import ROOT, read_files
 
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9.-]")
 SETTINGS_JSON = "settings.json"
 
 
@@ -30,9 +32,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-    return dumper.represent_scalar(
-        "tag:yaml.org,2002:str", value, style="|" if "\n" in value else None
-    )
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _Dumper.add_representer(str, _text)
@@ -40,17 +41,21 @@ _Dumper.add_representer(str, _text)
 
 def render_manifests(settings: PlatformSettings) -> dict[str, str]:
     """Path -> text of every file; equal settings give equal text."""
-    found: dict[str, str] = {}
+    files = {SETTINGS_JSON: _settings_json(settings)}
     for folder, objects in all_objects(settings, Bindings()).items():
-        for one in objects:
-            found[f"{folder}/{_name(one)}.yaml"] = yaml.dump(
-                one, Dumper=_Dumper, sort_keys=True, width=130
-            )
-    # Not for the cluster: what `vigil doctor change` compares of AWS.
-    found[SETTINGS_JSON] = (
-        json.dumps(settings.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
-    )
-    return dict(sorted(found.items()))
+        for manifest in objects:
+            files[f"{folder}/{_name(manifest)}.yaml"] = _to_yaml(manifest)
+    return dict(sorted(files.items()))
+
+
+def _to_yaml(manifest: Manifest) -> str:
+    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=True, width=130)
+
+
+def _settings_json(settings: PlatformSettings) -> str:
+    """Not for the cluster: what `vigil doctor change` compares of AWS."""
+    values = settings.model_dump(mode="json")
+    return f"{json.dumps(values, indent=1, sort_keys=True)}\n"
 
 
 def write_manifests(environment: str, out: Path, root: Path = ROOT) -> list[Path]:
@@ -59,16 +64,23 @@ def write_manifests(environment: str, out: Path, root: Path = ROOT) -> list[Path
     Files of an earlier rendering that are no more are removed.
     """
     files = render_manifests(read_files(environment, root))
-    for old in [*out.glob("*/*.yaml"), out / SETTINGS_JSON]:
-        if old.is_file() and str(old.relative_to(out)) not in files:
+    _remove_others(out, files)
+    return [_write(out / path, text) for path, text in files.items()]
+
+
+def _remove_others(folder: Path, kept: Mapping[str, str]) -> None:
+    for old in (*folder.glob("*/*.yaml"), *folder.glob(SETTINGS_JSON)):
+        if str(old.relative_to(folder)) not in kept:
             old.unlink()
-    for path, text in files.items():
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        (out / path).write_text(text)
-    return [out / path for path in files]
 
 
-def _name(one: Manifest) -> str:
-    metadata = one["metadata"]
-    parts = [one["kind"], metadata.get("namespace", ""), metadata["name"]]
-    return re.sub(r"[^a-z0-9.-]", "-", "-".join(part for part in parts if part).lower())
+def _write(file: Path, text: str) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def _name(manifest: Manifest) -> str:
+    metadata = manifest["metadata"]
+    parts = (manifest["kind"], metadata.get("namespace"), metadata["name"])
+    return _NOT_IN_A_NAME.sub("-", "-".join(filter(None, parts)).lower())

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from infra.json_object import JsonObject
 from infra.resource_policies import tls_only
 from infra.tags import Tags
 from vigil.aws import AwsError, aws_client, aws_errors
@@ -74,7 +75,7 @@ def _create(s3: Any, bucket: str, region: str) -> None:
     s3.create_bucket(Bucket=bucket, ObjectOwnership="BucketOwnerEnforced", **_location(region))
 
 
-def _location(region: str) -> dict[str, Any]:
+def _location(region: str) -> JsonObject:
     """S3 refuses the name of its first region as a place."""
     if region == "us-east-1":
         return {}
@@ -99,7 +100,7 @@ def _keep_versions(s3: Any, bucket: str) -> None:
     s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=lifecycle)
 
 
-def _lifecycle() -> list[dict[str, Any]]:
+def _lifecycle() -> list[JsonObject]:
     """Old versions of the state stay a year, those of locks a day."""
     return [
         _expire_versions("state", ".pulumi/stacks/", _OLD_STATE_DAYS),
@@ -108,7 +109,7 @@ def _lifecycle() -> list[dict[str, Any]]:
     ]
 
 
-def _expire_versions(name: str, prefix: str, days: int) -> dict[str, Any]:
+def _expire_versions(name: str, prefix: str, days: int) -> JsonObject:
     return {
         "ID": name,
         "Status": "Enabled",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from infra.component import Component
+from infra.component import Component, Options
 from infra.grants import Document
 from infra.resource_policies import access_logs, tls_only
 from infra.security_groups import PlacementArgs, open_port
@@ -80,9 +80,7 @@ class Buckets(Component):
     `logs` receives the access logs of the others.
     """
 
-    def __init__(
-        self, name: str, args: BucketsArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: BucketsArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:Buckets", name, {}, opts)
         self._args = args
         self.logs = self._bucket(_LOGS)
@@ -150,18 +148,12 @@ class Buckets(Component):
 
     def _encrypt(self, purpose: str, bucket: aws.s3.Bucket) -> None:
         aws.s3.BucketServerSideEncryptionConfiguration(
-            purpose,
-            bucket=bucket.bucket,
-            rules=[self._args.encryption(purpose)],
-            opts=self.child,
+            purpose, bucket=bucket.bucket, rules=[self._args.encryption(purpose)], opts=self.child
         )
 
     def _expire(self, purpose: str, bucket: aws.s3.Bucket) -> None:
         aws.s3.BucketLifecycleConfiguration(
-            purpose,
-            bucket=bucket.bucket,
-            rules=self._args.lifecycle(purpose),
-            opts=self.child,
+            purpose, bucket=bucket.bucket, rules=self._args.lifecycle(purpose), opts=self.child
         )
 
     def _policy(self, purpose: str, bucket: aws.s3.Bucket) -> aws.s3.BucketPolicy:
@@ -188,9 +180,7 @@ class SharedFolder(Component):
     Captured rows, the monitor's state and bundles are on it.
     """
 
-    def __init__(
-        self, name: str, args: SharedFolderArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: SharedFolderArgs, opts: Options | None = None) -> None:
         super().__init__("vigil:infra:SharedFolder", name, {}, opts)
         self._args = args
         self.files = self._file_system(name)

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from infra.json_object import JsonObject
 from infra.proposal import ShippingFailed
 
 
@@ -17,7 +17,7 @@ class TrainedVersion:
 
     version: str
     digest: str
-    verdict: dict[str, Any]
+    verdict: JsonObject
 
     @classmethod
     def read(cls, result: Path) -> TrainedVersion:
@@ -29,7 +29,7 @@ class TrainedVersion:
             raise ShippingFailed(f"{other}: {error}") from error
 
     @classmethod
-    def from_json(cls, trained: dict[str, Any]) -> TrainedVersion:
+    def from_json(cls, trained: JsonObject) -> TrainedVersion:
         """The version in the output of a training."""
         return cls(str(trained["version"]), trained["digest"], trained["verdict"])
 
@@ -62,6 +62,6 @@ class TrainedVersion:
         yield from map(_row, self.verdict.get("checks", []))
 
 
-def _row(check: dict[str, Any]) -> str:
+def _row(check: JsonObject) -> str:
     passed = "yes" if check["passed"] else "**no**"
     return f"| {check['name']} | {check['value']} | {check['limit']} | {passed} |"

@@ -11,9 +11,7 @@ GITHUB_ISSUER = "token.actions.githubusercontent.com"
 
 
 def trust_service(
-    service: str,
-    actions: Sequence[str] = ("sts:AssumeRole",),
-    account: str | None = None,
+    service: str, actions: Sequence[str] = ("sts:AssumeRole",), account: str | None = None
 ) -> Document:
     """A role of an AWS service, of this account's resources alone where `account` is given."""
     statement: Statement = {
@@ -26,12 +24,7 @@ def trust_service(
     return policy_document([statement])
 
 
-def trust_pods(
-    place: AwsPlace,
-    cluster: str,
-    namespace: str,
-    service_account: str,
-) -> Document:
+def trust_pods(place: AwsPlace, cluster: str, namespace: str, service_account: str) -> Document:
     """A role for the pods of one service account in one cluster (EKS Pod Identity)."""
     session = {
         "aws:SourceAccount": place.account,

@@ -10,6 +10,7 @@ from infra.balancer_grants import load_balancer_controller
 from infra.grants import (
     Document,
     Statement,
+    Statements,
     policy_document,
     read_objects,
     read_secret,
@@ -33,15 +34,15 @@ class WorkloadRights:
 
     def serve(self, key: str) -> Document:
         """Replicas read models."""
-        return policy_document([*read_objects(self._bucket("models")), self._use_s3(key)])
+        return policy_document([*self._read("models"), self._use_s3(key)])
 
     def train(self, key: str) -> Document:
         """Training reads rows, and writes models."""
         return policy_document(
             [
-                *write_objects(self._bucket("models")),
-                *read_objects(self._bucket("data")),
-                *read_objects(self._bucket("captured")),
+                *self._write("models"),
+                *self._read("data"),
+                *self._read("captured"),
                 self._use_s3(key),
             ]
         )
@@ -50,8 +51,8 @@ class WorkloadRights:
         """The monitor reads models, and keeps rows and its state."""
         return policy_document(
             [
-                *read_objects(self._bucket("models")),
-                *write_objects(self._bucket("captured")),
+                *self._read("models"),
+                *self._write("captured"),
                 self._use_s3(key),
             ]
         )
@@ -60,7 +61,7 @@ class WorkloadRights:
         """MLflow keeps models, and reads the password of its database."""
         return policy_document(
             [
-                *write_objects(self._bucket("models")),
+                *self._write("models"),
                 read_secret(secret),
                 use_key(key, self.settings.region, "s3", "secretsmanager"),
             ]
@@ -88,6 +89,12 @@ class WorkloadRights:
 
     def _use_s3(self, key: str) -> Statement:
         return use_key(key, self.settings.region, "s3")
+
+    def _read(self, purpose: str) -> Statements:
+        return read_objects(self._bucket(purpose))
+
+    def _write(self, purpose: str) -> Statements:
+        return write_objects(self._bucket(purpose))
 
     def _write_to_sinks(self) -> Iterator[Statement]:
         for sink in self.settings.serve.stream_sinks.split(","):

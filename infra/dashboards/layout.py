@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from infra.dashboards.metric_names import check_metrics
 from infra.dashboards.panels import DATASOURCE, Panel
+from infra.json_object import JsonObject
 
 VIGIL_TAG = "vigil"  # of Vigil's own dashboards
 RAY_TAG = "ray"  # of those that Ray makes
 _GRID_COLUMNS = 24
 _HEADING_HEIGHT = 1
+_ANNOTATION = {"datasource": DATASOURCE, "enable": True, "hide": False, "step": "10s"}
 _MARK_COLOURS = ("blue", "orange", "purple")
 
 
@@ -24,18 +25,15 @@ class Mark:
     expression: str
     text: str
 
-    def json(self, number: int) -> dict[str, Any]:
+    def json(self, number: int) -> JsonObject:
         """Return Grafana's annotation."""
         return {
+            **_ANNOTATION,
             "name": self.name,
-            "datasource": DATASOURCE,
-            "enable": True,
-            "hide": False,
             "iconColor": _MARK_COLOURS[number % len(_MARK_COLOURS)],
             "expr": check_metrics(self.expression),
             "titleFormat": self.name,
             "textFormat": self.text,
-            "step": "10s",
         }
 
 
@@ -47,7 +45,7 @@ class Constant:
     label: str
     value: str
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> JsonObject:
         """Return Grafana's variable."""
         chosen = {"text": self.value, "value": self.value, "selected": True}
         return {
@@ -73,29 +71,27 @@ class Page:
     constants: Sequence[Constant] = ()
     since: str = "now-1h"
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> JsonObject:
         """Return Grafana's dashboard."""
-        constants = [constant.json() for constant in self.constants]
-        marks = [mark.json(number) for number, mark in enumerate(self.marks)]
         return {
+            **_DASHBOARD,
             "uid": f"vigil-{self.name}",
             "title": f"Vigil / {self.title}",
             "description": self.description,
-            "tags": [VIGIL_TAG],
-            "schemaVersion": 39,
-            "version": 1,
-            "editable": True,
-            "graphTooltip": 1,
-            "timezone": "browser",
-            "refresh": "10s",
             "time": {"from": self.since, "to": "now"},
             "panels": self._panels(),
-            "links": [dashboard_menu("Vigil", VIGIL_TAG), dashboard_menu("Ray", RAY_TAG)],
-            "templating": {"list": [_DATASOURCE_VARIABLE, *constants]},
-            "annotations": {"list": marks},
+            "templating": {"list": self._variables()},
+            "annotations": {"list": self._annotations()},
         }
 
-    def _panels(self) -> list[dict[str, Any]]:
+    def _variables(self) -> list[JsonObject]:
+        constants = [constant.json() for constant in self.constants]
+        return [_DATASOURCE_VARIABLE, *constants]
+
+    def _annotations(self) -> list[JsonObject]:
+        return [mark.json(number) for number, mark in enumerate(self.marks)]
+
+    def _panels(self) -> list[JsonObject]:
         grid = PanelGrid()
         for heading, panels in self.rows.items():
             grid.add_heading(heading)
@@ -108,7 +104,7 @@ class Page:
 class PanelGrid:
     """Panels in lines of a page, from left to right and top to bottom."""
 
-    panels: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    panels: list[JsonObject] = field(default_factory=list[JsonObject])
     x: int = 0
     y: int = 0
     line_height: int = 0
@@ -116,17 +112,14 @@ class PanelGrid:
     def add_heading(self, title: str) -> None:
         """Begin a line with a heading."""
         self._break_line()
-        heading = {
-            "id": self._next_id(),
-            "type": "row",
-            "title": title,
-            "collapsed": False,
-            "panels": [],
-            "gridPos": {"w": _GRID_COLUMNS, "h": _HEADING_HEIGHT, "x": 0, "y": self.y},
-        }
-        self.panels.append(heading)
+        self.panels.append(self._heading(title))
         self.line_height = _HEADING_HEIGHT
         self._break_line()
+
+    def _heading(self, title: str) -> JsonObject:
+        place = {"w": _GRID_COLUMNS, "h": _HEADING_HEIGHT, "x": 0, "y": self.y}
+        fields = {"id": self._next_id(), "type": "row", "title": title, "gridPos": place}
+        return {**fields, "collapsed": False, "panels": []}
 
     def add(self, panel: Panel) -> None:
         """Place a panel on the present line, or on the next where it does not fit."""
@@ -160,7 +153,7 @@ _DATASOURCE_VARIABLE = {
 }
 
 
-def dashboard_menu(title: str, tag: str) -> dict[str, Any]:
+def dashboard_menu(title: str, tag: str) -> JsonObject:
     """Return a menu of the dashboards with a tag."""
     return {
         "title": title,
@@ -172,3 +165,15 @@ def dashboard_menu(title: str, tag: str) -> dict[str, Any]:
         "targetBlank": False,
         "icon": "external link",
     }
+
+
+_DASHBOARD = {
+    "tags": [VIGIL_TAG],
+    "schemaVersion": 39,
+    "version": 1,
+    "editable": True,
+    "graphTooltip": 1,
+    "timezone": "browser",
+    "refresh": "10s",
+    "links": [dashboard_menu("Vigil", VIGIL_TAG), dashboard_menu("Ray", RAY_TAG)],
+}

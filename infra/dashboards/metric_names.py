@@ -44,6 +44,7 @@ HAPROXY_METRICS = frozenset(
 
 
 # What Prometheus' client adds to a metric's name, by the metric's type.
+_UNKNOWN = "is no metric of Vigil, nor one of Ray's or HAProxy's that is used"
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
 
 
@@ -63,8 +64,7 @@ def _sample_names(registry: CollectorRegistry) -> Iterator[str]:
 def check_metrics(expression: str) -> str:
     """Return `expression`, if the code exposes every metric in it; raise LookupError otherwise."""
     allowed = exposed_metrics() | RAY_METRICS | HAPROXY_METRICS
-    for name in METRIC_NAME.findall(expression):
-        if name not in allowed:
-            mistake = "is no metric of Vigil, nor one of Ray's or HAProxy's that is used"
-            raise LookupError(f"{name} {mistake}: {', '.join(sorted(allowed))}")
+    unknown = [name for name in METRIC_NAME.findall(expression) if name not in allowed]
+    if unknown:
+        raise LookupError(f"{unknown[0]} {_UNKNOWN}: {', '.join(sorted(allowed))}")
     return expression

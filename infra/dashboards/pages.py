@@ -6,12 +6,12 @@ import json
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from infra.dashboards import cost, data, models, rules, service, stream, training
 from infra.dashboards.layout import RAY_TAG, VIGIL_TAG, Page, dashboard_menu
+from infra.json_object import JsonObject
 
 _PAGES: tuple[Page, ...] = (
     service.SERVICE_PAGE,
@@ -24,7 +24,7 @@ _PAGES: tuple[Page, ...] = (
 _RAY_PAGES = ("default", "serve", "serve_deployment", "train")  # of those that Ray makes
 
 
-def vigil_dashboards() -> list[dict[str, Any]]:
+def vigil_dashboards() -> list[JsonObject]:
     """Return Vigil's dashboards, as Grafana's JSON."""
     return [page.json() for page in _PAGES]
 
@@ -36,11 +36,11 @@ def render_dashboards() -> dict[str, str]:
     return {dashboard["uid"]: _as_text(dashboard) for dashboard in dashboards}
 
 
-def _as_text(dashboard: dict[str, Any]) -> str:
+def _as_text(dashboard: JsonObject) -> str:
     return json.dumps(dashboard, indent=1, sort_keys=True) + "\n"
 
 
-def _ray_dashboard(name: str) -> dict[str, Any]:
+def _ray_dashboard(name: str) -> JsonObject:
     """Return a dashboard of Ray as it makes it, under a title and a menu that fit Vigil's."""
     # Only who renders waits for Ray.
     from ray.dashboard.modules.metrics import grafana_dashboard_factory as factory
@@ -57,7 +57,7 @@ def _ray_dashboard(name: str) -> dict[str, Any]:
     return dashboard | own
 
 
-def write_dashboards(out: Path, prometheus: dict[str, Any]) -> list[Path]:
+def write_dashboards(out: Path, prometheus: JsonObject) -> list[Path]:
     """Write `dashboards/UID.json`, `rules.yml` and `prometheus.yml` below `out`; return the files.
 
     `prometheus` is the configuration of the Prometheus that reads them.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from infra.dashboards.metric_names import check_metrics
+from infra.json_object import JsonObject
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 RATE_WINDOW = "[$__rate_interval]"  # of a rate: four scrapes, or what a pixel stands for
@@ -45,9 +46,8 @@ class Panel:
     least: float | None = 0
     most: float | None = None
 
-    def json(self, number: int, x: int, y: int) -> dict[str, Any]:
+    def json(self, number: int, x: int, y: int) -> JsonObject:
         """Return Grafana's panel at a place of the grid."""
-        queries = enumerate(self.queries.items())
         return {
             "id": number,
             "type": self.kind,
@@ -55,31 +55,35 @@ class Panel:
             "description": self.description,
             "datasource": DATASOURCE,
             "gridPos": {"w": self.width, "h": self.height, "x": x, "y": y},
-            "targets": [self._target(index, *query) for index, query in queries],
+            "targets": self._targets(),
             "fieldConfig": {"defaults": self._defaults(), "overrides": []},
             "options": self._options(),
         }
 
-    def _target(self, index: int, legend: str, expression: str) -> dict[str, Any]:
-        is_instant = self.kind == "stat"
-        target = {
+    def _targets(self) -> list[JsonObject]:
+        queries = enumerate(self.queries.items())
+        return [self._target(index, *query) for index, query in queries]
+
+    def _target(self, index: int, legend: str, expression: str) -> JsonObject:
+        return {
             "refId": chr(ord("A") + index),
             "datasource": DATASOURCE,
             "expr": check_metrics(expression),
             "legendFormat": legend,
-            "instant": is_instant,
-            "range": not is_instant,
+            **self._query_mode(),
         }
-        if self.kind == "heatmap":
-            target["format"] = "heatmap"
-        return target
 
-    def _thresholds(self) -> list[dict[str, Any]]:
+    def _query_mode(self) -> JsonObject:
+        """One value, or those of a range."""
+        is_instant = self.kind == "stat"
+        mode: JsonObject = {"instant": is_instant, "range": not is_instant}
+        return {**mode, "format": "heatmap"} if self.kind == "heatmap" else mode
+
+    def _thresholds(self) -> list[JsonObject]:
         """Return colours from the bottom of the axis to its top."""
-        base = "red" if self.low else "green"
+        base = {"color": "red" if self.low else "green", "value": None}
         marks = self._low_marks() if self.low else self._high_marks()
-        steps = [{"color": colour, "value": value} for value, colour in marks if value is not None]
-        return [{"color": base, "value": None}, *steps]
+        return [base, *_steps(marks)]
 
     def _high_marks(self) -> list[_ColourStep]:
         return [(self.warn, "orange"), (self.bad, "red")]
@@ -92,7 +96,7 @@ class Panel:
         ends = {"min": self.least, "max": self.most}
         return {end: value for end, value in ends.items() if value is not None}
 
-    def _defaults(self) -> dict[str, Any]:
+    def _defaults(self) -> JsonObject:
         thresholds = {"mode": "absolute", "steps": self._thresholds()}
         defaults = {"unit": self.unit, "thresholds": thresholds, **self._axis()}
         if self.kind == "timeseries":
@@ -101,23 +105,29 @@ class Panel:
             defaults["mappings"] = [_PHASE_MAPPING]
         return defaults
 
-    def _drawing(self) -> dict[str, Any]:
-        has_thresholds = self.warn is not None or self.bad is not None
-        return {
-            "fillOpacity": 30 if self.stack else 8,
-            "showPoints": "never",
-            "spanNulls": True,
-            "stacking": {"mode": "normal" if self.stack else "none", "group": "A"},
-            "thresholdsStyle": {"mode": "dashed" if has_thresholds else "off"},
-        }
+    def _drawing(self) -> JsonObject:
+        style = _STACKED if self.stack else _APART
+        mode = "dashed" if self._has_thresholds else "off"
+        return {**style, "thresholdsStyle": {"mode": mode}}
 
-    def _options(self) -> dict[str, Any]:
+    @property
+    def _has_thresholds(self) -> bool:
+        return self.warn is not None or self.bad is not None
+
+    def _options(self) -> JsonObject:
         if self.kind == "heatmap":
             return {**_HEATMAP, "yAxis": {"unit": self.unit}}
         return _OPTIONS[self.kind]
 
 
-_OPTIONS: dict[str, dict[str, Any]] = {
+def _steps(marks: list[_ColourStep]) -> list[JsonObject]:
+    return [{"color": colour, "value": value} for value, colour in marks if value is not None]
+
+
+_LINES = {"showPoints": "never", "spanNulls": True}
+_STACKED = {**_LINES, "fillOpacity": 30, "stacking": {"mode": "normal", "group": "A"}}
+_APART = {**_LINES, "fillOpacity": 8, "stacking": {"mode": "none", "group": "A"}}
+_OPTIONS: dict[str, JsonObject] = {
     "timeseries": {"legend": _LEGEND, "tooltip": {"mode": "multi", "sort": "desc"}},
     "stat": {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},

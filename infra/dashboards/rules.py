@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from infra.dashboards.metric_names import check_metrics
 from infra.dashboards.slo import (
@@ -15,6 +14,7 @@ from infra.dashboards.slo import (
     proxy_answers,
     proxy_failures,
 )
+from infra.json_object import JsonObject
 
 RUNBOOKS = "docs/runbooks"
 _PAGE = "page"  # wake somebody
@@ -36,7 +36,7 @@ class Alert:
     summary: str
     description: str
 
-    def json(self, runbooks: str) -> dict[str, Any]:
+    def json(self, runbooks: str) -> JsonObject:
         """Return the rule for Prometheus; `runbooks` is where docs/runbooks/ can be read."""
         annotations = {
             "summary": self.summary,
@@ -260,7 +260,7 @@ _RETRAINING_ALERTS = (
 ALERTS = (*_SERVICE_ALERTS, *_MODEL_ALERTS, *_DATA_ALERTS, *_RETRAINING_ALERTS)
 
 
-def rule_groups(runbooks: str = RUNBOOKS) -> list[dict[str, Any]]:
+def rule_groups(runbooks: str = RUNBOOKS) -> list[JsonObject]:
     """Return the rule groups of a PrometheusRule, or of a rules file.
 
     `runbooks` is where docs/runbooks/ can be read.

@@ -5,8 +5,9 @@ Such as one on the machine where `vigil up` runs, or one that you have.
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import urlsplit
+
+from infra.json_object import JsonObject
 
 JOB = "vigil"
 _RAY_JOB = "ray"
@@ -21,7 +22,7 @@ def scrape_configuration(
     key_file: str | None = None,
     streams: tuple[str, ...] = (),
     every: str = "15s",
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return prometheus.yml: what is scraped, and how often.
 
     The service at `url`, the nodes that Ray's dashboard at `ray_url` names, and stream consumers
@@ -37,7 +38,7 @@ def scrape_configuration(
     }
 
 
-def _service_job(url: str, key_file: str | None) -> dict[str, Any]:
+def _service_job(url: str, key_file: str | None) -> JsonObject:
     address = urlsplit(url)
     job = {
         "job_name": JOB,
@@ -47,7 +48,7 @@ def _service_job(url: str, key_file: str | None) -> dict[str, Any]:
     return {**job, "authorization": _bearer(key_file)} if key_file else job
 
 
-def _ray_job(url: str, token_file: str) -> dict[str, Any]:
+def _ray_job(url: str, token_file: str) -> JsonObject:
     address = urlsplit(url)
     discovery = {
         "url": f"{address.scheme}://{address.netloc}/api/prometheus/sd",

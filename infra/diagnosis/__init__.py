@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from infra.diagnosis import grounds, kuberay, pods, ray, storage, workloads
-from infra.diagnosis.report import Diagnosis, failure, worst_first
+from infra.diagnosis.report import Diagnoses, Diagnosis, failure, worst_first
 from infra.diagnosis.snapshot import ClusterSnapshot
 
 NAMESPACES = ("vigil", "vigil-tracking", "vigil-operators")
@@ -23,7 +23,7 @@ def _absent(namespaces: tuple[str, ...]) -> Diagnosis:
     return failure("Vigil", why, "`pulumi up` brings it; or choose another --context")
 
 
-def _diagnoses(snapshot: ClusterSnapshot, expected: tuple[str, ...]) -> Iterator[Diagnosis]:
+def _diagnoses(snapshot: ClusterSnapshot, expected: tuple[str, ...]) -> Diagnoses:
     """Yield causes before what follows from them."""
     yield from grounds.diagnose_namespaces(snapshot, expected)
     yield from grounds.diagnose_nodes(snapshot)

@@ -16,7 +16,7 @@ from infra.diagnosis.objects import (
     parse_quantity,
     statuses_of,
 )
-from infra.diagnosis.report import Diagnosis, failure, last_words, quote, risk
+from infra.diagnosis.report import Diagnoses, Diagnosis, failure, last_words, quote, risk
 from infra.diagnosis.snapshot import ClusterSnapshot, ContainerLog, SeenObject
 
 GIB = 2**30
@@ -86,13 +86,13 @@ def _pod_containers(pod: SeenObject) -> Iterator[PodContainer]:
         yield PodContainer(pod, status)
 
 
-def diagnose_containers(pod: SeenObject) -> Iterator[Diagnosis]:
+def diagnose_containers(pod: SeenObject) -> Diagnoses:
     """Yield what keeps containers of a pod from running, or has ended them."""
     for container in _pod_containers(pod):
         yield from _container(container)
 
 
-def _container(container: PodContainer) -> Iterator[Diagnosis]:
+def _container(container: PodContainer) -> Diagnoses:
     reason = container.status.waiting_reason
     ended = container.status.ended
     if reason in _IMAGE_ERRORS:
@@ -190,7 +190,7 @@ def _without_autoscaler(pod: KubeObject, what_follows: str) -> Diagnosis:
     return failure(pod, f"its autoscaler has ended {what_follows}", fix)
 
 
-def _restarted(container: PodContainer) -> Iterator[Diagnosis]:
+def _restarted(container: PodContainer) -> Diagnoses:
     """Yield a container that runs, and did not end well the last time."""
     ended = container.status.ended_before
     if ended is None or container.pod.age(ended.finished_at) > _MAX_RESTART_AGE_S:
@@ -238,7 +238,7 @@ def _size_command(key: str) -> str:
     return f"`pulumi config set vigil:{key} N`"
 
 
-def diagnose_memory(pod: SeenObject) -> Iterator[Diagnosis]:
+def diagnose_memory(pod: SeenObject) -> Diagnoses:
     """Yield containers that will soon be killed at their memory limit."""
     for spec in containers_of(pod):
         used = _memory_used(pod, spec["name"])

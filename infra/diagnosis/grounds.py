@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from infra.diagnosis.objects import KubeObject
-from infra.diagnosis.report import Diagnosis, failure, quote, risk
+from infra.diagnosis.report import Diagnoses, Diagnosis, failure, quote, risk
 from infra.diagnosis.snapshot import ClusterSnapshot, SeenObject
 
 # Without the first of each anything may talk to anything; without another something cannot talk.
@@ -24,9 +24,7 @@ _REMAINING_CONTENT = (
 )
 
 
-def diagnose_namespaces(
-    snapshot: ClusterSnapshot, expected: tuple[str, ...]
-) -> Iterator[Diagnosis]:
+def diagnose_namespaces(snapshot: ClusterSnapshot, expected: tuple[str, ...]) -> Diagnoses:
     """Yield namespaces that are missing, or that cannot go."""
     if not snapshot.has("Namespace"):
         return
@@ -53,7 +51,7 @@ def _remains(namespace: KubeObject) -> str:
     return "; ".join(messages) or "its objects go"
 
 
-def diagnose_nodes(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+def diagnose_nodes(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield nodes that take no pods, or will soon throw some out."""
     for node in snapshot.of("Node"):
         ready = node.condition("Ready")
@@ -67,14 +65,14 @@ def _not_ready(node: KubeObject, message: str) -> Diagnosis:
     return failure(node, why, f"`kubectl describe node {node.name}`")
 
 
-def _pressures(node: KubeObject) -> Iterator[Diagnosis]:
+def _pressures(node: KubeObject) -> Diagnoses:
     for type_ in _PRESSURES:
         pressure = node.condition(type_)
         if pressure.is_true:
             yield risk(node, f"{type_}: {quote(pressure.message)}", _PRESSURE_FIX)
 
 
-def diagnose_network_policies(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+def diagnose_network_policies(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield policies of the platform that somebody has taken away."""
     if not snapshot.has("NetworkPolicy"):
         return

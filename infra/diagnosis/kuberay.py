@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infra.diagnosis.objects import KubeObject, RawObject, nested
-from infra.diagnosis.report import Diagnosis, failure, risk
+from infra.diagnosis.report import Diagnoses, Diagnosis, failure, risk
 from infra.diagnosis.snapshot import ClusterSnapshot
 
 _DEFINITIONS = ("rayclusters.ray.io", "rayservices.ray.io")
@@ -25,7 +25,7 @@ _CRDS_FIX = (
 _TAG_VERSION = re.compile(r":v?(\d+)\.(\d+)(?:\.\d+)?(?:@|-|$)")
 
 
-def diagnose_operator(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+def diagnose_operator(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield what the operator and the kinds that it serves lack; both have to be of one version."""
     if not snapshot.has("CustomResourceDefinition"):
         return
@@ -37,7 +37,7 @@ def diagnose_operator(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
         yield from _diagnose_operators(snapshot, _has_mark(definitions[_DEFINITIONS[0]]))
 
 
-def _diagnose_operators(snapshot: ClusterSnapshot, has_mark: bool) -> Iterator[Diagnosis]:
+def _diagnose_operators(snapshot: ClusterSnapshot, has_mark: bool) -> Diagnoses:
     operators = list(_operators(snapshot))
     if not operators:
         yield failure("KubeRay", _NO_OPERATOR, _INSTALL)
@@ -79,7 +79,7 @@ class Operator:
         return int(match[1]), int(match[2])
 
 
-def _unavailable(operator: Operator) -> Iterator[Diagnosis]:
+def _unavailable(operator: Operator) -> Diagnoses:
     deployment = operator.deployment
     if deployment.status.get("availableReplicas"):
         return
@@ -88,7 +88,7 @@ def _unavailable(operator: Operator) -> Iterator[Diagnosis]:
     yield failure(str(operator), why, f"`kubectl -n {deployment.namespace} describe pods`")
 
 
-def _version_mismatch(operator: Operator, has_mark: bool) -> Iterator[Diagnosis]:
+def _version_mismatch(operator: Operator, has_mark: bool) -> Diagnoses:
     version = operator.version
     if version is None or has_mark == (version >= _MARK_VERSION):
         return

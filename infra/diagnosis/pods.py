@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from infra.diagnosis.containers import GIB, diagnose_containers, diagnose_memory, size_setting
 from infra.diagnosis.objects import Condition, KubeEvent, KubeObject, nested, parse_quantity
 from infra.diagnosis.report import (
+    Diagnoses,
     Diagnosis,
     failure,
     format_labels,
@@ -23,13 +24,13 @@ _EVICTED_FIX = "give its node more room, or the pod a limit that it keeps to"
 _DELETION_TIMEOUT_S = 120.0  # what should be gone for so long is stuck
 
 
-def diagnose_pods(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+def diagnose_pods(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield all that is wrong with pods."""
     for pod in snapshot.of("Pod"):
         yield from _pod(pod)
 
 
-def _pod(pod: SeenObject) -> Iterator[Diagnosis]:
+def _pod(pod: SeenObject) -> Diagnoses:
     scheduled = pod.condition("PodScheduled")
     if pod.deleted_at:
         yield from _deleted(pod)
@@ -43,7 +44,7 @@ def _pod(pod: SeenObject) -> Iterator[Diagnosis]:
         yield from _started(pod)
 
 
-def _deleted(pod: SeenObject) -> Iterator[Diagnosis]:
+def _deleted(pod: SeenObject) -> Diagnoses:
     if pod.age(pod.deleted_at) < _DELETION_TIMEOUT_S:
         return
     since = pod.duration_since(pod.deleted_at)
@@ -56,7 +57,7 @@ def _what_holds(pod: KubeObject) -> str:
     return ", ".join(finalizers) or "its node has not confirmed its end"
 
 
-def _failed(pod: KubeObject) -> Iterator[Diagnosis]:
+def _failed(pod: KubeObject) -> Diagnoses:
     if pod.status.get("reason") == "Evicted":  # of others their owner says what follows
         why = f"evicted: {quote(pod.status.get('message'))}"
         yield risk(pod, why, _EVICTED_FIX)
@@ -65,7 +66,7 @@ def _failed(pod: KubeObject) -> Iterator[Diagnosis]:
 # --- scheduling ---
 
 
-def _unscheduled(pod: SeenObject, why: str) -> Iterator[Diagnosis]:
+def _unscheduled(pod: SeenObject, why: str) -> Diagnoses:
     if "PersistentVolumeClaim" in why and _has_unbound_claim(pod):
         return  # that of the claim is the cause
     cause = why.split(". ")[0]  # what follows is of preemption and of resource claims
@@ -135,13 +136,13 @@ def _most_allocatable(nodes: Sequence[KubeObject], resource: str) -> float:
 # --- pods that have been scheduled ---
 
 
-def _started(pod: SeenObject) -> Iterator[Diagnosis]:
+def _started(pod: SeenObject) -> Diagnoses:
     causes = list(diagnose_containers(pod))
     yield from causes or _not_ready(pod)
     yield from diagnose_memory(pod)
 
 
-def _not_ready(pod: SeenObject) -> Iterator[Diagnosis]:
+def _not_ready(pod: SeenObject) -> Diagnoses:
     ready = pod.condition("Ready")
     if ready.is_true or not ready.is_stated:
         return

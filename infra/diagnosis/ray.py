@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from infra.diagnosis.objects import Condition, KubeObject, RawObject
 from infra.diagnosis.report import (
+    Diagnoses,
     Diagnosis,
     failure,
     last_lines,
@@ -35,7 +36,7 @@ _HEAD_CONTAINERS = "spec.rayClusterConfig.headGroupSpec.template.spec.containers
 # --- the serving cluster ---
 
 
-def diagnose_ray_services(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+def diagnose_ray_services(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield what keeps a RayService from serving; a note while it starts."""
     for service in snapshot.of("RayService"):
         causes = list(_causes(service))
@@ -44,7 +45,7 @@ def diagnose_ray_services(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
         yield from _not_ready(service, is_explained=bool(causes))
 
 
-def _causes(service: SeenObject) -> Iterator[Diagnosis]:
+def _causes(service: SeenObject) -> Diagnoses:
     yield from _refused(service, _INVALID_SERVICE)
     yield from _suspended(service)
     yield from _unnamed_port(service)
@@ -58,19 +59,19 @@ def _is_unhealthy(status: RawObject) -> bool:
     return status.get("status") in _UNHEALTHY
 
 
-def _refused(subject: SeenObject, reasons: tuple[str, ...]) -> Iterator[Diagnosis]:
+def _refused(subject: SeenObject, reasons: tuple[str, ...]) -> Diagnoses:
     """Yield the operator's refusal of a RayService or RayCluster."""
     if event := subject.newest_event(reasons):
         why = f"the operator refuses it: {quote(event.message)}"
         yield failure(subject, why, "correct the stack's settings and `pulumi up`")
 
 
-def _suspended(service: KubeObject) -> Iterator[Diagnosis]:
+def _suspended(service: KubeObject) -> Diagnoses:
     if service.value("spec.suspend") or service.is_true("Suspended"):
         yield failure(service, "is suspended", service.kubectl("patch rayservice", _RESUME))
 
 
-def _unnamed_port(service: KubeObject) -> Iterator[Diagnosis]:
+def _unnamed_port(service: KubeObject) -> Diagnoses:
     head = service.items(_HEAD_CONTAINERS)[0]
     ports = head.get("ports") or []
     if not any(map(_is_serve_port, ports)):
@@ -120,7 +121,7 @@ def _end_of(message: str | None) -> str:
     return last_lines(text, 2) if "Traceback" in text else quote(text)
 
 
-def _upgrade(service: SeenObject) -> Iterator[Diagnosis]:
+def _upgrade(service: SeenObject) -> Diagnoses:
     upgrade = service.condition("UpgradeInProgress")
     if upgrade.is_true and service.age(upgrade.changed_at) >= _UPGRADE_TIMEOUT_S:
         yield _stuck_upgrade(service, service.duration_since(upgrade.changed_at))
@@ -132,7 +133,7 @@ def _stuck_upgrade(service: KubeObject, duration: str) -> Diagnosis:
     return risk(service, why, f"{service.kubectl('describe rayservice')}, and its pods")
 
 
-def _not_ready(service: SeenObject, *, is_explained: bool) -> Iterator[Diagnosis]:
+def _not_ready(service: SeenObject, *, is_explained: bool) -> Diagnoses:
     ready = service.condition("Ready")
     if ready.is_true:
         return
@@ -182,7 +183,7 @@ def _active_states(service: KubeObject) -> set[str | None]:
     return {application.get("status") for application in applications.values()}
 
 
-def diagnose_champion(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+def diagnose_champion(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield a service that is up and has no model: nothing is wrong, and nothing is served."""
     answer = snapshot.readiness
     if answer is None or not answer.reached:
@@ -197,14 +198,14 @@ def diagnose_champion(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
 # --- clusters ---
 
 
-def diagnose_ray_clusters(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+def diagnose_ray_clusters(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield Ray clusters whose head is not there."""
     for cluster in snapshot.of("RayCluster"):
         refusals = list(_refused(cluster, _INVALID_CLUSTER))
         yield from refusals or _head(cluster)
 
 
-def _head(cluster: SeenObject) -> Iterator[Diagnosis]:
+def _head(cluster: SeenObject) -> Diagnoses:
     ready = cluster.condition("HeadPodReady")
     began = ready.changed_at or cluster.created_at
     if cluster.deleted_at or cluster.is_starting(began) or _has_head(cluster):

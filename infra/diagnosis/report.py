@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -39,6 +39,9 @@ class Diagnosis:
             "why": self.why,
             "fix": self.fix,
         }
+
+
+Diagnoses = Iterator[Diagnosis]
 
 
 def _as_sentence(text: str) -> str:

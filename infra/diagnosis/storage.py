@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from infra.diagnosis.objects import KubeEvent, KubeObject
-from infra.diagnosis.report import Diagnosis, failure, quote
+from infra.diagnosis.report import Diagnoses, Diagnosis, failure, quote
 from infra.diagnosis.snapshot import ClusterSnapshot, SeenObject
 
 _PROVISION_ERRORS = ("ProvisioningFailed", "FailedBinding")
@@ -16,7 +16,7 @@ _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 StorageClasses = Mapping[str, KubeObject]
 
 
-def diagnose_claims(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+def diagnose_claims(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield claims without a volume."""
     for claim in snapshot.of("PersistentVolumeClaim"):
         if claim.phase == "Lost":
@@ -25,7 +25,7 @@ def diagnose_claims(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
             yield from _pending(claim)
 
 
-def _pending(claim: SeenObject) -> Iterator[Diagnosis]:
+def _pending(claim: SeenObject) -> Diagnoses:
     classes = claim.snapshot.by_name("StorageClass")
     event = claim.newest_event(_PROVISION_ERRORS)
     if why := _wrong_class(claim, classes):

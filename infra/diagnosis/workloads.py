@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from infra.diagnosis.objects import KubeObject, RawObject, nested
-from infra.diagnosis.report import Diagnosis, failure, format_labels, last_words, quote, risk
+from infra.diagnosis.report import (
+    Diagnoses,
+    Diagnosis,
+    failure,
+    format_labels,
+    last_words,
+    quote,
+    risk,
+)
 from infra.diagnosis.snapshot import ClusterSnapshot, SeenObject
 
 _CREATION_ERRORS = ("FailedCreate",)
@@ -18,7 +26,7 @@ _KEEP_TO_LEVEL = "pods have to keep to its level, pod-security.kubernetes.io/enf
 # --- controllers whose pods are refused ---
 
 
-def diagnose_refusals(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+def diagnose_refusals(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield pods that the API server refuses to make: quotas, Pod Security, missing accounts."""
     for controller in (*snapshot.of("ReplicaSet"), *snapshot.of("RayCluster")):
         refusal = controller.condition("ReplicaFailure")
@@ -28,7 +36,7 @@ def diagnose_refusals(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
         yield from _refused_job(job)
 
 
-def _refused_job(job: SeenObject) -> Iterator[Diagnosis]:
+def _refused_job(job: SeenObject) -> Diagnoses:
     event = job.newest_event(_CREATION_ERRORS)
     if event and not _has_pods(job):
         yield _refused(job, event.message)
@@ -75,7 +83,7 @@ def _insecure(controller: KubeObject, message: str) -> Diagnosis:
 # --- jobs ---
 
 
-def diagnose_jobs(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+def diagnose_jobs(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield jobs that have failed."""
     for job in snapshot.of("Job"):
         if job.is_true("Failed"):
@@ -117,7 +125,7 @@ def _pods_of(job: SeenObject) -> Iterator[KubeObject]:
 # --- services, budgets ---
 
 
-def diagnose_services(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+def diagnose_services(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield services that lead nowhere."""
     if not snapshot.has("EndpointSlice"):
         return
@@ -158,7 +166,7 @@ def _list_pods(namespace: str, selector: dict[str, str]) -> str:
     return f"`kubectl -n {namespace} get pods -l {format_labels(selector)}`"
 
 
-def diagnose_budgets(snapshot: ClusterSnapshot) -> Iterator[Diagnosis]:
+def diagnose_budgets(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield disruption budgets that cannot be computed: no drain ever ends."""
     for budget in snapshot.of("PodDisruptionBudget"):
         allowed = budget.condition("DisruptionAllowed")

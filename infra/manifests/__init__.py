@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from infra.manifests import base, delivery, monitoring, pools, ray, tracking
 from infra.manifests.bindings import Bindings
-from infra.manifests.parts import Manifest
+from infra.manifests.parts import Manifests
 from infra.settings import PlatformSettings
 
 
-def all_objects(settings: PlatformSettings, bindings: Bindings) -> dict[str, list[Manifest]]:
+def all_objects(settings: PlatformSettings, bindings: Bindings) -> dict[str, Manifests]:
     """Every object by the folder that it is rendered into, in the order in which it is applied."""
     folders = _folders(settings, bindings)
     if not argocd(settings):
@@ -19,7 +19,7 @@ def all_objects(settings: PlatformSettings, bindings: Bindings) -> dict[str, lis
     return {folder: delivery.with_sync_wave(folder, each) for folder, each in folders.items()}
 
 
-def _folders(settings: PlatformSettings, bindings: Bindings) -> dict[str, list[Manifest]]:
+def _folders(settings: PlatformSettings, bindings: Bindings) -> dict[str, Manifests]:
     return {
         "foundation": base.foundation_manifests(settings, bindings),
         "nodes": pools.node_pool_manifests(settings),

@@ -19,6 +19,8 @@ from infra.manifests.bindings import (
 from infra.manifests.network_policies import network_policy_manifests
 from infra.manifests.parts import (
     Manifest,
+    Manifests,
+    config_map,
     kube_manifest,
 )
 from infra.settings import PlatformSettings
@@ -66,7 +68,7 @@ _ACCESS_POINTS = {
 }
 
 
-def priority_classes() -> list[Manifest]:
+def priority_classes() -> Manifests:
     """Who gets a node that two want: what serves, watches and keeps records, before what trains.
 
     A training worker that has to go costs a retry of its job; a scale-up that has to wait costs
@@ -79,7 +81,7 @@ def _priority_class(name: str, fields: Manifest) -> Manifest:
     return kube_manifest("scheduling.k8s.io/v1", "PriorityClass", name, None, **fields)
 
 
-def namespace_manifests(settings: PlatformSettings) -> list[Manifest]:
+def namespace_manifests(settings: PlatformSettings) -> Manifests:
     """The namespaces that these settings use; the API server enforces their Pod Security level."""
     return [_namespace(name, settings.name) for name in _used_namespaces(settings)]
 
@@ -93,18 +95,18 @@ def _used_namespaces(settings: PlatformSettings) -> Iterator[str]:
 
 
 def _namespace(name: str, stack: str) -> Manifest:
-    level = _SECURITY_LEVELS[name]
-    labels = {f"pod-security.kubernetes.io/{mode}": level for mode in _SECURITY_MODES}
-    labels["app.kubernetes.io/instance"] = stack
+    labels = {"app.kubernetes.io/instance": stack, **_security_labels(_SECURITY_LEVELS[name])}
     return kube_manifest("v1", "Namespace", name, None, labels=labels)
 
 
-def service_accounts(settings: PlatformSettings) -> list[Manifest]:
+def _security_labels(level: str) -> dict[str, str]:
+    return {f"pod-security.kubernetes.io/{mode}": level for mode in _SECURITY_MODES}
+
+
+def service_accounts(settings: PlatformSettings) -> Manifests:
     """One per workload; none carries a token that its pods did not ask for."""
-    accounts = list(_ACCOUNTS)
-    if settings.serve.stream_source:
-        accounts.append(_STREAM_ACCOUNT)
-    return [_service_account(namespace, name) for namespace, name in accounts]
+    used = (*_ACCOUNTS, _STREAM_ACCOUNT) if settings.serve.stream_source else _ACCOUNTS
+    return [_service_account(namespace, name) for namespace, name in used]
 
 
 def _service_account(namespace: str, name: str) -> Manifest:
@@ -112,7 +114,7 @@ def _service_account(namespace: str, name: str) -> Manifest:
     return kube_manifest("v1", "ServiceAccount", name, namespace, **without_token)
 
 
-def storage_manifests(settings: PlatformSettings, bindings: Bindings) -> list[Manifest]:
+def storage_manifests(settings: PlatformSettings, bindings: Bindings) -> Manifests:
     """The shared folder of both Ray clusters; on AWS its class (EFS) and the default disk (gp3)."""
     return [*_storage_classes(settings, bindings), *_home_claims(settings)]
 
@@ -176,15 +178,15 @@ def volume_claim(
     return kube_manifest("v1", kind, name, namespace, annotations=_NO_WAIT, spec=spec)
 
 
-def database_config(bindings: Bindings) -> list[Manifest]:
+def database_config(bindings: Bindings) -> Manifests:
     """Where MLflow's database is and which secret opens it; no secret itself."""
     if bindings.database_host is None:
         return []
     data = {"host": bindings.database_host, "secret": bindings.database_secret}
-    return [kube_manifest("v1", "ConfigMap", DATABASE_CONFIG, TRACKING_NAMESPACE, data=data)]
+    return [config_map(DATABASE_CONFIG, TRACKING_NAMESPACE, data)]
 
 
-def foundation_manifests(settings: PlatformSettings, bindings: Bindings) -> list[Manifest]:
+def foundation_manifests(settings: PlatformSettings, bindings: Bindings) -> Manifests:
     """All of the above; always applied by Pulumi, also where Argo CD applies the rest."""
     return [
         *priority_classes(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from infra.manifests.bindings import ARGOCD_NAMESPACE, RAY_NAMESPACE
-from infra.manifests.parts import Manifest, kube_manifest
+from infra.manifests.parts import Manifest, Manifests, kube_manifest
 from infra.manifests.ray_config import RAY_SERVICE, SERVE_PORT
 from infra.settings import PlatformSettings
 
@@ -78,7 +78,7 @@ _GATEWAY_ROUTE = {
 }
 
 
-def with_sync_wave(folder: str, objects: list[Manifest]) -> list[Manifest]:
+def with_sync_wave(folder: str, objects: Manifests) -> Manifests:
     """The objects with the wave of their folder: a wave waits until the one before is healthy."""
     wave = {"argocd.argoproj.io/sync-wave": str(SYNC_WAVES[folder])}
     return [_with_annotations(manifest, wave) for manifest in objects]
@@ -90,7 +90,7 @@ def _with_annotations(manifest: Manifest, more: dict[str, str]) -> Manifest:
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
-def ingress_manifests(settings: PlatformSettings) -> list[Manifest]:
+def ingress_manifests(settings: PlatformSettings) -> Manifests:
     """Port 8000 and nothing else; the Ray dashboard is for `kubectl port-forward`."""
     if settings.ingress == "alb":
         return _alb(settings)
@@ -99,7 +99,7 @@ def ingress_manifests(settings: PlatformSettings) -> list[Manifest]:
     return []
 
 
-def _alb(settings: PlatformSettings) -> list[Manifest]:
+def _alb(settings: PlatformSettings) -> Manifests:
     ingress = _networking("Ingress", RAY_SERVICE, RAY_NAMESPACE, **_balancer(settings))
     if settings.nodes != "auto":
         return [ingress]
@@ -132,7 +132,7 @@ def _balancer_tags(settings: PlatformSettings) -> str:
     return ",".join(f"{key}={value}" for key, value in tags)
 
 
-def _gateway(settings: PlatformSettings) -> list[Manifest]:
+def _gateway(settings: PlatformSettings) -> Manifests:
     gateway = {
         "gatewayClassName": settings.gateway_class,
         "listeners": [{**_LISTENER, "hostname": settings.hostname}],
@@ -149,7 +149,7 @@ def _gateway_object(kind: str, spec: Manifest) -> Manifest:
 # --- Argo CD ---
 
 
-def root_application(settings: PlatformSettings) -> list[Manifest]:
+def root_application(settings: PlatformSettings) -> Manifests:
     """What Pulumi gives Argo CD: one project and one application.
 
     The application is over the folder that `vigil render` writes.

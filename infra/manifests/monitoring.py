@@ -6,13 +6,14 @@ from infra.dashboards import pages, rules
 from infra.dashboards.scrape import JOB
 from infra.manifests.bindings import MONITORING_NAMESPACE, RAY_NAMESPACE
 from infra.manifests.delivery import SERVE_SERVICE
-from infra.manifests.parts import Manifest, kube_manifest
+from infra.manifests.parts import Manifest, Manifests, config_map, kube_manifest
 from infra.manifests.ray_config import SERVE_PORT
 from infra.settings import PlatformSettings
 
 # Name of the Secret with the API key that Prometheus shows to the service.
 METRICS_KEY = "vigil-metrics-key"
 _MONITORING_API = "monitoring.coreos.com/v1"
+_SHOWN_BY_GRAFANA = {"grafana_dashboard": "1"}
 _SCRAPE_SPEC = {
     "jobName": JOB,
     "metricsPath": "/metrics",
@@ -30,7 +31,7 @@ _RAY_PODS_SPEC = {
 }
 
 
-def monitoring_manifests(settings: PlatformSettings) -> list[Manifest]:
+def monitoring_manifests(settings: PlatformSettings) -> Manifests:
     """None without monitoring: the kinds are those of kube-prometheus-stack."""
     if not settings.monitoring:
         return []
@@ -61,8 +62,8 @@ def _dashboard(uid: str, text: str) -> Manifest:
     One for each dashboard, as a ConfigMap holds at most 1 MiB.
     """
     name = f"dashboard-{uid.lower()}"
-    content = {"labels": {"grafana_dashboard": "1"}, "data": {f"{uid}.json": text}}
-    return kube_manifest("v1", "ConfigMap", name, MONITORING_NAMESPACE, **content)
+    data = {f"{uid}.json": text}
+    return config_map(name, MONITORING_NAMESPACE, data, labels=_SHOWN_BY_GRAFANA)
 
 
 def _monitor(kind: str, name: str, spec: Manifest, api: str = _MONITORING_API) -> Manifest:

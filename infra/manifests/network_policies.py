@@ -12,6 +12,7 @@ from infra.manifests.bindings import (
 )
 from infra.manifests.parts import (
     Manifest,
+    Manifests,
     allow_dns,
     any_address,
     deny_all,
@@ -30,7 +31,7 @@ _WORKERS = {"app.kubernetes.io/part-of": "vigil", "ray.io/node-type": "worker"}
 _MLFLOW = {"app.kubernetes.io/name": "mlflow"}
 
 
-def network_policy_manifests(settings: PlatformSettings) -> list[Manifest]:
+def network_policy_manifests(settings: PlatformSettings) -> Manifests:
     """Default deny in both namespaces of Vigil, and the flows that are allowed."""
     return [*_closed_namespaces(), *_own_flows(settings), *_chosen_flows(settings)]
 
@@ -63,12 +64,12 @@ def _chosen_flows(settings: PlatformSettings) -> Iterator[Manifest]:
         yield _from_outside(settings)
 
 
-def _to_aws() -> list[Manifest]:
+def _to_aws() -> Manifests:
     """Services of AWS, and the agent that hands a pod its role."""
     return [traffic_to([any_address()], 443), traffic_to(ip_blocks([POD_IDENTITY]), 80)]
 
 
-def _among_ray_pods(aws: list[Manifest]) -> Manifest:
+def _among_ray_pods(aws: Manifests) -> Manifest:
     inside = [{"from": [_OWN_PODS]}]
     out = [{"to": [_OWN_PODS]}, *aws]
     return network_policy("ray", RAY_NAMESPACE, {}, ingress=inside, egress=out)
@@ -90,7 +91,7 @@ def _operator_to_ray() -> Manifest:
     return network_policy("operator-to-ray", RAY_NAMESPACE, {}, ingress=[operator])
 
 
-def _mlflow_from_ray(aws: list[Manifest]) -> Manifest:
+def _mlflow_from_ray(aws: Manifests) -> Manifest:
     ray = traffic_from([in_namespace(RAY_NAMESPACE)], 5000)
     return network_policy("mlflow", TRACKING_NAMESPACE, _MLFLOW, ingress=[ray], egress=aws)
 
@@ -119,7 +120,7 @@ def _from_outside(settings: PlatformSettings) -> Manifest:
     return network_policy("ingress", RAY_NAMESPACE, _WORKERS, ingress=[balancer])
 
 
-def _balancers(settings: PlatformSettings) -> list[Manifest]:
+def _balancers(settings: PlatformSettings) -> Manifests:
     if settings.ingress == "alb":
         return ip_blocks([settings.vpc_cidr])
     return [{"namespaceSelector": {}}]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import yaml
 
+from infra.json_object import JsonObject
 from infra.manifests.bindings import (
     ARGOCD_NAMESPACE,
     MONITORING_NAMESPACE,
@@ -36,7 +36,7 @@ class HelmChart:
     version: str
     repository: str
     namespace: str
-    values: dict[str, Any] = field(default_factory=dict)
+    values: JsonObject = field(default_factory=dict)
     needs: tuple[str, ...] = ()
 
 
@@ -53,8 +53,13 @@ _KARPENTER_RESOURCES = {
     "requests": {"cpu": "250m", "memory": "512Mi"},
     "limits": {"memory": "512Mi"},
 }
+_KARPENTER_VALUES: JsonObject = {
+    "serviceAccount": {"name": "karpenter"},
+    "replicas": 2,
+    "nodeSelector": {"vigil/pool": "system"},  # never on nodes that it manages
+}
 _BALANCER_CONTROLLER = "aws-load-balancer-controller"
-_KUBERAY_VALUES: dict[str, Any] = {
+_KUBERAY_VALUES: JsonObject = {
     # Rights in Vigil's namespace alone, which is the one that it watches.
     "singleNamespaceInstall": True,
     "watchNamespace": [RAY_NAMESPACE],
@@ -76,7 +81,7 @@ _KUBERAY_VALUES: dict[str, Any] = {
     },
 }
 _DISK_CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "50Gi"}}}
-_PROMETHEUS_VALUES: dict[str, Any] = {
+_PROMETHEUS_VALUES: JsonObject = {
     "prometheus": {
         "prometheusSpec": {
             "podMonitorSelectorNilUsesHelmValues": False,
@@ -150,20 +155,20 @@ def mirrored_image(settings: PlatformSettings, name: str) -> str:
     return f"{settings.image_registry}/{path}"
 
 
-def _image(settings: PlatformSettings, name: str) -> dict[str, Any]:
+def _image(settings: PlatformSettings, name: str) -> JsonObject:
     """Values of a chart that name its image."""
     return {"repository": mirrored_image(settings, name)}
 
 
 def _kuberay(settings: PlatformSettings) -> HelmChart:
-    image = {"image": _image(settings, "quay.io/kuberay/operator")}
+    image = _image(settings, "quay.io/kuberay/operator")
     return HelmChart(
         name=KUBERAY,
         chart=KUBERAY,
         version=KUBERAY_VERSION,
         repository="https://ray-project.github.io/kuberay-helm/",
         namespace=OPERATORS_NAMESPACE,
-        values={**_KUBERAY_VALUES, **image},
+        values={**_KUBERAY_VALUES, "image": image},
     )
 
 
@@ -180,18 +185,16 @@ def _karpenter(settings: PlatformSettings) -> HelmChart:
     )
 
 
-def _karpenter_values(settings: PlatformSettings) -> dict[str, Any]:
+def _karpenter_values(settings: PlatformSettings) -> JsonObject:
     queue = f"{settings.name}-karpenter"
     return {
+        **_KARPENTER_VALUES,
         "settings": {"clusterName": settings.name, "interruptionQueue": queue},
-        "serviceAccount": {"name": "karpenter"},
-        "replicas": 2,
-        "nodeSelector": {"vigil/pool": "system"},  # never on nodes that it manages
         "controller": {"resources": _KARPENTER_RESOURCES, **_karpenter_image(settings)},
     }
 
 
-def _karpenter_image(settings: PlatformSettings) -> dict[str, Any]:
+def _karpenter_image(settings: PlatformSettings) -> JsonObject:
     """Nothing without a mirror: the chart pins its image by digest."""
     if not settings.image_registry:
         return {}
@@ -209,7 +212,7 @@ def _load_balancers(settings: PlatformSettings) -> HelmChart:
     )
 
 
-def _balancer_values(settings: PlatformSettings) -> dict[str, Any]:
+def _balancer_values(settings: PlatformSettings) -> JsonObject:
     values = {
         "clusterName": settings.name,
         "region": settings.region,
@@ -233,13 +236,15 @@ def _prometheus(settings: PlatformSettings) -> HelmChart:
     )
 
 
-def _prometheus_values(settings: PlatformSettings) -> dict[str, Any]:
-    values = dict(_PROMETHEUS_VALUES)
-    if settings.on_aws:
-        values |= _NOT_OF_EKS
-    if settings.image_registry:
-        values["global"] = {"imageRegistry": settings.image_registry}
-    return values
+def _prometheus_values(settings: PlatformSettings) -> JsonObject:
+    hidden = _NOT_OF_EKS if settings.on_aws else {}
+    return {**_PROMETHEUS_VALUES, **hidden, **_registry(settings)}
+
+
+def _registry(settings: PlatformSettings) -> JsonObject:
+    if not settings.image_registry:
+        return {}
+    return {"global": {"imageRegistry": settings.image_registry}}
 
 
 RAY_SERVICE_HEALTH = """hs = { status = "Progressing", message = "waiting for Ray" }
@@ -293,7 +298,7 @@ _NOTIFICATIONS = {
         ),
     },
 }
-_ARGOCD_VALUES: dict[str, Any] = {
+_ARGOCD_VALUES: JsonObject = {
     "dex": {"enabled": False},
     "configs": {
         "cm": {
@@ -316,7 +321,7 @@ def _argocd(settings: PlatformSettings) -> HelmChart:
     )
 
 
-def _argocd_images(settings: PlatformSettings) -> dict[str, Any]:
+def _argocd_images(settings: PlatformSettings) -> JsonObject:
     if not settings.image_registry:
         return {}
     return {

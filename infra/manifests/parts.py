@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 Manifest = dict[str, Any]
+Manifests = list[Manifest]
 
 VIGIL_USER_ID = 1000  # of the Vigil image
 HOME_PATH = "/var/lib/vigil"  # the shared folder
@@ -35,6 +36,19 @@ def kube_manifest(api: str, kind: str, name: str, namespace: str | None, **field
     return {"apiVersion": api, "kind": kind, "metadata": metadata, **fields}
 
 
+def config_map(name: str, namespace: str, data: Mapping[str, Any], **more: Any) -> Manifest:
+    """A ConfigMap."""
+    return kube_manifest("v1", "ConfigMap", name, namespace, data=data, **more)
+
+
+def disruption_budget(
+    name: str, namespace: str, labels: Mapping[str, str], **bound: int
+) -> Manifest:
+    """How far a drain may go; `bound` is minAvailable or maxUnavailable."""
+    spec = {**bound, "selector": {"matchLabels": labels}}
+    return kube_manifest("policy/v1", "PodDisruptionBudget", name, namespace, spec=spec)
+
+
 def _metadata(name: str, labels: dict[str, str]) -> Manifest:
     common = {"app.kubernetes.io/part-of": "vigil", "app.kubernetes.io/name": name}
     return {"name": name, "labels": common | labels}
@@ -42,9 +56,9 @@ def _metadata(name: str, labels: dict[str, str]) -> Manifest:
 
 def environment_variables(
     values: Mapping[str, str], secrets: Mapping[str, tuple[str, str]] | None = None
-) -> list[Manifest]:
+) -> Manifests:
     """Environment variables, sorted; `secrets`: variable -> (Secret, key)."""
-    plain: list[Manifest] = [{"name": key, "value": value} for key, value in values.items()]
+    plain: Manifests = [{"name": key, "value": value} for key, value in values.items()]
     hidden = [_from_secret(key, *where) for key, where in (secrets or {}).items()]
     return sorted([*plain, *hidden], key=itemgetter("name"))
 
@@ -91,17 +105,17 @@ def _network_policy(name: str, namespace: str, spec: Manifest) -> Manifest:
     return kube_manifest("networking.k8s.io/v1", "NetworkPolicy", name, namespace, spec=spec)
 
 
-def traffic_from(peers: list[Manifest], *ports: int) -> Manifest:
+def traffic_from(peers: Manifests, *ports: int) -> Manifest:
     """A rule that lets these peers in, to these TCP ports."""
     return {"from": peers, "ports": policy_ports(*ports)}
 
 
-def traffic_to(peers: list[Manifest], *ports: int) -> Manifest:
+def traffic_to(peers: Manifests, *ports: int) -> Manifest:
     """A rule that lets pods reach these peers, at these TCP ports."""
     return {"to": peers, "ports": policy_ports(*ports)}
 
 
-def policy_ports(*numbers: int, protocol: str = "TCP") -> list[Manifest]:
+def policy_ports(*numbers: int, protocol: str = "TCP") -> Manifests:
     return [{"port": number, "protocol": protocol} for number in numbers]
 
 
@@ -119,7 +133,7 @@ def any_address(*excluded: str) -> Manifest:
     return {"ipBlock": block}
 
 
-def ip_blocks(cidrs: Sequence[str]) -> list[Manifest]:
+def ip_blocks(cidrs: Sequence[str]) -> Manifests:
     return [{"ipBlock": {"cidr": cidr}} for cidr in cidrs]
 
 

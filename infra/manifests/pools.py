@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from infra.manifests.parts import Manifest, kube_manifest
+from infra.manifests.parts import Manifest, Manifests, kube_manifest
 from infra.settings import PlatformSettings
 
 _NODE_CLASS = "vigil"
@@ -45,9 +45,14 @@ _METADATA_OPTIONS = {
     "httpTokens": "required",
     "httpPutResponseHopLimit": 1,
 }
+_MACHINE = {
+    "amiSelectorTerms": [{"alias": "al2023@latest"}],
+    "metadataOptions": _METADATA_OPTIONS,
+    "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": _DISK}],
+}
 
 
-def node_pool_manifests(settings: PlatformSettings) -> list[Manifest]:
+def node_pool_manifests(settings: PlatformSettings) -> Manifests:
     """None where nodes are static or the cluster is not ours."""
     if not settings.on_aws or settings.nodes == "static":
         return []
@@ -140,11 +145,5 @@ def _auto_class(place: Manifest) -> Manifest:
 
 
 def _karpenter_class(profile: str, place: Manifest) -> Manifest:
-    spec = {
-        **place,
-        "amiSelectorTerms": [{"alias": "al2023@latest"}],
-        "instanceProfile": profile,
-        "metadataOptions": _METADATA_OPTIONS,
-        "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": _DISK}],
-    }
+    spec = {**place, **_MACHINE, "instanceProfile": profile}
     return kube_manifest(f"{_KARPENTER_PREFIX}/v1", "EC2NodeClass", _NODE_CLASS, None, spec=spec)

@@ -17,6 +17,8 @@ from infra.manifests.parts import (
     CONTAINER_SECURITY,
     POD_SECURITY,
     Manifest,
+    Manifests,
+    disruption_budget,
     environment_variables,
     kube_manifest,
     resources,
@@ -52,6 +54,9 @@ from infra.settings import PlatformSettings
 # What operator and autoscaler have written once is theirs for server-side apply; the rest of the
 # same list is the stack's.
 _FORCE_PATCH = {"pulumi.com/patchForce": "true"}
+# By default KubeRay leaves the pods of a changed RayCluster as they are.
+_RECREATE = {"upgradeStrategy": {"type": "Recreate"}}
+_REDIS_PASSWORD = {"valueFrom": {"secretKeyRef": {"name": REDIS_SECRET, "key": "password"}}}
 _TMP_MOUNT = {"name": "tmp", "mountPath": "/tmp"}
 _AUTOSCALER = {
     "version": "v2",
@@ -65,6 +70,11 @@ _AUTOSCALER = {
 _UNKNOWN_REDIS = "rediss://redis.invalid:6379"
 _SUBMIT_VARIABLES = {"RAY_AUTH_MODE": "token", "HOME": "/tmp", "RAY_USAGE_STATS_ENABLED": "0"}
 _SUBMIT_SECRETS = {"RAY_AUTH_TOKEN": (RAY_TOKEN_SECRET, "auth_token")}
+_SUBMIT_CONTAINER = {
+    "resources": resources("250m", "512Mi"),
+    "securityContext": CONTAINER_SECURITY,
+    "volumeMounts": [_TMP_MOUNT],
+}
 _SUBMIT_POD = {
     "restartPolicy": "Never",
     "securityContext": POD_SECURITY,
@@ -132,9 +142,8 @@ def _stream_group(settings: PlatformSettings) -> Manifest:
 
 def training_cluster(settings: PlatformSettings) -> Manifest:
     """A head that takes jobs, and workers that exist while a job needs them."""
-    cluster = _cluster(head_group(settings, train_head(settings)), [_train_group(settings)])
-    # By default KubeRay leaves the pods of a changed RayCluster as they are.
-    spec = {**cluster, "upgradeStrategy": {"type": "Recreate"}}
+    head = head_group(settings, train_head(settings))
+    spec = {**_cluster(head, [_train_group(settings)]), **_RECREATE}
     return _ray_object("RayCluster", TRAINING_CLUSTER, spec)
 
 
@@ -143,7 +152,7 @@ def _train_group(settings: PlatformSettings) -> Manifest:
     return _group("train", counts, pod_template(settings, train_worker(settings)))
 
 
-def _cluster(head: Manifest, workers: list[Manifest]) -> Manifest:
+def _cluster(head: Manifest, workers: Manifests) -> Manifest:
     return {
         "rayVersion": RAY_VERSION,
         "enableInTreeAutoscaling": True,
@@ -174,11 +183,10 @@ def _holding(name: str, bounds: tuple[int, int], template: Manifest, resource: s
 
 def _fault_tolerance(settings: PlatformSettings, bindings: Bindings) -> Manifest:
     address = bindings.redis_address or settings.redis_address or _UNKNOWN_REDIS
-    password = {"valueFrom": {"secretKeyRef": {"name": REDIS_SECRET, "key": "password"}}}
     # No externalStorageNamespace: by default it is the cluster's own. With one name for all, the
     # second cluster of a change would begin with the state of the first, and lose its own when
     # KubeRay removes what the first had kept.
-    return {"backend": "redis", "redisAddress": address, "redisPassword": password}
+    return {"backend": "redis", "redisAddress": address, "redisPassword": _REDIS_PASSWORD}
 
 
 def _literal(value: dict[str, int]) -> str:
@@ -186,7 +194,7 @@ def _literal(value: dict[str, int]) -> str:
     return json.dumps(json.dumps(value))
 
 
-def disruption_budgets(settings: PlatformSettings) -> list[Manifest]:
+def disruption_budgets(settings: PlatformSettings) -> Manifests:
     """A drain leaves all serving workers but one of those at rest.
 
     It does not take a serving head that cannot be replaced without loss. A RayCluster has no scale
@@ -203,12 +211,11 @@ def disruption_budgets(settings: PlatformSettings) -> list[Manifest]:
 
 def _budget(component: str, remaining_pods: int) -> Manifest:
     labels = {"app.kubernetes.io/part-of": "vigil", COMPONENT_LABEL: component}
-    spec = {"minAvailable": remaining_pods, "selector": {"matchLabels": labels}}
     name = f"vigil-{component}"
-    return kube_manifest("policy/v1", "PodDisruptionBudget", name, RAY_NAMESPACE, spec=spec)
+    return disruption_budget(name, RAY_NAMESPACE, labels, minAvailable=remaining_pods)
 
 
-def scheduled_training(settings: PlatformSettings) -> list[Manifest]:
+def scheduled_training(settings: PlatformSettings) -> Manifests:
     """Schedules `vigil train` on the training cluster (RayCronJob is alpha in KubeRay 1.7)."""
     if not settings.train_schedule:
         return []
@@ -229,9 +236,7 @@ def _submit_container(settings: PlatformSettings) -> Manifest:
         "image": settings.image_ref,
         "command": _submit_command(settings.train_data),
         "env": environment_variables(_SUBMIT_VARIABLES, _SUBMIT_SECRETS),
-        "resources": resources("250m", "512Mi"),
-        "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [_TMP_MOUNT],
+        **_SUBMIT_CONTAINER,
     }
 
 
@@ -240,7 +245,7 @@ def _submit_command(data: str) -> list[str]:
     return ["ray", "job", "submit", "--address", TRAINING_URL, "--", *train]
 
 
-def ray_manifests(settings: PlatformSettings, bindings: Bindings) -> list[Manifest]:
+def ray_manifests(settings: PlatformSettings, bindings: Bindings) -> Manifests:
     """Everything that serves, watches and trains."""
     return [
         settings_config_map(settings),

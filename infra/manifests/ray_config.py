@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic.alias_generators import to_camel
 
 from drift.settings import DriftSettings
+from infra.json_object import JsonObject
 from infra.manifests.bindings import RAY_NAMESPACE, TRACKING_NAMESPACE
-from infra.manifests.parts import HOME_PATH, Manifest, environment_variables, kube_manifest
+from infra.manifests.parts import HOME_PATH, Manifest, Manifests, config_map, environment_variables
 from infra.settings import PlatformSettings
 from serve.applications import platform_config, ray_process_environment
 from serve.settings import ServeSettings
@@ -109,11 +109,10 @@ def drift_settings(settings: PlatformSettings) -> DriftSettings:
 
 
 def _drift_stores(settings: PlatformSettings) -> dict[str, str]:
+    room = settings.drift
     bucket = f"s3://{settings.bucket('captured')}"
-    return {
-        "captured_url": settings.drift.captured_url or f"{bucket}/rows",
-        "state_url": settings.drift.state_url or f"{bucket}/state",
-    }
+    rows = room.captured_url or f"{bucket}/rows"
+    return {"captured_url": rows, "state_url": room.state_url or f"{bucket}/state"}
 
 
 def settings_config_map(settings: PlatformSettings) -> Manifest:
@@ -124,16 +123,16 @@ def settings_config_map(settings: PlatformSettings) -> Manifest:
     """
     rooms = (settings.serve, settings.drift, settings.train)
     text = yaml.safe_dump({room.room: _own_keys(room) for room in rooms}, sort_keys=True)
-    return kube_manifest("v1", "ConfigMap", SETTINGS_MAP, RAY_NAMESPACE, data={SETTINGS_FILE: text})
+    return config_map(SETTINGS_MAP, RAY_NAMESPACE, {SETTINGS_FILE: text})
 
 
-def _own_keys(room: RoomSettings) -> dict[str, Any]:
+def _own_keys(room: RoomSettings) -> JsonObject:
     """What a stack may say of a room, by its keys."""
     values = room.json_values(*Effect).items()
     return {to_camel(name): value for name, value in values if not room.is_internal(name)}
 
 
-def serve_config(settings: PlatformSettings) -> dict[str, Any]:
+def serve_config(settings: PlatformSettings) -> JsonObject:
     """The Serve configuration as the code itself declares it.
 
     Who runs where is the cluster's: the monitor on its own worker group, and so few replicas on a
@@ -154,12 +153,12 @@ def serve_config(settings: PlatformSettings) -> dict[str, Any]:
     return config
 
 
-def _on_own_pods(resource: str) -> dict[str, Any]:
+def _on_own_pods(resource: str) -> JsonObject:
     """An actor that takes the one place on a pod which has this resource."""
     return {"ray_actor_options": {"num_cpus": 0, "resources": {resource: 1}}}
 
 
-def ray_variables(settings: PlatformSettings) -> list[Manifest]:
+def ray_variables(settings: PlatformSettings) -> Manifests:
     """The environment of every Ray container, of head and workers: Ray reads it at import."""
     plain = {
         **_RAY_VARIABLES,

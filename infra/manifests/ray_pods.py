@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.manifests.base import PLATFORM_PRIORITY, TRAINING_PRIORITY
-from infra.manifests.parts import CONTAINER_SECURITY, HOME_PATH, POD_SECURITY, Manifest, resources
+from infra.manifests.parts import (
+    CONTAINER_SECURITY,
+    HOME_PATH,
+    POD_SECURITY,
+    Manifest,
+    Manifests,
+    resources,
+)
 from infra.manifests.ray_config import (
     API_KEYS_SECRET,
     DRAIN_S,
@@ -92,7 +99,7 @@ def serve_worker(settings: PlatformSettings) -> PodKind:
         component=SERVE_WORKER,
         pool="ray-serve",
         account=SERVE_ACCOUNT,
-        amounts=resources(settings.worker_cpu, f"{settings.worker_memory_gib}Gi"),
+        amounts=_size(settings.worker_cpu, settings.worker_memory_gib),
         ports=WORKER_PORTS,
         grace_s=WORKER_GRACE_S,
         serves=True,
@@ -127,7 +134,7 @@ def train_worker(settings: PlatformSettings) -> PodKind:
         component="train-worker",
         pool="ray-train",
         account="vigil-train",
-        amounts=resources(settings.train_cpu, f"{settings.train_memory_gib}Gi"),
+        amounts=_size(settings.train_cpu, settings.train_memory_gib),
         ports=TRAIN_PORTS,
         grace_s=TRAIN_GRACE_S,
         priority=TRAINING_PRIORITY,
@@ -154,10 +161,14 @@ def _head(
         component=component,
         pool="ray-head",
         account=account,
-        amounts=resources(settings.head_cpu, f"{settings.head_memory_gib}Gi"),
+        amounts=_size(settings.head_cpu, settings.head_memory_gib),
         ports=ports,
         grace_s=HEAD_GRACE_S,
     )
+
+
+def _size(cpu: float, memory_gib: float) -> Manifest:
+    return resources(cpu, f"{memory_gib}Gi")
 
 
 def pod_template(settings: PlatformSettings, role: PodKind) -> Manifest:
@@ -267,7 +278,7 @@ def _home(settings: PlatformSettings) -> Manifest:
     return {"name": "home", "emptyDir": {"sizeLimit": _TMP_SIZE}}
 
 
-def _spread() -> list[Manifest]:
+def _spread() -> Manifests:
     """Replicas over zones and machines, as far as it goes."""
     same = {"matchLabels": {"ray.io/group": "serve"}}
     return [

@@ -14,6 +14,9 @@ from infra.manifests.parts import (
     CONTAINER_SECURITY,
     POD_SECURITY,
     Manifest,
+    Manifests,
+    config_map,
+    disruption_budget,
     environment_variables,
     kube_manifest,
     resources,
@@ -57,6 +60,7 @@ _SECRETS = {
 # What libpq itself reads.
 _LIBPQ = {"PGUSER": "mlflow", "PGSSLMODE": "require", "PGHOST": "$(DATABASE_HOST)"}
 _REFRESH_PASSWORD = ["python", "/etc/mlflow/pgpass.py"]
+_GET_PASSWORD = [*_REFRESH_PASSWORD, "once"]
 _HEALTH = {"httpGet": {"path": "/health", "port": MLFLOW_PORT}}
 _PROBES = {
     "startupProbe": {**_HEALTH, "periodSeconds": 5, "failureThreshold": 48},
@@ -64,6 +68,7 @@ _PROBES = {
     # One that registers a model answers late: a second would take it out of service for that.
     "readinessProbe": {**_HEALTH, "periodSeconds": 10, "timeoutSeconds": 5},
 }
+_MIGRATION_SIZE = resources("250m", "1Gi")
 _SERVER_PODS = {"matchLabels": _SERVER_LABELS}
 _SPREAD = {
     "maxSkew": 1,
@@ -103,7 +108,7 @@ def mlflow_command(settings: PlatformSettings) -> list[str]:
         "--host",
         "0.0.0.0",
         "--port",
-        str(MLFLOW_PORT),
+        f"{MLFLOW_PORT}",
         "--workers",
         "2",
         "--backend-store-uri",
@@ -116,11 +121,11 @@ def mlflow_command(settings: PlatformSettings) -> list[str]:
     ]
 
 
-def _variables(settings: PlatformSettings) -> list[Manifest]:
+def _variables(settings: PlatformSettings) -> Manifests:
     return [*_database_variables(settings), *environment_variables(_PLAIN, _SECRETS)]
 
 
-def _database_variables(settings: PlatformSettings) -> list[Manifest]:
+def _database_variables(settings: PlatformSettings) -> Manifests:
     """First among a container's variables: what comes after may refer to them."""
     if not settings.on_aws:
         return []
@@ -151,7 +156,7 @@ def _container(
     } | more
 
 
-def _mounts(settings: PlatformSettings) -> list[Manifest]:
+def _mounts(settings: PlatformSettings) -> Manifests:
     tmp = {"name": "tmp", "mountPath": "/tmp"}
     config = {"name": "config", "mountPath": "/etc/mlflow", "readOnly": True}
     if settings.on_aws:
@@ -160,7 +165,7 @@ def _mounts(settings: PlatformSettings) -> list[Manifest]:
 
 
 def _pod(
-    settings: PlatformSettings, labels: dict[str, str], containers: list[Manifest], **more: Any
+    settings: PlatformSettings, labels: dict[str, str], containers: Manifests, **more: Any
 ) -> Manifest:
     spec: Manifest = {
         "serviceAccountName": _MLFLOW,
@@ -175,7 +180,7 @@ def _pod(
     return {"metadata": {"labels": labels | version}, "spec": {**spec, **more}}
 
 
-def _volumes(settings: PlatformSettings) -> list[Manifest]:
+def _volumes(settings: PlatformSettings) -> Manifests:
     tmp = {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}}
     config = {"name": "config", "configMap": {"name": "mlflow"}}
     if settings.on_aws:
@@ -186,8 +191,7 @@ def _volumes(settings: PlatformSettings) -> list[Manifest]:
 
 def _password_containers(settings: PlatformSettings) -> Iterator[Manifest]:
     """One makes the password file before anything connects; the other, a sidecar, keeps it."""
-    once = [*_REFRESH_PASSWORD, "once"]
-    yield _password_container(settings, "password", once)
+    yield _password_container(settings, "password", _GET_PASSWORD)
     always = {"restartPolicy": "Always"}
     yield _password_container(settings, "password-refresh", _REFRESH_PASSWORD, **always)
 
@@ -199,7 +203,7 @@ def _password_container(
     return _container(settings, name, command, resources("50m", "192Mi"), env=variables, **more)
 
 
-def _migration_variables(settings: PlatformSettings) -> list[Manifest]:
+def _migration_variables(settings: PlatformSettings) -> Manifests:
     """Variables of whatever reaches the database and is no server."""
     return [*_database_variables(settings), *environment_variables({"HOME": "/tmp"})]
 
@@ -212,7 +216,7 @@ def mlflow_config(settings: PlatformSettings) -> Manifest:
     data = {"auth.ini": _AUTH_SETTINGS.format(uri=_auth_database_uri(settings))}
     if settings.on_aws:
         data["pgpass.py"] = Path(__file__).with_name("pgpass.py").read_text()
-    return kube_manifest("v1", "ConfigMap", "mlflow", TRACKING_NAMESPACE, data=data)
+    return config_map("mlflow", TRACKING_NAMESPACE, data)
 
 
 def _auth_database_uri(settings: PlatformSettings) -> str:
@@ -284,10 +288,7 @@ def _patience_s(settings: PlatformSettings) -> int:
 def mlflow_migration(settings: PlatformSettings) -> Manifest:
     """`mlflow db upgrade`, once per image: a Job cannot change, so its name carries the image."""
     template = _pod(
-        settings,
-        _MIGRATION_LABELS,
-        [_migration_container(settings)],
-        restartPolicy="OnFailure",
+        settings, _MIGRATION_LABELS, [_migration_container(settings)], restartPolicy="OnFailure"
     )
     spec = {"backoffLimit": 6, "activeDeadlineSeconds": _patience_s(settings), "template": template}
     # One that failed, on a quota or an image that was not there, is made anew by the next update.
@@ -303,10 +304,10 @@ def _migration_name(settings: PlatformSettings) -> str:
 def _migration_container(settings: PlatformSettings) -> Manifest:
     command = ["mlflow", "db", "upgrade", database_uri(settings)]
     variables = _migration_variables(settings)
-    return _container(settings, "migrate", command, resources("250m", "1Gi"), env=variables)
+    return _container(settings, "migrate", command, _MIGRATION_SIZE, env=variables)
 
 
-def tracking_manifests(settings: PlatformSettings) -> list[Manifest]:
+def tracking_manifests(settings: PlatformSettings) -> Manifests:
     """Everything of MLflow, in the order in which it is made.
 
     What comes after the migration waits for its end, so what the migration mounts comes before.
@@ -329,11 +330,10 @@ def _service() -> Manifest:
 def _budget(settings: PlatformSettings) -> Iterator[Manifest]:
     """A drain takes one server at a time, where there are several."""
     if settings.mlflow_replicas > 1:
-        spec = {"maxUnavailable": 1, "selector": _SERVER_PODS}
-        yield _tracking("policy/v1", "PodDisruptionBudget", _MLFLOW, spec=spec)
+        yield disruption_budget(_MLFLOW, TRACKING_NAMESPACE, _SERVER_LABELS, maxUnavailable=1)
 
 
-def _claim(settings: PlatformSettings) -> list[Manifest]:
+def _claim(settings: PlatformSettings) -> Manifests:
     """Where SQLite and the artifacts lie; on AWS they are in RDS and S3."""
     if settings.on_aws:
         return []
