@@ -43,7 +43,9 @@ class Amazon:
 
 def provision(settings: PlatformSettings, secrets: JsonObject) -> Amazon:
     """Everything on AWS; `secrets` are the values of `needed_secrets`."""
-    return _AmazonStack(settings, secrets).result()
+    stack = _AmazonStack(settings, secrets)
+    stack.watch_spending()
+    return stack.result()
 
 
 class _AmazonStack:
@@ -65,7 +67,6 @@ class _AmazonStack:
         self.database = self._database()
         self.redis = self._redis()
         self.roles = self._roles()
-        self._budget()
 
     def result(self) -> Amazon:
         """What others need of it.
@@ -320,7 +321,8 @@ class _AmazonStack:
         )
         return [*roles.create(self._opts)]
 
-    def _budget(self) -> None:
+    def watch_spending(self) -> None:
+        """Tell somebody where the month costs more than planned."""
         settings = self._settings
         if not settings.budget_email:
             return
