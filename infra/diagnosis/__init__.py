@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from infra.diagnosis import grounds, kuberay, pods, ray, storage, workloads
 from infra.diagnosis.report import Diagnoses, Diagnosis, failure, worst_first
 from infra.diagnosis.snapshot import ClusterSnapshot
