@@ -15,7 +15,6 @@ from infra.component import Resources
 from infra.database import ClusterState, ClusterStateArgs, Database, DatabaseArgs
 from infra.identity import GitHub, GitHubArgs, NodeRole, node_role
 from infra.images import Images, ImagesArgs
-from infra.json_object import JsonObject
 from infra.keys import Keys, KeysArgs
 from infra.kinesis import LeaseTable, LeaseTableArgs, Stream, StreamArgs
 from infra.manifests.bindings import Bindings
@@ -26,6 +25,7 @@ from infra.security_groups import PlacementArgs
 from infra.settings import PlatformSettings
 from infra.storage import Buckets, BucketsArgs, SharedFolder, SharedFolderArgs
 from infra.workload_roles import WorkloadRoles
+from vigil.json_types import JsonObject
 
 ACCESS_LOG_DAYS = 365
 

@@ -11,7 +11,6 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.component import Options, Resources
-from infra.json_object import JsonObject
 from infra.manifests import all_objects
 from infra.manifests.bindings import (
     MONITORING_NAMESPACE,
@@ -34,6 +33,7 @@ from infra.manifests.ray_config import (
 from infra.manifests.tracking import ADMIN_SECRET
 from infra.settings import PlatformSettings
 from infra.stack_keys import ROOM_SECRETS
+from vigil.json_types import JsonObject
 
 HELM_TIMEOUT_S = 900
 _SecretContents = dict[tuple[str, str], JsonObject]  # by namespace and name

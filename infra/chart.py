@@ -16,10 +16,10 @@ from typing import Any
 
 import yaml
 
-from infra.json_object import JsonObject
 from infra.render import SETTINGS_JSON, render_manifests
 from infra.settings import PlatformSettings
 from vigil.errors import VigilError
+from vigil.json_types import JsonObject
 
 CHART_NAME = "vigil"
 _TEMPLATES = "templates/"

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from infra.chart import CHART_NAME, ChartFailed, to_yaml
-from infra.json_object import JsonObject
 from vigil.aws import AwsError, aws_errors
+from vigil.json_types import JsonObject
 
 CHART_INDEX = "index.yaml"
 

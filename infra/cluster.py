@@ -16,10 +16,10 @@ from infra.arns import AwsPlace, managed_policy
 from infra.component import Component, Options, Resources
 from infra.grants import Document, mount_files, policy_document
 from infra.identity import PodRole, PodRoleArgs, node_role
-from infra.json_object import JsonObject
 from infra.node_groups import NodeGroupArgs, PoolSize, launch_template, node_group
 from infra.tags import Tags
 from infra.trust import trust_service
+from vigil.json_types import JsonObject
 
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 _CLUSTER_POLICY = "AmazonEKSClusterPolicy"

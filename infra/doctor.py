@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from infra.differences import ObjectPath, differing_paths
-from infra.json_object import JsonObject
 from infra.manifests.bindings import RAY_NAMESPACE
 from infra.manifests.ray_config import SETTINGS_MAP
 from infra.ray_changes import (
@@ -21,6 +20,7 @@ from infra.ray_changes import (
     settings_map_changes,
 )
 from infra.render import SETTINGS_JSON
+from vigil.json_types import JsonObject
 from vigil.room_settings import Effect
 
 ROLLING_PODS = "rolling pods"

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
-from infra.json_object import JsonObject
 from vigil import http
 from vigil.errors import VigilError
+from vigil.json_types import JsonObject
 
 if TYPE_CHECKING:
     import httpx

@@ -19,13 +19,13 @@ from typing import IO
 import click
 
 from infra.fields import PROJECT
-from infra.json_object import JsonObject
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
 from infra.preflight import PodTotals, totals_by_namespace
 from infra.settings import PlatformSettings
 from infra.stack_settings import ROOT, read_files
 from vigil.errors import VigilError
+from vigil.json_types import JsonObject
 from vigil.terminal import report_errors
 
 CommandRunner = Callable[[Sequence[str]], tuple[int, str]]

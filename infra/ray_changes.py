@@ -10,9 +10,9 @@ import yaml
 from drift.settings import DriftSettings
 from infra.diagnosis.objects import parse_quantity
 from infra.differences import ObjectPath, differing_paths
-from infra.json_object import JsonObject
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
+from vigil.json_types import JsonObject
 from vigil.room_settings import SETTINGS_FILE, Effect, fields_from_keys
 
 CLUSTER_START_S = 600  # nodes, image and model of a second cluster, at most

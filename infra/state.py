@@ -14,10 +14,10 @@ from typing import Any
 
 import click
 
-from infra.json_object import JsonObject
 from infra.resource_policies import tls_only
 from infra.tags import Tags
 from vigil.aws import AwsError, aws_client, aws_errors
+from vigil.json_types import JsonObject
 
 KEY_ALIAS = "alias/pulumi-state"
 _OLD_STATE_DAYS = 365

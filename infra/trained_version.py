@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.json_object import JsonObject
 from infra.proposal import ShippingFailed
+from vigil.json_types import JsonObject
 
 
 @dataclass(frozen=True)

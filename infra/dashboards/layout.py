@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from infra.dashboards.metric_names import check_metrics
 from infra.dashboards.panels import DATASOURCE, Panel
-from infra.json_object import JsonObject
+from vigil.json_types import JsonObject
 
 VIGIL_TAG = "vigil"  # of Vigil's own dashboards
 RAY_TAG = "ray"  # of those that Ray makes

@@ -11,7 +11,7 @@ import yaml
 
 from infra.dashboards import cost, data, models, rules, service, stream, training
 from infra.dashboards.layout import RAY_TAG, VIGIL_TAG, Page, dashboard_menu
-from infra.json_object import JsonObject
+from vigil.json_types import JsonObject
 
 _PAGES: tuple[Page, ...] = (
     service.SERVICE_PAGE,

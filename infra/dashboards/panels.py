@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from infra.dashboards.metric_names import check_metrics
-from infra.json_object import JsonObject
+from vigil.json_types import JsonObject
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 RATE_WINDOW = "[$__rate_interval]"  # of a rate: four scrapes, or what a pixel stands for

@@ -14,7 +14,7 @@ from infra.dashboards.slo import (
     proxy_answers,
     proxy_failures,
 )
-from infra.json_object import JsonObject
+from vigil.json_types import JsonObject
 
 RUNBOOKS = "docs/runbooks"
 _PAGE = "page"  # wake somebody

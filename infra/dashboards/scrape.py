@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from infra.json_object import JsonObject
+from vigil.json_types import JsonObject
 
 JOB = "vigil"
 _RAY_JOB = "ray"

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 
 import yaml
 
-from infra.json_object import JsonObject
 from infra.manifests.bindings import (
     ARGOCD_NAMESPACE,
     MONITORING_NAMESPACE,
@@ -18,6 +17,7 @@ from infra.manifests.bindings import (
     RAY_NAMESPACE,
 )
 from infra.settings import PlatformSettings
+from vigil.json_types import JsonObject
 
 KUBERAY = "kuberay-operator"
 KUBERAY_VERSION = "1.7.0"

@@ -8,12 +8,12 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 from drift.settings import DriftSettings
-from infra.json_object import JsonObject
 from infra.manifests.bindings import RAY_NAMESPACE, TRACKING_NAMESPACE
 from infra.manifests.parts import HOME_PATH, Manifest, Manifests, config_map, environment_variables
 from infra.settings import PlatformSettings
 from serve.applications import platform_config, ray_process_environment
 from serve.settings import ServeSettings
+from vigil.json_types import JsonObject
 from vigil.room_settings import (
     SECRETS_VARIABLE,
     SETTINGS_FILE,
