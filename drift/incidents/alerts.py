@@ -80,18 +80,26 @@ class Screen:
         """Return what counts of these rows; the expected values are those of `describe`."""
         suppressed: Counter[str] = Counter()
         rows = self._without_doubles(rows, suppressed)
-        over = np.flatnonzero(rows.scores > rows.threshold)
-        over = self._audible(rows, over, suppressed)
-        over = self._first_seen(rows, over, suppressed)
+        over = self._counting(rows, suppressed)
         places = Places(rows)
-        described = self._described(rows, over, describe)
         alerts = [
             PlacedAlert(alert, row, place)
-            for row, place, alert in zip(over.tolist(), places.of(over), described, strict=True)
+            for alert, row, place in zip(
+                self._described(rows, over, describe),
+                over.tolist(),
+                places.of(over),
+                strict=True,
+            )
             if alert is not None
         ]
         suppressed["deviation"] += len(over) - len(alerts)
         return ScreenedBatch(rows, alerts, places.passed(), suppressed=suppressed)
+
+    def _counting(self, rows: ScoredRows, suppressed: Counter[str]) -> RowIndices:
+        """Rows over the threshold that are neither silenced nor doubled."""
+        over = np.flatnonzero(rows.scores > rows.threshold)
+        audible = self._audible(rows, over, suppressed)
+        return self._first_seen(rows, audible, suppressed)
 
     def _without_doubles(
         self,

@@ -209,16 +209,17 @@ class IncidentBook:
     ) -> None:
         """Close an incident; what was too short for anybody to hear of it is forgotten."""
         del self.open[incident.id]
-        incident.end = incident.last_seen
-        if incident.kind == "drift":
-            incident.end = max(incident.last_seen, at)
+        incident.end_at(at)
         if incident.is_announced:
             self._change("closed", incident, at)
-        why = "rule" if incident.held_by else "length"
-        if not incident.is_announced:
-            self.suppressed[why] += incident.rows
+        else:
+            self._count_suppressed(incident)
         self.closed[incident.id] = incident
         self.touch(incident)
+
+    def _count_suppressed(self, incident: TrackedIncident) -> None:
+        why = "rule" if incident.held_by else "length"
+        self.suppressed[why] += incident.rows
 
     def take_changes(self) -> list[IncidentChange]:
         """Hand out what people are to be told, once."""

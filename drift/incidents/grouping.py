@@ -99,6 +99,12 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
         if len(self.entities) < MAX_ENTITIES:
             self.entities.append(entity)
 
+    def end_at(self, at: float) -> None:
+        """End with the last row that alerted; an episode of drift ends when it is over."""
+        self.end = self.last_seen
+        if self.kind == "drift":
+            self.end = max(self.last_seen, at)
+
     def wants(self, score: float) -> bool:
         """Whether a row of this score is among the worst; of a closed incident they are stored."""
         if self.end is not None:

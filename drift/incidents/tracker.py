@@ -270,16 +270,25 @@ class IncidentTracker:
     ) -> TrackedIncident | None:
         """The incident of all entities that alert, where most of their rows do."""
         self._fleet.add(placed.row, placed.alert.entity, placed.alert.at)
+        streams = self._streams_together()
+        if not streams:
+            return None
+        earliest = min(streams, key=_onset_of)
+        incident = self._incident_for(earliest, arrived, held_by=None)
+        for stream in streams:
+            self._join(incident, stream, arrived)
+        return incident
+
+    def _streams_together(self) -> list[EntityStream]:
+        """The streams of entities that have an incident together.
+
+        Of very many entities some may be forgotten, and too few be left.
+        """
         entities = self._fleet.entities(self._criterion)
         streams = map(self._streams.get, entities)
         alerting = [stream for stream in streams if stream and stream.pending]
-        if sum(len(stream.pending) for stream in alerting) < self._criterion.alerts:
-            return None  # some were forgotten, of too many entities
-        earliest = min(alerting, key=_onset_of)
-        incident = self._incident_for(earliest, arrived, held_by=None)
-        for stream in alerting:
-            self._join(incident, stream, arrived)
-        return incident
+        alerts = sum(len(stream.pending) for stream in alerting)
+        return alerting if alerts >= self._criterion.alerts else []
 
     def _incident_for(
         self,
