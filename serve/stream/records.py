@@ -148,7 +148,7 @@ class Sink(Protocol):
 
 class _Record(msgspec.Struct):
     id: Id
-    features: list[float] | dict[str, float]
+    features: Any
     entity: Any = UNSET
     time: Any = UNSET
     # A record is one row: it has none of the lists that the body of a request may have.
@@ -156,7 +156,15 @@ class _Record(msgspec.Struct):
     times: ClassVar[UnsetType] = UNSET
 
 
-_record_decoder = msgspec.json.Decoder(_Record)
+class _TypedRecord(_Record):
+    """A record whose values are numbers: most are, and need no second look."""
+
+    id: Id
+    features: list[float] | dict[str, float]
+
+
+_typed_decoder = msgspec.json.Decoder(_TypedRecord)
+_record_decoder = msgspec.json.Decoder(_Record, float_hook=read_float)
 _object_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=read_float)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NO_ROW = (*_UNREADABLE, VigilError)
@@ -305,11 +313,7 @@ def _open(raw: RawRecord) -> Iterator[tuple[RawRecord, str | None]]:
 
 def _decode_row(source: RawRecord, names: FeatureNames) -> DecodedRow:
     """The row of a record; raises VigilError, or what the decoder raises."""
-    try:
-        record = _decode_record(source.data)
-    except msgspec.ValidationError:
-        _refuse_features(source.data, names)
-        raise
+    record = _decode_record(source.data)
     features = _feature_row(record, names)
     return DecodedRow(source, record, features, seconds=_seconds_of(record))
 
@@ -322,17 +326,13 @@ def _seconds_of(record: _Record) -> float | None:
     return context.times[0]
 
 
-def _refuse_features(data: bytes, names: FeatureNames) -> None:
-    """Raise InvalidFeatures where it is a feature that is wrong, in the words of HTTP."""
-    features = _object_decoder.decode(data).get("features")
-    if isinstance(features, list | dict):
-        to_matrix([features], names)
-
-
 def _decode_record(data: bytes) -> _Record:
     if len(data) > MAX_RECORD_BYTES:
         raise StreamError(f"the record is longer than {MAX_RECORD_BYTES} bytes")
-    record = _record_decoder.decode(data)
+    try:
+        record = _typed_decoder.decode(data)
+    except msgspec.ValidationError:
+        record = _record_decoder.decode(data)
     colons = _colons_beside_features(record)
     refuse_duplicate_names(data, colons, [record.features])
     return record
@@ -350,8 +350,10 @@ def _colons_beside_features(record: _Record) -> int:
 
 def _feature_row(record: _Record, names: FeatureNames) -> list[float]:
     row = record.features
-    if isinstance(row, list) and len(row) == len(names):
+    is_in_order = isinstance(row, list) and len(row) == len(names)
+    if is_in_order and isinstance(record, _TypedRecord):
         return row
+    # What is a value, and what is said of one that is none, is as over HTTP.
     return to_matrix([row], names)[0].tolist()
 
 
@@ -381,7 +383,7 @@ def readable_id(data: bytes) -> Id | None:
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, str | int) and not isinstance(value, bool)
+    return type(value) in (str, int)
 
 
 def _id_in_text(data: bytes) -> Id | None:

@@ -74,6 +74,28 @@ def test_a_value_that_is_out_of_range_keeps_its_own_text() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "key", "word"),
+    [
+        ('{"id": 1e400, "features": [1, 2]}', None, "id"),
+        ('{"id": true, "features": [1, 2]}', None, "id"),
+        ('{"id": 1.5, "features": [1, 2]}', None, "id"),
+        ('{"id": 1, "features": [1e400, 2]}', 1, "'a': 1e400"),
+        ('{"id": 1, "features": {"a": 1, "b": "2"}}', 1, "'b'"),
+        ('{"id": 1, "features": "1, 2"}', 1, "not a list of numbers"),
+        ('{"id": 1, "features": []}', 1, "'a'"),
+        ('{"id": 1, "features": {}}', 1, "'a' is missing"),
+    ],
+)
+def test_a_refused_value_is_named_and_its_letter_can_be_written(
+    line: str, key: Any, word: str
+) -> None:
+    rows, (letter,) = decoded(line)
+    assert rows.ids == []
+    assert word in letter.reason
+    assert msgspec.json.decode(msgspec.json.encode(letter))["id"] == key
+
+
 def test_entity_and_time_are_carried_as_they_were_sent() -> None:
     rows, letters = decoded(
         record(1, entity="pump 7", time="2026-01-01T00:00:00Z"),
