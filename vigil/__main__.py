@@ -33,6 +33,7 @@ COMMANDS = {
     "rollback": "train.versions_cli:rollback_command",
     "recalibrate": "train.versions_cli:recalibrate_command",
     "drift": "drift.cli",
+    "backtest": "drift.backtest_cli",
     "render": "infra.cli",
     "ship": "infra.ship",
     "doctor": "infra.cli",

@@ -20,7 +20,7 @@ class Threshold:
     """Score above which a row is anomalous.
 
     value: in (0, 1]
-    policy: alert_rate, labels or precision_at_k
+    policy: alert_rate, labels, precision_at_k or incident_budget
     expected_rate: share of rows above it when it was calibrated
     low, high: between which that lies with 95 % confidence (None for a threshold that was made
         before there were intervals)
@@ -37,7 +37,7 @@ class Threshold:
 def to_alert_rate(scores: Floats, budget: float) -> Threshold:
     """Return the lowest observed score that at most `budget` of the rows exceed."""
     value = float(np.quantile(scores, 1 - budget, method="inverted_cdf"))
-    return _calibrated(scores, value, "alert_rate", budget)
+    return at_score(scores, value, "alert_rate", budget)
 
 
 def to_labels(
@@ -55,14 +55,14 @@ def to_labels(
     best = int(np.argmax(_f_beta(precision, recall, beta)[:-1]))
     # scikit-learn counts score >= cut; Vigil alerts on score > threshold.
     value = float(np.nextafter(cuts[best], 0))
-    return _calibrated(scores, value, "labels", budget)
+    return at_score(scores, value, "labels", budget)
 
 
 def to_count(scores: Floats, k: int, budget: float) -> Threshold:
     """Return the threshold that the `k` highest scores exceed, fewer where scores are equal: what
     precision at k is measured on."""
     position = max(0, len(scores) - k - 1)
-    return _calibrated(
+    return at_score(
         scores,
         float(np.sort(scores)[position]),
         "precision_at_k",
@@ -96,12 +96,13 @@ def _f_beta(precision: Floats, recall: Floats, beta: float) -> Floats:
     return (1 + weight) * precision * recall / np.maximum(weight * precision + recall, 1e-12)
 
 
-def _calibrated(
+def at_score(
     scores: Floats,
     value: float,
     policy: str,
     budget: float,
 ) -> Threshold:
+    """Return the threshold `value`, chosen by `policy`, with its alert rate on these scores."""
     alerts = scores > value
     low, high = alert_rate_interval(alerts)
     return Threshold(

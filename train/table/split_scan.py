@@ -118,7 +118,7 @@ class _SplitScanner:
         self._split = split
         self._offset = number * _STRIDE
         self._rows = 0
-        self._features = _ModelFeatures(first.names, plan.steps)
+        self._features = ModelFeatures(first.names, plan.steps)
         model_rows = self._features.empty(first)
         rng = np.random.default_rng([plan.seed, number])
         self._reservoir = Reservoir(
@@ -163,7 +163,7 @@ class _SplitScanner:
         )
 
 
-class _ModelFeatures:
+class ModelFeatures:
     """Computes the rows of the model, chunk by chunk, from raw rows and those before them."""
 
     def __init__(
@@ -183,7 +183,7 @@ class _ModelFeatures:
 
     def of_test(self, rows: Table) -> Table:
         """All rows: those to test on follow those to train on."""
-        return self._compute(rows)[0]
+        return self.compute(rows)[0]
 
     def of_training(
         self,
@@ -191,11 +191,12 @@ class _ModelFeatures:
         offset: int,
     ) -> Table:
         """The rows that have all the earlier ones that they need: only these are learnt from."""
-        model_rows, is_complete = self._compute(rows)
+        model_rows, is_complete = self.compute(rows)
         model_rows = model_rows.with_index_from(offset)
         return model_rows if is_complete.all() else model_rows.take(is_complete)
 
-    def _compute(self, rows: Table) -> tuple[Table, NDArray[np.bool_]]:
+    def compute(self, rows: Table) -> tuple[Table, NDArray[np.bool_]]:
+        """Return the rows of the model, and which of them have all the earlier ones they need."""
         is_complete = np.ones(len(rows), bool)
         if self.transform is None:
             return rows.with_features(rows.X, self.names), is_complete

@@ -1,0 +1,1 @@
+"""Incidents over history: the path of a live row, replayed over the rows of a table."""

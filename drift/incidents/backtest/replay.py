@@ -1,0 +1,168 @@
+"""History through the tracker of incidents, as the monitor feeds it with live rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from drift.incidents.backtest.history import History, TimeRange
+from drift.incidents.backtest.stretches import ModelSource, Stretch
+from drift.incidents.deviation import RowDescriber
+from drift.incidents.incident import Incident, IncidentChange, ScoredRows
+from drift.incidents.silences import Silence
+from drift.incidents.tracker import IncidentTracker
+from drift.settings import DriftSettings
+from vigil.arrays import Floats
+
+REPLAY_BATCH_ROWS = 10_000
+
+
+class OpenedIncident(NamedTuple):
+    """An incident as it was at last, and when people would have been told that it is there."""
+
+    incident: Incident
+    opened_at: float
+
+
+class ScoreCurve(NamedTuple):
+    """Scores [n] at their times [n], and the threshold of each."""
+
+    times: Floats
+    scores: Floats
+    thresholds: Floats
+
+
+@dataclass(frozen=True)
+class HistoryReplay:
+    """What became of the rows of a history that were scored.
+
+    suppressed: rows that alerted and count for nothing, by why
+    """
+
+    name: str
+    curve: ScoreCurve
+    incidents: tuple[OpenedIncident, ...]
+    suppressed: Mapping[str, int]
+
+    @property
+    def rows(self) -> int:
+        return len(self.curve.times)
+
+    @property
+    def period(self) -> TimeRange:
+        first, last = self.curve.times[[0, -1]]
+        return TimeRange(float(first), float(last))
+
+    @property
+    def alerts(self) -> Floats:
+        """Times of the rows over the threshold."""
+        curve = self.curve
+        return curve.times[curve.scores > curve.thresholds]
+
+
+def replay_history(
+    history: History,
+    source: ModelSource,
+    settings: DriftSettings,
+    silences: Sequence[Silence] = (),
+) -> HistoryReplay:
+    """Score, alert, group and suppress the rows of a history.
+
+    Raises DataError for rows that the models cannot score.
+    """
+    tracker = IncidentTracker(settings)
+    tracker.silences.follow_calendar(silences)
+    recorder = _Recorder(tracker)
+    for stretch in source.stretches(history):
+        recorder.take(stretch, history)
+    return recorder.finish(history.name)
+
+
+class _Recorder:
+    """Feeds a tracker, and keeps what it says."""
+
+    def __init__(self, tracker: IncidentTracker) -> None:
+        self._tracker = tracker
+        self._incidents: dict[str, OpenedIncident] = {}
+        self._curves: list[ScoreCurve] = []
+
+    def take(self, stretch: Stretch, history: History) -> None:
+        """Have the rows of a stretch watched."""
+        describe = RowDescriber(stretch.model)
+        for rows in _batches(stretch, history):
+            self._keep_curve(rows)
+            self._keep_incidents(self._tracker.observe(rows, describe))
+
+    def _keep_curve(self, rows: ScoredRows) -> None:
+        thresholds = np.full_like(rows.scores, rows.threshold)
+        self._curves.append(ScoreCurve(rows.times, rows.scores, thresholds))
+
+    def _keep_incidents(self, changes: Sequence[IncidentChange]) -> None:
+        for change in changes:
+            id = change.incident.id
+            opened_at = change.at
+            if id in self._incidents:
+                opened_at = self._incidents[id].opened_at
+            self._incidents[id] = OpenedIncident(change.incident, opened_at)
+
+    def finish(self, name: str) -> HistoryReplay:
+        """Close what is open, and say what was seen."""
+        self._keep_incidents(self._tracker.tick(np.inf))
+        incidents = sorted(self._incidents.values(), key=_onset)
+        return HistoryReplay(
+            name=name,
+            curve=_join_curves(self._curves),
+            incidents=tuple(incidents),
+            suppressed=dict(self._tracker.suppressed),
+        )
+
+
+def _batches(stretch: Stretch, history: History) -> Iterator[ScoredRows]:
+    """The rows of a stretch with their scores, as replicas report them."""
+    scores = stretch.model.forest.score(stretch.X)
+    for begin in range(0, len(scores), REPLAY_BATCH_ROWS):
+        part = slice(begin, begin + REPLAY_BATCH_ROWS)
+        yield _batch(
+            stretch,
+            history,
+            part,
+            scores=scores[part],
+        )
+
+
+def _batch(
+    stretch: Stretch,
+    history: History,
+    part: slice,
+    *,
+    scores: Floats,
+) -> ScoredRows:
+    begin = stretch.first + part.start
+    places = slice(begin, begin + len(scores))
+    times = history.times[places]
+    return ScoredRows(
+        version=stretch.version,
+        threshold=stretch.model.threshold.value,
+        names=stretch.model.names,
+        rows=stretch.X[part],
+        scores=scores,
+        times=times,
+        arrived=float(times[-1]),
+        entities=_entities(history, places),
+    )
+
+
+def _entities(history: History, places: slice) -> list[str] | None:
+    entities = history.table.entities
+    return None if entities is None else list(map(str, entities[places]))
+
+
+def _join_curves(curves: Sequence[ScoreCurve]) -> ScoreCurve:
+    return ScoreCurve(*map(np.concatenate, zip(*curves, strict=True)))
+
+
+def _onset(opened: OpenedIncident) -> tuple[float, str]:
+    return opened.incident.onset, opened.incident.id

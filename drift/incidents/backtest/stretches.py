@@ -1,0 +1,161 @@
+"""Which model scores which rows of a history: a registered version, or what the rows taught so far.
+
+Without a version the first rows, the probation, train the first model. It is fitted anew as time
+goes on, as on a platform with `scheduleHours`: no row is scored by a model that has seen it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from drift.incidents.backtest.budget import IncidentBudget
+from drift.incidents.backtest.history import History
+from drift.incidents.backtest.trainer import HistoryTrainer
+from train.model.bundle import ModelBundle
+from train.settings import TrainSettings
+from train.table.split_scan import ModelFeatures
+from train.table.table import Table
+from train.table.transform import Step, parse_steps
+from vigil.arrays import Floats
+from vigil.errors import DataError
+
+DEFAULT_PROBATION = 0.2
+DEFAULT_REFIT_HOURS = 24.0
+MIN_GROWTH = 0.05  # of the rows since the last fit: fewer new ones change little
+_HOUR_S = 3600.0
+
+
+class Stretch(NamedTuple):
+    """Rows [n, d] from the `first`-th of a history on, and the model that scores them."""
+
+    first: int
+    X: Floats
+    model: ModelBundle
+    version: str
+
+
+class ModelSource(Protocol):
+    """Says which model scores which rows of a history."""
+
+    def stretches(self, history: History) -> Iterator[Stretch]:
+        """Yield the rows that are scored, in their order. Raises DataError."""
+        ...
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A version of the registry, which scores all rows after the `probation`."""
+
+    model: ModelBundle
+    version: str
+    probation: float = 0.0
+
+    def stretches(self, history: History) -> Iterator[Stretch]:
+        """Yield all rows at once. Raises DataError when they lack a feature of the model."""
+        rows = self._features.of_test(self._select(history))
+        first = round(len(history) * self.probation)
+        yield Stretch(
+            first,
+            rows.X[first:],
+            self.model,
+            self.version,
+        )
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """Features that the model takes."""
+        transform = self.model.transform
+        return transform.names if transform else self.model.names
+
+    @property
+    def _features(self) -> ModelFeatures:
+        transform = self.model.transform
+        return ModelFeatures(self._names, transform.steps if transform else ())
+
+    def _select(self, history: History) -> Table:
+        missing = sorted(set(self._names) - set(history.table.names))
+        if missing:
+            names = ", ".join(missing)
+            raise DataError(f"{history.name} lacks {names}, which version {self.version} takes")
+        return history.table.select(self._names)
+
+
+@dataclass(frozen=True)
+class WalkForward:
+    """Models that are fitted to the rows before those that they score.
+
+    over_time: the transform; probation: share of the rows that the first model is fitted to;
+    refit_hours: from fit to fit, 0: only one; budget: of incidents, that thresholds are made for
+    """
+
+    settings: TrainSettings
+    budget: IncidentBudget | None = None
+    over_time: str = ""
+    probation: float = DEFAULT_PROBATION
+    refit_hours: float = DEFAULT_REFIT_HOURS
+
+    def stretches(self, history: History) -> Iterator[Stretch]:
+        """Yield the rows after the probation, part by part.
+
+        Raises DataError when the probation is too short to learn from.
+        """
+        trainer = self._trainer(history)
+        model: ModelBundle | None = None
+        for number, part in enumerate(self._parts(history), start=1):
+            model = _fit(trainer, model, part.start)
+            yield Stretch(
+                part.start,
+                trainer.X[part],
+                model,
+                f"fit {number}",
+            )
+
+    def _trainer(self, history: History) -> HistoryTrainer:
+        features = ModelFeatures(history.table.names, self._steps)
+        rows, is_complete = features.compute(history.table)
+        return HistoryTrainer(
+            history,
+            X=rows.X,
+            is_complete=is_complete,
+            names=features.names,
+            transform=features.transform,
+            settings=self.settings,
+            budget=self.budget,
+        )
+
+    @property
+    def _steps(self) -> tuple[Step, ...]:
+        return parse_steps(self.over_time) if self.over_time else ()
+
+    def _parts(self, history: History) -> Iterator[slice]:
+        """Rows that one model scores."""
+        first = self._probation_rows(history)
+        while first < len(history):
+            last = self._next_fit(history.times, first)
+            yield slice(first, last)
+            first = last
+
+    def _probation_rows(self, history: History) -> int:
+        rows = history.training_rows or round(len(history) * self.probation)
+        if rows >= len(history):
+            raise DataError(f"{history.name}: no row is left after the probation")
+        return rows
+
+    def _next_fit(self, times: Floats, first: int) -> int:
+        """The row before which the model is fitted anew, given the first that it scores."""
+        if not self.refit_hours:
+            return len(times)
+        due_at = times[first] + self.refit_hours * _HOUR_S
+        due = int(np.searchsorted(times, due_at))
+        grown = int(first * (1 + MIN_GROWTH))
+        return min(len(times), max(due, grown, first + 1))
+
+
+def _fit(trainer: HistoryTrainer, former: ModelBundle | None, end: int) -> ModelBundle:
+    if former is None:
+        return trainer.fit_first(end)
+    return trainer.refit(former, end)

@@ -1,0 +1,125 @@
+"""What a backtest is run with; two of them can be held side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic.alias_generators import to_snake
+
+from drift.incidents.backtest.budget import IncidentBudget
+from drift.incidents.backtest.stretches import (
+    DEFAULT_PROBATION,
+    DEFAULT_REFIT_HOURS,
+    ModelSource,
+    RegisteredModel,
+    WalkForward,
+)
+from drift.settings import DriftSettings
+from train.model.bundle import ModelBundle
+from train.settings import TrainSettings
+from vigil.errors import BadSettings
+
+DEFAULT_OVER_TIME = "sd:24,min:24,max:24"
+DEFAULT_INCIDENT_BUDGET = 0.75
+_NUMBERS = ("probation", "refit_hours", "incident_budget")
+_WORDS = ("version", "over_time")
+
+
+@dataclass(frozen=True)
+class BacktestVariant:
+    """One way to run a backtest.
+
+    version: of the registry; None: models are fitted as time goes on, to rows with the features
+    `over_time`. probation: share of the rows before the first that is judged; None: the default,
+    which is nothing where a version is named. incident_budget: incidents a week in the rows that a
+    model is fitted to, 0: the alert budget of rows makes its threshold. settings: values that
+    replace those of the settings of drift and train; changes: what tells it from another variant
+    """
+
+    version: str | None = None
+    over_time: str = DEFAULT_OVER_TIME
+    probation: float | None = None
+    refit_hours: float = DEFAULT_REFIT_HOURS
+    incident_budget: float = DEFAULT_INCIDENT_BUDGET
+    settings: dict[str, str] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What a table or picture calls it."""
+        model = f"version {self.version}" if self.version else "fitted to the rows before"
+        return ", ".join((model, *self.changes))
+
+    @property
+    def drift_settings(self) -> DriftSettings:
+        """Those of this process, but for the changes. Raises BadSettings."""
+        return DriftSettings(**self._of_room(DriftSettings))
+
+    @property
+    def train_settings(self) -> TrainSettings:
+        """Those of this process, but for the changes. Raises BadSettings."""
+        return TrainSettings(**self._of_room(TrainSettings))
+
+    def _of_room(self, room: type[DriftSettings | TrainSettings]) -> dict[str, Any]:
+        return {name: value for name, value in self.settings.items() if name in room.model_fields}
+
+    def source(self, load: Callable[[str], ModelBundle]) -> ModelSource:
+        """Return what scores the rows; `load` gives the model of a version."""
+        if self.version:
+            return RegisteredModel(load(self.version), self.version, self.probation or 0.0)
+        return WalkForward(
+            self.train_settings,
+            budget=self._budget,
+            over_time=self.over_time,
+            probation=self.probation or DEFAULT_PROBATION,
+            refit_hours=self.refit_hours,
+        )
+
+    @property
+    def _budget(self) -> IncidentBudget | None:
+        if not self.incident_budget:
+            return None
+        return IncidentBudget.of_settings(self.incident_budget, self.drift_settings)
+
+    def changed(self, changes: Sequence[str]) -> BacktestVariant:
+        """Return the variant that differs by these `NAME=VALUE`.
+
+        A name is one of the fields here, or of the settings of drift or train. Raises BadSettings
+        that names what is wrong.
+        """
+        variant = replace(self, changes=tuple(changes))
+        for change in changes:
+            variant = variant._with(change)
+        return variant
+
+    def _with(self, change: str) -> BacktestVariant:
+        name, value = _parse_change(change)
+        if name in _WORDS:
+            return replace(self, **{name: value})
+        if name in _NUMBERS:
+            return replace(self, **{name: _parse_number(change, value)})
+        if name in DriftSettings.model_fields or name in TrainSettings.model_fields:
+            return replace(self, settings=self.settings | {name: value})
+        options = ", ".join(_WORDS + _NUMBERS)
+        raise BadSettings(
+            f"{change!r}: there is no setting {name}; compare by {options}, or by a setting of "
+            "drift or train (`vigil settings` lists them)"
+        )
+
+
+def _parse_change(change: str) -> tuple[str, str]:
+    """The name, as incident_alerts for incidentAlerts or incident-alerts, and the value."""
+    name, equals, value = change.partition("=")
+    if not equals:
+        raise BadSettings(f"{change!r}: write what to compare as NAME=VALUE")
+    words = name.strip().replace("-", "_")
+    return to_snake(words), value.strip()
+
+
+def _parse_number(change: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise BadSettings(f"{change!r}: {value!r} is not a number") from None
