@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # their libraries take their time to be imported
     from train.model.bundle import ModelBundle
     from train.table.schema import Columns
 
-Options = dict[str, Any]
+_Options = dict[str, Any]
 _MAX_LISTED = 50
 _VARIANT_OPTIONS = (
     "version",
@@ -106,7 +106,7 @@ def backtest(as_json: bool, picture: Path | None, **options: Any) -> None:
         _print(results)
 
 
-def _read_histories(options: Options) -> list[LabelledHistory]:
+def _read_histories(options: _Options) -> list[LabelledHistory]:
     """The series of --data, and the windows of each."""
     from drift.incidents.backtest.history import read_histories
 
@@ -121,7 +121,7 @@ def _read_histories(options: Options) -> list[LabelledHistory]:
     return [_label(history.within(period), windows) for history in histories]
 
 
-def _read_windows(options: Options) -> WindowFile | None:
+def _read_windows(options: _Options) -> WindowFile | None:
     from drift.incidents.backtest.labelled_windows import WindowFile
 
     file = options["windows"]
@@ -137,7 +137,7 @@ def _label(history: History, windows: WindowFile | None) -> LabelledHistory:
     return LabelledHistory(history, windows.of(history.name))
 
 
-def _columns(options: Options) -> Columns:
+def _columns(options: _Options) -> Columns:
     from train.table.schema import Columns
 
     roles = {role: options[role] for role in ("label", "time", "entity")}
@@ -146,7 +146,7 @@ def _columns(options: Options) -> Columns:
     return Columns(**roles, features=features)
 
 
-def _period(options: Options) -> TimeRange:
+def _period(options: _Options) -> TimeRange:
     """From --from to --to, or without an end."""
     from drift.incidents.backtest.history import TimeRange
     from drift.incidents.backtest.labelled_windows import parse_moment
@@ -156,7 +156,7 @@ def _period(options: Options) -> TimeRange:
     return TimeRange(parse_moment(first), parse_moment(last))
 
 
-def _variants(options: Options) -> list[BacktestVariant]:
+def _variants(options: _Options) -> list[BacktestVariant]:
     """What the options say, and what --compare makes of that."""
     from drift.incidents.backtest.variant import BacktestVariant
 
