@@ -22,12 +22,13 @@ NAMES = (
     "stream",
     "drift",
     "quality",
+    "incidents",
     "training",
     "faults",
     "soak",
     "load",
 )
-LONG = ("quality", "training", "faults", "soak", "load")  # only by name
+LONG = ("quality", "incidents", "training", "faults", "soak", "load")  # only by name
 
 
 @click.command()
@@ -90,10 +91,10 @@ def bench(
     other servers), console (HTTP with none, one and a thousand consoles open), swap (fifty swaps
     under load, and the shadow), stream (records a second, and what is lost or doubled when the
     consumer is killed). Only by name: quality (a distributed fit, and features over time, on real
-    tables), training (memory and time for 1 and 20 million rows), load (an open loop against the
-    platform that runs), faults (one after the other on a platform of their own), soak (trends of
-    what processes hold; give it --seconds 3600). Peers are installed into environments of their
-    own."""
+    tables), incidents (of the Numenta benchmark, beside alerts of rows), training (memory and time
+    for 1 and 20 million rows), load (an open loop against the platform that runs), faults (one
+    after the other on a platform of their own), soak (trends of what processes hold; give it
+    --seconds 3600). Peers are installed into environments of their own."""
     own: dict[str, Callable[[], Any]] = {
         "serving": lambda: _serving(seconds, write_docs, as_json),
         "console": lambda: _console(seconds, write_docs, as_json),
@@ -103,6 +104,7 @@ def bench(
         "load": lambda: _load(rps, seconds, as_json),
         "drift": lambda: _drift(windows, trials, write_docs, as_json),
         "quality": lambda: _quality(write_docs, as_json),
+        "incidents": lambda: _incidents(write_docs, as_json),
         "training": lambda: _training(rows, write_docs, as_json),
     }
     found: dict[str, Any] = {}
@@ -141,6 +143,18 @@ def _quality(write_docs: bool, as_json: bool) -> dict[str, Any]:
         quality.write(found)
     _tables(as_json, *found.values())
     return found
+
+
+def _incidents(write_docs: bool, as_json: bool) -> list[dict[str, Any]]:
+    from tests.bench import incidents, report
+
+    rows = incidents.incidents()
+    if write_docs:
+        report.write_section(incidents.PATH, incidents.TITLE, incidents.page(rows))
+    ratios = [ratio.row() for ratio in incidents.ratios(rows)]
+    shown = incidents.shown(rows)
+    _tables(as_json, ratios, shown)
+    return [*ratios, *shown]
 
 
 def _training(rows: int, write_docs: bool, as_json: bool) -> dict[str, Any]:
