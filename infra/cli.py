@@ -9,6 +9,7 @@ import click
 
 from infra import doctor as doctors
 from infra.diagnosis.report import Diagnosis
+from infra.observe import Observation
 from infra.render import write_manifests
 from infra.revisions import read_rendering
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors
@@ -164,7 +165,7 @@ def _print_changes(changes: list[doctors.RenderedChange]) -> None:
 def cluster_command(context: str | None, kubeconfig: str | None, as_json: bool) -> None:
     """What is wrong with the platform in a cluster, the worst first, and what helps.
 
-    Exit 0: nothing is wrong; 1: something is, or the cluster cannot be read.
+    Exit 0: nothing is wrong; 1: something is, or too little of the cluster can be read to tell.
     """
     from infra.diagnosis import diagnose
     from infra.kube import connect
@@ -173,23 +174,27 @@ def cluster_command(context: str | None, kubeconfig: str | None, as_json: bool) 
     cluster = connect(kubeconfig, context)
     look = ClusterObserver(cluster).look()
     diagnoses = diagnose(look.seen)
-    ok = all(each.grade == "note" for each in diagnoses)
+    is_well = all(each.grade == "note" for each in diagnoses)
+    ok = is_well and not look.unjudged
     if as_json:
         where = {"cluster": cluster.server, "where": cluster.where}
         findings = [each.to_json() for each in diagnoses]
-        print_json({"ok": ok, **where, "findings": findings, "unread": list(look.unread)})
+        missing = {"unread": list(look.unread), "unjudged": look.unjudged}
+        print_json({"ok": ok, **where, "findings": findings, **missing})
     else:
-        _print_diagnoses(diagnoses, look.unread)
+        _print_diagnoses(diagnoses, look)
     if not ok:
         sys.exit(1)
 
 
-def _print_diagnoses(diagnoses: list[Diagnosis], unread: tuple[str, ...]) -> None:
+def _print_diagnoses(diagnoses: list[Diagnosis], look: Observation) -> None:
     for each in diagnoses:
         click.echo(printable(_block(each)))
-    for line in dict.fromkeys(unread):
+    for line in dict.fromkeys(look.unread):
         click.echo(printable(f"not read {line}"), err=True)
-    if not diagnoses:
+    if look.unjudged:
+        click.echo(f"not judged: {', '.join(look.unjudged)} could not be read")
+    elif not diagnoses:
         click.echo("nothing is wrong")
 
 

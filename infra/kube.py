@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -249,24 +250,6 @@ class ClusterClient:
         collection = self.get(path, query) or {}
         return list(collection.get("items") or [])
 
-    def list_if_allowed(self, path: str, labels: str = "") -> list[ApiObject]:
-        """The objects of a collection; none where it may not be read."""
-        try:
-            return self.list(path, labels)
-        except (ClusterUnreachable, NotLoggedIn):
-            raise
-        except ClusterError:
-            return []
-
-    def get_if_allowed(self, path: str) -> ApiObject | None:
-        """The object at a path; None where it may not be read either."""
-        try:
-            return self.get(path)
-        except (ClusterUnreachable, NotLoggedIn):
-            raise
-        except ClusterError:
-            return None
-
     def log(self, namespace: str, pod: str, container: str, *, previous: bool, lines: int) -> str:
         """The end of a container's log; empty where there is none."""
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
@@ -279,6 +262,35 @@ class ClusterClient:
     def close(self) -> None:
         """Let go of its connections."""
         self._client.rest_client.pool_manager.clear()
+
+
+class AllowedReader:
+    """Reads a cluster as far as that is allowed; `unread` says what was refused."""
+
+    def __init__(self, cluster: ClusterClient) -> None:
+        self._cluster = cluster
+        self.unread: list[str] = []
+
+    def get(self, path: str) -> ApiObject | None:
+        """The object at a path; None where it may not be read either."""
+        with self._refusals_noted(""):
+            return self._cluster.get(path)
+        return None
+
+    def list(self, path: str, labels: str = "", *, kind: str = "") -> list[ApiObject] | None:
+        """The objects of a collection; None where they may not be read."""
+        with self._refusals_noted(f"{kind}: " if kind else ""):
+            return self._cluster.list(path, labels)
+        return None
+
+    @contextmanager
+    def _refusals_noted(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (ClusterUnreachable, NotLoggedIn):
+            raise
+        except ClusterError as error:
+            self.unread.append(f"{what}{error.message}")
 
 
 def _refusal(path: str, answer: ApiResponse) -> ClusterError:

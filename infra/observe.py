@@ -11,7 +11,7 @@ from infra.diagnosis import NAMESPACES
 from infra.diagnosis.containers import logs_to_read
 from infra.diagnosis.objects import KubeObject, RawObject, parse_quantity
 from infra.diagnosis.snapshot import ClusterSnapshot, ContainerLog, Readiness
-from infra.kube import ApiResponse, ClusterClient, ClusterError, ClusterUnreachable, NotLoggedIn
+from infra.kube import AllowedReader, ApiResponse, ClusterClient, ClusterUnreachable
 
 Usage = tuple[tuple[str, str, str], int]  # namespace, pod, container; bytes
 PROXY_TIMEOUT_S = 4.0
@@ -43,6 +43,7 @@ CLUSTER_KINDS = {
     "Node": "/api/v1/nodes",
     "StorageClass": "/apis/storage.k8s.io/v1/storageclasses",
 }
+ESSENTIAL_KINDS = ("Pod", "RayService", "RayCluster")
 _OPERATOR_LABEL = "app.kubernetes.io/name=kuberay-operator"
 _CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _RAY_CRDS = ("rayclusters.ray.io", "rayservices.ray.io")
@@ -65,6 +66,11 @@ class Observation:
     seen: ClusterSnapshot
     unread: tuple[str, ...] = ()
 
+    @property
+    def unjudged(self) -> list[str]:
+        """Kinds that could not be read, and without which nothing can be said of a platform."""
+        return [kind for kind in ESSENTIAL_KINDS if not self.seen.has(kind)]
+
 
 class ClusterObserver:
     """Looks at one cluster, as often as asked. A kind that may not be read is left out.
@@ -76,26 +82,28 @@ class ClusterObserver:
         self._cluster = cluster
         self._proxy_timeout_s = proxy_timeout_s
         self._namespaces: Sequence[str] = NAMESPACES
-        self._unread: list[str] = []
+        self._reader = AllowedReader(cluster)
 
     def look(
         self, kinds: Sequence[str] = tuple(NAMESPACED_KINDS), *, deep: bool = True
     ) -> Observation:
         """What is there now. `deep`: memory in use, versions and `/readyz` too.
 
-        Raises ClusterAway or NotLoggedIn where the API server cannot be asked.
+        Raises ClusterUnreachable or NotLoggedIn where the API server cannot be asked.
         """
-        self._unread = []
+        self._reader = AllowedReader(self._cluster)
         seen = ClusterSnapshot(now=datetime.now(UTC), objects=self._objects(kinds))
         seen = replace(seen, logs=dict(self._logs(logs_to_read(seen))))
-        return Observation(self._deep(seen) if deep else seen, tuple(self._unread))
+        if deep:
+            seen = self._deep(seen)
+        return Observation(seen, tuple(self._reader.unread))
 
     def _objects(self, kinds: Sequence[str]) -> dict[str, Sequence[RawObject]]:
         """What may be read, by kind."""
         namespaces = self._own_namespaces()
         self._namespaces = _names_of(namespaces)
         read = {kind: self._in_namespaces(kind) for kind in kinds}
-        read |= {kind: self._list(kind, path) for kind, path in CLUSTER_KINDS.items()}
+        read |= {kind: self._reader.list(path, kind=kind) for kind, path in CLUSTER_KINDS.items()}
         there = {kind: items for kind, items in read.items() if items is not None}
         return {"Namespace": namespaces, **there}
 
@@ -106,7 +114,7 @@ class ClusterObserver:
         return replace(seen, objects=objects, usage=usage, readiness=self.readiness())
 
     def _crds(self) -> list[RawObject]:
-        definitions = (self._get(f"{_CRD_PATH}/{name}") for name in _RAY_CRDS)
+        definitions = (self._reader.get(f"{_CRD_PATH}/{name}") for name in _RAY_CRDS)
         return list(filter(None, definitions))
 
     def readiness(self) -> Readiness | None:
@@ -122,40 +130,22 @@ class ClusterObserver:
         api, plural = NAMESPACED_KINDS[kind]
         objects: list[RawObject] = []
         for namespace in self._namespaces:
-            items = self._list(kind, f"{api}/namespaces/{namespace}/{plural}")
+            items = self._reader.list(f"{api}/namespaces/{namespace}/{plural}", kind=kind)
             if items is None:
                 return None
             objects.extend(items)
         return objects
 
-    def _list(self, kind: str, path: str, labels: str = "") -> list[RawObject] | None:
-        try:
-            return self._cluster.list(path, labels)
-        except (ClusterUnreachable, NotLoggedIn):
-            raise
-        except ClusterError as error:
-            self._unread.append(f"{kind}: {error.message}")
-            return None
-
-    def _get(self, path: str) -> RawObject | None:
-        try:
-            return self._cluster.get(path)
-        except (ClusterUnreachable, NotLoggedIn):
-            raise
-        except ClusterError as error:
-            self._unread.append(error.message)
-            return None
-
     def _own_namespaces(self) -> list[RawObject]:
-        expected = [self._get(f"{_NAMESPACES_PATH}/{name}") for name in NAMESPACES]
-        labelled = self._cluster.list_if_allowed(_NAMESPACES_PATH, _STACK_LABEL)
+        expected = [self._reader.get(f"{_NAMESPACES_PATH}/{name}") for name in NAMESPACES]
+        labelled = self._silently(_NAMESPACES_PATH, _STACK_LABEL)
         by_name = {_name_of(one): one for one in (*expected, *labelled) if one is not None}
         return list(by_name.values())
 
     def _deployments(self, seen: ClusterSnapshot) -> list[RawObject]:
         """The deployments of the platform, and KubeRay's operator wherever it is installed."""
-        everywhere = self._list("Deployment", _DEPLOYMENTS_PATH, labels=_OPERATOR_LABEL) or []
-        operators = [KubeObject("Deployment", raw) for raw in everywhere]
+        everywhere = self._reader.list(_DEPLOYMENTS_PATH, _OPERATOR_LABEL, kind="Deployment")
+        operators = [KubeObject("Deployment", raw) for raw in everywhere or []]
         by_name: dict[str, RawObject] = {}
         for one in (*seen.of("Deployment"), *operators):
             by_name.setdefault(one.qualified_name, one.raw)
@@ -174,14 +164,18 @@ class ClusterObserver:
         if not measured:
             yield from self._kubelet_usage()
 
+    def _silently(self, path: str, labels: str = "") -> list[RawObject]:
+        """A collection that need not be had: there is another way to what it tells."""
+        return AllowedReader(self._cluster).list(path, labels) or []
+
     def _measured_pods(self) -> Iterator[tuple[str, RawObject]]:
         """Pods of the metrics server, with their namespace."""
         for namespace in self._namespaces:
-            for pod in self._cluster.list_if_allowed(f"{_METRICS_PATH}/{namespace}/pods"):
+            for pod in self._silently(f"{_METRICS_PATH}/{namespace}/pods"):
                 yield namespace, pod
 
     def _kubelet_usage(self) -> Iterator[Usage]:
-        for node in self._list("Node", CLUSTER_KINDS["Node"]) or []:
+        for node in self._reader.list(CLUSTER_KINDS["Node"], kind="Node") or []:
             for pod in self._pods_on(_name_of(node)):
                 if pod["podRef"]["namespace"] in self._namespaces:
                     yield from _kubelet_usage_of(pod)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 import pulumi
 
 from infra.diagnosis.objects import KubeObject, RawObject, nested, parse_quantity
 from infra.diagnosis.report import Diagnoses, Diagnosis, failure, risk
-from infra.kube import ClusterClient, ClusterError, connect, find_kubeconfig
+from infra.kube import AllowedReader, ClusterClient, ClusterError, connect, find_kubeconfig
 
 PREFLIGHT_TIMEOUT_S = 10.0
 _PART_OF_LABEL = "app.kubernetes.io/part-of"
@@ -117,23 +116,28 @@ def _autoscalers(cluster: RawObject) -> Iterator[RawObject]:
 def find_obstacles(cluster: ClusterClient, wanted: StackNeeds) -> list[Diagnosis]:
     """What stands in the way, and risks; raises ClusterError where the cluster cannot be asked."""
     cluster.get("/version")
-    return [
-        *_storage(cluster, wanted.storage_class),
-        *_operators(cluster, wanted),
-        *chain.from_iterable(_namespace(cluster, name, wanted) for name in wanted.namespaces),
-    ]
+    reader = AllowedReader(cluster)
+    obstacles = [*_storage(reader, wanted.storage_class), *_operators(reader, wanted)]
+    for name in wanted.namespaces:
+        obstacles.extend(_namespace(reader, name, wanted))
+    return [*obstacles, *map(_not_compared, reader.unread)]
 
 
-def _storage(cluster: ClusterClient, name: str) -> Diagnoses:
-    classes = cluster.list_if_allowed("/apis/storage.k8s.io/v1/storageclasses")
+def _not_compared(refusal: str) -> Diagnosis:
+    why = f"could not be looked at: {refusal}"
+    return risk("a part of the cluster", why, "whoever may read it sees what `pulumi up` needs")
+
+
+def _storage(reader: AllowedReader, name: str) -> Diagnoses:
+    classes = reader.list("/apis/storage.k8s.io/v1/storageclasses") or []
     names = sorted(each["metadata"]["name"] for each in classes)
     if name and names and name not in names:
         fix = f"`pulumi config set vigil:homeStorageClass NAME` with one of: {', '.join(names)}"
         yield failure(f"storage class {name!r}", "is not in the cluster", fix)
 
 
-def _operators(cluster: ClusterClient, wanted: StackNeeds) -> Diagnoses:
-    for raw in cluster.list_if_allowed("/apis/apps/v1/deployments", _OPERATOR_LABEL):
+def _operators(reader: AllowedReader, wanted: StackNeeds) -> Diagnoses:
+    for raw in reader.list("/apis/apps/v1/deployments", _OPERATOR_LABEL) or []:
         operator = KubeObject("Deployment", raw)
         if operator.namespace not in wanted.namespaces:
             yield risk(operator.qualified_name, _SECOND_OPERATOR, _WATCH_OWN)
@@ -142,11 +146,11 @@ def _operators(cluster: ClusterClient, wanted: StackNeeds) -> Diagnoses:
 # --- namespaces that exist already ---
 
 
-def _namespace(cluster: ClusterClient, name: str, wanted: StackNeeds) -> Diagnoses:
-    raw = cluster.get_if_allowed(f"/api/v1/namespaces/{name}")
+def _namespace(reader: AllowedReader, name: str, wanted: StackNeeds) -> Diagnoses:
+    raw = reader.get(f"/api/v1/namespaces/{name}")
     if raw is not None:
         yield from _ownership(KubeObject("Namespace", raw), wanted.stack)
-        yield from _quotas(cluster, name, wanted.rooms.get(name, PodTotals()))
+        yield from _quotas(reader, name, wanted.rooms.get(name, PodTotals()))
 
 
 def _ownership(namespace: KubeObject, stack: str) -> Diagnoses:
@@ -169,8 +173,8 @@ def _take_over(name: str) -> str:
     )
 
 
-def _quotas(cluster: ClusterClient, namespace: str, room: PodTotals) -> Diagnoses:
-    for raw in cluster.list_if_allowed(f"/api/v1/namespaces/{namespace}/resourcequotas"):
+def _quotas(reader: AllowedReader, namespace: str, room: PodTotals) -> Diagnoses:
+    for raw in reader.list(f"/api/v1/namespaces/{namespace}/resourcequotas") or []:
         quota = KubeObject("ResourceQuota", raw)
         short = list(_short_of(quota.value("spec.hard") or {}, room))
         if short and not _is_scoped(quota):

@@ -8,6 +8,9 @@ import tarfile
 import tempfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from infra.render import SETTINGS_JSON
 from infra.stack_settings import ROOT
@@ -59,8 +62,28 @@ def _render(revision: str, environment: str, *, checkout: Path, out: Path) -> No
 
 
 def _read(folder: Path) -> dict[str, str]:
-    files = [*folder.glob("*/*.yaml"), *folder.glob(SETTINGS_JSON)]
-    if not files:
+    manifests = list(folder.glob("*/*.yaml"))
+    if not manifests:
         write = f"`vigil render --env E --out {folder}` writes them"
         raise BadSettings(f"{folder} holds no rendered manifests: {write}")
-    return {str(file.relative_to(folder)): file.read_text() for file in files}
+    files = (*manifests, *folder.glob(SETTINGS_JSON))
+    return {str(file.relative_to(folder)): _text(file) for file in files}
+
+
+def _text(file: Path) -> str:
+    """The text of a file that `vigil render` can have written."""
+    try:
+        text = file.read_text()
+        content = yaml.load(text, yaml.CSafeLoader)  # it is the safe one; JSON is YAML
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadSettings(f"{file} is no rendered file: {error}") from error
+    if file.name == SETTINGS_JSON or _is_object(content):
+        return text
+    raise BadSettings(f"{file} is no rendered file: it holds no single object of Kubernetes")
+
+
+def _is_object(content: Any) -> bool:
+    if not isinstance(content, dict) or "kind" not in content:
+        return False
+    metadata = content.get("metadata")
+    return isinstance(metadata, dict) and "name" in metadata

@@ -74,6 +74,20 @@ def test_what_may_not_be_read_is_said_and_not_guessed(api: FakeApi, tmp_path: Pa
     assert "not read NetworkPolicy: networkpolicies is forbidden" in done.stderr
 
 
+@pytest.mark.parametrize("plural", ["pods", "rayservices", "rayclusters"])
+def test_a_cluster_whose_pods_may_not_be_read_is_not_called_well(
+    api: FakeApi, tmp_path: Path, plural: str
+) -> None:
+    paths = [path for path in api.replies if path.endswith(f"/{plural}")]
+    api.replies |= {path: status(403, f"{plural} is forbidden") for path in paths}
+    done = doctor_cluster(api, tmp_path)
+    assert done.exit_code == 1
+    assert done.stdout.startswith("not judged: ")
+    answer = json.loads(doctor_cluster(api, tmp_path, "--json").stdout)
+    assert (answer["ok"], answer["findings"]) == (False, [])
+    assert answer["unjudged"]
+
+
 def test_a_wrong_context_is_exit_1_with_a_message(api: FakeApi, tmp_path: Path) -> None:
     done = doctor_cluster(api, tmp_path, "--json", "--context", "nowhere")
     assert done.exit_code == 1

@@ -141,11 +141,12 @@ def test_no_kubeconfig_wrong_context_and_no_answer_each_end_in_a_message_that_na
         preflight(WANTED, kubeconfig(api.url), timeout_s=0.3)
 
 
-def test_who_may_not_look_is_not_refused_for_it(api: FakeApi) -> None:
-    forbidden = status(403, "no")
+def test_who_may_not_look_is_not_refused_for_it_but_warned(api: FakeApi) -> None:
     paths = (CLASSES, "/apis/apps/v1/deployments", "/api/v1/namespaces/vigil")
-    api.replies |= dict.fromkeys(paths, forbidden)
-    assert found(api) == []
+    api.replies |= {path: status(403, f"{path} is forbidden") for path in paths}
+    warned: list[str] = []
+    preflight(WANTED, kubeconfig(api.url), warn=warned.append)
+    assert [path for path in paths if f"looked at: {path} is forbidden" not in str(warned)] == []
 
 
 def test_who_is_not_known_is_told_to_log_in(api: FakeApi) -> None:

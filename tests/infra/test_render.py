@@ -16,6 +16,7 @@ from infra.render import render_manifests, write_manifests
 from infra.stack_settings import read_files
 from serve.settings import ServeSettings
 from tests.infra.recorded import CANARY, STACKS, changed, recorded
+from vigil.errors import BadSettings
 
 LOCAL_ONLY = {"Secret", "Release"}
 
@@ -174,3 +175,44 @@ def test_the_settings_of_a_stack_are_a_file_for_a_training_that_runs_elsewhere(
     assert done.exit_code == 0, done.output
     monkeypatch.setenv("VIGIL_CONFIG", str(file))
     assert ServeSettings().min_replicas == read_files("prod").serve.min_replicas
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({}, "holds no rendered manifests"),
+        ({"settings.json": "{}"}, "holds no rendered manifests"),
+        ({"ray/a.yaml": "a: [1"}, "a.yaml is no rendered file"),
+        ({"ray/a.yaml": "replicas: 1"}, "holds no single object of Kubernetes"),
+        ({"ray/a.yaml": "- 1"}, "holds no single object of Kubernetes"),
+        ({"ray/a.yaml": "kind: Pod"}, "holds no single object of Kubernetes"),
+        ({"ray/a.yaml": "kind: Pod\n---\nkind: Pod"}, "a.yaml is no rendered file"),
+        ({"ray/a.yaml": ""}, "holds no single object of Kubernetes"),
+    ],
+)
+def test_a_folder_that_is_no_rendering_is_not_called_unchanged(
+    tmp_path: Path, files: dict[str, str], reason: str
+) -> None:
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    folder = str(tmp_path)
+    done = CliRunner().invoke(doctor, ["change", "--from", folder, "--to", folder])
+    assert done.exit_code == 2
+    assert reason in done.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: [1", "is no YAML"),
+        ("- 1", "`config` must have keys"),
+        ("config: [1]", "`config` must have keys"),
+    ],
+)
+def test_a_file_of_a_stack_that_is_none_ends_in_a_sentence(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    (tmp_path / "Pulumi.odd.yaml").write_text(text)
+    with pytest.raises(BadSettings, match=reason):
+        read_files("odd", tmp_path)
