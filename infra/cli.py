@@ -9,9 +9,10 @@ import click
 
 from infra import doctor as doctors
 from infra.diagnosis.report import Diagnosis
-from infra.observe import Observation
+from infra.observe import ClusterObserver, Observation
 from infra.render import write_manifests
 from infra.revisions import read_rendering
+from vigil.json_types import JsonObject
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors
 
 _CHANGE_COLUMNS = ("effect", "object", "what", "runs twice", "for at most")
@@ -169,7 +170,6 @@ def cluster_command(context: str | None, kubeconfig: str | None, as_json: bool) 
     """
     from infra.diagnosis import diagnose
     from infra.kube import connect
-    from infra.observe import ClusterObserver
 
     cluster = connect(kubeconfig, context)
     look = ClusterObserver(cluster).look()
@@ -178,13 +178,19 @@ def cluster_command(context: str | None, kubeconfig: str | None, as_json: bool) 
     ok = is_well and not look.unjudged
     if as_json:
         where = {"cluster": cluster.server, "where": cluster.where}
-        findings = [each.to_json() for each in diagnoses]
-        missing = {"unread": list(look.unread), "unjudged": look.unjudged}
-        print_json({"ok": ok, **where, "findings": findings, **missing})
+        print_json({"ok": ok, **where, **_findings(diagnoses, look)})
     else:
         _print_diagnoses(diagnoses, look)
     if not ok:
         sys.exit(1)
+
+
+def _findings(diagnoses: list[Diagnosis], look: Observation) -> JsonObject:
+    return {
+        "findings": [each.to_json() for each in diagnoses],
+        "unread": list(look.unread),
+        "unjudged": look.unjudged,
+    }
 
 
 def _print_diagnoses(diagnoses: list[Diagnosis], look: Observation) -> None:
