@@ -10,6 +10,7 @@ from drift.statistics import compare
 from drift.verdict import Verdict, judge_window
 from train.model.floors import Calibration
 from train.model.reference import Reference, build_reference
+from train.model.repeats import distinct_rows
 from train.settings import TrainSettings
 from train.table.dataset import read_table
 from train.table.schema import Columns
@@ -47,6 +48,7 @@ def check_window(
     known = read_table(reference, columns=columns)
     world = known.train
     live = _in_order_of(world, read_table(window, columns=columns, allow_missing=True).train)
+    live = live.take(distinct_rows(live.X))
     built = _reference(world, len(live))
     verdict = judge_window(built, compare(built, live.X), alpha)
     return WindowCheck(verdict, built.calibration, known.remarks)

@@ -13,6 +13,7 @@ from drift.statistics import Statistics, compare
 from drift.verdict import Verdict, VerdictKind, judge_window
 from drift.window import TumblingWindow, Window
 from train.model.bundle import ModelBundle
+from train.model.repeats import distinct_rows
 from train.registry.versions import Version
 from train.table.captured import AnsweredRows
 from vigil.arrays import Flags, Floats
@@ -73,9 +74,10 @@ class Comparison:
 
     def judge(self, window: Window, alpha: float) -> Verdict:
         """Judge the window, at the family-wise significance `alpha`."""
-        reference = self.bundle.reference.of_window(len(window.rows))
+        rows = window.rows[distinct_rows(window.rows)]
+        reference = self.bundle.reference.of_window(len(rows))
         threshold = self.bundle.threshold.value
-        statistics = compare(reference, window.rows, window.scores, threshold)
+        statistics = compare(reference, rows, window.scores, threshold)
         self._statistics = statistics
         self._trends.append(statistics.ks / reference.floors)
         self._verdicts.append(judge_window(reference, statistics, alpha))

@@ -14,6 +14,7 @@ from sklearn.ensemble import IsolationForest
 
 from train.model import bundle, forest, gate, reference, threshold
 from train.model.bundle import ModelBundle
+from train.model.distances import ks_distances
 from train.model.evaluate import (
     evaluate,
     golden_rates,
@@ -39,6 +40,9 @@ _FOREST_PARAMETERS = {"n_estimators", "max_samples", "max_features"}
 _OTHER_SEED = 7919
 _GOLDEN_ROWS = 24
 _GOLDEN_ANOMALIES = 8
+_VALUE_BYTES = 8
+_REFERENCE_SHARE = 0.75  # of the largest bundle that passes, for the drift reference
+_MIN_REFERENCE_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -113,14 +117,23 @@ def _build_reference(
         rows.names,
         scores,
         window_rows=settings.window_rows,
-        max_rows=settings.reference_rows,
+        max_rows=_reference_rows(settings, len(rows.names)),
         prior=prior,
         budget=settings.drift_budget,
     )
 
 
+def _reference_rows(settings: TrainSettings, features: int) -> int:
+    """Most rows of the reference, so that a wide table does not fail for its size alone."""
+    room = _REFERENCE_SHARE * settings.max_bundle_mb * 2**20
+    correlation = _VALUE_BYTES * features**2
+    rows = int((room - correlation) / (_VALUE_BYTES * features))
+    return min(settings.reference_rows, max(rows, _MIN_REFERENCE_ROWS))
+
+
 def _golden_rows(held_out: Table, drift_reference: Reference) -> Floats:
-    planted = plant_anomalies(held_out.X, drift_reference.scale, most=_GOLDEN_ANOMALIES)
+    scale = drift_reference.visible_scale
+    planted = plant_anomalies(held_out.X, scale, most=_GOLDEN_ANOMALIES)
     return np.concatenate([held_out.X[:_GOLDEN_ROWS], planted])
 
 
@@ -154,6 +167,7 @@ def judge(
     """Measure a challenger, alone and beside the champion, and have the gate judge it."""
     metrics = _evaluate_on(setup.data.held_out, challenger, challenger)
     metrics |= standalone_metrics(challenger, setup)
+    metrics |= _held_out_distance(setup.data)
     rival: dict[str, float] | None = None
     # Another table is another detector: its rows mean nothing to the champion.
     if champion and champion.names == challenger.names:
@@ -169,6 +183,17 @@ def judge(
     return Assessment(metrics | _prefixed("champion_", rival or {}), verdict)
 
 
+def _held_out_distance(data: TrainingData) -> dict[str, float]:
+    """How unlike the rest the latest rows are: the largest KS distance of a feature.
+
+    Rows that were chosen at random are like the rest.
+    """
+    if not data.held_out.ordered:
+        return {}
+    distances = ks_distances(np.sort(data.fit.X, axis=0), data.held_out.X)
+    return {"held_out_distance": float(distances.max())}
+
+
 def _test_metrics(challenger: ModelBundle, test: Table | None) -> dict[str, float]:
     if test is None or test.labels is None:
         return {}
@@ -181,13 +206,8 @@ def _evaluate_on(
     challenger: ModelBundle,
 ) -> dict[str, float]:
     """Both models are measured with anomalies of the challenger's scale."""
-    scale = challenger.reference.scale
-    return evaluate(
-        model.forest,
-        model.threshold.value,
-        rows,
-        scale,
-    )
+    scale = challenger.reference.visible_scale
+    return evaluate(model.forest, model.threshold.value, rows, scale)
 
 
 def _prefixed(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
@@ -256,13 +276,10 @@ def compare_with_champion(
 
 def _reference_changes(ours: Reference, theirs: Reference) -> dict[str, float]:
     """The share of features that became constant, and the median change of spread of the others."""
-    varied = np.ptp(theirs.samples, axis=0) > 0
-    lost = varied & (np.ptp(ours.samples, axis=0) == 0)
-    both = varied & ~lost
-    factors = np.ones(1)
-    if both.any():
-        factors = np.exp(np.abs(np.log(ours.scale[both] / theirs.scale[both])))
+    lost = theirs.varies & ~ours.varies
+    both = theirs.varies & ours.varies
+    changes = np.abs(np.log(ours.scale[both] / theirs.scale[both]))
     return {
-        "features_lost": float(lost.mean()),
-        "scale_change": float(np.median(factors)),
+        "features_lost": float(lost.sum() / max(theirs.varies.sum(), 1)),
+        "scale_change": float(np.exp(np.median(changes))) if both.any() else 1.0,
     }

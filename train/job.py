@@ -11,15 +11,18 @@ from sklearn.ensemble import IsolationForest
 
 from train.challenger import Assessment, TrainingSetup, assemble_challenger, judge
 from train.model.bundle import ModelBundle
+from train.model.distances import robust_spread, visible_spread
 from train.model.fit import fit
 from train.model.gate import GateVerdict
 from train.model.plots import draw_plots
 from train.progress import JobProgress, Listener
+from train.refit import agreement_on_held_out, is_refitted, refit
 from train.registry.candidate import Candidate
 from train.registry.describe import run_parameters
 from train.registry.versions import Registry, Version
 from train.settings import TrainSettings
 from train.spec import JobResult, JobSpec
+from train.table.table import Table
 from train.table.training_data import TrainingData, load_training_data
 from train.tune import TRANSFORMS, Search, SearchSpace, TrialTables
 from vigil.errors import RegistryError
@@ -28,6 +31,11 @@ from vigil.revision import checked_out_commit
 
 _REGISTER_TIMEOUT_S = 90.0  # longer than the lock of a driver that has died is respected
 _REGISTER_POLL_INTERVAL_S = 0.5
+_CONSTANT = "is constant; it is kept but carries nothing"
+_BLURRED = (
+    "varies by less than float32 can tell apart so far from zero, in which forests work: "
+    "subtract an offset"
+)
 
 
 def run_job(
@@ -82,13 +90,23 @@ class _Job:
         with self.progress.phase("evaluate"):
             assessment = judge(challenger, self.champion, setup)
         self.progress.say(assessment.verdict.text())
-        candidate = self._candidate(
-            fitted,
-            challenger,
-            setup,
-            assessment=assessment,
-        )
+        if assessment.verdict.passed and is_refitted(setup):
+            fitted, challenger = self._refit(challenger, setup, fitted)
+        candidate = self._candidate(fitted, challenger, setup, assessment=assessment)
         return self._register(candidate)
+
+    def _refit(
+        self, judged: ModelBundle, setup: TrainingSetup, fitted: IsolationForest
+    ) -> tuple[IsolationForest, ModelBundle]:
+        """The forest of all rows, unless it sees them otherwise than the one that was judged."""
+        with self.progress.phase("refit"):
+            refitted = refit(setup, self.champion)
+        agreement = agreement_on_held_out(judged, refitted.bundle, setup)
+        if agreement < setup.settings.min_seed_agreement:
+            self.progress.say("the forest of all rows scores otherwise: the judged one is kept")
+            return fitted, judged
+        self.progress.say(f"fitted again on all {refitted.rows} rows, the held-out ones too")
+        return refitted.forest, refitted.bundle
 
     def _set_up(self) -> TrainingSetup:
         """Read the rows, and search for the parameters where the job asks for it."""
@@ -156,10 +174,8 @@ class _Job:
             f"{len(fit_rows)} rows of {len(fit_rows.names)} features to fit, "
             f"{len(data.held_out)} held out"
         )
-        for name in fit_rows.constant:
-            self.progress.say(
-                f"warning: feature {name!r} is constant; it is kept but carries nothing"
-            )
+        for warning in feature_warnings(fit_rows):
+            self.progress.say(f"warning: {warning}")
 
     def _candidate(
         self,
@@ -197,6 +213,17 @@ class _Job:
             "job": self.key,
             "verdict": "passed" if verdict.passed else "failed",
         }
+
+
+def feature_warnings(rows: Table) -> list[str]:
+    """Return what is to be said of features that a forest learns nothing from."""
+    constant = [
+        f"feature {name!r} is constant; it is kept but carries nothing" for name in rows.constant
+    ]
+    spread = visible_spread(rows.X, robust_spread(rows.X))
+    unseen = [name for name, seen in zip(rows.names, spread > 0, strict=True) if not seen]
+    blurred = [name for name in unseen if name not in rows.constant]
+    return constant + [f"feature {name!r} {_BLURRED}" for name in blurred]
 
 
 def _transforms_to_try(setup: TrainingSetup) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ray.util.metrics import Gauge
 
-PHASES = ("read", "tune", "fit", "calibrate", "evaluate", "register")
+PHASES = ("read", "tune", "fit", "calibrate", "evaluate", "refit", "register")
 
 
 class Listener(Protocol):

@@ -71,6 +71,18 @@ class TrainSettings(RoomSettings):
         "Ray Train workers",
         ge=1,
     )
+    shard_rows: int = setting(
+        1000,
+        Effect.IN_PROCESS,
+        "rows of a worker's shard, at least: a smaller table is fitted whole, by one worker",
+        ge=2,
+    )
+    refit: Literal["small", "always", "never"] = setting(
+        "small",
+        Effect.IN_PROCESS,
+        "what has passed the gate is fitted again, on the held-out rows too: of tables of fewer "
+        "than two shards, of all, or never",
+    )
     cpus_per_worker: float = setting(
         0.5,
         Effect.IN_PROCESS,

@@ -108,6 +108,10 @@ class JobSpec(BaseModel):
         option="schema",
         is_path=True,
     )
+    shuffled: bool = _option(
+        False,
+        "the rows are in no order of time: hold out random ones, not the latest",
+    )
     over_time: str = _option(
         "",
         "transform, as diff:1,mean:10,sd:10 (also min, max), of the rows before",

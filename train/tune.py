@@ -24,7 +24,7 @@ import ray
 from ray import tune
 from sklearn.ensemble import IsolationForest
 
-from train.model.distances import robust_spread
+from train.model.distances import robust_spread, visible_spread
 from train.model.evaluate import evaluate, score_agreement
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
@@ -342,12 +342,9 @@ def measure_choice(
     """Return how good a configuration is: its `objective`, and what that is made of."""
     held_out = tables.held_out
     forest = CompiledForest.compile(_fit(choice, tables.fit, seed))
-    metrics = evaluate(
-        forest,
-        np.inf,
-        held_out,
-        robust_spread(tables.fit.X),
-    )
+    rows = tables.fit.X
+    scale = visible_spread(rows, robust_spread(rows))
+    metrics = evaluate(forest, np.inf, held_out, scale)
     if "average_precision" in metrics:
         precision = metrics["average_precision"]
         return {

@@ -28,12 +28,14 @@ class BlockDistances:
     ks                [blocks, d]  Kolmogorov-Smirnov distance of each feature
     correlation_shift [blocks, d]  shift of each feature's rank correlations with all others
     has_long_run      [d]          a feature kept one value for a third of a block
+    varies            [d]          a feature has more than one value
     expected_ks       [d]          mean KS distance of a block by the stream's autocorrelation
     """
 
     ks: Floats
     correlation_shift: Floats
     has_long_run: Flags
+    varies: Flags
     expected_ks: Floats
 
     def __len__(self) -> int:
@@ -42,6 +44,11 @@ class BlockDistances:
     @property
     def features(self) -> int:
         return self.ks.shape[1]
+
+    @property
+    def varying_features(self) -> int:
+        """A feature that never varies tells nothing, and does not make the others tell less."""
+        return int(self.varies.sum())
 
     def without(self, block: int) -> BlockDistances:
         """Return the distances of all other blocks."""
@@ -65,12 +72,14 @@ def measure_blocks(X: Floats, window_rows: int) -> BlockDistances:
     rows = _block_rows(len(X), window_rows)
     blocks = _blocks(len(X), rows)
     expected = _expected_ks(X, rows)
+    varies = np.ptp(X, axis=0) > 0
     if len(blocks) < _MIN_COMPARED_BLOCKS:
-        return _no_blocks(expected)
+        return _no_blocks(varies, expected)
     return BlockDistances(
         ks=np.array([_block_ks(X, block) for block in blocks]),
         correlation_shift=np.array([_block_shift(X, block) for block in blocks]),
         has_long_run=_has_long_run(X, rows),
+        varies=varies,
         expected_ks=expected,
     )
 
@@ -90,13 +99,14 @@ def _blocks(n: int, rows: int) -> list[slice]:
     return [slice(start, start + rows) for start in starts]
 
 
-def _no_blocks(expected_ks: Floats) -> BlockDistances:
+def _no_blocks(varies: Flags, expected_ks: Floats) -> BlockDistances:
     d = len(expected_ks)
     none = np.zeros((0, d))
     return BlockDistances(
         ks=none,
         correlation_shift=none,
         has_long_run=np.zeros(d, bool),
+        varies=varies,
         expected_ks=expected_ks,
     )
 

@@ -114,6 +114,19 @@ def robust_spread(X: Floats) -> Floats:
     return np.where(high > low, spread, _positive_or_one(X.std(axis=0)))
 
 
+def visible_spread(X: Floats, spread: Floats) -> Floats:
+    """Return the spread [d] of the features of `X` [n, d], 0 where a forest cannot see it.
+
+    A forest works in float32: it sees nothing in a feature that is constant there, or whose
+    spread is below the step from one such number to the next.
+    """
+    lowest = X.min(axis=0).astype(np.float32)
+    highest = X.max(axis=0).astype(np.float32)
+    step = np.spacing(np.maximum(np.abs(lowest), np.abs(highest)))
+    is_visible = (lowest < highest) & (spread > step)
+    return np.where(is_visible, spread, 0.0)
+
+
 def _positive_or_one(values: Floats) -> Floats:
     return np.where(values > 0, values, 1.0)
 

@@ -28,7 +28,7 @@ def evaluate(
     Always the alert rate, how well planted anomalies are told from the rows they were planted in
     (`planted_auroc`) and the share of them that alert; with labels of both classes also the
     labelled ones. `scale` [d] is the robust spread of each feature: the unit in which anomalies
-    are planted.
+    are planted; 0 where none is.
     """
     scores = forest.score(held_out.X)
     alerts = scores > threshold
@@ -52,23 +52,19 @@ def plant_anomalies(
     seed: int = 0,
 ) -> Floats:
     """Return copies of up to `most` rows of `X` [n, d] with a quarter of the features moved by
-    six robust standard deviations."""
+    six robust standard deviations.
+
+    Features whose `scale` [d] is 0 are no part of that: a forest cannot see what moves in them.
+    """
     rng = np.random.default_rng(seed)
-    rows = X[
-        rng.choice(
-            len(X),
-            min(most, len(X)),
-            replace=False,
-        )
-    ].copy()
-    count = max(1, round(PLANTED_SHARE * X.shape[1]))
+    chosen = rng.choice(len(X), min(most, len(X)), replace=False)
+    rows = X[chosen].copy()
+    features = np.flatnonzero(scale > 0)
+    count = min(len(features), max(1, round(PLANTED_SHARE * len(features))))
     for row in rows:
-        moved = rng.choice(
-            X.shape[1],
-            count,
-            replace=False,
-        )
-        row[moved] += rng.choice((-1, 1), count) * PLANTED_SHIFT * scale[moved]
+        moved = rng.choice(features, count, replace=False)
+        signs = rng.choice((-1, 1), count)
+        row[moved] += signs * PLANTED_SHIFT * scale[moved]
     return rows
 
 
@@ -114,10 +110,7 @@ def _score_seconds(forest: CompiledForest, row: Floats) -> float:
 
 
 def _auroc(normal: Floats, anomalous: Floats) -> float:
-    labels = np.repeat(
-        [0, 1],
-        [len(normal), len(anomalous)],
-    )
+    labels = np.repeat([0, 1], [len(normal), len(anomalous)])
     return float(roc_auc_score(labels, np.concatenate([normal, anomalous])))
 
 

@@ -27,6 +27,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 from sklearn.ensemble import IsolationForest
 
+from train.model.columns import FitColumns
 from train.model.skops_forest import dump_forest, load_forest
 from train.settings import TrainSettings
 from vigil.arrays import Floats
@@ -129,12 +130,10 @@ def _trainer(
 
 
 def _scaling(n: int, settings: TrainSettings) -> ray.train.ScalingConfig:
-    # Every shard needs max_samples rows, every worker at least one tree.
-    workers = min(
-        settings.workers,
-        n // settings.max_samples,
-        settings.n_estimators,
-    )
+    # Every worker needs at least one tree. Trees of a small shard see the same few rows: its forest
+    # tells anomalies worse than one of the whole table.
+    rows = max(settings.shard_rows, settings.max_samples)
+    workers = min(settings.workers, n // rows, settings.n_estimators)
     return ray.train.ScalingConfig(
         num_workers=max(1, workers),
         resources_per_worker={"CPU": settings.cpus_per_worker},
@@ -263,7 +262,9 @@ def fit_part(
     `max_samples` cannot be merged.
     """
     _check_rows(len(X), max_samples)
-    rows = X.astype(np.float32, copy=False)  # as scikit-learn would, each time
+    singles = X.astype(np.float32, copy=False)  # as scikit-learn would, each time
+    columns = FitColumns.of(singles, may_leave_out=max_features == 1)
+    rows = columns.take(singles)
     estimator: Any = IsolationForest
     part = estimator(
         max_samples=max_samples,
@@ -275,6 +276,7 @@ def fit_part(
     for done in _milestones(trees):
         part.set_params(n_estimators=done).fit(rows)
         fitted(done)
+    columns.restore(part)
     return part.set_params(warm_start=False)
 
 

@@ -217,7 +217,7 @@ def _prediction_deviation(logs: Floats) -> float:
 def _floors(blocks: BlockDistances) -> Floors:
     """Floors by the distances of the blocks, before the budget is looked at."""
     if not len(blocks):
-        return _lowest_floors(blocks.features)
+        return _lowest_floors(blocks)
     mean = _mean_ks(blocks)
     ks = _ks_floors(blocks, mean)
     return Floors(
@@ -227,14 +227,11 @@ def _floors(blocks: BlockDistances) -> Floors:
     )
 
 
-def _lowest_floors(d: int) -> Floors:
-    """Floors where nothing is known of the stream; no correlation of `d` features moves further."""
-    lowest = np.full(d, MIN_FLOOR)
-    return Floors(
-        lowest,
-        lowest,
-        correlation=np.full(d, np.sqrt(d)),
-    )
+def _lowest_floors(blocks: BlockDistances) -> Floors:
+    """Floors where nothing is known of the stream; no correlation moves further."""
+    lowest = np.full(blocks.features, MIN_FLOOR)
+    furthest = np.sqrt(max(blocks.varying_features, 1))
+    return Floors(lowest, lowest, correlation=np.full(blocks.features, furthest))
 
 
 def _ks_floors(blocks: BlockDistances, mean: Floats) -> Floats:
@@ -268,13 +265,13 @@ def _with_ordinary_count(floors: Floors, blocks: BlockDistances) -> Floors:
     """The floors with the count of features that are over them at once by themselves."""
     count = _ordinary_count(blocks.ks)
     if (floors.ks > MIN_FLOOR).any():
-        count = max(count, _ordinary_share(blocks.features))
+        count = max(count, _ordinary_share(blocks.varying_features))
     return replace(floors, max_features_over_floor=count)
 
 
 def _ordinary_share(features: int) -> int:
     """Drifted features that happen by themselves on telemetry that is not i.i.d."""
-    return int(np.ceil(_ORDINARY_SHARE * features)) - 1
+    return max(0, int(np.ceil(_ORDINARY_SHARE * features)) - 1)
 
 
 def _ordinary_count(ks: Floats) -> int:

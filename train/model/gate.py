@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from train.settings import TrainSettings
@@ -13,6 +13,7 @@ Metrics = Numbers
 # Shares of the incidents that people have confirmed, or dismissed, on which a model alerts.
 CONFIRMED_ALERTS = "confirmed_alerts"
 DISMISSED_ALERTS = "dismissed_alerts"
+MAX_HELD_OUT_DISTANCE = 0.3  # of a feature's values to those of the rows fitted on
 SHADOW_SLOWDOWN = 4  # times the champion's time a row that a challenger may take
 
 
@@ -204,10 +205,7 @@ def _measured(metrics: Metrics, limits: Iterable[_Limit]) -> list[Check]:
 
 def _own_checks(challenger: Metrics, settings: TrainSettings) -> list[Check]:
     """Checks of a model by itself."""
-    alert_limit = settings.budget * settings.alert_band
-    alert_rate = _at_most(
-        "alert_rate", challenger["alert_rate"], alert_limit, "its alert budget band"
-    )
+    alert_rate = _alert_rate_check(challenger, settings.budget * settings.alert_band)
     planted_auroc = _at_least(
         "planted_auroc",
         challenger["planted_auroc"],
@@ -219,6 +217,17 @@ def _own_checks(challenger: Metrics, settings: TrainSettings) -> list[Check]:
         planted_auroc,
         *_measured(challenger, _own_limits(settings)),
     ]
+
+
+def _alert_rate_check(challenger: Metrics, limit: float) -> Check:
+    """Check of the alert rate; where the held-out rows are of another world, it says so."""
+    check = _at_most("alert_rate", challenger["alert_rate"], limit, "its alert budget band")
+    distance = challenger.get("held_out_distance", 0.0)
+    if check.passed or distance < MAX_HELD_OUT_DISTANCE:
+        return check
+    unlike = f"the latest rows, which are held out, look unlike the rest (KS {distance:.2f})"
+    advice = "if the table is in no order of time, train with --shuffled"
+    return replace(check, finding=f"{check.finding}: {unlike}; {advice}")
 
 
 def _own_limits(settings: TrainSettings) -> tuple[_Limit, ...]:

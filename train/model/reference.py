@@ -20,6 +20,7 @@ from train.model.distances import (
     rank_correlation,
     robust_spread,
     typical_magnitude,
+    visible_spread,
 )
 from train.model.floors import (
     MIN_BLOCKS,
@@ -28,6 +29,7 @@ from train.model.floors import (
     calibrate_floors,
     score_floor,
 )
+from train.model.repeats import distinct_rows
 from vigil.arrays import Flags, Floats
 from vigil.errors import BundleError
 from vigil.json_types import Fields, JsonObject
@@ -107,6 +109,11 @@ class Reference:
     def varies(self) -> Flags:
         """Whether each feature [d] has more than one value."""
         return self.samples[0] < self.samples[-1]
+
+    @cached_property
+    def visible_scale(self) -> Floats:
+        """`scale` [d], 0 where a forest sees nothing: see `visible_spread`."""
+        return visible_spread(self.samples, self.scale)
 
     @cached_property
     def sd(self) -> Floats:
@@ -227,6 +234,7 @@ def build_reference(
     the stream wanders is a property of the stream, which a short window of new rows cannot show,
     so floors never fall below the prior's.
     """
+    X = X[distinct_rows(X)]
     blocks = measure_blocks(X, window_rows)
     is_short = len(X) < MIN_BLOCKS * window_rows
     floors, calibration = calibrate_floors(blocks, budget, is_short=is_short)

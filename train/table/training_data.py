@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from train.model.repeats import distinct_rows
 from train.progress import JobProgress
 from train.settings import TrainSettings
 from train.spec import JobSpec
@@ -15,6 +16,7 @@ from train.table.captured import read_captured
 from train.table.dataset import Dataset, Fingerprint, read_table, split_holdout
 from train.table.table import Table
 from train.table.transform import RollingTransform
+from vigil.arrays import Floats
 from vigil.errors import DataError
 
 
@@ -55,25 +57,44 @@ def load_training_data(
     )
     for remark in dataset.remarks:
         progress.say(remark)
-    data = _from_table(dataset, settings)
+    data = _from_table(dataset, settings, is_shuffled=spec.shuffled)
     if spec.captured is not None:
         data = _with_captured(data, _read_live(spec, data.fit.names), settings)
     _check_learnable(data, spec, settings)
     return data
 
 
-def _from_table(dataset: Dataset, settings: TrainSettings) -> TrainingData:
-    fit, held_out = split_holdout(dataset.train, settings.holdout, settings.seed)
+def _from_table(
+    dataset: Dataset, settings: TrainSettings, *, is_shuffled: bool = False
+) -> TrainingData:
+    rows = dataset.train.take(distinct_rows(_with_labels(dataset.train)))
+    recent = dataset.recent or rows
+    if is_shuffled:
+        rows = _shuffle(rows, settings.seed)
+        recent = rows
+    fit, held_out = split_holdout(rows, settings.holdout, settings.seed)
     return TrainingData(
         fit=fit,
         calibration=fit,
-        reference_rows=dataset.recent or dataset.train,
+        reference_rows=recent,
         held_out=held_out,
         test=dataset.test,
         fingerprint=dataset.fingerprint,
         transform=dataset.transform,
         unused=dataset.unused,
     )
+
+
+def _with_labels(rows: Table) -> Floats:
+    if rows.labels is None:
+        return rows.X
+    return np.column_stack([rows.X, rows.labels]).astype(np.float64)
+
+
+def _shuffle(rows: Table, seed: int) -> Table:
+    """The rows in a random order: no block of them then stands for a time."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    return replace(rows.take(order), ordered=False)
 
 
 def _read_live(spec: JobSpec, names: tuple[str, ...]) -> Table:

@@ -1,0 +1,36 @@
+"""Tables in which every row is there several times: they tell no more than one of each."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_DISTINCT_ROWS = 30  # fewer are few values, and no repetition
+
+
+def distinct_rows(X: NDArray[np.generic]) -> NDArray[np.intp]:
+    """Return the numbers of the rows to keep of `X` [n, d], so that none is there for the others.
+
+    A join or an export that went wrong has each row k times, next to each other or far apart. Then
+    one in k of the equal rows is kept. Of other tables all rows are.
+    """
+    keys = [row.tobytes() for row in np.ascontiguousarray(X)]
+    counts = Counter(keys)
+    times = math.gcd(*counts.values())
+    if times <= 1 or len(counts) < MIN_DISTINCT_ROWS:
+        return np.arange(len(X))
+    return _first_of_each(keys, {key: count // times for key, count in counts.items()})
+
+
+def _first_of_each(keys: list[bytes], kept: dict[bytes, int]) -> NDArray[np.intp]:
+    """Numbers of the first rows with each key, as many as are kept."""
+    seen: Counter[bytes] = Counter()
+    numbers = []
+    for number, key in enumerate(keys):
+        if seen[key] < kept[key]:
+            numbers.append(number)
+        seen[key] += 1
+    return np.array(numbers, np.intp)
