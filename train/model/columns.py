@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MIN_RANGE = 1e-3  # of a column's values; narrower ones are fitted in another unit
-Singles = NDArray[np.float32]
+_Singles = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class FitColumns:
     count: int
 
     @classmethod
-    def of(cls, X: Singles, *, may_leave_out: bool) -> FitColumns:
+    def of(cls, X: _Singles, *, may_leave_out: bool) -> FitColumns:
         """Return those of the rows `X` [n, d]."""
         ranges = np.ptp(X, axis=0)
         varying = np.flatnonzero(ranges > 0)
@@ -43,7 +43,7 @@ class FitColumns:
     def are_plain(self) -> bool:
         return len(self.numbers) == self.count and not self.exponents.any()
 
-    def take(self, X: Singles) -> Singles:
+    def take(self, X: _Singles) -> _Singles:
         """Return the rows to fit on [n, k]."""
         if self.are_plain:
             return X
