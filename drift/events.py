@@ -15,6 +15,7 @@ from drift.governor import EpisodeTrigger, Governor, Outcome, Phase
 from drift.verdict import Verdict, VerdictKind
 from serve.model.report import ReplicaReport, ServedModel
 from train.model.bundle import ModelBundle
+from vigil.arrays import Floats
 from vigil.json_types import JsonObject
 
 
@@ -43,12 +44,15 @@ class ChampionFollowed:
 class WindowJudged:
     """A window was judged.
 
+    version: of the champion; medians: of the window's features [d]
     former: the kind of the window before; governor: the state after it
     is_onset: whether it has opened an episode
     """
 
     at: float
+    version: str
     verdict: Verdict
+    medians: Floats
     former: VerdictKind
     governor: Governor
     is_onset: bool

@@ -67,6 +67,7 @@ class MonitorLoops:
         self._mirror = RayMirror()
         self._console_opened = 0.0
         self._ledger_read = 0.0
+        self._calendar_due = 0.0
         self._ledger_champion: str | None = None
 
     def start(self) -> list[asyncio.Task[None]]:
@@ -78,6 +79,7 @@ class MonitorLoops:
             self._end_canary: pace.canary,
             self._tick: pace.registry,
             self._read_ledger: pace.registry,
+            self._read_calendar: pace.registry,
             self._update_mirror: pace.mirror,
         }
         loops = itertools.starmap(_repeat, intervals_s.items())
@@ -144,7 +146,9 @@ class MonitorLoops:
     def _run_episode(self, state: Governor, until: float) -> Retraining:
         watch = self._watch
         episode = Episode(str(state.episode), state.since, watch.cause, trigger=state.trigger)
-        retrainer = Retrainer(watch.settings, self._registry, watch.rollout)
+        retrainer = Retrainer(
+            watch.settings, self._registry, watch.rollout, answered=watch.desk.judged_incidents
+        )
         return retrainer.run(episode, may_promote=lambda: watch.may_promote, until=until)
 
     async def _end_canary(self) -> None:
@@ -180,6 +184,14 @@ class MonitorLoops:
         except VigilError as error:
             self._display.reports.put(report)
             log.warning("the drift report waits: %s", error.message)
+
+    async def _read_calendar(self) -> None:
+        """Read the calendar of maintenance, as often as the settings say."""
+        now = time.time()
+        if now < self._calendar_due:
+            return
+        self._calendar_due = now + self._watch.settings.maintenance_poll_s
+        await asyncio.to_thread(self._watch.desk.read_calendar, now)
 
     async def _read_ledger(self) -> None:
         """Read the latest moves and versions for the console.

@@ -14,6 +14,8 @@ from typing import Any
 from ray import serve
 
 from drift.feedback import Label
+from drift.incidents.answers import IncidentAnswers
+from drift.incidents.incident import IncidentState
 from drift.loops import MonitorLoops, Pace
 from drift.settings import DriftSettings, Mode
 from drift.state import StateStore
@@ -45,6 +47,7 @@ class DriftMonitor:
         self.settings = DriftSettings.from_values(**args)
         self._watch = await asyncio.to_thread(Watch, self.settings, store)
         self._display = Display(self._watch)
+        self._answers = IncidentAnswers(self._watch.desk)
         self._loops = MonitorLoops(
             self._watch,
             self._display,
@@ -95,6 +98,35 @@ class DriftMonitor:
 
     def _count(self, report: tuple[Any, ...]) -> None:
         self._display.count(ConsumerReport.from_wire(report), time.time())
+
+    async def incidents(
+        self, state: IncidentState | None, limit: int, after: str | None
+    ) -> dict[str, Any]:
+        """Return a page of incidents, the latest first."""
+        return await asyncio.to_thread(self._answers.incidents, state, limit, after)
+
+    async def incident(self, incident_id: str) -> dict[str, Any]:
+        """Return an incident, and what people have said of it."""
+        return await asyncio.to_thread(self._answers.incident, incident_id)
+
+    async def judge_incident(self, order: JsonObject) -> JsonObject:
+        """Take in a person's verdict on an incident."""
+        return await asyncio.to_thread(self._answers.judge_incident, order)
+
+    async def silences(self) -> dict[str, Any]:
+        return await asyncio.to_thread(self._answers.silences)
+
+    async def add_silence(self, order: JsonObject) -> dict[str, Any]:
+        return await asyncio.to_thread(self._answers.add_silence, order)
+
+    async def remove_silence(self, silence_id: str) -> dict[str, Any]:
+        return await asyncio.to_thread(self._answers.remove_silence, silence_id)
+
+    async def dismissal_rules(self) -> dict[str, Any]:
+        return await asyncio.to_thread(self._answers.dismissal_rules)
+
+    async def remove_rule(self, rule_id: str, by: str) -> dict[str, Any]:
+        return await asyncio.to_thread(self._answers.remove_rule, rule_id, by)
 
     async def exposition(self) -> bytes:
         return await asyncio.to_thread(self._display.exposition, time.time())

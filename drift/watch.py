@@ -10,6 +10,7 @@ import logging
 import threading
 
 import msgspec
+import numpy as np
 
 from drift import governor
 from drift.comparison import NOTHING, Comparison
@@ -23,6 +24,8 @@ from drift.events import (
 )
 from drift.feedback import Feedback, Label
 from drift.governor import Governor, retrains_left
+from drift.incidents.desk import IncidentDesk
+from drift.incidents.episodes import follow_events
 from drift.memory import LastRetraining, MonitorMemory
 from drift.release import Retraining
 from drift.replicas import Replicas
@@ -46,6 +49,10 @@ log = logging.getLogger("ray.serve")
 class Watch:
     """Thread-safe; `lock` is held while it decides, and by whoever reads more than one thing."""
 
+    is_leader = False
+    comparison: Comparison | None = None
+    _rows_seen = 0
+
     def __init__(self, settings: DriftSettings, store: StateStore | None = None) -> None:
         self.lock = threading.RLock()
         self.settings = settings
@@ -55,12 +62,11 @@ class Watch:
         self.memory = MonitorMemory()
         self.rollout = Rollout(settings, self.metrics)
         self.feedback = Feedback(self.home.state / "feedback.json", self.metrics)
-        self.is_leader = False
-        self.comparison: Comparison | None = None
+        self.desk = IncidentDesk(settings, self.home.state, self.metrics)
+        self._live_rows = follow_events(self.desk, self.events)
         self._replicas = Replicas()
         self._captured = self._open_captured()
         self._store = store or open_state_store(settings.state_url, self.home.state)
-        self._rows_seen = 0
         self.acquire_lease()
 
     def _open_captured(self) -> CapturedWindows:
@@ -73,6 +79,7 @@ class Watch:
             self.settings = settings
             self.rollout.settings = settings
             self._captured.keep = settings.keep_windows
+            self.desk.follow_settings(settings)
 
     def acquire_lease(self) -> bool:
         """Become, or stay, the leader, where nobody else is.
@@ -84,7 +91,8 @@ class Watch:
             self.is_leader = self._try_lease()
             if self.is_leader and not was_leader:
                 self._load()
-            return self.is_leader
+        self.desk.follow_lease(self.is_leader)
+        return self.is_leader
 
     def _try_lease(self) -> bool:
         try:
@@ -95,6 +103,7 @@ class Watch:
 
     def close(self) -> None:
         """Let another watch take over."""
+        self.desk.close()
         self._store.release()
         self.is_leader = False
 
@@ -134,6 +143,8 @@ class Watch:
             self._publish_report(report, now)
             for batch in report.rows:
                 self._take_rows(batch, now)
+        # Not under the lock: the database may be far away.
+        self.desk.save()
 
     def _publish_report(self, report: ReplicaReport, now: float) -> None:
         replicas = [replica.served for replica in self._replicas.live(now)]
@@ -144,9 +155,12 @@ class Watch:
         self._rows_seen += len(batch.rows)
         if not self.is_leader:
             return
+        silenced = self._live_rows.take(batch, now)
         comparison = self.comparison
         if comparison is None or batch.version != comparison.champion.version:
             self.metrics.skipped.inc(len(batch.rows))
+        elif silenced.any():
+            self._compare(comparison, batch.where(~silenced), now)
         else:
             self._compare(comparison, batch, now)
 
@@ -160,6 +174,7 @@ class Watch:
 
     def tick(self, now: float) -> None:
         """Do what time alone brings: judge a window that nobody fills, follow the schedule."""
+        self.desk.tick(now)
         with self.lock:
             if not self.is_leader or self.comparison is None:
                 return
@@ -296,8 +311,16 @@ class Watch:
         after = self._after_window(verdict.kind, window, now)
         self._note_cause(before, after, verdict.sentence)
         self._move(after, now)
-        is_onset = governor.opens_episode(before, after)
-        self.events.publish(WindowJudged(now, verdict, former, after, is_onset))
+        judged = WindowJudged(
+            at=now,
+            version=comparison.champion.version,
+            verdict=verdict,
+            medians=np.median(window.rows, axis=0),
+            former=former,
+            governor=after,
+            is_onset=governor.opens_episode(before, after),
+        )
+        self.events.publish(judged)
         self._save()
 
     def _after_window(self, kind: VerdictKind, window: Window, now: float) -> Governor:

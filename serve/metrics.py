@@ -190,6 +190,38 @@ class DriftMetrics(_Metrics):
         self._add_retrainings()
         self._add_gate()
         self._add_feedback()
+        self._add_incidents()
+
+    def _add_incidents(self) -> None:
+        self.incidents_open = self._gauge("vigil_incidents_open", "Incidents that are open")
+        self.incidents_held = self._gauge(
+            "vigil_incidents_held", "Open incidents that a dismissal rule holds back"
+        )
+        self.incidents_opened = self._counter(
+            "vigil_incidents_opened", "Incidents that people were to hear of, by kind", "kind"
+        )
+        self.incidents_closed = self._counter(
+            "vigil_incidents_closed", "Incidents that are over, by what people said", "outcome"
+        )
+        self.incident_rows = self._counter(
+            "vigil_incident_suppressed_rows", "Rows that alerted and opened nothing, by why", "why"
+        )
+        self.incident_store_failures = self._counter(
+            "vigil_incident_store_failures", "Times that incidents could not be stored"
+        )
+        self.notify_failures = self._counter(
+            "vigil_notify_failures", "Messages that a channel did not take, by channel", "channel"
+        )
+        self.notify_waiting = self._gauge(
+            "vigil_notify_waiting_messages", "Messages that a channel has not taken", "channel"
+        )
+        self.notify_oldest = self._gauge(
+            "vigil_notify_oldest_seconds", "Age of the oldest message that waits", "channel"
+        )
+        for kind in ("rows", "drift"):
+            self.incidents_opened.labels(kind)
+        for outcome in ("confirmed", "dismissed", "none"):
+            self.incidents_closed.labels(outcome)
 
     def _add_feedback(self) -> None:
         self.feedback = self._gauge(

@@ -25,8 +25,8 @@ Answer = Callable[[Asked], tuple[int, Any]]  # status, and what becomes JSON
 
 
 @contextmanager
-def answering(answer: Answer) -> Iterator[str]:
-    """The URL of a server for the length of a block."""
+def answering(answer: Answer, port: int = 0) -> Iterator[str]:
+    """The URL of a server for the length of a block; at a free port, or at `port`."""
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
@@ -43,7 +43,7 @@ def answering(answer: Answer) -> Iterator[str]:
 
         def log_message(self, format: str, *args: Any) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

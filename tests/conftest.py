@@ -84,9 +84,13 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
     home = tmp_path_factory.mktemp("platform")
     table = telemetry(6000, seed=1)
     pd.DataFrame(table.X, columns=list(table.names)).to_csv(home / "telemetry.csv", index=False)
-    with Vigil(home, free_port(), {"VIGIL_DRIFT_MODE": "observe"}).running(
-        home / "telemetry.csv"
-    ) as vigil:
+    environment = {
+        "VIGIL_DRIFT_MODE": "observe",
+        # Where a test may listen; an incident is over after seconds.
+        "VIGIL_DRIFT_NOTIFY": f"cloudevents+http://127.0.0.1:{free_port()}/events",
+        "VIGIL_DRIFT_INCIDENT_QUIET_S": "5",
+    }
+    with Vigil(home, free_port(), environment).running(home / "telemetry.csv") as vigil:
         yield vigil
     assert left_of(home) == []
     assert vigil.port not in listening()

@@ -13,7 +13,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from vigil.errors import VigilError
+from drift.incidents.errors import IncidentStoreRefused, IncidentStoreUnavailable
 from vigil.locks import hold_lock
 
 FILE_NAME = "incidents.db"
@@ -23,16 +23,6 @@ STATEMENT_TIMEOUT_S = 15
 # SQLAlchemy 2.1 takes another driver, which MLflow does not bring, where none is named.
 _POSTGRES = "postgresql+psycopg2"
 _MIGRATION_LOCK = 0x76696769  # any number of Vigil's own: "vigi"
-
-
-class IncidentStoreUnavailable(VigilError):
-    """The database of incidents cannot be reached, or does not answer."""
-
-    status = 503
-
-
-class IncidentStoreRefused(VigilError):
-    """The database of incidents is of a newer Vigil, or not a database that can be used."""
 
 
 def open_database(url: str, folder: Path) -> Engine:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Engine, Select, func, select, update
+from sqlalchemy import Engine, Select, case, func, select, update
 from sqlalchemy.orm import Session
 
 from drift.incidents.database import database_errors, open_database
+from drift.incidents.errors import UnknownIncident
 from drift.incidents.incident import Incident, IncidentEvidence, IncidentState
 from drift.incidents.tables import EvidenceDocumentRow, IncidentRow, LeadershipRow, TrackerRow
 from drift.incidents.update import (
@@ -33,17 +34,10 @@ from drift.incidents.update import (
     write_update,
 )
 from drift.state import LostLease
-from vigil.errors import VigilError
 
 MAX_PAGE = 1000
 MESSAGES_AN_INCIDENT = 3  # kept for each incident that is
 _Stored = TypeVar("_Stored", bound=msgspec.Struct)
-
-
-class UnknownIncident(VigilError):
-    """No incident has this id, or it is older than what is kept."""
-
-    status = 404
 
 
 @dataclass(frozen=True)
@@ -140,6 +134,12 @@ class IncidentStore:
         incidents = self._incidents(_newest_first(state, after).limit(size + 1))
         shown = incidents[:size]
         return IncidentPage(shown, shown[-1].id if len(incidents) > size else None)
+
+    def board(self, limit: int) -> list[Incident]:
+        """Up to `limit` incidents: the open ones first, then the latest that are closed."""
+        is_closed = case((IncidentRow.state == "closed", 1), else_=0)
+        query = select(IncidentRow.document).order_by(is_closed, IncidentRow.id.desc())
+        return self._incidents(query.limit(limit))
 
     def announced_incidents(self) -> list[Incident]:
         """The open incidents that people have heard of, the latest first, so many as a page has."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import msgspec
 
 from drift.comparison import Comparison
 from drift.events import Transition
 from drift.governor import Governor, seconds_left
+from drift.incidents.desk import IncidentBoard
 from drift.settings import DriftSettings
 from drift.view.live import Live
 from drift.view.timeline import TimelineEntry, timeline
@@ -58,6 +61,7 @@ class ConsoleView:
     transitions: Iterable[Transition]
     observations: Iterable[TimelineEntry]
     settings: DriftSettings
+    incidents: IncidentBoard = field(default_factory=IncidentBoard)
 
     def document(self, now: float) -> JsonObject:
         """Return the document, to be encoded as JSON."""
@@ -72,6 +76,7 @@ class ConsoleView:
             "rows_seen": status["rows_seen"],
             "governor": self._governor(now),
             "models": self._models(),
+            "incidents": self._incidents(),
             "feedback": status["feedback"],
             "timeline": self._timeline(),
         }
@@ -141,6 +146,11 @@ class ConsoleView:
             "challenger": challenger and _version(challenger),
             "versions": [_version(version) for version in registry.versions],
         }
+
+    def _incidents(self) -> JsonObject:
+        board = self.incidents
+        listed = [msgspec.to_builtins(incident) for incident in board.listed]
+        return {"open": board.open, "held": board.held, "listed": listed}
 
     def _threshold(self) -> JsonObject | None:
         if self.comparison is None:

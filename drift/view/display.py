@@ -10,6 +10,7 @@ from drift.events import ChampionFollowed, Event, ReportReceived, WindowJudged
 from drift.view.console import ConsoleView, RegistryView
 from drift.view.counts import ReplicaCounters
 from drift.view.gauges import Gauges
+from drift.view.incident_gauges import IncidentGauges
 from drift.view.live import Live
 from drift.view.report import EpisodeReport, PendingReports, episode_page
 from drift.view.timeline import Observations
@@ -29,6 +30,7 @@ class Display:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self.gauges = Gauges(watch.metrics)
+        self._incident_gauges = IncidentGauges(watch.metrics, watch.desk)
         self.reports = PendingReports()
         self.ledger: Sequence[Move] = ()
         self.versions: Sequence[Version] = ()
@@ -79,6 +81,7 @@ class Display:
             transitions=watch.memory.transitions,
             observations=self._observations.entries,
             settings=watch.settings,
+            incidents=watch.desk.board,
         )
 
     def exposition(self, now: float) -> bytes:
@@ -89,6 +92,7 @@ class Display:
 
     def own_metrics(self, now: float) -> MetricFamilies:
         """Return the monitor's own metrics."""
+        self._incident_gauges.update(now)
         with self._watch.lock:
             self.gauges.update(self._watch.status(now))
             return collect_metrics(self._watch.metrics.registry)

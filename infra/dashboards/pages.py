@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from infra.dashboards import cost, data, models, rules, service, stream, training
+from infra.dashboards import cost, data, incidents, models, rules, service, stream, training
 from infra.dashboards.layout import RAY_TAG, VIGIL_TAG, Page, dashboard_menu
 from vigil.json_types import JsonObject
 
@@ -17,6 +17,7 @@ _PAGES: tuple[Page, ...] = (
     service.SERVICE_PAGE,
     models.MODELS_PAGE,
     data.DATA_PAGE,
+    incidents.INCIDENTS_PAGE,
     training.TRAINING_PAGE,
     cost.COST_PAGE,
     stream.STREAM_PAGE,

@@ -257,7 +257,43 @@ _RETRAINING_ALERTS = (
     ),
 )
 
-ALERTS = (*_SERVICE_ALERTS, *_MODEL_ALERTS, *_DATA_ALERTS, *_RETRAINING_ALERTS)
+_INCIDENT_ALERTS = (
+    Alert(
+        "VigilIncidentOpen",
+        "max(vigil_incidents_open) > 0",
+        "15m",
+        severity=_TICKET,
+        summary="An incident stays open",
+        description="{{ $value }} incidents are open, one of them for a quarter of an hour:"
+        " `vigil incidents --state open` names them.",
+    ),
+    Alert(
+        "VigilMessagesNotDelivered",
+        "max by (channel) (vigil_notify_oldest_seconds) > 120",
+        "1m",
+        severity=_PAGE,
+        summary="Messages about incidents do not arrive",
+        description="Channel {{ $labels.channel }} has not taken a message for"
+        " {{ $value | humanizeDuration }}: people do not hear of incidents.",
+    ),
+    Alert(
+        "VigilIncidentsNotStored",
+        "sum(increase(vigil_incident_store_failures_total[5m])) > 2",
+        "5m",
+        severity=_PAGE,
+        summary="Incidents cannot be stored",
+        description="The database of incidents is away or refuses to write: nobody hears of"
+        " incidents until it answers.",
+    ),
+)
+
+ALERTS = (
+    *_SERVICE_ALERTS,
+    *_MODEL_ALERTS,
+    *_DATA_ALERTS,
+    *_INCIDENT_ALERTS,
+    *_RETRAINING_ALERTS,
+)
 
 
 def rule_groups(runbooks: str = RUNBOOKS) -> list[JsonObject]:

@@ -42,6 +42,24 @@ function ask({ title, words, label, choices, why = true, confirm, act }) {
   dialog.showModal();
 }
 
+const RULES = [["", "only this one"], ["rule", "hold back incidents like it from now on"], ["every", "hold them back for every entity"]];
+
+// An operator's word on an incident.
+export function judge(incident, verdict, done) {
+  const dismissed = verdict === "dismiss";
+  ask({
+    title: dismissed ? "Dismiss the incident" : "Confirm the incident", confirm: dismissed ? "Dismiss" : "Confirm",
+    label: "What about others like it?", choices: dismissed ? RULES : null,
+    words: dismissed ? "It was no incident. A rule is listed by vigil rules list, and can be undone." : "It was one: a label for precision, recall and the next retraining.",
+    act: async (choice, reason) => {
+      const rule = choice === "every" ? { entity: null } : choice === "rule";
+      const said = await send(`incidents/${encodeURIComponent(incident.id)}/verdict`, { verdict, reason, rule });
+      done();
+      return said.rule ? `Dismissed. Rule ${said.rule.id} holds back ${said.rule.sentence}.` : `The incident is ${said.incident.verdict}.`;
+    },
+  });
+}
+
 const moved = (said) => `Version ${said.version} is champion. ${said.lagging.length ? `${said.lagging.join(", ")} will follow.` : said.replicas.length ? "All replicas serve it." : "Replicas follow within seconds."}`;
 
 export function acts(state, done) {

@@ -1,7 +1,8 @@
 // The console: asks for the state, and shows it.
-import { acts } from "./act.js";
+import { acts, judge } from "./act.js";
 import { latency, Scores, traffic } from "./charts.js";
 import { $, show, text } from "./dom.js";
+import { incidents } from "./incidents.js";
 import * as panels from "./panels.js";
 import { key, Poll } from "./poll.js";
 import { ago, clock, number } from "./words.js";
@@ -50,6 +51,7 @@ function render() {
   panels.latest(monitor.points.anomalies, point);
   const refusals = Object.entries(monitor.traffic.refused_by).filter(([, n]) => n > 0);
   text("refused", refusals.length ? `refused in ten minutes: ${refusals.map(([name, n]) => `${number(n)} ${name}`).join(", ")}` : "");
+  incidents(monitor.incidents, now, poll.operator, (incident, verdict) => judge(incident, verdict, () => poll.once()));
   panels.drift(monitor, allFeatures);
   panels.models(monitor.models, now);
   panels.governor(monitor, now);

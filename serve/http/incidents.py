@@ -123,7 +123,7 @@ class IncidentEndpoints:
     async def remove_rule(self, request: Request) -> Response:
         """Undo a dismissal rule: incidents that it holds back are announced."""
         body = decode_body(request.body, RecordIdBody, _ID_HINT)
-        return json_response(await self._ask("remove_rule", body.id))
+        return json_response(await self._ask("remove_rule", body.id, actor_of(request)))
 
 
 class IncidentQuery(msgspec.Struct, frozen=True):

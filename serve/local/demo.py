@@ -30,6 +30,7 @@ FINAL_ROWS = 1_500
 IN_FLIGHT_ROWS = 16
 DRIFT_TIMEOUT_S = 300.0
 _MAX_NAMED_FEATURES = 8
+_MAX_INCIDENTS = 1000
 _POLL_INTERVAL_S = 0.2
 _POLL_TIMEOUT_S = 5.0
 
@@ -94,6 +95,7 @@ class DemoRun:
     phase: str = ""  # of the governor
     retrains: int = 0
     failure: str = ""
+    began: float = field(default_factory=time.time)  # Unix seconds
 
     async def play(self) -> JsonObject:
         """Stream until the new version has answered FINAL_ROWS rows; return the figures of the
@@ -112,7 +114,22 @@ class DemoRun:
             watching.cancel()
         if self.failure:
             raise PlatformError(self.failure)
-        return self._summary()
+        incidents = await asyncio.to_thread(self._incidents)
+        self._narrate_incidents(incidents)
+        return {**self._summary(), "incidents": len(incidents)}
+
+    def _incidents(self) -> list[JsonObject]:
+        """What people would have heard of since the demo began."""
+        listed = self.platform.service.get(f"/incidents?limit={_MAX_INCIDENTS}")["incidents"]
+        return [incident for incident in listed if incident["last_seen"] >= self.began]
+
+    def _narrate_incidents(self, incidents: list[JsonObject]) -> None:
+        drift = [incident["title"] for incident in incidents if incident["kind"] == "drift"]
+        named = f", one of them: {drift[0]}" if drift else ""
+        self.say(
+            f"{self.tally.anomalies} anomalous rows became {len(incidents)} incidents{named}; "
+            "`vigil incidents` lists them"
+        )
 
     def _rows(self) -> Callable[[int], Floats]:
         ordinary = self.table.X

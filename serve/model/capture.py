@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -17,10 +18,14 @@ _Value = TypeVar("_Value")
 
 
 class Capture:
-    """A ring of at most `capacity` rows: when it is full the oldest go, and are counted."""
+    """A ring of at most `capacity` rows: when it is full the oldest go, and are counted.
 
-    def __init__(self, capacity: int) -> None:
+    `clock` gives the Unix seconds at which rows are taken.
+    """
+
+    def __init__(self, capacity: int, clock: Callable[[], float] = time.time) -> None:
         self._capacity = capacity
+        self._clock = clock
         self._batches: deque[CapturedRows] = deque()
         self._count = 0
         self.dropped = 0
@@ -57,7 +62,8 @@ class Capture:
         taken = self._batches
         self._batches = deque()
         self._count = 0
-        return [_joined(list(batches)) for _, batches in groupby(taken, _kind)]
+        now = self._clock()
+        return [_joined(list(batches), now) for _, batches in groupby(taken, _kind)]
 
     def put_back(self, batches: list[CapturedRows]) -> None:
         """Return what could not be delivered.
@@ -71,14 +77,12 @@ class Capture:
 
 def _kind(batch: CapturedRows) -> tuple[Any, ...]:
     """What batches share that become one."""
-    context = batch.context
-    if context is None:
-        return (batch.version, batch.rows.shape[1])
+    context = batch.context or RowContext()
     parts = (context.entities is None, context.times is None)
-    return (batch.version, batch.rows.shape[1], *parts)
+    return (batch.version, batch.rows.shape[1], batch.captured, *parts)
 
 
-def _joined(batches: list[CapturedRows]) -> CapturedRows:
+def _joined(batches: list[CapturedRows], now: float) -> CapturedRows:
     first = batches[0]
     return structs.replace(
         first,
@@ -87,6 +91,7 @@ def _joined(batches: list[CapturedRows]) -> CapturedRows:
         requests=_chained(batch.requests for batch in batches),
         context=first.context and _joined_contexts(batches),
         numbering=np.concatenate([batch.number_rows() for batch in batches]),
+        captured=now if first.captured is None else first.captured,
     )
 
 

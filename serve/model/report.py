@@ -75,6 +75,15 @@ class RowContext(msgspec.Struct, frozen=True, array_like=True):
         """Return the context of these rows."""
         return RowContext(self.entities and self.entities[rows], self.times and self.times[rows])
 
+    def where(self, rows: Sequence[int]) -> RowContext:
+        """Return the context of the rows of these numbers."""
+        entities = self.entities
+        times = self.times
+        return RowContext(
+            None if entities is None else [entities[row] for row in rows],
+            None if times is None else [times[row] for row in rows],
+        )
+
 
 class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
     """Rows [n, d] that `version` scored, their scores [n] and the requests [n] they came from.
@@ -82,6 +91,8 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
     threshold: the score over which a row alerts; None from an older replica
     numbering [n, 2]: which row of its request each was, of how many; None where all rows of each
     request are there
+    captured: when they were first taken for a report (Unix seconds); it stays when they are sent
+    again
     """
 
     version: str
@@ -91,12 +102,25 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
     threshold: float | None = None
     context: RowContext | None = None
     numbering: NDArray[Any] | None = None
+    captured: float | None = None
 
     def number_rows(self) -> Numbering:
         """Return the numbering, counted off where there is none."""
         if self.numbering is None:
             return number_rows(self.requests)
         return self.numbering
+
+    def where(self, is_kept: NDArray[np.bool_]) -> CapturedRows:
+        """Return the rows for which `is_kept` [n] is true, numbered."""
+        kept = np.flatnonzero(is_kept).tolist()
+        return msgspec.structs.replace(
+            self,
+            rows=self.rows[is_kept],
+            scores=self.scores[is_kept],
+            requests=[self.requests[row] for row in kept],
+            context=self.context and self.context.where(kept),
+            numbering=self.number_rows()[is_kept],
+        )
 
     def part(self, rows: slice) -> CapturedRows:
         """Return these rows, numbered."""
@@ -108,6 +132,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
             threshold=self.threshold,
             context=self.context and self.context.part(rows),
             numbering=self.number_rows()[rows],
+            captured=self.captured,
         )
 
 
@@ -201,7 +226,8 @@ def _batch_to_wire(batch: CapturedRows) -> tuple[Any, ...]:
     basis = (batch.version, batch.rows, batch.scores, batch.requests)
     if batch.threshold is None:
         return basis
-    return (*basis, batch.threshold, msgspec.to_builtins(batch.context), batch.numbering)
+    context = msgspec.to_builtins(batch.context)
+    return (*basis, batch.threshold, context, batch.numbering, batch.captured)
 
 
 def _as_array(kind: type, value: Any) -> NDArray[Any]:

@@ -71,7 +71,7 @@ def test_uids_titles_and_tags_are_told_apart() -> None:
         len({one["uid"] for one in found})
         == len({one["title"] for one in found})
         == len(found)
-        == 10
+        == 11
     )
     assert {tag for one in found for tag in one["tags"]} >= {"vigil", "ray"}
     assert all(len(one["uid"]) <= 40 for one in found)

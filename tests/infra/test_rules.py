@@ -58,6 +58,9 @@ WANTED, TARGET = (
     for name in ("desired", "target")
 )
 
+UNSENT = 'vigil_notify_oldest_seconds{channel="slack-1"}'
+UNSTORED = "vigil_incident_store_failures_total"
+
 # A platform of which there is nothing to tell: the first value of each series, and what it grows by
 # in a step.
 HEALTHY: dict[str, tuple[float, float]] = {
@@ -88,6 +91,9 @@ HEALTHY: dict[str, tuple[float, float]] = {
     AGE: (10, 0),
     LAG: (0, 0),
     FAILED: (0, 0),
+    "vigil_incidents_open": (0, 0),
+    UNSENT: (0, 0),
+    UNSTORED: (0, 0),
     WANTED: (3, 0),
     TARGET: (3, 0),
 }
@@ -208,6 +214,22 @@ CASES = [
         "15m 0s",
         {"shard": "a"},
     ),
+    Case(
+        "VigilIncidentOpen",
+        20,
+        {"vigil_incidents_open": "2x25"},
+        {"vigil_incidents_open": "0x10 2x10"},
+        "2",
+    ),
+    Case(
+        "VigilMessagesNotDelivered",
+        10,
+        {UNSENT: "0+60x15"},
+        {UNSENT: "60x15"},
+        "10m 0s",
+        {"channel": "slack-1"},
+    ),
+    Case("VigilIncidentsNotStored", 15, {UNSTORED: "0+2x20"}, {UNSTORED: "0x10 1x10"}),
     Case("VigilRetrainingFails", 10, {FAILED: "0x5 1x10"}, {FAILED: "2x20"}),
     Case("VigilRetrainingBudget", 15, {LEFT: "0x20", OPEN: "1x20"}, {LEFT: "0x20"}),
 ]

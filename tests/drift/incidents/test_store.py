@@ -20,9 +20,10 @@ from drift.incidents.database import (
     open_engine,
     postgres_url,
 )
+from drift.incidents.errors import UnknownIncident
 from drift.incidents.incident import FeatureDeviation
 from drift.incidents.outbox import Outbox
-from drift.incidents.store import UnknownIncident, open_incident_store
+from drift.incidents.store import open_incident_store
 from drift.incidents.tables import VERSION_TABLE, IncidentRow, IncidentTable
 from drift.incidents.update import StoredRecord, StoreUpdate, encode_document
 from drift.state import LostLease

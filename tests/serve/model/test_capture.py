@@ -98,3 +98,14 @@ def test_entities_and_times_stay_with_their_rows(
         if context.times is not None:
             assert context.times == [1000 + row[0] for row in batch.rows]
         assert batch.threshold == 0.5
+
+
+def test_rows_that_are_sent_again_say_when_they_were_taken_first() -> None:
+    times = iter([100.0, 105.0, 110.0])
+    ring = Capture(100, clock=lambda: next(times))
+    fill(ring, [3])
+    taken = ring.take()
+    fill(ring, [2], 3)
+    ring.put_back(taken)
+    again = ring.take()
+    assert [(batch.captured, len(batch.rows)) for batch in again] == [(100.0, 3), (105.0, 2)]

@@ -1,0 +1,308 @@
+"""`vigil incidents`, `vigil silence` and `vigil rules`: what people are told of, and their answers.
+
+They ask the service, and import nothing of the monitor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import click
+
+from vigil.errors import BadSettings
+from vigil.service import Service, ServiceOptions, service_options
+from vigil.settings import HomeSettings
+from vigil.terminal import json_option, print_json, print_table, printable, report_errors, say
+from vigil.timestamps import to_unix_seconds
+
+_COLUMNS = ("id", "state", "onset", "rows", "peak", "grade", "entities", "features", "verdict")
+_SILENCE_COLUMNS = ("id", "from", "to", "entity", "reason", "by")
+_RULE_COLUMNS = ("id", "incident", "holds back", "until", "by", "reason")
+_DEVIATION_COLUMNS = ("feature", "observed", "expected", "direction")
+_MAX_NAMES = 3
+
+
+@click.group("incidents", invoke_without_command=True)
+@click.option("--state", type=click.Choice(["open", "closed"]), help="only those")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option("--next", "cursor", help="the page after: what the one before gave as `next`")
+@service_options
+@json_option
+@click.pass_context
+@report_errors
+def incidents_command(
+    context: click.Context,
+    state: str | None,
+    limit: int,
+    cursor: str | None,
+    service: ServiceOptions,
+    as_json: bool,
+) -> None:
+    """Incidents, the latest first; `show`, `confirm` and `dismiss` take the id of one."""
+    if context.invoked_subcommand is not None:
+        return
+    given = {"state": state, "limit": limit, "next": cursor}
+    query = urlencode({name: value for name, value in given.items() if value is not None})
+    page = _service(service).get(f"/incidents?{query}")
+    if as_json:
+        print_json(page)
+        return
+    print_table(_COLUMNS, [_incident_row(incident) for incident in page["incidents"]])
+    if page["next"]:
+        say(f"more: vigil incidents --next {page['next']}")
+
+
+@incidents_command.command("show")
+@click.argument("incident_id")
+@service_options
+@json_option
+@report_errors
+def show_incident(incident_id: str, service: ServiceOptions, as_json: bool) -> None:
+    """One incident: what was observed and expected, and what people have said."""
+    incident = _service(service).get(_incident_path(incident_id))
+    if as_json:
+        print_json(incident)
+        return
+    print_table(_COLUMNS, [_incident_row(incident)])
+    print_table(_DEVIATION_COLUMNS, [_deviation_row(each) for each in incident["features"]])
+    for verdict in incident.get("verdicts", ()):
+        click.echo(printable(_verdict_sentence(verdict)))
+
+
+@incidents_command.command("confirm")
+@click.argument("incident_id")
+@click.option("--reason", default="", help="kept with the verdict")
+@service_options
+@json_option
+@report_errors
+def confirm_incident(incident_id: str, reason: str, service: ServiceOptions, as_json: bool) -> None:
+    """Say that an incident was one: a label for precision, recall and retraining."""
+    _judge(service, incident_id, {"verdict": "confirm", "reason": reason}, as_json)
+
+
+@incidents_command.command("dismiss")
+@click.argument("incident_id")
+@click.option("--reason", default="", help="kept with the verdict, and with the rule")
+@click.option("--rule", is_flag=True, help="hold back incidents like this one from now on")
+@click.option("--features", help="of the rule, separated by commas (default: the leading ones)")
+@click.option("--every-entity", is_flag=True, help="the rule is for all entities")
+@click.option("--until", help="the rule ends then (ISO 8601; default: never)")
+@service_options
+@json_option
+@report_errors
+def dismiss_incident(
+    incident_id: str,
+    reason: str,
+    rule: bool,
+    features: str | None,
+    every_entity: bool,
+    until: str | None,
+    service: ServiceOptions,
+    as_json: bool,
+) -> None:
+    """Say that an incident was none, and maybe never again."""
+    body: dict[str, Any] = {"verdict": "dismiss", "reason": reason}
+    if rule:
+        body["rule"] = _rule_body(features, every_entity, until)
+    _judge(service, incident_id, body, as_json)
+
+
+def _rule_body(features: str | None, every_entity: bool, until: str | None) -> dict[str, Any]:
+    body: dict[str, Any] = {"until": until}
+    if features:
+        body["features"] = [name.strip() for name in features.split(",")]
+    if every_entity:
+        body["entity"] = None
+    return body
+
+
+def _judge(service: ServiceOptions, incident_id: str, body: Any, as_json: bool) -> None:
+    judged = _service(service).post(f"{_incident_path(incident_id)}/verdict", body=body)
+    if as_json:
+        print_json(judged)
+        return
+    click.echo(printable(f"{incident_id}: {judged['incident']['verdict']}"))
+    rule = judged.get("rule")
+    if rule:
+        click.echo(printable(f"rule {rule['id']} holds back {rule['sentence']}"))
+
+
+@click.group("silence")
+def silence_command() -> None:
+    """Times in which rows open no incident: maintenance, for an entity or for all."""
+
+
+@silence_command.command("add")
+@click.option("--from", "since", help="ISO 8601, UTC where it has no zone (default: now)")
+@click.option("--to", "until", required=True, help="ISO 8601")
+@click.option("--entity", help="whose rows (default: everybody's)")
+@click.option("--reason", default="", help="kept with the silence")
+@service_options
+@json_option
+@report_errors
+def add_silence(
+    since: str | None,
+    until: str,
+    entity: str | None,
+    reason: str,
+    service: ServiceOptions,
+    as_json: bool,
+) -> None:
+    """Silence an entity, or all."""
+    body = {
+        "from": _checked_time("--from", since) if since else datetime.now(UTC).isoformat(),
+        "to": _checked_time("--to", until),
+        "entity": entity,
+        "reason": reason,
+    }
+    silence = _service(service).post("/silences/add", body=body)
+    _show_silence(silence, as_json)
+
+
+@silence_command.command("list")
+@service_options
+@json_option
+@report_errors
+def list_silences(service: ServiceOptions, as_json: bool) -> None:
+    """All silences, by their begin, also those of the calendar."""
+    listed = _service(service).get("/silences")
+    if as_json:
+        print_json(listed)
+        return
+    print_table(_SILENCE_COLUMNS, [_silence_row(silence) for silence in listed["silences"]])
+    calendar = listed["calendar"]
+    if calendar["error"]:
+        say(f"the calendar {calendar['source']} holds as it was read last: {calendar['error']}")
+
+
+@silence_command.command("remove")
+@click.argument("silence_id")
+@service_options
+@json_option
+@report_errors
+def remove_silence(silence_id: str, service: ServiceOptions, as_json: bool) -> None:
+    """Take a silence back."""
+    silence = _service(service).post("/silences/remove", body={"id": silence_id})
+    _show_silence(silence, as_json)
+
+
+def _show_silence(silence: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(silence)
+        return
+    print_table(_SILENCE_COLUMNS, [_silence_row(silence)])
+
+
+@click.group("rules")
+def rules_command() -> None:
+    """Dismissal rules: what is held back, and why."""
+
+
+@rules_command.command("list")
+@service_options
+@json_option
+@report_errors
+def list_rules(service: ServiceOptions, as_json: bool) -> None:
+    """All rules, the latest last."""
+    listed = _service(service).get("/rules")
+    if as_json:
+        print_json(listed)
+        return
+    print_table(_RULE_COLUMNS, [_rule_row(rule) for rule in listed["rules"]])
+
+
+@rules_command.command("remove")
+@click.argument("rule_id")
+@service_options
+@json_option
+@report_errors
+def remove_rule(rule_id: str, service: ServiceOptions, as_json: bool) -> None:
+    """Undo a rule: what it holds back now is announced."""
+    rule = _service(service).post("/rules/remove", body={"id": rule_id})
+    if as_json:
+        print_json(rule)
+        return
+    click.echo(printable(f"removed {rule['id']}: {rule['sentence']}"))
+
+
+def _service(options: ServiceOptions) -> Service:
+    return options.require(HomeSettings().open())
+
+
+def _incident_path(incident_id: str) -> str:
+    return f"/incidents/{quote(incident_id, safe='')}"
+
+
+def _checked_time(option: str, text: str) -> str:
+    """The text, if it is a time: a typing error should not travel."""
+    try:
+        to_unix_seconds(text)
+    except ValueError as error:
+        raise BadSettings(f"{option} {text!r} is no time: give ISO 8601") from error
+    return text
+
+
+def _incident_row(incident: Mapping[str, Any]) -> Sequence[object]:
+    names = [feature["feature"] for feature in incident["features"]]
+    return (
+        incident["id"],
+        incident["state"],
+        _iso_time(incident["onset"]),
+        incident["rows"],
+        f"{incident['peak_score']:.3f}",
+        f"{incident['grade']:.2f}",
+        _listed(incident["entities"], incident.get("entity_count", 0)),
+        _listed(names, len(names)) or incident.get("title", ""),
+        incident.get("verdict") or incident.get("held_by") or "",
+    )
+
+
+def _listed(names: Sequence[str], count: int) -> str:
+    listed = ", ".join(names[:_MAX_NAMES])
+    more = count - _MAX_NAMES
+    return f"{listed} and {more} more" if more > 0 else listed
+
+
+def _deviation_row(deviation: Mapping[str, Any]) -> Sequence[object]:
+    return (
+        deviation["feature"],
+        f"{deviation['observed']:g}",
+        f"{deviation['expected']:g}",
+        deviation["direction"],
+    )
+
+
+def _verdict_sentence(verdict: Mapping[str, Any]) -> str:
+    reason = f": {verdict['reason']}" if verdict["reason"] else ""
+    return f"{_iso_time(verdict['at'])} {verdict['by']}: {verdict['verdict']}{reason}"
+
+
+def _silence_row(silence: Mapping[str, Any]) -> Sequence[object]:
+    return (
+        silence["id"],
+        _iso_time(silence["since"]),
+        _iso_time(silence["until"]),
+        silence["entity"] or "all",
+        silence["reason"],
+        silence["by"],
+    )
+
+
+def _rule_row(rule: Mapping[str, Any]) -> Sequence[object]:
+    until = rule["until"]
+    return (
+        rule["id"],
+        rule["incident"],
+        rule["sentence"],
+        "for good" if until is None else _iso_time(until),
+        rule["by"],
+        rule["reason"],
+    )
+
+
+def _iso_time(seconds: float) -> str:
+    """Return a time in UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

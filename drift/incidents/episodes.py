@@ -1,0 +1,77 @@
+"""What the desk hears of the watch's events: champions, and episodes of drift.
+
+An episode is one incident, however many features move and rows alert.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drift.events import ChampionFollowed, Event, Events, Transition, WindowJudged
+from drift.incidents.book import DriftEpisode
+from drift.incidents.desk import IncidentDesk
+from drift.incidents.deviation import direction_of
+from drift.incidents.incident import FeatureDeviation
+from drift.incidents.live_rows import LiveRows
+from drift.incidents.names import bounded_name
+from train.model.bundle import ModelBundle
+from vigil.arrays import Floats
+
+_OPEN_PHASES = ("collecting", "retraining")
+
+
+def follow_events(desk: IncidentDesk, events: Events) -> LiveRows:
+    """Have the desk hear of them; return the way of rows to it."""
+    rows = LiveRows(desk)
+    events.subscribe(rows.observe)
+    events.subscribe(EpisodeIncidents(desk).observe)
+    return rows
+
+
+class EpisodeIncidents:
+    """Subscribes to the watch's events, and tells the desk of episodes."""
+
+    def __init__(self, desk: IncidentDesk) -> None:
+        self._desk = desk
+        self._bundle: ModelBundle | None = None
+
+    def observe(self, event: Event) -> None:
+        """Begin an episode with its window, and end it with its transition."""
+        if isinstance(event, ChampionFollowed):
+            self._bundle = event.bundle
+        elif isinstance(event, WindowJudged):
+            self._begin(event)
+        elif isinstance(event, Transition):
+            is_open = event.phase in _OPEN_PHASES
+            self._desk.keep_episode(event.episode if is_open else None, event.at)
+
+    def _begin(self, event: WindowJudged) -> None:
+        episode = event.governor.episode
+        if not event.is_onset or episode is None or self._bundle is None:
+            return
+        drift = DriftEpisode(
+            id=episode,
+            since=event.governor.since,
+            severity=event.verdict.severity,
+            version=event.version,
+            features=_moved(self._bundle, event.verdict.features, event.medians),
+        )
+        self._desk.begin_episode(drift, event.at)
+
+
+def _moved(
+    bundle: ModelBundle, moved: tuple[str, ...], medians: Floats
+) -> tuple[FeatureDeviation, ...]:
+    """Medians of the window beside those of the reference."""
+    columns = {name: column for column, name in enumerate(bundle.names)}
+    expected = bundle.reference.median
+    return tuple(
+        _deviation(name, float(medians[columns[name]]), float(expected[columns[name]]))
+        for name in moved
+        if np.isfinite(medians[columns[name]])
+    )
+
+
+def _deviation(feature: str, observed: float, expected: float) -> FeatureDeviation:
+    direction = direction_of(observed, expected)
+    return FeatureDeviation(bounded_name(feature), observed, expected, direction)

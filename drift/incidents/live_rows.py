@@ -1,0 +1,77 @@
+"""Captured rows of replicas as scored rows, once it is known what their features are."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drift.events import ChampionFollowed, Event
+from drift.incidents.desk import IncidentDesk
+from drift.incidents.deviation import Describe, RowDescriber
+from drift.incidents.incident import ScoredRows
+from serve.model.report import CapturedRows, RowContext
+from train.model.bundle import ModelBundle
+
+MAX_WAITING_BATCHES = 100
+
+
+def scored_rows(batch: CapturedRows, bundle: ModelBundle, now: float) -> ScoredRows | None:
+    """Return a batch with the names of the champion's features; None where it has others.
+
+    Rows alert by the threshold of the model that scored them. An older replica does not say that:
+    then by the champion's.
+    """
+    if batch.rows.shape[1] != len(bundle.names):
+        return None
+    context = batch.context or RowContext()
+    threshold = batch.threshold
+    arrived = now if batch.captured is None else batch.captured
+    times = context.times
+    return ScoredRows(
+        version=batch.version,
+        threshold=bundle.threshold.value if threshold is None else threshold,
+        names=bundle.names,
+        rows=batch.rows,
+        scores=batch.scores,
+        times=np.full(len(batch.rows), arrived) if times is None else np.array(times, np.float64),
+        arrived=arrived,
+        entities=context.entities,
+        requests=batch.requests,
+        numbering=batch.number_rows(),
+    )
+
+
+class LiveRows:
+    """Rows of replicas on their way to the desk.
+
+    Those that come before the champion is known wait, so that they can be described.
+    """
+
+    def __init__(self, desk: IncidentDesk, max_waiting: int = MAX_WAITING_BATCHES) -> None:
+        self._desk = desk
+        self._bundle: ModelBundle | None = None
+        self._describe: Describe | None = None
+        self._waiting: deque[tuple[CapturedRows, float]] = deque(maxlen=max_waiting)
+
+    def observe(self, event: Event) -> None:
+        """Describe rows by the champion that is followed from now on, those that wait first."""
+        if not isinstance(event, ChampionFollowed):
+            return
+        self._bundle = event.bundle
+        self._describe = RowDescriber(event.bundle)
+        while self._waiting:
+            self.take(*self._waiting.popleft())
+
+    def take(self, batch: CapturedRows, now: float) -> NDArray[np.bool_]:
+        """Hand a batch to the desk; return which of its rows [n] lie in a silence."""
+        nothing = np.zeros(len(batch.rows), bool)
+        if self._bundle is None or self._describe is None:
+            self._waiting.append((batch, now))
+            return nothing
+        rows = scored_rows(batch, self._bundle, now)
+        if rows is None:
+            return nothing
+        self._desk.observe(rows, self._describe)
+        return self._desk.silenced(rows)

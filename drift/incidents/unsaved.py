@@ -1,0 +1,62 @@
+"""What is to be stored, and waits while the database is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from drift.incidents.book import TouchedIncident
+from drift.incidents.incident import Incident, IncidentChange, IncidentEvidence
+from drift.incidents.update import StoredRecord, StoreUpdate
+
+
+class UnsavedChanges:
+    """Changes, incidents and records since the last transaction.
+
+    Bounded by the incidents that a tracker holds: of each incident the latest figures are kept.
+    """
+
+    def __init__(self) -> None:
+        self.changes: list[IncidentChange] = []
+        self.records: list[StoredRecord] = []
+        self.has_state = False
+        self._incidents: dict[str, Incident] = {}
+        self._evidence: dict[str, IncidentEvidence] = {}
+
+    def add(self, changes: Iterable[IncidentChange], touched: Iterable[TouchedIncident]) -> None:
+        """Take in what a step of the tracker has changed."""
+        self.changes.extend(changes)
+        for incident, evidence in touched:
+            self._incidents[incident.id] = incident
+            if evidence.rows:
+                self._evidence[incident.id] = evidence
+
+    def amend(self, incidents: Iterable[Incident]) -> None:
+        """Take in the verdicts that a person has given of incidents."""
+        for incident in incidents:
+            latest = self._incidents.get(incident.id, incident)
+            judged = msgspec.structs.replace(latest, verdict=incident.verdict)
+            self._incidents[incident.id] = judged
+
+    def update(self, tracker: Mapping[str, Any]) -> StoreUpdate:
+        """Return all of it with the state of the tracker."""
+        return StoreUpdate(
+            tracker=tracker,
+            changes=tuple(self.changes),
+            amended=tuple(self._incidents.values()),
+            evidence=tuple(self._evidence.values()),
+            records=tuple(self.records),
+        )
+
+    def put_back(self, update: StoreUpdate) -> None:
+        """Return what could not be stored: it is older than what has come since."""
+        self.changes = [*update.changes, *self.changes]
+        self.records = [*update.records, *self.records]
+        self._incidents = {incident.id: incident for incident in update.amended} | self._incidents
+        self._evidence = {worst.incident: worst for worst in update.evidence} | self._evidence
+        self.has_state = True
+
+    def __bool__(self) -> bool:
+        return bool(self.changes or self.records or self.has_state or self._incidents)

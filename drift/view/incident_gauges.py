@@ -1,0 +1,43 @@
+"""Gauges and counters of incidents and of the messages about them."""
+
+from __future__ import annotations
+
+from drift.incidents.desk import IncidentDesk
+from drift.incidents.sender import ChannelStatus
+from serve.metrics import DriftMetrics
+
+
+class IncidentGauges:
+    """Counters go on from what a former leader has counted: only what is new is added."""
+
+    def __init__(self, metrics: DriftMetrics, desk: IncidentDesk) -> None:
+        self._metrics = metrics
+        self._desk = desk
+        self._suppressed: dict[str, int] | None = None
+        self._failures: dict[str, int] = {}
+
+    def update(self, now: float) -> None:
+        """Bring all up to `now` (Unix seconds)."""
+        board = self._desk.board
+        self._metrics.incidents_open.set(board.open)
+        self._metrics.incidents_held.set(board.held)
+        self._count_suppressed()
+        for channel in self._desk.channels():
+            self._update_channel(channel, now)
+
+    def _count_suppressed(self) -> None:
+        suppressed = dict(self._desk.suppressed())
+        former = suppressed if self._suppressed is None else self._suppressed
+        for why, rows in suppressed.items():
+            new = max(0, rows - former.get(why, 0))
+            self._metrics.incident_rows.labels(why).inc(new)
+        self._suppressed = suppressed
+
+    def _update_channel(self, channel: ChannelStatus, now: float) -> None:
+        name = channel.channel
+        age = 0.0 if channel.oldest is None else max(0.0, now - channel.oldest)
+        self._metrics.notify_waiting.labels(name).set(channel.waiting)
+        self._metrics.notify_oldest.labels(name).set(age)
+        new = max(0, channel.failures - self._failures.get(name, 0))
+        self._metrics.notify_failures.labels(name).inc(new)
+        self._failures[name] = channel.failures

@@ -1,0 +1,110 @@
+"""The incident desk: what it keeps, and what becomes of it when it dies or its database is away."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drift.incidents.book import DriftEpisode
+from drift.incidents.desk import IncidentDesk
+from drift.incidents.incident import FeatureDeviation, ScoredRows
+from drift.settings import DriftSettings
+from serve.metrics import DriftMetrics
+from vigil.arrays import Floats
+
+NAMES = ("cpu", "net")
+DEVIATION = FeatureDeviation("cpu", 9.0, 1.0, "up")
+AT = 1_795_946_400.0
+
+
+def describe(rows: Floats) -> list[tuple[FeatureDeviation, ...]]:
+    return [(DEVIATION,) for _ in rows]
+
+
+def alerting(count: int, at: float = AT, entity: str = "host-1") -> ScoredRows:
+    """So many rows that alert, a second apart."""
+    return ScoredRows(
+        version="1",
+        threshold=0.6,
+        names=NAMES,
+        rows=np.full((count, 2), 9.0),
+        scores=np.full(count, 0.8),
+        times=at + np.arange(count, dtype=float),
+        arrived=at + count,
+        entities=[entity] * count,
+        requests=[f"r{at}"] * count,
+    )
+
+
+class Desk(IncidentDesk):
+    """A desk over a folder, which leads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = AT
+        super().__init__(DriftSettings(home=folder), folder, DriftMetrics(), lambda: self.now)
+        self.follow_lease(True)
+
+    def take(self, rows: ScoredRows) -> None:
+        self.observe(rows, describe)
+        self.save()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_rows_that_alert_become_one_incident_that_is_listed(desk: Desk) -> None:
+    desk.take(alerting(50))
+    page = desk.page()
+    (incident,) = page.incidents
+    assert (incident.state, incident.rows, incident.entities) == ("open", 50, ("host-1",))
+    assert incident.features == (DEVIATION,)
+    assert desk.incident(incident.id).incident == incident
+
+
+def test_who_takes_over_goes_on_with_what_is_open(desk: Desk, tmp_path: Path) -> None:
+    desk.take(alerting(5))
+    other = Desk(tmp_path)
+    other.take(alerting(5, AT + 10))
+    (incident,) = other.page().incidents
+    assert incident.rows == 10
+    # The former writes nothing any more, and does not know what the other has done.
+    desk.take(alerting(5, AT + 5000, "host-2"))
+    assert len(other.page().incidents) == 1
+
+
+def test_a_quiet_incident_is_closed_by_time_alone(desk: Desk) -> None:
+    desk.take(alerting(5))
+    desk.tick(AT + 10_000)
+    assert [incident.state for incident in desk.page().incidents] == ["closed"]
+
+
+def test_an_episode_of_drift_is_one_incident(desk: Desk) -> None:
+    desk.begin_episode(DriftEpisode(id="e1", since=AT, severity=3.0, version="1"), AT + 60)
+    desk.take(alerting(50, AT + 61))
+    (incident,) = desk.page().incidents
+    assert (incident.kind, incident.episode) == ("drift", "e1")
+    desk.keep_episode("e1", AT + 100)
+    desk.save()
+    assert desk.page(state="open").incidents
+    desk.keep_episode(None, AT + 200)
+    desk.save()
+    assert not desk.page(state="open").incidents
+
+
+def test_what_a_database_refuses_is_stored_later(
+    desk: Desk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.take(alerting(5))
+    with sqlite3.connect(tmp_path / "incidents.db") as database:
+        database.execute("ALTER TABLE incidents RENAME TO away")
+        desk.take(alerting(5, AT + 10))
+        assert "incidents wait for their database" in caplog.text
+        database.execute("ALTER TABLE away RENAME TO incidents")
+    desk.tick(AT + 20)
+    (incident,) = desk.page().incidents
+    assert incident.rows == 10
