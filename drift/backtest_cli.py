@@ -169,12 +169,16 @@ def _variants(options: _Options) -> list[BacktestVariant]:
 
 def _run(variant: BacktestVariant, histories: Sequence[LabelledHistory]) -> BacktestResult:
     from drift.incidents.backtest.backtest import run_backtest
+    from drift.incidents.backtest.maintenance import maintenance_of
 
+    settings = variant.drift_settings
+    series = [labelled.history for labelled in histories]
     return run_backtest(
         variant.title,
         histories,
         variant.source(_load_version),
-        variant.drift_settings,
+        settings,
+        silences=maintenance_of(settings.maintenance_calendar, series),
     )
 
 

@@ -101,6 +101,23 @@ def test_two_settings_side_by_side(table: Path, windows: Path) -> None:
     assert found["compared"]["rows"] == found["rows"]
 
 
+def test_maintenance_opens_nothing(table: Path, tmp_path: Path) -> None:
+    calendar = tmp_path / "maintenance.ics"
+    first, last = times()[OUTAGE][[0, -1]]
+    begin = datetime.fromtimestamp(first, UTC)
+    end = datetime.fromtimestamp(last + 40 * STEP_S, UTC)  # features look back on 24 rows
+    calendar.write_text(
+        "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:test\nBEGIN:VEVENT\nUID:1\n"
+        f"DTSTAMP:{begin:%Y%m%dT%H%M%SZ}\nDTSTART:{begin:%Y%m%dT%H%M%SZ}\n"
+        f"DTEND:{end:%Y%m%dT%H%M%SZ}\nEND:VEVENT\nEND:VCALENDAR\n"
+    )
+    setting = f"maintenance_calendar={calendar}"
+    found = run("--data", table, "--time", "timestamp", "--compare", setting)
+    silenced = found["compared"]
+    assert silenced["suppressed"]["silence"] > 0
+    assert len(silenced["incidents"]) < len(found["incidents"])
+
+
 def test_people_get_tables_and_a_picture(table: Path, windows: Path, tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     arguments = ["--data", table, "--time", "timestamp", "--windows", windows, "--picture", picture]
