@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
+import locale
 import os
 import shutil
 import sys
@@ -41,6 +43,7 @@ COMMANDS = {
     "ship": "infra.ship",
     "doctor": "infra.cli",
 }
+_UTF8_VARIABLE = "PYTHONUTF8"
 # They read the name of the model: one that is not that of the other rooms would go unseen.
 MODEL_COMMANDS = {
     "up",
@@ -75,6 +78,7 @@ class _RoomCommands(click.Group):
 @report_errors
 def main(context: click.Context) -> None:
     """Vigil: real-time anomaly detection on Ray."""
+    _use_utf8()
     below_init = command_below_init(os.getpid(), shutil.which("dumb-init"))
     if below_init is not None:
         os.execv(below_init[0], below_init)  # noqa: S606
@@ -82,6 +86,22 @@ def main(context: click.Context) -> None:
         use_ray_token(HomeSettings().open())
     if context.invoked_subcommand in MODEL_COMMANDS:
         check_given_model_names()
+
+
+def _use_utf8() -> None:
+    """Have this process and its children read and write UTF-8, whatever the locale says.
+
+    Names of files and features are in it. Python decides when it starts, so it starts anew.
+    """
+    is_utf8 = {codecs.lookup(name).name for name in _text_encodings()} == {"utf-8"}
+    if not is_utf8 and os.environ.get(_UTF8_VARIABLE) != "1":
+        os.environ[_UTF8_VARIABLE] = "1"
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606
+
+
+def _text_encodings() -> tuple[str, str]:
+    """Of names of files and of their content."""
+    return sys.getfilesystemencoding(), locale.getpreferredencoding(do_setlocale=False)
 
 
 def command_below_init(pid: int, init: str | None) -> list[str] | None:

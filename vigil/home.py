@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import threading
 from collections.abc import Generator
@@ -15,9 +16,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vigil.errors import PlatformError
 from vigil.service import Service
+
+_IS_PLAIN = re.compile(r"[^?%\x00-\x1f\x7f]*")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -62,6 +66,18 @@ def use_ray_token(home: Home) -> Path:
     return path
 
 
+def sqlite_uri(file: Path) -> str:
+    """The URI by which SQLAlchemy and MLflow open the absolute path `file`.
+
+    A query begins at `?`, and `%` quotes. Of a path that has one of them slashes are quoted too:
+    MLflow makes the folder of the path as it stands in the URI, and would leave an empty one.
+    """
+    path = str(file)
+    if _IS_PLAIN.fullmatch(path):
+        return f"sqlite:///{path}"
+    return f"sqlite:///{quote(path, safe='')}"
+
+
 @dataclass(frozen=True)
 class RunningPlatform:
     """What another process needs to know to use the running platform; written by `vigil up`."""
@@ -81,7 +97,9 @@ class RunningPlatform:
     @property
     def service(self) -> Service:
         """Its service, with the key of this platform's own commands."""
-        return Service(self.url, Path(self.key_path).read_text().strip() if self.key_path else None)
+        return Service(
+            self.url, Path(self.key_path).read_text("utf-8").strip() if self.key_path else None
+        )
 
     @property
     def headers(self) -> dict[str, str]:
@@ -121,7 +139,7 @@ class Home:
 
     @property
     def database_uri(self) -> str:
-        return f"sqlite:///{self.root / 'mlflow.db'}"
+        return sqlite_uri(self.root / "mlflow.db")
 
     def create(self) -> Home:
         """Make the folders; return self. Raises PlatformError where they cannot be made."""
@@ -138,7 +156,7 @@ class Home:
     def platform(self) -> RunningPlatform | None:
         """The platform whose process is alive, or None."""
         try:
-            platform = RunningPlatform(**json.loads(self.record.read_text()))
+            platform = RunningPlatform(**json.loads(self.record.read_text("utf-8")))
         except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, TypeError):
             return None
         import psutil  # only callers that look for a platform need it

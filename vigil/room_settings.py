@@ -232,7 +232,7 @@ def settings_path() -> Path:
     if named:
         return Path(named)
     home = os.environ.get("VIGIL_HOME") or ".vigil"
-    return Path(home).expanduser() / SETTINGS_FILE
+    return Path(os.path.expanduser(home)) / SETTINGS_FILE  # noqa: PTH111 - it never raises
 
 
 def _secrets_folder() -> Path:
@@ -253,7 +253,9 @@ class _SecretFiles(_WholeSource):
         cls: Any = self.settings_cls
         secrets = [name for name in cls.model_fields if cls.is_secret(name)]
         files = {name: _secrets_folder() / cls.variable(name) for name in secrets}
-        return {name: file.read_text().strip() for name, file in files.items() if file.is_file()}
+        return {
+            name: file.read_text("utf-8").strip() for name, file in files.items() if file.is_file()
+        }
 
 
 class _SettingsFile(_WholeSource):
@@ -284,7 +286,7 @@ def read_settings_file(file: Path) -> dict[str, JsonObject]:
             raise BadSettings(f"{SETTINGS_FILE_VARIABLE}: there is no file {file}")
         return {}
     try:
-        content = yaml.safe_load(file.read_text()) or {}
+        content = yaml.safe_load(file.read_text("utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadSettings(f"{file} is not YAML: {error}") from error
     if not _is_object_of_objects(content):

@@ -137,7 +137,7 @@ class ServiceOptions:
         if self.key or self.key_file is None:
             return self.key
         try:
-            return self.key_file.read_text().strip()
+            return self.key_file.read_text("utf-8").strip()
         except (OSError, ValueError) as error:
             raise PlatformError(f"the key file {self.key_file} cannot be read: {error}") from error
 

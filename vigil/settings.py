@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from vigil.errors import PlatformError
 from vigil.home import Home
 from vigil.room_settings import DEFAULT_MODEL_NAME, Effect, setting
 
@@ -18,13 +20,27 @@ _LOCAL_MLFLOW = "http://127.0.0.1:5000"
 class HomeSettings(BaseSettings):
     """`VIGIL_HOME`: the folder of local state, shared by every room."""
 
-    model_config = SettingsConfigDict(env_prefix="VIGIL_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="VIGIL_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     home: Path = Field(default=_DEFAULT_HOME, description="folder of local state")
 
     def open(self) -> Home:
-        """The absolute home."""
-        return Home(self.home.expanduser().absolute())
+        """The absolute home; raises PlatformError for a name that is no text."""
+        root = Path(os.path.expanduser(self.home)).absolute()  # noqa: PTH111 - never raises
+        if not _is_text(root):
+            raise PlatformError(f"VIGIL_HOME = {str(root)!r}: a name in UTF-8 is needed")
+        return Home(root)
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a name is UTF-8: databases and URIs have no other."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class TrustSettings(BaseSettings):

@@ -88,7 +88,8 @@ def _file_engine(path: Path) -> Engine:
     """A file that only its owner reads: rows may be about people."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": STATEMENT_TIMEOUT_S})
+    url = URL.create("sqlite", database=str(path))
+    engine = create_engine(url, connect_args={"timeout": STATEMENT_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_file_connection)
     event.listen(engine, "begin", _begin)
     return engine

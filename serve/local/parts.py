@@ -72,7 +72,8 @@ def _credentials(url: str, platform: RunningPlatform) -> dict[str, str]:
     """The service wants its API key, Ray's dashboard its token."""
     if url.startswith(f"{platform.url}/"):
         return platform.headers
-    return {"Authorization": f"Bearer {Path(platform.token_path).read_text().strip()}"}
+    token = Path(platform.token_path).read_text("utf-8").strip()
+    return {"Authorization": f"Bearer {token}"}
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, failure: str) -> None:

@@ -97,7 +97,7 @@ def stop_platform(home: Home) -> int:
             process.terminate()
             process.wait(_STOP_TIMEOUT_S)
     try:
-        recorded = json.loads(home.record.read_text())
+        recorded = json.loads(home.record.read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return 0
     ended_by_force = reaper.reap(recorded["id"])
@@ -108,7 +108,7 @@ def stop_platform(home: Home) -> int:
 def is_deployed(home: Home, platform: RunningPlatform) -> bool:
     """Whether all applications of `platform` have been deployed."""
     try:
-        deployed = json.loads(_deployed_record(home).read_text())
+        deployed = json.loads(_deployed_record(home).read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return False
     return deployed["id"] == platform.id

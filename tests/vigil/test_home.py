@@ -12,9 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import create_engine, make_url
 
 from vigil.errors import PlatformError
-from vigil.home import Home, RunningPlatform, use_ray_token, write_json
+from vigil.home import Home, RunningPlatform, sqlite_uri, use_ray_token, write_json
+from vigil.settings import HomeSettings
 
 
 @pytest.fixture
@@ -140,3 +144,39 @@ def test_a_command_that_writes_nothing_needs_no_home(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: no platform runs")
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+def test_a_database_has_the_path_of_its_home_whatever_that_is_called(name: str) -> None:
+    file = Path("/srv") / name / "mlflow.db"
+    assert make_url(sqlite_uri(file)).database == str(file)
+
+
+@pytest.mark.parametrize(
+    "name", ["what?now", "pct%20x", "100%", "a#b", "it's", 'say "x"', "my home ü", "new\nline", "?"]
+)
+def test_the_database_of_a_home_is_in_it(tmp_path: Path, name: str) -> None:
+    home = Home(tmp_path / name).create()
+    engine = create_engine(home.database_uri)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (n INTEGER)")
+    engine.dispose()
+    assert (home.root / "mlflow.db").stat().st_size > 0
+    # The folder that the URI seems to name, which MLflow makes.
+    seeming = Path(home.database_uri.removeprefix("sqlite:///")).parent
+    assert seeming.resolve() in (home.root, Path.cwd())
+
+
+@pytest.mark.parametrize(
+    ("name", "root"),
+    [("", ".vigil"), ("rel", "rel"), ("~nobody.here/x", "~nobody.here/x"), ("/abs", "/abs")],
+)
+def test_where_the_home_is(monkeypatch: pytest.MonkeyPatch, name: str, root: str) -> None:
+    monkeypatch.setenv("VIGIL_HOME", name)
+    assert HomeSettings().open().root == Path.cwd() / root
+
+
+def test_a_home_whose_name_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIL_HOME", "/srv/\udcff")
+    with pytest.raises(PlatformError, match=r"VIGIL_HOME = .* UTF-8"):
+        HomeSettings().open()
