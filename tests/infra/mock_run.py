@@ -12,7 +12,6 @@ import json
 import logging
 import runpy
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +165,6 @@ def main() -> None:
         "exports": exports,
         "secret_exports": hidden,
         "error": error,
-        "seconds": time.process_time(),
     }
     print(json.dumps(found, default=str))
 

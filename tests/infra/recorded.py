@@ -72,13 +72,12 @@ class Resource:
 class Stack:
     """All that one run registered and exported.
 
-    `secret_exports` names what Pulumi encrypts, `seconds` are of CPU.
+    `secret_exports` names what Pulumi encrypts.
     """
 
     resources: tuple[Resource, ...]
     exports: Mapping[str, Any]
     secret_exports: tuple[str, ...]
-    seconds: float
     error: str = field(default="")
 
     def of(self, type_: str) -> list[Resource]:
@@ -139,7 +138,6 @@ def run(
         resources,
         answer["exports"],
         tuple(answer["secret_exports"]),
-        answer["seconds"],
         answer["error"],
     )
 
