@@ -8,18 +8,17 @@ the JSON in the order of the inputs.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from contextlib import suppress
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from serve.http.row_context import check_context
-from serve.http.rows import DECODE_ERRORS, check_row_count
-from serve.http.sent_values import OutOfRangeNumber, abbreviate, read_float
+from serve.http.rows import check_row_count, to_matrix
+from serve.http.sent_values import abbreviate
 from serve.model.report import RowContext
-from train.table.cells import FLOAT32_MAX
+from train.table.cells import find_flaw
 from vigil.arrays import Floats
 from vigil.errors import InvalidFeatures, MalformedRequest
 
@@ -74,9 +73,6 @@ InferInputs = Annotated[
 ]
 
 
-_decode_loose = msgspec.json.Decoder(float_hook=read_float).decode
-
-
 class _Tensor(NamedTuple):
     """An input, and the bytes that follow the JSON for it."""
 
@@ -85,19 +81,28 @@ class _Tensor(NamedTuple):
 
 
 def decode_inputs(
-    inputs: list[_Input], binary: memoryview, names: tuple[str, ...], max_rows: int
+    inputs: list[_Input],
+    binary: memoryview,
+    names: tuple[str, ...],
+    max_rows: int,
+    *,
+    is_typed: bool = True,
 ) -> tuple[Floats, RowContext | None]:
     """Return the rows [n, d] of the inputs, and whose they are where the client says so.
 
-    binary: what follows the JSON. Raises MalformedRequest, InvalidFeatures or BodyTooLarge.
+    binary: what follows the JSON; is_typed: all values of `features` are known to be floats. Raises
+    MalformedRequest, InvalidFeatures or BodyTooLarge.
     """
     tensors = _by_name(inputs, binary)
     if _INPUT not in tensors:
         raise MalformedRequest(f"there must be one input, {_INPUT!r}")
     features = tensors[_INPUT]
     dtype = _check_tensor(features.input, len(names), max_rows)
-    rows = _tensor_rows(features.input, features.binary, dtype)
-    _check_finite(rows, names)
+    if _is_binary(features.input):
+        rows = _binary_rows(features, dtype)
+        _check_finite(rows, names)
+    else:
+        rows = _json_rows(features, dtype, names, is_typed=is_typed)
     if len(tensors) == 1:
         return rows, None
     entities = _column(tensors.get("entity"), "entity", len(rows))
@@ -123,38 +128,6 @@ def parameter(part: Any, name: str, default: Any = None) -> Any:
     """Return a parameter of a request, an input or an output; null is what is not there."""
     value = (part.parameters or {}).get(name)
     return default if value is None else value
-
-
-def refuse_out_of_range(body: memoryview, names: tuple[str, ...]) -> None:
-    """Raise InvalidFeatures where a number of the features is larger than a float can be."""
-    for place, value in enumerate(_flat(_features_data(body))):
-        if _is_out_of_range(value):
-            row, column = divmod(place, len(names))
-            name = names[column]
-            message = f"row {row}, feature {name!r}: {abbreviate(value)} is not a finite number"
-            raise InvalidFeatures(message, field=name, row=row)
-
-
-def _is_out_of_range(value: Any) -> bool:
-    if isinstance(value, int):
-        return abs(value) > FLOAT32_MAX
-    return isinstance(value, OutOfRangeNumber)
-
-
-def _features_data(body: memoryview) -> Any:
-    with suppress(*DECODE_ERRORS, LookupError, TypeError):
-        for tensor in _decode_loose(body)["inputs"]:
-            if tensor["name"] == _INPUT:
-                return tensor["data"]
-    return []
-
-
-def _flat(rows: Any) -> Iterator[Any]:
-    """The values of a list, or of a list of lists."""
-    if not isinstance(rows, list):
-        return
-    for row in rows:
-        yield from row if isinstance(row, list) else [row]
 
 
 def _last_binary(inputs: list[_Input]) -> _Input | None:
@@ -246,20 +219,28 @@ def _check_tensor(tensor: FeaturesInput, features: int, max_rows: int) -> np.dty
     return dtype
 
 
-def _tensor_rows(tensor: FeaturesInput, binary: memoryview, dtype: np.dtype[Any]) -> Floats:
-    """The rows [n, d], from the JSON or from the bytes that follow it."""
-    size = parameter(tensor, _SIZE_PARAMETER)
-    if size is not None:
-        _check_binary_size(size, len(binary), tensor.shape, itemsize=dtype.itemsize)
-        return np.frombuffer(binary, dtype).reshape(tensor.shape).astype(np.float64)
-    if len(binary):
+def _binary_rows(features: _Tensor, dtype: np.dtype[Any]) -> Floats:
+    """The rows [n, d] from the bytes that follow the JSON."""
+    shape = features.input.shape
+    size = parameter(features.input, _SIZE_PARAMETER)
+    _check_binary_size(size, len(features.binary), shape, itemsize=dtype.itemsize)
+    return np.frombuffer(features.binary, dtype).reshape(shape).astype(np.float64)
+
+
+def _json_rows(
+    features: _Tensor, dtype: np.dtype[Any], names: tuple[str, ...], *, is_typed: bool
+) -> Floats:
+    """The rows [n, d] from the JSON."""
+    if len(features.binary):
         raise MalformedRequest(
-            f"{len(binary)} bytes follow the JSON, but {_INPUT!r} has no binary_data_size"
+            f"{len(features.binary)} bytes follow the JSON, but {_INPUT!r} has no binary_data_size"
         )
-    values = _json_values(tensor).reshape(tensor.shape)
+    values = _json_values(features.input, np.float64 if is_typed else object)
+    if not is_typed:
+        values = to_matrix(values.tolist(), names)
+    _check_finite(values, names)
     # What the client called FP32 is rounded to it, so that JSON and binary give the same score.
-    with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
-        return values.astype(dtype, copy=False).astype(np.float64, copy=False)
+    return values.astype(dtype, copy=False).astype(np.float64, copy=False)
 
 
 def _check_binary_size(size: Any, follow: int, shape: list[int], *, itemsize: int) -> None:
@@ -271,25 +252,21 @@ def _check_binary_size(size: Any, follow: int, shape: list[int], *, itemsize: in
         )
 
 
-def _json_values(tensor: FeaturesInput) -> Floats:
+def _json_values(tensor: FeaturesInput, dtype: type[Any]) -> NDArray[Any]:
+    """The values of `data`, flat or nested, in their shape."""
     rows, features = tensor.shape
     try:
-        values = np.array(tensor.data or [], np.float64)
-        if values.size != rows * features:
-            raise ValueError(f"there are {values.size}")
+        return np.array(tensor.data or [], dtype).reshape(rows, features)
     except ValueError as error:
         message = f"data of {_INPUT!r} are not {rows} x {features} numbers: {error}"
         raise InvalidFeatures(message, field=_INPUT) from error
-    return values
 
 
-def _check_finite(rows: Floats, names: tuple[str, ...]) -> None:
-    is_bad = ~(np.abs(rows) <= FLOAT32_MAX)
-    if not is_bad.any():
+def _check_finite(X: Floats, names: tuple[str, ...]) -> None:
+    flaw = find_flaw(X)
+    if flaw is None:
         return
-    i, j = (int(k) for k in np.argwhere(is_bad)[0])
+    name = names[flaw.column]
     raise InvalidFeatures(
-        f"row {i}, feature {names[j]!r}: {rows[i, j]} is not a finite float32 number",
-        field=names[j],
-        row=i,
+        f"row {flaw.row}, feature {name!r}: {flaw.reason}", field=name, row=flaw.row
     )

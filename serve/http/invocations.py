@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Collection, Sized
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 
+from serve.http.csv_body import decode_csv
 from serve.http.fields import AlertThreshold, ModelDigest, PredictedLabel, SchemaHash, Score
 from serve.http.rows import (
     DECODE_ERRORS,
+    ColumnMatcher,
     JsonRows,
     ListRow,
     NamedRow,
     check_row_count,
+    decode_json,
     refuse_duplicate_names,
     to_matrix,
 )
@@ -74,27 +76,35 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode_invocations(
-    body: bytes, content_type: str, names: tuple[str, ...], max_rows: int
+    body: bytes,
+    content_type: str,
+    names: tuple[str, ...],
+    max_rows: int,
+    *,
+    unused: Collection[str] = (),
+    charset: str | None = None,
 ) -> Floats:
-    """Return the rows [n, d]; `content_type` is text/csv or JSON's.
+    """Return the rows [n, d]; `content_type` is text/csv, of this `charset`, or JSON's.
+
+    `unused` are columns that rows may have and the model has not.
 
     Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
     """
     if content_type == "text/csv":
-        rows = _csv_rows(body)
-        _check_rows(rows, max_rows)
-        return to_matrix(rows, names)
+        X = decode_csv(body, charset, ColumnMatcher(names, unused), names=names)
+        _check_rows(X, max_rows)
+        return X
     document, is_typed = _decode(body)
     form = _given_form(document)
     rows = _json_rows(form, document[form])
     _check_rows(rows, max_rows)
-    X = to_matrix(rows, names, is_typed)
+    X = to_matrix(rows, names, is_typed, unused=unused)
     _refuse_duplicate_names(body, document, form)
     return X
 
 
-def _check_rows(rows: list[Any], max_rows: int) -> None:
-    if not rows:
+def _check_rows(rows: Sized, max_rows: int) -> None:
+    if not len(rows):
         raise MalformedRequest("there is no row to score")
     check_row_count(len(rows), max_rows)
 
@@ -110,8 +120,8 @@ def _decode(body: bytes) -> tuple[Any, bool]:
         pass
     try:
         return _decode_loose(body), False
-    except DECODE_ERRORS as error:
-        raise MalformedRequest(f"the body is not valid JSON: {error}") from error
+    except DECODE_ERRORS:
+        return decode_json(body), False
 
 
 def _given_form(document: Any) -> str:
@@ -178,29 +188,6 @@ def _are_different_names(columns: Any) -> bool:
     if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
         return False
     return len(set(columns)) == len(columns)
-
-
-def _csv_rows(body: bytes) -> list[Any]:
-    try:
-        text = body.decode("utf-8-sig")
-        lines = [line for line in csv.reader(io.StringIO(text)) if line]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise MalformedRequest(f"the body is not CSV: {error}") from error
-    if not lines:
-        return []
-    header, *cells = lines
-    names = [name.strip() for name in header]
-    return _named_rows(names, [[_number(cell) for cell in line] for line in cells])
-
-
-def _number(cell: str) -> float | str:
-    """The cell's number, or its text: the matrix says which feature and row it is."""
-    if "_" in cell:
-        return cell  # Python's own 1_000 is nobody's CSV
-    try:
-        return float(cell)
-    except ValueError:
-        return cell
 
 
 def encode_invocations(model: LoadedModel, scores: Floats) -> bytes:

@@ -20,6 +20,7 @@ Send = Callable[[Message], Awaitable[None]]
 JSON_TYPE = b"application/json"
 NOT_MODIFIED = 304
 MAX_REQUEST_ID = 128
+_CHARSET = re.compile(rb""";\s*charset\s*=\s*["']?([A-Za-z0-9._:+-]{1,40})""", re.IGNORECASE)
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 
 
@@ -62,6 +63,12 @@ class Request:
     def query(self) -> str:
         """The query string, empty where there is none."""
         return self.query_string.decode("latin-1")
+
+    @property
+    def charset(self) -> str | None:
+        """The encoding that the media type says, if it does."""
+        match = _CHARSET.search(self.headers.get(b"content-type", b""))
+        return match[1].decode() if match else None
 
     @property
     def accepts_gzip(self) -> bool:

@@ -19,9 +19,9 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from serve.http.fields import AlertThreshold, ModelDigest, SchemaHash
-from serve.http.infer_inputs import InferInputs, decode_inputs, parameter, refuse_out_of_range
+from serve.http.infer_inputs import FeaturesInput, InferInputs, decode_inputs, parameter
 from serve.http.predict import reasons_by_row
-from serve.http.rows import DECODE_ERRORS
+from serve.http.rows import DECODE_ERRORS, decode_json
 from serve.http.sent_values import abbreviate
 from serve.model.report import RowContext
 from vigil.arrays import Floats
@@ -135,17 +135,46 @@ def decode_infer(
     Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
     """
     end = len(body) if json_length is None else _json_end(json_length, len(body))
-    document = _decode_body(memoryview(body)[:end], names)
-    rows, context = decode_inputs(document.inputs, memoryview(body)[end:], names, max_rows=max_rows)
+    document, is_typed = _decode_document(memoryview(body)[:end])
+    rows, context = decode_inputs(
+        document.inputs,
+        memoryview(body)[end:],
+        names,
+        max_rows=max_rows,
+        is_typed=is_typed,
+    )
     return InferRequest(rows, context, document.id, outputs=_requested_outputs(document))
 
 
-def _decode_body(body: memoryview, names: tuple[str, ...]) -> InferBody:
+def _decode_document(head: memoryview) -> tuple[InferBody, bool]:
+    """The request, and whether all values of `features` are known to be numbers.
+
+    Where they are not, the rows can say which is not.
+    """
     try:
-        return _decode(body)
-    except DECODE_ERRORS as error:
-        refuse_out_of_range(body, names)
+        return _decode(head), True
+    except DECODE_ERRORS:
+        pass
+    document = decode_json(head)
+    data = _take_features(document)
+    try:
+        request = msgspec.convert(document, InferBody)
+    except msgspec.ValidationError as error:
         raise MalformedRequest(f"not a v2 inference request: {error}") from error
+    for tensor in request.inputs:
+        if isinstance(tensor, FeaturesInput):
+            tensor.data = data
+    return request, False
+
+
+def _take_features(document: Any) -> list[Any] | None:
+    """The data of `features`, which the document lacks then."""
+    inputs = document.get("inputs") if isinstance(document, dict) else None
+    for tensor in inputs if isinstance(inputs, list) else []:
+        if isinstance(tensor, dict) and tensor.get("name") == "features":
+            data = tensor.pop("data", None)
+            return data if isinstance(data, list) else None
+    return None
 
 
 def _json_end(json_length: str, body_length: int) -> int:

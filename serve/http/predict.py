@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -30,6 +31,7 @@ from serve.http.rows import (
     AnyRow,
     JsonRows,
     check_row_count,
+    decode_json,
     refuse_duplicate_names,
     to_matrix,
 )
@@ -122,12 +124,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode_predict(
-    body: bytes, names: tuple[str, ...], max_rows: int, transform: RollingTransform | None = None
+    body: bytes,
+    names: tuple[str, ...],
+    max_rows: int,
+    transform: RollingTransform | None = None,
+    *,
+    unused: Collection[str] = (),
 ) -> PredictRows:
     """Return the rows of a body.
 
     A `history` is the rows of one entity, oldest first: its last row is scored, as `transform`
-    makes it with those before it.
+    makes it with those before it. `unused` are columns that rows may have and the model has not.
 
     Raises MalformedRequest (400), InvalidFeatures (422, with feature and row) or BodyTooLarge
     (413).
@@ -135,9 +142,9 @@ def decode_predict(
     document, is_typed = _decode(body)
     rows, is_single = _rows_of(document, max_rows)
     if document.history is UNSET:
-        X = to_matrix(rows, names, is_typed)
+        X = to_matrix(rows, names, is_typed, unused=unused)
     else:
-        X = _last_row(rows, is_typed, transform, names=names)
+        X = _last_row(rows, is_typed, transform, names=names, unused=unused)
     if not has_context(document):
         refuse_duplicate_names(body, 1, rows)
         return PredictRows(X, is_single, None)
@@ -167,10 +174,12 @@ def _decode(body: bytes) -> tuple[PredictBody | _LooseBody, bool]:
         pass
     try:
         return _decode_loose(body), False
+    except DECODE_ERRORS:
+        pass
+    try:
+        return msgspec.convert(decode_json(body), _LooseBody), False
     except msgspec.ValidationError as error:
         raise MalformedRequest(f"{_HINT} ({error})") from error
-    except DECODE_ERRORS as error:
-        raise MalformedRequest(f"the body is not valid JSON: {error}") from error
 
 
 def _checked_rows(name: str, rows: Any, max_rows: int) -> list[Any]:
@@ -186,9 +195,11 @@ def _last_row(
     transform: RollingTransform | None,
     *,
     names: tuple[str, ...],
+    unused: Collection[str],
 ) -> Floats:
     """The model's row [1, d] of the last of the rows, in the light of the others."""
-    X = to_matrix(rows, transform.names if transform else names, is_typed)
+    raw_names = transform.names if transform else names
+    X = to_matrix(rows, raw_names, is_typed, unused=unused)
     if transform is None:
         return X[-1:]
     return transform.row(X[:-1], X[-1])[None, :]

@@ -1,17 +1,20 @@
-"""Rows of a JSON body as a matrix; every refusal names the feature and the row. Pure."""
+"""Rows of a JSON body as a matrix; every refusal names the feature and the row. Pure.
+
+What a name and a number are is the same as in a table (train/table/cells.py).
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from serve.http.sent_values import abbreviate
-from train.table.cells import FLOAT32_MAX
+from serve.http.sent_values import OutOfRangeNumber, abbreviate, read_float
+from train.table.cells import FLOAT32_MAX, NOT_FINITE, clean_name, to_float, why_no_number
 from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
@@ -19,6 +22,7 @@ MAX_LISTED_NAMES = 20  # of features in an error message
 MAX_FIELD_LENGTH = 100
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NUMBER_TYPES = {int, float}
+_NO_NAMES: frozenset[str] = frozenset()
 
 # Rows as the OpenAPI document describes them. A refusal says more than the decoder's own bounds
 # would: those that it does not check are in `extra_json_schema`.
@@ -34,6 +38,18 @@ def decode_body(body: bytes, form: type[Any], hint: str) -> Any:
         return msgspec.json.decode(body, type=form)
     except DECODE_ERRORS as error:
         raise MalformedRequest(f"{hint} ({error})") from error
+
+
+def decode_json(body: bytes | memoryview) -> Any:
+    """Return JSON as others write it: with a byte-order mark, NaN, or numbers beyond float64.
+
+    UTF-16 is read too. Slower than msgspec, which knows none of this. Raises MalformedRequest, also
+    for an object that has a name twice.
+    """
+    try:
+        return json.loads(bytes(body), object_pairs_hook=_refuse_duplicates, parse_float=read_float)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(f"the body is not valid JSON: {error}") from error
 
 
 def check_row_count(rows: int, max_rows: int) -> None:
@@ -55,36 +71,116 @@ def refuse_duplicate_names(body: bytes, others: int, objects: list[Any]) -> None
     colons_of_names = sum(1 + name.count(":") for name in names)
     if body.count(b":") <= others + len(objects) * colons_of_names:
         return
-    try:
-        json.loads(body, object_pairs_hook=_refuse_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequest(f"the body is not valid JSON: {error}") from error
+    decode_json(body)
 
 
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
-    names: set[str] = set()
-    for name, _ in pairs:
-        if name in names:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
             raise MalformedRequest(f"{abbreviate(name)} is there twice in one object")
-        names.add(name)
+        values[name] = value
+    return values
 
 
-def to_matrix(rows: list[Any], names: tuple[str, ...], is_typed: bool = False) -> Floats:
+class ColumnMatcher:
+    """Finds the features of a model among the names that a client sends.
+
+    Blanks and byte-order marks around a name are no part of it. `unused` are columns of the table
+    that the model was trained on, and does not learn from: they are left out.
+    """
+
+    def __init__(self, names: tuple[str, ...], unused: Collection[str] = _NO_NAMES) -> None:
+        self._names = names
+        self._unused = unused
+        self._by_clean_name = {clean_name(name): name for name in names}
+        self._seen: dict[str, str | None] = {}
+
+    def feature(self, name: str, row: int | None = None) -> str | None:
+        """Return the feature of this name, None for an unused column; raises InvalidFeatures."""
+        if name not in self._seen:
+            self._seen[name] = self._find(name, row)
+        return self._seen[name]
+
+    def _find(self, name: str, row: int | None) -> str | None:
+        if name in self._names:
+            return name
+        cleaned = clean_name(name)
+        feature = self._by_clean_name.get(cleaned)
+        if feature is None and cleaned not in self._unused:
+            where = "" if row is None else f"row {row}: "
+            raise InvalidFeatures(
+                f"{where}the model has no feature {abbreviate(name)}; it has {_listed(self._names)}",
+                field=name[:MAX_FIELD_LENGTH],
+                row=row,
+            )
+        return feature
+
+    def require_all(self, names: Collection[str], row: int | None = None) -> None:
+        """Raise InvalidFeatures for the first feature that is not among `names`."""
+        for name in self._names:
+            if name not in names:
+                where = "" if row is None else f"row {row}: "
+                raise InvalidFeatures(f"{where}feature {name!r} is missing", field=name, row=row)
+
+    def ordered_values(self, row: dict[str, Any], i: int) -> list[Any]:
+        """Return the values of row `i` in the order of the model."""
+        values: dict[str, Any] = {}
+        for name, value in row.items():
+            feature = self.feature(name, i)
+            if feature in values:
+                raise MalformedRequest(f"row {i}: {abbreviate(name)} is there twice")
+            if feature is not None:
+                values[feature] = value
+        self.require_all(values, i)
+        return [values[name] for name in self._names]
+
+
+def to_matrix(
+    rows: list[Any],
+    names: tuple[str, ...],
+    is_typed: bool = False,
+    *,
+    unused: Collection[str] = _NO_NAMES,
+) -> Floats:
     """Return the rows as [n, d] in the order of `names`; `is_typed`: all values are floats.
 
-    Raises InvalidFeatures (422) that names the feature and the row.
+    Truth values are 1 and 0. `unused` are columns that may be there, and are left out. Raises
+    InvalidFeatures (422) that names the feature and the row.
     """
     if isinstance(rows[0], dict):
-        rows = [_ordered_values(row, names, i) for i, row in enumerate(rows)]
+        rows = _in_order(rows, names, unused)
     elif is_typed and len(rows) == 1 and _is_row_valid(rows[0], len(names)):
         return np.array(rows, np.float64)
-    X: NDArray[Any] = np.empty(0)
-    if is_typed or _are_numbers(rows):
-        with suppress(ValueError, TypeError, OverflowError):
-            X = np.array(rows, np.float64)
-    if X.ndim != 2 or X.shape[1] != len(names) or not (np.abs(X) <= FLOAT32_MAX).all():
-        _refuse_first_invalid(rows, names)
+    X = _plain_matrix(rows, is_typed)
+    if X is None or X.shape[1:] != (len(names),) or not (np.abs(X) <= FLOAT32_MAX).all():
+        return _checked_matrix(rows, names)
     return X
+
+
+def _in_order(rows: list[Any], names: tuple[str, ...], unused: Collection[str]) -> list[list[Any]]:
+    """The values of each object in the order of `names`; most have just these names."""
+    matcher: ColumnMatcher | None = None
+    ordered: list[list[Any]] = []
+    for i, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise InvalidFeatures("rows must be all lists or all objects", row=i)
+        values = _values_of(row, names)
+        if values is None:
+            matcher = matcher or ColumnMatcher(names, unused)
+            values = matcher.ordered_values(row, i)
+        ordered.append(values)
+    return ordered
+
+
+def _values_of(row: dict[str, Any], names: tuple[str, ...]) -> list[Any] | None:
+    """The values of an object that has just these names."""
+    if len(row) != len(names):
+        return None
+    try:
+        return [row[name] for name in names]
+    except KeyError:
+        return None
 
 
 def _is_row_valid(row: list[float], features: int) -> bool:
@@ -92,43 +188,48 @@ def _is_row_valid(row: list[float], features: int) -> bool:
     return len(row) == features and -FLOAT32_MAX <= min(row) <= max(row) <= FLOAT32_MAX
 
 
+def _plain_matrix(rows: list[Any], is_typed: bool) -> Floats | None:
+    """The matrix of rows that are lists of numbers, as nearly all are."""
+    if is_typed or _are_numbers(rows):
+        with suppress(ValueError, TypeError, OverflowError):
+            return np.array(rows, np.float64)
+    return None
+
+
 def _are_numbers(rows: list[Any]) -> bool:
     """Whether the rows are lists of numbers.
 
-    numpy takes booleans for numbers, and makes of one long string an array in which each value has
+    numpy takes text for numbers, and makes of one long string an array in which each value has
     its length.
     """
     return all(type(row) is list and _NUMBER_TYPES.issuperset(map(type, row)) for row in rows)
 
 
-def _ordered_values(row: Any, names: tuple[str, ...], i: int) -> list[Any]:
-    if not isinstance(row, dict):
-        raise InvalidFeatures("rows must be all lists or all objects", row=i)
-    for name in row:
-        if name not in names:
-            known = _listed(names)
-            raise InvalidFeatures(
-                f"row {i}: the model has no feature {abbreviate(name)}; it has {known}",
-                field=name[:MAX_FIELD_LENGTH],
-                row=i,
-            )
-    for name in names:
-        if name not in row:
-            raise InvalidFeatures(f"row {i}: feature {name!r} is missing", field=name, row=i)
-    return [row[name] for name in names]
+def _checked_matrix(rows: list[Any], names: tuple[str, ...]) -> Floats:
+    """The matrix of rows that are looked at value by value; raises InvalidFeatures."""
+    return np.array([_checked_row(row, names, i) for i, row in enumerate(rows)], np.float64)
 
 
-def _refuse_first_invalid(rows: list[Any], names: tuple[str, ...]) -> None:
-    """Raise InvalidFeatures for the first value that is no finite float32 number."""
-    for i, row in enumerate(rows):
-        if not isinstance(row, list):
-            raise InvalidFeatures(f"row {i} is not a list of numbers", row=i)
-        if len(row) != len(names):
-            _refuse_length(i, len(row), names)
-        for name, value in zip(names, row, strict=True):
-            if not _is_finite_number(value):
-                message = f"row {i}, feature {name!r}: {abbreviate(value)} is not a finite number"
-                raise InvalidFeatures(message, field=name, row=i)
+def _checked_row(row: Any, names: tuple[str, ...], i: int) -> list[float]:
+    if not isinstance(row, list):
+        raise InvalidFeatures(f"row {i} is not a list of numbers", row=i)
+    if len(row) != len(names):
+        _refuse_length(i, len(row), names)
+    return [_checked_number(value, name, i) for name, value in zip(names, row, strict=True)]
+
+
+def _checked_number(value: Any, name: str, i: int) -> float:
+    if isinstance(value, int | float):
+        number = to_float(value)
+        if abs(number) <= FLOAT32_MAX:
+            return number
+    raise InvalidFeatures(f"row {i}, feature {name!r}: {_why_refused(value)}", field=name, row=i)
+
+
+def _why_refused(value: Any) -> str:
+    if isinstance(value, OutOfRangeNumber):
+        return f"{abbreviate(value)} {NOT_FINITE}"
+    return why_no_number(value)
 
 
 def _refuse_length(i: int, length: int, names: tuple[str, ...]) -> NoReturn:
@@ -139,11 +240,6 @@ def _refuse_length(i: int, length: int, names: tuple[str, ...]) -> NoReturn:
         f"row {i} has {length} features, the model needs {len(names)}{missing}: {_listed(names)}",
         row=i,
     )
-
-
-def _is_finite_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and abs(value) <= FLOAT32_MAX
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -99,7 +99,11 @@ class ScoringEndpoints:
         model = replica.model()
         bundle = model.bundle
         rows, is_single, context = decode_predict(
-            request.body, bundle.names, settings.max_rows, transform=bundle.transform
+            request.body,
+            bundle.names,
+            settings.max_rows,
+            transform=bundle.transform,
+            unused=bundle.unused_columns,
         )
         model, scores = self._scorer.score(model, rows, request, context=context)
         body = encode_predict(
@@ -117,9 +121,15 @@ class ScoringEndpoints:
         """Score by MLflow's protocol."""
         require_content_type(request, "application/json", "text/csv")
         model = self._replica.model()
-        names = model.bundle.names
-        max_rows = self._replica.settings.max_rows
-        rows = decode_invocations(request.body, request.content_type, names, max_rows=max_rows)
+        bundle = model.bundle
+        rows = decode_invocations(
+            request.body,
+            request.content_type,
+            bundle.names,
+            max_rows=self._replica.settings.max_rows,
+            unused=bundle.unused_columns,
+            charset=request.charset,
+        )
         model, scores = self._scorer.score(model, rows, request)
         return Response(encode_invocations(model, scores), headers=model.headers)
 

@@ -6,10 +6,9 @@ Every reader of bodies and of records uses them, so that all say the same.
 from __future__ import annotations
 
 import math
-import reprlib
 from typing import Any
 
-_MAX_SHOWN = 100  # characters of a text
+from train.table.cells import JsonRepr
 
 
 class OutOfRangeNumber(str):
@@ -27,21 +26,12 @@ def read_float(text: str) -> float | OutOfRangeNumber:
     return number
 
 
-class _JsonRepr(reprlib.Repr):
-    """Shows null, true and false as JSON has them."""
-
-    def repr_NoneType(self, value: None, level: int) -> str:  # noqa: N802
-        return "null"
-
-    def repr_bool(self, value: bool, level: int) -> str:
-        return "true" if value else "false"
-
+class _SentRepr(JsonRepr):
     def repr_OutOfRangeNumber(self, value: OutOfRangeNumber, level: int) -> str:  # noqa: N802
         return self.repr_instance(value, level)
 
 
-_short = _JsonRepr()
-_short.maxstring = _MAX_SHOWN
+_short = _SentRepr()
 
 
 def abbreviate(value: Any) -> str:

@@ -13,12 +13,12 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from serve.http.row_context import context_colons, context_of_rows, has_context
-from serve.http.rows import refuse_duplicate_names, to_matrix
+from serve.http.rows import decode_json, refuse_duplicate_names, to_matrix
 from serve.http.sent_values import read_float
 from serve.stream.unpack import unpack
-from train.table.cells import FLOAT32_MAX
+from train.table.cells import FLOAT32_MAX, why_no_number
 from vigil.arrays import Floats
-from vigil.errors import VigilError
+from vigil.errors import MalformedRequest, VigilError
 
 Id = str | int
 FeatureNames = tuple[str, ...]
@@ -293,8 +293,8 @@ class _BatchDecoder:
     ) -> None:
         row = self._rows[i]
         name = self._names[column]
-        value = row.features[column]
-        self._bury(row.source, f"feature {name!r}: {value} is not a finite float32 number")
+        reason = why_no_number(row.features[column])
+        self._bury(row.source, f"feature {name!r}: {reason}")
 
 
 def _sent(value: Any) -> Any:
@@ -331,11 +331,30 @@ def _decode_record(data: bytes) -> _Record:
         raise StreamError(f"the record is longer than {MAX_RECORD_BYTES} bytes")
     try:
         record = _typed_decoder.decode(data)
-    except msgspec.ValidationError:
-        record = _record_decoder.decode(data)
+    except _UNREADABLE:
+        record = _decode_untyped(data)
     colons = _colons_beside_features(record)
     refuse_duplicate_names(data, colons, [record.features])
     return record
+
+
+def _decode_untyped(data: bytes) -> _Record:
+    """A record whose row can say which of its features is no number."""
+    try:
+        return _record_decoder.decode(data)
+    except msgspec.ValidationError:
+        raise
+    except _UNREADABLE as error:
+        return _decode_loosely(data, error)
+
+
+def _decode_loosely(data: bytes, error: Exception) -> _Record:
+    """A record with NaN, or in UTF-16; of what is no JSON at all the first `error` is told."""
+    try:
+        document = decode_json(data)
+    except MalformedRequest:
+        raise error from None
+    return msgspec.convert(document, _Record)
 
 
 def _colons_beside_features(record: _Record) -> int:

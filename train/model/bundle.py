@@ -110,6 +110,12 @@ class ModelBundle:
     transform: RollingTransform | None = None
 
     @cached_property
+    def unused_columns(self) -> frozenset[str]:
+        """Columns of the table that it was trained on that are no features, such as labels."""
+        names = self.info.get("unused_columns")
+        return frozenset(map(str, names)) if isinstance(names, list | tuple) else frozenset()
+
+    @cached_property
     def schema_hash(self) -> str:
         """sha256 of the feature names in order: rows made for one hash fit every model that has
         it."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 import reprlib
@@ -22,6 +21,7 @@ from vigil.arrays import Floats
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 IS_MISSING = "the value is missing"
+NOT_FINITE = "is not a finite float32 number"
 # In any case; a cell of blanks is missing too.
 MISSING_WORDS = frozenset(
     {
@@ -44,6 +44,7 @@ MISSING_WORDS = frozenset(
 )
 TRUTH_WORDS = {"true": 1.0, "false": 0.0}
 _MAX_SHOWN = 100  # letters of a value in a message
+_MAX_TEXT = 400  # of one with values in it
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?inf(?:inity)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+(?:e[+-]?[0-9]+)?")
 _THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:[,.' ][0-9]{3})+(?:[.,][0-9]+)?")
@@ -57,8 +58,6 @@ _HINTS = (
     (_TIME, "it looks like a time"),
     (_SEVERAL, "columns are separated by a comma, a semicolon, a tab or a bar, one for all lines"),
 )
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = _MAX_SHOWN
 
 
 def clean_name(name: str) -> str:
@@ -122,17 +121,31 @@ def to_float(number: bool | int | float | Decimal | np.number | np.bool_) -> flo
         return math.inf if number > 0 else -math.inf
 
 
+class JsonRepr(reprlib.Repr):
+    """Shows values in a few letters, and null, true and false as JSON has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = _MAX_SHOWN
+        self.maxother = _MAX_SHOWN
+
+    def repr(self, x: object) -> str:
+        text = super().repr(x)
+        return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
+
+    def repr_NoneType(self, value: None, level: int) -> str:  # noqa: N802
+        return "null"
+
+    def repr_bool(self, value: bool, level: int) -> str:
+        return "true" if value else "false"
+
+
+_short = JsonRepr()
+
+
 def show_value(value: object) -> str:
-    """Return a value for a message: as JSON has it, text in quotes; a hostile one is not long."""
-    if isinstance(value, str):
-        return _short.repr(value)
-    if isinstance(value, np.generic):
-        value = value.item()
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError):
-        return _short.repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+    """Return a value for a message: a hostile one does not make it long."""
+    return _short.repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def why_no_number(value: object) -> str:
@@ -140,17 +153,11 @@ def why_no_number(value: object) -> str:
     if is_missing(value):
         return IS_MISSING
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return _why_out_of_range(to_float(value))
-    hint = _hint(value.strip()) if isinstance(value, str) else ""
-    return f"{show_value(value)} is not a number{hint}"
-
-
-def _why_out_of_range(number: float) -> str:
-    if math.isinf(number):
-        return f"{number} is not a finite number"
-    return (
-        f"{number} is beyond the float32 range that isolation forests work in; rescale the column"
-    )
+        return f"{show_value(value)} {NOT_FINITE}"
+    if not isinstance(value, str):
+        return f"{show_value(value)} is not a number"
+    word = value.strip()
+    return f"{show_value(word)} is not a number{_hint(word)}"
 
 
 def _hint(text: str) -> str:

@@ -195,10 +195,7 @@ def check_header(layout: CsvLayout, expected: tuple[str, ...], path: str) -> Non
     if _count_columns(names):
         return
     first_names = ", ".join(names[:3])
-    raise DataError(
-        f"{path}, line 1 holds numbers ({first_names}, ..): it must name the columns; "
-        "if these are their names, list them with --columns"
-    )
+    raise DataError(f"{path}, line 1 holds numbers ({first_names}, ..): it must name the columns")
 
 
 def _is_value(name: str) -> bool:

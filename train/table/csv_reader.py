@@ -99,13 +99,12 @@ class CsvReader:
 
     def _types(self, layout: CsvLayout) -> dict[str, Any]:
         """An entity is text, whatever it looks like: 007 is not 7, and NA is a name."""
-        entity = self.columns.entity
-        texts = [j for j, name in enumerate(layout.header) if entity and name == entity]
+        if self.columns.entity not in layout.header:
+            return {"na_values": _MISSING_WORDS}
+        entity = layout.header.index(self.columns.entity)
         missing_words = dict.fromkeys(range(layout.width), _MISSING_WORDS)
-        return {
-            "dtype": dict.fromkeys(texts, "str"),
-            "na_values": missing_words | {j: [""] for j in texts},
-        }
+        missing_words[entity] = [""]
+        return {"dtype": {entity: "str"}, "na_values": missing_words}
 
     def _named(
         self,
@@ -216,12 +215,13 @@ def open_text(stream: IO[bytes], layout: CsvLayout) -> Iterator[IO[str]]:
 
 def _names_of(frame: pd.DataFrame, layout: CsvLayout) -> tuple[str, ...]:
     """The name of each column, "" for one that has neither a name nor values."""
-    has_values: Any = frame.notna().to_numpy().any(axis=0)
-    names = [
-        name or (f"{NAMELESS}{j}" if has_values[j] else "") for j, name in enumerate(layout.header)
-    ]
+    names = [name or _nameless(frame[j], j) for j, name in enumerate(layout.header)]
     beyond_header = [""] * (layout.width - len(layout.header))
     return (*names, *beyond_header)
+
+
+def _nameless(column: Any, number: int) -> str:
+    return f"{NAMELESS}{number}" if column.notna().any() else ""
 
 
 def is_text(column: Any) -> bool:

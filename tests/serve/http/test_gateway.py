@@ -153,11 +153,11 @@ EVERYWHERE = [
     [malformed(path, body) for path in SCORING for body in EVERYWHERE]
     + [
         malformed("/predict", b'{"features": [' + value + b", 1, 1, 1]}")
-        for value in (b"NaN", b"-Infinity")
+        for value in (b"nan", b"-inf", b"1e")
     ]
     + [
         malformed("/invocations", b'{"instances": [[' + value + b", 1, 1, 1]]}")
-        for value in (b"NaN", b"Infinity")
+        for value in (b"nan", b"inf", b"1e")
     ]
     + [
         malformed("/predict", b'{"features": "\xff"}'),

@@ -79,7 +79,7 @@ def test_a_number_that_no_float_holds_is_refused_by_its_feature(protocol: Any, v
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.__name__)
-@pytest.mark.parametrize("value", ["null", "true", "false", "[null]"])
+@pytest.mark.parametrize("value", ["null", "[true]", "[false]", "[null]"])
 def test_values_are_shown_as_json_has_them(protocol: Any, value: str) -> None:
     with pytest.raises((InvalidFeatures, MalformedRequest)) as caught:
         protocol(value)
@@ -87,7 +87,7 @@ def test_values_are_shown_as_json_has_them(protocol: Any, value: str) -> None:
     assert "None" not in caught.value.message
 
 
-@pytest.mark.parametrize("value", [*HUGE, "null", "true", '"x"'], ids=lambda value: value[:6])
+@pytest.mark.parametrize("value", [*HUGE, "null", '"x"'], ids=lambda value: value[:6])
 @pytest.mark.parametrize("form", ["[2, %s]", '{"cpu": 2, "mem": %s}'])
 def test_a_record_of_a_stream_is_refused_in_the_same_words(form: str, value: str) -> None:
     data = ('{"id": "a", "features": ' + form % value + "}").encode()

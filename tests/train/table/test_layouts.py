@@ -65,7 +65,7 @@ def test_truth_values_are_1_and_0_and_names_need_no_ascii(tmp_path: Path) -> Non
         ("v\n1,5\n2,5\n", "line 2 has 2 values, the header has 1"),
         ("a b\n1 2\n", "'1 2' is not a number .columns are separated by a comma, a semicolon"),
         ("a;b\n1,5;2\n3.500;2\n", "line 3, column 'a': 3.500 has a decimal point, and other rows"),
-        ("483,660\n1,2\n3,4\n", "line 1 holds numbers .483, 660, .*: it must name .*--columns"),
+        ("483,660\n1,2\n3,4\n", "line 1 holds numbers .483, 660, .*: it must name"),
         ("2026-01-01,5\n2026-01-02,6\n", "line 1 holds numbers"),
         ("true,5\n1,6\n", "line 1 holds numbers"),
         ("a,b\n1,2\n3,4,\n5,6,7\n", "line 4 has 3 values"),

@@ -65,4 +65,4 @@ def test_tasks_find_what_one_process_finds_and_raise_what_it_raises(tmp_path: Pa
     assert outcome["rows"] == [600, 1000, 1600, 2000, 2600, 3000]
     kind, message, field, row = outcome["refused"]
     assert (kind, field, row) == ("DataError", "a", 500)
-    assert "part-2.parquet, row 501, column 'a': inf is not a finite number" in message
+    assert "part-2.parquet, row 501, column 'a': inf is not a finite float32 number" in message

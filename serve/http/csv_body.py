@@ -1,0 +1,91 @@
+"""Rows of a body of text/csv, by the reader that tables to train on are read by. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve.http.rows import ColumnMatcher
+from train.table.cells import FLOAT32_MAX, parse_value, why_no_number
+from train.table.csv_reader import CsvReader, line_of
+from train.table.schema import Columns
+from train.table.source import FileInMemory
+from train.table.values import parse_column
+from vigil.arrays import Floats
+from vigil.errors import DataError, InvalidFeatures, MalformedRequest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NAME = "the body"  # in messages
+
+
+def decode_csv(
+    body: bytes,
+    charset: str | None,
+    matcher: ColumnMatcher,
+    *,
+    names: tuple[str, ...],
+) -> Floats:
+    """Return the rows [n, d] of a table with a header, its columns in any order.
+
+    Raises MalformedRequest (400) or InvalidFeatures (422).
+    """
+    file = FileInMemory(_NAME, len(body), "", encoding=charset, content=body)
+    frame = _read(file, names)
+    positions = _positions(frame, matcher)
+    matcher.require_all(positions)
+    columns = [(name, positions[name]) for name in names]
+    X = _matrix(frame.iloc[:, [position for _, position in columns]])
+    is_wrong = ~(np.abs(X) <= FLOAT32_MAX)  # what is no number is NaN there
+    if is_wrong.any():
+        _refuse_first(frame, is_wrong, columns, file=file)
+    return X
+
+
+def _matrix(frame: pd.DataFrame) -> Floats:
+    """The columns as numbers, NaN for what is none."""
+    if all(dtype.kind in "iufb" for dtype in frame.dtypes):
+        return frame.to_numpy(np.float64)
+    columns = (frame.iloc[:, position] for position in range(frame.shape[1]))
+    return np.column_stack([parse_column(column).numbers for column in columns])
+
+
+def _read(file: FileInMemory, names: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        return next(CsvReader(file, Columns(features=names)).frames(None))
+    except DataError as error:
+        raise MalformedRequest(error.message) from error
+
+
+def _positions(frame: pd.DataFrame, matcher: ColumnMatcher) -> dict[str, int]:
+    """Where each feature is among the columns."""
+    positions: dict[str, int] = {}
+    for position, name in enumerate(frame):
+        feature = matcher.feature(str(name))
+        if feature in positions:
+            raise MalformedRequest(f"the header has {feature!r} twice")
+        if feature is not None:
+            positions[feature] = position
+    return positions
+
+
+def _refuse_first(
+    frame: pd.DataFrame,
+    is_wrong: NDArray[np.bool_],
+    columns: list[tuple[str, int]],
+    *,
+    file: FileInMemory,
+) -> NoReturn:
+    """Raise for the first wrong value; `columns`: the features, and where they are in the frame."""
+    row, column = (int(place) for place in np.argwhere(is_wrong)[0])
+    name, position = columns[column]
+    value = frame.iloc[row, position]
+    number = parse_value(value)
+    reason = why_no_number(value if number is None else number)
+    line = line_of(file, row)
+    raise InvalidFeatures(
+        f"row {row}, feature {name!r}: {reason} (line {line})", field=name, row=row
+    )
