@@ -108,9 +108,9 @@ class ColumnMatcher:
         cleaned = clean_name(name)
         feature = self._by_clean_name.get(cleaned)
         if feature is None and cleaned not in self._unused:
-            where = "" if row is None else f"row {row}: "
+            listed = _listed(self._names)
             raise InvalidFeatures(
-                f"{where}the model has no feature {abbreviate(name)}; it has {_listed(self._names)}",
+                f"{_where(row)}the model has no feature {abbreviate(name)}; it has {listed}",
                 field=name[:MAX_FIELD_LENGTH],
                 row=row,
             )
@@ -120,8 +120,8 @@ class ColumnMatcher:
         """Raise InvalidFeatures for the first feature that is not among `names`."""
         for name in self._names:
             if name not in names:
-                where = "" if row is None else f"row {row}: "
-                raise InvalidFeatures(f"{where}feature {name!r} is missing", field=name, row=row)
+                message = f"{_where(row)}feature {name!r} is missing"
+                raise InvalidFeatures(message, field=name, row=row)
 
     def ordered_values(self, row: dict[str, Any], i: int) -> list[Any]:
         """Return the values of row `i` in the order of the model."""
@@ -134,6 +134,10 @@ class ColumnMatcher:
                 values[feature] = value
         self.require_all(values, i)
         return [values[name] for name in self._names]
+
+
+def _where(row: int | None) -> str:
+    return "" if row is None else f"row {row}: "
 
 
 def to_matrix(
