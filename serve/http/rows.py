@@ -52,6 +52,14 @@ def decode_json(body: bytes | memoryview) -> Any:
         raise MalformedRequest(f"the body is not valid JSON: {error}") from error
 
 
+def try_decode_json(body: bytes) -> Any:
+    """Return what `decode_json` returns, None where it refuses."""
+    try:
+        return decode_json(body)
+    except MalformedRequest:
+        return None
+
+
 def check_row_count(rows: int, max_rows: int) -> None:
     """Raise BodyTooLarge when there are more rows than one request may have."""
     if rows > max_rows:

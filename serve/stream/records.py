@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,19 +12,18 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from serve.http.row_context import context_colons, context_of_rows, has_context
-from serve.http.rows import decode_json, refuse_duplicate_names, to_matrix
+from serve.http.rows import DECODE_ERRORS, refuse_duplicate_names, to_matrix, try_decode_json
 from serve.http.sent_values import read_float
+from serve.stream.record_id import Id, readable_id
 from serve.stream.unpack import unpack
 from train.table.cells import FLOAT32_MAX, why_no_number
 from vigil.arrays import Floats
-from vigil.errors import MalformedRequest, VigilError
+from vigil.errors import VigilError
 
-Id = str | int
 FeatureNames = tuple[str, ...]
 Time = str | int | float  # ISO 8601, or milliseconds since 1970
 MAX_RECORD_BYTES = 2**20  # as Kinesis; a longer one is a dead letter
 MAX_LETTER_BYTES = 64 * 2**10  # of the raw text of a dead letter
-_READABLE_ID = re.compile(rb'"id"\s*:\s*("(?:[^"\\\x00-\x1f]|\\.)*"|-?\d{1,18}\b)')
 
 
 class StreamError(VigilError):
@@ -165,9 +163,7 @@ class _TypedRecord(_Record):
 
 _typed_decoder = msgspec.json.Decoder(_TypedRecord)
 _record_decoder = msgspec.json.Decoder(_Record, float_hook=read_float)
-_object_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=read_float)
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_NO_ROW = (*_UNREADABLE, VigilError)
+_NO_ROW = (*DECODE_ERRORS, VigilError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +327,7 @@ def _decode_record(data: bytes) -> _Record:
         raise StreamError(f"the record is longer than {MAX_RECORD_BYTES} bytes")
     try:
         record = _typed_decoder.decode(data)
-    except _UNREADABLE:
+    except DECODE_ERRORS:
         record = _decode_untyped(data)
     colons = _colons_beside_features(record)
     refuse_duplicate_names(data, colons, [record.features])
@@ -339,22 +335,16 @@ def _decode_record(data: bytes) -> _Record:
 
 
 def _decode_untyped(data: bytes) -> _Record:
-    """A record whose row can say which of its features is no number."""
+    """A record whose row can say which of its features is no number, also as NaN or in UTF-16."""
     try:
         return _record_decoder.decode(data)
     except msgspec.ValidationError:
         raise
-    except _UNREADABLE as error:
-        return _decode_loosely(data, error)
-
-
-def _decode_loosely(data: bytes, error: Exception) -> _Record:
-    """A record with NaN, or in UTF-16; of what is no JSON at all the first `error` is told."""
-    try:
-        document = decode_json(data)
-    except MalformedRequest:
-        raise error from None
-    return msgspec.convert(document, _Record)
+    except DECODE_ERRORS as error:
+        document = try_decode_json(data)
+        if document is None:
+            raise error
+        return msgspec.convert(document, _Record)
 
 
 def _colons_beside_features(record: _Record) -> int:
@@ -390,26 +380,3 @@ def dead_letter(
         shard=shard,
         position=raw.position,
     )
-
-
-def readable_id(data: bytes) -> Id | None:
-    """The id of a record that is damaged elsewhere."""
-    try:
-        value = _object_decoder.decode(data).get("id")
-    except _UNREADABLE:
-        return _id_in_text(data)
-    return value if _is_id(value) else None
-
-
-def _is_id(value: Any) -> bool:
-    return type(value) in (str, int)
-
-
-def _id_in_text(data: bytes) -> Id | None:
-    match = _READABLE_ID.search(data)
-    if match is None:
-        return None
-    try:
-        return msgspec.json.decode(match[1])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None

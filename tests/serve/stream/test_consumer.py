@@ -25,7 +25,8 @@ from serve.stream.file_log import DeadLetters, FileLog, FileSink
 from serve.stream.leases import FileLeases
 from serve.stream.log_writer import LogWriter
 from serve.stream.recent_ids import RecentIds
-from serve.stream.records import MAX_RECORD_BYTES, RawRecord, StreamError, decode, readable_id
+from serve.stream.record_id import readable_id
+from serve.stream.records import MAX_RECORD_BYTES, RawRecord, StreamError, decode
 from serve.stream.scorer import MIN_BACKOFF_S, BatchScores, HttpScorer, Refused, Scorer
 from tests.scoring import ScoringServer, scoring, small_model
 from tests.serve.stream.packing import gzipped
