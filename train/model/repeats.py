@@ -22,15 +22,21 @@ def distinct_rows(X: NDArray[np.generic]) -> NDArray[np.intp]:
     times = math.gcd(*counts.values())
     if times <= 1 or len(counts) < MIN_DISTINCT_ROWS:
         return np.arange(len(X))
-    return _first_of_each(keys, {key: count // times for key, count in counts.items()})
+    first = keys[: len(keys) // times]
+    if keys == first * times:  # the whole table, several times
+        return np.arange(len(first))
+    return _every_of_each(keys, times)
 
 
-def _first_of_each(keys: list[bytes], kept: dict[bytes, int]) -> NDArray[np.intp]:
-    """Numbers of the first rows with each key, as many as are kept."""
+def _every_of_each(keys: list[bytes], step: int) -> NDArray[np.intp]:
+    """Numbers of the rows that are the first, and every so many after it, of those with their key.
+
+    Where equal rows stand next to each other that leaves the order of time as it was.
+    """
     seen: Counter[bytes] = Counter()
     numbers = []
     for number, key in enumerate(keys):
-        if seen[key] < kept[key]:
+        if seen[key] % step == 0:
             numbers.append(number)
         seen[key] += 1
     return np.array(numbers, np.intp)
