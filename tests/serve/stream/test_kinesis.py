@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
@@ -24,9 +25,11 @@ from serve.stream.consumer import Consumer
 from serve.stream.file_log import DeadLetters, FileSink
 from serve.stream.kinesis import KinesisSink, KinesisSource, put_records
 from serve.stream.leases import Checkpoint, DynamoLeases, FileLeases
-from serve.stream.records import Result, ShardLeaseLost, Sink
+from serve.stream.ownership import claim_output
+from serve.stream.records import Result, ShardLeaseLost, Sink, StreamError, decode
 from serve.stream.scorer import BatchScores
 from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook
+from tests.serve.stream.packing import aggregate
 from vigil.webhook import webhook_signature
 
 
@@ -380,3 +383,63 @@ def test_anomalies_are_told_signed_and_tried_again(statuses: list[int], refused:
             b"secret", headers["x-vigil-timestamp"], body
         )
         assert headers["x-vigil-delivery"] == "wild%20%C3%A9"
+
+
+def test_ids_that_are_no_partition_keys_are_written_and_what_is_too_long_is_refused(
+    aws: Any,
+) -> None:
+    kinesis = aws("kinesis")
+    kinesis.create_stream(StreamName="keys", ShardCount=1)
+    sink = KinesisSink(kinesis, "keys")
+    results = [Result(key, 0.5, 1, "1") for key in ("", "x" * 300, 10**300, "y" * 2**20)]
+    ((refused, reason),) = sink.write("s", results)
+    assert refused is results[3]
+    assert "too many for Kinesis" in reason
+    assert list(sink.recover("s", 0)) == ["", "x" * 300, 10**300]
+
+
+def test_a_number_and_its_text_are_two_ids_in_parquet(tmp_path: Path) -> None:
+    sink = ParquetSink(Folder(tmp_path))
+    assert list(sink.recover("s", None)) == []
+    ids = [1, 2, "3", "1", 7, "x"]
+    sink.write("s", [Result(key, 0.5, 1, "1", time=5) for key in ids])
+    sink.flush("s")
+    assert list(ParquetSink(Folder(tmp_path)).recover("s", None)) == ids
+    columns = pq.read_table(tmp_path / "s" / "000000000.parquet").to_pydict()
+    assert columns["id"] == ["1", "2", "3", "1", "7", "x"]
+    assert columns["time"] == ["5"] * 6
+    assert columns["entity"] == [None] * 6
+
+
+def test_parquet_of_an_older_release_gives_ids_as_text_and_as_numbers(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    pq.write_table(pa.table({"id": ["1", "x"]}), tmp_path / "s" / "000000000.parquet")
+    assert list(ParquetSink(Folder(tmp_path)).recover("s", 1)) == ["1", 1, "x"]
+
+
+def test_a_bucket_belongs_to_one_source(aws: Any) -> None:
+    s3 = aws("s3")
+    s3.create_bucket(Bucket="owned", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    store = Bucket(s3, "owned", "scores")
+    for _ in range(2):
+        claim_output(store, "kinesis:one", "s3://owned/scores")
+    with pytest.raises(StreamError, match="has the results of kinesis:one: those of kinesis:two"):
+        claim_output(store, "kinesis:two", "s3://owned/scores")
+    claim_output(Bucket(s3, "owned", "other"), "kinesis:two", "s3://owned/other")
+
+
+def test_an_aggregate_that_ends_in_a_blank_is_read_as_it_is() -> None:
+    """The digest of an aggregate may end in any byte."""
+    records = (aggregate([f'{{"id": {n}, "features": [1]}}'.encode()]) for n in range(2000))
+    data = next(record for record in records if record[-1:].isspace())
+
+    class Shard:
+        def get_shard_iterator(self, **asked: Any) -> dict[str, str]:
+            return {"ShardIterator": "i"}
+
+        def get_records(self, **asked: Any) -> dict[str, Any]:
+            return {"Records": [{"SequenceNumber": "1", "Data": data}], "NextShardIterator": "n"}
+
+    batch = KinesisSource(Shard(), "s").read("shard", None, 100)
+    rows, letters = decode(batch.records, ("n",), "shard")
+    assert (len(rows.ids), letters) == (1, [])
