@@ -99,9 +99,11 @@ class StreamConsumer:
         sources and leases may be far away."""
         settings = ServeSettings.from_values(**args)
         self._consumer = await asyncio.to_thread(make_consumer, settings)
-        self._thread = threading.Thread(target=self._consumer.run, daemon=True)
+        run = self._consumer.run
+        self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
-        self._counted = CountedMetrics(self._consumer.metrics.registry)
+        metrics = self._consumer.metrics
+        self._counted = CountedMetrics(metrics.registry)
         loop = self._report_loop(_consumer_name())
         self._reports = asyncio.create_task(loop)
 
@@ -118,7 +120,8 @@ class StreamConsumer:
         counted = self._counted
         counted.sample()
         report = ConsumerReport(name, counted.counts, counted.delivered)
-        await monitor.ask("count", *report.to_wire())
+        wire = report.to_wire()
+        await monitor.ask("count", *wire)
         counted.mark_delivered()
 
     def reconfigure(self, config: dict[str, Any]) -> None:
@@ -126,11 +129,13 @@ class StreamConsumer:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """How far behind the worst of this consumer's shards is; Serve collects it."""
-        return {LAG_METRIC: self._consumer.metrics.worst_lag()}
+        metrics = self._consumer.metrics
+        return {LAG_METRIC: metrics.worst_lag()}
 
     def check_health(self) -> None:
         """Serve asks; a consumer never ends by itself."""
-        if not self._thread.is_alive() or self._reports.done():
+        is_running = self._thread.is_alive()
+        if not is_running or self._reports.done():
             raise RuntimeError("the stream consumer has ended: the log of this replica says why")
 
     async def counts(self) -> dict[str, int]:
@@ -162,11 +167,13 @@ def by_lag(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
     it. Serve applies bounds and delays.
     """
     consumers = context.current_num_replicas
-    lags = (context.aggregated_metrics or {}).get(LAG_METRIC, {})
+    reported = context.aggregated_metrics or {}
+    lags = reported.get(LAG_METRIC, {})
     if context.config is None or not lags:
         return consumers, {}  # nobody has reported yet
     bound = context.config.target_ongoing_requests
-    change = _change_by_lag(max(lags.values()), bound)
+    worst = max(lags.values())
+    change = _change_by_lag(worst, bound)
     return consumers + change, {}
 
 

@@ -114,10 +114,12 @@ class BatchScorer:
         if not self._names:
             self._learn_names()
         records, dead_letters = decode(batch.records, self._names, shard.name)
-        rows = _first_seen(records.ids, list(shard.recent_ids.values()))
+        written = list(shard.recent_ids.values())
+        rows = _first_seen(records.ids, written)
         duplicates = len(records.ids) - len(rows)
         outcome = BatchOutcome(dead_letters=dead_letters, duplicates=duplicates)
-        job = _Job(records, _with_history(records, shard), shard.name, outcome)
+        X = _with_history(records, shard)
+        job = _Job(records, X, shard.name, outcome)
         self._score_in_parts(job, rows)
         return outcome
 
@@ -173,7 +175,8 @@ class BatchScorer:
 
 def _parts(rows: Rows, size: int) -> Iterator[Rows]:
     for begin in range(0, len(rows), size):
-        yield rows[begin : begin + size]
+        end = begin + size
+        yield rows[begin:end]
 
 
 def _with_history(records: DecodedRecords, shard: OwnedShard) -> Floats:
@@ -181,9 +184,10 @@ def _with_history(records: DecodedRecords, shard: OwnedShard) -> Floats:
 
     What is read again passes the history too: the rows behind it need the same past.
     """
-    if shard.history is None:
+    history = shard.history
+    if history is None:
         return records.X
-    return shard.history.apply(records.entities, records.X)
+    return history.apply(records.entities, records.X)
 
 
 def _or_unset(value: _T | None) -> _T | UnsetType:
@@ -198,7 +202,9 @@ def _first_seen(
     first: dict[Id, int] = {}
     for row, key in enumerate(ids):
         first.setdefault(key, row)
-    new = [row for key, row in first.items() if not _is_in_all(key, written)]
+    for key in [key for key in first if _is_in_all(key, written)]:
+        del first[key]
+    new = list(first.values())
     return np.array(new, np.intp)
 
 
@@ -213,6 +219,7 @@ def refusal_letter(
 ) -> DeadLetter:
     """The dead letter of a result that a sink refuses, with the record that it is of."""
     key = refused.result.id
-    letter = dead_letter(outcome.sources[key], shard, refused.words)
+    source = outcome.sources[key]
+    letter = dead_letter(source, shard, refused.words)
     letter.id = key
     return letter

@@ -7,7 +7,6 @@ import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -130,9 +129,11 @@ def _default_leases(
     for place in map(StreamPlace.parse, sinks):
         if place.kind == "file":
             return Path(place.rest) / ".consumer"
-    words = " ".join([source, *sorted(sinks)])
-    digest = hashlib.sha256(words.encode()).hexdigest()
-    return home.state / "stream" / digest[:16]
+    words = [source, *sorted(sinks)]
+    text = " ".join(words)
+    digest = hashlib.sha256(text.encode())
+    name = digest.hexdigest()[:16]
+    return home.state / "stream" / name
 
 
 @dataclass(frozen=True)
@@ -146,10 +147,11 @@ class StreamPlan:
 
     def check(self) -> None:
         """Raise StreamError for words that name nothing, or one place for two things."""
-        if StreamPlace.parse(self.dead_letters).kind != "file":
+        letters = StreamPlace.parse(self.dead_letters)
+        if letters.kind != "file":
             raise StreamError(f"dead letters {self.dead_letters!r}: it must be file:DIR")
-        kinds = [place.kind for place in self._sinks()]
-        if len(set(kinds)) < len(kinds):
+        kinds = {place.kind for place in self._sinks()}
+        if len(kinds) < len(self.sinks):
             raise StreamError("two sinks of one kind: name each kind once")
         self._refuse_own_stream()
         self._refuse_shared_folders()
@@ -158,15 +160,16 @@ class StreamPlan:
         return [StreamPlace.parse(sink) for sink in self.sinks]
 
     def _refuse_own_stream(self) -> None:
-        is_stream = StreamPlace.parse(self.source).kind == "kinesis"
-        if is_stream and self.source in self.sinks:
+        source = StreamPlace.parse(self.source)
+        if source.kind == "kinesis" and self.source in self.sinks:
             raise StreamError(f"{self.source} is the source and a sink: results need another")
 
     def _refuse_shared_folders(self) -> None:
         words = [self.source, *self.sinks, self.dead_letters]
-        folders = (StreamPlace.parse(word).folder for word in words)
+        places = map(StreamPlace.parse, words)
+        folders = (place.folder for place in places)
         uses = Counter(folder.resolve() for folder in folders if folder)
-        folder, count = max(uses.items(), key=itemgetter(1))
+        ((folder, count),) = uses.most_common(1)
         if count > 1:
             raise StreamError(
                 f"{folder} is named for two things: source, sinks and dead letters need a folder "
@@ -251,7 +254,8 @@ def consume(
     home = HomeSettings().open()
     target = _service(home, port, service)
     settings = ServeSettings()
-    scorer = HttpScorer(target.url, target.headers, settings.model_name)
+    model = settings.model_name
+    scorer = HttpScorer(target.url, target.headers, model)
     consumer = build_consumer(
         source,
         list(sinks),
@@ -270,7 +274,8 @@ def consume(
     say(f"scoring {source} with {target.url}" + ("" if until_end else "; Ctrl-C stops it"))
     began = time.monotonic()
     counts = consumer.run(until_end=until_end)
-    summary: dict[str, Any] = {**counts, "seconds": round(time.monotonic() - began, 3)}
+    seconds = time.monotonic() - began
+    summary: dict[str, Any] = {**counts, "seconds": round(seconds, 3)}
     print_figures(summary, as_json=as_json)
 
 
@@ -283,6 +288,9 @@ def _service(
     if port is None:
         return named.require(home)
     platform = home.platform()
-    if named.key is None and platform is not None and urlsplit(platform.url).port == port:
-        return platform.service
-    return replace(named, url=f"http://127.0.0.1:{port}").require(home)
+    if named.key is None and platform is not None:
+        own_port = urlsplit(platform.url).port
+        if port == own_port:
+            return platform.service
+    local = replace(named, url=f"http://127.0.0.1:{port}")
+    return local.require(home)

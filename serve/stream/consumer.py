@@ -126,7 +126,8 @@ class Consumer:
     def _share_when_due(self) -> None:
         if time.monotonic() > self._share_at:
             self._try_to_share()
-            self._share_at = time.monotonic() + self._settings.stream_share_s
+            interval_s = self._settings.stream_share_s
+            self._share_at = time.monotonic() + interval_s
 
     def _try_to_share(self) -> None:
         try:
@@ -137,7 +138,8 @@ class Consumer:
     def share_shards(self) -> None:
         """Take shards that are free, up to a fair part of them; give back what is more."""
         readable = self._readable_shards()
-        fair_share = math.ceil(len(readable) / self._leases.consumers())
+        consumers = self._leases.consumers()
+        fair_share = math.ceil(len(readable) / consumers)
         self._give_up_renamed()
         for name in list(self.shards)[fair_share:]:
             self._give_up(name)
@@ -154,12 +156,13 @@ class Consumer:
 
     def _give_up_renamed(self) -> None:
         """Give up shards of which a new file has the name that their results have gone by."""
-        renamed = list(filter(self._is_renamed, self.shards.values()))
-        for shard in renamed:
+        shards = list(self.shards.values())
+        for shard in filter(self._is_renamed, shards):
             self._give_up(shard.name)
 
     def _is_renamed(self, shard: OwnedShard) -> bool:
-        return shard.output_name != self._source.output_name(shard.name)
+        name = self._source.output_name(shard.name)
+        return shard.output_name != name
 
     def _acquire(self, name: str) -> None:
         if name in self.shards:
@@ -170,7 +173,8 @@ class Consumer:
         try:
             self._open(name, checkpoint, Backoff(self._wait))
         except BaseException:
-            self._outputs.close(self._source.output_name(name))
+            output_name = self._source.output_name(name)
+            self._outputs.close(output_name)
             self._leases.release(name)
             raise
 
@@ -184,7 +188,8 @@ class Consumer:
         output_name = self._source.output_name(name)
         recent_ids = self._outputs.recover(output_name, checkpoint.states, max_ids)
         if not checkpoint.states:  # from the first write on there must be something to recover by
-            checkpoint = replace(checkpoint, states=self._outputs.flush(output_name))
+            states = self._outputs.flush(output_name)
+            checkpoint = replace(checkpoint, states=states)
             self._leases.save(name, checkpoint)
         shard = OwnedShard(
             name,
@@ -198,7 +203,8 @@ class Consumer:
             saved_at=time.monotonic(),
         )
         self.shards[name] = shard
-        self.metrics.checkpoint_age.labels(name).set_function(shard.age)
+        age = self.metrics.checkpoint_age.labels(name)
+        age.set_function(shard.age)
 
     def _restored_history(self, checkpoint: Checkpoint) -> EntityHistory | None:
         if self._history is None:
@@ -223,7 +229,8 @@ class Consumer:
             return True
         except (OSError, Busy) as error:
             log.warning("%s: %s; going on from its checkpoint", shard.name, error)
-            self.metrics.failures.labels(type(error).__name__).inc()
+            kind = type(error).__name__
+            self.metrics.failures.labels(kind).inc()
             shard.backoff.pause()
             self._reopen(shard)
             return True
@@ -232,7 +239,8 @@ class Consumer:
         self._leases.renew()
         has_moved = not shard.is_ended and self._score_batch(shard)
         is_idle = shard.has_changed and not has_moved
-        if is_idle or shard.is_checkpoint_due(self._settings.stream_checkpoint_s):
+        interval_s = self._settings.stream_checkpoint_s
+        if is_idle or shard.is_checkpoint_due(interval_s):
             self._save(shard)
         if has_moved:
             shard.backoff.reset()
@@ -248,19 +256,22 @@ class Consumer:
         self._write(shard, outcome)
         has_new_position = shard.advance(batch)
         if batch.records:
-            self.metrics.batch.observe(time.monotonic() - began)
+            seconds = time.monotonic() - began
+            self.metrics.batch.observe(seconds)
         return bool(batch.records) or has_new_position
 
     def _read(self, shard: OwnedShard) -> RecordBatch:
         max_records = self._settings.stream_batch
         batch = self._source.read(shard.name, shard.position, max_records)
-        self.metrics.lag.labels(shard.name).set(batch.lag)
+        lag = self.metrics.lag.labels(shard.name)
+        lag.set(batch.lag)
         return batch
 
     def _write(self, shard: OwnedShard, outcome: BatchOutcome) -> None:
         letters = outcome.dead_letters
         for refused in self._outputs.write(shard, outcome.results):
-            letters.append(refusal_letter(refused, shard.name, outcome))
+            letter = refusal_letter(refused, shard.name, outcome)
+            letters.append(letter)
         buried = self._outputs.bury(shard, letters)
         self._count("scored", len(outcome.results))
         self._count("duplicate", outcome.duplicates)
@@ -268,7 +279,8 @@ class Consumer:
 
     def _count(self, outcome: str, records: int) -> None:
         self.counts[outcome] += records
-        self.metrics.records.labels(outcome).inc(records)
+        counter = self.metrics.records.labels(outcome)
+        counter.inc(records)
 
     def _save(self, shard: OwnedShard) -> None:
         """Sinks first, then the checkpoint: what it says is done is done."""
@@ -314,6 +326,7 @@ class Consumer:
         """Sleep, but keep the leases and wake for `stop`."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            if self._stopped.wait(min(left, RENEW_INTERVAL_S)):
+            pause = min(left, RENEW_INTERVAL_S)
+            if self._stopped.wait(pause):
                 return
             self._leases.renew()

@@ -68,11 +68,13 @@ class FileLog:
         return (self._folder / name).exists()
 
     def shards(self, finished: set[str]) -> list[str]:
-        paths = filter(self._is_read, self._folder.iterdir())
-        return sorted(path.name for path in paths)
+        entries = self._folder.iterdir()
+        names = [path.name for path in entries if self._is_read(path)]
+        return sorted(names)
 
     def _is_read(self, path: Path) -> bool:
-        if path.name.startswith(".") or path.name in self._ignored:
+        name = path.name
+        if name.startswith(".") or name in self._ignored:
             return False
         reason = _why_ignored(path)
         if reason is not None:
@@ -117,7 +119,8 @@ def _read_lines(
     if is_at_end and len(lines.records) < max_records:
         lines.take_last()
         torn = len(lines.rest)
-    return RecordBatch(lines.records, str(lines.end), float(size - lines.end), torn=torn)
+    unread = size - lines.end
+    return RecordBatch(lines.records, str(lines.end), float(unread), torn=torn)
 
 
 def _why_ignored(path: Path) -> str | None:
@@ -207,7 +210,8 @@ def _read_overlong(
     if end is None:
         torn = size - start
         return RecordBatch([], str(start), float(torn), torn=torn)
-    return RecordBatch([record], str(end), float(size - end))
+    unread = size - end
+    return RecordBatch([record], str(end), float(unread))
 
 
 def _next_line(

@@ -99,8 +99,7 @@ class KinesisSource:
             shards = _list_shards(self._client, self._stream)
         # A parent that has expired has nothing left to wait for.
         unread = {shard["ShardId"] for shard in shards} - finished
-        readable = (shard for shard in shards if unread.isdisjoint(_parents(shard)))
-        return [shard["ShardId"] for shard in readable]
+        return [shard["ShardId"] for shard in shards if not unread & _parents(shard)]
 
     def read(
         self,
@@ -140,7 +139,8 @@ class KinesisSource:
     def _is_resting(self, shard: str, at: str) -> bool:
         """Whether the shard had no record a moment ago, and is asked for the same again."""
         until = self._rests_until.get(shard, 0.0)
-        return time.monotonic() < until and at == self._position_of(shard)
+        is_resting = time.monotonic() < until
+        return is_resting and at == self._position_of(shard)
 
     def _position_of(self, shard: str) -> str:
         cursor = self._cursors.get(shard)
@@ -165,7 +165,8 @@ class KinesisSource:
         if cursor is not None and cursor.position == at:
             return cursor.iterator
         place = {"StreamName": self._stream, "ShardId": shard}
-        answer = self._client.get_shard_iterator(**place, **_start_at(at))
+        start = _start_at(at)
+        answer = self._client.get_shard_iterator(**place, **start)
         return answer["ShardIterator"]
 
 
@@ -183,10 +184,10 @@ def _start_at(position: str) -> dict[str, str]:
     }
 
 
-def _parents(shard: dict[str, Any]) -> list[str]:
+def _parents(shard: dict[str, Any]) -> set[str]:
     """The shards that this one was split from or merged of."""
-    parents = (shard.get("ParentShardId"), shard.get("AdjacentParentShardId"))
-    return [parent for parent in parents if parent]
+    fields = ("ParentShardId", "AdjacentParentShardId")
+    return {shard[field] for field in fields if field in shard}
 
 
 PutEntry = tuple[str, bytes]  # partition key and data
@@ -273,7 +274,8 @@ class KinesisSink:
 
 
 def _id_of(record: dict[str, Any]) -> Id:
-    return msgspec.json.decode(record["Data"], type=_IdOnly).id
+    data = record["Data"]
+    return msgspec.json.decode(data, type=_IdOnly).id
 
 
 def _partition_key(key: Id) -> str:
@@ -281,7 +283,8 @@ def _partition_key(key: Id) -> str:
     text = str(key)
     if 0 < len(text) <= MAX_PARTITION_KEY_LENGTH:
         return text
-    return hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256(text.encode())
+    return digest.hexdigest()
 
 
 def put_records(

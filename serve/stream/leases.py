@@ -78,7 +78,8 @@ class FileLeases:
         self._held: dict[str, HeldLock] = {}
         self._consumers = folder / "consumers"
         self._consumers.mkdir(parents=True, exist_ok=True)
-        self._own = self._consumers / uuid.uuid4().hex
+        name = uuid.uuid4().hex
+        self._own = self._consumers / name
         presence = try_lock(self._own)
         assert presence is not None  # the name is new
         self._presence = presence
@@ -107,11 +108,12 @@ class FileLeases:
 
     def finished(self) -> set[str]:
         paths = self._folder.glob("*.checkpoint")
-        return {unquote(path.stem) for path in paths if _read_checkpoint(path).ended}
+        ended = (path for path in paths if _read_checkpoint(path).ended)
+        return {unquote(path.stem) for path in ended}
 
     def consumers(self) -> int:
-        paths = list(self._consumers.iterdir())
-        return 1 + sum(path != self._own and _is_held(path) for path in paths)
+        paths = set(self._consumers.iterdir()) - {self._own}
+        return 1 + sum(map(_is_held, paths))
 
     def close(self) -> None:
         for shard in list(self._held):
@@ -249,11 +251,13 @@ class DynamoLeases:
     def finished(self) -> set[str]:
         prefix = self._key("shard", "")
         items = self._items(prefix)
-        return {item.key.removeprefix(prefix) for item in items if item.has_ended}
+        keys = (item.key for item in items if item.has_ended)
+        return {key.removeprefix(prefix) for key in keys}
 
     def consumers(self) -> int:
-        items = self._items(self._key("consumer", ""))
-        return 1 + sum(self._is_other_living(item) for item in items)
+        prefix = self._key("consumer", "")
+        items = self._items(prefix)
+        return 1 + sum(map(self._is_other_living, items))
 
     def _is_other_living(self, item: _LeaseItem) -> bool:
         """Whether the presence is that of another consumer that lives; one of a dead goes."""
@@ -273,16 +277,19 @@ class DynamoLeases:
 
     def _get(self, key: str) -> _LeaseItem:
         """The lease under `key`; one of nobody where there is none yet."""
-        answer = self._client.get_item(**self._place(key), ConsistentRead=True)
+        place = self._place(key)
+        answer = self._client.get_item(**place, ConsistentRead=True)
         if "Item" not in answer:
             return _LeaseItem(key, "", 0, checkpoint={})
         return _LeaseItem.read(answer["Item"])
 
     def _place(self, key: str) -> dict[str, Any]:
-        return {"TableName": self._table, "Key": {"key": {"S": key}}}
+        item = {"key": {"S": key}}
+        return {"TableName": self._table, "Key": item}
 
     def _delete(self, key: str) -> None:
-        self._client.delete_item(**self._place(key))
+        place = self._place(key)
+        self._client.delete_item(**place)
 
     def _items(self, prefix: str) -> list[_LeaseItem]:
         scan = self._client.get_paginator("scan")
@@ -293,14 +300,16 @@ class DynamoLeases:
             ExpressionAttributeNames={"#k": "key"},
             ExpressionAttributeValues={":p": {"S": prefix}},
         )
-        return [_LeaseItem.read(item) for page in pages for item in page["Items"]]
+        items = (item for page in pages for item in page["Items"])
+        return list(map(_LeaseItem.read, items))
 
     def _is_still(self, item: _LeaseItem) -> bool:
         """Whether the counter has not moved for the length of a lease."""
         now = self._clock()
         sighting = self._sightings.get(item.key)
         if sighting is None or sighting.counter != item.counter:
-            self._sightings[item.key] = _Sighting(item.counter, since=now)
+            sighting = _Sighting(item.counter, since=now)
+            self._sightings[item.key] = sighting
             return False
         return now > sighting.since + self._seconds
 
@@ -313,7 +322,8 @@ class DynamoLeases:
         """Write our item if it is still ours, else forget it and raise ShardLeaseLost."""
         try:
             key = self._key("shard", shard)
-            self._put(key, owner, self._held[shard], checkpoint=checkpoint)
+            counter = self._held[shard]
+            self._put(key, owner, counter, checkpoint=checkpoint)
         except ShardLeaseLost:
             del self._held[shard]
             raise

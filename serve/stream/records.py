@@ -258,9 +258,10 @@ class _BatchDecoder:
     def _refusal(self, source: RawRecord) -> str | None:
         """Take a row; or return why it is none."""
         try:
-            self._rows.append(_decode_row(source, self._names))
+            row = _decode_row(source, self._names)
         except _NO_ROW as error:
             return str(error)
+        self._rows.append(row)
         return None
 
     def _bury(self, source: RawRecord, reason: str) -> None:
@@ -273,14 +274,17 @@ class _BatchDecoder:
         fits = np.abs(X) <= FLOAT32_MAX
         is_row_fit = fits.all(axis=1)
         for i in np.flatnonzero(~is_row_fit):
-            self._bury_unfit(i, np.argmin(fits[i]))
-        rows = [self._rows[i] for i in np.flatnonzero(is_row_fit)]
-        return DecodedRecords(X[is_row_fit], rows)
+            column = np.argmin(fits[i])
+            self._bury_unfit(i, column)
+        fitting = np.flatnonzero(is_row_fit)
+        rows = [self._rows[i] for i in fitting]
+        return DecodedRecords(X[fitting], rows)
 
     def _matrix(self) -> Floats:
         shape = len(self._rows), len(self._names)
         features = [row.features for row in self._rows]
-        return np.array(features, np.float64).reshape(shape)
+        X = np.array(features, np.float64)
+        return X.reshape(shape)
 
     def _bury_unfit(
         self,
@@ -311,7 +315,8 @@ def _decode_row(source: RawRecord, names: FeatureNames) -> DecodedRow:
     """The row of a record; raises VigilError, or what the decoder raises."""
     record = _decode_record(source.data)
     features = _feature_row(record, names)
-    return DecodedRow(source, record, features, seconds=_seconds_of(record))
+    seconds = _seconds_of(record)
+    return DecodedRow(source, record, features, seconds=seconds)
 
 
 def _seconds_of(record: _Record) -> float | None:
@@ -363,7 +368,8 @@ def _feature_row(record: _Record, names: FeatureNames) -> list[float]:
     if is_in_order and isinstance(record, _TypedRecord):
         return row
     # What is a value, and what is said of one that is none, is as over HTTP.
-    return to_matrix([row], names)[0].tolist()
+    X = to_matrix([row], names)
+    return X[0].tolist()
 
 
 def dead_letter(

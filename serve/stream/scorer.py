@@ -94,7 +94,8 @@ class HttpScorer:
 
     def names(self) -> tuple[str, ...]:
         body, _ = self._ask("GET", "/readyz", b"", headers={})
-        return tuple(msgspec.json.decode(body)["features"])
+        answer = msgspec.json.decode(body)
+        return tuple(answer["features"])
 
     def score(self, X: Floats) -> BatchScores:
         data = X.astype("<f8").tobytes()
@@ -104,16 +105,16 @@ class HttpScorer:
             "shape": list(X.shape),
             "parameters": {"binary_data_size": len(data)},
         }
-        head = msgspec.json.encode({"inputs": [tensor], "parameters": {"binary_data_output": True}})
-        headers = {"content-type": "application/octet-stream", _LENGTH_HEADER: str(len(head))}
+        parameters = {"binary_data_output": True}
+        head = msgspec.json.encode({"inputs": [tensor], "parameters": parameters})
+        headers = {
+            "content-type": "application/octet-stream",
+            _LENGTH_HEADER: str(len(head)),
+        }
         body, json_length = self._ask("POST", self._path, head + data, headers=headers)
         if json_length is None:
             raise VigilError(f"{self._path} did not answer in binary: is this Vigil's service?")
-        rows = len(X)
-        metadata = msgspec.json.decode(body[:json_length])
-        scores = np.frombuffer(body, "<f8", rows, offset=json_length)
-        labels = np.frombuffer(body, "<i8", rows, offset=json_length + 8 * rows)
-        return BatchScores(scores, labels, metadata["model_version"])
+        return _read_scores(body, json_length, len(X))
 
     def _ask(
         self, method: str, path: str, body: bytes, *, headers: dict[str, str]
@@ -135,9 +136,19 @@ class HttpScorer:
         self._client.close()
 
 
+def _read_scores(body: bytes, json_length: int, rows: int) -> BatchScores:
+    """Scores and labels behind the JSON of an answer."""
+    metadata = msgspec.json.decode(body[:json_length])
+    scores = np.frombuffer(body, "<f8", rows, offset=json_length)
+    behind_scores = json_length + scores.nbytes
+    labels = np.frombuffer(body, "<i8", rows, offset=behind_scores)
+    return BatchScores(scores, labels, metadata["model_version"])
+
+
 def _failure(path: str, response: httpx.Response) -> VigilError:
     status = response.status_code
-    body = response.content[:500].decode(errors="replace")
+    content = response.content[:500]
+    body = content.decode(errors="replace")
     message = f"{path} answered {status}: {body}"
     if status in _TRANSIENT or status >= 500:
         retry_after = response.headers.get("retry-after")
@@ -166,7 +177,9 @@ class Backoff:
     def pause(self, retry_after: float | None = None) -> None:
         """Wait. Of a full queue's clients each comes back at another time, and never before it
         was asked to."""
-        seconds = self._own_seconds() if retry_after is None else _seconds_after(retry_after)
+        seconds = self._own_seconds()
+        if retry_after is not None:
+            seconds = _seconds_after(retry_after)
         self._next_s = min(self._next_s * 2, MAX_BACKOFF_S)
         self._wait(seconds)
 
@@ -179,4 +192,5 @@ class Backoff:
 
 def _seconds_after(retry_after: float) -> float:
     """At least what was asked for, up to a bound."""
-    return min(retry_after, MAX_RETRY_AFTER_S) * random.uniform(1.0, 1.5)
+    seconds = min(retry_after, MAX_RETRY_AFTER_S)
+    return seconds * random.uniform(1.0, 1.5)

@@ -89,8 +89,9 @@ class Outputs:
     ) -> None:
         self._sinks = list(sinks)
         self._dead_letters = dead_letters
-        self._all: dict[str, Sink | DeadLetters] = {sink.name: sink for sink in self._sinks}
-        self._all[DEAD_LETTERS] = dead_letters
+        self._all: dict[str, Sink | DeadLetters] = {DEAD_LETTERS: dead_letters}
+        for sink in self._sinks:
+            self._all[sink.name] = sink
 
     def recover(
         self,
@@ -108,7 +109,8 @@ class Outputs:
             written = RecentIds(max_ids)
             written.add(sink.recover(shard, state))
             recent_ids[sink.name] = written
-        self._dead_letters.recover(shard, states.get(DEAD_LETTERS))
+        state = states.get(DEAD_LETTERS)
+        self._dead_letters.recover(shard, state)
         return recent_ids
 
     def write(

@@ -137,7 +137,8 @@ class ParquetSink:
     ) -> Iterable[Id]:
         written = int(state or 0)
         ids: list[Id] = []
-        for n in range(max(0, written - RECENT_OBJECTS), written):
+        first = max(0, written - RECENT_OBJECTS)
+        for n in range(first, written):
             ids += self._ids_of(shard, n) or []
         while (more := self._ids_of(shard, written)) is not None:
             ids += more
@@ -152,7 +153,8 @@ class ParquetSink:
         n: int,
     ) -> list[Id] | None:
         """The ids in an object; None where there is none."""
-        data = self._store.get(_object_key(shard, n))
+        key = _object_key(shard, n)
+        data = self._store.get(key)
         return None if data is None else _ids_in(data)
 
     def write(
@@ -170,7 +172,8 @@ class ParquetSink:
 
     def _put(self, shard: str) -> None:
         key = _object_key(shard, self._next[shard])
-        self._store.put(key, _as_parquet(self._held[shard]))
+        data = _as_parquet(self._held[shard])
+        self._store.put(key, data)
         self._next[shard] += 1
         self._held[shard] = []
 
@@ -195,7 +198,8 @@ def _as_parquet(results: list[Result]) -> bytes:
     for name in ("entity", "time"):
         columns[name] = _texts(results, name)
     runs = msgspec.json.encode(_runs_of_numbers(results))
-    table = pa.table(columns).replace_schema_metadata({_NUMBERS_KEY: runs})
+    table = pa.table(columns)
+    table = table.replace_schema_metadata({_NUMBERS_KEY: runs})
     buffer = BytesIO()
     pq.write_table(table, buffer)
     return buffer.getvalue()
@@ -214,8 +218,10 @@ def _runs_of_numbers(results: list[Result]) -> list[tuple[int, int]]:
     """Begin and end of each run of results whose ids are numbers: the column has their text."""
     is_number = [isinstance(result.id, int) for result in results]
     edges = np.diff(is_number, prepend=False, append=False)
-    begins_and_ends = np.flatnonzero(edges).reshape(-1, 2)
-    return [(int(begin), int(end)) for begin, end in begins_and_ends]
+    begins_and_ends = np.flatnonzero(edges).tolist()
+    begins = begins_and_ends[::2]
+    ends = begins_and_ends[1::2]
+    return list(zip(begins, ends, strict=True))
 
 
 def _ids_in(data: bytes) -> list[Id]:
@@ -228,8 +234,10 @@ def _ids_in(data: bytes) -> list[Id]:
     if _NUMBERS_KEY not in metadata:
         return list(_possible_ids(texts))
     ids: list[Id] = list(texts)
-    for begin, end in msgspec.json.decode(metadata[_NUMBERS_KEY]):
-        ids[begin:end] = map(int, texts[begin:end])
+    runs = msgspec.json.decode(metadata[_NUMBERS_KEY])
+    for begin, end in runs:
+        numbers = texts[begin:end]
+        ids[begin:end] = map(int, numbers)
     return ids
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -249,3 +249,9 @@ def expected_results(shard: Sequence[Packed]) -> dict[str | int, float]:
 
 def count_rows(shard: Sequence[Packed], outcome: Outcome) -> int:
     return sum(row.outcome == outcome for record in shard for row in record.rows)
+
+
+def unwanted_rows(shard: Sequence[Packed]) -> Iterator[Row]:
+    """Rows whose results the receiver refuses."""
+    for record in shard:
+        yield from (row for row in record.rows if row.value == UNWANTED)
