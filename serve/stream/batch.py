@@ -175,8 +175,7 @@ class BatchScorer:
 
 def _parts(rows: Rows, size: int) -> Iterator[Rows]:
     for begin in range(0, len(rows), size):
-        end = begin + size
-        yield rows[begin:end]
+        yield rows[begin : begin + size]
 
 
 def _with_history(records: DecodedRecords, shard: OwnedShard) -> Floats:
@@ -184,10 +183,9 @@ def _with_history(records: DecodedRecords, shard: OwnedShard) -> Floats:
 
     What is read again passes the history too: the rows behind it need the same past.
     """
-    history = shard.history
-    if history is None:
+    if shard.history is None:
         return records.X
-    return history.apply(records.entities, records.X)
+    return shard.history.apply(records.entities, records.X)
 
 
 def _or_unset(value: _T | None) -> _T | UnsetType:

@@ -62,11 +62,15 @@ class StreamPlace:
 
     def store(self) -> ObjectStore:
         """The place as a store of objects."""
-        if not self.rest.startswith("s3://"):
-            return Folder(Path(self.rest))
-        parts = urlsplit(self.rest)
-        client = stream_client("s3")
-        return Bucket(client, parts.netloc, parts.path)
+        if self.rest.startswith("s3://"):
+            return _bucket(self.rest)
+        return Folder(Path(self.rest))
+
+
+def _bucket(url: str) -> Bucket:
+    parts = urlsplit(url)
+    client = stream_client("s3")
+    return Bucket(client, parts.netloc, parts.path)
 
 
 def source_of(name: str) -> Source:

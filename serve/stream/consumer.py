@@ -93,10 +93,13 @@ class Consumer:
         return self.counts
 
     def _close(self) -> None:
-        for name in list(self.shards):
-            self._give_up(name)
+        self._give_up_all()
         self._leases.close()
         self._scorer.close()
+
+    def _give_up_all(self) -> None:
+        for name in list(self.shards):
+            self._give_up(name)
 
     def _consume(self, until_end: bool) -> None:
         while not self._stopped.is_set():
@@ -263,9 +266,11 @@ class Consumer:
     def _read(self, shard: OwnedShard) -> RecordBatch:
         max_records = self._settings.stream_batch
         batch = self._source.read(shard.name, shard.position, max_records)
-        lag = self.metrics.lag.labels(shard.name)
-        lag.set(batch.lag)
+        self._set_lag(shard.name, batch.lag)
         return batch
+
+    def _set_lag(self, name: str, lag: float) -> None:
+        self.metrics.lag.labels(name).set(lag)
 
     def _write(self, shard: OwnedShard, outcome: BatchOutcome) -> None:
         letters = outcome.dead_letters
@@ -279,8 +284,7 @@ class Consumer:
 
     def _count(self, outcome: str, records: int) -> None:
         self.counts[outcome] += records
-        counter = self.metrics.records.labels(outcome)
-        counter.inc(records)
+        self.metrics.records.labels(outcome).inc(records)
 
     def _save(self, shard: OwnedShard) -> None:
         """Sinks first, then the checkpoint: what it says is done is done."""

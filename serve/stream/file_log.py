@@ -69,8 +69,7 @@ class FileLog:
 
     def shards(self, finished: set[str]) -> list[str]:
         entries = self._folder.iterdir()
-        names = [path.name for path in entries if self._is_read(path)]
-        return sorted(names)
+        return sorted(path.name for path in entries if self._is_read(path))
 
     def _is_read(self, path: Path) -> bool:
         name = path.name
@@ -191,9 +190,12 @@ class _Lines:
     def _take(self, end: int) -> None:
         line = self._data[self._at : end].strip()
         if line:
-            record = RawRecord(str(self.end), line)
-            self.records.append(record)
+            self._add(line)
         self._at = end
+
+    def _add(self, line: bytes) -> None:
+        record = RawRecord(str(self.end), line)
+        self.records.append(record)
 
 
 def _read_overlong(

@@ -17,6 +17,7 @@ import msgspec
 # Blanks, the byte-order mark, and the separator of JSON text sequences (RFC 7464).
 _BLANKS = " \t\r\n\x1e\ufeff"
 _NOT_BLANK = re.compile(f"[^{_BLANKS}]")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _OPENING = ("{", "[")
 # Numbers are not looked at here, however long they are.
 _any_value = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
@@ -96,6 +97,6 @@ def _split_array(value: str) -> list[bytes]:
 
 def _elements_of(array: bytes) -> list[bytes]:
     """The elements of an array, none where it is damaged."""
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    with suppress(*_UNREADABLE):
         return list(map(bytes, _elements.decode(array)))
     return []

@@ -151,6 +151,10 @@ class _LeaseItem:
         return self.checkpoint.get("ended", False)
 
     @classmethod
+    def of_nobody(cls, key: str) -> _LeaseItem:
+        return cls(key, "", 0, checkpoint={})
+
+    @classmethod
     def read(cls, item: dict[str, Any]) -> _LeaseItem:
         checkpoint = item.get("checkpoint", {"S": "{}"})
         return cls(
@@ -240,7 +244,7 @@ class DynamoLeases:
 
     def _show_presence(self) -> None:
         self._heartbeat += 1
-        key = self._key("consumer", self._id)
+        key = self._presence_key()
         presence = {
             "key": {"S": key},
             "counter": {"N": str(self._heartbeat)},
@@ -255,8 +259,7 @@ class DynamoLeases:
         return {key.removeprefix(prefix) for key in keys}
 
     def consumers(self) -> int:
-        prefix = self._key("consumer", "")
-        items = self._items(prefix)
+        items = self._items(self._key("consumer", ""))
         return 1 + sum(map(self._is_other_living, items))
 
     def _is_other_living(self, item: _LeaseItem) -> bool:
@@ -269,8 +272,10 @@ class DynamoLeases:
         return not is_dead
 
     def close(self) -> None:
-        own = self._key("consumer", self._id)
-        self._delete(own)
+        self._delete(self._presence_key())
+
+    def _presence_key(self) -> str:
+        return self._key("consumer", self._id)
 
     def _key(self, kind: str, name: str) -> str:
         return f"{self._stream}#{kind}#{name}"
@@ -279,9 +284,8 @@ class DynamoLeases:
         """The lease under `key`; one of nobody where there is none yet."""
         place = self._place(key)
         answer = self._client.get_item(**place, ConsistentRead=True)
-        if "Item" not in answer:
-            return _LeaseItem(key, "", 0, checkpoint={})
-        return _LeaseItem.read(answer["Item"])
+        item = answer.get("Item")
+        return _LeaseItem.read(item) if item else _LeaseItem.of_nobody(key)
 
     def _place(self, key: str) -> dict[str, Any]:
         item = {"key": {"S": key}}

@@ -12,8 +12,8 @@ class RecentIds:
 
     def __init__(self, max_ids: int) -> None:
         self._max_ids = max_ids
-        self._new: set[Id] = set()
-        self._old: set[Id] = set()
+        self._new = set[Id]()
+        self._old = set[Id]()
 
     def __contains__(self, key: Id) -> bool:
         return key in self._new or key in self._old

@@ -282,9 +282,10 @@ class _BatchDecoder:
 
     def _matrix(self) -> Floats:
         shape = len(self._rows), len(self._names)
-        features = [row.features for row in self._rows]
-        X = np.array(features, np.float64)
-        return X.reshape(shape)
+        return np.array(self._features(), np.float64).reshape(shape)
+
+    def _features(self) -> list[list[float]]:
+        return [row.features for row in self._rows]
 
     def _bury_unfit(
         self,

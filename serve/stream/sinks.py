@@ -57,16 +57,21 @@ class Folder:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         _write_durably(temporary, data)
-        try:
-            os.link(temporary, path)  # unlike a rename, refuses to replace
-        except FileExistsError as error:
-            raise ShardLeaseLost(f"{path} is there: another consumer wrote it") from error
-        finally:
-            temporary.unlink()
+        _move_to_new(temporary, path)
 
     def get(self, key: str) -> bytes | None:
         path = self._root / key
         return path.read_bytes() if path.exists() else None
+
+
+def _move_to_new(temporary: Path, path: Path) -> None:
+    """Raises ShardLeaseLost where something is already."""
+    try:
+        os.link(temporary, path)  # unlike a rename, refuses to replace
+    except FileExistsError as error:
+        raise ShardLeaseLost(f"{path} is there: another consumer wrote it") from error
+    finally:
+        temporary.unlink()
 
 
 def _write_durably(path: Path, data: bytes) -> None:
@@ -209,9 +214,12 @@ def _texts(results: list[Result], name: str) -> Any:
     """A field that not all results have, as a column of text."""
     import pyarrow as pa
 
-    values = (getattr(result, name) for result in results)
-    texts = [None if value is UNSET else str(value) for value in values]
+    texts = [_text(getattr(result, name)) for result in results]
     return pa.array(texts, pa.string())
+
+
+def _text(value: Any) -> str | None:
+    return None if value is UNSET else str(value)
 
 
 def _runs_of_numbers(results: list[Result]) -> list[tuple[int, int]]:

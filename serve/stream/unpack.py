@@ -64,11 +64,11 @@ def unpack(
     A record that would unpack to more than `max_bytes`, or to too many pieces, is one refused
     piece.
     """
-    every = _Unpacking(max_bytes).pieces(data)
-    pieces = list(islice(every, MAX_UNPACKED_VALUES + 1))
-    if len(pieces) > MAX_UNPACKED_VALUES:
-        return [Piece(data, f"the record holds more than {MAX_UNPACKED_VALUES} values")]
-    return pieces
+    pieces = _Unpacking(max_bytes).pieces(data)
+    first = list(islice(pieces, MAX_UNPACKED_VALUES))
+    if next(pieces, None) is None:
+        return first
+    return [Piece(data, f"the record holds more than {MAX_UNPACKED_VALUES} values")]
 
 
 class _Unpacking:
@@ -156,8 +156,7 @@ def _decompress(
 
 def _values(data: bytes) -> Iterator[Piece]:
     pieces = map(Piece, split_values(data))
-    first = next(pieces, Piece(data, "the record is empty"))
-    yield first
+    yield next(pieces, Piece(data, "the record is empty"))
     yield from pieces
 
 
