@@ -16,10 +16,11 @@ import click
 from serve.settings import ServeSettings
 from serve.stream.consumer import Consumer
 from serve.stream.file_log import DeadLetters, FileLog, FileSink
+from serve.stream.interfaces import Sink, Source
 from serve.stream.kinesis import KinesisSink, KinesisSource
 from serve.stream.leases import DynamoLeases, FileLeases, ShardLeases
 from serve.stream.ownership import claim_output, source_identity
-from serve.stream.records import Sink, Source, StreamError
+from serve.stream.records import StreamError
 from serve.stream.scorer import HttpScorer, Scorer
 from serve.stream.sinks import Bucket, Folder, ObjectStore, ParquetSink, Webhook
 from vigil.aws import aws_client
@@ -258,8 +259,7 @@ def consume(
     home = HomeSettings().open()
     target = _service(home, port, service)
     settings = ServeSettings()
-    model = settings.model_name
-    scorer = HttpScorer(target.url, target.headers, model)
+    scorer = HttpScorer(target.url, target.headers, settings.model_name)
     consumer = build_consumer(
         source,
         list(sinks),
@@ -272,15 +272,19 @@ def consume(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: consumer.stop())
     if metrics_port is not None:
-        from prometheus_client import start_http_server
-
-        start_http_server(metrics_port, "127.0.0.1", consumer.metrics.registry)
+        _answer_prometheus(metrics_port, consumer)
     say(f"scoring {source} with {target.url}" + ("" if until_end else "; Ctrl-C stops it"))
     began = time.monotonic()
     counts = consumer.run(until_end=until_end)
     seconds = time.monotonic() - began
     summary: dict[str, Any] = {**counts, "seconds": round(seconds, 3)}
     print_figures(summary, as_json=as_json)
+
+
+def _answer_prometheus(port: int, consumer: Consumer) -> None:
+    from prometheus_client import start_http_server
+
+    start_http_server(port, "127.0.0.1", consumer.metrics.registry)
 
 
 def _service(

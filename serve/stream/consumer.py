@@ -25,8 +25,9 @@ from serve.stream.batch import (
     refusal_letter,
 )
 from serve.stream.file_log import DeadLetters
+from serve.stream.interfaces import Sink, Source
 from serve.stream.leases import Checkpoint, ShardLeases
-from serve.stream.records import RecordBatch, ShardLeaseLost, Sink, Source
+from serve.stream.records import RecordBatch, ShardLeaseLost
 from serve.stream.scorer import Backoff, Busy, Scorer
 from serve.stream.shard import Outputs, OwnedShard
 

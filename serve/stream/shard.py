@@ -9,9 +9,10 @@ from typing import Any
 
 from serve.model.context import EntityHistory
 from serve.stream.file_log import DeadLetters
+from serve.stream.interfaces import Sink
 from serve.stream.leases import Checkpoint
 from serve.stream.recent_ids import RecentIds
-from serve.stream.records import DeadLetter, RecordBatch, Result, Sink
+from serve.stream.records import DeadLetter, RecordBatch, Result
 from serve.stream.scorer import Backoff
 
 DEAD_LETTERS = "dead"  # the name of the dead letters' state in a checkpoint

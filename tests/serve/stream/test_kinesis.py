@@ -23,10 +23,11 @@ from moto.server import ThreadedMotoServer
 from serve.settings import ServeSettings
 from serve.stream.consumer import Consumer
 from serve.stream.file_log import DeadLetters, FileSink
+from serve.stream.interfaces import Sink
 from serve.stream.kinesis import KinesisSink, KinesisSource, put_records
 from serve.stream.leases import Checkpoint, DynamoLeases, FileLeases
 from serve.stream.ownership import claim_output
-from serve.stream.records import Result, ShardLeaseLost, Sink, StreamError, decode
+from serve.stream.records import Result, ShardLeaseLost, StreamError, decode
 from serve.stream.scorer import BatchScores
 from serve.stream.sinks import Bucket, Folder, ParquetSink, Webhook
 from tests.serve.stream.packing import aggregate

@@ -23,9 +23,10 @@ from moto import mock_aws
 from serve.settings import ServeSettings
 from serve.stream.consumer import Consumer
 from serve.stream.file_log import DeadLetters, FileLog, FileSink
+from serve.stream.interfaces import Sink, Source
 from serve.stream.kinesis import KinesisSink, KinesisSource
 from serve.stream.leases import FileLeases
-from serve.stream.records import Result, Sink, Source
+from serve.stream.records import Result
 from serve.stream.sinks import Folder, ParquetSink
 from tests.serve.stream.random_streams import (
     ANOMALY,
