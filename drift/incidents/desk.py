@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from drift.incidents.book import DriftEpisode
 from drift.incidents.calendar import MaintenanceCalendar
-from drift.incidents.channels.channel import ChannelContext
 from drift.incidents.deviation import Describe
 from drift.incidents.errors import NotLeading
 from drift.incidents.incident import (
@@ -102,9 +101,12 @@ class IncidentDesk:
         """
         if not is_leader:
             self._stand_by()
-        elif self._tracker is None:
-            with self._storing():
+            return
+        with self._storing():
+            if self._tracker is None:
                 self._take_over()
+            elif self._notifier is not None:
+                self._notifier.follow_settings(self._settings)  # its secrets may be renewed
 
     @contextmanager
     def _storing(self) -> Iterator[None]:
@@ -139,7 +141,7 @@ class IncidentDesk:
         if self._notifier is None:
             self._notifier = Notifier(store)
         self._notifier.stop()
-        _follow_channels(self._notifier, self._settings)
+        self._notifier.follow_settings(self._settings)
         self._notifier.start()
 
     def _channels(self) -> list[str]:
@@ -365,15 +367,6 @@ class IncidentDesk:
     def _put_back(self, update: StoreUpdate) -> None:
         with self._lock:
             self._unsaved.put_back(update)
-
-
-def _follow_channels(notifier: Notifier, settings: DriftSettings) -> None:
-    context = ChannelContext(
-        detector=settings.model_name,
-        console_url=settings.console_url,
-        secret=settings.notify_secret.get_secret_value(),
-    )
-    notifier.follow(settings.notify.get_secret_value(), context)
 
 
 def _count(metrics: DriftMetrics, change: IncidentChange) -> None:

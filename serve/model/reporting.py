@@ -52,7 +52,7 @@ class MonitorClient:
         try:
             return await asyncio.wait_for(call, self._timeout_s)
         except Exception as error:  # absent, restarting or slow
-            cause = getattr(error, "cause", None)
+            cause = getattr(error, "cause", error)
             if isinstance(cause, VigilError):
                 raise cause from error
             name = type(error).__name__
