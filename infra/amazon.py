@@ -126,7 +126,10 @@ class _AmazonStack:
     def _keys(self) -> Keys:
         settings = self._settings
         args = KeysArgs(
-            name=settings.name, place=settings.place, protect=settings.protect, tags=settings.tags
+            name=settings.name,
+            place=settings.place,
+            protect=settings.protect,
+            tags=settings.tags,
         )
         return Keys("keys", args, self._opts)
 
@@ -254,7 +257,10 @@ class _AmazonStack:
     def _karpenter(self, nodes: NodeRole) -> Karpenter:
         settings = self._settings
         args = KarpenterArgs(
-            cluster=settings.name, place=settings.place, role=nodes.role, tags=settings.tags
+            cluster=settings.name,
+            place=settings.place,
+            role=nodes.role,
+            tags=settings.tags,
         )
         return Karpenter(f"{settings.name}-karpenter", args, self._after_cluster)
 

@@ -5,7 +5,9 @@ Or hands the workloads to Argo CD.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -59,31 +61,37 @@ class KubernetesPlatform(pulumi.ComponentResource):
     """The Kubernetes part, on EKS and on a cluster that exists. `applied` is all that it made."""
 
     def __init__(
-        self, name: str, args: KubernetesPlatformArgs, opts: Options | None = None
+        self,
+        name: str,
+        args: KubernetesPlatformArgs,
+        opts: Options | None = None,
     ) -> None:
         super().__init__("vigil:infra:Platform", name, {}, opts)
         groups = all_objects(args.settings, args.bindings)
-        foundation = [self._object(one, args.ready) for one in groups.pop("foundation")]
+        foundation = self._group(groups.pop("foundation"), args.ready)
         secrets = self._secrets(args.secrets, foundation)
-        releases = self._releases(args.settings, [*args.ready, *foundation, *secrets])
+        ready = [*args.ready, *foundation, *secrets]
+        releases = self._releases(args.settings, ready)
         # A mutating webhook or a missing kind would refuse them earlier.
-        workloads = self._workloads(_handed_over(args.settings, groups), [*releases, *secrets])
+        before = [*releases, *secrets]
+        workloads = self._workloads(_handed_over(args.settings, groups), before)
         self.applied = [*foundation, *workloads]
         self.register_outputs({"namespace": RAY_NAMESPACE, "objects": len(workloads)})
 
     def _workloads(self, groups: dict[str, Manifests], before: Resources) -> Resources:
         """`before`, and every object of the groups: each group behind those before it."""
         for objects in groups.values():
-            before = self._group(objects, before)
+            applied = self._group(objects, before)
+            before = [*before, *applied]
         return before
 
     def _group(self, objects: Manifests, before: Resources) -> Resources:
-        applied = list(before)
-        awaited = list(before)
+        applied: Resources = []
+        awaited = before
         for manifest in objects:
             applied.append(self._object(manifest, awaited))
             if manifest["kind"] == "Job":  # a migration: what follows needs its result
-                awaited = list(applied)
+                awaited = [*before, *applied]
         return applied
 
     def _object(self, manifest: Manifest, before: Resources) -> pulumi.Resource:
@@ -172,9 +180,14 @@ def _optional_keys(values: JsonObject) -> _SecretContents:
 
 def _room_secrets(values: JsonObject) -> _SecretContents:
     """Secret settings of the rooms, by the variable that a pod reads."""
-    needed = {key: field for key, field in ROOM_SECRETS.items() if key in values}
-    data = {room.variable(name): values[key] for key, (room, name) in needed.items()}
+    data = dict(_room_variables(values))
     return {(RAY_NAMESPACE, ROOM_SECRETS_SECRET): data} if data else {}
+
+
+def _room_variables(values: JsonObject) -> Iterator[tuple[str, Any]]:
+    for key, (room, name) in ROOM_SECRETS.items():
+        if key in values:
+            yield room.variable(name), values[key]
 
 
 def _monitoring_secrets(values: JsonObject) -> _SecretContents:

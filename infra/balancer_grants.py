@@ -127,11 +127,17 @@ def _open_groups(place: AwsPlace, cluster: str) -> Iterator[Statement]:
     creating = {"ec2:CreateAction": "CreateSecurityGroup"}
     yield allow("MakeGroups", ("ec2:CreateSecurityGroup",), [groups, networks])
     yield allow(
-        "TagGroups", ("ec2:CreateTags",), [groups], StringEquals=creating | _requested(cluster)
+        "TagGroups",
+        ("ec2:CreateTags",),
+        [groups],
+        StringEquals=creating | _requested(cluster),
     )
     # Rules also go into the cluster's own group, which carries another tag.
     rules = ("AuthorizeSecurityGroupIngress", "RevokeSecurityGroupIngress")
     yield allow("OpenGroups", service_actions("ec2", rules), [groups])
     yield allow(
-        "DropGroups", ("ec2:DeleteSecurityGroup",), [groups], StringEquals=_present(cluster)
+        "DropGroups",
+        ("ec2:DeleteSecurityGroup",),
+        [groups],
+        StringEquals=_present(cluster),
     )

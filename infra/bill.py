@@ -62,8 +62,12 @@ def _serving(settings: PlatformSettings) -> BillItem:
 
 def _serving_cpus(settings: PlatformSettings) -> float:
     """CPUs of workers, of the monitor, and of the consumers of a stream."""
-    consumers = settings.serve.stream_consumers if settings.serve.stream_source else 0
-    return settings.min_workers * settings.worker_cpu + 1 + consumers / 2
+    workers = settings.min_workers * settings.worker_cpu
+    return workers + 1 + _consumers(settings) / 2
+
+
+def _consumers(settings: PlatformSettings) -> int:
+    return settings.serve.stream_consumers if settings.serve.stream_source else 0
 
 
 def _system_cpus(settings: PlatformSettings) -> int:
@@ -126,7 +130,9 @@ def _stream_usd(settings: PlatformSettings) -> float:
 def _storage(stored_gb: float, system_cpus: int) -> BillItem:
     how = f"{stored_gb:.0f} GB in S3, disks, 10 GB shared folder"
     disks = price("ebs gp3") * _disks_gb(system_cpus)
-    return BillItem("Storage", how, price("s3") * stored_gb + disks + price("efs") * _FOLDER_GB)
+    folder = price("efs") * _FOLDER_GB
+    objects = price("s3") * stored_gb
+    return BillItem("Storage", how, objects + disks + folder)
 
 
 def _disks_gb(system_cpus: int) -> int:

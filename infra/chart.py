@@ -70,9 +70,12 @@ def chart_files(settings: PlatformSettings, version: str) -> dict[str, bytes]:
 
 
 def _templates(settings: PlatformSettings) -> dict[str, bytes]:
-    marked = render_manifests(_marked(settings))
-    own = {path: text for path, text in marked.items() if not path.startswith(_NOT_IN_CHART)}
-    return {_template_path(path, settings): _template(text).encode() for path, text in own.items()}
+    templates = {}
+    for path, text in render_manifests(_marked(settings)).items():
+        if not path.startswith(_NOT_IN_CHART):
+            name = _template_path(path, settings)
+            templates[name] = _template(text).encode()
+    return templates
 
 
 def _template_path(path: str, settings: PlatformSettings) -> str:
@@ -92,13 +95,16 @@ def _chart_yaml(version: str) -> dict[str, str]:
 
 
 def _values(settings: PlatformSettings) -> JsonObject:
-    host = {"host": settings.hostname} if settings.hostname else {}
     return {
         "image": settings.image_ref,
         "minReplicas": settings.serve.min_replicas,
         "maxReplicas": settings.serve.max_replicas,
-        **host,
+        **_host(settings),
     }
+
+
+def _host(settings: PlatformSettings) -> JsonObject:
+    return {"host": settings.hostname} if settings.hostname else {}
 
 
 def _marked(settings: PlatformSettings) -> PlatformSettings:
@@ -126,11 +132,12 @@ def render_chart(files: dict[str, bytes], values: JsonObject | None = None) -> d
     """What Helm makes of the templates, which use values and nothing else of its language."""
     defaults: JsonObject = yaml.safe_load(files["values.yaml"])
     evaluate = _Evaluator(defaults | (values or {}))
-    templates = {path: text for path, text in files.items() if path.startswith(_TEMPLATES)}
-    return {
-        path.removeprefix(_TEMPLATES): evaluate.all_of(text.decode())
-        for path, text in templates.items()
-    }
+    rendered = {}
+    for path, text in files.items():
+        if path.startswith(_TEMPLATES):
+            name = path.removeprefix(_TEMPLATES)
+            rendered[name] = evaluate.all_of(text.decode())
+    return rendered
 
 
 class _Evaluator:

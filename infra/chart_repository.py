@@ -68,7 +68,12 @@ class ChartPackage:
 
 
 def publish_chart(
-    package: bytes, version: str, bucket: str, client: Any, *, now: datetime | None = None
+    package: bytes,
+    version: str,
+    bucket: str,
+    client: Any,
+    *,
+    now: datetime | None = None,
 ) -> str:
     """Put the package and the index with it into the bucket; returns the package's key.
 

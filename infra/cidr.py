@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 from vigil.errors import VigilError
 
@@ -48,17 +50,20 @@ def split_vpc(cidr: str, zones: int) -> tuple[ZoneBlocks, ...]:
         raise BadNetwork(f"vpcCidr: {cidr} must be between /{_MIN_PREFIX} and /{_MAX_PREFIX}")
     if not 2 <= zones <= 3:
         raise BadNetwork(f"zones: {zones} given; 2 or 3 are possible")
-    quarters = list(network.subnets(prefixlen_diff=2))
-    small = list(quarters[3].subnets(prefixlen_diff=4))
-    return tuple(
-        ZoneBlocks(str(small[i]), str(quarters[i]), str(small[4 + i])) for i in range(zones)
-    )
+    return tuple(_zones_of(network))[:zones]
+
+
+def _zones_of(network: ipaddress.IPv4Network) -> Iterator[ZoneBlocks]:
+    """Blocks of three zones."""
+    *private, rest = map(str, network.subnets(prefixlen_diff=2))
+    small = list(map(str, parse_block(rest, "").subnets(prefixlen_diff=4)))
+    for public, large, intra in zip(small, private, small[4:], strict=False):
+        yield ZoneBlocks(public, large, intra)
 
 
 def require_disjoint(blocks: dict[str, str]) -> None:
     """Raise BadNetwork when two of the named blocks overlap."""
-    networks = [(key, parse_block(cidr, key)) for key, cidr in blocks.items()]
-    for i, (key, network) in enumerate(networks):
-        for other, second in networks[i + 1 :]:
-            if network.overlaps(second):
-                raise BadNetwork(f"{key}: {network} overlaps {other}: {second}")
+    networks = {key: parse_block(cidr, key) for key, cidr in blocks.items()}
+    for one, other in combinations(networks, 2):
+        if networks[one].overlaps(networks[other]):
+            raise BadNetwork(f"{one}: {networks[one]} overlaps {other}: {networks[other]}")

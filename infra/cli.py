@@ -86,7 +86,11 @@ def dashboards_command(
     key_file = str(key.resolve()) if key else None
     token_file = str(ray_token.resolve())
     prometheus = scrape.scrape_configuration(
-        url, ray_url, ray_token_file=token_file, key_file=key_file, streams=streams
+        url,
+        ray_url,
+        ray_token_file=token_file,
+        key_file=key_file,
+        streams=streams,
     )
     _report_files(pages.write_dashboards(out, prometheus), out, as_json)
 
@@ -94,7 +98,10 @@ def dashboards_command(
 @render.command("settings")
 @click.option("--env", "environment", required=True, help="name of the stack")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="file to write"
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="file to write",
 )
 @json_option
 @report_errors

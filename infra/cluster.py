@@ -15,7 +15,7 @@ from infra.access import AccessArgs, grant_access
 from infra.arns import AwsPlace, managed_policy
 from infra.component import Component, Options, Resources
 from infra.grants import Document, mount_files, policy_document
-from infra.identity import PodRole, PodRoleArgs, node_role
+from infra.identity import PodRole, PodRoleArgs, attach_policy, node_role
 from infra.node_groups import NodeGroupArgs, PoolSize, launch_template, node_group
 from infra.tags import Tags
 from infra.trust import trust_service
@@ -207,20 +207,15 @@ class Cluster(Component):
         actions = ("sts:AssumeRole", "sts:TagSession")
         trust = trust_service("eks.amazonaws.com", actions, args.place.account)
         role = aws.iam.Role(
-            label, assume_role_policy=json.dumps(trust), tags=args.tags.of(label), opts=self.child
-        )
-        attached = [self._attach(name, role, arn) for arn in args.control_plane_policies]
-        return role, [*attached]
-
-    def _attach(
-        self, name: str, role: aws.iam.Role, policy_arn: str
-    ) -> aws.iam.RolePolicyAttachment:
-        return aws.iam.RolePolicyAttachment(
-            f"{name}-{policy_arn.rpartition('/')[2]}",
-            role=role.name,
-            policy_arn=policy_arn,
+            label,
+            assume_role_policy=json.dumps(trust),
+            tags=args.tags.of(label),
             opts=self.child,
         )
+        attached = [
+            attach_policy(name, role, arn, opts=self.child) for arn in args.control_plane_policies
+        ]
+        return role, [*attached]
 
     def _system_nodes(self, name: str) -> aws.eks.NodeGroup:
         """Two on-demand nodes for operators and controllers; never for Ray."""

@@ -20,6 +20,8 @@ _Check = Callable[[PlatformFields], Iterator[str]]
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]+")
 _CRON = re.compile(r"(\S+\s+){4}\S+")
 _REDIS_URL = re.compile(r"rediss?://")
+_WORKERS = ("minWorkers", "maxWorkers")
+_REPLICAS = ("serve.minReplicas", "serve.maxReplicas")
 _NO_ADMIN = (
     "adminPrincipals: the ARN of the IAM role that runs `pulumi up` is needed on target aws"
     " (without it the cluster lets nobody in), or githubRepository, whose role runs it then"
@@ -44,14 +46,15 @@ def _sizes(settings: PlatformFields) -> Iterator[str]:
 
 def _bounds(settings: PlatformFields) -> Iterator[str]:
     serve = settings.serve
-    yield from _bound("{}Workers", settings.min_workers, settings.max_workers)
-    yield from _bound("serve.{}Replicas", serve.min_replicas, serve.max_replicas)
+    yield from _bound(_WORKERS, settings.min_workers, settings.max_workers)
+    yield from _bound(_REPLICAS, serve.min_replicas, serve.max_replicas)
 
 
-def _bound(key: str, low: int, high: int) -> Iterator[str]:
-    """A least that is more than its most; `key` with {} for min and max."""
+def _bound(keys: tuple[str, str], low: int, high: int) -> Iterator[str]:
+    """A least that is more than its most, with the keys of both."""
+    least, most = keys
     if low > high:
-        yield f"{key.format('min')}: {low} is more than {key.format('max')}, {high}"
+        yield f"{least}: {low} is more than {most}, {high}"
 
 
 def _room_for_replicas(settings: PlatformFields) -> Iterator[str]:
@@ -123,8 +126,9 @@ def _is_file(data: str) -> bool:
 def _streams_files(settings: PlatformFields) -> bool:
     """Whether a stream reads or writes files."""
     serve = settings.serve
-    ends = (serve.stream_source, serve.stream_dead_letters, serve.stream_leases)
-    return any(map(_is_file_stream, (*ends, *serve.stream_sinks.split(","))))
+    ends = [serve.stream_source, serve.stream_dead_letters, serve.stream_leases]
+    ends.extend(serve.stream_sinks.split(","))
+    return any(map(_is_file_stream, ends))
 
 
 def _is_file_stream(end: str) -> bool:

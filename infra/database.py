@@ -212,5 +212,9 @@ class ClusterState(Component):
     def _subnets(self, name: str) -> aws.elasticache.SubnetGroup:
         place = self._args.place
         return aws.elasticache.SubnetGroup(
-            name, name=name, subnet_ids=place.subnets, tags=place.tags.of(name), opts=self.child
+            name,
+            name=name,
+            subnet_ids=place.subnets,
+            tags=place.tags.of(name),
+            opts=self.child,
         )

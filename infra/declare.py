@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,18 @@ Keys of infrastructure: `pulumi config set vigil:KEY VALUE`.
 
 def project_config() -> dict[str, dict[str, Any]]:
     """The section `config` of Pulumi.yaml."""
-    return {f"{PROJECT}:{key}": _declaration(key, kind) for key, kind in declared_keys().items()}
+    kinds = declared_keys().items()
+    return {f"{PROJECT}:{key}": _declaration(key, kind) for key, kind in kinds}
 
 
 def _declaration(key: str, kind: str) -> dict[str, Any]:
     items = {"items": {"type": "string"}} if kind == "array" else {}
-    return {"description": _describe(key), "type": kind, **items, "default": _default(key, kind)}
+    return {
+        "description": _describe(key),
+        "type": kind,
+        **items,
+        "default": _default(key, kind),
+    }
 
 
 def _field(key: str) -> FieldInfo:
@@ -134,13 +141,15 @@ def _default(key: str, kind: str) -> Any:
 
 def _as_json(default: Any) -> Any:
     """A default; a project's keys have no type for numbers with a fraction: they are texts."""
-    return str(default) if isinstance(default, float) else json.loads(json.dumps(default))
+    if isinstance(default, float):
+        return str(default)
+    return json.loads(json.dumps(default))
 
 
 def pulumi_yaml(text: str) -> str:
     """Pulumi.yaml with the section `config` as the settings declare it."""
     head, _, _ = text.partition(_CONFIG_SECTION)
-    return "".join([head, _CONFIG_SECTION, *_config_lines()])
+    return head + _CONFIG_SECTION + "".join(_config_lines())
 
 
 def _config_lines() -> Iterator[str]:
@@ -158,7 +167,8 @@ def _flow(name: str, value: Any) -> str:
 
 def settings_md() -> str:
     """docs/settings.md."""
-    return "".join([_PAGE_HEAD, *_rooms(), *_stack(), *_secrets()])
+    parts = (_rooms(), _stack(), _secrets())
+    return _PAGE_HEAD + "".join(chain.from_iterable(parts))
 
 
 def _rooms() -> Iterator[str]:

@@ -216,7 +216,10 @@ def _make_stack(region: str) -> Statement:
     # IAM's neighbours with one place for the world answer from us-east-1.
     regions = {"aws:RequestedRegion": [region, "us-east-1"]}
     return allow(
-        "MadeOf", [*actions, "kms:CreateKey", "kms:ListAliases"], ["*"], StringEquals=regions
+        "MadeOf",
+        [*actions, "kms:CreateKey", "kms:ListAliases"],
+        ["*"],
+        StringEquals=regions,
     )
 
 

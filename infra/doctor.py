@@ -11,6 +11,7 @@ import yaml
 
 from infra.differences import ObjectPath, differing_paths
 from infra.manifests.bindings import RAY_NAMESPACE
+from infra.manifests.parts import names_of
 from infra.manifests.ray_config import SETTINGS_MAP
 from infra.ray_changes import (
     IN_PLACE,
@@ -96,7 +97,8 @@ def compare_renderings(old: Mapping[str, str], new: Mapping[str, str]) -> list[R
     before = _objects_of(old)
     after = _objects_of(new)
     for key in sorted(before.keys() | after.keys()):
-        changes.extend(_changes(key, before.get(key), after.get(key)))
+        found = _changes(key, before.get(key), after.get(key))
+        changes.extend(found)
     return sorted(changes, key=lambda change: change.order)
 
 
@@ -109,19 +111,15 @@ def _objects_of(files: Mapping[str, str]) -> dict[str, JsonObject]:
     objects = {}
     for path in files.keys() - {SETTINGS_JSON}:
         manifest = yaml.load(files[path], yaml.CSafeLoader)  # it is the safe one
-        objects[_key(manifest)] = manifest
+        key = "/".join(names_of(manifest))
+        objects[key] = manifest
     return objects
-
-
-def _key(manifest: JsonObject) -> str:
-    metadata = manifest["metadata"]
-    parts = (manifest["kind"], metadata.get("namespace"), metadata["name"])
-    return "/".join(filter(None, parts))
 
 
 def _settings_changes(old: JsonObject, new: JsonObject) -> Iterator[RenderedChange]:
     """What the manifests do not show: AWS."""
-    for key in sorted(old.keys() & new.keys() & _REPLACED_BY_AWS.keys()):
+    keys = old.keys() & new.keys() & _REPLACED_BY_AWS.keys()
+    for key in sorted(keys):
         if not _is_kept(key, old[key], new[key]):
             what = f"{old[key]} -> {new[key]}: {_REPLACED_BY_AWS[key]}"
             yield RenderedChange(f"settings/{key}", Effect.REPLACEMENT, what)

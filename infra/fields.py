@@ -256,10 +256,16 @@ class PlatformFields(BaseModel):
         default="ON_DEMAND", description="how Kinesis is billed and scaled"
     )
     stream_shards: int = Field(
-        default=1, ge=1, le=500, description="shards of a PROVISIONED stream"
+        default=1,
+        ge=1,
+        le=500,
+        description="shards of a PROVISIONED stream",
     )
     stream_hours: int = Field(
-        default=168, ge=24, le=8760, description="hours that the stream keeps records"
+        default=168,
+        ge=24,
+        le=8760,
+        description="hours that the stream keeps records",
     )
 
     ingress: Literal["none", "alb", "gateway"] = Field(

@@ -115,5 +115,9 @@ class GitHubClient:
         headers = _HEADERS | {"Authorization": f"Bearer {self._settings.token}"}
         url = self._settings.url(path)
         return http.request(
-            method, url, headers=headers, content=content, timeout_s=GITHUB_TIMEOUT_S
+            method,
+            url,
+            headers=headers,
+            content=content,
+            timeout_s=GITHUB_TIMEOUT_S,
         )

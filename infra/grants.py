@@ -40,7 +40,10 @@ def policy_document(statements: Iterable[Statement]) -> Document:
 
 
 def allow(
-    sid: str, actions: Sequence[str], resources: Sequence[str], **conditions: dict[str, Any]
+    sid: str,
+    actions: Sequence[str],
+    resources: Sequence[str],
+    **conditions: dict[str, Any],
 ) -> Statement:
     """Return one statement; `conditions` by operator."""
     statement: Statement = {
@@ -70,7 +73,11 @@ def write_objects(bucket: BucketName, prefix: str = "") -> Statements:
 
 
 def _reach_objects(
-    verb: str, actions: Sequence[str], bucket: BucketName, *, prefix: str
+    verb: str,
+    actions: Sequence[str],
+    bucket: BucketName,
+    *,
+    prefix: str,
 ) -> Statements:
     objects = allow(f"{verb}{_label(bucket)}", actions, [bucket.objects(prefix)])
     return [_list_bucket(bucket, prefix), objects]

@@ -73,7 +73,8 @@ class Capacity:
     def shards(self) -> int:
         """Shards of Kinesis, by records and by megabytes."""
         megabytes = self.rps * RECORD_KB / 1024
-        return max(1, math.ceil(self.rps / SHARD_RPS), math.ceil(megabytes / SHARD_MB))
+        shards = max(self.rps / SHARD_RPS, megabytes / SHARD_MB)
+        return max(1, math.ceil(shards))
 
     @property
     def usd_per_million(self) -> float:

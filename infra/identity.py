@@ -63,15 +63,23 @@ class PodRole(Component):
     def _role(self, name: str) -> aws.iam.Role:
         args = self._args
         trust = trust_pods(
-            args.place, args.cluster, args.namespace, service_account=args.service_account
+            args.place,
+            args.cluster,
+            args.namespace,
+            service_account=args.service_account,
         )
         return aws.iam.Role(
-            name, assume_role_policy=json.dumps(trust), tags=args.tags.of(name), opts=self.child
+            name,
+            assume_role_policy=json.dumps(trust),
+            tags=args.tags.of(name),
+            opts=self.child,
         )
 
     def _rights(self, name: str) -> Resources:
         args = self._args
-        rights: Resources = [_attach(name, self.role, arn, opts=self.child) for arn in args.managed]
+        rights: Resources = [
+            attach_policy(name, self.role, arn, opts=self.child) for arn in args.managed
+        ]
         if args.document is not None:
             policy = pulumi.Output.from_input(args.document).apply(json.dumps)
             rights.append(
@@ -184,7 +192,7 @@ class GitHub(Component):
             opts=self.child,
         )
         for policy in workflow.managed:
-            _attach(name, role, managed_policy(policy), opts=self.child)
+            attach_policy(name, role, managed_policy(policy), opts=self.child)
         rights = json.dumps(policy_document(workflow.statements))
         aws.iam.RolePolicy(name, role=role.name, policy=rights, opts=self.child)
         return role
@@ -194,9 +202,14 @@ class GitHub(Component):
         return self._issuer.arn.apply(lambda arn: json.dumps(trust_github(arn, claim)))
 
 
-def _attach(
-    name: str, role: aws.iam.Role, policy_arn: str, *, opts: pulumi.ResourceOptions
+def attach_policy(
+    name: str,
+    role: aws.iam.Role,
+    policy_arn: str,
+    *,
+    opts: pulumi.ResourceOptions,
 ) -> aws.iam.RolePolicyAttachment:
+    """Attach a policy of AWS' own to a role."""
     label = f"{name}-{policy_arn.split('/')[-1]}"
     return aws.iam.RolePolicyAttachment(label, role=role.name, policy_arn=policy_arn, opts=opts)
 
@@ -217,4 +230,4 @@ def node_role(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> NodeRole:
     trust = json.dumps(trust_service("ec2.amazonaws.com"))
     role = aws.iam.Role(name, name=name, assume_role_policy=trust, tags=tags.of(name), opts=opts)
     arns = [managed_policy(policy) for policy in _NODE_POLICIES]
-    return NodeRole(role, [_attach(name, role, arn, opts=opts) for arn in arns])
+    return NodeRole(role, [attach_policy(name, role, arn, opts=opts) for arn in arns])

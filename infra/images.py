@@ -69,15 +69,21 @@ class Images(Component):
 
     def _expire_images(self, name: str, repository: aws.ecr.Repository) -> None:
         aws.ecr.LifecyclePolicy(
-            name, repository=repository.name, policy=json.dumps(image_lifecycle()), opts=self.child
+            name,
+            repository=repository.name,
+            policy=json.dumps(image_lifecycle()),
+            opts=self.child,
         )
 
 
 def image_lifecycle() -> dict[str, list[Any]]:
     """Untagged images go after a week; of the others the latest MAX_IMAGES stay."""
-    untagged = _expiry(1, "untagged for a week", _UNTAGGED)
-    too_many = _expiry(2, f"all but the latest {MAX_IMAGES}", _TOO_MANY)
-    return {"rules": [untagged, too_many]}
+    return {
+        "rules": [
+            _expiry(1, "untagged for a week", _UNTAGGED),
+            _expiry(2, f"all but the latest {MAX_IMAGES}", _TOO_MANY),
+        ]
+    }
 
 
 def _expiry(priority: int, description: str, selection: dict[str, Any]) -> dict[str, Any]:

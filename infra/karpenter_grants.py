@@ -152,7 +152,10 @@ def _use(names: KarpenterNames) -> Iterator[Statement]:
     to_machines = {"iam:PassedToService": "ec2.amazonaws.com"}
     yield allow("HearOfInterruptions", _QUEUE_ACTIONS, [names.queue])
     yield allow(
-        "GiveNodesTheirRole", ("iam:PassRole",), [names.node_role], StringEquals=to_machines
+        "GiveNodesTheirRole",
+        ("iam:PassRole",),
+        [names.node_role],
+        StringEquals=to_machines,
     )
     yield allow("LookUpProfile", ("iam:GetInstanceProfile",), [names.profile])
 

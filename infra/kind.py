@@ -113,7 +113,8 @@ def total_requests(totals: Mapping[str, PodTotals]) -> dict[str, float]:
 
 
 def _requested(totals: Mapping[str, PodTotals], resource: str) -> float:
-    return sum(room.sums.get(("requests", resource), 0.0) for room in totals.values())
+    key = ("requests", resource)
+    return sum(room.sums.get(key, 0.0) for room in totals.values())
 
 
 def check_prerequisites(
@@ -156,7 +157,8 @@ def _cluster(context: str, run: CommandRunner) -> Iterator[Prerequisite]:
 
 def _storage(settings: PlatformSettings, run: CommandRunner) -> Prerequisite:
     name = settings.home_storage_class
-    offered = run(["kubectl", "get", "storageclass", "-o", "name"])[1].split()
+    _, names = run(["kubectl", "get", "storageclass", "-o", "name"])
+    offered = names.split()
     is_offered = f"storageclass.storage.k8s.io/{name}" in offered
     fix = "set vigil:homeStorageClass to one of: " + " ".join(offered)
     return Prerequisite(f"storage class {name}", is_offered, fix)
@@ -165,9 +167,9 @@ def _storage(settings: PlatformSettings, run: CommandRunner) -> Prerequisite:
 def _image(settings: PlatformSettings, cluster: str, run: CommandRunner) -> Prerequisite:
     image = settings.image_ref
     node = f"{cluster}-control-plane"
-    loaded = image in run(["docker", "exec", node, "crictl", "images", "-o", "json"])[1]
+    _, images = run(["docker", "exec", node, "crictl", "images", "-o", "json"])
     fix = f"docker build -t {image} . && kind load docker-image {image} --name {cluster}"
-    return Prerequisite(f"image {image} is on the node", loaded, fix)
+    return Prerequisite(f"image {image} is on the node", image in images, fix)
 
 
 def _room(settings: PlatformSettings) -> Prerequisite:
@@ -186,7 +188,10 @@ def _machine() -> tuple[int, float]:
 
 
 def up_steps(
-    image: str, keys: Callable[[], str], run: CommandRunner = run_command, root: Path = ROOT
+    image: str,
+    keys: Callable[[], str],
+    run: CommandRunner = run_command,
+    root: Path = ROOT,
 ) -> Iterator[ShellStep]:
     """From nothing to a platform that answers.
 
@@ -202,7 +207,8 @@ def up_steps(
 
 
 def _has_cluster(run: CommandRunner) -> bool:
-    return KIND_CLUSTER in run(["kind", "get", "clusters"])[1].split()
+    _, names = run(["kind", "get", "clusters"])
+    return KIND_CLUSTER in names.split()
 
 
 def _cluster_steps(exists: bool) -> Iterator[ShellStep]:
@@ -245,8 +251,9 @@ def _secret_step(key: str, stack: str, create: Callable[[], str]) -> ShellStep:
 def down_steps(run: CommandRunner = run_command) -> Iterator[ShellStep]:
     """All of it again. A cluster that was deleted by hand takes what the stack made along."""
     gone = not _has_cluster(run)
+    destroy = _pulumi("destroy", "--yes", "--stack", KIND_STACK)
     delete = ShellStep(["kind", "delete", "cluster", "--name", KIND_CLUSTER])
-    for step in (_use_context(), _pulumi("destroy", "--yes", "--stack", KIND_STACK), delete):
+    for step in (_use_context(), destroy, delete):
         yield replace(step, done=gone)
 
 
@@ -316,7 +323,11 @@ def check_command() -> None:
     """Print what is there and what is not; exit 0 when nothing is missing."""
     needed = check_prerequisites(read_files(_TEMPLATE_STACK))
     _print_prerequisites(needed)
-    sys.exit(0 if all(each.ok for each in needed) else 1)
+    sys.exit(_exit_code(needed))
+
+
+def _exit_code(needed: Sequence[Prerequisite]) -> int:
+    return 0 if all(each.ok for each in needed) else 1
 
 
 @main.command("up")

@@ -103,7 +103,8 @@ def find_kubeconfig(
     files = _existing_files(named)
     if files:
         texts = [file.read_text() for file in files]
-        return _choose_context(os.pathsep.join(map(str, files)), texts, context)
+        source = os.pathsep.join(map(str, files))
+        return _choose_context(source, texts, context)
     if kubeconfig is None and pod_account.is_file():
         return None
     raise NoKubeconfig(f"no kubeconfig: {named} does not exist. {_GET_KUBECONFIG}")
@@ -114,12 +115,16 @@ def _is_text(kubeconfig: str) -> bool:
 
 
 def _existing_files(named: str) -> list[Path]:
-    files = [Path(name).expanduser() for name in named.split(os.pathsep) if name]
+    names = filter(None, named.split(os.pathsep))
+    files = [Path(name).expanduser() for name in names]
     return list(filter(Path.is_file, files))
 
 
 def _choose_context(
-    source: str, texts: list[str], context: str | None, text: str | None = None
+    source: str,
+    texts: list[str],
+    context: str | None,
+    text: str | None = None,
 ) -> Kubeconfig:
     entries = KubeconfigEntries([parse_kubeconfig(source, one) for one in texts])
     names = entries.contexts
@@ -156,13 +161,17 @@ class KubeconfigEntries:
 
     def login(self, context: str) -> str:
         """The program that gets the credentials of a context's user; empty where there is none."""
-        user = self._entry("user", self._entry("context", context).get("user", ""))
-        plugin = user.get("exec") or {}
-        return " ".join([plugin.get("command", ""), *(plugin.get("args") or [])])
+        name = self._entry("context", context).get("user", "")
+        plugin = self._entry("user", name).get("exec") or {}
+        words = [plugin.get("command", "")]
+        words.extend(plugin.get("args") or [])
+        return " ".join(words)
 
     def _entry(self, kind: str, name: str) -> ApiObject:
-        named = (entry for entry in self._all(f"{kind}s") if entry.get("name") == name)
-        return next(named, {}).get(kind) or {}
+        for entry in self._all(f"{kind}s"):
+            if entry.get("name") == name:
+                return entry.get(kind) or {}
+        return {}
 
     def _all(self, kind: str) -> Iterator[ApiObject]:
         for file in self.files:

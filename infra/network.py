@@ -148,7 +148,10 @@ class Network(Component):
         Intra ones do not go out at all. Returned are the tables of private and intra subnets.
         """
         gateway = aws.ec2.InternetGateway(
-            self._prefix, vpc_id=self.vpc.id, tags=self._tags(self._prefix), opts=self.child
+            self._prefix,
+            vpc_id=self.vpc.id,
+            tags=self._tags(self._prefix),
+            opts=self.child,
         )
         public = self._table(f"{self._prefix}-public", self.public)
         self._way_out(f"{self._prefix}-public", public, gateway_id=gateway.id)
@@ -160,7 +163,10 @@ class Network(Component):
         return [self._nat_gateway(zone, subnet, gateway) for zone, subnet in zones]
 
     def _nat_gateway(
-        self, zone: str, subnet: aws.ec2.Subnet, gateway: aws.ec2.InternetGateway
+        self,
+        zone: str,
+        subnet: aws.ec2.Subnet,
+        gateway: aws.ec2.InternetGateway,
     ) -> aws.ec2.NatGateway:
         label = f"{self._prefix}-nat-{zone[-1]}"
         tags = self._tags(label)
@@ -183,11 +189,17 @@ class Network(Component):
 
     def _table(self, label: str, subnets: list[aws.ec2.Subnet]) -> aws.ec2.RouteTable:
         table = aws.ec2.RouteTable(
-            label, vpc_id=self.vpc.id, tags=self._tags(label), opts=self.child
+            label,
+            vpc_id=self.vpc.id,
+            tags=self._tags(label),
+            opts=self.child,
         )
         for subnet in subnets:
             aws.ec2.RouteTableAssociation(
-                subnet._name, subnet_id=subnet.id, route_table_id=table.id, opts=self.child
+                subnet._name,
+                subnet_id=subnet.id,
+                route_table_id=table.id,
+                opts=self.child,
             )
         return table
 
@@ -281,7 +293,10 @@ class Network(Component):
         label = f"{self._prefix}-flow"
         trust = trust_service("vpc-flow-logs.amazonaws.com", account=self._args.account)
         return aws.iam.Role(
-            label, assume_role_policy=json.dumps(trust), tags=self._tags(label), opts=self.child
+            label,
+            assume_role_policy=json.dumps(trust),
+            tags=self._tags(label),
+            opts=self.child,
         )
 
     def _flow_rights(self, logs: aws.cloudwatch.LogGroup, role: aws.iam.Role) -> aws.iam.RolePolicy:

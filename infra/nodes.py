@@ -66,11 +66,18 @@ class Karpenter(Component):
     def _profile(self, name: str) -> aws.iam.InstanceProfile:
         args = self._args
         return aws.iam.InstanceProfile(
-            name, name=name, role=args.role.name, tags=args.tags.of(name), opts=self.child
+            name,
+            name=name,
+            role=args.role.name,
+            tags=args.tags.of(name),
+            opts=self.child,
         )
 
     def _controller(
-        self, name: str, profile: aws.iam.InstanceProfile, queue: aws.sqs.Queue
+        self,
+        name: str,
+        profile: aws.iam.InstanceProfile,
+        queue: aws.sqs.Queue,
     ) -> PodRole:
         args = self._args
         document = pulumi.Output.all(args.role.arn, profile.arn, queue.arn).apply(
@@ -106,11 +113,17 @@ class Karpenter(Component):
         aws.sqs.QueuePolicy(name, queue_url=queue.url, policy=policy, opts=self.child)
 
     def _rule(
-        self, name: str, event: InterruptionEvent, queue: aws.sqs.Queue
+        self,
+        name: str,
+        event: InterruptionEvent,
+        queue: aws.sqs.Queue,
     ) -> aws.cloudwatch.EventRule:
         label = f"{name}-{event.rule}"
         rule = aws.cloudwatch.EventRule(
-            label, event_pattern=event.pattern(), tags=self._args.tags.of(label), opts=self.child
+            label,
+            event_pattern=event.pattern(),
+            tags=self._args.tags.of(label),
+            opts=self.child,
         )
         aws.cloudwatch.EventTarget(label, rule=rule.name, arn=queue.arn, opts=self.child)
         return rule

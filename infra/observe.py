@@ -92,8 +92,9 @@ class ClusterObserver:
         Raises ClusterUnreachable or NotLoggedIn where the API server cannot be asked.
         """
         self._reader = AllowedReader(self._cluster)
-        seen = ClusterSnapshot(now=datetime.now(UTC), objects=self._objects(kinds))
-        seen = replace(seen, logs=dict(self._logs(logs_to_read(seen))))
+        seen = ClusterSnapshot(datetime.now(UTC), self._objects(kinds))
+        logs = self._logs(logs_to_read(seen))
+        seen = replace(seen, logs=dict(logs))
         if deep:
             seen = self._deep(seen)
         return Observation(seen, tuple(self._reader.unread))
@@ -102,14 +103,24 @@ class ClusterObserver:
         """What may be read, by kind."""
         namespaces = self._own_namespaces()
         self._namespaces = _names_of(namespaces)
-        read = {kind: self._in_namespaces(kind) for kind in kinds}
-        read |= {kind: self._reader.list(path, kind=kind) for kind, path in CLUSTER_KINDS.items()}
-        there = {kind: items for kind, items in read.items() if items is not None}
-        return {"Namespace": namespaces, **there}
+        objects: dict[str, Sequence[RawObject]] = {"Namespace": namespaces}
+        for kind, items in self._by_kind(kinds):
+            if items is not None:
+                objects[kind] = items
+        return objects
+
+    def _by_kind(self, kinds: Sequence[str]) -> Iterator[tuple[str, list[RawObject] | None]]:
+        for kind in kinds:
+            yield kind, self._in_namespaces(kind)
+        for kind, path in CLUSTER_KINDS.items():
+            yield kind, self._reader.list(path, kind=kind)
 
     def _deep(self, seen: ClusterSnapshot) -> ClusterSnapshot:
-        more = {"Deployment": self._deployments(seen), "CustomResourceDefinition": self._crds()}
-        objects = {**seen.objects, **more}
+        objects = {
+            **seen.objects,
+            "Deployment": self._deployments(seen),
+            "CustomResourceDefinition": self._crds(),
+        }
         usage = dict(self._usage())
         return replace(seen, objects=objects, usage=usage, readiness=self.readiness())
 
@@ -139,7 +150,8 @@ class ClusterObserver:
     def _own_namespaces(self) -> list[RawObject]:
         expected = [self._reader.get(f"{_NAMESPACES_PATH}/{name}") for name in NAMESPACES]
         labelled = self._silently(_NAMESPACES_PATH, _STACK_LABEL)
-        by_name = {_name_of(one): one for one in (*expected, *labelled) if one is not None}
+        there = filter(None, (*expected, *labelled))
+        by_name = {_name_of(one): one for one in there}
         return list(by_name.values())
 
     def _deployments(self, seen: ClusterSnapshot) -> list[RawObject]:
@@ -183,7 +195,9 @@ class ClusterObserver:
     def _pods_on(self, node: str) -> list[RawObject]:
         """Pods as the kubelet of a node measures them; none where it may not be asked."""
         answer = self._cluster.ask(f"/api/v1/nodes/{node}/proxy/stats/summary")
-        return answer.json().get("pods") or [] if answer.status == 200 else []
+        if answer.status != 200:
+            return []
+        return answer.json().get("pods") or []
 
 
 def _name_of(raw: RawObject) -> str:
@@ -219,7 +233,8 @@ def readiness_of(answer: ApiResponse) -> Readiness:
     """What an answer through the API server's proxy says of the service."""
     body = _object_of(answer.json())
     if _is_of_api(answer):
-        return Readiness(answer.status, str(body.get("message", "")), reached=False)
+        message = str(body.get("message", ""))
+        return Readiness(answer.status, message, reached=False)
     kind = _object_of(body.get("error")).get("type", "")
     return Readiness(answer.status, str(kind))
 

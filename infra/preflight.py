@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pulumi
 
 from infra.diagnosis.objects import KubeObject, RawObject, nested, parse_quantity
-from infra.diagnosis.report import Diagnoses, Diagnosis, failure, risk
+from infra.diagnosis.report import Diagnoses, Diagnosis, failure, only_failures, risk
 from infra.kube import AllowedReader, ClusterClient, ClusterError, connect, find_kubeconfig
 
 PREFLIGHT_TIMEOUT_S = 10.0
@@ -56,7 +56,8 @@ class PodTotals:
         """This and `count` pods of these containers."""
         sums = dict(self.sums)
         for kind in set(_QUOTA_KEYS.values()):
-            sums[kind] = sums.get(kind, 0.0) + count * _sum_of(containers, *kind)
+            added = count * _sum_of(containers, *kind)
+            sums[kind] = sums.get(kind, 0.0) + added
         return PodTotals(self.pods + count, sums)
 
     def counted_by(self, quota_key: str) -> float:
@@ -150,7 +151,8 @@ def _namespace(reader: AllowedReader, name: str, wanted: StackNeeds) -> Diagnose
     raw = reader.get(f"/api/v1/namespaces/{name}")
     if raw is not None:
         yield from _ownership(KubeObject("Namespace", raw), wanted.stack)
-        yield from _quotas(reader, name, wanted.rooms.get(name, PodTotals()))
+        room = wanted.rooms.get(name, PodTotals())
+        yield from _quotas(reader, name, room)
 
 
 def _ownership(namespace: KubeObject, stack: str) -> Diagnoses:
@@ -226,9 +228,9 @@ def preflight(
 
 
 def _refuse_failures(obstacles: Sequence[Diagnosis], warn: Callable[[str], None]) -> None:
-    failures = [str(each) for each in obstacles if each.grade == "failure"]
+    failures = only_failures(obstacles)
     for each in obstacles:
-        if each.grade != "failure":
+        if each not in failures:
             warn(str(each))
     if failures:
-        raise pulumi.RunError("\n".join(failures))
+        raise pulumi.RunError("\n".join(map(str, failures)))

@@ -164,5 +164,6 @@ def _pods_at_rest(cluster: JsonObject) -> Iterator[JsonObject]:
 
 def _amount(pod: JsonObject, kind: str) -> float:
     """CPUs, or GiB of memory, that the first container of a pod requests."""
-    amount = parse_quantity(pod["spec"]["containers"][0]["resources"]["requests"][kind])
+    container = pod["spec"]["containers"][0]
+    amount = parse_quantity(container["resources"]["requests"][kind])
     return amount / 2**30 if kind == "memory" else amount

@@ -18,7 +18,7 @@ import pulumi
 from infra.diagnosis import diagnose
 from infra.diagnosis.objects import KubeObject, RawObject
 from infra.diagnosis.ray import describe_progress, is_running
-from infra.diagnosis.report import Diagnosis
+from infra.diagnosis.report import Diagnosis, only_failures
 from infra.diagnosis.snapshot import Readiness
 from infra.kube import ClusterClient, ClusterError, connect
 from infra.observe import PROXY_TIMEOUT_S, STARTUP_KINDS, ClusterObserver
@@ -67,7 +67,7 @@ class PersistentFindings:
 def failures(observer: ClusterObserver) -> list[Diagnosis]:
     """What is broken now, that is neither at risk nor still to be done."""
     seen = observer.look(STARTUP_KINDS, deep=False).seen
-    return [each for each in diagnose(seen, expected=()) if each.grade == "failure"]
+    return only_failures(diagnose(seen, expected=()))
 
 
 class ClusterWatch:
@@ -111,10 +111,13 @@ class ClusterWatch:
     def _run(self) -> None:
         try:
             while not self._stop.wait(self._poll_s):
-                for each in self._persisting.update(self._look(), time.monotonic()):
-                    self._warn(str(each))
+                self._warn_of(self._look())
         except Exception as error:  # whatever it is, the program goes on without a watch
             pulumi.log.debug(f"the watch over the cluster has ended: {error!r}")
+
+    def _warn_of(self, found: list[Diagnosis]) -> None:
+        for each in self._persisting.update(found, time.monotonic()):
+            self._warn(str(each))
 
     def _look(self) -> list[Diagnosis]:
         try:
@@ -203,7 +206,8 @@ def _leads_nowhere(answer: Readiness) -> bool:
 def unsettled_reason(raw: RawObject) -> str | None:
     """Why a RayService is not yet what its spec asks for; None: it is."""
     service = KubeObject("RayService", raw)
-    if service.status.get("observedGeneration", 0) < service.metadata.get("generation", 0):
+    seen = service.status.get("observedGeneration", 0)
+    if seen < service.metadata.get("generation", 0):
         return "the operator has not seen the change yet"
     if service.is_true("UpgradeInProgress"):
         return f"a second cluster takes over ({describe_progress(service)})"

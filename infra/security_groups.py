@@ -25,7 +25,12 @@ class PlacementArgs:
 
 
 def open_port(
-    name: str, protocol: str, port: int, *, place: PlacementArgs, opts: pulumi.ResourceOptions
+    name: str,
+    protocol: str,
+    port: int,
+    *,
+    place: PlacementArgs,
+    opts: pulumi.ResourceOptions,
 ) -> aws.ec2.SecurityGroup:
     """A group that nodes reach by TCP on one port; `protocol` is what they speak."""
     description = f"{protocol} from the nodes"

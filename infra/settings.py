@@ -99,8 +99,8 @@ def _refusal(cls: type[RoomSettings], name: str) -> str:
 
 def _set_secret(cls: type[RoomSettings], name: str) -> str:
     """The command that sets a secret of a room."""
-    key = next(key for key, secret in ROOM_SECRETS.items() if secret == (cls, name))
-    return f"pulumi config set --secret {PROJECT}:{key} VALUE"
+    keys = {secret: key for key, secret in ROOM_SECRETS.items()}
+    return f"pulumi config set --secret {PROJECT}:{keys[cls, name]} VALUE"
 
 
 @contextmanager

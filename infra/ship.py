@@ -44,7 +44,11 @@ def _environment(ctx: click.Context, option: click.Parameter, value: str) -> str
 
 
 environment_option = click.option(
-    "--env", "environment", required=True, callback=_environment, help="stack: dev, prod, ..."
+    "--env",
+    "environment",
+    required=True,
+    callback=_environment,
+    help="stack: dev, prod, ...",
 )
 push_option = click.option(
     "--push", is_flag=True, help="commit on a branch, push it and open a pull request"
@@ -110,7 +114,9 @@ def model_command(environment: str, result: Path, reason: str, push: bool, as_js
     trained = TrainedVersion.read(result)
     text = trained.summary(reason)
     _show_in_workflow(text)
-    url = _propose_model(environment, trained, reason, push=push) if trained.has_passed else ""
+    url = ""
+    if trained.has_passed:
+        url = _propose_model(environment, trained, reason, push=push)
     if as_json:
         outcome = {"version": trained.version, "passed": trained.has_passed}
         print_json({**outcome, "pull_request": url})
@@ -183,7 +189,11 @@ def _block(text: str) -> str:
 @json_option
 @report_errors
 def chart_command(
-    environment: str, version: str, out: Path, bucket: str | None, as_json: bool
+    environment: str,
+    version: str,
+    out: Path,
+    bucket: str | None,
+    as_json: bool,
 ) -> None:
     """Package the manifests of an environment as a Helm chart, and publish it."""
     package = pack_chart(chart_files(read_files(environment), version))

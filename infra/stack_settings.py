@@ -39,14 +39,17 @@ def _config_of(file: Path) -> dict[str, Any]:
         content = yaml.safe_load(file.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadSettings(f"{file.name} is no YAML: {error}") from error
-    config = content.get("config") or {} if isinstance(content, dict) else content
+    config = content
+    if isinstance(content, dict):
+        config = content.get("config") or {}
     if isinstance(config, dict):
         return config
     raise BadSettings(f"{file.name}: `config` must have keys such as {_PREFIX}image")
 
 
 def _environments(root: Path) -> str:
-    return ", ".join(sorted(path.suffixes[0][1:] for path in root.glob("Pulumi.*.yaml")))
+    names = [path.suffixes[0][1:] for path in root.glob("Pulumi.*.yaml")]
+    return ", ".join(sorted(names))
 
 
 def _own_keys(names: Iterable[str]) -> list[str]:
@@ -60,8 +63,10 @@ def read_config() -> PlatformSettings:
 
     config = pulumi.Config(PROJECT)
     # A key that is misspelt would otherwise be ignored, and its default used.
-    unknown = {key: config.get(key) for key in _keys_of_stack() if key not in declared_keys()}
-    return settings_from(pulumi.get_stack(), dict(_declared_values(config)) | unknown)
+    unknown = [key for key in _keys_of_stack() if key not in declared_keys()]
+    values = dict(_declared_values(config))
+    values |= {key: config.get(key) for key in unknown}
+    return settings_from(pulumi.get_stack(), values)
 
 
 def _declared_values(config: pulumi.Config) -> Iterator[tuple[str, Any]]:

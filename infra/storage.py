@@ -148,12 +148,18 @@ class Buckets(Component):
 
     def _encrypt(self, purpose: str, bucket: aws.s3.Bucket) -> None:
         aws.s3.BucketServerSideEncryptionConfiguration(
-            purpose, bucket=bucket.bucket, rules=[self._args.encryption(purpose)], opts=self.child
+            purpose,
+            bucket=bucket.bucket,
+            rules=[self._args.encryption(purpose)],
+            opts=self.child,
         )
 
     def _expire(self, purpose: str, bucket: aws.s3.Bucket) -> None:
         aws.s3.BucketLifecycleConfiguration(
-            purpose, bucket=bucket.bucket, rules=self._args.lifecycle(purpose), opts=self.child
+            purpose,
+            bucket=bucket.bucket,
+            rules=self._args.lifecycle(purpose),
+            opts=self.child,
         )
 
     def _policy(self, purpose: str, bucket: aws.s3.Bucket) -> aws.s3.BucketPolicy:
@@ -212,7 +218,10 @@ class SharedFolder(Component):
         return [self._mount_target(f"{name}-{zone[-1]}", subnet, group) for zone, subnet in zones]
 
     def _mount_target(
-        self, label: str, subnet: pulumi.Output[str], group: aws.ec2.SecurityGroup
+        self,
+        label: str,
+        subnet: pulumi.Output[str],
+        group: aws.ec2.SecurityGroup,
     ) -> aws.efs.MountTarget:
         return aws.efs.MountTarget(
             label,

@@ -14,6 +14,7 @@ RAY_TAG = "ray"  # of those that Ray makes
 _GRID_COLUMNS = 24
 _HEADING_HEIGHT = 1
 _ANNOTATION = {"datasource": DATASOURCE, "enable": True, "hide": False, "step": "10s"}
+_HEADING_PLACE = {"w": _GRID_COLUMNS, "h": _HEADING_HEIGHT, "x": 0}
 _MARK_COLOURS = ("blue", "orange", "purple")
 
 
@@ -117,15 +118,21 @@ class PanelGrid:
         self._break_line()
 
     def _heading(self, title: str) -> JsonObject:
-        place = {"w": _GRID_COLUMNS, "h": _HEADING_HEIGHT, "x": 0, "y": self.y}
-        fields = {"id": self._next_id(), "type": "row", "title": title, "gridPos": place}
-        return {**fields, "collapsed": False, "panels": []}
+        return {
+            "id": self._next_id(),
+            "type": "row",
+            "title": title,
+            "collapsed": False,
+            "panels": [],
+            "gridPos": {**_HEADING_PLACE, "y": self.y},
+        }
 
     def add(self, panel: Panel) -> None:
         """Place a panel on the present line, or on the next where it does not fit."""
         if self.x + panel.width > _GRID_COLUMNS:
             self._break_line()
-        self.panels.append(panel.json(self._next_id(), self.x, self.y))
+        placed = panel.json(self._next_id(), self.x, self.y)
+        self.panels.append(placed)
         self.x += panel.width
         self.line_height = max(self.line_height, panel.height)
 

@@ -121,7 +121,8 @@ class Panel:
 
 
 def _steps(marks: list[_ColourStep]) -> list[JsonObject]:
-    return [{"color": colour, "value": value} for value, colour in marks if value is not None]
+    drawn = [mark for mark in marks if mark[0] is not None]
+    return [{"color": colour, "value": value} for value, colour in drawn]
 
 
 _LINES = {"showPoints": "never", "spanNulls": True}

@@ -58,5 +58,8 @@ _KEEPING_UP = [
 ]
 
 STREAM_PAGE = Page(
-    "stream", "Stream", "Whether stream consumers keep up.", rows={"Consumers": _KEEPING_UP}
+    "stream",
+    "Stream",
+    "Whether stream consumers keep up.",
+    rows={"Consumers": _KEEPING_UP},
 )

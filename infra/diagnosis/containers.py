@@ -53,8 +53,10 @@ class PodContainer:
     @property
     def spec(self) -> RawObject:
         """Its spec."""
-        specs = {spec["name"]: spec for spec in containers_of(self.pod)}
-        return specs.get(self.name, {})
+        for spec in containers_of(self.pod):
+            if spec["name"] == self.name:
+                return spec
+        return {}
 
     @property
     def memory_limit(self) -> str:
@@ -219,11 +221,11 @@ def _restarts_of(container: PodContainer) -> int:
 
 def _out_of_memory(container: PodContainer) -> Diagnosis:
     why = f"{container} was killed at its memory limit of {container.memory_limit} (OOMKilled)"
-    return failure(container.pod, why, f"give it more memory: {_memory_setting(container.pod)}")
+    return failure(container.pod, why, _more_memory(container.pod))
 
 
-def _memory_setting(pod: KubeObject) -> str:
-    return size_setting(pod, "MemoryGib")
+def _more_memory(pod: KubeObject, when: str = "") -> str:
+    return f"give it more memory{when}: {size_setting(pod, 'MemoryGib')}"
 
 
 def size_setting(pod: KubeObject, *parts: str) -> str:
@@ -253,10 +255,14 @@ def _memory_used(pod: SeenObject, container: str) -> int:
 
 
 def _nearly_full(
-    pod: SeenObject, container: str, used_gib: float, *, limit_gib: float
+    pod: SeenObject,
+    container: str,
+    used_gib: float,
+    *,
+    limit_gib: float,
 ) -> Diagnosis:
     why = f"container {container} uses {used_gib:.2f} of {limit_gib:.2f} GiB"
-    return risk(pod, why, f"give it more memory before it is killed: {_memory_setting(pod)}")
+    return risk(pod, why, _more_memory(pod, " before it is killed"))
 
 
 # --- logs that a diagnosis quotes ---

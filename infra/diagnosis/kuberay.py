@@ -78,6 +78,10 @@ class Operator:
             return None
         return int(match[1]), int(match[2])
 
+    def against(self, definitions: str) -> str:
+        """Return what does not fit: its image, and the definitions of this age."""
+        return f"({self.image} against CRDs {definitions})"
+
 
 def _unavailable(operator: Operator) -> Diagnoses:
     deployment = operator.deployment
@@ -99,13 +103,13 @@ def _version_mismatch(operator: Operator, has_mark: bool) -> Diagnoses:
 
 
 def _old_operator(operator: Operator) -> Diagnosis:
-    against = f"({operator.image} against CRDs of {_MARK_RELEASE})"
+    against = operator.against(f"of {_MARK_RELEASE}")
     why = f"is older than its CRDs {against}: new fields are ignored"
     return risk(str(operator), why, _OPERATOR_FIX)
 
 
 def _old_definitions(operator: Operator) -> Diagnosis:
-    against = f"({operator.image} against CRDs older than {_MARK_RELEASE})"
+    against = operator.against(f"older than {_MARK_RELEASE}")
     why = f"is newer than its CRDs {against}: new fields are dropped"
     return risk(str(operator), why, _CRDS_FIX)
 

@@ -59,8 +59,11 @@ def _what_holds(pod: KubeObject) -> str:
 
 def _failed(pod: KubeObject) -> Diagnoses:
     if pod.status.get("reason") == "Evicted":  # of others their owner says what follows
-        why = f"evicted: {quote(pod.status.get('message'))}"
-        yield risk(pod, why, _EVICTED_FIX)
+        yield _evicted(pod, quote(pod.status.get("message")))
+
+
+def _evicted(pod: KubeObject, message: str) -> Diagnosis:
+    return risk(pod, f"evicted: {message}", _EVICTED_FIX)
 
 
 # --- scheduling ---

@@ -201,8 +201,12 @@ def diagnose_champion(snapshot: ClusterSnapshot) -> Diagnoses:
 def diagnose_ray_clusters(snapshot: ClusterSnapshot) -> Diagnoses:
     """Yield Ray clusters whose head is not there."""
     for cluster in snapshot.of("RayCluster"):
-        refusals = list(_refused(cluster, _INVALID_CLUSTER))
-        yield from refusals or _head(cluster)
+        yield from _cluster(cluster)
+
+
+def _cluster(cluster: SeenObject) -> Diagnoses:
+    refusals = list(_refused(cluster, _INVALID_CLUSTER))
+    yield from refusals or _head(cluster)
 
 
 def _head(cluster: SeenObject) -> Diagnoses:

@@ -63,6 +63,11 @@ def note(what: Subject, why: str, fix: str) -> Diagnosis:
     return Diagnosis(str(what), why, fix, grade="note")
 
 
+def only_failures(diagnoses: Sequence[Diagnosis]) -> list[Diagnosis]:
+    """Return those of what does not work."""
+    return [each for each in diagnoses if each.grade == "failure"]
+
+
 def worst_first(diagnoses: Sequence[Diagnosis]) -> list[Diagnosis]:
     """Merge and sort by grade; within a grade causes stay before what follows from them."""
     merged = merge_diagnoses(diagnoses)
@@ -87,7 +92,8 @@ def _name_some(names: Sequence[str]) -> str:
 
 def quote(text: str | None, max_characters: int = _MAX_QUOTED_CHARACTERS) -> str:
     """Return somebody else's sentence on one line, shortened, without its full stop."""
-    line = " ".join((text or "").split()).rstrip(".")
+    words = (text or "").split()
+    line = " ".join(words).rstrip(".")
     if len(line) <= max_characters:
         return line
     return f"{line[: max_characters - 3]}..."

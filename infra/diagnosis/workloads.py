@@ -110,10 +110,12 @@ def _is_scheduled(job: KubeObject) -> bool:
 
 def _last_log(job: SeenObject) -> str:
     """Return the log of the last pod of a job."""
-    own = {(pod.namespace, pod.name) for pod in _pods_of(job)}
-    logs = job.snapshot.logs.items()
-    texts = [text for key, text in logs if (key.namespace, key.pod) in own]
-    return texts[-1] if texts else ""
+    names = {pod.name for pod in _pods_of(job)}
+    last = ""
+    for key, text in job.snapshot.logs.items():
+        if key.namespace == job.namespace and key.pod in names:
+            last = text
+    return last
 
 
 def _pods_of(job: SeenObject) -> Iterator[KubeObject]:

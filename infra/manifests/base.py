@@ -166,7 +166,12 @@ def _home_claims(settings: PlatformSettings) -> Iterator[Manifest]:
 
 
 def volume_claim(
-    name: str, namespace: str, storage_class: str, *, mode: str, size: str
+    name: str,
+    namespace: str,
+    storage_class: str,
+    *,
+    mode: str,
+    size: str,
 ) -> Manifest:
     """A claim that an update does not wait for."""
     spec = {

@@ -66,7 +66,8 @@ def _chosen_flows(settings: PlatformSettings) -> Iterator[Manifest]:
 
 def _to_aws() -> Manifests:
     """Services of AWS, and the agent that hands a pod its role."""
-    return [traffic_to([any_address()], 443), traffic_to(ip_blocks([POD_IDENTITY]), 80)]
+    agent = ip_blocks([POD_IDENTITY])
+    return [traffic_to([any_address()], 443), traffic_to(agent, 80)]
 
 
 def _among_ray_pods(aws: Manifests) -> Manifest:

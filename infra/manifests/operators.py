@@ -161,15 +161,19 @@ def _image(settings: PlatformSettings, name: str) -> JsonObject:
 
 
 def _kuberay(settings: PlatformSettings) -> HelmChart:
-    image = _image(settings, "quay.io/kuberay/operator")
     return HelmChart(
         name=KUBERAY,
         chart=KUBERAY,
         version=KUBERAY_VERSION,
         repository="https://ray-project.github.io/kuberay-helm/",
         namespace=OPERATORS_NAMESPACE,
-        values={**_KUBERAY_VALUES, "image": image},
+        values=_kuberay_values(settings),
     )
+
+
+def _kuberay_values(settings: PlatformSettings) -> JsonObject:
+    image = _image(settings, "quay.io/kuberay/operator")
+    return {**_KUBERAY_VALUES, "image": image}
 
 
 def _karpenter(settings: PlatformSettings) -> HelmChart:
@@ -190,8 +194,12 @@ def _karpenter_values(settings: PlatformSettings) -> JsonObject:
     return {
         **_KARPENTER_VALUES,
         "settings": {"clusterName": settings.name, "interruptionQueue": queue},
-        "controller": {"resources": _KARPENTER_RESOURCES, **_karpenter_image(settings)},
+        "controller": _karpenter_controller(settings),
     }
+
+
+def _karpenter_controller(settings: PlatformSettings) -> JsonObject:
+    return {"resources": _KARPENTER_RESOURCES, **_karpenter_image(settings)}
 
 
 def _karpenter_image(settings: PlatformSettings) -> JsonObject:

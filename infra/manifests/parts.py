@@ -36,13 +36,23 @@ def kube_manifest(api: str, kind: str, name: str, namespace: str | None, **field
     return {"apiVersion": api, "kind": kind, "metadata": metadata, **fields}
 
 
+def names_of(manifest: Manifest) -> list[str]:
+    """Kind, namespace where it has one, and name: what tells an object from all others."""
+    metadata = manifest["metadata"]
+    names = (manifest["kind"], metadata.get("namespace"), metadata["name"])
+    return list(filter(None, names))
+
+
 def config_map(name: str, namespace: str, data: Mapping[str, Any], **more: Any) -> Manifest:
     """A ConfigMap."""
     return kube_manifest("v1", "ConfigMap", name, namespace, data=data, **more)
 
 
 def disruption_budget(
-    name: str, namespace: str, labels: Mapping[str, str], **bound: int
+    name: str,
+    namespace: str,
+    labels: Mapping[str, str],
+    **bound: int,
 ) -> Manifest:
     """How far a drain may go; `bound` is minAvailable or maxUnavailable."""
     spec = {**bound, "selector": {"matchLabels": labels}}
@@ -58,13 +68,19 @@ def environment_variables(
     values: Mapping[str, str], secrets: Mapping[str, tuple[str, str]] | None = None
 ) -> Manifests:
     """Environment variables, sorted; `secrets`: variable -> (Secret, key)."""
-    plain: Manifests = [{"name": key, "value": value} for key, value in values.items()]
-    hidden = [_from_secret(key, *where) for key, where in (secrets or {}).items()]
-    return sorted([*plain, *hidden], key=itemgetter("name"))
+    variables = [_plain(name, value) for name, value in values.items()]
+    for name, where in (secrets or {}).items():
+        variables.append(_from_secret(name, *where))
+    return sorted(variables, key=itemgetter("name"))
+
+
+def _plain(name: str, value: str) -> Manifest:
+    return {"name": name, "value": value}
 
 
 def _from_secret(variable: str, secret: str, key: str) -> Manifest:
-    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+    reference = {"name": secret, "key": key}
+    return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
 
 
 def resources(cpu: float | str, memory: str) -> Manifest:
@@ -121,8 +137,11 @@ def policy_ports(*numbers: int, protocol: str = "TCP") -> Manifests:
 
 def in_namespace(name: str, pods: Mapping[str, str] | None = None) -> Manifest:
     """A peer: the pods of another namespace."""
-    peer: Manifest = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
-    return {**peer, "podSelector": {"matchLabels": dict(pods)}} if pods else peer
+    labels = {"kubernetes.io/metadata.name": name}
+    peer = {"namespaceSelector": _selector(labels)}
+    if pods:
+        peer["podSelector"] = _selector(pods)
+    return peer
 
 
 def any_address(*excluded: str) -> Manifest:
@@ -141,4 +160,5 @@ def allow_dns(namespace: str) -> Manifest:
     """Names resolve, everywhere in the namespace."""
     peer = in_namespace("kube-system", {"k8s-app": "kube-dns"})
     ports = [*policy_ports(53), *policy_ports(53, protocol="UDP")]
-    return network_policy("dns", namespace, {}, egress=[{"to": [peer], "ports": ports}])
+    names = {"to": [peer], "ports": ports}
+    return network_policy("dns", namespace, {}, egress=[names])

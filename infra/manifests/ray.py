@@ -97,7 +97,8 @@ def ray_service(settings: PlatformSettings, bindings: Bindings) -> Manifest:
     A change of serveConfigV2 is applied in place; any other but worker counts makes a second
     cluster.
     """
-    cluster = _cluster(head_group(settings, serve_head(settings)), [*_serving_groups(settings)])
+    head = head_group(settings, serve_head(settings))
+    cluster = _cluster(head, [*_serving_groups(settings)])
     if settings.gcs_fault_tolerance == "redis":
         cluster["gcsFaultToleranceOptions"] = _fault_tolerance(settings, bindings)
     return _ray_object("RayService", RAY_SERVICE, _service_spec(settings, cluster))
@@ -105,7 +106,12 @@ def ray_service(settings: PlatformSettings, bindings: Bindings) -> Manifest:
 
 def _ray_object(kind: str, name: str, spec: Manifest) -> Manifest:
     return kube_manifest(
-        "ray.io/v1", kind, name, RAY_NAMESPACE, annotations=_FORCE_PATCH, spec=spec
+        "ray.io/v1",
+        kind,
+        name,
+        RAY_NAMESPACE,
+        annotations=_FORCE_PATCH,
+        spec=spec,
     )
 
 
@@ -132,12 +138,14 @@ def _serve_group(settings: PlatformSettings) -> Manifest:
 
 
 def _monitor_group(settings: PlatformSettings) -> Manifest:
-    return _holding("monitor", (1, 1), pod_template(settings, monitor_worker()), "drift")
+    template = pod_template(settings, monitor_worker())
+    return _holding("monitor", (1, 1), template, "drift")
 
 
 def _stream_group(settings: PlatformSettings) -> Manifest:
     counts = (settings.serve.stream_consumers, settings.serve.max_consumers)
-    return _holding("stream", counts, pod_template(settings, stream_worker()), STREAM_RESOURCE)
+    template = pod_template(settings, stream_worker())
+    return _holding("stream", counts, template, STREAM_RESOURCE)
 
 
 def training_cluster(settings: PlatformSettings) -> Manifest:
@@ -203,10 +211,14 @@ def disruption_budgets(settings: PlatformSettings) -> Manifests:
     Where one worker serves alone there is no budget, as it could only forbid the drain of its node;
     nor is there one for the training head, whose jobs are submitted again.
     """
-    remaining = {SERVE_WORKER: settings.min_workers - 1}
+    return list(_budgets(settings))
+
+
+def _budgets(settings: PlatformSettings) -> Iterator[Manifest]:
     if settings.gcs_fault_tolerance != "redis":
-        remaining[SERVE_HEAD] = 1
-    return [_budget(component, pods) for component, pods in sorted(remaining.items()) if pods > 0]
+        yield _budget(SERVE_HEAD, 1)
+    if settings.min_workers > 1:
+        yield _budget(SERVE_WORKER, settings.min_workers - 1)
 
 
 def _budget(component: str, remaining_pods: int) -> Manifest:

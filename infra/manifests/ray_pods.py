@@ -155,7 +155,11 @@ def train_head(settings: PlatformSettings) -> PodKind:
 
 
 def _head(
-    settings: PlatformSettings, component: str, *, account: str | None, ports: Mapping[str, int]
+    settings: PlatformSettings,
+    component: str,
+    *,
+    account: str | None,
+    ports: Mapping[str, int],
 ) -> PodKind:
     return PodKind(
         component=component,
@@ -234,10 +238,15 @@ def _container(settings: PlatformSettings, role: PodKind) -> Manifest:
         "env": ray_variables(settings),
         "resources": role.amounts,
         "securityContext": CONTAINER_SECURITY,
-        "ports": [{"name": name, "containerPort": port} for name, port in role.ports.items()],
+        "ports": [*_ports(role)],
         "volumeMounts": [*_mounts(role)],
         **_probes(role),
     }
+
+
+def _ports(role: PodKind) -> Iterator[Manifest]:
+    for name, port in role.ports.items():
+        yield {"name": name, "containerPort": port}
 
 
 def _mounts(role: PodKind) -> Iterator[Manifest]:

@@ -45,6 +45,22 @@ _ALLOWED_HOSTS = (
     "localhost:*",
     "127.0.0.1:*",
 )
+_SERVER = (
+    "mlflow",
+    "server",
+    "--host",
+    "0.0.0.0",
+    "--port",
+    str(MLFLOW_PORT),
+    "--workers",
+    "2",
+)
+_LOGIN = (
+    "--app-name",
+    "basic-auth",
+    "--allowed-hosts",
+    ",".join(_ALLOWED_HOSTS),
+)
 _PLAIN = {
     "HOME": "/tmp",
     "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini",
@@ -102,23 +118,8 @@ def _artifact_options(settings: PlatformSettings) -> list[str]:
 
 def mlflow_command(settings: PlatformSettings) -> list[str]:
     """The command of a server."""
-    return [
-        "mlflow",
-        "server",
-        "--host",
-        "0.0.0.0",
-        "--port",
-        f"{MLFLOW_PORT}",
-        "--workers",
-        "2",
-        "--backend-store-uri",
-        database_uri(settings),
-        *_artifact_options(settings),
-        "--app-name",
-        "basic-auth",
-        "--allowed-hosts",
-        ",".join(_ALLOWED_HOSTS),
-    ]
+    store = ("--backend-store-uri", database_uri(settings))
+    return [*_SERVER, *store, *_artifact_options(settings), *_LOGIN]
 
 
 def _variables(settings: PlatformSettings) -> Manifests:
@@ -143,7 +144,11 @@ def _from_config(variable: str, key: str) -> Manifest:
 
 
 def _container(
-    settings: PlatformSettings, name: str, command: list[str], amounts: Manifest, **more: Any
+    settings: PlatformSettings,
+    name: str,
+    command: list[str],
+    amounts: Manifest,
+    **more: Any,
 ) -> Manifest:
     return {
         "name": name,
@@ -165,7 +170,10 @@ def _mounts(settings: PlatformSettings) -> Manifests:
 
 
 def _pod(
-    settings: PlatformSettings, labels: dict[str, str], containers: Manifests, **more: Any
+    settings: PlatformSettings,
+    labels: dict[str, str],
+    containers: Manifests,
+    **more: Any,
 ) -> Manifest:
     spec: Manifest = {
         "serviceAccountName": _MLFLOW,
@@ -197,7 +205,10 @@ def _password_containers(settings: PlatformSettings) -> Iterator[Manifest]:
 
 
 def _password_container(
-    settings: PlatformSettings, name: str, command: list[str], **more: Any
+    settings: PlatformSettings,
+    name: str,
+    command: list[str],
+    **more: Any,
 ) -> Manifest:
     variables = _migration_variables(settings)
     return _container(settings, name, command, resources("50m", "192Mi"), env=variables, **more)
@@ -264,7 +275,11 @@ def _server_template(settings: PlatformSettings) -> Manifest:
 
 def _config_digest(settings: PlatformSettings) -> str:
     text = json.dumps(mlflow_config(settings)["data"], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _digest(text)[:16]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _server_container(settings: PlatformSettings) -> Manifest:
@@ -288,7 +303,10 @@ def _patience_s(settings: PlatformSettings) -> int:
 def mlflow_migration(settings: PlatformSettings) -> Manifest:
     """`mlflow db upgrade`, once per image: a Job cannot change, so its name carries the image."""
     template = _pod(
-        settings, _MIGRATION_LABELS, [_migration_container(settings)], restartPolicy="OnFailure"
+        settings,
+        _MIGRATION_LABELS,
+        [_migration_container(settings)],
+        restartPolicy="OnFailure",
     )
     spec = {"backoffLimit": 6, "activeDeadlineSeconds": _patience_s(settings), "template": template}
     # One that failed, on a quota or an image that was not there, is made anew by the next update.
@@ -297,14 +315,17 @@ def mlflow_migration(settings: PlatformSettings) -> Manifest:
 
 
 def _migration_name(settings: PlatformSettings) -> str:
-    digest = hashlib.sha256(settings.image_ref.encode()).hexdigest()
-    return f"mlflow-migrate-{digest[:8]}"
+    return f"mlflow-migrate-{_digest(settings.image_ref)[:8]}"
 
 
 def _migration_container(settings: PlatformSettings) -> Manifest:
-    command = ["mlflow", "db", "upgrade", database_uri(settings)]
-    variables = _migration_variables(settings)
-    return _container(settings, "migrate", command, _MIGRATION_SIZE, env=variables)
+    return _container(
+        settings,
+        "migrate",
+        ["mlflow", "db", "upgrade", database_uri(settings)],
+        _MIGRATION_SIZE,
+        env=_migration_variables(settings),
+    )
 
 
 def tracking_manifests(settings: PlatformSettings) -> Manifests:
@@ -337,8 +358,11 @@ def _claim(settings: PlatformSettings) -> Manifests:
     """Where SQLite and the artifacts lie; on AWS they are in RDS and S3."""
     if settings.on_aws:
         return []
-    storage_class = settings.home_storage_class
     claim = volume_claim(
-        _MLFLOW, TRACKING_NAMESPACE, storage_class, mode="ReadWriteOnce", size="2Gi"
+        _MLFLOW,
+        TRACKING_NAMESPACE,
+        settings.home_storage_class,
+        mode="ReadWriteOnce",
+        size="2Gi",
     )
     return [claim]
