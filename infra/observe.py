@@ -46,7 +46,7 @@ CLUSTER_KINDS = {
 ESSENTIAL_KINDS = ("Pod", "RayService", "RayCluster")
 _OPERATOR_LABEL = "app.kubernetes.io/name=kuberay-operator"
 _CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_RAY_CRDS = ("rayclusters.ray.io", "rayservices.ray.io")
+_RAY_CRDS = (f"{_CRD_PATH}/rayclusters.ray.io", f"{_CRD_PATH}/rayservices.ray.io")
 # What can go wrong while a platform comes up; the rest is for one look at a time.
 STARTUP_KINDS = (
     "Pod",
@@ -125,7 +125,7 @@ class ClusterObserver:
         return replace(seen, objects=objects, usage=usage, readiness=self.readiness())
 
     def _crds(self) -> list[RawObject]:
-        definitions = (self._reader.get(f"{_CRD_PATH}/{name}") for name in _RAY_CRDS)
+        definitions = map(self._reader.get, _RAY_CRDS)
         return list(filter(None, definitions))
 
     def readiness(self) -> Readiness | None:

@@ -51,8 +51,10 @@ _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
 @cache
 def exposed_metrics() -> frozenset[str]:
     """Return every sample name of `/metrics`: of the service, and of a stream consumer."""
-    metrics = (ServeMetrics(), DriftMetrics(), StreamMetrics())
-    return frozenset(name for each in metrics for name in _sample_names(each.registry))
+    names: set[str] = set()
+    for metrics in (ServeMetrics(), DriftMetrics(), StreamMetrics()):
+        names.update(_sample_names(metrics.registry))
+    return frozenset(names)
 
 
 def _sample_names(registry: CollectorRegistry) -> Iterator[str]:

@@ -149,10 +149,12 @@ def _mirrored(chart: HelmChart, repository: str) -> HelmChart:
 
 def mirrored_image(settings: PlatformSettings, name: str) -> str:
     """The image `name` (REGISTRY/PATH) as the stack gets it: from its mirror, if it has one."""
-    if not settings.image_registry:
-        return name
-    _, _, path = name.partition("/")
-    return f"{settings.image_registry}/{path}"
+    registry = settings.image_registry
+    return f"{registry}/{_path_of(name)}" if registry else name
+
+
+def _path_of(image: str) -> str:
+    return image.partition("/")[2]
 
 
 def _image(settings: PlatformSettings, name: str) -> JsonObject:
