@@ -11,7 +11,7 @@ import yaml
 
 from infra.differences import ObjectPath, differing_paths
 from infra.manifests.bindings import RAY_NAMESPACE
-from infra.manifests.parts import names_of
+from infra.manifests.parts import names_of_manifest
 from infra.manifests.ray_config import SETTINGS_MAP
 from infra.ray_changes import (
     IN_PLACE,
@@ -111,7 +111,7 @@ def _objects_of(files: Mapping[str, str]) -> dict[str, JsonObject]:
     objects = {}
     for path in files.keys() - {SETTINGS_JSON}:
         manifest = yaml.load(files[path], yaml.CSafeLoader)  # it is the safe one
-        key = "/".join(names_of(manifest))
+        key = "/".join(names_of_manifest(manifest))
         objects[key] = manifest
     return objects
 

@@ -16,7 +16,7 @@ import yaml
 
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
-from infra.manifests.parts import Manifest, names_of
+from infra.manifests.parts import Manifest, names_of_manifest
 from infra.settings import PlatformSettings
 from infra.stack_settings import ROOT, read_files
 
@@ -81,5 +81,5 @@ def _write(file: Path, text: str) -> Path:
 
 
 def _name(manifest: Manifest) -> str:
-    name = "-".join(names_of(manifest))
+    name = "-".join(names_of_manifest(manifest))
     return _NOT_IN_A_NAME.sub("-", name.lower())

@@ -36,7 +36,7 @@ def kube_manifest(api: str, kind: str, name: str, namespace: str | None, **field
     return {"apiVersion": api, "kind": kind, "metadata": metadata, **fields}
 
 
-def names_of(manifest: Manifest) -> list[str]:
+def names_of_manifest(manifest: Manifest) -> list[str]:
     """Kind, namespace where it has one, and name: what tells an object from all others."""
     metadata = manifest["metadata"]
     names = (manifest["kind"], metadata.get("namespace"), metadata["name"])
