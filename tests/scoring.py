@@ -16,6 +16,7 @@ import numpy as np
 
 from serve.http.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer
 from serve.model.loaded import LoadedModel
+from serve.model.report import RowContext
 from train.model import reference, threshold
 from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
@@ -49,6 +50,7 @@ class ScoringServer(ThreadingHTTPServer):
         self.model = model
         self.refusals: deque[tuple[int, str | None]] = deque()
         self.sizes: list[int] = []  # rows of each request that was scored
+        self.contexts: list[RowContext | None] = []  # whose rows they were
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that was killed is no news."""
@@ -94,6 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(error.status, json.dumps({"error": error.message}).encode())
             return
         self.server.sizes.append(len(request.rows))
+        self.server.contexts.append(request.context)
         answer, head = encode_infer(
             request,
             "vigil",

@@ -8,8 +8,10 @@ import os
 import random
 import sys
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from ray import serve
@@ -22,6 +24,7 @@ from serve.http.replica import Replica, ReplicaGroup
 from serve.http.scoring import ModelScorer
 from serve.metrics import ServeMetrics
 from serve.model.capture import Capture
+from serve.model.report import RowContext
 from serve.model.reporting import MonitorClient, Reporter
 from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
@@ -90,15 +93,19 @@ class Detector:
         """Return the model's features in order, for callers by handle."""
         return self._replica.model().bundle.names
 
-    async def score_rows(self, rows: Floats) -> tuple[Floats, NDArray[np.int64], str]:
+    async def score_rows(
+        self, rows: Floats, context: Sequence[Any] | None = None
+    ) -> tuple[Floats, NDArray[np.int64], str]:
         """Return scores [n] and labels [n] of rows [n, d], and the version that gave them.
 
-        For callers by handle. Raises InvalidFeatures when the rows do not fit the model.
+        For callers by handle; `context` is a RowContext in plain values. Raises InvalidFeatures
+        when the rows do not fit the model.
         """
         model = self._replica.model()
         _check_shape(rows, len(model.bundle.names))
         request = Request({b"x-request-id": b"stream"}, rows.tobytes())
-        model, scores = self._scorer.score(model, rows, request)
+        whose = msgspec.convert(context, RowContext | None)
+        model, scores = self._scorer.score(model, rows, request, context=whose)
         labels = np.where(scores > model.bundle.threshold.value, -1, 1)
         return scores, labels, model.version
 

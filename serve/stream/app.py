@@ -14,13 +14,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 from ray import serve
 from ray.serve.config import AutoscalingContext
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from serve.applications import SCORING_APPLICATION
 from serve.model.handles import Application
-from serve.model.report import ConsumerReport
+from serve.model.report import ConsumerReport, RowContext
 from serve.model.reporting import CountedMetrics, MonitorClient
 from serve.settings import ServeSettings
 from serve.stream.cli import build_consumer
@@ -50,8 +51,9 @@ class HandleScorer:
     def names(self) -> tuple[str, ...]:
         return tuple(self._ask("features"))
 
-    def score(self, X: Floats) -> BatchScores:
-        scores, predictions, version = self._ask("score_rows", X)
+    def score(self, X: Floats, context: RowContext | None = None) -> BatchScores:
+        wire = msgspec.to_builtins(context)
+        scores, predictions, version = self._ask("score_rows", X, wire)
         return BatchScores(scores, predictions, version)
 
     def _ask(self, method: str, *args: Any) -> Any:
@@ -68,7 +70,7 @@ class HandleScorer:
 
 def _failure_of(error: Exception) -> VigilError:
     """What the service says: that it refuses the rows, or nothing that can be relied on."""
-    cause = getattr(error, "cause", None)
+    cause = getattr(error, "cause", error)
     if isinstance(cause, VigilError) and cause.status in _REFUSED:
         return Refused(cause.message)
     return Busy(f"the service does not answer: {type(error).__name__}: {error}")

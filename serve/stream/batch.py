@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from serve.metrics import StreamMetrics
+from serve.model.report import RowContext
 from serve.stream.recent_ids import RecentIds
 from serve.stream.records import (
     DeadLetter,
@@ -80,6 +81,33 @@ class _Job:
             result = Result(decoded.id, score, label, scored.version)
             self.outcome.add(decoded, result)
 
+    def with_same_context(self, rows: Rows) -> Iterator[Rows]:
+        """These rows by whether they have an entity, and a time: a request has them for all."""
+        has_entity = np.array([entity is not None for entity in self.records.entities], bool)
+        has_time = np.array([at is not None for at in self.records.seconds], bool)
+        kinds = 2 * has_entity[rows] + has_time[rows]
+        for kind in np.unique(kinds):
+            yield rows[kinds == kind]
+
+    def sort_results(self) -> None:
+        """Bring the results into the order of their records."""
+        place = {key: place for place, key in enumerate(self.records.ids)}
+        self.outcome.results.sort(key=lambda result: place[result.id])
+
+    def context(self, rows: Rows) -> RowContext | None:
+        """Whose rows these are, and of when; None where the first says neither."""
+        records = self.records
+        entities = [str(records.entities[row]) for row in rows]
+        times = [records.seconds[row] for row in rows]
+        has_entities = records.entities[rows[0]] is not None
+        has_times = times[0] is not None
+        if not has_entities and not has_times:
+            return None
+        return RowContext(
+            entities if has_entities else None,
+            [at for at in times if at is not None] if has_times else None,
+        )
+
     def bury(self, row: int, reason: str) -> None:
         source = self.records.raw[row]
         letter = dead_letter(source, self.shard, reason)
@@ -128,13 +156,16 @@ class BatchScorer:
 
     def _score_in_parts(self, job: _Job, rows: Rows) -> None:
         """A record may hold more rows than the service takes at once."""
-        for part in _parts(rows, self._max_rows):
-            self._score_rows(job, part)
+        for alike in job.with_same_context(rows):
+            for part in _parts(alike, self._max_rows):
+                self._score_rows(job, part)
+        job.sort_results()
 
     def _score_rows(self, job: _Job, rows: Rows) -> None:
         X = job.X[rows]
+        context = job.context(rows)
         try:
-            scored = self._ask(lambda: self._scorer.score(X))
+            scored = self._ask(lambda: self._scorer.score(X, context))
         except Refused as error:
             self._require_same_features(error)
             self._score_halves(job, rows, error)

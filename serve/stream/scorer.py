@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.model.report import RowContext
 from vigil import http
 from vigil.arrays import Floats
 from vigil.errors import VigilError
@@ -65,13 +66,26 @@ class Scorer(Protocol):
         """The features of the model, in order."""
         ...
 
-    def score(self, X: Floats) -> BatchScores:
-        """Score rows [n, d]."""
+    def score(self, X: Floats, context: RowContext | None = None) -> BatchScores:
+        """Score rows [n, d]; `context`: whose they are, and of when."""
         ...
 
     def close(self) -> None:
         """Let go of connections."""
         ...
+
+
+def _context_inputs(context: RowContext | None) -> Iterator[dict[str, Any]]:
+    """The inputs `entity` and `time` of the protocol, in JSON."""
+    if context is None:
+        return
+    if context.entities is not None:
+        shape = [len(context.entities)]
+        yield {"name": "entity", "datatype": "BYTES", "shape": shape, "data": context.entities}
+    if context.times is not None:
+        milliseconds = [round(seconds * 1000) for seconds in context.times]
+        shape = [len(milliseconds)]
+        yield {"name": "time", "datatype": "INT64", "shape": shape, "data": milliseconds}
 
 
 class HttpScorer:
@@ -97,7 +111,7 @@ class HttpScorer:
         answer = msgspec.json.decode(body)
         return tuple(answer["features"])
 
-    def score(self, X: Floats) -> BatchScores:
+    def score(self, X: Floats, context: RowContext | None = None) -> BatchScores:
         data = X.astype("<f8").tobytes()
         tensor = {
             "name": "features",
@@ -105,8 +119,9 @@ class HttpScorer:
             "shape": list(X.shape),
             "parameters": {"binary_data_size": len(data)},
         }
+        inputs = [tensor, *_context_inputs(context)]
         parameters = {"binary_data_output": True}
-        head = msgspec.json.encode({"inputs": [tensor], "parameters": parameters})
+        head = msgspec.json.encode({"inputs": inputs, "parameters": parameters})
         headers = {
             "content-type": "application/octet-stream",
             _LENGTH_HEADER: str(len(head)),

@@ -229,7 +229,7 @@ class RuleScorer:
     def names(self) -> tuple[str, ...]:
         return NAMES
 
-    def score(self, X: np.ndarray[Any, Any]) -> BatchScores:
+    def score(self, X: np.ndarray[Any, Any], context: Any = None) -> BatchScores:
         self._calls += 1
         if self._calls % 5 == 0:
             raise Busy("a moment")

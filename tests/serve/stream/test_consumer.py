@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.model.context import EntityHistory
+from serve.model.report import RowContext
 from serve.settings import ServeSettings
 from serve.stream.cli import build_consumer, source_of
 from serve.stream.consumer import Consumer
@@ -111,6 +112,22 @@ def test_each_record_becomes_one_result_in_order(tmp_path: Path, served: Scoring
     assert found[3]["prediction"] == -1
     assert found[0].keys() == {"id", "anomaly_score", "prediction", "model_version"}
     assert {r["model_version"] for r in found} == {"7"}
+
+
+def test_the_service_hears_whose_rows_they_are_and_results_keep_their_order(
+    tmp_path: Path, served: ScoringServer
+) -> None:
+    records = rows(6)
+    for number in (1, 3, 5):
+        records[number]["entity"] = f"host-{number}"
+    records[5]["time"] = "2026-11-29T10:00:00Z"
+    write(tmp_path, records)
+    consumer(tmp_path, served.url).run(until_end=True)
+    assert [r["id"] for r in read(tmp_path / "out")] == [r["id"] for r in records]
+    assert [context for context in served.contexts if context is not None] == [
+        RowContext(["host-1", "host-3"]),
+        RowContext(["host-5"], [1_795_946_400.0]),
+    ]
 
 
 def test_a_restart_goes_on_where_the_last_one_stopped(
@@ -357,7 +374,7 @@ class Picky:
     def names(self) -> tuple[str, ...]:
         return self._orders.pop(0) if len(self._orders) > 1 else NAMES
 
-    def score(self, X: np.ndarray[Any, Any]) -> BatchScores:
+    def score(self, X: np.ndarray[Any, Any], context: Any = None) -> BatchScores:
         if (X[:, 0] < 0).any():
             raise Refused("no negatives")
         return BatchScores(X[:, 0].copy(), np.ones(len(X), np.int64), "1")

@@ -59,7 +59,7 @@ class Zero:
     def names(self) -> tuple[str, ...]:
         return ("n",)
 
-    def score(self, X: np.ndarray[Any, Any]) -> BatchScores:
+    def score(self, X: np.ndarray[Any, Any], context: Any = None) -> BatchScores:
         return BatchScores(X[:, 0].copy(), np.where(X[:, 0] < 0, -1, 1), "1")
 
     def close(self) -> None:
