@@ -14,6 +14,11 @@ import pulumi_kubernetes as k8s
 
 from infra.component import Options, Resources
 from infra.manifests import all_objects
+from infra.manifests.alerting import (
+    ALERT_RECEIVER_FILE,
+    ALERT_RECEIVER_SECRET,
+    with_incident_channel,
+)
 from infra.manifests.bindings import (
     MONITORING_NAMESPACE,
     RAY_NAMESPACE,
@@ -69,7 +74,8 @@ class KubernetesPlatform(pulumi.ComponentResource):
         super().__init__("vigil:infra:Platform", name, {}, opts)
         groups = all_objects(args.settings, args.bindings)
         foundation = self._group(groups.pop("foundation"), args.ready)
-        secrets = self._secrets(args.secrets, foundation)
+        told = with_incident_channel(args.settings, args.secrets)
+        secrets = self._secrets(told, foundation)
         ready = [*args.ready, *foundation, *secrets]
         releases = self._releases(args.settings, ready)
         # A mutating webhook or a missing kind would refuse them earlier.
@@ -155,6 +161,7 @@ def _secret_contents(values: JsonObject) -> _SecretContents:
         **_optional_keys(values),
         **_room_secrets(values),
         **_monitoring_secrets(values),
+        **_alert_receiver(values),
     }
 
 
@@ -198,6 +205,13 @@ def _monitoring_secrets(values: JsonObject) -> _SecretContents:
         (MONITORING_NAMESPACE, GRAFANA_SECRET): login,
         (MONITORING_NAMESPACE, METRICS_KEY): {"key": values["metricsKey"]},
     }
+
+
+def _alert_receiver(values: JsonObject) -> _SecretContents:
+    if "alertReceiverSecret" not in values:
+        return {}
+    data = {ALERT_RECEIVER_FILE: values["alertReceiverSecret"]}
+    return {(MONITORING_NAMESPACE, ALERT_RECEIVER_SECRET): data}
 
 
 def _secret(

@@ -151,6 +151,11 @@ def _model_names(settings: PlatformFields) -> Iterator[str]:
         yield f"{'; '.join(names)}: they must name one model"
 
 
+def _receiver(settings: PlatformFields) -> Iterator[str]:
+    if settings.alert_receiver != "none" and not settings.monitoring:
+        yield "alertReceiver: needs monitoring, which has the Alertmanager"
+
+
 def _delivery(settings: PlatformFields) -> Iterator[str]:
     if settings.delivery == "argocd" and not settings.git_url:
         yield "gitUrl: needed with delivery argocd"
@@ -254,6 +259,7 @@ _ANYWHERE: tuple[_Check, ...] = (
     _without_folder,
     _ingress,
     _model_names,
+    _receiver,
     _delivery,
 )
 _ON_AWS: tuple[_Check, ...] = (

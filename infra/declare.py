@@ -33,6 +33,9 @@ _SECRET_DESCRIPTIONS = {
         "API key with which Prometheus asks for /metrics; its hash is among apiKeys "
         "(required with monitoring)"
     ),
+    "alertReceiverSecret": (
+        "URL of the alertReceiver, or PagerDuty's routing key (required with an alertReceiver)"
+    ),
     "githubToken": (
         "token that may dispatch the workflow that retrains (required with drift.backend github)"
     ),

@@ -284,6 +284,10 @@ class PlatformFields(BaseModel):
     monitoring: bool = Field(
         default=True, description="install kube-prometheus-stack, rules and dashboards"
     )
+    alert_receiver: Literal["none", "webhook", "slack", "pagerduty", "msteams"] = Field(
+        default="none",
+        description="whom Alertmanager tells of alerts and incidents (secret alertReceiverSecret)",
+    )
     delivery: Literal["pulumi", "argocd"] = Field(
         default="pulumi", description="who applies the workloads: this program, or Argo CD from git"
     )

@@ -20,6 +20,7 @@ PLATFORM_SECRETS = (
     "redisPassword",
     "grafanaPassword",
     "metricsKey",
+    "alertReceiverSecret",
 )
 # Secrets of the rooms, by the key of the stack that holds each.
 ROOM_SECRETS: Mapping[str, tuple[type[RoomSettings], str]] = {
@@ -79,6 +80,7 @@ def _optional_secrets(settings: PlatformFields) -> dict[str, bool]:
         "redisPassword": settings.gcs_fault_tolerance == "redis",
         "grafanaPassword": settings.monitoring,
         "metricsKey": settings.monitoring,
+        "alertReceiverSecret": settings.alert_receiver != "none",
         "notify": False,
         "notifySecret": False,
         "githubToken": settings.drift.backend == "github",

@@ -47,13 +47,14 @@ class WorkloadRights:
             ]
         )
 
-    def drift(self, key: str) -> Document:
-        """The monitor reads models, and keeps rows and its state."""
+    def drift(self, key: str, secret: str) -> Document:
+        """The monitor reads models, keeps rows and its state, and incidents in the database."""
         return policy_document(
             [
                 *self._read("models"),
                 *self._write("captured"),
-                self._use_s3(key),
+                read_secret(secret),
+                use_key(key, self.settings.region, "s3", "secretsmanager"),
             ]
         )
 

@@ -69,13 +69,17 @@ class WorkloadRoles:
         key = self.keys.data.arn
         yield Workload(RAY_NAMESPACE, "vigil-serve", key.apply(self._rights.serve))
         yield Workload(RAY_NAMESPACE, "vigil-train", key.apply(self._rights.train))
-        yield Workload(RAY_NAMESPACE, "vigil-drift", key.apply(self._rights.drift))
+        yield Workload(RAY_NAMESPACE, "vigil-drift", self._drift())
         yield Workload(TRACKING_NAMESPACE, "mlflow", self._mlflow())
         if self.settings.serve.stream_source:
             yield Workload(RAY_NAMESPACE, "vigil-stream", self._stream())
         if self.settings.needs_balancer_controller:
             controller = pulumi.Output.from_input(self._rights.load_balancers())
             yield Workload("kube-system", "aws-load-balancer-controller", controller)
+
+    def _drift(self) -> pulumi.Output[Document]:
+        arns = pulumi.Output.all(self.keys.data.arn, self.database.secret_arn)
+        return arns.apply(lambda values: self._rights.drift(*values))
 
     def _mlflow(self) -> pulumi.Output[Document]:
         arns = pulumi.Output.all(self.keys.data.arn, self.database.secret_arn)

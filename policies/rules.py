@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from policies import (
+    alerting,
     capacity,
     cluster,
     cost,
@@ -40,6 +41,7 @@ _MODULES = (
     serve_config,
     delivery,
     tracking,
+    alerting,
     tagging,
     cost,
 )

@@ -16,6 +16,7 @@ from infra.manifests.bindings import (
     TRACKING_NAMESPACE,
     Bindings,
 )
+from infra.manifests.incidents import incident_manifests
 from infra.manifests.network_policies import network_policy_manifests
 from infra.manifests.parts import (
     Manifest,
@@ -200,4 +201,5 @@ def foundation_manifests(settings: PlatformSettings, bindings: Bindings) -> Mani
         *storage_manifests(settings, bindings),
         *database_config(bindings),
         *network_policy_manifests(settings),
+        *incident_manifests(settings, bindings),
     ]

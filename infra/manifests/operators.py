@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import yaml
 
+from infra.manifests.alerting import alertmanager_values
 from infra.manifests.bindings import (
     ARGOCD_NAMESPACE,
     MONITORING_NAMESPACE,
@@ -109,7 +110,6 @@ _PROMETHEUS_VALUES: JsonObject = {
             }
         },
     },
-    "alertmanager": {"alertmanagerSpec": {"retention": "120h"}},
 }
 # EKS does not let anyone look at these.
 _NOT_OF_EKS = {
@@ -248,7 +248,8 @@ def _prometheus(settings: PlatformSettings) -> HelmChart:
 
 def _prometheus_values(settings: PlatformSettings) -> JsonObject:
     hidden = _NOT_OF_EKS if settings.on_aws else {}
-    return {**_PROMETHEUS_VALUES, **hidden, **_registry(settings)}
+    alertmanager = {"alertmanager": alertmanager_values(settings)}
+    return {**_PROMETHEUS_VALUES, **alertmanager, **hidden, **_registry(settings)}
 
 
 def _registry(settings: PlatformSettings) -> JsonObject:

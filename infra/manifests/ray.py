@@ -13,6 +13,7 @@ import yaml
 
 from infra.manifests.base import TRAINING_PRIORITY
 from infra.manifests.bindings import RAY_NAMESPACE, Bindings
+from infra.manifests.incidents import with_database
 from infra.manifests.parts import (
     CONTAINER_SECURITY,
     POD_SECURITY,
@@ -138,7 +139,7 @@ def _serve_group(settings: PlatformSettings) -> Manifest:
 
 
 def _monitor_group(settings: PlatformSettings) -> Manifest:
-    template = pod_template(settings, monitor_worker())
+    template = with_database(pod_template(settings, monitor_worker()), settings)
     return _holding("monitor", (1, 1), template, "drift")
 
 

@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from drift.settings import DriftSettings
 from infra.manifests.bindings import RAY_NAMESPACE, TRACKING_NAMESPACE
+from infra.manifests.incidents import INCIDENTS_URL
 from infra.manifests.parts import HOME_PATH, Manifest, Manifests, config_map, environment_variables
 from infra.settings import PlatformSettings
 from serve.applications import platform_config, ray_process_environment
@@ -101,7 +102,7 @@ def drift_settings(settings: PlatformSettings) -> DriftSettings:
     """What drift monitoring is told.
 
     Its retrainings run on the training cluster, never beside the replicas. On aws it keeps its
-    state, and the rows, in the bucket that is made for them.
+    state, and the rows, in the bucket that is made for them, and incidents in the database.
     """
     place = {"home": Path(HOME_PATH), "tracking_uri": TRACKING_URI, "jobs_url": TRAINING_URL}
     stores = _drift_stores(settings) if settings.on_aws else {}
@@ -112,7 +113,11 @@ def _drift_stores(settings: PlatformSettings) -> dict[str, str]:
     room = settings.drift
     bucket = f"s3://{settings.bucket('captured')}"
     rows = room.captured_url or f"{bucket}/rows"
-    return {"captured_url": rows, "state_url": room.state_url or f"{bucket}/state"}
+    return {
+        "captured_url": rows,
+        "state_url": room.state_url or f"{bucket}/state",
+        "incidents_url": room.incidents_url or INCIDENTS_URL,
+    }
 
 
 def settings_config_map(settings: PlatformSettings) -> Manifest:

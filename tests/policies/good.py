@@ -94,6 +94,34 @@ KUBERNETES = [
         {"metadata": metadata("secret"), "data": {"token": "Z2VuZXJhdGVk"}},
     ),
     Given(
+        "kubernetes:core/v1:Secret",
+        "room-secrets",
+        {
+            "metadata": metadata("room-secrets"),
+            "stringData": {"VIGIL_DRIFT_NOTIFY": "alertmanager+http://alertmanager:9093"},
+        },
+    ),
+    Given(
+        "kubernetes:helm.sh/v3:Release",
+        "monitoring",
+        {
+            "chart": "kube-prometheus-stack",
+            "version": "81.6.9",
+            "atomic": True,
+            "values": {
+                "alertmanager": {
+                    "config": {
+                        "route": {"receiver": "people"},
+                        "receivers": [
+                            {"name": "null"},
+                            {"name": "people", "slack_configs": [{"api_url_file": "/f"}]},
+                        ],
+                    }
+                }
+            },
+        },
+    ),
+    Given(
         "kubernetes:helm.sh/v3:Release",
         "release",
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.policies.cases.alerting import ALERTING_CASES
 from tests.policies.cases.capacity import CAPACITY_CASES
 from tests.policies.cases.cluster import CLUSTER_CASES
 from tests.policies.cases.cost import COST_CASES
@@ -21,6 +22,7 @@ from tests.policies.cases.workload import WORKLOAD_CASES
 from tests.policies.table import Case
 
 _TOPICS = (
+    ALERTING_CASES,
     CAPACITY_CASES,
     CLUSTER_CASES,
     COST_CASES,

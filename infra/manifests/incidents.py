@@ -1,0 +1,140 @@
+"""What the monitor needs to keep incidents in MLflow's database, and to tell people of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from infra.manifests.alerting import ALERTMANAGER_PORT
+from infra.manifests.bindings import MONITORING_NAMESPACE, RAY_NAMESPACE, Bindings
+from infra.manifests.parts import (
+    CONTAINER_SECURITY,
+    Manifest,
+    Manifests,
+    any_address,
+    config_map,
+    environment_variables,
+    in_namespace,
+    ip_blocks,
+    network_policy,
+    resources,
+    traffic_to,
+)
+from infra.settings import PlatformSettings
+
+# libpq takes the host from PGHOST, and the password from PGPASSFILE.
+INCIDENTS_URL = "postgresql://mlflow@/mlflow?sslmode=require"
+MONITOR_LABELS = {"app.kubernetes.io/component": "monitor"}
+_CONFIG = "incident-database"
+_PASSWORD_FOLDER = "/run/database"
+_PASSWORD_FILE = f"{_PASSWORD_FOLDER}/pgpass"
+_SCRIPT_FOLDER = "/etc/incident-database"
+# Of HTTPS, and of mail by TLS.
+_RECEIVER_PORTS = (443, 465, 587)
+
+
+def incident_manifests(settings: PlatformSettings, bindings: Bindings) -> Manifests:
+    """Where the database is, and to whom the monitor may talk."""
+    found = [_to_receivers()]
+    if settings.monitoring:
+        found.append(_to_alertmanager())
+    if settings.on_aws:
+        found.append(_to_database(settings))
+    if bindings.database_host is not None:
+        found.append(_database_config(bindings))
+    return found
+
+
+def _to_receivers() -> Manifest:
+    rules = [traffic_to([any_address()], *_RECEIVER_PORTS)]
+    return network_policy("monitor-to-receivers", RAY_NAMESPACE, MONITOR_LABELS, egress=rules)
+
+
+def _to_alertmanager() -> Manifest:
+    peers = [in_namespace(MONITORING_NAMESPACE, {"app.kubernetes.io/name": "alertmanager"})]
+    rules = [traffic_to(peers, ALERTMANAGER_PORT)]
+    return network_policy("monitor-to-alertmanager", RAY_NAMESPACE, MONITOR_LABELS, egress=rules)
+
+
+def _to_database(settings: PlatformSettings) -> Manifest:
+    rules = [traffic_to(ip_blocks([settings.vpc_cidr]), 5432)]
+    return network_policy("monitor-to-database", RAY_NAMESPACE, MONITOR_LABELS, egress=rules)
+
+
+def _database_config(bindings: Bindings) -> Manifest:
+    """Where it is, which secret opens it, and what keeps the password file; no secret itself."""
+    data = {
+        "host": bindings.database_host,
+        "secret": bindings.database_secret,
+        "pgpass.py": Path(__file__).with_name("pgpass.py").read_text(),
+    }
+    return config_map(_CONFIG, RAY_NAMESPACE, data)
+
+
+def with_database(pod: Manifest, settings: PlatformSettings) -> Manifest:
+    """A pod that reaches the database, with a password file that is kept fresh."""
+    if not settings.on_aws:
+        return pod
+    spec = pod["spec"]
+    (container,) = spec["containers"]
+    reaching = {
+        **container,
+        "env": [*_libpq_variables(), *container["env"]],
+        "volumeMounts": [*container["volumeMounts"], _PASSWORD_MOUNT],
+    }
+    more = {
+        "containers": [reaching],
+        "initContainers": _password_containers(settings),
+        "volumes": [*spec["volumes"], *_VOLUMES],
+    }
+    return {**pod, "spec": {**spec, **more}}
+
+
+_PASSWORD_MOUNT = {"name": "database", "mountPath": _PASSWORD_FOLDER}
+_SCRIPT_MOUNT = {"name": "incident-database", "mountPath": _SCRIPT_FOLDER, "readOnly": True}
+_VOLUMES = [
+    {"name": "database", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+    {"name": "incident-database", "configMap": {"name": _CONFIG}},
+]
+
+
+def _password_containers(settings: PlatformSettings) -> Manifests:
+    """The first makes the file before anything connects; the second, a sidecar, keeps it fresh."""
+    run = ["python", f"{_SCRIPT_FOLDER}/pgpass.py"]
+    return [
+        _password_container(settings, "password", [*run, "once"]),
+        _password_container(settings, "password-refresh", run, restartPolicy="Always"),
+    ]
+
+
+def _password_container(
+    settings: PlatformSettings, name: str, command: list[str], **more: Any
+) -> Manifest:
+    return {
+        "name": name,
+        "image": settings.image_ref,
+        "imagePullPolicy": "IfNotPresent",
+        "command": command,
+        "env": _password_variables(settings),
+        "resources": resources("50m", "192Mi"),
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, _PASSWORD_MOUNT, _SCRIPT_MOUNT],
+        **more,
+    }
+
+
+def _password_variables(settings: PlatformSettings) -> Manifests:
+    plain = {"PGPASSFILE": _PASSWORD_FILE, "AWS_REGION": settings.region, "HOME": "/tmp"}
+    return [
+        _from_config("DATABASE_HOST", "host"),
+        _from_config("DATABASE_SECRET", "secret"),
+        *environment_variables(plain),
+    ]
+
+
+def _libpq_variables() -> Manifests:
+    return [_from_config("PGHOST", "host"), *environment_variables({"PGPASSFILE": _PASSWORD_FILE})]
+
+
+def _from_config(variable: str, key: str) -> Manifest:
+    return {"name": variable, "valueFrom": {"configMapKeyRef": {"name": _CONFIG, "key": key}}}
