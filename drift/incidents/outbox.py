@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from drift.incidents.incident import Incident
@@ -22,10 +22,12 @@ from drift.incidents.message import (
     summarize,
 )
 from drift.incidents.rate_limit import SentLately
-from drift.incidents.store import IncidentStore
+from drift.incidents.store import IncidentStore, decode_incident
 from drift.incidents.tables import DeliveryRow, MessageRow
+from drift.incidents.update import encode_document
 
 DELIVERED = "delivered"
+AnySelect = Select[*tuple[Any, ...]]
 SUMMARIZED = "summarized"
 
 
@@ -46,7 +48,7 @@ class Outbox:
     def waiting(self, channel: str, limit: int) -> list[OutboxMessage]:
         """The first messages that a channel has not taken, in order."""
         with self._store.reading() as session:
-            return _waiting(session, channel, limit)
+            return _first_waiting(session, channel, limit)
 
     def confirm_leadership(self) -> None:
         """Raises LostLease: another sends them."""
@@ -54,27 +56,25 @@ class Outbox:
             pass
 
     def backlog(self, channel: str) -> Backlog:
-        query = select(func.count(), func.min(MessageRow.at)).join_from(
-            DeliveryRow, MessageRow, DeliveryRow.seq == MessageRow.seq
-        )
+        figures = _delivered_or_not(func.count(), func.min(MessageRow.at))
         with self._store.reading() as session:
-            count, oldest = session.execute(query.where(*_waits(channel))).one()
+            count, oldest = session.execute(_of_waiting(figures, channel)).one()
         return Backlog(count, oldest)
 
     def sent_lately(self, channel: str, since: float) -> SentLately:
         """What a channel has taken since then."""
-        query = select(MessageRow.kind).join(DeliveryRow, DeliveryRow.seq == MessageRow.seq)
-        taken = query.where(
-            DeliveryRow.channel == channel,
-            DeliveryRow.ended > since,
-            DeliveryRow.outcome == DELIVERED,
-        )
+        taken = _taken_since(channel, since)
         with self._store.reading() as session:
             kinds = session.scalars(taken).all()
         return SentLately(len(kinds), kinds.count("summary"))
 
     def end(
-        self, channel: str, messages: Sequence[OutboxMessage], *, outcome: str, now: float
+        self,
+        channel: str,
+        messages: Sequence[OutboxMessage],
+        *,
+        outcome: str,
+        now: float,
     ) -> None:
         """Note how the sending of messages has ended."""
         with self._store.transaction() as session:
@@ -83,36 +83,62 @@ class Outbox:
     def summarize(self, channel: str, now: float) -> OutboxMessage:
         """Replace all that waits for a channel by one summary, before any of it is sent."""
         with self._store.transaction() as session:
-            messages = _waiting(session, channel, MAX_SUMMARIZED)
-            summary = _add_summary(session, channel, summarize(messages), now)
+            messages = _first_waiting(session, channel, MAX_SUMMARIZED)
             _end(session, channel, messages, outcome=SUMMARIZED, now=now)
+            summary = _add_summary(session, summarize(messages), now)
+            session.add(DeliveryRow(channel=channel, seq=summary.seq))
             return _message(summary)
 
     def drop_other_channels(self, channels: Iterable[str]) -> int:
         """Give up what waits for channels that are no more; how many messages."""
-        is_dropped = DeliveryRow.channel.not_in(list(channels)) & DeliveryRow.ended.is_(None)
+        is_gone = DeliveryRow.channel.not_in(list(channels))
+        dropped = delete(DeliveryRow).where(is_gone, _WAITS)
         with self._store.transaction() as session:
-            dropped = session.execute(
-                delete(DeliveryRow).where(is_dropped).returning(DeliveryRow.seq)
-            )
-            return len(dropped.all())
+            return len(session.scalars(dropped.returning(DeliveryRow.seq)).all())
 
 
-def _waits(channel: str) -> tuple[Any, ...]:
-    return DeliveryRow.channel == channel, DeliveryRow.ended.is_(None)
+_WAITS = DeliveryRow.ended.is_(None)
 
 
-def _waiting(session: Session, channel: str, limit: int) -> list[OutboxMessage]:
-    query = select(MessageRow).join(DeliveryRow, DeliveryRow.seq == MessageRow.seq)
-    first = query.where(*_waits(channel)).order_by(MessageRow.seq).limit(limit)
+def _delivered_or_not(*columns: Any) -> AnySelect:
+    """A query of messages with their deliveries."""
+    of_message = DeliveryRow.seq == MessageRow.seq
+    return select(*columns).select_from(MessageRow).join(DeliveryRow, of_message)
+
+
+def _of_waiting(query: AnySelect, channel: str) -> AnySelect:
+    return query.where(DeliveryRow.channel == channel, _WAITS)
+
+
+def _taken_since(channel: str, since: float) -> AnySelect:
+    """A query of the kinds of messages."""
+    return _delivered_or_not(MessageRow.kind).where(
+        DeliveryRow.channel == channel,
+        DeliveryRow.ended > since,
+        DeliveryRow.outcome == DELIVERED,
+    )
+
+
+def _first_waiting(session: Session, channel: str, limit: int) -> list[OutboxMessage]:
+    waiting = _of_waiting(_delivered_or_not(MessageRow), channel)
+    first = waiting.order_by(MessageRow.seq).limit(limit)
     return [_message(row) for row in session.scalars(first)]
 
 
 def _message(row: MessageRow) -> OutboxMessage:
-    kind = msgspec.convert(row.kind, MessageKind)
-    form = StormSummary if kind == "summary" else Incident
-    content = msgspec.json.decode(row.document, type=form)
-    return OutboxMessage(seq=row.seq, id=row.id, kind=kind, at=row.at, content=content)
+    return OutboxMessage(
+        seq=row.seq,
+        id=row.id,
+        kind=msgspec.convert(row.kind, MessageKind),
+        at=row.at,
+        content=_content(row),
+    )
+
+
+def _content(row: MessageRow) -> Incident | StormSummary:
+    if row.kind == "summary":
+        return msgspec.json.decode(row.document, type=StormSummary)
+    return decode_incident(row.document)
 
 
 def _end(
@@ -123,16 +149,17 @@ def _end(
     outcome: str,
     now: float,
 ) -> None:
-    ended = DeliveryRow.seq.in_([message.seq for message in messages])
-    these = update(DeliveryRow).where(DeliveryRow.channel == channel, ended)
-    session.execute(these.values(ended=now, outcome=outcome))
+    places = [message.seq for message in messages]
+    is_ended = DeliveryRow.seq.in_(places)
+    deliveries = update(DeliveryRow).where(DeliveryRow.channel == channel, is_ended)
+    session.execute(deliveries.values(ended=now, outcome=outcome))
 
 
-def _add_summary(session: Session, channel: str, summary: StormSummary, now: float) -> MessageRow:
-    document = msgspec.json.encode(summary).decode()
+def _add_summary(session: Session, summary: StormSummary, now: float) -> MessageRow:
+    """A message that is named by its place."""
+    document = encode_document(summary)
     row = MessageRow(id="", kind="summary", at=now, document=document)
     session.add(row)
     session.flush()
     row.id = f"summary.{row.seq}"
-    session.add(DeliveryRow(channel=channel, seq=row.seq))
     return row

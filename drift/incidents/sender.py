@@ -150,12 +150,15 @@ class ChannelSender:
         self._retries.end()
 
     def _fail(self, messages: Sequence[OutboxMessage], delivery: Delivery, now: float) -> None:
-        self._retries.fail(delivery.reason, now)
-        log.warning("%s: not delivered: %s", self.channel.name, delivery.reason)
+        self._note_failure(delivery.reason, now)
         is_bad = delivery.status in _BAD_MESSAGE
         if is_bad or self._retries.has_lasted(self._max_failing_s, now):
             log.error("%s: given up: %s", self.channel.name, messages[0].id)
             self._end(messages, f"given up: {delivery.reason}", now)
+
+    def _note_failure(self, reason: str, now: float) -> None:
+        log.warning("%s: in vain: %s", self.channel.name, reason)
+        self._retries.fail(reason, now)
 
     def _refresh_if_due(self, now: float) -> None:
         """Say again what is open, to a channel that forgets it otherwise."""
@@ -178,5 +181,4 @@ class ChannelSender:
             self._refreshed_at = now
             self._retries.end()
         else:
-            self._retries.fail(delivery.reason, now)
-            log.warning("%s: not refreshed: %s", self.channel.name, delivery.reason)
+            self._note_failure(delivery.reason, now)

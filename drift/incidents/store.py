@@ -101,10 +101,13 @@ class IncidentStore:
         with self.transaction() as session:
             numbered = write_update(session, update)
             queue_messages(session, numbered, channels)
-            if any(change.kind == "closed" for change in update.changes):
-                forget_old_incidents(session, self._keep)
-                forget_old_messages(session, MESSAGES_AN_INCIDENT * self._keep)
+            if update.closes_incidents:
+                self._forget_old(session)
             return numbered
+
+    def _forget_old(self, session: Session) -> None:
+        forget_old_incidents(session, self._keep)
+        forget_old_messages(session, MESSAGES_AN_INCIDENT * self._keep)
 
     def tracker_state(self) -> dict[str, Any] | None:
         """The tracker's state as it was last recorded; None before the first."""
@@ -131,9 +134,8 @@ class IncidentStore:
     ) -> IncidentPage:
         """Up to `limit` incidents of a state, those after the cursor `after`."""
         size = max(1, min(limit, MAX_PAGE))
-        incidents = self._incidents(_newest_first(state, after).limit(size + 1))
-        shown = incidents[:size]
-        return IncidentPage(shown, shown[-1].id if len(incidents) > size else None)
+        query = _newest_first(state, after)
+        return _page(self._incidents(query.limit(size + 1)), size)
 
     def board(self, limit: int) -> list[Incident]:
         """Up to `limit` incidents: the open ones first, then the latest that are closed."""
@@ -144,7 +146,8 @@ class IncidentStore:
     def announced_incidents(self) -> list[Incident]:
         """The open incidents that people have heard of, the latest first, so many as a page has."""
         is_announced = IncidentRow.changes > 0
-        incidents = self._incidents(_newest_first("open", None).where(is_announced).limit(MAX_PAGE))
+        query = _newest_first("open", None).where(is_announced)
+        incidents = self._incidents(query.limit(MAX_PAGE))
         return [incident for incident in incidents if incident.held_by is None]
 
     def _incidents(self, query: Select[Any]) -> list[Incident]:
@@ -162,8 +165,7 @@ class IncidentStore:
         """All verdicts, silences or rules, those of one `key` where it is given, oldest first."""
         table = RECORD_TABLES[kind]
         query = select(table.document).order_by(table.seq)
-        if key is not None:
-            query = query.where(table.key == key)
+        query = query if key is None else query.where(table.key == key)
         with self._session() as session:
             return [msgspec.json.decode(text, type=form) for text in session.scalars(query)]
 
@@ -183,6 +185,13 @@ def decode_incident(document: str) -> Incident:
 
 def decode_evidence(document: str) -> IncidentEvidence:
     return msgspec.json.decode(document, type=IncidentEvidence)
+
+
+def _page(incidents: list[Incident], size: int) -> IncidentPage:
+    """A page of so many, made of one more where there are more."""
+    shown = incidents[:size]
+    has_more = len(incidents) > size
+    return IncidentPage(shown, shown[-1].id if has_more else None)
 
 
 def _newest_first(state: IncidentState | None, after: str | None) -> Select[Any]:

@@ -6,6 +6,8 @@ by has a column; the rest is JSON, so that a new field of an incident needs no m
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from sqlalchemy import BigInteger, Double, Index, Integer, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -19,6 +21,8 @@ _SORTED = Text().with_variant(Text(collation="C"), "postgresql")
 class IncidentTable(DeclarativeBase):
     """Base of all tables."""
 
+    type_annotation_map: ClassVar[dict[type, Any]] = {str: Text, float: Double}
+
 
 class IncidentRow(IncidentTable):
     """An incident; `changes` counts what people were to hear of it."""
@@ -27,9 +31,9 @@ class IncidentRow(IncidentTable):
     __table_args__ = (Index("incidents_by_state", "state", "id"),)
 
     id: Mapped[str] = mapped_column(_SORTED, primary_key=True)
-    state: Mapped[str] = mapped_column(Text)
-    changes: Mapped[int] = mapped_column(Integer, default=0)
-    document: Mapped[str] = mapped_column(Text)
+    state: Mapped[str]
+    changes: Mapped[int] = mapped_column(default=0)
+    document: Mapped[str]
 
 
 class _RecordRow:
@@ -38,8 +42,8 @@ class _RecordRow:
     __table_args__: tuple[dict[str, bool]] = ({"sqlite_autoincrement": True},)
 
     seq: Mapped[int] = mapped_column(_SEQUENCE, primary_key=True, autoincrement=True)
-    key: Mapped[str] = mapped_column(Text, index=True)
-    document: Mapped[str] = mapped_column(Text)
+    key: Mapped[str] = mapped_column(index=True)
+    document: Mapped[str]
 
 
 class VerdictRow(_RecordRow, IncidentTable):
@@ -59,8 +63,8 @@ class TrackerRow(IncidentTable):
 
     __tablename__ = "incident_tracker"
 
-    name: Mapped[str] = mapped_column(Text, primary_key=True)
-    document: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    document: Mapped[str]
 
 
 class LeadershipRow(IncidentTable):
@@ -68,7 +72,7 @@ class LeadershipRow(IncidentTable):
 
     __tablename__ = "incident_leadership"
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     epoch: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -78,7 +82,7 @@ class EvidenceDocumentRow(IncidentTable):
     __tablename__ = "incident_evidence"
 
     incident: Mapped[str] = mapped_column(_SORTED, primary_key=True)
-    document: Mapped[str] = mapped_column(Text)
+    document: Mapped[str]
 
 
 class MessageRow(IncidentTable):
@@ -88,10 +92,10 @@ class MessageRow(IncidentTable):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     seq: Mapped[int] = mapped_column(_SEQUENCE, primary_key=True, autoincrement=True)
-    id: Mapped[str] = mapped_column(Text)
-    kind: Mapped[str] = mapped_column(Text)
-    at: Mapped[float] = mapped_column(Double)
-    document: Mapped[str] = mapped_column(Text)
+    id: Mapped[str]
+    kind: Mapped[str]
+    at: Mapped[float]
+    document: Mapped[str]
 
 
 class DeliveryRow(IncidentTable):
@@ -103,7 +107,7 @@ class DeliveryRow(IncidentTable):
     __tablename__ = "incident_deliveries"
     __table_args__ = (Index("incident_deliveries_by_end", "channel", "ended"),)
 
-    channel: Mapped[str] = mapped_column(Text, primary_key=True)
+    channel: Mapped[str] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(_SEQUENCE, primary_key=True, autoincrement=False)
-    ended: Mapped[float | None] = mapped_column(Double)
-    outcome: Mapped[str | None] = mapped_column(Text)
+    ended: Mapped[float | None]
+    outcome: Mapped[str | None]

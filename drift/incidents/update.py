@@ -71,6 +71,10 @@ class StoreUpdate:
     records: Sequence[StoredRecord] = ()
 
     @property
+    def closes_incidents(self) -> bool:
+        return any(change.kind == "closed" for change in self.changes)
+
+    @property
     def incidents(self) -> list[Incident]:
         return [*self.amended, *(change.incident for change in self.changes)]
 
