@@ -47,6 +47,7 @@ class SeriesResult:
             "to": replay.period.last,
             "rows": replay.rows,
             "alerts": len(replay.alerts),
+            "alert_rate": replay.alert_rate,
             "incidents": len(replay.incidents),
             **_figures(self.judgement),
         }
@@ -84,10 +85,13 @@ class BacktestResult:
     def to_json(self) -> dict[str, Any]:
         """Return what `vigil backtest --json` prints."""
         series = [result.to_json() for result in self.series]
+        rows = sum(values["rows"] for values in series)
+        alerts = sum(values["alerts"] for values in series)
         return {
             "title": self.title,
-            "rows": sum(values["rows"] for values in series),
-            "alerts": sum(values["alerts"] for values in series),
+            "rows": rows,
+            "alerts": alerts,
+            "alert_rate": alerts / rows,
             "suppressed": self._suppressed(),
             "incidents": self._incidents_json(),
             **_figures(self.judgement),

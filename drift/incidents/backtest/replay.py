@@ -62,6 +62,11 @@ class HistoryReplay:
         curve = self.curve
         return curve.times[curve.scores > curve.thresholds]
 
+    @property
+    def alert_rate(self) -> float:
+        """Share of the rows over the threshold."""
+        return len(self.alerts) / self.rows
+
 
 def replay_history(
     history: History,

@@ -23,6 +23,8 @@ from vigil.errors import BadSettings
 
 DEFAULT_OVER_TIME = "sd:24,min:24,max:24"
 DEFAULT_INCIDENT_BUDGET = 0.75
+# Where nobody has set `incidentQuietS`: an anomaly of a machine often comes back within hours.
+DEFAULT_QUIET_S = 28_800.0
 _NUMBERS = ("probation", "refit_hours", "incident_budget")
 _WORDS = ("version", "over_time")
 
@@ -54,8 +56,14 @@ class BacktestVariant:
 
     @property
     def drift_settings(self) -> DriftSettings:
-        """Those of this process, but for the changes. Raises BadSettings."""
-        return DriftSettings(**self._of_room(DriftSettings))
+        """Those of this process, but for the changes. Raises BadSettings.
+
+        Without a version the quiet time is longer, unless it is set.
+        """
+        settings = DriftSettings(**self._of_room(DriftSettings))
+        if self.version or "incident_quiet_s" in settings.model_fields_set:
+            return settings
+        return settings.model_copy(update={"incident_quiet_s": DEFAULT_QUIET_S})
 
     @property
     def train_settings(self) -> TrainSettings:

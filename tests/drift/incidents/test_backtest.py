@@ -84,6 +84,7 @@ def test_an_outage_is_an_incident_in_its_window(table: Path, windows: Path) -> N
     found = run("--data", table, "--time", "timestamp", "--windows", windows)
     assert found["rows"] == ROWS * 0.8
     assert found["alerts"] >= 3
+    assert found["alert_rate"] == found["alerts"] / found["rows"]
     (incident,) = [one for one in found["incidents"] if one["in_window"]]
     onset, last = times()[OUTAGE][[0, -1]]
     assert onset <= incident["onset"] <= incident["opened_at"] <= last
@@ -289,6 +290,15 @@ def test_a_variant_differs_by_fields_and_by_settings() -> None:
     assert variant.drift_settings.incident_alerts == 5
     assert variant.train_settings.alert_rate == 0.02
     assert variant.over_time == "diff:1"
+
+
+def test_the_quiet_time_is_hours_unless_it_is_set_or_a_version_is_replayed() -> None:
+    def quiet_s(*changes: str) -> float:
+        return BacktestVariant().changed(changes).drift_settings.incident_quiet_s
+
+    assert quiet_s() == 8 * 3600
+    assert quiet_s("incident_quiet_s=300") == 300
+    assert quiet_s("version=7") == 300
 
 
 def test_a_thinned_curve_keeps_its_peaks() -> None:
