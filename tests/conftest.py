@@ -11,6 +11,8 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.answering import answering
+from tests.incident_events import EventReceiver
 from tests.running import Vigil, free_port, left_of, listening
 from tests.tables import labelled_tables, real_data_folder
 
@@ -71,7 +73,16 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
+def receiver() -> Iterator[EventReceiver]:
+    """Who is told of the incidents of the running platform."""
+    made = EventReceiver()
+    with answering(made.answer) as url:
+        made.url = url
+        yield made
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory, receiver: EventReceiver) -> Iterator[Vigil]:
     """One running platform with a champion trained on built-in telemetry.
 
     It only observes drift: what tests send is not what the model was trained on, and a retraining
@@ -86,9 +97,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
     pd.DataFrame(table.X, columns=list(table.names)).to_csv(home / "telemetry.csv", index=False)
     environment = {
         "VIGIL_DRIFT_MODE": "observe",
-        # Where a test may listen; an incident is over after seconds.
-        "VIGIL_DRIFT_NOTIFY": f"cloudevents+http://127.0.0.1:{free_port()}/events",
-        "VIGIL_DRIFT_INCIDENT_QUIET_S": "5",
+        "VIGIL_DRIFT_NOTIFY": f"cloudevents+{receiver.url}/events",
+        "VIGIL_DRIFT_INCIDENT_QUIET_S": "5",  # an incident is over after seconds
     }
     with Vigil(home, free_port(), environment).running(home / "telemetry.csv") as vigil:
         yield vigil

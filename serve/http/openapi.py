@@ -44,6 +44,7 @@ _TYPES = (
     MlflowErrorBody,
     OpenInferenceErrorBody,
 )
+_REFUSING = ("/incidents", "/silences", "/rules")  # also what is of the documented form
 _PLAIN_TEXT_STATUSES = ("408", "429", "503")  # Serve answers before any protocol is known
 _MODEL_HEADERS: JsonObject = {
     name: {"schema": _TEXT}
@@ -264,7 +265,9 @@ def _action_operation(action: ActionOperation, settings: ServeSettings) -> JsonO
     if action.body is not None:
         statuses.append("400")
     if "{id}" in action.path:
-        statuses += ["404", "422"]
+        statuses.append("404")
+    if action.path.startswith(_REFUSING):
+        statuses.append("422")
     answer: JsonObject = {
         "description": action.answer,
         "content": {"application/json": {"schema": {}}},

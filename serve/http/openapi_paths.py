@@ -20,7 +20,7 @@ STATUSES = {
     "409": "The registry refuses the move, or another monitor holds the state",
     "413": "The body or the number of rows is over the limit",
     "415": "The body is of a kind that this path does not read",
-    "422": "A row does not fit the model: the answer names the feature and the row",
+    "422": "A row does not fit the model: feature and row are named; or it cannot be done",
     "429": "The service is overloaded: try again after Retry-After",
     "431": "The headers are over the limit",
     "500": "A fault of the service",

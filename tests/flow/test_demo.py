@@ -38,10 +38,14 @@ WATCHERS: dict[str, Callable[[RunningPlatform], AbstractContextManager[Any]]] = 
 }
 
 # Panels that show nothing here, and why.
+NOBODY = "the demo tells nobody: tests/flow/test_incidents.py has a channel"
 EMPTY = {
+    "Vigil / Incidents: Waiting": NOBODY,
+    "Vigil / Incidents: Age of the oldest": NOBODY,
+    "Vigil / Incidents: Refused": NOBODY,
     "Vigil / Stream: Put off, and begun anew": (
         "one of its queries counts errors by their name, and there are none"
-    )
+    ),
 }
 
 
