@@ -14,7 +14,7 @@ from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from vigil.room_settings import Effect, RoomSettings, setting
-from vigil.settings import home_setting, model_name_setting, tracking_uri_setting
+from vigil.settings import ModelName, home_setting, model_name_setting, tracking_uri_setting
 
 Mode = Literal["observe", "suggest", "auto"]
 
@@ -30,7 +30,7 @@ class DriftSettings(RoomSettings):
 
     home: Path = home_setting("captured rows and of the monitor's state")
     tracking_uri: str = tracking_uri_setting()
-    model_name: str = model_name_setting(Effect.ROLLING, "registered model to watch")
+    model_name: ModelName = model_name_setting(Effect.ROLLING, "registered model to watch")
     jobs_url: str = setting(
         "http://127.0.0.1:8265", Effect.ROLLING, "Ray job server that retrains", internal=True
     )

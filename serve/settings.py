@@ -11,7 +11,7 @@ from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from vigil.room_settings import Effect, RoomSettings, setting
-from vigil.settings import home_setting, model_name_setting, tracking_uri_setting
+from vigil.settings import ModelName, home_setting, model_name_setting, tracking_uri_setting
 
 
 class ServeSettings(RoomSettings):
@@ -22,7 +22,7 @@ class ServeSettings(RoomSettings):
 
     home: Path = home_setting("the bundle cache")
     tracking_uri: str = tracking_uri_setting()
-    model_name: str = model_name_setting(
+    model_name: ModelName = model_name_setting(
         Effect.ROLLING, "registered model whose champion is served"
     )
     host: str = setting("127.0.0.1", Effect.SECOND_CLUSTER, "address to listen on", internal=True)

@@ -8,7 +8,7 @@ from pydantic import model_validator
 from pydantic_settings import SettingsConfigDict
 
 from vigil.room_settings import Effect, RoomSettings, setting
-from vigil.settings import model_name_setting
+from vigil.settings import ModelName, model_name_setting
 
 
 class TrainSettings(RoomSettings):
@@ -28,7 +28,9 @@ class TrainSettings(RoomSettings):
         "MLflow server; default: the running platform's, else the local database",
         internal=True,
     )
-    model_name: str = model_name_setting(Effect.IN_PROCESS, "registered model: one per detector")
+    model_name: ModelName = model_name_setting(
+        Effect.IN_PROCESS, "registered model: one per detector"
+    )
     revision: str = setting(
         "", Effect.IN_PROCESS, "git commit of the code, for the run; default: the checkout's"
     )

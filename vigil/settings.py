@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from vigil.errors import PlatformError
@@ -14,6 +14,9 @@ from vigil.home import Home
 from vigil.room_settings import DEFAULT_MODEL_NAME, Effect, setting
 
 _DEFAULT_HOME = Path(".vigil")
+MAX_MODEL_NAME = 200
+_RESERVED = set("/:?")
+_QUOTES = {"'", '"'}
 _LOCAL_MLFLOW = "http://127.0.0.1:5000"
 
 
@@ -57,6 +60,22 @@ class TrustSettings(BaseSettings):
     require_signature: bool = Field(
         default=False, description="refuse versions that are not signed"
     )
+
+
+def _check_model_name(name: str) -> str:
+    """What MLflow, its filters and URIs, and the lines of a terminal can carry."""
+    if not name.strip() or name != name.strip() or name in (".", ".."):
+        raise ValueError("a name is needed, without blanks around it")
+    if len(name) > MAX_MODEL_NAME:
+        raise ValueError(f"a name of {len(name)} characters; at most {MAX_MODEL_NAME}")
+    if not name.isprintable() or _RESERVED & set(name):
+        raise ValueError("a name has no / : ? and no control characters: MLflow cannot hold it")
+    if set(name) >= _QUOTES:
+        raise ValueError("a name has ' or \", not both: a filter of MLflow could not quote it")
+    return name
+
+
+ModelName = Annotated[str, AfterValidator(_check_model_name)]
 
 
 def home_setting(content: str) -> Any:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import numpy as np
@@ -101,7 +101,7 @@ class HttpScorer:
         parts = urlsplit(url)
         self._host = parts.netloc
         self._url = f"{parts.scheme}://{parts.netloc}"
-        self._path = f"/v2/models/{model}/infer"
+        self._path = f"/v2/models/{quote(model, safe='')}/infer"
         self._client = http.open_client(
             self._url, headers=headers, timeout_s=timeout_s, use_proxy=False
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from train.registry.canary import Canary
 from train.registry.lock import LOCK_TIMEOUT_S, RegistryLock
 from train.registry.moves import Move
-from train.registry.server import MlflowServer
+from train.registry.server import MlflowServer, filter_text
 from vigil.json_types import JsonObject
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ DRIFT_REPORTS_EXPERIMENT = "vigil-drift"
 CANARY_TAG = "canary"  # of the registered model
 SCHEMA_TAG = "schema"
 _PAGE_RUNS = 1000
+_NUMBER_TAG = "number"  # of a move
+_NUMBER_DIGITS = 12  # with zeros in front numbers sort as texts do
+# An older Vigil has not numbered its moves: they are the first.
+_LATEST_FIRST = [f"tags.{_NUMBER_TAG} DESC", "attributes.start_time DESC"]
 _STATES: JsonObject = {"FINISHED": "done", "FAILED": "failed"}
 
 
@@ -94,7 +98,14 @@ class Ledger:
         """Enter a move that is about to be made; returns its id."""
         title = f"{move.kind}: {move.former or 'none'} to {move.to}"
         with self._translate_mlflow_errors():
-            return self._create_run(PROMOTIONS_EXPERIMENT, title, _move_tags(move))
+            tags = {**_move_tags(move), _NUMBER_TAG: self._next_number()}
+            return self._create_run(PROMOTIONS_EXPERIMENT, title, tags)
+
+    def _next_number(self) -> str:
+        """The place of the next entry: a clock that goes back changes no order."""
+        last = next(self._move_runs(1), None)
+        number = int(last.data.tags.get(_NUMBER_TAG, 0)) if last else 0
+        return f"{number + 1:0{_NUMBER_DIGITS}}"
 
     def close_move(self, move: str, done: bool) -> None:
         """Enter how the move with this id ended."""
@@ -149,13 +160,14 @@ class Ledger:
     def _move_runs(self, most: int | None) -> Iterator[Run]:
         """The runs of the moves, latest first; all pages of them, or one of `most` runs."""
         experiments = [self.server.experiment_id(PROMOTIONS_EXPERIMENT)]
-        of_model = f"tags.model = '{self.model_name}'"
+        of_model = f"tags.model = {filter_text(self.model_name)}"
         token = None
         while True:
             page = self._client.search_runs(
                 experiments,
                 of_model,
                 max_results=most or _PAGE_RUNS,
+                order_by=_LATEST_FIRST,
                 page_token=token,
             )
             yield from page

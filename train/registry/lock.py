@@ -69,24 +69,51 @@ class RegistryLock:
         from mlflow.exceptions import MlflowException
 
         with suppress(MlflowException):  # it has been let go meanwhile
-            model = self._server.client.get_registered_model(self._name)
-            self._check_stale(model)
-            owner = model.tags["owner"]
-            # Of two that see it, the later must not remove the lock that the earlier has made
-            # in its place.
-            name = f"{self._name}.{owner}"
-            with RegistryLock(self._server, name, self._actor, self._timeout_s).held():
-                self._remove(owner)
+            model = self._registered()
+            owner = self._owner_of(model)
+            age_s = time.time() - _created(model)
+            if 0 <= age_s < self._timeout_s:
+                raise self._under_way(model, age_s)
+            self._take_over(model, owner)
 
-    def _check_stale(self, model: RegisteredModel) -> None:
-        age = time.time() - (model.creation_timestamp or 0) / 1000
-        if age < self._timeout_s:
+    def _take_over(self, model: RegisteredModel, owner: str) -> None:
+        """Remove the lock of `owner` if it is stale by the clock that stamped it.
+
+        That is the server's, or the one of a database on this machine; another lock that is made
+        now has its time. Of two that see a stale lock the later must not remove the one that the
+        earlier has made in its place.
+        """
+        takeover = RegistryLock(self._server, f"{self._name}.{owner}", self._actor, self._timeout_s)
+        with takeover.held():
+            age_s = _created(takeover._registered()) - _created(model)
+            # One from the future was made before the clock was set back.
+            if abs(age_s) < self._timeout_s:
+                raise self._under_way(model, max(0.0, age_s))
+            self._remove(owner)
+
+    def _registered(self) -> RegisteredModel:
+        return self._server.client.get_registered_model(self._name)
+
+    def _owner_of(self, model: RegisteredModel) -> str:
+        if "owner" not in model.tags:
             raise RegistryError(
-                f"another promotion is under way (by {model.tags.get('actor')}, for {age:.0f} s): "
-                "look at `vigil models`, then try again"
+                f"the registered model {self._name!r} has the name of a lock: rename it in MLflow"
             )
+        return model.tags["owner"]
+
+    @staticmethod
+    def _under_way(model: RegisteredModel, age_s: float) -> RegistryError:
+        actor = model.tags.get("actor")
+        return RegistryError(
+            f"another promotion is under way (by {actor}, for {age_s:.0f} s): "
+            "look at `vigil models`, then try again"
+        )
 
     def _remove(self, owner: str) -> None:
-        model = self._server.client.get_registered_model(self._name)
-        if model.tags.get("owner") == owner:
+        if self._registered().tags.get("owner") == owner:
             self._server.client.delete_registered_model(self._name)
+
+
+def _created(model: RegisteredModel) -> float:
+    """When a lock was made, in Unix seconds."""
+    return (model.creation_timestamp or 0) / 1000

@@ -37,6 +37,15 @@ def configure_mlflow() -> None:
         os.environ.setdefault(name, value)
 
 
+def filter_text(text: str) -> str:
+    """Return a text in the quotes of a search filter, which knows two kinds and no escapes.
+
+    Names that have both kinds are refused with the settings.
+    """
+    quote = '"' if "'" in text else "'"
+    return f"{quote}{text}{quote}"
+
+
 class MlflowServer:
     """Client of the MLflow server (or database) at `tracking_uri`.
 

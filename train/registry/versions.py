@@ -29,6 +29,7 @@ from train.registry.candidate import Candidate
 from train.registry.describe import MODEL_DESCRIPTION, describe_version
 from train.registry.ledger import SCHEMA_TAG, Ledger, read_canary
 from train.registry.lock import LOCK_TIMEOUT_S
+from train.registry.server import filter_text
 from train.registry.signature import SIGNATURE_TAG, Trust, sign_digest
 from vigil.errors import BundleError, RegistryError, RegistryUnavailable
 from vigil.json_types import JsonObject, Numbers
@@ -160,10 +161,14 @@ class Registry(Ledger):
             model = self.server.find_model(self.model_name)
             if model is None:
                 return []
-            versions = self._search(f"name='{self.model_name}'")
+            versions = self._search(self._of_model)
         # Search results carry no aliases: they are on the model.
         aliased = [version.with_aliases(model.aliases) for version in versions]
         return sorted(aliased, key=_number, reverse=True)
+
+    @property
+    def _of_model(self) -> str:
+        return f"name={filter_text(self.model_name)}"
 
     def _search(self, condition: str) -> list[Version]:
         """The versions that meet a condition, with metrics."""
@@ -177,7 +182,7 @@ class Registry(Ledger):
         """
         with self._translate_mlflow_errors():
             found = self._client.search_model_versions(
-                f"name='{self.model_name}'",
+                self._of_model,
                 max_results=most,
                 order_by=["version_number DESC"],
             )
@@ -186,7 +191,7 @@ class Registry(Ledger):
     def of_job(self, job: str) -> Version | None:
         """Return the version that the training job `job` registered, or None."""
         with self._translate_mlflow_errors():
-            versions = self._search(f"name='{self.model_name}' and tags.job='{job}'")
+            versions = self._search(f"{self._of_model} and tags.job={filter_text(job)}")
         return versions[0] if versions else None
 
     def gate(self, version: Version) -> JsonObject:
