@@ -91,7 +91,11 @@ def drift_mode(to: str, service: ServiceOptions) -> None:
 @click.option("--reference", required=True, help="table that stands for the world as it was")
 @click.option("--window", required=True, help="table to judge as one window")
 @click.option(
-    "--alpha", type=float, default=0.01, show_default=True, help="family-wise significance"
+    "--alpha",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="family-wise significance",
 )
 @column_options
 @json_option

@@ -49,7 +49,11 @@ class _DispatchEvent:
         headers = _headers(token)
         try:
             return http.request(
-                "POST", self.url, headers=headers, content=content, timeout_s=_TIMEOUT_S
+                "POST",
+                self.url,
+                headers=headers,
+                content=content,
+                timeout_s=_TIMEOUT_S,
             )
         except OSError as error:
             raise JobsUnavailable(f"{self.url} does not answer: {error}") from error

@@ -132,7 +132,10 @@ class Feedback:
     """Labels beside what was answered; kept in `file`."""
 
     def __init__(
-        self, file: Path, metrics: DriftMetrics, limits: FeedbackLimits | None = None
+        self,
+        file: Path,
+        metrics: DriftMetrics,
+        limits: FeedbackLimits | None = None,
     ) -> None:
         limits = limits or FeedbackLimits()
         self._file = file
@@ -263,7 +266,11 @@ def _rows_of(batches: Iterable[AnsweredRows], requests: _Requests) -> _AnswersBy
 
 
 def _read_label(
-    request: str, row: int, anomaly: bool, alert: bool, version: str
+    request: str,
+    row: int,
+    anomaly: bool,
+    alert: bool,
+    version: str,
 ) -> tuple[RowKey, LabelledRow]:
     key = RowKey(str(request), int(row))
     return key, LabelledRow(bool(anomaly), bool(alert), str(version))

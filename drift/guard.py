@@ -82,7 +82,12 @@ class CanaryGuard:
         """Return why the canary must end, or None."""
         return self._errors() or self._alerts() or self._latency()
 
-    def _is_above(self, hits: int, trials: int, rate: float) -> bool:
+    def _is_above(
+        self,
+        hits: int,
+        trials: int,
+        rate: float,
+    ) -> bool:
         return evidence(hits, trials, rate) > -math.log(self.alpha)
 
     def _errors(self) -> str | None:

@@ -100,7 +100,10 @@ class DriftMonitor:
         self._display.count(ConsumerReport.from_wire(report), time.time())
 
     async def incidents(
-        self, state: IncidentState | None, limit: int, after: str | None
+        self,
+        state: IncidentState | None,
+        limit: int,
+        after: str | None,
     ) -> dict[str, Any]:
         """Return a page of incidents, the latest first."""
         return await asyncio.to_thread(self._answers.incidents, state, limit, after)

@@ -42,7 +42,11 @@ class Retraining:
 
     @classmethod
     def decided(
-        cls, outcome: Outcome, summary: str, detail: Sequence[str], version: str
+        cls,
+        outcome: Outcome,
+        summary: str,
+        detail: Sequence[str],
+        version: str,
     ) -> Retraining:
         """Return the end of a retraining that these sentences have decided."""
         reason = f"{summary}: {'; '.join(detail)}"
@@ -78,7 +82,12 @@ class Release:
         self._rollout = rollout
         self._poll_interval_s = poll_interval_s
 
-    def run(self, version: str, gate: Fields, reason: str) -> Retraining:
+    def run(
+        self,
+        version: str,
+        gate: Fields,
+        reason: str,
+    ) -> Retraining:
         """Promote the version, after shadow and canary where the settings ask for them.
 
         Blocks until it has ended. `reason` is for the ledger.
@@ -94,9 +103,22 @@ class Release:
         self._promote(version, gate, shadow, reason=reason)
         return _promoted(version, deciding_sentences(gate))
 
-    def _promote(self, version: str, gate: Fields, shadow: Fields, *, reason: str) -> None:
+    def _promote(
+        self,
+        version: str,
+        gate: Fields,
+        shadow: Fields,
+        *,
+        reason: str,
+    ) -> None:
         gates = {**gate, "shadow": shadow} if shadow else dict(gate)
-        promote_version(self._registry, version, reason=reason, actor=ACTOR, gates=gates)
+        promote_version(
+            self._registry,
+            version,
+            reason=reason,
+            actor=ACTOR,
+            gates=gates,
+        )
 
     def _judge_shadow(self, evidence: Fields) -> GateVerdict:
         settings = self._settings
@@ -118,7 +140,12 @@ class Release:
     def _is_complete(self, evidence: Fields) -> bool:
         return evidence["errors"] > 0 or evidence["rows"] >= self._settings.shadow_rows
 
-    def _run_canary(self, version: str, gate: Fields, reason: str) -> Retraining:
+    def _run_canary(
+        self,
+        version: str,
+        gate: Fields,
+        reason: str,
+    ) -> Retraining:
         if not self._was_canary(version):
             self._start_canary(version, reason)
         while self._registry.canary() is not None:

@@ -61,7 +61,12 @@ class Retrainer:
             return Retraining("failed", f"the job {episode.job} {job.ended}")
         return self._decide(episode, version, may_promote).with_note(job.note)
 
-    def _train(self, episode: Episode, champion: Version, until: float) -> EndedJob:
+    def _train(
+        self,
+        episode: Episode,
+        champion: Version,
+        until: float,
+    ) -> EndedJob:
         cache = Home(self._settings.home).cache
         info: Fields = self._registry.fetch(champion, cache).info
         return self._backend(episode).run(info, until)
@@ -74,7 +79,10 @@ class Retrainer:
         return RayTraining(self._settings, episode, self._connect)
 
     def _decide(
-        self, episode: Episode, version: Version, may_promote: Callable[[], bool]
+        self,
+        episode: Episode,
+        version: Version,
+        may_promote: Callable[[], bool],
     ) -> Retraining:
         number = version.version
         gate = self._registry.gate(version)

@@ -152,7 +152,10 @@ class Rollout:
         return evidence
 
     def status(
-        self, live: Sequence[ServedModel], now: float, followed: str | None = None
+        self,
+        live: Sequence[ServedModel],
+        now: float,
+        followed: str | None = None,
     ) -> JsonObject:
         """Return the part of `/drift` about it."""
         desired = self.desired_version(followed)

@@ -26,7 +26,11 @@ class DriftSettings(RoomSettings):
     """
 
     room: ClassVar[str] = "drift"
-    model_config = SettingsConfigDict(env_prefix="VIGIL_DRIFT_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="VIGIL_DRIFT_",
+        frozen=True,
+        extra="forbid",
+    )
 
     home: Path = home_setting("captured rows and of the monitor's state")
     tracking_uri: str = tracking_uri_setting()

@@ -213,11 +213,23 @@ def _scores(reference: Reference, scores: Floats, threshold: float | None) -> Sc
     ks = ks_distance(reference.scores, np.sort(scores))
     floor = reference.score_floor
     if threshold is None:
-        return Scores(ks, floor, alert_rate=0.0, usual=0.0, z=0.0)
+        return Scores(
+            ks,
+            floor,
+            alert_rate=0.0,
+            usual=0.0,
+            z=0.0,
+        )
     usual = _usual_alert_rate(reference, threshold)
     rate = float(np.mean(scores > threshold))
     z = (rate - usual) / _standard_error(usual, len(scores))
-    return Scores(ks, floor, alert_rate=rate, usual=usual, z=z)
+    return Scores(
+        ks,
+        floor,
+        alert_rate=rate,
+        usual=usual,
+        z=z,
+    )
 
 
 def _usual_alert_rate(reference: Reference, threshold: float) -> float:

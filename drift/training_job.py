@@ -66,7 +66,10 @@ class RayTraining:
     """
 
     def __init__(
-        self, settings: DriftSettings, episode: Episode, connect: Callable[[str], Jobs] = Jobs
+        self,
+        settings: DriftSettings,
+        episode: Episode,
+        connect: Callable[[str], Jobs] = Jobs,
     ) -> None:
         self._settings = settings
         self._episode = episode

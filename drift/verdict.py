@@ -86,7 +86,12 @@ class _Evidence:
     over: Flags
 
     @classmethod
-    def of(cls, reference: Reference, statistics: Statistics, alpha: float) -> _Evidence:
+    def of(
+        cls,
+        reference: Reference,
+        statistics: Statistics,
+        alpha: float,
+    ) -> _Evidence:
         ks = _significant(reference, statistics, alpha)
         return cls(reference, statistics, ks, ks >= reference.floors)
 
@@ -257,7 +262,13 @@ class _Breaks:
         limit = float(self.reference.single_feature_floors[j])
         return self._altered(j, statistic, ks, limit)
 
-    def _altered(self, j: int, statistic: str, value: float, limit: float) -> Finding:
+    def _altered(
+        self,
+        j: int,
+        statistic: str,
+        value: float,
+        limit: float,
+    ) -> Finding:
         effect = float(self.statistics.wasserstein[j])
         name = self.reference.names[j]
         return Finding(name, statistic, value, limit=limit, effect=effect)

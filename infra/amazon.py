@@ -189,7 +189,11 @@ class _AmazonStack:
 
     def _lease_table(self) -> None:
         settings = self._settings
-        args = LeaseTableArgs(name=settings.lease_table, key=self._key, tags=settings.tags)
+        args = LeaseTableArgs(
+            name=settings.lease_table,
+            key=self._key,
+            tags=settings.tags,
+        )
         LeaseTable(f"{settings.name}-leases", args, self._opts)
 
     def _ray_node_role(self) -> NodeRole | None:
@@ -268,9 +272,21 @@ class _AmazonStack:
         settings = self._settings
         least = settings.min_workers
         pools = {
-            "ray-head": PoolSize(min=1, desired=2, max=2),
-            "ray-serve": PoolSize(min=least, desired=least, max=settings.max_workers),
-            "ray-train": PoolSize(min=0, desired=1, max=1),
+            "ray-head": PoolSize(
+                min=1,
+                desired=2,
+                max=2,
+            ),
+            "ray-serve": PoolSize(
+                min=least,
+                desired=least,
+                max=settings.max_workers,
+            ),
+            "ray-train": PoolSize(
+                min=0,
+                desired=1,
+                max=1,
+            ),
         }
         args = StaticNodesArgs(
             cluster=settings.name,
@@ -287,7 +303,9 @@ class _AmazonStack:
         if not settings.shared_folder:
             return None
         args = SharedFolderArgs(
-            zones=settings.zone_names, protect=settings.protect, place=self._intra
+            zones=settings.zone_names,
+            protect=settings.protect,
+            place=self._intra,
         )
         return SharedFolder(f"{settings.name}-home", args, self._opts).id
 
@@ -332,7 +350,11 @@ class _AmazonStack:
         settings = self._settings
         if not settings.budget_email:
             return
-        args = BudgetArgs(usd=settings.budget_usd, email=settings.budget_email, tags=settings.tags)
+        args = BudgetArgs(
+            usd=settings.budget_usd,
+            email=settings.budget_email,
+            tags=settings.tags,
+        )
         Budget(settings.name, args, self._opts)
 
 

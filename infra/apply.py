@@ -125,7 +125,9 @@ class KubernetesPlatform(pulumi.ComponentResource):
     def _secrets(self, values: JsonObject, before: Resources) -> Resources:
         """The only place where secrets become objects; they are never rendered, nor exported."""
         opts = pulumi.ResourceOptions(
-            parent=self, depends_on=before, additional_secret_outputs=["data", "stringData"]
+            parent=self,
+            depends_on=before,
+            additional_secret_outputs=["data", "stringData"],
         )
         contents = _secret_contents(values)
         return [_secret(where, data, opts) for where, data in contents.items()]

@@ -32,7 +32,12 @@ class BudgetArgs:
 class Budget(Component):
     """Alarms at 80 % spent and at a forecast of 100 %."""
 
-    def __init__(self, name: str, args: BudgetArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: BudgetArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:Budget", name, {}, opts)
         environment = f"user:Environment${args.tags.environment}"
         budget = aws.budgets.Budget(

@@ -88,7 +88,12 @@ def publish_chart(
     if digest is not None:
         raise ChartFailed(f"version {version} is published with other content: raise the version")
     index.versions.insert(0, chart.entry(now or datetime.now(UTC)))
-    client.put_object(Bucket=bucket, Key=chart.key, Body=package, ContentType="application/gzip")
+    client.put_object(
+        Bucket=bucket,
+        Key=chart.key,
+        Body=package,
+        ContentType="application/gzip",
+    )
     _write_index(bucket, index, client)
     return chart.key
 

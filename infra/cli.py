@@ -26,7 +26,12 @@ _CHANGE_COLUMNS = ("effect", "object", "what", "runs twice", "for at most")
 @json_option
 @click.pass_context
 @report_errors
-def render(ctx: click.Context, environment: str | None, out: Path | None, as_json: bool) -> None:
+def render(
+    ctx: click.Context,
+    environment: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Write the Kubernetes manifests of an environment as YAML, without a cluster and without
     secrets."""
     if ctx.invoked_subcommand is not None:
@@ -44,7 +49,12 @@ def render(ctx: click.Context, environment: str | None, out: Path | None, as_jso
     required=True,
     help="folder to write into",
 )
-@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="of the service")
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8000",
+    show_default=True,
+    help="of the service",
+)
 @click.option(
     "--key",
     type=click.Path(path_type=Path),
@@ -144,7 +154,12 @@ def doctor() -> None:
 )
 @json_option
 @report_errors
-def change_command(old: str, new: str, environment: str, as_json: bool) -> None:
+def change_command(
+    old: str,
+    new: str,
+    environment: str,
+    as_json: bool,
+) -> None:
     """What applying TO over FROM does to a running platform: swap, reconfigure, rolling, second
     cluster, replacement."""
     before = read_rendering(old, environment)

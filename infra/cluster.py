@@ -119,7 +119,12 @@ class Cluster(Component):
     protected, as it would hand that down to all that it makes: EKS' own deletion protection holds.
     """
 
-    def __init__(self, name: str, args: ClusterArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: ClusterArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:Cluster", name, {}, opts)
         self._args = args
         self.eks = self._control_plane(name)
@@ -229,7 +234,11 @@ class Cluster(Component):
             subnets=args.subnets,
             instance_types=args.instance_types,
             template=launch_template(label, args.tags, self.child),
-            size=PoolSize(min=2, desired=2, max=4),
+            size=PoolSize(
+                min=2,
+                desired=2,
+                max=4,
+            ),
             tags=args.tags,
         )
         return node_group(label, group, self.after(self.eks, *nodes.attached))
@@ -250,7 +259,12 @@ class Cluster(Component):
         yield Addon("eks-pod-identity-agent", before_nodes=True)
         yield Addon("aws-ebs-csi-driver", role=self._disk_driver(name))
 
-    def _addon(self, name: str, addon: Addon, nodes: list[aws.eks.NodeGroup]) -> aws.eks.Addon:
+    def _addon(
+        self,
+        name: str,
+        addon: Addon,
+        nodes: list[aws.eks.NodeGroup],
+    ) -> aws.eks.Addon:
         before: Resources = [self.eks]
         if not addon.before_nodes:
             before.extend(nodes)

@@ -22,4 +22,8 @@ class Component(pulumi.ComponentResource):
 
     def keeping(self, protect: bool) -> pulumi.ResourceOptions:
         """Options of a child that holds data: a protected stack neither deletes nor loses it."""
-        return pulumi.ResourceOptions(parent=self, protect=protect, retain_on_delete=protect)
+        return pulumi.ResourceOptions(
+            parent=self,
+            protect=protect,
+            retain_on_delete=protect,
+        )

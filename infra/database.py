@@ -37,7 +37,12 @@ class Database(Component):
     RDS makes, keeps and rotates the password in Secrets Manager, so no one ever types it.
     """
 
-    def __init__(self, name: str, args: DatabaseArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: DatabaseArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:Database", name, {}, opts)
         self._args = args
         self._place = args.place
@@ -174,7 +179,12 @@ class ClusterState(Component):
     So a new head goes on where the old one died.
     """
 
-    def __init__(self, name: str, args: ClusterStateArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: ClusterStateArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:ClusterState", name, {}, opts)
         self._args = args
         self.group = self._group(name)

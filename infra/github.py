@@ -64,7 +64,12 @@ class GitHubClient:
             )
         self._settings = settings
 
-    def comment(self, number: int, mark: str, text: str) -> str:
+    def comment(
+        self,
+        number: int,
+        mark: str,
+        text: str,
+    ) -> str:
         """Have one comment with this `mark` at the pull request, and `text` in it.
 
         Returns its URL.
@@ -82,7 +87,14 @@ class GitHubClient:
         own = (each["id"] for each in comments if each["body"].startswith(begin))
         return next(own, None)
 
-    def pull_request(self, branch: str, base: str, *, title: str, text: str) -> str:
+    def pull_request(
+        self,
+        branch: str,
+        base: str,
+        *,
+        title: str,
+        text: str,
+    ) -> str:
         """Have an open pull request from `branch` to `base`; returns its URL."""
         body = {"title": title, "body": text[:MAX_COMMENT_CHARACTERS]}
         requests = self._open_requests(branch, base)
@@ -95,11 +107,21 @@ class GitHubClient:
         query = urlencode({"head": head, "base": base, "state": "open"})
         return self._ask("GET", f"pulls?{query}")
 
-    def _write(self, method: str, path: str, body: JsonObject) -> str:
+    def _write(
+        self,
+        method: str,
+        path: str,
+        body: JsonObject,
+    ) -> str:
         """Make or change something; returns its URL."""
         return str(self._ask(method, path, body)["html_url"])
 
-    def _ask(self, method: str, path: str, body: JsonObject | None = None) -> Any:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: JsonObject | None = None,
+    ) -> Any:
         what = f"{method} {path.partition('?')[0]}"
         content = json.dumps(body).encode() if body else None
         try:
@@ -111,7 +133,12 @@ class GitHubClient:
         message = response.content[:300].decode(errors="replace")
         raise GitHubFailed(f"GitHub answered {response.status_code} to {what}: {message}")
 
-    def _send(self, method: str, path: str, content: bytes | None) -> httpx.Response:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+    ) -> httpx.Response:
         headers = _HEADERS | {"Authorization": f"Bearer {self._settings.token}"}
         url = self._settings.url(path)
         return http.request(

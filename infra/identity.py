@@ -46,7 +46,12 @@ class PodRole(Component):
     No key anywhere, and no other pod can take it.
     """
 
-    def __init__(self, name: str, args: PodRoleArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: PodRoleArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:PodRole", name, {}, opts)
         self._args = args
         self.role = self._role(name)
@@ -83,7 +88,12 @@ class PodRole(Component):
         if args.document is not None:
             policy = pulumi.Output.from_input(args.document).apply(json.dumps)
             rights.append(
-                aws.iam.RolePolicy(name, role=self.role.name, policy=policy, opts=self.child)
+                aws.iam.RolePolicy(
+                    name,
+                    role=self.role.name,
+                    policy=policy,
+                    opts=self.child,
+                )
             )
         return rights
 
@@ -134,7 +144,12 @@ class WorkflowRole:
 class GitHub(Component):
     """A plan role that looks (pull requests), an apply role that changes (one environment)."""
 
-    def __init__(self, name: str, args: GitHubArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: GitHubArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:GitHub", name, {}, opts)
         self._args = args
         self._issuer = aws.iam.OpenIdConnectProvider(
@@ -194,7 +209,12 @@ class GitHub(Component):
         for policy in workflow.managed:
             attach_policy(name, role, managed_policy(policy), opts=self.child)
         rights = json.dumps(policy_document(workflow.statements))
-        aws.iam.RolePolicy(name, role=role.name, policy=rights, opts=self.child)
+        aws.iam.RolePolicy(
+            name,
+            role=role.name,
+            policy=rights,
+            opts=self.child,
+        )
         return role
 
     def _trust(self, subject: str) -> pulumi.Output[str]:
@@ -211,7 +231,12 @@ def attach_policy(
 ) -> aws.iam.RolePolicyAttachment:
     """Attach a policy of AWS' own to a role."""
     label = f"{name}-{policy_arn.split('/')[-1]}"
-    return aws.iam.RolePolicyAttachment(label, role=role.name, policy_arn=policy_arn, opts=opts)
+    return aws.iam.RolePolicyAttachment(
+        label,
+        role=role.name,
+        policy_arn=policy_arn,
+        opts=opts,
+    )
 
 
 @dataclass(frozen=True)
@@ -228,6 +253,12 @@ def node_role(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> NodeRole:
     Pods cannot reach it (one hop to the metadata service).
     """
     trust = json.dumps(trust_service("ec2.amazonaws.com"))
-    role = aws.iam.Role(name, name=name, assume_role_policy=trust, tags=tags.of(name), opts=opts)
+    role = aws.iam.Role(
+        name,
+        name=name,
+        assume_role_policy=trust,
+        tags=tags.of(name),
+        opts=opts,
+    )
     arns = [managed_policy(policy) for policy in _NODE_POLICIES]
     return NodeRole(role, [attach_policy(name, role, arn, opts=opts) for arn in arns])

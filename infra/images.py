@@ -44,7 +44,12 @@ class Images(Component):
     A rollout can be repeated, and a rollback finds what it names.
     """
 
-    def __init__(self, name: str, args: ImagesArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: ImagesArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:Images", name, {}, opts)
         self._args = args
         self.urls: dict[str, pulumi.Output[str]] = {}

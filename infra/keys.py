@@ -44,7 +44,12 @@ class Keys(Component):
     `secrets` encrypts the secrets in the cluster's etcd.
     """
 
-    def __init__(self, name: str, args: KeysArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: KeysArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:Keys", name, {}, opts)
         self._args = args
         self.data = self._key(
@@ -53,7 +58,12 @@ class Keys(Component):
         self.secrets = self._key("secrets", "Vigil: Kubernetes secrets")
         self.register_outputs({"data": self.data.arn, "secrets": self.secrets.arn})
 
-    def _key(self, purpose: str, description: str, logs: tuple[str, ...] = ()) -> aws.kms.Key:
+    def _key(
+        self,
+        purpose: str,
+        description: str,
+        logs: tuple[str, ...] = (),
+    ) -> aws.kms.Key:
         args = self._args
         name = f"{args.name}-{purpose}"
         key = aws.kms.Key(
@@ -69,4 +79,9 @@ class Keys(Component):
         return key
 
     def _alias(self, name: str, key: aws.kms.Key) -> None:
-        aws.kms.Alias(name, name=f"alias/{name}", target_key_id=key.key_id, opts=self.child)
+        aws.kms.Alias(
+            name,
+            name=f"alias/{name}",
+            target_key_id=key.key_id,
+            opts=self.child,
+        )

@@ -92,7 +92,13 @@ class ShellStep:
 def run_command(command: Sequence[str]) -> tuple[int, str]:
     """Exit code and output of a command that may be absent or hang."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return 1, str(error)
     return done.returncode, done.stdout

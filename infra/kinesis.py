@@ -31,7 +31,12 @@ class StreamArgs:
 class Stream(Component):
     """Encrypted with the platform's key; kept long enough to replay what a bad model saw."""
 
-    def __init__(self, name: str, args: StreamArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: StreamArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:Stream", name, {}, opts)
         self.stream = aws.kinesis.Stream(
             name,
@@ -64,7 +69,12 @@ class LeaseTable(Component):
     known from the output.
     """
 
-    def __init__(self, name: str, args: LeaseTableArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: LeaseTableArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:Leases", name, {}, opts)
         self.table = aws.dynamodb.Table(
             name,

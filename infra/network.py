@@ -66,7 +66,12 @@ class Network(Component):
     `public` subnets are for load balancers.
     """
 
-    def __init__(self, name: str, args: NetworkArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: NetworkArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:Network", name, {}, opts)
         self._prefix = name
         self._args = args
@@ -130,7 +135,12 @@ class Network(Component):
         zones = zip(self._args.zones, kind.blocks, strict=True)
         return [self._subnet(kind, zone, block) for zone, block in zones]
 
-    def _subnet(self, kind: SubnetKind, zone: str, block: str) -> aws.ec2.Subnet:
+    def _subnet(
+        self,
+        kind: SubnetKind,
+        zone: str,
+        block: str,
+    ) -> aws.ec2.Subnet:
         label = f"{self._prefix}-{kind.tier}-{zone[-1]}"
         return aws.ec2.Subnet(
             label,
@@ -170,7 +180,12 @@ class Network(Component):
     ) -> aws.ec2.NatGateway:
         label = f"{self._prefix}-nat-{zone[-1]}"
         tags = self._tags(label)
-        address = aws.ec2.Eip(label, domain="vpc", tags=tags, opts=self.child)
+        address = aws.ec2.Eip(
+            label,
+            domain="vpc",
+            tags=tags,
+            opts=self.child,
+        )
         return aws.ec2.NatGateway(
             label,
             subnet_id=subnet.id,

@@ -54,7 +54,12 @@ class KarpenterArgs:
 class Karpenter(Component):
     """The controller's role, the nodes' profile, and the queue that announces interruptions."""
 
-    def __init__(self, name: str, args: KarpenterArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: KarpenterArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:Karpenter", name, {}, opts)
         self._args = args
         profile = self._profile(name)
@@ -110,7 +115,12 @@ class Karpenter(Component):
         policy = pulumi.Output.all(queue.arn, *rules).apply(
             lambda arns: json.dumps(queue_policy(arns[0], arns[1:]))
         )
-        aws.sqs.QueuePolicy(name, queue_url=queue.url, policy=policy, opts=self.child)
+        aws.sqs.QueuePolicy(
+            name,
+            queue_url=queue.url,
+            policy=policy,
+            opts=self.child,
+        )
 
     def _rule(
         self,
@@ -125,7 +135,12 @@ class Karpenter(Component):
             tags=self._args.tags.of(label),
             opts=self.child,
         )
-        aws.cloudwatch.EventTarget(label, rule=rule.name, arn=queue.arn, opts=self.child)
+        aws.cloudwatch.EventTarget(
+            label,
+            rule=rule.name,
+            arn=queue.arn,
+            opts=self.child,
+        )
         return rule
 
 
@@ -143,7 +158,12 @@ class StaticNodesArgs:
 class StaticNodes(Component):
     """One managed node group per pool. Nobody changes their sizes but this program."""
 
-    def __init__(self, name: str, args: StaticNodesArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: StaticNodesArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:StaticNodes", name, {}, opts)
         self._args = args
         self._role = node_role(name, args.tags, self.child)
@@ -151,7 +171,12 @@ class StaticNodes(Component):
         groups = [self._group(name, pool, size) for pool, size in args.pools.items()]
         self.register_outputs({"groups": [group.arn for group in groups]})
 
-    def _group(self, name: str, pool: str, size: PoolSize) -> aws.eks.NodeGroup:
+    def _group(
+        self,
+        name: str,
+        pool: str,
+        size: PoolSize,
+    ) -> aws.eks.NodeGroup:
         args = self._args
         group = NodeGroupArgs(
             cluster=args.cluster,

@@ -122,7 +122,12 @@ class ClusterObserver:
             "CustomResourceDefinition": self._crds(),
         }
         usage = dict(self._usage())
-        return replace(seen, objects=objects, usage=usage, readiness=self.readiness())
+        return replace(
+            seen,
+            objects=objects,
+            usage=usage,
+            readiness=self.readiness(),
+        )
 
     def _crds(self) -> list[RawObject]:
         definitions = map(self._reader.get, _RAY_CRDS)

@@ -53,7 +53,12 @@ class Proposal:
 
 def _git(*arguments: str) -> str:
     command = ["git", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if ended.returncode:
         raise ShippingFailed(f"git {arguments[0]}: {ended.stderr.strip()[-300:]}")
     return ended.stdout.strip()

@@ -91,7 +91,11 @@ class ClusterWatch:
         self._observer: ClusterObserver | None = None
         self._stop = threading.Event()
         context = contextvars.copy_context()  # Pulumi's settings are found by it
-        self._thread = threading.Thread(target=context.run, args=(self._run,), daemon=True)
+        self._thread = threading.Thread(
+            target=context.run,
+            args=(self._run,),
+            daemon=True,
+        )
         self._thread.start()
 
     def stop(self, timeout_s: float = 0.0) -> None:

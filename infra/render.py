@@ -49,7 +49,12 @@ def render_manifests(settings: PlatformSettings) -> dict[str, str]:
 
 
 def _to_yaml(manifest: Manifest) -> str:
-    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=True, width=130)
+    return yaml.dump(
+        manifest,
+        Dumper=_Dumper,
+        sort_keys=True,
+        width=130,
+    )
 
 
 def _settings_json(settings: PlatformSettings) -> str:

@@ -43,7 +43,12 @@ def read_rendering(where: str, environment: str) -> dict[str, str]:
 
 def _check_out(revision: str, folder: Path) -> None:
     archive = ["git", "archive", revision]
-    done = subprocess.run(archive, cwd=ROOT, capture_output=True, check=False)
+    done = subprocess.run(
+        archive,
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
     if done.returncode:
         why = done.stderr.decode().strip()
         raise BadSettings(f"{revision!r} is neither a folder nor a git revision: {why}")
@@ -51,11 +56,23 @@ def _check_out(revision: str, folder: Path) -> None:
         tar.extractall(folder, filter="data")
 
 
-def _render(revision: str, environment: str, *, checkout: Path, out: Path) -> None:
+def _render(
+    revision: str,
+    environment: str,
+    *,
+    checkout: Path,
+    out: Path,
+) -> None:
     """Render by that revision's own code: that is what would have been applied."""
     code = _RENDER_CODE.format(environment=environment, out=str(out))
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         why = done.stderr.strip().splitlines()[-1]
         raise BadSettings(f"{revision} does not render {environment}: {why}")

@@ -28,7 +28,11 @@ _PINNED = re.compile(r"[\w.:/-]+@sha256:[0-9a-f]{64}")
 _IMAGE_LINE = re.compile(r"^  vigil:image:.*$", re.MULTILINE)
 _CONFIG_LINE = re.compile(r"^config:\s*$", re.MULTILINE)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_EXISTING_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_EXISTING_FILE = click.Path(
+    path_type=Path,
+    exists=True,
+    dir_okay=False,
+)
 
 
 @click.group()
@@ -61,7 +65,12 @@ push_option = click.option(
 @push_option
 @json_option
 @report_errors
-def image_command(environment: str, reference: str, push: bool, as_json: bool) -> None:
+def image_command(
+    environment: str,
+    reference: str,
+    push: bool,
+    as_json: bool,
+) -> None:
     """Pin the image of an environment: in its Pulumi file, and in deploy/ENV, which Argo CD
     follows."""
     if not _PINNED.fullmatch(reference):
@@ -103,12 +112,23 @@ def _with_image(text: str, line: str) -> str:
 
 @ship.command("model")
 @environment_option
-@click.option("--result", type=_EXISTING_FILE, required=True, help="of `vigil train --json`")
+@click.option(
+    "--result",
+    type=_EXISTING_FILE,
+    required=True,
+    help="of `vigil train --json`",
+)
 @click.option("--reason", default="", help="why it was trained")
 @push_option
 @json_option
 @report_errors
-def model_command(environment: str, result: Path, reason: str, push: bool, as_json: bool) -> None:
+def model_command(
+    environment: str,
+    result: Path,
+    reason: str,
+    push: bool,
+    as_json: bool,
+) -> None:
     """Show the verdict on a trained version, and propose it: models/ENV.json, whose merge promotes
     it."""
     trained = TrainedVersion.read(result)
@@ -124,7 +144,13 @@ def model_command(environment: str, result: Path, reason: str, push: bool, as_js
         click.echo(url or text)
 
 
-def _propose_model(environment: str, trained: TrainedVersion, reason: str, *, push: bool) -> str:
+def _propose_model(
+    environment: str,
+    trained: TrainedVersion,
+    reason: str,
+    *,
+    push: bool,
+) -> str:
     proposal = _model_proposal(environment, trained, reason)
     return proposal.open() if push else ""
 
@@ -150,12 +176,27 @@ def _model_proposal(environment: str, trained: TrainedVersion, reason: str) -> P
 
 
 @ship.command("comment")
-@click.option("--pr", type=int, required=True, help="number of the pull request")
+@click.option(
+    "--pr",
+    type=int,
+    required=True,
+    help="number of the pull request",
+)
 @click.option("--mark", required=True, help="which comment: it is replaced when it is there")
 @click.option("--title", required=True)
-@click.option("--file", type=_EXISTING_FILE, required=True, help="text, shown as a block")
+@click.option(
+    "--file",
+    type=_EXISTING_FILE,
+    required=True,
+    help="text, shown as a block",
+)
 @report_errors
-def comment_command(pr: int, mark: str, title: str, file: Path) -> None:
+def comment_command(
+    pr: int,
+    mark: str,
+    title: str,
+    file: Path,
+) -> None:
     """Put a text, such as a preview, into a comment of a pull request."""
     preview = _shorten(_COLOURS.sub("", file.read_text(errors="replace")))
     text = f"### {title}\n\n{_block(preview)}"

@@ -159,7 +159,12 @@ def _pairs(tags: dict[str, str], key: str, value: str) -> list[dict[str, str]]:
 @click.option("--region", required=True, help="AWS region")
 @click.option("--owner", required=True, help="tag Owner")
 @click.option("--cost-center", required=True, help="tag CostCenter")
-def main(bucket: str, region: str, owner: str, cost_center: str) -> None:
+def main(
+    bucket: str,
+    region: str,
+    owner: str,
+    cost_center: str,
+) -> None:
     """Make the bucket and the key for Pulumi's state; safe to run again."""
     state = bootstrap(bucket, region, Tags("shared", owner, cost_center))
     click.echo(f"pulumi login '{state.login}'")

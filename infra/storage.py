@@ -80,7 +80,12 @@ class Buckets(Component):
     `logs` receives the access logs of the others.
     """
 
-    def __init__(self, name: str, args: BucketsArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: BucketsArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:Buckets", name, {}, opts)
         self._args = args
         self.logs = self._bucket(_LOGS)
@@ -186,7 +191,12 @@ class SharedFolder(Component):
     Captured rows, the monitor's state and bundles are on it.
     """
 
-    def __init__(self, name: str, args: SharedFolderArgs, opts: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: SharedFolderArgs,
+        opts: Options | None = None,
+    ) -> None:
         super().__init__("vigil:infra:SharedFolder", name, {}, opts)
         self._args = args
         self.files = self._file_system(name)
@@ -208,7 +218,12 @@ class SharedFolder(Component):
             opts=self.keeping(args.protect),
         )
         backup: aws.efs.BackupPolicyBackupPolicyArgsDict = {"status": "ENABLED"}
-        aws.efs.BackupPolicy(name, file_system_id=files.id, backup_policy=backup, opts=self.child)
+        aws.efs.BackupPolicy(
+            name,
+            file_system_id=files.id,
+            backup_policy=backup,
+            opts=self.child,
+        )
         return files
 
     def _mount_targets(self, name: str) -> list[aws.efs.MountTarget]:

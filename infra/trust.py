@@ -24,7 +24,12 @@ def trust_service(
     return policy_document([statement])
 
 
-def trust_pods(place: AwsPlace, cluster: str, namespace: str, service_account: str) -> Document:
+def trust_pods(
+    place: AwsPlace,
+    cluster: str,
+    namespace: str,
+    service_account: str,
+) -> Document:
     """A role for the pods of one service account in one cluster (EKS Pod Identity)."""
     session = {
         "aws:SourceAccount": place.account,

@@ -27,11 +27,18 @@ def main() -> None:
 )
 @click.option(
     "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(
+        exists=True,
+        dir_okay=False,
+        path_type=Path,
+    ),
     help="the same, from another file",
 )
 @click.option(
-    "--form", type=click.Choice(list(REPORT_FORMATS)), default="table", help="how to print it"
+    "--form",
+    type=click.Choice(list(REPORT_FORMATS)),
+    default="table",
+    help="how to print it",
 )
 @click.option("--json", "form", flag_value="json", help="the same as --form json")
 @click.option(

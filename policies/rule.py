@@ -69,7 +69,12 @@ class Rule:
         """Return whether the resource is of a type that the rule judges."""
         return matches(self.types, resource.type)
 
-    def judge(self, resource: Resource, config: Props, stack: Stack | None = None) -> Judgement:
+    def judge(
+        self,
+        resource: Resource,
+        config: Props,
+        stack: Stack | None = None,
+    ) -> Judgement:
         """Judge one resource of a type that applies."""
         context = Context(resource, {**self.defaults, **config}, stack or Stack(()))
         outcomes = list(self._outcomes(context))
@@ -86,7 +91,10 @@ class Rule:
             yield error
 
     def _outcome(
-        self, place: str, subject: Any, context: Context
+        self,
+        place: str,
+        subject: Any,
+        context: Context,
     ) -> str | UnknownValueError | None:
         try:
             violation = self.check(subject, context)

@@ -93,7 +93,12 @@ class _Metrics:
         gauge.set(math.nan)
         return gauge
 
-    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...]) -> Histogram:
+    def _histogram(
+        self,
+        name: str,
+        documentation: str,
+        buckets: tuple[float, ...],
+    ) -> Histogram:
         return Histogram(name, documentation, buckets=buckets, registry=self.registry)
 
 

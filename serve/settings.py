@@ -18,7 +18,11 @@ class ServeSettings(RoomSettings):
     """The scoring service: what it loads, what it accepts, how it scales; and its streams."""
 
     room: ClassVar[str] = "serve"
-    model_config = SettingsConfigDict(env_prefix="VIGIL_SERVE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="VIGIL_SERVE_",
+        frozen=True,
+        extra="forbid",
+    )
 
     home: Path = home_setting("the bundle cache")
     tracking_uri: str = tracking_uri_setting()
@@ -26,7 +30,14 @@ class ServeSettings(RoomSettings):
         Effect.ROLLING, "registered model whose champion is served"
     )
     host: str = setting("127.0.0.1", Effect.SECOND_CLUSTER, "address to listen on", internal=True)
-    port: int = setting(8000, Effect.SECOND_CLUSTER, "HTTP port", ge=1, le=65_535, internal=True)
+    port: int = setting(
+        8000,
+        Effect.SECOND_CLUSTER,
+        "HTTP port",
+        ge=1,
+        le=65_535,
+        internal=True,
+    )
     min_replicas: int = setting(2, Effect.IN_PROCESS, "replicas at rest", ge=1)
     max_replicas: int = setting(4, Effect.IN_PROCESS, "replicas under load", ge=1)
     target_ongoing_requests: float = setting(

@@ -96,7 +96,10 @@ class _Job:
         return self._register(candidate)
 
     def _refit(
-        self, judged: ModelBundle, setup: TrainingSetup, fitted: IsolationForest
+        self,
+        judged: ModelBundle,
+        setup: TrainingSetup,
+        fitted: IsolationForest,
     ) -> tuple[IsolationForest, ModelBundle]:
         """The forest of all rows, unless it sees them otherwise than the one that was judged."""
         with self.progress.phase("refit"):

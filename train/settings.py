@@ -15,7 +15,11 @@ class TrainSettings(RoomSettings):
     """How a model is fitted, judged and registered."""
 
     room: ClassVar[str] = "train"
-    model_config = SettingsConfigDict(env_prefix="VIGIL_TRAIN_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="VIGIL_TRAIN_",
+        frozen=True,
+        extra="forbid",
+    )
 
     signing_key: str | None = setting(
         None,

@@ -46,7 +46,11 @@ def _option(
     about: `option`, its name there; `metavar`; `value_alone`, that of the option without a value;
     `above`, a bound; `is_path`, made absolute for another folder; `is_kept`, in the bundle
     """
-    return Field(default=default, description=description, json_schema_extra=about)
+    return Field(
+        default=default,
+        description=description,
+        json_schema_extra=about,
+    )
 
 
 def _check_key(key: str | None) -> str | None:

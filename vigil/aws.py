@@ -20,7 +20,13 @@ _MAX_ATTEMPTS = 5
 class AwsError(OSError):
     """AWS refuses a request, or cannot be reached: then `code` is empty and `status` 0."""
 
-    def __init__(self, message: str, *, code: str = "", status: int = 0) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        status: int = 0,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.status = status

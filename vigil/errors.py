@@ -14,7 +14,13 @@ class VigilError(Exception):
 
     status = 500
 
-    def __init__(self, message: str, *, field: str | None = None, row: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        row: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.field = field

@@ -62,7 +62,10 @@ def open_response(
     Raises OSError when there is none.
     """
     client = open_client(
-        url, timeout_s=timeout_s, follow_redirects=follow_redirects, use_proxy=use_proxy
+        url,
+        timeout_s=timeout_s,
+        follow_redirects=follow_redirects,
+        use_proxy=use_proxy,
     )
     with (
         client,

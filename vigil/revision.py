@@ -14,6 +14,9 @@ def checked_out_commit() -> str:
     if git is None or not (root / ".git").exists():
         return ""
     asked = subprocess.run(
-        [git, "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        [git, "-C", str(root), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return asked.stdout.strip()

@@ -33,7 +33,10 @@ class Unanswered(VigilError, OSError):
     status = 503
 
     def __init__(
-        self, message: str, code: int | None = None, answer: JsonObject | None = None
+        self,
+        message: str,
+        code: int | None = None,
+        answer: JsonObject | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -58,7 +61,12 @@ class Service:
         """The JSON that the service answers to a GET; raises Unanswered."""
         return self._ask("GET", path, timeout_s, headers=self.headers)
 
-    def post(self, path: str, timeout_s: float = 10.0, body: Any = None) -> JsonObject:
+    def post(
+        self,
+        path: str,
+        timeout_s: float = 10.0,
+        body: Any = None,
+    ) -> JsonObject:
         """The JSON that it answers to a POST of `body` (or nothing); raises Unanswered."""
         content = b"" if body is None else json.dumps(body).encode()
         headers = {**self.headers, "Content-Type": "application/json"}

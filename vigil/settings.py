@@ -24,7 +24,10 @@ class HomeSettings(BaseSettings):
     """`VIGIL_HOME`: the folder of local state, shared by every room."""
 
     model_config = SettingsConfigDict(
-        env_prefix="VIGIL_", env_ignore_empty=True, frozen=True, extra="ignore"
+        env_prefix="VIGIL_",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
     )
 
     home: Path = Field(default=_DEFAULT_HOME, description="folder of local state")
@@ -52,7 +55,11 @@ class TrustSettings(BaseSettings):
     They are `VIGIL_TRUSTED_KEYS` and `VIGIL_REQUIRE_SIGNATURE`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="VIGIL_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="VIGIL_",
+        frozen=True,
+        extra="ignore",
+    )
 
     trusted_keys: Path | None = Field(
         default=None, description="folder of public keys (*.pub) whose bundles are read"

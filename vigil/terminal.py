@@ -22,9 +22,15 @@ from rich.text import Text
 from vigil.errors import BadSettings, VigilError
 from vigil.json_types import JsonObject
 
-_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+_stderr = Console(
+    stderr=True,
+    highlight=False,
+    soft_wrap=True,
+)
 stdout_console = Console(
-    highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200
+    highlight=False,
+    soft_wrap=True,
+    width=None if sys.stdout.isatty() else 200,
 )
 
 PART_S = 5.0
@@ -50,7 +56,12 @@ class ProgressSteps:
     `part` tells how far the present one is.
     """
 
-    def __init__(self, title: str, bar: Progress | None, total: int) -> None:
+    def __init__(
+        self,
+        title: str,
+        bar: Progress | None,
+        total: int,
+    ) -> None:
         self._title = title
         self._bar = bar
         self._done = 0

@@ -40,7 +40,13 @@ def webhook_signature(secret: bytes, timestamp: str, body: bytes) -> str:
     return f"v1={hmac.new(secret, signed, hashlib.sha256).hexdigest()}"
 
 
-def signed_headers(secret: bytes, body: bytes, *, delivery_id: str, now: float) -> dict[str, str]:
+def signed_headers(
+    secret: bytes,
+    body: bytes,
+    *,
+    delivery_id: str,
+    now: float,
+) -> dict[str, str]:
     """The headers that tell the receiver who sent `body`, when, and whether it came before."""
     timestamp = str(int(now))
     return {
@@ -51,7 +57,11 @@ def signed_headers(secret: bytes, body: bytes, *, delivery_id: str, now: float) 
 
 
 def post_delivery(
-    url: str, body: bytes, headers: Mapping[str, str], *, use_proxy: bool = True
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    use_proxy: bool = True,
 ) -> Delivery:
     """Post a body once; how that ended."""
     host = urlsplit(url).netloc.rpartition("@")[2]

@@ -31,7 +31,12 @@ class IncidentAnswers:
         self._desk = desk
         self._clock = clock
 
-    def incidents(self, state: IncidentState | None, limit: int, after: str | None) -> Any:
+    def incidents(
+        self,
+        state: IncidentState | None,
+        limit: int,
+        after: str | None,
+    ) -> Any:
         """Return a page of incidents, the latest first."""
         page = self._desk.page(state, limit, after)
         listed = [incident_document(incident) for incident in page.incidents]

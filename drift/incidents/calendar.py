@@ -72,7 +72,11 @@ class MaintenanceCalendar:
             self._note(error=_sentence(error))
             return False
         count = len(self.windows)
-        self._note(error=None, read_at=now, windows=count)
+        self._note(
+            error=None,
+            read_at=now,
+            windows=count,
+        )
         return True
 
     def _note(self, **changes: Any) -> None:

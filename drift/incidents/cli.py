@@ -27,7 +27,12 @@ _MAX_NAMES = 3
 
 @click.group("incidents", invoke_without_command=True)
 @click.option("--state", type=click.Choice(["open", "closed"]), help="only those")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+)
 @click.option("--next", "cursor", help="the page after: what the one before gave as `next`")
 @service_options
 @json_option
@@ -78,7 +83,12 @@ def show_incident(incident_id: str, service: ServiceOptions, as_json: bool) -> N
 @service_options
 @json_option
 @report_errors
-def confirm_incident(incident_id: str, reason: str, service: ServiceOptions, as_json: bool) -> None:
+def confirm_incident(
+    incident_id: str,
+    reason: str,
+    service: ServiceOptions,
+    as_json: bool,
+) -> None:
     """Say that an incident was one: a label for precision, recall and retraining."""
     _judge(service, incident_id, {"verdict": "confirm", "reason": reason}, as_json)
 
@@ -119,7 +129,12 @@ def _rule_body(features: str | None, every_entity: bool, until: str | None) -> d
     return body
 
 
-def _judge(service: ServiceOptions, incident_id: str, body: Any, as_json: bool) -> None:
+def _judge(
+    service: ServiceOptions,
+    incident_id: str,
+    body: Any,
+    as_json: bool,
+) -> None:
     judged = _service(service).post(f"{_incident_path(incident_id)}/verdict", body=body)
     if as_json:
         print_json(judged)

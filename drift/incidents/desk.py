@@ -257,7 +257,10 @@ class IncidentDesk:
         return self._board
 
     def page(
-        self, state: IncidentState | None = None, limit: int = 50, after: str | None = None
+        self,
+        state: IncidentState | None = None,
+        limit: int = 50,
+        after: str | None = None,
     ) -> IncidentPage:
         """Return incidents of a state, the latest first."""
         return self._reader().page(state, limit, after)
@@ -268,7 +271,12 @@ class IncidentDesk:
         incident = store.incident(incident_id)
         return IncidentDetail(incident, store.evidence(incident_id))
 
-    def records(self, kind: RecordKind, form: type[Record], key: str | None = None) -> list[Record]:
+    def records(
+        self,
+        kind: RecordKind,
+        form: type[Record],
+        key: str | None = None,
+    ) -> list[Record]:
         """Return what people have said, those of one `key` where it is given, oldest first."""
         return self._reader().records(kind, form, key)
 

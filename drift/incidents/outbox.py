@@ -158,7 +158,12 @@ def _end(
 def _add_summary(session: Session, summary: StormSummary, now: float) -> MessageRow:
     """A message that is named by its place."""
     document = encode_document(summary)
-    row = MessageRow(id="", kind="summary", at=now, document=document)
+    row = MessageRow(
+        id="",
+        kind="summary",
+        at=now,
+        document=document,
+    )
     session.add(row)
     session.flush()
     row.id = f"summary.{row.seq}"

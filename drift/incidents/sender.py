@@ -145,11 +145,21 @@ class ChannelSender:
         except Exception as error:  # a library's; its message may hold a secret
             return Delivery(0, f"{self.channel.place}: {type(error).__name__}")
 
-    def _end(self, messages: Sequence[OutboxMessage], outcome: str, now: float) -> None:
+    def _end(
+        self,
+        messages: Sequence[OutboxMessage],
+        outcome: str,
+        now: float,
+    ) -> None:
         self._outbox.end(self.channel.name, messages, outcome=outcome, now=now)
         self._retries.end()
 
-    def _fail(self, messages: Sequence[OutboxMessage], delivery: Delivery, now: float) -> None:
+    def _fail(
+        self,
+        messages: Sequence[OutboxMessage],
+        delivery: Delivery,
+        now: float,
+    ) -> None:
         self._note_failure(delivery.reason, now)
         is_bad = delivery.status in _BAD_MESSAGE
         if is_bad or self._retries.has_lasted(self._max_failing_s, now):

@@ -130,7 +130,10 @@ class IncidentStore:
             return None if row is None else decode_evidence(row.document)
 
     def page(
-        self, state: IncidentState | None = None, limit: int = 50, after: str | None = None
+        self,
+        state: IncidentState | None = None,
+        limit: int = 50,
+        after: str | None = None,
     ) -> IncidentPage:
         """Up to `limit` incidents of a state, those after the cursor `after`."""
         size = max(1, min(limit, MAX_PAGE))
@@ -160,7 +163,10 @@ class IncidentStore:
             return session.scalar(query) or 0
 
     def records(
-        self, kind: RecordKind, form: type[_Stored], key: str | None = None
+        self,
+        kind: RecordKind,
+        form: type[_Stored],
+        key: str | None = None,
     ) -> list[_Stored]:
         """All verdicts, silences or rules, those of one `key` where it is given, oldest first."""
         table = RECORD_TABLES[kind]

@@ -116,7 +116,11 @@ def undo_rule(
     """Return the entry that undoes a rule. Raises RuleRefused when there is none."""
     if rule_id not in _by_id(rules):
         raise RuleRefused(f"there is no dismissal rule {bounded_name(rule_id)!r}")
-    return RuleEntry(id=rule_id, at=at, by=bounded_name(by))
+    return RuleEntry(
+        id=rule_id,
+        at=at,
+        by=bounded_name(by),
+    )
 
 
 def _by_id(rules: Iterable[DismissalRule]) -> Mapping[str, DismissalRule]:
@@ -131,13 +135,22 @@ def _entry(
     rule_id = f"rule-{incident.id}"
     is_there = rule_id in _by_id(rules)
     if given.verdict == "confirmed" and is_there:
-        return RuleEntry(id=rule_id, at=given.at, by=given.by)
+        return RuleEntry(
+            id=rule_id,
+            at=given.at,
+            by=given.by,
+        )
     if given.verdict == "confirmed" or given.rule is None:
         return None
     if len(rules) >= MAX_RULES and not is_there:
         raise RuleRefused(f"there are {MAX_RULES} dismissal rules already; undo some")
     rule = _rule(rule_id, given, incident, given.rule)
-    return RuleEntry(id=rule_id, at=given.at, by=given.by, rule=rule)
+    return RuleEntry(
+        id=rule_id,
+        at=given.at,
+        by=given.by,
+        rule=rule,
+    )
 
 
 def _rule(

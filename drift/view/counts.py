@@ -39,7 +39,11 @@ class ReplicaCounters:
         self._gone: MetricFamilies = []
 
     def report(
-        self, name: str, counts: MetricFamilies, delivered: MetricFamilies, now: float
+        self,
+        name: str,
+        counts: MetricFamilies,
+        delivered: MetricFamilies,
+        now: float,
     ) -> None:
         """Take in the counts of a replica or a consumer since its start.
 

@@ -127,7 +127,12 @@ class Points:
         while len(self._models) > _MAX_MODELS:
             del self._models[next(iter(self._models))]
 
-    def ingest(self, batches: Sequence[CapturedRows], since: float, now: float) -> None:
+    def ingest(
+        self,
+        batches: Sequence[CapturedRows],
+        since: float,
+        now: float,
+    ) -> None:
         """Take in captured rows, which came between `since` and `now`."""
         for rows in batches:
             bundle = self._models.get(rows.version)

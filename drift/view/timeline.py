@@ -48,7 +48,13 @@ class TimelineEntry(msgspec.Struct, frozen=True):
     detail: list[str]
 
     @classmethod
-    def of(cls, at: float, kind: str, text: str, detail: Iterable[str] = ()) -> TimelineEntry:
+    def of(
+        cls,
+        at: float,
+        kind: str,
+        text: str,
+        detail: Iterable[str] = (),
+    ) -> TimelineEntry:
         details = list(detail)[:MAX_DETAILS]
         number = f"{kind}-{at:.3f}"
         return cls(number, round(at, 3), kind, text=text, detail=details)
@@ -88,7 +94,12 @@ class Observations:
         if event.at - last >= SETTLED_S:
             self._settled(desired, len(event.replicas), last)
 
-    def _settled(self, version: str, replicas: int, at: float) -> None:
+    def _settled(
+        self,
+        version: str,
+        replicas: int,
+        at: float,
+    ) -> None:
         """Every replica serves the version."""
         text = _swap_text(version, replicas, is_first=self._served is None)
         self._served = version
@@ -179,7 +190,11 @@ def _ledger_entry(move: Move) -> TimelineEntry:
 
 def _move_text(move: Move) -> str:
     after = f", after {move.former}" if move.former else ""
-    return _MOVES[move.kind].format(to=move.to, former=move.former, after=after)
+    return _MOVES[move.kind].format(
+        to=move.to,
+        former=move.former,
+        after=after,
+    )
 
 
 def _check_sentences(move: Move) -> Iterator[str]:

@@ -44,7 +44,12 @@ class TrafficStep:
             self._count(*sample, increase * share)
         self._add_latency(increases, share)
 
-    def _count(self, name: str, label: str, increase: float) -> None:
+    def _count(
+        self,
+        name: str,
+        label: str,
+        increase: float,
+    ) -> None:
         if name == _REQUESTS and label != "ok":
             self.refused[label] += increase
         elif name in _COUNTED:
@@ -77,7 +82,12 @@ class Traffic:
         self._steps: dict[float, TrafficStep] = {}
         self._reported: dict[str, _Reported] = {}
 
-    def ingest(self, replica: str, counts: MetricFamilies, now: float) -> float:
+    def ingest(
+        self,
+        replica: str,
+        counts: MetricFamilies,
+        now: float,
+    ) -> float:
         """Take in what a replica has counted until `now`; return since when that is new.
 
         A first report only says where its counters stand.
@@ -97,7 +107,12 @@ class Traffic:
             if now - reported.at < SPAN_S
         }
 
-    def _add(self, increases: _Samples, since: float, now: float) -> None:
+    def _add(
+        self,
+        increases: _Samples,
+        since: float,
+        now: float,
+    ) -> None:
         if any(increase > 0 for increase in increases.values()):
             for at, share in _shares(since, now):
                 self._steps.setdefault(at, TrafficStep()).add(increases, share)

@@ -46,7 +46,12 @@ class Panel:
     least: float | None = 0
     most: float | None = None
 
-    def json(self, number: int, x: int, y: int) -> JsonObject:
+    def json(
+        self,
+        number: int,
+        x: int,
+        y: int,
+    ) -> JsonObject:
         """Return Grafana's panel at a place of the grid."""
         return {
             "id": number,
@@ -64,7 +69,12 @@ class Panel:
         queries = enumerate(self.queries.items())
         return [self._target(index, *query) for index, query in queries]
 
-    def _target(self, index: int, legend: str, expression: str) -> JsonObject:
+    def _target(
+        self,
+        index: int,
+        legend: str,
+        expression: str,
+    ) -> JsonObject:
         return {
             "refId": chr(ord("A") + index),
             "datasource": DATASOURCE,

@@ -66,7 +66,12 @@ def _dashboard(uid: str, text: str) -> Manifest:
     return config_map(name, MONITORING_NAMESPACE, data, labels=_SHOWN_BY_GRAFANA)
 
 
-def _monitor(kind: str, name: str, spec: Manifest, api: str = _MONITORING_API) -> Manifest:
+def _monitor(
+    kind: str,
+    name: str,
+    spec: Manifest,
+    api: str = _MONITORING_API,
+) -> Manifest:
     return kube_manifest(api, kind, name, MONITORING_NAMESPACE, spec=spec)
 
 

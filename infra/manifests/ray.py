@@ -184,7 +184,12 @@ def _group(name: str, bounds: tuple[int, int], template: Manifest, **more: Any) 
     } | more
 
 
-def _holding(name: str, bounds: tuple[int, int], template: Manifest, resource: str) -> Manifest:
+def _holding(
+    name: str,
+    bounds: tuple[int, int],
+    template: Manifest,
+    resource: str,
+) -> Manifest:
     """Pods that take no work but the one actor that asks for their resource."""
     params = {"num-cpus": "0", "resources": _literal({resource: 1})}
     return _group(name, bounds, template, rayStartParams=params)

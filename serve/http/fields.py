@@ -16,7 +16,11 @@ PredictedLabel = Annotated[
 ]
 Score = Annotated[
     float,
-    msgspec.Meta(ge=0, le=1, description="s(x) of Liu et al. in (0, 1], higher is more anomalous"),
+    msgspec.Meta(
+        ge=0,
+        le=1,
+        description="s(x) of Liu et al. in (0, 1], higher is more anomalous",
+    ),
 ]
 Reasons = Annotated[
     list[Reason],

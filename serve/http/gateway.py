@@ -44,7 +44,12 @@ class Gateway:
         self._settings = settings
         self._bodies.follow_settings(settings)
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         if scope["type"] != "http":
             await _handle_other_scope(scope["type"], receive, send)
             return
@@ -61,7 +66,12 @@ class Gateway:
         finally:
             self._observer.end(request, observation)
 
-    async def _respond(self, request: Request, scope: Message, receive: Receive) -> Response:
+    async def _respond(
+        self,
+        request: Request,
+        scope: Message,
+        receive: Receive,
+    ) -> Response:
         """The response, whatever the handler raises."""
         try:
             route = self.routes.find(request)
@@ -77,7 +87,12 @@ class Gateway:
             log.exception("%s %r failed", request.method, request.path, extra=request.log_fields)
             return self._refuse(request, InternalError(_FAULT))
 
-    async def _handle_body(self, request: Request, route: Route, receive: Receive) -> Response:
+    async def _handle_body(
+        self,
+        request: Request,
+        route: Route,
+        receive: Receive,
+    ) -> Response:
         held_bytes = self._bodies.hold(request)
         try:
             request.body = await self._bodies.read(request, receive)

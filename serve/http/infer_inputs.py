@@ -228,7 +228,11 @@ def _binary_rows(features: _Tensor, dtype: np.dtype[Any]) -> Floats:
 
 
 def _json_rows(
-    features: _Tensor, dtype: np.dtype[Any], names: tuple[str, ...], *, is_typed: bool
+    features: _Tensor,
+    dtype: np.dtype[Any],
+    names: tuple[str, ...],
+    *,
+    is_typed: bool,
 ) -> Floats:
     """The rows [n, d] from the JSON."""
     if len(features.binary):
@@ -243,7 +247,13 @@ def _json_rows(
     return values.astype(dtype, copy=False).astype(np.float64, copy=False)
 
 
-def _check_binary_size(size: Any, follow: int, shape: list[int], *, itemsize: int) -> None:
+def _check_binary_size(
+    size: Any,
+    follow: int,
+    shape: list[int],
+    *,
+    itemsize: int,
+) -> None:
     expected = shape[0] * shape[1] * itemsize
     if not isinstance(size, int) or size != expected or follow != expected:
         raise MalformedRequest(

@@ -32,7 +32,10 @@ class RequestObserver:
     """Begins and ends observations for the gateway; `log_rate` is the share of logged requests."""
 
     def __init__(
-        self, request_log: RequestLog, log_rate: float, traces: Traces | None = None
+        self,
+        request_log: RequestLog,
+        log_rate: float,
+        traces: Traces | None = None,
     ) -> None:
         self._log = request_log
         self._log_rate = log_rate
@@ -40,7 +43,10 @@ class RequestObserver:
 
     @classmethod
     def from_settings(
-        cls, settings: ServeSettings, metrics: ServeMetrics, replica: str
+        cls,
+        settings: ServeSettings,
+        metrics: ServeMetrics,
+        replica: str,
     ) -> RequestObserver:
         """Return the observer of the replica with this name."""
         file = Home(settings.home).logs / "requests" / f"{replica}.jsonl"

@@ -127,7 +127,10 @@ def model_metadata(name: str, model: LoadedModel) -> dict[str, Any]:
 
 
 def decode_infer(
-    body: bytes, json_length: str | None, names: tuple[str, ...], max_rows: int
+    body: bytes,
+    json_length: str | None,
+    names: tuple[str, ...],
+    max_rows: int,
 ) -> InferRequest:
     """Return the decoded request.
 
@@ -237,7 +240,12 @@ def encode_infer(
 
 
 def _output_column(
-    output: str, rows: Floats, scores: Floats, *, model: LoadedModel, max_reasons: int
+    output: str,
+    rows: Floats,
+    scores: Floats,
+    *,
+    model: LoadedModel,
+    max_reasons: int,
 ) -> NDArray[Any] | list[bytes]:
     if output == "anomaly_score":
         return scores

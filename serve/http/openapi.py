@@ -215,7 +215,11 @@ def _json_content(body: type[Any], examples: JsonObject) -> JsonObject:
 
 
 def _scoring_operation(
-    summary: str, *, body: JsonObject, answer: JsonObject, error: type[Any]
+    summary: str,
+    *,
+    body: JsonObject,
+    answer: JsonObject,
+    error: type[Any],
 ) -> JsonObject:
     scored = {
         "description": "Scored",

@@ -236,7 +236,10 @@ def encode_predict(
 
 
 def reasons_by_row(
-    model: LoadedModel, rows: Floats, anomalous: NDArray[np.bool_], max_reasons: int
+    model: LoadedModel,
+    rows: Floats,
+    anomalous: NDArray[np.bool_],
+    max_reasons: int,
 ) -> list[list[Reason]]:
     """Return for each anomalous row its first reasons; an empty list for the others."""
     reasons: list[list[Reason]] = [[] for _ in rows]

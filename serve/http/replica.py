@@ -122,7 +122,12 @@ class Replica:
 
 
 def _serving(served: ServedModel, model: LoadedModel) -> ServedModel:
-    return structs.replace(served, version=model.version, digest=model.digest, since=model.since)
+    return structs.replace(
+        served,
+        version=model.version,
+        digest=model.digest,
+        since=model.since,
+    )
 
 
 class ReplicaGroup:

@@ -77,7 +77,13 @@ def _colons(value: Any) -> int:
     return 0
 
 
-def _for_each(document: Any, singular: str, plural: str, *, rows: int) -> list[Any] | None:
+def _for_each(
+    document: Any,
+    singular: str,
+    plural: str,
+    *,
+    rows: int,
+) -> list[Any] | None:
     """The values of one of the two fields, one for each row."""
     single = getattr(document, singular)
     values = getattr(document, plural)
@@ -112,6 +118,12 @@ def _seconds(value: Any, row: int) -> float:
         _refuse("time", value, row, needed=needed)
 
 
-def _refuse(field: str, value: Any, row: int, *, needed: str) -> NoReturn:
+def _refuse(
+    field: str,
+    value: Any,
+    row: int,
+    *,
+    needed: str,
+) -> NoReturn:
     message = f"row {row}, `{field}`: {abbreviate(value)} is not {needed}"
     raise InvalidFeatures(message, field=field, row=row)

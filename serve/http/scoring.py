@@ -52,7 +52,10 @@ class ModelScorer:
         return model, scores
 
     def _score(
-        self, model: LoadedModel, rows: Floats, request: Request
+        self,
+        model: LoadedModel,
+        rows: Floats,
+        request: Request,
     ) -> tuple[LoadedModel, Floats]:
         canary = self._replica.watch.canary
         threads = self._replica.settings.score_threads

@@ -34,7 +34,11 @@ class TokenVerifier:
     """
 
     def __init__(
-        self, issuer: str, audience: str, keys: ProviderKeys, operator: str | None = None
+        self,
+        issuer: str,
+        audience: str,
+        keys: ProviderKeys,
+        operator: str | None = None,
     ) -> None:
         # Here: most services have no provider, and need not hold its library in memory.
         import jwt

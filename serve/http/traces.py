@@ -27,7 +27,12 @@ class Traces:
     A caller's `traceparent` decides whether a request is traced, else the `rate`.
     """
 
-    def __init__(self, endpoint: str, rate: float, resource: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        rate: float,
+        resource: Mapping[str, str],
+    ) -> None:
         # A provider of its own: the global one may be Ray's.
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": "vigil", **resource}),
@@ -43,7 +48,12 @@ class Traces:
         self._provider.sampler = _sampler(rate)
         self._tracer = self._provider.get_tracer("vigil")
 
-    def begin(self, name: str, carrier: dict[str, str], at_ns: int) -> Span:
+    def begin(
+        self,
+        name: str,
+        carrier: dict[str, str],
+        at_ns: int,
+    ) -> Span:
         """Begin the span of one request; `carrier` has its traceparent and tracestate, if any."""
         parent = self._propagator.extract(carrier)
         return self._tracer.start_span(name, parent, kind=SpanKind.SERVER, start_time=at_ns)

@@ -56,7 +56,11 @@ def _name_settings_file(
 
 config_option: _Option = click.option(
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=click.Path(
+        path_type=Path,
+        dir_okay=False,
+        exists=True,
+    ),
     help=f"settings file (default: {SETTINGS_FILE} in the home); followed while the platform runs",
     expose_value=False,
     callback=_name_settings_file,

@@ -57,7 +57,11 @@ def live_rows(
 
 
 def play(
-    platform: RunningPlatform, path: str | None, columns: Columns, *, say: Callable[[str], None]
+    platform: RunningPlatform,
+    path: str | None,
+    columns: Columns,
+    *,
+    say: Callable[[str], None],
 ) -> JsonObject:
     """Stream, drift, retrain, swap; returns the figures of the summary."""
     table = live_rows(path, columns)

@@ -28,7 +28,11 @@ def deploy(platform: RunningPlatform, settings: ServeSettings, home: Home) -> No
 
 
 def apply_serve_config(
-    platform: RunningPlatform, settings: ServeSettings, drift: DriftSettings, *, home: Home
+    platform: RunningPlatform,
+    settings: ServeSettings,
+    drift: DriftSettings,
+    *,
+    home: Home,
 ) -> None:
     """Give Serve the configuration of these settings; what has not changed goes on.
 
@@ -49,7 +53,11 @@ def apply_serve_config(
 
 
 def _serve_config(
-    platform: RunningPlatform, settings: ServeSettings, drift: DriftSettings, *, home: Home
+    platform: RunningPlatform,
+    settings: ServeSettings,
+    drift: DriftSettings,
+    *,
+    home: Home,
 ) -> JsonObject:
     shared = {"home": home.root, "tracking_uri": platform.tracking_uri}
     links = {"Ray dashboard": platform.dashboard_url, "MLflow": platform.tracking_uri}

@@ -61,7 +61,11 @@ def is_answering(url: str, platform: RunningPlatform | None = None) -> bool:
     headers = _credentials(url, platform) if platform is not None else None
     try:
         with http.open_response(
-            "GET", url, headers=headers, timeout_s=PROBE_TIMEOUT_S, follow_redirects=True
+            "GET",
+            url,
+            headers=headers,
+            timeout_s=PROBE_TIMEOUT_S,
+            follow_redirects=True,
         ) as response:
             return response.is_success
     except OSError:

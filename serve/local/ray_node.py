@@ -22,7 +22,11 @@ SCAN_TASK_CPUS = 1.0  # for a task that reads a part of a table
 
 
 def ray_environment(
-    settings: ServeSettings, ports: Ports, home: Home, *, sockets: Path
+    settings: ServeSettings,
+    ports: Ports,
+    home: Home,
+    *,
+    sockets: Path,
 ) -> dict[str, str]:
     """What every Ray process must have in its environment before it starts: HAProxy mode and this
     platform's own ports.

@@ -148,7 +148,12 @@ class Scenario:
             return _bad_record(id_, row, rng), truth
         return _record(id_, features=row.features), Truth(id_, i, row.label, events=row.events)
 
-    def _change(self, row: _Row, active: list[ScenarioEvent], rng: np.random.Generator) -> None:
+    def _change(
+        self,
+        row: _Row,
+        active: list[ScenarioEvent],
+        rng: np.random.Generator,
+    ) -> None:
         for event in active:
             if event.hits("anomaly", rng):
                 self._stray(row, event, rng)
@@ -170,7 +175,12 @@ class Scenario:
                 return self._drifted[event]
         return self._table.X
 
-    def _stray(self, row: _Row, event: ScenarioEvent, rng: np.random.Generator) -> None:
+    def _stray(
+        self,
+        row: _Row,
+        event: ScenarioEvent,
+        rng: np.random.Generator,
+    ) -> None:
         """Make the row an anomaly: some of its features stray."""
         count = min(_ANOMALOUS_FEATURES, len(row.values))
         columns = rng.choice(len(row.values), count, replace=False)
@@ -192,7 +202,12 @@ class Scenario:
             features[first] = self._broken_value(features[first], first, event)
         return features
 
-    def _broken_value(self, value: float, column: int, event: ScenarioEvent) -> float | None:
+    def _broken_value(
+        self,
+        value: float,
+        column: int,
+        event: ScenarioEvent,
+    ) -> float | None:
         match event.how:
             case "null":
                 return None
@@ -228,7 +243,12 @@ class Replay:
             self._truth.write(msgspec.json.encode(truth) + b"\n")
         return record
 
-    def write_to(self, target: str, rate: float, rows: int) -> JsonObject:
+    def write_to(
+        self,
+        target: str,
+        rate: float,
+        rows: int,
+    ) -> JsonObject:
         """Write `rows` records at `rate` a second to `file:DIR` or `kinesis:NAME`.
 
         Returns the figures of what was done. Raises StreamError for another target.
@@ -241,13 +261,21 @@ class Replay:
             return self._write(put, rate, rows)
         raise StreamError(f"--to {target!r}: it must be file:DIR or kinesis:NAME")
 
-    def _write_log(self, log: LogWriter, rate: float, rows: int) -> JsonObject:
+    def _write_log(
+        self,
+        log: LogWriter,
+        rate: float,
+        rows: int,
+    ) -> JsonObject:
         figures = self._write(partial(_append, log), rate, rows)
         log.close(LOG_SHARD)
         return figures
 
     def _write(
-        self, put: Callable[[list[tuple[str, bytes]]], None], rate: float, rows: int
+        self,
+        put: Callable[[list[tuple[str, bytes]]], None],
+        rate: float,
+        rows: int,
     ) -> JsonObject:
         began = time.monotonic()
         pace = self.scenario.rate

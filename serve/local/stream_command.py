@@ -43,14 +43,25 @@ class StreamOptions:
 @data_option
 @column_options
 @click.option(
-    "--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="rows a second"
+    "--rate",
+    type=click.FloatRange(min=0.1),
+    default=100.0,
+    show_default=True,
+    help="rows a second",
 )
 @click.option(
-    "--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="rows to send"
+    "--rows",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="rows to send",
 )
 @click.option("--drift-after", type=click.IntRange(min=0), help="inject drift from this row on")
 @click.option(
-    "--drift-kind", type=click.Choice(["shift", "scale", "mix"]), default="shift", show_default=True
+    "--drift-kind",
+    type=click.Choice(["shift", "scale", "mix"]),
+    default="shift",
+    show_default=True,
 )
 @click.option(
     "--drift-size",
@@ -61,7 +72,11 @@ class StreamOptions:
 )
 @click.option(
     "--scenario",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=click.Path(
+        path_type=Path,
+        dir_okay=False,
+        exists=True,
+    ),
     help="JSON list of events (docs/streams.md)",
 )
 @click.option(

@@ -111,7 +111,11 @@ def print_once(
 
 
 def _show_live(poller: ServicePoller) -> None:
-    screen = Live(console=stdout_console, screen=True, auto_refresh=False)
+    screen = Live(
+        console=stdout_console,
+        screen=True,
+        auto_refresh=False,
+    )
     figures: JsonObject | None = None
     with _keyboard() as read_key, screen as live:
         while True:

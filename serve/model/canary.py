@@ -30,7 +30,12 @@ class Arm:
     alerts: int = 0
     latency: list[int] = field(default_factory=lambda: [0] * LATENCY_BUCKETS)
 
-    def add(self, rows: int, alerts: int, seconds: float) -> None:
+    def add(
+        self,
+        rows: int,
+        alerts: int,
+        seconds: float,
+    ) -> None:
         self.requests += 1
         self.rows += rows
         self.alerts += alerts
@@ -66,7 +71,11 @@ class RunningCanary:
         self._canary_arm = Arm()
 
     def score(
-        self, champion: LoadedModel, rows: Floats, body: bytes, threads: int
+        self,
+        champion: LoadedModel,
+        rows: Floats,
+        body: bytes,
+        threads: int,
     ) -> tuple[LoadedModel, Floats]:
         """The model that answers the request with this body, and its scores."""
         if self.plan.takes(body, time.time()):
@@ -97,7 +106,13 @@ class RunningCanary:
         )
 
 
-def _score(model: LoadedModel, rows: Floats, threads: int, *, arm: Arm) -> Floats:
+def _score(
+    model: LoadedModel,
+    rows: Floats,
+    threads: int,
+    *,
+    arm: Arm,
+) -> Floats:
     began = time.perf_counter()
     scores = model.bundle.forest.score(rows, threads)
     took = time.perf_counter() - began

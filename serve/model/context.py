@@ -22,7 +22,12 @@ class EntityHistory:
     The one that was silent longest is forgotten first.
     """
 
-    def __init__(self, transform: Transform, length: int, entities: int = 10_000) -> None:
+    def __init__(
+        self,
+        transform: Transform,
+        length: int,
+        entities: int = 10_000,
+    ) -> None:
         self._transform = transform
         self._length = length
         self._most = entities

@@ -35,7 +35,12 @@ class LoadedModel:
         )
 
     @classmethod
-    def warm(cls, version: str, digest: str, bundle: ModelBundle) -> LoadedModel:
+    def warm(
+        cls,
+        version: str,
+        digest: str,
+        bundle: ModelBundle,
+    ) -> LoadedModel:
         """Compile and run every kernel once, so that the first request does not."""
         rows = np.zeros((BATCH_ROWS, len(bundle.names)))
         bundle.forest.score(rows)

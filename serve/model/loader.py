@@ -83,7 +83,10 @@ class ModelLoader:
         self._clock = clock
 
     async def load(
-        self, version: Version, schemas: Collection[str] | None, loaded: Iterable[LoadedModel]
+        self,
+        version: Version,
+        schemas: Collection[str] | None,
+        loaded: Iterable[LoadedModel],
     ) -> LoadedModel | None:
         """Return the warm model of a version, or None when it is refused.
 

@@ -87,7 +87,11 @@ class Reporter:
     """Reports of one replica: captured rows, metrics, what it serves; `drift_score` answers."""
 
     def __init__(
-        self, watch: ModelWatch, capture: Capture, metrics: ServeMetrics, monitor: MonitorClient
+        self,
+        watch: ModelWatch,
+        capture: Capture,
+        metrics: ServeMetrics,
+        monitor: MonitorClient,
     ) -> None:
         self._watch = watch
         self._capture = capture

@@ -63,10 +63,17 @@ class Shadow:
         dropped = self._dropped
         self._dropped = 0
         return ShadowReport(
-            champion=self.champion.version, challenger=self.challenger.version, dropped=dropped
+            champion=self.champion.version,
+            challenger=self.challenger.version,
+            dropped=dropped,
         )
 
-    def _compare(self, report: ShadowReport, rows: Floats, scores: Floats) -> ShadowReport:
+    def _compare(
+        self,
+        report: ShadowReport,
+        rows: Floats,
+        scores: Floats,
+    ) -> ShadowReport:
         theirs, challenger_s = _timed_scores(self.challenger, rows)
         _, champion_s = _timed_scores(self.champion, rows)
         alerts = [_alerts(self.champion, scores), _alerts(self.challenger, theirs)]

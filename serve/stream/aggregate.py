@@ -53,7 +53,11 @@ def _decode(message: bytes) -> Any:
 @cache
 def _aggregate_class() -> Any:
     """The class of an aggregate's message: of its fields those that matter here."""
-    file = FileDescriptorProto(name="vigil/kinesis.proto", package=_PACKAGE, syntax="proto2")
+    file = FileDescriptorProto(
+        name="vigil/kinesis.proto",
+        package=_PACKAGE,
+        syntax="proto2",
+    )
     file.message_type.extend([_record_message(), _aggregate_message()])
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)

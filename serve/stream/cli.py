@@ -226,7 +226,11 @@ def build_consumer(
     "--source", required=True, help="file:DIR (a folder of JSON-lines files) or kinesis:NAME"
 )
 @click.option(
-    "--sink", "sinks", required=True, multiple=True, help=f"{FORMS}; several of different kinds"
+    "--sink",
+    "sinks",
+    required=True,
+    multiple=True,
+    help=f"{FORMS}; several of different kinds",
 )
 @click.option("--dead-letters", required=True, help="file:DIR, for records that cannot be scored")
 @click.option(

@@ -20,7 +20,11 @@ _NOT_BLANK = re.compile(f"[^{_BLANKS}]")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _OPENING = ("{", "[")
 # Numbers are not looked at here, however long they are.
-_any_value = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+_any_value = json.JSONDecoder(
+    parse_int=str,
+    parse_float=str,
+    parse_constant=str,
+)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 

@@ -334,7 +334,12 @@ class DynamoLeases:
         self._held[shard] += 1
 
     def _put(
-        self, key: str, owner: str, counter: int, *, checkpoint: dict[str, Any] | None
+        self,
+        key: str,
+        owner: str,
+        counter: int,
+        *,
+        checkpoint: dict[str, Any] | None,
     ) -> None:
         """Change the item where its counter is still `counter`; without a `checkpoint` that stays.
 

@@ -103,7 +103,10 @@ class HttpScorer:
         self._url = f"{parts.scheme}://{parts.netloc}"
         self._path = f"/v2/models/{quote(model, safe='')}/infer"
         self._client = http.open_client(
-            self._url, headers=headers, timeout_s=timeout_s, use_proxy=False
+            self._url,
+            headers=headers,
+            timeout_s=timeout_s,
+            use_proxy=False,
         )
 
     def names(self) -> tuple[str, ...]:
@@ -132,7 +135,12 @@ class HttpScorer:
         return _read_scores(body, json_length, len(X))
 
     def _ask(
-        self, method: str, path: str, body: bytes, *, headers: dict[str, str]
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        headers: dict[str, str],
     ) -> tuple[bytes, int | None]:
         """The body of the answer, and how much of it is JSON where it is binary."""
         url = self._url + path

@@ -21,7 +21,10 @@ Alerts = Flags
 
 
 def evaluate(
-    forest: CompiledForest, threshold: float, held_out: Table, scale: Floats
+    forest: CompiledForest,
+    threshold: float,
+    held_out: Table,
+    scale: Floats,
 ) -> dict[str, float]:
     """Return metrics on `held_out`.
 
@@ -78,7 +81,10 @@ def score_agreement(scores: Floats, others: Floats) -> float:
 
 
 def golden_rates(
-    forest: CompiledForest, threshold: float, rows: Floats, expected: Alerts
+    forest: CompiledForest,
+    threshold: float,
+    rows: Floats,
+    expected: Alerts,
 ) -> dict[str, float]:
     """Return how `forest` judges another model's golden rows [k, d], of which that one alerts on
     `expected` [k].

@@ -79,7 +79,11 @@ class GateVerdict:
 
 
 def judge_challenger(
-    challenger: Metrics, champion: Metrics | None, settings: TrainSettings, *, drifted: bool = False
+    challenger: Metrics,
+    champion: Metrics | None,
+    settings: TrainSettings,
+    *,
+    drifted: bool = False,
 ) -> GateVerdict:
     """Judge the challenger by its own metrics and, where there is a champion, against that one's
     on the same rows.
@@ -279,7 +283,11 @@ def _agreement_checks(challenger: Metrics, settings: TrainSettings) -> list[Chec
 
 
 def _comparison_checks(
-    challenger: Metrics, champion: Metrics, settings: TrainSettings, *, drifted: bool
+    challenger: Metrics,
+    champion: Metrics,
+    settings: TrainSettings,
+    *,
+    drifted: bool,
 ) -> list[Check]:
     """Checks of metrics that both have: the challenger's may fall behind by the tolerance."""
     metrics = ["planted_auroc", "planted_recall", "auroc", "average_precision"]

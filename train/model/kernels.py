@@ -86,7 +86,12 @@ def padded_exponents(  # pragma: no cover
 
 
 @njit(cache=True, nogil=True)
-def _load_block(X: Floats, start: int, rows: int, columns: Singles) -> None:  # pragma: no cover
+def _load_block(
+    X: Floats,
+    start: int,
+    rows: int,
+    columns: Singles,
+) -> None:  # pragma: no cover
     """Copy the rows of a block into `columns` [d, rows]."""
     for r in range(rows):
         for j in range(X.shape[1]):

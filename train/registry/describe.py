@@ -55,7 +55,12 @@ def _gate_fields(settings: TrainSettings) -> set[str]:
     return (limits - _FOREST) | _OTHER_GATE
 
 
-def describe_version(model: ModelBundle, metrics: Numbers, verdict: Fields, trigger: str) -> str:
+def describe_version(
+    model: ModelBundle,
+    metrics: Numbers,
+    verdict: Fields,
+    trigger: str,
+) -> str:
     """Return the description of one version, in Markdown."""
     outcome = "passed" if verdict.get("passed") else "FAILED"
     fingerprint = str(model.info.get("data_fingerprint", ""))[:_FINGERPRINT_CHARACTERS]

@@ -67,7 +67,12 @@ class Promotable(Protocol):
 
 
 def move_to(
-    target: PromotableVersion, kind: MoveKind, former: str, *, reason: str, actor: str
+    target: PromotableVersion,
+    kind: MoveKind,
+    former: str,
+    *,
+    reason: str,
+    actor: str,
 ) -> Move:
     """Return an entry of the ledger for a move to the version `target`."""
     return Move(

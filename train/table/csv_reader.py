@@ -137,7 +137,12 @@ class CsvReader:
                 frame[j] = self._column_with_points(frame, j, name)
         return frame
 
-    def _column_with_points(self, frame: pd.DataFrame, j: int, name: str) -> Any:
+    def _column_with_points(
+        self,
+        frame: pd.DataFrame,
+        j: int,
+        name: str,
+    ) -> Any:
         """The column; raises CsvError where it has both signs, for one may separate thousands."""
         texts: Any = frame[j].astype("str").str
         has_point = texts.fullmatch(_DECIMAL_POINT, na=False).to_numpy(bool)
@@ -161,7 +166,12 @@ class CsvReader:
                     return self._too_long(line, len(record), layout)
         return None
 
-    def _too_long(self, line: int, values: int, layout: CsvLayout) -> CsvError:
+    def _too_long(
+        self,
+        line: int,
+        values: int,
+        layout: CsvLayout,
+    ) -> CsvError:
         separator = SEPARATOR_NAMES.get(layout.separator, layout.separator)
         return CsvError(
             f"{self.file.path}, line {line} has {values} values, the header has "

@@ -39,7 +39,12 @@ class IncidentBudget:
             quiet_s=settings.incident_quiet_s,
         )
 
-    def calibrate(self, scores: Floats, rows: Table, times: Floats) -> Threshold:
+    def calibrate(
+        self,
+        scores: Floats,
+        rows: Table,
+        times: Floats,
+    ) -> Threshold:
         """Return the lowest threshold within the budget, given the scores [n] of these rows.
 
         times [n] are Unix seconds. Where the rows are of less than a week, no incident opens in

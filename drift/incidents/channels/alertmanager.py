@@ -35,7 +35,14 @@ class AlertmanagerChannel(Channel):
     batch = MAX_BATCH
     refresh_interval_s = ALERT_REFRESH_INTERVAL_S
 
-    def __init__(self, name: str, url: str, place: str, *, context: ChannelContext) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        place: str,
+        *,
+        context: ChannelContext,
+    ) -> None:
         super().__init__(name, place, context)
         self._url = url.rstrip("/") + _PATH
 

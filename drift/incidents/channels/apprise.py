@@ -30,7 +30,14 @@ def open_service(url: str) -> Any:
 class AppriseChannel(Channel):
     """Each message is a text to people."""
 
-    def __init__(self, name: str, service: Any, place: str, *, context: ChannelContext) -> None:
+    def __init__(
+        self,
+        name: str,
+        service: Any,
+        place: str,
+        *,
+        context: ChannelContext,
+    ) -> None:
         super().__init__(name, place, context)
         self._service = service
 

@@ -42,7 +42,12 @@ class Channel(ABC):
     batch: ClassVar[int] = 1
     refresh_interval_s: ClassVar[float | None] = None
 
-    def __init__(self, name: str, place: str, context: ChannelContext) -> None:
+    def __init__(
+        self,
+        name: str,
+        place: str,
+        context: ChannelContext,
+    ) -> None:
         self.name = name
         self.place = place
         self.context = context

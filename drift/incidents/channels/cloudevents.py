@@ -23,7 +23,14 @@ CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 class CloudEventsChannel(Channel):
     """Each message is a POST; its data are what `GET /incidents/{id}` answers."""
 
-    def __init__(self, name: str, url: str, place: str, *, context: ChannelContext) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        place: str,
+        *,
+        context: ChannelContext,
+    ) -> None:
         super().__init__(name, place, context)
         self._url = url
 
@@ -32,7 +39,12 @@ class CloudEventsChannel(Channel):
         body = msgspec.json.encode(cloud_event(message, self.context.detector))
         return post_delivery(self._url, body, self._headers(body, message.id, now))
 
-    def _headers(self, body: bytes, delivery_id: str, now: float) -> dict[str, str]:
+    def _headers(
+        self,
+        body: bytes,
+        delivery_id: str,
+        now: float,
+    ) -> dict[str, str]:
         secret = self.context.secret.encode()
         headers = {"content-type": CONTENT_TYPE}
         if secret:

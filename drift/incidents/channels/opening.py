@@ -70,7 +70,11 @@ def _open_channel(url: ChannelUrl, context: ChannelContext) -> Channel:
 
 
 def _open_http_channel(
-    url: ChannelUrl, kind: str, transport: str, *, context: ChannelContext
+    url: ChannelUrl,
+    kind: str,
+    transport: str,
+    *,
+    context: ChannelContext,
 ) -> Channel:
     address = url.text.partition("+")[2]
     parts = _split(address)
