@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from drift.settings import DriftSettings
 from serve.local.follow import read_settings
+from serve.settings import ServeSettings
+from train.settings import TrainSettings
 from vigil.__main__ import MODEL_COMMANDS, main
 from vigil.errors import BadSettings
 from vigil.model_names import check_given_model_names, check_model_names
@@ -84,3 +87,21 @@ def test_the_first_command_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_one_name_is_one() -> None:
     check_model_names({"a": "x", "b": "x"})
     check_model_names({})
+
+
+@pytest.mark.parametrize(
+    "name", ["pump", "bob's pump", 'say "x"', "Prüfstand ✓", "100%", "x#y", "NA", "01", "-", "None"]
+)
+def test_names_that_people_have(name: str) -> None:
+    for room in (TrainSettings, ServeSettings, DriftSettings):
+        assert room(model_name=name).model_name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", " x", "x ", ".", "..", "a/b", "a:b", "a?b", "a\nb", "\x1b[31m", "x" * 201, "'\""],
+)
+def test_names_that_mlflow_cannot_hold_are_refused_with_the_reason(name: str) -> None:
+    for room in (TrainSettings, ServeSettings, DriftSettings):
+        with pytest.raises(BadSettings, match=r"odelName = .*: a name "):
+            room(model_name=name)
