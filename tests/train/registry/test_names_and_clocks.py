@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -52,7 +53,8 @@ def test_a_model_of_any_name_is_registered_promoted_and_read(
     found = shelf.of_job(job)
     assert found is not None
     assert shelf.fetch(found, tmp_path).names == bundle.names
-    assert shelf.forest(found).n_features_in_ == len(bundle.names)
+    forest: Any = shelf.forest(found)
+    assert forest.n_features_in_ == len(bundle.names)
     assert named(registry, f"{name} other").moves() == []
 
 
@@ -91,7 +93,7 @@ def test_a_server_that_stamps_by_its_own_clock_is_asked_for_the_time(registry: R
     client = registry.server.client
     create = client.create_registered_model
 
-    def create_by_server(*args: object, **named: object) -> object:
+    def create_by_server(*args: Any, **named: Any) -> Any:
         with mock.patch("time.time", REAL_TIME):
             return create(*args, **named)
 
