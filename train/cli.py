@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,10 @@ _MLFLOW_RETRIES = "6"
 
 @click.command("train")
 @spec_options
+@click.option("--require-gate", is_flag=True, help="exit 1 when the version fails its gate")
 @json_option
 @report_errors
-def train_command(as_json: bool, **options: Any) -> None:
+def train_command(as_json: bool, require_gate: bool, **options: Any) -> None:
     """Fit, judge and register one model version; it becomes the challenger."""
     # A job that is nearly done should outlive a restart of the MLflow server.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", _MLFLOW_RETRIES)
@@ -48,6 +50,8 @@ def train_command(as_json: bool, **options: Any) -> None:
         print_json(result.to_json())
     else:
         _print_result(result)
+    if require_gate and not result.verdict["passed"]:
+        sys.exit(1)
 
 
 def _preview(spec: JobSpec, settings: TrainSettings) -> None:
