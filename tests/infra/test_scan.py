@@ -1,4 +1,4 @@
-"""`make scan`: what could not be looked at is said, and fails in CI."""
+"""`make scan`: what could not be looked at is said, and fails on GitHub."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def programs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("in_ci", "code"), [("", 0), ("true", 1)])
-def test_a_tool_that_is_missing_is_named_and_fails_in_ci(
-    programs: Path, in_ci: str, code: int
+@pytest.mark.parametrize(("on_github", "code"), [("", 0), ("true", 1)])
+def test_a_tool_that_is_missing_is_named_and_fails_on_github(
+    programs: Path, on_github: str, code: int
 ) -> None:
-    environment = {**os.environ, "PATH": str(programs), "CI": in_ci}
+    environment = {**os.environ, "PATH": str(programs), "GITHUB_ACTIONS": on_github}
     command = [shutil.which("bash") or "bash", ".ci/scan"]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False

@@ -147,4 +147,7 @@ def test_a_job_takes_no_field_that_it_does_not_know() -> None:
 
 def test_vigil_train_has_an_option_for_each_field() -> None:
     options = {option for parameter in train_command.params for option in parameter.opts}
-    assert options == {f"--{JobSpec.option(name)}" for name in JobSpec.model_fields} | {"--json", "--require-gate"}
+    assert options == {f"--{JobSpec.option(name)}" for name in JobSpec.model_fields} | {
+        "--json",
+        "--require-gate",
+    }
