@@ -279,9 +279,10 @@ def _may_begin(state: Governor, settings: DriftSettings) -> bool:
 
 def _opened_by(state: Governor, trigger: EpisodeTrigger, now: float) -> Governor:
     """The episode that the schedule or the volume of new rows opens."""
+    number = state.retrained + 1  # the clock may go back: the time alone is not unique
     return replace(
         state,
-        episode=f"{int(now * 1000)}-{trigger}",
+        episode=f"{int(now * 1000)}-{number}-{trigger}",
         since=state.renewed,
         rows=state.fresh,
         trigger=trigger,

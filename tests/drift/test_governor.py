@@ -241,6 +241,19 @@ def test_time_or_volume_retrain_without_drift(
         assert (state.renewed, state.fresh) == (DAY_BEGINS + 7200, 0)
 
 
+def test_a_clock_that_goes_back_gives_no_episode_an_id_for_the_second_time() -> None:
+    hourly = AUTO.model_copy(update={"schedule_hours": 1.0, "cooldown_windows": 0})
+    state, _ = looked(Governor(), DAY_BEGINS, hourly)
+    due = DAY_BEGINS + 3600
+    state, _ = looked(state, due, hourly)
+    first = state.episode
+    state = on_retrained(state, "kept", "", due, hourly)
+    state, _ = looked(on_champion(state, own=False), DAY_BEGINS, hourly)
+    state, begins = looked(state, due, hourly)
+    assert begins
+    assert state.episode != first
+
+
 def test_a_person_can_switch_retraining_off_and_on_again() -> None:
     state = on_mode(after("DD"), "observe")
     assert (state.phase, state.episode) == ("watching", None)
