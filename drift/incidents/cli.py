@@ -16,7 +16,7 @@ from vigil.errors import BadSettings
 from vigil.service import Service, ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors, say
-from vigil.timestamps import to_unix_seconds
+from vigil.timestamps import iso_time, to_unix_seconds
 
 _COLUMNS = ("id", "state", "onset", "rows", "peak", "grade", "entities", "features", "verdict")
 _SILENCE_COLUMNS = ("id", "from", "to", "entity", "reason", "by")
@@ -265,7 +265,7 @@ def _incident_row(incident: Mapping[str, Any]) -> Sequence[object]:
     return (
         incident["id"],
         incident["state"],
-        _iso_time(incident["onset"]),
+        iso_time(incident["onset"], "seconds"),
         incident["rows"],
         f"{incident['peak_score']:.3f}",
         f"{incident['grade']:.2f}",
@@ -292,14 +292,15 @@ def _deviation_row(deviation: Mapping[str, Any]) -> Sequence[object]:
 
 def _verdict_sentence(verdict: Mapping[str, Any]) -> str:
     reason = f": {verdict['reason']}" if verdict["reason"] else ""
-    return f"{_iso_time(verdict['at'])} {verdict['by']}: {verdict['verdict']}{reason}"
+    at = iso_time(verdict["at"], "seconds")
+    return f"{at} {verdict['by']}: {verdict['verdict']}{reason}"
 
 
 def _silence_row(silence: Mapping[str, Any]) -> Sequence[object]:
     return (
         silence["id"],
-        _iso_time(silence["since"]),
-        _iso_time(silence["until"]),
+        iso_time(silence["since"], "seconds"),
+        iso_time(silence["until"], "seconds"),
         silence["entity"] or "all",
         silence["reason"],
         silence["by"],
@@ -312,12 +313,7 @@ def _rule_row(rule: Mapping[str, Any]) -> Sequence[object]:
         rule["id"],
         rule["incident"],
         rule["sentence"],
-        "for good" if until is None else _iso_time(until),
+        "for good" if until is None else iso_time(until, "seconds"),
         rule["by"],
         rule["reason"],
     )
-
-
-def _iso_time(seconds: float) -> str:
-    """Return a time in UTC, to the second."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

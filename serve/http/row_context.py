@@ -17,7 +17,7 @@ MAX_ENTITY_LENGTH = 200
 _EntityName = Annotated[
     str | int, msgspec.Meta(description=f"a name of at most {MAX_ENTITY_LENGTH} characters")
 ]
-_RowTime = Annotated[
+TimeValue = Annotated[
     str | int | float,
     msgspec.Meta(description="ISO 8601 (UTC where it has no zone), or milliseconds since 1970"),
 ]
@@ -27,9 +27,9 @@ class ContextBody(msgspec.Struct):
     """Whose row it is, and when it was measured: for one row or all, or for each."""
 
     entity: _EntityName | UnsetType | None = UNSET
-    time: _RowTime | UnsetType | None = UNSET
+    time: TimeValue | UnsetType | None = UNSET
     entities: list[_EntityName] | UnsetType | None = UNSET
-    times: list[_RowTime] | UnsetType | None = UNSET
+    times: list[TimeValue] | UnsetType | None = UNSET
 
 
 def has_context(document: Any) -> bool:

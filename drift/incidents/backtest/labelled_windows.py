@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from drift.incidents.backtest.history import History, TimeRange
 from vigil.errors import DataError
 from vigil.terminal import say
+from vigil.timestamps import parse_iso_time
 
 Windows = tuple[TimeRange, ...]
 _FORM = "write a list of [first, last] times, or an object of such lists by file name"
@@ -84,14 +84,11 @@ def parse_moment(value: Any) -> float:
 
 def _parse_iso(text: str) -> float:
     try:
-        moment = datetime.fromisoformat(text)
+        return parse_iso_time(text)
     except ValueError:
         raise DataError(
             f"{text!r:.100} is not a time: write 2026-01-31T13:00:00, or Unix seconds"
         ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.timestamp()
 
 
 def windows_of_labels(history: History) -> Windows | None:

@@ -15,12 +15,12 @@ from drift.incidents.channels.channel import MAX_BATCH, Channel, ChannelContext
 from drift.incidents.channels.wording import (
     describe_incident,
     headline,
-    iso_time,
     name_features,
     plain_text,
 )
 from drift.incidents.incident import Incident
 from drift.incidents.message import OutboxMessage, latest_incidents
+from vigil.timestamps import iso_time
 from vigil.webhook import Delivery, post_delivery
 
 ALERT_NAME = "VigilIncident"

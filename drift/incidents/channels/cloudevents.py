@@ -12,9 +12,9 @@ from urllib.parse import quote
 import msgspec
 
 from drift.incidents.channels.channel import Channel, ChannelContext
-from drift.incidents.channels.wording import iso_time
 from drift.incidents.incident import Incident
 from drift.incidents.message import OutboxMessage
+from vigil.timestamps import iso_time
 from vigil.webhook import Delivery, post_delivery, signed_headers
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"

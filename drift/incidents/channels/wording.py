@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from drift.incidents.incident import FeatureDeviation, Incident
 from drift.incidents.message import OutboxMessage, StormSummary
+from vigil.timestamps import iso_time
 
 MAX_NAME_SHOWN = 80
 MAX_TITLE = 200
 MAX_SHOWN = 5
-# Unix seconds of the years 1 and 9999.
-MIN_TIME = -62_135_596_800.0
-MAX_TIME = 253_402_300_799.0
 # Of what no service makes a link, a mention, a picture, bold text or a line of its own.
 _PLAIN = frozenset(" _-.,:;/%+=()#°")
 _VERBS = {"opened": "opened", "updated": "is graver", "closed": "closed"}
@@ -89,12 +86,6 @@ def _period(incident: Incident) -> str:
 
 def _time(seconds: float) -> str:
     return iso_time(seconds).replace("T", " ").replace("Z", " UTC")
-
-
-def iso_time(seconds: float) -> str:
-    """A time in RFC 3339, in UTC; what no calendar has is its first or last second."""
-    moment = datetime.fromtimestamp(max(MIN_TIME, min(seconds, MAX_TIME)), UTC)
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def _deviation(deviation: FeatureDeviation) -> str:

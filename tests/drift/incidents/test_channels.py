@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from drift.incidents.channels.alertmanager import incident_alert
 from drift.incidents.channels.channel import Channel, ChannelContext
 from drift.incidents.channels.opening import open_channels, split_channel_urls
-from drift.incidents.channels.wording import iso_time, plain_text, word_message
+from drift.incidents.channels.wording import plain_text, word_message
 from drift.incidents.incident import FeatureDeviation, Incident
 from drift.incidents.message import OutboxMessage, summarize
 from drift.incidents.sender import ChannelSender
@@ -26,6 +26,7 @@ from tests.drift.incidents.examples import Open, change, incident
 from tests.drift.incidents.receivers import HttpReceiver, http_receiver
 from tests.running import eventually
 from vigil.errors import BadSettings
+from vigil.timestamps import iso_time
 from vigil.webhook import webhook_signature
 
 CONTEXT = ChannelContext("pumps", "https://vigil.example.com/", "s3cret")
