@@ -44,7 +44,7 @@ class ChampionFollowed:
 class WindowJudged:
     """A window was judged.
 
-    version: of the champion; medians: of the window's features [d]
+    version: of the champion; rows: of the window [n, d]
     former: the kind of the window before; governor: the state after it
     is_onset: whether it has opened an episode
     """
@@ -52,7 +52,7 @@ class WindowJudged:
     at: float
     version: str
     verdict: Verdict
-    medians: Floats
+    rows: Floats
     former: VerdictKind
     governor: Governor
     is_onset: bool

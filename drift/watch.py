@@ -10,7 +10,6 @@ import logging
 import threading
 
 import msgspec
-import numpy as np
 
 from drift import governor
 from drift.comparison import NOTHING, Comparison
@@ -315,7 +314,7 @@ class Watch:
             at=now,
             version=comparison.champion.version,
             verdict=verdict,
-            medians=np.median(window.rows, axis=0),
+            rows=window.rows,
             former=former,
             governor=after,
             is_onset=governor.opens_episode(before, after),

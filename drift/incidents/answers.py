@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from drift.incidents.desk import IncidentDesk, IncidentDetail
-from drift.incidents.incident import EvidenceRow, Incident, IncidentChange, IncidentState
+from drift.incidents.desk import IncidentDesk
+from drift.incidents.incident import (
+    EvidenceRow,
+    Incident,
+    IncidentChange,
+    IncidentEvidence,
+    IncidentState,
+)
 from drift.incidents.rules import DismissalRule
-from drift.incidents.silences import Silence
+from drift.incidents.silences import Silence, Silences
 from drift.incidents.tracker import IncidentTracker
 from drift.incidents.update import StoredRecord
 from drift.incidents.verdicts import (
@@ -19,7 +26,8 @@ from drift.incidents.verdicts import (
     RuleEntry,
     RuleRequest,
     accept_verdict,
-    rules_of,
+    apply_entry,
+    latest_verdicts,
     undo_rule,
 )
 
@@ -30,6 +38,7 @@ class IncidentAnswers:
     def __init__(self, desk: IncidentDesk, clock: Callable[[], float] = time.time) -> None:
         self._desk = desk
         self._clock = clock
+        self._judging = threading.Lock()  # of two verdicts at once the second sees the first
 
     def incidents(
         self,
@@ -38,17 +47,18 @@ class IncidentAnswers:
         after: str | None,
     ) -> Any:
         """Return a page of incidents, the latest first."""
-        page = self._desk.page(state, limit, after)
+        page = self._desk.store.page(state, limit, after)
         listed = [incident_document(incident) for incident in page.incidents]
         return {"incidents": listed, "next": page.next}
 
     def incident(self, incident_id: str) -> Any:
         """Return one incident, its worst rows, and what people have said of it."""
-        detail = self._desk.incident(incident_id)
-        verdicts = self._desk.records("verdict", GivenVerdict, incident_id)
+        store = self._desk.store
+        incident = store.incident(incident_id)
+        verdicts = store.records("verdict", GivenVerdict, incident_id)
         return {
-            **incident_document(detail.incident),
-            "points": _points(detail),
+            **incident_document(incident),
+            "points": _points(incident, store.evidence(incident_id)),
             "verdicts": [_verdict_document(verdict) for verdict in verdicts],
         }
 
@@ -62,8 +72,9 @@ class IncidentAnswers:
             reason=order["reason"],
             rule=_rule_request(order["rule"]),
         )
-        rule = self._judge(given)
-        incident = self._desk.incident(given.incident).incident
+        with self._judging:
+            rule = self._judge(given)
+        incident = self._desk.store.incident(given.incident)
         return {
             "incident": incident_document(incident),
             "rule": None if rule is None else _rule_document(rule),
@@ -71,26 +82,23 @@ class IncidentAnswers:
 
     def _judge(self, given: GivenVerdict) -> DismissalRule | None:
         """Store the verdict; return the rule that it has made."""
-        desk = self._desk
-        incident = desk.incident(given.incident).incident
-        history = desk.records("verdict", GivenVerdict, given.incident)
-        accepted = accept_verdict(given, incident, history, desk.read(_rules_of_tracker))
-        entry = accepted.entry
-        records = [StoredRecord("verdict", given.incident, accepted.given), *_rule_record(entry)]
-        rules = self._rules_with(entry)
+        store = self._desk.store
+        incident = store.incident(given.incident)
+        history = store.records("verdict", GivenVerdict, given.incident)
+        accepted = accept_verdict(given, incident, history, self._desk.read(_rules_of_tracker))
+        counts = latest_verdicts([*history, accepted.given])[given.incident].verdict
 
         def step(tracker: IncidentTracker) -> Sequence[IncidentChange]:
-            tracker.set_verdict(given.incident, given.verdict)
-            return tracker.follow_rules(rules, given.at)
+            tracker.set_verdict(given.incident, counts)
+            return _follow_entry(tracker, accepted.entry)
 
-        amended = msgspec.structs.replace(incident, verdict=given.verdict)
-        desk.change(step, records, amended=[amended])
-        return None if entry is None else entry.rule
-
-    def _rules_with(self, entry: RuleEntry | None) -> list[DismissalRule]:
-        """The rules as this entry leaves them."""
-        entries = self._desk.records("rule", RuleEntry)
-        return rules_of(entries if entry is None else [*entries, entry])
+        records = [
+            StoredRecord("verdict", given.incident, accepted.given),
+            *_rule_record(accepted.entry),
+        ]
+        amended = msgspec.structs.replace(incident, verdict=counts)
+        self._desk.change(step, records, amended=[amended])
+        return None if accepted.entry is None else accepted.entry.rule
 
     def silences(self) -> Any:
         """Return all silences, and how the calendar of maintenance was read."""
@@ -103,25 +111,21 @@ class IncidentAnswers:
     def add_silence(self, order: Mapping[str, Any]) -> Any:
         """Add a silence."""
         now = self._clock()
-        added: list[Silence] = []
-
-        def step(tracker: IncidentTracker) -> Sequence[IncidentChange]:
-            added.append(tracker.silences.add(**order, now=now))
-            return ()
-
-        self._desk.change(step)
-        return _silence_document(added[0])
+        return self._edit_silences(lambda silences: silences.add(**order, now=now))
 
     def remove_silence(self, silence_id: str) -> Any:
         """Take a silence back."""
-        removed: list[Silence] = []
+        return self._edit_silences(lambda silences: silences.remove(silence_id))
+
+    def _edit_silences(self, edit: Callable[[Silences], Silence]) -> Any:
+        edited: list[Silence] = []
 
         def step(tracker: IncidentTracker) -> Sequence[IncidentChange]:
-            removed.append(tracker.silences.remove(silence_id))
+            edited.append(edit(tracker.silences))
             return ()
 
         self._desk.change(step)
-        return _silence_document(removed[0])
+        return _silence_document(edited[0])
 
     def dismissal_rules(self) -> Any:
         """Return the dismissal rules, the latest last."""
@@ -130,12 +134,17 @@ class IncidentAnswers:
 
     def remove_rule(self, rule_id: str, by: str) -> Any:
         """Undo a dismissal rule: what it holds back is announced."""
-        now = self._clock()
         rules = {rule.id: rule for rule in self._desk.read(_rules_of_tracker)}
-        entry = undo_rule(rule_id, rules.values(), by, now)
-        left = self._rules_with(entry)
-        self._desk.change(lambda tracker: tracker.follow_rules(left, now), _rule_record(entry))
+        entry = undo_rule(rule_id, rules.values(), by, self._clock())
+        self._desk.change(lambda tracker: _follow_entry(tracker, entry), _rule_record(entry))
         return _rule_document(rules[rule_id])
+
+
+def _follow_entry(tracker: IncidentTracker, entry: RuleEntry | None) -> Sequence[IncidentChange]:
+    """Make or undo a rule."""
+    if entry is None:
+        return ()
+    return tracker.follow_rules(apply_entry(tracker.rules.listed(), entry), entry.at)
 
 
 def _rule_record(entry: RuleEntry | None) -> list[StoredRecord]:
@@ -155,13 +164,12 @@ def incident_document(incident: Incident) -> dict[str, Any]:
     return msgspec.to_builtins(incident)
 
 
-def _points(detail: IncidentDetail) -> dict[str, Any]:
+def _points(incident: Incident, evidence: IncidentEvidence | None) -> dict[str, Any]:
     """The worst rows in the order of their times, in columns: scores, and leading features."""
-    evidence = detail.evidence
     if evidence is None:
         return {"at": [], "scores": [], "features": {}}
     rows = sorted(evidence.rows, key=_time_of)
-    shown = [feature.feature for feature in detail.incident.features]
+    shown = [feature.feature for feature in incident.features]
     columns = {name: place for place, name in enumerate(evidence.names) if name in shown}
     return {
         "at": [row.at for row in rows],

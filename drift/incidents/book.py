@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from drift.incidents.grouping import TrackedIncident
 from drift.incidents.incident import (
     ChangeKind,
     FeatureDeviation,
@@ -17,6 +16,7 @@ from drift.incidents.incident import (
     IncidentEvidence,
 )
 from drift.incidents.rules import Rules
+from drift.incidents.tracked import TrackedIncident
 from drift.settings import DriftSettings
 
 MAX_FEATURES_OF_DRIFT = 20

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,18 +26,16 @@ from drift.incidents.errors import NotLeading
 from drift.incidents.incident import (
     Incident,
     IncidentChange,
-    IncidentEvidence,
-    IncidentState,
     ScoredRows,
 )
 from drift.incidents.labels import JudgedIncident
 from drift.incidents.notifier import Notifier
 from drift.incidents.sender import ChannelStatus
 from drift.incidents.silences import Silence
-from drift.incidents.store import IncidentPage, IncidentStore, open_incident_store
+from drift.incidents.store import IncidentStore, open_incident_store
 from drift.incidents.tracker import IncidentTracker
 from drift.incidents.unsaved import UnsavedChanges
-from drift.incidents.update import RecordKind, StoredRecord, StoreUpdate
+from drift.incidents.update import StoredRecord, StoreUpdate
 from drift.incidents.verdicts import GivenVerdict, RuleEntry, latest_verdicts, rules_of
 from drift.settings import DriftSettings
 from drift.state import LostLease
@@ -49,15 +46,6 @@ log = logging.getLogger("ray.serve")
 MAX_LISTED = 20
 TrackerStep = Callable[[IncidentTracker], Sequence[IncidentChange]]
 Answer = TypeVar("Answer")
-Record = TypeVar("Record", bound=msgspec.Struct)
-
-
-@dataclass(frozen=True)
-class IncidentDetail:
-    """An incident, and the worst of its rows where they are known."""
-
-    incident: Incident
-    evidence: IncidentEvidence | None
 
 
 @dataclass(frozen=True)
@@ -130,12 +118,13 @@ class IncidentDesk:
         store.begin_epoch()
         tracker = self._stored_tracker(store)
         rules = rules_of(store.records("rule", RuleEntry))
+        self._start_notifier(store)
+        self._update_board(tracker, store)
+        # At last: what fails before it is all tried again.
         with self._lock:
             self._unsaved = UnsavedChanges()
             self._tracker = tracker
             self._collect(tracker, tracker.follow_rules(rules, self._clock()))
-        self._update_board(store)
-        self._start_notifier(store)
 
     def _start_notifier(self, store: IncidentStore) -> None:
         if self._notifier is None:
@@ -252,37 +241,20 @@ class IncidentDesk:
             return question(self._leading_tracker())
 
     @property
+    def store(self) -> IncidentStore:
+        """What is stored, also while this monitor stands by. Raises NotLeading until it is open."""
+        if self._store is None:
+            raise NotLeading("the database of incidents is not open yet: try again in a moment")
+        return self._store
+
+    @property
     def board(self) -> IncidentBoard:
         """What the console shows, as it was stored last."""
         return self._board
 
-    def page(
-        self,
-        state: IncidentState | None = None,
-        limit: int = 50,
-        after: str | None = None,
-    ) -> IncidentPage:
-        """Return incidents of a state, the latest first."""
-        return self._reader().page(state, limit, after)
-
-    def incident(self, incident_id: str) -> IncidentDetail:
-        """Return an incident with its worst rows; raises UnknownIncident."""
-        store = self._reader()
-        incident = store.incident(incident_id)
-        return IncidentDetail(incident, store.evidence(incident_id))
-
-    def records(
-        self,
-        kind: RecordKind,
-        form: type[Record],
-        key: str | None = None,
-    ) -> list[Record]:
-        """Return what people have said, those of one `key` where it is given, oldest first."""
-        return self._reader().records(kind, form, key)
-
     def judged_incidents(self) -> list[JudgedIncident]:
         """Return the incidents that people have judged, with the worst of their rows."""
-        store = self._reader()
+        store = self.store
         latest = latest_verdicts(store.records("verdict", GivenVerdict))
         judged: list[JudgedIncident] = []
         for given in latest.values():
@@ -301,12 +273,6 @@ class IncidentDesk:
         with suppress(VigilError):
             return self._notifier.statuses() if self._notifier else []
         return []
-
-    def _reader(self) -> IncidentStore:
-        """The store, also of a monitor that stands by. Raises NotLeading without one."""
-        if self._store is None:
-            raise NotLeading("the database of incidents is not open yet: try again in a moment")
-        return self._store
 
     # Storing.
 
@@ -344,24 +310,23 @@ class IncidentDesk:
     def _store_changes(self) -> None:
         """Raises what the database raises; then the changes wait."""
         update = self._take_update()
-        if update is None or self._store is None:
+        tracker = self._tracker
+        if update is None or tracker is None or self._store is None:
             return
         try:
             self._store.record(update, self._channels())
         except VigilError:
             self._put_back(update)
             raise
-        self._update_board(self._store)
+        self._update_board(tracker, self._store)
         if self._notifier is not None and update.changes:
             self._notifier.wake()
 
-    def _update_board(self, store: IncidentStore) -> None:
+    def _update_board(self, tracker: IncidentTracker, store: IncidentStore) -> None:
         with self._lock:
-            tracker = self._tracker
-            if tracker is not None:
-                opened = len(tracker.open_incidents())
-                held = len(tracker.held_incidents())
-                self._board = IncidentBoard(opened, held, store.board(MAX_LISTED))
+            opened = len(tracker.open_incidents())
+            held = len(tracker.held_incidents())
+        self._board = IncidentBoard(opened, held, store.board(MAX_LISTED))
 
     def _take_update(self) -> StoreUpdate | None:
         """What is to be stored now; None when nothing is."""

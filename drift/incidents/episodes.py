@@ -54,22 +54,23 @@ class EpisodeIncidents:
             since=event.governor.since,
             severity=event.verdict.severity,
             version=event.version,
-            features=_moved(self._bundle, event.verdict.features, event.medians),
+            features=_moved(self._bundle, event.verdict.features, event.rows),
         )
         self._desk.begin_episode(drift, event.at)
 
 
 def _moved(
-    bundle: ModelBundle, moved: tuple[str, ...], medians: Floats
+    bundle: ModelBundle, moved: tuple[str, ...], rows: Floats
 ) -> tuple[FeatureDeviation, ...]:
-    """Medians of the window beside those of the reference."""
-    columns = {name: column for column, name in enumerate(bundle.names)}
-    expected = bundle.reference.median
-    return tuple(
-        _deviation(name, float(medians[columns[name]]), float(expected[columns[name]]))
-        for name in moved
-        if np.isfinite(medians[columns[name]])
-    )
+    """Medians of the window beside those of the reference; none where all values are missing."""
+    deviations: list[FeatureDeviation] = []
+    for name in moved:
+        column = bundle.names.index(name)
+        values = rows[:, column][np.isfinite(rows[:, column])]
+        if len(values):
+            expected = float(bundle.reference.median[column])
+            deviations.append(_deviation(name, float(np.median(values)), expected))
+    return tuple(deviations)
 
 
 def _deviation(feature: str, observed: float, expected: float) -> FeatureDeviation:

@@ -22,7 +22,6 @@ from drift.incidents.book import DriftEpisode, IncidentBook, TouchedIncident
 from drift.incidents.deviation import Describe, DeviationLimits
 from drift.incidents.doubles import Doubles
 from drift.incidents.fleet import Fleet
-from drift.incidents.grouping import TrackedIncident
 from drift.incidents.incident import (
     Incident,
     IncidentChange,
@@ -38,6 +37,7 @@ from drift.incidents.streams import (
     IncidentCriterion,
     PendingAlert,
 )
+from drift.incidents.tracked import TrackedIncident
 from drift.settings import DriftSettings
 from vigil.json_types import Fields, JsonObject
 

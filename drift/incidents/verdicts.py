@@ -77,12 +77,16 @@ def latest_verdicts(history: Iterable[GivenVerdict]) -> dict[str, GivenVerdict]:
 
 def rules_of(entries: Iterable[RuleEntry]) -> list[DismissalRule]:
     """Return the rules that a history of rules leaves, the latest last."""
-    rules: dict[str, DismissalRule] = {}
+    rules: list[DismissalRule] = []
     for entry in entries:
-        rules.pop(entry.id, None)
-        if entry.rule is not None:
-            rules[entry.id] = entry.rule
-    return list(rules.values())
+        rules = apply_entry(rules, entry)
+    return rules
+
+
+def apply_entry(rules: Iterable[DismissalRule], entry: RuleEntry) -> list[DismissalRule]:
+    """Return the rules as an entry leaves them, the one that it makes last."""
+    others = [rule for rule in rules if rule.id != entry.id]
+    return others if entry.rule is None else [*others, entry.rule]
 
 
 def accept_verdict(

@@ -86,13 +86,13 @@ class Display:
 
     def exposition(self, now: float) -> bytes:
         """Return the Prometheus text of all replicas and consumers and of the monitor."""
+        own = self.own_metrics(now)
         with self._watch.lock:
-            own = self.own_metrics(now)
             return render_exposition([*self._counters.families(now), own])
 
     def own_metrics(self, now: float) -> MetricFamilies:
         """Return the monitor's own metrics."""
-        self._incident_gauges.update(now)
+        self._incident_gauges.update(now)  # not under the lock: it asks a database
         with self._watch.lock:
             self.gauges.update(self._watch.status(now))
             return collect_metrics(self._watch.metrics.registry)

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import threading
+
 from drift.incidents.desk import IncidentDesk
 from drift.incidents.sender import ChannelStatus
 from serve.metrics import DriftMetrics
 
 
 class IncidentGauges:
-    """Counters go on from what a former leader has counted: only what is new is added."""
+    """Thread-safe. Counters go on from what a former leader has counted: what is new is added."""
 
     def __init__(self, metrics: DriftMetrics, desk: IncidentDesk) -> None:
         self._metrics = metrics
         self._desk = desk
+        self._lock = threading.Lock()
         self._suppressed: dict[str, int] | None = None
         self._failures: dict[str, int] = {}
 
     def update(self, now: float) -> None:
         """Bring all up to `now` (Unix seconds)."""
+        channels = self._desk.channels()
+        with self._lock:
+            self._update_incidents()
+            for channel in channels:
+                self._update_channel(channel, now)
+
+    def _update_incidents(self) -> None:
         board = self._desk.board
         self._metrics.incidents_open.set(board.open)
         self._metrics.incidents_held.set(board.held)
-        self._count_suppressed()
-        for channel in self._desk.channels():
-            self._update_channel(channel, now)
-
-    def _count_suppressed(self) -> None:
         suppressed = dict(self._desk.suppressed())
         former = suppressed if self._suppressed is None else self._suppressed
         for why, rows in suppressed.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,29 @@ def test_the_later_verdict_wins_and_both_are_kept(desk: Desk, answers: IncidentA
     shown = answers.incident(incident)
     assert [verdict["by"] for verdict in shown["verdicts"]] == ["bob", "ann"]
     assert shown["verdict"] == "dismissed"
+
+
+def test_a_verdict_of_a_clock_that_was_set_back_does_not_win(
+    desk: Desk, answers: IncidentAnswers
+) -> None:
+    incident = open_incident(desk, answers)
+    answers.judge_incident(order(incident, "confirmed"))
+    desk.now -= 3600
+    judged = answers.judge_incident(order(incident, rule={"features": [], "until": None}))
+    assert (judged["incident"]["verdict"], judged["rule"]) == ("confirmed", None)
+
+
+def test_rules_that_are_made_at_once_are_all_kept(desk: Desk, answers: IncidentAnswers) -> None:
+    for number in range(8):
+        desk.take(alerting(20, AT + 10_000 * number))
+    incidents = [each["id"] for each in answers.incidents(None, 20, None)["incidents"]]
+
+    def dismiss(incident: str) -> None:
+        answers.judge_incident(order(incident, rule={"features": [], "until": None}))
+
+    with ThreadPoolExecutor(8) as people:
+        list(people.map(dismiss, incidents))
+    assert len(answers.dismissal_rules()["rules"]) == 8
 
 
 def test_a_rule_holds_back_until_it_is_undone(

@@ -59,41 +59,41 @@ def desk(tmp_path: Path) -> Desk:
 
 def test_rows_that_alert_become_one_incident_that_is_listed(desk: Desk) -> None:
     desk.take(alerting(50))
-    page = desk.page()
+    page = desk.store.page()
     (incident,) = page.incidents
     assert (incident.state, incident.rows, incident.entities) == ("open", 50, ("host-1",))
     assert incident.features == (DEVIATION,)
-    assert desk.incident(incident.id).incident == incident
+    assert desk.store.incident(incident.id) == incident
 
 
 def test_who_takes_over_goes_on_with_what_is_open(desk: Desk, tmp_path: Path) -> None:
     desk.take(alerting(5))
     other = Desk(tmp_path)
     other.take(alerting(5, AT + 10))
-    (incident,) = other.page().incidents
+    (incident,) = other.store.page().incidents
     assert incident.rows == 10
     # The former writes nothing any more, and does not know what the other has done.
     desk.take(alerting(5, AT + 5000, "host-2"))
-    assert len(other.page().incidents) == 1
+    assert len(other.store.page().incidents) == 1
 
 
 def test_a_quiet_incident_is_closed_by_time_alone(desk: Desk) -> None:
     desk.take(alerting(5))
     desk.tick(AT + 10_000)
-    assert [incident.state for incident in desk.page().incidents] == ["closed"]
+    assert [incident.state for incident in desk.store.page().incidents] == ["closed"]
 
 
 def test_an_episode_of_drift_is_one_incident(desk: Desk) -> None:
     desk.begin_episode(DriftEpisode(id="e1", since=AT, severity=3.0, version="1"), AT + 60)
     desk.take(alerting(50, AT + 61))
-    (incident,) = desk.page().incidents
+    (incident,) = desk.store.page().incidents
     assert (incident.kind, incident.episode) == ("drift", "e1")
     desk.keep_episode("e1", AT + 100)
     desk.save()
-    assert desk.page(state="open").incidents
+    assert desk.store.page(state="open").incidents
     desk.keep_episode(None, AT + 200)
     desk.save()
-    assert not desk.page(state="open").incidents
+    assert not desk.store.page(state="open").incidents
 
 
 def test_what_a_database_refuses_is_stored_later(
@@ -106,5 +106,22 @@ def test_what_a_database_refuses_is_stored_later(
         assert "incidents wait for their database" in caplog.text
         database.execute("ALTER TABLE away RENAME TO incidents")
     desk.tick(AT + 20)
-    (incident,) = desk.page().incidents
+    (incident,) = desk.store.page().incidents
     assert incident.rows == 10
+
+
+def test_a_take_over_that_fails_half_way_is_tried_again_as_a_whole(tmp_path: Path) -> None:
+    Desk(tmp_path).take(alerting(5))
+    with sqlite3.connect(tmp_path / "incidents.db") as database:
+        # The last that it reads: whoever is to be told must not be forgotten for it.
+        database.execute("ALTER TABLE incidents RENAME TO away")
+        settings = DriftSettings.from_values(
+            home=str(tmp_path), notify="cloudevents+http://127.0.0.1:9/"
+        )
+        desk = IncidentDesk(settings, tmp_path, DriftMetrics(), lambda: AT)
+        desk.follow_lease(True)
+        database.execute("ALTER TABLE away RENAME TO incidents")
+    desk.follow_lease(True)
+    assert desk.board.open == 1
+    assert [channel.channel for channel in desk.channels()] == ["cloudevents-1"]
+    desk.close()
