@@ -13,7 +13,7 @@ import msgspec
 from serve.http.messages import Request, Response, json_response
 from serve.http.operators import actor_of
 from serve.http.replica import Replica
-from serve.http.row_context import MAX_ENTITY_LENGTH
+from serve.http.row_context import MAX_ENTITY_LENGTH, TimeValue
 from serve.http.rows import decode_body
 from serve.http.sent_values import abbreviate
 from vigil.errors import MalformedRequest
@@ -25,10 +25,6 @@ _VERDICT_HINT = 'send {"verdict": "confirm" | "dismiss", "reason": "..", "rule":
 _SILENCE_HINT = 'send {"from": TIME, "to": TIME, "entity": ".." | null, "reason": ".."}'
 _ID_HINT = 'send {"id": ".."}'
 _Reason = Annotated[str, msgspec.Meta(max_length=500)]
-_When = Annotated[
-    str | int | float,
-    msgspec.Meta(description="ISO 8601 (UTC where it has no zone), or milliseconds since 1970"),
-]
 
 
 class RuleBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,7 +37,7 @@ class RuleBody(msgspec.Struct, forbid_unknown_fields=True):
 
     entity: str | msgspec.UnsetType | None = msgspec.UNSET
     features: list[str] = []
-    until: _When | None = None
+    until: TimeValue | None = None
 
 
 class VerdictBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,8 +51,8 @@ class VerdictBody(msgspec.Struct, forbid_unknown_fields=True):
 class SilenceBody(msgspec.Struct, forbid_unknown_fields=True, rename={"since": "from"}):
     """A time in which rows open no incident: of one entity, or of all."""
 
-    since: _When
-    to: _When
+    since: TimeValue
+    to: TimeValue
     entity: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ENTITY_LENGTH)] | None = None
     reason: _Reason = ""
 

@@ -44,7 +44,6 @@ _TYPES = (
     MlflowErrorBody,
     OpenInferenceErrorBody,
 )
-_REFUSING = ("/incidents", "/silences", "/rules")  # also what is of the documented form
 _PLAIN_TEXT_STATUSES = ("408", "429", "503")  # Serve answers before any protocol is known
 _MODEL_HEADERS: JsonObject = {
     name: {"schema": _TEXT}
@@ -263,15 +262,11 @@ def _error_form(path: str) -> type[Any]:
 
 
 def _action_operation(action: ActionOperation, settings: ServeSettings) -> JsonObject:
-    statuses = ["401", "403", "408", "413", "415", "431", "500", "503"]
+    statuses = [*action.statuses, "401", "403", "408", "413", "415", "431", "500", "503"]
     if action.path != "/models/refresh":
         statuses.append("409")
     if action.body is not None:
         statuses.append("400")
-    if "{id}" in action.path:
-        statuses.append("404")
-    if action.path.startswith(_REFUSING):
-        statuses.append("422")
     answer: JsonObject = {
         "description": action.answer,
         "content": {"application/json": {"schema": {}}},

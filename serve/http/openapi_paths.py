@@ -42,13 +42,17 @@ class ReadOperation:
 
 @dataclass(frozen=True)
 class ActionOperation:
-    """A POST that changes something; `answer` says what comes back."""
+    """A POST that changes something; `answer` says what comes back.
+
+    `statuses` are those that it may have beside what all of them may.
+    """
 
     path: str
     summary: str
     answer: str
     body: type[Any] | None = None
     example: JsonObject | None = None
+    statuses: tuple[str, ...] = ()
 
 
 READS = (
@@ -143,6 +147,7 @@ ACTIONS = (
         "The incident, and the rule that the dismissal made",
         VerdictBody,
         {"verdict": "dismiss", "reason": "the nightly backup", "rule": {"until": None}},
+        statuses=("404", "422"),
     ),
     ActionOperation(
         "/silences/add",
@@ -155,6 +160,7 @@ ACTIONS = (
             "entity": "host-1",
             "reason": "a new disk",
         },
+        statuses=("422",),
     ),
     ActionOperation(
         "/silences/remove",
@@ -162,6 +168,7 @@ ACTIONS = (
         "The silence",
         RecordIdBody,
         {"id": "s1"},
+        statuses=("422",),
     ),
     ActionOperation(
         "/rules/remove",
@@ -169,6 +176,7 @@ ACTIONS = (
         "The rule",
         RecordIdBody,
         {"id": "r1"},
+        statuses=("422",),
     ),
     ActionOperation(
         "/drift/mode",

@@ -81,32 +81,24 @@ class _Job:
             result = Result(decoded.id, score, label, scored.version)
             self.outcome.add(decoded, result)
 
-    def with_same_context(self, rows: Rows) -> Iterator[Rows]:
+    def with_same_context(self, rows: Rows) -> list[Rows]:
         """These rows by whether they have an entity, and a time: a request has them for all."""
         has_entity = np.array([entity is not None for entity in self.records.entities], bool)
         has_time = np.array([at is not None for at in self.records.seconds], bool)
         kinds = 2 * has_entity[rows] + has_time[rows]
-        for kind in np.unique(kinds):
-            yield rows[kinds == kind]
+        return [rows[kinds == kind] for kind in np.unique(kinds)]
 
-    def sort_results(self) -> None:
-        """Bring the results into the order of their records."""
-        place = {key: place for place, key in enumerate(self.records.ids)}
+    def sort_results(self, rows: Rows) -> None:
+        """Bring the results into the order of these rows."""
+        place = {self.records.ids[row]: place for place, row in enumerate(rows)}
         self.outcome.results.sort(key=lambda result: place[result.id])
 
     def context(self, rows: Rows) -> RowContext | None:
-        """Whose rows these are, and of when; None where the first says neither."""
+        """Whose rows these are, and of when, where all of them say so; None where none does."""
         records = self.records
-        entities = [str(records.entities[row]) for row in rows]
-        times = [records.seconds[row] for row in rows]
-        has_entities = records.entities[rows[0]] is not None
-        has_times = times[0] is not None
-        if not has_entities and not has_times:
-            return None
-        return RowContext(
-            entities if has_entities else None,
-            [at for at in times if at is not None] if has_times else None,
-        )
+        entities = [str(name) for row in rows if (name := records.entities[row]) is not None]
+        times = [at for row in rows if (at := records.seconds[row]) is not None]
+        return RowContext(entities or None, times or None) if entities or times else None
 
     def bury(self, row: int, reason: str) -> None:
         source = self.records.raw[row]
@@ -156,10 +148,12 @@ class BatchScorer:
 
     def _score_in_parts(self, job: _Job, rows: Rows) -> None:
         """A record may hold more rows than the service takes at once."""
-        for alike in job.with_same_context(rows):
+        groups = job.with_same_context(rows)
+        for alike in groups:
             for part in _parts(alike, self._max_rows):
                 self._score_rows(job, part)
-        job.sort_results()
+        if len(groups) > 1:
+            job.sort_results(rows)
 
     def _score_rows(self, job: _Job, rows: Rows) -> None:
         X = job.X[rows]
