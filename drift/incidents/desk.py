@@ -77,6 +77,7 @@ class IncidentDesk:
         self._notifier: Notifier | None = None
         self._tracker: IncidentTracker | None = None
         self._unsaved = UnsavedChanges()
+        self._in_doubt: StoreUpdate | None = None  # the database has not said that it has it
         self._board = IncidentBoard()
         self.calendar = MaintenanceCalendar(settings.maintenance_calendar)
 
@@ -123,6 +124,7 @@ class IncidentDesk:
         # At last: what fails before it is all tried again.
         with self._lock:
             self._unsaved = UnsavedChanges()
+            self._in_doubt = None
             self._tracker = tracker
             self._collect(tracker, tracker.follow_rules(rules, self._clock()))
 
@@ -309,24 +311,28 @@ class IncidentDesk:
 
     def _store_changes(self) -> None:
         """Raises what the database raises; then the changes wait."""
-        update = self._take_update()
-        tracker = self._tracker
-        if update is None or tracker is None or self._store is None:
+        if self._tracker is None or self._store is None:
             return
-        try:
-            self._store.record(update, self._channels())
-        except VigilError:
-            self._put_back(update)
-            raise
-        self._update_board(tracker, self._store)
+        if self._in_doubt is not None:
+            self._write(self._in_doubt, self._tracker, self._store)
+        update = self._take_update()
+        if update is not None:
+            self._write(update, self._tracker, self._store)
+
+    def _write(
+        self,
+        update: StoreUpdate,
+        tracker: IncidentTracker,
+        store: IncidentStore,
+    ) -> None:
+        # It goes as it is until the database says that it has it: merged with what has come
+        # since, a commit that was done and not answered would be done twice.
+        self._in_doubt = update
+        store.record(update, self._channels())
+        self._in_doubt = None
+        self._update_board(tracker, store)
         if self._notifier is not None and update.changes:
             self._notifier.wake()
-
-    def _update_board(self, tracker: IncidentTracker, store: IncidentStore) -> None:
-        with self._lock:
-            opened = len(tracker.open_incidents())
-            held = len(tracker.held_incidents())
-        self._board = IncidentBoard(opened, held, store.board(MAX_LISTED))
 
     def _take_update(self) -> StoreUpdate | None:
         """What is to be stored now; None when nothing is."""
@@ -337,9 +343,11 @@ class IncidentDesk:
             self._unsaved = UnsavedChanges()
             return update
 
-    def _put_back(self, update: StoreUpdate) -> None:
+    def _update_board(self, tracker: IncidentTracker, store: IncidentStore) -> None:
         with self._lock:
-            self._unsaved.put_back(update)
+            opened = len(tracker.open_incidents())
+            held = len(tracker.held_incidents())
+        self._board = IncidentBoard(opened, held, store.board(MAX_LISTED))
 
 
 def _count(metrics: DriftMetrics, change: IncidentChange) -> None:

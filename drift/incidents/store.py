@@ -30,6 +30,7 @@ from drift.incidents.update import (
     StoreUpdate,
     forget_old_incidents,
     forget_old_messages,
+    is_written,
     queue_messages,
     write_update,
 )
@@ -97,8 +98,14 @@ class IncidentStore:
             raise LostLease("another monitor writes the incidents now")
 
     def record(self, update: StoreUpdate, channels: Sequence[str] = ()) -> list[NumberedChange]:
-        """Write an update, and a message for each of `channels` about each of its changes."""
+        """Write an update, and a message for each of `channels` about each of its changes.
+
+        It may be tried again when a commit got no answer: what was written is not written twice,
+        and then nothing is returned.
+        """
         with self.transaction() as session:
+            if is_written(session, update):
+                return []
             numbered = write_update(session, update)
             queue_messages(session, numbered, channels)
             if update.closes_incidents:

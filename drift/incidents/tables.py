@@ -59,7 +59,7 @@ class DismissalRuleRow(_RecordRow, IncidentTable):
 
 
 class TrackerRow(IncidentTable):
-    """The tracker's state, one row."""
+    """The tracker's state, and the id of the update that was written last."""
 
     __tablename__ = "incident_tracker"
 

@@ -50,13 +50,5 @@ class UnsavedChanges:
             records=tuple(self.records),
         )
 
-    def put_back(self, update: StoreUpdate) -> None:
-        """Return what could not be stored: it is older than what has come since."""
-        self.changes = [*update.changes, *self.changes]
-        self.records = [*update.records, *self.records]
-        self._incidents = {incident.id: incident for incident in update.amended} | self._incidents
-        self._evidence = {worst.incident: worst for worst in update.evidence} | self._evidence
-        self.has_state = True
-
     def __bool__(self) -> bool:
         return bool(self.changes or self.records or self.has_state or self._incidents)

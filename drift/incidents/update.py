@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+from uuid import uuid4
 
 import msgspec
 from sqlalchemy import delete, exists, select
@@ -31,6 +32,7 @@ RECORD_TABLES: dict[RecordKind, RecordTable] = {
     "rule": DismissalRuleRow,
 }
 TRACKER_NAME = "tracker"
+_LAST_UPDATE = "last update"
 
 
 class StoredRecord(NamedTuple):
@@ -62,6 +64,7 @@ class StoreUpdate:
     amended: incidents as they are after the changes, where they differ without one
     evidence: the worst rows of incidents, in place of former ones
     records: what people have said
+    id: by which the database knows that it has this one
     """
 
     tracker: Mapping[str, Any] | None = None
@@ -69,6 +72,7 @@ class StoreUpdate:
     amended: Sequence[Incident] = ()
     evidence: Sequence[IncidentEvidence] = ()
     records: Sequence[StoredRecord] = ()
+    id: str = field(default_factory=lambda: uuid4().hex)
 
     @property
     def closes_incidents(self) -> bool:
@@ -79,8 +83,15 @@ class StoreUpdate:
         return [*self.amended, *(change.incident for change in self.changes)]
 
 
+def is_written(session: Session, update: StoreUpdate) -> bool:
+    """Whether it is what was written last: its commit was not answered, but done."""
+    last = session.get(TrackerRow, _LAST_UPDATE)
+    return last is not None and last.document == update.id
+
+
 def write_update(session: Session, update: StoreUpdate) -> list[NumberedChange]:
     """Write all of it; its changes with their numbers."""
+    session.merge(TrackerRow(name=_LAST_UPDATE, document=update.id))
     if update.tracker is not None:
         session.merge(TrackerRow(name=TRACKER_NAME, document=json.dumps(update.tracker)))
     session.add_all(map(_record_row, update.records))
