@@ -43,7 +43,7 @@ from vigil.errors import MalformedRequest
 
 if TYPE_CHECKING:  # a client of the endpoints needs neither numba nor MLflow
     from serve.model.loaded import LoadedModel
-    from train.table.transform import RollingTransform
+    from train.table.transform.feature_transform import FeatureTransform
 
 _HINT = (
     'send {"features": [..]}, {"features": {"name": value}}, {"instances": [[..], ..]} '
@@ -127,7 +127,7 @@ def decode_predict(
     body: bytes,
     names: tuple[str, ...],
     max_rows: int,
-    transform: RollingTransform | None = None,
+    transform: FeatureTransform | None = None,
     *,
     unused: Collection[str] = (),
 ) -> PredictRows:
@@ -192,7 +192,7 @@ def _checked_rows(name: str, rows: Any, max_rows: int) -> list[Any]:
 def _last_row(
     rows: list[Any],
     is_typed: bool,
-    transform: RollingTransform | None,
+    transform: FeatureTransform | None,
     *,
     names: tuple[str, ...],
     unused: Collection[str],

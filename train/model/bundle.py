@@ -25,7 +25,7 @@ from safetensors.numpy import load_file, save_file
 from train.model.forest import CompiledForest
 from train.model.reference import Reference, reference_from_arrays, reference_to_arrays
 from train.model.threshold import Threshold
-from train.table.transform import RollingTransform
+from train.table.transform.feature_transform import FeatureTransform
 from vigil.arrays import Floats
 from vigil.errors import BundleError, DataError
 from vigil.json_types import JsonObject
@@ -107,7 +107,7 @@ class ModelBundle:
     reference: Reference
     golden: Floats
     info: JsonObject
-    transform: RollingTransform | None = None
+    transform: FeatureTransform | None = None
 
     @cached_property
     def unused_columns(self) -> frozenset[str]:
@@ -248,7 +248,7 @@ class _Parts:
         reference.check(self.names)
         return reference
 
-    def transform(self) -> RollingTransform | None:
+    def transform(self) -> FeatureTransform | None:
         values = self.model.get("over_time")
         if values is None:
             return None
@@ -261,11 +261,11 @@ class _Parts:
         return transform
 
 
-def _transform(values: JsonObject) -> RollingTransform:
+def _transform(values: JsonObject) -> FeatureTransform:
     try:
         names = tuple(map(str, values["names"]))
         steps = tuple((str(kind), int(rows)) for kind, rows in values["steps"])
-        return RollingTransform(names, steps)
+        return FeatureTransform(names, steps)
     except DataError as error:
         raise BundleError(f"the bundle's transform is damaged: {error.message}") from error
 

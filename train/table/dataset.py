@@ -17,7 +17,8 @@ from train.table.schema import Columns, Schema, save_schema
 from train.table.source import File, find_files
 from train.table.split_scan import ScanPlan, ScanResult
 from train.table.table import Table
-from train.table.transform import RollingTransform, parse_steps
+from train.table.transform.feature_transform import FeatureTransform
+from train.table.transform.grammar import parse_steps
 from vigil.errors import DataError
 
 _ALL_ROWS = 2**62
@@ -49,7 +50,7 @@ class Dataset:
     test: Table | None = None
     recent: Table | None = None
     fingerprint: Fingerprint = Fingerprint("", 0)
-    transform: RollingTransform | None = None
+    transform: FeatureTransform | None = None
     unused: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -72,7 +73,7 @@ def read_table(
     An .npz file has the arrays `train` or `X`; `test` with `label`, or `y`, where present. At most
     `max_rows` random rows and as many latest ones are kept; the whole table is scanned and
     fingerprinted, `split_rows` in a task, `chunk_values` at once. `over_time` declares a transform
-    (train/table/transform.py), which is applied before rows are chosen. `on_rows` gets the number
+    (train/table/transform/), which is applied before rows are chosen. `on_rows` gets the number
     of rows that were read so far.
 
     Raises DataError that names file, line or row, and column of what is wrong. NaN is an error

@@ -16,7 +16,8 @@ from train.table.schema import Columns
 from train.table.source import FileSplit
 from train.table.table import Table, concat
 from train.table.time_order import TimeOrder
-from train.table.transform import RollingTransform, Step
+from train.table.transform.feature_transform import FeatureTransform
+from train.table.transform.grammar import Step
 from vigil.arrays import Floats
 from vigil.errors import DataError
 
@@ -51,7 +52,7 @@ class ScanResult:
     """
 
     raw_names: tuple[str, ...]
-    transform: RollingTransform | None
+    transform: FeatureTransform | None
     rows: int
     sample: RandomSample
     tail: Table
@@ -171,7 +172,7 @@ class ModelFeatures:
         names: tuple[str, ...],
         steps: tuple[Step, ...],
     ) -> None:
-        self.transform = RollingTransform(names, steps) if steps else None
+        self.transform = FeatureTransform(names, steps) if steps else None
         self.names = self.transform.outputs if self.transform else names
         self._none = np.empty((0, len(names)))
         self._past: dict[str, Floats] = {}

@@ -15,7 +15,7 @@ from train.spec import JobSpec
 from train.table.captured import read_captured
 from train.table.dataset import Dataset, Fingerprint, read_table, split_holdout
 from train.table.table import Table
-from train.table.transform import RollingTransform
+from train.table.transform.feature_transform import FeatureTransform
 from vigil.arrays import Floats
 from vigil.errors import DataError
 
@@ -36,7 +36,7 @@ class TrainingData:
     held_out: Table
     test: Table | None
     fingerprint: Fingerprint
-    transform: RollingTransform | None
+    transform: FeatureTransform | None
     unused: tuple[str, ...] = ()
 
 

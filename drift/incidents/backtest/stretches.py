@@ -19,7 +19,7 @@ from train.model.bundle import ModelBundle
 from train.settings import TrainSettings
 from train.table.split_scan import ModelFeatures
 from train.table.table import Table
-from train.table.transform import Step, parse_steps
+from train.table.transform.grammar import Step, parse_steps
 from vigil.arrays import Floats
 from vigil.errors import DataError
 

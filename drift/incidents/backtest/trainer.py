@@ -16,7 +16,7 @@ from train.model.forest import CompiledForest
 from train.model.reference import Reference, build_reference
 from train.model.threshold import Threshold, to_alert_rate
 from train.settings import TrainSettings
-from train.table.transform import RollingTransform
+from train.table.transform.feature_transform import FeatureTransform
 from vigil.arrays import Floats
 from vigil.errors import DataError
 
@@ -35,7 +35,7 @@ class HistoryTrainer:
     X: Floats
     is_complete: NDArray[np.bool_]
     names: tuple[str, ...]
-    transform: RollingTransform | None
+    transform: FeatureTransform | None
     settings: TrainSettings
     budget: IncidentBudget | None = None
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serve.http.predict import decode_predict, encode_predict
 from serve.model.loaded import LoadedModel
-from train.table.transform import RollingTransform
+from train.table.transform.feature_transform import FeatureTransform
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest, VigilError
 
 NAMES: tuple[str, ...] = ("cpu", "memory", "disk", "net")
@@ -214,7 +214,7 @@ def test_bodies_that_break_the_parser(body: bytes) -> None:
 
 
 def test_a_history_is_scored_by_its_last_row_in_the_light_of_the_others() -> None:
-    transform = RollingTransform.parse("diff:1,mean:3", ("a", "b"))
+    transform = FeatureTransform.parse("diff:1,mean:3", ("a", "b"))
     history = [[1.0, 2.0], [2.0, 2.0], [6.0, 5.0]]
     rows, single, _ = decode_predict(
         json.dumps({"history": history}).encode(), transform.outputs, 9, transform

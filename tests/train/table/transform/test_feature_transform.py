@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from train.table.transform import STEP_KINDS, RollingTransform
+from train.table.transform.feature_transform import FeatureTransform
+from train.table.transform.grammar import STEP_KINDS
 from vigil.errors import DataError
 
 NAMES = ("a", "b")
@@ -21,24 +22,26 @@ steps = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows, steps)
-def test_a_row_with_its_past_gives_the_bits_that_the_table_gives(
-    X: np.ndarray, steps: tuple[tuple[str, int], ...]
+@given(rows, steps, st.integers(0, 12))
+def test_rows_give_the_same_bits_one_by_one_and_many_at_once(
+    X: np.ndarray, steps: tuple[tuple[str, int], ...], cut: int
 ) -> None:
-    transform = RollingTransform(NAMES, steps)
+    transform = FeatureTransform(NAMES, steps)
     whole = transform.apply(X)
     assert whole.shape == (len(X), len(transform.outputs))
-    for i in range(len(X)):
-        np.testing.assert_array_equal(transform.row(X[:i], X[i]), whole[i])
-        if i >= transform.length:  # older rows change nothing
-            np.testing.assert_array_equal(
-                transform.row(X[i - transform.length : i], X[i]), whole[i]
-            )
+    np.testing.assert_array_equal(transform.apply(X[cut:], X[:cut]), whole[cut:])
+    width = transform.length + 1
+    windows = np.full((len(X), width, X.shape[1]), np.nan)  # what is not real may be anything
+    counts = np.minimum(np.arange(1, len(X) + 1), width)
+    for i, count in enumerate(counts):
+        windows[i, width - count :] = X[i + 1 - count : i + 1]
+    latest, _ = transform.apply_latest(windows, counts)
+    np.testing.assert_array_equal(latest, whole)
 
 
 def test_the_steps_are_those_of_pandas() -> None:
     X = np.random.default_rng(0).normal(size=(30, 2))
-    found = RollingTransform.parse("diff:2,mean:4,sd:4,min:3,max:3", NAMES).apply(X)
+    found = FeatureTransform.parse("diff:2,mean:4,sd:4,min:3,max:3", NAMES).apply(X)
     frame = pd.DataFrame(X)
     rolling = frame.rolling(4, min_periods=1)
     expected = [
@@ -54,12 +57,12 @@ def test_the_steps_are_those_of_pandas() -> None:
 
 
 def test_names_and_length() -> None:
-    transform = RollingTransform.parse("diff:1, mean:10", NAMES)
+    transform = FeatureTransform.parse("diff:1, mean:10", NAMES)
     assert transform.outputs == ("a", "b", "a:diff1", "b:diff1", "a:mean10", "b:mean10")
     assert (
         transform.length,
-        RollingTransform.parse("diff:12,max:3", NAMES).length,
-        RollingTransform.parse("min:1", NAMES).length,
+        FeatureTransform.parse("diff:12,max:3", NAMES).length,
+        FeatureTransform.parse("min:1", NAMES).length,
     ) == (9, 12, 0)
 
 
@@ -68,4 +71,4 @@ def test_names_and_length() -> None:
 )
 def test_what_is_no_transform_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="transform"):
-        RollingTransform.parse(text, NAMES)
+        FeatureTransform.parse(text, NAMES)

@@ -1,0 +1,1 @@
+"""Declared transforms: from the raw rows of an entity to the rows of the model."""
