@@ -25,10 +25,10 @@ dev: $(filter .tools/%,$(UV)) ## prepare .venv for tests and for Pulumi too
 	@$(UV) sync --frozen --inexact --quiet
 
 demo: setup ## the whole loop on this machine; DATA=path for your own table
-	@$(RUN)vigil demo $(if $(DATA),--data $(DATA)) $(ARGS)
+	@$(RUN)vigil demo $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 up: setup ## the platform on this machine; DATA=path trains on it first
-	@$(RUN)vigil up $(if $(DATA),--data $(DATA)) $(ARGS)
+	@$(RUN)vigil up $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: dev ## all tests
 	@$(RUN)python -m pytest -n logical --maxprocesses 4 $(ARGS)

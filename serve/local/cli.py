@@ -65,6 +65,11 @@ config_option: _Option = click.option(
     expose_value=False,
     callback=_name_settings_file,
 )
+require_gate_option: _Option = click.option(
+    "--require-gate",
+    is_flag=True,
+    help="stop when the version that --data makes fails its gate, also where it is the first",
+)
 
 
 @click.command()
@@ -72,12 +77,14 @@ config_option: _Option = click.option(
 @column_options
 @port_option
 @config_option
+@require_gate_option
 @click.option("-d", "--detach", is_flag=True, help="return once the service is ready")
 @json_option
 @report_errors
 def up(
     data: str | None,
     port: int | None,
+    require_gate: bool,
     detach: bool,
     as_json: bool,
     **roles: Any,
@@ -87,9 +94,10 @@ def up(
     home = HomeSettings().open().create()
     first_job = _first_job(data, roles)
     if detach:
-        _up_in_background(settings, home, first_job, as_json=as_json)
+        arguments = _arguments_of_up(settings, first_job, require_gate=require_gate)
+        _up_in_background(home, arguments, as_json=as_json)
         return
-    prepare = _first_training(home, first_job)
+    prepare = _first_training(home, first_job, require_gate=require_gate)
     with running_platform(settings, home, say, prepare=prepare) as platform:
         _show_platform(platform, as_json=as_json)
         if not as_json:
@@ -98,16 +106,27 @@ def up(
         say("stopping")
 
 
-def _up_in_background(
+def _arguments_of_up(
     settings: ServeSettings,
-    home: Home,
     first_job: JobSpec | None,
     *,
-    as_json: bool,
-) -> None:
+    require_gate: bool,
+) -> list[str]:
+    """Arguments of `vigil up` that start the same platform in front."""
     arguments = ["--port", str(settings.port)]
     if first_job:
         arguments += ["--data", first_job.data, *first_job.column_arguments()]
+    if require_gate:
+        arguments.append("--require-gate")
+    return arguments
+
+
+def _up_in_background(
+    home: Home,
+    arguments: list[str],
+    *,
+    as_json: bool,
+) -> None:
     platform = start_in_background(home, arguments)
     if not is_answering(f"{platform.url}/readyz"):
         say("no model is loaded yet: `vigil train --data P`, then `vigil promote V`")
@@ -161,12 +180,14 @@ def _replica_row(replica: JsonObject) -> tuple[Any, ...]:
 @column_options
 @port_option
 @config_option
+@require_gate_option
 @click.option("--exit", "leave", is_flag=True, help="stop at the end instead of staying up")
 @json_option
 @report_errors
 def demo(
     data: str | None,
     port: int | None,
+    require_gate: bool,
     leave: bool,
     as_json: bool,
     **roles: Any,
@@ -178,7 +199,7 @@ def demo(
     home = HomeSettings().open().create()
     first_job = _first_job(data, roles) or JobSpec(data=training_file(home))
     os.environ.setdefault("VIGIL_DRIFT_MAX_RETRAINS_PER_DAY", DEMO_RETRAINS_PER_DAY)
-    prepare = _first_training(home, first_job)
+    prepare = _first_training(home, first_job, require_gate=require_gate)
     with running_platform(settings, home, say, prepare=prepare) as platform:
         _say_addresses(platform)
         print_figures(play(platform, data, first_job.columns, say=say), as_json=as_json)
@@ -204,17 +225,25 @@ def _first_job(data: str | None, roles: dict[str, Any]) -> JobSpec | None:
 
 
 def _first_training(
-    home: Home, first_job: JobSpec | None
+    home: Home,
+    first_job: JobSpec | None,
+    *,
+    require_gate: bool,
 ) -> Callable[[RunningPlatform], None] | None:
     """What happens between the start of Ray and the first request: the training of `first_job`,
-    and the promotion of what passes its gate."""
+    and the promotion of what passes its gate or is the first."""
     if first_job is None:
         return None
 
     def prepare(platform: RunningPlatform) -> None:
         from serve.local.first_model import train_first_model
 
-        train_first_model(platform, home, first_job)
+        train_first_model(
+            platform,
+            home,
+            first_job,
+            require_gate=require_gate,
+        )
 
     return prepare
 

@@ -17,25 +17,44 @@ from vigil.home import Home, RunningPlatform
 from vigil.terminal import say, show_progress
 
 if TYPE_CHECKING:
-    from train.registry.versions import Registry
+    from train.registry.moves import Promotable
     from train.spec import JobResult, JobSpec
 
 _KILLED = "the training was killed: there is most likely too little memory (a limit below 3 GiB?)"
+_FIRST = "no other scores these rows (--require-gate refuses such a version)"
 
 
-def train_first_model(platform: RunningPlatform, home: Home, spec: JobSpec) -> None:
-    """Do the job `spec` and promote what passes its gate.
+def train_first_model(
+    platform: RunningPlatform,
+    home: Home,
+    spec: JobSpec,
+    *,
+    require_gate: bool = False,
+) -> None:
+    """Do the job `spec`, and promote what passes its gate or is the first of its features.
 
-    Raises VigilError where the data are bad, or where there is nothing to serve in the end.
+    Raises VigilError where the data are bad and, with `require_gate`, where the gate failed.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        training = pool.submit(
+            _train,
+            platform,
+            home,
+            spec,
+            require_gate,
+        )
         try:
-            pool.submit(_train, platform, home, spec).result()
+            training.result()
         except BrokenProcessPool as error:
             raise PlatformError(_KILLED) from error
 
 
-def _train(platform: RunningPlatform, home: Home, spec: JobSpec) -> None:
+def _train(
+    platform: RunningPlatform,
+    home: Home,
+    spec: JobSpec,
+    require_gate: bool,
+) -> None:
     from train.connect import connected
     from train.job import run_job
     from train.registry.versions import Registry
@@ -44,27 +63,56 @@ def _train(platform: RunningPlatform, home: Home, spec: JobSpec) -> None:
     registry = Registry(settings.tracking_uri or platform.tracking_uri, settings.model_name)
     with connected(platform.ray_address), show_progress("training", total=4) as step:
         result = run_job(spec, settings, registry, home, step)
-    _serve_if_better(result, registry)
+    serve_trained(result, registry, require_gate=require_gate)
 
 
-def _serve_if_better(result: JobResult, registry: Registry) -> None:
-    """Promote what passes its gate; raises VigilError where nothing could be served."""
-    from train.registry.promotion import promote_version
+def serve_trained(
+    result: JobResult,
+    registry: Promotable,
+    *,
+    require_gate: bool = False,
+) -> None:
+    """Promote a version that passes its gate; one that fails too, where no champion has its
+    features, and so none is worse off.
 
-    verdict = result.verdict
-    if verdict["passed"]:
-        version = result.version.version
-        promote_version(
-            registry,
-            version,
-            reason=verdict["reason"],
-            actor="vigil up",
-            gates=verdict,
-            new_schema=True,
-        )
+    Raises VigilError where the gate failed and is required.
+    """
+    version = result.version.version
+    reason = result.verdict["reason"]
+    if result.verdict["passed"]:
+        _promote(result, registry, reason=reason)
         say(f"version {version} is champion")
-    elif registry.champion() is None:
-        reason = verdict["reason"]
-        raise VigilError(f"the first model failed its gate, there is nothing to serve: {reason}")
+    elif require_gate:
+        raise VigilError(f"version {version} failed its gate, and is not served: {reason}")
+    elif _is_first_of_its_features(version, registry):
+        _promote(result, registry, reason=f"the first of its features; its gate failed: {reason}")
+        say(f"warning: version {version} failed its gate: {reason}")
+        say(f"version {version} is champion all the same: {_FIRST}")
     else:
         say("the new version failed its gate; the champion stays")
+
+
+def _promote(
+    result: JobResult,
+    registry: Promotable,
+    *,
+    reason: str,
+) -> None:
+    from train.registry.promotion import promote_version
+
+    promote_version(
+        registry,
+        result.version.version,
+        reason=reason,
+        actor="vigil up",
+        gates=result.verdict,
+        new_schema=True,
+        force=True,
+    )
+
+
+def _is_first_of_its_features(version: str, registry: Promotable) -> bool:
+    from train.registry.promotion import same_schema
+
+    champion = registry.aliases().get("champion")
+    return champion is None or not same_schema(registry.get(version), registry.get(champion))
