@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from train.spec_options import column_options, parse_columns
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors, say
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:  # their libraries take their time to be imported
     from drift.incidents.backtest.labelled_windows import WindowFile
     from drift.incidents.backtest.variant import BacktestVariant
     from train.model.bundle import ModelBundle
-    from train.table.schema import Columns
 
 _Options = dict[str, Any]
 _MAX_LISTED = 50
@@ -38,10 +38,7 @@ _SHARE = click.FloatRange(
 
 @click.command()
 @click.option("--data", required=True, help="CSV, Parquet or .npz: a file, folder or glob")
-@click.option("--time", help="column of times (ISO 8601, or numbers since 1970)")
-@click.option("--entity", help="column that says whose row it is")
-@click.option("--label", help="column of labels, 1 = anomaly: runs of them are windows")
-@click.option("--columns", help="features, with commas between (default: all other columns)")
+@column_options
 @click.option("--version", help="version of the registry (default: models are fitted to the rows)")
 @click.option(
     "--probation",
@@ -113,7 +110,7 @@ def _read_histories(options: _Options) -> list[LabelledHistory]:
     windows = _read_windows(options)
     histories = read_histories(
         options["data"],
-        _columns(options),
+        parse_columns(options),
         options["interval"],
         each_file=windows is not None and windows.is_by_name,
     )
@@ -135,15 +132,6 @@ def _label(history: History, windows: WindowFile | None) -> LabelledHistory:
     if windows is None:
         return LabelledHistory(history, windows_of_labels(history))
     return LabelledHistory(history, windows.of(history.name))
-
-
-def _columns(options: _Options) -> Columns:
-    from train.table.schema import Columns
-
-    roles = {role: options[role] for role in ("label", "time", "entity")}
-    names = options["columns"]
-    features = tuple(map(str.strip, names.split(","))) if names else None
-    return Columns(**roles, features=features)
 
 
 def _period(options: _Options) -> TimeRange:

@@ -167,18 +167,14 @@ class JobSpec(BaseModel):
         return cls.about(name).get("option", name.replace("_", "-"))
 
     @classmethod
-    def of_columns(
-        cls,
-        data: str,
-        columns: Columns,
-    ) -> Self:
-        """Return the job that trains on `data` with these roles of columns."""
-        return cls(data=data, **{name: getattr(columns, role) for name, role in _ROLES.items()})
-
-    @classmethod
     def role_fields(cls) -> tuple[str, ...]:
         """Return the fields that say the roles of columns."""
         return tuple(_ROLES)
+
+    @classmethod
+    def table_fields(cls) -> tuple[str, ...]:
+        """Return the fields that say how a table is learnt from: roles, and the order of rows."""
+        return (*_ROLES, "shuffled")
 
     @classmethod
     def of_bundle(
@@ -235,9 +231,9 @@ class JobSpec(BaseModel):
         """Return the `vigil` command line that does this job."""
         return ["train", *self._options(type(self).model_fields), "--json"]
 
-    def column_arguments(self) -> list[str]:
-        """Return the options of a command that reads a table with the same roles of columns."""
-        return self._options(_ROLES)
+    def table_arguments(self) -> list[str]:
+        """Return the options of a command that learns from the same table in the same way."""
+        return self._options(("data", *self.table_fields()))
 
     def _options(self, names: Iterable[str]) -> list[str]:
         values = {name: getattr(self, name) for name in names}

@@ -24,16 +24,17 @@ _SCALARS = {
 
 def spec_options(command: Command) -> Command:
     """Give a command the options of a job, in the order of the fields."""
-    for name, field in reversed(JobSpec.model_fields.items()):
-        command = _click_option(name, field)(command)
-    return command
+    return _with_options(command, tuple(JobSpec.model_fields))
 
 
 def column_options(command: Command) -> Command:
     """Give a command that reads a table the options that say the roles of its columns."""
-    for name in reversed(JobSpec.role_fields()):
-        command = _click_option(name, JobSpec.model_fields[name])(command)
-    return command
+    return _with_options(command, JobSpec.role_fields())
+
+
+def table_options(command: Command) -> Command:
+    """Give a command that learns from a table all that says how: see `JobSpec.table_fields`."""
+    return _with_options(command, JobSpec.table_fields())
 
 
 def parse_columns(values: Fields) -> Columns:
@@ -56,6 +57,13 @@ def parse_spec(values: Fields) -> JobSpec:
             ctx=context,
             param=_parameter(context, str(mistake["loc"][0])),
         ) from error
+
+
+def _with_options(command: Command, names: tuple[str, ...]) -> Command:
+    """The command with the options of these fields, in their order."""
+    for name in reversed(names):
+        command = _click_option(name, JobSpec.model_fields[name])(command)
+    return command
 
 
 def _parameter(context: click.Context, name: str) -> click.Parameter | None:

@@ -20,9 +20,9 @@ from serve.local.status import platform_status
 from serve.local.status_view import status_lines, timestamp
 from serve.settings import ServeSettings
 from train.spec import JobSpec
-from train.spec_options import column_options, parse_columns
+from train.spec_options import parse_spec, table_options
 from vigil.home import Home, RunningPlatform
-from vigil.json_types import JsonObject
+from vigil.json_types import Fields, JsonObject
 from vigil.room_settings import SETTINGS_FILE, SETTINGS_FILE_VARIABLE
 from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
@@ -74,7 +74,7 @@ require_gate_option: _Option = click.option(
 
 @click.command()
 @data_option
-@column_options
+@table_options
 @port_option
 @config_option
 @require_gate_option
@@ -87,12 +87,12 @@ def up(
     require_gate: bool,
     detach: bool,
     as_json: bool,
-    **roles: Any,
+    **options: Any,
 ) -> None:
     """Start the platform; with --data train a version first. Stays in front until Ctrl-C."""
     settings = read_settings(port).serve
     home = HomeSettings().open().create()
-    first_job = _first_job(data, roles)
+    first_job = _first_job(data, options)
     if detach:
         arguments = _arguments_of_up(settings, first_job, require_gate=require_gate)
         _up_in_background(home, arguments, as_json=as_json)
@@ -115,7 +115,7 @@ def _arguments_of_up(
     """Arguments of `vigil up` that start the same platform in front."""
     arguments = ["--port", str(settings.port)]
     if first_job:
-        arguments += ["--data", first_job.data, *first_job.column_arguments()]
+        arguments += first_job.table_arguments()
     if require_gate:
         arguments.append("--require-gate")
     return arguments
@@ -177,7 +177,7 @@ def _replica_row(replica: JsonObject) -> tuple[Any, ...]:
 
 @click.command()
 @data_option
-@column_options
+@table_options
 @port_option
 @config_option
 @require_gate_option
@@ -190,14 +190,14 @@ def demo(
     require_gate: bool,
     leave: bool,
     as_json: bool,
-    **roles: Any,
+    **options: Any,
 ) -> None:
     """The whole loop: train, serve, stream, drift, retrain, gate, swap."""
     from serve.local.demo import play, training_file
 
     settings = read_settings(port).serve
     home = HomeSettings().open().create()
-    first_job = _first_job(data, roles) or JobSpec(data=training_file(home))
+    first_job = _first_job(data, options) or JobSpec(data=training_file(home))
     os.environ.setdefault("VIGIL_DRIFT_MAX_RETRAINS_PER_DAY", DEMO_RETRAINS_PER_DAY)
     prepare = _first_training(home, first_job, require_gate=require_gate)
     with running_platform(settings, home, say, prepare=prepare) as platform:
@@ -210,18 +210,18 @@ def demo(
             say("stopping")
 
 
-def _first_job(data: str | None, roles: dict[str, Any]) -> JobSpec | None:
+def _first_job(data: str | None, options: Fields) -> JobSpec | None:
     """The training on `data` before anything is served.
 
     A bad file should fail in a second, not after the platform has started.
     """
-    columns = parse_columns(roles)
+    job = parse_spec({**options, "data": data or ""})
     if data is None:
         return None
     from train.table.dataset import preview
 
-    preview(data, columns)
-    return JobSpec.of_columns(data, columns)
+    preview(data, job.columns)
+    return job
 
 
 def _first_training(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from train.table.dataset import table_roles
 from train.table.reader import read_split, split_files
 from train.table.schema import Columns
 from train.table.source import File, find_files
@@ -117,7 +118,10 @@ def _read_series(
     columns: Columns,
     interval_s: float,
 ) -> History:
-    chunks = _read_chunks(files, columns)
+    roles = table_roles(files, columns)
+    for remark in roles.remarks:
+        say(remark)
+    chunks = _read_chunks(files, roles.columns)
     table = concat(_labelled_alike(chunks))
     history = History(
         name=_series_name(files),

@@ -1,0 +1,93 @@
+"""Commands that read tables: they have the same options, and advise no option that they lack."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from train.spec import JobSpec
+from vigil.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+ROLES = {f"--{JobSpec.option(name)}" for name in JobSpec.role_fields()}
+ORDER = ROLES | {"--shuffled"}
+LEARNING = ("up", "demo", "train")
+# What a command needs beside its table, which it reads before it needs anything else.
+ARGUMENTS = {
+    "up": ("--data", "{table}"),
+    "demo": ("--data", "{table}"),
+    "train": ("--data", "{table}"),
+    "stream": ("--data", "{table}", "--rows", "5", "--to", "file:{folder}/out"),
+    "backtest": ("--data", "{table}"),
+    "drift check": ("--reference", "{table}", "--window", "{table}"),
+}
+# Tables that their first rows refuse, and the option that the refusal advises.
+REFUSED = {
+    "text": ("pump,load\na,1\nb,2\n", "--ignore"),
+    "no name": (",load\n1.5,1\n1.5,2\n", "--ignore"),
+    "no number": ("load,mode\n1,2\n3,auto\n", "--label"),
+    "half of the times": ("at,load\n2026-01-01,1\nyesterday,2\n", "--time"),
+}
+
+
+def commands(
+    command: click.Command = main, name: str = ""
+) -> Iterator[tuple[str, click.Command, set[str]]]:
+    """Each command by its words, with its options."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for word in command.list_commands(context):
+            below = command.get_command(context, word)
+            assert below is not None
+            yield from commands(below, f"{name} {word}".strip())
+    yield name, command, {option for parameter in command.params for option in parameter.opts}
+
+
+OPTIONS = {name: options for name, _, options in commands()}
+
+
+def advised(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+
+
+def test_all_that_have_an_option_for_a_table_are_tried_here() -> None:
+    named = {"--data", "--reference"}
+    assert {name for name, options in OPTIONS.items() if options & named} == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("command", ARGUMENTS)
+def test_every_command_that_reads_a_table_has_the_options_of_its_columns(command: str) -> None:
+    assert OPTIONS[command] >= (ORDER if command in LEARNING else ROLES)
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("command", ARGUMENTS)
+def test_what_a_command_advises_is_an_option_of_it(
+    command: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, option = REFUSED[kind]
+    table = tmp_path / "rows.csv"
+    table.write_text(text)
+    monkeypatch.setenv("VIGIL_HOME", str(tmp_path / "home"))
+    arguments = [word.format(table=table, folder=tmp_path) for word in ARGUMENTS[command]]
+    result = CliRunner().invoke(main, [*command.split(), *arguments])
+    assert result.exit_code == 1, result.output
+    assert option in advised(result.stderr), result.stderr
+    assert advised(result.stderr) <= OPTIONS[command]
+
+
+@pytest.mark.parametrize(("folder", "options"), [("table", ROLES), ("model", ORDER)])
+def test_no_message_about_a_table_advises_another_option(folder: str, options: set[str]) -> None:
+    for file in (ROOT / "train" / folder).glob("*.py"):
+        texts = (node.value for node in ast.walk(ast.parse(file.read_text())) if _is_text(node))
+        assert advised(" ".join(texts)) <= options, file
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
