@@ -85,9 +85,10 @@ def test_what_a_command_advises_is_an_option_of_it(
 @pytest.mark.parametrize(("folder", "options"), [("table", ROLES), ("model", ORDER)])
 def test_no_message_about_a_table_advises_another_option(folder: str, options: set[str]) -> None:
     for file in (ROOT / "train" / folder).glob("*.py"):
-        texts = (node.value for node in ast.walk(ast.parse(file.read_text())) if _is_text(node))
-        assert advised(" ".join(texts)) <= options, file
+        assert advised(" ".join(texts_of(file))) <= options, file
 
 
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def texts_of(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
