@@ -47,7 +47,7 @@ class DriftMonitor:
         self.settings = DriftSettings.from_values(**args)
         self._watch = await asyncio.to_thread(Watch, self.settings, store)
         self._display = Display(self._watch)
-        self._answers = IncidentAnswers(self._watch.desk)
+        self._answers = IncidentAnswers(self._watch.desk, label=self._watch.label)
         self._loops = MonitorLoops(
             self._watch,
             self._display,
@@ -115,6 +115,10 @@ class DriftMonitor:
     async def judge_incident(self, order: JsonObject) -> JsonObject:
         """Take in a person's verdict on an incident."""
         return await asyncio.to_thread(self._answers.judge_incident, order)
+
+    async def verdicts(self) -> dict[str, Any]:
+        """Return the incidents that people have judged, with their worst rows."""
+        return await asyncio.to_thread(self._answers.verdicts)
 
     async def silences(self) -> dict[str, Any]:
         return await asyncio.to_thread(self._answers.silences)

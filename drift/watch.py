@@ -297,6 +297,7 @@ class Watch:
         return {
             "all": self.feedback.figures(),
             "champion": self.feedback.figures(self.following),
+            "incidents": self.desk.precision.status(),
         }
 
     def _judge(self, comparison: Comparison, window: Window, now: float) -> None:

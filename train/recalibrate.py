@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from sklearn.ensemble import IsolationForest
 
+from train.judged import JudgedRows, JudgedScores, score_judged
 from train.model import forest, threshold
 from train.model.bundle import ModelBundle
-from train.model.gate import Check, GateVerdict
+from train.model.gate import CONFIRMED_ALERTS, DISMISSED_ALERTS, Check, GateVerdict
 from train.model.threshold import Threshold
 from train.registry.candidate import Candidate
 from train.registry.versions import Registry, Version
 from train.table.captured import read_captured
 from train.table.table import Table
+from vigil.arrays import Floats
 from vigil.errors import DataError, RegistryError
 from vigil.home import Home
 from vigil.json_types import Numbers
@@ -31,13 +33,17 @@ def recalibrate(
     *,
     alert_rate: float | None = None,
     captured: str | None = None,
+    judged: Sequence[JudgedRows] | None = None,
 ) -> Version:
     """Register a version with the forest of the champion and a threshold for captured rows.
 
     `alert_rate` (default: its own budget) of the rows captured since `since` (Unix seconds) alert;
-    the version becomes the challenger. `captured`: where the rows are, if not in the home.
+    the version becomes the challenger. `captured`: where the rows are, if not in the home. With
+    incidents that people have `judged` the threshold tells the confirmed from the dismissed, and
+    the budget decides between thresholds that do so equally well.
 
-    Raises RegistryError when there is no champion, DataError when too few rows were captured.
+    Raises RegistryError when there is no champion, DataError when too few rows were captured, or
+    too few incidents judged.
     """
     champion = registry.champion()
     if champion is None:
@@ -56,6 +62,7 @@ def recalibrate(
         bundle,
         rows,
         budget,
+        None if judged is None else score_judged(bundle, judged),
     )
     fitted = registry.forest(champion)
     forest.set_threshold(fitted, recalibrated.threshold.value)
@@ -63,7 +70,7 @@ def recalibrate(
 
 
 class _Recalibrated:
-    """The champion with a threshold at which `budget` of `rows` alert."""
+    """The champion with a threshold at which `budget` of `rows` alert, or one by verdicts."""
 
     def __init__(
         self,
@@ -71,13 +78,15 @@ class _Recalibrated:
         bundle: ModelBundle,
         rows: Table,
         budget: float,
+        judged: JudgedScores | None,
     ) -> None:
         scores = bundle.forest.score(rows.X)
         self._champion = champion
         self._bundle = bundle
         self._rows = len(rows)
         self._rate_before = float(np.mean(scores > bundle.threshold.value))
-        self.threshold: Threshold = threshold.to_alert_rate(scores, budget)
+        self._judged = judged
+        self.threshold: Threshold = _threshold(scores, budget, judged)
 
     def candidate(self, fitted: IsolationForest) -> Candidate:
         """What is registered, with the forest `fitted` that scikit-learn loads."""
@@ -111,7 +120,28 @@ class _Recalibrated:
             finding=_finding(self._rows, limit.expected_rate, self._rate_before),
             subject="alert rate",
         )
-        return GateVerdict((check,))
+        return GateVerdict((check, *self._judged_checks()))
+
+    def _judged_checks(self) -> Iterator[Check]:
+        """How many of the judged incidents still alert; a person decides by them."""
+        for name, scores in self._judged_scores().items():
+            share = _share_over(scores, self.threshold)
+            before = _share_over(scores, self._bundle.threshold)
+            yield Check(
+                name=name,
+                value=share,
+                limit=before,
+                passed=True,
+                finding=f"{share:.2f} of {len(scores)} incidents still alert, {before:.2f} before",
+            )
+
+    def _judged_scores(self) -> dict[str, Floats]:
+        if self._judged is None:
+            return {}
+        return {
+            CONFIRMED_ALERTS: self._judged.confirmed,
+            DISMISSED_ALERTS: self._judged.dismissed,
+        }
 
     def _tags(self) -> Mapping[str, str]:
         return {
@@ -126,7 +156,31 @@ class _Recalibrated:
             "alert_rate": self.threshold.expected_rate,
             "champion_alert_rate": self._rate_before,
             "rows": float(self._rows),
+            **self._judged_metrics(),
         }
+
+    def _judged_metrics(self) -> Numbers:
+        scores = self._judged_scores()
+        return {name: _share_over(of, self.threshold) for name, of in scores.items()}
+
+
+def _threshold(
+    scores: Floats,
+    budget: float,
+    judged: JudgedScores | None,
+) -> Threshold:
+    if judged is None:
+        return threshold.to_alert_rate(scores, budget)
+    return threshold.to_verdicts(
+        scores,
+        judged.confirmed,
+        judged.dismissed,
+        budget,
+    )
+
+
+def _share_over(scores: Floats, limit: Threshold) -> float:
+    return float(np.mean(scores > limit.value))
 
 
 def _finding(

@@ -261,25 +261,37 @@ def rollback_command(
     ),
     help="alert budget (default: its own)",
 )
+@click.option(
+    "--verdicts",
+    "by_verdicts",
+    is_flag=True,
+    help="tell the incidents apart that people have confirmed and dismissed",
+)
+@service_options
 @json_option
 @report_errors
 def recalibrate_command(
     since: float,
     captured: str | None,
     alert_rate: float | None,
+    by_verdicts: bool,
+    service: ServiceOptions,
     as_json: bool,
 ) -> None:
     """Register the champion's forest with a threshold fitted to the alert budget on
-    captured rows."""
+    captured rows, or to what people have said of incidents."""
+    from train.judged import fetch_judged
     from train.recalibrate import recalibrate
 
     home = HomeSettings().open()
+    judged = fetch_judged(service.require(home)) if by_verdicts else None
     version = recalibrate(
         local_registry(),
         home,
         since,
         alert_rate=alert_rate,
         captured=captured,
+        judged=judged,
     )
     if as_json:
         print_json(

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from drift.feedback import Label
 from drift.incidents.desk import IncidentDesk
 from drift.incidents.incident import (
     EvidenceRow,
@@ -17,6 +18,7 @@ from drift.incidents.incident import (
     IncidentEvidence,
     IncidentState,
 )
+from drift.incidents.labels import JudgedIncident, judged_rows, row_labels
 from drift.incidents.rules import DismissalRule
 from drift.incidents.silences import Silence, Silences
 from drift.incidents.tracker import IncidentTracker
@@ -31,13 +33,22 @@ from drift.incidents.verdicts import (
     undo_rule,
 )
 
+TakeLabels = Callable[[list[Label]], Any]
+
 
 class IncidentAnswers:
     """Asks the desk; every method may wait for a database."""
 
-    def __init__(self, desk: IncidentDesk, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        desk: IncidentDesk,
+        clock: Callable[[], float] = time.time,
+        label: TakeLabels | None = None,
+    ) -> None:
+        """`label`: is told what a verdict says of rows."""
         self._desk = desk
         self._clock = clock
+        self._label = label
         self._judging = threading.Lock()  # of two verdicts at once the second sees the first
 
     def incidents(
@@ -75,6 +86,7 @@ class IncidentAnswers:
         with self._judging:
             rule = self._judge(given)
         incident = self._desk.store.incident(given.incident)
+        self._label_rows(incident)
         return {
             "incident": incident_document(incident),
             "rule": None if rule is None else _rule_document(rule),
@@ -99,6 +111,19 @@ class IncidentAnswers:
         amended = msgspec.structs.replace(incident, verdict=counts)
         self._desk.change(step, records, amended=[amended])
         return None if accepted.entry is None else accepted.entry.rule
+
+    def _label_rows(self, incident: Incident) -> None:
+        """Pass the verdict that counts on to the labels of rows, for precision and recall."""
+        evidence = self._desk.store.evidence(incident.id)
+        if self._label is None or evidence is None or incident.kind != "rows":
+            return
+        if incident.verdict is not None:
+            self._label(row_labels([JudgedIncident(evidence, incident.verdict)]))
+
+    def verdicts(self) -> Any:
+        """Return the incidents of rows that people have judged, with their worst rows."""
+        judged = judged_rows(self._desk.judged_incidents())
+        return {"incidents": msgspec.to_builtins(judged)}
 
     def silences(self) -> Any:
         """Return all silences, and how the calendar of maintenance was read."""

@@ -28,7 +28,12 @@ from drift.incidents.incident import (
     IncidentChange,
     ScoredRows,
 )
-from drift.incidents.labels import JudgedIncident
+from drift.incidents.labels import (
+    NOTHING_JUDGED,
+    IncidentPrecision,
+    JudgedIncident,
+    incident_precision,
+)
 from drift.incidents.notifier import Notifier
 from drift.incidents.sender import ChannelStatus
 from drift.incidents.silences import Silence
@@ -79,6 +84,7 @@ class IncidentDesk:
         self._unsaved = UnsavedChanges()
         self._in_doubt: StoreUpdate | None = None  # the database has not said that it has it
         self._board = IncidentBoard()
+        self._precision = NOTHING_JUDGED
         self.calendar = MaintenanceCalendar(settings.maintenance_calendar)
 
     # Leading.
@@ -121,6 +127,7 @@ class IncidentDesk:
         rules = rules_of(store.records("rule", RuleEntry))
         self._start_notifier(store)
         self._update_board(tracker, store)
+        self._count_verdicts(store)
         # At last: what fails before it is all tried again.
         with self._lock:
             self._unsaved = UnsavedChanges()
@@ -255,15 +262,20 @@ class IncidentDesk:
         return self._board
 
     def judged_incidents(self) -> list[JudgedIncident]:
-        """Return the incidents that people have judged, with the worst of their rows."""
-        store = self.store
-        latest = latest_verdicts(store.records("verdict", GivenVerdict))
-        judged: list[JudgedIncident] = []
-        for given in latest.values():
-            evidence = store.evidence(given.incident)
-            if evidence is not None:
-                judged.append(JudgedIncident(evidence, given.verdict))
-        return judged
+        """Return the incidents of rows that people have judged, with the worst of their rows.
+
+        What was said of an episode of drift says nothing of its rows.
+        """
+        return [
+            JudgedIncident(evidence, incident.verdict)
+            for incident, evidence in self.store.judged()
+            if incident.verdict is not None and incident.kind == "rows"
+        ]
+
+    @property
+    def precision(self) -> IncidentPrecision:
+        """How many incidents were confirmed, of those that people have judged."""
+        return self._precision
 
     def suppressed(self) -> Mapping[str, int]:
         """Return rows that alerted and opened nothing, by why, since the state began."""
@@ -331,8 +343,14 @@ class IncidentDesk:
         store.record(update, self._channels())
         self._in_doubt = None
         self._update_board(tracker, store)
+        if update.changes_verdicts:
+            self._count_verdicts(store)
         if self._notifier is not None and update.changes:
             self._notifier.wake()
+
+    def _count_verdicts(self, store: IncidentStore) -> None:
+        latest = latest_verdicts(store.records("verdict", GivenVerdict))
+        self._precision = incident_precision(given.verdict for given in latest.values())
 
     def _take_update(self) -> StoreUpdate | None:
         """What is to be stored now; None when nothing is."""

@@ -9,9 +9,11 @@ import numpy as np
 
 from drift.feedback import Label
 from drift.incidents.incident import IncidentEvidence, IncidentVerdict
+from train.judged import JudgedRows
 from train.model.bundle import ModelBundle
 from train.model.gate import CONFIRMED_ALERTS, DISMISSED_ALERTS, GateVerdict, judge_answers
 from vigil.arrays import Floats
+from vigil.json_types import JsonObject
 from vigil.statistics import share_interval
 
 
@@ -41,6 +43,18 @@ class IncidentPrecision(NamedTuple):
     low: float
     high: float
 
+    def status(self) -> JsonObject:
+        """Return what `/drift` shows."""
+        interval = {"value": self.value, "low": self.low, "high": self.high}
+        return {
+            "confirmed": self.confirmed,
+            "dismissed": self.dismissed,
+            "precision": None if self.value is None else interval,
+        }
+
+
+NOTHING_JUDGED = IncidentPrecision(0, 0, None, 0.0, 1.0)
+
 
 def incident_precision(verdicts: Iterable[IncidentVerdict]) -> IncidentPrecision:
     """Return the share of answered incidents that were confirmed; None of none."""
@@ -66,6 +80,20 @@ def _labels_of(judged: JudgedIncident) -> Iterator[Label]:
     for row in judged.evidence.rows:
         if row.request:
             yield Label(row.request, is_anomaly, row.place)
+
+
+def judged_rows(judged: Iterable[JudgedIncident]) -> list[JudgedRows]:
+    """Return what a recalibration learns of each incident that has rows."""
+    return [
+        JudgedRows(
+            incident=evidence.incident,
+            confirmed=verdict == "confirmed",
+            names=evidence.names,
+            rows=tuple(row.values for row in evidence.rows),
+        )
+        for evidence, verdict in judged
+        if evidence.rows
+    ]
 
 
 def answered_incidents(

@@ -21,7 +21,13 @@ from sqlalchemy.orm import Session
 from drift.incidents.database import database_errors, open_database
 from drift.incidents.errors import UnknownIncident
 from drift.incidents.incident import Incident, IncidentEvidence, IncidentState
-from drift.incidents.tables import EvidenceDocumentRow, IncidentRow, LeadershipRow, TrackerRow
+from drift.incidents.tables import (
+    EvidenceDocumentRow,
+    IncidentRow,
+    LeadershipRow,
+    TrackerRow,
+    VerdictRow,
+)
 from drift.incidents.update import (
     RECORD_TABLES,
     TRACKER_NAME,
@@ -135,6 +141,16 @@ class IncidentStore:
         with self._session() as session:
             row = session.get(EvidenceDocumentRow, incident_id)
             return None if row is None else decode_evidence(row.document)
+
+    def judged(self) -> list[tuple[Incident, IncidentEvidence]]:
+        """The incidents on which there is a verdict, with their worst rows, the latest first."""
+        of_incident = EvidenceDocumentRow.incident == IncidentRow.id
+        is_judged = IncidentRow.id.in_(select(VerdictRow.key))
+        documents = select(IncidentRow.document, EvidenceDocumentRow.document)
+        query = documents.join(EvidenceDocumentRow, of_incident).where(is_judged)
+        with self._session() as session:
+            rows = session.execute(query.order_by(IncidentRow.id.desc())).all()
+        return [(decode_incident(incident), decode_evidence(worst)) for incident, worst in rows]
 
     def page(
         self,

@@ -79,6 +79,11 @@ class StoreUpdate:
         return any(change.kind == "closed" for change in self.changes)
 
     @property
+    def changes_verdicts(self) -> bool:
+        """Whether it has one, or old incidents go with theirs."""
+        return self.closes_incidents or any(said.kind == "verdict" for said in self.records)
+
+    @property
     def incidents(self) -> list[Incident]:
         return [*self.amended, *(change.incident for change in self.changes)]
 

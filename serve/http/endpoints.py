@@ -99,6 +99,7 @@ def _incident_routes(incidents: IncidentEndpoints, operators: OperatorEndpoints)
     check = operators.require_operator
     yield Route("/incidents", incidents.incidents)
     yield Route(INCIDENT_PATH, incidents.incident)
+    yield Route("/verdicts", incidents.verdicts)
     yield Route("/silences", incidents.silences)
     yield Route("/rules", incidents.rules)
     yield action_route(f"{INCIDENT_PATH}/verdict", incidents.verdict, check)

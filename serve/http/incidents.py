@@ -91,6 +91,10 @@ class IncidentEndpoints:
         }
         return json_response(await self._ask("judge_incident", order))
 
+    async def verdicts(self, request: Request) -> Response:
+        """The incidents that people have judged, with their worst rows."""
+        return json_response(await self._ask("verdicts"))
+
     async def silences(self, request: Request) -> Response:
         """The silences, by their begin, and how the calendar of maintenance was read."""
         return json_response(await self._ask("silences"))

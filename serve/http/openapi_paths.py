@@ -95,6 +95,11 @@ READS = (
         "An incident, the rows around it, and what people have said of it",
         ("401", "404", "503"),
     ),
+    ReadOperation(
+        "/verdicts",
+        "Incidents that people have judged, with their worst rows: labels for a recalibration",
+        ("401", "503"),
+    ),
     ReadOperation("/silences", "Times in which rows open no incident", ("401", "503")),
     ReadOperation("/rules", "What dismissals hold back", ("401", "503")),
     ReadOperation(

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.ensemble import IsolationForest
 
+from train.judged import JudgedRows, read_judged
 from train.model.bundle import ModelBundle
 from train.recalibrate import MIN_ROWS, recalibrate
 from train.registry.candidate import Candidate
@@ -67,3 +68,49 @@ def test_the_new_version_has_the_same_forest_and_alerts_as_often_as_asked(
     # Whoever loads the scikit-learn flavour gets the new threshold too.
     labels = registry.forest(made).predict(pd.DataFrame(world, columns=list(bundle.names)))
     assert float(np.mean(labels == -1)) == pytest.approx(rate, abs=1e-9)
+
+
+def judged(
+    bundle: ModelBundle, rows: np.ndarray, confirmed: bool, names: tuple[str, ...]
+) -> list[JudgedRows]:
+    """An incident of each row; its features are those of the model, in the order of `names`."""
+    columns = [bundle.names.index(name) for name in names]
+    return [
+        JudgedRows(f"i{place}", confirmed, names, (tuple(row[columns]),))
+        for place, row in enumerate(rows)
+    ]
+
+
+def test_verdicts_on_incidents_decide_the_threshold(
+    registry: Registry, model: Models, tmp_path: Path
+) -> None:
+    home, (forest, bundle) = Home(tmp_path), model(0)
+    champion = registry.register(
+        Candidate(forest, bundle, {}, {}, {"job": "b", "trigger": "manual"}, {"passed": True})
+    )
+    promote_version(registry, champion.version, reason="", actor="", new_schema=True)
+    rng = np.random.default_rng(6)
+    world = rng.normal(size=(2 * MIN_ROWS, len(bundle.names)))
+    capture(home, world, bundle.names, 1000.0)
+    turned = tuple(reversed(bundle.names))
+    serious = judged(bundle, rng.normal(9.0, 0.1, (6, len(turned))), True, turned)
+    harmless = judged(bundle, rng.normal(1.5, 0.1, (6, len(turned))), False, turned)
+    elsewhere = [JudgedRows("i9", True, ("other",), ((1.0,),))]
+    with pytest.raises(DataError, match="6 confirmed and 0 dismissed incidents"):
+        recalibrate(registry, home, 0.0, judged=[*serious, *elsewhere])
+
+    made = recalibrate(registry, home, 0.0, alert_rate=0.1, judged=[*serious, *harmless])
+
+    assert (made.metrics["confirmed_alerts"], made.metrics["dismissed_alerts"]) == (1.0, 0.0)
+    fresh = registry.fetch(made, home.cache)
+    assert fresh.threshold.policy == "verdicts"
+    # At the budget alone the harmless ones would alert.
+    alone = recalibrate(registry, home, 0.0, alert_rate=0.1)
+    assert registry.fetch(alone, home.cache).threshold.value < fresh.threshold.value
+
+
+def test_an_answer_without_judged_incidents_is_refused() -> None:
+    assert read_judged({"incidents": []}) == []
+    for answer in ({}, {"incidents": [{"incident": "i1"}]}):
+        with pytest.raises(DataError, match="no judged incidents"):
+            read_judged(answer)

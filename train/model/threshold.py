@@ -20,7 +20,7 @@ class Threshold:
     """Score above which a row is anomalous.
 
     value: in (0, 1]
-    policy: alert_rate, labels, precision_at_k or incident_budget
+    policy: alert_rate, labels, verdicts, precision_at_k or incident_budget
     expected_rate: share of rows above it when it was calibrated
     low, high: between which that lies with 95 % confidence (None for a threshold that was made
         before there were intervals)
@@ -56,6 +56,38 @@ def to_labels(
     # scikit-learn counts score >= cut; Vigil alerts on score > threshold.
     value = float(np.nextafter(cuts[best], 0))
     return at_score(scores, value, "labels", budget)
+
+
+def to_verdicts(
+    scores: Floats,
+    confirmed: Floats,
+    dismissed: Floats,
+    budget: float,
+) -> Threshold:
+    """Return the threshold of the best F1 of incidents that people have judged.
+
+    scores [n]: of rows, for the alert rate; confirmed, dismissed: the highest score of each such
+    incident, at least one of each. Of thresholds that are equally good it is the one nearest to
+    that of the alert budget.
+    """
+    wanted = to_alert_rate(scores, budget).value
+    highs = np.unique(np.concatenate([confirmed, dismissed]))
+    lows = np.concatenate([[0.0], highs[:-1]])
+    # Between two neighbouring scores all thresholds alert on the same incidents.
+    nearest = np.clip(wanted, lows, np.nextafter(highs, 0))
+    f1 = _f1_of_incidents(nearest, confirmed, dismissed)
+    best = np.lexsort((-np.abs(nearest - wanted), f1))[-1]
+    return at_score(scores, float(nearest[best]), "verdicts", budget)
+
+
+def _f1_of_incidents(
+    thresholds: Floats,
+    confirmed: Floats,
+    dismissed: Floats,
+) -> Floats:
+    found = (confirmed > thresholds[:, None]).sum(axis=1)
+    disturbing = (dismissed > thresholds[:, None]).sum(axis=1)
+    return 2 * found / (found + disturbing + len(confirmed))
 
 
 def to_count(scores: Floats, k: int, budget: float) -> Threshold:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
+from drift.feedback import Label
 from drift.incidents.answers import IncidentAnswers
+from drift.incidents.book import DriftEpisode
 from drift.incidents.errors import NotLeading, UnknownIncident
 from drift.incidents.rules import RuleRefused
 from drift.incidents.silences import SilenceRefused
+from drift.watch import Watch
+from serve.model.report import CapturedRows, ReplicaReport
 from tests.drift.incidents.test_desk import AT, Desk, alerting
+from train.judged import read_judged
+from vigil.arrays import Floats
 
 
 @pytest.fixture
@@ -149,7 +157,43 @@ def test_who_stands_by_changes_nothing(desk: Desk, answers: IncidentAnswers) -> 
 
 def test_judged_incidents_are_labels_with_their_rows(desk: Desk, answers: IncidentAnswers) -> None:
     incident = open_incident(desk, answers)
+    answers.judge_incident(order(incident))
     answers.judge_incident(order(incident, "confirmed"))
-    (judged,) = desk.judged_incidents()
-    assert judged.verdict == "confirmed"
-    assert judged.evidence.names == ("cpu", "net")
+    (judged,) = read_judged(answers.verdicts())
+    assert (judged.incident, judged.confirmed, judged.names) == (incident, True, ("cpu", "net"))
+    assert judged.rows[0] == (9.0, 9.0)
+    assert desk.precision.confirmed == 1
+    assert desk.precision.dismissed == 0
+
+
+def test_a_verdict_on_drift_says_nothing_of_its_rows(desk: Desk, tmp_path: Path) -> None:
+    told: list[Label] = []
+    answers = IncidentAnswers(desk, lambda: desk.now, label=told.extend)
+    desk.begin_episode(DriftEpisode(id="e1", since=AT, severity=3.0, version="1"), AT)
+    incident = open_incident(desk, answers)
+    answers.judge_incident(order(incident, "confirmed"))
+    assert desk.store.evidence(incident) is not None
+    assert desk.judged_incidents() == []
+    assert told == []
+    # The precision of incidents counts it, also for the monitor that takes over.
+    assert Desk(tmp_path).precision.confirmed == 1
+
+
+def test_a_verdict_is_seen_in_the_precision_that_drift_shows(
+    watch: Callable[..., Watch], report: Callable[..., ReplicaReport], live: Callable[..., Floats]
+) -> None:
+    seen = watch()
+    scores = np.zeros(20)
+    scores[5:9] = 1.0
+    requests = [f"r{row}" for row in range(20)]
+    rows = CapturedRows("1", live(20, shift=30.0), scores, requests)
+    seen.ingest(report(live(0), rows=[rows]), AT)
+    answers = IncidentAnswers(seen.desk, lambda: AT, label=seen.label)
+    (incident,) = answers.incidents(None, 10, None)["incidents"]
+    answers.judge_incident(order(incident["id"]))
+    told = seen.status(AT)["feedback"]
+    # Rows that came before there were enough of them are not kept.
+    assert (incident["rows"], told["champion"]["false_positive"]) == (4, 2)
+    assert told["champion"]["precision"]["value"] == 0.0
+    assert told["incidents"]["dismissed"] == 1
+    assert told["incidents"]["precision"]["value"] == 0.0

@@ -41,6 +41,7 @@ def answering(model: LoadedModel, monitor: Monitor) -> Service:
         ("/incidents", b"state=open&limit=3", ("incidents", "open", 3, None)),
         ("/incidents", b"state=closed&next=i-9", ("incidents", "closed", 50, "i-9")),
         ("/incidents/i-1", b"", ("incident", "i-1")),
+        ("/verdicts", b"", ("verdicts",)),
         ("/silences", b"", ("silences",)),
         ("/rules", b"", ("dismissal_rules",)),
     ],

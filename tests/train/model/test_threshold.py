@@ -93,3 +93,27 @@ def test_the_interval_covers_the_rate_of_bursts_and_of_none() -> None:
         covered += low <= 0.05 <= high
     assert covered >= 50
     assert threshold.alert_rate_interval(np.zeros(300, bool)) == (0.0, 0.01)
+
+
+single = st.lists(st.integers(1, 8).map(lambda k: k / 8), min_size=1, max_size=12)
+
+
+@few
+@given(tied, single, single, st.floats(0.001, 0.4))
+def test_verdicts_give_the_best_f1_and_what_is_left_open_the_budget(
+    scores: list[float], confirmed: list[float], dismissed: list[float], budget: float
+) -> None:
+    rows = np.array(scores)
+    judged = np.array([*confirmed, *dismissed])
+    labels = np.array([1] * len(confirmed) + [0] * len(dismissed))
+    made = threshold.to_verdicts(rows, np.array(confirmed), np.array(dismissed), budget).value
+    wanted = threshold.to_alert_rate(rows, budget).value
+
+    def f1(value: float) -> float:
+        return float(f1_score(labels, judged > value))
+
+    candidates = [wanted, 0.0, *(np.nextafter(judged, 0))]
+    best = max(map(f1, candidates))
+    assert f1(made) == pytest.approx(best)
+    nearest = min(abs(one - wanted) for one in candidates if f1(one) == pytest.approx(best))
+    assert abs(made - wanted) <= nearest + 1e-12
