@@ -1,6 +1,6 @@
 """Each row of a stream ends as one result in each sink, or as one dead letter, whatever dies.
 
-`make streams` runs 10,000 random streams.
+`make streams` runs 10,000 random streams of files, and as many of Kinesis.
 """
 
 from __future__ import annotations
@@ -8,17 +8,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pyarrow.parquet as pq
-import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from serve.settings import ServeSettings
 from serve.stream.consumer import Consumer
@@ -28,6 +25,7 @@ from serve.stream.kinesis import KinesisSink, KinesisSource
 from serve.stream.leases import FileLeases
 from serve.stream.records import Result
 from serve.stream.sinks import Folder, ParquetSink
+from tests.serve.stream.kinesis_in_process import KinesisInProcess
 from tests.serve.stream.random_streams import (
     ANOMALY,
     UNWANTED,
@@ -47,7 +45,6 @@ from tests.serve.stream.random_streams import (
     unwanted_rows,
 )
 
-KINESIS_SHARE = 10  # one stream in so many is of Kinesis: moto takes its time
 MAX_TURNS = 1000
 
 
@@ -209,40 +206,30 @@ def _live_and_check(
         check_counts(counts, stream)
 
 
-@pytest.fixture(scope="module")
-def kinesis() -> Iterator[Any]:
-    with mock_aws():
-        options = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
-        yield boto3.client("kinesis", region_name="eu-west-1", **options)
-
-
-@settings(max_examples=max(1, settings().max_examples // KINESIS_SHARE))
 @given(seed=seeds, records=sizes, lives=processes)
 def test_kinesis_with_deaths_and_errors(
-    kinesis: Any, seed: int, records: list[int], lives: tuple[list[Fault], int, float]
+    seed: int, records: list[int], lives: tuple[list[Fault], int, float]
 ) -> None:
+    kinesis = KinesisInProcess()
     maker = StreamMaker(seed)
     stream = [maker.shard(count, maker.record) for count in records]
+    for name in ("in", "out"):
+        kinesis.create_stream(StreamName=name, ShardCount=2)
+    for hash_key, shard in zip(("0", str(2**127)), stream, strict=False):
+        for record in shard:
+            kinesis.put_record(
+                StreamName="in",
+                Data=record.data,
+                PartitionKey="key",
+                ExplicitHashKey=hash_key,
+            )
     with tempfile.TemporaryDirectory() as name:
-        source, results = f"in-{Path(name).name}", f"out-{Path(name).name}"
-        for each in (source, results):
-            kinesis.create_stream(StreamName=each, ShardCount=2)
-        for hash_key, shard in zip(("0", str(2**127)), stream, strict=False):
-            for record in shard:
-                kinesis.put_record(
-                    StreamName=source,
-                    Data=record.data,
-                    PartitionKey="key",
-                    ExplicitHashKey=hash_key,
-                )
         world = World(
             Path(name),
-            lambda: KinesisSource(kinesis, source),
-            lambda: [KinesisSink(kinesis, results)],
+            lambda: KinesisSource(kinesis, "in"),
+            lambda: [KinesisSink(kinesis, "out")],
         )
         _live_and_check(world, stream, lives)
-        ids = KinesisSink(kinesis, results).recover("", 0)
-        expected = {key for shard in stream for key in expected_results(shard)}
-        assert Counter(ids) == Counter(expected)
-        for each in (source, results):
-            kinesis.delete_stream(StreamName=each)
+    ids = KinesisSink(kinesis, "out").recover("", 0)
+    expected = {key for shard in stream for key in expected_results(shard)}
+    assert Counter(ids) == Counter(expected)
