@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from serve.stream.answer_clock import AnswerClock
 from serve.stream.records import (
     Id,
     RawRecord,
@@ -33,7 +34,7 @@ MAX_PUT_BYTES = 4 * 2**20  # of one PutRecords call; Kinesis takes 5 MiB
 MAX_PUT_ATTEMPTS = 10
 MAX_PARTITION_KEY_LENGTH = 256
 MAX_RESULT_BYTES = 2**20 - 4 * MAX_PARTITION_KEY_LENGTH  # the key counts
-MAX_CLOCK_ERROR_MS = 60_000  # by which our clock may be wrong
+MAX_CLOCK_ERROR_S = 60.0  # by which clocks of Kinesis's own machines may differ
 RETRYABLE_ERRORS = {
     "ProvisionedThroughputExceededException",
     "LimitExceededException",
@@ -207,9 +208,15 @@ class KinesisSink:
 
     name = "kinesis"
 
-    def __init__(self, client: Any, stream: str) -> None:
+    def __init__(
+        self,
+        client: Any,
+        stream: str,
+        clock: AnswerClock | None = None,
+    ) -> None:
         self._client = client
         self._stream = stream
+        self._clock = clock or AnswerClock()
 
     def recover(
         self,
@@ -219,7 +226,9 @@ class KinesisSink:
         """The ids since the time `state` (ms), whichever shard of the source they came from."""
         if state is None:
             return []
-        since = (int(state) - MAX_CLOCK_ERROR_MS) / 1000
+        # Kinesis refuses a time to come: an older Vigil stamped by the clock of its machine.
+        written_at = min(int(state) / 1000, self._now())
+        since = written_at - MAX_CLOCK_ERROR_S
         ids: list[Id] = []
         with translate_aws_errors(self._stream):
             for output in _list_shards(self._client, self._stream):
@@ -267,7 +276,16 @@ class KinesisSink:
         return refused
 
     def flush(self, shard: str) -> int:
-        return int(time.time() * 1000)  # each write has been answered
+        """The time (ms) up to which all is written: each write has been answered."""
+        return int(self._now() * 1000)
+
+    def _now(self) -> float:
+        """Unix seconds by the clock that stamps records: ours may jump."""
+        if not self._clock.is_known:
+            with translate_aws_errors(self._stream):
+                answer = self._client.list_shards(StreamName=self._stream, MaxResults=1)
+            self._clock.read(answer)
+        return self._clock.now()
 
     def close(self, shard: str) -> None:
         """Nothing is held back."""

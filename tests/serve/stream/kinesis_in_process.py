@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from typing import Any
 
 from moto.kinesis.models import KinesisBackend
@@ -33,6 +35,11 @@ class KinesisInProcess:
     def paginate(self, *, StreamName: str) -> Iterator[JsonObject]:
         stream = self._backend.describe_stream(None, StreamName)
         yield {"Shards": [shard.to_json() for shard in stream.shards.values()]}
+
+    def list_shards(self, *, StreamName: str, MaxResults: int) -> JsonObject:
+        (page,) = self.paginate(StreamName=StreamName)
+        date = formatdate(time.time(), usegmt=True)
+        return {**page, "ResponseMetadata": {"HTTPHeaders": {"date": date}}}
 
     def put_record(
         self,

@@ -6,6 +6,7 @@ Resharding, leases, results stream, Parquet, and the signed webhook.
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -21,6 +22,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from serve.settings import ServeSettings
+from serve.stream.answer_clock import AnswerClock
 from serve.stream.consumer import Consumer
 from serve.stream.file_log import DeadLetters, FileSink
 from serve.stream.interfaces import Sink
@@ -444,3 +446,49 @@ def test_an_aggregate_that_ends_in_a_blank_is_read_as_it_is() -> None:
     batch = KinesisSource(Shard(), "s").read("shard", None, 100)
     rows, letters = decode(batch.records, ("n",), "shard")
     assert (len(rows.ids), letters) == (1, [])
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0])
+def test_a_sink_stamps_by_the_clock_of_kinesis(aws: Any, jump_s: float) -> None:
+    kinesis, stream = aws("kinesis"), f"stamped-{jump_s:g}"
+    kinesis.create_stream(StreamName=stream, ShardCount=1)
+
+    def sink() -> KinesisSink:
+        return KinesisSink(kinesis, stream, AnswerClock(lambda: time.time() + jump_s))
+
+    state = sink().flush("s")
+    assert abs(state / 1000 - time.time()) < 3600
+    sink().write("s", [Result("a", 0.5, 1, "1")])
+    assert list(sink().recover("s", state)) == ["a"]
+
+
+def test_a_stamp_of_a_clock_that_ran_ahead_is_no_time_that_kinesis_refuses() -> None:
+    asked: list[float] = []
+
+    class Stream:
+        def get_paginator(self, name: str) -> Any:
+            return self
+
+        def paginate(self, **stream: Any) -> list[dict[str, Any]]:
+            return [{"Shards": [{"ShardId": "0"}]}]
+
+        def list_shards(self, **stream: Any) -> dict[str, Any]:
+            headers = {"date": "Thu, 01 Jan 1970 01:00:00 GMT"}
+            return {"ResponseMetadata": {"HTTPHeaders": headers}}
+
+        def get_shard_iterator(self, Timestamp: float, **shard: Any) -> dict[str, str]:
+            asked.append(Timestamp)
+            return {"ShardIterator": ""}
+
+    clock = AnswerClock(seconds=lambda: 0.0)
+    KinesisSink(Stream(), "s", clock).recover("s", 7200 * 1000)
+    assert asked == [3600 - 60]
+
+
+def test_a_service_that_dates_no_answer_is_stamped_by_our_clock() -> None:
+    clock = AnswerClock(lambda: 5.0, seconds=lambda: 1.0)
+    clock.read({"ResponseMetadata": {"HTTPHeaders": {}}})
+    clock.read({"ResponseMetadata": {"HTTPHeaders": {"date": "soon"}}})
+    clock.read({})
+    assert not clock.is_known
+    assert clock.now() == 5.0
