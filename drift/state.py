@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
+import math
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -23,6 +23,7 @@ from vigil.errors import VigilError
 from vigil.home import write_json
 from vigil.json_types import JsonObject
 from vigil.locks import HeldLock, try_lock
+from vigil.steady import steady_seconds
 
 _DOCUMENT = "monitor.json"
 LEASE_S = 15.0
@@ -96,18 +97,20 @@ class FileState:
 
 @dataclass(frozen=True)
 class _LeasedDocument:
-    """The object in S3: the monitor's state, who holds it, and until when (Unix seconds)."""
+    """The object in S3: the monitor's state, and who holds it; empty when it was let go.
+
+    written: differs from put to put, so that each of them has a tag of its own
+    """
 
     holder: str
-    until: float
     state: Any
+    written: str
 
     @classmethod
     def decode(cls, body: bytes) -> _LeasedDocument:
         document = json.loads(body)
-        holder = str(document.get("holder"))
-        until = float(document.get("until", 0))
-        return cls(holder, until, document.get("state"))
+        holder = str(document.get("holder") or "")
+        return cls(holder, document.get("state"), str(document.get("written")))
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -124,10 +127,17 @@ class _SeenDocument:
     def state(self) -> Any:
         return self.document.state if self.document else None
 
-    def is_free(self, holder: str, now: float) -> bool:
-        """Whether this holder may take it at `now`."""
-        document = self.document
-        return document is None or document.holder == holder or document.until <= now
+    def belongs_to_another(self, holder: str) -> bool:
+        """Whether another one than this holder has it, and has not let it go."""
+        return self.document is not None and self.document.holder not in ("", holder)
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """The tag of another monitor's object, and since when (our seconds) it is this one."""
+
+    etag: str | None
+    since: float
 
 
 class S3State:
@@ -135,24 +145,27 @@ class S3State:
 
     Each put is conditional on the object that was seen last.
 
-    Who stops for longer than LEASE_S loses it: its next put finds another object, and fails.
+    No clock is compared with another: a lease is free when its object has been the same for
+    LEASE_S by our own `seconds`, which never jump. Who stops for longer loses it: its next put
+    finds another object, and fails.
     """
 
     def __init__(
         self,
         url: str,
         client: Any = None,
-        clock: Callable[[], float] = time.time,
+        seconds: Callable[[], float] = steady_seconds,
     ) -> None:
         parts = urlsplit(url)
         folder = parts.path.strip("/")
         self._bucket = parts.netloc
         self._key = f"{folder}/{_DOCUMENT}".lstrip("/")
         self._client = client
-        self._clock = clock
+        self._seconds = seconds
         self._me = uuid.uuid4().hex
         self._etag: str | None = None  # of the object that is ours
-        self._until = 0.0
+        self._until = -math.inf
+        self._sighting: _Sighting | None = None
         self._document: Any = None
 
     def acquire_lease(self) -> bool:
@@ -164,14 +177,23 @@ class S3State:
     def _is_fresh(self) -> bool:
         """Whether two thirds of the lease are left at least."""
         renew_at = self._until - 2 * LEASE_S / 3
-        return self._clock() < renew_at
+        return self._seconds() < renew_at
 
     def _take_over(self) -> bool:
         seen = self._get()
-        if not seen.is_free(self._me, self._clock()):
+        if seen.belongs_to_another(self._me) and not self._is_still(seen.etag):
             return False
         self._document = seen.state
         return self._try_put(seen.etag)
+
+    def _is_still(self, etag: str | None) -> bool:
+        """Whether the object has been the same for the length of a lease."""
+        now = self._seconds()
+        sighting = self._sighting
+        if sighting is None or sighting.etag != etag:
+            sighting = _Sighting(etag, since=now)
+            self._sighting = sighting
+        return now > sighting.since + LEASE_S
 
     def load(self) -> Any:
         return self._document
@@ -186,7 +208,7 @@ class S3State:
         if self._etag is None:
             return
         with contextlib.suppress(LostLease, OSError):
-            self._put(self._etag, lease_s=0.0)
+            self._put(self._etag, holder="")
         self._etag = None
 
     def _get(self) -> _SeenDocument:
@@ -208,10 +230,11 @@ class S3State:
             return False
         return True
 
-    def _put(self, etag: str | None, lease_s: float = LEASE_S) -> None:
+    def _put(self, etag: str | None, holder: str | None = None) -> None:
         """Replace the object that has this `etag`; None: there is none."""
-        until = self._clock() + lease_s
-        document = _LeasedDocument(self._me, until, self._document)
+        until = self._seconds() + LEASE_S
+        owner = self._me if holder is None else holder
+        document = _LeasedDocument(owner, self._document, written=uuid.uuid4().hex)
         try:
             self._etag = self._put_if(etag, document.encode())
         except AwsError as error:
