@@ -9,6 +9,7 @@ import msgspec
 
 from serve.http.csv_body import decode_csv
 from serve.http.fields import AlertThreshold, ModelDigest, PredictedLabel, SchemaHash, Score
+from serve.http.plain_csv import read_plain_csv
 from serve.http.rows import (
     DECODE_ERRORS,
     ColumnMatcher,
@@ -91,7 +92,7 @@ def decode_invocations(
     Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
     """
     if content_type == "text/csv":
-        X = decode_csv(body, charset, ColumnMatcher(names, unused), names=names)
+        X = _csv_rows(body, charset, names, unused)
         _check_rows(X, max_rows)
         return X
     document, is_typed = _decode(body)
@@ -101,6 +102,23 @@ def decode_invocations(
     X = to_matrix(rows, names, is_typed, unused=unused)
     _refuse_duplicate_names(body, document, form)
     return X
+
+
+def _csv_rows(
+    body: bytes,
+    charset: str | None,
+    names: tuple[str, ...],
+    unused: Collection[str],
+) -> Floats:
+    X = read_plain_csv(
+        body,
+        charset,
+        names,
+        unused=unused,
+    )
+    if X is not None:
+        return X
+    return decode_csv(body, charset, ColumnMatcher(names, unused), names=names)
 
 
 def _check_rows(rows: Sized, max_rows: int) -> None:
