@@ -29,8 +29,8 @@ def read_plain_csv(
 ) -> Floats | None:
     """Return the rows [n, d] of a body with these features, None where it is not plain.
 
-    Plain is UTF-8 with commas, without quotes, and with a number in each cell of a feature. `unused`
-    are columns that may be there.
+    Plain is UTF-8 with commas, without quotes, and with a number in each cell of a feature.
+    `unused` are columns that may be there.
     """
     if len(body) > MAX_PLAIN_BYTES or (charset or "utf-8").lower() != "utf-8":
         return None
