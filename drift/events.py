@@ -44,7 +44,7 @@ class ChampionFollowed:
 class WindowJudged:
     """A window was judged.
 
-    version: of the champion; rows: of the window [n, d]
+    version: of the champion; rows: of the window [n, d]; since: when its first row was seen
     former: the kind of the window before; governor: the state after it
     is_onset: whether it has opened an episode
     """
@@ -53,6 +53,7 @@ class WindowJudged:
     version: str
     verdict: Verdict
     rows: Floats
+    since: float
     former: VerdictKind
     governor: Governor
     is_onset: bool

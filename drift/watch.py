@@ -316,6 +316,7 @@ class Watch:
             version=comparison.champion.version,
             verdict=verdict,
             rows=window.rows,
+            since=window.since,
             former=former,
             governor=after,
             is_onset=governor.opens_episode(before, after),

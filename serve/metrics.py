@@ -223,7 +223,7 @@ class DriftMetrics(_Metrics):
         self.notify_oldest = self._gauge(
             "vigil_notify_oldest_seconds", "Age of the oldest message that waits", "channel"
         )
-        for kind in ("rows", "drift"):
+        for kind in ("rows", "drift", "data break"):
             self.incidents_opened.labels(kind)
         for outcome in ("confirmed", "dismissed", "none"):
             self.incidents_closed.labels(outcome)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -39,6 +39,11 @@ class RowAlert(msgspec.Struct, frozen=True, array_like=True):
     version: str
     features: Deviations = ()
     rule: str | None = None
+
+
+def leading_features(alerts: Iterable[RowAlert]) -> set[str]:
+    """Return the first reason of each of the alerts that have one."""
+    return {alert.features[0].feature for alert in alerts if alert.features}
 
 
 class PlacedAlert(NamedTuple):

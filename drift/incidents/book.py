@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from drift.incidents.incident import (
     ChangeKind,
-    FeatureDeviation,
     Incident,
     IncidentChange,
     IncidentEvidence,
+    IncidentKind,
 )
 from drift.incidents.rules import Rules
 from drift.incidents.tracked import TrackedIncident
+from drift.incidents.windows import MAX_FEATURES_OF_WINDOW, BrokenWindow, DriftEpisode
 from drift.settings import DriftSettings
 
-MAX_FEATURES_OF_DRIFT = 20
+MAX_WINDOWS_OF_BREAK = 20
+MAX_BROKEN_FEATURES = 1000
 
 
 class TouchedIncident(NamedTuple):
@@ -30,20 +32,6 @@ class TouchedIncident(NamedTuple):
 
     incident: Incident
     evidence: IncidentEvidence
-
-
-class DriftEpisode(msgspec.Struct, frozen=True):
-    """An episode of the governor.
-
-    since: when its drift began (Unix seconds); severity: 1 and above is drift
-    features: that moved, the first most
-    """
-
-    id: str
-    since: float
-    severity: float
-    version: str
-    features: tuple[FeatureDeviation, ...] = ()
 
 
 class IncidentBook:
@@ -91,16 +79,18 @@ class IncidentBook:
         onset: float,
         at: float,
         held_by: str | None,
+        leading: Collection[str] = (),
     ) -> TrackedIncident | None:
         """Return the open incident of which alerts from `onset` to `at` are a part; or None.
 
-        It is that of a drift episode, or one that entities have joined lately. Where no more may
-        be open, it is any.
+        It is that of a drift episode, that of a data break in their `leading` features, or one
+        that entities have joined lately. Where no more may be open, it is any.
         """
         alike = [incident for incident in self.open.values() if incident.held_by == held_by]
-        drift = [incident for incident in alike if incident.kind == "drift"]
-        near = [incident for incident in alike if incident.is_near(onset, at)]
-        candidates = drift or near
+        explaining = [incident for incident in alike if incident.explains(leading)]
+        rows = [incident for incident in alike if incident.kind != "data break"]
+        near = [incident for incident in rows if incident.is_near(onset, at)]
+        candidates = explaining or near
         if len(self.open) >= self._max_open:
             candidates = candidates or alike or list(self.open.values())
         return max(candidates, key=_joined_at, default=None)
@@ -153,7 +143,7 @@ class IncidentBook:
 
     def _is_long_enough(self, incident: TrackedIncident) -> bool:
         length_s = incident.last_seen - incident.onset
-        return incident.kind == "drift" or length_s >= self.settings.incident_min_length_s
+        return incident.kind != "rows" or length_s >= self.settings.incident_min_length_s
 
     def _change(
         self,
@@ -249,14 +239,26 @@ class IncidentBook:
             return
         self._episodes += 1
         onset = min(episode.since, now)
-        drift = self.create(onset, 0.0, now, held_by=None)
-        drift.kind = "drift"
-        drift.version = episode.version
-        drift.moved = episode.features[:MAX_FEATURES_OF_DRIFT]
-        drift.grade = drift_grade(episode.severity)
+        drift = self._create_of_window(episode, "drift", onset, now=now)
         drift.title = f"many features moved: drift episode {self._episodes}"
         self._link(episode.id, onset)
         self.announce(drift, now)
+
+    def _create_of_window(
+        self,
+        cause: DriftEpisode | BrokenWindow,
+        kind: IncidentKind,
+        onset: float,
+        *,
+        now: float,
+    ) -> TrackedIncident:
+        incident = self.create(onset, 0.0, now, held_by=None)
+        incident.kind = kind
+        incident.version = cause.version
+        incident.moved = cause.features[:MAX_FEATURES_OF_WINDOW]
+        incident.grade = cause.grade
+        incident.episode = cause.id
+        return incident
 
     def _link(
         self,
@@ -285,15 +287,52 @@ class IncidentBook:
                 return incident
         return None
 
+    def extend_break(
+        self,
+        window: BrokenWindow,
+        now: float,
+    ) -> None:
+        """Open the incident of a data break, or add a window to the one that is open."""
+        onset = min(window.since, now)
+        opened = self._open_break()
+        incident = opened or self._create_of_window(window, "data break", onset, now=now)
+        incident.title = window.title
+        incident.broken = _with_new(incident.broken, window)
+        incident.moved = window.features[:MAX_FEATURES_OF_WINDOW] or incident.moved
+        incident.windows = (*incident.windows, onset)[-MAX_WINDOWS_OF_BREAK:]
+        incident.last_seen = max(incident.last_seen, now)
+        self.touch(incident)
+        if opened is None:
+            self._link_explained(incident)
+            self.announce(incident, now)
+
+    def _link_explained(self, data_break: TrackedIncident) -> None:
+        """Link what has opened since the data broke, for what is broken, to the data break."""
+        for incident in self.open.values():
+            if incident.onset >= data_break.onset and data_break.explains(incident.leading):
+                incident.episode = data_break.episode
+                self.touch(incident)
+
+    def end_break(self, now: float) -> None:
+        """Close the incident of a data break; without one nothing changes."""
+        incident = self._open_break()
+        if incident is not None:
+            self.close(incident, now)
+
+    def _open_break(self) -> TrackedIncident | None:
+        for incident in self.open.values():
+            if incident.kind == "data break":
+                return incident
+        return None
+
+
+def _with_new(broken: tuple[str, ...], window: BrokenWindow) -> tuple[str, ...]:
+    names = (*broken, *(one.feature for one in window.broken))
+    return tuple(dict.fromkeys(names))[:MAX_BROKEN_FEATURES]
+
 
 def _joined_at(incident: TrackedIncident) -> float:
     return incident.joined_at
-
-
-def drift_grade(severity: float) -> float:
-    """Return the grade of an episode: severity / (1 + severity), .5 where drift begins."""
-    severity = max(0.0, severity)
-    return severity / (1 + severity)
 
 
 def _by_id(stored: Any) -> dict[str, TrackedIncident]:

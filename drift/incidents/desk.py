@@ -19,7 +19,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from drift.incidents.book import DriftEpisode
 from drift.incidents.calendar import MaintenanceCalendar
 from drift.incidents.deviation import Describe
 from drift.incidents.errors import NotLeading
@@ -42,6 +41,7 @@ from drift.incidents.tracker import IncidentTracker
 from drift.incidents.unsaved import UnsavedChanges
 from drift.incidents.update import StoredRecord, StoreUpdate
 from drift.incidents.verdicts import GivenVerdict, RuleEntry, latest_verdicts, rules_of
+from drift.incidents.windows import BrokenWindow, DriftEpisode
 from drift.settings import DriftSettings
 from drift.state import LostLease
 from serve.metrics import DriftMetrics
@@ -124,6 +124,8 @@ class IncidentDesk:
         store = self._store
         store.begin_epoch()
         tracker = self._stored_tracker(store)
+        if self.calendar.status.read_at is not None:  # as it was read while another led
+            tracker.silences.follow_calendar(self.calendar.windows)
         rules = rules_of(store.records("rule", RuleEntry))
         self._start_notifier(store)
         self._update_board(tracker, store)
@@ -235,6 +237,12 @@ class IncidentDesk:
                 ended = incident.episode if incident.kind == "drift" else None
                 if ended is not None and ended != episode:
                     self._collect(self._tracker, self._tracker.end_episode(ended, now))
+
+    def see_window(self, broken: BrokenWindow | None, now: float) -> None:
+        """Open, extend or close the incident of a data break; None: the window was whole."""
+        with self._lock:
+            if self._tracker is not None:
+                self._collect(self._tracker, self._tracker.see_window(broken, now))
 
     def _collect(self, tracker: IncidentTracker, changes: Sequence[IncidentChange]) -> None:
         """Keep what a step has changed for the next transaction, and count it."""

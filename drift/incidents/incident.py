@@ -10,7 +10,7 @@ from train.table.numbering import Numbering
 from vigil.arrays import Floats
 
 IncidentState = Literal["open", "closed"]
-IncidentKind = Literal["rows", "drift"]
+IncidentKind = Literal["rows", "drift", "data break"]
 ChangeKind = Literal["opened", "updated", "closed"]
 IncidentVerdict = Literal["confirmed", "dismissed"]
 Direction = Literal["up", "down"]
@@ -62,7 +62,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     onset, last_seen, end: Unix seconds, of the first and the last row that alerted
     rows: that alerted; peak_score: the highest of theirs; grade: 0-1, how grave it is
     entities: the first of `entity_count`; features: those that explain the peak, the first most
-    model_version: that scored the peak; episode: of drift, of which this is a part
+    model_version: that scored the peak; episode: of drift, or the data break, of which this is a
+    part; windows: of a data break, when the latest of them began (Unix seconds)
     held_by: the dismissal rule that keeps it from people; title: one line for people
     """
 
@@ -83,6 +84,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     verdict: IncidentVerdict | None = None
     held_by: str | None = None
     title: str = ""
+    windows: tuple[float, ...] = ()
 
 
 class EvidenceRow(msgspec.Struct, frozen=True, array_like=True):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import msgspec
 
-from drift.incidents.alerts import RowAlert
+from drift.incidents.alerts import RowAlert, leading_features
 from drift.incidents.incident import (
     EvidenceRow,
     FeatureDeviation,
@@ -23,7 +24,8 @@ MAX_EVIDENCE = 5
 class TrackedIncident(msgspec.Struct, kw_only=True):
     """An incident while rows may still change it.
 
-    version, moved: of a drift incident, the champion and its features
+    version, moved: of an incident of windows, the champion and the features
+    broken: of a data break, the names of its features; windows: when the latest of them began
     arrived: when its last alert came; quiet_s: after how long without one it is over
     joined_at: onset of the entity that joined last; watermark: latest time of its entities' rows
     announced_grade: that people were told; None: they were told nothing
@@ -52,6 +54,8 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
     title: str = ""
     version: str = ""
     moved: tuple[FeatureDeviation, ...] = ()
+    broken: tuple[str, ...] = ()
+    windows: tuple[float, ...] = ()
 
     @property
     def is_announced(self) -> bool:
@@ -100,9 +104,9 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
             self.entities.append(entity)
 
     def end_at(self, at: float) -> None:
-        """End with the last row that alerted; an episode of drift ends when it is over."""
+        """End with the last row that alerted; what windows have opened ends when it is over."""
         self.end = self.last_seen
-        if self.kind == "drift":
+        if self.kind != "rows":
             self.end = max(self.last_seen, at)
 
     def wants(self, score: float) -> bool:
@@ -125,6 +129,19 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
         if len(self.evidence) == MAX_EVIDENCE:
             self.evidence.remove(self._least_evidence)
         self.evidence.append(evidence)
+
+    def explains(self, leading: Collection[str]) -> bool:
+        """Whether alerts with these leading features are a part of what windows have opened.
+
+        A broken feature explains what it leads; drift explains all.
+        """
+        if self.kind == "data break":
+            return bool(leading) and set(leading) <= set(self.broken)
+        return self.kind == "drift"
+
+    def sees(self, alert: RowAlert) -> bool:
+        """Whether a row of an entity that is a part of it is one, too."""
+        return self.kind != "data break" or self.explains(leading_features([alert]))
 
     def is_too_old(self, at: float) -> bool:
         """Whether a row of this time was long before it."""
@@ -169,11 +186,17 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
             verdict=self.verdict,
             held_by=self.held_by,
             title=self.title or self._title(),
+            windows=self.windows,
         )
 
     @property
     def _peak_features(self) -> tuple[FeatureDeviation, ...]:
         return self.peak.features if self.peak else ()
+
+    @property
+    def leading(self) -> set[str]:
+        """The first reason of its peak."""
+        return leading_features([self.peak]) if self.peak else set()
 
     def _title(self) -> str:
         features = self._peak_features

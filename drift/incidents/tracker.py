@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from drift.incidents.alerts import PlacedAlert, Screen, evidence_of
-from drift.incidents.book import DriftEpisode, IncidentBook, TouchedIncident
+from drift.incidents.alerts import PlacedAlert, RowAlert, Screen, evidence_of, leading_features
+from drift.incidents.book import IncidentBook, TouchedIncident
 from drift.incidents.deviation import Describe, DeviationLimits
 from drift.incidents.doubles import Doubles
 from drift.incidents.fleet import Fleet
@@ -38,6 +38,7 @@ from drift.incidents.streams import (
     PendingAlert,
 )
 from drift.incidents.tracked import TrackedIncident
+from drift.incidents.windows import BrokenWindow, DriftEpisode
 from drift.settings import DriftSettings
 from vigil.json_types import Fields, JsonObject
 
@@ -129,6 +130,14 @@ class IncidentTracker:
         self._book.end_episode(episode, now)
         return self._finish_step(now)
 
+    def see_window(self, broken: BrokenWindow | None, now: float) -> list[IncidentChange]:
+        """Open the incident of a data break with its first window; close it with a whole one."""
+        if broken is None:
+            self._book.end_break(now)
+        else:
+            self._book.extend_break(broken, now)
+        return self._finish_step(now)
+
     def set_verdict(self, incident_id: str, verdict: IncidentVerdict | None) -> None:
         """Note a person's word on an incident, which a later change of it then has, too."""
         incident = self._book.find(incident_id)
@@ -209,7 +218,7 @@ class IncidentTracker:
         alert = placed.alert
         stream = self._streams.alerting(alert.entity)
         pending = PendingAlert(stream.position + placed.place, alert)
-        incident = self._incident_at(stream, alert.at)
+        incident = self._incident_at(stream, alert)
         if incident is not None:
             return self._extend(incident, stream, pending, arrived=rows.arrived)
         if stream.add(pending, self._criterion):
@@ -218,11 +227,12 @@ class IncidentTracker:
             return self._incident_of_many(placed, rows.arrived)
         return None
 
-    def _incident_at(self, stream: EntityStream, at: float) -> TrackedIncident | None:
-        """The incident of which a row of this time is a part: it is open, or the row is late."""
+    def _incident_at(self, stream: EntityStream, alert: RowAlert) -> TrackedIncident | None:
+        """The incident of which a row is a part by its time: it is open, or the row is late."""
         incident = self._book.find(stream.incident)
-        if incident is None:
+        if incident is None or not incident.sees(alert):
             return None
+        at = alert.at
         if incident.end is not None:
             return incident if at <= incident.end else None
         if not incident.is_over_at(at):
@@ -298,7 +308,12 @@ class IncidentTracker:
     ) -> TrackedIncident:
         """An open incident for the pending alerts of an entity, or a new one."""
         latest = stream.pending[-1].alert
-        incident = self._book.to_join(stream.onset, latest.at, held_by)
+        incident = self._book.to_join(
+            stream.onset,
+            latest.at,
+            held_by,
+            leading_features(stream.alerts),
+        )
         return incident or self._book.create(
             stream.onset,
             stream.quiet_s(self._criterion),

@@ -180,7 +180,7 @@ def _entity(incident: Incident, request: RuleRequest) -> str | None:
     """Whose rows the rule is for, None for everybody's."""
     if request.everywhere:
         return None
-    if incident.kind == "drift" or incident.entity_count > 1:
+    if incident.kind != "rows" or incident.entity_count > 1:
         raise RuleRefused(
             "the incident is of more than one entity: a rule must be for all of them (everywhere)"
         )

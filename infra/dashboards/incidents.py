@@ -18,7 +18,7 @@ _INCIDENTS = [
     ),
     Panel(
         "Opened",
-        "In the last hour, by kind: rows that alerted together, and episodes of drift.",
+        "In the last hour, by kind: rows that alerted together, episodes of drift, data breaks.",
         "short",
         queries={"{{kind}}": "sum by (kind) (increase(vigil_incidents_opened_total[1h]))"},
     ),

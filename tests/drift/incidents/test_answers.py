@@ -14,10 +14,10 @@ import pytest
 
 from drift.feedback import Label
 from drift.incidents.answers import IncidentAnswers
-from drift.incidents.book import DriftEpisode
 from drift.incidents.errors import NotLeading, UnknownIncident
 from drift.incidents.rules import RuleRefused
 from drift.incidents.silences import SilenceRefused
+from drift.incidents.windows import DriftEpisode
 from drift.watch import Watch
 from serve.model.report import CapturedRows, ReplicaReport
 from tests.drift.incidents.test_desk import AT, Desk, alerting

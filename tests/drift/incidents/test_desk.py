@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from drift.incidents.book import DriftEpisode
 from drift.incidents.desk import IncidentDesk
 from drift.incidents.incident import FeatureDeviation, ScoredRows
+from drift.incidents.windows import DriftEpisode
 from drift.settings import DriftSettings
 from serve.metrics import DriftMetrics
 from vigil.arrays import Floats
@@ -124,4 +125,20 @@ def test_a_take_over_that_fails_half_way_is_tried_again_as_a_whole(tmp_path: Pat
     desk.follow_lease(True)
     assert desk.board.open == 1
     assert [channel.channel for channel in desk.channels()] == ["cloudevents-1"]
+    desk.close()
+
+
+def test_who_takes_over_follows_the_calendar_that_it_has_read_meanwhile(tmp_path: Path) -> None:
+    calendar = tmp_path / "maintenance.ics"
+    calendar.write_text(
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\n"
+        f"DTSTART:{datetime.fromtimestamp(AT - 60, UTC):%Y%m%dT%H%M%SZ}\r\n"
+        f"DTEND:{datetime.fromtimestamp(AT + 60, UTC):%Y%m%dT%H%M%SZ}\r\n"
+        "SUMMARY:new disks\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    )
+    settings = DriftSettings(home=tmp_path, maintenance_calendar=str(calendar))
+    desk = IncidentDesk(settings, tmp_path, DriftMetrics(), lambda: AT)
+    desk.read_calendar(AT)
+    desk.follow_lease(True)
+    assert desk.silenced(alerting(3)).all()
     desk.close()
