@@ -124,8 +124,7 @@ class IncidentDesk:
         store = self._store
         store.begin_epoch()
         tracker = self._stored_tracker(store)
-        if self.calendar.status.read_at is not None:  # as it was read while another led
-            tracker.silences.follow_calendar(self.calendar.windows)
+        self._follow_calendar(tracker)
         rules = rules_of(store.records("rule", RuleEntry))
         self._start_notifier(store)
         self._update_board(tracker, store)
@@ -157,6 +156,11 @@ class IncidentDesk:
         except (ValueError, TypeError, LookupError) as error:
             log.warning("the state of incidents cannot be read, it starts anew: %s", error)
             return IncidentTracker(self._settings)
+
+    def _follow_calendar(self, tracker: IncidentTracker) -> None:
+        """Give a tracker the windows that were read while another monitor led."""
+        if self.calendar.status.read_at is not None:
+            tracker.silences.follow_calendar(self.calendar.windows)
 
     def _stand_by(self) -> None:
         with self._lock:
