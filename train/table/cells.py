@@ -51,8 +51,12 @@ _THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:[,.' ][0-9]{3})+(?:[.,][0-9]+)?")
 _PERCENT = re.compile(r"[+-]?[0-9.,]+ ?%")
 _TIME = re.compile(r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}.*|[0-9]{1,2}:[0-9]{2}.*")
 _SEVERAL = re.compile(r"[+-]?[0-9.,]+(?:[ ;|\t]+[+-]?[0-9.,]+)+")
+_OTHER_SIGN = re.compile(r"[+-]?[0-9.,]+([^\w\s.,+-]|\x01)[+-]?[0-9.,]+(?:\1[+-]?[0-9.,]+)*")
 _HINTS = (
-    (_DECIMAL_COMMA, "a comma is a decimal point only where ; separates the columns"),
+    (
+        _DECIMAL_COMMA,
+        "a comma is a decimal point only where ; separates the columns: write a point, or ;",
+    ),
     (_THOUSANDS, "write it without separators of thousands"),
     (_PERCENT, "write it without %"),
     (_TIME, "it looks like a time"),
@@ -164,7 +168,11 @@ def _hint(text: str) -> str:
     for form, advice in _HINTS:
         if form.fullmatch(text.lower()):
             return f" ({advice})"
-    return ""
+    others = _OTHER_SIGN.fullmatch(text)
+    if others is None:
+        return ""
+    sign = others[1] if others[1].isprintable() else repr(others[1])[1:-1]
+    return f" (if {sign} separates the columns, say so in a first line sep={sign})"
 
 
 @dataclass(frozen=True)

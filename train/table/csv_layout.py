@@ -28,6 +28,12 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_OTHER_KINDS = {
+    b"\x1f\x8b": "packed by gzip: unpack it",
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook: unpack it, or save the sheet as CSV",
+    b"PAR1": "Parquet: name it .parquet",
+    b"[{": "JSON: write a line of names, and a line for each row",
+}
 _DECLARATION = re.compile(r'"?sep=(.)"?[,; ]*')
 _COMMA_IN_NUMBER = re.compile(r"[0-9],[0-9]")
 _TIME = re.compile(r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}([ T].*)?")
@@ -72,6 +78,15 @@ def detect_layout(stream: IO[bytes], encoding: str | None = None) -> CsvLayout:
     if len(head) == _HEAD_BYTES:
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
     return _layout_of_text(text, spoken)
+
+
+def check_is_csv(stream: IO[bytes], path: str) -> None:
+    """Raise DataError for what has the beginning of another kind of file."""
+    head = stream.read(max(map(len, _OTHER_KINDS)))
+    stream.seek(0)
+    for mark, kind in _OTHER_KINDS.items():
+        if head.startswith(mark):
+            raise DataError(f"{path} is {kind}")
 
 
 def _encoding(head: bytes, told: str | None) -> str:

@@ -18,6 +18,7 @@ from train.table.csv_layout import (
     SEPARATOR_NAMES,
     CsvLayout,
     check_header,
+    check_is_csv,
     detect_layout,
     numbered_records,
     skip_header,
@@ -55,6 +56,7 @@ class CsvReader:
             return self._checked_layout(stream)
 
     def _checked_layout(self, stream: IO[bytes]) -> CsvLayout:
+        check_is_csv(stream, self.file.path)
         layout = detect_layout(stream, self.file.encoding)
         check_header(layout, self.columns.features or (), self.file.path)
         return layout

@@ -19,6 +19,7 @@ from train.table.s3 import S3Object, is_s3
 from vigil.errors import DataError
 
 _FILE_KINDS = (".csv", ".parquet", ".npz")
+_OTHER_ENDINGS = {".tsv": ".csv"}  # what separates its columns is seen in the file
 _WILDCARDS = set("*?[")
 
 
@@ -38,7 +39,8 @@ class File:
     @property
     def kind(self) -> str:
         """Its ending, as .csv."""
-        return Path(self.path).suffix.lower()
+        ending = Path(self.path).suffix.lower()
+        return _OTHER_ENDINGS.get(ending, ending)
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
@@ -113,7 +115,7 @@ def _check_kinds(files: list[File], text: str) -> None:
         )
     if first not in _FILE_KINDS:
         raise DataError(
-            f"{files[0].path}: unknown kind of file {first!r}; use .csv, .parquet or .npz"
+            f"{files[0].path}: unknown kind of file {first!r}; use .csv, .tsv, .parquet or .npz"
         )
 
 

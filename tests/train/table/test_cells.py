@@ -128,6 +128,8 @@ def test_a_value_that_is_no_text(value: Any, number: float | None) -> None:
         ("5 %", "is not a number (write it without %)"),
         ("7/7/2017 3:30", "is not a number (it looks like a time)"),
         ("1;2;3", "is not a number (columns are separated by a comma"),
+        ("1^2.5^-3", "(if ^ separates the columns, say so in a first line sep=^)"),
+        ("1\x012", "(if \\x01 separates the columns"),
     ],
 )
 def test_a_refusal_says_what_is_wrong_with_a_value(value: Any, reason: str) -> None:

@@ -32,6 +32,7 @@ def read(folder: Path, content: bytes, columns: Columns | None = None) -> np.nda
         "a|b|c\n1.5|2|0.25\n3|-4.5|1e-3\n",
         "sep=;\na;b;c\n1,5;2;0,25\n3;-4,5;1e-3\n",
         '"sep=,"\na,b,c\n1.5,2,0.25\n3,-4.5,1e-3\n',
+        "sep=^\na^b^c\n1.5^2^0.25\n3^-4.5^1e-3\n",
         "sep=\t\na\tb\tc\n1.5\t2\t0.25\n3\t-4.5\t1e-3\n",
         " a, b ,\ufeffc\n 1.5,2 , 0.25\n3 ,-4.5,1e-3",
         '"a", "b","c"\n"1.5","2", "0.25"\n3,-4.5,1e-3\n',
@@ -71,6 +72,9 @@ def test_truth_values_are_1_and_0_and_names_need_no_ascii(tmp_path: Path) -> Non
         ("a,b\n1,2\n3,4,\n5,6,7\n", "line 4 has 3 values"),
         ("a,b,\n1,2,\n3,4,5.5\n", "column 3 has no name, and does not number the rows"),
         (b"caf\xe9,b\n1,2\n", "is not text in UTF-8 .*byte 0xe9.* `iconv -f windows-1252"),
+        (b"\x1f\x8b\x08", "is packed by gzip: unpack it"),
+        (b"PK\x03\x04\x14", "a ZIP archive or an Excel workbook"),
+        ('[{"a": 1, "b": 2}]', "is JSON: write a line of names"),
         ("a,b,a\n1,2,3\n", "two columns have the same name, 'a'"),
     ],
 )
@@ -113,3 +117,8 @@ def test_a_byte_order_mark_is_believed_before_the_sender(mark: bytes) -> None:
     file = FileInMemory("body", 0, "", content=mark + "a,b\n1,2\n".encode(encoding))
     with file.open() as stream:
         assert detect_layout(stream, "utf-8").header == ("a", "b")
+
+
+def test_a_file_of_tabs_may_be_named_so(tmp_path: Path) -> None:
+    (tmp_path / "rows.tsv").write_text("a\tb\n1\t2.5\n")
+    assert read_table(tmp_path / "rows.tsv").train.X.tolist() == [[1, 2.5]]
