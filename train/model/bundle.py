@@ -26,6 +26,8 @@ from train.model.forest import CompiledForest
 from train.model.reference import Reference, reference_from_arrays, reference_to_arrays
 from train.model.threshold import Threshold
 from train.table.transform.feature_transform import FeatureTransform
+from train.table.transform.fitted import FittedSteps
+from train.table.transform.grammar import Step
 from vigil.arrays import Floats
 from vigil.errors import BundleError, DataError
 from vigil.json_types import JsonObject
@@ -46,6 +48,8 @@ BUNDLE_FILES = (
     REFERENCE_ARRAYS_FILE,
     THRESHOLD_FILE,
 )
+# Only the bundle of a model has it whose transform has learnt something.
+TRANSFORM_FILE = "transform.safetensors"
 _TEXT_FILES = tuple(name for name in BUNDLE_FILES if name.endswith(".json"))
 _ARRAY_FILES = tuple(name for name in BUNDLE_FILES if name.endswith(".safetensors"))
 _FOREST_ARRAYS = {
@@ -127,6 +131,8 @@ def write_bundle(bundle: ModelBundle, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     _write_forest(bundle.forest, folder)
     _write_reference(bundle.reference, folder)
+    if bundle.transform is not None and bundle.transform.fitted.arrays:
+        save_file(dict(bundle.transform.fitted.arrays), folder / TRANSFORM_FILE)
     _write_json(folder / MODEL_FILE, _model_values(bundle))
     _write_json(folder / THRESHOLD_FILE, asdict(bundle.threshold))
     _write_json(folder / GOLDEN_FILE, _golden_values(bundle))
@@ -142,7 +148,9 @@ def forest_digest(folder: Path) -> str:
 def bundle_digest(folder: Path) -> str:
     """Return the sha256 over the sorted list of (name, sha256) of the files of the bundle."""
     whole = hashlib.sha256()
-    for name in sorted(BUNDLE_FILES):
+    has_transform = (folder / TRANSFORM_FILE).exists()
+    names = (*BUNDLE_FILES, TRANSFORM_FILE) if has_transform else BUNDLE_FILES
+    for name in sorted(names):
         line = f"{name} {_file_digest(folder / name)}\n"
         whole.update(line.encode())
     return whole.hexdigest()
@@ -190,6 +198,8 @@ class _Parts:
     def read(cls, folder: Path) -> _Parts:
         texts = {name: json.loads((folder / name).read_text()) for name in _TEXT_FILES}
         arrays = {name: load_file(folder / name) for name in _ARRAY_FILES}
+        if (folder / TRANSFORM_FILE).exists():
+            arrays[TRANSFORM_FILE] = load_file(folder / TRANSFORM_FILE)
         return cls(texts, arrays)
 
     def bundle(self) -> ModelBundle:
@@ -250,9 +260,12 @@ class _Parts:
 
     def transform(self) -> FeatureTransform | None:
         values = self.model.get("over_time")
+        arrays = self.arrays.get(TRANSFORM_FILE, {})
         if values is None:
+            if arrays:
+                raise BundleError(f"the bundle has a {TRANSFORM_FILE} and no transform")
             return None
-        transform = _transform(values)
+        transform = _transform(values, FittedSteps(arrays))
         if transform.outputs != self.names:
             raise BundleError(
                 f"the bundle's transform makes {len(transform.outputs)} features, "
@@ -261,13 +274,21 @@ class _Parts:
         return transform
 
 
-def _transform(values: JsonObject) -> FeatureTransform:
+def _transform(values: JsonObject, fitted: FittedSteps) -> FeatureTransform:
     try:
         names = tuple(map(str, values["names"]))
-        steps = tuple((str(kind), int(rows)) for kind, rows in values["steps"])
-        return FeatureTransform(names, steps)
+        steps = tuple(_step(*step) for step in values["steps"])
+        return FeatureTransform(names, steps, fitted)
     except DataError as error:
         raise BundleError(f"the bundle's transform is damaged: {error.message}") from error
+
+
+def _step(
+    kind: Any,
+    rows: Any,
+    zone: Any = "",
+) -> Step:
+    return Step(str(kind), int(rows), str(zone))
 
 
 def _write_forest(forest: CompiledForest, folder: Path) -> None:
@@ -295,7 +316,7 @@ def _model_values(bundle: ModelBundle) -> JsonObject:
     }
     transform = bundle.transform
     if transform is not None:
-        steps = [list(step) for step in transform.steps]
+        steps = [list(step if step.zone else step[:2]) for step in transform.steps]
         values["over_time"] = {"names": list(transform.names), "steps": steps}
     return values
 
@@ -308,7 +329,7 @@ def _golden_values(bundle: ModelBundle) -> JsonObject:
 def _check_names(names: set[str]) -> None:
     expected = set(BUNDLE_FILES)
     missing = sorted(expected - names)
-    extra = sorted(names - expected)
+    extra = sorted(names - expected - {TRANSFORM_FILE})
     if missing:
         raise BundleError(f"the bundle lacks {', '.join(missing)}")
     if extra:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,17 @@ from train.table.reader import CHUNK_VALUES, SPLIT_ROWS, read_head, read_split, 
 from train.table.roles import TableRoles, clean_columns, recognise_roles
 from train.table.scan import scan_table
 from train.table.schema import Columns, Schema, save_schema
-from train.table.source import File, find_files
+from train.table.source import File, FileSplit, find_files
 from train.table.split_scan import ScanPlan, ScanResult
 from train.table.table import Table
 from train.table.transform.feature_transform import FeatureTransform
-from train.table.transform.grammar import parse_steps
+from train.table.transform.fitted import FittedSteps
+from train.table.transform.fitting import fit_steps
+from train.table.transform.grammar import Step, parse_steps
 from vigil.errors import DataError
 
 _ALL_ROWS = 2**62
+_FITTING_ROWS = 200_000  # are enough for the steps of a transform to learn from
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ def read_table(
     over_time: str = "",
     tasks: int = 1,
     on_rows: Callable[[int], None] = lambda _: None,
+    fit_share: float = 1.0,
     split_rows: int = SPLIT_ROWS,
     chunk_values: int = CHUNK_VALUES,
 ) -> Dataset:
@@ -73,8 +78,9 @@ def read_table(
     An .npz file has the arrays `train` or `X`; `test` with `label`, or `y`, where present. At most
     `max_rows` random rows and as many latest ones are kept; the whole table is scanned and
     fingerprinted, `split_rows` in a task, `chunk_values` at once. `over_time` declares a transform
-    (train/table/transform/), which is applied before rows are chosen. `on_rows` gets the number
-    of rows that were read so far.
+    (train/table/transform/), which is applied before rows are chosen; its steps learn from the
+    earliest `fit_share` of the rows, in passes over the table before the last. `on_rows` gets the
+    number of rows that were read so far.
 
     Raises DataError that names file, line or row, and column of what is wrong. NaN is an error
     unless `allow_missing`.
@@ -85,21 +91,59 @@ def read_table(
         roles.columns,
         max_rows,
         seed=seed,
-        steps=parse_steps(over_time) if over_time else (),
         allow_missing=allow_missing,
         chunk_values=chunk_values,
         must_times_rise=roles.is_time_told,
     )
+    name = files[0].path if len(files) == 1 else str(path)
+    splits = split_files(files, split_rows)
+    if over_time:
+        look = _SampleScan(splits, plan, tasks, name, fit_share=fit_share)
+        plan = look.fitted_plan(parse_steps(over_time))
     result = scan_table(
-        split_files(files, split_rows),
+        splits,
         plan,
         tasks=tasks,
         on_rows=on_rows,
     )
-    name = files[0].path if len(files) == 1 else str(path)
     _check_result(result, name, over_time)
     save_schema(_schema_to_keep(result, roles), roles.columns)
     return _dataset(result, files, roles)
+
+
+@dataclass(frozen=True)
+class _SampleScan:
+    """Passes over a table whose sample the steps of a transform learn from; `name` is its own."""
+
+    splits: Sequence[FileSplit]
+    plan: ScanPlan
+    tasks: int
+    name: str
+    fit_share: float
+
+    def fitted_plan(self, steps: tuple[Step, ...]) -> ScanPlan:
+        """Return the plan of the last pass, with `steps` and what they have learnt."""
+        fitted = fit_steps(steps, self._sample, self.plan.seed)
+        return replace(self.plan, steps=steps, fitted=fitted)
+
+    def _sample(self, steps: tuple[Step, ...], fitted: FittedSteps) -> Table:
+        plan = replace(
+            self.plan,
+            steps=steps,
+            fitted=fitted,
+            max_rows=min(self.plan.max_rows, _FITTING_ROWS),
+            keeps_context=True,
+        )
+        result = scan_table(self.splits, plan, tasks=self.tasks)
+        _check_result(result, self.name, _text(steps))
+        rows = result.sample.rows
+        if not rows.ordered:
+            return rows
+        return rows.take(slice(0, math.ceil(len(rows) * self.fit_share)))
+
+
+def _text(steps: tuple[Step, ...]) -> str:
+    return ",".join(map(str, steps))
 
 
 def table_roles(files: Sequence[File], columns: Columns) -> TableRoles:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from train.table.source import FileSplit
 from train.table.table import Table, concat
 from train.table.time_order import TimeOrder
 from train.table.transform.feature_transform import FeatureTransform
+from train.table.transform.fitted import FittedSteps
+from train.table.transform.fitting import table_times
 from train.table.transform.grammar import Step
 from vigil.arrays import Floats
 from vigil.errors import DataError
@@ -28,18 +30,21 @@ _STRIDE = 2**40  # of row indices from split to split
 class ScanPlan:
     """What every task of a scan does.
 
-    max_rows: rows to keep, of the sample and of the last ones; steps: of the transform;
-    key_limit: only rows with a smaller random key are kept; must_times_rise: see TimeOrder
+    max_rows: rows to keep, of the sample and of the last ones; steps: of the transform, and what
+    they have learnt; key_limit: only rows with a smaller random key are kept; must_times_rise: see
+    TimeOrder; keeps_context: rows keep their times and entities
     """
 
     columns: Columns
     max_rows: int
     seed: int = 0
     steps: tuple[Step, ...] = ()
+    fitted: FittedSteps = field(default_factory=FittedSteps)
     allow_missing: bool = False
     key_limit: float = 1.0
     chunk_values: int = CHUNK_VALUES
     must_times_rise: bool = True
+    keeps_context: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,12 @@ class _SplitScanner:
         self._split = split
         self._offset = number * _STRIDE
         self._rows = 0
-        self._features = ModelFeatures(first.names, plan.steps)
+        self._features = ModelFeatures(
+            first.names,
+            plan.steps,
+            plan.fitted,
+            keeps_context=plan.keeps_context,
+        )
         model_rows = self._features.empty(first)
         rng = np.random.default_rng([plan.seed, number])
         self._reservoir = Reservoir(
@@ -165,22 +175,29 @@ class _SplitScanner:
 
 
 class ModelFeatures:
-    """Computes the rows of the model, chunk by chunk, from raw rows and those before them."""
+    """Computes the rows of the model, chunk by chunk, from raw rows and those before them.
+
+    steps: of the transform; fitted: what they have learnt; keeps_context: rows keep their times and
+    entities
+    """
 
     def __init__(
         self,
         names: tuple[str, ...],
         steps: tuple[Step, ...],
+        fitted: FittedSteps | None = None,
+        *,
+        keeps_context: bool = False,
     ) -> None:
-        self.transform = FeatureTransform(names, steps) if steps else None
+        self.transform = FeatureTransform(names, steps, fitted or FittedSteps()) if steps else None
         self.names = self.transform.outputs if self.transform else names
-        self._none = np.empty((0, len(names)))
-        self._past: dict[str, Floats] = {}
+        self._keeps_context = keeps_context
+        self._streams: dict[str, _EntityStream] = {}
 
     def empty(self, rows: Table) -> Table:
         """No rows, with the columns of the model."""
         none = rows.take(slice(0, 0))
-        return none.with_features(np.empty((0, len(self.names))), self.names)
+        return self._with_features(none, np.empty((0, len(self.names))))
 
     def of_test(self, rows: Table) -> Table:
         """All rows: those to test on follow those to train on."""
@@ -199,17 +216,53 @@ class ModelFeatures:
     def compute(self, rows: Table) -> tuple[Table, NDArray[np.bool_]]:
         """Return the rows of the model, and which of them have all the earlier ones they need."""
         is_complete = np.ones(len(rows), bool)
-        if self.transform is None:
-            return rows.with_features(rows.X, self.names), is_complete
-        length = self.transform.length
+        transform = self.transform
+        if transform is None:
+            return self._with_features(rows, rows.X), is_complete
         X = np.empty((len(rows), len(self.names)))
+        times = table_times(rows) if transform.needs_time else None
         for entity, numbers in rows.by_entity():
-            raw = rows.X[numbers]
-            past = self._past.get(entity, self._none)
-            X[numbers] = self.transform.apply(raw, past)
-            is_complete[numbers] = np.arange(len(numbers)) + len(past) >= length
-            self._past[entity] = np.concatenate([past, raw])[-max(length, 1) :]
-        return rows.with_features(X, self.names), is_complete
+            stream = self._stream(entity, transform)
+            is_complete[numbers] = stream.seen + np.arange(len(numbers)) >= transform.warming_rows
+            own_times = None if times is None else times[numbers]
+            X[numbers] = stream.follow(rows.X[numbers], own_times)
+        return self._with_features(rows, X), is_complete
+
+    def _with_features(self, rows: Table, X: Floats) -> Table:
+        if self._keeps_context:
+            return replace(rows, X=X, names=self.names)
+        return rows.with_features(X, self.names)
+
+    def _stream(self, entity: str, transform: FeatureTransform) -> _EntityStream:
+        if entity not in self._streams:
+            self._streams[entity] = _EntityStream(transform)
+        return self._streams[entity]
+
+
+class _EntityStream:
+    """The rows of one entity so far, as far as those that follow need them; `seen` is how many."""
+
+    def __init__(self, transform: FeatureTransform) -> None:
+        self.seen = 0
+        self._transform = transform
+        self._past = np.empty((0, len(transform.names)))
+        self._carried = transform.initial_carried
+
+    def follow(
+        self,
+        X: Floats,
+        times: Floats | None,
+    ) -> Floats:
+        """Return the model's rows [n, D] of the rows `X` [n, d] that follow."""
+        rows, self._carried = self._transform.follow(
+            X,
+            self._past,
+            times,
+            past_carried=self._carried,
+        )
+        self._past = np.concatenate([self._past, X])[-max(self._transform.length, 1) :]
+        self.seen += len(X)
+        return rows
 
 
 class _ColumnDigests:

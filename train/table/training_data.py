@@ -52,6 +52,7 @@ def load_training_data(
         max_rows=settings.sample_rows,
         seed=settings.seed,
         over_time=spec.over_time,
+        fit_share=1.0 if spec.shuffled else 1 - settings.holdout,
         tasks=settings.workers,
         on_rows=progress.rows,
     )

@@ -14,18 +14,12 @@ from train.table.reader import read_split, split_files
 from train.table.schema import Columns
 from train.table.source import File, find_files
 from train.table.table import Table, concat
+from train.table.unix_times import unix_seconds
 from vigil.arrays import Floats
 from vigil.errors import DataError
 from vigil.terminal import say
 
 DEFAULT_INTERVAL_S = 60.0
-# What counts as nanoseconds, microseconds or milliseconds since 1970, and how many are a second:
-# read as seconds, the least of them is the year 5138.
-_UNITS = (
-    (1e17, 1e9),
-    (1e14, 1e6),
-    (1e11, 1e3),
-)
 
 
 @dataclass(frozen=True)
@@ -126,7 +120,7 @@ def _read_series(
     history = History(
         name=_series_name(files),
         table=table,
-        times=_unix_seconds(table, interval_s),
+        times=_times_of(table, interval_s),
         training_rows=_count_training_rows(chunks),
     )
     return history.in_order()
@@ -168,15 +162,7 @@ def _with_labels(rows: Table) -> Table:
     return replace(rows, labels=normal)
 
 
-def _unix_seconds(table: Table, interval_s: float) -> Floats:
+def _times_of(table: Table, interval_s: float) -> Floats:
     if table.times is None:
         return np.arange(len(table), dtype=np.float64) * interval_s
-    times = table.times.astype(np.float64)
-    return times / _units_a_second(times)
-
-
-def _units_a_second(times: Floats) -> float:
-    """In what numbers of this size count, which their size says."""
-    largest = np.abs(times).max()
-    units = (unit for least, unit in _UNITS if largest >= least)
-    return next(units, 1.0)
+    return unix_seconds(table.times)

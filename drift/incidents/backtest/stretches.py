@@ -19,6 +19,8 @@ from train.model.bundle import ModelBundle
 from train.settings import TrainSettings
 from train.table.split_scan import ModelFeatures
 from train.table.table import Table
+from train.table.transform.fitted import FittedSteps
+from train.table.transform.fitting import fit_steps
 from train.table.transform.grammar import Step, parse_steps
 from vigil.arrays import Floats
 from vigil.errors import DataError
@@ -74,7 +76,9 @@ class RegisteredModel:
     @property
     def _features(self) -> ModelFeatures:
         transform = self.model.transform
-        return ModelFeatures(self._names, transform.steps if transform else ())
+        if transform is None:
+            return ModelFeatures(self._names, ())
+        return ModelFeatures(self._names, transform.steps, transform.fitted)
 
     def _select(self, history: History) -> Table:
         missing = sorted(set(self._names) - set(history.table.names))
@@ -115,7 +119,7 @@ class WalkForward:
             )
 
     def _trainer(self, history: History) -> HistoryTrainer:
-        features = ModelFeatures(history.table.names, self._steps)
+        features = self._learn_features(history)
         rows, is_complete = features.compute(history.table)
         return HistoryTrainer(
             history,
@@ -127,9 +131,25 @@ class WalkForward:
             budget=self.budget,
         )
 
-    @property
-    def _steps(self) -> tuple[Step, ...]:
-        return parse_steps(self.over_time) if self.over_time else ()
+    def _learn_features(self, history: History) -> ModelFeatures:
+        """The transform, whose steps learn from the probation alone: no later row is known yet."""
+        names = history.table.names
+        if not self.over_time:
+            return ModelFeatures(names, ())
+        known = history.table.take(slice(0, self._probation_rows(history)))
+
+        def sample(steps: tuple[Step, ...], fitted: FittedSteps) -> Table:
+            features = ModelFeatures(
+                names,
+                steps,
+                fitted,
+                keeps_context=True,
+            )
+            rows, is_complete = features.compute(known)
+            return rows.take(is_complete)
+
+        steps = parse_steps(self.over_time)
+        return ModelFeatures(names, steps, fit_steps(steps, sample, self.settings.seed))
 
     def _parts(self, history: History) -> Iterator[slice]:
         """Rows that one model scores."""

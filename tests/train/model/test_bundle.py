@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,19 @@ from sklearn.ensemble import IsolationForest
 
 from train.model.bundle import (
     BUNDLE_FILES,
+    TRANSFORM_FILE,
     BundleLimits,
     ModelBundle,
     bundle_digest,
     read_bundle,
     write_bundle,
 )
+from train.model.fit import fit_part
+from train.model.forest import CompiledForest
+from train.model.reference import build_reference
+from train.table.transform.feature_transform import FeatureTransform
+from train.table.transform.fitted import FittedSteps, fitted_shapes
+from train.table.transform.grammar import parse_steps
 from vigil.errors import BundleError
 
 Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
@@ -89,6 +96,107 @@ def test_the_digest_is_of_the_content_alone(
         == bundle_digest(tmp_path / "again")
     )
     assert write_bundle(model(1)[1], tmp_path / "other") != written[1]
+
+
+@pytest.fixture
+def in_context(model: Models, tmp_path: Path) -> Path:
+    """The folder of a bundle whose transform has learnt something."""
+    steps = parse_steps("baseline:60,calendar:Europe/Berlin")
+    shapes = fitted_shapes(steps, 1)
+    fitted = FittedSteps({name: np.full(shape, 2.0) for name, shape in shapes.items()})
+    transform = FeatureTransform(("cpu",), steps, fitted)
+    X = np.random.default_rng(0).normal(size=(400, len(transform.outputs)))
+    forest = fit_part(
+        X,
+        trees=5,
+        max_samples=32,
+        max_features=1.0,
+        seed=0,
+    )
+    compiled = CompiledForest.compile(forest)
+    reference = build_reference(
+        X,
+        transform.outputs,
+        compiled.score(X),
+        window_rows=100,
+    )
+    bundle = replace(
+        model(0)[1],
+        names=transform.outputs,
+        forest=compiled,
+        reference=reference,
+        golden=X[:8],
+        transform=transform,
+    )
+    write_bundle(bundle, tmp_path / "in_context")
+    return tmp_path / "in_context"
+
+
+def test_what_a_transform_has_learnt_comes_back(in_context: Path) -> None:
+    assert {file.name for file in in_context.iterdir()} == {*BUNDLE_FILES, TRANSFORM_FILE}
+    found = read_bundle(in_context, bundle_digest(in_context)).transform
+    assert found is not None
+    assert [str(step) for step in found.steps] == ["baseline:60", "calendar:Europe/Berlin"]
+    for array in found.fitted.arrays.values():
+        np.testing.assert_array_equal(array, 2.0)
+
+
+def test_the_digest_sees_what_a_transform_has_learnt(in_context: Path) -> None:
+    digest = bundle_digest(in_context)
+    edit_array(in_context, TRANSFORM_FILE, **{"baseline.level": np.ones(1)})
+    with pytest.raises(BundleError, match="refuse to load"):
+        read_bundle(in_context, digest)
+    (in_context / TRANSFORM_FILE).unlink()
+    with pytest.raises(BundleError, match="refuse to load"):
+        read_bundle(in_context, digest)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"baseline.level": np.ones(2)}, "has type float64 and shape"),
+        ({"baseline.level": np.full(1, np.inf)}, "not finite"),
+        ({"baseline.spread": np.zeros(1)}, "not above 0"),
+        ({"baseline.floor": np.ones(1, np.int64)}, "has type int64"),
+        ({"calendar.level": np.ones((24, 1))}, "shape"),
+        ({"residual.weights": np.ones((1, 1))}, "does not fit its steps"),
+    ],
+)
+def test_what_no_transform_has_learnt_is_refused(
+    in_context: Path, changes: dict[str, Any], said: str
+) -> None:
+    edit_array(in_context, TRANSFORM_FILE, **changes)
+    with pytest.raises(BundleError, match=said):
+        read_bundle(in_context, None)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [["baseline", 60], ["forecast", 3]],
+        [["baseline", 60]],
+        [["baseline", 60], ["calendar", 0, "Europe/Atlantis"]],
+        [["baseline", 60], ["calendar", 0, "../../etc/passwd"]],
+        [["baseline", 60, "UTC", 1]],
+        [["baseline", "many"]],
+        "baseline:60",
+    ],
+)
+def test_a_transform_that_this_vigil_does_not_know_is_refused(
+    in_context: Path, steps: object
+) -> None:
+    edit(in_context, "model.json", over_time={"names": ["cpu"], "steps": steps})
+    with pytest.raises(BundleError, match=r"transform|damaged"):
+        read_bundle(in_context, None)
+
+
+def test_a_transform_file_without_its_transform_is_refused(
+    in_context: Path, written: tuple[Path, str]
+) -> None:
+    (in_context / TRANSFORM_FILE).rename(written[0] / TRANSFORM_FILE)
+    for folder in (in_context, written[0]):
+        with pytest.raises(BundleError, match="transform"):
+            read_bundle(folder, None)
 
 
 @few

@@ -25,10 +25,11 @@ from train.table.scan import scan_table
 from train.table.schema import Columns
 from train.table.source import find_files
 from train.table.split_scan import ScanPlan
+from train.table.transform.grammar import parse_steps
 from vigil.errors import DataError
 
 splits = split_files(find_files(sys.argv[1] + "/*.parquet"), split_rows=600)
-plan = ScanPlan(Columns(time="at"), 400, seed=3, steps=(("diff", 1),))
+plan = ScanPlan(Columns(time="at"), 400, seed=3, steps=parse_steps("diff:1,ewm:3"))
 alone = scan_table(splits, plan)
 rows = []
 with connected(None):

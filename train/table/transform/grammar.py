@@ -1,16 +1,70 @@
-"""How a transform is written: `diff:1,mean:10,sd:10`."""
+"""How a transform is written: `baseline,calendar:Europe/Berlin,mean:10,residual`."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 
+from train.table.transform.local_time import check_zone
 from vigil.errors import DataError
 
-STEP_KINDS = ("diff", "mean", "sd", "min", "max")
 MAX_LOOKBACK_ROWS = 1440
-_STEP = re.compile(r"\s*([a-z]+):(\d{1,5})\s*")
+DEFAULT_BASELINE_ROWS = 1000
+DEFAULT_ZONE = "UTC"
+_MAX_MEMORY_ROWS = 1_000_000
+_MAX_DIRECTIONS = 256
+_STEP = re.compile(r"\s*([a-z]+)(?::([\w./+-]{1,64}))?\s*")
+_ONCE = ("baseline", "calendar", "residual", "rotate")
 
-Step = tuple[str, int]  # (kind, rows)
+
+class Step(NamedTuple):
+    """One step of a transform.
+
+    rows: that it is computed over; of `rotate` the directions, 0: as many as there are features;
+    zone: of `calendar`, by its name in the time zone database
+    """
+
+    kind: str
+    rows: int = 0
+    zone: str = ""
+
+    def __str__(self) -> str:
+        argument = self.zone or (str(self.rows) if self.rows else "")
+        return f"{self.kind}:{argument}" if argument else self.kind
+
+
+@dataclass(frozen=True)
+class NumberArgument:
+    """The number after the colon of a step; without a default it must be there."""
+
+    least: int
+    most: int
+    default: int | None = None
+
+    def admits(self, number: int) -> bool:
+        return number == self.default or self.least <= number <= self.most
+
+
+_WINDOW = NumberArgument(1, MAX_LOOKBACK_ROWS)
+_NUMBERS = {
+    "diff": _WINDOW,
+    "mean": _WINDOW,
+    "sd": _WINDOW,
+    "min": _WINDOW,
+    "max": _WINDOW,
+    "zscore": NumberArgument(2, MAX_LOOKBACK_ROWS),
+    "ewm": NumberArgument(1, _MAX_MEMORY_ROWS),
+    "baseline": NumberArgument(50, _MAX_MEMORY_ROWS, DEFAULT_BASELINE_ROWS),
+    "rotate": NumberArgument(1, _MAX_DIRECTIONS, 0),
+    "residual": NumberArgument(1, 0, 0),
+}
+STEP_KINDS = (*_NUMBERS, "calendar")
+_HINT = (
+    "write steps with commas between: diff:N, mean:N, sd:N, min:N, max:N, zscore:N, ewm:N (rows), "
+    "baseline or baseline:N, calendar or calendar:ZONE, residual, rotate or rotate:DIRECTIONS"
+)
 
 
 def parse_steps(text: str) -> tuple[Step, ...]:
@@ -23,23 +77,46 @@ def parse_steps(text: str) -> tuple[Step, ...]:
     return steps
 
 
-def check_steps(steps: tuple[Step, ...]) -> None:
-    """Raise DataError for steps of an unknown kind or length, and for one that is there twice."""
-    for kind, rows in steps:
-        if kind not in STEP_KINDS or not 1 <= rows <= MAX_LOOKBACK_ROWS:
-            kinds = ", ".join(STEP_KINDS)
-            raise DataError(
-                f"step {kind}:{rows} of the transform: use {kinds}, 1 to {MAX_LOOKBACK_ROWS} rows"
-            )
-    if len(set(steps)) != len(steps):
-        raise DataError("the transform has a step twice")
+def check_steps(steps: Iterable[Step]) -> None:
+    """Raise DataError for steps of an unknown kind, number or zone, or that are there twice."""
+    seen: set[Step | str] = set()
+    for step in steps:
+        _check_step(step)
+        key = step.kind if step.kind in _ONCE else step
+        if key in seen:
+            raise DataError(f"the transform has {step.kind} twice: leave one out")
+        seen.add(key)
+
+
+def _check_step(step: Step) -> None:
+    if step.kind == "calendar":
+        check_zone(step.zone)
+        return
+    number = _NUMBERS.get(step.kind)
+    if number is None:
+        kinds = ", ".join(STEP_KINDS)
+        raise DataError(f"step {step} of the transform: there are {kinds}")
+    if step.zone or not number.admits(step.rows):
+        raise DataError(f"step {step} of the transform: {_allowed(step.kind, number)}")
+
+
+def _allowed(kind: str, number: NumberArgument) -> str:
+    if number.most == 0:
+        return f"write {kind} alone"
+    return f"write {kind}:N with N from {number.least} to {number.most}"
 
 
 def _parse_step(word: str, text: str) -> Step:
     match = _STEP.fullmatch(word)
     if match is None:
-        kinds = ", ".join(STEP_KINDS)
-        raise DataError(
-            f"transform {text!r}: write it as diff:1,mean:10,sd:10 ({kinds}, and a number of rows)"
-        )
-    return match[1], int(match[2])
+        raise DataError(f"transform {text!r}: {_HINT}")
+    kind, argument = match[1], match[2]
+    if kind == "calendar":
+        return Step(kind, zone=argument or DEFAULT_ZONE)
+    number = _NUMBERS.get(kind)
+    default = number.default if number else None
+    if argument is None and default is not None:
+        return Step(kind, default)
+    if argument is None or not argument.isdecimal():
+        raise DataError(f"transform {text!r}, {word.strip()!r}: {_HINT}")
+    return Step(kind, int(argument))

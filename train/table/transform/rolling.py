@@ -11,6 +11,8 @@ import numpy as np
 from train.table.transform.windows import RowWindows
 from vigil.arrays import Floats
 
+_ROUNDING = 1e-12  # of a mean: what equal values may seem to vary by
+
 
 def rolling_diff(windows: RowWindows, rows: int) -> Floats:
     """Return the difference to the row so many before, or the earliest that there is."""
@@ -59,3 +61,20 @@ def _extreme(
             where=windows.has(back),
         )
     return extreme
+
+
+def rolling_zscore(windows: RowWindows, rows: int) -> Floats:
+    """Return how many standard deviations the present row is from the mean of the last `rows`.
+
+    It is 0 where they do not vary by more than rounding does.
+    """
+    mean = rolling_mean(windows, rows)
+    sd = rolling_sd(windows, rows)
+    varies = sd > _ROUNDING * np.abs(mean)
+    deviation = windows.present - mean
+    return np.divide(
+        deviation,
+        sd,
+        out=np.zeros_like(sd),
+        where=varies,
+    )

@@ -1,0 +1,86 @@
+"""What the steps of a transform make and need: names, rows before, numbers carried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from train.table.transform.calendar import CALENDAR_NAMES
+from train.table.transform.carried import WARMING_ROWS
+from train.table.transform.fitted import directions
+from train.table.transform.grammar import Step
+
+_OVER_WINDOWS = ("diff", "mean", "sd", "min", "max", "zscore")
+
+
+class CarriedPart(NamedTuple):
+    """Where a step finds its numbers among those that an entity carries."""
+
+    step: Step
+    first: int
+    width: int
+
+
+def is_over_window(step: Step) -> bool:
+    """Whether a step looks back on rows that are kept."""
+    return step.kind in _OVER_WINDOWS
+
+
+def rows_before(step: Step) -> int:
+    """Return the earlier rows that a step looks back on."""
+    if not is_over_window(step):
+        return 0
+    return step.rows if step.kind == "diff" else step.rows - 1
+
+
+def rows_to_settle(step: Step) -> int:
+    """Return the earlier rows of an entity that a step needs to mean what it says."""
+    if step.kind == "baseline":
+        return WARMING_ROWS
+    if step.kind == "ewm":
+        return step.rows
+    return rows_before(step)
+
+
+def output_names(steps: Iterable[Step], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the features of the model: cpu, .., cpu:mean10, .."""
+    steps = tuple(steps)
+    outputs = list(_level_names(steps, names))
+    for step in steps:
+        outputs += _names_of(step, names)
+    return tuple(outputs)
+
+
+def _level_names(steps: tuple[Step, ...], names: tuple[str, ...]) -> Iterator[str]:
+    """The raw features, or what takes their place: their distance from what is expected."""
+    kinds = [step.kind for step in steps]
+    suffix = "".join(f":{kind}" for kind in ("baseline", "calendar") if kind in kinds)
+    return (f"{name}{suffix}" for name in names)
+
+
+def _names_of(step: Step, names: tuple[str, ...]) -> Iterable[str]:
+    if step.kind == "baseline":
+        return ()
+    if step.kind == "calendar":
+        return CALENDAR_NAMES
+    if step.kind == "rotate":
+        return [f"rotate:{number + 1}" for number in range(directions(step, len(names)))]
+    rows = step.rows or ""
+    return [f"{name}:{step.kind}{rows}" for name in names]
+
+
+def carried_parts(steps: Iterable[Step], features: int) -> tuple[CarriedPart, ...]:
+    """Return the parts of what an entity carries, one after the other."""
+    parts: list[CarriedPart] = []
+    first = 0
+    for step in steps:
+        width = _carried_width(step, features)
+        if width:
+            parts.append(CarriedPart(step, first, width))
+            first += width
+    return tuple(parts)
+
+
+def _carried_width(step: Step, features: int) -> int:
+    widths = {"baseline": 1 + 2 * features, "ewm": 1 + features}
+    return widths.get(step.kind, 0)
