@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.fitted import FittedSteps, fitted_shapes
 from train.table.transform.grammar import Step
+from vigil.arrays import Floats
 from vigil.errors import DataError
 
 NAMES = ("a", "b")
@@ -46,7 +47,7 @@ def test_rows_give_the_same_bits_one_by_one_and_many_at_once(
     X: np.ndarray, declared: tuple[Step, ...], cut: int, start: float
 ) -> None:
     transform = FeatureTransform(NAMES, declared, learnt(declared))
-    times = start + 700.0 * np.arange(len(X))
+    times: Floats = start + 700.0 * np.arange(len(X), dtype=np.float64)
     whole = transform.apply(X, None, times)
     assert whole.shape == (len(X), len(transform.outputs))
     in_two = transform.apply(X[cut:], X[:cut], times[cut:])
