@@ -40,19 +40,40 @@ def walk_baseline(  # pragma: no cover
     d = X.shape[1]
     for i in range(X.shape[0]):
         own = state[entities[i]]
-        seen = own[0]
-        is_settled = seen >= _LEVEL_ROWS
-        level_step = max(2.0 / (seen + 2.0), 1.0 / memory)
-        spread_step = max(2.0 / (seen - _LEVEL_ROWS + 2.0), 1.0 / memory) if is_settled else 0.0
-        clip = _CLIP if is_settled else np.inf
-        for j in range(d):
-            width = max(own[1 + d + j], floor[j])
-            level[i, j] = own[1 + j]
-            spread[i, j] = width
-            off = min(max(X[i, j] - own[1 + j], -clip * width), clip * width)
-            own[1 + j] += level_step * off
-            own[1 + d + j] += spread_step * (_NORMAL * abs(off) - own[1 + d + j])
-        own[0] = seen + 1.0
+        levels = own[1 : 1 + d]
+        spreads = own[1 + d :]
+        level[i] = levels
+        spread[i] = np.maximum(spreads, floor)
+        _learn(X[i], own[0], levels, spreads, spread[i], memory)
+        own[0] += 1.0
+
+
+@njit(cache=True, nogil=True)
+def _learn(  # pragma: no cover
+    row: Floats,
+    seen: float,
+    levels: Floats,
+    spreads: Floats,
+    widths: Floats,
+    memory: float,
+) -> None:
+    """Move `levels` and `spreads` [d] by a row; `widths` are the spreads that count."""
+    level_step = _weight(seen, memory)
+    if seen < _LEVEL_ROWS:
+        levels += level_step * (row - levels)
+        return
+    spread_step = _weight(seen - _LEVEL_ROWS, memory)
+    for j in range(row.shape[0]):
+        limit = _CLIP * widths[j]
+        off = min(max(row[j] - levels[j], -limit), limit)
+        levels[j] += level_step * off
+        spreads[j] += spread_step * (_NORMAL * abs(off) - spreads[j])
+
+
+@njit(cache=True, nogil=True)
+def _weight(seen: float, memory: float) -> float:  # pragma: no cover
+    """What a row weighs after so many."""
+    return max(2.0 / (seen + 2.0), 1.0 / memory)
 
 
 @njit(cache=True, nogil=True)

@@ -12,7 +12,7 @@ from train.table.transform.local_time import WEEK_HOURS
 from vigil.arrays import Floats
 from vigil.errors import DataError
 
-Arrays = Mapping[str, Floats]
+_Arrays = Mapping[str, Floats]
 _POSITIVE = ("baseline.spread", "baseline.floor")
 
 
@@ -25,12 +25,12 @@ class FittedSteps:
     [d], residual.weights [d, d], rotate.weights [d, k]: see linear.py
     """
 
-    arrays: Arrays = field(default_factory=dict)
+    arrays: _Arrays = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Floats:
         return self.arrays[name]
 
-    def __or__(self, others: Arrays) -> FittedSteps:
+    def __or__(self, others: _Arrays) -> FittedSteps:
         return FittedSteps({**self.arrays, **others})
 
     def check(self, steps: Iterable[Step], features: int) -> None:

@@ -110,7 +110,8 @@ def _parse_step(word: str, text: str) -> Step:
     match = _STEP.fullmatch(word)
     if match is None:
         raise DataError(f"transform {text!r}: {_HINT}")
-    kind, argument = match[1], match[2]
+    kind: str = match[1]
+    argument: str | None = match[2]
     if kind == "calendar":
         return Step(kind, zone=argument or DEFAULT_ZONE)
     number = _NUMBERS.get(kind)
