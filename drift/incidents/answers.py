@@ -12,11 +12,12 @@ import msgspec
 from drift.feedback import Label
 from drift.incidents.desk import IncidentDesk
 from drift.incidents.incident import (
-    EvidenceRow,
     Incident,
     IncidentChange,
     IncidentEvidence,
     IncidentState,
+    IncidentTrace,
+    TracePoint,
 )
 from drift.incidents.labels import JudgedIncident, judged_rows, row_labels
 from drift.incidents.rules import DismissalRule
@@ -63,7 +64,7 @@ class IncidentAnswers:
         return {"incidents": listed, "next": page.next}
 
     def incident(self, incident_id: str) -> Any:
-        """Return one incident, its worst rows, and what people have said of it."""
+        """Return one incident, its course, and what people have said of it."""
         store = self._desk.store
         incident = store.incident(incident_id)
         verdicts = store.records("verdict", GivenVerdict, incident_id)
@@ -190,21 +191,25 @@ def incident_document(incident: Incident) -> dict[str, Any]:
 
 
 def _points(incident: Incident, evidence: IncidentEvidence | None) -> dict[str, Any]:
-    """The worst rows in the order of their times, in columns: scores, and leading features."""
-    if evidence is None:
-        return {"at": [], "scores": [], "features": {}}
-    rows = sorted(evidence.rows, key=_time_of)
-    shown = [feature.feature for feature in incident.features]
-    columns = {name: place for place, name in enumerate(evidence.names) if name in shown}
+    """The course of an incident in the order of its times, in columns."""
+    trace = evidence.trace if evidence is not None else IncidentTrace()
+    shown = [deviation.feature for deviation in incident.features]
+    features = {
+        name: [_value_at(point, place) for point in trace.points]
+        for place, name in enumerate(trace.names)
+        if name in shown
+    }
     return {
-        "at": [row.at for row in rows],
-        "scores": [row.score for row in rows],
-        "features": {name: [row.values[place] for row in rows] for name, place in columns.items()},
+        "at": [point.at for point in trace.points],
+        "scores": [point.score for point in trace.points],
+        "threshold": trace.threshold,
+        "features": features,
     }
 
 
-def _time_of(row: EvidenceRow) -> float:
-    return row.at
+def _value_at(point: TracePoint, place: int) -> float | None:
+    """None where the value is missing, or the point is older than the feature's part in it."""
+    return point.values[place] if place < len(point.values) else None
 
 
 def _verdict_document(verdict: GivenVerdict) -> dict[str, Any]:

@@ -224,7 +224,7 @@ class IncidentBook:
         visible = [incident for incident in touched if incident and incident.is_visible]
         taken = [TouchedIncident(seen.snapshot(), seen.evidence_rows()) for seen in visible]
         for incident in self.closed.values():
-            incident.evidence = []
+            incident.forget_rows()
         while len(self.closed) > self._max_closed:
             self.closed.popitem(last=False)
         return taken

@@ -101,12 +101,37 @@ class EvidenceRow(msgspec.Struct, frozen=True, array_like=True):
     place: int = 0
 
 
+class TracePoint(msgspec.Struct, frozen=True, array_like=True):
+    """A row of an incident's course.
+
+    values: of the features of the course, None: missing; an early one has fewer
+    """
+
+    at: float
+    score: float
+    values: tuple[float | None, ...] = ()
+
+
+class IncidentTrace(msgspec.Struct):
+    """The course of an incident, rows that do not alert and those before it too.
+
+    names: features that have led it; threshold: of the latest rows
+    step_s: how far points are apart, at least; of each step it is the row with the highest score
+    """
+
+    names: tuple[str, ...] = ()
+    threshold: float | None = None
+    step_s: float = 1.0
+    points: list[TracePoint] = []
+
+
 class IncidentEvidence(msgspec.Struct, frozen=True):
-    """The worst rows of an incident."""
+    """The worst rows of an incident, and its course."""
 
     incident: str
     names: tuple[str, ...]
     rows: tuple[EvidenceRow, ...]
+    trace: IncidentTrace = msgspec.field(default_factory=IncidentTrace)
 
 
 class IncidentChange(msgspec.Struct, frozen=True):

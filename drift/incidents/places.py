@@ -15,11 +15,15 @@ RowIndices = NDArray[np.int64]
 
 
 class PassedRows(NamedTuple):
-    """How many rows of an entity a batch has, and the latest of their times."""
+    """Which rows of a batch are of an entity, and the latest of their times."""
 
     entity: str
-    rows: int
+    places: RowIndices
     latest: float
+
+    @property
+    def rows(self) -> int:
+        return len(self.places)
 
 
 class Places:
@@ -46,14 +50,14 @@ class Places:
         return places.tolist()
 
     def passed(self) -> list[PassedRows]:
-        """Return how many rows each entity has."""
+        """Return which rows each entity has."""
         if not len(self._order):
             return []
         times = self._times[self._order]
         latest = np.maximum.reduceat(times, self._starts)
         entities = zip(
             self._entities,
-            self._counts.tolist(),
+            np.split(self._order, self._starts[1:]),
             latest.tolist(),
             strict=True,
         )

@@ -14,6 +14,7 @@ from drift.incidents.incident import (
     Incident,
     IncidentEvidence,
     IncidentKind,
+    IncidentTrace,
     IncidentVerdict,
 )
 
@@ -25,6 +26,7 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
     """An incident while rows may still change it.
 
     version, moved: of an incident of windows, the champion and the features
+    trace: the course of scores
     broken: of a data break, the names of its features; windows: when the latest of them began
     arrived: when its last alert came; quiet_s: after how long without one it is over
     joined_at: onset of the entity that joined last; watermark: latest time of its entities' rows
@@ -46,6 +48,7 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
     entity_count: int = 0
     names: tuple[str, ...] = ()
     evidence: list[EvidenceRow] = msgspec.field(default_factory=list)
+    trace: IncidentTrace = msgspec.field(default_factory=IncidentTrace)
     announced_grade: float | None = None
     held_by: str | None = None
     episode: str | None = None
@@ -198,6 +201,11 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
         """The first reason of its peak."""
         return leading_features([self.peak]) if self.peak else set()
 
+    @property
+    def leading_names(self) -> tuple[str, ...]:
+        """The features that explain its peak, the first most."""
+        return tuple(deviation.feature for deviation in self._peak_features)
+
     def _title(self) -> str:
         features = self._peak_features
         what = f"{features[0].feature} {features[0].direction}" if features else "rows alert"
@@ -208,7 +216,17 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
         return f"{what} on {self.entities[0]}{and_more}"
 
     def evidence_rows(self) -> IncidentEvidence:
-        return IncidentEvidence(self.id, self.names, tuple(self.evidence))
+        return IncidentEvidence(
+            self.id,
+            self.names,
+            tuple(self.evidence),
+            self.trace,
+        )
+
+    def forget_rows(self) -> None:
+        """Drop what is stored elsewhere by now."""
+        self.evidence = []
+        self.trace = IncidentTrace()
 
 
 def _score_of_evidence(evidence: EvidenceRow) -> float:

@@ -37,6 +37,7 @@ from drift.incidents.streams import (
     IncidentCriterion,
     PendingAlert,
 )
+from drift.incidents.trace import RecentRows, extend_trace, follow_features
 from drift.incidents.tracked import TrackedIncident
 from drift.incidents.windows import BrokenWindow, DriftEpisode
 from drift.settings import DriftSettings
@@ -71,6 +72,7 @@ class IncidentTracker:
         self.rules = Rules()
         self.touched: list[TouchedIncident] = []
         self.rows_seen = 0
+        self._recent = RecentRows()
         self._doubles = Doubles()
         self._streams = EntityStreams(bounds.streams)
         self._fleet = Fleet()
@@ -98,7 +100,8 @@ class IncidentTracker:
         self._book.suppressed.update(batch.suppressed)
         for alert in batch.alerts:
             self._take(alert, batch.rows)
-        self._pass_rows(batch.passed)
+        self._pass_rows(batch.passed, batch.rows)
+        self._recent.add(batch.rows)
         return self._finish_step(rows.arrived)
 
     def tick(self, now: float) -> list[IncidentChange]:
@@ -332,23 +335,45 @@ class IncidentTracker:
         incident.join(entity, stream.onset, stream.quiet_s(self._criterion))
         for alert in stream.alerts:
             incident.add(alert, arrived)
+        if not incident.trace.points:
+            self._begin_trace(incident, entity, stream.onset)
         stream.incident = incident.id
         stream.pending = []
         self._fleet.forget_entity(entity)
 
-    def _pass_rows(self, passed: Sequence[PassedRows]) -> None:
+    def _begin_trace(
+        self,
+        incident: TrackedIncident,
+        entity: str,
+        onset: float,
+    ) -> None:
+        """Begin the course of an incident with the rows before it."""
+        follow_features(incident.trace, incident.leading_names)
+        since = onset - incident.quiet_s
+        for rows, places in self._recent.of_entity(entity, since):
+            extend_trace(incident.trace, rows, places)
+
+    def _pass_rows(self, passed: Sequence[PassedRows], rows: ScoredRows) -> None:
         """Count the rows of entities, and note how late it is for those that have alerted."""
         self._fleet.position += sum(of_entity.rows for of_entity in passed)
         for of_entity, stream in self._streams.passed(passed):
             stream.pass_rows(of_entity.rows, self._criterion)
-            self._pass_time(of_entity, stream)
+            self._pass_time(of_entity, stream, rows)
 
-    def _pass_time(self, rows: PassedRows, stream: EntityStream) -> None:
+    def _pass_time(
+        self,
+        passed: PassedRows,
+        stream: EntityStream,
+        rows: ScoredRows,
+    ) -> None:
         incident = self._book.find(stream.incident)
         if incident is not None:
-            incident.watermark = max(incident.watermark, rows.latest)
+            incident.watermark = max(incident.watermark, passed.latest)
+            if incident.end is None:
+                follow_features(incident.trace, incident.leading_names)
+                extend_trace(incident.trace, rows, passed.places)
         elif not stream.pending:
-            self._streams.forget(rows.entity)
+            self._streams.forget(passed.entity)
 
     def _finish_step(self, now: float) -> list[IncidentChange]:
         self._book.close_quiet(now)

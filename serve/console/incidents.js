@@ -1,4 +1,5 @@
 // Incidents: the open ones first, what was expected, and the answers of operators.
+import { course } from "./course.js";
 import { $, el, keyed, show, text } from "./dom.js";
 import { ago, count, moment, number, value } from "./words.js";
 
@@ -9,7 +10,7 @@ export function incidents(found, now, operator, judge) {
   const { open, held, listed } = found;
   show("incidents-empty", !listed.length);
   text("incidents-hint", `${count(open, "open incident")}${held ? `, ${number(held)} held back by rules` : ""}`);
-  keyed($("incidents"), listed.map((incident) => ({ ...incident, operator })), (incident) => incident.id, (incident) => {
+  keyed($("incidents"), listed.map((incident) => ({ ...incident, operator })), (incident) => incident.id, (incident, former) => {
     const at = new Date(incident.onset * 1000);
     const span = incident.state === "open" ? "open" : `${ago(incident.end - incident.onset)} long`;
     return el("li", { class: `incident ${incident.state}` },
@@ -17,7 +18,8 @@ export function incidents(found, now, operator, judge) {
       grade(incident),
       el("div", {},
         el("p", {}, el("b", {}, title(incident)), ` ${span}, ${count(incident.rows, "row")}${fate(incident)}`),
-        el("p", { class: "hint" }, deviations(incident))),
+        el("p", { class: "hint" }, deviations(incident)),
+        course(incident, former)),
       buttons(incident, judge));
   });
 }

@@ -94,6 +94,13 @@ export class Poll {
   }
 }
 
+export async function get(path) {
+  const answer = await fetch(path, { headers: key.headers(), cache: "no-store", redirect: "error", signal: AbortSignal.timeout(PATIENCE_MS) });
+  const said = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(said.error?.message ?? `the service answers ${answer.status}`);
+  return said;
+}
+
 export async function send(path, body) {
   const headers = { ...key.headers(), "Content-Type": "application/json" };
   const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), redirect: "error", signal: AbortSignal.timeout(45000) });

@@ -107,9 +107,18 @@ def draw(browser: Browser, url: str, shown: dict[str, Any], drawn: set[str]) -> 
         page.goto(f"{url}/")
         page.locator("#timeline > li").first.wait_for()
         page.wait_for_timeout(2500)
+        open_course(page)
         point_at_one(page)
         page.screenshot(path=Path(str(folder)) / f"{name}.png", full_page="phone" not in name)
         context.close()
+
+
+def open_course(page: Page) -> None:
+    """Show the course of the oldest incident: it has come furthest."""
+    courses = page.locator("#incidents summary")
+    if courses.count():
+        courses.last.click()
+        page.locator(".course svg").first.wait_for()
 
 
 def point_at_one(page: Page) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,7 @@ class Standin:
 
     def __init__(self, bundle: ModelBundle, registry: Shelf | None = None, **settings: Any) -> None:
         self.port, self.state, self.asked = free_port(), b"", []
+        self.incident: Callable[[str], Any] | None = None  # what the monitor says of one
         self.registry = registry or Shelf()
         self._model = LoadedModel.warm("1", "1" * 64, bundle)
         self._settings = settings
@@ -131,6 +132,8 @@ class Standin:
         if method == "switch":
             self.asked.append((method, *args))
             return {"mode": args[0]}
+        if method == "incident" and self.incident is not None:
+            return self.incident(*args)
         return self.state
 
     async def _refreshed(self) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from drift.incidents.answers import IncidentAnswers
 from serve.http.api_keys import KeyRing
 from tests.browser import Looked, chromium
 from tests.serve.standin import Standin, World, model, promoted, standing
@@ -129,6 +130,29 @@ def test_reasons_come_by_pointer_and_by_keyboard(standin: Standin, look: Open) -
     expect(tip).to_be_visible()
     page.mouse.move(5, 400)
     expect(tip).to_be_hidden()
+
+
+def test_an_incident_shows_its_course(standin: Standin, world: World, look: Open) -> None:
+    answers = IncidentAnswers(world.watch.desk)
+    listed = answers.incidents(None, 50, None)["incidents"]
+    incident = max(listed, key=lambda one: one["rows"])
+    page = look(standin.url)
+    entry = page.locator(f'#incidents > li[data-key="{incident["id"]}"]')
+    expect(entry).to_contain_text(incident["title"])
+    expect(entry.locator("svg")).to_have_count(0)
+    standin.incident = answers.incident
+    entry.locator("summary").click()
+    lines = entry.locator(".course svg")
+    expect(lines.first).to_have_attribute("aria-label", re.compile("^score: 0.* to 0.* points$"))
+    expect(lines).to_have_count(1 + len(answers.incident(incident["id"])["points"]["features"]))
+    assert (lines.first.bounding_box() or {})["width"] > 100
+    # A change of the incident leaves it open.
+    world.live(2, drift=True)
+    standin.state = world.state()
+    page.clock.run_for(10_000)
+    rows = answers.incident(incident["id"])["rows"]
+    expect(entry).to_contain_text(f"open, {rows:,} rows")
+    expect(lines.first).to_be_visible()
 
 
 def test_hostile_names_run_nothing(look: Open, tmp_path: Path) -> None:
