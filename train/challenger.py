@@ -132,8 +132,12 @@ def _reference_rows(settings: TrainSettings, features: int) -> int:
 
 
 def _golden_rows(held_out: Table, drift_reference: Reference) -> Floats:
-    scale = drift_reference.visible_scale
-    planted = plant_anomalies(held_out.X, scale, most=_GOLDEN_ANOMALIES)
+    planted = plant_anomalies(
+        held_out.X,
+        drift_reference.visible_scale,
+        sides=drift_reference.free_sides,
+        most=_GOLDEN_ANOMALIES,
+    )
     return np.concatenate([held_out.X[:_GOLDEN_ROWS], planted])
 
 
@@ -206,8 +210,14 @@ def _evaluate_on(
     challenger: ModelBundle,
 ) -> dict[str, float]:
     """Both models are measured with anomalies of the challenger's scale."""
-    scale = challenger.reference.visible_scale
-    return evaluate(model.forest, model.threshold.value, rows, scale)
+    known = challenger.reference
+    return evaluate(
+        model.forest,
+        model.threshold.value,
+        rows,
+        known.visible_scale,
+        sides=known.free_sides,
+    )
 
 
 def _prefixed(prefix: str, metrics: dict[str, float]) -> dict[str, float]:

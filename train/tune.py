@@ -24,7 +24,7 @@ import ray
 from ray import tune
 from sklearn.ensemble import IsolationForest
 
-from train.model.distances import robust_spread, visible_spread
+from train.model.distances import free_sides, robust_spread, visible_spread
 from train.model.evaluate import evaluate, score_agreement
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
@@ -344,7 +344,13 @@ def measure_choice(
     forest = CompiledForest.compile(_fit(choice, tables.fit, seed))
     rows = tables.fit.X
     scale = visible_spread(rows, robust_spread(rows))
-    metrics = evaluate(forest, np.inf, held_out, scale)
+    metrics = evaluate(
+        forest,
+        np.inf,
+        held_out,
+        scale,
+        sides=free_sides(rows),
+    )
     if "average_precision" in metrics:
         precision = metrics["average_precision"]
         return {

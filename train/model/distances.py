@@ -127,6 +127,19 @@ def visible_spread(X: Floats, spread: Floats) -> Floats:
     return np.where(is_visible, spread, 0.0)
 
 
+def free_sides(X: Floats) -> Floats:
+    """Return to which side [d] a value of each feature of `X` [n, d] can stand out: 1 above, -1
+    below, 0 on either.
+
+    Where a quarter of the rows have the smallest value, it is a bound: counts and rates do not fall
+    below 0. A forest cannot tell what lies beyond it from what is on it.
+    """
+    low, high = np.percentile(X, [25, 75], axis=0)
+    is_lowest = low == X.min(axis=0)
+    is_highest = high == X.max(axis=0)
+    return is_lowest.astype(np.float64) - is_highest
+
+
 def _positive_or_one(values: Floats) -> Floats:
     return np.where(values > 0, values, 1.0)
 

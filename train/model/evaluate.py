@@ -25,18 +25,20 @@ def evaluate(
     threshold: float,
     held_out: Table,
     scale: Floats,
+    *,
+    sides: Floats | None = None,
 ) -> dict[str, float]:
     """Return metrics on `held_out`.
 
     Always the alert rate, how well planted anomalies are told from the rows they were planted in
     (`planted_auroc`) and the share of them that alert; with labels of both classes also the
     labelled ones. `scale` [d] is the robust spread of each feature: the unit in which anomalies
-    are planted; 0 where none is.
+    are planted; 0 where none is. `sides` [d]: see `plant_anomalies`.
     """
     scores = forest.score(held_out.X)
     alerts = scores > threshold
     metrics = {"rows": float(len(held_out)), "alert_rate": float(alerts.mean())}
-    planted = forest.score(plant_anomalies(held_out.X, scale))
+    planted = forest.score(plant_anomalies(held_out.X, scale, sides=sides))
     metrics["planted_auroc"] = _auroc(scores, planted)
     metrics["planted_recall"] = float((planted > threshold).mean())
     labels = held_out.mixed_labels
@@ -51,6 +53,7 @@ def plant_anomalies(
     X: Floats,
     scale: Floats,
     *,
+    sides: Floats | None = None,
     most: int = 1000,
     seed: int = 0,
 ) -> Floats:
@@ -58,7 +61,9 @@ def plant_anomalies(
     six robust standard deviations.
 
     Features whose `scale` [d] is 0 are no part of that: a forest cannot see what moves in them.
+    Where `sides` [d] is 1 or -1 they move to that side, else to either.
     """
+    sides = np.zeros(X.shape[1]) if sides is None else sides
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(X), min(most, len(X)), replace=False)
     rows = X[chosen].copy()
@@ -66,7 +71,8 @@ def plant_anomalies(
     count = min(len(features), max(1, round(PLANTED_SHARE * len(features))))
     for row in rows:
         moved = rng.choice(features, count, replace=False)
-        signs = rng.choice((-1, 1), count)
+        either = rng.choice((-1, 1), count)
+        signs = np.where(sides[moved] == 0, either, sides[moved])
         row[moved] += signs * PLANTED_SHIFT * scale[moved]
     return rows
 

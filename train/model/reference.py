@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from train.model.blocks import measure_blocks
 from train.model.distances import (
     bin_shares,
+    free_sides,
     rank_correlation,
     robust_spread,
     typical_magnitude,
@@ -114,6 +115,11 @@ class Reference:
     def visible_scale(self) -> Floats:
         """`scale` [d], 0 where a forest sees nothing: see `visible_spread`."""
         return visible_spread(self.samples, self.scale)
+
+    @cached_property
+    def free_sides(self) -> Floats:
+        """To which side [d] a value can stand out: see `distances.free_sides`."""
+        return free_sides(self.samples)
 
     @cached_property
     def sd(self) -> Floats:

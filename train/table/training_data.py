@@ -160,4 +160,7 @@ def _check_learnable(
             "or set VIGIL_TRAIN_MAX_SAMPLES lower"
         )
     if len(fit.constant) == len(fit.names):
-        raise DataError(f"every feature of {spec.data} is constant: there is nothing to learn")
+        raise DataError(
+            f"every feature of {spec.data} is constant: there is nothing to learn; "
+            "give rows in which one varies"
+        )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tests.tables import SMALL_TABLES, read_labelled
-from train.model.distances import robust_spread
+from train.model.distances import free_sides, robust_spread
 from train.model.evaluate import PLANTED_SHIFT, evaluate, plant_anomalies
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
@@ -42,6 +42,18 @@ def test_planting_moves_a_quarter_of_the_features_by_six_spreads(d: int, moved: 
     assert np.isin(np.abs(planted) / scale, (0, PLANTED_SHIFT)).all()
     assert planted.min() < 0 < planted.max()
     assert not still.any()
+
+
+def test_nothing_is_planted_beyond_a_bound_at_which_many_rows_stand() -> None:
+    rng = np.random.default_rng(0)
+    free = rng.normal(size=400)
+    counts = np.maximum(rng.normal(size=400), 0)
+    rows = np.column_stack([free, counts, -counts, counts > 0])
+    sides = free_sides(rows)
+    assert sides.tolist() == [0, 1, -1, 0]
+    planted = plant_anomalies(np.zeros((400, 4)), np.ones(4), sides=sides)
+    moved = [set(np.unique(column)) - {0} for column in planted.T]
+    assert moved == [{-PLANTED_SHIFT, PLANTED_SHIFT}, {PLANTED_SHIFT}, {-PLANTED_SHIFT}, moved[0]]
 
 
 @pytest.mark.parametrize(
