@@ -44,9 +44,8 @@ check: dev ## ruff and pyright
 scan: dev ## workflows, scripts, Dockerfile and rendered manifests, by the tools of their kind
 	@.ci/scan
 
-audit: $(filter .tools/%,$(UV)) ## known vulnerabilities of the locked libraries
-	@$(UV) export --quiet --frozen --no-emit-project --all-groups --format requirements-txt -o /tmp/vigil-audit.txt
-	@$(UV) tool run --quiet --from pip-audit==2.10.1 pip-audit --disable-pip --requirement /tmp/vigil-audit.txt
+audit: dev ## pins that are old, out of support, or have a known advisory
+	@$(RUN)python -m infra.audit $(ARGS)
 
 lock: $(filter .tools/%,$(UV)) ## fail when uv.lock is not what pyproject.toml asks for
 	@$(UV) lock --check --quiet

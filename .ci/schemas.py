@@ -20,8 +20,8 @@ PACKAGES = {
     "monitoring.coreos.com": "prometheus-operator@6.0.0",
     "karpenter.sh": "karpenter@2.0.0",
     "karpenter.k8s.aws": "karpenter@2.0.0",
-    "argoproj.io": "argo-cd@2.7.2",
-    "gateway.networking.k8s.io": "gateway-api@0.5.1",
+    "argoproj.io": "argo-cd@4.0.0",
+    "gateway.networking.k8s.io": "gateway-api@2.0.0",
 }
 NOT_RUN = 3
 COMPILER = "typescript@7.0.2"

@@ -45,10 +45,9 @@ Many rows in one request cost far less a row.
 """
 _ASSUMPTIONS = f"""Assumed:
 
-- a replica of one CPU carries {REPLICA_RPS:,.0f} requests/s, {BUSY_SHARE:.0%} busy; \
-a handler that does nothing
-  reached about 5,000/s behind HAProxy on one core of a shared machine, \
-which leaves room for decoding and scoring
+- a replica of one CPU carries {REPLICA_RPS:,.0f} requests/s, as [measured](benchmarks.md) \
+on two cores that it
+  shared with proxy, client and monitor; it is planned to be {BUSY_SHARE:.0%} busy
 - one HAProxy with two threads passes {HAPROXY_RPS:,.0f} requests/s (not measured); \
 one runs on each serving node
 - each replica asks MLflow {POLLS_PER_S:g} times a second; \

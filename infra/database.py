@@ -203,7 +203,7 @@ class ClusterState(Component):
             replication_group_id=name,
             description="Ray's cluster state",
             engine="valkey",
-            engine_version="8.0",
+            engine_version="8.2",
             node_type=args.node_type,
             num_cache_clusters=args.nodes,
             automatic_failover_enabled=args.fails_over,

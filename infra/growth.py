@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from infra.prices import price
 
 # Assumptions that are not settings; the table in docs/cost.md states them.
-REPLICA_RPS = 1500.0  # one-row requests a second that one replica is planned for
+REPLICA_RPS = 5700.0  # one-row requests a second of one replica: measured, docs/benchmarks.md
 # Requests a second that one HAProxy (2 threads, one per serving node) is planned for; not measured
 # here.
 HAPROXY_RPS = 30_000.0
@@ -25,8 +25,8 @@ _REPLICAS_A_NODE = NODE_CPUS - 1  # a CPU of each node is the system's
 BREAKS = {
     10: "nothing: two replicas are for availability",
     100: "nothing",
-    1_000: "nothing; a single replica would be at two thirds",
-    10_000: "`serve.maxReplicas` of dev (8): raise it, and `maxWorkers`",
+    1_000: "nothing",
+    10_000: "nothing; four replicas are within `serve.maxReplicas` of dev (8)",
     100_000: (
         "Ray's head, as each replica that comes or goes reloads every HAProxy; the drift monitor, "
         "unless rows are sampled"

@@ -1,6 +1,6 @@
 """What Karpenter's controller may do: only on what carries its cluster's tag.
 
-After Karpenter's own template (v1).
+After Karpenter's own template (1.14).
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ _DESCRIBE_ACTIONS = (
     "ec2:DescribeCapacityReservations",
     "ec2:DescribeImages",
     "ec2:DescribeInstances",
+    "ec2:DescribeInstanceStatus",
     "ec2:DescribeInstanceTypeOfferings",
     "ec2:DescribeInstanceTypes",
     "ec2:DescribeLaunchTemplates",
+    "ec2:DescribePlacementGroups",
     "ec2:DescribeSecurityGroups",
     "ec2:DescribeSpotPriceHistory",
     "ec2:DescribeSubnets",
@@ -158,6 +160,8 @@ def _use(names: KarpenterNames) -> Iterator[Statement]:
         StringEquals=to_machines,
     )
     yield allow("LookUpProfile", ("iam:GetInstanceProfile",), [names.profile])
+    profiles = f"{names.profile.rpartition('/')[0]}/*"
+    yield allow("ListProfiles", ("iam:ListInstanceProfiles",), [profiles])
 
 
 def _find_cluster(place: AwsPlace, cluster: str) -> Statement:

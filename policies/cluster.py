@@ -59,7 +59,7 @@ eks_endpoint_private = requires(
     " standard.",
     severity="high",
     standard="AWS FSBP EKS.2",
-    params={"versions": strings("Kubernetes versions that may run", ["1.33", "1.34", "1.35"])},
+    params={"versions": strings("Kubernetes versions that may run", ["1.35", "1.36"])},
 )
 def eks_version_supported(cluster: Props, context: Context) -> Violation:
     """A cluster runs a chosen and supported Kubernetes version."""

@@ -119,7 +119,7 @@ def ray_head_inside(head: Group, _: Context) -> Violation:
     message="Ray {} has no usable authentication: set rayVersion to the minimum or later",
     fix="Upgrade Ray, in the image and in rayVersion alike.",
     severity="critical",
-    params={"minimum": text("first Ray version that may run", "2.52.0")},
+    params={"minimum": text("first Ray version that may run", "2.55.0")},
 )
 def ray_version_supported(_: Props, context: Context) -> Violation:
     """Ray is new enough to ask for a token (CVE-2023-48022)."""

@@ -41,7 +41,7 @@ class HelmChart:
     needs: tuple[str, ...] = ()
 
 
-_KARPENTER_VERSION = "1.11.1"
+_KARPENTER_VERSION = "1.14.1"
 _KARPENTER_REGISTRY = "oci://public.ecr.aws/karpenter"
 KARPENTER_KINDS = HelmChart(
     name="karpenter-crd",
@@ -215,7 +215,7 @@ def _load_balancers(settings: PlatformSettings) -> HelmChart:
     return HelmChart(
         name=_BALANCER_CONTROLLER,
         chart=_BALANCER_CONTROLLER,
-        version="1.14.0",
+        version="3.5.0",
         repository="https://aws.github.io/eks-charts",
         namespace="kube-system",
         values=_balancer_values(settings),
@@ -227,6 +227,10 @@ def _balancer_values(settings: PlatformSettings) -> JsonObject:
         "clusterName": settings.name,
         "region": settings.region,
         "enableServiceMutatorWebhook": False,
+        # It has no rights to these, and would ask for a subscription to Shield again and again.
+        "enableShield": False,
+        "enableWaf": False,
+        "enableWafv2": False,
         "serviceAccount": {"name": _BALANCER_CONTROLLER},
         "defaultTags": settings.tags.common(),
     }
@@ -239,7 +243,7 @@ def _prometheus(settings: PlatformSettings) -> HelmChart:
     return HelmChart(
         name="kube-prometheus-stack",
         chart="kube-prometheus-stack",
-        version="81.6.9",
+        version="92.1.0",
         repository="https://prometheus-community.github.io/helm-charts",
         namespace=MONITORING_NAMESPACE,
         values=_prometheus_values(settings),
@@ -325,7 +329,7 @@ def _argocd(settings: PlatformSettings) -> HelmChart:
     return HelmChart(
         name="argo-cd",
         chart="argo-cd",
-        version="9.4.2",
+        version="10.9.5",
         repository="https://argoproj.github.io/argo-helm",
         namespace=ARGOCD_NAMESPACE,
         values={**_ARGOCD_VALUES, **_argocd_images(settings)},

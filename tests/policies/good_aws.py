@@ -59,7 +59,7 @@ AWS = [
         "cluster",
         {
             "name": "vigil",
-            "version": "1.34",
+            "version": "1.35",
             "vpcConfig": {"endpointPublicAccess": False, "endpointPrivateAccess": True},
             "upgradePolicy": {"supportType": "STANDARD"},
             "encryptionConfig": {"resources": ["secrets"], "provider": {"keyArn": KEY_ARN}},

@@ -232,7 +232,7 @@ FINE: list[tuple[str, str, str, Any]] = [
     ("namespace-restricted", "namespace", "", {"metadata": {"name": "kube-system"}}),
     ("no-static-keys-stored", "k8s-secret", "data", {"binary": "/w=="}),
     # ray
-    ("ray-version-supported", "serve", "spec.rayClusterConfig.rayVersion", "2.52.0"),
+    ("ray-version-supported", "serve", "spec.rayClusterConfig.rayVersion", "2.55.0"),
     ("ray-head-on-demand", "serve", f"{HEAD_POD}.nodeSelector", {CAPACITY: "on-demand"}),
     (
         "ray-head-on-demand",

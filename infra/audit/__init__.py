@@ -1,0 +1,1 @@
+"""`python -m infra.audit`: no pin grows old unseen."""
