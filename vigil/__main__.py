@@ -39,6 +39,7 @@ COMMANDS = {
     "incidents": "drift.incidents.cli:incidents_command",
     "silence": "drift.incidents.cli:silence_command",
     "rules": "drift.incidents.cli:rules_command",
+    "mcp": "serve.mcp_server:mcp_command",
     "render": "infra.cli",
     "ship": "infra.ship",
     "doctor": "infra.cli",

@@ -10,12 +10,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import mcp
 import numpy as np
 import pandas as pd
 import pytest
@@ -84,6 +85,18 @@ def with_key(guarded: Vigil, key: str) -> int:
     return requests.post(
         f"{guarded.url}/predict", json={"features": ROW}, headers={"X-API-Key": key}, timeout=30
     ).status_code
+
+
+@asynccontextmanager
+async def assistant(vigil: Vigil, key: str, *options: str) -> AsyncIterator[mcp.Client]:
+    """The official client, which starts `vigil mcp` as an assistant does."""
+    command = mcp.StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "vigil", "mcp", *options],
+        env={"VIGIL_HOME": str(vigil.home), "VIGIL_URL": vigil.url, "VIGIL_API_KEY": key},
+    )
+    async with mcp.Client(command) as client:
+        yield client
 
 
 def test_two_platforms_run_side_by_side(platform: Vigil, guarded: Vigil, client: Client) -> None:
@@ -169,6 +182,26 @@ def test_only_who_has_a_key_comes_in(guarded: Vigil, key: str, client: Client) -
     guarded.run("keys", "revoke", "second")
     eventually(lambda: with_key(guarded, second) == 401)
     assert with_key(guarded, key) == 200
+
+
+async def test_an_assistant_reads_with_a_key_and_promotes_with_an_operators(
+    guarded: Vigil, key: str
+) -> None:
+    promotion = {"version": "1", "reason": "said so"}
+    async with assistant(guarded, key, "--operate") as client:
+        status = await client.call_tool("status", {})
+        incidents = await client.call_tool("incidents", {"state": "all"})
+        refused = await client.call_tool("promote", promotion)
+    assert status.structured_content is not None
+    assert status.structured_content["status"] == "ready"
+    assert incidents.structured_content is not None
+    assert incidents.structured_content["incidents"] == []
+    assert (refused.is_error, "is not an operator" in str(refused.content)) == (True, True)
+    async with assistant(guarded, "") as client:
+        nobody = await client.call_tool("incidents", {})
+        unknown = await client.call_tool("promote", promotion)
+    assert (nobody.is_error, "answers 401" in str(nobody.content)) == (True, True)
+    assert unknown.is_error
 
 
 def test_overload_is_told_and_passes(client: Client) -> None:
