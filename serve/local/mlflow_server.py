@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from vigil.home import Home
 # Nothing uses MLflow's job runner and its consumers, and they take more memory than all else of it.
 _ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 _SUPERVISE_INTERVAL_S = 0.5
+_STOP_TIMEOUT_S = 10.0
 
 
 @dataclass
@@ -59,6 +60,8 @@ def mlflow_server(home: Home, port: int) -> Iterator[None]:
         supervisor.join()
         if server.process is not None:
             server.process.terminate()
+            with suppress(subprocess.TimeoutExpired):  # whoever stops the platform reaps it
+                server.process.wait(_STOP_TIMEOUT_S)
 
 
 def _server_command(home: Home, port: int) -> list[str]:

@@ -9,17 +9,13 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from train.registry.canary import Canary
+from train.registry.entities import MlflowModel, Run
 from train.registry.lock import LOCK_TIMEOUT_S, RegistryLock
 from train.registry.moves import Move
 from train.registry.server import MlflowServer, filter_text
-from vigil.json_types import JsonObject
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import RegisteredModel
+from vigil.json_types import Fields, JsonObject
 
 PROMOTIONS_EXPERIMENT = "vigil-promotions"
 DRIFT_REPORTS_EXPERIMENT = "vigil-drift"
@@ -137,7 +133,7 @@ class Ledger:
         name = f"{self.model_name}.{what}"
         return RegistryLock(self.server, name, actor, self._lock_timeout_s).held()
 
-    def _model(self) -> RegisteredModel:
+    def _model(self) -> MlflowModel:
         return self._client.get_registered_model(self.model_name)
 
     def _create_run(
@@ -205,7 +201,7 @@ def _move_tags(move: Move) -> dict[str, str]:
 
 
 def _move_of_run(run: Run) -> Move:
-    tags: JsonObject = run.data.tags
+    tags: Fields = run.data.tags
     return Move(
         kind=tags.get("kind", "promote"),
         former=tags["from"],

@@ -6,13 +6,10 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
+from train.registry.entities import MlflowModel, MlflowRefusal
 from train.registry.server import MlflowServer
 from vigil.errors import RegistryError
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import RegisteredModel
 
 LOCK_TIMEOUT_S = 60.0  # a promotion takes a second; a lock so old is a crashed one's
 _DESCRIPTION = "A promotion is under way. Vigil removes this by itself."
@@ -41,14 +38,12 @@ class RegistryLock:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock; raises RegistryError, naming the holder, when somebody else does."""
-        from mlflow.exceptions import MlflowException
-
         with self._server.translate_mlflow_errors():
             self._acquire()
         try:
             yield
         finally:
-            with suppress(MlflowException):
+            with suppress(MlflowRefusal):
                 self._remove(self._owner)
 
     def _acquire(self) -> None:
@@ -66,9 +61,7 @@ class RegistryLock:
         )
 
     def _remove_if_stale(self) -> None:
-        from mlflow.exceptions import MlflowException
-
-        with suppress(MlflowException):  # it has been let go meanwhile
+        with suppress(MlflowRefusal):  # it has been let go meanwhile
             model = self._registered()
             owner = self._owner_of(model)
             age_s = time.time() - _created(model)
@@ -76,7 +69,7 @@ class RegistryLock:
                 raise self._under_way(model, age_s)
             self._take_over(model, owner)
 
-    def _take_over(self, model: RegisteredModel, owner: str) -> None:
+    def _take_over(self, model: MlflowModel, owner: str) -> None:
         """Remove the lock of `owner` if it is stale by the clock that stamped it.
 
         That is the server's, or the one of a database on this machine; another lock that is made
@@ -91,10 +84,10 @@ class RegistryLock:
                 raise self._under_way(model, max(0.0, age_s))
             self._remove(owner)
 
-    def _registered(self) -> RegisteredModel:
+    def _registered(self) -> MlflowModel:
         return self._server.client.get_registered_model(self._name)
 
-    def _owner_of(self, model: RegisteredModel) -> str:
+    def _owner_of(self, model: MlflowModel) -> str:
         if "owner" not in model.tags:
             raise RegistryError(
                 f"the registered model {self._name!r} has the name of a lock: rename it in MLflow"
@@ -102,7 +95,7 @@ class RegistryLock:
         return model.tags["owner"]
 
     @staticmethod
-    def _under_way(model: RegisteredModel, age_s: float) -> RegistryError:
+    def _under_way(model: MlflowModel, age_s: float) -> RegistryError:
         actor = model.tags.get("actor")
         return RegistryError(
             f"another promotion is under way (by {actor}, for {age_s:.0f} s): "
@@ -114,6 +107,6 @@ class RegistryLock:
             self._server.client.delete_registered_model(self._name)
 
 
-def _created(model: RegisteredModel) -> float:
+def _created(model: MlflowModel) -> float:
     """When a lock was made, in Unix seconds."""
     return (model.creation_timestamp or 0) / 1000

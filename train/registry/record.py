@@ -21,6 +21,7 @@ from mlflow.types import ColSpec, Schema
 from train.model.bundle import ModelBundle
 from train.model.skops_forest import SKOPS_TRUSTED
 from train.registry.candidate import Candidate
+from train.registry.library_client import translate_library_errors
 from train.table.dataset import Fingerprint
 from train.table.source import is_s3
 from vigil.json_types import Fields, JsonObject
@@ -53,15 +54,18 @@ def record_run(
     """Record one run in the experiment with the id `experiment`, described as `about`, with the
     bundle of the folder `bundle`.
 
-    Raises MlflowException when the server does not take it; the run is then marked as failed.
+    Raises MlflowRefusal when the server does not take it; the run is then marked as failed.
     """
     mlflow.set_tracking_uri(tracking_uri)
     all_tags = {**_software_tags(candidate), **tags}
-    with mlflow.start_run(
-        experiment_id=experiment,
-        tags=all_tags,
-        description=about,
-    ) as run:
+    with (
+        translate_library_errors(),
+        mlflow.start_run(
+            experiment_id=experiment,
+            tags=all_tags,
+            description=about,
+        ) as run,
+    ):
         _log_results(candidate)
         if candidate.data is not None:
             _log_data(candidate, candidate.data)

@@ -27,7 +27,9 @@ from train.registry.cache import BundleCache
 from train.registry.canary import Canary
 from train.registry.candidate import Candidate
 from train.registry.describe import MODEL_DESCRIPTION, describe_version
+from train.registry.entities import MlflowModel, MlflowRefusal, ModelVersion
 from train.registry.ledger import SCHEMA_TAG, Ledger, read_canary
+from train.registry.library_client import translate_library_errors
 from train.registry.lock import LOCK_TIMEOUT_S
 from train.registry.server import filter_text
 from train.registry.signature import SIGNATURE_TAG, Trust, sign_digest
@@ -35,7 +37,6 @@ from vigil.errors import BundleError, RegistryError, RegistryUnavailable
 from vigil.json_types import JsonObject, Numbers
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
     from sklearn.ensemble import IsolationForest
 
     from train.registry.record import RecordedRun
@@ -140,12 +141,10 @@ class Registry(Ledger):
 
     def get(self, version: str) -> Version:
         """Return one version by number; raises RegistryError when there is none."""
-        from mlflow.exceptions import MlflowException
-
         with self._translate_mlflow_errors():
             try:
                 return self._with_metrics(self._registered(version))
-            except MlflowException as error:
+            except MlflowRefusal as error:
                 if error.error_code not in _NOT_THERE:
                     raise
                 raise RegistryError(
@@ -215,7 +214,8 @@ class Registry(Ledger):
         source = f"models:/{self.model_name}/{version.version}"
         with self._translate_mlflow_errors(), tempfile.TemporaryDirectory() as folder:
             mlflow.set_tracking_uri(self.tracking_uri)
-            model = mlflow.artifacts.download_artifacts(source, dst_path=folder)
+            with translate_library_errors():
+                model = mlflow.artifacts.download_artifacts(source, dst_path=folder)
             return _load_forest(Path(model) / "model.skops", version)
 
     def register(self, candidate: Candidate) -> Version:
@@ -279,7 +279,7 @@ class Registry(Ledger):
         download = partial(self._download_bundle, version)
         return BundleCache(cache).get(version.digest, download)
 
-    def _aliased(self, model: RegisteredModel, alias: str) -> Version | None:
+    def _aliased(self, model: MlflowModel, alias: str) -> Version | None:
         if alias not in model.aliases:
             return None
         return self._cached(str(model.aliases[alias]))
