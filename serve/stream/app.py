@@ -23,10 +23,11 @@ from serve.applications import SCORING_APPLICATION
 from serve.model.handles import Application
 from serve.model.report import ConsumerReport, RowContext
 from serve.model.reporting import CountedMetrics, MonitorClient
+from serve.model.row_format import RowFormat
 from serve.settings import ServeSettings
 from serve.stream.cli import build_consumer
 from serve.stream.consumer import Consumer
-from serve.stream.scorer import BatchScores, Busy, Refused
+from serve.stream.scorer import BatchScores, Busy, MadeRows, Refused
 from vigil.arrays import Floats
 from vigil.errors import VigilError
 from vigil.home import Home
@@ -48,12 +49,18 @@ class HandleScorer:
         self._service = Application(SCORING_APPLICATION)
         self._timeout_s = timeout_s
 
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._ask("features"))
+    def row_format(self) -> RowFormat:
+        return RowFormat.from_wire(self._ask("row_format"))
 
-    def score(self, X: Floats, context: RowContext | None = None) -> BatchScores:
+    def score(
+        self,
+        X: Floats,
+        context: RowContext | None = None,
+        made: MadeRows | None = None,
+    ) -> BatchScores:
         wire = msgspec.to_builtins(context)
-        scores, predictions, version = self._ask("score_rows", X, wire)
+        how = None if made is None else (made.key, made.is_warming)
+        scores, predictions, version = self._ask("score_rows", X, wire, how)
         return BatchScores(scores, predictions, version)
 
     def _ask(self, method: str, *args: Any) -> Any:

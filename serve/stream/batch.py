@@ -13,7 +13,9 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from serve.metrics import StreamMetrics
+from serve.model.context_store import LiftedRows
 from serve.model.report import RowContext
+from serve.model.row_format import TIME_IS_NEEDED, RowFormat
 from serve.stream.recent_ids import RecentIds
 from serve.stream.records import (
     DeadLetter,
@@ -26,9 +28,8 @@ from serve.stream.records import (
     dead_letter,
     decode,
 )
-from serve.stream.scorer import Backoff, BatchScores, Busy, Refused, Scorer
+from serve.stream.scorer import Backoff, BatchScores, Busy, MadeRows, Refused, Scorer
 from serve.stream.shard import OwnedShard, RefusedResult
-from vigil.arrays import Floats
 
 log = logging.getLogger("vigil.stream")
 _T = TypeVar("_T")
@@ -65,10 +66,14 @@ class BatchOutcome:
 
 @dataclass(frozen=True)
 class _Job:
-    """Decoded records, the rows [n, d] that the model gets for them, and where results go."""
+    """Decoded records, the rows that the model gets for them, and where results go.
+
+    key: of the transform that made the rows, empty where the model has none
+    """
 
     records: DecodedRecords
-    X: Floats
+    lifted: LiftedRows
+    key: str
     shard: str
     outcome: BatchOutcome
 
@@ -79,13 +84,22 @@ class _Job:
         for row, score, label in zip(rows, scores, labels, strict=True):
             decoded = self.records.rows[row]
             result = Result(decoded.id, score, label, scored.version)
+            if self.lifted.warming[row]:
+                result.warming = True
             self.outcome.add(decoded, result)
 
+    def made(self, rows: Rows) -> MadeRows | None:
+        """How these rows, which are all warming or none, were made; None where they were not."""
+        if not self.key:
+            return None
+        return MadeRows(self.key, bool(self.lifted.warming[rows[0]]))
+
     def with_same_context(self, rows: Rows) -> list[Rows]:
-        """These rows by whether they have an entity, and a time: a request has them for all."""
+        """These rows by whether they have an entity, and a time, and are warming: a request is so
+        for all of its rows."""
         has_entity = np.array([entity is not None for entity in self.records.entities], bool)
         has_time = np.array([at is not None for at in self.records.seconds], bool)
-        kinds = 2 * has_entity[rows] + has_time[rows]
+        kinds = 4 * self.lifted.warming[rows] + 2 * has_entity[rows] + has_time[rows]
         return [rows[kinds == kind] for kind in np.unique(kinds)]
 
     def sort_results(self, rows: Rows) -> None:
@@ -125,26 +139,29 @@ class BatchScorer:
         self._metrics = metrics
         self._stopped = stopped
         self._wait = wait
-        self._names: tuple[str, ...] = ()
+        self._format: RowFormat | None = None
 
     def score(self, batch: RecordBatch, shard: OwnedShard) -> BatchOutcome:
         """Raises ConsumerStopped, ModelChanged, or what the scorer raises when nothing helps."""
         if not batch.records:
             return BatchOutcome()
-        if not self._names:
-            self._learn_names()
-        records, dead_letters = decode(batch.records, self._names, shard.name)
+        row_format = self._format or self._learn_format()
+        decoded, dead_letters = decode(batch.records, row_format.names, shard.name)
+        records, timeless = _with_needed_times(decoded, row_format, shard.name)
         written = list(shard.recent_ids.values())
         rows = _first_seen(records.ids, written)
         duplicates = len(records.ids) - len(rows)
-        outcome = BatchOutcome(dead_letters=dead_letters, duplicates=duplicates)
-        X = _with_history(records, shard)
-        job = _Job(records, X, shard.name, outcome)
+        outcome = BatchOutcome(dead_letters=dead_letters + timeless, duplicates=duplicates)
+        # What is read again passes the context too: the records behind it need the same past.
+        lifted = shard.context.lift(row_format, records)
+        job = _Job(records, lifted, row_format.key, shard=shard.name, outcome=outcome)
         self._score_in_parts(job, rows)
         return outcome
 
-    def _learn_names(self) -> None:
-        self._names = self._ask(self._scorer.names)
+    def _learn_format(self) -> RowFormat:
+        row_format = self._ask(self._scorer.row_format)
+        self._format = row_format
+        return row_format
 
     def _score_in_parts(self, job: _Job, rows: Rows) -> None:
         """A record may hold more rows than the service takes at once."""
@@ -156,12 +173,13 @@ class BatchScorer:
             job.sort_results(rows)
 
     def _score_rows(self, job: _Job, rows: Rows) -> None:
-        X = job.X[rows]
+        X = job.lifted.rows[rows]
         context = job.context(rows)
+        made = job.made(rows)
         try:
-            scored = self._ask(lambda: self._scorer.score(X, context))
+            scored = self._ask(lambda: self._scorer.score(X, context, made))
         except Refused as error:
-            self._require_same_features(error)
+            self._require_same_format(error)
             self._score_halves(job, rows, error)
         else:
             job.add_results(rows, scored)
@@ -179,10 +197,9 @@ class BatchScorer:
         for half in np.array_split(rows, 2):
             self._score_rows(job, half)
 
-    def _require_same_features(self, refusal: Refused) -> None:
-        names = self._names
-        self._learn_names()
-        if self._names != names:
+    def _require_same_format(self, refusal: Refused) -> None:
+        former = self._format
+        if self._learn_format() != former:
             raise ModelChanged from refusal
 
     def _ask(self, question: Callable[[], _T]) -> _T:
@@ -203,14 +220,18 @@ def _parts(rows: Rows, size: int) -> Iterator[Rows]:
         yield rows[begin : begin + size]
 
 
-def _with_history(records: DecodedRecords, shard: OwnedShard) -> Floats:
-    """The rows that the model gets.
-
-    What is read again passes the history too: the rows behind it need the same past.
-    """
-    if shard.history is None:
-        return records.X
-    return shard.history.apply(records.entities, records.X)
+def _with_needed_times(
+    records: DecodedRecords,
+    row_format: RowFormat,
+    shard: str,
+) -> tuple[DecodedRecords, list[DeadLetter]]:
+    """The records that have a time where the model needs one, and letters for the others."""
+    if row_format.transform is None or not row_format.transform.needs_time:
+        return records, []
+    is_timed = np.array([at is not None for at in records.seconds], bool)
+    sources = [records.raw[row] for row in np.flatnonzero(~is_timed)]
+    letters = [dead_letter(source, shard, TIME_IS_NEEDED) for source in sources]
+    return records.where(np.flatnonzero(is_timed).tolist()), letters
 
 
 def _or_unset(value: _T | None) -> _T | UnsetType:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from serve.metrics import StreamMetrics
-from serve.model.context import EntityHistory
 from serve.settings import ServeSettings
 from serve.stream.batch import (
     BatchOutcome,
@@ -24,6 +23,7 @@ from serve.stream.batch import (
     ModelChanged,
     refusal_letter,
 )
+from serve.stream.context import ShardContext
 from serve.stream.file_log import DeadLetters
 from serve.stream.interfaces import Sink, Source
 from serve.stream.leases import Checkpoint, ShardLeases
@@ -42,7 +42,7 @@ RENEW_INTERVAL_S = 1.0  # of the leases, while the consumer waits
 class Consumer:
     """Reads the shards that its leases give it, in turn.
 
-    `history` makes one for each shard; `wait` sleeps where the service is busy or a shard fails.
+    `wait` sleeps where the service is busy or a shard fails.
     """
 
     def __init__(
@@ -55,7 +55,6 @@ class Consumer:
         leases: ShardLeases,
         settings: ServeSettings,
         metrics: StreamMetrics | None = None,
-        history: Callable[[], EntityHistory] | None = None,
         wait: Callable[[float], None] | None = None,
     ) -> None:
         self.metrics = metrics or StreamMetrics()
@@ -66,7 +65,6 @@ class Consumer:
         self._outputs = Outputs(sinks, dead_letters)
         self._leases = leases
         self._settings = settings
-        self._history = history
         self._stopped = threading.Event()
         self._wait = wait or self._wait_with_leases
         self._batches = BatchScorer(
@@ -200,7 +198,7 @@ class Consumer:
             output_name,
             checkpoint,
             recent_ids=recent_ids,
-            history=self._restored_history(checkpoint),
+            context=self._restored_context(checkpoint),
             backoff=backoff,
             position=checkpoint.position,
             is_ended=checkpoint.ended,
@@ -210,12 +208,9 @@ class Consumer:
         age = self.metrics.checkpoint_age.labels(name)
         age.set_function(shard.age)
 
-    def _restored_history(self, checkpoint: Checkpoint) -> EntityHistory | None:
-        if self._history is None:
-            return None
-        history = self._history()
-        history.restore(checkpoint.history)
-        return history
+    def _restored_context(self, checkpoint: Checkpoint) -> ShardContext:
+        limits = self._settings.context_limits()
+        return ShardContext(limits, checkpoint.history)
 
     def take_turn(self, shard: OwnedShard) -> bool:
         """Read and score one batch; whether there was one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -59,7 +59,10 @@ class RecordBatch:
 
 
 class Result(msgspec.Struct):
-    """One line of the output; `entity` and `time` are those of the record, where it has them."""
+    """One line of the output; `entity` and `time` are those of the record, where it has them.
+
+    warming: true where the record has too few before it to be judged; its prediction is 1
+    """
 
     id: Id
     anomaly_score: float
@@ -67,6 +70,7 @@ class Result(msgspec.Struct):
     model_version: str
     entity: Id | UnsetType = UNSET
     time: Time | UnsetType = UNSET
+    warming: bool | UnsetType = UNSET
 
 
 class DeadLetter(msgspec.Struct):
@@ -154,8 +158,17 @@ class DecodedRecords:
         return [row.entity for row in self.rows]
 
     @cached_property
+    def entity_names(self) -> list[str | None]:
+        """The entities as names: a number is its digits, and no entity is None."""
+        return [None if entity is None else str(entity) for entity in self.entities]
+
+    @cached_property
     def times(self) -> list[Time | None]:
         return [row.time for row in self.rows]
+
+    def where(self, rows: Sequence[int]) -> DecodedRecords:
+        """Return the records of these numbers."""
+        return DecodedRecords(self.X[rows], [self.rows[row] for row in rows])
 
     @cached_property
     def seconds(self) -> list[float | None]:

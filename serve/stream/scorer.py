@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.model.report import RowContext
+from serve.model.row_format import RowFormat
 from vigil import http
 from vigil.arrays import Floats
 from vigil.errors import VigilError
@@ -59,15 +60,34 @@ class Refused(VigilError):
     status = 422
 
 
+@dataclass(frozen=True, slots=True)
+class MadeRows:
+    """How rows of the model were made of raw ones: by the transform of this key.
+
+    is_warming: they lack earlier rows that they need
+    """
+
+    key: str
+    is_warming: bool = False
+
+
 class Scorer(Protocol):
     """Raises Busy, Refused, or VigilError when nothing will help."""
 
-    def names(self) -> tuple[str, ...]:
-        """The features of the model, in order."""
+    def row_format(self) -> RowFormat:
+        """The features of a record, in order, and the transform of the model."""
         ...
 
-    def score(self, X: Floats, context: RowContext | None = None) -> BatchScores:
-        """Score rows [n, d]; `context`: whose they are, and of when."""
+    def score(
+        self,
+        X: Floats,
+        context: RowContext | None = None,
+        made: MadeRows | None = None,
+    ) -> BatchScores:
+        """Score rows [n, d]; `context`: whose they are, and of when.
+
+        made: they are rows of the model
+        """
         ...
 
     def close(self) -> None:
@@ -86,6 +106,13 @@ def _context_inputs(context: RowContext | None) -> Iterator[dict[str, Any]]:
         milliseconds = [round(seconds * 1000) for seconds in context.times]
         shape = [len(milliseconds)]
         yield {"name": "time", "datatype": "INT64", "shape": shape, "data": milliseconds}
+
+
+def _made_parameters(made: MadeRows | None) -> dict[str, Any]:
+    """What the service must know of rows that are the model's."""
+    if made is None:
+        return {}
+    return {"made_by": made.key, "warming": made.is_warming}
 
 
 class HttpScorer:
@@ -109,12 +136,16 @@ class HttpScorer:
             use_proxy=False,
         )
 
-    def names(self) -> tuple[str, ...]:
+    def row_format(self) -> RowFormat:
         body, _ = self._ask("GET", "/readyz", b"", headers={})
-        answer = msgspec.json.decode(body)
-        return tuple(answer["features"])
+        return RowFormat.from_wire(msgspec.json.decode(body))
 
-    def score(self, X: Floats, context: RowContext | None = None) -> BatchScores:
+    def score(
+        self,
+        X: Floats,
+        context: RowContext | None = None,
+        made: MadeRows | None = None,
+    ) -> BatchScores:
         data = X.astype("<f8").tobytes()
         tensor = {
             "name": "features",
@@ -123,7 +154,7 @@ class HttpScorer:
             "parameters": {"binary_data_size": len(data)},
         }
         inputs = [tensor, *_context_inputs(context)]
-        parameters = {"binary_data_output": True}
+        parameters = {"binary_data_output": True, **_made_parameters(made)}
         head = msgspec.json.encode({"inputs": inputs, "parameters": parameters})
         headers = {
             "content-type": "application/octet-stream",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from serve.model.context import EntityHistory
+from serve.stream.context import ShardContext
 from serve.stream.file_log import DeadLetters
 from serve.stream.interfaces import Sink
 from serve.stream.leases import Checkpoint
@@ -26,7 +26,7 @@ class OwnedShard:
     output_name: str  # under which its results go
     checkpoint: Checkpoint
     recent_ids: dict[str, RecentIds]
-    history: EntityHistory | None
+    context: ShardContext
     backoff: Backoff
     position: str | None
     is_ended: bool
@@ -58,7 +58,7 @@ class OwnedShard:
 
     def checkpoint_with(self, states: dict[str, Any]) -> Checkpoint:
         """The checkpoint of where it is, with the states of the outputs."""
-        history = self.history.state() if self.history else None
+        history = self.context.state()
         return Checkpoint(self.position, self.is_ended, states, history=history)
 
     def note_saved(self, checkpoint: Checkpoint) -> None:

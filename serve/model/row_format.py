@@ -1,0 +1,80 @@
+"""Rows that a model takes from callers, and what makes its own rows of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from train.model.bundle import ModelBundle
+from train.table.transform.feature_transform import FeatureTransform
+from vigil.json_types import JsonObject
+
+TIME_IS_NEEDED = "the model needs the time of each row: send `time`"
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    """Raw features `names` of a row, and the transform of the model, where it has one.
+
+    key: names the transform; rows that were made under one key are of no use under another
+    """
+
+    names: tuple[str, ...]
+    transform: FeatureTransform | None = None
+    key: str = ""
+
+    @classmethod
+    def of(cls, bundle: ModelBundle) -> RowFormat:
+        """Return the format of the model's rows."""
+        transform = bundle.transform
+        if transform is None:
+            return cls(bundle.names)
+        return cls(transform.names, transform, _key(transform_values(transform)))
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether a row is made in the light of earlier ones."""
+        transform = self.transform
+        return transform is not None and (transform.length > 0 or transform.carried_width > 0)
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Features of the rows that are scored."""
+        return self.names if self.transform is None else self.transform.outputs
+
+    def to_wire(self) -> JsonObject:
+        """Return it as plain values."""
+        transform = self.transform
+        return {
+            "features": self.names,
+            "transform": None if transform is None else transform_values(transform),
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> RowFormat:
+        """Return what `to_wire` gave; a service of an older Vigil says nothing of a transform."""
+        names = tuple(wire["features"])
+        values = wire.get("transform")
+        if values is None:
+            return cls(names)
+        return cls(names, transform_from_values(values), _key(values))
+
+
+def transform_values(transform: FeatureTransform) -> JsonObject:
+    """Return a transform as plain values."""
+    steps = [list(step) for step in transform.steps]
+    return {"names": list(transform.names), "steps": steps}
+
+
+def transform_from_values(values: Mapping[str, Any]) -> FeatureTransform:
+    """Return the transform of plain values; raises DataError for one that is unknown here."""
+    steps = tuple((str(kind), int(rows)) for kind, rows in values["steps"])
+    return FeatureTransform(tuple(values["names"]), steps)
+
+
+def _key(values: JsonObject) -> str:
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
