@@ -17,6 +17,7 @@ STREAM_APPLICATION = "stream"
 KEPT_HEAP_BYTES = 4 * 2**20
 HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
 _STREAM_PREFIX = "stream_"
+_CONTEXT_PREFIX = "context_"
 
 
 def platform_config(settings: ServeSettings, monitor: RoomSettings) -> JsonObject:
@@ -112,7 +113,8 @@ def _stream_consumer(settings: ServeSettings) -> JsonObject:
 
 def _of_streams(values: JsonObject) -> JsonObject:
     """Settings of the application that scores streams."""
-    return {name: value for name, value in values.items() if name.startswith(_STREAM_PREFIX)}
+    prefixes = (_STREAM_PREFIX, _CONTEXT_PREFIX)
+    return {name: value for name, value in values.items() if name.startswith(prefixes)}
 
 
 def _without_streams(values: JsonObject) -> JsonObject:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -29,6 +29,13 @@ LATENCY_BUCKETS_S = (
     1.0,
     2.5,
 )
+_CONTEXT_COUNTERS = {
+    "evicted": "Entities that were forgotten for others, as there were more than the bound",
+    "repeated": "Rows that came before, with the same time and values",
+    "late": "Rows that were sorted in behind their time",
+    "too_late": "Rows that were older than the bound, and are kept nowhere",
+    "restarted": "Entities whose clock went back: their context began anew",
+}
 SWAP_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SCORE_BUCKETS = tuple(step / 100 for step in range(30, 95, 5))
 
@@ -108,6 +115,7 @@ class ServeMetrics(_Metrics):
     def __init__(self) -> None:
         super().__init__()
         self._add_requests()
+        self._add_context()
         self._add_captured_rows()
         self._add_model()
         self._add_canary_and_shadow()
@@ -129,6 +137,14 @@ class ServeMetrics(_Metrics):
             "vigil_request_log_dropped", "Lines of the request log that were over its bound"
         )
         self.console_polls = self._counter("vigil_console_polls", "Answers to the console")
+
+    def _add_context(self) -> None:
+        self.warming = self._counter(
+            "vigil_rows_warming", "Rows that lack earlier rows of their entity, and alert nobody"
+        )
+        self.context_failures = self._counter(
+            "vigil_context_failures", "Requests to a shard of the context without an answer in time"
+        )
 
     def _add_captured_rows(self) -> None:
         self.scores = ScoreHistogram(
@@ -347,11 +363,40 @@ class DriftMetrics(_Metrics):
         )
 
 
+class ContextFigures:
+    """What happens to the context of entities, in the registry of whoever keeps it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.entities = Gauge(
+            "vigil_context_entities",
+            "Entities of which the last rows are kept",
+            registry=registry,
+        )
+        self._counters = {
+            name: Counter(f"vigil_context_{name}", documentation, registry=registry)
+            for name, documentation in _CONTEXT_COUNTERS.items()
+        }
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Count on what happened, by the names of ContextCounts."""
+        for name, counter in self._counters.items():
+            counter.inc(counts[name])
+
+
+class ContextMetrics(_Metrics):
+    """What one shard of the context counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context = ContextFigures(self.registry)
+
+
 class StreamMetrics(_Metrics):
     """What one stream consumer counts."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.context = ContextFigures(self.registry)
         self.records = self._counter(
             "vigil_stream_records", "Records by outcome: scored, duplicate or dead", "outcome"
         )

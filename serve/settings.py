@@ -181,6 +181,35 @@ class ServeSettings(RoomSettings):
         le=1,
     )
 
+    context_entities: int = setting(
+        100_000,
+        Effect.ROLLING,
+        "entities of which the last rows are kept, for models that look back in time; of more the "
+        "one that is silent longest is forgotten",
+        ge=1,
+    )
+    context_mb: int = setting(
+        512,
+        Effect.ROLLING,
+        "memory for these rows (MiB), over all shards of the context; of a stream for each shard",
+        ge=1,
+    )
+    context_shards: int = setting(
+        2, Effect.ROLLING, "Ray actors that share the entities", ge=1, le=256
+    )
+    context_late_s: float = setting(
+        60.0,
+        Effect.ROLLING,
+        "how much older than the last row of its entity a row may be to be sorted in",
+        ge=0,
+    )
+    context_timeout_s: float = setting(
+        1.0,
+        Effect.RECONFIGURE,
+        "how long a request waits for the context of its rows, before they are answered as warming",
+        gt=0,
+    )
+
     stream_source: str = setting(
         "", Effect.ROLLING, "stream to score on the cluster: file:DIR or kinesis:NAME; empty: none"
     )

@@ -14,9 +14,16 @@ from threading import Thread
 
 import numpy as np
 
-from serve.http.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer
+from serve.http.open_inference import (
+    JSON_LENGTH_HEADER,
+    InferRequest,
+    decode_infer,
+    encode_infer,
+)
 from serve.model.loaded import LoadedModel
+from serve.model.prepared import already_made, as_they_are
 from serve.model.report import RowContext
+from serve.model.scored_batch import ScoredBatch
 from train.model import reference, threshold
 from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
@@ -38,6 +45,14 @@ def small_model(features: int = 4, seed: int = 0) -> LoadedModel:
         "d" * 64,
         ModelBundle(names, forest, threshold.to_alert_rate(scores, 0.01), ref, X[:8], {}),
     )
+
+
+def _scored(model: LoadedModel, request: InferRequest) -> ScoredBatch:
+    """Rows as they are, or as the client has made them."""
+    rows = as_they_are(request.rows, request.context)
+    if request.made is not None:
+        rows = already_made(request.rows, request.context, request.made)
+    return model.scored(rows, model.bundle.forest.score(request.rows))
 
 
 class ScoringServer(ThreadingHTTPServer):
@@ -79,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: ScoringServer  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_GET(self) -> None:
-        self._answer(200, json.dumps({"features": self.server.model.bundle.names}).encode())
+        self._answer(200, json.dumps(self.server.model.row_format.to_wire()).encode())
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -90,7 +105,11 @@ class _Handler(BaseHTTPRequestHandler):
         model = self.server.model
         try:
             request = decode_infer(
-                body, self.headers[JSON_LENGTH_HEADER], model.bundle.names, 50_000
+                body,
+                self.headers[JSON_LENGTH_HEADER],
+                model.row_format.names,
+                50_000,
+                row_format=model.row_format,
             )
         except VigilError as error:
             self._answer(error.status, json.dumps({"error": error.message}).encode())
@@ -101,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
             request,
             "vigil",
             model,
-            scores=model.bundle.forest.score(request.rows),
+            scored=_scored(model, request),
             request_id="r",
             max_reasons=0,
         )

@@ -150,6 +150,7 @@ def _describe(setup: TrainingSetup) -> JsonObject:
         "trained": time.time(),
         "data_fingerprint": data.fingerprint.digest,
         "unused_columns": data.unused,
+        "context_columns": dict(data.context_columns),
         "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
     return setup.spec.kept() | about

@@ -24,14 +24,15 @@ from serve.http.replica import Replica, ReplicaGroup
 from serve.http.scoring import ModelScorer
 from serve.metrics import ServeMetrics
 from serve.model.capture import Capture
+from serve.model.context import ShardedContext
 from serve.model.report import RowContext
 from serve.model.reporting import MonitorClient, Reporter
+from serve.model.row_format import MadeRows
 from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
 from train.registry.signature import Trust
 from train.registry.versions import Registry
 from vigil.arrays import Floats
-from vigil.errors import InvalidFeatures
 from vigil.home import Home
 from vigil.json_types import JsonObject
 
@@ -90,24 +91,31 @@ class Detector:
         return self._replica.status()
 
     async def features(self) -> tuple[str, ...]:
-        """Return the model's features in order, for callers by handle."""
-        return self._replica.model().bundle.names
+        """Return the features that rows have, in order, for callers by handle."""
+        return self._replica.model().row_format.names
+
+    async def row_format(self) -> JsonObject:
+        """Return the features of a row, and the transform of the model, for callers by handle."""
+        return self._replica.model().row_format.to_wire()
 
     async def score_rows(
-        self, rows: Floats, context: Sequence[Any] | None = None
+        self,
+        rows: Floats,
+        context: Sequence[Any] | None = None,
+        made_by: tuple[str, bool] | None = None,
     ) -> tuple[Floats, NDArray[np.int64], str]:
         """Return scores [n] and labels [n] of rows [n, d], and the version that gave them.
 
-        For callers by handle; `context` is a RowContext in plain values. Raises InvalidFeatures
-        when the rows do not fit the model.
+        For callers by handle; `context` is a RowContext in plain values, `made_by` are the fields
+        of MadeRows. Raises InvalidFeatures when the rows do not fit the model.
         """
         model = self._replica.model()
-        _check_shape(rows, len(model.bundle.names))
-        request = Request({b"x-request-id": b"stream"}, rows.tobytes())
         whose = msgspec.convert(context, RowContext | None)
-        model, scores = self._scorer.score(model, rows, request, context=whose)
-        labels = np.where(scores > model.bundle.threshold.value, -1, 1)
-        return scores, labels, model.version
+        made = None if made_by is None else MadeRows(*made_by)
+        request = Request({b"x-request-id": b"stream"}, rows.tobytes())
+        prepared = await self._scorer.prepare_any(model, rows, whose, made=made)
+        model, scored = self._scorer.score(model, prepared, request)
+        return scored.scores, scored.labels, model.version
 
 
 def build_replica(settings: ServeSettings, application: str) -> Replica:
@@ -129,17 +137,13 @@ def build_replica(settings: ServeSettings, application: str) -> Replica:
         registry=registry,
         ask_monitor=monitor.ask,
         refresh_replicas=ReplicaGroup(application).refresh,
+        context=ShardedContext(settings, metrics),
     )
 
 
 def _open_registry(settings: ServeSettings) -> Registry:
     trust = Trust.from_settings()
     return Registry(settings.tracking_uri, settings.model_name, trust=trust)
-
-
-def _check_shape(rows: Floats, features: int) -> None:
-    if rows.ndim != 2 or rows.shape[1] != features:
-        raise InvalidFeatures(f"rows of shape {rows.shape}; the model has {features} features")
 
 
 def build(args: JsonObject) -> serve.Application:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.http.context_columns import ContextColumns
 from serve.http.rows import ColumnMatcher
+from serve.model.report import RowContext
 from train.table.cells import FLOAT32_MAX, parse_value, why_no_number
 from train.table.csv_reader import CsvReader, line_of
 from train.table.schema import Columns
@@ -28,13 +30,16 @@ def decode_csv(
     matcher: ColumnMatcher,
     *,
     names: tuple[str, ...],
-) -> Floats:
-    """Return the rows [n, d] of a table with a header, its columns in any order.
+    whose: ContextColumns,
+) -> tuple[Floats, RowContext | None]:
+    """Return the rows [n, d] of a table with a header, and whose they are by the columns `whose`.
+
+    Its columns are in any order.
 
     Raises MalformedRequest (400) or InvalidFeatures (422).
     """
     file = FileInMemory(_NAME, len(body), "", encoding=charset, content=body)
-    frame = _read(file, names)
+    frame = _read(file, Columns(entity=whose.entity, features=names))
     positions = _positions(frame, matcher)
     matcher.require_all(positions)
     columns = [(name, positions[name]) for name in names]
@@ -42,7 +47,7 @@ def decode_csv(
     is_wrong = ~(np.abs(X) <= FLOAT32_MAX)  # what is no number is NaN there
     if is_wrong.any():
         _refuse_first(frame, is_wrong, columns, file=file)
-    return X
+    return X, whose.take_from_frame(frame)
 
 
 def _matrix(frame: pd.DataFrame) -> Floats:
@@ -53,9 +58,9 @@ def _matrix(frame: pd.DataFrame) -> Floats:
     return np.column_stack([parse_column(column).numbers for column in columns])
 
 
-def _read(file: FileInMemory, names: tuple[str, ...]) -> pd.DataFrame:
+def _read(file: FileInMemory, columns: Columns) -> pd.DataFrame:
     try:
-        return next(CsvReader(file, Columns(features=names)).frames(None))
+        return next(CsvReader(file, columns).frames(None))
     except DataError as error:
         raise MalformedRequest(error.message) from error
 

@@ -37,4 +37,11 @@ SchemaHash = Annotated[str, msgspec.Meta(description="sha256 of the feature name
 DriftScore = Annotated[
     float, msgspec.Meta(description="severity of the last drift window; above 1 is drift")
 ]
+Warming = Annotated[
+    bool,
+    msgspec.Meta(
+        description="whether the row lacks earlier rows of its entity that the model needs: it "
+        "has a score, and alerts nobody; said where it is true of a row"
+    ),
+]
 RequestId = Annotated[str, msgspec.Meta(description="the header X-Request-Id, or a new one")]

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sized
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NotRequired, TypedDict
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from serve.http.context_columns import ContextColumns
 from serve.http.csv_body import decode_csv
-from serve.http.fields import AlertThreshold, ModelDigest, PredictedLabel, SchemaHash, Score
+from serve.http.fields import (
+    AlertThreshold,
+    ModelDigest,
+    PredictedLabel,
+    SchemaHash,
+    Score,
+    Warming,
+)
 from serve.http.plain_csv import read_plain_csv
 from serve.http.rows import (
     DECODE_ERRORS,
@@ -22,6 +31,8 @@ from serve.http.rows import (
     to_matrix,
 )
 from serve.http.sent_values import read_float
+from serve.model.report import RowContext
+from serve.model.scored_batch import ScoredBatch
 from vigil.arrays import Floats
 from vigil.errors import InvalidFeatures, MalformedRequest
 
@@ -29,11 +40,19 @@ if TYPE_CHECKING:
     from serve.model.loaded import LoadedModel
 
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_NO_COLUMNS = ContextColumns()
 _NOT_EMPTY = msgspec.Meta(extra_json_schema={"minItems": 1})
 _DISTINCT = msgspec.Meta(extra_json_schema={"uniqueItems": True})
 _Columns = Annotated[
     dict[str, ListRow], msgspec.Meta(extra_json_schema={"minProperties": 1})
 ]  # values of each feature
+
+
+class InvocationRows(NamedTuple):
+    """Rows [n, d] of a body, and whose they are where it says so."""
+
+    X: Floats
+    context: RowContext | None
 
 
 class SplitFrame(TypedDict):
@@ -59,6 +78,7 @@ class ScoredRow(msgspec.Struct):
     prediction: PredictedLabel
     is_anomaly: bool
     anomaly_score: Score
+    warming: Warming | UnsetType = UNSET
 
 
 class InvocationsResult(msgspec.Struct):
@@ -83,42 +103,54 @@ def decode_invocations(
     max_rows: int,
     *,
     unused: Collection[str] = (),
+    whose: ContextColumns = _NO_COLUMNS,
     charset: str | None = None,
-) -> Floats:
-    """Return the rows [n, d]; `content_type` is text/csv, of this `charset`, or JSON's.
+) -> InvocationRows:
+    """Return the rows; `content_type` is text/csv, of this `charset`, or JSON's.
 
-    `unused` are columns that rows may have and the model has not.
+    `unused` are columns that rows may have and the model has not; `whose` those that say whose a
+    row is, and of when.
 
     Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
     """
     if content_type == "text/csv":
-        X = _csv_rows(body, charset, names, unused)
-        _check_rows(X, max_rows)
-        return X
+        rows = _csv_rows(
+            body,
+            charset,
+            names,
+            unused=unused,
+            whose=whose,
+        )
+        _check_rows(rows.X, max_rows)
+        return rows
     document, is_typed = _decode(body)
     form = _given_form(document)
     rows = _json_rows(form, document[form])
     _check_rows(rows, max_rows)
+    context, colons = whose.take_from_rows(rows)
     X = to_matrix(rows, names, is_typed, unused=unused)
-    _refuse_duplicate_names(body, document, form)
-    return X
+    _refuse_duplicate_names(body, document, form, others=colons)
+    return InvocationRows(X, context)
 
 
 def _csv_rows(
     body: bytes,
     charset: str | None,
     names: tuple[str, ...],
+    *,
     unused: Collection[str],
-) -> Floats:
+    whose: ContextColumns,
+) -> InvocationRows:
     X = read_plain_csv(
         body,
         charset,
         names,
-        unused=unused,
+        unused=set(unused).difference((whose.entity, whose.time)),
     )
     if X is not None:
-        return X
-    return decode_csv(body, charset, ColumnMatcher(names, unused), names=names)
+        return InvocationRows(X, None)
+    matcher = ColumnMatcher(names, unused)
+    return InvocationRows(*decode_csv(body, charset, matcher, names=names, whose=whose))
 
 
 def _check_rows(rows: Sized, max_rows: int) -> None:
@@ -149,14 +181,22 @@ def _given_form(document: Any) -> str:
     return forms[0]
 
 
-def _refuse_duplicate_names(body: bytes, document: dict[str, Any], form: str) -> None:
+def _refuse_duplicate_names(
+    body: bytes,
+    document: dict[str, Any],
+    form: str,
+    *,
+    others: int,
+) -> None:
+    """Raise MalformedRequest for a name that is there twice; `others`: colons beside the names."""
     value = document[form]
+    others += len(document)
     if form == "dataframe_split":
         colons = sum(name.count(":") for name in value.get("columns") or ())
-        refuse_duplicate_names(body, len(document) + len(value) + colons, [None])
+        refuse_duplicate_names(body, others + len(value) + colons, [None])
     else:
         objects = [value] if isinstance(value, dict) else value
-        refuse_duplicate_names(body, len(document), objects)
+        refuse_duplicate_names(body, others, objects)
 
 
 def _json_rows(form: str, value: Any) -> list[Any]:
@@ -208,17 +248,16 @@ def _are_different_names(columns: Any) -> bool:
     return len(set(columns)) == len(columns)
 
 
-def encode_invocations(model: LoadedModel, scores: Floats) -> bytes:
+def encode_invocations(model: LoadedModel, scored: ScoredBatch) -> bytes:
     """Return the JSON answer, an InvocationsResult."""
     bundle = model.bundle
-    threshold = bundle.threshold.value
-    predictions: list[ScoredRow] = []
-    for score in scores.tolist():
-        is_anomaly = score > threshold
-        predictions.append(ScoredRow(-1 if is_anomaly else 1, is_anomaly, score))
+    labels = scored.labels.tolist()
+    predictions = list(map(ScoredRow, labels, scored.alerts.tolist(), scored.scores.tolist()))
+    for row, is_warming in zip(predictions, scored.warming_rows, strict=False):
+        row.warming = True if is_warming else UNSET
     result = InvocationsResult(
         predictions,
-        threshold,
+        scored.threshold,
         model_version=model.version,
         model_digest=model.digest,
         schema_hash=bundle.schema_hash,

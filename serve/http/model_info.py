@@ -34,7 +34,7 @@ class ModelInfoEndpoints:
                 "status": "ready",
                 "model_version": model.version,
                 "model_digest": model.digest,
-                "features": model.bundle.names,
+                **model.row_format.to_wire(),
                 "source": self._replica.watch.source,
             }
         )
@@ -81,6 +81,7 @@ class ModelInfoEndpoints:
 
 
 def _example_row(model: LoadedModel) -> dict[str, float]:
-    """The median row of the training data, by feature name."""
+    """The median row of the training data, by the names of its raw features."""
     values = np.round(model.bundle.reference.median, 3).tolist()
-    return dict(zip(model.bundle.names, values, strict=True))
+    by_name = dict(zip(model.bundle.names, values, strict=True))
+    return {name: by_name[name] for name in model.row_format.names}

@@ -2,8 +2,9 @@
 
 Source: the protocol's `predict-api-v2/required_api` and `extension_binary_data`, as KServe and
 Triton implement them. Inputs: serve/http/infer_inputs.py; outputs `anomaly_score`
-FP64 [n], `prediction` INT64 [n] and, when it is asked for, `reasons` BYTES [n]: for each row the
-JSON of what `/predict` calls its reasons. Pure.
+FP64 [n], `prediction` INT64 [n]; where a row is warming, or when it is asked for, `warming` BOOL
+[n]; and when it is asked for `reasons` BYTES [n]: for each row the JSON of what `/predict` calls
+its reasons. Pure.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from serve.http.predict import reasons_by_row
 from serve.http.rows import DECODE_ERRORS, decode_json
 from serve.http.sent_values import abbreviate
 from serve.model.report import RowContext
+from serve.model.row_format import MadeRows, RowFormat
+from serve.model.scored_batch import ScoredBatch
 from vigil.arrays import Floats
 from vigil.errors import MalformedRequest
 
@@ -32,7 +35,14 @@ if TYPE_CHECKING:
 
 JSON_LENGTH_HEADER = "inference-header-content-length"
 _LENGTH = re.compile("[0-9]{1,15}")
-_OUTPUT_TYPES = {"anomaly_score": "FP64", "prediction": "INT64", "reasons": "BYTES"}
+_OUTPUT_TYPES = {
+    "anomaly_score": "FP64",
+    "prediction": "INT64",
+    "reasons": "BYTES",
+    "warming": "BOOL",
+}
+_BINARY_TYPES = {"f": "<f8", "i": "<i8", "b": "?"}
+_WARMING = "warming"
 _DEFAULT_OUTPUTS = ("anomaly_score", "prediction")
 
 _OutputName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(_OUTPUT_TYPES)})]
@@ -86,13 +96,23 @@ class InferResult(msgspec.Struct):
 class InferRequest:
     """A decoded request: rows [n, d], and whose they are where it says so.
 
-    outputs: (name, whether as binary) in their order
+    outputs: (name, whether as binary) in their order; all_binary: what is answered unasked is so;
+    made: how the client made rows of the model of raw ones, None where they are raw
     """
 
     rows: Floats
     context: RowContext | None
     id: str | None
     outputs: tuple[tuple[str, bool], ...]
+    all_binary: bool = False
+    made: MadeRows | None = None
+
+    def outputs_of(self, scored: ScoredBatch) -> tuple[tuple[str, bool], ...]:
+        """Return the outputs that are answered: rows that are warming are not passed over."""
+        asked = {name for name, _ in self.outputs}
+        if not scored.warming_rows or _WARMING in asked:
+            return self.outputs
+        return (*self.outputs, (_WARMING, self.all_binary))
 
 
 _decode = msgspec.json.Decoder(InferBody).decode
@@ -106,7 +126,7 @@ def server_metadata(version: str) -> dict[str, Any]:
 
 def model_metadata(name: str, model: LoadedModel) -> dict[str, Any]:
     """Return the metadata of the model that is served under `name`."""
-    names = list(model.bundle.names)
+    names = list(model.row_format.names)
     features = {
         "name": "features",
         "datatype": "FP64",
@@ -131,22 +151,44 @@ def decode_infer(
     json_length: str | None,
     names: tuple[str, ...],
     max_rows: int,
+    *,
+    row_format: RowFormat | None = None,
 ) -> InferRequest:
     """Return the decoded request.
 
-    `json_length` is the header Inference-Header-Content-Length when tensors are binary.
+    `json_length` is the header Inference-Header-Content-Length when tensors are binary. The rows
+    have the features `names`, or those of the model where the parameter `made_by` names the
+    transform of `row_format`.
     Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
     """
     end = len(body) if json_length is None else _json_end(json_length, len(body))
     document, is_typed = _decode_document(memoryview(body)[:end])
+    made = _made(document, row_format or RowFormat(names))
     rows, context = decode_inputs(
         document.inputs,
         memoryview(body)[end:],
-        names,
+        names if made is None or row_format is None else row_format.model_names,
         max_rows=max_rows,
         is_typed=is_typed,
     )
-    return InferRequest(rows, context, document.id, outputs=_requested_outputs(document))
+    return InferRequest(
+        rows,
+        context,
+        document.id,
+        outputs=_requested_outputs(document),
+        all_binary=bool(parameter(document, "binary_data_output", False)),
+        made=made,
+    )
+
+
+def _made(document: InferBody, row_format: RowFormat) -> MadeRows | None:
+    """How the rows were made; raises InvalidFeatures for another transform than the model's."""
+    key = parameter(document, "made_by")
+    if key is None:
+        return None
+    made = MadeRows(str(key), bool(parameter(document, "warming", False)))
+    row_format.require_made_by(made.key)
+    return made
 
 
 def _decode_document(head: memoryview) -> tuple[InferBody, bool]:
@@ -210,7 +252,7 @@ def encode_infer(
     name: str,
     model: LoadedModel,
     *,
-    scores: Floats,
+    scored: ScoredBatch,
     request_id: str,
     max_reasons: int,
 ) -> tuple[bytes, int | None]:
@@ -219,9 +261,9 @@ def encode_infer(
     threshold = bundle.threshold.value
     outputs: list[OutputTensor] = []
     tensors: list[bytes] = []
-    for output, is_binary in request.outputs:
-        column = _output_column(output, request.rows, scores, model=model, max_reasons=max_reasons)
-        tensor = OutputTensor(output, _OUTPUT_TYPES[output], [len(scores)])
+    for output, is_binary in request.outputs_of(scored):
+        column = _output_column(output, scored, model, max_reasons)
+        tensor = OutputTensor(output, _OUTPUT_TYPES[output], [len(scored.scores)])
         if is_binary:
             tensors.append(_to_bytes(column))
             tensor.parameters = {"binary_data_size": len(tensors[-1])}
@@ -241,19 +283,20 @@ def encode_infer(
 
 def _output_column(
     output: str,
-    rows: Floats,
-    scores: Floats,
-    *,
+    scored: ScoredBatch,
     model: LoadedModel,
     max_reasons: int,
 ) -> NDArray[Any] | list[bytes]:
-    if output == "anomaly_score":
-        return scores
-    anomalous = scores > model.bundle.threshold.value
-    if output == "prediction":
-        return np.where(anomalous, -1, 1)
-    reasons = reasons_by_row(model, rows, anomalous, max_reasons)
-    return [_encode(reasons_of_row) for reasons_of_row in reasons]
+    match output:
+        case "anomaly_score":
+            return scored.scores
+        case "prediction":
+            return scored.labels
+        case "warming":
+            return np.array(scored.warming_rows or [False] * len(scored.scores), bool)
+        case _:
+            reasons = reasons_by_row(model, scored.rows, scored.alerts, max_reasons)
+            return [_encode(reasons_of_row) for reasons_of_row in reasons]
 
 
 def _to_list(column: NDArray[Any] | list[bytes]) -> list[Any]:
@@ -266,4 +309,4 @@ def _to_bytes(column: NDArray[Any] | list[bytes]) -> bytes:
     """Little-endian numbers; of BYTES each element after its length in four bytes."""
     if isinstance(column, list):
         return b"".join(struct.pack("<I", len(text)) + text for text in column)
-    return column.astype("<f8" if column.dtype.kind == "f" else "<i8").tobytes()
+    return column.astype(_BINARY_TYPES[column.dtype.kind]).tobytes()

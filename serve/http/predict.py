@@ -19,6 +19,7 @@ from serve.http.fields import (
     RequestId,
     SchemaHash,
     Score,
+    Warming,
 )
 from serve.http.row_context import (
     ContextBody,
@@ -37,13 +38,13 @@ from serve.http.rows import (
 )
 from serve.http.sent_values import read_float
 from serve.model.report import RowContext
+from serve.model.scored_batch import ScoredBatch
 from train.model.reasons import Reason, explain_rows
 from vigil.arrays import Floats
 from vigil.errors import MalformedRequest
 
 if TYPE_CHECKING:  # a client of the endpoints needs neither numba nor MLflow
     from serve.model.loaded import LoadedModel
-    from train.table.transform.feature_transform import FeatureTransform
 
 _HINT = (
     'send {"features": [..]}, {"features": {"name": value}}, {"instances": [[..], ..]} '
@@ -81,11 +82,15 @@ class _LooseBody(msgspec.Struct):
 
 
 class PredictRows(NamedTuple):
-    """Rows [n, d] of a body, whether it is a single row, and whose they are where it says so."""
+    """Rows [n, d] of a body, whether it is a single row, and whose they are where it says so.
+
+    past [k, d]: the rows before the only one, where the body is a history
+    """
 
     X: Floats
     is_single: bool
     context: RowContext | None
+    past: Floats | None = None
 
 
 class Prediction(msgspec.Struct):
@@ -101,6 +106,7 @@ class Prediction(msgspec.Struct):
     model_digest: ModelDigest
     schema_hash: SchemaHash
     request_id: RequestId
+    warming: Warming | UnsetType = UNSET
 
 
 class PredictionColumns(msgspec.Struct):
@@ -116,6 +122,7 @@ class PredictionColumns(msgspec.Struct):
     model_digest: ModelDigest
     schema_hash: SchemaHash
     request_id: RequestId
+    warming: list[Warming] | UnsetType = UNSET
 
 
 _decode_typed = msgspec.json.Decoder(PredictBody).decode
@@ -127,30 +134,30 @@ def decode_predict(
     body: bytes,
     names: tuple[str, ...],
     max_rows: int,
-    transform: FeatureTransform | None = None,
     *,
     unused: Collection[str] = (),
 ) -> PredictRows:
     """Return the rows of a body.
 
-    A `history` is the rows of one entity, oldest first: its last row is scored, as `transform`
-    makes it with those before it. `unused` are columns that rows may have and the model has not.
+    A `history` is the rows of one entity, oldest first: its last row is scored, in the light of
+    those before it. `unused` are columns that rows may have and the model has not.
 
     Raises MalformedRequest (400), InvalidFeatures (422, with feature and row) or BodyTooLarge
     (413).
     """
     document, is_typed = _decode(body)
     rows, is_single = _rows_of(document, max_rows)
-    if document.history is UNSET:
-        X = to_matrix(rows, names, is_typed, unused=unused)
-    else:
-        X = _last_row(rows, is_typed, transform, names=names, unused=unused)
+    X = to_matrix(rows, names, is_typed, unused=unused)
+    past: Floats | None = None
+    if document.history is not UNSET:
+        past = X[:-1]
+        X = X[-1:]
     if not has_context(document):
         refuse_duplicate_names(body, 1, rows)
-        return PredictRows(X, is_single, None)
+        return PredictRows(X, is_single, None, past)
     context = context_of_rows(document, len(X))
     refuse_duplicate_names(body, 1 + context_colons(document), rows)
-    return PredictRows(X, is_single, context)
+    return PredictRows(X, is_single, context, past)
 
 
 def _rows_of(document: PredictBody | _LooseBody, max_rows: int) -> tuple[list[Any], bool]:
@@ -189,26 +196,9 @@ def _checked_rows(name: str, rows: Any, max_rows: int) -> list[Any]:
     return rows
 
 
-def _last_row(
-    rows: list[Any],
-    is_typed: bool,
-    transform: FeatureTransform | None,
-    *,
-    names: tuple[str, ...],
-    unused: Collection[str],
-) -> Floats:
-    """The model's row [1, d] of the last of the rows, in the light of the others."""
-    raw_names = transform.names if transform else names
-    X = to_matrix(rows, raw_names, is_typed, unused=unused)
-    if transform is None:
-        return X[-1:]
-    return transform.row(X[:-1], X[-1])[None, :]
-
-
 def encode_predict(
     model: LoadedModel,
-    rows: Floats,
-    scores: Floats,
+    scored: ScoredBatch,
     *,
     is_single: bool,
     drift_score: float,
@@ -219,18 +209,26 @@ def encode_predict(
     bundle = model.bundle
     threshold = bundle.threshold.value
     about = (threshold, drift_score, model.version, model.digest, bundle.schema_hash, request_id)
+    warming = scored.warming_rows
     if is_single:
-        score = float(scores[0])
-        is_anomaly = score > threshold
-        reasons = explain_rows(bundle, rows, max_reasons)[0] if is_anomaly else []
-        return _encode(Prediction(-1 if is_anomaly else 1, is_anomaly, score, reasons, *about))
-    anomalous = scores > threshold
+        is_anomaly = bool(scored.alerts[0])
+        reasons = explain_rows(bundle, scored.rows, max_reasons)[0] if is_anomaly else []
+        answer = Prediction(
+            -1 if is_anomaly else 1,
+            is_anomaly,
+            float(scored.scores[0]),
+            reasons,
+            *about,
+            warming=True if warming else UNSET,
+        )
+        return _encode(answer)
     columns = PredictionColumns(
-        np.where(anomalous, -1, 1).tolist(),
-        anomalous.tolist(),
-        scores.tolist(),
-        reasons_by_row(model, rows, anomalous, max_reasons),
+        scored.labels.tolist(),
+        scored.alerts.tolist(),
+        scored.scores.tolist(),
+        reasons_by_row(model, scored.rows, scored.alerts, max_reasons),
         *about,
+        warming=warming or UNSET,
     )
     return _encode(columns)
 

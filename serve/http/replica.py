@@ -16,6 +16,7 @@ from serve.metrics import ServeMetrics
 from serve.model.capture import Capture
 from serve.model.handles import Application
 from serve.model.loaded import LoadedModel
+from serve.model.prepared import ContextSource
 from serve.model.report import ServedModel
 from serve.model.reporting import Reporter
 from serve.model.watch import ModelWatch
@@ -65,6 +66,7 @@ class Replica:
     registry: Promotable
     ask_monitor: AskMonitor
     refresh_replicas: RefreshReplicas
+    context: ContextSource
 
     def follow(self, config: Mapping[str, Any]) -> None:
         """Take the settings that may change while the replica runs; raises BadSettings."""
@@ -72,6 +74,7 @@ class Replica:
         self.watch.follow_settings(self.settings)
         self.capture.follow_settings(self.settings)
         self.observer.follow_settings(self.settings)
+        self.context.follow_settings(self.settings)
 
     def model(self) -> LoadedModel:
         """Return the model that is served; raises NoModel."""

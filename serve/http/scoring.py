@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from serve.http.context_columns import ContextColumns
 from serve.http.invocations import decode_invocations, encode_invocations
 from serve.http.messages import Request, Response
 from serve.http.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer
@@ -13,77 +15,167 @@ from serve.http.predict import decode_predict, encode_predict
 from serve.http.replica import Replica
 from serve.http.routes import require_content_type
 from serve.model.loaded import LoadedModel
+from serve.model.prepared import (
+    PreparedRows,
+    already_made,
+    as_they_are,
+    in_light_of,
+    with_context,
+)
 from serve.model.report import CapturedRows, RowContext
+from serve.model.row_format import MadeRows, RowFormat
+from serve.model.scored_batch import ScoredBatch
 from vigil.arrays import Floats
+from vigil.errors import InvalidFeatures
 
 
 class ModelScorer:
-    """The one scoring path behind all endpoints: score, capture for the monitor, count."""
+    """The one scoring path behind all endpoints: prepare, score, capture for the monitor, count."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._rows = replica.metrics.rows
         self._anomalies = replica.metrics.anomalies
+        self._warming = replica.metrics.warming
+
+    def formats(self, model: LoadedModel) -> list[RowFormat]:
+        """Return what rows are made into: of `model` and of those that score the same requests.
+
+        Empty where none of them has a transform: nearly always.
+        """
+        watch = self._replica.watch
+        models = [model]
+        if watch.canary is not None:
+            models.append(watch.canary.candidate)
+        if watch.shadow is not None:
+            models.append(watch.shadow.challenger)
+        if all(each.bundle.transform is None for each in models):
+            return []
+        return list(_distinct_formats(models))
+
+    async def prepare(
+        self,
+        rows: Floats,
+        context: RowContext | None,
+        formats: Sequence[RowFormat],
+    ) -> PreparedRows:
+        """Return raw rows in the context of their entities."""
+        source = self._replica.context
+        return await with_context(source, rows, context, formats=formats)
+
+    async def prepare_any(
+        self,
+        model: LoadedModel,
+        rows: Floats,
+        context: RowContext | None,
+        *,
+        made: MadeRows | None,
+    ) -> PreparedRows:
+        """Return rows that are raw, or the model's where the caller has made them.
+
+        Raises InvalidFeatures for rows of another width, or made for another model.
+        """
+        row_format = model.row_format
+        if made is not None:
+            row_format.require_made_by(made.key)
+            _check_shape(rows, len(row_format.model_names))
+            return already_made(rows, context, made)
+        _check_shape(rows, len(row_format.names))
+        formats = self.formats(model)
+        if not formats:
+            return as_they_are(rows, context)
+        return await self.prepare(rows, context, formats)
 
     def score(
         self,
         model: LoadedModel,
-        rows: Floats,
+        rows: PreparedRows,
         request: Request,
-        *,
-        context: RowContext | None = None,
-    ) -> tuple[LoadedModel, Floats]:
-        """Return the scores [n] of rows [n, d], and the model that gave them.
+    ) -> tuple[LoadedModel, ScoredBatch]:
+        """Return the scored rows, and the model that scored them.
 
-        It is `model`, or the canary where that takes the request. `context`: whose rows they are.
+        It is `model`, or the canary where that takes the request.
         """
         observation = request.observation
         if observation is not None:
             observation.begin_scoring(len(rows))
         model, scores = self._score(model, rows, request)
-        anomalies = int(np.count_nonzero(scores > model.bundle.threshold.value))
+        scored = model.scored(rows, scores)
+        anomalies = int(np.count_nonzero(scored.alerts))
         if observation is not None:
             observation.end_scoring(model.version, anomalies)
-        requests = [request.request_id] * len(rows)
-        self._capture(model, rows, scores, requests, context=context)
-        self._rows.inc(len(rows))
+        self._capture(model, rows, scored, request.request_id)
+        self._count(scored, anomalies)
+        return model, scored
+
+    def _count(self, scored: ScoredBatch, anomalies: int) -> None:
+        self._rows.inc(len(scored.scores))
         if anomalies:
             self._anomalies.inc(anomalies)
-        return model, scores
+        if scored.warming is not None:
+            self._warming.inc(int(scored.warming.sum()))
 
     def _score(
         self,
         model: LoadedModel,
-        rows: Floats,
+        rows: PreparedRows,
         request: Request,
     ) -> tuple[LoadedModel, Floats]:
         canary = self._replica.watch.canary
         threads = self._replica.settings.score_threads
         if canary is None or request.model_version is not None:
-            return model, model.bundle.forest.score(rows, threads)
+            return model, model.bundle.forest.score(model.rows_of(rows), threads)
         return canary.score(model, rows, request.body, threads)
 
     def _capture(
         self,
         model: LoadedModel,
-        rows: Floats,
-        scores: Floats,
-        requests: list[str],
-        *,
-        context: RowContext | None,
+        rows: PreparedRows,
+        scored: ScoredBatch,
+        request_id: str,
     ) -> None:
         """Keep a sample for the drift monitor, and one for the challenger in the shadow."""
         replica = self._replica
         settings = replica.settings
         if settings.capture_rate >= 1 or random.random() < settings.capture_rate:
-            threshold = model.bundle.threshold.value
-            batch = CapturedRows(model.version, rows, scores, requests, threshold, context)
-            replica.capture.add(batch)
+            replica.capture.add(_captured(model, rows, scored, request_id))
         shadow = replica.watch.shadow
         if shadow is None or model is not shadow.champion:
             return
         if random.random() < settings.shadow_rate:
-            shadow.offer(rows, scores)
+            shadow.offer(rows, scored.scores)
+
+
+def _check_shape(rows: Floats, features: int) -> None:
+    if rows.ndim != 2 or rows.shape[1] != features:
+        raise InvalidFeatures(f"rows of shape {rows.shape}; the model has {features} features")
+
+
+def _distinct_formats(models: Sequence[LoadedModel]) -> Iterator[RowFormat]:
+    """The formats of the models that take the raw rows of the first, each once."""
+    keys: set[str] = set()
+    for model in models:
+        row_format = model.row_format
+        if row_format.key not in keys and row_format.names == models[0].row_format.names:
+            keys.add(row_format.key)
+            yield row_format
+
+
+def _captured(
+    model: LoadedModel,
+    rows: PreparedRows,
+    scored: ScoredBatch,
+    request_id: str,
+) -> CapturedRows:
+    return CapturedRows(
+        model.version,
+        scored.rows,
+        scored.scores,
+        [request_id] * len(scored.scores),
+        scored.threshold,
+        rows.context,
+        warming=scored.warming,
+    )
 
 
 class ScoringEndpoints:
@@ -100,20 +192,24 @@ class ScoringEndpoints:
         replica = self._replica
         settings = replica.settings
         model = replica.model()
-        bundle = model.bundle
-        rows, is_single, context = decode_predict(
+        sent = decode_predict(
             request.body,
-            bundle.names,
+            model.row_format.names,
             settings.max_rows,
-            transform=bundle.transform,
-            unused=bundle.unused_columns,
+            unused=model.bundle.unused_columns,
         )
-        model, scores = self._scorer.score(model, rows, request, context=context)
+        formats = self._scorer.formats(model)
+        if not formats:
+            rows = as_they_are(sent.X, sent.context)
+        elif sent.past is not None:
+            rows = in_light_of(sent.past, sent.X, sent.context, formats=formats)
+        else:
+            rows = await self._scorer.prepare(sent.X, sent.context, formats)
+        model, scored = self._scorer.score(model, rows, request)
         body = encode_predict(
             model,
-            rows,
-            scores,
-            is_single=is_single,
+            scored,
+            is_single=sent.is_single,
             drift_score=replica.reporter.drift_score,
             request_id=request.request_id,
             max_reasons=settings.reasons,
@@ -124,35 +220,45 @@ class ScoringEndpoints:
         """Score by MLflow's protocol."""
         require_content_type(request, "application/json", "text/csv")
         model = self._replica.model()
-        bundle = model.bundle
-        rows = decode_invocations(
+        sent = decode_invocations(
             request.body,
             request.content_type,
-            bundle.names,
+            model.row_format.names,
             max_rows=self._replica.settings.max_rows,
-            unused=bundle.unused_columns,
+            unused=model.bundle.unused_columns,
+            whose=ContextColumns.of(model.bundle),
             charset=request.charset,
         )
-        model, scores = self._scorer.score(model, rows, request)
-        return Response(encode_invocations(model, scores), headers=model.headers)
+        formats = self._scorer.formats(model)
+        if formats:
+            rows = await self._scorer.prepare(sent.X, sent.context, formats)
+        else:
+            rows = as_they_are(sent.X, sent.context)
+        model, scored = self._scorer.score(model, rows, request)
+        return Response(encode_invocations(model, scored), headers=model.headers)
 
     async def infer(self, request: Request) -> Response:
         """Score by the Open Inference Protocol v2."""
         require_content_type(request, "application/json", "application/octet-stream")
         settings = self._replica.settings
         model = self._replica.named_model(request.model_name, request.model_version)
-        names = model.bundle.names
+        row_format = model.row_format
         inference = decode_infer(
-            request.body, _json_length(request), names, max_rows=settings.max_rows
+            request.body,
+            _json_length(request),
+            row_format.names,
+            max_rows=settings.max_rows,
+            row_format=row_format,
         )
-        model, scores = self._scorer.score(
-            model, inference.rows, request, context=inference.context
+        rows = await self._scorer.prepare_any(
+            model, inference.rows, inference.context, made=inference.made
         )
+        model, scored = self._scorer.score(model, rows, request)
         body, json_length = encode_infer(
             inference,
             settings.model_name,
             model,
-            scores=scores,
+            scored=scored,
             request_id=request.request_id,
             max_reasons=settings.reasons,
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from serve.model.loaded import LoadedModel
+from serve.model.prepared import PreparedRows
 from serve.model.report import ArmCounts, CanaryReport
 from train.registry.canary import Canary
 from vigil.arrays import Floats
@@ -73,17 +74,23 @@ class RunningCanary:
     def score(
         self,
         champion: LoadedModel,
-        rows: Floats,
+        rows: PreparedRows,
         body: bytes,
         threads: int,
     ) -> tuple[LoadedModel, Floats]:
-        """The model that answers the request with this body, and its scores."""
-        if self.plan.takes(body, time.time()):
+        """The model that answers the request with this body, and its scores.
+
+        The champion answers rows that were made for its transform alone.
+        """
+        if self._has_rows(rows) and self.plan.takes(body, time.time()):
             try:
                 return self.candidate, _score(self.candidate, rows, threads, arm=self._canary_arm)
             except Exception:  # whatever it is, the caller gets the champion's answer
                 self._note_failure()
         return champion, _score(champion, rows, threads, arm=self._champion_arm)
+
+    def _has_rows(self, rows: PreparedRows) -> bool:
+        return self.candidate.row_format.key in rows.by_key
 
     def _note_failure(self) -> None:
         self._canary_arm.errors += 1
@@ -108,16 +115,16 @@ class RunningCanary:
 
 def _score(
     model: LoadedModel,
-    rows: Floats,
+    rows: PreparedRows,
     threads: int,
     *,
     arm: Arm,
 ) -> Floats:
     began = time.perf_counter()
-    scores = model.bundle.forest.score(rows, threads)
+    scores = model.bundle.forest.score(model.rows_of(rows), threads)
     took = time.perf_counter() - began
     if not np.isfinite(scores).all():
         raise ArithmeticError("scores that are not finite")
-    alerts = np.count_nonzero(scores > model.bundle.threshold.value)
+    alerts = np.count_nonzero(model.scored(rows, scores).alerts)
     arm.add(len(rows), int(alerts), took)
     return scores

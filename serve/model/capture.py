@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from msgspec import structs
+from numpy.typing import NDArray
 
 from serve.model.report import CapturedRows, RowContext
 from serve.settings import ServeSettings
@@ -79,7 +80,8 @@ def _kind(batch: CapturedRows) -> tuple[Any, ...]:
     """What batches share that become one."""
     context = batch.context or RowContext()
     parts = (context.entities is None, context.times is None)
-    return (batch.version, batch.rows.shape[1], batch.captured, *parts)
+    is_judged = batch.warming is None
+    return (batch.version, batch.rows.shape[1], batch.captured, is_judged, *parts)
 
 
 def _joined(batches: list[CapturedRows], now: float) -> CapturedRows:
@@ -92,7 +94,12 @@ def _joined(batches: list[CapturedRows], now: float) -> CapturedRows:
         context=first.context and _joined_contexts(batches),
         numbering=np.concatenate([batch.number_rows() for batch in batches]),
         captured=now if first.captured is None else first.captured,
+        warming=None if first.warming is None else _joined_warming(batches),
     )
+
+
+def _joined_warming(batches: list[CapturedRows]) -> NDArray[Any]:
+    return np.concatenate([batch.warming for batch in batches if batch.warming is not None])
 
 
 def _joined_contexts(batches: list[CapturedRows]) -> RowContext:

@@ -1,4 +1,4 @@
-"""Context for the transforms of all models that are served at once, and of those that come. Pure."""
+"""Context for the transforms of all models that are served, and of those that come. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from serve.model.context_limits import ContextLimits
 from serve.model.context_slots import EntityKey
 from serve.model.context_state import KeptContext
-from serve.model.context_store import (
-    ContextCounts,
-    ContextLimits,
-    ContextStore,
-    LiftedRows,
-)
+from serve.model.context_store import ContextCounts, ContextStore, LiftedRows
 from serve.model.report import RowContext
 from train.table.transform.feature_transform import FeatureTransform
 from vigil.arrays import Floats
@@ -54,6 +50,25 @@ class ContextKeeper:
         self._names_of: dict[str, FeatureNames] = {}
         self.counts = ContextCounts()
 
+    def limit(self, limits: ContextLimits) -> None:
+        """Keep within other limits from now on, the last heard entities first."""
+        if limits == self._limits:
+            return
+        self._limits = limits
+        for names, store in list(self._stores.items()):
+            other = ContextStore(
+                store.width,
+                store.length,
+                limits,
+                self.counts,
+            )
+            store.hand_over(other)
+            self._stores[names] = other
+
+    def names(self, key: str) -> FeatureNames:
+        """Return the raw features of a transform."""
+        return self._names_of[key]
+
     def unknown(self, keys: Sequence[str]) -> list[str]:
         """Return those of the keys whose transforms must be learnt."""
         return [key for key in keys if not self._knows(key)]
@@ -65,7 +80,9 @@ class ContextKeeper:
     def learn(self, key: str, transform: FeatureTransform) -> None:
         """Make rows for this transform too; what is kept of its raw features goes on."""
         names = transform.names
-        store = self._stores.pop(names, None) or self._new_store(transform)
+        store = self._stores.pop(names, None)
+        if store is None:
+            store = self._new_store(transform)
         if store.depth <= transform.length:
             store = self._deepened(store, transform)
         store.learn(key, transform)

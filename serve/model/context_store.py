@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from serve.model.context_heads import TransformHead
+from serve.model.context_limits import ContextLimits
 from serve.model.context_rings import BEFORE_ALL, KeptRows, RowRings
 from serve.model.context_slots import EntityKey, EntitySlots, Slots
 from serve.model.context_state import KeptContext
@@ -20,37 +21,6 @@ from train.table.transform.feature_transform import FeatureTransform
 from vigil.arrays import Flags, Floats
 
 _MAX_HEADS = 4
-_VALUE_BYTES = 8
-
-
-@dataclass(frozen=True)
-class ContextLimits:
-    """Bounds of a store.
-
-    entities: of which rows are kept; max_bytes: that the rows take; margin_rows: kept beyond those
-    that the transform needs, where memory allows, for late rows and for the next transform;
-    late_s: how much older than the last row of its entity one may be to be sorted in; ahead_s: how
-    far in the future a time may be; restart_rows: so many rows in a row that are too late are the
-    entity's present: its clock went back
-    """
-
-    entities: int = 100_000
-    max_bytes: int = 512 * 2**20
-    margin_rows: int = 64
-    late_s: float = 60.0
-    ahead_s: float = 300.0
-    restart_rows: int = 16
-
-    def depth(self, width: int, length: int) -> int:
-        """Return how many rows of `width` values an entity keeps, where `length` are needed."""
-        bytes_of_row = (width + 1) * _VALUE_BYTES
-        affordable = self.max_bytes // (bytes_of_row * self.entities)
-        return max(length + 1, min(affordable, length + 1 + self.margin_rows))
-
-    def slots(self, width: int, depth: int) -> int:
-        """Return how many entities fit."""
-        bytes_of_entity = (width + 1) * _VALUE_BYTES * depth
-        return max(1, min(self.entities, self.max_bytes // bytes_of_entity))
 
 
 @dataclass
@@ -122,6 +92,7 @@ class ContextStore:
     ) -> None:
         """`run_rows`: so many rows of one entity in a batch are transformed in one go."""
         self.width = width
+        self.length = length
         self.limits = limits
         self.counts = counts or ContextCounts()
         self.depth = limits.depth(width, length)

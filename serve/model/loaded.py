@@ -8,8 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
+from serve.model.prepared import PreparedRows
+from serve.model.row_format import RowFormat
+from serve.model.scored_batch import ScoredBatch
 from train.model.bundle import ModelBundle
 from train.model.forest import BATCH_ROWS
+from vigil.arrays import Floats
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,25 @@ class LoadedModel:
     digest: str
     bundle: ModelBundle
     since: float
+
+    @cached_property
+    def row_format(self) -> RowFormat:
+        """What callers send, and what makes the model's rows of it."""
+        return RowFormat.of(self.bundle)
+
+    def rows_of(self, prepared: PreparedRows) -> Floats:
+        """Return the rows [n, D] that this model scores."""
+        return prepared.by_key[self.row_format.key]
+
+    def scored(self, prepared: PreparedRows, scores: Floats) -> ScoredBatch:
+        """Return the rows with the scores [n] that this model gave them."""
+        key = self.row_format.key
+        return ScoredBatch(
+            prepared.by_key[key],
+            scores,
+            self.bundle.threshold.value,
+            prepared.warming.get(key),
+        )
 
     @cached_property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:

@@ -93,6 +93,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
     request are there
     captured: when they were first taken for a report (Unix seconds); it stays when they are sent
     again
+    warming [n]: which of them lack earlier rows of their entity; None where none does
     """
 
     version: str
@@ -103,6 +104,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
     context: RowContext | None = None
     numbering: NDArray[Any] | None = None
     captured: float | None = None
+    warming: NDArray[Any] | None = None
 
     def number_rows(self) -> Numbering:
         """Return the numbering, counted off where there is none."""
@@ -120,6 +122,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
             requests=[self.requests[row] for row in kept],
             context=self.context and self.context.where(kept),
             numbering=self.number_rows()[is_kept],
+            warming=None if self.warming is None else self.warming[is_kept],
         )
 
     def part(self, rows: slice) -> CapturedRows:
@@ -133,7 +136,14 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
             context=self.context and self.context.part(rows),
             numbering=self.number_rows()[rows],
             captured=self.captured,
+            warming=None if self.warming is None else self.warming[rows],
         )
+
+    def judged(self) -> CapturedRows:
+        """Return the rows that are not warming: what is found by the others means nothing."""
+        if self.warming is None:
+            return self
+        return msgspec.structs.replace(self.where(~self.warming.astype(bool)), warming=None)
 
 
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,7 +237,14 @@ def _batch_to_wire(batch: CapturedRows) -> tuple[Any, ...]:
     if batch.threshold is None:
         return basis
     context = msgspec.to_builtins(batch.context)
-    return (*basis, batch.threshold, context, batch.numbering, batch.captured)
+    return (
+        *basis,
+        batch.threshold,
+        context,
+        batch.numbering,
+        batch.captured,
+        batch.warming,
+    )
 
 
 def _as_array(kind: type, value: Any) -> NDArray[Any]:

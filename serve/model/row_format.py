@@ -6,13 +6,27 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from train.model.bundle import ModelBundle
 from train.table.transform.feature_transform import FeatureTransform
+from vigil.errors import InvalidFeatures
 from vigil.json_types import JsonObject
 
+if TYPE_CHECKING:  # a stream consumer needs no model
+    from train.model.bundle import ModelBundle
+
 TIME_IS_NEEDED = "the model needs the time of each row: send `time`"
+
+
+@dataclass(frozen=True, slots=True)
+class MadeRows:
+    """How rows of the model were made of raw ones: by the transform of this key.
+
+    is_warming: they lack earlier rows that they need
+    """
+
+    key: str
+    is_warming: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,9 +55,22 @@ class RowFormat:
         return transform is not None and (transform.length > 0 or transform.carried_width > 0)
 
     @property
+    def needs_time(self) -> bool:
+        """Whether no row can be made without its time."""
+        return self.transform is not None and self.transform.needs_time
+
+    @property
     def model_names(self) -> tuple[str, ...]:
         """Features of the rows that are scored."""
         return self.names if self.transform is None else self.transform.outputs
+
+    def require_made_by(self, key: str) -> None:
+        """Raise InvalidFeatures for rows that were made for another transform than the model's."""
+        if key != self.key:
+            raise InvalidFeatures(
+                "the rows were made for another transform than that of the model: ask again which "
+                "it is (/readyz)"
+            )
 
     def to_wire(self) -> JsonObject:
         """Return it as plain values."""

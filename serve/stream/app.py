@@ -23,11 +23,11 @@ from serve.applications import SCORING_APPLICATION
 from serve.model.handles import Application
 from serve.model.report import ConsumerReport, RowContext
 from serve.model.reporting import CountedMetrics, MonitorClient
-from serve.model.row_format import RowFormat
+from serve.model.row_format import MadeRows, RowFormat
 from serve.settings import ServeSettings
 from serve.stream.cli import build_consumer
 from serve.stream.consumer import Consumer
-from serve.stream.scorer import BatchScores, Busy, MadeRows, Refused
+from serve.stream.scorer import BatchScores, Busy, Refused
 from vigil.arrays import Floats
 from vigil.errors import VigilError
 from vigil.home import Home

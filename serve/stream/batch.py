@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from serve.metrics import StreamMetrics
 from serve.model.context_store import LiftedRows
 from serve.model.report import RowContext
-from serve.model.row_format import TIME_IS_NEEDED, RowFormat
+from serve.model.row_format import TIME_IS_NEEDED, MadeRows, RowFormat
 from serve.stream.recent_ids import RecentIds
 from serve.stream.records import (
     DeadLetter,
@@ -28,7 +28,7 @@ from serve.stream.records import (
     dead_letter,
     decode,
 )
-from serve.stream.scorer import Backoff, BatchScores, Busy, MadeRows, Refused, Scorer
+from serve.stream.scorer import Backoff, BatchScores, Busy, Refused, Scorer
 from serve.stream.shard import OwnedShard, RefusedResult
 
 log = logging.getLogger("vigil.stream")
@@ -226,7 +226,7 @@ def _with_needed_times(
     shard: str,
 ) -> tuple[DecodedRecords, list[DeadLetter]]:
     """The records that have a time where the model needs one, and letters for the others."""
-    if row_format.transform is None or not row_format.transform.needs_time:
+    if not row_format.needs_time:
         return records, []
     is_timed = np.array([at is not None for at in records.seconds], bool)
     sources = [records.raw[row] for row in np.flatnonzero(~is_timed)]

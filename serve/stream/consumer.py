@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from serve.metrics import StreamMetrics
+from serve.model.context_limits import ContextLimits
 from serve.settings import ServeSettings
 from serve.stream.batch import (
     BatchOutcome,
@@ -209,7 +210,7 @@ class Consumer:
         age.set_function(shard.age)
 
     def _restored_context(self, checkpoint: Checkpoint) -> ShardContext:
-        limits = self._settings.context_limits()
+        limits = ContextLimits.of(self._settings)
         return ShardContext(limits, checkpoint.history)
 
     def take_turn(self, shard: OwnedShard) -> bool:
@@ -253,11 +254,17 @@ class Consumer:
         except ConsumerStopped:
             return False
         self._write(shard, outcome)
+        self._count_context(shard)
         has_new_position = shard.advance(batch)
         if batch.records:
             seconds = time.monotonic() - began
             self.metrics.batch.observe(seconds)
         return bool(batch.records) or has_new_position
+
+    def _count_context(self, shard: OwnedShard) -> None:
+        entities = sum(owned.context.entities for owned in self.shards.values())
+        self.metrics.context.entities.set(entities)
+        self.metrics.context.add(shard.context.take_counts())
 
     def _read(self, shard: OwnedShard) -> RecordBatch:
         max_records = self._settings.stream_batch

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from serve.model.context_keeper import ContextKeeper, RawRows
+from serve.model.context_limits import ContextLimits
 from serve.model.context_state import KeptContext
-from serve.model.context_store import ContextCounts, ContextLimits, LiftedRows
+from serve.model.context_store import LiftedRows
 from serve.model.row_format import RowFormat
 from serve.stream.records import DecodedRecords
 from vigil.json_types import JsonObject
@@ -35,10 +37,9 @@ class ShardContext:
         self._clock = clock
         self._key = ""
 
-    @property
-    def counts(self) -> ContextCounts:
-        """What happened to rows, and was not taken yet."""
-        return self._keeper.counts
+    def take_counts(self) -> dict[str, int]:
+        """Return what happened to rows since the last call."""
+        return asdict(self._keeper.counts.take())
 
     @property
     def entities(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.model.report import RowContext
-from serve.model.row_format import RowFormat
+from serve.model.row_format import MadeRows, RowFormat
 from vigil import http
 from vigil.arrays import Floats
 from vigil.errors import VigilError
@@ -58,17 +58,6 @@ class Refused(VigilError):
     """The service refuses the batch for what is in it."""
 
     status = 422
-
-
-@dataclass(frozen=True, slots=True)
-class MadeRows:
-    """How rows of the model were made of raw ones: by the transform of this key.
-
-    is_warming: they lack earlier rows that they need
-    """
-
-    key: str
-    is_warming: bool = False
 
 
 class Scorer(Protocol):

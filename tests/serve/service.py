@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +17,32 @@ from serve.http.replica import AskMonitor, RefreshReplicas, Replica, ReplicaGrou
 from serve.http.scoring import ModelScorer
 from serve.metrics import ServeMetrics
 from serve.model.capture import Capture
+from serve.model.context_keeper import ContextKeeper, RawRows
+from serve.model.context_limits import ContextLimits
+from serve.model.context_store import LiftedRows
 from serve.model.loaded import LoadedModel
+from serve.model.prepared import ContextSource
+from serve.model.row_format import RowFormat
 from serve.settings import ServeSettings
+
+
+class LocalContext:
+    """Context in this process, as a shard keeps it; `now` is its clock."""
+
+    def __init__(self, limits: ContextLimits | None = None, now: float = 2e9) -> None:
+        self.keeper = ContextKeeper(limits or ContextLimits())
+        self.now = now
+
+    def follow_settings(self, settings: ServeSettings) -> None:
+        """It is never waited for."""
+
+    async def lift(self, formats: Sequence[RowFormat], rows: RawRows) -> list[LiftedRows]:
+        for row_format in formats:
+            if self.keeper.unknown([row_format.key]):
+                assert row_format.transform is not None
+                self.keeper.learn(row_format.key, row_format.transform)
+        return self.keeper.lift([each.key for each in formats], rows, self.now)
+
 
 INFER = "/v2/models/vigil/infer"
 SCORING = ("/predict", "/invocations", INFER)
@@ -46,6 +70,7 @@ class Service:
         ask_monitor: AskMonitor | None = None,
         refresh_replicas: RefreshReplicas | None = None,
         clock: Callable[[], float] = time.monotonic,
+        context: ContextSource | None = None,
         **settings: Any,
     ) -> None:
         given = ServeSettings.from_values(**{"home": Path("/nowhere"), **settings})
@@ -63,6 +88,7 @@ class Service:
             registry=registry,
             ask_monitor=ask_monitor or self._monitor,
             refresh_replicas=refresh_replicas or ReplicaGroup("vigil").refresh,
+            context=context or LocalContext(),
         )
         self.gateway = build_gateway(self.replica, ModelScorer(self.replica), clock=clock)
 

@@ -145,7 +145,7 @@ async def test_a_stream_consumer_is_healthy_while_its_stores_hang(stuck: Stuck) 
 async def test_a_stream_consumer_is_healthy_while_the_controller_hangs(stuck: Stuck) -> None:
     def run() -> None:
         with suppress(Busy):
-            HandleScorer().names()
+            HandleScorer().row_format()
         ended.wait()
 
     ended = Event()

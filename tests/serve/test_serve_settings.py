@@ -144,7 +144,7 @@ def test_streams_have_an_application_of_their_own_that_scales_by_their_lag() -> 
     assert policy.__name__ == by_lag.__name__  # Serve finds it by its path
     told: Any = streams.args | streams.deployments[0].user_config  # type: ignore[operator]
     assert {name for name in told if name != "home"} == {
-        name for name in ServeSettings.names(*Effect) if name.startswith("stream_")
+        name for name in ServeSettings.names(*Effect) if name.startswith(("stream_", "context_"))
     }
     of_replicas = applications(settings)["vigil"]
     assert not [

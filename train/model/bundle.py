@@ -121,9 +121,10 @@ class ModelBundle:
 
     @cached_property
     def schema_hash(self) -> str:
-        """sha256 of the feature names in order: rows made for one hash fit every model that has
-        it."""
-        return hashlib.sha256(json.dumps(self.names).encode()).hexdigest()
+        """sha256 of the names of what callers send, in order: their rows fit every model that has
+        it, whatever its transform makes of them."""
+        names = self.names if self.transform is None else self.transform.names
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def write_bundle(bundle: ModelBundle, folder: Path) -> str:

@@ -47,7 +47,8 @@ class Dataset:
 
     train: all rows, or a random sample of them in their order; recent: as many of the latest,
     without gaps; transform: what made their features from those of the files; unused: columns of
-    the files that are no features; remarks: what people should know of its columns and their order
+    the files that are no features; context_columns: those of them that say whose a row is, and of
+    when; remarks: what people should know of its columns and their order
     """
 
     train: Table
@@ -56,6 +57,7 @@ class Dataset:
     fingerprint: Fingerprint = Fingerprint("", 0)
     transform: FeatureTransform | None = None
     unused: tuple[str, ...] = ()
+    context_columns: Mapping[str, str | None] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
 
@@ -206,6 +208,7 @@ def _dataset(
         fingerprint=fingerprint,
         transform=result.transform,
         unused=roles.unused,
+        context_columns=roles.context_columns,
         remarks=(*roles.remarks, *_remarks_on_order(result, roles)),
     )
 

@@ -44,6 +44,11 @@ class TableRoles:
     is_time_told: bool = True
     remarks: tuple[str, ...] = ()
 
+    @property
+    def context_columns(self) -> dict[str, str | None]:
+        """Names of the columns that say whose a row is, and of when; None where there is none."""
+        return {"entity": self.columns.entity, "time": self.columns.time}
+
 
 def recognise_roles(
     head: pd.DataFrame,

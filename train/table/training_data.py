@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,7 +28,8 @@ class TrainingData:
     fit: rows to fit on; calibration: the recent ones of them, that the threshold is fitted to;
     reference_rows: recent rows in their order, for the drift reference; held_out: rows to judge by,
     that no forest is fitted on; test: labelled rows to test on, where the table has them; unused:
-    columns of the table that are no features
+    columns of the table that are no features; context_columns: those of them that say whose a row
+    is, and of when
     """
 
     fit: Table
@@ -38,6 +40,7 @@ class TrainingData:
     fingerprint: Fingerprint
     transform: FeatureTransform | None
     unused: tuple[str, ...] = ()
+    context_columns: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def load_training_data(
@@ -83,6 +86,7 @@ def _from_table(
         fingerprint=dataset.fingerprint,
         transform=dataset.transform,
         unused=dataset.unused,
+        context_columns=dataset.context_columns,
     )
 
 

@@ -106,12 +106,12 @@ def from_file(sheet: Sheet, folder: Path) -> np.ndarray:
 
 
 def from_csv(sheet: Sheet, _: Path) -> np.ndarray:
-    return decode_invocations(sheet.text(), "text/csv", NAMES, ANSWERED, unused=OTHERS)
+    return decode_invocations(sheet.text(), "text/csv", NAMES, ANSWERED, unused=OTHERS).X
 
 
 def invoked(document: object) -> np.ndarray:
     body = json.dumps(document).encode()
-    return decode_invocations(body, "application/json", NAMES, ANSWERED, unused=OTHERS)
+    return decode_invocations(body, "application/json", NAMES, ANSWERED, unused=OTHERS).X
 
 
 def from_records(sheet: Sheet, _: Path) -> np.ndarray:
@@ -285,4 +285,5 @@ def test_a_model_whose_names_have_blanks_is_asked_by_either(tmp_path: Path) -> N
     names = (" cpu", "mem ")
     for body in (b'{"features": {" cpu": 1, "mem ": 2}}', b'{"features": {"cpu": 1, "mem": 2}}'):
         assert decode_predict(body, names, ANSWERED).X.tolist() == [[1, 2]]
-    assert decode_invocations(b" cpu,mem \n1,2\n", "text/csv", names, ANSWERED).tolist() == [[1, 2]]
+    rows = decode_invocations(b" cpu,mem \n1,2\n", "text/csv", names, ANSWERED)
+    assert rows.X.tolist() == [[1, 2]]

@@ -13,6 +13,7 @@ import pytest
 
 from serve.http.invocations import decode_invocations, encode_invocations
 from serve.model.loaded import LoadedModel
+from serve.model.scored_batch import ScoredBatch
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest, VigilError
 
 NAMES = ("cpu", "memory", "disk", "net")
@@ -23,9 +24,8 @@ RECORDS: list[dict[str, float]] = [dict(zip(NAMES, row, strict=True)) for row in
 
 
 def decode(body: Any, kind: str = "application/json", most: int = 10) -> np.ndarray[Any, Any]:
-    return decode_invocations(
-        body if isinstance(body, bytes) else json.dumps(body).encode(), kind, NAMES, most
-    )
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return decode_invocations(sent, kind, NAMES, most).X
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,8 @@ def test_too_many_rows() -> None:
 
 def test_answer_has_one_prediction_for_each_row(model: LoadedModel) -> None:
     limit = model.bundle.threshold.value
-    answer = json.loads(encode_invocations(model, np.array([limit, np.nextafter(limit, 1)])))
+    scores = np.array([limit, np.nextafter(limit, 1)])
+    answer = json.loads(encode_invocations(model, ScoredBatch(np.zeros((2, 4)), scores, limit)))
     assert [p["prediction"] for p in answer["predictions"]] == [1, -1]
     assert answer["predictions"][0]["anomaly_score"] == limit
     assert answer["model_version"] == "7"

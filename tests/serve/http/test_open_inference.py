@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from serve.http.open_inference import InferRequest, decode_infer, encode_infer, model_metadata
 from serve.model.loaded import LoadedModel
+from serve.model.scored_batch import ScoredBatch
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest, VigilError
 
 NAMES = ("cpu", "memory", "disk", "net")
@@ -119,12 +120,12 @@ def test_outputs_that_are_not_there(outputs: list[dict[str, str]]) -> None:
 
 
 def test_answers_in_json_and_binary(model: LoadedModel) -> None:
-    scores = np.array([0.4, 0.99])
+    scored = ScoredBatch(np.zeros((2, 4)), np.array([0.4, 0.99]), model.bundle.threshold.value)
     as_json, length = encode_infer(
         InferRequest(np.zeros((2, 4)), None, "mine", (("anomaly_score", False),)),
         "vigil",
         model,
-        scores=scores,
+        scored=scored,
         request_id="new",
         max_reasons=3,
     )
@@ -136,7 +137,7 @@ def test_answers_in_json_and_binary(model: LoadedModel) -> None:
         InferRequest(np.zeros((2, 4)), None, None, both),
         "vigil",
         model,
-        scores=scores,
+        scored=scored,
         request_id="new",
         max_reasons=3,
     )
@@ -154,4 +155,5 @@ def test_metadata_names_inputs_and_outputs(model: LoadedModel) -> None:
         "anomaly_score",
         "prediction",
         "reasons",
+        "warming",
     }

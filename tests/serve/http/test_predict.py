@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serve.http.predict import decode_predict, encode_predict
 from serve.model.loaded import LoadedModel
-from train.table.transform.feature_transform import FeatureTransform
+from serve.model.scored_batch import ScoredBatch
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest, VigilError
 
 NAMES: tuple[str, ...] = ("cpu", "memory", "disk", "net")
@@ -147,8 +147,7 @@ def encode(
     given = model.bundle.forest.score(rows) if scores is None else np.array(scores)
     answer = encode_predict(
         model,
-        rows,
-        given,
+        ScoredBatch(rows, given, model.bundle.threshold.value),
         is_single=single,
         drift_score=0.25,
         request_id="abc",
@@ -213,26 +212,18 @@ def test_bodies_that_break_the_parser(body: bytes) -> None:
         decode(body)
 
 
-def test_a_history_is_scored_by_its_last_row_in_the_light_of_the_others() -> None:
-    transform = FeatureTransform.parse("diff:1,mean:3", ("a", "b"))
-    history = [[1.0, 2.0], [2.0, 2.0], [6.0, 5.0]]
-    rows, single, _ = decode_predict(
-        json.dumps({"history": history}).encode(), transform.outputs, 9, transform
-    )
-    assert single
-    np.testing.assert_array_equal(rows, transform.apply(np.array(history))[-1:])
-    named = [{"b": b, "a": a} for a, b in history]
-    np.testing.assert_array_equal(
-        decode_predict(json.dumps({"history": named}).encode(), transform.outputs, 9, transform)[0],
-        rows,
-    )
-    plain, _, _ = decode_predict(json.dumps({"history": history}).encode(), ("a", "b"), 9)
-    np.testing.assert_array_equal(plain, [history[-1]])
+def test_a_history_is_its_last_row_and_those_before_it() -> None:
+    history = [[1.0, 2.0, 3.0, 4.0], [2.0, 2.0, 2.0, 2.0], [6.0, 5.0, 4.0, 3.0]]
+    for rows in (history, [dict(zip(NAMES, row, strict=True)) for row in history]):
+        sent = decode_predict(json.dumps({"history": rows}).encode(), NAMES, 9)
+        assert sent.is_single
+        np.testing.assert_array_equal(sent.X, history[-1:])
+        np.testing.assert_array_equal(sent.past, history[:-1])
     for body, said in (
         ({"history": []}, "`history`"),
         ({"history": history, "features": [1, 2]}, "send"),
     ):
         with pytest.raises(MalformedRequest, match=said):
-            decode_predict(json.dumps(body).encode(), transform.outputs, 9, transform)
-    with pytest.raises(InvalidFeatures, match="'b' is the first that is missing"):
-        decode_predict(b'{"history": [[1]]}', transform.outputs, 9, transform)
+            decode_predict(json.dumps(body).encode(), NAMES, 9)
+    with pytest.raises(InvalidFeatures, match="'memory' is the first that is missing"):
+        decode_predict(b'{"history": [[1]]}', NAMES, 9)

@@ -15,6 +15,7 @@ import pytest
 
 from serve.model.canary import RunningCanary
 from serve.model.loaded import LoadedModel
+from serve.model.prepared import as_they_are
 from serve.model.report import ShadowReport
 from serve.model.shadow import MAX_SHADOW_ROWS, Shadow
 from tests.serve.service import INFER, SCORING, Service
@@ -151,7 +152,7 @@ async def test_the_shadow_scores_a_sample_of_the_champions_rows(
     taken = shadow.take()
     assert 25 <= len(taken) <= 75
     report = shadow.score(taken)
-    rows = np.concatenate([rows for rows, _ in taken])
+    rows = np.concatenate([rows for rows, *_ in taken])
     np.testing.assert_array_equal(
         report.scores, np.stack([m.bundle.forest.score(rows) for m in (model, rival)])
     )
@@ -166,7 +167,7 @@ def test_the_shadow_takes_only_so_many_rows_and_counts_the_others(
 ) -> None:
     shadow, rows = Shadow(model, rival), np.ones((MAX_SHADOW_ROWS - 10, 4))
     for _ in range(2):
-        shadow.offer(rows, np.ones(len(rows)))
+        shadow.offer(as_they_are(rows, None), np.ones(len(rows)))
     report = shadow.score(shadow.take())
     assert report.scores is not None
     assert (report.scores.shape, report.dropped) == (
@@ -180,5 +181,5 @@ def test_a_challenger_that_fails_in_the_shadow_is_only_counted(
     model: LoadedModel, rival: LoadedModel, answer: Any
 ) -> None:
     shadow = Shadow(model, broken(rival, answer))
-    shadow.offer(np.ones((3, 4)), np.ones(3))
+    shadow.offer(as_they_are(np.ones((3, 4)), None), np.ones(3))
     assert shadow.score(shadow.take()) == ShadowReport(champion="7", challenger="8", errors=3)

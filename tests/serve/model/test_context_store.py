@@ -10,8 +10,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve.model.context_limits import ContextLimits
 from serve.model.context_state import KeptContext
-from serve.model.context_store import ContextLimits, ContextStore
+from serve.model.context_store import ContextStore
 from train.table.transform.feature_transform import FeatureTransform
 
 NAMES = ("a", "b")

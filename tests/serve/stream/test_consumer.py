@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.model.context import EntityHistory
 from serve.model.report import RowContext
+from serve.model.row_format import RowFormat
 from serve.settings import ServeSettings
 from serve.stream.cli import build_consumer, source_of
 from serve.stream.consumer import Consumer
@@ -371,10 +371,10 @@ class Picky:
         # Changes once, as after a swap to a model with another order.
         self._orders = [NAMES[::-1], NAMES]
 
-    def names(self) -> tuple[str, ...]:
-        return self._orders.pop(0) if len(self._orders) > 1 else NAMES
+    def row_format(self) -> RowFormat:
+        return RowFormat(self._orders.pop(0) if len(self._orders) > 1 else NAMES)
 
-    def score(self, X: np.ndarray[Any, Any], context: Any = None) -> BatchScores:
+    def score(self, X: np.ndarray[Any, Any], context: Any = None, made: Any = None) -> BatchScores:
         if (X[:, 0] < 0).any():
             raise Refused("no negatives")
         return BatchScores(X[:, 0].copy(), np.ones(len(X), np.int64), "1")
@@ -453,33 +453,6 @@ def test_a_consumer_gives_up_shards_that_are_more_than_its_part(
     for each in (work, other):
         each.run(until_end=True)
     assert len({r["id"] for r in read(tmp_path / "out")}) == len(read(tmp_path / "out")) == 40
-
-
-def test_history_is_that_of_the_entity_and_survives_a_restart(
-    tmp_path: Path, served: ScoringServer
-) -> None:
-    def since_last(past: np.ndarray[Any, Any], row: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return row - past[-1] if len(past) else row
-
-    def run() -> None:
-        work = own_consumer(
-            tmp_path,
-            Picky(),
-            settings=ServeSettings.from_values(stream_batch=7),
-            history=lambda: EntityHistory(since_last, 2),
-        )
-        work.run(until_end=True)
-
-    records = [
-        {"id": i, "entity": f"e{i % 3}", "features": dict.fromkeys(NAMES, i * i)} for i in range(60)
-    ]
-    write(tmp_path, records[:31])
-    run()
-    write(tmp_path, records[31:])
-    run()
-    assert [r["anomaly_score"] for r in read(tmp_path / "out")] == [
-        i * i - max(0, i - 3) ** 2 if i > 2 else i * i for i in range(60)
-    ]
 
 
 def test_metrics_tell_lag_and_outcomes(tmp_path: Path, served: ScoringServer) -> None:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
+from serve.model.row_format import RowFormat
 from serve.settings import ServeSettings
 from serve.stream.answer_clock import AnswerClock
 from serve.stream.consumer import Consumer
@@ -58,10 +59,12 @@ def aws() -> Iterator[Any]:
 class Zero:
     """Scores by the first feature."""
 
-    def names(self) -> tuple[str, ...]:
-        return ("n",)
+    def row_format(self) -> RowFormat:
+        return RowFormat(("n",))
 
-    def score(self, X: np.ndarray[Any, Any], context: Any = None) -> BatchScores:
+    def score(
+        self, X: np.ndarray[Any, Any], context: Any = None, made: Any = None
+    ) -> BatchScores:
         return BatchScores(X[:, 0].copy(), np.where(X[:, 0] < 0, -1, 1), "1")
 
     def close(self) -> None:
