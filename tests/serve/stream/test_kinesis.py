@@ -62,9 +62,7 @@ class Zero:
     def row_format(self) -> RowFormat:
         return RowFormat(("n",))
 
-    def score(
-        self, X: np.ndarray[Any, Any], context: Any = None, made: Any = None
-    ) -> BatchScores:
+    def score(self, X: np.ndarray[Any, Any], context: Any = None, made: Any = None) -> BatchScores:
         return BatchScores(X[:, 0].copy(), np.where(X[:, 0] < 0, -1, 1), "1")
 
     def close(self) -> None:
