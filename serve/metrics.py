@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from serve.context_metrics import ContextFigures
 from vigil.arrays import Floats
 
 # Sub-millisecond steps: a row is scored in microseconds.
@@ -29,13 +30,6 @@ LATENCY_BUCKETS_S = (
     1.0,
     2.5,
 )
-_CONTEXT_COUNTERS = {
-    "evicted": "Entities that were forgotten for others, as there were more than the bound",
-    "repeated": "Rows that came before, with the same time and values",
-    "late": "Rows that were sorted in behind their time",
-    "too_late": "Rows that were older than the bound, and are kept nowhere",
-    "restarted": "Entities whose clock went back: their context began anew",
-}
 SWAP_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SCORE_BUCKETS = tuple(step / 100 for step in range(30, 95, 5))
 
@@ -361,34 +355,6 @@ class DriftMetrics(_Metrics):
         self.gate_passed = self._unset_gauge(
             "vigil_gate_passed", "1 when the version judged last passed every gate, else 0"
         )
-
-
-class ContextFigures:
-    """What happens to the context of entities, in the registry of whoever keeps it."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.entities = Gauge(
-            "vigil_context_entities",
-            "Entities of which the last rows are kept",
-            registry=registry,
-        )
-        self._counters = {
-            name: Counter(f"vigil_context_{name}", documentation, registry=registry)
-            for name, documentation in _CONTEXT_COUNTERS.items()
-        }
-
-    def add(self, counts: Mapping[str, int]) -> None:
-        """Count on what happened, by the names of ContextCounts."""
-        for name, counter in self._counters.items():
-            counter.inc(counts[name])
-
-
-class ContextMetrics(_Metrics):
-    """What one shard of the context counts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.context = ContextFigures(self.registry)
 
 
 class StreamMetrics(_Metrics):

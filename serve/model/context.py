@@ -27,7 +27,7 @@ from serve.settings import ServeSettings
 log = logging.getLogger("ray.serve")
 NAMESPACE = "vigil"  # of the actors: replicas are in Serve's own
 SHARD_CPUS = 0.1  # more than nothing: a head that is to run nothing gets none
-MAX_PENDING = 256  # requests that wait for one shard; more are answered without it
+MAX_WAITING = 256  # requests that wait for one shard; more are answered without it
 
 
 class ShardActor(Protocol):
@@ -78,8 +78,8 @@ class _Shard:
 
         It is asked to the end also when that is too late: the rows are kept, in their order.
         """
-        if len(self._asking) >= MAX_PENDING:
-            raise TimeoutError(f"{MAX_PENDING} requests wait for it")
+        if len(self._asking) >= MAX_WAITING:
+            raise TimeoutError(f"{MAX_WAITING} requests wait for it")
         asking = asyncio.ensure_future(self._ask(formats, rows))
         self._asking.add(asking)
         asking.add_done_callback(self._forget)

@@ -15,7 +15,7 @@ from serve.model.report import RowContext
 from train.table.transform.feature_transform import FeatureTransform
 from vigil.arrays import Floats
 
-FeatureNames = tuple[str, ...]
+_Names = tuple[str, ...]
 _MAX_STORES = 2  # of different raw features: while these change replicas have either
 
 
@@ -46,8 +46,8 @@ class ContextKeeper:
 
     def __init__(self, limits: ContextLimits) -> None:
         self._limits = limits
-        self._stores: dict[FeatureNames, ContextStore] = {}
-        self._names_of: dict[str, FeatureNames] = {}
+        self._stores: dict[_Names, ContextStore] = {}
+        self._names_of: dict[str, _Names] = {}
         self.counts = ContextCounts()
 
     def limit(self, limits: ContextLimits) -> None:
@@ -65,7 +65,7 @@ class ContextKeeper:
             store.hand_over(other)
             self._stores[names] = other
 
-    def names(self, key: str) -> FeatureNames:
+    def names(self, key: str) -> _Names:
         """Return the raw features of a transform."""
         return self._names_of[key]
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.applications import MONITOR_APPLICATION
-from serve.metrics import ContextMetrics
+from serve.context_metrics import ContextMetrics
 from serve.model.context_keeper import ContextKeeper, RawRows
 from serve.model.context_limits import ContextLimits
 from serve.model.context_slots import EntityKey
@@ -32,10 +32,10 @@ from vigil.json_types import JsonObject
 log = logging.getLogger("ray.serve")
 REBUILD_ROWS = 200_000
 REBUILD_TIMEOUT_S = 5.0
-REPORT_INTERVAL_S = 1.0
+SHARD_REPORT_INTERVAL_S = 1.0
 _REPORT_TIMEOUT_S = 5.0
 
-Answer = tuple[list[str], list[tuple[Floats, NDArray[np.bool_]]]]
+ShardAnswer = tuple[list[str], list[tuple[Floats, NDArray[np.bool_]]]]
 
 
 def shard_of(entity: EntityKey, shards: int) -> int:
@@ -72,7 +72,7 @@ class ContextShard:
         X: Floats,
         entities: Sequence[EntityKey],
         times: Floats,
-    ) -> Answer:
+    ) -> ShardAnswer:
         """Return the rows and flags of LiftedRows for each key, and first the unknown keys.
 
         Where a key is unknown nothing is kept, and nothing else returned.
@@ -130,7 +130,7 @@ class ContextShard:
         counted = CountedMetrics(self._metrics.registry)
         monitor = Application(MONITOR_APPLICATION)
         while True:
-            time.sleep(REPORT_INTERVAL_S)
+            time.sleep(SHARD_REPORT_INTERVAL_S)
             try:
                 counted.sample()
                 report = ConsumerReport(self._name, counted.counts, counted.delivered)
