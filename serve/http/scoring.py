@@ -61,7 +61,12 @@ class ModelScorer:
     ) -> PreparedRows:
         """Return raw rows in the context of their entities."""
         source = self._replica.context
-        return await with_context(source, rows, context, formats=formats)
+        return await with_context(
+            source,
+            rows,
+            context,
+            formats=formats,
+        )
 
     async def prepare_any(
         self,
@@ -79,12 +84,20 @@ class ModelScorer:
         if made is not None:
             row_format.require_made_by(made.key)
             _check_shape(rows, len(row_format.model_names))
-            return already_made(rows, context, made)
+            return already_made(
+                rows,
+                context,
+                made,
+            )
         _check_shape(rows, len(row_format.names))
         formats = self.formats(model)
         if not formats:
             return as_they_are(rows, context)
-        return await self.prepare(rows, context, formats)
+        return await self.prepare(
+            rows,
+            context,
+            formats,
+        )
 
     def score(
         self,
@@ -99,16 +112,29 @@ class ModelScorer:
         observation = request.observation
         if observation is not None:
             observation.begin_scoring(len(rows))
-        model, scores = self._score(model, rows, request)
+        model, scores = self._score(
+            model,
+            rows,
+            request,
+        )
         scored = model.scored(rows, scores)
         anomalies = int(np.count_nonzero(scored.alerts))
         if observation is not None:
             observation.end_scoring(model.version, anomalies)
-        self._capture(model, rows, scored, request.request_id)
+        self._capture(
+            model,
+            rows,
+            scored,
+            request.request_id,
+        )
         self._count(scored, anomalies)
         return model, scored
 
-    def _count(self, scored: ScoredBatch, anomalies: int) -> None:
+    def _count(
+        self,
+        scored: ScoredBatch,
+        anomalies: int,
+    ) -> None:
         self._rows.inc(len(scored.scores))
         if anomalies:
             self._anomalies.inc(anomalies)
@@ -125,7 +151,12 @@ class ModelScorer:
         threads = self._replica.settings.score_threads
         if canary is None or request.model_version is not None:
             return model, model.bundle.forest.score(model.rows_of(rows), threads)
-        return canary.score(model, rows, request.body, threads)
+        return canary.score(
+            model,
+            rows,
+            request.body,
+            threads,
+        )
 
     def _capture(
         self,
@@ -138,7 +169,14 @@ class ModelScorer:
         replica = self._replica
         settings = replica.settings
         if settings.capture_rate >= 1 or random.random() < settings.capture_rate:
-            replica.capture.add(_captured(model, rows, scored, request_id))
+            replica.capture.add(
+                _captured(
+                    model,
+                    rows,
+                    scored,
+                    request_id,
+                )
+            )
         shadow = replica.watch.shadow
         if shadow is None or model is not shadow.champion:
             return
@@ -181,14 +219,22 @@ def _captured(
 class ScoringEndpoints:
     """Handlers of `/predict`, `/invocations` and Open Inference's `infer`."""
 
-    def __init__(self, replica: Replica, scorer: ModelScorer) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        scorer: ModelScorer,
+    ) -> None:
         self._replica = replica
         self._scorer = scorer
 
     async def predict(self, request: Request) -> Response:
         """Score one row or many."""
         # What curl -d says when nobody says otherwise is taken for what it nearly always is.
-        require_content_type(request, "application/json", "application/x-www-form-urlencoded")
+        require_content_type(
+            request,
+            "application/json",
+            "application/x-www-form-urlencoded",
+        )
         replica = self._replica
         settings = replica.settings
         model = replica.model()
@@ -202,10 +248,23 @@ class ScoringEndpoints:
         if not formats:
             rows = as_they_are(sent.X, sent.context)
         elif sent.past is not None:
-            rows = in_light_of(sent.past, sent.X, sent.context, formats=formats)
+            rows = in_light_of(
+                sent.past,
+                sent.X,
+                sent.context,
+                formats=formats,
+            )
         else:
-            rows = await self._scorer.prepare(sent.X, sent.context, formats)
-        model, scored = self._scorer.score(model, rows, request)
+            rows = await self._scorer.prepare(
+                sent.X,
+                sent.context,
+                formats,
+            )
+        model, scored = self._scorer.score(
+            model,
+            rows,
+            request,
+        )
         body = encode_predict(
             model,
             scored,
@@ -218,7 +277,11 @@ class ScoringEndpoints:
 
     async def invocations(self, request: Request) -> Response:
         """Score by MLflow's protocol."""
-        require_content_type(request, "application/json", "text/csv")
+        require_content_type(
+            request,
+            "application/json",
+            "text/csv",
+        )
         model = self._replica.model()
         sent = decode_invocations(
             request.body,
@@ -231,15 +294,27 @@ class ScoringEndpoints:
         )
         formats = self._scorer.formats(model)
         if formats:
-            rows = await self._scorer.prepare(sent.X, sent.context, formats)
+            rows = await self._scorer.prepare(
+                sent.X,
+                sent.context,
+                formats,
+            )
         else:
             rows = as_they_are(sent.X, sent.context)
-        model, scored = self._scorer.score(model, rows, request)
+        model, scored = self._scorer.score(
+            model,
+            rows,
+            request,
+        )
         return Response(encode_invocations(model, scored), headers=model.headers)
 
     async def infer(self, request: Request) -> Response:
         """Score by the Open Inference Protocol v2."""
-        require_content_type(request, "application/json", "application/octet-stream")
+        require_content_type(
+            request,
+            "application/json",
+            "application/octet-stream",
+        )
         settings = self._replica.settings
         model = self._replica.named_model(request.model_name, request.model_version)
         row_format = model.row_format
@@ -253,7 +328,11 @@ class ScoringEndpoints:
         rows = await self._scorer.prepare_any(
             model, inference.rows, inference.context, made=inference.made
         )
-        model, scored = self._scorer.score(model, rows, request)
+        model, scored = self._scorer.score(
+            model,
+            rows,
+            request,
+        )
         body, json_length = encode_infer(
             inference,
             settings.model_name,
@@ -265,7 +344,11 @@ class ScoringEndpoints:
         if json_length is None:
             return Response(body, headers=model.headers)
         length_header = (JSON_LENGTH_HEADER.encode(), b"%d" % json_length)
-        return Response(body, b"application/octet-stream", (*model.headers, length_header))
+        return Response(
+            body,
+            b"application/octet-stream",
+            (*model.headers, length_header),
+        )
 
 
 def _json_length(request: Request) -> str | None:

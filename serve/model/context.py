@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from serve.metrics import ServeMetrics
+from serve.model.context_batch import LiftedRows
 from serve.model.context_keeper import RawRows
 from serve.model.context_limits import ContextLimits
 from serve.model.context_shard import ContextShard, shard_of
 from serve.model.context_slots import EntityKey
-from serve.model.context_store import LiftedRows
 from serve.model.prepared import alone
 from serve.model.row_format import RowFormat, transform_values
 from serve.settings import ServeSettings
@@ -40,7 +40,11 @@ class ShardActor(Protocol):
 OpenShard = Callable[[str, int, int], ShardActor]  # (name, number, shards)
 
 
-def open_shard(name: str, number: int, shards: int) -> ShardActor:
+def open_shard(
+    name: str,
+    number: int,
+    shards: int,
+) -> ShardActor:
     """Return the actor of this name; it is made where there is none. Blocks."""
     import ray
 
@@ -142,7 +146,11 @@ class ShardedContext:
         number: int,
         shards: int,
     ) -> Callable[[], ShardActor]:
-        return lambda: self._open_actor(name, number, shards)
+        return lambda: self._open_actor(
+            name,
+            number,
+            shards,
+        )
 
     def follow_settings(self, settings: ServeSettings) -> None:
         """Wait so long from the next request on."""
@@ -152,9 +160,20 @@ class ShardedContext:
         """Return the rows for each of the transforms; those of a shard that is away are warming."""
         by_shard = self._by_shard(rows.entities)
         if len(by_shard) == 1:
-            return await self._ask(next(iter(by_shard)), formats, rows)
+            return await self._ask(
+                next(iter(by_shard)),
+                formats,
+                rows,
+            )
         parts = await asyncio.gather(
-            *(self._ask(shard, formats, rows.where(numbers)) for shard, numbers in by_shard.items())
+            *(
+                self._ask(
+                    shard,
+                    formats,
+                    rows.where(numbers),
+                )
+                for shard, numbers in by_shard.items()
+            )
         )
         return [
             _assembled([part[i] for part in parts], list(by_shard.values()))
@@ -176,10 +195,18 @@ class ShardedContext:
         rows: RawRows,
     ) -> list[LiftedRows]:
         try:
-            return await self._shards[number].lift(formats, rows, self._timeout_s)
+            return await self._shards[number].lift(
+                formats,
+                rows,
+                self._timeout_s,
+            )
         except Exception as error:  # lost, restarting or slow: Ray has many words for it
             self._failures.inc()
-            log.warning("context shard %d: %s: rows are warming", number, type(error).__name__)
+            log.warning(
+                "context shard %d: %s: rows are warming",
+                number,
+                type(error).__name__,
+            )
             return [alone(row_format, rows) for row_format in formats]
 
 

@@ -27,8 +27,12 @@ class TransformHead:
         self._carried = np.zeros((slots, transform.carried_width))
         self._is_known = np.zeros(slots, bool)
 
-    def forget(self, slots: list[int]) -> None:
-        """Another entity has each of these slots now."""
+    def carries(self, width: int) -> bool:
+        """Return whether so many numbers can be what an entity carries here."""
+        return self.transform.carried_width == width
+
+    def forget(self, slots: list[int] | Slots) -> None:
+        """Another entity has each of these slots now, or another row that was not asked for."""
         self._is_known[slots] = False
 
     def carried(self, slots: Slots) -> Floats:
@@ -43,7 +47,11 @@ class TransformHead:
             rows = self._rings.kept(slot).rows
             self._carried[slot] = self.transform.advance(rows)
 
-    def keep(self, slots: Slots, carried: Floats) -> None:
+    def keep(
+        self,
+        slots: Slots,
+        carried: Floats,
+    ) -> None:
         """Have each slot carry this on."""
         self._carried[slots] = carried
         self._is_known[slots] = True
@@ -64,7 +72,11 @@ class TransformHead:
             carried,
         )
 
-    def is_warming(self, before: Slots, seen: Slots) -> Flags:
+    def is_warming(
+        self,
+        before: Slots,
+        seen: Slots,
+    ) -> Flags:
         """Return whether rows [m] lack earlier rows.
 
         before [m]: of those that are kept; seen [m]: of all that came

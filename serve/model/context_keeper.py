@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from serve.model.context_batch import ContextCounts, LiftedRows
 from serve.model.context_limits import ContextLimits
 from serve.model.context_slots import EntityKey
 from serve.model.context_state import KeptContext
-from serve.model.context_store import ContextCounts, ContextStore, LiftedRows
+from serve.model.context_store import ContextStore
 from serve.model.report import RowContext
 from train.table.transform.feature_transform import FeatureTransform
 from vigil.arrays import Floats
@@ -28,17 +29,29 @@ class RawRows:
     times: Floats
 
     @classmethod
-    def of(cls, X: Floats, context: RowContext | None) -> RawRows:
+    def of(
+        cls,
+        X: Floats,
+        context: RowContext | None,
+    ) -> RawRows:
         """Return rows with their context; of no entity, or without a time, where it is not said."""
         context = context or RowContext()
         entities: Sequence[EntityKey] = context.entities or [None] * len(X)
         times = context.times or np.full(len(X), np.nan)
-        return cls(X, entities, np.array(times, np.float64))
+        return cls(
+            X,
+            entities,
+            np.array(times, np.float64),
+        )
 
     def where(self, rows: Sequence[int]) -> RawRows:
         """Return the rows of these numbers."""
         entities = [self.entities[row] for row in rows]
-        return RawRows(self.X[rows], entities, self.times[rows])
+        return RawRows(
+            self.X[rows],
+            entities,
+            self.times[rows],
+        )
 
 
 class ContextKeeper:
@@ -77,7 +90,11 @@ class ContextKeeper:
         store = self._stores.get(self._names_of.get(key, ()))
         return store is not None and store.knows(key)
 
-    def learn(self, key: str, transform: FeatureTransform) -> None:
+    def learn(
+        self,
+        key: str,
+        transform: FeatureTransform,
+    ) -> None:
         """Make rows for this transform too; what is kept of its raw features goes on."""
         names = transform.names
         store = self._stores.pop(names, None)
@@ -99,7 +116,11 @@ class ContextKeeper:
             self.counts,
         )
 
-    def _deepened(self, store: ContextStore, transform: FeatureTransform) -> ContextStore:
+    def _deepened(
+        self,
+        store: ContextStore,
+        transform: FeatureTransform,
+    ) -> ContextStore:
         """A store with the same rows that has room for more of each entity."""
         deeper = self._new_store(transform)
         store.hand_over(deeper)
@@ -129,7 +150,11 @@ class ContextKeeper:
         """Entities of which rows are kept."""
         return sum(map(len, self._stores.values()))
 
-    def kept(self, key: str, margin_rows: int | None = None) -> KeptContext | None:
+    def kept(
+        self,
+        key: str,
+        margin_rows: int | None = None,
+    ) -> KeptContext | None:
         """Return what is kept of the features of a transform; None while it is unknown.
 
         margin_rows: of each entity at most so many beyond those that the transform needs; None: all
@@ -138,7 +163,11 @@ class ContextKeeper:
             return None
         return self._stores[self._names_of[key]].kept(key, margin_rows)
 
-    def restore(self, key: str, kept: KeptContext) -> None:
+    def restore(
+        self,
+        key: str,
+        kept: KeptContext,
+    ) -> None:
         """Go on with what another keeper had kept of the same features, where they are as many."""
         store = self._stores[self._names_of[key]]
         if kept.rows.shape[1] == store.width:

@@ -28,7 +28,11 @@ class ContextLimits:
     restart_rows: int = 16
 
     @classmethod
-    def of(cls, settings: ServeSettings, shards: int = 1) -> ContextLimits:
+    def of(
+        cls,
+        settings: ServeSettings,
+        shards: int = 1,
+    ) -> ContextLimits:
         """Return the bounds of one of so many stores that share the entities."""
         return cls(
             entities=-(-settings.context_entities // shards),
@@ -36,13 +40,21 @@ class ContextLimits:
             late_s=settings.context_late_s,
         )
 
-    def depth(self, width: int, length: int) -> int:
+    def depth(
+        self,
+        width: int,
+        length: int,
+    ) -> int:
         """Return how many rows of `width` values an entity keeps, where `length` are needed."""
         bytes_of_row = (width + 1) * _VALUE_BYTES
         affordable = self.max_bytes // (bytes_of_row * self.entities)
         return max(length + 1, min(affordable, length + 1 + self.margin_rows))
 
-    def slots(self, width: int, depth: int) -> int:
+    def slots(
+        self,
+        width: int,
+        depth: int,
+    ) -> int:
         """Return how many entities fit."""
         bytes_of_entity = (width + 1) * _VALUE_BYTES * depth
         return max(1, min(self.entities, self.max_bytes // bytes_of_entity))

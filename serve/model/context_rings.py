@@ -22,10 +22,18 @@ class KeptRows(NamedTuple):
         """Return at most so many of them, the last ones."""
         return KeptRows(self.rows[-count:], self.times[-count:])
 
-    def followed_by(self, rows: Floats, times: Floats) -> KeptRows:
+    def followed_by(
+        self,
+        rows: Floats,
+        times: Floats,
+    ) -> KeptRows:
         """Return these rows and those behind them; one without a time (NaN) has the last one's."""
         last = self.times[-1] if len(self.times) else BEFORE_ALL
-        known = np.where(np.isnan(times), last, times)
+        known = np.where(
+            np.isnan(times),
+            last,
+            times,
+        )
         filled = np.maximum.accumulate(known)
         return KeptRows(np.concatenate([self.rows, rows]), np.concatenate([self.times, filled]))
 
@@ -57,7 +65,11 @@ class RowRings:
     def last_times(self, slots: Slots) -> Floats:
         """Return the time [m] of the last row of each slot, BEFORE_ALL where there is none."""
         latest = (self._next[slots] - 1) % self.depth
-        return np.where(self.counts[slots] > 0, self._times[slots, latest], BEFORE_ALL)
+        return np.where(
+            self.counts[slots] > 0,
+            self._times[slots, latest],
+            BEFORE_ALL,
+        )
 
     def append(
         self,
@@ -72,12 +84,20 @@ class RowRings:
         self._next[slots] = (at + 1) % self.depth
         self.counts[slots] = np.minimum(self.counts[slots] + 1, self.depth)
 
-    def windows(self, slots: Slots, length: int) -> Floats:
+    def windows(
+        self,
+        slots: Slots,
+        length: int,
+    ) -> Floats:
         """Return the last `length` rows [m, length, d] of each slot, oldest first.
 
         What lies before the first row of a slot is arbitrary.
         """
-        back = np.arange(-length, 0, dtype=np.int32)
+        back = np.arange(
+            -length,
+            0,
+            dtype=np.int32,
+        )
         at = (self._next[slots][:, None] + back) % self.depth
         return self._rows[slots[:, None], at]
 
@@ -87,7 +107,11 @@ class RowRings:
         at = (self._next[slot] + np.arange(-count, 0)) % self.depth
         return KeptRows(self._rows[slot, at], self._times[slot, at])
 
-    def replace(self, slot: int, kept: KeptRows) -> None:
+    def replace(
+        self,
+        slot: int,
+        kept: KeptRows,
+    ) -> None:
         """Have a slot hold these rows, or the last of them that fit."""
         rows = kept.rows[-self.depth :]
         count = len(rows)

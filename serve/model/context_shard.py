@@ -82,12 +82,24 @@ class ContextShard:
         if unknown or keeper is None:
             return unknown, []
         # Arrays that come through Ray's store cannot be written to, and may go away.
-        rows = RawRows(np.array(X), entities, np.array(times))
-        lifted = keeper.lift(keys, rows, time.time())
+        rows = RawRows(
+            np.array(X),
+            entities,
+            np.array(times),
+        )
+        lifted = keeper.lift(
+            keys,
+            rows,
+            time.time(),
+        )
         self._count(keeper)
         return [], [(each.rows, each.warming) for each in lifted]
 
-    def learn(self, transforms: Mapping[str, JsonObject], limits: tuple[Any, ...]) -> None:
+    def learn(
+        self,
+        transforms: Mapping[str, JsonObject],
+        limits: tuple[Any, ...],
+    ) -> None:
         """Make rows for these transforms too, within the limits of the replica that asks."""
         bounds = ContextLimits(*limits)
         keeper = self._keeper or ContextKeeper(bounds)
@@ -98,26 +110,51 @@ class ContextShard:
             self._rebuild(keeper, next(iter(transforms)))
         self._keeper = keeper
 
-    def _rebuild(self, keeper: ContextKeeper, key: str) -> None:
+    def _rebuild(
+        self,
+        keeper: ContextKeeper,
+        key: str,
+    ) -> None:
         """Take up the captured rows; where there are none the first rows are warming."""
         began = time.monotonic()
         try:
             rows = self._captured(keeper, key)
         except Exception as error:  # the monitor is away, or of another release
-            log.warning("%s begins without context: %s", self._name, error or type(error).__name__)
+            log.warning(
+                "%s begins without context: %s",
+                self._name,
+                error or type(error).__name__,
+            )
             return
         if len(rows.X):
-            keeper.lift([key], rows, time.time())
+            keeper.lift(
+                [key],
+                rows,
+                time.time(),
+            )
         keeper.counts.take()
         seconds = time.monotonic() - began
-        log.warning("%s has %d rows, rebuilt in %.1f s", self._name, len(rows.X), seconds)
+        log.warning(
+            "%s has %d rows, rebuilt in %.1f s",
+            self._name,
+            len(rows.X),
+            seconds,
+        )
 
-    def _captured(self, keeper: ContextKeeper, key: str) -> RawRows:
+    def _captured(
+        self,
+        keeper: ContextKeeper,
+        key: str,
+    ) -> RawRows:
         names = keeper.names(key)
         X, entities, times = self._monitor.wait_for(
             REBUILD_TIMEOUT_S, "recent_rows", names, REBUILD_ROWS
         )
-        rows = RawRows(np.array(X), entities, np.array(times, np.float64))
+        rows = RawRows(
+            np.array(X),
+            entities,
+            np.array(times, np.float64),
+        )
         own = [i for i, name in enumerate(entities) if shard_of(name, self._shards) == self._number]
         return rows.where(own)
 
@@ -133,8 +170,20 @@ class ContextShard:
             time.sleep(SHARD_REPORT_INTERVAL_S)
             try:
                 counted.sample()
-                report = ConsumerReport(self._name, counted.counts, counted.delivered)
-                monitor.wait_for(_REPORT_TIMEOUT_S, "count", *report.to_wire())
+                report = ConsumerReport(
+                    self._name,
+                    counted.counts,
+                    counted.delivered,
+                )
+                monitor.wait_for(
+                    _REPORT_TIMEOUT_S,
+                    "count",
+                    *report.to_wire(),
+                )
                 counted.mark_delivered()
             except Exception as error:
-                log.debug("%s: no report: %s", self._name, error)
+                log.debug(
+                    "%s: no report: %s",
+                    self._name,
+                    error,
+                )

@@ -77,7 +77,13 @@ class EntitySlots:
         oldest = np.argpartition(self._heard, count - 1)[:count]
         in_order = oldest[np.argsort(self._heard[oldest])]
         heard = self._heard[in_order]
-        self._silent.extend(zip(in_order.tolist(), heard.tolist(), strict=True))
+        self._silent.extend(
+            zip(
+                in_order.tolist(),
+                heard.tolist(),
+                strict=True,
+            )
+        )
 
     def by_silence(self) -> Iterator[tuple[EntityKey, int]]:
         """Yield entities and their slots, the one that is silent longest first."""

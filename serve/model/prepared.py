@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from serve.model.context_batch import LiftedRows
 from serve.model.context_keeper import RawRows
-from serve.model.context_store import LiftedRows
 from serve.model.report import RowContext
 from serve.model.row_format import TIME_IS_NEEDED, MadeRows, RowFormat
 from serve.settings import ServeSettings
@@ -31,7 +31,11 @@ class PreparedRows:
     def __len__(self) -> int:
         return len(next(iter(self.by_key.values())))
 
-    def add(self, key: str, lifted: LiftedRows) -> None:
+    def add(
+        self,
+        key: str,
+        lifted: LiftedRows,
+    ) -> None:
         """Keep the rows that the transform of this key has made."""
         self.by_key[key] = lifted.rows
         self.warming[key] = lifted.warming
@@ -81,7 +85,11 @@ def in_light_of(
     for row_format in formats:
         transform = row_format.transform
         if transform is not None:
-            prepared.by_key[row_format.key] = transform.apply(X, past, times)
+            prepared.by_key[row_format.key] = transform.apply(
+                X,
+                past,
+                times,
+            )
     return prepared
 
 
@@ -102,7 +110,11 @@ async def with_context(
     looking_back = [row_format for row_format in formats if row_format.needs_context]
     if not looking_back:
         return prepared
-    for row_format, lifted in zip(looking_back, await source.lift(looking_back, rows), strict=True):
+    for row_format, lifted in zip(
+        looking_back,
+        await source.lift(looking_back, rows),
+        strict=True,
+    ):
         prepared.add(row_format.key, lifted)
     return prepared
 
@@ -119,5 +131,9 @@ def alone(row_format: RowFormat, rows: RawRows) -> LiftedRows:
     assert transform is not None
     padding = np.zeros((len(rows.X), transform.length, rows.X.shape[1]))
     windows = np.concatenate([padding, rows.X[:, None, :]], axis=1)
-    made, _ = transform.apply_latest(windows, np.ones(len(rows.X), np.int64), rows.times)
+    made, _ = transform.apply_latest(
+        windows,
+        np.ones(len(rows.X), np.int64),
+        rows.times,
+    )
     return LiftedRows(made, np.full(len(rows.X), row_format.needs_context))

@@ -46,7 +46,11 @@ class RowFormat:
         transform = bundle.transform
         if transform is None:
             return cls(bundle.names)
-        return cls(transform.names, transform, _key(transform_values(transform)))
+        return cls(
+            transform.names,
+            transform,
+            _key(transform_values(transform)),
+        )
 
     @property
     def needs_context(self) -> bool:
@@ -87,7 +91,11 @@ class RowFormat:
         values = wire.get("transform")
         if values is None:
             return cls(names)
-        return cls(names, transform_from_values(values), _key(values))
+        return cls(
+            names,
+            transform_from_values(values),
+            _key(values),
+        )
 
 
 def transform_values(transform: FeatureTransform) -> JsonObject:

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from serve.metrics import StreamMetrics
-from serve.model.context_store import LiftedRows
+from serve.model.context_batch import LiftedRows
 from serve.model.report import RowContext
 from serve.model.row_format import TIME_IS_NEEDED, MadeRows, RowFormat
 from serve.stream.recent_ids import RecentIds
@@ -56,7 +56,11 @@ class BatchOutcome:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     duplicates: int = 0
 
-    def add(self, row: DecodedRow, result: Result) -> None:
+    def add(
+        self,
+        row: DecodedRow,
+        result: Result,
+    ) -> None:
         """Keep the result of a row, with the entity and the time that it was sent with."""
         result.entity = _or_unset(row.entity)
         result.time = _or_unset(row.time)
@@ -77,13 +81,27 @@ class _Job:
     shard: str
     outcome: BatchOutcome
 
-    def add_results(self, rows: Rows, scored: BatchScores) -> None:
+    def add_results(
+        self,
+        rows: Rows,
+        scored: BatchScores,
+    ) -> None:
         """Keep the scores of these rows as results."""
         scores = scored.scores.tolist()
         labels = scored.predictions.tolist()
-        for row, score, label in zip(rows, scores, labels, strict=True):
+        for row, score, label in zip(
+            rows,
+            scores,
+            labels,
+            strict=True,
+        ):
             decoded = self.records.rows[row]
-            result = Result(decoded.id, score, label, scored.version)
+            result = Result(
+                decoded.id,
+                score,
+                label,
+                scored.version,
+            )
             if self.lifted.warming[row]:
                 result.warming = True
             self.outcome.add(decoded, result)
@@ -114,9 +132,17 @@ class _Job:
         times = [at for row in rows if (at := records.seconds[row]) is not None]
         return RowContext(entities or None, times or None) if entities or times else None
 
-    def bury(self, row: int, reason: str) -> None:
+    def bury(
+        self,
+        row: int,
+        reason: str,
+    ) -> None:
         source = self.records.raw[row]
-        letter = dead_letter(source, self.shard, reason)
+        letter = dead_letter(
+            source,
+            self.shard,
+            reason,
+        )
         self.outcome.dead_letters.append(letter)
 
 
@@ -141,20 +167,38 @@ class BatchScorer:
         self._wait = wait
         self._format: RowFormat | None = None
 
-    def score(self, batch: RecordBatch, shard: OwnedShard) -> BatchOutcome:
+    def score(
+        self,
+        batch: RecordBatch,
+        shard: OwnedShard,
+    ) -> BatchOutcome:
         """Raises ConsumerStopped, ModelChanged, or what the scorer raises when nothing helps."""
         if not batch.records:
             return BatchOutcome()
         row_format = self._format or self._learn_format()
-        decoded, dead_letters = decode(batch.records, row_format.names, shard.name)
-        records, timeless = _with_needed_times(decoded, row_format, shard.name)
+        decoded, dead_letters = decode(
+            batch.records,
+            row_format.names,
+            shard.name,
+        )
+        records, timeless = _with_needed_times(
+            decoded,
+            row_format,
+            shard.name,
+        )
         written = list(shard.recent_ids.values())
         rows = _first_seen(records.ids, written)
         duplicates = len(records.ids) - len(rows)
         outcome = BatchOutcome(dead_letters=dead_letters + timeless, duplicates=duplicates)
         # What is read again passes the context too: the records behind it need the same past.
         lifted = shard.context.lift(row_format, records)
-        job = _Job(records, lifted, row_format.key, shard=shard.name, outcome=outcome)
+        job = _Job(
+            records,
+            lifted,
+            row_format.key,
+            shard=shard.name,
+            outcome=outcome,
+        )
         self._score_in_parts(job, rows)
         return outcome
 
@@ -163,7 +207,11 @@ class BatchScorer:
         self._format = row_format
         return row_format
 
-    def _score_in_parts(self, job: _Job, rows: Rows) -> None:
+    def _score_in_parts(
+        self,
+        job: _Job,
+        rows: Rows,
+    ) -> None:
         """A record may hold more rows than the service takes at once."""
         groups = job.with_same_context(rows)
         for alike in groups:
@@ -172,15 +220,29 @@ class BatchScorer:
         if len(groups) > 1:
             job.sort_results(rows)
 
-    def _score_rows(self, job: _Job, rows: Rows) -> None:
+    def _score_rows(
+        self,
+        job: _Job,
+        rows: Rows,
+    ) -> None:
         X = job.lifted.rows[rows]
         context = job.context(rows)
         made = job.made(rows)
         try:
-            scored = self._ask(lambda: self._scorer.score(X, context, made))
+            scored = self._ask(
+                lambda: self._scorer.score(
+                    X,
+                    context,
+                    made,
+                )
+            )
         except Refused as error:
             self._require_same_format(error)
-            self._score_halves(job, rows, error)
+            self._score_halves(
+                job,
+                rows,
+                error,
+            )
         else:
             job.add_results(rows, scored)
 
@@ -216,7 +278,11 @@ class BatchScorer:
 
 
 def _parts(rows: Rows, size: int) -> Iterator[Rows]:
-    for begin in range(0, len(rows), size):
+    for begin in range(
+        0,
+        len(rows),
+        size,
+    ):
         yield rows[begin : begin + size]
 
 
@@ -230,7 +296,14 @@ def _with_needed_times(
         return records, []
     is_timed = np.array([at is not None for at in records.seconds], bool)
     sources = [records.raw[row] for row in np.flatnonzero(~is_timed)]
-    letters = [dead_letter(source, shard, TIME_IS_NEEDED) for source in sources]
+    letters = [
+        dead_letter(
+            source,
+            shard,
+            TIME_IS_NEEDED,
+        )
+        for source in sources
+    ]
     return records.where(np.flatnonzero(is_timed).tolist()), letters
 
 
@@ -264,6 +337,10 @@ def refusal_letter(
     """The dead letter of a result that a sink refuses, with the record that it is of."""
     key = refused.result.id
     source = outcome.sources[key]
-    letter = dead_letter(source, shard, refused.words)
+    letter = dead_letter(
+        source,
+        shard,
+        refused.words,
+    )
     letter.id = key
     return letter

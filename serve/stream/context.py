@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from serve.model.context_batch import LiftedRows
 from serve.model.context_keeper import ContextKeeper, RawRows
 from serve.model.context_limits import ContextLimits
 from serve.model.context_state import KeptContext
-from serve.model.context_store import LiftedRows
 from serve.model.row_format import RowFormat
 from serve.stream.records import DecodedRecords
 from vigil.json_types import JsonObject
@@ -46,7 +46,11 @@ class ShardContext:
         """Entities of which rows are kept."""
         return self._keeper.entities
 
-    def lift(self, row_format: RowFormat, records: DecodedRecords) -> LiftedRows:
+    def lift(
+        self,
+        row_format: RowFormat,
+        records: DecodedRecords,
+    ) -> LiftedRows:
         """Return the model's rows of records, each in the light of the earlier ones."""
         transform = row_format.transform
         if transform is None:
@@ -56,8 +60,16 @@ class ShardContext:
             self._keeper.learn(key, transform)
             self._restore(key)
         self._key = key
-        rows = RawRows(records.X, records.entity_names, _times(records))
-        (lifted,) = self._keeper.lift([key], rows, self._clock())
+        rows = RawRows(
+            records.X,
+            records.entity_names,
+            _times(records),
+        )
+        (lifted,) = self._keeper.lift(
+            [key],
+            rows,
+            self._clock(),
+        )
         return lifted
 
     def _restore(self, key: str) -> None:

@@ -17,9 +17,9 @@ from serve.http.replica import AskMonitor, RefreshReplicas, Replica, ReplicaGrou
 from serve.http.scoring import ModelScorer
 from serve.metrics import ServeMetrics
 from serve.model.capture import Capture
+from serve.model.context_batch import LiftedRows
 from serve.model.context_keeper import ContextKeeper, RawRows
 from serve.model.context_limits import ContextLimits
-from serve.model.context_store import LiftedRows
 from serve.model.loaded import LoadedModel
 from serve.model.prepared import ContextSource
 from serve.model.row_format import RowFormat

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from serve.http.context_columns import ContextColumns
 from serve.http.csv_body import decode_csv
 from serve.http.plain_csv import MAX_PLAIN_BYTES, read_plain_csv
 from serve.http.rows import ColumnMatcher
@@ -59,7 +60,8 @@ def plain(body: bytes) -> Floats | None:
 def test_what_is_read_here_is_read_by_the_reader_of_tables(body: bytes) -> None:
     X = plain(body)
     if X is not None:
-        whole = decode_csv(body, None, ColumnMatcher(NAMES, UNUSED), names=NAMES)
+        matcher = ColumnMatcher(NAMES, UNUSED)
+        whole, _ = decode_csv(body, None, matcher, names=NAMES, whose=ContextColumns())
         np.testing.assert_array_equal(X, whole)
 
 
