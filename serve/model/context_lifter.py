@@ -296,15 +296,13 @@ class RowLifter:
             batch.made,
             strict=True,
         ):
-            carried = head.carried(slots)[0]
-            transform = head.transform
-            made.rows[rows] = transform.apply(
+            made.rows[rows], after = head.transform.follow(
                 X,
                 kept.rows,
                 batch.times[rows],
-                past_carried=carried,
+                past_carried=head.carried(slots)[0],
             )
-            head.keep(slots, transform.advance(X, carried))
+            head.keep(slots, after)
             before = len(kept.rows) + order
             made.warming[rows] = head.is_warming(before, self.seen[slots[0]] + order)
         self._rings.replace(int(slots[0]), kept.followed_by(X, batch.times[rows]))

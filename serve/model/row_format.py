@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from train.table.transform.feature_transform import FeatureTransform
+from train.table.transform.fitted import FittedSteps
+from train.table.transform.grammar import Step
 from vigil.errors import InvalidFeatures
 from vigil.json_types import JsonObject
 
@@ -37,7 +41,7 @@ class RowFormat:
     """
 
     names: tuple[str, ...]
-    transform: FeatureTransform | None = None
+    transform: FeatureTransform | None = field(default=None, compare=False)
     key: str = ""
 
     @classmethod
@@ -99,15 +103,20 @@ class RowFormat:
 
 
 def transform_values(transform: FeatureTransform) -> JsonObject:
-    """Return a transform as plain values."""
-    steps = [list(step) for step in transform.steps]
-    return {"names": list(transform.names), "steps": steps}
+    """Return a transform, and what its steps have learnt, as plain values."""
+    fitted = transform.fitted.arrays
+    return {
+        "names": list(transform.names),
+        "steps": [list(step) for step in transform.steps],
+        "fitted": {name: array.tolist() for name, array in fitted.items()},
+    }
 
 
 def transform_from_values(values: Mapping[str, Any]) -> FeatureTransform:
     """Return the transform of plain values; raises DataError for one that is unknown here."""
-    steps = tuple((str(kind), int(rows)) for kind, rows in values["steps"])
-    return FeatureTransform(tuple(values["names"]), steps)
+    steps = tuple(Step(*step) for step in values["steps"])
+    arrays = {name: np.array(rows, np.float64) for name, rows in values["fitted"].items()}
+    return FeatureTransform(tuple(values["names"]), steps, FittedSteps(arrays))
 
 
 def _key(values: JsonObject) -> str:

@@ -17,6 +17,7 @@ from train.table.transform.feature_transform import FeatureTransform
 
 NAMES = ("a", "b")
 SHORT = FeatureTransform.parse("diff:1,mean:2", NAMES)
+CARRYING = FeatureTransform.parse("ewm:3,mean:4", NAMES)
 LONG = FeatureTransform.parse("mean:4", NAMES)
 NOW = 1000.0
 ENTITIES = ["x", "y", "z", "None", "", None]
@@ -125,24 +126,48 @@ def test_rows_are_made_as_the_simple_model_makes_them(
 def test_what_was_kept_goes_on_in_another_store(
     limits: ContextLimits, before: list[list[Any]], after: list[list[Any]]
 ) -> None:
-    store = ContextStore(len(NAMES), LONG.length, limits)
-    store.learn("long", LONG)
+    store = ContextStore(len(NAMES), CARRYING.length, limits)
+    store.learn("carrying", CARRYING)
     for batch in before:
-        lifted(store, batch, "long")
-    values = store.kept("long").to_json()
+        lifted(store, batch, "carrying")
+    values = store.kept("carrying").to_json()
     kept = KeptContext.from_json(values)
     assert kept is not None
-    other = ContextStore(len(NAMES), LONG.length, limits)
-    other.learn("long", LONG)
+    other = ContextStore(len(NAMES), CARRYING.length, limits)
+    other.learn("carrying", CARRYING)
     other.restore(kept)
     for batch in after:
         if any(not math.isnan(at) for _, _, at in batch):
             continue  # how many late rows came one after the other is not kept
-        (theirs,) = lifted(other, batch, "long")
-        (ours,) = lifted(store, batch, "long")
+        (theirs,) = lifted(other, batch, "carrying")
+        (ours,) = lifted(store, batch, "carrying")
         np.testing.assert_array_equal(theirs.rows, ours.rows)
         np.testing.assert_array_equal(theirs.warming, ours.warming)
-    assert other.kept("long").entities == store.kept("long").entities
+    assert other.kept("carrying").entities == store.kept("carrying").entities
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(ENTITIES), st.tuples(VALUES, VALUES)), max_size=80),
+    st.integers(1, 30),
+    st.integers(2, 20),
+)
+def test_rows_in_their_order_are_made_as_in_training(
+    rows: list[tuple[str | None, Row]], size: int, run_rows: int
+) -> None:
+    store = ContextStore(len(NAMES), CARRYING.length, ContextLimits(), run_rows=run_rows)
+    store.learn("carrying", CARRYING)
+    timed = [(entity, row, float(at)) for at, (entity, row) in enumerate(rows)]
+    made = np.concatenate(
+        [np.empty((0, len(CARRYING.outputs)))]
+        + [
+            lifted(store, timed[begin : begin + size], "carrying")[0].rows
+            for begin in range(0, len(timed), size)
+        ]
+    )
+    for entity in {entity for entity, _ in rows}:
+        own = [i for i, (other, _) in enumerate(rows) if other == entity]
+        expected = CARRYING.apply(np.array([rows[i][1] for i in own]))
+        np.testing.assert_array_equal(made[own], expected)
 
 
 def test_a_context_that_is_none_is_not_taken_up() -> None:
