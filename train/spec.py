@@ -118,8 +118,9 @@ class JobSpec(BaseModel):
     )
     over_time: str = _option(
         "",
-        "transform, as diff:1,mean:10,sd:10 (also min, max, ewm, zscore, baseline, calendar:ZONE, "
-        "residual, rotate): what a row is beside those before it, its entity and its time",
+        "transform, as diff:1,mean:10,sd:10 (also min, max, ewm, zscore, baseline, season:ZONE, "
+        "calendar:ZONE, residual, rotate): what a row is beside those before it, its entity and "
+        "its time",
     )
     tune: float = _option(
         0.0,

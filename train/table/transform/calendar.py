@@ -1,4 +1,5 @@
-"""The step `calendar`: hour and weekday, and the level of each hour of the week."""
+"""Steps that know hours: `season`, the level of each hour of the week, and `calendar`, which adds
+hour and weekday themselves."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from train.table.transform.fitted import FittedSteps
-from train.table.transform.grammar import Step, check_steps, parse_steps
+from train.table.transform.grammar import ZONED_KINDS, Step, check_steps, parse_steps
 from train.table.transform.layout import (
     CarriedPart,
     carried_parts,
@@ -32,8 +32,8 @@ class FeatureTransform:
     """From the raw rows of an entity, oldest first, to the rows of the model.
 
     names: of the raw features, which the model gets first: as they are, or as their distance from
-    what `baseline` and `calendar` expect. The columns of each step follow. fitted: what the steps
-    have learnt in training
+    what `baseline`, `calendar` or `season` expects. The columns of each step follow. fitted: what
+    the steps have learnt in training
     """
 
     names: tuple[str, ...]
@@ -74,7 +74,7 @@ class FeatureTransform:
     @cached_property
     def needs_time(self) -> bool:
         """Whether a row cannot be transformed without its time."""
-        return any(step.kind == "calendar" for step in self.steps)
+        return any(step.kind in ZONED_KINDS for step in self.steps)
 
     @cached_property
     def carried_parts(self) -> tuple[CarriedPart, ...]:
@@ -189,7 +189,7 @@ class FeatureTransform:
     ) -> Floats:
         if self.needs_time and times is None:
             raise DataError(
-                "the transform has a calendar, and these rows have no time: name the column of "
+                "the transform knows hours, and these rows have no time: name the column of "
                 "times with --time, or send `time` with each row"
             )
         return self._steps(windows, times, carried, entities).columns()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from train.table.transform.grammar import Step
+from train.table.transform.grammar import ZONED_KINDS, Step
 from train.table.transform.local_time import WEEK_HOURS
 from vigil.arrays import Floats
 from vigil.errors import DataError
@@ -21,8 +21,8 @@ class FittedSteps:
     """Arrays of the steps that learn, by name; a transform without such steps has none.
 
     baseline.level, baseline.spread, baseline.floor [d]: of an entity that is new, and the least
-    spread; calendar.level [168, d]: of each hour of the week; residual.centre and rotate.centre
-    [d], residual.weights [d, d], rotate.weights [d, k]: see linear.py
+    spread; calendar.level or season.level [168, d]: of each hour of the week; residual.centre and
+    rotate.centre [d], residual.weights [d, d], rotate.weights [d, k]: see linear.py
     """
 
     arrays: _Arrays = field(default_factory=dict)
@@ -57,7 +57,7 @@ def _shapes_of(step: Step, features: int) -> dict[str, tuple[int, ...]]:
     each = (features,)
     if step.kind == "baseline":
         return dict.fromkeys(("level", "spread", "floor"), each)
-    if step.kind == "calendar":
+    if step.kind in ZONED_KINDS:
         return {"level": (WEEK_HOURS, features)}
     if step.kind == "residual":
         return {"centre": each, "weights": (features, features)}

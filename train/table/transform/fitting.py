@@ -10,7 +10,7 @@ from train.model.distances import robust_spread
 from train.table.table import Table
 from train.table.transform.calendar import fit_levels
 from train.table.transform.fitted import FittedSteps, directions
-from train.table.transform.grammar import Step
+from train.table.transform.grammar import ZONED_KINDS, Step
 from train.table.transform.linear import fit_residual, fit_rotation
 from train.table.transform.local_time import hour_of_week, local_seconds
 from train.table.unix_times import unix_seconds
@@ -38,7 +38,7 @@ def fit_steps(
     first = _of_kinds(steps, "baseline")
     if first:
         fitted |= fit_baseline(_some(sample((), fitted)))
-    later = _of_kinds(steps, "calendar", "residual", "rotate")
+    later = _of_kinds(steps, *ZONED_KINDS, "residual", "rotate")
     if later:
         fitted |= _fit_to_rows(later, _some(sample(first, fitted)), seed)
     return fitted
@@ -81,10 +81,10 @@ def _fit_to_rows(
 ) -> dict[str, Floats]:
     arrays: dict[str, Floats] = {}
     X = rows.X
-    for step in _of_kinds(steps, "calendar"):
+    for step in _of_kinds(steps, *ZONED_KINDS):
         local = local_seconds(table_times(rows), step.zone)
         levels = fit_levels(X, local)
-        arrays["calendar.level"] = levels
+        arrays[f"{step.kind}.level"] = levels
         X = X - levels[hour_of_week(local)]
     for step in _of_kinds(steps, "residual", "rotate"):
         learnt = _fit_linear(step, X, seed)
@@ -109,13 +109,13 @@ def table_times(rows: Table) -> Floats:
     """
     if rows.times is None:
         raise DataError(
-            "the transform has a calendar, and the table no column of times: name it with --time, "
-            "or leave `calendar` out"
+            "the transform knows hours, and the table has no column of times: name it with --time, "
+            "or leave `calendar` or `season` out"
         )
     times = unix_seconds(rows.times)
     if len(times) and times.max() < _LEAST_DATE_S:
         raise DataError(
-            "the transform has a calendar, and the times of the table are no dates: give them as "
-            "ISO 8601 or as seconds since 1970, or leave `calendar` out"
+            "the transform knows hours, and the times of the table are no dates: give them as "
+            "ISO 8601 or as seconds since 1970, or leave `calendar` or `season` out"
         )
     return times

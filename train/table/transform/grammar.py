@@ -16,14 +16,15 @@ DEFAULT_ZONE = "UTC"
 _MAX_MEMORY_ROWS = 1_000_000
 _MAX_DIRECTIONS = 256
 _STEP = re.compile(r"\s*([a-z]+)(?::([\w./+-]{1,64}))?\s*")
-_ONCE = ("baseline", "calendar", "residual", "rotate")
+ZONED_KINDS = ("calendar", "season")
+_ONCE = ("baseline", "residual", "rotate")
 
 
 class Step(NamedTuple):
     """One step of a transform.
 
     rows: that it is computed over; of `rotate` the directions, 0: as many as there are features;
-    zone: of `calendar`, by its name in the time zone database
+    zone: of `calendar` and `season`, by its name in the time zone database
     """
 
     kind: str
@@ -60,10 +61,11 @@ _NUMBERS = {
     "rotate": NumberArgument(1, _MAX_DIRECTIONS, 0),
     "residual": NumberArgument(1, 0, 0),
 }
-STEP_KINDS = (*_NUMBERS, "calendar")
+STEP_KINDS = (*_NUMBERS, *ZONED_KINDS)
 _HINT = (
     "write steps with commas between: diff:N, mean:N, sd:N, min:N, max:N, zscore:N, ewm:N (rows), "
-    "baseline or baseline:N, calendar or calendar:ZONE, residual, rotate or rotate:DIRECTIONS"
+    "baseline or baseline:N, calendar or calendar:ZONE, season or season:ZONE, residual, rotate or "
+    "rotate:DIRECTIONS"
 )
 
 
@@ -82,14 +84,21 @@ def check_steps(steps: Iterable[Step]) -> None:
     seen: set[Step | str] = set()
     for step in steps:
         _check_step(step)
-        key = step.kind if step.kind in _ONCE else step
+        key = _distinct(step)
         if key in seen:
-            raise DataError(f"the transform has {step.kind} twice: leave one out")
+            raise DataError(f"the transform has {key} twice: leave one out")
         seen.add(key)
 
 
+def _distinct(step: Step) -> Step | str:
+    """What a transform has once: of both steps that know hours there is one."""
+    if step.kind in ZONED_KINDS:
+        return " or ".join(ZONED_KINDS)
+    return step.kind if step.kind in _ONCE else step
+
+
 def _check_step(step: Step) -> None:
-    if step.kind == "calendar":
+    if step.kind in ZONED_KINDS:
         check_zone(step.zone)
         return
     number = _NUMBERS.get(step.kind)
@@ -112,7 +121,7 @@ def _parse_step(word: str, text: str) -> Step:
         raise DataError(f"transform {text!r}: {_HINT}")
     kind: str = match[1]
     argument: str | None = match[2]
-    if kind == "calendar":
+    if kind in ZONED_KINDS:
         return Step(kind, zone=argument or DEFAULT_ZONE)
     number = _NUMBERS.get(kind)
     default = number.default if number else None

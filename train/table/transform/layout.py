@@ -8,7 +8,7 @@ from typing import NamedTuple
 from train.table.transform.calendar import CALENDAR_NAMES
 from train.table.transform.carried import WARMING_ROWS
 from train.table.transform.fitted import directions
-from train.table.transform.grammar import Step
+from train.table.transform.grammar import ZONED_KINDS, Step
 
 _OVER_WINDOWS = ("diff", "mean", "sd", "min", "max", "zscore")
 
@@ -24,6 +24,11 @@ class CarriedPart(NamedTuple):
 def is_over_window(step: Step) -> bool:
     """Whether a step looks back on rows that are kept."""
     return step.kind in _OVER_WINDOWS
+
+
+def has_columns(step: Step) -> bool:
+    """Whether a step adds columns; the others change what all columns are told as."""
+    return step.kind not in ("baseline", "season")
 
 
 def rows_before(step: Step) -> int:
@@ -54,12 +59,12 @@ def output_names(steps: Iterable[Step], names: tuple[str, ...]) -> tuple[str, ..
 def _level_names(steps: tuple[Step, ...], names: tuple[str, ...]) -> Iterator[str]:
     """The raw features, or what takes their place: their distance from what is expected."""
     kinds = [step.kind for step in steps]
-    suffix = "".join(f":{kind}" for kind in ("baseline", "calendar") if kind in kinds)
+    suffix = "".join(f":{kind}" for kind in ("baseline", *ZONED_KINDS) if kind in kinds)
     return (f"{name}{suffix}" for name in names)
 
 
 def _names_of(step: Step, names: tuple[str, ...]) -> Iterable[str]:
-    if step.kind == "baseline":
+    if not has_columns(step):
         return ()
     if step.kind == "calendar":
         return CALENDAR_NAMES

@@ -34,7 +34,7 @@ def check_zone(zone: str) -> None:
         _zone(zone)
     except (ValueError, OSError, KeyError) as error:
         raise DataError(
-            f"calendar:{zone}: there is no such time zone; write it by its name in the time zone "
+            f"{zone!r}: there is no such time zone; write it by its name in the time zone "
             "database, as Europe/Berlin, or UTC"
         ) from error
 

@@ -12,8 +12,8 @@ from train.table.transform import rolling
 from train.table.transform.calendar import calendar_columns
 from train.table.transform.carried import walk_baseline, walk_ewm
 from train.table.transform.fitted import FittedSteps
-from train.table.transform.grammar import Step
-from train.table.transform.layout import CarriedPart
+from train.table.transform.grammar import ZONED_KINDS, Step
+from train.table.transform.layout import CarriedPart, has_columns
 from train.table.transform.linear import project_centred
 from train.table.transform.local_time import Seconds, hour_of_week, local_seconds
 from train.table.transform.windows import RowCounts, RowWindows
@@ -52,7 +52,7 @@ class RowSteps:
     def columns(self) -> Floats:
         """Return the rows of the model [n, D]."""
         columns = [self._present]
-        columns += [self._column(step) for step in self.steps if step.kind != "baseline"]
+        columns += [self._column(step) for step in self.steps if has_columns(step)]
         return np.hstack(columns)
 
     def walk(self) -> None:
@@ -136,21 +136,23 @@ class RowSteps:
 
     @cached_property
     def _hourly_level(self) -> Floats | None:
-        """Level [n, d] of the hour of the week of each row, where there is a calendar."""
-        if self._zone is None:
+        """Level [n, d] of the hour of the week of each row, where a step knows it."""
+        if self._zoned is None:
             return None
-        return self.fitted["calendar.level"][hour_of_week(self._local)]
+        levels = self.fitted[f"{self._zoned.kind}.level"]
+        return levels[hour_of_week(self._local)]
 
     @cached_property
     def _local(self) -> Seconds:
-        assert self._zone is not None
+        assert self._zoned is not None
         assert self.times is not None
-        return local_seconds(self.times, self._zone)
+        return local_seconds(self.times, self._zoned.zone)
 
     @property
-    def _zone(self) -> str | None:
-        zones = (step.zone for step in self.steps if step.kind == "calendar")
-        return next(zones, None)
+    def _zoned(self) -> Step | None:
+        """The step that knows hours, if there is one."""
+        zoned = (step for step in self.steps if step.kind in ZONED_KINDS)
+        return next(zoned, None)
 
     def _part_of(self, kind: str) -> CarriedPart | None:
         parts = (part for part in self.parts if part.step.kind == kind)

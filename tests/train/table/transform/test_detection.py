@@ -104,7 +104,7 @@ def weekly_load(weeks: int, holiday: int) -> tuple[Floats, Floats, NDArray[np.bo
     return X, times.as_unit("s").asi8.astype(np.float64), is_holiday & (hour >= 10) & (hour < 19)
 
 
-@pytest.mark.parametrize("over_time", ["", "calendar:Europe/Berlin"])
+@pytest.mark.parametrize("over_time", ["", "season:Europe/Berlin", "calendar:Europe/Berlin"])
 def test_a_monday_is_no_incident_and_a_holiday_is(tmp_path: Path, over_time: str) -> None:
     X, times, is_holiday = weekly_load(weeks=9, holiday=7)  # clocks go forward in the last week
     known = 6 * WEEK_ROWS

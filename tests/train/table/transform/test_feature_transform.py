@@ -21,16 +21,25 @@ NAMES = ("a", "b")
 WINDOW_KINDS = ("diff", "mean", "sd", "min", "max", "zscore", "ewm")
 values = st.floats(-1e6, 1e6, width=32)
 rows = arrays(np.float64, st.tuples(st.integers(1, 12), st.just(2)), elements=values)
+
+
+def one_clock(declared: list[Step]) -> tuple[Step, ...]:
+    """The steps without the second that knows hours."""
+    clocks = [step for step in declared if step.zone]
+    return tuple(step for step in declared if step not in clocks[1:])
+
+
 window_steps = st.builds(Step, st.sampled_from(WINDOW_KINDS), st.integers(2, 5), st.just(""))
 single_steps = st.sampled_from(
     [
         Step("baseline", 50),
         Step("calendar", zone="Europe/Berlin"),
+        Step("season", zone="Asia/Kolkata"),
         Step("residual"),
         Step("rotate", 3),
     ]
 )
-steps = st.lists(window_steps | single_steps, max_size=5, unique=True).map(tuple)
+steps = st.lists(window_steps | single_steps, max_size=5, unique=True).map(one_clock)
 start_times = st.floats(0, 4e9)
 
 
@@ -137,6 +146,7 @@ def test_what_is_expected_takes_the_place_of_the_raw_features() -> None:
         "rotate:0,rotate",
         "rotate:999",
         "calendar:UTC,calendar:Europe/Berlin",
+        "calendar,season",
     ],
 )
 def test_what_is_no_transform_is_refused(text: str) -> None:
