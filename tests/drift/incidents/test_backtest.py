@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,22 @@ def test_each_row_is_scored_once_by_a_model_of_the_rows_before_it() -> None:
     assert [stretch.first for stretch in stretches[1:]] == ends[:-1]
     assert ends[-1] == ROWS
     assert len(stretches) == len({id(stretch.model) for stretch in stretches}) > 3
+
+
+def test_steps_of_a_transform_learn_from_the_probation_alone() -> None:
+    over_time = "baseline:99,season:Europe/Berlin,residual"
+    source = WalkForward(SETTINGS, over_time=over_time, probation=0.5, refit_hours=0)
+    known = replace(history(), table=replace(history().table, times=times()))
+    later = known.table.X.copy()
+    later[ROWS // 2 :] += 1000
+    changed = replace(known, table=replace(known.table, X=later))
+    (one,), (other,) = (list(source.stretches(rows)) for rows in (known, changed))
+    assert one.model.transform is not None
+    assert other.model.transform is not None
+    for name, array in one.model.transform.fitted.arrays.items():
+        np.testing.assert_array_equal(array, other.model.transform.fitted[name])
+    (again,) = RegisteredModel(one.model, "7", probation=0.5).stretches(known)
+    np.testing.assert_array_equal(again.X, one.X)
 
 
 def test_a_version_scores_all_rows_and_names_what_they_lack() -> None:

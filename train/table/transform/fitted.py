@@ -16,7 +16,7 @@ _Arrays = Mapping[str, Floats]
 _POSITIVE = ("baseline.spread", "baseline.floor")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FittedSteps:
     """Arrays of the steps that learn, by name; a transform without such steps has none.
 
@@ -32,6 +32,14 @@ class FittedSteps:
 
     def __or__(self, others: _Arrays) -> FittedSteps:
         return FittedSteps({**self.arrays, **others})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FittedSteps) or self.arrays.keys() != other.arrays.keys():
+            return False
+        return all(np.array_equal(array, other[name]) for name, array in self.arrays.items())
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.arrays))
 
     def check(self, steps: Iterable[Step], features: int) -> None:
         """Raise DataError unless there is what `steps` need, of d features, and nothing else."""

@@ -71,6 +71,14 @@ def test_a_new_entity_starts_from_the_rows_of_all(tmp_path: Path) -> None:
     np.testing.assert_allclose(arrays["baseline.floor"], 0.05 * np.median(spreads, axis=0))
 
 
+def test_transforms_are_equal_that_have_learnt_the_same(tmp_path: Path) -> None:
+    one, same = (read(frame_of(), tmp_path / name, "baseline").transform for name in "tu")
+    other = read(frame_of(rows=300), tmp_path / "v", "baseline").transform
+    assert one == same
+    assert one != other
+    assert hash(one) == hash(same)
+
+
 def test_rows_that_are_held_out_teach_no_step(tmp_path: Path) -> None:
     frame = frame_of()
     changed = frame.copy()
