@@ -15,7 +15,7 @@ from contextlib import contextmanager, redirect_stdout
 import ray
 
 from train.job_log import inside_job
-from train.local_ray import start_local_ray
+from train.local_ray import exit_on_sigterm, start_local_ray
 from train.registry.signature import Trust
 from train.registry.versions import Registry
 from train.settings import TrainSettings
@@ -75,6 +75,7 @@ def _cluster(address: str | None, arguments: JsonObject) -> Iterator[None]:
         logging_level=logging.ERROR,
         **arguments,
     )
+    exit_on_sigterm()
     with _shutting_down():
         yield
 

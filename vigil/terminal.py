@@ -123,8 +123,18 @@ def print_figures(figures: JsonObject, *, as_json: bool) -> None:
     """Figures on stdout: one JSON object, or a table of two columns."""
     if as_json:
         print_json(figures)
-    else:
-        print_table(("figure", "value"), list(figures.items()))
+        return
+    rows = [(name, _figure_in_words(value)) for name, value in figures.items()]
+    print_table(("figure", "value"), rows)
+
+
+def _figure_in_words(value: object) -> object:
+    """A value as people write it: lists with commas, counts by name, a dash for none."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {count}" for name, count in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "-" if value is None else value
 
 
 def report_errors(function: Callable[P, None]) -> Callable[P, None]:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from train.spec import JobResult, JobSpec
 
 _KILLED = "the training was killed: there is most likely too little memory (a limit below 3 GiB?)"
+_STAYS = (
+    "`vigil promote {version} --force` serves it all the same; a detector of its own has a home of "
+    "its own: VIGIL_HOME=FOLDER"
+)
 _FIRST = "no other scores these rows (--require-gate refuses such a version)"
 
 
@@ -89,7 +93,8 @@ def serve_trained(
         say(f"warning: version {version} failed its gate: {reason}")
         say(f"version {version} is champion all the same: {_FIRST}")
     else:
-        say("the new version failed its gate; the champion stays")
+        say(f"version {version} failed its gate, the champion stays: {reason}")
+        say(_STAYS.format(version=version))
 
 
 def _promote(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,22 @@ def start(warnings: list[str]) -> None:
         room=lambda _: "small",
         include_dashboard=False,
     )
+
+
+@pytest.fixture
+def sigterm() -> Iterator[None]:
+    """SIGTERM does afterwards what it did before."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("sigterm")
+def test_sigterm_ends_a_process_with_a_ray_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    start([])
+    with pytest.raises(SystemExit, match="143"):
+        signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,14 @@ def test_the_first_version_is_served_whatever_its_gate_says_and_told(
     assert "--require-gate" in told
 
 
-def test_a_champion_is_kept_from_what_failed_only_where_it_has_the_same_features() -> None:
+def test_a_champion_is_kept_from_what_failed_only_where_it_has_the_same_features(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     registry = Judged("failed")
     serve(registry, "1")
     serve(registry, "2")
     assert registry.alias == {"champion": "1"}
+    assert "`vigil promote 2 --force`" in capsys.readouterr().err
     serve(registry, "4")
     assert registry.alias == {"champion": "4", "previous": "1"}
 
