@@ -1,4 +1,4 @@
-"""The `vigil` command as process 1 of a container, and under any locale."""
+"""The `vigil` command: what it imports, as process 1 of a container, and under any locale."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from vigil.__main__ import command_below_init
+from vigil.__main__ import command_below_init, main
+from vigil.commands import COMMANDS
 
 INIT = "/bin/dumb-init"
 
@@ -47,3 +50,34 @@ def test_names_are_utf_8_whatever_the_locale_says(tmp_path: Path, locale: dict[s
     vigil("keys", "new", "Pr\u00fcfstand \u2713")
     assert "Pr\u00fcfstand \u2713" in vigil("keys", "list")
     assert (home / "keys.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "absent"),
+    [
+        # What `vigil --help` waits for.
+        ("import vigil.__main__", {"pydantic", "rich", "numpy", "ray", "httpx"}),
+        # Commands that ask a service or the registry.
+        ("import train.versions_cli", {"mlflow", "ray", "pandas", "scipy.stats"}),
+        ("import drift.incidents.cli", {"numpy", "ray", "pandas", "sqlalchemy"}),
+        # A replica, and each megabyte in it is there as often as there are replicas.
+        ("import serve.http.app", {"mlflow", "scipy.stats", "sklearn", "boto3", "sqlalchemy"}),
+    ],
+)
+def test_what_is_not_needed_is_not_imported(program: str, absent: set[str]) -> None:
+    asked = f"{program}; import sys; print(*({absent!r} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", asked],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == []
+
+
+def test_each_command_is_where_the_list_says() -> None:
+    with click.Context(main) as context:
+        for name in main.list_commands(context):
+            assert main.get_command(context, name) is not None, name
+    listed = CliRunner().invoke(main, ["--help"]).output
+    assert all(mounted.help in listed for mounted in COMMANDS.values())

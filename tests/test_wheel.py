@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from vigil import __main__ as vigil
+from vigil.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 
@@ -13,6 +13,6 @@ ROOT = Path(__file__).parent.parent
 def test_the_wheel_holds_every_room_of_the_command() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packed = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"])
-    rooms = {module.partition(".")[0] for module in vigil.COMMANDS.values()}
+    rooms = {mounted.place.partition(".")[0] for mounted in COMMANDS.values()}
     assert rooms <= packed
     assert project["project"]["scripts"]["vigil"] == "vigil.__main__:main"

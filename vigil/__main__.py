@@ -12,52 +12,9 @@ from contextlib import suppress
 
 import click
 
-from vigil.errors import PlatformError
-from vigil.home import use_ray_token
-from vigil.model_names import check_given_model_names
-from vigil.settings import HomeSettings
-from vigil.terminal import report_errors
+from vigil.commands import COMMANDS, MODEL_COMMANDS
 
-# The module of each command, and the function where it has another name.
-COMMANDS = {
-    "up": "serve.local.cli",
-    "down": "serve.local.cli",
-    "status": "serve.local.cli",
-    "top": "serve.local.top",
-    "demo": "serve.local.cli",
-    "stream": "serve.local.stream_command",
-    "settings": "serve.local.show_settings",
-    "keys": "serve.local.keys",
-    "replay": "serve.local.replay",
-    "train": "train.cli:train_command",
-    "models": "train.versions_cli:models_command",
-    "promote": "train.versions_cli:promote_command",
-    "rollback": "train.versions_cli:rollback_command",
-    "recalibrate": "train.versions_cli:recalibrate_command",
-    "drift": "drift.cli",
-    "backtest": "drift.backtest_cli",
-    "incidents": "drift.incidents.cli:incidents_command",
-    "silence": "drift.incidents.cli:silence_command",
-    "rules": "drift.incidents.cli:rules_command",
-    "mcp": "serve.mcp_server:mcp_command",
-    "render": "infra.cli",
-    "ship": "infra.ship",
-    "doctor": "infra.cli",
-}
 _UTF8_VARIABLE = "PYTHONUTF8"
-# They read the name of the model: one that is not that of the other rooms would go unseen.
-MODEL_COMMANDS = {
-    "up",
-    "demo",
-    "stream",
-    "replay",
-    "train",
-    "models",
-    "promote",
-    "rollback",
-    "recalibrate",
-    "drift",
-}
 
 
 class _RoomCommands(click.Group):
@@ -67,26 +24,45 @@ class _RoomCommands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        place = COMMANDS.get(cmd_name)
-        if place is None:
+        mounted = COMMANDS.get(cmd_name)
+        if mounted is None:
             return None
-        module, _, function = place.partition(":")
+        module, _, function = mounted.place.partition(":")
         return getattr(importlib.import_module(module), function or cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands; click would import each of them for its help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, mounted.help) for name, mounted in COMMANDS.items()])
 
 
 @click.command(cls=_RoomCommands)
 @click.pass_context
-@report_errors
 def main(context: click.Context) -> None:
     """Vigil: real-time anomaly detection on Ray."""
     _use_utf8()
     below_init = command_below_init(os.getpid(), shutil.which("dumb-init"))
     if below_init is not None:
         os.execv(below_init[0], below_init)  # noqa: S606
-    with suppress(PlatformError):  # a command that must write to the home says so itself
-        use_ray_token(HomeSettings().open())
-    if context.invoked_subcommand in MODEL_COMMANDS:
-        check_given_model_names()
+    _prepare(context.invoked_subcommand)
+
+
+def _prepare(command: str | None) -> None:
+    """What each command needs. Settings take time to import, and `--help` needs none."""
+    from vigil.errors import PlatformError
+    from vigil.home import use_ray_token
+    from vigil.model_names import check_given_model_names
+    from vigil.settings import HomeSettings
+    from vigil.terminal import report_errors
+
+    @report_errors
+    def prepare() -> None:
+        with suppress(PlatformError):  # a command that must write to the home says so itself
+            use_ray_token(HomeSettings().open())
+        if command in MODEL_COMMANDS:
+            check_given_model_names()
+
+    prepare()
 
 
 def _use_utf8() -> None:

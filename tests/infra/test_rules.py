@@ -18,8 +18,8 @@ from serve.model import reporting as reports
 from tests.infra.recorded import ROOT
 from tests.infra.test_manifests import settings_of
 from tests.prometheus import needs_prometheus, promtool
-from vigil import __main__ as vigil
 from vigil import errors
+from vigil.commands import COMMANDS
 from vigil.errors import VigilError
 
 OK, BROKEN = 'vigil_requests_total{outcome="ok"}', 'vigil_requests_total{outcome="InternalError"}'
@@ -319,7 +319,7 @@ def test_every_alert_has_its_page_and_every_page_its_alert() -> None:
         ), name
         assert {
             words.split()[0] for words in re.findall(r"`vigil ([a-z][^`]*)`", text)
-        } <= vigil.COMMANDS.keys(), name
+        } <= COMMANDS.keys(), name
 
 
 def test_the_link_leads_to_the_repository_where_it_is_known() -> None:

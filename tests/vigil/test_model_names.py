@@ -11,7 +11,8 @@ from drift.settings import DriftSettings
 from serve.local.follow import read_settings
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
-from vigil.__main__ import MODEL_COMMANDS, main
+from vigil.__main__ import main
+from vigil.commands import MODEL_COMMANDS
 from vigil.errors import BadSettings
 from vigil.model_names import check_given_model_names, check_model_names
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from vigil.arrays import Flags, Floats
 
@@ -65,6 +64,8 @@ def rank_correlation(X: Floats) -> Floats:
 
 def _column_ranks(X: Floats) -> Floats:
     columns = np.ascontiguousarray(X.T)
+    from scipy.stats import rankdata  # 45 MB, which a replica does not need
+
     ranks = rankdata(columns, axis=1, nan_policy="omit")
     return np.ascontiguousarray(np.asarray(ranks, np.float64).T)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from train.model.forest import CompiledForest
@@ -82,6 +81,8 @@ def score_agreement(scores: Floats, others: Floats) -> float:
     is constant."""
     if np.ptp(scores) == 0 or np.ptp(others) == 0:
         return 0.0
+    from scipy.stats import spearmanr  # 45 MB, which a replica does not need
+
     result: Any = spearmanr(scores, others)
     return float(result.statistic)
 
