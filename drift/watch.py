@@ -26,6 +26,7 @@ from drift.governor import Governor, retrains_left
 from drift.incidents.desk import IncidentDesk
 from drift.incidents.episodes import follow_events
 from drift.memory import LastRetraining, MonitorMemory
+from drift.recent_rows import RecentBatches
 from drift.release import Retraining
 from drift.replicas import Replicas
 from drift.rollout import Rollout
@@ -64,13 +65,11 @@ class Watch:
         self.desk = IncidentDesk(settings, self.home.state, self.metrics)
         self._live_rows = follow_events(self.desk, self.events)
         self._replicas = Replicas()
-        self._captured = self._open_captured()
+        self.recent = RecentBatches()
+        folder = settings.captured_url or self.home.captured
+        self._captured = CapturedWindows(folder, settings.keep_windows)
         self._store = store or open_state_store(settings.state_url, self.home.state)
         self.acquire_lease()
-
-    def _open_captured(self) -> CapturedWindows:
-        folder = self.settings.captured_url or self.home.captured
-        return CapturedWindows(folder, self.settings.keep_windows)
 
     def follow_settings(self, settings: DriftSettings) -> None:
         """Go on with other values of what may change while the monitor runs."""
@@ -154,6 +153,7 @@ class Watch:
         self._rows_seen += len(batch.rows)
         if not self.is_leader:
             return
+        batch = self.recent.take(batch)
         silenced = self._live_rows.take(batch, now)
         comparison = self.comparison
         if comparison is None or batch.version != comparison.champion.version:

@@ -205,6 +205,7 @@ def _captured(
     scored: ScoredBatch,
     request_id: str,
 ) -> CapturedRows:
+    raw = rows.by_key.get("") if model.bundle.transform is not None else None
     return CapturedRows(
         model.version,
         scored.rows,
@@ -213,6 +214,7 @@ def _captured(
         scored.threshold,
         rows.context,
         warming=scored.warming,
+        raw=raw,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -80,8 +80,8 @@ def _kind(batch: CapturedRows) -> tuple[Any, ...]:
     """What batches share that become one."""
     context = batch.context or RowContext()
     parts = (context.entities is None, context.times is None)
-    is_judged = batch.warming is None
-    return (batch.version, batch.rows.shape[1], batch.captured, is_judged, *parts)
+    is_made = (batch.warming is None, batch.raw is None)
+    return (batch.version, batch.rows.shape[1], batch.captured, *is_made, *parts)
 
 
 def _joined(batches: list[CapturedRows], now: float) -> CapturedRows:
@@ -94,12 +94,15 @@ def _joined(batches: list[CapturedRows], now: float) -> CapturedRows:
         context=first.context and _joined_contexts(batches),
         numbering=np.concatenate([batch.number_rows() for batch in batches]),
         captured=now if first.captured is None else first.captured,
-        warming=None if first.warming is None else _joined_warming(batches),
+        warming=_joined_arrays([batch.warming for batch in batches]),
+        raw=_joined_arrays([batch.raw for batch in batches]),
     )
 
 
-def _joined_warming(batches: list[CapturedRows]) -> NDArray[Any]:
-    return np.concatenate([batch.warming for batch in batches if batch.warming is not None])
+def _joined_arrays(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """One array; None where the batches, which are of one kind, have none."""
+    given = [array for array in arrays if array is not None]
+    return np.concatenate(given) if given else None
 
 
 def _joined_contexts(batches: list[CapturedRows]) -> RowContext:

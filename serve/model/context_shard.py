@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,12 @@ _REPORT_TIMEOUT_S = 5.0
 ShardAnswer = tuple[list[str], list[tuple[Floats, NDArray[np.bool_]]]]
 
 
+class AskedMonitor(Protocol):
+    """The drift monitor for a thread, which is blocked until it answers."""
+
+    def wait_for(self, timeout_s: float, method: str, *args: Any) -> Any: ...
+
+
 def shard_of(entity: EntityKey, shards: int) -> int:
     """Return which of the shards has this entity, the same in every process."""
     if entity is None:
@@ -56,15 +62,18 @@ class ContextShard:
         name: str,
         number: int,
         shards: int,
+        *,
+        monitor: AskedMonitor | None = None,
     ) -> None:
+        """Reports to the drift monitor; where another one is given it is asked alone."""
         self._name = name
         self._number = number
         self._shards = shards
-        self._limits = ContextLimits()
         self._keeper: ContextKeeper | None = None
-        self._monitor = Application(MONITOR_APPLICATION)
+        self._monitor = monitor or Application(MONITOR_APPLICATION)
         self._metrics = ContextMetrics()
-        threading.Thread(target=self._report_for_ever, daemon=True).start()
+        if monitor is None:
+            threading.Thread(target=self._report_for_ever, daemon=True).start()
 
     def lift(
         self,

@@ -94,6 +94,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
     captured: when they were first taken for a report (Unix seconds); it stays when they are sent
     again
     warming [n]: which of them lack earlier rows of their entity; None where none does
+    raw [n, r]: the rows as they were sent, where a transform made those that were scored of them
     """
 
     version: str
@@ -105,6 +106,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
     numbering: NDArray[Any] | None = None
     captured: float | None = None
     warming: NDArray[Any] | None = None
+    raw: NDArray[Any] | None = None
 
     def number_rows(self) -> Numbering:
         """Return the numbering, counted off where there is none."""
@@ -123,6 +125,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
             context=self.context and self.context.where(kept),
             numbering=self.number_rows()[is_kept],
             warming=None if self.warming is None else self.warming[is_kept],
+            raw=None if self.raw is None else self.raw[is_kept],
         )
 
     def part(self, rows: slice) -> CapturedRows:
@@ -137,6 +140,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
             numbering=self.number_rows()[rows],
             captured=self.captured,
             warming=None if self.warming is None else self.warming[rows],
+            raw=None if self.raw is None else self.raw[rows],
         )
 
     def judged(self) -> CapturedRows:
@@ -244,6 +248,7 @@ def _batch_to_wire(batch: CapturedRows) -> tuple[Any, ...]:
         batch.numbering,
         batch.captured,
         batch.warming,
+        batch.raw,
     )
 
 
