@@ -33,12 +33,12 @@ from drift.rollout import Rollout
 from drift.settings import DriftSettings, Mode
 from drift.state import LostLease, StateStore, open_state_store
 from drift.verdict import VerdictKind
-from drift.window import Window
+from drift.window import Window, open_captured_windows
 from serve.metrics import DriftMetrics
 from serve.model.report import CapturedRows, ReplicaReport
 from train.model.bundle import ModelBundle
 from train.registry.versions import Version
-from train.table.captured import AnsweredRows, CapturedWindows
+from train.table.captured import AnsweredRows
 from train.table.table import Table
 from vigil.home import Home
 from vigil.json_types import JsonObject
@@ -66,8 +66,7 @@ class Watch:
         self._live_rows = follow_events(self.desk, self.events)
         self._replicas = Replicas()
         self.recent = RecentBatches()
-        folder = settings.captured_url or self.home.captured
-        self._captured = CapturedWindows(folder, settings.keep_windows)
+        self._captured = open_captured_windows(settings)
         self._store = store or open_state_store(settings.state_url, self.home.state)
         self.acquire_lease()
 

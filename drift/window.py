@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from drift.settings import DriftSettings
 from serve.model.report import CapturedRows
+from train.table.captured import CapturedWindows
 from train.table.numbering import Numbering
 from vigil.arrays import Floats
+from vigil.home import Home
 
 MIN_PART = 5  # an unfinished window is judged when it has a fifth of its rows
 
@@ -88,3 +91,9 @@ class TumblingWindow:
     @property
     def _says_something(self) -> bool:
         return len(self) >= max(1, self.size // MIN_PART)
+
+
+def open_captured_windows(settings: DriftSettings) -> CapturedWindows:
+    """Return the windows that are kept, in the home or where the settings say."""
+    folder = settings.captured_url or Home(settings.home).captured
+    return CapturedWindows(folder, settings.keep_windows)
