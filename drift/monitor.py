@@ -17,7 +17,7 @@ from drift.feedback import Label
 from drift.incidents.answers import IncidentAnswers
 from drift.incidents.incident import IncidentState
 from drift.loops import MonitorLoops, Pace
-from drift.recent_rows import RecentRows
+from drift.raw_rows import OrderedRows
 from drift.settings import DriftSettings, Mode
 from drift.state import StateStore
 from drift.view.display import Display
@@ -136,7 +136,7 @@ class DriftMonitor:
     async def remove_rule(self, rule_id: str, by: str) -> dict[str, Any]:
         return await asyncio.to_thread(self._answers.remove_rule, rule_id, by)
 
-    async def recent_rows(self, names: list[str], most: int) -> RecentRows:
+    async def recent_rows(self, names: list[str], most: int) -> OrderedRows:
         """Return the last rows that had these features, for a context that was lost."""
         return await asyncio.to_thread(self._watch.recent.rows, len(names), most)
 

@@ -26,7 +26,7 @@ from drift.governor import Governor, retrains_left
 from drift.incidents.desk import IncidentDesk
 from drift.incidents.episodes import follow_events
 from drift.memory import LastRetraining, MonitorMemory
-from drift.recent_rows import RecentBatches
+from drift.raw_rows import RecentRawRows
 from drift.release import Retraining
 from drift.replicas import Replicas
 from drift.rollout import Rollout
@@ -65,7 +65,7 @@ class Watch:
         self.desk = IncidentDesk(settings, self.home.state, self.metrics)
         self._live_rows = follow_events(self.desk, self.events)
         self._replicas = Replicas()
-        self.recent = RecentBatches()
+        self.recent = RecentRawRows()
         self._captured = open_captured_windows(settings)
         self._store = store or open_state_store(settings.state_url, self.home.state)
         self.acquire_lease()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from drift.recent_rows import RecentBatches
+from drift.raw_rows import RecentRawRows
 from serve.model.report import CapturedRows, RowContext
 
 
@@ -24,7 +24,7 @@ def batch(at: list[float], *, captured: float = 0.0, timed: bool = True) -> Capt
 
 
 def test_the_last_rows_come_in_the_order_of_their_times() -> None:
-    recent = RecentBatches()
+    recent = RecentRawRows()
     judged = recent.take(batch([3.0, 1.0]))
     assert (len(judged.rows), judged.warming) == (1, None)
     recent.take(batch([4.0, 2.0]))
@@ -36,21 +36,21 @@ def test_the_last_rows_come_in_the_order_of_their_times() -> None:
 
 
 def test_rows_without_a_time_lie_where_they_were_captured() -> None:
-    recent = RecentBatches()
+    recent = RecentRawRows()
     recent.take(batch([5.0], captured=5.0, timed=False))
     recent.take(batch([4.0], captured=4.0))
     assert recent.rows(2, most=9).entities == ["e4", "e5"]
 
 
 def test_the_oldest_rows_are_forgotten() -> None:
-    recent = RecentBatches(max_rows=4)
+    recent = RecentRawRows(max_rows=4)
     for first in range(0, 10, 2):
         recent.take(batch([float(first), first + 1.0]))
     assert recent.rows(2, most=99).times.tolist() == [6.0, 7.0, 8.0, 9.0]
 
 
 def test_rows_of_a_model_that_looks_at_each_by_itself_are_not_remembered() -> None:
-    recent = RecentBatches()
+    recent = RecentRawRows()
     plain = CapturedRows("7", np.ones((2, 2)), np.zeros(2), ["r", "r"])
     assert recent.take(plain) is plain
     assert len(recent.rows(2, most=9).X) == 0

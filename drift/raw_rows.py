@@ -12,10 +12,10 @@ import numpy as np
 from serve.model.report import CapturedRows
 from vigil.arrays import Floats
 
-MAX_RECENT_ROWS = 200_000
+MAX_RAW_ROWS = 200_000
 
 
-class RecentRows(NamedTuple):
+class OrderedRows(NamedTuple):
     """Rows [n, d] in the order of their time, whose they are [n], and of when (Unix seconds, NaN).
 
     They travel to another process as they are.
@@ -26,10 +26,10 @@ class RecentRows(NamedTuple):
     times: Floats
 
 
-class RecentBatches:
+class RecentRawRows:
     """The last rows of models that look back in time, as callers sent them."""
 
-    def __init__(self, max_rows: int = MAX_RECENT_ROWS) -> None:
+    def __init__(self, max_rows: int = MAX_RAW_ROWS) -> None:
         self._max_rows = max_rows
         self._batches: deque[CapturedRows] = deque()
         self._rows = 0
@@ -49,7 +49,7 @@ class RecentBatches:
         while self._rows > self._max_rows and len(self._batches) > 1:
             self._rows -= len(self._batches.popleft().rows)
 
-    def rows(self, features: int, most: int) -> RecentRows:
+    def rows(self, features: int, most: int) -> OrderedRows:
         """Return at most so many of the last rows that have so many raw features."""
         with self._lock:
             batches = list(self._batches)
@@ -61,7 +61,7 @@ class RecentBatches:
         captured = np.concatenate([np.empty(0), *map(_captured, of_width)])
         known = np.where(np.isnan(times), captured, times)
         order = np.argsort(known, kind="stable")[-most:]
-        return RecentRows(X[order], [entities[row] for row in order], times[order])
+        return OrderedRows(X[order], [entities[row] for row in order], times[order])
 
 
 def _width(batch: CapturedRows) -> int:
