@@ -121,6 +121,9 @@ class ServeMetrics(_Metrics):
         )
         self.rows = self._counter("vigil_rows_scored", "Rows scored")
         self.anomalies = self._counter("vigil_anomalies", "Rows over the threshold")
+        self.imputed = self._counter(
+            "vigil_imputed_values", "Missing values that others stand for, by feature", "feature"
+        )
         self.latency = self._histogram(
             "vigil_request_seconds", "Time in the handler", LATENCY_BUCKETS_S
         )
@@ -365,6 +368,11 @@ class StreamMetrics(_Metrics):
         self.context = ContextFigures(self.registry)
         self.records = self._counter(
             "vigil_stream_records", "Records by outcome: scored, duplicate or dead", "outcome"
+        )
+        self.imputed = self._counter(
+            "vigil_stream_imputed_values",
+            "Missing values that others stand for, by feature",
+            "feature",
         )
         self.lag = self._gauge(
             "vigil_stream_lag",

@@ -83,6 +83,7 @@ def assemble_challenger(
         golden=_golden_rows(data.held_out, drift_reference),
         info=_describe(setup),
         transform=data.transform,
+        imputation=data.imputation,
     )
 
 

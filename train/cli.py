@@ -59,7 +59,11 @@ def _preview(spec: JobSpec, settings: TrainSettings) -> None:
     from train.table.dataset import preview
 
     if settings.jobs_url is None:
-        preview(spec.data, spec.columns)
+        preview(
+            spec.data,
+            spec.columns,
+            allow_missing=spec.imputing is not None,
+        )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from train.table.cells import join_names, split_names
+from train.table.impute import DEFAULT_MAX_MISSING, Imputing, parse_impute
 from train.table.s3 import is_s3
 from train.table.schema import Columns
 from vigil.json_types import Fields, JsonObject
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 Trigger = Literal["manual", "schedule", "volume", "drift"]
 _REQUIRED: Any = ...
 _KEY = re.compile(r"[\w.:-]{1,100}")
+# Fields of an option that older models have not: nothing is said of them where it was not given.
+_IMPUTING = ("impute", "max_missing")
 # Fields that the bundle keeps, and MLflow shows, as one group.
 _ROLES = {
     "label": "label",
@@ -57,6 +60,17 @@ def _check_key(key: str | None) -> str | None:
     if key is not None and not _KEY.fullmatch(key):
         raise ValueError("letters, digits and _ . : - only, at most 100")
     return key
+
+
+def _check_share(share: float | None) -> float | None:
+    if share is not None and not 0 < share <= 1:
+        raise ValueError("a share is above 0, and at most 1")
+    return share
+
+
+def _check_impute(impute: str) -> str:
+    parse_impute(impute)
+    return impute
 
 
 def _split_option(names: Any) -> Any:
@@ -121,6 +135,15 @@ class JobSpec(BaseModel):
         "transform, as diff:1,mean:10,sd:10 (also min, max, ewm, zscore, baseline, season:ZONE, "
         "calendar:ZONE, residual, rotate): what a row is beside those before it, its entity and "
         "its time",
+    )
+    impute: Annotated[str, AfterValidator(_check_impute)] = _option(
+        "",
+        "what stands for missing values: median, last or refuse; by feature: cpu:last,net:median",
+    )
+    max_missing: Annotated[float | None, AfterValidator(_check_share)] = _option(
+        None,
+        "with --impute: a row with a larger share of its values missing is refused (default: 0.5)",
+        above=0,
     )
     tune: float = _option(
         0.0,
@@ -205,6 +228,14 @@ class JobSpec(BaseModel):
         roles = {role: getattr(self, name) for name, role in _ROLES.items()}
         return Columns(**{role: value for role, value in roles.items() if value is not None})
 
+    @property
+    def imputing(self) -> Imputing | None:
+        """What stands for missing values; None: they are refused."""
+        if not self.impute:
+            return None
+        most = DEFAULT_MAX_MISSING if self.max_missing is None else self.max_missing
+        return Imputing(parse_impute(self.impute), most)
+
     def grouped(self) -> JsonObject:
         """Return the fields as MLflow shows them: the roles of columns are one group."""
         groups = self.model_dump(exclude={"time", "entity", "features", "schema_file", "ignore"})
@@ -213,7 +244,7 @@ class JobSpec(BaseModel):
     def kept(self) -> JsonObject:
         """Return what the bundle keeps of the job, as JSON: see `of_bundle`."""
         groups = self.absolute().grouped()
-        names = [name for name in self._kept_fields() if name in groups]
+        names = [name for name in self._kept_fields() if name in groups and _says(name, groups)]
         roles = {role: value for role, value in groups["columns"].items() if value is not None}
         since = self.since or None
         return {name: groups[name] for name in names} | {
@@ -240,6 +271,11 @@ class JobSpec(BaseModel):
     def _options(self, names: Iterable[str]) -> list[str]:
         values = {name: getattr(self, name) for name in names}
         return [_argument(self.option(name), value) for name, value in values.items() if value]
+
+
+def _says(name: str, values: Fields) -> bool:
+    """Whether a field says more than that nothing was asked for."""
+    return name not in _IMPUTING or bool(values[name])
 
 
 def _argument(option: str, value: Any) -> str:

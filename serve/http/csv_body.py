@@ -31,10 +31,11 @@ def decode_csv(
     *,
     names: tuple[str, ...],
     whose: ContextColumns,
+    may_miss: bool = False,
 ) -> tuple[Floats, RowContext | None]:
     """Return the rows [n, d] of a table with a header, and whose they are by the columns `whose`.
 
-    Its columns are in any order.
+    Its columns are in any order. Values that `may_miss` are NaN where they do.
 
     Raises MalformedRequest (400) or InvalidFeatures (422).
     """
@@ -43,8 +44,11 @@ def decode_csv(
     positions = _positions(frame, matcher)
     matcher.require_all(positions)
     columns = [(name, positions[name]) for name in names]
-    X = _matrix(frame.iloc[:, [position for _, position in columns]])
+    chosen = frame.iloc[:, [position for _, position in columns]]
+    X = _matrix(chosen)
     is_wrong = ~(np.abs(X) <= FLOAT32_MAX)  # what is no number is NaN there
+    if may_miss and is_wrong.any():
+        is_wrong &= ~_is_missing(chosen)
     if is_wrong.any():
         _refuse_first(frame, is_wrong, columns, file=file)
     return X, whose.take_from_frame(frame)
@@ -56,6 +60,12 @@ def _matrix(frame: pd.DataFrame) -> Floats:
         return frame.to_numpy(np.float64)
     columns = (frame.iloc[:, position] for position in range(frame.shape[1]))
     return np.column_stack([parse_column(column).numbers for column in columns])
+
+
+def _is_missing(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which values [n, d] are missing, and not text."""
+    parsed = [parse_column(frame.iloc[:, position]) for position in range(frame.shape[1])]
+    return np.column_stack([np.isnan(one.numbers) & ~one.is_wrong for one in parsed])
 
 
 def _read(file: FileInMemory, columns: Columns) -> pd.DataFrame:

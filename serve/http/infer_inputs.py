@@ -87,11 +87,14 @@ def decode_inputs(
     max_rows: int,
     *,
     is_typed: bool = True,
+    may_miss: bool = False,
 ) -> tuple[Floats, RowContext | None]:
     """Return the rows [n, d] of the inputs, and whose they are where the client says so.
 
-    binary: what follows the JSON; is_typed: all values of `features` are known to be floats. Raises
-    MalformedRequest, InvalidFeatures or BodyTooLarge.
+    binary: what follows the JSON; is_typed: all values of `features` are known to be floats
+    may_miss: values may be missing, and are NaN then
+
+    Raises MalformedRequest, InvalidFeatures or BodyTooLarge.
     """
     tensors = _by_name(inputs, binary)
     if _INPUT not in tensors:
@@ -100,9 +103,15 @@ def decode_inputs(
     dtype = _check_tensor(features.input, len(names), max_rows)
     if _is_binary(features.input):
         rows = _binary_rows(features, dtype)
-        _check_finite(rows, names)
+        _check_finite(rows, names, may_miss)
     else:
-        rows = _json_rows(features, dtype, names, is_typed=is_typed)
+        rows = _json_rows(
+            features,
+            dtype,
+            names,
+            is_typed=is_typed,
+            may_miss=may_miss,
+        )
     if len(tensors) == 1:
         return rows, None
     entities = _column(tensors.get("entity"), "entity", len(rows))
@@ -233,6 +242,7 @@ def _json_rows(
     names: tuple[str, ...],
     *,
     is_typed: bool,
+    may_miss: bool,
 ) -> Floats:
     """The rows [n, d] from the JSON."""
     if len(features.binary):
@@ -241,8 +251,8 @@ def _json_rows(
         )
     values = _json_values(features.input, np.float64 if is_typed else object)
     if not is_typed:
-        values = to_matrix(values.tolist(), names)
-    _check_finite(values, names)
+        values = to_matrix(values.tolist(), names, may_miss=may_miss)
+    _check_finite(values, names, may_miss)
     # What the client called FP32 is rounded to it, so that JSON and binary give the same score.
     return values.astype(dtype, copy=False).astype(np.float64, copy=False)
 
@@ -272,8 +282,12 @@ def _json_values(tensor: FeaturesInput, dtype: type[Any]) -> NDArray[Any]:
         raise InvalidFeatures(message, field=_INPUT) from error
 
 
-def _check_finite(X: Floats, names: tuple[str, ...]) -> None:
-    flaw = find_flaw(X)
+def _check_finite(
+    X: Floats,
+    names: tuple[str, ...],
+    may_miss: bool,
+) -> None:
+    flaw = find_flaw(X, allow_missing=may_miss)
     if flaw is None:
         return
     name = names[flaw.column]

@@ -105,6 +105,7 @@ def decode_invocations(
     unused: Collection[str] = (),
     whose: ContextColumns = _NO_COLUMNS,
     charset: str | None = None,
+    may_miss: bool = False,
 ) -> InvocationRows:
     """Return the rows; `content_type` is text/csv, of this `charset`, or JSON's.
 
@@ -120,6 +121,7 @@ def decode_invocations(
             names,
             unused=unused,
             whose=whose,
+            may_miss=may_miss,
         )
         _check_rows(rows.X, max_rows)
         return rows
@@ -128,7 +130,13 @@ def decode_invocations(
     rows = _json_rows(form, document[form])
     _check_rows(rows, max_rows)
     context, colons = whose.take_from_rows(rows)
-    X = to_matrix(rows, names, is_typed, unused=unused)
+    X = to_matrix(
+        rows,
+        names,
+        is_typed,
+        unused=unused,
+        may_miss=may_miss,
+    )
     _refuse_duplicate_names(body, document, form, others=colons)
     return InvocationRows(X, context)
 
@@ -140,6 +148,7 @@ def _csv_rows(
     *,
     unused: Collection[str],
     whose: ContextColumns,
+    may_miss: bool,
 ) -> InvocationRows:
     X = read_plain_csv(
         body,
@@ -150,7 +159,15 @@ def _csv_rows(
     if X is not None:
         return InvocationRows(X, None)
     matcher = ColumnMatcher(names, unused)
-    return InvocationRows(*decode_csv(body, charset, matcher, names=names, whose=whose))
+    X, context = decode_csv(
+        body,
+        charset,
+        matcher,
+        names=names,
+        whose=whose,
+        may_miss=may_miss,
+    )
+    return InvocationRows(X, context)
 
 
 def _check_rows(rows: Sized, max_rows: int) -> None:

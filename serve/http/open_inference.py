@@ -170,6 +170,7 @@ def decode_infer(
         names if made is None or row_format is None else row_format.model_names,
         max_rows=max_rows,
         is_typed=is_typed,
+        may_miss=made is None and row_format is not None and row_format.imputation is not None,
     )
     return InferRequest(
         rows,

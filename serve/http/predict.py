@@ -92,6 +92,17 @@ class PredictRows(NamedTuple):
     context: RowContext | None
     past: Floats | None = None
 
+    @property
+    def whole(self) -> Floats:
+        """All rows of the body, those of a history before the last."""
+        return self.X if self.past is None else np.concatenate([self.past, self.X])
+
+    def filled(self, whole: Floats) -> PredictRows:
+        """Return the same body with other values."""
+        if self.past is None:
+            return self._replace(X=whole)
+        return self._replace(past=whole[:-1], X=whole[-1:])
+
 
 class Prediction(msgspec.Struct):
     """The answer to one row."""
@@ -136,18 +147,26 @@ def decode_predict(
     max_rows: int,
     *,
     unused: Collection[str] = (),
+    may_miss: bool = False,
 ) -> PredictRows:
     """Return the rows of a body.
 
     A `history` is the rows of one entity, oldest first: its last row is scored, in the light of
-    those before it. `unused` are columns that rows may have and the model has not.
+    those before it. `unused` are columns that rows may have and the model has not. Values that
+    `may_miss` are NaN where they do.
 
     Raises MalformedRequest (400), InvalidFeatures (422, with feature and row) or BodyTooLarge
     (413).
     """
     document, is_typed = _decode(body)
     rows, is_single = _rows_of(document, max_rows)
-    X = to_matrix(rows, names, is_typed, unused=unused)
+    X = to_matrix(
+        rows,
+        names,
+        is_typed,
+        unused=unused,
+        may_miss=may_miss,
+    )
     past: Floats | None = None
     if document.history is not UNSET:
         past = X[:-1]

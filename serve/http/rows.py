@@ -6,6 +6,7 @@ What a name and a number are is the same as in a table (train/table/cells.py).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Annotated, Any, NoReturn
@@ -14,7 +15,14 @@ import msgspec
 import numpy as np
 
 from serve.http.sent_values import OutOfRangeNumber, abbreviate, read_float
-from train.table.cells import FLOAT32_MAX, NOT_FINITE, clean_name, to_float, why_no_number
+from train.table.cells import (
+    FLOAT32_MAX,
+    NOT_FINITE,
+    clean_name,
+    is_missing,
+    to_float,
+    why_no_number,
+)
 from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
 
@@ -154,11 +162,13 @@ def to_matrix(
     is_typed: bool = False,
     *,
     unused: Collection[str] = _NO_NAMES,
+    may_miss: bool = False,
 ) -> Floats:
     """Return the rows as [n, d] in the order of `names`; `is_typed`: all values are floats.
 
-    Truth values are 1 and 0. `unused` are columns that may be there, and are left out. Raises
-    InvalidFeatures (422) that names the feature and the row.
+    Truth values are 1 and 0. `unused` are columns that may be there, and are left out. Values that
+    `may_miss` are NaN where they do. Raises InvalidFeatures (422) that names the feature and the
+    row.
     """
     if isinstance(rows[0], dict):
         rows = _in_order(rows, names, unused)
@@ -166,7 +176,7 @@ def to_matrix(
         return np.array(rows, np.float64)
     X = _plain_matrix(rows, is_typed)
     if X is None or X.shape[1:] != (len(names),) or not (np.abs(X) <= FLOAT32_MAX).all():
-        return _checked_matrix(rows, names)
+        return _checked_matrix(rows, names, may_miss)
     return X
 
 
@@ -217,17 +227,31 @@ def _are_numbers(rows: list[Any]) -> bool:
     return all(type(row) is list and _NUMBER_TYPES.issuperset(map(type, row)) for row in rows)
 
 
-def _checked_matrix(rows: list[Any], names: tuple[str, ...]) -> Floats:
+def _checked_matrix(
+    rows: list[Any],
+    names: tuple[str, ...],
+    may_miss: bool,
+) -> Floats:
     """The matrix of rows that are looked at value by value; raises InvalidFeatures."""
-    return np.array([_checked_row(row, names, i) for i, row in enumerate(rows)], np.float64)
+    checked = [_checked_row(row, names, i, may_miss) for i, row in enumerate(rows)]
+    return np.array(checked, np.float64)
 
 
-def _checked_row(row: Any, names: tuple[str, ...], i: int) -> list[float]:
+def _checked_row(
+    row: Any,
+    names: tuple[str, ...],
+    i: int,
+    may_miss: bool,
+) -> list[float]:
     if not isinstance(row, list):
         raise InvalidFeatures(f"row {i} is not a list of numbers", row=i)
     if len(row) != len(names):
         _refuse_length(i, len(row), names)
-    return [_checked_number(value, name, i) for name, value in zip(names, row, strict=True)]
+    named = zip(names, row, strict=True)
+    return [
+        math.nan if may_miss and is_missing(value) else _checked_number(value, name, i)
+        for name, value in named
+    ]
 
 
 def _checked_number(value: Any, name: str, i: int) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from serve.http.context_columns import ContextColumns
 from serve.http.invocations import decode_invocations, encode_invocations
 from serve.http.messages import Request, Response
+from serve.http.missing_values import fill_missing
 from serve.http.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer
 from serve.http.predict import decode_predict, encode_predict
 from serve.http.replica import Replica
@@ -53,6 +54,20 @@ class ModelScorer:
             return []
         return list(_distinct_formats(models))
 
+    def fill(
+        self,
+        model: LoadedModel,
+        rows: Floats,
+        context: RowContext | None,
+    ) -> Floats:
+        """Return raw rows without missing values. Raises InvalidFeatures where they may not be."""
+        return fill_missing(
+            rows,
+            model.row_format.imputation,
+            None if context is None else context.entities,
+            counter=self._replica.metrics.imputed,
+        )
+
     async def prepare(
         self,
         rows: Floats,
@@ -90,6 +105,7 @@ class ModelScorer:
                 made,
             )
         _check_shape(rows, len(row_format.names))
+        rows = self.fill(model, rows, context)
         formats = self.formats(model)
         if not formats:
             return as_they_are(rows, context)
@@ -245,7 +261,12 @@ class ScoringEndpoints:
             model.row_format.names,
             settings.max_rows,
             unused=model.bundle.unused_columns,
+            may_miss=model.row_format.imputation is not None,
         )
+        if model.row_format.imputation is not None:
+            # A history is of one entity, whatever its context says of its last row.
+            whose = sent.context if sent.past is None else None
+            sent = sent.filled(self._scorer.fill(model, sent.whole, whose))
         formats = self._scorer.formats(model)
         if not formats:
             rows = as_they_are(sent.X, sent.context)
@@ -293,7 +314,9 @@ class ScoringEndpoints:
             unused=model.bundle.unused_columns,
             whose=ContextColumns.of(model.bundle),
             charset=request.charset,
+            may_miss=model.row_format.imputation is not None,
         )
+        sent = sent._replace(X=self._scorer.fill(model, sent.X, sent.context))
         formats = self._scorer.formats(model)
         if formats:
             rows = await self._scorer.prepare(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from train.table.impute import Imputation, read_imputation
 from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.fitted import FittedSteps
 from train.table.transform.grammar import Step
@@ -37,23 +38,26 @@ class MadeRows:
 class RowFormat:
     """Raw features `names` of a row, and the transform of the model, where it has one.
 
+    imputation: what stands for raw values that are missing, where some may be
     key: names the transform; rows that were made under one key are of no use under another
     """
 
     names: tuple[str, ...]
     transform: FeatureTransform | None = field(default=None, compare=False)
     key: str = ""
+    imputation: Imputation | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, bundle: ModelBundle) -> RowFormat:
         """Return the format of the model's rows."""
         transform = bundle.transform
         if transform is None:
-            return cls(bundle.names)
+            return cls(bundle.names, imputation=bundle.imputation)
         return cls(
             transform.names,
             transform,
             _key(transform_values(transform)),
+            bundle.imputation,
         )
 
     @property
@@ -86,6 +90,7 @@ class RowFormat:
         return {
             "features": self.names,
             "transform": None if transform is None else transform_values(transform),
+            "impute": None if self.imputation is None else self.imputation.to_json(),
         }
 
     @classmethod
@@ -93,12 +98,14 @@ class RowFormat:
         """Return what `to_wire` gave; a service of an older Vigil says nothing of a transform."""
         names = tuple(wire["features"])
         values = wire.get("transform")
+        imputation = read_imputation(wire.get("impute"), names)
         if values is None:
-            return cls(names)
+            return cls(names, imputation=imputation)
         return cls(
             names,
             transform_from_values(values),
             _key(values),
+            imputation,
         )
 
 

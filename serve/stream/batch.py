@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
+from serve.http.missing_values import fill_missing
 from serve.metrics import StreamMetrics
 from serve.model.context_batch import LiftedRows
 from serve.model.report import RowContext
@@ -30,6 +31,7 @@ from serve.stream.records import (
 )
 from serve.stream.scorer import Backoff, BatchScores, Busy, Refused, Scorer
 from serve.stream.shard import OwnedShard, RefusedResult
+from train.table.impute import Imputation
 
 log = logging.getLogger("vigil.stream")
 _T = TypeVar("_T")
@@ -167,6 +169,23 @@ class BatchScorer:
         self._wait = wait
         self._format: RowFormat | None = None
 
+    def _filled(
+        self,
+        records: DecodedRecords,
+        imputation: Imputation | None,
+    ) -> DecodedRecords:
+        """The records with what stands for missing values."""
+        if imputation is None:
+            return records
+        entities = [name or "" for name in records.entity_names]
+        X = fill_missing(
+            records.X,
+            imputation,
+            entities,
+            counter=self._metrics.imputed,
+        )
+        return DecodedRecords(X, records.rows)
+
     def score(
         self,
         batch: RecordBatch,
@@ -180,7 +199,9 @@ class BatchScorer:
             batch.records,
             row_format.names,
             shard.name,
+            row_format.imputation,
         )
+        decoded = self._filled(decoded, row_format.imputation)
         records, timeless = _with_needed_times(
             decoded,
             row_format,

@@ -17,6 +17,7 @@ from serve.http.sent_values import read_float
 from serve.stream.record_id import Id, readable_id
 from serve.stream.unpack import unpack
 from train.table.cells import FLOAT32_MAX, why_no_number
+from train.table.impute import Imputation
 from vigil.arrays import Floats
 from vigil.errors import VigilError
 
@@ -176,13 +177,17 @@ class DecodedRecords:
 
 
 def decode(
-    records: list[RawRecord], names: FeatureNames, shard: str
+    records: list[RawRecord],
+    names: FeatureNames,
+    shard: str,
+    imputation: Imputation | None = None,
 ) -> tuple[DecodedRecords, list[DeadLetter]]:
     """Sort what is in the records into rows that can be scored, and dead letters with the reason.
 
-    A record may hold several of either, and each of them has a position of its own.
+    A record may hold several of either, and each of them has a position of its own. Values that
+    may be missing by the `imputation` are NaN where they are.
     """
-    decoder = _BatchDecoder(names, shard)
+    decoder = _BatchDecoder(names, shard, imputation)
     for raw in records:
         decoder.add(raw)
     return decoder.decoded(), decoder.dead_letters
@@ -191,11 +196,17 @@ def decode(
 class _BatchDecoder:
     """Sorts records; `names` are the model's features."""
 
-    def __init__(self, names: FeatureNames, shard: str) -> None:
+    def __init__(
+        self,
+        names: FeatureNames,
+        shard: str,
+        imputation: Imputation | None,
+    ) -> None:
         self.dead_letters: list[DeadLetter] = []
         self._rows: list[DecodedRow] = []
         self._names = names
         self._shard = shard
+        self._imputation = imputation
 
     def add(self, raw: RawRecord) -> None:
         """Take a record that is a row, or what is in it."""
@@ -211,7 +222,7 @@ class _BatchDecoder:
     def _refusal(self, source: RawRecord) -> str | None:
         """Take a row; or return why it is none."""
         try:
-            row = _decode_row(source, self._names)
+            row = _decode_row(source, self._names, self._imputation is not None)
         except _NO_ROW as error:
             return str(error)
         self._rows.append(row)
@@ -225,6 +236,9 @@ class _BatchDecoder:
         """The rows whose values are finite as float32; the others become dead letters."""
         X = self._matrix()
         fits = np.abs(X) <= FLOAT32_MAX
+        if self._imputation is not None:
+            may_miss = ~self._imputation.refused_rows(X)
+            fits |= np.isnan(X) & may_miss[:, None]
         is_row_fit = fits.all(axis=1)
         for i in np.flatnonzero(~is_row_fit):
             column = np.argmin(fits[i])
@@ -265,10 +279,14 @@ def _open(raw: RawRecord) -> Iterator[tuple[RawRecord, str | None]]:
         yield RawRecord(position, piece.data), piece.refusal
 
 
-def _decode_row(source: RawRecord, names: FeatureNames) -> DecodedRow:
+def _decode_row(
+    source: RawRecord,
+    names: FeatureNames,
+    may_miss: bool,
+) -> DecodedRow:
     """The row of a record; raises VigilError, or what the decoder raises."""
     record = _decode_record(source.data)
-    features = _feature_row(record, names)
+    features = _feature_row(record, names, may_miss)
     seconds = _seconds_of(record)
     return DecodedRow(source, record, features, seconds=seconds)
 
@@ -316,13 +334,17 @@ def _colons_beside_features(record: _Record) -> int:
     return colons
 
 
-def _feature_row(record: _Record, names: FeatureNames) -> list[float]:
+def _feature_row(
+    record: _Record,
+    names: FeatureNames,
+    may_miss: bool,
+) -> list[float]:
     row = record.features
     is_in_order = isinstance(row, list) and len(row) == len(names)
     if is_in_order and isinstance(record, _TypedRecord):
         return row
     # What is a value, and what is said of one that is none, is as over HTTP.
-    X = to_matrix([row], names)
+    X = to_matrix([row], names, may_miss=may_miss)
     return X[0].tolist()
 
 

@@ -25,6 +25,7 @@ from safetensors.numpy import load_file, save_file
 from train.model.forest import CompiledForest
 from train.model.reference import Reference, reference_from_arrays, reference_to_arrays
 from train.model.threshold import Threshold
+from train.table.impute import Imputation, imputation_of_model
 from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.fitted import FittedSteps
 from train.table.transform.grammar import Step
@@ -103,6 +104,7 @@ class ModelBundle:
     info: library versions, data fingerprint, training window and the like; for people and audits
     transform: makes the model's rows, whose features are `names`, from what callers have, where
         it looks back in time
+    imputation: what stands for values that callers do not have, where some may be missing
     """
 
     names: tuple[str, ...]
@@ -112,6 +114,7 @@ class ModelBundle:
     golden: Floats
     info: JsonObject
     transform: FeatureTransform | None = None
+    imputation: Imputation | None = None
 
     @cached_property
     def unused_columns(self) -> frozenset[str]:
@@ -213,6 +216,7 @@ class _Parts:
             golden=self.golden_rows(),
             info=dict(self.model["info"]),
             transform=self.transform(),
+            imputation=imputation_of_model(self.model, self.names),
         )
 
     def _check_format(self) -> None:
@@ -319,6 +323,8 @@ def _model_values(bundle: ModelBundle) -> JsonObject:
     if transform is not None:
         steps = [list(step if step.zone else step[:2]) for step in transform.steps]
         values["over_time"] = {"names": list(transform.names), "steps": steps}
+    if bundle.imputation is not None:
+        values["impute"] = bundle.imputation.to_json()
     return values
 
 

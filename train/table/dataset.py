@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from train.table.impute import Imputation, Imputing
 from train.table.reader import CHUNK_VALUES, SPLIT_ROWS, read_head, read_split, split_files
 from train.table.roles import TableRoles, clean_columns, recognise_roles
 from train.table.scan import scan_table
@@ -49,6 +50,7 @@ class Dataset:
     without gaps; transform: what made their features from those of the files; unused: columns of
     the files that are no features; context_columns: those of them that say whose a row is, and of
     when; remarks: what people should know of its columns and their order
+    imputation: of values that were missing
     """
 
     train: Table
@@ -59,6 +61,7 @@ class Dataset:
     unused: tuple[str, ...] = ()
     context_columns: Mapping[str, str | None] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    imputation: Imputation | None = None
 
 
 def read_table(
@@ -69,6 +72,7 @@ def read_table(
     max_rows: int = _ALL_ROWS,
     seed: int = 0,
     over_time: str = "",
+    imputing: Imputing | None = None,
     tasks: int = 1,
     on_rows: Callable[[int], None] = lambda _: None,
     fit_share: float = 1.0,
@@ -85,7 +89,8 @@ def read_table(
     number of rows that were read so far.
 
     Raises DataError that names file, line or row, and column of what is wrong. NaN is an error
-    unless `allow_missing`.
+    unless `allow_missing`, or `imputing` says what stands for it: medians are learnt in a pass
+    before the others.
     """
     files = find_files(path)
     roles = table_roles(files, columns or Columns())
@@ -99,9 +104,10 @@ def read_table(
     )
     name = files[0].path if len(files) == 1 else str(path)
     splits = split_files(files, split_rows)
-    if over_time:
-        look = _SampleScan(splits, plan, tasks, name, fit_share=fit_share)
-        plan = look.fitted_plan(parse_steps(over_time))
+    look = _SampleScan(splits, plan, tasks, name, fit_share=fit_share)
+    if imputing is not None:
+        look = replace(look, plan=look.imputing_plan(imputing))
+    plan = look.fitted_plan(parse_steps(over_time)) if over_time else look.plan
     result = scan_table(
         splits,
         plan,
@@ -110,18 +116,31 @@ def read_table(
     )
     _check_result(result, name, over_time)
     save_schema(_schema_to_keep(result, roles), roles.columns)
-    return _dataset(result, files, roles)
+    return _dataset(result, files, roles, plan)
 
 
 @dataclass(frozen=True)
 class _SampleScan:
-    """Passes over a table whose sample the steps of a transform learn from; `name` is its own."""
+    """Passes over a table, from whose sample medians and the steps of a transform are learnt.
+
+    name: of the table
+    """
 
     splits: Sequence[FileSplit]
     plan: ScanPlan
     tasks: int
     name: str
     fit_share: float
+
+    def imputing_plan(self, imputing: Imputing) -> ScanPlan:
+        """Return the plan of the passes that follow, with medians of the rows that are there."""
+        plan = replace(
+            self.plan,
+            allow_missing=True,
+            max_rows=min(self.plan.max_rows, _FITTING_ROWS),
+        )
+        rows = scan_table(self.splits, plan, tasks=self.tasks).sample.rows
+        return replace(self.plan, imputation=imputing.learn(rows))
 
     def fitted_plan(self, steps: tuple[Step, ...]) -> ScanPlan:
         """Return the plan of the last pass, with `steps` and what they have learnt."""
@@ -162,14 +181,19 @@ def table_roles(files: Sequence[File], columns: Columns) -> TableRoles:
     return recognise_roles(first, columns, file.path)
 
 
-def preview(path: str | Path, columns: Columns) -> TableRoles:
+def preview(
+    path: str | Path,
+    columns: Columns,
+    *,
+    allow_missing: bool = False,
+) -> TableRoles:
     """Return the roles of the columns; raises DataError for what the first rows already show.
 
     It takes a second, whatever the size of the table.
     """
     files = find_files(path)
     roles = table_roles(files, columns)
-    chunks = _chunks(files, roles.columns)
+    chunks = _chunks(files, roles.columns, allow_missing)
     first = next(chunks)
     if not len(first):
         first = next((chunk for chunk in chunks if len(chunk)), first)
@@ -188,15 +212,20 @@ def _schema_to_keep(result: ScanResult, roles: TableRoles) -> Schema:
     )
 
 
-def _chunks(files: Sequence[File], columns: Columns) -> Iterator[Table]:
+def _chunks(
+    files: Sequence[File],
+    columns: Columns,
+    allow_missing: bool,
+) -> Iterator[Table]:
     for split in split_files(files):
-        yield from read_split(split, columns)
+        yield from read_split(split, columns, allow_missing=allow_missing)
 
 
 def _dataset(
     result: ScanResult,
     files: Sequence[File],
     roles: TableRoles,
+    plan: ScanPlan,
 ) -> Dataset:
     train = result.sample.rows
     recent = result.tail if train.ordered else train
@@ -209,8 +238,29 @@ def _dataset(
         transform=result.transform,
         unused=roles.unused,
         context_columns=roles.context_columns,
-        remarks=(*roles.remarks, *_remarks_on_order(result, roles)),
+        remarks=(
+            *roles.remarks,
+            *_remarks_on_order(result, roles),
+            *_remarks_on_missing(result, plan),
+        ),
+        imputation=plan.imputation,
     )
+
+
+def _remarks_on_missing(result: ScanResult, plan: ScanPlan) -> Iterator[str]:
+    """What stands for how many values of which features."""
+    if plan.imputation is None:
+        return
+    of_feature = zip(
+        result.raw_names,
+        plan.imputation.policies,
+        result.missing.tolist(),
+        strict=True,
+    )
+    for name, policy, count in of_feature:
+        if count:
+            share = f"{count} of {result.rows} values of {name!r}"
+            yield f"{share} are missing: {policy} stands for them"
 
 
 def _remarks_on_order(result: ScanResult, roles: TableRoles) -> Iterator[str]:

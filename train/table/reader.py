@@ -78,12 +78,20 @@ def check_values(
             f"{file.path}: column names that begin with _ are reserved for captured rows"
         )
     flaw = find_flaw(rows.X, allow_missing=allow_missing)
-    if flaw is None:
-        return
+    if flaw is not None:
+        raise flaw_error(rows, file, flaw)
+
+
+def flaw_error(
+    rows: Table,
+    file: File,
+    flaw: CellFlaw,
+) -> DataError:
+    """Return the error that names a value of a chunk that no forest can take."""
     first_row = 0 if rows.index is None else int(rows.index[0])
     origin = RowOrigin(file, first_row)
     name = rows.names[flaw.column]
-    raise DataError(
+    return DataError(
         f"{origin.name(flaw.row)}, column {name!r}: {flaw.reason}{_extent(rows, flaw)}",
         field=name,
         row=origin.number(flaw.row),
@@ -95,4 +103,5 @@ def _extent(rows: Table, flaw: CellFlaw) -> str:
     if flaw.reason != IS_MISSING:
         return ""
     lacking = int(np.isnan(rows.X).any(axis=1).sum())
-    return f"; fill or drop such rows ({lacking} of the {len(rows)} that were read with it)"
+    read = f"({lacking} of the {len(rows)} that were read with it)"
+    return f"; fill or drop such rows, or say with --impute what stands for it {read}"

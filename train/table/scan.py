@@ -166,6 +166,7 @@ def merge_results(
         digests=_merged_digests(former, later),
         test=_merged_tests(former, later),
         extremes=_merged_extremes(former, later),
+        missing=former.missing + later.missing,
     )
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from train.table.impute import Imputation, TableImputer, missing_counts
 from train.table.label_leak import ClassExtremes
-from train.table.reader import CHUNK_VALUES, read_split
+from train.table.reader import CHUNK_VALUES, flaw_error, read_split
 from train.table.sample import RandomSample, Reservoir, Tail
 from train.table.schema import Columns
 from train.table.source import FileSplit
@@ -32,7 +33,7 @@ class ScanPlan:
 
     max_rows: rows to keep, of the sample and of the last ones; steps: of the transform, and what
     they have learnt; key_limit: only rows with a smaller random key are kept; must_times_rise: see
-    TimeOrder; keeps_context: rows keep their times and entities
+    TimeOrder; keeps_context: rows keep their times and entities; imputation: of missing values
     """
 
     columns: Columns
@@ -45,6 +46,11 @@ class ScanPlan:
     chunk_values: int = CHUNK_VALUES
     must_times_rise: bool = True
     keeps_context: bool = False
+    imputation: Imputation | None = None
+
+    @property
+    def takes_missing(self) -> bool:
+        return self.allow_missing or self.imputation is not None
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class ScanResult:
 
     raw_names: of the features in the files; rows: how many there are; sample: rows with the
     smallest keys; tail: the last rows, in order; digests: sha256 by column, one for each split;
-    test: rows to judge by
+    test: rows to judge by; missing: how many values of each raw feature [d] were missing
     """
 
     raw_names: tuple[str, ...]
@@ -65,6 +71,7 @@ class ScanResult:
     time_order: TimeOrder
     test: Table | None
     extremes: ClassExtremes | None
+    missing: NDArray[np.int64]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,7 +97,7 @@ def scan_split(
     chunks = read_split(
         split,
         plan.columns,
-        allow_missing=plan.allow_missing,
+        allow_missing=plan.takes_missing,
         chunk_values=plan.chunk_values,
     )
     for rows in chunks:
@@ -142,6 +149,9 @@ class _SplitScanner:
         self._tests: list[Table] = []
         self._digests = _ColumnDigests(first)
         self._time_order = TimeOrder(plan.must_times_rise)
+        self._missing = np.zeros(len(first.names), np.int64)
+        self._imputation = plan.imputation
+        self._imputer = TableImputer(plan.imputation) if plan.imputation else None
         self._extremes: ClassExtremes | None = None
         if first.labels is not None:
             self._extremes = ClassExtremes.of_columns(len(first.names))
@@ -149,9 +159,11 @@ class _SplitScanner:
     def add(self, rows: Table) -> None:
         """Take in the rows that follow."""
         if rows.is_test:
-            self._tests.append(self._features.of_test(rows))
+            self._tests.append(self._features.of_test(self._filled(rows)))
             return
         self._digests.add(rows)
+        self._missing += missing_counts(rows.X)
+        rows = self._filled(rows)
         if self._extremes is not None:
             self._extremes.add(rows)
         self._time_order.add(rows, self._split.file)
@@ -159,6 +171,15 @@ class _SplitScanner:
         model_rows = self._features.of_training(rows, self._offset)
         self._reservoir.add(model_rows)
         self._tail.add(model_rows)
+
+    def _filled(self, rows: Table) -> Table:
+        """The rows without missing values, where these may be."""
+        if self._imputation is None or self._imputer is None:
+            return rows
+        flaw = self._imputation.first_flaw(rows.X)
+        if flaw is not None:
+            raise flaw_error(rows, self._split.file, flaw)
+        return self._imputer.fill(rows)
 
     def result(self) -> ScanResult:
         return ScanResult(
@@ -171,6 +192,7 @@ class _SplitScanner:
             time_order=self._time_order,
             test=concat(self._tests) if self._tests else None,
             extremes=self._extremes,
+            missing=self._missing,
         )
 
 

@@ -15,6 +15,7 @@ from train.settings import TrainSettings
 from train.spec import JobSpec
 from train.table.captured import read_captured
 from train.table.dataset import Dataset, Fingerprint, read_table, split_holdout
+from train.table.impute import Imputation
 from train.table.table import Table
 from train.table.transform.feature_transform import FeatureTransform
 from vigil.arrays import Floats
@@ -29,7 +30,7 @@ class TrainingData:
     reference_rows: recent rows in their order, for the drift reference; held_out: rows to judge by,
     that no forest is fitted on; test: labelled rows to test on, where the table has them; unused:
     columns of the table that are no features; context_columns: those of them that say whose a row
-    is, and of when
+    is, and of when; imputation: of values that were missing
     """
 
     fit: Table
@@ -41,6 +42,7 @@ class TrainingData:
     transform: FeatureTransform | None
     unused: tuple[str, ...] = ()
     context_columns: Mapping[str, str | None] = field(default_factory=dict)
+    imputation: Imputation | None = None
 
 
 def load_training_data(
@@ -55,6 +57,7 @@ def load_training_data(
         max_rows=settings.sample_rows,
         seed=settings.seed,
         over_time=spec.over_time,
+        imputing=spec.imputing,
         fit_share=1.0 if spec.shuffled else 1 - settings.holdout,
         tasks=settings.workers,
         on_rows=progress.rows,
@@ -87,6 +90,7 @@ def _from_table(
         transform=dataset.transform,
         unused=dataset.unused,
         context_columns=dataset.context_columns,
+        imputation=dataset.imputation,
     )
 
 

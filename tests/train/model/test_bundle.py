@@ -27,6 +27,7 @@ from train.model.bundle import (
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.model.reference import build_reference
+from train.table.impute import Imputation
 from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.fitted import FittedSteps, fitted_shapes
 from train.table.transform.grammar import parse_steps
@@ -85,6 +86,20 @@ def test_a_bundle_comes_back_as_it_was_written(model: Models, written: tuple[Pat
     assert {file.name for file in folder.iterdir()} == set(BUNDLE_FILES)
     assert_same(read_bundle(folder, digest), model(0)[1])
     assert_same(read_bundle(folder, None), model(0)[1])
+
+
+def test_what_stands_for_missing_values_comes_back_or_is_refused(
+    model: Models, tmp_path: Path
+) -> None:
+    plain = model(0)[1]
+    policies = ("last",) * len(plain.names)
+    imputation = Imputation(plain.names, policies, (1.5,) * len(plain.names))
+    folder = tmp_path / "imputing"
+    digest = write_bundle(replace(plain, imputation=imputation), folder)
+    assert read_bundle(folder, digest).imputation == imputation
+    edit(folder, "model.json", impute=imputation.to_json() | {"medians": ["NaN"]})
+    with pytest.raises(BundleError, match="damaged"):
+        read_bundle(folder, None)
 
 
 def test_the_digest_is_of_the_content_alone(
