@@ -13,7 +13,8 @@ from vigil.arrays import Flags, Floats
 class TransformHead:
     """A transform over the rows that are kept, and what each slot carries under it.
 
-    A transform that is new here finds it from the kept rows of a slot when that has its next row.
+    It is warm from the start. A transform that is new here finds what a slot carries from its kept
+    rows when it has its next row.
     """
 
     def __init__(
@@ -22,6 +23,7 @@ class TransformHead:
         rings: RowRings,
         slots: int,
     ) -> None:
+        transform.warm()
         self.transform = transform
         self._rings = rings
         self._carried = np.zeros((slots, transform.carried_width))

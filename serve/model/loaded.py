@@ -69,4 +69,6 @@ class LoadedModel:
         bundle.forest.score(rows)
         bundle.forest.score(rows[:1])
         bundle.forest.attribute(rows[:1])
+        if bundle.transform is not None:
+            bundle.transform.warm()
         return cls(version, digest, bundle, since=time.time())

@@ -180,6 +180,15 @@ class FeatureTransform:
         times = None if time is None else np.array([time])
         return self.apply(row[None, :], past, times)[0]
 
+    def warm(self) -> None:
+        """Compile and run every kernel once, so that the first row does not."""
+        features = len(self.names)
+        rows = np.zeros((2, features))
+        times = np.zeros(2)
+        self.apply(rows, rows, times)
+        windows = np.zeros((2, self.length + 1, features))
+        self.apply_latest(windows, np.ones(2, np.int64), times)
+
     def _compute(
         self,
         windows: RowWindows,

@@ -20,6 +20,11 @@ class CarriedPart(NamedTuple):
     first: int
     width: int
 
+    @property
+    def columns(self) -> slice:
+        """Its columns of what is carried."""
+        return slice(self.first, self.first + self.width)
+
 
 def is_over_window(step: Step) -> bool:
     """Whether a step looks back on rows that are kept."""

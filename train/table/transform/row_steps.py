@@ -65,7 +65,8 @@ class RowSteps:
 
     @cached_property
     def _raw(self) -> Floats:
-        return np.ascontiguousarray(self.windows.present)
+        """The present rows; a copy, for a kernel is compiled for one layout."""
+        return self.windows.present.copy()
 
     @cached_property
     def _present(self) -> Floats:
@@ -111,27 +112,31 @@ class RowSteps:
             return None
         level = np.empty_like(self._raw)
         spread = np.empty_like(self._raw)
+        state = self._carried_by(part)
         walk_baseline(
             self._raw,
             self.entities,
-            self._carried_by(part),
+            state,
             float(part.step.rows),
             self.fitted["baseline.floor"],
             level,
             spread,
         )
+        self._carry(part, state)
         return level, spread
 
     def _ewm(self, step: Step) -> Floats:
         part = next(part for part in self.parts if part.step == step)
         mean = np.empty_like(self._raw)
+        state = self._carried_by(part)
         walk_ewm(
             self._raw,
             self.entities,
-            self._carried_by(part),
+            state,
             float(step.rows),
             mean,
         )
+        self._carry(part, state)
         return mean
 
     @cached_property
@@ -159,4 +164,8 @@ class RowSteps:
         return next(parts, None)
 
     def _carried_by(self, part: CarriedPart) -> Floats:
-        return self.carried[:, part.first : part.first + part.width]
+        """What a step finds in what is carried: a copy as well."""
+        return self.carried[:, part.columns].copy()
+
+    def _carry(self, part: CarriedPart, state: Floats) -> None:
+        self.carried[:, part.columns] = state

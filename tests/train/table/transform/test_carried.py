@@ -7,6 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from train.table.transform.carried import walk_baseline, walk_ewm
 from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.fitted import FittedSteps
 
@@ -88,6 +89,19 @@ def test_a_feature_that_never_changes_has_the_least_spread() -> None:
     np.testing.assert_array_equal(found[60:], 0)
     later = FeatureTransform.parse("baseline", ("a",), GROUP).row(values, np.array([7.02]))
     assert later[0] == pytest.approx(2)
+
+
+def test_a_warm_transform_compiles_nothing_more() -> None:
+    transform = FeatureTransform.parse("baseline,ewm:3", ("a",), GROUP)
+    transform.warm()
+    kernels = (walk_baseline, walk_ewm)
+    before = [len(kernel.signatures) for kernel in kernels]
+    rows = rng.normal(size=(5, 1))
+    transform.row(rows, rows[0])
+    transform.follow(rows)
+    transform.apply_latest(rows[:, None], np.ones(5, np.int64))
+    transform.apply_latest(rows[:1, None], np.ones(1, np.int64), None, transform.new_carried(1))
+    assert [len(kernel.signatures) for kernel in kernels] == before
 
 
 def test_the_spread_is_a_standard_deviation_of_normal_values() -> None:
